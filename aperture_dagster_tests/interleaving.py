@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,8 @@ from typing import Any, Generic, TypeVar
 import psycopg
 import pytest
 from sqlalchemy import Engine, event
+
+from aperture_dagster_tests.waiting import wait_for
 
 # Never waited for unless a test fails.
 DEADLINE_SECONDS = 120.0
@@ -67,10 +68,7 @@ class Side(Generic[T]):
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
     """Wait until a condition holds."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        threading.Event().wait(POLL_SECONDS)
+    wait_for(condition, f"never happened: {what}", seconds=DEADLINE_SECONDS, pause=POLL_SECONDS)
 
 
 def wait_until_blocked(url: str, *sides: Side[Any]) -> None:

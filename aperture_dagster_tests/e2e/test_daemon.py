@@ -6,12 +6,9 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -24,6 +21,7 @@ from aperture_dagster_tests.chaos import demo_assets
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.household import Household
 from aperture_dagster_tests.processes import all_gone, processes_of, running
+from aperture_dagster_tests.waiting import wait_for
 
 pytestmark = [
     pytest.mark.e2e,
@@ -35,16 +33,6 @@ pytestmark = [
 
 BIN = Path(sys.executable).parent
 WORLD = "generated:movies=40,series=4,episodes=20,plays=100"
-PATIENCE = 240
-
-
-def wait_for(what: Callable[[], Any], said: str) -> Any:
-    """Wait for a true value, and return it."""
-    deadline = time.monotonic() + PATIENCE
-    while not (answer := what()):
-        assert time.monotonic() < deadline, said
-        time.sleep(0.2)
-    return answer
 
 
 def steps_with_a_closing_line(instance: dg.DagsterInstance) -> set[str]:

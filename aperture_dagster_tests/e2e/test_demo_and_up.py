@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from aperture_dagster_tests.chaos import DemoHome, environment
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone, processes_of
 from aperture_dagster_tests.ui.browser import needs_chromium, open_page
+from aperture_dagster_tests.waiting import wait_for
 from aperture_dagster_tests.webserver import ask, free_port
 
 pytestmark = pytest.mark.e2e
@@ -128,11 +128,7 @@ class Up:
 
     def wait_for(self, what: Callable[[], Any]) -> Any:
         """Wait for a true value, and return it."""
-        deadline = time.monotonic() + PATIENCE
-        while not (answer := what()):
-            assert self.process.poll() is None and time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.3)
-        return answer
+        return wait_for(what, self.log.read_text, pause=0.3, process=self.process)
 
     def everything_runs(self) -> bool:
         """Return whether the UI answers, the code is loaded and the daemons have sent heartbeats."""

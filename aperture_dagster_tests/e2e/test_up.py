@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from aperture_dagster_tests.chaos import environment
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone, processes_of
+from aperture_dagster_tests.waiting import wait_for
 from aperture_dagster_tests.webserver import ask, free_port
 
 pytestmark = [
@@ -51,11 +51,7 @@ class Up:
 
     def wait_for(self, what: Callable[[], Any]) -> Any:
         """Wait for a true value, and return it."""
-        deadline = time.monotonic() + PATIENCE
-        while not (answer := what()):
-            assert self.process.poll() is None and time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.2)
-        return answer
+        return wait_for(what, self.log.read_text, pause=0.2, process=self.process)
 
     def part(self, *words: str) -> psutil.Process:
         """Return the process with these words in its command line."""

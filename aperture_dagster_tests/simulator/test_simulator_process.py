@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -14,6 +13,7 @@ import pytest
 
 from aperture_dagster.settings import Settings, environment_names
 from aperture_dagster.simulator.__main__ import load_world
+from aperture_dagster_tests.waiting import wait_for
 
 MODULE = [sys.executable, "-m", "aperture_dagster.simulator"]
 ROOT = Path(__file__).parents[2]
@@ -24,16 +24,6 @@ child = subprocess.Popen([*sys.argv[1:], "--parent-pid", str(os.getpid())])
 print(child.pid, flush=True)
 time.sleep(600)
 """
-
-
-def wait_for(condition, seconds: float = 60.0):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it did not happen in time")
 
 
 def is_running(pid: int) -> bool:
@@ -57,7 +47,7 @@ def test_it_answers_once_the_port_file_exists_and_stops_on_a_signal(port_file: P
     command += ["--omdb-daily-limit", "1"]
     process = subprocess.Popen([*command, "--port-file", str(port_file)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
-        port = wait_for(lambda: read_port(port_file))
+        port = wait_for(lambda: read_port(port_file), "there is no port")
         users = httpx.get(f"http://127.0.0.1:{port}/jellyfin/Users", params={"ApiKey": "demo-jellyfin-key"}).json()
         assert len(users) == 4
         assert list(port_file.parent.iterdir()) == [port_file]
@@ -83,9 +73,9 @@ def test_it_exits_when_its_parent_is_killed(port_file: Path) -> None:
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     try:
-        port = wait_for(lambda: read_port(port_file))
+        port = wait_for(lambda: read_port(port_file), "there is no port")
         os.kill(parent.pid, signal.SIGKILL)
-        wait_for(lambda: not is_running(child), 5)
+        wait_for(lambda: not is_running(child), "it outlives its parent")
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"http://127.0.0.1:{port}/jellyfin/System/Ping")
     finally:

@@ -24,6 +24,7 @@ from aperture_dagster.sources.trakt_tokens import TokenStore
 from aperture_dagster.storage.trakt import write_vip
 from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.sources.trakt_home import LIFE, TraktHome, trakt_home
+from aperture_dagster_tests.waiting import wait_for
 
 # Opens Trakt for a user, in a process of its own.
 LOOK = """
@@ -59,10 +60,7 @@ def make_due(home: TraktHome, *users: str) -> None:
 
 
 def wait_for_refresh(home: TraktHome, process: Fork | None = None) -> None:
-    deadline = time.monotonic() + 240
-    while not home.count("POST /oauth/token"):
-        assert time.monotonic() < deadline and (process is None or process.poll() is None)
-        time.sleep(0.01)
+    wait_for(lambda: home.count("POST /oauth/token"), "no token is renewed", pause=0.01, process=process)
 
 
 # Tokens

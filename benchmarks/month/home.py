@@ -64,7 +64,7 @@ DATE_CHECKS = """
     UPDATE asset_check_executions SET create_timestamp = evaluation_event_timestamp
     WHERE create_timestamp < evaluation_event_timestamp - interval '1 day'"""
 # A child needs seconds to import everything; a kill before that would hit nothing.
-MOST_SECONDS_TO_START = 120
+MOST_SECONDS_TO_START = 1800
 LOOK_SECONDS = 0.1
 
 

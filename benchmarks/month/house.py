@@ -33,6 +33,8 @@ TIMEZONE = "Europe/Berlin"
 # The whole library takes two days.
 QUOTAS = {"omdb": 80, "mdblist": 30}
 MOST_STARTS, AN_HOUR = 8, timedelta(hours=1)
+# Of a machine that is busy with other work.
+MOST_SECONDS_TO_STOP = 1800
 # The jobs of the night begin at these full and half hours, by the clock of the home.
 NIGHT_HOURS, NIGHT_HALVES = (1, 2, 3, 4, 5, 6, 7, 8, 9), (1, 5)
 SETTINGS = {
@@ -153,7 +155,7 @@ class House:
         """End the home's process, and wait until everything that it started has ended."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
-            self._process.wait(timeout=120)
+            self._process.wait(timeout=MOST_SECONDS_TO_STOP)
             self._process = None
 
     def log(self) -> str:

@@ -30,6 +30,7 @@ class Point:
         what: a pattern of the request (method and path), or of the statement.
         times: at how many such moments nothing happens before.
         values: what the values of the statement contain.
+        is_rare: whether it is passed a few times in a month.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Point:
     what: str
     times: int = 0
     values: str = ""
+    is_rare: bool = False
 
 
 def writes(table: str) -> str:
@@ -52,17 +54,27 @@ POINTS = (
     Point(
         "ratings are noted as being sent to Trakt, and are not", "committed", r"UPDATE rating_outbox SET attempted_at"
     ),
-    Point("ratings arrived on Trakt, and the answer is lost", "request", r"POST /trakt/sync/ratings"),
+    Point("ratings arrived on Trakt, and the answer is lost", "request", r"POST /trakt/sync/ratings", is_rare=True),
     Point("entries of a library are noted and not placed", "committed", writes("published_entries"), values="planned"),
     Point("entries of a library are placed and not noted", "before", writes("published_entries"), values="placed"),
     Point(
         "a library was created on the server, and that is not noted",
         "request",
         r"POST /jellyfin/Library/VirtualFolders$",
+        is_rare=True,
     ),
-    Point("a list was created, and that is not noted", "request", r"POST /jellyfin/(Collections|Playlists)$"),
-    Point("a user's rights were set, and that is not noted", "request", r"POST /jellyfin/Users/.*/Policy"),
-    Point("a rating was set on the server, and that is not noted", "request", r"POST /jellyfin/UserItems/.*/UserData"),
+    Point(
+        "a list was created, and that is not noted", "request", r"POST /jellyfin/(Collections|Playlists)$", is_rare=True
+    ),
+    Point(
+        "a user's rights were set, and that is not noted", "request", r"POST /jellyfin/Users/.*/Policy", is_rare=True
+    ),
+    Point(
+        "a rating was set on the server, and that is not noted",
+        "request",
+        r"POST /jellyfin/UserItems/.*/UserData",
+        is_rare=True,
+    ),
     Point("a page of a history is stored, and the end is not reached", "committed", writes("watch_state")),
     Point("a day's Top Picks are stored, and the run has not ended", "committed", writes("top_picks")),
     Point("answers of a service are stored, and the run has not ended", "committed", writes("fetches"), times=3),

@@ -64,15 +64,18 @@ def make_plan(start: datetime, days: int, seed: int) -> Plan:
     def at(share: float, hours: float) -> datetime:
         return start + int(days * share) * DAY + hours * HOUR
 
-    names = [point.name for point in POINTS]
+    # What happens once, when a list or a user is new, is waited for from the beginning.
+    names = [point.name for point in POINTS if not point.is_rare]
     random.Random(seed + 3).shuffle(names)
+    rare = dict.fromkeys((point.name for point in POINTS if point.is_rare), start)
     nap = 2 * DAY if days >= 7 else 14 * HOUR
     return Plan(
         asleep=(at(0.7, 12), at(0.7, 12) + nap),
         wrong_clock=[(at(0.23, 10), at(0.23, 20), -HOUR), (at(0.45, 10), at(0.45, 14), DAY)],
         no_room=(at(0.36, -2), at(0.36, 2)),
         revoked={at(0.13, 9): False, at(0.8, 15): True},
-        points={name: start + number * days * LAST_POINT / len(names) * DAY for number, name in enumerate(names)},
+        points=rare
+        | {name: start + days * LAST_POINT / len(names) * number * DAY for number, name in enumerate(names)},
     )
 
 
