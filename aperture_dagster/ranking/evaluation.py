@@ -34,6 +34,7 @@ HELD_OUT = 0.2
 DEPTH = 20
 """Length of the lists that are judged."""
 RESAMPLES = 10_000
+_AT_ONCE = 500
 
 Lists = dict[Hashable, Rows]
 """Rows of the item table per user, best first."""
@@ -156,13 +157,15 @@ def before(histories: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
     return rows_where(histories, histories["last_played_at"] <= moment)
 
 
-def by_score(world: World, score: Callable[[Any], NDArray[Any]], *, released: bool = False) -> Lists:
-    """Return lists sorted by a score of all titles, without those that each user has seen.
+def by_score(
+    world: World, score: Callable[[Any], NDArray[Any]], *, released: bool = False, users: Iterable[Any] | None = None
+) -> Lists:
+    """Return lists of ``users`` (default: all) sorted by a score of all titles, without those that each has seen.
 
     ``released``: without those that a user could not watch yet.
     """
     lists: Lists = {}
-    for user in world.users:
+    for user in world.users if users is None else users:
         out = np.zeros(len(world.items), dtype=bool)
         out[world.seen[user]] = True
         if released:
@@ -198,11 +201,15 @@ def household_model(
     return prepare(given, config, library=library or world.library)
 
 
-def lists_of(world: World, model: RankingModel) -> Lists:
-    """Return the production lists of the model's users as rows."""
+def lists_of(world: World, model: RankingModel, done: Callable[[], object] | None = None) -> Lists:
+    """Return the production lists of the model's users as rows; ``done`` is called after each."""
     row = world.library.index
-    lists = {user: model.for_user(user) for user in model.people.users}
-    return {user: np.array([row[work] for work in found["work_id"]], np.int64) for user, found in lists.items()}
+    lists: Lists = {}
+    for user in model.people.users:
+        lists[user] = np.array([row[work] for work in model.for_user(user)["work_id"]], dtype=np.int64)
+        if done is not None:
+            done()
+    return lists
 
 
 def households_of(users: Sequence[Any], size: int, draw: int = 0) -> Iterator[list[Any]]:
@@ -221,6 +228,7 @@ def rank_household(
     ratings: bool = False,
     released: bool = True,
     library: Library | None = None,
+    done: Callable[[], object] | None = None,
     **inputs: Any,
 ) -> Lists:
     """Return the production lists of the qualifying users of one household.
@@ -233,6 +241,7 @@ def rank_household(
         ratings: Whether ratings are known, or plays only.
         released: Whether titles are left out that a user could not watch yet.
         library: Titles to rank with, if not the world's.
+        done: Called after each list.
         inputs: Further ones of ``RankingInputs``, such as a crowd.
     """
     chosen = [user for user in (members if asked is None else asked) if user in world.hits]
@@ -249,7 +258,7 @@ def rank_household(
         excluded={user: world.unreleased[user] for user in chosen} if released else {},
         **inputs,
     )
-    return lists_of(world, model)
+    return lists_of(world, model, done)
 
 
 def judge(world: World, lists: Mapping[Any, Rows], users: Sequence[Any] | None = None) -> Result:
@@ -278,11 +287,44 @@ def intervals(ours: Result, baseline: Result) -> tuple[Interval, Interval]:
 
     Both are of the same users, in the same order. A ratio to a baseline of 0 is infinite.
     """
-    draws = np.random.default_rng(0).integers(0, ours.users, size=(RESAMPLES, ours.users))
-    means = ours.ndcgs[draws].mean(axis=1)
+    random = np.random.default_rng(0)
+    both = np.stack([ours.ndcgs, baseline.ndcgs])
+    # In parts, since thousands of users would need a gigabyte.
+    drawn = (random.integers(0, ours.users, size=(_AT_ONCE, ours.users)) for _ in range(RESAMPLES // _AT_ONCE))
+    means, others = np.concatenate([both[:, part].mean(axis=2) for part in drawn], axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = means / baseline.ndcgs[draws].mean(axis=1)
+        ratios = means / others
     return _middle(means), _middle(np.where(np.isnan(ratios), 1.0, ratios))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The lists of some users beside those of the baseline, for the same users in the same order."""
+
+    votes: Result
+    ours: Result
+
+    @property
+    def ratio(self) -> float:
+        """NDCG@10 of our lists as a multiple of the baseline's; infinite if that is 0."""
+        if self.votes.ndcg:
+            return self.ours.ndcg / self.votes.ndcg
+        return float("inf") if self.ours.ndcg else 1.0
+
+    def rows(self) -> list[tuple[str, float, float]]:
+        """Return each figure by its name: the baseline's, and that of our lists."""
+        names = {
+            "NDCG@10": "ndcg", "hit rate@10": "hit_rate", "recall@20": "recall", "coverage": "coverage",
+            "diversity": "diversity", "overlap": "overlap", "mean votes": "votes",
+        }  # fmt: skip
+        return [(shown, getattr(self.votes, name), getattr(self.ours, name)) for shown, name in names.items()]
+
+
+def compare_with_votes(world: World, lists: Lists) -> Comparison:
+    """Judge lists, and those of the baseline for the same users, of titles that they could have watched."""
+    users = [user for user in world.users if user in lists]
+    votes = by_score(world, lambda _: world.votes, released=True, users=users)
+    return Comparison(votes=judge(world, votes, users), ours=judge(world, lists, users))
 
 
 def _middle(values: Doubles) -> Interval:
