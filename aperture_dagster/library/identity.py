@@ -8,7 +8,7 @@ that is known to be missing. Items whose provider ids agree are copies of one *w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 MediaType = Literal["movie", "series"]
@@ -29,8 +29,13 @@ class ProviderIds:
 
     def agrees_with(self, other: ProviderIds) -> bool | None:
         """Return whether the most trusted id that both have is the same; None if they share no kind of id."""
-        mine = dict(self.present())
-        return next((mine[name] == value for name, value in other.present() if name in mine), None)
+        if self.tmdb_id is not None and other.tmdb_id is not None:
+            return self.tmdb_id == other.tmdb_id
+        if self.imdb_id is not None and other.imdb_id is not None:
+            return self.imdb_id == other.imdb_id
+        if self.tvdb_id is not None and other.tvdb_id is not None:
+            return self.tvdb_id == other.tvdb_id
+        return None
 
     def contradicts(self, other: ProviderIds) -> bool:
         """Return whether the most trusted id that both have differs."""
@@ -38,7 +43,13 @@ class ProviderIds:
 
     def filled_from(self, other: ProviderIds) -> ProviderIds:
         """Return these ids, with missing ones taken from ``other``."""
-        return replace(other, **dict(self.present()))
+        if self == other:
+            return self
+        return ProviderIds(
+            other.tmdb_id if self.tmdb_id is None else self.tmdb_id,
+            other.imdb_id if self.imdb_id is None else self.imdb_id,
+            other.tvdb_id if self.tvdb_id is None else self.tvdb_id,
+        )
 
 
 @dataclass(frozen=True, slots=True)

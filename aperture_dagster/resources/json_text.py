@@ -37,6 +37,8 @@ def parse_json(content: bytes, *, lenient: bool = False) -> Any:
 
 def expect(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
     """Return ``value`` if it is an instance of ``kind``, or else raise BadAnswer, naming both types."""
+    if type(value) is kind:
+        return value
     kinds = kind if isinstance(kind, tuple) else (kind,)
     # Python counts True as a number; JSON does not.
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):

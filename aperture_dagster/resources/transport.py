@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import random
 import ssl
 import threading
 import zlib
@@ -17,7 +18,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
-import tenacity
 
 from aperture_dagster.resources import errors
 from aperture_dagster.resources.deadlines import BoundedBackend
@@ -92,9 +92,7 @@ class Transport:
         self._timeout_seconds = timeout_seconds
         self._attempts = attempts
         self._status_waits = dict(status_waits or {})
-        self._backoff = tenacity.wait_exponential(first_wait_seconds, longest_wait_seconds) + tenacity.wait_random(
-            0, first_wait_seconds
-        )
+        self._first_wait_seconds, self._longest_wait_seconds = first_wait_seconds, longest_wait_seconds
         self._secrets = [secret for secret in (*secrets, *self._route.headers.values()) if secret]
         self._setting = setting
         self._address_setting = address_setting
@@ -182,27 +180,27 @@ class Transport:
 
     def _retry(self, request: Request, attempt: Callable[[Request], T]) -> T:
         """Call ``attempt`` until it succeeds, at most as often as allowed."""
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(errors.TemporaryError),
-            stop=tenacity.stop_after_attempt(self._attempts if request.may_repeat else 1),
-            wait=self._wait_seconds,
-            sleep=self._sleep,
-            before_sleep=lambda state: log.info(
-                "%s; trying again in %.1f s", state.outcome and state.outcome.exception(), state.upcoming_sleep
-            ),
-            reraise=True,
-        )
-        try:
-            return retrying(attempt, request)
-        except errors.TemporaryError as error:
-            meanings = {errors.AnswerTimedOut: errors.ServiceTimedOut, errors.InternalError: errors.ServiceFailed}
-            meaning = meanings.get(type(error), errors.ServiceUnavailable)
-            raise meaning(self._clean(f"{self._where(request)}: {error}.")) from None
+        failures = 0
+        while True:
+            try:
+                return attempt(request)
+            except errors.TemporaryError as error:
+                failures += 1
+                if failures >= (self._attempts if request.may_repeat else 1):
+                    meanings = {
+                        errors.AnswerTimedOut: errors.ServiceTimedOut,
+                        errors.InternalError: errors.ServiceFailed,
+                    }
+                    meaning = meanings.get(type(error), errors.ServiceUnavailable)
+                    raise meaning(self._clean(f"{self._where(request)}: {error}.")) from None
+                wait = self._backoff(failures) if error.wait is None else error.wait
+                log.info("%s; trying again in %.1f s", error, wait)
+            self._sleep(wait)
 
-    def _wait_seconds(self, state: tenacity.RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome is not None else None
-        wait = error.wait if isinstance(error, errors.TemporaryError) else None
-        return self._backoff(state) if wait is None else wait
+    def _backoff(self, failures: int) -> float:
+        """Return the seconds to wait after so many failures in a row: doubled each time, with jitter."""
+        doubled = self._first_wait_seconds * 2.0 ** min(failures - 1, 60)
+        return min(doubled, self._longest_wait_seconds) + random.uniform(0, self._first_wait_seconds)
 
     def _sleep(self, seconds: float) -> None:
         if self._cancelled.wait(seconds):

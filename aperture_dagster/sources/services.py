@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -13,9 +13,10 @@ from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import ServiceBusy, ServiceNotConfigured
-from aperture_dagster.resources.quota import QuotaLedger
+from aperture_dagster.resources.quota import BLOCK, QuotaLedger
 from aperture_dagster.resources.rate_limit import Pacer
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.populations import Source
 
 Client = TypeVar("Client", bound=ServiceClient)
@@ -55,7 +56,16 @@ class MeteredService(Generic[Client]):
         self.quota: QuotaLedger | None = None
         if service.daily_limit is not None:
             limit, reported = service.daily_limit(settings), service.reports_quota
-            self.quota = QuotaLedger(database, clock, service.name, limit, label=service.label, reported=reported)
+            self.quota = QuotaLedger(
+                database,
+                clock,
+                service.name,
+                limit,
+                label=service.label,
+                reported=reported,
+                # What the service reports includes those sent, and would be mixed up with those taken in advance.
+                block=1 if reported else BLOCK,
+            )
         self._service, self._settings = service, settings
         self._key = key.get_secret_value() if key is not None else ""
 
@@ -84,6 +94,9 @@ class MeteredService(Generic[Client]):
                 raise ServiceBusy(f"{service.label} is in use by another run now") from None
             # Created only now: the pacer delays the first request, because the previous user may have just sent one.
             pacer = Pacer(*service.rate(self._settings)) if service.rate is not None else None
+            if self.quota is not None:
+                # While nobody else uses the service: they would find the quota used up.
+                stack.callback(_give_back, self.quota)
             yield stack.enter_context(closing(self._connect(pacer=pacer, quota=self.quota)))
 
     @contextmanager
@@ -111,6 +124,12 @@ class MeteredService(Generic[Client]):
     def _require_key(self) -> None:
         if not self._key:
             raise ServiceNotConfigured(f"{self._service.key_setting} is not set")
+
+
+def _give_back(quota: QuotaLedger) -> None:
+    # If the database is down, which is reported elsewhere, a few unsent requests of the day count as used.
+    with suppress(DatabaseError):
+        quota.give_back()
 
 
 class Services:

@@ -8,16 +8,17 @@ that differ, and marks items that a complete listing lacks as removed, unless th
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from operator import attrgetter
 from typing import Any, ClassVar
 
 from sqlalchemy import Connection, Table
 
 from aperture_dagster.library.identity import Incoming, Known, ProviderIds, assign_identities
 from aperture_dagster.library.removal import LibraryLoss, RemovalRefused, check_removals
-from aperture_dagster.resources.media_server.records import MediaType, ServerEpisode, ServerLibrary, ServerTitle
-from aperture_dagster.storage.bulk import WriteCounts, copy_rows, merge, storable, upsert
+from aperture_dagster.resources.media_server.records import MediaType, ServerLibrary
+from aperture_dagster.storage.bulk import WriteCounts, as_copied, copy_rows, merge, upsert
 from aperture_dagster.storage.queries import execute, lock_until_commit, read_value
 from aperture_dagster.storage.tables import episodes, libraries, titles, works, written_columns
 from aperture_dagster.storage.work_list import ask_again
@@ -89,17 +90,28 @@ class CatalogueSync:
     # Columns that the merge fills in, and columns that are staged for the merge only, with their types.
     ASSIGNED: ClassVar[tuple[str, ...]]
     STAGED_ONLY: ClassVar[dict[str, str]] = {"version_ids": "text[]"}
+    # Attributes of a record that have another name than their column.
+    ATTRIBUTES: ClassVar[dict[str, str]] = {}
     # Condition on missing rows ``t`` that the removal guard does not apply to.
     FOLLOWS: ClassVar[str] = "FALSE"
 
-    def __init__(self, connection: Connection, noun: str, scope: str = "TRUE") -> None:
-        """Create the staging table. ``noun`` names the items in messages, ``scope`` is a condition on their rows."""
+    def __init__(
+        self, connection: Connection, noun: str, scope: str = "TRUE", *, same_for_all: Mapping[str, Any] | None = None
+    ) -> None:
+        """Create the staging table.
+
+        ``noun`` names the items in messages, ``scope`` is a condition on their rows, and ``same_for_all`` has the
+        columns that have the same value in all of them.
+        """
         self._connection = connection
         self._noun = noun
         self._scope = scope
         self._written = [name for name in written_columns(self.TABLE) if name != "removed_at"]
         columns = [name for name in self._written if name not in self.ASSIGNED]
-        self._staged = [*columns, *self.STAGED_ONLY]
+        self._same_for_all = dict(same_for_all or {})
+        of_records = [name for name in (*columns, *self.STAGED_ONLY) if name not in {*self._same_for_all, "library_id"}]
+        self._staged = [*of_records, "library_id", *self._same_for_all]
+        self._values_of = attrgetter(*(self.ATTRIBUTES.get(name, name) for name in of_records))
         staged_only = [f"NULL::{sql_type} AS {name}" for name, sql_type in self.STAGED_ONLY.items()]
         with connection.begin():
             connection.exec_driver_sql(
@@ -109,10 +121,11 @@ class CatalogueSync:
 
     def add(self, library: ServerLibrary, page: Iterable[Any]) -> None:
         """Stage a page of a library."""
-        rows = (self._row(record) | {"library_id": library.library_id} for record in page)
+        constants = [library.library_id, *self._same_for_all.values()]
+        values = self._values_of
         with self._connection.begin():
-            values = ([storable(row[name]) for name in self._staged] for row in rows)
-            copy_rows(self._connection, "incoming_items", self._staged, values)
+            rows = ([*map(as_copied, values(record)), *constants] for record in page)
+            copy_rows(self._connection, "incoming_items", self._staged, rows)
 
     def merge(self, coverage: Coverage, rules: RemovalRules) -> CatalogueResult:
         """Write the staged items, and mark the missing ones as removed."""
@@ -150,12 +163,6 @@ class CatalogueSync:
             _move_history(connection)
             self._remove_missing(coverage, rules, result)
         return result
-
-    def _row(self, record: Any) -> dict[str, Any]:
-        """Return the values of a record by column, without the library."""
-        # Without the deep copies of asdict(), which take half of a sync's time.
-        values = {one.name: getattr(record, one.name) for one in fields(record)}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def _identify(self, coverage: Coverage) -> int:
         """Create ``staged_items``: the staged rows with the ``ASSIGNED`` columns. Return how many were recognised."""
@@ -203,11 +210,13 @@ class TitleSync(CatalogueSync):
 
     def __init__(self, connection: Connection, media_type: MediaType) -> None:
         """Create the staging table for films or for series."""
-        super().__init__(connection, "films" if media_type == "movie" else "series", f"t.media_type = '{media_type}'")
+        super().__init__(
+            connection,
+            "films" if media_type == "movie" else "series",
+            f"t.media_type = '{media_type}'",
+            same_for_all={"media_type": media_type},
+        )
         self._media_type = media_type
-
-    def _row(self, record: ServerTitle) -> dict[str, Any]:
-        return super()._row(record) | {"media_type": self._media_type}
 
     def _identify(self, coverage: Coverage) -> int:
         connection = self._connection
@@ -216,8 +225,10 @@ class TitleSync(CatalogueSync):
             f"SELECT t.server_item_id, {ids}, t.path, t.library_id, t.title FROM incoming_items t ORDER BY t.ctid"
         )
         incoming = [
-            Incoming(row.server_item_id, _ids(row), row.path, row.library_id, row.title)
-            for row in execute(connection, statement)
+            Incoming(server_item_id, ProviderIds(tmdb_id, imdb_id, tvdb_id), path, library_id, title)
+            for server_item_id, tmdb_id, imdb_id, tvdb_id, path, library_id, title in execute(
+                connection, statement
+            ).all()
         ]
         # Include versions, which may be listed as items now because another file became the primary one.
         statement = f"""
@@ -229,19 +240,31 @@ class TitleSync(CatalogueSync):
             FROM item_versions v JOIN titles t ON t.item_id = v.primary_item_id
             WHERE {self._scope} AND NOT EXISTS ({_FORMER_ITEM.format(table="titles")}) ORDER BY removed, item_id"""
         known = [
-            Known(t.item_id, t.work_id, t.server_item_id, _ids(t), t.path, t.library_id, t.title, t.missing)
-            for t in execute(connection, statement, complete=coverage.certain_libraries())
+            Known(item_id, work_id, server_id, ProviderIds(tmdb_id, imdb_id, tvdb_id), path, library_id, title, missing)
+            for item_id, work_id, server_id, tmdb_id, imdb_id, tvdb_id, path, library_id, title, missing, _ in execute(
+                connection, statement, complete=coverage.certain_libraries()
+            ).all()
         ]
         statement = f"SELECT t.work_id, {ids} FROM works t WHERE {self._scope}"
+        works_known = {
+            work_id: ProviderIds(tmdb_id, imdb_id, tvdb_id)
+            for work_id, tmdb_id, imdb_id, tvdb_id in execute(connection, statement).all()
+        }
         identities = assign_identities(
             incoming,
             known,
-            {row.work_id: _ids(row) for row in execute(connection, statement)},
+            works_known,
             new_item_id=_next_number(connection, "item_id_seq"),
             new_work_id=_next_number(connection, "works_work_id_seq"),
         )
         changed = [
-            {"work_id": work_id, "media_type": self._media_type, **asdict(ids)}
+            {
+                "work_id": work_id,
+                "media_type": self._media_type,
+                "tmdb_id": ids.tmdb_id,
+                "imdb_id": ids.imdb_id,
+                "tvdb_id": ids.tvdb_id,
+            }
             for work_id, ids in identities.works.items()
         ]
         upsert(connection, works, changed, columns=("work_id", "media_type", "tmdb_id", "imdb_id", "tvdb_id"))
@@ -259,10 +282,6 @@ class TitleSync(CatalogueSync):
         return identities.recognised
 
 
-def _ids(row: Any) -> ProviderIds:
-    return ProviderIds(row.tmdb_id, row.imdb_id, row.tvdb_id)
-
-
 class EpisodeSync(CatalogueSync):
     """A sync of episodes, without those whose series is not in the catalogue.
 
@@ -272,15 +291,13 @@ class EpisodeSync(CatalogueSync):
     TABLE = episodes
     ASSIGNED = ("item_id", "series_item_id", "work_id")
     STAGED_ONLY: ClassVar[dict[str, str]] = {"version_ids": "text[]", "series_server_id": "text"}
+    ATTRIBUTES: ClassVar[dict[str, str]] = {"series_server_id": "series_item_id"}
     # The guard was already applied to the series.
     FOLLOWS = "EXISTS (SELECT 1 FROM titles s WHERE s.item_id = t.series_item_id AND s.removed_at IS NOT NULL)"
 
     def __init__(self, connection: Connection) -> None:
         """Create the staging table."""
         super().__init__(connection, "episodes")
-
-    def _row(self, record: ServerEpisode) -> dict[str, Any]:
-        return super()._row(record) | {"series_server_id": record.series_item_id}
 
     def _identify(self, coverage: Coverage) -> int:
         connection = self._connection

@@ -74,8 +74,9 @@ def close_engine(url: str) -> None:
 
 
 def _new_engine(url: str, settings: Settings) -> Engine:
-    # A small pool: the in-process executor works one step at a time, and home servers have few connections.
-    engine = create_engine(url, pool_size=2, max_overflow=8, pool_pre_ping=True, pool_recycle=300)
+    # A small pool: the in-process executor works one step at a time, and home servers have few connections. A step that
+    # asks a service holds its lease, stores answers, and takes from the quota at the same time.
+    engine = create_engine(url, pool_size=3, max_overflow=8, pool_pre_ping=True, pool_recycle=300)
 
     @event.listens_for(engine, "do_connect")
     def _connect(dialect, _record, arguments, options):  # pyright: ignore[reportUnusedFunction]

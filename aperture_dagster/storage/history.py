@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -97,45 +97,56 @@ def write_states(
         SELECT i.*, w.item_id IS NOT NULL AS known, w.played, w.play_count, w.position_share, w.last_played_at
         FROM ({_ITEMS}) i LEFT JOIN watch_state w ON w.user_id = :user AND w.item_id = i.item_id"""
     rows = execute(connection, statement, ids=list(listed), user=user_id).all()
-    rows = [row for row in rows if _is_same_item(row, listed[row.server_item_id])]
     # A published STRM file that was never probed is marked as played as soon as it is started.
     unproven = {one.server_item_id for one in states if one.played and not one.has_runtime}
-    rows = [row for row in rows if not (row.is_published and row.server_item_id in unproven)]
+    same = [(row, listed[row.server_item_id]) for row in rows]
+    same = [
+        (row, state)
+        for row, state in same
+        if _is_same_item(row, state) and not (row.is_published and state.server_item_id in unproven)
+    ]
     state_rows: list[dict[str, Any]] = []
     viewings: list[tuple[Any, Viewing]] = []
-    for row in rows:
-        state = listed[row.server_item_id]
+    for row, state in same:
         before = ViewState(row.played, row.play_count, row.position_share, row.last_played_at) if row.known else None
         after = ViewState(state.played, state.play_count, state.position_share, state.last_played_at)
         state_rows.append(
-            {name: getattr(row, name) for name in ("item_id", "work_id", "is_episode")}
-            | asdict(after)
-            | {"user_id": user_id, "favorite": state.favorite, "position_share": round(state.position_share, 4)}
+            {
+                "user_id": user_id,
+                "item_id": row.item_id,
+                "work_id": row.work_id,
+                "is_episode": row.is_episode,
+                "played": state.played,
+                "play_count": state.play_count,
+                "position_share": round(state.position_share, 4),
+                "last_played_at": state.last_played_at,
+                "favorite": state.favorite,
+            }
         )
         viewing = viewing_between(before, after, now=now, started_share=started_share)
         if viewing is not None:
             viewings.append((row, viewing))
     counts = upsert(connection, watch_state, state_rows)
-    reported = [
-        ServerRating(row.work_id, row.item_id, row.is_episode, listed[row.server_item_id].rating) for row in rows
-    ]
+    reported = [ServerRating(row.work_id, row.item_id, row.is_episode, state.rating) for row, state in same]
     rated = write_server_ratings(connection, user_id, reported, now=now, requested_at=requested_at)
     queue_server_ratings(connection, user_id, rated.works, now=now)
     logged = upsert(connection, plays, _play_rows(connection, user_id, viewings))
-    return PageResult(counts, logged.written, len(listed) - len(rows), rated.changes)
+    return PageResult(counts, logged.written, len(listed) - len(same), rated.changes)
 
 
 def _is_same_item(row: Any, state: ItemState) -> bool:
     """Return whether names and numbers of a row of ``_ITEMS`` and of a state agree, where both are known."""
-    pairs = (
-        (row.name, storable(state.name)),
-        (row.series_name, storable(state.series_name)),
-        (row.season, state.season),
-        (row.number, state.number),
+    return (
+        row.is_episode == state.is_episode
+        and _agree(row.name, state.name)
+        and _agree(row.series_name, state.series_name)
+        and _agree(row.season, state.season)
+        and _agree(row.number, state.number)
     )
-    return row.is_episode == state.is_episode and all(
-        known == reported for known, reported in pairs if known not in (None, "") and reported not in (None, "")
-    )
+
+
+def _agree(known: Any, reported: Any) -> bool:
+    return known == reported or known in (None, "") or storable(reported) in (None, "", known)
 
 
 def _play_rows(connection: Connection, user_id: str, viewings: Sequence[tuple[Any, Viewing]]) -> list[dict[str, Any]]:

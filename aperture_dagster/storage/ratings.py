@@ -8,16 +8,16 @@ Writers hold the user's lock until the end of their transaction, which is that o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, text
+from sqlalchemy import Connection
 
 from aperture_dagster.library.ratings import LocalRating, whole_second, whole_step
 from aperture_dagster.storage.queries import execute, lock_until_commit, read_rows, read_value
-from aperture_dagster.storage.tables import rating_changes
 from aperture_dagster.storage.versions import content_version
 
 # The sources of ratings: the media server, the command line, and Trakt.
@@ -275,18 +275,23 @@ def _next_stamp(connection: Connection, user_id: str) -> datetime:
 
 
 def _put(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    statement = """
-        INSERT INTO ratings (user_id, source, work_id, item_id, rating, rated_at, updated_at)
-        VALUES (:user_id, :source, :work_id, :item_id, :rating, :rated_at, :updated_at)
+    columns = "user_id, source, work_id, item_id, rating, rated_at, updated_at"
+    statement = f"""
+        INSERT INTO ratings ({columns})
+        SELECT {columns} FROM jsonb_populate_recordset(NULL::ratings, CAST(:rows AS jsonb))
         ON CONFLICT (user_id, source, work_id, item_id) DO UPDATE
         SET rating = excluded.rating, rated_at = excluded.rated_at, updated_at = excluded.updated_at"""
     if rows:
-        connection.execute(text(statement), rows)
+        execute(connection, statement, rows=json.dumps(rows, default=str))
 
 
 def _log(connection: Connection, changes: Sequence[dict[str, Any]]) -> None:
     # A transaction may have begun long before it got the lock.
-    connection.execute(insert(rating_changes).values(noted_at=func.clock_timestamp()), changes)
+    columns = "user_id, source, work_id, item_id, rating, previous, rated_at"
+    statement = f"""
+        INSERT INTO rating_changes ({columns}, noted_at) SELECT {columns}, clock_timestamp()
+        FROM jsonb_populate_recordset(NULL::rating_changes, CAST(:rows AS jsonb))"""
+    execute(connection, statement, rows=json.dumps(changes, default=str))
 
 
 def rated_since(connection: Connection, user_id: str, moment: datetime) -> bool:

@@ -55,18 +55,32 @@ def service_lease(
                 execute(connection, f"SELECT pg_advisory_unlock{lock}", service=service)
 
 
-def spend(connection: Connection, service: str, *, day: date, limit: int, reported: bool) -> bool:
-    """Count one request against the day's quota; return False if the quota is used up.
+def spend(connection: Connection, service: str, *, day: date, limit: int, reported: bool, requests: int = 1) -> int:
+    """Count up to so many requests against the day's quota; return how many of them are left, 0 if it is used up.
 
     ``reported``: ``limit`` applies only until the service reports its own (:func:`correct`). Otherwise it is a setting,
     which may have changed since the first request of the day.
     """
-    statement = f"""
-        INSERT INTO quota AS q (service, day, used, "limit") VALUES (:service, :day, 1, :limit)
-        ON CONFLICT (service, day) DO UPDATE SET used = q.used + 1, "limit" = {_LIMIT}, updated_at = now()
-        WHERE q.used < {_LIMIT} RETURNING used"""
     own = None if reported else limit
-    return execute(connection, statement, service=service, day=day, limit=limit, own=own).first() is not None
+    statement = """
+        INSERT INTO quota AS q (service, day, used, "limit") VALUES (:service, :day, 0, :limit)
+        ON CONFLICT (service, day) DO NOTHING"""
+    execute(connection, statement, service=service, day=day, limit=limit)
+    # Locked first, so that what is left stays so until it is taken.
+    statement = f"""
+        WITH day AS (SELECT service, day, {_LIMIT} AS allowed, least(:requests, {_LIMIT} - used) AS taken FROM quota q
+          WHERE service = :service AND day = :day FOR UPDATE)
+        UPDATE quota q SET used = q.used + d.taken, "limit" = d.allowed, updated_at = now() FROM day d
+        WHERE q.service = d.service AND q.day = d.day AND d.taken > 0 RETURNING d.taken"""
+    return execute(connection, statement, service=service, day=day, requests=requests, own=own).scalar() or 0
+
+
+def give_back(connection: Connection, service: str, *, day: date, requests: int) -> None:
+    """Take back the count of requests that were not sent."""
+    statement = """
+        UPDATE quota SET used = greatest(used - :requests, 0), updated_at = now()
+        WHERE service = :service AND day = :day"""
+    execute(connection, statement, service=service, day=day, requests=requests)
 
 
 def correct(connection: Connection, service: str, *, day: date, limit: int, used: int) -> None:

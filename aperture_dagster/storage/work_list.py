@@ -5,13 +5,15 @@ Items that wait for their first request have a row, too, so that the next batch 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
+from aperture_dagster.storage.bulk import storable
 from aperture_dagster.storage.populations import TITLES, Source
 from aperture_dagster.storage.queries import execute, read_rows, read_value
 
@@ -112,16 +114,17 @@ def write_fetches(connection: Connection, source: Source, rows: Iterable[dict[st
     """Record attempts. Each row has ``kind``, ``item``, ``outcome``, ``attempts``, ``attempted_at``, ``due_at``,
     ``detail``, and ``fetched_at`` and ``found_id``, where None keeps the previous value.
     """
+    written = [{"source": source.name, **row} for row in rows]
     # Always in the same order, so that concurrent writers of the same rows cannot deadlock.
-    rows = sorted(({"source": source.name, **row} for row in rows), key=lambda row: (row["kind"], row["item"]))
-    statement = """
-        INSERT INTO fetches (source, kind, item, outcome, attempts, fetched_at, attempted_at, due_at, found_id, detail)
-        VALUES (:source, :kind, :item, :outcome, :attempts, :fetched_at, :attempted_at, :due_at, :found_id, :detail)
+    columns = "source, kind, item, outcome, attempts, fetched_at, attempted_at, due_at, found_id, detail"
+    statement = f"""
+        INSERT INTO fetches ({columns})
+        SELECT {columns} FROM jsonb_populate_recordset(NULL::fetches, CAST(:rows AS jsonb)) ORDER BY kind, item
         ON CONFLICT (source, kind, item) DO UPDATE SET outcome = excluded.outcome, attempts = excluded.attempts,
         fetched_at = coalesce(excluded.fetched_at, fetches.fetched_at), attempted_at = excluded.attempted_at,
         due_at = excluded.due_at, found_id = coalesce(excluded.found_id, fetches.found_id), detail = excluded.detail"""
-    if rows:
-        connection.execute(text(statement), rows)
+    if written:
+        execute(connection, statement, rows=json.dumps(storable(written), default=str))
 
 
 def ask_again(connection: Connection, works: Sequence[int]) -> None:

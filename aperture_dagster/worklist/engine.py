@@ -1,4 +1,4 @@
-"""Work through the list of a source: ask about the items that are due, and store each answer as it comes.
+"""Work through the list of a source: ask about the items that are due, and store the answers as they come.
 
 Only this module decides when to stop and what is recorded; a source says how to ask it and where its answers go.
 """
@@ -6,9 +6,11 @@ Only this module decides when to stop and what is recorded; a source says how to
 import logging
 import queue
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -37,6 +39,10 @@ from aperture_dagster.worklist.progress import Progress
 BATCH_OF_DUE_ITEMS = 200
 # For answers that are under way when the run is stopped.
 GRACE_SECONDS = 3.0
+# Answers are stored together, since a transaction for each takes longer than the request: as soon as there are so many,
+# and after a second in any case. A run that is killed loses no more than these and those under way.
+STORED_AT_ONCE = 25
+LONGEST_UNSTORED_SECONDS = 1.0
 # So many unreachable in a row mean that the service is down, and not that single titles are odd.
 FAILURES_UNTIL_DOWN = 8
 LARGEST_COUNT = 32_767
@@ -144,9 +150,10 @@ def outcome_of(item: DueItem, ask: Callable[[], Attempt]) -> Attempt:
 
 
 def work_through(work: WorkList, database: Database, clock: Clock, log: logging.Logger) -> Tally:
-    """Ask about everything that is due, and store the answers before further questions are sent.
+    """Ask about everything that is due, and store the answers as they come.
 
-    A run that is killed loses at most the requests under way, one that is stopped loses nothing. When the quota is
+    A run that is killed loses at most the requests under way and the answers of the last second, `STORED_AT_ONCE` at
+    most; one that is stopped loses nothing. When the quota is
     spent or the service asks for a long pause, the run ends without an error and reports what is left, which stays due.
 
     Raises:
@@ -199,11 +206,15 @@ def _report(log: logging.Logger, work: WorkList, tally: Tally, stop: Exception |
 
 @dataclass(slots=True)
 class _UnitOver:
-    """The end of a unit: items not asked about, the error that ended it early, and whether the service was reached."""
+    """The end of a unit: items not asked about, the error that ended it early, and whether the service was reached.
+
+    ``attempts`` are what the error means for the items that were not asked about, once that is known.
+    """
 
     not_asked: list[DueItem]
     error: Exception | None
     reached: bool
+    attempts: list[Attempt] | None = None
 
 
 class _Run:
@@ -218,6 +229,9 @@ class _Run:
         self._busy: set[tuple[str, int]] = set()
         # Results are removed only after they are stored: an interruption after `Queue.get()` would lose one.
         self._results: list[list[Attempt] | _UnitOver] = []
+        # How many of the results have been looked at, the attempts in them, and when the first of them was.
+        self._seen = self._unstored = 0
+        self._seen_since = 0.0
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._stop: Exception | None = None
@@ -238,8 +252,10 @@ class _Run:
                         under_way += 1
                     if under_way == 0:
                         break
-                    self._news.get()
-                    under_way -= self._collect()
+                    self._wait_for_results()
+                    under_way -= self._look_at_results()
+                    if self._is_time_to_store():
+                        self._store_results()
             except BaseException:
                 # The run is being stopped. Answers under way have cost quota, so wait for them, but not for retries.
                 self._stopping.set()
@@ -252,7 +268,8 @@ class _Run:
                 # Also when the run is being stopped.
                 self._stopping.set()
                 pool.shutdown(wait=True)
-                self._collect()
+                self._look_at_results()
+                self._store_results()
         self._progress.report()
         all_failed = self.tally.asked == self.tally.error
         if self._stop is None and self._units_unreachable and all_failed:
@@ -304,21 +321,45 @@ class _Run:
         self._results.append(result)
         self._news.put(None)
 
-    def _collect(self) -> int:
-        """Store all results so far, and return how many units are over; can be called again if interrupted."""
-        results = self._results[:]
-        attempts: list[Attempt] = []
-        over = [result for result in results if isinstance(result, _UnitOver)]
-        for result in results:
-            attempts += self._attempts_left(result) if isinstance(result, _UnitOver) else result
+    def _wait_for_results(self) -> None:
+        """Wait for a result, but not beyond the time at which others are to be stored."""
+        patience = None
+        if self._unstored:
+            patience = max(self._seen_since + LONGEST_UNSTORED_SECONDS - time.monotonic(), 0)
+        with suppress(queue.Empty):
+            self._news.get(timeout=patience)
+
+    def _look_at_results(self) -> int:
+        """Find out what new results mean for the run, and return how many units are over."""
+        over = 0
+        for result in self._results[self._seen :]:
+            if isinstance(result, _UnitOver):
+                result.attempts = self._attempts_left(result)
+                over += 1
+            if self._unstored == 0:
+                self._seen_since = time.monotonic()
+            self._unstored += len(_attempts_of(result))
+            self._seen += 1
+        if self._stop is None and self._units_unreachable >= self._list.failures_until_down:
+            # What is said of the service includes what is not stored yet.
+            self._store_results()
+            self._end(self._down())
+        return over
+
+    def _is_time_to_store(self) -> bool:
+        since = time.monotonic() - self._seen_since
+        return self._unstored >= STORED_AT_ONCE or (self._unstored > 0 and since >= LONGEST_UNSTORED_SECONDS)
+
+    def _store_results(self) -> None:
+        """Store all results that were looked at; can be called again if interrupted."""
+        results = self._results[: self._seen]
+        attempts = [attempt for result in results for attempt in _attempts_of(result)]
         if attempts:
             self._store(attempts)
         del self._results[: len(results)]
+        self._seen = self._unstored = 0
         self._busy -= {attempt.item.key for attempt in attempts}
-        self._busy -= {item.key for result in over for item in result.not_asked}
-        if self._stop is None and self._units_unreachable >= self._list.failures_until_down:
-            self._end(self._down())
-        return len(over)
+        self._busy -= {item.key for one in results if isinstance(one, _UnitOver) for item in one.not_asked}
 
     def _attempts_left(self, over: _UnitOver) -> list[Attempt]:
         """Return attempts for items of a unit that were not asked about, or stop if the error concerns all items."""
@@ -356,6 +397,10 @@ class _Run:
             f"{self._list.source.label} cannot be reached: {self.tally.unreachable}. "
             f"{self.tally.ok:,} {self._list.what} were fetched before."
         )
+
+
+def _attempts_of(result: list[Attempt] | _UnitOver) -> list[Attempt]:
+    return (result.attempts or []) if isinstance(result, _UnitOver) else result
 
 
 def _fetch_row(attempt: Attempt, work: WorkList, now: datetime) -> dict[str, Any]:

@@ -111,6 +111,47 @@ def test_an_answer_after_midnight_does_not_change_the_next_days_quota(database: 
     assert spent.resumes_at == datetime(2026, 5, 18, tzinfo=UTC)
 
 
+def test_requests_taken_from_the_quota_in_advance_are_counted_and_given_back(database: Database, clock: SetClock):
+    ledger, doctor = (QuotaLedger(database, clock, "omdb", 30, block=20) for _ in range(2))
+    other = QuotaLedger(database, clock, "omdb", 30)
+    for _ in range(3):
+        ledger.spend()
+    assert other.usage() == (20, 30), "a process that is killed now loses these 20 at most"
+    assert ledger.usage() == other.usage() == (3, 30)
+    assert (left(ledger), other.usage(), left(other)) == (27, (30, 30), 0)
+    doctor.give_back()
+    assert other.usage() == (30, 30)
+
+
+def test_requests_taken_in_advance_never_exceed_the_quota(database: Database, clock: SetClock):
+    first, second = (QuotaLedger(database, clock, "omdb", 30, block=20) for _ in range(2))
+    first.spend()
+    assert left(second) == 10
+    assert left(first) == 19
+    assert first.usage() == (30, 30)
+
+
+def test_requests_taken_in_advance_belong_to_their_day(database: Database, clock: SetClock, shelf: Shelf):
+    clock.moment = LATE
+    ledger = QuotaLedger(database, clock, "omdb", 30, block=20)
+    ledger.spend()
+    clock.moment = LATE + timedelta(seconds=2)
+    ledger.spend()
+    assert ledger.usage() == (1, 30)
+    days = {row["day"]: row["used"] for row in shelf.rows("SELECT day, used FROM quota")}
+    assert days == {LATE.date(): 1, LATE.date() + timedelta(days=1): 1}
+
+
+def test_what_was_taken_in_advance_is_not_given_back_once_the_service_reports_the_quota_as_used_up(
+    database: Database, clock: SetClock
+):
+    ledger = QuotaLedger(database, clock, "omdb", 30, block=20)
+    ledger.spend()
+    ledger.exhaust()
+    ledger.give_back()
+    assert (ledger.usage(), left(ledger)) == ((30, 30), 0)
+
+
 # One user at a time
 
 

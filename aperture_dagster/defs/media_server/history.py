@@ -20,7 +20,7 @@ from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import NotFound, RequestRejected
 from aperture_dagster.resources.media_server.reader import MediaServerReader
-from aperture_dagster.resources.media_server.records import ItemState, Listing, with_content
+from aperture_dagster.resources.media_server.records import ItemState, Listing, in_batches, with_content
 from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.catalogue import catalogue_size
@@ -133,7 +133,7 @@ def _sync_history(
         pages = server.changed_states(user.user_id, watermark, listing)
     listed: set[str] = set()
     written = plays = unknown = unmarked = ratings = 0
-    for page in pages:
+    for page in in_batches(pages):
         result = write(page)
         written += result.states.written
         plays += result.plays

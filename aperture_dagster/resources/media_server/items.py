@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from aperture_dagster.resources.json_text import as_object, expect
@@ -93,7 +92,7 @@ def parse_title(item: dict[str, Any]) -> ServerTitle:
 
 
 def _provider_number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and 0 < int(text) < 2**62 else None
+    return number if text.isascii() and text.isdigit() and 0 < (number := int(text)) < 2**62 else None
 
 
 def parse_episode(item: dict[str, Any]) -> ServerEpisode:
@@ -119,14 +118,14 @@ def parse_state(item: dict[str, Any]) -> ItemState:
     data = expect(item.get("UserData"), dict, "UserData")
     rating = values.parse_number(data, "Rating")
     item_type = item.get("Type")
-    state = ItemState(
-        server_item_id=values.parse_id(item.get("Id")),
-        favorite=data.get("IsFavorite") is True,
-        rating=None if rating is None else min(max(rating, 0.0), 10.0),
-        name=values.parse_text(item, "Name"),
-    )
+    common: dict[str, Any] = {
+        "server_item_id": values.parse_id(item.get("Id")),
+        "favorite": data.get("IsFavorite") is True,
+        "rating": None if rating is None else min(max(rating, 0.0), 10.0),
+        "name": values.parse_text(item, "Name"),
+    }
     if item_type == "Series":
-        return state
+        return ItemState(**common)
     position = values.parse_number(data, "PlaybackPositionTicks") or 0
     runtime = values.parse_number(item, "RunTimeTicks") or 0
     percentage = values.parse_number(data, "PlayedPercentage")
@@ -138,22 +137,18 @@ def parse_state(item: dict[str, Any]) -> ItemState:
     if share == 0 and (position > 0 or is_other_version):
         # Started; how far is unknown.
         share = 0.5
-    state = replace(
-        state,
+    is_episode = item_type == "Episode"
+    return ItemState(
+        **common,
         played=played,
         play_count=play_count,
         position_share=min(max(share, 0.0), 1.0),
         last_played_at=last_played_at,
         has_runtime=runtime > 0,
-    )
-    if item_type != "Episode":
-        return state
-    return replace(
-        state,
-        is_episode=True,
-        series_name=values.parse_text(item, "SeriesName"),
-        season=values.parse_integer(item, "ParentIndexNumber"),
-        number=values.parse_integer(item, "IndexNumber"),
+        is_episode=is_episode,
+        series_name=values.parse_text(item, "SeriesName") if is_episode else None,
+        season=values.parse_integer(item, "ParentIndexNumber") if is_episode else None,
+        number=values.parse_integer(item, "IndexNumber") if is_episode else None,
     )
 
 

@@ -96,7 +96,10 @@ class JellyfinReader(MediaServerReader):
 
         for page in super()._library_items(library, item_type, fields, parse_and_note, listing):
             versions = self._by_id(with_versions, "MediaSources", parse_versions)
-            yield [replace(one, version_ids=versions.get(one.server_item_id, ())) for one in page]
+            yield [
+                replace(one, version_ids=versions[one.server_item_id]) if one.server_item_id in versions else one
+                for one in page
+            ]
             with_versions.clear()
 
     def _by_id(

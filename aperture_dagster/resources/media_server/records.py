@@ -14,6 +14,8 @@ from typing import Any, Generic, Literal, TypeVar
 from aperture_dagster.library.identity import MediaType as MediaType
 
 Record = TypeVar("Record")
+# Servers are asked for small pages, and a transaction for each would cost more than reading it.
+STATES_PER_BATCH = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,18 @@ def with_content(pages: Iterable[list[ItemState]]) -> Iterator[list[ItemState]]:
     """Drop the states of items that the user did nothing with."""
     for page in pages:
         yield [state for state in page if state.has_content]
+
+
+def in_batches(pages: Iterable[list[ItemState]], size: int = STATES_PER_BATCH) -> Iterator[list[ItemState]]:
+    """Join pages to batches of at least so many states, but for the last."""
+    batch: list[ItemState] = []
+    for page in pages:
+        batch += page
+        if len(batch) >= size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,13 @@ LARGEST_NUMBER = 2**63
 LARGEST_INTEGER = 2**31 - 1
 GUID = re.compile(r"^[0-9A-Fa-f]{8}(-?)(?:[0-9A-Fa-f]{4}\1){3}[0-9A-Fa-f]{12}$")
 """An id as Jellyfin and .NET write it: 32 digits in either case, or with dashes."""
+_NORMAL_ID = re.compile(r"[0-9a-f]{32}").fullmatch
 
 
 def parse_id(value: Any, name: str = "Id") -> str:
     """Normalise an id, which servers write with and without dashes, in upper and lower case."""
+    if type(value) is str and _NORMAL_ID(value):
+        return value
     text = expect(value, str, name).strip()
     if not text or not text.isprintable():
         raise BadAnswer(f"{name} is empty or not an id")
@@ -33,15 +36,17 @@ def parse_id(value: Any, name: str = "Id") -> str:
 def parse_text(item: Mapping[str, Any], name: str) -> str | None:
     """Strip a text; an empty one is None."""
     value = item.get(name)
-    return None if value is None else expect(value, str, name).strip() or None
+    if value is None:
+        return None
+    return (value if type(value) is str else expect(value, str, name)).strip() or None
 
 
 def require_text(item: Mapping[str, Any], name: str) -> str:
     """Strip a text; raise BadAnswer if there is none."""
     value = item.get(name)
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not (text := value.strip()):
         raise BadAnswer(f"{name} is missing")
-    return value.strip()
+    return text
 
 
 def parse_texts(item: Mapping[str, Any], name: str) -> tuple[str, ...]:
@@ -49,7 +54,8 @@ def parse_texts(item: Mapping[str, Any], name: str) -> tuple[str, ...]:
     value = item.get(name)
     if value is None:
         return ()
-    return tuple(text.strip() for text in expect(value, list, name) if isinstance(text, str) and text.strip())
+    texts = [text.strip() for text in expect(value, list, name) if isinstance(text, str)]
+    return tuple(filter(None, texts))
 
 
 def parse_names(item: Mapping[str, Any], name: str) -> tuple[str, ...]:
@@ -58,7 +64,7 @@ def parse_names(item: Mapping[str, Any], name: str) -> tuple[str, ...]:
     if value is None:
         return ()
     names = [entry.get("Name") for entry in expect(value, list, name) if isinstance(entry, dict)]
-    return tuple(entry for entry in names if isinstance(entry, str) and entry)
+    return tuple([entry for entry in names if isinstance(entry, str) and entry])
 
 
 def parse_number(item: Mapping[str, Any], name: str) -> float | None:
@@ -66,7 +72,8 @@ def parse_number(item: Mapping[str, Any], name: str) -> float | None:
     value = item.get(name)
     if value is None:
         return None
-    number = expect(value, (int, float), name)
+    # Also False for True, which is no number in JSON.
+    number = value if type(value) is int or type(value) is float else expect(value, (int, float), name)
     if abs(number) > LARGEST_NUMBER:
         raise BadAnswer(f"{name} is out of range")
     return float(number) if number == number else None
@@ -74,9 +81,13 @@ def parse_number(item: Mapping[str, Any], name: str) -> float | None:
 
 def parse_integer(item: Mapping[str, Any], name: str) -> int | None:
     """Return a whole number."""
-    value = parse_number(item, name)
+    value = item.get(name)
     if value is None:
         return None
+    if type(value) is not int:
+        value = parse_number(item, name)
+        if value is None:
+            return None
     if abs(value) > LARGEST_INTEGER:
         raise BadAnswer(f"{name} is out of range")
     return int(value)
@@ -92,7 +103,10 @@ def parse_moment(text: str) -> datetime | None:
     """Parse an ISO date as UTC, which is also assumed without a zone; None for an unusable one."""
     try:
         moment = datetime.fromisoformat(text.strip())
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        elif moment.tzinfo is not UTC:
+            moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
     # .NET's "no date" is the first day of year 1.

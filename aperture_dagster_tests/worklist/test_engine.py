@@ -1,0 +1,116 @@
+"""The engine that works through a list: answers are stored in batches, and none is lost or asked for twice."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.errors import ServiceRefused
+from aperture_dagster.sources.omdb import OMDB
+from aperture_dagster.storage.catalogue_sync import Coverage, RemovalRules, TitleSync, write_libraries
+from aperture_dagster.storage.work_list import DueItem
+from aperture_dagster.worklist.engine import STORED_AT_ONCE, Attempt, WorkList, work_through
+from aperture_dagster_tests.household import SetClock
+from aperture_dagster_tests.storage.conftest import FILMS, NOW, film
+
+LOG = logging.getLogger(__name__)
+
+
+@pytest.fixture
+def films(database: Database) -> int:
+    """Put films into the library, and return how many."""
+    count = 3 * STORED_AT_ONCE
+    with database.connection() as connection:
+        with connection.begin():
+            write_libraries(connection, [FILMS])
+        sync = TitleSync(connection, "movie")
+        sync.add(FILMS, [film(number, imdb_id=f"tt{number:07}") for number in range(1, count + 1)])
+        sync.merge(Coverage(complete={FILMS.library_id}), RemovalRules(limit=0.2, accepted=False))
+    return count
+
+
+class Service:
+    """A service that counts what it is asked, and fails from some request on."""
+
+    def __init__(self, *, fails_after: int | None = None, error: BaseException | None = None) -> None:
+        self.asked: Counter[int] = Counter()
+        self.batches: list[int] = []
+        self._fails_after, self._error = fails_after, error
+        self._lock = threading.Lock()
+
+    def ask(self, unit: Sequence[DueItem]) -> Iterator[list[Attempt]]:
+        for item in unit:
+            with self._lock:
+                if self._error is not None and self.asked.total() == self._fails_after:
+                    raise self._error
+                self.asked[item.item] += 1
+            yield [Attempt(item, "ok", answer={})]
+
+    def store(self, connection: Any, attempts: Sequence[Attempt]) -> int:
+        self.batches.append(len(attempts))
+        return len(attempts)
+
+    def work(self, **options: Any) -> WorkList:
+        usual: dict[str, Any] = {
+            "source": OMDB,
+            "ask": self.ask,
+            "store": self.store,
+            "ttl": lambda attempt, now: timedelta(days=30),
+            "cancel": lambda: None,
+            "concurrency": 4,
+        }
+        return WorkList(**usual | options)
+
+
+def done(database: Database) -> int:
+    with database.transaction() as connection:
+        return connection.execute(text("SELECT count(*) FROM fetches WHERE outcome = 'ok'")).scalar_one()
+
+
+def test_answers_are_stored_together_and_each_once(database: Database, films: int):
+    service = Service()
+    tally = work_through(service.work(), database, SetClock(NOW), LOG)
+    assert (tally.ok, tally.rows, tally.still_due, done(database)) == (films, films, 0, films)
+    assert set(service.asked.values()) == {1}
+    assert sum(service.batches) == films
+    assert len(service.batches) < films / 5, "a transaction for each answer would take longer than the answer"
+
+
+def test_answers_before_an_error_that_concerns_all_titles_are_stored(database: Database, films: int):
+    service = Service(fails_after=STORED_AT_ONCE + 7, error=ServiceRefused("the key was refused"))
+    with pytest.raises(ServiceRefused):
+        work_through(service.work(), database, SetClock(NOW), LOG)
+    assert done(database) == sum(service.batches) == service.asked.total() == STORED_AT_ONCE + 7
+    again = Service()
+    work_through(again.work(), database, SetClock(NOW), LOG)
+    assert not again.asked.keys() & service.asked.keys(), "nothing is asked twice"
+    assert done(database) == films
+
+
+def test_an_interrupted_run_stores_the_answers_that_wait(database: Database, films: int, monkeypatch):
+    service = Service()
+    fetched = threading.Event()
+
+    def ask(unit: Sequence[DueItem]) -> Iterator[list[Attempt]]:
+        yield from service.ask(unit)
+        if service.asked.total() >= 5:
+            fetched.set()
+            raise ServiceRefused("stopped here")
+
+    def interrupt(*_: Any) -> Any:
+        assert fetched.wait(60)
+        raise KeyboardInterrupt
+
+    # The thread that stores is interrupted while it waits for results.
+    monkeypatch.setattr("aperture_dagster.worklist.engine._Run._wait_for_results", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        work_through(service.work(ask=ask, concurrency=8), database, SetClock(NOW), LOG)
+    assert done(database) == service.asked.total() >= 5

@@ -1,0 +1,65 @@
+"""What a piece of work uses, in a process of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import TypeVar
+
+MB = 1024 * 1024
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class Used:
+    """CPU seconds of a piece of work, and the peak memory of its process from its start, in MB."""
+
+    cpu: float = 0.0
+    peak_mb: float = 0.0
+
+
+def cpu_seconds() -> float:
+    """Return the CPU seconds, user and system, of all threads of this process so far."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+@contextmanager
+def measured() -> Iterator[Used]:
+    """Measure the block; the figures are final at its end."""
+    used = Used()
+    before = cpu_seconds()
+    try:
+        yield used
+    finally:
+        used.cpu = cpu_seconds() - before
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        used.peak_mb = peak * (1 if sys.platform == "darwin" else 1024) / MB
+
+
+def in_a_fork(work: Callable[[], Result]) -> Result:
+    """Do the work in a fork of this process, whose memory is the work's alone but for what is loaded already.
+
+    Raises:
+        RuntimeError: it failed; the reason has been printed.
+    """
+    forks = multiprocessing.get_context("fork")
+    receiver, sender = forks.Pipe(duplex=False)
+    process = forks.Process(target=_send, args=(sender, work))
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        raise RuntimeError("a part of the benchmark failed") from None
+    finally:
+        process.join()
+
+
+def _send(sender: Connection, work: Callable[[], Result]) -> None:
+    sender.send(work())

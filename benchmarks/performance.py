@@ -1,0 +1,203 @@
+"""Measure CPU and memory of every step of the reading jobs, beside the least that the same work takes.
+
+    python benchmarks/performance.py [--films 5000] [--only movies,tmdb_metadata]
+
+A generated library of 5,000, 20,000 and 50,000 films, with four episodes and ten plays for each film and 50 users, is
+read from stand-ins, enriched, embedded and ranked; then everything runs again without any change. ``--films`` measures
+one size only. Each asset has a process of its own, and only the CPU of that process counts, not that of the database or
+the stand-ins. See docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from load import floors
+from load.assets import materialize, silent
+from load.figures import in_a_fork
+from verdict import Verdict
+
+from aperture_dagster.build import build_definitions
+from aperture_dagster.cli import demo
+from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
+
+PROJECT = Path(__file__).resolve().parents[1]
+SIZES = (5_000, 20_000, 50_000)
+USERS, FILMS_PER_SERIES, EPISODES_PER_FILM, PLAYS_PER_FILM = 50, 20, 4, 10
+# In the order of a new installation; the job by which each runs.
+ASSETS = {
+    "users": "sync_users",
+    "movies": "sync_movies",
+    "series": "sync_series",
+    "episodes": "sync_series",
+    "watch_history": "sync_watch_history",
+    "tmdb_metadata": "enrich_metadata",
+    "omdb_ratings": "enrich_metadata",
+    "mdblist_scores": "enrich_mdblist",
+    "enriched_metadata": "enrich_metadata",
+    "embeddings": "generate_embeddings",
+    "taste_profiles": "generate_recommendations",
+    "recommendations": "generate_recommendations",
+}
+# Assets that are judged together, and the most that they may take, times their floor.
+RATIOS = {
+    "catalogue": (("movies", "series", "episodes"), 3.0),
+    "history": (("watch_history",), 3.0),
+    "TMDb": (("tmdb_metadata",), 2.0),
+    "OMDb": (("omdb_ratings",), 2.0),
+    "embeddings": (("embeddings",), 1.3),
+}
+PEAK_LIMIT_MB = 700
+# Ten times the films may take this much more CPU.
+GROWTH_LIMIT = 11.0
+# CPU seconds at the largest size: 40 % of what an earlier version took on the machine of docs/performance.md.
+FIRST_RUN_LIMIT, SECOND_RUN_LIMIT = 200, 25
+
+
+@dataclass(slots=True)
+class Figures:
+    """CPU seconds of a first and an unchanged second run by asset, peak memory in MB, and floors in CPU seconds."""
+
+    films: int
+    first: dict[str, dict[str, float]] = field(default_factory=dict)
+    second: dict[str, dict[str, float]] = field(default_factory=dict)
+    floors: dict[str, float] = field(default_factory=dict)
+
+    def ratio(self, assets: Collection[str]) -> float | None:
+        """Return the CPU of assets, times their floors; None if one of them was not measured."""
+        if not all(asset in self.first and asset in self.floors for asset in assets):
+            return None
+        return sum(self.first[one]["cpu"] for one in assets) / sum(self.floors[one] for one in assets)
+
+    def cpu(self, cycle: str) -> float:
+        """Return the CPU seconds of a cycle, ``first`` or ``second``."""
+        return sum(of["cpu"] for of in getattr(self, cycle).values())
+
+    def peak(self) -> float:
+        """Return the largest peak memory of a process, in MB."""
+        return max(of["peak_mb"] for cycle in (self.first, self.second) for of in cycle.values())
+
+
+def main() -> int:
+    """Measure each size, print the tables, and return 0 if all limits were kept."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--films", type=int, help="measure a library of this size only")
+    parser.add_argument("--only", default=",".join(ASSETS), help="judge these assets only; those before them run, too")
+    options = parser.parse_args()
+    only = options.only.split(",")
+    if unknown := set(only) - ASSETS.keys():
+        parser.error(f"unknown assets: {', '.join(sorted(unknown))}")
+    sizes = (options.films,) if options.films else SIZES
+    verdict = Verdict()
+    measured: list[Figures] = []
+    for films in sizes:
+        measured.append(measure(films, only))
+        show(measured[-1])
+        judge(verdict, measured[-1], whole=len(only) == len(ASSETS) and films == SIZES[-1])
+    if len(sizes) > 1:
+        grown(verdict, measured)
+    return verdict.close()
+
+
+def measure(films: int, only: Collection[str]) -> Figures:
+    """Run all assets, up to the last of ``only``, twice on a library of this size, and measure the floors."""
+    demo.START_SECONDS = 900
+    last = max(map(list(ASSETS).index, only))
+    chosen = dict(list(ASSETS.items())[: last + 1])
+    figures = Figures(films)
+    world = {
+        "movies": films,
+        "series": films // FILMS_PER_SERIES,
+        "episodes": films * EPISODES_PER_FILM,
+        "users": USERS,
+        "plays": films * PLAYS_PER_FILM,
+    }
+    with (
+        tempfile.TemporaryDirectory(prefix="aperture-performance-", ignore_cleanup_errors=True) as folder,
+        contextlib.ExitStack() as in_the_end,
+    ):
+        home = Path(folder) / "home"
+        generated = "generated:" + ",".join(f"{name}={count}" for name, count in world.items())
+        settings = demo.point_at(in_the_end.enter_context(demo.stand_ins(generated, None)), home)
+        # Used from here until the end, so that no step starts or stops the database's server.
+        in_the_end.callback(release_embedded_server, settings.home_path / "postgres")
+        start_embedded_server(settings.home_path / "postgres")
+        definitions = build_definitions(settings, loggers={"console": silent()})
+        for cycle in (figures.first, figures.second):
+            for asset, job in chosen.items():
+                cycle[asset] = in_a_fork(functools.partial(materialize, definitions, settings, job, asset))
+                progress(asset, cycle[asset]["cpu"])
+                if cycle is figures.first and asset in only and any(asset in assets for assets, _ in RATIOS.values()):
+                    figures.floors[asset] = in_a_fork(functools.partial(floors.measure, settings, asset))
+                    progress(f"floor of {asset}", figures.floors[asset])
+    for cycle in (figures.first, figures.second):
+        for asset in [asset for asset in cycle if asset not in only]:
+            del cycle[asset]
+    return figures
+
+
+def progress(what: str, cpu: float) -> None:
+    """Say on standard error how far the benchmark is."""
+    print(f"  {what}: {cpu:.2f} s", file=sys.stderr, flush=True)
+
+
+def show(figures: Figures) -> None:
+    """Print the table of a size."""
+    print(
+        f"\n{figures.films:,} films, {figures.films * EPISODES_PER_FILM:,} episodes, {USERS} users, "
+        f"{figures.films * PLAYS_PER_FILM:,} plays"
+    )
+    print(f"{'':<20}{'CPU s':>9}{'floor s':>9}{'ratio':>7}{'peak MB':>9}{'rows':>11}{'requests':>10}{'again s':>9}")
+    for asset, of in figures.first.items():
+        floor, ratio = figures.floors.get(asset), figures.ratio([asset])
+        print(
+            f"{asset:<20}{of['cpu']:9.2f}{f'{floor:.2f}' if floor else '-':>9}{f'{ratio:.1f}' if ratio else '-':>7}"
+            f"{max(of['peak_mb'], figures.second[asset]['peak_mb']):9.0f}{of['rows_written']:11,}{of['requests']:10,}"
+            f"{figures.second[asset]['cpu']:9.2f}"
+        )
+    print(
+        f"{'whole':<20}{figures.cpu('first'):9.1f}{'':>9}{'':>7}{figures.peak():9.0f}{'':>21}"
+        f"{figures.cpu('second'):9.1f}",
+        flush=True,
+    )
+
+
+def judge(verdict: Verdict, figures: Figures, *, whole: bool) -> None:
+    """Compare the figures of a size with the limits."""
+    for name, (assets, limit) in RATIOS.items():
+        ratio = figures.ratio(assets)
+        if ratio is not None:
+            verdict.most(f"{figures.films:,} films: {name}, times its floor", ratio, limit)
+    verdict.most(f"{figures.films:,} films: peak memory", figures.peak(), PEAK_LIMIT_MB, " MB")
+    if whole:
+        verdict.most("CPU of the first run", figures.cpu("first"), FIRST_RUN_LIMIT, " s")
+        verdict.most("CPU of an unchanged second run", figures.cpu("second"), SECOND_RUN_LIMIT, " s")
+
+
+def grown(verdict: Verdict, measured: list[Figures]) -> None:
+    """Print how each asset grows from one size to the next, and judge the growth of all of them."""
+    smallest = measured[0]
+    print(f"\n{'times the CPU':<20}" + "".join(f"{f'{one.films:,} films':>14}" for one in measured))
+    for asset, of in smallest.first.items():
+        times = [one.first[asset]["cpu"] / max(of["cpu"], 1e-9) for one in measured]
+        print(f"{asset:<20}" + "".join(f"{value:14.1f}" for value in times))
+    for one in measured[1:]:
+        times, limit = one.cpu("first") / smallest.cpu("first"), GROWTH_LIMIT * one.films / measured[-1].films
+        verdict.most(f"CPU at {one.films:,} films, times that at {smallest.films:,}", times, limit)
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+    os.environ.setdefault("DAGSTER_HOME", str(PROJECT))
+    sys.exit(main())
