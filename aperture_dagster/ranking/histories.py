@@ -118,6 +118,12 @@ def rows_where(frame: pd.DataFrame, keep: Any) -> pd.DataFrame:
 
 def positions(values: Iterable[Any], index: Mapping[Any, int]) -> Rows:
     """Return the position of each value in ``index``, shape (values,); -1 for values that are not in it."""
+    if isinstance(values, pd.Series) and values.dtype == np.int64 and len(values) > len(index) > 0:
+        keys = np.fromiter(index, dtype=np.int64, count=len(index))
+        order = np.argsort(keys, kind="stable")
+        place = order[np.minimum(np.searchsorted(keys, values, sorter=order), len(keys) - 1)]
+        rows = np.fromiter(index.values(), dtype=np.int64, count=len(index))
+        return np.where(keys[place] == values.to_numpy(), rows[place], -1)
     return np.fromiter((index.get(value, -1) for value in values), dtype=np.int64)
 
 

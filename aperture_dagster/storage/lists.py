@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-NAME_LISTS = frozenset({"genres", "keywords", "directors", "creators", "cast", "companies", "networks"})
+NAME_LISTS = ("genres", "keywords", "directors", "creators", "cast", "companies", "networks")
 ITEM_BATCH = 2_000
 ITEMS = """
     SELECT s.work_id, s.item_id, s.media_type, coalesce(e.title, s.title) AS title,
@@ -34,6 +34,12 @@ ITEMS = """
       WHERE p.work_id = s.work_id AND coalesce(p.season, 1) > 0)::float8 AS episodes_total
     FROM (SELECT DISTINCT ON (work_id) * FROM present_titles ORDER BY work_id, item_id) s
     LEFT JOIN enriched_metadata e USING (work_id) ORDER BY s.work_id"""
+# The lists of names as one text, which is parsed much faster than arrays.
+_BETWEEN_LISTS, _BETWEEN_NAMES = "\x1e", "\x1f"
+_LISTS = ", ".join(f"translate(array_to_string(\"{name}\", E'\\x1f'), E'\\x1e', '')" for name in NAME_LISTS)
+_PACKED_ITEMS = f"""
+    SELECT work_id, item_id, media_type, title, year, vote_average, vote_count, popularity, official_rating, tmdb_id,
+    imdb_id, episodes_total, concat_ws(E'\\x1e', {_LISTS}) AS lists FROM ({ITEMS}) rows ORDER BY work_id"""
 EDGES = """
     WITH here AS MATERIALIZED (SELECT work_id, media_type, tmdb_id FROM works w
       WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id))
@@ -56,22 +62,21 @@ def read_items(connection: Connection) -> pd.DataFrame:
     """
     import pandas as pd
 
-    with driver_cursor(connection) as cursor:
-        cursor.execute(ITEMS)
-        names = [column.name for column in cursor.description or ()]
-        lists = [place for place, name in enumerate(names) if name in NAME_LISTS]
-        columns: list[list[Any]] = [[] for _ in names]
+    with driver_cursor(connection, binary=True) as cursor:
+        cursor.execute(_PACKED_ITEMS)
+        names = [column.name for column in cursor.description or ()][:-1]
         # One object for each name, however many titles have it: there are a dozen names per title.
         once: dict[str, str] = {}
         same = once.setdefault
+        columns: dict[str, list[Any]] = {name: [] for name in (*names, *NAME_LISTS)}
         while rows := cursor.fetchmany(ITEM_BATCH):
-            for column, values in zip(columns, zip(*rows, strict=True), strict=True):
-                column.extend(values)
-            for place in lists:
-                column = columns[place]
-                for number in range(len(column) - len(rows), len(column)):
-                    column[number] = [same(name, name) for name in column[number]]
-    frame = pd.DataFrame(dict(zip(names, columns, strict=True)), columns=names)
+            *values, packed = zip(*rows, strict=True)
+            for name, of_name in zip(names, values, strict=True):
+                columns[name].extend(of_name)
+            for row in packed:
+                for name, listed in zip(NAME_LISTS, row.split(_BETWEEN_LISTS), strict=True):
+                    columns[name].append([same(one, one) for one in listed.split(_BETWEEN_NAMES)] if listed else [])
+    frame = pd.DataFrame(columns)
     for name in ("vote_average", "vote_count", "popularity", "episodes_total"):
         frame[name] = pd.to_numeric(frame[name])
     for name in ("official_rating", "imdb_id"):
