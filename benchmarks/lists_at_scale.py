@@ -290,20 +290,22 @@ def write_vectors(connection: Any, chance: np.random.Generator, works: int) -> N
 def states(
     chance: np.random.Generator, films: int, works: int, episodes: Sequence[tuple[int, int]]
 ) -> Iterator[Sequence[Any]]:
-    """Yield the states of all users: three of five are of episodes, in runs of a series; and five of the newcomer."""
-    each = films * PLAYS_PER_FILM // USERS
-    for user in range(USERS):
+    """Yield the states of all users, and five of the newcomer.
+
+    Three of five are of episodes, one series after the other. A few users watch most, as in the stand-ins' worlds.
+    """
+    active = chance.pareto(1.2, USERS) + 1
+    for user, plays in enumerate(chance.multinomial(films * PLAYS_PER_FILM, active / active.sum())):
         days = timedelta(days=int(chance.integers(0, 200)))
-        taste = chance.integers(0, CLUSTERS, 10)
-        liked = chance.choice(films // CLUSTERS, each // 2) * CLUSTERS + chance.choice(taste, each // 2)
-        popular = (films * chance.random(each * 3 // 4) ** 2).astype(int)
-        seen = np.unique(np.concatenate([liked, popular]))
-        seen = chance.permutation(seen[seen < films])[: each * 2 // 5]
+        # Of the films, half are like others of the user, and half are what everybody watches.
+        like = chance.integers(0, films // CLUSTERS, plays // 5) * CLUSTERS + chance.integers(0, 10, plays // 5) * 7
+        popular = (films * chance.random(plays // 5) ** 3).astype(int)
+        seen = np.unique(np.concatenate([(like + user) % films, popular]))
         for n in seen.tolist():
             moment = NOW - days - timedelta(minutes=int(chance.exponential(200_000)))
             yield partition(user), n + 1, n + 1, False, True, 1, 1.0, moment, n % 97 == 0
         start = int(chance.integers(0, len(episodes)))
-        for place in range(each - len(seen)):
+        for place in range(min(int(plays * 3 // 5), len(episodes))):
             n = (start + place) % len(episodes)
             moment = NOW - days - timedelta(minutes=int(place))
             yield partition(user), works + n + 1, episodes[n][0], True, True, 1, 1.0, moment, False

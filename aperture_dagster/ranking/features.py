@@ -5,10 +5,8 @@ title resembles a history in one field when they share rare names: the cosine of
 with its signed weights. This is linear, so a history is folded into one profile of names instead of comparing in pairs.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aperture_dagster.ranking.histories import Doubles, Rows, list_column, number_column
+from aperture_dagster.ranking.names import Names, count_names, entries_of
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "people": ("directors", "creators", "cast"),
@@ -31,7 +30,7 @@ ERA_YEARS = 4.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TfIdf:
-    """A sparse matrix (titles, names) with rows of length 1, as three arrays in coordinate format."""
+    """A sparse matrix (titles, names) with rows of length 1, as three arrays in coordinate format, sorted by row."""
 
     n: int
     names: int
@@ -41,7 +40,10 @@ class TfIdf:
 
     def affinity(self, weights: Doubles) -> Doubles:
         """Return Σ_h w_h · cosine(title, h) for signed weights that are 0 outside of the history; both shape (n,)."""
-        profile = np.bincount(self.columns, weights=self.values * weights[self.rows], minlength=self.names)
+        history = np.flatnonzero(weights)
+        own, owner = entries_of(self.rows, history)
+        weighted = self.values[own] * weights[history][owner]
+        profile = np.bincount(self.columns[own], weights=weighted, minlength=self.names)
         shared = self.values * profile[self.columns]
         return np.bincount(self.rows, weights=shared, minlength=self.n).astype(np.float64)
 
@@ -97,35 +99,36 @@ def content_features(items: pd.DataFrame) -> Features:
     """Return the features of an item table; every column is optional (see ``FIELDS``, and ``year``)."""
     fields: dict[str, TfIdf] = {}
     for field, columns in FIELDS.items():
-        lists: list[Sequence[str]] = [[] for _ in range(len(items))]
-        for column in columns:
-            if column in items.columns:
-                limit = MAX_CAST if column == "cast" else None
-                lists = [[*known, *more[:limit]] for known, more in zip(lists, list_column(items, column), strict=True)]
-        fields[field] = tf_idf(lists)
+        lists: list[Sequence[Sequence[str]]] = [list_column(items, column) for column in columns if column in items]
+        if "cast" in columns and "cast" in items:
+            lists[-1] = [names[:MAX_CAST] for names in lists[-1]]
+        fields[field] = weigh_names(count_names(*lists or [[[]] * len(items)]))
     years = number_column(items, "year")
     # Treat typos such as 0 or 19999 as unknown: the table of years in `era` would span all of them.
     years = np.where((years < 1850) | (years > 2200), np.nan, years)
-    genres = list_column(items, "genres")
-    column_of = {name: column for column, name in enumerate(sorted(set(chain.from_iterable(genres))))}
-    has_genre = np.zeros((len(items), len(column_of)), dtype=np.float32)
-    for row, names in enumerate(genres):
-        has_genre[row, [column_of[name] for name in names]] = 1.0
+    genres = count_names(list_column(items, "genres"))
+    has_genre = np.zeros((len(items), len(genres.distinct)), dtype=np.float32)
+    column_of = np.empty(len(genres.distinct), dtype=np.int64)
+    column_of[np.argsort(genres.distinct, kind="stable")] = np.arange(len(genres.distinct))
+    has_genre[genres.rows, column_of[genres.codes]] = 1.0
     return Features(fields=fields, years=years, genres=has_genre)
 
 
 def tf_idf(lists: Sequence[Sequence[str]]) -> TfIdf:
     """Return tf-idf rows of length 1. Names that only one title has are left out, since they connect nothing."""
-    n = len(lists)
-    unique = [dict.fromkeys(entry) for entry in lists]
-    counts = Counter(chain.from_iterable(unique))
-    column_of = {name: column for column, name in enumerate(sorted(name for name, c in counts.items() if c > 1))}
-    idf = np.array([np.log(n / counts[name]) for name in column_of], dtype=np.float64)
-    pairs = [(row, column_of[name]) for row, entry in enumerate(unique) for name in entry if name in column_of]
-    rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    return weigh_names(count_names(lists))
+
+
+def weigh_names(names: Names) -> TfIdf:
+    """Return what :func:`tf_idf` does, of names that are counted already."""
+    connects = names.counts > 1
+    kept = connects[names.codes]
+    column_of = np.cumsum(connects) - 1
+    rows, columns = names.rows[kept], column_of[names.codes[kept]]
+    idf = np.log(names.n / names.counts[connects])
     values = idf[columns]
-    lengths = np.sqrt(np.bincount(rows, weights=values**2))
-    return TfIdf(n, len(column_of), rows, columns, values / np.maximum(lengths[rows], 1e-9))
+    lengths = np.sqrt(np.bincount(rows, weights=values**2, minlength=names.n))
+    return TfIdf(names.n, int(connects.sum()), rows, columns, values / np.maximum(lengths[rows], 1e-9))
 
 
 def signed_root(values: NDArray[Any]) -> Doubles:

@@ -6,6 +6,7 @@ This module is the only place that repairs it.
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from itertools import chain
 from typing import Any, cast
 
 import numpy as np
@@ -94,7 +95,11 @@ def list_column(frame: pd.DataFrame, column: str) -> list[list[str]]:
     """Return a column of lists of names; missing values and other types become an empty list."""
     if column not in frame.columns:
         return [[] for _ in range(len(frame))]
-    return [_as_list(value) for value in frame[column]]
+    values = frame[column].tolist()
+    # The usual case, lists of names: this runs for every title of the library.
+    if set(map(type, values)) <= {list} and set(map(type, chain.from_iterable(values))) <= {str}:
+        return values if "" not in chain.from_iterable(values) else [[one for one in names if one] for names in values]
+    return [_as_list(value) for value in values]
 
 
 def index_of(work_ids: Iterable[Any]) -> dict[int, int]:
@@ -113,6 +118,12 @@ def rows_where(frame: pd.DataFrame, keep: Any) -> pd.DataFrame:
 
 def positions(values: Iterable[Any], index: Mapping[Any, int]) -> Rows:
     """Return the position of each value in ``index``, shape (values,); -1 for values that are not in it."""
+    if isinstance(values, pd.Series) and values.dtype == np.int64 and len(values) > len(index) > 0:
+        keys = np.fromiter(index, dtype=np.int64, count=len(index))
+        order = np.argsort(keys, kind="stable")
+        place = order[np.minimum(np.searchsorted(keys, values, sorter=order), len(keys) - 1)]
+        rows = np.fromiter(index.values(), dtype=np.int64, count=len(index))
+        return np.where(keys[place] == values.to_numpy(), rows[place], -1)
     return np.fromiter((index.get(value, -1) for value in values), dtype=np.int64)
 
 
@@ -124,10 +135,6 @@ def _numbers(frame: pd.DataFrame, column: str) -> pd.Series:
 
 
 def _as_list(value: Any) -> list[str]:
-    if isinstance(value, list):
-        # Fast path for the usual case, a list of names: this runs for every title of the library.
-        clean = set(map(type, value)) <= {str} and "" not in value
-        return value if clean else [entry for entry in value if isinstance(entry, str) and entry]
     if isinstance(value, str):
         return [value] if value else []
     if isinstance(value, Iterable):

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from aperture_dagster.ranking.histories import Floats, Rows
 
-BLOCK_VALUES = 8_000_000
-"""Similarities held in memory at a time: 32 MB of float32, whatever the size of library and history."""
+BLOCK_VALUES, BLOCK_WIDTH = 262_144, 1_024
+"""Similarities computed at a time, and of how many titles of the history: a megabyte, which stays in the processor."""
 REASON_MINIMUM = 0.05
 """Similarity below which a liked title explains nothing."""
 
@@ -34,10 +34,17 @@ def history_similarity(
     if not len(history):
         return scores
     columns = np.ascontiguousarray(matrix[history].T)
-    step = max(BLOCK_VALUES // len(history), 16)
-    for start in range(0, len(rows), step):
-        near = matrix[rows[start : start + step]] @ columns
-        scores[start : start + step] = (near * near * near) @ weights
+    height = max(BLOCK_VALUES // min(len(history), BLOCK_WIDTH), 16)
+    buffers = np.empty((2, BLOCK_WIDTH * height), dtype=np.float32)
+    for start in range(0, len(rows), height):
+        chosen = matrix[rows[start : start + height]]
+        for low in range(0, len(history), BLOCK_WIDTH):
+            part = columns[:, low : low + BLOCK_WIDTH]
+            near, power = (one[: len(chosen) * part.shape[1]].reshape(len(chosen), -1) for one in buffers)
+            np.matmul(chosen, part, out=near)
+            np.multiply(near, near, out=power)
+            np.multiply(power, near, out=power)
+            scores[start : start + height] += power @ weights[low : low + BLOCK_WIDTH]
     return scores
 
 

@@ -5,11 +5,9 @@ A weight says how much, and in which direction, one watched title says about its
 *own* last activity, so that a pause of a year does not level all weights).
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -27,6 +25,7 @@ from aperture_dagster.ranking.histories import (
     rows_where,
     tidy_histories,
 )  # fmt: skip
+from aperture_dagster.ranking.names import Names, count_names
 
 HALF_LIFE_DAYS = 180.0
 RECENCY_FLOOR = 0.25
@@ -34,6 +33,8 @@ SCALE_MIDDLE = 5.0
 TYPICAL_RATING = 6.5
 TYPICAL_RATING_STRENGTH = 5.0
 """Number of ratings of ``TYPICAL_RATING`` mixed into a user's mean, because a few ratings say little about it."""
+ALIKE_BLOCK = 4_096
+"""Titles by which users are compared at a time."""
 UNRATED = 0.5
 """Opinion on a watched title without a rating: mildly positive (a rating of 10 is 1.0)."""
 
@@ -104,8 +105,8 @@ def centre(vectors: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> Floa
         # Subtracting the whole mean of very few titles would leave nothing (n = 1) or exact opposites (n = 2). This
         # takes a sixth of the mean for one title, 95 % for ten.
         share = count**2 / (count**2 + 5.0)
-        unit[present] -= (unit[present].mean(axis=0) * share).astype(np.float32)
-    return unit_rows(unit, present)[0]
+        unit -= (unit.sum(axis=0) / count * share).astype(np.float32)
+    return _normalise(unit, present)[0]
 
 
 def unit_rows(vectors: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> tuple[Floats, NDArray[np.bool_]]:
@@ -116,11 +117,19 @@ def unit_rows(vectors: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> t
     present = np.ones(len(unit), dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
     if present.shape != (len(unit),):
         raise ValueError(f"mask {present.shape} does not fit vectors {unit.shape}")
-    unit[~np.isfinite(unit).all(axis=1) | ~present] = 0.0
-    lengths = np.linalg.norm(unit, axis=1)
-    present = lengths > 1e-6
+    return _normalise(unit, present)
+
+
+def _normalise(unit: Floats, present: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_]]:
+    """Give the rows length 1 in place, those that are not present, not finite or without a direction length 0.
+
+    No second matrix of this size is made.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        lengths = np.sqrt(np.einsum("nd,nd->n", unit, unit))
+    present = present & np.isfinite(lengths) & (lengths > 1e-6)
     unit[~present] = 0.0
-    unit[present] /= lengths[present, None]
+    unit /= np.where(present, lengths, 1.0)[:, None]
     return unit, present
 
 
@@ -163,54 +172,93 @@ def spherical_kmeans(vectors: NDArray[Any], weights: NDArray[Any], clusters: int
     return centre_rows, labels
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TasteLibrary:
+    """The titles of a library that tastes are compared with: work ids and centred vectors (m, d), genres, keywords."""
+
+    work_ids: Rows
+    index: dict[int, int]
+    vectors: NDArray[Any]
+    genres: Names
+    keywords: Names
+
+
+def taste_library(items: pd.DataFrame, centred: NDArray[Any], *, media_type: str | None = None) -> TasteLibrary:
+    """Prepare an item table, with the rows of ``centred``, shape (n, d), or its titles of one media type."""
+    library, vectors = items.reset_index(drop=True), np.asarray(centred)
+    if media_type is not None and "media_type" in library.columns:
+        of_type = np.asarray(library["media_type"] == media_type, dtype=bool)
+        library, vectors = rows_where(library, of_type), vectors[of_type]
+    return TasteLibrary(
+        library["work_id"].to_numpy(dtype=np.int64),
+        index_of(library["work_id"]),
+        vectors,
+        count_names(list_column(library, "genres")),
+        count_names(list_column(library, "keywords")),
+    )
+
+
 def taste_profile(
     weights: pd.DataFrame,
-    items: pd.DataFrame,
-    centred: NDArray[Any],
+    items: pd.DataFrame | TasteLibrary,
+    centred: NDArray[Any] | None = None,
     *,
     media_type: str | None = None,
     max_tastes: int = 5,
 ) -> TasteProfile:
     """Return the taste profile of one user, from their rows of ``taste_weights``.
 
-    ``items`` has the rows of ``centred``, shape (n, d). ``media_type`` limits both the liked titles and the library
-    that they are compared with.
+    ``items`` is a prepared library, or an item table with the rows of ``centred``, shape (n, d). ``media_type`` then
+    limits both the liked titles and the library that they are compared with.
     """
-    library, vectors = items.reset_index(drop=True), np.asarray(centred)
-    if media_type is not None and "media_type" in library.columns:
-        of_type = np.asarray(library["media_type"] == media_type, dtype=bool)
-        library, vectors = rows_where(library, of_type), vectors[of_type]
-    row = positions(weights["work_id"], index_of(library["work_id"]))
+    if isinstance(items, TasteLibrary):
+        library = items
+    else:
+        library = taste_library(items, np.zeros((len(items), 1)) if centred is None else centred, media_type=media_type)
+    row = positions(weights["work_id"], library.index)
     weight = np.where(row >= 0, number_column(weights, "weight"), 0.0)
     liked = np.lexsort((weights["work_id"], -weight))[: int(np.sum(weight > 0))]
     liked_rows, liked_weights = row[liked], weight[liked]
-    genres = lifts(list_column(library, "genres"), liked_rows, liked_weights)
-    keywords = lifts(list_column(library, "keywords"), liked_rows, liked_weights, minimum=2)
-    works = library["work_id"].to_numpy(dtype=np.int64)[liked_rows]
-    tastes = _tastes(vectors[liked_rows], works, liked_weights, max_tastes)
+    genres = lifts(library.genres, liked_rows, liked_weights)
+    keywords = lifts(library.keywords, liked_rows, liked_weights, minimum=2)
+    tastes = _tastes(library.vectors[liked_rows], library.work_ids[liked_rows], liked_weights, max_tastes)
     disliked = int(np.sum(weight < 0))
     summary = _sentence(len(liked), disliked, genres, keywords)
     return TasteProfile(len(liked), disliked, tastes, genres, keywords, summary)
 
 
 def most_alike(weights: pd.DataFrame, user_id: str, *, limit: int = 3) -> list[tuple[str, float]]:
-    """Return the users whose likes and dislikes are most like a user's, the nearest first, with the cosine (0-1).
+    """Return the users whose likes and dislikes are most like a user's; see :func:`everybody_alike`."""
+    return everybody_alike(weights, limit=limit).get(user_id, [])
+
+
+def everybody_alike(weights: pd.DataFrame, *, limit: int = 3) -> dict[str, list[tuple[str, float]]]:
+    """Return for each user those whose likes and dislikes are most alike, the nearest first, with the cosine (0-1).
 
     ``weights`` are those of :func:`taste_weights`. Users without anything in common are left out.
     """
-    own = weights.loc[weights["user_id"] == user_id].set_index("work_id")["weight"]
-    if own.empty:
-        return []
-    others = weights.loc[weights["user_id"] != user_id]
-    products = (others["weight"] * others["work_id"].map(own).fillna(0.0)).groupby(others["user_id"]).sum()
-    lengths = (others["weight"] ** 2).groupby(others["user_id"]).sum() ** 0.5 * float((own**2).sum()) ** 0.5
-    cosines = (products / lengths.where(lengths > 0)).dropna()
-    nearest = cosines[cosines > 0].sort_values(ascending=False, kind="stable").head(limit)
-    return [(str(user), float(cosine)) for user, cosine in nearest.items()]
+    user, users = pd.factorize(weights["user_id"], sort=True)
+    work, works = pd.factorize(weights["work_id"])
+    by_work = np.argsort(work, kind="stable")
+    user, work, value = user[by_work], work[by_work], number_column(weights, "weight")[by_work]
+    products = np.zeros((len(users), len(users)))
+    for start in range(0, len(works), ALIKE_BLOCK):
+        low, high = np.searchsorted(work, [start, start + ALIKE_BLOCK])
+        block = np.zeros((len(users), ALIKE_BLOCK))
+        block[user[low:high], work[low:high] - start] = value[low:high]
+        products += block @ block.T
+    lengths = np.sqrt(np.diag(products))
+    cosines = products / np.maximum(lengths[:, None] * lengths[None, :], 1e-12)
+    np.fill_diagonal(cosines, 0.0)
+    nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :limit]
+    return {
+        one: [(str(users[other]), float(cosines[row, other])) for other in nearest[row] if cosines[row, other] > 0]
+        for row, one in enumerate(users)
+    }
 
 
 def lifts(
-    names: Sequence[Sequence[str]], liked_rows: Rows, liked_weights: Doubles, *, minimum: int = 1
+    names: Names | Sequence[Sequence[str]], liked_rows: Rows, liked_weights: Doubles, *, minimum: int = 1
 ) -> tuple[Lift, ...]:
     """Return 8 names that are more frequent among liked titles than in the library, most distinctive first.
 
@@ -219,23 +267,19 @@ def lifts(
     log lift (their part of the Kullback-Leibler divergence): neither by count alone nor by rarity alone. Names of fewer
     than ``minimum`` liked titles are left out.
     """
-    library = Counter(chain.from_iterable(map(dict.fromkeys, names)))
+    if not isinstance(names, Names):
+        names = count_names(names)
     scale = len(liked_rows) / max(float(liked_weights.sum()), 1e-9)
-    mass: dict[str, float] = {}
-    titles: Counter[str] = Counter()
-    for row, weight in zip(liked_rows.tolist(), liked_weights.tolist(), strict=True):
-        for name in dict.fromkeys(names[int(row)]):
-            mass[name] = mass.get(name, 0.0) + weight * scale
-            titles[name] += 1
-    found: list[tuple[float, Lift]] = []
-    for name, seen in mass.items():
-        usual = library[name] / len(names)
-        share = (seen + 3.0 * usual) / (len(liked_rows) + 3.0)
-        lift = share / usual
-        if lift > 1.0 and titles[name] >= minimum:
-            found.append((share * float(np.log(lift)), Lift(name, round(lift, 3), titles[name])))
-    found.sort(key=lambda entry: (-entry[0], entry[1].name))
-    return tuple(lift for _, lift in found[:8])
+    entries, owner = names.entries(liked_rows)
+    codes, place, titles = np.unique(names.codes[entries], return_inverse=True, return_counts=True)
+    seen = np.bincount(place, weights=liked_weights[owner] * scale, minlength=len(codes))
+    usual = names.counts[codes] / names.n
+    share = (seen + 3.0 * usual) / (len(liked_rows) + 3.0)
+    lift = share / usual
+    distinctive = share * np.log(np.maximum(lift, 1e-9))
+    listed = np.flatnonzero((lift > 1.0) & (titles >= minimum))
+    found = [(-float(distinctive[n]), names.distinct[codes[n]], float(lift[n]), int(titles[n])) for n in listed]
+    return tuple(Lift(name, round(times, 3), many) for _, name, times, many in sorted(found)[:8])
 
 
 def _engagement(tidy: pd.DataFrame) -> Doubles:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Table
 
 from aperture_dagster.library.access import Copy
-from aperture_dagster.storage.bulk import WriteCounts, stage, upsert
+from aperture_dagster.storage.bulk import WriteCounts, driver_cursor, merge, stage, upsert
+from aperture_dagster.storage.packed import INTEGER, read_packed
 from aperture_dagster.storage.queries import execute, lock_until_commit, read_frame, read_rows, read_value
 from aperture_dagster.storage.tables import recommendations, taste_profiles, taste_weights, top_picks, written_columns
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+NAME_LISTS = ("genres", "keywords", "directors", "creators", "cast", "companies", "networks")
+ITEM_BATCH = 2_000
 ITEMS = """
     SELECT s.work_id, s.item_id, s.media_type, coalesce(e.title, s.title) AS title,
     coalesce(e.year, s.year) AS year, coalesce(e.genres, s.genres) AS genres,
@@ -31,6 +34,18 @@ ITEMS = """
       WHERE p.work_id = s.work_id AND coalesce(p.season, 1) > 0)::float8 AS episodes_total
     FROM (SELECT DISTINCT ON (work_id) * FROM present_titles ORDER BY work_id, item_id) s
     LEFT JOIN enriched_metadata e USING (work_id) ORDER BY s.work_id"""
+# The lists of names as one text, which is parsed much faster than arrays.
+_BETWEEN_LISTS, _BETWEEN_NAMES = "\x1e", "\x1f"
+_LISTS = ", ".join(f"translate(array_to_string(\"{name}\", E'\\x1f'), E'\\x1e', '')" for name in NAME_LISTS)
+_PACKED_ITEMS = f"""
+    SELECT work_id, item_id, media_type, title, year, vote_average, vote_count, popularity, official_rating, tmdb_id,
+    imdb_id, episodes_total, concat_ws(E'\\x1e', {_LISTS}) AS lists FROM ({ITEMS}) rows ORDER BY work_id"""
+EDGES = """
+    WITH here AS MATERIALIZED (SELECT work_id, media_type, tmdb_id FROM works w
+      WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id))
+    SELECT m.work_id, k.work_id AS recommended_work_id, r.rank FROM tmdb_metadata m JOIN here w USING (work_id)
+    CROSS JOIN LATERAL unnest(m.recommended_tmdb_ids) WITH ORDINALITY AS r(tmdb_id, rank)
+    JOIN here k ON k.media_type = w.media_type AND k.tmdb_id = r.tmdb_id WHERE k.work_id <> m.work_id"""
 COPIES = """
     SELECT work_id, item_id, library_id, tags, path FROM present_titles
     WHERE media_type = coalesce(CAST(:media_type AS text), media_type)"""
@@ -47,7 +62,21 @@ def read_items(connection: Connection) -> pd.DataFrame:
     """
     import pandas as pd
 
-    frame = read_frame(connection, ITEMS)
+    with driver_cursor(connection, binary=True) as cursor:
+        cursor.execute(_PACKED_ITEMS)
+        names = [column.name for column in cursor.description or ()][:-1]
+        # One object for each name, however many titles have it: there are a dozen names per title.
+        once: dict[str, str] = {}
+        same = once.setdefault
+        columns: dict[str, list[Any]] = {name: [] for name in (*names, *NAME_LISTS)}
+        while rows := cursor.fetchmany(ITEM_BATCH):
+            *values, packed = zip(*rows, strict=True)
+            for name, of_name in zip(names, values, strict=True):
+                columns[name].extend(of_name)
+            for row in packed:
+                for name, listed in zip(NAME_LISTS, row.split(_BETWEEN_LISTS), strict=True):
+                    columns[name].append([same(one, one) for one in listed.split(_BETWEEN_NAMES)] if listed else [])
+    frame = pd.DataFrame(columns)
     for name in ("vote_average", "vote_count", "popularity", "episodes_total"):
         frame[name] = pd.to_numeric(frame[name])
     for name in ("official_rating", "imdb_id"):
@@ -63,13 +92,14 @@ def read_copies(connection: Connection, media_type: str | None = None) -> list[C
 
 def read_edges(connection: Connection) -> pd.DataFrame:
     """Read TMDb's recommendations within the library: ``work_id``, ``recommended_work_id``, ``rank``."""
-    statement = """
-        WITH here AS MATERIALIZED (SELECT work_id, media_type, tmdb_id FROM works w
-          WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id))
-        SELECT m.work_id, k.work_id AS recommended_work_id, r.rank FROM tmdb_metadata m JOIN here w USING (work_id)
-        CROSS JOIN LATERAL unnest(m.recommended_tmdb_ids) WITH ORDINALITY AS r(tmdb_id, rank)
-        JOIN here k ON k.media_type = w.media_type AND k.tmdb_id = r.tmdb_id WHERE k.work_id <> m.work_id"""
-    return read_frame(connection, statement)
+    import numpy as np
+    import pandas as pd
+
+    names = ("work_id", "recommended_work_id", "rank")
+    blocks = list(read_packed(connection, EDGES, dict.fromkeys(names, INTEGER)))
+    return pd.DataFrame(
+        {name: np.concatenate([np.zeros(0, dtype=np.int64), *(block[name] for block in blocks)]) for name in names}
+    )
 
 
 def replace_taste(
@@ -77,9 +107,21 @@ def replace_taste(
 ) -> WriteCounts:
     """Replace a user's taste: a profile per media type, and the weight of every work in the history."""
     weights = list(weights)
-    counts = upsert(connection, taste_profiles, profiles) + upsert(connection, taste_weights, weights)
+    works = [row["work_id"] for row in weights]
+    counts = upsert(connection, taste_profiles, profiles) + merge(
+        connection,
+        taste_weights,
+        # There are thousands: as arrays they need no table and no text.
+        "(SELECT CAST(:user AS text) AS user_id, * FROM unnest(CAST(:works AS bigint[]), CAST(:types AS text[]), "
+        "CAST(:weights AS real[])) AS w (work_id, media_type, weight)) incoming",
+        ("user_id", "work_id", "media_type", "weight"),
+        user=user_id,
+        works=works,
+        types=[row["media_type"] for row in weights],
+        weights=[row["weight"] for row in weights],
+    )
     statement = "DELETE FROM taste_weights WHERE user_id = :user AND NOT work_id = ANY(:works)"
-    counts.deleted = execute(connection, statement, user=user_id, works=[row["work_id"] for row in weights]).rowcount
+    counts.deleted = execute(connection, statement, user=user_id, works=works).rowcount
     return counts
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from aperture_dagster.storage.bulk import WriteCounts, driver_cursor
 from aperture_dagster.storage.catalogue import PRESENT
+from aperture_dagster.storage.packed import INTEGER, read_packed
 from aperture_dagster.storage.queries import execute, read_rows, read_value
 
 if TYPE_CHECKING:
@@ -100,20 +101,32 @@ def write_vectors(
 def read_vectors(
     connection: Connection, model_key: str, work_ids: Iterable[int], table: VectorTable = "embeddings"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Read vectors of works in the given order: float32 (n, d), and a mask (n,) of those found; others are zero."""
+    """Read vectors of works in the given order: float16 (n, d), as they are stored, and a mask (n,) of those found.
+
+    The others are zero.
+    """
     import numpy as np
 
-    rows = {int(work_id): place for place, work_id in enumerate(work_ids)}
+    works = np.fromiter(work_ids, dtype=np.int64)
+    order = np.argsort(works, kind="stable")
+    known = works[order]
     statement = "SELECT dimensions FROM embedding_models WHERE model_key = :key"
     dimensions = execute(connection, statement, key=model_key).scalar_one()
-    vectors = np.zeros((len(rows), dimensions), dtype=np.float32)
-    mask = np.zeros(len(rows), dtype=bool)
-    with driver_cursor(connection, binary=True) as cursor:
-        for work_id, vector in cursor.stream(f"SELECT work_id, vector FROM {table} WHERE model_key = %s", (model_key,)):
-            place = rows.get(work_id)
-            if place is not None:
-                vectors[place] = vector.to_numpy()
-                mask[place] = True
+    vectors = np.zeros((len(works), dimensions), dtype=np.float16)
+    mask = np.zeros(len(works), dtype=bool)
+    # The binary form of a halfvec begins with its length and a reserved number.
+    columns = {
+        "work_id": INTEGER,
+        "vector": ("halfvec_send", [("head", ">i2", (2,)), ("values", ">f2", (dimensions,))]),
+    }
+    query = f"SELECT work_id, vector FROM {table} WHERE model_key = %s"
+    for block in read_packed(connection, query, columns, (model_key,)):
+        places = np.searchsorted(known, block["work_id"])
+        places[places == len(known)] = 0
+        found = known[places] == block["work_id"] if len(known) else np.zeros(len(block), dtype=bool)
+        rows = order[places[found]]
+        vectors[rows] = block["vector"]["values"][found]
+        mask[rows] = True
     return vectors, mask
 
 

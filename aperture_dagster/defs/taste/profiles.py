@@ -1,6 +1,7 @@
 """The taste of each user."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,8 @@ from aperture_dagster.storage.versions import content_version
 if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Connection
+
+    from aperture_dagster.ranking.taste import TasteLibrary
 
 MEDIA_TYPES = ("movie", "series")
 FAVOURITES = 8
@@ -77,6 +80,12 @@ def taste_profiles(
         weights = read_weights(connection) if learned is None else learned.weights
         names = {user.user_id: user.name for user in read_users(connection)}
 
+    @functools.cache
+    def alike() -> dict[str, list[tuple[str, float]]]:
+        from aperture_dagster.ranking.taste import everybody_alike
+
+        return everybody_alike(weights)
+
     def serve(user: User) -> UserOutcome:
         last = changes.unchanged(user.user_id)
         if last is not None or learned is None:
@@ -96,7 +105,7 @@ def taste_profiles(
                 shown = read_profiles(connection, user.user_id)
                 genres = liked_genres(connection, [user.user_id])[user.user_id]
                 loved = favourites(connection, user.user_id, FAVOURITES)
-            neighbours = [(names[one], alike) for one, alike in _most_alike(weights, user.user_id) if one in names]
+            neighbours = [(names[one], cosine) for one, cosine in alike().get(user.user_id, ()) if one in names]
             outcome.metadata |= _shown(shown, genres=genres, loved=loved, neighbours=neighbours)
             liked = sum(one["liked"] for one in shown)
             outcome.line = {"likes most": ", ".join(list(genres)[:NAMED_GENRES]), "liked": liked}
@@ -110,34 +119,36 @@ class _Tastes:
 
     def __init__(self, connection: "Connection", settings: Settings, clock: Clock, model_key: str) -> None:
         # pandas and numpy double the time that every `dagster` command takes to start.
-        from aperture_dagster.ranking.taste import centre, taste_weights
+        from aperture_dagster.ranking.taste import centre, taste_library, taste_weights
 
         self._model_key = model_key
-        self._items = read_items(connection)
-        self._centred = centre(*read_vectors(connection, model_key, self._items["work_id"]))
-        self._media_types = dict(zip(self._items["work_id"], self._items["media_type"], strict=True))
+        items = read_items(connection)
+        centred = centre(*read_vectors(connection, model_key, items["work_id"]))
+        self._titles = dict(zip(items["work_id"], items["title"], strict=True))
+        self._media_types = dict(zip(items["work_id"], items["media_type"], strict=True))
+        self._libraries = {one: taste_library(items, centred, media_type=one) for one in MEDIA_TYPES}
         self.weights = taste_weights(read_histories(connection, without=settings.ignored_ratings), as_of=clock.now())
+        known = self.weights.loc[self.weights["work_id"].isin(items["work_id"])]
+        self._nothing = known.iloc[:0]
+        self._of_user = {str(user_id): own for user_id, own in known.groupby("user_id", sort=False)}
 
     def of(self, user: User) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Return a user's rows of ``taste_profiles`` and of ``taste_weights``."""
-        weights, media_types = self.weights, self._media_types
-        own = weights.loc[(weights["user_id"] == user.user_id) & weights["work_id"].isin(media_types)]
+        own = self._of_user.get(user.user_id, self._nothing)
         profiles = [
-            _profile_row(user, media_type, own, self._items, self._centred, self._model_key)
-            for media_type in MEDIA_TYPES
+            _profile_row(user, media_type, own, library, self._titles, self._model_key)
+            for media_type, library in self._libraries.items()
         ]
-        ids = {"user_id": user.user_id}
         rows = [
-            ids | {"work_id": int(work), "media_type": media_types[work], "weight": round(float(weight), 5)}
-            for work, weight in zip(own["work_id"], own["weight"], strict=True)
+            {
+                "user_id": user.user_id,
+                "work_id": work,
+                "media_type": self._media_types[work],
+                "weight": round(weight, 5),
+            }
+            for work, weight in zip(own["work_id"].tolist(), own["weight"].tolist(), strict=True)
         ]
         return profiles, rows
-
-
-def _most_alike(weights: "pd.DataFrame", user_id: str) -> list[tuple[str, float]]:
-    from aperture_dagster.ranking.taste import most_alike
-
-    return most_alike(weights, user_id)
 
 
 def model_in_use(connection: "Connection") -> str:
@@ -149,18 +160,21 @@ def model_in_use(connection: "Connection") -> str:
 
 
 def _profile_row(
-    user: User, media_type: str, weights: "pd.DataFrame", items: "pd.DataFrame", centred: Any, model_key: str
+    user: User,
+    media_type: str,
+    weights: "pd.DataFrame",
+    library: "TasteLibrary",
+    titles: Mapping[int, str],
+    model_key: str,
 ) -> dict[str, Any]:
     from aperture_dagster.ranking.taste import taste_profile
 
-    profile = taste_profile(weights, items, centred, media_type=media_type)
-    titles = dict(zip(items["work_id"], items["title"], strict=True))
-    of_type = set(items.loc[items["media_type"] == media_type, "work_id"])
+    profile = taste_profile(weights, library)
     return {
         "user_id": user.user_id,
         "media_type": media_type,
         "model_key": model_key,
-        "titles": sum(work_id in of_type for work_id in weights["work_id"]),
+        "titles": sum(work_id in library.index for work_id in weights["work_id"]),
         "liked": profile.liked,
         "disliked": profile.disliked,
         "summary": {

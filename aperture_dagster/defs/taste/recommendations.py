@@ -160,10 +160,13 @@ def _excluded(user: User, items: "pd.DataFrame", visible: Mapping[int, int]) -> 
     """Mask the titles, shape (n,), of which a user may see no copy, or which are beyond their parental limit."""
     import numpy as np
 
-    mask = np.array([work_id not in visible for work_id in items["work_id"]], dtype=bool)
+    mask = np.zeros(len(items), dtype=bool)
+    if user.access.is_limited:
+        mask = ~np.isin(items["work_id"], np.fromiter(visible, dtype=np.int64, count=len(visible)))
     if user.max_parental_rating is not None:
-        limit = user.max_parental_rating
-        mask |= np.array([not within_limit(rating, limit) for rating in items["official_rating"]], dtype=bool)
+        # A few dozen ratings are those of all titles.
+        beyond = {one for one in items["official_rating"].unique() if not within_limit(one, user.max_parental_rating)}
+        mask |= np.fromiter((one in beyond for one in items["official_rating"]), dtype=bool, count=len(items))
     return mask
 
 
