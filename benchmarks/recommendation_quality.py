@@ -19,6 +19,7 @@ the data's own README.
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -27,9 +28,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from aperture_dagster.ranking.config import RankingConfig, TasteMix
+from aperture_dagster.ranking.crowd import Crowd, neighbours_of
 from aperture_dagster.ranking.evaluation import (
     DEPTH,
     Lists,
@@ -43,7 +46,7 @@ from aperture_dagster.ranking.evaluation import (
     mean_result,
     rank_household,
 )
-from aperture_dagster.ranking.histories import rows_where
+from aperture_dagster.ranking.histories import as_utc, rows_where
 from aperture_dagster.ranking.library import Library, library_of
 from aperture_dagster.ranking.popularity import bayesian_average
 from aperture_dagster.sources.evaluation import world_of_folder
@@ -111,7 +114,7 @@ def rank(
         config: Parameters of the ranking.
         library: Titles to rank with, if not the world's.
     """
-    crowd = rows_where(world.training, world.training["user_id"] <= 200) if setting.crowd else None
+    crowd = crowd_of(world) if setting.crowd else None
     how: dict[str, Any] = {"ratings": ratings, "released": released, "library": library}
     lists: Lists = {}
     for members in households_of(setting.users, setting.household, draw):
@@ -119,11 +122,26 @@ def rank(
             lists |= rank_household(world, members, config, crowd=crowd, **how)
             continue
         for user in (user for user in members if user in world.hits):
-            moment = world.last_known[user]
-            outside = None if crowd is None else before(crowd, moment)
-            known = before(world.training, moment)
+            outside = None if crowd is None else earlier_crowd_of(world, user)
+            known = before(world.training, world.last_known[user])
             lists |= rank_household(world, members, config, asked=[user], histories=known, crowd=outside, **how)
     return lists
+
+
+def crowd_of(world: World, moment: pd.Timestamp | None = None) -> Crowd:
+    """Return what users 1-200 watched together, up to a moment if one is given."""
+    histories = rows_where(world.training, world.training["user_id"] <= 200)
+    histories = histories if moment is None else before(histories, moment)
+    table = neighbours_of(histories, as_of=as_utc(str(world.training["last_played_at"].max())))
+    return table.on(table.titles)
+
+
+@functools.cache
+def earlier_crowd_of(world: World, user: int) -> Crowd:
+    """Return what concerns one user's titles of what users 1-200 had watched by that user's last known moment."""
+    crowd = crowd_of(world, world.last_known[user])
+    known = np.isin(crowd.sources, world.library.work_ids[world.seen[user]])
+    return Crowd(crowd.sources[known], crowd.targets[known], crowd.strengths[known], crowd.people)
 
 
 def measure(world: World, setting: Setting, **how: Any) -> Result:

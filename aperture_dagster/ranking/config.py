@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from aperture_dagster.ranking.crowd import Crowd
+
 COMPONENTS = ("similarity", "era", "co_watch", "recommended_from", "rating", "popularity")
 COLUMNS = ("rank", "work_id", "media_type", "score", *COMPONENTS, "because", "cold")
 
@@ -82,10 +84,8 @@ class RankingConfig:
     """Share of the first reason's contribution below which a liked title is not named beside it."""
     reason_minimum: float = 0.1
     """Contribution to the score below which a liked title is no reason."""
-    crowd_limit: int = 5_000
-    """Maximum number of people from an external crowd; the most active are used."""
     history_limit: int = 2_000
-    """Maximum number of titles per history, likewise: similarity uses those with the largest weights."""
+    """Maximum number of titles per history: similarity uses those with the largest weights."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,5 +109,5 @@ class RankingInputs:
     excluded: Mapping[Hashable, NDArray[np.bool_]] = field(default_factory=dict)
     edges: pd.DataFrame | None = None
     """"Recommended from this title" lists: ``work_id``, ``recommended_work_id``, ``rank``."""
-    crowd: pd.DataFrame | None = None
-    """Histories from outside the household (same columns, work ids from ``items``)."""
+    crowd: Crowd | None = None
+    """What people outside the household watched together (work ids from ``items``)."""

@@ -69,7 +69,7 @@ def contributions(
             adds = near**3 * weights
         elif name == "co_watch":
             column = people.column[user_id]
-            adds = people.ease.weights(picked, liked) * people.likings[column, liked]
+            adds = people.watched_with(picked, liked) * people.likings[column, liked]
         elif name == "recommended_from":
             adds = np.zeros((len(picked), len(liked))) if links is None else links.between(picked, liked) * weights
         else:

@@ -173,9 +173,8 @@ def prepare(
             raise ValueError(f"the exclusions of {user!r} have shape {np.shape(mask)}, not ({n},)")
 
     people = learn_people(
-        inputs.histories, inputs.users, inputs.crowd, index, n, as_of=inputs.as_of, crowd_limit=config.crowd_limit,
-        ridge=config.ridge,
-    )  # fmt: skip
+        inputs.histories, inputs.users, inputs.crowd, index, n, as_of=inputs.as_of, ridge=config.ridge
+    )
     titles, users = people.titles, people.users
     links = None if inputs.edges is None else links_of(inputs.edges, index, n)
     tidy = tidy_histories(inputs.histories, as_of=inputs.as_of)

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from aperture_dagster.ranking.collaborative import Ease, fit_ease, ridge_for
 from aperture_dagster.ranking.config import TasteMix
+from aperture_dagster.ranking.crowd import Crowd
 from aperture_dagster.ranking.diversity import mmr
 from aperture_dagster.ranking.features import signed_root
 from aperture_dagster.ranking.histories import Doubles, Floats, Rows, positions, rows_where
 from aperture_dagster.ranking.library import NO_ROWS, NO_TITLES, Library, UserTitles
+from aperture_dagster.ranking.links import Links
 from aperture_dagster.ranking.similarity import history_similarity
 from aperture_dagster.ranking.taste import taste_weights
 
@@ -40,8 +42,15 @@ class People:
     likings: Floats
     """How much each user liked what they watched, 0 for the rest, shape (users, n)."""
     ease: Ease
+    crowd: Links | None
+    """The crowd's pairs of titles."""
     co_watch: Floats
-    """EASE scores of the likings, shape (users, n)."""
+    """Scores of the likings by EASE and by the crowd's table, shape (users, n)."""
+
+    def watched_with(self, titles: Rows, history: Rows) -> Doubles:
+        """Return how much having liked each title of a history speaks for each of ``titles``, (titles, history)."""
+        found = self.ease.weights(titles, history)
+        return found if self.crowd is None else found + self.crowd.between(titles, history)
 
 
 def standardise(values: NDArray[np.floating], outlier: float = 8.0) -> Doubles:
@@ -81,12 +90,11 @@ def weight_matrix(titles: Mapping[Hashable, UserTitles], users: Sequence[Hashabl
 def learn_people(
     histories: pd.DataFrame,
     users: Sequence[Hashable] | None,
-    crowd: pd.DataFrame | None,
+    crowd: Crowd | None,
     index: Mapping[int, int],
     n: int,
     *,
     as_of: datetime | pd.Timestamp,
-    crowd_limit: int,
     ridge: float = 5.0,
 ) -> People:
     """Learn from the histories of everybody (arguments as in ``RankingInputs``; n: titles in the item table)."""
@@ -96,51 +104,43 @@ def learn_people(
     column = {user: number for number, user in enumerate(asked)}
     liked = rows_where(learned, learned["liking"] > 0)
     liked_rows = liked["row"].to_numpy(dtype=np.int64)
-    ease = _fit_people(liked, crowd, index, n, as_of=as_of, crowd_limit=crowd_limit, scale=ridge)
+    ease = _fit_people(liked, n, ridge)
     liked_columns = positions(liked["user_id"], column)
     is_asked = liked_columns >= 0
     watched = np.zeros((len(asked), n), dtype=np.float32)
     watched[liked_columns[is_asked], liked_rows[is_asked]] = liked["liking"].to_numpy()[is_asked]
+    co_watch = ease.score(watched)
+    if crowd is not None:
+        co_watch += crowd.score(watched, index)
     return People(
         users=asked,
         column=column,
         titles=titles,
         household=len(set(learned["user_id"])),
         liked_by=np.bincount(liked_rows, minlength=n).astype(np.float64),
-        co_watchers=ease.users,
+        co_watchers=ease.users + (crowd.people if crowd is not None else 0),
         likings=watched,
         ease=ease,
-        co_watch=ease.score(watched),
+        crowd=None if crowd is None else _pairs_of(crowd, index, n),
+        co_watch=co_watch,
     )
 
 
-def _fit_people(
-    liked: pd.DataFrame,
-    crowd: pd.DataFrame | None,
-    index: Mapping[int, int],
-    n: int,
-    *,
-    as_of: datetime | pd.Timestamp,
-    crowd_limit: int,
-    scale: float,
-) -> Ease:
-    """Fit EASE to the liked titles of the household, and of the external crowd if there is one."""
-    pairs = liked.reindex(columns=["user_id", "row", "liking"]).assign(outside=False)
-    if crowd is not None and len(crowd):
-        outside = in_library(taste_weights(crowd, as_of=as_of), index)
-        outside = rows_where(outside, outside["liking"] > 0)
-        # The most active people say most about what goes together.
-        person, people = pd.factorize(outside["user_id"], sort=True)
-        sizes = np.bincount(person, minlength=len(people))
-        active = np.argsort(-sizes, kind="stable")[:crowd_limit]
-        outside = rows_where(outside, np.isin(person, active)).assign(outside=True)
-        pairs = pd.concat([pairs, outside.reindex(columns=pairs.columns)], ignore_index=True)
-    person = pairs.groupby(["outside", "user_id"], sort=True).ngroup().to_numpy(dtype=np.int64)
-    value = pairs["liking"].to_numpy(dtype=np.float64)
-    people = int(person.max()) + 1 if len(person) else 0
+def _pairs_of(crowd: Crowd, index: Mapping[int, int], n: int) -> Links:
+    start, end = positions(crowd.sources.tolist(), index), positions(crowd.targets.tolist(), index)
+    known = np.flatnonzero((start >= 0) & (end >= 0))
+    known = known[np.argsort(end[known], kind="stable")]
+    return Links(n, start[known], end[known], crowd.strengths[known])
+
+
+def _fit_people(liked: pd.DataFrame, n: int, scale: float) -> Ease:
+    """Fit EASE to the liked titles of the household."""
+    person, people = pd.factorize(liked["user_id"], sort=True)
+    value = liked["liking"].to_numpy(dtype=np.float64)
     # The ridge follows the scale of the values: plays without a rating have half the value of the best rating.
-    ridge = ridge_for(people, scale) * (float(np.mean(value**2)) if len(value) else 1.0)
-    return fit_ease(person, pairs["row"].to_numpy(dtype=np.int64), value, users=people, n=n, ridge=ridge)
+    ridge = ridge_for(len(people), scale) * (float(np.mean(value**2)) if len(value) else 1.0)
+    row = liked["row"].to_numpy(dtype=np.int64)
+    return fit_ease(np.asarray(person, dtype=np.int64), row, value, users=len(people), n=n, ridge=ridge)
 
 
 def similarities(
