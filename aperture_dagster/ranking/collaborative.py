@@ -93,9 +93,7 @@ _Solution = tuple[Doubles, Callable[[Doubles], Doubles], Callable[[Rows, Rows], 
 """Diagonal of P, product with P, and a block of P."""
 
 
-def _solve_user_side(
-    user: Rows, column: Rows, value: Floats, users: int, m: int, ridge: float
-) -> _Solution:
+def _solve_user_side(user: Rows, column: Rows, value: Floats, users: int, m: int, ridge: float) -> _Solution:
     rows = np.zeros((users, m), dtype=np.float32)
     rows[user, column] = value
     wide = rows.astype(np.float64)
@@ -108,9 +106,7 @@ def _solve_user_side(
     )
 
 
-def _solve_item_side(
-    user: Rows, column: Rows, value: Floats, users: int, m: int, ridge: float
-) -> _Solution:
+def _solve_item_side(user: Rows, column: Rows, value: Floats, users: int, m: int, ridge: float) -> _Solution:
     gram = ridge * np.eye(m)
     for start in range(0, users, BLOCK_USERS):
         inside = (user >= start) & (user < start + BLOCK_USERS)

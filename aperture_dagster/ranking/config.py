@@ -21,7 +21,7 @@ class TasteMix:
 
     description: float = 0.6
     people: float = 0.25
-    studios: float = 0.1
+    studios: float = 0.05
     keywords: float = 0.1
     genres: float = 0.15
     era: float = 0.7
@@ -35,12 +35,12 @@ class BlendWeights:
     A score is the sum of the components, each standardised among the user's candidates and multiplied by its weight.
     """
 
-    co_watch: float = 1.4
+    co_watch: float = 1.2
     recommended_from: float = 0.5
     rating: float = 0.4
     votes: float = 0.45
     """Number of votes, mixed with how many others of the household liked the title."""
-    trend: float = 0.25
+    trend: float = 0.3
     """TMDb's popularity: how much a title is looked at these days."""
 
 
@@ -56,15 +56,15 @@ class RankingConfig:
     """Number of watched titles at which similarity has half of its weight."""
     half_known_era: float = 20.0
     """The same for closeness in years."""
-    half_known_co_watch: float = 18.0
+    half_known_co_watch: float = 28.0
     """The same for co-watch."""
     other_known: float = 0.2
     """How much a watched series counts as one of the known titles of a list of films, and the other way round."""
     half_household: float = 90.0
     """Number of other people at which co-watch has half of its weight: five people say little about a sixth."""
     fade: float = 0.8
-    """Share of the weights of rating and popularity that goes as co-watch gains its own."""
-    half_local: float = 300.0
+    """Share of the weights of era, rating and popularity that goes as co-watch gains its own."""
+    half_local: float = 600.0
     """Number of other people at which popularity is half the household's own counts, half TMDb's votes."""
     cold_below: int = 3
     """With fewer known titles, a list says that its user is cold."""
@@ -75,7 +75,7 @@ class RankingConfig:
     outlier: float = 8.0
     """Standard deviations at which a component is clipped."""
     ridge: float = 5.0
-    """Of EASE, for one person; it grows with the square root of their number. Quality is flat within a factor of two."""
+    """Of EASE, for one person; it grows with the square root of their number."""
     diversity: float = 0.1
     pool: int = 300
     """Number of top candidates from which MMR selects."""
@@ -83,7 +83,7 @@ class RankingConfig:
     reason_share: float = 0.4
     """Share of the first reason's contribution below which a liked title is not named beside it."""
     reason_minimum: float = 0.1
-    """Contribution to the score below which a liked title is no reason."""
+    """Share of all that lifts a title which the named ones must contribute together; otherwise it is widely liked."""
     history_limit: int = 2_000
     """Maximum number of titles per history: similarity uses those with the largest weights."""
 

@@ -71,7 +71,11 @@ class DiscoveryConfig:
     limit: int = 50
     """Titles per user and media type."""
     weights: DiscoveryWeights = field(default_factory=DiscoveryWeights)
-    mix: TasteMix = TasteMix(description=0.3, people=0.15, studios=0.06, keywords=0.015, genres=0.09, era=0.3)
+    mix: TasteMix = field(
+        default_factory=lambda: TasteMix(
+            description=0.3, people=0.15, studios=0.06, keywords=0.015, genres=0.09, era=0.3
+        )
+    )
     """Relative weights of the parts of similarity."""
     era_years: float = 4.0
     """Standard deviation, in years, of the window around the years of liked titles."""
@@ -171,8 +175,9 @@ class DiscoveryModel:
         """Return the list of one user, ranked within each media type, with ``DISCOVERY_COLUMNS``.
 
         ``score`` (0-1) rises with the sum of the components, less fatigue; 0.5 is an average candidate. The components
-        are what each adds to that sum, compared with an average candidate. ``because`` lists up to three liked work_ids: first those whose lists led to the title, then the most similar. An unknown user gets what
-        is well liked in general.
+        are what each adds to that sum, compared with an average candidate. ``because`` lists up to three liked
+        work_ids: first those whose lists led to the title, then the most similar. An unknown user gets what is well
+        liked in general.
         """
         parts = [self._ranked(user_id, media_type) for media_type in self.pool]
         parts = [part for part in parts if len(part)]

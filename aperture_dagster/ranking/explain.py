@@ -80,18 +80,21 @@ def contributions(
     return Contributions(picked, liked, found)
 
 
-def reasons(found: Contributions, *, most: int, minimum: float, share: float) -> list[Rows]:
+def reasons(found: Contributions, lifts: Doubles, *, most: int, minimum: float, share: float) -> list[Rows]:
     """Return for each title the rows of the liked titles that contribute most to its score, the first one first.
 
-    At most ``most`` of them, each of which contributes at least ``minimum`` to the score and at least ``share`` of what
-    the first one does.
+    They are at most ``most``, and each contributes at least ``share`` of what the first one does. There are none where
+    together they contribute less than ``minimum`` of all that lifts the title above the average candidate (``lifts``,
+    shape (p,)).
     """
-    total = np.round(found.total, 6)
     named: list[Rows] = []
-    for line in total:
+    for line, lift in zip(np.round(found.total, 6), lifts, strict=True):
         order = np.lexsort((found.liked, -line))[:most]
-        best = line[order[0]] if len(order) else 0.0
-        named.append(found.liked[order[line[order] >= max(minimum, share * best, 1e-6)]])
+        adds = line[order]
+        if not adds.sum() > minimum * lift:
+            named.append(found.liked[:0])
+            continue
+        named.append(found.liked[order[(adds > 0) & (adds >= share * adds[0])]])
     return named
 
 

@@ -43,7 +43,6 @@ class Links:
         adds = self.strength[low:high] * weights[starts]
         return starts[adds > 0], adds[adds > 0]
 
-
     def between(self, rows: Rows, others: Rows) -> Doubles:
         """Return how strongly each of ``others`` leads to each of ``rows``, shape (rows, others)."""
         found = np.zeros((len(rows), len(others)))
@@ -61,8 +60,8 @@ def links_of(edges: pd.DataFrame, index: dict[int, int], n: int, depth: int = LI
     """Build the links of an edge table (``work_id``, ``recommended_work_id``, ``rank``) between the n titles.
 
     An edge counts in both directions, because being recommended from B ties A to B just as much. It counts less the
-    lower its rank (at most ``depth``), and is divided by the square root of the title's degree, so that titles on every list do not lead.
-    Of several edges of a pair, the best counts.
+    lower its rank (at most ``depth``), and is divided by the square root of the title's degree, so that titles on every
+    list do not lead. Of several edges of a pair, the best counts.
     """
     start, end = positions(edges["work_id"], index), positions(edges["recommended_work_id"], index)
     rank = np.maximum(np.nan_to_num(number_column(edges, "rank"), nan=float(depth)), 1.0)

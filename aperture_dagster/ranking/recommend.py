@@ -86,9 +86,7 @@ class RankingModel:
         of_type = int(np.isin(titles.rows, self.library.rows[media_type]).sum())
         return of_type + self.config.other_known * (len(titles.rows) - of_type)
 
-    def _parts(
-        self, user_id: Hashable, titles: UserTitles, media_type: str, candidates: Rows
-    ) -> dict[str, Doubles]:
+    def _parts(self, user_id: Hashable, titles: UserTitles, media_type: str, candidates: Rows) -> dict[str, Doubles]:
         """Return what each part adds to the score of the candidates (rows of one media type, ascending)."""
         config, column, outlier = self.config, self.people.column[user_id], self.config.outlier
         shares = blend_shares(config, self._known(titles, media_type), self.people.co_watchers)
@@ -141,10 +139,10 @@ class RankingModel:
         is_cold = self._known(titles, media_type) < config.cold_below
         named = [NO_ROWS] * len(chosen)
         if not is_cold:
-            found = self._contributions(
-                user_id, candidates[chosen], {name: values[chosen] for name, values in parts.items()}
-            )
-            named = reasons(found, most=config.reasons, minimum=config.reason_minimum, share=config.reason_share)
+            lifts = {name: values[chosen] for name, values in parts.items()}
+            found = self._contributions(user_id, candidates[chosen], lifts)
+            whole = sum((np.maximum(lift, 0.0) for lift in lifts.values()), np.zeros(len(chosen)))
+            named = reasons(found, whole, most=config.reasons, minimum=config.reason_minimum, share=config.reason_share)
         frame["because"] = [self.library.work_ids[rows].tolist() for rows in named]
         frame["cold"] = is_cold
         return frame
@@ -196,8 +194,8 @@ def blend_shares(config: RankingConfig, known: float, co_watchers: int) -> dict[
     """Return the weight of each component for a user with ``known`` titles among ``co_watchers`` people.
 
     All curves are x / (x + half), and were fitted on histories cut to 1 to 860 titles and households of 1 to 200 people
-    (users 1-200 of the benchmark's data). What other people watched together says better than rating and popularity
-    what is worth watching, so these fade as it gains weight.
+    (users 1-200 of the benchmark's data). What other people watched together says better than year, rating and
+    popularity what is worth watching, so these fade as it gains weight.
     """
     base = config.weights
     taste = known / (known + config.half_known)
@@ -206,7 +204,7 @@ def blend_shares(config: RankingConfig, known: float, co_watchers: int) -> dict[
     general = 1.0 - config.fade * crowd
     return {
         "similarity": taste,
-        "era": known / (known + config.half_known_era),
+        "era": general * known / (known + config.half_known_era),
         "co_watch": base.co_watch * crowd,
         "recommended_from": base.recommended_from * taste,
         "rating": base.rating * general,
