@@ -29,8 +29,7 @@ from aperture_dagster.storage.lists import (
     read_copies,
     read_edges,
     read_items,
-    read_weights,
-    reason,
+    reason_of,
     recommendation_table,
     replace_recommendations,
     users_with_taste,
@@ -105,7 +104,7 @@ def recommendations(
             shown = recommendation_table(connection, user.user_id)
         metadata = {"dagster/row_count": len(shown)} | _shown(context, shown) | changes.shown(user.user_id)
         if not shown or any(row["is_cold"] for row in shown):
-            metadata["note"] = "Too little history yet: the list is led by what is well liked in general."
+            metadata["note"] = "Too little history yet: the list is led by what is widely liked."
         first = {row["media_type"]: titled(row) for row in shown if row["rank"] == 1}
         line = {"film": first.get("movie"), "series": first.get("series")}
         because = changes.reasons.get(user.user_id, ())
@@ -134,7 +133,6 @@ def _ranking_model(
         items = read_items(connection)
         vectors, mask = read_vectors(connection, model_key, items["work_id"])
         histories = read_histories(connection, without=settings.ignored_ratings)
-        weights = read_weights(connection)
         edges = read_edges(connection)
         copies = read_copies(connection) if any(user.access.is_limited for user in asked) else []
     usual: dict[int, int] = dict(zip(items["work_id"], items["item_id"], strict=True))
@@ -144,7 +142,6 @@ def _ranking_model(
     inputs = RankingInputs(
         items=items,
         histories=histories,
-        weights=weights,
         as_of=now,
         vectors=vectors,
         vector_mask=mask,
@@ -198,7 +195,7 @@ def _shown(context: dg.AssetExecutionContext, rows: list[dict[str, Any]]) -> dic
             lines = [f"{row['rank']}. {row['title']} ({row['year']})" for row in top]
             shown[name] = dg.MetadataValue.md("\n".join(lines) or "*nothing*")
         else:
-            because = [{"title": titled(row), "because": reason(row["because"])} for row in top]
+            because = [{"title": titled(row), "because": reason_of(row)} for row in top]
             shown[name] = markdown_table(
                 [row | why for row, why in zip(top, because, strict=True)], ["rank", "title", "because"]
             )
