@@ -300,9 +300,9 @@ def merge(database: Database) -> float:
     """Merge all sources of all works; return the seconds that it took."""
     started = time.monotonic()
     with database.transaction() as connection:
-        counts = write_enriched(connection, merge_plan())
+        merged = write_enriched(connection, merge_plan())
     seconds = time.monotonic() - started
-    print(f"  merged in {seconds:.1f} s, {counts.written:,} rows written")
+    print(f"  merged in {seconds:.1f} s, {merged.counts.written:,} rows written")
     return seconds
 
 
