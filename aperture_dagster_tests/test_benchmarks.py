@@ -115,3 +115,13 @@ def test_differences_between_two_homes_name_the_cells_with_both_values(benchmark
     ]
     assert differences({"lists": {"Top Picks": ["b", "a"]}}, {"lists": {"Top Picks": ["a", "b"]}}) != []
     assert differences({"lists": {"Top Picks": ["a", "a"]}}, {"lists": {"Top Picks": ["a"]}}) != []
+
+
+@pytest.mark.parametrize(
+    ("mine", "its", "is_equal"),
+    [("0.12345", "0.12395", True), ("0.12345", "0.12545", False), ("7", "8", False), ("1", "0.9999", True)],
+)
+def test_only_numbers_with_decimals_may_differ_a_little(benchmark, mine: str, its: str, is_equal: bool):
+    differences = benchmark("month.outcome").differences
+    rows = [("ada", "Film 1", mine)], [("ada", "Film 1", its)]
+    assert (differences({"table": rows[0]}, {"table": rows[1]}) == []) is is_equal

@@ -22,11 +22,11 @@ from aperture_dagster.simulator.world import World
 from aperture_dagster.sources.prices import refresh_prices
 from aperture_dagster.sources.server_ratings import rate_on_server
 from aperture_dagster.sources.trakt_outbox import TraktOutbox
-from aperture_dagster.storage import embedded, services
+from aperture_dagster.storage import embedded, locks, services
 from aperture_dagster.storage.backup.proof import THROW_AWAY, throw_away_server
 from aperture_dagster.storage.cluster import Cluster
 from aperture_dagster.storage.connection import _ensure_database
-from aperture_dagster.storage.embedded import start_embedded_server
+from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
 from aperture_dagster.storage.history import write_states
 from aperture_dagster.storage.migrate import ensure_schema, forget_schema
 from aperture_dagster.storage.people import read_users
@@ -39,6 +39,7 @@ from aperture_dagster_tests.holders import run
 from aperture_dagster_tests.household import SetClock
 from aperture_dagster_tests.interleaving import (
     Side,
+    WatchedLock,
     count_statements,
     race,
     stop_at,
@@ -328,3 +329,21 @@ def test_two_proofs_at_once_do_not_remove_each_others_server(folder: Path):
         wait_until_blocked_by_file(home / f".{THROW_AWAY}", other)
         assert run(url, "SELECT 1") == [(1,)]
     assert other.result() == [(2,)]
+
+
+def test_a_thread_that_releases_the_server_waits_for_one_that_looks_after_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Otherwise nobody would stop it: while it is looked after, it does not count as in use."""
+    lock = WatchedLock()
+    monkeypatch.setattr(embedded, "_thread_lock", lock)
+    start_embedded_server(folder)
+    with stop_at(embedded, "_ensure_running") as stop:
+        looking = Side(lambda: start_embedded_server(folder, verify=True))
+        stop.wait_for(looking)
+        releasing = Side(lambda: release_embedded_server(folder))
+        lock.wait_until_wanted(releasing)
+        stop.go_on()
+        looking.result()
+        releasing.result()
+    assert not locks.is_held(Cluster(folder).life)

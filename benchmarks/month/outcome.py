@@ -32,8 +32,9 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 _OWN = re.compile(r"127\.0\.0\.1:\d+|/(?:disturbed|twin)\b|(?<=\"owner\": \")[0-9a-f]{32}")
 # Titles are added at full hours, and the clocks of stand-ins run on from there: by less than a second.
 _SECONDS = re.compile(r"(?<=\d\d \d\d:\d\d):\d\d(?:\.\d+)?")
-# Homes that work at slightly different times weigh plays a little differently.
-TOLERANCE = 0.0101
+# Homes that work at slightly different times weigh plays a little differently, and weights are stored with five digits.
+# Two homes that were disturbed in different ways for two days ended with the same numbers to the last digit.
+TOLERANCE = 0.001
 EXAMPLES, WIDEST = 4, 600
 
 
