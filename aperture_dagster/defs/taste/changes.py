@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 import aperture_dagster
-from aperture_dagster.defs.taste.crowd import crowd_hash
 from aperture_dagster.library.people import User
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings
@@ -37,7 +36,15 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 # The code that makes a taste or a list. What it depends on beside the code is among the inputs.
-CODE = ("ranking", "library", "storage", "defs/taste", "resources/crowd.py")
+CODE = (
+    "ranking",
+    "library",
+    "storage",
+    "defs/taste",
+    "resources/crowd.py",
+    "resources/crowd_file.py",
+    "sources/crowd.py",
+)
 # Reasons that are no inputs.
 NEVER, ASKED, ALTERED = "never computed", "asked for", "the result was altered"
 
@@ -119,6 +126,9 @@ def list_inputs(
 
     ``config`` is the configuration of the ranking. What others watched, left out for the user, is "household".
     """
+    # pandas doubles the time that every `dagster` command takes to start.
+    from aperture_dagster.sources.crowd import crowd_version
+
     _, titles = item_hashes(connection)
     shared = {
         "program": program_hash(),
@@ -126,7 +136,7 @@ def list_inputs(
         "titles": titles,
         "vectors": vector_hash(connection, model_key),
         "TMDb's lists": link_hash(connection),
-        "crowd": crowd_hash(settings),
+        "crowd": crowd_version(settings),
     }
     copies = copies_hash(connection)
     histories = history_hashes(connection, now=clock.now(), without=settings.ignored_ratings)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "v5"
+revision = "v4"
 down_revision = "v3"
 branch_labels = None
 depends_on = None
