@@ -16,6 +16,7 @@ from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import is_brief, markdown_table
 from aperture_dagster.defs.taste.changes import ComputeConfig, find_changes, taste_inputs
 from aperture_dagster.defs.taste.embeddings import embeddings
+from aperture_dagster.defs.taste.library import read_shelves
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.library.people import User
 from aperture_dagster.resources.clock import Clock
@@ -27,13 +28,12 @@ from aperture_dagster.storage.inputs import TABLES
 from aperture_dagster.storage.lists import (
     favourites,
     liked_genres,
-    read_items,
     read_profiles,
     read_weights,
     replace_taste,
 )
 from aperture_dagster.storage.people import read_users, users_of_partitions
-from aperture_dagster.storage.vectors import active_model, read_vectors
+from aperture_dagster.storage.vectors import active_model
 from aperture_dagster.storage.versions import content_version
 
 if TYPE_CHECKING:
@@ -119,11 +119,12 @@ class _Tastes:
 
     def __init__(self, connection: "Connection", settings: Settings, clock: Clock, model_key: str) -> None:
         # pandas and numpy double the time that every `dagster` command takes to start.
-        from aperture_dagster.ranking.taste import centre, taste_library, taste_weights
+        from aperture_dagster.ranking.taste import taste_library, taste_weights
 
         self._model_key = model_key
-        items = read_items(connection)
-        centred = centre(*read_vectors(connection, model_key, items["work_id"]))
+        # Lists mostly follow in the same run.
+        shelves = read_shelves(connection, model_key, keep=True)
+        items, centred = shelves.items, shelves.library.centred
         self._titles = dict(zip(items["work_id"], items["title"], strict=True))
         self._media_types = dict(zip(items["work_id"], items["media_type"], strict=True))
         self._libraries = {one: taste_library(items, centred, media_type=one) for one in MEDIA_TYPES}

@@ -14,6 +14,7 @@ from aperture_dagster.defs.reporting import is_brief, markdown_table, score_tabl
 from aperture_dagster.defs.taste.changes import ComputeConfig, find_changes, list_inputs
 from aperture_dagster.defs.taste.crowd import read_configured_crowd
 from aperture_dagster.defs.taste.embeddings import embeddings
+from aperture_dagster.defs.taste.library import read_shelves
 from aperture_dagster.defs.taste.profiles import model_in_use, taste_profiles
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.library.access import visible_copies
@@ -28,14 +29,12 @@ from aperture_dagster.storage.inputs import TABLES
 from aperture_dagster.storage.lists import (
     read_copies,
     read_edges,
-    read_items,
     reason_of,
     recommendation_table,
     replace_recommendations,
     users_with_taste,
 )
 from aperture_dagster.storage.people import users_of_partitions
-from aperture_dagster.storage.vectors import read_vectors
 from aperture_dagster.storage.versions import content_version
 from aperture_dagster.wording import titled
 
@@ -130,8 +129,8 @@ def _ranking_model(
     now = clock.now()
     with database.transaction() as connection:
         model_key = model_in_use(connection)
-        items = read_items(connection)
-        vectors, mask = read_vectors(connection, model_key, items["work_id"])
+        shelves = read_shelves(connection, model_key)
+        items = shelves.items
         histories = read_histories(connection, without=settings.ignored_ratings)
         edges = read_edges(connection)
         copies = read_copies(connection) if any(user.access.is_limited for user in asked) else []
@@ -143,14 +142,12 @@ def _ranking_model(
         items=items,
         histories=histories,
         as_of=now,
-        vectors=vectors,
-        vector_mask=mask,
         users=[user.user_id for user in asked],
         excluded={user.user_id: _excluded(user, items, visible[user.user_id]) for user in asked},
         edges=edges if len(edges) else None,
         crowd=read_configured_crowd(context, settings, items),
     )
-    return prepare(inputs, config), visible
+    return prepare(inputs, config, library=shelves.library), visible
 
 
 def _excluded(user: User, items: "pd.DataFrame", visible: Mapping[int, int]) -> Any:
