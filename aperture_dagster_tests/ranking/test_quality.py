@@ -57,7 +57,7 @@ def test_lists_from_plays_beat_popularity_without_being_as_popular(benchmark, wo
     ours = benchmark.judge(world, everybody)
     assert ours.ndcg >= FLOORS["plays only"] * votes.ndcg
     assert ours.hit_rate > 1.25 * votes.hit_rate and ours.recall > 1.5 * votes.recall
-    assert ours.votes < 0.7 * votes.votes and ours.coverage > 4 * votes.coverage
+    assert ours.votes < 0.75 * votes.votes and ours.coverage > 3.5 * votes.coverage
 
 
 def test_ratings_make_the_lists_better_still(benchmark, world, votes):
