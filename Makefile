@@ -13,12 +13,12 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
 # Tests that make nightly runs with other parameters.
 REPEATED := storage/test_household_year.py e2e/test_publishing_crashes.py e2e/test_published_lists.py sources/test_trakt_ratings.py
 # Benchmarks that take longer than a coffee break, and those that are for nights.
-LONG := embedders idle simulated_week simulated_year sync_memory
+LONG := embedders idle simulated_week simulated_year
 OF_THE_NIGHT := chaos soak
 BENCHMARKS := $(filter-out verdict $(LONG) $(OF_THE_NIGHT),$(basename $(notdir $(wildcard benchmarks/*.py))))
 # Every one is run, also after one that missed a limit; an exit code of 3 means that its data is not here.
-run-benchmarks = missed=; for one in $(1); do echo "== benchmarks/$$one.py"; $(BIN)/python benchmarks/$$one.py || \
-  test $$? = 3 || missed="$$missed $$one"; done; test -z "$$missed" || { echo "MISSED:$$missed"; exit 1; }
+run-benchmarks = missed=; for one in $(1); do set -- $$one; echo "== benchmarks/$$*"; \
+  $(BIN)/python benchmarks/$$1.py $${2:+"$$2"} || test $$? = 3 || missed="$$missed $$1"; done; test -z "$$missed" || { echo "MISSED:$$missed"; exit 1; }
 export DAGSTER_HOME := $(CURDIR)
 # Otherwise each process of a test, and each command, would compile all modules again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -55,7 +55,7 @@ bench: $(DEVELOPMENT)  ## run the benchmarks: quality of the recommendations, sp
 	@$(call run-benchmarks,$(BENCHMARKS))
 
 bench-full: $(DEVELOPMENT)  ## run all benchmarks: also idle minutes, a simulated week and year, and a very large library
-	@$(call run-benchmarks,$(BENCHMARKS) $(LONG))
+	@$(call run-benchmarks,$(filter-out performance,$(BENCHMARKS)) $(LONG) "performance --full")
 
 install-size: $(DEVELOPMENT)  ## install the wheel alone, from a package index, and compare its size with the limit
 	@$(BIN)/python benchmarks/install_size.py --fresh

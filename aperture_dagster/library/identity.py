@@ -147,11 +147,11 @@ def assign_identities(
             work_by_id.setdefault(pair, work_id)
     changed: dict[int, ProviderIds] = {}
 
-    def work_for(item: Incoming, title: Known | None) -> int:
+    def work_for(item: Incoming, pairs: list[tuple[str, int | str]], title: Known | None) -> int:
         work_id = next(
             (
                 found
-                for pair in item.ids.present()
+                for pair in pairs
                 if (found := work_by_id.get(pair)) is not None and not item.ids.contradicts(ids_of[found])
             ),
             None,
@@ -172,9 +172,10 @@ def assign_identities(
         return work_id
 
     # Items with most ids first: they connect items that have only one each.
+    with_pairs = [(item, item.ids.present()) for item in listed.values()]
+    with_pairs.sort(key=lambda entry: -len(entry[1]))
     work_ids = {
-        item.server_item_id: work_for(item, titles.get(item.server_item_id))
-        for item in sorted(listed.values(), key=lambda item: -len(item.ids.present()))
+        item.server_item_id: work_for(item, pairs, titles.get(item.server_item_id)) for item, pairs in with_pairs
     }
     assignments = []
     for server_item_id in listed:
@@ -222,6 +223,8 @@ def _recognise(newcomers: Sequence[Incoming], unmatched: Sequence[Known]) -> dic
         return (title for title in with_an_id(item) if title.library_id == item.library_id)
 
     recognised: dict[str, Known] = {}
+    if not unmatched:
+        return recognised
     taken: set[int] = set()
     # Apply each rule to all newcomers before the next rule: of several copies, the one at the same path comes first.
     for candidates in (at_the_path, with_an_id_in_its_library, with_an_id):

@@ -75,6 +75,7 @@ class MergePlan:
                     raise ValueError(f"{one.column}: {source} and {ranks[one.rank][0]} both have rank {one.rank}")
                 ranks[one.rank] = (source, one)
         self.columns = {column: tuple(ranks[rank] for rank in sorted(ranks)) for column, ranks in columns.items()}
+        self._joined = {name for name, candidates in self.columns.items() if any(one.joined for _, one in candidates)}
 
     def recipe(self) -> str:
         """Hash what the merge of a title depends on besides the rows."""
@@ -93,17 +94,21 @@ class MergePlan:
         merged: dict[str, Any] = {}
         came_from: dict[str, str] = {}
         for column, candidates in self.columns.items():
-            found = [
-                (source, one, value)
-                for source, one in candidates
-                if (row := rows.get(source)) is not None and (value := one.value(row)) is not None
-            ]
-            joined = [(source, value) for source, one, value in found if one.joined]
+            joined: list[tuple[str, Any]] = []
+            for source, one in candidates:
+                row = rows.get(source)
+                value = one.value(row) if row is not None else None
+                if value is None:
+                    continue
+                if column not in merged:
+                    merged[column], came_from[column] = value, source
+                    if column not in self._joined:
+                        break
+                if one.joined:
+                    joined.append((source, value))
             if len(joined) > 1:
                 merged[column] = weave([value for _, value in joined])
                 came_from[column] = "+".join(source for source, _ in joined)
-            elif found:
-                came_from[column], _, merged[column] = found[0]
         return {**merged, "sources": came_from}
 
 

@@ -10,9 +10,16 @@ from typing import Any
 RECIPE = "1"
 """Version of the recipe. Change it whenever the text of the same title changes."""
 
+TEXT_COLUMNS = (
+    "title", "year", "tagline", "genres", "keywords", "directors", "creators", "cast", "networks", "companies",
+    "countries", "language", "overview",
+)  # fmt: skip
+"""The values of a row that its text is made from."""
+
 MAX_KEYWORDS = 20
 MAX_CAST = 5
 MAX_STUDIOS = 3
+_UNKNOWN = {"nan", "none", "<na>", "nat"}
 
 
 def title_text(row: Mapping[str, Any]) -> str:
@@ -40,20 +47,26 @@ def title_text(row: Mapping[str, Any]) -> str:
 
 def _scalar(value: Any) -> str:
     """Return a single value as clean text; any form of "unknown" becomes the empty string."""
-    if value is None or (isinstance(value, float) and value != value):
-        return ""
-    text = " ".join(str(value).split())
-    return "" if text.lower() in {"nan", "none", "<na>", "nat"} else text
+    if type(value) is not str:
+        if value is None or (isinstance(value, float) and value != value):
+            return ""
+        value = str(value)
+    text = " ".join(value.split())
+    return "" if len(text) <= 4 and text.lower() in _UNKNOWN else text
 
 
 def _names(value: Any, limit: int | None = None) -> list[str]:
     """Return the distinct names in a list-like value, in order."""
     if value is None or isinstance(value, float):
         return []
-    entries: Iterable[Any] = [value] if isinstance(value, str | Mapping) else value
-    names: dict[str, None] = {}
+    is_single = type(value) is not list and isinstance(value, str | Mapping)
+    entries: Iterable[Any] = [value] if is_single else value
+    names: list[str] = []
     for entry in entries:
-        name = _scalar(entry.get("name") if isinstance(entry, Mapping) else entry)
-        if name:
-            names.setdefault(name)
-    return list(names)[:limit]
+        # Whether a text is a mapping takes longer to find out than the rest.
+        name = _scalar(entry.get("name") if type(entry) is not str and isinstance(entry, Mapping) else entry)
+        if name and name not in names:
+            names.append(name)
+            if len(names) == limit:
+                break
+    return names

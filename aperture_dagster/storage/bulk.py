@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 from operator import itemgetter
 from typing import Any
 
@@ -19,6 +20,7 @@ from aperture_dagster.storage.tables import written_columns
 MANY_ROWS = 500
 # Fewer rows are sent as parameters: a temporary table would cost more than the write, and bloat the system catalogs.
 FEW_ROWS = 50
+_STORED_AS_THEY_ARE = frozenset({int, bool, type(None), date, datetime})
 
 
 @dataclass(slots=True)
@@ -113,7 +115,7 @@ def as_copied(value: Any) -> Any:
     kind = type(value)
     if kind is str:
         return value if value.isascii() and "\x00" not in value else storable(value)
-    if kind is int or value is None:
+    if kind in _STORED_AS_THEY_ARE:
         return value
     if kind is list or kind is tuple:
         if not value:

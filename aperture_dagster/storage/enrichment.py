@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -106,9 +107,15 @@ def _differing(before: str, now: str) -> list[str]:
 def _by_source(row: dict[str, Any]) -> dict[str, Any]:
     parts: dict[str, dict[str, Any]] = {source: {} for source in (SERVER, *SOURCE_TABLES)}
     for name, value in row.items():
-        source, dot, column = name.partition(".")
-        parts[source if dot else SERVER][column or source] = value
+        source, column = _source_and_column(name)
+        parts[source][column] = value
     return {source: part if part["work_id"] is not None else None for source, part in parts.items()}
+
+
+@functools.cache
+def _source_and_column(name: str) -> tuple[str, str]:
+    source, dot, column = name.partition(".")
+    return (source, column) if dot else (SERVER, name)
 
 
 def enriched_sample(connection: Connection) -> list[dict[str, Any]]:

@@ -209,12 +209,13 @@ def marked_items(connection: Connection, user_id: str) -> set[str]:
 
     Published copies are left out: they come and go with the lists.
     """
+    # Not a join: where the statistics know nothing of a user, it would compare every item with every state.
     statement = """
-        SELECT i.server_item_id FROM watch_state w JOIN items i USING (item_id)
-        WHERE w.user_id = :user AND i.removed_at IS NULL AND NOT i.is_published
-          AND (w.played OR w.favorite OR w.position_share > 0
+        SELECT i.server_item_id FROM items i WHERE i.removed_at IS NULL AND NOT i.is_published
+        AND i.item_id = ANY(ARRAY(SELECT w.item_id FROM watch_state w
+          WHERE w.user_id = :user AND (w.played OR w.favorite OR w.position_share > 0
             OR EXISTS (SELECT 1 FROM ratings r WHERE r.user_id = w.user_id AND r.source = :source
-              AND r.work_id = w.work_id AND r.item_id = w.item_id AND r.rating IS NOT NULL))"""
+              AND r.work_id = w.work_id AND r.item_id = w.item_id AND r.rating IS NOT NULL))))"""
     return set(execute(connection, statement, user=user_id, source=SERVER).scalars())
 
 

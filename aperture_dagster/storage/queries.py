@@ -31,7 +31,9 @@ def define(connection: Connection, statement: LiteralString, *names: str, **text
 
 def read_rows(connection: Connection, statement: str, **values: Any) -> list[dict[str, Any]]:
     """Return the rows of a query as dicts."""
-    return [dict(row) for row in execute(connection, statement, **values).mappings()]
+    result = execute(connection, statement, **values)
+    names = tuple(result.keys())
+    return [dict(zip(names, row, strict=True)) for row in result.all()]
 
 
 def read_value(connection: Connection, statement: str, **values: Any) -> Any:
@@ -44,7 +46,7 @@ def read_frame(connection: Connection, statement: str, **values: Any) -> pd.Data
     import pandas as pd
 
     result = execute(connection, statement, **values)
-    return pd.DataFrame([tuple(row) for row in result], columns=list(result.keys()))
+    return pd.DataFrame([tuple(row) for row in result.all()], columns=list(result.keys()))
 
 
 def database_time(connection: Connection) -> datetime:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pgvector import HalfVector
 from sqlalchemy import Connection
 
+from aperture_dagster.ranking.text import TEXT_COLUMNS
 from aperture_dagster.storage.bulk import WriteCounts, driver_cursor
 from aperture_dagster.storage.catalogue import PRESENT
 from aperture_dagster.storage.packed import INTEGER, read_packed
@@ -54,9 +55,11 @@ def active_model(connection: Connection) -> str | None:
 
 
 def text_rows(connection: Connection, *, after: int = 0, batch: int = 2000) -> Iterator[list[dict[str, Any]]]:
-    """Yield the merged metadata of the library's works in batches, as the input of their texts."""
+    """Yield what the texts of the library's works are made from (:func:`title_text`), in batches."""
+    columns = ", ".join(f'e."{name}"' for name in TEXT_COLUMNS)
     statement = f"""
-        SELECT e.* FROM enriched_metadata e WHERE e.work_id > :last AND {PRESENT} ORDER BY work_id LIMIT :n"""
+        SELECT e.work_id, {columns} FROM enriched_metadata e WHERE e.work_id > :last AND {PRESENT}
+        ORDER BY work_id LIMIT :n"""
     while rows := read_rows(connection, statement, last=after, n=batch):
         after = rows[-1]["work_id"]
         yield rows

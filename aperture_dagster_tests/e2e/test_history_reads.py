@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from aperture_dagster.defs.media_server import history
+from aperture_dagster.resources.media_server.records import in_batches
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import Play, World, WorldUser
@@ -87,6 +89,8 @@ def test_a_play_that_moved_over_the_edge_of_a_page_is_found_by_the_next_quick_lo
                 viewer.state.remove_title(key)
         return write_states(*page, **how)
 
+    # So few states would all be read before the first is written.
+    monkeypatch.setattr(history, "in_batches", partial(in_batches, size=1))
     monkeypatch.setattr(history, "write_states", write_and_shift)
     assert viewer.read(days=20)["compared_in_full"] is False
     assert "Film 3" not in viewer.watched()

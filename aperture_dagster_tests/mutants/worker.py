@@ -27,7 +27,7 @@ import pytest
 SLOW_TO_IMPORT = (
     "PIL.Image", "alembic.command", "apprise", "cryptography.x509", "dagster", "dagster_postgres", "httpx",
     "hypothesis", "numpy", "openapi_core", "pandas", "pgvector.sqlalchemy", "psycopg", "psutil", "pydantic_settings",
-    "pytest", "rich.console", "rich.table", "sqlalchemy.dialects.postgresql", "starlette.routing", "tenacity",
+    "pytest", "rich.console", "rich.table", "sqlalchemy.dialects.postgresql", "starlette.routing",
     "uvicorn", "coverage", "_pytest.assertion.rewrite",
 )  # fmt: skip
 LEFT_OUT = "not (nightly or ui or namespaces or root)"

@@ -114,13 +114,16 @@ def test_unstorable_values_inside_lists_and_objects_are_cleaned(shelf: Shelf):
         )
         row |= {"work_id": 1, "tmdb_id": 1, "vote_average": float("nan"), "popularity": float("inf")}
         lists = ("genres", "keywords", "directors", "creators", "writers", "composers", "cinematographers")
-        row |= {name: ["a\x00b", "\ud800", '{"x",', "NULL", ""] for name in (*lists, "countries", "languages")}
+        row |= {
+            name: ["a\x00b", "\ud800", '{"x",', "NULL", "", 'back\\slash\\"\n']
+            for name in (*lists, "countries", "languages")
+        }
         row |= {"cast": [{"name": "N\x00", "character": "\udfff"}], "companies": [], "networks": []}
         row |= {"recommended_tmdb_ids": [2**40, 1]}
         assert write_answers(connection, "tmdb", [row]).inserted == 1
         assert write_answers(connection, "tmdb", [row]).written == 0
     stored = shelf.rows("SELECT * FROM tmdb_metadata")[0]
-    assert stored["genres"] == ["ab", "", '{"x",', "NULL", ""]
+    assert stored["genres"] == ["ab", "", '{"x",', "NULL", "", 'back\\slash\\"\n']
     assert stored["cast"] == [{"name": "N", "character": ""}]
     assert stored["vote_average"] is None
     assert stored["popularity"] == float("inf")
