@@ -120,7 +120,7 @@ def _ranking_model(
         vectors=vectors,
         vector_mask=mask,
         users=[user.user_id for user in asked],
-        excluded={user.user_id: _excluded(user, items, visible[user.user_id]) for user in asked},
+        excluded={user.user_id: excluded_titles(user, items, visible[user.user_id]) for user in asked},
         edges=edges if len(edges) else None,
         crowd=read_configured_crowd(context, settings, items),
     )
@@ -128,7 +128,7 @@ def _ranking_model(
     return prepare(inputs, config), visible
 
 
-def _excluded(user: User, items: "pd.DataFrame", visible: Mapping[int, int]) -> Any:
+def excluded_titles(user: User, items: "pd.DataFrame", visible: Mapping[int, int]) -> Any:
     """Mask the titles, shape (n,), of which a user may see no copy, or which are beyond their parental limit."""
     import numpy as np
 
