@@ -6,6 +6,7 @@ the table is made; later runs read that.
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,6 +40,20 @@ def configured_crowd(settings: Settings) -> Path | None:
         return settings.crowd_folder.expanduser()
     copied = table_in_use(settings)
     return copied if copied.exists() else None
+
+
+def crowd_version(settings: Settings) -> str:
+    """Return a hash of the folder or table that the crowd is read from: with the same one, lists need not be made anew.
+
+    Empty if there is none; of what cannot be used, the reason.
+    """
+    place = configured_crowd(settings)
+    if place is None:
+        return ""
+    try:
+        return _fingerprint(place) if place.is_dir() else hashlib.sha256(place.read_bytes()).hexdigest()
+    except (CrowdError, OSError) as error:
+        return str(error)
 
 
 def load_crowd(settings: Settings, *, fit: bool = True) -> CrowdFile | None:

@@ -13,7 +13,14 @@ from aperture_dagster.resources.crowd import CrowdError
 from aperture_dagster.resources.crowd_file import read_header
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources import crowd as crowds
-from aperture_dagster.sources.crowd import build_crowd, crowd_on, keep_table, load_crowd, table_in_use
+from aperture_dagster.sources.crowd import (
+    build_crowd,
+    crowd_on,
+    crowd_version,
+    keep_table,
+    load_crowd,
+    table_in_use,
+)
 from aperture_dagster_tests.conftest import HISTORIES
 
 TOY_STORY, HEAT = 862, 949
@@ -108,6 +115,21 @@ def test_a_table_is_used_from_the_setting_or_else_from_the_home(tmp_path, folder
         load_crowd(settings(home, elsewhere))
     with pytest.raises(CrowdError, match="does not exist"):
         load_crowd(settings(home, tmp_path / "gone"))
+
+
+def test_the_version_changes_with_the_folder_and_with_the_table(tmp_path, folder):
+    home = tmp_path / "home"
+    assert crowd_version(settings(home)) == ""
+    read = crowd_version(settings(home, folder))
+    assert read == crowd_version(settings(home, folder)) != ""
+    (folder / "movies.jsonl.gz").touch()
+    assert crowd_version(settings(home, folder)) not in (read, "")
+    copied = table_in_use(settings(home))
+    copied.parent.mkdir(parents=True)
+    copied.write_bytes(b"one")
+    first = crowd_version(settings(home))
+    copied.write_bytes(b"two")
+    assert len({"", read, first, crowd_version(settings(home)), crowd_version(settings(home, tmp_path / "gone"))}) == 5
 
 
 def test_a_table_knows_the_films_of_a_library_by_either_id_and_no_series(folder):
