@@ -256,7 +256,7 @@ def compare_lists_of_titles(world: World) -> None:
         together = (has[:, row] @ has) / np.sqrt(counts[row] * counts + 3.0)
         together[row] = 0.0
         best = [one for one in np.argsort(-together, kind="stable")[:20] if together[one] > 0]
-        edges += [(works[row], works[one], rank) for rank, one in enumerate(best, 1)]
+        edges += [(int(works[row]), int(works[one]), rank) for rank, one in enumerate(best, 1)]
     frame = pd.DataFrame(edges, columns=["work_id", "recommended_work_id", "rank"])
     users = [user for user in world.users if user > 200]
     print("\nsimulated lists of titles, users 201-400 alone, plays only")

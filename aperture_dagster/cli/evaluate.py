@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from aperture_dagster.ranking.evaluation import Comparison, Interval
     from aperture_dagster.sources.evaluation import FolderWorld
 
-FEW_USERS = 30
-"""With fewer users, an interval from resampling them is too narrow."""
-
 
 @click.command()
 @click.option(
@@ -107,8 +104,10 @@ def _print(console: Terminal, found: Comparison, of_ratio: Interval) -> None:
     console.print(table)
     low, high = of_ratio
     console.print_hanging(f"Ratio of NDCG@10: {found.ratio:.2f}, 95 % interval {low:.2f} to {high:.2f}.")
-    if found.ours.users < FEW_USERS:
-        console.print_hanging(f"Of {found.ours.users} users only: too few to trust the interval.")
+    if not found.is_enough:
+        console.print_hanging(
+            f"{found.ours.users} users and {found.hits} films to find are too few to trust the interval."
+        )
     elif low <= 1.0 <= high:
         console.print_hanging("The interval includes 1: this data does not tell the two apart.")
 

@@ -44,6 +44,17 @@ def genre_bars(shares: Shares, *, title: str, rows: int = 7) -> str:
     return image(_svg(WIDTH, 20 + ROW * len(top), texts, bars), title)
 
 
+def figure_bars(figures: Sequence[tuple[str, float]], *, title: str) -> str:
+    """Draw a bar per named figure, in the given order and on one scale, as Markdown."""
+    if not any(value > 0 for _, value in figures):
+        return "*nothing yet*"
+    texts = [(0, 12, title)]
+    texts += [(0, 32 + ROW * row, f"{name} {value:.3f}") for row, (name, value) in enumerate(figures)]
+    lengths = _lengths([max(value, 0.0) for _, value in figures], WIDTH - LABEL)
+    bars = [(LABEL, 22 + ROW * row, length, 12) for row, length in enumerate(lengths) if length]
+    return image(_svg(WIDTH, 20 + ROW * len(figures), texts, bars), title)
+
+
 def week_columns(plays: Sequence[tuple[date, int]], *, title: str) -> str:
     """Draw a column per week, with the highest week's figure and the first day of some weeks, as Markdown.
 

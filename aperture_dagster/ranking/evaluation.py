@@ -6,7 +6,7 @@ baseline, the titles with the most votes. Users without hits to find, or who lik
 Nothing that is held out reaches the ranking: no ratings, counts or dates.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -35,13 +35,15 @@ DEPTH = 20
 """Length of the lists that are judged."""
 RESAMPLES = 10_000
 _AT_ONCE = 500
+ENOUGH_USERS, ENOUGH_HITS = 20, 50
+"""With fewer, the interval from resampling the users is not to be trusted."""
 
 Lists = dict[Hashable, Rows]
 """Rows of the item table per user, best first."""
 Interval = tuple[float, float]
-Unavailable = Callable[[pd.Timestamp, pd.Timestamp], NDArray[np.bool_]]
-"""Masks the titles, shape (n,), that a user could not watch, given the moments of their last known activity, and of
-their last activity of all."""
+Unavailable = Callable[[Any, pd.Timestamp, pd.Timestamp], NDArray[np.bool_]]
+"""Masks the titles, shape (n,), that a user could not watch, given the user and the moments of their last known
+activity, and of their last activity of all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,12 @@ class Result:
 
 
 def world_of(
-    items: pd.DataFrame, library: Library, histories: pd.DataFrame, liked: NDArray[np.bool_], unavailable: Unavailable
+    items: pd.DataFrame,
+    library: Library,
+    histories: pd.DataFrame,
+    liked: NDArray[np.bool_],
+    unavailable: Unavailable,
+    users: Collection[Any] | None = None,
 ) -> World:
     """Split the histories of titles in the library, and find who qualifies.
 
@@ -100,6 +107,7 @@ def world_of(
         histories: As in ``RankingInputs``; rows of other titles are ignored.
         liked: Which rows of the histories say that the user liked the title, shape (rows,).
         unavailable: Tells which titles a user could not watch; they are no candidates.
+        users: Who may qualify. Default: everybody. Those without dates never do.
     """
     row = library.index
     rows = positions(histories["work_id"], row)
@@ -109,10 +117,10 @@ def world_of(
     liked_before = set(training.loc[training["liked"], "user_id"])
     hits: dict[Any, set[int]] = {}
     unreleased: dict[Any, NDArray[np.bool_]] = {}
-    for user, found in rows_where(held_out, held_out["liked"]).groupby("user_id"):
-        if user not in liked_before:
+    for user, found in rows_where(held_out, held_out["liked"] & held_out["last_played_at"].notna()).groupby("user_id"):
+        if user not in liked_before or (users is not None and user not in users):
             continue
-        mask = unavailable(last_known[user], last[user])
+        mask = unavailable(user, last_known[user], last[user])
         findable = {int(one) for one in found["row"] if not mask[one]}
         if findable:
             hits[user], unreleased[user] = findable, mask
@@ -160,7 +168,7 @@ def first_known(world: World, histories: pd.DataFrame, liked: NDArray[np.bool_],
 
 def last_moments(histories: pd.DataFrame) -> dict[Any, pd.Timestamp]:
     """Return the moment of each user's last activity."""
-    latest = histories.sort_values("last_played_at").drop_duplicates("user_id", keep="last")
+    latest = histories.sort_values("last_played_at", na_position="first").drop_duplicates("user_id", keep="last")
     return dict(zip(latest["user_id"], latest["last_played_at"], strict=True))
 
 
@@ -333,6 +341,13 @@ class Comparison:
 
     votes: Result
     ours: Result
+    hits: int
+    """Number of titles that could be found."""
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether there are enough users and hits for an interval to mean something."""
+        return self.ours.users >= ENOUGH_USERS and self.hits >= ENOUGH_HITS
 
     @property
     def ratio(self) -> float:
@@ -354,7 +369,8 @@ def compare_with_votes(world: World, lists: Lists) -> Comparison:
     """Judge lists, and those of the baseline for the same users, of titles that they could have watched."""
     users = [user for user in world.users if user in lists]
     votes = by_score(world, lambda _: world.votes, released=True, users=users)
-    return Comparison(votes=judge(world, votes, users), ours=judge(world, lists, users))
+    hits = sum(len(world.hits[user]) for user in users)
+    return Comparison(votes=judge(world, votes, users), ours=judge(world, lists, users), hits=hits)
 
 
 def _middle(values: Doubles) -> Interval:

@@ -54,4 +54,4 @@ def embed(items: pd.DataFrame) -> NDArray[np.float32]:
 def _unreleased(items: pd.DataFrame) -> Unavailable:
     # A film of unknown year compares as released.
     years = items["year"].to_numpy(dtype=np.float64)
-    return lambda _, last: years > last.year
+    return lambda _user, _known, last: years > last.year

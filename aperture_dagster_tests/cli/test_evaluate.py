@@ -70,7 +70,7 @@ def test_the_table_fits_a_narrow_terminal_and_few_users_are_named_as_such(folder
         "NDCG@10", "hit rate@10", "recall@20", "coverage", "diversity", "overlap", "mean votes"
     ]  # fmt: skip
     assert max(map(len, lines[start : start + 8])) <= 60
-    assert "95 % interval" in done.output and "too few to trust the interval" in done.output
+    assert "95 % interval" in done.output and "films to find are too few to trust the interval" in done.output
 
 
 def test_households_and_plays_only_change_what_is_known(folder: Path, tmp_path: Path):

@@ -418,12 +418,34 @@ def crowd_is_usable() -> list[Step]:
     ]
 
 
+def beats_popularity() -> list[Step]:
+    def measured(**numbers: float) -> Then:
+        return lambda bench: bench.made("recommendation_quality", **numbers)
+
+    def of(name: str, ratio: float, high: float) -> dict[str, float]:
+        return {f"{name}_ratio": ratio, f"{name}_ratio_low": ratio / 2, f"{name}_ratio_high": high}
+
+    return [
+        passes("never", nothing, "Too little to tell for films and series."),
+        passes("a small home", measured(films_users=3, films_hits=9), "Too little to tell for films and series."),
+        passes("films are unclear", measured(**of("films", 0.8, 1.01)), "Too little to tell for series."),
+        passes("both are better", measured(**of("films", 1.5, 2.0), **of("series", 1.2, 1.4))),
+        fails(
+            "series are worse",
+            measured(**of("films", 1.5, 2.0), **of("series", 0.8, 0.99)),
+            "The lists of series reach 0.80",
+        ),
+        fails("films are worse", measured(**of("films", 0.75, 0.9)), "The lists of films reach 0.75 of the NDCG@10"),
+    ]
+
+
 FRESHNESS = {f"{asset}.is_fresh_for_every_user": (WARN, fresh_for_every_user(asset)) for asset in FRESH}
 KINDS = {"recommendation": "recommendations", "top_picks": "top_picks", "shows_you_watch": "shows_you_watch"}
 CHECKS: dict[str, tuple[Any, list[Step]]] = {
     "embeddings.cover_the_library": (ERROR, cover_the_library()),
     "recommendations.hold_nothing_watched": (ERROR, hold_nothing_watched()),
     "recommendations.exist_for_every_user": (WARN, exist_for_every_user()),
+    "recommendation_quality.beats_popularity": (WARN, beats_popularity()),
     "recommendations.crowd_is_usable": (WARN, crowd_is_usable()),
     **FRESHNESS,
     "shows_you_watch.lead_to_unwatched_episodes": (WARN, lead_to_unwatched_episodes()),

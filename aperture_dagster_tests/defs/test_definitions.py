@@ -23,6 +23,7 @@ from aperture_dagster_tests.defs.describe import GOLDEN, describe, plain_definit
 from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.processes import all_gone
 
+VERBS = ("sync", "enrich", "generate", "refresh", "evaluate", "send", "first", "run")
 # When jobs start, as operators were promised; the times of others are only in the golden file.
 PROMISED = {
     "sync_movies": "0 2 * * *",
@@ -118,7 +119,7 @@ def test_jobs_begin_with_a_verb_and_say_what_they_do(definitions: dg.Definitions
         # These have their asset's name.
         if job.name.startswith("__") or job.name in ("database_backup", "housekeeping"):
             continue
-        assert job.name.split("_")[0] in ("sync", "enrich", "generate", "refresh", "send", "first", "run"), job.name
+        assert job.name.split("_")[0] in VERBS, job.name
         assert job.description and job.description.endswith("."), job.name
 
 

@@ -98,7 +98,7 @@ def histories(**works: list[int]) -> pd.DataFrame:
 def world(library: pd.DataFrame, played: pd.DataFrame, liked=None, unavailable=()):
     mask = library["work_id"].isin(list(unavailable)).to_numpy()
     liked = np.ones(len(played), dtype=bool) if liked is None else liked
-    return world_of(library, library_of(library), played, liked, lambda known, last: mask)
+    return world_of(library, library_of(library), played, liked, lambda user, known, last: mask)
 
 
 def test_hits_are_what_a_user_liked_later_and_could_have_watched(library):

@@ -24,6 +24,14 @@ JOBS = (
         scope="users",
     ),
     Job(
+        "evaluate_recommendations",
+        "Measure on this server how much better the lists are than the most voted titles.",
+        ("recommendation_quality",),
+        cron="0 7 * * 0",
+        why="Once a week is enough: histories grow slowly. After the night's work.",
+        priority=-10,
+    ),
+    Job(
         "first_list",
         "Read the history of users who have just joined, learn their taste, and make their first list.",
         ("watch_history", "taste_profiles", "recommendations"),

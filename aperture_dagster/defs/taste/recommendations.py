@@ -143,14 +143,14 @@ def _ranking_model(
         histories=histories,
         as_of=now,
         users=[user.user_id for user in asked],
-        excluded={user.user_id: _excluded(user, items, visible[user.user_id]) for user in asked},
+        excluded={user.user_id: excluded_titles(user, items, visible[user.user_id]) for user in asked},
         edges=edges if len(edges) else None,
         crowd=read_configured_crowd(context, settings, items),
     )
     return prepare(inputs, config, library=shelves.library), visible
 
 
-def _excluded(user: User, items: "pd.DataFrame", visible: Mapping[int, int]) -> Any:
+def excluded_titles(user: User, items: "pd.DataFrame", visible: Mapping[int, int]) -> Any:
     """Mask the titles, shape (n,), of which a user may see no copy, or which are beyond their parental limit."""
     import numpy as np
 
