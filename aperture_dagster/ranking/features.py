@@ -103,17 +103,6 @@ class Features:
         lengths = np.sqrt(one.sum(axis=1))[:, None] * np.sqrt(two.sum(axis=1))[None, :]
         return (one @ two.T) / np.maximum(lengths, 1.0)
 
-    def novelty(self, rows: Rows) -> Doubles:
-        """Return 1 minus the mean share that each title's genres have in a history (``rows``), shape (n,).
-
-        Titles without genres get 0.5; so does every title when the history is empty.
-        """
-        counts = self.genres.sum(axis=1)
-        if not len(rows):
-            return np.full(len(counts), 0.5)
-        usual = self.genres[rows].mean(axis=0)
-        return np.where(counts > 0, 1.0 - (self.genres @ usual) / np.maximum(counts, 1.0), 0.5)
-
 
 def content_features(items: pd.DataFrame) -> Features:
     """Return the features of an item table; every column is optional (see ``FIELDS``, and ``year``)."""

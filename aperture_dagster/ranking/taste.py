@@ -230,11 +230,6 @@ def taste_profile(
     return TasteProfile(len(liked), disliked, tastes, genres, keywords, summary)
 
 
-def most_alike(weights: pd.DataFrame, user_id: str, *, limit: int = 3) -> list[tuple[str, float]]:
-    """Return the users whose likes and dislikes are most like a user's; see :func:`everybody_alike`."""
-    return everybody_alike(weights, limit=limit).get(user_id, [])
-
-
 def everybody_alike(weights: pd.DataFrame, *, limit: int = 3) -> dict[str, list[tuple[str, float]]]:
     """Return for each user those whose likes and dislikes are most alike, the nearest first, with the cosine (0-1).
 

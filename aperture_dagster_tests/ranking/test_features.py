@@ -6,7 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from aperture_dagster.ranking.config import RankingConfig
 from aperture_dagster.ranking.features import content_features, tf_idf
+
+ERA_YEARS = RankingConfig().era_years
 
 
 def weights(n: int, **rows: float) -> np.ndarray:
@@ -39,21 +42,14 @@ def test_names_of_a_single_title_are_ignored():
 
 def test_years_close_to_liked_titles_score_higher_and_disliked_ones_do_not_count():
     features = content_features(pd.DataFrame({"year": [1975, 1976, 1990, 2020, np.nan, 0]}))
-    near = features.era(weights(6, row0=1.0, row3=-5.0))
+    near = features.era(weights(6, row0=1.0, row3=-5.0), ERA_YEARS)
     assert near[1] > near[2] >= near[3]
     assert near[4] == near[5] == pytest.approx(near[:4].mean())
-    assert not features.era(np.zeros(6)).any()
-
-
-def test_titles_of_unwatched_genres_are_novel():
-    features = content_features(pd.DataFrame({"genres": [["war"], ["war"], ["love"], ["war", "love"], None]}))
-    novelty = features.novelty(np.array([0]))
-    assert novelty.tolist() == [0.0, 0.0, 1.0, 0.5, 0.5]
-    assert set(features.novelty(np.zeros(0, dtype=np.int64))) == {0.5}
+    assert not features.era(np.zeros(6), ERA_YEARS).any()
 
 
 def test_missing_columns_and_values_are_accepted():
     items = pd.DataFrame({"work_id": [1, 2], "genres": [np.nan, "war"], "cast": [["A", ""], ["A", None]]})
     features = content_features(items)
     assert features.fields["people"].affinity(np.array([1.0, 0.0]))[1] == 0.0, "a name that all titles have"
-    assert np.isfinite(features.era(np.ones(2))).all()
+    assert np.isfinite(features.era(np.ones(2), ERA_YEARS)).all()

@@ -8,8 +8,8 @@ import pytest
 
 from aperture_dagster.ranking.taste import (
     centre,
+    everybody_alike,
     lifts,
-    most_alike,
     spherical_kmeans,
     taste_profile,
     taste_weights,
@@ -221,9 +221,9 @@ def test_the_users_most_alike_share_likes_and_dislikes_whatever_the_length_of_th
         ("opposite", 1, -1.0), ("stranger", 9, 2.0),
     ]  # fmt: skip
     weights = pd.DataFrame(rows, columns=["user_id", "work_id", "weight"])
-    found = most_alike(weights, "ann")
+    found = everybody_alike(weights)["ann"]
     assert [user for user, _ in found] == ["twin", "half"]
     assert found[0][1] == pytest.approx(1.0) and found[1][1] == pytest.approx(0.632, abs=0.001)
     five = pd.DataFrame([(user, 1, 1.0) for user in "abcde"], columns=["user_id", "work_id", "weight"])
-    assert [user for user, _ in most_alike(five, "c")] == ["a", "b", "d"]
-    assert most_alike(weights, "nobody") == [] and [user for user, _ in most_alike(weights, "ann", limit=1)] == ["twin"]
+    assert [user for user, _ in everybody_alike(five)["c"]] == ["a", "b", "d"]
+    assert [user for user, _ in everybody_alike(weights, limit=1)["ann"]] == ["twin"]
