@@ -112,9 +112,18 @@ def with_something_else(path: Path) -> None:
     with_header(path, surprise=1)
 
 
+class Code:
+    """Something that runs when it is unpickled."""
+
+    ran = False
+
+    def __reduce__(self):
+        return setattr, (Code, "ran", True)
+
+
 def of_objects(path: Path) -> None:
     content = io.BytesIO()
-    np.save(content, np.array([{"code": "runs"}], dtype=object), allow_pickle=True)
+    np.save(content, np.array([Code()], dtype=object), allow_pickle=True)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("strengths.npy", content.getvalue())
 
@@ -130,6 +139,7 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path, broken):
     broken(path)
     with pytest.raises(CrowdError, match=r"table\.npz .*(no usable table|cannot be read)"):
         read_file(path)
+    assert not Code.ran, "code of the file was run"
 
 
 @pytest.mark.parametrize(
