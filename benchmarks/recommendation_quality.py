@@ -251,7 +251,7 @@ def compare_lists_of_titles(world: World) -> None:
     has = np.zeros((people.max() + 1, len(world.items)), dtype=np.float32)
     has[people, [world.library.index[work] for work in liked["work_id"]]] = 1.0
     counts, works = has.sum(axis=0), world.library.work_ids
-    edges: list[tuple[int, int, int]] = []
+    edges: list[tuple[Any, Any, int]] = []
     for row in np.flatnonzero(counts):
         together = (has[:, row] @ has) / np.sqrt(counts[row] * counts + 3.0)
         together[row] = 0.0
