@@ -225,9 +225,9 @@ def test_the_page_of_a_users_partition_shows_their_list_with_reasons(demo: Demo,
     with open_page(f"http://127.0.0.1:{up.port}") as page:
         page.goto(f"/assets/recommendations?view=partitions&partition={user}")
         page.get_by_text("because", exact=True).first.wait_for(timeout=60_000)
-        page.get_by_text("Because you liked").first.wait_for(timeout=20_000)
-        titles = [one["title"] for one in demo.summary["recommendations"][user] if one["media_type"] == "movie"]
-        page.get_by_text(titles[0]).first.wait_for(timeout=20_000)
+        best = next(one for one in demo.summary["recommendations"][user] if one["media_type"] == "movie")
+        page.get_by_text(best["title"]).first.wait_for(timeout=20_000)
+        page.get_by_text(best["because"]).first.wait_for(timeout=20_000)
 
 
 def test_the_ui_of_a_demo_does_not_connect_to_the_configured_database(account: Account, up: Up):

@@ -10,6 +10,7 @@ import pytest
 
 from aperture_dagster.ranking.config import BlendWeights, RankingConfig, RankingInputs, TasteMix
 from aperture_dagster.ranking.explain import Contributions, reasons
+from aperture_dagster.ranking.histories import as_utc
 from aperture_dagster.ranking.recommend import RankingModel, prepare
 from aperture_dagster.storage.lists import reason, reason_of
 
@@ -20,7 +21,9 @@ BY_OTHERS = RankingConfig(weights=BlendWeights(rating=0, votes=0, trend=0), mix=
 
 
 def model_of(library: pd.DataFrame, vectors: np.ndarray | None, histories: pd.DataFrame, config=None, **more):
-    return prepare(RankingInputs(items=library, histories=histories, as_of=NOW, vectors=vectors, **more), config)
+    return prepare(
+        RankingInputs(items=library, histories=histories, as_of=as_utc(str(NOW)), vectors=vectors, **more), config
+    )
 
 
 def watched(user: str, works: list[int], **more) -> pd.DataFrame:

@@ -212,6 +212,14 @@ def test_histories_of_all_users_are_read_in_the_same_columns_as_none(shelf: Shel
     assert list(none.columns) == list(histories(shelf).columns)
 
 
+def test_whoever_left_the_server_is_not_among_the_histories(shelf: Shelf):
+    shelf.history("ann", played("film-1"))
+    shelf.history("bob", played("film-2", rating=9))
+    with shelf.open() as connection:
+        connection.exec_driver_sql("UPDATE users SET removed_at = now() WHERE user_id = 'bob'")
+    assert set(histories(shelf).user_id) == {"ann"}
+
+
 def test_plays_are_read_by_time_excluding_the_start(shelf: Shelf):
     for number, when in enumerate((NOW - 3 * DAY, NOW - 2 * DAY, NOW - DAY, NOW)):
         shelf.history("ann", played(f"film-{number}", last_played_at=when))
