@@ -74,12 +74,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection() -> Iterator[None]:
-    """Do without garbage collection while some 1,000 modules are imported, and never look for garbage among them."""
+    """Do without garbage collection while some 1,000 modules are imported, and never look for garbage among them.
+
+    Afterwards, look less often: Dagster makes many objects in each run, and few cycles.
+    """
     gc.disable()
     try:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(100_000, 50, 100)
         gc.enable()
 
 

@@ -8,6 +8,7 @@ process but what they are given: its memory, its patches and its connections are
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -148,13 +149,16 @@ class Fork:
         assert self._process.exitcode is not None, "it is still running"
         return self._process.exitcode
 
-    def communicate(self, given: str = "", timeout: float = 300) -> tuple[str, str]:
-        """Send text, wait for the end, and return what the process wrote to its output and its errors."""
-        try:
+    def tell(self, given: str) -> None:
+        """Send text, and nothing more."""
+        if not self.stdin.closed:
             self.stdin.write(given)
             self.stdin.close()
-        except BrokenPipeError:
-            pass
+
+    def communicate(self, given: str = "", timeout: float = 300) -> tuple[str, str]:
+        """Send text, wait for the end, and return what the process wrote to its output and its errors."""
+        with contextlib.suppress(BrokenPipeError):
+            self.tell(given)
         with self.stdout, self._errors:
             said = self.stdout.read()
             self.wait(timeout)

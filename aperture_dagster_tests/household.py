@@ -154,8 +154,8 @@ class Household:
         }  # fmt: skip
         kept = {}
         for table in metadata.sorted_tables:
-            if table.name == "merges":
-                # It holds versions of rows, which differ like times.
+            if table.name in ("merges", "computations"):
+                # They hold versions of rows, which differ like times, and hashes of what was there at some time.
                 continue
             columns = ", ".join(f'"{column.name}"::text' for column in table.columns if column.name not in moments)
             kept[table.name] = sorted(

@@ -100,6 +100,25 @@ def _waits_for(inode: int, line: str) -> bool:
     return "->" in line and f":{inode} " in line
 
 
+class WatchedLock:
+    """A lock of threads that tells when a thread has to wait for it."""
+
+    def __init__(self) -> None:
+        self._lock, self._wanted = threading.Lock(), threading.Event()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            self._wanted.set()
+            assert self._lock.acquire(timeout=DEADLINE_SECONDS), "nobody released the lock"
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def wait_until_wanted(self, side: Side[Any]) -> None:
+        """Wait until a side waits for the lock, or is over."""
+        wait_until(lambda: self._wanted.is_set() or side.is_over, "a side waits for the lock, or ends")
+
+
 class Stop:
     """A point at which the first thread that comes there stops until :meth:`go_on`; others pass."""
 

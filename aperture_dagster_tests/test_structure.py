@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -26,27 +27,45 @@ def modules(*folders: str) -> list[Path]:
     return found
 
 
+@dataclass(frozen=True)
+class Import:
+    """A module, or a name in one, that a file imports."""
+
+    name: str
+    in_function: bool
+    for_types: bool
+
+
 @functools.cache
-def imports(path: Path, *, for_types: bool, where: Where = "anywhere") -> tuple[str, ...]:
-    """Return every module that a file imports; ``for_types`` includes imports under TYPE_CHECKING."""
+def all_imports(path: Path) -> tuple[Import, ...]:
+    """Return everything that a file imports."""
     package = path.relative_to(PROJECT).parent.parts
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    if not for_types:
-        for node in tree.body:
-            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-                node.body = []
-    functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
-    inside = {id(node) for function in functions for node in ast.walk(function)}
-    found: list[str] = []
-    for node in ast.walk(tree):
-        if where != "anywhere" and (id(node) in inside) != (where == "in functions"):
-            continue
+    found: list[Import] = []
+
+    def look(node: ast.AST, in_function: bool, for_types: bool) -> None:
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            found.extend(Import(alias.name, in_function, for_types) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             parent = package[: len(package) - node.level + 1] if node.level else ()
-            found += [".".join([*parent, *filter(None, [node.module]), alias.name]) for alias in node.names]
+            names = (".".join([*parent, *filter(None, [node.module]), alias.name]) for alias in node.names)
+            found.extend(Import(name, in_function, for_types) for name in names)
+        elif not isinstance(node, ast.expr):
+            in_function = in_function or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+            for_types = for_types or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+            for child in ast.iter_child_nodes(node):
+                look(child, in_function, for_types)
+
+    look(ast.parse(path.read_text(encoding="utf-8")), False, False)
     return tuple(found)
+
+
+def imports(path: Path, *, for_types: bool, where: Where = "anywhere") -> tuple[str, ...]:
+    """Return every module that a file imports; ``for_types`` includes imports under TYPE_CHECKING."""
+    return tuple(
+        one.name
+        for one in all_imports(path)
+        if (for_types or not one.for_types) and (where == "anywhere" or one.in_function == (where == "in functions"))
+    )
 
 
 @functools.cache

@@ -31,10 +31,11 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
-from recommendation_quality import read_histories, recall_at
 from verdict import Verdict, not_applicable
 
 from aperture_dagster.partitions import USERS
+from aperture_dagster.ranking.metrics import recall_at
+from aperture_dagster.resources.movielens import read_histories
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.simulator.folder_world import later_plays, load_folder_world
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
@@ -115,7 +116,7 @@ def ask(data: Path, world: World) -> Question:
             relevant.setdefault(play.user, set()).add(play.title_key)
     seen: dict[str, set[str]] = {}
     last: dict[str, date] = {}
-    histories = read_histories(data)
+    histories, _ = read_histories(data)
     histories = histories[histories["user_id"].isin(ASKED)]
     for number, work_id, moment in zip(
         histories["user_id"], histories["work_id"], histories["last_played_at"], strict=True

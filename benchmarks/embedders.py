@@ -28,13 +28,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from recommendation_quality import ALL, ALONE, DATA, HOUSEHOLDS, World, load, measure, read_items
+from recommendation_quality import ALL, ALONE, DATA, HOUSEHOLDS, load, measure
 from verdict import Verdict, not_applicable
 
+from aperture_dagster.ranking.evaluation import World
 from aperture_dagster.ranking.library import library_of
 from aperture_dagster.ranking.taste import centre
 from aperture_dagster.ranking.text import title_text
 from aperture_dagster.resources.embedder import StaticEmbedder, unit_length
+from aperture_dagster.resources.movielens import read_films
 
 AS_GOOD = 0.98
 NEAREST = 10
@@ -129,7 +131,7 @@ def main() -> int:
     options = parser.parse_args()
     if not (options.data / "ratings.csv.gz").exists():
         not_applicable(f"there is no data in {options.data}")
-    texts = [title_text(row) for row in read_items(options.data).to_dict("records")]
+    texts = [title_text(row) for row in read_films(options.data)[0].to_dict("records")]
     if options.inside:
         embed_inside(options.inside, texts, options.texts)
         return 0

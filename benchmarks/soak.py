@@ -5,14 +5,15 @@
 Both live the same life on stand-ins of their own: plays, ratings on both sides, new titles, one that leaves, a user who
 comes, one who leaves and one with a new name, a new library, new prices. Dagster's own daemons work through the days,
 with every job of the definitions. In one home, chosen by the seed: ``kill -9`` of runs, of the whole home and of the
-database, restarts of the database, faults of every service, a clock that is wrong by an hour or by a day, tokens that
-were revoked, no room for a backup, and two days of sleep. After two calm days both must have the same rows, libraries,
-ratings and requests, and nothing may be left over.
+database, at random and between an effect and its note, restarts of the database, faults of every service, a clock that
+is wrong by an hour or by a day, tokens that were revoked, no room for a backup, and two days of sleep. After two calm
+days both must have the same rows, libraries, ratings and requests, and nothing may be left over.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import sys
 import tempfile
@@ -32,6 +33,7 @@ sys.path.insert(0, str(PROJECT))
 from month.house import NIGHT_HOURS, TIMEZONE, House, open_house, step_times  # noqa: E402
 from month.life import Happening, Life, make_world  # noqa: E402
 from month.outcome import breaches, differences, outcome_of  # noqa: E402
+from month.points import POINTS  # noqa: E402
 from month.troubles import Chances, Plan, make_plan  # noqa: E402
 from verdict import Verdict  # noqa: E402
 
@@ -55,6 +57,7 @@ class Record:
     alerts: list[str] = field(default_factory=list)
     cpu_seconds: float = 0.0
     skipped: dict[str, dict[str, int]] = field(default_factory=dict)
+    reached: list[str] = field(default_factory=list)
 
 
 def first_day(days: int, now: datetime) -> datetime:
@@ -83,7 +86,7 @@ class Month:
         self.disturbed = disturbed
         self.record = Record()
         self.chances = Chances(options.seed, options.kills, options.faults) if disturbed else None
-        self.plan: Plan | None = make_plan(start, options.days) if disturbed else None
+        self.plan: Plan | None = make_plan(start, options.days, options.seed) if disturbed else None
         self._reconnect: list[tuple[datetime, str]] = []
 
     def live(self) -> None:
@@ -107,13 +110,20 @@ class Month:
             if self.plan is not None and self.plan.asleep[0] <= moment < self.plan.asleep[1]:
                 continue
             victim = self.chances.victim() if self.chances is not None else 1
-            self._absorb(house.live(look=moment.minute < 30, kill=kill, victim=victim))
+            points = self._points(moment) if moment < end else []
+            self._absorb(house.live(look=moment.minute < 30, kill=kill, victim=victim, points=points))
             if (moment - self.start).days > day:
                 day = (moment - self.start).days
                 self._report(day, time.monotonic() - began)
         self._finish()
 
+    def _points(self, moment: datetime) -> list[str]:
+        """Return the points at which the home is still to be killed."""
+        due = {name: since for name, since in (self.plan.points if self.plan else {}).items() if since <= moment}
+        return [name for name in due if name not in self.house.reached]
+
     def _happen(self, event: Happening) -> None:
+        self.house.move_to(event.at)
         event.happen(self.house.state)
 
     def _approve(self, moment: datetime) -> None:
@@ -154,6 +164,7 @@ class Month:
         self.record.runs.update(answer["runs"])
         self.record.failed += answer["failed"]
         self.record.errors += len(answer["errors"])
+        self.record.breaches += answer["mistaken"]
         self.record.kills["run"] += len(answer["killed"])
         if self.options.verbose:
             for text in [*answer["failed"], *answer["errors"]]:
@@ -175,6 +186,7 @@ class Month:
         house.stop()
         self.record.cpu_seconds = house.cpu_seconds
         self.record.kills += house.deaths
+        self.record.reached = house.reached
         self.record.alerts = [f"{one['title']}: {one['message']}" for one in house.inbox.messages]
         self.record.breaches += breaches(house, backups, disturbed=self.disturbed)
         self.record.outcome = outcome_of(house, (self.start + timedelta(days=self.options.days)).date())
@@ -203,6 +215,11 @@ def main() -> int:
     parser.add_argument("--faults", type=float, default=4, help="a day, on average")
     parser.add_argument("--calm", type=float, default=CALM_DAYS, help="days at the end without troubles")
     parser.add_argument("--quick", action="store_true", help="two days and a calm night")
+    parser.add_argument(
+        "--outcomes",
+        type=Path,
+        help="a folder for what each home has in the end; a twin that is there is not lived through again",
+    )
     parser.add_argument("--verbose", "-v", action="count", default=0, help="print faults and failures")
     options = parser.parse_args()
     if options.quick:
@@ -214,35 +231,45 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="aperture-soak-", ignore_cleanup_errors=True) as folder,
         ThreadPoolExecutor(2) as pool,
     ):
-        waiting = [pool.submit(live_through, Path(folder), options, start, disturbed=one) for one in (False, True)]
-        twin, disturbed = (one.result() for one in waiting)
-    return judge(disturbed, twin, time.monotonic() - began)
+        known = options.outcomes and options.outcomes / f"{start:%Y%m%d}-{options.days}-{options.users}-{options.seed}"
+        if known and (path := known.with_suffix(".twin.json")).exists():
+            twin_record = Record(outcome=json.loads(path.read_text(encoding="utf-8")))
+            disturbed = live_through(Path(folder), options, start, disturbed=True)
+        else:
+            both = [pool.submit(live_through, Path(folder), options, start, disturbed=one) for one in (False, True)]
+            twin_record, disturbed = both[0].result().record, both[1].result()
+    if known:
+        for name, record in (("twin", twin_record), ("disturbed", disturbed.record)):
+            text = json.dumps(record.outcome, indent=1, default=str)
+            known.with_suffix(f".{name}.json").write_text(text, encoding="utf-8")
+    return judge(disturbed, twin_record, time.monotonic() - began)
 
 
-def judge(disturbed: Month, twin: Month, seconds: float) -> int:
+def judge(disturbed: Month, twin: Record, seconds: float) -> int:
     """Print what happened and what is wrong, and return the exit code."""
-    for month in (twin, disturbed):
-        record = month.record
+    for name, record in (("twin", twin), ("disturbed", disturbed.record)):
         print(
-            f"{month.name}: {record.runs.total()} runs, {len(record.failed)} failed, kills {dict(record.kills)}, "
+            f"{name}: {record.runs.total()} runs, {len(record.failed)} failed, kills {dict(record.kills)}, "
             f"{record.cpu_seconds:.0f} CPU s, {len(record.alerts)} alerts"
         )
-        if month.chances:
-            print(f"  faults {dict(month.chances.counted)}")
         print(f"  {dict(record.runs)}")
         for schedule, reasons in record.skipped.items():
             for reason, count in reasons.items():
                 print(f"  {schedule} skipped {count} times: {reason[:200]}")
+    assert disturbed.chances is not None
+    print(f"faults {dict(disturbed.chances.counted)}")
+    for point in POINTS:
+        print(f"{'killed when' if point.name in disturbed.record.reached else 'did not come to'}: {point.name}")
     print(f"{seconds:.0f} s")
     found = {
-        "the undisturbed home is well": twin.record.breaches
-        + [f"a run failed: {one}" for one in twin.record.failed]
-        + [f"its process ended {count} times ({how})" for how, count in twin.record.kills.items() if count]
-        + [f"a daemon failed {twin.record.errors} times"] * bool(twin.record.errors)
-        + [f"it reported: {one}" for one in twin.record.alerts],
+        "the undisturbed home is well": twin.breaches
+        + [f"a run failed: {one}" for one in twin.failed]
+        + [f"its process ended {count} times ({how})" for how, count in twin.kills.items() if count]
+        + [f"a daemon failed {twin.errors} times"] * bool(twin.errors)
+        + [f"it reported: {one}" for one in twin.alerts],
         "nothing is left over in the disturbed home": disturbed.record.breaches,
         "the disturbed home reported what was wrong": [] if disturbed.record.alerts else ["nothing arrived"],
-        "both homes end alike": differences(disturbed.record.outcome, twin.record.outcome),
+        "both homes end alike": differences(disturbed.record.outcome, twin.outcome),
     }
     verdict = Verdict()
     for promise, problems in found.items():

@@ -8,6 +8,7 @@ import click
 from aperture_dagster.cli.alert import alert
 from aperture_dagster.cli.backup import backup
 from aperture_dagster.cli.common import Server, require_free_port, stand_in_options
+from aperture_dagster.cli.crowd import crowd
 from aperture_dagster.cli.demo import demo, media_server_options
 from aperture_dagster.cli.discover import discover, dismiss
 from aperture_dagster.cli.doctor import doctor
@@ -71,7 +72,7 @@ COMMANDS = {
     "First steps": (demo, up, doctor, status, show),
     "For each user": (discover, dismiss, request, requests, rate, trakt),
     "On the media server": (publish, unpublish),
-    "Operating": (backup, restore, alert),
+    "Operating": (backup, restore, alert, crowd),
     "Development": (simulate,),
 }
 """The commands as `aperture --help` groups them."""

@@ -1,8 +1,10 @@
 """The loop over users: one run serves one user or all of them, and one user's failure costs only that user."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import dagster as dg
@@ -16,7 +18,7 @@ from aperture_dagster.defs.failures import (
     operator_errors,
     stack_trace,
 )
-from aperture_dagster.defs.reporting import SHOWN_NAMES, arranged, is_brief, log_totals, table
+from aperture_dagster.defs.reporting import SHOWN_NAMES, arranged, is_brief, log_totals, markdown_table, table
 from aperture_dagster.instance.runs import SCHEDULE_TAG
 from aperture_dagster.library.people import User
 from aperture_dagster.partitions import USERS, users_partitions
@@ -47,7 +49,8 @@ class UserOutcome:
 
     ``version`` is a hash of what other assets read of the user's partition, ``metadata`` is that of the partition, and
     ``record`` asks to record it in a quiet run even if nothing changed. ``line`` is the user's line in the table of
-    everybody, which the asset's page shows after a run of all users.
+    everybody, which the asset's page shows after a run of all users. ``because`` is why the result was computed, empty
+    if nothing had changed, and None for what is done for everybody in any case.
     """
 
     version: str
@@ -56,6 +59,7 @@ class UserOutcome:
     requests: int = 0
     record: bool = False
     line: dict[str, Any] = field(default_factory=dict)
+    because: tuple[str, ...] | None = None
 
 
 class UserLeft(Exception):
@@ -99,6 +103,8 @@ def for_each_user(
         sent = sum(outcome.requests for outcome in run.served.values())
         left = {"users gone": len(run.left)} if run.left else {}
         served = {"users served": len(run.served)}
+        unchanged = sum(outcome.because == () for outcome in run.served.values())
+        served |= {"of them unchanged": unchanged} if unchanged else {}
         log_totals(context, served | left | {"rows written": written, "requests sent": sent})
 
 
@@ -176,6 +182,7 @@ class _Run:
             "everybody": table(lines[:SHOWN_USERS]),
             "dagster/row_count": sum(int(one.metadata.get("dagster/row_count", 0)) for one in self.served.values()),
         }
+        metadata |= _why_computed(self.served.values())
         self._context.log_event(dg.AssetMaterialization(self._context.asset_key, metadata=metadata))
 
     def failure(self) -> dg.Failure:
@@ -198,6 +205,17 @@ class _Run:
 
     def _name(self, key: str) -> str:
         return self._users[key].name if key in self._users else key
+
+
+def _why_computed(served: Collection[UserOutcome]) -> dict[str, Any]:
+    """Show for how many users nothing had changed, and for how many each reason counted."""
+    reasons = [outcome.because for outcome in served if outcome.because is not None]
+    if not reasons:
+        return {}
+    counts = Counter(chain.from_iterable(reasons))
+    shown = {"unchanged_users": sum(not because for because in reasons)}
+    lines = [{"computed_because": reason, "users": users} for reason, users in counts.most_common()]
+    return shown | ({"computed_because": markdown_table(lines)} if lines else {})
 
 
 def record_user(context: dg.AssetExecutionContext, key: str, name: str, outcome: UserOutcome) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from aperture_dagster.ranking.crowd import Crowd
+
 COMPONENTS = ("similarity", "co_watch", "recommended_from", "rating", "popularity", "novelty")
 COLUMNS = ("rank", "work_id", "media_type", "score", *COMPONENTS, "because", "cold")
 
@@ -67,10 +69,8 @@ class RankingConfig:
     reasons: int = 3
     reason_genres: float = 0.3
     """Weight of the cosine of genres, added to the cosine of the vectors, when choosing reasons."""
-    crowd_limit: int = 5_000
-    """Maximum number of people from an external crowd; the most active are used."""
     history_limit: int = 2_000
-    """Maximum number of titles per history, likewise: similarity uses those with the largest weights."""
+    """Maximum number of titles per history: similarity uses those with the largest weights."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,5 +96,5 @@ class RankingInputs:
     """"Recommended from this title" lists: ``work_id``, ``recommended_work_id``, ``rank``."""
     weights: pd.DataFrame | None = None
     """Stored result of ``taste_weights`` for ``histories`` (``user_id``, ``work_id``, ``weight``), if there is one."""
-    crowd: pd.DataFrame | None = None
-    """Histories from outside the household (same columns, work ids from ``items``)."""
+    crowd: Crowd | None = None
+    """What people outside the household watched together (work ids from ``items``)."""

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aperture_dagster.ranking.config import TasteMix
+from aperture_dagster.ranking.crowd import Crowd
 from aperture_dagster.ranking.features import signed_root
 from aperture_dagster.ranking.histories import (
     Doubles,
@@ -98,8 +99,6 @@ class DiscoveryConfig:
     reasons: int = 3
     reason_genres: float = 0.3
     """Weight of the cosine of genres, added to the cosine of the vectors, when choosing reasons."""
-    crowd_limit: int = 5_000
-    """Maximum number of people from an external crowd; the most active are used."""
     history_limit: int = 2_000
     """Maximum number of titles per history: similarity uses those with the largest weights."""
 
@@ -136,8 +135,8 @@ class DiscoveryInputs:
     ``recommended_work_id``, ``rank``. Suggestions of the source "recommendations" are added to them."""
     weights: pd.DataFrame | None = None
     """Stored result of ``taste_weights`` for ``histories`` (``user_id``, ``work_id``, ``weight``), if there is one."""
-    crowd: pd.DataFrame | None = None
-    """Histories from outside the household (same columns, work ids from ``items`` and ``pool``)."""
+    crowd: Crowd | None = None
+    """What people outside the household watched together (work ids from ``items`` and ``pool``)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -264,10 +263,7 @@ def prepare_discovery(inputs: DiscoveryInputs, config: DiscoveryConfig | None = 
     library, items, fresh = _all_titles(inputs)
     index, n = library.index, len(library.work_ids)
 
-    people = learn_people(
-        inputs.histories, inputs.weights, inputs.users, inputs.crowd, index, n, as_of=inputs.as_of,
-        crowd_limit=config.crowd_limit,
-    )  # fmt: skip
+    people = learn_people(inputs.histories, inputs.weights, inputs.users, inputs.crowd, index, n, as_of=inputs.as_of)
     titles, users, column = people.titles, people.users, people.column
     tidy = tidy_histories(inputs.histories, as_of=inputs.as_of)
     tidy = tidy.assign(row=positions(tidy["work_id"], index))

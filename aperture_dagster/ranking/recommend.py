@@ -137,10 +137,7 @@ def prepare(
         if np.shape(mask) != (n,):
             raise ValueError(f"the exclusions of {user!r} have shape {np.shape(mask)}, not ({n},)")
 
-    people = learn_people(
-        inputs.histories, inputs.weights, inputs.users, inputs.crowd, index, n, as_of=inputs.as_of,
-        crowd_limit=config.crowd_limit,
-    )  # fmt: skip
+    people = learn_people(inputs.histories, inputs.weights, inputs.users, inputs.crowd, index, n, as_of=inputs.as_of)
     titles, users = people.titles, people.users
     linked = None
     if inputs.edges is not None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from aperture_dagster.ranking.collaborative import Ease, fit_ease, ridge_for
 from aperture_dagster.ranking.config import TasteMix
+from aperture_dagster.ranking.crowd import Crowd
 from aperture_dagster.ranking.diversity import mmr
 from aperture_dagster.ranking.features import signed_root
 from aperture_dagster.ranking.histories import Doubles, Floats, Rows, positions, rows_where
@@ -39,7 +40,7 @@ class People:
     co_watchers: int
     """Number of people (household and crowd) that co-watch has learned from."""
     co_watch: Floats
-    """EASE scores, shape (users, n)."""
+    """Scores of EASE and of the crowd's table, shape (users, n)."""
 
 
 def standardise(values: NDArray[np.floating]) -> Doubles:
@@ -80,12 +81,11 @@ def learn_people(
     histories: pd.DataFrame,
     weights: pd.DataFrame | None,
     users: Sequence[Hashable] | None,
-    crowd: pd.DataFrame | None,
+    crowd: Crowd | None,
     index: Mapping[int, int],
     n: int,
     *,
     as_of: datetime | pd.Timestamp,
-    crowd_limit: int,
 ) -> People:
     """Learn from the histories of everybody (arguments as in ``RankingInputs``; n: titles in the item table)."""
     learned = in_library(taste_weights(histories, as_of=as_of), index)
@@ -94,48 +94,33 @@ def learn_people(
     column = {user: number for number, user in enumerate(asked)}
     liked = rows_where(learned, learned["liking"] > 0)
     liked_rows = liked["row"].to_numpy(dtype=np.int64)
-    ease = _fit_people(liked, crowd, index, n, as_of=as_of, crowd_limit=crowd_limit)
+    ease = _fit_people(liked, n)
     liked_columns = positions(liked["user_id"], column)
     is_asked = liked_columns >= 0
     watched = np.zeros((len(asked), n), dtype=np.float32)
     watched[liked_columns[is_asked], liked_rows[is_asked]] = liked["liking"].to_numpy()[is_asked]
+    co_watch = ease.score(watched)
+    if crowd is not None:
+        co_watch += crowd.score(watched, index)
     return People(
         users=asked,
         column=column,
         titles=titles,
         household=len(set(learned["user_id"])),
         liked_by=np.bincount(liked_rows, minlength=n).astype(np.float64),
-        co_watchers=ease.users,
-        co_watch=ease.score(watched),
+        co_watchers=ease.users + (crowd.people if crowd is not None else 0),
+        co_watch=co_watch,
     )
 
 
-def _fit_people(
-    liked: pd.DataFrame,
-    crowd: pd.DataFrame | None,
-    index: Mapping[int, int],
-    n: int,
-    *,
-    as_of: datetime | pd.Timestamp,
-    crowd_limit: int,
-) -> Ease:
-    """Fit EASE to the liked titles of the household, and of the external crowd if there is one."""
-    pairs = liked.reindex(columns=["user_id", "row", "liking"]).assign(outside=False)
-    if crowd is not None and len(crowd):
-        outside = in_library(taste_weights(crowd, as_of=as_of), index)
-        outside = rows_where(outside, outside["liking"] > 0)
-        # The most active people say most about what goes together.
-        person, people = pd.factorize(outside["user_id"], sort=True)
-        sizes = np.bincount(person, minlength=len(people))
-        active = np.argsort(-sizes, kind="stable")[:crowd_limit]
-        outside = rows_where(outside, np.isin(person, active)).assign(outside=True)
-        pairs = pd.concat([pairs, outside.reindex(columns=pairs.columns)], ignore_index=True)
-    person = pairs.groupby(["outside", "user_id"], sort=True).ngroup().to_numpy(dtype=np.int64)
-    value = pairs["liking"].to_numpy(dtype=np.float64)
-    people = int(person.max()) + 1 if len(person) else 0
+def _fit_people(liked: pd.DataFrame, n: int) -> Ease:
+    """Fit EASE to the liked titles of the household."""
+    person, people = pd.factorize(liked["user_id"], sort=True)
+    value = liked["liking"].to_numpy(dtype=np.float64)
     # The ridge follows the scale of the values: plays without a rating have half the value of the best rating.
-    ridge = ridge_for(people) * (float(np.mean(value**2)) if len(value) else 1.0)
-    return fit_ease(person, pairs["row"].to_numpy(dtype=np.int64), value, users=people, n=n, ridge=ridge)
+    ridge = ridge_for(len(people)) * (float(np.mean(value**2)) if len(value) else 1.0)
+    row = liked["row"].to_numpy(dtype=np.int64)
+    return fit_ease(np.asarray(person, dtype=np.int64), row, value, users=len(people), n=n, ridge=ridge)
 
 
 def similarities(

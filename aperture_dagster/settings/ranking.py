@@ -80,7 +80,8 @@ class RecommendationSettings(SettingsGroup):
     """Weight of variety within a list: 0 ranks by score alone, 1 by variety alone."""
     crowd_folder: Path | None = None
     """Folder in MovieLens format (ratings.csv with links.csv, or with movies.jsonl; also gzipped) with what other
-    people watched, which improves the lists of a small household more than anything else.
+    people watched, or a table that `aperture crowd build` made from one. It improves the lists of a small household
+    more than anything else. Default: the table that `aperture crowd use` copied into the home, if any.
     """
 
 

@@ -124,7 +124,6 @@ def _rate_copy(
             writer.set_rating(user.user_id, item_id, copy.wanted)
         except (NotFound, RequestRejected) as error:
             with database.transaction() as connection:
-                lock_ratings(connection, user.user_id)
                 forget_server_writes(connection, user.user_id, [copy.item_id])
             if isinstance(error, NotFound):
                 result.hidden += 1

@@ -242,6 +242,45 @@ def marked_items(connection: Connection, user_id: str) -> set[str]:
     return set(execute(connection, statement, user=user_id, source=SERVER).scalars())
 
 
+# A row per user and work; see read_histories().
+HISTORIES = f"""
+    WITH totals AS (
+      SELECT work_id, count(DISTINCT (coalesce(season, -1), coalesce(number, -item_id)))::float8 AS episodes_total
+      FROM present_episodes WHERE coalesce(season, 1) > 0 GROUP BY work_id),
+    states AS (
+      SELECT w.*, coalesce(e.season, -1) AS season,
+      CASE WHEN w.is_episode THEN coalesce(e.number, -coalesce(v.primary_item_id, w.item_id)) END AS number,
+      CASE WHEN w.played THEN greatest(w.play_count, 1) ELSE w.play_count END AS plays
+      FROM watch_state w LEFT JOIN item_versions v USING (item_id)
+      LEFT JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, w.item_id)),
+    moments AS (
+      SELECT user_id, work_id, is_episode, season, number, last_played_at, max(plays) AS plays,
+      max(CASE WHEN played THEN 1 ELSE position_share END)::float8 AS completion, bool_or(favorite) AS favorite,
+      bool_or(played) AND last_played_at IS NOT NULL AS was_finished
+      FROM states GROUP BY user_id, work_id, is_episode, season, number, last_played_at),
+    subjects AS (
+      SELECT user_id, work_id, is_episode, season, max(completion) AS completion, bool_or(favorite) AS favorite,
+      greatest(max(plays), count(*) FILTER (WHERE was_finished)) AS plays, max(last_played_at) AS last_played_at
+      FROM moments GROUP BY user_id, work_id, is_episode, season, number),
+    watched AS (
+      SELECT user_id, work_id, sum(plays)::float8 AS plays, bool_or(favorite) AS favorite,
+      max(last_played_at) AS last_played_at, bool_or(favorite OR plays > 0 OR completion > 0) AS has_activity,
+      CASE WHEN NOT bool_or(is_episode) THEN max(completion) END AS completion,
+      CASE WHEN bool_or(is_episode) THEN count(*) FILTER (WHERE is_episode AND season <> 0
+        AND (plays > 0 OR completion > 0))::float8 END AS episodes_played
+      FROM subjects GROUP BY user_id, work_id),
+    of_episodes AS (
+      SELECT r.user_id, r.work_id, avg(rating) AS rating FROM ratings r LEFT JOIN item_versions v USING (item_id)
+      JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, r.item_id) GROUP BY r.user_id, r.work_id),
+    rated AS (
+      SELECT user_id, work_id, coalesce(f.rating, o.rating) AS rating
+      FROM ({COUNTED_RATINGS}) f FULL JOIN of_episodes o USING (user_id, work_id))
+    SELECT user_id, work_id, coalesce(plays, 0) AS plays, completion, coalesce(favorite, false) AS favorite, rating,
+    last_played_at, episodes_played, episodes_total
+    FROM watched FULL JOIN rated USING (user_id, work_id) LEFT JOIN totals USING (work_id)
+    WHERE has_activity OR rating IS NOT NULL"""
+
+
 def read_histories(connection: Connection, *, without: Collection[str] = ()) -> pd.DataFrame:
     """Read the histories of all users, a row per user and work, in the columns of the ranking.
 
@@ -255,43 +294,7 @@ def read_histories(connection: Connection, *, without: Collection[str] = ()) -> 
     """
     import pandas as pd
 
-    statement = f"""
-        WITH totals AS (
-          SELECT work_id, count(DISTINCT (coalesce(season, -1), coalesce(number, -item_id)))::float8 AS episodes_total
-          FROM present_episodes WHERE coalesce(season, 1) > 0 GROUP BY work_id),
-        states AS (
-          SELECT w.*, coalesce(e.season, -1) AS season,
-          CASE WHEN w.is_episode THEN coalesce(e.number, -coalesce(v.primary_item_id, w.item_id)) END AS number,
-          CASE WHEN w.played THEN greatest(w.play_count, 1) ELSE w.play_count END AS plays
-          FROM watch_state w LEFT JOIN item_versions v USING (item_id)
-          LEFT JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, w.item_id)),
-        moments AS (
-          SELECT user_id, work_id, is_episode, season, number, last_played_at, max(plays) AS plays,
-          max(CASE WHEN played THEN 1 ELSE position_share END)::float8 AS completion, bool_or(favorite) AS favorite,
-          bool_or(played) AND last_played_at IS NOT NULL AS was_finished
-          FROM states GROUP BY user_id, work_id, is_episode, season, number, last_played_at),
-        subjects AS (
-          SELECT user_id, work_id, is_episode, season, max(completion) AS completion, bool_or(favorite) AS favorite,
-          greatest(max(plays), count(*) FILTER (WHERE was_finished)) AS plays, max(last_played_at) AS last_played_at
-          FROM moments GROUP BY user_id, work_id, is_episode, season, number),
-        watched AS (
-          SELECT user_id, work_id, sum(plays)::float8 AS plays, bool_or(favorite) AS favorite,
-          max(last_played_at) AS last_played_at, bool_or(favorite OR plays > 0 OR completion > 0) AS has_activity,
-          CASE WHEN NOT bool_or(is_episode) THEN max(completion) END AS completion,
-          CASE WHEN bool_or(is_episode) THEN count(*) FILTER (WHERE is_episode AND season <> 0
-            AND (plays > 0 OR completion > 0))::float8 END AS episodes_played
-          FROM subjects GROUP BY user_id, work_id),
-        of_episodes AS (
-          SELECT r.user_id, r.work_id, avg(rating) AS rating FROM ratings r LEFT JOIN item_versions v USING (item_id)
-          JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, r.item_id) GROUP BY r.user_id, r.work_id),
-        rated AS (
-          SELECT user_id, work_id, coalesce(f.rating, o.rating) AS rating
-          FROM ({COUNTED_RATINGS}) f FULL JOIN of_episodes o USING (user_id, work_id))
-        SELECT user_id, work_id, coalesce(plays, 0) AS plays, completion, coalesce(favorite, false) AS favorite, rating,
-        last_played_at, episodes_played, episodes_total
-        FROM watched FULL JOIN rated USING (user_id, work_id) LEFT JOIN totals USING (work_id)
-        WHERE has_activity OR rating IS NOT NULL"""
-    frame = read_frame(connection, statement, without=list(without))
+    frame = read_frame(connection, HISTORIES, without=list(without))
     for name in ("plays", "completion", "rating", "episodes_played", "episodes_total"):
         frame[name] = pd.to_numeric(frame[name])
     return frame

@@ -17,6 +17,28 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+ITEMS = """
+    SELECT s.work_id, s.item_id, s.media_type, coalesce(e.title, s.title) AS title,
+    coalesce(e.year, s.year) AS year, coalesce(e.genres, s.genres) AS genres,
+    coalesce(e.keywords, '{}') AS keywords,
+    coalesce(e.directors, '{}') AS directors, coalesce(e.creators, '{}') AS creators,
+    coalesce(e."cast"[1:5], '{}') AS "cast", coalesce(e.companies, s.studios) AS companies,
+    coalesce(e.networks, '{}') AS networks, coalesce(e.vote_average, s.community_rating)::float8 AS vote_average,
+    e.vote_count::float8 AS vote_count, e.popularity::float8 AS popularity,
+    coalesce(e.official_rating, s.official_rating) AS official_rating, coalesce(e.tmdb_id, s.tmdb_id) AS tmdb_id,
+    coalesce(e.imdb_id, s.imdb_id) AS imdb_id,
+    (SELECT count(DISTINCT (season, number)) FROM present_episodes p
+      WHERE p.work_id = s.work_id AND coalesce(p.season, 1) > 0)::float8 AS episodes_total
+    FROM (SELECT DISTINCT ON (work_id) * FROM present_titles ORDER BY work_id, item_id) s
+    LEFT JOIN enriched_metadata e USING (work_id) ORDER BY s.work_id"""
+COPIES = """
+    SELECT work_id, item_id, library_id, tags, path FROM present_titles
+    WHERE media_type = coalesce(CAST(:media_type AS text), media_type)"""
+WEIGHTS = """
+    SELECT user_id, work_id, weight::float8 FROM taste_weights JOIN present_users USING (user_id)
+    ORDER BY user_id, work_id"""
+
+
 def read_items(connection: Connection) -> pd.DataFrame:
     """Read the item table of the ranking: one row per work in the library; ``item_id`` is the copy to play.
 
@@ -25,21 +47,7 @@ def read_items(connection: Connection) -> pd.DataFrame:
     """
     import pandas as pd
 
-    statement = """
-        SELECT s.work_id, s.item_id, s.media_type, coalesce(e.title, s.title) AS title,
-        coalesce(e.year, s.year) AS year, coalesce(e.genres, s.genres) AS genres,
-        coalesce(e.keywords, '{}') AS keywords,
-        coalesce(e.directors, '{}') AS directors, coalesce(e.creators, '{}') AS creators,
-        coalesce(e."cast"[1:5], '{}') AS "cast", coalesce(e.companies, s.studios) AS companies,
-        coalesce(e.networks, '{}') AS networks, coalesce(e.vote_average, s.community_rating)::float8 AS vote_average,
-        e.vote_count::float8 AS vote_count, e.popularity::float8 AS popularity,
-        coalesce(e.official_rating, s.official_rating) AS official_rating, coalesce(e.tmdb_id, s.tmdb_id) AS tmdb_id,
-        coalesce(e.imdb_id, s.imdb_id) AS imdb_id,
-        (SELECT count(DISTINCT (season, number)) FROM present_episodes p
-          WHERE p.work_id = s.work_id AND coalesce(p.season, 1) > 0)::float8 AS episodes_total
-        FROM (SELECT DISTINCT ON (work_id) * FROM present_titles ORDER BY work_id, item_id) s
-        LEFT JOIN enriched_metadata e USING (work_id) ORDER BY s.work_id"""
-    frame = read_frame(connection, statement)
+    frame = read_frame(connection, ITEMS)
     for name in ("vote_average", "vote_count", "popularity", "episodes_total"):
         frame[name] = pd.to_numeric(frame[name])
     for name in ("official_rating", "imdb_id"):
@@ -49,12 +57,7 @@ def read_items(connection: Connection) -> pd.DataFrame:
 
 def read_copies(connection: Connection, media_type: str | None = None) -> list[Copy]:
     """Read every copy of every work in the library, or of those of one media type."""
-    rows = execute(
-        connection,
-        "SELECT work_id, item_id, library_id, tags, path FROM present_titles "
-        "WHERE media_type = coalesce(:media_type, media_type)",
-        media_type=media_type,
-    )
+    rows = execute(connection, COPIES, media_type=media_type)
     return [Copy(work, item, library, tuple(tags), path) for work, item, library, tags, path in rows]
 
 
@@ -82,15 +85,20 @@ def replace_taste(
 
 def read_weights(connection: Connection) -> pd.DataFrame:
     """Read the taste weights of all present users: ``user_id``, ``work_id``, ``weight``."""
-    statement = """
-        SELECT user_id, work_id, weight::float8 FROM taste_weights JOIN present_users USING (user_id)
-        ORDER BY user_id, work_id"""
-    return read_frame(connection, statement)
+    return read_frame(connection, WEIGHTS)
 
 
 def users_with_taste(connection: Connection) -> set[str]:
     """Return the ids of users who have a taste profile, even an empty one."""
     return set(execute(connection, "SELECT DISTINCT user_id FROM taste_profiles").scalars())
+
+
+def read_profiles(connection: Connection, user_id: str) -> list[dict[str, Any]]:
+    """Read a user's profiles, films first: ``media_type``, ``titles``, ``liked``, ``disliked``, ``summary``."""
+    statement = """
+        SELECT media_type, titles, liked, disliked, summary FROM taste_profiles WHERE user_id = :user
+        ORDER BY media_type"""
+    return read_rows(connection, statement, user=user_id)
 
 
 def profile_table(connection: Connection, user_ids: Sequence[str]) -> list[dict[str, Any]]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
-from sqlalchemy import Connection, Text, and_, cast, func, literal_column, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Table, Text, and_, cast, func, literal_column, select, tuple_
 
 from aperture_dagster.storage.tables import metadata
 
 # Columns about the writing of a row, not its content.
 BOOKKEEPING = frozenset({"created_at", "first_seen_at", "generated_at", "last_activity_at", "seen_at", "updated_at"})
+# What the query returns without rows.
+_EMPTY = (0, Decimal(0))
 
 
 def content_version(connection: Connection, *tables: str, columns: Sequence[str] = (), **where: object) -> str:
@@ -21,12 +24,29 @@ def content_version(connection: Connection, *tables: str, columns: Sequence[str]
     digest = hashlib.blake2b(digest_size=8)
     for name in tables:
         table = metadata.tables[name]
-        hashed = [table.c[column] for column in columns] or [one for one in table.c if one.name not in BOOKKEEPING]
-        row = func.hashtextextended(cast(tuple_(*hashed), Text), 0)
-        statement = select(func.count(), func.coalesce(func.sum(row), literal_column("0"))).select_from(table)
+        statement = select(*_digest(table, columns)).select_from(table)
         statement = statement.where(and_(True, *(table.c[column] == value for column, value in where.items())))
         digest.update(repr(tuple(connection.execute(statement).one())).encode())
     return digest.hexdigest()
+
+
+def content_versions(connection: Connection, *tables: str, by: str, of: Iterable[str]) -> dict[str, str]:
+    """Return the :func:`content_version` for each value ``of`` the column ``by``, with one query for each table."""
+    digests = {value: hashlib.blake2b(digest_size=8) for value in of}
+    for name in tables:
+        table = metadata.tables[name]
+        statement = select(table.c[by], *_digest(table)).group_by(table.c[by])
+        found = {value: (count, total) for value, count, total in connection.execute(statement)}
+        for value, digest in digests.items():
+            digest.update(repr(found.get(value, _EMPTY)).encode())
+    return {value: digest.hexdigest() for value, digest in digests.items()}
+
+
+def _digest(table: Table, columns: Sequence[str] = ()) -> tuple[ColumnElement[int], ColumnElement[Decimal]]:
+    """Return the number of rows and the sum of their hashes."""
+    hashed = [table.c[column] for column in columns] or [one for one in table.c if one.name not in BOOKKEEPING]
+    row = func.hashtextextended(cast(tuple_(*hashed), Text), 0)
+    return func.count(), func.coalesce(func.sum(row), literal_column("0"))
 
 
 def change_version(connection: Connection, table: str, **where: object) -> str:

@@ -52,7 +52,15 @@ def test_a_service_that_is_not_configured_is_off_and_names_the_setting(settings:
     assert "TMDB_API_KEY" in findings["TMDb"].message
 
 
-@pytest.mark.parametrize("server", ["jellyfin", "emby"])
+@pytest.mark.parametrize(
+    "server",
+    [
+        pytest.param(
+            "jellyfin", marks=pytest.mark.nightly(reason="The other server again.", instead="the same test on Emby")
+        ),
+        "emby",
+    ],
+)
 def test_publishing_is_examined_up_to_what_the_media_server_sees(
     serve: Callable[..., Any], tmp_path: Path, server: Literal["jellyfin", "emby"]
 ) -> None:

@@ -31,6 +31,7 @@ from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.queries import execute, read_value
 from aperture_dagster.storage.read_only import read_only
+from aperture_dagster.storage.tables import HEAD_REVISION
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.household import Household
 
@@ -177,7 +178,7 @@ def test_reading_neither_writes_nor_migrates(settings: Settings, database: Datab
         pass
     with database.transaction() as connection:
         assert read_value(connection, "SELECT version_num FROM alembic_version") == "v2"
-        execute(connection, "UPDATE alembic_version SET version_num = 'v3'")
+        execute(connection, f"UPDATE alembic_version SET version_num = '{HEAD_REVISION}'")
     with read_only(settings) as connection, pytest.raises(InternalError, match="read-only"):
         execute(connection, "DELETE FROM users")
 

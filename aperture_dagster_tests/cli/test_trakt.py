@@ -135,6 +135,13 @@ def test_an_unknown_user_is_named_before_a_code_is_made(home: TraktHome, run: Ru
     assert home.count() == 0
 
 
+def test_a_user_who_left_the_media_server_gets_no_code(home: TraktHome, run: Run):
+    home.do("UPDATE users SET removed_at = now() WHERE user_id = 'ada'")
+    refused = run("connect", "ada")
+    assert refused.exit_code == 1 and "ada is no longer on the media server" in refused.output
+    assert home.state.trakt_codes() == []
+
+
 def test_the_status_says_who_has_to_do_what(home: TraktHome, run: Run):
     assert "Nobody has connected" in run("status").output
     home.connect("ada", "ben")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.world import World
 from aperture_dagster.storage import locks
 from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.forks import run_fork
 
 CHECKED = ["home", "media server"]
 
@@ -91,10 +90,8 @@ def test_a_world_that_does_not_exist_leaves_no_home_behind(
 ) -> None:
     monkeypatch.setenv("APERTURE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("APERTURE_CONFIG", "/dev/null")
-    done = subprocess.run(
-        [sys.executable, "-m", "aperture_dagster.cli.main", *command.split(), "--world", "nowhere"],
-        capture_output=True, text=True, cwd=PROJECT, check=False,
-    )  # fmt: skip
+    program = "import sys; from aperture_dagster.cli.main import main; main(sys.argv[1:])"
+    done = run_fork(program, *command.split(), "--world", "nowhere", folder=PROJECT)
     assert done.returncode == 1 and "unknown world 'nowhere'" in done.stderr
     assert list(tmp_path.iterdir()) == []
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from aperture_dagster.defs.freshness import LIMIT
+from aperture_dagster.sources.crowd import load_crowd, table_in_use
 from aperture_dagster.sources.trakt_outbox import NOT_FOUND
 from aperture_dagster.storage.tables.discovery import REQUEST_STATES
 from aperture_dagster_tests.defs.check_bench import (
@@ -385,12 +386,45 @@ def reach_trakt_within_a_day() -> list[Step]:
     ]
 
 
+def crowd_is_usable() -> list[Step]:
+    def crowd(**files: str) -> Then:
+        """Set a folder with these files."""
+
+        def then(bench: Bench) -> None:
+            folder = bench.settings.home_path.parent / "people"
+            folder.mkdir(exist_ok=True)
+            for name, content in files.items():
+                (folder / f"{name}.csv").write_text(content)
+            bench.configure(crowd_folder=folder)
+
+        return then
+
+    def read(bench: Bench) -> None:
+        load_crowd(bench.settings)
+
+    def damage(bench: Bench) -> None:
+        path = table_in_use(bench.settings)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"no table")
+        bench.configure(home=bench.settings.home)
+
+    ratings = "userId,movieId,rating,timestamp\n" + "".join(f"{who},{film},5,1\n" for who in (1, 2) for film in (1, 2))
+    return [
+        passes("none", nothing, "No crowd is set up."),
+        fails("an empty folder", crowd(), "people has neither links.csv nor movies.jsonl"),
+        passes("a folder", crowd(ratings=ratings, links="movieId,imdbId,tmdbId\n1,,7\n2,,8\n"), "when lists are made"),
+        passes("that was read", read, people=2, films=2, source="people", licence="none"),
+        fails("a damaged table", damage, "is no usable table of a crowd"),
+    ]
+
+
 FRESHNESS = {f"{asset}.is_fresh_for_every_user": (WARN, fresh_for_every_user(asset)) for asset in FRESH}
 KINDS = {"recommendation": "recommendations", "top_picks": "top_picks", "shows_you_watch": "shows_you_watch"}
 CHECKS: dict[str, tuple[Any, list[Step]]] = {
     "embeddings.cover_the_library": (ERROR, cover_the_library()),
     "recommendations.hold_nothing_watched": (ERROR, hold_nothing_watched()),
     "recommendations.exist_for_every_user": (WARN, exist_for_every_user()),
+    "recommendations.crowd_is_usable": (WARN, crowd_is_usable()),
     **FRESHNESS,
     "shows_you_watch.lead_to_unwatched_episodes": (WARN, lead_to_unwatched_episodes()),
     "discovery_candidates.hold_nothing_known": (WARN, hold_nothing_known()),

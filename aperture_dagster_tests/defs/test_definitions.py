@@ -20,6 +20,7 @@ from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings, SettingsError
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.defs.describe import GOLDEN, describe, plain_definitions
+from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.processes import all_gone
 
 # When jobs start, as operators were promised; the times of others are only in the golden file.
@@ -63,7 +64,7 @@ def test_loading_opens_no_database_and_makes_no_folder(tmp_path: Path):
     home = tmp_path / "home"
     code = "import aperture_dagster.definitions as module; module.defs.get_repository_def().load_all_definitions()"
     environment = {"APERTURE_HOME": str(home), "APERTURE_CONFIG": os.devnull}
-    subprocess.run([sys.executable, "-c", code], env=environment, cwd=PROJECT, check=True, timeout=300)
+    assert run_fork(code, environment=environment, folder=PROJECT).returncode == 0
     assert not home.exists()
 
 
@@ -224,6 +225,10 @@ def test_schedules_and_sensors_can_be_switched_off_together(make_settings):
     assert {one["status"] for one in (*described["schedules"].values(), *described["sensors"].values())} == {"STOPPED"}
 
 
+@pytest.mark.nightly(
+    reason="Dagster's command line loads the whole product twice.",
+    instead="defs/test_definitions.py::test_it_loads_with_no_environment_at_all_and_no_warning_of_ours",
+)
 def test_dagster_finds_the_definitions_valid_and_leaves_nothing_behind(tmp_path: Path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()

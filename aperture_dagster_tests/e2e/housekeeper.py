@@ -86,7 +86,3 @@ def main() -> None:
     with dg.DagsterInstance.get() as instance:
         for line in sys.stdin:
             print(f"\n{ANSWER}{json.dumps(obey(json.loads(line), instance))}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import WorldTitle
 from aperture_dagster.sources import SOURCES
 from aperture_dagster_tests.e2e import one_run
+from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of
 from aperture_dagster_tests.storage.conftest import Shelf, film
 
@@ -103,7 +103,7 @@ class Library:
             for result in pool.map(once, range(2)):
                 assert result.success, failures(result)
 
-    def start(self, source: str) -> subprocess.Popen[str]:
+    def start(self, source: str) -> Fork:
         """Run a source's step in another process."""
         return one_run.start(self.home.settings, JOBS[source], ASSETS[source], now=self.clock.moment)
 
@@ -155,7 +155,7 @@ def _on_server(one: WorldTitle, fields: dict[str, Any]) -> ServerTitle:
     return film(number, **{"title": one.title, "year": one.year, "path": f"/{one.key}"} | ids | fields)
 
 
-def wait_until_asked(library: Library, source: str, requests: int, process: subprocess.Popen[str]) -> None:
+def wait_until_asked(library: Library, source: str, requests: int, process: Fork) -> None:
     """Wait until a source has received this many requests; the process must still be running."""
     deadline = time.monotonic() + 240
     while library.state.requests(source) < requests:
@@ -164,7 +164,7 @@ def wait_until_asked(library: Library, source: str, requests: int, process: subp
         time.sleep(0.002)
 
 
-def result_of(process: subprocess.Popen[str]) -> dict[str, Any]:
+def result_of(process: Fork) -> dict[str, Any]:
     """Wait for a process of :meth:`Library.start`, and return its result."""
     said, complaints = process.communicate(timeout=300)
     assert process.returncode == 0, complaints

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,14 +18,14 @@ from pydantic import SecretStr
 
 from aperture_dagster.partitions import USERS
 from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.household import Household, SetClock, failures
 
 PROJECT = Path(__file__).resolve().parents[2]
+PROGRAM = "from aperture_dagster_tests.e2e.one_run import main; main()"
 
 
-def start(
-    settings: Settings, job: str, *assets: str, now: datetime, users: Sequence[str] = ()
-) -> subprocess.Popen[str]:
+def start(settings: Settings, job: str, *assets: str, now: datetime, users: Sequence[str] = ()) -> Fork:
     """Start a process that runs a job, or some of its assets, at a simulated time; ``users`` take part."""
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
     order = {"job": job, "assets": assets, "now": now.isoformat(), "settings": {k: _plain(v) for k, v in given.items()}}
@@ -34,20 +33,8 @@ def start(
     # Temporary files of a killed process stay here, in the folder of the test.
     temporary = settings.home_path.parent / "temporary"
     temporary.mkdir(exist_ok=True)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "aperture_dagster_tests.e2e.one_run"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=PROJECT,
-        env=os.environ | {"TMPDIR": str(temporary)},
-    )
-    assert process.stdin is not None
-    process.stdin.write(json.dumps(order))
-    process.stdin.close()
-    # stdin is closed; communicate() must not flush it.
-    process.stdin = None
+    process = Fork(PROGRAM, folder=PROJECT, environment=os.environ | {"TMPDIR": str(temporary)})
+    process.tell(json.dumps(order))
     return process
 
 
@@ -66,7 +53,3 @@ def main() -> None:
         home = Household(load_settings(**order["settings"]), instance, clock=clock)
         result = home.run(order["job"], assets=order["assets"])
     print(json.dumps({"success": result.success, "failures": failures(result)}))
-
-
-if __name__ == "__main__":
-    main()

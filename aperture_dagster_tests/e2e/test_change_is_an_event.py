@@ -195,7 +195,8 @@ def test_a_taste_that_cannot_be_learned_holds_up_the_lists_of_others_for_less_th
         return whole(user, *more)
 
     monkeypatch.setattr(profiles, "_profile_row", broken)
-    result = living.home.run("generate_recommendations", users=living.home.everyone(), scheduled=True)
+    again = {"taste_profiles": {"recompute": True}}
+    result = living.home.run("generate_recommendations", users=living.home.everyone(), scheduled=True, config=again)
     assert list(failures(result)) == ["taste_profiles"], "the lists wait for the tastes in one run"
     assert living.tick() == {}
     living.now += timedelta(hours=1)

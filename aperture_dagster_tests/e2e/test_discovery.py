@@ -145,6 +145,10 @@ def test_what_the_household_would_like_is_liked_by_most(discovered: Any) -> None
         assert len(rows[0]["user_ids"]) >= 2
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="library/test_suitability.py::test_each_rule_for_everybody_leaves_out_its_titles_and_no_others",
+)
 def test_settings_leave_out_genres_and_let_in_cinemas_and_languages(discovered: Any) -> None:
     open_minded = {"discovery_only_available": False, "discovery_other_languages": 0.0}
     with discovered(discovery_exclude_genres="Documentary", discovery_minimum_votes=40, **open_minded) as home:
@@ -185,6 +189,10 @@ def test_a_day_later_only_what_is_new_or_old_is_requested(discovered: Any) -> No
         assert metadata["embedded"] == metadata["added"] <= 3, "equal texts are not embedded again"
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="library/test_discovery.py::test_details_are_requested_in_turns_each_once_and_within_the_budget",
+)
 def test_details_have_a_budget_that_users_share_in_turns_and_the_next_day_continues(discovered: Any) -> None:
     with discovered(undone=True, discovery_details_per_run=12) as home:
         metadata = home.discover()
@@ -275,6 +283,10 @@ def test_what_was_requested_or_declined_stays_away_and_nothing_is_requested_by_i
         assert first["title"] in home.titles("kid")
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="ranking/test_discovery.py::test_nothing_that_is_owned_watched_rated_or_excluded_is_suggested",
+)
 def test_what_was_watched_or_rated_elsewhere_is_not_suggested(discovered: Any) -> None:
     with discovered() as home:
         first, second, *_ = home.rows("ann")
@@ -352,6 +364,10 @@ def test_a_lower_limit_takes_titles_off_the_list_and_the_check_sees_it_before(di
         assert run_check(home.home, "discovery_candidates", "stay_within_parental_limits").passed
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="library/test_suitability.py::test_each_rule_of_a_user_leaves_out_its_titles_and_no_others",
+)
 def test_blocked_tags_are_compared_with_genres_and_keywords(discovered: Any) -> None:
     with discovered() as home:
         home.home.rows("UPDATE users SET blocked_tags = '{Robbery}' WHERE name = 'bob' RETURNING 1")

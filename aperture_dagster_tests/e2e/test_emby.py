@@ -33,18 +33,9 @@ def assert_all_is_read(simulator: Any, home: Household, world: World) -> None:
 
 
 @pytest.mark.nightly(
-    reason="A first cycle on Emby that no other test shares.",
-    instead="e2e/test_emby.py::test_after_a_cycle_on_emby_everything_is_read_everybody_has_a_list_and_a_second_one_writes_nothing",
+    reason="A whole cycle on the other server.",
+    instead="e2e/test_whole_cycle.py::test_a_second_cycle_writes_requests_and_embeds_nothing",
 )
-def test_a_first_cycle_on_emby_reads_everything_and_gives_every_user_a_list(household):
-    world = small_world()
-    with household(world, server="emby") as (simulator, home):
-        results = home.cycle()
-        assert [check for result in results.values() for check in failed_checks(result)] == []
-        assert simulator.state.requests("jellyfin") == 0
-        assert_all_is_read(simulator, home, world)
-
-
 def test_after_a_cycle_on_emby_everything_is_read_everybody_has_a_list_and_a_second_one_writes_nothing(settled):
     with settled(server="emby") as (simulator, home, world):
         assert_all_is_read(simulator, home, world)
@@ -55,8 +46,10 @@ def test_after_a_cycle_on_emby_everything_is_read_everybody_has_a_list_and_a_sec
         assert_all_is_read(simulator, home, world)
 
 
-def test_an_incremental_history_on_emby_takes_one_request_per_user_and_sees_removed_marks(settled):
-    with settled(server="emby") as (simulator, home, world):
+def test_an_incremental_history_on_emby_takes_one_request_per_user_and_sees_removed_marks(household):
+    world = small_world()
+    with household(world, server="emby", after=("sync_users", "sync_movies", "sync_series")) as (simulator, home):
+        home.must("sync_watch_history", users=home.everyone())
         films = [title for title in world.titles if title.media_type == "movie"]
         seen = {play.title_key for play in world.plays if play.user == "ada0"}
         unseen = next(film for film in films if film.key not in seen)
@@ -77,6 +70,10 @@ def test_an_incremental_history_on_emby_takes_one_request_per_user_and_sees_remo
         assert home.value(played, title=unmarked.title) is False
 
 
+@pytest.mark.nightly(
+    reason="A whole cycle on the other server.",
+    instead="e2e/test_same_library_everywhere.py::test_titles_hidden_from_a_user_by_tags_or_folders_are_not_recommended",
+)
 def test_a_user_with_access_to_some_libraries_gets_titles_only_from_those(settled):
     with settled(server="emby") as (simulator, home, _):
         assert home.titles_for("bela1")

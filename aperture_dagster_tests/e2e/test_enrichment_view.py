@@ -196,6 +196,10 @@ def test_a_title_that_lost_its_ids_does_not_count_as_unknown_to_the_source(libra
         assert (metadata["asked"], metadata["no_id"]) == (0, 2)
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="defs/test_checks_of_sources.py::test_a_check_fails_for_its_reason_and_passes_otherwise",
+)
 def test_a_check_warns_about_mostly_unreadable_answers_with_count_and_first_reason(library):
     """Such a run must not look like any other."""
     with library(titles(1, 40), tmdb_concurrency=1) as here:

@@ -43,7 +43,7 @@ OUTAGES: dict[str, tuple[dict[str, Any], str]] = {
 # The field without which an answer is unreadable, if it is not the list of a listing.
 FIELDS = {"tmdb": "id", "libraries": "ItemId"}
 KEPT = ("kept", "Nothing was changed", "nothing was removed", "no mark was removed")
-ON_EMBY = ("429 with Retry-After", "cut off", "html")
+FEW = ("429 with Retry-After", "cut off", "html")
 # Answers that are valid JSON, but not the expected data.
 SHAPES: dict[str, dict[str, Any]] = {
     "empty object": {"kind": "empty_object"},
@@ -60,10 +60,15 @@ jellyfin_first = pytest.mark.parametrize("server", ["jellyfin", pytest.param("em
 emby_first = pytest.mark.parametrize("server", ["emby", pytest.param("jellyfin", marks=AT_NIGHT)])
 # What `make test` has: each server, and each kind of read once.
 BY_DAY = {("jellyfin", "watch_history"), ("emby", "series")}
+EVERYTHING = [(server, subject) for server in ("jellyfin", "emby") for subject in SUBJECTS]
 MATRIX = [
-    pytest.param(server, subject, marks=() if (server, subject) in BY_DAY else AT_NIGHT)
-    for server in ("jellyfin", "emby")
-    for subject in SUBJECTS
+    *((server, subject, FEW) for server, subject in EVERYTHING if (server, subject) in BY_DAY),
+    # Emby has other requests, but the same transport.
+    *(
+        pytest.param(server, subject, tuple(OUTAGES) if server == "jellyfin" else FEW, marks=AT_NIGHT)
+        for server, subject in EVERYTHING
+        if server == "jellyfin" or (server, subject) not in BY_DAY
+    ),
 ]
 
 
@@ -73,15 +78,14 @@ def twins(postgres: str, serve: Callable[..., Any]) -> Callable[[str], AbstractC
     return lambda server: twins_on(server, postgres, serve, f"twins_{uuid.uuid4().hex[:8]}")
 
 
-@pytest.mark.parametrize(("server", "subject"), MATRIX)
-def test_an_outage_loses_nothing_and_a_transient_one_is_retried(twins, server: str, subject: str):
+@pytest.mark.parametrize(("server", "subject", "names"), MATRIX)
+def test_an_outage_loses_nothing_and_a_transient_one_is_retried(
+    twins, server: str, subject: str, names: tuple[str, ...]
+):
     job, step, passing = SUBJECTS[subject]
-    # Emby has other requests, but the same transport. One unreadable title is not an outage.
-    faults = {
-        name: fault
-        for name, fault in OUTAGES.items()
-        if (server == "jellyfin" or name in ON_EMBY) and not (subject == "tmdb" and name in ("slow", "malformed"))
-    }
+    # One unreadable title is not an outage.
+    unlike = ("slow", "malformed") if subject == "tmdb" else ()
+    faults = {name: OUTAGES[name] for name in names if name not in unlike}
     with twins(server) as home:
         home.add_news()
         before = portrait(home.troubled)
@@ -149,6 +153,10 @@ def shapes(server: str) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="storage/test_catalogue_sync.py::test_an_empty_answer_removes_nothing",
+)
 @emby_first
 def test_an_empty_answer_removes_nothing(twins, server: str):
     nothing = {"kind": "empty_list"}
@@ -301,6 +309,10 @@ def test_new_ids_of_all_watched_items_lose_no_mark_whichever_job_runs_first(twin
         assert [row["here"] for row in both] == [False, True]
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="storage/test_catalogue.py::test_a_large_loss_of_a_library_is_applied_only_when_accepted",
+)
 @jellyfin_first
 def test_a_missing_library_is_kept_until_it_returns_or_the_operator_accepts_the_loss(twins, server: str):
     with twins(server) as home:
@@ -335,6 +347,10 @@ def test_a_missing_library_is_kept_until_it_returns_or_the_operator_accepts_the_
             home.assert_like(before)
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="storage/test_catalogue_sync.py::test_a_large_loss_is_refused_until_the_operator_accepts_it",
+)
 @emby_first
 def test_a_large_loss_of_titles_is_refused_until_the_operator_accepts_it(twins, server: str):
     with twins(server) as home:

@@ -47,6 +47,10 @@ def test_odd_titles_and_users_are_stored_unchanged(household):
         assert "Unknown Rating" not in home.titles_for("child")
 
 
+@pytest.mark.nightly(
+    reason="A whole cycle once more, and a run for each user.",
+    instead="e2e/test_odd_world.py::test_odd_titles_and_users_are_stored_unchanged",
+)
 def test_every_odd_partition_can_be_run_separately(household):
     with household(odd_world(datetime.now(UTC))) as (_, home):
         home.cycle(skip=("generate_recommendations", "refresh_top_picks"))

@@ -15,6 +15,7 @@ from aperture_dagster.defs.users import VERSION_TAG
 from aperture_dagster.partitions import users_partitions
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.household import Household, SetClock, failures, materializations, run_check
+from aperture_dagster_tests.marks import ANOTHER_CASE
 
 pytestmark = pytest.mark.e2e
 
@@ -72,7 +73,9 @@ def test_an_unforeseen_error_of_one_user_costs_only_that_user(settled, break_tur
         assert everyone.index(UNLUCKY) < len(others), "somebody comes after"
         with monkeypatch.context():
             break_turn(module, name)
-            result = home.run(job, users=everyone, scheduled=True)
+            # Without news, nobody's taste or list would be computed.
+            config = {} if asset == "watch_history" else {asset: {"recompute": True}}
+            result = home.run(job, users=everyone, scheduled=True, config=config)
         assert not result.success and list(failures(result)) == [asset]
         said = failures(result)[asset]
         assert said.startswith(f"1 of 4 users could not be served, the others were. {UNLUCKY}: Bug: no rule for ")
@@ -91,6 +94,10 @@ def test_an_unforeseen_error_of_one_user_costs_only_that_user(settled, break_tur
         assert status(home, asset) == dict.fromkeys(everyone, "MATERIALIZED")
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="defs/test_checks_of_sources.py::test_a_check_fails_for_its_reason_and_passes_otherwise",
+)
 def test_a_history_that_fails_for_a_day_is_named_by_the_check_until_it_is_read(settled, break_turn, monkeypatch):
     clock = SetClock(datetime.now(UTC))
     with settled({"clock": clock}) as (_, home, _):
@@ -109,7 +116,17 @@ def test_a_history_that_fails_for_a_day_is_named_by_the_check_until_it_is_read(s
         assert recorded(quiet, "watch_history") == {}, "nothing changed, and nobody is left as failed"
 
 
-@pytest.mark.parametrize("scheduled", [False, True], ids=["by hand", "scheduled"])
+@pytest.mark.parametrize(
+    "scheduled",
+    [
+        pytest.param(
+            False,
+            marks=ANOTHER_CASE,
+        ),
+        True,
+    ],
+    ids=["by hand", "scheduled"],
+)
 def test_a_user_who_was_deleted_since_the_users_were_read_costs_nobody_and_loses_nothing(settled, scheduled: bool):
     with settled() as (simulator, home, _):
         everyone, history = home.everyone(), "SELECT user_id, item_id, played FROM watch_state ORDER BY 1, 2"

@@ -362,25 +362,26 @@ def run(*command: str, home: Path, largest_file: int | None = None, **variables:
 MATERIALIZE = ("dagster", "asset", "materialize", "-m", "aperture_dagster.definitions", "--select", "users")
 UP = ("aperture", "up", "--demo", "--port", "0")
 ATTEMPTS = "APERTURE_HTTP_ATTEMPTS"
-ANOTHER_PROCESS = pytest.mark.nightly(
-    reason="One more process that loads the whole product.", instead="the same test with another command"
-)
 NOWHERE = f"postgresql://ann:{PASSWORD}@127.0.0.1:1/db"
 
 
+@pytest.mark.nightly(
+    reason="One more process that loads the whole product.",
+    instead="e2e/test_operator_mistakes.py::test_in_dagsters_own_command_a_failed_asset_takes_one_line",
+)
 @pytest.mark.parametrize(
     ("command", "variables", "words"),
     [
         (MATERIALIZE, {"APERTURE_DATABASE_URL": NOWHERE}, ("refused", "Check APERTURE_DATABASE_URL")),
-        pytest.param(MATERIALIZE, {ATTEMPTS: "many"}, (ATTEMPTS, "integer"), marks=ANOTHER_PROCESS),
-        pytest.param(
+        (MATERIALIZE, {ATTEMPTS: "many"}, (ATTEMPTS, "integer")),
+        (
             ("aperture", "up", "--port", "0"),
             {"APERTURE_MEDIA_SERVER_URL": "http://127.0.0.1:1", "APERTURE_DATABASE_URL": NOWHERE},
-            ("refused", "Check APERTURE_DATABASE_URL"), marks=ANOTHER_PROCESS,
+            ("refused", "Check APERTURE_DATABASE_URL"),
         ),
-        pytest.param(
+        (
             MATERIALIZE, {"APERTURE_DAGSTER_DATABASE_URL": NOWHERE},
-            ("refused", "Check APERTURE_DAGSTER_DATABASE_URL"), marks=ANOTHER_PROCESS,
+            ("refused", "Check APERTURE_DAGSTER_DATABASE_URL"),
         ),
     ],
     ids=["dagster, no database", "dagster, a wrong setting", "up, no database", "no database of Dagster's"],

@@ -76,7 +76,9 @@ def publish(place: Publishing, *, dry_run: bool = False) -> Any:
         return Publication(place.home.settings, place.home.database, writer, Clock(), log, **how).publish_all()
 
 
-@every_server
+@pytest.mark.parametrize(
+    "server", ["jellyfin@12.0.0", *at_night("jellyfin@10.9.11", "jellyfin@10.10.7", "jellyfin@10.11.11", "emby")]
+)
 def test_top_picks_are_a_collection_and_a_playlist_for_each_user(household: Any, tmp_path: Path, server: str):
     with lists(household, tmp_path, server=server, **BOTH) as place:
         place.pick("Film 5", "Film 2", "Film 7", "Film 1")
@@ -235,6 +237,10 @@ def test_lists_of_a_user_who_was_deleted_are_forgotten(household: Any, tmp_path:
         assert titles(place, "Playlist", ANNAS, "anna") == ["Film 3", "Film 1", "Film 5", "Film 2", "Film 4"]
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="publishing/test_lists.py::test_a_title_that_left_the_server_costs_a_list_only_itself",
+)
 @three_servers
 def test_an_original_that_is_deleted_leaves_the_lists(household: Any, tmp_path: Path, server: str):
     with lists(household, tmp_path, server=server, **BOTH) as place:

@@ -16,7 +16,6 @@ from aperture_dagster_tests.e2e.publishing import (
     FEW_SERVERS,
     READS,
     ROOT_ON_SERVER,
-    SERVERS,
     Publishing,
     at_night,
     publishing,
@@ -60,7 +59,9 @@ def shelf(household: Any, tmp_path: Path, *titles: WorldTitle, **how: Any) -> It
         yield place
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize(
+    "server", [*at_night("jellyfin@12.0.0", "jellyfin@10.9.11", "jellyfin@10.10.7", "jellyfin@10.11.11"), "emby"]
+)
 def test_the_right_titles_are_shown_in_order_to_the_right_users(household: Any, tmp_path: Path, server: str):
     with shelf(household, tmp_path, server=server) as place:
         place.must_publish()
@@ -162,6 +163,10 @@ def test_options_that_somebody_changed_are_put_right_with_the_next_change(househ
         assert place.libraries()[ANNAS].options == before
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="publishing/test_entries.py::test_a_series_has_each_episode_once_in_a_folder_of_its_season",
+)
 def test_a_series_holds_its_episodes_in_seasons(household: Any, tmp_path: Path):
     with shelf(household, tmp_path) as place:
         place.must_publish()
@@ -249,7 +254,7 @@ def test_from_links_to_strm_and_back(household: Any, tmp_path: Path):
 
 @pytest.mark.nightly(
     reason="A whole household that publishes, for what a publisher alone shows.",
-    instead="e2e/test_published_lists.py::test_an_original_that_is_deleted_leaves_the_lists",
+    instead="publishing/test_lists.py::test_a_title_that_left_the_server_costs_a_list_only_itself",
 )
 def test_an_original_that_is_deleted_leaves_the_library(household: Any, tmp_path: Path):
     with shelf(household, tmp_path) as place:
@@ -444,7 +449,7 @@ def test_plays_on_a_copy_that_leaves_are_kept(household: Any, tmp_path: Path):
         assert place.home.value("SELECT count(*) FROM plays") == 1
 
 
-@pytest.mark.parametrize("mark", [True, False])
+@pytest.mark.parametrize("mark", [True, *at_night(False)])
 def test_the_original_is_marked_as_played_if_that_is_wanted(household: Any, tmp_path: Path, mark: bool):
     with shelf(household, tmp_path, mark_originals_played=mark) as place:
         place.must_publish()

@@ -37,6 +37,10 @@ FILMS = ["Film 3", "Film 1", "Film 5", "Film 2", "Film 4"]
 # Files that the server passes over
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="publishing/test_publisher.py::test_an_nfo_is_not_replaced_twice_within_two_minutes",
+)
 @pytest.mark.parametrize("skew", [0, *at_night(3600, -3600)])
 def test_a_list_that_changes_within_a_minute_is_read_all_the_same(household: Any, tmp_path: Path, skew: int):
     """Jellyfin 10.11.3 and newer read an NFO again only if it is a minute newer than the item."""
@@ -51,6 +55,10 @@ def test_a_list_that_changes_within_a_minute_is_read_all_the_same(household: Any
         assert place.changes() == 0
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="publishing/test_publisher.py::test_new_files_have_the_time_of_a_server_whose_clock_is_wrong",
+)
 @pytest.mark.parametrize("server", [*at_night("jellyfin@10.11.11"), "emby"])
 def test_a_wrong_clock_is_no_obstacle(household: Any, tmp_path: Path, server: str):
     with shelf(household, tmp_path, server=server) as place:
@@ -194,6 +202,10 @@ def test_on_a_full_disk_the_last_good_list_stays_and_other_lists_go_on(household
 # A database that does not know what is there
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="publishing/test_publisher.py::test_entries_that_no_database_knows_are_taken_over",
+)
 @pytest.mark.parametrize("server", ["jellyfin@10.10.7", *at_night("jellyfin@12.0.0", "emby")])
 def test_after_the_restore_of_an_older_database_nothing_is_doubled(household: Any, tmp_path: Path, server: str):
     with shelf(household, tmp_path, server=server) as place:
@@ -278,6 +290,10 @@ def test_strm_files_that_will_not_play_are_warned_of(household: Any, tmp_path: P
         assert "Jellyfin 10.11.11 does not play STRM files with local paths" in warning
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="publishing/test_entries.py::test_a_film_is_an_nfo_a_poster_and_a_link_to_its_best_copy",
+)
 def test_the_best_copy_that_a_viewer_may_see_is_linked_with_everything_beside_it(household: Any, tmp_path: Path):
     kids = WorldLibrary("Kids", "movies", ("/media/kids",))
     titles = [

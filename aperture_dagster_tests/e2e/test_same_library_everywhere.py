@@ -83,6 +83,10 @@ def test_films_on_many_pages_give_the_same_catalogue_on_every_server(household, 
         assert metadata_of(films, "movies")["rows_written"] == 0
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="storage/test_history.py::test_copies_of_a_film_count_together",
+)
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_film_half_watched_in_another_version_is_not_recommended(household, server: str):
     with household(small_world(), **served_by(server)) as (simulator, home):

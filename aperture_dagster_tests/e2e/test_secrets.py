@@ -15,8 +15,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,12 +33,19 @@ from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import data_directory, role_with_password, run_statements
 from aperture_dagster_tests.e2e.housekeeper import ANSWER
 from aperture_dagster_tests.e2e.worlds import small_world
+from aperture_dagster_tests.forks import Fork, run_fork
 from aperture_dagster_tests.processes import all_gone, processes_of
 from aperture_dagster_tests.resources.conftest import Answer, Asked, Scripted
 
 pytestmark = pytest.mark.e2e
 
-BIN = Path(sys.executable).parent
+# Its errors go to a file, among what it leaves behind.
+HOUSEKEEPER = """
+import os, sys
+os.dup2(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT), 2)
+from aperture_dagster_tests.e2e.housekeeper import main
+main()
+"""
 DATABASES = [name for name in secret_names() if name.endswith("database_url")]
 KEYS = [name for name in secret_names() if name not in DATABASES]
 # The stand-in's name of a key, by setting.
@@ -142,29 +147,21 @@ class Housekeeper:
     """The process that runs the jobs, with its output."""
 
     def __init__(self, environment: dict[str, str], log: Path) -> None:
-        self._log = log.open("wb")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "aperture_dagster_tests.e2e.housekeeper"],
-            env=environment, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
-        )  # fmt: skip
+        self._process = Fork(HOUSEKEEPER, log, environment=environment, folder=PROJECT)
         self.said = ""
 
     def do(self, job: str | None = None, **how: Any) -> dict[str, Any]:
         """Run a job, and wait for its result."""
-        assert self._process.stdin is not None and self._process.stdout is not None
         order = how | ({"job": job} if job else {})
-        self._process.stdin.write(json.dumps(order).encode() + b"\n")
-        self._process.stdin.flush()
-        for line in self._process.stdout:
-            said = line.decode("utf-8", "replace")
+        print(json.dumps(order), file=self._process.stdin, flush=True)
+        for said in self._process.stdout:
             self.said += said
             if said.startswith(ANSWER):
                 return json.loads(said.removeprefix(ANSWER))
         raise AssertionError("the housekeeper is gone")
 
     def close(self) -> None:
-        self._process.communicate(timeout=300)
-        self._log.close()
+        self._process.communicate()
 
 
 class Echo:
@@ -358,9 +355,7 @@ def in_environment(settings: dict[str, str]) -> dict[str, str]:
 
 
 def doctor(environment: dict[str, str]) -> list[tuple[str, str]]:
-    done = subprocess.run(
-        [BIN / "aperture", "doctor"], env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=300
-    )
+    done = run_fork("from aperture_dagster.cli.main import main; main(['doctor'])", environment=environment)
     assert "Traceback" not in done.stdout + done.stderr
     return [("the doctor", done.stdout + done.stderr)]
 

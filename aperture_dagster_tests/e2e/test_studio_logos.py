@@ -78,6 +78,10 @@ def test_every_logo_is_downloaded_once_and_its_type_follows_its_content(househol
         assert set(simulator.state.asked("tmdb_images").values()) == {1}
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="worklist/test_due.py::test_what_was_not_found_is_looked_for_again_in_thirty_days",
+)
 def test_studios_without_a_logo_are_not_requested_again_until_due(household):
     with enriched(household) as (simulator, home, calendar):
         simulator.state.add_fault(FaultRule("tmdb_images", status=404))
@@ -90,14 +94,19 @@ def test_studios_without_a_logo_are_not_requested_again_until_due(household):
         assert run(home)["fetched"] == first["requests"]
 
 
+MORE_CONTENT = pytest.mark.nightly(
+    reason="Other content again, each with a household of its own.", instead="the same test with a page as a picture"
+)
+
+
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
         (FaultRule("tmdb_images", kind="wrong_content"), "was rejected"),
-        (FaultRule("tmdb_images", kind="html"), "was rejected"),
-        (FaultRule("tmdb_images", kind="empty_body"), "was rejected"),
-        (FaultRule("tmdb_images", kind="huge"), "larger than 5 MB"),
-        (FaultRule("tmdb_images", status=403), "403"),
+        pytest.param(FaultRule("tmdb_images", kind="html"), "was rejected", marks=MORE_CONTENT),
+        pytest.param(FaultRule("tmdb_images", kind="empty_body"), "was rejected", marks=MORE_CONTENT),
+        pytest.param(FaultRule("tmdb_images", kind="huge"), "larger than 5 MB", marks=MORE_CONTENT),
+        pytest.param(FaultRule("tmdb_images", status=403), "403", marks=MORE_CONTENT),
     ],
     ids=["html as a picture", "html", "empty", "50 MB", "forbidden"],
 )
@@ -152,6 +161,10 @@ def test_without_a_tmdb_key_logos_are_skipped(household):
         assert metadata_of(home.must("enrich_studio_logos"), "studio_logos")["skipped"].startswith("skipped: TMDB")
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="defs/test_checks_of_sources.py::test_a_check_fails_for_its_reason_and_passes_otherwise",
+)
 def test_the_check_warns_of_lost_files_and_of_failed_logos(household):
     with enriched(household) as (simulator, home, _):
         run(home)

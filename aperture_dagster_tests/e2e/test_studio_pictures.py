@@ -38,7 +38,15 @@ def logos_by_name(home: Household) -> dict[str, bytes]:
     return {row["name"]: (home.settings.home_path / "logos" / row["file_name"]).read_bytes() for row in rows}
 
 
-@pytest.mark.parametrize("server", ["jellyfin", "emby"])
+@pytest.mark.parametrize(
+    "server",
+    [
+        pytest.param(
+            "jellyfin", marks=pytest.mark.nightly(reason="The other server again.", instead="the same test on Emby")
+        ),
+        "emby",
+    ],
+)
 def test_studios_without_a_picture_get_their_logo_and_the_operators_choice_stays(household, server: str):
     with enriched(household, server=server, set_studio_pictures=True) as (simulator, home):
         named = "SELECT s->>'name' AS name FROM tmdb_metadata, jsonb_array_elements(companies || networks) s "
@@ -64,6 +72,10 @@ def test_the_media_server_is_not_touched_unless_turned_on(household):
         assert simulator.state.requests("jellyfin", "Studios") == 0
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="publishing/test_studio_pictures.py::test_our_own_picture_is_replaced_when_the_logo_changed_and_left_alone_otherwise",
+)
 def test_our_own_picture_follows_a_new_logo(household):
     with enriched(household, set_studio_pictures=True) as (_, home):
         changed = publish(home)["rows_written"]

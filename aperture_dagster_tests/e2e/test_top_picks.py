@@ -19,6 +19,7 @@ from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
 from aperture_dagster.storage.log_of_plays import note_log_of_plays
 from aperture_dagster_tests.household import Household, SetClock, failures, markdown_rows, metadata_of
+from aperture_dagster_tests.marks import ANOTHER_CASE
 
 pytestmark = pytest.mark.e2e
 
@@ -148,6 +149,10 @@ def test_a_list_of_tmdb_keeps_its_order_and_shows_what_the_household_watched(hou
         assert (row["viewers"], row["plays"]) == (2, 2)
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="library/test_listed.py::test_no_more_pages_are_taken_than_needed",
+)
 def test_pages_are_read_until_enough_titles_of_the_library_are_found(house: Any) -> None:
     others = [film(100 + number, popularity=5000.0, copies=0) for number in range(45)]
     with house(world(*others), top_picks_movies_source="tmdb", top_picks_per_list=2) as home:
@@ -163,6 +168,10 @@ def test_every_list_of_tmdb_is_read_for_series(house: Any, name: str) -> None:
         assert sorted(home.titles(media_type="series")) == ["Show 1", "Show 2"]
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="library/test_listed.py::test_works_are_found_by_tmdb_id_and_then_by_imdb_id",
+)
 def test_a_list_of_mdblist_is_matched_by_tmdb_id_then_imdb_id_and_never_by_title(house: Any) -> None:
     namesake = film(70, title="Film 2", copies=0)
     # On the list by its IMDb id only.
@@ -235,6 +244,10 @@ def test_a_source_that_fails_keeps_the_last_list_and_costs_the_other_media_type_
         assert home.rows() == made, "a second run that fails keeps the list of the first"
 
 
+@pytest.mark.nightly(
+    reason="Another case of the same outcome, with a household of its own.",
+    instead="e2e/test_top_picks.py::test_a_source_that_fails_keeps_the_last_list_and_costs_the_other_media_type_nothing",
+)
 def test_a_spent_quota_of_mdblist_keeps_the_last_list(house: Any) -> None:
     overrides = {"top_picks_movies_source": "mdblist", "top_picks_mdblist_movies": LIST}
     lists = {LIST: ["movie:3", "movie:1"]}
@@ -274,6 +287,10 @@ def test_a_list_with_nothing_of_the_library_keeps_the_last_list_and_never_writes
         )
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="resources/test_mdblist_lists.py::test_an_unknown_list_and_a_private_one_are_told_apart",
+)
 def test_a_list_that_mdblist_does_not_have_is_named(house: Any) -> None:
     overrides = {"top_picks_movies_source": "mdblist", "top_picks_mdblist_movies": "nobody/nothing"}
     with house(world(), stand_ins={"mdblist_lists": {}}, **overrides) as home:
@@ -302,10 +319,19 @@ def test_a_household_that_watched_nothing_keeps_its_last_list(house: Any) -> Non
 # Days
 
 
-def test_a_backfill_of_30_days_is_one_run_with_the_rows_of_30_single_runs(house: Any) -> None:
+@pytest.mark.parametrize(
+    "length",
+    [
+        5,
+        pytest.param(
+            30, marks=pytest.mark.nightly(reason="A month of single runs.", instead="the same test over five days")
+        ),
+    ],
+)
+def test_a_backfill_is_one_run_with_the_rows_of_single_runs(house: Any, length: int) -> None:
     # The server tells only when somebody last watched a film.
     plays = [play for day in range(40) for play in watched(1 + day, USERS[day % 3], USERS[day % 2], days_ago=day)]
-    days = [TODAY - number * DAY for number in range(29, -1, -1)]
+    days = [TODAY - number * DAY for number in range(length - 1, -1, -1)]
     with house(world(plays=plays, owned=range(1, 41))) as home:
         result = home.make_range(days[0], days[-1])
         assert result.success, failures(result)
@@ -355,7 +381,19 @@ def test_past_days_of_a_list_from_outside_stay_as_they_were_made(house: Any) -> 
 
 @pytest.mark.parametrize(
     ("timezone", "hours"),
-    [("America/New_York", 4), ("Europe/Berlin", -1), ("Australia/Lord_Howe", -11)],
+    [
+        ("America/New_York", 4),
+        pytest.param(
+            "Europe/Berlin",
+            -1,
+            marks=ANOTHER_CASE,
+        ),
+        pytest.param(
+            "Australia/Lord_Howe",
+            -11,
+            marks=ANOTHER_CASE,
+        ),
+    ],
 )
 def test_days_begin_at_midnight_where_the_operator_lives_also_when_clocks_change(
     house: Any, timezone: str, hours: int

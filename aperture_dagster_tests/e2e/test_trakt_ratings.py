@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
 from pydantic import SecretStr
@@ -18,12 +17,20 @@ from aperture_dagster.build import build_definitions
 from aperture_dagster.cli.main import main
 from aperture_dagster.defs.media_server import history
 from aperture_dagster.defs.users import VERSION_TAG
-from aperture_dagster.resources.trakt.records import parse_tokens
 from aperture_dagster.settings import Settings, environment_names, load_settings
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.settings import SimulatorSettings
-from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
-from aperture_dagster.sources.trakt import TraktAccounts
+from aperture_dagster.simulator.world import Play, World, WorldUser
+from aperture_dagster_tests.e2e.rating import (
+    ELSEWHERE,
+    FILM,
+    JOB,
+    TITLES,
+    TRAKT,
+    TWICE,
+    USERS,
+    Raters,
+)
 from aperture_dagster_tests.household import (
     Household,
     SetClock,
@@ -33,94 +40,10 @@ from aperture_dagster_tests.household import (
     metadata_of,
     run_check,
 )
+from aperture_dagster_tests.marks import ANOTHER_CASE
 from aperture_dagster_tests.sensors.runs import UNFINISHED, add_run
 
 pytestmark = pytest.mark.e2e
-
-JOB = "sync_trakt_ratings"
-FILM, TWICE, ELSEWHERE = "movie:1", "movie:2", "movie:9"
-TRAKT: dict[str, Any] = {
-    "trakt_client_id": "demo-trakt-client-id",
-    "trakt_client_secret": "demo-trakt-client-secret",
-    "trakt_write_seconds": 0.01,
-    "secret_key": "a key with which tokens are encrypted",
-}
-
-
-def film(number: int, **facts: Any) -> WorldTitle:
-    ids: dict[str, Any] = {"tmdb_id": number, "imdb_id": f"tt{number:07}"}
-    return WorldTitle(f"movie:{number}", "movie", f"Film {number}", 2000, **ids | facts)
-
-
-TITLES = [film(1), film(2, copies=2), film(3), film(4), film(9, copies=0)]
-USERS = ["ann", "bob", "cy"]
-
-
-class Raters:
-    """Three users of a library, of whom some are connected to Trakt."""
-
-    def __init__(self, simulator: Any, home: Household, clock: SetClock) -> None:
-        self.state, self.home, self.clock = simulator.state, home, clock
-        self.trakt = TraktAccounts(home.settings, home.database, clock)
-        for job in ("sync_users", "sync_movies"):
-            home.must(job)
-        self.ids = {row["name"]: row["user_id"] for row in home.rows("SELECT name, user_id FROM users")}
-        self.read_server()
-
-    def connect(self, *users: str) -> None:
-        for user in users:
-            tokens = parse_tokens(self.state.trakt_connect(user), self.clock.now())
-            self.trakt.connect(self.ids[user], tokens)
-
-    def use(self, **changed: Any) -> None:
-        settings = self.home.settings
-        given = {name: getattr(settings, name) for name in settings.model_fields_set} | changed
-        self.home = Household(load_settings(**given), self.home.instance, clock=self.clock)
-        self.trakt = TraktAccounts(self.home.settings, self.home.database, self.clock)
-
-    def read_server(self) -> None:
-        config = {"watch_history": {"full": True}}
-        self.home.must("sync_watch_history", users=self.home.everyone(), config=config)
-
-    def sync(self, *, scheduled: bool = False, **config: Any) -> dict[str, dict[str, Any]]:
-        """Sync everybody; return the metadata of each, with the data version."""
-        given = {"trakt_ratings": config} if config else None
-        result = self.home.must(JOB, users=self.home.everyone(), scheduled=scheduled, config=given)
-        return {
-            one.partition or "": metadata_of(result, "trakt_ratings", one.partition)
-            | {"version": (one.tags or {})[VERSION_TAG]}
-            for one in materializations(result)
-        }
-
-    def catch_up(self) -> None:
-        """Set the clock to that of commands, which is the real one."""
-        self.clock.moment = max(self.clock.moment, datetime.now(UTC))
-
-    def tick(self) -> Any:
-        """One look of the sensor."""
-        self.catch_up()
-        repository = self.home.definitions.get_repository_def()
-        parts = {"database": self.home.database, "trakt": self.trakt, "clock": self.clock}
-        with dg.build_sensor_context(
-            instance=self.home.instance, definitions=self.home.definitions, resources=parts
-        ) as context:
-            return repository.get_sensor_def("ratings_outbox_sensor").evaluate_tick(context)
-
-    def there(self, user: str) -> dict[str, int]:
-        return {key: one["rating"] for key, one in self.state.trakt_ratings(user).items()}
-
-    def here(self, user: str) -> dict[str, float | None]:
-        rows = self.home.rows(
-            "SELECT DISTINCT ON (work_id) 'movie:' || w.tmdb_id AS key, rating "
-            "FROM ratings JOIN works w USING (work_id) WHERE user_id = :user ORDER BY work_id, ratings.updated_at DESC",
-            user=self.ids[user],
-        )
-        return {row["key"]: row["rating"] for row in rows}
-
-    def on_server(self, user: str, key: str) -> list[float | None]:
-        """Return the ratings of all copies."""
-        owner = self.state.owner(user)
-        return [owner.of(item).rating for item in self.state.catalogue.top_items(key)]
 
 
 @pytest.fixture
@@ -262,6 +185,10 @@ def test_users_without_a_connection_are_left_out_and_the_job_says_so(raters: Any
         assert all("TRAKT_CLIENT_ID is not set" in one["note"] for one in place.sync().values())
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="sources/test_trakt_accounts.py::test_a_user_who_revoked_the_access_must_connect_again_and_the_others_go_on",
+)
 def test_a_user_who_must_connect_again_is_named_and_the_others_go_on(raters: Any):
     with raters() as place:
         place.connect("ann", "bob")
@@ -280,7 +207,16 @@ def test_a_user_who_must_connect_again_is_named_and_the_others_go_on(raters: Any
         assert (check.description or "").endswith(". Run `aperture trakt connect ann`.")
 
 
-@pytest.mark.parametrize("moment", ["before", "during"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(
+            "before",
+            marks=ANOTHER_CASE,
+        ),
+        "during",
+    ],
+)
 def test_a_user_who_disconnects_during_a_run_costs_nobody_else(raters: Any, moment: str):
     with raters() as place:
         place.connect(*USERS)
@@ -313,6 +249,10 @@ def test_a_user_who_disconnects_during_a_run_costs_nobody_else(raters: Any, mome
             assert "1 of 3 users" in failures(result)["trakt_ratings"]
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="defs/test_checks_of_lists.py::test_a_check_fails_for_its_reason_and_passes_otherwise",
+)
 def test_ratings_that_wait_for_more_than_a_day_are_named(raters: Any):
     with raters() as place:
         place.connect("ann")
@@ -329,18 +269,6 @@ def test_ratings_that_wait_for_more_than_a_day_are_named(raters: Any):
         place.state.clear_faults()
         place.sync()
         assert run_check(place.home, *name).passed and place.there("ann") == {FILM: 8}
-
-
-def test_a_title_that_trakt_does_not_know_is_counted_apart(raters: Any):
-    with raters() as place:
-        place.connect("ann")
-        place.state.trakt_change_ids(FILM, None)
-        place.state.rate("ann", FILM, 8)
-        place.read_server()
-        place.sync()
-        place.clock.moment += timedelta(hours=25)
-        found = run_check(place.home, "trakt_ratings", "reach_trakt_within_a_day")
-        assert found.passed and found.metadata["unknown_to_trakt"].value == 1
 
 
 def test_what_was_written_while_removals_are_held_back_is_recorded(raters: Any, monkeypatch: pytest.MonkeyPatch):
@@ -410,6 +338,18 @@ def test_ratings_from_trakt_reach_every_copy_on_jellyfin_and_do_not_come_back(ra
         assert place.here("ann") == {TWICE: None}
 
 
+def test_ratings_on_trakt_do_not_wait_for_the_media_server(raters: Any):
+    with raters(ratings_to_server=True, http_attempts=1) as place:
+        place.connect("ann")
+        place.state.trakt_rate("ann", FILM, 8)
+        place.state.add_fault(FaultRule("jellyfin", status=503))
+        assert "Not written to the media server" in place.sync()["ann"]["note"]
+        assert place.here("ann") == {FILM: 8}
+        place.state.clear_faults()
+        place.sync()
+        assert place.on_server("ann", FILM) == [8]
+
+
 def test_a_copy_to_the_server_alone_is_recorded_once_a_day(raters: Any):
     with raters(ratings_to_server=True, trakt_client_id=None) as place:
         place.sync()
@@ -418,6 +358,10 @@ def test_a_copy_to_the_server_alone_is_recorded_once_a_day(raters: Any):
         assert place.sync(scheduled=True).keys() == set(USERS)
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="sources/test_server_ratings.py::test_a_rating_that_was_taken_over_from_the_server_meanwhile_is_left_alone",
+)
 def test_a_rating_given_on_the_server_meanwhile_is_not_overwritten(raters: Any):
     with raters(ratings_to_server=True) as place:
         place.connect("ann")
@@ -430,6 +374,10 @@ def test_a_rating_given_on_the_server_meanwhile_is_not_overwritten(raters: Any):
         assert (place.on_server("ann", FILM), place.there("ann")) == ([3], {FILM: 3})
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="sources/test_server_ratings.py::test_a_report_from_before_the_lock_was_free_changes_nothing",
+)
 def test_a_history_that_is_being_read_takes_no_rating_back(
     raters: Any, command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ):

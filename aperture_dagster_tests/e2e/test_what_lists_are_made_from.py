@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aperture_dagster_tests.e2e.discovery import JOB, NOW, Discovering, title, world
-from aperture_dagster_tests.household import Household, SetClock
+from aperture_dagster_tests.household import Household, SetClock, run_check
 
 pytestmark = pytest.mark.e2e
 
@@ -55,6 +55,11 @@ def test_lists_follow_tmdbs_lists_the_settings_and_what_a_crowd_watched_along(ho
             ranks = [next(row["rank"] for row in rows if row["tmdb_id"] == number) for rows in (old, new)]
             assert ranks[1] < ranks[0] == len(old)
             assert leading(new, "co_watch") == number
+
+        (tmp_path / "ratings.csv").write_text("userId,movieId\n")
+        assert recommend(crowd_folder=tmp_path) == usual, "what cannot be read costs only the crowd"
+        found = run_check(crowded, "recommendations", "crowd_is_usable")
+        assert not found.passed and "ratings.csv cannot be read" in (found.description or "")
 
 
 def leading(rows: list[dict], component: str) -> int:

@@ -12,6 +12,7 @@ from aperture_dagster.partitions import USERS
 from aperture_dagster.simulator.demo_world import load_demo_world
 from aperture_dagster.simulator.world import Play, WorldTitle, WorldUser
 from aperture_dagster_tests.household import NO_BACKUP, Household, failed_checks, metadata_of, rows_written
+from aperture_dagster_tests.marks import ANOTHER_CASE
 
 pytestmark = pytest.mark.e2e
 
@@ -118,7 +119,17 @@ def test_a_new_film_is_enriched_embedded_and_may_be_recommended(settled):
         assert any("The Newcomer" in titles for titles in lists_of(home).values())
 
 
-@pytest.mark.parametrize("completion", [1.0, 0.1], ids=["watched", "started"])
+@pytest.mark.parametrize(
+    "completion",
+    [
+        1.0,
+        pytest.param(
+            0.1,
+            marks=ANOTHER_CASE,
+        ),
+    ],
+    ids=["watched", "started"],
+)
 def test_a_play_changes_the_taste_and_removes_the_film_from_the_list(settled, completion: float):
     with settled() as (simulator, home, world):
         keys = {title.title: title.key for title in world.titles}
@@ -190,6 +201,10 @@ def test_a_removed_user_keeps_the_history_and_returns_as_the_same_record(settled
         assert home.value("SELECT count(*) FROM users WHERE name = 'ada0'") == 1
 
 
+@pytest.mark.nightly(
+    reason="Another case of the same outcome, with a household of its own.",
+    instead="e2e/test_top_picks.py::test_a_backfill_is_one_run_with_the_rows_of_single_runs",
+)
 def test_top_picks_of_a_past_day_can_be_computed_again_with_the_same_result(settled):
     with settled(top_picks_history_days=200) as (simulator, home, world):
         days = [(datetime.now(UTC).date() - timedelta(days=back)).isoformat() for back in (1, 20, 200)]

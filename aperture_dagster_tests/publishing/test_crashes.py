@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from aperture_dagster.publishing.folder import LibraryFolder
+from aperture_dagster.publishing.folder import Draw, FolderError, LibraryFolder
+from aperture_dagster.publishing.manifest import PlacedEntry
+from aperture_dagster.publishing.plan import EntryPlan
 from aperture_dagster.resources.media_server.changes import MediaServerChanges
 from aperture_dagster_tests.killing import Killed, killed_at
 from aperture_dagster_tests.publishing.place import Memory, Place, a_place
@@ -73,3 +75,52 @@ def test_a_killed_run_shows_the_old_list_or_the_new_one_and_the_next_one_repairs
             if is_over:
                 break
     assert is_over
+
+
+def test_what_is_placed_or_removed_is_in_the_manifest_before_it_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    key, steps = Place.key("ada"), []
+    put, take = LibraryFolder.place, LibraryFolder.remove
+    with a_place(tmp_path) as place:
+
+        def placing(folder: LibraryFolder, plan: EntryPlan, draw: Draw) -> PlacedEntry:
+            known = place.manifest.entries(key)[plan.entry.entry_id]
+            assert known.state == "planned" and {one.path for one in plan.write} <= known.files.keys()
+            steps.append("placed")
+            return put(folder, plan, draw)
+
+        def removing(folder: LibraryFolder, entry: PlacedEntry) -> bool:
+            assert place.manifest.entries(key)[entry.entry_id].state == "leaving"
+            steps.append("removed")
+            return take(folder, entry)
+
+        monkeypatch.setattr(LibraryFolder, "place", placing)
+        monkeypatch.setattr(LibraryFolder, "remove", removing)
+        place.publish(place.wanted("ada", *OLD))
+        place.wait(180)
+        place.publish(place.wanted("ada", *NEW))
+        assert {one.state for one in place.manifest.entries(key).values()} == {"placed"}
+    # "Merged" goes, and the others have new ranks.
+    assert steps == ["placed"] * 3 + ["placed"] * 3 + ["removed"]
+
+
+def test_what_was_placed_before_a_failure_is_in_the_manifest_as_placed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    key, put = Place.key("ada"), LibraryFolder.place
+    left = iter((True, True, False))
+
+    def placing(folder: LibraryFolder, plan: EntryPlan, draw: Draw) -> PlacedEntry:
+        if not next(left):
+            raise FolderError("the disk is full")
+        return put(folder, plan, draw)
+
+    with a_place(tmp_path) as place:
+        monkeypatch.setattr(LibraryFolder, "place", placing)
+        (outcome,) = place.publish(place.wanted("ada", *OLD), errors=True)
+        assert isinstance(outcome.error, FolderError)
+        entries = place.manifest.entries(key).values()
+        assert [one.state for one in sorted(entries, key=lambda one: one.rank)] == ["placed", "placed", "planned"]
+        monkeypatch.undo()
+        (outcome,) = place.publish(place.wanted("ada", *OLD))
+        assert (outcome.added, outcome.changed) == (0, 1), "what is there is not placed again"
+        assert set(place.files()) == owned(place)

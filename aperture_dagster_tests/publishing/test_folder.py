@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,10 +23,21 @@ from aperture_dagster.publishing.plan import (
     LibraryPlan,
     Picture,
     plan_library,
+    planned_entries,
 )
+from aperture_dagster_tests.killing import Killed, killed_at
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CRASH = "a crash"
+# Everything that changes something on disk.
+KILLED_STEPS = [
+    (LibraryFolder, "_make_folder"),
+    (LibraryFolder, "_place"),
+    (LibraryFolder, "_remove_files"),
+    (Path, "rename"),
+    (Path, "replace"),
+    (Path, "unlink"),
+]
 
 
 def nfo(text: str, marker: str = "ap-bcdf") -> DesiredFile:
@@ -231,6 +244,35 @@ def test_after_a_crash_nothing_is_left_that_nobody_owns(shelf: Shelf, state: str
     assert len(shelf.files()) == 4
     shelf.publish()
     assert shelf.files() == {"about.txt"}
+
+
+def test_after_a_kill_at_any_step_the_next_run_leaves_nothing_that_nobody_owns(tmp_path: Path):
+    stays, leaves, comes = entry(), entry(2, marker="ap-ghjk"), entry(3, marker="ap-mnpq")
+    changed = entry(text="Alien, changed", poster=2)
+    for step in itertools.count(1):
+        shelf = Shelf(tmp_path / str(step))
+        shelf.publish(stays, leaves)
+        # As a run does before it begins to place them.
+        shelf.placed |= {one.entry_id: one for one in planned_entries(shelf.plan(changed, comes))}
+        with killed_at(KILLED_STEPS, step) as done, suppress(Killed):
+            shelf.publish(changed, comes)
+        at = f"killed at {step}, {done[-1]}"
+        # The list may be another one by then.
+        shelf.publish(*((stays, leaves) if step % 2 else (changed, comes)))
+        assert len(shelf.files()) == 7 and not [path for path in shelf.files() if path.startswith(".")], at
+        shelf.publish()
+        assert shelf.files() == {"about.txt"} and len(list(shelf.folder.path.iterdir())) == 1, at
+        if len(done) * 2 < step:
+            break
+
+
+def test_a_link_in_the_place_of_an_entry_is_not_followed_when_it_leaves(shelf: Shelf, tmp_path: Path):
+    shelf.publish(entry())
+    folder, elsewhere = shelf.folder.path / entry().folder, tmp_path / "elsewhere"
+    folder.rename(elsewhere)
+    folder.symlink_to(elsewhere)
+    shelf.publish()
+    assert {path.name for path in elsewhere.iterdir()} == {"movie.nfo", "poster.jpg", f"{folder.name}.mkv"}
 
 
 def test_an_nfo_that_changed_just_now_waits(shelf: Shelf):

@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, text
 from aperture_dagster.library.people import User
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.media_server.records import ItemState
 from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.resources.trakt.sign_in import TraktSignIn
 from aperture_dagster.simulator.world import World
@@ -26,8 +27,11 @@ from aperture_dagster.storage.backup.proof import THROW_AWAY, throw_away_server
 from aperture_dagster.storage.cluster import Cluster
 from aperture_dagster.storage.connection import _ensure_database
 from aperture_dagster.storage.embedded import start_embedded_server
+from aperture_dagster.storage.history import write_states
 from aperture_dagster.storage.migrate import ensure_schema, forget_schema
 from aperture_dagster.storage.people import read_users
+from aperture_dagster.storage.queries import database_time
+from aperture_dagster.storage.ratings import ratings_in_force
 from aperture_dagster.storage.tables import HEAD_REVISION
 from aperture_dagster.storage.trakt_ratings import rate_here
 from aperture_dagster_tests.databases import run_statements
@@ -224,6 +228,34 @@ def test_the_server_gets_the_rating_that_is_being_given_and_not_the_former_one(s
         writing_there = Side(server.write)
         wait_until_blocked(database_url, writing_there)
     assert writing_there.result() == 1 and server.there() == 9
+
+
+def test_a_history_that_was_read_before_does_not_undo_a_rating_that_was_written_there(
+    server: RatedServer, database_url: str
+):
+    """The former rating of the film on the server is on its way here while it gets the new one there."""
+    with server.shelf.open() as connection:
+        server.rate(connection, 9)
+        started_at = database_time(connection)
+    former = ItemState(server.film, rating=4)
+
+    def read_history() -> None:
+        with server.shelf.open() as connection:
+            write_states(connection, server.bo, [former], now=NOW, started_share=0.05, requested_at=started_at)
+
+    with stop_at(server.writer, "set_rating", after=True) as written, stop_before_statement("INTO ratings") as stored:
+        writing_there = Side(server.write)
+        written.wait_for(writing_there)
+        reading = Side(read_history)
+        stored.wait_for(reading)
+        written.go_on()
+        wait_until_blocked(database_url, writing_there)
+        stored.go_on()
+        reading.result()
+    assert writing_there.result() == 1
+    with server.shelf.open() as connection:
+        in_force = ratings_in_force(connection, server.bo)[server.work].value
+    assert in_force == server.there() == 9
 
 
 def test_a_rating_is_recorded_for_the_work_that_its_item_is_moving_to(server: RatedServer, database_url: str):

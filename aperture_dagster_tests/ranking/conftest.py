@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from aperture_dagster.ranking.crowd import Crowd, neighbours_of
+
 NOW = pd.Timestamp("2026-03-01", tz="UTC")
 PROJECT = Path(__file__).parents[2]
 
@@ -27,6 +29,12 @@ def history(*rows: dict[str, Any]) -> pd.DataFrame:
         "last_played_at": NOW,
     }
     return pd.DataFrame([usual | row for row in rows])
+
+
+def crowd_of(histories: pd.DataFrame) -> Crowd:
+    """What the people of these histories watched together, with their own work ids."""
+    table = neighbours_of(histories, as_of=NOW)
+    return table.on(table.titles)
 
 
 def days_ago(days: float) -> pd.Timestamp:

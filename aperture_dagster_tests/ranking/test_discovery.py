@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from aperture_dagster.ranking.crowd import Crowd
 from aperture_dagster.ranking.discovery import (
     DISCOVERY_COLUMNS,
     DISCOVERY_COMPONENTS,
@@ -20,7 +21,7 @@ from aperture_dagster.ranking.discovery import (
 )
 from aperture_dagster.ranking.taste import taste_weights
 
-from .conftest import NOW, days_ago, history, topic_of
+from .conftest import NOW, crowd_of, days_ago, history, topic_of
 
 OWNED = 30
 """The first titles of the fixture are the library, the others are the pool."""
@@ -146,11 +147,10 @@ def twins(given: DiscoveryInputs, **columns: Any) -> DiscoveryInputs:
     return replace(given, pool=pool.assign(**columns), pool_vectors=np.zeros((2, 12)))
 
 
-def crowd() -> pd.DataFrame:
+def crowd() -> Crowd:
     """Twenty people who like films about space and title 201, and twenty who like those about love and title 200."""
-    return pd.concat(
-        [watched(f"s{n}", [*SPACE, 201]) for n in range(20)] + [watched(f"l{n}", [*LOVE, 200]) for n in range(20)]
-    )
+    people = [watched(f"s{n}", [*SPACE, 201]) for n in range(20)] + [watched(f"l{n}", [*LOVE, 200]) for n in range(20)]
+    return crowd_of(pd.concat(people))
 
 
 DIFFERENCES = {

@@ -19,7 +19,7 @@ from aperture_dagster.ranking.discovery import (
 from aperture_dagster.ranking.popularity import quantile_rank
 from aperture_dagster.ranking.signals import standardise
 
-from .conftest import NOW, days_ago, history
+from .conftest import NOW, crowd_of, days_ago, history
 
 YEAR = 365.25
 POOL = [11, 12, 13, 14]
@@ -106,7 +106,7 @@ def test_the_score_is_the_logistic_of_the_weighted_components(given):
         vote_count=[10.0, 1_000.0, 200.0, 50.0], vote_average=[6.0, 7.0, 8.0, 9.0],
         release_date=[days_ago(days) for days in (900, 10, 5_000, 300)], year=[2026, 2020, 2001, 1980],
     )  # fmt: skip
-    crowd = history(*({"user_id": f"c{n}", "work_id": work} for n in range(9) for work in (1, 2, 14)))
+    crowd = crowd_of(history(*({"user_id": f"c{n}", "work_id": work} for n in range(9) for work in (1, 2, 14))))
     config = DiscoveryConfig(
         diversity=0.0, votes=0.7, second_order=1.5, lists=0.3,
         weights=DiscoveryWeights(similarity=0.9, co_watch=30.0, agreement=0.8, quality=0.4, recency=0.6),

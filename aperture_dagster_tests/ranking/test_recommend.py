@@ -14,7 +14,7 @@ from aperture_dagster.ranking.library import library_of
 from aperture_dagster.ranking.recommend import blend_shares, prepare
 from aperture_dagster.ranking.taste import taste_weights
 
-from .conftest import NOW, history, topic_of
+from .conftest import NOW, crowd_of, history, topic_of
 
 
 def recommend(given: RankingInputs, config: RankingConfig | None = None) -> dict[Hashable, pd.DataFrame]:
@@ -132,7 +132,7 @@ def test_titles_that_others_watched_together_are_recommended(library):
 
 
 def test_an_external_crowd_helps_a_user_who_lives_alone(library):
-    crowd = pd.concat([watched(f"user{n}", [100, 101, 110, 111]) for n in range(40)])
+    crowd = crowd_of(pd.concat([watched(f"user{n}", [100, 101, 110, 111]) for n in range(40)]))
     config = RankingConfig(weights=BlendWeights(similarity=0, popularity=0, rating=0, novelty=0), limit=2)
     found = recommend(inputs(library, None, watched("ann", [100, 101]), crowd=crowd), config)
     assert list(found) == ["ann"] and set(found["ann"]["work_id"]) == {110, 111}
@@ -224,15 +224,6 @@ def test_a_limited_history_keeps_the_titles_with_the_largest_weights(library, ve
         for limit in (1, 100)
     }
     assert first == {1: "space", 100: "love"}
-
-
-def test_a_limited_crowd_keeps_the_most_active_people(library):
-    busy = pd.concat([watched(f"busy{n}", [100, 101, 110, 111]) for n in range(3)])
-    others = pd.concat([watched(f"other{n}", [100, 101, 150]) for n in range(40)])
-    weights = BlendWeights(similarity=0, popularity=0, rating=0, novelty=0)
-    given = inputs(library, None, watched("ann", [100, 101]), crowd=pd.concat([busy, others]))
-    found = recommend(given, RankingConfig(weights=weights, limit=2, crowd_limit=3))["ann"]
-    assert set(found["work_id"]) == {110, 111}
 
 
 def test_stored_weights_are_used_instead_of_computed_ones(library, vectors):

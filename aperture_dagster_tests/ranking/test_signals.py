@@ -8,6 +8,7 @@ import pytest
 
 from aperture_dagster.ranking.collaborative import ridge_for
 from aperture_dagster.ranking.config import TasteMix
+from aperture_dagster.ranking.crowd import Crowd
 from aperture_dagster.ranking.features import signed_root
 from aperture_dagster.ranking.library import UserTitles, library_of
 from aperture_dagster.ranking.signals import (
@@ -22,7 +23,7 @@ from aperture_dagster.ranking.signals import (
     weight_matrix,
 )
 
-from .conftest import NOW, history
+from .conftest import NOW, crowd_of, history
 
 INDEX = {work: work - 1 for work in range(1, 7)}
 
@@ -57,8 +58,8 @@ def test_titles_of_a_user_are_sorted_by_the_size_of_their_weight_then_by_work():
     assert matrix[:, 2].tolist() == pytest.approx([0.5, -0.5, 0, 0.9, 0, 0])
 
 
-def people(histories: pd.DataFrame, *, crowd: pd.DataFrame | None = None, users=None, crowd_limit: int = 5_000):
-    return learn_people(histories, None, users, crowd, INDEX, 6, as_of=NOW, crowd_limit=crowd_limit)
+def people(histories: pd.DataFrame, *, crowd: Crowd | None = None, users=None):
+    return learn_people(histories, None, users, crowd, INDEX, 6, as_of=NOW)
 
 
 def test_the_household_is_counted_by_whom_something_is_known_of_and_liked_titles_by_who_liked_them():
@@ -94,20 +95,24 @@ def test_co_watch_is_ease_on_likings_with_a_ridge_on_their_scale():
     assert not found.co_watch[:, 3:].any(), "a dislike is no reason that others would like it"
 
 
-def test_a_person_of_the_crowd_is_another_one_than_a_user_of_the_same_name():
-    own, crowd = history({"work_id": 1}), history({"work_id": 1}, {"work_id": 2}, {"work_id": 3, "rating": 1})
-    found = people(own, crowd=crowd)
-    assert found.co_watchers == 2 and found.household == 1
-    assert found.liked_by.tolist() == [1, 0, 0, 0, 0, 0], "the crowd does not count as the household"
-    assert found.co_watch[0, 1] > 0 == found.co_watch[0, 2]
-    assert not people(own, crowd=crowd.head(0)).co_watch.any()
-    assert people(own, crowd=crowd, crowd_limit=0).co_watchers == 1
+def test_a_crowd_is_added_to_what_the_household_watched_together():
+    own = history({"work_id": 1}, {"work_id": 2}, {"user_id": "bob", "work_id": 1}, {"user_id": "bob", "work_id": 3})
+    crowd = Crowd(
+        np.array([1, 1, 2, 9]), np.array([3, 4, 4, 1]), np.array([0.25, 0.5, 1.0, 9.0], np.float32), people=70
+    )
+    alone, found = people(own), people(own, crowd=crowd)
+    assert found.co_watchers == alone.co_watchers + 70 and found.household == 2
+    assert (found.liked_by == alone.liked_by).all(), "the crowd does not count as the household"
+    # Each play counts .5; works 1 to 6 are rows 0 to 5, and 9 is not in the library.
+    added = [[0, 0, 0.125, 0.25 + 0.5, 0, 0], [0, 0, 0.125, 0.25, 0, 0]]
+    assert found.co_watch - alone.co_watch == pytest.approx(np.array(added), abs=1e-6)
 
 
-def test_who_is_used_of_an_equally_active_crowd_does_not_depend_on_the_order_of_rows():
-    crowd = history(*({"user_id": f"c{n}", "work_id": work} for n in (2, 1, 3) for work in (1, n + 1)))
-    found = [people(history({"work_id": 1}), crowd=rows, crowd_limit=1).co_watch for rows in (crowd, crowd.iloc[::-1])]
-    assert (found[0] == found[1]).all() and found[0][0, 1] > 0 == found[0][0, 2]
+def test_a_crowd_without_pairs_changes_nothing():
+    own = history({"work_id": 1})
+    one = crowd_of(history({"work_id": 1}, {"work_id": 2}))
+    assert people(own, crowd=one).co_watchers == people(own).co_watchers == 1, "one person is no crowd"
+    assert not people(own, crowd=one).co_watch.any()
 
 
 def test_an_empty_list_has_the_types_of_a_full_one():

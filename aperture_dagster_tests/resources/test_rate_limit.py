@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import pytest
 
-from aperture_dagster.resources.rate_limit import JITTER_SECONDS, Pacer
+from aperture_dagster.resources.rate_limit import CATCH_UP_SECONDS, JITTER_SECONDS, Pacer
+from aperture_dagster_tests.interleaving import Side, Stop, WatchedLock
 
+# The clock is read when a pacer is made, to see whether to wait, and to note when the request was sent.
+SEEN_TO_BE_FREE = 3
 LIMITS = [(1, 1.0), (3, 1.0), (40, 10.0), (40, 1.0), (400, 10.0)]
 
 
@@ -79,18 +80,28 @@ def test_the_first_request_waits_one_spacing():
     assert most_in_window(times, 10) <= 40
 
 
-def test_threads_share_the_rate_limit():
-    times: list[float] = []
-    lock = threading.Lock()
-    pacer = Pacer(20, 0.1)
+def test_of_two_threads_that_find_the_same_moment_free_one_waits_for_the_next():
+    clock, lock, stop = SetClock(), WatchedLock(), Stop()
+    sent: dict[int, float] = {}
+    looks = itertools.count(1)
 
-    def work(_: int) -> None:
-        pacer.wait()
-        with lock:
-            times.append(time.monotonic())
+    def now() -> float:
+        # The first thread has just seen that it may send, and notes that now.
+        if next(looks) == SEEN_TO_BE_FREE:
+            stop.arrive()
+        sent[threading.get_ident()] = clock.now
+        return clock.now
 
-    began = time.monotonic()
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(work, range(40)))
-    # A thread may be late, never early.
-    assert max(times) - began >= 39 * pacer.spacing - 0.001
+    def send() -> float:
+        pacer.wait(clock.sleep)
+        return sent[threading.get_ident()]
+
+    pacer = Pacer(10, 0.9, clock=now)
+    pacer._lock = lock  # pyright: ignore[reportAttributeAccessIssue]
+    clock.now += 60
+    first = Side(send)
+    stop.wait_for(first)
+    second = Side(send)
+    lock.wait_until_wanted(second)
+    stop.go_on()
+    assert second.result() - first.result() >= pacer.spacing - CATCH_UP_SECONDS - 1e-9

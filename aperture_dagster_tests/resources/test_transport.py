@@ -35,6 +35,7 @@ from aperture_dagster.resources.messages import Request, retry_after_seconds
 from aperture_dagster.resources.rate_limit import Pacer
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.resources.transport import Transport
+from aperture_dagster_tests.interleaving import Side, Stop, WatchedLock
 from aperture_dagster_tests.resources.conftest import Answer, Scripted
 
 Make = Callable[..., Transport]
@@ -459,3 +460,24 @@ def test_expect_names_the_expected_and_the_actual_type():
     ):
         with pytest.raises(BadAnswer, match=said):
             expect(value, kind, "things")
+
+
+def test_the_requests_of_two_threads_are_both_counted(scripted: Scripted, transport: Make):
+    lock, stop = WatchedLock(), Stop()
+
+    class Count(int):
+        def __add__(self, other: int) -> int:
+            stop.arrive()
+            return int(self) + other
+
+    scripted.say(GOOD, GOOD)
+    client = transport()
+    client._count_lock = lock  # pyright: ignore[reportAttributeAccessIssue]
+    client.requests = Count(0)
+    first = Side(lambda: client.get_json("/x"))
+    stop.wait_for(first)
+    second = Side(lambda: client.get_json("/x"))
+    lock.wait_until_wanted(second)
+    stop.go_on()
+    assert first.result() == second.result() == {"good": True}
+    assert client.requests == 2

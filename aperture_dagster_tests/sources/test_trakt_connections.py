@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -20,9 +18,11 @@ from aperture_dagster.resources.trakt.errors import (
     UserProblem,
 )
 from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.sources.trakt_outbox import TraktOutbox
 from aperture_dagster.storage.connection import close_engine, product_database_url
 from aperture_dagster.storage.trakt import installation_id
 from aperture_dagster_tests.databases import run_statements
+from aperture_dagster_tests.interleaving import Side, stop_at, wait_until
 from aperture_dagster_tests.sources.rated_home import RatedHome
 from aperture_dagster_tests.sources.trakt_home import LIFE, TraktHome, trakt_home
 
@@ -143,18 +143,21 @@ def test_another_account_waits_for_a_sync_and_inherits_nothing_from_it(home: Tra
     rated.sync()
     before = rated.here()
     rated.rate_on_trakt("ada", "movie:9", 4)
-    home.state.reset_counters()
-    home.state.add_fault(FaultRule("trakt", kind="slow", delay_seconds=0.5, times=2))
     said: list[float] = []
-    with ThreadPoolExecutor() as pool:
-        syncing = pool.submit(rated.sync)
-        while not home.count():
-            assert not syncing.done()
-            time.sleep(0.01)
+
+    def change() -> None:
         if leaves:
             home.accounts.disconnect("ada", waiting=said.append)
         home.accounts.connect("ada", home.grant("somebody else"), waiting=said.append)
-        syncing.result(30)
+
+    with stop_at(TraktOutbox, "push") as stop:
+        syncing = Side(rated.sync)
+        stop.wait_for(syncing)
+        changing = Side(change)
+        wait_until(lambda: said or changing.is_over, "the change waits for the sync, or ends")
+        stop.go_on()
+        syncing.result()
+        changing.result()
     assert said and in_step(home) == {"ada": 0}
     report = rated.sync()
     assert report.removed_here == 0 and rated.here().keys() == before.keys() | {"movie:9"}

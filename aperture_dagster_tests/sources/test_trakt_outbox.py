@@ -11,6 +11,7 @@ import pytest
 from aperture_dagster.resources.errors import RequestRejected
 from aperture_dagster.resources.trakt.client import Trakt
 from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.trakt.api import TraktService
 from aperture_dagster.sources.trakt_ratings import RatingsSync
 from aperture_dagster_tests.sources.rated_home import RatedHome
 from aperture_dagster_tests.sources.trakt_home import trakt_home
@@ -164,6 +165,37 @@ def test_a_full_account_is_still_read(rated: RatedHome):
     rated.state.trakt_account("ada")
     rated.home.wait(90_000)
     assert rated.sync().pushed == 2
+
+
+def test_another_rating_of_what_waits_for_long_is_pushed_at_once(rated: RatedHome):
+    rated.sync()
+    rated.state.trakt_account("ada", trouble="limit")
+    rated.rate("ada", FILM, 8)
+    rated.sync()
+    rated.state.trakt_account("ada")
+    assert rated.sync().pushed == 0, "it waits for a day"
+    rated.home.wait(60)
+    rated.rate("ada", FILM, 9)
+    (entry,) = rated.outbox()
+    assert (entry["attempts"], entry["detail"]) == (0, None)
+    assert rated.sync().pushed == 1 and rated.values_there() == {FILM: 9}
+
+
+def test_what_trakt_accepts_and_does_not_show_waits_longer_each_time(rated: RatedHome, monkeypatch: pytest.MonkeyPatch):
+    rated.sync()
+    rated.rate("ada", FILM, 8)
+    waits: list[timedelta] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(TraktService, "_applies", lambda *_: False)
+        for _ in range(4):
+            report = rated.sync()
+            assert (report.pushed, report.waiting) == (0, 1)
+            (entry,) = rated.outbox()
+            assert "does not show it" in entry["detail"]
+            waits.append(entry["due_at"] - rated.home.clock.now())
+            rated.home.wait(waits[-1].total_seconds())
+    assert waits == [*(timedelta(minutes=minutes) for minutes in (1, 2, 4)), 30 * DAY]
+    assert rated.sync().pushed == 1 and rated.values_there() == {FILM: 8}
 
 
 def test_an_unforeseen_failure_lets_the_outbox_wait_too(rated: RatedHome, monkeypatch: pytest.MonkeyPatch):

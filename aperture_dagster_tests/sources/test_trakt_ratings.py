@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -328,6 +329,8 @@ def test_batches_hold_a_hundred_at_most(rated: RatedHome, monkeypatch: pytest.Mo
     assert rated.home.count("POST /sync/ratings") == 3
 
 
+# Nightly runs have more.
+STORIES = int(os.environ.get("HOUSEHOLD_YEARS", "4"))
 people = count()
 ratings = st.sampled_from([2, 7, 8])
 edits = st.tuples(st.sampled_from(["own", "trakt"]), st.sampled_from([FILM, SHOW]), ratings)
@@ -338,7 +341,7 @@ losses = st.tuples(st.just("lossy sync"), st.none(), st.integers(1, 2))
 steps = edits | syncs | failures | losses | undated.map(lambda edit: ("undated", *edit))
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=STORIES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(story=st.lists(steps, min_size=2, max_size=8))
 def test_edits_failures_and_kills_in_any_order_end_in_step(rated: RatedHome, story: list[Any]):
     """The rules are tested with a model; here it is that the real sync carries them out."""

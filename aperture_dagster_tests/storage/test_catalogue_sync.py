@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,8 @@ from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.generated_world import generate_world
 from aperture_dagster.simulator.odd_world import ODD_TITLES, odd_world
 from aperture_dagster.storage.history import read_histories
+from aperture_dagster_tests.habits import small_world
+from aperture_dagster_tests.resources.writers import writing
 from aperture_dagster_tests.storage.conftest import ACCEPTED, NOW, Shelf
 
 Serve = Callable[..., AbstractContextManager[Any]]
@@ -53,6 +56,27 @@ def test_odd_titles_are_stored_unchanged_and_the_second_sync_writes_nothing(
         before = shelf.rows(SNAPSHOT)
         assert written(shelf.sync(server)) == 0
         assert shelf.rows(SNAPSHOT) == before
+
+
+@pytest.mark.parametrize("server", ["10.11.11", "emby"])
+def test_an_episode_that_the_server_knows_without_a_file_is_no_row(shelf: Shelf, server: str):
+    def numbers(*without: int) -> list[tuple[int, int]]:
+        """Sync while episodes of the first season have no file, and return the rows."""
+        world = small_world()
+        (show,) = (title for title in world.titles if title.media_type == "series")
+        world.titles.remove(show)
+        world.titles.append(replace(show, missing_episodes=tuple((1, number) for number in without)))
+        with writing(server, world=world) as (simulator, writer):
+            assert sum(one.virtual for one in simulator.state.catalogue.items("Episode")) == len(without)
+            shelf.sync(writer.reader)  # pyright: ignore[reportArgumentType]
+        rows = shelf.rows("SELECT season, number FROM episodes WHERE removed_at IS NULL ORDER BY season, number")
+        return [(row["season"], row["number"]) for row in rows]
+
+    # The first one holds two episodes.
+    assert numbers(4) == [(0, 1), (1, 1), (1, 3)]
+    assert shelf.value("SELECT count(*) FROM episodes") == 3
+    assert numbers() == [(0, 1), (1, 1), (1, 3), (1, 4)]
+    assert numbers(3, 4) == [(0, 1), (1, 1)]
 
 
 def test_the_page_size_does_not_change_the_result(shelf: Shelf, serve: Serve, connect: Callable[..., Any], small: Any):

@@ -2,8 +2,9 @@
 
 It reads commands from stdin, a JSON object per line, and answers each with a line on stdout:
 
-- ``{"live": MOMENT, "look": BOOL, "victim": {"run": N, "after": SECONDS}}``: work until nothing more is requested. The
-  run with this number (counted in this command) is executed in a child process, which is killed.
+- ``{"live": MOMENT, "look": BOOL, "victim": {"run": N, "after": SECONDS}, "points": [NAME]}``: work until nothing more
+  is requested. The run with this number (counted in this command) is executed in a child process, which is killed. This
+  process kills itself at the first of the points that it reaches.
 - ``{"back_to": MOMENT}``: set the clock, also back.
 - ``{"connect": {USER: TOKENS}}``: connect users to Trakt.
 - ``{"room": BYTES}``: let no file that this process or its children write become larger, as on a full disk; null: any.
@@ -48,11 +49,15 @@ import aperture_dagster.partitions
 import aperture_dagster.resources.clock
 import aperture_dagster.resources.trakt.answers
 import aperture_dagster.resources.transport
+from aperture_dagster.instance.dead_runs import dead_runs
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import load_settings
+from month.points import PointKiller
 
 CLOCK = "simulated-time"
+# Which point it was killed at.
+POINT = "point"
 READY = "ready"
 # PostgreSQL dates results of checks by the real clock, months before the simulated one.
 DATE_CHECKS = """
@@ -60,6 +65,7 @@ DATE_CHECKS = """
     WHERE create_timestamp < evaluation_event_timestamp - interval '1 day'"""
 # A child needs seconds to import everything; a kill before that would hit nothing.
 MOST_SECONDS_TO_START = 120
+LOOK_SECONDS = 0.1
 
 
 def use_clock(clock: SimulatedTime) -> None:
@@ -85,11 +91,12 @@ class HomeDaemons(Daemons):
     def __init__(self, instance: dg.DagsterInstance, clock: SimulatedTime, folder: Path) -> None:
         super().__init__(instance, clock)
         self._repeats = EventLogConsumerDaemon()
-        self._folder = folder
+        self._folder, self._settings = folder, load_settings()
         self.victim: dict[str, Any] | None = None
         self.launched = 0
         self.killed: list[str] = []
         self.errors: list[str] = []
+        self.mistaken: list[str] = []
 
     def look(self) -> bool:
         """Let every daemon look once; an error of one of them does not end the others, as in a deployment."""
@@ -122,8 +129,11 @@ class HomeDaemons(Daemons):
         child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
         child.stdout.readline()
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(after)
+        end = time.monotonic() + after
+        while child.poll() is None and time.monotonic() < end:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(min(LOOK_SECONDS, max(end - time.monotonic(), 0)))
+            self._look_at(run, child)
         if child.poll() is None:
             child.kill()
             self.killed.append(run.job_name)
@@ -132,12 +142,19 @@ class HomeDaemons(Daemons):
         assert ended is not None
         self.runs.append(ended)
 
+    def _look_at(self, run: dg.DagsterRun, child: subprocess.Popen[str]) -> None:
+        """Look for dead runs as the sensor does, while a run is at work in another process."""
+        found = [one.run_id for one in dead_runs(self.instance, self._settings)]
+        if run.run_id in found and child.poll() is None:
+            self.mistaken.append(f"a run of {run.job_name} at work was taken for dead")
+
 
 class Home:
     """The commands."""
 
-    def __init__(self, daemons: HomeDaemons) -> None:
+    def __init__(self, daemons: HomeDaemons, killer: PointKiller) -> None:
         self.daemons, self.instance, self.settings = daemons, daemons.instance, load_settings()
+        self.killer = killer
         self.database = Database(self.settings)
 
     def live(self, moment: str, *, look: bool, victim: dict[str, Any] | None) -> dict[str, Any]:
@@ -146,6 +163,7 @@ class Home:
         daemons.runs.clear()
         daemons.killed.clear()
         daemons.errors.clear()
+        daemons.mistaken.clear()
         daemons.launched, daemons.victim = 0, victim
         daemons.clock.move_to(datetime.fromisoformat(moment))
         daemons.start_schedules()
@@ -157,6 +175,7 @@ class Home:
             "failed": [failures(self.instance, run)[:600] for run in failed],
             "killed": daemons.killed,
             "errors": daemons.errors,
+            "mistaken": daemons.mistaken,
         }
 
     def connect(self, tokens: dict[str, Any]) -> None:
@@ -199,7 +218,11 @@ class Home:
     def answer(self, command: dict[str, Any]) -> dict[str, Any]:
         """Do what a command says."""
         if "live" in command:
-            return self.live(command["live"], look=command["look"], victim=command.get("victim"))
+            self.killer.arm(command["points"])
+            try:
+                return self.live(command["live"], look=command["look"], victim=command.get("victim"))
+            finally:
+                self.killer.arm(())
         if "back_to" in command:
             self.daemons.clock.set_to(datetime.fromisoformat(command["back_to"]))
         elif "connect" in command:
@@ -243,7 +266,7 @@ def main() -> None:
     use_clock(clock)
     folder.mkdir(parents=True, exist_ok=True)
     with week.open_instance() as instance:
-        home = Home(HomeDaemons(instance, clock, folder))
+        home = Home(HomeDaemons(instance, clock, folder), PointKiller(folder.parent / POINT))
         print(json.dumps({READY: True}), file=answers, flush=True)
         for line in sys.stdin:
             began = time.process_time()

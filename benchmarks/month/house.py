@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,7 +27,7 @@ from aperture_dagster.simulator.world import World
 from aperture_dagster_tests.chaos import environment as isolated
 from aperture_dagster_tests.inbox import Inbox, open_inbox
 from aperture_dagster_tests.processes import all_gone, processes_of
-from month.home import CLOCK, READY
+from month.home import CLOCK, POINT, READY
 
 TIMEZONE = "Europe/Berlin"
 # The whole library takes two days.
@@ -37,7 +37,7 @@ MOST_STARTS, AN_HOUR = 8, timedelta(hours=1)
 NIGHT_HOURS, NIGHT_HALVES = (1, 2, 3, 4, 5, 6, 7, 8, 9), (1, 5)
 SETTINGS = {
     "EMBEDDER": "openai", "EMBEDDER_MODEL": "demo-embedding", "PUBLISH": "true", "RECOMMENDATION_COLLECTIONS": "true",
-    "TOP_PICKS_COLLECTIONS": "true", "TOP_PICKS_PLAYLISTS": "true", "PUBLISH_POLL_SECONDS": "0.02",
+    "TOP_PICKS_COLLECTIONS": "true", "TOP_PICKS_PLAYLISTS": "true", "PUBLISH_POLL_SECONDS": "0.1",
     "PUBLISH_WAIT_SECONDS": "30", "SEND_REQUESTS": "true", "REQUESTS_DRY_RUN": "false", "REQUESTS_PER_WEEK": "100",
     "REQUESTS_MINIMUM_SCORE": "0", "DISCOVERY_MINIMUM_VOTES": "20", "RATINGS_TO_SERVER": "true",
     "TRAKT_WRITE_SECONDS": "0.01", "TIMEZONE": TIMEZONE,
@@ -60,6 +60,7 @@ class House:
         self.simulator, self.inbox, self.now = simulator, inbox, now
         self.skew = timedelta(0)
         self.deaths: Counter[str] = Counter()
+        self.reached: list[str] = []
         self.starts = 0
         self.cpu_seconds = 0.0
         self._environment = self._settings()
@@ -90,9 +91,16 @@ class House:
         if ahead > 0:
             self.state.advance(ahead)
 
-    def live(self, *, look: bool, kill: tuple[str, float] | None = None, victim: int = 1) -> dict[str, Any]:
+    def live(
+        self,
+        *,
+        look: bool,
+        kill: tuple[str, float] | None = None,
+        victim: int = 1,
+        points: Collection[str] = (),
+    ) -> dict[str, Any]:
         """Let the home work until nothing more is requested, and perhaps be killed meanwhile."""
-        command: dict[str, Any] = {"live": (self.now + self.skew).isoformat(), "look": look}
+        command: dict[str, Any] = {"live": (self.now + self.skew).isoformat(), "look": look, "points": [*points]}
         if kill is not None and kill[0] == "run":
             command["victim"] = {"run": victim, "after": kill[1]}
             kill = None
@@ -126,10 +134,20 @@ class House:
                 return answer
             process.wait()
             self._process = None
-            if not self._dying and kill is None:
-                self.deaths["crash"] += 1
+            self._note_death(killed=bool(self._dying) or kill is not None, command=command)
             kill = None
         raise HomeFailed(f"{MOST_STARTS} times in a row: {self.log()[-1500:]}")
+
+    def _note_death(self, *, killed: bool, command: dict[str, Any]) -> None:
+        note = self.folder / POINT
+        if note.exists():
+            self.reached.append(note.read_text(encoding="utf-8"))
+            note.unlink()
+            self.deaths["point"] += 1
+            # One kill at a time, or a night would never end.
+            command["points"] = []
+        elif not killed:
+            self.deaths["crash"] += 1
 
     def stop(self) -> None:
         """End the home's process, and wait until everything that it started has ended."""
@@ -159,6 +177,8 @@ class House:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                # As a service of its own would be: on a busy machine, processor time is shared out by session.
+                start_new_session=True,
             )
         self.starts += 1
         if self._exchange(self._process, None) != {READY: True}:

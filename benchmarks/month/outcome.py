@@ -27,29 +27,26 @@ VOLATILE = {
     "access_token", "refresh_token", "issued_at", "expires_at", "connected_at", "installation_id", "activities",
     "detail", "queued_at",
 }  # fmt: skip
-_NUMBER = re.compile(r"-?\d+\.\d{3,}(?:e-?\d+)?")
-_SHOWN = re.compile(r"-?\d+\.\d+")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 # What belongs to a home itself: the port of its stand-ins, its folder, and the mark of its backups.
 _OWN = re.compile(r"127\.0\.0\.1:\d+|/(?:disturbed|twin)\b|(?<=\"owner\": \")[0-9a-f]{32}")
-# The clocks of stand-ins run on while a home works, so a title is added at another second (rounded above: one digit).
-_SECONDS = re.compile(r"(?<=\d\d \d\d):\d\d:\d{1,2}(?:\.\d+)?")
-# Twice the error of rounding.
+# Titles are added at full hours, and the clocks of stand-ins run on from there: by less than a second.
+_SECONDS = re.compile(r"(?<=\d\d \d\d:\d\d):\d\d(?:\.\d+)?")
+# Homes that work at slightly different times weigh plays a little differently.
 TOLERANCE = 0.0101
 EXAMPLES, WIDEST = 4, 600
 
 
-def rounded(value: Any) -> Any:
-    """Round the numbers in a text: homes that work at slightly different times weigh plays a little differently."""
-    if not isinstance(value, str):
-        return value
-    return _OWN.sub("own", _NUMBER.sub(lambda found: f"{float(found[0]):.2f}", value))
+def without_own(value: Any) -> Any:
+    """Replace what belongs to a home itself in a text."""
+    return _OWN.sub("own", value) if isinstance(value, str) else value
 
 
 def database_of(house: House, since: date) -> dict[str, Any]:
     """Return the rows of all tables, with names instead of ids; of Top Picks, those of the calm days."""
     with house_databases(house) as (product, _):
         found: dict[str, Any] = {
-            table: [tuple(rounded(value) for value in row) for row in rows]
+            table: [tuple(without_own(value) for value in row) for row in rows]
             for table, rows in tables(
                 product, volatile=VOLATILE, leave_out=NOT_COMPARED, where={"top_picks": f"day >= '{since}'"}
             ).items()
@@ -142,23 +139,24 @@ def _hashable(row: Any) -> Any:
 
 
 def _without_close(more: list[Any], less: list[Any]) -> tuple[list[Any], list[Any]]:
-    """Leave out rows that differ only in the last digit of rounded numbers."""
-    left, kept = list(less), []
+    """Leave out rows that differ only in numbers with decimals, by :data:`TOLERANCE` at most."""
+    alike: dict[str, list[Any]] = {}
+    for row in less:
+        alike.setdefault(_NUMBER.sub("", str(row)), []).append(row)
+    kept = []
     for row in more:
-        close = next((other for other in left if _are_close(row, other)), None)
+        candidates = alike.get(_NUMBER.sub("", str(row)), [])
+        close = next((other for other in candidates if _are_close(row, other)), None)
         if close is None:
             kept.append(row)
         else:
-            left.remove(close)
-    return kept, left
+            candidates.remove(close)
+    return kept, sorted((row for rows in alike.values() for row in rows), key=str)
 
 
 def _are_close(row: Any, other: Any) -> bool:
-    one, another = str(row), str(other)
-    if _SHOWN.sub("", one) != _SHOWN.sub("", another):
-        return False
-    pairs = zip(_SHOWN.findall(one), _SHOWN.findall(another), strict=True)
-    return all(abs(float(mine) - float(its)) <= TOLERANCE for mine, its in pairs)
+    pairs = zip(_NUMBER.findall(str(row)), _NUMBER.findall(str(other)), strict=True)
+    return all(mine == its or ("." in mine + its and abs(float(mine) - float(its)) <= TOLERANCE) for mine, its in pairs)
 
 
 def _examples(more: list[Any], less: list[Any]) -> list[str]:
@@ -208,6 +206,12 @@ def breaches(house: House, backups: dict[str, Any], *, disturbed: bool) -> list[
             )
         }
         owned |= {f"{row[0]}/about.txt" for row in product.execute("SELECT folder FROM published_libraries")}
+        known = {row[0] for row in product.execute("SELECT request_id FROM seerr_requests")}
+        found += [
+            f"a request on Seerr that nobody here knows of: {one['key']} for {one['user']}"
+            for one in state.seerr_requests()
+            if one["id"] not in known
+        ]
     root = house.folder / "libraries"
     there = {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir() or path.is_symlink()}
     there = {path for path in there if not path.startswith(".")}

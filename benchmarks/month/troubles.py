@@ -11,6 +11,7 @@ from typing import Any
 
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.state import SimulatorState
+from month.points import POINTS
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 SERVICES = (
@@ -30,6 +31,8 @@ FAULTS: dict[str, dict[str, Any]] = {
     "401": {"status": 401},
 }
 JSON_ONLY = ("spoilt entry",)
+# The last point is armed at this share of the days, so that it is reached before the end.
+LAST_POINT = 0.7
 
 
 @dataclass(slots=True)
@@ -47,24 +50,29 @@ class Plan:
     no_room: tuple[datetime, datetime]
     revoked: dict[datetime, bool]
     """When the tokens of a user become invalid, and whether the refresh token, too."""
+    points: dict[str, datetime]
+    """From when the home is killed at a point, once."""
 
     def skew(self, now: datetime) -> timedelta:
         """Return by how much the home's clock is wrong."""
         return next((by for since, until, by in self.wrong_clock if since <= now < until), timedelta(0))
 
 
-def make_plan(start: datetime, days: int) -> Plan:
+def make_plan(start: datetime, days: int, seed: int) -> Plan:
     """Spread the troubles that come once over the days."""
 
     def at(share: float, hours: float) -> datetime:
         return start + int(days * share) * DAY + hours * HOUR
 
+    names = [point.name for point in POINTS]
+    random.Random(seed + 3).shuffle(names)
     nap = 2 * DAY if days >= 7 else 14 * HOUR
     return Plan(
         asleep=(at(0.7, 12), at(0.7, 12) + nap),
         wrong_clock=[(at(0.23, 10), at(0.23, 20), -HOUR), (at(0.45, 10), at(0.45, 14), DAY)],
         no_room=(at(0.36, -2), at(0.36, 2)),
         revoked={at(0.13, 9): False, at(0.8, 15): True},
+        points={name: start + number * days * LAST_POINT / len(names) * DAY for number, name in enumerate(names)},
     )
 
 

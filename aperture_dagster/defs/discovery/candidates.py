@@ -205,8 +205,6 @@ class _Night:
 def _crowd(context: dg.AssetExecutionContext, settings: Settings, items: Any, pool: Any) -> Any:
     import pandas as pd
 
-    if settings.crowd_folder is None:
-        return None
     columns = ["work_id", "media_type", "tmdb_id", "imdb_id"]
     return read_configured_crowd(context, settings, pd.concat([items[columns], pool[columns]], ignore_index=True))
 

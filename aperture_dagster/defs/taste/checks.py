@@ -3,6 +3,7 @@
 import dagster as dg
 
 from aperture_dagster.automation import daily_check
+from aperture_dagster.defs.failures import sentence
 from aperture_dagster.defs.freshness import fresh_for_every_user
 from aperture_dagster.defs.reporting import table, warn_unless
 from aperture_dagster.defs.taste.embeddings import embeddings
@@ -10,6 +11,8 @@ from aperture_dagster.defs.taste.profiles import taste_profiles
 from aperture_dagster.defs.taste.recommendations import recommendations
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.errors import ServiceError
+from aperture_dagster.settings import Settings
 from aperture_dagster.storage.lists import list_sizes, watched_recommendations
 from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.storage.vectors import active_model, missing_vectors, model_table
@@ -77,9 +80,34 @@ def exist_for_every_user(
     return warn_unless(not without, found, metadata | ({"lists": table(sizes)} if without else {}))
 
 
+@daily_check(
+    asset=recommendations,
+    description="What other people watched can be read, if APERTURE_CROWD_FOLDER or `aperture crowd use` provides it. "
+    "Lists are made without it otherwise; correct the folder or the table, and materialize recommendations again.",
+)
+def crowd_is_usable(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """Warn when the operator's folder or table of other people's histories cannot be used."""
+    # pandas doubles the time that every `dagster` command takes to start.
+    from aperture_dagster.sources.crowd import configured_crowd, load_crowd
+
+    place = configured_crowd(settings)
+    try:
+        found = load_crowd(settings, fit=False)
+    except ServiceError as error:
+        return warn_unless(False, sentence(error), {})
+    if place is None:
+        return dg.AssetCheckResult(passed=True, description="No crowd is set up.")
+    if found is None:
+        return dg.AssetCheckResult(passed=True, description=f"{place} is read when lists are made.")
+    header, films = found.header, len(found.arrays["tmdb_ids"])
+    metadata = {"source": header.source, "people": header.people, "films": films, "licence": header.licence or "none"}
+    return dg.AssetCheckResult(passed=True, metadata=metadata)
+
+
 CHECKS = (
     cover_the_library,
     hold_nothing_watched,
     exist_for_every_user,
+    crowd_is_usable,
     *(fresh_for_every_user(asset, "generate_recommendations") for asset in (taste_profiles, recommendations)),
 )

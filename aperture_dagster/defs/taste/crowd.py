@@ -1,27 +1,38 @@
-"""What other people watched together, from a folder of the operator."""
+"""What other people watched together, from a folder or table of the operator."""
 
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from aperture_dagster.resources.crowd import read_crowd
+from aperture_dagster.defs.failures import sentence
+from aperture_dagster.resources.errors import ServiceError
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage.files import FileError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from aperture_dagster.ranking.crowd import Crowd
+
 
 def read_configured_crowd(
     context: dg.AssetExecutionContext, settings: Settings, items: "pd.DataFrame"
-) -> "pd.DataFrame | None":
-    """Read what other people watched together, as far as it is in ``items``, when the operator points to it."""
-    if settings.crowd_folder is None:
+) -> "Crowd | None":
+    """Read what other people watched together, as far as it is in ``items``, if the operator provides it.
+
+    A folder or table that cannot be used costs only the crowd: a warning says why, and the lists are made without it.
+    """
+    # pandas doubles the time that every `dagster` command takes to start.
+    from aperture_dagster.sources.crowd import crowd_on, load_crowd
+
+    try:
+        found = load_crowd(settings)
+    except (ServiceError, FileError) as error:
+        context.log.warning(f"{sentence(error)} The lists are made without what other people watched.")
         return None
-    films = items[items["media_type"] == "movie"]
-    works = films["work_id"]
-    by_tmdb_id = {int(tmdb): work for work, tmdb in zip(works, films["tmdb_id"], strict=True) if tmdb == tmdb}
-    by_imdb_id = {imdb: work for work, imdb in zip(works, films["imdb_id"], strict=True) if imdb}
-    crowd = read_crowd(settings.crowd_folder.expanduser(), by_tmdb_id, by_imdb_id)
-    people = crowd["user_id"].nunique()
-    context.log.info(f"{people:,} people from outside, {len(crowd):,} ratings of known films")
+    if found is None:
+        return None
+    crowd = crowd_on(found, items)
+    known = len(set(crowd.sources.tolist()))
+    context.log.info(f"{found.header.people:,} people from outside; they know {known:,} films of these.")
     return crowd

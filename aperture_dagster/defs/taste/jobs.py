@@ -17,10 +17,10 @@ JOBS = (
     ),
     Job(
         "generate_recommendations",
-        "Learn each user's taste and renew their lists.",
+        "Learn each user's taste and renew their lists, where something has changed.",
         ("taste_profiles", "recommendations"),
         cron="0 4 * * *",
-        why="After titles have been embedded. Automation follows changes; this renews everybody, since plays age.",
+        why="After titles have been embedded. Automation follows changes; votes and what others watched wait for this.",
         scope="users",
     ),
     Job(

@@ -13,15 +13,25 @@ from aperture_dagster.defs.media_server import movies, series, watch_history
 from aperture_dagster.defs.pictures import genre_bars
 from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import is_brief, markdown_table
+from aperture_dagster.defs.taste.changes import ComputeConfig, find_changes, taste_inputs
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.library.people import User
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage.bulk import WriteCounts
 from aperture_dagster.storage.history import read_histories
-from aperture_dagster.storage.lists import favourites, liked_genres, profile_table, read_items, replace_taste
-from aperture_dagster.storage.people import read_users
+from aperture_dagster.storage.inputs import TABLES
+from aperture_dagster.storage.lists import (
+    favourites,
+    liked_genres,
+    read_items,
+    read_profiles,
+    read_weights,
+    replace_taste,
+)
+from aperture_dagster.storage.people import read_users, users_of_partitions
 from aperture_dagster.storage.vectors import active_model, read_vectors
 from aperture_dagster.storage.versions import content_version
 
@@ -47,6 +57,7 @@ NAMED_GENRES = 3
 )
 def taste_profiles(
     context: dg.AssetExecutionContext,
+    config: ComputeConfig,
     settings: dg.ResourceParam[Settings],
     database: dg.ResourceParam[Database],
     clock: dg.ResourceParam[Clock],
@@ -54,48 +65,79 @@ def taste_profiles(
     """What each user likes, one row per user and media type: their genres and favourites, their tastes (several in one
     person are kept apart), and the users most like them.
 
-    From the signed weight of everything they watched and rated. Made every night, and when somebody has watched or
-    rated something.
+    From the signed weight of everything they watched and rated. Looked at every night, and when somebody has watched or
+    rated something; computed for those whose history, or the titles, have changed.
     """
-    # pandas and numpy double the time that every `dagster` command takes to start.
-    from aperture_dagster.ranking.taste import centre, most_alike, taste_weights
-
     with operator_errors(context, settings), database.transaction() as connection:
         model_key = model_in_use(connection)
-        items = read_items(connection)
-        vectors, mask = read_vectors(connection, model_key, items["work_id"])
-        histories = read_histories(connection, without=settings.ignored_ratings)
+        users = users_of_partitions(connection, list(context.partition_keys)).values()
+        inputs = taste_inputs(connection, settings, clock, model_key)
+        changes = find_changes(connection, "taste_profiles", users, inputs, config)
+        learned = _Tastes(connection, settings, clock, model_key) if changes.reasons else None
+        weights = read_weights(connection) if learned is None else learned.weights
         names = {user.user_id: user.name for user in read_users(connection)}
-    centred = centre(vectors, mask)
-    weights = taste_weights(histories, as_of=clock.now())
-    media_types = dict(zip(items["work_id"], items["media_type"], strict=True))
 
     def serve(user: User) -> UserOutcome:
+        last = changes.unchanged(user.user_id)
+        if last is not None or learned is None:
+            assert last is not None
+            counts, version = WriteCounts(), last.version
+        else:
+            profiles, rows = learned.of(user)
+            with database.transaction() as connection:
+                counts = replace_taste(connection, user.user_id, profiles, rows)
+                version = content_version(connection, *TABLES["taste_profiles"], user_id=user.user_id)
+                changes.record(connection, user.user_id, version)
+        outcome = UserOutcome(version, changes.shown(user.user_id), rows_written=counts.written)
+        outcome.because = changes.reasons.get(user.user_id, ())
+        # Runs that a change started are many.
+        if not is_brief(context):
+            with database.transaction() as connection:
+                shown = read_profiles(connection, user.user_id)
+                genres = liked_genres(connection, [user.user_id])[user.user_id]
+                loved = favourites(connection, user.user_id, FAVOURITES)
+            neighbours = [(names[one], alike) for one, alike in _most_alike(weights, user.user_id) if one in names]
+            outcome.metadata |= _shown(shown, genres=genres, loved=loved, neighbours=neighbours)
+            liked = sum(one["liked"] for one in shown)
+            outcome.line = {"likes most": ", ".join(list(genres)[:NAMED_GENRES]), "liked": liked}
+        return outcome
+
+    yield from for_each_user(context, settings, database, serve)
+
+
+class _Tastes:
+    """What the tastes of all users of a run are computed from."""
+
+    def __init__(self, connection: "Connection", settings: Settings, clock: Clock, model_key: str) -> None:
+        # pandas and numpy double the time that every `dagster` command takes to start.
+        from aperture_dagster.ranking.taste import centre, taste_weights
+
+        self._model_key = model_key
+        self._items = read_items(connection)
+        self._centred = centre(*read_vectors(connection, model_key, self._items["work_id"]))
+        self._media_types = dict(zip(self._items["work_id"], self._items["media_type"], strict=True))
+        self.weights = taste_weights(read_histories(connection, without=settings.ignored_ratings), as_of=clock.now())
+
+    def of(self, user: User) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Return a user's rows of ``taste_profiles`` and of ``taste_weights``."""
+        weights, media_types = self.weights, self._media_types
         own = weights.loc[(weights["user_id"] == user.user_id) & weights["work_id"].isin(media_types)]
-        profiles = [_profile_row(user, media_type, own, items, centred, model_key) for media_type in MEDIA_TYPES]
+        profiles = [
+            _profile_row(user, media_type, own, self._items, self._centred, self._model_key)
+            for media_type in MEDIA_TYPES
+        ]
         ids = {"user_id": user.user_id}
         rows = [
             ids | {"work_id": int(work), "media_type": media_types[work], "weight": round(float(weight), 5)}
             for work, weight in zip(own["work_id"], own["weight"], strict=True)
         ]
-        with database.transaction() as connection:
-            counts = replace_taste(connection, user.user_id, profiles, rows)
-            shown = profile_table(connection, [user.user_id])
-            genres = liked_genres(connection, [user.user_id])[user.user_id]
-            loved = favourites(connection, user.user_id, FAVOURITES)
-            version = content_version(connection, "taste_profiles", "taste_weights", user_id=user.user_id)
-        metadata = {"dagster/row_count": len(rows)} | _shown(
-            context,
-            shown,
-            profiles,
-            genres=genres,
-            loved=loved,
-            neighbours=[(names[one], alike) for one, alike in most_alike(weights, user.user_id) if one in names],
-        )
-        line = {"likes most": ", ".join(list(genres)[:NAMED_GENRES]), "liked": sum(one["liked"] for one in profiles)}
-        return UserOutcome(version, metadata, rows_written=counts.written, line=line)
+        return profiles, rows
 
-    yield from for_each_user(context, settings, database, serve)
+
+def _most_alike(weights: "pd.DataFrame", user_id: str) -> list[tuple[str, float]]:
+    from aperture_dagster.ranking.taste import most_alike
+
+    return most_alike(weights, user_id)
 
 
 def model_in_use(connection: "Connection") -> str:
@@ -135,31 +177,28 @@ def _profile_row(
 
 
 def _shown(
-    context: dg.AssetExecutionContext,
-    summaries: list[dict[str, Any]],
     profiles: list[dict[str, Any]],
     *,
     genres: dict[str, float],
     loved: list[dict[str, Any]],
     neighbours: list[tuple[str, float]],
 ) -> dict[str, Any]:
-    """Show what a user likes; not in runs that a change started, of which there are many.
+    """Show what a user likes.
 
     ``genres`` are the shares of liked titles, ``loved`` the titles with the highest weights, ``neighbours`` the names
     of users with a similar taste, and how alike they are (0-1).
     """
-    if is_brief(context):
-        return {}
     tastes = [
         {"media_type": profile["media_type"], "share": f"{taste['share']:.0%}", "such_as": ", ".join(taste["titles"])}
         for profile in profiles
         for taste in profile["summary"]["tastes"]
     ]
+    sentences = [{"media_type": one["media_type"], "taste": one["summary"]["sentence"]} for one in profiles]
     return {
         "genres": dg.MetadataValue.md(genre_bars(genres, title="Share of liked titles, by genre")),
         "favourites": markdown_table(loved, ["title", "year"]),
         "alike": markdown_table([{"user": name, "alike": f"{alike:.0%}"} for name, alike in neighbours]),
-        "taste": markdown_table(summaries, ["media_type", "taste"]),
+        "taste": markdown_table(sentences),
         "tastes": markdown_table(tastes, ["media_type", "share", "such_as"]),
         "liked": sum(profile["liked"] for profile in profiles),
         "disliked": sum(profile["disliked"] for profile in profiles),

@@ -1,6 +1,6 @@
 """What each user is recommended."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -11,6 +11,7 @@ from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import is_brief, markdown_table, score_table
+from aperture_dagster.defs.taste.changes import ComputeConfig, find_changes, list_inputs
 from aperture_dagster.defs.taste.crowd import read_configured_crowd
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.profiles import model_in_use, taste_profiles
@@ -21,7 +22,9 @@ from aperture_dagster.library.people import User
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage.bulk import WriteCounts
 from aperture_dagster.storage.history import read_histories
+from aperture_dagster.storage.inputs import TABLES
 from aperture_dagster.storage.lists import (
     read_copies,
     read_edges,
@@ -40,6 +43,7 @@ from aperture_dagster.wording import titled
 if TYPE_CHECKING:
     import pandas as pd
 
+    from aperture_dagster.ranking.config import RankingConfig
     from aperture_dagster.ranking.recommend import RankingModel
 
 SHOWN = 5
@@ -57,6 +61,7 @@ AT_NIGHT = dg.AssetSelection.assets(movies, series, enriched_metadata, watch_his
 )
 def recommendations(
     context: dg.AssetExecutionContext,
+    config: ComputeConfig,
     settings: dg.ResourceParam[Settings],
     database: dg.ResourceParam[Database],
     clock: dg.ResourceParam[Clock],
@@ -65,42 +70,66 @@ def recommendations(
     score.
 
     Ranked by taste, by what others watched, and by votes. Leaves out what the user watched, started or disliked, in any
-    copy, and what they may not see. Made every night, and when a taste changes; replaced whole, in one transaction.
+    copy, and what they may not see. Looked at every night, and when a taste changes; computed if anything that it is
+    made from has changed, and replaced whole, in one transaction.
     """
+    # pandas and numpy double the time that every `dagster` command takes to start.
+    from aperture_dagster.ranking.config import RankingConfig
+
+    ranking = RankingConfig(limit=settings.recommendations_per_list, diversity=settings.diversity)
     with operator_errors(context, settings):
         with database.transaction() as connection:
+            model_key = model_in_use(connection)
             learned = users_with_taste(connection)
-        model, visible = _ranking_model(context, settings, database, clock)
+            users = users_of_partitions(connection, list(context.partition_keys)).values()
+            inputs = list_inputs(connection, settings, clock, model_key, ranking)
+            changes = find_changes(connection, "recommendations", users, inputs, config)
+        asked = [user for user in users if user.user_id in changes.reasons]
+        model, visible = _ranking_model(context, settings, database, clock, ranking, asked) if asked else (None, {})
 
     def serve(user: User) -> UserOutcome:
         if user.user_id not in learned:
             raise MissingPrerequisite("No taste has been learned yet: materialize taste_profiles first.")
-        ranked = model.for_user(user.user_id)
-        rows = [_recommendation_row(user, row, visible[user.user_id]) for row in ranked.to_dict("records")]
+        last = changes.unchanged(user.user_id)
+        if last is not None or model is None:
+            assert last is not None
+            counts, version = WriteCounts(), last.version
+        else:
+            ranked = model.for_user(user.user_id)
+            rows = [_recommendation_row(user, row, visible[user.user_id]) for row in ranked.to_dict("records")]
+            with database.transaction() as connection:
+                counts = replace_recommendations(connection, user.user_id, rows)
+                version = content_version(connection, *TABLES["recommendations"], user_id=user.user_id)
+                changes.record(connection, user.user_id, version)
         with database.transaction() as connection:
-            counts = replace_recommendations(connection, user.user_id, rows)
             shown = recommendation_table(connection, user.user_id)
-            version = content_version(connection, "recommendations", user_id=user.user_id)
-        metadata = {"dagster/row_count": len(rows)} | _shown(context, shown)
-        if not rows or any(row["is_cold"] for row in rows):
+        metadata = {"dagster/row_count": len(shown)} | _shown(context, shown) | changes.shown(user.user_id)
+        if not shown or any(row["is_cold"] for row in shown):
             metadata["note"] = "Too little history yet: the list is led by what is well liked in general."
         first = {row["media_type"]: titled(row) for row in shown if row["rank"] == 1}
         line = {"film": first.get("movie"), "series": first.get("series")}
-        return UserOutcome(version, rows_written=counts.written, metadata=metadata, line=line)
+        because = changes.reasons.get(user.user_id, ())
+        return UserOutcome(version, rows_written=counts.written, metadata=metadata, line=line, because=because)
 
     yield from for_each_user(context, settings, database, serve)
 
 
 def _ranking_model(
-    context: dg.AssetExecutionContext, settings: Settings, database: Database, clock: Clock
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    database: Database,
+    clock: Clock,
+    config: "RankingConfig",
+    asked: Sequence[User],
 ) -> "tuple[RankingModel, dict[str, Mapping[int, int]]]":
-    """Prepare what all users of this run share, and find for each the works that they may see, with a copy of each."""
-    from aperture_dagster.ranking.config import RankingConfig, RankingInputs
+    """Prepare what the users whose lists are computed share, and find for each the works that they may see, with a copy
+    of each.
+    """
+    from aperture_dagster.ranking.config import RankingInputs
     from aperture_dagster.ranking.recommend import prepare
 
     now = clock.now()
     with database.transaction() as connection:
-        asked = list(users_of_partitions(connection, list(context.partition_keys)).values())
         model_key = model_in_use(connection)
         items = read_items(connection)
         vectors, mask = read_vectors(connection, model_key, items["work_id"])
@@ -124,7 +153,6 @@ def _ranking_model(
         edges=edges if len(edges) else None,
         crowd=read_configured_crowd(context, settings, items),
     )
-    config = RankingConfig(limit=settings.recommendations_per_list, diversity=settings.diversity)
     return prepare(inputs, config), visible
 
 

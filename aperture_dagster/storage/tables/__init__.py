@@ -46,6 +46,7 @@ from aperture_dagster.storage.tables.publishing import (
     published_lists,
 )
 from aperture_dagster.storage.tables.taste import (
+    computations,
     embedding_models,
     embeddings,
     recommendations,
@@ -58,4 +59,4 @@ from aperture_dagster.storage.tables.views import VIEWS
 from aperture_dagster.storage.tables.watching import shows_you_watch
 
 # The newest migration; a database at this revision needs no migration.
-HEAD_REVISION = "v3"
+HEAD_REVISION = "v4"

@@ -17,6 +17,8 @@ class HalfVector(UserDefinedType):
         return "HALFVEC"
 
 
+COMPUTED = ("taste_profiles", "recommendations")
+
 embedding_models = sa.Table(
     "embedding_models",
     metadata,
@@ -92,6 +94,18 @@ recommendations = sa.Table(
     between("rank", 1),
     sa.UniqueConstraint("user_id", "work_id"),
     comment="The current list of each user, replaced as a whole.",
+)
+
+computations = sa.Table(
+    "computations",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("result", sa.Text, primary_key=True, comment="taste_profiles, recommendations"),
+    sa.Column("made_from", JSONB, nullable=False, comment="a hash of each input, by its name"),
+    sa.Column("version", sa.Text, nullable=False, comment="a hash of the rows that were made"),
+    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
+    one_of("result", COMPUTED),
+    comment="The inputs of the last computation of each user's taste and list: with equal ones there is none.",
 )
 
 TOP_PICKS_SOURCES = ("local", "mdblist", "tmdb", "hybrid")

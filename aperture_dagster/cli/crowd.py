@@ -1,0 +1,112 @@
+"""``aperture crowd``: what other people watched, as a table of films that go together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from aperture_dagster.cli.common import operator_errors, require_writable
+from aperture_dagster.cli.demo import home_option, settings_of_home
+from aperture_dagster.cli.terminal import Terminal
+from aperture_dagster.errors import OperatorError
+from aperture_dagster.settings import Settings
+from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster.storage.lists import read_items
+from aperture_dagster.storage.read_only import read_only
+
+SETTING = "APERTURE_CROWD_FOLDER"
+
+
+@click.group()
+def crowd() -> None:
+    """What other people watched: better lists for a small household, from public histories."""
+
+
+@crowd.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), default="crowd.npz", show_default=True,
+    help="File to write.",
+)  # fmt: skip
+@click.option("--licence", default="", help="A note on the terms of the data, kept in the file.")
+def build(folder: Path, output: Path, licence: str) -> None:
+    """Make a table from FOLDER, which holds histories in MovieLens format: ratings.csv and links.csv.
+
+    Example: aperture crowd build ml-32m --licence "GroupLens, research only"
+    """
+    # pandas would slow every command down.
+    from aperture_dagster.sources.crowd import build_crowd, keep_table
+
+    console = Terminal()
+    with operator_errors():
+        console.print_hanging(f"Reading {folder} …")
+        made = build_crowd(folder, licence=licence)
+        keep_table(output, made)
+    size, header = output.stat().st_size / 1e6, made.header
+    films = len(made.arrays["tmdb_ids"])
+    console.print_hanging(
+        f"Wrote {output} ({size:.1f} MB): {films:,} films, from {header.people:,} of {header.people_read:,} people."
+    )
+    console.print_hanging(f"To use it: aperture crowd use {output}")
+
+
+@crowd.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@home_option
+def use(file: Path, home: str | None) -> None:
+    """Copy the table FILE into the home, and say what it knows about the library.
+
+    Example: aperture crowd use crowd.npz
+    """
+    from aperture_dagster.resources.crowd_file import read_file
+    from aperture_dagster.sources.crowd import keep_table, table_in_use
+
+    console = Terminal()
+    with operator_errors():
+        found = read_file(file)
+        settings = settings_of_home(home)
+        require_writable(settings.home_path)
+        keep_table(table_in_use(settings), found)
+    header = found.header
+    console.print_hanging(f"Lists made from now on know what {header.people:,} people of {header.source} watched.")
+    if header.licence:
+        console.print_hanging(f"Terms of the data: {header.licence}")
+    if settings.crowd_folder is not None:
+        console.print_hanging(
+            f"{SETTING} comes first, and names {settings.crowd_folder}: unset it for this table to be used.", "yellow"
+        )
+    console.print(Text(_known(settings, file)), soft_wrap=True)
+
+
+@crowd.command()
+@home_option
+def remove(home: str | None) -> None:
+    """Remove the table from the home; lists made from now on do without it."""
+    from aperture_dagster.sources.crowd import table_in_use
+
+    with operator_errors():
+        settings = settings_of_home(home)
+        if not table_in_use(settings).exists():
+            raise OperatorError(f"There is no table of a crowd in {settings.home_path}.")
+        table_in_use(settings).unlink()
+    console = Terminal()
+    console.print_hanging("Removed. Lists made from now on do without it.")
+    if settings.crowd_folder is not None:
+        console.print_hanging(f"{SETTING} still names {settings.crowd_folder}.", "yellow")
+
+
+def _known(settings: Settings, file: Path) -> str:
+    """Say how many films of the library a table knows."""
+    from aperture_dagster.resources.crowd_file import read_file
+    from aperture_dagster.sources.crowd import works_of
+
+    try:
+        with read_only(settings) as connection:
+            items = read_items(connection)
+    except DatabaseError:
+        return "What it knows about the library will be seen once the library has been read."
+    films = items["media_type"].tolist().count("movie")
+    known = len(set(works_of(read_file(file), items).tolist()) - {-1})
+    return f"It knows {known:,} of the {films:,} films in the library."

@@ -1,0 +1,172 @@
+"""Which tastes and lists have to be computed: those whose inputs have changed since the last time.
+
+A list depends on what everybody in the household watched, so a play changes the inputs of all lists, but of one taste.
+Time alone changes nothing: plays age by the user's last one. See docs/architecture.md.
+"""
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+import aperture_dagster
+from aperture_dagster.library.people import User
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.settings import Settings
+from aperture_dagster.storage.inputs import (
+    NOTHING,
+    Computation,
+    Result,
+    copies_hash,
+    history_hashes,
+    item_hashes,
+    link_hash,
+    read_computations,
+    vector_hash,
+    weight_hashes,
+    write_computation,
+)
+from aperture_dagster.storage.people import read_users
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+# The code that makes a taste or a list. What it depends on beside the code is among the inputs.
+CODE = (
+    "ranking",
+    "library",
+    "storage",
+    "defs/taste",
+    "resources/crowd.py",
+    "resources/crowd_file.py",
+    "sources/crowd.py",
+)
+# Reasons that are no inputs.
+NEVER, ASKED, ALTERED = "never computed", "asked for", "the result was altered"
+
+
+class ComputeConfig(dg.Config):
+    """Run configuration of tastes and lists."""
+
+    recompute: bool = False
+    """Compute everything again, also for users whose inputs have not changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The users of a run whose results have to be computed, and why; by user id."""
+
+    result: Result
+    inputs: Mapping[str, Mapping[str, str]]
+    before: Mapping[str, Computation]
+    reasons: Mapping[str, tuple[str, ...]]
+
+    def unchanged(self, user_id: str) -> Computation | None:
+        """Return the last computation of a user whose inputs are the same; None if there has to be another."""
+        return None if user_id in self.reasons else self.before.get(user_id)
+
+    def record(self, connection: "Connection", user_id: str, version: str) -> None:
+        """Record what a result was made from, in the transaction that writes it."""
+        write_computation(connection, self.result, user_id, self.inputs[user_id], version)
+
+    def shown(self, user_id: str) -> dict[str, Any]:
+        """Say on the user's page why the result was computed, or since when nothing has changed."""
+        if (last := self.unchanged(user_id)) is not None:
+            return {"unchanged_since": last.computed_at.isoformat(timespec="seconds")}
+        return {"computed_because": ", ".join(self.reasons[user_id])}
+
+
+def find_changes(
+    connection: "Connection",
+    result: Result,
+    users: Iterable[User],
+    inputs: Callable[[User], dict[str, str]],
+    config: ComputeConfig,
+) -> Changes:
+    """Compare what the results of users would be made from with what they were made from.
+
+    It must come before the inputs are read: what changes in between is found the next time.
+    """
+    before = read_computations(connection, result)
+    now = {user.user_id: inputs(user) for user in users}
+    reasons = {user_id: differences(before.get(user_id), of, asked=config.recompute) for user_id, of in now.items()}
+    return Changes(result, now, before, {user_id: why for user_id, why in reasons.items() if why})
+
+
+def differences(before: Computation | None, now: Mapping[str, str], *, asked: bool = False) -> tuple[str, ...]:
+    """Return why a result has to be computed; nothing if its inputs are the same and it is still there."""
+    if before is None:
+        return (NEVER,)
+    changed = tuple(
+        sorted(name for name in before.made_from.keys() | now if before.made_from.get(name) != now.get(name))
+    )
+    if not before.is_intact:
+        changed += (ALTERED,)
+    return changed or ((ASKED,) if asked else ())
+
+
+def taste_inputs(
+    connection: "Connection", settings: Settings, clock: Clock, model_key: str
+) -> Callable[[User], dict[str, str]]:
+    """Return what the taste of a user is made from, as a hash of each input by its name."""
+    titles, _ = item_hashes(connection)
+    shared = {"program": program_hash(), "titles": titles, "vectors": vector_hash(connection, model_key)}
+    histories = history_hashes(connection, now=clock.now(), without=settings.ignored_ratings)
+    return lambda user: shared | {"history": histories.get(user.user_id, NOTHING)}
+
+
+def list_inputs(
+    connection: "Connection", settings: Settings, clock: Clock, model_key: str, config: object
+) -> Callable[[User], dict[str, str]]:
+    """Return what the list of a user is made from, as a hash of each input by its name.
+
+    ``config`` is the configuration of the ranking. What others watched, left out for the user, is "household".
+    """
+    # pandas doubles the time that every `dagster` command takes to start.
+    from aperture_dagster.sources.crowd import crowd_version
+
+    _, titles = item_hashes(connection)
+    shared = {
+        "program": program_hash(),
+        "settings": _hash(config),
+        "titles": titles,
+        "vectors": vector_hash(connection, model_key),
+        "TMDb's lists": link_hash(connection),
+        "crowd": crowd_version(settings),
+    }
+    copies = copies_hash(connection)
+    histories = history_hashes(connection, now=clock.now(), without=settings.ignored_ratings)
+    weights = weight_hashes(connection)
+    present = {user.user_id for user in read_users(connection) if not user.gone}
+    everybody = sorted(histories.keys() | present)
+
+    def own(user: User) -> dict[str, str]:
+        mine = user.user_id
+        others = [(one, one in present, histories.get(one), weights.get(one)) for one in everybody if one != mine]
+        return shared | {
+            "history": histories.get(mine, NOTHING),
+            "taste": weights.get(mine, NOTHING),
+            "household": _hash(others),
+            "access": _hash((user.access, user.max_parental_rating, copies if user.access.is_limited else None)),
+        }
+
+    return own
+
+
+@functools.cache
+def program_hash() -> str:
+    """Return a hash of the code that makes tastes and lists: after an update, everything is computed again."""
+    root = Path(aperture_dagster.__file__).parent
+    digest = hashlib.blake2b(digest_size=8)
+    for part in CODE:
+        for file in sorted((root / part).rglob("*.py")) if (root / part).is_dir() else [root / part]:
+            digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _hash(value: object) -> str:
+    return hashlib.blake2b(repr(value).encode(), digest_size=8).hexdigest()

@@ -1,0 +1,100 @@
+"""A household whose ratings are kept in step with Trakt, for tests with real runs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from aperture_dagster.defs.users import VERSION_TAG
+from aperture_dagster.resources.trakt.records import parse_tokens
+from aperture_dagster.settings import load_settings
+from aperture_dagster.simulator.world import WorldTitle
+from aperture_dagster.sources.trakt import TraktAccounts
+from aperture_dagster_tests.household import Household, SetClock, materializations, metadata_of
+
+JOB = "sync_trakt_ratings"
+FILM, TWICE, ELSEWHERE = "movie:1", "movie:2", "movie:9"
+TRAKT: dict[str, Any] = {
+    "trakt_client_id": "demo-trakt-client-id",
+    "trakt_client_secret": "demo-trakt-client-secret",
+    "trakt_write_seconds": 0.01,
+    "secret_key": "a key with which tokens are encrypted",
+}
+
+
+def film(number: int, **facts: Any) -> WorldTitle:
+    ids: dict[str, Any] = {"tmdb_id": number, "imdb_id": f"tt{number:07}"}
+    return WorldTitle(f"movie:{number}", "movie", f"Film {number}", 2000, **ids | facts)
+
+
+TITLES = [film(1), film(2, copies=2), film(3), film(4), film(9, copies=0)]
+USERS = ["ann", "bob", "cy"]
+
+
+class Raters:
+    """Three users of a library, of whom some are connected to Trakt."""
+
+    def __init__(self, simulator: Any, home: Household, clock: SetClock) -> None:
+        self.state, self.home, self.clock = simulator.state, home, clock
+        self.trakt = TraktAccounts(home.settings, home.database, clock)
+        for job in ("sync_users", "sync_movies"):
+            home.must(job)
+        self.ids = {row["name"]: row["user_id"] for row in home.rows("SELECT name, user_id FROM users")}
+        self.read_server()
+
+    def connect(self, *users: str) -> None:
+        for user in users:
+            tokens = parse_tokens(self.state.trakt_connect(user), self.clock.now())
+            self.trakt.connect(self.ids[user], tokens)
+
+    def use(self, **changed: Any) -> None:
+        settings = self.home.settings
+        given = {name: getattr(settings, name) for name in settings.model_fields_set} | changed
+        self.home = Household(load_settings(**given), self.home.instance, clock=self.clock)
+        self.trakt = TraktAccounts(self.home.settings, self.home.database, self.clock)
+
+    def read_server(self) -> None:
+        config = {"watch_history": {"full": True}}
+        self.home.must("sync_watch_history", users=self.home.everyone(), config=config)
+
+    def sync(self, *, scheduled: bool = False, **config: Any) -> dict[str, dict[str, Any]]:
+        """Sync everybody; return the metadata of each, with the data version."""
+        given = {"trakt_ratings": config} if config else None
+        result = self.home.must(JOB, users=self.home.everyone(), scheduled=scheduled, config=given)
+        return {
+            one.partition or "": metadata_of(result, "trakt_ratings", one.partition)
+            | {"version": (one.tags or {})[VERSION_TAG]}
+            for one in materializations(result)
+        }
+
+    def catch_up(self) -> None:
+        """Set the clock to that of commands, which is the real one."""
+        self.clock.moment = max(self.clock.moment, datetime.now(UTC))
+
+    def tick(self) -> Any:
+        """One look of the sensor."""
+        self.catch_up()
+        repository = self.home.definitions.get_repository_def()
+        parts = {"database": self.home.database, "trakt": self.trakt, "clock": self.clock}
+        with dg.build_sensor_context(
+            instance=self.home.instance, definitions=self.home.definitions, resources=parts
+        ) as context:
+            return repository.get_sensor_def("ratings_outbox_sensor").evaluate_tick(context)
+
+    def there(self, user: str) -> dict[str, int]:
+        return {key: one["rating"] for key, one in self.state.trakt_ratings(user).items()}
+
+    def here(self, user: str) -> dict[str, float | None]:
+        rows = self.home.rows(
+            "SELECT DISTINCT ON (work_id) 'movie:' || w.tmdb_id AS key, rating "
+            "FROM ratings JOIN works w USING (work_id) WHERE user_id = :user ORDER BY work_id, ratings.updated_at DESC",
+            user=self.ids[user],
+        )
+        return {row["key"]: row["rating"] for row in rows}
+
+    def on_server(self, user: str, key: str) -> list[float | None]:
+        """Return the ratings of all copies."""
+        owner = self.state.owner(user)
+        return [owner.of(item).rating for item in self.state.catalogue.top_items(key)]
