@@ -1,5 +1,9 @@
 """What Dagster loads."""
 
+import gc
+
 from aperture_dagster.build import build_definitions
 
 defs = build_definitions()
+# It stays until the process ends: a run that reads many rows would look through all of it for garbage again and again.
+gc.freeze()

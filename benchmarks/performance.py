@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import gc
 import logging
 import os
 import sys
@@ -140,6 +141,8 @@ def measure(films: int, only: Collection[str]) -> Figures:
         in_the_end.callback(release_embedded_server, settings.home_path / "postgres")
         start_embedded_server(settings.home_path / "postgres")
         definitions = build_definitions(settings, loggers={"console": silent()})
+        # As where the definitions of the product are loaded.
+        gc.freeze()
         for cycle in (figures.first, figures.second):
             for asset, job in chosen.items():
                 cycle[asset] = in_a_fork(functools.partial(materialize, definitions, settings, job, asset))

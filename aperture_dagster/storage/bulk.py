@@ -11,7 +11,20 @@ from datetime import date, datetime
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Boolean, Connection, Executable, Table, column, func, literal_column, select, text, tuple_
+from sqlalchemy import (
+    Boolean,
+    Connection,
+    DateTime,
+    Executable,
+    Integer,
+    Table,
+    column,
+    func,
+    literal_column,
+    select,
+    text,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from aperture_dagster.storage.queries import read_value
@@ -72,13 +85,21 @@ def stage(connection: Connection, target: Table, rows: Iterable[dict[str, Any]],
         f"CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS SELECT {_quoted(columns)} FROM {target.name} WITH NO DATA"
     )
     objects = {one.name for one in target.columns if isinstance(one.type, JSONB)}
-    converters = [_as_json if one in objects else as_copied for one in columns]
-    copy_rows(
-        connection,
-        name,
-        columns,
-        ([convert(row[one]) for convert, one in zip(converters, columns, strict=True)] for row in rows),
-    )
+    # Whole numbers, truth values and times are stored as they are.
+    converters = [
+        (place, _as_json if one in objects else as_copied)
+        for place, one in enumerate(columns)
+        if not isinstance(target.columns[one].type, (Integer, Boolean, DateTime))
+    ]
+    values_of = itemgetter(*columns)
+
+    def stored(row: dict[str, Any]) -> list[Any]:
+        values = list(values_of(row))
+        for place, convert in converters:
+            values[place] = convert(values[place])
+        return values
+
+    copy_rows(connection, name, columns, map(stored, rows))
     return name
 
 

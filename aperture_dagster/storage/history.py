@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
 from aperture_dagster.library.history import Viewing, ViewState, viewing_between
 from aperture_dagster.resources.media_server.records import ItemState
-from aperture_dagster.storage.bulk import WriteCounts, storable, upsert
+from aperture_dagster.storage.bulk import WriteCounts, as_copied, storable, upsert
 from aperture_dagster.storage.catalogue import GONE
-from aperture_dagster.storage.queries import execute, lock_until_commit, read_frame, read_rows, read_value
+from aperture_dagster.storage.queries import array_of, execute, lock_until_commit, read_frame, read_rows, read_value
 from aperture_dagster.storage.ratings import (
     COUNTED_RATINGS,
     SERVER,
@@ -67,6 +67,27 @@ def write_mark(connection: Connection, user_id: str, watermark: datetime | None,
     execute(connection, statement, user=user_id, mark=watermark, now=now, full_at=now if full else None)
 
 
+class _Item(NamedTuple):
+    """An item that a server id resolves to, and the user's state of it if that is ``known``."""
+
+    server_item_id: str
+    item_id: int
+    logged_as: int
+    work_id: int
+    is_episode: bool
+    season: int | None
+    number: int | None
+    name: str | None
+    series_name: str | None
+    is_published: bool
+    known: bool
+    played: bool
+    play_count: int
+    position_share: float
+    last_played_at: datetime | None
+
+
+_ITEM_COLUMNS = ", ".join(f"i.{name}" for name in _Item._fields[: _Item._fields.index("known")])
 # Resolve server ids to items: present items before alternate versions, and those before removed items.
 _ITEMS = """
     SELECT DISTINCT ON (server_item_id) * FROM items WHERE server_item_id = ANY(:ids) ORDER BY server_item_id,
@@ -94,9 +115,11 @@ def write_states(
     lock_until_commit(connection, "catalogue", shared=True)
     listed = {state.server_item_id: state for state in states}
     statement = f"""
-        SELECT i.*, w.item_id IS NOT NULL AS known, w.played, w.play_count, w.position_share, w.last_played_at
-        FROM ({_ITEMS}) i LEFT JOIN watch_state w ON w.user_id = :user AND w.item_id = i.item_id"""
-    rows = execute(connection, statement, ids=list(listed), user=user_id).all()
+        SELECT {_ITEM_COLUMNS}, w.item_id IS NOT NULL AS known, w.played, w.play_count, w.position_share,
+        w.last_played_at FROM ({_ITEMS}) i LEFT JOIN watch_state w ON w.user_id = :user AND w.item_id = i.item_id"""
+    found = execute(connection, statement, ids=as_copied(list(listed)), user=user_id)
+    # A row of the driver takes longer to read a value from than a tuple with names.
+    rows = [_Item(*row) for row in found.all()]
     # A published STRM file that was never probed is marked as played as soon as it is started.
     unproven = {one.server_item_id for one in states if one.played and not one.has_runtime}
     same = [(row, listed[row.server_item_id]) for row in rows]
@@ -106,7 +129,7 @@ def write_states(
         if _is_same_item(row, state) and not (row.is_published and state.server_item_id in unproven)
     ]
     state_rows: list[dict[str, Any]] = []
-    viewings: list[tuple[Any, Viewing]] = []
+    viewings: list[tuple[_Item, Viewing]] = []
     for row, state in same:
         before = ViewState(row.played, row.play_count, row.position_share, row.last_played_at) if row.known else None
         after = ViewState(state.played, state.play_count, state.position_share, state.last_played_at)
@@ -134,7 +157,7 @@ def write_states(
     return PageResult(counts, logged.written, len(listed) - len(same), rated.changes)
 
 
-def _is_same_item(row: Any, state: ItemState) -> bool:
+def _is_same_item(row: _Item, state: ItemState) -> bool:
     """Return whether names and numbers of a row of ``_ITEMS`` and of a state agree, where both are known."""
     return (
         row.is_episode == state.is_episode
@@ -149,7 +172,7 @@ def _agree(known: Any, reported: Any) -> bool:
     return known == reported or known in (None, "") or storable(reported) in (None, "", known)
 
 
-def _play_rows(connection: Connection, user_id: str, viewings: Sequence[tuple[Any, Viewing]]) -> list[dict[str, Any]]:
+def _play_rows(connection: Connection, user_id: str, viewings: Sequence[tuple[_Item, Viewing]]) -> list[dict[str, Any]]:
     """Convert viewings of items (rows of ``_ITEMS``) to rows of ``plays``. Values of existing rows only increase.
 
     Copies that share their state on the server all report the viewing of one of them: viewings of a film or episode at
@@ -163,7 +186,7 @@ def _play_rows(connection: Connection, user_id: str, viewings: Sequence[tuple[An
         WHERE p.user_id = :user AND p.work_id = ANY(:works) AND p.played_at = ANY(:dates)"""
     works = list({row.work_id for row, _ in viewings})
     dates = list({viewing.played_at for _, viewing in viewings})
-    found = execute(connection, statement, user=user_id, works=works, dates=dates)
+    found = execute(connection, statement, user=user_id, works=array_of(works), dates=array_of(dates))
     logged = {(*_subject(row), row.played_at): row for row in found}
     play_rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row, viewing in viewings:

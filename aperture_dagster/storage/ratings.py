@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from aperture_dagster.library.ratings import LocalRating, whole_second, whole_step
-from aperture_dagster.storage.queries import execute, lock_until_commit, read_rows, read_value
+from aperture_dagster.storage.queries import array_of, execute, lock_until_commit, read_rows, read_value
 from aperture_dagster.storage.versions import content_version
 
 # The sources of ratings: the media server, the command line, and Trakt.
@@ -84,7 +84,7 @@ def _rows_in_force(connection: Connection, user_id: str, works: Collection[int] 
     statement = f"""
         SELECT DISTINCT ON (r.work_id) r.work_id, r.rating, r.rated_at, r.updated_at, r.source
         {_OF_TITLES} AND r.user_id = :user {chosen} ORDER BY r.work_id, {_NEWEST_FIRST}"""
-    rows = execute(connection, statement, user=user_id, **({} if works is None else {"works": list(works)}))
+    rows = execute(connection, statement, user=user_id, **({} if works is None else {"works": array_of(works)}))
     return {row.work_id: row for row in rows}
 
 
@@ -173,7 +173,7 @@ def write_server_ratings(
             written.append(row | {"rated_at": now, "updated_at": stamp})
     _put(connection, written)
     statement = "DELETE FROM ratings WHERE user_id = :user AND source = :source AND item_id = ANY(:items)"
-    execute(connection, statement, user=user_id, source=SERVER, items=removed)
+    execute(connection, statement, user=user_id, source=SERVER, items=array_of(removed))
     log = [
         {
             "user_id": user_id,
@@ -230,14 +230,14 @@ def confirm_server_write(
 def forget_server_writes(connection: Connection, user_id: str, items: Sequence[int]) -> None:
     """Forget what was being written to copies: the server has shown it, or something else, or has refused it."""
     statement = "DELETE FROM server_rating_writes WHERE user_id = :user AND item_id = ANY(:items)"
-    execute(connection, statement, user=user_id, items=list(items))
+    execute(connection, statement, user=user_id, items=array_of(items))
 
 
 def _begun_writes(connection: Connection, user_id: str, items: Sequence[int]) -> dict[int, Any]:
     statement = """
         SELECT item_id, rating, rated_at, in_force_since FROM server_rating_writes
         WHERE user_id = :user AND item_id = ANY(:items)"""
-    return {row.item_id: row for row in execute(connection, statement, user=user_id, items=list(items))}
+    return {row.item_id: row for row in execute(connection, statement, user=user_id, items=array_of(items))}
 
 
 def _stored(connection: Connection, user_id: str, source: str, items: Sequence[int]) -> dict[tuple[int, int], Any]:
@@ -245,7 +245,7 @@ def _stored(connection: Connection, user_id: str, source: str, items: Sequence[i
     statement = """
         SELECT work_id, item_id, rating FROM ratings
         WHERE user_id = :user AND source = :source AND item_id = ANY(:items)"""
-    rows = execute(connection, statement, user=user_id, source=source, items=list(items))
+    rows = execute(connection, statement, user=user_id, source=source, items=array_of(items))
     return {(row.work_id, row.item_id): row.rating for row in rows}
 
 
@@ -255,7 +255,9 @@ def _noted_since(connection: Connection, user_id: str, keys: Iterable[tuple[int,
         SELECT item_id FROM rating_changes WHERE user_id = :user AND source = :source AND work_id = ANY(:works)
         AND noted_at >= :moment"""
     works = list({work for work, _ in keys})
-    return set(execute(connection, statement, user=user_id, source=SERVER, works=works, moment=moment).scalars())
+    return set(
+        execute(connection, statement, user=user_id, source=SERVER, works=array_of(works), moment=moment).scalars()
+    )
 
 
 def _works_rated_elsewhere(connection: Connection, user_id: str, works: Iterable[int]) -> set[int]:
@@ -263,7 +265,7 @@ def _works_rated_elsewhere(connection: Connection, user_id: str, works: Iterable
     statement = """
         SELECT work_id FROM ratings
         WHERE user_id = :user AND source <> :source AND work_id = ANY(:works) AND rating IS NOT NULL"""
-    return set(execute(connection, statement, user=user_id, source=SERVER, works=list(works)).scalars())
+    return set(execute(connection, statement, user=user_id, source=SERVER, works=array_of(list(works))).scalars())
 
 
 def _next_stamp(connection: Connection, user_id: str) -> datetime:
