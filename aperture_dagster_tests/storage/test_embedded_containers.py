@@ -158,7 +158,7 @@ def test_other_containers_continue_after_the_servers_container_ends(folder: Path
 @needs_namespaces
 def test_killing_any_process_at_any_time_does_not_affect_the_others(folder: Path, write: Callable[..., Writer]):
     """Kill processes inside and outside of containers, including one that is starting the server."""
-    steady = [write("steady", 80), write("steady-outside", 80, container=False)]
+    steady = [write("steady", 200), write("steady-outside", 200, container=False)]
     victims = []
     # Some die while they start, some while they write.
     for number, commits in enumerate((0, 0, 1, 7, 20)):
