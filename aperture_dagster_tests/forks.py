@@ -67,11 +67,19 @@ def _enter_container() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWNS):
         raise OSError(ctypes.get_errno(), "unshare")
+    parent_lives, held_by_parent = os.pipe()
     inner = os.fork()
     if inner:
         _, status = os.waitpid(inner, 0)
         os._exit(abs(os.waitstatus_to_exitcode(status)))
+    os.close(held_by_parent)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # The parent may have been killed before, and its number is unknown here.
+    os.set_blocking(parent_lives, False)
+    with contextlib.suppress(BlockingIOError):
+        os.read(parent_lives, 1)
+        os._exit(1)
+    os.close(parent_lives)
     libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
     if libc.mount(b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None):
         raise OSError(ctypes.get_errno(), "mount")
