@@ -58,6 +58,8 @@ class RankingConfig:
     """The same for closeness in years."""
     half_known_co_watch: float = 28.0
     """The same for co-watch."""
+    half_known_rating: float = 3.0
+    """The same for rating and TMDb's popularity: for somebody unknown, the number of votes alone is the best guess."""
     other_known: float = 0.2
     """How much a watched series counts as one of the known titles of a list of films, and the other way round."""
     half_household: float = 90.0
@@ -82,7 +84,7 @@ class RankingConfig:
     reasons: int = 3
     reason_share: float = 0.4
     """Share of the first reason's contribution below which a liked title is not named beside it."""
-    reason_minimum: float = 0.1
+    reason_minimum: float = 0.05
     """Share of all that lifts a title which the named ones must contribute together; otherwise it is widely liked."""
     history_limit: int = 2_000
     """Maximum number of titles per history: similarity uses those with the largest weights."""

@@ -195,21 +195,23 @@ def blend_shares(config: RankingConfig, known: float, co_watchers: int) -> dict[
 
     All curves are x / (x + half), and were fitted on histories cut to 1 to 860 titles and households of 1 to 200 people
     (users 1-200 of the benchmark's data). What other people watched together says better than year, rating and
-    popularity what is worth watching, so these fade as it gains weight.
+    popularity what is worth watching, so these fade as it gains weight. A list for somebody of whom nothing is known is
+    that of the most votes.
     """
     base = config.weights
     taste = known / (known + config.half_known)
     others = max(co_watchers - 1, 0)
     crowd = others / (others + config.half_household) * known / (known + config.half_known_co_watch)
     general = 1.0 - config.fade * crowd
+    liking = general * known / (known + config.half_known_rating)
     return {
         "similarity": taste,
         "era": general * known / (known + config.half_known_era),
         "co_watch": base.co_watch * crowd,
         "recommended_from": base.recommended_from * taste,
-        "rating": base.rating * general,
+        "rating": base.rating * liking,
         "votes": base.votes * general,
-        "trend": base.trend * general,
+        "trend": base.trend * liking,
     }
 
 

@@ -63,9 +63,9 @@ def test_lists_follow_tmdbs_lists_the_settings_and_what_a_crowd_watched_along(ho
 
 
 def leading(rows: list[dict], component: str) -> int:
-    """Return the TMDb id of the film that a component lifts most."""
-    best = max(rows, key=lambda row: row["components"][component])
-    assert best["components"][component] > 0.0
+    """Return the TMDb id of the only film with the best of a component, which speaks for it."""
+    best, second = sorted(rows, key=lambda row: -row["components"][component])[:2]
+    assert best["components"][component] > max(second["components"][component], 0.0)
     return best["tmdb_id"]
 
 

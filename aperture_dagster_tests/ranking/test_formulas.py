@@ -207,10 +207,12 @@ def test_the_shares_of_the_components():
     found = blend_shares(config, 40, 91)
     assert found == pytest.approx(
         {"similarity": 40 / 70, "era": (1 - 0.8 * crowd) * 40 / 60, "co_watch": config.weights.co_watch * crowd,
-         "recommended_from": config.weights.recommended_from * 40 / 70, "rating": 0.4 * (1 - 0.8 * crowd),
-         "votes": 0.45 * (1 - 0.8 * crowd), "trend": 0.3 * (1 - 0.8 * crowd)}
+         "recommended_from": config.weights.recommended_from * 40 / 70, "rating": 0.4 * (1 - 0.8 * crowd) * 40 / 43,
+         "votes": 0.45 * (1 - 0.8 * crowd), "trend": 0.3 * (1 - 0.8 * crowd) * 40 / 43}
     )  # fmt: skip
     assert blend_shares(config, 40, 0)["co_watch"] == blend_shares(config, 40, 1)["co_watch"] == 0.0
+    nothing = blend_shares(config, 0, 91)
+    assert {name for name, share in nothing.items() if share} == {"votes"}, "of somebody unknown, only votes count"
     curve = [blend_shares(config, known, 200)["similarity"] for known in (0, 1, 5, 10, 15, 20, 40)]
     assert curve == sorted(curve) and max(np.diff(curve[:5])) < 0.12, "no step between few titles and many"
 

@@ -174,7 +174,7 @@ def _recommendation_row(user: User, row: dict[str, Any], copies: Mapping[int, in
         "work_id": int(row["work_id"]),
         "item_id": int(copies[row["work_id"]]),
         "score": round(float(row["score"]), 4),
-        "components": {name: round(float(row[name]), 2) for name in COMPONENTS},
+        "components": {name: round(float(row[name]), 3) for name in COMPONENTS},
         "because": [int(work_id) for work_id in row["because"]],
         "is_cold": bool(row["cold"]),
     }
