@@ -24,7 +24,7 @@ from aperture_dagster.library.watching import episode_label
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.catalogue import catalogue_size
-from aperture_dagster.storage.lists import reason, recommendation_table
+from aperture_dagster.storage.lists import reason_of, recommendation_table
 from aperture_dagster.storage.overview import recently_watched, taste_of
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.read_only import NothingYet, read_only
@@ -139,7 +139,7 @@ def _why_no_list(settings: Settings, user: User, size: Mapping[str, int], *, tak
 def _entries(rows: Sequence[Mapping[str, Any]], media_type: str, count: int) -> list[dict[str, Any]]:
     kept = ("rank", "title", "year", "tmdb_id", "imdb_id")
     return [
-        {key: row[key] for key in kept} | {"score": round(row["score"], 4), "reason": reason(row["because"])}
+        {key: row[key] for key in kept} | {"score": round(row["score"], 4), "reason": reason_of(row)}
         for row in rows
         if row["media_type"] == media_type
     ][:count]

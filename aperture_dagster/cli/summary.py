@@ -18,7 +18,7 @@ from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.history import count_plays
-from aperture_dagster.storage.lists import profile_table, reason, recommendation_table, top_picks_table
+from aperture_dagster.storage.lists import profile_table, reason_of, recommendation_table, top_picks_table
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.published import published_summary
 from aperture_dagster.storage.suggestions import candidate_table, why_suggested
@@ -56,7 +56,7 @@ def summarize(settings: Settings, cycle: Mapping[str, Any]) -> dict[str, Any]:
         },
         "recommendations": {
             name: [
-                {key: row[key] for key in kept} | {"score": round(row["score"], 4), "because": reason(row["because"])}
+                {key: row[key] for key in kept} | {"score": round(row["score"], 4), "because": reason_of(row)}
                 for row in rows
             ]
             for name, rows in lists.items()

@@ -1,4 +1,4 @@
-"""Collaborative filtering: EASE on watch histories, and scores from "recommended from this title" lists.
+"""Collaborative filtering: EASE on watch histories.
 
 EASE (Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data") is a ridge regression of every title on all
 others with a zero diagonal. With P = (XᵀX + λI)⁻¹, its solution is B = I - P · diag(1/diag P), and a user's scores are
@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from aperture_dagster.ranking.histories import Doubles, Floats, Rows, number_column, positions
+from aperture_dagster.ranking.histories import Doubles, Floats, Rows
 
 MAX_ITEMS = 6_000
 """Maximum number of titles for the item-side solution: its matrix takes 288 MB at this size."""
@@ -22,8 +21,6 @@ MAX_DUAL_USERS = 3_000
 """Maximum number of users for the user-side solution; beyond it, the item-side matrix is smaller."""
 BLOCK_USERS = 2_048
 """Users processed at a time on the item side."""
-EDGE_DEPTH = 20
-"""Lowest rank in a "recommended from this title" list that still counts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +34,8 @@ class Ease:
     """Number of users with at least one title."""
     times_p: Callable[[Doubles], Doubles]
     """Multiplies rows of shape (users, m) by P."""
+    block_of_p: Callable[[Rows, Rows], Doubles]
+    """Returns P for some of the m rows and columns."""
 
     def score(self, histories: NDArray[Any]) -> Floats:
         """Return xB, shape (users, n), for histories of the same shape; a title's own value does not contribute."""
@@ -45,6 +44,25 @@ class Ease:
             known = np.asarray(histories, dtype=np.float64)[:, self.items]
             scores[:, self.items] = known - self.times_p(known) / self.diagonal
         return scores
+
+    def weights(self, titles: Rows, history: Rows) -> Doubles:
+        """Return how much each title of a history adds to the score of each of ``titles``, shape (titles, history).
+
+        It is the block of B, transposed; a title adds nothing to itself.
+        """
+        found = np.zeros((len(titles), len(history)))
+        (listed, to), (watched, of) = self._columns(titles), self._columns(history)
+        if len(to) and len(of):
+            block = -self.block_of_p(to, of) / self.diagonal[to][:, None]
+            found[np.ix_(listed, watched)] = np.where(to[:, None] == of[None, :], 0.0, block)
+        return found
+
+    def _columns(self, rows: Rows) -> tuple[Rows, Rows]:
+        """Return which of some rows of the item table the model knows, by position, and their columns in it."""
+        columns = np.searchsorted(self.items, rows)
+        known = columns < len(self.items)
+        known[known] = self.items[columns[known]] == rows[known]
+        return np.flatnonzero(known), columns[known]
 
 
 def fit_ease(user: Rows, row: Rows, value: NDArray[Any], *, users: int, n: int, ridge: float) -> Ease:
@@ -57,7 +75,7 @@ def fit_ease(user: Rows, row: Rows, value: NDArray[Any], *, users: int, n: int, 
     items = np.flatnonzero(watched)
     active = len(np.unique(user))
     if active < 2:
-        return Ease(items=items[:0], diagonal=np.zeros(0), users=active, times_p=lambda known: known)
+        return Ease(items[:0], np.zeros(0), active, lambda known: known, lambda to, of: np.zeros((len(to), len(of))))
     user_side = users <= min(len(items), MAX_DUAL_USERS)
     if not user_side and len(items) > MAX_ITEMS:
         items = np.sort(np.argsort(-watched, kind="stable")[:MAX_ITEMS])
@@ -67,24 +85,28 @@ def fit_ease(user: Rows, row: Rows, value: NDArray[Any], *, users: int, n: int, 
     keep = column >= 0
     solve = _solve_user_side if user_side else _solve_item_side
     pairs = user[keep], column[keep], np.asarray(value, dtype=np.float32)[keep]
-    diagonal, times_p = solve(*pairs, users, len(items), ridge)
-    return Ease(items=items, diagonal=diagonal, users=active, times_p=times_p)
+    diagonal, times_p, block_of_p = solve(*pairs, users, len(items), ridge)
+    return Ease(items, diagonal, active, times_p, block_of_p)
 
 
-def _solve_user_side(
-    user: Rows, column: Rows, value: Floats, users: int, m: int, ridge: float
-) -> tuple[Doubles, Callable[[Doubles], Doubles]]:
+_Solution = tuple[Doubles, Callable[[Doubles], Doubles], Callable[[Rows, Rows], Doubles]]
+"""Diagonal of P, product with P, and a block of P."""
+
+
+def _solve_user_side(user: Rows, column: Rows, value: Floats, users: int, m: int, ridge: float) -> _Solution:
     rows = np.zeros((users, m), dtype=np.float32)
     rows[user, column] = value
     wide = rows.astype(np.float64)
     kernel = np.asarray(np.linalg.inv(wide @ wide.T + ridge * np.eye(users)), dtype=np.float64)
     diagonal = (1.0 - np.einsum("ui,ui->i", wide, kernel @ wide)) / ridge
-    return diagonal, lambda known: (known - ((known @ rows.T) @ kernel) @ rows) / ridge
+    return (
+        diagonal,
+        lambda known: (known - ((known @ rows.T) @ kernel) @ rows) / ridge,
+        lambda to, of: ((to[:, None] == of[None, :]) - rows[:, to].T @ (kernel @ rows[:, of])) / ridge,
+    )
 
 
-def _solve_item_side(
-    user: Rows, column: Rows, value: Floats, users: int, m: int, ridge: float
-) -> tuple[Doubles, Callable[[Doubles], Doubles]]:
+def _solve_item_side(user: Rows, column: Rows, value: Floats, users: int, m: int, ridge: float) -> _Solution:
     gram = ridge * np.eye(m)
     for start in range(0, users, BLOCK_USERS):
         inside = (user >= start) & (user < start + BLOCK_USERS)
@@ -93,33 +115,12 @@ def _solve_item_side(
         gram += block.T @ block
     inverse = np.asarray(np.linalg.inv(gram), dtype=np.float64)
     diagonal, inverse = np.diag(inverse).copy(), inverse.astype(np.float32)
-    return diagonal, lambda known: known @ inverse
+    return diagonal, lambda known: known @ inverse, lambda to, of: inverse[np.ix_(to, of)].astype(np.float64)
 
 
-def ridge_for(users: int) -> float:
-    """Return the ridge for this many users and values of about 1; it grows with the square root of their number.
+def ridge_for(users: int, scale: float = 5.0) -> float:
+    """Return the ridge for this many users and values of about 1: ``scale`` times the square root of their number.
 
     The constant was chosen on users 1-200 of the benchmark's data, where quality is flat within a factor of two.
     """
-    return float(np.clip(5.0 * np.sqrt(max(users, 1)), 15.0, 500.0))
-
-
-def recommended_from(edges: pd.DataFrame, index: dict[int, int], weights: NDArray[Any]) -> Floats:
-    """Score titles by the "recommended from this title" lists of the titles in a history, shape (n, users).
-
-    An edge counts in both directions (being recommended from B ties A to B just as much). It counts less the lower its
-    rank (missing: ``EDGE_DEPTH``), and is divided by the square root of the title's degree, so that titles on every
-    list do not lead. ``weights`` are signed taste weights, shape (n, users).
-    """
-    scores = np.zeros(weights.shape, dtype=np.float32)
-    start, end = positions(edges["work_id"], index), positions(edges["recommended_work_id"], index)
-    rank = np.maximum(np.nan_to_num(number_column(edges, "rank"), nan=float(EDGE_DEPTH)), 1.0)
-    keep = (start >= 0) & (end >= 0) & (start != end) & (rank <= EDGE_DEPTH)
-    start, end = start[keep], end[keep]
-    strength = (1.0 / np.log2(1.0 + rank[keep])).astype(np.float32)
-    start, end = np.concatenate([start, end]), np.concatenate([end, start])
-    strength = np.concatenate([strength, strength])
-    degree = np.bincount(end, weights=strength, minlength=len(weights)).astype(np.float32)
-    strength = strength / np.sqrt(np.maximum(degree[end], 1.0))
-    np.add.at(scores, end, weights[start] * strength[:, None])
-    return scores
+    return float(np.clip(scale * np.sqrt(max(users, 1)), 3.0 * scale, 100.0 * scale))

@@ -11,34 +11,37 @@ from numpy.typing import NDArray
 
 from aperture_dagster.ranking.crowd import Crowd
 
-COMPONENTS = ("similarity", "co_watch", "recommended_from", "rating", "popularity", "novelty")
+COMPONENTS = ("similarity", "era", "co_watch", "recommended_from", "rating", "popularity")
 COLUMNS = ("rank", "work_id", "media_type", "score", *COMPONENTS, "because", "cold")
 
 
 @dataclass(frozen=True, slots=True)
-class BlendWeights:
-    """Weight of each component for a user with a long history in a very large household."""
+class TasteMix:
+    """Weights of the ways in which a title can be like those in a history."""
 
-    similarity: float = 1.0
-    co_watch: float = 1.3
-    recommended_from: float = 0.5
-    rating: float = 0.3
-    popularity: float = 0.55
-    novelty: float = 0.05
-    """Small, because genres that a user never watches are mostly genres that they do not like."""
+    description: float = 0.6
+    people: float = 0.25
+    studios: float = 0.05
+    keywords: float = 0.1
+    genres: float = 0.15
+    era: float = 0.7
+    """Closeness in years."""
 
 
 @dataclass(frozen=True, slots=True)
-class TasteMix:
-    """Relative weights of the parts of ``similarity``."""
+class BlendWeights:
+    """Weight of each component for a user with a long history (co-watch: among very many people).
 
-    description: float = 0.3
-    people: float = 0.15
-    studios: float = 0.06
-    keywords: float = 0.015
-    genres: float = 0.09
-    era: float = 0.3
-    """Lower than old histories suggest (0.45): in part they prefer a period because later films did not exist yet."""
+    A score is the sum of the components, each standardised among the user's candidates and multiplied by its weight.
+    """
+
+    co_watch: float = 1.2
+    recommended_from: float = 0.5
+    rating: float = 0.4
+    votes: float = 0.45
+    """Number of votes, mixed with how many others of the household liked the title."""
+    trend: float = 0.3
+    """TMDb's popularity: how much a title is looked at these days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,26 +52,38 @@ class RankingConfig:
     """Titles per user and media type."""
     weights: BlendWeights = field(default_factory=BlendWeights)
     mix: TasteMix = field(default_factory=TasteMix)
-    half_known: float = 8.0
+    half_known: float = 30.0
     """Number of watched titles at which similarity has half of its weight."""
-    half_known_co_watch: float = 20.0
-    """The same for co-watch, which needs more titles."""
-    lead_until: float = 10.0
-    """Up to this many watched titles, popularity and rating together weigh at least as much as all other components."""
+    half_known_era: float = 20.0
+    """The same for closeness in years."""
+    half_known_co_watch: float = 28.0
+    """The same for co-watch."""
+    other_known: float = 0.2
+    """How much a watched series counts as one of the known titles of a list of films, and the other way round."""
     half_household: float = 90.0
     """Number of other people at which co-watch has half of its weight: five people say little about a sixth."""
-    half_local: float = 400.0
-    """The same for popularity: half the household's own counts, half TMDb votes."""
+    fade: float = 0.8
+    """Share of the weights of era, rating and popularity that goes as co-watch gains its own."""
+    half_local: float = 600.0
+    """Number of other people at which popularity is half the household's own counts, half TMDb's votes."""
     cold_below: int = 3
-    """With fewer watched titles, a list says that its user is cold."""
+    """With fewer known titles, a list says that its user is cold."""
     other_type: float = 0.5
-    """Weight of a series in a list of films, and of a film in a list of series."""
+    """Weight of a series in the taste for films, and of a film in the taste for series."""
+    era_years: float = 4.0
+    """Standard deviation, in years, of the window around the years of liked titles."""
+    outlier: float = 8.0
+    """Standard deviations at which a component is clipped."""
+    ridge: float = 5.0
+    """Of EASE, for one person; it grows with the square root of their number."""
     diversity: float = 0.1
     pool: int = 300
     """Number of top candidates from which MMR selects."""
     reasons: int = 3
-    reason_genres: float = 0.3
-    """Weight of the cosine of genres, added to the cosine of the vectors, when choosing reasons."""
+    reason_share: float = 0.4
+    """Share of the first reason's contribution below which a liked title is not named beside it."""
+    reason_minimum: float = 0.1
+    """Share of all that lifts a title which the named ones must contribute together; otherwise it is widely liked."""
     history_limit: int = 2_000
     """Maximum number of titles per history: similarity uses those with the largest weights."""
 
@@ -94,7 +109,5 @@ class RankingInputs:
     excluded: Mapping[Hashable, NDArray[np.bool_]] = field(default_factory=dict)
     edges: pd.DataFrame | None = None
     """"Recommended from this title" lists: ``work_id``, ``recommended_work_id``, ``rank``."""
-    weights: pd.DataFrame | None = None
-    """Stored result of ``taste_weights`` for ``histories`` (``user_id``, ``work_id``, ``weight``), if there is one."""
     crowd: Crowd | None = None
     """What people outside the household watched together (work ids from ``items``)."""

@@ -35,8 +35,8 @@ from aperture_dagster.ranking.signals import (
     People,
     empty_list,
     learn_people,
-    mixed_similarity,
     select,
+    similar_parts,
     similarities,
     standardise,
     weight_matrix,
@@ -71,7 +71,14 @@ class DiscoveryConfig:
     limit: int = 50
     """Titles per user and media type."""
     weights: DiscoveryWeights = field(default_factory=DiscoveryWeights)
-    mix: TasteMix = field(default_factory=TasteMix)
+    mix: TasteMix = field(
+        default_factory=lambda: TasteMix(
+            description=0.3, people=0.15, studios=0.06, keywords=0.015, genres=0.09, era=0.3
+        )
+    )
+    """Relative weights of the parts of similarity."""
+    era_years: float = 4.0
+    """Standard deviation, in years, of the window around the years of liked titles."""
     second_order: float = 2.0
     """Weight of "recommended from what is recommended from liked titles" within agreement; direct links have 1. The
     short lists of few liked titles miss much of what belongs together."""
@@ -133,8 +140,6 @@ class DiscoveryInputs:
     edges: pd.DataFrame | None = None
     """"Recommended from this title" lists of titles of the library and of the pool: ``work_id``,
     ``recommended_work_id``, ``rank``. Suggestions of the source "recommendations" are added to them."""
-    weights: pd.DataFrame | None = None
-    """Stored result of ``taste_weights`` for ``histories`` (``user_id``, ``work_id``, ``weight``), if there is one."""
     crowd: Crowd | None = None
     """What people outside the household watched together (work ids from ``items`` and ``pool``)."""
 
@@ -169,10 +174,10 @@ class DiscoveryModel:
     def for_user(self, user_id: Hashable) -> pd.DataFrame:
         """Return the list of one user, ranked within each media type, with ``DISCOVERY_COLUMNS``.
 
-        ``score`` (0-1) rises with the blend of the components, less fatigue; 0.5 is an average candidate. Components
-        are quantiles among the user's candidates (0-1, 1 is best, 0.5 where all are equal). ``because`` lists up to
-        three liked work_ids: first those whose lists led to the title, then the most similar. An unknown user gets what
-        is well liked in general.
+        ``score`` (0-1) rises with the sum of the components, less fatigue; 0.5 is an average candidate. The components
+        are what each adds to that sum, compared with an average candidate. ``because`` lists up to three liked
+        work_ids: first those whose lists led to the title, then the most similar. An unknown user gets what is well
+        liked in general.
         """
         parts = [self._ranked(user_id, media_type) for media_type in self.pool]
         parts = [part for part in parts if len(part)]
@@ -199,9 +204,11 @@ class DiscoveryModel:
                 + config.lists * standardise(self.listed[candidates, column])
             )
         if len(titles.rows):
-            found["similarity"] = mixed_similarity(
-                self.library, titles, described, candidates, media_type, config.mix, other_type=config.other_type
-            )
+            near = similar_parts(
+                self.library, titles, described, candidates, media_type, config.mix,
+                other_type=config.other_type, era_years=config.era_years,
+            )  # fmt: skip
+            found["similarity"] = standardise(sum(near.values(), np.zeros(len(candidates))))
         return found
 
     def _ranked(self, user_id: Hashable, media_type: str) -> pd.DataFrame:
@@ -216,16 +223,17 @@ class DiscoveryModel:
             float(self.fondness[self.people.column[user_id]]) if user_id in self.people.column else USUAL_FONDNESS
         )
         shares = discovery_shares(config, len(titles.rows), self.people.co_watchers, fondness)
-        blend = sum((shares[name] * values for name, values in components.items()), np.zeros(len(candidates)))
+        components = {name: shares[name] * values for name, values in components.items()}
+        blend = sum(components.values(), np.zeros(len(candidates)))
         spread = np.sqrt(sum(share**2 for share in shares.values()))
         # The last digits of long sums depend on how threads share the work; the lists must not.
         score = 1.0 / (1.0 + np.exp(-blend / max(spread, 1e-9)))
         score = np.round(np.maximum(score - self._fatigue(user_id, candidates), 0.0), 5)
-        frame, picked = select(
+        frame, chosen = select(
             self.library, candidates, score, components, media_type=media_type, limit=config.limit,
             shortlist=config.shortlist, diversity=config.diversity,
         )  # fmt: skip
-        frame["because"] = self._because(titles, picked)
+        frame["because"] = self._because(titles, candidates[chosen])
         return frame
 
     def _fatigue(self, user_id: Hashable, candidates: Rows) -> Doubles:
@@ -263,7 +271,7 @@ def prepare_discovery(inputs: DiscoveryInputs, config: DiscoveryConfig | None = 
     library, items, fresh = _all_titles(inputs)
     index, n = library.index, len(library.work_ids)
 
-    people = learn_people(inputs.histories, inputs.weights, inputs.users, inputs.crowd, index, n, as_of=inputs.as_of)
+    people = learn_people(inputs.histories, inputs.users, inputs.crowd, index, n, as_of=inputs.as_of)
     titles, users, column = people.titles, people.users, people.column
     tidy = tidy_histories(inputs.histories, as_of=inputs.as_of)
     tidy = tidy.assign(row=positions(tidy["work_id"], index))

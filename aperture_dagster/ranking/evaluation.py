@@ -7,7 +7,7 @@ Nothing that is held out reaches the ranking: no ratings, counts or dates.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -124,6 +124,36 @@ def world_of(
         votes=items["vote_count"].astype("float64").fillna(0.0).to_numpy(dtype=np.float64),
         unreleased=unreleased,
         last_known=last_known,
+    )
+
+
+def latest_known(world: World, k: int) -> World:
+    """Return the world as if of each user only the latest ``k`` titles of what is known were known.
+
+    What else they had seen is no candidate, so the hits are the same.
+    """
+    closed = {user: mask.copy() for user, mask in world.unreleased.items()}
+    for user, mask in closed.items():
+        mask[world.seen[user]] = True
+    training = world.training.groupby("user_id", sort=False).tail(k)
+    return replace(world, training=training, unreleased=closed)
+
+
+def first_known(world: World, histories: pd.DataFrame, liked: NDArray[np.bool_], k: int) -> World:
+    """Return the world as if only the first ``k`` titles of each user were known; all that they liked later are hits.
+
+    ``histories`` and ``liked`` are as for :func:`world_of`.
+    """
+    row = world.library.index
+    ordered = histories.assign(row=positions(histories["work_id"], row), liked=liked)
+    ordered = rows_where(ordered, ordered["row"] >= 0).sort_values("last_played_at", kind="stable", na_position="first")
+    place = np.asarray(ordered.groupby("user_id", sort=False).cumcount())
+    training, later = rows_where(ordered, place < k), rows_where(ordered, (place >= k) & ordered["liked"])
+    return replace(
+        world,
+        training=training.drop(columns=["row", "liked"]),
+        hits={user: set(group["row"]) for user, group in later.groupby("user_id") if user in world.hits},
+        seen={user: group["row"].to_numpy(dtype=np.int64) for user, group in training.groupby("user_id")},
     )
 
 

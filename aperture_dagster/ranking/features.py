@@ -24,8 +24,6 @@ FIELDS: dict[str, tuple[str, ...]] = {
 }
 """Columns of the item table that make up each field; missing columns are skipped."""
 MAX_CAST = 5
-ERA_YEARS = 4.0
-"""Standard deviation, in years, of the window around the years of liked titles."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +45,27 @@ class TfIdf:
         shared = self.values * profile[self.columns]
         return np.bincount(self.rows, weights=shared, minlength=self.n).astype(np.float64)
 
+    def between(self, rows: Rows, others: Rows) -> Doubles:
+        """Return the cosine of every pair, shape (rows, others)."""
+        entries, owner = self._entries(rows)
+        named, column = np.unique(self.columns[entries], return_inverse=True)
+        one = np.zeros((len(rows), len(named)))
+        one[owner, column] = self.values[entries]
+        entries, owner = self._entries(others)
+        column = np.searchsorted(named, self.columns[entries])
+        shared = column < len(named)
+        shared[shared] = named[column[shared]] == self.columns[entries[shared]]
+        two = np.zeros((len(others), len(named)))
+        two[owner[shared], column[shared]] = self.values[entries[shared]]
+        return one @ two.T
+
+    def _entries(self, rows: Rows) -> tuple[Rows, Rows]:
+        """Return the entries of some rows, and the position in ``rows`` that each belongs to."""
+        low, high = np.searchsorted(self.rows, rows), np.searchsorted(self.rows, rows, side="right")
+        counts = high - low
+        owner = np.repeat(np.arange(len(rows)), counts)
+        return np.arange(counts.sum()) + np.repeat(low - np.cumsum(counts) + counts, counts), owner
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
@@ -58,10 +77,11 @@ class Features:
     genres: NDArray[np.float32]
     """1 where a title has a genre, shape (n, genres)."""
 
-    def era(self, weights: Doubles) -> Doubles:
+    def era(self, weights: Doubles, window: float) -> Doubles:
         """Return how close each title's year is to the years of liked titles, at least 0, shape (n,).
 
-        This is the square root of the weight of liked titles within a few years; titles without a year get the mean.
+        This is the square root of the weight of liked titles in a window around its year, whose standard deviation is
+        ``window`` years; titles without a year get the mean.
         """
         known = np.isfinite(self.years)
         liked = np.maximum(weights, 0.0) * known
@@ -71,9 +91,9 @@ class Features:
         low, high = int(years[known].min()), int(years[known].max())
         mass = np.bincount(years[known] - low, weights=liked[known])
         distance = np.arange(high - low + 1)
-        window = np.exp(-0.5 * ((distance[:, None] - distance[None, :]) / ERA_YEARS) ** 2)
+        near_by = np.exp(-0.5 * ((distance[:, None] - distance[None, :]) / window) ** 2)
         near = np.zeros(len(weights))
-        near[known] = np.sqrt((window @ mass)[years[known] - low])
+        near[known] = np.sqrt((near_by @ mass)[years[known] - low])
         near[~known] = near[known].mean()
         return near
 

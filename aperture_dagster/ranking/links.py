@@ -43,17 +43,29 @@ class Links:
         adds = self.strength[low:high] * weights[starts]
         return starts[adds > 0], adds[adds > 0]
 
+    def between(self, rows: Rows, others: Rows) -> Doubles:
+        """Return how strongly each of ``others`` leads to each of ``rows``, shape (rows, others)."""
+        found = np.zeros((len(rows), len(others)))
+        order = np.argsort(others, kind="stable")
+        for number, row in enumerate(rows):
+            low, high = np.searchsorted(self.end, [row, row + 1])
+            place = np.searchsorted(others, self.start[low:high], sorter=order)
+            known = place < len(others)
+            known[known] = others[order[place[known]]] == self.start[low:high][known]
+            found[number, order[place[known]]] = self.strength[low:high][known]
+        return found
 
-def links_of(edges: pd.DataFrame, index: dict[int, int], n: int) -> Links:
+
+def links_of(edges: pd.DataFrame, index: dict[int, int], n: int, depth: int = LINK_DEPTH) -> Links:
     """Build the links of an edge table (``work_id``, ``recommended_work_id``, ``rank``) between the n titles.
 
     An edge counts in both directions, because being recommended from B ties A to B just as much. It counts less the
-    lower its rank, and is divided by the square root of the title's degree, so that titles on every list do not lead.
-    Of several edges of a pair, the best counts.
+    lower its rank (at most ``depth``), and is divided by the square root of the title's degree, so that titles on every
+    list do not lead. Of several edges of a pair, the best counts.
     """
     start, end = positions(edges["work_id"], index), positions(edges["recommended_work_id"], index)
-    rank = np.maximum(np.nan_to_num(number_column(edges, "rank"), nan=float(LINK_DEPTH)), 1.0)
-    keep = (start >= 0) & (end >= 0) & (start != end) & (rank <= LINK_DEPTH)
+    rank = np.maximum(np.nan_to_num(number_column(edges, "rank"), nan=float(depth)), 1.0)
+    keep = (start >= 0) & (end >= 0) & (start != end) & (rank <= depth)
     start, end, rank = start[keep], end[keep], rank[keep]
     start, end, rank = np.concatenate([start, end]), np.concatenate([end, start]), np.concatenate([rank, rank])
     order = np.lexsort((rank, start, end))

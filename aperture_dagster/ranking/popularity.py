@@ -92,17 +92,21 @@ class Priors:
     """Bayesian vote average, 0-10."""
     votes: Scores
     """log(1 + votes), or its replacement; see ``log_votes``."""
+    trend: Scores
+    """log(1 + TMDb's popularity); an unknown one is the media type's mean."""
 
 
 def priors(items: pd.DataFrame) -> Priors:
     """Return the priors of an item table, per media type (series gather fewer votes than films)."""
     average, votes = number_column(items, "vote_average"), number_column(items, "vote_count")
     fame = number_column(items, "popularity")
-    rating, logged = np.zeros(len(items)), np.zeros(len(items))
+    rating, logged, trend = np.zeros(len(items)), np.zeros(len(items)), np.log1p(np.maximum(fame, 0.0))
     for rows in media_rows(items).values():
         rating[rows] = bayesian_average(average[rows], votes[rows])
         logged[rows] = log_votes(votes[rows], fame[rows])
-    return Priors(rating=rating, votes=logged)
+        known = np.isfinite(trend[rows])
+        trend[rows] = np.where(known, trend[rows], trend[rows][known].mean() if known.any() else 0.0)
+    return Priors(rating=rating, votes=logged, trend=trend)
 
 
 def media_rows(items: pd.DataFrame) -> dict[str, NDArray[np.int64]]:

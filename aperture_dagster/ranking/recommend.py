@@ -11,22 +11,25 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aperture_dagster.ranking.collaborative import recommended_from
 from aperture_dagster.ranking.config import COLUMNS, COMPONENTS, RankingConfig, RankingInputs
-from aperture_dagster.ranking.features import signed_root
+from aperture_dagster.ranking.explain import TOGETHER, Contributions, contributions, reasons
+from aperture_dagster.ranking.features import FIELDS, signed_root
 from aperture_dagster.ranking.histories import Doubles, Floats, Rows, positions, rows_where, started, tidy_histories
 from aperture_dagster.ranking.library import NO_ROWS, NO_TITLES, Library, UserTitles, library_of
+from aperture_dagster.ranking.links import Links, links_of
 from aperture_dagster.ranking.signals import (
     People,
     empty_list,
     learn_people,
-    mixed_similarity,
     select,
+    similar_parts,
     similarities,
     standardise,
     weight_matrix,
 )
-from aperture_dagster.ranking.similarity import nearest_liked
+
+SIMILAR = ("description", *FIELDS)
+"""Parts of the component ``similarity``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,86 +43,116 @@ class RankingModel:
     excluded: Mapping[Hashable, NDArray[np.bool_]]
     similarity: dict[str, Floats]
     """Σ w · sim³ per media type, shape (rows of the type, users)."""
-    recommended_from: Floats | None
-    """Scores from "recommended from this title" lists, shape (n, users)."""
+    links: Links | None
+    """"Recommended from this title" lists."""
+    linked: Floats | None
+    """Scores from these lists, shape (n, users)."""
 
     def for_user(self, user_id: Hashable) -> pd.DataFrame:
-        """Return the list of one user, ranked within each media type, with ``COLUMNS``; an unknown user is cold.
+        """Return the list of one user, ranked within each media type, with ``COLUMNS``.
 
-        Components are quantiles among the user's candidates (0-1, 1 is best, 0.5 where all are equal). ``because``
-        lists up to three liked work_ids, most similar first.
+        The components are what each adds to the score, compared with an average candidate. ``because`` has up to three
+        work_ids of liked titles that contribute most to it; it is empty where none contributes enough, and for a cold
+        user.
+
+        Raises:
+            ValueError: the model was not prepared for this user.
         """
+        if user_id not in self.people.column:
+            raise ValueError(f"the ranking was not prepared for user {user_id!r}")
         parts = [self._ranked(user_id, media_type) for media_type in self.library.rows]
         parts = [part for part in parts if len(part)]
         return pd.concat(parts, ignore_index=True) if parts else empty_list(COLUMNS)
 
-    def _components(
-        self, user_id: Hashable, titles: UserTitles, media_type: str, candidates: Rows
-    ) -> dict[str, Doubles]:
-        """Return each component for the candidates (rows of one media type, ascending), standardised among them."""
-        config = self.config
-        found = {name: np.zeros(len(candidates)) for name in COMPONENTS}
-        found["rating"] = standardise(self.library.priors.rating[candidates])
-        found["popularity"] = self._popularity(titles, candidates)
-        if not len(titles.rows):
-            return found
-        described = None
-        if user_id in self.people.column:
-            column = self.people.column[user_id]
-            described = self.similarity[media_type][np.searchsorted(self.library.rows[media_type], candidates), column]
-            found["co_watch"] = standardise(signed_root(self.people.co_watch[column, candidates]))
-            if self.recommended_from is not None:
-                found["recommended_from"] = standardise(signed_root(self.recommended_from[candidates, column]))
-        found["similarity"] = mixed_similarity(
-            self.library, titles, described, candidates, media_type, config.mix, other_type=config.other_type
-        )
-        found["novelty"] = standardise(self.library.features.novelty(titles.rows)[candidates])
-        return found
+    def contributions(self, user_id: Hashable, works: Rows) -> Contributions:
+        """Return what each title that a user liked adds to the scores of works of one media type."""
+        picked = positions(works, self.library.index)
+        media_type = next(name for name, rows in self.library.rows.items() if np.isin(picked, rows).all())
+        candidates = self._candidates(user_id, media_type)
+        place = np.searchsorted(candidates, picked)
+        parts = self._parts(user_id, self.people.titles.get(user_id, NO_TITLES), media_type, candidates)
+        return self._contributions(user_id, picked, {name: values[place] for name, values in parts.items()})
 
-    def _popularity(self, titles: UserTitles, candidates: Rows) -> Doubles:
-        """Return votes of the world, mixed with how many others of the household liked each candidate."""
-        others = max(self.people.household - 1, 0)
-        local = others / (others + self.config.half_local)
-        liked = self.people.liked_by.copy()
-        liked[titles.rows[titles.weights > 0]] -= 1.0
-        votes = standardise(self.library.priors.votes[candidates])
-        counts = standardise(np.log1p(np.maximum(liked[candidates], 0.0)))
-        return standardise((1.0 - local) * votes + local * counts)
-
-    def _ranked(self, user_id: Hashable, media_type: str) -> pd.DataFrame:
-        config, titles = self.config, self.people.titles.get(user_id, NO_TITLES)
+    def _candidates(self, user_id: Hashable, media_type: str) -> Rows:
         allowed = np.zeros(len(self.library.work_ids), dtype=bool)
         allowed[self.library.rows[media_type]] = True
         if user_id in self.excluded:
             allowed &= ~np.asarray(self.excluded[user_id], dtype=bool)
         allowed[self.started.get(user_id, NO_ROWS)] = False
-        candidates = np.flatnonzero(allowed)
+        return np.flatnonzero(allowed)
+
+    def _known(self, titles: UserTitles, media_type: str) -> float:
+        """Return how many titles are known for a list of this type: those of other types count less."""
+        of_type = int(np.isin(titles.rows, self.library.rows[media_type]).sum())
+        return of_type + self.config.other_known * (len(titles.rows) - of_type)
+
+    def _parts(self, user_id: Hashable, titles: UserTitles, media_type: str, candidates: Rows) -> dict[str, Doubles]:
+        """Return what each part adds to the score of the candidates (rows of one media type, ascending)."""
+        config, column, outlier = self.config, self.people.column[user_id], self.config.outlier
+        shares = blend_shares(config, self._known(titles, media_type), self.people.co_watchers)
+        found = {
+            "rating": shares["rating"] * standardise(self.library.priors.rating[candidates], outlier),
+            "popularity": self._popularity(titles, candidates, shares),
+        }
+        if not len(titles.rows):
+            return found
+        place = np.searchsorted(self.library.rows[media_type], candidates)
+        near = similar_parts(
+            self.library, titles, self.similarity[media_type][place, column], candidates, media_type, config.mix,
+            other_type=config.other_type, era_years=config.era_years, outlier=outlier,
+        )  # fmt: skip
+        found |= {name: values * shares["era" if name == "era" else "similarity"] for name, values in near.items()}
+        watched = signed_root(self.people.co_watch[column, candidates])
+        found["co_watch"] = shares["co_watch"] * standardise(watched, outlier)
+        if self.linked is not None:
+            linked = standardise(signed_root(self.linked[candidates, column]), outlier)
+            found["recommended_from"] = shares["recommended_from"] * linked
+        return found
+
+    def _popularity(self, titles: UserTitles, candidates: Rows, shares: Mapping[str, float]) -> Doubles:
+        """Return what adds to the score that a title is known: votes, mixed with how many others of the household
+        liked it, and how much it is looked at these days.
+        """
+        outlier = self.config.outlier
+        others = max(self.people.household - 1, 0)
+        local = others / (others + self.config.half_local)
+        liked = self.people.liked_by.copy()
+        liked[titles.rows[titles.weights > 0]] -= 1.0
+        votes = standardise(self.library.priors.votes[candidates], outlier)
+        counts = standardise(np.log1p(np.maximum(liked[candidates], 0.0)), outlier)
+        known = standardise((1.0 - local) * votes + local * counts, outlier)
+        return shares["votes"] * known + shares["trend"] * standardise(self.library.priors.trend[candidates], outlier)
+
+    def _ranked(self, user_id: Hashable, media_type: str) -> pd.DataFrame:
+        config, titles = self.config, self.people.titles.get(user_id, NO_TITLES)
+        candidates = self._candidates(user_id, media_type)
         if not len(candidates) or config.limit < 1:
             return empty_list(COLUMNS)
-        components = self._components(user_id, titles, media_type, candidates)
-        shares = blend_shares(config, len(titles.rows), self.people.co_watchers)
-        score = np.zeros(len(candidates))
-        for name, values in components.items():
-            score += shares[name] * values
+        parts = self._parts(user_id, titles, media_type, candidates)
+        score = sum(parts.values(), np.zeros(len(candidates)))
         # The last digits of long sums depend on how threads share the work; the lists must not.
         score = np.round(score, 5)
-        frame, picked = select(
-            self.library, candidates, score, components, media_type=media_type, limit=config.limit,
+        frame, chosen = select(
+            self.library, candidates, score, _components(parts), media_type=media_type, limit=config.limit,
             shortlist=config.pool, diversity=config.diversity,
         )  # fmt: skip
-        frame["because"] = self._because(titles, picked)
-        frame["cold"] = len(titles.rows) < config.cold_below
+        is_cold = self._known(titles, media_type) < config.cold_below
+        named = [NO_ROWS] * len(chosen)
+        if not is_cold:
+            lifts = {name: values[chosen] for name, values in parts.items()}
+            found = self._contributions(user_id, candidates[chosen], lifts)
+            whole = sum((np.maximum(lift, 0.0) for lift in lifts.values()), np.zeros(len(chosen)))
+            named = reasons(found, whole, most=config.reasons, minimum=config.reason_minimum, share=config.reason_share)
+        frame["because"] = [self.library.work_ids[rows].tolist() for rows in named]
+        frame["cold"] = is_cold
         return frame
 
-    def _because(self, titles: UserTitles, picked: Rows) -> list[list[int]]:
-        config, liked = self.config, titles.rows[titles.weights > 0]
-        bonus = (config.reason_genres * self.library.features.genre_cosine(picked, liked)).astype(np.float32)
-        # One more than needed: an unwatched favourite may be recommended, but must not be a reason for itself.
-        reasons = nearest_liked(self.library.centred, picked, liked, k=config.reasons + 1, bonus=bonus)
-        return [
-            [int(self.library.work_ids[row]) for row in entry if row != pick][: config.reasons]
-            for pick, entry in zip(picked, reasons, strict=True)
-        ]
+    def _contributions(self, user_id: Hashable, picked: Rows, lifts: Mapping[str, Doubles]) -> Contributions:
+        return contributions(
+            self.library, self.people, self.links, user_id, self.people.titles.get(user_id, NO_TITLES), picked,
+            {name: lift for name, lift in lifts.items() if name in (*SIMILAR, *TOGETHER)},
+            other_type=self.config.other_type,
+        )  # fmt: skip
 
 
 def prepare(
@@ -137,11 +170,11 @@ def prepare(
         if np.shape(mask) != (n,):
             raise ValueError(f"the exclusions of {user!r} have shape {np.shape(mask)}, not ({n},)")
 
-    people = learn_people(inputs.histories, inputs.weights, inputs.users, inputs.crowd, index, n, as_of=inputs.as_of)
+    people = learn_people(
+        inputs.histories, inputs.users, inputs.crowd, index, n, as_of=inputs.as_of, ridge=config.ridge
+    )
     titles, users = people.titles, people.users
-    linked = None
-    if inputs.edges is not None:
-        linked = recommended_from(inputs.edges, index, weight_matrix(titles, users, n))
+    links = None if inputs.edges is None else links_of(inputs.edges, index, n)
     tidy = tidy_histories(inputs.histories, as_of=inputs.as_of)
     tidy = tidy.assign(row=positions(tidy["work_id"], index))
     started_by_user = rows_where(tidy, started(tidy) & (tidy["row"].to_numpy() >= 0)).groupby("user_id")
@@ -152,30 +185,36 @@ def prepare(
         started={user: group["row"].to_numpy(dtype=np.int64) for user, group in started_by_user},
         excluded=inputs.excluded,
         similarity=similarities(library, titles, users, other_type=config.other_type, limit=config.history_limit),
-        recommended_from=linked,
+        links=links,
+        linked=None if links is None else links.spread(weight_matrix(titles, users, n)),
     )
 
 
-def blend_shares(config: RankingConfig, known: int, co_watchers: int) -> dict[str, float]:
+def blend_shares(config: RankingConfig, known: float, co_watchers: int) -> dict[str, float]:
     """Return the weight of each component for a user with ``known`` titles among ``co_watchers`` people.
 
-    Both curves are x / (x + half). They were fitted on histories cut to 1-40 titles and households of 2-400 people
-    (users 1-200 of the benchmark's data). Popularity and rating keep their weights. Up to ``lead_until`` titles all
-    other components together weigh at most as much; beyond it, this bound grows in proportion.
+    All curves are x / (x + half), and were fitted on histories cut to 1 to 860 titles and households of 1 to 200 people
+    (users 1-200 of the benchmark's data). What other people watched together says better than year, rating and
+    popularity what is worth watching, so these fade as it gains weight.
     """
     base = config.weights
     taste = known / (known + config.half_known)
     others = max(co_watchers - 1, 0)
     crowd = others / (others + config.half_household) * known / (known + config.half_known_co_watch)
-    personal = {
-        "similarity": base.similarity * taste,
+    general = 1.0 - config.fade * crowd
+    return {
+        "similarity": taste,
+        "era": general * known / (known + config.half_known_era),
         "co_watch": base.co_watch * crowd,
         "recommended_from": base.recommended_from * taste,
-        "novelty": base.novelty * taste,
+        "rating": base.rating * general,
+        "votes": base.votes * general,
+        "trend": base.trend * general,
     }
-    bound = (base.rating + base.popularity) * max(1.0, known / config.lead_until)
-    total = sum(abs(weight) for weight in personal.values())
-    # A configuration without popularity and rating has no bound.
-    scale = min(1.0, bound / total) if total > 0 and bound > 0 else 1.0
-    general = {"rating": base.rating, "popularity": base.popularity}
-    return {name: weight * scale for name, weight in personal.items()} | general
+
+
+def _components(parts: Mapping[str, Doubles]) -> dict[str, Doubles]:
+    """Add up the parts that a list shows as one component."""
+    none = np.zeros(len(next(iter(parts.values()))))
+    found = {name: parts.get(name, none) for name in COMPONENTS}
+    return found | {"similarity": sum((parts.get(name, none) for name in SIMILAR), none)}

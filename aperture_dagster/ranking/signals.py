@@ -15,7 +15,7 @@ from aperture_dagster.ranking.diversity import mmr
 from aperture_dagster.ranking.features import signed_root
 from aperture_dagster.ranking.histories import Doubles, Floats, Rows, positions, rows_where
 from aperture_dagster.ranking.library import NO_ROWS, NO_TITLES, Library, UserTitles
-from aperture_dagster.ranking.popularity import quantile_rank
+from aperture_dagster.ranking.links import Links
 from aperture_dagster.ranking.similarity import history_similarity
 from aperture_dagster.ranking.taste import taste_weights
 
@@ -39,17 +39,27 @@ class People:
     """Number of people in the household who liked each title, shape (n,)."""
     co_watchers: int
     """Number of people (household and crowd) that co-watch has learned from."""
+    likings: Floats
+    """How much each user liked what they watched, 0 for the rest, shape (users, n)."""
+    ease: Ease
+    crowd: Links | None
+    """The crowd's pairs of titles."""
     co_watch: Floats
-    """Scores of EASE and of the crowd's table, shape (users, n)."""
+    """Scores of the likings by EASE and by the crowd's table, shape (users, n)."""
+
+    def watched_with(self, titles: Rows, history: Rows) -> Doubles:
+        """Return how much having liked each title of a history speaks for each of ``titles``, (titles, history)."""
+        found = self.ease.weights(titles, history)
+        return found if self.crowd is None else found + self.crowd.between(titles, history)
 
 
-def standardise(values: NDArray[np.floating]) -> Doubles:
-    """Scale values to mean 0 and deviation 1, clipped to ±8; a constant becomes zeros."""
+def standardise(values: NDArray[np.floating], outlier: float = 8.0) -> Doubles:
+    """Scale values to mean 0 and deviation 1, clipped to ± ``outlier``; a constant becomes zeros."""
     numbers = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     deviation = float(numbers.std()) if len(numbers) else 0.0
     if deviation < 1e-9:
         return np.zeros(len(numbers))
-    return np.clip((numbers - numbers.mean()) / deviation, -8.0, 8.0)
+    return np.clip((numbers - numbers.mean()) / deviation, -outlier, outlier)
 
 
 def in_library(weights: pd.DataFrame, index: Mapping[int, int]) -> pd.DataFrame:
@@ -79,22 +89,22 @@ def weight_matrix(titles: Mapping[Hashable, UserTitles], users: Sequence[Hashabl
 
 def learn_people(
     histories: pd.DataFrame,
-    weights: pd.DataFrame | None,
     users: Sequence[Hashable] | None,
     crowd: Crowd | None,
     index: Mapping[int, int],
     n: int,
     *,
     as_of: datetime | pd.Timestamp,
+    ridge: float = 5.0,
 ) -> People:
     """Learn from the histories of everybody (arguments as in ``RankingInputs``; n: titles in the item table)."""
     learned = in_library(taste_weights(histories, as_of=as_of), index)
-    titles = titles_by_user(learned if weights is None else in_library(weights, index))
+    titles = titles_by_user(learned)
     asked = list(dict.fromkeys(users)) if users is not None else sorted(titles, key=str)
     column = {user: number for number, user in enumerate(asked)}
     liked = rows_where(learned, learned["liking"] > 0)
     liked_rows = liked["row"].to_numpy(dtype=np.int64)
-    ease = _fit_people(liked, n)
+    ease = _fit_people(liked, n, ridge)
     liked_columns = positions(liked["user_id"], column)
     is_asked = liked_columns >= 0
     watched = np.zeros((len(asked), n), dtype=np.float32)
@@ -109,16 +119,26 @@ def learn_people(
         household=len(set(learned["user_id"])),
         liked_by=np.bincount(liked_rows, minlength=n).astype(np.float64),
         co_watchers=ease.users + (crowd.people if crowd is not None else 0),
+        likings=watched,
+        ease=ease,
+        crowd=None if crowd is None else _pairs_of(crowd, index, n),
         co_watch=co_watch,
     )
 
 
-def _fit_people(liked: pd.DataFrame, n: int) -> Ease:
+def _pairs_of(crowd: Crowd, index: Mapping[int, int], n: int) -> Links:
+    start, end = positions(crowd.sources.tolist(), index), positions(crowd.targets.tolist(), index)
+    known = np.flatnonzero((start >= 0) & (end >= 0))
+    known = known[np.argsort(end[known], kind="stable")]
+    return Links(n, start[known], end[known], crowd.strengths[known])
+
+
+def _fit_people(liked: pd.DataFrame, n: int, scale: float) -> Ease:
     """Fit EASE to the liked titles of the household."""
     person, people = pd.factorize(liked["user_id"], sort=True)
     value = liked["liking"].to_numpy(dtype=np.float64)
     # The ridge follows the scale of the values: plays without a rating have half the value of the best rating.
-    ridge = ridge_for(len(people)) * (float(np.mean(value**2)) if len(value) else 1.0)
+    ridge = ridge_for(len(people), scale) * (float(np.mean(value**2)) if len(value) else 1.0)
     row = liked["row"].to_numpy(dtype=np.int64)
     return fit_ease(np.asarray(person, dtype=np.int64), row, value, users=len(people), n=n, ridge=ridge)
 
@@ -151,7 +171,7 @@ def similarities(
     return found
 
 
-def mixed_similarity(
+def similar_parts(
     library: Library,
     titles: UserTitles,
     described: NDArray[np.floating] | None,
@@ -160,20 +180,22 @@ def mixed_similarity(
     mix: TasteMix,
     *,
     other_type: float,
-) -> Doubles:
-    """Return the similarity of candidates (rows of one media type) to a user's titles, mean 0 and deviation 1.
+    era_years: float,
+    outlier: float = 8.0,
+) -> dict[str, Doubles]:
+    """Return in which ways candidates (rows of one media type) are like a user's titles: the fields of ``mix``.
 
-    It is the weighted sum of era, names in common, and ``described``, the column of :func:`similarities` (None: no
-    description is compared).
+    Each part is standardised among the candidates and has its weight. ``described`` is the column of
+    :func:`similarities` (None: no description is compared).
     """
     dense = np.zeros(len(library.work_ids))
     dense[titles.rows] = titles.weights * np.where(np.isin(titles.rows, library.rows[media_type]), 1.0, other_type)
-    near = mix.era * standardise(library.features.era(dense)[candidates])
+    near = {"era": mix.era * standardise(library.features.era(dense, era_years)[candidates], outlier)}
     for field, names in library.features.fields.items():
-        near += getattr(mix, field) * standardise(signed_root(names.affinity(dense)[candidates]))
+        near[field] = getattr(mix, field) * standardise(signed_root(names.affinity(dense)[candidates]), outlier)
     if described is not None:
-        near += mix.description * standardise(signed_root(described))
-    return standardise(near)
+        near["description"] = mix.description * standardise(signed_root(described), outlier)
+    return near
 
 
 def select(
@@ -190,8 +212,8 @@ def select(
     """Select the list of one user and media type by score and diversity (MMR among the ``shortlist`` best).
 
     Returns:
-        A frame with ``rank``, ``work_id``, ``media_type``, ``score``, and each component as a quantile among the
-        candidates (0-1, 1 is best, 0.5 where all are equal); and the rows of the item table that were selected.
+        A frame with ``rank``, ``work_id``, ``media_type``, ``score`` and each component; and the positions in
+        ``candidates`` that were selected.
     """
     best = np.lexsort((library.work_ids[candidates], -score))[: max(shortlist, limit)]
     chosen = best[mmr(score[best], library.centred[candidates[best]], limit, diversity=diversity)]
@@ -202,10 +224,10 @@ def select(
             "work_id": library.work_ids[picked],
             "media_type": media_type,
             "score": score[chosen],
-            **{name: quantile_rank(values)[chosen] for name, values in components.items()},
+            **{name: values[chosen] for name, values in components.items()},
         }
     )
-    return frame, picked
+    return frame, chosen
 
 
 def empty_list(columns: Sequence[str]) -> pd.DataFrame:

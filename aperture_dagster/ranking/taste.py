@@ -35,6 +35,9 @@ TYPICAL_RATING_STRENGTH = 5.0
 """Number of ratings of ``TYPICAL_RATING`` mixed into a user's mean, because a few ratings say little about it."""
 ALIKE_BLOCK = 4_096
 """Titles by which users are compared at a time."""
+LEFT = 0.25
+"""Share of a film below which having left it says nothing: whoever stops after a tenth has not liked it, and may go on
+tomorrow. (The benchmark's data has no such films.)"""
 UNRATED = 0.5
 """Opinion on a watched title without a rating: mildly positive (a rating of 10 is 1.0)."""
 
@@ -294,6 +297,7 @@ def _engagement(tidy: pd.DataFrame) -> Doubles:
     seen = np.where(series & np.isfinite(of_the_series), np.sqrt(np.nan_to_num(of_the_series)), completion)
     seen = np.where(np.isfinite(seen), seen, np.where(plays > 0, 1.0, 0.0))
     seen = np.where((plays > 0) & (seen == 0.0) & ~series, 1.0, seen)
+    seen = np.where((plays == 0) & (seen < LEFT) & ~series, 0.0, seen)
     # Plays of a series are mostly its episodes, which `seen` has counted; only films count more when watched again.
     again = np.where(series, 0.0, np.log2(np.maximum(plays, 1.0)) * 0.25)
     engagement = seen * (1.0 + np.minimum(again, 0.75))

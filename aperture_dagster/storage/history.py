@@ -243,14 +243,14 @@ HISTORIES = f"""
     SELECT user_id, work_id, coalesce(plays, 0) AS plays, completion, coalesce(favorite, false) AS favorite, rating,
     last_played_at, episodes_played, episodes_total
     FROM watched FULL JOIN rated USING (user_id, work_id) LEFT JOIN totals USING (work_id)
-    WHERE has_activity OR rating IS NOT NULL"""
+    WHERE (has_activity OR rating IS NOT NULL) AND user_id IN (SELECT user_id FROM present_users)"""
 
 
 def read_histories(connection: Connection, *, without: Collection[str] = ()) -> pd.DataFrame:
-    """Read the histories of all users, a row per user and work, in the columns of the ranking.
+    """Read the histories of present users, a row per user and work, in the columns of the ranking.
 
-    Works that were only rated are part of them, in the library or not. Ratings from sources in ``without`` do not
-    count.
+    Whoever left the server no longer shapes the lists of the others. Works that were only rated are part of the
+    histories, in the library or not. Ratings from sources in ``without`` do not count.
 
     All copies of a film or episode count as one. Some servers share the state between copies and others do not, so
     ``plays`` is the largest count of a copy, or the number of dates on which a copy was finished if that is larger.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -187,12 +187,25 @@ def replace_rows(connection: Connection, target: Table, rows: Sequence[dict[str,
     return counts
 
 
-def reason(because: Sequence[str]) -> str:
-    """Return why a title is recommended, given the most similar titles in the user's history."""
+def reason(because: Sequence[str], *, together: bool = False) -> str:
+    """Return why a title is recommended.
+
+    Args:
+        because: The liked titles that contribute most to its score; none if it is widely liked.
+        together: Whether they do so because others watched them together with it, and not because it is like them.
+    """
     if not because:
-        return "Well liked in general"
+        return "Widely liked"
     *others, last = because
-    return f"Because you liked {', '.join(others) + ' and ' if others else ''}{last}"
+    named = f"{', '.join(others) + ' and ' if others else ''}{last}"
+    return f"People who liked {named} also liked this" if together else f"Because you liked {named}"
+
+
+def reason_of(row: Mapping[str, Any]) -> str:
+    """Return why a title is on a list, given its row (``because`` and ``components``)."""
+    parts = row["components"]
+    together = parts.get("co_watch", 0.0) + parts.get("recommended_from", 0.0)
+    return reason(row["because"], together=together > parts.get("similarity", 0.0))
 
 
 def recommendation_table(connection: Connection, user_id: str) -> list[dict[str, Any]]:
@@ -210,11 +223,11 @@ def recommendation_table(connection: Connection, user_id: str) -> list[dict[str,
 def first_recommendations(connection: Connection, user_ids: Sequence[str], limit: int) -> list[dict[str, Any]]:
     """List the first recommendations of users, films before series, in rank order.
 
-    Each row has ``user_id``, ``media_type``, ``rank``, ``work_id``, ``title``, ``year``, ``because`` (titles) and
-    ``server_item_id``, whose picture the media server shows.
+    Each row has ``user_id``, ``media_type``, ``rank``, ``work_id``, ``title``, ``year``, ``because`` (titles),
+    ``components`` and ``server_item_id``, whose picture the media server shows.
     """
     statement = """
-        SELECT r.user_id, r.media_type, r.rank, r.work_id, n.title, n.year, t.server_item_id,
+        SELECT r.user_id, r.media_type, r.rank, r.work_id, n.title, n.year, t.server_item_id, r.components,
         ARRAY(SELECT b.title FROM unnest(r.because) WITH ORDINALITY AS b_(work_id, place)
           JOIN work_names b USING (work_id) WHERE b.title IS NOT NULL ORDER BY place) AS because
         FROM recommendations r JOIN work_names n USING (work_id) LEFT JOIN titles t ON t.item_id = r.item_id

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from aperture_dagster.library.access import Copy
 from aperture_dagster.storage.bulk import upsert
-from aperture_dagster.storage.lists import reason, recommendation_table
+from aperture_dagster.storage.lists import reason_of, recommendation_table
 from aperture_dagster.storage.tables import item_files
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def scores_and_reasons(connection: Connection, list_key: str) -> dict[int, tuple
     kind, *rest = list_key.split("/")
     if kind == "recommendations":
         rows = recommendation_table(connection, rest[0])
-        return {row["work_id"]: (row["score"], reason(row["because"])) for row in rows}
+        return {row["work_id"]: (row["score"], reason_of(row)) for row in rows}
     if kind == "top_picks":
         picks = connection.execute(
             text(

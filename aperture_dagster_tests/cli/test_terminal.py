@@ -45,7 +45,7 @@ SUMMARY: dict[str, Any] = {
     "recommendations": {"Ann [of the house]": [
         _title("movie", "Gladiator", 2000, "Because you liked Seven Samurai, Star Wars: Episode III - Revenge of the "
                "Sith and Star Trek"),
-        _title("movie", "The Lord of the Rings: The Fellowship of the Ring", 2001, "Well liked in general"),
+        _title("movie", "The Lord of the Rings: The Fellowship of the Ring", 2001, "Widely liked"),
         _title("movie", "千と千尋の神隠し", 2001, "Because you liked もののけ姫 and となりのトトロ"),
         _title("series", "Only Murders in the Building", None, "Because you liked Donaudampfschifffahrtselektrizitäten"
                "hauptbetriebswerkbauunterbeamtengesellschaft"),

@@ -108,7 +108,7 @@ CHANGES: dict[str, tuple[tuple[str, ...], tuple[Reasons, Reasons]]] = {
     ),
     "somebody who left": (
         (f"UPDATE users SET removed_at = now() WHERE {MINE}",),
-        ({}, {ME: {"taste"}, OTHERS: {"household"}}),
+        ({ME: {"history"}}, {ME: {"history", "taste"}, OTHERS: {"household"}}),
     ),
     "a new film": (
         (

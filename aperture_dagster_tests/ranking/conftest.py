@@ -88,5 +88,8 @@ def benchmark() -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    # Benchmarks import each other by their names.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(PROJECT / "benchmarks")
+        spec.loader.exec_module(module)
     return module

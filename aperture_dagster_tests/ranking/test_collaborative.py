@@ -1,13 +1,12 @@
-"""EASE, and scores from "recommended from this title" lists."""
+"""EASE."""
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from aperture_dagster.ranking import collaborative
-from aperture_dagster.ranking.collaborative import Ease, fit_ease, recommended_from, ridge_for
+from aperture_dagster.ranking.collaborative import Ease, fit_ease, ridge_for
 
 
 def naive_ease(x: np.ndarray, ridge: float) -> np.ndarray:
@@ -87,37 +86,12 @@ def test_a_household_with_a_large_library_needs_only_a_small_matrix(monkeypatch)
     assert inverted == [(50, 50)]
 
 
-EDGES = pd.DataFrame({"work_id": [1, 1, 3], "recommended_work_id": [2, 3, 4], "rank": [1, 10, 1]})
-
-
-def scores_from(edges: pd.DataFrame, *weights: float) -> np.ndarray:
-    return recommended_from(edges, {work: work - 1 for work in range(1, len(weights) + 1)}, np.array([weights]).T)[:, 0]
-
-
-def test_edges_carry_weights_in_both_directions_and_less_at_lower_ranks():
-    scores = scores_from(EDGES, 1.0, 0.0, 0.0, 0.0)
-    assert scores[1] > scores[2] > 0 and scores[3] == 0
-    assert scores_from(EDGES, 0.0, 1.0, 0.0, 0.0)[0] > 0
-
-
-def test_a_disliked_title_lowers_what_is_recommended_from_it():
-    assert scores_from(EDGES, -1.0, 0.0, 0.0, 0.0)[1] < 0
-
-
-def test_a_title_on_every_list_does_not_lead_over_one_on_the_right_list():
-    everywhere, liked = 2, 1
-    edges = pd.DataFrame(
-        {
-            "work_id": [liked, liked, *range(4, 24)],
-            "recommended_work_id": [everywhere, 3, *[everywhere] * 20],
-            "rank": [1, 3, *[1] * 20],
-        }
-    )
-    scores = scores_from(edges, 1.0, *[0.0] * 23)
-    assert scores[3 - 1] > scores[everywhere - 1] > 0
-
-
-def test_edges_that_leave_the_library_or_point_to_themselves_are_ignored():
-    odd = pd.DataFrame({"work_id": [1, 1, 9], "recommended_work_id": [1, 9, 2], "rank": [1, np.nan, 2]})
-    assert not scores_from(odd, 1.0, 1.0, 1.0, 1.0).any()
-    assert not scores_from(odd.head(0), 1.0, 1.0, 1.0, 1.0).any()
+def test_the_weight_of_each_title_in_a_score_is_its_place_in_the_matrix(watched, monkeypatch):
+    p = np.linalg.inv(watched.T @ watched + 5.0 * np.eye(30))
+    b = np.eye(30) - p / np.diag(p)
+    titles, liked = np.array([7, 0, 29, 3]), np.array([3, 11, 0, 28, 5])
+    by_users = fitted(watched, 5.0).weights(titles, liked)
+    assert by_users == pytest.approx(b[np.ix_(liked, titles)].T, abs=1e-5) and by_users[3, 0] == 0.0
+    monkeypatch.setattr(collaborative, "MAX_DUAL_USERS", 0)
+    assert fitted(watched, 5.0).weights(titles, liked) == pytest.approx(by_users, abs=1e-5)
+    assert not fitted(watched[:1], 5.0).weights(titles, liked).any(), "one person says nothing about others"

@@ -19,7 +19,6 @@ from aperture_dagster.ranking.discovery import (
     discovery_shares,
     prepare_discovery,
 )
-from aperture_dagster.ranking.taste import taste_weights
 
 from .conftest import NOW, crowd_of, days_ago, history, topic_of
 
@@ -79,7 +78,7 @@ def test_suggestions_follow_the_taste_and_give_reasons(given):
         assert 1 <= len(reasons) <= 3 and set(reasons) <= set(SPACE)
     assert found["score"].between(0, 1).all() and found["score"].nunique() > 20
     for name in DISCOVERY_COMPONENTS:
-        assert found[name].between(0, 1).all(), name
+        assert np.isfinite(found[name]).all(), name
 
 
 def test_without_diversity_a_list_is_sorted_by_score(given):
@@ -167,9 +166,9 @@ def test_each_component_matters_in_proportion_to_its_weight(given, component):
     given = DIFFERENCES[component](given)
     found = suggestions_of(given, IN_ORDER).set_index("work_id")
     assert found.index[0] == 201
-    assert found[component].to_dict() == {201: 1.0, 200: 0.0}
+    assert found[component][201] == -found[component][200] > 0
     others = [name for name in DISCOVERY_COMPONENTS if name != component]
-    assert (found[others] == 0.5).all(axis=None), "nothing else tells the two apart"
+    assert not found[others].any(axis=None), "nothing else tells the two apart"
     without = replace(IN_ORDER, weights=replace(IN_ORDER.weights, **{component: 0.0}))
     assert suggestions_of(given, without)["work_id"].tolist() == [200, 201]
 
@@ -313,7 +312,7 @@ def test_a_user_without_history_gets_what_is_well_liked(given):
     for user in ("new", "nobody knows them"):
         found = model.for_user(user)
         assert found["work_id"].tolist() == best
-        assert (found["similarity"] == 0.5).all() and found["because"].tolist() == [[]] * 30
+        assert not found["similarity"].any() and found["because"].tolist() == [[]] * 30
 
 
 def test_the_taste_weighs_more_the_more_titles_are_known():
@@ -353,13 +352,6 @@ def test_titles_rated_elsewhere_count_for_the_taste(given):
     found = suggestions_of(replace(given, histories=rated))
     topic = topic_of(130)
     assert [topic_of(work) for work in found["work_id"][:5]] == [topic] * 5
-
-
-def test_stored_weights_replace_computed_ones(given):
-    both = pd.concat([given.histories, watched("ann", LOVE)])
-    stored = taste_weights(watched("ann", LOVE), as_of=NOW)
-    found = suggestions_of(replace(given, histories=both, weights=stored))
-    assert {topic_of(work) for work in found["work_id"][:5]} == {"love"}
 
 
 def test_a_user_gets_the_same_list_alone_and_among_others(given):

@@ -16,7 +16,6 @@ from aperture_dagster.ranking.discovery import (
     discovery_shares,
     prepare_discovery,
 )
-from aperture_dagster.ranking.popularity import quantile_rank
 from aperture_dagster.ranking.signals import standardise
 
 from .conftest import NOW, crowd_of, days_ago, history
@@ -120,7 +119,7 @@ def test_the_score_is_the_logistic_of_the_weighted_components(given):
     linked, twice = (np.sign(v) * np.sqrt(np.abs(v)) for v in (model.linked[rows, 0], model.linked_twice[rows, 0]))
     agreement = standardise(standardise(linked) + 1.5 * standardise(twice) + 0.3 * standardise(model.listed[rows, 0]))
     co_watch = standardise(np.sign(c := model.people.co_watch[0, rows]) * np.sqrt(np.abs(c)))
-    era = standardise(model.library.features.era(np.array([0.5] * 3 + [0.0] * 4))[rows])
+    era = standardise(model.library.features.era(np.array([0.5] * 3 + [0.0] * 4), 4.0)[rows])
     parts = {
         "similarity": standardise(era), "co_watch": co_watch, "agreement": agreement, "quality": quality,
         "recency": standardise(model.freshness[rows]),
@@ -131,7 +130,7 @@ def test_the_score_is_the_logistic_of_the_weighted_components(given):
     found = model.for_user("ann").set_index("work_id")
     assert found.loc[POOL, "score"].tolist() == pytest.approx(score.tolist(), abs=1e-5)
     for name in DISCOVERY_COMPONENTS:
-        assert found.loc[POOL, name].tolist() == pytest.approx(quantile_rank(parts[name]).tolist()), name
+        assert found.loc[POOL, name].tolist() == pytest.approx((shares[name] * parts[name]).tolist()), name
         assert found[name].nunique() > 1, f"{name} tells titles apart"
 
 

@@ -39,10 +39,10 @@ def test_names_of_a_single_title_are_ignored():
 
 def test_years_close_to_liked_titles_score_higher_and_disliked_ones_do_not_count():
     features = content_features(pd.DataFrame({"year": [1975, 1976, 1990, 2020, np.nan, 0]}))
-    near = features.era(weights(6, row0=1.0, row3=-5.0))
+    near = features.era(weights(6, row0=1.0, row3=-5.0), 4.0)
     assert near[1] > near[2] >= near[3]
     assert near[4] == near[5] == pytest.approx(near[:4].mean())
-    assert not features.era(np.zeros(6)).any()
+    assert not features.era(np.zeros(6), 4.0).any()
 
 
 def test_titles_of_unwatched_genres_are_novel():
@@ -56,4 +56,4 @@ def test_missing_columns_and_values_are_accepted():
     items = pd.DataFrame({"work_id": [1, 2], "genres": [np.nan, "war"], "cast": [["A", ""], ["A", None]]})
     features = content_features(items)
     assert features.fields["people"].affinity(np.array([1.0, 0.0]))[1] == 0.0, "a name that all titles have"
-    assert np.isfinite(features.era(np.ones(2))).all()
+    assert np.isfinite(features.era(np.ones(2), 4.0)).all()

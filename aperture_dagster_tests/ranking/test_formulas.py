@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aperture_dagster.ranking.collaborative import recommended_from
-from aperture_dagster.ranking.config import BlendWeights, RankingConfig, RankingInputs
+from aperture_dagster.ranking.config import RankingConfig, RankingInputs
 from aperture_dagster.ranking.features import content_features, signed_root, tf_idf
 from aperture_dagster.ranking.library import NO_TITLES
 from aperture_dagster.ranking.popularity import bayesian_average, local_top_picks, log_votes, quantile_rank
@@ -30,6 +29,9 @@ from .conftest import NOW, days_ago, history
         ({"plays": 100, "favorite": True}, 2.0),
         ({"plays": 0, "completion": 0.0, "favorite": True}, 1.25),
         ({"plays": 0, "completion": 0.3}, 0.3),
+        ({"plays": 0, "completion": 0.25}, 0.25),
+        ({"plays": 0, "completion": 0.24}, 0.0),
+        ({"plays": 1, "completion": 0.1}, 0.1),
         ({"plays": 0, "completion": np.nan}, 0.0),
         ({"plays": 1, "completion": np.nan}, 1.0),
         ({"plays": 1, "completion": 0.0}, 1.0),
@@ -152,10 +154,10 @@ def test_a_name_counts_by_the_logarithm_of_its_rarity():
 
 def test_years_are_compared_within_a_window_of_four():
     features = content_features(pd.DataFrame({"year": [2000, 2004, 2012, 1849, 19_999, None]}))
-    near = features.era(np.array([4.0, 0.0, -3.0, 5.0, 5.0, 5.0]))
+    near = features.era(np.array([4.0, 0.0, -3.0, 5.0, 5.0, 5.0]), 4.0)
     known = [2.0, 2 * np.exp(-0.25), 2 * np.exp(-0.25 * 9)]
     assert near == pytest.approx([*known, *[np.mean(known)] * 3])
-    later = features.era(np.array([0.0, 9.0, 0.0, 0.0, 0.0, 0.0]))[:3]
+    later = features.era(np.array([0.0, 9.0, 0.0, 0.0, 0.0, 0.0]), 4.0)[:3]
     assert later == pytest.approx([3 * np.exp(-0.25), 3.0, 3 * np.exp(-1.0)])
     edges = content_features(pd.DataFrame({"year": [1850, 2200]}))
     assert edges.years.tolist() == [1850, 2200]
@@ -188,20 +190,6 @@ def test_the_cosine_of_genres():
 # Lists
 
 
-def test_edges_count_by_rank_divided_by_the_root_of_the_degree():
-    edges = pd.DataFrame({"work_id": [1, 1, 4, 1], "recommended_work_id": [2, 3, 2, 5], "rank": [1, 3, 20, 21]})
-    index = {work: work - 1 for work in range(1, 6)}
-    found = recommended_from(edges, index, np.array([[1.0, -2.0], *[[0.0, 0.0]] * 2, [3.0, 0.0], [0.0, 0.0]]))
-    last = 1 / np.log2(21)
-    at_two, at_one = (1 + 3 * last) / np.sqrt(1 + last), 0.0
-    assert found[:, 0] == pytest.approx([at_one, at_two, 0.5, 0.0, 0.0])
-    assert found[:, 1] == pytest.approx([0.0, -2 / np.sqrt(1 + last), -1.0, 0.0, 0.0])
-    backwards = recommended_from(edges, index, np.array([[0.0], [1.0], [1.0], [0.0], [1.0]]))
-    assert backwards[:, 0] == pytest.approx([1.5 / np.sqrt(1.5), 0.0, 0.0, last, 0.0])
-    unranked = edges.assign(rank=[np.nan, 3, 20, 21])
-    assert recommended_from(unranked, index, np.eye(5))[0, 1] == pytest.approx(last), "a degree below 1 is 1"
-
-
 def test_reasons_are_at_most_k_above_the_minimum_or_the_best_of_weak_ones():
     unit = np.array([[1.0, 0.0], [0.05, 0.99875], [0.049, 0.9988], [0.0, 1.0], [0.9, 0.4359], [0.8, 0.6], [-1.0, 0.0]])
     row, liked = np.array([0]), np.array([1, 2, 4, 5, 6])
@@ -214,20 +202,17 @@ def test_reasons_are_at_most_k_above_the_minimum_or_the_best_of_weak_ones():
 
 
 def test_the_shares_of_the_components():
-    config = RankingConfig()
+    config = RankingConfig(fade=0.8)
+    crowd = 90 / (90 + 90) * 40 / 68
     found = blend_shares(config, 40, 91)
-    crowd = 1.3 * 90 / (90 + 90) * 40 / 60
-    taste = 40 / 48
     assert found == pytest.approx(
-        {"similarity": taste, "co_watch": crowd, "recommended_from": 0.5 * taste, "novelty": 0.05 * taste,
-         "rating": 0.3, "popularity": 0.55}
+        {"similarity": 40 / 70, "era": (1 - 0.8 * crowd) * 40 / 60, "co_watch": config.weights.co_watch * crowd,
+         "recommended_from": config.weights.recommended_from * 40 / 70, "rating": 0.4 * (1 - 0.8 * crowd),
+         "votes": 0.45 * (1 - 0.8 * crowd), "trend": 0.3 * (1 - 0.8 * crowd)}
     )  # fmt: skip
     assert blend_shares(config, 40, 0)["co_watch"] == blend_shares(config, 40, 1)["co_watch"] == 0.0
-    for known, bound in ((8, 0.85), (10, 0.85), (13, 0.85 * 1.3)):
-        shares = blend_shares(config, known, 1_000)
-        assert sum(shares.values()) - 0.85 == pytest.approx(bound), "a bound that grows from ten titles on"
-    only_taste = RankingConfig(weights=BlendWeights(rating=0, popularity=0))
-    assert blend_shares(only_taste, 8, 1)["similarity"] == pytest.approx(0.5)
+    curve = [blend_shares(config, known, 200)["similarity"] for known in (0, 1, 5, 10, 15, 20, 40)]
+    assert curve == sorted(curve) and max(np.diff(curve[:5])) < 0.12, "no step between few titles and many"
 
 
 def test_a_list_is_cold_below_three_known_titles():
@@ -249,24 +234,15 @@ def test_popularity_mixes_votes_with_the_households_own_counts():
         local = np.log1p(np.array(counts))
         (votes, local) = ((values - values.mean()) / values.std() if values.std() else values * 0
                           for values in (votes, local))  # fmt: skip
-        blend = (400 * votes + 4 * local) / 404
-        return (blend - blend.mean()) / blend.std()
+        blend = (600 * votes + 4 * local) / 604
+        return 0.45 * (blend - blend.mean()) / blend.std()
 
     everything = np.arange(6)
-    new = model._popularity(NO_TITLES, everything)
+    shares = blend_shares(model.config, 0, 1)
+    new = model._popularity(NO_TITLES, everything, shares)
     assert new == pytest.approx(mixed([5, 3, 0, 0, 0, 0], list(range(6))))
-    own = model._popularity(model.people.titles["u0"], everything)
+    own = model._popularity(model.people.titles["u0"], everything, shares)
     assert own == pytest.approx(mixed([4, 3, 0, 0, 0, 0], list(range(6)))), "the user's own like does not count"
-
-
-@pytest.mark.filterwarnings("error")
-def test_a_like_that_only_stored_weights_know_makes_nothing_unpopular():
-    items = pd.DataFrame({"work_id": [1, 2, 3]})
-    stored = pd.DataFrame({"user_id": ["ann"], "work_id": [1], "weight": [0.5]})
-    histories = history({"user_id": "bob", "work_id": 3}, {"user_id": "cem", "work_id": 3})
-    model = prepare(RankingInputs(items=items, histories=histories, as_of=NOW, users=["ann"], weights=stored))
-    popularity = model.for_user("ann").set_index("work_id")["popularity"]
-    assert popularity[1] == popularity[2] < popularity[3]
 
 
 # Popularity

@@ -57,3 +57,23 @@ def test_only_liked_titles_contribute_to_a_title():
     rows, adds = found.contributions(4, np.array([2.0, 1.0, -1.0, 9.0, 0.0, 0.0, 0.0, 0.0]))
     assert rows.tolist() == [0, 1] and adds.tolist() == pytest.approx([2 * 3**-0.5, 3**-0.5])
     assert found.contributions(7, np.ones(8))[0].tolist() == []
+
+
+def test_a_disliked_title_lowers_what_is_recommended_from_it():
+    assert links((0, 1, 1)).spread(np.array([[-1.0], *[[0.0]] * 7]))[1, 0] < 0
+
+
+def test_a_title_on_every_list_does_not_lead_over_one_on_the_right_list():
+    everywhere, liked, right = 1, 0, 2
+    found = links((liked, everywhere, 1), (liked, right, 3), *((other, everywhere, 1) for other in range(3, 23)), n=23)
+    scores = found.spread(np.eye(23)[:, [liked]])[:, 0]
+    assert scores[right] > scores[everywhere] > 0
+
+
+def test_the_strengths_between_some_titles_are_those_of_their_links():
+    random = np.random.default_rng(9)
+    ends = random.integers(0, 8, size=(20, 2))
+    found = links(*((int(a), int(b), int(rank)) for (a, b), rank in zip(ends, random.integers(1, 45, 20), strict=True)))
+    rows, others = np.array([6, 0, 3]), np.array([5, 1, 0, 7, 2])
+    assert found.between(rows, others) == pytest.approx(dense(found).T[np.ix_(rows, others)])
+    assert not links().between(rows, others).any()

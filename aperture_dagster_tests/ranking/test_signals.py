@@ -15,8 +15,8 @@ from aperture_dagster.ranking.signals import (
     empty_list,
     in_library,
     learn_people,
-    mixed_similarity,
     select,
+    similar_parts,
     similarities,
     standardise,
     titles_by_user,
@@ -59,7 +59,7 @@ def test_titles_of_a_user_are_sorted_by_the_size_of_their_weight_then_by_work():
 
 
 def people(histories: pd.DataFrame, *, crowd: Crowd | None = None, users=None):
-    return learn_people(histories, None, users, crowd, INDEX, 6, as_of=NOW)
+    return learn_people(histories, users, crowd, INDEX, 6, as_of=NOW)
 
 
 def test_the_household_is_counted_by_whom_something_is_known_of_and_liked_titles_by_who_liked_them():
@@ -149,7 +149,7 @@ def test_similarities_sum_cubes_with_half_the_weight_for_the_other_type():
     assert list(some) == ["movie"] and some["movie"][:, 0] == pytest.approx(found["movie"][[3, 1], 1], abs=1e-5)
 
 
-def test_similarity_is_the_weighted_sum_of_standardised_parts():
+def test_each_way_to_be_alike_is_standardised_and_has_its_weight():
     items = six_titles().assign(
         year=[1990, 1994, 2000, 1991, 2010, 2020],
         directors=[["x"], ["y"], ["x"], ["y"], ["x"], ["z"]],
@@ -163,23 +163,27 @@ def test_similarity_is_the_weighted_sum_of_standardised_parts():
     mix = TasteMix(description=0.5, people=0.4, studios=0.3, keywords=0.2, genres=0.1, era=0.6)
     dense = np.array([1.0, 0.5 * 0.4, 0, 0, 0, 0])
     fields = library.features.fields
-    expected = 0.6 * standardise(library.features.era(dense)[candidates])
+    expected = {"era": 0.6 * standardise(library.features.era(dense, 4.0)[candidates])}
     for name, weight in (("people", 0.4), ("studios", 0.3), ("keywords", 0.2), ("genres", 0.1)):
-        expected += weight * standardise(signed_root(fields[name].affinity(dense)[candidates]))
-    expected_with = standardise(expected + 0.5 * standardise(signed_root(described)))
-    how = {"media_type": "movie", "mix": mix, "other_type": 0.5}
-    assert mixed_similarity(library, titles, described, candidates, **how) == pytest.approx(expected_with)
-    assert mixed_similarity(library, titles, None, candidates, **how) == pytest.approx(standardise(expected))
+        expected[name] = weight * standardise(signed_root(fields[name].affinity(dense)[candidates]))
+    how = {"media_type": "movie", "mix": mix, "other_type": 0.5, "era_years": 4.0}
+    for parts in (described, None):
+        found = similar_parts(library, titles, parts, candidates, **how)
+        if parts is not None:
+            assert found.pop("description") == pytest.approx(0.5 * standardise(signed_root(described)))
+        assert set(found) == set(expected)
+        for name, values in expected.items():
+            assert found[name] == pytest.approx(values), name
 
 
-def test_the_parts_of_a_score_are_quantiles_among_all_candidates_not_only_those_on_the_list():
+def test_the_best_are_selected_with_the_parts_of_their_scores():
     library = library_of(pd.DataFrame({"work_id": [14, 13, 12, 11, 10]}))
     candidates, score = np.arange(5), np.array([0.1, 0.9, 0.5, 0.9, 0.3])
     frame, picked = select(
-        library, candidates, score, {"part": score, "same": np.ones(5)}, media_type="movie", limit=3, shortlist=3,
+        library, candidates, score, {"part": 2 * score}, media_type="movie", limit=3, shortlist=3,
         diversity=0.1,
     )  # fmt: skip
     assert frame["work_id"].tolist() == [11, 13, 12], "equal scores go to the lower work_id"
     assert picked.tolist() == [3, 1, 2] and frame["rank"].tolist() == [1, 2, 3]
     assert frame["score"].tolist() == [0.9, 0.9, 0.5] and frame["media_type"].unique().tolist() == ["movie"]
-    assert frame["part"].tolist() == [1.0, 1.0, pytest.approx(2 / 3.5)] and frame["same"].tolist() == [0.5] * 3
+    assert frame["part"].tolist() == [1.8, 1.8, 1.0]

@@ -64,7 +64,7 @@ def replace(shelf: Shelf, rows: list[dict[str, Any]], user: str = "ann") -> Any:
 @pytest.mark.parametrize(
     ("because", "said"),
     [
-        ([], "Well liked in general"),
+        ([], "Widely liked"),
         (["Alien"], "Because you liked Alien"),
         (["Alien", "The Thing"], "Because you liked Alien and The Thing"),
         (["A", "B", "C"], "Because you liked A, B and C"),

@@ -34,7 +34,7 @@ from aperture_dagster.sources.discovery_plan import user_languages
 from aperture_dagster.sources.suitability import household_rules, user_rules
 from aperture_dagster.storage.discovery import owned_under_any_id, settled_titles
 from aperture_dagster.storage.history import read_histories
-from aperture_dagster.storage.lists import read_items, read_weights, users_with_taste
+from aperture_dagster.storage.lists import read_items, users_with_taste
 from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.storage.suggestions import (
     candidate_table,
@@ -130,7 +130,6 @@ class _Night:
             vectors, mask = read_vectors(connection, model_key, items["work_id"])
             pool_vectors, pool_mask = read_vectors(connection, model_key, pool["work_id"], "discovery_vectors")
             histories = read_histories(connection, without=settings.ignored_ratings)
-            weights = read_weights(connection)
             edges, suggestions = read_pool_edges(connection), read_suggestions(connection)
             self.titles = read_pool_facts(connection)
             owned = owned_under_any_id(connection)
@@ -171,7 +170,6 @@ class _Night:
             },
             suggestions=suggestions,
             edges=edges,
-            weights=weights,
             crowd=_crowd(context, settings, items, pool),
         )
         config = DiscoveryConfig(limit=settings.discovery_per_list, diversity=settings.diversity)

@@ -129,7 +129,7 @@ def _top(people: Sequence[User], lists: Sequence[dict[str, Any]]) -> list[dict[s
 
 
 def _like(because: Sequence[str]) -> str:
-    return ", ".join(because[:NAMED_REASONS]) or "well liked in general"
+    return ", ".join(because[:NAMED_REASONS]) or "widely liked"
 
 
 def _pick_names(picks: Sequence[dict[str, Any]], rank: int) -> dict[str, Any]:

@@ -29,8 +29,7 @@ from aperture_dagster.storage.inputs import TABLES
 from aperture_dagster.storage.lists import (
     read_copies,
     read_edges,
-    read_weights,
-    reason,
+    reason_of,
     recommendation_table,
     replace_recommendations,
     users_with_taste,
@@ -104,7 +103,7 @@ def recommendations(
             shown = recommendation_table(connection, user.user_id)
         metadata = {"dagster/row_count": len(shown)} | _shown(context, shown) | changes.shown(user.user_id)
         if not shown or any(row["is_cold"] for row in shown):
-            metadata["note"] = "Too little history yet: the list is led by what is well liked in general."
+            metadata["note"] = "Too little history yet: the list is led by what is widely liked."
         first = {row["media_type"]: titled(row) for row in shown if row["rank"] == 1}
         line = {"film": first.get("movie"), "series": first.get("series")}
         because = changes.reasons.get(user.user_id, ())
@@ -133,7 +132,6 @@ def _ranking_model(
         shelves = read_shelves(connection, model_key)
         items = shelves.items
         histories = read_histories(connection, without=settings.ignored_ratings)
-        weights = read_weights(connection)
         edges = read_edges(connection)
         copies = read_copies(connection) if any(user.access.is_limited for user in asked) else []
     usual: dict[int, int] = dict(zip(items["work_id"], items["item_id"], strict=True))
@@ -143,7 +141,6 @@ def _ranking_model(
     inputs = RankingInputs(
         items=items,
         histories=histories,
-        weights=weights,
         as_of=now,
         users=[user.user_id for user in asked],
         excluded={user.user_id: _excluded(user, items, visible[user.user_id]) for user in asked},
@@ -177,7 +174,7 @@ def _recommendation_row(user: User, row: dict[str, Any], copies: Mapping[int, in
         "work_id": int(row["work_id"]),
         "item_id": int(copies[row["work_id"]]),
         "score": round(float(row["score"]), 4),
-        "components": {name: round(float(row[name]), 3) for name in COMPONENTS},
+        "components": {name: round(float(row[name]), 2) for name in COMPONENTS},
         "because": [int(work_id) for work_id in row["because"]],
         "is_cold": bool(row["cold"]),
     }
@@ -195,7 +192,7 @@ def _shown(context: dg.AssetExecutionContext, rows: list[dict[str, Any]]) -> dic
             lines = [f"{row['rank']}. {row['title']} ({row['year']})" for row in top]
             shown[name] = dg.MetadataValue.md("\n".join(lines) or "*nothing*")
         else:
-            because = [{"title": titled(row), "because": reason(row["because"])} for row in top]
+            because = [{"title": titled(row), "because": reason_of(row)} for row in top]
             shown[name] = markdown_table(
                 [row | why for row, why in zip(top, because, strict=True)], ["rank", "title", "because"]
             )
