@@ -20,7 +20,6 @@ NEED_DATA = ("discovery", "embedders", "recommendation_quality", "whole_run")
 # Quick ways to run some of them to their end.
 QUICK = {
     "episode_recognition": ("--sizes", "200", "400"),
-    "performance": ("--films", "20", "--only", "users"),
     "backup": ("--movies", "100", "--episodes", "50", "--users", "2"),
 }
 

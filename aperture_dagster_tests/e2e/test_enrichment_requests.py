@@ -138,7 +138,7 @@ ANOTHER_PROCESS = pytest.mark.nightly(
         pytest.param("mdblist", 1, 3, {"mdblist_batch_size": 3}, marks=ANOTHER_PROCESS),
     ],
 )
-def test_a_killed_run_loses_only_requests_in_flight_and_a_batch_that_is_not_stored(
+def test_a_killed_run_loses_only_requests_in_flight_and_one_batch(
     library, source: str, concurrency: int, unit: int, settings
 ):
     with library(titles(1, 60), **settings) as here:
