@@ -33,7 +33,7 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.sources.crowd import crowd_on, load_crowd
 
 FILMS, OWNED, DIMENSIONS, HOUSEHOLD = 20_000, 5_000, 256, 10
-NOW = pd.Timestamp("2026-03-01", tz="UTC")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LIMITS = {"CPU": 60.0, "memory": 1_000.0, "later CPU": 2.0, "later memory": 500.0, "file": 2.5}
 PARTS = ("none", "first", "later")
 

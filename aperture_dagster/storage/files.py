@@ -14,8 +14,8 @@ from aperture_dagster.errors import OperatorError
 # Entries that earlier versions may have left readable by others; new files are private through the umask.
 LOG_OF_PLAYS = "log-of-plays.json"
 HOME_ENTRIES = (
-    "dagster", "logos", "models", "postgres", "backups", "failures.log", LOG_OF_PLAYS, "demo", "demo-emby", ".env",
-    "aperture.toml",
+    "dagster", "logos", "models", "crowd", "postgres", "backups", "failures.log", LOG_OF_PLAYS, "demo", "demo-emby",
+    ".env", "aperture.toml",
 )  # fmt: skip
 WORKING_FILES = (".postgres", "postgres.")
 

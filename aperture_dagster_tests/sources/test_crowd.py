@@ -21,6 +21,7 @@ from aperture_dagster.sources.crowd import (
     load_crowd,
     table_in_use,
 )
+from aperture_dagster.storage.files import prepare_home
 from aperture_dagster_tests.conftest import HISTORIES
 
 TOY_STORY, HEAT = 862, 949
@@ -52,6 +53,9 @@ def test_a_folder_is_read_once_and_again_when_it_has_changed(tmp_path, folder, m
     assert made is not None and made.header.people == made.header.people_read == 138
     (kept,) = cached(home)
     assert kept.stat().st_mode & 0o77 == 0 and kept.parent.stat().st_mode & 0o77 == 0, "for the owner alone"
+    home.chmod(0o755)
+    prepare_home(home)
+    assert home.stat().st_mode & 0o77 == 0, "the table is no foreign content, for which a home would stay open"
 
     def no_reading(*_):
         raise AssertionError("the folder was read again")
