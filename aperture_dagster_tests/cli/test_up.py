@@ -15,7 +15,7 @@ from aperture_dagster.cli import up as up_module
 from aperture_dagster.cli.common import family_of, require_free_port
 from aperture_dagster.cli.main import main
 from aperture_dagster.cli.parts import Ui
-from aperture_dagster.cli.up import _check_the_rest
+from aperture_dagster.cli.up import _check_the_rest, _lock_home
 from aperture_dagster.cli.up_files import UpFiles
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.settings import Settings
@@ -103,3 +103,14 @@ def test_a_port_that_is_in_use_is_noticed_on_either_kind_of_address(host: str) -
         with pytest.raises(OperatorError, match=f"Port {port} on {host} is in use"):
             require_free_port(host, port, "aperture up")
     require_free_port(host, port, "aperture up")
+
+
+def test_of_two_commands_that_start_at_once_on_a_home_one_is_refused(tmp_path: Path):
+    """Both have looked at the lock before either took it."""
+    lock = _lock_home(tmp_path)
+    try:
+        with pytest.raises(OperatorError, match="already running"):
+            _lock_home(tmp_path)
+    finally:
+        locks.release(lock)
+    locks.release(_lock_home(tmp_path))

@@ -17,7 +17,7 @@ from aperture_dagster_tests.conftest import PROJECT
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.nightly(
-        reason="It lives through three days twice, with every job: four minutes of processor time.",
+        reason="It lives through three days twice, with every job: six minutes of processor time.",
         instead="e2e/test_fault_matrix.py::test_an_outage_loses_nothing_and_a_transient_one_is_retried",
     ),
 ]
