@@ -195,7 +195,7 @@ def short_path() -> Iterator[Path]:
 
 @pytest.mark.nightly(
     reason="Three demos of three users, one of which is killed: a minute of processor time.",
-    instead="e2e/test_enrichment_requests.py::test_a_killed_run_loses_only_requests_in_flight_and_a_batch_that_is_not_stored",
+    instead="e2e/test_enrichment_requests.py::test_a_killed_run_loses_only_requests_in_flight_and_one_batch",
 )
 def test_a_demo_that_is_killed_ends_with_the_same_result(short_path: Path, undisturbed: Undisturbed):
     """Once; ``make chaos`` kills 40 times, in three ways."""
