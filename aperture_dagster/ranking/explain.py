@@ -2,7 +2,7 @@
 
 A component that lifts a title above the average candidate does so because of titles in the history. What it adds to the
 score is divided among the liked ones, in proportion to what each contributes to the component. Closeness in years,
-rating and popularity are nobody's doing, so they are not divided.
+rating and popularity are not due to any title in it, so they are not divided.
 """
 
 from collections.abc import Hashable, Mapping

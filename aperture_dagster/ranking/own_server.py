@@ -2,11 +2,11 @@
 
 A hit is a title of which the user watched at least half, or that they rated well. Candidates are the titles that were
 in the library by the user's last known activity and that the user may see. A title counts as added when the server says
-so, or when somebody first played it, if that was earlier: a library that was imported anew has later dates.
+so, or when somebody first played it, if that was earlier: a library that was imported again has later dates.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -37,7 +37,7 @@ def worlds_of_server(
     histories: pd.DataFrame,
     *,
     added: Mapping[int, datetime],
-    hidden: Mapping[str, NDArray[np.bool_]],
+    hidden: Mapping[Hashable, NDArray[np.bool_]],
     as_of: datetime,
 ) -> dict[str, World]:
     """Return the world of each media type: what is known, and what users watched later.

@@ -74,11 +74,6 @@ def pack(crowd: CrowdFile) -> bytes:
     return content.getvalue()
 
 
-def read_header(path: Path) -> CrowdHeader:
-    """Return the header of a file. Raises CrowdError as :func:`read_file` does."""
-    return _read(path, header_only=True).header
-
-
 def read_file(path: Path) -> CrowdFile:
     """Read and check a file.
 
@@ -93,15 +88,14 @@ def read_file(path: Path) -> CrowdFile:
     return found
 
 
-def _read(path: Path, *, header_only: bool = False) -> CrowdFile:
+def _read(path: Path) -> CrowdFile:
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(part.file_size for part in archive.infolist()) > LARGEST:
                 raise _unusable(path, f"its content is larger than {LARGEST / 1e6:.0f} MB")
         with np.load(path, allow_pickle=False) as arrays:
             header = _header(path, json.loads(bytes(arrays["header"]).decode()))
-            names = () if header_only else ARRAYS
-            return CrowdFile(header, {name: np.asarray(arrays[name]) for name in names})
+            return CrowdFile(header, {name: np.asarray(arrays[name]) for name in ARRAYS})
     except FileNotFoundError:
         raise CrowdError(f"{path} does not exist.") from None
     except OSError as error:

@@ -43,7 +43,7 @@ def configured_crowd(settings: Settings) -> Path | None:
 
 
 def crowd_version(settings: Settings) -> str:
-    """Return a hash of the folder or table that the crowd is read from: with the same one, lists need not be made anew.
+    """Return a hash of the folder or table that the crowd is read from: lists depend on it.
 
     Empty if there is none; of what cannot be used, the reason.
     """
@@ -73,7 +73,7 @@ def load_crowd(settings: Settings, *, fit: bool = True) -> CrowdFile | None:
         try:
             return read_file(cached)
         except CrowdError:
-            # Ours, and made anew from what it was made from.
+            # This file is only a cache: it is made again from the folder.
             pass
     # Why it could not be read the last time, for whoever only looks.
     reason = cached.with_suffix(".txt")

@@ -13,6 +13,7 @@ from aperture_dagster.storage.bulk import WriteCounts, driver_cursor, merge, sta
 from aperture_dagster.storage.packed import INTEGER, read_packed
 from aperture_dagster.storage.queries import execute, lock_until_commit, read_frame, read_rows, read_value
 from aperture_dagster.storage.tables import recommendations, taste_profiles, taste_weights, top_picks, written_columns
+from aperture_dagster.wording import listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,8 +75,8 @@ def read_items(connection: Connection) -> pd.DataFrame:
             for name, of_name in zip(names, values, strict=True):
                 columns[name].extend(of_name)
             for row in packed:
-                for name, listed in zip(NAME_LISTS, row.split(_BETWEEN_LISTS), strict=True):
-                    columns[name].append([same(one, one) for one in listed.split(_BETWEEN_NAMES)] if listed else [])
+                for name, joined in zip(NAME_LISTS, row.split(_BETWEEN_LISTS), strict=True):
+                    columns[name].append([same(one, one) for one in joined.split(_BETWEEN_NAMES)] if joined else [])
     frame = pd.DataFrame(columns)
     for name in ("vote_average", "vote_count", "popularity", "episodes_total"):
         frame[name] = pd.to_numeric(frame[name])
@@ -176,13 +177,13 @@ def replace_rows(connection: Connection, target: Table, rows: Sequence[dict[str,
     where = " AND ".join(f"{name} = :{name}" for name in of)
     columns = written_columns(target)
     staged = stage(connection, target, rows, columns)
-    listed = ", ".join(columns)
-    new, current = f"SELECT {listed} FROM {staged}", f"SELECT {listed} FROM {target.name} WHERE {where}"
+    names = ", ".join(columns)
+    new, current = f"SELECT {names} FROM {staged}", f"SELECT {names} FROM {target.name} WHERE {where}"
     differs = f"SELECT EXISTS (({new} EXCEPT {current}) UNION ALL ({current} EXCEPT {new}))"
     counts = WriteCounts()
     if read_value(connection, differs, **of):
         counts.deleted = execute(connection, f"DELETE FROM {target.name} WHERE {where}", **of).rowcount
-        counts.inserted = execute(connection, f"INSERT INTO {target.name} ({listed}) {new}").rowcount
+        counts.inserted = execute(connection, f"INSERT INTO {target.name} ({names}) {new}").rowcount
     connection.exec_driver_sql(f"DROP TABLE {staged}")
     return counts
 
@@ -196,8 +197,7 @@ def reason(because: Sequence[str], *, together: bool = False) -> str:
     """
     if not because:
         return "Widely liked"
-    *others, last = because
-    named = f"{', '.join(others) + ' and ' if others else ''}{last}"
+    named = listed(because)
     return f"People who liked {named} also liked this" if together else f"Because you liked {named}"
 
 

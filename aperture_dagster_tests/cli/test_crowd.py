@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aperture_dagster.cli.main import main
-from aperture_dagster.resources.crowd_file import read_header
+from aperture_dagster.resources.crowd_file import read_file
 from aperture_dagster_tests.conftest import HISTORIES
 
 
@@ -29,7 +29,7 @@ def test_a_table_is_made_used_and_removed(home: Path, tmp_path: Path, monkeypatc
     made = crowd("build", HISTORIES, "--licence", "research only")
     assert made.exit_code == 0 and "from 138 of 138 people" in made.output
     assert "aperture crowd use crowd.npz" in made.output
-    assert read_header(tmp_path / "crowd.npz").licence == "research only"
+    assert read_file(tmp_path / "crowd.npz").header.licence == "research only"
 
     used = crowd("use", "crowd.npz")
     assert (

@@ -73,7 +73,7 @@ def test_an_unforeseen_error_of_one_user_costs_only_that_user(settled, break_tur
         assert everyone.index(UNLUCKY) < len(others), "somebody comes after"
         with monkeypatch.context():
             break_turn(module, name)
-            # Without news, nobody's taste or list would be computed.
+            # If nothing had changed, no taste or list would be computed.
             config = {} if asset == "watch_history" else {asset: {"recompute": True}}
             result = home.run(job, users=everyone, scheduled=True, config=config)
         assert not result.success and list(failures(result)) == [asset]

@@ -53,4 +53,4 @@ def test_a_server_measures_its_own_lists_against_the_most_voted_titles(household
         assert sum(len(str(value)) for value in page.values()) < 5_000, "events are kept"
         told = run_check(home, "recommendation_quality", "beats_popularity")
         assert told.passed and told.description == "Too little to tell for series."
-        assert home.rows("SELECT 1 FROM recommendations") == [], "nobody's list was touched"
+        assert home.rows("SELECT 1 FROM recommendations") == [], "no list was touched"

@@ -69,7 +69,7 @@ def test_contributions_divide_all_that_the_liked_titles_add(library, vectors):
     assert parts["co_watch"] == pytest.approx(found["co_watch"], abs=1e-4) and parts["co_watch"] > 0
     assert parts["recommended_from"] == pytest.approx(found["recommended_from"], abs=1e-4)
     similar = sum(value for name, value in parts.items() if name not in ("co_watch", "recommended_from"))
-    assert similar >= max(found["similarity"], 0.0) - 1e-4, "parts below the average are nobody's doing"
+    assert similar >= max(found["similarity"], 0.0) - 1e-4, "parts below the average are not due to any title"
 
 
 def test_what_others_watched_together_is_explained_by_the_title_that_they_share(library):

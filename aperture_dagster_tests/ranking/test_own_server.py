@@ -67,7 +67,7 @@ def test_candidates_were_in_the_library_by_the_last_known_activity(ask):
 
 
 def test_a_title_that_somebody_had_played_was_there_whatever_the_server_says(ask):
-    """A library that was imported anew has later dates."""
+    """A library that was imported again has later dates."""
     late = {work: days_ago(0.1) for work in range(100, 160)}
     both = pd.concat(
         [watched("ann", *range(100, 110)), history({"user_id": "bob", "work_id": 108, "last_played_at": days_ago(50)})]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from aperture_dagster.resources.crowd import CrowdError
-from aperture_dagster.resources.crowd_file import CrowdFile, CrowdHeader, pack, read_file, read_header
+from aperture_dagster.resources.crowd_file import CrowdFile, CrowdHeader, pack, read_file
 
 HEADER = CrowdHeader("ml", "abc", 3_000, 200_000, "research only")
 
@@ -37,7 +37,7 @@ def written(place: Path, **changed: Any) -> Path:
 
 
 def with_header(path: Path, **changed: Any) -> None:
-    """Write the header of a file anew."""
+    """Replace the header of a file."""
     with np.load(path) as given:
         parts = dict(given)
     header = {
@@ -51,7 +51,7 @@ def with_header(path: Path, **changed: Any) -> None:
 def test_a_file_comes_back_as_it_was_written(tmp_path: Path):
     path = written(tmp_path)
     found = read_file(path)
-    assert found.header == read_header(path) == HEADER
+    assert found.header == HEADER
     for name, values in arrays().items():
         assert found.arrays[name] == pytest.approx(values, rel=1e-3), name
 

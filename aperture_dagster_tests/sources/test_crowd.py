@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from aperture_dagster.resources.crowd import CrowdError
-from aperture_dagster.resources.crowd_file import read_header
+from aperture_dagster.resources.crowd_file import read_file
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources import crowd as crowds
 from aperture_dagster.sources.crowd import (
@@ -152,7 +152,7 @@ def test_only_so_many_people_are_used(tmp_path, folder, monkeypatch):
     made = build_crowd(folder)
     assert (made.header.people, made.header.people_read) == (40, 138)
     keep_table(tmp_path / "table.npz", made)
-    assert read_header(tmp_path / "table.npz").people == 40
+    assert read_file(tmp_path / "table.npz").header.people == 40
 
 
 def test_people_without_anything_in_common_are_no_crowd(tmp_path):

@@ -13,17 +13,17 @@ from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import materialized, table, warn_unless
 from aperture_dagster.defs.taste.crowd import read_configured_crowd
 from aperture_dagster.defs.taste.embeddings import embeddings
-from aperture_dagster.defs.taste.recommendations import excluded_titles
-from aperture_dagster.library.access import visible_copies
+from aperture_dagster.defs.taste.library import read_shelves
+from aperture_dagster.defs.taste.recommendations import in_sight
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.added import read_added
 from aperture_dagster.storage.history import read_histories
-from aperture_dagster.storage.lists import read_copies, read_edges, read_items
+from aperture_dagster.storage.lists import read_copies, read_edges
 from aperture_dagster.storage.people import users_of_partitions
-from aperture_dagster.storage.vectors import active_model, read_vectors
+from aperture_dagster.storage.vectors import active_model
 
 if TYPE_CHECKING:
     from aperture_dagster.ranking.evaluation import Comparison, World
@@ -71,7 +71,7 @@ def recommendation_quality(
 @dg.asset_check(
     asset=recommendation_quality,
     description="The lists are not worse than \"most voted\": the 95 % interval of the ratio is not below 1. If it is, "
-    "see docs/ranking.md; a crowd helps most. With few users it passes, since nothing can be told.",
+    "see docs/ranking.md; a crowd helps most. With few users it passes, because there is too little to tell.",
 )  # fmt: skip
 def beats_popularity(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Warn when the lists are significantly worse than the titles with the most votes."""
@@ -106,7 +106,6 @@ def _measure(
     """Return the comparison of each media type of which anything can be judged, and the interval of its ratio."""
     # pandas and numpy double the time that every `dagster` command takes to start.
     from aperture_dagster.ranking.evaluation import compare_with_votes, intervals
-    from aperture_dagster.ranking.library import library_of
     from aperture_dagster.ranking.own_server import MOST_USERS, sample_of, worlds_of_server
 
     with database.transaction() as connection:
@@ -114,8 +113,7 @@ def _measure(
         model_key = active_model(connection)
         if model_key is None or not people:
             return {}
-        items = read_items(connection)
-        vectors, mask = read_vectors(connection, model_key, items["work_id"])
+        shelves = read_shelves(connection, model_key)
         histories = read_histories(connection, without=settings.ignored_ratings)
         edges = read_edges(connection)
         added = read_added(connection)
@@ -124,13 +122,9 @@ def _measure(
         copies = read_copies(connection) if any(user.access.is_limited for user in asked) else []
     if len(asked) < len(people):
         context.log.info(f"Judging the lists of {len(asked):,} of {len(people):,} users, the same ones every week.")
-    usual = dict(zip(items["work_id"], items["item_id"], strict=True))
-    hidden = {}
-    for user in asked:
-        visible = visible_copies(copies, user.access, usual) if user.access.is_limited else usual
-        hidden[user.user_id] = excluded_titles(user, items, visible)
-    library = library_of(items, vectors, mask)
-    worlds = worlds_of_server(items, library, histories, added=added, hidden=hidden, as_of=clock.now())
+    items = shelves.items
+    _, hidden = in_sight(asked, items, copies)
+    worlds = worlds_of_server(items, shelves.library, histories, added=added, hidden=hidden, as_of=clock.now())
     inputs = {
         "edges": edges if len(edges) else None,
         "crowd": read_configured_crowd(context, settings, items),

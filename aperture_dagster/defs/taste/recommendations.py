@@ -1,6 +1,6 @@
 """What each user is recommended."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -17,7 +17,7 @@ from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.library import read_shelves
 from aperture_dagster.defs.taste.profiles import model_in_use, taste_profiles
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
-from aperture_dagster.library.access import visible_copies
+from aperture_dagster.library.access import Copy, visible_copies
 from aperture_dagster.library.parental import within_limit
 from aperture_dagster.library.people import User
 from aperture_dagster.resources.clock import Clock
@@ -39,7 +39,9 @@ from aperture_dagster.storage.versions import content_version
 from aperture_dagster.wording import titled
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from aperture_dagster.ranking.config import RankingConfig
     from aperture_dagster.ranking.recommend import RankingModel
@@ -134,23 +136,34 @@ def _ranking_model(
         histories = read_histories(connection, without=settings.ignored_ratings)
         edges = read_edges(connection)
         copies = read_copies(connection) if any(user.access.is_limited for user in asked) else []
-    usual: dict[int, int] = dict(zip(items["work_id"], items["item_id"], strict=True))
-    visible: dict[str, Mapping[int, int]] = {
-        user.user_id: visible_copies(copies, user.access, usual) if user.access.is_limited else usual for user in asked
-    }
+    visible, excluded = in_sight(asked, items, copies)
     inputs = RankingInputs(
         items=items,
         histories=histories,
         as_of=now,
         users=[user.user_id for user in asked],
-        excluded={user.user_id: excluded_titles(user, items, visible[user.user_id]) for user in asked},
+        excluded=excluded,
         edges=edges if len(edges) else None,
         crowd=read_configured_crowd(context, settings, items),
     )
     return prepare(inputs, config, library=shelves.library), visible
 
 
-def excluded_titles(user: User, items: "pd.DataFrame", visible: Mapping[int, int]) -> Any:
+def in_sight(
+    users: Sequence[User], items: "pd.DataFrame", copies: Sequence[Copy]
+) -> "tuple[dict[str, Mapping[int, int]], dict[Hashable, NDArray[np.bool_]]]":
+    """Return by user the works of which they may see a copy, with that copy, and a mask of the titles to leave out.
+
+    ``copies`` are all copies in the library; only users whose access is limited need them.
+    """
+    usual: dict[int, int] = dict(zip(items["work_id"], items["item_id"], strict=True))
+    visible: dict[str, Mapping[int, int]] = {
+        user.user_id: visible_copies(copies, user.access, usual) if user.access.is_limited else usual for user in users
+    }
+    return visible, {user.user_id: _excluded(user, items, visible[user.user_id]) for user in users}
+
+
+def _excluded(user: User, items: "pd.DataFrame", visible: Mapping[int, int]) -> "NDArray[np.bool_]":
     """Mask the titles, shape (n,), of which a user may see no copy, or which are beyond their parental limit."""
     import numpy as np
 
