@@ -30,7 +30,7 @@ def fans() -> World:
 
 
 def test_a_server_measures_its_own_lists_against_the_most_voted_titles(household):
-    with household(fans(), parts={"clock": SetClock(NOW)}) as (_, home):
+    with household(fans(), parts={"clock": SetClock(NOW)}) as (simulator, home):
         # Nothing was read yet.
         empty = metadata_of(home.must(JOB), "recommendation_quality")
         assert list(empty) == ["verdict"] and empty["verdict"].startswith("Nothing can be measured yet")
@@ -54,3 +54,9 @@ def test_a_server_measures_its_own_lists_against_the_most_voted_titles(household
         told = run_check(home, "recommendation_quality", "beats_popularity")
         assert told.passed and told.description == "Too little to tell for series."
         assert home.rows("SELECT 1 FROM recommendations") == [], "no list was touched"
+
+        for number in range(1, USERS):
+            simulator.state.allow_libraries(f"fan {number:02}", [])
+        home.must("sync_users")
+        blind = metadata_of(home.must(JOB), "recommendation_quality")
+        assert blind["films_users"] == 1, "who may see nothing is not judged"
