@@ -102,6 +102,15 @@ def watching(household: Callable[..., Any]) -> Iterator[Watching]:
         yield Watching(home, simulator.state, clock)
 
 
+def test_a_night_without_changes_is_recorded_for_everybody(watching: Watching):
+    """Otherwise, what is current would be reported as out of date after two such nights."""
+    for _ in range(2):
+        result = watching.home.must("sync_watching_libraries", users=watching.home.everyone(), scheduled=True)
+    recorded = {(one.asset_key.to_user_string(), one.partition) for one in materializations(result)}
+    for asset in ("shows_you_watch", "shows_you_watch_libraries"):
+        assert {(asset, user) for user in ("ann", "bob", "cy")} <= recorded
+
+
 def test_each_user_gets_the_series_that_they_watch_and_may_see(watching: Watching):
     made = watching.make()
     assert watching.brief("ann") == [("Two Copies", 2, 5, "1x3", 3), ("Running", 4, 7, "2x1", 3)]

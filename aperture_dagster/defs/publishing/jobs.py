@@ -23,7 +23,6 @@ JOBS = (
         cron="0 5 * * *",
         why="After lists have been renewed, so that the day begins with them.",
         scope="users",
-        quiet=True,
         off_if=publishing_is_off,
     ),
 )

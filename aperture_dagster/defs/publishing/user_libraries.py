@@ -111,10 +111,9 @@ def publish_for_users(
             rows_written=sum(one.rows_written for one in outcomes),
             # All users are published together; the first one's turn reports for them.
             requests=unreported.pop() if unreported else 0,
-            record=any(one.changes for one in outcomes),
         )
 
-    yield from for_each_user(context, settings, database, serve, quiet=True)
+    yield from for_each_user(context, settings, database, serve)
 
 
 def numbers(outcomes: Sequence[Outcome]) -> dict[str, Any]:
