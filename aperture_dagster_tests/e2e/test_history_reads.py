@@ -97,3 +97,19 @@ def test_a_play_that_moved_over_the_edge_of_a_page_is_found_by_the_next_quick_lo
     monkeypatch.undo()
     assert viewer.read(days=21)["compared_in_full"] is False
     assert "Film 3" in viewer.watched()
+
+
+def test_a_quick_look_that_fails_between_pages_is_made_up_for_by_the_next(viewer: Viewer, monkeypatch):
+    viewer.watch(1, days=-30)
+    viewer.read(days=0)
+    viewer.watch(*range(2, 10), days=1)
+    # So few states would all be read before the first is written.
+    monkeypatch.setattr(history, "in_batches", partial(in_batches, size=1))
+    viewer.state.add_fault(FaultRule("jellyfin", "userId=", status=500, after=1))
+    viewer.clock.moment = NOON + timedelta(days=20)
+    assert not viewer.home.run("sync_watch_history", users=[USER]).success
+    assert "Film 9" in viewer.watched(), "the newest come first"
+    assert "Film 2" not in viewer.watched()
+    viewer.state.clear_faults()
+    assert viewer.read(days=21)["compared_in_full"] is False
+    assert {f"Film {film}" for film in range(1, 10)} <= viewer.watched()
