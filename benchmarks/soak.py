@@ -181,7 +181,7 @@ class Month:
 
     def _finish(self) -> None:
         house = self.house
-        backups = house.ask({"backups": True})
+        backups = house.ask({"ended": True})
         self.record.skipped = backups.pop("skipped")
         house.stop()
         self.record.cpu_seconds = house.cpu_seconds
@@ -214,7 +214,7 @@ def main() -> int:
     parser.add_argument("--kills", type=float, default=4, help="a day, on average")
     parser.add_argument("--faults", type=float, default=4, help="a day, on average")
     parser.add_argument("--calm", type=float, default=CALM_DAYS, help="days at the end without troubles")
-    parser.add_argument("--quick", action="store_true", help="two days and a calm night")
+    parser.add_argument("--quick", action="store_true", help="two days and two calm nights")
     parser.add_argument(
         "--outcomes",
         type=Path,
@@ -223,7 +223,7 @@ def main() -> int:
     parser.add_argument("--verbose", "-v", action="count", default=0, help="print faults and failures")
     options = parser.parse_args()
     if options.quick:
-        options.days, options.calm = 2, 0.6
+        options.days, options.calm = 2, 1.6
     start = first_day(options.days, datetime.now(UTC))
     print(f"seed {options.seed}; {options.days} days from {start:%Y-%m-%d}", flush=True)
     began = time.monotonic()
@@ -239,7 +239,10 @@ def main() -> int:
             both = [pool.submit(live_through, Path(folder), options, start, disturbed=one) for one in (False, True)]
             twin_record, disturbed = both[0].result().record, both[1].result()
     if known:
+        known.parent.mkdir(parents=True, exist_ok=True)
         for name, record in (("twin", twin_record), ("disturbed", disturbed.record)):
+            if not record.outcome:
+                continue
             text = json.dumps(record.outcome, indent=1, default=str)
             known.with_suffix(f".{name}.json").write_text(text, encoding="utf-8")
     return judge(disturbed, twin_record, time.monotonic() - began)

@@ -1,4 +1,4 @@
-"""The soak in small: two days and a calm night; ``make soak`` lives through a month.
+"""The soak in small: two days and two calm nights; ``make soak`` lives through a month.
 
 Faults alone are compared with a twin by day, in e2e/test_fault_matrix.py. Kills alone are in publishing/test_crashes.py
 and storage/test_restore.py; both together, with wrong clocks, are only here.
@@ -17,7 +17,7 @@ from aperture_dagster_tests.conftest import PROJECT
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.nightly(
-        reason="It lives through three days twice, with every job: six minutes of processor time.",
+        reason="It lives through four days twice, with every job: six minutes of processor time.",
         instead="e2e/test_fault_matrix.py::test_an_outage_loses_nothing_and_a_transient_one_is_retried",
     ),
 ]

@@ -8,7 +8,8 @@ It reads commands from stdin, a JSON object per line, and answers each with a li
 - ``{"back_to": MOMENT}``: set the clock, also back.
 - ``{"connect": {USER: TOKENS}}``: connect users to Trakt.
 - ``{"room": BYTES}``: let no file that this process or its children write become larger, as on a full disk; null: any.
-- ``{"backups": true}``: list the backups, verify the newest one, and say why schedules did not start their jobs.
+- ``{"ended": true}``: list the backups, verify the newest one, name tastes and lists that do not follow what they are
+  made from, and say why schedules did not start their jobs.
 
 With ``--run RUN_ID MOMENT``, it executes that run and nothing else.
 """
@@ -207,6 +208,31 @@ class Home:
             "left": [*found.foreign, *hidden],
         }
 
+    def old(self) -> list[str]:
+        """Name the tastes and lists that a run would compute again, although the last night has passed."""
+        from aperture_dagster.defs.taste.changes import ComputeConfig, find_changes, list_inputs, taste_inputs
+        from aperture_dagster.defs.taste.profiles import model_in_use
+        from aperture_dagster.partitions import USERS
+        from aperture_dagster.ranking.config import RankingConfig
+        from aperture_dagster.storage.people import users_of_partitions
+
+        clock, keys = Clock(), self.instance.get_dynamic_partitions(USERS)
+        ranking = RankingConfig(limit=self.settings.recommendations_per_list, diversity=self.settings.diversity)
+        with self.database.transaction() as connection:
+            model_key = model_in_use(connection)
+            users = {user.user_id: user for user in users_of_partitions(connection, keys).values()}
+            tastes = taste_inputs(connection, self.settings, clock, model_key)
+            lists = list_inputs(connection, self.settings, clock, model_key, ranking)
+            found = {
+                "taste": find_changes(connection, "taste_profiles", users.values(), tastes, ComputeConfig()),
+                "list": find_changes(connection, "recommendations", users.values(), lists, ComputeConfig()),
+            }
+        return [
+            f"the {what} of {users[user_id].name} is old: {', '.join(reasons)}"
+            for what, changes in found.items()
+            for user_id, reasons in changes.reasons.items()
+        ]
+
     def skipped(self) -> dict[str, dict[str, int]]:
         """Count the reasons for which schedules did not start their jobs."""
         found: dict[str, Counter[str]] = {}
@@ -231,8 +257,8 @@ class Home:
             most = command["room"]
             _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY if most is None else most, hard))
-        elif "backups" in command:
-            return self.backups() | {"skipped": self.skipped()}
+        elif "ended" in command:
+            return self.backups() | {"old": self.old(), "skipped": self.skipped()}
         return {}
 
 

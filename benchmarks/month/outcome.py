@@ -13,6 +13,8 @@ from aperture_dagster_tests.processes import all_gone, processes_of
 from month.house import House
 
 NOT_COMPARED = {
+    "computations": "hashes over rows with ids, which differ; that they are those of today is looked at in both homes",
+    "item_files": "a memory of what was read for titles that were on a list once",
     "rating_changes": "a log of looks; what they led to is in ratings, trakt_ratings and on the server",
     "alert_problems": "only one of the homes had problems",
     "alert_outbox": "only one of the homes had problems",
@@ -90,14 +92,22 @@ def server_of(house: House) -> dict[str, Any]:
 
 
 def services_of(house: House) -> dict[str, Any]:
-    """Return the accounts on Trakt, and the titles requested on Seerr."""
+    """Return the accounts on Trakt, and the titles requested on Seerr among those that are suggested in the end.
+
+    What was suggested only in a night through which a home slept is requested by the other one alone.
+    """
     state = house.state
+    with house_databases(house) as (product, _):
+        works = product.execute(
+            "SELECT w.media_type || ':' || w.tmdb_id FROM discovery_candidates JOIN works w USING (work_id)"
+        )
+        suggested = {key for (key,) in works}
     return {
         "ratings on Trakt": {
             name: {key: one["rating"] for key, one in state.trakt_ratings(name).items()}
             for name in state.trakt.accounts
         },
-        "requests on Seerr": sorted({one["key"] for one in state.seerr_requests()}),
+        "requests on Seerr": sorted({one["key"] for one in state.seerr_requests()} & suggested),
     }
 
 
@@ -236,6 +246,7 @@ def breaches(house: House, backups: dict[str, Any], *, disturbed: bool) -> list[
     twice = Counter((one["key"], one["is_4k"]) for one in state.seerr_requests() if one["status"] != "declined")
     found += [f"requested {count} times on Seerr: {key}" for (key, _), count in twice.items() if count > 1]
     found += [f"{what} among the backups" for what in backups.get("left", ())]
+    found += backups.get("old", ())
     if not backups.get("days"):
         found.append("no proven backup")
     temporary = house.folder / "temporary"
