@@ -22,6 +22,12 @@ LOADED = "{ repositoriesOrError { __typename ... on RepositoryConnection { nodes
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check a part, and print what is wrong with it; return the exit code."""
+    given = parse(arguments)
+    return check(given.part, given.host, given.port or PORTS[given.part], wait=given.wait)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the arguments of the command; ends the program if they are wrong."""
     parser = argparse.ArgumentParser(prog="python -m aperture_dagster.cli.health", description=main.__doc__)
     parser.add_argument(
         "part", nargs="?", choices=PORTS, default="all",
@@ -31,8 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", help="Where the code server or the webserver is.")
     parser.add_argument("--port", type=int, help="Default: 4000 for code, else 3000.")
     parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="Wait so long until all is well.")
-    given = parser.parse_args(arguments)
-    return check(given.part, given.host, given.port or PORTS[given.part], wait=given.wait)
+    return parser.parse_args(arguments)
 
 
 def check(part: str, host: str, port: int, *, wait: float) -> int:

@@ -102,8 +102,8 @@ def judge_stopped(home: Path, heartbeats: Mapping[str, Heartbeat], loops: Iterab
     # The heartbeats of one that ended a moment ago are fresh, too.
     fires = not silent and now - last < STARTING_SECONDS / 2
     if fires:
-        ago = f"{max(0, now - last):.0f} seconds ago"
-        part = PartState("daemon", "ok", f"a service of its own, without `aperture up`; its last sign of life was {ago}")
+        message = f"a service of its own; its last sign of life was {max(0, now - last):.0f} seconds ago"
+        part = PartState("daemon", "ok", message)
     else:
         message = f"not running on {home}, so no schedule or sensor is evaluated: {START}"
         part = PartState("aperture up", "warning", message)

@@ -1,1 +1,1 @@
-"""The container image, the services of Compose and the units of systemd, as far as they can be tested without Docker."""
+"""The container image, the services of Compose and the units of systemd, tested without Docker."""

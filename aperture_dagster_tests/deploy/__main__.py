@@ -47,7 +47,8 @@ def main() -> int:
 def check_image(root: Root, image: Stage) -> None:
     """Check what is in the image and what must not be; raises AssertionError."""
     environment = image.environment()
-    programs = {path.name for folder in ("usr/local/bin", "opt/aperture/bin") for path in visible(root, folder).iterdir()}
+    folders = [visible(root, f"{folder}/bin") for folder in ("/usr/local", "/opt/aperture")]
+    programs = {path.name for folder in folders for path in folder.iterdir()}
     packages = {path.name for path in visible(root, "/opt/aperture/lib/python3.13/site-packages").iterdir()}
     left = [one for one in FORBIDDEN if one in programs | packages]
     assert not left, f"build tools are left in the image: {left}"

@@ -1,4 +1,4 @@
-"""Make the image of ``deploy/Dockerfile`` in a root: by its steps, or in seconds from the packages of this environment."""
+"""Make the image of ``deploy/Dockerfile`` in a root: by its steps, or quickly from this environment's packages."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run_stage(root: Root, stage: Stage, built: Root | None) -> None:
         elif one.name == "COPY":
             *sources, target = [word for word in one.words if not word.startswith("--")]
             copied_from = visible(built, "/") if built is not None and "--from=build" in one.words else PROJECT
-            place = target if target.startswith("/") else os.path.join(folder, target)
+            place = str(Path(folder, target))
             for source in sources:
                 _copy(copied_from / source.lstrip("/"), visible(root, place), into=target.endswith("/"))
         elif one.name == "RUN":

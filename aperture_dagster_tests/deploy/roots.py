@@ -138,6 +138,8 @@ def can_make_roots() -> bool:
     programs = ("unshare", "nsenter", "ip", "chroot")
     if os.geteuid() != 0 or any(shutil.which(one) is None for one in programs):
         return False
-    script = "mount -t tmpfs t /mnt && cd /mnt && mkdir u w r && mount -t overlay o -o lowerdir=/,upperdir=u,workdir=w r"
+    script = (
+        "mount -t tmpfs t /mnt && cd /mnt && mkdir u w r && mount -t overlay o -o lowerdir=/,upperdir=u,workdir=w r"
+    )
     command = ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", script]
     return subprocess.run(command, capture_output=True).returncode == 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from aperture_dagster.instance.terminal import WAITING as CODE_SERVER_GONE
 from aperture_dagster.storage.tables import HEAD_REVISION
 from aperture_dagster_tests.deploy.services import SERVICES, Services, stopwatch
-from aperture_dagster_tests.waiting import wait_for
 
 WAITING = "No code server answers at code:4000; waiting for up to 3600 seconds."
 TROUBLE = re.compile(r"Traceback|Error\b|ERROR|CRITICAL|failed")
@@ -90,7 +90,9 @@ def upgrade_of_one(services: Services) -> Iterator[str]:
     require_one_migration(services, said["code"])
     yield f"the code server ended after {took['code']:.0f} s, and all {len(runs)} runs went through"
     for name in ("webserver", "daemon"):
-        yield f"{name} said: {said[name]}"
+        lines = [line for line in said[name].splitlines() if line.strip()]
+        assert len(lines) <= 1 and all(CODE_SERVER_GONE in line for line in lines), f"{name}: {said[name]}"
+    yield "webserver and daemon said one line at most: that they wait for the code server"
 
 
 def require_one_migration(services: Services, said: str) -> None:

@@ -1,4 +1,4 @@
-"""Run the services of ``deploy/compose.yaml`` as processes in a root, by the commands, checks and times of that file."""
+"""Run the services of ``deploy/compose.yaml`` in a root, by the commands, health checks and times of that file."""
 
 from __future__ import annotations
 
@@ -118,15 +118,18 @@ class Services:
         """Ask the webserver; None while it does not answer."""
         enter = ["nsenter", f"--net=/proc/{self.root.holder.pid}/ns/net"]
         done = subprocess.run([*enter, sys.executable, "-c", ASK, query], capture_output=True, text=True)
-        return json.loads(done.stdout)["data"] if done.returncode == 0 else None
+        return json.loads(done.stdout).get("data") if done.returncode == 0 else None
 
     def launch(self, job: str) -> str:
         """Put a run into the queue, as the UI does; return its id."""
 
-        def launched() -> str | None:
-            return ((self.ask(LAUNCH % job) or {}).get("launchRun") or {}).get("run", {}).get("runId")
+        answers: list[Any] = []
 
-        return wait_for(launched, lambda: self.log("webserver"), seconds=SECONDS, pause=0.5)
+        def launched() -> str | None:
+            answers.append(self.ask(LAUNCH % job))
+            return ((answers[-1] or {}).get("launchRun") or {}).get("run", {}).get("runId")
+
+        return wait_for(launched, lambda: f"{answers[-1]} {self.log('webserver')}", seconds=SECONDS, pause=0.5)
 
     def status(self, run: str) -> str | None:
         """Return the status of a run."""
@@ -159,7 +162,8 @@ class Services:
             command = [str(tools / program), *arguments]
             return _start(self.root.command(command, {"PATH": "/bin"}, volumes=volumes, user="1000:1000"), log)
 
-        options = ["--encoding=UTF8", "--no-locale", "--username=aperture", "--auth=scram-sha-256", "--pwfile=/var/lib/postgresql/password"]
+        options = ["--encoding=UTF8", "--no-locale", "--username=aperture", "--auth=scram-sha-256"]
+        options += ["--pwfile=/var/lib/postgresql/password"]
         assert start("initdb", "--no-sync", f"--pgdata={data}", *options).wait() == 0, log.read_text()
         fast = [word for name in ("fsync", "full_page_writes") for word in ("-c", f"{name}=off")]
         network = ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
