@@ -7,6 +7,7 @@ import click
 
 from aperture_dagster.cli.common import operator_errors, require_writable
 from aperture_dagster.instance.home import use_dagster_home
+from aperture_dagster.instance.upgrade import upgrade_instance
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.storage.tables import HEAD_REVISION
@@ -37,8 +38,6 @@ def migrate_databases(settings: Settings) -> None:
         DatabaseError: one of them cannot be reached or migrated, or its schema is of a newer version.
     """
     import dagster as dg
-
-    from aperture_dagster.instance.upgrade import upgrade_instance
 
     with Database(settings).transaction(), dg.DagsterInstance.get() as instance:
         if upgrade_instance(instance):

@@ -98,8 +98,7 @@ class Settings(
                     f"{name} is a secret and must not be in {config_file()}: remove it and set "
                     f"{environment_names(name)[0]} in the environment (or in a .env file that is not shared)."
                 )
-        known = {PREFIX + "CONFIG", *(variable for name in cls.model_fields for variable in environment_names(name))}
-        known |= {variable + FILE_SUFFIX for name in secret_names() for variable in environment_names(name)}
+        known = known_variables()
         # Pydantic ignores variables that it does not know; as extra input they are refused like any other name.
         unknown = {name: "" for name in os.environ if name.startswith(PREFIX) and name not in known}
         named = InitSettingsSource(settings_cls, _read_secret_files())
@@ -135,6 +134,13 @@ def environment_names(name: str) -> list[str]:
     """The environment variables that a setting is read from, the usual one first."""
     usual = Settings.model_fields[name].validation_alias
     return [*([usual] if isinstance(usual, str) else []), PREFIX + name.upper()]
+
+
+def known_variables() -> set[str]:
+    """Every environment variable that is read, with those that name the file of a secret."""
+    variables = {variable for name in Settings.model_fields for variable in environment_names(name)}
+    files = {variable + FILE_SUFFIX for name in secret_names() for variable in environment_names(name)}
+    return {PREFIX + "CONFIG", *variables, *files}
 
 
 def load_settings(**overrides: Any) -> Settings:

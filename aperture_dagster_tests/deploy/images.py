@@ -88,7 +88,7 @@ def cheap_image(root: Root, wheel: Path) -> Stage:
     # PostgreSQL wants a name for its user.
     with visible(root, "/etc/passwd").open("a") as accounts:
         accounts.write("aperture:x:1000:1000::/var/lib/aperture:/usr/sbin/nologin\n")
-    for folder in ("/var/lib/aperture", "/published"):
+    for folder in ("/var/lib/aperture/backups", "/published"):
         visible(root, folder).mkdir(parents=True, exist_ok=True)
     _copy(PROJECT / "deploy" / "workspace.yaml", visible(root, "/etc/aperture/workspace.yaml"), into=False)
     return image

@@ -60,11 +60,17 @@ class Services:
         self._compose = read_compose(ENV_FILE)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.volumes = {name: folder / name for name in self._compose["volumes"]}
-        owner = [int(one) for one in user.split(":")]
+        folders = {source: where for name in SERVICES for where, source in self.service(name).volumes.items()}
         for name, path in self.volumes.items():
-            path.mkdir(mode=0o700, exist_ok=True)
-            # PostgreSQL does not run as root.
-            os.chown(path, *((1000, 1000) if name == "postgres" else owner))
+            path.mkdir(exist_ok=True)
+            if name in folders:
+                # As Docker prepares a new volume.
+                like = visible(root, folders[name]).stat()
+                os.chown(path, like.st_uid, like.st_gid)
+                path.chmod(like.st_mode)
+            else:
+                # PostgreSQL does not run as root.
+                os.chown(path, 1000, 1000)
 
     def service(self, name: str) -> Service:
         """Return what the file says of a service."""

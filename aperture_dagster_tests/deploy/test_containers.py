@@ -25,7 +25,7 @@ from jsonschema import Draft7Validator
 from aperture_dagster.cli import health
 from aperture_dagster.cli.main import main as aperture
 from aperture_dagster.instance.home import LOCATION
-from aperture_dagster.settings import Settings, environment_names
+from aperture_dagster.settings import known_variables
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.deploy import scenarios
 from aperture_dagster_tests.deploy.compose_file import (
@@ -46,7 +46,7 @@ SCHEMA = Path(__file__).with_name("compose-spec.json")
 PASSWORD = {"POSTGRES_PASSWORD": "x"}
 OURS = {"PUID", "PGID", "HOME_FOLDER", "BACKUPS_FOLDER", "POSTGRES_FOLDER", "POSTGRES_PASSWORD"}
 """Variables that Compose alone reads; a name that begins with APERTURE_ would be refused as an unknown setting."""
-SETTINGS = {variable for name in Settings.model_fields for variable in environment_names(name)}
+SETTINGS = known_variables()
 HOME = "/var/lib/aperture"
 DAGSTERS = {"dagster": dagster_cli, "dagster-daemon": daemon_cli, "dagster-webserver": webserver_cli}
 
@@ -90,7 +90,7 @@ def test_every_variable_is_a_setting_or_explained_in_the_example():
 
 
 def test_the_file_is_refused_without_a_password_and_the_example_has_none():
-    with pytest.raises(Missing, match="POSTGRES_PASSWORD: set it in .env"):
+    with pytest.raises(Missing, match=r"POSTGRES_PASSWORD: set it in \.env"):
         read_compose({})
     assert read_env_file()["POSTGRES_PASSWORD"] == ""
 

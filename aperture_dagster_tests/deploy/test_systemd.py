@@ -14,7 +14,7 @@ import pytest
 
 from aperture_dagster.cli.main import main as aperture
 from aperture_dagster.cli.parts import Limits
-from aperture_dagster.settings import Settings, environment_names
+from aperture_dagster.settings import known_variables
 from aperture_dagster_tests.conftest import PROJECT
 
 FOLDER = PROJECT / "deploy" / "systemd"
@@ -22,7 +22,6 @@ UNIT = FOLDER / "aperture.service"
 PROGRAM = "/opt/aperture/bin/aperture"
 MOST_EXPOSED = 2.0
 """Of ten, by ``systemd-analyze security``; below it is what systemd calls OK."""
-SETTINGS = {variable for name in Settings.model_fields for variable in environment_names(name)} | {"APERTURE_CONFIG"}
 
 
 def values(name: str) -> list[str]:
@@ -68,7 +67,7 @@ def test_the_unit_runs_a_command_that_exists_as_its_own_account():
     account = (FOLDER / "aperture.sysusers").read_text(encoding="utf-8")
     assert re.search(rf'^u {user} - "[^"]+" /var/lib/{folder}$', account, re.M)
     given = dict(pair.split("=", 1) for line in values("Environment") for pair in shlex.split(line))
-    assert given.keys() <= SETTINGS
+    assert given.keys() <= known_variables()
     assert given["APERTURE_HOME"] == f"/var/lib/{folder}"
     # The only folders that it may write to.
     assert values("ProtectSystem") == ["strict"] and values("ReadWritePaths") == []
