@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from click.testing import CliRunner
 from dagster._core.errors import DagsterLaunchFailedError, DagsterUserCodeUnreachableError
 from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
@@ -17,6 +18,7 @@ from dagster._grpc.server import DagsterApiServer
 from dagster._serdes import deserialize_value
 from sqlalchemy import Engine, create_engine
 
+from aperture_dagster.cli.main import main as aperture
 from aperture_dagster.instance import upgrade
 from aperture_dagster.instance.launcher import PatientRunLauncher
 from aperture_dagster.instance.terminal import WAITING as CODE_SERVER_GONE
@@ -24,6 +26,7 @@ from aperture_dagster.instance.terminal import ForeseenErrors
 from aperture_dagster.instance.upgrade import upgrade_instance
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage import migrate
+from aperture_dagster.storage.connection import close_engine, product_database_url
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.migrate import ensure_schema, forget_schema
 from aperture_dagster.storage.schema_lock import schema_lock
@@ -125,6 +128,22 @@ def test_webserver_and_daemon_leave_the_products_database_alone(external: Settin
     with dg.DagsterInstance.get() as opened_instance:
         assert opened_instance.get_runs() == []
     assert run_statements(url, "SELECT version_num FROM alembic_version") == [("v3",)]
+
+
+def test_the_command_that_starts_a_code_server_migrates_and_says_so(external: Settings):
+    assert external.database_url is not None
+    url = external.database_url.get_secret_value()
+    run_statements(url, *scenarios.PREVIOUS)
+    for _ in range(2):
+        close_engine(product_database_url(external))
+        done = CliRunner().invoke(aperture, ["migrate"])
+        assert (done.exit_code, done.stdout) == (0, f"The database has the schema {HEAD_REVISION}.\n"), done.output
+    assert run_statements(url, "SELECT version_num FROM alembic_version") == [(HEAD_REVISION,)]
+    run_statements(url, "UPDATE alembic_version SET version_num = 'v999'")
+    close_engine(product_database_url(external))
+    refused = CliRunner().invoke(aperture, ["migrate"])
+    # Docker would start a code server behind a command that ends well.
+    assert refused.exit_code == 1 and "newer version: update the program" in refused.output
 
 
 def test_dagsters_own_database_is_migrated_once_and_only_if_needed(
