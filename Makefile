@@ -23,7 +23,7 @@ export DAGSTER_HOME := $(CURDIR)
 # Otherwise each process of a test, and each command, would compile all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo up test test-wheel nightly mutants lint bench bench-full install-size chaos soak screenshots clean
+.PHONY: demo up test test-wheel test-deploy nightly mutants lint bench bench-full install-size chaos soak screenshots clean
 
 demo: $(PRODUCT)  ## run the whole graph once on stand-ins, and show the results
 	@$(BIN)/aperture demo
@@ -36,6 +36,9 @@ test: $(DEVELOPMENT)  ## run the tests, but for those that are marked as nightly
 
 test-wheel: $(DEVELOPMENT)  ## install the wheel with each Python at hand, from a package index, and test it
 	@$(BIN)/python -m aperture_dagster_tests.wheels
+
+test-deploy: $(DEVELOPMENT)  ## execute the Dockerfile without Docker, from a package index, and run its services; needs root
+	@$(BIN)/python -m aperture_dagster_tests.deploy
 
 nightly: $(DEVELOPMENT)  ## run the long tests, the random and the killed ones at every step and with more histories, then make chaos
 	@$(PYTEST) -m nightly $(addprefix --ignore=aperture_dagster_tests/, $(REPEATED))

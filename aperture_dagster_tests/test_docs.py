@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from aperture_dagster.cli.main import main as aperture
-from aperture_dagster.settings import Settings, environment_names
+from aperture_dagster.settings import known_variables
 from aperture_dagster_tests.conftest import PROJECT
 
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")])
@@ -132,8 +132,7 @@ def unknown_commands(text: str) -> list[str]:
 
 
 def unknown_settings(text: str) -> list[str]:
-    known = {"APERTURE_CONFIG", *(name for setting in Settings.model_fields for name in environment_names(setting))}
-    return sorted({name for name in SETTING.findall(text) if name not in known})
+    return sorted(set(SETTING.findall(text)) - known_variables())
 
 
 def targets() -> set[str]:

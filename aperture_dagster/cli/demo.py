@@ -27,6 +27,7 @@ from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.settings import (
+    FILE_SUFFIX,
     PREFIX,
     Settings,
     environment_names,
@@ -211,7 +212,7 @@ def _limited_sources() -> list[str]:
 
 def warn_of_ignored_database() -> None:
     """Say so when the environment names a database: a demo never uses it."""
-    given = {name.upper() for name, value in os.environ.items() if value}
+    given = {name.upper().removesuffix(FILE_SUFFIX) for name, value in os.environ.items() if value}
     names = [name for name in ("APERTURE_DATABASE_URL", "APERTURE_DAGSTER_DATABASE_URL") if name in given]
     if names:
         verb = "is" if len(names) == 1 else "are"
@@ -232,7 +233,7 @@ def point_at(environment: dict[str, str], home: Path, lists: Path | None = None,
     ignored = {name for group in real for setting in group.model_fields for name in environment_names(setting)}
     for name in list(os.environ):
         # Settings are read from names in lower case, too.
-        if name.upper() in ignored:
+        if {name.upper(), name.upper().removesuffix(FILE_SUFFIX)} & ignored:
             del os.environ[name]
     os.environ.update(environment)
     os.environ[PREFIX + "HOME"] = str(home)

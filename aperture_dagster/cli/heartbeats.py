@@ -96,16 +96,18 @@ def read_parts(settings: Settings, instance: DagsterInstance | None = None) -> U
 
 
 def judge_stopped(home: Path, heartbeats: Mapping[str, Heartbeat], loops: Iterable[str], *, now: float) -> UpStatus:
-    """Judge a home on which `aperture up` does not run; a daemon that somebody else has started may."""
+    """Judge a home on which `aperture up` does not run; a daemon that is a service of its own may."""
     silent = [loop for loop in loops if loop not in heartbeats or now - heartbeats[loop].timestamp > LATE_SECONDS]
     last = max((beat.timestamp for beat in heartbeats.values()), default=0.0)
     # The heartbeats of one that ended a moment ago are fresh, too.
     fires = not silent and now - last < STARTING_SECONDS / 2
     if fires:
-        message = f"not running on {home}, but a daemon gave a sign of life {now - last:.0f} seconds ago"
+        message = f"a service of its own; its last sign of life was {max(0, now - last):.0f} seconds ago"
+        part = PartState("daemon", "ok", message)
     else:
         message = f"not running on {home}, so no schedule or sensor is evaluated: {START}"
-    return UpStatus(False, None, None, (PartState("aperture up", "warning", message),), fires)
+        part = PartState("aperture up", "warning", message)
+    return UpStatus(False, None, None, (part,), fires)
 
 
 def judge_running(

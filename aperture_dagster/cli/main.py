@@ -13,6 +13,7 @@ from aperture_dagster.cli.demo import demo, media_server_options
 from aperture_dagster.cli.discover import discover, dismiss
 from aperture_dagster.cli.doctor import doctor
 from aperture_dagster.cli.evaluate import evaluate
+from aperture_dagster.cli.migrate import migrate
 from aperture_dagster.cli.publish import publish, unpublish
 from aperture_dagster.cli.ratings import rate
 from aperture_dagster.cli.requests import request, requests
@@ -73,7 +74,7 @@ COMMANDS = {
     "First steps": (demo, up, doctor, status, show),
     "For each user": (discover, dismiss, request, requests, rate, trakt),
     "On the media server": (publish, unpublish),
-    "Operating": (backup, restore, alert, crowd),
+    "Operating": (backup, restore, migrate, alert, crowd),
     "Development": (simulate, evaluate),
 }
 """The commands as `aperture --help` groups them."""

@@ -52,15 +52,18 @@ def family_of(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def grpc_server_answers(path: str, patience: Patience) -> bool:
-    """Tell whether a gRPC server on a Unix socket answers a health check, which one of its threads has to do.
+def grpc_server_answers(address: str | tuple[str, int], patience: Patience) -> bool:
+    """Tell whether a gRPC server answers a health check, which one of its threads has to do.
+
+    ``address``: path of a Unix socket, or host and port.
 
     A connection alone proves little: the kernel accepts it even while the process is stopped.
 
     Raises:
         Interrupted: see :class:`Patience`.
     """
-    with contextlib.suppress(OSError), _connected(socket.AF_UNIX, path, patience) as connection:
+    family = socket.AF_UNIX if isinstance(address, str) else family_of(address[0])
+    with contextlib.suppress(OSError), _connected(family, address, patience) as connection:
         call = _frame(SETTINGS, 0, 0, b"")
         call += _frame(HEADERS, END_HEADERS, 1, _request_headers(HEALTH_CHECK))
         # A message of no bytes, not compressed: the health of the server as a whole.

@@ -139,6 +139,8 @@ def _read_instance(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
     checks = [key for one in build_definitions(settings).asset_checks or () for key in one.check_keys]
     with dg.DagsterInstance.get() as instance:
         up = read_parts(settings, instance)
+        # Where each part is a service of its own, as in containers, a daemon is alive without `aperture up`.
+        runs = up.is_running or up.schedules_fire
         looked = look_at_checks(instance, checks, patience=timedelta(seconds=1), clean=clean)
         # Without a daemon nobody evaluates the policies.
         late = look_at_freshness(instance, freshness_makers(settings, jobs), settings) if up.schedules_fire else None
@@ -149,7 +151,8 @@ def _read_instance(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
                     CheckState(one.subject, bool(one.delay), one.sentence or "It failed.") for one in looked.wrong
                 ],
                 "out_of_date": [one.subject for one in late.wrong] if late is not None else [],
-                "parts": up.parts if up.is_running else (),
+                "parts": up.parts if runs else (),
+                "up_is_running": runs,
             },
             {"checks_passed": len(looked.well), "ui": up.address},
         )

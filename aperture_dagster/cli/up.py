@@ -31,12 +31,12 @@ from aperture_dagster.cli.demo import (
 )
 from aperture_dagster.cli.doctor import Finding, examine
 from aperture_dagster.cli.heartbeats import up_is_running
+from aperture_dagster.cli.migrate import migrate_databases
 from aperture_dagster.cli.parts import AWAITED, Part, Plan, Ui
 from aperture_dagster.cli.probes import family_of
 from aperture_dagster.cli.up_files import UpFiles
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.home import LOCATION, use_dagster_home
-from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.settings.places import checkout
 from aperture_dagster.storage import locks
@@ -101,7 +101,8 @@ def up(
         # That of an `aperture up` that was killed would say that all is ready.
         UpFiles.of_home(settings.home_path).state.unlink(missing_ok=True)
         click.echo(f"Starting on {settings.home_path} …")
-        _check_databases(settings)
+        # Once: otherwise each part that starts later would print its own long error.
+        migrate_databases(settings)
         for finding in _check_the_rest(settings, ["home"] if on_demo else ["home", "media server"]):
             if finding.state != "ok":
                 click.echo(f"! {finding.what}: {finding.message}")
@@ -156,14 +157,6 @@ def _already_running(home: Path) -> OperatorError:
         f"`aperture up` is already running on {home}, or still stopping. Stop it first; to run another "
         "one beside it, set APERTURE_HOME to another folder."
     )
-
-
-def _check_databases(settings: Settings) -> None:
-    """Open both databases once; otherwise each part that starts later would print its own long error."""
-    import dagster as dg
-
-    with Database(settings).transaction(), dg.DagsterInstance.get():
-        pass
 
 
 def _release_databases(settings: Settings) -> None:

@@ -19,6 +19,9 @@ from aperture_dagster.defs.failures import failure_reason, is_foreseen, is_inter
 from aperture_dagster.errors import OperatorError
 
 MOMENT = "%Y-%m-%d %H:%M:%S"
+NO_CODE_SERVER = ("Could not reach user code server", "The code server is stopping")
+"""Parts of what Dagster and :mod:`aperture_dagster.instance.launcher` say while a code server is being replaced."""
+WAITING = "The code server does not answer; waiting for it. Runs stay in the queue meanwhile."
 
 
 class RunFormatter(logging.Formatter):
@@ -79,7 +82,8 @@ class ForeseenErrors(logging.Filter):
     """Shorten what Dagster logs about an error of ours to its sentence, and drop it while it repeats.
 
     The sentence says what is wrong and what to do, so the stack trace adds nothing. Figures, such as the names of the
-    database's files, do not make it another one.
+    database's files, do not make it another one. A code server that is not there is a warning: it is being replaced, or
+    its own log says why not.
     """
 
     REPEAT_SECONDS = 600.0
@@ -99,18 +103,22 @@ class ForeseenErrors(logging.Filter):
         if now - self._shown.get(kind, -self.REPEAT_SECONDS) < self.REPEAT_SECONDS:
             return False
         self._shown[kind] = now
+        if sentence == WAITING:
+            record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
         record.msg, record.args = f"{sentence} (Shown once in ten minutes.)", ()
         record.exc_info = record.exc_text = None
         return True
 
     def _sentence(self, record: logging.LogRecord) -> str | None:
         error = record.exc_info[1] if record.exc_info else None
+        message = record.getMessage()
+        if any(part in f"{message} {error}" for part in NO_CODE_SERVER):
+            return WAITING
         while error is not None and not isinstance(error, OperatorError):
             error = error.__cause__ or error.__context__
         if error is not None:
             return " ".join(str(error).split())
         # Dagster also logs errors as texts that it has made of them.
-        message = record.getMessage()
         found = self.SERIALIZED.search(message) if "Stack Trace:" in message else None
         return found[1].strip() if found else None
 

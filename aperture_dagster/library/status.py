@@ -73,7 +73,7 @@ class Status:
     Attributes:
         at: when it was looked at.
         is_demo: no media server is configured, so nothing has to run.
-        up_is_running: whether ``aperture up`` runs on the home.
+        up_is_running: whether ``aperture up`` runs on the home, or its parts do as services.
         out_of_date: assets older than their freshness policy allows.
         backups_wrong: why the backups are not as they should be; None if they are.
         storage_wrong: why the database could not be read; None if it could. Then much else is unknown.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from aperture_dagster.storage.errors import DatabaseError, describe_connection_error
 from aperture_dagster.storage.queries import read_value
@@ -17,8 +19,12 @@ from aperture_dagster.storage.tables import HEAD_REVISION
 if TYPE_CHECKING:
     from alembic.config import Config
 
+LOCK_NOT_AVAILABLE = "55P03"
 MIGRATIONS = Path(__file__).parent / "migrations"
+PATIENCE_SECONDS = 3600.0
+"""Limit of the wait for another process that migrates: longer than the backup before it may take."""
 _up_to_date: set[str] = set()
+log = logging.getLogger(__name__)
 
 
 def ensure_schema(
@@ -26,21 +32,24 @@ def ensure_schema(
 ) -> None:
     """Apply missing migrations. Costs one query if there are none, and nothing on later calls in a process.
 
+    Of several processes one migrates, and the others wait for it, each with a line in its log.
+
     ``before_migration`` is called with the revision of a database that holds a household, under the lock of the schema.
     ``embedded``: the server is the one that this program starts itself.
 
     Raises:
-        DatabaseError: the server cannot be reached or lacks pgvector 0.7, or the schema is newer than this program or
-            older than its first release.
+        DatabaseError: the server cannot be reached or lacks pgvector 0.7, the schema is newer than this program or
+            older than its first release, or another process has been migrating it for an hour.
     """
     url = engine.url.render_as_string(hide_password=False)
     if url in _up_to_date:
         return
     try:
         with engine.connect() as connection:
-            if _revision(connection) != HEAD_REVISION:
+            found = _revision(connection)
+            if found != HEAD_REVISION:
                 connection.rollback()
-                with schema_lock(connection):
+                with _lock(connection, found):
                     revision = _revision(connection)
                     if revision != HEAD_REVISION:
                         refuse_unknown_schema(revision)
@@ -83,6 +92,31 @@ def alembic_config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     return config
+
+
+@contextmanager
+def _lock(connection: Connection, revision: str | None) -> Iterator[None]:
+    """Hold the lock of the schema during the block; say so once if another process has it."""
+
+    def waiting() -> None:
+        log.warning(
+            "The database has the schema %s, and this version needs %s. Another process is migrating it, or is making "
+            "a backup before that; waiting for it to end.",
+            revision or "of an empty database", HEAD_REVISION,
+        )  # fmt: skip
+
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(schema_lock(connection, waiting=waiting, patience_seconds=PATIENCE_SECONDS))
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+                raise
+            raise DatabaseError(
+                f"Another process has kept the schema of the database locked for {PATIENCE_SECONDS / 60:.0f} minutes, "
+                f"and it is still {revision or 'empty'}. Nothing was done. See what that process logs, end it if it "
+                "hangs, and start this again."
+            ) from None
+        yield
 
 
 def _revision(connection: Connection) -> str | None:

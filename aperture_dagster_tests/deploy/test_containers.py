@@ -1,0 +1,343 @@
+"""The image and the services of Compose: valid by their specifications, and right in what they mean for an operator."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import threading
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+from dagster._cli import cli as dagster_cli
+from dagster._daemon.cli import cli as daemon_cli
+from dagster_webserver.cli import cli as webserver_cli
+from jsonschema import Draft7Validator
+
+from aperture_dagster.cli import health
+from aperture_dagster.cli.main import main as aperture
+from aperture_dagster.instance.home import LOCATION
+from aperture_dagster.settings import known_variables
+from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.deploy import scenarios
+from aperture_dagster_tests.deploy.compose_file import (
+    COMPOSE,
+    ENV_EXAMPLE,
+    Missing,
+    Service,
+    interpolate,
+    read_compose,
+    read_env_file,
+    seconds,
+)
+from aperture_dagster_tests.deploy.dockerfile import DOCKERFILE, read_dockerfile
+from aperture_dagster_tests.deploy.services import SERVICES, Services
+from aperture_dagster_tests.webserver import free_port
+
+SCHEMA = Path(__file__).with_name("compose-spec.json")
+PASSWORD = {"POSTGRES_PASSWORD": "x"}
+OURS = {"PUID", "PGID", "HOME_FOLDER", "BACKUPS_FOLDER", "POSTGRES_FOLDER", "POSTGRES_PASSWORD"}
+"""Variables that Compose alone reads; a name that begins with APERTURE_ would be refused as an unknown setting."""
+SETTINGS = known_variables()
+HOME = "/var/lib/aperture"
+DAGSTERS = {"dagster": dagster_cli, "dagster-daemon": daemon_cli, "dagster-webserver": webserver_cli}
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    return read_compose(PASSWORD)
+
+
+def ours(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {name: one for name, one in compose["services"].items() if name != "postgres"}
+
+
+# Compose
+
+
+def test_the_file_is_valid_by_the_schema_of_the_compose_specification(compose: dict[str, Any]):
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    for given in (yaml.safe_load(COMPOSE.read_text(encoding="utf-8")), compose):
+        problems = [f"{list(one.path)}: {one.message}" for one in Draft7Validator(schema).iter_errors(given)]
+        assert not problems
+    # The schema itself finds a slip.
+    compose["services"]["code"]["restarts"] = "always"
+    assert not Draft7Validator(schema).is_valid(compose)
+    del compose["services"]["code"]["restarts"]
+
+
+def test_every_variable_is_a_setting_or_explained_in_the_example():
+    text = COMPOSE.read_text(encoding="utf-8")
+    used = set(re.findall(r"\$\{(\w+)", text))
+    assert used <= SETTINGS | OURS
+    explained = read_env_file(commented=True).keys()
+    assert used <= explained
+    assert explained <= SETTINGS | OURS
+    named = set(read_compose(PASSWORD)["services"]["daemon"]["environment"])
+    dagsters = {name for name in named if "DAEMON" in name}
+    assert named - dagsters <= SETTINGS | {"CODE_SERVER_HOST"}
+    up = (PROJECT / "aperture_dagster" / "cli" / "up.py").read_text(encoding="utf-8")
+    for name in dagsters:
+        assert f'"{name}": {read_compose(PASSWORD)["services"]["daemon"]["environment"][name]}' in up
+
+
+def test_the_file_is_refused_without_a_password_and_the_example_has_none():
+    with pytest.raises(Missing, match=r"POSTGRES_PASSWORD: set it in \.env"):
+        read_compose({})
+    assert read_env_file()["POSTGRES_PASSWORD"] == ""
+
+
+def test_the_example_is_read_by_the_product_as_it_is(tmp_path: Path):
+    (tmp_path / ".env").write_text(re.sub(r"^#([A-Z])", r"\1", ENV_EXAMPLE.read_text(encoding="utf-8"), flags=re.M))
+    code = "from aperture_dagster.settings import load_settings; s = load_settings(); print(s.publish_root, s.path_map)"
+    environment = os.environ | {"APERTURE_CONFIG": str(tmp_path / "aperture.toml")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("/srv/aperture/published")
+
+
+def test_all_services_share_one_image_one_configuration_and_one_home(compose: dict[str, Any]):
+    services = ours(compose)
+    assert set(services) == set(SERVICES)
+    (version,) = {tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]}
+    for one in services.values():
+        assert one["image"] == f"aperture-dagster:{version}"
+        assert one["env_file"] == ".env"
+        assert (COMPOSE.parent / one["build"]["context"]).resolve() == PROJECT
+        assert one["build"]["dockerfile"] == "deploy/Dockerfile"
+        assert one["environment"]["APERTURE_DATABASE_URL"] == "postgresql://aperture:x@postgres/aperture"
+        volumes = dict(reversed(volume.split(":")) for volume in one["volumes"])
+        assert volumes == {HOME: "home", f"{HOME}/backups": "backups", "/published": "published"}
+    postgres = compose["services"]["postgres"]["environment"]
+    assert (postgres["POSTGRES_USER"], postgres["POSTGRES_PASSWORD"], postgres["POSTGRES_DB"]) == (
+        "aperture", "x", "aperture",
+    )  # fmt: skip
+    # The folder whose name holds the major version, so that a later one finds this one's data.
+    assert compose["services"]["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]
+    assert "pg18" in compose["services"]["postgres"]["image"]
+    assert set(compose["volumes"]) == {"home", "backups", "published", "postgres"}
+
+
+def test_a_published_folder_has_the_path_of_the_host(compose: dict[str, Any]):
+    chosen = read_compose(PASSWORD | {"APERTURE_PUBLISH_ROOT": "/volume1/aperture", "BACKUPS_FOLDER": "/mnt/b"})
+    for one in ours(chosen).values():
+        assert "/volume1/aperture:/volume1/aperture" in one["volumes"]
+        assert f"/mnt/b:{HOME}/backups" in one["volumes"]
+
+
+def test_no_port_is_open_to_other_machines_unless_chosen(compose: dict[str, Any]):
+    ports = {name: one["ports"] for name, one in compose["services"].items() if "ports" in one}
+    assert ports == {"webserver": ["127.0.0.1:3000:3000"]}
+    assert not any(one.get("network_mode") or one.get("privileged") for one in compose["services"].values())
+    chosen = read_compose(PASSWORD | {"APERTURE_UI_HOST": "192.168.1.5", "APERTURE_UI_PORT": "3100"})
+    assert chosen["services"]["webserver"]["ports"] == ["192.168.1.5:3100:3000"]
+
+
+def test_services_have_no_rights_that_they_do_not_need(compose: dict[str, Any]):
+    for one in ours(compose).values():
+        assert one["user"] == "1000:1000"
+        assert one["read_only"] is True and one["init"] is True
+        assert one["cap_drop"] == ["ALL"] and one["security_opt"] == ["no-new-privileges:true"]
+        assert one["restart"] == "unless-stopped"
+    assert read_compose(PASSWORD | {"PUID": "1026", "PGID": "100"})["services"]["code"]["user"] == "1026:100"
+
+
+def test_one_service_alone_migrates_and_the_others_wait_for_it(compose: dict[str, Any]):
+    commands = {name: shlex.join(one["command"]) for name, one in ours(compose).items()}
+    assert [name for name, command in commands.items() if "aperture migrate &&" in command] == ["code"]
+    for name in ("webserver", "daemon"):
+        assert "aperture_dagster.cli.health code --host code --wait" in commands[name]
+        assert compose["services"][name]["depends_on"] == {"code": {"condition": "service_started"}}
+    assert compose["services"]["code"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_programs_of_a_service_exist_and_accept_their_arguments(name: str, compose: dict[str, Any]):
+    shell, option, script = compose["services"][name]["command"]
+    assert (shell, option) == ("sh", "-c")
+    first, program = (shlex.split(part) for part in script.split("&&"))
+    # The shell is replaced, so that signals reach the program.
+    assert program[0] == "exec"
+    _require_known(first)
+    _require_known(program[1:])
+    _require_known(Service.read(name, compose).check)
+
+
+def _require_known(words: list[str]) -> None:
+    if words[0] == "aperture":
+        assert words[1] in aperture.list_commands(click.Context(aperture))
+    elif words[:3] == ["python", "-m", "aperture_dagster.cli.health"]:
+        health.parse([*words[3:]])
+    else:
+        _parse(
+            {"dagster": dagster_cli, "dagster-daemon": daemon_cli, "dagster-webserver": webserver_cli}[words[0]], words
+        )
+
+
+def _parse(command: click.Command, words: list[str]) -> None:
+    words = words[1:]
+    while isinstance(command, click.Group) and words[0] in command.commands:
+        command = command.commands[words.pop(0)]
+    # Files that it names are in the image.
+    for parameter in command.params:
+        if isinstance(parameter.type, click.Path):
+            parameter.type.exists = False
+    command.make_context(command.name, words)
+
+
+def test_times_fit_together(compose: dict[str, Any]):
+    grace = {name: seconds(one["stop_grace_period"]) for name, one in compose["services"].items()}
+    # Dagster's daemon gives its threads 30 seconds; runs end before their code server does.
+    assert grace["daemon"] > 30 and grace["code"] >= 120
+    for one in compose["services"].values():
+        check = one["healthcheck"]
+        assert seconds(check["timeout"]) < seconds(check["interval"])
+    for name in SERVICES:
+        assert seconds(compose["services"][name]["healthcheck"]["timeout"]) > health.ANSWER_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [("${A}:${B:-b}", "a:b"), ("${A:?needed}", "a"), ("${C:-}", ""), ("x${B:-/x/y}:z", "x/x/y:z")],
+)
+def test_variables_are_read_as_compose_reads_them(text: str, filled: str):
+    assert interpolate(text, {"A": "a", "B": ""}) == filled
+
+
+# The image
+
+
+def test_the_image_copies_only_what_its_list_lets_through():
+    ignored = DOCKERFILE.with_name("Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    allowed = {line[1:] for line in ignored if line.startswith("!")}
+    assert "*" in ignored
+    copied = {
+        word.rstrip("/")
+        for stage in read_dockerfile()
+        for one in stage.all("COPY")
+        if not one.rest.startswith("--from")
+        for word in one.words[:-1]
+    }
+    assert copied == allowed
+    for path in copied:
+        assert (PROJECT / path).exists(), path
+
+
+def test_the_image_is_built_in_two_stages_pinned_and_runs_as_an_ordinary_user():
+    build, image = read_dockerfile()
+    installs = [one.rest for one in build.all("RUN") if "pip install" in one.rest]
+    assert installs
+    for text in installs:
+        assert text.count("pip install") == text.count("--constraint constraints.txt")
+    assert "uninstall --yes setuptools pip" in installs[0]
+    assert build.base == image.base and re.fullmatch(r"python:3\.13-slim-\w+", image.base)
+    assert image.last("USER").rest == "aperture"
+    assert image.instructions.index(image.last("USER")) < image.instructions.index(image.last("CMD"))
+    environment = image.environment()
+    assert environment["APERTURE_HOME"] == HOME and environment["DAGSTER_HOME"] == f"{HOME}/dagster"
+    assert image.last("HEALTHCHECK").rest.endswith('CMD ["python", "-m", "aperture_dagster.cli.health"]')
+    # A volume without a name would be replaced with the container.
+    assert not image.all("VOLUME")
+    program, *words = image.last("CMD").words
+    assert program == "aperture"
+    aperture.main([*words[:1], "--help"], standalone_mode=False)
+
+
+def test_the_workspace_names_the_location_under_which_state_is_kept():
+    (given,) = yaml.safe_load((PROJECT / "deploy" / "workspace.yaml").read_text())["load_from"]
+    assert given["grpc_server"]["location_name"] == LOCATION
+    command = shlex.join(read_compose(PASSWORD)["services"]["code"]["command"])
+    assert f"--location-name {LOCATION} " in command and f"--port {given['grpc_server']['port']} " in command
+
+
+# Health checks
+
+
+def serve_graphql(answers: dict[str, Any]) -> int:
+    """Answer one query of each kind, by a word in it; return the port."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        for _ in answers:
+            connection, _ = listening.accept()
+            with connection:
+                asked = connection.recv(65536).decode()
+                data = next(value for word, value in answers.items() if word in asked)
+                body = json.dumps({"data": data}).encode()
+                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + body)
+        listening.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    return listening.getsockname()[1]
+
+
+def loops(**healthy: bool) -> dict[str, Any]:
+    found = [{"daemonType": name, "required": name != "ASSET", "healthy": value} for name, value in healthy.items()]
+    return {"instance": {"daemonHealth": {"allDaemonStatuses": found}}}
+
+
+@pytest.mark.parametrize(
+    ("part", "answers", "problem"),
+    [
+        ("webserver", {"version": {"version": "1.13"}}, None),
+        ("daemon", {"daemonHealth": loops(SENSOR=True, SCHEDULER=True, ASSET=False)}, None),
+        ("daemon", {"daemonHealth": loops(SENSOR=True, SCHEDULER=False)}, "No sign of life from the daemon: SCHEDULER"),
+        ("all", {"repositories": {"repositoriesOrError": {"nodes": []}}}, "has not loaded the code"),
+        (
+            "all",
+            {"repositories": {"repositoriesOrError": {"nodes": [{"name": "x"}]}}, "daemonHealth": loops(SENSOR=True)},
+            None,
+        ),
+    ],
+)
+def test_a_health_check_says_what_is_wrong(part: str, answers: dict[str, Any], problem: str | None):
+    found = health.find_problem(part, "127.0.0.1", serve_graphql(answers))
+    assert found is None if problem is None else problem in str(found)
+
+
+@pytest.mark.parametrize("part", ["code", "webserver", "daemon", "all"])
+def test_a_part_that_is_not_there_is_not_healthy(part: str, capsys: pytest.CaptureFixture[str]):
+    port = free_port()
+    assert health.main([part, "--port", str(port)]) == 1
+    assert f"127.0.0.1:{port}" in capsys.readouterr().err
+
+
+def test_who_waits_for_a_part_says_so_once_and_goes_on_when_it_is_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(health, "POLL_SECONDS", 0.01)
+    looks = iter([False, False, False, True])
+    monkeypatch.setattr(health, "grpc_server_answers", lambda address, patience: next(looks))
+    assert health.main(["code", "--host", "code", "--wait", "60"]) == 0
+    assert capsys.readouterr().err == "No code server answers at code:4000; waiting for up to 60 seconds.\n"
+    monkeypatch.setattr(health, "grpc_server_answers", lambda address, patience: False)
+    assert health.main(["code", "--wait", "0.05"]) == 1
+    assert capsys.readouterr().err.endswith("No code server answers at 127.0.0.1:4000, after 0 seconds.\n")
+
+
+def test_a_health_check_imports_nothing_but_the_standard_library():
+    code = "import sys, aperture_dagster.cli.health; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-Sc", f"import sys; sys.path.insert(0, {str(PROJECT)!r}); {code}"],
+                          check=True, capture_output=True, text=True)  # fmt: skip
+    assert set(done.stdout.split()) - sys.stdlib_module_names <= {"aperture_dagster", "__main__"}
+
+
+# The services, as processes
+
+
+@pytest.mark.nightly(
+    reason="Three services start, run a job and stop: a minute of processor time.",
+    instead="deploy/test_containers.py::test_the_programs_of_a_service_exist_and_accept_their_arguments",
+)
+@pytest.mark.namespaces
+def test_the_services_start_at_once_work_and_end_in_time(services: Services):
+    for line in scenarios.first_start(services):
+        print(line)
