@@ -7,13 +7,11 @@ Dagster's database, so no further service is needed; ``docs/several-hosts.md`` s
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from typing import Any, Self
 
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.make_app import make_app
 from dagster_celery.tasks import create_execute_job_task
-from kombu.connection import Connection
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
@@ -62,11 +60,10 @@ def celery_arguments() -> dict[str, Any]:
     }
 
 
-def create_queue(arguments: Mapping[str, Any]) -> None:
+def create_queue(app: Any) -> None:
     """Create the tables of the messages and the queue, if they are missing: of two that do so at once, one fails."""
-    url, options = arguments["broker"], arguments["config_source"]["broker_transport_options"]
-    engine = create_engine(url.removeprefix("sqla+"), poolclass=NullPool)
-    with engine.connect() as lock, schema_lock(lock), Connection(url, transport_options=dict(options)) as connection:
+    engine = create_engine(dagster_database_url(load_settings()), poolclass=NullPool)
+    with engine.connect() as lock, schema_lock(lock), app.connection_for_write() as connection:
         connection.channel().queue_declare(QUEUE)
 
 
@@ -74,9 +71,8 @@ class SettingsCeleryRunLauncher(ConfiguredBySettings, CeleryRunLauncher):
     """Launches runs as tasks of Celery, through Dagster's database."""
 
     def __init__(self, inst_data: Any = None) -> None:
-        arguments = celery_arguments()
-        create_queue(arguments)
-        super().__init__(default_queue=QUEUE, inst_data=inst_data, **arguments)
+        super().__init__(default_queue=QUEUE, inst_data=inst_data, **celery_arguments())
+        create_queue(self.celery)
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> Self:
@@ -86,9 +82,8 @@ class SettingsCeleryRunLauncher(ConfiguredBySettings, CeleryRunLauncher):
 
 @functools.cache
 def _app() -> Any:
-    arguments = celery_arguments()
-    create_queue(arguments)
-    app = make_app(arguments)
+    app = make_app(celery_arguments())
+    create_queue(app)
     create_execute_job_task(app)
     return app
 

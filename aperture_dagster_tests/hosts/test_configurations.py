@@ -34,8 +34,8 @@ def launcher(engine: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("engine", LAUNCHERS)
 def test_dagster_accepts_the_configuration_of_an_engine(engine: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("APERTURE_IMAGE", "registry.example/aperture-dagster:0.1.0")
-    monkeypatch.setenv("APERTURE_NETWORK", "aperture_default")
+    monkeypatch.setenv("RUN_IMAGE", "registry.example/aperture-dagster:0.1.0")
+    monkeypatch.setenv("RUN_NETWORK", "aperture_default")
     data = InstanceRef.from_dir(str(DEPLOY / engine)).run_launcher_data
     assert data is not None and (data.module_name, data.class_name) == LAUNCHERS[engine]
     schema = getattr(importlib.import_module(data.module_name), data.class_name).config_type()
