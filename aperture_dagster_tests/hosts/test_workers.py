@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+from dagster_postgres import PostgresEventLogStorage
 from kombu.transport.sqlalchemy import Channel
 
 from aperture_dagster.instance.purge import Retention, purge
 from aperture_dagster.instance.workers import QUEUE, SettingsCeleryRunLauncher, _app, celery_arguments
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage.schema_lock import schema_lock
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import run_statements
 
@@ -37,12 +39,18 @@ def messages(external: Settings) -> Callable[..., list[tuple[object, ...]]]:
     return lambda *statements: run_statements(f"{head}/{name}_dagster?{query}", *statements)
 
 
-def test_hosts_that_start_at_once_make_the_queue_once(
+def test_of_hosts_that_start_at_once_one_makes_the_queue(
     instance: dg.DagsterInstance, messages: Callable[..., list[tuple[object, ...]]]
 ):
-    """Otherwise one of two workers died in its first second."""
+    """Otherwise one of two workers dies in its first second."""
+    storage = instance.event_log_storage
+    assert isinstance(storage, PostgresEventLogStorage)
     with ThreadPoolExecutor() as threads:
-        for one in [threads.submit(SettingsCeleryRunLauncher) for _ in range(3)]:
+        with storage._engine.connect() as connection, schema_lock(connection):
+            others = [threads.submit(SettingsCeleryRunLauncher) for _ in range(2)]
+            assert wait(others, timeout=0.5).done == set()
+            assert messages("SELECT to_regclass('kombu_queue')") == [(None,)]
+        for one in others:
             one.result()
     assert messages("SELECT name FROM kombu_queue") == [(QUEUE,)]
 
