@@ -27,7 +27,7 @@ def first_day(settings: Settings, *, today: date) -> date:
 
     Days that nobody will ever ask for would show as missing. Before the first Top Picks, the installation is today.
     """
-    log = read_log_of_plays(settings.home_path)
+    log = read_log_of_plays(settings.shared_path)
     history = timedelta(days=settings.top_picks_history_days)
     if log is None:
         return today - history

@@ -12,6 +12,7 @@ from aperture_dagster_tests.conftest import PROJECT
 
 TESTS = Path(__file__).parent
 FILES = sorted(TESTS.rglob("*.py"))
+NEEDS = {"needs_root", "needs_namespaces", "needs_network_namespaces"}
 
 
 def name_of(path: Path) -> str:
@@ -86,8 +87,7 @@ def test_every_test_that_needs_root_or_namespaces_is_listed_in_the_documentation
         for path in FILES
         if "needs_" in (text := path.read_text(encoding="utf-8"))
         for node in ast.parse(text).body
-        if isinstance(node, ast.FunctionDef)
-        and {"needs_root", "needs_namespaces"} & {ast.unparse(one) for one in node.decorator_list}
+        if isinstance(node, ast.FunctionDef) and NEEDS & {ast.unparse(one) for one in node.decorator_list}
     }
     assert needy
     assert {name for name in needy if f"`{name}`" not in listed} == set()

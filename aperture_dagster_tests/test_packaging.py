@@ -21,7 +21,7 @@ from aperture_dagster_tests.wheels import VERSIONS
 # Never imported, and started as programs.
 PROGRAMS = {"dagster-webserver"}
 # Imported only with a setting that asks for it.
-OPTIONAL = {"fastembed"}
+OPTIONAL = {"fastembed", "dagster-celery"}
 
 
 @pytest.fixture(scope="module")

@@ -1,29 +1,34 @@
 """Dead runs: after a power cut or a ``kill -9`` nothing tells Dagster that a run has ended.
 
-They would keep their place in the queue and in the pools forever. The process of each run holds a lock on a file in the
-home while it works, so a run whose file is not locked is dead. If several machines share a database, each judges the
-runs that it started; runs of a machine that never comes back end after ``APERTURE_RUN_MAX_HOURS``.
+They would keep their place in the queue and in the pools forever. The process of each run holds a lock while it works,
+so a run without one is dead. On the embedded database, which only one machine reaches, that is a lock on a file in the
+home, and costs nothing. On another database it is a lock in that (:mod:`aperture_dagster.storage.run_lock`), which
+every host sees: whoever looks ends the dead runs of all hosts.
 """
 
 import contextlib
 import socket
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage import locks
+from aperture_dagster.storage import locks, run_lock
+from aperture_dagster.storage.connection import dagster_database_url, forget_connections
 from aperture_dagster.storage.run_files import RUN_LOCKS
 
 if TYPE_CHECKING:
+    import psycopg
     from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage
 
 STARTED = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 # A run is queued or launched within moments of being created.
 LAUNCHED_WITHIN = timedelta(minutes=5)
-HOST_TAG, BOOT_TAG = "aperture/host", "aperture/boot"
+HOST_TAG = "aperture/host"
 
 _locked: dict[str, int] = {}
 
@@ -34,7 +39,11 @@ def all_runs_are_local(settings: Settings) -> bool:
 
 
 def lock_run(run_id: str, settings: Settings) -> None:
-    """Lock the file of a run that this process works on."""
+    """Lock a run that this process works on, until it ends."""
+    if not all_runs_are_local(settings):
+        forget_connections()
+        run_lock.lock_run(run_id, _plain_url(settings))
+        return
     path = _lock_file(run_id, settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = locks.acquire(path, wait=False)
@@ -43,7 +52,8 @@ def lock_run(run_id: str, settings: Settings) -> None:
 
 
 def unlock_run(run_id: str, settings: Settings) -> None:
-    """Remove the file of a run that ended, if this process holds its lock."""
+    """Unlock a run that ended, if this process holds its lock, and remove its file."""
+    run_lock.unlock_run(run_id)
     descriptor = _locked.pop(run_id, None)
     if descriptor is not None:
         _lock_file(run_id, settings).unlink(missing_ok=True)
@@ -51,8 +61,8 @@ def unlock_run(run_id: str, settings: Settings) -> None:
 
 
 def tags_of_this_machine() -> dict[str, str]:
-    """Return tags that name the machine of a run, and the boot of that machine."""
-    return {HOST_TAG: socket.gethostname(), BOOT_TAG: boot_id()}
+    """Return the tag that names the machine of a run."""
+    return {HOST_TAG: socket.gethostname()}
 
 
 def end_dead_runs(instance: DagsterInstance, settings: Settings, *, now: datetime | None = None) -> list[DagsterRun]:
@@ -61,14 +71,20 @@ def end_dead_runs(instance: DagsterInstance, settings: Settings, *, now: datetim
     That includes old runs that were created and never launched: the users in their range count as being worked on.
     """
     now = now or datetime.now(UTC)
-    dead = dead_runs(instance, settings, now=now)
     never_launched = RunsFilter(statuses=[DagsterRunStatus.NOT_STARTED], created_before=now - LAUNCHED_WITHIN)
-    dead += instance.get_runs(never_launched)
-    for run in dead:
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-        instance.report_run_failed(run, "The process of this run is gone: it was killed, or the machine stopped.")
-        _lock_file(run.run_id, settings).unlink(missing_ok=True)
-    return dead
+    ended = []
+    for run in [*dead_runs(instance, settings), *instance.get_runs(never_launched)]:
+        with _taken_over(run.run_id, settings) as is_dead:
+            current = instance.get_run_by_id(run.run_id)
+            if not is_dead or current is None or current.is_finished:
+                continue
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            where = "" if all_runs_are_local(settings) else f" on {current.tags.get(HOST_TAG, 'another host')}"
+            cause = "it was killed, or the machine stopped" + (" or was cut off" if where else "")
+            instance.report_run_failed(current, f"The process of this run{where} is gone: {cause}.")
+            _lock_file(run.run_id, settings).unlink(missing_ok=True)
+            ended.append(run)
+    return ended
 
 
 def free_dead_slots(
@@ -84,41 +100,51 @@ def free_dead_slots(
         events.free_concurrency_slots_for_run(run_id)
 
 
-def dead_runs(
-    runs: "DagsterInstance | PostgresRunStorage", settings: Settings, *, now: datetime | None = None
-) -> list[DagsterRun]:
-    """Return runs that have started and not ended, and whose process is gone."""
-    now = now or datetime.now(UTC)
-    suspects = [
-        record.dagster_run.run_id
-        for record in runs.get_run_records(RunsFilter(statuses=STARTED))
-        if _is_dead(record, settings, now)
-    ]
+def dead_runs(runs: "DagsterInstance | PostgresRunStorage", settings: Settings) -> list[DagsterRun]:
+    """Return runs that have started and not ended, and whose process is gone.
+
+    On a database that several hosts may use, that takes `GRACE_SECONDS` if there are any: a process that lost only its
+    connection takes its lock again.
+    """
+    suspects = _without_lock([run.run_id for run in runs.get_runs(RunsFilter(statuses=STARTED))], settings)
+    if suspects and not all_runs_are_local(settings):
+        time.sleep(run_lock.GRACE_SECONDS)
+        suspects = _without_lock(suspects, settings)
     # Looked up again: a run may have ended between the two looks.
     return list(runs.get_runs(RunsFilter(run_ids=suspects, statuses=STARTED))) if suspects else []
 
 
-def _is_dead(record: RunRecord, settings: Settings, now: datetime) -> bool:
-    run = record.dagster_run
-    path = _lock_file(run.run_id, settings)
-    if locks.is_held(path):
-        return False
+def _without_lock(run_ids: list[str], settings: Settings) -> list[str]:
     if all_runs_are_local(settings):
-        return True
-    # If the home is shared with another running machine, its locks may be invisible here.
-    same_machine = run.tags.get(BOOT_TAG) == boot_id() or run.tags.get(HOST_TAG) == socket.gethostname()
-    if path.exists() and same_machine:
-        return True
-    started = record.start_time
-    return started is not None and now.timestamp() - started > settings.run_max_hours * 3600
+        return [one for one in run_ids if not locks.is_held(_lock_file(one, settings))]
+    if not run_ids:
+        return []
+    with _session(settings) as session:
+        free = run_lock.runs_without_lock(session, run_ids)
+    return [one for one in run_ids if one in free]
+
+
+@contextlib.contextmanager
+def _taken_over(run_id: str, settings: Settings) -> Iterator[bool]:
+    """Keep the process of a run, which seems to be dead, from going on with it; yield False if it is not dead."""
+    if all_runs_are_local(settings):
+        yield not locks.is_held(_lock_file(run_id, settings))
+        return
+    with _session(settings) as session, run_lock.taken_over(session, run_id) as is_dead:
+        yield is_dead
+
+
+@contextlib.contextmanager
+def _session(settings: Settings) -> "Iterator[psycopg.Connection]":
+    import psycopg
+
+    with contextlib.closing(psycopg.connect(_plain_url(settings), autocommit=True)) as session:
+        yield session
+
+
+def _plain_url(settings: Settings) -> str:
+    return dagster_database_url(settings).replace("postgresql+psycopg2://", "postgresql://", 1)
 
 
 def _lock_file(run_id: str, settings: Settings) -> Path:
     return settings.home_path / "dagster" / RUN_LOCKS / run_id
-
-
-def boot_id() -> str:
-    """Return the kernel's id of this boot, the same in all containers of the machine, or else the host's name."""
-    with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return socket.gethostname()

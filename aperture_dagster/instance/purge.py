@@ -59,6 +59,7 @@ def purge(instance: dg.DagsterInstance, retention: Retention) -> list[Freed]:
             _purge_checks(connection, runs_before=runs, unfinished=unfinished),
             _purge_runs(connection, runs_before=runs, unfinished=unfinished),
             _purge_backfills(connection, runs_before=runs),
+            *_purge_messages(connection, logs_before=logs),
         ]
         vacuum(connection, freed)
     return freed
@@ -153,3 +154,15 @@ def _purge_backfills(connection: "Connection", **before: Any) -> Freed:
         along="DELETE FROM backfill_tags t USING gone WHERE t.backfill_id = gone.key",
         **before,
     )
+
+
+def _purge_messages(connection: "Connection", **before: Any) -> list[Freed]:
+    """Delete messages to workers on other hosts that were read, and their results: Celery does not."""
+    if not execute(connection, "SELECT to_regclass('kombu_message') IS NOT NULL").scalar():
+        return []
+    read = "SELECT id FROM kombu_message WHERE id > :after AND NOT visible AND timestamp < :logs_before ORDER BY id"
+    freed = [delete_in_batches(connection, "messages", tables=("kombu_message",), expired=read, **before)]
+    if execute(connection, "SELECT to_regclass('celery_taskmeta') IS NOT NULL").scalar():
+        done = "SELECT id FROM celery_taskmeta WHERE id > :after AND date_done < :logs_before ORDER BY id"
+        freed.append(delete_in_batches(connection, "results", tables=("celery_taskmeta",), expired=done, **before))
+    return freed

@@ -32,12 +32,14 @@ from aperture_dagster.instance.dead_runs import (
     unlock_run,
 )
 from aperture_dagster.instance.pools import create_missing_pools
+from aperture_dagster.instance.shared import require_shared_folder
 from aperture_dagster.instance.terminal import log_foreseen_errors_once, log_runs_in_lines
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.storage.connection import dagster_database_url, refuse_shared_database
 from aperture_dagster.storage.embedded import restart_on_connect
 from aperture_dagster.storage.errors import DatabaseError, describe_connection_error, describe_full_disk, is_full_disk
 from aperture_dagster.storage.files import keep_private, prepare_home
+from aperture_dagster.storage.run_lock import expect_end, require_locks
 
 # Dagster migrates its own tables with alembic, which logs several lines at every start.
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -94,10 +96,15 @@ class LockedRunStorage(PostgresRunStorage):
         super().dispose()
 
     def handle_run_event(self, run_id: str, event: dg.DagsterEvent, update_timestamp: datetime | None = None) -> None:
-        """Lock the run's file when it starts and tag it with this machine; unlock it when the run has ended."""
+        """Lock the run when it starts and tag it with this machine; unlock it when the run has ended."""
         if event.event_type == dg.DagsterEventType.RUN_START:
+            if not all_runs_are_local(self._settings):
+                # What was opened before does not carry the run's name.
+                self._shared_engine.dispose()
             lock_run(run_id, self._settings)
             self.add_run_tags(run_id, tags_of_this_machine())
+        if event.event_type in RUN_ENDED:
+            expect_end(run_id)
         super().handle_run_event(run_id, event, update_timestamp)
         if event.event_type in RUN_ENDED:
             unlock_run(run_id, self._settings)
@@ -164,6 +171,7 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
         if not all_runs_are_local(settings):
             _require_connection(url, settings)
         storage = cls(url, settings, inst_data)
+        require_shared_folder(storage._run_storage, settings)
         create_missing_pools(storage._event_log_storage)
         # Without a daemon nobody else frees them, and the next run would wait for a dead one forever.
         free_dead_slots(storage._run_storage, storage._event_log_storage, settings)
@@ -185,6 +193,8 @@ def shared_engine(url: str, settings: Settings) -> Engine:
         event.listen(engine, "handle_error", _explain_full_disk)
         if all_runs_are_local(settings):
             restart_on_connect(engine, settings.home_path / "postgres")
+        else:
+            event.listen(engine, "connect", lambda connection, _: require_locks(connection))
     return engine
 
 
@@ -192,21 +202,21 @@ _engines: dict[str, Engine] = {}
 
 
 class ApertureArtifactStorage(ConfiguredBySettings, LocalArtifactStorage):
-    """Dagster's own files, below ``APERTURE_HOME/dagster``."""
+    """Dagster's own files, below ``APERTURE_HOME/dagster``, or else in the folder that all hosts see."""
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> Self:
-        """Put the files below the configured home."""
-        return cls(base_dir=str(_prepare().home_path / "dagster"), inst_data=inst_data)
+        """Put the files below the configured folder."""
+        return cls(base_dir=str(_prepare().shared_path / "dagster"), inst_data=inst_data)
 
 
 class ApertureComputeLogManager(ConfiguredBySettings, LocalComputeLogManager):
-    """Raw output of steps, below ``APERTURE_HOME/dagster/logs``."""
+    """Raw output of steps, below ``APERTURE_HOME/dagster/logs``, or else in the folder that all hosts see."""
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> Self:
-        """Put the logs below the configured home."""
-        return cls(base_dir=str(_prepare().home_path / "dagster" / "logs"), inst_data=inst_data)
+        """Put the logs below the configured folder."""
+        return cls(base_dir=str(_prepare().shared_path / "dagster" / "logs"), inst_data=inst_data)
 
 
 def _prepare() -> Settings:

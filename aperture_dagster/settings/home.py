@@ -30,6 +30,10 @@ class HomeSettings(SettingsGroup):
     checkout, otherwise `aperture` in the user's data folder (on Linux `~/.local/share/aperture`); while no media server
     is configured, the folder `demo` in it.
     """
+    shared_folder: Path | None = None
+    """Folder for files that belong to all hosts, if there are several ([which](several-hosts.md#files)); every host
+    must see it. Default: the home.
+    """
     database_url: Secret = None
     """PostgreSQL (with pgvector) to use instead of the embedded one: postgresql://user:password@host/db."""
     dagster_database_url: Secret = None
@@ -66,8 +70,6 @@ class RunSettings(SettingsGroup):
     """Retries of a step when a service was unavailable."""
     step_retry_wait_seconds: NonNegativeFloat = 60
     """Wait before a step is retried."""
-    run_max_hours: PositiveFloat = 24
-    """Hours after which a run that another machine started counts as dead."""
 
     @property
     def schedule_timezone(self) -> str:

@@ -31,7 +31,7 @@ CACHE = "folder-{}.npz"
 
 def table_in_use(settings: Settings) -> Path:
     """Return where the home keeps the table that ``aperture crowd use`` copies."""
-    return settings.home_path / FOLDER / IN_USE
+    return settings.shared_path / FOLDER / IN_USE
 
 
 def configured_crowd(settings: Settings) -> Path | None:
@@ -68,7 +68,7 @@ def load_crowd(settings: Settings, *, fit: bool = True) -> CrowdFile | None:
     place = configured_crowd(settings)
     if place is None or not place.is_dir():
         return None if place is None else read_file(place)
-    cached = settings.home_path / FOLDER / CACHE.format(_fingerprint(place))
+    cached = settings.shared_path / FOLDER / CACHE.format(_fingerprint(place))
     if cached.exists():
         try:
             return read_file(cached)

@@ -22,6 +22,7 @@ from aperture_dagster.storage.errors import DatabaseError, describe_connection_e
 from aperture_dagster.storage.maintenance import reopen, server_connection
 from aperture_dagster.storage.migrate import ensure_schema, forget_schema
 from aperture_dagster.storage.queries import define, execute, read_rows, read_value
+from aperture_dagster.storage.run_lock import require_locks
 from aperture_dagster.storage.schema_lock import schema_lock
 
 
@@ -73,6 +74,12 @@ def close_engine(url: str) -> None:
     forget_schema(url)
 
 
+def forget_connections() -> None:
+    """Close the connections to the product's database that are not in use; others will be opened when needed."""
+    for engine in _engines.values():
+        engine.dispose()
+
+
 def _new_engine(url: str, settings: Settings) -> Engine:
     # A small pool: the in-process executor works one step at a time, and home servers have few connections. A step that
     # asks a service holds its lease, stores answers, and takes from the quota at the same time.
@@ -97,6 +104,8 @@ def _new_engine(url: str, settings: Settings) -> Engine:
         from pgvector.psycopg import register_vector
         from psycopg import ProgrammingError
 
+        if settings.database_url is not None:
+            require_locks(connection)
         # Another time zone would appear in formatted dates, and move dates at the end of the year 9999 out of range.
         connection.execute("SET TIME ZONE 'UTC'")
         connection.commit()
@@ -170,11 +179,16 @@ def refuse_shared_database(settings: Settings) -> None:
     be reached is reported when it is opened.
 
     Raises:
-        DatabaseError: both settings lead to the same database.
+        DatabaseError: both settings lead to the same database, or to two servers.
     """
     if settings.database_url is None or settings.dagster_database_url is None:
         return
     product, dagster = _identity(product_database_url(settings)), _identity(dagster_database_url(settings))
+    if product is not None and dagster is not None and product[0] != dagster[0]:
+        raise DatabaseError(
+            "APERTURE_DATABASE_URL and APERTURE_DAGSTER_DATABASE_URL lead to two servers, but the locks of runs need "
+            "both databases on one."
+        )
     if product is not None and product == dagster:
         raise DatabaseError(
             "APERTURE_DATABASE_URL and APERTURE_DAGSTER_DATABASE_URL lead to the same database, but each needs its "

@@ -16,6 +16,7 @@ from aperture_dagster.instance.dead_runs import lock_run, tags_of_this_machine, 
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import load_settings
+from aperture_dagster.storage import run_lock
 from aperture_dagster.storage.backup.create import create_backup
 from aperture_dagster.storage.connection import product_database_url
 from aperture_dagster.storage.maintenance import UNFINISHED, maintenance, replaced_databases
@@ -59,7 +60,10 @@ def words(result: Result) -> str:
     return " ".join(result.output.split())
 
 
-def test_a_backup_is_shown_and_restored_when_the_operator_agrees_and_no_run_is_in_progress(url: str, tmp_path: Path):
+def test_a_backup_is_shown_and_restored_when_the_operator_agrees_and_no_run_is_in_progress(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(run_lock, "GRACE_SECONDS", 0.01)
     (backup,) = (tmp_path / "home" / "backups").glob("*.sql.gz")
     refused = aperture(f"restore {backup}", answer="n\n")
     assert refused.exit_code == 1 and which(url) == "damaged"
@@ -72,7 +76,6 @@ def test_a_backup_is_shown_and_restored_when_the_operator_agrees_and_no_run_is_i
         assert f"Runs are in progress or queued: sync_movies {run.run_id[:8]}. Wait" in words(busy)
         # A run whose process was killed is no reason to wait.
         unlock_run(run.run_id, load_settings())
-        (tmp_path / "home" / "dagster" / "run-locks" / run.run_id).touch()
         # A name alone is looked for among the backups.
         done = aperture(f"restore {backup.name} --yes")
         assert done.exit_code == 0, done.output

@@ -13,15 +13,16 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.instance.dead_runs import (
-    BOOT_TAG,
     HOST_TAG,
     LAUNCHED_WITHIN,
-    boot_id,
     dead_runs,
     end_dead_runs,
     free_dead_slots,
+    lock_run,
+    unlock_run,
 )
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage import run_lock
 from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.users import needs_namespaces
 from aperture_dagster_tests.watchman import Watchman
@@ -66,6 +67,17 @@ class Runner:
             self.die()
 
 
+@pytest.fixture(autouse=True)
+def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_lock, "GRACE_SECONDS", 0.01)
+
+
+@pytest.fixture
+def embedded(external: Settings) -> Settings:
+    """Settings as with the embedded database, for an instance on the tests' own server."""
+    return external.model_copy(update={"database_url": None})
+
+
 @pytest.fixture
 def start(external: Settings) -> Iterator[Callable[..., Runner]]:
     made: list[Runner] = []
@@ -91,19 +103,16 @@ def test_a_killed_run_is_ended_on_an_external_database_and_frees_its_slot(
     (run,) = instance.get_runs()
     assert run.status == dg.DagsterRunStatus.STARTED
     assert pool(instance) == {run.run_id}
-    assert run.tags[BOOT_TAG] == boot_id() and run.tags[HOST_TAG]
+    assert run.tags[HOST_TAG] == os.uname().nodename
     assert [ended.run_id for ended in end_dead_runs(instance, external)] == [run.run_id]
     (run,) = instance.get_runs()
     assert run.status == dg.DagsterRunStatus.FAILURE
     assert not pool(instance)
     assert end_dead_runs(instance, external) == []
-    assert not list((external.home_path / "dagster" / "run-locks").iterdir())
 
 
-def test_a_live_run_is_left_alone_and_leaves_no_file(
-    instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
-):
-    runner = start()
+def test_a_live_run_is_left_alone(instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]):
+    runner = start(APERTURE_HOME="/tmp/the home of another host")
     later = datetime.now(UTC) + timedelta(days=30)
     assert end_dead_runs(instance, external, now=later) == []
     free_dead_slots(instance, instance.event_log_storage, external)
@@ -111,7 +120,6 @@ def test_a_live_run_is_left_alone_and_leaves_no_file(
     assert pool(instance) == {run.run_id}
     runner.complete()
     assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS]
-    assert not list((external.home_path / "dagster" / "run-locks").iterdir())
 
 
 @needs_namespaces
@@ -136,32 +144,16 @@ def test_without_a_daemon_the_next_process_frees_the_slot_of_a_dead_run(
     assert not pool(instance)
 
 
-def test_a_run_of_another_machine_is_ended_only_after_the_maximum_runtime(
+def test_a_killed_run_of_another_host_is_ended_as_well(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner], tmp_path: Path
 ):
-    start(APERTURE_HOME=str(tmp_path / "another machine")).die()
+    start(APERTURE_HOME=str(tmp_path / "another host")).die()
     (run,) = instance.get_runs()
-    began = datetime.now(UTC)
-    assert external.run_max_hours == 24
-    assert end_dead_runs(instance, external, now=began + timedelta(hours=23)) == []
-    assert pool(instance) == {run.run_id}
-    assert [ended.run_id for ended in end_dead_runs(instance, external, now=began + timedelta(hours=25))] == [
-        run.run_id
-    ]
-    assert not pool(instance)
-
-
-def test_in_a_shared_home_only_the_machine_of_a_run_ends_it(
-    instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
-):
-    """On a network filesystem the locks of another machine may be invisible."""
-    start().die()
-    (run,) = instance.get_runs()
-    instance.add_run_tags(run.run_id, {HOST_TAG: "another", BOOT_TAG: "another"})
-    assert end_dead_runs(instance, external) == []
-    # The same machine after a restart.
-    instance.add_run_tags(run.run_id, {HOST_TAG: os.uname().nodename, BOOT_TAG: "before"})
+    instance.add_run_tags(run.run_id, {HOST_TAG: "attic"})
     assert [ended.run_id for ended in end_dead_runs(instance, external)] == [run.run_id]
+    assert not pool(instance)
+    (failure,) = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    assert "The process of this run on attic is gone" in failure.message
 
 
 def test_a_run_that_was_never_launched_is_ended_after_a_while(instance: dg.DagsterInstance, external: Settings):
@@ -176,18 +168,39 @@ def test_a_run_that_was_never_launched_is_ended_after_a_while(instance: dg.Dagst
     assert instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.NOT_STARTED])) == []
 
 
-def test_with_the_embedded_database_a_run_without_a_lock_is_dead(
-    instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
+HOLD_FILE = """
+import sys
+from aperture_dagster.instance.dead_runs import lock_run
+from aperture_dagster.settings import load_settings
+lock_run(sys.argv[1], load_settings(database_url=None))
+print("locked", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_with_the_embedded_database_a_file_shows_that_the_process_lives(
+    instance: dg.DagsterInstance, embedded: Settings
 ):
-    """No other machine can be executing it."""
-    start().die()
-    (run,) = instance.get_runs()
-    (external.home_path / "dagster" / "run-locks" / run.run_id).unlink()
-    assert dead_runs(instance, external) == []
-    runs_are_shared = {"database_url": None, "dagster_database_url": external.database_url}
-    assert dead_runs(instance, external.model_copy(update=runs_are_shared)) == [], "others may execute them"
-    alone = external.model_copy(update={"database_url": None})
-    assert [dead.run_id for dead in dead_runs(instance, alone)] == [run.run_id]
+    @dg.job
+    def working() -> None: ...
+
+    run = instance.create_run_for_job(working, status=dg.DagsterRunStatus.STARTED)
+    process = Fork(HOLD_FILE, run.run_id, environment=dict(os.environ), container=False)
+    assert process.stdout.readline() == "locked\n"
+    assert dead_runs(instance, embedded) == end_dead_runs(instance, embedded) == []
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert [dead.run_id for dead in dead_runs(instance, embedded)] == [run.run_id]
+    assert [ended.run_id for ended in end_dead_runs(instance, embedded)] == [run.run_id]
+    assert not list((embedded.home_path / "dagster" / "run-locks").iterdir())
+
+
+def test_with_the_embedded_database_no_session_is_opened_for_a_run(instance: dg.DagsterInstance, embedded: Settings):
+    """What several hosts need must cost nothing on one."""
+    lock_run("some run", embedded)
+    assert "PGAPPNAME" not in os.environ and not run_lock._locks
+    unlock_run("some run", embedded)
+    assert not list((embedded.home_path / "dagster" / "run-locks").iterdir())
 
 
 def test_the_sensor_ends_dead_runs_on_an_external_database(
@@ -202,5 +215,6 @@ def test_the_sensor_ends_dead_runs_on_an_external_database(
     # Dagster starts it again, and the operator hears of it if that fails, too.
     assert "Work failed." not in said
     (line,) = watchman.log()
-    assert line.endswith("The process of this run is gone: it was killed, or the machine stopped.")
+    gone = f"The process of this run on {os.uname().nodename} is gone"
+    assert line.endswith(f"{gone}: it was killed, or the machine stopped or was cut off.")
     assert watchman.tick() == "Nothing new is wrong."

@@ -99,7 +99,7 @@ def has_values_in_range(source: TitleSource) -> dg.AssetChecksDefinition:
 )
 def has_its_files(settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     """Warn of logos that failed, and of files that are gone; both are fetched again."""
-    folder = settings.home_path / "logos"
+    folder = settings.shared_path / "logos"
     with database.transaction() as connection:
         stored = stored_logos(connection)
         errors = total(outcome_summary(connection, TMDB_IMAGES), "error")

@@ -40,7 +40,7 @@ def studio_logos(
     From TMDb, when its metadata names a new one. Each logo is downloaded once, and kept only if its content is an
     image. Skipped without a TMDb key.
     """
-    service, folder = services.get(TMDB_IMAGES), settings.home_path / "logos"
+    service, folder = services.get(TMDB_IMAGES), settings.shared_path / "logos"
     if not service.configured:
         return skipped(context, TMDB_IMAGES, _version(database))
     with operator_errors(context, settings), service.open(waiting=log_waiting(context, TMDB_IMAGES)) as client:

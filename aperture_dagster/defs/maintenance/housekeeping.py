@@ -59,7 +59,8 @@ def housekeeping(
         freed = purge(context.instance, retention)
         freed += _tidy_database(settings, database, clock)
         home = settings.home_path
-        freed.append(purge_run_files(home / "dagster", unfinished_runs(context.instance), before=logs_before))
+        unfinished = unfinished_runs(context.instance)
+        freed.append(purge_run_files(settings.shared_path / "dagster", unfinished, before=logs_before))
         freed.append(shorten_server_log(home / "postgres"))
         with database.transaction() as connection:
             product_bytes = size_of_database(connection)

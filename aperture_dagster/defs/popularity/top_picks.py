@@ -77,7 +77,7 @@ def top_picks_asset(settings: Settings) -> dg.AssetsDefinition:
             run = _Days(context, settings, database, picker)
             run.make_all(days)
             if began is not None:
-                note_log_of_plays(settings.home_path, began, now=now)
+                note_log_of_plays(settings.shared_path, began, now=now)
             if run.failed and not run.results:
                 raise next(iter(run.failed.values()))
             if len(days) == 1:

@@ -102,7 +102,7 @@ def _apply(
     changed: list[str] = []
     progress = Progress(context.log, "studio pictures", len(changes))
     for studio, logo in ((change.studio, change.logo) for change in changes):
-        path = settings.home_path / "logos" / logo.file_name
+        path = settings.shared_path / "logos" / logo.file_name
         try:
             writer.set_picture(studio.server_item_id, path.read_bytes(), f"image/{logo.picture_kind}")
         except (NotFound, RequestRejected, FileNotFoundError) as error:

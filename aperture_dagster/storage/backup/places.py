@@ -41,7 +41,7 @@ class Mount:
 def backup_folder(settings: Settings) -> Path:
     """Return the folder of the backups, absolute."""
     if settings.backup_folder is None:
-        return settings.home_path / DEFAULT
+        return settings.shared_path / DEFAULT
     return settings.backup_folder.expanduser().resolve()
 
 

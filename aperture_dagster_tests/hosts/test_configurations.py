@@ -1,0 +1,76 @@
+"""The configurations in ``deploy/``: Dagster accepts them, and but for the launcher they are that of one host."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dagster._config import process_config, resolve_to_config_type
+from dagster._core.instance.ref import InstanceRef
+
+from aperture_dagster.instance import home
+from aperture_dagster.instance.home import LOCATION
+from aperture_dagster.settings import Settings, environment_names
+from aperture_dagster_tests.conftest import PROJECT
+
+DEPLOY = PROJECT / "deploy"
+LAUNCHERS = {
+    "celery": ("aperture_dagster.instance.workers", "SettingsCeleryRunLauncher"),
+    "docker": ("dagster_docker", "DockerRunLauncher"),
+    "kubernetes": ("dagster_k8s", "K8sRunLauncher"),
+}
+
+
+def read(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def launcher(engine: str) -> dict[str, Any]:
+    return read(DEPLOY / engine / "dagster.yaml")["run_launcher"]
+
+
+@pytest.mark.parametrize("engine", LAUNCHERS)
+def test_dagster_accepts_the_configuration_of_an_engine(engine: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RUN_IMAGE", "registry.example/aperture-dagster:0.1.0")
+    monkeypatch.setenv("RUN_NETWORK", "aperture_default")
+    data = InstanceRef.from_dir(str(DEPLOY / engine)).run_launcher_data
+    assert data is not None and (data.module_name, data.class_name) == LAUNCHERS[engine]
+    schema = getattr(importlib.import_module(data.module_name), data.class_name).config_type()
+    accepted = process_config(resolve_to_config_type(schema), yaml.safe_load(data.config_yaml) or {})
+    assert accepted.success, accepted.errors
+
+
+@pytest.mark.parametrize("engine", LAUNCHERS)
+def test_but_for_the_launcher_an_engine_has_the_configuration_of_one_host(engine: str):
+    own = read(DEPLOY / engine / "dagster.yaml")
+    del own["run_launcher"]
+    assert own == read(Path(home.__file__).with_name("dagster.yaml"))
+
+
+def test_containers_get_settings_that_exist():
+    variables = [one for engine in ("docker", "kubernetes") for one in launcher(engine)["config"]["env_vars"]]
+    given = {one.partition("=")[0] for one in variables}
+    assert given <= {name for setting in Settings.model_fields for name in environment_names(setting)}
+    assert {"APERTURE_DATABASE_URL", "APERTURE_SHARED_FOLDER"} <= given
+
+
+def test_on_kubernetes_runs_see_what_the_other_pods_see():
+    values, config = read(DEPLOY / "kubernetes" / "values.yaml"), launcher("kubernetes")["config"]
+    (code,) = values["dagster-user-deployments"]["deployments"]
+    assert code["name"] == LOCATION
+    for pod in (values["dagsterWebserver"], values["dagsterDaemon"], code):
+        variables = {one["name"]: one["value"] for one in pod["env"]}
+        home = variables.pop("DAGSTER_HOME")
+        assert [f"{name}={value}" for name, value in variables.items()] == config["env_vars"]
+        assert [one["name"] for one in pod["envConfigMaps"]] == config["env_config_maps"]
+        assert [one["name"] for one in pod["envSecrets"]] == config["env_secrets"]
+        # Dagster mounts the instance of a job itself.
+        (own, *volumes), (at, *mounts) = pod["volumes"], pod["volumeMounts"]
+        assert own["configMap"]["name"] == config["instance_config_map"] and home == config["dagster_home"]
+        assert at == {"name": own["name"], "mountPath": f"{home}/dagster.yaml", "subPath": "dagster.yaml"}
+        assert volumes == config["volumes"] and mounts == config["volume_mounts"]
+    assert values["serviceAccount"]["name"] == values["global"]["serviceAccountName"] == config["service_account_name"]
+    assert "replicaCount" not in values["dagsterDaemon"]
