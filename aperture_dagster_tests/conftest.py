@@ -54,13 +54,36 @@ def _keep_temporary_files_in_memory() -> None:
 _keep_temporary_files_in_memory()
 
 
+SETTLED = tuple(
+    f"e2e/test_{name}.py"
+    for name in (
+        "whole_cycle", "troubles", "identity", "only_what_changed", "change_is_an_event", "one_user_fails",
+        "household_overview",
+    )
+)  # fmt: skip
+"""Files whose tests copy the same household after its first cycle, which takes five seconds to make."""
+
 SLOWEST = (
-    "e2e/test_demo_and_up.py", "storage/test_embedded_containers.py", "cli/test_supervisor.py", "e2e/test_secrets.py",
-    "e2e/test_discovery.py", "e2e/test_fault_matrix.py", "e2e/test_change_is_an_event.py", "e2e/test_whole_cycle.py",
-    "e2e/test_troubles.py", "e2e/test_operator_mistakes.py", "e2e/test_requests.py", "e2e/test_publishing.py",
-    "e2e/test_published_lists.py", "e2e/test_emby.py", "e2e/test_side_by_side.py", "storage/test_embedded_users.py",
+    "e2e/test_demo_and_up.py", *SETTLED, "defs/test_schedules_by_the_clock.py", "storage/test_embedded_containers.py",
+    "cli/test_supervisor.py", "e2e/test_discovery.py", "e2e/test_top_picks.py", "defs/test_automation.py",
+    "e2e/test_secrets.py", "storage/backup/test_create.py", "ranking/test_quality.py", "sources/test_trakt_ratings.py",
+    "e2e/test_publishing.py", "e2e/test_requests.py", "e2e/test_restore.py", "e2e/test_published_lists.py",
+    "storage/test_embedded_users.py",
 )  # fmt: skip
 """Files that take long, the longest first."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give the files that copy a household after its first cycle to one worker, which then makes only one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "settled" if file.endswith(SETTLED) else file
+
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -154,13 +177,14 @@ def no_unmodelled_requests(request: pytest.FixtureRequest, unmodelled_log: Path)
         assert not unmodelled, "; ".join(unmodelled)
 
 
+SETTINGS_IN_ENVIRONMENT = frozenset(env for one in Settings.model_fields for env in environment_names(one))
+
+
 @pytest.fixture(autouse=True)
 def isolated_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the developer's own settings from the tests."""
     for name in list(os.environ):
-        if name.startswith("APERTURE_") or name in {
-            env for one in Settings.model_fields for env in environment_names(one)
-        }:
+        if name.startswith("APERTURE_") or name in SETTINGS_IN_ENVIRONMENT:
             monkeypatch.delenv(name)
     monkeypatch.setenv("APERTURE_CONFIG", os.devnull)
 

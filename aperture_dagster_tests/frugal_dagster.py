@@ -1,6 +1,6 @@
 """Less work in Dagster for each run in a test, with the same results.
 
-Nothing here is used by the processes that tests start.
+Of the processes that tests start, only :mod:`aperture_dagster_tests.e2e.housekeeper` uses it.
 """
 
 from __future__ import annotations

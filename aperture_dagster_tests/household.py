@@ -35,6 +35,7 @@ class Household:
         self.settings = settings
         self.instance = instance
         self.database = Database(settings)
+        self.clock: Clock = parts.get("clock") or Clock()
         self.definitions = build_definitions(settings, **parts)
 
     def run(

@@ -69,7 +69,7 @@ class Templates:
             dg.DagsterInstance.ephemeral() as instance,
         ):
             _copy_home(template.home, settings)
-            _copy_instance(template.instance, instance)
+            copy_instance(template.instance, instance)
             yield simulator, Household(settings, instance, **parts), world
 
     def close(self) -> None:
@@ -141,7 +141,7 @@ def _copy_home(home: Path, settings: Settings) -> None:
     shutil.copytree(home, settings.home_path, dirs_exist_ok=True)
 
 
-def _copy_instance(source: dg.DagsterInstance, target: dg.DagsterInstance) -> None:
+def copy_instance(source: dg.DagsterInstance, target: dg.DagsterInstance) -> None:
     """Copy runs, events and partitions between ephemeral instances, each of which is two SQLite databases in memory."""
     pairs = ((source.run_storage, target.run_storage), (source.event_log_storage, target.event_log_storage))
     for one, other in pairs:

@@ -1,21 +1,22 @@
-"""Third-party clients of the real services work with the stand-ins. They do not share our mistakes."""
+"""Third-party clients of the real services work with the stand-ins. They do not share our mistakes.
+
+They are imported by the tests: it takes a second, which only the worker that runs this file has to spend.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
 
-import omdb
-import openai
 import pytest
-import requests
-from themoviedb import TMDb
-from themoviedb._core.config import ClientConfig
-from themoviedb.exceptions import TMDbHTTPError
 
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import CastMember, World, WorldTitle
+
+if TYPE_CHECKING:
+    from themoviedb import TMDb
 
 FILM = WorldTitle(
     "movie:1", "movie", "First", year=2001, tmdb_id=101, imdb_id="tt0000101", genres=("Drama",), overview="A plot.",
@@ -41,6 +42,9 @@ def simulator() -> Iterator[RunningSimulator]:
 
 @pytest.fixture
 def tmdb(simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> TMDb:
+    from themoviedb import TMDb
+    from themoviedb._core.config import ClientConfig
+
     # The client adds language and regions to every request. TMDb ignores them, the stand-in does not.
     only_the_key = property(lambda config: {"api_key": config.api_key})
     monkeypatch.setattr(ClientConfig, "default_params", only_the_key)
@@ -80,6 +84,8 @@ def test_themoviedb_reads_a_series(tmdb: TMDb) -> None:
 
 
 def test_themoviedb_finds_discovers_and_reports_unknown_ids(tmdb: TMDb) -> None:
+    from themoviedb.exceptions import TMDbHTTPError
+
     assert tmdb.find().by_imdb("tt0000101").movie_results[0].id == 101
     assert tmdb.find().by_tvdb("77").tv_results[0].name == "Show"
     assert [one.id for one in tmdb.discover().movie(with_genres="18", vote_count__gte=5)] == [101]
@@ -112,6 +118,9 @@ def test_themoviedb_reads_certifications_releases_and_offers(tmdb: TMDb) -> None
 
 
 def test_omdb_reads_titles_by_id_and_by_name(simulator: RunningSimulator) -> None:
+    import omdb
+    import requests
+
     client = omdb.OMDBClient(apikey=simulator.state.settings.omdb_key)
     client.url = simulator.omdb_url
     film = client.imdbid("tt0000101", fullplot=True)
@@ -127,6 +136,8 @@ def test_omdb_reads_titles_by_id_and_by_name(simulator: RunningSimulator) -> Non
 
 
 def test_openai_embeds_and_reports_refusals(simulator: RunningSimulator) -> None:
+    import openai
+
     with openai.OpenAI(base_url=simulator.openai_url, api_key="demo-openai-key", max_retries=0) as client:
         # It asks for base64 by itself.
         answer = client.embeddings.create(model="text-embedding-3-small", input=["a film", "a series"], dimensions=64)
@@ -145,6 +156,8 @@ def test_openai_embeds_and_reports_refusals(simulator: RunningSimulator) -> None
 
 
 def test_openai_distinguishes_missing_credit_from_a_rate_limit() -> None:
+    import openai
+
     with (
         running_simulator(World("empty"), SimulatorSettings(embedding_credit=0, today=datetime.now(UTC))) as simulator,
         openai.OpenAI(base_url=simulator.openai_url, api_key="demo-openai-key", max_retries=0) as client,

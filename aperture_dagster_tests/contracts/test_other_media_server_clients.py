@@ -1,18 +1,22 @@
-"""Third-party clients of Jellyfin and Emby work with the stand-ins. They do not share our mistakes."""
+"""Third-party clients of Jellyfin and Emby work with the stand-ins. They do not share our mistakes.
+
+They are imported by the tests: it takes a second, which only the worker that runs this file has to spend.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import emby_client
 import pytest
-from jellyfin_apiclient_python import JellyfinClient
 
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.world import Play
 from aperture_dagster_tests.habits import NOW, small_world
+
+if TYPE_CHECKING:
+    import emby_client
 
 
 @pytest.fixture
@@ -31,6 +35,8 @@ def names(answer: dict[str, Any]) -> set[str]:
 @contextmanager
 def jellyfin_client(simulator: RunningSimulator) -> Iterator[Any]:
     """Return the interface of a client that acts for the one user."""
+    from jellyfin_apiclient_python import JellyfinClient
+
     state = simulator.state
     client = JellyfinClient()
     client.config.app("tests", "1", "here", "one")
@@ -48,6 +54,8 @@ def jellyfin_client(simulator: RunningSimulator) -> Iterator[Any]:
 
 
 def emby_connection(simulator: RunningSimulator) -> emby_client.ApiClient:
+    import emby_client
+
     configuration = emby_client.Configuration()
     configuration.host = simulator.emby_url
     configuration.api_key["api_key"] = simulator.state.settings.emby_key
@@ -74,6 +82,8 @@ def test_jellyfin_apiclient_reads_and_marks(simulator: RunningSimulator):
 
 
 def test_embyclient_reads_and_marks(simulator: RunningSimulator):
+    import emby_client
+
     with_key = emby_connection(simulator)
     users = emby_client.UserServiceApi(with_key).get_users_query()
     (user,) = users.items
@@ -113,6 +123,8 @@ def test_jellyfin_apiclient_writes_collections_and_playlists(simulator: RunningS
 
 
 def test_embyclient_writes_users_collections_and_playlists(simulator: RunningSimulator):
+    import emby_client
+
     with_key = emby_connection(simulator)
     users = emby_client.UserServiceApi(with_key)
     user = users.get_users_by_id(simulator.state.user_named("ada").id)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,8 +33,16 @@ def checked(instance: dg.DagsterInstance, asset: str, *, passed: bool) -> None:
     )
 
 
+@pytest.fixture(scope="module")
+def instance() -> Iterator[dg.DagsterInstance]:
+    """The instance of all ticks; each would open another one, which takes longer than the tick."""
+    with dg.instance_for_test() as opened, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dg.DagsterInstance, "from_ref", lambda _: nullcontext(opened))
+        yield opened
+
+
 @pytest.fixture
-def tick() -> Callable[..., dg.RunRequest | dg.SkipReason]:
+def tick(instance: dg.DagsterInstance) -> Callable[..., dg.RunRequest | dg.SkipReason]:
     """What a job's schedule says at a moment, for a household of some users."""
 
     def ticking(
@@ -44,15 +53,15 @@ def tick() -> Callable[..., dg.RunRequest | dg.SkipReason]:
         **overrides: object,
     ) -> dg.RunRequest | dg.SkipReason:
         repository = definitions_of(**SERVER | overrides).get_repository_def()
-        with dg.instance_for_test() as instance:
-            instance.add_dynamic_partitions(USERS, list(users))
-            for asset in ("enriched_metadata", "embeddings"):
-                checked(instance, asset, passed=asset in sound)
-            moment = at or datetime.now(UTC)
-            with dg.build_schedule_context(
-                instance=instance, scheduled_execution_time=moment, repository_def=repository
-            ) as context:
-                data = repository.get_schedule_def(f"{job}_schedule").evaluate_tick(context)
+        instance.wipe()
+        instance.add_dynamic_partitions(USERS, list(users))
+        for asset in ("enriched_metadata", "embeddings"):
+            checked(instance, asset, passed=asset in sound)
+        moment = at or datetime.now(UTC)
+        with dg.build_schedule_context(
+            instance=instance, scheduled_execution_time=moment, repository_def=repository
+        ) as context:
+            data = repository.get_schedule_def(f"{job}_schedule").evaluate_tick(context)
         if not data.run_requests:
             return dg.SkipReason(data.skip_message)
         (request,) = data.run_requests

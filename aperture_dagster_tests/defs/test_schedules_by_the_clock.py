@@ -29,7 +29,6 @@ from aperture_dagster.defs.schedules import build_schedule
 from aperture_dagster.partitions import USERS, range_tags
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings
-from aperture_dagster_tests.marks import ANOTHER_CASE
 from aperture_dagster_tests.sensors.runs import add_run
 
 SERVER = {"media_server_url": "http://127.0.0.1:9", "media_server_api_key": "key", "http_attempts": 1}
@@ -131,14 +130,15 @@ def scheduler(
 
 
 long = pytest.mark.nightly(
-    reason="A second zone, hour by hour, takes long.", instead="the same test with the zone of Berlin"
+    reason="Another night hour by hour, with all schedules, takes long.",
+    instead="the same test in Berlin on the Sunday of the hour that comes twice",
 )
 
 
 @pytest.mark.parametrize(
     ("zone", "sunday"),
     [
-        ("Europe/Berlin", date(2026, 3, 29)),
+        pytest.param("Europe/Berlin", date(2026, 3, 29), marks=long),
         ("Europe/Berlin", date(2026, 10, 25)),
         pytest.param("America/New_York", date(2026, 3, 8), marks=long),
         pytest.param("America/New_York", date(2026, 11, 1), marks=long),
@@ -212,26 +212,29 @@ def _event(run: dg.DagsterRun, kind: dg.DagsterEventType) -> dg.EventLogEntry:
     return dg.EventLogEntry(None, logging.DEBUG, "", run.run_id, moment, job_name=run.job_name, dagster_event=event)
 
 
-@pytest.mark.parametrize(
-    ("tags", "starts"),
-    [
-        (range_tags("Alma", "Bruno"), False),
-        pytest.param(
-            {"dagster/partition": "Alma"},
-            True,
-            marks=ANOTHER_CASE,
-        ),
-        (range_tags("Alma", "Alma"), True),
-        ({"dagster/schedule_name": "sync_watch_history_schedule"} | range_tags("Alma", "Alma"), False),
-    ],
-    ids=["everybody", "one user", "a range of one user", "an older run of the schedule"],
-)
-def test_only_a_run_that_does_the_same_holds_a_schedule_up(scheduler, tags: dict[str, str], starts: bool):
+RUNNING = {
+    "everybody": (range_tags("Alma", "Bruno"), False),
+    "one user": ({"dagster/partition": "Alma"}, True),
+    "a range of one user": (range_tags("Alma", "Alma"), True),
+    "an older run of the schedule": (
+        {"dagster/schedule_name": "sync_watch_history_schedule"} | range_tags("Alma", "Alma"), False,
+    ),
+}  # fmt: skip
+
+
+def test_only_a_run_that_does_the_same_holds_a_schedule_up(scheduler):
     home = scheduler()
-    home.at(datetime(2026, 5, 17, 1, 30, tzinfo=UTC))
-    add_run(home.instance, "sync_watch_history", "STARTED", **tags)
-    home.at(datetime(2026, 5, 17, 2, 1, tzinfo=UTC))
-    assert len(home.runs("sync_watch_history")) == 1 + starts
+    now = datetime(2026, 5, 17, 1, 30, tzinfo=UTC)
+    home.at(now)
+    now += timedelta(minutes=31)
+    for name, (tags, starts) in RUNNING.items():
+        before = len(home.runs("sync_watch_history"))
+        run = add_run(home.instance, "sync_watch_history", "STARTED", **tags)
+        home.at(now)
+        assert len(home.runs("sync_watch_history")) == before + 1 + starts, name
+        home.end_runs()
+        home.instance.report_run_canceled(run)
+        now += timedelta(hours=2)
 
 
 def test_a_tick_that_was_interrupted_queues_the_run_that_it_created(scheduler):

@@ -10,9 +10,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+import pytest
+from click.testing import CliRunner
 
+from aperture_dagster.cli.main import main
+from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.world import CastMember, Play, Release, World, WorldTitle, WorldUser
+from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household, SetClock, metadata_of
 
 NOW = datetime(2026, 5, 17, 12, tzinfo=UTC)
@@ -132,11 +137,14 @@ class Discovering:
         """The stand-ins' state."""
         return self.simulator.state
 
+    def use(self, **changed: Any) -> None:
+        """Go on with other settings."""
+        given = self.home.settings.model_dump(exclude_unset=True) | changed
+        self.home = Household(load_settings(**given), self.home.instance, clock=self.clock)
+
     def prepare(self) -> None:
         """Read everything that discovery builds on, and learn tastes."""
-        for job in ("sync_users", "sync_movies", "sync_series"):
-            self.home.must(job)
-        self.home.must("sync_watch_history", users=self.home.everyone())
+        read_server(self.home, histories=True)
         self.home.must("enrich_metadata")
         self.home.must("generate_embeddings")
         self.learn()
@@ -182,3 +190,21 @@ class Discovering:
     def lists(self) -> int:
         """Requests for lists so far."""
         return sum(self.state.requests("tmdb", one) for one in ("discover", "recommendations"))
+
+
+def dismiss(home: Discovering, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
+    """Run ``aperture dismiss``; return what it says."""
+    return command(home, monkeypatch, "dismiss", *arguments)
+
+
+def command(home: Discovering, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
+    """Run a command that succeeds; return what it says."""
+    with monkeypatch.context() as patched:
+        settings = home.home.settings
+        patched.setenv("APERTURE_HOME", str(settings.home_path))
+        patched.setenv("APERTURE_DATABASE_URL", str(settings.database_url.get_secret_value()))
+        patched.setenv("APERTURE_COUNTRY", "DE")
+        patched.setenv("COLUMNS", "200")
+        result = CliRunner().invoke(main, list(arguments))
+    assert result.exit_code == 0, result.output
+    return result.output

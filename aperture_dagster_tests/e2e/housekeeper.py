@@ -22,6 +22,7 @@ from aperture_dagster.resources.trakt.records import parse_tokens
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.sources.trakt import TraktAccounts
 from aperture_dagster.storage.people import read_users
+from aperture_dagster_tests.frugal_dagster import frugal_dagster
 from aperture_dagster_tests.household import Household
 
 ANSWER = "housekeeper: "
@@ -83,6 +84,6 @@ def tick(house: Household, settings: Settings) -> list[str]:
 
 
 def main() -> None:
-    with dg.DagsterInstance.get() as instance:
+    with frugal_dagster(), dg.DagsterInstance.get() as instance:
         for line in sys.stdin:
             print(f"\n{ANSWER}{json.dumps(obey(json.loads(line), instance))}", flush=True)

@@ -24,6 +24,7 @@ from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
 from aperture_dagster.storage.lists import replace_recommendations, replace_top_picks
+from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household, materializations, metadata_of
 
 OTHER_VERSIONS = pytest.mark.nightly(
@@ -64,8 +65,7 @@ class Publishing:
 
     def synced(self) -> None:
         """Read users and catalogue, as far as publishing needs them."""
-        for job in READS:
-            self.home.must(job)
+        read_server(self.home)
 
     def recommend(self, user: str, *titles: str, media_type: str = "movie") -> None:
         """Give a user a list, by titles in rank order."""

@@ -12,6 +12,7 @@ from aperture_dagster.resources.trakt.records import parse_tokens
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.world import WorldTitle
 from aperture_dagster.sources.trakt import TraktAccounts
+from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household, SetClock, materializations, metadata_of
 
 JOB = "sync_trakt_ratings"
@@ -39,10 +40,8 @@ class Raters:
     def __init__(self, simulator: Any, home: Household, clock: SetClock) -> None:
         self.state, self.home, self.clock = simulator.state, home, clock
         self.trakt = TraktAccounts(home.settings, home.database, clock)
-        for job in ("sync_users", "sync_movies"):
-            home.must(job)
+        read_server(home, histories=True)
         self.ids = {row["name"]: row["user_id"] for row in home.rows("SELECT name, user_id FROM users")}
-        self.read_server()
 
     def connect(self, *users: str) -> None:
         for user in users:

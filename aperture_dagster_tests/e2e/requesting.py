@@ -24,6 +24,7 @@ from aperture_dagster.sources.services import Services
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.tables import discovery_candidates, discovery_pool
 from aperture_dagster.storage.works import works_for
+from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.e2e.test_publishing_safety import environment
 from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of
 
@@ -143,5 +144,5 @@ def requesting(
     )
     known = SimulatorSettings(**{"seerr_without": ("cy",)} | (stand_ins or {}))
     with household(world, parts={"clock": clock}, stand_ins=known, **settings) as (simulator, home):
-        home.must("sync_users")
+        read_server(home)
         yield Requesting(home, simulator.state, clock, monkeypatch)

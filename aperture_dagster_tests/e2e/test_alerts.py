@@ -12,6 +12,7 @@ import pytest
 from aperture_dagster.build import all_jobs
 from aperture_dagster.sensors import freshness_makers
 from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.inbox import Inbox, open_inbox
 from aperture_dagster_tests.watchman import Watchman
@@ -71,11 +72,14 @@ def test_an_outage_is_reported_once_and_its_end_too(household: Any, inbox: Inbox
             assert not [secret for secret in secrets if secret in text]
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="sensors/test_failures.py::test_the_success_for_one_user_does_not_end_the_failure_for_others",
+)
 def test_one_user_who_fails_is_one_problem_until_they_are_served(household: Any, inbox: Inbox):
     with household(small_world(), alert_urls=inbox.url) as (simulator, home):
         watchman = Watchman(home.settings, home.instance)
-        for job in ("sync_users", "sync_movies", "sync_series"):
-            home.must(job)
+        read_server(home)
         user = simulator.state.user_named("cora2").id
         simulator.state.add_fault(FaultRule("jellyfin", path_contains=user, status=500))
         everyone = home.everyone()

@@ -12,7 +12,7 @@ import dagster as dg
 
 from aperture_dagster.storage.backup.manifest import read_backups
 from aperture_dagster.storage.backup.places import backup_folder
-from aperture_dagster_tests.household import Household
+from aperture_dagster_tests.household import Household, run_check
 from aperture_dagster_tests.sources.trakt_home import trakt_home
 
 
@@ -22,8 +22,7 @@ def test_the_nightly_backup_is_proven_and_holds_no_secret(serve: Callable[..., A
         dg.DagsterInstance.ephemeral() as instance,
     ):
         household = Household(home.settings, instance, clock=home.clock)
-        late = household.must("run_daily_checks").get_asset_check_evaluations()
-        (check,) = (one for one in late if one.check_name == "is_recent_and_proven")
+        check = run_check(household, "database_backup", "is_recent_and_proven")
         assert not check.passed and "There is no proven backup" in (check.description or "")
         household.must("sync_movies")
         tokens = [home.grant(user) for user in ("ada", "ben")]
@@ -55,9 +54,7 @@ def test_the_nightly_backup_is_proven_and_holds_no_secret(serve: Callable[..., A
 
         # The check looks at age, and at whether the file is still what was proven.
         def is_recent() -> str:
-            found = household.must("run_daily_checks").get_asset_check_evaluations()
-            (check,) = (one for one in found if one.check_name == "is_recent_and_proven")
-            return check.description or ""
+            return run_check(household, "database_backup", "is_recent_and_proven").description or ""
 
         assert is_recent() == ""
         home.clock.moment += timedelta(days=3)

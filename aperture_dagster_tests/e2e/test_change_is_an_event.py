@@ -103,6 +103,10 @@ def living(settled: Callable[..., Any]) -> Iterator[Living]:
         yield alive
 
 
+@pytest.mark.nightly(
+    reason="Dagster evaluates the conditions of the whole graph at each tick, which takes seconds.",
+    instead="e2e/test_change_is_an_event.py::test_a_play_moves_the_taste_and_the_list_of_the_user_who_watched",
+)
 def test_syncs_that_find_nothing_new_are_one_run_each_and_start_nothing(living: Living):
     events = []
     for job in ("sync_watch_history", "sync_users", "sync_movies", "sync_series", "enrich_metadata", "enrich_mdblist"):
@@ -116,6 +120,8 @@ def test_a_play_moves_the_taste_and_the_list_of_the_user_who_watched(living: Liv
     user, other = living.home.everyone()[:2]
     film = next(title for title in living.world.titles if title.title == living.home.titles_for(user)[0])
     before = living.list_of(other)
+    living.scheduled("sync_movies")
+    assert living.follow() == [], "nothing is new"
     living.state.play(Play(user, film.key, datetime.now(UTC)))
     living.scheduled("sync_watch_history")
     assert living.follow() == [{"taste_profiles": {user}, "shows_you_watch": {user}}, {"recommendations": {user}}]
@@ -142,6 +148,10 @@ def test_the_page_of_the_household_follows_changed_lists_once_an_hour(living: Li
     assert living.follow() == [], "nothing has changed since"
 
 
+@pytest.mark.nightly(
+    reason="Dagster evaluates the conditions of the whole graph at each tick, which takes seconds.",
+    instead="defs/test_automation.py::test_a_changed_film_is_merged_then_embedded_then_moves_everybody",
+)
 def test_changed_keywords_of_a_film_reach_the_view_the_vectors_and_then_the_lists(living: Living):
     film = living.world.titles[0]
     living.state.add_title(replace(film, keywords=("lighthouse", "octopus", "fog horn")))

@@ -11,6 +11,7 @@ import pytest
 
 from aperture_dagster.simulator.generated_world import generate_world
 from aperture_dagster.simulator.world import Play
+from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household, SetClock, metadata_of
 
 pytestmark = pytest.mark.e2e
@@ -79,11 +80,9 @@ def history(household: Any, request: pytest.FixtureRequest) -> Any:
     # Small pages, so that an incremental read does not see everything by chance.
     overrides = {"server": request.param, "media_server_page_size": 2}
     with household(world, {"clock": clock}, **overrides) as (simulator, home):
-        for job in ("sync_users", "sync_movies", "sync_series"):
-            home.must(job)
-        one = History(simulator, home, clock, films)
         # Existing history: the last play of each film, and episodes, which ``LOG`` does not select.
-        home.must("sync_watch_history", partition=USER)
+        read_server(home, histories=True)
+        one = History(simulator, home, clock, films)
         one.expected = one.counted()
         yield one
 
@@ -142,6 +141,10 @@ def test_setting_the_clock_back_loses_no_play_and_does_not_delay_the_full_compar
     assert history.read(start + 20 * HOUR)["compared_in_full"] is True
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="library/test_history_properties.py::test_when_read_after_every_step_each_finished_play_is_counted_once_whatever_the_servers_clock_shows",
+)
 @both_servers
 def test_plays_of_a_slow_server_clock_and_very_old_plays_are_read(history: History):
     start = history.clock.moment
@@ -171,6 +174,10 @@ def test_plays_of_a_slow_server_clock_and_very_old_plays_are_read(history: Histo
     assert history.read(start + 26 * HOUR)["rows_written"] == 0
 
 
+@pytest.mark.nightly(
+    reason="Another case of the same outcome, with a household of its own.",
+    instead="e2e/test_top_picks.py::test_days_begin_at_midnight_where_the_operator_lives_also_when_clocks_change",
+)
 def test_a_day_of_top_picks_ends_at_midnight_in_the_operators_time_zone(household):
     new_york = ZoneInfo("America/New_York")
     world = generate_world(movies=7, series=0, episodes=0, users=1, plays=0, seed=3, now=datetime.now(UTC))
@@ -188,9 +195,7 @@ def test_a_day_of_top_picks_ends_at_midnight_in_the_operators_time_zone(househol
     with household(world, {"clock": clock}, **how) as (simulator, home):
         for title, moment in zip(world.titles, moments, strict=True):
             simulator.state.play(Play(USER, title.key, datetime(*moment, tzinfo=new_york)))
-        for job in ("sync_users", "sync_movies"):
-            home.must(job)
-        home.must("sync_watch_history", partition=USER)
+        read_server(home, histories=True)
 
         def picks(day: date) -> set[str]:
             home.must("refresh_top_picks", partition=day.isoformat())

@@ -29,6 +29,7 @@ from aperture_dagster_tests.chaos import (
     outcome_of,
 )
 from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.forks import Finished, run_fork
 from aperture_dagster_tests.processes import all_gone, processes_of
 
 pytestmark = pytest.mark.e2e
@@ -56,6 +57,12 @@ def run(program: str, *arguments: str, home: Path, **more: str) -> subprocess.Co
         text=True,
         timeout=300,
     )
+
+
+def run_forked(*arguments: str, home: Path, **more: str) -> Finished:
+    """Run a command of the product in a process of its own."""
+    program = "import sys; from aperture_dagster.cli.main import main; main(sys.argv[1:])"
+    return run_fork(program, *arguments, environment=environment(home, **more), folder=PROJECT)
 
 
 def run_here(
@@ -148,7 +155,7 @@ def test_the_demo_writes_a_summary_and_dagster_commands_can_continue_from_it(und
     assert {one["changed"] for one in again["published"].values()} == {0}
 
 
-def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
+def one_sentence(done: subprocess.CompletedProcess[str] | Finished) -> str:
     """Check that a command failed with one sentence on stderr; return the sentence."""
     assert done.returncode not in (0, -signal.SIGKILL), done.stdout
     assert "Traceback" not in done.stderr + done.stdout, done.stderr
@@ -158,7 +165,7 @@ def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_an_unknown_world_fails_with_one_sentence(home: Path):
-    said = one_sentence(run("aperture", "demo", "--home", str(home), "--world", str(home / "nowhere"), home=home))
+    said = one_sentence(run_forked("demo", "--home", str(home), "--world", str(home / "nowhere"), home=home))
     assert "nowhere" in said
 
 
@@ -171,16 +178,26 @@ def test_a_port_in_use_fails_with_one_sentence(home: Path, monkeypatch: pytest.M
     assert port in said
 
 
+def test_a_port_in_use_gives_one_sentence_from_the_stand_ins_too():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        result = CliRunner().invoke(main, ["simulate", "--port", port])
+    assert result.exit_code == 1 and port in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+
+
 def test_a_home_that_is_not_writable_fails_with_one_sentence(home: Path):
     home.write_text("a file is no folder", encoding="utf-8")
-    said = one_sentence(run("aperture", "demo", "--home", str(home / "below"), home=home))
+    said = one_sentence(run_forked("demo", "--home", str(home / "below"), home=home))
     assert str(home) in said
 
 
 def test_a_misspelt_setting_fails_with_one_sentence_that_suggests_a_name(home: Path, monkeypatch: pytest.MonkeyPatch):
     wrong = {"APERTURE_TIMEZOEN": "UTC", "APERTURE_HOME": str(home)}
     for refused in (
-        run("aperture", "demo", home=home, **wrong),
+        run_forked("demo", home=home, **wrong),
         run_here(monkeypatch, "up", "--port", "0", home=home, **wrong),
     ):
         assert "APERTURE_TIMEZONE" in one_sentence(refused)

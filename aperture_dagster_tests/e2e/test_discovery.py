@@ -8,10 +8,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from click.testing import CliRunner
 from sqlalchemy import make_url
 
-from aperture_dagster.cli.main import main
 from aperture_dagster.partitions import USERS
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.faults import FaultRule
@@ -21,8 +19,20 @@ from aperture_dagster.storage.connection import close_engine
 from aperture_dagster.storage.suggestions import replace_candidates
 from aperture_dagster_tests.databases import database_copy
 from aperture_dagster_tests.e2e import one_run
-from aperture_dagster_tests.e2e.discovery import DAY, JOB, NOW, ODD, Discovering, odd_world, outside, title
+from aperture_dagster_tests.e2e.discovery import (
+    DAY,
+    JOB,
+    NOW,
+    ODD,
+    Discovering,
+    command,
+    dismiss,
+    odd_world,
+    outside,
+    title,
+)
 from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of, run_check
+from aperture_dagster_tests.waiting import wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -164,6 +174,10 @@ def test_settings_leave_out_genres_and_let_in_cinemas_and_languages(discovered: 
 # Requests
 
 
+@pytest.mark.nightly(
+    reason="Another case of the same outcome, with a household of its own.",
+    instead="e2e/test_whole_cycle.py::test_a_second_cycle_writes_requests_and_embeds_nothing",
+)
 def test_a_second_run_on_a_day_requests_nothing_and_changes_nothing(discovered: Any) -> None:
     with discovered() as home:
         before = home.home.snapshot()
@@ -206,6 +220,10 @@ def test_details_have_a_budget_that_users_share_in_turns_and_the_next_day_contin
         assert sum(home.details().values()) == 24 and max(home.details().values()) == 1
 
 
+@pytest.mark.nightly(
+    reason="Another case of the same outcome, with a household of its own.",
+    instead="e2e/test_enrichment_view.py::test_a_source_without_a_key_is_reported_as_skipped_and_the_graph_continues",
+)
 def test_without_a_key_the_job_says_so_and_keeps_what_there_is(discovered: Any) -> None:
     with discovered(tmdb_api_key=None) as home:
         before = home.titles("ann")
@@ -220,24 +238,6 @@ def test_without_a_key_the_job_says_so_and_keeps_what_there_is(discovered: Any) 
 
 
 # What users and the library have
-
-
-def dismiss(home: Discovering, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
-    """Run ``aperture dismiss``; return what it says."""
-    return command(home, monkeypatch, "dismiss", *arguments)
-
-
-def command(home: Discovering, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
-    """Run a command that succeeds; return what it says."""
-    with monkeypatch.context() as patched:
-        settings = home.home.settings
-        patched.setenv("APERTURE_HOME", str(settings.home_path))
-        patched.setenv("APERTURE_DATABASE_URL", str(settings.database_url.get_secret_value()))
-        patched.setenv("APERTURE_COUNTRY", "DE")
-        patched.setenv("COLUMNS", "200")
-        result = CliRunner().invoke(main, list(arguments))
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def test_a_dismissed_title_leaves_at_once_for_its_user_alone_and_comes_back_when_undone(
@@ -334,6 +334,10 @@ def test_what_the_library_gets_leaves_all_lists_and_the_pool(discovered: Any, mo
         assert run_check(home.home, "discovery_candidates", "hold_nothing_known").passed
 
 
+@pytest.mark.nightly(
+    reason="Another case of the same outcome, with a household of its own.",
+    instead="e2e/test_discovery.py::test_people_get_what_resembles_their_taste_and_nothing_with_something_against_it",
+)
 def test_a_title_that_the_library_has_under_another_id_is_not_suggested(discovered: Any) -> None:
     with discovered(undone=True) as home:
         # Enrichment has not found its number on TMDb yet.
@@ -349,6 +353,10 @@ def test_a_title_that_the_library_has_under_another_id_is_not_suggested(discover
         assert max(home.details().values()) == 1, "it is not requested again every day"
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="library/test_suitability.py::test_each_rule_of_a_user_leaves_out_its_titles_and_no_others",
+)
 def test_a_lower_limit_takes_titles_off_the_list_and_the_check_sees_it_before(discovered: Any) -> None:
     with discovered() as home:
         assert run_check(home.home, "discovery_candidates", "stay_within_parental_limits").passed
@@ -423,24 +431,17 @@ def test_a_user_who_fails_costs_only_that_user(discovered: Any) -> None:
         assert home.titles("bob") == before and "Heist 1030" not in home.titles("ann")
 
 
-@pytest.mark.parametrize(
-    "requests",
-    [
-        pytest.param(
-            3,
-            marks=pytest.mark.nightly(
-                reason="One more process that loads the whole product.", instead="the same test, killed later"
-            ),
-        ),
-        60,
-    ],
+@pytest.mark.nightly(
+    reason="A process of its own, and three whole discoveries.",
+    instead="e2e/test_discovery.py::test_when_tmdb_is_down_everything_is_kept_and_the_next_run_goes_on",
 )
+@pytest.mark.parametrize("requests", [3, 60])
 def test_a_killed_run_is_completed_by_the_next(discovered: Any, requests: int) -> None:
     with discovered() as home:
         complete = {user: home.titles(user) for user in PEOPLE}
     with discovered(undone=True, tmdb_requests=40, tmdb_period_seconds=1) as home:
         process = one_run.start(home.home.settings, JOB, "discovery_pool", now=NOW, users=PEOPLE)
-        _wait(home, requests, process)
+        wait_for(lambda: home.asked() >= requests, "the run has ended", pause=0.005, process=process)
         process.kill()
         process.communicate()
         home.discover()
@@ -449,16 +450,10 @@ def test_a_killed_run_is_completed_by_the_next(discovered: Any, requests: int) -
         assert {user: home.titles(user) for user in PEOPLE} == complete
 
 
-def _wait(home: Discovering, requests: int, process: Any) -> None:
-    import time
-
-    deadline = time.monotonic() + 240
-    while home.asked() < requests:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
+@pytest.mark.nightly(
+    reason="Another case of the same outcome, with a household of its own.",
+    instead="e2e/test_discovery.py::test_a_dismissed_title_leaves_at_once_for_its_user_alone_and_comes_back_when_undone",
+)
 def test_a_merged_id_is_found_by_its_imdb_id_and_stays_dismissed(
     discovered: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -488,6 +483,10 @@ def test_titles_that_nobody_is_suggested_any_more_are_deleted_with_all_that_is_m
         assert home.home.rows("SELECT 1 FROM fetches WHERE source = 'tmdb_discovery'") == []
 
 
+@pytest.mark.nightly(
+    reason="Another case of the same outcome, with a household of its own.",
+    instead="e2e/test_troubles.py::test_a_new_model_is_filled_next_to_the_old_one_and_used_once_complete",
+)
 def test_another_model_embeds_the_pool_again(discovered: Any) -> None:
     with discovered(embedder="openai", embedder_model="text-embedding-3-small") as home:
         home.home.must("generate_embeddings")

@@ -81,9 +81,9 @@ def test_what_trakt_recommends_is_asked_once_a_day_and_an_empty_answer_or_failur
         home.state.add_fault(FaultRule("trakt", status=503))
         assert home.discover()["lists_failed"] == 1
         assert unheard(home, "ann") == every
-
-
-def test_trakt_is_left_out_where_it_is_only_kept_in_step(connected: Any) -> None:
-    with connected(trakt_sync_only=True) as home:
-        assert home.discover()["requests_to_trakt"] == recommendations(home) == 0
-        assert unheard(home, "ann") == set()
+        home.state.clear_faults()
+        home.clock.moment += DAY
+        before = recommendations(home)
+        home.use(trakt_sync_only=True)
+        assert home.discover()["requests_to_trakt"] == 0 and recommendations(home) == before
+        assert unheard(home, "ann") == set(), "Trakt is only kept in step"

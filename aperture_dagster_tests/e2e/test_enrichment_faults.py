@@ -130,6 +130,10 @@ LOGOS = (
 )
 
 
+@pytest.mark.nightly(
+    reason="Another case of the same outcome, with a household of its own.",
+    instead="e2e/test_studio_logos.py::test_content_that_is_not_a_picture_is_refused_and_requested_again_later",
+)
 def test_a_fault_of_a_picture_affects_only_its_studio(library):
     """Every second picture is affected, so that the host counts as up; the files of the others exist."""
     made = [title(number, companies=(f"Studio {number}",)) for number in range(1, 50)]
@@ -175,6 +179,10 @@ def assert_reported(metadata: dict[str, Any], label: str, failed: list[int]) -> 
     assert f"demo-{label.lower()}-key" not in str(metadata)
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="resources/test_transport.py::test_a_slow_answer_is_bounded_by_the_timeout",
+)
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_service_that_always_times_out_fails_with_a_clear_message(library, source: str, monkeypatch):
     """Two titles: the batch, then each of them."""
@@ -221,7 +229,7 @@ def test_a_service_that_is_down_is_soon_skipped_and_the_others_are_used(library)
 @pytest.mark.parametrize(
     ("source", "key"),
     [
-        ("omdb", "wr0ng-s3cret"),
+        pytest.param("omdb", "wr0ng-s3cret", marks=ANOTHER),
         ("mdblist", "wr0ng-s3cret"),
         pytest.param("mdblist", "0ther-s3cret", marks=ANOTHER),
         pytest.param("mdblist", "th1rd-s3cret", marks=ANOTHER),

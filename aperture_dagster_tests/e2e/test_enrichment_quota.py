@@ -12,6 +12,7 @@ import pytest
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.e2e.library import ASSETS, Library, imdb, result_of, titles, wait_until_asked
 from aperture_dagster_tests.household import Household, metadata_of
+from aperture_dagster_tests.marks import ANOTHER_CASE
 
 pytestmark = pytest.mark.e2e
 
@@ -82,6 +83,10 @@ def test_a_spent_quota_succeeds_and_reports_what_is_left_and_when_it_continues(l
         assert here.count("omdb") == {"ok": 4, "waiting": 5}
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="storage/test_services.py::test_a_quota_reported_as_used_up_is_used_up",
+)
 def test_when_omdb_reports_a_spent_quota_requests_stop_and_no_title_is_marked(library):
     with library(titles(1, 20), omdb_concurrency=1) as here:
         here.state.use_quota("omdb", 993)
@@ -117,6 +122,10 @@ def test_the_quota_that_mdblist_reports_includes_requests_of_others(library):
         assert (metadata["quota_used"], metadata["quota_limit"]) == (402, 700)
 
 
+@pytest.mark.nightly(
+    reason="Another case of the same outcome, with a household of its own.",
+    instead="e2e/test_enrichment_quota.py::test_a_spent_quota_succeeds_and_reports_what_is_left_and_when_it_continues",
+)
 def test_a_spent_quota_of_mdblist_succeeds_even_if_others_used_it(library):
     with library(titles(1, 30), mdblist_batch_size=5, stand_ins={"mdblist_daily_limit": 4}) as here:
         metadata = here.ask("mdblist")
@@ -136,6 +145,10 @@ def test_a_spent_quota_of_mdblist_succeeds_even_if_others_used_it(library):
         assert set(here.state.answered("mdblist").values()) == {1}
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="resources/test_mdblist.py::test_a_spent_quota_reported_with_status_200_is_recognised",
+)
 def test_a_spent_quota_that_mdblist_reports_with_status_200_succeeds(library):
     """No title is marked as failed."""
     stand_ins = {"mdblist_daily_limit": 4, "mdblist_limit_in_body": True}
@@ -153,7 +166,9 @@ def test_a_spent_quota_that_mdblist_reports_with_status_200_succeeds(library):
         assert here.ask("mdblist")["fetched"] == 20
 
 
-@pytest.mark.parametrize("source", ["tmdb", "omdb", "mdblist"])
+@pytest.mark.parametrize(
+    "source", [pytest.param("tmdb", marks=ANOTHER_CASE), pytest.param("omdb", marks=ANOTHER_CASE), "mdblist"]
+)
 def test_a_long_retry_after_ends_the_run_and_marks_no_title(library, source: str):
     """The pause is not shortened, and titles that were not requested do not count as failed."""
     concurrency = {"tmdb_concurrency": 1, "omdb_concurrency": 1, "mdblist_batch_size": 5}
@@ -191,6 +206,10 @@ def test_a_service_that_keeps_asking_for_a_pause_is_shown_as_failing(library):
         assert row["failing_since"] is not None and "503" in row["trouble"]
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="resources/test_transport.py::test_cancelling_ends_requests_wherever_they_wait",
+)
 def test_an_interrupted_run_does_not_wait_for_retries(library):
     """Otherwise it would hold its lease and slot until the last wait of the last thread."""
     with library(titles(1, 30), omdb_concurrency=3) as here:
@@ -205,6 +224,10 @@ def test_an_interrupted_run_does_not_wait_for_retries(library):
         assert here.ask("omdb")["fetched"] == 25
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="worklist/test_engine.py::test_an_interrupted_run_stores_the_answers_that_wait",
+)
 def test_an_interrupted_run_stores_answers_in_flight(library):
     """They count against the quota."""
     with library(titles(1, 30), omdb_concurrency=3) as here:

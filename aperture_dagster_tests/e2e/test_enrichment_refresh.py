@@ -26,6 +26,10 @@ def asked_since(library: Library, source: str, what: str) -> list[str]:
     return [target.partition("?")[0].rpartition("/")[2] for target in targets]
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="storage/test_work_list.py::test_new_items_come_first_newest_first_then_the_most_overdue",
+)
 def test_titles_are_refreshed_when_due_the_longest_overdue_first(library):
     """Four titles are added on the first day, four on the second; 1 and 5 are from this year."""
     first = [title(1, **YOUNG), *titles(2, 4)]
@@ -67,6 +71,10 @@ def test_titles_are_refreshed_when_due_the_longest_overdue_first(library):
         ]  # fmt: skip
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="worklist/test_due.py::test_an_error_is_tried_again_after_an_hour_doubling_to_a_day",
+)
 def test_failed_titles_are_retried_after_an_hour_with_backoff_up_to_a_day(library):
     with library(titles(1, 3)) as here:
         here.state.add_fault(FaultRule("omdb", f"i={imdb(2)}", kind="missing_field", field="imdbID"))

@@ -43,6 +43,10 @@ def test_tmdb_gets_one_request_per_title_collection_and_unknown_id(library):
         assert here.state.asked("tmdb") == Counter({one: 2 for one in details} | {one: 1 for one in finds})
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="storage/test_work_list.py::test_an_id_that_a_search_found_is_kept_when_the_request_fails",
+)
 def test_a_found_id_is_stored_even_if_the_title_could_not_be_fetched(library):
     with library(titles(1, 3), shelved=[*titles(1, 2), title(3, tmdb_id=None)], http_attempts=1) as here:
         here.state.add_fault(FaultRule("tmdb", "/movie/3", status=500))
@@ -57,6 +61,10 @@ def test_a_found_id_is_stored_even_if_the_title_could_not_be_fetched(library):
         assert here.count("tmdb") == {"ok": 3}
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="worklist/test_due.py::test_what_was_not_found_is_looked_for_again_in_thirty_days",
+)
 def test_an_id_that_tmdb_does_not_know_is_looked_up_again_after_a_month(library):
     with library([title(1)], shelved=[title(1, tmdb_id=None, imdb_id="tt7777777")]) as here:
         assert here.ask("tmdb")["not_found"] == 1
@@ -84,6 +92,10 @@ def test_the_batch_size_adapts_to_what_mdblist_accepts_and_is_remembered(library
         assert (metadata["fetched"], metadata["requests"], metadata["batch_size"]) == (45, 5, 10)
 
 
+@pytest.mark.nightly(
+    reason="Another case of the same outcome, with a household of its own.",
+    instead="e2e/test_enrichment_requests.py::test_a_refused_id_is_isolated_without_a_request_for_each_other_one",
+)
 def test_a_single_refused_id_does_not_make_batches_smaller(library):
     with library(titles(1, 24), mdblist_batch_size=8) as here:
         # The first batch, and then the id alone.

@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from aperture_dagster.defs.media_server import history
@@ -15,7 +16,8 @@ from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import Play, World, WorldUser
 from aperture_dagster_tests.e2e.library import NOON, titles
-from aperture_dagster_tests.household import Household, SetClock, metadata_of
+from aperture_dagster_tests.e2e.reading import read_server
+from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of
 
 pytestmark = pytest.mark.e2e
 
@@ -54,8 +56,7 @@ def viewer(household: Callable[..., Any]) -> Iterator[Viewer]:
     world = World("a home", titles(1, 12), [WorldUser(USER)])
     settings = {"media_server_page_size": PAGE, "history_full_sync_hours": 720}
     with household(world, {"clock": clock}, **settings) as (simulator, home):
-        for job in ("sync_users", "sync_movies"):
-            home.must(job)
+        read_server(home)
         yield Viewer(simulator.state, home, clock)
 
 
@@ -113,3 +114,22 @@ def test_a_quick_look_that_fails_between_pages_is_made_up_for_by_the_next(viewer
     viewer.state.clear_faults()
     assert viewer.read(days=21)["compared_in_full"] is False
     assert {f"Film {film}" for film in range(1, 10)} <= viewer.watched()
+
+
+def test_a_history_that_is_suddenly_gone_is_kept_until_the_operator_accepts_it(viewer: Viewer):
+    viewer.watch(*range(1, 11), days=-30)
+    viewer.read(days=0)
+    before = viewer.watched()
+    assert len(before) == 10
+    owner = viewer.state.user_named(USER)
+    for number in range(1, 11):
+        (film,) = viewer.state.catalogue.top_items(f"movie:{number}")
+        owner.forget(film)
+
+    def compare(**accepted: bool) -> dg.ExecuteInProcessResult:
+        config = {"watch_history": {"full": True} | accepted}
+        return viewer.home.run("sync_watch_history", users=[USER], config=config)
+
+    said = failures(compare())["watch_history"]
+    assert "accept_removals" in said and viewer.watched() == before
+    assert compare(accept_removals=True).success and viewer.watched() == set()

@@ -31,7 +31,7 @@ from aperture_dagster_tests.wheels import (
 pytestmark = pytest.mark.e2e
 long = pytest.mark.nightly(
     reason="The installed package runs a demo and `aperture up`, and each command is a process: two minutes.",
-    instead="e2e/test_installed.py::test_the_package_does_not_come_from_the_checkout",
+    instead="e2e/test_installed.py::test_the_wheel_holds_every_file_of_the_package_and_both_licence_files",
 )
 
 WORLD = "generated:movies=20,series=2,episodes=6,users=2,plays=20"
@@ -152,6 +152,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_both_licence_files(wheel:
     assert metadata["Requires-Python"] == ">=3.11"
 
 
+@long
 def test_the_package_does_not_come_from_the_checkout(installed: Installed):
     code = "import aperture_dagster, aperture_dagster.definitions as d; print(aperture_dagster.__file__, d.defs)"
     output = installed.run("python", "-c", code)

@@ -199,6 +199,10 @@ def test_a_user_is_one_person_from_the_first_day_to_the_last(household: Any, tmp
         assert home.home.value("SELECT count(*) FROM recommendations WHERE user_id = :id", id=before["user_id"]) == 2
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="defs/test_checks_of_sources.py::test_a_check_fails_for_its_reason_and_passes_otherwise",
+)
 def test_names_in_the_settings_that_match_nobody_are_said(household: Any, tmp_path: Path):
     with life(household, tmp_path, "jellyfin") as home:
         assert home.check().passed

@@ -91,6 +91,10 @@ def five_libraries() -> World:
     return replace(world, titles=titles, libraries=libraries)
 
 
+@pytest.mark.nightly(
+    reason="Another case of the same outcome, with a household of its own.",
+    instead="e2e/test_listings.py::test_titles_listed_before_a_failure_are_stored_and_nothing_is_removed",
+)
 def test_a_failure_in_the_fifth_library_keeps_the_other_four(household: Any):
     """Removals in libraries 1 to 4 apply, and nothing in the unread library counts as missing."""
     by_library = "SELECT l.name, count(*) FILTER (WHERE removed_at IS NULL) AS films FROM titles JOIN libraries l "

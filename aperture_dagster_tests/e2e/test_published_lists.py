@@ -18,7 +18,7 @@ from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.media_server.changes import MediaServerChanges
 from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster_tests.e2e.publishing import OTHER_VERSIONS, SERVERS, Publishing, at_night
+from aperture_dagster_tests.e2e.publishing import SERVERS, Publishing, at_night
 from aperture_dagster_tests.e2e.test_publishing import shelf
 from aperture_dagster_tests.household import failures
 
@@ -29,10 +29,7 @@ SHOWS = "anna's AI Picks - TV Series"
 every_server = pytest.mark.parametrize("server", SERVERS)
 # Where entries of a playlist can be removed, where it must be created again, and where entries have ids of their own.
 THREE_SERVERS = ["jellyfin@10.10.7", "jellyfin@12.0.0", "emby"]
-all_three_servers = pytest.mark.parametrize("server", [*at_night("jellyfin@10.10.7"), "jellyfin@12.0.0", "emby"])
 three_servers = pytest.mark.parametrize("server", ["jellyfin@12.0.0", *at_night("jellyfin@10.10.7", "emby")])
-# The rest is for ``make nightly``, which also kills at every step.
-KILLED_BY_DAY = {("changed", "jellyfin@12.0.0")}
 BOTH = {"top_picks_collections": True, "top_picks_playlists": True}
 PLAYLISTS = {"recommendation_libraries": False, "recommendation_playlists": True}
 
@@ -126,7 +123,7 @@ def test_recommendations_are_playlists_that_only_their_owner_sees(household: Any
         assert place.changes() == 0
 
 
-@all_three_servers
+@three_servers
 def test_what_the_owner_of_a_playlist_added_stays_and_what_they_removed_returns(
     household: Any, tmp_path: Path, server: str
 ):
@@ -157,6 +154,10 @@ def test_what_the_owner_of_a_playlist_added_stays_and_what_they_removed_returns(
         assert set(found(place, "Playlist", "anna")) == {"Sunday", SHOWS}
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_lists.py::test_what_somebody_added_stays_after_ours",
+)
 @three_servers
 def test_what_somebody_added_to_a_collection_stays(household: Any, tmp_path: Path, server: str):
     with lists(household, tmp_path, server=server, top_picks_collections=True) as place:
@@ -175,6 +176,10 @@ def test_what_somebody_added_to_a_collection_stays(household: Any, tmp_path: Pat
         assert place.changes() == 0
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_lists.py::test_a_list_of_that_name_that_somebody_made_is_not_taken_over",
+)
 @three_servers
 def test_lists_of_others_with_the_same_name_are_not_touched(household: Any, tmp_path: Path, server: str):
     with lists(household, tmp_path, server=server, **BOTH, **PLAYLISTS | {"recommendation_libraries": False}) as place:
@@ -199,6 +204,10 @@ def test_lists_of_others_with_the_same_name_are_not_touched(household: Any, tmp_
         assert [place.state.members_of(one) for one in theirs] == before
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_lists.py::test_a_retired_list_is_deleted_and_lists_of_others_stay",
+)
 @three_servers
 def test_users_who_left_and_lists_that_are_switched_off_lose_ours_only(household: Any, tmp_path: Path, server: str):
     with lists(household, tmp_path, server=server, **BOTH, **PLAYLISTS) as place:
@@ -271,6 +280,10 @@ def test_no_collection_where_it_would_hide_its_titles(household: Any, tmp_path: 
         assert picks(place) == ["Film 1", "Film 2"]
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_lists.py::test_a_failure_costs_only_its_own_list",
+)
 def test_a_list_that_is_refused_is_named_and_costs_only_itself(household: Any, tmp_path: Path):
     with lists(household, tmp_path, **BOTH) as place:
         place.pick("Film 1", "Film 2")
@@ -322,13 +335,12 @@ def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
         yield done
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_lists.py::test_a_run_that_ended_before_the_stamp_is_continued",
+)
 @pytest.mark.parametrize(
-    ("begin", "server"),
-    [
-        pytest.param(begin, server, marks=() if (begin, server) in KILLED_BY_DAY else OTHER_VERSIONS)
-        for begin in ("new", "changed", "renamed")
-        for server in THREE_SERVERS
-    ],
+    ("begin", "server"), [(begin, server) for begin in ("new", "changed", "renamed") for server in THREE_SERVERS]
 )
 def test_a_killed_run_leaves_no_second_list_and_loses_nothing_of_anybody(
     household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str, begin: str

@@ -103,7 +103,11 @@ def test_a_whole_cycle_publishes_for_each_user_and_a_second_one_changes_nothing(
         assert not any(one.get(name) for one in recorded.values() for name in counts)
 
 
-@pytest.mark.parametrize("server", [*at_night("emby"), "jellyfin@12.0.0"])
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_publisher.py::test_each_user_sees_the_own_list_in_rank_order_and_a_second_run_changes_nothing",
+)
+@pytest.mark.parametrize("server", ["jellyfin@12.0.0", "emby"])
 def test_nothing_is_changed_that_was_not_meant_to_change(household: Any, tmp_path: Path, server: str):
     """Whole objects of users and libraries are compared; only lists of visible and hidden libraries differ."""
     with shelf(household, tmp_path, server=server) as place:
@@ -334,7 +338,11 @@ ODD = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("server", [*at_night("jellyfin@10.10.7", "jellyfin@12.0.0"), "emby"])
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_names.py::test_a_film_with_any_title_is_read_as_itself",
+)
+@pytest.mark.parametrize("server", ["jellyfin@10.10.7", "jellyfin@12.0.0", "emby"])
 def test_odd_titles_stay_in_their_folders_and_are_not_misread(household: Any, tmp_path: Path, server: str):
     titles = [film(number, title) for number, title in enumerate(ODD, start=1)]
     with shelf(household, tmp_path, *titles, server=server) as place:
@@ -366,6 +374,10 @@ def test_only_titles_that_everybody_may_see_are_in_top_picks(household: Any, tmp
             assert "Top Picks - Movies" in place.views(user)
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_publisher.py::test_a_scan_without_end_is_an_error_of_its_libraries",
+)
 def test_a_scan_that_is_running_is_waited_for(household: Any, tmp_path: Path):
     with shelf(household, tmp_path, stand_ins={"scan_seconds": 1.5}) as place:
         place.state.start_scan()
@@ -435,6 +447,10 @@ def test_a_play_on_a_published_copy_counts_once_for_the_original(household: Any,
         assert plays == [{"title": "Film 5", "completion": 1.0, "play_count": 1}]
 
 
+@pytest.mark.nightly(
+    reason="Another case of the same outcome, with a household of its own.",
+    instead="e2e/test_publishing.py::test_a_play_on_a_published_copy_counts_once_for_the_original",
+)
 def test_plays_on_a_copy_that_leaves_are_kept(household: Any, tmp_path: Path):
     with shelf(household, tmp_path) as place:
         place.must_publish()

@@ -71,6 +71,10 @@ def test_a_wrong_clock_is_no_obstacle(household: Any, tmp_path: Path, server: st
         assert result.writes["library_refreshed"] == 1, "nothing had to be forced"
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_places.py::test_what_the_server_shows_with_another_rank_or_title_was_not_read",
+)
 def test_a_title_that_the_server_does_not_read_again_is_named(household: Any, tmp_path: Path):
     with shelf(household, tmp_path) as place:
         place.publish_now()
@@ -364,6 +368,10 @@ def test_a_root_that_the_server_would_confuse_is_refused(household: Any, tmp_pat
         assert place.changes() == 0 and place.files() == {}
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="resources/test_media_server_writer.py::test_nothing_is_written_to_a_server_of_an_unknown_version",
+)
 def test_an_unknown_version_of_the_server_is_left_alone(household: Any, tmp_path: Path):
     with shelf(household, tmp_path, server="jellyfin@13.0.0") as place:
         place.state.reset_counters()

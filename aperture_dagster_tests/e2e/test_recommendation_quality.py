@@ -9,6 +9,7 @@ import pytest
 
 from aperture_dagster.simulator.world import Play, World, WorldUser
 from aperture_dagster_tests.e2e.discovery import NOW, theme_of, title
+from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import SetClock, metadata_of, run_check
 
 pytestmark = pytest.mark.e2e
@@ -37,9 +38,7 @@ def test_a_server_measures_its_own_lists_against_the_most_voted_titles(household
         unclear = run_check(home, "recommendation_quality", "beats_popularity")
         assert unclear.passed and unclear.description == "Too little to tell for films and series."
 
-        for job in ("sync_users", "sync_movies"):
-            home.must(job)
-        home.must("sync_watch_history", users=home.everyone())
+        read_server(home, histories=True)
         for job in ("enrich_metadata", "generate_embeddings"):
             home.must(job)
         ran = home.must(JOB)

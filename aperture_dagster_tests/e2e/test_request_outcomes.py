@@ -46,6 +46,10 @@ def test_a_request_made_as_the_owner_stops_all_further_ones_until_it_is_deleted(
         assert place.send() == [("ann", "movie:1"), ("bob", "movie:4")]
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="defs/test_what_may_be_requested.py::test_the_week_of_a_user_counts_what_the_job_may_have_created",
+)
 def test_a_misattributed_request_that_fills_the_week_counts(open_place: Any):
     with open_place(**ON, requests_per_week=1) as place:
         place.suggest("ann", *FILMS[:2])

@@ -19,6 +19,7 @@ from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.e2e.requesting import FILMS, ON, OWNED, SHOW, requesting
 from aperture_dagster_tests.e2e.test_publishing_safety import environment
 from aperture_dagster_tests.household import Household, failures, run_check
+from aperture_dagster_tests.marks import ANOTHER_CASE
 
 pytestmark = pytest.mark.e2e
 
@@ -71,8 +72,8 @@ def test_two_runs_at_once_send_each_request_once(open_place: Any):
     ("changes", "reason"),
     [
         ({"requests_dry_run": True}, None),
-        ({"send_requests": False}, "APERTURE_REQUESTS_DRY_RUN=false"),
-        ({"seerr_url": None}, "SEERR_URL"),
+        pytest.param({"send_requests": False}, "APERTURE_REQUESTS_DRY_RUN=false", marks=ANOTHER_CASE),
+        pytest.param({"seerr_url": None}, "SEERR_URL", marks=ANOTHER_CASE),
     ],
 )
 def test_nothing_is_sent_unless_both_switches_and_the_address_are_set(open_place: Any, changes: Any, reason: Any):
@@ -143,6 +144,10 @@ def test_what_no_longer_suits_the_user_since_the_night_is_not_requested(open_pla
         assert "Film 1 (2001): above the parental limit" in reasons and "blocked tag" in reasons
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="defs/test_what_may_be_requested.py::test_the_job_requests_nothing_that_is_settled_or_owned_under_any_id",
+)
 def test_what_was_declined_on_seerr_for_somebody_else_stays_away(open_place: Any):
     with open_place(**ON) as place:
         place.suggest("bob", FILMS[0])
@@ -154,6 +159,10 @@ def test_what_was_declined_on_seerr_for_somebody_else_stays_away(open_place: Any
         assert place.states("ann")["Film 1 (2001)"] == "declined"
 
 
+@pytest.mark.nightly(
+    reason="Another case of the same outcome, with a household of its own.",
+    instead="e2e/test_request_outcomes.py::test_states_change_after_a_request_was_completed_or_declined",
+)
 def test_states_are_read_back_and_a_deleted_request_counts_as_declined(open_place: Any):
     with open_place(**ON, requests_per_week=5) as place:
         place.suggest("ann", *FILMS[:4])
@@ -295,6 +304,10 @@ def test_a_note_of_a_request_that_never_arrived_is_sent_by_the_next_run(open_pla
         assert place.states("ann") == {"Film 1 (2001)": "pending"}
 
 
+@pytest.mark.nightly(
+    reason="Another case of the same outcome, with a household of its own.",
+    instead="e2e/test_requests.py::test_a_note_of_a_request_that_never_arrived_is_sent_by_the_next_run",
+)
 def test_a_request_whose_answer_was_lost_before_it_arrived_is_sent_by_the_next_run(open_place: Any):
     with open_place(**ON, requests_per_week=1) as place:
         place.suggest("ann", *FILMS[:2])
@@ -376,6 +389,10 @@ def test_a_series_is_requested_as_a_whole_or_by_seasons_even_if_unknown_so_far(o
         assert place.command("request", "bob", "tmdb:series:8", "--seasons", "0").exit_code == 2
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="defs/test_what_may_be_requested.py::test_the_job_requests_nothing_that_is_settled_or_owned_under_any_id",
+)
 def test_what_is_in_the_library_and_users_without_an_account_send_nothing(open_place: Any):
     with open_place() as place:
         place.home.must("sync_movies")

@@ -12,6 +12,7 @@ import pytest
 from aperture_dagster.defs.users import VERSION_TAG
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
+from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household, SetClock, materializations, metadata_of, run_check
 
 pytestmark = pytest.mark.e2e
@@ -92,9 +93,7 @@ class Watching:
 def watching(household: Callable[..., Any]) -> Iterator[Watching]:
     clock = SetClock(NOW)
     with household(replace(WORLD), parts={"clock": clock}) as (simulator, home):
-        for job in ("sync_users", "sync_series"):
-            home.must(job)
-        home.must("sync_watch_history", users=home.everyone())
+        read_server(home, histories=True)
         home.must("enrich_metadata")
         # What cy watched before is known.
         simulator.state.change_user("cy", max_parental_rating=7)
@@ -128,6 +127,10 @@ def test_each_user_gets_the_series_that_they_watch_and_may_see(watching: Watchin
     assert second.data["days until"] == (air_date - NOW.date()).days
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="storage/test_watching.py::test_an_equal_list_is_not_written",
+)
 def test_nothing_new_writes_nothing_also_a_day_later_and_a_play_moves_its_user_alone(watching: Watching):
     made, before = watching.make(), {user: watching.rows(user) for user in ("ann", "bob", "cy")}
     # The days until an episode airs change, and are no news.
@@ -145,6 +148,10 @@ def test_nothing_new_writes_nothing_also_a_day_later_and_a_play_moves_its_user_a
     assert {row["title"]: row["listed_at"] for row in watching.rows("ann")} == listed
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="library/test_watching.py::test_what_is_listed_depends_on_the_last_play_and_on_whether_the_series_still_runs",
+)
 def test_a_series_leaves_the_list_some_time_after_the_last_play(watching: Watching):
     watching.make()
     watching.clock.moment = NOW + 58 * DAY
@@ -155,6 +162,10 @@ def test_a_series_leaves_the_list_some_time_after_the_last_play(watching: Watchi
     assert watching.rows("ann") == []
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="defs/test_automation.py::test_a_new_episode_renews_the_shows_that_users_watch_and_nothing_else",
+)
 def test_a_new_episode_and_one_that_leaves_reach_the_list(watching: Watching):
     watching.make()
     assert run_check(watching.home, "shows_you_watch", "lead_to_unwatched_episodes").passed

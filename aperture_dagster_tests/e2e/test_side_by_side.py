@@ -123,6 +123,10 @@ def subject(users: list[str], about: str) -> dict[str, Any]:
     }[about]
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="races/test_transactions.py::test_a_title_met_by_two_processes_becomes_one_work",
+)
 def test_two_concurrent_syncs_of_a_household_give_the_result_of_one_and_show_no_partial_data(settled: Any):
     with settled(media_server_page_size=9) as (simulator, home, world):
         state = simulator.state
@@ -149,8 +153,7 @@ def test_two_concurrent_syncs_of_a_household_give_the_result_of_one_and_show_no_
 
 @pytest.mark.nightly(
     reason="Every job six times, in two threads: a minute of processor time.",
-    instead="e2e/test_side_by_side.py::"
-    "test_two_concurrent_syncs_of_a_household_give_the_result_of_one_and_show_no_partial_data",
+    instead="races/test_processes.py::test_a_service_is_used_by_one_process_at_a_time",
 )
 def test_two_concurrent_runs_of_every_job_give_the_result_of_one_and_show_no_partial_data(household: Any):
     world = a_world()

@@ -11,7 +11,7 @@ import pytest
 from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
-from aperture_dagster_tests.e2e.worlds import small_world
+from aperture_dagster_tests.e2e.worlds import ENRICHED, world_of_studios
 from aperture_dagster_tests.household import Household, failed_checks, failures, materializations, metadata_of
 
 pytestmark = pytest.mark.e2e
@@ -22,10 +22,7 @@ CHECK = "studio_pictures.are_on_the_server"
 @contextmanager
 def enriched(household: Any, **settings: Any) -> Iterator[tuple[RunningSimulator, Household]]:
     """A home with titles and their studios; the media server has no pictures of studios yet."""
-    with household(small_world(movies=25), **settings) as (simulator, home):
-        for job in ("sync_movies", "sync_series", "enrich_metadata"):
-            home.must(job)
-        simulator.state.reset_counters()
+    with household(world_of_studios(), after=ENRICHED, **settings) as (simulator, home):
         yield simulator, home
 
 
@@ -84,6 +81,10 @@ def test_our_own_picture_follows_a_new_logo(household):
         assert publish(home)["rows_written"] == 0
 
 
+@pytest.mark.nightly(
+    reason="Another case of the same outcome, with a household of its own.",
+    instead="e2e/test_studio_pictures.py::test_a_server_that_is_down_fails_the_step_with_a_sentence_and_keeps_the_logos",
+)
 def test_a_refused_picture_costs_only_itself_and_warns(household):
     with enriched(household, set_studio_pictures=True) as (simulator, home):
         simulator.state.add_fault(FaultRule("jellyfin", "/Images/Primary", status=400, times=1))
@@ -105,6 +106,10 @@ def test_a_server_that_is_down_fails_the_step_with_a_sentence_and_keeps_the_logo
         assert publish(home)["rows_written"] > 1
 
 
+@pytest.mark.nightly(
+    reason="Another case of the same outcome, with a household of its own.",
+    instead="e2e/test_studio_pictures.py::test_studios_without_a_picture_get_their_logo_and_the_operators_choice_stays",
+)
 def test_publishing_does_not_count_as_a_change_of_the_logos(household):
     with enriched(household, set_studio_pictures=True) as (_, home):
         versions = [

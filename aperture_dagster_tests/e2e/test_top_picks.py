@@ -18,14 +18,11 @@ from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
 from aperture_dagster.storage.log_of_plays import note_log_of_plays
+from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household, SetClock, failures, markdown_rows, metadata_of
 from aperture_dagster_tests.marks import ANOTHER_CASE
 
 pytestmark = pytest.mark.e2e
-
-ANOTHER = pytest.mark.nightly(
-    reason="Another household for the same outcome.", instead="the same test with other parameters"
-)
 
 USERS = ("ada", "bob", "cy")
 TODAY = datetime.now(UTC).date()
@@ -69,13 +66,10 @@ class House:
     def __init__(self, simulator: RunningSimulator, home: Household, clock: SetClock) -> None:
         self.simulator, self.home, self.clock = simulator, home, clock
 
-    def read(self) -> None:
-        for job in ("sync_users", "sync_movies", "sync_series"):
-            self.home.must(job)
-        self.read_history()
-
-    def read_history(self) -> None:
-        self.home.must("sync_watch_history", users=self.home.everyone())
+    def use(self, **changed: Any) -> None:
+        """Go on with other settings."""
+        given = self.home.settings.model_dump(exclude_unset=True) | changed
+        self.home = Household(load_settings(**given), self.home.instance, clock=self.clock)
 
     def make(self, day: date = TODAY) -> dict[str, Any]:
         """Make the list of a day; return the metadata."""
@@ -119,9 +113,8 @@ def house(household: Any) -> Any:
         known = {"mdblist_unknown_share": 0.0} | (stand_ins or {})
         overrides = {"timezone": "UTC", "http_attempts": 1} | overrides
         with household(one, {"clock": clock}, stand_ins=SimulatorSettings(**known), **overrides) as (simulator, home):
-            found = House(simulator, home, clock)
-            found.read()
-            yield found
+            read_server(home, histories=True)
+            yield House(simulator, home, clock)
 
     return living
 
@@ -142,7 +135,7 @@ def test_a_list_of_tmdb_keeps_its_order_and_shows_what_the_household_watched(hou
         assert home.sources() == {"tmdb"} and home.sources("series") == set()
         assert metadata["movie_source"] == "tmdb" and metadata["requests"] == 1
         assert home.simulator.state.requests("tmdb", "popular") == 1, "no more pages than needed"
-    with house(one, top_picks_movies_source="tmdb", top_picks_tmdb_list="top_rated") as home:
+        home.use(top_picks_tmdb_list="top_rated", top_picks_per_list=10)
         home.make()
         assert len(home.titles()) == 6
         row = next(row for row in home.rows() if row["title"] == "Film 4")
@@ -161,7 +154,7 @@ def test_pages_are_read_until_enough_titles_of_the_library_are_found(house: Any)
         assert home.simulator.state.requests("tmdb", "popular") == 3
 
 
-@pytest.mark.parametrize("name", ["popular", *(pytest.param(one, marks=ANOTHER) for one in ("trending", "top_rated"))])
+@pytest.mark.parametrize("name", ["popular", *(pytest.param(x, marks=ANOTHER_CASE) for x in ("trending", "top_rated"))])
 def test_every_list_of_tmdb_is_read_for_series(house: Any, name: str) -> None:
     with house(world(), top_picks_series_source="tmdb", top_picks_tmdb_list=name) as home:
         home.make()
@@ -206,10 +199,10 @@ def test_a_hybrid_list_joins_what_is_watched_here_and_what_is_popular_outside(ho
         home.make()
         assert home.titles() == ["Film 2", "Film 5", "Film 1"]
         assert home.sources() == {"hybrid"}
-    with house(one, top_picks_local_weight=1.0, **sources) as home:
+        home.use(top_picks_local_weight=1.0)
         home.make()
         assert home.titles() == ["Film 5", "Film 2", "Film 4"]
-    with house(one, top_picks_local_weight=0.0, **sources) as home:
+        home.use(top_picks_local_weight=0.0)
         home.make()
         assert home.titles() == ["Film 1", "Film 2", "Film 3"]
 
@@ -423,6 +416,10 @@ def test_days_begin_at_midnight_where_the_operator_lives_also_when_clocks_change
     }
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="e2e/test_top_picks.py::test_days_long_before_the_installation_are_not_missing",
+)
 def test_days_begin_with_the_log_of_plays(house: Any) -> None:
     with house(world(plays=watched(1, *USERS, days_ago=12))) as home:
         settings = home.home.settings
@@ -443,8 +440,15 @@ def test_days_long_before_the_installation_are_not_missing(tmp_path: Any, make_s
     assert days_partitions(more).get_partition_keys()[0] == "2018-01-01"
 
 
+@pytest.mark.nightly(
+    reason="A month of lists, and the first look of a sensor at a whole household.",
+    instead="e2e/test_top_picks.py::test_a_backfill_is_one_run_with_the_rows_of_single_runs",
+)
 def test_a_new_installation_gets_all_its_days_in_one_run(house: Any) -> None:
     with house(world(plays=watched(1, *USERS, days_ago=3))) as home:
+        for job in ("sync_users", "sync_movies", "sync_series"):
+            home.home.must(job)
+        home.home.must("sync_watch_history", users=home.home.everyone())
         sensor = home.home.definitions.resolve_sensor_def("first_sync_sensor")
         with dg.build_sensor_context(
             instance=home.home.instance, definitions=home.home.definitions, resources={"clock": home.clock}
@@ -462,6 +466,10 @@ def test_a_new_installation_gets_all_its_days_in_one_run(house: Any) -> None:
         assert home.home.instance.get_latest_materialization_event(dg.AssetKey("top_picks_libraries")) is not None
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="storage/test_lists.py::test_the_course_of_ranks_compares_with_the_day_before_and_a_week_before",
+)
 def test_the_page_shows_the_course_of_ranks(house: Any) -> None:
     plays = [*watched(1, *USERS, days_ago=10), *watched(2, *USERS, days_ago=2)]
     with house(world(plays=plays)) as home:
@@ -473,6 +481,10 @@ def test_the_page_shows_the_course_of_ranks(house: Any) -> None:
         assert metadata["movie_new"] == 0
 
 
+@pytest.mark.nightly(
+    reason="Another case of the same outcome, with a household of its own.",
+    instead="e2e/test_top_picks.py::test_a_backfill_is_one_run_with_the_rows_of_single_runs",
+)
 def test_every_run_is_recorded_with_a_version_of_its_own(house: Any) -> None:
     with house(world(plays=watched(1, *USERS, days_ago=6))) as home:
         result = home.make_range(TODAY - 2 * DAY, TODAY)

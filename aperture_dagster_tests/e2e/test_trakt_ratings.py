@@ -151,6 +151,10 @@ def test_without_trakt_a_rating_reaches_the_taste_with_the_next_look_at_historie
         assert (recorded(), recorded()) == (["ann"], [])
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="sensors/test_ratings_outbox.py::test_ratings_of_who_is_not_connected_or_has_left_start_nothing",
+)
 def test_the_sensor_looks_at_nothing_unless_somebody_is_connected(raters: Any, settings: Settings):
     without = build_definitions(settings).get_repository_def()
     assert "ratings_outbox_sensor" not in {one.name for one in without.sensor_defs}
@@ -207,6 +211,10 @@ def test_a_user_who_must_connect_again_is_named_and_the_others_go_on(raters: Any
         assert (check.description or "").endswith(". Run `aperture trakt connect ann`.")
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="sources/test_trakt_connections.py::test_a_session_that_was_opened_before_does_not_use_the_former_account",
+)
 @pytest.mark.parametrize(
     "moment",
     [
@@ -271,6 +279,10 @@ def test_ratings_that_wait_for_more_than_a_day_are_named(raters: Any):
         assert run_check(place.home, *name).passed and place.there("ann") == {FILM: 8}
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="sources/test_trakt_ratings.py::test_many_removals_stop_with_the_number_and_everything_else_goes_on",
+)
 def test_what_was_written_while_removals_are_held_back_is_recorded(raters: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("aperture_dagster.library.ratings.MANY_REMOVALS", 1)
     with raters() as place:
@@ -350,6 +362,10 @@ def test_ratings_on_trakt_do_not_wait_for_the_media_server(raters: Any):
         assert place.on_server("ann", FILM) == [8]
 
 
+@pytest.mark.nightly(
+    reason="Another case of the same outcome, with a household of its own.",
+    instead="e2e/test_trakt_ratings.py::test_ratings_from_trakt_reach_every_copy_on_jellyfin_and_do_not_come_back",
+)
 def test_a_copy_to_the_server_alone_is_recorded_once_a_day(raters: Any):
     with raters(ratings_to_server=True, trakt_client_id=None) as place:
         place.sync()
@@ -402,6 +418,10 @@ def test_a_history_that_is_being_read_takes_no_rating_back(
         assert (place.there("ann"), place.on_server("ann", FILM)) == ({FILM: 9}, [9])
 
 
+@pytest.mark.nightly(
+    reason="Another case of the same outcome, with a household of its own.",
+    instead="e2e/test_trakt_ratings.py::test_ratings_from_trakt_reach_every_copy_on_jellyfin_and_do_not_come_back",
+)
 def test_the_command_rates_on_jellyfin_too(raters: Any, command: Callable[..., Result]):
     with raters(ratings_to_server=True) as place:
         said = command(place, "rate", "bob", "Film 2", "7").output

@@ -12,15 +12,12 @@ from aperture_dagster.simulator.demo_world import load_demo_world
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.world import World
+from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import Household, failures, metadata_of
 from aperture_dagster_tests.marks import ANOTHER_CASE
 
 pytestmark = pytest.mark.e2e
-
-ANOTHER_FAULT = pytest.mark.nightly(
-    reason="A household is filled for each fault.", instead="the same test with another fault"
-)
 
 TITLES_OF_TMDB = "source = 'tmdb' AND kind IN ('movie', 'series')"
 TITLE_ENDPOINTS = ("GET /movie/{tmdb_id}", "GET /tv/{tmdb_id}")
@@ -32,15 +29,9 @@ def history_fails(simulator: RunningSimulator, user: str) -> None:
     simulator.state.add_fault(FaultRule("jellyfin", path_contains=user_id, status=500))
 
 
-def read_the_server(home: Household) -> None:
-    """Read users and titles, but no histories."""
-    for job in ("sync_users", "sync_movies", "sync_series"):
-        home.must(job)
-
-
 def test_a_failure_of_one_user_affects_no_other_and_is_reported_with_the_name(household):
     with household(small_world()) as (simulator, home):
-        read_the_server(home)
+        read_server(home)
         history_fails(simulator, "cora2")
         result = home.run("sync_watch_history", users=home.everyone())
         assert not result.success
@@ -79,7 +70,7 @@ def test_a_failure_that_affects_every_user_is_not_tried_with_every_user(
 ):
     """Neither a server that hangs nor a refused key is tried again for each user."""
     with household(small_world(users=8)) as (simulator, home):
-        read_the_server(home)
+        read_server(home)
         simulator.state.add_fault(
             FaultRule("jellyfin", path_contains="userId=", status=status, after=1, retry_after=headers)
         )
@@ -94,20 +85,23 @@ def test_a_failure_that_affects_every_user_is_not_tried_with_every_user(
         assert home.instance.get_materialized_partitions(dg.AssetKey("watch_history")) == set(home.everyone())
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="resources/test_transport.py::test_a_decompression_bomb_is_not_read",
+)
 @pytest.mark.parametrize(
     ("service", "fault", "reason"),
     [
-        pytest.param("jellyfin", {"kind": "drip", "delay_seconds": 0.05}, "no answer in time", marks=ANOTHER_FAULT),
+        ("jellyfin", {"kind": "drip", "delay_seconds": 0.05}, "no answer in time"),
         ("jellyfin", {"kind": "packed", "megabytes": 40}, "larger than 32 MB"),
-        pytest.param("tmdb", {"kind": "packed", "megabytes": 40}, "larger than 32 MB", marks=ANOTHER_FAULT),
-        pytest.param("tmdb", {"kind": "huge", "megabytes": 40}, "larger than 32 MB", marks=ANOTHER_FAULT),
+        ("tmdb", {"kind": "packed", "megabytes": 40}, "larger than 32 MB"),
+        ("tmdb", {"kind": "huge", "megabytes": 40}, "larger than 32 MB"),
     ],
 )
 def test_an_endless_answer_is_cut_off_and_loses_nothing(household, service: str, fault: dict[str, Any], reason: str):
     """Neither a slow stream nor a compressed body may take unlimited time or memory."""
     with household(small_world(), media_server_timeout_seconds=1, http_attempts=1) as (simulator, home):
-        for name in ("sync_users", "sync_movies", "sync_series"):
-            home.must(name)
+        read_server(home)
         before = home.snapshot()
         path = "/Items" if service == "jellyfin" else "/movie/"
         simulator.state.add_fault(FaultRule(service, path_contains=path, times=1, **fault))
@@ -123,7 +117,7 @@ def test_an_endless_answer_is_cut_off_and_loses_nothing(household, service: str,
 
 def test_occasional_failures_of_users_do_not_stop_the_others(household):
     with household(small_world(users=8)) as (simulator, home):
-        read_the_server(home)
+        read_server(home)
         everyone = home.everyone()
         broken = [key for number, key in enumerate(everyone) if number % 3 != 2]
         for key in broken:
@@ -155,8 +149,7 @@ def test_when_the_server_is_down_nothing_is_lost_and_the_next_run_completes(sett
 
 def test_when_tmdb_fails_half_way_answers_are_kept_and_no_title_is_requested_twice(household):
     with household(small_world(movies=90), tmdb_concurrency=2) as (simulator, home):
-        for job in ("sync_users", "sync_movies", "sync_series"):
-            home.must(job)
+        read_server(home)
         simulator.state.add_fault(FaultRule("tmdb", status=503, after=60))
         result = home.run("enrich_metadata")
         errors = failures(result)
@@ -183,11 +176,14 @@ def test_when_tmdb_fails_half_way_answers_are_kept_and_no_title_is_requested_twi
         assert asked == standing["ok"] - kept
 
 
+@pytest.mark.nightly(
+    reason="Another case of the same outcome, with a household of its own.",
+    instead="e2e/test_enrichment_faults.py::test_a_refused_key_fails_with_one_sentence_and_marks_no_title",
+)
 def test_a_refused_tmdb_key_fails_at_once_and_names_the_setting(household):
     settings = {"tmdb_api_key": "wr0ng-s3cret", "step_retries": 3, "step_retry_wait_seconds": 30}
     with household(small_world(), **settings) as (simulator, home):
-        for job in ("sync_movies", "sync_series"):
-            home.must(job)
+        read_server(home)
         result = home.run("enrich_metadata")
         message = failures(result)["tmdb_metadata"]
         assert "TMDB_API_KEY" in message
@@ -249,8 +245,8 @@ def test_a_home_refuses_another_server(settled, serve):
 @pytest.mark.parametrize(
     ("job", "asset", "first"),
     [
-        ("enrich_metadata", "enriched_metadata", "sync_movies"),
-        ("generate_embeddings", "embeddings", "enriched_metadata"),
+        pytest.param("enrich_metadata", "enriched_metadata", "sync_movies", marks=ANOTHER_CASE),
+        pytest.param("generate_embeddings", "embeddings", "enriched_metadata", marks=ANOTHER_CASE),
         ("sync_watch_history", "watch_history", "sync_movies"),
         ("generate_recommendations", "taste_profiles", "embeddings"),
     ],

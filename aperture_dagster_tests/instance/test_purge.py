@@ -240,6 +240,10 @@ def test_old_runs_go_and_nothing_about_the_present_changes(years: Years):
     assert [one.rows for one in again.values()] == [0] * len(again), "once is enough"
 
 
+@pytest.mark.nightly(
+    reason="Dagster evaluates the conditions of the whole graph at each tick, which takes seconds.",
+    instead="instance/test_purge.py::test_old_runs_go_and_nothing_about_the_present_changes",
+)
 def test_automation_sees_no_news_after_a_purge(years: Years):
     years.requested()
     assert years.requested() == 0

@@ -28,6 +28,10 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+@pytest.mark.nightly(
+    reason="A process that loads the whole product with one more source.",
+    instead="sources/test_adding_a_source.py::test_every_source_has_what_is_derived_from_its_declaration",
+)
 @pytest.mark.e2e
 def test_a_fourth_source_needs_a_client_a_table_and_a_declaration(settings: Settings):
     given = {name: plain(getattr(settings, name)) for name in settings.model_fields_set}

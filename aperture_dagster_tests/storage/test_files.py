@@ -56,9 +56,19 @@ DAGSTER = "from dagster._cli import main; main()"
 APERTURE = "from aperture_dagster.cli.main import main; main(sys.argv[1:])"
 
 
+ANOTHER_COMMAND = pytest.mark.nightly(
+    reason="One more process that loads the whole product.", instead="the same test with another command"
+)
+
+
 @pytest.mark.parametrize(
     ("command", "arguments"),
-    [(DAGSTER, "asset materialize -m aperture_dagster.definitions --select users"), (APERTURE, "doctor")],
+    [
+        pytest.param(
+            DAGSTER, "asset materialize -m aperture_dagster.definitions --select users", marks=ANOTHER_COMMAND
+        ),
+        (APERTURE, "doctor"),
+    ],
     ids=["dagster", "aperture"],
 )
 def test_files_of_all_commands_are_private(tmp_path: Path, command: str, arguments: str):

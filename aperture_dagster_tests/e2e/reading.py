@@ -1,0 +1,31 @@
+"""What the first syncs of a household read, without Dagster's runs: for tests of what comes after them."""
+
+from __future__ import annotations
+
+from aperture_dagster.defs.media_server.history import HistoryConfig, _sync_history
+from aperture_dagster.defs.media_server.people import ids_on_server, user_rows
+from aperture_dagster.library.people import partition_key
+from aperture_dagster.partitions import USERS
+from aperture_dagster.resources.providers import MediaServers
+from aperture_dagster.storage.people import read_users, write_users
+from aperture_dagster_tests.household import Household
+from aperture_dagster_tests.storage.conftest import Shelf
+
+
+def read_server(home: Household, *, histories: bool = False) -> None:
+    """Read the users and the catalogue of a media server into an empty home, and if wanted all histories.
+
+    The rows are those of the jobs. The instance gets the users' partitions, but no run and no materialization.
+    """
+    settings, database = home.settings, home.database
+    with MediaServers(settings, database).open() as server:
+        page = server.users()
+        with database.transaction() as connection:
+            rows = user_rows(page, settings, (), known=read_users(connection))
+            write_users(connection, rows, still_there=ids_on_server(page), key_for=partition_key)
+            taking_part = settings.participants(read_users(connection))
+        home.instance.add_dynamic_partitions(USERS, [user.partition_key for user in taking_part])
+        Shelf(database).sync(server)
+        if histories:
+            for user in taking_part:
+                _sync_history(user, HistoryConfig(), settings, database, server, home.clock)
