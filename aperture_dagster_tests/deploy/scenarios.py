@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from aperture_dagster.instance.terminal import WAITING as CODE_SERVER_GONE
 from aperture_dagster.storage.tables import HEAD_REVISION
-from aperture_dagster_tests.deploy.services import SERVICES, Services, stopwatch
+from aperture_dagster_tests.deploy.services import SERVICES, Services, backups_in, stopwatch
 
 WAITING = "No code server answers at code:4000; waiting for up to 3600 seconds."
 TROUBLE = re.compile(r"Traceback|Error\b|ERROR|CRITICAL|failed")
@@ -33,6 +33,10 @@ def first_start(services: Services) -> Iterator[str]:
     yield f"a run read {users} users, {stopwatch() - began:.0f} s after the start"
     status = services.execute("code", "aperture", "status", "--json")
     assert '"name": "daemon", "state": "ok"' in " ".join(status.stdout.split()), status
+    backup = services.execute("code", "aperture", "backup", "create")
+    assert backup.returncode == 0, backup.stdout + backup.stderr
+    assert len(backups_in(services.volumes["backups"])) == 1
+    yield "a backup was made and proven"
     took = services.stop("daemon", "webserver", "code")
     for name in SERVICES:
         assert not trouble(services.log(name)), services.log(name)
