@@ -20,10 +20,12 @@ from dagster_postgres import (
     PostgresRunStorage,
     PostgresScheduleStorage,
 )
+from dagster_shared.record import copy
 from sqlalchemy import Engine, create_engine, event, inspect
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 
+from aperture_dagster.household import HOUSEHOLD_TAG
 from aperture_dagster.instance.dead_runs import (
     all_runs_are_local,
     free_dead_slots,
@@ -31,6 +33,7 @@ from aperture_dagster.instance.dead_runs import (
     tags_of_this_machine,
     unlock_run,
 )
+from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.pools import create_missing_pools
 from aperture_dagster.instance.terminal import log_foreseen_errors_once, log_runs_in_lines
 from aperture_dagster.settings import Settings, load_settings
@@ -81,7 +84,11 @@ def remember_yes(method: Callable[..., bool]) -> Callable[..., bool]:
 
 
 class LockedRunStorage(PostgresRunStorage):
-    """Runs in PostgreSQL; the process that works on a run holds the run's lock from start to end."""
+    """Runs in PostgreSQL; the process that works on a run holds the run's lock from start to end.
+
+    Each run has a tag with its household. A process with the settings of one household sees the runs of that one only,
+    whoever asks for them; Dagster's daemon and webserver, which have no household, see all.
+    """
 
     def __init__(self, postgres_url: str, settings: Settings, engine: Engine) -> None:
         self._settings = settings
@@ -92,6 +99,23 @@ class LockedRunStorage(PostgresRunStorage):
         """Close the connection of this instance."""
         self._shared_engine.dispose()
         super().dispose()
+
+    def add_run(self, dagster_run: dg.DagsterRun) -> dg.DagsterRun:
+        """Tag a run with its household: that of this process, or else the code location that defines the job."""
+        household = self._settings.household
+        origin = dagster_run.remote_job_origin
+        if not household and origin is not None:
+            location = origin.repository_origin.code_location_origin.location_name
+            household = location if location != LOCATION else ""
+        tags = {HOUSEHOLD_TAG: household} if household else {}
+        return super().add_run(dagster_run.with_tags({**dagster_run.tags, **tags}) if tags else dagster_run)
+
+    def _runs_query(self, filters: dg.RunsFilter | None = None, *arguments: Any, **options: Any) -> Any:
+        # All questions about runs come through here; what is forgotten elsewhere would mix households.
+        if self._settings.household:
+            filters = filters or dg.RunsFilter()
+            filters = copy(filters, tags={**(filters.tags or {}), HOUSEHOLD_TAG: self._settings.household})
+        return super()._runs_query(filters, *arguments, **options)
 
     def handle_run_event(self, run_id: str, event: dg.DagsterEvent, update_timestamp: datetime | None = None) -> None:
         """Lock the run's file when it starts and tag it with this machine; unlock it when the run has ended."""
@@ -164,7 +188,7 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
         if not all_runs_are_local(settings):
             _require_connection(url, settings)
         storage = cls(url, settings, inst_data)
-        create_missing_pools(storage._event_log_storage)
+        create_missing_pools(storage._event_log_storage, settings.household)
         # Without a daemon nobody else frees them, and the next run would wait for a dead one forever.
         free_dead_slots(storage._run_storage, storage._event_log_storage, settings)
         return storage

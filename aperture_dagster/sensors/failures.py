@@ -60,7 +60,10 @@ def build_failures_sensor(
         with database.transaction() as connection:
             known = alerts.read_problems(connection)
         runs, cursor = ended_runs(instance, Cursor.parse(context.cursor, now))
-        looks = [look_at_runs(instance, runs, known, clean=clean), look_at_freshness(instance, makers, settings)]
+        looks = [
+            look_at_runs(instance, runs, known, settings, clean=clean),
+            look_at_freshness(instance, makers, settings),
+        ]
         # Checks are evaluated in runs.
         if runs or context.cursor is None:
             looks.append(look_at_checks(instance, checks, patience=reminder, clean=clean))

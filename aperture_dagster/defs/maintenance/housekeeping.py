@@ -56,7 +56,7 @@ def housekeeping(
     logs_before = now - timedelta(days=settings.keep_logs_days)
     with operator_errors(context, settings):
         retention = Retention(logs=logs_before, runs=now - timedelta(days=settings.kept_runs_days))
-        freed = purge(context.instance, retention)
+        freed = purge(context.instance, retention, settings.household)
         freed += _tidy_database(settings, database, clock)
         home = settings.home_path
         freed.append(purge_run_files(home / "dagster", unfinished_runs(context.instance), before=logs_before))
@@ -108,7 +108,7 @@ def databases_have_their_size(
     context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
 ) -> dg.AssetCheckResult:
     """Warn if the databases are larger than the settings say that they should be."""
-    sizes = latest_numbers(context.instance, housekeeping.key, SIZES)
+    sizes = latest_numbers(context, SIZES)
     total, limit = sum(sizes.values()), settings.databases_limit_mb
     found = (
         f"The databases take {in_megabytes(total)} MB, more than {limit:,} MB. Shorten APERTURE_KEEP_LOGS_DAYS or "

@@ -1,0 +1,106 @@
+"""The names of a household: everything that a Dagster instance has once for all code locations begins with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._serdes import serialize_value
+
+from aperture_dagster.household import asset_key, scoped
+from aperture_dagster.instance.pools import POOLS
+from aperture_dagster.settings import Settings, SettingsError
+from aperture_dagster_tests.defs.shared import definitions_of, settings_of
+
+NAMED = {
+    "household": "smiths", "media_server_url": "http://nas.invalid", "media_server_api_key": "key",
+    "trakt_client_id": "id", "publish": True, "publish_root": "/published",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def repository() -> dg.RepositoryDefinition:
+    return definitions_of(**NAMED).get_repository_def()
+
+
+def keys_in(data: Any) -> Iterator[str]:
+    """Yield the first part of every asset key in serialized data."""
+    if isinstance(data, dict):
+        if data.get("__class__") == "AssetKey":
+            yield data["path"][0]
+        for one in data.values():
+            yield from keys_in(one)
+    elif isinstance(data, list):
+        for one in data:
+            yield from keys_in(one)
+
+
+def test_every_asset_and_check_begins_with_the_household(repository: dg.RepositoryDefinition):
+    graph = repository.asset_graph
+    plain = definitions_of().get_repository_def().asset_graph
+    expected = {scoped("smiths", key.to_user_string()) for key in plain.get_all_asset_keys()}
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == expected, "none is added, none is lost"
+    assert {key.asset_key.path[0] for key in graph.asset_check_keys} == {"smiths"}
+    assert len(graph.asset_check_keys) == len(plain.asset_check_keys)
+    for key in plain.get_all_asset_keys():
+        parents = {asset_key("smiths", parent.to_user_string()) for parent in plain.get(key).parent_keys}
+        assert graph.get(asset_key("smiths", key.to_user_string())).parent_keys == parents
+
+
+def test_conditions_speak_of_the_households_assets(repository: dg.RepositoryDefinition):
+    nodes = [node for node in repository.asset_graph.asset_nodes if node.automation_condition is not None]
+    named = [first for node in nodes for first in keys_in(json.loads(serialize_value(node.automation_condition)))]
+    assert len(nodes) > 5 and len(named) > 20
+    assert set(named) == {"smiths"}
+
+
+def test_partitions_and_pools_are_the_households_own(repository: dg.RepositoryDefinition):
+    graph = repository.asset_graph
+    dynamic = [
+        node.partitions_def.name
+        for node in graph.asset_nodes
+        if isinstance(node.partitions_def, dg.DynamicPartitionsDefinition)
+    ]
+    assert len(dynamic) > 5 and set(dynamic) == {"smiths/users"}
+    pools = {asset.op.pool for asset in graph.assets_defs if asset.is_executable}
+    pools |= {check.op.pool for check in repository.asset_checks_defs_by_key.values()}
+    assert pools - {None} <= {scoped("smiths", pool) for pool in POOLS} and len(pools) > 5
+
+
+def test_jobs_select_the_households_assets_and_queue_apart_from_others(repository: dg.RepositoryDefinition):
+    for job in repository.get_all_jobs():
+        keys = {key.path[0] for key in job.asset_layer.selected_asset_keys}
+        assert keys <= {"smiths"}, job.name
+        queue = job.tags.get("aperture/one_at_a_time", "smiths/")
+        assert queue.startswith("smiths/"), job.name
+    plain = definitions_of().get_repository_def()
+    assert {job.name for job in repository.get_all_jobs()} == {job.name for job in plain.get_all_jobs()}
+    for job in plain.get_all_jobs():
+        ours = {key.to_user_string() for key in repository.get_job(job.name).asset_layer.selected_asset_keys}
+        assert ours == {scoped("smiths", key.to_user_string()) for key in job.asset_layer.selected_asset_keys}
+
+
+def test_without_a_name_all_names_are_plain():
+    assert scoped("", "movies") == "movies" and asset_key("", "movies") == dg.AssetKey("movies")
+    graph = definitions_of().get_repository_def().asset_graph
+    assert {len(key.path) for key in graph.get_all_asset_keys()} == {1}
+
+
+@pytest.mark.parametrize("name", ["the smiths", "a/b", "smith-s", "Müller", "..", "x" * 41, 'a"b'])
+def test_a_name_that_could_be_mistaken_is_refused(name: str):
+    with pytest.raises(SettingsError, match="household given by the program") as refused:
+        settings_of(household=name)
+    assert "letters, digits and _" in str(refused.value)
+
+
+def test_the_name_of_the_location_of_a_single_household_is_refused():
+    with pytest.raises(SettingsError, match="aperture"):
+        settings_of(household="aperture")
+
+
+@pytest.mark.parametrize("name", ["smiths", "flat_2", "A", ""])
+def test_a_plain_word_is_accepted(name: str):
+    assert isinstance(settings_of(household=name), Settings)
