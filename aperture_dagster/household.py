@@ -16,6 +16,8 @@ import dagster as dg
 # Conditions have no public way to replace a key. Serialized, as the daemon gets them, they are data.
 from dagster._serdes import deserialize_value, serialize_value
 
+from aperture_dagster.errors import OperatorError
+
 HOUSEHOLD_TAG = "aperture/household"
 """The tag of each run that names its household; there is none without the setting."""
 
@@ -28,6 +30,16 @@ def scoped(household: str, name: str) -> str:
 def asset_key(household: str, name: str) -> dg.AssetKey:
     """Return the key of an asset, as the instance knows it."""
     return dg.AssetKey.from_user_string(scoped(household, name))
+
+
+def require_own_location(context: dg.SensorEvaluationContext, household: str) -> None:
+    """Raise OperatorError if the code location has another name than the household: its runs would not be found."""
+    origin = context.code_location_origin
+    if household and origin is not None and origin.location_name != household:
+        raise OperatorError(
+            f"APERTURE_HOUSEHOLD is {household}, but its code location is named {origin.location_name}: give both the "
+            "same name (workspace.yaml), and restart the daemon and the webserver."
+        )
 
 
 def in_household(

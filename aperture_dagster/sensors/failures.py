@@ -8,6 +8,7 @@ import dagster as dg
 
 from aperture_dagster.defs.failures import sentence
 from aperture_dagster.defs.jobs import Job
+from aperture_dagster.household import require_own_location
 from aperture_dagster.instance.dead_runs import end_dead_runs
 from aperture_dagster.library.alerts import Report, compose, headline, opening, plan_alerts
 from aperture_dagster.resources.clock import Clock
@@ -46,6 +47,7 @@ def build_failures_sensor(
     def failures_sensor(
         context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
     ) -> dg.SensorResult:
+        require_own_location(context, settings.household)
         instance = context.instance
         ended = ", ".join(f"{run.job_name} ({run.run_id[:8]})" for run in end_dead_runs(instance, settings))
         said = [f"Ended: {ended}."] if ended else []

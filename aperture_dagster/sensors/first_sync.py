@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.household import asset_key
+from aperture_dagster.household import asset_key, require_own_location
 from aperture_dagster.instance.runs import ENDED, UNFINISHED
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.sensors.attempts import minutes, next_attempt, runs_that_make
@@ -45,6 +45,7 @@ def build_first_sync_sensor(
     def first_sync_sensor(
         context: dg.SensorEvaluationContext, clock: dg.ResourceParam[Clock]
     ) -> dg.SensorResult | dg.SkipReason:
+        require_own_location(context, settings.household)
         if settings.media_server_url is None:
             return dg.SkipReason("APERTURE_MEDIA_SERVER_URL is not set: there is no media server to read.")
         names = sorted({asset for job in first for asset in job.assets})

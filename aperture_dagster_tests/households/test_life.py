@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ import pytest
 
 from aperture_dagster.household import HOUSEHOLD_TAG
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster.simulator.world import World
+from aperture_dagster.simulator.world import World, WorldUser
+from aperture_dagster.storage.cluster import embedded_tool
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.households.conftest import Neighbour
+from aperture_dagster_tests.households.deployment import FILES, deployment
 from aperture_dagster_tests.inbox import Inbox, open_inbox
+from aperture_dagster_tests.waiting import wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -86,6 +90,37 @@ def mixed(dagster_database: str, household: str, others: list[str]) -> list[str]
     return wrong
 
 
+def count_of(dagster_database: str, household: str) -> int:
+    """Return how many events and runs a household has in Dagster's database."""
+    prefix = f'["{household}", %'
+    with psycopg.connect(dagster_database.replace("+psycopg", "")) as session:
+        (count,) = session.execute(
+            "SELECT (SELECT count(*) FROM event_logs WHERE asset_key LIKE %(prefix)s OR run_id IN (SELECT run_id "
+            "FROM run_tags WHERE value = %(name)s)) + (SELECT count(*) FROM run_tags WHERE value = %(name)s)",
+            {"prefix": prefix, "name": household},
+        ).fetchone() or (0,)
+    return count
+
+
+def remove(dagster_database: str, household: str) -> None:
+    """Remove a household from Dagster's database, as ``docs/many-households.md`` says."""
+    url = dagster_database.replace("+psycopg", "")
+    command = [embedded_tool("psql"), "--quiet", "--set", f"household={household}", "--file", FILES / "remove.sql", url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def assert_removable(leaver: Neighbour, stayer: Neighbour, dagster_database: str) -> None:
+    """Assert that a household that leaves is gone from Dagster's database, and takes nothing of another along."""
+    before = count_of(dagster_database, stayer.name)
+    assert before > 5 < count_of(dagster_database, leaver.name)
+    remove(dagster_database, leaver.name)
+    assert rows_with(dagster_database, WORDS[leaver.name]) == {}
+    named = rows_with(dagster_database, f'"{leaver.name}') | rows_with(dagster_database, f"{leaver.name}/")
+    assert named == {}, "neither its people nor its name is left"
+    assert count_of(dagster_database, stayer.name) == before
+
+
 def owners(dagster_database: str) -> dict[str, str]:
     """Return the household of each run."""
     with psycopg.connect(dagster_database.replace("+psycopg", "")) as session:
@@ -133,3 +168,55 @@ def test_two_neighbours_are_apart(
     assert joneses.purge()["events"] > 10
     assert_apart([smiths, joneses], dagster_url)
     assert smiths.status()["users"]["on_server"] == 2
+    assert_removable(joneses, smiths, dagster_url)
+
+
+@pytest.mark.nightly(
+    reason="Three households with code servers, a daemon and some 60 runs, each a process: minutes of processor time.",
+    instead="households/test_life.py::test_two_neighbours_are_apart",
+)
+def test_three_households_live_on_one_daemon(
+    move_in: Callable[..., Neighbour], dagster_url: str, shared_instance: dg.DagsterInstance, inbox: Inbox,
+    tmp_path: Path,
+):  # fmt: skip
+    """With the files of ``deploy/households``: a first sync, a failure, a new user, a night, and a farewell."""
+    households = [
+        move_in(name, world_of(name, movies=30, users=2, plays=60), APERTURE_ALERT_URLS=inbox.url) for name in WORDS
+    ]
+    smiths, joneses, browns = households
+    browns.simulator.state.add_fault(FaultRule("tmdb", status=401))
+    with deployment(households, dagster_url, tmp_path) as daemon:
+
+        def ended(household: str, job: str, status: dg.DagsterRunStatus = dg.DagsterRunStatus.SUCCESS) -> bool:
+            assert daemon.is_alive(), daemon.log()
+            tags = {HOUSEHOLD_TAG: household}
+            return bool(shared_instance.get_runs(dg.RunsFilter(job_name=job, tags=tags, statuses=[status]), limit=1))
+
+        for name in ("smiths", "joneses"):
+            for job in ("refresh_top_picks", "first_list"):
+                wait_for(lambda name=name, job=job: ended(name, job), f"{job} of {name} did not end", seconds=900)
+        failed = dg.DagsterRunStatus.FAILURE
+        wait_for(lambda: ended("browns", "enrich_metadata", failed), "no run failed", seconds=300)
+        wait_for(lambda: inbox.messages, "nobody heard of it", seconds=300)
+        assert not shared_instance.get_runs(dg.RunsFilter(tags={HOUSEHOLD_TAG: "smiths"}, statuses=[failed]))
+        # A user of the same name is another one.
+        for neighbour in (smiths, joneses):
+            neighbour.simulator.state.add_user(WorldUser(f"newcomer{WORDS[neighbour.name]}"))
+        assert smiths.run("sync_users")
+        tags = {HOUSEHOLD_TAG: "smiths"}
+        wait_for(
+            lambda: len(shared_instance.get_runs(dg.RunsFilter(job_name="first_list", tags=tags))) > 1,
+            "the new user got no list", seconds=300,
+        )  # fmt: skip
+        for neighbour in households:
+            for job in ("database_backup", "housekeeping", "run_daily_checks"):
+                assert neighbour.run(job) or job == "run_daily_checks", (neighbour.name, job)
+            assert neighbour.status()["users"]["on_server"] >= 2
+    assert_apart(households, dagster_url)
+    assert len(list((joneses.home / "backups").glob("*.sql.gz"))) == 1
+    # Every name in an instance is one of a household.
+    with psycopg.connect(dagster_url.replace("+psycopg", "")) as session:
+        for table, column in (("asset_keys", "asset_key"), ("dynamic_partitions", "partitions_def_name")):
+            names = [name for (name,) in session.execute(f"SELECT {column} FROM {table}".encode()).fetchall()]
+            assert names and all(any(one in name for one in WORDS) for name in names)
+    assert_removable(smiths, joneses, dagster_url)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import pytest
+from click.testing import CliRunner
 from dagster._serdes import serialize_value
 
-from aperture_dagster.household import asset_key, scoped
+from aperture_dagster.cli.up import up
+from aperture_dagster.errors import OperatorError
+from aperture_dagster.household import asset_key, require_own_location, scoped
 from aperture_dagster.instance.pools import POOLS
 from aperture_dagster.settings import Settings, SettingsError
 from aperture_dagster_tests.defs.shared import definitions_of, settings_of
@@ -104,3 +107,23 @@ def test_the_name_of_the_location_of_a_single_household_is_refused():
 @pytest.mark.parametrize("name", ["smiths", "flat_2", "A", ""])
 def test_a_plain_word_is_accepted(name: str):
     assert isinstance(settings_of(household=name), Settings)
+
+
+def test_a_household_whose_location_has_another_name_is_told_so():
+    class Location:
+        location_name = "smith"
+
+    class Context:
+        code_location_origin = Location
+
+    with pytest.raises(OperatorError, match="APERTURE_HOUSEHOLD is smiths, but its code location is named smith:"):
+        require_own_location(cast("Any", Context), "smiths")
+    require_own_location(cast("Any", Context), "smith")
+    require_own_location(cast("Any", Context), "")
+
+
+def test_up_is_for_a_single_household(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("APERTURE_HOUSEHOLD", "smiths")
+    refused = CliRunner().invoke(up, [])
+    assert refused.exit_code == 1
+    assert "docs/many-households.md" in " ".join(refused.output.split())
