@@ -77,7 +77,7 @@ def up(
         given = load_settings()
         if given.household:
             raise OperatorError(
-                f"APERTURE_HOUSEHOLD is {given.household}: households share a daemon and a UI, so that each has only its "
+                f"APERTURE_HOUSEHOLD is {given.household}: households share a daemon and a UI, and each has only its "
                 "code server to start: see docs/many-households.md."
             )
         if given.media_server_url is None and not on_demo:

@@ -51,14 +51,15 @@ class Retention:
     runs: datetime
 
 
-def purge(instance: dg.DagsterInstance, retention: Retention, household: str = "") -> list[Freed]:
+def purge(instance: dg.DagsterInstance, retention: Retention) -> list[Freed]:
     """Delete what is older than the retention, and return what each part freed; nothing if not on PostgreSQL.
 
-    Of an instance that serves several households, only what belongs to the named one is deleted.
+    Of an instance that serves several households, only what belongs to that of this process is deleted.
     """
     storage = _on_postgres(instance)
     if storage is None:
         return []
+    household = _household(instance)
     # Dagster's columns hold UTC without a zone.
     logs, runs = (moment.astimezone(UTC).replace(tzinfo=None) for moment in (retention.logs, retention.runs))
     with storage.index_connection() as connection:
@@ -80,9 +81,9 @@ def unfinished_runs(instance: dg.DagsterInstance) -> set[str]:
 
 
 def database_bytes(instance: dg.DagsterInstance) -> int | None:
-    """Return the size of Dagster's database; None if it is not on PostgreSQL."""
+    """Return the size of Dagster's database; None if it is not on PostgreSQL, or holds other households, too."""
     storage = _on_postgres(instance)
-    if storage is None:
+    if storage is None or _household(instance):
         return None
     with storage.index_connection() as connection:
         return size_of_database(connection)
@@ -94,6 +95,13 @@ def _on_postgres(instance: dg.DagsterInstance) -> "PostgresEventLogStorage | Non
 
     storage = instance.event_log_storage
     return storage if isinstance(storage, PostgresEventLogStorage) else None
+
+
+def _household(instance: dg.DagsterInstance) -> str:
+    from aperture_dagster.instance.storage import LockedRunStorage
+
+    storage = instance.run_storage
+    return storage.household if isinstance(storage, LockedRunStorage) else ""
 
 
 def _purge_events(connection: "Connection", **before: Any) -> Freed:

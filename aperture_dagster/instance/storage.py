@@ -92,6 +92,7 @@ class LockedRunStorage(PostgresRunStorage):
 
     def __init__(self, postgres_url: str, settings: Settings, engine: Engine) -> None:
         self._settings = settings
+        self.household = settings.household
         self._shared_engine = engine
         super().__init__(postgres_url, should_autocreate_tables=False)
 
@@ -102,7 +103,7 @@ class LockedRunStorage(PostgresRunStorage):
 
     def add_run(self, dagster_run: dg.DagsterRun) -> dg.DagsterRun:
         """Tag a run with its household: that of this process, or else the code location that defines the job."""
-        household = self._settings.household
+        household = self.household
         origin = dagster_run.remote_job_origin
         if not household and origin is not None:
             location = origin.repository_origin.code_location_origin.location_name
@@ -112,9 +113,9 @@ class LockedRunStorage(PostgresRunStorage):
 
     def _runs_query(self, filters: dg.RunsFilter | None = None, *arguments: Any, **options: Any) -> Any:
         # All questions about runs come through here; what is forgotten elsewhere would mix households.
-        if self._settings.household:
+        if self.household:
             filters = filters or dg.RunsFilter()
-            filters = copy(filters, tags={**(filters.tags or {}), HOUSEHOLD_TAG: self._settings.household})
+            filters = copy(filters, tags={**(filters.tags or {}), HOUSEHOLD_TAG: self.household})
         return super()._runs_query(filters, *arguments, **options)
 
     def handle_run_event(self, run_id: str, event: dg.DagsterEvent, update_timestamp: datetime | None = None) -> None:

@@ -74,7 +74,7 @@ class Resident:
     def purge(self) -> dict[str, int]:
         """Delete all that Dagster has recorded of this household, as if it were old; return the rows by part."""
         later = Clock().now() + timedelta(minutes=1)
-        freed = purge(self.instance, Retention(logs=later, runs=later), self.settings.household)
+        freed = purge(self.instance, Retention(logs=later, runs=later))
         return {one.part: one.rows for one in freed}
 
     def status(self) -> dict[str, Any]:

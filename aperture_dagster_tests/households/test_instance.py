@@ -16,7 +16,7 @@ from aperture_dagster.cli.doctor import _schedules
 from aperture_dagster.household import HOUSEHOLD_TAG, asset_key
 from aperture_dagster.instance.dead_runs import dead_runs, end_dead_runs, free_dead_slots, unlock_run
 from aperture_dagster.instance.pools import POOLS
-from aperture_dagster.instance.purge import Retention, purge
+from aperture_dagster.instance.purge import Retention, database_bytes, purge
 from aperture_dagster.instance.runs import REPOSITORY_TAG
 from aperture_dagster.settings import load_settings
 from aperture_dagster_tests.households.conftest import instance_of
@@ -140,9 +140,10 @@ def test_a_purge_deletes_nothing_of_others(
     ours, theirs = both
     later = datetime.now(UTC) + timedelta(minutes=1)
     before = count(shared_instance, "event_logs")
-    freed = {one.part: one.rows for one in purge(ours, Retention(logs=later, runs=later), OURS)}
+    freed = {one.part: one.rows for one in purge(ours, Retention(logs=later, runs=later))}
     assert freed["events"] > 10 and freed["check_results"] and freed["runs"]
     assert count(shared_instance, "event_logs") == before - freed["events"]
+    assert database_bytes(ours) is None, "it is not that of one household"
     assert len(ours.get_runs()) < 2 == len(theirs.get_runs())
     for run in theirs.get_runs():
         assert len(theirs.all_logs(run.run_id)) > 5

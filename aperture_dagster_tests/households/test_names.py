@@ -11,10 +11,12 @@ import pytest
 from click.testing import CliRunner
 from dagster._serdes import serialize_value
 
+from aperture_dagster import build
 from aperture_dagster.cli.up import up
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.household import asset_key, require_own_location, scoped
 from aperture_dagster.instance.pools import POOLS
+from aperture_dagster.sensors import freshness_makers
 from aperture_dagster.settings import Settings, SettingsError
 from aperture_dagster_tests.defs.shared import definitions_of, settings_of
 
@@ -84,6 +86,32 @@ def test_jobs_select_the_households_assets_and_queue_apart_from_others(repositor
     for job in plain.get_all_jobs():
         ours = {key.to_user_string() for key in repository.get_job(job.name).asset_layer.selected_asset_keys}
         assert ours == {scoped("smiths", key.to_user_string()) for key in job.asset_layer.selected_asset_keys}
+
+
+def test_schedules_wait_for_what_the_household_builds_on(monkeypatch: pytest.MonkeyPatch):
+    """Without the right names, no blocking check would ever hold a job back."""
+    upstream: dict[str, set[str]] = {}
+    blocking: dict[str, set[str]] = {}
+    original = build.build_schedule
+
+    def build_schedule(job: Any, *others: Any) -> Any:
+        upstream[job.name] = {key.to_user_string() for key in others[2]}
+        blocking[others[0].household] = {key.path[0] for key in others[3]}
+        return original(job, *others)
+
+    monkeypatch.setattr(build, "build_schedule", build_schedule)
+    build.build_definitions(settings_of())
+    plain = dict(upstream)
+    upstream.clear()
+    build.build_definitions(settings_of(household="smiths"))
+    assert upstream == {job: {scoped("smiths", name) for name in names} for job, names in plain.items()}
+    assert sum(map(len, plain.values())) > 20
+    assert blocking["smiths"] == {"smiths"} != blocking[""]
+
+
+def test_the_households_own_assets_must_be_fresh():
+    settings = settings_of(**NAMED)
+    assert {key.path[0] for key in freshness_makers(settings, build.all_jobs(settings))} == {"smiths"}
 
 
 def test_without_a_name_all_names_are_plain():

@@ -12,7 +12,7 @@ DELETE FROM asset_event_tags WHERE event_id IN (SELECT id FROM gone_events);
 DELETE FROM event_logs WHERE id IN (SELECT id FROM gone_events);
 DELETE FROM asset_check_executions WHERE starts_with(asset_key, '["' || :'household' || '", ');
 DELETE FROM asset_keys WHERE starts_with(asset_key, '["' || :'household' || '", ');
-DELETE FROM asset_daemon_asset_evaluations WHERE asset_key LIKE '%"' || :'household' || '"%';
+DELETE FROM asset_daemon_asset_evaluations WHERE asset_key ~ ('"' || :'household' || '\\?"');
 DELETE FROM dynamic_partitions WHERE starts_with(partitions_def_name, :'household' || '/');
 DELETE FROM concurrency_slots WHERE starts_with(concurrency_key, :'household' || '/');
 DELETE FROM concurrency_limits WHERE starts_with(concurrency_key, :'household' || '/');

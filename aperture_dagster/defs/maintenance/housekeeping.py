@@ -56,7 +56,7 @@ def housekeeping(
     logs_before = now - timedelta(days=settings.keep_logs_days)
     with operator_errors(context, settings):
         retention = Retention(logs=logs_before, runs=now - timedelta(days=settings.kept_runs_days))
-        freed = purge(context.instance, retention, settings.household)
+        freed = purge(context.instance, retention)
         freed += _tidy_database(settings, database, clock)
         home = settings.home_path
         freed.append(purge_run_files(home / "dagster", unfinished_runs(context.instance), before=logs_before))
