@@ -131,6 +131,7 @@ def together(options: argparse.Namespace, folder: Path, server: str, services: S
         peak = wait_until_filled(options, list(environments.values()), dagster_url, households, daemon)
         seconds = time.monotonic() - began - SETTLED_SECONDS
         first = {name: cpu_of(process) for name, process in {**households, **others}.items()}
+        runs = count_runs(dagster_url)
         idle = watch({**households, **others}, options.minutes * 60)
         connections, sizes = connections_and_sizes(server)
     asked = services.requests()
@@ -141,6 +142,7 @@ def together(options: argparse.Namespace, folder: Path, server: str, services: S
     tmdb = sum(one.get("tmdb", 0) for one in asked) / count
     print(f"first cycle of all: {seconds:.0f} s; memory of all code servers and runs at most {peak:,.0f} MB")
     print(f"  CPU: {own_cpu:.1f} s a household, daemon {first['daemon']:.1f} s, PostgreSQL {first['PostgreSQL']:.1f} s")
+    print(f"  {runs / count:.1f} runs a household, {own_cpu * count / runs:.2f} CPU s a run")
     print(f"  requests a household: {sum(sum(one.values()) for one in asked) / count:,.0f}, TMDb {tmdb:,.0f}")
     print(f"idle: {own_mb:.0f} MB and {own_idle:.2f} CPU s a minute a household")
     print(f"  connections to PostgreSQL {connections}; databases {sizes}")
@@ -171,6 +173,12 @@ def wait_until_filled(
             quiet_since = time.monotonic()
         time.sleep(SAMPLE_SECONDS)
     return peak
+
+
+def count_runs(dagster_url: str) -> int:
+    """Return how many runs there have been."""
+    with psycopg.connect(dagster_url) as session:
+        return (session.execute("SELECT count(*) FROM runs").fetchone() or (0,))[0]
 
 
 def _is_busy(dagster_url: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dagster._core.instance.config import dagster_instance_config
 from dagster._core.workspace.config_schema import process_workspace_config
 
 from aperture_dagster.cli.up import LOOPS
@@ -19,10 +20,14 @@ from aperture_dagster_tests.households.deployment import FILES
 PAGE = PROJECT / "docs" / "many-households.md"
 
 
-def test_the_instance_differs_from_that_of_a_single_household_in_concurrency_only():
+def test_the_instance_differs_from_that_of_a_single_household_in_concurrency_and_threads_only():
     ours, single = (yaml.safe_load(path.read_text()) for path in (FILES / "dagster.yaml", PROJECT / "dagster.yaml"))
     runs, runs_of_one = (one.pop("concurrency")["runs"] for one in (ours, single))
+    for loop, name in (("sensors", "use_threads"), ("schedules", "use_threads"), ("run_queue", "dequeue_use_threads")):
+        assert ours.pop(loop)[name], "a household whose code server hangs holds up nobody else"
     assert ours == single
+    config, _ = dagster_instance_config(str(FILES))
+    assert config["run_queue"]["dequeue_num_workers"] == 4, "Dagster accepts all of it"
     limits = {one["key"]: one for one in runs["tag_concurrency_limits"]}
     assert limits["aperture/household"] == {
         "key": "aperture/household", "value": {"applyLimitPerUniqueValue": True}, "limit": 3
