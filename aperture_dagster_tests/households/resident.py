@@ -40,6 +40,10 @@ class Resident:
         """Run a job, for all users if it is about users; tell whether it succeeded."""
         return self.home.run(job, users=self.home.everyone() if job in PER_USER else None).success
 
+    def everyone(self) -> list[str]:
+        """Return the partitions of those who take part."""
+        return self.home.everyone()
+
     def look(self, name: str) -> str:
         """Evaluate a sensor as the daemon does, and carry out what it requests; return what it said."""
         sensor = self.repository.get_sensor_def(name)

@@ -156,6 +156,9 @@ def test_two_neighbours_are_apart(
     joneses.simulator.state.add_fault(FaultRule("jellyfin", status=401))
     assert not joneses.run("sync_movies")
 
+    assert [len(one.everyone()) for one in (smiths, joneses)] == [2, 2]
+    assert set(smiths.everyone()).isdisjoint(joneses.everyone())
+
     assert "failed" not in smiths.look("failures_sensor")
     assert inbox.take() == [], "it is not their failure"
     assert "failed" in joneses.look("failures_sensor")
