@@ -49,6 +49,11 @@ def command_of(unit: str, folder: Path, household: str = "") -> list[str]:
     return shlex.split(command)
 
 
+def variables_of(unit: str) -> dict[str, str]:
+    """Return the variables of Dagster's that a unit sets."""
+    return dict(re.findall(r"(DAGSTER_\w+|FRESHNESS_\w+)=(\S+)", (FILES / unit).read_text()))
+
+
 @contextmanager
 def deployment(
     households: Mapping[str, dict[str, str]] | Sequence[Any], dagster_url: str, folder: Path
@@ -73,6 +78,7 @@ def deployment(
         for name in households:
             wait_for((folder / f"{name}.sock").exists, lambda name=name: (folder / f"{name}.log").read_text())
         environment = common | {
+            **variables_of("aperture-daemon.service"),
             "DAGSTER_HOME": str(folder),
             "APERTURE_CONFIG": os.devnull,
             "APERTURE_HOME": str(folder / "home"),

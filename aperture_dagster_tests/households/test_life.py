@@ -166,6 +166,8 @@ def test_two_neighbours_are_apart(
     joneses.simulator.state.clear_faults()
     # It has users; its films failed, and are tried later.
     assert joneses.look("first_sync_sensor") == "started sync_series"
+    said = joneses.look("first_sync_sensor")
+    assert "sync_movies did not materialize everything" in said and "sync_users" not in said
     shown = {job["name"]: job["outcome"] for job in smiths.status()["jobs"]}
     assert shown["sync_movies"] == "success"
     assert joneses.purge()["events"] > 10
