@@ -1,10 +1,12 @@
 """Partitions: by user, which come and go, and by day. There are too many titles to partition by title."""
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from aperture_dagster.household import scoped
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.log_of_plays import read_log_of_plays
 
@@ -13,6 +15,21 @@ PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 users_partitions = dg.DynamicPartitionsDefinition(name=USERS)
+
+
+def household_partitions(settings: Settings) -> dg.DynamicPartitionsDefinition:
+    """Return the partitions of the household's users, as the instance knows them."""
+    return dg.DynamicPartitionsDefinition(name=scoped(settings.household, USERS))
+
+
+def user_partitions(instance: dg.DagsterInstance, settings: Settings) -> list[str]:
+    """Return the keys of these partitions, in the order of the UI."""
+    return list(instance.get_dynamic_partitions(scoped(settings.household, USERS)))
+
+
+def add_user_partitions(instance: dg.DagsterInstance, settings: Settings, keys: Sequence[str]) -> None:
+    """Add partitions of users, unless they exist."""
+    instance.add_dynamic_partitions(scoped(settings.household, USERS), keys)
 
 
 def days_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:

@@ -10,8 +10,9 @@ import dagster as dg
 
 from aperture_dagster.build import all_jobs, build_definitions
 from aperture_dagster.defs.reporting import ZEROS
+from aperture_dagster.household import asset_key
 from aperture_dagster.instance.runs import SCHEDULE_TAG
-from aperture_dagster.partitions import USERS, range_tags
+from aperture_dagster.partitions import range_tags, user_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
@@ -60,7 +61,7 @@ class Household:
             partition_key=partition,
             tags=tags,
             run_config={"ops": {asset: {"config": values} for asset, values in (config or {}).items()}},
-            asset_selection=[dg.AssetKey(asset) for asset in assets] or None,
+            asset_selection=[asset_key(self.settings.household, asset) for asset in assets] or None,
             raise_on_error=False,
         )
         # Materializations of a range are only in the instance's event log; the last one of each partition counts.
@@ -88,7 +89,7 @@ class Household:
 
     def everyone(self) -> list[str]:
         """Return the partitions of all users who take part."""
-        return list(self.instance.get_dynamic_partitions(USERS))
+        return user_partitions(self.instance, self.settings)
 
     def note_addresses(self) -> None:
         """Store what is new for a copied household: the addresses of the services, and its own identity."""

@@ -101,15 +101,15 @@ def refuse_runs(instance: DagsterInstance, settings: Settings) -> None:
 
 def add_users(instance: DagsterInstance, settings: Settings) -> list[str]:
     """Give every user in the database who takes part a partition; return those who had none."""
-    from aperture_dagster.partitions import USERS
+    from aperture_dagster.partitions import add_user_partitions, user_partitions
 
     with Database(settings).transaction() as connection:
         stored = read_users(connection)
     wanted = settings.participants(stored)
-    known = set(instance.get_dynamic_partitions(USERS))
+    known = set(user_partitions(instance, settings))
     missing = [user.partition_key for user in wanted if user.partition_key not in known]
     if missing:
-        instance.add_dynamic_partitions(USERS, missing)
+        add_user_partitions(instance, settings, missing)
     return missing
 
 

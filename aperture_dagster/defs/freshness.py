@@ -7,7 +7,7 @@ import dagster as dg
 from aperture_dagster.automation import daily_check
 from aperture_dagster.defs.jobs import NIGHTLY_GRACE_HOURS
 from aperture_dagster.defs.reporting import markdown_table, warn_unless
-from aperture_dagster.partitions import USERS
+from aperture_dagster.partitions import user_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
@@ -40,12 +40,13 @@ def fresh_for_every_user(asset: dg.AssetsDefinition, job: str) -> dg.AssetChecks
         if job in settings.schedules_off:
             return dg.AssetCheckResult(passed=True, description=f"APERTURE_SCHEDULES_OFF names {job}: made by hand.")
         since = clock.now() - LIMIT
-        partitions = context.instance.get_dynamic_partitions(USERS)
-        made = _made_since(context.instance, asset.key, since)
+        partitions = user_partitions(context.instance, settings)
+        own = context.check_specs[0].asset_key
+        made = _made_since(context.instance, own, since)
         with database.transaction() as connection:
             users, new = users_of_partitions(connection, partitions), new_partitions(connection, since=since)
         old = [key for key in users if key not in made and key not in new]
-        rows = [{"user": users[key].name, "made_at": _last_made(context.instance, asset.key, key)} for key in old]
+        rows = [{"user": users[key].name, "made_at": _last_made(context.instance, own, key)} for key in old]
         named = ", ".join(row["user"] for row in rows[:NAMED]) + (" and others" if len(rows) > NAMED else "")
         found = f"Not made for more than a day: {named}. See the last run of {job}." if rows else ""
         return warn_unless(not rows, found, {"stale_users": len(rows), "users": markdown_table(rows)})

@@ -25,7 +25,7 @@ def blocking_checks(checks: Iterable[dg.AssetChecksDefinition]) -> BlockingCheck
 
 def upstream_keys(assets: Iterable[dg.AssetsDefinition | dg.AssetSpec], names: Iterable[str]) -> set[dg.AssetKey]:
     """Return the assets that some assets read, without those assets themselves."""
-    own = {dg.AssetKey(name) for name in names}
+    own = {dg.AssetKey.from_user_string(name) for name in names}
     read: set[dg.AssetKey] = set()
     for asset in assets:
         for spec in asset.specs if isinstance(asset, dg.AssetsDefinition) else (asset,):

@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from aperture_dagster.partitions import USERS, days_partitions, range_tags
+from aperture_dagster.household import scoped
+from aperture_dagster.partitions import days_partitions, range_tags, user_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings
 
@@ -64,14 +65,14 @@ class Job:
     priority: int = 0
     one_at_a_time: str | None = None
 
-    def build(self, *, without: dg.AssetSelection, description: str | None = None) -> Any:
+    def build(self, *, without: dg.AssetSelection, description: str | None = None, household: str = "") -> Any:
         """Define the Dagster job (whose type Dagster does not export), ``without`` the checks of another rhythm."""
+        one_at_a_time = scoped(household, self.one_at_a_time) if self.one_at_a_time else None
         return dg.define_asset_job(
             self.name,
-            selection=dg.AssetSelection.assets(*self.assets) - without,
+            selection=dg.AssetSelection.assets(*(scoped(household, name) for name in self.assets)) - without,
             description=description or self.description,
-            tags={"dagster/priority": str(self.priority)}
-            | ({ONE_AT_A_TIME: self.one_at_a_time} if self.one_at_a_time else {}),
+            tags={"dagster/priority": str(self.priority)} | ({ONE_AT_A_TIME: one_at_a_time} if one_at_a_time else {}),
         )
 
     def run_request(
@@ -86,7 +87,7 @@ class Job:
             return dg.RunRequest(job_name=self.name, partition_key=day.isoformat())
         if self.scope == "all":
             return dg.RunRequest(job_name=self.name)
-        users = instance.get_dynamic_partitions(USERS)
+        users = user_partitions(instance, settings)
         return dg.RunRequest(job_name=self.name, tags=range_tags(users[0], users[-1])) if users else None
 
     def first_request(self, instance: dg.DagsterInstance, settings: Settings) -> dg.RunRequest | None:

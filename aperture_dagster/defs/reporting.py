@@ -138,10 +138,15 @@ def is_brief(context: dg.AssetExecutionContext) -> bool:
     return FROM_AUTOMATION in context.run.tags
 
 
-def latest_numbers(instance: dg.DagsterInstance, asset: dg.AssetKey, names: Sequence[str]) -> dict[str, int]:
-    """Read whole numbers from the metadata of an asset's latest materialization; those that are missing are 0."""
-    event = instance.get_latest_materialization_event(asset)
-    made = event.asset_materialization if event is not None else None
+def latest_materialization(context: dg.AssetCheckExecutionContext) -> dg.AssetMaterialization | None:
+    """Return the latest materialization of the asset that a check looks at."""
+    event = context.instance.get_latest_materialization_event(context.check_specs[0].asset_key)
+    return event.asset_materialization if event is not None else None
+
+
+def latest_numbers(context: dg.AssetCheckExecutionContext, names: Sequence[str]) -> dict[str, int]:
+    """Read whole numbers from the metadata of that materialization; those that are missing are 0."""
+    made = latest_materialization(context)
     values = {name: made.metadata.get(name) if made is not None else None for name in names}
     return {name: (value.value or 0) if isinstance(value, dg.IntMetadataValue) else 0 for name, value in values.items()}
 

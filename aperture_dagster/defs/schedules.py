@@ -10,7 +10,7 @@ from aperture_dagster.defs.failures import describe
 from aperture_dagster.defs.gates import BlockingChecks, why_blocked
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.instance.runs import run_under_way
-from aperture_dagster.partitions import USERS
+from aperture_dagster.partitions import user_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings
 
@@ -60,7 +60,7 @@ def build_schedule(
         request = job.run_request(instance, settings, day=day)
         if request is None:
             return dg.SkipReason("No users take part yet: run sync_users.")
-        run = run_under_way(instance, request, instance.get_dynamic_partitions(USERS))
+        run = run_under_way(instance, request, user_partitions(instance, settings))
         if run is not None:
             state = "queued" if run.status == dg.DagsterRunStatus.QUEUED else "in progress"
             return dg.SkipReason(f"Run {run.run_id[:8]} of {job.name} is still {state}.")

@@ -21,7 +21,7 @@ from aperture_dagster.defs.failures import (
 from aperture_dagster.defs.reporting import SHOWN_NAMES, arranged, is_brief, log_totals, markdown_table, table
 from aperture_dagster.instance.runs import SCHEDULE_TAG
 from aperture_dagster.library.people import User
-from aperture_dagster.partitions import USERS, users_partitions
+from aperture_dagster.partitions import user_partitions, users_partitions
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import ServiceNotConfigured, ServicePaused, ServiceRefused, ServiceUnavailable
 from aperture_dagster.settings import Settings
@@ -112,7 +112,7 @@ class _Run:
     def __init__(self, context: dg.AssetExecutionContext, settings: Settings, database: Database) -> None:
         self._context, self._settings = context, settings
         # A run's partitions come as a set; the order of the UI makes two runs comparable.
-        place = {key: number for number, key in enumerate(context.instance.get_dynamic_partitions(USERS))}
+        place = {key: number for number, key in enumerate(user_partitions(context.instance, settings))}
         self.keys = sorted(context.partition_keys, key=lambda key: place.get(key, len(place)))
         if not self.keys:
             raise MissingPrerequisite(
@@ -176,7 +176,7 @@ class _Run:
         It has no partition, so it changes no user's data version.
         """
         lines = [{"user": self._name(key), **one.line} for key, one in self.served.items() if one.line]
-        if len(lines) < 2 or set(self.served) != set(self._context.instance.get_dynamic_partitions(USERS)):
+        if len(lines) < 2 or set(self.served) != set(user_partitions(self._context.instance, self._settings)):
             return
         metadata = {
             "everybody": table(lines[:SHOWN_USERS]),

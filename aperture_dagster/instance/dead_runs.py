@@ -94,7 +94,11 @@ def free_dead_slots(
     holders = events.get_concurrency_run_ids()
     if not holders:
         return
-    unfinished = {run.run_id for run in runs.get_runs(RunsFilter(run_ids=list(holders))) if not run.is_finished}
+    known = runs.get_runs(RunsFilter(run_ids=list(holders)))
+    if settings.household:
+        # Others belong to other households.
+        holders &= {run.run_id for run in known}
+    unfinished = {run.run_id for run in known if not run.is_finished}
     dead = {run.run_id for run in dead_runs(runs, settings)}
     for run_id in holders - (unfinished - dead):
         events.free_concurrency_slots_for_run(run_id)

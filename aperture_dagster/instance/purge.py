@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from aperture_dagster.household import HOUSEHOLD_TAG
 from aperture_dagster.instance.runs import ENDED, UNFINISHED
 from aperture_dagster.storage.queries import execute
 from aperture_dagster.storage.tidying import Freed, delete_in_batches, size_of_database, vacuum
@@ -34,6 +35,12 @@ _IS_OLD_EVENT = """
     timestamp < CASE dagster_event_type WHEN 'ASSET_MATERIALIZATION' THEN CAST(:runs_before AS timestamp)
       ELSE CAST(:logs_before AS timestamp) END"""
 _IS_OLD_CHECK = "coalesce(evaluation_event_timestamp, create_timestamp) < :runs_before"
+# What belongs to a household: all there is, if the instance serves one that has no name.
+_OWN_RUN = f"""
+    (:household = '' OR run_id IN (SELECT run_id FROM run_tags WHERE key = '{HOUSEHOLD_TAG}' AND value = :household))"""
+_OWN_ASSET = "(:household = '' OR starts_with(asset_key, '[\"' || :household || '\", '))"
+# A backfill is a text that names assets or the code location, in JSON or in JSON within JSON.
+_OWN_BACKFILL = """(:household = '' OR body ~ ('"' || :household || '\\\\?"'))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +52,24 @@ class Retention:
 
 
 def purge(instance: dg.DagsterInstance, retention: Retention) -> list[Freed]:
-    """Delete what is older than the retention, and return what each part freed; nothing if not on PostgreSQL."""
+    """Delete what is older than the retention, and return what each part freed; nothing if not on PostgreSQL.
+
+    Of an instance that serves several households, only what belongs to that of this process is deleted.
+    """
     storage = _on_postgres(instance)
     if storage is None:
         return []
+    household = _household(instance)
     # Dagster's columns hold UTC without a zone.
     logs, runs = (moment.astimezone(UTC).replace(tzinfo=None) for moment in (retention.logs, retention.runs))
     with storage.index_connection() as connection:
         unfinished = list(execute(connection, _UNFINISHED).scalars())
-        before: dict[str, Any] = {"logs_before": logs, "runs_before": runs, "unfinished": unfinished}
+        before: dict[str, Any] = {"runs_before": runs, "unfinished": unfinished, "household": household}
         freed = [
-            _purge_events(connection, **before),
-            _purge_checks(connection, runs_before=runs, unfinished=unfinished),
-            _purge_runs(connection, runs_before=runs, unfinished=unfinished),
-            _purge_backfills(connection, runs_before=runs),
+            _purge_events(connection, logs_before=logs, **before),
+            _purge_checks(connection, **before),
+            _purge_runs(connection, **before),
+            _purge_backfills(connection, runs_before=runs, household=household),
             *_purge_messages(connection, logs_before=logs),
         ]
         vacuum(connection, freed)
@@ -71,9 +82,9 @@ def unfinished_runs(instance: dg.DagsterInstance) -> set[str]:
 
 
 def database_bytes(instance: dg.DagsterInstance) -> int | None:
-    """Return the size of Dagster's database; None if it is not on PostgreSQL."""
+    """Return the size of Dagster's database; None if it is not on PostgreSQL, or holds other households, too."""
     storage = _on_postgres(instance)
-    if storage is None:
+    if storage is None or _household(instance):
         return None
     with storage.index_connection() as connection:
         return size_of_database(connection)
@@ -85,6 +96,13 @@ def _on_postgres(instance: dg.DagsterInstance) -> "PostgresEventLogStorage | Non
 
     storage = instance.event_log_storage
     return storage if isinstance(storage, PostgresEventLogStorage) else None
+
+
+def _household(instance: dg.DagsterInstance) -> str:
+    from aperture_dagster.instance.storage import LockedRunStorage
+
+    storage = instance.run_storage
+    return storage.household if isinstance(storage, LockedRunStorage) else ""
 
 
 def _purge_events(connection: "Connection", **before: Any) -> Freed:
@@ -100,6 +118,7 @@ def _purge_events(connection: "Connection", **before: Any) -> Freed:
         tables=("event_logs", "asset_event_tags"),
         expired=f"""
             SELECT id FROM event_logs WHERE id > :after AND id <= :newest AND {_IS_OLD_EVENT}
+            AND ({_OWN_RUN} OR {_OWN_ASSET})
             AND id <> ALL(:kept) AND coalesce(run_id, '') <> ALL(:unfinished) ORDER BY id""",
         along="DELETE FROM asset_event_tags t USING gone WHERE t.event_id = gone.id",
         kept=kept,
@@ -119,7 +138,7 @@ def _purge_checks(connection: "Connection", **before: Any) -> Freed:
         "check_results",
         tables=("asset_check_executions",),
         expired=f"""
-            SELECT id FROM asset_check_executions WHERE id > :after AND {_IS_OLD_CHECK}
+            SELECT id FROM asset_check_executions WHERE id > :after AND {_IS_OLD_CHECK} AND {_OWN_ASSET}
             AND id <> ALL(:kept) AND coalesce(run_id, '') <> ALL(:unfinished) ORDER BY id""",
         kept=kept,
         **before,
@@ -134,6 +153,7 @@ def _purge_runs(connection: "Connection", **before: Any) -> Freed:
         tables=("runs", "run_tags"),
         expired=f"""
             SELECT id FROM runs r WHERE id > :after AND status IN ({_ENDED}) AND run_id <> ALL(:unfinished)
+            AND {_OWN_RUN}
             AND coalesce(to_timestamp(end_time) AT TIME ZONE 'UTC', update_timestamp) < :runs_before
             AND NOT EXISTS (SELECT 1 FROM event_logs e WHERE e.run_id = r.run_id)
             AND NOT EXISTS (SELECT 1 FROM asset_check_executions c WHERE c.run_id = r.run_id) ORDER BY id""",
@@ -149,7 +169,7 @@ def _purge_backfills(connection: "Connection", **before: Any) -> Freed:
         tables=("bulk_actions", "backfill_tags"),
         expired=f"""
             SELECT id FROM bulk_actions b WHERE id > :after AND status IN ({_BACKFILL_ENDED})
-            AND timestamp < :runs_before
+            AND timestamp < :runs_before AND {_OWN_BACKFILL}
             AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.backfill_id = b.key) ORDER BY id""",
         along="DELETE FROM backfill_tags t USING gone WHERE t.backfill_id = gone.key",
         **before,

@@ -7,6 +7,7 @@ import dagster as dg
 
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
+from aperture_dagster.settings import Settings
 
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 # Queued, being launched, running, being canceled.
@@ -16,7 +17,12 @@ UNFINISHED = [status for status in dg.DagsterRunStatus if status not in ENDED]
 UNDER_WAY = [status for status in UNFINISHED if status != dg.DagsterRunStatus.NOT_STARTED]
 SCHEDULE_TAG = "dagster/schedule_name"
 # By this tag the UI finds the runs of a job; Dagster adds it to those that it launches itself.
-REPOSITORY_TAG, REPOSITORY = ".dagster/repository", f"__repository__@{LOCATION}"
+REPOSITORY_TAG = ".dagster/repository"
+
+
+def repository(settings: Settings) -> str:
+    """Return the value of that tag."""
+    return f"__repository__@{settings.household or LOCATION}"
 
 
 def ended_at(record: dg.RunRecord) -> datetime:

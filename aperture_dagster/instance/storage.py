@@ -14,6 +14,7 @@ import dagster as dg
 # Dagster exports no base class for files and logs, and a class named in dagster.yaml must be one of these.
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
+from dagster._record import copy
 from dagster_postgres import (
     DagsterPostgresStorage,
     PostgresEventLogStorage,
@@ -24,6 +25,7 @@ from sqlalchemy import Engine, create_engine, event, inspect
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 
+from aperture_dagster.household import HOUSEHOLD_TAG
 from aperture_dagster.instance.dead_runs import (
     all_runs_are_local,
     free_dead_slots,
@@ -31,6 +33,7 @@ from aperture_dagster.instance.dead_runs import (
     tags_of_this_machine,
     unlock_run,
 )
+from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.pools import create_missing_pools
 from aperture_dagster.instance.shared import require_shared_folder
 from aperture_dagster.instance.terminal import log_foreseen_errors_once, log_runs_in_lines
@@ -83,10 +86,15 @@ def remember_yes(method: Callable[..., bool]) -> Callable[..., bool]:
 
 
 class LockedRunStorage(PostgresRunStorage):
-    """Runs in PostgreSQL; the process that works on a run holds the run's lock from start to end."""
+    """Runs in PostgreSQL; the process that works on a run holds the run's lock from start to end.
+
+    Each run has a tag with its household. A process with the settings of one household sees the runs of that one only,
+    whoever asks for them; Dagster's daemon and webserver, which have no household, see all.
+    """
 
     def __init__(self, postgres_url: str, settings: Settings, engine: Engine) -> None:
         self._settings = settings
+        self.household = settings.household
         self._shared_engine = engine
         super().__init__(postgres_url, should_autocreate_tables=False)
 
@@ -94,6 +102,23 @@ class LockedRunStorage(PostgresRunStorage):
         """Close the connection of this instance."""
         self._shared_engine.dispose()
         super().dispose()
+
+    def add_run(self, dagster_run: dg.DagsterRun) -> dg.DagsterRun:
+        """Tag a run with its household: that of this process, or else the code location that defines the job."""
+        household = self.household
+        origin = dagster_run.remote_job_origin
+        if not household and origin is not None:
+            location = origin.repository_origin.code_location_origin.location_name
+            household = location if location != LOCATION else ""
+        tags = {HOUSEHOLD_TAG: household} if household else {}
+        return super().add_run(dagster_run.with_tags({**dagster_run.tags, **tags}) if tags else dagster_run)
+
+    def _runs_query(self, filters: dg.RunsFilter | None = None, *arguments: Any, **options: Any) -> Any:
+        # All questions about runs come through here; what is forgotten elsewhere would mix households.
+        if self.household:
+            filters = filters or dg.RunsFilter()
+            filters = copy(filters, tags={**(filters.tags or {}), HOUSEHOLD_TAG: self.household})
+        return super()._runs_query(filters, *arguments, **options)
 
     def handle_run_event(self, run_id: str, event: dg.DagsterEvent, update_timestamp: datetime | None = None) -> None:
         """Lock the run when it starts and tag it with this machine; unlock it when the run has ended."""
@@ -172,7 +197,7 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
             _require_connection(url, settings)
         storage = cls(url, settings, inst_data)
         require_shared_folder(storage._run_storage, settings)
-        create_missing_pools(storage._event_log_storage)
+        create_missing_pools(storage._event_log_storage, settings.household)
         # Without a daemon nobody else frees them, and the next run would wait for a dead one forever.
         free_dead_slots(storage._run_storage, storage._event_log_storage, settings)
         return storage

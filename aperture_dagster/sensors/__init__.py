@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.defs.jobs import Job
+from aperture_dagster.household import asset_key
 from aperture_dagster.sensors.failures import build_failures_sensor
 from aperture_dagster.sensors.first_sync import build_first_sync_sensor
 from aperture_dagster.sensors.new_users import build_users_sensor
@@ -28,7 +29,7 @@ def build_sensors(
     """
     status = dg.DefaultSensorStatus.RUNNING if settings.schedules_enabled else dg.DefaultSensorStatus.STOPPED
     # Without Trakt, there is nothing to look for.
-    outbox = [build_outbox_sensor(built, status)] if settings.trakt_client_id is not None else []
+    outbox = [build_outbox_sensor(settings, built, status)] if settings.trakt_client_id is not None else []
     return [
         *outbox,
         build_first_sync_sensor(settings, jobs, built, status, loaded_at=loaded_at),
@@ -55,5 +56,5 @@ def freshness_makers(settings: Settings, jobs: Sequence[Job]) -> dict[dg.AssetKe
     for job in jobs:
         if job.why_off(settings) is None and job.freshness(settings.schedule_timezone) is not None:
             for asset in job.assets:
-                makers.setdefault(dg.AssetKey(asset), job)
+                makers.setdefault(asset_key(settings.household, asset), job)
     return makers

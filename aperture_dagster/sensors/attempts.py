@@ -30,11 +30,11 @@ def minutes(*waits: int) -> Waits:
 def runs_that_make(
     instance: dg.DagsterInstance,
     jobs: Collection[str],
-    assets: Collection[str],
+    assets: Collection[dg.AssetKey],
     statuses: Sequence[dg.DagsterRunStatus],
 ) -> list[dg.RunRecord]:
     """Return the latest runs of these jobs, and of others that materialize any of the assets, the newest first."""
-    keys = {dg.AssetKey(asset) for asset in assets}
+    keys = set(assets)
     records = [
         record
         for job in (*jobs, ASSET_JOB)

@@ -8,6 +8,7 @@ import dagster as dg
 
 from aperture_dagster.defs.failures import sentence
 from aperture_dagster.defs.jobs import Job
+from aperture_dagster.household import require_own_location
 from aperture_dagster.instance.dead_runs import end_dead_runs
 from aperture_dagster.library.alerts import Report, compose, headline, opening, plan_alerts
 from aperture_dagster.resources.clock import Clock
@@ -46,6 +47,7 @@ def build_failures_sensor(
     def failures_sensor(
         context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
     ) -> dg.SensorResult:
+        require_own_location(context, settings.household)
         instance = context.instance
         ended = ", ".join(f"{run.job_name} ({run.run_id[:8]})" for run in end_dead_runs(instance, settings))
         said = [f"Ended: {ended}."] if ended else []
@@ -60,7 +62,10 @@ def build_failures_sensor(
         with database.transaction() as connection:
             known = alerts.read_problems(connection)
         runs, cursor = ended_runs(instance, Cursor.parse(context.cursor, now))
-        looks = [look_at_runs(instance, runs, known, clean=clean), look_at_freshness(instance, makers, settings)]
+        looks = [
+            look_at_runs(instance, runs, known, settings, clean=clean),
+            look_at_freshness(instance, makers, settings),
+        ]
         # Checks are evaluated in runs.
         if runs or context.cursor is None:
             looks.append(look_at_checks(instance, checks, patience=reminder, clean=clean))

@@ -9,9 +9,10 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.defs.jobs import Job
+from aperture_dagster.household import asset_key
 from aperture_dagster.instance.runs import ENDED, UNFINISHED, partitions_of_run
 from aperture_dagster.library.people import partition_changes
-from aperture_dagster.partitions import USERS, range_tags, users_partitions
+from aperture_dagster.partitions import household_partitions, range_tags, user_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.sensors.attempts import minutes, next_attempt, runs_that_make
@@ -39,6 +40,7 @@ def build_users_sensor(
     """Define the sensor. Its cursor holds who took part at the last look, and who still waits for a first list."""
     (first_list,) = (job for job in jobs if job.scope == "newcomers")
     list_jobs = [job.name for job in jobs if LIST in job.assets]
+    list_key, users = asset_key(settings.household, LIST), household_partitions(settings)
 
     @dg.sensor(
         name="users_sensor",
@@ -63,18 +65,20 @@ def build_users_sensor(
         taking_part = settings.participants(stored)
         wanted = [user.partition_key for user in taking_part]
         instance, now = context.instance, clock.now()
-        existing = instance.get_dynamic_partitions(USERS)
+        existing = user_partitions(instance, settings)
         unfinished = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
         busy = {key for run in unfinished for key in partitions_of_run(run, existing)}
         changes = partition_changes(wanted, existing, busy)
         partitions = [key for key in existing if key not in changes.remove] + changes.add
-        served = instance.get_materialized_partitions(dg.AssetKey(LIST))
+        served = instance.get_materialized_partitions(list_key)
         waiting, present = waiting_for_first_list(context.cursor, wanted, served, now=now)
-        waiting = {key: since for key, since in waiting.items() if not _has_list(instance, key, since, served)}
+        waiting = {
+            key: since for key, since in waiting.items() if not _has_list(instance, list_key, key, since, served)
+        }
         # Without vectors, no list can be made.
         ranges: list[tuple[str, str]] = []
         if library_is_ready and waiting:
-            ranges = plan_first_lists(instance, waiting, partitions, list_jobs, loaded_at=loaded_at, now=now)
+            ranges = plan_first_lists(instance, settings, waiting, partitions, list_jobs, loaded_at=loaded_at, now=now)
         reason = None
         if not ranges and waiting:
             names = ", ".join(key for key in wanted if key in waiting)
@@ -90,8 +94,8 @@ def build_users_sensor(
             dynamic_partitions_requests=[
                 build(keys)
                 for build, keys in (
-                    (users_partitions.build_add_request, changes.add),
-                    (users_partitions.build_delete_request, changes.remove),
+                    (users.build_add_request, changes.add),
+                    (users.build_delete_request, changes.remove),
                 )
                 if keys
             ],
@@ -119,6 +123,7 @@ def waiting_for_first_list(
 
 def plan_first_lists(
     instance: dg.DagsterInstance,
+    settings: Settings,
     waiting: Waiting,
     partitions: Sequence[str],
     jobs: Collection[str],
@@ -132,9 +137,10 @@ def plan_first_lists(
     last attempt failed get runs of their own, one for those whose history could be read and one for the others: a user
     who fails again keeps the others in the run from their lists.
     """
-    unfinished, ended = (runs_that_make(instance, jobs, [LIST], statuses) for statuses in (UNFINISHED, ENDED))
+    list_key = asset_key(settings.household, LIST)
+    unfinished, ended = (runs_that_make(instance, jobs, [list_key], statuses) for statuses in (UNFINISHED, ENDED))
     being_served = {key for record in unfinished for key in partitions_of_run(record.dagster_run, partitions)}
-    with_history = instance.get_materialized_partitions(dg.AssetKey(HISTORY))
+    with_history = instance.get_materialized_partitions(asset_key(settings.household, HISTORY))
     groups: dict[str, list[str]] = {"new": [], "with history": [], "without history": []}
     for key, since in waiting.items():
         if key in being_served:
@@ -148,10 +154,12 @@ def plan_first_lists(
     return [ends for keys in groups.values() for ends in contiguous_ranges(partitions, keys)]
 
 
-def _has_list(instance: dg.DagsterInstance, key: str, since: datetime | None, served: Collection[str]) -> bool:
+def _has_list(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, key: str, since: datetime | None, served: Collection[str]
+) -> bool:
     if since is None or key not in served:
         return key in served
-    made = dg.AssetRecordsFilter(dg.AssetKey(LIST), asset_partitions=[key], after_timestamp=since.timestamp())
+    made = dg.AssetRecordsFilter(asset, asset_partitions=[key], after_timestamp=since.timestamp())
     return bool(instance.fetch_materializations(made, limit=1).records)
 
 

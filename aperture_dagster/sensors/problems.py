@@ -9,9 +9,10 @@ import dagster as dg
 
 from aperture_dagster.defs.failures import failure_cause, failure_reason
 from aperture_dagster.defs.jobs import Job
+from aperture_dagster.household import asset_key
 from aperture_dagster.instance.runs import ended_at, partitions_of_run
 from aperture_dagster.library.alerts import AT_ONCE, Problem, Recovery, Sighting, shorten
-from aperture_dagster.partitions import USERS, users_partitions
+from aperture_dagster.partitions import household_partitions, user_partitions
 from aperture_dagster.settings import Settings
 
 # A job that failed before and was not tried since is a matter of freshness. A program that was stopped for a week, or
@@ -84,6 +85,7 @@ def look_at_runs(
     instance: dg.DagsterInstance,
     runs: Iterable[dg.RunRecord],
     problems: Iterable[Problem],
+    settings: Settings,
     *,
     clean: Callable[[str], str],
 ) -> Sightings:
@@ -114,7 +116,7 @@ def look_at_runs(
         else:
             succeeded.add(subject_of(run))
         for subject in succeeded.intersection(failed):
-            if _makes_good(instance, run, failed[subject], subject):
+            if _makes_good(instance, settings, run, failed[subject], subject):
                 found.well.append(Recovery("run", subject, ended))
     return found
 
@@ -190,7 +192,7 @@ def subject_of(run: dg.DagsterRun) -> str:
     if not run.job_name.startswith("__"):
         return run.job_name
     keys: Collection[dg.AssetKey] = run.asset_selection or ()
-    return ", ".join(sorted(key.to_user_string() for key in keys)) or run.job_name
+    return ", ".join(sorted(key.path[-1] for key in keys)) or run.job_name
 
 
 def _steps(instance: dg.DagsterInstance, run_id: str) -> tuple[set[str], dict[str, tuple[str, str]]]:
@@ -220,17 +222,19 @@ def _events(instance: dg.DagsterInstance, run_id: str, types: set[dg.DagsterEven
             yield event
 
 
-def _makes_good(instance: dg.DagsterInstance, run: dg.DagsterRun, failed_id: str, subject: str) -> bool:
+def _makes_good(
+    instance: dg.DagsterInstance, settings: Settings, run: dg.DagsterRun, failed_id: str, subject: str
+) -> bool:
     """Tell whether the success of a run also concerns the users for whom another run failed."""
-    users = instance.get_dynamic_partitions(USERS)
+    users = user_partitions(instance, settings)
     failed = instance.get_run_by_id(failed_id)
     concerned = partitions_of_run(failed, users) if failed is not None else set()
     if concerned <= partitions_of_run(run, users):
         return True
-    asset = dg.AssetKey(subject)
+    asset = asset_key(settings.household, subject)
     if not instance.has_asset_key(asset):
         # A job, of which nothing is known for each user.
         return False
     # Perhaps only some of them failed, and those have been served since.
-    statuses = instance.get_status_by_partition(asset, sorted(concerned), users_partitions) or {}
+    statuses = instance.get_status_by_partition(asset, sorted(concerned), household_partitions(settings)) or {}
     return not any(status is not None and status.value == "FAILED" for status in statuses.values())

@@ -8,10 +8,11 @@ import dagster as dg
 
 from aperture_dagster.defs.ratings.jobs import SYNC_JOB
 from aperture_dagster.instance.runs import UNFINISHED
-from aperture_dagster.partitions import USERS, range_tags
+from aperture_dagster.partitions import range_tags, user_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.sensors.new_users import contiguous_ranges
+from aperture_dagster.settings import Settings
 from aperture_dagster.sources.trakt import TraktAccounts
 from aperture_dagster.storage.trakt_ratings import due_partitions
 
@@ -19,7 +20,9 @@ from aperture_dagster.storage.trakt_ratings import due_partitions
 AFTER_FAILURE = timedelta(minutes=10)
 
 
-def build_outbox_sensor(built: Mapping[str, Any], status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+def build_outbox_sensor(
+    settings: Settings, built: Mapping[str, Any], status: dg.DefaultSensorStatus
+) -> dg.SensorDefinition:
     """Define the sensor; it is for installations with Trakt only."""
 
     @dg.sensor(
@@ -40,7 +43,7 @@ def build_outbox_sensor(built: Mapping[str, Any], status: dg.DefaultSensorStatus
             return dg.SkipReason("Nobody is connected to Trakt, or Trakt is paused.")
         with database.transaction() as connection:
             due = due_partitions(connection, connected, now=clock.now())
-        ranges = contiguous_ranges(context.instance.get_dynamic_partitions(USERS), due) if due else []
+        ranges = contiguous_ranges(user_partitions(context.instance, settings), due) if due else []
         if not ranges:
             return dg.SkipReason("No rating is due.")
         if context.instance.get_runs(dg.RunsFilter(job_name=SYNC_JOB, statuses=UNFINISHED), limit=1):

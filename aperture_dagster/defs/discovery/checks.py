@@ -11,7 +11,7 @@ from aperture_dagster.defs.discovery.pool import discovery_pool
 from aperture_dagster.defs.freshness import fresh_for_every_user
 from aperture_dagster.defs.reporting import table, warn_unless
 from aperture_dagster.library.suitability import why_not_for_user
-from aperture_dagster.partitions import USERS
+from aperture_dagster.partitions import user_partitions
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.discovery_plan import user_languages
@@ -34,11 +34,13 @@ REMEDY = "run the job generate_discovery_suggestions; the page of discovery_cand
     "If something is, run the job generate_discovery_suggestions.",
 )
 def hold_nothing_known(
-    context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
+    context: dg.AssetCheckExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
 ) -> dg.AssetCheckResult:
     """Warn of suggestions that have become pointless since the lists were made."""
     with database.transaction() as connection:
-        found = misplaced_candidates(connection, _user_ids(context, connection))
+        found = misplaced_candidates(connection, _user_ids(context, settings, connection))
     problem = f"{len(found):,} suggestions are in the library or known to their user: run the job again."
     metadata: dict[str, Any] = {"known": len(found)} | ({"titles": table(found[:SHOWN])} if found else {})
     return warn_unless(not found, problem if found else "", metadata)
@@ -57,7 +59,7 @@ def stay_within_parental_limits(
     """Fail when a list holds a title that its user's limit or tags forbid now."""
     certified_by = (settings.country, settings.fallback_country)
     with database.transaction() as connection:
-        users = users_of_partitions(connection, context.instance.get_dynamic_partitions(USERS)).values()
+        users = users_of_partitions(connection, user_partitions(context.instance, settings)).values()
         user_ids = [user.user_id for user in users]
         listed = listed_facts(connection, user_ids)
         facts = {one.work_id: one for one in read_pool_facts(connection)}
@@ -89,7 +91,7 @@ def exist_for_every_user(
     database: dg.ResourceParam[Database],
 ) -> dg.AssetCheckResult:
     """Warn of users to whom nothing outside the library is suggested."""
-    participants = set(context.instance.get_dynamic_partitions(USERS))
+    participants = set(user_partitions(context.instance, settings))
     with database.transaction() as connection:
         sizes = [row for row in candidate_sizes(connection) if row["partition"] in participants]
         here, pool = library_sizes(connection), pool_summary(connection)
@@ -116,8 +118,8 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")
 
 
-def _user_ids(context: dg.AssetCheckExecutionContext, connection: Any) -> list[str]:
-    found = users_of_partitions(connection, context.instance.get_dynamic_partitions(USERS))
+def _user_ids(context: dg.AssetCheckExecutionContext, settings: Settings, connection: Any) -> list[str]:
+    found = users_of_partitions(connection, user_partitions(context.instance, settings))
     return [user.user_id for user in found.values()]
 
 

@@ -9,7 +9,7 @@ from aperture_dagster.defs.discovery.reporting import household_lists
 from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.media_server import users
 from aperture_dagster.defs.reporting import materialized
-from aperture_dagster.partitions import USERS
+from aperture_dagster.partitions import user_partitions
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.people import users_of_partitions
@@ -37,7 +37,7 @@ def household_candidates(
     from aperture_dagster.ranking.discovery import household
 
     with operator_errors(context, settings), database.transaction() as connection:
-        people = users_of_partitions(connection, context.instance.get_dynamic_partitions(USERS)).values()
+        people = users_of_partitions(connection, user_partitions(context.instance, settings)).values()
         user_ids = [user.user_id for user in people]
         candidates = read_candidates(connection, user_ids)
         lists = {user_id: own for user_id, own in candidates.groupby("user_id")}

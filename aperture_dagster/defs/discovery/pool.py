@@ -25,7 +25,7 @@ from aperture_dagster.library.discovery import (
     scarce_types,
     wanted_titles,
 )
-from aperture_dagster.partitions import USERS
+from aperture_dagster.partitions import user_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.providers import Embedders
@@ -107,7 +107,7 @@ class _Pool:
         zone = ZoneInfo(settings.schedule_timezone)
         self._today = datetime.combine(self._now.astimezone(zone).date(), time(), zone)
         with database.transaction() as connection:
-            keys = context.instance.get_dynamic_partitions(USERS)
+            keys = user_partitions(context.instance, settings)
             self._people = list(users_of_partitions(connection, keys).values())
         self._trakt = TraktLists()
 

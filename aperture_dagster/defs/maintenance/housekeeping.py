@@ -109,7 +109,7 @@ def databases_have_their_size(
     context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
 ) -> dg.AssetCheckResult:
     """Warn if the databases are larger than the settings say that they should be."""
-    sizes = latest_numbers(context.instance, housekeeping.key, SIZES)
+    sizes = latest_numbers(context, SIZES)
     total, limit = sum(sizes.values()), settings.databases_limit_mb
     found = (
         f"The databases take {in_megabytes(total)} MB, more than {limit:,} MB. Shorten APERTURE_KEEP_LOGS_DAYS or "

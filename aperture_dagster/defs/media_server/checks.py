@@ -7,7 +7,7 @@ from aperture_dagster.defs.media_server.catalogue import episodes, movies, serie
 from aperture_dagster.defs.media_server.history import watch_history
 from aperture_dagster.defs.media_server.people import match_the_settings
 from aperture_dagster.defs.reporting import latest_numbers, markdown_table, warn_unless
-from aperture_dagster.partitions import USERS
+from aperture_dagster.partitions import user_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.media_server.records import MediaType
@@ -44,7 +44,7 @@ def _is_readable(asset: dg.AssetsDefinition, what: str) -> dg.AssetChecksDefinit
         "was known of them; the page of the asset names them with reasons.",
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        counts = latest_numbers(context.instance, asset.key, ["listed", "unreadable"])
+        counts = latest_numbers(context, ["listed", "unreadable"])
         total, unreadable = sum(counts.values()), counts["unreadable"]
         found = f"{unreadable:,} of {total:,} {what} could not be read and were left as they were."
         return warn_unless(unreadable <= TOLERATED * total, found if unreadable else "", counts)
@@ -81,7 +81,7 @@ def is_fresh_for_every_user(
     clock: dg.ResourceParam[Clock],
 ) -> dg.AssetCheckResult:
     """Name the users whose history has not been read for more than a day."""
-    participants = set(context.instance.get_dynamic_partitions(USERS))
+    participants = set(user_partitions(context.instance, settings))
     with database.transaction() as connection:
         stale = [row for row in stale_histories(connection, now=clock.now()) if row["partition"] in participants]
     found = f"Not read for more than a day: {', '.join(row['name'] for row in stale[:5])}." if stale else ""

@@ -27,7 +27,7 @@ from aperture_dagster.library.people import (
     partition_key,
     users_named,
 )
-from aperture_dagster.partitions import USERS
+from aperture_dagster.partitions import add_user_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import BadAnswer
@@ -76,7 +76,7 @@ def users(
             version = content_version(connection, "users", columns=ACCESS_COLUMNS)
         taking_part = settings.participants(stored)
         partaking = [user.partition_key for user in taking_part]
-        context.instance.add_dynamic_partitions(USERS, partaking)
+        add_user_partitions(context.instance, settings, partaking)
     sources = {row["user_id"]: row["email_source"] for row in rows}
     shown = [
         {

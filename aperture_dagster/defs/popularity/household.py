@@ -17,7 +17,7 @@ from aperture_dagster.defs.pictures import genre_panels, week_columns, weeks_unt
 from aperture_dagster.defs.reporting import materialized, poster_row, table
 from aperture_dagster.defs.taste import embeddings, recommendations, taste_profiles
 from aperture_dagster.library.people import User
-from aperture_dagster.partitions import USERS
+from aperture_dagster.partitions import user_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
@@ -67,7 +67,7 @@ def household_overview(
     """
     now = clock.now().astimezone(ZoneInfo(settings.schedule_timezone))
     with operator_errors(context, settings):
-        shown = overview(settings, database, context.instance.get_dynamic_partitions(USERS), now)
+        shown = overview(settings, database, user_partitions(context.instance, settings), now)
     metadata = {key: _entry(value) for key, value in shown.items()}
     version = hashlib.blake2b(json.dumps(shown, default=str, sort_keys=True).encode(), digest_size=8).hexdigest()
     return materialized(context, metadata, version=version)

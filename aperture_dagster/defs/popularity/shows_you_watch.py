@@ -22,7 +22,7 @@ from aperture_dagster.library.watching import (
     in_order,
     watched_series,
 )
-from aperture_dagster.partitions import USERS
+from aperture_dagster.partitions import user_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
@@ -111,11 +111,13 @@ def shows_you_watch(
     "materialize shows_you_watch again.",
 )
 def lead_to_unwatched_episodes(
-    context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
+    context: dg.AssetCheckExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
 ) -> dg.AssetCheckResult:
     """Warn of entries that lead nowhere, or to what the user has seen."""
     with database.transaction() as connection:
-        stored = users_of_partitions(connection, context.instance.get_dynamic_partitions(USERS))
+        stored = users_of_partitions(connection, user_partitions(context.instance, settings))
         outdated = outdated_shows(connection, [user.user_id for user in stored.values()])
     problem = f"{len(outdated):,} next episodes are gone or were watched: materialize shows_you_watch."
     metadata = {"outdated": len(outdated)} | ({"entries": table(outdated[:SHOWN])} if outdated else {})

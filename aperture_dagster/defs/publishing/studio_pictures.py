@@ -79,7 +79,7 @@ def studio_pictures(
 )
 def are_on_the_server(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Warn of pictures that the media server did not accept in the last run."""
-    missing = latest_numbers(context.instance, studio_pictures.key, ["missing"])["missing"]
+    missing = latest_numbers(context, ["missing"])["missing"]
     found = f"The media server did not accept {missing:,} pictures." if missing else ""
     return warn_unless(missing == 0, found, {"missing": missing})
 

@@ -9,7 +9,7 @@ from aperture_dagster.defs.reporting import table, warn_unless
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.profiles import taste_profiles
 from aperture_dagster.defs.taste.recommendations import recommendations
-from aperture_dagster.partitions import USERS
+from aperture_dagster.partitions import user_partitions
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import ServiceError
 from aperture_dagster.settings import Settings
@@ -49,11 +49,13 @@ def cover_the_library(database: dg.ResourceParam[Database]) -> dg.AssetCheckResu
     "recommendations again, and please report it.",
 )
 def hold_nothing_watched(
-    context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
+    context: dg.AssetCheckExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
 ) -> dg.AssetCheckResult:
     """Fail when a list holds a title that its user had played when the list was made."""
     with database.transaction() as connection:
-        users = users_of_partitions(connection, context.instance.get_dynamic_partitions(USERS))
+        users = users_of_partitions(connection, user_partitions(context.instance, settings))
         watched = watched_recommendations(connection, [user.user_id for user in users.values()])
     return dg.AssetCheckResult(
         passed=watched == 0,
@@ -68,10 +70,12 @@ def hold_nothing_watched(
     "run says what is missing.",
 )
 def exist_for_every_user(
-    context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
+    context: dg.AssetCheckExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
 ) -> dg.AssetCheckResult:
     """Warn of users to whom nothing is recommended."""
-    participants = set(context.instance.get_dynamic_partitions(USERS))
+    participants = set(user_partitions(context.instance, settings))
     with database.transaction() as connection:
         sizes = [row for row in list_sizes(connection) if row["partition"] in participants]
     without = [row["name"] for row in sizes if row["films"] + row["series"] == 0]

@@ -10,12 +10,12 @@ from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.pictures import figure_bars
 from aperture_dagster.defs.ratings import trakt_ratings
-from aperture_dagster.defs.reporting import materialized, table, warn_unless
+from aperture_dagster.defs.reporting import latest_materialization, materialized, table, warn_unless
 from aperture_dagster.defs.taste.crowd import read_configured_crowd
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.library import read_shelves
 from aperture_dagster.defs.taste.recommendations import in_sight
-from aperture_dagster.partitions import USERS
+from aperture_dagster.partitions import user_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
@@ -75,8 +75,7 @@ def recommendation_quality(
 )  # fmt: skip
 def beats_popularity(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Warn when the lists are significantly worse than the titles with the most votes."""
-    event = context.instance.get_latest_materialization_event(recommendation_quality.key)
-    made = event.asset_materialization if event is not None else None
+    made = latest_materialization(context)
     values = {name: entry.value for name, entry in (made.metadata.items() if made else ())}
     worse, unclear = [], []
     for name in MEDIA_TYPES.values():
@@ -109,7 +108,7 @@ def _measure(
     from aperture_dagster.ranking.own_server import MOST_USERS, sample_of, worlds_of_server
 
     with database.transaction() as connection:
-        people = users_of_partitions(connection, context.instance.get_dynamic_partitions(USERS))
+        people = users_of_partitions(connection, user_partitions(context.instance, settings))
         model_key = active_model(connection)
         if model_key is None or not people:
             return {}

@@ -1,0 +1,1 @@
+"""Several households on one Dagster instance."""
