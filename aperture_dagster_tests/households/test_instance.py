@@ -19,6 +19,7 @@ from aperture_dagster.instance.pools import POOLS
 from aperture_dagster.instance.purge import Retention, database_bytes, purge
 from aperture_dagster.instance.runs import REPOSITORY_TAG
 from aperture_dagster.settings import load_settings
+from aperture_dagster.storage import run_lock
 from aperture_dagster_tests.households.conftest import instance_of
 
 OURS, THEIRS = "smiths", "joneses"
@@ -102,23 +103,22 @@ def test_a_run_that_the_daemon_requests_belongs_to_the_household_of_its_location
 
 
 def test_nobody_ends_the_runs_or_frees_the_slots_of_others(
-    both: tuple[dg.DagsterInstance, dg.DagsterInstance], tmp_path: Path
+    both: tuple[dg.DagsterInstance, dg.DagsterInstance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(run_lock, "GRACE_SECONDS", 0.01)
     ours, theirs = both
+    settings, own = settings_of(OURS, tmp_path), settings_of(THEIRS, tmp_path)
     run = started(theirs)
     slots = theirs.event_log_storage
     claim = slots.claim_concurrency_slot(f"{THEIRS}/media_server", run.run_id, "step")
     assert claim.is_claimed
-    (tmp_path / OURS / "dagster" / "run-locks").mkdir(parents=True)
-    later = datetime.now(UTC) + timedelta(days=400)
-    settings = settings_of(OURS, tmp_path, run_max_hours=1)
-    assert dead_runs(ours, settings, now=later) == [] == end_dead_runs(ours, settings, now=later)
+    # As when its process has died.
+    unlock_run(run.run_id, own)
+    assert dead_runs(ours, settings) == [] == end_dead_runs(ours, settings)
     free_dead_slots(ours, ours.event_log_storage, settings)
     assert slots.get_concurrency_run_ids() == {run.run_id}
     # Its own household does both.
-    own = settings_of(THEIRS, tmp_path, run_max_hours=1)
-    unlock_run(run.run_id, own)
-    assert [one.run_id for one in end_dead_runs(theirs, own, now=later)] == [run.run_id]
+    assert [one.run_id for one in end_dead_runs(theirs, own)] == [run.run_id]
     assert not slots.get_concurrency_run_ids()
 
 
