@@ -110,6 +110,12 @@ def test_a_reason_is_named_with_others_only_if_it_contributes_nearly_as_much():
     assert reasons(found, np.array([2.0]), most=3, minimum=0.1, share=0.0)[0].tolist() == [4, 6, 7]
     assert reasons(found, np.array([2.0]), most=1, minimum=0.1, share=0.0)[0].tolist() == [4]
     assert reasons(found, np.array([11.0]), most=3, minimum=0.1, share=0.0)[0].tolist() == [], "1.0 of 11 is not enough"
+    usual = RankingConfig()
+    named = [
+        reasons(found, np.array([lift]), most=3, minimum=usual.reason_minimum, share=0.0)[0].tolist()
+        for lift in (19.0, 21.0)
+    ]
+    assert named == [[4, 6, 7], []], "unless asked otherwise, a twentieth is enough"
     nothing = Contributions(np.array([9]), np.array([4]), {"a": np.zeros((1, 1))})
     assert reasons(nothing, np.zeros(1), most=3, minimum=0.1, share=0.4)[0].tolist() == []
 

@@ -33,6 +33,7 @@ def test_the_text_has_all_parts_in_order():
 def test_missing_values_are_skipped():
     empty = {"title": "Solaris", "year": np.nan, "genres": None, "keywords": float("nan"), "overview": "", "cast": []}
     assert title_text(empty) == "Solaris"
+    assert title_text({"title": "Solaris", "overview": "nan", "director": "None"}) == "Solaris"
     assert title_text({}) == ""
 
 
