@@ -64,7 +64,10 @@ def create_queue(app: Any) -> None:
     """Create the tables of the messages and the queue, if they are missing: of two that do so at once, one fails."""
     engine = create_engine(dagster_database_url(load_settings()), poolclass=NullPool)
     with engine.connect() as lock, schema_lock(lock), app.connection_for_write() as connection:
-        connection.channel().queue_declare(QUEUE)
+        channel = connection.channel()
+        channel.queue_declare(QUEUE)
+        # Otherwise its transaction stays open.
+        channel.session.close()
 
 
 class SettingsCeleryRunLauncher(ConfiguredBySettings, CeleryRunLauncher):
@@ -73,6 +76,14 @@ class SettingsCeleryRunLauncher(ConfiguredBySettings, CeleryRunLauncher):
     def __init__(self, inst_data: Any = None) -> None:
         super().__init__(default_queue=QUEUE, inst_data=inst_data, **celery_arguments())
         create_queue(self.celery)
+
+    def terminate(self, run_id: str) -> bool:
+        """Ask the process of a run to stop, which looks at the run's status every few seconds."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            return False
+        self._instance.report_run_canceling(run)
+        return True
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> Self:

@@ -146,6 +146,8 @@ class RunLock:
         for _ in range(3):
             self._confirm()
             with connection.cursor() as cursor:
+                # First, so that whoever ends the run from now on finds this session. The URL may have another name.
+                cursor.execute("SELECT set_config('application_name', %(name)s, false)", self._values)
                 cursor.execute(_HOLDS, self._values)
                 holds = cursor.fetchone() is not None
             connection.commit()
@@ -160,8 +162,9 @@ class RunLock:
         canceling = 0
         while not self._stop.wait(PING_SECONDS):
             canceling = canceling + 1 if self._confirm() == "CANCELING" else 0
-            # The first time, whoever cancels the run may be about to interrupt this process by other means.
-            if canceling == 2:
+            # Not at once: whoever cancels the run may be interrupting this process by other means. And again after
+            # half a minute, since it may be deaf between two steps.
+            if canceling % 6 == 2:
                 os.kill(os.getpid(), signal.SIGINT)
 
     def _confirm(self) -> str:
@@ -201,6 +204,7 @@ class RunLock:
             autocommit=True,
             connect_timeout=PATIENCE_SECONDS // 2,
             tcp_user_timeout=PATIENCE_SECONDS * 1000,
+            application_name=self._values["name"],
         )
         try:
             for name, value in KEEPALIVE.items():

@@ -38,6 +38,8 @@ LAUNCH = """
 START_SENSOR = """
     mutation($selector: SensorSelector!) { startSensor(sensorSelector: $selector) {
       __typename ... on PythonError { message } } }"""
+TERMINATE = """
+    mutation($run: String!) { terminateRun(runId: $run, terminatePolicy: SAFE_TERMINATE) { __typename } }"""
 _ATTEMPTS = """
     SELECT r.run_id, r.status, coalesce(h.value, '')
     FROM runs r LEFT JOIN run_tags h ON h.run_id = r.run_id AND h.key = 'aperture/host' WHERE r.run_id = %(run)s

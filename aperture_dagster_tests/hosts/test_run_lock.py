@@ -19,7 +19,7 @@ from aperture_dagster.instance.dead_runs import dead_runs, unlock_run
 from aperture_dagster.instance.shared import MARKER
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage import run_lock
+from aperture_dagster.storage import connection, run_lock
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.files import FileError
 from aperture_dagster.storage.queries import execute, read_value
@@ -30,7 +30,7 @@ OTHER_HOST = """
 import dagster as dg
 from aperture_dagster.instance.dead_runs import end_dead_runs
 from aperture_dagster.settings import load_settings
-from aperture_dagster.storage import run_lock
+from aperture_dagster.storage import connection, run_lock
 run_lock.GRACE_SECONDS = 0.01
 with dg.DagsterInstance.get() as instance:
     print(*(run.run_id for run in end_dead_runs(instance, load_settings())))
@@ -38,10 +38,16 @@ with dg.DagsterInstance.get() as instance:
 
 
 def another_host_ends_dead_runs() -> list[str]:
-    """Let another process do what every host does once a minute; return the ids of the runs that it ended."""
-    done = run_fork(OTHER_HOST)
-    assert done.stderr == ""
-    return done.stdout.split()
+    """Let another process do what `failures_sensor` does every minute; return the ids of the runs that it ended."""
+    ended: list[str] = []
+    # On a busy machine, a session may not end at once. Then the run is left to the next look.
+    for _ in range(5):
+        done = run_fork(OTHER_HOST)
+        assert done.stderr == ""
+        ended += done.stdout.split()
+        if ended:
+            break
+    return ended
 
 
 class ProcessEnded(Exception):
@@ -95,7 +101,7 @@ def server(external: Settings) -> Iterator[psycopg.Connection]:
 def lose_lock(server: psycopg.Connection, run: dg.DagsterRun) -> None:
     """End the session that holds the lock, as the server does when its host does not answer any more."""
     assert server.execute(
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory' AND classid::bigint = %s "
+        "SELECT pg_terminate_backend(pid, 60000) FROM pg_locks WHERE locktype = 'advisory' AND classid::bigint = %s "
         "AND objid::bigint = (hashtext(%s)::bigint & 4294967295)",
         (run_lock.KEY, run.run_id),
     ).fetchall() == [(True,)]
@@ -274,3 +280,13 @@ def test_a_host_that_sees_another_folder_than_the_others_does_not_start(
         dg.DagsterInstance.get()
     (empty / MARKER).write_text((shared / MARKER).read_text())
     dg.DagsterInstance.get().dispose()
+
+
+def test_databases_on_two_servers_are_refused(external: Settings, monkeypatch: pytest.MonkeyPatch):
+    """The server knows only its own locks and sessions."""
+    url = external.database_url
+    both = external.model_copy(update={"dagster_database_url": url})
+    started = iter(["at noon", "at night"])
+    monkeypatch.setattr(connection, "_identity", lambda _: (next(started), 1))
+    with pytest.raises(DatabaseError, match="lead to two servers"):
+        connection.refuse_shared_database(both)

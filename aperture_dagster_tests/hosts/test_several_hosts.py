@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -17,6 +19,7 @@ from aperture_dagster_tests.hosts.deployment import (
     PASSWORD,
     REPOSITORY,
     START_SENSOR,
+    TERMINATE,
     TMDB_LIMIT,
     Deployment,
     eventually,
@@ -74,6 +77,18 @@ def disturb(deployment: Deployment, run_id: str) -> None:
     deployment.hosts[killed].kill()
 
 
+def cancel(deployment: Deployment, run_id: str) -> None:
+    """Cancel a run in the middle, as the UI does."""
+    before = deployment.control("requests", service="tmdb")
+    eventually(lambda: deployment.control("requests", service="tmdb") > before + 20, every=0.2)
+    assert deployment.ask(TERMINATE, run=run_id)["__typename"] == "TerminateRunSuccess"
+    eventually(lambda: deployment.attempts(run_id)[-1][1] == "CANCELED", seconds=90)
+    # Not marked only: it sends no more.
+    before = deployment.control("requests", service="tmdb")
+    time.sleep(3)
+    assert deployment.control("requests", service="tmdb") == before
+
+
 @pytest.mark.nightly(
     reason="it starts seven hosts, and waits for one of them to be given up",
     instead="hosts/test_run_lock.py::test_after_a_run_was_taken_over_its_old_process_writes_nothing",
@@ -84,7 +99,7 @@ def test_a_deployment_that_loses_two_workers_ends_like_a_single_machine(
 ):
     for name, value in deployment.environment_here().items():
         monkeypatch.setenv(name, value)
-    settings = load_settings()
+    settings, today = load_settings(), datetime.now(UTC).date()
     selector = REPOSITORY | {"sensorName": "failures_sensor"}
     assert deployment.ask(START_SENSOR, selector=selector)["__typename"] == "Sensor"
     workers: set[str] = set()
@@ -98,6 +113,9 @@ def test_a_deployment_that_loses_two_workers_ends_like_a_single_machine(
             run_id = deployment.launch(job.name, {**request.tags, **partition})
             if job.name == "enrich_metadata":
                 disturb(deployment, run_id)
+            if job.name == "generate_discovery_suggestions":
+                cancel(deployment, run_id)
+                run_id = deployment.launch(job.name, {**request.tags, **partition})
             workers |= {host for _, _, host in deployment.wait_for_success(run_id)}
     assert workers == {"worker-1", "worker-2"}
     # By the clock of TMDb, over both hosts.
@@ -107,7 +125,7 @@ def test_a_deployment_that_loses_two_workers_ends_like_a_single_machine(
         held = "SELECT count(*) FROM concurrency_slots WHERE run_id IS NOT NULL AND NOT deleted"
         assert session.execute(held).fetchone() == (0,)
         statuses = session.execute("SELECT status, count(*) FROM runs GROUP BY 1").fetchall()
-        assert {status for status, _ in statuses} == {"SUCCESS", "FAILURE"} and dict(statuses)["FAILURE"] == 2
+        assert {status: count for status, count in statuses if status != "SUCCESS"} == {"FAILURE": 2, "CANCELED": 1}
         (messages,) = session.execute("SELECT string_agg(payload, '') FROM kombu_message").fetchone() or ("",)
     # Passwords do not travel, nor are they logged.
     texts = {name: deployment.log(name) for name in deployment.hosts} | {"messages": messages}
@@ -126,4 +144,7 @@ def test_a_deployment_that_loses_two_workers_ends_like_a_single_machine(
         alone.run()
         with alone.databases() as (product, _):
             expected = tables(product) | {"logos": logos(alone.home)}
-    assert differences(ended, expected) == []
+    if datetime.now(UTC).date() != today:
+        pytest.skip("The day has ended meanwhile: the plays of the two worlds have other dates.")
+    different = differences(ended, expected)
+    assert not different, "\n".join(different)
