@@ -1,6 +1,7 @@
 """The one place that wires everything. Tests and the demo build the same graph with other parts."""
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -42,6 +43,9 @@ def build_definitions(
         SettingsError: a setting is misspelt or impossible, or names a job that does not exist.
         TypeError: a part of that name does not exist.
     """
+    # numpy is not loaded yet. Its threads wait for each other by computing, which costs a busy home server three times
+    # the processor time. Whoever has cores to spare may set another number.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     settings = settings or load_settings()
     clock = resources.get("clock") or Clock()
     _refuse_unknown_parts(resources)

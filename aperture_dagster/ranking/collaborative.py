@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aperture_dagster.ranking.histories import Doubles, Floats, Rows
+from aperture_dagster.ranking.sparse import find
 
 MAX_ITEMS = 6_000
 """Maximum number of titles for the item-side solution: its matrix takes 288 MB at this size."""
@@ -21,6 +22,8 @@ MAX_DUAL_USERS = 3_000
 """Maximum number of users for the user-side solution; beyond it, the item-side matrix is smaller."""
 BLOCK_USERS = 2_048
 """Users processed at a time on the item side."""
+BLOCK_ITEMS = 8_192
+"""Titles processed at a time on the user side."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,10 +62,9 @@ class Ease:
 
     def _columns(self, rows: Rows) -> tuple[Rows, Rows]:
         """Return which of some rows of the item table the model knows, by position, and their columns in it."""
-        columns = np.searchsorted(self.items, rows)
-        known = columns < len(self.items)
-        known[known] = self.items[columns[known]] == rows[known]
-        return np.flatnonzero(known), columns[known]
+        columns = find(self.items, rows)
+        known = np.flatnonzero(columns >= 0)
+        return known, columns[known]
 
 
 def fit_ease(user: Rows, row: Rows, value: NDArray[Any], *, users: int, n: int, ridge: float) -> Ease:
@@ -96,9 +98,16 @@ _Solution = tuple[Doubles, Callable[[Doubles], Doubles], Callable[[Rows, Rows], 
 def _solve_user_side(user: Rows, column: Rows, value: Floats, users: int, m: int, ridge: float) -> _Solution:
     rows = np.zeros((users, m), dtype=np.float32)
     rows[user, column] = value
-    wide = rows.astype(np.float64)
-    kernel = np.asarray(np.linalg.inv(wide @ wide.T + ridge * np.eye(users)), dtype=np.float64)
-    diagonal = (1.0 - np.einsum("ui,ui->i", wide, kernel @ wide)) / ridge
+    blocks = [slice(start, start + BLOCK_ITEMS) for start in range(0, m, BLOCK_ITEMS)]
+    gram = ridge * np.eye(users)
+    for block in blocks:
+        wide = rows[:, block].astype(np.float64)
+        gram += wide @ wide.T
+    kernel = np.asarray(np.linalg.inv(gram), dtype=np.float64)
+    diagonal = np.empty(m)
+    for block in blocks:
+        wide = rows[:, block].astype(np.float64)
+        diagonal[block] = (1.0 - np.einsum("ui,ui->i", wide, kernel @ wide)) / ridge
     return (
         diagonal,
         lambda known: (known - ((known @ rows.T) @ kernel) @ rows) / ridge,

@@ -7,7 +7,6 @@ neighbours are kept. The table names titles by their ids elsewhere, so it fits e
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,8 @@ from numpy.typing import NDArray
 
 from aperture_dagster.ranking.collaborative import ridge_for
 from aperture_dagster.ranking.histories import Doubles, Floats, Rows, positions
+from aperture_dagster.ranking.links import Links
+from aperture_dagster.ranking.sparse import find, first_of
 from aperture_dagster.ranking.taste import taste_weights
 
 MAX_TITLES = 6_000
@@ -35,26 +36,12 @@ class Crowd:
     people: int
     """Number of people that the table was made from."""
 
-    def score(self, histories: NDArray[Any], index: Mapping[int, int]) -> Floats:
-        """Return the sum of the strengths, times the values in ``histories``, for each user and title.
-
-        ``histories`` and the result have shape (users, n); ``index`` has the row of each work.
-        """
-        scores = np.zeros(histories.shape, dtype=np.float32)
-        n = histories.shape[1]
-        source, target = _rows(self.sources, index), _rows(self.targets, index)
-        keep = (source >= 0) & (target >= 0)
-        order = np.argsort(source[keep], kind="stable")
-        source, target, strength = source[keep][order], target[keep][order], self.strengths[keep][order]
-        first = np.searchsorted(source, np.arange(n + 1))
-        for user, watched in enumerate(histories):
-            rows = np.flatnonzero(watched)
-            counts = first[rows + 1] - first[rows]
-            # The pairs of all watched titles: consecutive numbers within each, from its first one on.
-            pairs = np.arange(counts.sum()) + np.repeat(first[rows] - np.cumsum(counts) + counts, counts)
-            values = strength[pairs] * np.repeat(watched[rows], counts)
-            scores[user] = np.bincount(target[pairs], weights=values, minlength=n)
-        return scores
+    def links(self, index: Mapping[int, int], n: int) -> Links:
+        """Return the pairs between the n titles of an item table; ``index`` has the row of each work."""
+        start, end = positions(self.sources, index), positions(self.targets, index)
+        known = np.flatnonzero((start >= 0) & (end >= 0))
+        known = known[np.argsort(end[known], kind="stable")]
+        return Links(first_of(end[known], n), start[known].astype(np.int32), self.strengths[known])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,9 +97,8 @@ def fit_neighbours(
         titles = titles[:0]
     elif len(titles) > max_titles:
         titles = titles[np.sort(np.argsort(-liked, kind="stable")[:max_titles])]
-    place = np.searchsorted(titles, title)
-    keep = place < len(titles)
-    keep[keep] = titles[place[keep]] == title[keep]
+    place = find(titles, title)
+    keep = place >= 0
     watched = np.zeros((int(person.max(initial=-1)) + 1, len(titles)), dtype=np.float32)
     watched[person[keep], place[keep]] = value[keep]
     ridge = ridge_for(people) * (float(np.mean(value**2)) if len(value) else 1.0)
@@ -160,9 +146,3 @@ def _first(values: Floats, count: int) -> Rows:
     """Return the places of the ``count`` smallest values that are negative."""
     found = np.argpartition(values, count)[:count] if count < len(values) else np.arange(len(values))
     return found[values[found] < 0]
-
-
-def _rows(works: Rows, index: Mapping[int, int]) -> Rows:
-    """Return the row of each work, -1 for unknown ones; each work is looked up once."""
-    distinct, inverse = np.unique(works, return_inverse=True)
-    return positions(distinct.tolist(), index)[inverse] if len(distinct) else works

@@ -5,7 +5,7 @@ title resembles a history in one field when they share rare names: the cosine of
 with its signed weights. This is linear, so a history is folded into one profile of names instead of comparing in pairs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aperture_dagster.ranking.histories import Doubles, Rows, list_column, number_column
-from aperture_dagster.ranking.names import Names, count_names, entries_of
+from aperture_dagster.ranking.names import NameLists, Names, PackedNames, count_names
+from aperture_dagster.ranking.sparse import entries_of, first_of
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "people": ("directors", "creators", "cast"),
@@ -23,48 +24,62 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "genres": ("genres",),
 }
 """Columns of the item table that make up each field; missing columns are skipped."""
+COUNTED = ("genres", "keywords")
+"""Fields of which the names themselves are kept."""
 MAX_CAST = 5
+FEW = 4
+"""With less than this fraction of the titles, such as the series of a library, their entries are looked up."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TfIdf:
-    """A sparse matrix (titles, names) with rows of length 1, as three arrays in coordinate format, sorted by row."""
+    """A sparse matrix (titles, names) with rows of length 1."""
 
-    n: int
     names: int
-    rows: Rows
-    columns: Rows
+    first: Rows
+    """Where the entries of each title begin, shape (n + 1,)."""
+    columns: NDArray[np.int32]
     values: Doubles
 
-    def affinity(self, weights: Doubles) -> Doubles:
-        """Return Σ_h w_h · cosine(title, h) for signed weights that are 0 outside of the history; both shape (n,)."""
+    def affinity(self, weights: Doubles, rows: Rows | None = None) -> Doubles:
+        """Return Σ_h w_h · cosine(title, h) for signed weights that are 0 outside of the history; both shape (n,).
+
+        With ``rows``, for these titles only, in their order.
+        """
         history = np.flatnonzero(weights)
-        own, owner = entries_of(self.rows, history)
+        own, owner = entries_of(self.first, history)
         weighted = self.values[own] * weights[history][owner]
         profile = np.bincount(self.columns[own], weights=weighted, minlength=self.names)
-        shared = self.values * profile[self.columns]
-        return np.bincount(self.rows, weights=shared, minlength=self.n).astype(np.float64)
+        if rows is not None and FEW * len(rows) < len(weights):
+            entries, owner = entries_of(self.first, rows)
+            shared = self.values[entries] * profile[self.columns[entries]]
+            return np.bincount(owner, weights=shared, minlength=len(rows)).astype(np.float64)
+        found = np.zeros(len(weights))
+        named = np.flatnonzero(np.diff(self.first))
+        if len(named):
+            found[named] = np.add.reduceat(self.values * profile[self.columns], self.first[named])
+        return found if rows is None else found[rows]
 
     def between(self, rows: Rows, others: Rows) -> Doubles:
         """Return the cosine of every pair, shape (rows, others)."""
-        entries, owner = self._entries(rows)
+        entries, owner = entries_of(self.first, rows)
         named, column = np.unique(self.columns[entries], return_inverse=True)
         one = np.zeros((len(rows), len(named)))
         one[owner, column] = self.values[entries]
-        entries, owner = self._entries(others)
-        column = np.searchsorted(named, self.columns[entries])
-        shared = column < len(named)
-        shared[shared] = named[column[shared]] == self.columns[entries[shared]]
-        two = np.zeros((len(others), len(named)))
-        two[owner[shared], column[shared]] = self.values[entries[shared]]
-        return one @ two.T
-
-    def _entries(self, rows: Rows) -> tuple[Rows, Rows]:
-        """Return the entries of some rows, and the position in ``rows`` that each belongs to."""
-        low, high = np.searchsorted(self.rows, rows), np.searchsorted(self.rows, rows, side="right")
-        counts = high - low
-        owner = np.repeat(np.arange(len(rows)), counts)
-        return np.arange(counts.sum()) + np.repeat(low - np.cumsum(counts) + counts, counts), owner
+        entries, owner = entries_of(self.first, others)
+        column = np.full(self.names, -1, dtype=np.int64)
+        column[named] = np.arange(len(named))
+        column = column[self.columns[entries]]
+        shared = np.flatnonzero(column >= 0)
+        # Few of the others share a name at all, unless there are few names.
+        is_similar = np.zeros(len(others), dtype=bool)
+        is_similar[owner[shared]] = True
+        similar = np.flatnonzero(is_similar)
+        two = np.zeros((len(similar), len(named)))
+        two[(np.cumsum(is_similar) - 1)[owner[shared]], column[shared]] = self.values[entries[shared]]
+        found = np.zeros((len(rows), len(others)))
+        found[:, similar] = one @ two.T
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +87,8 @@ class Features:
     """Content features of a library, computed once by ``content_features``."""
 
     fields: dict[str, TfIdf]
+    names: dict[str, Names]
+    """Names of :data:`COUNTED`, which tastes are described by."""
     years: Doubles
     """Year of each title, NaN where unknown, shape (n,)."""
     genres: NDArray[np.float32]
@@ -104,23 +121,35 @@ class Features:
         return (one @ two.T) / np.maximum(lengths, 1.0)
 
 
-def content_features(items: pd.DataFrame) -> Features:
-    """Return the features of an item table; every column is optional (see ``FIELDS``, and ``year``)."""
+def content_features(items: pd.DataFrame, names: Mapping[str, PackedNames] | None = None) -> Features:
+    """Return the features of an item table; every column is optional (see ``FIELDS``, and ``year``).
+
+    ``names`` has columns of lists that are not in the table.
+    """
+    packed = names or {}
+
+    def lists_of(column: str) -> NameLists:
+        # A million names: they become objects when their turn comes, and are not kept.
+        lists = packed[column].unpack() if column in packed else NameLists.of(list_column(items, column))
+        return lists.at_most(MAX_CAST) if column == "cast" else lists
+
     fields: dict[str, TfIdf] = {}
+    counted: dict[str, Names] = {}
     for field, columns in FIELDS.items():
-        lists: list[Sequence[Sequence[str]]] = [list_column(items, column) for column in columns if column in items]
-        if "cast" in columns and "cast" in items:
-            lists[-1] = [names[:MAX_CAST] for names in lists[-1]]
-        fields[field] = weigh_names(count_names(*lists or [[[]] * len(items)]))
+        lists = [lists_of(column) for column in columns if column in packed or column in items]
+        of_field = count_names(*lists or [[[]] * len(items)])
+        fields[field] = weigh_names(of_field)
+        if field in COUNTED:
+            counted[field] = of_field
     years = number_column(items, "year")
     # Treat typos such as 0 or 19999 as unknown: the table of years in `era` would span all of them.
     years = np.where((years < 1850) | (years > 2200), np.nan, years)
-    genres = count_names(list_column(items, "genres"))
+    genres = counted["genres"]
     has_genre = np.zeros((len(items), len(genres.distinct)), dtype=np.float32)
     column_of = np.empty(len(genres.distinct), dtype=np.int64)
     column_of[np.argsort(genres.distinct, kind="stable")] = np.arange(len(genres.distinct))
-    has_genre[genres.rows, column_of[genres.codes]] = 1.0
-    return Features(fields=fields, years=years, genres=has_genre)
+    has_genre[np.repeat(np.arange(len(items)), np.diff(genres.first)), column_of[genres.codes]] = 1.0
+    return Features(fields=fields, names=counted, years=years, genres=has_genre)
 
 
 def tf_idf(lists: Sequence[Sequence[str]]) -> TfIdf:
@@ -133,11 +162,12 @@ def weigh_names(names: Names) -> TfIdf:
     connects = names.counts > 1
     kept = connects[names.codes]
     column_of = np.cumsum(connects) - 1
-    rows, columns = names.rows[kept], column_of[names.codes[kept]]
+    rows, columns = np.repeat(np.arange(names.n), np.diff(names.first))[kept], column_of[names.codes[kept]]
     idf = np.log(names.n / names.counts[connects])
     values = idf[columns]
     lengths = np.sqrt(np.bincount(rows, weights=values**2, minlength=names.n))
-    return TfIdf(names.n, int(connects.sum()), rows, columns, values / np.maximum(lengths[rows], 1e-9))
+    values /= np.maximum(lengths[rows], 1e-9)
+    return TfIdf(int(connects.sum()), first_of(rows, names.n), columns.astype(np.int32), values)
 
 
 def signed_root(values: NDArray[Any]) -> Doubles:

@@ -6,7 +6,7 @@ This module is the only place that repairs it.
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any, cast
 
 import numpy as np
@@ -104,8 +104,8 @@ def list_column(frame: pd.DataFrame, column: str) -> list[list[str]]:
 
 def index_of(work_ids: Iterable[Any]) -> dict[int, int]:
     """Return the row of each work id; ValueError if one occurs twice."""
-    works = [int(work) for work in work_ids]
-    rows = {work: row for row, work in enumerate(works)}
+    works = work_ids.tolist() if isinstance(work_ids, (pd.Series, np.ndarray)) else list(work_ids)
+    rows = dict(zip(map(int, works), range(len(works)), strict=True))
     if len(rows) != len(works):
         raise ValueError("the item table has a work_id twice")
     return rows
@@ -118,12 +118,11 @@ def rows_where(frame: pd.DataFrame, keep: Any) -> pd.DataFrame:
 
 def positions(values: Iterable[Any], index: Mapping[Any, int]) -> Rows:
     """Return the position of each value in ``index``, shape (values,); -1 for values that are not in it."""
-    if isinstance(values, pd.Series) and values.dtype == np.int64 and len(values) > len(index) > 0:
-        keys = np.fromiter(index, dtype=np.int64, count=len(index))
-        order = np.argsort(keys, kind="stable")
-        place = order[np.minimum(np.searchsorted(keys, values, sorter=order), len(keys) - 1)]
-        rows = np.fromiter(index.values(), dtype=np.int64, count=len(index))
-        return np.where(keys[place] == values.to_numpy(), rows[place], -1)
+    if isinstance(values, (pd.Series, np.ndarray)):
+        # Each distinct value is looked up once.
+        codes, distinct = pd.factorize(values)
+        places = np.fromiter(map(index.get, distinct.tolist(), repeat(-1)), np.int64, count=len(distinct))
+        return np.append(places, -1)[codes]
     return np.fromiter((index.get(value, -1) for value in values), dtype=np.int64)
 
 

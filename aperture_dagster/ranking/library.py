@@ -1,5 +1,6 @@
 """Input of the ranking: the titles of a library, and the weighted titles of a user."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 
 from aperture_dagster.ranking.features import Features, content_features
 from aperture_dagster.ranking.histories import Doubles, Floats, Rows, index_of
+from aperture_dagster.ranking.names import PackedNames
 from aperture_dagster.ranking.popularity import Priors, media_rows, priors
-from aperture_dagster.ranking.taste import centre
+from aperture_dagster.ranking.taste import TasteLibrary, centre
 
 NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
 
@@ -41,9 +43,14 @@ class Library:
 
 
 def library_of(
-    items: pd.DataFrame, vectors: NDArray[Any] | None = None, mask: NDArray[np.bool_] | None = None
+    items: pd.DataFrame,
+    vectors: NDArray[Any] | None = None,
+    mask: NDArray[np.bool_] | None = None,
+    names: Mapping[str, PackedNames] | None = None,
 ) -> Library:
     """Centre the vectors, and compute features and priors of all titles (arguments as in ``RankingInputs``).
+
+    ``names`` has columns of lists of names that are not in the table.
 
     Raises:
         ValueError: when vectors or mask do not fit the items, or a work_id occurs twice.
@@ -58,6 +65,15 @@ def library_of(
         index=index_of(table["work_id"]),
         rows=media_rows(table),
         centred=centre(np.asarray(vectors), mask),
-        features=content_features(table),
+        features=content_features(table, names),
         priors=priors(table),
     )
+
+
+def titles_of_type(library: Library, media_type: str) -> TasteLibrary:
+    """Return the titles of one media type, as tastes are compared with them; vectors and names are not copied."""
+    rows = library.rows.get(media_type, NO_ROWS)
+    is_compared = np.zeros(len(library.work_ids), dtype=bool)
+    is_compared[rows] = True
+    genres, keywords = (library.features.names[field].among(rows) for field in ("genres", "keywords"))
+    return TasteLibrary(library.work_ids, library.index, is_compared, library.centred, genres, keywords)

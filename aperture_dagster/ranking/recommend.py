@@ -156,9 +156,15 @@ class RankingModel:
 
 
 def prepare(
-    inputs: RankingInputs, config: RankingConfig | None = None, *, library: Library | None = None
+    inputs: RankingInputs,
+    config: RankingConfig | None = None,
+    *,
+    library: Library | None = None,
+    links: Links | None = None,
 ) -> RankingModel:
-    """Compute what all users share; ``library`` is that of the same items and vectors, if it exists already.
+    """Compute what all users share.
+
+    ``library`` is that of the same items and vectors, and ``links`` those of the edges, if they exist already.
 
     Raises:
         ValueError: when vectors or masks do not fit the items, a work_id occurs twice, or columns are missing.
@@ -174,7 +180,8 @@ def prepare(
         inputs.histories, inputs.users, inputs.crowd, index, n, as_of=inputs.as_of, ridge=config.ridge
     )
     titles, users = people.titles, people.users
-    links = None if inputs.edges is None else links_of(inputs.edges, index, n)
+    if links is None and inputs.edges is not None:
+        links = links_of(inputs.edges, index, n)
     tidy = tidy_histories(inputs.histories, as_of=inputs.as_of)
     tidy = tidy.assign(row=positions(tidy["work_id"], index))
     started_by_user = rows_where(tidy, started(tidy) & (tidy["row"].to_numpy() >= 0)).groupby("user_id")

@@ -80,11 +80,11 @@ def titles_by_user(weights: pd.DataFrame) -> dict[Hashable, UserTitles]:
 
 def weight_matrix(titles: Mapping[Hashable, UserTitles], users: Sequence[Hashable], n: int) -> Floats:
     """Return the signed weights of all titles as one matrix, shape (n, users)."""
-    weights = np.zeros((n, len(users)), dtype=np.float32)
+    weights = np.zeros((len(users), n), dtype=np.float32)
     for number, user in enumerate(users):
         own = titles.get(user, NO_TITLES)
-        weights[own.rows, number] = own.weights
-    return weights
+        weights[number, own.rows] = own.weights
+    return weights.T
 
 
 def learn_people(
@@ -110,8 +110,9 @@ def learn_people(
     watched = np.zeros((len(asked), n), dtype=np.float32)
     watched[liked_columns[is_asked], liked_rows[is_asked]] = liked["liking"].to_numpy()[is_asked]
     co_watch = ease.score(watched)
-    if crowd is not None:
-        co_watch += crowd.score(watched, index)
+    pairs = None if crowd is None else crowd.links(index, n)
+    if pairs is not None:
+        co_watch += pairs.spread(watched.T).T
     return People(
         users=asked,
         column=column,
@@ -121,16 +122,9 @@ def learn_people(
         co_watchers=ease.users + (crowd.people if crowd is not None else 0),
         likings=watched,
         ease=ease,
-        crowd=None if crowd is None else _pairs_of(crowd, index, n),
+        crowd=pairs,
         co_watch=co_watch,
     )
-
-
-def _pairs_of(crowd: Crowd, index: Mapping[int, int], n: int) -> Links:
-    start, end = positions(crowd.sources.tolist(), index), positions(crowd.targets.tolist(), index)
-    known = np.flatnonzero((start >= 0) & (end >= 0))
-    known = known[np.argsort(end[known], kind="stable")]
-    return Links(n, start[known], end[known], crowd.strengths[known])
 
 
 def _fit_people(liked: pd.DataFrame, n: int, scale: float) -> Ease:
@@ -192,7 +186,7 @@ def similar_parts(
     dense[titles.rows] = titles.weights * np.where(np.isin(titles.rows, library.rows[media_type]), 1.0, other_type)
     near = {"era": mix.era * standardise(library.features.era(dense, era_years)[candidates], outlier)}
     for field, names in library.features.fields.items():
-        near[field] = getattr(mix, field) * standardise(signed_root(names.affinity(dense)[candidates]), outlier)
+        near[field] = getattr(mix, field) * standardise(signed_root(names.affinity(dense, candidates)), outlier)
     if described is not None:
         near["description"] = mix.description * standardise(signed_root(described), outlier)
     return near
@@ -215,7 +209,12 @@ def select(
         A frame with ``rank``, ``work_id``, ``media_type``, ``score`` and each component; and the positions in
         ``candidates`` that were selected.
     """
-    best = np.lexsort((library.work_ids[candidates], -score))[: max(shortlist, limit)]
+    wanted = max(shortlist, limit)
+    best = np.arange(len(score))
+    if wanted < len(score):
+        # Also those with the same score as the last one.
+        best = np.flatnonzero(score >= np.partition(score, -wanted)[-wanted])
+    best = best[np.lexsort((library.work_ids[candidates[best]], -score[best]))[:wanted]]
     chosen = best[mmr(score[best], library.centred[candidates[best]], limit, diversity=diversity)]
     picked = candidates[chosen]
     frame = pd.DataFrame(

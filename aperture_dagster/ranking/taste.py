@@ -5,7 +5,7 @@ A weight says how much, and in which direction, one watched title says about its
 *own* last activity, so that a pause of a year does not level all weights).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,11 +18,8 @@ from aperture_dagster.ranking.histories import (
     Doubles,
     Floats,
     Rows,
-    index_of,
-    list_column,
     number_column,
     positions,
-    rows_where,
     tidy_histories,
 )  # fmt: skip
 from aperture_dagster.ranking.names import Names, count_names
@@ -149,7 +146,7 @@ def spherical_kmeans(vectors: NDArray[Any], weights: NDArray[Any], clusters: int
     heavy = np.asarray(weights, dtype=np.float32)
     if len(points) == 0 or clusters < 1:
         return np.zeros((0, points.shape[1] if points.ndim == 2 else 0), dtype=np.float32), np.zeros(0, dtype=np.int64)
-    overall = (heavy[:, None] * points).sum(axis=0)
+    overall = heavy @ points
     first = int(np.argmax(points @ overall))
     centroids = [points[first]]
     nearest = points @ points[first]
@@ -167,58 +164,37 @@ def spherical_kmeans(vectors: NDArray[Any], weights: NDArray[Any], clusters: int
         if step and np.array_equal(updated, labels):
             break
         labels = updated
-        for cluster in range(len(centre_rows)):
-            total = (heavy[labels == cluster, None] * points[labels == cluster]).sum(axis=0)
-            length = float(np.linalg.norm(total))
-            if length > 1e-6:
-                centre_rows[cluster] = total / length
+        of_cluster = np.where(labels == np.arange(len(centre_rows))[:, None], heavy, np.float32(0.0))
+        totals = of_cluster @ points
+        lengths = np.linalg.norm(totals, axis=1)
+        found = lengths > 1e-6
+        centre_rows[found] = totals[found] / lengths[found, None]
     return centre_rows, labels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TasteLibrary:
-    """The titles of a library that tastes are compared with: work ids and centred vectors (m, d), genres, keywords."""
+    """The titles of a library that tastes are compared with."""
 
     work_ids: Rows
-    index: dict[int, int]
+    index: Mapping[int, int]
+    """Row of each work id."""
+    is_compared: NDArray[np.bool_]
+    """Whether it is one of these titles, for all rows, shape (m,); the others may be in the other fields as well."""
     vectors: NDArray[Any]
+    """Centred, shape (m, d)."""
     genres: Names
     keywords: Names
 
-
-def taste_library(items: pd.DataFrame, centred: NDArray[Any], *, media_type: str | None = None) -> TasteLibrary:
-    """Prepare an item table, with the rows of ``centred``, shape (n, d), or its titles of one media type."""
-    library, vectors = items.reset_index(drop=True), np.asarray(centred)
-    if media_type is not None and "media_type" in library.columns:
-        of_type = np.asarray(library["media_type"] == media_type, dtype=bool)
-        library, vectors = rows_where(library, of_type), vectors[of_type]
-    return TasteLibrary(
-        library["work_id"].to_numpy(dtype=np.int64),
-        index_of(library["work_id"]),
-        vectors,
-        count_names(list_column(library, "genres")),
-        count_names(list_column(library, "keywords")),
-    )
+    def rows_of(self, works: Any) -> Rows:
+        """Return the row of each work, -1 for those that are not compared."""
+        rows = positions(works, self.index)
+        return np.where((rows >= 0) & self.is_compared[rows], rows, -1) if len(self.is_compared) else rows
 
 
-def taste_profile(
-    weights: pd.DataFrame,
-    items: pd.DataFrame | TasteLibrary,
-    centred: NDArray[Any] | None = None,
-    *,
-    media_type: str | None = None,
-    max_tastes: int = 5,
-) -> TasteProfile:
-    """Return the taste profile of one user, from their rows of ``taste_weights``.
-
-    ``items`` is a prepared library, or an item table with the rows of ``centred``, shape (n, d). ``media_type`` then
-    limits both the liked titles and the library that they are compared with.
-    """
-    if isinstance(items, TasteLibrary):
-        library = items
-    else:
-        library = taste_library(items, np.zeros((len(items), 1)) if centred is None else centred, media_type=media_type)
-    row = positions(weights["work_id"], library.index)
+def taste_profile(weights: pd.DataFrame, library: TasteLibrary, *, max_tastes: int = 5) -> TasteProfile:
+    """Return the taste profile of one user, from their rows of ``taste_weights``, in the titles of a library."""
+    row = library.rows_of(weights["work_id"])
     weight = np.where(row >= 0, number_column(weights, "weight"), 0.0)
     liked = np.lexsort((weights["work_id"], -weight))[: int(np.sum(weight > 0))]
     liked_rows, liked_weights = row[liked], weight[liked]
@@ -276,7 +252,7 @@ def lifts(
     lift = share / usual
     distinctive = share * np.log(np.maximum(lift, 1e-9))
     listed = np.flatnonzero((lift > 1.0) & (titles >= minimum))
-    found = [(-float(distinctive[n]), names.distinct[codes[n]], float(lift[n]), int(titles[n])) for n in listed]
+    found = [(-float(distinctive[n]), str(names.distinct[codes[n]]), float(lift[n]), int(titles[n])) for n in listed]
     return tuple(Lift(name, round(times, 3), many) for _, name, times, many in sorted(found)[:8])
 
 
@@ -331,9 +307,10 @@ def _recency(tidy: pd.DataFrame) -> Doubles:
 
 
 def _tastes(vectors: NDArray[Any], work_ids: Rows, weights: Doubles, max_tastes: int) -> tuple[Taste, ...]:
-    points = vectors.astype(np.float32)
-    present = np.linalg.norm(points, axis=1) > 1e-6
-    points, heavy, work_ids = points[present], weights[present], work_ids[present]
+    points, heavy = np.asarray(vectors, dtype=np.float32), weights
+    present = np.einsum("nd,nd->n", points, points) > 1e-12
+    if not present.all():
+        points, heavy, work_ids = points[present], weights[present], work_ids[present]
     # One taste per six liked titles; with fewer, every film would be a taste of its own.
     wanted = int(np.clip(round(len(points) / 6), 1, max_tastes))
     centroids, labels = spherical_kmeans(points, heavy, wanted)

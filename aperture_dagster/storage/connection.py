@@ -125,6 +125,7 @@ def _embedded_url(settings: Settings, database: str) -> str:
     return _with_database(maintenance_url, database)
 
 
+@functools.cache
 def _with_database(url: str, database: str) -> str:
     return make_url(url).set(database=database).render_as_string(hide_password=False)
 
@@ -215,6 +216,7 @@ def describe_server(connection: Connection) -> dict[str, str]:
     return read_rows(connection, statement)[0]
 
 
+@functools.cache
 def _with_driver(url: str, driver: str, setting: str = "APERTURE_DATABASE_URL") -> str:
     scheme, separator, rest = url.strip().partition("://")
     try:

@@ -13,6 +13,7 @@ from aperture_dagster.library.history import Viewing, ViewState, viewing_between
 from aperture_dagster.resources.media_server.records import ItemState
 from aperture_dagster.storage.bulk import WriteCounts, as_copied, storable, upsert
 from aperture_dagster.storage.catalogue import GONE
+from aperture_dagster.storage.packed import DOUBLE, INTEGER, read_packed
 from aperture_dagster.storage.queries import array_of, execute, lock_until_commit, read_frame, read_rows, read_value
 from aperture_dagster.storage.ratings import (
     COUNTED_RATINGS,
@@ -227,19 +228,26 @@ def items_with_versions(connection: Connection) -> list[str]:
     return list(execute(connection, statement).scalars())
 
 
+# Not a join: where the statistics know nothing of a user, it would compare every item with every state.
+_MARKED = """
+    SELECT i.server_item_id FROM items i WHERE i.removed_at IS NULL AND NOT i.is_published
+    AND i.item_id = ANY(ARRAY(SELECT w.item_id FROM watch_state w
+      WHERE w.user_id = :user AND (w.played OR w.favorite OR w.position_share > 0
+        OR EXISTS (SELECT 1 FROM ratings r WHERE r.user_id = w.user_id AND r.source = :source
+          AND r.work_id = w.work_id AND r.item_id = w.item_id AND r.rating IS NOT NULL))))"""
+
+
 def marked_items(connection: Connection, user_id: str) -> set[str]:
     """Return the server ids of items with a mark (played, started, favourite or rated) when last read.
 
     Published copies are left out: they come and go with the lists.
     """
-    # Not a join: where the statistics know nothing of a user, it would compare every item with every state.
-    statement = """
-        SELECT i.server_item_id FROM items i WHERE i.removed_at IS NULL AND NOT i.is_published
-        AND i.item_id = ANY(ARRAY(SELECT w.item_id FROM watch_state w
-          WHERE w.user_id = :user AND (w.played OR w.favorite OR w.position_share > 0
-            OR EXISTS (SELECT 1 FROM ratings r WHERE r.user_id = w.user_id AND r.source = :source
-              AND r.work_id = w.work_id AND r.item_id = w.item_id AND r.rating IS NOT NULL))))"""
-    return set(execute(connection, statement, user=user_id, source=SERVER).scalars())
+    return set(execute(connection, _MARKED, user=user_id, source=SERVER).scalars())
+
+
+def count_marked_items(connection: Connection, user_id: str) -> int:
+    """Count what :func:`marked_items` returns."""
+    return read_value(connection, f"SELECT count(*) FROM ({_MARKED}) m", user=user_id, source=SERVER)
 
 
 # A row per user and work; see read_histories().
@@ -280,6 +288,19 @@ HISTORIES = f"""
     FROM watched FULL JOIN rated USING (user_id, work_id) LEFT JOIN totals USING (work_id)
     WHERE (has_activity OR rating IS NOT NULL) AND user_id IN (SELECT user_id FROM present_users)"""
 
+# The same as numbers: the place of the user in a list, NaN for null, and for a moment that is not known NaT.
+_NUMBERS = ("plays", "completion", "rating", "episodes_played", "episodes_total")
+_PACKED_HISTORIES = f"""
+    SELECT u.place AS "user", work_id, favorite::int::int8 AS favorite,
+    coalesce((extract(epoch FROM last_played_at) * 1000000)::int8, {-(2**63)}) AS microsecond,
+    {", ".join(f"coalesce({name}, 'NaN')::float8 AS {name}" for name in _NUMBERS)}
+    FROM ({HISTORIES.replace(":without", "%(without)s")}) h
+    JOIN unnest(%(users)s::text[]) WITH ORDINALITY AS u (user_id, place) USING (user_id)"""
+_PACKED_COLUMNS: dict[str, tuple[str, Any]] = {
+    **dict.fromkeys(("user", "work_id", "favorite", "microsecond"), INTEGER),
+    **dict.fromkeys(_NUMBERS, DOUBLE),
+}
+
 
 def read_histories(connection: Connection, *, without: Collection[str] = ()) -> pd.DataFrame:
     """Read the histories of present users, a row per user and work, in the columns of the ranking.
@@ -292,12 +313,28 @@ def read_histories(connection: Connection, *, without: Collection[str] = ()) -> 
     ``episodes_played`` and ``episodes_total`` count by season and number, without specials. ``rating`` is the one in
     force or, for a series without one, the mean of its episodes'. Series have no completion, films no episodes.
     """
+    import numpy as np
     import pandas as pd
 
-    frame = read_frame(connection, HISTORIES, without=list(without))
-    for name in ("plays", "completion", "rating", "episodes_played", "episodes_total"):
-        frame[name] = pd.to_numeric(frame[name])
-    return frame
+    users = list(execute(connection, "SELECT user_id FROM present_users").scalars())
+    parameters = {"users": users, "without": list(without)}
+    empty = np.zeros(0, np.dtype([(name, kind) for name, (_, kind) in _PACKED_COLUMNS.items()]))
+    rows = np.concatenate([empty, *read_packed(connection, _PACKED_HISTORIES, _PACKED_COLUMNS, parameters)])
+    numbers = {name: rows[name].astype(np.float64) for name in _NUMBERS}
+    moments = rows["microsecond"].astype(np.int64).view("datetime64[us]")
+    return pd.DataFrame(
+        {
+            "user_id": pd.Series(users, dtype="str").take(rows["user"] - 1).array,
+            "work_id": rows["work_id"].astype(np.int64),
+            "plays": numbers["plays"],
+            "completion": numbers["completion"],
+            "favorite": rows["favorite"].astype(bool),
+            "rating": numbers["rating"],
+            "last_played_at": pd.Series(moments).dt.tz_localize("UTC"),
+            "episodes_played": numbers["episodes_played"],
+            "episodes_total": numbers["episodes_total"],
+        }
+    )
 
 
 def read_plays(connection: Connection, *, since: datetime, until: datetime) -> pd.DataFrame:

@@ -11,14 +11,14 @@ from sqlalchemy import Connection, Table
 from aperture_dagster.library.access import Copy
 from aperture_dagster.storage.bulk import WriteCounts, driver_cursor, merge, stage, upsert
 from aperture_dagster.storage.packed import INTEGER, read_packed
-from aperture_dagster.storage.queries import execute, lock_until_commit, read_frame, read_rows, read_value
+from aperture_dagster.storage.queries import array_of, execute, lock_until_commit, read_frame, read_rows, read_value
 from aperture_dagster.storage.tables import recommendations, taste_profiles, taste_weights, top_picks, written_columns
 from aperture_dagster.wording import listed
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
+    from aperture_dagster.ranking.names import PackedNames
 NAME_LISTS = ("genres", "keywords", "directors", "creators", "cast", "companies", "networks")
 ITEM_BATCH = 2_000
 ITEMS = """
@@ -36,8 +36,9 @@ ITEMS = """
     FROM (SELECT DISTINCT ON (work_id) * FROM present_titles ORDER BY work_id, item_id) s
     LEFT JOIN enriched_metadata e USING (work_id) ORDER BY s.work_id"""
 # The lists of names as one text, which is parsed much faster than arrays.
-_BETWEEN_LISTS, _BETWEEN_NAMES = "\x1e", "\x1f"
-_LISTS = ", ".join(f"translate(array_to_string(\"{name}\", E'\\x1f'), E'\\x1e', '')" for name in NAME_LISTS)
+_BETWEEN_LISTS = "\x1e"
+_LIST = """translate(array_to_string(array_remove("{}", ''), E'\\x1f'), E'\\x1e', '')"""
+_LISTS = ", ".join(map(_LIST.format, NAME_LISTS))
 _PACKED_ITEMS = f"""
     SELECT work_id, item_id, media_type, title, year, vote_average, vote_count, popularity, official_rating, tmdb_id,
     imdb_id, episodes_total, concat_ws(E'\\x1e', {_LISTS}) AS lists FROM ({ITEMS}) rows ORDER BY work_id"""
@@ -61,28 +62,40 @@ def read_items(connection: Connection) -> pd.DataFrame:
     Values come from the merged metadata or, before the first merge, from the media server. Missing numbers are NaN,
     missing texts None.
     """
+    frame, packed = read_titles(connection)
+    # One object for each name, however many titles have it: there are a dozen names per title.
+    once: dict[str, str] = {}
+    same = once.setdefault
+    for name, lists in packed.items():
+        frame[name] = [[same(one, one) for one in names] for names in lists.unpack()]
+    return frame
+
+
+def read_titles(connection: Connection) -> tuple[pd.DataFrame, dict[str, PackedNames]]:
+    """Read the item table without its lists of names, and these by column."""
+    # pandas and numpy double the time that every `dagster` command takes to start.
     import pandas as pd
 
-    with driver_cursor(connection, binary=True) as cursor:
+    from aperture_dagster.ranking.names import PackedNames
+
+    # A cursor of the server: otherwise, all rows would be there twice for a while.
+    with driver_cursor(connection, name="titles", binary=True) as cursor:
         cursor.execute(_PACKED_ITEMS)
-        names = [column.name for column in cursor.description or ()][:-1]
-        # One object for each name, however many titles have it: there are a dozen names per title.
-        once: dict[str, str] = {}
-        same = once.setdefault
-        columns: dict[str, list[Any]] = {name: [] for name in (*names, *NAME_LISTS)}
+        columns: dict[str, list[Any]] = {column.name: [] for column in (cursor.description or ())[:-1]}
+        lists = {name: PackedNames() for name in NAME_LISTS}
         while rows := cursor.fetchmany(ITEM_BATCH):
             *values, packed = zip(*rows, strict=True)
-            for name, of_name in zip(names, values, strict=True):
-                columns[name].extend(of_name)
-            for row in packed:
-                for name, joined in zip(NAME_LISTS, row.split(_BETWEEN_LISTS), strict=True):
-                    columns[name].append([same(one, one) for one in joined.split(_BETWEEN_NAMES)] if joined else [])
+            for of_name, more in zip(columns.values(), values, strict=True):
+                of_name.extend(more)
+            texts = zip(*(row.split(_BETWEEN_LISTS) for row in packed), strict=True)
+            for of_name, more in zip(lists.values(), texts, strict=True):
+                of_name.add(more)
     frame = pd.DataFrame(columns)
     for name in ("vote_average", "vote_count", "popularity", "episodes_total"):
         frame[name] = pd.to_numeric(frame[name])
     for name in ("official_rating", "imdb_id"):
         frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
-    return frame
+    return frame, lists
 
 
 def read_copies(connection: Connection, media_type: str | None = None) -> list[Copy]:
@@ -108,7 +121,7 @@ def replace_taste(
 ) -> WriteCounts:
     """Replace a user's taste: a profile per media type, and the weight of every work in the history."""
     weights = list(weights)
-    works = [row["work_id"] for row in weights]
+    works = array_of([row["work_id"] for row in weights])
     counts = upsert(connection, taste_profiles, profiles) + merge(
         connection,
         taste_weights,
@@ -118,10 +131,10 @@ def replace_taste(
         ("user_id", "work_id", "media_type", "weight"),
         user=user_id,
         works=works,
-        types=[row["media_type"] for row in weights],
-        weights=[row["weight"] for row in weights],
+        types=array_of([row["media_type"] for row in weights]),
+        weights=array_of([row["weight"] for row in weights]),
     )
-    statement = "DELETE FROM taste_weights WHERE user_id = :user AND NOT work_id = ANY(:works)"
+    statement = "DELETE FROM taste_weights WHERE user_id = :user AND NOT work_id = ANY(CAST(:works AS bigint[]))"
     counts.deleted = execute(connection, statement, user=user_id, works=works).rowcount
     return counts
 

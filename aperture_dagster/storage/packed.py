@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
@@ -19,13 +19,16 @@ INTEGER, DOUBLE = ("int8send", ">i8"), ("float8send", ">f8")
 
 
 def read_packed(
-    connection: Connection, query: str, columns: dict[str, tuple[str, Any]], parameters: tuple[Any, ...] = ()
+    connection: Connection,
+    query: str,
+    columns: Mapping[str, tuple[str, Any]],
+    parameters: Sequence[Any] | Mapping[str, Any] = (),
 ) -> Iterator[np.ndarray]:
     """Yield the rows of a query in blocks, as structured arrays, whose order is arbitrary.
 
     Args:
         connection: inside a transaction.
-        query: a SELECT with placeholders of the driver (``%s``). No value may be null.
+        query: a SELECT with placeholders of the driver (``%s``, or ``%(name)s``). No value may be null.
         columns: for each column that is read the function that packs it, and numpy's type of what that returns.
         parameters: the values of the placeholders.
     """

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, Text, and_, cast, func, literal_column, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    select,
+    tuple_,
+)
 
 from aperture_dagster.storage.tables import metadata
 
@@ -23,11 +38,17 @@ def content_version(connection: Connection, *tables: str, columns: Sequence[str]
     """
     digest = hashlib.blake2b(digest_size=8)
     for name in tables:
-        table = metadata.tables[name]
-        statement = select(*_digest(table, columns)).select_from(table)
-        statement = statement.where(and_(True, *(table.c[column] == value for column, value in where.items())))
-        digest.update(repr(tuple(connection.execute(statement).one())).encode())
+        statement = _digest_of_rows(name, tuple(columns), tuple(where))
+        digest.update(repr(tuple(connection.execute(statement, where).one())).encode())
     return digest.hexdigest()
+
+
+@functools.cache
+def _digest_of_rows(name: str, columns: tuple[str, ...], where: tuple[str, ...]) -> Select[*tuple[Any, ...]]:
+    """Return a statement with a parameter for each column in ``where``; cached, since building it is slow."""
+    table = metadata.tables[name]
+    required = (table.c[column] == bindparam(column, type_=table.c[column].type) for column in where)
+    return select(*_digest(table, columns)).select_from(table).where(and_(True, *required))
 
 
 def content_versions(connection: Connection, *tables: str, by: str, of: Iterable[str]) -> dict[str, str]:

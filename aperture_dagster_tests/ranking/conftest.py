@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +14,8 @@ import pandas as pd
 import pytest
 
 from aperture_dagster.ranking.crowd import Crowd, neighbours_of
+from aperture_dagster.ranking.library import library_of, titles_of_type
+from aperture_dagster.ranking.taste import TasteLibrary
 
 NOW = pd.Timestamp("2026-03-01", tz="UTC")
 PROJECT = Path(__file__).parents[2]
@@ -35,6 +38,11 @@ def crowd_of(histories: pd.DataFrame) -> Crowd:
     """What the people of these histories watched together, with their own work ids."""
     table = neighbours_of(histories, as_of=NOW)
     return table.on(table.titles)
+
+
+def titles_of(items: pd.DataFrame, centred: np.ndarray, media_type: str = "movie") -> TasteLibrary:
+    """The titles of one media type of an item table, with these vectors for all of its rows."""
+    return replace(titles_of_type(library_of(items), media_type), vectors=centred)
 
 
 def days_ago(days: float) -> pd.Timestamp:

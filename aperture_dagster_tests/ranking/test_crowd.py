@@ -88,6 +88,7 @@ def test_a_score_is_the_sum_over_the_history_of_weight_times_strength():
     )  # fmt: skip
     watched = np.where(random.random((4, 30)) < 0.3, random.random((4, 30)), 0.0).astype(np.float32)
     watched[2] = 0.0
-    assert crowd.score(watched, index) == pytest.approx(watched @ matrix, abs=1e-5)
+    scores = crowd.links(index, 30).spread(watched.T).T
+    assert scores == pytest.approx(watched @ matrix, abs=1e-5)
     empty = Crowd(source[:0], target[:0], crowd.strengths[:0], people=0)
-    assert not empty.score(watched, index).any()
+    assert not empty.links(index, 30).spread(watched.T).any()

@@ -29,9 +29,11 @@ def test_affinity_is_the_sum_of_cosines():
     lists = [["a", "b"], ["a"], ["b", "c"], ["c", "a"], []]
     names = tf_idf(lists)
     dense = np.zeros((5, names.names))
-    dense[names.rows, names.columns] = names.values
+    dense[np.repeat(np.arange(5), np.diff(names.first)), names.columns] = names.values
     signed = np.array([1.0, -0.5, 0.0, 2.0, 1.0])
     assert names.affinity(signed) == pytest.approx(dense @ dense.T @ signed)
+    for rows in ([2], [4, 1], [3, 0, 2, 1]):
+        assert names.affinity(signed, np.array(rows)) == pytest.approx((dense @ dense.T @ signed)[rows])
     assert np.linalg.norm(dense[:4], axis=1) == pytest.approx(1.0)
 
 

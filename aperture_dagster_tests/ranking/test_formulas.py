@@ -14,7 +14,7 @@ from aperture_dagster.ranking.recommend import blend_shares, prepare
 from aperture_dagster.ranking.similarity import nearest_liked
 from aperture_dagster.ranking.taste import Lift, centre, lifts, spherical_kmeans, taste_profile, taste_weights
 
-from .conftest import NOW, days_ago, history
+from .conftest import NOW, days_ago, history, titles_of
 
 # Taste
 
@@ -119,22 +119,24 @@ def test_a_profile_says_in_words_what_is_liked():
     )
     vectors = np.eye(2)[[0] * 6 + [1] * 34]
     weights = pd.DataFrame({"work_id": [*range(1, 10), 11, 12, 99], "weight": [*np.arange(9, 0, -1.0), -1.0, 0.0, 5.0]})
-    profile = taste_profile(weights, items, vectors)
+    profile = taste_profile(weights, titles_of(items, vectors))
     war = (9 + 3 * 0.25) / 12 / 0.25
     assert (profile.liked, profile.disliked) == (9, 1)
     assert profile.summary == (f"9 liked, 1 disliked; compared with the library, more war ({war:.1f}x); often tank.")
     assert [(taste.share, taste.work_ids) for taste in profile.tastes] == [
         (round(39 / 45, 4), (1, 2, 3, 4, 5)), (round(6 / 45, 4), (7, 8, 9)),
     ]  # fmt: skip
-    assert len(taste_profile(weights, items, vectors, max_tastes=1).tastes) == 1
-    assert len(taste_profile(weights.iloc[[0, 1, 7, 8]], items, vectors).tastes) == 1, "one taste per six titles"
+    assert len(taste_profile(weights, titles_of(items, vectors), max_tastes=1).tastes) == 1
+    assert len(taste_profile(weights.iloc[[0, 1, 7, 8]], titles_of(items, vectors)).tastes) == 1, (
+        "one taste per six titles"
+    )
 
 
 def test_a_summary_names_four_genres_and_five_keywords():
     items = pd.DataFrame({"work_id": range(9), "genres": [[f"g{n}" for n in range(7)]] * 3 + [[]] * 6})
     items["keywords"] = [[f"k{n}" for n in range(7)]] * 3 + [[]] * 6
     weights = pd.DataFrame({"work_id": [0, 1, 2], "weight": [1.0] * 3})
-    summary = taste_profile(weights, items, np.zeros((9, 2))).summary
+    summary = taste_profile(weights, titles_of(items, np.zeros((9, 2)))).summary
     lift = (3 + 3 / 3) / 6 * 3
     genres = ", ".join(f"g{n} ({lift:.1f}x)" for n in range(4))
     assert summary == f"3 liked, 0 disliked; compared with the library, more {genres}; often k0, k1, k2, k3, k4."

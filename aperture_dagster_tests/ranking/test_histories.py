@@ -127,3 +127,10 @@ def test_works_are_found_by_their_row():
     assert positions([5, 6, 7], {7: 0, 5: 1}).tolist() == [1, -1, 0]
     with pytest.raises(ValueError, match="twice"):
         index_of([7, 5, 7])
+
+
+def test_positions_of_values_that_are_not_there_or_unknown_are_minus_one():
+    index = {"a": 0, "b": 1}
+    assert positions(pd.Series(["b", None, "c", "a", "b"]), index).tolist() == [1, -1, -1, 0, 1]
+    assert positions(["b", "c"], index).tolist() == [1, -1]
+    assert positions(pd.Series([7, 9, 7]), {7: 3}).tolist() == [3, -1, 3]

@@ -17,7 +17,7 @@ def links(*edges: tuple[int, int, float], n: int = 8) -> Links:
 def dense(found: Links) -> np.ndarray:
     """The strength from each row (first) to each other."""
     matrix = np.zeros((found.n, found.n))
-    np.add.at(matrix, (found.start, found.end), found.strength)
+    np.add.at(matrix, (found.start, np.repeat(np.arange(found.n), np.diff(found.first))), found.strength)
     return matrix
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from aperture_dagster.ranking.config import COLUMNS, COMPONENTS, BlendWeights, RankingConfig, RankingInputs, TasteMix
 from aperture_dagster.ranking.library import library_of
+from aperture_dagster.ranking.links import links_of
 from aperture_dagster.ranking.recommend import SIMILAR, blend_shares, prepare
 
 from .conftest import NOW, crowd_of, history, topic_of
@@ -305,6 +306,15 @@ def test_a_prepared_library_gives_the_same_lists(library, vectors):
     given = inputs(library, vectors, watched("ann", SPACE))
     ready = prepare(given, library=library_of(library, vectors)).for_user("ann")
     assert ready.equals(prepare(given).for_user("ann"))
+
+
+def test_links_that_exist_already_are_those_of_the_edges(library, vectors):
+    edges = pd.DataFrame({"work_id": [100, 103, 131], "recommended_work_id": [131, 140, 152], "rank": [1, 2, 3]})
+    given = inputs(library, vectors, watched("ann", SPACE), edges=edges)
+    links = links_of(edges, {work: row for row, work in enumerate(library["work_id"])}, len(library))
+    ready = prepare(replace(given, edges=None), links=links).for_user("ann")
+    assert ready.equals(prepare(given).for_user("ann"))
+    assert (ready["recommended_from"] > 0).any()
 
 
 def test_diversity_does_not_change_who_is_first(library, vectors):

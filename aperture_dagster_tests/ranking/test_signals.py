@@ -187,3 +187,13 @@ def test_the_best_are_selected_with_the_parts_of_their_scores():
     assert picked.tolist() == [3, 1, 2] and frame["rank"].tolist() == [1, 2, 3]
     assert frame["score"].tolist() == [0.9, 0.9, 0.5] and frame["media_type"].unique().tolist() == ["movie"]
     assert frame["part"].tolist() == [1.8, 1.8, 1.0]
+
+
+def test_among_equal_scores_at_the_end_of_the_shortlist_the_lower_work_ids_are_selected():
+    library = library_of(pd.DataFrame({"work_id": [9, 3, 7, 1, 5, 8]}))
+    score = np.array([0.5, 0.5, 0.9, 0.5, 0.5, 0.1])
+    for shortlist, expected in ((3, [7, 1, 3]), (4, [7, 1, 3, 5]), (9, [7, 1, 3, 5, 9, 8])):
+        frame, _ = select(
+            library, np.arange(6), score, {}, media_type="movie", limit=shortlist, shortlist=shortlist, diversity=0.0
+        )
+        assert frame["work_id"].tolist() == expected

@@ -16,11 +16,16 @@ def test_the_sum_over_the_history_equals_the_formula(vectors):
     assert history_similarity(unit, liked, weights) == pytest.approx(naive, abs=1e-5)
 
 
-def test_the_block_size_does_not_change_the_result(vectors, monkeypatch):
-    unit, liked, weights = centre(vectors), np.arange(10), np.linspace(-1, 1, 10)
-    whole = history_similarity(unit, liked, weights)
-    monkeypatch.setattr(similarity, "BLOCK_VALUES", 1)
-    assert history_similarity(unit, liked, weights) == pytest.approx(whole, abs=1e-6)
+@pytest.mark.parametrize("block", [1, 3, 7, 512])
+def test_the_block_size_does_not_change_the_result(vectors, monkeypatch, block: int):
+    """Titles of a history that are candidates, those that are none, and candidates that nobody watched."""
+    monkeypatch.setattr(similarity, "BLOCK", block)
+    unit, random = centre(vectors), np.random.default_rng(4)
+    liked, candidates = random.permutation(len(unit))[:13], random.permutation(len(unit))[:17]
+    weights = np.where(random.random((13, 4)) < 0.4, random.normal(size=(13, 4)), 0.0)
+    assert 0 < len(np.intersect1d(liked, candidates)) < 13
+    naive = ((unit[candidates] @ unit[liked].T).astype(np.float64) ** 3) @ weights
+    assert history_similarity(unit, liked, weights, candidates=candidates) == pytest.approx(naive, abs=1e-5)
 
 
 def test_many_users_at_once_get_the_same_scores_as_one_by_one(vectors):

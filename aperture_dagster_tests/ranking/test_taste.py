@@ -15,7 +15,7 @@ from aperture_dagster.ranking.taste import (
     taste_weights,
 )
 
-from .conftest import NOW, days_ago, history, topic_of
+from .conftest import NOW, days_ago, history, titles_of, topic_of
 
 
 def weights_of(*rows) -> dict[int, float]:
@@ -164,7 +164,7 @@ def test_vectors_of_a_wrong_shape_raise_an_error(vectors):
 def test_two_tastes_of_one_user_are_kept_apart(library, vectors):
     rows = [{"work_id": 100 + n} for n in range(60) if n % 3 != 2]
     weights = taste_weights(history(*rows), as_of=NOW)
-    profile = taste_profile(weights, library, centre(vectors), max_tastes=2)
+    profile = taste_profile(weights, titles_of(library, centre(vectors)), max_tastes=2)
     topics = [{topic_of(work) for work in taste.work_ids} for taste in profile.tastes]
     assert sorted(map(sorted, topics)) == [["love"], ["space"]]
     assert sum(taste.share for taste in profile.tastes) == pytest.approx(1.0, abs=0.001)
@@ -174,14 +174,16 @@ def test_two_tastes_of_one_user_are_kept_apart(library, vectors):
 def test_the_same_titles_in_another_order_give_the_same_profile(library, vectors):
     frame = history(*({"work_id": 100 + n, "rating": 5 + n % 5} for n in range(30)))
     shuffled = frame.sample(frac=1.0, random_state=3)
-    one, other = (taste_profile(taste_weights(f, as_of=NOW), library, centre(vectors)) for f in (frame, shuffled))
+    one, other = (
+        taste_profile(taste_weights(f, as_of=NOW), titles_of(library, centre(vectors))) for f in (frame, shuffled)
+    )
     assert one.summary == other.summary
     assert [t.work_ids for t in one.tastes] == [t.work_ids for t in other.tastes]
     assert all(np.array_equal(a.centroid, b.centroid) for a, b in zip(one.tastes, other.tastes, strict=True))
 
 
 def test_a_profile_without_a_history_says_so(library, vectors):
-    profile = taste_profile(taste_weights(pd.DataFrame(), as_of=NOW), library, centre(vectors))
+    profile = taste_profile(taste_weights(pd.DataFrame(), as_of=NOW), titles_of(library, centre(vectors)))
     assert (profile.liked, profile.tastes, profile.genres) == (0, (), ())
     assert "Nothing" in profile.summary
 
@@ -210,9 +212,11 @@ def test_a_profile_of_one_media_type_ignores_the_other(library, vectors):
     mixed = library.copy()
     mixed.loc[mixed.index >= 30, "media_type"] = "series"
     weights = taste_weights(history({"work_id": 100}, {"work_id": 103}, {"work_id": 130}), as_of=NOW)
-    profile = taste_profile(weights, mixed, centre(vectors), media_type="movie")
+    profile = taste_profile(weights, titles_of(mixed, centre(vectors)))
     assert profile.liked == 2
     assert all(work < 130 for taste in profile.tastes for work in taste.work_ids)
+    alone = library.iloc[:30].reset_index(drop=True)
+    assert profile.genres == taste_profile(weights, titles_of(alone, centre(vectors)[:30])).genres
 
 
 def test_the_users_most_alike_share_likes_and_dislikes_whatever_the_length_of_their_histories():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from aperture_dagster.resources.media_server.records import ServerLibrary
+from aperture_dagster.storage import lists
 from aperture_dagster.storage.lists import (
     course_of_ranks,
     list_sizes,
@@ -16,6 +17,7 @@ from aperture_dagster.storage.lists import (
     read_copies,
     read_edges,
     read_items,
+    read_titles,
     read_weights,
     reason,
     recommendation_table,
@@ -281,6 +283,23 @@ def test_the_ranking_reads_one_row_per_work_and_all_copies(shelf: Shelf):
     assert items.loc[1].title == "Film 1"
     assert items.loc[2].official_rating is None
     assert np.isnan(items.loc[2].vote_average)
+
+
+def test_titles_are_read_with_the_same_names_in_fewer_objects(shelf: Shelf, monkeypatch: pytest.MonkeyPatch):
+    """In more than one batch, and with a blank name, which is none."""
+    monkeypatch.setattr(lists, "ITEM_BATCH", 3)
+    shelf.films(
+        film(1, genres=["Drama", "", "War"]), film(2, genres=[]), film(3, genres=["War"]), film(4, genres=["Drama"])
+    )
+    with shelf.open() as connection:
+        items = read_items(connection)
+        titles, names = read_titles(connection)
+    assert items["genres"].tolist() == [["Drama", "War"], [], ["War"], ["Drama"]]
+    assert set(titles.columns) | set(names) == set(items.columns)
+    assert titles.equals(items[titles.columns])
+    assert {column: list(packed.unpack()) for column, packed in names.items()} == {
+        column: items[column].tolist() for column in names
+    }
 
 
 def test_an_empty_library_has_the_same_columns(shelf: Shelf):

@@ -1,6 +1,7 @@
 """Who watched what on the media server."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import chain
 
@@ -26,6 +27,7 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.history import (
     PageResult,
+    count_marked_items,
     items_with_versions,
     latest_plays,
     marked_items,
@@ -77,10 +79,15 @@ def watch_history(
                 # No item would be recognised, and the history would count as read until the next full comparison.
                 raise MissingPrerequisite("There are no titles yet: run sync_movies and sync_series first.")
 
+        @functools.cache
+        def versioned() -> list[str]:
+            with database.transaction() as connection:
+                return items_with_versions(connection)
+
         def serve(user: User) -> UserOutcome:
             before = server.requests
             try:
-                outcome = _sync_history(user, config, settings, database, server, clock)
+                outcome = _sync_history(user, config, settings, database, server, clock, versioned)
             except (NotFound, RequestRejected) as error:
                 there = ids_on_server(server.users())
                 if there is None or not there or user.user_id in there:
@@ -93,9 +100,17 @@ def watch_history(
 
 
 def _sync_history(
-    user: User, config: HistoryConfig, settings: Settings, database: Database, server: MediaServerReader, clock: Clock
+    user: User,
+    config: HistoryConfig,
+    settings: Settings,
+    database: Database,
+    server: MediaServerReader,
+    clock: Clock,
+    versioned: Callable[[], list[str]],
 ) -> UserOutcome:
     """Read what is new of a user's history, or all of it when that is due.
+
+    ``versioned`` returns the ids of :func:`items_with_versions`, which are the same for everybody.
 
     Raises:
         RemovalRefused: the server knows of nothing, or much less, for a user who had a history.
@@ -109,7 +124,6 @@ def _sync_history(
         # A mark in the future was made by a clock that has been set back since, so it does not show what is new.
         if watermark is None or watermark > now:
             full = True
-        versioned = items_with_versions(connection) if full else []
         # Other processes rate items on the server, too, and what is read here may be older than that.
         started_at = database_time(connection)
 
@@ -128,7 +142,7 @@ def _sync_history(
     if full or watermark is None:
         pages = server.all_states(user.user_id, listing)
         # Jellyfin 12 lists no progress in a version that lies in its film's own folder: the film itself hints at it.
-        pages = chain(pages, with_content(server.states_of(user.user_id, versioned)))
+        pages = chain(pages, with_content(server.states_of(user.user_id, versioned())))
     else:
         pages = server.changed_states(user.user_id, watermark, listing)
     listed: set[str] = set()
@@ -163,7 +177,7 @@ def _sync_history(
         ratings += result.ratings
     with database.transaction() as connection:
         write_mark(connection, user.user_id, watermark, now=now, full=compared and not listing.problems)
-        marked = len(marked_items(connection, user.user_id))
+        marked = count_marked_items(connection, user.user_id)
         shown = latest_plays(
             connection, [user.user_id], timezone=settings.schedule_timezone, tombstone_days=settings.tombstone_days
         )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aperture_dagster.storage.inputs import item_hashes, vector_hash
-from aperture_dagster.storage.lists import read_items
+from aperture_dagster.storage.lists import read_titles
 from aperture_dagster.storage.vectors import read_vectors
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shelves:
-    """The item table, and what was computed from it and the vectors once."""
+    """The item table without its lists of names, and what was computed from it and the vectors once."""
 
     items: "pd.DataFrame"
     library: "Library"
@@ -39,8 +39,8 @@ def read_shelves(connection: "Connection", model_key: str, *, keep: bool = False
     found = _last.pop(key, None)
     _last.clear()
     if found is None:
-        items = read_items(connection)
-        found = Shelves(items, library_of(items, *read_vectors(connection, model_key, items["work_id"])))
+        items, names = read_titles(connection)
+        found = Shelves(items, library_of(items, *read_vectors(connection, model_key, items["work_id"]), names))
     if keep:
         _last[key] = found
     return found

@@ -1,7 +1,7 @@
 """The taste of each user."""
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ from aperture_dagster.storage.versions import content_version
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
     from sqlalchemy import Connection
 
     from aperture_dagster.ranking.taste import TasteLibrary
@@ -119,15 +120,16 @@ class _Tastes:
 
     def __init__(self, connection: "Connection", settings: Settings, clock: Clock, model_key: str) -> None:
         # pandas and numpy double the time that every `dagster` command takes to start.
-        from aperture_dagster.ranking.taste import taste_library, taste_weights
+        from aperture_dagster.ranking.library import titles_of_type
+        from aperture_dagster.ranking.taste import taste_weights
 
         self._model_key = model_key
         # Lists mostly follow in the same run.
         shelves = read_shelves(connection, model_key, keep=True)
-        items, centred = shelves.items, shelves.library.centred
-        self._titles = dict(zip(items["work_id"], items["title"], strict=True))
-        self._media_types = dict(zip(items["work_id"], items["media_type"], strict=True))
-        self._libraries = {one: taste_library(items, centred, media_type=one) for one in MEDIA_TYPES}
+        items = shelves.items
+        self._index = shelves.library.index
+        self._titles, self._media_types = items["title"].to_numpy(), items["media_type"].to_numpy()
+        self._libraries = {one: titles_of_type(shelves.library, one) for one in MEDIA_TYPES}
         self.weights = taste_weights(read_histories(connection, without=settings.ignored_ratings), as_of=clock.now())
         known = self.weights.loc[self.weights["work_id"].isin(items["work_id"])]
         self._nothing = known.iloc[:0]
@@ -135,19 +137,19 @@ class _Tastes:
 
     def of(self, user: User) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Return a user's rows of ``taste_profiles`` and of ``taste_weights``."""
+        from aperture_dagster.ranking.histories import positions
+
         own = self._of_user.get(user.user_id, self._nothing)
         profiles = [
             _profile_row(user, media_type, own, library, self._titles, self._model_key)
             for media_type, library in self._libraries.items()
         ]
+        media_types = self._media_types[positions(own["work_id"], self._index)].tolist()
         rows = [
-            {
-                "user_id": user.user_id,
-                "work_id": work,
-                "media_type": self._media_types[work],
-                "weight": round(weight, 5),
-            }
-            for work, weight in zip(own["work_id"].tolist(), own["weight"].tolist(), strict=True)
+            {"user_id": user.user_id, "work_id": work, "media_type": media_type, "weight": round(weight, 5)}
+            for work, media_type, weight in zip(
+                own["work_id"].tolist(), media_types, own["weight"].tolist(), strict=True
+            )
         ]
         return profiles, rows
 
@@ -165,7 +167,7 @@ def _profile_row(
     media_type: str,
     weights: "pd.DataFrame",
     library: "TasteLibrary",
-    titles: Mapping[int, str],
+    titles: "NDArray[Any]",
     model_key: str,
 ) -> dict[str, Any]:
     from aperture_dagster.ranking.taste import taste_profile
@@ -175,7 +177,7 @@ def _profile_row(
         "user_id": user.user_id,
         "media_type": media_type,
         "model_key": model_key,
-        "titles": sum(work_id in library.index for work_id in weights["work_id"]),
+        "titles": int((library.rows_of(weights["work_id"]) >= 0).sum()),
         "liked": profile.liked,
         "disliked": profile.disliked,
         "summary": {
@@ -183,7 +185,7 @@ def _profile_row(
             "genres": [asdict(genre) for genre in profile.genres],
             "keywords": [asdict(keyword) for keyword in profile.keywords],
             "tastes": [
-                {"share": round(taste.share, 3), "titles": [titles[work_id] for work_id in taste.work_ids]}
+                {"share": round(taste.share, 3), "titles": [titles[library.index[one]] for one in taste.work_ids]}
                 for taste in profile.tastes
             ],
         },

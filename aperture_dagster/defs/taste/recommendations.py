@@ -126,15 +126,17 @@ def _ranking_model(
     of each.
     """
     from aperture_dagster.ranking.config import RankingInputs
+    from aperture_dagster.ranking.links import links_of
     from aperture_dagster.ranking.recommend import prepare
 
     now = clock.now()
     with database.transaction() as connection:
         model_key = model_in_use(connection)
         shelves = read_shelves(connection, model_key)
-        items = shelves.items
+        items, library = shelves.items, shelves.library
+        # The edges are not kept, so that they are not in memory together with what is learned.
+        links = links_of(read_edges(connection), library.index, len(library.work_ids))
         histories = read_histories(connection, without=settings.ignored_ratings)
-        edges = read_edges(connection)
         copies = read_copies(connection) if any(user.access.is_limited for user in asked) else []
     visible, excluded = in_sight(asked, items, copies)
     inputs = RankingInputs(
@@ -143,10 +145,9 @@ def _ranking_model(
         as_of=now,
         users=[user.user_id for user in asked],
         excluded=excluded,
-        edges=edges if len(edges) else None,
         crowd=read_configured_crowd(context, settings, items),
     )
-    return prepare(inputs, config, library=shelves.library), visible
+    return prepare(inputs, config, library=library, links=links if len(links.start) else None), visible
 
 
 def in_sight(
@@ -156,7 +157,7 @@ def in_sight(
 
     ``copies`` are all copies in the library; only users whose access is limited need them.
     """
-    usual: dict[int, int] = dict(zip(items["work_id"], items["item_id"], strict=True))
+    usual: dict[int, int] = dict(zip(items["work_id"].tolist(), items["item_id"].tolist(), strict=True))
     visible: dict[str, Mapping[int, int]] = {
         user.user_id: visible_copies(copies, user.access, usual) if user.access.is_limited else usual for user in users
     }

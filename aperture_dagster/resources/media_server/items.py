@@ -117,15 +117,12 @@ def parse_state(item: dict[str, Any]) -> ItemState:
     """
     data = expect(item.get("UserData"), dict, "UserData")
     rating = values.parse_number(data, "Rating")
-    item_type = item.get("Type")
-    common: dict[str, Any] = {
-        "server_item_id": values.parse_id(item.get("Id")),
-        "favorite": data.get("IsFavorite") is True,
-        "rating": None if rating is None else min(max(rating, 0.0), 10.0),
-        "name": values.parse_text(item, "Name"),
-    }
+    if rating is not None:
+        rating = min(max(rating, 0.0), 10.0)
+    server_item_id, favorite = values.parse_id(item.get("Id")), data.get("IsFavorite") is True
+    item_type, name = item.get("Type"), values.parse_text(item, "Name")
     if item_type == "Series":
-        return ItemState(**common)
+        return ItemState(server_item_id, favorite=favorite, rating=rating, name=name)
     position = values.parse_number(data, "PlaybackPositionTicks") or 0
     runtime = values.parse_number(item, "RunTimeTicks") or 0
     percentage = values.parse_number(data, "PlayedPercentage")
@@ -139,7 +136,10 @@ def parse_state(item: dict[str, Any]) -> ItemState:
         share = 0.5
     is_episode = item_type == "Episode"
     return ItemState(
-        **common,
+        server_item_id,
+        favorite=favorite,
+        rating=rating,
+        name=name,
         played=played,
         play_count=play_count,
         position_share=min(max(share, 0.0), 1.0),
