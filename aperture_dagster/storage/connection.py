@@ -180,7 +180,8 @@ def refuse_shared_database(settings: Settings) -> None:
     be reached is reported when it is opened.
 
     Raises:
-        DatabaseError: both settings lead to the same database, or to two servers.
+        DatabaseError: both settings lead to the same database, or to two servers, or Dagster's account may not end the
+            connections of a run that is dead.
     """
     if settings.database_url is None or settings.dagster_database_url is None:
         return
@@ -194,6 +195,22 @@ def refuse_shared_database(settings: Settings) -> None:
         raise DatabaseError(
             "APERTURE_DATABASE_URL and APERTURE_DAGSTER_DATABASE_URL lead to the same database, but each needs its "
             "own: name another one in APERTURE_DAGSTER_DATABASE_URL, or unset it to use one beside the product's."
+        )
+    if product is not None and dagster is not None:
+        _require_right_to_end_sessions(settings)
+
+
+def _require_right_to_end_sessions(settings: Settings) -> None:
+    account = make_url(product_database_url(settings)).username
+    statement = """
+        SELECT rolname, rolsuper OR pg_has_role('pg_signal_backend', 'MEMBER') OR pg_has_role(p.oid, 'MEMBER')
+        FROM pg_roles d, (SELECT oid FROM pg_roles WHERE rolname = :account) p WHERE d.rolname = current_user"""
+    with create_engine(dagster_database_url(settings), poolclass=NullPool).connect() as connection:
+        row = execute(connection, statement, account=account).first()
+    if row is not None and not row[1]:
+        raise DatabaseError(
+            f"The account {row[0]} of Dagster's database may not end the connections of {account}, which it has to for "
+            f"runs that are dead: GRANT pg_signal_backend TO {row[0]}."
         )
 
 

@@ -163,6 +163,23 @@ def test_two_databases_on_one_server_are_accepted(database_url: str, empty: str)
     open_engine(settings)
 
 
+def test_an_account_of_dagsters_that_could_not_end_a_dead_run_is_refused(
+    database_url: str, empty: str, admin: Callable[..., Any]
+):
+    """Its connections belong to the account of the product."""
+    name, url = f"dagster_{make_url(empty).database}", make_url(empty)
+    admin(f"CREATE ROLE {name} LOGIN PASSWORD 'secret'")
+    try:
+        own = url.set(username=name, password="secret").render_as_string(hide_password=False)
+        settings = load_settings(database_url=database_url, dagster_database_url=own)
+        with pytest.raises(DatabaseError, match=f"GRANT pg_signal_backend TO {name}"):
+            refuse_shared_database(settings)
+        admin(f"GRANT pg_signal_backend TO {name}")
+        refuse_shared_database(settings)
+    finally:
+        admin(f"DROP ROLE {name}")
+
+
 def test_dagsters_database_is_created_beside_the_products(empty: str, admin: Callable[..., Any]):
     settings = load_settings(database_url=empty)
     name = make_url(empty).database
