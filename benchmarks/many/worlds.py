@@ -7,11 +7,15 @@ import dataclasses
 import multiprocessing
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from multiprocessing.connection import Connection
+from typing import Any
 
 from aperture_dagster.simulator.generated_world import generate_world
 from aperture_dagster.simulator.server import running_simulator
+from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World, WorldTitle
+
+# With the free key's 1,000 requests a day, sharing would do more work, not the same.
+SETTINGS = SimulatorSettings(omdb_daily_limit=1_000_000)
 
 
 def world_of(number: int, *, films: int, users: int, overlap: float) -> World:
@@ -40,7 +44,7 @@ def _own(title: WorldTitle, number: int) -> WorldTitle:
 class StandIns:
     """The stand-ins of all households: their addresses, and what they were asked."""
 
-    def __init__(self, pipe: Connection, urls: list[str]) -> None:
+    def __init__(self, pipe: Any, urls: list[str]) -> None:
         self._pipe, self.urls = pipe, urls
 
     def requests(self) -> list[dict[str, int]]:
@@ -63,10 +67,10 @@ def stand_ins(households: int, *, films: int, users: int, overlap: float) -> Ite
         process.join(60)
 
 
-def _serve(pipe: Connection, households: int, films: int, users: int, overlap: float) -> None:
+def _serve(pipe: Any, households: int, films: int, users: int, overlap: float) -> None:
     with contextlib.ExitStack() as stack:
         worlds = [world_of(number, films=films, users=users, overlap=overlap) for number in range(households)]
-        served = [stack.enter_context(running_simulator(world)) for world in worlds]
+        served = [stack.enter_context(running_simulator(world, SETTINGS)) for world in worlds]
         pipe.send([one.url for one in served])
         while pipe.recv() != "end":
             counts = [one.state.counters.requests for one in served]
