@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aperture_dagster.defs.media_server.history import HistoryConfig, _sync_history
+from aperture_dagster.defs.media_server.history import HistoryConfig, _read_versions_once, _sync_history
 from aperture_dagster.defs.media_server.people import ids_on_server, user_rows
 from aperture_dagster.library.people import partition_key
 from aperture_dagster.partitions import USERS
@@ -27,5 +27,6 @@ def read_server(home: Household, *, histories: bool = False) -> None:
         home.instance.add_dynamic_partitions(USERS, [user.partition_key for user in taking_part])
         Shelf(database).sync(server)
         if histories:
+            versioned = _read_versions_once(database)
             for user in taking_part:
-                _sync_history(user, HistoryConfig(), settings, database, server, home.clock)
+                _sync_history(user, HistoryConfig(), settings, database, server, home.clock, versioned)

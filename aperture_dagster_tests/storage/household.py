@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from aperture_dagster.defs.media_server.history import HistoryConfig, _sync_history
+from aperture_dagster.defs.media_server.history import HistoryConfig, _read_versions_once, _sync_history
 from aperture_dagster.library.removal import RemovalRefused
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -263,4 +263,5 @@ class Home:
                 self.database,
                 self.server,  # pyright: ignore[reportArgumentType]
                 Clock(lambda: self.now),
+                _read_versions_once(self.database),
             )

@@ -79,10 +79,7 @@ def watch_history(
                 # No item would be recognised, and the history would count as read until the next full comparison.
                 raise MissingPrerequisite("There are no titles yet: run sync_movies and sync_series first.")
 
-        @functools.cache
-        def versioned() -> list[str]:
-            with database.transaction() as connection:
-                return items_with_versions(connection)
+        versioned = _read_versions_once(database)
 
         def serve(user: User) -> UserOutcome:
             before = server.requests
@@ -97,6 +94,17 @@ def watch_history(
             return outcome
 
         yield from for_each_user(context, settings, database, serve, quiet=True)
+
+
+def _read_versions_once(database: Database) -> Callable[[], list[str]]:
+    """Return a function that reads the ids of :func:`items_with_versions` when it is first asked."""
+
+    @functools.cache
+    def versioned() -> list[str]:
+        with database.transaction() as connection:
+            return items_with_versions(connection)
+
+    return versioned
 
 
 def _sync_history(
