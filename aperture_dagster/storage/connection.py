@@ -101,20 +101,12 @@ def _new_engine(url: str, settings: Settings) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _prepare(connection, _record) -> None:  # pyright: ignore[reportUnusedFunction]
-        from pgvector.psycopg import register_vector
-        from psycopg import ProgrammingError
-
         if settings.database_url is not None:
             require_locks(connection)
         # Another time zone would appear in formatted dates, and move dates at the end of the year 9999 out of range.
+        connection.autocommit = True
         connection.execute("SET TIME ZONE 'UTC'")
-        connection.commit()
-        try:
-            register_vector(connection)
-            connection.commit()
-        except ProgrammingError:
-            # The extension does not exist before the first migration, which disposes of the engine.
-            connection.rollback()
+        connection.autocommit = False
 
     return engine
 

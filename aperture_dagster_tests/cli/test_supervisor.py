@@ -209,7 +209,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def test_a_signal_ends_every_part_and_what_the_parts_have_started(start: Start, number: signal.Signals):
     up = start(server="serves", daemon="")
     up.process.send_signal(number)
-    assert up.end() == (0, "Stopping …\n")
+    code, said = up.end()
+    assert code == 0
+    # On a busy machine it also says for what it waits.
+    assert said.splitlines()[0] == "Stopping …" and "killed" not in said
     assert not (up.folder / "up.json").exists()
 
 

@@ -125,15 +125,13 @@ def test_texts_are_read_in_batches_each_once(shelf: Shelf, works: list[int]):
 
 
 def test_single_questions_are_answered_by_distance(shelf: Shelf, works: list[int]):
-    from pgvector import HalfVector
-
     rows = vectors(6)
     with shelf.open() as connection:
         register_model(connection, "m", 8)
         write_vectors(connection, "m", works, ["h"] * 6, rows)
         nearest = connection.exec_driver_sql(
-            "SELECT work_id FROM embeddings WHERE model_key = 'm' ORDER BY vector <=> %s LIMIT 3",
-            (HalfVector(rows[3]),),
+            "SELECT work_id FROM embeddings WHERE model_key = 'm' ORDER BY vector <=> %s::halfvec LIMIT 3",
+            (str(rows[3].tolist()),),
         ).scalars()
         expected = np.argsort(-(rows @ rows[3]))[:3]
         assert list(nearest) == [works[place] for place in expected]
