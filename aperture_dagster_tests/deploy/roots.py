@@ -73,7 +73,8 @@ CONTAINER = (
     'root=$1 && shift && exec chroot --userspec=%(user)s --groups= "$root" env -i "$@"'
 )
 HOLD = (
-    'mount -t tmpfs -o mode=755 layers "$1" && mkdir "$1"/upper "$1"/work "$1"/root && '
+    # The root has the rights of the upper layer, and other tests make folders that are their owner's alone.
+    'umask 022 && mount -t tmpfs -o mode=755 layers "$1" && mkdir "$1"/upper "$1"/work "$1"/root && '
     'mount -t overlay overlay -o lowerdir=/,upperdir="$1"/upper,workdir="$1"/work "$1"/root && '
     'ip link set lo up && touch "$1"/ready && exec sleep infinity'
 )
