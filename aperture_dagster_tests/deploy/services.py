@@ -211,11 +211,16 @@ class Services:
 def running_services(root: Root, image: Mapping[str, str], folder: Path, user: str) -> Iterator[Services]:
     """Yield the services, none of which runs yet, with PostgreSQL and a media server; kill what is left at the end."""
     services = Services(root, image, folder, user)
-    with services.postgres(), services.media_server():
-        try:
-            yield services
-        finally:
-            services.kill_all()
+    # Files of the host are read by other accounts; what this process ran before may have set another mask.
+    mask = os.umask(0o022)
+    try:
+        with services.postgres(), services.media_server():
+            try:
+                yield services
+            finally:
+                services.kill_all()
+    finally:
+        os.umask(mask)
 
 
 def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:

@@ -24,6 +24,10 @@ NOT_COMPARED = {
     "discovery_lists": "the same",
     "seerr_requests": "who asks first for a title depends on the night; the titles are compared on Seerr",
 }
+# What was made for somebody who has left stays as it was on that day, which is the last that a home had come to.
+OF_USERS = (
+    "recommendations", "discovery_candidates", "taste_profiles", "taste_weights", "shows_you_watch",
+)  # fmt: skip
 # Beyond those of tests/chaos.py: times, tokens, and words about failures.
 VOLATILE = {
     "access_token", "refresh_token", "issued_at", "expires_at", "connected_at", "installation_id", "activities",
@@ -57,6 +61,9 @@ def database_of(house: House, since: date) -> dict[str, Any]:
         found["titles"] = [
             tuple(_SECONDS.sub("", one) if isinstance(one, str) else one for one in row) for row in found["titles"]
         ]
+        left = {user for (user,) in product.execute("SELECT user_id FROM users WHERE removed_at IS NOT NULL")}
+        for name in OF_USERS:
+            found[name] = [row for row in found[name] if not left.intersection(row)]
         found = {f"table {name}": sorted(rows, key=str) for name, rows in found.items()}
     return found
 
