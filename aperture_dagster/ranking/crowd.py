@@ -127,7 +127,6 @@ def _strongest(watched: Floats, titles: Rows, ridge: float, count: int, people: 
         weights[np.arange(len(weights)), start + np.arange(len(weights))] = 0.0
         for line in weights:
             best = np.unique(np.concatenate([_first(-line, count), _first(line, count)]))
-            best = best[line[best] != 0]
             best = best[np.lexsort((best, -line[best]))]
             counts.append(len(best))
             neighbours.append(best)

@@ -1,9 +1,9 @@
-"""A program that lives as one household on a shared instance: it obeys orders from stdin, a JSON object per line.
+"""A program that lives as one household on a shared instance. It reads commands from stdin, a JSON object per line.
 
-It has the settings of its environment. ``run`` names a job; ``look`` a sensor, which is evaluated with its cursor and
-whose requests are carried out; ``automation`` evaluates the conditions of the assets and tells what they request;
-``purge`` deletes what Dagster has recorded until now; ``status`` tells what ``aperture status`` would. Each answer is a
-line on stdout.
+It takes its settings from its environment. ``run`` runs a job; ``look`` evaluates a sensor with its cursor, and runs
+what it requests; ``automation`` evaluates the conditions of the assets, and returns what they request; ``purge``
+deletes everything that Dagster has recorded so far; ``status`` returns what ``aperture status`` would show. Each answer
+is a line on stdout.
 """
 
 from __future__ import annotations
