@@ -157,6 +157,13 @@ def admin_tables(url: str) -> list[str]:
         engine.dispose()
 
 
+def test_a_connection_has_the_time_zone_utc_also_after_a_rollback(database_url: str):
+    with open_engine(load_settings(database_url=database_url)).connect() as connection:
+        for _ in range(2):
+            assert connection.exec_driver_sql("SHOW timezone").scalar_one() == "UTC"
+            connection.rollback()
+
+
 def test_two_databases_on_one_server_are_accepted(database_url: str, empty: str):
     settings = load_settings(database_url=database_url, dagster_database_url=empty)
     refuse_shared_database(settings)
