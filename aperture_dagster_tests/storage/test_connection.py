@@ -161,7 +161,9 @@ def test_a_connection_has_the_time_zone_utc_also_after_a_rollback(database_url: 
     with open_engine(load_settings(database_url=database_url)).connect() as connection:
         for _ in range(2):
             assert connection.exec_driver_sql("SHOW timezone").scalar_one() == "UTC"
+            connection.exec_driver_sql("INSERT INTO facts (name, value) VALUES ('undone', '1')")
             connection.rollback()
+            assert not connection.exec_driver_sql("SELECT 1 FROM facts WHERE name = 'undone'").all()
 
 
 def test_two_databases_on_one_server_are_accepted(database_url: str, empty: str):
