@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
@@ -248,7 +249,8 @@ def test_a_spent_quota_of_mdblist_keeps_the_last_list(house: Any) -> None:
         home.make()
         assert home.titles() == ["Film 3", "Film 1"]
         metadata = home.make()
-        assert "used up" in metadata["movie_kept"] and home.titles() == ["Film 3", "Film 1"]
+        # Shortly before midnight it looks like the limit over some minutes.
+        assert re.search("used up|left alone until", metadata["movie_kept"]) and home.titles() == ["Film 3", "Film 1"]
         assert home.simulator.state.requests("mdblist") == 1, "nothing is asked beyond the quota"
 
 
