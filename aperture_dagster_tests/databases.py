@@ -8,14 +8,17 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from aperture_dagster.storage import connection
 from aperture_dagster.storage.connection import _engines, close_engine
 from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.waiting import wait_for
 
 
 def run_statements(url: str, *statements: str) -> list[tuple[object, ...]]:
@@ -83,7 +86,9 @@ _SCHEMA = """
         WHERE datname = current_database()
         UNION ALL SELECT 'revision ' || version_num, NULL, NULL FROM alembic_version
     ) SELECT * FROM counted ORDER BY 1"""
-_LEAVE = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> %s"
+_LEAVE = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()"""
 # Names of the tables with rows, and their sizes. It reads the size of each file once: that takes longest.
 _FILLED = """
     SELECT format('DELETE FROM %I', relname), size + coalesce(pg_relation_size(nullif(reltoastrelid, 0)), 0)
@@ -126,12 +131,10 @@ class SpareDatabases:
 
     def _can_be_emptied(self, url: str) -> bool:
         """Empty a database; return False if it cannot be made as good as new."""
-        if _with_driver(url) in _engines:
-            # The engine stays, to spare the next test its first look at the server.
-            _engines[_with_driver(url)].dispose()
         try:
-            with psycopg.connect(url, autocommit=True) as session:
-                session.execute(_LEAVE, [session.info.backend_pid])
+            with self._session(url) as session:
+                # PostgreSQL itself would look only every 100 ms whether they are gone.
+                wait_for(lambda: not session.execute(_LEAVE).fetchall(), "others stay", seconds=5, pause=0.002)
                 if session.execute(_SCHEMA).fetchall() != self._schema:
                     return False
                 filled = session.execute(_FILLED).fetchall()
@@ -141,9 +144,29 @@ class SpareDatabases:
                 session.execute(f"BEGIN; {'; '.join(deletions)}; COMMIT".encode())
                 session.execute(_START_COUNTING)
                 session.execute(f'DROP DATABASE IF EXISTS "{make_url(url).database}_dagster" WITH (FORCE)'.encode())
-        except psycopg.Error:
+        except (psycopg.Error, SQLAlchemyError, AssertionError):
             return False
         return True
+
+    @contextmanager
+    def _session(self, url: str) -> Iterator[psycopg.Connection[Any]]:
+        """Use the connection that the test has left, if there is one: the next test then need not make one either."""
+        if (engine := _engines.get(_with_driver(url))) is None:
+            with psycopg.connect(url, autocommit=True) as session:
+                yield session
+            return
+        with engine.connect() as connection:
+            session = connection.connection.driver_connection
+            assert isinstance(session, psycopg.Connection)
+            # Those that are not in use.
+            engine.pool.dispose()
+            before = session.autocommit
+            session.autocommit = True
+            try:
+                session.execute("SELECT pg_advisory_unlock_all()")
+                yield session
+            finally:
+                session.autocommit = before
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Less work in Dagster for each run in a test, with the same results.
+"""Less work in Dagster for each run in a test, and in libraries for each server and client, with the same results.
 
 Of the processes that tests start, only :mod:`aperture_dagster_tests.e2e.housekeeper` uses it.
 """
@@ -6,6 +6,7 @@ Of the processes that tests start, only :mod:`aperture_dagster_tests.e2e.houseke
 from __future__ import annotations
 
 import functools
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,8 +20,10 @@ def frugal_dagster() -> Iterator[None]:
     """Patch Dagster until the block ends."""
     with pytest.MonkeyPatch.context() as patch:
         _read_revisions_once(patch)
+        _create_tables_once(patch)
         _describe_resources_once(patch)
         _stay_connected(patch)
+        _prepare_http_once(patch)
         yield
 
 
@@ -38,6 +41,49 @@ def _read_revisions_once(patch: pytest.MonkeyPatch) -> None:
         return known[location]
 
     patch.setattr(ScriptDirectory, "from_config", from_config)
+
+
+def _create_tables_once(patch: pytest.MonkeyPatch) -> None:
+    """Create the tables of an ephemeral instance once; the next instances begin with a copy of the empty tables."""
+    from dagster._core.storage.event_log import in_memory as events
+    from dagster._core.storage.runs import in_memory as runs
+
+    for module, storage, metadata in (
+        (events, events.InMemoryEventLogStorage, "SqlEventLogStorageMetadata"),
+        (runs, runs.InMemoryRunStorage, "RunStorageSqlMetadata"),
+    ):
+        empty = _EmptyTables(getattr(module, metadata), module.stamp_alembic_rev)
+        patch.setattr(module, metadata, empty)
+        patch.setattr(module, "stamp_alembic_rev", empty.stamp)
+        patch.setattr(storage, "__init__", empty.kept_after(storage.__init__))
+
+
+class _EmptyTables:
+    """Stands in for the metadata of one kind of ephemeral storage."""
+
+    def __init__(self, metadata: Any, stamp: Callable[..., None]) -> None:
+        self._metadata, self._stamp = metadata, stamp
+        self._kept: sqlite3.Connection | None = None
+
+    def create_all(self, connection: Any) -> None:
+        if self._kept is None:
+            self._metadata.create_all(connection)
+        else:
+            self._kept.backup(connection.connection.driver_connection)
+
+    def stamp(self, config: Any, connection: Any) -> None:
+        if self._kept is None:
+            self._stamp(config, connection)
+
+    def kept_after(self, original: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(original)
+        def init(storage: Any, *args: Any, **kwargs: Any) -> None:
+            original(storage, *args, **kwargs)
+            if self._kept is None:
+                self._kept = sqlite3.connect(":memory:", check_same_thread=False)
+                storage._held_conn.connection.driver_connection.backup(self._kept)
+
+        return init
 
 
 def _describe_resources_once(patch: pytest.MonkeyPatch) -> None:
@@ -101,3 +147,12 @@ def _by_the_held_connection(original: Callable[..., Any]) -> Callable[..., Any]:
                 yield held
 
     return connect
+
+
+def _prepare_http_once(patch: pytest.MonkeyPatch) -> None:
+    """Read the certificates of authorities once, instead of for every client, and each path of the stand-ins."""
+    from httpx._transports import default
+    from starlette import routing
+
+    patch.setattr(default, "create_ssl_context", functools.cache(default.create_ssl_context))
+    patch.setattr(routing, "compile_path", functools.cache(routing.compile_path))

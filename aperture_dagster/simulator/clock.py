@@ -7,6 +7,21 @@ import time
 from bisect import bisect_right
 
 
+def _next_file_time() -> float:
+    """Wait for the next time that the file system records, and return it, in Unix seconds.
+
+    The kernel stamps files with a clock that stands still for some milliseconds: what is written next would look as if
+    it had been written before.
+    """
+    coarse = getattr(time, "CLOCK_REALTIME_COARSE", None)
+    if coarse is None:
+        return time.time()
+    before = time.clock_gettime(coarse)
+    while (after := time.clock_gettime(coarse)) == before:
+        time.sleep(0.001)
+    return after
+
+
 class Clock:
     """Real time plus an offset.
 
@@ -37,7 +52,7 @@ class Clock:
         if seconds < 0:
             raise ValueError("time passes in one direction only; use skew_clock for a wrong clock")
         with self._moved:
-            self._moments.append(time.time())
+            self._moments.append(_next_file_time())
             self._offsets.append(self._offsets[-1] + seconds)
         self.notify()
 

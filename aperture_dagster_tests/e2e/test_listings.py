@@ -52,13 +52,12 @@ def idle_transactions(home: Household) -> Iterator[list[float]]:
 
 def test_no_transaction_is_open_during_a_listing(household: Any):
     """Otherwise an external database would see an idle transaction for as long as all listings take."""
-    world = generate_world(movies=40, series=3, episodes=30, users=1, plays=10, seed=4, now=NOW)
+    world = generate_world(movies=40, series=0, episodes=0, users=1, plays=10, seed=4, now=NOW)
     with household(world, media_server_page_size=20) as (simulator, home):
         home.must("sync_users")
         simulator.state.add_fault(FaultRule("jellyfin", "/Items", "slow", delay_seconds=1.5))
         with idle_transactions(home) as seen:
-            for job in ("sync_movies", "sync_series"):
-                home.must(job)
+            home.must("sync_movies")
         # A busy machine stretches a transaction, too, but not to the length of an answer.
         assert max(seen, default=0) < 1.2, "shorter than one answer takes"
 

@@ -16,7 +16,7 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.storage import maintenance as module
 from aperture_dagster.storage.backup.lock import backup_lock
 from aperture_dagster.storage.backup.scratch import create_empty_database, drop_database
-from aperture_dagster.storage.connection import _ensure_database, dagster_database_url
+from aperture_dagster.storage.connection import _ensure_database, dagster_database_url, forget_connections
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.maintenance import (
     Maintenance,
@@ -190,6 +190,7 @@ def test_a_database_that_the_operator_closed_stays_closed(
 ):
     name = make_url(url).database
     admin(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    forget_connections()
     with pytest.raises(DatabaseError, match="not currently accepting connections"):
         which(database)
     admin(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
