@@ -108,6 +108,10 @@ print(json.dumps([answer(one) for one in json.load(sys.stdin)]))
 """
 
 
+@pytest.mark.nightly(
+    reason="A process that loads pytest, and a mutant that runs into its limit.",
+    instead="test_mutants.py::test_the_tests_of_a_mutant_are_those_that_execute_its_line_cheapest_first_within_a_budget",
+)
 def test_a_mutant_is_killed_survives_or_times_out(tmp_path: Path):
     source = "def bounded(x):\n    while x > 9:\n        x -= 1\n    return x\n"
     (tmp_path / "toy.py").write_text(source)

@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.nightly(
         reason="A dozen runs, each in a process of its own: a minute of processor time.",
-        instead="e2e/test_demo_and_up.py::test_new_users_get_their_first_lists_in_one_run_after_the_next_sync",
+        instead="e2e/test_demo_and_up.py::test_the_lists_of_a_demo_are_in_the_ui",
     ),
 ]
 

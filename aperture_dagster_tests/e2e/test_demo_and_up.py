@@ -42,6 +42,14 @@ SYNC_USERS = """mutation { launchRun(executionParams: {
 RUNS = """{ runsOrError(filter: {pipelineName: "%s"}) { ... on Runs {
   results { status tags { key value } } } } }"""
 
+LISTS = """{ assetOrError(assetKey: {path: ["recommendations"]}) { ... on Asset {
+  assetMaterializations(partitions: ["%s"], limit: 1) { metadataEntries {
+    ... on MarkdownMetadataEntry { mdStr } } } } } }"""
+long = pytest.mark.nightly(
+    reason="Each run is a process of its own, and Chromium is another: half a minute.",
+    instead="e2e/test_demo_and_up.py::test_the_lists_of_a_demo_are_in_the_ui",
+)
+
 
 class ForeignServer:
     """A port that counts connections, in place of the operator's database."""
@@ -203,6 +211,14 @@ def test_a_demo_does_not_connect_to_the_configured_database(account: Account, de
     assert (account.home / "postgres" / "PG_VERSION").exists()
 
 
+def test_the_lists_of_a_demo_are_in_the_ui(demo: Demo, up: Up):
+    for user, entries in demo.summary["recommendations"].items():
+        (made,) = ask(up.port, LISTS % user)["assetOrError"]["assetMaterializations"]
+        shown = " ".join(one.get("mdStr", "") for one in made["metadataEntries"])
+        assert all(entry["title"] in shown for entry in entries[:3]), user
+
+
+@long
 def test_new_users_get_their_first_lists_in_one_run_after_the_next_sync(account: Account, up: Up):
     for name in NEWCOMERS:
         httpx.post(f"{up.stand_ins}/_control/add_user", json={"name": name}).raise_for_status()
@@ -219,6 +235,7 @@ def test_new_users_get_their_first_lists_in_one_run_after_the_next_sync(account:
     assert all(lists.get(name, 0) >= 20 for name in NEWCOMERS), lists
 
 
+@long
 @needs_chromium
 def test_the_page_of_a_users_partition_shows_their_list_with_reasons(demo: Demo, up: Up):
     user = next(iter(demo.summary["recommendations"]))

@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Parameter `include_sources`"),
     pytest.mark.nightly(
         reason="The demo's whole household is served by processes, twice started: minutes of processor time.",
-        instead="e2e/test_demo_and_up.py::test_new_users_get_their_first_lists_in_one_run_after_the_next_sync",
+        instead="e2e/test_demo_and_up.py::test_the_lists_of_a_demo_are_in_the_ui",
     ),
 ]
 

@@ -9,7 +9,17 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize(("asked", "threads"), [(None, "1"), ("2", "2")])
+@pytest.mark.parametrize(
+    ("asked", "threads"),
+    [
+        pytest.param(None, "1"),
+        pytest.param(
+            "2",
+            "2",
+            marks=pytest.mark.nightly(reason="A process that loads everything.", instead="the same test unasked"),
+        ),
+    ],
+)
 def test_numpy_computes_in_one_thread_unless_asked_for_more(asked: str | None, threads: str):
     environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
     environment |= {} if asked is None else {"OPENBLAS_NUM_THREADS": asked}
