@@ -35,7 +35,7 @@ def launch(instance: dg.DagsterInstance) -> Iterator[Callable[[], SettingsCelery
         _app().close()
     _app.cache_clear()
     # Channels do not close their sessions.
-    gc.collect()
+    gc.collect(1)
     for engine, _ in Channel._engines.values():
         engine.dispose()
     Channel._engines.clear()
