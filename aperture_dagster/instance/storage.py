@@ -5,7 +5,8 @@ Each class reads the project's settings, so that plain ``dagster …`` commands 
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from typing import Any, Self
 
@@ -43,6 +44,7 @@ from aperture_dagster.storage.embedded import restart_on_connect
 from aperture_dagster.storage.errors import DatabaseError, describe_connection_error, describe_full_disk, is_full_disk
 from aperture_dagster.storage.files import keep_private, prepare_home
 from aperture_dagster.storage.run_lock import expect_end, require_locks
+from aperture_dagster.storage.schema_lock import schema_lock
 
 # Dagster migrates its own tables with alembic, which logs several lines at every start.
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -175,7 +177,8 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
         engine = shared_engine(url, settings)
         # Checked here, once: otherwise each part would check, and Dagster creates new parts for every tick of a sensor.
         create = not TABLES.issubset(inspect(engine).get_table_names())
-        super().__init__(postgres_url=url, should_autocreate_tables=create, inst_data=inst_data)
+        with _creating_alone(engine) if create else nullcontext():
+            super().__init__(postgres_url=url, should_autocreate_tables=create, inst_data=inst_data)
         self._run_storage = LockedRunStorage(url, settings, engine)
         self._event_log_storage = TerseEventLogStorage(url, should_autocreate_tables=False)
         self._schedule_storage = TerseScheduleStorage(url, should_autocreate_tables=False)
@@ -201,6 +204,13 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
         # Without a daemon nobody else frees them, and the next run would wait for a dead one forever.
         free_dead_slots(storage._run_storage, storage._event_log_storage, settings)
         return storage
+
+
+@contextmanager
+def _creating_alone(engine: Engine) -> Iterator[None]:
+    """Let one process at a time create Dagster's tables: of several that start at once, the later ones would fail."""
+    with engine.connect() as connection, schema_lock(connection):
+        yield
 
 
 def shared_engine(url: str, settings: Settings) -> Engine:

@@ -10,12 +10,16 @@ import dagster as dg
 import psutil
 import psycopg
 import pytest
+from sqlalchemy import make_url
 
-from aperture_dagster.settings import load_settings
+from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.storage.cluster import server_url, short_path
 from aperture_dagster.storage.connection import DAGSTER_DATABASE, close_engine, product_database_url
 from aperture_dagster.storage.embedded import release_embedded_server
+from aperture_dagster.storage.schema_lock import KEY
 from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.databases import run_statements
+from aperture_dagster_tests.interleaving import Side, wait_until_blocked
 from aperture_dagster_tests.processes import all_gone, processes_of
 
 
@@ -92,3 +96,33 @@ def connections(home: Path) -> tuple[int, int]:
         ).fetchone()
     assert row is not None
     return row[0], row[1]
+
+
+def test_of_processes_that_start_at_once_on_a_new_database_one_creates_dagsters_tables(
+    external: Settings, postgres: str, monkeypatch: pytest.MonkeyPatch
+):
+    assert external.database_url is not None
+    product = make_url(external.database_url.get_secret_value())
+    own = product.set(database=f"{product.database}_own")
+    run_statements(postgres, f"CREATE DATABASE {own.database}")
+    url = own.render_as_string(hide_password=False)
+    monkeypatch.setenv("APERTURE_DAGSTER_DATABASE_URL", url)
+
+    def tables() -> set[str]:
+        found = run_statements(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        return {str(name) for (name,) in found}
+
+    def start() -> None:
+        with dg.DagsterInstance.get():
+            pass
+
+    try:
+        with psycopg.connect(url, autocommit=True) as another:
+            another.execute(f"SELECT pg_advisory_lock({KEY})".encode())
+            late = Side(start)
+            wait_until_blocked(url, late)
+            assert tables() == set(), "the other one is creating them"
+        late.result()
+        assert tables() >= {"runs", "instance_info", "event_logs", "jobs"}
+    finally:
+        run_statements(postgres, f"DROP DATABASE {own.database} WITH (FORCE)")
