@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from bisect import bisect_right
 
+CLOCK_REALTIME_COARSE = 5
+"""Of Linux; Python does not name it."""
 
-def _next_file_time() -> float:
-    """Wait for the next time that the file system records, and return it, in Unix seconds.
 
-    The kernel stamps files with a clock that stands still for some milliseconds: what is written next would look as if
-    it had been written before.
+def _between_file_times() -> float:
+    """Return a time after that of every file written before, and not after that of any written later, in Unix seconds.
+
+    Linux stamps files with a clock that may be some milliseconds late: what is written next would look older than now.
     """
-    coarse = getattr(time, "CLOCK_REALTIME_COARSE", None)
-    if coarse is None:
-        return time.time()
-    before = time.clock_gettime(coarse)
-    while (after := time.clock_gettime(coarse)) == before:
+    now = time.time()
+    if sys.platform != "linux":
+        return now
+    while (stamped := time.clock_gettime(CLOCK_REALTIME_COARSE)) <= now:
         time.sleep(0.001)
-    return after
+    return stamped
 
 
 class Clock:
@@ -52,7 +54,7 @@ class Clock:
         if seconds < 0:
             raise ValueError("time passes in one direction only; use skew_clock for a wrong clock")
         with self._moved:
-            self._moments.append(_next_file_time())
+            self._moments.append(_between_file_times())
             self._offsets.append(self._offsets[-1] + seconds)
         self.notify()
 

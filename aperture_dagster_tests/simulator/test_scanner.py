@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from aperture_dagster.simulator.clock import Clock
 from aperture_dagster_tests.simulator.conftest import MakeServer
 from aperture_dagster_tests.simulator.published import DEFAULT, JELLYFINS, ROOT
 
@@ -370,3 +373,14 @@ def test_forced_sort_names(make: MakeServer, version: str, forced: str, sort_nam
     server.film(ENTRY, f"<sorttitle>{forced.replace('&', '&amp;')}</sorttitle>")
     server.scan()
     assert server.item()["SortName"] == sort_name
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="about the clock with which Linux stamps files")
+def test_a_file_counts_as_later_from_the_next_time_that_linux_would_stamp(monkeypatch: pytest.MonkeyPatch) -> None:
+    stamps = iter([99.998, 99.998, 100.002])
+    monkeypatch.setattr(time, "time", lambda: 100.0)
+    monkeypatch.setattr(time, "clock_gettime", lambda _: next(stamps))
+    clock = Clock()
+    clock.advance(61)
+    assert clock.file_time(100.0) == 100.0, "written before"
+    assert clock.file_time(100.002) == pytest.approx(161.002)
