@@ -50,7 +50,7 @@ import aperture_dagster.partitions
 import aperture_dagster.resources.clock
 import aperture_dagster.resources.trakt.answers
 import aperture_dagster.resources.transport
-from aperture_dagster.instance.dead_runs import dead_runs
+from aperture_dagster.instance.dead_runs import dead_runs, free_dead_slots
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import load_settings
@@ -122,6 +122,8 @@ class HomeDaemons(Daemons):
 
     def _execute(self, run: dg.DagsterRun) -> None:
         self.launched += 1
+        # As the process of each run does when it opens the instance; otherwise this one would wait for a dead one.
+        free_dead_slots(self.instance.run_storage, self.instance.event_log_storage, self._settings)  # pyright: ignore
         if self.victim is None or self.launched != self.victim["run"]:
             super()._execute(run)
             return
