@@ -275,6 +275,7 @@ def facts(options: argparse.Namespace, folder: Path, server: str, sizes: dict[st
 
     from aperture_dagster.resources.providers import Embedders
     from aperture_dagster.settings import load_settings
+    from aperture_dagster.storage.connection import forget_connections
     from aperture_dagster_tests.household import Household
 
     store = SharedFacts(new_database(server, f"facts_{folder.name}")) if shared else None
@@ -294,6 +295,8 @@ def facts(options: argparse.Namespace, folder: Path, server: str, sizes: dict[st
                 stack.enter_context(contextlib.redirect_stderr(stack.enter_context(Path(os.devnull).open("w"))))
                 instance = stack.enter_context(dg.DagsterInstance.ephemeral())
                 home = Household(settings, instance, **parts)
+                # Otherwise all households together would hold more connections than the server has.
+                stack.callback(forget_connections)
                 home.must("sync_users")
                 home.must("sync_movies")
                 if store is not None:
