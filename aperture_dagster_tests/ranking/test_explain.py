@@ -72,6 +72,22 @@ def test_contributions_divide_all_that_the_liked_titles_add(library, vectors):
     assert similar >= max(found["similarity"], 0.0) - 1e-4, "parts below the average are not due to any title"
 
 
+def test_of_two_titles_that_resemble_it_equally_the_one_that_is_liked_more_contributes_more(library, vectors):
+    alike = vectors.copy()
+    alike[3] = alike[0]
+    liked = pd.concat([watched("ann", [100], rating=10.0), watched("ann", [103], rating=6.0), watched("ann", [106])])
+    config = RankingConfig(mix=replace(NOTHING_ALIKE, description=1.0), limit=20)
+    model = model_of(library, alike, liked, config)
+    titles = model.people.titles["ann"]
+    weights = dict(zip(library["work_id"].to_numpy()[titles.rows], titles.weights, strict=True))
+    assert weights[100] > 1.5 * weights[103] > 0
+    found = model.contributions("ann", model.for_user("ann")["work_id"].to_numpy()[:3])
+    column = {int(library["work_id"][row]): place for place, row in enumerate(found.liked)}
+    description = found.parts["description"]
+    more, less = description[:, column[100]], description[:, column[103]]
+    assert more == pytest.approx(less * weights[100] / weights[103]) and more.all()
+
+
 def test_what_others_watched_together_is_explained_by_the_title_that_they_share(library):
     others = [watched(f"user{n}", [100, 110]) for n in range(20)] + [watched(f"else{n}", [101, 120]) for n in range(20)]
     histories = pd.concat([*others, watched("ann", [100, 101, 102])])

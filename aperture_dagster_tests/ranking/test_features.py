@@ -37,6 +37,15 @@ def test_affinity_is_the_sum_of_cosines():
     assert np.linalg.norm(dense[:4], axis=1) == pytest.approx(1.0)
 
 
+def test_the_cosine_of_each_pair_is_that_of_these_two():
+    lists = [["a", "b"], ["a"], ["b", "c"], ["c", "a"], [], ["d", "c"], ["d"]]
+    names = tf_idf(lists)
+    dense = np.zeros((len(lists), names.names))
+    dense[np.repeat(np.arange(len(lists)), np.diff(names.first)), names.columns] = names.values
+    rows, others = np.array([1, 0, 4]), np.array([6, 3, 4, 2, 0, 1])
+    assert names.between(rows, others) == pytest.approx((dense @ dense.T)[np.ix_(rows, others)])
+
+
 def test_names_of_a_single_title_are_ignored():
     assert tf_idf([["a"], ["b"]]).names == 0
     assert not tf_idf([["a"], ["b"]]).affinity(np.ones(2)).any()

@@ -14,6 +14,7 @@ from dagster._core.definitions.freshness import FreshnessState, FreshnessStateCh
 
 from aperture_dagster.build import all_jobs
 from aperture_dagster.defs.failures import operator_errors
+from aperture_dagster.household import asset_key
 from aperture_dagster.partitions import USERS, range_tags, users_partitions
 from aperture_dagster.resources.errors import ServiceRefused, ServiceUnavailable
 from aperture_dagster.sensors import freshness_makers, problems
@@ -466,3 +467,10 @@ def test_a_long_log_loses_its_older_half(settings: Settings, instance: dg.Dagste
     assert path.stat().st_size < 600_000
     assert path.stat().st_mode & 0o777 == 0o600
     assert lines[0].startswith("failure ") and lines[-2] == "failure 89,999" and lines[-1].endswith("the last one.")
+
+
+@pytest.mark.parametrize("household", ["", "smiths"])
+def test_a_run_without_a_job_is_named_after_its_assets(household: str):
+    assets = frozenset(asset_key(household, name) for name in ("series", "movies"))
+    assert problems.subject_of(dg.DagsterRun(job_name="__ASSET_JOB", asset_selection=assets)) == "movies, series"
+    assert problems.subject_of(dg.DagsterRun(job_name="sync_movies", asset_selection=assets)) == "sync_movies"
