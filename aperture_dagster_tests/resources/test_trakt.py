@@ -304,11 +304,11 @@ def test_a_list_that_takes_too_long_is_read_by_value(scripted: Scripted, late: b
             return Answer({"movies": {"rated_at": changed_at.pop()}})
         value = asked.target.partition("movies")[2].partition("?")[0].lstrip("/")
         if not value:
-            return Answer([], delay=0.5) if late else Answer(b"", 504)
+            return Answer([], delay=2) if late else Answer(b"", 504)
         return Answer([row(int(value), int(value))] if "page=1&" in asked.target else [])
 
     scripted.say(slow)
-    with opened(scripted.url, timeout_seconds=0.2, attempts=1) as trakt:
+    with opened(scripted.url, timeout_seconds=0.8, attempts=1) as trakt:
         found = trakt.ratings("movie")
         assert sorted(rating.rating for rating in found.ratings) == list(range(1, 11)) and found.is_complete
         # A rating that moved from a list that was not read yet to one that was.
