@@ -69,23 +69,33 @@ class Outcome:
         return not self.gap and not self.error
 
 
+@dataclass(slots=True)
+class Answer:
+    """An answer as far as it has been sent."""
+
+    request: str
+    status: int = 0
+    content: bytes = b""
+
+
 class Answers:
-    """ASGI middleware that keeps status and body of the answers of the stand-ins."""
+    """ASGI middleware that keeps the answers of the stand-ins."""
 
     def __init__(self, application: ASGIApp) -> None:
         self._application = application
-        self.kept: list[tuple[str, int, bytes]] = []
+        self.kept: list[Answer] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and keep its answer before the client has it."""
-        status, content = 0, bytearray()
+        """Pass a request on, and keep each part of its answer before the client has it.
+
+        A client that was told the length does not wait for the message that only ends the answer.
+        """
+        answer = Answer(f"{scope['method']} {scope['path']}")
+        self.kept.append(answer)
 
         async def sending(message: Message) -> None:
-            nonlocal status
-            status = message.get("status", status)
-            content.extend(message.get("body", b""))
-            if message["type"] == "http.response.body" and not message.get("more_body"):
-                self.kept.append((f"{scope['method']} {scope['path']}", status, bytes(content)))
+            answer.status = message.get("status", answer.status)
+            answer.content += message.get("body", b"")
             await send(message)
 
         await self._application(scope, receive, sending)
@@ -125,10 +135,10 @@ def _outcome(call: Call, answers: Answers) -> Outcome | None:
         error = f"{type(failure).__name__}: {failure}".partition("\n")[0][:200]
     if not answers.kept and not error:
         return None
-    gap = next((_gap(content) for _, status, content in answers.kept if status == UNMODELLED), "")
+    gap = next((_gap(one.content) for one in answers.kept if one.status == UNMODELLED), "")
     if gap:
         return Outcome(call.name, gap)
-    refused = [f"{request} -> {status}" for request, status, _ in answers.kept if status >= 400]
+    refused = [f"{one.request} -> {one.status}" for one in answers.kept if one.status >= 400]
     return Outcome(call.name, "", error or ", ".join(refused))
 
 
