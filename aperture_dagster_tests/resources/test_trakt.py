@@ -168,7 +168,7 @@ def test_limits_are_taken_from_the_headers(scripted: Scripted, trakt: Trakt, hea
     scripted.say(limited(1), Answer({}))
     trakt.last_activities()
     first, second = scripted.asked
-    assert 1 <= second.at - first.at < 1.5
+    assert 1 <= second.at - first.at < 3
     scripted.say(limited(600))
     with pytest.raises(UserPaused, match="ada") as raised:
         trakt.last_activities()
@@ -405,13 +405,14 @@ def test_what_is_not_found_is_recognised_by_the_ids_that_were_sent(scripted: Scr
 
 def test_writes_are_spaced_and_reads_are_not(scripted: Scripted):
     scripted.say(lambda asked: created(asked) if asked.body else Answer({}))
-    with opened(scripted.url, write_seconds=0.3) as trakt:
+    with opened(scripted.url, write_seconds=0.8) as trakt:
         for _ in range(3):
             trakt.last_activities()
             trakt.push_ratings([film(1)])
     writes = [asked.at for asked in scripted.asked if asked.body]
-    assert all(later - earlier >= 0.28 for earlier, later in itertools.pairwise(writes))
-    assert scripted.asked[2].at - writes[0] < 0.25
+    # Timed where they arrive: the first of two may be late.
+    assert all(later - earlier >= 0.6 for earlier, later in itertools.pairwise(writes))
+    assert scripted.asked[2].at - writes[0] < 0.5
 
 
 # Against the stand-in
