@@ -10,11 +10,13 @@ import pytest
 import yaml
 from dagster._config import process_config, resolve_to_config_type
 from dagster._core.instance.ref import InstanceRef
+from jsonschema import Draft7Validator
 
 from aperture_dagster.instance import home
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.settings import Settings, environment_names
 from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.hosts.helm_chart import SCHEMA, misfits, pods_of
 
 DEPLOY = PROJECT / "deploy"
 LAUNCHERS = {
@@ -74,3 +76,35 @@ def test_on_kubernetes_runs_see_what_the_other_pods_see():
         assert volumes == config["volumes"] and mounts == config["volume_mounts"]
     assert values["serviceAccount"]["name"] == values["global"]["serviceAccountName"] == config["service_account_name"]
     assert "replicaCount" not in values["dagsterDaemon"]
+
+
+def helm_values() -> dict[str, Any]:
+    """Return our values as Helm sees them; what begins with x- only serves for references within the file."""
+    values = read(DEPLOY / "kubernetes" / "values.yaml")
+    return {name: value for name, value in values.items() if not name.startswith("x-")}
+
+
+def refused(values: dict[str, Any]) -> list[str]:
+    by_chart = [error.message for error in Draft7Validator(SCHEMA).iter_errors(values)]
+    return by_chart + [misfit for pod in pods_of(values) for misfit in misfits(pod)]
+
+
+def test_the_values_are_those_of_dagsters_chart_and_of_kubernetes():
+    assert not refused(helm_values())
+
+
+@pytest.mark.parametrize(
+    ("where", "key", "value", "said"),
+    [
+        ("dagsterDaemon", "replicaCount", 1, "replicaCount"),
+        ("dagsterWebserver", "replicaCount", "1", "'1' is not of type 'integer'"),
+        ("dagsterWebserver", "volumeMounts", [{"name": "shared", "path": "/shared"}], "path"),
+        ("dagsterWebserver", "volumes", [{"emptyDir": {}}], "`name`"),
+        ("dagsterDaemon", "env", [{"name": "APERTURE_HOME", "values": "/home/aperture"}], "values"),
+        ("dagster-user-deployments", "deployments", [{"name": "aperture", "port": 4000}], "'image' is a required"),
+    ],
+)
+def test_values_that_the_chart_or_kubernetes_would_refuse_are_found(where: str, key: str, value: Any, said: str):
+    values = helm_values()
+    values[where][key] = value
+    assert any(said in one for one in refused(values)), refused(values)
