@@ -15,6 +15,10 @@ TEXT_COLUMNS = (
     "countries", "language", "overview",
 )  # fmt: skip
 """The values of a row that its text is made from."""
+LISTS_OF_NAMES = (
+    "genres", "keywords", "directors", "creators", "cast", "networks", "companies", "countries",
+)  # fmt: skip
+"""Those of them that are lists."""
 
 MAX_KEYWORDS = 20
 MAX_CAST = 5

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import Connection
 
-from aperture_dagster.ranking.text import TEXT_COLUMNS
+from aperture_dagster.ranking.text import LISTS_OF_NAMES, TEXT_COLUMNS
 from aperture_dagster.storage.bulk import WriteCounts, driver_cursor
 from aperture_dagster.storage.catalogue import PRESENT
 from aperture_dagster.storage.packed import INTEGER, read_packed
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # The vectors of the library's works, and of titles outside it.
 VectorTable = Literal["embeddings", "discovery_vectors"]
+_BETWEEN_NAMES = "\x1f"
 
 
 def text_hash(content: str, model_key: str) -> str:
@@ -56,12 +57,17 @@ def active_model(connection: Connection) -> str | None:
 
 def text_rows(connection: Connection, *, after: int = 0, batch: int = 2000) -> Iterator[list[dict[str, Any]]]:
     """Yield what the texts of the library's works are made from (:func:`title_text`), in batches."""
-    columns = ", ".join(f'e."{name}"' for name in TEXT_COLUMNS)
+    # Splitting a text takes half the time that the driver takes for an array.
+    lists = [f'array_to_string(e."{name}", :between) AS "{name}"' for name in LISTS_OF_NAMES]
+    columns = ", ".join([*(f'e."{name}"' for name in TEXT_COLUMNS if name not in LISTS_OF_NAMES), *lists])
     statement = f"""
         SELECT e.work_id, {columns} FROM enriched_metadata e WHERE e.work_id > :last AND {PRESENT}
         ORDER BY work_id LIMIT :n"""
-    while rows := read_rows(connection, statement, last=after, n=batch):
+    while rows := read_rows(connection, statement, last=after, n=batch, between=_BETWEEN_NAMES):
         after = rows[-1]["work_id"]
+        for row in rows:
+            for name in LISTS_OF_NAMES:
+                row[name] = row[name].split(_BETWEEN_NAMES) if row[name] else []
         yield rows
 
 

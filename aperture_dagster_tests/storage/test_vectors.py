@@ -124,6 +124,13 @@ def test_texts_are_read_in_batches_each_once(shelf: Shelf, works: list[int]):
         assert sum(len(batch) for batch in text_rows(connection, after=works[3])) == 2
 
 
+def test_names_of_a_text_are_those_that_are_stored(shelf: Shelf, works: list[int]):
+    shelf.do("""UPDATE enriched_metadata SET genres = ARRAY['Drama, or "so" {not}', 'Köln\\x'], keywords = '{}'""")
+    with shelf.open() as connection:
+        row = next(text_rows(connection))[0]
+    assert row["genres"] == ['Drama, or "so" {not}', "Köln\\x"] and row["keywords"] == []
+
+
 def test_single_questions_are_answered_by_distance(shelf: Shelf, works: list[int]):
     rows = vectors(6)
     with shelf.open() as connection:
