@@ -78,7 +78,7 @@ def _trakt_news(settings: Settings, database: Database, clock: Clock, user: User
     if reason is None and account.state != "connected":
         reason = f"{account.trouble}. Run `aperture trakt connect {shlex.quote(user.name)}`."
         if account.state == "parked":
-            reason = f"{account.trouble}; see trakt.tv."
+            reason = f"{account.trouble}; it is tried once a day."
     pause = trakt.pause()
     if reason is None and pause is not None:
         reason = str(pause)

@@ -179,7 +179,7 @@ def _advice(account: TraktAccount) -> str:
     name = shlex.quote(account.name)
     if account.gone:
         return f"aperture trakt disconnect {name}"
-    return {"reconnect": f"aperture trakt connect {name}", "parked": "act on trakt.tv"}.get(account.state, "")
+    return {"reconnect": f"aperture trakt connect {name}", "parked": "tried once a day"}.get(account.state, "")
 
 
 def _moment(moment: datetime) -> str:

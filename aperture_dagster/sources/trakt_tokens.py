@@ -71,7 +71,7 @@ class TokenStore:
 
         Raises:
             ReconnectNeeded: they are void, belong to another installation, or were stored with another key.
-            ActionNeeded: Trakt asked the user for something less than a day ago.
+            ActionNeeded: less than a day ago, Trakt asked the user for something or refused a renewed token.
         """
         if account.installation_id != installation:
             reason = "another installation connected it, of which this one is a copy or a restored backup"

@@ -20,7 +20,7 @@ from aperture_dagster.resources.trakt.errors import (
     ActionNeeded,
     AppRefused,
     EdgeBlocked,
-    ReconnectNeeded,
+    TokenRefused,
     UserPaused,
 )
 from aperture_dagster.resources.trakt.records import (
@@ -200,7 +200,7 @@ def test_what_a_user_must_settle_with_trakt_is_not_retried(
     scripted: Scripted, trakt: Trakt, access: Tokens, status: int, headers: dict[str, str], words: str
 ):
     scripted.say(Answer(b"", status, headers))
-    with pytest.raises(ActionNeeded, match=f"ada must act.*{words}") as raised:
+    with pytest.raises(ActionNeeded, match=f"ada is parked.*{words}") as raised:
         trakt.push_ratings([film(1)])
     assert len(scripted.asked) == 1 and access.reported == [raised.value]
 
@@ -218,7 +218,7 @@ def test_a_refused_token_is_renewed_once(scripted: Scripted, trakt: Trakt, acces
     assert [asked.headers["authorization"] for asked in scripted.asked] == [f"Bearer {TOKEN}", f"Bearer {RENEWED}"]
     scripted.say(Answer(b"", 401))
     scripted.asked.clear()
-    with pytest.raises(ReconnectNeeded):
+    with pytest.raises(TokenRefused):
         trakt.last_activities()
     assert len(scripted.asked) == 2 and len(access.refused) == 2
 

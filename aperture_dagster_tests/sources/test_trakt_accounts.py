@@ -18,6 +18,7 @@ from aperture_dagster.resources.trakt.errors import (
     AppRefused,
     EdgeBlocked,
     ReconnectNeeded,
+    TokenRefused,
 )
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.sources.trakt_tokens import TokenStore
@@ -213,10 +214,27 @@ def test_a_refused_token_is_renewed_once_and_the_request_repeated(home: TraktHom
     # A renewed token that is refused, too, does not lead to a third one.
     home.state.add_fault(FaultRule("trakt", status=401))
     home.state.reset_counters()
-    with pytest.raises(ReconnectNeeded, match="401"):
+    with pytest.raises(TokenRefused, match="401"):
         home.look("ada")
     assert home.count("POST /oauth/token") == 1
-    assert home.states() == {"ada": "reconnect"}
+    assert home.states() == {"ada": "parked"}
+
+
+def test_refused_tokens_are_tried_once_a_day_until_trakt_has_recovered(home: TraktHome):
+    home.connect("ada")
+    outage = home.state.add_fault(FaultRule("trakt", status=401))
+    with pytest.raises(TokenRefused):
+        home.look("ada")
+    home.state.reset_counters()
+    with pytest.raises(ActionNeeded, match="aperture trakt connect ada"):
+        home.look("ada")
+    assert not home.count(), "it was tried again at once"
+    home.wait(86_400)
+    with pytest.raises(TokenRefused):
+        home.look("ada")
+    home.state.remove_fault(outage)
+    home.wait(86_400)
+    assert home.look("ada") == "ada" and home.states() == {"ada": "connected"}
 
 
 def test_a_token_that_another_process_renewed_is_used_instead_of_renewing_it_again(home: TraktHome):
@@ -341,7 +359,7 @@ def test_a_user_who_must_act_on_trakt_is_parked_for_a_day(home: TraktHome, troub
     home.state.trakt_account("ada", trouble=trouble)
     home.state.reset_counters()
     for _ in range(2):
-        with pytest.raises(ActionNeeded, match=r"ada must act on trakt\.tv"):
+        with pytest.raises(ActionNeeded, match="the account of ada is parked"):
             home.look("ada")
     assert home.count() == 1
     assert home.states() == {"ada": "parked", "ben": "connected"}

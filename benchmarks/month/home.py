@@ -6,7 +6,7 @@ It reads commands from stdin, a JSON object per line, and answers each with a li
   is requested. The run with this number (counted in this command) is executed in a child process, which is killed. This
   process kills itself at the first of the points that it reaches.
 - ``{"back_to": MOMENT}``: set the clock, also back.
-- ``{"connect": {USER: TOKENS}}``: connect users to Trakt.
+- ``{"connect": {USER: TOKENS}}``: connect users to Trakt; the operator agrees to the first sync of each.
 - ``{"room": BYTES}``: let no file that this process or its children write become larger, as on a full disk; null: any.
 - ``{"ended": true}``: list the backups, verify the newest one, name tastes and lists that do not follow what they are
   made from, and say why schedules did not start their jobs.
@@ -182,7 +182,9 @@ class Home:
         }
 
     def connect(self, tokens: dict[str, Any]) -> None:
-        """Connect users to their accounts on Trakt."""
+        """Connect users to their accounts on Trakt, and sync their ratings as an operator who agrees to many."""
+        from aperture_dagster.defs.ratings.jobs import SYNC_JOB
+        from aperture_dagster.definitions import defs
         from aperture_dagster.resources.trakt.records import parse_tokens
         from aperture_dagster.sources.trakt import TraktAccounts
         from aperture_dagster.storage.people import read_users
@@ -192,6 +194,12 @@ class Home:
             ids = {user.name: user.user_id for user in read_users(connection)}
         for name, pair in tokens.items():
             accounts.connect(ids[name], parse_tokens(pair, Clock().now()))
+            defs.resolve_job_def(SYNC_JOB).execute_in_process(
+                instance=self.instance,
+                partition_key=ids[name],
+                run_config={"ops": {"trakt_ratings": {"config": {"accept_first_sync": True}}}},
+                raise_on_error=False,
+            )
 
     def backups(self) -> dict[str, Any]:
         """List the backups, and verify the newest one."""

@@ -153,7 +153,7 @@ def why_left_out(off: str | None, name: str, account: TraktAccount | None) -> st
     if account.state == "reconnect":
         return f"Must connect to Trakt again ({command}): {account.trouble}."
     if account.state == "parked":
-        return f"Must act on trakt.tv first: {account.trouble}."
+        return f"Parked, and tried once a day: {account.trouble}."
     return None
 
 

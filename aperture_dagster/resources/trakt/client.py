@@ -32,7 +32,14 @@ from aperture_dagster.resources.trakt.answers import (
     inspector,
     utc_now,
 )
-from aperture_dagster.resources.trakt.errors import AccountFull, ActionNeeded, AppRefused, EdgeBlocked, ReconnectNeeded
+from aperture_dagster.resources.trakt.errors import (
+    AccountFull,
+    ActionNeeded,
+    AppRefused,
+    EdgeBlocked,
+    TokenRefused,
+    UserProblem,
+)
 from aperture_dagster.resources.trakt.records import (
     PLURALS,
     Entry,
@@ -84,7 +91,7 @@ class Trakt(ServiceClient):
 
     - AppRefused: the app is blocked or unknown (403 twice in a row).
     - EdgeBlocked: a web page came instead of an answer; nothing may be sent for at least an hour.
-    - ReconnectNeeded: a renewed token was refused, too.
+    - TokenRefused: a renewed token was refused, too.
     - ActionNeeded: the user must do something on Trakt's site (420, 423, 426).
     - UserPaused, ServiceUnavailable: later.
     - BadAnswer: the answer is not as documented.
@@ -301,7 +308,7 @@ class Trakt(ServiceClient):
                     forbidden = True
                 else:
                     return answer if answer.status in request.accept else self._accepted(answer)
-        except (AppRefused, EdgeBlocked, ReconnectNeeded, ActionNeeded) as error:
+        except (AppRefused, EdgeBlocked, UserProblem) as error:
             if access is not None and (parks or not isinstance(error, ActionNeeded)):
                 access.report(error)
             raise
@@ -309,11 +316,11 @@ class Trakt(ServiceClient):
     def _accepted(self, answer: Answer) -> Answer:
         match answer.status:
             case 401 if self._access is not None:
-                raise ReconnectNeeded(self._user, "Trakt refused a token that it had just renewed (401)")
+                raise TokenRefused(self._user)
             case 401 | 403:
                 raise app_refused(answer.status)
             case 420:
-                raise ActionNeeded(self._user, "the limit of the account on Trakt is reached (420)")
+                raise ActionNeeded(self._user, "the limit of the account is reached (420); trakt.tv says which")
             case 423:
                 deactivated = "x-account-deactivated" in answer.headers
                 what = "was deactivated" if deactivated else "is locked"
