@@ -183,20 +183,23 @@ class Home:
 
     def connect(self, tokens: dict[str, Any]) -> None:
         """Connect users to their accounts on Trakt, and sync their ratings as an operator who agrees to many."""
-        from aperture_dagster.defs.ratings.jobs import SYNC_JOB
         from aperture_dagster.definitions import defs
+        from aperture_dagster.defs.ratings.jobs import SYNC_JOB
+        from aperture_dagster.partitions import USERS
         from aperture_dagster.resources.trakt.records import parse_tokens
         from aperture_dagster.sources.trakt import TraktAccounts
-        from aperture_dagster.storage.people import read_users
+        from aperture_dagster.storage.people import users_of_partitions
 
         accounts = TraktAccounts(self.settings, self.database, Clock())
         with self.database.transaction() as connection:
-            ids = {user.name: user.user_id for user in read_users(connection)}
+            users = users_of_partitions(connection, self.instance.get_dynamic_partitions(USERS))
+        partitions = {user.name: (key, user.user_id) for key, user in users.items()}
         for name, pair in tokens.items():
-            accounts.connect(ids[name], parse_tokens(pair, Clock().now()))
+            partition, user_id = partitions[name]
+            accounts.connect(user_id, parse_tokens(pair, Clock().now()))
             defs.resolve_job_def(SYNC_JOB).execute_in_process(
                 instance=self.instance,
-                partition_key=ids[name],
+                partition_key=partition,
                 run_config={"ops": {"trakt_ratings": {"config": {"accept_first_sync": True}}}},
                 raise_on_error=False,
             )
