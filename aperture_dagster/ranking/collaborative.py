@@ -22,7 +22,7 @@ MAX_DUAL_USERS = 3_000
 """Maximum number of users for the user-side solution; beyond it, the item-side matrix is smaller."""
 BLOCK_USERS = 2_048
 """Users processed at a time on the item side."""
-BLOCK_ITEMS = 8_192
+BLOCK_ITEMS = 2_048
 """Titles processed at a time on the user side."""
 
 
@@ -39,6 +39,8 @@ class Ease:
     """Multiplies rows of shape (users, m) by P."""
     block_of_p: Callable[[Rows, Rows], Doubles]
     """Returns P for some of the m rows and columns."""
+    has_content: bool = False
+    """Whether it has also learned from what the titles are about."""
 
     def score(self, histories: NDArray[Any]) -> Floats:
         """Return xB, shape (users, n), for histories of the same shape; a title's own value does not contribute."""
@@ -67,61 +69,100 @@ class Ease:
         return known, columns[known]
 
 
-def fit_ease(user: Rows, row: Rows, value: NDArray[Any], *, users: int, n: int, ridge: float) -> Ease:
+def fit_ease(
+    user: Rows,
+    row: Rows,
+    value: NDArray[Any],
+    *,
+    users: int,
+    n: int,
+    ridge: float,
+    vectors: Floats | None = None,
+    content: float = 0.0,
+) -> Ease:
     """Fit EASE exactly, on the smaller of the two sides (users or items), with λ = ``ridge`` > 0.
 
     ``user``, ``row`` (of the title) and ``value`` (about 1) describe one pair each. The model is restricted to titles
     that anyone watched (on the item side: to the ``MAX_ITEMS`` most watched); with fewer than two users it is empty.
+
+    With ``content``, each of the d dimensions of the titles' ``vectors``, shape (n, d), counts as one more user, who
+    watched each title to that degree, times √(content · λ). Then all titles take part. The rows of the vectors have a
+    length of 1 at most, so with a content of 1 they weigh as much as the ridge.
     """
     watched = np.bincount(row, minlength=n)
-    items = np.flatnonzero(watched)
     active = len(np.unique(user))
+    items = np.flatnonzero(watched)
     if active < 2:
         return Ease(items[:0], np.zeros(0), active, lambda known: known, lambda to, of: np.zeros((len(to), len(of))))
-    user_side = users <= min(len(items), MAX_DUAL_USERS)
+    described = None
+    if vectors is not None and content > 0 and vectors.any():
+        items, described = np.arange(n), vectors
+    rows = users if described is None else users + described.shape[1]
+    user_side = rows <= min(len(items), MAX_DUAL_USERS)
     if not user_side and len(items) > MAX_ITEMS:
         items = np.sort(np.argsort(-watched, kind="stable")[:MAX_ITEMS])
+        described = None if described is None else described[items]
     column_of = np.full(n, -1, dtype=np.int64)
     column_of[items] = np.arange(len(items))
     column = column_of[row]
     keep = column >= 0
     solve = _solve_user_side if user_side else _solve_item_side
     pairs = user[keep], column[keep], np.asarray(value, dtype=np.float32)[keep]
-    diagonal, times_p, block_of_p = solve(*pairs, users, len(items), ridge)
-    return Ease(items, diagonal, active, times_p, block_of_p)
+    scale = np.float32(np.sqrt(content * ridge))
+    diagonal, times_p, block_of_p = solve(*pairs, users, len(items), ridge, described, scale)
+    return Ease(items, diagonal, active, times_p, block_of_p, described is not None)
 
 
 _Solution = tuple[Doubles, Callable[[Doubles], Doubles], Callable[[Rows, Rows], Doubles]]
 """Diagonal of P, product with P, and a block of P."""
 
 
-def _solve_user_side(user: Rows, column: Rows, value: Floats, users: int, m: int, ridge: float) -> _Solution:
-    rows = np.zeros((users, m), dtype=np.float32)
-    rows[user, column] = value
+def _solve_user_side(
+    user: Rows, column: Rows, value: Floats, users: int, m: int, ridge: float, vectors: Floats | None, scale: np.float32
+) -> _Solution:
+    watched = np.zeros((users, m), dtype=np.float32)
+    watched[user, column] = value
     blocks = [slice(start, start + BLOCK_ITEMS) for start in range(0, m, BLOCK_ITEMS)]
-    gram = ridge * np.eye(users)
+
+    def rows(of: slice | Rows) -> Floats:
+        """Return all rows of X for some items; those of the vectors are not kept twice."""
+        return watched[:, of] if vectors is None else np.concatenate([watched[:, of], vectors[of].T * scale])
+
+    gram = ridge * np.eye(users if vectors is None else users + vectors.shape[1])
     for block in blocks:
-        wide = rows[:, block].astype(np.float64)
+        wide = rows(block)
         gram += wide @ wide.T
-    kernel = np.asarray(np.linalg.inv(gram), dtype=np.float64)
+    kernel = np.asarray(np.linalg.inv(gram), dtype=np.float64).astype(np.float32)
     diagonal = np.empty(m)
     for block in blocks:
-        wide = rows[:, block].astype(np.float64)
+        wide = rows(block)
         diagonal[block] = (1.0 - np.einsum("ui,ui->i", wide, kernel @ wide)) / ridge
-    return (
-        diagonal,
-        lambda known: (known - ((known @ rows.T) @ kernel) @ rows) / ridge,
-        lambda to, of: ((to[:, None] == of[None, :]) - rows[:, to].T @ (kernel @ rows[:, of])) / ridge,
-    )
+
+    def times_p(known: Doubles) -> Doubles:
+        inner = sum(known[:, block].astype(np.float32) @ rows(block).T for block in blocks) @ kernel
+        found = np.empty(known.shape)
+        for block in blocks:
+            found[:, block] = (known[:, block] - inner @ rows(block)) / ridge
+        return found
+
+    def block_of_p(to: Rows, of: Rows) -> Doubles:
+        return ((to[:, None] == of[None, :]) - rows(to).T @ (kernel @ rows(of))) / ridge
+
+    return diagonal, times_p, block_of_p
 
 
-def _solve_item_side(user: Rows, column: Rows, value: Floats, users: int, m: int, ridge: float) -> _Solution:
+def _solve_item_side(
+    user: Rows, column: Rows, value: Floats, users: int, m: int, ridge: float, vectors: Floats | None, scale: np.float32
+) -> _Solution:
     gram = ridge * np.eye(m)
     for start in range(0, users, BLOCK_USERS):
         inside = (user >= start) & (user < start + BLOCK_USERS)
         block = np.zeros((min(BLOCK_USERS, users - start), m), dtype=np.float32)
         block[user[inside] - start, column[inside]] = value[inside]
         gram += block.T @ block
+    if vectors is not None:
+        described = vectors * scale
+        gram += described @ described.T
     inverse = np.asarray(np.linalg.inv(gram), dtype=np.float64)
     diagonal, inverse = np.diag(inverse).copy(), inverse.astype(np.float32)
     return diagonal, lambda known: known @ inverse, lambda to, of: inverse[np.ix_(to, of)].astype(np.float64)

@@ -78,6 +78,10 @@ class RankingConfig:
     """Standard deviations at which a component is clipped."""
     ridge: float = 5.0
     """Of EASE, for one person; it grows with the square root of their number."""
+    content: float = 0.05
+    """How much what the titles are about counts in EASE, as a share of the ridge."""
+    content_people: float = 25.0
+    """Number of people as whom that counts for the weight of co-watch."""
     diversity: float = 0.1
     pool: int = 300
     """Number of top candidates from which MMR selects."""

@@ -300,7 +300,7 @@ def prepare_discovery(inputs: DiscoveryInputs, config: DiscoveryConfig | None = 
 
 
 def discovery_shares(
-    config: DiscoveryConfig, known: int, co_watchers: int, fondness: float = USUAL_FONDNESS
+    config: DiscoveryConfig, known: int, co_watchers: float, fondness: float = USUAL_FONDNESS
 ) -> dict[str, float]:
     """Return the weight of each component for a user with ``known`` titles among ``co_watchers`` people.
 

@@ -54,7 +54,7 @@ def contributions(
         titles: The titles of the user.
         picked: Rows of the titles to explain, all of one media type, shape (p,).
         lifts: What each component adds to their scores, compared with an average candidate: ``description``, the
-            fields of the library's features, ``co_watch`` and ``recommended_from``; each of shape (p,).
+            fields of the library's features, ``likeness``, ``co_watch`` and ``recommended_from``; each of shape (p,).
         other_type: Weight of titles of the other media type.
     """
     of_type = np.isin(titles.rows, library.rows[_media_type(library, picked)])
@@ -67,7 +67,7 @@ def contributions(
         if name == "description":
             near = library.centred[picked].astype(np.float64) @ library.centred[liked].T.astype(np.float64)
             adds = near * near * near * weights
-        elif name == "co_watch":
+        elif name in ("co_watch", "likeness"):
             column = people.column[user_id]
             adds = people.watched_with(picked, liked) * people.likings[column, liked]
         elif name == "recommended_from":

@@ -28,8 +28,11 @@ from aperture_dagster.ranking.signals import (
     weight_matrix,
 )
 
-SIMILAR = ("description", *FIELDS)
-"""Parts of the component ``similarity``."""
+SIMILAR = ("description", *FIELDS, "likeness")
+"""Parts of the component ``similarity``.
+
+``likeness`` is what co-watch says of titles that nobody else has liked, which comes only from what they are about.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +106,9 @@ class RankingModel:
         )  # fmt: skip
         found |= {name: values * shares["era" if name == "era" else "similarity"] for name, values in near.items()}
         watched = signed_root(self.people.co_watch[column, candidates])
-        found["co_watch"] = shares["co_watch"] * standardise(watched, outlier)
+        watched = shares["co_watch"] * standardise(watched, outlier)
+        by_others = self.people.liked_by_others(user_id)[candidates]
+        found |= {"co_watch": np.where(by_others, watched, 0.0), "likeness": np.where(by_others, 0.0, watched)}
         if self.linked is not None:
             linked = standardise(signed_root(self.linked[candidates, column]), outlier)
             found["recommended_from"] = shares["recommended_from"] * linked
@@ -177,8 +182,9 @@ def prepare(
             raise ValueError(f"the exclusions of {user!r} have shape {np.shape(mask)}, not ({n},)")
 
     people = learn_people(
-        inputs.histories, inputs.users, inputs.crowd, index, n, as_of=inputs.as_of, ridge=config.ridge
-    )
+        inputs.histories, inputs.users, inputs.crowd, index, n, as_of=inputs.as_of, ridge=config.ridge,
+        vectors=library.centred, content=config.content, content_people=config.content_people,
+    )  # fmt: skip
     titles, users = people.titles, people.users
     if links is None and inputs.edges is not None:
         links = links_of(inputs.edges, index, n)
@@ -197,7 +203,7 @@ def prepare(
     )
 
 
-def blend_shares(config: RankingConfig, known: float, co_watchers: int) -> dict[str, float]:
+def blend_shares(config: RankingConfig, known: float, co_watchers: float) -> dict[str, float]:
     """Return the weight of each component for a user with ``known`` titles among ``co_watchers`` people.
 
     All curves are x / (x + half), and were fitted on histories cut to 1 to 860 titles and households of 1 to 200 people

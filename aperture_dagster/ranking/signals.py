@@ -37,8 +37,10 @@ class People:
     """Number of people in the household with a title in the item table."""
     liked_by: Doubles
     """Number of people in the household who liked each title, shape (n,)."""
-    co_watchers: int
-    """Number of people (household and crowd) that co-watch has learned from."""
+    co_watchers: float
+    """Number of people (household and crowd) that co-watch has learned from, and as how many what the titles are about
+    counts.
+    """
     likings: Floats
     """How much each user liked what they watched, 0 for the rest, shape (users, n)."""
     ease: Ease
@@ -46,6 +48,17 @@ class People:
     """The crowd's pairs of titles."""
     co_watch: Floats
     """Scores of the likings by EASE and by the crowd's table, shape (users, n)."""
+
+    def liked_by_others(self, user: Hashable) -> NDArray[np.bool_]:
+        """Return which titles somebody else liked, in the household or in the crowd, shape (n,).
+
+        Without content, only these have a score of co-watch, and all count as such.
+        """
+        if not self.ease.has_content:
+            return np.ones(len(self.liked_by), dtype=bool)
+        own = self.likings[self.column[user]] > 0
+        found = self.liked_by - own > 0
+        return found if self.crowd is None else found | (np.diff(self.crowd.first) > 0)
 
     def watched_with(self, titles: Rows, history: Rows) -> Doubles:
         """Return how much having liked each title of a history speaks for each of ``titles``, (titles, history)."""
@@ -96,15 +109,22 @@ def learn_people(
     *,
     as_of: datetime | pd.Timestamp,
     ridge: float = 5.0,
+    vectors: Floats | None = None,
+    content: float = 0.0,
+    content_people: float = 0.0,
 ) -> People:
-    """Learn from the histories of everybody (arguments as in ``RankingInputs``; n: titles in the item table)."""
+    """Learn from the histories of everybody (arguments as in ``RankingInputs``; n: titles in the item table).
+
+    With ``vectors``, shape (n, d), co-watch also learns from what the titles are about, which counts as much as
+    ``content`` says in EASE, and as ``content_people`` people for the weight of co-watch.
+    """
     learned = in_library(taste_weights(histories, as_of=as_of), index)
     titles = titles_by_user(learned)
     asked = list(dict.fromkeys(users)) if users is not None else sorted(titles, key=str)
     column = {user: number for number, user in enumerate(asked)}
     liked = rows_where(learned, learned["liking"] > 0)
     liked_rows = liked["row"].to_numpy(dtype=np.int64)
-    ease = _fit_people(liked, n, ridge)
+    ease = _fit_people(liked, n, ridge, vectors, content)
     liked_columns = positions(liked["user_id"], column)
     is_asked = liked_columns >= 0
     watched = np.zeros((len(asked), n), dtype=np.float32)
@@ -119,7 +139,7 @@ def learn_people(
         titles=titles,
         household=len(set(learned["user_id"])),
         liked_by=np.bincount(liked_rows, minlength=n).astype(np.float64),
-        co_watchers=ease.users + (crowd.people if crowd is not None else 0),
+        co_watchers=ease.users + (crowd.people if crowd is not None else 0) + content_people * ease.has_content,
         likings=watched,
         ease=ease,
         crowd=pairs,
@@ -127,14 +147,17 @@ def learn_people(
     )
 
 
-def _fit_people(liked: pd.DataFrame, n: int, scale: float) -> Ease:
+def _fit_people(liked: pd.DataFrame, n: int, scale: float, vectors: Floats | None, content: float) -> Ease:
     """Fit EASE to the liked titles of the household."""
     person, people = pd.factorize(liked["user_id"], sort=True)
     value = liked["liking"].to_numpy(dtype=np.float64)
     # The ridge follows the scale of the values: plays without a rating have half the value of the best rating.
     ridge = ridge_for(len(people), scale) * (float(np.mean(value**2)) if len(value) else 1.0)
     row = liked["row"].to_numpy(dtype=np.int64)
-    return fit_ease(np.asarray(person, dtype=np.int64), row, value, users=len(people), n=n, ridge=ridge)
+    return fit_ease(
+        np.asarray(person, dtype=np.int64), row, value, users=len(people), n=n, ridge=ridge, vectors=vectors,
+        content=content,
+    )  # fmt: skip
 
 
 def similarities(

@@ -45,6 +45,34 @@ def test_user_side_and_item_side_agree(watched, monkeypatch):
     assert fitted(watched, 3.0).score(watched) == pytest.approx(by_users, abs=1e-5)
 
 
+@pytest.mark.parametrize("blocks", [7, 8_192])
+@pytest.mark.parametrize("most_rows", [0, 3_000])
+def test_each_dimension_of_the_vectors_counts_as_a_user(watched, monkeypatch, blocks: int, most_rows: int):
+    monkeypatch.setattr(collaborative, "MAX_DUAL_USERS", most_rows)
+    monkeypatch.setattr(collaborative, "BLOCK_ITEMS", blocks)
+    vectors = np.random.default_rng(2).normal(size=(30, 4)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[11] = 0.0
+    stacked = np.concatenate([watched, np.sqrt(0.2 * 5.0) * vectors.T])
+    p = np.linalg.inv(stacked.T @ stacked + 5.0 * np.eye(30))
+    b = np.eye(30) - p / np.diag(p)
+    user, row = np.nonzero(watched)
+    ease = fit_ease(user, row, watched[user, row], users=12, n=30, ridge=5.0, vectors=vectors, content=0.2)
+    assert ease.has_content and ease.users == 12
+    assert ease.score(watched) == pytest.approx(watched @ b, abs=1e-5)
+    titles, liked = np.array([7, 0, 29, 3]), np.array([3, 11, 0, 28, 5])
+    assert ease.weights(titles, liked) == pytest.approx(b[np.ix_(liked, titles)].T, abs=1e-5)
+
+
+def test_vectors_of_nothing_and_a_single_person_are_as_none(watched):
+    user, row = np.nonzero(watched)
+    some = {"users": 12, "n": 30, "ridge": 5.0, "content": 0.2}
+    empty = fit_ease(user, row, watched[user, row], vectors=np.zeros((30, 1), np.float32), **some)
+    assert not empty.has_content and (empty.score(watched) == fitted(watched, 5.0).score(watched)).all()
+    one = fit_ease(user[:0], row[:0], watched[user, row][:0], vectors=np.ones((30, 1), np.float32), **some)
+    assert not one.has_content and not one.score(watched).any()
+
+
 def test_titles_watched_together_recommend_each_other():
     watched = np.zeros((6, 4))
     watched[:3, [0, 1]] = watched[3:, [2, 3]] = 1.0

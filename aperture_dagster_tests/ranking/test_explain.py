@@ -72,6 +72,20 @@ def test_contributions_divide_all_that_the_liked_titles_add(library, vectors):
     assert similar >= max(found["similarity"], 0.0) - 1e-4, "parts below the average are not due to any title"
 
 
+def test_what_nobody_else_liked_is_due_to_the_titles_that_it_is_like(library, vectors):
+    histories = pd.concat([watched("ann", [100, 103, 101]), watched("bob", [102, 105, 106])])
+    model = model_of(library, vectors, histories, replace(BY_OTHERS, limit=60, diversity=0))
+    found = model.for_user("ann").set_index("work_id")
+    for work in (109, 112):
+        adds = model.contributions("ann", np.array([work]))
+        named = {int(library["work_id"][row]): value for row, value in zip(adds.liked, adds.total[0], strict=True)}
+        assert named[100] > 0 and named[103] > 0 and named[101] == pytest.approx(0.0, abs=1e-3)
+        assert adds.parts["likeness"].sum() == pytest.approx(found.loc[work, "similarity"], abs=1e-4)
+        row = {"because": ["Alien"], "components": found.loc[work].to_dict()}
+        assert set(found.loc[work, "because"]) <= {100, 103} and reason_of(row) == "Because you liked Alien"
+    assert "People who liked" in reason_of({"because": ["Alien"], "components": found.loc[106].to_dict()})
+
+
 def test_of_two_titles_that_resemble_it_equally_the_one_that_is_liked_more_contributes_more(library, vectors):
     alike = vectors.copy()
     alike[3] = alike[0]

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from aperture_dagster.ranking.config import COLUMNS, COMPONENTS, BlendWeights, RankingConfig, RankingInputs, TasteMix
+from aperture_dagster.ranking.features import FIELDS
 from aperture_dagster.ranking.library import library_of
 from aperture_dagster.ranking.links import links_of
-from aperture_dagster.ranking.recommend import SIMILAR, blend_shares, prepare
+from aperture_dagster.ranking.recommend import blend_shares, prepare
 
 from .conftest import NOW, crowd_of, history, topic_of
 
@@ -114,7 +115,7 @@ def test_a_cold_user_gets_a_list_led_by_popularity_that_is_marked_as_cold(librar
 
 def test_the_first_titles_hardly_move_a_list_and_many_lead_it():
     config = RankingConfig()
-    taste = sum(getattr(config.mix, name) for name in SIMILAR)
+    taste = sum(getattr(config.mix, name) for name in ("description", *FIELDS))
     for people in (1, 20, 100_000):
         few, many = blend_shares(config, 3, people), blend_shares(config, 200, people)
         assert taste * few["similarity"] < 0.25 * (few["rating"] + few["votes"] + few["trend"])
@@ -143,6 +144,19 @@ def test_titles_that_others_watched_together_are_recommended(library):
     config = RankingConfig(weights=BlendWeights(rating=0, votes=0, trend=0), mix=NOTHING_ALIKE, limit=2)
     found = recommend(inputs(library, None, histories, users=["ann"]), config)["ann"]
     assert set(found["work_id"]) == {110, 111}
+
+
+def test_two_people_are_enough_to_learn_from_what_titles_are_about(library, vectors):
+    """Co-watch alone ranks: what the other liked counts as theirs, and what nobody did as similarity."""
+    histories = pd.concat([watched("ann", SPACE), watched("bob", [*LOVE, SPACE[-1] + 3])])
+    config = RankingConfig(weights=BlendWeights(rating=0, votes=0, trend=0), mix=NOTHING_ALIKE, limit=100, diversity=0)
+    found = recommend(inputs(library, vectors, histories, users=["ann"]), config)["ann"].set_index("work_id")
+    space = [work for work in found.index if topic_of(work) == "space"]
+    assert set(found.index[: len(space)]) == set(space) and len(space) == 8
+    theirs = found.index.isin([*LOVE, SPACE[-1] + 3])
+    assert found["co_watch"].ne(0).eq(theirs).all() and found["similarity"].ne(0).eq(~theirs).all()
+    without = recommend(inputs(library, None, histories, users=["ann"]), config)["ann"]
+    assert not without["similarity"].any(), "without vectors, co-watch says nothing of what nobody liked"
 
 
 def test_an_external_crowd_helps_a_user_who_lives_alone(library):

@@ -95,6 +95,27 @@ def test_co_watch_is_ease_on_likings_with_a_ridge_on_their_scale():
     assert not found.co_watch[:, 3:].any(), "a dislike is no reason that others would like it"
 
 
+def test_what_titles_are_about_counts_as_people_who_know_all_of_them():
+    histories = history(
+        {"work_id": 1}, {"work_id": 2}, {"user_id": "bob", "work_id": 1}, {"user_id": "bob", "work_id": 3}
+    )
+    vectors = np.zeros((6, 2), np.float32)
+    vectors[[0, 3], 0] = vectors[[1, 4], 1] = 1.0
+    crowd = Crowd(np.array([1]), np.array([6]), np.array([0.25], np.float32), people=70)
+    found = learn_people(histories, None, crowd, INDEX, 6, as_of=NOW, vectors=vectors, content=0.5, content_people=20.0)
+    assert found.co_watchers == 2 + 70 + 20
+    ann, bob = found.co_watch
+    assert ann[3] > 0.1 and ann[4] > 0.1 and bob[3] > 0.1 and abs(bob[4]) < 0.01
+    assert found.liked_by_others("ann").tolist() == [True, False, True, False, False, True]
+    assert found.liked_by_others("bob").tolist() == [True, True, False, False, False, True]
+    for one in (people(histories), learn_people(histories, None, None, INDEX, 6, as_of=NOW, vectors=vectors)):
+        assert one.co_watchers == 2 and one.liked_by_others("ann").all() and not one.co_watch[:, 3:].any()
+    alone = learn_people(
+        history({"work_id": 1}), None, None, INDEX, 6, as_of=NOW, vectors=vectors, content=0.5, content_people=20.0
+    )
+    assert alone.co_watchers == 1 and not alone.co_watch.any()
+
+
 def test_a_crowd_is_added_to_what_the_household_watched_together():
     own = history({"work_id": 1}, {"work_id": 2}, {"user_id": "bob", "work_id": 1}, {"user_id": "bob", "work_id": 3})
     crowd = Crowd(
