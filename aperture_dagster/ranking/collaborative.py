@@ -4,6 +4,10 @@ EASE (Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data") is a ri
 others with a zero diagonal. With P = (XᵀX + λI)⁻¹, its solution is B = I - P · diag(1/diag P), and a user's scores are
 xB. A household has far fewer users than titles, so P itself is not computed: by Woodbury's identity,
 P = (I - Xᵀ(XXᵀ + λI)⁻¹X) / λ, which needs only a matrix of users x users.
+
+Few people also watched few titles. What the titles are about fills the gaps: each dimension of their vectors becomes
+one more row of X (Jeunen, Van Balen and Goethals 2020, "Closed-Form Models for Collaborative Filtering with
+Side-Information").
 """
 
 from collections.abc import Callable

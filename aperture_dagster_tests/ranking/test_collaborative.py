@@ -53,11 +53,11 @@ def test_each_dimension_of_the_vectors_counts_as_a_user(watched, monkeypatch, bl
     vectors = np.random.default_rng(2).normal(size=(30, 4)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors[11] = 0.0
-    stacked = np.concatenate([watched, np.sqrt(0.2 * 5.0) * vectors.T])
+    stacked = np.concatenate([watched, np.sqrt(0.3 * 5.0) * vectors.T])
     p = np.linalg.inv(stacked.T @ stacked + 5.0 * np.eye(30))
     b = np.eye(30) - p / np.diag(p)
     user, row = np.nonzero(watched)
-    ease = fit_ease(user, row, watched[user, row], users=12, n=30, ridge=5.0, vectors=vectors, content=0.2)
+    ease = fit_ease(user, row, watched[user, row], users=12, n=30, ridge=5.0, vectors=vectors, content=0.3)
     assert ease.has_content and ease.users == 12
     assert ease.score(watched) == pytest.approx(watched @ b, abs=1e-5)
     titles, liked = np.array([7, 0, 29, 3]), np.array([3, 11, 0, 28, 5])
@@ -69,6 +69,8 @@ def test_vectors_of_nothing_and_a_single_person_are_as_none(watched):
     some = {"users": 12, "n": 30, "ridge": 5.0, "content": 0.2}
     empty = fit_ease(user, row, watched[user, row], vectors=np.zeros((30, 1), np.float32), **some)
     assert not empty.has_content and (empty.score(watched) == fitted(watched, 5.0).score(watched)).all()
+    unwanted = {name: value for name, value in some.items() if name != "content"}
+    assert not fit_ease(user, row, watched[user, row], vectors=np.ones((30, 1), np.float32), **unwanted).has_content
     one = fit_ease(user[:0], row[:0], watched[user, row][:0], vectors=np.ones((30, 1), np.float32), **some)
     assert not one.has_content and not one.score(watched).any()
 
@@ -111,7 +113,11 @@ def test_a_household_with_a_large_library_needs_only_a_small_matrix(monkeypatch)
     inverse = np.linalg.inv
     monkeypatch.setattr(np.linalg, "inv", lambda matrix: inverted.append(matrix.shape) or inverse(matrix))
     assert np.isfinite(fitted(watched, 50.0).score(watched)).all()
-    assert inverted == [(50, 50)]
+    user, row = np.nonzero(watched)
+    vectors = np.full((20_000, 8), 0.1, np.float32)
+    described = fit_ease(user, row, watched[user, row], users=50, n=20_000, ridge=50.0, vectors=vectors, content=0.1)
+    assert np.isfinite(described.score(watched)).all()
+    assert inverted == [(50, 50), (58, 58)]
 
 
 def test_the_weight_of_each_title_in_a_score_is_its_place_in_the_matrix(watched, monkeypatch):
