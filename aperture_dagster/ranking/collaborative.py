@@ -24,6 +24,8 @@ MAX_ITEMS = 6_000
 """Maximum number of titles for the item-side solution: its matrix takes 288 MB at this size."""
 MAX_DUAL_USERS = 3_000
 """Maximum number of users for the user-side solution; beyond it, the item-side matrix is smaller."""
+MAX_DIMENSIONS = 512
+"""Dimensions of the vectors that take part. What a text is about is spread over all of them; some models have 3,000."""
 BLOCK_USERS = 2_048
 """Users processed at a time on the item side."""
 BLOCK_ITEMS = 2_048
@@ -91,16 +93,18 @@ def fit_ease(
 
     With ``content``, each of the d dimensions of the titles' ``vectors``, shape (n, d), counts as one more user, who
     watched each title to that degree, times √(content · λ). Then all titles take part. The rows of the vectors have a
-    length of 1 at most, so with a content of 1 they weigh as much as the ridge.
+    length of 1 at most, so with a content of 1 they weigh as much as the ridge. The first ``MAX_DIMENSIONS`` stand for
+    all.
     """
     watched = np.bincount(row, minlength=n)
     active = len(np.unique(user))
     items = np.flatnonzero(watched)
     if active < 2:
         return Ease(items[:0], np.zeros(0), active, lambda known: known, lambda to, of: np.zeros((len(to), len(of))))
-    described = None
+    described, share = None, 1.0
     if vectors is not None and content > 0 and vectors.any():
-        items, described = np.arange(n), vectors
+        items, described = np.arange(n), vectors[:, :MAX_DIMENSIONS]
+        share = described.shape[1] / vectors.shape[1]
     rows = users if described is None else users + described.shape[1]
     user_side = rows <= min(len(items), MAX_DUAL_USERS)
     if not user_side and len(items) > MAX_ITEMS:
@@ -112,7 +116,7 @@ def fit_ease(
     keep = column >= 0
     solve = _solve_user_side if user_side else _solve_item_side
     pairs = user[keep], column[keep], np.asarray(value, dtype=np.float32)[keep]
-    scale = np.float32(np.sqrt(content * ridge))
+    scale = np.float32(np.sqrt(content * ridge / share))
     diagonal, times_p, block_of_p = solve(*pairs, users, len(items), ridge, described, scale)
     return Ease(items, diagonal, active, times_p, block_of_p, described is not None)
 

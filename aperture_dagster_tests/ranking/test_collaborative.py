@@ -64,6 +64,17 @@ def test_each_dimension_of_the_vectors_counts_as_a_user(watched, monkeypatch, bl
     assert ease.weights(titles, liked) == pytest.approx(b[np.ix_(liked, titles)].T, abs=1e-5)
 
 
+def test_the_first_dimensions_of_long_vectors_stand_for_all(watched, monkeypatch):
+    monkeypatch.setattr(collaborative, "MAX_DIMENSIONS", 4)
+    some = np.random.default_rng(2).normal(size=(30, 4)).astype(np.float32)
+    some /= np.linalg.norm(some, axis=1, keepdims=True)
+    user, row = np.nonzero(watched)
+    pairs, sizes = (user, row, watched[user, row]), {"users": 12, "n": 30, "ridge": 5.0, "content": 0.3}
+    long = np.concatenate([some, some, some], axis=1) / np.sqrt(np.float32(3))
+    expected = fit_ease(*pairs, **sizes, vectors=some).score(watched)
+    assert fit_ease(*pairs, **sizes, vectors=long).score(watched) == pytest.approx(expected, abs=1e-5)
+
+
 def test_vectors_of_nothing_and_a_single_person_are_as_none(watched):
     user, row = np.nonzero(watched)
     some = {"users": 12, "n": 30, "ridge": 5.0, "content": 0.2}
