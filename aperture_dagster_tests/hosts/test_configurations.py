@@ -63,7 +63,7 @@ def test_on_kubernetes_runs_see_what_the_other_pods_see():
     values, config = read(DEPLOY / "kubernetes" / "values.yaml"), launcher("kubernetes")["config"]
     (code,) = values["dagster-user-deployments"]["deployments"]
     assert code["name"] == LOCATION
-    for pod in (values["dagsterWebserver"], values["dagsterDaemon"], code):
+    for pod in pods_of(values):
         variables = {one["name"]: one["value"] for one in pod["env"]}
         home = variables.pop("DAGSTER_HOME")
         assert [f"{name}={value}" for name, value in variables.items()] == config["env_vars"]

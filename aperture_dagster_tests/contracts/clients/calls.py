@@ -88,7 +88,7 @@ class Answers:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and keep each part of its answer before the client has it.
 
-        A client that was told the length does not wait for the message that only ends the answer.
+        A client that knows how long an answer is does not wait for the empty message that ends it.
         """
         answer = Answer(f"{scope['method']} {scope['path']}")
         self.kept.append(answer)
