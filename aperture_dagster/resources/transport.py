@@ -218,10 +218,12 @@ class Transport:
         timeout = max(self._timeout_seconds, request.timeout_seconds or 0)
         self._backend.start(2 * timeout)
         try:
+            params = {**self._params, **(request.params or {})}
+            # httpx would take the address apart again for parameters of their own.
+            url = httpx.URL(self.base_url + request.path, **({"params": params} if params else {}))
             built = self._client.build_request(
                 request.method,
-                self.base_url + request.path,
-                params={**self._params, **(request.params or {})} or None,
+                url,
                 json=request.json,
                 content=request.content,
                 headers=request.headers,
