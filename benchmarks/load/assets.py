@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.build import all_jobs
+from aperture_dagster.build import all_jobs, look_for_garbage_rarely
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.settings import Settings
 from load.figures import measured
@@ -21,6 +21,8 @@ def materialize(definitions: dg.Definitions, settings: Settings, job_name: str, 
         OperatorError: there are no users.
         DagsterExecutionStepExecutionError, and others: the run failed.
     """
+    # As where the definitions of the product are loaded.
+    look_for_garbage_rarely()
     job = next(job for job in all_jobs(settings) if job.name == job_name)
     dagster_job = definitions.resolve_job_def(job_name)
     with dg.DagsterInstance.get() as instance:
