@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 # Stored positions are rounded; a smaller difference is not progress.
 SAME_POSITION = 0.001
 
 
-@dataclass(frozen=True, slots=True)
-class ViewState:
+class ViewState(NamedTuple):
     """What plays are derived from in a user's state of an item."""
 
     played: bool
@@ -19,8 +18,7 @@ class ViewState:
     last_played_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Viewing:
+class Viewing(NamedTuple):
     """A row of the log of plays. ``play_count`` is 0 for an unfinished viewing; ``completion`` is 0-1."""
 
     played_at: datetime

@@ -6,6 +6,7 @@ import functools
 import json
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from operator import itemgetter
@@ -63,23 +64,29 @@ def upsert(
     row wins. ``updated_at``, if the table has it, is set to the time of the transaction.
     """
     columns = tuple(columns or written_columns(target))
-    key = target.primary_key.columns.keys()
-    key_of = itemgetter(*key)
+    return upsert_values(connection, target, columns, map(itemgetter(*columns), rows))
+
+
+def upsert_values(
+    connection: Connection, target: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> WriteCounts:
+    """Do what :func:`upsert` does, with rows that are values in the order of ``columns``."""
+    key_of = itemgetter(*map(columns.index, target.primary_key.columns.keys()))
     unique = list({key_of(row): row for row in rows}.values())
     if not unique:
         return WriteCounts()
     if len(unique) <= FEW_ROWS:
-        values = [{name: _jsonable(row[name]) for name in columns} for row in unique]
         source = f"jsonb_populate_recordset(NULL::{target.name}, CAST(:rows AS jsonb))"
-        return merge(connection, target, source, columns, rows=json.dumps(values, default=str))
+        values = as_json([dict(zip(columns, row, strict=True)) for row in unique])
+        return merge(connection, target, source, columns, rows=values)
     staged = stage(connection, target, unique, columns)
     counts = merge(connection, target, staged, columns)
     connection.exec_driver_sql(f"DROP TABLE {staged}")
     return counts
 
 
-def stage(connection: Connection, target: Table, rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> str:
-    """Write the given columns of rows of ``target`` to a new temporary table, dropped with the transaction."""
+def stage(connection: Connection, target: Table, rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> str:
+    """Write rows of the given columns of ``target`` to a new temporary table, dropped with the transaction."""
     name = f"incoming_{target.name}"
     connection.exec_driver_sql(
         f"CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS SELECT {_quoted(columns)} FROM {target.name} WITH NO DATA"
@@ -87,14 +94,13 @@ def stage(connection: Connection, target: Table, rows: Iterable[dict[str, Any]],
     objects = {one.name for one in target.columns if isinstance(one.type, JSONB)}
     # Whole numbers, truth values and times are stored as they are.
     converters = [
-        (place, _as_json if one in objects else as_copied)
+        (place, _json_or_null if one in objects else as_copied)
         for place, one in enumerate(columns)
         if not isinstance(target.columns[one].type, (Integer, Boolean, DateTime))
     ]
-    values_of = itemgetter(*columns)
 
-    def stored(row: dict[str, Any]) -> list[Any]:
-        values = list(values_of(row))
+    def stored(row: Sequence[Any]) -> list[Any]:
+        values = list(row)
         for place, convert in converters:
             values[place] = convert(values[place])
         return values
@@ -111,7 +117,7 @@ def copy_rows(connection: Connection, name: str, columns: Sequence[str], rows: I
 
 
 def storable(value: Any) -> Any:
-    """Return ``value``, or the values in a list or dict, in a form that PostgreSQL can store.
+    """Return ``value``, or the values in a list, tuple or dict, in a form that PostgreSQL can store.
 
     NaN becomes None. NUL and unpaired surrogates are removed from text: one bad text must not fail a whole listing.
     """
@@ -123,6 +129,8 @@ def storable(value: Any) -> Any:
         return None if value != value else value
     if isinstance(value, list):
         return [storable(part) for part in value]
+    if isinstance(value, tuple):
+        return tuple([storable(part) for part in value])
     if isinstance(value, dict):
         return {storable(name): storable(part) for name, part in value.items()}
     return value
@@ -136,7 +144,7 @@ def as_copied(value: Any) -> Any:
     kind = type(value)
     if kind is str:
         return value if value.isascii() and "\x00" not in value else storable(value)
-    if kind in _STORED_AS_THEY_ARE:
+    if kind in _STORED_AS_THEY_ARE or (kind is float and value == value):
         return value
     if kind is list or kind is tuple:
         if not value:
@@ -147,8 +155,28 @@ def as_copied(value: Any) -> Any:
     return storable(value)
 
 
-def _as_json(value: Any) -> str | None:
-    return None if value is None else json.dumps(storable(value))
+def as_json(value: Any) -> str:
+    """Return ``value`` as JSON that PostgreSQL can store; see :func:`storable`. Dates and infinity become texts."""
+    with suppress(ValueError):
+        text = json.dumps(value, default=str, ensure_ascii=False, allow_nan=False)
+        # Hardly any text has to be repaired, and to look at all of them at once takes a tenth of the time.
+        text.encode()
+        if r"\u0000" not in text:
+            return text
+    return json.dumps(_finite(storable(value)), default=str)
+
+
+def _finite(value: Any) -> Any:
+    """Return ``value`` with texts for infinities. JSON has none; PostgreSQL reads them from a text."""
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+
+def _json_or_null(value: Any) -> str | None:
+    return None if value is None else as_json(value)
 
 
 def merge(connection: Connection, target: Table, source: str, columns: Sequence[str], **parameters: Any) -> WriteCounts:
@@ -180,11 +208,6 @@ def _merge_statement(target: Table, source: str, columns: tuple[str, ...]) -> Ex
     # xmax is zero for an inserted row, and the current transaction for a row that ON CONFLICT updated.
     written = statement.returning(literal_column("xmax = 0", Boolean).label("is_new")).cte("written")
     return select(func.count().filter(written.c.is_new), func.count().filter(~written.c.is_new)).select_from(written)
-
-
-def _jsonable(value: Any) -> Any:
-    # JSON has no infinity; PostgreSQL reads it from a string.
-    return str(value) if isinstance(value, float) and math.isinf(value) else storable(value)
 
 
 def driver_cursor(connection: Connection, **options: Any) -> Any:

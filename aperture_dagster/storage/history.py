@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from aperture_dagster.library.history import Viewing, ViewState, viewing_between
 from aperture_dagster.resources.media_server.records import ItemState
-from aperture_dagster.storage.bulk import WriteCounts, as_copied, storable, upsert
+from aperture_dagster.storage.bulk import WriteCounts, as_copied, storable, upsert_values
 from aperture_dagster.storage.catalogue import GONE
 from aperture_dagster.storage.packed import DOUBLE, INTEGER, read_packed
 from aperture_dagster.storage.queries import array_of, execute, lock_until_commit, read_frame, read_rows, read_value
@@ -69,7 +69,7 @@ def write_mark(connection: Connection, user_id: str, watermark: datetime | None,
 
 
 class _Item(NamedTuple):
-    """An item that a server id resolves to, and the user's state of it if that is ``known``."""
+    """An item that a server id resolves to, the user's state of it if that is ``known``, and whether it is rated."""
 
     server_item_id: str
     item_id: int
@@ -86,8 +86,14 @@ class _Item(NamedTuple):
     play_count: int
     position_share: float
     last_played_at: datetime | None
+    is_rated: bool
 
 
+_STATE_COLUMNS = (
+    "user_id", "item_id", "work_id", "is_episode",
+    "played", "play_count", "position_share", "last_played_at", "favorite",
+)  # fmt: skip
+_PLAY_COLUMNS = ("user_id", "item_id", "played_at", "work_id", "is_episode", "play_count", "completion")
 _ITEM_COLUMNS = ", ".join(f"i.{name}" for name in _Item._fields[: _Item._fields.index("known")])
 # Resolve server ids to items: present items before alternate versions, and those before removed items.
 _ITEMS = """
@@ -117,8 +123,11 @@ def write_states(
     listed = {state.server_item_id: state for state in states}
     statement = f"""
         SELECT {_ITEM_COLUMNS}, w.item_id IS NOT NULL AS known, w.played, w.play_count, w.position_share,
-        w.last_played_at FROM ({_ITEMS}) i LEFT JOIN watch_state w ON w.user_id = :user AND w.item_id = i.item_id"""
-    found = execute(connection, statement, ids=as_copied(list(listed)), user=user_id)
+        w.last_played_at, r.item_id IS NOT NULL AS is_rated FROM ({_ITEMS}) i
+        LEFT JOIN watch_state w ON w.user_id = :user AND w.item_id = i.item_id
+        LEFT JOIN ratings r ON r.user_id = :user AND r.source = :source
+          AND r.work_id = i.work_id AND r.item_id = i.item_id"""
+    found = execute(connection, statement, ids=as_copied(list(listed)), user=user_id, source=SERVER)
     # A row of the driver takes longer to read a value from than a tuple with names.
     rows = [_Item(*row) for row in found.all()]
     # A published STRM file that was never probed is marked as played as soon as it is started.
@@ -129,32 +138,36 @@ def write_states(
         for row, state in same
         if _is_same_item(row, state) and not (row.is_published and state.server_item_id in unproven)
     ]
-    state_rows: list[dict[str, Any]] = []
+    state_rows: list[tuple[Any, ...]] = []
     viewings: list[tuple[_Item, Viewing]] = []
     for row, state in same:
         before = ViewState(row.played, row.play_count, row.position_share, row.last_played_at) if row.known else None
         after = ViewState(state.played, state.play_count, state.position_share, state.last_played_at)
         state_rows.append(
-            {
-                "user_id": user_id,
-                "item_id": row.item_id,
-                "work_id": row.work_id,
-                "is_episode": row.is_episode,
-                "played": state.played,
-                "play_count": state.play_count,
-                "position_share": round(state.position_share, 4),
-                "last_played_at": state.last_played_at,
-                "favorite": state.favorite,
-            }
+            (
+                user_id,
+                row.item_id,
+                row.work_id,
+                row.is_episode,
+                state.played,
+                state.play_count,
+                round(state.position_share, 4),
+                state.last_played_at,
+                state.favorite,
+            )
         )
         viewing = viewing_between(before, after, now=now, started_share=started_share)
         if viewing is not None:
             viewings.append((row, viewing))
-    counts = upsert(connection, watch_state, state_rows)
-    reported = [ServerRating(row.work_id, row.item_id, row.is_episode, state.rating) for row, state in same]
+    counts = upsert_values(connection, watch_state, _STATE_COLUMNS, state_rows)
+    reported = [
+        ServerRating(row.work_id, row.item_id, row.is_episode, state.rating)
+        for row, state in same
+        if state.rating is not None or row.is_rated
+    ]
     rated = write_server_ratings(connection, user_id, reported, now=now, requested_at=requested_at)
     queue_server_ratings(connection, user_id, rated.works, now=now)
-    logged = upsert(connection, plays, _play_rows(connection, user_id, viewings))
+    logged = upsert_values(connection, plays, _PLAY_COLUMNS, _play_rows(connection, user_id, viewings))
     return PageResult(counts, logged.written, len(listed) - len(same), rated.changes)
 
 
@@ -173,8 +186,10 @@ def _agree(known: Any, reported: Any) -> bool:
     return known == reported or known in (None, "") or storable(reported) in (None, "", known)
 
 
-def _play_rows(connection: Connection, user_id: str, viewings: Sequence[tuple[_Item, Viewing]]) -> list[dict[str, Any]]:
-    """Convert viewings of items (rows of ``_ITEMS``) to rows of ``plays``. Values of existing rows only increase.
+def _play_rows(
+    connection: Connection, user_id: str, viewings: Sequence[tuple[_Item, Viewing]]
+) -> Iterable[tuple[Any, ...]]:
+    """Convert viewings of items (rows of ``_ITEMS``) to values of ``plays``. Those of existing rows only increase.
 
     Copies that share their state on the server all report the viewing of one of them: viewings of a film or episode at
     the same time are logged once.
@@ -188,35 +203,26 @@ def _play_rows(connection: Connection, user_id: str, viewings: Sequence[tuple[_I
     works = list({row.work_id for row, _ in viewings})
     dates = list({viewing.played_at for _, viewing in viewings})
     found = execute(connection, statement, user=user_id, works=array_of(works), dates=array_of(dates))
-    logged = {(*_subject(row), row.played_at): row for row in found}
-    play_rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row, viewing in viewings:
-        key = (*_subject(row), viewing.played_at)
+    logged = {_subject(row, row.played_at): (row.logged_as, row.play_count, row.completion) for row in found}
+    play_rows: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    for row, (played_at, play_count, completion) in viewings:
+        key = _subject(row, played_at)
+        item_id, completion = row.logged_as, round(completion, 4)
         known = logged.get(key)
-        play = play_rows.setdefault(
-            key,
-            {
-                "user_id": user_id,
-                "item_id": row.logged_as if known is None else known.logged_as,
-                "played_at": viewing.played_at,
-                "work_id": row.work_id,
-                "is_episode": row.is_episode,
-                "play_count": 0 if known is None else known.play_count,
-                "completion": 0.0 if known is None else known.completion,
-            },
-        )
-        play["play_count"] = max(play["play_count"], viewing.play_count)
-        play["completion"] = max(play["completion"], round(viewing.completion, 4))
-    return list(play_rows.values())
+        if known is not None:
+            item_id, play_count, completion = known[0], max(known[1], play_count), max(known[2], completion)
+        logged[key] = (item_id, play_count, completion)
+        play_rows[key] = (user_id, item_id, played_at, row.work_id, row.is_episode, play_count, completion)
+    return play_rows.values()
 
 
-def _subject(row: Any) -> tuple[Any, ...]:
-    """Return a key for the watched film or episode that is the same for all of its copies."""
+def _subject(row: Any, played_at: datetime) -> tuple[Any, ...]:
+    """Return a key for a viewing of a film or episode that is the same for all of its copies."""
     if not row.is_episode:
-        return (row.work_id,)
+        return (row.work_id, played_at)
     if row.season is None or row.number is None:
-        return (row.work_id, "item", row.logged_as)
-    return (row.work_id, row.season, row.number)
+        return (row.work_id, "item", row.logged_as, played_at)
+    return (row.work_id, row.season, row.number, played_at)
 
 
 def items_with_versions(connection: Connection) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Table
@@ -189,7 +190,7 @@ def replace_rows(connection: Connection, target: Table, rows: Sequence[dict[str,
     lock_until_commit(connection, f"{target.name}:{'/'.join(map(str, of.values()))}")
     where = " AND ".join(f"{name} = :{name}" for name in of)
     columns = written_columns(target)
-    staged = stage(connection, target, rows, columns)
+    staged = stage(connection, target, map(itemgetter(*columns), rows), columns)
     names = ", ".join(columns)
     new, current = f"SELECT {names} FROM {staged}", f"SELECT {names} FROM {target.name} WHERE {where}"
     differs = f"SELECT EXISTS (({new} EXCEPT {current}) UNION ALL ({current} EXCEPT {new}))"

@@ -154,6 +154,8 @@ def write_server_ratings(
     begun = _begun_writes(connection, user_id, [item for _, item in changed])
     copied = {key for key in changed if (one := begun.get(key[1])) and whole_step(values[key]) == one.rating}
     stamp = _next_stamp(connection, user_id)
+    # As texts, which are not written anew for each row.
+    dates = {"rated_at": str(now), "updated_at": str(stamp)}
     written: list[dict[str, Any]] = []
     removed: list[int] = []
     for key in changed:
@@ -170,7 +172,7 @@ def write_server_ratings(
         elif confirms and current is not None:
             written.append(row | {"rated_at": current.rated_at, "updated_at": current.updated_at})
         else:
-            written.append(row | {"rated_at": now, "updated_at": stamp})
+            written.append(row | dates)
     _put(connection, written)
     statement = "DELETE FROM ratings WHERE user_id = :user AND source = :source AND item_id = ANY(:items)"
     execute(connection, statement, user=user_id, source=SERVER, items=array_of(removed))
@@ -182,7 +184,7 @@ def write_server_ratings(
             "item_id": item_id,
             "rating": values[work_id, item_id],
             "previous": known.get((work_id, item_id)),
-            "rated_at": now,
+            "rated_at": dates["rated_at"],
         }
         for work_id, item_id in changed
     ]

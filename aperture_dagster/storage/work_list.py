@@ -5,7 +5,6 @@ Items that wait for their first request have a row, too, so that the next batch 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from aperture_dagster.storage.bulk import storable
+from aperture_dagster.storage.bulk import as_json
 from aperture_dagster.storage.populations import TITLES, Source
 from aperture_dagster.storage.queries import execute, read_rows, read_value
 
@@ -124,7 +123,7 @@ def write_fetches(connection: Connection, source: Source, rows: Iterable[dict[st
         fetched_at = coalesce(excluded.fetched_at, fetches.fetched_at), attempted_at = excluded.attempted_at,
         due_at = excluded.due_at, found_id = coalesce(excluded.found_id, fetches.found_id), detail = excluded.detail"""
     if written:
-        execute(connection, statement, rows=json.dumps(storable(written), default=str))
+        execute(connection, statement, rows=as_json(written))
 
 
 def ask_again(connection: Connection, works: Sequence[int]) -> None:

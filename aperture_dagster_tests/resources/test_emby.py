@@ -56,7 +56,7 @@ def without_ids(pages: Iterator[list[Any]]) -> list[Any]:
     """Return the records of a listing without ids, which differ between servers."""
     blank: dict[str, Any] = {"server_item_id": "", "series_item_id": "", "version_ids": ()}
     return [
-        replace(record, **{name: value for name, value in blank.items() if hasattr(record, name)})
+        record._replace(**{name: value for name, value in blank.items() if hasattr(record, name)})
         for page in pages
         for record in page
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -230,7 +229,7 @@ def test_nothing_is_matched_while_an_unreadable_item_has_a_new_id(shelf: Shelf, 
     """It may be the very item that is missing. A rebuilt server reassigns ids."""
     shelf.films(*TEN)
     before = shelf.item("film-3")
-    others = [*TEN[:3], *TEN[5:], replace(TEN[4], server_item_id="film-11")]
+    others = [*TEN[:3], *TEN[5:], TEN[4]._replace(server_item_id="film-11")]
     result = shelf.listing("movie", {FILMS: others, UHD: [film(30, tmdb_id=3)]}, unreadable=[new_id])
     assert (result.recognised, shelf.item("film-3")["item_id"]) == (1, before["item_id"])
 
@@ -260,7 +259,7 @@ def test_a_file_at_the_same_path_is_recognised_even_in_an_incomplete_listing(she
     """A reinstalled server assigns new ids, and its first listings are cut short by the scan."""
     shelf.films(*TEN)
     before = items(shelf, "film-3")
-    renewed = [replace(one, server_item_id=f"new-{one.server_item_id}") for one in TEN[:5]]
+    renewed = [one._replace(server_item_id=f"new-{one.server_item_id}") for one in TEN[:5]]
     assert shelf.films(*renewed, complete=set()).recognised == 5
     assert items(shelf, "new-film-3") == before
 
@@ -287,7 +286,7 @@ def test_an_id_reassigned_to_another_film_creates_a_new_item(shelf: Shelf):
     old = "SELECT server_item_id, removed_at IS NOT NULL AS gone FROM titles WHERE item_id = :id"
     assert shelf.rows(old, id=before["item_id"]) == [{"server_item_id": None, "gone": True}]
     # And the first one is found again under whatever id it has now.
-    again = shelf.films(*TEN[:3], other, *TEN[4:], replace(TEN[3], server_item_id="elsewhere"))
+    again = shelf.films(*TEN[:3], other, *TEN[4:], TEN[3]._replace(server_item_id="elsewhere"))
     assert (again.recognised, shelf.item("elsewhere")["item_id"]) == (1, before["item_id"])
 
 
@@ -295,7 +294,7 @@ def test_reassigned_ids_do_not_move_history(shelf: Shelf):
     """Every id now belongs to the next film."""
     shelf.films(*TEN)
     before = {row["path"]: row["item_id"] for row in shelf.rows("SELECT path, item_id FROM titles")}
-    dealt = [replace(one, server_item_id=TEN[(number + 1) % 10].server_item_id) for number, one in enumerate(TEN)]
+    dealt = [one._replace(server_item_id=TEN[(number + 1) % 10].server_item_id) for number, one in enumerate(TEN)]
     result = shelf.films(*dealt)
     assert (result.recognised, result.removed, result.returned, result.counts.inserted) == (10, 0, 0, 0)
     assert {row["path"]: row["item_id"] for row in shelf.rows("SELECT path, item_id FROM titles")} == before
@@ -358,7 +357,7 @@ def test_an_episode_with_a_corrected_number_keeps_its_item(shelf: Shelf):
     shelf.series(SHOW)
     shelf.episodes(episode(1))
     before = items(shelf, "episode-1-1")
-    shelf.episodes(replace(episode(1), number=5))
+    shelf.episodes(episode(1)._replace(number=5))
     assert items(shelf, "episode-1-1") == before
 
 
@@ -427,12 +426,12 @@ def test_episodes_without_numbers_stay_separate(shelf: Shelf):
 def test_an_episode_without_a_number_is_recognised_by_its_path(shelf: Shelf):
     shelf.users("ann")
     shelf.series(SHOW)
-    bare = [replace(episode(number), number=None) for number in (1, 2, 3)]
+    bare = [episode(number)._replace(number=None) for number in (1, 2, 3)]
     shelf.episodes(*bare)
     before = {row["path"]: row["item_id"] for row in shelf.rows("SELECT path, item_id FROM episodes")}
     shelf.history("ann", played("episode-1-1", is_episode=True))
-    renewed = [replace(one, server_item_id=f"new-{one.server_item_id}") for one in bare]
-    result = shelf.episodes(*renewed[:2], bare[2], replace(episode(9), number=None))
+    renewed = [one._replace(server_item_id=f"new-{one.server_item_id}") for one in bare]
+    result = shelf.episodes(*renewed[:2], bare[2], episode(9)._replace(number=None))
     assert (result.recognised, result.counts.inserted, result.removed) == (2, 1, 0)
     after = {row["path"]: row["item_id"] for row in shelf.rows("SELECT path, item_id FROM episodes")}
     assert {path: after[path] for path in before} == before

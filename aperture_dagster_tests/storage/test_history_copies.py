@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from aperture_dagster.resources.media_server.records import ServerEpisode
@@ -99,7 +97,7 @@ def test_a_version_that_becomes_the_primary_one_keeps_its_marks_its_plays_and_th
     versions_of_film_1(shelf)
     watched = played("film-1-uhd", rating=7.0, last_played_at=NOW - DAY)
     shelf.history("ann", watched)
-    swapped = replace(film(1, path="/films/1-uhd.mkv", version_ids=("film-1",)), server_item_id="film-1-uhd")
+    swapped = film(1, path="/films/1-uhd.mkv", version_ids=("film-1",))._replace(server_item_id="film-1-uhd")
     result = shelf.films(*(film(n) for n in (0, 2, 3, 4)), swapped)
     assert (result.listed, result.removed, result.refusal) == (5, 1, None)
     again = shelf.history("ann", watched, now=NOW + 9 * DAY)
@@ -114,15 +112,15 @@ def test_a_version_of_an_episode_that_becomes_the_primary_one_keeps_its_marks_an
     shelf.episodes(first, complete=set())
     watched = played("show-1-1-uhd", is_episode=True)
     shelf.history("ann", watched)
-    shelf.episodes(replace(first, server_item_id="show-1-1-uhd", version_ids=("show-1-1",)), complete=set())
+    shelf.episodes(first._replace(server_item_id="show-1-1-uhd", version_ids=("show-1-1",)), complete=set())
     again = shelf.history("ann", watched, now=NOW + DAY)
     assert (again.states.written, again.plays) == (0, 0)
-    shelf.history("ann", replace(watched, played=False, play_count=0, last_played_at=None))
+    shelf.history("ann", watched._replace(played=False, play_count=0, last_played_at=None))
     assert histories(shelf, "ann").empty, "and they can be taken back"
 
 
 def test_a_version_id_reassigned_to_another_film_does_not_move_marks(shelf: Shelf):
     versions_of_film_1(shelf)
     shelf.history("ann", played("film-1-uhd"))
-    shelf.films(*(film(n) for n in range(5)), replace(film(9), server_item_id="film-1-uhd"))
+    shelf.films(*(film(n) for n in range(5)), film(9)._replace(server_item_id="film-1-uhd"))
     assert shelf.value("SELECT item_id FROM watch_state") != shelf.item("film-1-uhd")["item_id"]

@@ -97,7 +97,7 @@ class JellyfinReader(MediaServerReader):
         for page in super()._library_items(library, item_type, fields, parse_and_note, listing):
             versions = self._by_id(with_versions, "MediaSources", parse_versions)
             yield [
-                replace(one, version_ids=versions[one.server_item_id]) if one.server_item_id in versions else one
+                one._replace(version_ids=versions[one.server_item_id]) if one.server_item_id in versions else one
                 for one in page
             ]
             with_versions.clear()

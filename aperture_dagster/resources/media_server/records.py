@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from aperture_dagster.library.identity import MediaType as MediaType
 
@@ -67,8 +67,7 @@ class ServerLibrary:
     locations: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ServerTitle:
+class ServerTitle(NamedTuple):
     """A film or series.
 
     Listings leave out its alternate versions (``version_ids``); a user's state of one of them counts for this item.
@@ -99,8 +98,7 @@ class ServerTitle:
     version_ids: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ServerEpisode:
+class ServerEpisode(NamedTuple):
     """An episode. ``number_end`` is set for a double episode; ``version_ids`` are as in :class:`ServerTitle`."""
 
     server_item_id: str
@@ -115,8 +113,7 @@ class ServerEpisode:
     version_ids: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ItemState:
+class ItemState(NamedTuple):
     """A user's state of an item. ``position_share`` is 0-1, ``rating`` 0-10.
 
     Names and numbers reveal whether the id still refers to the item that the catalogue knows.
