@@ -37,6 +37,19 @@ def test_starting_a_copy_again_adds_no_play(shelf: Shelf):
     assert history_of(shelf, "film-1")["plays"] == 1
 
 
+def test_a_viewing_of_two_copies_counts_as_far_as_either_got(shelf: Shelf):
+    states = [
+        played(one, played=False, play_count=0, position_share=share)
+        for one, share in (("film-1", 0.8), ("film-100", 0.3))
+    ]
+    shelf.history("ann", *states)
+    assert shelf.rows("SELECT play_count, completion FROM plays") == [{"play_count": 0, "completion": 0.8}]
+    shelf.history("ann", states[1]._replace(position_share=0.4))
+    assert shelf.rows("SELECT play_count, completion FROM plays") == [{"play_count": 0, "completion": 0.8}]
+    shelf.history("ann", states[0]._replace(position_share=0.9))
+    assert shelf.rows("SELECT play_count, completion FROM plays") == [{"play_count": 0, "completion": 0.9}]
+
+
 def test_copies_watched_separately_are_two_viewings(shelf: Shelf):
     shelf.history("ann", played("film-1", last_played_at=NOW - DAY), played("film-100"))
     assert shelf.value("SELECT count(*) FROM plays") == 2
