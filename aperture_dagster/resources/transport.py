@@ -219,11 +219,11 @@ class Transport:
         self._backend.start(2 * timeout)
         try:
             params = {**self._params, **(request.params or {})}
-            # httpx would take the address apart again for parameters of their own.
-            url = httpx.URL(self.base_url + request.path, **({"params": params} if params else {}))
+            address = self.base_url + request.path
             built = self._client.build_request(
                 request.method,
-                url,
+                # Given separately, parameters would make httpx parse the address twice.
+                httpx.URL(address, params=params) if params else httpx.URL(address),
                 json=request.json,
                 content=request.content,
                 headers=request.headers,

@@ -159,7 +159,7 @@ def as_json(value: Any) -> str:
     """Return ``value`` as JSON that PostgreSQL can store; see :func:`storable`. Dates and infinity become texts."""
     with suppress(ValueError):
         text = json.dumps(value, default=str, ensure_ascii=False, allow_nan=False)
-        # Hardly any text has to be repaired, and to look at all of them at once takes a tenth of the time.
+        # Few texts need repair, and checking all of them at once is much faster.
         text.encode()
         if r"\u0000" not in text:
             return text

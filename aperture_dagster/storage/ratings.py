@@ -154,7 +154,7 @@ def write_server_ratings(
     begun = _begun_writes(connection, user_id, [item for _, item in changed])
     copied = {key for key in changed if (one := begun.get(key[1])) and whole_step(values[key]) == one.rating}
     stamp = _next_stamp(connection, user_id)
-    # As texts, which are not written anew for each row.
+    # Formatted once instead of for each row.
     dates = {"rated_at": str(now), "updated_at": str(stamp)}
     written: list[dict[str, Any]] = []
     removed: list[int] = []

@@ -2,6 +2,8 @@
 
 A reader skips items that it cannot parse and reports them: :class:`Page` carries both. :class:`Listing` shows whether a
 listing is *complete*; only a complete one may lead to removals.
+
+Records of which a library has many are tuples, because a frozen data class takes several times as long to create.
 """
 
 from __future__ import annotations
