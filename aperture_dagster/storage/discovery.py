@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -12,7 +11,7 @@ from sqlalchemy import Connection
 from aperture_dagster.library.discovery import DetailsPlan, KnownList, MediaType, Wanted
 from aperture_dagster.library.identity import ProviderIds
 from aperture_dagster.library.listed import SuggestedPage, SuggestedTitle
-from aperture_dagster.storage.bulk import WriteCounts, storable, upsert
+from aperture_dagster.storage.bulk import WriteCounts, as_json, storable, upsert
 from aperture_dagster.storage.lists import replace_rows
 from aperture_dagster.storage.populations import Population
 from aperture_dagster.storage.queries import execute, lock_until_commit, read_rows, read_value
@@ -70,7 +69,7 @@ def read_list(connection: Connection, request: str, *, today: datetime) -> Known
 
 def write_list(connection: Connection, request: str, media_type: str, page: SuggestedPage, *, now: datetime) -> None:
     """Remember a page of a list that was read."""
-    entries = {"titles": [_as_json(one) for one in page.entries], "more": page.has_more}
+    entries = {"titles": [_stored_entry(one) for one in page.entries], "more": page.has_more}
     upsert(connection, discovery_lists, [
         {"request": request, "media_type": media_type, "entries": entries, "read_at": now}
     ])  # fmt: skip
@@ -86,7 +85,7 @@ def _known_list(row: Any, today: datetime) -> KnownList:
     return KnownList(tuple(_entry(one) for one in row.entries["titles"]), row.entries["more"], row.read_at >= today)
 
 
-def _as_json(one: SuggestedTitle) -> dict[str, Any]:
+def _stored_entry(one: SuggestedTitle) -> dict[str, Any]:
     values = {
         "tmdb": one.tmdb_id,
         "imdb": one.imdb_id,
@@ -235,13 +234,13 @@ def write_details(connection: Connection, answers: Mapping[int, dict[str, Any]],
                   WHERE o.media_type = w.media_type AND o.tmdb_id = :tmdb_id AND o.work_id <> w.work_id)"""
             execute(connection, statement, **key)
         written += 1
-        values = {name: storable(answer[name]) for name in DETAILS}
+        values = {name: answer[name] for name in DETAILS}
         columns = ", ".join(f'"{name}"' for name in DETAILS)
         statement = f"""
             UPDATE discovery_pool p SET ({columns}, fetched_at) = (SELECT {columns}, CAST(:now AS timestamptz)
             FROM jsonb_populate_record(NULL::discovery_pool, CAST(:answer AS jsonb))) WHERE p.work_id = :work"""
-        execute(connection, statement, now=now, answer=json.dumps(values, default=str), work=work_id)
-        gained[row.media_type][work_id] = ProviderIds(None, values.get("imdb_id"), values.get("tvdb_id"))
+        execute(connection, statement, now=now, answer=as_json(values), work=work_id)
+        gained[row.media_type][work_id] = ProviderIds(None, storable(answer["imdb_id"]), answer["tvdb_id"])
     for media_type, ids in gained.items():
         complete_works(connection, media_type, ids)
     return written
