@@ -50,6 +50,14 @@ def test_a_viewing_of_two_copies_counts_as_far_as_either_got(shelf: Shelf):
     assert shelf.rows("SELECT play_count, completion FROM plays") == [{"play_count": 0, "completion": 0.9}]
 
 
+def test_an_item_is_read_once_although_its_copies_are_rated_and_others_rate_it(shelf: Shelf):
+    states = [played(one, rating=8.0) for one in ("film-1", "film-100")]
+    for user in ("ann", "bob"):
+        shelf.history(user, *states)
+    again = shelf.history("ann", *states)
+    assert (again.states.written, again.ratings, again.unknown) == (0, 0, 0)
+
+
 def test_copies_watched_separately_are_two_viewings(shelf: Shelf):
     shelf.history("ann", played("film-1", last_played_at=NOW - DAY), played("film-100"))
     assert shelf.value("SELECT count(*) FROM plays") == 2
