@@ -309,16 +309,16 @@ class _Run:
                 for attempts in self._list.ask(unit):
                     asked |= {attempt.item.key for attempt in attempts}
                     reached |= any(not attempt.unreachable for attempt in attempts)
-                    self._hand_over(attempts)
+                    self._results.append(attempts)
+                    if len(asked) < len(unit):
+                        # After the last attempts, the end of the unit follows at once: one wake-up is enough.
+                        self._news.put(None)
                     if self._stopping.is_set():
                         break
         except Exception as raised:
-            # `_collect` decides what it means.
+            # `_attempts_left` decides what it means.
             error = raised
-        self._hand_over(_UnitOver([item for item in unit if item.key not in asked], error, reached))
-
-    def _hand_over(self, result: list[Attempt] | _UnitOver) -> None:
-        self._results.append(result)
+        self._results.append(_UnitOver([item for item in unit if item.key not in asked], error, reached))
         self._news.put(None)
 
     def _wait_for_results(self) -> None:

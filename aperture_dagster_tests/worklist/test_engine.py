@@ -84,6 +84,24 @@ def test_answers_are_stored_together_and_each_once(database: Database, films: in
     assert len(service.batches) < films / 5, "a transaction for each answer would take longer than the answer"
 
 
+def test_answers_are_stored_while_the_rest_of_their_unit_is_asked_about(database: Database, films: int):
+    service = Service()
+    stored = threading.Event()
+
+    def ask(unit: Sequence[DueItem]) -> Iterator[list[Attempt]]:
+        attempts = service.ask(unit)
+        yield next(attempts)
+        assert stored.wait(60), "a run that is killed would lose an answer that came long before"
+        yield from attempts
+
+    def store(connection: Any, attempts: Sequence[Attempt]) -> int:
+        stored.set()
+        return service.store(connection, attempts)
+
+    work_through(service.work(ask=ask, store=store, unit_size=lambda: films), database, SetClock(NOW), LOG)
+    assert (service.batches[0], done(database)) == (1, films)
+
+
 def test_answers_before_an_error_that_concerns_all_titles_are_stored(database: Database, films: int):
     service = Service(fails_after=STORED_AT_ONCE + 7, error=ServiceRefused("the key was refused"))
     with pytest.raises(ServiceRefused):
