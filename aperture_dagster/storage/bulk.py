@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import (
     Boolean,
+    Column,
     Connection,
     DateTime,
     Executable,
@@ -91,13 +92,9 @@ def stage(connection: Connection, target: Table, rows: Iterable[Sequence[Any]], 
     connection.exec_driver_sql(
         f"CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS SELECT {_quoted(columns)} FROM {target.name} WITH NO DATA"
     )
-    objects = {one.name for one in target.columns if isinstance(one.type, JSONB)}
-    # Whole numbers, truth values and times are stored as they are.
-    converters = [
-        (place, _json_or_null if one in objects else as_copied)
-        for place, one in enumerate(columns)
-        if not isinstance(target.columns[one].type, (Integer, Boolean, DateTime))
-    ]
+    rows = list(rows)
+    made = {place: _converter(target.columns[one], rows, place) for place, one in enumerate(columns)}
+    converters = [(place, convert) for place, convert in made.items() if convert is not None]
 
     def stored(row: Sequence[Any]) -> list[Any]:
         values = list(row)
@@ -105,8 +102,26 @@ def stage(connection: Connection, target: Table, rows: Iterable[Sequence[Any]], 
             values[place] = convert(values[place])
         return values
 
-    copy_rows(connection, name, columns, map(stored, rows))
+    copy_rows(connection, name, columns, map(stored, rows) if converters else rows)
     return name
+
+
+def _converter(target: Column[Any], rows: Sequence[Sequence[Any]], place: int) -> Callable[[Any], Any] | None:
+    """Return what makes the values of a column storable; None if all can be copied as they are."""
+    if isinstance(target.type, JSONB):
+        return _json_or_null
+    # Whole numbers, truth values and times are stored as they are.
+    if isinstance(target.type, (Integer, Boolean, DateTime)):
+        return None
+    # Few columns need a repair, and looking at one as a whole is much faster than at each of its values.
+    values = [row[place] for row in rows]
+    kinds = set(map(type, values)) - {type(None)}
+    if kinds == {str}:
+        texts = "".join(filter(None, values))
+        return None if texts.isascii() and "\x00" not in texts else as_copied
+    if kinds == {float}:
+        return as_copied if any(map(math.isnan, filter(None, values))) else None
+    return as_copied
 
 
 def copy_rows(connection: Connection, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

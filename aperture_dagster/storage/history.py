@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from aperture_dagster.library.history import Viewing, ViewState, viewing_between
 from aperture_dagster.resources.media_server.records import ItemState
-from aperture_dagster.storage.bulk import WriteCounts, as_copied, storable, upsert_values
+from aperture_dagster.storage.bulk import WriteCounts, as_copied, driver_cursor, storable, upsert_values
 from aperture_dagster.storage.catalogue import GONE
 from aperture_dagster.storage.packed import DOUBLE, INTEGER, read_packed
 from aperture_dagster.storage.queries import array_of, execute, lock_until_commit, read_frame, read_rows, read_value
@@ -97,7 +97,7 @@ _PLAY_COLUMNS = ("user_id", "item_id", "played_at", "work_id", "is_episode", "pl
 _ITEM_COLUMNS = ", ".join(f"i.{name}" for name in _Item._fields[: _Item._fields.index("known")])
 # Resolve server ids to items: present items before alternate versions, and those before removed items.
 _ITEMS = """
-    SELECT DISTINCT ON (server_item_id) * FROM items WHERE server_item_id = ANY(:ids) ORDER BY server_item_id,
+    SELECT DISTINCT ON (server_item_id) * FROM items WHERE server_item_id = ANY(%(ids)s) ORDER BY server_item_id,
     CASE WHEN is_version THEN 1 WHEN removed_at IS NULL THEN 0 ELSE 2 END, item_id"""
 
 
@@ -121,22 +121,12 @@ def write_states(
     lock_ratings(connection, user_id)
     lock_until_commit(connection, "catalogue", shared=True)
     listed = {state.server_item_id: state for state in states}
-    statement = f"""
-        SELECT {_ITEM_COLUMNS}, w.item_id IS NOT NULL AS known, w.played, w.play_count, w.position_share,
-        w.last_played_at, r.item_id IS NOT NULL AS is_rated FROM ({_ITEMS}) i
-        LEFT JOIN watch_state w ON w.user_id = :user AND w.item_id = i.item_id
-        LEFT JOIN ratings r ON r.user_id = :user AND r.source = :source
-          AND r.work_id = i.work_id AND r.item_id = i.item_id"""
-    found = execute(connection, statement, ids=as_copied(list(listed)), user=user_id, source=SERVER)
-    # A row of the driver takes longer to read a value from than a tuple with names.
-    rows = [_Item(*row) for row in found.all()]
-    # A published STRM file that was never probed is marked as played as soon as it is started.
-    unproven = {one.server_item_id for one in states if one.played and not one.has_runtime}
-    same = [(row, listed[row.server_item_id]) for row in rows]
     same = [
         (row, state)
-        for row, state in same
-        if _is_same_item(row, state) and not (row.is_published and state.server_item_id in unproven)
+        for row in _read_items(connection, user_id, list(listed))
+        if _is_same_item(row, state := listed[row.server_item_id])
+        # A published STRM file that was never probed is marked as played as soon as it is started.
+        and not (row.is_published and state.played and not state.has_runtime)
     ]
     state_rows: list[tuple[Any, ...]] = []
     viewings: list[tuple[_Item, Viewing]] = []
@@ -171,15 +161,25 @@ def write_states(
     return PageResult(counts, logged.written, len(listed) - len(same), rated.changes)
 
 
+def _read_items(connection: Connection, user_id: str, server_item_ids: Sequence[str]) -> list[_Item]:
+    """Return the items that server ids resolve to, with a user's states of them."""
+    statement = f"""
+        SELECT {_ITEM_COLUMNS}, w.item_id IS NOT NULL AS known, w.played, w.play_count, w.position_share,
+        w.last_played_at, r.item_id IS NOT NULL AS is_rated FROM ({_ITEMS}) i
+        LEFT JOIN watch_state w ON w.user_id = %(user)s AND w.item_id = i.item_id
+        LEFT JOIN ratings r ON r.user_id = %(user)s AND r.source = %(source)s
+          AND r.work_id = i.work_id AND r.item_id = i.item_id"""
+    values = {"ids": as_copied(server_item_ids), "user": user_id, "source": SERVER}
+    # The tuples of the driver become tuples with names faster than SQLAlchemy's rows do.
+    with driver_cursor(connection) as cursor:
+        return list(map(_Item._make, cursor.execute(statement, values)))
+
+
 def _is_same_item(row: _Item, state: ItemState) -> bool:
-    """Return whether names and numbers of a row of ``_ITEMS`` and of a state agree, where both are known."""
-    return (
-        row.is_episode == state.is_episode
-        and _agree(row.name, state.name)
-        and _agree(row.series_name, state.series_name)
-        and _agree(row.season, state.season)
-        and _agree(row.number, state.number)
-    )
+    """Return whether kind, names and numbers of an item and of a state agree, where both are known."""
+    known = (row.is_episode, row.name, row.series_name, row.season, row.number)
+    reported = (state.is_episode, state.name, state.series_name, state.season, state.number)
+    return known == reported or all(map(_agree, known, reported))
 
 
 def _agree(known: Any, reported: Any) -> bool:

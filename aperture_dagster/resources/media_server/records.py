@@ -17,7 +17,7 @@ from aperture_dagster.library.identity import MediaType as MediaType
 
 Record = TypeVar("Record")
 # Servers are asked for small pages, and a transaction for each would cost more than reading it.
-STATES_PER_BATCH = 2000
+STATES_PER_BATCH = 5_000
 
 
 @dataclass(frozen=True, slots=True)
