@@ -80,11 +80,15 @@ def test_text_is_stored_unchanged(shelf: Shelf):
     assert [stored[f"{number}"] for number in range(len(ODD_TEXTS))] == ODD_TEXTS
 
 
-def test_characters_that_postgresql_cannot_store_are_removed(shelf: Shelf):
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("be\x00fore", "before"), ("be\ud800fore", "before"), ("be\x00fore\ud800after🎬", "beforeafter🎬")],
+)
+def test_characters_that_postgresql_cannot_store_are_removed(shelf: Shelf, given: str, kept: str):
     with shelf.open() as connection:
-        write(connection, library("a", "be\x00fore\ud800after🎬"))
-        assert write(connection, library("a", "be\x00fore\ud800after🎬")).written == 0
-    assert shelf.value("SELECT name FROM libraries") == "beforeafter🎬"
+        write(connection, library("a", given), library("b", "usual", None))
+        assert write(connection, library("a", given)).written == 0
+    assert shelf.value("SELECT name FROM libraries WHERE library_id = 'a'") == kept
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,18 @@ def test_the_state_of_a_version_counts_for_its_film(shelf: Shelf):
     assert histories(shelf, "ann").empty, "and it can be taken back"
 
 
+def test_a_play_without_a_length_counts_unless_it_is_of_a_published_copy(shelf: Shelf):
+    """Servers mark a published copy that they never probed as played as soon as it is started."""
+    versions_of_film_1(shelf)
+    shelf.do("UPDATE item_versions SET is_published = true")
+    published = shelf.history("ann", played("film-1-uhd", has_runtime=False))
+    assert (published.states.written, published.plays, published.unknown) == (0, 0, 1)
+    begun = shelf.history("ann", played("film-1-uhd", played=False, position_share=0.3, has_runtime=False))
+    assert (begun.states.written, begun.plays) == (1, 1)
+    own = shelf.history("ann", played("film-2", has_runtime=False))
+    assert (own.states.written, own.plays, own.unknown) == (1, 1, 0)
+
+
 def test_a_film_and_its_version_that_share_their_state_count_once(shelf: Shelf):
     """Exactly once."""
     versions_of_film_1(shelf)
