@@ -154,7 +154,10 @@ def _solve_user_side(
         return found
 
     def block_of_p(to: Rows, of: Rows) -> Doubles:
-        return ((to[:, None] == of[None, :]) - rows(to).T @ (kernel @ rows(of))) / ridge
+        # From the side with fewer titles, as matrices multiply in any order.
+        one, other = rows(to).T, rows(of)
+        product = (one @ kernel) @ other if len(to) < len(of) else one @ (kernel @ other)
+        return ((to[:, None] == of[None, :]) - product) / ridge
 
     return diagonal, times_p, block_of_p
 

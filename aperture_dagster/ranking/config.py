@@ -90,8 +90,8 @@ class RankingConfig:
     """Share of the first reason's contribution below which a liked title is not named beside it."""
     reason_minimum: float = 0.05
     """Share of all that lifts a title which the named ones must contribute together; otherwise it is widely liked."""
-    history_limit: int = 2_000
-    """Maximum number of titles per history: similarity uses those with the largest weights."""
+    history_limit: int = 500
+    """Titles of a history that candidates are compared with, at most: those with the largest weights."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -106,8 +106,8 @@ class DiscoveryConfig:
     reasons: int = 3
     reason_genres: float = 0.3
     """Weight of the cosine of genres, added to the cosine of the vectors, when choosing reasons."""
-    history_limit: int = 2_000
-    """Maximum number of titles per history: similarity uses those with the largest weights."""
+    history_limit: int = 500
+    """Titles of a history that candidates are compared with, at most: those with the largest weights."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -205,7 +205,7 @@ class DiscoveryModel:
             )
         if len(titles.rows):
             near = similar_parts(
-                self.library, titles, described, candidates, media_type, config.mix,
+                self.library, titles.largest(config.history_limit), described, candidates, media_type, config.mix,
                 other_type=config.other_type, era_years=config.era_years,
             )  # fmt: skip
             found["similarity"] = standardise(sum(near.values(), np.zeros(len(candidates))))
@@ -243,7 +243,8 @@ class DiscoveryModel:
         return np.clip(self.config.fatigue * late, 0.0, self.config.most_fatigue)
 
     def _because(self, titles: UserTitles, picked: Rows) -> list[list[int]]:
-        config, liked = self.config, titles.rows[titles.weights > 0]
+        config, compared = self.config, titles.largest(self.config.history_limit)
+        liked = compared.rows[compared.weights > 0]
         dense = np.zeros(len(self.library.work_ids))
         dense[titles.rows] = titles.weights
         bonus = (config.reason_genres * self.library.features.genre_cosine(picked, liked)).astype(np.float32)

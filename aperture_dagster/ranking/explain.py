@@ -62,14 +62,14 @@ def contributions(
     liked, weights = titles.rows[likes], (titles.weights * np.where(of_type, 1.0, other_type))[likes]
     # An unwatched favourite may be recommended, but is no reason for itself.
     itself = np.nonzero(picked[:, None] == liked[None, :])
+    together = people.watched_with(picked, liked) * people.likings[people.column[user_id], liked]
     found: dict[str, Doubles] = {}
     for name, lift in lifts.items():
         if name == "description":
             near = library.centred[picked].astype(np.float64) @ library.centred[liked].T.astype(np.float64)
             adds = near * near * near * weights
         elif name in ("co_watch", "likeness"):
-            column = people.column[user_id]
-            adds = people.watched_with(picked, liked) * people.likings[column, liked]
+            adds = together.copy()
         elif name == "recommended_from":
             adds = np.zeros((len(picked), len(liked))) if links is None else links.between(picked, liked) * weights
         else:

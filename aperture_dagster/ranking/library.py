@@ -24,6 +24,10 @@ class UserTitles:
     rows: Rows
     weights: Doubles
 
+    def largest(self, limit: int) -> "UserTitles":
+        """Return the titles with the largest weights, at most so many."""
+        return UserTitles(self.rows[:limit], self.weights[:limit])
+
 
 NO_TITLES = UserTitles(NO_ROWS, np.zeros(0))
 

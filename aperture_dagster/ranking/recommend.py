@@ -100,8 +100,9 @@ class RankingModel:
         if not len(titles.rows):
             return found
         place = np.searchsorted(self.library.rows[media_type], candidates)
+        compared = titles.largest(config.history_limit)
         near = similar_parts(
-            self.library, titles, self.similarity[media_type][place, column], candidates, media_type, config.mix,
+            self.library, compared, self.similarity[media_type][place, column], candidates, media_type, config.mix,
             other_type=config.other_type, era_years=config.era_years, outlier=outlier,
         )  # fmt: skip
         found |= {name: values * shares["era" if name == "era" else "similarity"] for name, values in near.items()}
@@ -153,8 +154,9 @@ class RankingModel:
         return frame
 
     def _contributions(self, user_id: Hashable, picked: Rows, lifts: Mapping[str, Doubles]) -> Contributions:
+        titles = self.people.titles.get(user_id, NO_TITLES).largest(self.config.history_limit)
         return contributions(
-            self.library, self.people, self.links, user_id, self.people.titles.get(user_id, NO_TITLES), picked,
+            self.library, self.people, self.links, user_id, titles, picked,
             {name: lift for name, lift in lifts.items() if name in (*SIMILAR, *TOGETHER)},
             other_type=self.config.other_type,
         )  # fmt: skip

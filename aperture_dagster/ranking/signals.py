@@ -175,8 +175,7 @@ def similarities(
     count, those with the largest weights; titles of the other type are multiplied by ``other_type``. ``candidates`` has
     the rows to score of each type (default: all).
     """
-    kept = [titles.get(user, NO_TITLES) for user in users]
-    kept = [UserTitles(one.rows[:limit], one.weights[:limit]) for one in kept]
+    kept = [titles.get(user, NO_TITLES).largest(limit) for user in users]
     pooled = np.unique(np.concatenate([NO_ROWS, *(one.rows for one in kept)]))
     weights = np.zeros((len(pooled), len(users)), dtype=np.float32)
     for column, one in enumerate(kept):
