@@ -90,7 +90,7 @@ class RankingConfig:
     """Share of the first reason's contribution below which a liked title is not named beside it."""
     reason_minimum: float = 0.05
     """Share of all that lifts a title which the named ones must contribute together; otherwise it is widely liked."""
-    history_limit: int = 500
+    history_limit: int = 1_000
     """Titles of a history that candidates are compared with, at most: those with the largest weights."""
 
 

@@ -106,7 +106,7 @@ class DiscoveryConfig:
     reasons: int = 3
     reason_genres: float = 0.3
     """Weight of the cosine of genres, added to the cosine of the vectors, when choosing reasons."""
-    history_limit: int = 500
+    history_limit: int = 1_000
     """Titles of a history that candidates are compared with, at most: those with the largest weights."""
 
 
@@ -205,7 +205,7 @@ class DiscoveryModel:
             )
         if len(titles.rows):
             near = similar_parts(
-                self.library, titles.largest(config.history_limit), described, candidates, media_type, config.mix,
+                self.library, titles, described, candidates, media_type, config.mix,
                 other_type=config.other_type, era_years=config.era_years,
             )  # fmt: skip
             found["similarity"] = standardise(sum(near.values(), np.zeros(len(candidates))))

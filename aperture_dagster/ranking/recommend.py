@@ -100,9 +100,8 @@ class RankingModel:
         if not len(titles.rows):
             return found
         place = np.searchsorted(self.library.rows[media_type], candidates)
-        compared = titles.largest(config.history_limit)
         near = similar_parts(
-            self.library, compared, self.similarity[media_type][place, column], candidates, media_type, config.mix,
+            self.library, titles, self.similarity[media_type][place, column], candidates, media_type, config.mix,
             other_type=config.other_type, era_years=config.era_years, outlier=outlier,
         )  # fmt: skip
         found |= {name: values * shares["era" if name == "era" else "similarity"] for name, values in near.items()}
