@@ -154,7 +154,7 @@ def _solve_user_side(
         return found
 
     def block_of_p(to: Rows, of: Rows) -> Doubles:
-        # From the side with fewer titles, as matrices multiply in any order.
+        # The result is the same either way; beginning with the fewer titles takes less.
         one, other = rows(to).T, rows(of)
         product = (one @ kernel) @ other if len(to) < len(of) else one @ (kernel @ other)
         return ((to[:, None] == of[None, :]) - product) / ridge

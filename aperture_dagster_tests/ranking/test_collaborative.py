@@ -137,6 +137,8 @@ def test_the_weight_of_each_title_in_a_score_is_its_place_in_the_matrix(watched,
     titles, liked = np.array([7, 0, 29, 3]), np.array([3, 11, 0, 28, 5])
     by_users = fitted(watched, 5.0).weights(titles, liked)
     assert by_users == pytest.approx(b[np.ix_(liked, titles)].T, abs=1e-5) and by_users[3, 0] == 0.0
+    # More titles than the history has, and fewer.
+    assert fitted(watched, 5.0).weights(titles, liked[:2]) == pytest.approx(by_users[:, :2], abs=1e-5)
     monkeypatch.setattr(collaborative, "MAX_DUAL_USERS", 0)
     assert fitted(watched, 5.0).weights(titles, liked) == pytest.approx(by_users, abs=1e-5)
     assert not fitted(watched[:1], 5.0).weights(titles, liked).any(), "one person says nothing about others"

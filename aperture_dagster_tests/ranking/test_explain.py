@@ -115,6 +115,14 @@ def test_a_crowd_explains_like_a_household(library):
     assert named[110] == [100]
 
 
+def test_of_two_titles_that_others_watched_with_it_the_one_that_is_liked_more_contributes_more(library):
+    crowd = crowd_of(pd.concat([watched(f"user{n}", [100, 101, 110]) for n in range(9)]))
+    liked = pd.concat([watched("ann", [100], rating=7.0), watched("ann", [101], rating=10.0), watched("ann", [102])])
+    found = model_of(library, None, liked, BY_OTHERS, crowd=crowd).contributions("ann", np.array([110]))
+    adds = dict(zip(library["work_id"].to_numpy()[found.liked], found.parts["co_watch"][0], strict=True))
+    assert adds[101] > 1.2 * adds[100] > 0
+
+
 def test_lists_of_titles_explain_in_both_directions(library):
     edges = pd.DataFrame({"work_id": [100, 120], "recommended_work_id": [110, 101], "rank": [1, 1]})
     named = because(model_of(library, None, watched("ann", [100, 101, 102]), BY_OTHERS, edges=edges))
