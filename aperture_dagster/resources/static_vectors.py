@@ -24,8 +24,8 @@ FILE = Path(__file__).with_name("static_vectors.npz")
 ``words`` the vocabulary.
 """
 DIMENSIONS = 320
-# Texts at a time: enough for many words to recur, few enough for some 30 MB.
-BATCH = 256
+# Texts at a time: enough for many words to recur, few enough for some 50 MB.
+BATCH = 500
 CACHED_WORDS = 100_000
 # Longer ones are not words.
 LONGEST_WORD = 100
