@@ -24,7 +24,7 @@ FILE = Path(__file__).with_name("static_vectors.npz")
 ``words`` the vocabulary.
 """
 DIMENSIONS = 320
-# Texts at a time: enough for many words to recur, few enough for some 50 MB.
+# Texts at a time: enough for many words to recur, few enough for some 30 MB.
 BATCH = 500
 CACHED_WORDS = 100_000
 # Longer ones are not words.
