@@ -143,6 +143,15 @@ def test_empty_texts_have_zero_vectors_and_no_texts_none(static: StaticEmbedder)
     assert static.embed([]).vectors.shape == (0, 320)
 
 
+def test_each_text_has_its_own_vector_in_however_many_batches(monkeypatch: pytest.MonkeyPatch):
+    texts = ["a quiet house", "", "☃ zzyzx", "dogs at sea", "the quiet sea"]
+    model = StaticVectors()
+    alone = np.concatenate([model.embed([text]) for text in texts])
+    monkeypatch.setattr("aperture_dagster.resources.static_vectors.BATCH", 2)
+    assert np.array_equal(model.embed(texts), alone)
+    assert len(np.unique(alone, axis=0)) == len(texts)
+
+
 def test_a_zero_vector_stays_zero():
     assert np.array_equal(unit_length(np.array([[0.0, 0.0], [3.0, 4.0]])), np.array([[0, 0], [0.6, 0.8]], np.float32))
 

@@ -64,6 +64,12 @@ def test_copies_watched_separately_are_two_viewings(shelf: Shelf):
     assert history_of(shelf, "film-1")["plays"] == 2
 
 
+def test_copies_of_an_episode_watched_on_different_days_are_two_viewings(shelf: Shelf):
+    copies = [played("show-1-1", is_episode=True, last_played_at=NOW - DAY), played("show-copy-1-1", is_episode=True)]
+    shelf.history("ann", *copies)
+    assert shelf.value("SELECT count(*) FROM plays") == 2
+
+
 def versions_of_film_1(shelf: Shelf) -> None:
     shelf.films(*(film(n) for n in range(5)), film(1, version_ids=("film-1-uhd",)))
     shelf.films(*(film(n) for n in (0, 2, 3, 4)), film(1, version_ids=("film-1-uhd",)))

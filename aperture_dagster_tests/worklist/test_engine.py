@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import ServiceRefused
+from aperture_dagster.resources.errors import BadAnswer, ServiceRefused
 from aperture_dagster.sources.omdb import OMDB
 from aperture_dagster.storage.catalogue_sync import Coverage, RemovalRules, TitleSync, write_libraries
 from aperture_dagster.storage.work_list import DueItem
@@ -100,6 +100,12 @@ def test_answers_are_stored_while_the_rest_of_their_unit_is_asked_about(database
 
     work_through(service.work(ask=ask, store=store, unit_size=lambda: films), database, SetClock(NOW), LOG)
     assert (service.batches[0], done(database)) == (1, films)
+
+
+def test_an_error_of_a_unit_concerns_only_the_items_without_an_answer(database: Database, films: int):
+    service = Service(fails_after=7, error=BadAnswer("the list ends early"))
+    tally = work_through(service.work(unit_size=lambda: films, concurrency=1), database, SetClock(NOW), LOG)
+    assert (tally.ok, tally.error, done(database)) == (7, films - 7, 7)
 
 
 def test_answers_before_an_error_that_concerns_all_titles_are_stored(database: Database, films: int):
