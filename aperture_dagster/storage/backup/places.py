@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -24,7 +25,7 @@ DEFAULT = "backups"
 SPARE_BYTES = 1 << 30
 ACCEPT = "aperture backup create --accept-folder"
 IN_MEMORY = ("tmpfs", "ramfs")
-CONTAINER_FILES = ("/.dockerenv", "/run/.containerenv")
+CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
 # Docker's folder of a volume that nobody named, which is replaced when the container is.
 _ANONYMOUS = re.compile(r"/volumes/[0-9a-f]{64}/_data\b")
 
@@ -120,10 +121,10 @@ def read_mounts(path: Path = Path("/proc/self/mountinfo")) -> list[Mount]:
     return mounts
 
 
-def in_container(mounts: list[Mount]) -> bool:
-    """Return whether this process runs in a container."""
+def in_container(mounts: list[Mount], files: Iterable[Path] = CONTAINER_FILES) -> bool:
+    """Return whether this process runs in a container, by its root or by a file that engines leave there."""
     root = any(one.folder == Path("/") and one.type == "overlay" for one in mounts)
-    return root or any(Path(one).exists() for one in CONTAINER_FILES)
+    return root or any(file.exists() for file in files)
 
 
 def shares_disk(folder: Path, other: Path) -> bool:

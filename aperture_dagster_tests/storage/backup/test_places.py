@@ -38,7 +38,7 @@ def test_a_folder_that_does_not_outlive_its_container_is_recognised(
     path = tmp_path / "mountinfo"
     path.write_text(mounts)
     found = read_mounts(path)
-    reason = why_not_lasting(Path(folder), found, in_container=in_container(found))
+    reason = why_not_lasting(Path(folder), found, in_container=in_container(found, files=()))
     assert (why in (reason or "")) if why else reason is None
 
 
@@ -47,6 +47,15 @@ def test_the_root_of_a_container_does_not_last_whatever_its_file_system(tmp_path
     path.write_text(ROOT.format("btrfs"))
     assert why_not_lasting(Path("/data"), read_mounts(path), in_container=True)
     assert not why_not_lasting(Path("/data"), read_mounts(path), in_container=False)
+
+
+def test_an_engine_that_hides_its_root_is_recognised_by_its_file(tmp_path: Path):
+    path = tmp_path / "mountinfo"
+    path.write_text(ROOT.format("btrfs"))
+    mounts, file = read_mounts(path), tmp_path / ".dockerenv"
+    assert not in_container(mounts, files=(file,))
+    file.touch()
+    assert in_container(mounts, files=(file,))
 
 
 def backup(number: int, day: date, *, proven: bool = True, owner: str = "us", size: int = 9) -> Backup:
