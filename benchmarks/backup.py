@@ -26,8 +26,8 @@ from aperture_dagster.settings import load_settings
 from aperture_dagster.storage.backup.create import COMPRESSION, create_backup
 from aperture_dagster.storage.backup.places import in_words
 from aperture_dagster.storage.backup.scratch import EXTENSION, scratch_database
-from aperture_dagster.storage.backup.tools import find_tools, running_tool
-from aperture_dagster.storage.cluster import VERSION
+from aperture_dagster.storage.backup.tools import running_tool
+from aperture_dagster.storage.cluster import embedded_tool
 from aperture_dagster.storage.connection import close_engine, open_engine, product_database_url
 from aperture_dagster.storage.embedded import release_embedded_server
 from aperture_dagster.storage.queries import execute, read_value
@@ -78,13 +78,12 @@ def main() -> int:
 
 def plain_seconds(url: str, file: Path) -> float:
     """Dump a database, compress the dump and restore it into another one, with no check; return the seconds."""
-    tools = find_tools(VERSION)
     started = time.monotonic()
     options = ["--format=plain", "--no-owner", "--no-privileges", f"--exclude-extension={EXTENSION}"]
-    with running_tool(tools.pg_dump, *options, url=url) as dump, file.open("wb") as output:
+    with running_tool(embedded_tool("pg_dump"), *options, url=url) as dump, file.open("wb") as output:
         subprocess.run(["gzip", f"-{COMPRESSION}"], stdin=dump.stdout, stdout=output, check=True)
     options = ["--no-psqlrc", "--quiet", "--single-transaction", "--output", os.devnull]
-    with scratch_database(url) as scratch, running_tool(tools.psql, *options, url=scratch) as psql:
+    with scratch_database(url) as scratch, running_tool(embedded_tool("psql"), *options, url=scratch) as psql:
         subprocess.run(["gzip", "-dc", file], stdout=psql.stdin, check=True)
     return time.monotonic() - started
 

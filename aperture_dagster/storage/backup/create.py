@@ -24,7 +24,7 @@ from sqlalchemy.pool import NullPool
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.backup.dump_file import CHUNK, DumpContents, check_dump
-from aperture_dagster.storage.backup.errors import BackupError
+from aperture_dagster.storage.backup.errors import BackupError, ToolFailed
 from aperture_dagster.storage.backup.fingerprint import Fingerprint, read_fingerprint
 from aperture_dagster.storage.backup.lock import backup_lock
 from aperture_dagster.storage.backup.manifest import (
@@ -49,7 +49,15 @@ from aperture_dagster.storage.backup.places import (
 from aperture_dagster.storage.backup.proof import Proof, prove
 from aperture_dagster.storage.backup.retention import expired, is_future
 from aperture_dagster.storage.backup.scratch import EXTENSION, with_driver
-from aperture_dagster.storage.backup.tools import Tools, find_tools, running_tool
+from aperture_dagster.storage.backup.tools import (
+    OLDEST,
+    PgDump,
+    Version,
+    find_pg_dump,
+    major_and_minor,
+    running_tool,
+    version_in_words,
+)
 from aperture_dagster.storage.connection import product_database_url
 from aperture_dagster.storage.errors import describe_connection_error, describe_full_disk, is_full_disk
 from aperture_dagster.storage.files import FileError
@@ -167,22 +175,25 @@ def _create(
     _remove_partial_files(folder)
     before = read_backups(folder).kept
     require_room(folder, max((one.bytes for one in before[-1:]), default=0))
-    major = int(read_value(connection, "SHOW server_version_num")) // 10_000
-    tools = find_tools(major)
+    server = major_and_minor(int(read_value(connection, "SHOW server_version_num")))
+    pg_dump = find_pg_dump(server)
     notes: list[str] = []
     partial = folder / f".aperture-backup-{uuid4().hex}.partial"
     try:
         with _lock_schema(connection, held=migrating):
             # Within the lock, since a migration may have waited for the last one.
             made_at = clock.now()
-            written, expected = _dump(url, tools, partial, settings.backup_vectors, stages, notes)
+            written, expected = _dump(url, pg_dump.path, partial, settings.backup_vectors, stages, notes)
         with stages.stage("check"):
             contents = check_dump(partial)
         if (contents.bytes, contents.sha256) != (written.bytes, written.sha256):
             raise BackupError(f"{folder} does not give back what was written to it: examine its disk.")
         expected = _with_sequences(expected, contents)
         with stages.stage("proof") as report:
-            proof = _prove(settings, url, connection, partial, expected, report)
+            try:
+                proof = _prove(settings, url, connection, partial, expected, report)
+            except ToolFailed as error:
+                raise BackupError(_why_not_restorable(str(error), pg_dump, server)) from None
         local = made_at.astimezone(ZoneInfo(settings.schedule_timezone))
         manifest = Manifest(
             owner=owner,
@@ -193,8 +204,8 @@ def _create(
             made_at=made_at,
             day=local.date(),
             reason=reason,
-            server_major=major,
-            client_major=tools.major,
+            server_major=server[0],
+            client_major=pg_dump.version[0],
             pgvector=expected.extensions.get(EXTENSION),
             proven=proof.place,
             unproven_because=proof.reason,
@@ -233,7 +244,7 @@ def _lock_schema(connection: Connection, *, held: bool) -> Iterator[None]:
 
 
 def _dump(
-    url: str, tools: Tools, file: Path, vectors: bool, stages: _Stages, notes: list[str]
+    url: str, program: Path, file: Path, vectors: bool, stages: _Stages, notes: list[str]
 ) -> tuple[DumpContents, Fingerprint]:
     """Dump the database into a new file, and read its fingerprint in the same snapshot."""
     engine = create_engine(with_driver(url), isolation_level="REPEATABLE READ", poolclass=NullPool)
@@ -246,7 +257,7 @@ def _dump(
         name = read_value(snapshot, "SELECT pg_export_snapshot()")
         with (
             stages.stage("dump") as report,
-            running_tool(tools.pg_dump, *arguments, f"--snapshot={name}", url=url) as pg_dump,
+            running_tool(program, *arguments, f"--snapshot={name}", url=url) as pg_dump,
         ):
             assert pg_dump.stdout is not None
             read = functools.partial(pg_dump.stdout.read, CHUNK)
@@ -312,6 +323,18 @@ def _prove(
         is_embedded=settings.database_url is None,
         database_bytes=read_value(connection, "SELECT pg_database_size(current_database())"),
         progress=progress,
+    )
+
+
+def _why_not_restorable(reason: str, pg_dump: PgDump, server: Version) -> str:
+    """Say that a complete dump cannot be restored, and what could make one that can."""
+    sentence = f"The new dump cannot be restored. {reason}"
+    if pg_dump.suits(server):
+        return sentence
+    package = f"install postgresql-client-{server[0]} of the server's version, or " if server[0] >= OLDEST[0] else ""
+    return (
+        f"{sentence} It was made by pg_dump {version_in_words(pg_dump.version)} of a server of version "
+        f"{version_in_words(server)}. If a difference between the two is the reason, {package}update this program."
     )
 
 

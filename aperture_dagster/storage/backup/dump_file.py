@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,9 +101,10 @@ class DumpFile:
 
 @dataclass(slots=True)
 class DumpCheck:
-    """Checks the text of a dump chunk by chunk, before each chunk is used."""
+    """Checks the text of a dump chunk by chunk, before it is used; ``rewrite`` may change a line outside the data."""
 
     path: Path
+    rewrite: Callable[[bytes], bytes] | None = None
     bytes: int = 0
     sequences: dict[str, tuple[int, bool]] = field(default_factory=dict)
     _pending: bytes = b""
@@ -113,10 +114,15 @@ class DumpCheck:
     _ended: bool = False
     _released: bool = False
 
-    def feed(self, chunk: bytes) -> None:
-        """Check the next chunk. Raises BadDump at a command of psql, or at something after the end."""
+    def feed(self, chunk: bytes) -> bytes:
+        """Check the next chunk, and return what may be used now: what has been checked and was not returned before.
+
+        Raises:
+            BadDump: at a command of psql, or at something after the end.
+        """
         self.bytes += len(chunk)
         data, position = self._pending + chunk, 0
+        usable, copied = [], 0
         while True:
             if self._in_data:
                 end = data.find(_END_OF_DATA, position)
@@ -133,12 +139,17 @@ class DumpCheck:
             end = data.find(b"\n", position)
             if end < 0:
                 break
-            self._line(data[position:end])
+            line = data[position:end]
+            self._line(line)
+            if self.rewrite is not None and (rewritten := self.rewrite(line)) != line:
+                usable += [data[copied:position], rewritten]
+                copied = end
             # The line break also begins the mark that ends the data, if there is none.
             position = end if self._in_data else end + 1
         self._pending = data[position:]
         if not self._in_data and len(self._pending) > LONGEST_LINE:
             raise self._bad("has a line that is too long for a dump")
+        return b"".join([*usable, data[copied:position]])
 
     def finish(self) -> None:
         """Check that the dump has come to its end. Raises BadDump."""

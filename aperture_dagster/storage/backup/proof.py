@@ -24,6 +24,7 @@ from aperture_dagster.storage.errors import DatabaseError, is_full_disk
 from aperture_dagster.storage.files import FileError, prepare_home
 
 SHOWN = 5
+FULL = "The disk became full during the proof:"
 LACKS_RIGHT = ("permission denied", "must be owner")
 # A name that the home knows as one of the embedded database's.
 THROW_AWAY = "postgres.proof"
@@ -76,7 +77,7 @@ def prove(
         refused = str(error)
     except ToolFailed as error:
         if is_full_disk(str(error)):
-            return Proof(None, f"The disk of the database became full during the proof: {error}")
+            return Proof(None, f"{FULL} {error}")
         # Of an extension that only an administrator may install, for example.
         if not any(words in str(error) for words in LACKS_RIGHT):
             raise
@@ -85,6 +86,10 @@ def prove(
         return prove_elsewhere(file, expected, home, database_bytes, progress)
     except CannotCreate as error:
         return Proof(None, f"{refused} A temporary server cannot be used instead: {error}")
+    except ToolFailed as error:
+        if is_full_disk(str(error)):
+            return Proof(None, f"{refused} {FULL} {error}")
+        raise ToolFailed(f"{refused} A temporary server of version {VERSION} refused it: {error}") from None
 
 
 def prove_elsewhere(

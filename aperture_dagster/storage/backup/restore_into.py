@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from aperture_dagster.storage.backup.dump_file import DumpCheck, DumpContents, DumpFile
-from aperture_dagster.storage.backup.tools import find_tools, plain_url, running_tool
+from aperture_dagster.storage.backup.tools import plain_url, running_tool
+from aperture_dagster.storage.cluster import embedded_tool
 
 # Building an index in the default 64 MB takes much longer.
 MEMORY = "256MB"
 # Written by newer clients for any server; older servers do not know it.
-NEWER_SETTING, SINCE = b"\nSET transaction_timeout = 0;\n", 17
+NEWER_SETTING, SINCE = b"SET transaction_timeout = 0;", 17
+# Releases of PostgreSQL since November 2026 keep a version of each column among its options, and their own pg_dump
+# leaves it out. An older pg_dump writes it; servers that know it ignore the value, and all others refuse it.
+COLUMN_VERSION = b"pg_attver="
+_COLUMN_OPTIONS = re.compile(rb"(ALTER (?:[A-Z]+ )+ONLY .* ALTER COLUMN .* SET \()(.*)\);")
 
 
 def restore_into(
@@ -27,8 +34,8 @@ def restore_into(
         ToolFailed: psql failed or was killed; nothing was restored.
         OSError: the file cannot be read; nothing was restored.
     """
-    version = _server_version(url)
-    dump, check, total = DumpFile(file), DumpCheck(file), file.stat().st_size
+    total = file.stat().st_size
+    dump, check = DumpFile(file), DumpCheck(file, rewrite=functools.partial(as_understood, _server_major(url)))
     arguments = ["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--single-transaction", "--output", "/dev/null"]
     options = {
         "maintenance_work_mem": MEMORY,
@@ -36,23 +43,28 @@ def restore_into(
         "max_parallel_maintenance_workers": "0",
         "statement_timeout": "0",
     }
-    tools = find_tools(version)
-    with running_tool(tools.psql, *arguments, "--file", "-", url=plain_url(url), options=options) as psql:
-        assert psql.stdin is not None
-        first = True
+    psql = embedded_tool("psql")
+    with running_tool(psql, *arguments, "--file", "-", url=plain_url(url), options=options) as process:
+        assert process.stdin is not None
         for chunk in dump:
-            check.feed(chunk)
-            if first and version < SINCE:
-                chunk = chunk.replace(NEWER_SETTING, b"\n", 1)
-            first = False
-            psql.stdin.write(chunk)
+            process.stdin.write(check.feed(chunk))
             progress(dump.bytes, total)
         # The end of the input commits: until here, an exception kills psql, and nothing is restored.
         check.finish()
     return DumpContents(dump.bytes, dump.sha256, check.bytes, check.sequences)
 
 
-def _server_version(url: str) -> int:
+def as_understood(server_major: int, line: bytes) -> bytes:
+    """Return a line of a dump, outside its data, without what only other servers know; it changes no contents."""
+    if line == NEWER_SETTING:
+        return line if server_major >= SINCE else b""
+    if COLUMN_VERSION in line and (found := _COLUMN_OPTIONS.fullmatch(line)):
+        others = [option for option in found[2].split(b", ") if not option.startswith(COLUMN_VERSION)]
+        return found[1] + b", ".join(others) + b");" if others else b""
+    return line
+
+
+def _server_major(url: str) -> int:
     import psycopg
 
     with psycopg.connect(plain_url(url)) as connection:

@@ -1,4 +1,4 @@
-"""PostgreSQL's client programs: which ones to use, and how to run them without a password in the list of processes."""
+"""PostgreSQL's client programs: which pg_dump to use, and how to run them without a password in the process list."""
 
 from __future__ import annotations
 
@@ -22,30 +22,47 @@ PASSWORD, OTHER_SECRETS = "password", ("sslpassword", "oauth_client_secret")
 SERVICE = "aperture"
 
 
+# Debian's folder of each version. Its programs on PATH are one wrapper, which chooses a version by itself.
+SYSTEM_PROGRAMS = "/usr/lib/postgresql/{major}/bin"
+# The first versions that can leave out an extension and that protect a dump against commands of psql in its data.
+OLDEST = (17, 6)
+Version = tuple[int, int]
+
+
 @dataclass(frozen=True, slots=True)
-class Tools:
-    """The client programs that suit a server, and their major version."""
+class PgDump:
+    """A program that makes dumps, and its version: major and minor."""
 
-    pg_dump: Path
-    psql: Path
-    major: int
+    path: Path
+    version: Version
+
+    def suits(self, server: Version) -> bool:
+        """Return whether it knows everything that a server of a version may store."""
+        return self.version[0] == server[0] and self.version >= server
 
 
-def find_tools(server_major: int) -> Tools:
-    """Return client programs that are at least as new as the server: pg_dump refuses a newer server.
+def find_pg_dump(server: Version) -> PgDump:
+    """Return the pg_dump for a server of a version.
+
+    That is one of the server's own major version that is at least as new as the server, and otherwise the one of this
+    program. A minor release can store what older programs know nothing of, whatever their major version.
 
     Raises:
-        BackupError: the server is newer than the programs that come with this one, and PATH has none that match.
+        BackupError: the server is newer than all of them: pg_dump refuses such a server.
     """
-    if server_major <= VERSION:
-        return Tools(embedded_tool("pg_dump"), embedded_tool("psql"), VERSION)
-    dump, psql = shutil.which("pg_dump"), shutil.which("psql")
-    major = min((_major(program) for program in (dump, psql) if program), default=0)
-    if dump and psql and major >= server_major:
-        return Tools(Path(dump), Path(psql), major)
+    folder, usable = SYSTEM_PROGRAMS.format(major=server[0]), []
+    for path in (embedded_tool("pg_dump"), shutil.which("pg_dump", path=folder), shutil.which("pg_dump")):
+        one = PgDump(Path(path), _version(path)) if path else None
+        if one is None or one.version < OLDEST or one.version[0] < server[0]:
+            continue
+        if one.suits(server):
+            return one
+        usable.append(one)
+    if usable:
+        return usable[0]
     raise BackupError(
-        f"The database runs on PostgreSQL {server_major}, but this program brings the clients of version {VERSION}, "
-        f"and PATH has no pg_dump and psql of version {server_major}: install postgresql-client-{server_major}."
+        f"The database runs on PostgreSQL {server[0]}, but this program brings the clients of version {VERSION}, and "
+        f"neither PATH nor {folder} has a pg_dump of version {server[0]}: install postgresql-client-{server[0]}."
     )
 
 
@@ -107,9 +124,14 @@ def running_tool(
             raise ToolFailed(_describe(program.name, process.returncode, errors.read().decode("utf-8", "replace")))
 
 
-def server_major(version: int) -> int:
-    """Return the major version of ``server_version_num``."""
-    return version // 10_000
+def major_and_minor(number: int) -> Version:
+    """Split ``server_version_num``."""
+    return number // 10_000, number % 10_000
+
+
+def version_in_words(version: Version) -> str:
+    """Write a version as PostgreSQL does."""
+    return f"{version[0]}.{version[1]}"
 
 
 def plain_url(url: str) -> str:
@@ -142,7 +164,12 @@ def _connection_of(url: str, options: Mapping[str, str]) -> tuple[str, dict[str,
     return make_conninfo("", **parameters), secrets, "\n".join([f"[{SERVICE}]", *others, ""]) if others else ""
 
 
-def _major(program: str) -> int:
-    shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
-    found = re.search(r"\b(\d+)(?:\.|devel|beta|rc|\s|$)", shown)
-    return int(found[1]) if found else 0
+def _version(program: str | Path) -> Version:
+    """Return the version of a program; 0.0 if it does not tell. A beta counts as the first release."""
+    try:
+        shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    except OSError:
+        # Of another machine, for example.
+        return 0, 0
+    found = re.search(r"\b(\d+)(?:\.(\d+)|devel|beta|rc|\s|$)", shown)
+    return (int(found[1]), int(found[2] or 0)) if found else (0, 0)

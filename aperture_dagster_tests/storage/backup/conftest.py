@@ -13,7 +13,8 @@ from sqlalchemy import make_url
 
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.backup.create import BackupReport, create_backup
-from aperture_dagster.storage.backup.tools import find_tools, run_tool
+from aperture_dagster.storage.backup.tools import run_tool
+from aperture_dagster.storage.cluster import embedded_tool
 from aperture_dagster_tests.databases import database_copy, run_statements
 from aperture_dagster_tests.household import SetClock
 
@@ -49,7 +50,7 @@ def dump(postgres: str, filled: str) -> bytes:
     """The text of a dump of that database."""
     url = make_url(postgres).set(drivername="postgresql", database=filled).render_as_string(hide_password=False)
     arguments = ["--no-owner", "--no-privileges", "--exclude-extension=vector"]
-    return run_tool(find_tools(18).pg_dump, *arguments, url=url).encode()
+    return run_tool(embedded_tool("pg_dump"), *arguments, url=url).encode()
 
 
 @pytest.fixture

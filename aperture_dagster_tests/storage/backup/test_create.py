@@ -25,6 +25,7 @@ from aperture_dagster.storage.backup.manifest import manifest_path, read_backups
 from aperture_dagster.storage.backup.places import MARKER, backup_folder
 from aperture_dagster.storage.backup.scratch import PREFIX, scratch_prefix, with_driver
 from aperture_dagster.storage.backup.verify import verify_backup
+from aperture_dagster.storage.cluster import embedded_tool
 from aperture_dagster.storage.schema_lock import schema_lock
 from aperture_dagster_tests.databases import database_copy, role_with_password, run_statements
 from aperture_dagster_tests.forks import run_fork
@@ -106,7 +107,7 @@ def test_a_failure_of_any_kind_leaves_the_last_backup_and_nothing_else(
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             for child in psutil.Process().children():
-                if child.name() == "pg_dump":
+                if child.name() == "pg_dump" and "--format=plain" in child.cmdline():
                     return child.kill()
             time.sleep(0.01)
 
@@ -148,8 +149,7 @@ def test_a_failure_of_any_kind_leaves_the_last_backup_and_nothing_else(
         refused("The new dump is damaged")
     # A server that is newer than all clients.
     with monkeypatch.context() as patched:
-        patched.setattr(tools, "VERSION", 17)
-        patched.setenv("PATH", "")
+        patched.setattr(tools, "OLDEST", (99, 0))
         refused("install postgresql-client-18")
     clock.moment += timedelta(days=1)
     assert back_up().backup.manifest.number == 2
@@ -165,7 +165,7 @@ def test_a_wrong_password_is_refused_without_showing_it(
             back_up(settings=make_settings(database_url=wrong))
         assert "planted-wrong" not in str(error.value)
         right = url.set(username=role, password="right").render_as_string(hide_password=False)
-        psql = tools.find_tools(18).psql
+        psql = embedded_tool("psql")
         assert tools.run_tool(psql, "-XAtc", "SELECT current_user", url=right) == f"{role}\n"
         # libpq reads the password of a client's key from no variable.
         right = make_url(right).update_query_dict({"sslpassword": "right-key"}).render_as_string(hide_password=False)
