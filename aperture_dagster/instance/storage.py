@@ -22,6 +22,7 @@ from dagster_postgres import (
     PostgresRunStorage,
     PostgresScheduleStorage,
 )
+from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy import Engine, create_engine, event, inspect
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
@@ -40,7 +41,7 @@ from aperture_dagster.instance.shared import require_shared_folder
 from aperture_dagster.instance.terminal import log_foreseen_errors_once, log_runs_in_lines
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.storage.connection import dagster_database_url, refuse_shared_database
-from aperture_dagster.storage.embedded import restart_on_connect
+from aperture_dagster.storage.embedded import full_disk_explained, restart_on_connect
 from aperture_dagster.storage.errors import DatabaseError, describe_connection_error, describe_full_disk, is_full_disk
 from aperture_dagster.storage.files import keep_private, prepare_home
 from aperture_dagster.storage.run_lock import expect_end, require_locks
@@ -175,10 +176,12 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
 
     def __init__(self, url: str, settings: Settings, inst_data: Any = None) -> None:
         engine = shared_engine(url, settings)
-        # Checked here, once: otherwise each part would check, and Dagster creates new parts for every tick of a sensor.
-        create = not TABLES.issubset(inspect(engine).get_table_names())
-        with _creating_alone(engine) if create else nullcontext():
-            super().__init__(postgres_url=url, should_autocreate_tables=create, inst_data=inst_data)
+        with _opening(settings):
+            # Checked here, once: otherwise each part would check, and Dagster creates new parts for every tick of a
+            # sensor.
+            create = not TABLES.issubset(inspect(engine).get_table_names())
+            with _creating_alone(engine) if create else nullcontext():
+                super().__init__(postgres_url=url, should_autocreate_tables=create, inst_data=inst_data)
         self._run_storage = LockedRunStorage(url, settings, engine)
         self._event_log_storage = TerseEventLogStorage(url, should_autocreate_tables=False)
         self._schedule_storage = TerseScheduleStorage(url, should_autocreate_tables=False)
@@ -264,11 +267,25 @@ def _prepare() -> Settings:
 
 def _require_connection(url: str, settings: Settings) -> None:
     """Fail at once if the database cannot be reached: Dagster would retry for 15 seconds and then not say why."""
-    try:
+    with _opening(settings):
         shared_engine(url, settings).connect().close()
-    except SQLAlchemyError as error:
-        setting = "APERTURE_DAGSTER_DATABASE_URL" if settings.dagster_database_url else "APERTURE_DATABASE_URL"
-        raise DatabaseError(describe_connection_error(error, setting)) from None
+
+
+@contextmanager
+def _opening(settings: Settings) -> Iterator[None]:
+    """Turn the errors of Dagster's database into a sentence, also those of connections that Dagster opens itself.
+
+    Raises:
+        DatabaseError: instead of them.
+    """
+    setting = "APERTURE_DAGSTER_DATABASE_URL" if settings.dagster_database_url else "APERTURE_DATABASE_URL"
+    embedded = all_runs_are_local(settings)
+    with full_disk_explained(settings.home_path / "postgres") if embedded else nullcontext():
+        try:
+            yield
+        except (SQLAlchemyError, DagsterPostgresException) as error:
+            reason = error.__cause__ if isinstance(error, DagsterPostgresException) else error
+            raise DatabaseError(describe_connection_error(reason or error, setting, embedded=embedded)) from None
 
 
 def _explain_full_disk(context: ExceptionContext) -> None:

@@ -28,8 +28,8 @@ def upgrade_instance(instance: "DagsterInstance") -> bool:
             instance.upgrade()
         except CommandError as error:
             raise DatabaseError(
-                f"This version of Dagster does not know the schema of its database ({error}); it was probably written "
-                "by a newer version: update the program."
+                f"This version of Dagster does not know the schema of its database ({error}): a newer one wrote it. "
+                "Nothing was changed. Install the newer version of this program again."
             ) from None
     return True
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.cluster import DAGSTER_DATABASE, PRODUCT_DATABASE
-from aperture_dagster.storage.embedded import start_embedded_server
+from aperture_dagster.storage.embedded import full_disk_explained, start_embedded_server
 from aperture_dagster.storage.errors import DatabaseError, describe_connection_error
 from aperture_dagster.storage.maintenance import reopen, server_connection
 from aperture_dagster.storage.migrate import ensure_schema, forget_schema
@@ -59,7 +59,9 @@ def open_engine(settings: Settings, *, before_migration: Callable[[str], None] |
     if engine is None:
         refuse_shared_database(settings)
         engine = _engines[url] = _new_engine(url, settings)
-    ensure_schema(engine, before_migration=before_migration, embedded=settings.database_url is None)
+    embedded = settings.database_url is None
+    with full_disk_explained(settings.home_path / "postgres") if embedded else nullcontext():
+        ensure_schema(engine, before_migration=before_migration, embedded=embedded)
     return engine
 
 
@@ -86,9 +88,9 @@ def _new_engine(url: str, settings: Settings) -> Engine:
     engine = create_engine(url, pool_size=3, max_overflow=8, pool_pre_ping=True, pool_recycle=300)
 
     @event.listens_for(engine, "do_connect")
-    def _connect(dialect, _record, arguments, options):  # pyright: ignore[reportUnusedFunction]
+    def _open(dialect, _record, arguments, options):  # pyright: ignore[reportUnusedFunction]
         try:
-            return dialect.connect(*arguments, **options)
+            return _connect(dialect, arguments, options)
         except dialect.loaded_dbapi.OperationalError as error:
             if settings.database_url is None:
                 start_embedded_server(settings.home_path / "postgres", verify=True)
@@ -111,9 +113,29 @@ def _new_engine(url: str, settings: Settings) -> Engine:
     return engine
 
 
+def refuse_bytes(engine: Engine) -> None:
+    """Make an engine refuse a database that stores texts as bytes without an encoding; nothing here can read those."""
+    event.listen(engine, "do_connect", lambda dialect, _, arguments, options: _connect(dialect, arguments, options))
+
+
+def _connect(dialect: Any, arguments: Any, options: Any) -> Any:
+    connection = dialect.connect(*arguments, **options)
+    if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+        name = connection.info.dbname
+        connection.close()
+        raise DatabaseError(
+            f"The database {name!r} has the encoding SQL_ASCII, that is none, but titles need UTF8. Nothing was "
+            f'changed. Create another one, and name it in APERTURE_DATABASE_URL: CREATE DATABASE "{name}_utf8" '
+            "ENCODING 'UTF8' TEMPLATE template0."
+        )
+    return connection
+
+
 def _embedded_url(settings: Settings, database: str) -> str:
-    maintenance_url = start_embedded_server(settings.home_path / "postgres")
-    _ensure_embedded_database(_with_driver(maintenance_url, "psycopg"), database)
+    data = settings.home_path / "postgres"
+    maintenance_url = start_embedded_server(data)
+    with full_disk_explained(data):
+        _ensure_embedded_database(_with_driver(maintenance_url, "psycopg"), database)
     return _with_database(maintenance_url, database)
 
 
@@ -150,6 +172,7 @@ def _ensure_database(server_url: str, name: str) -> None:
 def _connection_beside(url: str) -> Iterator[Connection]:
     """Connect to a database, or to another one of its server if that is missing or closed; without transactions."""
     engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    refuse_bytes(engine)
     try:
         connection = engine.connect()
     except OperationalError as error:

@@ -200,11 +200,37 @@ def _ensure_running(cluster: Cluster) -> None:
     )
 
 
+@contextmanager
+def full_disk_explained(data_directory: Path) -> Iterator[None]:
+    """Say that the disk was full if that is why the server stopped during the block, and an error came of it.
+
+    Its clients only see that the connection is lost, or that the server recovers.
+
+    Raises:
+        DatabaseError: instead of the one that the block raised.
+    """
+    log = data_directory / "log"
+    logged = log.stat().st_size if log.exists() else 0
+    try:
+        yield
+    except DatabaseError as error:
+        reason = next(filter(is_full_disk, _log_since(log, logged).splitlines()), "").partition(":  ")[2]
+        if not reason or is_full_disk(str(error)):
+            raise
+        raise DatabaseError(
+            f"The embedded database in {data_directory} stopped: {reason}. What it holds is kept. {MAKE_ROOM}"
+        ) from None
+
+
 def _logged_error(log: Path, since: int) -> str:
     """Return the last error in the server's log after its first ``since`` bytes; empty if there is none."""
+    return last_error(_log_since(log, since)).rstrip(".")
+
+
+def _log_since(log: Path, since: int) -> str:
     with suppress(OSError), log.open("rb") as file:
         file.seek(since)
-        return last_error(file.read().decode("utf-8", "replace")).rstrip(".")
+        return file.read().decode("utf-8", "replace")
     return ""
 
 

@@ -15,8 +15,9 @@ class DatabaseInterrupted(DatabaseError):
     """The server stopped or restarted in the middle of the work, which can simply be tried again."""
 
 
-# Messages of the operating system; PostgreSQL has an error code only for the first.
-NO_ROOM = ("No space left on device", "File too large", "Disk quota exceeded")
+# Messages of the operating system, for which PostgreSQL has an error code only sometimes, and of PostgreSQL itself when
+# there was room for a part.
+NO_ROOM = ("No space left on device", "File too large", "Disk quota exceeded", ": wrote only ")
 # How errors begin when no connection could be opened at all; after that, a connection was lost.
 NO_CONNECTION = (
     "connection failed",

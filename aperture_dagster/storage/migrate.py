@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -129,35 +130,36 @@ def _holds_household(connection: Connection) -> bool:
     return read_value(connection, "SELECT EXISTS (SELECT FROM users) OR EXISTS (SELECT FROM works)")
 
 
-def is_before_first_release(revision: str) -> bool:
-    """Return whether a schema is from before the first release; those were numbered 0001 to 0009."""
-    return revision.isdigit()
+def why_unknown(revision: str) -> str | None:
+    """Say who may have written a schema that no migration of this program starts from; None for one of its own."""
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    try:
+        if ScriptDirectory.from_config(alembic_config()).get_revision(revision) is not None:
+            return None
+    except CommandError:
+        pass
+    found, newest = (re.fullmatch(r"v(\d+)", one) for one in (revision, HEAD_REVISION))
+    if found and newest and int(found[1]) > int(newest[1]):
+        return f"of a newer version of this program, which knows schemas up to {HEAD_REVISION}"
+    return "which no version of this program has since its first release: an older one wrote it, or another program"
 
 
 def refuse_unknown_schema(revision: str | None) -> None:
-    """Refuse the schema of another program, or of a version of this one that is too old or too new.
+    """Refuse a database with the schema of another program, or of a version of this one that is too old or too new.
 
     Raises:
         DatabaseError: it cannot be migrated.
     """
-    from alembic.script import ScriptDirectory
-    from alembic.util import CommandError
-
-    if revision is None:
+    if revision is None or (why := why_unknown(revision)) is None:
         return
-    if is_before_first_release(revision):
-        raise DatabaseError(
-            "The database was created by a version of this program from before its first release, and its data cannot "
-            "be migrated; nothing was changed. Delete the folder APERTURE_HOME, or with APERTURE_DATABASE_URL that "
-            "database and Dagster's, and start again."
-        )
-    try:
-        ScriptDirectory.from_config(alembic_config()).get_revision(revision)
-    except CommandError as error:
-        raise DatabaseError(
-            f"This program does not know the schema of the database ({error}); nothing was changed. "
-            "It was probably written by a newer version: update the program."
-        ) from None
+    raise DatabaseError(
+        f"The database has the schema {revision}, {why}. Nothing was changed, and the backups are kept. Install the "
+        "version that wrote it again; or restore a backup that was made before: `aperture backup list` shows them, and "
+        "`aperture restore FILE` keeps the present database under another name. To begin without it, set APERTURE_HOME "
+        "to a new folder, or with APERTURE_DATABASE_URL, that to an empty database."
+    )
 
 
 def _upgrade(connection: Connection) -> None:

@@ -9,8 +9,9 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.connection import product_database_url
+from aperture_dagster.storage.connection import product_database_url, refuse_bytes
 from aperture_dagster.storage.errors import DatabaseError, database_error
+from aperture_dagster.storage.migrate import refuse_unknown_schema
 from aperture_dagster.storage.queries import execute, read_value
 from aperture_dagster.storage.tables import HEAD_REVISION
 
@@ -31,6 +32,7 @@ def read_only(settings: Settings) -> Iterator[Connection]:
         raise NothingYet(f"There is nothing in {settings.home_path} yet.")
     try:
         engine = create_engine(product_database_url(settings), poolclass=NullPool)
+        refuse_bytes(engine)
         with engine.connect() as connection:
             execute(connection, "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
             execute(connection, "SET TIME ZONE 'UTC'")
@@ -51,7 +53,8 @@ def _require_schema(connection: Connection) -> None:
         raise NothingYet("The database is empty: nothing has been stored yet.")
     revision = read_value(connection, "SELECT version_num FROM alembic_version")
     if revision != HEAD_REVISION:
+        refuse_unknown_schema(revision)
         raise DatabaseError(
             f"The database has the schema {revision}, and this version needs {HEAD_REVISION}: start `aperture up`, "
-            "which upgrades it, or use the version that wrote it."
+            "which makes a backup and upgrades it, or use the version that wrote it."
         )

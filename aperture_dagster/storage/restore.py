@@ -31,12 +31,7 @@ from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.connection import close_engine, product_database_url
 from aperture_dagster.storage.errors import describe_reason
 from aperture_dagster.storage.maintenance import Maintenance, RestoreInProgress, SwitchUncertain, maintenance
-from aperture_dagster.storage.migrate import (
-    ensure_schema,
-    forget_schema,
-    is_before_first_release,
-    refuse_unknown_schema,
-)
+from aperture_dagster.storage.migrate import ensure_schema, forget_schema, why_unknown
 from aperture_dagster.storage.queries import execute, read_value
 from aperture_dagster.storage.tables import HEAD_REVISION
 from aperture_dagster.storage.trakt import void_all_tokens
@@ -224,15 +219,13 @@ def _read_schema(engine: Engine, path: Path) -> str:
 
 
 def _refuse_schema(path: Path, revision: str | None) -> str:
-    """Return the revision of the schema in a dump. Raises BackupError, DatabaseError: it cannot be used."""
+    """Return the revision of the schema in a dump. Raises BackupError: it cannot be used."""
     if revision is None:
         raise BackupError(f"{path} holds no database of this program. {UNCHANGED}")
-    if is_before_first_release(revision):
+    if why := why_unknown(revision):
         raise BackupError(
-            f"{path} was made by a version of this program from before its first release, and its data cannot be "
-            f"migrated. {UNCHANGED}"
+            f"{path} has the schema {revision}, {why}. {UNCHANGED} Restore it with the version that made it."
         )
-    refuse_unknown_schema(revision)
     return revision
 
 

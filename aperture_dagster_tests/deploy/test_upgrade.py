@@ -153,7 +153,7 @@ def test_the_command_that_starts_a_code_server_migrates_and_says_so(external: Se
     close_engine(product_database_url(external))
     refused = CliRunner().invoke(aperture, ["migrate"])
     # Docker would start a code server behind a command that ends well.
-    assert refused.exit_code == 1 and "newer version: update the program" in refused.output
+    assert refused.exit_code == 1 and "Install the version that wrote it again" in refused.output
 
 
 def test_dagsters_own_database_is_migrated_once_and_only_if_needed(
@@ -171,7 +171,7 @@ def test_a_database_of_a_newer_dagster_is_refused_with_a_sentence(instance: dg.D
     events: Any = instance.event_log_storage
     with events._engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'ffffffffffff'")
-    with pytest.raises(DatabaseError, match="newer version: update the program"):
+    with pytest.raises(DatabaseError, match="Install the newer version of this program again"):
         upgrade_instance(instance)
 
 

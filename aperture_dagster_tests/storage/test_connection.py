@@ -21,7 +21,9 @@ from aperture_dagster.storage.connection import (
     refuse_shared_database,
 )
 from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster.storage.read_only import read_only
 from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.databases import run_statements
 
 PASSWORD = "hush-very-secret"
 
@@ -210,3 +212,16 @@ def test_every_usual_form_of_the_url_is_accepted(scheme: str):
         "require",
     )
     assert (dagster.drivername, dagster.database) == ("postgresql+psycopg2", "other")
+
+
+def test_a_database_without_an_encoding_is_refused_with_a_sentence(postgres: str, tmp_path: Path):
+    create = "CREATE DATABASE bytes_only ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0"
+    run_statements(postgres, create)
+    try:
+        url = make_url(postgres).set(drivername="postgresql", database="bytes_only")
+        settings = load_settings(home=tmp_path, database_url=url.render_as_string(hide_password=False))
+        for opened in (open_engine, dagster_database_url, lambda one: read_only(one).__enter__()):
+            with pytest.raises(DatabaseError, match=r"'bytes_only' has the encoding SQL_ASCII.* Create another one"):
+                opened(settings)
+    finally:
+        run_statements(postgres, "DROP DATABASE bytes_only WITH (FORCE)")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,7 +35,9 @@ from aperture_dagster.storage.cluster import embedded_tool
 from aperture_dagster.storage.connection import open_engine
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.migrate import alembic_config, ensure_schema, forget_schema
+from aperture_dagster.storage.read_only import read_only
 from aperture_dagster.storage.tables import HEAD_REVISION, metadata
+from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.storage.conftest import NOW
 
 PLACEHOLDERS: dict[type, Any] = {
@@ -77,28 +81,48 @@ def test_an_empty_database_gets_its_schema_on_first_use(empty: str):
 
 
 @pytest.mark.parametrize(
-    ("revision", "remedy"),
+    ("revision", "why"),
     [
-        ("0001", "Delete the folder APERTURE_HOME"),
-        ("0009", "Delete the folder APERTURE_HOME"),
-        ("v999", "newer version: update the program"),
-        ("a6ee7ffd4b61", "newer version: update the program"),
+        ("v999", "of a newer version of this program, which knows schemas up to v"),
+        ("0001", "which no version of this program has since its first release"),
+        ("20261129", "which no version of this program has since its first release"),
+        ("a6ee7ffd4b61", "or another program"),
+        ("v", "or another program"),
     ],
 )
-def test_an_unknown_schema_is_refused_with_the_remedy_and_not_touched(database_url: str, revision: str, remedy: str):
+def test_an_unknown_schema_is_kept_and_the_remedy_deletes_nothing(
+    database_url: str, tmp_path: Path, revision: str, why: str
+):
     url = with_driver(database_url)
     engine = create_engine(url)
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
         connection.execute(text("INSERT INTO facts (name, value) VALUES ('kept', '1')"))
     forget_schema(url)
-    with pytest.raises(DatabaseError, match=remedy) as refused:
+    with pytest.raises(DatabaseError) as refused:
         ensure_schema(engine)
-    assert "nothing was changed" in str(refused.value)
+    said = str(refused.value)
+    assert said.startswith(f"The database has the schema {revision}, ") and why in said
+    assert "Nothing was changed, and the backups are kept. Install the version that wrote it again" in said
+    assert "`aperture backup list`" in said and "`aperture restore FILE`" in said
+    assert not re.search(r"\b(delete|drop|remove)", said, re.IGNORECASE)
+    # Commands that only look say the same.
+    looking = load_settings(home=tmp_path, database_url=database_url)
+    with pytest.raises(DatabaseError) as looked, read_only(looking):
+        pass
+    assert str(looked.value) == said
     with engine.connect() as connection:
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == revision
         assert connection.execute(text("SELECT count(*) FROM facts")).scalar() == 1
     engine.dispose()
+
+
+def test_an_older_schema_is_upgraded_by_the_next_start(database_url: str, tmp_path: Path):
+    run_statements(database_url, "UPDATE alembic_version SET version_num = 'v1'")
+    looking = load_settings(home=tmp_path, database_url=database_url)
+    upgrades = "start `aperture up`, which makes a backup and upgrades it"
+    with pytest.raises(DatabaseError, match=upgrades), read_only(looking):
+        pass
 
 
 def test_titles_that_lack_the_ids_of_their_traits_are_fetched_again_within_a_week(empty: str):

@@ -187,11 +187,25 @@ def test_a_backup_of_the_first_schema_is_migrated(settings: Settings, database: 
         assert connection.execute(text("SELECT count(*) FROM trakt_accounts")).scalar() == 0
 
 
+def test_after_an_upgrade_the_backup_before_it_is_restored_with_the_version_before(
+    settings: Settings, file: Path, postgres: str
+):
+    url = url_of(settings)
+    run_statements(url, "UPDATE alembic_version SET version_num = 'v999'")
+    kept = restored(settings, file).kept
+    assert which(url) == "backed up" and kept is not None
+    aside = make_url(url).set(database=kept).render_as_string(hide_password=False)
+    assert run_statements(aside, "SELECT version_num FROM alembic_version") == [("v999",)]
+
+
 @pytest.mark.parametrize(
     ("revision", "reason"),
     [
-        ("0007", "made by a version of this program from before its first release"),
-        ("v999", "written by a newer version: update the program"),
+        (
+            "0007",
+            "schema 0007, which no version of this program has .* Restore it with the version that made it",
+        ),
+        ("v999", "has the schema v999, of a newer version .* Restore it with the version that made it"),
     ],
 )
 def test_a_schema_that_cannot_be_migrated_is_refused_before_anything_happens(
