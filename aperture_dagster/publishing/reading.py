@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 IDLE_POLLS = 3
 # While everything is scanned, a library may seem idle because its turn has not come: it is looked at ever less often.
 MOST_IDLE_POLLS = 60
+# So often in a row none of the files that the server was asked to read again may have been read.
+MOST_FORCED_POLLS = 12
 # The longer it takes, the less often progress is logged: each line is a row in the event log.
 LINES_PER_DURATION = 20
 
@@ -89,7 +91,8 @@ class _Awaited:
     """A library that the server is asked to read.
 
     ``to_read`` are the films and episodes that it reads, as far as they are known, ``read`` those that it has read. It
-    is looked at after ``patience`` polls in a row in which it was idle.
+    is looked at after ``patience`` polls in a row in which it was idle. ``is_forced`` tells whether the server was asked
+    to read the files of single entries, and ``unread`` how many of these it had not read at the last look.
     """
 
     work: Work
@@ -99,6 +102,7 @@ class _Awaited:
     patience: int = IDLE_POLLS
     is_asked_again: bool = False
     is_forced: bool = False
+    unread: int = 0
 
 
 @dataclass(slots=True)
@@ -308,15 +312,21 @@ class LibraryReader:
             return False
         if not look.is_complete and not one.is_asked_again:
             # A server that was restarted has forgotten its queue.
-            one.is_asked_again, one.idle = True, 0
+            one.is_asked_again, one.idle, one.patience = True, 0, IDLE_POLLS
             self._writer.refresh_library(library)
             return False
         if look.unread and not one.is_forced:
             # It compares the times of files with those of its own records, so a clock that was wrong can make it pass
             # over a new NFO.
-            one.is_forced, one.idle = True, 0
+            one.is_forced, one.idle, one.patience = True, 0, IDLE_POLLS
             for _, item in look.unread:
                 self._writer.read_again(item)
+        elif look.unread:
+            # Nothing on the server tells how far it is with them.
+            one.patience = IDLE_POLLS if len(look.unread) < one.unread else 2 * one.patience
+            one.idle = 0
+        one.unread = len(look.unread)
+        if look.unread and one.patience <= MOST_FORCED_POLLS:
             return False
         self._accept(work, look)
         return True
@@ -329,7 +339,9 @@ class LibraryReader:
         ``is_whole`` tells whether ``items`` has episodes as well.
         """
         record, entries = work.record, work.library.entries
-        copies = self._places.copies(items, record, originals_of(entries))
+        # What leaves may have been watched.
+        originals = originals_of([*work.plan.remove, *entries])
+        copies = self._places.copies(items, record, originals)
         work.outcome.rows_written += self._manifest.write_copies(copies)
         shown, expected = self._places.shown(items, record), work.folders
         missing_videos = len(work.videos - set(copies.values()))

@@ -11,6 +11,7 @@ import math
 import threading
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 from aperture_dagster.simulator.libraries import LibraryBook
@@ -28,17 +29,28 @@ Status = Literal["Idle", "Queued", "Active"]
 class Reading:
     """A library, or one item of it (``only``), that is being read from ``starts`` to ``ends``.
 
-    With a speed, its entries appear one after the other, and ``shown`` of them have; else all appear at the end.
+    With a speed, its films and episodes appear one after the other, and ``shown`` of them have; else all appear at the
+    end. ``sizes`` are their numbers by film or series: progress is counted in these.
     """
 
     result: ScanResult
     only: str | None
     starts: float
     ends: float
-    entries: int
+    sizes: list[int]
     speed: float | None = None
     shown: int = 0
     is_over: bool = False
+
+    @property
+    def entries(self) -> int:
+        """How many films and episodes there are."""
+        return sum(self.sizes)
+
+    @property
+    def titles_shown(self) -> int:
+        """How many films and series have been read completely."""
+        return sum(end <= self.shown for end in accumulate(self.sizes))
 
     def read_by(self, moment: float, stalls_after: int | None) -> int:
         """Return how many entries have been read by a moment."""
@@ -165,7 +177,7 @@ class Scans:
     def _percent(self, reading: Reading) -> float:
         if reading.speed is None:
             return _percent(self._state.clock.now(), reading.starts, reading.ends)
-        return _percent(reading.shown, 0, reading.entries)
+        return _percent(reading.titles_shown, 0, len(reading.sizes))
 
     @property
     def is_idle(self) -> bool:
@@ -227,10 +239,10 @@ class Scans:
 
     def _read(self, library: WorldLibrary, modes: Modes, only: str | None, starts: float) -> Reading:
         result = self._book.read(library, modes)
-        entries = len(playable(result.found, only))
+        sizes = [len(playable([each], only)) for each in result.found]
         stalls = library.name in self.stalls
-        duration = self.seconds if self.speed is None else entries / self.speed
-        return Reading(result, only, starts, math.inf if stalls else starts + duration, entries, self.speed)
+        duration = self.seconds if self.speed is None else sum(sizes) / self.speed
+        return Reading(result, only, starts, math.inf if stalls else starts + duration, sizes, self.speed)
 
     def _show(self, reading: Reading, now: float) -> None:
         """Show the entries that have been read by now."""
