@@ -91,8 +91,8 @@ class _Awaited:
     """A library that the server is asked to read.
 
     ``to_read`` are the films and episodes that it reads, as far as they are known, ``read`` those that it has read. It
-    is looked at after ``patience`` polls in a row in which it was idle. ``is_forced`` tells whether the server was asked
-    to read the files of single entries, and ``unread`` how many of these it had not read at the last look.
+    is looked at after ``patience`` polls in a row in which it was idle. ``is_forced`` tells whether the server was
+    asked to read the files of single entries, and ``unread`` how many of these it had not read at the last look.
     """
 
     work: Work

@@ -160,6 +160,7 @@ def _write_library(
     writer.read_again(PublishedItem(library.item_id, "CollectionFolder", library.name))
     writer.start_scan()
     writer.scan_progress()
+    writer.count_items(library, "Movie")
     writer.delete_library(find(), scan=True)
     served.state.wait_for_scans()
 
