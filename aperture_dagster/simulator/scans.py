@@ -129,7 +129,7 @@ class Scans:
         if self._full is not None:
             self.last = Execution(self._full.starts, now, "Cancelled")
         self._book.validate()
-        self._full = full = FullScan(now, now)
+        self._full = full = FullScan(now, now + (self.seconds if self.speed is None else 0))
         modes = Modes()
         for library in self._state.catalogue.libraries:
             if self._book.is_made_by_client(library):
@@ -137,8 +137,6 @@ class Scans:
                 begins = now if self.speed is None else full.ends
                 full.readings.append(self._read(library, modes, None, begins))
                 full.ends = max(full.ends, full.readings[-1].ends)
-        if self.speed is None:
-            full.ends = now + self.seconds
         self._wake()
 
     def forget(self) -> None:

@@ -8,12 +8,15 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aperture_dagster.publishing.outcome import Outcome, ScanTooLong, explain_failures
+from aperture_dagster.publishing.outcome import NotShown, Outcome, ScanTooLong, explain_failures
+from aperture_dagster.publishing.publisher import Publisher
+from aperture_dagster.publishing.selection import MediaFile, Source
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.killing import Killed
 from aperture_dagster_tests.publishing.place import Place, a_place
@@ -275,6 +278,46 @@ def test_a_library_whose_access_cannot_be_set_stays_hidden_when_it_has_been_read
     outcomes = slow.publish(*lists(slow), errors=True, **PATIENCE)
     assert all(one.error is not None for one in outcomes)
     assert not any(seen_by(slow).values())
+
+
+def test_a_hidden_library_that_lost_a_title_meanwhile_is_read_again_before_anybody_sees_it(slow: Place):
+    wanted = slow.wanted("ada", "Alone", "Merged")
+    slow.state.add_fault(FaultRule("jellyfin", path_contains="/Users/Configuration", status=500))
+    slow.publish(wanted, errors=True, **PATIENCE)
+    slow.state.clear_faults()
+    slow.state.unmount_library("Movies")
+    slow.writer.refresh_library(slow.libraries()["ada's picks"])
+    slow.wait(1000)
+    slow.state.mount_library("Movies")
+    assert slow.shown("ada's picks") == []
+    watching(slow, lambda: seen_by(slow) and None)
+    slow.publish(wanted, **PATIENCE)
+    assert slow.views("ada") == ["ada's picks"] and slow.shown("ada's picks") == ["Alone", "Merged"]
+
+
+def test_an_episode_that_a_killed_run_added_to_a_library_is_waited_for(slow: Place, monkeypatch: pytest.MonkeyPatch):
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    slow.publish(slow.wanted("ada", "Show", media_type="series", most_episodes=1), **PATIENCE)
+    slow.wait(180)
+    longer = slow.wanted("ada", "Show", media_type="series", most_episodes=2)
+    with monkeypatch.context() as patched, suppress(Killed):
+        patched.setattr(Publisher, "_scan", killed)
+        slow.publish(longer, **PATIENCE)
+    (outcome,) = slow.publish(longer, **PATIENCE)
+    episodes = slow.writer.library_items(slow.libraries()["ada's picks"], "Episode")
+    assert outcome.changes == 0 and len(episodes) == 2
+    assert {one.server_item_id for one in episodes} < slow.manifest.copies.keys()
+
+
+def test_a_library_of_which_nothing_can_be_shown_costs_only_itself(slow: Place):
+    lost = slow.title("Merged", 1)
+    lost = replace(lost, copies=(replace(lost.copies[0], sources=(Source((MediaFile("/elsewhere/Merged.mkv"),)),)),))
+    none, bo = slow.publish(slow.wanted("ada", lost), slow.wanted("bo", *LISTS["bo"]), errors=True, **PATIENCE)
+    assert isinstance(none.error, NotShown) and bo.error is None
+    assert slow.views("ada") == [] and slow.views("bo") == ["bo's picks"]
+    assert slow.manifest.libraries()[slow.key("ada")].unverified_since is not None
 
 
 # What the operator is told
