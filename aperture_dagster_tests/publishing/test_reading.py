@@ -220,7 +220,12 @@ def test_what_the_server_has_read_in_part_is_not_shown(slow: Place, media_type: 
     partly = slow.writer.library_items(slow.libraries()["ada's picks"], "Movie,Episode")
     assert len(partly) == 1
     seen: list[list[str]] = []
-    watching(slow, lambda: seen.append(slow.views("ada")))
+
+    def look() -> None:
+        seen.append(slow.views("ada"))
+        assert {one.server_item_id for one in partly} <= slow.manifest.copies.keys()
+
+    watching(slow, look)
     slow.publish(wanted, **PATIENCE)
     assert len(seen) > 10 and not any(seen)
     assert slow.views("ada") == ["ada's picks"]
