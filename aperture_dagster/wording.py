@@ -31,3 +31,11 @@ def titled(row: Mapping[str, Any]) -> str:
 def shortened(text: str, length: int) -> str:
     """Cut a text to a number of characters; the last one is then an ellipsis."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in the unit in which it is easiest to read: `40 s`, `15 min`, `6 h`."""
+    for least, unit, name in ((3 * 3600, 3600, "h"), (90, 60, "min")):
+        if seconds >= least:
+            return f"{seconds / unit:,.0f} {name}"
+    return f"{seconds:.3g} s"

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.errors import OperatorError
+from aperture_dagster.publishing.outcome import explain_failures
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.providers import MediaServers
@@ -112,14 +113,13 @@ def _show(console: Console, published: Published, *, dry_run: bool) -> None:
             console.print(Text(f"  … and {len(outcome.plan) - SHOWN_LINES} more", "dim"))
         for reason in outcome.skipped:
             console.print(Text(f"  skipped: {reason}", "dim"))
-    failed = [outcome for outcome in published.outcomes if outcome.error is not None]
     sent = sum(published.writes.values())
     console.print(
         f"{len(published.outcomes):,} lists, {sum(one.changes for one in published.outcomes):,} entries "
         f"{'would change' if dry_run else 'changed'}, {0 if dry_run else sent:,} changes on the media server."
     )
-    if failed:
-        raise OperatorError(" ".join(f"{one.name}: {one.error}" for one in failed))
+    if any(outcome.error is not None for outcome in published.outcomes):
+        raise OperatorError(explain_failures(published.outcomes))
 
 
 def _headline(outcome: Outcome, *, dry_run: bool) -> str:

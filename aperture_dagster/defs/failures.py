@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from aperture_dagster.errors import OperatorError
 from aperture_dagster.library.removal import RemovalRefused
 from aperture_dagster.resources.errors import (
     NotFound,
@@ -19,9 +20,7 @@ from aperture_dagster.resources.errors import (
 )
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.backup.errors import BackupError
-from aperture_dagster.storage.errors import DatabaseError, DatabaseInterrupted
-from aperture_dagster.storage.files import FileError
+from aperture_dagster.storage.errors import DatabaseInterrupted
 
 LONGEST_REASON = 280
 # Metadata of a failure: the class of its cause, by which alerts recognise that it is the same as the last time.
@@ -40,8 +39,8 @@ class MissingPrerequisite(Exception):
 
 # No retry helps against these: a person must change something first.
 PERMANENT = (
-    ServiceRefused, ServiceNotConfigured, NotFound, RequestRejected, RemovalRefused, DatabaseError, FileError,
-    BackupError, MissingPrerequisite,
+    ServiceRefused, ServiceNotConfigured, NotFound, RequestRejected, RemovalRefused, OperatorError,
+    MissingPrerequisite,
 )  # fmt: skip
 EXPECTED = (ServiceError, *PERMANENT, ValueError)
 

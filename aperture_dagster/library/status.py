@@ -77,6 +77,7 @@ class Status:
         out_of_date: assets older than their freshness policy allows.
         backups_wrong: why the backups are not as they should be; None if they are.
         storage_wrong: why the database could not be read; None if it could. Then much else is unknown.
+        publishing_wrong: what the media server should show and does not; None: nothing.
     """
 
     at: datetime
@@ -93,6 +94,7 @@ class Status:
     out_of_date: Sequence[str] = ()
     backups_wrong: str | None = None
     storage_wrong: str | None = None
+    publishing_wrong: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,8 @@ def find_wrong(status: Status) -> list[Wrong]:
         if job.is_on and job.outcome == "failure":
             found.append(Wrong(job.name, " ".join(job.reasons) or "Its last run failed."))
     found += [Wrong(check.name, check.sentence) for check in status.checks if not check.is_warning]
+    if status.publishing_wrong is not None:
+        found.append(Wrong("publishing", status.publishing_wrong))
     if not status.is_demo:
         found += [Wrong(asset, "It is out of date.") for asset in status.out_of_date]
         if status.backups_wrong is not None:

@@ -55,7 +55,8 @@ class PlacedLibrary:
     """A library that was created. ``user_id`` is its owner, None if it is shared.
 
     ``server_item_id`` is its id on the server, ``policy_id`` that in policies. ``missing`` counts the entries that
-    the server did not show after its last scan, ``changed`` those that the last run changed.
+    the server did not show after its last scan, ``changed`` those that the last run changed. ``unverified_since`` is
+    when something was placed that the server has not shown yet; None: what was placed is verified.
     """
 
     list_key: str
@@ -67,6 +68,7 @@ class PlacedLibrary:
     policy_id: str | None = None
     missing: int = 0
     changed: int = 0
+    unverified_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,10 @@ class Manifest(Protocol):
 
     def write_copies(self, copies: Mapping[str, int]) -> int:
         """Record the server ids of published copies with the row of the original; return the rows written."""
+        ...
+
+    def known_copies(self, server_ids: Iterable[str]) -> set[str]:
+        """Return which of these server ids are recorded as those of published copies."""
         ...
 
     def lists(self) -> list[PlacedList]:

@@ -1,16 +1,14 @@
-"""Where published libraries are on the media server, what it shows of them, and when it has finished scanning."""
+"""Where published libraries are on the media server, and what it shows of them."""
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from aperture_dagster.publishing.manifest import PlacedLibrary
+from aperture_dagster.publishing.manifest import PlacedEntry, PlacedLibrary
 from aperture_dagster.publishing.nfo import read_title
-from aperture_dagster.publishing.outcome import PublishOptions, ScanTooLong
+from aperture_dagster.publishing.outcome import PublishOptions
 from aperture_dagster.publishing.paths import is_published
 from aperture_dagster.publishing.plan import DesiredEntry
 
@@ -29,41 +27,10 @@ class Places:
     Args:
         writer: the media server.
         options: how to publish.
-        log: for the operator.
-        now: the time.
-        sleep: waits some seconds.
     """
 
-    def __init__(
-        self,
-        writer: MediaServerWriter,
-        options: PublishOptions,
-        log: logging.Logger,
-        now: Callable[[], datetime],
-        sleep: Callable[[float], None],
-    ) -> None:
-        self._writer, self._options, self._log, self._now, self._sleep = writer, options, log, now, sleep
-
-    def wait_until_idle(self, polls: int) -> None:
-        """Wait until no scan is running or queued, as seen in so many polls in a row.
-
-        Raises:
-            ScanTooLong: the time limit has passed.
-        """
-        quiet, started, reported = 0, self._now(), False
-        while True:
-            quiet = 0 if self._writer.scan_is_running() else quiet + 1
-            if quiet >= polls:
-                return
-            if (self._now() - started).total_seconds() > self._options.wait_seconds:
-                raise ScanTooLong(
-                    f"The media server has been scanning for more than {self._options.wait_seconds:g} s. What was "
-                    "published before is kept; the next run continues, or set APERTURE_PUBLISH_WAIT_SECONDS."
-                )
-            if not quiet and not reported:
-                self._log.info("Waiting for a scan of the media server.")
-                reported = True
-            self._sleep(self._options.poll_seconds)
+    def __init__(self, writer: MediaServerWriter, options: PublishOptions) -> None:
+        self._writer, self._options = writer, options
 
     def language(self, media_type: str) -> tuple[str | None, str | None]:
         """Language and country of the originals' library."""
@@ -80,27 +47,41 @@ class Places:
         """Tell whether a library is one of the published ones."""
         return any(is_published(location, self._options.root_on_server) for location in library.locations)
 
-    def shown(self, library: PublishedLibrary, record: PlacedLibrary) -> dict[str, PublishedItem]:
-        """What the server shows of the entries of a library, by their folders."""
+    def items(self, library: PublishedLibrary, record: PlacedLibrary, *, episodes: bool) -> list[PublishedItem]:
+        """What the server shows of a library: films or series, and with ``episodes`` those as well."""
+        if record.media_type == "movie":
+            return self._writer.library_items(library, "Movie")
+        return self._writer.library_items(library, "Series,Episode" if episodes else "Series")
+
+    def shown(self, items: Iterable[PublishedItem], record: PlacedLibrary) -> dict[str, PublishedItem]:
+        """Those of a library's items that are entries, by their folders."""
         start = len(as_path(self.location(record))) + 1
-        items = self._writer.library_items(library, "Movie" if record.media_type == "movie" else "Series")
-        return {as_path(item.path)[start:].partition("/")[0]: item for item in items if item.path is not None}
+        entries = (item for item in items if item.path is not None and item.item_type != "Episode")
+        return {as_path(item.path or "")[start:].partition("/")[0]: item for item in entries}
 
     def copies(
-        self, library: PublishedLibrary, record: PlacedLibrary, entries: Iterable[DesiredEntry]
+        self, items: Iterable[PublishedItem], record: PlacedLibrary, originals: Mapping[str, int]
     ) -> dict[str, int]:
-        """The server's ids of the published copies, with the rows of their originals."""
-        originals: dict[str, int] = {}
-        base = as_path(self.location(record))
-        for entry in entries:
-            originals[f"{base}/{entry.folder}"] = entry.item_id
-            originals |= {f"{base}/{entry.folder}/{one.path}": one.item_id for one in entry.files if one.item_id}
-        items = self._writer.library_items(library, "Movie" if record.media_type == "movie" else "Series,Episode")
-        return {
-            item.server_item_id: originals[as_path(item.path)]
-            for item in items
-            if item.path is not None and as_path(item.path) in originals
-        }
+        """The server's ids of published copies, with the rows of their originals.
+
+        ``originals`` are these rows by path below the library's folder, as of :func:`originals_of`.
+        """
+        base = f"{as_path(self.location(record))}/"
+        paths = {item.server_item_id: as_path(item.path).removeprefix(base) for item in items if item.path is not None}
+        return {server_id: originals[path] for server_id, path in paths.items() if path in originals}
+
+
+def originals_of(entries: Iterable[DesiredEntry | PlacedEntry]) -> dict[str, int]:
+    """Return the rows of originals by the paths of what stands for them, below the folder of the library."""
+    originals: dict[str, int] = {}
+    for entry in entries:
+        if isinstance(entry, DesiredEntry):
+            originals[entry.folder] = entry.item_id
+            files = {one.path: one.item_id for one in entry.files}
+        else:
+            files = {path: one.item_id for path, one in entry.files.items()}
+        originals |= {f"{entry.folder}/{path}": item for path, item in files.items() if item is not None}
+    return originals
 
 
 def not_read(

@@ -1,8 +1,10 @@
 """Bring libraries on the media server to their desired state, in an order that never shows anybody a wrong one.
 
-Record what will be placed; create the library disabled; place files, the video last; let the server scan; verify what
-it shows; set who may see it; enable it. A failure before the files leaves the previous list as it was; after a later
-one, the next run continues from what differs. One library's failure costs only that library.
+Verify what an earlier run placed; record what will be placed; create the library disabled; place files, the video last;
+let the server scan; record the ids of the copies; verify what it shows; set who may see it; enable it. From the scan
+on, each library takes these steps as soon as the server has read it, whatever the others do. A failure before the files
+leaves the previous list as it was; after a later one, the next run continues from what differs. One library's failure
+costs only that library.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -18,18 +20,18 @@ from aperture_dagster.publishing.access import OwnLibrary, plan_access
 from aperture_dagster.publishing.folder import LibraryFolder, PosterSource
 from aperture_dagster.publishing.manifest import Manifest, PlacedEntry, PlacedLibrary
 from aperture_dagster.publishing.names import list_folder
-from aperture_dagster.publishing.outcome import NotShown, Outcome, PublishingError, PublishOptions, ScanTooLong
+from aperture_dagster.publishing.outcome import Outcome, PublishingError, PublishOptions, ScanTooLong
 from aperture_dagster.publishing.paths import root_problems
-from aperture_dagster.publishing.places import Places, as_path, by_place, library_names, not_read
-from aperture_dagster.publishing.plan import DesiredLibrary, LibraryPlan, pictures_of, plan_library, planned_entries
+from aperture_dagster.publishing.places import Places, as_path, by_place, library_names
+from aperture_dagster.publishing.plan import DesiredLibrary, pictures_of, plan_library, planned_entries
+from aperture_dagster.publishing.reading import LibraryReader
+from aperture_dagster.publishing.work import Work
 from aperture_dagster.worklist.progress import Progress
 
 if TYPE_CHECKING:
-    from aperture_dagster.resources.media_server.records import PublishedItem, PublishedLibrary
+    from aperture_dagster.resources.media_server.records import PublishedLibrary
     from aperture_dagster.resources.media_server.writer import MediaServerWriter
 
-# The status of a refresh may read "Idle" for an instant between the queue and its start.
-IDLE_POLLS = 3
 # After so many failures in a row, the others would fail for the same reason.
 FAILURES_IN_A_ROW = 3
 CHECKED_ORIGINALS = 3
@@ -37,20 +39,6 @@ SMALLEST_SKEW = timedelta(seconds=2)
 
 
 Build = Callable[[Mapping[str, PlacedEntry]], DesiredLibrary]
-
-
-@dataclass(slots=True)
-class _Work:
-    """One library on its way through the steps."""
-
-    library: DesiredLibrary
-    record: PlacedLibrary
-    folder: LibraryFolder
-    plan: LibraryPlan
-    outcome: Outcome
-    on_server: PublishedLibrary | None = None
-    needs_scan: bool = False
-    is_renamed: bool = False
 
 
 class Publisher:
@@ -66,6 +54,7 @@ class Publisher:
         posters: makes posters.
         title_of: titles of works, for the plan.
         now: the time in UTC.
+        elapsed: seconds that have passed, from a clock that nobody sets.
         sleep: waits some seconds.
         dry_run: plan only, and write nothing.
     """
@@ -82,18 +71,34 @@ class Publisher:
         posters: PosterSource,
         title_of: Callable[[Iterable[int]], Mapping[int, str]],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        elapsed: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         dry_run: bool = False,
     ) -> None:
         self._server, self._manifest, self._options, self._log = server, manifest, options, log
         self._viewers_of, self._credit, self._posters, self._title_of = viewers_of, credit, posters, title_of
         self._now, self._dry_run = now, dry_run
-        self._places = Places(server, options, log, now, sleep)
         self._skew = timedelta(0)
         self._foreign_places: list[str] = []
         self._reachable: dict[str, bool] = {}
         self.warnings: list[str] = []
-        self.refreshes = 0
+        self._places = Places(server, options)
+        self._reader = LibraryReader(
+            server,
+            self._places,
+            manifest,
+            options,
+            log,
+            warnings=self.warnings,
+            now=now,
+            elapsed=elapsed,
+            sleep=sleep,
+        )
+
+    @property
+    def refreshes(self) -> int:
+        """How often the server was asked to read a library, or all of them."""
+        return self._reader.refreshes
 
     def publish(self, wanted: Mapping[str, Build], *, retired: Collection[str] = ()) -> list[Outcome]:
         """Bring libraries to their desired state, and retire others.
@@ -111,11 +116,11 @@ class Publisher:
             records = self._manifest.libraries()
             works = [self._compare(records.get(key), key, build) for key, build in wanted.items()]
             leaving = [records[key] for key in retired if key in records]
-            outcomes = [work.outcome for work in works]
-            outcomes += [Outcome(one.list_key, one.name, one.user_id, retired=True) for one in leaving]
-            if not self._dry_run:
-                self._carry_out(works, leaving)
-        return outcomes
+            retiring = [Outcome(one.list_key, one.name, one.user_id, retired=True) for one in leaving]
+            if not self._dry_run and not self._carry_out(works, leaving):
+                for one in retiring:
+                    one.error = ScanTooLong([one.name], "untouched", self._options.wait_seconds)
+        return [*(work.outcome for work in works), *retiring]
 
     # Before anything is changed
 
@@ -132,7 +137,7 @@ class Publisher:
         if problems:
             raise PublishingError(f"Nothing is published: {' '.join(problems)}")
 
-    def _compare(self, record: PlacedLibrary | None, list_key: str, build: Build) -> _Work:
+    def _compare(self, record: PlacedLibrary | None, list_key: str, build: Build) -> Work:
         """Compare one library with what was placed."""
         name = record.folder if record is not None else list_folder(list_key)
         folder = LibraryFolder(self._options.root / name, modified_at=self._file_time)
@@ -160,16 +165,27 @@ class Publisher:
             left=sorted(titles.values()),
             plan=plan.lines(titles),
         )
-        return _Work(library, record, folder, plan, outcome)
+        return Work(library, record, folder, plan, outcome)
 
     # The order of operations
 
-    def _carry_out(self, works: Sequence[_Work], leaving: Sequence[PlacedLibrary]) -> None:
-        self._find(works)
+    def _carry_out(self, works: Sequence[Work], leaving: Sequence[PlacedLibrary]) -> bool:
+        """Publish, and return whether the libraries that leave could be retired."""
+        listed = self._find(works)
         self._each(works, self._check_shown)
-        if leaving or any(work.needs_scan for work in works):
-            # A scan that runs meanwhile would see half of it, and ours would cancel it.
-            self._places.wait_until_idle(1)
+        for record in leaving:
+            if (library := listed.get(as_path(self._places.location(record)))) is not None and library.item_id:
+                entries = self._manifest.entries(record.list_key).values()
+                self._reader.record_copies(library, record, entries)
+        self._show(works)
+        self._show_when_read([work for work in works if work.is_being_read], works)
+        waiting = [work for work in works if work.needs_scan and work.outcome.error is None]
+        # A scan that runs meanwhile would see half of it, and ours would cancel it.
+        if (leaving or waiting) and not self._reader.wait_until_idle():
+            for work in waiting:
+                work.outcome.error = ScanTooLong([work.library.name], "untouched", self._options.wait_seconds)
+            self._finish(works, [])
+            return False
         self._each(
             [work for work in works if work.plan.remove], lambda work: self._credit(work.record, work.plan.remove)
         )
@@ -186,41 +202,63 @@ class Publisher:
             self._create(works)
         self._scan(works)
         self._delete_libraries(leaving)
-        unprotected = self._set_access(works, leaving)
-        self._each([work for work in works if _is_disabled(work)], lambda work: self._enable(work, unprotected))
-        for work in works:
-            if work.outcome.error is None and work.record.changed != work.outcome.changes:
-                self._manifest.write_library(replace(work.record, changed=work.outcome.changes))
+        self._finish(works, leaving)
         for record in leaving:
             self._remove_files(record)
             self._manifest.forget_library(record.list_key)
+        return True
 
-    def _find(self, works: Iterable[_Work]) -> None:
-        """Find each library on the server by its folder; a name or an id proves nothing."""
+    def _scan(self, works: Sequence[Work]) -> None:
+        """Let the server read what changed, and show each library as soon as it has."""
+        changed = [work for work in works if work.needs_scan and work.outcome.error is None]
+        self._each(changed, self._reader.begin)
+        if all(work.on_server is not None and work.on_server.item_id for work in changed):
+            self._each(changed, self._reader.refresh)
+        else:
+            self._reader.scan_everything()
+        self._show_when_read(changed, works)
+
+    def _show_when_read(self, awaited: Sequence[Work], works: Sequence[Work]) -> None:
+        for _ in self._reader.read(awaited):
+            self._show(works)
+
+    def _show(self, works: Sequence[Work]) -> None:
+        """Set the access to the libraries that have been verified, and show those that are hidden still."""
+        if any(_can_be_shown(work) for work in works):
+            self._enable_verified(works, self._set_access(works, []))
+
+    def _finish(self, works: Sequence[Work], leaving: Sequence[PlacedLibrary]) -> None:
+        self._enable_verified(works, self._set_access(works, leaving))
+        for work in works:
+            if work.outcome.error is None and work.record.changed != work.outcome.changes:
+                self._manifest.write_library(replace(work.record, changed=work.outcome.changes))
+
+    def _enable_verified(self, works: Sequence[Work], unprotected: Mapping[str, str]) -> None:
+        self._each([work for work in works if _can_be_shown(work)], lambda work: self._enable(work, unprotected))
+
+    def _find(self, works: Iterable[Work]) -> dict[str, PublishedLibrary]:
+        """Find each library on the server by its folder; a name or an id proves nothing. Return all by folder."""
         listed = by_place(self._server.libraries())
         for work in works:
             work.on_server = listed.get(as_path(self._places.location(work.record)))
+        return listed
 
-    def _check_shown(self, work: _Work) -> None:
-        """Notice what the server lost, such as titles whose originals could not be reached for a while."""
+    def _check_shown(self, work: Work) -> None:
+        """Find out whether the server must read a library, and verify it if an earlier run did not."""
         work.is_renamed = work.on_server is not None and work.record.name not in library_names(work.library.name)
         work.needs_scan = (
             work.on_server is None or not work.on_server.item_id or work.is_renamed or bool(work.plan.changes)
         )
-        if not work.needs_scan:
-            shown = self._shown(work)
-            # A run may have been killed after it changed files, and before the server read them.
-            unread = [] if work.plan.waiting else not_read(work.library.entries, shown)
-            work.needs_scan = shown.keys() != _expected(work) or bool(unread)
+        self._reader.check(work)
 
-    def _create(self, works: Sequence[_Work]) -> None:
+    def _create(self, works: Sequence[Work]) -> None:
         """Create missing libraries, hidden from everybody where the server can do that."""
         missing = [work for work in works if work.on_server is None or work.is_renamed]
         if missing:
             self._each(missing, self._create_one)
             self._find(works)
 
-    def _create_one(self, work: _Work) -> None:
+    def _create_one(self, work: Work) -> None:
         work.folder.prepare()
         if work.on_server is not None:
             # Renaming would change its id as well. The folder stays, and with it the ids of everything inside.
@@ -228,7 +266,7 @@ class Publisher:
         taken = {library.name.casefold() for library in self._server.libraries()}
         name = next(name for name in library_names(work.library.name) if name.casefold() not in taken)
         work.record = replace(work.record, name=name)
-        self._manifest.write_library(work.record)
+        self._reader.begin(work)
         self._server.create_library(
             name,
             work.library.media_type,
@@ -239,7 +277,7 @@ class Publisher:
         )
         work.outcome.created = True
 
-    def _check_originals(self, work: _Work) -> None:
+    def _check_originals(self, work: Work) -> None:
         """Ask the server whether it sees the originals now: a scan while their disk is away would empty the library.
 
         One disk may hold some of the originals only, so a few of each folder of a library are checked.
@@ -260,9 +298,9 @@ class Publisher:
                     "was left as it is, since a scan would remove its titles."
                 )
 
-    def _place(self, work: _Work) -> None:
+    def _place(self, work: Work) -> None:
         """Put the entries in place, each recorded before and after."""
-        self._manifest.write_library(work.record)
+        self._reader.begin(work)
         key = work.library.list_key
         self._manifest.write_entries(key, planned_entries(work.plan))
         work.folder.prepare()
@@ -281,92 +319,6 @@ class Publisher:
         finally:
             work.outcome.rows_written += self._manifest.write_entries(key, done, removed=gone)
 
-    def _scan(self, works: Sequence[_Work]) -> None:
-        """Let the server read what changed, wait, and verify what it shows then."""
-        changed = [work for work in works if work.needs_scan and work.outcome.error is None]
-        if not changed:
-            return
-        if all(work.on_server is not None and work.on_server.item_id for work in changed):
-            self._each(changed, self._refresh)
-        else:
-            self._server.start_scan()
-            self.refreshes += 1
-        try:
-            self._places.wait_until_idle(IDLE_POLLS)
-        except ScanTooLong as error:
-            for work in changed:
-                work.outcome.error = work.outcome.error or error
-        self._find(works)
-        self._each(changed, self._verify, "verified")
-
-    def _refresh(self, work: _Work) -> None:
-        assert work.on_server is not None
-        if not work.outcome.created:
-            # Somebody may have switched on what would replace our titles and posters.
-            language = self._places.language(work.library.media_type)
-            self._server.correct_options(work.on_server, work.library.media_type, language)
-        self._server.refresh_library(work.on_server)
-        self.refreshes += 1
-
-    def _verify(self, work: _Work) -> None:
-        """Compare what the server shows with what was published, and remember the ids of the copies.
-
-        Raises:
-            NotShown: it shows something else.
-        """
-        if work.on_server is None or not work.on_server.item_id:
-            raise NotShown(
-                f"The media server has no id for {work.library.name!r} after its scan: check on the server that its "
-                f"folder {self._places.location(work.record)} exists there."
-            )
-        expected, shown = _expected(work), self._shown(work)
-        if shown.keys() != expected:
-            # The status may have been read between the queue and the start.
-            self._places.wait_until_idle(IDLE_POLLS)
-            shown = self._shown(work)
-        missing, surplus = expected - shown.keys(), shown.keys() - expected
-        if work.record.missing != len(missing):
-            work.record = replace(work.record, missing=len(missing))
-            self._manifest.write_library(work.record)
-        if missing:
-            self._log.warning(
-                f"{work.library.name}: the media server does not show {len(missing)} of {len(expected)} titles; the "
-                f"first missing one is in {min(missing)}."
-            )
-        if surplus:
-            self._log.warning(f"{work.library.name}: the media server still shows {len(surplus)} titles that are gone.")
-        if missing and len(missing) == len(expected):
-            raise NotShown(
-                f"The media server shows none of the {len(expected)} titles of {work.library.name!r}: the originals "
-                "cannot be reached under the paths that it reported. Check that their disk is mounted, and "
-                "APERTURE_PATH_MAP."
-            )
-        self._force(work, shown)
-        copies = self._places.copies(work.on_server, work.record, work.library.entries)
-        work.outcome.rows_written += self._manifest.write_copies(copies)
-
-    def _force(self, work: _Work, shown: Mapping[str, PublishedItem]) -> None:
-        """Have the server read again what it did not read, once, and say so if that does not help.
-
-        It compares the times of files with those of its own records, so a clock that was wrong can make it pass over
-        a new NFO.
-        """
-        waiting = {entry.entry_id for entry in work.plan.waiting}
-        entries = [entry for entry in work.library.entries if entry.entry_id not in waiting]
-        unread = not_read(entries, shown)
-        if not unread:
-            return
-        for _, item in unread:
-            self._server.read_again(item)
-        self._places.wait_until_idle(IDLE_POLLS)
-        unread = not_read(entries, self._shown(work))
-        if unread:
-            self.warnings.append(
-                f"{work.library.name}: the media server does not read what changed of {len(unread)} titles, such as "
-                f"{unread[0][0].title}, and shows them in a former order. Unlock their metadata on the server, and set "
-                "its clock right."
-            )
-
     def _delete_libraries(self, leaving: Sequence[PlacedLibrary]) -> None:
         """Delete libraries on the server; their files go after nobody can see them any more."""
         listed = by_place(self._server.libraries())
@@ -383,8 +335,8 @@ class Publisher:
         if not folder.retire() or left:
             self.warnings.append(f"{folder.path} holds files that this product did not place; they are still there.")
 
-    def _set_access(self, works: Sequence[_Work], leaving: Sequence[PlacedLibrary]) -> set[str]:
-        """Let exactly the right users see each library; return the ids of users who could not be kept from others'.
+    def _set_access(self, works: Sequence[Work], leaving: Sequence[PlacedLibrary]) -> dict[str, str]:
+        """Let exactly the right users see each library; return who could not be kept from others', with the reason.
 
         Every published library is considered, and every user of the server: what somebody else's tool changed is
         repaired, too.
@@ -412,7 +364,7 @@ class Publisher:
         others = [one.policy_id for one in libraries if not self._places.is_ours(one) and one.policy_id]
         retired -= {one for library in own for one in (library.item_id, library.policy_id)}
         remembered = self._manifest.settings_set()
-        unprotected: set[str] = set()
+        unprotected: dict[str, str] = {}
         for user in self._server.user_objects().values():
             change = plan_access(
                 user,
@@ -423,7 +375,7 @@ class Publisher:
                 strict=self._options.strict_access,
                 hide_own_from_latest=self._options.hide_own_from_latest,
             )
-            if change.warning is not None:
+            if change.warning is not None and change.warning not in self.warnings:
                 self.warnings.append(change.warning)
             try:
                 if change.policy is not None:
@@ -431,9 +383,11 @@ class Publisher:
                 if change.configuration is not None:
                     self._server.set_configuration(change.user_id, change.configuration)
             except Exception as error:
+                refused = f"{change.name}: the media server refused to change what they may see ({error})"
                 if user["Policy"].get("EnableAllFolders"):
-                    unprotected.add(change.user_id)
-                self.warnings.append(f"{change.name}: the media server refused to change what they may see ({error})")
+                    unprotected[change.user_id] = refused
+                if refused not in self.warnings:
+                    self.warnings.append(refused)
                 for work in works:
                     if work.library.user_id == change.user_id:
                         work.outcome.error = work.outcome.error or error
@@ -442,20 +396,22 @@ class Publisher:
                 self._manifest.note_settings(change.noted, change.forgotten)
         return unprotected
 
-    def _enable(self, work: _Work, unprotected: Collection[str]) -> None:
+    def _enable(self, work: Work, unprotected: Mapping[str, str]) -> None:
         """Show a complete library, unless somebody who may see all libraries could not be kept from it.
 
         Raises:
             PublishingError: it stays hidden.
         """
         assert work.on_server is not None
-        if set(unprotected) - work.library.viewers:
-            raise PublishingError(f"{work.library.name!r} stays hidden, or others would see it: {self.warnings[-1]}")
+        for user_id, refused in unprotected.items():
+            if user_id not in work.library.viewers:
+                raise PublishingError(f"{work.library.name!r} stays hidden, or others would see it: {refused}")
         self._server.set_library_options(work.on_server, {**work.on_server.options, "Enabled": True})
+        work.on_server = replace(work.on_server, options={**work.on_server.options, "Enabled": True})
 
     # Helpers
 
-    def _each(self, works: Sequence[_Work], act: Callable[[_Work], None], done: str = "") -> None:
+    def _each(self, works: Sequence[Work], act: Callable[[Work], None], done: str = "") -> None:
         """Act on each library that has not failed; one that fails now is left out of later steps.
 
         ``done`` is what to log as progress of long work.
@@ -479,10 +435,6 @@ class Publisher:
                         rest.outcome.error = rest.outcome.error or error
                     return
 
-    def _shown(self, work: _Work) -> dict[str, PublishedItem]:
-        assert work.on_server is not None
-        return self._places.shown(work.on_server, work.record)
-
     def _server_time(self) -> datetime:
         return self._now() + self._skew
 
@@ -491,9 +443,7 @@ class Publisher:
         return time.time() + self._skew.total_seconds()
 
 
-def _expected(work: _Work) -> set[str]:
-    return {entry.folder for entry in work.library.entries}
-
-
-def _is_disabled(work: _Work) -> bool:
-    return work.on_server is not None and work.on_server.options.get("Enabled") is False
+def _can_be_shown(work: Work) -> bool:
+    """Tell whether a library is verified, and hidden from everybody."""
+    is_disabled = work.on_server is not None and work.on_server.options.get("Enabled") is False
+    return is_disabled and work.is_verified and not work.needs_scan and work.outcome.error is None

@@ -60,7 +60,9 @@ class PublishingSettings(SettingsGroup):
     libraries are hidden in their views.
     """
     publish_wait_seconds: PositiveFloat = 900
-    """Time limit for a scan of the media server, its own or one that publishing starts."""
+    """How long publishing waits for a scan of the media server that makes no progress. While it makes progress, there
+    is no limit.
+    """
     publish_poll_seconds: PositiveFloat = 1
     """Interval at which the progress of a scan is read."""
     rank_badges: bool = True

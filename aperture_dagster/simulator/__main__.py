@@ -41,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         emby_version=options.emby_version,
         media_server=options.media_server,
         volumes=dict(options.volume),
+        scan_entries_per_second=options.scan_entries_per_second,
         tmdb_limit=(int(options.tmdb_limit[0]), options.tmdb_limit[1]),
         omdb_daily_limit=options.omdb_daily_limit,
         mdblist_daily_limit=options.mdblist_daily_limit,
@@ -115,6 +116,12 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="SERVER=HERE",
         help="a folder of this machine, and the path at which the media server sees it; repeatable",
+    )
+    parser.add_argument(
+        "--scan-entries-per-second",
+        type=float,
+        metavar="NUMBER",
+        help="films and episodes that a scan reads per second; default: all at once",
     )
     parser.add_argument(
         "--tmdb-limit",

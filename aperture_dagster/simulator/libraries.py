@@ -229,11 +229,11 @@ class LibraryBook:
         """Read a library from the disk."""
         return self.scanner.read(library, self.options_of(library), modes, self._conflicts())
 
-    def apply(self, result: ScanResult, only: str | None = None) -> None:
-        """Apply what was read, if the library still exists."""
+    def apply(self, result: ScanResult, only: str | None = None, *, since: int = 0, until: int | None = None) -> None:
+        """Apply what was read, if the library still exists; see :meth:`Scanner.apply`."""
         library = self._catalogue.library_named(result.library)
         if library is not None:
-            self.scanner.apply(result, library, self.options_of(library), only)
+            self.scanner.apply(result, library, self.options_of(library), only, since=since, until=until)
 
     def series_key(self, series: Item) -> str | None:
         """Return the key by which the server joins series, across libraries; None when this one stays by itself."""

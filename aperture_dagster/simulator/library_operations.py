@@ -81,6 +81,26 @@ class LibraryOperations:
         """Make every scan that starts from now on last this long."""
         self.scans.seconds = seconds
 
+    @locked
+    def set_scan_speed(self, entries_per_second: float | None) -> None:
+        """Make scans that start from now on read so many films and episodes per second; None: all at once.
+
+        Raises ValueError for a speed that is not positive.
+        """
+        if entries_per_second is not None and entries_per_second <= 0:
+            raise ValueError("the speed of scans must be positive")
+        self.scans.speed = entries_per_second
+
+    @locked
+    def stall_scan(self, name: str, after: int = 0) -> None:
+        """Make scans of a library that start from now on hang after so many films and episodes."""
+        self.scans.stalls[name] = after
+
+    @locked
+    def restart_server(self) -> None:
+        """Restart the media server, which forgets the scans that are queued or running, and hangs no longer."""
+        self.scans.forget()
+
     def wait_for_scans(self, seconds: float = 10.0) -> None:
         """Wait until nothing is queued or running. Raises TimeoutError."""
         deadline = time.monotonic() + seconds

@@ -9,7 +9,8 @@ applied when it ends.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.simulator.catalogue import TICKS_PER_MINUTE, Season, pad_numbers, sort_name
@@ -111,25 +112,40 @@ class Scanner:
     # Applying
 
     def apply(
-        self, result: ScanResult, library: WorldLibrary, options: dict[str, Any], only: str | None = None
+        self,
+        result: ScanResult,
+        library: WorldLibrary,
+        options: dict[str, Any],
+        only: str | None = None,
+        *,
+        since: int = 0,
+        until: int | None = None,
     ) -> None:
-        """Apply the result of a scan.
+        """Apply the result of a scan, or the part that has been read so far.
 
         Args:
             result: what was found.
             library: the library as it is now.
             options: its options.
             only: the id of the item to refresh, with what is below it; None: the whole library.
+            since: films and episodes that were applied before.
+            until: films and episodes that have been read; None: all, so that what was not found is gone.
         """
-        seen: set[str] = set()
+        passed = 0
         for found in result.found:
             if only is not None and not any(each.item_id == only for each in every_found([found])):
                 continue
+            first, passed = passed, passed + len(playable([found]))
+            if until is not None and first >= until:
+                break
+            if passed <= since and first < passed:
+                continue
             if found.kind == "Movie":
-                self._keep_film(found, library, options, result, seen)
+                self._keep_film(found, library, options, result)
             else:
-                self._keep_series(found, library, options, result, seen)
-        if only is None:
+                self._keep_series(_beginning(found, until and until - first), library, options, result)
+        if only is None and until is None:
+            seen = {each.item_id for each in every_found(result.found)}
             kept = tuple(f"{root}/" for root in result.kept)
             gone = [
                 item
@@ -158,26 +174,22 @@ class Scanner:
         for item in items:
             item.present, item.primary = False, None
 
-    def _keep_film(
-        self, found: Found, library: WorldLibrary, options: dict[str, Any], result: ScanResult, seen: set[str]
-    ) -> None:
-        film = self._keep(found, library, options, result, seen)
+    def _keep_film(self, found: Found, library: WorldLibrary, options: dict[str, Any], result: ScanResult) -> None:
+        film = self._keep(found, library, options, result)
         film.primary, film.parts = None, found.parts
         film.versions = []
         for number, version in enumerate(found.versions, start=1):
-            item = self._keep(version, library, options, result, seen)
+            item = self._keep(version, library, options, result)
             item.primary, item.version = film, number
             item.title, item.name, item.sort_name = film.title, film.name, film.sort_name
             film.versions.append(item)
 
-    def _keep_series(
-        self, found: Found, library: WorldLibrary, options: dict[str, Any], result: ScanResult, seen: set[str]
-    ) -> None:
-        series = self._keep(found, library, options, result, seen)
+    def _keep_series(self, found: Found, library: WorldLibrary, options: dict[str, Any], result: ScanResult) -> None:
+        series = self._keep(found, library, options, result)
         seasons: list[Season] = []
         for part in found.children:
-            season = self._keep(part, library, options, result, seen, series)
-            episodes = [self._keep(each, library, options, result, seen, series) for each in part.children]
+            season = self._keep(part, library, options, result, series)
+            episodes = [self._keep(each, library, options, result, series) for each in part.children]
             episodes.sort(key=lambda episode: (episode.episode or 0, episode.server_path))
             for episode in episodes:
                 # The season in an NFO file does not override the folder.
@@ -190,11 +202,10 @@ class Scanner:
             user.recount(series)
 
     def _keep(
-        self, found: Found, library: WorldLibrary, options: dict[str, Any], result: ScanResult, seen: set[str],
+        self, found: Found, library: WorldLibrary, options: dict[str, Any], result: ScanResult,
         series: ScannedItem | None = None,
     ) -> ScannedItem:  # fmt: skip
         """Make or update the item of a file or folder."""
-        seen.add(found.item_id)
         catalogue, modes = self._state.catalogue, result.modes
         item = self._item(found.item_id)
         is_new = item is None or not item.present
@@ -354,6 +365,28 @@ def forced_sort_name(name: str, *, as_name: bool) -> str:
     if not as_name:
         return pad_numbers(name.lower())
     return sort_name(re.sub(r"[.+%]", " ", re.sub(r"[,&{}'-]", "", name.strip())))
+
+
+def playable(found: Iterable[Found], only: str | None = None) -> list[Found]:
+    """Return the films and episodes of what was found; ``only``: of the film or series with this item."""
+    return [
+        each
+        for one in found
+        if only is None or any(below.item_id == only for below in every_found([one]))
+        for each in ([one] if one.kind == "Movie" else [part for season in one.children for part in season.children])
+    ]
+
+
+def _beginning(series: Found, episodes: int | None) -> Found:
+    """Return a series with its first episodes; None: with all."""
+    if episodes is None:
+        return series
+    seasons: list[Found] = []
+    for season in series.children:
+        if episodes > 0:
+            seasons.append(replace(season, children=season.children[:episodes]))
+        episodes -= len(season.children)
+    return replace(series, children=seasons)
 
 
 def _differs(before: Entry | None, after: Entry | None) -> bool:

@@ -7,14 +7,16 @@ Due work is done at the next request, or by a background thread. Modelled on jel
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 from aperture_dagster.simulator.libraries import LibraryBook
 from aperture_dagster.simulator.scanned_item import ScannedItem
-from aperture_dagster.simulator.scanner import Modes, ScanResult
+from aperture_dagster.simulator.scanner import Modes, ScanResult, playable
 from aperture_dagster.simulator.world import WorldLibrary
 
 if TYPE_CHECKING:
@@ -24,16 +26,54 @@ Status = Literal["Idle", "Queued", "Active"]
 
 
 @dataclass(slots=True)
+class Reading:
+    """A library, or one item of it (``only``), that is being read from ``starts`` to ``ends``.
+
+    With a speed, its films and episodes appear one after the other, and ``shown`` of them have; else all appear at the
+    end. ``sizes`` are their numbers by film or series: progress is counted in these.
+    """
+
+    result: ScanResult
+    only: str | None
+    starts: float
+    ends: float
+    sizes: list[int]
+    speed: float | None = None
+    shown: int = 0
+    is_over: bool = False
+
+    @property
+    def entries(self) -> int:
+        """How many films and episodes there are."""
+        return sum(self.sizes)
+
+    @property
+    def titles_shown(self) -> int:
+        """How many films and series have been read completely."""
+        return sum(end <= self.shown for end in accumulate(self.sizes))
+
+    def read_by(self, moment: float, stalls_after: int | None) -> int:
+        """Return how many entries have been read by a moment."""
+        if self.speed is None or moment < self.starts:
+            return 0
+        read = self.entries if moment >= self.ends else int((moment - self.starts) * self.speed)
+        return min(read, self.entries if stalls_after is None else stalls_after)
+
+
+@dataclass(slots=True)
 class Refresh:
-    """A refresh of a library, or of one item of it (``only``). It leaves the queue before it starts."""
+    """A refresh of a library, or of one item of it (``only``). It leaves the queue before it starts.
+
+    Its times are known as soon as it is the first in the queue.
+    """
 
     library: str
     only: str | None
     modes: Modes
-    leaves_queue: float
-    starts: float
-    ends: float
-    result: ScanResult | None = None
+    leaves_queue: float = math.inf
+    starts: float = math.inf
+    ends: float = math.inf
+    reading: Reading | None = None
     has_started: bool = False
 
 
@@ -43,7 +83,7 @@ class FullScan:
 
     starts: float
     ends: float
-    results: list[ScanResult] = field(default_factory=list)
+    readings: list[Reading] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +107,10 @@ class Scans:
         self._closed = False
         self.seconds = state.settings.scan_seconds
         """Duration of a scan."""
+        self.speed = state.settings.scan_entries_per_second
+        """Films and episodes read per second; None: a scan takes ``seconds``, whatever it finds."""
+        self.stalls: dict[str, int] = {}
+        """By name of a library: the entries after which reading it never goes on."""
         self.last: Execution | None = None
         """The last full scan that is over."""
 
@@ -74,10 +118,9 @@ class Scans:
 
     def refresh(self, library: WorldLibrary, modes: Modes, only: str | None = None) -> None:
         """Queue a refresh. Refreshes are done one after the other."""
-        settings, now = self._state.settings, self._state.clock.now()
-        leaves = max(now, self._queue[-1].ends if self._queue else now) + settings.scan_gap_seconds
-        starts = leaves + settings.scan_gap_seconds
-        self._queue.append(Refresh(library.name, only, modes, leaves, starts, starts + self.seconds))
+        self._queue.append(Refresh(library.name, only, modes))
+        if len(self._queue) == 1:
+            self._schedule(self._state.clock.now())
         self._wake()
 
     def start(self) -> None:
@@ -86,24 +129,33 @@ class Scans:
         if self._full is not None:
             self.last = Execution(self._full.starts, now, "Cancelled")
         self._book.validate()
-        self._full = FullScan(now, now + self.seconds)
+        self._full = full = FullScan(now, now + (self.seconds if self.speed is None else 0))
         modes = Modes()
         for library in self._state.catalogue.libraries:
             if self._book.is_made_by_client(library):
-                self._full.results.append(self._book.read(library, modes))
+                # With a speed, one after the other; else all at once.
+                begins = now if self.speed is None else full.ends
+                full.readings.append(self._read(library, modes, None, begins))
+                full.ends = max(full.ends, full.readings[-1].ends)
         self._wake()
+
+    def forget(self) -> None:
+        """Forget what is queued and running, as a server does that is restarted."""
+        self._queue.clear()
+        self._full = None
+        self.stalls.clear()
 
     # What clients see
 
     def status(self, library: WorldLibrary) -> tuple[Status, float | None]:
         """Return whether a library is queued or being refreshed, and its progress in percent."""
         now = self._state.clock.now()
-        active = [each for each in self._queue if each.library == library.name and each.starts <= now]
-        spans = [(each.starts, each.ends) for each in active if each.only is None]
+        running = [each.reading for each in self._queue if each.library == library.name and each.only is None]
         if self._full is not None:
-            spans.append((self._full.starts, self._full.ends))
-        if spans:
-            return "Active", _percent(now, *spans[0])
+            running += [each for each in self._full.readings if each.result.library == library.name]
+        for reading in running:
+            if reading is not None and reading.starts <= now and not reading.is_over:
+                return "Active", self._percent(reading)
         queued = any(
             each.library == library.name and each.only is None and now < each.leaves_queue for each in self._queue
         )
@@ -112,9 +164,18 @@ class Scans:
     @property
     def progress(self) -> float | None:
         """The progress of the full scan in percent; None when there is none."""
-        if self._full is None:
+        full = self._full
+        if full is None:
             return None
-        return _percent(self._state.clock.now(), self._full.starts, self._full.ends)
+        if self.speed is None:
+            return _percent(self._state.clock.now(), full.starts, full.ends)
+        entries = sum(each.entries for each in full.readings)
+        return _percent(sum(each.shown for each in full.readings), 0, entries)
+
+    def _percent(self, reading: Reading) -> float:
+        if reading.speed is None:
+            return _percent(self._state.clock.now(), reading.starts, reading.ends)
+        return _percent(reading.titles_shown, 0, len(reading.sizes))
 
     @property
     def is_idle(self) -> bool:
@@ -125,11 +186,15 @@ class Scans:
 
     def pump(self) -> None:
         """Do what is due. The caller must hold the state's lock."""
-        while True:
-            due, now = self._next(), self._state.clock.now()
-            if due is None or due > now:
-                return
+        now = self._state.clock.now()
+        while (due := self._next()) is not None and due <= now:
             self._step(due)
+        for reading in self._running():
+            self._show(reading, now)
+
+    def _running(self) -> list[Reading]:
+        first = self._queue[0].reading if self._queue else None
+        return [*([first] if first is not None else []), *(self._full.readings if self._full is not None else [])]
 
     def _next(self) -> float | None:
         moments: list[float] = []
@@ -138,14 +203,14 @@ class Scans:
             moments.append(first.ends if first.has_started else first.starts)
         if self._full is not None:
             moments.append(self._full.ends)
-        return min(moments, default=None)
+        return min((moment for moment in moments if moment < math.inf), default=None)
 
     def _step(self, due: float) -> None:
         full = self._full
         if full is not None and full.ends == due:
             self._full = None
-            for result in full.results:
-                self._book.apply(result)
+            for reading in full.readings:
+                self._finish(reading)
             self.last = Execution(full.starts, full.ends, "Completed")
             return
         first = self._queue[0]
@@ -153,11 +218,47 @@ class Scans:
         if not first.has_started:
             first.has_started = True
             if library is not None and self._book.is_made_by_client(library):
-                first.result = self._book.read(library, first.modes)
+                first.reading = self._read(library, first.modes, first.only, first.starts)
+                first.ends = first.reading.ends
+            else:
+                first.ends = first.starts + self.seconds
             return
         self._queue.popleft()
-        if first.result is not None:
-            self._book.apply(first.result, first.only)
+        if first.reading is not None:
+            self._finish(first.reading)
+        self._schedule(first.ends)
+
+    def _schedule(self, moment: float) -> None:
+        """Decide when the first in the queue leaves it and starts, now that nothing is before it."""
+        if self._queue:
+            gap, first = self._state.settings.scan_gap_seconds, self._queue[0]
+            first.leaves_queue = moment + gap
+            first.starts = first.leaves_queue + gap
+
+    def _read(self, library: WorldLibrary, modes: Modes, only: str | None, starts: float) -> Reading:
+        result = self._book.read(library, modes)
+        sizes = [len(playable([each], only)) for each in result.found]
+        stalls = library.name in self.stalls
+        duration = self.seconds if self.speed is None else sum(sizes) / self.speed
+        return Reading(result, only, starts, math.inf if stalls else starts + duration, sizes, self.speed)
+
+    def _show(self, reading: Reading, now: float) -> None:
+        """Show the entries that have been read by now."""
+        if reading.is_over or reading.speed is None:
+            return
+        if now >= reading.ends:
+            self._finish(reading)
+            return
+        read = reading.read_by(now, self.stalls.get(reading.result.library))
+        if read > reading.shown:
+            self._book.apply(reading.result, reading.only, since=reading.shown, until=read)
+            reading.shown = read
+
+    def _finish(self, reading: Reading) -> None:
+        """Show everything that was found, and remove what was not."""
+        if not reading.is_over:
+            self._book.apply(reading.result, reading.only, since=reading.shown)
+            reading.shown, reading.is_over = reading.entries, True
 
     def _wake(self) -> None:
         if self._thread is None:
@@ -182,7 +283,8 @@ class Scans:
 
 
 def _percent(now: float, starts: float, ends: float) -> float:
-    return round(min(99.0, 100.0 * (now - starts) / max(ends - starts, 1e-9)), 2)
+    # A scan that never ends gets nowhere.
+    return 0.0 if ends == math.inf else round(min(99.0, 100.0 * (now - starts) / max(ends - starts, 1e-9)), 2)
 
 
 def is_playable(item: ScannedItem, book: LibraryBook) -> bool:

@@ -138,6 +138,10 @@ class SimulatorSettings:
     """Folders of this machine by the path at which the media server sees them; it sees no others."""
     scan_seconds: float = 0.005
     """Duration of a scan, of one library or of all."""
+    scan_entries_per_second: float | None = None
+    """Films and episodes that a scan reads per second, one library after the other; they appear as they are read. A
+    real server with two cores read 12. None: a scan takes ``scan_seconds``, and everything appears at its end.
+    """
     scan_gap_seconds: float = 0.001
     """Time for which a refresh is queued, and then seems idle, before it starts."""
     plugins: tuple[str, ...] = ("TMDb", "OMDb")

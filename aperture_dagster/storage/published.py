@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, fields
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, select, text
@@ -15,6 +16,7 @@ from aperture_dagster.errors import OperatorError
 from aperture_dagster.publishing.manifest import PlacedEntry, PlacedFile, PlacedLibrary, PlacedList
 from aperture_dagster.storage.bulk import upsert
 from aperture_dagster.storage.tables import (
+    item_versions,
     published_access,
     published_entries,
     published_libraries,
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 LOCK = "SELECT pg_advisory_lock(hashtext('aperture publishing'))"
 UNLOCK = "SELECT pg_advisory_unlock(hashtext('aperture publishing'))"
 PATIENCE = "15min"
+# A slow server reads for hours; what a night did not finish should be known in the morning.
+LONG_UNREAD = timedelta(hours=6)
 
 
 def published_version(connection: Connection, list_keys: Iterable[str]) -> str:
@@ -57,21 +61,31 @@ def published_summary(connection: Connection) -> list[dict[str, Any]]:
     return [dict(row) for row in rows]
 
 
-def unfinished_libraries(connection: Connection, kind: str) -> list[dict[str, Any]]:
-    """List libraries of a kind of list that are not shown as they should be: ``name``, ``unfinished``, ``missing``.
+def unfinished_libraries(connection: Connection, kind: str, *, now: datetime) -> list[dict[str, Any]]:
+    """List libraries of a kind of list that are not shown as they should be.
 
-    ``unfinished`` counts entries whose files were not completely placed or removed.
+    ``name``, ``unfinished`` (entries whose files were not completely placed or removed), ``missing``, and
+    ``unread_since``: when something was placed that the server has not shown for long, else null.
     """
     rows = connection.execute(
         text(
-            "SELECT l.name, count(e.entry_id) FILTER (WHERE e.state <> 'placed')::int AS unfinished, l.missing "
+            "SELECT l.name, count(e.entry_id) FILTER (WHERE e.state <> 'placed')::int AS unfinished, l.missing, "
+            "CASE WHEN l.unverified_since < :long_ago THEN l.unverified_since END AS unread_since "
             "FROM published_libraries l LEFT JOIN published_entries e USING (list_key) "
             "WHERE l.list_key LIKE :kind GROUP BY l.list_key "
-            "HAVING count(e.entry_id) FILTER (WHERE e.state <> 'placed') > 0 OR l.missing > 0 ORDER BY l.name"
+            "HAVING count(e.entry_id) FILTER (WHERE e.state <> 'placed') > 0 OR l.missing > 0 "
+            "OR l.unverified_since < :long_ago ORDER BY l.name"
         ),
-        {"kind": f"{kind}/%"},
+        {"kind": f"{kind}/%", "long_ago": now - LONG_UNREAD},
     ).mappings()
     return [dict(row) for row in rows]
+
+
+def unread_libraries(connection: Connection, *, now: datetime) -> list[str]:
+    """Return the names of the libraries that were placed long ago, and that the server has not shown since."""
+    table = published_libraries
+    unread = select(table.c.name).where(table.c.unverified_since < now - LONG_UNREAD).order_by(table.c.name)
+    return list(connection.execute(unread).scalars())
 
 
 class AlreadyPublishing(OperatorError):
@@ -198,6 +212,15 @@ class StoredManifest:
                 {"ids": list(copies), "originals": list(copies.values())},
             )
             return len(written.all())
+
+    def known_copies(self, server_ids: Iterable[str]) -> set[str]:
+        """Return which of these server ids are recorded as those of published copies."""
+        versions = item_versions.c
+        with self._transaction() as connection:
+            known = select(versions.server_item_id).where(
+                versions.is_published, versions.server_item_id.in_(list(server_ids))
+            )
+            return set(connection.execute(known).scalars())
 
     def lists(self) -> list[PlacedList]:
         """Read the collections and playlists."""

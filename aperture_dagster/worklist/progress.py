@@ -3,6 +3,8 @@
 import logging
 import time
 
+from aperture_dagster.wording import duration
+
 SECONDS_BETWEEN_LINES = 5
 
 
@@ -26,3 +28,10 @@ class Progress:
         seconds = max(self._reported - self._started, 1e-9)
         of = f" of {self._total:,}" if self._total is not None else ""
         self._log.info(f"{self._done:,}{of} {self._what}, {self._done / seconds:,.0f}/s")
+
+
+def time_left(done: float, total: float, seconds: float) -> str:
+    """Estimate in words how long the rest takes, at the pace of ``seconds`` so far; empty if that cannot be known."""
+    if done <= 0 or done >= total or seconds <= 0:
+        return ""
+    return f"about {duration(max(round(seconds * (total - done) / done), 1))} left"

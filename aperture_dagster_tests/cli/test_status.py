@@ -90,6 +90,16 @@ def test_the_status_follows_what_happens(serve: Callable[..., Any]) -> None:
         assert {one.subject: one.sentence for one in find_wrong(later)}[
             "lists"
         ] == "No list has been made for Ann and Bob."
+        with home.database.transaction() as connection:
+            execute(
+                connection,
+                "INSERT INTO published_libraries (list_key, media_type, name, folder, missing, changed, "
+                "unverified_since) VALUES ('top_picks/movie', 'movie', 'Top Picks', 'top-picks', 0, 0, now())",
+            )
+        assert "publishing" not in _wrong(settings), "a slow server reads for hours"
+        later, _ = read_status(settings, now=datetime.now(UTC) + timedelta(hours=7))
+        (unread,) = (one.sentence for one in find_wrong(later) if one.subject == "publishing")
+        assert unread.startswith("The media server has not shown what was placed in Top Picks for hours: publish again")
         # Every key that a program may rely on is documented.
         found, about = read_status(settings, now=datetime.now(UTC))
         document = as_document(settings, found, about, find_wrong(found))

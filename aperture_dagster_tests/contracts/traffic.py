@@ -159,7 +159,8 @@ def _write_library(
         writer.refresh_library(library, replace=replace)
     writer.read_again(PublishedItem(library.item_id, "CollectionFolder", library.name))
     writer.start_scan()
-    writer.scan_is_running()
+    writer.scan_progress()
+    writer.count_items(library, "Movie")
     writer.delete_library(find(), scan=True)
     served.state.wait_for_scans()
 

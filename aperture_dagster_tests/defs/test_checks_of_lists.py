@@ -342,6 +342,15 @@ def are_shown_completely(kind: str) -> list[Step]:
         ),
         fails("not removed", do("UPDATE published_entries SET state = 'leaving'"), say, libraries=1, incomplete=1),
         passes("removed", do("DELETE FROM published_entries"), libraries=0),
+        passes(
+            "not read yet", do("UPDATE published_libraries SET unverified_since = :at", at=NOW - DAY / 4), libraries=0
+        ),
+        fails(
+            "not read for long",
+            do("UPDATE published_libraries SET unverified_since = :at", at=NOW - DAY / 4 - SECOND),
+            "The media server has not shown what was placed in Alma's films for hours: publish again with",
+            libraries=1,
+        ),
     ]
 
 

@@ -67,6 +67,7 @@ def test_nothing_is_wrong(changes: dict[str, Any]):
         ({"checks": [CheckState("embeddings.cover", is_warning=False, sentence="70 have none.")]}, "embeddings.cover"),
         ({"out_of_date": ["movies"]}, "movies"),
         ({"backups_wrong": "There is no proven backup."}, "backups"),
+        ({"publishing_wrong": "The media server has not shown what was placed."}, "publishing"),
         ({"storage_wrong": "It cannot be reached."}, "database"),
     ],
 )

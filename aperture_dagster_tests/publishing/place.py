@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -78,6 +79,9 @@ class Memory:
         self.copies |= copies
         return len(new)
 
+    def known_copies(self, server_ids: Iterable[str]) -> set[str]:
+        return self.copies.keys() & set(server_ids)
+
     def lists(self) -> list[PlacedList]:
         return list(self._lists.values())
 
@@ -129,6 +133,8 @@ class Place:
         self.credited: list[tuple[str, int]] = []
         """List and work of entries whose plays were read before they disappeared."""
         self.passed = timedelta(0)
+        self.sleep: Callable[[float], None] | None = None
+        """What a run does between two looks at the server; None: it waits."""
         self.last: Publisher | None = None
         libraries = writer.libraries()
         self.items: dict[str, PublishedItem] = {}
@@ -221,6 +227,8 @@ class Place:
             posters=self.posters,
             title_of=lambda works: {work: self._name(work) for work in works},
             now=self.now,
+            sleep=self.sleep or time.sleep,
+            elapsed=lambda: time.monotonic() + self.passed.total_seconds(),
             dry_run=dry_run,
         )
         outcomes = self.last.publish({key: one for each in wanted for key, one in each.items()}, retired=retired)

@@ -171,6 +171,12 @@ def test_only_the_listed_library_is_deleted(server: str, folder: Path):
         assert (folder / "picks, bo - movies" / "readme.txt").exists()
 
 
+def status(writer: MediaServerWriter) -> tuple[str, bool, float | None]:
+    """The status of the library, whether it has a progress, and the progress of a scan of everything."""
+    library = listed(writer)
+    return library.refresh_status, library.refresh_progress is not None, writer.scan_progress()
+
+
 @every_server
 def test_a_refreshed_library_shows_the_published_files(server: str, folder: Path):
     with writing(server, folder, scan_seconds=0.01) as (running, writer):
@@ -178,19 +184,23 @@ def test_a_refreshed_library_shows_the_published_files(server: str, folder: Path
         library = with_id(running, writer)
         running.state.scans.seconds = 30
         add_film(folder, "Alone [ap-1]", "All Alone")
-        assert not writer.scan_is_running()
+        assert status(writer) == ("Idle", False, None)
         writer.refresh_library(library)
         # Between the queue and its start, a refresh is not seen for a moment.
         running.state.advance(1)
-        assert writer.scan_is_running()
+        assert status(writer) == ("Active", True, None)
+        assert writer.count_items(library, "Movie") == 0
         running.state.advance(31)
-        assert not writer.scan_is_running()
+        assert status(writer) == ("Idle", False, None)
+        assert writer.count_items(library, "Movie") == 1
         (item,) = writer.library_items(library, "Movie")
         assert item.path is not None and item.path.startswith(f"{PATH}/Alone [ap-1]")
         assert (item.name, item.item_type) == ("All Alone", "Movie")
         assert item.locked is (None if server == "emby" else False)
         writer.start_scan()
-        assert writer.scan_is_running()
+        running.state.advance(15)
+        progress = writer.scan_progress()
+        assert progress is not None and 45 < progress < 60
 
 
 @every_server

@@ -7,6 +7,8 @@ import dagster as dg
 from aperture_dagster.automation import daily_check
 from aperture_dagster.defs.publishing.publication import KINDS, Kind
 from aperture_dagster.defs.reporting import table, warn_unless
+from aperture_dagster.publishing.outcome import why_unread
+from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.storage.published import unfinished_libraries
 
@@ -25,10 +27,13 @@ def are_shown_completely(kind: Kind) -> dg.AssetChecksDefinition:
         description="The media server shows every title that was published. If not, publish again, and look at the "
         "warnings of the run.",
     )
-    def check(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
+    def check(database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]) -> dg.AssetCheckResult:
         with database.transaction() as connection:
-            unfinished = unfinished_libraries(connection, kind)
+            unfinished = unfinished_libraries(connection, kind, now=clock.now())
         problem = f"{len(unfinished)} libraries are incomplete: publish again, and look at the warnings of the run."
+        unread = [one["name"] for one in unfinished if one["unread_since"] is not None]
+        if unread:
+            problem = f"{why_unread(unread)} {problem if len(unread) < len(unfinished) else ''}".rstrip()
         metadata = {"libraries": len(unfinished)} | ({"incomplete": table(unfinished[:SHOWN])} if unfinished else {})
         return warn_unless(not unfinished, problem if unfinished else "", metadata)
 

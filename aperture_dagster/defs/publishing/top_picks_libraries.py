@@ -13,6 +13,7 @@ from aperture_dagster.defs.publishing.publication import Kind, why_not_published
 from aperture_dagster.defs.publishing.user_libraries import numbers, open_publication
 from aperture_dagster.defs.reporting import materialized
 from aperture_dagster.instance.pools import MEDIA_SERVER
+from aperture_dagster.publishing.outcome import explain_failures
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.providers import MediaServers
@@ -67,11 +68,11 @@ def top_picks_libraries_asset(settings: Settings) -> dg.AssetsDefinition:
             with open_publication(context, settings, database, media_servers, services, clock) as publication:
                 published = publication.publish([KIND])
             outcomes = [one for one in published.outcomes if not one.retired]
-            failed = {one.name: one.error for one in outcomes if one.error is not None}
+            failed = [one.error for one in outcomes if one.error is not None]
             if failed:
                 raise dg.Failure(
-                    description=" ".join(f"{name}: {describe(error, settings)}" for name, error in failed.items()),
-                    metadata=cause_of(failed.values()),
+                    description=explain_failures(outcomes, lambda error: describe(error, settings)),
+                    metadata=cause_of(failed),
                     allow_retries=False,
                 )
             with database.transaction() as connection:

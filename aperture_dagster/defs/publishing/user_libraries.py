@@ -8,14 +8,14 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.automation import on_upstream_change
-from aperture_dagster.defs.failures import operator_errors
+from aperture_dagster.defs.failures import cause_of, operator_errors
 from aperture_dagster.defs.media_server import users
 from aperture_dagster.defs.publishing.pages import list_page
 from aperture_dagster.defs.publishing.publication import Kind, Publication, Published, is_published, why_not_published
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.library.people import User
-from aperture_dagster.publishing.outcome import Outcome
+from aperture_dagster.publishing.outcome import Outcome, ScanTooLong, explain_failures, joined_error
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.providers import MediaServers
@@ -92,6 +92,12 @@ def publish_for_users(
             asked = [user.user_id for user in users.values()]
             with open_publication(context, settings, database, media_servers, services, clock) as publication:
                 published = publication.publish([kind], only_users=asked)
+            libraries = [one for one in published.outcomes if one.kind == "library" and not one.retired]
+            own = [one for one in libraries if one.owner in asked]
+            errors = [one.error for one in own if isinstance(one.error, ScanTooLong)]
+            if errors and len(errors) == len(own):
+                # One sentence for everybody.
+                raise dg.Failure(explain_failures(own), metadata=cause_of(errors), allow_retries=False)
 
     unreported = [published.requests] if published is not None else []
 
@@ -99,9 +105,9 @@ def publish_for_users(
         if published is None or not is_published(settings, kind):
             return UserOutcome("off", {"skipped": reason or "skipped: switched off in the settings"})
         outcomes = [one for one in published.outcomes if one.owner == user.user_id and not one.retired]
-        for outcome in outcomes:
-            if outcome.error is not None:
-                raise outcome.error
+        error = joined_error(one.error for one in outcomes)
+        if error is not None:
+            raise error
         with database.transaction() as connection:
             version = published_version(connection, [one.list_key for one in outcomes])
         pages = [list_page(context, settings, database, one) for one in outcomes if one.kind == "library"]

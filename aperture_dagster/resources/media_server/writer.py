@@ -34,7 +34,13 @@ from aperture_dagster.resources.media_server.records import (
     PublishedItem,
     PublishedLibrary,
 )
-from aperture_dagster.resources.media_server.values import parse_id, parse_integer, parse_text, require_text
+from aperture_dagster.resources.media_server.values import (
+    parse_id,
+    parse_integer,
+    parse_number,
+    parse_text,
+    require_text,
+)
 from aperture_dagster.resources.messages import Request
 
 ITEMS_PER_PAGE = 500
@@ -257,15 +263,18 @@ class MediaServerWriter(ListWriter):
 
     _refresh_query: ClassVar[Mapping[str, str]] = {}
 
-    def scan_is_running(self) -> bool:
-        """Whether the server is scanning everything, or refreshing any library."""
+    def scan_progress(self) -> float | None:
+        """Return how far the server is with a scan of everything, in percent; None if there is none.
+
+        Refreshes of single libraries are no such scan: see ``refresh_status`` of :meth:`libraries`.
+        """
         tasks = expect(self._get("/ScheduledTasks"), list, f"{self.reader.product}'s list of tasks")
         for task in tasks:
             # Emby's key of the task is not documented.
             is_scan = task.get("Key") == SCAN_TASK or str(task.get("Name")).casefold() == SCAN_NAME
             if is_scan and task.get("State", "Idle") != "Idle":
-                return True
-        return any(library.refresh_status != "Idle" for library in self.libraries())
+                return parse_number(task, "CurrentProgressPercentage") or 0.0
+        return None
 
     def start_scan(self) -> None:
         """Have the server scan everything. A scan that is running is cancelled, so wait for its end first."""
@@ -305,6 +314,11 @@ class MediaServerWriter(ListWriter):
             if listing.complete:
                 return items
         raise ServiceUnavailable(f"{what} changed each time it was read; a scan may be running.")
+
+    def count_items(self, library: PublishedLibrary, item_types: str) -> int:
+        """Return how many items a library has; the arguments are those of :meth:`library_items`."""
+        query = {"ParentId": library.item_id, "IncludeItemTypes": item_types, "Limit": 1}
+        return parse_integer(self._items(query), "TotalRecordCount") or 0
 
     def original_files(self, item_ids: Sequence[str]) -> dict[str, OriginalFiles]:
         """Return files and picture of items by id: all versions, the parts that continue them, files beside them.

@@ -22,6 +22,7 @@ published_libraries = Table(
     Column("missing", Integer, nullable=False, comment="entries that the server did not show after its last scan"),
     Column("changed", Integer, nullable=False, comment="entries that the last run added, changed or removed"),
     Column("created_at", Moment, nullable=False, server_default=text("now()")),
+    Column("unverified_since", Moment, comment="when something was placed that the server has not shown yet"),
     one_of("media_type", MEDIA_TYPES),
     comment="Libraries that were created on the media server. One is found there by its folder, never by id or name.",
 )

@@ -1,0 +1,432 @@
+"""Wait for the media server to read libraries, and verify each as soon as it has: what it shows is what was placed.
+
+A server reads one library after the other, at about 12 links a second or slower, so the last of many is complete an
+hour after the first. There is no limit on that while it makes progress.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from aperture_dagster.publishing.manifest import Manifest, PlacedEntry, PlacedLibrary
+from aperture_dagster.publishing.outcome import NotShown, PublishOptions, ScanTooLong
+from aperture_dagster.publishing.places import Places, as_path, by_place, not_read, originals_of
+from aperture_dagster.publishing.plan import DesiredEntry
+from aperture_dagster.publishing.work import Work
+from aperture_dagster.wording import counted
+from aperture_dagster.worklist.progress import SECONDS_BETWEEN_LINES, time_left
+
+if TYPE_CHECKING:
+    from aperture_dagster.resources.media_server.records import PublishedItem, PublishedLibrary
+    from aperture_dagster.resources.media_server.writer import MediaServerWriter
+
+# The status of a refresh may read "Idle" for an instant between the queue and its start.
+IDLE_POLLS = 3
+# While everything is scanned, a library may seem idle because its turn has not come: it is looked at ever less often.
+MOST_IDLE_POLLS = 60
+# So often in a row none of the files that the server was asked to read again may have been read.
+MOST_FORCED_POLLS = 12
+# The longer it takes, the less often progress is logged: each line is a row in the event log.
+LINES_PER_DURATION = 20
+
+
+class _Watch:
+    """Polls of the media server, with how long it has made no progress.
+
+    Args:
+        writer: the media server.
+        options: how often to poll, and how long to wait without progress.
+        elapsed: seconds that have passed, from a clock that nobody sets.
+        sleep: waits some seconds.
+    """
+
+    def __init__(
+        self,
+        writer: MediaServerWriter,
+        options: PublishOptions,
+        elapsed: Callable[[], float],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._writer, self._options, self._elapsed, self._sleep = writer, options, elapsed, sleep
+        self._seen: dict[Hashable, str | float] = {}
+        self._moved_at = elapsed()
+        self.scans_everything = False
+        self.is_busy = False
+
+    def poll(self) -> list[PublishedLibrary]:
+        """Return the server's libraries, with what it is doing with them."""
+        progress = self._writer.scan_progress()
+        libraries = self._writer.libraries()
+        self.scans_everything = progress is not None
+        self.is_busy = self.scans_everything or any(one.refresh_status != "Idle" for one in libraries)
+        self.note("scan", progress if progress is not None else -1.0)
+        for one in libraries:
+            self.note(("status", one.name), one.refresh_status)
+            self.note(("progress", one.name), one.refresh_progress or 0.0)
+        return libraries
+
+    def note(self, what: Hashable, value: str | float) -> None:
+        """Notice progress: another status, or a figure that has risen."""
+        before = self._seen.get(what)
+        self._seen[what] = value
+        if before is None or (value != before if isinstance(value, str) else value > float(before)):
+            self._moved_at = self._elapsed()
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the server has made no progress for too long."""
+        return self._elapsed() - self._moved_at > self._options.wait_seconds
+
+    def sleep(self) -> None:
+        """Wait until the next poll."""
+        self._sleep(self._options.poll_seconds)
+
+
+@dataclass(slots=True)
+class _Awaited:
+    """A library that the server is asked to read.
+
+    ``to_read`` are the films and episodes that it reads, as far as they are known, ``read`` those that it has read. It
+    is looked at after ``patience`` polls in a row in which it was idle. ``is_forced`` tells whether the server was
+    asked to read the files of single entries, and ``unread`` how many of these it had not read at the last look.
+    """
+
+    work: Work
+    to_read: int
+    read: int = 0
+    idle: int = 0
+    patience: int = IDLE_POLLS
+    is_asked_again: bool = False
+    is_forced: bool = False
+    unread: int = 0
+
+
+@dataclass(slots=True)
+class _Look:
+    """What the server shows of a library: the folders of entries that are missing or gone, and missing episodes.
+
+    ``videos`` are the films and episodes that it shows, ``unread`` the entries whose NFO it has not read.
+    """
+
+    missing: set[str]
+    surplus: set[str]
+    episodes: int
+    videos: int
+    unread: list[tuple[DesiredEntry, PublishedItem]]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the server shows exactly what was placed."""
+        return not (self.missing or self.surplus or self.episodes)
+
+
+class LibraryReader:
+    """Has the server read libraries, waits for it, and verifies what it shows.
+
+    Args:
+        writer: the media server.
+        places: where the libraries are on it.
+        manifest: what was placed, and the ids of published copies.
+        options: how to publish.
+        log: for the operator.
+        warnings: what the operator should know is added here.
+        now: the time.
+        elapsed: seconds that have passed, from a clock that nobody sets.
+        sleep: waits some seconds.
+    """
+
+    def __init__(
+        self,
+        writer: MediaServerWriter,
+        places: Places,
+        manifest: Manifest,
+        options: PublishOptions,
+        log: logging.Logger,
+        *,
+        warnings: list[str],
+        now: Callable[[], datetime],
+        elapsed: Callable[[], float],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._writer, self._places, self._manifest, self._options, self._log = writer, places, manifest, options, log
+        self._warnings, self._now, self._elapsed, self._sleep = warnings, now, elapsed, sleep
+        self.refreshes = 0
+
+    # What is there already
+
+    def check(self, work: Work) -> None:
+        """Look at a library that an earlier run placed: verify it if that run did not, or find that it must be read.
+
+        What the server lost is noticed as well, such as titles whose originals could not be reached for a while.
+        """
+        if work.on_server is None or not work.on_server.item_id:
+            return
+        was_verified = work.is_verified
+        if was_verified:
+            work.seen = len(work.videos) - _written(work)
+            if work.needs_scan:
+                return
+        items = self._places.items(work.on_server, work.record, episodes=not was_verified)
+        ids = {item.server_item_id for item in self._places.shown(items, work.record).values()}
+        is_whole = not was_verified
+        if was_verified and self._manifest.known_copies(ids) != ids:
+            # It was placed by a version that did not record them, or the database is older than the library.
+            items, is_whole = self._places.items(work.on_server, work.record, episodes=True), True
+        look = self._look(work, items, is_whole=is_whole)
+        if not was_verified:
+            work.seen = len(work.videos) - look.videos
+        if work.needs_scan:
+            return
+        is_read = look.is_complete and not look.unread
+        work.is_being_read = not was_verified and work.on_server.refresh_status != "Idle"
+        work.needs_scan = not is_read and not work.is_being_read
+        if is_read and not work.is_being_read and (not was_verified or work.record.missing):
+            self._accept(work, look)
+
+    def record_copies(
+        self, library: PublishedLibrary, record: PlacedLibrary, entries: Iterable[PlacedEntry | DesiredEntry]
+    ) -> None:
+        """Record the ids of the copies that the server shows of a library."""
+        items = self._places.items(library, record, episodes=True)
+        self._manifest.write_copies(self._places.copies(items, record, originals_of(entries)))
+
+    # Waiting
+
+    def wait_until_idle(self) -> bool:
+        """Wait until no scan is running or queued; return whether that has come about. A scan may make no progress."""
+        watch, is_reported = self._watch(), False
+        while True:
+            watch.poll()
+            if not watch.is_busy:
+                return True
+            if watch.is_stalled:
+                return False
+            if not is_reported:
+                self._log.info("Waiting for a scan of the media server.")
+                is_reported = True
+            watch.sleep()
+
+    def begin(self, work: Work) -> None:
+        """Record that a library must be verified, before anything of it changes."""
+        since = work.record.unverified_since or self._now()
+        work.record = replace(work.record, unverified_since=since)
+        self._manifest.write_library(work.record)
+
+    def refresh(self, work: Work) -> None:
+        """Ask the server to read a library."""
+        assert work.on_server is not None
+        if not work.outcome.created:
+            # Somebody may have switched on what would replace our titles and posters.
+            language = self._places.language(work.library.media_type)
+            self._writer.correct_options(work.on_server, work.library.media_type, language)
+        self._writer.refresh_library(work.on_server)
+        self.refreshes += 1
+
+    def scan_everything(self) -> None:
+        """Ask the server to read all libraries, which gives ids to those that have none."""
+        self._writer.start_scan()
+        self.refreshes += 1
+
+    def read(self, works: Iterable[Work]) -> Iterator[list[Work]]:
+        """Yield libraries as soon as the server has read them, whatever it does with the others.
+
+        They are verified then, or have an error. Those that are left when the server makes no progress any more have
+        the error ``ScanTooLong``.
+        """
+        awaited = [_Awaited(work, max(len(work.videos) - work.seen, 0)) for work in works if work.outcome.error is None]
+        watch, report = self._watch(), _Report(self._log, awaited, self._elapsed)
+        while awaited:
+            listed = by_place(watch.poll())
+            over = [one for one in awaited if self._is_over(one, listed, watch)]
+            for one in over:
+                awaited.remove(one)
+            watch.note("over", report.finish(over))
+            if over:
+                yield [one.work for one in over]
+            if awaited and watch.is_stalled:
+                for one in awaited:
+                    self._give_up(one.work)
+                return
+            if awaited:
+                report.progress(awaited)
+                watch.sleep()
+
+    def _watch(self) -> _Watch:
+        return _Watch(self._writer, self._options, self._elapsed, self._sleep)
+
+    def _is_over(self, one: _Awaited, listed: Mapping[str, PublishedLibrary], watch: _Watch) -> bool:
+        """Look at a library if the server seems to have read it; one that fails is over, too."""
+        work = one.work
+        library = work.on_server = listed.get(as_path(self._places.location(work.record)))
+        try:
+            # Refreshes of single items, which force a file to be read, do not show in the library's status.
+            is_busy = watch.is_busy if one.is_forced else library is not None and library.refresh_status != "Idle"
+            if library is None or not library.item_id:
+                is_busy = watch.scans_everything
+            if is_busy:
+                one.idle, one.patience = 0, IDLE_POLLS
+                self._count(one, watch)
+                return False
+            one.idle += 1
+            if one.idle < one.patience:
+                return False
+            if library is None or not library.item_id:
+                raise NotShown(
+                    f"The media server has no id for {work.library.name!r} after its scan: check on the server that "
+                    f"its folder {self._places.location(work.record)} exists there."
+                )
+            return self._is_settled(one, library, watch)
+        except Exception as error:
+            work.outcome.error = error
+            self._log.warning(f"{work.library.name}: {error}")
+            return True
+
+    def _count(self, one: _Awaited, watch: _Watch) -> None:
+        """Count what the server has read of the library that it is reading."""
+        library = one.work.on_server
+        if library is None or not library.item_id or library.refresh_status != "Active":
+            return
+        count = self._writer.count_items(library, "Movie" if one.work.record.media_type == "movie" else "Episode")
+        watch.note(("items", library.name), count)
+        if library.refresh_progress is not None:
+            # New items may be listed before their files are read.
+            one.read = max(one.read, int(one.to_read * library.refresh_progress / 100))
+
+    def _is_settled(self, one: _Awaited, library: PublishedLibrary, watch: _Watch) -> bool:
+        """Verify a library that is idle; return whether that is the end of it.
+
+        Raises:
+            NotShown: the server shows nothing of it.
+        """
+        work = one.work
+        look = self._look(work, self._places.items(library, work.record, episodes=True), is_whole=True)
+        if look.is_complete and not look.unread:
+            self._accept(work, look)
+            return True
+        if watch.scans_everything:
+            one.idle, one.patience = 0, min(2 * one.patience, MOST_IDLE_POLLS)
+            return False
+        if not look.is_complete and not one.is_asked_again:
+            # A server that was restarted has forgotten its queue.
+            one.is_asked_again, one.idle, one.patience = True, 0, IDLE_POLLS
+            self._writer.refresh_library(library)
+            return False
+        if look.unread and not one.is_forced:
+            # It compares the times of files with those of its own records, so a clock that was wrong can make it pass
+            # over a new NFO.
+            one.is_forced, one.idle, one.patience = True, 0, IDLE_POLLS
+            for _, item in look.unread:
+                self._writer.read_again(item)
+        elif look.unread:
+            # Nothing on the server tells how far it is with them.
+            one.patience = IDLE_POLLS if len(look.unread) < one.unread else 2 * one.patience
+            one.idle = 0
+        one.unread = len(look.unread)
+        if look.unread and one.patience <= MOST_FORCED_POLLS:
+            return False
+        self._accept(work, look)
+        return True
+
+    # Verifying
+
+    def _look(self, work: Work, items: Sequence[PublishedItem], *, is_whole: bool) -> _Look:
+        """Compare what the server shows with what was placed, and record the ids of the copies in any case.
+
+        ``is_whole`` tells whether ``items`` has episodes as well.
+        """
+        record, entries = work.record, work.library.entries
+        # What leaves may have been watched.
+        originals = originals_of([*work.plan.remove, *entries])
+        copies = self._places.copies(items, record, originals)
+        work.outcome.rows_written += self._manifest.write_copies(copies)
+        shown, expected = self._places.shown(items, record), work.folders
+        missing_videos = len(work.videos - set(copies.values()))
+        waiting = {entry.entry_id for entry in work.plan.waiting}
+        return _Look(
+            missing=expected - shown.keys(),
+            surplus=shown.keys() - expected,
+            episodes=missing_videos if is_whole and record.media_type == "series" else 0,
+            videos=len(work.videos) - missing_videos,
+            unread=not_read([entry for entry in entries if entry.entry_id not in waiting], shown),
+        )
+
+    def _accept(self, work: Work, look: _Look) -> None:
+        """Record that the server has read a library, and say what it does not show of it.
+
+        Raises:
+            NotShown: it shows nothing.
+        """
+        name, entries = work.library.name, len(work.library.entries)
+        if look.missing:
+            self._log.warning(
+                f"{name}: the media server does not show {len(look.missing)} of {entries} titles; the first missing "
+                f"one is in {min(look.missing)}."
+            )
+        elif look.episodes:
+            self._log.warning(f"{name}: the media server does not show {counted(look.episodes, 'episodes')}.")
+        if look.surplus:
+            self._log.warning(f"{name}: the media server still shows {len(look.surplus)} titles that are gone.")
+        if look.unread:
+            self._warnings.append(
+                f"{name}: the media server does not read what changed of {len(look.unread)} titles, such as "
+                f"{look.unread[0][0].title}, and shows them in a former order. Unlock their metadata on the server, "
+                "and set its clock right."
+            )
+        is_empty = bool(look.missing) and len(look.missing) == entries
+        since = work.record.unverified_since if is_empty else None
+        work.record = replace(work.record, missing=len(look.missing), unverified_since=since)
+        self._manifest.write_library(work.record)
+        work.needs_scan = work.is_being_read = False
+        if is_empty:
+            raise NotShown(
+                f"The media server shows no title of {name!r}: the originals cannot be reached under the paths that it "
+                "reported. Check that their disk is mounted, and APERTURE_PATH_MAP."
+            )
+
+    def _give_up(self, work: Work) -> None:
+        """Record what can be seen of a library that the server does not go on reading."""
+        try:
+            if work.on_server is not None and work.on_server.item_id:
+                self.record_copies(work.on_server, work.record, work.library.entries)
+        except Exception as error:
+            self._log.warning(f"{work.library.name}: {error}")
+        stage = "hidden" if work.is_hidden else "shown"
+        work.outcome.error = ScanTooLong([work.library.name], stage, self._options.wait_seconds)
+
+
+class _Report:
+    """Tells the operator how far the server is, with an estimate."""
+
+    def __init__(self, log: logging.Logger, awaited: Sequence[_Awaited], elapsed: Callable[[], float]) -> None:
+        self._log, self._elapsed, self._libraries = log, elapsed, len(awaited)
+        self._entries = sum(one.to_read for one in awaited)
+        self._started = self._reported = elapsed()
+        self._over, self._read = 0, 0
+
+    def finish(self, over: Sequence[_Awaited]) -> int:
+        """Count libraries that are over, and return how many are by now."""
+        self._over += len(over)
+        self._read += sum(one.to_read for one in over)
+        return self._over
+
+    def progress(self, awaited: Sequence[_Awaited]) -> None:
+        """Log progress, if the last line is old enough."""
+        now = self._elapsed()
+        if now - self._reported < max(SECONDS_BETWEEN_LINES, (now - self._started) / LINES_PER_DURATION):
+            return
+        self._reported = now
+        read = self._read + sum(one.read for one in awaited)
+        parts = f"{self._over:,} of {counted(self._libraries, 'libraries')}"
+        if self._entries:
+            parts += f", {read:,} of {counted(self._entries, 'entries')}"
+        left = time_left(read, self._entries, now - self._started)
+        self._log.info(f"The media server has read {parts}{f'; {left}' if left else ''}.")
+
+
+def _written(work: Work) -> int:
+    """Return how many films and episodes a plan writes."""
+    return len({one.item_id for plan in (*work.plan.change, *work.plan.add) for one in plan.write} - {None})

@@ -1,0 +1,15 @@
+"""Whether the media server has shown what was placed."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "v6"
+down_revision = "v4"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the column."""
+    op.get_bind().exec_driver_sql(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
