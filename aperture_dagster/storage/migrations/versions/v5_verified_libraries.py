@@ -4,7 +4,7 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "v6"
+revision = "v5"
 down_revision = "v4"
 branch_labels = None
 depends_on = None
