@@ -21,7 +21,7 @@ class Removal:
     """A removal that travelled to the other side, or is held back.
 
     Attributes:
-        had: ratings that were in step when it was noticed.
+        had: ratings that were in step before.
         passed_at: when it travelled; None: it has not.
         is_accepted: by the operator, so that it may travel, and no longer counts.
     """
@@ -42,7 +42,7 @@ class HeldRemoval:
 
     Attributes:
         removed_on: the side on which the rating was removed; the other one still has it.
-        had: ratings that were in step when it was noticed.
+        had: ratings that were in step before the first removal that counts.
         is_accepted: whether it travels with the next sync.
     """
 
@@ -62,12 +62,14 @@ class GuardedRemovals:
 
     Attributes:
         had: ratings in step before.
+        had_first: those before the first removal that counts.
         passed: those that travel for the first time.
         held: those that are held back.
         over: known ones that are none any more, since the rating is back, or gone on both sides.
     """
 
     had: int
+    had_first: int
     passed: dict[int, Side] = field(default_factory=dict)
     held: dict[int, Side] = field(default_factory=dict)
     over: set[int] = field(default_factory=set)
@@ -96,19 +98,19 @@ def guard_removals(
     """
     # Before the first sync, what is on Trakt.
     in_step = (base or merge.base).keys()
-    result = GuardedRemovals(len(in_step))
     rated = {work for work, one in here.items() if one.value is not None}
     pending: dict[Side, set[int]] = {
         "trakt": {work for work, edit in merge.write.items() if edit.value is None},
         "here": {work for work, edit in merge.push.items() if edit.value is None},
     }
-    result.over = _no_more(known, pending, rated | merge.write.keys(), merge.unknown if was_read else known)
+    over = _no_more(known, pending, rated | merge.write.keys(), merge.unknown if was_read else known)
     counted = [
         one
         for work, one in known.items()
-        if one.passed_at is not None and one.passed_at > since and not one.is_accepted and work not in result.over
+        if one.passed_at is not None and one.passed_at > since and not one.is_accepted and work not in over
     ]
-    had = min(counted, key=_when_passed).had if counted else result.had
+    had = min(counted, key=_when_passed).had if counted else len(in_step)
+    result = GuardedRemovals(len(in_step), had, over=over)
     lost = len(counted)
     # They were accepted, or their pushes are not confirmed yet.
     decided = {work for work, one in known.items() if not one.is_held}
@@ -152,8 +154,9 @@ def describe_held(held: Sequence[HeldRemoval]) -> str:
     removed = listed([f"{count:,} {where[side]}" for side, count in counts.items() if count])
     titles = [one.title for one in held[:NAMED_TITLES]]
     more = [counted(len(held) - NAMED_TITLES, "others")] if len(held) > NAMED_TITLES else []
+    verb = "were" if len(held) > 1 else "was"
     return (
-        f"Of {user}'s {counted(had, 'ratings')}, so many were removed within {WINDOW.days} days that the removals are "
-        f"held back: {removed}. Accept or undo them: `aperture trakt removals {shlex.quote(user)}`. "
-        f"It is about {listed([*titles, *more])}."
+        f"Removals are held back: of {user}'s {counted(had, 'ratings')}, {removed} {verb} removed, too many within "
+        f"{WINDOW.days} days. Accept or undo that: `aperture trakt removals {shlex.quote(user)}`. "
+        f"Titles: {listed([*titles, *more])}."
     )

@@ -35,9 +35,10 @@ def write_removals(connection: Connection, user_id: str, removals: GuardedRemova
         VALUES (:user, :work, :side, :had, clock_timestamp(), :passed_at)
         ON CONFLICT (user_id, work_id) DO UPDATE SET passed_at = excluded.passed_at
         WHERE excluded.passed_at IS NOT NULL"""
-    for works, passed_at in ((removals.passed, now), (removals.held, None)):
+    kinds = ((removals.passed, removals.had, now), (removals.held, removals.had_first, None))
+    for works, had, passed_at in kinds:
         for work, side in works.items():
-            values = {"work": work, "side": side, "had": removals.had, "passed_at": passed_at}
+            values = {"work": work, "side": side, "had": had, "passed_at": passed_at}
             execute(connection, statement, user=user_id, **values)
 
 

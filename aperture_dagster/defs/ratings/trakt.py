@@ -70,7 +70,7 @@ def trakt_ratings(
     with operator_errors(context, settings), ExitStack() as stack:
         off, is_due = trakt.why_off(), _is_due(context, clock)
         # What a retry of this step finds held back was not shown when the run was started.
-        started = context.instance.get_run_record_by_id(context.run_id) if config.accept_removals else None
+        started = context.instance.get_run_record_by_id(context.run.run_id) if config.accept_removals else None
         writers: list[MediaServerWriter] = []
 
         def serve(user: User) -> UserOutcome:

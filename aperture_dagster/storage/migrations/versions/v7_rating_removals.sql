@@ -14,6 +14,6 @@ CREATE TABLE rating_removals (
 );
 COMMENT ON TABLE rating_removals IS 'Ratings in step with Trakt that were removed on one side: those removed on the other, too, and those held back.';
 COMMENT ON COLUMN rating_removals.removed_on IS 'here, trakt: the side that the removal comes from';
-COMMENT ON COLUMN rating_removals.had IS 'how many ratings of the user were in step then';
+COMMENT ON COLUMN rating_removals.had IS 'ratings of the user that were in step before';
 COMMENT ON COLUMN rating_removals.passed_at IS 'when it was decided to remove it on the other side, too; null: held back';
 COMMENT ON COLUMN rating_removals.accepted_at IS 'by the operator; those that were removed by then no longer count';
