@@ -82,12 +82,21 @@ def test_the_share_is_of_what_they_had_before_and_not_of_what_was_added_since():
 
 
 def test_a_rating_that_is_back_is_no_loss():
-    known = travelled(range(30), had=48)
+    known = travelled(range(10), had=48)
     base, here = both(range(48))
-    merge = merge_ratings(base, here, dict(list(base.items())[1:]), now=NOW, is_complete=True)
+    trakt = {work: one for work, one in base.items() if work < 40}
+    merge = merge_ratings(base, here, trakt, now=NOW, is_complete=True)
     found = guard_removals(merge, base, here, known, since=SINCE)
-    # Work 0 is removed again, and its earlier removal has been forgotten by then.
-    assert found.over == set(range(1, 30))
+    assert (found.over, set(found.passed), found.held) == (set(range(10)), set(range(40, 48)), {})
+
+
+def test_both_sides_at_once_are_added_up_and_the_smaller_part_travels():
+    base, here = both(range(48))
+    trakt = {work: one for work, one in base.items() if work >= 6}
+    here = {work: one for work, one in here.items() if work < 41}
+    merge = merge_ratings(base, here, trakt, now=NOW, is_complete=True)
+    found = guard_removals(merge, base, here, {}, since=SINCE)
+    assert (set(found.passed), set(found.held)) == (set(range(6)), set(range(41, 48)))
 
 
 def test_what_is_held_stays_held_though_it_would_not_be_too_much_any_more():

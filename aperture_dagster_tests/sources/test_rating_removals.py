@@ -108,29 +108,30 @@ def test_what_is_removed_at_a_normal_rate_travels(losing: Losing, side: str):
 @SIDES
 def test_what_was_shown_can_be_accepted_and_nothing_else(losing: Losing, side: str):
     losing.have(30)
-    losing.lose(side, FILMS[:12])
+    losing.lose(side, FILMS[:5])
+    losing.lose(side, FILMS[5:12])
     shown = datetime.now(UTC)
-    assert losing.held() == set(FILMS[:12])
-    losing.lose(side, FILMS[12:20])
+    assert losing.held() == set(FILMS[5:12])
+    losing.lose(side, FILMS[12:16])
     report = losing.sync(accept_held_before=shown)
-    assert report.removed_here + report.removed_there == 12
-    # The eight that came afterwards are held, as they were before.
-    assert losing.held() == set(FILMS[12:20]) and losing.left(side) == 18
-    assert losing.accept() == 8 and losing.held() == set()
+    assert report.removed_here + report.removed_there == 7
+    # The four that came afterwards are held, as they were before.
+    assert losing.held() == set(FILMS[12:16]) and losing.left(side) == 18
+    assert losing.accept() == 4 and losing.held() == set()
     losing.sync()
-    assert losing.values() == losing.values_there() and len(losing.values()) == 10
-    # The window begins anew: ten more are not too many, but the last one.
-    assert losing.lose(side, FILMS[20:29]).refusal is None
-    assert losing.lose(side, FILMS[29:]).refusal is not None
+    assert losing.values() == losing.values_there() and len(losing.values()) == 14
+    # The window has begun anew.
+    assert losing.lose(side, FILMS[16:25]).refusal is None
+    assert losing.lose(side, FILMS[25:27]).refusal is not None and losing.left(side) == 5
 
 
 def test_an_acceptance_without_anything_held_accepts_nothing(losing: Losing):
     losing.have(30)
     losing.lose("trakt", FILMS[:9])
-    for key in FILMS[9:21]:
+    for key in FILMS[9:14]:
         losing.rate_on_trakt("ada", key, None)
     report = losing.sync(accept_held_before=datetime.now(UTC))
-    assert len(report.held) == 12 and len(losing.values()) == 21
+    assert len(report.held) == 5 and len(losing.values()) == 21
     assert losing.accept([FILMS[0], FILMS[9]]) == 1
     assert losing.sync().removed_here == 1
 
