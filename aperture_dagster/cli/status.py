@@ -22,6 +22,7 @@ from aperture_dagster.cli.demo import home_option, settings_of_home
 from aperture_dagster.cli.heartbeats import read_parts, up_is_running
 from aperture_dagster.cli.show import how_to_begin
 from aperture_dagster.cli.terminal import Terminal
+from aperture_dagster.library.rating_removals import describe_held
 from aperture_dagster.library.status import CheckState, JobState, Status, UserState, Wrong, find_wrong
 from aperture_dagster.publishing.outcome import why_unread
 from aperture_dagster.resources.clock import Clock
@@ -36,6 +37,7 @@ from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.overview import household_rows, server_identity
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.published import unread_libraries
+from aperture_dagster.storage.rating_removals import held_by_user
 from aperture_dagster.storage.read_only import NothingYet, read_only
 from aperture_dagster.storage.tidying import size_of_database
 from aperture_dagster.wording import counted
@@ -111,6 +113,7 @@ def read_status(settings: Settings, *, now: datetime) -> tuple[Status, About]:
             state |= catalogue_size(connection)
             unread = unread_libraries(connection, now=now)
             state["publishing_wrong"] = why_unread(unread) if unread else None
+            state["removals_held"] = [describe_held(one) for one in held_by_user(connection)]
             about["server"] = server_identity(connection)
             about["database"] = {**describe_server(connection), "bytes": size_of_database(connection)}
         backups = read_backups(backup_folder(settings)).kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 
@@ -18,12 +18,15 @@ from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.references import find_user
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.library.people import User
+from aperture_dagster.library.rating_removals import HeldRemoval, describe_held
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.trakt.errors import AccountShared, NotConnected
 from aperture_dagster.resources.trakt.records import DeviceCode
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.sources.trakt import TraktAccount, TraktAccounts
+from aperture_dagster.storage.rating_removals import accept_removals, held_by_user, held_removals, undo_removals
+from aperture_dagster.wording import counted
 
 POLICY = """\
 This connects {user}'s own Trakt account through your own Trakt app, as a personal tool: ratings are kept in step both \
@@ -87,11 +90,53 @@ def status() -> None:
             console.print(_table(rows))
         else:
             console.print("Nobody has connected Trakt: run `aperture trakt connect USER`.", markup=False)
+        with Database(settings).transaction() as connection:
+            held = held_by_user(connection)
+        for one in held:
+            console.print(Text(describe_held(one), "yellow"))
         if reason is not None:
             raise OperatorError(reason)
         accounts.check_app()
         console.print(f"Trakt accepts the app at {settings.trakt_url}.", markup=False)
-    sys.exit(any(one.state != "connected" and not one.gone for one in rows))
+    sys.exit(bool(held) or any(one.state != "connected" and not one.gone for one in rows))
+
+
+@trakt.command()
+@click.argument("user", required=False)
+@click.option("--accept", "decision", flag_value="accept", help="Let the removals that are shown travel.")
+@click.option("--undo", "decision", flag_value="undo", help="Keep these ratings on both sides.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def removals(user: str | None, decision: str | None, yes: bool) -> None:
+    """Show removed ratings that are held back, because a user lost many or all; accept or undo those of USER."""
+    if user is None and decision is not None:
+        raise click.UsageError(f"Name the user: aperture trakt removals USER --{decision}")
+    console = Console(highlight=False)
+    with operator_errors():
+        settings = load_settings()
+        database, clock = Database(settings), Clock()
+        with database.transaction() as connection:
+            user_id = find_user(connection, user).user_id if user is not None else None
+            held = held_removals(connection, user_id)
+        if not held:
+            console.print(Text("No removal of a rating is held back."))
+            return
+        console.print(_held_table(held))
+        if user_id is None or decision is None:
+            console.print(Text("\nTo decide: aperture trakt removals USER --accept, or --undo", "dim"))
+            return
+        count, works = counted(len(held), "ratings"), [one.work_id for one in held]
+        if not yes:
+            click.confirm(f"{'Remove' if decision == 'accept' else 'Keep'} {count} on both sides?", abort=True)
+        with database.transaction() as connection:
+            if decision == "undo":
+                undone = undo_removals(connection, user_id, works, now=clock.now())
+                said = f"{counted(undone, 'ratings')} kept. The next sync pushes those that Trakt lacks."
+            else:
+                accept_removals(connection, user_id, works=works)
+                said = f"The next run of sync_trakt_ratings removes {count}, and counts anew from then on."
+    console.print(Text(said))
+    if settings.schedules_enabled:
+        console.print(Text("It comes within two hours, while `aperture up` is running.", "dim"))
 
 
 @trakt.command()
@@ -171,6 +216,19 @@ def _table(accounts: list[TraktAccount]) -> Table:
             f"{one.waiting:,}",
             Text(one.trouble or ""),
             Text(_advice(one)),
+        )
+    return table
+
+
+def _held_table(held: Sequence[HeldRemoval]) -> Table:
+    table = Table("User", "Rating of", "Removed", "Noticed", "", box=None, padding=(0, 1))
+    for one in held:
+        table.add_row(
+            Text(one.user),
+            Text(one.title),
+            "on Trakt" if one.removed_on == "trakt" else "here or on the media server",
+            _moment(one.noticed_at),
+            "accepted" if one.is_accepted else "",
         )
     return table
 

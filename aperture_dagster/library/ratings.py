@@ -19,8 +19,8 @@ TitleId = tuple[str, int]
 LOWEST, HIGHEST = 1, 10
 # Dates are compared in whole seconds, and may have been rounded on the way.
 TOLERANCE = timedelta(seconds=2)
-# Fewer removals, and fewer ratings pushed at first, are never too many.
-MANY_REMOVALS, MANY_PUSHES = 10, 25
+# Fewer ratings pushed at first are never too many.
+MANY_PUSHES = 25
 LARGE_SHARE = 0.2
 
 
@@ -79,7 +79,6 @@ class RatingMerge:
         push: ratings to write on Trakt; all others that waited for that have no need to.
         unknown: works for which nothing was decided: an incomplete list does not mention them, or they are unclear.
         conflicts: what was rated on both sides.
-        held_here, held_on_trakt: number of removals that were left out because there are too many at once.
     """
 
     base: dict[int, SyncedRating] = field(default_factory=dict)
@@ -87,8 +86,6 @@ class RatingMerge:
     push: dict[int, Edit] = field(default_factory=dict)
     unknown: set[int] = field(default_factory=set)
     conflicts: list[RatingConflict] = field(default_factory=list)
-    held_here: int = 0
-    held_on_trakt: int = 0
 
 
 def whole_step(rating: float | None) -> int | None:
@@ -117,7 +114,6 @@ def merge_ratings(
     echoes: Collection[int] = (),
     listed_ids: Collection[TitleId] = (),
     unclear: Collection[int] = (),
-    accept_removals: bool = False,
 ) -> RatingMerge:
     """Merge the ratings of a user, all by work.
 
@@ -132,7 +128,6 @@ def merge_ratings(
         listed_ids: all titles that Trakt listed, also of those that were not matched to one work. A title that
             is still listed was not removed; it may only belong to another work by now.
         unclear: works that a title on Trakt may be whose ids belong to several works.
-        accept_removals: whether to remove any number of ratings.
     """
     merge = RatingMerge()
     for work in base.keys() | here.keys() | trakt.keys():
@@ -151,8 +146,6 @@ def merge_ratings(
             before = theirs
         is_edited = work in edited or work in echoes
         _merge_one(merge, work, before, mine, theirs, is_edited=is_edited, now=now)
-    if not accept_removals:
-        _hold_removals(merge, base, here, trakt)
     return merge
 
 
@@ -199,28 +192,6 @@ def _is_newer_here(
     if not changed_there:
         return not theirs_at > mine_at + TOLERANCE
     return not mine.is_observed and mine_at > theirs_at + TOLERANCE
-
-
-def _hold_removals(
-    merge: RatingMerge,
-    base: Mapping[int, SyncedRating],
-    here: Mapping[int, LocalRating],
-    trakt: Mapping[int, SyncedRating],
-) -> None:
-    """Leave out the removals of a direction if they are too many; the next merge finds them again."""
-    rated_here = sum(one.value is not None for one in here.values())
-    removed_here = [work for work, edit in merge.write.items() if edit.value is None]
-    if is_large(len(removed_here), rated_here, MANY_REMOVALS):
-        merge.held_here = len(removed_here)
-        for work in removed_here:
-            del merge.write[work]
-            if work in base:
-                merge.base[work] = base[work]
-    removed_there = [work for work, edit in merge.push.items() if edit.value is None]
-    if is_large(len(removed_there), max(len(trakt), len(merge.base)), MANY_REMOVALS):
-        merge.held_on_trakt = len(removed_there)
-        for work in removed_there:
-            del merge.push[work]
 
 
 def needs_consent(merge: RatingMerge, here: Mapping[int, LocalRating]) -> bool:

@@ -74,6 +74,7 @@ class Status:
         at: when it was looked at.
         is_demo: no media server is configured, so nothing has to run.
         up_is_running: whether ``aperture up`` runs on the home, or its parts do as services.
+        removals_held: sentences about users whose removed ratings are held back.
         out_of_date: assets older than their freshness policy allows.
         backups_wrong: why the backups are not as they should be; None if they are.
         storage_wrong: why the database could not be read; None if it could. Then much else is unknown.
@@ -91,6 +92,7 @@ class Status:
     episodes: int = 0
     jobs: Sequence[JobState] = ()
     checks: Sequence[CheckState] = ()
+    removals_held: Sequence[str] = ()
     out_of_date: Sequence[str] = ()
     backups_wrong: str | None = None
     storage_wrong: str | None = None
@@ -127,6 +129,7 @@ def find_wrong(status: Status) -> list[Wrong]:
     for job in status.jobs:
         if job.is_on and job.outcome == "failure":
             found.append(Wrong(job.name, " ".join(job.reasons) or "Its last run failed."))
+    found += [Wrong("ratings", sentence) for sentence in status.removals_held]
     found += [Wrong(check.name, check.sentence) for check in status.checks if not check.is_warning]
     if status.publishing_wrong is not None:
         found.append(Wrong("publishing", status.publishing_wrong))

@@ -16,10 +16,10 @@ from sqlalchemy import Connection
 
 from aperture_dagster.library.identity import ProviderIds
 from aperture_dagster.library.people import User
+from aperture_dagster.library.rating_removals import WINDOW, HeldRemoval, describe_held, guard_removals
 from aperture_dagster.library.ratings import (
     LARGE_SHARE,
     MANY_PUSHES,
-    MANY_REMOVALS,
     Edit,
     LocalRating,
     RatingConflict,
@@ -38,6 +38,7 @@ from aperture_dagster.resources.errors import ServiceBusy
 from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.resources.trakt.records import RatingsList
 from aperture_dagster.sources.trakt_outbox import RatingsClient, TraktOutbox
+from aperture_dagster.storage.rating_removals import accept_removals, held_removals, read_removals, write_removals
 from aperture_dagster.storage.ratings import TRAKT, give_rating, lock_ratings, ratings_in_force
 from aperture_dagster.storage.trakt import write_activities
 from aperture_dagster.storage.trakt_ratings import (
@@ -49,6 +50,7 @@ from aperture_dagster.storage.trakt_ratings import (
     read_base,
     read_outbox,
     read_state,
+    resume,
     works_to_push,
     write_outbox,
 )
@@ -62,6 +64,9 @@ PATIENCE_SECONDS = 300.0
 FREE_LIMIT, NEARLY_FULL = 10_000, 0.95
 SHOWN = 20
 IN_THE_UI = "(in the Dagster UI: asset trakt_ratings, Materialize, Open launchpad)"
+WAITS_FOR_CONSENT = (
+    f"The first sync waits for the operator: materialize trakt_ratings with accept_first_sync: true {IN_THE_UI}."
+)
 
 
 @dataclass(slots=True)
@@ -72,6 +77,7 @@ class RatingsReport:
         here, there: number of ratings in force here, and on Trakt.
         pulled, removed_here: ratings written and removed here.
         pushed, removed_there: ratings that Trakt has since shown, or no longer shows.
+        held: removals that wait for the operator.
         waiting: ratings that wait to be pushed.
         unmatched: titles on Trakt whose ids are unknown or belong to several works here.
         conflicts: works that were rated on both sides.
@@ -88,6 +94,7 @@ class RatingsReport:
     removed_here: int = 0
     pushed: int = 0
     removed_there: int = 0
+    held: list[HeldRemoval] = field(default_factory=list)
     waiting: int = 0
     unmatched: int = 0
     conflicts: list[RatingConflict] = field(default_factory=list)
@@ -123,7 +130,7 @@ class RatingsSync:
         trakt: a client of that user.
         log: for what was decided on both sides.
         accept_first_sync: whether a first sync may push any number of ratings.
-        accept_removals: whether any number of ratings may be removed at once.
+        accept_held_before: removals that were held back before then may travel, and no others; by the database's clock.
     """
 
     def __init__(
@@ -135,11 +142,11 @@ class RatingsSync:
         *,
         log: logging.Logger,
         accept_first_sync: bool = False,
-        accept_removals: bool = False,
+        accept_held_before: datetime | None = None,
     ) -> None:
         self._database, self._clock, self._log = database, clock, log
         self._user, self._trakt = user, trakt
-        self._accept_first_sync, self._accept_removals = accept_first_sync, accept_removals
+        self._accept_first_sync, self._accept_held_before = accept_first_sync, accept_held_before
         self._report = RatingsReport()
         # Of the last merge: works for which nothing was decided, and why.
         self._unknown: Collection[int] = ()
@@ -162,6 +169,9 @@ class RatingsSync:
 
     def _run(self) -> RatingsReport:
         outbox = TraktOutbox(self._database, self._clock, self._user, self._trakt)
+        if self._accept_held_before is not None:
+            with self._database.transaction() as connection:
+                accept_removals(connection, self._user.user_id, held_before=self._accept_held_before)
         try:
             lists = self._read(again=outbox.is_uncertain())
             consented = self._merge(lists)
@@ -188,7 +198,7 @@ class RatingsSync:
         with self._database.transaction() as connection:
             state = read_state(connection, self._user.user_id)
         activities = {str(name): value for name, value in self._trakt.last_activities().items()}
-        if not (again or self._accept_removals) and _is_current(state, activities, self._clock.now()):
+        if not again and _is_current(state, activities, self._clock.now()):
             return None
         self._report.was_read = True
         lists: dict[MediaType, RatingsList] = {
@@ -251,16 +261,23 @@ class RatingsSync:
                 echoes=echoes_of(connection, user_id, news) if news else (),
                 listed_ids=lists.ids if lists is not None else (),
                 unclear=lists.unclear if lists is not None else (),
-                accept_removals=self._accept_removals,
             )
-            if state.read_at is None and not self._accept_first_sync and needs_consent(merge, here):
-                self._ask(connection, merge, here)
-                return False
+            if state.read_at is None:
+                if not self._accept_first_sync and needs_consent(merge, here):
+                    self._ask(connection, merge, here)
+                    return False
+                # What was rated before the consent takes part.
+                resume(connection, user_id, detail=WAITS_FOR_CONSENT, now=now)
+            # A clock that has just jumped ahead must not make old what was removed lately.
+            since = min(now, state.read_at or now) - WINDOW
+            known = read_removals(connection, user_id)
+            removals = guard_removals(merge, base, here, known, since=since, was_read=lists is not None)
             self._apply(connection, merge, base, outbox, now)
+            write_removals(connection, user_id, removals, now=now)
             self._unknown = merge.unknown
             self._unclear = merge.unknown & set(lists.unclear) if lists is not None else ()
             if lists is not None and lists.incomplete is None:
-                held = merge.held_here or merge.held_on_trakt or lists.unclear
+                held = removals.held or lists.unclear
                 # What was held back, and what is unclear, must be found again by the next look.
                 write_activities(connection, user_id, {} if held else lists.activities, read_at=now)
         self._tell(merge, lists, state)
@@ -303,13 +320,8 @@ class RatingsSync:
             f"for {self._user.name} with the config accept_first_sync: true {IN_THE_UI}."
         )
         self._warn(note)
-        postpone(
-            connection,
-            self._user.user_id,
-            due_at=self._clock.now() + READ_EVERY,
-            detail="The first sync waits for the operator: materialize trakt_ratings with accept_first_sync: true "
-            f"{IN_THE_UI}.",
-        )
+        due_at = self._clock.now() + READ_EVERY
+        postpone(connection, self._user.user_id, due_at=due_at, detail=WAITS_FOR_CONSENT)
 
     def _tell(self, merge: RatingMerge, lists: _Lists | None, state: ReadState) -> None:
         report, name = self._report, self._user.name
@@ -327,17 +339,6 @@ class RatingsSync:
                 )
         if not state.is_vip and report.there >= NEARLY_FULL * FREE_LIMIT:
             self._warn(f"{report.there:,} ratings on Trakt: an account without membership holds {FREE_LIMIT:,}.")
-        held = [
-            f"{count} {where}"
-            for count, where in ((merge.held_here, "here"), (merge.held_on_trakt, "on Trakt"))
-            if count
-        ]
-        if held:
-            report.refusal = RemovalRefused(
-                f"Ratings that disappeared on one side would remove {' and '.join(held)} of {name}'s ratings: more "
-                f"than {MANY_REMOVALS} and {LARGE_SHARE:.0%}. None was removed, the rest is in step. If it is right, "
-                f"materialize it for {name} with accept_removals: true {IN_THE_UI}."
-            )
 
     def _tell_confirmed(self, confirmed: Mapping[int, Edit]) -> None:
         with self._database.transaction() as connection:
@@ -349,10 +350,17 @@ class RatingsSync:
             self._note_change(works[work].title, what, edit.value)
 
     def _count(self) -> None:
+        report = self._report
         with self._database.transaction() as connection:
             here = ratings_in_force(connection, self._user.user_id)
-            self._report.waiting = len(read_outbox(connection, self._user.user_id))
-        self._report.here = sum(one.value is not None for one in here.values())
+            report.waiting = len(read_outbox(connection, self._user.user_id))
+            report.held = [one for one in held_removals(connection, self._user.user_id) if not one.is_accepted]
+        report.here = sum(one.value is not None for one in here.values())
+        if report.held:
+            report.refusal = RemovalRefused(
+                f"{describe_held(report.held)} The rest is in step. To accept them in a run: accept_removals: true "
+                f"{IN_THE_UI}."
+            )
 
     def _warn(self, note: str) -> None:
         if note not in self._report.notes:

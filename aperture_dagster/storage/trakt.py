@@ -149,11 +149,12 @@ def unpark(connection: Connection, user_id: str, *, now: datetime) -> None:
 
 
 def forget_synced_state(connection: Connection, user_id: str) -> None:
-    """Forget on which ratings this installation and Trakt agreed, what waits to be pushed, and what Trakt recommends.
+    """Forget on which ratings this installation and Trakt agreed, what waits to be pushed or is held back, and what
+    Trakt recommends.
 
     Ratings are kept.
     """
-    for table in ("trakt_ratings", "rating_outbox"):
+    for table in ("trakt_ratings", "rating_outbox", "rating_removals"):
         execute(connection, f"DELETE FROM {table} WHERE user_id = :user", user=user_id)
     statement = "DELETE FROM discovery_lists WHERE starts_with(request, :prefix)"
     execute(connection, statement, prefix=recommendations_of(user_id))

@@ -180,6 +180,14 @@ def postpone(
     execute(connection, statement, **values, **({} if works is None else {"works": list(works)}))
 
 
+def resume(connection: Connection, user_id: str, *, detail: str, now: datetime) -> None:
+    """Make due what was postponed with this detail."""
+    statement = """
+        UPDATE rating_outbox SET due_at = least(due_at, :now), detail = NULL
+        WHERE user_id = :user AND detail = :detail"""
+    execute(connection, statement, user=user_id, now=now, detail=detail[:500])
+
+
 def echoes_of(connection: Connection, user_id: str, ratings: Mapping[int, SyncedRating]) -> set[int]:
     """Return which ratings on Trakt, by work, are earlier ones that were given here."""
     statement = """

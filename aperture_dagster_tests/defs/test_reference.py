@@ -47,7 +47,7 @@ def test_a_cron_is_put_into_words_if_there_is_a_common_phrase(cron: str, words: 
 
 
 def test_it_says_what_starts_a_job_besides_the_clock(settings: Settings):
-    assert cells(settings)["enrich_studio_logos"][0] == "on upstream change"
+    assert cells(settings)["enrich_studio_logos"][0] == "every 2 hours, on upstream change"
     assert cells(settings)["generate_embeddings"][0].endswith(", on upstream change")
     assert cells(settings)["first_list"][0] == "when a user joins"
     # Only one of its assets is also materialized on upstream change.

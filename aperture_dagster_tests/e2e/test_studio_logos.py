@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.build import all_jobs
 from aperture_dagster.defs.enrichment.checks import has_its_files
 from aperture_dagster.library.pictures import check_picture
 from aperture_dagster.resources.clock import Clock
@@ -136,6 +137,29 @@ def test_when_the_picture_host_is_down_downloaded_logos_are_kept_and_the_step_fa
         due_again(home)
         run(home)
         assert outcomes(home).keys() == {"ok", "not_found"}
+
+
+def test_what_failed_is_downloaded_by_the_schedule_an_hour_later_and_then_after_twice_the_time(household):
+    with enriched(household, http_attempts=1) as (simulator, home, calendar):
+        (job,) = (one for one in all_jobs(home.settings) if one.name == "enrich_studio_logos")
+
+        def is_due() -> bool:
+            return job.cron is not None and job.why_skip(home.instance, home.settings, Clock(calendar)) is None
+
+        simulator.state.add_fault(FaultRule("tmdb_images", status=500, times=2))
+        simulator.state.add_fault(FaultRule("tmdb_images", kind="cut_off", times=1))
+        assert run(home)["errors"] == 3
+        assert run(home)["asked"] == 0 and not is_due(), "not before an hour has passed"
+        calendar.now += timedelta(minutes=61)
+        simulator.state.add_fault(FaultRule("tmdb_images", status=500, times=1))
+        assert is_due()
+        again = run(home)
+        assert (again["errors"], again["fetched"]) == (1, 2)
+        calendar.now += timedelta(minutes=61)
+        assert not is_due()
+        calendar.now += timedelta(minutes=61)
+        assert is_due() and run(home)["fetched"] == 1
+        assert outcomes(home).keys() == {"ok", "not_found"} and not is_due()
 
 
 def test_a_changed_logo_and_a_lost_file_are_downloaded_at_once(household):

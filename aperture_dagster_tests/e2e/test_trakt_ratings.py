@@ -279,26 +279,32 @@ def test_ratings_that_wait_for_more_than_a_day_are_named(raters: Any):
         assert run_check(place.home, *name).passed and place.there("ann") == {FILM: 8}
 
 
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="sources/test_trakt_ratings.py::test_many_removals_stop_with_the_number_and_everything_else_goes_on",
-)
-def test_what_was_written_while_removals_are_held_back_is_recorded(raters: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("aperture_dagster.library.ratings.MANY_REMOVALS", 1)
+def test_a_run_shows_what_it_holds_back_records_the_rest_and_accepts_what_an_earlier_one_held(raters: Any):
     with raters() as place:
-        place.connect("ann")
+        place.connect("ann", "bob")
         for key in (FILM, "movie:3", "movie:4"):
             place.state.trakt_rate("ann", key, 8)
         before = place.sync()["ann"]["version"]
-        place.state.trakt_unrate("ann", "movie:3")
-        place.state.trakt_unrate("ann", "movie:4")
+        for key in (FILM, "movie:3", "movie:4"):
+            place.state.trakt_unrate("ann", key)
         place.state.trakt_rate("ann", TWICE, 3)
-        result = place.home.run(JOB, users=place.home.everyone())
-        said = failures(result)["trakt_ratings"]
-        assert "would remove 2 here of ann's ratings" in said and "Open launchpad" in said
-        assert place.here("ann")[TWICE] == 3
+        place.state.trakt_rate("bob", TWICE, 4)
+        accepted = {"trakt_ratings": {"accept_removals": True}}
+        for config in (accepted, None):
+            result = place.home.run(JOB, users=place.home.everyone(), config=config)
+            said = failures(result)["trakt_ratings"]
+            assert "of ann's 3 ratings" in said and "`aperture trakt removals ann`" in said, "nothing was held before"
+        assert place.here("ann")[TWICE] == 3 and place.here("bob") == {TWICE: 4}
         (made,) = (one for one in materializations(result) if one.partition == "ann")
-        assert (made.tags or {})[VERSION_TAG] != before
+        shown = metadata_of(result, "trakt_ratings", "ann")
+        assert (made.tags or {})[VERSION_TAG] != before and shown["held"] == 3
+        rows = markdown_rows(shown["held_removals"])
+        assert {row["title"] for row in rows} == {"Film 1 (2000)", "Film 3 (2000)", "Film 4 (2000)"} and rows[0][
+            "removed on"
+        ] == "Trakt"
+        made = place.sync(accept_removals=True)
+        assert (made["ann"]["removed"], made["ann"]["held"]) == (3, 0)
+        assert {key: value for key, value in place.here("ann").items() if value} == {TWICE: 3}
 
 
 @pytest.mark.nightly(
@@ -337,6 +343,7 @@ def test_ratings_from_trakt_reach_every_copy_on_jellyfin_and_do_not_come_back(ra
     with raters(ratings_to_server=True) as place:
         place.connect("ann")
         place.state.trakt_rate("ann", TWICE, 8)
+        place.state.trakt_rate("ann", ELSEWHERE, 8)
         place.sync()
         assert place.on_server("ann", TWICE) == [8, 8] and place.on_server("bob", TWICE) == [None, None]
         writes = _server_writes(place)
@@ -347,7 +354,7 @@ def test_ratings_from_trakt_reach_every_copy_on_jellyfin_and_do_not_come_back(ra
         place.sync()
         assert place.on_server("ann", TWICE) == [None, None]
         place.read_server()
-        assert place.here("ann") == {TWICE: None}
+        assert place.here("ann") == {TWICE: None, ELSEWHERE: 8}
 
 
 def test_ratings_on_trakt_do_not_wait_for_the_media_server(raters: Any):

@@ -174,23 +174,6 @@ def many(count: int, value: int = 8) -> tuple[dict[int, SyncedRating], dict[int,
     return dict.fromkeys(range(count), there(value)), dict.fromkeys(range(count), here(value))
 
 
-@pytest.mark.parametrize(("removed", "of", "held"), [(10, 40, 0), (11, 40, 11), (11, 55, 0), (12, 55, 12)])
-def test_many_removals_at_once_are_held_and_found_again(removed: int, of: int, held: int):
-    base, local = many(of)
-    left_there = {work: one for work, one in base.items() if work >= removed}
-    left_here = {work: one for work, one in local.items() if work >= removed}
-    arguments: dict[str, Any] = {"now": NOW, "is_complete": True}
-    for _ in range(2):
-        merge = merge_ratings(base, local, left_there, **arguments)
-        assert (merge.held_here, len(merge.write)) == (held, removed - held)
-        again = merge_ratings(merge.base, local, left_there, **arguments)
-        assert again.held_here == held
-        merge = merge_ratings(base, left_here, base, **arguments)
-        assert (merge.held_on_trakt, len(merge.push)) == (held, removed - held)
-    accepted = merge_ratings(base, local, left_there, accept_removals=True, **arguments)
-    assert (accepted.held_here, len(accepted.write)) == (0, removed)
-
-
 @pytest.mark.parametrize(("pushed", "of", "asks"), [(25, 100, False), (26, 100, True), (26, 130, False)])
 def test_a_large_first_push_needs_consent(pushed: int, of: int, asks: bool):
     theirs, local = many(of)

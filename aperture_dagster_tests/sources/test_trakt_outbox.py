@@ -83,18 +83,19 @@ def test_a_newer_rating_in_the_missing_part_of_a_list_is_not_pushed_over(rated: 
 
 def test_a_list_that_is_never_complete_blocks_neither_edits_nor_removals(rated: RatedHome):
     rated.rate("ada", FILM, 8)
+    rated.rate("ada", "movie:4", 5)
     rated.sync()
     rated.state.trakt_set(paged=True, count_error=1)
     rated.rate("ada", FILM, None)
     rated.rate("ada", OTHER, 6)
     rated.rate_on_trakt("ada", THIRD, 4)
     rated.sync()
-    assert rated.values_there() == {THIRD: 4}
+    assert rated.values_there() == {THIRD: 4, "movie:4": 5}
     rated.home.wait(90_000)
     rated.state.reset_counters()
     rated.sync()
     assert rated.home.count("GET /sync/ratings/{kind}") == 4, "once before and once after the push"
-    assert rated.values_there() == {OTHER: 6, THIRD: 4}
+    assert rated.values_there() == {OTHER: 6, THIRD: 4, "movie:4": 5}
     for _ in range(6):
         (entry,) = rated.outbox()
         assert "nobody knows" in entry["detail"] and entry["due_at"] - rated.home.clock.now() <= DAY
@@ -102,7 +103,7 @@ def test_a_list_that_is_never_complete_blocks_neither_edits_nor_removals(rated: 
         rated.sync()
     rated.state.trakt_set(count_error=0)
     rated.sync()
-    assert rated.outbox() == [] and rated.values() == {OTHER: 6, THIRD: 4}
+    assert rated.outbox() == [] and rated.values() == {OTHER: 6, THIRD: 4, "movie:4": 5}
 
 
 class Picky:

@@ -3,12 +3,15 @@
 import functools
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources import SOURCES, TitleSource
+from aperture_dagster.sources.services import Service
+from aperture_dagster.sources.tmdb_images import TMDB_IMAGES
 from aperture_dagster.storage.work_list import find_due
 
 # Hours for a large library, and nobody waits for it: see the limits in dagster.yaml.
@@ -33,17 +36,17 @@ def _source_jobs() -> list[Job]:
             priority=PRIORITY,
             quiet=True,
             one_at_a_time="enriched_metadata",
-            skip_if=functools.partial(_nothing_is_due, sources),
+            skip_if=functools.partial(_nothing_is_due, sources, "title"),
         )
         for name, sources in by_job.items()
     ]
 
 
-def _nothing_is_due(sources: Sequence[TitleSource], settings: Settings, clock: Clock) -> str | None:
+def _nothing_is_due(sources: Sequence[Service[Any]], item: str, settings: Settings, clock: Clock) -> str | None:
     """Look at the work lists, and say why there is no need to ask; None if there may be."""
     with Database(settings).transaction() as connection:
         due = [find_due(connection, source, now=clock.now()) for source in sources if source.key(settings) is not None]
-    return None if any(due) else f"No title is due at {' or '.join(source.label for source in sources)}."
+    return None if any(due) else f"No {item} is due at {' or '.join(source.label for source in sources)}."
 
 
 JOBS = (
@@ -52,7 +55,10 @@ JOBS = (
         "enrich_studio_logos",
         "Download logos for studios that have none yet; set them on the media server if that is turned on.",
         ("studio_logos", "studio_pictures"),
-        why="Automation makes both when a studio is new; start it by hand to retry what could not be downloaded.",
+        cron="0 */2 * * *",
+        why="Automation makes both when a studio is new; this downloads what failed, an hour later at the earliest.",
         priority=PRIORITY,
+        quiet=True,
+        skip_if=functools.partial(_nothing_is_due, [TMDB_IMAGES], "logo"),
     ),
 )

@@ -43,7 +43,7 @@ class TraktRatingsConfig(dg.Config):
     accept_first_sync: bool = False
     """Push any number of ratings in a user's first sync."""
     accept_removals: bool = False
-    """Remove any number of ratings at once."""
+    """Remove the ratings whose removal was held back before this run."""
 
 
 @user_asset(
@@ -69,6 +69,8 @@ def trakt_ratings(
     """
     with operator_errors(context, settings), ExitStack() as stack:
         off, is_due = trakt.why_off(), _is_due(context, clock)
+        # What a retry of this step finds held back was not shown when the run was started.
+        started = context.instance.get_run_record_by_id(context.run.run_id) if config.accept_removals else None
         writers: list[MediaServerWriter] = []
 
         def serve(user: User) -> UserOutcome:
@@ -84,7 +86,7 @@ def trakt_ratings(
                         client,
                         log=context.log,
                         accept_first_sync=config.accept_first_sync,
-                        accept_removals=config.accept_removals,
+                        accept_held_before=started.create_timestamp if started is not None else None,
                     )
                     report = sync.run()
                     if report.was_read:
@@ -165,12 +167,19 @@ def _shown(report: RatingsReport) -> dict[str, object]:
         "pushed": report.pushed,
         "pulled": report.pulled,
         "removed": report.removed_here + report.removed_there,
+        "held": len(report.held),
         "waiting": report.waiting,
         "conflicts": len(report.conflicts),
         "unmatched": report.unmatched,
     }
     if report.changes:
         shown["changes"] = markdown_table(report.changes[:SHOWN], ["title", "change", "rating"])
+    if report.held:
+        held = [
+            {"title": one.title, "removed on": "Trakt" if one.removed_on == "trakt" else "this side"}
+            for one in report.held[:SHOWN]
+        ]
+        shown["held_removals"] = markdown_table(held, ["title", "removed on"])
     if report.notes:
         shown["note"] = " ".join(report.notes)
     return shown

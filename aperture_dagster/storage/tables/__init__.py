@@ -54,9 +54,9 @@ from aperture_dagster.storage.tables.taste import (
     taste_weights,
     top_picks,
 )
-from aperture_dagster.storage.tables.trakt import rating_outbox, trakt_accounts, trakt_ratings
+from aperture_dagster.storage.tables.trakt import rating_outbox, rating_removals, trakt_accounts, trakt_ratings
 from aperture_dagster.storage.tables.views import VIEWS
 from aperture_dagster.storage.tables.watching import shows_you_watch
 
 # The newest migration; a database at this revision needs no migration.
-HEAD_REVISION = "v5"
+HEAD_REVISION = "v6"

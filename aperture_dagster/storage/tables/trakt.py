@@ -59,3 +59,19 @@ rating_outbox = sa.Table(
     between("attempts", 0),
     comment="Ratings that Trakt has not confirmed yet.",
 )
+
+rating_removals = sa.Table(
+    "rating_removals",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("removed_on", sa.Text, nullable=False, comment="here, trakt: the side that the removal comes from"),
+    sa.Column("had", sa.Integer, nullable=False, comment="ratings of the user that were in step before"),
+    sa.Column("noticed_at", Moment, nullable=False),
+    sa.Column("passed_at", Moment, comment="when it was decided to remove it on the other side, too; null: held back"),
+    sa.Column("accepted_at", Moment, comment="by the operator; those that were removed by then no longer count"),
+    one_of("removed_on", ("here", "trakt")),
+    between("had", 0),
+    comment="Ratings in step with Trakt that were removed on one side: those removed on the other, too, and those "
+    "held back.",
+)
