@@ -6,6 +6,7 @@ import logging
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +24,10 @@ from aperture_dagster.library.people import User, as_listed, users_named
 from aperture_dagster.library.references import nearest_users
 from aperture_dagster.library.status import LEAST_FREE_BYTES, State
 from aperture_dagster.publishing.forms import choose_form, form_warning
-from aperture_dagster.publishing.paths import PathMap, is_published, root_problems
+from aperture_dagster.publishing.outcome import PublishOptions
+from aperture_dagster.publishing.paths import PathMap, is_any_published, root_problems
+from aperture_dagster.publishing.places import by_place
+from aperture_dagster.publishing.roots import Roots
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import QuotaSpent, ServiceBusy, ServiceError, ServiceNotConfigured
@@ -44,7 +48,9 @@ from aperture_dagster.storage.backup.retention import why_overdue
 from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.connection import describe_server
 from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster.storage.owner import read_owner
 from aperture_dagster.storage.people import read_users
+from aperture_dagster.storage.published import StoredManifest
 from aperture_dagster.wording import listed
 
 NAMES = 12
@@ -208,6 +214,7 @@ def _unknown(setting: str, name: str, whose: str, near: list[str]) -> str:
 
 def _publishing(settings: Settings, database: Database) -> Iterator[Finding]:
     """Whether lists can be published: the folder, how the media server sees it, and what would not play."""
+    yield from _left_behind(database)
     if not settings.publish:
         yield Finding("publishing", "off", "APERTURE_PUBLISH is off: nothing is written to the media server")
         return
@@ -217,8 +224,11 @@ def _publishing(settings: Settings, database: Database) -> Iterator[Finding]:
     paths = PathMap(settings.path_map)
     on_server = paths.to_server(root)
     with MediaServers(settings, database).open_writer() as writer:
-        server = writer.server()
-        locations = [path for library in writer.libraries() for path in library.locations]
+        server, libraries = writer.server(), writer.libraries()
+        roots = _roots(settings, database)
+        published = roots.on_server(roots.locate(by_place(libraries)).values())
+        locations = [path for library in libraries for path in library.locations]
+        roots.require_current()
         try:
             # A file rather than the folder: an empty one of the same name in a container proves nothing.
             with tempfile.NamedTemporaryFile(dir=root, prefix=".aperture-doctor-") as probe:
@@ -228,7 +238,7 @@ def _publishing(settings: Settings, database: Database) -> Iterator[Finding]:
                 f"{root} cannot be written ({error.strerror}): create it, or set APERTURE_PUBLISH_ROOT to a folder "
                 "that can."
             ) from None
-    problems = root_problems(on_server, [path for path in locations if not is_published(path, on_server)])
+    problems = root_problems(on_server, [path for path in locations if not is_any_published([path], published)])
     if not is_seen:
         problems.append(
             f"{writer.reader.product} does not see the files in {root} at {on_server}: mount the folder there, or "
@@ -241,6 +251,40 @@ def _publishing(settings: Settings, database: Database) -> Iterator[Finding]:
         yield Finding("publishing", "failed", " ".join(problems))
     else:
         yield Finding("publishing", "warning" if warning else "ok", warning or about)
+
+
+def _roots(settings: Settings, database: Database) -> Roots:
+    """Return what is known of the folders that were published to, to read only."""
+    assert settings.publish_root is not None
+    root, paths = settings.publish_root.expanduser(), PathMap(settings.path_map)
+    with database.transaction() as connection:
+        owner = read_owner(connection)
+    options = PublishOptions(
+        root,
+        paths.to_server(root),
+        strict_access=False,
+        hide_own_from_latest=False,
+        wait_seconds=0,
+        poll_seconds=0,
+        owner=owner,
+        find_here=paths.to_here,
+    )
+    manifest = StoredManifest(database.transaction, database.connection)
+    return Roots(manifest, options, modified_at=lambda: 0, dry_run=True)
+
+
+def _left_behind(database: Database) -> Iterator[Finding]:
+    """Name folders with files of libraries that are gone."""
+    with contextlib.suppress(DatabaseError):
+        leftovers = StoredManifest(database.transaction, database.connection).leftovers()
+        for root, count in Counter(one.root for one in leftovers).items():
+            what = "a library that is" if count == 1 else f"{count} libraries that are"
+            message = (
+                f"files of {what} no longer on the media server are still in {root}: once the folder is mounted again, "
+                "`aperture publish` or `aperture unpublish` removes them; if it is gone for good, add "
+                f"`--forget-root {root}`"
+            )
+            yield Finding("published", "warning", message)
 
 
 def _title_source(source: TitleSource[Any], settings: Settings, database: Database, clock: Clock) -> Iterator[Finding]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -25,40 +26,54 @@ if TYPE_CHECKING:
     from aperture_dagster.publishing.outcome import Outcome
 
 SHOWN_LINES = 60
+FORGET_ROOT = click.option(
+    "--forget-root",
+    type=click.Path(path_type=Path),
+    help="A folder that was published to and is gone for good: forget the files in it.",
+)
 log = logging.getLogger(__name__)
 
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
-def publish(dry_run: bool) -> None:
+@click.option("--accept-root", is_flag=True, help="Take a new or emptied APERTURE_PUBLISH_ROOT for the right folder.")
+@FORGET_ROOT
+def publish(dry_run: bool, accept_root: bool, forget_root: Path | None) -> None:
     """Publish all lists on the media server now."""
+    from aperture_dagster.defs.publishing.publication import why_not_published
+
     console = Console(highlight=False)
     with _errors():
         settings = load_settings()
         if not settings.publish:
             raise OperatorError("Publishing is off: set APERTURE_PUBLISH and APERTURE_PUBLISH_ROOT.")
-        with _publication(settings, console, dry_run=dry_run) as publication:
+        why_not_published(settings)
+        roots = {"accept_root": accept_root, "forget_root": forget_root}
+        with _publication(settings, console, dry_run=dry_run, **roots) as publication:
             published = publication.publish_all()
     _show(console, published, dry_run=dry_run)
 
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
+@FORGET_ROOT
 @click.confirmation_option(prompt="Remove everything that was published on the media server?")
-def unpublish(dry_run: bool) -> None:
+def unpublish(dry_run: bool, forget_root: Path | None) -> None:
     """Remove everything that was published on the media server: libraries, collections, playlists and files.
+
+    Wherever it was published: APERTURE_PUBLISH_ROOT may be another folder now. What cannot be removed, as on a disk
+    that is not mounted, is named, and removed when you run this again.
 
     Do so before an upgrade from Jellyfin 10.10 to 10.11, which would move what was watched from originals to published
     copies; publish again afterwards.
     """
     console = Console(highlight=False)
-    with _errors():
-        settings = load_settings()
-        if settings.publish_root is None:
-            raise OperatorError("APERTURE_PUBLISH_ROOT is not set: set it to the folder that was published to.")
-        with _publication(settings, console, dry_run=dry_run) as publication:
-            published = publication.unpublish()
+    with _errors(), _publication(load_settings(), console, dry_run=dry_run, forget_root=forget_root) as publication:
+        published = publication.unpublish()
     _show(console, published, dry_run=dry_run)
+    left = list(dict.fromkeys(one.left_behind for one in published.outcomes if one.left_behind is not None))
+    if left and not dry_run:
+        raise OperatorError(f"Some files are still there. {' '.join(left)} Run this again to remove them.")
 
 
 @contextmanager
@@ -74,11 +89,10 @@ def _errors() -> Iterator[None]:
 
 
 @contextmanager
-def _publication(settings: Settings, console: Console, *, dry_run: bool) -> Iterator[Publication]:
-    from aperture_dagster.defs.publishing.publication import Publication, why_not_published
+def _publication(settings: Settings, console: Console, *, dry_run: bool, **roots: Any) -> Iterator[Publication]:
+    from aperture_dagster.defs.publishing.publication import Publication
     from aperture_dagster.defs.publishing.user_libraries import tmdb_picture
 
-    why_not_published(settings)
     database, clock = Database(settings), Clock()
     services = Services(settings, database, clock)
     handler = _ConsoleHandler(console)
@@ -86,9 +100,8 @@ def _publication(settings: Settings, console: Console, *, dry_run: bool) -> Iter
     log.setLevel(logging.INFO)
     try:
         with MediaServers(settings, database).open_writer(dry_run=dry_run) as writer:
-            yield Publication(
-                settings, database, writer, clock, log, fetch_from_tmdb=tmdb_picture(services), dry_run=dry_run
-            )
+            fetch = tmdb_picture(services)
+            yield Publication(settings, database, writer, clock, log, fetch_from_tmdb=fetch, dry_run=dry_run, **roots)
     finally:
         log.removeHandler(handler)
 
@@ -123,10 +136,12 @@ def _show(console: Console, published: Published, *, dry_run: bool) -> None:
 
 
 def _headline(outcome: Outcome, *, dry_run: bool) -> str:
-    if outcome.retired:
-        return f"{outcome.name}: {'would be removed' if dry_run else 'removed'}"
     if outcome.error is not None:
         return f"{outcome.name}: failed"
+    if outcome.retired:
+        removed = "would be removed" if dry_run else "removed"
+        rest = "; its files would stay" if dry_run else "; its files are still there"
+        return f"{outcome.name}: {removed}{f' from the media server{rest}' if outcome.left_behind else ''}"
     parts = [
         f"{count} {what}"
         for count, what in (

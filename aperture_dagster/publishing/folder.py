@@ -2,28 +2,27 @@
 
 A new entry is built in a hidden folder and renamed; in an existing one, file replaces file, the video last. Names that
 begin with a dot are ignored by scans. Every path is recorded in the manifest before it is created, so that after a
-crash at any point nothing is left that nobody owns.
+crash at any point nothing is left that nobody owns. Below the root, no link is ever followed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from aperture_dagster.errors import OperatorError
+from aperture_dagster.open_folder import NotAFolder, OpenFolder
 from aperture_dagster.publishing.manifest import PlacedEntry, PlacedFile
 from aperture_dagster.publishing.nfo import read_marker
 from aperture_dagster.publishing.plan import DesiredFile, EntryPlan, Picture
+from aperture_dagster.publishing.root import FolderError, Root, folder_errors
 
-# The media server runs as another user.
-FOLDER_MODE, FILE_MODE = 0o755, 0o644
+__all__ = ["Draw", "FolderError", "LibraryFolder", "PosterSource"]
+
 # A server skips a library whose folder is empty, and would keep showing what it held. The name means nothing to it.
 NOTE_NAME = "about.txt"
 NOTE = b"This folder belongs to aperture-dagster, which adds and removes titles in it. Keep nothing of your own here.\n"
@@ -45,63 +44,86 @@ class PosterSource(Protocol):
         ...
 
 
-class FolderError(OperatorError):
-    """The folder of published libraries cannot be written; the message says why."""
-
-
 class LibraryFolder:
     """The folder of one published library.
 
+    A link in the place of an entry or a season is removed, and what it leads to is left alone; anything else that is
+    not ours, and a link in the place of the library's own folder, is an error that names it.
+
     Args:
-        path: the folder.
+        root: the folder that it is in.
+        name: of the folder.
         modified_at: the time, in Unix seconds, that new files get; the server compares it with its own clock.
     """
 
-    def __init__(self, path: Path, *, modified_at: Callable[[], float]) -> None:
-        self.path = path
-        self._modified_at = modified_at
+    def __init__(self, root: Root, name: str, *, modified_at: Callable[[], float]) -> None:
+        self._root, self._name, self._modified_at = root, name, modified_at
+
+    @property
+    def path(self) -> Path:
+        """The path of the folder, for messages."""
+        return self._root.path / self._name
+
+    # What is there
+
+    def intact(self, entries: Collection[PlacedEntry]) -> dict[str, set[str]]:
+        """Return the paths of files that are on disk as they were placed, by entry id.
+
+        Raises:
+            FolderError: a link or a file is in the place of the folder.
+        """
+        found: dict[str, set[str]] = {entry.entry_id: set() for entry in entries}
+        with folder_errors(self.path), self._look() as folder:
+            if folder is None:
+                return found
+            for entry in entries:
+                with contextlib.suppress(OSError), folder.child(entry.folder) as opened:
+                    found[entry.entry_id] = set(_intact(opened, entry.files))
+        return found
+
+    def has_note(self) -> bool:
+        """Tell whether the folder is one of ours by the note in it.
+
+        Raises:
+            FolderError: a link or a file is in the place of the folder.
+        """
+        with folder_errors(self.path), self._look() as folder:
+            return folder is not None and folder.read(NOTE_NAME) == NOTE
+
+    def strangers(self, known: Collection[str]) -> list[PlacedEntry]:
+        """Return entries that carry our marker but are not known, as after the restore of an older database.
+
+        Raises:
+            FolderError: a link or a file is in the place of the folder.
+        """
+        found: list[PlacedEntry] = []
+        with folder_errors(self.path), self._look() as folder:
+            if folder is None:
+                return found
+            for name in folder.names():
+                match = _ENTRY_FOLDER.search(name)
+                if match is None or match[1] in known or folder.kind(name) != "folder":
+                    continue
+                with folder.child(name) as entry:
+                    if not any(_marker(entry, one) == match[1] for one in ("movie.nfo", "tvshow.nfo")):
+                        continue
+                    files = {path: PlacedFile("", "") for path in entry.files() if _is_own(entry, path)}
+                    status = folder.status(name)
+                moment = datetime.fromtimestamp(status.st_mtime if status else 0, UTC)
+                found.append(PlacedEntry(match[1], None, name, 1, "planned", moment, files=files))
+        return found
+
+    # Changes
 
     def prepare(self) -> None:
         """Create the folder with the note that keeps it from being empty.
 
         Raises:
-            FolderError: it cannot be created.
+            FolderError: it cannot be created, or is not ours.
         """
-        with _folder_errors(self.path):
-            self.path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-            if not self.path.is_dir():
-                self.path.mkdir()
-                self.path.chmod(FOLDER_MODE)
-            note = self.path / NOTE_NAME
-            if not note.exists():
-                self._write(note, NOTE)
-
-    def intact(self, entry: PlacedEntry) -> set[str]:
-        """Return the paths of an entry's files that are on disk as they were placed."""
-        found, folder = set(), str(self.path / entry.folder)
-        for name, file in entry.files.items():
-            path = f"{folder}/{name}"
-            with contextlib.suppress(OSError):
-                status = os.lstat(path)
-                if (status.st_size, status.st_mtime_ns, status.st_ino) != (file.size, file.mtime_ns, file.inode):
-                    continue
-                # The target of a link cannot change without these.
-                found.add(name)
-        return found
-
-    def strangers(self, known: Collection[str]) -> list[PlacedEntry]:
-        """Return entries that carry our marker but are not known, as after the restore of an older database."""
-        found = []
-        for folder in self.path.iterdir() if self.path.is_dir() else ():
-            match = _ENTRY_FOLDER.search(folder.name)
-            if match is None or match[1] in known or folder.is_symlink() or not folder.is_dir():
-                continue
-            marked = [one for one in (folder / "movie.nfo", folder / "tvshow.nfo") if one.is_file()]
-            if any(read_marker(one.read_bytes()) == match[1] for one in marked):
-                files = {path: PlacedFile("", "") for path in _files_below(folder) if _is_own(folder / path)}
-                moment = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
-                found.append(PlacedEntry(match[1], None, folder.name, 1, "planned", moment, files=files))
-        return found
+        with folder_errors(self.path), self._root.open() as root, root.make(self._name) as folder:
+            if folder.kind(NOTE_NAME) != "file":
+                self._replace(folder, NOTE_NAME, lambda name: self._write(folder, name, NOTE))
 
     def place(self, plan: EntryPlan, draw: Draw) -> PlacedEntry:
         """Carry out the plan of one entry; return what is there now.
@@ -109,13 +131,15 @@ class LibraryFolder:
         Raises:
             FolderError: the disk is full, or a file cannot be written. What was visible before still is.
         """
-        entry, final = plan.entry, self.path / plan.entry.folder
-        with _folder_errors(final):
-            self._clear(entry.entry_id)
-            if final.is_symlink():
-                # Not ours, and it may lead anywhere.
-                final.unlink()
-            files = self._change(plan, final, draw) if final.is_dir() else self._create(plan, final, draw)
+        entry = plan.entry
+        with folder_errors(self.path / entry.folder), self._root.open() as root, root.child(self._name) as folder:
+            self._clear(folder, entry.entry_id)
+            _remove_link(folder, entry.folder)
+            files = (
+                self._create(folder, plan, draw)
+                if folder.kind(entry.folder) is None
+                else self._change(folder, plan, draw)
+            )
         return PlacedEntry(
             entry_id=entry.entry_id,
             work_id=entry.work_id,
@@ -132,158 +156,187 @@ class LibraryFolder:
         Raises:
             FolderError: a file cannot be removed.
         """
-        with _folder_errors(self.path):
-            self._clear(entry.entry_id)
-            folder = self.path / entry.folder
-            if not folder.is_dir() or folder.is_symlink():
+        with folder_errors(self.path), self._root.open() as root:
+            if root.kind(self._name) is None:
                 return True
-            if set(_files_below(folder)) <= entry.files.keys():
-                # Nobody sees half of an entry.
-                hidden = self._hidden(entry.entry_id, "old")
-                folder.rename(hidden)
-                folder = hidden
-            return self._remove_files(folder, entry.files)
+            with root.child(self._name) as folder:
+                self._clear(folder, entry.entry_id)
+                _remove_link(folder, entry.folder)
+                name = entry.folder
+                if folder.kind(name) != "folder":
+                    return folder.kind(name) is None
+                with folder.child(name) as opened:
+                    if set(opened.files()) <= entry.files.keys():
+                        # Nobody sees half of an entry.
+                        name = _hidden(entry.entry_id, "old")
+                        folder.rename(entry.folder, name)
+                    _remove_files(opened, entry.files)
+                return folder.remove_folder(name)
 
     def retire(self) -> bool:
-        """Remove the note and the folder itself, if it is empty then; return whether it is gone."""
-        with _folder_errors(self.path):
-            if not self.path.is_dir():
-                return True
-            names = {one.name for one in self.path.iterdir()}
-            if names - {NOTE_NAME}:
-                return False
-            (self.path / NOTE_NAME).unlink(missing_ok=True)
-            self.path.rmdir()
-            return True
+        """Remove the note and the folder itself, if it is empty then; return whether it is gone.
 
-    def _create(self, plan: EntryPlan, final: Path, draw: Draw) -> dict[str, PlacedFile]:
+        Raises:
+            FolderError: it cannot be removed, or is not ours.
+        """
+        with folder_errors(self.path), self._root.open() as root:
+            if root.kind(self._name) is None:
+                return True
+            with root.child(self._name) as folder:
+                if set(folder.names()) - {NOTE_NAME}:
+                    return False
+                folder.remove(NOTE_NAME)
+            return root.remove_folder(self._name)
+
+    # Parts
+
+    @contextlib.contextmanager
+    def _look(self) -> Iterator[OpenFolder | None]:
+        """Open the folder to read; None if it is missing."""
+        with contextlib.ExitStack() as opened:
+            folder = None
+            with contextlib.suppress(FileNotFoundError):
+                folder = opened.enter_context(opened.enter_context(self._root.look()).child(self._name))
+            yield folder
+
+    def _create(self, folder: OpenFolder, plan: EntryPlan, draw: Draw) -> dict[str, PlacedFile]:
         """Build the entry in a hidden folder, then give it its name."""
-        hidden = self._hidden(plan.entry.entry_id, "new")
+        hidden = _hidden(plan.entry.entry_id, "new")
         try:
-            self._make_folder(hidden)
-            files = {one.path: self._place(hidden, one, draw) for one in plan.entry.files}
-            hidden.rename(final)
+            with folder.make(hidden) as building:
+                files = {one.path: self._place(building, one, draw) for one in plan.entry.files}
+            folder.rename(hidden, plan.entry.folder)
         except OSError:
             # On a full disk, half of an entry is in the way of others.
-            self._clear(plan.entry.entry_id)
+            self._clear(folder, plan.entry.entry_id)
             raise
         return files
 
-    def _change(self, plan: EntryPlan, final: Path, draw: Draw) -> dict[str, PlacedFile]:
+    def _change(self, folder: OpenFolder, plan: EntryPlan, draw: Draw) -> dict[str, PlacedFile]:
         before = dict(plan.placed.files) if plan.placed is not None else {}
         # The video last: a scan in between would save the item, and read an NFO that comes later only if it is newer.
         writes = sorted(plan.write, key=lambda one: _ORDER.get(one.kind, 2))
-        written = {one.path: self._place(final, one, draw) for one in writes}
-        self._remove_files(final, plan.remove, keep_folder=True)
+        with folder.child(plan.entry.folder) as opened:
+            written = {one.path: self._place(opened, one, draw) for one in writes}
+            _remove_files(opened, plan.remove)
         wanted = {one.path: one for one in plan.entry.files}
         kept = {path: replace(file, item_id=wanted[path].item_id) for path, file in before.items() if path in wanted}
         return kept | written
 
-    def _place(self, folder: Path, file: DesiredFile, draw: Draw) -> PlacedFile:
-        path = folder / file.path
-        if path.parent != folder:
-            self._make_folder(path.parent)
-        temporary = path.with_name(f".{path.name[-40:]}.part")
-        temporary.unlink(missing_ok=True)
+    def _place(self, entry: OpenFolder, file: DesiredFile, draw: Draw) -> PlacedFile:
+        parent, _, name = file.path.rpartition("/")
+        with _below(entry, parent, make=True) as folder:
+
+            def create(temporary: str) -> None:
+                if file.kind == "symlink":
+                    assert file.target is not None
+                    folder.symlink(temporary, file.target)
+                elif file.kind == "hardlink":
+                    assert file.source is not None
+                    folder.link(temporary, file.source)
+                else:
+                    content = draw(file.picture) if file.picture is not None else file.content
+                    assert content is not None
+                    self._write(folder, temporary, content)
+
+            self._replace(folder, name, create)
+            status = folder.status(name)
+            if status is None:
+                raise FileNotFoundError(2, "another program removed it at once", file.path)
+        return PlacedFile(
+            file.kind, file.digest, status.st_size, status.st_mtime_ns, status.st_ino, item_id=file.item_id
+        )
+
+    def _replace(self, folder: OpenFolder, name: str, create: Callable[[str], None]) -> None:
+        """Create a file under a hidden name, then put it in the place of what has the name."""
+        temporary = _part(name)
+        folder.remove(temporary)
         try:
-            if file.kind == "symlink":
-                assert file.target is not None
-                temporary.symlink_to(file.target)
-            elif file.kind == "hardlink":
-                assert file.source is not None
-                os.link(file.source, temporary)
-            else:
-                content = draw(file.picture) if file.picture is not None else file.content
-                assert content is not None
-                self._write(temporary, content)
-            temporary.replace(path)
+            create(temporary)
+            folder.rename(temporary, name)
         except OSError:
-            temporary.unlink(missing_ok=True)
+            folder.remove(temporary)
             raise
-        return replace(_fingerprint(path, file.kind, file.digest), item_id=file.item_id)
 
-    def _write(self, path: Path, content: bytes) -> None:
-        with path.open("wb") as file:
-            file.write(content)
-            os.fchmod(file.fileno(), FILE_MODE)
-        moment = self._modified_at()
-        os.utime(path, (moment, moment))
+    def _write(self, folder: OpenFolder, name: str, content: bytes) -> None:
+        folder.write(name, content, modified_at=self._modified_at())
 
-    def _make_folder(self, path: Path) -> None:
-        if not path.is_dir():
-            path.mkdir(parents=True, exist_ok=True)
-            path.chmod(FOLDER_MODE)
-
-    def _remove_files(self, folder: Path, paths: Iterable[str], *, keep_folder: bool = False) -> bool:
-        """Remove files by path, and folders that are empty then; return whether ``folder`` is gone."""
-        parents = set()
-        for name in paths:
-            path = folder / name
-            path.unlink(missing_ok=True)
-            path.with_name(f".{path.name[-40:]}.part").unlink(missing_ok=True)
-            if path.parent != folder:
-                parents.add(path.parent)
-        for parent in parents:
-            with contextlib.suppress(OSError):
-                parent.rmdir()
-        if not keep_folder:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-        return not folder.exists()
-
-    def _clear(self, entry_id: str) -> None:
+    def _clear(self, folder: OpenFolder, entry_id: str) -> None:
         """Remove what an interrupted run left of an entry: its hidden folders hold only what we put there."""
         for suffix in ("new", "old"):
-            hidden = self._hidden(entry_id, suffix)
-            if hidden.is_dir():
-                _remove_tree(hidden)
-
-    def _hidden(self, entry_id: str, suffix: str) -> Path:
-        return self.path / f".{entry_id}.{suffix}"
+            folder.remove_tree(_hidden(entry_id, suffix))
 
 
-def _is_own(path: Path) -> bool:
-    """Tell whether a file in one of our folders is of a kind that is placed there."""
-    if path.suffix == ".nfo":
-        return read_marker(path.read_bytes()) is not None
-    return path.is_symlink() or path.suffix == ".strm" or path.name == "poster.jpg" or path.lstat().st_nlink > 1
+def _hidden(entry_id: str, suffix: str) -> str:
+    return f".{entry_id}.{suffix}"
 
 
-def _remove_tree(folder: Path) -> None:
-    """Remove a folder with everything in it, without following links."""
-    for path in list(folder.iterdir()):
-        if path.is_dir() and not path.is_symlink():
-            _remove_tree(path)
+def _part(name: str) -> str:
+    return f".{name[-40:]}.part"
+
+
+def _remove_link(folder: OpenFolder, name: str) -> None:
+    """Remove a link where a folder of ours belongs; it leads to something that is not ours."""
+    if folder.kind(name) == "link":
+        folder.remove(name)
+
+
+def _remove_files(folder: OpenFolder, paths: Iterable[str]) -> None:
+    """Remove files by their paths, and folders that are empty then."""
+    below: dict[str, list[str]] = {}
+    for path in paths:
+        name, separator, rest = path.partition("/")
+        if separator:
+            below.setdefault(name, []).append(rest)
         else:
-            path.unlink(missing_ok=True)
-    folder.rmdir()
-
-
-def _files_below(folder: Path) -> Iterator[str]:
-    """Yield the paths of all files below a folder, relative to it."""
-    for here, _, names in os.walk(folder):
-        for name in names:
-            yield (Path(here) / name).relative_to(folder).as_posix()
-
-
-def _fingerprint(path: Path, kind: str = "", digest: str = "") -> PlacedFile:
-    status = path.lstat()
-    return PlacedFile(kind, digest, status.st_size, status.st_mtime_ns, status.st_ino)
+            folder.remove(name)
+            folder.remove(_part(name))
+    for name, rest in below.items():
+        _remove_link(folder, name)
+        # Somebody else's file may have the name.
+        with contextlib.suppress(FileNotFoundError, NotAFolder):
+            with folder.child(name) as inner:
+                _remove_files(inner, rest)
+            folder.remove_folder(name)
 
 
 @contextlib.contextmanager
-def _folder_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = {
-            errno.ENOSPC: "the disk is full",
-            errno.EDQUOT: "the quota of the disk is used up",
-            errno.EFBIG: "the disk is full",
-            errno.EROFS: "it is read-only",
-            errno.EXDEV: "the original is on another volume; hard links need the same one, so set APERTURE_PUBLISH_AS "
-            "to symlink",
-        }.get(error.errno or 0, error.strerror or str(error))
-        raise FolderError(
-            f"{error.filename or path} cannot be written: {reason}. What was published before is kept."
-        ) from None
+def _below(folder: OpenFolder, path: str, *, make: bool = False) -> Iterator[OpenFolder]:
+    """Open a folder below another one; ``make`` it if it is missing, or if a link is in its place."""
+    with contextlib.ExitStack() as opened:
+        for name in path.split("/") if path else ():
+            if make:
+                _remove_link(folder, name)
+            folder = opened.enter_context(folder.make(name) if make else folder.child(name))
+        yield folder
+
+
+def _intact(entry: OpenFolder, files: Mapping[str, PlacedFile]) -> Iterator[str]:
+    """Yield the paths of files of an entry that are as they were placed."""
+    by_parent: dict[str, list[tuple[str, PlacedFile]]] = {}
+    for path, file in files.items():
+        by_parent.setdefault(path.rpartition("/")[0], []).append((path, file))
+    for parent, placed in by_parent.items():
+        with contextlib.suppress(OSError), _below(entry, parent) as folder:
+            for path, file in placed:
+                status = folder.status(path.rpartition("/")[2])
+                seen = (status.st_size, status.st_mtime_ns, status.st_ino) if status is not None else None
+                # The target of a link cannot change without these.
+                if seen == (file.size, file.mtime_ns, file.inode):
+                    yield path
+
+
+def _marker(entry: OpenFolder, name: str) -> str | None:
+    content = entry.read(name)
+    return read_marker(content) if content is not None else None
+
+
+def _is_own(entry: OpenFolder, path: str) -> bool:
+    """Tell whether a file in one of our folders is of a kind that is placed there."""
+    parent, _, name = path.rpartition("/")
+    with _below(entry, parent) as folder:
+        if name.endswith(".nfo"):
+            return _marker(folder, name) is not None
+        status = folder.status(name)
+        is_linked = folder.kind(name) == "link" or (status is not None and status.st_nlink > 1)
+        return is_linked or name.endswith(".strm") or name == "poster.jpg"

@@ -56,7 +56,8 @@ class PlacedLibrary:
 
     ``server_item_id`` is its id on the server, ``policy_id`` that in policies. ``missing`` counts the entries that
     the server did not show after its last scan, ``changed`` those that the last run changed. ``unverified_since`` is
-    when something was placed that the server has not shown yet; None: what was placed is verified.
+    when something was placed that the server has not shown yet; None: what was placed is verified. ``folder`` is below
+    ``root``, a path of this machine, which the server sees as ``root_on_server``; None if that is not known.
     """
 
     list_key: str
@@ -69,6 +70,23 @@ class PlacedLibrary:
     missing: int = 0
     changed: int = 0
     unverified_since: datetime | None = None
+    root: str | None = None
+    root_on_server: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """The folder of a library that is gone from the media server, whose files could not be removed yet.
+
+    ``entries`` are those that were placed, by entry id. For the rest see :class:`PlacedLibrary`.
+    """
+
+    list_key: str
+    name: str
+    root: str
+    root_on_server: str
+    folder: str
+    entries: Mapping[str, PlacedEntry] = field(hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +132,26 @@ class Manifest(Protocol):
 
     def forget_library(self, list_key: str) -> None:
         """Forget a library and its entries."""
+        ...
+
+    def leave_library(self, library: PlacedLibrary) -> None:
+        """Forget a library, but remember what is still on disk. Its root must be known."""
+        ...
+
+    def leftovers(self) -> list[Leftover]:
+        """Read what is still on disk of libraries that are gone."""
+        ...
+
+    def forget_leftover(self, leftover: Leftover) -> None:
+        """Forget what was on disk of a library."""
+        ...
+
+    def marked_roots(self) -> dict[str, str]:
+        """Read the folders that have our marker: as the server and as this machine sees them."""
+        ...
+
+    def note_root(self, root_on_server: str, root: str | None) -> None:
+        """Record that a folder has our marker, or with None as ``root`` that it has it no more."""
         ...
 
     def write_copies(self, copies: Mapping[str, int]) -> int:

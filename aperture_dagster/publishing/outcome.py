@@ -53,20 +53,28 @@ class PublishOptions:
     """How to publish.
 
     Args:
-        root: the folder of published libraries, as this machine sees it.
+        root: the folder of published libraries, as this machine sees it; None: nothing can be published, only retired.
         root_on_server: the same, as the media server sees it.
         strict_access: see :func:`plan_access`.
         hide_own_from_latest: see :func:`plan_access`.
         wait_seconds: how long to wait for a scan that makes no progress.
         poll_seconds: interval at which its progress is read.
+        owner: the identity of this installation, which marks its folders.
+        accepted_roots: folders that are taken for roots although they have no marker.
+        forgotten_roots: folders that are gone for good: files that cannot be removed there are forgotten.
+        find_here: returns a path of the server as this machine sees it; None if it does not.
     """
 
-    root: Path
-    root_on_server: str
+    root: Path | None
+    root_on_server: str | None
     strict_access: bool
     hide_own_from_latest: bool
     wait_seconds: float
     poll_seconds: float
+    owner: str | None = None
+    accepted_roots: frozenset[Path] = frozenset()
+    forgotten_roots: frozenset[Path] = frozenset()
+    find_here: Callable[[str], Path | None] = lambda path: None
 
 
 @dataclass(slots=True)
@@ -74,7 +82,8 @@ class Outcome:
     """What happened to one library, collection or playlist.
 
     ``added``, ``changed``, ``removed`` and ``waiting`` count entries. ``listed`` are its entries now, ``ranks_before``
-    the ranks of the last time by work id, ``left`` the titles that left.
+    the ranks of the last time by work id, ``left`` the titles that left. ``left_behind`` says why the files of a
+    retired library are still on disk.
     """
 
     list_key: str
@@ -94,6 +103,7 @@ class Outcome:
     plan: list[str] = field(default_factory=list)
     created: bool = False
     retired: bool = False
+    left_behind: str | None = None
     error: Exception | None = None
 
     @property

@@ -95,11 +95,27 @@ class PathMap:
         return Path(found) if is_same and Path(found).is_absolute() else None
 
 
-def published_root(settings: PublishingSettings) -> str | None:
-    """Return the folder of published libraries, as the media server sees it; None if it is not set."""
+def published_root(settings: PublishingSettings) -> list[str]:
+    """Return the folder of published libraries, as the media server sees it; none if it is not set."""
     if settings.publish_root is None:
-        return None
-    return PathMap(settings.path_map).to_server(settings.publish_root.expanduser())
+        return []
+    return [PathMap(settings.path_map).to_server(settings.publish_root.expanduser())]
+
+
+def as_path(path: str) -> str:
+    """A server's path in the form in which paths are compared."""
+    return path.replace("\\", "/").rstrip("/")
+
+
+def separator(path: str) -> str:
+    """What separates folders in a server's path."""
+    return "\\" if "\\" in path and "/" not in path else "/"
+
+
+def is_any_published(paths: Iterable[str], roots: Iterable[str]) -> bool:
+    """Return whether one of the paths of a library is that of a published library below one of the roots."""
+    roots = list(roots)
+    return any(is_published(path, root) for path in paths for root in roots)
 
 
 def is_published(path: str, root: str) -> bool:

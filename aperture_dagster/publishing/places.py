@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from aperture_dagster.publishing.manifest import PlacedEntry, PlacedLibrary
 from aperture_dagster.publishing.nfo import read_title
-from aperture_dagster.publishing.outcome import PublishOptions
-from aperture_dagster.publishing.paths import is_published
+from aperture_dagster.publishing.paths import as_path, is_any_published
 from aperture_dagster.publishing.plan import DesiredEntry
+from aperture_dagster.publishing.roots import Roots
 
 if TYPE_CHECKING:
     from aperture_dagster.resources.media_server.records import PublishedItem, PublishedLibrary
@@ -26,11 +26,13 @@ class Places:
 
     Args:
         writer: the media server.
-        options: how to publish.
+        roots: where libraries were placed.
     """
 
-    def __init__(self, writer: MediaServerWriter, options: PublishOptions) -> None:
-        self._writer, self._options = writer, options
+    def __init__(self, writer: MediaServerWriter, roots: Roots) -> None:
+        self._writer, self._roots = writer, roots
+        self.roots_on_server: set[str] = set()
+        """Every folder below which there may be libraries of ours, as the server sees it."""
 
     def language(self, media_type: str) -> tuple[str | None, str | None]:
         """Language and country of the originals' library."""
@@ -41,11 +43,11 @@ class Places:
 
     def location(self, record: PlacedLibrary) -> str:
         """The folder of a published library, as the server sees it."""
-        return f"{self._options.root_on_server}{separator(self._options.root_on_server)}{record.folder}"
+        return self._roots.location(record)
 
     def is_ours(self, library: PublishedLibrary) -> bool:
         """Tell whether a library is one of the published ones."""
-        return any(is_published(location, self._options.root_on_server) for location in library.locations)
+        return is_any_published(library.locations, self.roots_on_server)
 
     def items(self, library: PublishedLibrary, record: PlacedLibrary, *, episodes: bool) -> list[PublishedItem]:
         """What the server shows of a library: films or series, and with ``episodes`` those as well."""
@@ -117,13 +119,3 @@ def library_names(name: str) -> Iterator[str]:
     yield clean
     yield f"{clean} (Aperture)"
     yield from (f"{clean} (Aperture {number})" for number in range(2, 100))
-
-
-def as_path(path: str) -> str:
-    """A server's path in the form in which paths are compared."""
-    return path.replace("\\", "/").rstrip("/")
-
-
-def separator(path: str) -> str:
-    """What separates folders in a server's path."""
-    return "\\" if "\\" in path and "/" not in path else "/"

@@ -16,15 +16,18 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from aperture_dagster.publishing.access import OwnLibrary, plan_access
-from aperture_dagster.publishing.folder import LibraryFolder, PosterSource
+from aperture_dagster.publishing.folder import FolderError, PosterSource
 from aperture_dagster.publishing.manifest import Manifest, PlacedEntry, PlacedLibrary
 from aperture_dagster.publishing.names import list_folder
 from aperture_dagster.publishing.outcome import Outcome, PublishingError, PublishOptions, ScanTooLong
-from aperture_dagster.publishing.paths import root_problems
-from aperture_dagster.publishing.places import Places, as_path, by_place, library_names
+from aperture_dagster.publishing.paths import as_path, root_problems, separator
+from aperture_dagster.publishing.places import Places, by_place, library_names
 from aperture_dagster.publishing.plan import DesiredLibrary, pictures_of, plan_library, planned_entries
 from aperture_dagster.publishing.reading import LibraryReader
+from aperture_dagster.publishing.retirement import FAILURES_IN_A_ROW, Leaving, Retirement
+from aperture_dagster.publishing.root import MARKER
+from aperture_dagster.publishing.roots import Roots
+from aperture_dagster.publishing.viewers import Viewers
 from aperture_dagster.publishing.work import Work
 from aperture_dagster.worklist.progress import Progress
 
@@ -32,8 +35,6 @@ if TYPE_CHECKING:
     from aperture_dagster.resources.media_server.records import PublishedLibrary
     from aperture_dagster.resources.media_server.writer import MediaServerWriter
 
-# After so many failures in a row, the others would fail for the same reason.
-FAILURES_IN_A_ROW = 3
 CHECKED_ORIGINALS = 3
 SMALLEST_SKEW = timedelta(seconds=2)
 
@@ -76,13 +77,16 @@ class Publisher:
         dry_run: bool = False,
     ) -> None:
         self._server, self._manifest, self._options, self._log = server, manifest, options, log
-        self._viewers_of, self._credit, self._posters, self._title_of = viewers_of, credit, posters, title_of
+        self._credit, self._posters, self._title_of = credit, posters, title_of
         self._now, self._dry_run = now, dry_run
         self._skew = timedelta(0)
         self._foreign_places: list[str] = []
         self._reachable: dict[str, bool] = {}
         self.warnings: list[str] = []
-        self._places = Places(server, options)
+        self._roots = Roots(manifest, options, modified_at=self._file_time, dry_run=dry_run)
+        self._places = Places(server, self._roots)
+        self._retirement = Retirement(server, manifest, self._roots, credit=credit, log=log)
+        self._viewers = Viewers(server, manifest, self._places, options, viewers_of=viewers_of, warnings=self.warnings)
         self._reader = LibraryReader(
             server,
             self._places,
@@ -103,29 +107,56 @@ class Publisher:
     def publish(self, wanted: Mapping[str, Build], *, retired: Collection[str] = ()) -> list[Outcome]:
         """Bring libraries to their desired state, and retire others.
 
+        A library that was placed below another root, as of earlier settings, is retired there first.
+
         Args:
             wanted: by list key, what makes the desired library, given the entries that are placed.
             retired: keys of lists that are no longer published.
 
         Raises:
             PublishingError: nothing can be published; nothing was changed.
+            RootError: the folder to publish to is not the one that it was; nothing was changed.
             ServiceError: the media server does not answer, or refuses.
         """
         with self._manifest.exclusively():
-            self._check_server()
-            records = self._manifest.libraries()
-            works = [self._compare(records.get(key), key, build) for key, build in wanted.items()]
-            leaving = [records[key] for key in retired if key in records]
-            retiring = [Outcome(one.list_key, one.name, one.user_id, retired=True) for one in leaving]
-            if not self._dry_run and not self._carry_out(works, leaving):
-                for one in retiring:
-                    one.error = ScanTooLong([one.name], "untouched", self._options.wait_seconds)
-        return [*(work.outcome for work in works), *retiring]
+            records = self._roots.locate(by_place(self._server.libraries()))
+            # Here for a run that was killed before it came to the end.
+            self._roots.release()
+            self._places.roots_on_server = self._roots.on_server(records.values())
+            self._check_server(is_wanted=bool(wanted))
+            outcomes = self._retirement.finish(dry_run=self._dry_run)
+            moved = [key for key in wanted if key in records and not self._roots.is_current(records[key])]
+            if moved:
+                self._check_seen()
+                outcomes += self._run({}, moved, records)
+                stuck = {one.list_key for one in outcomes if one.error is not None}
+                wanted = {key: build for key, build in wanted.items() if key not in stuck}
+                records = {key: record for key, record in records.items() if key not in moved}
+            outcomes = self._run(wanted, retired, records) + outcomes
+            self._roots.release()
+            self._retirement.report(outcomes)
+            self.warnings += self._retirement.warnings
+        return outcomes
+
+    def _run(
+        self, wanted: Mapping[str, Build], retired: Collection[str], records: Mapping[str, PlacedLibrary]
+    ) -> list[Outcome]:
+        works = [self._compare(records.get(key), key, build) for key, build in wanted.items()]
+        leaving = [
+            Leaving(one, Outcome(one.list_key, one.name, one.user_id, retired=True))
+            for one in (records[key] for key in retired if key in records)
+        ]
+        if self._dry_run:
+            self._retirement.preview(leaving)
+        elif not self._carry_out(works, leaving):
+            for one in leaving:
+                one.fail(ScanTooLong([one.record.name], "untouched", self._options.wait_seconds))
+        return [one.outcome for one in (*works, *leaving)]
 
     # Before anything is changed
 
-    def _check_server(self) -> None:
-        """Verify that the server is known, sees the root, and would not confuse it with another library."""
+    def _check_server(self, *, is_wanted: bool) -> None:
+        """Verify that the server is known, that the root is ours, and that the server would not confuse it."""
         server = self._server.server()
         if server.clock is not None and abs(server.clock - self._now()) >= SMALLEST_SKEW:
             self._skew = server.clock - self._now()
@@ -133,19 +164,36 @@ class Publisher:
             path for one in self._server.libraries() if not self._places.is_ours(one) for path in one.locations
         ]
         self._foreign_places = [as_path(location) for location in locations]
-        problems = root_problems(self._options.root_on_server, locations)
+        root = self._options.root_on_server
+        problems = root_problems(root, locations) if is_wanted and root is not None else []
         if problems:
             raise PublishingError(f"Nothing is published: {' '.join(problems)}")
+        if is_wanted:
+            self._roots.require_current()
+
+    def _check_seen(self) -> None:
+        """Verify that the server sees the new root, before the libraries below an earlier one are retired."""
+        root = self._options.root_on_server
+        if not self._dry_run and not self._server.path_exists(f"{root}{separator(root or '')}{MARKER.name}"):
+            raise PublishingError(
+                f"The media server does not see the files in {self._options.root} at {root}: make the folder available "
+                "to it, or correct APERTURE_PATH_MAP. What was published elsewhere before is kept."
+            )
 
     def _compare(self, record: PlacedLibrary | None, list_key: str, build: Build) -> Work:
         """Compare one library with what was placed."""
         name = record.folder if record is not None else list_folder(list_key)
-        folder = LibraryFolder(self._options.root / name, modified_at=self._file_time)
-        placed = self._manifest.entries(list_key)
-        placed |= {entry.entry_id: entry for entry in folder.strangers(placed.keys())}
+        placed = self._manifest.entries(list_key) if record is not None else {}
+        folder, intact, failure = self._roots.current_folder(name), {}, None
+        try:
+            placed |= {entry.entry_id: entry for entry in folder.strangers(placed.keys())}
+            intact = folder.intact(placed.values())
+        except FolderError as error:
+            failure = error
         library = build(placed)
-        record = record or PlacedLibrary(list_key, library.user_id, library.media_type, library.name, name)
-        intact = {key: folder.intact(entry) for key, entry in placed.items()}
+        record = self._roots.current(
+            record or PlacedLibrary(list_key, library.user_id, library.media_type, library.name, name)
+        )
         plan = plan_library(library, placed, intact, now=self._server_time())
         settled = [entry for entry in placed.values() if entry.state != "planned"]
         leaving = [entry.work_id for entry in plan.remove if entry.work_id is not None]
@@ -164,19 +212,20 @@ class Publisher:
             ranks_before={entry.work_id: entry.rank for entry in settled if entry.work_id is not None},
             left=sorted(titles.values()),
             plan=plan.lines(titles),
+            error=failure,
         )
         return Work(library, record, folder, plan, outcome)
 
     # The order of operations
 
-    def _carry_out(self, works: Sequence[Work], leaving: Sequence[PlacedLibrary]) -> bool:
+    def _carry_out(self, works: Sequence[Work], leaving: Sequence[Leaving]) -> bool:
         """Publish, and return whether the libraries that leave could be retired."""
         listed = self._find(works)
         self._each(works, self._check_shown)
-        for record in leaving:
-            if (library := listed.get(as_path(self._places.location(record)))) is not None and library.item_id:
-                entries = self._manifest.entries(record.list_key).values()
-                self._reader.record_copies(library, record, entries)
+        for one in leaving:
+            if (library := listed.get(as_path(self._places.location(one.record)))) is not None and library.item_id:
+                entries = self._manifest.entries(one.record.list_key).values()
+                self._reader.record_copies(library, one.record, entries)
         self._show(works)
         self._show_when_read([work for work in works if work.is_being_read], works)
         waiting = [work for work in works if work.needs_scan and work.outcome.error is None]
@@ -201,11 +250,11 @@ class Publisher:
         if not self._server.assigns_ids_at_once:
             self._create(works)
         self._scan(works)
-        self._delete_libraries(leaving)
+        self._retirement.delete(leaving, by_place(self._server.libraries()))
         self._finish(works, leaving)
-        for record in leaving:
-            self._remove_files(record)
-            self._manifest.forget_library(record.list_key)
+        for one in leaving:
+            if one.outcome.error is None:
+                self._retirement.remove_files(one)
         return True
 
     def _scan(self, works: Sequence[Work]) -> None:
@@ -227,7 +276,7 @@ class Publisher:
         if any(_can_be_shown(work) for work in works):
             self._enable_verified(works, self._set_access(works, []))
 
-    def _finish(self, works: Sequence[Work], leaving: Sequence[PlacedLibrary]) -> None:
+    def _finish(self, works: Sequence[Work], leaving: Sequence[Leaving]) -> None:
         self._enable_verified(works, self._set_access(works, leaving))
         for work in works:
             if work.outcome.error is None and work.record.changed != work.outcome.changes:
@@ -319,82 +368,19 @@ class Publisher:
         finally:
             work.outcome.rows_written += self._manifest.write_entries(key, done, removed=gone)
 
-    def _delete_libraries(self, leaving: Sequence[PlacedLibrary]) -> None:
-        """Delete libraries on the server; their files go after nobody can see them any more."""
-        listed = by_place(self._server.libraries())
-        for number, record in enumerate(leaving, start=1):
-            self._credit(record, list(self._manifest.entries(record.list_key).values()))
-            library = listed.get(as_path(self._places.location(record)))
-            if library is not None:
-                # Items of a deleted library stay in the server's database until a scan.
-                self._server.delete_library(library, scan=number == len(leaving))
-
-    def _remove_files(self, record: PlacedLibrary) -> None:
-        folder = LibraryFolder(self._options.root / record.folder, modified_at=self._file_time)
-        left = [entry.folder for entry in self._manifest.entries(record.list_key).values() if not folder.remove(entry)]
-        if not folder.retire() or left:
-            self.warnings.append(f"{folder.path} holds files that this product did not place; they are still there.")
-
-    def _set_access(self, works: Sequence[Work], leaving: Sequence[PlacedLibrary]) -> dict[str, str]:
-        """Let exactly the right users see each library; return who could not be kept from others', with the reason.
-
-        Every published library is considered, and every user of the server: what somebody else's tool changed is
-        repaired, too.
-        """
-        libraries = self._server.libraries()
-        listed = by_place(libraries)
-        viewers = {work.library.list_key: work.library.viewers for work in works}
-        gone = {record.list_key for record in leaving}
-        own = []
-        retired = {one for record in leaving for one in (record.server_item_id, record.policy_id) if one}
-        for record in self._manifest.libraries().values():
-            library = listed.get(as_path(self._places.location(record)))
-            if library is None or not library.item_id or record.list_key in gone:
-                continue
-            if (record.server_item_id, record.policy_id) != (library.item_id, library.policy_id):
-                # Remembered before anybody's policy holds them, so that they can be taken back in any case.
-                retired |= {one for one in (record.server_item_id, record.policy_id) if one}
-                ids = {"server_item_id": library.item_id, "policy_id": library.policy_id}
-                self._manifest.write_library(replace(record, **ids))
-                for work in works:
-                    if work.library.list_key == record.list_key:
-                        work.record = replace(work.record, **ids)
-            seen_by = viewers[record.list_key] if record.list_key in viewers else self._viewers_of(record)
-            own.append(OwnLibrary(library.item_id, library.policy_id, seen_by))
-        others = [one.policy_id for one in libraries if not self._places.is_ours(one) and one.policy_id]
-        retired -= {one for library in own for one in (library.item_id, library.policy_id)}
-        remembered = self._manifest.settings_set()
-        unprotected: dict[str, str] = {}
-        for user in self._server.user_objects().values():
-            change = plan_access(
-                user,
-                own,
-                others=others,
-                retired=retired,
-                remembered=remembered,
-                strict=self._options.strict_access,
-                hide_own_from_latest=self._options.hide_own_from_latest,
-            )
-            if change.warning is not None and change.warning not in self.warnings:
-                self.warnings.append(change.warning)
-            try:
-                if change.policy is not None:
-                    self._server.set_policy(change.user_id, change.policy)
-                if change.configuration is not None:
-                    self._server.set_configuration(change.user_id, change.configuration)
-            except Exception as error:
-                refused = f"{change.name}: the media server refused to change what they may see ({error})"
-                if user["Policy"].get("EnableAllFolders"):
-                    unprotected[change.user_id] = refused
-                if refused not in self.warnings:
-                    self.warnings.append(refused)
-                for work in works:
-                    if work.library.user_id == change.user_id:
-                        work.outcome.error = work.outcome.error or error
-                continue
-            if change.noted or change.forgotten:
-                self._manifest.note_settings(change.noted, change.forgotten)
-        return unprotected
+    def _set_access(self, works: Sequence[Work], leaving: Sequence[Leaving]) -> dict[str, str]:
+        """Let exactly the right users see each library; return who could not be kept from others', with the reason."""
+        granted = self._viewers.grant(
+            {work.library.list_key: work.library.viewers for work in works},
+            [one.record for one in leaving if one.outcome.error is None],
+        )
+        for work in works:
+            known = granted.records.get(work.library.list_key)
+            if known is not None:
+                ids = {"server_item_id": known.server_item_id, "policy_id": known.policy_id}
+                work.record = replace(work.record, **ids)
+            work.outcome.error = work.outcome.error or granted.refused.get(work.library.user_id or "")
+        return granted.unprotected
 
     def _enable(self, work: Work, unprotected: Mapping[str, str]) -> None:
         """Show a complete library, unless somebody who may see all libraries could not be kept from it.

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from aperture_dagster.publishing.manifest import Manifest, PlacedEntry, PlacedLibrary
 from aperture_dagster.publishing.outcome import NotShown, PublishOptions, ScanTooLong
-from aperture_dagster.publishing.places import Places, as_path, by_place, not_read, originals_of
+from aperture_dagster.publishing.paths import as_path
+from aperture_dagster.publishing.places import Places, by_place, not_read, originals_of
 from aperture_dagster.publishing.plan import DesiredEntry
 from aperture_dagster.publishing.work import Work
 from aperture_dagster.wording import counted

@@ -13,12 +13,15 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
 
 from aperture_dagster.errors import OperatorError
-from aperture_dagster.publishing.manifest import PlacedEntry, PlacedFile, PlacedLibrary, PlacedList
+from aperture_dagster.publishing.manifest import Leftover, PlacedEntry, PlacedFile, PlacedLibrary, PlacedList
 from aperture_dagster.storage.bulk import upsert
+from aperture_dagster.storage.queries import execute, read_value
 from aperture_dagster.storage.tables import (
+    facts,
     item_versions,
     published_access,
     published_entries,
+    published_leftovers,
     published_libraries,
     published_lists,
 )
@@ -27,6 +30,8 @@ from aperture_dagster.storage.versions import content_version
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+ROOTS = "published_roots"
+"""The fact with the folders that have our marker, as the server and as this machine sees them."""
 LOCK = "SELECT pg_advisory_lock(hashtext('aperture publishing'))"
 UNLOCK = "SELECT pg_advisory_unlock(hashtext('aperture publishing'))"
 PATIENCE = "15min"
@@ -47,6 +52,16 @@ def published_library_ids(connection: Connection) -> set[str]:
         select(published_libraries.c.server_item_id).where(published_libraries.c.server_item_id.is_not(None))
     )
     return set(ids.scalars())
+
+
+def published_roots(connection: Connection) -> set[str]:
+    """Read below which folders, as the media server sees them, libraries were placed."""
+    rows = execute(
+        connection,
+        "SELECT root_on_server FROM published_libraries WHERE root_on_server IS NOT NULL "
+        "UNION SELECT root_on_server FROM published_leftovers",
+    )
+    return set(rows.scalars())
 
 
 def published_summary(connection: Connection) -> list[dict[str, Any]]:
@@ -190,6 +205,59 @@ class StoredManifest:
         with self._transaction() as connection:
             for table in (published_entries, published_libraries):
                 connection.execute(delete(table).where(table.c.list_key == list_key))
+
+    def leave_library(self, library: PlacedLibrary) -> None:
+        """Forget a library, but remember what is still on disk. Its root must be known."""
+        with self._transaction() as connection:
+            execute(
+                connection,
+                "INSERT INTO published_leftovers AS old (root, folder, root_on_server, list_key, name, entries) "
+                "SELECT :root, l.folder, :root_on_server, l.list_key, l.name, "
+                " coalesce(jsonb_object_agg(e.entry_id, jsonb_build_array(e.folder, e.files)) "
+                " FILTER (WHERE e.entry_id IS NOT NULL), '{}') "
+                "FROM published_libraries l LEFT JOIN published_entries e USING (list_key) "
+                "WHERE l.list_key = :key GROUP BY l.list_key "
+                "ON CONFLICT (root, folder) DO UPDATE SET entries = old.entries || excluded.entries",
+                root=library.root,
+                root_on_server=library.root_on_server,
+                key=library.list_key,
+            )
+            for table in (published_entries, published_libraries):
+                connection.execute(delete(table).where(table.c.list_key == library.list_key))
+
+    def leftovers(self) -> list[Leftover]:
+        """Read what is still on disk of libraries that are gone."""
+        with self._transaction() as connection:
+            rows = connection.execute(select(published_leftovers).order_by("root", "folder")).all()
+        found = []
+        for row in rows:
+            entries = {
+                key: PlacedEntry(
+                    key, None, folder, 1, "leaving", row.left_at, None,
+                    {path: PlacedFile(*values) for path, values in files.items()},
+                )
+                for key, (folder, files) in row.entries.items()
+            }  # fmt: skip
+            found.append(Leftover(row.list_key, row.name, row.root, row.root_on_server, row.folder, entries))
+        return found
+
+    def forget_leftover(self, leftover: Leftover) -> None:
+        """Forget what was on disk of a library."""
+        table = published_leftovers
+        with self._transaction() as connection:
+            connection.execute(delete(table).where(table.c.root == leftover.root, table.c.folder == leftover.folder))
+
+    def marked_roots(self) -> dict[str, str]:
+        """Read the folders that have our marker: as the server and as this machine sees them."""
+        with self._transaction() as connection:
+            return dict(read_value(connection, "SELECT value FROM facts WHERE name = :name", name=ROOTS) or {})
+
+    def note_root(self, root_on_server: str, root: str | None) -> None:
+        """Record that a folder has our marker, or with None as ``root`` that it has it no more."""
+        roots = {key: path for key, path in self.marked_roots().items() if key != root_on_server}
+        roots |= {root_on_server: root} if root is not None else {}
+        with self._transaction() as connection:
+            upsert(connection, facts, [{"name": ROOTS, "value": roots}])
 
     def write_copies(self, copies: Mapping[str, int]) -> int:
         """Record the server ids of published copies with the row of the original; return the rows written.

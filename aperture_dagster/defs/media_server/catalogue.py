@@ -1,6 +1,6 @@
 """What there is to watch on the media server: its films, series and episodes."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,10 +10,9 @@ from aperture_dagster.defs.failures import MissingPrerequisite, cause_of, operat
 from aperture_dagster.defs.media_server.server import media_server
 from aperture_dagster.defs.reporting import markdown_table, materialized, problems_table, warn_of_unreadable
 from aperture_dagster.instance.pools import MEDIA_SERVER
-from aperture_dagster.publishing.paths import is_published, published_root
+from aperture_dagster.publishing.paths import is_any_published, published_root
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import BadAnswer, ServiceError
-from aperture_dagster.resources.media_server.reader import MediaServerReader
 from aperture_dagster.resources.media_server.records import Listing, ServerLibrary
 from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings
@@ -32,7 +31,7 @@ from aperture_dagster.storage.catalogue_sync import (
     TitleSync,
     write_libraries,
 )
-from aperture_dagster.storage.published import published_library_ids
+from aperture_dagster.storage.published import published_library_ids, published_roots
 from aperture_dagster.storage.versions import change_version
 from aperture_dagster.worklist.progress import Progress
 
@@ -73,7 +72,14 @@ def catalogue_asset(
         with operator_errors(context, settings), media_servers.open() as server, database.connection() as connection:
             with connection.begin():
                 published, known = published_library_ids(connection), known_libraries(connection)
-            libraries = _libraries(context, server, settings, item_type, published)
+                roots = {*published_roots(connection), *published_root(settings)}
+            # Found by their folders, too: ids change with names.
+            listed = [
+                one
+                for one in server.libraries()
+                if one.library_id not in published and not is_any_published(one.locations, roots)
+            ]
+            libraries = _libraries(context, listed, settings, item_type)
             with connection.begin():
                 write_libraries(connection, libraries.chosen)
             sync = EpisodeSync(connection) if item_type == "episode" else TitleSync(connection, item_type)
@@ -132,21 +138,16 @@ class _Libraries:
 
 def _libraries(
     context: dg.AssetExecutionContext,
-    server: MediaServerReader,
+    listed: Sequence[ServerLibrary],
     settings: Settings,
     item_type: ItemType,
-    published: Collection[str],
 ) -> _Libraries:
-    """Return what the server has, and what of it is to be read; libraries of ours do not count.
+    """Return what the server has, and what of it is to be read; ``listed`` are its libraries, without ours.
 
     Raises:
         BadAnswer: the server lists no libraries at all.
         MissingPrerequisite: a chosen library does not exist.
     """
-    listed = [library for library in server.libraries() if library.library_id not in published]
-    root = published_root(settings)
-    # Found by their folders, too: ids change with names.
-    listed = [one for one in listed if root is None or not any(is_published(path, root) for path in one.locations)]
     if not listed:
         raise BadAnswer("The media server lists no libraries. Nothing was changed.")
     names = {library.name.casefold() for library in listed}

@@ -21,6 +21,7 @@ from aperture_dagster.publishing.paths import PathMap
 from aperture_dagster.publishing.plan import DesiredLibrary
 from aperture_dagster.publishing.publisher import Publisher
 from aperture_dagster.storage.history import write_states
+from aperture_dagster.storage.owner import ensure_owner, read_owner
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.publishable import copies_of_entries, finished_copies, work_titles
 from aperture_dagster.storage.published import StoredManifest
@@ -111,6 +112,8 @@ class Publication:
         log: for the operator.
         fetch_from_tmdb: downloads a picture by TMDb's path.
         dry_run: plan only.
+        accept_root: take the folder of the settings for the root although it has no marker.
+        forget_root: a folder that is gone for good; what cannot be removed there is forgotten.
     """
 
     def __init__(
@@ -123,17 +126,21 @@ class Publication:
         *,
         fetch_from_tmdb: Callable[[str], bytes | None] = lambda path: None,
         dry_run: bool = False,
+        accept_root: bool = False,
+        forget_root: Path | None = None,
     ) -> None:
-        assert settings.publish_root is not None
         self._settings, self._database, self._server, self._clock, self._log = settings, database, server, clock, log
         self._dry_run = dry_run
         self._paths = PathMap(settings.path_map)
-        self._root = settings.publish_root.expanduser()
+        self._root = settings.publish_root.expanduser() if settings.publish_root is not None else None
+        self._accepted = frozenset({self._root} if self._root is not None and accept_root else ())
+        self._forgotten = frozenset({forget_root} if forget_root is not None else ())
         self._version = server.server()
         self._posters = Posters(server, settings.home_path / "posters", fetch_from_tmdb)
         self.manifest = StoredManifest(database.transaction, database.connection)
         with database.transaction() as connection:
             users = read_users(connection)
+            self._owner = read_owner(connection) if dry_run else ensure_owner(connection)
         self.users = settings.participants(users)
         self._by_id = {user.user_id: user for user in self.users}
         self._warnings = list(self._setup_warnings())
@@ -306,11 +313,15 @@ class Publication:
     def _options(self) -> PublishOptions:
         return PublishOptions(
             root=self._root,
-            root_on_server=self._paths.to_server(self._root),
+            root_on_server=self._paths.to_server(self._root) if self._root is not None else None,
             strict_access=self._settings.publish_strict_access,
             hide_own_from_latest=not self._keeps_history_per_item(),
             wait_seconds=self._settings.publish_wait_seconds,
             poll_seconds=self._settings.publish_poll_seconds,
+            owner=self._owner,
+            accepted_roots=self._accepted,
+            forgotten_roots=self._forgotten,
+            find_here=self._paths.to_here,
         )
 
     def _setup_warnings(self) -> Iterator[str]:

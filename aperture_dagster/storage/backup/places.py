@@ -10,13 +10,14 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 from sqlalchemy import Connection
 
+from aperture_dagster.open_folder import Marker, OpenFolder
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.backup.errors import BackupError
 from aperture_dagster.storage.files import FileError, prepare_home, write_file
+from aperture_dagster.storage.owner import ensure_owner
 from aperture_dagster.storage.queries import execute, read_value
 
 FACT = "backups"
@@ -24,6 +25,7 @@ MARKER = ".aperture-backups"
 DEFAULT = "backups"
 SPARE_BYTES = 1 << 30
 ACCEPT = "aperture backup create --accept-folder"
+_MARKER = Marker(MARKER, "Marks the folder of the backups of aperture-dagster. Do not delete.")
 IN_MEMORY = ("tmpfs", "ramfs")
 CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
 # Docker's folder of a volume that nobody named, which is replaced when the container is.
@@ -75,14 +77,13 @@ def open_folder(connection: Connection, settings: Settings, *, accept: bool = Fa
             f"The folder {folder} {lacks}. Nothing was written. Make sure that its disk or share is mounted. If the "
             f"folder is new or was emptied, accept it with `{ACCEPT}`."
         )
-    owner = owner or uuid4().hex
+    owner = owner or ensure_owner(connection)
     try:
         if is_default:
             prepare_home(settings.home_path)
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
-        content = {"owner": owner, "note": "Marks the folder of the backups of aperture-dagster. Do not delete."}
-        write_file(folder / MARKER, json.dumps(content).encode())
+        write_file(folder / MARKER, _MARKER.content(owner))
     except (OSError, FileError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise BackupError(f"The folder {folder} cannot be used for backups ({reason}): choose another.") from None
@@ -181,7 +182,8 @@ def _remember(connection: Connection, owner: str, folder: Path) -> None:
 def _read_marker(folder: Path) -> str | None:
     """Return the identity in the folder's marker; None without one. A damaged marker belongs to nobody known."""
     try:
-        return str(json.loads((folder / MARKER).read_bytes())["owner"])
+        with OpenFolder.at(folder) as opened:
+            return _MARKER.read(opened)
     except FileNotFoundError:
         return None
     except PermissionError:
@@ -189,7 +191,7 @@ def _read_marker(folder: Path) -> str | None:
             f"{folder / MARKER} belongs to another user, and cannot be read. Nothing was written. Give the folder and "
             "its files to the user that this program runs as."
         ) from None
-    except (OSError, ValueError, KeyError, TypeError):
+    except OSError:
         return ""
 
 

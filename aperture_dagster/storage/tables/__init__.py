@@ -42,6 +42,7 @@ from aperture_dagster.storage.tables.publishing import (
     item_files,
     published_access,
     published_entries,
+    published_leftovers,
     published_libraries,
     published_lists,
 )

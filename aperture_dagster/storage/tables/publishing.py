@@ -16,13 +16,15 @@ published_libraries = Table(
     Column("user_id", Text, comment="its owner; null: shared"),
     Column("media_type", Text, nullable=False),
     Column("name", Text, nullable=False, comment="on the media server"),
-    Column("folder", Text, nullable=False, unique=True, comment="below APERTURE_PUBLISH_ROOT"),
+    Column("folder", Text, nullable=False, unique=True, comment="below the root"),
     Column("server_item_id", Text, comment="the library's id on the media server when last seen"),
     Column("policy_id", Text, comment="the same in users' policies"),
     Column("missing", Integer, nullable=False, comment="entries that the server did not show after its last scan"),
     Column("changed", Integer, nullable=False, comment="entries that the last run added, changed or removed"),
     Column("created_at", Moment, nullable=False, server_default=text("now()")),
     Column("unverified_since", Moment, comment="when something was placed that the server has not shown yet"),
+    Column("root", Text, comment="APERTURE_PUBLISH_ROOT when it was placed; null: not known, as from earlier versions"),
+    Column("root_on_server", Text, comment="the same folder, as the media server sees it"),
     one_of("media_type", MEDIA_TYPES),
     comment="Libraries that were created on the media server. One is found there by its folder, never by id or name.",
 )
@@ -42,6 +44,19 @@ published_entries = Table(
     one_of("state", ENTRY_STATES),
     between("rank", 1),
     comment="Titles in published libraries, with every file that was or may have been placed.",
+)
+
+published_leftovers = Table(
+    "published_leftovers",
+    metadata,
+    Column("root", Text, primary_key=True, comment="as this machine sees it"),
+    Column("folder", Text, primary_key=True, comment="below the root"),
+    Column("root_on_server", Text, nullable=False),
+    Column("list_key", Text, nullable=False),
+    Column("name", Text, nullable=False, comment="on the media server"),
+    Column("entries", JSONB, nullable=False, comment="entry -> folder, and its files as in published_entries"),
+    Column("left_at", Moment, nullable=False, server_default=text("now()")),
+    comment="Folders of libraries that are gone from the media server, whose files could not be removed yet.",
 )
 
 published_lists = Table(

@@ -1,0 +1,152 @@
+"""Take libraries back: from the media server first, then from the disk that holds their files."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aperture_dagster.publishing.folder import FolderError
+from aperture_dagster.publishing.manifest import Leftover, Manifest, PlacedEntry, PlacedLibrary
+from aperture_dagster.publishing.outcome import Outcome
+from aperture_dagster.publishing.paths import as_path
+from aperture_dagster.publishing.roots import Roots
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aperture_dagster.resources.media_server.records import PublishedLibrary
+    from aperture_dagster.resources.media_server.writer import MediaServerWriter
+
+
+# After so many failures in a row, the others would fail for the same reason.
+FAILURES_IN_A_ROW = 3
+
+
+@dataclass(slots=True)
+class Leaving:
+    """A library that is taken back."""
+
+    record: PlacedLibrary
+    outcome: Outcome
+
+    def fail(self, error: Exception) -> None:
+        """Note why it is not taken back."""
+        self.outcome.retired, self.outcome.error = False, error
+
+
+class Retirement:
+    """Takes libraries back. Files that cannot be removed now are remembered, for a later run to remove.
+
+    Args:
+        server: the media server.
+        manifest: what was placed.
+        roots: where it was placed.
+        credit: called before a published copy disappears.
+        log: for the operator.
+    """
+
+    def __init__(
+        self,
+        server: MediaServerWriter,
+        manifest: Manifest,
+        roots: Roots,
+        *,
+        credit: Callable[[PlacedLibrary, Sequence[PlacedEntry]], None],
+        log: logging.Logger,
+    ) -> None:
+        self._server, self._manifest, self._roots = server, manifest, roots
+        self._credit, self._log = credit, log
+        self.warnings: list[str] = []
+
+    def delete(self, leaving: Sequence[Leaving], listed: Mapping[str, PublishedLibrary]) -> None:
+        """Delete libraries on the server; their files go after nobody can see them any more.
+
+        One that cannot be deleted stays as it is, and costs no other, unless several in a row fail.
+        """
+        places = {one.record.list_key: listed.get(as_path(self._roots.location(one.record))) for one in leaving}
+        last = next((key for key in reversed(places) if places[key] is not None), None)
+        in_a_row = 0
+        for number, one in enumerate(leaving, start=1):
+            key, library = one.record.list_key, places[one.record.list_key]
+            try:
+                if library is not None:
+                    self._credit(one.record, list(self._manifest.entries(key).values()))
+                    # Items of a deleted library stay in the server's database until a scan.
+                    self._server.delete_library(library, scan=key == last)
+                in_a_row = 0
+            except Exception as error:
+                self._log.warning(f"{one.record.name}: {error}")
+                in_a_row += 1
+                failed = [one, *(leaving[number:] if in_a_row == FAILURES_IN_A_ROW else ())]
+                for each in failed:
+                    each.fail(error)
+                if len(failed) > 1:
+                    return
+
+    def preview(self, leaving: Sequence[Leaving]) -> None:
+        """Say in a plan whose files could not be removed."""
+        for one in leaving:
+            one.outcome.left_behind = self._why_left(one.record)
+
+    def _why_left(self, record: PlacedLibrary | Leftover) -> str | None:
+        try:
+            self._roots.require(record)
+        except FolderError as error:
+            return None if self._roots.is_forgotten(record) else str(error)
+        return None
+
+    def remove_files(self, one: Leaving) -> None:
+        """Remove the files of a library that is gone from the server, and forget it."""
+        record, entries = one.record, list(self._manifest.entries(one.record.list_key).values())
+        try:
+            self._remove(record, entries)
+        except FolderError as error:
+            if not self._roots.is_forgotten(record):
+                self._leave(one, error)
+                return
+        self._manifest.forget_library(record.list_key)
+
+    def _leave(self, one: Leaving, error: FolderError) -> None:
+        """Remember what is still on disk."""
+        if one.record.root is None:
+            # It may be elsewhere: once the settings name the right folder, a later run finds it.
+            one.fail(error)
+        else:
+            one.outcome.left_behind = str(error)
+            self._manifest.leave_library(one.record)
+
+    def finish(self, *, dry_run: bool) -> list[Outcome]:
+        """Remove the files that earlier runs had to leave."""
+        outcomes = []
+        for leftover in self._manifest.leftovers():
+            outcome = Outcome(leftover.list_key, leftover.name, None, retired=True)
+            outcomes.append(outcome)
+            if dry_run:
+                outcome.left_behind = self._why_left(leftover)
+                continue
+            try:
+                self._remove(leftover, list(leftover.entries.values()))
+            except FolderError as error:
+                if not self._roots.is_forgotten(leftover):
+                    outcome.left_behind = str(error)
+                    continue
+            self._manifest.forget_leftover(leftover)
+        return outcomes
+
+    def report(self, outcomes: Sequence[Outcome]) -> None:
+        """Warn once for each reason for which files have to stay."""
+        for reason, count in Counter(one.left_behind for one in outcomes if one.left_behind).items():
+            self.warnings.append(
+                f"The files of {count} {'library' if count == 1 else 'libraries'} cannot be removed now: {reason}"
+            )
+
+    def _remove(self, record: PlacedLibrary | Leftover, entries: Sequence[PlacedEntry]) -> None:
+        """Remove what was placed of a library. Raises FolderError."""
+        self._roots.require(record)
+        folder = self._roots.folder(record)
+        left = [entry.folder for entry in entries if not folder.remove(entry)]
+        if not folder.retire() or left:
+            self.warnings.append(f"{folder.path} holds files that this product did not place; they are still there.")
