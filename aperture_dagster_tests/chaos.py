@@ -39,10 +39,10 @@ VOLATILE_COLUMNS = {
     "synced_at", "full_synced_at", "activated_at", "rated_at", "noted_at", "change_id", "unused_since", "read_at",
     "changed", "listed_at", "wanted_at", "listed_since", "valid_from", "disputed_since",
 }  # fmt: skip
-# Of these tables only: the stand-ins have another port in each run. Rows of ``facts`` that every home makes up for
-# itself.
-VOLATILE_ELSEWHERE = {("fetches", "added_at"), ("ai_price_lists", "url")}
-VOLATILE_FACTS = "name <> 'installation'"
+# Of these tables only: the stand-ins have another port in each run, and homes other folders. Rows of ``facts`` that
+# every home makes up for itself.
+VOLATILE_ELSEWHERE = {("fetches", "added_at"), ("ai_price_lists", "url"), ("published_libraries", "root")}
+VOLATILE_FACTS = "name NOT IN ('installation', 'owner')"
 # Published folders and files are named after our ids of works, and dated.
 VOLATILE_TABLES = {"services", "quota", "merges", "published_entries"}
 VOLATILE_FILES = ("postgres", "dagster", "libraries", "log-of-plays.json")

@@ -15,6 +15,7 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.defs.publishing.publication import Publication, Published
+from aperture_dagster.publishing.root import MARKER
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.media_server.records import PublishedItem
 from aperture_dagster.resources.media_server.writer import MediaServerWriter
@@ -216,10 +217,10 @@ class Publishing:
         return [item.name for item in sorted(items, key=lambda item: item.sort_name or item.name)]
 
     def files(self) -> dict[str, tuple[int, int]]:
-        """Every file below the root, with its inode and time of change."""
+        """Every file below the root, without its marker, with its inode and time of change."""
         found = {}
         for path in self.root.rglob("*"):
-            if not path.is_dir() or path.is_symlink():
+            if (not path.is_dir() or path.is_symlink()) and path.name != MARKER.name:
                 status = path.lstat()
                 found[path.relative_to(self.root).as_posix()] = (status.st_ino, status.st_mtime_ns)
         return found

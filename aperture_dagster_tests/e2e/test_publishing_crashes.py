@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.open_folder import OpenFolder
 from aperture_dagster.publishing.folder import LibraryFolder
 from aperture_dagster.resources.media_server.changes import MediaServerChanges
 from aperture_dagster.storage.published import StoredManifest
@@ -24,14 +25,16 @@ NEW = ["Film 8", "Film 5", "Film 3"]
 STEPS = [
     (MediaServerChanges, "_write"),
     (LibraryFolder, "_place"),
-    (LibraryFolder, "_remove_files"),
     (LibraryFolder, "prepare"),
     (LibraryFolder, "retire"),
-    (Path, "rename"),
-    (Path, "replace"),
+    (OpenFolder, "make"),
+    (OpenFolder, "rename"),
+    (OpenFolder, "remove"),
+    (OpenFolder, "remove_folder"),
     (StoredManifest, "write_library"),
     (StoredManifest, "write_entries"),
     (StoredManifest, "forget_library"),
+    (StoredManifest, "note_root"),
     (StoredManifest, "write_copies"),
     (StoredManifest, "note_settings"),
 ]

@@ -14,11 +14,13 @@ from typing import Any
 from aperture_dagster.publishing.entries import EntryForm, ListedTitle, ListSpec, Original, OriginalEpisode
 from aperture_dagster.publishing.entries import build_library as build
 from aperture_dagster.publishing.lists import DesiredList, ListPublisher
-from aperture_dagster.publishing.manifest import PlacedEntry, PlacedLibrary, PlacedList
+from aperture_dagster.publishing.manifest import Leftover, PlacedEntry, PlacedLibrary, PlacedList
+from aperture_dagster.publishing.names import is_list_folder
 from aperture_dagster.publishing.nfo import TitleFacts
 from aperture_dagster.publishing.outcome import Outcome, PublishOptions
 from aperture_dagster.publishing.plan import DesiredLibrary, Picture
 from aperture_dagster.publishing.publisher import Build, Publisher
+from aperture_dagster.publishing.root import MARKER
 from aperture_dagster.publishing.selection import MediaFile, Source
 from aperture_dagster.resources.media_server.records import PublishedItem
 from aperture_dagster.resources.media_server.writer import MediaServerWriter
@@ -35,6 +37,8 @@ class Memory:
         self._libraries: dict[str, PlacedLibrary] = {}
         self._entries: dict[str, dict[str, PlacedEntry]] = {}
         self._lists: dict[tuple[str, str, str], PlacedList] = {}
+        self._leftovers: dict[tuple[str, str], Leftover] = {}
+        self.roots: dict[str, str] = {}
         self.settings: set[tuple[str, str, str]] = set()
         self.copies: dict[str, int] = {}
         self.writes: list[str] = []
@@ -73,6 +77,30 @@ class Memory:
         self._write(f"forget {list_key}")
         self._libraries.pop(list_key, None)
         self._entries.pop(list_key, None)
+
+    def leave_library(self, library: PlacedLibrary) -> None:
+        assert library.root is not None and library.root_on_server is not None
+        entries = self.entries(library.list_key)
+        self._leftovers[library.root, library.folder] = Leftover(
+            library.list_key, library.name, library.root, library.root_on_server, library.folder, entries
+        )
+        self.forget_library(library.list_key)
+
+    def leftovers(self) -> list[Leftover]:
+        return list(self._leftovers.values())
+
+    def forget_leftover(self, leftover: Leftover) -> None:
+        self._write(f"forget leftover {leftover.list_key}")
+        del self._leftovers[leftover.root, leftover.folder]
+
+    def marked_roots(self) -> dict[str, str]:
+        return dict(self.roots)
+
+    def note_root(self, root_on_server: str, root: str | None) -> None:
+        self._write(f"root {root_on_server}")
+        self.roots.pop(root_on_server, None)
+        if root is not None:
+            self.roots[root_on_server] = root
 
     def write_copies(self, copies: Mapping[str, int]) -> int:
         new = {key: value for key, value in copies.items() if self.copies.get(key) != value}
@@ -125,7 +153,7 @@ class Place:
         self.running, self.state, self.writer, self.root = running, running.state, writer, root
         self.manifest, self.posters = Memory(), Posters()
         self.options = PublishOptions(
-            root, ROOT, strict_access=False, hide_own_from_latest=False, wait_seconds=20, poll_seconds=0.002
+            root, ROOT, strict_access=False, hide_own_from_latest=False, wait_seconds=20, poll_seconds=0.002, owner="us"
         )
         self.form = EntryForm("symlink", with_ids=False)
         self.viewers: dict[str, frozenset[str]] = {}
@@ -278,15 +306,15 @@ class Place:
 
     def views(self, user: str) -> list[str]:
         """The published libraries that a user sees."""
-        own = {one.name for one in self.writer.libraries() if one.locations[0].startswith(ROOT)}
+        own = {one.name for one in self.writer.libraries() if is_list_folder(one.locations[0].rpartition("/")[2])}
         return [name for _, name in self.writer.views(self.user(user), hidden=False) if name in own]
 
     def files(self) -> dict[str, int]:
-        """Every file below the root, with its inode."""
+        """Every file below the root, without its marker, with its inode."""
         return {
             path.relative_to(self.root).as_posix(): path.lstat().st_ino
             for path in sorted(self.root.rglob("*"))
-            if path.is_symlink() or not path.is_dir()
+            if (path.is_symlink() or not path.is_dir()) and path.name != MARKER.name
         }
 
     def titles_on_disk(self, owner: str | None) -> list[str]:

@@ -7,12 +7,15 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from aperture_dagster.open_folder import OpenFolder
 from aperture_dagster.publishing.folder import Draw, FolderError, LibraryFolder
 from aperture_dagster.publishing.manifest import PlacedEntry
 from aperture_dagster.publishing.plan import EntryPlan
+from aperture_dagster.publishing.root import MARKER
 from aperture_dagster.resources.media_server.changes import MediaServerChanges
 from aperture_dagster_tests.killing import Killed, killed_at
 from aperture_dagster_tests.publishing.place import Memory, Place, a_place
@@ -23,14 +26,16 @@ PICKS = "ada's picks"
 STEPS = [
     (MediaServerChanges, "_write"),
     (LibraryFolder, "_place"),
-    (LibraryFolder, "_remove_files"),
     (LibraryFolder, "prepare"),
     (LibraryFolder, "retire"),
-    (Path, "rename"),
-    (Path, "replace"),
+    (OpenFolder, "make"),
+    (OpenFolder, "rename"),
+    (OpenFolder, "remove"),
+    (OpenFolder, "remove_folder"),
     (Memory, "write_library"),
     (Memory, "write_entries"),
     (Memory, "forget_library"),
+    (Memory, "note_root"),
     (Memory, "write_copies"),
     (Memory, "note_settings"),
 ]
@@ -71,6 +76,35 @@ def test_a_killed_run_shows_the_old_list_or_the_new_one_and_the_next_one_repairs
             assert (place.views("ada"), place.views("bo")) == ([PICKS], ["bo's picks"]), at
             assert set(place.files()) == owned(place), at
             place.publish(retired=[Place.key("bo")])
+            is_over = len(done) * 2 < step
+            if is_over:
+                break
+    assert is_over
+
+
+def test_a_killed_move_to_another_root_is_finished_by_the_next_run(tmp_path: Path):
+    other, is_over = tmp_path / "other", False
+    other.mkdir()
+    roots = [{"root": other, "root_on_server": "/srv/other"}, {}]
+    with a_place(tmp_path) as place:
+        place.state.add_volume("/srv/other", other)
+        lists = [place.wanted("ada", *OLD), place.wanted("bo", "Alone")]
+        place.publish(*lists)
+        for step in range(4, 1000, int(os.environ.get("CRASH_STRIDE", "23"))):
+            now: dict[str, Any] = roots[0]
+            with killed_at(STEPS, step) as done, suppress(Killed):
+                place.publish(*lists, **now)
+            at = f"killed at {step}, {done[-1]}"
+            assert PICKS not in place.views("bo") and "bo's picks" not in place.views("ada"), at
+            place.state.wait_for_scans()
+            place.wait(180)
+            place.publish(*lists, **now)
+            assert (place.shown(PICKS), place.shown("bo's picks")) == (OLD, ["Alone"]), at
+            assert (place.views("ada"), place.views("bo")) == ([PICKS], ["bo's picks"]), at
+            left, filled = (place.root, other) if now else (other, place.root)
+            assert list(left.iterdir()) == [] and (filled / MARKER.name).is_file(), at
+            assert place.manifest.leftovers() == [] and len(place.manifest.roots) == 1, at
+            roots.reverse()
             is_over = len(done) * 2 < step
             if is_over:
                 break

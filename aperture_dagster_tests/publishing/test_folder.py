@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from aperture_dagster.open_folder import OpenFolder
 from aperture_dagster.publishing.folder import FolderError, LibraryFolder
 from aperture_dagster.publishing.manifest import PlacedEntry
 from aperture_dagster.publishing.nfo import TitleFacts, film_nfo
@@ -25,18 +26,18 @@ from aperture_dagster.publishing.plan import (
     plan_library,
     planned_entries,
 )
+from aperture_dagster.publishing.root import Root
 from aperture_dagster_tests.killing import Killed, killed_at
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CRASH = "a crash"
 # Everything that changes something on disk.
 KILLED_STEPS = [
-    (LibraryFolder, "_make_folder"),
     (LibraryFolder, "_place"),
-    (LibraryFolder, "_remove_files"),
-    (Path, "rename"),
-    (Path, "replace"),
-    (Path, "unlink"),
+    (OpenFolder, "make"),
+    (OpenFolder, "rename"),
+    (OpenFolder, "remove"),
+    (OpenFolder, "remove_folder"),
 ]
 
 
@@ -77,13 +78,14 @@ class Shelf:
     """A folder with its manifest."""
 
     def __init__(self, path: Path) -> None:
-        self.folder = LibraryFolder(path, modified_at=lambda: 1_772_366_400.5)
+        self.root = Root(path.parent, "us")
+        self.root.mark()
+        self.folder = LibraryFolder(self.root, path.name, modified_at=lambda: 1_772_366_400.5)
         self.placed: dict[str, PlacedEntry] = {}
         self.folder.prepare()
 
     def plan(self, *entries: DesiredEntry, now: datetime = NOW) -> LibraryPlan:
-        intact = {key: self.folder.intact(one) for key, one in self.placed.items()}
-        return plan_library(library(*entries), self.placed, intact, now=now)
+        return plan_library(library(*entries), self.placed, self.folder.intact(self.placed.values()), now=now)
 
     def publish(self, *entries: DesiredEntry, now: datetime = NOW) -> LibraryPlan:
         plan = self.plan(*entries, now=now)
@@ -122,7 +124,9 @@ def test_a_new_entry_is_complete_and_readable_by_others(shelf: Shelf):
 def test_the_root_is_created_if_it_is_missing_and_readable_by_others(tmp_path: Path):
     umask = os.umask(0o022)
     try:
-        LibraryFolder(tmp_path / "one" / "root" / "picks", modified_at=lambda: 5.0).prepare()
+        root = Root(tmp_path / "one" / "root", "us")
+        root.mark()
+        LibraryFolder(root, "picks", modified_at=lambda: 5.0).prepare()
     finally:
         os.umask(umask)
     assert stat.S_IMODE((tmp_path / "one" / "root").stat().st_mode) == 0o755
@@ -222,17 +226,17 @@ def test_after_a_crash_nothing_is_left_that_nobody_owns(shelf: Shelf, state: str
     if state == "placed":
         shelf.publish(entry())
     calls = 0
-    original = Path.replace
+    original = OpenFolder.rename
 
-    def interrupted(self: Path, target: Path) -> Path:
+    def interrupted(self: OpenFolder, name: str, new_name: str) -> None:
         nonlocal calls
         calls += 1
         if calls == 2:
             raise KeyboardInterrupt(CRASH)
-        return original(self, target)
+        original(self, name, new_name)
 
     plan = shelf.plan(entry(text="Alien, changed", poster=2))
-    monkeypatch.setattr(Path, "replace", interrupted)
+    monkeypatch.setattr(OpenFolder, "rename", interrupted)
     with pytest.raises(KeyboardInterrupt, match=CRASH):
         shelf.folder.place([*plan.add, *plan.change][0], draw)
     monkeypatch.undo()

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from aperture_dagster.publishing.nfo import TitleFacts, film_nfo
-from aperture_dagster.publishing.places import as_path, library_names, not_read, separator
+from aperture_dagster.publishing.paths import as_path, separator
+from aperture_dagster.publishing.places import library_names, not_read
 from aperture_dagster.publishing.plan import DesiredEntry, DesiredFile
 from aperture_dagster.resources.media_server.records import PublishedItem
 

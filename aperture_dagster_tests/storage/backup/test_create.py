@@ -16,6 +16,7 @@ import psutil
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
+from aperture_dagster.open_folder import OpenFolder
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.backup import create, tools
 from aperture_dagster.storage.backup.create import BackupReport
@@ -307,7 +308,7 @@ def test_what_another_user_made_is_left_alone(back_up: BackUp, settings: Setting
     monkeypatch.setattr(Path, "open", refuse)
     assert back_up().backup.manifest.proven
     assert read_backups(backup_folder(settings)).foreign == (first.path.name,)
-    unreadable = backup_folder(settings) / MARKER
+    monkeypatch.setattr(OpenFolder, "read", lambda folder, name: refuse(unreadable) if name == MARKER else None)
     with pytest.raises(BackupError, match="belongs to another user, and cannot be read"):
         back_up()
 

@@ -1,0 +1,163 @@
+"""Other settings than before: what was published is recognised and taken back where it was placed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from aperture_dagster.cli.doctor import Finding, examine
+from aperture_dagster.cli.main import main
+from aperture_dagster.publishing.root import MARKER
+from aperture_dagster.settings import Settings
+from aperture_dagster_tests.e2e.publishing import ROOT_ON_SERVER, Publishing
+from aperture_dagster_tests.e2e.test_publishing import ANNAS, BENS, SHOWS, shelf
+from aperture_dagster_tests.e2e.test_publishing_safety import environment
+
+pytestmark = pytest.mark.e2e
+
+TABLES = (
+    "published_entries", "published_libraries", "published_leftovers", "published_lists", "published_access",
+)  # fmt: skip
+MOVED = "/srv/moved"
+
+
+def words(result: Result) -> str:
+    """What a command said, on one line whatever the width of the terminal."""
+    return " ".join(result.output.split())
+
+
+def run(settings: Settings, *arguments: str) -> Result:
+    """Run a command with settings."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in environment(settings).items():
+            patched.setenv(name, value)
+        return CliRunner().invoke(main, list(arguments))
+
+
+def elsewhere(place: Publishing, settings: str) -> Settings:
+    """The settings of a home after the operator changed them."""
+    if settings == "no root":
+        return place.home.settings.model_copy(update={"publish": False, "publish_root": None, "path_map": {}})
+    moved = place.root.parent / "moved"
+    moved.mkdir(exist_ok=True)
+    place.state.add_volume(MOVED, moved)
+    paths = {str(place.root): ROOT_ON_SERVER, str(moved): MOVED}
+    return place.home.settings.model_copy(update={"publish_root": moved, "path_map": paths})
+
+
+@contextlib.contextmanager
+def unmounted(place: Publishing) -> Iterator[None]:
+    """Have an empty folder in the place of the root, as when its disk is not mounted."""
+    aside = place.root.with_name("unmounted")
+    place.root.rename(aside)
+    place.root.mkdir()
+    yield
+    assert list(place.root.iterdir()) == []
+    place.root.rmdir()
+    aside.rename(place.root)
+
+
+def nothing_is_left(place: Publishing) -> bool:
+    return not [row for table in TABLES for row in place.home.rows(f"SELECT * FROM {table}")]
+
+
+@pytest.mark.parametrize("settings", ["another root", "no root"])
+def test_unpublish_takes_everything_back_whatever_the_settings_name_now(household: Any, tmp_path: Path, settings: str):
+    with shelf(household, tmp_path, recommendation_collections=True, recommendation_playlists=True) as place:
+        place.state.allow_libraries("ben", ["Movies"])
+        users = place.users()
+        place.publish_now()
+        now = elsewhere(place, settings)
+        with unmounted(place):
+            planned = run(now, "unpublish", "--dry-run", "--yes")
+            assert f"{ANNAS}: would be removed from the media server; its files would stay" in words(planned)
+            assert ANNAS in place.libraries()
+            done = run(now, "unpublish", "--yes")
+            assert done.exit_code == 1 and "Run this again to remove them" in words(done)
+            assert f"{ANNAS}: removed from the media server; its files are still there" in words(done)
+            assert words(done).count("its files are still there") == 3, "collections and playlists are gone"
+            assert f"The folder {place.root} has no marker" in words(done)
+            assert not [name for name in place.libraries() if "AI Picks" in name] and place.users() == users
+            with place.writer() as writer:
+                assert not [one.name for one in writer.collections() if one.marker is not None]
+            assert place.home.value("SELECT count(*) FROM published_leftovers") == 3
+            found = {one.what: one for one in examine(now, ["publishing"])}
+            assert found["published"].state == "warning"
+            assert f"files of 3 libraries that are no longer on the media server are still in {place.root}" in (
+                found["published"].message
+            )
+        assert place.files()
+        again = run(now, "unpublish", "--yes")
+        assert again.exit_code == 0, again.output
+        assert {f"{name}: removed" for name in (ANNAS, BENS, SHOWS)} <= set(again.output.splitlines())
+        assert list(place.root.rglob("*")) == [] and nothing_is_left(place)
+        assert run(now, "unpublish", "--yes").exit_code == 0
+
+
+def test_a_root_that_changed_is_left_and_the_new_one_is_filled(household: Any, tmp_path: Path):
+    with shelf(household, tmp_path) as place:
+        place.publish_now()
+        titles, films = place.titles(ANNAS), place.home.value("SELECT count(*) FROM present_titles")
+        place.use(elsewhere(place, "another root"))
+        # Ids are not known for certain: a library that was renamed has another one.
+        place.home.rows("UPDATE published_libraries SET server_item_id = NULL RETURNING 1")
+        place.home.must("sync_movies")
+        assert place.home.value("SELECT count(*) FROM present_titles") == films, "copies were read as titles"
+        place.publish_now()
+        assert place.titles(ANNAS) == titles and list(place.root.iterdir()) == []
+        assert {one.locations[0].rpartition("/")[0] for name, one in place.libraries().items() if "Picks" in name} == {
+            MOVED
+        }
+        assert {
+            (row["root"], row["root_on_server"]) for row in place.home.rows("SELECT * FROM published_libraries")
+        } == {(str(place.root.parent / "moved"), MOVED)}
+
+
+def test_without_its_marker_nothing_is_published_until_the_operator_accepts_the_root(household: Any, tmp_path: Path):
+    with shelf(household, tmp_path) as place:
+        settings = place.home.settings
+
+        def doctor() -> Finding:
+            return {one.what: one for one in examine(settings, ["publishing"])}["publishing"]
+
+        assert doctor().state == "ok" and list(place.root.iterdir()) == []
+        place.publish_now()
+        assert doctor().state == "ok"
+        titles = place.titles(ANNAS)
+        place.recommend("anna", "Film 8")
+        place.state.reset_counters()
+        with unmounted(place):
+            tables = place.home.snapshot()
+            for arguments in (["publish"], ["publish", "--dry-run"]):
+                refused = run(settings, *arguments)
+                assert refused.exit_code == 1 and "has no marker (.aperture-published)" in words(refused)
+                assert "Make sure that its disk or share is mounted" in words(refused)
+                assert "`aperture publish --accept-root`" in words(refused)
+            assert doctor().state == "failed" and "has no marker" in doctor().message
+            failed = place.publish()
+            assert not failed.success
+            assert place.changes() == 0
+            assert {name: rows for name, rows in place.home.snapshot().items() if name.startswith("published")} == {
+                name: rows for name, rows in tables.items() if name.startswith("published")
+            }
+        assert place.titles(ANNAS) == titles
+        place.state.advance(180)
+        (place.root / MARKER.name).unlink()
+        accepted = run(settings, "publish", "--accept-root")
+        assert accepted.exit_code == 0, accepted.output
+        assert place.titles(ANNAS) == ["Film 8"] and set(place.files()) == place.owned()
+
+
+def test_two_homes_do_not_share_a_root(household: Any, tmp_path: Path):
+    with shelf(household, tmp_path) as place:
+        place.publish_now()
+        place.home.rows("UPDATE facts SET value = '{\"owner\": \"they\"}' WHERE name = 'owner' RETURNING 1")
+        refused = run(place.home.settings, "publish")
+        assert refused.exit_code == 1 and "belongs to another installation" in words(refused)
+        (finding,) = (one for one in examine(place.home.settings, ["publishing"]) if one.what == "publishing")
+        assert finding.state == "failed" and "belongs to another installation" in finding.message

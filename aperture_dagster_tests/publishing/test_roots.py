@@ -1,0 +1,424 @@
+"""The folder below which libraries are published: shown by its marker to be the right one, and remembered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aperture_dagster.publishing.folder import FolderError
+from aperture_dagster.publishing.outcome import Outcome, PublishingError
+from aperture_dagster.publishing.root import MARKER, Root, RootError
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster_tests.publishing.place import Place, a_place
+from aperture_dagster_tests.publishing.test_planted_links import snapshot
+from aperture_dagster_tests.resources.writers import ROOT
+
+PICKS = "ada's picks"
+OTHER = "/srv/other"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with a_place(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def other(place: Place) -> Path:
+    """Another folder that the server sees."""
+    folder = place.root.parent / "other"
+    folder.mkdir()
+    place.state.add_volume(OTHER, folder)
+    return folder
+
+
+def state_of(place: Place) -> tuple[Any, ...]:
+    """What must not change: on the server, and in the manifest."""
+    memory = place.manifest
+    return (
+        place.writes(),
+        place.libraries(),
+        place.writer.user_objects(),
+        list(memory.writes),
+        memory.libraries(),
+        memory.leftovers(),
+    )
+
+
+def unmount(place: Place) -> None:
+    """Leave an empty folder in the place of the root, as a disk that is not mounted does."""
+    place.root.rename(place.root.with_name("unmounted"))
+    place.root.mkdir()
+
+
+def mount(place: Place) -> None:
+    assert list(place.root.iterdir()) == [], "something was written into the mount point"
+    place.root.rmdir()
+    place.root.with_name("unmounted").rename(place.root)
+
+
+def unpublish(place: Place, **options: Any) -> list[Outcome]:
+    return place.publish(retired=list(place.manifest.libraries()), errors=True, **options)
+
+
+# The marker
+
+
+def test_while_the_root_is_not_mounted_nothing_changes_and_afterwards_it_goes_on(place: Place):
+    wanted = [place.wanted("ada", "Alone", "Merged"), place.wanted("bo", "Merged")]
+    place.publish(*wanted)
+    files, before = place.files(), state_of(place)
+    unmount(place)
+    # Whether or not something is due.
+    place.wait(180)
+    for lists in (wanted, [place.wanted("ada", "Part One"), place.wanted("cleo", "Alone")]):
+        with pytest.raises(RootError, match=r"has no marker .*is mounted.*`aperture publish --accept-root`") as refused:
+            place.publish(*lists)
+        assert str(place.root) in str(refused.value)
+        with pytest.raises(RootError):
+            place.publish(*lists, dry_run=True)
+    assert state_of(place) == before
+    place.root.rmdir()
+    with pytest.raises(RootError, match="is not there, nor is its marker"):
+        place.publish(*wanted)
+    place.root.mkdir()
+    mount(place)
+    assert place.files() == files and state_of(place) == before
+    place.publish(place.wanted("ada", "Merged", "Part One"), wanted[1])
+    assert place.shown(PICKS) == ["Merged", "Part One"] and place.shown("bo's picks") == ["Merged"]
+
+
+def test_an_emptied_root_is_filled_again_once_it_is_accepted(place: Place):
+    wanted = place.wanted("ada", "Alone", "Merged")
+    place.publish(wanted)
+    unmount(place)
+    place.publish(wanted, accepted_roots=frozenset({place.root}))
+    assert place.shown(PICKS) == ["Alone", "Merged"] and place.titles_on_disk("ada") == ["Alone", "Merged"]
+    assert json.loads((place.root / MARKER.name).read_bytes())["owner"] == "us"
+    place.publish(wanted)
+
+
+def test_without_its_marker_nothing_is_written_or_deleted_although_the_libraries_are_there(place: Place):
+    place.publish(place.wanted("ada", "Alone", "Merged"))
+    (place.root / MARKER.name).unlink()
+    before, files = state_of(place), snapshot(place.root)
+    with pytest.raises(RootError):
+        place.publish(place.wanted("ada", "Part One"))
+    assert state_of(place) == before and snapshot(place.root) == files
+    (outcome,) = unpublish(place)
+    assert outcome.left_behind is not None and snapshot(place.root) == files
+
+
+def test_a_marker_that_disappears_during_a_run_ends_what_is_written(place: Place, monkeypatch: pytest.MonkeyPatch):
+    place.publish(place.wanted("ada", "Alone"))
+    draw, files = place.posters.draw, place.files()
+
+    def drawing(picture: Any) -> bytes:
+        if (place.root / MARKER.name).exists():
+            unmount(place)
+        return draw(picture)
+
+    monkeypatch.setattr(place.posters, "draw", drawing)
+    (outcome,) = place.publish(place.wanted("ada", "Alone", "Merged", "Part One"), errors=True)
+    assert isinstance(outcome.error, RootError)
+    mount(place)
+    assert {path.split(" ")[0] for path in place.files().keys() - files.keys()} == {
+        f"{place.manifest.libraries()[place.key('ada')].folder}/Merged"
+    }, "the disk that was written to is still the same one"
+
+
+@pytest.mark.parametrize("inside", ["", ".DS_Store", "lost+found", "@eaDir", "mine.txt"])
+def test_a_new_root_is_marked_if_it_holds_nothing_of_anybody(tmp_path: Path, inside: str):
+    with a_place(tmp_path) as place:
+        if inside:
+            (place.root / inside).mkdir()
+        if inside == "mine.txt":
+            with pytest.raises(RootError, match="is not empty, and nothing was published there before"):
+                place.publish(place.wanted("ada", "Alone"))
+            assert place.writes() == {} and [one.name for one in place.root.iterdir()] == [inside]
+            place.publish(place.wanted("ada", "Alone"), accepted_roots=frozenset({place.root}))
+        else:
+            place.publish(place.wanted("ada", "Alone"))
+        assert place.shown(PICKS) == ["Alone"] and (place.root / MARKER.name).is_file()
+        assert {one.name for one in place.writer.library_items(place.libraries()[PICKS], "Movie")} == {"Alone"}
+
+
+def test_a_plan_does_not_mark_a_new_root(place: Place):
+    (outcome,) = place.publish(place.wanted("ada", "Alone"), dry_run=True, owner=None)
+    assert outcome.added == 1 and list(place.root.iterdir()) == [] and place.manifest.writes == []
+
+
+@pytest.mark.parametrize("content", ['{"owner": "they"}', "damaged", '{"owner": null}', "[]"])
+def test_the_root_of_another_installation_is_refused(place: Place, content: str):
+    (place.root / MARKER.name).write_text(content)
+    files = snapshot(place.root)
+    with pytest.raises(RootError, match="belongs to another installation"):
+        place.publish(place.wanted("ada", "Alone"))
+    assert place.writes() == {} and snapshot(place.root) == files and place.manifest.writes == []
+    place.publish(place.wanted("ada", "Alone"), accepted_roots=frozenset({place.root}))
+    with pytest.raises(RootError, match="belongs to another installation"):
+        place.publish(place.wanted("ada", "Alone"), owner="they")
+
+
+def test_a_link_in_the_place_of_the_marker_belongs_to_nobody(place: Place, tmp_path: Path):
+    precious = tmp_path / "precious"
+    precious.write_bytes(MARKER.content("us"))
+    (place.root / MARKER.name).symlink_to(precious)
+    with pytest.raises(RootError):
+        place.publish(place.wanted("ada", "Alone"))
+    place.publish(place.wanted("ada", "Alone"), accepted_roots=frozenset({place.root}))
+    assert precious.read_bytes() == MARKER.content("us")
+    assert not (place.root / MARKER.name).is_symlink()
+
+
+# Homes that published before there were markers
+
+
+def as_before(place: Place) -> None:
+    """Forget what earlier versions did not know."""
+    for key, record in place.manifest.libraries().items():
+        place.manifest._libraries[key] = replace(record, root=None, root_on_server=None)
+    place.manifest.roots.clear()
+    (place.root / MARKER.name).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("titles", [["Alone", "Merged"], []])
+def test_a_root_from_before_there_were_markers_is_known_by_what_is_in_it(place: Place, titles: list[str]):
+    wanted = place.wanted("ada", *titles)
+    place.publish(wanted, errors=True)
+    as_before(place)
+    unmount(place)
+    before = state_of(place)[:3]
+    with pytest.raises(RootError, match="has no marker"):
+        place.publish(wanted)
+    assert state_of(place)[:3] == before
+    mount(place)
+    place.publish(wanted, errors=True)
+    record = place.manifest.libraries()[place.key("ada")]
+    assert (record.root, record.root_on_server) == (str(place.root), ROOT)
+    assert (place.root / MARKER.name).is_file()
+
+
+def test_a_library_from_before_is_taken_back_although_the_settings_name_another_root(place: Place, other: Path):
+    before = place.libraries()
+    place.publish(place.wanted("ada", "Alone"), place.wanted("bo", "Merged"))
+    as_before(place)
+    outcomes = unpublish(place, root=other, root_on_server=OTHER, find_here={ROOT: place.root}.get)
+    assert [(one.retired, one.error, one.left_behind) for one in outcomes] == [(True, None, None)] * 2
+    assert place.libraries() == before and list(place.root.iterdir()) == [] and place.manifest.libraries() == {}
+
+
+def test_a_library_from_before_that_is_nowhere_is_not_forgotten(place: Place, other: Path):
+    place.publish(place.wanted("ada", "Alone"))
+    as_before(place)
+    place.writer.delete_library(place.libraries()[PICKS], scan=False)
+    files = place.files()
+    for options in ({"root": None, "root_on_server": None}, {"root": other, "root_on_server": OTHER}):
+        (outcome,) = unpublish(place, **options)
+        assert isinstance(outcome.error, RootError) and not outcome.retired
+        assert place.manifest.libraries() and place.files() == files
+    (outcome,) = unpublish(place)
+    assert outcome.retired and place.files() == {} and place.manifest.libraries() == {}
+
+
+# Other settings than before
+
+
+@pytest.mark.parametrize("settings", ["another root", "no root"])
+def test_whatever_the_settings_name_everything_is_taken_back_where_it_was_placed(
+    place: Place, other: Path, settings: str
+):
+    place.state.allow_libraries("bo", ["Movies"])
+    users, libraries = place.writer.user_objects(), place.libraries()
+    place.publish(place.wanted("ada", "Alone", "Merged"), place.wanted("bo", "Merged"))
+    now = {"root": other, "root_on_server": OTHER} if settings == "another root" else {}
+    outcomes = unpublish(place, **({"root": None, "root_on_server": None} | now))
+    assert [(one.name, one.retired, one.error, one.left_behind) for one in outcomes] == [
+        (PICKS, True, None, None),
+        ("bo's picks", True, None, None),
+    ]
+    assert place.libraries() == libraries and place.writer.user_objects() == users
+    assert list(place.root.iterdir()) == [] and list(other.iterdir()) == []
+    assert place.manifest.libraries() == {} and place.manifest.settings_set() == set()
+
+
+def test_what_cannot_be_removed_is_named_and_remembered_until_a_later_run_removes_it(place: Place):
+    users, libraries = place.writer.user_objects(), place.libraries()
+    place.publish(place.wanted("ada", "Alone", "Merged"), place.wanted("bo", "Merged"))
+    unmount(place)
+    before = state_of(place)
+    planned = unpublish(place, root=None, root_on_server=None, dry_run=True)
+    assert all(str(place.root) in (one.left_behind or "") for one in planned) and state_of(place) == before
+    for _ in range(2):
+        outcomes = unpublish(place, root=None, root_on_server=None)
+        assert [(one.name, one.error) for one in outcomes] == [(PICKS, None), ("bo's picks", None)]
+        for outcome in outcomes:
+            assert outcome.left_behind is not None and str(place.root) in outcome.left_behind
+            assert f"--forget-root {place.root}" in outcome.left_behind
+        (warning,) = place.warnings
+        assert warning.startswith("The files of 2 libraries cannot be removed now: The folder")
+        assert place.libraries() == libraries and place.writer.user_objects() == users
+        assert place.manifest.libraries() == {}
+    mount(place)
+    assert [(one.retired, one.left_behind) for one in unpublish(place)] == [(True, None)] * 2
+    assert place.files() == {} and list(place.root.iterdir()) == [] and place.manifest.leftovers() == []
+    assert unpublish(place) == [] and place.warnings == []
+
+
+def test_files_of_a_root_that_is_gone_for_good_can_be_forgotten(place: Place, other: Path):
+    place.publish(place.wanted("ada", "Alone"), place.wanted("bo", "Merged"))
+    unmount(place)
+    place.publish(place.wanted("ada", "Alone"), root=other, root_on_server=OTHER)
+    assert len(place.manifest.leftovers()) == 1 and len(place.warnings) == 1
+    now = {"root": other, "root_on_server": OTHER, "forgotten_roots": frozenset({place.root})}
+    place.publish(place.wanted("ada", "Alone"), place.wanted("bo", "Merged"), **now)
+    assert place.manifest.leftovers() == [] and place.warnings == []
+    assert place.views("ada") == [PICKS] and place.shown("bo's picks") == ["Merged"]
+    assert {one.root for one in place.manifest.libraries().values()} == {str(other)}
+
+
+def test_after_the_root_changed_libraries_move_there_and_nothing_stays_behind(place: Place, other: Path):
+    lists = [place.wanted("ada", "Alone", "Merged"), place.wanted("bo", "Merged"), place.wanted("cleo", "Alone")]
+    place.publish(*lists)
+    libraries = place.libraries()
+    now = {"root": other, "root_on_server": OTHER}
+    planned = place.publish(*lists[:2], dry_run=True, **now)
+    assert [(one.name, one.added, one.retired) for one in planned] == [
+        (PICKS, 2, False), ("bo's picks", 1, False), (PICKS, 0, True), ("bo's picks", 0, True),
+    ]  # fmt: skip
+    assert place.libraries() == libraries and list(other.iterdir()) == []
+    place.viewers = {place.key(one): frozenset({place.user(one)}) for one in ("ada", "bo", "cleo")}
+    place.publish(*lists[:2], **now)
+    found = place.libraries()
+    assert found.keys() == libraries.keys()
+    assert {name: found[name].locations[0].rpartition("/")[0] for name in found if "picks" in name} == {
+        PICKS: OTHER, "bo's picks": OTHER, "cleo's picks": ROOT,
+    }  # fmt: skip
+    assert (place.shown(PICKS), place.shown("bo's picks")) == (["Alone", "Merged"], ["Merged"])
+    assert place.credited[:3], "plays on the copies were read before they went"
+    # Libraries below either root are ours.
+    views = [[name for _, name in place.writer.views(place.user(one), hidden=False)] for one in ("ada", "bo", "cleo")]
+    assert [[name for name in names if "picks" in name] for names in views] == [
+        [PICKS],
+        ["bo's picks"],
+        ["cleo's picks"],
+    ]
+    rest = place.manifest.libraries()[place.key("cleo")].folder
+    assert {path.partition("/")[0] for path in place.files()} == {rest}
+    place.publish(lists[2], **now)
+    assert list(place.root.iterdir()) == [], "the marker of the earlier root is gone, too"
+    assert place.manifest.roots == {OTHER: str(other)}
+    # Nothing is left to do.
+    before = place.writes()
+    place.wait(180)
+    place.publish(*lists, **now)
+    assert place.writes() == before
+
+
+def test_with_strict_access_nobody_gets_the_libraries_of_others_below_an_earlier_root(place: Place, other: Path):
+    place.publish(place.wanted("ada", "Alone"), strict_access=True)
+    place.viewers[place.key("ada")] = frozenset({place.user("ada")})
+    place.publish(place.wanted("bo", "Merged"), strict_access=True, root=other, root_on_server=OTHER)
+    assert (place.views("ada"), place.views("bo"), place.views("cleo")) == ([PICKS], ["bo's picks"], [])
+    adas = place.libraries()[PICKS].policy_id
+    assert adas not in place.writer.user_objects()[place.user("bo")]["Policy"]["EnabledFolders"]
+
+
+def test_a_new_root_that_the_server_does_not_see_costs_nobody_the_libraries_below_the_earlier_one(
+    place: Place, tmp_path: Path
+):
+    wanted = place.wanted("ada", "Alone")
+    place.publish(wanted)
+    before, files = state_of(place), place.files()
+    unseen = tmp_path / "unseen"
+    with pytest.raises(PublishingError, match="does not see the files in"):
+        place.publish(wanted, root=unseen, root_on_server="/srv/unseen")
+    assert state_of(place)[:3] == before[:3] and place.manifest.libraries() == before[4] and place.files() == files
+    for root in ("/media/movies/picks", f"{ROOT}/../media"):
+        with pytest.raises(PublishingError, match="Nothing is published"):
+            place.publish(wanted, root=unseen, root_on_server=root)
+
+
+def test_the_same_root_under_another_path_of_this_machine_is_no_other_one(place: Place, tmp_path: Path):
+    wanted = place.wanted("ada", "Alone")
+    place.publish(wanted)
+    before, files = place.writes(), place.files()
+    (tmp_path / "alias").symlink_to(place.root)
+    place.publish(wanted, root=tmp_path / "alias", root_on_server=ROOT)
+    assert place.writes() == before and place.files() == files
+    assert place.manifest.libraries()[place.key("ada")].root == str(tmp_path / "alias")
+
+
+# One library costs no other
+
+
+def test_a_library_that_the_server_does_not_delete_stays_and_is_not_called_removed(place: Place):
+    place.publish(place.wanted("ada", "Alone"), place.wanted("bo", "Merged"))
+    place.state.add_fault(FaultRule("jellyfin", path_contains="name=ada", status=500))
+    ada, bo = unpublish(place)
+    assert ada.error is not None and not ada.retired and bo.retired and bo.error is None
+    assert place.manifest.libraries().keys() == {place.key("ada")}
+    assert PICKS in place.libraries() and place.shown(PICKS) == ["Alone"] and place.views("bo") == []
+    assert place.titles_on_disk("ada") == ["Alone"]
+    place.state.clear_faults()
+    (ada,) = unpublish(place)
+    assert ada.retired and list(place.root.iterdir()) == []
+
+
+def test_after_three_refusals_in_a_row_the_server_is_asked_no_more(place: Place):
+    names = ["ada", "bo", "cleo", None]
+    place.publish(*(place.wanted(name, "Alone") for name in names))
+    place.state.add_fault(FaultRule("jellyfin", path_contains="name=", status=500))
+    outcomes = unpublish(place)
+    assert all(one.error is not None and not one.retired for one in outcomes)
+    assert outcomes[3].error is outcomes[2].error and outcomes[1].error is not outcomes[2].error
+    assert len(place.manifest.libraries()) == 4 and place.titles_on_disk("ada") == ["Alone"]
+
+
+@pytest.mark.parametrize("planted", ["link", "file"])
+def test_what_somebody_puts_in_the_place_of_a_library_costs_no_other_one(place: Place, tmp_path: Path, planted: str):
+    place.publish(place.wanted("ada", "Alone"), place.wanted("bo", "Merged"))
+    folder, precious = place.root / place.manifest.libraries()[place.key("ada")].folder, tmp_path / "precious"
+    folder.rename(precious)
+    before = snapshot(precious)
+    if planted == "link":
+        folder.symlink_to(precious)
+    else:
+        folder.write_text("mine")
+    place.wait(180)
+    lists = [place.wanted("ada", "Alone", "Part One"), place.wanted("bo", "Alone")]
+    ada, bo = place.publish(*lists, errors=True)
+    assert isinstance(ada.error, FolderError) and f"{folder} is a link or a file" in str(ada.error)
+    assert bo.error is None and place.shown("bo's picks") == ["Alone"] and snapshot(precious) == before
+    ada, bo = unpublish(place)
+    assert ada.left_behind is not None and f"{folder} is a link or a file" in ada.left_behind
+    assert bo.left_behind is None and snapshot(precious) == before
+    assert folder.is_symlink() if planted == "link" else folder.read_text() == "mine"
+    folder.unlink()
+    place.publish(*lists)
+    assert place.shown(PICKS) == ["Alone", "Part One"]
+
+
+def test_the_marker_stays_with_what_others_put_into_the_root(place: Place):
+    place.publish(place.wanted("ada", "Alone"))
+    (place.root / "mine.txt").write_text("mine")
+    unpublish(place)
+    assert {one.name for one in place.root.iterdir()} == {"mine.txt", MARKER.name}
+    place.publish(place.wanted("ada", "Alone"))
+    assert place.shown(PICKS) == ["Alone"]
+
+
+def test_a_path_that_this_machine_does_not_have_is_never_taken_for_a_folder_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "D:\\lists").mkdir()
+    root = Root(Path("D:\\lists"), "us")
+    assert root.owner() is None and not root.is_unused()
+    with pytest.raises(RootError), root.open():
+        pass
