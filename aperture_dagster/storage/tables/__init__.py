@@ -60,4 +60,4 @@ from aperture_dagster.storage.tables.views import VIEWS
 from aperture_dagster.storage.tables.watching import shows_you_watch
 
 # The newest migration; a database at this revision needs no migration.
-HEAD_REVISION = "v6"
+HEAD_REVISION = "v7"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "v6"
-down_revision = "v5"
+revision = "v7"
+down_revision = "v6"
 branch_labels = None
 depends_on = None
 
