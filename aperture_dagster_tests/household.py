@@ -177,7 +177,7 @@ def materializations(
 def rows_written(
     results: dg.ExecuteInProcessResult | Iterable[dg.ExecuteInProcessResult],
 ) -> dict[tuple[str, str | None], int]:
-    """Return how many rows runs wrote by asset and partition, without zeros; pages that sum up others write none."""
+    """Return how many rows runs wrote by asset and partition, without zeros."""
     rows = {
         (one.asset_key.to_user_string(), one.partition): one.metadata["rows_written"].value
         for one in materializations(results)
@@ -197,8 +197,6 @@ def metadata_of(
         if one.asset_key == dg.AssetKey(asset) and (partition is None or one.partition == partition)
     ]
     assert found, f"{asset} was not materialized"
-    # After a run of all users, the asset's page also has an event of no user.
-    found = [one for one in found if one.partition is not None] or found
     shown = {name: getattr(value, "value", value) for name, value in found[-1].metadata.items()}
     # Counters that are 0 are gathered in one entry.
     return shown | dict.fromkeys(filter(None, str(shown.pop(ZEROS, "")).split(", ")), 0)

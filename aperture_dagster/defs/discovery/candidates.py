@@ -48,7 +48,6 @@ from aperture_dagster.storage.suggestions import (
 )
 from aperture_dagster.storage.vectors import read_vectors
 from aperture_dagster.storage.versions import content_version
-from aperture_dagster.wording import titled
 
 if TYPE_CHECKING:
     from aperture_dagster.ranking.discovery import DiscoveryModel
@@ -108,9 +107,7 @@ def discovery_candidates(
             metadata["attribution"] = "Data from TMDb, which does not endorse this product; streaming from JustWatch."
         if not night.titles:
             metadata["note"] = "The pool is empty: materialize discovery_pool, which needs a TMDb key."
-        first = {row["media_type"]: titled(row) for row in shown if row["rank"] == 1}
-        line = {"film": first.get("movie"), "series": first.get("series")}
-        return UserOutcome(version, rows_written=counts.written, metadata=metadata, line=line)
+        return UserOutcome(version, rows_written=counts.written, metadata=metadata)
 
     yield from for_each_user(context, settings, database, serve)
 

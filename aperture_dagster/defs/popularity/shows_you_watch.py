@@ -95,12 +95,7 @@ def shows_you_watch(
             "dagster/row_count": len(shown),
             "episodes_behind": sum(row["behind"] for row in shown),
         }
-        line = {
-            "series": len(shown),
-            "behind": metadata["episodes_behind"],
-            "last": shown[0]["title"] if shown else None,
-        }
-        return UserOutcome(version, rows_written=counts.written, metadata=metadata, line=line)
+        return UserOutcome(version, rows_written=counts.written, metadata=metadata)
 
     yield from for_each_user(context, settings, database, serve)
 

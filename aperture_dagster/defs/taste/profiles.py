@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 MEDIA_TYPES = ("movie", "series")
 FAVOURITES = 8
-NAMED_GENRES = 3
 
 
 @user_asset(
@@ -108,8 +107,6 @@ def taste_profiles(
                 loved = favourites(connection, user.user_id, FAVOURITES)
             neighbours = [(names[one], cosine) for one, cosine in alike().get(user.user_id, ()) if one in names]
             outcome.metadata |= _shown(shown, genres=genres, loved=loved, neighbours=neighbours)
-            liked = sum(one["liked"] for one in shown)
-            outcome.line = {"likes most": ", ".join(list(genres)[:NAMED_GENRES]), "liked": liked}
         return outcome
 
     yield from for_each_user(context, settings, database, serve)

@@ -106,10 +106,8 @@ def recommendations(
         metadata = {"dagster/row_count": len(shown)} | _shown(context, shown) | changes.shown(user.user_id)
         if not shown or any(row["is_cold"] for row in shown):
             metadata["note"] = "Too little history yet: the list is led by what is widely liked."
-        first = {row["media_type"]: titled(row) for row in shown if row["rank"] == 1}
-        line = {"film": first.get("movie"), "series": first.get("series")}
         because = changes.reasons.get(user.user_id, ())
-        return UserOutcome(version, rows_written=counts.written, metadata=metadata, line=line, because=because)
+        return UserOutcome(version, rows_written=counts.written, metadata=metadata, because=because)
 
     yield from for_each_user(context, settings, database, serve)
 
