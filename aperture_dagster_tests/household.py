@@ -11,7 +11,7 @@ import dagster as dg
 from aperture_dagster.build import all_jobs, build_definitions
 from aperture_dagster.defs.reporting import ZEROS
 from aperture_dagster.household import asset_key
-from aperture_dagster.instance.runs import SCHEDULE_TAG
+from aperture_dagster.instance.runs import REPOSITORY_TAG, SCHEDULE_TAG, own_location, repository
 from aperture_dagster.partitions import range_tags, user_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -53,7 +53,8 @@ class Household:
 
         ``scheduled``: tag the run like one of the job's schedule.
         """
-        tags = {SCHEDULE_TAG: f"{job}_schedule"} if scheduled else {}
+        tags = {REPOSITORY_TAG: repository(own_location(self.settings))}
+        tags |= {SCHEDULE_TAG: f"{job}_schedule"} if scheduled else {}
         if users is not None:
             tags |= range_tags(users[0], users[-1])
         result = self.definitions.resolve_job_def(job).execute_in_process(
