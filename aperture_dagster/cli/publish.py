@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors
+from aperture_dagster.cli.terminal import Console
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.publishing.outcome import explain_failures
 from aperture_dagster.resources.clock import Clock
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 def publish(dry_run: bool) -> None:
     """Publish all lists on the media server now."""
-    console = Console(highlight=False)
+    console = Console()
     with _errors():
         settings = load_settings()
         if not settings.publish:
@@ -51,7 +51,7 @@ def unpublish(dry_run: bool) -> None:
     Do so before an upgrade from Jellyfin 10.10 to 10.11, which would move what was watched from originals to published
     copies; publish again afterwards.
     """
-    console = Console(highlight=False)
+    console = Console()
     with _errors():
         settings = load_settings()
         if settings.publish_root is None:

@@ -45,6 +45,8 @@ def _complete(run: dg.DagsterRun, job: dg.JobDefinition, instance: dg.DagsterIns
         return
     keys = partitions.get_partition_keys(dynamic_partitions_store=instance)
     if not keys:
+        # Dagster would take it for a crash, and run it again.
+        instance.add_run_tags(run.run_id, {"dagster/max_retries": "0"})
         raise MissingPrerequisite("No users take part yet: run sync_users.")
     tags = range_tags(keys[0] if isinstance(partitions, dg.DynamicPartitionsDefinition) else keys[-1], keys[-1])
     # The steps read them from this object, whoever looks at runs from the record.
@@ -61,7 +63,7 @@ def _create(context: dg.InitExecutorContext) -> dg.Executor:
 
 executor = dg.ExecutorDefinition(
     dg.in_process_executor.name,
-    config_schema=dg.in_process_executor.config_schema,
+    config_schema=cast("Any", dg.in_process_executor.config_schema),
     executor_creation_fn=_create,
     description=dg.in_process_executor.description,
 )

@@ -16,6 +16,7 @@ from aperture_dagster.defs.failures import (
     operator_errors,
     stack_trace,
 )
+from aperture_dagster.defs.markdown import code_block
 from aperture_dagster.defs.reporting import SHOWN_NAMES, arranged, log_totals, table
 from aperture_dagster.instance.runs import SCHEDULE_TAG
 from aperture_dagster.library.people import User
@@ -183,7 +184,7 @@ class _Run:
         metadata = {"failed_users": table([{"user": user, "why": reason} for user, reason in reasons.items()])}
         unforeseen = next((error for error in self.failed.values() if not isinstance(error, EXPECTED)), None)
         if unforeseen is not None:
-            metadata["stack_trace"] = dg.MetadataValue.md(f"```\n{stack_trace(unforeseen, self._settings)}\n```")
+            metadata["stack_trace"] = code_block(stack_trace(unforeseen, self._settings))
         return dg.Failure(
             description=f"{len(self.failed)} of {len(self.keys)} users could not be served, the others were. "
             f"{first[:40]}: {shown}{also} What was there is kept.",

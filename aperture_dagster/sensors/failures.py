@@ -21,6 +21,7 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.storage import alerts
 from aperture_dagster.storage.bulk import storable
 from aperture_dagster.storage.files import FileError, prepare_home, write_file
+from aperture_dagster.wording import printable
 
 LONGEST_LOG_BYTES = 1_000_000
 
@@ -138,7 +139,7 @@ def _write_log(home: Path, lines: Sequence[str]) -> list[str]:
         if lines:
             prepare_home(home)
         for line in lines:
-            append_line(home / "failures.log", line)
+            append_line(home / "failures.log", printable(line))
     except (OSError, FileError) as error:
         return [sentence(f"failures.log could not be written: {error}")]
     return []

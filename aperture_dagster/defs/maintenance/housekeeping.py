@@ -6,14 +6,8 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.defs.failures import operator_errors
-from aperture_dagster.defs.reporting import (
-    MEGABYTE,
-    in_megabytes,
-    latest_numbers,
-    markdown_table,
-    materialized,
-    warn_unless,
-)
+from aperture_dagster.defs.markdown import markdown_table
+from aperture_dagster.defs.reporting import MEGABYTE, in_megabytes, latest_numbers, materialized, warn_unless
 from aperture_dagster.instance.purge import Retention, database_bytes, purge, runs_with_files
 from aperture_dagster.instance.runs import location_of, own_location
 from aperture_dagster.resources.clock import Clock

@@ -8,9 +8,10 @@ import dagster as dg
 from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
+from aperture_dagster.defs.markdown import markdown_list, markdown_table
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.ratings import trakt_ratings
-from aperture_dagster.defs.reporting import is_brief, markdown_table, score_table
+from aperture_dagster.defs.reporting import is_brief, score_table
 from aperture_dagster.defs.taste.changes import ComputeConfig, find_changes, list_inputs
 from aperture_dagster.defs.taste.crowd import read_configured_crowd
 from aperture_dagster.defs.taste.embeddings import embeddings
@@ -201,8 +202,7 @@ def _shown(context: dg.AssetExecutionContext, rows: list[dict[str, Any]]) -> dic
     for media_type, name in (("movie", "films"), ("series", "series")):
         top = [row for row in rows if row["media_type"] == media_type][:SHOWN]
         if is_brief(context):
-            lines = [f"{row['rank']}. {row['title']} ({row['year']})" for row in top]
-            shown[name] = dg.MetadataValue.md("\n".join(lines) or "*nothing*")
+            shown[name] = markdown_list(map(titled, top), numbered=True)
         else:
             because = [{"title": titled(row), "because": reason_of(row)} for row in top]
             shown[name] = markdown_table(
