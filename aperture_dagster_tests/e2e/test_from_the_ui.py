@@ -114,8 +114,8 @@ def test_a_backfill_of_some_users_serves_these(console: Console, chosen: tuple[i
 
 
 @pytest.fixture
-def unlucky(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the list of one user fail."""
+def unlucky(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the list of one user fail from now on, after the household has been made."""
     module = import_module("aperture_dagster.defs.taste.recommendations")
     original = module._recommendation_row
 
