@@ -20,6 +20,7 @@ from aperture_dagster.defs import (
     taste,
 )
 from aperture_dagster.defs.descriptions import describe_job, often
+from aperture_dagster.defs.executor import executor
 from aperture_dagster.defs.gates import blocking_checks, upstream_keys
 from aperture_dagster.defs.groups import Group
 from aperture_dagster.defs.jobs import Job
@@ -87,8 +88,7 @@ def build_definitions(
         sensors=build_sensors(settings, jobs, built, [spec.key for spec in specs], loaded_at=clock.now()),
         resources=parts,
         loggers=loggers,
-        # A step takes a few hundredths of a second this way; a process of its own costs two seconds.
-        executor=dg.in_process_executor,
+        executor=executor,
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from aperture_dagster.wording import printable
+
 
 class OperatorError(click.ClickException):
     """Something outside the program must change first; the message says what to do, and never holds a secret.
@@ -16,3 +18,7 @@ class OperatorError(click.ClickException):
         super().__init__(message)
         # Click declares it per class, and reads it from the instance.
         self.exit_code = exit_code  # pyright: ignore[reportAttributeAccessIssue]
+
+    def format_message(self) -> str:
+        """Return the message as it is printed; a service may have put anything into it."""
+        return printable(self.message)

@@ -13,6 +13,8 @@ from aperture_dagster.storage.log_of_plays import read_log_of_plays
 USERS = "users"
 PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+PARTITION_TAGS = frozenset({PARTITION_TAG, RANGE_START_TAG})
+"""A run has one of them if it is for certain partitions."""
 
 users_partitions = dg.DynamicPartitionsDefinition(name=USERS)
 

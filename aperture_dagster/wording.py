@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+# Control characters and those that override or isolate a direction; marks of Arabic and Hebrew are none of them.
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 # Nouns whose singular is not the plural without its s.
 IRREGULAR = {"series": "series", "libraries": "library", "entries": "entry", "copies": "copy", "people": "person"}
 
@@ -26,6 +29,14 @@ def listed(names: Sequence[str], *, conjunction: str = "and") -> str:
 def titled(row: Mapping[str, Any]) -> str:
     """Name a title with its year, if that is known."""
     return f"{row['title']} ({row['year']})" if row["year"] else str(row["title"])
+
+
+def printable(text: str) -> str:
+    """Return a text without what moves the cursor, colours a terminal, or turns the direction of what follows.
+
+    Lines and tabs are kept.
+    """
+    return UNPRINTABLE.sub("", text)
 
 
 def shortened(text: str, length: int) -> str:

@@ -11,7 +11,7 @@ import dagster as dg
 from aperture_dagster.build import all_jobs, build_definitions
 from aperture_dagster.defs.reporting import ZEROS
 from aperture_dagster.household import asset_key
-from aperture_dagster.instance.runs import SCHEDULE_TAG
+from aperture_dagster.instance.runs import REPOSITORY_TAG, SCHEDULE_TAG, own_location, repository
 from aperture_dagster.partitions import range_tags, user_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -53,7 +53,8 @@ class Household:
 
         ``scheduled``: tag the run like one of the job's schedule.
         """
-        tags = {SCHEDULE_TAG: f"{job}_schedule"} if scheduled else {}
+        tags = {REPOSITORY_TAG: repository(own_location(self.settings))}
+        tags |= {SCHEDULE_TAG: f"{job}_schedule"} if scheduled else {}
         if users is not None:
             tags |= range_tags(users[0], users[-1])
         result = self.definitions.resolve_job_def(job).execute_in_process(
@@ -177,7 +178,7 @@ def materializations(
 def rows_written(
     results: dg.ExecuteInProcessResult | Iterable[dg.ExecuteInProcessResult],
 ) -> dict[tuple[str, str | None], int]:
-    """Return how many rows runs wrote by asset and partition, without zeros; pages that sum up others write none."""
+    """Return how many rows runs wrote by asset and partition, without zeros."""
     rows = {
         (one.asset_key.to_user_string(), one.partition): one.metadata["rows_written"].value
         for one in materializations(results)
@@ -197,8 +198,6 @@ def metadata_of(
         if one.asset_key == dg.AssetKey(asset) and (partition is None or one.partition == partition)
     ]
     assert found, f"{asset} was not materialized"
-    # After a run of all users, the asset's page also has an event of no user.
-    found = [one for one in found if one.partition is not None] or found
     shown = {name: getattr(value, "value", value) for name, value in found[-1].metadata.items()}
     # Counters that are 0 are gathered in one entry.
     return shown | dict.fromkeys(filter(None, str(shown.pop(ZEROS, "")).split(", ")), 0)

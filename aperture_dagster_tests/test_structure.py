@@ -144,6 +144,33 @@ def test_only_the_transport_imports_httpx():
     assert [path.as_posix() for path in users if path.parts[0] != "simulator"] == ["resources/transport.py"]
 
 
+# What may write to the terminal, or make Markdown, where others must not: it cleans what comes from outside.
+SHOWN_BY = {
+    r"\bclick\.(?:echo|secho|style)\(": {"cli/common.py"},
+    r"\brich\.console import .*\bConsole\b|\brich\.console\.Console\b|import rich\b(?!\.console$)": {"cli/terminal.py"},
+    r"^\s*print\(|[^.\w]print\(.*file=|\bsys\.std(?:out|err)\.write": {
+        "cli/health.py", "instance/terminal.py", "defs/reference.py", "settings/reference.py", "storage/run_lock.py",
+    },
+    r"\bMetadataValue\.md\(|\bMarkdownMetadataValue\(": {"defs/markdown.py"},
+    # It declares that nothing in it is left to be escaped.
+    r"\bMarkup\(": {
+        "defs/markdown.py", "defs/pictures.py", "defs/reporting.py", "defs/enrichment/reporting.py",
+        "defs/discovery/reporting.py",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", SHOWN_BY)
+def test_whatever_is_shown_passes_the_place_that_cleans_it(pattern: str):
+    shown = re.compile(pattern, re.MULTILINE)
+    found = {
+        str(path.relative_to(PACKAGE))
+        for path in modules(".")
+        if "simulator" not in path.parts and shown.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == SHOWN_BY[pattern]
+
+
 def test_the_product_does_not_import_the_simulator():
     product = {path.name for path in PACKAGE.iterdir() if path.is_dir()} - {"simulator", "cli", "__pycache__"}
     for path in modules(*product):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors
+from aperture_dagster.cli.terminal import Console
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.library.alerts import Message
 from aperture_dagster.resources.notifications import Notifier
@@ -44,5 +44,5 @@ def test() -> None:
         reason = outcomes[address.digest]
         mark, said = (("✓", "green"), "sent") if reason is None else (("✗", "red"), f"not sent: {reason}")
         table.add_row(Text(*mark), Text(address.shown), Text(said))
-    Console(highlight=False).print(table)
+    Console().print(table)
     sys.exit(any(outcomes.values()))

@@ -8,12 +8,12 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors
+from aperture_dagster.cli.terminal import Console
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import load_settings
@@ -42,7 +42,7 @@ def backup() -> None:
 )
 def create(accept_folder: bool) -> None:
     """Make a backup now, and prove it by restoring it into a scratch database."""
-    console = Console(highlight=False)
+    console = Console()
     with operator_errors():
         settings = load_settings()
         with _stages(console) as progress:
@@ -61,7 +61,7 @@ def create(accept_folder: bool) -> None:
 @backup.command(name="list")
 def list_backups() -> None:
     """List the backups, newest first; exit code 1 if none is proven."""
-    console = Console(highlight=False)
+    console = Console()
     with operator_errors():
         settings = load_settings()
         folder = backup_folder(settings)
@@ -92,7 +92,7 @@ def list_backups() -> None:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def verify(file: Path) -> None:
     """Verify FILE: its checksum, its contents, and that a restored copy equals what was dumped."""
-    console = Console(highlight=False)
+    console = Console()
     with operator_errors():
         settings = load_settings()
         path = file if file.exists() or file.parent != Path() else backup_folder(settings) / file

@@ -14,6 +14,7 @@ from aperture_dagster.errors import OperatorError
 from aperture_dagster.resources.errors import ServiceError
 from aperture_dagster.settings.places import checkout
 from aperture_dagster.storage.files import FileError, prepare_home
+from aperture_dagster.wording import UNPRINTABLE, printable
 
 Server = Literal["jellyfin", "jellyfin@10.9", "jellyfin@10.10", "jellyfin@10.11", "jellyfin@12", "emby"]
 """A media server that the stand-ins imitate; without a version, the newest."""
@@ -52,6 +53,16 @@ def stand_in_options(*names: str) -> Callable[[Any], Any]:
     return decorate
 
 
+def echo(text: str, *, err: bool = False) -> None:
+    """Print lines of text to stdout, or to stderr."""
+    click.echo(printable(text), err=err)
+
+
+def echo_json(document: str) -> None:
+    """Print JSON, in which a program finds all characters, and a terminal none that control it."""
+    click.echo(UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", document))
+
+
 @contextlib.contextmanager
 def operator_errors() -> Iterator[None]:
     """Turn an error of a service or the operating system into one sentence without a stack trace, as our own are."""
@@ -81,7 +92,7 @@ def require_writable(home: Path) -> None:
             ) from None
         raise FileError(f"{home} cannot be written ({why}): set APERTURE_HOME to a folder that can.") from None
     if is_new and checkout() is None:
-        click.echo(f"Created {home}, which holds everything; APERTURE_HOME chooses another folder.", err=True)
+        echo(f"Created {home}, which holds everything; APERTURE_HOME chooses another folder.", err=True)
 
 
 def require_free_port(host: str, port: int, command: str) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from aperture_dagster.cli.common import Server, operator_errors, require_writable, stand_in_options
+from aperture_dagster.cli.common import Server, echo, operator_errors, require_writable, stand_in_options
 from aperture_dagster.cli.summary import show, summarize
 from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.errors import OperatorError
@@ -216,7 +216,7 @@ def warn_of_ignored_database() -> None:
     names = [name for name in ("APERTURE_DATABASE_URL", "APERTURE_DAGSTER_DATABASE_URL") if name in given]
     if names:
         verb = "is" if len(names) == 1 else "are"
-        click.echo(f"{' and '.join(names)} {verb} ignored: the demo keeps everything in its own database.")
+        echo(f"{' and '.join(names)} {verb} ignored: the demo keeps everything in its own database.")
 
 
 def point_at(environment: dict[str, str], home: Path, lists: Path | None = None, *, create: bool = True) -> Settings:

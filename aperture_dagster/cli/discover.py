@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.references import find_title, find_user
+from aperture_dagster.cli.terminal import Console
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import load_settings
@@ -44,7 +44,7 @@ def discover(user: str | None, count: int, dismissed: bool) -> None:
 
     Example: aperture discover Anna --count 5
     """
-    console = Console(highlight=False)
+    console = Console()
     if dismissed and user is None:
         raise click.UsageError("--dismissed needs a USER.")
     with operator_errors():
@@ -88,7 +88,7 @@ def dismiss(user: str, title: str, undo: bool) -> None:
 
     Example: aperture dismiss Anna "The Matrix (1999)"
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(soft_wrap=True)
     with operator_errors(), Database(load_settings()).transaction() as connection:
         person = find_user(connection, user)
         found = find_title(connection, title, create=not undo)

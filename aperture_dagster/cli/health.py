@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 
 from aperture_dagster.cli.probes import Patience, ask_graphql, grpc_server_answers
+from aperture_dagster.wording import printable
 
 ANSWER_SECONDS = 10.0
 POLL_SECONDS = 1.0
@@ -45,13 +46,17 @@ def check(part: str, host: str, port: int, *, wait: float) -> int:
     deadline, said = time.monotonic() + wait, False
     while (problem := find_problem(part, host, port)) is not None:
         if time.monotonic() >= deadline:
-            print(f"{problem}, after {wait:.0f} seconds." if wait else f"{problem}.", file=sys.stderr, flush=True)
+            _say(f"{problem}, after {wait:.0f} seconds." if wait else f"{problem}.")
             return 1
         if not said:
             said = True
-            print(f"{problem}; waiting for up to {wait:.0f} seconds.", file=sys.stderr, flush=True)
+            _say(f"{problem}; waiting for up to {wait:.0f} seconds.")
         time.sleep(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
     return 0
+
+
+def _say(text: str) -> None:
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def find_problem(part: str, host: str, port: int) -> str | None:

@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from aperture_dagster.cli.common import operator_errors, require_writable
+from aperture_dagster.cli.common import echo, operator_errors, require_writable
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.instance.upgrade import upgrade_instance
 from aperture_dagster.resources.database import Database
@@ -27,7 +27,7 @@ def migrate() -> None:
         require_writable(settings.home_path)
         use_dagster_home(settings)
         migrate_databases(settings)
-    click.echo(f"The database has the schema {HEAD_REVISION}.")
+    echo(f"The database has the schema {HEAD_REVISION}.")
     sys.stdout.flush()
 
 
@@ -41,4 +41,4 @@ def migrate_databases(settings: Settings) -> None:
 
     with Database(settings).transaction(), dg.DagsterInstance.get() as instance:
         if upgrade_instance(instance):
-            click.echo("Dagster's own database was migrated.")
+            echo("Dagster's own database was migrated.")

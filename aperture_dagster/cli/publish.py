@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors
+from aperture_dagster.cli.terminal import Console
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.publishing.outcome import explain_failures
 from aperture_dagster.resources.clock import Clock
@@ -42,7 +42,7 @@ def publish(dry_run: bool, accept_root: bool, forget_root: Path | None) -> None:
     """Publish all lists on the media server now."""
     from aperture_dagster.defs.publishing.publication import why_not_published
 
-    console = Console(highlight=False)
+    console = Console()
     with _errors():
         settings = load_settings()
         if not settings.publish:
@@ -67,7 +67,7 @@ def unpublish(dry_run: bool, forget_root: Path | None) -> None:
     Do so before an upgrade from Jellyfin 10.10 to 10.11, which would move what was watched from originals to published
     copies; publish again afterwards.
     """
-    console = Console(highlight=False)
+    console = Console()
     with _errors(), _publication(load_settings(), console, dry_run=dry_run, forget_root=forget_root) as publication:
         published = publication.unpublish()
     _show(console, published, dry_run=dry_run)

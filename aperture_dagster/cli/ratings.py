@@ -6,11 +6,11 @@ import logging
 import shlex
 
 import click
-from rich.console import Console
 from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.references import FoundTitle, find_title, find_user
+from aperture_dagster.cli.terminal import Console
 from aperture_dagster.library.people import User
 from aperture_dagster.library.ratings import HIGHEST, LOWEST
 from aperture_dagster.resources.clock import Clock
@@ -38,7 +38,7 @@ def rate(user: str, title: str, rating: int | None, remove: bool) -> None:
     """
     if (rating is None) != remove:
         raise click.UsageError("Give either a rating from 1 to 10, or --remove.")
-    console = Console(highlight=False)
+    console = Console()
     with operator_errors():
         settings, clock = load_settings(), Clock()
         database = Database(settings)
@@ -49,11 +49,11 @@ def rate(user: str, title: str, rating: int | None, remove: bool) -> None:
         with database.transaction() as connection:
             rated = rate_here(connection, found_user.user_id, found_title.work_id, rating, now=clock.now())
         if not rated:
-            console.print(f"{found_user.name} has not rated {found_title.label}.", markup=False)
+            console.print(f"{found_user.name} has not rated {found_title.label}.")
             return
         what = "no longer rates" if rating is None else "rates"
         given = "" if rating is None else f": {rating} of {HIGHEST}"
-        console.print(f"{found_user.name} {what} {found_title.label}{given}.", markup=False)
+        console.print(f"{found_user.name} {what} {found_title.label}{given}.")
         console.print(Text(_trakt_news(settings, database, clock, found_user), "dim"))
         if settings.ratings_to_server:
             console.print(Text(_server_news(settings, database, clock, found_user, found_title), "dim"))

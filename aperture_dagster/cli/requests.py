@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.references import FoundTitle, find_title, find_user
+from aperture_dagster.cli.terminal import Console
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.library.people import User
 from aperture_dagster.resources.clock import Clock
@@ -64,7 +64,7 @@ def request(user: str, title: str, seasons: list[int] | None, yes: bool) -> None
 
     Example: aperture request Anna tmdb:series:1396 --seasons 1-2
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(soft_wrap=True)
     with operator_errors():
         settings = load_settings()
         database, clock = Database(settings), Clock()
@@ -108,7 +108,7 @@ def request(user: str, title: str, seasons: list[int] | None, yes: bool) -> None
 @click.argument("user", required=False)
 def requests(user: str | None) -> None:
     """List what was requested for USER, or for everybody, and what became of it."""
-    console = Console(highlight=False)
+    console = Console()
     with operator_errors():
         settings = load_settings()
         database, clock = Database(settings), Clock()

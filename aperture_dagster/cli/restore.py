@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors
+from aperture_dagster.cli.terminal import Console
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.resources.clock import Clock
@@ -45,7 +45,7 @@ def restore(file: Path | None, yes: bool, trust: bool, drop_old: bool) -> None:
     """
     if (file is None) != drop_old:
         raise click.UsageError("Name the FILE to restore, or --drop-old.")
-    console = Console(highlight=False)
+    console = Console()
     with operator_errors():
         settings = load_settings()
         use_dagster_home(settings, unless_set=True)
@@ -141,19 +141,17 @@ def _about(file: RestorableFile, settings: Settings) -> Table:
 
 def _show(console: Console, done: Restored) -> None:
     migrated = "" if done.schema == HEAD_REVISION else f" It was migrated from schema {done.schema}."
-    console.print(f"The backup is in place: {done.titles:,} films and series.{migrated}", markup=False)
+    console.print(f"The backup is in place: {done.titles:,} films and series.{migrated}")
     if done.void_accounts:
         console.print(
             f"Trakt: {done.void_accounts} users have to connect again, since the tokens in a backup are void: "
             "`aperture trakt status` names them.",
-            markup=False,
         )
     console.print("The next runs read what has changed since. What is published is adopted, not published twice.")
     if done.kept is not None:
         console.print(
             f"The database that was replaced is kept as {done.kept}. When you no longer need it: "
             "`aperture restore --drop-old`.",
-            markup=False,
         )
 
 
@@ -166,7 +164,7 @@ def _drop_old(settings: Settings, console: Console, *, yes: bool) -> None:
         console.print("No database was replaced by a restore, or all of them were dropped.")
         return
     for one in old:
-        console.print(f"{one.name}, {in_words(one.size_bytes)}", markup=False)
+        console.print(f"{one.name}, {in_words(one.size_bytes)}")
     if not yes:
         click.confirm("Drop for good?", abort=True)
     for one in old:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import click
 from rich.text import Text
 
-from aperture_dagster.cli.common import operator_errors
+from aperture_dagster.cli.common import echo, echo_json, operator_errors
 from aperture_dagster.cli.demo import home_option, settings_of_home
 from aperture_dagster.cli.heartbeats import up_is_running
 from aperture_dagster.cli.references import find_user
@@ -49,11 +49,14 @@ def show(user: str | None, count: int, as_json: bool, home: str | None) -> None:
         settings = settings_of_home(home)
         if user is None:
             names = read_names(settings)
-            click.echo(json.dumps(names, ensure_ascii=False, indent=1) if as_json else "\n".join(names))
+            if as_json:
+                echo_json(json.dumps(names, ensure_ascii=False, indent=1))
+            else:
+                echo("\n".join(names))
             return
         page = read_page(settings, user, count=count)
     if as_json:
-        click.echo(json.dumps(page, ensure_ascii=False, indent=1, default=_text))
+        echo_json(json.dumps(page, ensure_ascii=False, indent=1, default=_text))
     else:
         _print(page, console)
 

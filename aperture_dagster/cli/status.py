@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import click
 from rich.text import Text
 
-from aperture_dagster.cli.common import operator_errors
+from aperture_dagster.cli.common import echo_json, operator_errors
 from aperture_dagster.cli.demo import home_option, settings_of_home
 from aperture_dagster.cli.heartbeats import read_parts, up_is_running
 from aperture_dagster.cli.show import how_to_begin
@@ -78,7 +78,7 @@ def status(as_json: bool, home: str | None) -> None:
         found, about = read_status(settings, now=now)
         wrong = find_wrong(found)
     if as_json:
-        click.echo(json.dumps(as_document(settings, found, about, wrong), ensure_ascii=False, indent=1))
+        echo_json(json.dumps(as_document(settings, found, about, wrong), ensure_ascii=False, indent=1))
     else:
         _print(settings, found, about, wrong, Terminal())
     sys.exit(1 if wrong else 0)

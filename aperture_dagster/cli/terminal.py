@@ -1,20 +1,36 @@
-"""The terminal: its width, and text that breaks between words only."""
+"""The terminal: its width, text that breaks between words only, and nothing that controls it but our own colours."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TextIO
 
+import rich.console
 from rich.cells import cell_len
-from rich.console import Console, ConsoleDimensions
+from rich.console import ConsoleDimensions, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
+
+from aperture_dagster.wording import printable
 
 WIDTH_WITHOUT_TERMINAL = 100
 WIDEST = 140
 """Longer lines are hard to read, however wide the terminal is."""
+
+
+class Console(rich.console.Console):
+    """A console on which titles, names and messages from outside are text: they are no markup, and control nothing."""
+
+    def __init__(self, file: TextIO | None = None, *, soft_wrap: bool = False) -> None:
+        super().__init__(file=file, highlight=False, emoji=False, markup=False, soft_wrap=soft_wrap)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Turn anything into pieces of text with styles; whatever is printed comes through here."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else printable(text), style, control)
 
 
 class Terminal(Console):
@@ -22,9 +38,6 @@ class Terminal(Console):
 
     While a step runs, Dagster redirects the descriptors that Rich would ask.
     """
-
-    def __init__(self, file: TextIO | None = None) -> None:
-        super().__init__(file=file, highlight=False, emoji=False)
 
     @property
     def size(self) -> ConsoleDimensions:  # pyright: ignore[reportIncompatibleMethodOverride]

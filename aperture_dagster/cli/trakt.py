@@ -10,12 +10,12 @@ from contextlib import contextmanager, nullcontext
 from datetime import datetime
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.references import find_user
+from aperture_dagster.cli.terminal import Console
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.library.people import User
 from aperture_dagster.library.rating_removals import HeldRemoval, describe_held
@@ -48,7 +48,7 @@ def trakt() -> None:
 @click.option("--shared", is_flag=True, help="Allow an account on Trakt that another user here is connected to.")
 def connect(user: str, shared: bool) -> None:
     """Connect USER to Trakt: shows a link with a code, and waits until it was opened and confirmed."""
-    console = Console(highlight=False)
+    console = Console()
     with operator_errors():
         settings, accounts, found = _find(user)
         reason = accounts.why_off()
@@ -70,7 +70,7 @@ def connect(user: str, shared: bool) -> None:
                 f"{error} Sign out of Trakt in the browser, sign in as {found.name}, and connect again. If both are "
                 f"to share the account, run `aperture trakt connect --shared {shlex.quote(found.name)}`."
             ) from None
-        console.print(f"{found.name} is connected to the account {owner.name} on Trakt.", markup=False)
+        console.print(f"{found.name} is connected to the account {owner.name} on Trakt.")
         first = (
             "within two hours, while `aperture up` is running" if settings.schedules_enabled else "when you start it"
         )
@@ -80,7 +80,7 @@ def connect(user: str, shared: bool) -> None:
 @trakt.command()
 def status() -> None:
     """Show how everybody's account stands, and whether Trakt accepts the app; exit code 1 if something is wrong."""
-    console = Console(highlight=False)
+    console = Console()
     with operator_errors():
         settings = load_settings()
         accounts = TraktAccounts(settings, Database(settings), Clock())
@@ -89,7 +89,7 @@ def status() -> None:
         if rows:
             console.print(_table(rows))
         else:
-            console.print("Nobody has connected Trakt: run `aperture trakt connect USER`.", markup=False)
+            console.print("Nobody has connected Trakt: run `aperture trakt connect USER`.")
         with Database(settings).transaction() as connection:
             held = held_by_user(connection)
         for one in held:
@@ -97,7 +97,7 @@ def status() -> None:
         if reason is not None:
             raise OperatorError(reason)
         accounts.check_app()
-        console.print(f"Trakt accepts the app at {settings.trakt_url}.", markup=False)
+        console.print(f"Trakt accepts the app at {settings.trakt_url}.")
     sys.exit(bool(held) or any(one.state != "connected" and not one.gone for one in rows))
 
 
@@ -110,7 +110,7 @@ def removals(user: str | None, decision: str | None, yes: bool) -> None:
     """Show removed ratings that are held back, because a user lost many or all; accept or undo those of USER."""
     if user is None and decision is not None:
         raise click.UsageError(f"Name the user: aperture trakt removals USER --{decision}")
-    console = Console(highlight=False)
+    console = Console()
     with operator_errors():
         settings = load_settings()
         database, clock = Database(settings), Clock()
@@ -143,14 +143,14 @@ def removals(user: str | None, decision: str | None, yes: bool) -> None:
 @click.argument("user")
 def disconnect(user: str) -> None:
     """Disconnect USER from Trakt: revokes and deletes the tokens, and keeps the ratings here and there."""
-    console = Console(highlight=False)
+    console = Console()
     with operator_errors():
         _, accounts, found = _find(user)
         try:
             left = accounts.disconnect(found.user_id, waiting=_once(console, found.name))
         except NotConnected:
             raise OperatorError(f"{found.name} has not connected Trakt.") from None
-    console.print(f"{found.name} is disconnected from Trakt. All ratings are kept.", markup=False)
+    console.print(f"{found.name} is disconnected from Trakt. All ratings are kept.")
     if left is not None:
         console.print(Text(left, "yellow"))
 

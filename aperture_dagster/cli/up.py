@@ -15,6 +15,7 @@ import click
 
 from aperture_dagster.cli.common import (
     Server,
+    echo,
     operator_errors,
     require_free_port,
     require_writable,
@@ -81,7 +82,7 @@ def up(
                 "code server to start: see docs/many-households.md."
             )
         if given.media_server_url is None and not on_demo:
-            click.echo("No media server is configured (APERTURE_MEDIA_SERVER_URL); running the demo instead.")
+            echo("No media server is configured (APERTURE_MEDIA_SERVER_URL); running the demo instead.")
             on_demo = True
         if not on_demo and (world, users, server) != ("demo", None, "jellyfin"):
             raise click.UsageError("--world, --users and --server need --demo: a media server is configured.")
@@ -105,12 +106,12 @@ def up(
         lock = _lock_home(settings.home_path)
         # That of an `aperture up` that was killed would say that all is ready.
         UpFiles.of_home(settings.home_path).state.unlink(missing_ok=True)
-        click.echo(f"Starting on {settings.home_path} …")
+        echo(f"Starting on {settings.home_path} …")
         # Once: otherwise each part that starts later would print its own long error.
         migrate_databases(settings)
         for finding in _check_the_rest(settings, ["home"] if on_demo else ["home", "media server"]):
             if finding.state != "ok":
-                click.echo(f"! {finding.what}: {finding.message}")
+                echo(f"! {finding.what}: {finding.message}")
         _release_databases(settings)
         plan = _plan(settings.home_path, Ui(host, port, LOCATION), lock, folder, stand_ins)
         for name, seconds in LOOPS.items():

@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from aperture_dagster.defs.markdown import code_block
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.library.removal import RemovalRefused
 from aperture_dagster.resources.errors import (
@@ -75,7 +76,7 @@ def operator_errors(context: dg.OpExecutionContext | dg.AssetExecutionContext, s
             raise
         raise dg.Failure(
             description=describe(error, settings),
-            metadata={"stack_trace": dg.MetadataValue.md(f"```\n{trace}\n```"), **cause_of([error])},
+            metadata={"stack_trace": code_block(trace), **cause_of([error])},
             allow_retries=False,
         ) from None
 

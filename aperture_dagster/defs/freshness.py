@@ -6,7 +6,8 @@ import dagster as dg
 
 from aperture_dagster.automation import daily_check
 from aperture_dagster.defs.jobs import NIGHTLY_GRACE_HOURS
-from aperture_dagster.defs.reporting import markdown_table, warn_unless
+from aperture_dagster.defs.markdown import markdown_table
+from aperture_dagster.defs.reporting import warn_unless
 from aperture_dagster.partitions import user_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database

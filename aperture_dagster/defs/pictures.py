@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from urllib.parse import quote
 
-from aperture_dagster.wording import shortened
+from aperture_dagster.defs.markdown import Markup
+from aperture_dagster.wording import printable, shortened
 
 INK, BAR = "#7a8094", "#7166e8"
 WIDTH = 440
@@ -24,7 +25,7 @@ LONGEST_GENRE = 14
 Shares = Mapping[str, float]
 
 
-def genre_bars(shares: Shares, *, title: str, rows: int = 7) -> str:
+def genre_bars(shares: Shares, *, title: str, rows: int = 7) -> Markup:
     """Draw a bar per genre, the largest share first, as Markdown.
 
     Args:
@@ -34,7 +35,7 @@ def genre_bars(shares: Shares, *, title: str, rows: int = 7) -> str:
     """
     top = _largest(shares, rows)
     if not top:
-        return "*nothing yet*"
+        return Markup("*nothing yet*")
     texts = [(0, 12, title)]
     texts += [(0, 32 + ROW * row, f"{name} {share:.0%}") for row, (name, share) in enumerate(top)]
     bars = [
@@ -44,10 +45,10 @@ def genre_bars(shares: Shares, *, title: str, rows: int = 7) -> str:
     return image(_svg(WIDTH, 20 + ROW * len(top), texts, bars), title)
 
 
-def figure_bars(figures: Sequence[tuple[str, float]], *, title: str) -> str:
+def figure_bars(figures: Sequence[tuple[str, float]], *, title: str) -> Markup:
     """Draw a bar per named figure, in the given order and on one scale, as Markdown."""
     if not any(value > 0 for _, value in figures):
-        return "*nothing yet*"
+        return Markup("*nothing yet*")
     texts = [(0, 12, title)]
     texts += [(0, 32 + ROW * row, f"{name} {value:.3f}") for row, (name, value) in enumerate(figures)]
     lengths = _lengths([max(value, 0.0) for _, value in figures], WIDTH - LABEL)
@@ -55,7 +56,7 @@ def figure_bars(figures: Sequence[tuple[str, float]], *, title: str) -> str:
     return image(_svg(WIDTH, 20 + ROW * len(figures), texts, bars), title)
 
 
-def week_columns(plays: Sequence[tuple[date, int]], *, title: str) -> str:
+def week_columns(plays: Sequence[tuple[date, int]], *, title: str) -> Markup:
     """Draw a column per week, with the highest week's figure and the first day of some weeks, as Markdown.
 
     Args:
@@ -64,7 +65,7 @@ def week_columns(plays: Sequence[tuple[date, int]], *, title: str) -> str:
     """
     most = max((count for _, count in plays), default=0)
     if not most:
-        return "*nothing yet*"
+        return Markup("*nothing yet*")
     top, bottom = 24, 104
     width = WIDTH // len(plays)
     heights = _lengths([count for _, count in plays], bottom - top)
@@ -75,11 +76,11 @@ def week_columns(plays: Sequence[tuple[date, int]], *, title: str) -> str:
     return image(_svg(WIDTH, bottom + 20, texts, bars), title)
 
 
-def genre_panels(people: Mapping[str, Shares], *, title: str, rows: int = 5) -> str:
+def genre_panels(people: Mapping[str, Shares], *, title: str, rows: int = 5) -> Markup:
     """Draw a small panel of bars per person, all on one scale, as Markdown; somebody without shares has no panel."""
     panels = [(name, _largest(shares, rows)) for name, shares in people.items() if shares]
     if not panels:
-        return "*nothing yet*"
+        return Markup("*nothing yet*")
     width, line = PANEL
     height = line * (rows + 2)
     most = max(share for _, top in panels for _, share in top)
@@ -105,12 +106,12 @@ def weeks_until(day: date, weeks: int) -> list[date]:
 
 def alternative_text(title: str) -> str:
     """Return a title without what would end, or be read as Markdown in, the alternative text of an image."""
-    return "".join(one for one in title if one not in "[]\\`\n")
+    return "".join(one for one in printable(title) if one not in "[]\\`\n")
 
 
-def image(svg: str, title: str) -> str:
+def image(svg: str, title: str) -> Markup:
     """Return Markdown that shows an SVG document."""
-    return f"![{alternative_text(title)}](<data:image/svg+xml,{quote(svg, safe=_KEPT)}>)"
+    return Markup(f"![{alternative_text(title)}](<data:image/svg+xml,{quote(svg, safe=_KEPT)}>)")
 
 
 # An address in angle brackets may contain spaces, quotes and slashes; unescaped, they keep it short.
@@ -134,7 +135,7 @@ def _at(x: int, y: int) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _largest(shares: Shares, rows: int) -> list[tuple[str, float]]:

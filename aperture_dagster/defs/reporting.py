@@ -1,22 +1,19 @@
 """How assets report: metadata that the UI shows, and a closing log line."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
 from typing import Any
 
 import dagster as dg
 
 from aperture_dagster.automation import FROM_AUTOMATION
 from aperture_dagster.defs.failures import LONGEST_REASON
+from aperture_dagster.defs.markdown import LONGEST_INLINE, NOTHING, Markup, cell, markdown_table
 from aperture_dagster.defs.pictures import alternative_text
 from aperture_dagster.settings import Settings
 from aperture_dagster.wording import counted
 
 SHOWN_PROBLEMS = 20
 SHOWN_NAMES = 3
-# Dagster's UI shows longer Markdown behind a link. A head and one record are always kept.
-LONGEST_INLINE, LEAST_LINES = 1000, 3
 MEGABYTE = 1_000_000
 # Figures of every run: those who add them up rely on them.
 KEPT_ZEROS = frozenset({"dagster/row_count", "rows_written", "requests"})
@@ -33,32 +30,15 @@ def in_megabytes(size: int) -> str:
 def table(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> dg.MetadataValue:
     """Show records as a table on the asset's page."""
     if not records:
-        return dg.MetadataValue.md("*nothing*")
+        return NOTHING
     names = list(columns or records[0])
-    rows = [dg.TableRecord({name: _cell(record.get(name)) for name in names}) for record in records]
+    rows = [dg.TableRecord({name: cell(record.get(name)) for name in names}) for record in records]
     types = {name: _column_type([row.data[name] for row in rows]) for name in names}
     schema = dg.TableSchema(columns=[dg.TableColumn(name, types[name]) for name in names])
     return dg.MetadataValue.table(rows, schema=schema)
 
 
-def markdown_table(
-    records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None, *, whole: bool = False
-) -> dg.MetadataValue:
-    """Show records as a table in Markdown: a fifth of the bytes of :func:`table`, for what is recorded often.
-
-    The last records are left out if the UI would hide the table behind a link, unless it is to be ``whole``.
-    """
-    if not records:
-        return dg.MetadataValue.md("*nothing*")
-    columns = columns or list(records[0])
-    rows = [columns, ["---"] * len(columns), *([_cell(row.get(name)) for name in columns] for row in records)]
-    lines = [" | ".join("" if cell is None else str(cell).replace("|", "\\|") for cell in row) for row in rows]
-    while not whole and len(lines) > LEAST_LINES and sum(len(line) + 5 for line in lines) >= LONGEST_INLINE:
-        lines.pop()
-    return dg.MetadataValue.md("\n".join(f"| {line} |" for line in lines))
-
-
-def poster_row(settings: Settings, titles: Iterable[tuple[str, str | None]]) -> str:
+def poster_row(settings: Settings, titles: Iterable[tuple[str, str | None]]) -> Markup:
     """Return Markdown with posters side by side: as many as the UI shows at once, empty if there are none.
 
     The media server serves pictures without a key. ``titles`` are titles and ids on the server; those without one are
@@ -73,7 +53,7 @@ def poster_row(settings: Settings, titles: Iterable[tuple[str, str | None]]) -> 
         if len(posters) + len(poster) >= LONGEST_INLINE:
             break
         posters += poster
-    return posters.rstrip()
+    return Markup(posters.rstrip())
 
 
 def score_table(rows: Sequence[Mapping[str, Any]], parts: Iterable[str]) -> dg.MetadataValue:
@@ -82,7 +62,7 @@ def score_table(rows: Sequence[Mapping[str, Any]], parts: Iterable[str]) -> dg.M
     Each row has ``rank``, ``score`` and ``components``.
     """
     if not rows:
-        return dg.MetadataValue.md("*nothing*")
+        return NOTHING
     lines = {"score": [f"{row['score']:.2f}" for row in rows]}
     lines |= {part: [f"{row['components'].get(part, 0):.2f}" for row in rows] for part in parts}
     ranks = [f"#{row['rank']}" for row in rows]
@@ -170,20 +150,6 @@ def warn_of_unreadable(context: dg.AssetExecutionContext, what: str, problems: S
             f"{len(problems):,} of {len(problems) + read:,} {what} could not be read and were left as they are. "
             f"The first: {problems[0][:LONGEST_REASON]}."
         )
-
-
-def _cell(value: Any) -> str | int | float | bool | None:
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return None if value != value else round(value, 3)
-    if isinstance(value, (date, datetime)):
-        return value.isoformat()
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value))
-    if isinstance(value, dict):
-        return json.dumps(value, ensure_ascii=False)
-    return str(value)
 
 
 def _column_type(values: Sequence[Any]) -> str:

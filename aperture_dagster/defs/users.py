@@ -1,10 +1,8 @@
 """The loop over users: one run serves one user or all of them, and one user's failure costs only that user."""
 
 import functools
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 import dagster as dg
@@ -18,7 +16,8 @@ from aperture_dagster.defs.failures import (
     operator_errors,
     stack_trace,
 )
-from aperture_dagster.defs.reporting import SHOWN_NAMES, arranged, is_brief, log_totals, markdown_table, table
+from aperture_dagster.defs.markdown import code_block
+from aperture_dagster.defs.reporting import SHOWN_NAMES, arranged, log_totals, table
 from aperture_dagster.instance.runs import SCHEDULE_TAG
 from aperture_dagster.library.people import User
 from aperture_dagster.partitions import user_partitions, users_partitions
@@ -36,11 +35,21 @@ user_asset = functools.partial(
     dg.asset, partitions_def=users_partitions, backfill_policy=dg.BackfillPolicy.single_run(), output_required=False
 )
 VERSION_TAG = "dagster/data_version"
-SHOWN_USERS = 50
+# With this metadata, an output has no events: Dagster marks so what has logged its own.
+LOGGED_ITS_EVENTS = "__source_asset_observation__"
 # These would hit every other user, too.
 SAME_FOR_EVERYBODY = (ServiceRefused, ServiceNotConfigured, ServicePaused, DatabaseError, FileError)
 # A service that was unavailable, after all retries, for so many users in a row is down.
 UNAVAILABLE_IN_A_ROW = 3
+
+
+def output_without_events() -> dg.MaterializeResult:
+    """Return the output that later steps of a run, and the checks, wait for; what was materialized is logged by hand.
+
+    Dagster would otherwise record each partition of the run with one and the same new data version. Were it to do so
+    one day, it must come first: a partition's last event counts.
+    """
+    return dg.MaterializeResult(metadata={LOGGED_ITS_EVENTS: True})
 
 
 @dataclass(slots=True)
@@ -48,9 +57,8 @@ class UserOutcome:
     """The outcome of serving one user.
 
     ``version`` is a hash of what other assets read of the user's partition, ``metadata`` is that of the partition, and
-    ``record`` asks to record it in a quiet run even if nothing changed. ``line`` is the user's line in the table of
-    everybody, which the asset's page shows after a run of all users. ``because`` is why the result was computed, empty
-    if nothing had changed, and None for what is done for everybody in any case.
+    ``record`` asks to record it in a quiet run even if nothing changed. ``because`` is why the result was computed,
+    empty if nothing had changed, and None for what is done for everybody in any case.
     """
 
     version: str
@@ -58,7 +66,6 @@ class UserOutcome:
     rows_written: int = 0
     requests: int = 0
     record: bool = False
-    line: dict[str, Any] = field(default_factory=dict)
     because: tuple[str, ...] | None = None
 
 
@@ -93,9 +100,8 @@ def for_each_user(
             # Nobody could be served: it is the service, or what comes first, so it is handled as such.
             raise next(iter(run.failed.values()))
         silent = quiet and not run.failed and SCHEDULE_TAG in context.run.tags and _last_run_succeeded(context)
-        if not silent and not run.failed and has_dependent_assets(context):
-            # Later steps of the run wait for it. It must come first: a partition's last event counts.
-            yield dg.MaterializeResult()
+        if not run.failed:
+            yield output_without_events()
         run.record(only_changed=silent)
         if run.failed:
             raise run.failure()
@@ -167,23 +173,6 @@ class _Run:
             if only_changed and not outcome.rows_written and not outcome.record:
                 continue
             record_user(self._context, key, self._name(key), outcome)
-        if not only_changed and not is_brief(self._context):
-            self._record_everybody()
-
-    def _record_everybody(self) -> None:
-        """Log what the asset's page shows after a run of all users, whose last event would be an arbitrary user's.
-
-        It has no partition, so it changes no user's data version.
-        """
-        lines = [{"user": self._name(key), **one.line} for key, one in self.served.items() if one.line]
-        if len(lines) < 2 or set(self.served) != set(user_partitions(self._context.instance, self._settings)):
-            return
-        metadata = {
-            "everybody": table(lines[:SHOWN_USERS]),
-            "dagster/row_count": sum(int(one.metadata.get("dagster/row_count", 0)) for one in self.served.values()),
-        }
-        metadata |= _why_computed(self.served.values())
-        self._context.log_event(dg.AssetMaterialization(self._context.asset_key, metadata=metadata))
 
     def failure(self) -> dg.Failure:
         """Describe the failure of a step that served some users and others not."""
@@ -195,7 +184,7 @@ class _Run:
         metadata = {"failed_users": table([{"user": user, "why": reason} for user, reason in reasons.items()])}
         unforeseen = next((error for error in self.failed.values() if not isinstance(error, EXPECTED)), None)
         if unforeseen is not None:
-            metadata["stack_trace"] = dg.MetadataValue.md(f"```\n{stack_trace(unforeseen, self._settings)}\n```")
+            metadata["stack_trace"] = code_block(stack_trace(unforeseen, self._settings))
         return dg.Failure(
             description=f"{len(self.failed)} of {len(self.keys)} users could not be served, the others were. "
             f"{first[:40]}: {shown}{also} What was there is kept.",
@@ -205,17 +194,6 @@ class _Run:
 
     def _name(self, key: str) -> str:
         return self._users[key].name if key in self._users else key
-
-
-def _why_computed(served: Collection[UserOutcome]) -> dict[str, Any]:
-    """Show for how many users nothing had changed, and for how many each reason counted."""
-    reasons = [outcome.because for outcome in served if outcome.because is not None]
-    if not reasons:
-        return {}
-    counts = Counter(chain.from_iterable(reasons))
-    shown = {"unchanged_users": sum(not because for because in reasons)}
-    lines = [{"computed_because": reason, "users": users} for reason, users in counts.most_common()]
-    return shown | ({"computed_because": markdown_table(lines)} if lines else {})
 
 
 def record_user(context: dg.AssetExecutionContext, key: str, name: str, outcome: UserOutcome) -> None:
@@ -231,12 +209,3 @@ def _last_run_succeeded(context: dg.AssetExecutionContext) -> bool:
     """Tell whether the job's last run left no failed partition behind, which only a materialization would clear."""
     runs = context.instance.get_runs(dg.RunsFilter(job_name=context.run.job_name), limit=2)
     return all(run.status == dg.DagsterRunStatus.SUCCESS for run in runs if run.run_id != context.run.run_id)
-
-
-def has_dependent_assets(context: dg.AssetExecutionContext) -> bool:
-    """Tell whether another asset of the run waits for the output of this one.
-
-    Checks of per-user assets look at everybody and run once a day. Those that a backfill takes along can be skipped.
-    """
-    layer = context.job_def.asset_layer
-    return not layer.asset_graph.get(context.asset_key).child_keys.isdisjoint(layer.selected_asset_keys)

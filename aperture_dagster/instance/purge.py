@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from aperture_dagster.household import HOUSEHOLD_TAG
-from aperture_dagster.instance.runs import ENDED, UNFINISHED
+from aperture_dagster.instance.home import LOCATION
+from aperture_dagster.instance.runs import ENDED, REPOSITORY_TAG, UNFINISHED, repository
 from aperture_dagster.storage.queries import execute
 from aperture_dagster.storage.tidying import Freed, delete_in_batches, size_of_database, vacuum
 
@@ -35,12 +36,18 @@ _IS_OLD_EVENT = """
     timestamp < CASE dagster_event_type WHEN 'ASSET_MATERIALIZATION' THEN CAST(:runs_before AS timestamp)
       ELSE CAST(:logs_before AS timestamp) END"""
 _IS_OLD_CHECK = "coalesce(evaluation_event_timestamp, create_timestamp) < :runs_before"
-# What belongs to a household: all there is, if the instance serves one that has no name.
-_OWN_RUN = f"""
-    (:household = '' OR run_id IN (SELECT run_id FROM run_tags WHERE key = '{HOUSEHOLD_TAG}' AND value = :household))"""
-_OWN_ASSET = "(:household = '' OR starts_with(asset_key, '[\"' || :household || '\", '))"
-# A backfill is a text that names assets or the code location, in JSON or in JSON within JSON.
-_OWN_BACKFILL = """(:household = '' OR body ~ ('"' || :household || '\\\\?"'))"""
+# What belongs to this code location. Nobody knows of which one a run is that a Python program made by itself: it stays.
+_OWN_RUNS = f"""
+    SELECT run_id FROM run_tags
+    WHERE (key, value) IN (('{HOUSEHOLD_TAG}', :household), ('{REPOSITORY_TAG}', :repository))"""
+_OWN_RUN = f"run_id IN ({_OWN_RUNS})"
+_OWN_ASSETS = f"SELECT DISTINCT asset_key FROM event_logs WHERE asset_key IS NOT NULL AND {_OWN_RUN}"
+# A materialization that somebody reports has no run.
+_OWN_EVENT = f"({_OWN_RUN} OR coalesce(run_id, '') = '' AND asset_key = ANY(:assets))"
+# A backfill is a text that names assets or the code location, as Dagster's tables do.
+_OWN_BACKFILL = """
+    (position('"location_name": "' || :location || '"' IN body) > 0
+    OR EXISTS (SELECT 1 FROM unnest(CAST(:assets AS text[])) asset WHERE position('"path": ' || asset IN body) > 0))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +58,11 @@ class Retention:
     runs: datetime
 
 
-def purge(instance: dg.DagsterInstance, retention: Retention) -> list[Freed]:
+def purge(instance: dg.DagsterInstance, retention: Retention, *, location: str = LOCATION) -> list[Freed]:
     """Delete what is older than the retention, and return what each part freed; nothing if not on PostgreSQL.
 
-    Of an instance that serves several households, only what belongs to that of this process is deleted.
+    An instance may serve several households, and other programs: only what belongs to the code ``location`` of this
+    process is deleted.
     """
     storage = _on_postgres(instance)
     if storage is None:
@@ -64,21 +72,29 @@ def purge(instance: dg.DagsterInstance, retention: Retention) -> list[Freed]:
     logs, runs = (moment.astimezone(UTC).replace(tzinfo=None) for moment in (retention.logs, retention.runs))
     with storage.index_connection() as connection:
         unfinished = list(execute(connection, _UNFINISHED).scalars())
-        before: dict[str, Any] = {"runs_before": runs, "unfinished": unfinished, "household": household}
+        own = {"household": household, "repository": repository(location)}
+        assets = list(execute(connection, _OWN_ASSETS, **own).scalars())
+        before: dict[str, Any] = {"runs_before": runs, "unfinished": unfinished, "assets": assets, **own}
         freed = [
             _purge_events(connection, logs_before=logs, **before),
             _purge_checks(connection, **before),
             _purge_runs(connection, **before),
-            _purge_backfills(connection, runs_before=runs, household=household),
+            _purge_backfills(connection, runs_before=runs, location=location, assets=assets),
             *_purge_messages(connection, logs_before=logs),
         ]
         vacuum(connection, freed)
     return freed
 
 
-def unfinished_runs(instance: dg.DagsterInstance) -> set[str]:
-    """Return the ids of the runs that have not ended."""
-    return {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))}
+def runs_with_files(instance: dg.DagsterInstance, *, location: str = LOCATION) -> set[str]:
+    """Return the ids of the runs whose files stay: those that have not ended, and those of other code locations."""
+    kept = {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))}
+    storage = _on_postgres(instance)
+    if storage is None:
+        return kept
+    own = {"household": _household(instance), "repository": repository(location)}
+    with storage.index_connection() as connection:
+        return kept.union(execute(connection, f"SELECT run_id FROM runs WHERE NOT {_OWN_RUN}", **own).scalars())
 
 
 def database_bytes(instance: dg.DagsterInstance) -> int | None:
@@ -118,7 +134,7 @@ def _purge_events(connection: "Connection", **before: Any) -> Freed:
         tables=("event_logs", "asset_event_tags"),
         expired=f"""
             SELECT id FROM event_logs WHERE id > :after AND id <= :newest AND {_IS_OLD_EVENT}
-            AND ({_OWN_RUN} OR {_OWN_ASSET})
+            AND {_OWN_EVENT}
             AND id <> ALL(:kept) AND coalesce(run_id, '') <> ALL(:unfinished) ORDER BY id""",
         along="DELETE FROM asset_event_tags t USING gone WHERE t.event_id = gone.id",
         kept=kept,
@@ -138,7 +154,7 @@ def _purge_checks(connection: "Connection", **before: Any) -> Freed:
         "check_results",
         tables=("asset_check_executions",),
         expired=f"""
-            SELECT id FROM asset_check_executions WHERE id > :after AND {_IS_OLD_CHECK} AND {_OWN_ASSET}
+            SELECT id FROM asset_check_executions WHERE id > :after AND {_IS_OLD_CHECK} AND {_OWN_EVENT}
             AND id <> ALL(:kept) AND coalesce(run_id, '') <> ALL(:unfinished) ORDER BY id""",
         kept=kept,
         **before,

@@ -20,9 +20,32 @@ SCHEDULE_TAG = "dagster/schedule_name"
 REPOSITORY_TAG = ".dagster/repository"
 
 
-def repository(settings: Settings) -> str:
-    """Return the value of that tag."""
-    return f"__repository__@{settings.household or LOCATION}"
+def repository(location: str) -> str:
+    """Return the value of that tag for a code location."""
+    return f"__repository__@{location}"
+
+
+def own_location(settings: Settings) -> str:
+    """Return the name that the code location of this process has, unless the operator gave it another one."""
+    return settings.household or LOCATION
+
+
+# What a code location of this program loads, and how its runs say so.
+DEFINITIONS = "aperture_dagster.definitions"
+
+
+def is_ours(run: dg.DagsterRun) -> bool:
+    """Tell whether this program defines the job of a run: other programs may have code locations, too."""
+    origin = run.job_code_origin
+    return origin is not None and getattr(origin.repository_origin.code_pointer, "module", None) == DEFINITIONS
+
+
+def location_of(run: dg.DagsterRun) -> str | None:
+    """Return the name of the code location that a run belongs to; None if a Python program made it by itself."""
+    origin = run.remote_job_origin
+    if origin is not None:
+        return origin.repository_origin.code_location_origin.location_name
+    return run.tags.get(REPOSITORY_TAG, "").partition("@")[2] or None
 
 
 def ended_at(record: dg.RunRecord) -> datetime:

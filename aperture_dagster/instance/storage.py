@@ -37,6 +37,7 @@ from aperture_dagster.instance.dead_runs import (
 )
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.pools import create_missing_pools
+from aperture_dagster.instance.runs import REPOSITORY_TAG, is_ours, location_of, own_location, repository
 from aperture_dagster.instance.shared import require_shared_folder
 from aperture_dagster.instance.terminal import log_foreseen_errors_once, log_runs_in_lines
 from aperture_dagster.settings import Settings, load_settings
@@ -107,13 +108,16 @@ class LockedRunStorage(PostgresRunStorage):
         super().dispose()
 
     def add_run(self, dagster_run: dg.DagsterRun) -> dg.DagsterRun:
-        """Tag a run with its household: that of this process, or else the code location that defines the job."""
-        household = self.household
-        origin = dagster_run.remote_job_origin
-        if not household and origin is not None:
-            location = origin.repository_origin.code_location_origin.location_name
-            household = location if location != LOCATION else ""
+        """Tag a run with its household: that of this process, or else the code location, if it is one of this program.
+
+        Commands of Dagster leave out of which code location the runs are that they execute themselves.
+        """
+        household, location = self.household, location_of(dagster_run)
+        if not household and location != LOCATION and is_ours(dagster_run):
+            household = location or ""
         tags = {HOUSEHOLD_TAG: household} if household else {}
+        if location is None and is_ours(dagster_run):
+            tags[REPOSITORY_TAG] = repository(own_location(self._settings))
         return super().add_run(dagster_run.with_tags({**dagster_run.tags, **tags}) if tags else dagster_run)
 
     def _runs_query(self, filters: dg.RunsFilter | None = None, *arguments: Any, **options: Any) -> Any:

@@ -17,6 +17,7 @@ import dagster._loggers as loggers
 
 from aperture_dagster.defs.failures import failure_reason, is_foreseen, is_interruption
 from aperture_dagster.errors import OperatorError
+from aperture_dagster.wording import printable
 
 MOMENT = "%Y-%m-%d %H:%M:%S"
 NO_CODE_SERVER = ("Could not reach user code server", "The code server is stopping")
@@ -65,7 +66,7 @@ class TerminalHandler(logging.Handler):
         """Write a record, unless it is not worth a line."""
         line = self.format(record)
         if line:
-            print(line, file=sys.stderr, flush=True)
+            print(printable(line), file=sys.stderr, flush=True)
 
 
 @dg.logger(config_schema=loggers.colored_console_logger.config_schema)

@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+from aperture_dagster.wording import printable
+
 Category = Literal["run", "check", "freshness"]
 Occasion = Literal["new", "again", "over"]
 
@@ -230,7 +232,7 @@ def opening(report: Report) -> str:
 
 def shorten(text: str) -> str:
     """Return a text on one line, of at most ``LONGEST_SENTENCE`` characters; redact secrets before."""
-    line = " ".join(text.split())
+    line = " ".join(printable(text).split())
     return line if len(line) <= LONGEST_SENTENCE else line[: LONGEST_SENTENCE - 1] + "…"
 
 

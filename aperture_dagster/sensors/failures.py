@@ -10,6 +10,7 @@ from aperture_dagster.defs.failures import sentence
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.household import require_own_location
 from aperture_dagster.instance.dead_runs import end_dead_runs
+from aperture_dagster.instance.runs import location_of, own_location
 from aperture_dagster.library.alerts import Report, compose, headline, opening, plan_alerts
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -20,6 +21,7 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.storage import alerts
 from aperture_dagster.storage.bulk import storable
 from aperture_dagster.storage.files import FileError, prepare_home, write_file
+from aperture_dagster.wording import printable
 
 LONGEST_LOG_BYTES = 1_000_000
 
@@ -62,6 +64,10 @@ def build_failures_sensor(
         with database.transaction() as connection:
             known = alerts.read_problems(connection)
         runs, cursor = ended_runs(instance, Cursor.parse(context.cursor, now))
+        # Other programs on the instance report their own.
+        here = context.code_location_origin
+        own = {None, here.location_name if here is not None else own_location(settings)}
+        runs = [record for record in runs if location_of(record.dagster_run) in own]
         looks = [
             look_at_runs(instance, runs, known, settings, clean=clean),
             look_at_freshness(instance, makers, settings),
@@ -133,7 +139,7 @@ def _write_log(home: Path, lines: Sequence[str]) -> list[str]:
         if lines:
             prepare_home(home)
         for line in lines:
-            append_line(home / "failures.log", line)
+            append_line(home / "failures.log", printable(line))
     except (OSError, FileError) as error:
         return [sentence(f"failures.log could not be written: {error}")]
     return []

@@ -41,6 +41,8 @@ ODD_TITLES = (
     "Zero\u200bwidth and \u202eoverride",
     "Ünïcödé combining e\u0301",
     "M*A*S*H: Again?",
+    "![pixel](http://203.0.113.1/a.png) [link](http://203.0.113.1) www.example.org | cell",
+    "\x1b[31mRed\x1b[0m and \x9b2Kgone",
     "1917",
     "null",
 )

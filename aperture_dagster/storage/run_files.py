@@ -20,14 +20,14 @@ LONGEST_SERVER_LOG, KEPT_OF_SERVER_LOG = 10_000_000, 1_000_000
 _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def purge_run_files(folder: Path, unfinished: Collection[str], *, before: datetime) -> Freed:
-    """Delete files of runs that have ended and in which nothing was written since ``before``; others stay.
+def purge_run_files(folder: Path, kept: Collection[str], *, before: datetime) -> Freed:
+    """Delete files of runs, except for those that are ``kept``, in which nothing was written since ``before``.
 
     Only what is named like the id of a run is looked at.
     """
     files = size = 0
     for name in FOLDERS_OF_RUNS:
-        for path in _of_runs(folder / name, unfinished):
+        for path in _of_runs(folder / name, kept):
             found = list(_files(path)) if path.is_dir() and not path.is_symlink() else []
             newest = max((status.st_mtime for status in [_status(path), *found] if status), default=None)
             if newest is not None and newest < before.timestamp():
@@ -35,7 +35,7 @@ def purge_run_files(folder: Path, unfinished: Collection[str], *, before: dateti
                 if not path.exists():
                     files, size = files + len(found), size + sum(status.st_size for status in found)
     # A killed process leaves its lock file behind; a run of another machine may hold one that looks free from here.
-    for path in _of_runs(folder / RUN_LOCKS, unfinished):
+    for path in _of_runs(folder / RUN_LOCKS, kept):
         status = _status(path)
         if status is not None and status.st_mtime < before.timestamp() and not locks.is_held(path):
             path.unlink(missing_ok=True)
@@ -64,9 +64,9 @@ def bytes_below(folder: Path) -> int:
     return sum(status.st_size for status in _files(folder))
 
 
-def _of_runs(folder: Path, unfinished: Collection[str]) -> list[Path]:
+def _of_runs(folder: Path, kept: Collection[str]) -> list[Path]:
     with suppress(FileNotFoundError):
-        return [path for path in folder.iterdir() if _RUN_ID.fullmatch(path.name) and path.name not in unfinished]
+        return [path for path in folder.iterdir() if _RUN_ID.fullmatch(path.name) and path.name not in kept]
     return []
 
 

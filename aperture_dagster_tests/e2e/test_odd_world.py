@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -9,11 +10,14 @@ import pytest
 
 from aperture_dagster.partitions import USERS
 from aperture_dagster.simulator.odd_world import ODD_TITLES, ODD_USERS, odd_world
+from aperture_dagster.wording import UNPRINTABLE
+from aperture_dagster_tests.defs.test_markdown import RENDER, assert_text, text_of
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import materializations
 
 pytestmark = pytest.mark.e2e
 
+TAGS = {"table", "thead", "tbody", "tr", "th", "td", "p", "ol", "ul", "li", "em", "code", "pre"}
 PER_USER = ("sync_watch_history", "generate_recommendations")
 
 
@@ -35,8 +39,16 @@ def test_odd_titles_and_users_are_stored_unchanged(household):
             assert not set(key) & set("/\\'\"`$%?#&; \t,<>*|") and ".." not in key and key.strip("-.") == key, key
         for asset in ("watch_history", "taste_profiles", "recommendations"):
             made = {one.partition for one in materializations(results) if one.asset_key == dg.AssetKey(asset)}
-            # That of everybody, without a partition, sums up the others.
-            assert made - {None} == set(partitions), asset
+            assert made == set(partitions), asset
+
+        shown = [value for one in materializations(results) for value in one.metadata.values()]
+        pages = [RENDER.render(one.md_str or "") for one in shown if isinstance(one, dg.MarkdownMetadataValue)]
+        assert any("![pixel](" in text_of(page) for page in pages), "it is shown, as text"
+        own = ("data:image/svg+xml,", f"{home.settings.media_server_url}/", f"{home.settings.tmdb_image_url}/")
+        for page in pages:
+            assert_text(page.replace("<img ", "<p "), TAGS)
+            assert all(source.startswith(own) for source in re.findall(r'<img src="([^"]*)"', page)), page
+            assert not UNPRINTABLE.search(page)
 
         stored = [row["title"] for row in home.rows("SELECT title FROM titles")]
         # Blanks at both ends are stripped, and a name of only blanks is no name.

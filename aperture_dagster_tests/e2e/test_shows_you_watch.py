@@ -66,8 +66,6 @@ class Watching:
             one.partition: metadata_of(result, "shows_you_watch", one.partition)
             | {"version": (one.tags or {})[VERSION_TAG]}
             for one in materializations(result)
-            # That of everybody, without a partition, sums up the others.
-            if one.partition is not None
         }
 
     def read_again(self) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster_postgres import PostgresEventLogStorage
 from sqlalchemy import text
 
@@ -23,6 +25,16 @@ from aperture_dagster.storage import run_lock
 from aperture_dagster_tests.households.conftest import instance_of
 
 OURS, THEIRS = "smiths", "joneses"
+
+
+def code_of(module: str) -> JobPythonOrigin:
+    """Return where Dagster finds the code of a job that is defined in a module."""
+    return JobPythonOrigin(
+        "sync_movies", RepositoryPythonOrigin("python", ModuleCodePointer(module, "defs"), None, None)
+    )
+
+
+OUR_CODE = code_of("aperture_dagster.definitions")
 
 
 @dg.job
@@ -90,7 +102,7 @@ def test_a_run_that_the_daemon_requests_belongs_to_the_household_of_its_location
     for location in (OURS, "aperture"):
         origin = GrpcServerCodeLocationOrigin(host="localhost", port=1, location_name=location)
         job = RemoteJobOrigin(RemoteRepositoryOrigin(origin, "__repository__"), "sync_movies")
-        run = dg.DagsterRun("sync_movies", run_id=f"of-{location}", remote_job_origin=job)
+        run = dg.DagsterRun("sync_movies", run_id=f"of-{location}", remote_job_origin=job, job_code_origin=OUR_CODE)
         shared_instance.run_storage.add_run(run)
     ours, theirs = both
     (run,) = ours.get_runs()
@@ -100,6 +112,30 @@ def test_a_run_that_the_daemon_requests_belongs_to_the_household_of_its_location
     assert alone is not None and HOUSEHOLD_TAG not in alone.tags, "a single household has no name"
     (tag,) = shared_instance.get_run_tags(tag_keys=[REPOSITORY_TAG])
     assert "__repository__@smiths" in tag[1]
+
+
+def test_a_code_location_of_another_program_is_no_household(shared_instance: dg.DagsterInstance):
+    """Nor does its own code become one when it is called as a household might be."""
+    from dagster._core.remote_origin import (
+        GrpcServerCodeLocationOrigin,
+        RemoteJobOrigin,
+        RemoteRepositoryOrigin,
+    )
+
+    origin = GrpcServerCodeLocationOrigin(host="localhost", port=1, location_name="analytics")
+    job = RemoteJobOrigin(RemoteRepositoryOrigin(origin, "__repository__"), "sync_movies")
+    for code in (code_of("analytics.definitions"), None):
+        run = dg.DagsterRun("sync_movies", remote_job_origin=job, job_code_origin=code)
+        shared_instance.run_storage.add_run(run)
+    assert len(shared_instance.get_runs()) == 2
+    assert all(HOUSEHOLD_TAG not in run.tags for run in shared_instance.get_runs())
+
+
+def test_a_run_that_a_command_executes_itself_belongs_to_this_code_location(shared_instance: dg.DagsterInstance):
+    for code in (OUR_CODE, code_of("analytics.definitions"), None):
+        shared_instance.run_storage.add_run(dg.DagsterRun("sync_movies", job_code_origin=code))
+    labels = [run.tags.get(REPOSITORY_TAG) for run in shared_instance.get_runs()]
+    assert sorted(labels, key=str) == [None, None, "__repository__@aperture"]
 
 
 def test_nobody_ends_the_runs_or_frees_the_slots_of_others(

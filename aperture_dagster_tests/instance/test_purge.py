@@ -8,12 +8,22 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._core.remote_origin import (
+    InProcessCodeLocationOrigin,
+    RemotePartitionSetOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._serdes import serialize_value
 from dagster_postgres import PostgresEventLogStorage
 from sqlalchemy import Connection, make_url, text
 
 from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.gates import blocking_checks, why_blocked
-from aperture_dagster.instance.purge import Retention, purge
+from aperture_dagster.instance.home import LOCATION
+from aperture_dagster.instance.purge import Retention, purge, runs_with_files
+from aperture_dagster.instance.runs import REPOSITORY_TAG, repository
 from aperture_dagster.storage import tidying
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import database_copy, run_statements
@@ -88,8 +98,10 @@ class Years:
         self.instance, self.named = instance, named or {}
         self.cursor: Any = None
 
-    def run(self, asset: dg.AssetsDefinition, *people: str, **tags: str) -> str:
-        """Materialize an asset for a range of users, and return the id of the run."""
+    def run(self, asset: dg.AssetsDefinition, *people: str, location: str | None = LOCATION, **tags: str) -> str:
+        """Materialize an asset for a range of users, as a run of a code location; return the id of the run."""
+        if location is not None:
+            tags[REPOSITORY_TAG] = repository(location)
         if people:
             ends = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
             tags |= dict(zip(ends, (people[0], people[-1]), strict=True))
@@ -115,6 +127,24 @@ class Years:
         now = datetime.now(UTC)
         retention = Retention(logs=now - timedelta(days=LOGS), runs=now - timedelta(days=RUNS))
         return {one.part: one for one in purge(self.instance, retention)}
+
+    def backfill(self, name: str, status: str, *assets: dg.AssetKey, location: str | None = None) -> None:
+        """Add a backfill of some assets, or of a job of a code location, as it is after a year."""
+        origin: Any = None
+        if location is not None:
+            code = InProcessCodeLocationOrigin(LoadableTargetOrigin(), location_name=location)
+            origin = RemotePartitionSetOrigin(
+                repository_origin=RemoteRepositoryOrigin(code, "__repository__"), partition_set_name="a job"
+            )
+        record = PartitionBackfill(
+            name, BulkActionStatus(status), False, {}, 0.0, partition_set_origin=origin, asset_selection=list(assets)
+        )
+        self.do(
+            "INSERT INTO bulk_actions (key, status, timestamp, body) VALUES "
+            "(:key, :status, now() - interval '1 year', :body)",
+            key=name, status=status, body=serialize_value(record),
+        )  # fmt: skip
+        self.do("INSERT INTO backfill_tags (backfill_id, key, value) VALUES (:key, 'a', 'b')", key=name)
 
     def requested(self) -> int:
         """Evaluate the automation conditions as the next look of the sensor would; return how much they request."""
@@ -264,13 +294,9 @@ def test_runs_and_backfills_in_progress_are_not_touched(years: Years):
     runs = {name: years.run(movies) for name in states}
     years.run(movies)
     years.pass_days(400)
-    for backfill, status in (("busy", "REQUESTED"), ("done", "COMPLETED_SUCCESS"), ("without runs", "FAILED")):
-        years.do(
-            "INSERT INTO bulk_actions (key, status, timestamp) VALUES (:key, :status, now() - interval '1 year')",
-            key=backfill,
-            status=status,
-        )
-        years.do("INSERT INTO backfill_tags (backfill_id, key, value) VALUES (:key, 'a', 'b')", key=backfill)
+    years.backfill("busy", "REQUESTED", movies.key)
+    years.backfill("done", "COMPLETED_SUCCESS", movies.key)
+    years.backfill("without runs", "FAILED", location=LOCATION)
     for name, run_id in runs.items():
         backfill = "busy" if name == "of a backfill" else None
         years.do("UPDATE runs SET status = :status, backfill_id = :backfill WHERE run_id = :id",
@@ -286,6 +312,58 @@ def test_runs_and_backfills_in_progress_are_not_touched(years: Years):
     years.do("UPDATE bulk_actions SET status = 'CANCELED'")
     years.purge()
     assert years.runs().isdisjoint(runs.values()), "now they have ended, and others came after them"
+
+
+@dg.asset(key=["theirs", "films"], check_specs=[dg.AssetCheckSpec("is_fine", asset=["theirs", "films"])])
+def films_of_others(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    context.log.info("Read everything.")
+    return dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=True)])
+
+
+def test_what_other_code_locations_and_unknown_programs_recorded_is_not_touched(years: Years):
+    theirs: list[str] = []
+    for location in ("analytics", "analytics", None, None):
+        result = dg.materialize(
+            [films_of_others],
+            instance=years.instance,
+            tags={REPOSITORY_TAG: repository(location)} if location else {},
+        )
+        theirs.append(result.run_id)
+    # One that makes an asset of the same name.
+    theirs += [years.run(movies, location="analytics") for _ in range(2)]
+    years.instance.report_runless_asset_event(dg.AssetMaterialization(films_of_others.key))
+    for asset in (films_of_others.key, movies.key):
+        years.instance.report_runless_asset_event(dg.AssetMaterialization(asset))
+    ours = [years.run(movies) for _ in range(2)]
+    # What a run recorded may be gone before its record is.
+    for table in ("event_logs", "asset_check_executions"):
+        years.do(f"DELETE FROM {table} WHERE run_id = ANY(:runs)", runs=[theirs[0], theirs[2]])
+    years.pass_days(400)
+    for name in ("asset of others", "job of others", "ours"):
+        own = name == "ours"
+        assets = () if name == "job of others" else (movies.key if own else films_of_others.key,)
+        years.backfill(name, "FAILED", *assets, location="analytics" if name == "job of others" else None)
+
+    def of_others() -> dict[str, Any]:
+        tables = ("event_logs", "runs", "run_tags", "asset_check_executions")
+        return {
+            table: years.do(f"SELECT * FROM {table} WHERE run_id = ANY(:runs) ORDER BY 1, 2, 3", runs=theirs)
+            for table in tables
+        } | {
+            "runless": years.do(
+                "SELECT id FROM event_logs WHERE coalesce(run_id, '') = '' AND asset_key = :key ORDER BY id",
+                key=films_of_others.key.to_string(),
+            ),
+            "backfills": years.do("SELECT key FROM bulk_actions WHERE key LIKE '%others' ORDER BY key"),
+        }
+
+    before = of_others()
+    assert all(before.values()) and len(before["runless"]) == len(before["backfills"]) == 2
+    freed = years.purge()
+    assert of_others() == before
+    assert years.instance.get_run_by_id(ours[0]) is None and freed["backfills"].rows == 1
+    assert set(theirs) <= runs_with_files(years.instance)
+    assert ours[1] not in runs_with_files(years.instance)
 
 
 class Killed(BaseException):

@@ -15,6 +15,8 @@ from dagster._core.definitions.freshness import FreshnessState, FreshnessStateCh
 from aperture_dagster.build import all_jobs
 from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.household import asset_key
+from aperture_dagster.instance.home import LOCATION
+from aperture_dagster.instance.runs import REPOSITORY_TAG, repository
 from aperture_dagster.partitions import USERS, range_tags, users_partitions
 from aperture_dagster.resources.errors import ServiceRefused, ServiceUnavailable
 from aperture_dagster.sensors import freshness_makers, problems
@@ -154,6 +156,16 @@ def test_after_a_restart_only_what_is_still_wrong_is_reported(watchman: Watchman
     # A week without a look: the next run says more than that old one.
     watchman.tick(after=timedelta(days=7))
     assert "Aperture: episodes failed" not in inbox.titles
+
+
+def test_a_failure_of_another_code_location_is_not_reported(watchman: Watchman, inbox: Inbox):
+    watchman.tick()
+    run(watchman, ServiceRefused("no"), step="warehouse", tags={REPOSITORY_TAG: repository("analytics")})
+    watchman.tick(after=MINUTE)
+    assert inbox.take() == [] and watchman.log() == []
+    run(watchman, ServiceRefused("no"), tags={REPOSITORY_TAG: repository(LOCATION)})
+    watchman.tick(after=MINUTE)
+    assert inbox.titles == ["Aperture: movies failed"]
 
 
 def test_a_run_that_dagster_will_start_again_is_not_reported_yet(watchman: Watchman, inbox: Inbox):

@@ -135,9 +135,9 @@ ENTRIES = """() => [...document.querySelectorAll('tbody > tr > td:first-child')]
   .filter(cell => !cell.closest('td table') && !cell.closest('.dagster-markdown')).map(cell => cell.innerText.trim())"""
 PAGES = {
     "household_overview?view=overview": "watch_first",
-    "recommendations?view=overview": "everybody",
+    "recommendations?view=overview": "films",
     "recommendations?view=partitions&partition=Alma": "films",
-    "taste_profiles?view=overview": "everybody",
+    "taste_profiles?view=overview": "genres",
     "taste_profiles?view=partitions&partition=Alma": "genres",
     "top_picks?view=overview": "films",
     "movies?view=overview": "newest",

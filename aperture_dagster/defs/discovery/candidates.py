@@ -12,9 +12,10 @@ from aperture_dagster.defs.discovery.pool import TMDB_METADATA, discovery_pool
 from aperture_dagster.defs.discovery.reporting import shown_lists
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
+from aperture_dagster.defs.markdown import markdown_table
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.ratings import trakt_ratings
-from aperture_dagster.defs.reporting import is_brief, markdown_table
+from aperture_dagster.defs.reporting import is_brief
 from aperture_dagster.defs.taste.crowd import read_configured_crowd
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.profiles import model_in_use, taste_profiles
@@ -48,7 +49,6 @@ from aperture_dagster.storage.suggestions import (
 )
 from aperture_dagster.storage.vectors import read_vectors
 from aperture_dagster.storage.versions import content_version
-from aperture_dagster.wording import titled
 
 if TYPE_CHECKING:
     from aperture_dagster.ranking.discovery import DiscoveryModel
@@ -108,9 +108,7 @@ def discovery_candidates(
             metadata["attribution"] = "Data from TMDb, which does not endorse this product; streaming from JustWatch."
         if not night.titles:
             metadata["note"] = "The pool is empty: materialize discovery_pool, which needs a TMDb key."
-        first = {row["media_type"]: titled(row) for row in shown if row["rank"] == 1}
-        line = {"film": first.get("movie"), "series": first.get("series")}
-        return UserOutcome(version, rows_written=counts.written, metadata=metadata, line=line)
+        return UserOutcome(version, rows_written=counts.written, metadata=metadata)
 
     yield from for_each_user(context, settings, database, serve)
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import dagster as dg
 
-from aperture_dagster.defs.reporting import is_brief, markdown_table, score_table
+from aperture_dagster.defs.markdown import Markup, markdown_list, markdown_table
+from aperture_dagster.defs.reporting import is_brief, score_table
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.suggestions import where_to_stream, why_suggested
 from aperture_dagster.wording import shortened, titled
@@ -26,8 +28,7 @@ def shown_lists(
     for media_type, name in (("movie", "films"), ("series", "series")):
         own = [row for row in rows if row["media_type"] == media_type]
         if is_brief(context):
-            lines = [f"{row['rank']}. {row['title']} ({row['year']})" for row in own[:SHOWN]]
-            shown[name] = dg.MetadataValue.md("\n".join(lines) or "*nothing*")
+            shown[name] = markdown_list(map(titled, own[:SHOWN]), numbered=True)
             continue
         shown[name] = markdown_table([_described(settings, row) for row in own[:SHOWN]])
         scores[f"{name}_score"] = score_table(own[:SHOWN], DISCOVERY_COMPONENTS)
@@ -54,9 +55,9 @@ def household_lists(settings: Settings, rows: Sequence[Mapping[str, Any]]) -> di
     return shown
 
 
-def poster(settings: Settings, path: str | None) -> str:
+def poster(settings: Settings, path: str | None) -> Markup:
     """Return Markdown that shows a small poster from TMDb; empty without one."""
-    return f"![]({settings.tmdb_image_url}/{POSTER}{path})" if path else ""
+    return Markup(f"![]({settings.tmdb_image_url}/{POSTER}{quote(path)})" if path else "")
 
 
 def _described(settings: Settings, row: Mapping[str, Any]) -> dict[str, Any]:

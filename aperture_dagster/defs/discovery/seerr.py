@@ -11,6 +11,7 @@ from aperture_dagster.automation import daily_check
 from aperture_dagster.defs.discovery.candidates import discovery_candidates
 from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.jobs import Job
+from aperture_dagster.defs.markdown import markdown_list
 from aperture_dagster.defs.media_server import users
 from aperture_dagster.defs.reporting import SHOWN_PROBLEMS, table, warn_unless
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
@@ -164,5 +165,5 @@ def _metadata(settings: Settings, result: AutomaticRequests, shown: list[dict[st
         ]
         metadata |= {"would_be_sent": table(rows), "dry_run": True}
     if result.reasons:
-        metadata["reasons"] = dg.MetadataValue.md("\n".join(f"- {reason}" for reason in result.reasons[:20]))
+        metadata["reasons"] = markdown_list(result.reasons[:20])
     return metadata

@@ -6,7 +6,8 @@ from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment.reporting import log_waiting, skipped, source_metadata
 from aperture_dagster.defs.enrichment.sources import GROUP
 from aperture_dagster.defs.failures import operator_errors
-from aperture_dagster.defs.reporting import markdown_table, materialized
+from aperture_dagster.defs.markdown import markdown_table
+from aperture_dagster.defs.reporting import materialized
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings

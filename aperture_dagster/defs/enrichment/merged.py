@@ -7,8 +7,9 @@ import dagster as dg
 from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment.sources import GROUP, SOURCE_ASSETS
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
+from aperture_dagster.defs.markdown import markdown_table
 from aperture_dagster.defs.media_server import movies, series
-from aperture_dagster.defs.reporting import is_brief, markdown_table, materialized
+from aperture_dagster.defs.reporting import is_brief, materialized
 from aperture_dagster.library.merge import SERVER, MergePlan
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings

@@ -6,7 +6,8 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.defs.reporting import SHOWN_NAMES, markdown_table, materialized, table
+from aperture_dagster.defs.markdown import Markup, markdown, markdown_table
+from aperture_dagster.defs.reporting import SHOWN_NAMES, materialized, table
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.quota import QuotaLedger
 from aperture_dagster.sources.services import Service
@@ -21,7 +22,7 @@ SHADES = {"ok": "█", "not_found": "▒", "error": "▓", "waiting": "░", "no
 def coverage_chart(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
     """Draw a bar per kind of item: how much of the library a source has answered about (``outcome_summary``)."""
     if not rows:
-        return dg.MetadataValue.md("*nothing in the library yet*")
+        return markdown(Markup("*nothing in the library yet*"))
     lines = []
     for kind in dict.fromkeys(row["kind"] for row in rows):
         own = {row["outcome"]: row for row in rows if row["kind"] == kind}
@@ -30,7 +31,7 @@ def coverage_chart(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
         counts = ", ".join(f"{own[name]['items']:,} {name.replace('_', ' ')}" for name in SHADES if name in own)
         lines.append(f"`{kind:<10} {bar[:BAR_WIDTH]:<{BAR_WIDTH}}` {counts}")
     legend = " ".join(f"`{shade}` {name.replace('_', ' ')}" for name, shade in SHADES.items())
-    return dg.MetadataValue.md("\n\n".join([*lines, legend]))
+    return markdown(Markup("\n\n".join([*lines, legend])))
 
 
 def total(rows: Sequence[Mapping[str, Any]], outcome: str) -> int:

@@ -6,7 +6,8 @@ import dagster as dg
 
 from aperture_dagster.automation import daily_check
 from aperture_dagster.defs.failures import operator_errors
-from aperture_dagster.defs.reporting import MEGABYTE, in_megabytes, markdown_table, materialized, warn_unless
+from aperture_dagster.defs.markdown import markdown_table
+from aperture_dagster.defs.reporting import MEGABYTE, in_megabytes, materialized, warn_unless
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.backup.create import BackupReport, create_backup

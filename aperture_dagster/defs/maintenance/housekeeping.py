@@ -6,15 +6,10 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.defs.failures import operator_errors
-from aperture_dagster.defs.reporting import (
-    MEGABYTE,
-    in_megabytes,
-    latest_numbers,
-    markdown_table,
-    materialized,
-    warn_unless,
-)
-from aperture_dagster.instance.purge import Retention, database_bytes, purge, unfinished_runs
+from aperture_dagster.defs.markdown import markdown_table
+from aperture_dagster.defs.reporting import MEGABYTE, in_megabytes, latest_numbers, materialized, warn_unless
+from aperture_dagster.instance.purge import Retention, database_bytes, purge, runs_with_files
+from aperture_dagster.instance.runs import location_of, own_location
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
@@ -56,11 +51,12 @@ def housekeeping(
     logs_before = now - timedelta(days=settings.keep_logs_days)
     with operator_errors(context, settings):
         retention = Retention(logs=logs_before, runs=now - timedelta(days=settings.kept_runs_days))
-        freed = purge(context.instance, retention)
+        location = location_of(context.run) or own_location(settings)
+        freed = purge(context.instance, retention, location=location)
         freed += _tidy_database(settings, database, clock)
         home = settings.home_path
-        unfinished = unfinished_runs(context.instance)
-        freed.append(purge_run_files(settings.shared_path / "dagster", unfinished, before=logs_before))
+        kept = runs_with_files(context.instance, location=location)
+        freed.append(purge_run_files(settings.shared_path / "dagster", kept, before=logs_before))
         freed.append(shorten_server_log(home / "postgres"))
         with database.transaction() as connection:
             product_bytes = size_of_database(connection)

@@ -7,8 +7,9 @@ from typing import Any, Literal
 import dagster as dg
 
 from aperture_dagster.defs.failures import MissingPrerequisite, cause_of, operator_errors
+from aperture_dagster.defs.markdown import markdown_table
 from aperture_dagster.defs.media_server.server import media_server
-from aperture_dagster.defs.reporting import markdown_table, materialized, problems_table, warn_of_unreadable
+from aperture_dagster.defs.reporting import materialized, problems_table, warn_of_unreadable
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.publishing.paths import is_any_published, published_root
 from aperture_dagster.resources.database import Database

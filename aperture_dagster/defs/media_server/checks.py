@@ -3,10 +3,11 @@
 import dagster as dg
 
 from aperture_dagster.automation import daily_check
+from aperture_dagster.defs.markdown import markdown_table
 from aperture_dagster.defs.media_server.catalogue import episodes, movies, series
 from aperture_dagster.defs.media_server.history import watch_history
 from aperture_dagster.defs.media_server.people import match_the_settings
-from aperture_dagster.defs.reporting import latest_numbers, markdown_table, warn_unless
+from aperture_dagster.defs.reporting import latest_numbers, warn_unless
 from aperture_dagster.partitions import user_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database

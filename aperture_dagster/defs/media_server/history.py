@@ -8,10 +8,11 @@ from itertools import chain
 import dagster as dg
 
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
+from aperture_dagster.defs.markdown import markdown_table
 from aperture_dagster.defs.media_server.catalogue import episodes, movies, series
 from aperture_dagster.defs.media_server.people import ids_on_server, read_users_once, users
 from aperture_dagster.defs.media_server.server import media_server
-from aperture_dagster.defs.reporting import markdown_table, problems_table
+from aperture_dagster.defs.reporting import problems_table
 from aperture_dagster.defs.users import UserLeft, UserOutcome, for_each_user, user_asset
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.library.history import next_watermark

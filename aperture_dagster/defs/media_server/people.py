@@ -8,15 +8,9 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.defs.failures import operator_errors
+from aperture_dagster.defs.markdown import markdown_table
 from aperture_dagster.defs.media_server.server import media_server
-from aperture_dagster.defs.reporting import (
-    markdown_table,
-    materialized,
-    problems_table,
-    table,
-    warn_of_unreadable,
-    warn_unless,
-)
+from aperture_dagster.defs.reporting import materialized, problems_table, table, warn_of_unreadable, warn_unless
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.library.people import (
     User,

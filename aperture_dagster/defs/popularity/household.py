@@ -12,6 +12,7 @@ import dagster as dg
 from aperture_dagster.automation import HOURLY_CRON, on_upstream_change
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
+from aperture_dagster.defs.markdown import Markup, markdown
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.pictures import genre_panels, week_columns, weeks_until
 from aperture_dagster.defs.reporting import materialized, poster_row, table
@@ -107,7 +108,7 @@ def overview(settings: Settings, database: Database, partitions: Collection[str]
 def _entry(value: Any) -> Any:
     if isinstance(value, list):
         return table(value)
-    return dg.MetadataValue.md(value) if isinstance(value, str) else value
+    return markdown(value) if isinstance(value, Markup) else value
 
 
 def _first(user: User, lists: Sequence[dict[str, Any]]) -> dict[str, Any]:

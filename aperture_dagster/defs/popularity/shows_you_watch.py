@@ -9,6 +9,7 @@ import dagster as dg
 from aperture_dagster.automation import daily_check, on_upstream_change
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import operator_errors
+from aperture_dagster.defs.markdown import markdown_list
 from aperture_dagster.defs.media_server import episodes, series, users, watch_history
 from aperture_dagster.defs.reporting import is_brief, table, warn_unless
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
@@ -95,12 +96,7 @@ def shows_you_watch(
             "dagster/row_count": len(shown),
             "episodes_behind": sum(row["behind"] for row in shown),
         }
-        line = {
-            "series": len(shown),
-            "behind": metadata["episodes_behind"],
-            "last": shown[0]["title"] if shown else None,
-        }
-        return UserOutcome(version, rows_written=counts.written, metadata=metadata, line=line)
+        return UserOutcome(version, rows_written=counts.written, metadata=metadata)
 
     yield from for_each_user(context, settings, database, serve)
 
@@ -146,10 +142,8 @@ def _shown(context: dg.AssetExecutionContext, rows: list[dict[str, Any]]) -> dg.
     """Show the top of the list: a table, or a few lines in runs that a change started."""
     labels = [episode_label(row["next_season"], row["next_number"]) or row["next_title"] for row in rows]
     if is_brief(context):
-        lines = [
-            f"{row['rank']}. {row['title']}: {label or 'all watched'}" for row, label in zip(rows, labels, strict=True)
-        ]
-        return dg.MetadataValue.md("\n".join(lines[:SHOWN_BRIEFLY]) or "*nothing*")
+        lines = [f"{row['title']}: {label or 'all watched'}" for row, label in zip(rows, labels, strict=True)]
+        return markdown_list(lines[:SHOWN_BRIEFLY], numbered=True)
     return table(
         [
             {

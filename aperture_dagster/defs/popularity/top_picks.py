@@ -11,10 +11,11 @@ import dagster as dg
 
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import EXPECTED, cause_of, describe, operator_errors, stack_trace
+from aperture_dagster.defs.markdown import code_block, markdown_table
 from aperture_dagster.defs.media_server import movies, series, watch_history
 from aperture_dagster.defs.popularity.picking import MEDIA_TYPES, NOUNS, Made, Picker
-from aperture_dagster.defs.reporting import arranged, log_totals, markdown_table, materialized, table
-from aperture_dagster.defs.users import VERSION_TAG, has_dependent_assets
+from aperture_dagster.defs.reporting import arranged, log_totals, materialized, table
+from aperture_dagster.defs.users import VERSION_TAG, output_without_events
 from aperture_dagster.partitions import days_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -83,9 +84,8 @@ def top_picks_asset(settings: Settings) -> dg.AssetsDefinition:
             if len(days) == 1:
                 yield materialized(context, run.metadata(days[0]), version=run.versions[days[0]])
                 return
-            if not run.failed and has_dependent_assets(context):
-                # Later steps of the run wait for it. It must come first: a partition's last event counts.
-                yield dg.MaterializeResult()
+            if not run.failed:
+                yield output_without_events()
             run.record()
             if run.failed:
                 raise run.failure()
@@ -189,7 +189,7 @@ class _Days:
         }
         unforeseen = next((error for error in self.failed.values() if not isinstance(error, EXPECTED)), None)
         if unforeseen is not None:
-            metadata["stack_trace"] = dg.MetadataValue.md(f"```\n{stack_trace(unforeseen, self._settings)}\n```")
+            metadata["stack_trace"] = code_block(stack_trace(unforeseen, self._settings))
         day, reason = next(iter(reasons.items()))
         return dg.Failure(
             description=f"{len(reasons)} of {len(reasons) + len(self.results)} days could not be made, the others "

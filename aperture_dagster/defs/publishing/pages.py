@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from aperture_dagster.defs.markdown import markdown
 from aperture_dagster.defs.reporting import is_brief, poster_row, table
 from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.publishing.plan import DesiredEntry
@@ -36,7 +37,7 @@ def list_page(
     columns = [name for name in (records[0] if records else ()) if any(one[name] not in (None, "") for one in records)]
     page: dict[str, Any] = {}
     if posters := poster_row(settings, _pictured(shown)):
-        page[f"{label}_posters"] = dg.MetadataValue.md(posters)
+        page[f"{label}_posters"] = markdown(posters)
     page[label] = table(records, columns)
     if outcome.left:
         page[f"{label}_left"] = ", ".join(outcome.left[:SHOWN])

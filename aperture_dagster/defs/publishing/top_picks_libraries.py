@@ -7,6 +7,7 @@ import dagster as dg
 from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import cause_of, describe, operator_errors
+from aperture_dagster.defs.markdown import markdown_list
 from aperture_dagster.defs.media_server import episodes, movies, series, users
 from aperture_dagster.defs.publishing.pages import list_page
 from aperture_dagster.defs.publishing.publication import Kind, why_not_published
@@ -83,7 +84,7 @@ def top_picks_libraries_asset(settings: Settings) -> dg.AssetsDefinition:
                     metadata |= list_page(context, settings, database, outcome)
             metadata |= numbers(outcomes)
             if published.warnings:
-                metadata["warnings"] = dg.MetadataValue.md("\n".join(f"- {one}" for one in published.warnings))
+                metadata["warnings"] = markdown_list(published.warnings)
             metadata |= {"rows_written": sum(one.rows_written for one in outcomes), "requests": published.requests}
             return materialized(context, metadata, version=version)
 

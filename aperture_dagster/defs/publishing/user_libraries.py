@@ -9,6 +9,7 @@ import dagster as dg
 
 from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.failures import cause_of, operator_errors
+from aperture_dagster.defs.markdown import markdown_list
 from aperture_dagster.defs.media_server import users
 from aperture_dagster.defs.publishing.pages import list_page
 from aperture_dagster.defs.publishing.publication import Kind, Publication, Published, is_published, why_not_published
@@ -136,7 +137,7 @@ def numbers(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         shown["waiting"] = waiting
     if skipped:
         shown["skipped"] = len(skipped)
-        shown["skipped_titles"] = dg.MetadataValue.md("\n".join(f"- {reason}" for reason in skipped[:20]))
+        shown["skipped_titles"] = markdown_list(skipped[:20])
     return shown
 
 

@@ -6,8 +6,9 @@ from datetime import timedelta
 import dagster as dg
 
 from aperture_dagster.automation import daily_check
+from aperture_dagster.defs.markdown import markdown_table
 from aperture_dagster.defs.ratings.trakt import trakt_ratings
-from aperture_dagster.defs.reporting import markdown_table, warn_unless
+from aperture_dagster.defs.reporting import warn_unless
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.sources.trakt import TraktAccounts

@@ -8,8 +8,8 @@ from datetime import timedelta
 import dagster as dg
 
 from aperture_dagster.defs.failures import operator_errors
+from aperture_dagster.defs.markdown import markdown_table
 from aperture_dagster.defs.media_server import users, watch_history
-from aperture_dagster.defs.reporting import markdown_table
 from aperture_dagster.defs.users import UserOutcome, for_each_user, record_user, user_asset
 from aperture_dagster.instance.pools import TRAKT
 from aperture_dagster.library.people import User

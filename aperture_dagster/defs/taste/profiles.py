@@ -10,10 +10,11 @@ import dagster as dg
 from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
+from aperture_dagster.defs.markdown import markdown, markdown_table
 from aperture_dagster.defs.media_server import movies, series, watch_history
 from aperture_dagster.defs.pictures import genre_bars
 from aperture_dagster.defs.ratings import trakt_ratings
-from aperture_dagster.defs.reporting import is_brief, markdown_table
+from aperture_dagster.defs.reporting import is_brief
 from aperture_dagster.defs.taste.changes import ComputeConfig, find_changes, taste_inputs
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.library import read_shelves
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
 MEDIA_TYPES = ("movie", "series")
 FAVOURITES = 8
-NAMED_GENRES = 3
 
 
 @user_asset(
@@ -108,8 +108,6 @@ def taste_profiles(
                 loved = favourites(connection, user.user_id, FAVOURITES)
             neighbours = [(names[one], cosine) for one, cosine in alike().get(user.user_id, ()) if one in names]
             outcome.metadata |= _shown(shown, genres=genres, loved=loved, neighbours=neighbours)
-            liked = sum(one["liked"] for one in shown)
-            outcome.line = {"likes most": ", ".join(list(genres)[:NAMED_GENRES]), "liked": liked}
         return outcome
 
     yield from for_each_user(context, settings, database, serve)
@@ -212,7 +210,7 @@ def _shown(
     ]
     sentences = [{"media_type": one["media_type"], "taste": one["summary"]["sentence"]} for one in profiles]
     return {
-        "genres": dg.MetadataValue.md(genre_bars(genres, title="Share of liked titles, by genre")),
+        "genres": markdown(genre_bars(genres, title="Share of liked titles, by genre")),
         "favourites": markdown_table(loved, ["title", "year"]),
         "alike": markdown_table([{"user": name, "alike": f"{alike:.0%}"} for name, alike in neighbours]),
         "taste": markdown_table(sentences),

@@ -7,6 +7,7 @@ import dagster as dg
 
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import operator_errors
+from aperture_dagster.defs.markdown import markdown
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.pictures import figure_bars
 from aperture_dagster.defs.ratings import trakt_ratings
@@ -154,7 +155,7 @@ def _page(name: str, found: "Comparison") -> dict[str, Any]:
     ]
     bars = [("lists", found.ours.ndcg), ("most voted", found.votes.ndcg)]
     picture = figure_bars(bars, title=f"NDCG@10, {name}")
-    return {f"{name}_picture": dg.MetadataValue.md(picture), name: table(rows)}
+    return {f"{name}_picture": markdown(picture), name: table(rows)}
 
 
 def _numbers(name: str, found: "Comparison", interval: tuple[float, float]) -> dict[str, float]:

@@ -8,9 +8,10 @@ import dagster as dg
 from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
+from aperture_dagster.defs.markdown import markdown_list, markdown_table
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.ratings import trakt_ratings
-from aperture_dagster.defs.reporting import is_brief, markdown_table, score_table
+from aperture_dagster.defs.reporting import is_brief, score_table
 from aperture_dagster.defs.taste.changes import ComputeConfig, find_changes, list_inputs
 from aperture_dagster.defs.taste.crowd import read_configured_crowd
 from aperture_dagster.defs.taste.embeddings import embeddings
@@ -106,10 +107,8 @@ def recommendations(
         metadata = {"dagster/row_count": len(shown)} | _shown(context, shown) | changes.shown(user.user_id)
         if not shown or any(row["is_cold"] for row in shown):
             metadata["note"] = "Too little history yet: the list is led by what is widely liked."
-        first = {row["media_type"]: titled(row) for row in shown if row["rank"] == 1}
-        line = {"film": first.get("movie"), "series": first.get("series")}
         because = changes.reasons.get(user.user_id, ())
-        return UserOutcome(version, rows_written=counts.written, metadata=metadata, line=line, because=because)
+        return UserOutcome(version, rows_written=counts.written, metadata=metadata, because=because)
 
     yield from for_each_user(context, settings, database, serve)
 
@@ -203,8 +202,7 @@ def _shown(context: dg.AssetExecutionContext, rows: list[dict[str, Any]]) -> dic
     for media_type, name in (("movie", "films"), ("series", "series")):
         top = [row for row in rows if row["media_type"] == media_type][:SHOWN]
         if is_brief(context):
-            lines = [f"{row['rank']}. {row['title']} ({row['year']})" for row in top]
-            shown[name] = dg.MetadataValue.md("\n".join(lines) or "*nothing*")
+            shown[name] = markdown_list(map(titled, top), numbered=True)
         else:
             because = [{"title": titled(row), "because": reason_of(row)} for row in top]
             shown[name] = markdown_table(
