@@ -86,7 +86,8 @@ def build_definitions(
             if job.cron is not None
         ],
         sensors=build_sensors(settings, jobs, built, [spec.key for spec in specs], loaded_at=clock.now()),
-        resources=parts,
+        # Nothing passes between steps. Dagster's default would let a run name a folder for pickled objects.
+        resources={"io_manager": dg.mem_io_manager, **parts},
         loggers=loggers,
         executor=executor,
     )

@@ -1,8 +1,9 @@
 """What assets, checks and sensors get, as Dagster resources: what is configured can be read in the UI.
 
 Each class holds the configuration and makes a plain object that tests create without Dagster. A field has the name of
-its setting and the value that is set; changed in the launchpad, it holds for one run. Secrets are no fields: of a key,
-only whether it is set is shown.
+its setting and the value that is set. Whoever may start a run may change numbers for it, and nothing else: with another
+address, proxy or check of certificates, a run would send the keys that this machine keeps to somebody else. Secrets are
+no fields: of a key, only whether it is set is shown.
 """
 
 import functools
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import dagster as dg
 from pydantic import Field
 
+from aperture_dagster.errors import OperatorError
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.providers import Embedders, MediaServers
@@ -23,12 +25,19 @@ from aperture_dagster.sources.services import Services
 from aperture_dagster.sources.trakt import TraktAccounts
 
 SHOWN_ONLY = "Shown only: a change has no effect."
+FIXED = "A run cannot change it."
 
 
 def _setting(name: str) -> Any:
     """Declare a field with the description of the setting of that name."""
     (group,) = (group for group in groups() if name in group.model_fields)
-    return Field(description=" ".join(_described(group)[name].split()))
+    text = " ".join(_described(group)[name].split())
+    return Field(description=text if _may_change(name) else f"{text} {FIXED}")
+
+
+def _may_change(name: str) -> bool:
+    """Tell whether a run may change a setting: no number says where something is sent."""
+    return Settings.model_fields[name].annotation in (int, float)
 
 
 @functools.cache
@@ -244,5 +253,18 @@ def _applied(kind: type[dg.ConfigurableResource]) -> list[str]:
 
 
 def _apply(resource: dg.ConfigurableResource, settings: Settings) -> Settings:
-    """Return the settings with those of the resource, which may have been changed for this run."""
-    return settings.model_copy(update={name: getattr(resource, name) for name in _applied(type(resource))})
+    """Return the settings with the numbers of the resource, which may have been changed for this run.
+
+    Raises:
+        OperatorError: something else was changed.
+    """
+    given = {name: getattr(resource, name) for name in _applied(type(resource))}
+    refused = [name for name, value in given.items() if not _may_change(name) and value != getattr(settings, name)]
+    if refused:
+        names = " and ".join(environment_names(name)[0] for name in refused)
+        raise OperatorError(
+            f"A run cannot change {', '.join(refused)}, and nothing was done: otherwise, whoever can start a run could "
+            f"have keys sent elsewhere. Remove this from the run's configuration; to change it for all runs, set "
+            f"{names} and restart."
+        )
+    return settings.model_copy(update=given)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.errors import DagsterResourceFunctionError
 from dagster._core.remote_representation.external_data import RepositorySnap, ResourceSnap
 
 from aperture_dagster.build import build_definitions
-from aperture_dagster.defs.resources import build_resources
+from aperture_dagster.defs.resources import RESOURCES, SHOWN_ONLY, build_resources
+from aperture_dagster.errors import OperatorError
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.providers import Embedders
@@ -46,7 +50,8 @@ def resources() -> dict[str, ResourceSnap]:
 
 
 def test_each_resource_has_a_type_and_says_what_it_is_for(resources: dict[str, ResourceSnap]):
-    for name, resource in resources.items():
+    for name in RESOURCES:
+        resource = resources[name]
         assert resource.resource_type.startswith("aperture_dagster.defs.resources."), name
         description = resource.resource_snapshot.description or ""
         assert len(description) > 40 and description.endswith("."), name
@@ -101,16 +106,72 @@ def test_a_part_that_is_given_is_used_as_it_is_and_by_the_others(settings: Setti
         assert given.services._clock is clock and given.trakt._clock is clock
 
 
-def test_what_is_changed_in_the_launchpad_holds_for_that_run(settings: Settings):
+def test_a_number_that_is_changed_in_the_launchpad_holds_for_that_run(settings: Settings):
     made = build_resources(settings)
     before = shown(settings)
     server = values(before["media_servers"]) | {"media_server_timeout_seconds": 5.0}
-    embedder = values(before["embedders"]) | {"embedder": "openai", "embedder_model": "another"}
+    embedder = values(before["embedders"]) | {"embedder_batch_size": 7}
     run_config = {"media_servers": {"config": server}, "embedders": {"config": embedder}}
     with dg.build_resources(made, resource_config=run_config) as given:
         assert given.media_servers._settings.media_server_timeout_seconds == 5.0
         assert given.media_servers._settings.home == settings.home
-        assert given.embedders._settings.embedder == "openai"
+        assert given.embedders._settings.embedder_batch_size == 7
     with dg.build_resources(made) as given:
         assert given.media_servers._settings.media_server_timeout_seconds == 60
-        assert given.embedders._settings.embedder == settings.embedder
+        assert given.embedders._settings.embedder_batch_size == settings.embedder_batch_size
+
+
+def held(part: Any) -> dict[str, Any]:
+    """What a part was made from: its settings, and values of its own."""
+    given = part if isinstance(part, Settings) else getattr(part, "_settings", None)
+    own = {name: value for name, value in vars(part).items() if isinstance(value, (str, bool, int, float, Path, dict))}
+    return {name: getattr(given, name) for name in Settings.model_fields if given is not None} | own
+
+
+def test_no_field_of_a_resource_but_a_number_can_be_changed_for_a_run(make_settings: Callable[..., Settings]):
+    settings = make_settings(**OPEN)
+    made, before = build_resources(settings), shown(settings)
+    with dg.build_resources(made) as given:
+        usual = {name: held(getattr(given, name)) for name in RESOURCES}
+    refused = set()
+    for name, kind in RESOURCES.items():
+        configured = values(before[name])
+        for field in configured:
+            if kind.model_fields[field].annotation in (int, float):
+                continue
+            now = configured[field]
+            other = not now if isinstance(now, bool) else {"a": "b"} if isinstance(now, dict) else "http://evil.example"
+            run_config = {name: {"config": configured | {field: other}}}
+            try:
+                with dg.build_resources(made, resource_config=run_config) as given:
+                    assert held(getattr(given, name)) == usual[name], f"{name}.{field} was changed"
+                    assert SHOWN_ONLY in (kind.model_fields[field].description or ""), f"{name}.{field}"
+            except DagsterResourceFunctionError as error:
+                assert isinstance(error.__cause__, OperatorError), f"{name}.{field}"
+                assert f"A run cannot change {field}, and nothing was done" in str(error.__cause__)
+                refused.add(field)
+    assert {"media_server_url", "media_server_verify_tls", "media_server_proxy", "tmdb_url", "trakt_url"} <= refused
+
+
+def leaves(kind: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    fields = getattr(kind, "fields", None)
+    if not fields:
+        yield path, kind.key
+    for name, field in (fields or {}).items():
+        yield from leaves(field.config_type, (*path, name))
+
+
+def test_a_run_can_be_given_no_text_but_for_its_log(settings: Settings):
+    own = {("resources", name, "config", field) for name, kind in RESOURCES.items() for field in kind.model_fields}
+    harmless = ("Int", "Float", "Bool", "IntSourceType", "BoolSourceType", "Noneable.BoolSourceType")
+    text = set()
+    for job in build_definitions(settings).get_repository_def().get_all_jobs():
+        for path, kind in leaves(job.run_config_schema.config_type):
+            # What declares no configuration ignores what it is given.
+            if path not in own and kind not in harmless and kind != "Any" and not kind.startswith("Shape."):
+                text.add(".".join(path))
+    assert text == {
+        "loggers.console.config.log_level",
+        "loggers.console.config.name",
+        "execution.config.marker_to_close",
+    }

@@ -27,8 +27,7 @@ PROGRAM = "from aperture_dagster_tests.e2e.one_run import main; main()"
 
 def start(settings: Settings, job: str, *assets: str, now: datetime, users: Sequence[str] = ()) -> Fork:
     """Start a process that runs a job, or some of its assets, at a simulated time; ``users`` take part."""
-    given = {name: getattr(settings, name) for name in settings.model_fields_set}
-    order = {"job": job, "assets": assets, "now": now.isoformat(), "settings": {k: _plain(v) for k, v in given.items()}}
+    order = {"job": job, "assets": assets, "now": now.isoformat(), "settings": plain(settings)}
     order["users"] = list(users)
     # Temporary files of a killed process stay here, in the folder of the test.
     temporary = settings.home_path.parent / "temporary"
@@ -36,6 +35,11 @@ def start(settings: Settings, job: str, *assets: str, now: datetime, users: Sequ
     process = Fork(PROGRAM, folder=PROJECT, environment=os.environ | {"TMPDIR": str(temporary)})
     process.tell(json.dumps(order))
     return process
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """Return the settings that were given, in a form that JSON can hold, with secrets."""
+    return {name: _plain(getattr(settings, name)) for name in settings.model_fields_set}
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,8 @@ import pytest
 import yaml
 from dagster._config import process_config, resolve_to_config_type
 from dagster._core.instance.ref import InstanceRef
+from dagster_k8s.container_context import K8sContainerContext
+from dagster_k8s.job import UserDefinedDagsterK8sConfig
 from jsonschema import Draft7Validator
 
 from aperture_dagster.instance import home
@@ -76,6 +78,30 @@ def test_on_kubernetes_runs_see_what_the_other_pods_see():
         assert volumes == config["volumes"] and mounts == config["volume_mounts"]
     assert values["serviceAccount"]["name"] == values["global"]["serviceAccountName"] == config["service_account_name"]
     assert "replicaCount" not in values["dagsterDaemon"]
+
+
+@pytest.mark.parametrize(
+    ("tag", "refused"),
+    [
+        ({"container_config": {"resources": {"requests": {"memory": "2Gi"}}}}, None),
+        ({"container_config": {"env": [{"name": "APERTURE_MEDIA_SERVER_URL", "value": "http://evil.example"}]}}, "env"),
+        ({"container_config": {"image": "evil.example/image"}}, "image"),
+        ({"container_config": {"command": ["sh"]}}, "command"),
+        ({"pod_spec_config": {"hostAliases": [{"ip": "10.6.6.6", "hostnames": ["jellyfin.lan"]}]}}, "host_aliases"),
+        ({"pod_spec_config": {"dnsPolicy": "None"}}, "dns_policy"),
+    ],
+)
+def test_on_kubernetes_the_tags_of_a_run_change_neither_its_program_nor_where_it_sends_keys(
+    tag: dict[str, Any], refused: str | None
+):
+    config = launcher("kubernetes")["config"]
+    wanted = K8sContainerContext(run_k8s_config=UserDefinedDagsterK8sConfig.from_dict(tag))
+    allowed = config["only_allow_user_defined_k8s_config_fields"], config["only_allow_user_defined_env_vars"]
+    if refused is None:
+        assert wanted.validate_user_k8s_config_for_run(*allowed) == wanted
+    else:
+        with pytest.raises(Exception, match=f"violated the allowed list: .*{refused}"):
+            wanted.validate_user_k8s_config_for_run(*allowed)
 
 
 def helm_values() -> dict[str, Any]:
