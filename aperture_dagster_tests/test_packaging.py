@@ -18,8 +18,6 @@ from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.test_structure import imports, modules
 from aperture_dagster_tests.wheels import VERSIONS
 
-# Never imported, and started as programs.
-PROGRAMS = {"dagster-webserver"}
 # Imported only with a setting that asks for it.
 OPTIONAL = {"fastembed", "dagster-celery"}
 
@@ -40,7 +38,7 @@ def test_every_dependency_is_imported_and_every_import_is_declared(project: dict
                 imported[canonicalize_name(owners.get(top, [top])[0])] = path.name
     declared = {canonicalize_name(Requirement(one).name) for one in project["dependencies"]}
     assert set(imported) - declared - OPTIONAL == set(), {name: imported[name] for name in set(imported) - declared}
-    assert declared - set(imported) - PROGRAMS == set(), "declared, and not imported"
+    assert declared - set(imported) == set(), "declared, and not imported"
 
 
 def test_every_dependency_is_pinned_within_its_range(project: dict[str, Any]):

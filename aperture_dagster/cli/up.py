@@ -204,7 +204,7 @@ def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequenc
         parts=[
             *stand_ins,
             Part("code server", "dagster", code_server, stage=1, socket=code_socket),
-            Part("webserver", "dagster_webserver", webserver, stage=2),
+            Part("webserver", "aperture_dagster.front_door", webserver, stage=2),
             Part("daemon", "dagster._daemon", ["run", *workspace, *quiet], stage=2),
         ],
         lock=lock,

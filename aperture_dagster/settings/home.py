@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, StringConstraints
 
 from aperture_dagster.settings.places import NAME
-from aperture_dagster.settings.types import Names, Secret, SettingsGroup, TimeZone
+from aperture_dagster.settings.types import Hosts, Names, Secret, SettingsGroup, TimeZone
 
 
 def host_timezone() -> str:
@@ -65,6 +65,10 @@ class UiSettings(SettingsGroup):
     """Address that the UI listens on; 0.0.0.0 is every address of this machine."""
     ui_port: int = Field(default=3000, ge=0, le=65535)
     """Port of the UI; 0 is any free one."""
+    ui_allowed_hosts: Hosts = ()
+    """Further names under which the UI may be opened, such as that of a [reverse proxy](remote-access.md#names); with
+    the port, unless it is 80 or 443. Default: the names and addresses of this machine.
+    """
 
 
 class RunSettings(SettingsGroup):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -72,6 +73,24 @@ def _parse_json(value: Any) -> Any:
         raise ValueError('expected JSON, such as {"name": "value"}') from None
 
 
+_AUTHORITY = re.compile(r"(?P<name>[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])\.?(:(?P<port>[0-9]{1,5}))?")
+
+
+def parse_authority(text: str) -> tuple[str, str] | None:
+    """Split ``host:port`` into both; the port is empty if it is that of HTTP or HTTPS. None if it is malformed."""
+    found = _AUTHORITY.fullmatch(text.lower())
+    if found is None:
+        return None
+    port = found["port"] or ""
+    return found["name"].strip("[]"), "" if port in ("80", "443") else port
+
+
+def _check_authority(value: str) -> str:
+    if parse_authority(value) is None:
+        raise ValueError("expected names such as aperture.example.org, without https:// and what follows the name")
+    return value
+
+
 _HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
 _HeaderValue = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[ -~]+$")]
 _HEADERS = TypeAdapter(Json[dict[_HeaderName, _HeaderValue]])
@@ -93,6 +112,7 @@ def _check_headers(value: SecretStr | None) -> SecretStr | None:
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_names)]
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(_check_authority)], ...], NoDecode, BeforeValidator(_split_names)]
 Texts = Annotated[dict[str, str], NoDecode, BeforeValidator(_parse_json)]
 OptionalText = Annotated[str | None, BeforeValidator(_blank_is_none)]
 Address = Annotated[str, AfterValidator(_check_address)]

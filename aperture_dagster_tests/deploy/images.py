@@ -80,7 +80,7 @@ def cheap_image(root: Root, wheel: Path) -> Stage:
     script = f'cd {PROJECT} && exec {sys.executable} -c "$1" "$2"'
     words = ["sh", "-ceu", script, "sh", INSTALL, f"/wheel/{wheel.name}"]
     root.run(words, {"PATH": os.environ["PATH"], "HOME": "/root"}, network=True)
-    for program in ("dagster", "dagster-daemon", "dagster-webserver"):
+    for program in ("dagster", "dagster-daemon"):
         _, _, rest = Path(sys.executable).with_name(program).read_text().partition("\n")
         script = visible(root, f"/opt/aperture/bin/{program}")
         script.write_text(f"#!/opt/aperture/bin/python\n{rest}")

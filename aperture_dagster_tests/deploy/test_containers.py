@@ -19,7 +19,7 @@ import pytest
 import yaml
 from dagster._cli import cli as dagster_cli
 from dagster._daemon.cli import cli as daemon_cli
-from dagster_webserver.cli import cli as webserver_cli
+from dagster_webserver.cli import cli as front_door_cli
 from jsonschema import Draft7Validator
 
 from aperture_dagster.cli import health
@@ -48,7 +48,8 @@ OURS = {"PUID", "PGID", "HOME_FOLDER", "BACKUPS_FOLDER", "POSTGRES_FOLDER", "POS
 """Variables that Compose alone reads; a name that begins with APERTURE_ would be refused as an unknown setting."""
 SETTINGS = known_variables()
 HOME = "/var/lib/aperture"
-DAGSTERS = {"dagster": dagster_cli, "dagster-daemon": daemon_cli, "dagster-webserver": webserver_cli}
+DAGSTERS = {"dagster": dagster_cli, "dagster-daemon": daemon_cli}
+FRONT_DOOR = ["python", "-m", "aperture_dagster.front_door"]
 
 
 @pytest.fixture(scope="module")
@@ -171,15 +172,29 @@ def test_the_programs_of_a_service_exist_and_accept_their_arguments(name: str, c
     _require_known(Service.read(name, compose).check)
 
 
+def test_every_service_and_unit_runs_the_ui_behind_the_guard(compose: dict[str, Any]):
+    assert shlex.join(FRONT_DOOR) in shlex.join(compose["services"]["webserver"]["command"])
+    unit = (PROJECT / "deploy" / "households" / "aperture-webserver.service").read_text(encoding="utf-8")
+    (command,) = re.findall("^ExecStart=/opt/aperture/bin/(.*)$", unit.replace("\\\n", " "), re.MULTILINE)
+    words = shlex.split(command)
+    assert words[:3] == FRONT_DOOR
+    _require_known(words)
+    for path in (PROJECT / "deploy").rglob("*"):
+        if path.is_file():
+            text = path.read_text(encoding="utf-8")
+            assert not re.search(r"dagster[-_]webserver|dagster dev", text), path
+
+
 def _require_known(words: list[str]) -> None:
     if words[0] == "aperture":
         assert words[1] in aperture.list_commands(click.Context(aperture))
     elif words[:3] == ["python", "-m", "aperture_dagster.cli.health"]:
         health.parse([*words[3:]])
+    elif words[:3] == FRONT_DOOR:
+        # It has the options of Dagster's own command.
+        _parse(front_door_cli, words[2:])
     else:
-        _parse(
-            {"dagster": dagster_cli, "dagster-daemon": daemon_cli, "dagster-webserver": webserver_cli}[words[0]], words
-        )
+        _parse(DAGSTERS[words[0]], words)
 
 
 def _parse(command: click.Command, words: list[str]) -> None:

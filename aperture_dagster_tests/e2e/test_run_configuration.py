@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from aperture_dagster.settings import Settings, environment_names
 from aperture_dagster_tests.e2e.one_run import plain
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import Household
+from aperture_dagster_tests.listener import listening
 
 LAUNCH = """mutation($run: ExecutionParams!) { launchRun(executionParams: $run) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
@@ -49,41 +47,6 @@ JOBS = {
     "embedders": "generate_embeddings",
 }
 """A job that uses a resource, or the service at an address."""
-
-
-class Listener:
-    """An address that notes what it is sent."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.received: list[str] = []
-
-
-@contextmanager
-def listening() -> Iterator[Listener]:
-    """Listen on a free port."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            listener.received.append(f"{self.command} {self.path} {dict(self.headers)}")
-            self.send_error(404)
-
-        do_POST = do_PUT = do_GET
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    listener = Listener(f"http://127.0.0.1:{server.server_address[1]}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield listener
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def overrides(settings: Settings, address: str) -> Iterator[tuple[str, str, str | bool]]:

@@ -150,7 +150,7 @@ def test_what_is_killed_is_started_again_and_schedules_and_runs_go_on(tmp_path: 
             victim.kill()
         up.requires_a_tick_of("users_sensor")
 
-        for victim in (up.part("dagster_webserver"), stand_ins):
+        for victim in (up.part("aperture_dagster.front_door"), stand_ins):
             victim.kill()
         up.requires_a_tick_of("ratings_outbox_sensor")
         assert up.wait_for_run(up.launch(), "SUCCESS", "FAILURE") == "SUCCESS", "the stand-ins are back"

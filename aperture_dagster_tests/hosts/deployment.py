@@ -82,7 +82,7 @@ class Deployment:
             self.start_worker(name)
         workspace = ["--workspace", str(PROJECT / "deploy" / "workspace.yaml")]
         ui = ["--host", "0.0.0.0", "--port", str(UI_PORT), *workspace]
-        self._start("webserver", sys.executable, "-m", "dagster_webserver", *ui)
+        self._start("webserver", sys.executable, "-m", "aperture_dagster.front_door", *ui)
         self._start("daemon", sys.executable, "-m", "dagster._daemon", "run", *workspace)
         eventually(lambda: self._answers("webserver", UI_PORT, "/server_info"))
 

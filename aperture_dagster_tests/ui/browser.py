@@ -25,12 +25,12 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not in
 
 
 @contextmanager
-def open_page(address: str) -> Iterator[Any]:
+def open_page(address: str, *flags: str) -> Iterator[Any]:
     """Open a page of the size of a laptop's screen, for paths below an address."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
         try:
             screen = {"width": 1440, "height": 900}
             yield browser.new_context(viewport=screen, base_url=address, timezone_id="UTC").new_page()

@@ -1,0 +1,36 @@
+"""Dagster's webserver behind the guard, with its own options: ``python -m aperture_dagster.front_door``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import dagster_webserver.cli as dagsters
+
+from aperture_dagster.front_door.guard import AllowedHosts, Guard
+from aperture_dagster.settings import load_settings
+
+create_dagsters_app = dagsters.create_app_from_workspace_process_context
+
+
+def create_app(process_context: Any, path_prefix: str = "", *arguments: Any, **options: Any) -> Guard:
+    """Create the application that the server runs: Dagster's, guarded."""
+    listening = click.get_current_context().params["host"]
+    app = create_dagsters_app(process_context, path_prefix, *arguments, **options)
+    return Guard(app, AllowedHosts(listening, load_settings().ui_allowed_hosts), path_prefix)
+
+
+def main() -> None:
+    """Run Dagster's command, which looks the function that creates its application up in its module.
+
+    Raises:
+        RuntimeError: it does so no more, and would run without the guard.
+    """
+    if create_dagsters_app.__name__ not in dagsters.host_dagster_ui_with_workspace_process_context.__code__.co_names:
+        raise RuntimeError("This version of dagster-webserver cannot be guarded: install the one in constraints.txt.")
+    dagsters.create_app_from_workspace_process_context = create_app
+    dagsters.cli(auto_envvar_prefix="DAGSTER_WEBSERVER")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Refuse what other websites send through the browser of somebody who can reach the UI.
+
+A browser lets any page send requests to any address, including this machine's own, and Dagster's webserver starts runs
+without asking who wants them. Three headers show where a request comes from, and no page can change them: ``Host``
+(with DNS rebinding, the name of the other website), ``Origin`` and ``Sec-Fetch-Site``. What sends none of the last two,
+such as ``curl``, is no page.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aperture_dagster.settings.types import parse_authority
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+SETTING = "APERTURE_UI_ALLOWED_HOSTS"
+GRAPHQL_TYPES = ("application/json", "application/graphql")
+"""Content types that a page of another website cannot send without asking first, which Dagster denies."""
+
+NO_FRAMES = [(b"x-frame-options", b"SAMEORIGIN"), (b"content-security-policy", b"frame-ancestors 'self'")]
+"""Dagster's own policy stays in effect: browsers apply each of them."""
+
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Aperture</title>
+<p>Another website led here. If you followed a link, <a href="">continue to this page</a>.</p></html>
+"""
+"""An empty address is the one of this page, so there is nothing to escape, and no other place to lead to."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The answer to a request that is not passed on."""
+
+    status: int
+    text: str
+    media_type: str = "text/plain; charset=utf-8"
+
+
+class AllowedHosts:
+    """The names under which the UI answers.
+
+    Addresses in digits are always allowed, since no name server can point them elsewhere, and so are names of this
+    machine for itself.
+    """
+
+    def __init__(self, listening: str, given: Iterable[str] = ()) -> None:
+        """Allow what the UI listens on, and what the operator set: names, with a port if it is not the usual one."""
+        self._authorities = {one for host in given if (one := parse_authority(host))}
+        self._names = {name for name, _ in self._authorities} | {listening.lower()}
+        if not _is_loopback(listening):
+            node = os.uname().nodename.lower()
+            self._names |= {node, f"{node}.local"}
+
+    def answers_to(self, host: tuple[str, str]) -> bool:
+        """Tell whether a request may be sent to a host; its port may be that of a proxy or a container."""
+        name, _ = host
+        return name in self._names or _is_loopback(name) or _is_address(name)
+
+    def may_send(self, origin: str, host: tuple[str, str]) -> bool:
+        """Tell whether a page of this origin is one of the UI: of the host that it sends to, or of one that was set.
+
+        The scheme does not count: behind a proxy that encrypts, requests arrive unencrypted.
+        """
+        scheme, separator, authority = origin.lower().partition("://")
+        sender = parse_authority(authority) if separator and scheme in ("http", "https") else None
+        return sender is not None and (sender == host or sender in self._authorities)
+
+
+def find_refusal(scope: Scope, allowed: AllowedHosts, graphql: str) -> Refusal | None:
+    """Return why a request or WebSocket is refused; None if it is passed on. ``graphql``: path of the queries."""
+    hosts = [parse_authority(value) for value in _values(scope, b"host")]
+    host = hosts[0] if len(hosts) == 1 else None
+    if host is None:
+        return Refusal(400, "The request names no host, or several, or one that is malformed.")
+    if not allowed.answers_to(host):
+        return Refusal(
+            421,
+            f"The UI does not answer to the name {host[0]}, since another website could have pointed it here. If the "
+            f"name is yours, set {SETTING} to it and restart.",
+        )
+    foreign = [origin for origin in _values(scope, b"origin") if not allowed.may_send(origin, host)]
+    if foreign:
+        return Refusal(
+            403,
+            "A page of another website sent this. If it was the UI itself, behind a proxy that replaces the host, set "
+            f"{SETTING} to the name in the browser's address bar and restart.",
+        )
+    if any(site not in ("same-origin", "none") for site in _values(scope, b"sec-fetch-site")):
+        if _is_followed_link(scope):
+            return Refusal(403, PAGE, "text/html; charset=utf-8")
+        return Refusal(403, "A page of another website sent this.")
+    return _find_graphql_refusal(scope, graphql)
+
+
+def _find_graphql_refusal(scope: Scope, graphql: str) -> Refusal | None:
+    """Refuse queries in a form that pages of other websites can send without asking, by a picture or a form."""
+    # Starlette's routes also match with a line break at the end.
+    if scope["type"] != "http" or scope["path"].rstrip("\n") != graphql:
+        return None
+    if scope["method"] != "POST":
+        if scope["query_string"]:
+            return Refusal(405, "Queries are accepted as JSON by POST only.")
+        return None
+    types = [value.partition(";")[0].strip().lower() for value in _values(scope, b"content-type")]
+    if len(types) != 1 or types[0] not in GRAPHQL_TYPES:
+        return Refusal(415, f"Queries are accepted with the content type {GRAPHQL_TYPES[0]} only.")
+    return None
+
+
+def _is_followed_link(scope: Scope) -> bool:
+    navigates = _values(scope, b"sec-fetch-mode") == ["navigate"] and _values(scope, b"sec-fetch-dest") == ["document"]
+    return scope["type"] == "http" and scope["method"] == "GET" and navigates
+
+
+def _values(scope: Scope, name: bytes) -> list[str]:
+    return [value.decode("latin-1").strip() for key, value in scope["headers"] if key.lower() == name]
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(name: str) -> bool:
+    if _is_address(name):
+        return ipaddress.ip_address(name).is_loopback
+    return name == "localhost" or name.endswith(".localhost")
+
+
+class Guard:
+    """Passes on to an application what does not come from another website, and keeps its pages out of frames."""
+
+    def __init__(self, app: ASGIApp, allowed: AllowedHosts, path_prefix: str = "") -> None:
+        self._app, self._allowed, self._graphql = app, allowed, f"{path_prefix}/graphql"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or let the application do so."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+
+        async def send_without_frames(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *NO_FRAMES]}
+            await send(message)
+
+        refusal = find_refusal(scope, self._allowed, self._graphql)
+        if refusal is None:
+            await self._app(scope, receive, send_without_frames)
+        elif scope["type"] == "websocket":
+            # Before it is accepted; the server answers 403.
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            headers = [(b"content-type", refusal.media_type.encode()), (b"cache-control", b"no-store")]
+            await send_without_frames({"type": "http.response.start", "status": refusal.status, "headers": headers})
+            await send({"type": "http.response.body", "body": f"{refusal.text}\n".encode()})
