@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.e2e
 APERTURE = [sys.executable, "-m", "aperture_dagster.cli.main"]
 WORLD = ["--world", "generated:movies=30,series=4,episodes=16,users=2,plays=60", "--server", "emby"]
 PATIENCE = 240
+PROXY = "aperture.example.org"
 NEWCOMERS = ["newcomer", "partner"]
 HEALTH = """{ workspaceOrError { ... on Workspace { locationEntries { loadStatus } } }
               instance { daemonHealth { allDaemonStatuses { daemonType healthy } } } }"""
@@ -171,7 +173,8 @@ def up(account: Account, demo: Demo) -> Iterator[Up]:
         # Without a media server and without --demo: the operator has not asked for a demo.
         process = subprocess.Popen(
             [*APERTURE, "up", "--port", str(port), *WORLD],
-            env=account.environment() | {"PYTHONPATH": str(PROJECT)}, cwd=elsewhere, stdout=out, stderr=out,
+            env=account.environment() | {"PYTHONPATH": str(PROJECT), "APERTURE_UI_ALLOWED_HOSTS": PROXY},
+            cwd=elsewhere, stdout=out, stderr=out,
         )  # fmt: skip
     try:
         running = Up(port, stand_ins, process, log)
@@ -216,6 +219,37 @@ def test_the_lists_of_a_demo_are_in_the_ui(demo: Demo, up: Up):
         (made,) = ask(up.port, LISTS % user)["assetOrError"]["assetMaterializations"]
         shown = " ".join(one.get("mdStr", "") for one in made["metadataEntries"])
         assert all(entry["title"] in shown for entry in entries[:3]), user
+
+
+def test_the_ui_answers_its_own_pages_and_programs_and_no_other_website(up: Up):
+    runs, mutation = ask(up.port, RUNS % "sync_users"), quote(SYNC_USERS)
+    socket_key = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    socket_key += "Sec-WebSocket-Protocol: graphql-ws\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    own, proxied = f"Host: 127.0.0.1:{up.port}\r\n", f"Host: {PROXY}\r\nOrigin: https://{PROXY}\r\n"
+    evil = "Origin: http://evil.example\r\n"
+    for request, head, status in [
+        ("GET /server_info", own, 200),
+        ("GET /server_info", f"{own}Origin: http://127.0.0.1:{up.port}\r\nSec-Fetch-Site: same-origin\r\n", 200),
+        ("GET /server_info", proxied, 200),
+        ("GET /graphql", own + socket_key, 101),
+        ("GET /graphql", proxied + socket_key, 101),
+        ("GET /graphql", own + evil + socket_key, 403),
+        ("GET /graphql", "Host: evil.example\r\n" + socket_key, 403),
+        ("GET /server_info", own + evil, 403),
+        ("GET /server_info", f"{own}Sec-Fetch-Site: cross-site\r\n", 403),
+        ("GET /server_info", "Host: evil.example\r\n", 421),
+        ("GET /server_info", f"{own}Host: evil.example\r\n", 400),
+        (f"GET http://127.0.0.1:{up.port}/server_info", "Host: evil.example\r\n", 421),
+        (f"GET /graphql?query={mutation}", own, 405),
+        (f"GET /graphql%0A?query={mutation}", own, 405),
+        (f"POST /graphql?query={mutation}", f"{own}Content-Length: 0\r\n", 415),
+        ("POST /report_asset_materialization/movies", f"{own}{evil}Content-Length: 0\r\n", 403),
+    ]:
+        with socket.create_connection(("127.0.0.1", up.port), timeout=PATIENCE) as connection:
+            connection.sendall(f"{request} HTTP/1.1\r\n{head}\r\n".encode())
+            answer = connection.recv(100).decode("latin-1")
+            assert answer.startswith(f"HTTP/1.1 {status} "), (request, head, answer)
+    assert ask(up.port, RUNS % "sync_users") == runs
 
 
 @long
