@@ -6,11 +6,10 @@ from typing import Any
 
 import click
 import dagster_webserver.cli as dagsters
+from dagster_webserver.app import create_app_from_workspace_process_context as create_dagsters_app
 
 from aperture_dagster.front_door.guard import AllowedHosts, Guard
 from aperture_dagster.settings import load_settings
-
-create_dagsters_app = dagsters.create_app_from_workspace_process_context
 
 
 def create_app(process_context: Any, path_prefix: str = "", *arguments: Any, **options: Any) -> Guard:
@@ -26,9 +25,10 @@ def main() -> None:
     Raises:
         RuntimeError: it does so no more, and would run without the guard.
     """
-    if create_dagsters_app.__name__ not in dagsters.host_dagster_ui_with_workspace_process_context.__code__.co_names:
+    name = create_dagsters_app.__name__
+    if name not in dagsters.host_dagster_ui_with_workspace_process_context.__code__.co_names:
         raise RuntimeError("This version of dagster-webserver cannot be guarded: install the one in constraints.txt.")
-    dagsters.create_app_from_workspace_process_context = create_app
+    setattr(dagsters, name, create_app)
     dagsters.cli(auto_envvar_prefix="DAGSTER_WEBSERVER")
 
 
