@@ -23,7 +23,7 @@ def main() -> None:
     """Run Dagster's command, which looks the function that creates its application up in its module.
 
     Raises:
-        RuntimeError: it does so no more, and would run without the guard.
+        RuntimeError: it no longer does, and would run without the guard.
     """
     name = create_dagsters_app.__name__
     if name not in dagsters.host_dagster_ui_with_workspace_process_context.__code__.co_names:

@@ -54,7 +54,7 @@ def reverse_proxy(port: int, ui: int, host: Host) -> Iterator[None]:
     # Playwright has a loop of its own in this thread. What is open at the end is cancelled.
     thread = threading.Thread(target=asyncio.run, args=(run(),))
     thread.start()
-    started.wait()
+    assert started.wait(60)
     try:
         yield
     finally:
