@@ -215,4 +215,6 @@ def test_versions_and_dates_tell_whether_there_is_something_new(shelf: Shelf):
     give(shelf, OWN, 9, NOW.replace(microsecond=0))
     assert version() != empty
     with shelf.open() as connection:
-        assert rated_since(connection, "ann", NOW) and not rated_since(connection, "ann", NOW + DAY)
+        assert rated_since(connection, "ann", NOW, now=NOW)
+        assert not rated_since(connection, "ann", NOW + DAY, now=NOW + DAY)
+        assert not rated_since(connection, "ann", NOW - 2 * DAY, now=NOW - DAY), "rated while the clock was a day ahead"
