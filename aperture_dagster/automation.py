@@ -77,7 +77,8 @@ def daily() -> Condition:
     ``on_cron`` would wait for a materialization, and never run for assets that found nothing new. With
     ``since_last_handled()``, a result that is dated in the future would hold up the check until that date.
     """
-    return Condition.cron_tick_passed(DAILY_CRON).with_label("daily")
+    # An evaluation at the very moment of the tick and the next one both see it.
+    return (Condition.cron_tick_passed(DAILY_CRON) & ~Condition.newly_requested()).with_label("daily")
 
 
 daily_check = functools.partial(asset_check, automation_condition=daily())
