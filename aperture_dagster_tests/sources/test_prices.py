@@ -30,7 +30,7 @@ from aperture_dagster.sources.prices import (
     refresh_offered,
     refresh_prices,
 )
-from aperture_dagster.storage.prices import current_prices, read_disputes, read_offered
+from aperture_dagster.storage.prices import add_prices, current_prices, read_disputes, read_offered
 from aperture_dagster_tests.household import SetClock
 from aperture_dagster_tests.storage.conftest import Shelf, film
 
@@ -333,3 +333,16 @@ def test_the_rate_of_change_needs_some_history(database: Database):
     # Four texts in eight days.
     assert usage.tokens_per_month == pytest.approx(4 / 8 * 30 * usage.tokens / 10, abs=1)
     assert early.tokens_per_month is None and "Not known yet" in early.why
+
+
+def test_a_price_of_a_wrong_clock_is_replaced_by_the_next_one(home):
+    with home() as here:
+        here.clock.moment += timedelta(days=365)
+        here.refresh()
+        ahead = here.price()
+        assert ahead is not None
+        here.clock.moment -= timedelta(days=372)
+        assert here.price() == ahead, "there is no other"
+        with here.database.transaction() as connection:
+            add_prices(connection, {SMALL: Price("embedding", ahead * 2)}, {SMALL: "list"}, here.clock.now())
+        assert here.price() == ahead * 2

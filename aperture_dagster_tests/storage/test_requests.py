@@ -41,6 +41,7 @@ def test_only_automatic_requests_that_may_exist_count_for_the_week(shelf: Shelf)
         for row in rows:
             write_request(connection, row)
         assert automatic_in_week(connection, "ann", now=NOW) == 2
+        assert automatic_in_week(connection, "ann", now=NOW - timedelta(hours=1)) == 1, "what is dated in the future"
 
 
 def test_taking_back_a_note_restores_what_was_there(shelf: Shelf):

@@ -1,0 +1,28 @@
+"""Every date that is written here is looked at."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import DateTime
+
+from aperture_dagster.storage.future import NOT_OURS, PLANNED, future_dates
+from aperture_dagster.storage.tables import metadata
+from aperture_dagster_tests.storage.conftest import NOW, Shelf
+
+
+def test_rows_are_counted_by_their_latest_date_of_ours(shelf: Shelf):
+    ahead = NOW + timedelta(days=2)
+    services = "INSERT INTO services (service, answered_at, failing_since) VALUES (:name, :now, :since)"
+    shelf.do(services, name="a", now=NOW, since=ahead)
+    shelf.do(services, name="b", now=NOW, since=None)
+    waiting = "INSERT INTO alert_outbox (address, queued_at, title, body, is_good, due_at)"
+    shelf.do(f"{waiting} VALUES ('a', :now, '', '', true, :ahead)", now=NOW, ahead=ahead)
+    with shelf.open() as connection:
+        (found,) = [one for one in future_dates(connection, now=NOW) if one.what in ("services", "alert_outbox")]
+    assert (found.what, found.rows, found.latest) == ("services", 1, ahead)
+
+
+def test_what_is_left_out_is_a_column_of_some_table():
+    columns = {one.name for table in metadata.sorted_tables for one in table.columns if isinstance(one.type, DateTime)}
+    assert columns > NOT_OURS | PLANNED
