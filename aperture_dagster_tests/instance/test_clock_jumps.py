@@ -152,6 +152,8 @@ def test_after_a_clock_that_was_ahead_sensors_schedules_and_automation_go_on_at_
     assert daemon.looked() == before + 2
     assert len(daemon.ticks("automation", since=START + 10 * MINUTE)) == 2, "automation looks, too"
     assert daemon.ticks("half_hourly")[-1] == START + 20 * MINUTE
+    if not installed:
+        assert daemon.ticks("half_hourly") == [START + 20 * MINUTE], "what was switched on just now has missed nothing"
     # Of a clock that was an hour ahead, the times of this night are those of ticks that there have been.
     daemon.look(night := datetime(2026, 5, 17, 2, 31, tzinfo=UTC))
     assert len(daemon.ticks("nightly", since=START)) == 1

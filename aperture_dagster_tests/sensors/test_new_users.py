@@ -331,3 +331,9 @@ def test_after_a_clock_that_was_ahead_first_lists_are_tried_and_retried_in_their
     home.first_list_is_made("Ben")
     home.later = timedelta()
     assert home.tick().skip_message == "Nobody is new."
+    home.users_are("Ann", "Ben", "Cleo")
+    assert home.first_lists() == [("Cleo", "Cleo")]
+    home.run_ends("FAILURE", "Cleo", "Cleo")
+    assert home.first_lists() == []
+    home.later = -timedelta(hours=1)
+    assert home.first_lists() == [("Cleo", "Cleo")], "a failure that is dated in the future is not waited for"
