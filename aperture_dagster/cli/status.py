@@ -22,8 +22,8 @@ from aperture_dagster.cli.demo import home_option, settings_of_home
 from aperture_dagster.cli.heartbeats import read_parts, up_is_running
 from aperture_dagster.cli.show import how_to_begin
 from aperture_dagster.cli.terminal import Terminal
-from aperture_dagster.library.rating_removals import describe_held
 from aperture_dagster.library.moments import describe_future, elapsed
+from aperture_dagster.library.rating_removals import describe_held
 from aperture_dagster.library.status import CheckState, JobState, Status, UserState, Wrong, find_wrong
 from aperture_dagster.publishing.outcome import why_unread
 from aperture_dagster.resources.clock import Clock
