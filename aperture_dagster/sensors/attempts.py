@@ -32,7 +32,7 @@ def loaded_now(now: datetime) -> LoadedAt:
 
     def loaded_at(later: datetime) -> datetime:
         # If the clock was ahead then and is right now, only the time that has passed since is known.
-        return min(now, later - timedelta(seconds=time.monotonic() - began))
+        return now if now <= later else later - timedelta(seconds=time.monotonic() - began)
 
     return loaded_at
 
