@@ -49,10 +49,10 @@ from aperture_dagster.storage.backup.retention import why_overdue
 from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.connection import describe_server
 from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster.storage.future import future_dates
 from aperture_dagster.storage.owner import read_owner
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.published import StoredManifest
-from aperture_dagster.storage.future import future_dates
 from aperture_dagster.storage.queries import database_time
 from aperture_dagster.wording import listed
 

@@ -83,7 +83,7 @@ def purge(instance: dg.DagsterInstance, retention: Retention, *, location: str =
             _purge_runs(connection, **before),
             _purge_backfills(connection, runs_before=runs, location=location, assets=assets),
             *_purge_messages(connection, logs_before=logs),
-            *([] if household else [_purge_future_ticks(connection, latest=retention.now + SKEW)]),
+            _purge_future_ticks(connection, latest=retention.now + SKEW, location=location),
         ]
         vacuum(connection, freed)
     return freed
@@ -195,14 +195,14 @@ def _purge_backfills(connection: "Connection", **before: Any) -> Freed:
     )
 
 
-def _purge_future_ticks(connection: "Connection", *, latest: datetime) -> Freed:
-    """Delete ticks that a clock wrote while it was ahead: once their date has come, they would count as those of today.
-
-    They do not say whose household they are.
-    """
-    expired = "SELECT id FROM job_ticks WHERE id > :after AND timestamp > :latest ORDER BY id"
-    latest = latest.astimezone(UTC).replace(tzinfo=None)
-    return delete_in_batches(connection, "future_ticks", tables=("job_ticks",), expired=expired, latest=latest)
+def _purge_future_ticks(connection: "Connection", *, latest: datetime, location: str) -> Freed:
+    """Delete ticks of a clock that was ahead: once their date has come, they would count as those of that day."""
+    expired = """
+        SELECT id FROM job_ticks WHERE id > :after AND timestamp > :latest AND selector_id IN (
+          SELECT selector_id FROM instigators
+          WHERE position('"location_name": "' || :location || '"' IN instigator_body) > 0) ORDER BY id"""
+    values = {"latest": latest.astimezone(UTC).replace(tzinfo=None), "location": location}
+    return delete_in_batches(connection, "future_ticks", tables=("job_ticks",), expired=expired, **values)
 
 
 def _purge_messages(connection: "Connection", **before: Any) -> list[Freed]:

@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from aperture_dagster.wording import printable
 from aperture_dagster.library.moments import is_future
+from aperture_dagster.wording import printable
 
 Category = Literal["run", "check", "freshness"]
 Occasion = Literal["new", "again", "over"]

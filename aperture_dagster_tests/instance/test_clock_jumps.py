@@ -176,7 +176,10 @@ def test_ticks_of_a_wrong_clock_do_not_count_as_those_of_their_day_when_it_comes
     found = {one.what: one for one in future_dates(daemon.instance, now=now)}
     ticks = found["ticks of schedules and sensors"]
     assert ticks.rows == 4 and ticks.latest == now + YEAR + HOUR
-    freed = purge(daemon.instance, Retention(logs=now - DAY, runs=now - DAY, now=now))
+    retention = Retention(logs=now - DAY, runs=now - DAY, now=now)
+    freed = purge(daemon.instance, retention, location="of another program")
+    assert next(one.rows for one in freed if one.part == "future_ticks") == 0
+    freed = purge(daemon.instance, retention)
     assert next(one.rows for one in freed if one.part == "future_ticks") == ticks.rows
     assert daemon.ticks("looks") == past, "the others are kept"
     daemon.restart()

@@ -17,10 +17,8 @@ from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.household import asset_key
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.runs import REPOSITORY_TAG, repository
-from aperture_dagster.library.alerts import Message
 from aperture_dagster.partitions import USERS, range_tags, users_partitions
 from aperture_dagster.resources.errors import ServiceRefused, ServiceUnavailable
-from aperture_dagster.resources.notifications import Notifier
 from aperture_dagster.sensors import freshness_makers, problems
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.trakt import TraktAccounts
@@ -488,21 +486,3 @@ def test_a_run_without_a_job_is_named_after_its_assets(household: str):
     assets = frozenset(asset_key(household, name) for name in ("series", "movies"))
     assert problems.subject_of(dg.DagsterRun(job_name="__ASSET_JOB", asset_selection=assets)) == "movies, series"
     assert problems.subject_of(dg.DagsterRun(job_name="sync_movies", asset_selection=assets)) == "sync_movies"
-
-
-@pytest.mark.parametrize("ahead", [HOUR, timedelta(days=365)], ids=["hour", "year"])
-def test_after_a_clock_that_was_ahead_the_next_failure_is_reported_at_once(
-    watchman: Watchman, inbox: Inbox, ahead: timedelta
-):
-    watchman.tick(after=ahead)
-    # A message that could not be sent then waits for a minute, not for its date.
-    with watchman.database.transaction() as connection:
-        now, (address,) = watchman.clock.now(), Notifier(watchman.settings).addresses
-        alerts.queue_message(connection, [address.digest], Message("Old", "news", False), now=now)
-        assert alerts.claim_messages(connection, [address.digest], now=now)
-    run(watchman, ServiceRefused("Jellyfin refuses the key."))
-    assert "Movies failed" in watchman.tick(after=-ahead)
-    watchman.tick()
-    assert inbox.titles == ["Aperture: movies failed", "Old"]
-    run(watchman)
-    assert "Movies works again" in watchman.tick(after=2 * HOUR)
