@@ -74,9 +74,11 @@ def on_upstream_change(
 def daily() -> Condition:
     """Request a check once a day, after the night's jobs: one of all users, or of answers that age by themselves.
 
-    ``on_cron`` would wait for a materialization, and never run for assets that found nothing new.
+    ``on_cron`` would wait for a materialization, and never run for assets that found nothing new. With
+    ``since_last_handled()``, a result that is dated in the future would hold up the check until that date.
     """
-    return Condition.cron_tick_passed(DAILY_CRON).since_last_handled().with_label("daily")
+    # An evaluation at the very moment of the tick and the next one both see it.
+    return (Condition.cron_tick_passed(DAILY_CRON) & ~Condition.newly_requested()).with_label("daily")
 
 
 daily_check = functools.partial(asset_check, automation_condition=daily())

@@ -29,6 +29,7 @@ from aperture_dagster.defs.schedules import build_schedule
 from aperture_dagster.household import in_household, scoped
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.sensors import build_sensors
+from aperture_dagster.sensors.attempts import loaded_now
 from aperture_dagster.settings import Settings, SettingsError, load_settings
 from aperture_dagster.storage.tables.base import column_schema
 
@@ -85,7 +86,7 @@ def build_definitions(
             for job in jobs
             if job.cron is not None
         ],
-        sensors=build_sensors(settings, jobs, built, [spec.key for spec in specs], loaded_at=clock.now()),
+        sensors=build_sensors(settings, jobs, built, [spec.key for spec in specs], loaded_at=loaded_now(clock.now())),
         # Nothing passes between steps. Dagster's default would let a run name a folder for pickled objects.
         resources={"io_manager": dg.mem_io_manager, **parts},
         loggers=loggers,

@@ -20,6 +20,7 @@ from aperture_dagster.cli.heartbeats import START, read_parts
 from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.home import use_dagster_home
+from aperture_dagster.library.moments import SKEW, describe_future, span_in_words
 from aperture_dagster.library.people import User, as_listed, users_named
 from aperture_dagster.library.references import nearest_users
 from aperture_dagster.library.status import LEAST_FREE_BYTES, State
@@ -48,9 +49,11 @@ from aperture_dagster.storage.backup.retention import why_overdue
 from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.connection import describe_server
 from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster.storage.future import future_dates
 from aperture_dagster.storage.owner import read_owner
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.published import StoredManifest
+from aperture_dagster.storage.queries import database_time
 from aperture_dagster.wording import listed
 
 NAMES = 12
@@ -95,6 +98,7 @@ def examine(settings: Settings, only: Collection[str] | None = None) -> Iterator
     checks = {
         "home": _home(settings),
         "database": _database(database),
+        "clock": _clock(settings, database, clock),
         "backups": _backups(settings, clock),
         "media server": _media_server(settings, database),
         "publishing": _publishing(settings, database),
@@ -149,6 +153,27 @@ def _database(database: Database) -> Iterator[Finding]:
     versions = f"PostgreSQL {server['postgresql']}, pgvector {server['pgvector']}, schema {server['schema']}"
     sizes = f"{size['movies']:,} films, {size['series']:,} series, {size['episodes']:,} episodes"
     yield Finding("database", "ok", f"{versions}; {sizes}")
+
+
+def _clock(settings: Settings, database: Database, clock: Clock) -> Iterator[Finding]:
+    """Whether this machine and the database agree on the time, and what a clock that was ahead has written."""
+    import dagster as dg
+
+    from aperture_dagster.instance import clock_jumps
+
+    now = clock.now()
+    with database.transaction() as connection:
+        apart, found = database_time(connection) - now, future_dates(connection, now=now)
+    if abs(apart) > SKEW:
+        yield Finding(
+            "clock",
+            "failed",
+            f"the clocks of this machine and of the database are {span_in_words(abs(apart))} apart: set the wrong one",
+        )
+    with dg.DagsterInstance.get() as instance:
+        found += clock_jumps.future_dates(instance, now=now)
+    sentence = describe_future(found, now)
+    yield Finding("clock", "warning" if sentence else "ok", sentence or "nothing is dated in the future")
 
 
 def _backups(settings: Settings, clock: Clock) -> Iterator[Finding]:

@@ -16,8 +16,10 @@ from aperture_dagster.wording import printable
 
 ANSWER_SECONDS = 10.0
 POLL_SECONDS = 1.0
+MOST_AHEAD_SECONDS = 600.0
+"""As ``SKEW`` in ``aperture_dagster.library.moments``: the clocks of two hosts may differ by so much."""
 PORTS = {"code": 4000, "webserver": 3000, "daemon": 3000, "all": 3000}
-HEALTH = "{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"
+HEALTH = "{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy lastHeartbeatTime } } } }"
 LOADED = "{ repositoriesOrError { __typename ... on RepositoryConnection { nodes { name } } } }"
 
 
@@ -77,7 +79,13 @@ def find_problem(part: str, host: str, port: int) -> str | None:
     if data is None:
         return f"{silent}, so nothing is known of the daemon" if part == "daemon" else silent
     statuses = data["instance"]["daemonHealth"]["allDaemonStatuses"]
-    dead = sorted(one["daemonType"] for one in statuses if one["required"] and not one["healthy"])
+    # Dagster takes one that is dated in the future, by a clock that was ahead, for a sign of life until that date.
+    latest = time.time() + MOST_AHEAD_SECONDS
+    dead = sorted(
+        one["daemonType"]
+        for one in statuses
+        if one["required"] and not (one["healthy"] and (one["lastHeartbeatTime"] or 0.0) <= latest)
+    )
     return f"No sign of life from the daemon: {', '.join(dead)}" if dead else None
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.cli.probes import Patience, ask_graphql, grpc_server_answers
 from aperture_dagster.cli.up_files import UpFiles, read_state
+from aperture_dagster.library.moments import SKEW
 from aperture_dagster.library.status import PartState
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage import locks
@@ -60,6 +61,10 @@ class Heartbeat:
     timestamp: float
     error: str | None = None
 
+    def is_fresh(self, now: float) -> bool:
+        """Return whether it was given in the last minutes; one that is dated in the future may be of any age."""
+        return -SKEW.total_seconds() <= now - self.timestamp <= LATE_SECONDS
+
 
 def up_is_running(home: Path) -> bool:
     """Tell whether `aperture up` runs on a home; it may be starting or stopping."""
@@ -97,8 +102,8 @@ def read_parts(settings: Settings, instance: DagsterInstance | None = None) -> U
 
 def judge_stopped(home: Path, heartbeats: Mapping[str, Heartbeat], loops: Iterable[str], *, now: float) -> UpStatus:
     """Judge a home on which `aperture up` does not run; a daemon that is a service of its own may."""
-    silent = [loop for loop in loops if loop not in heartbeats or now - heartbeats[loop].timestamp > LATE_SECONDS]
-    last = max((beat.timestamp for beat in heartbeats.values()), default=0.0)
+    silent = [loop for loop in loops if loop not in heartbeats or not heartbeats[loop].is_fresh(now)]
+    last = max((beat.timestamp for beat in heartbeats.values() if beat.is_fresh(now)), default=0.0)
     # The heartbeats of one that ended a moment ago are fresh, too.
     fires = not silent and now - last < STARTING_SECONDS / 2
     if fires:
@@ -149,24 +154,26 @@ def judge_daemon(
 ) -> PartState:
     """Judge the daemon by the heartbeats of its loops: one that is silent does nothing, whatever the others do."""
     since = float(part.get("since", 0.0))
+    # Started by a clock that has been set back since.
+    is_ahead = since > now + SKEW.total_seconds()
     silent, failing = [], []
     for loop in sorted(loops):
         beat = heartbeats.get(loop)
         name = LOOPS.get(loop, loop.lower().replace("_", " "))
-        if beat is None or beat.timestamp < since or now - beat.timestamp > LATE_SECONDS:
+        if beat is None or not (since <= beat.timestamp or is_ahead) or not beat.is_fresh(now):
             silent.append(name)
         elif beat.error:
             failing.append(f"{name}: {beat.error.splitlines()[0]}")
     if part.get("state") != "running":
         return _judge(part, None)
-    if silent and now - since < STARTING_SECONDS:
+    if silent and not is_ahead and now - since < STARTING_SECONDS:
         return PartState("daemon", "warning", f"starting; no sign of life yet: {', '.join(silent)}")
     if silent:
         message = f"no sign of life for more than {LATE_SECONDS / 60:.0f} minutes: {', '.join(silent)}"
         return PartState("daemon", "failed", f"{message}. Stop `aperture up`, and start it again")
     if failing:
         return PartState("daemon", "warning", f"alive, with errors in the last minutes: {'; '.join(failing)}")
-    last = max((beat.timestamp for beat in heartbeats.values()), default=now)
+    last = max((beat.timestamp for beat in heartbeats.values() if beat.is_fresh(now)), default=now)
     return PartState(
         "daemon", "ok", f"all loops alive, the last sign {max(0, now - last):.0f} seconds ago{_past(part)}"
     )

@@ -22,6 +22,7 @@ from aperture_dagster.cli.demo import home_option, settings_of_home
 from aperture_dagster.cli.heartbeats import read_parts, up_is_running
 from aperture_dagster.cli.show import how_to_begin
 from aperture_dagster.cli.terminal import Terminal
+from aperture_dagster.library.moments import describe_future, elapsed
 from aperture_dagster.library.rating_removals import describe_held
 from aperture_dagster.library.status import CheckState, JobState, Status, UserState, Wrong, find_wrong
 from aperture_dagster.publishing.outcome import why_unread
@@ -34,6 +35,7 @@ from aperture_dagster.storage.backup.retention import why_overdue
 from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.connection import describe_server
 from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster.storage.future import future_dates
 from aperture_dagster.storage.overview import household_rows, server_identity
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.published import unread_libraries
@@ -116,12 +118,14 @@ def read_status(settings: Settings, *, now: datetime) -> tuple[Status, About]:
             state["removals_held"] = [describe_held(one) for one in held_by_user(connection)]
             about["server"] = server_identity(connection)
             about["database"] = {**describe_server(connection), "bytes": size_of_database(connection)}
+            state["dated_in_future"] = future_dates(connection, now=now)
         backups = read_backups(backup_folder(settings)).kept
         about["backups"] = backups
         # The first one is made in the night after the installation.
-        is_new = all(now - user.first_seen_at < timedelta(days=1) for user in state["users"])
+        is_new = all(elapsed(user.first_seen_at, now) < timedelta(days=1) for user in state["users"])
         state["backups_wrong"] = None if is_new and not backups else why_overdue(backups, now)
-        read, shown = _read_instance(settings)
+        read, shown = _read_instance(settings, now)
+        state["dated_in_future"] += read.pop("dated_in_future")
         state |= read
         about |= shown
     except NothingYet as error:
@@ -131,11 +135,12 @@ def read_status(settings: Settings, *, now: datetime) -> tuple[Status, About]:
     return Status(**state), About(**about)
 
 
-def _read_instance(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
+def _read_instance(settings: Settings, now: datetime) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read what Dagster knows: runs, checks, freshness, and the parts of `aperture up`."""
     import dagster as dg
 
     from aperture_dagster.build import all_jobs, build_definitions
+    from aperture_dagster.instance import clock_jumps
     from aperture_dagster.sensors import freshness_makers
     from aperture_dagster.sensors.problems import look_at_checks, look_at_freshness
 
@@ -160,6 +165,7 @@ def _read_instance(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
                 "out_of_date": [one.subject for one in late.wrong] if late is not None else [],
                 "parts": up.parts if runs else (),
                 "up_is_running": runs,
+                "dated_in_future": clock_jumps.future_dates(instance, now=now),
             },
             {"checks_passed": len(looked.well), "ui": up.address},
         )
@@ -232,6 +238,9 @@ def as_document(settings: Settings, found: Status, about: About, wrong: Sequence
             "proven": len(proven),
             "newest_proven_at": _iso(max(proven, default=None)),
         },
+        "dated_in_future": [
+            {"what": one.what, "rows": one.rows, "latest_at": _iso(one.latest)} for one in found.dated_in_future
+        ],
     }
 
 
@@ -249,11 +258,13 @@ def _print(settings: Settings, found: Status, about: About, wrong: Sequence[Wron
             when = f"{job.ended_at.astimezone(zone):%Y-%m-%d %H:%M}" if job.ended_at else "never ran"
             words = [when, *(["running now"] if job.is_running else []), *([] if job.is_on else ["off"])]
             console.print_hanging(mark + Text(f" {job.name:<{width}}  {', '.join(words)}"), hang=width + 4)
-    noted = [check for check in found.checks if check.is_warning]
+    noted = [f"{check.name}: {check.sentence}" for check in found.checks if check.is_warning]
+    future = describe_future(found.dated_in_future, found.at)
+    noted += [f"clock: {future}"] if future is not None else []
     if noted:
         console.print()
-        for check in noted:
-            console.print_hanging(Text.assemble(("! ", "yellow"), f"{check.name}: {check.sentence}"))
+        for sentence in noted:
+            console.print_hanging(Text.assemble(("! ", "yellow"), sentence))
     console.print()
     for one in wrong:
         console.print_hanging(Text.assemble(("✗ ", "red"), (one.subject, "bold"), f": {one.sentence}"))

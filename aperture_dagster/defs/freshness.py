@@ -40,12 +40,13 @@ def fresh_for_every_user(asset: dg.AssetsDefinition, job: str) -> dg.AssetChecks
         """Name the users whose part is older than a day and the time that the job may take."""
         if job in settings.schedules_off:
             return dg.AssetCheckResult(passed=True, description=f"APERTURE_SCHEDULES_OFF names {job}: made by hand.")
-        since = clock.now() - LIMIT
+        now = clock.now()
+        since = now - LIMIT
         partitions = user_partitions(context.instance, settings)
         own = context.check_specs[0].asset_key
         made = _made_since(context.instance, own, since)
         with database.transaction() as connection:
-            users, new = users_of_partitions(connection, partitions), new_partitions(connection, since=since)
+            users, new = users_of_partitions(connection, partitions), new_partitions(connection, since=since, now=now)
         old = [key for key in users if key not in made and key not in new]
         rows = [{"user": users[key].name, "made_at": _last_made(context.instance, own, key)} for key in old]
         named = ", ".join(row["user"] for row in rows[:NAMED]) + (" and others" if len(rows) > NAMED else "")

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from aperture_dagster.household import scoped
+from aperture_dagster.library.moments import elapsed
 from aperture_dagster.partitions import days_partitions, range_tags, user_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings
@@ -122,7 +123,7 @@ class Job:
         runs = instance.get_run_records(dg.RunsFilter(job_name=self.name), limit=1)
         if not runs or runs[0].dagster_run.status != dg.DagsterRunStatus.SUCCESS:
             return None
-        if clock.now() - runs[0].create_timestamp > FULL_RUN_EVERY:
+        if elapsed(runs[0].create_timestamp, clock.now()) > FULL_RUN_EVERY:
             return None
         return self.skip_if(settings, clock)
 

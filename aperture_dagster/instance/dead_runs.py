@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
+from aperture_dagster.library.moments import SKEW
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage import locks, run_lock
 from aperture_dagster.storage.connection import dagster_database_url, forget_connections
@@ -68,12 +69,19 @@ def tags_of_this_machine() -> dict[str, str]:
 def end_dead_runs(instance: DagsterInstance, settings: Settings, *, now: datetime | None = None) -> list[DagsterRun]:
     """Mark dead runs as failed, free what they held, and return them.
 
-    That includes old runs that were created and never launched: the users in their range count as being worked on.
+    That includes runs that were created and never launched: the users in their range count as being worked on. It takes
+    five minutes to tell, or the date of a clock that was wrong.
     """
     now = now or datetime.now(UTC)
     never_launched = RunsFilter(statuses=[DagsterRunStatus.NOT_STARTED], created_before=now - LAUNCHED_WITHIN)
+    # Neither this nor Dagster's own limit for the start would ever end these.
+    by_a_wrong_clock = RunsFilter(
+        statuses=[DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING], created_after=now + SKEW
+    )
     ended = []
-    for run in [*dead_runs(instance, settings), *instance.get_runs(never_launched)]:
+    for run in [
+        *dead_runs(instance, settings), *instance.get_runs(never_launched), *instance.get_runs(by_a_wrong_clock)
+    ]:  # fmt: skip
         with _taken_over(run.run_id, settings) as is_dead:
             current = instance.get_run_by_id(run.run_id)
             if not is_dead or current is None or current.is_finished:

@@ -8,7 +8,7 @@ Every statement deletes one batch, in a transaction of its own. The record of a 
 any more, so that a purge that was killed is continued by the next one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import dagster as dg
 from aperture_dagster.household import HOUSEHOLD_TAG
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.runs import ENDED, REPOSITORY_TAG, UNFINISHED, repository
+from aperture_dagster.library.moments import SKEW
 from aperture_dagster.storage.queries import execute
 from aperture_dagster.storage.tidying import Freed, delete_in_batches, size_of_database, vacuum
 
@@ -52,10 +53,11 @@ _OWN_BACKFILL = """
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """The moments from which on logs of runs, and runs with their materializations and checks, are kept."""
+    """The moments from which on logs of runs, and runs with their materializations and checks, are kept; and now."""
 
     logs: datetime
     runs: datetime
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 def purge(instance: dg.DagsterInstance, retention: Retention, *, location: str = LOCATION) -> list[Freed]:
@@ -81,6 +83,7 @@ def purge(instance: dg.DagsterInstance, retention: Retention, *, location: str =
             _purge_runs(connection, **before),
             _purge_backfills(connection, runs_before=runs, location=location, assets=assets),
             *_purge_messages(connection, logs_before=logs),
+            _purge_future_ticks(connection, latest=retention.now + SKEW, location=location),
         ]
         vacuum(connection, freed)
     return freed
@@ -190,6 +193,16 @@ def _purge_backfills(connection: "Connection", **before: Any) -> Freed:
         along="DELETE FROM backfill_tags t USING gone WHERE t.backfill_id = gone.key",
         **before,
     )
+
+
+def _purge_future_ticks(connection: "Connection", *, latest: datetime, location: str) -> Freed:
+    """Delete ticks of a clock that was ahead: once their date has come, they would count as those of that day."""
+    expired = """
+        SELECT id FROM job_ticks WHERE id > :after AND timestamp > :latest AND selector_id IN (
+          SELECT selector_id FROM instigators
+          WHERE position('"location_name": "' || :location || '"' IN instigator_body) > 0) ORDER BY id"""
+    values = {"latest": latest.astimezone(UTC).replace(tzinfo=None), "location": location}
+    return delete_in_batches(connection, "future_ticks", tables=("job_ticks",), expired=expired, **values)
 
 
 def _purge_messages(connection: "Connection", **before: Any) -> list[Freed]:

@@ -13,8 +13,10 @@ from typing import Any, Self
 import dagster as dg
 
 # Dagster exports no base class for files and logs, and a class named in dagster.yaml must be one of these.
+from dagster._core.scheduler.instigation import InstigatorState
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
+from dagster._daemon.types import DaemonHeartbeat
 from dagster._record import copy
 from dagster_postgres import (
     DagsterPostgresStorage,
@@ -28,6 +30,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 
 from aperture_dagster.household import HOUSEHOLD_TAG
+from aperture_dagster.instance.clock_jumps import SetBackWatch, latest_believed, without_future
 from aperture_dagster.instance.dead_runs import (
     all_runs_are_local,
     free_dead_slots,
@@ -141,6 +144,11 @@ class LockedRunStorage(PostgresRunStorage):
         if event.event_type in RUN_ENDED:
             unlock_run(run_id, self._settings)
 
+    def add_daemon_heartbeat(self, daemon_heartbeat: DaemonHeartbeat) -> None:
+        """Note a sign of life of this process, which is the daemon, and watch its clock from the first one on."""
+        super().add_daemon_heartbeat(daemon_heartbeat)
+        _watch_clock_once()
+
 
 class TerseEventLogStorage(PostgresEventLogStorage):
     """Events in PostgreSQL, without Dagster's own messages that a process or a resource starts, has started or ends.
@@ -157,8 +165,16 @@ class TerseEventLogStorage(PostgresEventLogStorage):
             super().store_event(event)
 
 
+@functools.cache
+def _watch_clock_once() -> None:
+    SetBackWatch().start()
+
+
 class TerseScheduleStorage(PostgresScheduleStorage):
-    """Schedules, sensors and their ticks in PostgreSQL, with a third of the statements."""
+    """Schedules, sensors and their ticks in PostgreSQL, with a third of the statements.
+
+    What is dated in the future counts as never written (:mod:`aperture_dagster.instance.clock_jumps`).
+    """
 
     has_built_index = remember_yes(PostgresScheduleStorage.has_built_index)
     has_secondary_index_table = remember_yes(PostgresScheduleStorage.has_secondary_index_table)
@@ -166,6 +182,15 @@ class TerseScheduleStorage(PostgresScheduleStorage):
     _has_asset_daemon_asset_evaluations_table = remember_yes(
         PostgresScheduleStorage._has_asset_daemon_asset_evaluations_table
     )
+
+    def _deserialize_rows(self, rows: Any, as_type: Any) -> Any:
+        # All states of sensors and schedules come through here.
+        found = super()._deserialize_rows(rows, as_type)
+        return [without_future(one) if isinstance(one, InstigatorState) else one for one in found]
+
+    def _ticks_query(self, *arguments: Any, before: float | None, **options: Any) -> Any:
+        latest = latest_believed()
+        return super()._ticks_query(*arguments, before=latest if before is None else min(before, latest), **options)
 
 
 def _says_nothing(event: dg.EventLogEntry) -> bool:

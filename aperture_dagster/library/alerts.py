@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+from aperture_dagster.library.moments import is_future
 from aperture_dagster.wording import printable
 
 Category = Literal["run", "check", "freshness"]
@@ -119,11 +120,15 @@ def plan_alerts(
 
     The first sighting of a problem is reported after its delay; further ones are counted, and reported together when
     ``reminder`` has passed since the last report. A recovery is reported when it has lasted for ``SETTLED_AFTER``, and
-    only if the problem was reported.
+    only if the problem was reported. What a wrong clock dated in the future counts as of now.
     """
-    problems = {problem.key: problem for problem in known}
+    problems = {problem.key: _dated(problem, now) for problem in known}
     before, seen = set(problems), set[str]()
     for event in sorted([*recoveries, *sightings], key=lambda event: event.seen_at):
+        if is_future(event.seen_at, now):
+            # Seen again in every look: what is known of the problem already is the same one.
+            known_as = problems.get(event.key) if isinstance(event, Sighting) else None
+            event = replace(event, seen_at=known_as.last_seen if known_as is not None else now)
         if isinstance(event, Sighting):
             seen.add(event.key)
             if event.key in problems or now < event.seen_at + FORGOTTEN_AFTER:
@@ -142,6 +147,20 @@ def plan_alerts(
     ]
     reports.sort(key=lambda report: (("new", "again", "over").index(report.occasion), report.problem.first_seen))
     return Plan(kept, sorted(over & before), reports)
+
+
+def _dated(problem: Problem, now: datetime) -> Problem:
+    """Return a problem with the dates of a clock that was ahead set to now, and the delay that was left."""
+    if not any(is_future(one, now) for one in (problem.last_seen, problem.last_told, problem.resolved_at) if one):
+        return problem
+    return replace(
+        problem,
+        first_seen=min(problem.first_seen, now),
+        last_seen=min(problem.last_seen, now),
+        tell_after=min(problem.tell_after, now + max(problem.tell_after - problem.last_seen, AT_ONCE)),
+        last_told=min(problem.last_told, now) if problem.last_told is not None else None,
+        resolved_at=min(problem.resolved_at, now) if problem.resolved_at is not None else None,
+    )
 
 
 def _see(problem: Problem | None, sighting: Sighting) -> Problem:

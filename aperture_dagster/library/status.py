@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
+from aperture_dagster.library.moments import FutureDates, elapsed
 from aperture_dagster.wording import counted, listed
 
 LEAST_FREE_BYTES = 1_000_000_000
@@ -79,6 +80,7 @@ class Status:
         backups_wrong: why the backups are not as they should be; None if they are.
         storage_wrong: why the database could not be read; None if it could. Then much else is unknown.
         publishing_wrong: what the media server should show and does not; None: nothing.
+        dated_in_future: what a clock that was ahead has written. It holds nothing up, and so nothing is wrong.
     """
 
     at: datetime
@@ -97,6 +99,7 @@ class Status:
     backups_wrong: str | None = None
     storage_wrong: str | None = None
     publishing_wrong: str | None = None
+    dated_in_future: Sequence[FutureDates] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,9 @@ def _without_list(status: Status) -> list[Wrong]:
     names = [
         user.name
         for user in status.users
-        if user.takes_part and not user.has_list and (status.is_demo or status.at - user.first_seen_at > NEWCOMER)
+        if user.takes_part
+        and not user.has_list
+        and (status.is_demo or elapsed(user.first_seen_at, status.at) > NEWCOMER)
     ]
     if not names:
         return []

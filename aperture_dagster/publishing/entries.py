@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
+from aperture_dagster.library.moments import past
 from aperture_dagster.publishing import names
 from aperture_dagster.publishing.forms import Form
 from aperture_dagster.publishing.manifest import MediaType, PlacedEntry
@@ -139,7 +140,8 @@ def build_library(
     for title in titles:
         entry_id = names.entry_id(spec.list_key, title.work_id)
         before = placed.get(entry_id)
-        moment = before.date_added if before is not None else now.replace(microsecond=0) - timedelta(seconds=title.rank)
+        known = past(before.date_added, now) if before is not None else None
+        moment = known or now.replace(microsecond=0) - timedelta(seconds=title.rank)
         folder = (
             before.folder if before is not None else names.entry_folder(title.facts.title, title.facts.year, entry_id)
         )

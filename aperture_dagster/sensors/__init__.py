@@ -1,13 +1,13 @@
 """What starts by itself: the first sync, users who join or leave, changes, ratings that wait, failures."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.household import asset_key
+from aperture_dagster.sensors.attempts import LoadedAt
 from aperture_dagster.sensors.failures import build_failures_sensor
 from aperture_dagster.sensors.first_sync import build_first_sync_sensor
 from aperture_dagster.sensors.new_users import build_users_sensor
@@ -21,11 +21,11 @@ def build_sensors(
     built: Mapping[str, Any],
     checks: Sequence[dg.AssetCheckKey],
     *,
-    loaded_at: datetime,
+    loaded_at: LoadedAt,
 ) -> list[dg.SensorDefinition]:
     """Define all sensors, running unless the settings say otherwise.
 
-    ``built`` holds the Dagster jobs by name; ``loaded_at`` is now, when the program starts.
+    ``built`` holds the Dagster jobs by name; ``loaded_at`` says when the program started.
     """
     status = dg.DefaultSensorStatus.RUNNING if settings.schedules_enabled else dg.DefaultSensorStatus.STOPPED
     # Without Trakt, there is nothing to look for.

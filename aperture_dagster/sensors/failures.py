@@ -63,7 +63,7 @@ def build_failures_sensor(
 
         with database.transaction() as connection:
             known = alerts.read_problems(connection)
-        runs, cursor = ended_runs(instance, Cursor.parse(context.cursor, now))
+        runs, cursor = ended_runs(instance, Cursor.parse(context.cursor, now), now=now)
         # Other programs on the instance report their own.
         here = context.code_location_origin
         own = {None, here.location_name if here is not None else own_location(settings)}

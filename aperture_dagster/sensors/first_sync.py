@@ -11,7 +11,7 @@ from aperture_dagster.defs.jobs import Job
 from aperture_dagster.household import asset_key, require_own_location
 from aperture_dagster.instance.runs import ENDED, UNFINISHED
 from aperture_dagster.resources.clock import Clock
-from aperture_dagster.sensors.attempts import minutes, next_attempt, runs_that_make
+from aperture_dagster.sensors.attempts import LoadedAt, minutes, next_attempt, runs_that_make
 from aperture_dagster.settings import Settings
 
 # A media server that is still booting is there after the first; a refused key is not asked about all the time.
@@ -24,7 +24,7 @@ def build_first_sync_sensor(
     built: Mapping[str, Any],
     status: dg.DefaultSensorStatus,
     *,
-    loaded_at: datetime,
+    loaded_at: LoadedAt,
 ) -> dg.SensorDefinition:
     """Define the sensor, which starts each job with ``first_run`` until its assets have been materialized once."""
     first = [job for job in jobs if job.first_run and job.why_off(settings) is None]
@@ -55,7 +55,8 @@ def build_first_sync_sensor(
         unfilled = [job for job in first if _missing(job.assets, context.instance, settings)]
         now = clock.now()
         reasons = {
-            job: why_not_now(job, first, context.instance, settings, now=now, loaded_at=loaded_at) for job in unfilled
+            job: why_not_now(job, first, context.instance, settings, now=now, loaded_at=loaded_at(now))
+            for job in unfilled
         }
         wanted = [job.first_request(context.instance, settings) for job, reason in reasons.items() if reason is None]
         requests = [request for request in wanted if request is not None]

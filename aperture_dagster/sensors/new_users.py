@@ -15,7 +15,7 @@ from aperture_dagster.library.people import partition_changes
 from aperture_dagster.partitions import household_partitions, range_tags, user_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
-from aperture_dagster.sensors.attempts import minutes, next_attempt, runs_that_make
+from aperture_dagster.sensors.attempts import LoadedAt, minutes, next_attempt, runs_that_make
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.vectors import active_model
@@ -35,7 +35,7 @@ def build_users_sensor(
     built: Mapping[str, Any],
     status: dg.DefaultSensorStatus,
     *,
-    loaded_at: datetime,
+    loaded_at: LoadedAt,
 ) -> dg.SensorDefinition:
     """Define the sensor. Its cursor holds who took part at the last look, and who still waits for a first list."""
     (first_list,) = (job for job in jobs if job.scope == "newcomers")
@@ -78,7 +78,9 @@ def build_users_sensor(
         # Without vectors, no list can be made.
         ranges: list[tuple[str, str]] = []
         if library_is_ready and waiting:
-            ranges = plan_first_lists(instance, settings, waiting, partitions, list_jobs, loaded_at=loaded_at, now=now)
+            ranges = plan_first_lists(
+                instance, settings, waiting, partitions, list_jobs, loaded_at=loaded_at(now), now=now
+            )
         reason = None
         if not ranges and waiting:
             names = ", ".join(key for key in wanted if key in waiting)
@@ -165,7 +167,8 @@ def _has_list(
 
 def _read(since: str | bool | None, now: datetime) -> datetime | None:
     # An older version wrote whether somebody had come back.
-    return datetime.fromisoformat(since) if isinstance(since, str) else now if since else None
+    came_back = datetime.fromisoformat(since) if isinstance(since, str) else now if since else None
+    return min(came_back, now) if came_back is not None else None
 
 
 def _written(waiting: Waiting) -> dict[str, str | None]:

@@ -12,6 +12,7 @@ from aperture_dagster.defs.jobs import Job
 from aperture_dagster.household import asset_key
 from aperture_dagster.instance.runs import ended_at, partitions_of_run
 from aperture_dagster.library.alerts import AT_ONCE, Problem, Recovery, Sighting, shorten
+from aperture_dagster.library.moments import SKEW, past
 from aperture_dagster.partitions import household_partitions, user_partitions
 from aperture_dagster.settings import Settings
 
@@ -38,10 +39,10 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str | None, now: datetime) -> "Cursor":
-        """Parse a stored cursor; without one, or with one that is old, begin ``LOOK_BACK`` before now."""
+        """Parse a stored cursor; without one, or with an old or future one, begin ``LOOK_BACK`` before now."""
         stored = json.loads(text) if text else {}
-        until = datetime.fromisoformat(stored["until"]) if stored else now - LOOK_BACK
-        return cls(max(until, now - LOOK_BACK), frozenset(stored.get("read", ())))
+        until = past(datetime.fromisoformat(stored["until"]), now) if stored else None
+        return cls(max(until or now - LOOK_BACK, now - LOOK_BACK), frozenset(stored.get("read", ())))
 
     def __str__(self) -> str:
         """Return the text to store."""
@@ -57,18 +58,21 @@ class Sightings:
     lines: list[str] = field(default_factory=list)
 
 
-def ended_runs(instance: dg.DagsterInstance, cursor: Cursor) -> tuple[list[dg.RunRecord], Cursor]:
-    """Return the runs that ended since the last look, in the order of their ends, and the next cursor."""
+def ended_runs(instance: dg.DagsterInstance, cursor: Cursor, *, now: datetime) -> tuple[list[dg.RunRecord], Cursor]:
+    """Return the runs that ended since the last look, in the order of their ends, and the next cursor.
+
+    Runs that are dated in the future are left out: the looks in that time have read them.
+    """
     since, limit = cursor.until - OVERLAP, MOST_RUNS
     while True:
         records = instance.get_run_records(
-            dg.RunsFilter(statuses=ENDED, updated_after=since),
+            dg.RunsFilter(statuses=ENDED, updated_after=since, updated_before=now + SKEW),
             limit=limit,
             order_by="update_timestamp",
             ascending=True,
         )
         # Other things than its end can update a run, such as a tag.
-        recent = [record for record in records if ended_at(record) > since]
+        recent = [record for record in records if since < ended_at(record) <= now + SKEW]
         news = [record for record in recent if record.dagster_run.run_id not in cursor.read]
         if news:
             break

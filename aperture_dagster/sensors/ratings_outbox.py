@@ -7,7 +7,8 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.defs.ratings.jobs import SYNC_JOB
-from aperture_dagster.instance.runs import UNFINISHED
+from aperture_dagster.instance.runs import UNFINISHED, ended_at
+from aperture_dagster.library.moments import elapsed
 from aperture_dagster.partitions import range_tags, user_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -49,9 +50,10 @@ def build_outbox_sensor(
         if context.instance.get_runs(dg.RunsFilter(job_name=SYNC_JOB, statuses=UNFINISHED), limit=1):
             return dg.SkipReason(f"{SYNC_JOB} is running or queued.")
         last = context.instance.get_run_records(dg.RunsFilter(job_name=SYNC_JOB), limit=1)
-        if last and last[0].dagster_run.status == dg.DagsterRunStatus.FAILURE and last[0].end_time is not None:
-            wait = AFTER_FAILURE.total_seconds() - (clock.now().timestamp() - last[0].end_time)
-            if wait > 0:
+        if last and last[0].dagster_run.status == dg.DagsterRunStatus.FAILURE:
+            ago = elapsed(ended_at(last[0]), clock.now())
+            if ago < AFTER_FAILURE:
+                wait = (AFTER_FAILURE - ago).total_seconds()
                 return dg.SkipReason(f"The last {SYNC_JOB} failed; the next one comes in {wait / 60:.0f} min.")
         return dg.SensorResult(run_requests=[dg.RunRequest(tags=range_tags(first, last)) for first, last in ranges])
 

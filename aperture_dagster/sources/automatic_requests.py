@@ -24,13 +24,11 @@ from aperture_dagster.sources.requests import NoSeerrUser, Obstacle, PlannedRequ
 from aperture_dagster.sources.suitability import why_not_now
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.requests import (
-    REFUSED_FOR,
     UNWATCHED_FOR,
     UNWATCHED_TITLES,
-    WEEK,
     Candidate,
     StoredRequest,
-    automatic_since,
+    automatic_in_week,
     candidates_to_request,
     unwatched_requests,
 )
@@ -73,13 +71,10 @@ def request_best(
     now = clock.now()
     with database.transaction() as connection:
         today = next((one for one in read_users(connection) if one.user_id == user.user_id), user)
-        room = settings.requests_per_week - automatic_since(connection, user.user_id, now - WEEK)
+        room = settings.requests_per_week - automatic_in_week(connection, user.user_id, now=now)
         unwatched = unwatched_requests(connection, user.user_id, available_before=now - UNWATCHED_FOR)
         candidates = candidates_to_request(
-            connection,
-            user.user_id,
-            minimum_score=settings.requests_minimum_score,
-            refused_after=now - REFUSED_FOR,
+            connection, user.user_id, minimum_score=settings.requests_minimum_score, now=now
         )
         why_not = why_not_now(connection, settings, today, [one.work_id for one in candidates], now=now)
     if today.gone:

@@ -50,7 +50,7 @@ def read_trakt(
     for user_id in user_ids:
         if user_id not in known:
             continue
-        due = _known(database, user_id, found, today)
+        due = _known(database, user_id, found, today=today, now=clock.now())
         if not due or user_id not in connected:
             continue
         try:
@@ -68,12 +68,12 @@ def read_trakt(
     return found
 
 
-def _known(database: Database, user_id: str, found: TraktLists, today: datetime) -> list[MediaType]:
+def _known(database: Database, user_id: str, found: TraktLists, *, today: datetime, now: datetime) -> list[MediaType]:
     """Take in a user's last lists; return the media types that are due."""
     due: list[MediaType] = []
     with database.transaction() as connection:
         for media_type in MEDIA_TYPES:
-            known = read_list(connection, _request(user_id, media_type), today=today)
+            known = read_list(connection, _request(user_id, media_type), today=today, now=now)
             if known is not None:
                 found.lists.setdefault(user_id, {})[media_type] = known.entries
             if known is None or not known.read_today:

@@ -174,7 +174,11 @@ def _store(
     requests: int,
     trouble: str | None,
 ) -> PricesRead:
-    stored, packaged, last = current_prices(connection), packaged_prices(), last_list(connection, settings.prices_url)
+    stored, packaged, last = (
+        current_prices(connection, now=now),
+        packaged_prices(),
+        last_list(connection, settings.prices_url),
+    )
     found = review(
         listed.prices if listed is not None else {},
         {key: one.price for key, one in stored.items()},

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
+from aperture_dagster.library.moments import is_future
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import ServiceError, ServiceNotConfigured
@@ -99,8 +100,9 @@ class TraktAccounts:
         # Another app was not refused.
         if pause is None or pause["app"] not in (None, self._app):
             return None
-        until = datetime.fromisoformat(pause["until"])
-        if until <= self._clock.now():
+        until, now = datetime.fromisoformat(pause["until"]), self._clock.now()
+        noted_at = datetime.fromisoformat(pause["noted_at"]) if "noted_at" in pause else now
+        if until <= now or is_future(noted_at, now):
             return None
         return EdgeBlocked(pause["reason"], until) if pause["app"] is None else AppRefused(pause["reason"])
 
@@ -290,8 +292,10 @@ class TraktAccounts:
 
     def _note_pause(self, error: AppRefused | EdgeBlocked) -> None:
         is_edge = isinstance(error, EdgeBlocked)
-        until = error.resumes_at if is_edge else self._clock.now() + APP_PAUSE
+        now = self._clock.now()
+        until = error.resumes_at if is_edge else now + APP_PAUSE
         pause = {"reason": str(error), "until": until.isoformat(), "app": None if is_edge else self._app}
+        pause["noted_at"] = now.isoformat()
         with self._database.transaction() as connection:
             stored.write_pause(connection, pause)
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
+from aperture_dagster.library.moments import elapsed
 from aperture_dagster.library.people import User
 from aperture_dagster.library.ratings import Edit, SyncedRating
 from aperture_dagster.resources.clock import Clock
@@ -128,7 +129,7 @@ class TraktOutbox:
                 UNSURE: {
                     work
                     for work in due.keys() & (set(unsure) - set(unclear))
-                    if _is_known(due[work], base.get(work)) or now - due[work].queued_at < UNSURE_FOR
+                    if _is_known(due[work], base.get(work)) or elapsed(due[work].queued_at, now) < UNSURE_FOR
                 },
             }
             for detail, chosen in held.items():
@@ -224,7 +225,7 @@ class TraktOutbox:
         now = self._clock.now()
         with self._database.transaction() as connection:
             waiting = read_outbox(connection, self._user_id)
-        return {work: one for work, one in waiting.items() if one.due_at <= now}
+        return {work: one for work, one in waiting.items() if one.is_due(now)}
 
 
 def _is_known(one: Waiting, known: SyncedRating | None) -> bool:

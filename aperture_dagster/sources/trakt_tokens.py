@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from aperture_dagster.library.moments import elapsed
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import (
@@ -78,7 +79,7 @@ class TokenStore:
             raise ReconnectNeeded(account.name, reason)
         if account.state == "reconnect":
             raise ReconnectNeeded(account.name, account.trouble or "its tokens are void")
-        if account.state == "parked" and self.clock.now() < account.changed_at + PARKED_FOR:
+        if account.state == "parked" and elapsed(account.changed_at, self.clock.now()) < PARKED_FOR:
             raise ActionNeeded(account.name, account.trouble or "Trakt refuses the account")
         try:
             return self.decrypt(account)

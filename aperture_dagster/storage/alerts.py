@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from aperture_dagster.library.alerts import Message, Problem
+from aperture_dagster.library.moments import SKEW
 from aperture_dagster.storage.bulk import upsert
 from aperture_dagster.storage.queries import execute, read_rows
 from aperture_dagster.storage.tables import alert_problems
@@ -59,10 +60,12 @@ def claim_messages(connection: Connection, addresses: Collection[str], *, now: d
     statement = """
         UPDATE alert_outbox SET attempts = attempts + 1, unconfirmed = unconfirmed + 1,
             due_at = :now + least(interval '1 minute' * power(2, least(attempts, 10)), interval '1 hour')
-        WHERE due_at <= :now AND (address, queued_at) IN (
+        WHERE (due_at <= :now OR due_at > :longest OR queued_at > :latest) AND (address, queued_at) IN (
             SELECT address, min(queued_at) FROM alert_outbox WHERE address = ANY(:addresses) GROUP BY address)
         RETURNING address, queued_at, title, body, is_good"""
-    rows = read_rows(connection, statement, addresses=list(addresses), now=now)
+    # A longer wait than an hour was written by a clock that was ahead.
+    limits = {"now": now, "latest": now + SKEW, "longest": now + timedelta(hours=1) + SKEW}
+    rows = read_rows(connection, statement, addresses=list(addresses), **limits)
     return [
         QueuedMessage(row["address"], row["queued_at"], Message(row["title"], row["body"], row["is_good"]))
         for row in rows

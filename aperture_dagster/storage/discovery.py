@@ -11,11 +11,13 @@ from sqlalchemy import Connection
 from aperture_dagster.library.discovery import DetailsPlan, KnownList, MediaType, Wanted
 from aperture_dagster.library.identity import ProviderIds
 from aperture_dagster.library.listed import SuggestedPage, SuggestedTitle
+from aperture_dagster.library.moments import SKEW, is_future
 from aperture_dagster.storage.bulk import WriteCounts, as_json, storable, upsert
 from aperture_dagster.storage.lists import replace_rows
 from aperture_dagster.storage.populations import Population
 from aperture_dagster.storage.queries import execute, lock_until_commit, read_rows, read_value
 from aperture_dagster.storage.tables import discovery_lists, discovery_pool, discovery_suggestions
+from aperture_dagster.storage.work_list import IS_DUE, until
 from aperture_dagster.storage.works import complete_works, works_for
 
 # The name of TMDb's list of the pool in ``fetches``.
@@ -53,18 +55,20 @@ def pool_population(budget: int) -> Population:
 # Lists
 
 
-def read_lists(connection: Connection, *, since: datetime, today: datetime) -> dict[str, KnownList]:
+def read_lists(connection: Connection, *, since: datetime, today: datetime, now: datetime) -> dict[str, KnownList]:
     """Read TMDb's lists that were read after ``since``, by request; ``today`` is when the day began."""
     statement = """
-        SELECT request, entries, read_at FROM discovery_lists WHERE read_at >= :since AND request NOT LIKE 'trakt/%'"""
-    return {row.request: _known_list(row, today) for row in execute(connection, statement, since=since)}
+        SELECT request, entries, read_at FROM discovery_lists
+        WHERE read_at BETWEEN :since AND :latest AND request NOT LIKE 'trakt/%'"""
+    rows = execute(connection, statement, since=since, latest=now + SKEW)
+    return {row.request: _known_list(row, today, now) for row in rows}
 
 
-def read_list(connection: Connection, request: str, *, today: datetime) -> KnownList | None:
+def read_list(connection: Connection, request: str, *, today: datetime, now: datetime) -> KnownList | None:
     """Read one list as it was last read; None if it never was."""
     statement = "SELECT request, entries, read_at FROM discovery_lists WHERE request = :request"
     row = execute(connection, statement, request=request).first()
-    return _known_list(row, today) if row is not None else None
+    return _known_list(row, today, now) if row is not None else None
 
 
 def write_list(connection: Connection, request: str, media_type: str, page: SuggestedPage, *, now: datetime) -> None:
@@ -75,14 +79,16 @@ def write_list(connection: Connection, request: str, media_type: str, page: Sugg
     ])  # fmt: skip
 
 
-def lists_read(connection: Connection, *, since: datetime) -> int:
+def lists_read(connection: Connection, *, since: datetime, now: datetime) -> int:
     """Count the lists that were requested from TMDb since then."""
-    statement = "SELECT count(*) FROM discovery_lists WHERE read_at >= :since AND request NOT LIKE 'trakt/%'"
-    return read_value(connection, statement, since=since)
+    statement = """
+        SELECT count(*) FROM discovery_lists WHERE read_at BETWEEN :since AND :latest AND request NOT LIKE 'trakt/%'"""
+    return read_value(connection, statement, since=since, latest=now + SKEW)
 
 
-def _known_list(row: Any, today: datetime) -> KnownList:
-    return KnownList(tuple(_entry(one) for one in row.entries["titles"]), row.entries["more"], row.read_at >= today)
+def _known_list(row: Any, today: datetime, now: datetime) -> KnownList:
+    read_today = row.read_at >= today and not is_future(row.read_at, now)
+    return KnownList(tuple(_entry(one) for one in row.entries["titles"]), row.entries["more"], read_today)
 
 
 def _stored_entry(one: SuggestedTitle) -> dict[str, Any]:
@@ -116,17 +122,17 @@ def _entry(one: Mapping[str, Any]) -> SuggestedTitle:
 
 def known_titles(connection: Connection, *, now: datetime) -> dict[tuple[str, int], bool]:
     """Return the titles of the pool by media type and TMDb id, and whether their details are due."""
-    statement = """
-        SELECT p.media_type, p.tmdb_id, f.item IS NULL OR f.outcome = 'waiting' OR f.due_at <= :now AS is_due
+    statement = f"""
+        SELECT p.media_type, p.tmdb_id, f.item IS NULL OR f.outcome = 'waiting' OR {IS_DUE} AS is_due
         FROM discovery_pool p LEFT JOIN fetches f ON (f.source, f.kind, f.item) = (:source, p.media_type, p.work_id)"""
-    found = execute(connection, statement, source=POOL_SOURCE, now=now)
+    found = execute(connection, statement, source=POOL_SOURCE, **until(now))
     return {(row.media_type, row.tmdb_id): row.is_due for row in found}
 
 
-def details_requested(connection: Connection, *, since: datetime) -> int:
+def details_requested(connection: Connection, *, since: datetime, now: datetime) -> int:
     """Count the titles of the pool whose details were requested since then."""
-    statement = "SELECT count(*) FROM fetches WHERE source = :source AND attempted_at >= :since"
-    return read_value(connection, statement, source=POOL_SOURCE, since=since)
+    statement = "SELECT count(*) FROM fetches WHERE source = :source AND attempted_at BETWEEN :since AND :latest"
+    return read_value(connection, statement, source=POOL_SOURCE, since=since, latest=now + SKEW)
 
 
 def admit(connection: Connection, plan: DetailsPlan, *, now: datetime) -> int:

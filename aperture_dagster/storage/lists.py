@@ -320,7 +320,7 @@ def watched_recommendations(connection: Connection, user_ids: Sequence[str]) -> 
     statement = """
         SELECT count(DISTINCT (r.user_id, r.work_id)) FROM recommendations r
         JOIN watch_state w ON w.user_id = r.user_id AND w.work_id = r.work_id WHERE r.user_id = ANY(:users)
-        AND (w.played OR w.play_count > 0) AND w.updated_at <= r.generated_at"""
+        AND (w.played OR w.play_count > 0) AND w.updated_at <= r.generated_at AND r.generated_at <= clock_timestamp()"""
     return read_value(connection, statement, users=list(user_ids))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from aperture_dagster.library.access import Access
+from aperture_dagster.library.moments import SKEW
 from aperture_dagster.library.people import User, former_names
 from aperture_dagster.storage.bulk import WriteCounts, upsert
 from aperture_dagster.storage.queries import execute
@@ -50,9 +51,10 @@ def users_of_partitions(connection: Connection, keys: Collection[str]) -> dict[s
     return {key: by_key[key] for key in keys if key in by_key}
 
 
-def new_partitions(connection: Connection, *, since: datetime) -> set[str]:
+def new_partitions(connection: Connection, *, since: datetime, now: datetime) -> set[str]:
     """Return the partition keys of users who were first seen since then."""
-    return set(connection.execute(select(users.c.partition_key).where(users.c.first_seen_at >= since)).scalars())
+    is_new = users.c.first_seen_at.between(since, now + SKEW)
+    return set(connection.execute(select(users.c.partition_key).where(is_new)).scalars())
 
 
 def users_differ(connection: Connection, rows: Iterable[dict[str, Any]], *, on_server: Collection[str] | None) -> bool:

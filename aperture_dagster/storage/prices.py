@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from aperture_dagster.library.moments import SKEW, past
 from aperture_dagster.library.prices import Dispute, Key, OfferedModel, Price
 from aperture_dagster.storage.bulk import WriteCounts, upsert
 from aperture_dagster.storage.queries import execute, read_rows, read_value
@@ -36,16 +37,18 @@ class EmbeddingRate:
     days: float
 
 
-def current_prices(connection: Connection) -> dict[Key, StoredPrice]:
-    """Read the price in use of each model."""
-    statement = "SELECT DISTINCT ON (provider, model) * FROM ai_prices ORDER BY provider, model, valid_from DESC"
+def current_prices(connection: Connection, *, now: datetime) -> dict[Key, StoredPrice]:
+    """Read the price in use of each model: the newest; one that is dated in the future only if there is no other."""
+    statement = """
+        SELECT DISTINCT ON (provider, model) * FROM ai_prices
+        ORDER BY provider, model, valid_from > :latest, valid_from DESC"""
     return {
         (row["provider"], row["model"]): StoredPrice(
             Price(row["usage"], row["input_price"], row["output_price"], row["max_input_tokens"], row["dimensions"]),
             row["source"],
             row["valid_from"],
         )
-        for row in read_rows(connection, statement)
+        for row in read_rows(connection, statement, latest=now + SKEW)
     }
 
 
@@ -143,7 +146,7 @@ def embedding_rate(connection: Connection, now: datetime) -> EmbeddingRate | Non
     models = read_rows(connection, statement)
     if not models:
         return None
-    since = max(models[0]["activated_at"] + AFTER_FILLING, now - RATE_WINDOW)
+    since = max((past(models[0]["activated_at"], now) or now - RATE_WINDOW) + AFTER_FILLING, now - RATE_WINDOW)
     texts = 0
     for table in ("embeddings", "discovery_vectors"):
         counted = f"SELECT count(*) FROM {table} WHERE model_key = :key AND updated_at > :since"

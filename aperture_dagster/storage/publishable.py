@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
 from aperture_dagster.library.access import Copy
+from aperture_dagster.library.moments import SKEW
 from aperture_dagster.storage.bulk import upsert
 from aperture_dagster.storage.lists import reason_of, recommendation_table
 from aperture_dagster.storage.tables import item_files
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-def listed_works(connection: Connection, list_key: str) -> list[tuple[int, int]]:
-    """Read a list as (rank, work id), by its key.
+def listed_works(connection: Connection, list_key: str, *, today: date) -> list[tuple[int, int]]:
+    """Read a list as (rank, work id), by its key; Top Picks of a day after ``today`` are those of a wrong clock.
 
     Raises:
         KeyError: there is no such kind of list.
@@ -31,12 +32,15 @@ def listed_works(connection: Connection, list_key: str) -> list[tuple[int, int]]
         ),
         "top_picks": (
             "SELECT rank, work_id FROM top_picks WHERE media_type = :media_type "
-            "AND day = (SELECT max(day) FROM top_picks WHERE media_type = :media_type)",
+            "AND day = (SELECT max(day) FROM top_picks WHERE media_type = :media_type AND day <= :today)",
             ("media_type",),
         ),
         "shows_you_watch": ("SELECT rank, work_id FROM shows_you_watch WHERE user_id = :user", ("user",)),
     }[kind]
-    rows = connection.execute(text(f"{statement} ORDER BY rank"), dict(zip(names, rest, strict=True)))
+    values: dict[str, Any] = dict(zip(names, rest, strict=True))
+    if kind == "top_picks":
+        values["today"] = today
+    rows = connection.execute(text(f"{statement} ORDER BY rank"), values)
     return [(row.rank, row.work_id) for row in rows]
 
 
@@ -110,21 +114,24 @@ def episodes_of(connection: Connection, series_item_ids: Collection[int]) -> lis
     return [dict(row) for row in rows]
 
 
-def known_files(connection: Connection, item_ids: Collection[int], *, since: datetime) -> dict[int, dict[str, Any]]:
+def known_files(
+    connection: Connection, item_ids: Collection[int], *, since: datetime, now: datetime
+) -> dict[int, dict[str, Any]]:
     """Read the files of items whose path has not changed since they were read.
 
     Args:
         connection: the database.
         item_ids: rows of titles and episodes.
         since: files that were read before are left out, so that new subtitles are noticed.
+        now: the time.
     """
     rows = connection.execute(
         text(
             "SELECT f.item_id, f.sources, f.picture_tag FROM item_files f LEFT JOIN titles t USING (item_id) "
-            "LEFT JOIN episodes e USING (item_id) WHERE f.item_id = ANY(:items) AND f.read_at >= :since "
-            "AND f.path IS NOT DISTINCT FROM coalesce(t.path, e.path)"
+            "LEFT JOIN episodes e USING (item_id) WHERE f.item_id = ANY(:items) "
+            "AND f.read_at BETWEEN :since AND :latest AND f.path IS NOT DISTINCT FROM coalesce(t.path, e.path)"
         ),
-        {"items": list(item_ids), "since": since},
+        {"items": list(item_ids), "since": since, "latest": now + SKEW},
     ).mappings()
     return {row["item_id"]: dict(row) for row in rows}
 
@@ -171,7 +178,7 @@ def finished_copies(connection: Connection) -> list[dict[str, Any]]:
     return [dict(row) for row in rows]
 
 
-def scores_and_reasons(connection: Connection, list_key: str) -> dict[int, tuple[float | None, str]]:
+def scores_and_reasons(connection: Connection, list_key: str, *, today: date) -> dict[int, tuple[float | None, str]]:
     """Read why titles are on a list, by work id: a score, and a reason in words."""
     kind, *rest = list_key.split("/")
     if kind == "recommendations":
@@ -181,9 +188,9 @@ def scores_and_reasons(connection: Connection, list_key: str) -> dict[int, tuple
         picks = connection.execute(
             text(
                 "SELECT work_id, score, viewers, plays FROM top_picks WHERE media_type = :media_type "
-                "AND day = (SELECT max(day) FROM top_picks WHERE media_type = :media_type)"
+                "AND day = (SELECT max(day) FROM top_picks WHERE media_type = :media_type AND day <= :today)"
             ),
-            {"media_type": rest[0]},
+            {"media_type": rest[0], "today": today},
         )
         return {row.work_id: (row.score, f"{row.viewers} viewers, {row.plays} plays") for row in picks}
     watching = connection.execute(

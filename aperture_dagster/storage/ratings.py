@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from aperture_dagster.library.moments import SKEW
 from aperture_dagster.library.ratings import LocalRating, whole_second, whole_step
 from aperture_dagster.storage.queries import array_of, execute, lock_until_commit, read_rows, read_value
 from aperture_dagster.storage.versions import content_version
@@ -252,10 +253,13 @@ def _stored(connection: Connection, user_id: str, source: str, items: Sequence[i
 
 
 def _noted_since(connection: Connection, user_id: str, keys: Iterable[tuple[int, int]], moment: datetime) -> set[int]:
-    """Return the items, of works and items, whose rating on the media server was noted at a moment or later."""
+    """Return the items, of works and items, whose rating on the media server was noted at a moment or later.
+
+    What the database noted while its clock was ahead is not newer than everything that the server reports from now on.
+    """
     statement = """
         SELECT item_id FROM rating_changes WHERE user_id = :user AND source = :source AND work_id = ANY(:works)
-        AND noted_at >= :moment"""
+        AND noted_at BETWEEN :moment AND clock_timestamp()"""
     works = list({work for work, _ in keys})
     return set(
         execute(connection, statement, user=user_id, source=SERVER, works=array_of(works), moment=moment).scalars()
@@ -298,10 +302,13 @@ def _log(connection: Connection, changes: Sequence[dict[str, Any]]) -> None:
     execute(connection, statement, rows=json.dumps(changes, default=str))
 
 
-def rated_since(connection: Connection, user_id: str, moment: datetime) -> bool:
+def rated_since(connection: Connection, user_id: str, moment: datetime, *, now: datetime) -> bool:
     """Return whether the user rated something on the command line after a moment, or in its second."""
-    statement = "SELECT 1 FROM ratings WHERE user_id = :user AND source = :source AND rated_at >= :moment LIMIT 1"
-    return read_value(connection, statement, user=user_id, source=OWN, moment=whole_second(moment)) is not None
+    statement = """
+        SELECT 1 FROM ratings WHERE user_id = :user AND source = :source
+        AND rated_at BETWEEN :moment AND :latest LIMIT 1"""
+    values = {"moment": whole_second(moment), "latest": now + SKEW}
+    return read_value(connection, statement, user=user_id, source=OWN, **values) is not None
 
 
 def ratings_version(connection: Connection, user_id: str, *sources: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from aperture_dagster.library.moments import SKEW
 from aperture_dagster.library.references import MediaType
 from aperture_dagster.storage.bulk import upsert
 from aperture_dagster.storage.queries import execute, lock_until_commit, read_rows, read_value
@@ -103,7 +104,7 @@ def begin_request(connection: Connection, request: StoredRequest, *, per_week: i
     user wait for each other, so that the limit holds.
     """
     lock_until_commit(connection, f"seerr_requests:{request.user_id}")
-    if per_week is not None and automatic_since(connection, request.user_id, request.requested_at - WEEK) >= per_week:
+    if per_week is not None and automatic_in_week(connection, request.user_id, now=request.requested_at) >= per_week:
         return False
     write_request(connection, request)
     return True
@@ -118,12 +119,16 @@ def withdraw_request(connection: Connection, request: StoredRequest, previous: S
     execute(connection, statement, user=request.user_id, work=request.work_id)
 
 
-def automatic_since(connection: Connection, user_id: str, moment: datetime) -> int:
-    """Count what the job requested for a user after a moment, whatever became of it, unless nothing was created."""
+def automatic_in_week(connection: Connection, user_id: str, *, now: datetime) -> int:
+    """Count what the job requested for a user in the last seven days, whatever became of it.
+
+    What created nothing, and what is dated in the future, does not count.
+    """
     statement = """
-        SELECT count(*) FROM seerr_requests WHERE user_id = :user AND is_automatic AND requested_at > :moment
+        SELECT count(*) FROM seerr_requests WHERE user_id = :user AND is_automatic
+        AND requested_at > :since AND requested_at <= :latest
         AND (state = 'sending' OR (request_id IS NOT NULL AND state <> 'refused'))"""
-    return read_value(connection, statement, user=user_id, moment=moment)
+    return read_value(connection, statement, user=user_id, since=now - WEEK, latest=now + SKEW)
 
 
 def unwatched_requests(connection: Connection, user_id: str, *, available_before: datetime) -> list[str]:
@@ -141,12 +146,12 @@ def unwatched_requests(connection: Connection, user_id: str, *, available_before
 
 
 def candidates_to_request(
-    connection: Connection, user_id: str, *, minimum_score: float, refused_after: datetime
+    connection: Connection, user_id: str, *, minimum_score: float, now: datetime
 ) -> list[Candidate]:
     """List a user's suggestions that may be requested for them, the best first.
 
     Left out is what is in the library under any id, what the user dismissed, and what was requested for anybody before,
-    except what Seerr refused before ``refused_after``.
+    except what Seerr refused more than `REFUSED_FOR` ago, or at a date in the future.
     """
     statement = """
         SELECT c.work_id, c.media_type, w.tmdb_id, c.score::float8 AS score, p.seasons,
@@ -161,7 +166,7 @@ def candidates_to_request(
         AND NOT EXISTS (
           SELECT 1 FROM seerr_requests r
           WHERE (r.work_id = c.work_id OR (r.media_type, r.tmdb_id) = (c.media_type, w.tmdb_id))
-          AND NOT (r.state = 'refused' AND r.requested_at < :refused_after))
+          AND NOT (r.state = 'refused' AND r.requested_at NOT BETWEEN :refused_after AND :latest))
         AND NOT EXISTS (
           SELECT 1 FROM dismissals d WHERE d.user_id = :user AND d.media_type = c.media_type
           AND (d.work_id = c.work_id OR d.tmdb_id = w.tmdb_id OR d.imdb_id = w.imdb_id OR d.tvdb_id = w.tvdb_id))
@@ -169,7 +174,8 @@ def candidates_to_request(
           SELECT 1 FROM present_titles t JOIN work_ids o USING (work_id) WHERE o.media_type = c.media_type
           AND (o.work_id = c.work_id OR o.tmdb_id = w.tmdb_id OR o.imdb_id = w.imdb_id OR o.tvdb_id = w.tvdb_id))
         ORDER BY c.score DESC, c.rank, c.work_id"""
-    rows = read_rows(connection, statement, user=user_id, minimum=minimum_score, refused_after=refused_after)
+    values = {"minimum": minimum_score, "refused_after": now - REFUSED_FOR, "latest": now + SKEW}
+    rows = read_rows(connection, statement, user=user_id, **values)
     return [Candidate(**row) for row in rows]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from aperture_dagster.library.identity import ProviderIds
+from aperture_dagster.library.moments import SKEW, is_future
 from aperture_dagster.library.ratings import Edit, SyncedRating, is_same_rating, whole_second, whole_step
 from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.storage.bulk import upsert
@@ -30,6 +31,10 @@ class Waiting:
     attempted_at: datetime | None
     due_at: datetime
     detail: str | None
+
+    def is_due(self, now: datetime) -> bool:
+        """Return whether it is time to push it, or its last attempt is dated in the future."""
+        return self.due_at <= now or is_future(self.attempted_at or self.queued_at, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +158,10 @@ def has_account(connection: Connection, user_id: str) -> bool:
 
 def note_sending(connection: Connection, user_id: str, works: Collection[int], *, now: datetime) -> None:
     """Record that ratings are about to be pushed: whoever finds them waiting reads Trakt before pushing again."""
-    statement = "UPDATE rating_outbox SET attempted_at = :now WHERE user_id = :user AND work_id = ANY(:works)"
+    # Due by now, whatever a clock that was ahead had written.
+    statement = """
+        UPDATE rating_outbox SET attempted_at = :now, due_at = least(due_at, :now)
+        WHERE user_id = :user AND work_id = ANY(:works)"""
     execute(connection, statement, user=user_id, works=list(works), now=now)
 
 
@@ -221,8 +229,9 @@ def due_partitions(connection: Connection, user_ids: Collection[str], *, now: da
     """Return the partitions of those users for whom a rating is due to be pushed."""
     statement = """
         SELECT DISTINCT u.partition_key FROM rating_outbox o JOIN present_users u USING (user_id)
-        WHERE user_id = ANY(:users) AND o.due_at <= :now ORDER BY 1"""
-    return list(execute(connection, statement, users=list(user_ids), now=now).scalars())
+        WHERE user_id = ANY(:users)
+        AND (o.due_at <= :now OR coalesce(o.attempted_at, o.queued_at) > :latest) ORDER BY 1"""
+    return list(execute(connection, statement, users=list(user_ids), now=now, latest=now + SKEW).scalars())
 
 
 def works_to_push(connection: Connection, works: Collection[int]) -> dict[int, WorkIds]:

@@ -89,5 +89,6 @@ def outdated_shows(connection: Connection, user_ids: Sequence[str]) -> list[dict
         WHERE s.user_id = ANY(:users) AND s.next_item_id IS NOT NULL AND (
           NOT EXISTS (SELECT 1 FROM present_episodes e WHERE e.item_id = s.next_item_id AND e.work_id = s.work_id)
           OR EXISTS (SELECT 1 FROM watch_state w WHERE w.user_id = s.user_id AND w.item_id = s.next_item_id
-            AND w.played AND w.updated_at <= s.updated_at)) ORDER BY u.name, n.title"""
+            AND w.played AND w.updated_at <= s.updated_at AND s.updated_at <= clock_timestamp()))
+        ORDER BY u.name, n.title"""
     return read_rows(connection, statement, users=list(user_ids))

@@ -12,11 +12,14 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from aperture_dagster.library.moments import SKEW
 from aperture_dagster.storage.bulk import as_json
 from aperture_dagster.storage.populations import TITLES, Source
 from aperture_dagster.storage.queries import execute, read_rows, read_value
 
-# Condition on a row: it is in the list of the source of :func:`_key`.
+# Conditions on a row: its next attempt is due, or its last one is dated in the future, so that nobody knows when it is;
+# and it is in the list of the source of :func:`_key`.
+IS_DUE = "(f.due_at <= :now OR f.attempted_at > :latest)"
 _LISTED = "f.source = :source AND f.kind = ANY(:kinds)"
 
 
@@ -71,10 +74,10 @@ def due_items(
     values = {f"busy_{kind}": [item for busy_kind, item in busy if busy_kind == kind] for kind in source.kinds}
     for condition, order in (
         ("f.outcome = 'waiting'", "f.added_at DESC NULLS LAST, f.item"),
-        ("f.outcome <> 'waiting' AND f.due_at <= :now", "f.due_at, f.item"),
+        (f"f.outcome <> 'waiting' AND {IS_DUE}", "f.due_at, f.item"),
     ):
         statement = _due_statement(source, condition, order)
-        rows = read_rows(connection, statement, source=source.name, now=now, n=limit - len(found), **values)
+        rows = read_rows(connection, statement, source=source.name, n=limit - len(found), **until(now), **values)
         found += [DueItem(**row) for row in rows]
     return found
 
@@ -105,8 +108,8 @@ def count_due(connection: Connection, source: Source, *, now: datetime) -> int:
     """Count the items that are due at ``source``."""
     statement = f"""
         SELECT count(*) FROM fetches f
-        WHERE {_LISTED} AND (f.outcome = 'waiting' OR f.due_at <= :now) AND {_may_be_asked(source)}"""
-    return read_value(connection, statement, now=now, **_key(source))
+        WHERE {_LISTED} AND (f.outcome = 'waiting' OR {IS_DUE}) AND {_may_be_asked(source)}"""
+    return read_value(connection, statement, **until(now), **_key(source))
 
 
 def write_fetches(connection: Connection, source: Source, rows: Iterable[dict[str, Any]]) -> None:
@@ -179,6 +182,11 @@ def not_fetched(connection: Connection, source: Source, limit: int = 20) -> list
         JOIN LATERAL ({source.population.name}) n ON true WHERE {_LISTED} AND f.outcome IN ('error', 'not_found')
         AND f.detail IS NOT NULL ORDER BY f.outcome, f.attempts DESC, n.name LIMIT :n"""
     return read_rows(connection, statement, n=limit, **_key(source))
+
+
+def until(now: datetime) -> dict[str, datetime]:
+    """Return the parameters of ``IS_DUE``."""
+    return {"now": now, "latest": now + SKEW}
 
 
 def _key(source: Source) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aperture_dagster.cli import health
 from aperture_dagster.cli.heartbeats import Heartbeat, UpStatus, judge_running, judge_stopped
 
 LOOPS = {"SENSOR", "SCHEDULER"}
@@ -97,3 +99,25 @@ def test_without_aperture_up_schedules_fire_only_if_another_daemon_is_alive(
     else:
         assert (part.name, part.state) == ("aperture up", "warning")
         assert "not running on /home" in part.message and "start `aperture up`" in part.message
+
+
+def test_heartbeats_dated_in_the_future_are_no_signs_of_life():
+    year = 365 * 86_400.0
+    ahead = {"SENSOR": -year, "SCHEDULER": -year}
+    found, message = of(judged(ahead), "daemon")
+    assert found == "failed" and "sensors" in message and "schedules" in message
+    status = judge_stopped(Path("/home"), {loop: Heartbeat(NOW + year) for loop in LOOPS}, LOOPS, now=NOW)
+    assert not status.schedules_fire and of(status, "aperture up")[0] == "warning"
+    assert of(judged({"SENSOR": -30, "SCHEDULER": 20}), "daemon")[0] == "ok", "clocks of two hosts differ a little"
+    assert of(judged({"SENSOR": 10, "SCHEDULER": 20}, since=NOW + year), "daemon")[0] == "ok", "started by that clock"
+
+
+@pytest.mark.parametrize(("beat", "expected"), [(-10.0, None), (365 * 86_400.0, "No sign of life from the daemon")])
+def test_a_container_is_not_healthy_by_heartbeats_from_the_future(
+    beat: float, expected: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    loop = {"daemonType": "SENSOR", "required": True, "healthy": True, "lastHeartbeatTime": time.time() + beat}
+    answer = {"instance": {"daemonHealth": {"allDaemonStatuses": [loop]}}}
+    monkeypatch.setattr(health, "ask_graphql", lambda *_: answer)
+    found = health.find_problem("daemon", "127.0.0.1", 3000)
+    assert (found is None) if expected is None else (found or "").startswith(expected)

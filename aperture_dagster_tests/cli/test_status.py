@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -21,11 +22,14 @@ from dagster._daemon.types import DaemonHeartbeat
 from pydantic import SecretStr
 from sqlalchemy.exc import InternalError
 
+from aperture_dagster.cli.doctor import examine
 from aperture_dagster.cli.main import main
 from aperture_dagster.cli.show import genre_bars, read_names, read_page
-from aperture_dagster.cli.status import as_document, read_status
+from aperture_dagster.cli.status import _print, as_document, read_status
+from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.library.status import find_wrong
+from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.settings import SimulatorSettings
@@ -34,6 +38,7 @@ from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.queries import execute, read_value
 from aperture_dagster.storage.read_only import read_only
 from aperture_dagster.storage.tables import HEAD_REVISION
+from aperture_dagster_tests.clocks import redate
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.household import Household
 
@@ -206,3 +211,44 @@ def test_bars_of_genres_fit_and_are_as_long_as_their_share(width: int):
     assert max(len(all_of_them), len(few)) <= width
     assert "░" not in all_of_them and few.count("█") == 1
     assert ("66 of 66, 3.9x" in all_of_them) is (width >= 80)
+
+
+def test_status_and_doctor_say_in_one_sentence_what_a_clock_that_was_ahead_has_written(
+    serve: Callable[..., Any],
+) -> None:
+    with serve(World("a home", FILMS, PEOPLE, PLAYS)) as (_, settings), dg.DagsterInstance.get() as instance:
+        home = Household(settings, instance)
+        home.must("sync_users")
+        home.must("sync_movies")
+        now = datetime.now(UTC)
+
+        def status() -> tuple[list[str], str]:
+            found, about = read_status(settings, now=now)
+            shown = Terminal(file := io.StringIO())
+            _print(settings, found, about, find_wrong(found), shown)
+            return [one["what"] for one in as_document(settings, found, about, [])["dated_in_future"]], file.getvalue()
+
+        assert status()[0] == [] and "in the future" not in status()[1]
+        before = _wrong(settings)
+        redate(home.database, timedelta(days=365), "users", "titles")
+        tables, text = status()
+        assert tables == ["titles", "users"]
+        words = " ".join(text.split())
+        assert "! clock: Dated up to 365 days in the future: titles (12) and users (3). The clock was ahead" in words
+        assert "Nothing waits for these dates" in words
+        # It is not wrong for ever, and a newcomer of that date is not one for a year.
+        assert _wrong(settings).keys() - before.keys() == {"lists", "backups"}
+        (finding,) = examine(settings, ["clock"])
+        assert finding.state == "warning" and finding.message.startswith("Dated up to 365 days in the future")
+        redate(home.database, timedelta(days=-365), "users", "titles")
+        (finding,) = examine(settings, ["clock"])
+        assert (finding.state, finding.message) == ("ok", "nothing is dated in the future")
+
+
+def test_the_doctor_compares_the_clock_with_that_of_the_database(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(World("a home", FILMS, PEOPLE, PLAYS)) as (_, settings), dg.DagsterInstance.get():
+        monkeypatch.setattr(Clock, "now", lambda _: datetime.now(UTC) - timedelta(hours=3))
+        findings = list(examine(settings, ["clock"]))
+    assert findings[0].state == "failed" and "are 3 hours apart" in findings[0].message

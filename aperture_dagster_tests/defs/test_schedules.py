@@ -15,7 +15,9 @@ from aperture_dagster.defs.jobs import Job
 from aperture_dagster.defs.reference import in_words
 from aperture_dagster.partitions import USERS
 from aperture_dagster.settings import SettingsError
-from aperture_dagster_tests.defs.shared import definitions_of
+from aperture_dagster_tests.defs.shared import definitions_of, settings_of
+from aperture_dagster_tests.household import SetClock
+from aperture_dagster_tests.sensors.runs import add_run
 
 SERVER = {"media_server_url": "http://127.0.0.1:9", "media_server_api_key": "key"}
 
@@ -190,3 +192,15 @@ def test_a_switched_off_job_is_not_started_by_the_first_sync_either(make_setting
     repository = build_definitions(make_settings(schedules_off=["sync_movies"])).get_repository_def()
     jobs = {job.name for job in repository.get_sensor_def("first_sync_sensor").jobs}
     assert "sync_movies" not in jobs and "sync_series" in jobs
+
+
+def test_a_job_with_nothing_to_do_runs_once_a_day_whatever_the_clock_said_at_its_last_run(instance: dg.DagsterInstance):
+    settings, clock = settings_of(**SERVER), SetClock(datetime.now(UTC))
+    job = Job("probe", "Probe.", ("probe",), skip_if=lambda settings, clock: "Nothing to do.")
+    assert job.why_skip(instance, settings, clock) is None
+    add_run(instance, "probe", "SUCCESS")
+    assert job.why_skip(instance, settings, clock) == "Nothing to do."
+    last = clock.moment
+    for later in (timedelta(hours=24), -timedelta(hours=1), -timedelta(days=365)):
+        clock.moment = last + later
+        assert job.why_skip(instance, settings, clock) is None

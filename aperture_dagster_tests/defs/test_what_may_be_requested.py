@@ -9,7 +9,7 @@ import pytest
 
 from aperture_dagster.sources.suitability import why_not_now
 from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.requests import automatic_since, candidates_to_request, unwatched_requests
+from aperture_dagster.storage.requests import automatic_in_week, candidates_to_request, unwatched_requests
 from aperture_dagster.storage.suggestions import (
     candidate_table,
     dismiss,
@@ -45,7 +45,7 @@ def suggested(bench: Bench) -> Bench:
 
 def requestable(bench: Bench, user: str = "Alma", minimum: float = 0.5) -> list[int]:
     with bench.database.transaction() as connection:
-        found = candidates_to_request(connection, user, minimum_score=minimum, refused_after=NOW - 7 * DAY)
+        found = candidates_to_request(connection, user, minimum_score=minimum, now=NOW)
     return [one.work_id for one in found]
 
 
@@ -183,7 +183,7 @@ def test_a_dismissal_is_undone_under_whichever_id_it_was_made(suggested: Bench, 
 def test_the_week_of_a_user_counts_what_the_job_may_have_created(bench: Bench, facts: dict[str, Any], counts: bool):
     bench.add("seerr_requests", {"user_id": "Alma", "is_automatic": True, "requested_at": NOW} | facts)
     with bench.database.transaction() as connection:
-        assert automatic_since(connection, "Alma", NOW - 7 * DAY) == counts
+        assert automatic_in_week(connection, "Alma", now=NOW) == counts
 
 
 @pytest.mark.parametrize(

@@ -218,3 +218,14 @@ def test_the_sensor_ends_dead_runs_on_an_external_database(
     gone = f"The process of this run on {os.uname().nodename} is gone"
     assert line.endswith(f"{gone}: it was killed, or the machine stopped or was cut off.")
     assert watchman.tick() == "Nothing new is wrong."
+
+
+@pytest.mark.parametrize("status", ["NOT_STARTED", "STARTING"])
+def test_a_run_that_never_started_and_is_dated_in_the_future_is_ended(
+    instance: dg.DagsterInstance, external: Settings, status: str
+):
+    run = instance.add_run(dg.DagsterRun(job_name="work", status=dg.DagsterRunStatus(status)))
+    now = datetime.now(UTC)
+    assert end_dead_runs(instance, external, now=now) == [], "it may be about to start"
+    # As for a clock that was an hour ahead when the run was created.
+    assert [one.run_id for one in end_dead_runs(instance, external, now=now - timedelta(hours=1))] == [run.run_id]

@@ -221,3 +221,33 @@ def test_many_problems_are_one_short_message():
 def test_a_sentence_is_cut_only_if_it_is_too_long_and_then_fills_the_length():
     assert shorten("x" * LONGEST_SENTENCE) == "x" * LONGEST_SENTENCE
     assert shorten("x" * (LONGEST_SENTENCE + 1)) == "x" * (LONGEST_SENTENCE - 1) + "…"
+
+
+@pytest.mark.parametrize("ahead", [HOUR, DAY, 365 * DAY], ids=["hour", "day", "year"])
+def test_after_a_clock_that_was_ahead_problems_are_reported_reminded_of_and_over_as_ever(
+    watch: Watch, ahead: timedelta
+):
+    wrong = NIGHT + ahead
+    assert watch.look(wrong, seen(wrong)) == ["new run:movies:ServiceRefused"]
+    late = seen(wrong, "episodes", category="freshness", delay=HOUR)
+    assert watch.look(wrong, late) == []
+    # The clock is right again; what Dagster knows of the asset is still dated in the future, in every look.
+    for minutes in range(1, 4):
+        assert watch.look(NIGHT + minutes * HOUR / 60, late) == []
+    assert [one.count for one in watch.known if one.subject == "episodes"] == [1], "it is the same one"
+    assert watch.look(NIGHT + 1.1 * HOUR, late) == ["new freshness:episodes:ServiceRefused"]
+    assert watch.look(NIGHT + 2 * HOUR, seen(NIGHT + 2 * HOUR)) == []
+    assert watch.look(NIGHT + DAY + 0.1 * HOUR) == ["again run:movies:ServiceRefused"]
+    over = [Recovery("run", "movies", NIGHT + 25 * HOUR), Recovery("freshness", "episodes", NIGHT + 25 * HOUR)]
+    assert watch.look(NIGHT + 25 * HOUR, *over) == []
+    assert sorted(watch.look(NIGHT + 26 * HOUR)) == [
+        "over freshness:episodes:ServiceRefused", "over run:movies:ServiceRefused"
+    ]  # fmt: skip
+    assert watch.known == []
+
+
+def test_what_fails_first_with_a_date_in_the_future_is_reported_once(watch: Watch):
+    wrong = seen(NIGHT + DAY, "titles.are_sound", category="check")
+    assert watch.look(NIGHT, wrong) == ["new check:titles.are_sound:ServiceRefused"]
+    assert watch.look(NIGHT + HOUR, wrong) == watch.look(NIGHT + 20 * HOUR, wrong) == []
+    assert [one.count for one in watch.known] == [1]

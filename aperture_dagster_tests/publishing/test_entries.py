@@ -90,6 +90,10 @@ def test_a_placed_entry_keeps_its_folder_and_date():
     entry = only(built(film(copy(1, source("/m/alien.mkv")), title="Alien: Director's Cut"), placed=placed))
     assert (entry.folder, entry.date_added, entry.entry_id) == ("Alien, the old name", moment, first.entry_id)
     assert "2020-01-01" in nfo(entry, "movie.nfo")
+    # Otherwise it would be the newest in every row until that date.
+    placed = {first.entry_id: replace(placed[first.entry_id], date_added=NOW + timedelta(days=365))}
+    entry = only(built(film(copy(1, source("/m/alien.mkv"))), placed=placed))
+    assert (entry.folder, entry.date_added) == ("Alien, the old name", first.date_added)
 
 
 def test_entries_of_two_lists_are_two_entries():

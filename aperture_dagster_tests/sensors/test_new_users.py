@@ -307,3 +307,33 @@ def test_a_renamed_user_keeps_the_partition(home: Home):
         connection.exec_driver_sql("UPDATE users SET name = 'Alma Maria'")
     home.tick()
     assert home.partitions == ["Alma"]
+
+
+def test_after_a_clock_that_was_ahead_first_lists_are_tried_and_retried_in_their_time(home: Home):
+    home.library_is_embedded()
+    home.users_are("Ann", "Ben")
+    home.tick()
+    home.first_list_is_made("Ann", "Ben")
+    # Ben leaves and comes back while the clock is ahead.
+    home.later = timedelta(days=365)
+    home.restart()
+    home.tick()
+    home.users_are("Ann")
+    home.tick()
+    home.users_are("Ann", "Ben")
+    assert home.first_lists() == [("Ben", "Ben")]
+    home.later = timedelta()
+    assert home.first_lists() == [("Ben", "Ben")], "a list of today"
+    home.run_ends("FAILURE", "Ben", "Ben")
+    assert home.first_lists() == [], "it waits, although the program was started by the other clock"
+    home.later = timedelta(minutes=7)
+    assert home.first_lists() == [("Ben", "Ben")]
+    home.first_list_is_made("Ben")
+    home.later = timedelta()
+    assert home.tick().skip_message == "Nobody is new."
+    home.users_are("Ann", "Ben", "Cleo")
+    assert home.first_lists() == [("Cleo", "Cleo")]
+    home.run_ends("FAILURE", "Cleo", "Cleo")
+    assert home.first_lists() == []
+    home.later = -timedelta(hours=1)
+    assert home.first_lists() == [("Cleo", "Cleo")], "a failure that is dated in the future is not waited for"

@@ -124,3 +124,17 @@ def test_a_failure_is_followed_by_ten_minutes_of_rest_also_after_a_restart(outbo
         if status != "FAILURE":
             outbox.run_is(status)
             assert outbox.look() == [("Alma", "Alma")], status
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=365)], ids=["hour", "year"])
+def test_a_rating_and_a_failure_that_are_dated_in_the_future_hold_nothing_up(outbox: Outbox, ahead: timedelta):
+    outbox.connect("Alma")
+    wrong = outbox.bench.clock.now() + ahead
+    outbox.bench.add(
+        "rating_outbox", {"user_id": "Alma"}, queued_at=wrong, attempted_at=wrong, due_at=wrong + 30 * MINUTE
+    )
+    assert outbox.look() == [("Alma", "Alma")]
+    outbox.bench.instance.report_run_failed(outbox.run_is("STARTED"))
+    # The run ended by the real clock, which is in the future of one that is set back.
+    outbox.bench.clock.moment = datetime.now(UTC) - timedelta(hours=1)
+    assert outbox.look() == [("Alma", "Alma")]

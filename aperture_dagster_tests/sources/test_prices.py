@@ -30,7 +30,7 @@ from aperture_dagster.sources.prices import (
     refresh_offered,
     refresh_prices,
 )
-from aperture_dagster.storage.prices import current_prices, read_disputes, read_offered
+from aperture_dagster.storage.prices import add_prices, current_prices, read_disputes, read_offered
 from aperture_dagster_tests.household import SetClock
 from aperture_dagster_tests.storage.conftest import Shelf, film
 
@@ -52,7 +52,7 @@ class Home:
 
     def price(self, provider: str = SMALL[0], model: str = SMALL[1]) -> Decimal | None:
         with self.database.transaction() as connection:
-            stored = current_prices(connection).get((provider, model))
+            stored = current_prices(connection, now=self.clock.now()).get((provider, model))
         return stored.price.input if stored is not None else None
 
     def history(self, provider: str, model: str) -> list[tuple[Decimal, str]]:
@@ -70,12 +70,14 @@ class Home:
     def configured(self, **settings: Any) -> ConfiguredModel:
         given = self.settings.model_copy(update={"embedder": "openai", **settings})
         with self.database.transaction() as connection:
-            return configured_model(given, current_prices(connection), read_offered(connection, given.embedder_url))
+            return configured_model(
+                given, current_prices(connection, now=self.clock.now()), read_offered(connection, given.embedder_url)
+            )
 
     def dispute_check(self, **settings: Any) -> str:
         """Return what the check of disputed prices says; empty if it passes."""
         given = self.settings.model_copy(update={"embedder": "openai", **settings})
-        result = has_undisputed_prices(settings=given, database=self.database)
+        result = has_undisputed_prices(settings=given, database=self.database, clock=self.clock)
         assert isinstance(result, dg.AssetCheckResult)
         return "" if result.passed else result.description or ""
 
@@ -158,14 +160,14 @@ def test_a_broken_list_is_refused_whole_and_all_prices_are_kept(home):
     with home() as here:
         here.refresh()
         with here.database.transaction() as connection:
-            before = current_prices(connection)
+            before = current_prices(connection, now=here.clock.now())
         good, disputes = here.state.prices, here.disputes()
         for words, breaks in BROKEN.items():
             breaks(here.state)
             read = here.refresh()
             assert not read.changed and words in (read.trouble or "")
             with here.database.transaction() as connection:
-                assert current_prices(connection) == before, words
+                assert current_prices(connection, now=here.clock.now()) == before, words
             assert here.disputes() == disputes, words
             # The next good list counts against the last good one.
             here.state.prices = good
@@ -331,3 +333,16 @@ def test_the_rate_of_change_needs_some_history(database: Database):
     # Four texts in eight days.
     assert usage.tokens_per_month == pytest.approx(4 / 8 * 30 * usage.tokens / 10, abs=1)
     assert early.tokens_per_month is None and "Not known yet" in early.why
+
+
+def test_a_price_of_a_wrong_clock_is_replaced_by_the_next_one(home):
+    with home() as here:
+        here.clock.moment += timedelta(days=365)
+        here.refresh()
+        ahead = here.price()
+        assert ahead is not None
+        here.clock.moment -= timedelta(days=372)
+        assert here.price() == ahead, "there is no other"
+        with here.database.transaction() as connection:
+            add_prices(connection, {SMALL: Price("embedding", ahead * 2)}, {SMALL: "list"}, here.clock.now())
+        assert here.price() == ahead * 2

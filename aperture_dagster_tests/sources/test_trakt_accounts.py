@@ -20,9 +20,11 @@ from aperture_dagster.resources.trakt.errors import (
     ReconnectNeeded,
     TokenRefused,
 )
+from aperture_dagster.resources.trakt.records import TokenPair
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.sources.trakt_tokens import TokenStore
 from aperture_dagster.storage.trakt import write_vip
+from aperture_dagster_tests.clocks import redate
 from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.sources.trakt_home import LIFE, TraktHome, trakt_home
 from aperture_dagster_tests.waiting import wait_for
@@ -399,3 +401,20 @@ def test_an_older_session_neither_lifts_nor_causes_what_concerns_other_tokens(ho
         with pytest.raises(ActionNeeded):
             client.settings()
     assert home.states() == {"ada": "connected"}
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=365)], ids=["hour", "year"])
+def test_after_a_clock_that_was_ahead_tokens_are_renewed_and_no_pause_lasts(home: TraktHome, ahead: timedelta):
+    home.connect("ada", "ben")
+    now = home.clock.moment
+    assert not TokenPair("a", "b", now, now + timedelta(days=90)).is_due(now)
+    # Trakt dates its tokens itself; without a date of its own, that of our clock counts.
+    assert TokenPair("a", "b", now + ahead, now + ahead + timedelta(days=90)).is_due(now)
+    home.clock.moment += ahead
+    home.accounts._note_pause(AppRefused("the app is unknown"))
+    home.do("UPDATE trakt_accounts SET state = 'parked', trouble = 'a vacation' WHERE user_id = 'ada'")
+    redate(home.database, ahead, "trakt_accounts")
+    assert home.accounts.pause() is not None
+    home.clock.moment -= ahead
+    assert home.accounts.pause() is None
+    assert home.look("ada") == "ada" and home.states() == {"ada": "connected", "ben": "connected"}

@@ -9,16 +9,18 @@ import pytest
 
 from aperture_dagster.ranking.taste import taste_weights
 from aperture_dagster.storage.history import read_histories
-from aperture_dagster.storage.queries import read_value
+from aperture_dagster.storage.queries import database_time, read_value
 from aperture_dagster.storage.ratings import (
     OWN,
     TRAKT,
+    ServerRating,
     copies_to_rate,
     give_rating,
     lock_ratings,
     rated_since,
     ratings_in_force,
     ratings_version,
+    write_server_ratings,
 )
 from aperture_dagster.storage.trakt_ratings import rate_here
 from aperture_dagster_tests.storage.conftest import NOW, Shelf, played
@@ -215,4 +217,15 @@ def test_versions_and_dates_tell_whether_there_is_something_new(shelf: Shelf):
     give(shelf, OWN, 9, NOW.replace(microsecond=0))
     assert version() != empty
     with shelf.open() as connection:
-        assert rated_since(connection, "ann", NOW) and not rated_since(connection, "ann", NOW + DAY)
+        assert rated_since(connection, "ann", NOW, now=NOW)
+        assert not rated_since(connection, "ann", NOW + DAY, now=NOW + DAY)
+        assert not rated_since(connection, "ann", NOW - 2 * DAY, now=NOW - DAY), "rated while the clock was a day ahead"
+
+
+def test_what_was_rated_while_the_clock_of_the_database_was_ahead_follows_the_server_again(shelf: Shelf):
+    on_server(shelf, 6)
+    shelf.do("UPDATE rating_changes SET noted_at = noted_at + interval '1 year'")
+    with shelf.open() as connection:
+        reported = [ServerRating(work(shelf), shelf.item("film-1")["item_id"], False, 9)]
+        changes = write_server_ratings(connection, "ann", reported, now=NOW, requested_at=database_time(connection))
+    assert changes.changes == 1 and counted(shelf) == 9

@@ -8,7 +8,7 @@ from aperture_dagster.library.identity import ProviderIds
 from aperture_dagster.storage.requests import (
     WEEK,
     StoredRequest,
-    automatic_since,
+    automatic_in_week,
     begin_request,
     read_request,
     withdraw_request,
@@ -40,7 +40,8 @@ def test_only_automatic_requests_that_may_exist_count_for_the_week(shelf: Shelf)
     with shelf.open() as connection:
         for row in rows:
             write_request(connection, row)
-        assert automatic_since(connection, "ann", NOW - WEEK) == 2
+        assert automatic_in_week(connection, "ann", now=NOW) == 2
+        assert automatic_in_week(connection, "ann", now=NOW - timedelta(hours=1)) == 1, "what is dated in the future"
 
 
 def test_taking_back_a_note_restores_what_was_there(shelf: Shelf):

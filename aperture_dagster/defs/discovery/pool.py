@@ -125,9 +125,10 @@ class _Pool:
         with self._database.transaction() as connection:
             plans, first_pages = plan_users(connection, self._people, settings, self._trakt.lists)
             owned = owned_ids(connection)
-            known = read_lists(connection, since=now - timedelta(days=settings.discovery_ttl_days), today=day_began)
-            lists_left = LISTS_PER_DAY - lists_read(connection, since=day_began)
-            details_left = settings.discovery_details_per_run - details_requested(connection, since=day_began)
+            good_since = now - timedelta(days=settings.discovery_ttl_days)
+            known = read_lists(connection, since=good_since, today=day_began, now=now)
+            lists_left = LISTS_PER_DAY - lists_read(connection, since=day_began, now=now)
+            details_left = settings.discovery_details_per_run - details_requested(connection, since=day_began, now=now)
         found, wanted = self._read(client, plans, first_pages, owned, known, lists_left)
         with self._database.transaction() as connection:
             chosen = plan_details(wanted, known_titles(connection, now=now), budget=max(details_left, 0))

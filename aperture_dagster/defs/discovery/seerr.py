@@ -15,6 +15,7 @@ from aperture_dagster.defs.markdown import markdown_list
 from aperture_dagster.defs.media_server import users
 from aperture_dagster.defs.reporting import SHOWN_PROBLEMS, table, warn_unless
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
+from aperture_dagster.library.moments import elapsed
 from aperture_dagster.library.people import User
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -114,7 +115,9 @@ def were_answered(
             for one in read_requests(connection, states=("sending", "failed", MISATTRIBUTED))
             if one.user_id not in gone or one.state == MISATTRIBUTED
         ]
-    unknown = [one for one in stored if one.state == "sending" and clock.now() - one.requested_at > UNANSWERED_FOR]
+    unknown = [
+        one for one in stored if one.state == "sending" and elapsed(one.requested_at, clock.now()) > UNANSWERED_FOR
+    ]
     failed = [one for one in stored if one.state == "failed"]
     problems = []
     if unknown:

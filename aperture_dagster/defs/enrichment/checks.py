@@ -9,6 +9,7 @@ from aperture_dagster.defs.enrichment.logos import studio_logos
 from aperture_dagster.defs.enrichment.merged import enriched_metadata
 from aperture_dagster.defs.enrichment.reporting import coverage, coverage_chart, total
 from aperture_dagster.defs.reporting import table, warn_unless
+from aperture_dagster.library.moments import elapsed
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
@@ -142,7 +143,7 @@ def has_sources_that_answer(
     asked = {service.name: service.label for service in SERVICES if services.get(service).configured}
     with database.transaction() as connection:
         failing = [row for row in failing_services(connection) if row["service"] in asked]
-    for_long = [row for row in failing if now - row["failing_since"] > timedelta(days=1)]
+    for_long = [row for row in failing if elapsed(row["failing_since"], now) > timedelta(days=1)]
     description = "; ".join(
         f"{asked[row['service']]} has failed since {row['failing_since']:%Y-%m-%d %H:%M} ({row['trouble']})"
         for row in for_long

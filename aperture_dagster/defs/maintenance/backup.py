@@ -106,11 +106,12 @@ def was_proven(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
 def is_recent_and_proven(settings: dg.ResourceParam[Settings], clock: dg.ResourceParam[Clock]) -> dg.AssetCheckResult:
     """Warn if the newest proven backup is old, or its file is not what it was."""
     kept = read_backups(backup_folder(settings)).kept
-    found = why_overdue(kept, clock.now()) or ""
+    now = clock.now()
+    found = why_overdue(kept, now) or ""
     proven = [one.manifest.made_at for one in kept if one.is_proven]
     metadata: dict[str, float] = {"proven": len(proven)}
     if proven:
-        metadata["age_hours"] = (clock.now() - proven[-1]) / timedelta(hours=1)
+        metadata["age_hours"] = (now - proven[-1]) / timedelta(hours=1)
     return warn_unless(not found, found, metadata)
 
 

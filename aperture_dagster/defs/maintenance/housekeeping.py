@@ -50,7 +50,7 @@ def housekeeping(
     now = clock.now()
     logs_before = now - timedelta(days=settings.keep_logs_days)
     with operator_errors(context, settings):
-        retention = Retention(logs=logs_before, runs=now - timedelta(days=settings.kept_runs_days))
+        retention = Retention(logs=logs_before, runs=now - timedelta(days=settings.kept_runs_days), now=now)
         location = location_of(context.run) or own_location(settings)
         freed = purge(context.instance, retention, location=location)
         freed += _tidy_database(settings, database, clock)

@@ -69,7 +69,7 @@ def ai_pricing(
         read = refresh_prices(settings, database, clock, accept_shorter=config.accept_shorter_list)
         offered = refresh_offered(settings, database)
         with database.transaction() as connection:
-            prices = current_prices(connection)
+            prices = current_prices(connection, now=clock.now())
             usage = estimate_usage(connection, clock.now())
             version = content_version(connection, "ai_prices", columns=["provider", "model", "input_price"])
     for what, trouble in (("Prices", read.trouble), ("The offered models", offered.trouble)):
@@ -123,10 +123,10 @@ def ai_pricing(
     "APERTURE_EMBEDDER_PRICE.",
 )
 def knows_the_configured_model(
-    settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]
+    settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
 ) -> dg.AssetCheckResult:
     """Warn of a configured model whose price is unknown, and say what to set."""
-    configured = _configured(settings, database)
+    configured = _configured(settings, database, clock)
     found = "" if configured.price is not None else f"The price of {configured.model} is unknown. {configured.why}"
     metadata = {"model": configured.model, "provider": configured.provider or "unknown", "why": configured.why}
     return warn_unless(not found, found, metadata)
@@ -138,10 +138,10 @@ def knows_the_configured_model(
     "use until you set APERTURE_EMBEDDER_PRICE.",
 )
 def has_undisputed_prices(
-    settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]
+    settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
 ) -> dg.AssetCheckResult:
     """Warn if the listed price of the model in use is not believed; other disputes are only counted and shown."""
-    configured = _configured(settings, database)
+    configured = _configured(settings, database, clock)
     with database.transaction() as connection:
         disputes = read_disputes(connection)
     disputes.sort(key=lambda one: one["provider"] != configured.provider)
@@ -175,9 +175,10 @@ def has_read_the_price_list(
     return warn_unless(not found, found, metadata)
 
 
-def _configured(settings: Settings, database: Database) -> ConfiguredModel:
+def _configured(settings: Settings, database: Database, clock: Clock) -> ConfiguredModel:
     with database.transaction() as connection:
-        return configured_model(settings, current_prices(connection), read_offered(connection, settings.embedder_url))
+        prices = current_prices(connection, now=clock.now())
+        return configured_model(settings, prices, read_offered(connection, settings.embedder_url))
 
 
 def _offered_row(one: Any) -> dict[str, Any]:

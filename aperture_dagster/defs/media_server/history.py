@@ -16,6 +16,7 @@ from aperture_dagster.defs.reporting import problems_table
 from aperture_dagster.defs.users import UserLeft, UserOutcome, for_each_user, user_asset
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.library.history import next_watermark
+from aperture_dagster.library.moments import past
 from aperture_dagster.library.people import User
 from aperture_dagster.library.removal import check_history_loss
 from aperture_dagster.resources.clock import Clock
@@ -195,7 +196,7 @@ def _sync_history(
             content_version(connection, "watch_state", user_id=user.user_id),
             ratings_version(connection, user.user_id, SERVER, OWN),
         )
-        rated = mark.synced_at is not None and rated_since(connection, user.user_id, mark.synced_at)
+        rated = mark.synced_at is not None and rated_since(connection, user.user_id, mark.synced_at, now=now)
     return UserOutcome(
         "-".join(versions),
         rows_written=written + plays + unmarked + ratings,
@@ -232,13 +233,14 @@ def nobody_was_active(settings: Settings, clock: Clock) -> str | None:
         rated = {
             user_id
             for user_id, mark in marks.items()
-            if mark.synced_at is not None and rated_since(connection, user_id, mark.synced_at)
+            if mark.synced_at is not None and rated_since(connection, user_id, mark.synced_at, now=clock.now())
         }
     for user_id, mark in marks.items():
         last = active_at.get(user_id)
-        if mark.synced_at is None or mark.full_is_due(clock.now(), settings.history_full_sync_hours):
+        synced_at = past(mark.synced_at, clock.now())
+        if synced_at is None or mark.full_is_due(clock.now(), settings.history_full_sync_hours):
             return None
-        if last is not None and last > mark.synced_at - ACTIVITY_LAG:
+        if last is not None and last > synced_at - ACTIVITY_LAG:
             return None
         if user_id in rated:
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aperture_dagster.library.access import Access, Copy, copies_in_sight
@@ -70,6 +70,7 @@ def gather(
     server: MediaServerWriter,
     *,
     now: datetime,
+    today: date,
     remember: bool = True,
 ) -> Gathered:
     """Read the titles of lists. The server is asked only about files that are not known yet.
@@ -80,10 +81,11 @@ def gather(
         database: the catalogue and the lists.
         server: where the files are.
         now: the time.
+        today: its date in the household.
         remember: whether to store the server's answers about files.
     """
     with database.transaction() as connection:
-        raw = _read(connection, specs)
+        raw = _read(connection, specs, today)
     visible = {spec.list_key: _visible(spec, raw, access) for spec in specs}
     files = _files(raw, visible.values(), database, server, now, remember=remember)
     result = Gathered()
@@ -93,8 +95,8 @@ def gather(
     return result
 
 
-def _read(connection: Connection, specs: Sequence[ListSpec]) -> _Raw:
-    works = {spec.list_key: listed_works(connection, spec.list_key) for spec in specs}
+def _read(connection: Connection, specs: Sequence[ListSpec], today: date) -> _Raw:
+    works = {spec.list_key: listed_works(connection, spec.list_key, today=today) for spec in specs}
     watching = [spec for spec in specs if spec.most_episodes is not None and spec.user_id is not None]
     starts = {spec.list_key: next_episodes(connection, spec.user_id) for spec in watching if spec.user_id is not None}
     listed = {work_id for rows in works.values() for _, work_id in rows}
@@ -139,7 +141,7 @@ def _files(
                 for row in raw.episodes.get(copy.item_id, ()):
                     wanted[row["item_id"]] = (row["server_item_id"], row["path"])
     with database.transaction() as connection:
-        known = known_files(connection, wanted.keys(), since=now - FILES_TTL)
+        known = known_files(connection, wanted.keys(), since=now - FILES_TTL, now=now)
     missing = [item_id for item_id in wanted if item_id not in known]
     for start in range(0, len(missing), FILES_BATCH):
         batch = missing[start : start + FILES_BATCH]

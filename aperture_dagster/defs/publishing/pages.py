@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
@@ -11,6 +12,7 @@ from aperture_dagster.defs.markdown import markdown
 from aperture_dagster.defs.reporting import is_brief, poster_row, table
 from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.publishing.plan import DesiredEntry
+from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.publishable import scores_and_reasons
@@ -21,11 +23,12 @@ LABELS = {"movie": "films", "series": "series"}
 
 
 def list_page(
-    context: dg.AssetExecutionContext, settings: Settings, database: Database, outcome: Outcome
+    context: dg.AssetExecutionContext, settings: Settings, database: Database, clock: Clock, outcome: Outcome
 ) -> dict[str, Any]:
     """Show the top of a library with posters, and what entered, left and moved since the last time."""
+    today = clock.now().astimezone(ZoneInfo(settings.schedule_timezone)).date()
     with database.transaction() as connection:
-        notes = scores_and_reasons(connection, outcome.list_key)
+        notes = scores_and_reasons(connection, outcome.list_key, today=today)
     shown = outcome.listed[: SHOWN_BRIEFLY if is_brief(context) else SHOWN]
     label = LABELS.get(outcome.list_key.rpartition("/")[2], "series")
     records = []

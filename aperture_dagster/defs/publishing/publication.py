@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from zoneinfo import ZoneInfo
 
 from aperture_dagster.defs.failures import MissingPrerequisite
 from aperture_dagster.defs.publishing.gather import Gathered, gather
@@ -154,9 +155,9 @@ class Publication:
         self._mark_originals()
         specs = [spec for kind in kinds for spec in self._specs(kind, only_users)]
         access = {user.user_id: user.access for user in self.users}
-        gathered = gather(
-            specs, access, self._database, self._server, now=self._clock.now(), remember=not self._dry_run
-        )
+        now = self._clock.now()
+        today = now.astimezone(ZoneInfo(self._settings.schedule_timezone)).date()
+        gathered = gather(specs, access, self._database, self._server, now=now, today=today, remember=not self._dry_run)
         records = self.manifest.libraries()
         wanted = {
             spec.list_key: self._build(spec, gathered)

@@ -81,7 +81,7 @@ def top_picks_libraries_asset(settings: Settings) -> dg.AssetsDefinition:
             metadata: dict[str, Any] = {}
             for outcome in outcomes:
                 if outcome.kind == "library":
-                    metadata |= list_page(context, settings, database, outcome)
+                    metadata |= list_page(context, settings, database, clock, outcome)
             metadata |= numbers(outcomes)
             if published.warnings:
                 metadata["warnings"] = markdown_list(published.warnings)

@@ -111,7 +111,7 @@ def publish_for_users(
             raise error
         with database.transaction() as connection:
             version = published_version(connection, [one.list_key for one in outcomes])
-        pages = [list_page(context, settings, database, one) for one in outcomes if one.kind == "library"]
+        pages = [list_page(context, settings, database, clock, one) for one in outcomes if one.kind == "library"]
         return UserOutcome(
             version=version,
             metadata={key: value for page in pages for key, value in page.items()} | numbers(outcomes),

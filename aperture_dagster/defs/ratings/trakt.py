@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
@@ -12,6 +12,7 @@ from aperture_dagster.defs.markdown import markdown_table
 from aperture_dagster.defs.media_server import users, watch_history
 from aperture_dagster.defs.users import UserOutcome, for_each_user, record_user, user_asset
 from aperture_dagster.instance.pools import TRAKT
+from aperture_dagster.library.moments import elapsed
 from aperture_dagster.library.people import User
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -142,7 +143,8 @@ def trakt_ratings(
 def _is_due(context: dg.AssetExecutionContext, clock: Clock) -> bool:
     """Whether no partition was recorded for about a day, after which the asset would count as late."""
     last = context.instance.get_latest_materialization_event(context.asset_key)
-    return last is None or clock.now().timestamp() - last.timestamp > RECORD_EVERY.total_seconds()
+    made_at = datetime.fromtimestamp(last.timestamp, UTC) if last is not None else None
+    return elapsed(made_at, clock.now()) > RECORD_EVERY
 
 
 def why_left_out(off: str | None, name: str, account: TraktAccount | None) -> str | None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from aperture_dagster.library.identity import ProviderIds
+from aperture_dagster.library.moments import is_future
 from aperture_dagster.resources.errors import BadAnswer
 from aperture_dagster.resources.json_text import as_object, expect, one_line
 from aperture_dagster.resources.media_server.records import MediaType
@@ -151,8 +152,10 @@ class TokenPair:
     expires_at: datetime
 
     def is_due(self, now: datetime) -> bool:
-        """Return whether less than a tenth of the access token's life is left."""
-        return now > self.expires_at - REFRESH_SHARE * (self.expires_at - self.issued_at)
+        """Return whether less than a tenth of the access token's life is left, or a wrong clock dated it."""
+        return is_future(self.issued_at, now) or now > self.expires_at - REFRESH_SHARE * (
+            self.expires_at - self.issued_at
+        )
 
 
 def to_text(moment: datetime) -> str:

@@ -12,12 +12,16 @@ CLOCKS_DIFFER_BY = timedelta(hours=1)
 
 
 def why_overdue(backups: Sequence[Backup], now: datetime) -> str | None:
-    """Say that no backup was proven lately, or that the clock hides it; None if all is well."""
+    """Say that no backup was proven lately, or that the clock hides it; None if all is well.
+
+    One that is dated in the future may be of any age, so those that are not are asked first.
+    """
     proven = [one for one in backups if one.is_proven]
     if not proven:
         return "There is no proven backup: run `aperture backup create`."
-    age = now - proven[-1].manifest.made_at
-    if age < -CLOCKS_DIFFER_BY:
+    dated = [one for one in proven if one.manifest.made_at - now <= CLOCKS_DIFFER_BY]
+    age = now - dated[-1].manifest.made_at if dated else timedelta.max
+    if age > PROVEN_WITHIN and proven[-1] not in dated:
         return (
             f"The newest proven backup, {proven[-1].path.name}, is dated in the future: the clock was wrong then, or "
             "is now. Set it, and run `aperture backup create`."
@@ -25,7 +29,7 @@ def why_overdue(backups: Sequence[Backup], now: datetime) -> str | None:
     if age <= PROVEN_WITHIN:
         return None
     return (
-        f"The newest proven backup, {proven[-1].path.name}, is {age.days} days old: look at the latest runs of "
+        f"The newest proven backup, {dated[-1].path.name}, is {age.days} days old: look at the latest runs of "
         "database_backup, or run `aperture backup create`."
     )
 

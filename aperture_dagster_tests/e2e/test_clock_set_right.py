@@ -1,0 +1,132 @@
+"""A clock that was ahead costs nothing once it is right again: every job does its work, and says nothing wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from aperture_dagster.build import all_jobs
+from aperture_dagster.library.moments import describe_future
+from aperture_dagster.simulator.world import Play
+from aperture_dagster.sources.omdb import OMDB
+from aperture_dagster.sources.services import Services
+from aperture_dagster.storage.backup.manifest import read_backups
+from aperture_dagster.storage.backup.places import backup_folder
+from aperture_dagster.storage.future import future_dates
+from aperture_dagster.storage.publishable import known_files, listed_works
+from aperture_dagster_tests.clocks import redate
+from aperture_dagster_tests.e2e.worlds import small_world
+from aperture_dagster_tests.household import SetClock, failed_checks, metadata_of, run_check
+
+pytestmark = pytest.mark.e2e
+
+ANOTHER = pytest.mark.nightly(reason="Another time for the same outcome.", instead="the same test with a year")
+YEAR = timedelta(days=365)
+
+
+@pytest.mark.parametrize(
+    "ahead",
+    [
+        pytest.param(timedelta(hours=1), id="hour", marks=ANOTHER),
+        pytest.param(timedelta(days=1), id="day", marks=ANOTHER),
+        pytest.param(YEAR, id="year"),
+    ],
+)
+def test_after_a_clock_that_was_ahead_every_job_works_as_if_it_had_been_right(
+    settled: Callable[..., Any], ahead: timedelta
+):
+    clock = SetClock(datetime.now(UTC) + ahead)
+    with settled({"clock": clock}, backup_accept_unmounted=True) as (simulator, home, world):
+        counts, state = simulator.state.counters, simulator.state
+
+        def skips(job: str) -> str | None:
+            return next(one for one in all_jobs(home.settings) if one.name == job).why_skip(
+                home.instance, home.settings, clock
+            )
+
+        redate(home.database, ahead)
+        clock.moment -= ahead
+        now = clock.moment
+
+        # Titles are due, the quota of the day is there, and both are kept from now on.
+        assert skips("enrich_metadata") is None
+        counts.reset()
+        home.must("enrich_metadata")
+        titles = home.value("SELECT count(*) FROM fetches WHERE source = 'omdb' AND outcome = 'ok'")
+        assert titles > 5 and counts.total("omdb") >= titles
+        used, limit = Services(home.settings, home.database, clock).get(OMDB).quota.usage()  # type: ignore[union-attr]
+        assert counts.total("omdb") <= used < limit
+        counts.reset()
+        home.must("enrich_metadata")
+        assert counts.total("omdb") == 0, "not again"
+
+        # Histories are compared in full, and what was watched counts.
+        assert skips("sync_watch_history") is None
+        user = home.everyone()[0]
+        name = home.value("SELECT name FROM users WHERE partition_key = :key", key=user)
+        film = home.rows(
+            "SELECT tmdb_id FROM titles WHERE media_type = 'movie' AND NOT EXISTS (SELECT 1 FROM watch_state w "
+            "JOIN users u USING (user_id) WHERE w.work_id = titles.work_id AND u.name = :name) LIMIT 1",
+            name=name,
+        )[0]["tmdb_id"]
+        key = next(one.key for one in world.titles if one.media_type == "movie" and one.tmdb_id == film)
+        state.play(Play(name, key, now - timedelta(minutes=1)))
+        synced = metadata_of(home.must("sync_watch_history", users=home.everyone()), "watch_history", user)
+        assert synced["compared_in_full"] is True and synced["plays_logged"] == 1
+        assert run_check(home, "watch_history", "is_fresh_for_every_user").passed
+
+        # The list of today is the one that is shown, and files are looked up again.
+        home.must("refresh_top_picks", partition=now.date().isoformat())
+        home.rows("DELETE FROM top_picks WHERE day > :day AND rank = 1 RETURNING 1", day=now.date())
+        with home.database.transaction() as connection:
+            shown = listed_works(connection, "top_picks/movie", today=now.date())
+            assert known_files(connection, [1], since=now - YEAR, now=now) == {}
+        made = home.rows(
+            "SELECT rank, work_id FROM top_picks WHERE day = :day AND media_type = 'movie' ORDER BY rank",
+            day=now.date(),
+        )
+        assert made and shown == [(row["rank"], row["work_id"]) for row in made]
+
+        # Lists of other services are read again, and their daily limits start anew.
+        counts.reset()
+        found = home.must("generate_discovery_suggestions", users=home.everyone(), assets=["discovery_pool"])
+        pool = metadata_of(found, "discovery_pool")
+        assert pool["lists_requested"] > 0 and counts.total("tmdb") > 0
+
+        # Recommendations follow, and no check takes what was dated in the future for wrong.
+        lists = home.must("generate_recommendations", users=home.everyone())
+        assert failed_checks(lists) == []
+        with home.database.transaction() as connection:
+            sentence = describe_future(future_dates(connection, now=now), now)
+        assert sentence is not None and "in the future" in sentence and "users" not in sentence.split(":")[0]
+
+
+def test_backups_are_made_kept_and_judged_by_their_dates_whatever_the_clock_said_before(household: Any):
+    clock = SetClock(datetime.now(UTC))
+    with household(small_world(), {"clock": clock}, backup_keep=2, backup_accept_unmounted=True) as (_, home):
+        home.must("sync_users")
+
+        def back_up() -> list[str]:
+            home.must("database_backup")
+            return [f"{one.manifest.made_at:%Y}" for one in read_backups(backup_folder(home.settings)).kept]
+
+        def is_recent() -> str:
+            return run_check(home, "database_backup", "is_recent_and_proven").description or ""
+
+        right, wrong = f"{clock.moment:%Y}", f"{clock.moment + YEAR:%Y}"
+        assert back_up() == [right]
+        clock.moment += YEAR
+        assert back_up() == [right, wrong]
+        clock.moment -= YEAR - timedelta(hours=1)
+        assert is_recent() == "", "the one from before is recent"
+        clock.moment += timedelta(days=3)
+        assert "is dated in the future" in is_recent(), "none is known to be recent"
+        # The night's run makes one; the good one from before is not deleted for the one that is dated in the future.
+        assert back_up() == [right, wrong, right] and is_recent() == ""
+        clock.moment += timedelta(days=1)
+        assert back_up() == [wrong, right, right], "two that are right are kept"
+        clock.moment += timedelta(days=3)
+        assert "is 3 days old" in is_recent()
