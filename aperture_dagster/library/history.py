@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 # Stored positions are rounded; a smaller difference is not progress.
 SAME_POSITION = 0.001
+UNMATCHED_PATIENCE = timedelta(days=7)
+"""How long a play of an unknown item is read again. By then, the catalogue was read many times."""
 
 
 class ViewState(NamedTuple):
@@ -66,7 +69,21 @@ def _earlier(moment: datetime, other: datetime | None) -> bool:
     return other is not None and moment < other
 
 
-def next_watermark(current: datetime | None, dates: list[datetime | None], now: datetime) -> datetime | None:
-    """Return the newest date that is not in the future: a single future date must not hide all later plays."""
+def next_watermark(
+    current: datetime | None,
+    dates: Iterable[datetime | None],
+    now: datetime,
+    *,
+    unmatched: Iterable[datetime | None] = (),
+) -> datetime | None:
+    """Return the date from which the next look has to read.
+
+    That is the newest date which is not in the future: a single future date must not hide all later plays. It does not
+    move past ``unmatched`` dates, those of plays whose item is not known yet: a film is watched on the evening it was
+    added, and the catalogue is read at night. Items of a library that is never read stay unknown, so a play holds the
+    mark for :data:`UNMATCHED_PATIENCE` only.
+    """
     past = [date for date in [current, *dates] if date is not None and date <= now]
-    return max(past, default=None)
+    held = [date for date in unmatched if date is not None and now - UNMATCHED_PATIENCE <= date <= now]
+    newest = max(past, default=None)
+    return min([newest, *held]) if newest is not None else None

@@ -8,7 +8,6 @@ crash at any point nothing is left that nobody owns. Below the root, no link is 
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from typing import Protocol
 
 from aperture_dagster.open_folder import NotAFolder, OpenFolder
 from aperture_dagster.publishing.manifest import PlacedEntry, PlacedFile
+from aperture_dagster.publishing.names import entry_id_of
 from aperture_dagster.publishing.nfo import read_marker
 from aperture_dagster.publishing.plan import DesiredFile, EntryPlan, Picture
 from aperture_dagster.publishing.root import FolderError, Root, folder_errors
@@ -27,7 +27,6 @@ __all__ = ["Draw", "FolderError", "LibraryFolder", "PosterSource"]
 NOTE_NAME = "about.txt"
 NOTE = b"This folder belongs to aperture-dagster, which adds and removes titles in it. Keep nothing of your own here.\n"
 _ORDER = {"nfo": 0, "poster": 1}
-_ENTRY_FOLDER = re.compile(r"\[(ap-[a-z]+)\]$")
 
 Draw = Callable[[Picture], bytes]
 
@@ -101,16 +100,16 @@ class LibraryFolder:
             if folder is None:
                 return found
             for name in folder.names():
-                match = _ENTRY_FOLDER.search(name)
-                if match is None or match[1] in known or folder.kind(name) != "folder":
+                entry_id = entry_id_of(name)
+                if entry_id is None or entry_id in known or folder.kind(name) != "folder":
                     continue
                 with folder.child(name) as entry:
-                    if not any(_marker(entry, one) == match[1] for one in ("movie.nfo", "tvshow.nfo")):
+                    if not any(_marker(entry, one) == entry_id for one in ("movie.nfo", "tvshow.nfo")):
                         continue
                     files = {path: PlacedFile("", "") for path in entry.files() if _is_own(entry, path)}
                     status = folder.status(name)
                 moment = datetime.fromtimestamp(status.st_mtime if status else 0, UTC)
-                found.append(PlacedEntry(match[1], None, name, 1, "planned", moment, files=files))
+                found.append(PlacedEntry(entry_id, None, name, 1, "planned", moment, files=files))
         return found
 
     # Changes

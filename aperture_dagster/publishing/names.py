@@ -39,6 +39,7 @@ _KNOWN_YEAR = re.compile(r" \((?:19|20)[0-9]{2}\)")
 _YEAR = re.compile(r"(?<=[ _.,-])(?=(?:19|20)[0-9]{2})")
 _WINDOWS_DEVICE = re.compile(r"^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(?=\s*\.)", re.IGNORECASE)
 _EXTENSION = re.compile(r"\.?([0-9A-Za-z-]{1,10})")
+_ENTRY_ID = re.compile(r"\[(ap-[a-z]+)\]$")
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
 
 
@@ -55,6 +56,12 @@ def entry_folder(title: str, year: int | None, entry_id: str) -> str:
         # Without a year that they recognize, the servers take one from the title.
         name = _YEAR.sub(BREAK, name)
     return f"{name}{suffix} [{entry_id}]"
+
+
+def entry_id_of(folder: str) -> str | None:
+    """Return the id in the name of an entry's folder, or None if it is the folder of something else."""
+    match = _ENTRY_ID.search(folder)
+    return match[1] if match is not None else None
 
 
 def video_name(folder: str, extension: str, part: int | None = None) -> str:

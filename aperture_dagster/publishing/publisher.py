@@ -51,7 +51,7 @@ class Publisher:
         options: how to publish.
         log: for the operator.
         viewers_of: the users who may see a library that is not published in this run.
-        credit: called before a published copy disappears, so that plays on it are not lost.
+        credit: called before published copies disappear, with their library on the server, so that no play is lost.
         posters: makes posters.
         title_of: titles of works, for the plan.
         now: the time in UTC.
@@ -68,7 +68,7 @@ class Publisher:
         log: logging.Logger,
         *,
         viewers_of: Callable[[PlacedLibrary], frozenset[str]],
-        credit: Callable[[PlacedLibrary, Sequence[PlacedEntry]], None],
+        credit: Callable[[PlacedLibrary, Sequence[PlacedEntry], PublishedLibrary | None], None],
         posters: PosterSource,
         title_of: Callable[[Iterable[int]], Mapping[int, str]],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -220,12 +220,8 @@ class Publisher:
 
     def _carry_out(self, works: Sequence[Work], leaving: Sequence[Leaving]) -> bool:
         """Publish, and return whether the libraries that leave could be retired."""
-        listed = self._find(works)
+        self._find(works)
         self._each(works, self._check_shown)
-        for one in leaving:
-            if (library := listed.get(as_path(self._places.location(one.record)))) is not None and library.item_id:
-                entries = self._manifest.entries(one.record.list_key).values()
-                self._reader.record_copies(library, one.record, entries)
         self._show(works)
         self._show_when_read([work for work in works if work.is_being_read], works)
         waiting = [work for work in works if work.needs_scan and work.outcome.error is None]
@@ -236,7 +232,8 @@ class Publisher:
             self._finish(works, [])
             return False
         self._each(
-            [work for work in works if work.plan.remove], lambda work: self._credit(work.record, work.plan.remove)
+            [work for work in works if work.plan.remove],
+            lambda work: self._credit(work.record, work.plan.remove, work.on_server),
         )
         if self._server.assigns_ids_at_once:
             self._create(works)
@@ -285,12 +282,11 @@ class Publisher:
     def _enable_verified(self, works: Sequence[Work], unprotected: Mapping[str, str]) -> None:
         self._each([work for work in works if _can_be_shown(work)], lambda work: self._enable(work, unprotected))
 
-    def _find(self, works: Iterable[Work]) -> dict[str, PublishedLibrary]:
-        """Find each library on the server by its folder; a name or an id proves nothing. Return all by folder."""
+    def _find(self, works: Iterable[Work]) -> None:
+        """Find each library on the server by its folder; a name or an id proves nothing."""
         listed = by_place(self._server.libraries())
         for work in works:
             work.on_server = listed.get(as_path(self._places.location(work.record)))
-        return listed
 
     def _check_shown(self, work: Work) -> None:
         """Find out whether the server must read a library, and verify it if an earlier run did not."""

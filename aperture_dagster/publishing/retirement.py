@@ -44,7 +44,7 @@ class Retirement:
         server: the media server.
         manifest: what was placed.
         roots: where it was placed.
-        credit: called before a published copy disappears.
+        credit: called before published copies disappear, with their library on the server.
         log: for the operator.
     """
 
@@ -54,7 +54,7 @@ class Retirement:
         manifest: Manifest,
         roots: Roots,
         *,
-        credit: Callable[[PlacedLibrary, Sequence[PlacedEntry]], None],
+        credit: Callable[[PlacedLibrary, Sequence[PlacedEntry], PublishedLibrary | None], None],
         log: logging.Logger,
     ) -> None:
         self._server, self._manifest, self._roots = server, manifest, roots
@@ -73,7 +73,7 @@ class Retirement:
             key, library = one.record.list_key, places[one.record.list_key]
             try:
                 if library is not None:
-                    self._credit(one.record, list(self._manifest.entries(key).values()))
+                    self._credit(one.record, list(self._manifest.entries(key).values()), library)
                     # Items of a deleted library stay in the server's database until a scan.
                     self._server.delete_library(library, scan=key == last)
                 in_a_row = 0

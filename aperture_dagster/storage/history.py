@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -45,12 +45,16 @@ class SyncMark:
 
 @dataclass(slots=True)
 class PageResult:
-    """Result of a page of states: rows written, plays logged, items missing from the catalogue, ratings changed."""
+    """Result of a page of states: rows written, plays logged, states that were not stored, ratings changed.
+
+    ``unmatched`` are those states with content whose item is missing from the catalogue, or has another name there.
+    """
 
     states: WriteCounts
     plays: int
     unknown: int
     ratings: int = 0
+    unmatched: list[ItemState] = field(default_factory=list)
 
 
 def read_mark(connection: Connection, user_id: str) -> SyncMark:
@@ -121,13 +125,13 @@ def write_states(
     lock_ratings(connection, user_id)
     lock_until_commit(connection, "catalogue", shared=True)
     listed = {state.server_item_id: state for state in states}
-    same = [
+    matched = [
         (row, state)
         for row in _read_items(connection, user_id, list(listed))
         if _is_same_item(row, state := listed[row.server_item_id])
-        # A published STRM file that was never probed is marked as played as soon as it is started.
-        and not (row.is_published and state.played and not state.has_runtime)
     ]
+    # A published STRM file that was never probed is marked as played as soon as it is started.
+    same = [(row, state) for row, state in matched if state.has_runtime or not (row.is_published and state.played)]
     state_rows: list[tuple[Any, ...]] = []
     viewings: list[tuple[_Item, Viewing]] = []
     for row, state in same:
@@ -158,7 +162,9 @@ def write_states(
     rated = write_server_ratings(connection, user_id, reported, now=now, requested_at=requested_at)
     queue_server_ratings(connection, user_id, rated.works, now=now)
     logged = upsert_values(connection, plays, _PLAY_COLUMNS, _play_rows(connection, user_id, viewings))
-    return PageResult(counts, logged.written, len(listed) - len(same), rated.changes)
+    known = {row.server_item_id for row, _ in matched}
+    unmatched = [state for state in listed.values() if state.server_item_id not in known and state.has_content]
+    return PageResult(counts, logged.written, len(listed) - len(same), rated.changes, unmatched)
 
 
 def _read_items(connection: Connection, user_id: str, server_item_ids: Sequence[str]) -> list[_Item]:

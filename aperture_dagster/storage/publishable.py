@@ -149,15 +149,6 @@ def work_titles(connection: Connection, work_ids: Collection[int]) -> dict[int, 
     return {row.work_id: f"{row.title} ({row.year})" if row.year else str(row.title) for row in rows}
 
 
-def copies_of_entries(connection: Connection, originals: Collection[int]) -> list[str]:
-    """Read the server ids of published copies of these titles and episodes."""
-    rows = connection.execute(
-        text("SELECT server_item_id FROM item_versions WHERE is_published AND primary_item_id = ANY(:items)"),
-        {"items": list(originals)},
-    )
-    return list(rows.scalars())
-
-
 def finished_copies(connection: Connection) -> list[dict[str, Any]]:
     """List what users finished on a published copy while the original counts as unwatched.
 

@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.publishing.manifest import Leftover, PlacedEntry, PlacedFile, PlacedLibrary, PlacedList
 from aperture_dagster.storage.bulk import upsert
+from aperture_dagster.storage.copies import write_copies
 from aperture_dagster.storage.queries import execute, read_value
 from aperture_dagster.storage.tables import (
     facts,
@@ -260,26 +261,9 @@ class StoredManifest:
             upsert(connection, facts, [{"name": ROOTS, "value": roots}])
 
     def write_copies(self, copies: Mapping[str, int]) -> int:
-        """Record the server ids of published copies with the row of the original; return the rows written.
-
-        A copy keeps the row to which its watch states refer, also when it shows another original of the work now.
-        """
-        if not copies:
-            return 0
+        """Record the server ids of published copies; see :func:`aperture_dagster.storage.copies.write_copies`."""
         with self._transaction() as connection:
-            written = connection.execute(
-                text(
-                    "INSERT INTO item_versions AS old (server_item_id, item_id, primary_item_id, is_published) "
-                    "SELECT id, nextval('item_id_seq'), original, true "
-                    "FROM unnest(CAST(:ids AS text[]), CAST(:originals AS bigint[])) AS copy (id, original) "
-                    "WHERE NOT EXISTS (SELECT 1 FROM item_versions v WHERE v.server_item_id = copy.id "
-                    " AND v.primary_item_id = copy.original AND v.is_published) "
-                    "ON CONFLICT (server_item_id) DO UPDATE SET primary_item_id = excluded.primary_item_id, "
-                    "is_published = true RETURNING 1"
-                ),
-                {"ids": list(copies), "originals": list(copies.values())},
-            )
-            return len(written.all())
+            return write_copies(connection, copies)
 
     def known_copies(self, server_ids: Iterable[str]) -> set[str]:
         """Return which of these server ids are recorded as those of published copies."""

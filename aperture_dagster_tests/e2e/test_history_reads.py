@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from aperture_dagster.resources.media_server.records import in_batches
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import Play, World, WorldUser
-from aperture_dagster_tests.e2e.library import NOON, titles
+from aperture_dagster_tests.e2e.library import NOON, title, titles
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of
 
@@ -45,6 +45,10 @@ class Viewer:
         self.clock.moment = NOON + timedelta(days=days)
         result = self.home.must("sync_watch_history", users=[USER])
         return metadata_of(result, "watch_history", USER)
+
+    def mark(self) -> datetime:
+        """The date up to which the history was read."""
+        return self.home.value("SELECT watermark FROM history_syncs")
 
     def watched(self) -> set[str]:
         return {row["title"] for row in self.home.rows(WATCHED)}
@@ -80,7 +84,7 @@ def test_a_play_that_moved_over_the_edge_of_a_page_is_found_by_the_next_quick_lo
     viewer.watch(1, days=-30)
     viewer.read(days=0)
     viewer.watch(*range(2, 10), days=1)
-    write_states, pages = history.write_states, []
+    record_states, pages = history.record_states, []
 
     def write_and_shift(*page: Any, **how: Any) -> Any:
         """After the second page the two newest films leave the server: film 3 moves from the third page to it."""
@@ -88,16 +92,46 @@ def test_a_play_that_moved_over_the_edge_of_a_page_is_found_by_the_next_quick_lo
         if len(pages) == 2:
             for key in ("movie:9", "movie:8"):
                 viewer.state.remove_title(key)
-        return write_states(*page, **how)
+        return record_states(*page, **how)
 
     # So few states would all be read before the first is written.
     monkeypatch.setattr(history, "in_batches", partial(in_batches, size=1))
-    monkeypatch.setattr(history, "write_states", write_and_shift)
+    monkeypatch.setattr(history, "record_states", write_and_shift)
     assert viewer.read(days=20)["compared_in_full"] is False
     assert "Film 3" not in viewer.watched()
     monkeypatch.undo()
     assert viewer.read(days=21)["compared_in_full"] is False
     assert "Film 3" in viewer.watched()
+
+
+def test_a_film_watched_before_the_catalogue_knew_of_it_is_found_by_a_quick_look(viewer: Viewer):
+    viewer.watch(1, days=-30)
+    viewer.read(days=0)
+    viewer.state.add_title(title(99))
+    viewer.watch(99, days=1)
+    # So much is played meanwhile that a quick look reads no page with the play of the new film, unless it has to.
+    for film, days in ((2, 2), (3, 2), (4, 2), (5, 5), (6, 5), (7, 5)):
+        viewer.watch(film, days=days)
+    assert viewer.read(days=6)["unknown_items"] == 1
+    read_server(viewer.home)
+    found = viewer.read(days=7)
+    assert (found["compared_in_full"], found["unknown_items"], found["plays_logged"]) == (False, 0, 1)
+    assert "Film 99" in viewer.watched()
+    viewer.watch(8, days=20)
+    viewer.read(days=21)
+    assert viewer.mark() == NOON + timedelta(days=20)
+
+
+def test_a_film_that_is_never_read_holds_the_mark_for_a_week(viewer: Viewer):
+    viewer.watch(1, days=-30)
+    viewer.read(days=0)
+    viewer.state.add_title(title(99))
+    viewer.watch(99, days=1)
+    viewer.watch(2, days=2)
+    assert viewer.read(days=8)["unknown_items"] == 1
+    assert viewer.mark() == NOON + timedelta(days=1)
+    assert viewer.read(days=9)["compared_in_full"] is False
+    assert viewer.mark() == NOON + timedelta(days=2)
 
 
 def test_a_quick_look_that_fails_between_pages_is_made_up_for_by_the_next(viewer: Viewer, monkeypatch):

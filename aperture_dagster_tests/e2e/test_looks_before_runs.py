@@ -11,8 +11,9 @@ from aperture_dagster.build import all_jobs
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.world import Play
 from aperture_dagster_tests.e2e.reading import read_server
+from aperture_dagster_tests.e2e.test_publishing import film
 from aperture_dagster_tests.e2e.worlds import small_world
-from aperture_dagster_tests.household import Household, SetClock
+from aperture_dagster_tests.household import Household, SetClock, metadata_of
 
 pytestmark = pytest.mark.e2e
 
@@ -49,6 +50,26 @@ def test_histories_are_read_when_somebody_was_active_and_once_a_day(household: A
         home.must(HISTORY, users=home.everyone())
         clock.moment += timedelta(hours=22)
         assert tick(home, HISTORY, clock) is None, "the daily comparison is due"
+
+
+def test_histories_are_read_again_when_the_catalogue_learns_of_new_titles(household: Any):
+    """A new film is watched in the evening, and the catalogue is read at night."""
+    clock = SetClock(datetime.now(UTC) - timedelta(hours=3))
+    with household(small_world(), {"clock": clock}) as (simulator, home):
+        synced(home)
+        home.rows("UPDATE titles SET first_seen_at = first_seen_at - interval '1 day' RETURNING 1")
+        home.rows("UPDATE episodes SET first_seen_at = first_seen_at - interval '1 day' RETURNING 1")
+        new = film(9_000)
+        simulator.state.add_title(new)
+        simulator.state.play(Play("bela1", new.key, clock.moment - timedelta(minutes=10)))
+        home.must(HISTORY, users=home.everyone())
+        clock.moment += timedelta(hours=1)
+        assert tick(home, HISTORY, clock) == NOBODY
+        read_server(home)
+        clock.moment = datetime.now(UTC) + timedelta(seconds=1)
+        assert tick(home, HISTORY, clock) is None
+        watched = metadata_of(home.must(HISTORY, users=home.everyone()), "watch_history", "bela1")
+        assert (watched["compared_in_full"], watched["plays_logged"]) == (False, 1)
 
 
 @pytest.mark.nightly(

@@ -124,6 +124,16 @@ def test_removing_the_played_mark_is_not_a_play():
     assert viewing(state(hours_ago=90), state(played=False, count=0)) is None
 
 
+def test_the_watermark_stays_at_a_play_of_an_unknown_item_for_a_week():
+    old, unknown, new = NOW - 30 * HOUR, NOW - 20 * HOUR, NOW - HOUR
+    assert next_watermark(old, [unknown, new], NOW, unmatched=[None, unknown]) == unknown
+    assert next_watermark(new, [unknown], NOW, unmatched=[unknown]) == unknown, "it was read by a full comparison"
+    assert next_watermark(old, [unknown, new], NOW, unmatched=[NOW + HOUR]) == new
+    week = 7 * 24 * HOUR
+    assert next_watermark(old, [unknown, new], unknown + week, unmatched=[unknown]) == unknown
+    assert next_watermark(old, [unknown, new], unknown + week + HOUR, unmatched=[unknown]) == new
+
+
 def test_the_watermark_ignores_dates_in_the_future():
     old, new, future = NOW - 9 * HOUR, NOW - HOUR, NOW + 900 * HOUR
     assert next_watermark(old, [None, new, future], NOW) == new

@@ -275,9 +275,10 @@ class Place:
         settings = self.state.settings
         return "emby" if settings.media_server == "emby" else settings.jellyfin_version
 
-    def _credit(self, record: PlacedLibrary, entries: Sequence[PlacedEntry]) -> None:
+    def _credit(self, record: PlacedLibrary, entries: Sequence[PlacedEntry], library: Any) -> None:
         shown = {name for one in self.writer.libraries() for name in [one.name]}
         assert record.name in shown, "plays on a copy that is gone cannot be read"
+        assert library is not None and library.name == record.name
         self.credited += [(record.list_key, entry.work_id or 0) for entry in entries]
 
     def _name(self, work: int) -> str:

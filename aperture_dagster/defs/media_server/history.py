@@ -1,8 +1,9 @@
 """Who watched what on the media server."""
 
 import functools
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from itertools import chain
 
 import dagster as dg
@@ -26,16 +27,18 @@ from aperture_dagster.resources.media_server.reader import MediaServerReader
 from aperture_dagster.resources.media_server.records import ItemState, Listing, in_batches, with_content
 from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage.added import last_addition
 from aperture_dagster.storage.catalogue import catalogue_size
+from aperture_dagster.storage.copies import record_states
 from aperture_dagster.storage.history import (
     PageResult,
+    SyncMark,
     count_marked_items,
     items_with_versions,
     latest_plays,
     marked_items,
     read_mark,
     write_mark,
-    write_states,
 )
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.queries import database_time
@@ -109,6 +112,24 @@ def _read_versions_once(database: Database) -> Callable[[], list[str]]:
     return versioned
 
 
+@dataclass(slots=True)
+class _Reading:
+    """What reading a user's history has found so far."""
+
+    listed: set[str] = field(default_factory=set)
+    dates: list[datetime | None] = field(default_factory=list)
+    unmatched: list[datetime | None] = field(default_factory=list)
+    written: int = 0
+    plays: int = 0
+    unknown: int = 0
+    unmarked: int = 0
+    ratings: int = 0
+
+    @property
+    def rows_written(self) -> int:
+        return self.written + self.plays + self.unmarked + self.ratings
+
+
 def _sync_history(
     user: User,
     config: HistoryConfig,
@@ -129,17 +150,17 @@ def _sync_history(
     with database.transaction() as connection:
         mark = read_mark(connection, user.user_id)
         known = marked_items(connection, user.user_id)
-        watermark = mark.watermark
-        full = config.full or config.accept_removals or mark.full_is_due(now, settings.history_full_sync_hours)
-        # A mark in the future was made by a clock that has been set back since, so it does not show what is new.
-        if watermark is None or watermark > now:
-            full = True
         # Other processes rate items on the server, too, and what is read here may be older than that.
         started_at = database_time(connection)
+    full = config.full or config.accept_removals or mark.full_is_due(now, settings.history_full_sync_hours)
+    watermark = mark.watermark
+    # A mark in the future was made by a clock that has been set back since, so it does not show what is new.
+    full = full or watermark is None or watermark > now
+    found, listing = _Reading(), Listing()
 
     def write(page: list[ItemState]) -> PageResult:
         with database.transaction() as connection:
-            return write_states(
+            return record_states(
                 connection,
                 user.user_id,
                 page,
@@ -148,45 +169,67 @@ def _sync_history(
                 requested_at=started_at,
             )
 
-    listing = Listing()
     if full or watermark is None:
         pages = server.all_states(user.user_id, listing)
         # Jellyfin 12 lists no progress in a version that lies in its film's own folder: the film itself hints at it.
         pages = chain(pages, with_content(server.states_of(user.user_id, versioned())))
     else:
         pages = server.changed_states(user.user_id, watermark, listing)
-    listed: set[str] = set()
-    written = plays = unknown = unmarked = ratings = 0
-    for page in in_batches(pages):
-        result = write(page)
-        written += result.states.written
-        plays += result.plays
-        unknown += result.unknown
-        ratings += result.ratings
-        watermark = next_watermark(watermark, [state.last_played_at for state in page], now)
-        listed |= {state.server_item_id for state in page}
-    listed |= set(listing.unreadable_ids)
+    _write_listed(pages, write, found)
+    found.listed |= set(listing.unreadable_ids)
+    watermark = next_watermark(watermark, found.dates, now, unmatched=found.unmatched)
     if listing.shifted and not full:
         # What moved over the edge of a page may be new, and is looked for again.
         watermark = mark.watermark
     compared = full and listing.complete
     if compared:
         # What is not listed may have a new id, or be hidden from this user, so the items are requested by id.
-        told = [state for page in server.states_of(user.user_id, sorted(known - listed)) for state in page]
-        believed = bool(listed) or not (user.access.all_libraries or user.access.library_ids)
+        told = [state for page in server.states_of(user.user_id, sorted(known - found.listed)) for state in page]
+        believed = bool(found.listed) or not (user.access.all_libraries or user.access.library_ids)
         check_history_loss(
             user.name,
-            listed=len(listed),
+            listed=len(found.listed),
             lost=len(told if believed else known),
             known=len(known),
             limit=settings.removal_limit,
             accepted=config.accept_removals,
         )
         result = write(told)
-        unmarked = result.states.written
-        ratings += result.ratings
+        found.unmarked = result.states.written
+        found.ratings += result.ratings
     with database.transaction() as connection:
         write_mark(connection, user.user_id, watermark, now=now, full=compared and not listing.problems)
+    return _outcome(user, settings, database, mark, found, now=now, compared=compared, problems=listing.problems)
+
+
+def _write_listed(
+    pages: Iterable[list[ItemState]], write: Callable[[list[ItemState]], PageResult], found: _Reading
+) -> None:
+    """Write what the server lists, in batches, and note what was found."""
+    for page in in_batches(pages):
+        result = write(page)
+        found.written += result.states.written
+        found.plays += result.plays
+        found.unknown += result.unknown
+        found.ratings += result.ratings
+        found.dates += [state.last_played_at for state in page]
+        found.unmatched += [state.last_played_at for state in result.unmatched]
+        found.listed |= {state.server_item_id for state in page}
+
+
+def _outcome(
+    user: User,
+    settings: Settings,
+    database: Database,
+    before: SyncMark,
+    found: _Reading,
+    *,
+    now: datetime,
+    compared: bool,
+    problems: list[str],
+) -> UserOutcome:
+    """Report on a user's history that was read; ``before``: how far it had been read until then."""
+    with database.transaction() as connection:
         marked = count_marked_items(connection, user.user_id)
         shown = latest_plays(
             connection, [user.user_id], timezone=settings.schedule_timezone, tombstone_days=settings.tombstone_days
@@ -196,21 +239,21 @@ def _sync_history(
             content_version(connection, "watch_state", user_id=user.user_id),
             ratings_version(connection, user.user_id, SERVER, OWN),
         )
-        rated = mark.synced_at is not None and rated_since(connection, user.user_id, mark.synced_at, now=now)
+        rated = before.synced_at is not None and rated_since(connection, user.user_id, before.synced_at, now=now)
     return UserOutcome(
         "-".join(versions),
-        rows_written=written + plays + unmarked + ratings,
+        rows_written=found.rows_written,
         metadata={
             "dagster/row_count": marked,
-            "states_written": written,
-            "plays_logged": plays,
-            "marks_taken_back": unmarked,
-            "ratings_changed": ratings,
-            "unknown_items": unknown,
+            "states_written": found.written,
+            "plays_logged": found.plays,
+            "marks_taken_back": found.unmarked,
+            "ratings_changed": found.ratings,
+            "unknown_items": found.unknown,
             "latest_plays": markdown_table(shown[:8], ["title", "episode", "played_at", "completion"]),
             "compared_in_full": compared,
         }
-        | problems_table(listing.problems),
+        | problems_table(problems),
         # Once a day everybody is recorded, so that the asset stays fresh in a household that watches nothing.
         record=compared or rated,
     )
@@ -219,8 +262,8 @@ def _sync_history(
 def nobody_was_active(settings: Settings, clock: Clock) -> str | None:
     """Look when the users were last active, and say why there is no need to read histories; None if there may be.
 
-    One request instead of one per user. Marks that another program sets for a user who was not active wait for the
-    daily comparison.
+    One request instead of one per user. What was watched before the catalogue knew of it is read again when it does.
+    Marks that another program sets for a user who was not active wait for the daily comparison.
     """
     database = Database(settings)
     active_at = {user.user_id: user.last_activity_at for user in read_users_once(settings, database).records}
@@ -235,6 +278,7 @@ def nobody_was_active(settings: Settings, clock: Clock) -> str | None:
             for user_id, mark in marks.items()
             if mark.synced_at is not None and rated_since(connection, user_id, mark.synced_at, now=clock.now())
         }
+        added_at = past(last_addition(connection), clock.now())
     for user_id, mark in marks.items():
         last = active_at.get(user_id)
         synced_at = past(mark.synced_at, clock.now())
@@ -242,6 +286,6 @@ def nobody_was_active(settings: Settings, clock: Clock) -> str | None:
             return None
         if last is not None and last > synced_at - ACTIVITY_LAG:
             return None
-        if user_id in rated:
+        if user_id in rated or (added_at is not None and added_at > synced_at):
             return None
     return "Nobody was active since their history was read."

@@ -21,16 +21,17 @@ from aperture_dagster.publishing.outcome import Outcome, PublishOptions
 from aperture_dagster.publishing.paths import PathMap
 from aperture_dagster.publishing.plan import DesiredLibrary
 from aperture_dagster.publishing.publisher import Publisher
-from aperture_dagster.storage.history import write_states
+from aperture_dagster.storage.copies import entry_folder_in, record_states
 from aperture_dagster.storage.owner import ensure_owner, read_owner
 from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.publishable import copies_of_entries, finished_copies, work_titles
+from aperture_dagster.storage.publishable import finished_copies, work_titles
 from aperture_dagster.storage.published import StoredManifest
 from aperture_dagster.storage.queries import database_time
 
 if TYPE_CHECKING:
     from aperture_dagster.resources.clock import Clock
     from aperture_dagster.resources.database import Database
+    from aperture_dagster.resources.media_server.records import PublishedLibrary
     from aperture_dagster.resources.media_server.writer import MediaServerWriter
     from aperture_dagster.settings import Settings
 
@@ -356,17 +357,23 @@ class Publication:
 
     # What was watched on published copies
 
-    def _credit(self, record: PlacedLibrary, entries: Sequence[PlacedEntry]) -> None:
-        """Read the plays on copies that are about to disappear, so that they are not lost."""
-        originals = {file.item_id for entry in entries for file in entry.files.values() if file.item_id is not None}
+    def _credit(self, record: PlacedLibrary, entries: Sequence[PlacedEntry], library: PublishedLibrary | None) -> None:
+        """Read the plays on copies that are about to disappear, so that they are not lost.
+
+        The server is asked which copies there are: an earlier run may have ended before it recorded their ids.
+        """
+        if library is None or not library.item_id:
+            return
+        folders = {entry.folder for entry in entries}
+        items = self._server.library_items(library, "Movie" if record.media_type == "movie" else "Series,Episode")
+        copies = [one.server_item_id for one in items if entry_folder_in(one.path) in folders]
         with self._database.transaction() as connection:
-            copies = copies_of_entries(connection, originals)
             started_at = database_time(connection)
         for user_id in self._viewers_of(record):
             for page in self._server.reader.states_of(user_id, copies):
                 started = [state for state in page if state.has_content]
                 with self._database.transaction() as connection:
-                    write_states(
+                    record_states(
                         connection,
                         user_id,
                         started,

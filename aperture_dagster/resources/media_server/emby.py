@@ -40,7 +40,7 @@ class EmbyReader(MediaServerReader):
         "PremiereDate,EndDate,CommunityRating,CriticRating,OfficialRating,Status"
     )
     episode_fields = "Path,PremiereDate"
-    state_fields = "UserDataPlayCount,UserDataLastPlayedDate"
+    state_fields = "Path,UserDataPlayCount,UserDataLastPlayedDate"
     listing_query: ClassVar = {"GroupItemsIntoCollections": "false"}
 
     @staticmethod

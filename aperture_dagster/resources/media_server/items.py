@@ -120,9 +120,9 @@ def parse_state(item: dict[str, Any]) -> ItemState:
     if rating is not None:
         rating = min(max(rating, 0.0), 10.0)
     server_item_id, favorite = values.parse_id(item.get("Id")), data.get("IsFavorite") is True
-    item_type, name = item.get("Type"), values.parse_text(item, "Name")
+    item_type, name, path = item.get("Type"), values.parse_text(item, "Name"), values.parse_text(item, "Path")
     if item_type == "Series":
-        return ItemState(server_item_id, favorite=favorite, rating=rating, name=name)
+        return ItemState(server_item_id, favorite=favorite, rating=rating, name=name, path=path)
     position = values.parse_number(data, "PlaybackPositionTicks") or 0
     runtime = values.parse_number(item, "RunTimeTicks") or 0
     percentage = values.parse_number(data, "PlayedPercentage")
@@ -149,6 +149,7 @@ def parse_state(item: dict[str, Any]) -> ItemState:
         series_name=values.parse_text(item, "SeriesName") if is_episode else None,
         season=values.parse_integer(item, "ParentIndexNumber") if is_episode else None,
         number=values.parse_integer(item, "IndexNumber") if is_episode else None,
+        path=path,
     )
 
 

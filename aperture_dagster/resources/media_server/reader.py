@@ -55,7 +55,7 @@ class MediaServerReader(ServiceClient, ABC):
     """The server's name, for messages."""
     title_fields: ClassVar[str]
     episode_fields: ClassVar[str]
-    state_fields: ClassVar[str | None] = None
+    state_fields: ClassVar[str] = "Path"
     listing_query: ClassVar[Mapping[str, str]]
     """Parameters of every listing."""
 
@@ -151,9 +151,7 @@ class MediaServerReader(ServiceClient, ABC):
         return with_content(self._states(user_id, {"IncludeItemTypes": "Series"}, listing))
 
     def _states(self, user_id: str, query: Mapping[str, str], listing: Listing) -> Iterator[list[ItemState]]:
-        query = {"IncludeItemTypes": ALL_TYPES, "EnableUserData": "true", **query}
-        if self.state_fields:
-            query["Fields"] = self.state_fields
+        query = {"IncludeItemTypes": ALL_TYPES, "EnableUserData": "true", "Fields": self.state_fields, **query}
         parse, page_size = only_types(query["IncludeItemTypes"], parse_state), min(self._page_size, STATES_PER_PAGE)
         return self._pages(query, parse, listing, user_id=user_id, page_size=page_size)
 

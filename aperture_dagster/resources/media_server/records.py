@@ -118,7 +118,8 @@ class ServerEpisode(NamedTuple):
 class ItemState(NamedTuple):
     """A user's state of an item. ``position_share`` is 0-1, ``rating`` 0-10.
 
-    Names and numbers reveal whether the id still refers to the item that the catalogue knows.
+    Names and numbers reveal whether the id still refers to the item that the catalogue knows. ``path``, as the server
+    sees it, reveals a published copy.
     """
 
     server_item_id: str
@@ -134,6 +135,7 @@ class ItemState(NamedTuple):
     season: int | None = None
     number: int | None = None
     has_runtime: bool = True
+    path: str | None = None
 
     @property
     def has_content(self) -> bool:
