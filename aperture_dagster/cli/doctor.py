@@ -5,7 +5,6 @@ import difflib
 import logging
 import shutil
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -24,10 +23,9 @@ from aperture_dagster.library.moments import SKEW, describe_future, span_in_word
 from aperture_dagster.library.people import User, as_listed, users_named
 from aperture_dagster.library.references import nearest_users
 from aperture_dagster.library.status import LEAST_FREE_BYTES, State
-from aperture_dagster.publishing.forms import choose_form, form_warning
 from aperture_dagster.publishing.outcome import PublishOptions
-from aperture_dagster.publishing.paths import PathMap, is_any_published, root_problems
-from aperture_dagster.publishing.places import by_place
+from aperture_dagster.publishing.paths import PathMap
+from aperture_dagster.publishing.preflight import examine_publishing
 from aperture_dagster.publishing.roots import Roots
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -245,37 +243,12 @@ def _publishing(settings: Settings, database: Database) -> Iterator[Finding]:
         return
     if settings.publish_root is None:
         raise OperatorError("APERTURE_PUBLISH is on, but APERTURE_PUBLISH_ROOT is not set")
-    root = settings.publish_root.expanduser()
-    paths = PathMap(settings.path_map)
-    on_server = paths.to_server(root)
     with MediaServers(settings, database).open_writer() as writer:
-        server, libraries = writer.server(), writer.libraries()
-        roots = _roots(settings, database)
-        published = roots.on_server(roots.locate(by_place(libraries)).values())
-        locations = [path for library in libraries for path in library.locations]
-        roots.require_current()
-        try:
-            # A file rather than the folder: an empty one of the same name in a container proves nothing.
-            with tempfile.NamedTemporaryFile(dir=root, prefix=".aperture-doctor-") as probe:
-                is_seen = writer.path_exists(paths.to_server(probe.name))
-        except OSError as error:
-            raise OperatorError(
-                f"{root} cannot be written ({error.strerror}): create it, or set APERTURE_PUBLISH_ROOT to a folder "
-                "that can."
-            ) from None
-    problems = root_problems(on_server, [path for path in locations if not is_any_published([path], published)])
-    if not is_seen:
-        problems.append(
-            f"{writer.reader.product} does not see the files in {root} at {on_server}: mount the folder there, or "
-            "correct APERTURE_PATH_MAP."
-        )
-    form = choose_form(settings.publish_as, server.product, server.version)
-    warning = form_warning(form, server.product, server.version)
-    about = f"{root}, which {writer.reader.product} sees as {on_server}; titles as {form}"
-    if problems:
-        yield Finding("publishing", "failed", " ".join(problems))
+        found = examine_publishing(settings, writer, _roots(settings, database))
+    if found.problems:
+        yield Finding("publishing", "failed", " ".join(found.problems))
     else:
-        yield Finding("publishing", "warning" if warning else "ok", warning or about)
+        yield Finding("publishing", "warning" if found.warnings else "ok", " ".join(found.warnings) or found.about)
 
 
 def _roots(settings: Settings, database: Database) -> Roots:

@@ -20,6 +20,7 @@ from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.sources.services import Services
+from aperture_dagster.wording import counted
 
 if TYPE_CHECKING:
     from aperture_dagster.defs.publishing.publication import Publication, Published
@@ -56,9 +57,9 @@ def publish(dry_run: bool, accept_root: bool, forget_root: Path | None) -> None:
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @FORGET_ROOT
-@click.confirmation_option(prompt="Remove everything that was published on the media server?")
-def unpublish(dry_run: bool, forget_root: Path | None) -> None:
+def unpublish(dry_run: bool, yes: bool, forget_root: Path | None) -> None:
     """Remove everything that was published on the media server: libraries, collections, playlists and files.
 
     Wherever it was published: APERTURE_PUBLISH_ROOT may be another folder now. What cannot be removed, as on a disk
@@ -68,6 +69,8 @@ def unpublish(dry_run: bool, forget_root: Path | None) -> None:
     copies; publish again afterwards.
     """
     console = Console()
+    if not dry_run and not yes:
+        click.confirm("Remove everything that was published on the media server?", abort=True)
     with _errors(), _publication(load_settings(), console, dry_run=dry_run, forget_root=forget_root) as publication:
         published = publication.unpublish()
     _show(console, published, dry_run=dry_run)
@@ -120,28 +123,34 @@ class _ConsoleHandler(logging.Handler):
 def _show(console: Console, published: Published, *, dry_run: bool) -> None:
     for outcome in published.outcomes:
         console.print(Text(_headline(outcome, dry_run=dry_run), "bold" if outcome.changes or outcome.retired else ""))
+        if outcome.error is not None:
+            # Its plan was not carried out, and the reason comes last.
+            continue
         for line in outcome.plan[:SHOWN_LINES]:
             console.print(Text(f"  {line}"))
         if len(outcome.plan) > SHOWN_LINES:
             console.print(Text(f"  … and {len(outcome.plan) - SHOWN_LINES} more", "dim"))
         for reason in outcome.skipped:
             console.print(Text(f"  skipped: {reason}", "dim"))
-    sent = sum(published.writes.values())
+    failed = [outcome for outcome in published.outcomes if outcome.error is not None]
+    done = [outcome for outcome in published.outcomes if outcome.error is None]
+    sent = 0 if dry_run else sum(published.writes.values())
     console.print(
-        f"{len(published.outcomes):,} lists, {sum(one.changes for one in published.outcomes):,} entries "
-        f"{'would change' if dry_run else 'changed'}, {0 if dry_run else sent:,} changes on the media server."
+        f"{counted(len(done), 'lists')}, {counted(sum(one.changes for one in done), 'entries')} "
+        f"{'would change' if dry_run else 'changed'}, {counted(sent, 'changes')} on the media server"
+        f"{f'; {len(failed):,} failed' if failed else ''}."
     )
-    if any(outcome.error is not None for outcome in published.outcomes):
+    if failed:
         raise OperatorError(explain_failures(published.outcomes))
 
 
 def _headline(outcome: Outcome, *, dry_run: bool) -> str:
     if outcome.error is not None:
-        return f"{outcome.name}: failed"
+        return f"{outcome.label}: failed"
     if outcome.retired:
         removed = "would be removed" if dry_run else "removed"
         rest = "; its files would stay" if dry_run else "; its files are still there"
-        return f"{outcome.name}: {removed}{f' from the media server{rest}' if outcome.left_behind else ''}"
+        return f"{outcome.label}: {removed}{f' from the media server{rest}' if outcome.left_behind else ''}"
     parts = [
         f"{count} {what}"
         for count, what in (
@@ -152,4 +161,4 @@ def _headline(outcome: Outcome, *, dry_run: bool) -> str:
         )
         if count
     ]
-    return f"{outcome.name}: {', '.join(parts) or 'unchanged'} ({outcome.entries} titles)"
+    return f"{outcome.label}: {', '.join(parts) or 'unchanged'} ({counted(outcome.entries, 'titles')})"

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
 
 from aperture_dagster.publishing.manifest import Manifest, PlacedList
 from aperture_dagster.publishing.outcome import Outcome
@@ -70,10 +71,17 @@ class ListPublisher:
         server: every change on the media server goes through it.
         manifest: what was placed.
         log: for the operator.
+        names: of users by id, for messages.
     """
 
-    def __init__(self, server: MediaServerWriter, manifest: Manifest, log: logging.Logger) -> None:
-        self._server, self._manifest, self._log = server, manifest, log
+    def __init__(
+        self,
+        server: MediaServerWriter,
+        manifest: Manifest,
+        log: logging.Logger,
+        names: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._server, self._manifest, self._log, self._names = server, manifest, log, names
         self._seen: dict[str, list[ServerList]] = {}
         self._known_users: set[str] | None = None
 
@@ -99,10 +107,10 @@ class ListPublisher:
         try:
             return act()
         except Exception as error:
-            self._log.warning(f"{one.name}: {error}")
+            self._log.warning(f"{self._outcome(one).label}: {error}")
             # What was read may be wrong now.
             self._seen.clear()
-            return _outcome(one, error=error)
+            return self._outcome(one, error=error)
 
     def _sync_known(self, one: DesiredList, before: PlacedList | None) -> Outcome:
         """Bring a list to its desired state without what was removed from the server since the catalogue was read.
@@ -120,13 +128,13 @@ class ListPublisher:
                 raise
         if lost:
             self._log.warning(
-                f"{one.name}: the media server no longer has {counted(len(lost), 'titles')} of this list. "
+                f"{self._outcome(one).label}: the media server no longer has {counted(len(lost), 'titles')} of it. "
                 "The rest is published; the next read of the catalogue notes what is gone."
             )
         left = replace(one, items=tuple(item for item in one.items if item in known))
         skipped = tuple(f"{one.name}: the media server no longer has the item {item}" for item in lost)
         if not left.items:
-            return replace(_outcome(left), skipped=skipped)
+            return replace(self._outcome(left), skipped=skipped)
         # The attempt may have created the list, or changed some of it, and noted that.
         self._seen.clear()
         key = (one.list_key, one.kind, one.user_id)
@@ -150,7 +158,7 @@ class ListPublisher:
             self._note(_while_written(record, before, before.name))
             self._delete(one, shown.list_id)
             return self._create(one, record, target)
-        outcome = _outcome(one, added=len(set(target) - set(current)), removed=len(set(current) - set(target)))
+        outcome = self._outcome(one, added=len(set(target) - set(current)), removed=len(set(current) - set(target)))
         list_id = shown.list_id
         if self._keeps_order(one):
             order = self._order(one, current, before)
@@ -181,7 +189,7 @@ class ListPublisher:
         self._server.stamp(list_id, one.marker, user_id=one.user_id or None)
         self._seen.pop(one.user_id, None)
         self._note(replace(record, server_list_id=list_id, changed=len(items)))
-        return _outcome(one, added=len(items), created=True)
+        return self._outcome(one, added=len(items), created=True)
 
     def _rewrite(
         self, one: DesiredList, shown: ServerList, current: Sequence[str], target: Sequence[str], kept: int
@@ -228,7 +236,7 @@ class ListPublisher:
             self._delete(gone, shown.list_id)
         if not self._server.dry_run:
             self._manifest.forget_list(placed)
-        return _outcome(gone, removed=len(placed.items))
+        return self._outcome(gone, removed=len(placed.items))
 
     def _users(self) -> set[str]:
         if self._known_users is None:
@@ -281,6 +289,11 @@ class ListPublisher:
     def _keeps_order(self, one: DesiredList) -> bool:
         return one.kind == "playlist" or self._server.keeps_collection_order
 
+    def _outcome(self, one: DesiredList, **what: Any) -> Outcome:
+        outcome = Outcome(one.list_key, one.name, one.user_id or None, one.kind, entries=len(one.items), **what)
+        outcome.whose = self._names.get(outcome.owner or "", "")
+        return outcome
+
     def _note(self, record: PlacedList) -> None:
         if not self._server.dry_run:
             self._manifest.write_list(record)
@@ -313,26 +326,3 @@ def _moved(current: Sequence[str], target: Sequence[str]) -> int:
     common = set(current) & set(target)
     old, new = ([item for item in dict.fromkeys(items) if item in common] for items in (current, target))
     return sum(one != other for one, other in zip(old, new, strict=True))
-
-
-def _outcome(
-    one: DesiredList,
-    *,
-    added: int = 0,
-    changed: int = 0,
-    removed: int = 0,
-    created: bool = False,
-    error: Exception | None = None,
-) -> Outcome:
-    return Outcome(
-        list_key=one.list_key,
-        name=one.name,
-        user_id=one.user_id or None,
-        kind=one.kind,
-        entries=len(one.items),
-        added=added,
-        changed=changed,
-        removed=removed,
-        created=created,
-        error=error,
-    )

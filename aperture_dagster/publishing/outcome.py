@@ -83,7 +83,7 @@ class Outcome:
 
     ``added``, ``changed``, ``removed`` and ``waiting`` count entries. ``listed`` are its entries now, ``ranks_before``
     the ranks of the last time by work id, ``left`` the titles that left. ``left_behind`` says why the files of a
-    retired library are still on disk.
+    retired library are still on disk. ``whose`` is the name of its owner.
     """
 
     list_key: str
@@ -104,6 +104,7 @@ class Outcome:
     created: bool = False
     retired: bool = False
     left_behind: str | None = None
+    whose: str = ""
     error: Exception | None = None
 
     @property
@@ -114,6 +115,11 @@ class Outcome:
         """
         _, _, rest = self.list_key.partition("/")
         return self.user_id or (None if rest in ("movie", "series") else rest.partition("/")[0])
+
+    @property
+    def label(self) -> str:
+        """What it is, and whose: names of playlists are the same for everybody."""
+        return f'{self.kind.capitalize()} "{self.name}"{f" of {self.whose}" if self.whose else ""}'
 
     @property
     def changes(self) -> int:

@@ -410,7 +410,7 @@ class Publisher:
                     progress.add()
             except Exception as error:
                 work.outcome.error = error
-                self._log.warning(f"{work.library.name}: {error}")
+                self._log.warning(f"{work.outcome.label}: {error}")
                 in_a_row += 1
                 if in_a_row == FAILURES_IN_A_ROW:
                     for rest in works[number + 1 :]:

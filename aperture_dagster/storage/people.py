@@ -106,9 +106,12 @@ def write_users(
     return counts
 
 
-def remember_server(connection: Connection, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """Record the media server that this home belongs to; return the previously recorded one, None the first time."""
+def remember_server(connection: Connection, identity: dict[str, Any], *, write: bool = True) -> dict[str, Any] | None:
+    """Record the media server that this home belongs to; return the previously recorded one, None the first time.
+
+    Without ``write``, nothing is recorded.
+    """
     before = connection.execute(select(facts.c.value).where(facts.c.name == "media_server")).scalar()
-    if before is None or before.get("server_id") == identity["server_id"]:
+    if write and (before is None or before.get("server_id") == identity["server_id"]):
         upsert(connection, facts, [{"name": "media_server", "value": identity}])
     return before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aperture_dagster.cli.main import main
-from aperture_dagster_tests.e2e.publishing import OTHER_VERSIONS, Publishing, at_night
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster_tests.e2e.publishing import OTHER_VERSIONS, ROOT_ON_SERVER, Publishing, at_night
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, BENS, shelf
 from aperture_dagster_tests.e2e.test_publishing_safety import environment
+from aperture_dagster_tests.household import failures
 from aperture_dagster_tests.settled import Templates, households
 
 pytestmark = pytest.mark.e2e
@@ -60,6 +63,118 @@ def test_a_dry_run_prints_the_plan_that_a_run_carries_out_and_changes_nothing(
         assert place.titles(ANNAS) == ["Film 8", "Film 5", "Film 3", "Film 2"]
 
 
+def rows(place: Publishing) -> dict[str, list[dict[str, Any]]]:
+    """Every row of every table, with what changes when it is written again."""
+    tables = place.home.rows("SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'")
+    every = "SELECT xmin::text, one.*::text FROM {} one ORDER BY 2"
+    return {table["name"]: place.home.rows(every.format(table["name"])) for table in tables}
+
+
+def on_disk(place: Publishing) -> list[tuple[str, int, int]]:
+    """Every file and folder of the home and of the published libraries."""
+    folders = (place.home.settings.home_path, place.root)
+    paths = [one for folder in folders for one in (folder, *folder.rglob("*"))]
+    return sorted((str(one), (status := one.lstat()).st_ino, status.st_mtime_ns) for one in paths)
+
+
+def test_a_dry_run_never_asks_and_never_writes(household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    kinds = {"recommendation_collections": True, "recommendation_playlists": True, "mark_originals_played": True}
+    with shelf(household, tmp_path, **kinds) as place, command(place, monkeypatch) as run:
+
+        def dry(*arguments: str) -> str:
+            users = place.users()
+            # As on a home that only ever looked.
+            place.home.rows("DELETE FROM facts WHERE name = 'media_server' RETURNING 1")
+            before, files = rows(place), on_disk(place)
+            place.state.reset_counters()
+            done = run(*arguments, "--dry-run")
+            assert done.exit_code == 0, done.output
+            assert place.changes() == 0
+            assert (rows(place), on_disk(place), place.users()) == (before, files, users)
+            return done.output
+
+        assert "+   1. Film 3 (2003)" in dry("publish")
+        assert run("publish").exit_code == 0
+        place.state.play_item("anna", place.items(ANNAS)["Film 5"].server_item_id, 1.0, datetime.now(UTC))
+        place.home.must("sync_watch_history", users=place.home.everyone())
+        place.recommend("anna", "Film 8", "Film 3")
+        assert "- Film 5 (2005)" in dry("publish")
+        assert "would be removed" in dry("unpublish")
+        assert place.titles(ANNAS)[0] == "Film 3"
+
+
+def test_unpublish_asks_before_it_removes_anything(household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with shelf(household, tmp_path) as place, command(place, monkeypatch) as run:
+        place.publish_now()
+        place.state.reset_counters()
+        assert run("unpublish").exit_code == 1, "there is nobody to answer"
+        assert place.changes() == 0 and ANNAS in place.libraries()
+
+
+@pytest.mark.parametrize("arguments", [("publish",), ("publish", "--dry-run")])
+def test_a_folder_that_the_server_does_not_see_is_one_sentence_before_anything_else(
+    household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+):
+    """As with Docker, where the folder is not mounted in the server's container."""
+    paths = {str(tmp_path / "published"): "/not/mounted"}
+    with shelf(household, tmp_path, path_map=paths) as place, command(place, monkeypatch) as run:
+        before, files = rows(place), on_disk(place)
+        place.state.reset_counters()
+        told = run(*arguments)
+        assert told.exit_code == 1
+        (line,) = told.output.splitlines()
+        assert line.startswith("Error: Nothing is published, and nothing was changed. Jellyfin does not see the files")
+        assert "/not/mounted" in line and "Jellyfin's container" in line and "APERTURE_PATH_MAP" in line
+        assert len(line) < 400
+        assert place.changes() == 0 and rows(place) == before
+        # A file is placed for a moment.
+        assert [path for path, *_ in on_disk(place)] == [path for path, *_ in files]
+        if "--dry-run" not in arguments:
+            failed = place.publish()
+            (said,) = {message for step, message in failures(failed).items() if step == "recommendation_libraries"}
+            assert "does not see the files" in said and place.changes() == 0
+
+
+def test_another_folder_of_the_same_name_in_the_servers_container_is_noticed(
+    household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    other = tmp_path / "other"
+    other.mkdir()
+    with (
+        shelf(household, tmp_path, volumes={ROOT_ON_SERVER: str(other)}) as place,
+        command(place, monkeypatch) as run,
+    ):
+        told = run("publish")
+        assert told.exit_code == 1 and "does not see the files" in told.output
+        assert place.changes() == 0 and list(place.root.iterdir()) == [] == list(other.iterdir())
+        # With anything in it, a dry run sees the difference, too.
+        (place.root / "note.txt").write_text("mine")
+        assert "does not see the files" in run("publish", "--dry-run").output
+
+
+def test_each_line_says_what_it_is_about_and_whose(household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    kinds = dict.fromkeys(("top_picks_libraries", "top_picks_collections", "top_picks_playlists"), True)
+    with shelf(household, tmp_path, **kinds) as place, command(place, monkeypatch) as run:
+        place.pick("Film 1", "Film 2")
+        done = run("publish")
+        assert done.exit_code == 0, done.output
+        assert 'Library "Top Picks - Movies": 2 added (2 titles)' in done.output
+        assert 'Collection "Top Picks - Movies": 2 added (2 titles)' in done.output
+        for user, count in (("anna", 5), ("ben", 3)):
+            assert f'Library "{user}\'s AI Picks - Movies" of {user}: {count} added ({count} titles)' in done.output
+            assert f'Playlist "Top Picks - Movies" of {user}: 2 added (2 titles)' in done.output
+
+
+def test_what_failed_is_not_counted_as_changed(household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    kinds = {"recommendation_libraries": False, "recommendation_playlists": True}
+    with shelf(household, tmp_path, http_attempts=1, **kinds) as place, command(place, monkeypatch) as run:
+        place.state.add_fault(FaultRule("jellyfin", "/Playlists", status=500))
+        told = run("publish")
+        assert told.exit_code == 1
+        assert "0 lists, 0 entries changed, 3 changes on the media server; 3 failed." in told.output
+        assert 'Playlist "ben\'s AI Picks - Movies" of ben: failed' in told.output
+
+
 @pytest.mark.parametrize(
     ("server", "strict"),
     [
@@ -85,7 +200,7 @@ def test_unpublish_takes_everything_back(
         assert ANNAS in place.views("anna") and place.users() != users
         assert place.home.rows("SELECT 1 FROM published_lists")
         told = run("unpublish", "--dry-run", "--yes")
-        assert told.exit_code == 0 and f"{ANNAS}: would be removed" in told.output
+        assert told.exit_code == 0 and f'Library "{ANNAS}" of anna: would be removed' in told.output
         assert ANNAS in place.libraries() and place.files()
         done = run("unpublish", "--yes")
         assert done.exit_code == 0, done.output

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +13,15 @@ from aperture_dagster.defs.failures import MissingPrerequisite
 from aperture_dagster.defs.publishing.gather import Gathered, gather
 from aperture_dagster.defs.publishing.posters import Posters
 from aperture_dagster.publishing.entries import EntryForm, ListedTitle, ListSpec, build_library
-from aperture_dagster.publishing.forms import HISTORY_PER_ITEM, choose_form, choose_ids, form_warning
+from aperture_dagster.publishing.forms import HISTORY_PER_ITEM, choose_form, choose_ids
 from aperture_dagster.publishing.lists import DesiredList, ListKind, ListPublisher
 from aperture_dagster.publishing.manifest import PlacedEntry, PlacedLibrary, PlacedList
-from aperture_dagster.publishing.outcome import Outcome, PublishOptions
+from aperture_dagster.publishing.outcome import Outcome, PublishingError, PublishOptions
 from aperture_dagster.publishing.paths import PathMap
 from aperture_dagster.publishing.plan import DesiredLibrary
+from aperture_dagster.publishing.preflight import examine_publishing
 from aperture_dagster.publishing.publisher import Publisher
+from aperture_dagster.publishing.roots import Roots
 from aperture_dagster.storage.copies import entry_folder_in, record_states
 from aperture_dagster.storage.owner import ensure_owner, read_owner
 from aperture_dagster.storage.people import read_users
@@ -142,17 +143,28 @@ class Publication:
         self.manifest = StoredManifest(database.transaction, database.connection)
         with database.transaction() as connection:
             users = read_users(connection)
-            self._owner = read_owner(connection) if dry_run else ensure_owner(connection)
+            self._owner = read_owner(connection)
+        self._names = {user.user_id: user.name for user in users}
         self.users = settings.participants(users)
         self._by_id = {user.user_id: user for user in self.users}
-        self._warnings = list(self._setup_warnings())
+        self._warnings: list[str] = []
 
     def publish(self, kinds: Collection[Kind], *, only_users: Collection[str] | None = None) -> Published:
         """Publish the lists of some kinds, of all users who take part or of some by id.
 
         Lists of users who no longer take part, and of kinds that are switched off, are retired. A list that is empty
         although titles of it are published is left as it is.
+
+        Raises:
+            PublishingError: no library could be published; nothing was changed.
         """
+        # Nothing is marked as ours before all is well.
+        roots = Roots(self.manifest, self._options(), modified_at=lambda: 0, dry_run=True)
+        preflight = examine_publishing(self._settings, self._server, roots)
+        if preflight.problems:
+            raise PublishingError(f"Nothing is published, and nothing was changed. {' '.join(preflight.problems)}")
+        self._warnings = preflight.warnings
+        self._identify()
         self._mark_originals()
         specs = [spec for kind in kinds for spec in self._specs(kind, only_users)]
         access = {user.user_id: user.access for user in self.users}
@@ -168,8 +180,8 @@ class Publication:
         }
         publisher = self._publisher(self._viewers_of)
         outcomes = publisher.publish(wanted, retired=self._retired(kinds, records))
-        lists, stale = self._lists(specs, gathered, kinds)
-        outcomes += ListPublisher(self._server, self.manifest, self._log).publish(lists, retired=stale)
+        lists, stale = self._lists(specs, gathered, kinds, grouped=preflight.hides_members)
+        outcomes += self._list_publisher().publish(lists, retired=stale)
         return self._result(publisher, outcomes)
 
     def publish_all(self) -> Published:
@@ -178,11 +190,17 @@ class Publication:
 
     def unpublish(self) -> Published:
         """Retire everything that was placed: libraries, collections, playlists, files, and what users were set."""
+        self._identify()
         publisher = self._publisher(lambda record: frozenset())
         outcomes = publisher.publish({}, retired=list(self.manifest.libraries()))
-        lists = ListPublisher(self._server, self.manifest, self._log)
-        outcomes += lists.publish([], retired=self.manifest.lists())
+        outcomes += self._list_publisher().publish([], retired=self.manifest.lists())
         return self._result(publisher, outcomes)
+
+    def _identify(self) -> None:
+        """Give this installation the identity by which it marks its folders."""
+        if not self._dry_run:
+            with self._database.transaction() as connection:
+                self._owner = ensure_owner(connection)
 
     def _publisher(self, viewers_of: Callable[[PlacedLibrary], frozenset[str]]) -> Publisher:
         return Publisher(
@@ -198,7 +216,12 @@ class Publication:
             dry_run=self._dry_run,
         )
 
+    def _list_publisher(self) -> ListPublisher:
+        return ListPublisher(self._server, self.manifest, self._log, self._names)
+
     def _result(self, publisher: Publisher, outcomes: list[Outcome]) -> Published:
+        for outcome in outcomes:
+            outcome.whose = self._names.get(outcome.owner or "", "")
         warnings = list(dict.fromkeys([*self._warnings, *publisher.warnings]))
         for warning in warnings:
             self._log.warning(warning)
@@ -259,17 +282,15 @@ class Publication:
         return build
 
     def _lists(
-        self, specs: Sequence[ListSpec], gathered: Gathered, kinds: Collection[Kind]
+        self, specs: Sequence[ListSpec], gathered: Gathered, kinds: Collection[Kind], *, grouped: bool
     ) -> tuple[list[DesiredList], list[PlacedList]]:
         """The collections and playlists that should be there, and those that should no longer be."""
         wanted: list[DesiredList] = []
-        grouped = self._hides_members()
         for spec in specs:
             for list_kind in LIST_KINDS:
                 if not has_lists(self._settings, kind_of(spec.list_key), list_kind):
                     continue
                 if list_kind == "collection" and grouped:
-                    self._warnings.append(grouped)
                     continue
                 titles = gathered.titles[spec.list_key]
                 as_episode = list_kind == "playlist" and spec.media_type == "series"
@@ -285,19 +306,6 @@ class Publication:
             if kind in kinds and (left or not has_lists(self._settings, kind, placed.kind)):
                 stale.append(placed)
         return wanted, stale
-
-    def _hides_members(self) -> str | None:
-        """Why no collections are published; None if they can be."""
-        settings = self._settings
-        if settings.publish_grouped_collections or not any(has_lists(settings, kind, "collection") for kind in KINDS):
-            return None
-        if not self._server.grouping_enabled():
-            return None
-        return (
-            "The media server shows collections in place of their titles, so a published one would hide them from "
-            "their own library: no collection is published. Switch that off in the server's settings, or set "
-            "APERTURE_PUBLISH_GROUPED_COLLECTIONS."
-        )
 
     # How it is published
 
@@ -325,18 +333,6 @@ class Publication:
             forgotten_roots=self._forgotten,
             find_here=self._paths.to_here,
         )
-
-    def _setup_warnings(self) -> Iterator[str]:
-        product, version = self._version.product, self._version.version
-        warning = form_warning(choose_form(self._settings.publish_as, product, version), product, version)
-        if warning is not None:
-            yield warning
-        merges = any(re.search("merge.*version", name, re.IGNORECASE) for name in self._server.plugins())
-        if merges and choose_ids(self._settings.publish_provider_ids, product, version):
-            yield (
-                "The media server's plugin Merge Versions would merge published copies with their originals: set "
-                "APERTURE_PUBLISH_PROVIDER_IDS to none."
-            )
 
     def _keeps_history_per_item(self) -> bool:
         return self._version.product == "jellyfin" and self._version.version >= HISTORY_PER_ITEM

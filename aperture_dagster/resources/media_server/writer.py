@@ -349,9 +349,9 @@ class MediaServerWriter(ListWriter):
         except NotFound:
             return None
 
-    def path_exists(self, path: str) -> bool:
-        """Whether the server sees a file at a path now, whatever its database says."""
-        body = {"Path": path, "IsFile": True}
+    def path_exists(self, path: str, *, is_file: bool = True) -> bool:
+        """Whether the server sees a file, or else a folder, at a path now, whatever its database says."""
+        body = {"Path": path, "IsFile": is_file}
         request = self._request("POST", "/Environment/ValidatePath", json=body, repeatable=True)
         try:
             self.transport.send(request)
