@@ -143,9 +143,27 @@ class ListPublisher:
             noted = replace(noted, others=tuple(item for item in noted.others if item in known))
         return replace(self._sync(left, noted), skipped=skipped)
 
-    def _sync(self, one: DesiredList, before: PlacedList | None) -> Outcome:
-        shown = self._find(one, before)
-        current = self._items(one, shown.list_id) if shown is not None else []
+    def _sync(self, wanted: DesiredList, before: PlacedList | None) -> Outcome:
+        shown = self._find(wanted, before)
+        current = self._items(wanted, shown.list_id) if shown is not None else []
+        one = self._in_sight(wanted, current)
+        outcome = self._change(one, before, shown, current) if one.items else self._outcome(one)
+        hidden = len(wanted.items) - len(one.items)
+        if hidden:
+            outcome.skipped = (f"{outcome.label}: {counted(hidden, 'titles')} that its owner may not see",)
+        return outcome
+
+    def _in_sight(self, one: DesiredList, current: Sequence[str]) -> DesiredList:
+        """Leave out of a playlist what its owner may not see: the server would drop it, and say nothing."""
+        missing = [item for item in one.items if item not in set(current)]
+        if one.kind != "playlist" or not missing:
+            return one
+        hidden = set(missing) - self._server.known_items(missing, one.user_id)
+        return replace(one, items=tuple(item for item in one.items if item not in hidden))
+
+    def _change(
+        self, one: DesiredList, before: PlacedList | None, shown: ServerList | None, current: Sequence[str]
+    ) -> Outcome:
         theirs = _theirs(one, current, before)
         target = target_items(one.items, theirs)
         record = PlacedList(
@@ -153,6 +171,8 @@ class ListPublisher:
         )
         if shown is None:
             return self._create(one, record, target)
+        if one.kind == "playlist":
+            target = _as_settled(current, target, before)
         if before is not None and before.name not in library_names(one.name):
             # A renamed list is a new one, as for libraries; what others added moves along.
             self._note(_while_written(record, before, before.name))
@@ -308,6 +328,19 @@ def _theirs(one: DesiredList, current: Sequence[str], before: PlacedList | None)
         # A run ended while the list was being written; what others added may be missing from it.
         found = list(dict.fromkeys([*before.others, *found]))
     return found
+
+
+def _as_settled(current: Sequence[str], target: list[str], before: PlacedList | None) -> list[str]:
+    """Return what a playlist holds already, if all that is missing from it was put into it before, else ``target``.
+
+    The server has dropped that, for whatever reason, or its owner has removed it. With the next change of the list it
+    is tried again.
+    """
+    if before is None or before.server_list_id is None:
+        return target
+    tried = set(before.items) - set(current)
+    left = [item for item in target if item not in tried]
+    return left if left == list(current) else target
 
 
 def _while_written(record: PlacedList, before: PlacedList | None, name: str) -> PlacedList:

@@ -19,7 +19,7 @@ from aperture_dagster.resources.media_server.changes import MediaServerChanges
 from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.e2e.publishing import SERVERS, Publishing, at_night
-from aperture_dagster_tests.e2e.test_publishing import shelf
+from aperture_dagster_tests.e2e.test_publishing import film, shelf
 from aperture_dagster_tests.household import failures
 
 pytestmark = pytest.mark.e2e
@@ -306,6 +306,33 @@ def test_each_list_of_the_server_is_read_once(household: Any, tmp_path: Path):
         read = [target for target, _ in place.state.arrivals("jellyfin", "ncludeItemTypes=")[before:]]
         assert len([one for one in read if "includeItemTypes=BoxSet" in one]) == 1
         assert len([one for one in read if "includeItemTypes=Playlist" in one]) == 2
+
+
+def test_a_users_parental_limit_holds_for_their_playlist_and_further_runs_change_nothing(
+    household: Any, tmp_path: Path
+):
+    """The server drops more than is known here, and says nothing."""
+    ratings = {1: "PG", 2: "R", 3: "G", 4: "Unheard-of", 5: "NC-17", 6: "PG"}
+    films = [film(number, official_rating=rating, tags=(f"tag {number}",)) for number, rating in ratings.items()]
+    only_playlists = {"recommendation_libraries": False, "top_picks_playlists": True}
+    with shelf(household, tmp_path, *films, **only_playlists) as place:
+        place.state.change_user("ben", max_parental_rating=12)
+        place.home.must("sync_users")
+        place.pick("Film 5", "Film 3", "Film 2", "Film 1", "Film 4")
+        # Since the users were read.
+        place.state.user_named("ben").policy.blocked_tags = ("tag 3",)
+        place.publish_top_picks()
+        assert titles(place, "Playlist", PICKS, "anna") == ["Film 5", "Film 3", "Film 2", "Film 1", "Film 4"]
+        assert titles(place, "Playlist", PICKS, "ben") == ["Film 1"]
+        for _ in range(2):
+            place.state.reset_counters()
+            metadata = place.publish_top_picks()
+            assert place.changes() == 0 and not any(metadata[one] for one in ("added", "changed", "removed"))
+        # Of today's picks, nothing is for Ben.
+        place.pick("Film 5", "Film 2")
+        place.publish_top_picks()
+        assert PICKS not in found(place, "Playlist", "ben")
+        assert titles(place, "Playlist", PICKS, "anna") == ["Film 5", "Film 2"]
 
 
 class Killed(BaseException):

@@ -299,3 +299,69 @@ def test_only_the_beginning_of_a_list_can_stay(current: str, target: str, kept: 
 
 def test_ours_come_first_and_nothing_is_there_twice():
     assert target_items(["b", "a"], ["c", "a", "d"]) == ["b", "a", "c", "d"]
+
+
+# What its owner may not see
+
+
+@pytest.fixture(params=SERVERS)
+def playlists(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lists]:
+    with a_place(tmp_path, request.param) as place:
+        yield Lists(place, "playlist")
+
+
+def rate(lists: Lists, title: str, official_rating: str) -> None:
+    """Give a title of the server an official rating."""
+    known = next(one for one in lists.place.state.titles.values() if one.title == title)
+    lists.place.state.add_title(replace(known, official_rating=official_rating))
+
+
+def test_a_playlist_holds_only_what_its_owner_may_see(playlists: Lists):
+    """The server drops the rest and says nothing, so every run would delete and add it again."""
+    wanted, emby = playlists.wanted("Part Two", "Alone", "Merged"), playlists.place.server == "emby"
+    rate(playlists, "Alone", "R")
+    playlists.place.state.change_user("bo", max_parental_rating=12)
+    (outcome,) = playlists.publish(wanted)
+    assert (outcome.added, outcome.entries, playlists.there()["Picks"]) == (2, 2, ["Part Two", "Merged"])
+    assert "1 title that its owner may not see" in str(outcome.skipped)
+    writes = playlists.place.writes()
+    for _ in range(2):
+        (outcome,) = playlists.publish(wanted)
+        assert outcome.changes == 0 and playlists.place.writes() == writes
+        assert "may not see" in str(outcome.skipped)
+    # The limit is lifted, and comes back.
+    playlists.place.state.change_user("bo", max_parental_rating=None)
+    playlists.publish(wanted)
+    assert playlists.there()["Picks"] == ["Part Two", "Alone", "Merged"]
+    playlists.place.state.change_user("bo", max_parental_rating=12)
+    writes = playlists.place.writes()
+    for _ in range(2):
+        playlists.publish(wanted)
+        # Emby goes on to list it, where it cannot be played.
+        assert playlists.there()["Picks"] == ["Part Two", *(["Alone"] if emby else []), "Merged"]
+        assert playlists.place.writes() == writes
+
+
+def test_a_playlist_of_which_its_owner_may_see_nothing_is_not_created(playlists: Lists):
+    rate(playlists, "Alone", "R")
+    playlists.place.state.change_user("bo", max_parental_rating=12)
+    for _ in range(2):
+        (outcome,) = playlists.publish(playlists.wanted("Alone"))
+        assert "may not see" in str(outcome.skipped)
+    assert playlists.there() == {} and playlists.place.writes() == {}
+
+
+def test_what_is_dropped_from_a_playlist_returns_with_the_next_change_of_the_list(tmp_path: Path):
+    """By its owner, or by a server for reasons of its own."""
+    with a_place(tmp_path, "12.0.0") as place:
+        lists = Lists(place, "playlist")
+        wanted = lists.wanted("Part Two", "Alone", "Merged")
+        lists.publish(wanted)
+        place.writer.remove_from_playlist(lists.list_id(), lists.owner, [place.items["Alone"].server_item_id])
+        writes = place.writes()
+        for _ in range(2):
+            (outcome,) = lists.publish(wanted)
+            assert outcome.changes == 0 and place.writes() == writes
+        assert lists.there()["Picks"] == ["Part Two", "Merged"]
+        lists.publish(lists.wanted("Part Two", "Alone", "Two Files"))
+        assert lists.there()["Picks"] == ["Part Two", "Alone", "Two Files"]

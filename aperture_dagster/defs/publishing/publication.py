@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from aperture_dagster.defs.failures import MissingPrerequisite
 from aperture_dagster.defs.publishing.gather import Gathered, gather
 from aperture_dagster.defs.publishing.posters import Posters
+from aperture_dagster.library.parental import within_limit
 from aperture_dagster.publishing.entries import EntryForm, ListedTitle, ListSpec, build_library
 from aperture_dagster.publishing.forms import HISTORY_PER_ITEM, choose_form, choose_ids
 from aperture_dagster.publishing.lists import DesiredList, ListKind, ListPublisher
@@ -286,6 +287,7 @@ class Publication:
     ) -> tuple[list[DesiredList], list[PlacedList]]:
         """The collections and playlists that should be there, and those that should no longer be."""
         wanted: list[DesiredList] = []
+        unsuitable: set[tuple[str, str, str]] = set()
         for spec in specs:
             for list_kind in LIST_KINDS:
                 if not has_lists(self._settings, kind_of(spec.list_key), list_kind):
@@ -294,18 +296,28 @@ class Publication:
                     continue
                 titles = gathered.titles[spec.list_key]
                 as_episode = list_kind == "playlist" and spec.media_type == "series"
-                items = tuple(item for one in titles if (item := _list_item(one, as_episode)) is not None)
-                owners = [""] if list_kind == "collection" else sorted(spec.viewers)
-                # An empty list means that something went wrong before: what is there stays.
-                wanted += [DesiredList(spec.list_key, list_kind, owner, spec.name, items) for owner in owners if items]
+                for owner in [""] if list_kind == "collection" else sorted(spec.viewers):
+                    suitable = self._suitable(titles, owner)
+                    items = tuple(item for one in suitable if (item := _list_item(one, as_episode)) is not None)
+                    if items:
+                        wanted.append(DesiredList(spec.list_key, list_kind, owner, spec.name, items))
+                    elif titles and not suitable:
+                        unsuitable.add((spec.list_key, list_kind, owner))
+                    # Any other empty list means that something went wrong before: what is there stays.
         stale = []
         for placed in self.manifest.lists():
             kind = kind_of(placed.list_key)
             owner = placed.list_key.split("/")[1] if kind != "top_picks" else placed.user_id
             left = bool(owner) and owner not in self._by_id
+            left = left or (placed.list_key, placed.kind, placed.user_id) in unsuitable
             if kind in kinds and (left or not has_lists(self._settings, kind, placed.kind)):
                 stale.append(placed)
         return wanted, stale
+
+    def _suitable(self, titles: Sequence[ListedTitle], owner: str) -> list[ListedTitle]:
+        """The titles within the parental limit of a playlist's owner; a collection has no owner."""
+        limit = self._by_id[owner].max_parental_rating if owner else None
+        return [one for one in titles if within_limit(one.facts.official_rating, limit)]
 
     # How it is published
 

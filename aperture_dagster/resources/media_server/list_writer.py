@@ -129,11 +129,11 @@ class ListWriter(MediaServerChanges):
         what = f"{self.reader.product}'s list of a collection"
         return self._all(self._items(query), lambda item: parse_id(item.get("Id")), what)
 
-    def known_items(self, item_ids: Sequence[str]) -> set[str]:
-        """Return those of some ids that the server has, whatever a user sees of them."""
+    def known_items(self, item_ids: Sequence[str], user_id: str | None = None) -> set[str]:
+        """Return those of some ids that a user may see, or without a user, those that the server has."""
         known: set[str] = set()
         for ids in id_batches(item_ids):
-            answer = self._items({"Ids": ids, "EnableImages": "false"})
+            answer = self._items({"Ids": ids, "EnableImages": "false"}, user_id)
             known.update(self._all(answer, lambda item: parse_id(item.get("Id")), "the list of requested items"))
         return known
 
