@@ -332,10 +332,14 @@ class Supervisor:
         return Patience(self.plan.limits.answer_seconds if seconds is None else seconds, self._signals)
 
     def _write_state(self) -> None:
-        """Tell other commands what runs; they ignore it when nobody holds the lock."""
+        """Tell other commands what runs; they ignore it when nobody holds the lock.
+
+        The process id is for people: in another container it is that of something else.
+        """
         ui, path = self.plan.ui, Path(self.plan.state)
         sockets = [one.part.socket for one in self.parts if one.part.socket is not None]
         state = {
+            "pid": os.getpid(),
             "started": self.started,
             "ready": self.is_ready,
             "stopping": self.is_stopping,

@@ -35,7 +35,7 @@ from aperture_dagster.cli.heartbeats import up_is_running
 from aperture_dagster.cli.migrate import migrate_databases
 from aperture_dagster.cli.parts import AWAITED, Part, Plan, Ui
 from aperture_dagster.cli.probes import family_of
-from aperture_dagster.cli.up_files import UpFiles
+from aperture_dagster.cli.up_files import UpFiles, read_state
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.home import LOCATION, use_dagster_home
 from aperture_dagster.settings import Settings, load_settings
@@ -86,11 +86,12 @@ def up(
             on_demo = True
         if not on_demo and (world, users, server) != ("demo", None, "jellyfin"):
             raise click.UsageError("--world, --users and --server need --demo: a media server is configured.")
+        folder = demo_home(home, server) if on_demo else None
+        # Before the port: it is most likely in use by that one.
+        _refuse_if_running(folder or given.home_path)
         host = host or given.ui_host
         port = _free_port(host, given.ui_port if port is None else port)
-        folder = demo_home(home, server) if on_demo else None
         if folder is not None:
-            _refuse_if_running(folder)
             warn_of_ignored_database()
             lists = folder / LISTS
             running = stand_ins_process(world, users, server, lists=lists, port=usual_port(folder))
@@ -159,9 +160,15 @@ def _refuse_if_running(home: Path) -> None:
 
 
 def _already_running(home: Path) -> OperatorError:
+    state = read_state(UpFiles.of_home(home).state)
+    where = "starting or stopping"
+    if state.get("address"):
+        where = f"{'stopping' if state.get('stopping') else 'its UI is at'} {state['address']}"
+    process = f", process {state['pid']} on the machine or in the container where it runs" if state.get("pid") else ""
     return OperatorError(
-        f"`aperture up` is already running on {home}, or still stopping. Stop it first; to run another "
-        "one beside it, set APERTURE_HOME to another folder."
+        f"`aperture up` is already running on {home} ({where}{process}). Use that one, or stop it where it was "
+        "started: with Ctrl-C, or as the service that it is. To run another one beside it, set APERTURE_HOME to "
+        "another folder."
     )
 
 

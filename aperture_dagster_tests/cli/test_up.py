@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,26 @@ def test_a_home_that_is_in_use_is_noticed_before_anything_is_started(
     assert result.exit_code == 1
     assert f"already running on {tmp_path / 'home' / 'demo'}" in " ".join(result.output.split())
     assert list((tmp_path / "home" / "demo").iterdir()) == [lock.parent]
+
+
+def test_a_home_that_is_in_use_is_named_rather_than_its_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APERTURE_HOME", str(tmp_path))
+    monkeypatch.setenv("APERTURE_CONFIG", "/dev/null")
+    monkeypatch.setenv("APERTURE_MEDIA_SERVER_URL", "http://127.0.0.1:1")
+    files = UpFiles.of_home(tmp_path)
+    files.folder.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as used, locks.exclusive(files.lock):
+        port = used.getsockname()[1]
+        address = f"http://127.0.0.1:{port}"
+        state = {"pid": 4321, "address": address, "stopping": False}
+        for known, told in (({}, "starting or stopping"), (state, f"its UI is at {address}, process 4321")):
+            files.state.write_text(json.dumps(known))
+            result = CliRunner().invoke(main, ["up", "--port", str(port)])
+            said = " ".join(result.output.split())
+            assert result.exit_code == 1 and f"already running on {tmp_path} ({told}" in said and "Ctrl-C" in said
+    # A state that was left behind proves nothing.
+    result = CliRunner().invoke(main, ["up", "--port", str(port), "--host", "203.0.113.1"])
+    assert "already running" not in result.output and "Cannot listen on 203.0.113.1" in result.output
 
 
 @pytest.mark.parametrize("command", ["demo", "up --demo --port 0"])

@@ -131,11 +131,12 @@ def running_up(tmp_path: Path) -> Iterator[Up]:
 def test_what_is_killed_is_started_again_and_schedules_and_runs_go_on(tmp_path: Path):
     with running_up(tmp_path) as up:
         up.wait_for(lambda: f"Ready: http://127.0.0.1:{up.port} (" in up.log.read_text())
-        words, variables = command(up.home, 0)
+        words, variables = command(up.home, up.port)
         second = subprocess.run(words, env=variables, cwd=PROJECT, capture_output=True, text=True, timeout=PATIENCE)
         assert second.returncode == 1
         (said,) = second.stderr.strip().splitlines()
-        assert "`aperture up` is already running" in said and str(up.home) in said
+        assert f"`aperture up` is already running on {up.home}" in said and f"127.0.0.1:{up.port}, process" in said
+        assert f"process {up.process.pid} " in said and "Ctrl-C" in said and "Choose another" not in said
 
         stand_ins = up.part("aperture_dagster.simulator")
         stand_ins.suspend()
