@@ -28,6 +28,7 @@ class Original:
     server_item_id: str
     sources: tuple[Source, ...] = ()
     picture_tag: str | None = None
+    official_rating: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class ListedTitle:
     Args:
         work_id: the work.
         rank: its place in the list.
-        facts: what the NFO says; marker, date and sort title are filled in here.
+        facts: what the NFO says; marker, date, sort title and official rating are filled in here.
         copies: the copies that every viewer may see.
         episodes: of each copy of a series, by the copy's item id.
         start: season and number of the first episode to publish; None: all.
@@ -167,9 +168,11 @@ def _entry(
     )
     if spec.media_type == "movie":
         copy, files = _film(title, folder, how)
+        facts = replace(facts, official_rating=copy.official_rating)
         nfo = _text("movie.nfo", film_nfo(facts, lock=how.lock, premiered=how.premiered))
     else:
         copy, files = _series(spec, title, entry_id, facts, how)
+        facts = replace(facts, official_rating=copy.official_rating)
         nfo = _text("tvshow.nfo", series_nfo(facts, lock=how.lock, premiered=how.premiered))
     rank = title.rank if spec.badges else None
     picture = Picture(copy.server_item_id, copy.picture_tag, title.poster_path, facts.title, rank)

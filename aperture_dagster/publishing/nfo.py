@@ -15,7 +15,6 @@ from datetime import UTC, date, datetime
 
 LARGEST_CAST = 15
 # Counts as unrated, as for the original, and replaces a rating that the server read before.
-UNRATED = "NR"
 # Providers whose ids have tags of their own.
 _OWN_TAGS = ("tmdb", "imdb", "tvdb")
 _SPECIAL = re.compile('[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]')
@@ -127,6 +126,11 @@ def read_title(content: bytes) -> str | None:
     return html.unescape(found[1]) if found else None
 
 
+def says_rating(content: bytes) -> bool:
+    """Tell whether an NFO that was written here has an official rating."""
+    return b"<mpaa>" in content
+
+
 def _document(root: str, parts: Iterable[str], lock: bool) -> bytes:
     body = "\n  ".join(filter(None, parts))
     locked = "\n  <lockdata>true</lockdata>" if lock else ""
@@ -142,7 +146,8 @@ def _title(facts: TitleFacts, premiered: bool) -> list[str]:
         _element("tagline", facts.tagline),
         # The servers ignore earlier years.
         f"<year>{facts.year}</year>" if facts.year is not None and 1850 < facts.year <= 9999 else "",
-        _element("mpaa", facts.official_rating) or f"<mpaa>{UNRATED}</mpaa>",
+        # Parental limits treat the copy as they treat the original, so one that is unrated stays so.
+        _element("mpaa", facts.official_rating),
         f"<premiered>{facts.premiere_date.isoformat()[:10]}</premiered>" if premiered and facts.premiere_date else "",
         _date_added(facts.date_added),
         _number("rating", facts.community_rating),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from aperture_dagster.publishing.manifest import PlacedEntry, PlacedLibrary
-from aperture_dagster.publishing.nfo import read_title
+from aperture_dagster.publishing.nfo import read_title, says_rating
 from aperture_dagster.publishing.paths import as_path, is_any_published
 from aperture_dagster.publishing.plan import DesiredEntry
 from aperture_dagster.publishing.roots import Roots
@@ -89,9 +89,10 @@ def originals_of(entries: Iterable[DesiredEntry | PlacedEntry]) -> dict[str, int
 def not_read(
     entries: Iterable[DesiredEntry], shown: Mapping[str, PublishedItem]
 ) -> list[tuple[DesiredEntry, PublishedItem]]:
-    """Return the entries that the server shows with another rank or title than their NFO says, and what it shows.
+    """Return the entries that the server shows otherwise than their NFO says, and what it shows.
 
-    A server does not read an NFO again that it takes for older than the item, or whose item is locked.
+    Compared are rank and title, and the rating of what has none: a server does not read an NFO again that it takes for
+    older than the item, or whose item is locked, and keeps what an NFO no longer says.
     """
     differing = []
     for entry in entries:
@@ -103,7 +104,8 @@ def not_read(
         nfo = next((one.content for one in entry.files if one.kind == "nfo" and "/" not in one.path), None)
         title = read_title(nfo) if nfo is not None else None
         is_renamed = title is not None and title.split() != item.name.split()
-        if is_renamed or (item.sort_name and (rank is None or int(rank[0]) != entry.rank)):
+        is_rated = nfo is not None and item.official_rating is not None and not says_rating(nfo)
+        if is_renamed or is_rated or (item.sort_name and (rank is None or int(rank[0]) != entry.rank)):
             differing.append((entry, item))
     return differing
 

@@ -188,7 +188,7 @@ class Item:
     @property
     def rating_age(self) -> int | None:
         """Minimum age of the official rating; None when unrated or unknown."""
-        return rating_age(self.title.official_rating)
+        return rating_age(self.edits.get("CustomRating") or self.title.official_rating)
 
     @property
     def path(self) -> str:

@@ -66,7 +66,6 @@ def title_facts(connection: Connection, work_ids: Collection[int]) -> dict[int, 
             "SELECT w.work_id, coalesce(e.title, c.title) AS title, coalesce(e.original_title, c.original_title) "
             "AS original_title, coalesce(e.year, c.year) AS year, coalesce(e.overview, c.overview) AS overview, "
             "coalesce(e.tagline, c.tagline) AS tagline, "
-            "coalesce(c.official_rating, e.official_rating) AS official_rating, "
             "coalesce(c.premiere_date, e.release_date) AS premiere_date, "
             "coalesce(e.vote_average, c.community_rating)::float8 AS community_rating, "
             "coalesce(e.rotten_tomatoes, c.critic_rating)::float8 AS critic_rating, "
@@ -86,19 +85,19 @@ def title_facts(connection: Connection, work_ids: Collection[int]) -> dict[int, 
     return {row["work_id"]: dict(row) for row in rows}
 
 
-def copies_of(connection: Connection, work_ids: Collection[int]) -> dict[int, list[tuple[Copy, str]]]:
-    """Read the copies of works on the media server, each with its id there."""
+def copies_of(connection: Connection, work_ids: Collection[int]) -> dict[int, list[tuple[Copy, str, str | None]]]:
+    """Read the copies of works on the media server, each with its id and its official rating there."""
     rows = connection.execute(
         text(
-            "SELECT work_id, item_id, library_id, tags, path, server_item_id FROM present_titles "
+            "SELECT work_id, item_id, library_id, tags, path, server_item_id, official_rating FROM present_titles "
             "WHERE work_id = ANY(:works) ORDER BY work_id, item_id"
         ),
         {"works": list(work_ids)},
     )
-    found: dict[int, list[tuple[Copy, str]]] = {}
+    found: dict[int, list[tuple[Copy, str, str | None]]] = {}
     for row in rows:
         copy = Copy(row.work_id, row.item_id, row.library_id, tuple(row.tags), row.path)
-        found.setdefault(row.work_id, []).append((copy, row.server_item_id))
+        found.setdefault(row.work_id, []).append((copy, row.server_item_id, row.official_rating))
     return found
 
 

@@ -98,9 +98,9 @@ def test_a_series_has_an_id_that_keeps_it_apart_unless_history_is_shared_by_ids(
 
 
 @pytest.mark.parametrize("make", [film_nfo, series_nfo])
-def test_a_title_always_has_a_rating_so_that_parental_limits_hold(make):
-    assert texts(make(replace(FILM, official_rating=None)), "mpaa") == ["NR"]
-    assert texts(make(replace(FILM, official_rating=" ")), "mpaa") == ["NR"]
+def test_a_title_has_the_rating_of_its_original_or_none(make):
+    assert texts(make(replace(FILM, official_rating=None)), "mpaa") == []
+    assert texts(make(replace(FILM, official_rating=" ")), "mpaa") == []
     # An episode without one has that of its series.
     assert texts(episode_nfo(EPISODE), "mpaa") == []
     assert texts(episode_nfo(replace(EPISODE, official_rating="TV-MA")), "mpaa") == ["TV-MA"]

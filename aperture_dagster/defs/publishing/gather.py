@@ -52,6 +52,10 @@ class _Files(NamedTuple):
     picture_tag: str | None = None
 
 
+# A copy, its id on the server, and its official rating there.
+_Shown = tuple[Copy, str, str | None]
+
+
 @dataclass(slots=True)
 class _Raw:
     """Rows from the database."""
@@ -59,7 +63,7 @@ class _Raw:
     works: dict[str, list[tuple[int, int]]]
     starts: dict[str, dict[int, tuple[int, int]]]
     facts: dict[int, dict[str, Any]]
-    copies: dict[int, list[tuple[Copy, str]]]
+    copies: dict[int, list[_Shown]]
     episodes: dict[int, list[dict[str, Any]]]
 
 
@@ -102,30 +106,30 @@ def _read(connection: Connection, specs: Sequence[ListSpec], today: date) -> _Ra
     listed = {work_id for rows in works.values() for _, work_id in rows}
     copies = copies_of(connection, listed)
     of_series = {work_id for spec in specs if spec.media_type == "series" for _, work_id in works[spec.list_key]}
-    series = {copy.item_id for work_id in of_series for copy, _ in copies.get(work_id, ())}
+    series = {copy.item_id for work_id in of_series for copy, *_ in copies.get(work_id, ())}
     episodes: dict[int, list[dict[str, Any]]] = {}
     for row in episodes_of(connection, series):
         episodes.setdefault(row["series_item_id"], []).append(row)
     return _Raw(works, starts, title_facts(connection, listed), copies, episodes)
 
 
-def _visible(spec: ListSpec, raw: _Raw, access: Mapping[str, Access]) -> dict[int, list[tuple[Copy, str]]]:
+def _visible(spec: ListSpec, raw: _Raw, access: Mapping[str, Access]) -> dict[int, list[_Shown]]:
     """The copies of each listed work that every viewer may see."""
     rules = (access[user_id] for user_id in spec.viewers if user_id in access)
     limited = [rule for rule in rules if rule.is_limited]
-    found: dict[int, list[tuple[Copy, str]]] = {}
+    found: dict[int, list[_Shown]] = {}
     for _, work_id in raw.works[spec.list_key]:
         copies = raw.copies.get(work_id, [])
         for rule in limited:
-            shown = {copy.item_id for copy in copies_in_sight([copy for copy, _ in copies], rule)}
-            copies = [pair for pair in copies if pair[0].item_id in shown]
+            shown = {copy.item_id for copy in copies_in_sight([copy for copy, *_ in copies], rule)}
+            copies = [one for one in copies if one[0].item_id in shown]
         found[work_id] = copies
     return found
 
 
 def _files(
     raw: _Raw,
-    visible: Iterable[Mapping[int, Sequence[tuple[Copy, str]]]],
+    visible: Iterable[Mapping[int, Sequence[_Shown]]],
     database: Database,
     server: MediaServerWriter,
     now: datetime,
@@ -136,7 +140,7 @@ def _files(
     wanted: dict[int, tuple[str, str | None]] = {}
     for works in visible:
         for copies in works.values():
-            for copy, server_item_id in copies:
+            for copy, server_item_id, _ in copies:
                 wanted[copy.item_id] = (server_item_id, copy.path)
                 for row in raw.episodes.get(copy.item_id, ()):
                     wanted[row["item_id"]] = (row["server_item_id"], row["path"])
@@ -210,7 +214,7 @@ def _sources(row: Mapping[str, Any]) -> tuple[Source, ...]:
 def _titles(
     spec: ListSpec,
     raw: _Raw,
-    visible: Mapping[int, Sequence[tuple[Copy, str]]],
+    visible: Mapping[int, Sequence[_Shown]],
     files: Mapping[int, _Files],
 ) -> tuple[list[ListedTitle], list[str]]:
     titles: list[ListedTitle] = []
@@ -227,15 +231,15 @@ def _titles(
         if starts is not None and work_id not in starts:
             # Every episode has been watched; it returns with the next one.
             continue
-        copies = [copy for copy, _ in visible[work_id]]
+        copies = [copy for copy, *_ in visible[work_id]]
         titles.append(
             ListedTitle(
                 work_id=work_id,
                 rank=rank,
                 facts=_facts(facts),
                 copies=tuple(
-                    Original(copy.item_id, server_item_id, *files.get(copy.item_id, _Files()))
-                    for copy, server_item_id in visible[work_id]
+                    Original(copy.item_id, server_item_id, *files.get(copy.item_id, _Files()), official_rating)
+                    for copy, server_item_id, official_rating in visible[work_id]
                 ),
                 episodes={copy.item_id: _episodes(raw.episodes.get(copy.item_id, ()), files) for copy in copies},
                 start=starts[work_id] if starts is not None else None,
@@ -272,7 +276,6 @@ def _facts(row: Mapping[str, Any]) -> TitleFacts:
         overview=row["overview"],
         tagline=row["tagline"],
         year=row["year"],
-        official_rating=row["official_rating"],
         premiere_date=premiere,
         community_rating=row["community_rating"],
         critic_rating=row["critic_rating"],

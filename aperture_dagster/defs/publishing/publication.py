@@ -317,7 +317,7 @@ class Publication:
     def _suitable(self, titles: Sequence[ListedTitle], owner: str) -> list[ListedTitle]:
         """The titles within the parental limit of a playlist's owner; a collection has no owner."""
         limit = self._by_id[owner].max_parental_rating if owner else None
-        return [one for one in titles if within_limit(one.facts.official_rating, limit)]
+        return [one for one in titles if within_limit(one.copies[0].official_rating, limit)]
 
     # How it is published
 

@@ -35,6 +35,7 @@ class EmbyWriter(MediaServerWriter):
 
     product = "emby"
     _known_versions = "Known are 4.8 and newer versions of 4."
+    _rating_fields = ("OfficialRating",)
     _refresh_query: ClassVar = {"Recursive": "true"}
 
     @staticmethod

@@ -78,7 +78,8 @@ def parse_title(item: dict[str, Any]) -> ServerTitle:
         # Emby may give tags in the long form only.
         tags=values.parse_texts(item, "Tags") or values.parse_names(item, "TagItems"),
         studios=values.parse_names(item, "Studios"),
-        official_rating=values.parse_text(item, "OfficialRating"),
+        # What an administrator sets counts for parental limits instead of what the title was given.
+        official_rating=values.parse_text(item, "CustomRating") or values.parse_text(item, "OfficialRating"),
         community_rating=values.parse_number(item, "CommunityRating"),
         critic_rating=values.parse_number(item, "CriticRating"),
         runtime_minutes=values.parse_minutes(item),

@@ -34,7 +34,8 @@ class JellyfinReader(MediaServerReader):
 
     product = "Jellyfin"
     title_fields = (
-        "ProviderIds,Overview,Genres,Tags,Studios,DateCreated,OriginalTitle,Taglines,SortName,Path,MediaSourceCount"
+        "ProviderIds,Overview,Genres,Tags,Studios,DateCreated,OriginalTitle,Taglines,SortName,Path,MediaSourceCount,"
+        "CustomRating"
     )
     episode_fields = "Path,MediaSourceCount"
     listing_query: ClassVar = {

@@ -262,6 +262,8 @@ class MediaServerWriter(ListWriter):
         self._write("library_refreshed", what, request)
 
     _refresh_query: ClassVar[Mapping[str, str]] = {}
+    # What has to be requested for the official rating of an item.
+    _rating_fields: ClassVar[tuple[str, ...]] = ()
 
     def scan_progress(self) -> float | None:
         """Return how far the server is with a scan of everything, in percent; None if there is none.
@@ -296,7 +298,7 @@ class MediaServerWriter(ListWriter):
         query = {
             "ParentId": library.item_id,
             "IncludeItemTypes": item_types,
-            "Fields": ",".join((*PUBLISHED_FIELDS, *self._lock_fields)),
+            "Fields": ",".join((*PUBLISHED_FIELDS, *self._lock_fields, *self._rating_fields)),
             "SortBy": "DateCreated,SortName",
             "SortOrder": "Ascending",
         }
