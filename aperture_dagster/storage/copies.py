@@ -79,8 +79,9 @@ def originals_of_copies(connection: Connection, states: Iterable[ItemState]) -> 
     found: dict[str, int] = {}
     for state, place in placed.items():
         work_id, files = entries.get((place.list_folder, place.entry_folder), (None, {}))
-        number = (state.season, state.number) if state.number is not None or not state.is_episode else ("unknown", None)
-        original = files.get(place.file) or items.get((work_id, *number))
+        original = files.get(place.file)
+        if original is None and (state.number is not None or not state.is_episode):
+            original = items.get((work_id, state.season, state.number))
         if original is not None:
             found[state.server_item_id] = original
     return found
@@ -111,7 +112,7 @@ def _entries(connection: Connection, places: Iterable[_Place]) -> dict[tuple[str
         lists=list({one for one, _ in wanted}),
         entries=list({one for _, one in wanted}),
     )
-    found = {
+    found: dict[tuple[str, str], tuple[int, Mapping[str, int]]] = {
         (row.list_folder, row.folder): (
             row.work_id,
             {path: file[5] for path, file in row.files.items() if file[5] is not None},
