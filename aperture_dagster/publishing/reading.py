@@ -283,7 +283,7 @@ class LibraryReader:
             return self._is_settled(one, library, watch)
         except Exception as error:
             work.outcome.error = error
-            self._log.warning(f"{work.library.name}: {error}")
+            self._log.warning(f"{work.outcome.label}: {error}")
             return True
 
     def _count(self, one: _Awaited, watch: _Watch) -> None:
@@ -394,7 +394,7 @@ class LibraryReader:
             if work.on_server is not None and work.on_server.item_id:
                 self.record_copies(work.on_server, work.record, work.library.entries)
         except Exception as error:
-            self._log.warning(f"{work.library.name}: {error}")
+            self._log.warning(f"{work.outcome.label}: {error}")
         stage = "hidden" if work.is_hidden else "shown"
         work.outcome.error = ScanTooLong([work.library.name], stage, self._options.wait_seconds)
 

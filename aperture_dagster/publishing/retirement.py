@@ -78,7 +78,7 @@ class Retirement:
                     self._server.delete_library(library, scan=key == last)
                 in_a_row = 0
             except Exception as error:
-                self._log.warning(f"{one.record.name}: {error}")
+                self._log.warning(f"{one.outcome.label}: {error}")
                 in_a_row += 1
                 failed = [one, *(leaving[number:] if in_a_row == FAILURES_IN_A_ROW else ())]
                 for each in failed:

@@ -148,7 +148,7 @@ def test_another_folder_of_the_same_name_in_the_servers_container_is_noticed(
         assert told.exit_code == 1 and "does not see the files" in told.output
         assert place.changes() == 0 and list(place.root.iterdir()) == [] == list(other.iterdir())
         # With anything in it, a dry run sees the difference, too.
-        (place.root / "note.txt").write_text("mine")
+        (place.root / ".keep").write_text("mine")
         assert "does not see the files" in run("publish", "--dry-run").output
 
 

@@ -75,11 +75,12 @@ def test_unpublish_takes_everything_back_whatever_the_settings_name_now(househol
         now = elsewhere(place, settings)
         with unmounted(place):
             planned = run(now, "unpublish", "--dry-run", "--yes")
-            assert f"{ANNAS}: would be removed from the media server; its files would stay" in words(planned)
+            annas = f'Library "{ANNAS}" of anna'
+            assert f"{annas}: would be removed from the media server; its files would stay" in words(planned)
             assert ANNAS in place.libraries()
             done = run(now, "unpublish", "--yes")
             assert done.exit_code == 1 and "Run this again to remove them" in words(done)
-            assert f"{ANNAS}: removed from the media server; its files are still there" in words(done)
+            assert f"{annas}: removed from the media server; its files are still there" in words(done)
             assert words(done).count("its files are still there") == 3, "collections and playlists are gone"
             assert f"The folder {place.root} has no marker" in words(done)
             assert not [name for name in place.libraries() if "AI Picks" in name] and place.users() == users
@@ -94,7 +95,9 @@ def test_unpublish_takes_everything_back_whatever_the_settings_name_now(househol
         assert place.files()
         again = run(now, "unpublish", "--yes")
         assert again.exit_code == 0, again.output
-        assert {f"{name}: removed" for name in (ANNAS, BENS, SHOWS)} <= set(again.output.splitlines())
+        owners = {ANNAS: "anna", BENS: "ben", SHOWS: "anna"}
+        removed = {f'Library "{name}" of {owner}: removed' for name, owner in owners.items()}
+        assert removed <= set(again.output.splitlines())
         assert list(place.root.rglob("*")) == [] and nothing_is_left(place)
         assert run(now, "unpublish", "--yes").exit_code == 0
 
