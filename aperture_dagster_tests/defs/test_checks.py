@@ -129,7 +129,8 @@ def is_recent_and_proven() -> list[Step]:
         fails("old", backup(3, age=2 * DAY + SECOND), "aperture-backup-2026-05-03.sql.gz, is 2 days old", proven=1),
         passes("of two days ago", backup(4, age=2 * DAY), proven=2, age_hours=48.0),
         passes("newer ones are unproven", backup(5, proven=False), proven=2, age_hours=48.0),
-        fails("in the future", backup(6, age=-HOUR - SECOND), "2026-05-06.sql.gz, is dated in the future", proven=3),
+        passes("beside one in the future", backup(6, age=-HOUR - SECOND), proven=3),
+        fails("in the future", backup(4, age=2 * DAY + SECOND), "2026-05-06.sql.gz, is dated in the future", proven=3),
         passes("clocks differ", backup(6, age=-HOUR), proven=3),
         fails("all are gone", lambda bench: shutil.rmtree(backup_folder(bench.settings)), "There is no proven backup"),
     ]
@@ -163,7 +164,7 @@ def have_working_connections() -> list[Step]:
 
         return write
 
-    broken = "UPDATE trakt_accounts SET state = :state, trouble = :why WHERE user_id = :user"
+    broken = f"UPDATE trakt_accounts SET state = :state, trouble = :why, updated_at = '{NOW}' WHERE user_id = :user"
     return [
         passes("without Trakt", nothing, connected=0),
         passes("nobody is connected", both(configured(**app), users("Alma B", "Bruno")), connected=0),

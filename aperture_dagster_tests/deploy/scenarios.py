@@ -43,7 +43,12 @@ def first_start(services: Services) -> Iterator[str]:
     yield f"they ended after {', '.join(f'{name} {seconds:.0f} s' for name, seconds in took.items())}"
 
 
-PREVIOUS = ("DROP TABLE computations", "UPDATE alembic_version SET version_num = 'v3'")
+PREVIOUS_REVISION = "v6"
+PREVIOUS = (
+    "DROP TABLE published_leftovers",
+    "ALTER TABLE published_libraries DROP COLUMN root, DROP COLUMN root_on_server",
+    f"UPDATE alembic_version SET version_num = '{PREVIOUS_REVISION}'",
+)
 """Makes the schema of the previous version from the present one."""
 
 

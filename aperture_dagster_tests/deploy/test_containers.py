@@ -295,7 +295,10 @@ def serve_graphql(answers: dict[str, Any]) -> int:
 
 
 def loops(**healthy: bool) -> dict[str, Any]:
-    found = [{"daemonType": name, "required": name != "ASSET", "healthy": value} for name, value in healthy.items()]
+    found = [
+        {"daemonType": name, "required": name != "ASSET", "healthy": value, "lastHeartbeatTime": 1.0 if value else None}
+        for name, value in healthy.items()
+    ]
     return {"instance": {"daemonHealth": {"allDaemonStatuses": found}}}
 
 

@@ -42,14 +42,14 @@ from aperture_dagster_tests.storage.test_restore import HOUSEHOLD, at_revision
 
 __all__ = ["admin", "empty", "external", "instance"]
 
-NEW_TABLE = "CREATE TABLE computations"
+NEW_TABLE = "CREATE TABLE published_leftovers"
 WAITS = "Another process is migrating it"
 
 
 @pytest.fixture
 def previous(empty: str) -> str:
     """The URL of a household's database with the previous schema."""
-    at_revision(empty, "v3")
+    at_revision(empty, scenarios.PREVIOUS_REVISION)
     run_statements(empty, *HOUSEHOLD)
     return empty
 
@@ -85,10 +85,10 @@ def test_of_three_services_that_start_at_once_one_migrates_and_two_say_that_they
         stop.go_on()
         for side in (first, *others):
             side.result()
-    assert backups == ["v3"]
+    assert backups == [scenarios.PREVIOUS_REVISION]
     assert run_statements(previous, "SELECT version_num FROM alembic_version") == [(HEAD_REVISION,)]
     waiting = [line for line in caplog.messages if WAITS in line]
-    assert len(waiting) == 2 and all(f"has the schema v3, and this version needs {HEAD_REVISION}" in line
+    assert len(waiting) == 2 and all(f"has the schema {scenarios.PREVIOUS_REVISION}, and this version needs {HEAD_REVISION}" in line
                                      for line in waiting)  # fmt: skip
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
@@ -115,7 +115,7 @@ def test_who_waits_too_long_says_what_to_do_and_has_done_nothing(
     said = r"and it is still v3\. Nothing was done\. See what that process logs"
     with engines[0].connect() as connection, schema_lock(connection), pytest.raises(DatabaseError, match=said):
         opened(engines[1], [])
-    assert run_statements(previous, "SELECT version_num FROM alembic_version") == [("v3",)]
+    assert run_statements(previous, "SELECT version_num FROM alembic_version") == [(scenarios.PREVIOUS_REVISION,)]
 
 
 def test_the_limit_is_for_the_wait_alone(previous: str, engines: list[Engine]):
@@ -137,7 +137,7 @@ def test_webserver_and_daemon_leave_the_products_database_alone(external: Settin
     run_statements(url, *scenarios.PREVIOUS)
     with dg.DagsterInstance.get() as opened_instance:
         assert opened_instance.get_runs() == []
-    assert run_statements(url, "SELECT version_num FROM alembic_version") == [("v3",)]
+    assert run_statements(url, "SELECT version_num FROM alembic_version") == [(scenarios.PREVIOUS_REVISION,)]
 
 
 def test_the_command_that_starts_a_code_server_migrates_and_says_so(external: Settings):

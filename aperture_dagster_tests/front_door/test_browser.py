@@ -28,7 +28,9 @@ pytestmark = [pytest.mark.ui, needs_chromium]
 
 LAUNCHER = {"module": "aperture_dagster_tests.front_door.launcher", "class": "KeySendingLauncher"}
 COORDINATOR = {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"}
-IN_THIS_PROCESS = {"run_launcher": LAUNCHER, "run_coordinator": COORDINATOR}
+# As in the product; otherwise a dialog about Dagster covers the first page that is opened.
+NO_DIALOG = {"nux": {"enabled": False}}
+IN_THIS_PROCESS = {"run_launcher": LAUNCHER, "run_coordinator": COORDINATOR, **NO_DIALOG}
 
 EVIL, LAN, PROXY = "evil.example", "mediabox.lan", "aperture.example.org"
 NAMES = f"--host-resolver-rules=MAP {EVIL} 127.0.0.1, MAP {LAN} 127.0.0.1, MAP {PROXY} 127.0.0.1"
