@@ -107,6 +107,9 @@ def upgrade_of_one(services: Services) -> Iterator[str]:
 def require_one_migration(services: Services, said: str) -> None:
     """Check that the code server has backed up and migrated the database, and found nothing wrong."""
     assert services.sql("SELECT version_num FROM alembic_version") == f"[('{HEAD_REVISION}',)]"
-    assert said.count("The schema of the database is to be migrated from v3: making a backup first.") <= 1
+    assert (
+        said.count(f"The schema of the database is to be migrated from {PREVIOUS_REVISION}: making a backup first.")
+        <= 1
+    )
     assert "The backup before the migration" in said
     assert not trouble(said), said
