@@ -1,6 +1,6 @@
-"""A folder by its descriptor, and the marker that shows that a folder is the right one.
+"""Folders that are opened by descriptor, and markers that show that a folder is the right one.
 
-What is written and deleted this way stays in that folder, whatever another process puts in its place meanwhile: paths
+What is written or deleted this way stays in that folder, whatever another process puts in its place meanwhile: paths
 are resolved once, when the folder is opened, and links below it are never followed.
 """
 
@@ -34,7 +34,7 @@ class NotAFolder(OSError):
 
 
 class OpenFolder:
-    """An open folder. Names are those of what is directly in it; a link is a thing of its own, and never followed.
+    """An open folder. Names are those of its direct children; a link counts as a link, and is never followed.
 
     Use it in a ``with`` statement. Methods raise OSError where the system refuses, and for a name that is a path.
 
@@ -74,7 +74,7 @@ class OpenFolder:
             return None
 
     def kind(self, name: str) -> Kind | None:
-        """Tell what has a name; None if nothing has. Pipes and the like count as files."""
+        """Return what has a name; None if nothing has. Pipes and the like count as files."""
         status = self.status(name)
         if status is None:
             return None
@@ -197,7 +197,7 @@ def _name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """A file in a folder that says whose it is: without it, a disk that is not mounted looks like an empty folder.
+    """A file that says to which installation its folder belongs: an unmounted disk would look like an empty folder.
 
     Args:
         name: of the file.
@@ -210,7 +210,7 @@ class Marker:
     def read(self, folder: OpenFolder) -> str | None:
         """Return the identity of the installation that the folder belongs to; None without a marker.
 
-        A damaged marker belongs to nobody known, which is an empty text.
+        For a damaged marker, whose owner is unknown, it is an empty text.
         """
         content = folder.read(self.name)
         if content is None:
@@ -225,7 +225,7 @@ class Marker:
         return json.dumps({"owner": owner, "note": self.note}).encode()
 
     def write(self, folder: OpenFolder, owner: str) -> None:
-        """Mark a folder, in place of a marker that it has."""
+        """Mark a folder, and replace a marker that it has."""
         temporary = f"{self.name}.part"
         folder.remove(temporary)
         folder.write(temporary, self.content(owner), lasting=True)

@@ -14,7 +14,7 @@ USERS = "users"
 PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 PARTITION_TAGS = frozenset({PARTITION_TAG, RANGE_START_TAG})
-"""A run has one of them if it is for certain partitions."""
+"""A run for certain partitions has one of these."""
 
 users_partitions = dg.DynamicPartitionsDefinition(name=USERS)
 

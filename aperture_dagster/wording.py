@@ -32,9 +32,9 @@ def titled(row: Mapping[str, Any]) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text without what moves the cursor, colours a terminal, or turns the direction of what follows.
+    """Return a text without characters that move the cursor, colour a terminal, or change the direction of text.
 
-    Lines and tabs are kept.
+    Line breaks and tabs are kept.
     """
     return UNPRINTABLE.sub("", text)
 
@@ -45,8 +45,8 @@ def shortened(text: str, length: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in the unit in which it is easiest to read: `40 s`, `15 min`, `6 h`."""
-    for least, unit, name in ((3 * 3600, 3600, "h"), (90, 60, "min")):
+    """Return a duration in the unit in which it is easiest to read: `40 s`, `15 min`, `6 h`, `3 days`."""
+    for least, unit, name in ((48 * 3600, 86_400, "days"), (3 * 3600, 3600, "h"), (90, 60, "min")):
         if seconds >= least:
             return f"{seconds / unit:,.0f} {name}"
     return f"{seconds:.3g} s"

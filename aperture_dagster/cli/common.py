@@ -59,7 +59,7 @@ def echo(text: str, *, err: bool = False) -> None:
 
 
 def echo_json(document: str) -> None:
-    """Print JSON, in which a program finds all characters, and a terminal none that control it."""
+    """Print JSON with escaped control characters: programs read all of them, and no terminal obeys them."""
     click.echo(UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", document))
 
 

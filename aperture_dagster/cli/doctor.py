@@ -19,7 +19,7 @@ from aperture_dagster.cli.heartbeats import START, read_parts
 from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.home import use_dagster_home
-from aperture_dagster.library.moments import SKEW, describe_future, span_in_words
+from aperture_dagster.library.moments import SKEW, describe_future
 from aperture_dagster.library.people import User, as_listed, users_named
 from aperture_dagster.library.references import nearest_users
 from aperture_dagster.library.status import LEAST_FREE_BYTES, State
@@ -52,7 +52,7 @@ from aperture_dagster.storage.owner import read_owner
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.published import StoredManifest
 from aperture_dagster.storage.queries import database_time
-from aperture_dagster.wording import listed
+from aperture_dagster.wording import duration, listed
 
 NAMES = 12
 """Columns of the names of what is examined."""
@@ -163,11 +163,9 @@ def _clock(settings: Settings, database: Database, clock: Clock) -> Iterator[Fin
     with database.transaction() as connection:
         apart, found = database_time(connection) - now, future_dates(connection, now=now)
     if abs(apart) > SKEW:
-        yield Finding(
-            "clock",
-            "failed",
-            f"the clocks of this machine and of the database are {span_in_words(abs(apart))} apart: set the wrong one",
-        )
+        span = duration(abs(apart).total_seconds())
+        message = f"the clocks of this machine and of the database are {span} apart: set the wrong one"
+        yield Finding("clock", "failed", message)
     with dg.DagsterInstance.get() as instance:
         found += clock_jumps.future_dates(instance, now=now)
     sentence = describe_future(found, now)
@@ -252,7 +250,7 @@ def _publishing(settings: Settings, database: Database) -> Iterator[Finding]:
 
 
 def _roots(settings: Settings, database: Database) -> Roots:
-    """Return what is known of the folders that were published to, to read only."""
+    """Return what is known of the folders that were published to, for reading only."""
     assert settings.publish_root is not None
     root, paths = settings.publish_root.expanduser(), PathMap(settings.path_map)
     with database.transaction() as connection:

@@ -17,7 +17,7 @@ from aperture_dagster.wording import printable
 ANSWER_SECONDS = 10.0
 POLL_SECONDS = 1.0
 MOST_AHEAD_SECONDS = 600.0
-"""As ``SKEW`` in ``aperture_dagster.library.moments``: the clocks of two hosts may differ by so much."""
+"""As ``SKEW`` in ``aperture_dagster.library.moments``: the clocks of two hosts may differ by this much."""
 PORTS = {"code": 4000, "webserver": 3000, "daemon": 3000, "all": 3000}
 HEALTH = "{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy lastHeartbeatTime } } } }"
 LOADED = "{ repositoriesOrError { __typename ... on RepositoryConnection { nodes { name } } } }"
@@ -79,7 +79,7 @@ def find_problem(part: str, host: str, port: int) -> str | None:
     if data is None:
         return f"{silent}, so nothing is known of the daemon" if part == "daemon" else silent
     statuses = data["instance"]["daemonHealth"]["allDaemonStatuses"]
-    # Dagster takes one that is dated in the future, by a clock that was ahead, for a sign of life until that date.
+    # To Dagster, a heartbeat that a clock dated in the future is a sign of life until that date.
     latest = time.time() + MOST_AHEAD_SECONDS
     dead = sorted(
         one["daemonType"]

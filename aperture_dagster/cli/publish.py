@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
-@click.option("--accept-root", is_flag=True, help="Take a new or emptied APERTURE_PUBLISH_ROOT for the right folder.")
+@click.option("--accept-root", is_flag=True, help="Accept a new or emptied APERTURE_PUBLISH_ROOT.")
 @FORGET_ROOT
 def publish(dry_run: bool, accept_root: bool, forget_root: Path | None) -> None:
     """Publish all lists on the media server now."""
@@ -62,8 +62,8 @@ def publish(dry_run: bool, accept_root: bool, forget_root: Path | None) -> None:
 def unpublish(dry_run: bool, yes: bool, forget_root: Path | None) -> None:
     """Remove everything that was published on the media server: libraries, collections, playlists and files.
 
-    Wherever it was published: APERTURE_PUBLISH_ROOT may be another folder now. What cannot be removed, as on a disk
-    that is not mounted, is named, and removed when you run this again.
+    It is found wherever it was published, also if APERTURE_PUBLISH_ROOT is another folder now. What cannot be removed,
+    such as files on a disk that is not mounted, is listed, and removed when you run this again.
 
     Do so before an upgrade from Jellyfin 10.10 to 10.11, which would move what was watched from originals to published
     copies; publish again afterwards.

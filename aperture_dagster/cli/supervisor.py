@@ -334,7 +334,7 @@ class Supervisor:
     def _write_state(self) -> None:
         """Tell other commands what runs; they ignore it when nobody holds the lock.
 
-        The process id is for people: in another container it is that of something else.
+        The process id is for people: in another container, another process has it.
         """
         ui, path = self.plan.ui, Path(self.plan.state)
         sockets = [one.part.socket for one in self.parts if one.part.socket is not None]

@@ -103,9 +103,9 @@ def status() -> None:
 
 @trakt.command()
 @click.argument("user", required=False)
-@click.option("--accept", "decision", flag_value="accept", help="Let the removals that are shown travel.")
+@click.option("--accept", "decision", flag_value="accept", help="Remove these ratings on both sides.")
 @click.option("--undo", "decision", flag_value="undo", help="Keep these ratings on both sides.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def removals(user: str | None, decision: str | None, yes: bool) -> None:
     """Show removed ratings that are held back, because a user lost many or all; accept or undo those of USER."""
     if user is None and decision is not None:
@@ -133,7 +133,7 @@ def removals(user: str | None, decision: str | None, yes: bool) -> None:
                 said = f"{counted(undone, 'ratings')} kept. The next sync pushes those that Trakt lacks."
             else:
                 accept_removals(connection, user_id, works=works)
-                said = f"The next run of sync_trakt_ratings removes {count}, and counts anew from then on."
+                said = f"The next run of sync_trakt_ratings removes {count}, and starts counting again."
     console.print(Text(said))
     if settings.schedules_enabled:
         console.print(Text("It comes within two hours, while `aperture up` is running.", "dim"))

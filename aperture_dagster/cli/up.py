@@ -87,7 +87,7 @@ def up(
         if not on_demo and (world, users, server) != ("demo", None, "jellyfin"):
             raise click.UsageError("--world, --users and --server need --demo: a media server is configured.")
         folder = demo_home(home, server) if on_demo else None
-        # Before the port: it is most likely in use by that one.
+        # Before a port is chosen, which that one most likely uses.
         _refuse_if_running(folder or given.home_path)
         host = host or given.ui_host
         port = _free_port(host, given.ui_port if port is None else port)
@@ -167,7 +167,7 @@ def _already_running(home: Path) -> OperatorError:
     process = f", process {state['pid']} on the machine or in the container where it runs" if state.get("pid") else ""
     return OperatorError(
         f"`aperture up` is already running on {home} ({where}{process}). Use that one, or stop it where it was "
-        "started: with Ctrl-C, or as the service that it is. To run another one beside it, set APERTURE_HOME to "
+        "started: with Ctrl-C, or by its service manager. To run another one beside it, set APERTURE_HOME to "
         "another folder."
     )
 

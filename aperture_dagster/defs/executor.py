@@ -1,4 +1,4 @@
-"""The executor of all jobs: the steps of a run in one process, and everybody's partitions if a run has none."""
+"""The executor of all jobs: it runs the steps in one process, and for all users if the run names no partition."""
 
 from collections.abc import Iterator
 from typing import Any, cast
@@ -10,7 +10,7 @@ from aperture_dagster.partitions import PARTITION_TAGS, range_tags
 
 
 class _ForEverybody(dg.Executor):
-    """An executor that completes a run which somebody started without partitions, and hands it to another one.
+    """An executor that adds the partitions that a run lacks, and leaves the steps to another executor.
 
     Dagster fails such a run in each step that reads a partitioned asset, before the asset's own function is called.
     """
@@ -39,7 +39,7 @@ class _ForEverybody(dg.Executor):
 
 
 def _complete(run: dg.DagsterRun, job: dg.JobDefinition, instance: dg.DagsterInstance) -> None:
-    """Give a run of a partitioned job, if it has no partition, those of all users; a job about a day, today's."""
+    """Give a run of a partitioned job without a partition those of all users, or today's if they are days."""
     partitions = job.partitions_def
     if partitions is None or not PARTITION_TAGS.isdisjoint(run.tags):
         return
@@ -49,7 +49,7 @@ def _complete(run: dg.DagsterRun, job: dg.JobDefinition, instance: dg.DagsterIns
         instance.add_run_tags(run.run_id, {"dagster/max_retries": "0"})
         raise MissingPrerequisite("No users take part yet: run sync_users.")
     tags = range_tags(keys[0] if isinstance(partitions, dg.DynamicPartitionsDefinition) else keys[-1], keys[-1])
-    # The steps read them from this object, whoever looks at runs from the record.
+    # The steps read the tags from this object, everything else from the stored run.
     cast("dict[str, str]", run.tags).update(tags)
     instance.add_run_tags(run.run_id, tags)
 

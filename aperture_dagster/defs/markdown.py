@@ -1,4 +1,4 @@
-"""Markdown on the assets' pages. This is the one place that makes it: text from outside is shown as it is, and no more.
+"""Markdown on the pages of assets. Only this module makes it, so that text from outside is shown literally.
 
 Titles, names and messages come from servers that anybody may fill. Unescaped, they could make the operator's browser
 fetch a picture, show a link, or take a table apart.
@@ -19,7 +19,7 @@ LONGEST_INLINE, LEAST_LINES = 1000, 3
 # Underscores within a word mean nothing, nor does an ampersand that begins no entity.
 _MEANINGFUL = re.compile(r"[\\`*\[\]<|~]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)")
 _BEGINS_A_BLOCK = re.compile(r"^(\d*)([-+#=>.)])")
-# The UI turns addresses into links after it has read the escapes. A space without width ends what looks like one.
+# The UI turns addresses into links after unescaping. A zero-width space breaks up what looks like one.
 _ADDRESS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=[-.\w+])(?=@\w)", re.IGNORECASE)
 _NO_WIDTH = "\u200b"
 
@@ -29,7 +29,7 @@ class Markup(str):
 
 
 def escaped(text: str) -> Markup:
-    """Return text as Markdown that shows it in one line, and nothing else."""
+    """Return Markdown that shows a text literally, on one line."""
     if isinstance(text, Markup):
         return text
     line = _MEANINGFUL.sub(r"\\\g<0>", " ".join(printable(text).split()))
@@ -70,7 +70,7 @@ def markdown_list(texts: Iterable[str], *, numbered: bool = False) -> dg.Metadat
 
 
 def code_block(text: str) -> dg.MetadataValue:
-    """Show a text with its lines as they are, such as a stack trace."""
+    """Show a text with its line breaks, such as a stack trace."""
     longest = max((len(ticks) for ticks in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return markdown(Markup(f"{fence}\n{printable(text)}\n{fence}"))
@@ -79,7 +79,7 @@ def code_block(text: str) -> dg.MetadataValue:
 def _in_table(value: Any) -> str:
     if value is None:
         return ""
-    # str() would make plain text of Markdown.
+    # str() would turn Markup into plain text.
     return escaped(value if isinstance(value, str) else str(value))
 
 

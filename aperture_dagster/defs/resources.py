@@ -1,9 +1,9 @@
 """What assets, checks and sensors get, as Dagster resources: what is configured can be read in the UI.
 
 Each class holds the configuration and makes a plain object that tests create without Dagster. A field has the name of
-its setting and the value that is set. Whoever may start a run may change numbers for it, and nothing else: with another
-address, proxy or check of certificates, a run would send the keys that this machine keeps to somebody else. Secrets are
-no fields: of a key, only whether it is set is shown.
+its setting and the value that is set. A run may change numbers, and nothing else: with another address, proxy or check
+of certificates, it could send this machine's keys to somebody else. Secrets are not fields: of a key, only whether it
+is set is shown.
 """
 
 import functools
@@ -36,7 +36,7 @@ def _setting(name: str) -> Any:
 
 
 def _may_change(name: str) -> bool:
-    """Tell whether a run may change a setting: no number says where something is sent."""
+    """Return whether a run may change a setting: numbers do not determine where anything is sent."""
     return Settings.model_fields[name].annotation in (int, float)
 
 

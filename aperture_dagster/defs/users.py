@@ -35,7 +35,7 @@ user_asset = functools.partial(
     dg.asset, partitions_def=users_partitions, backfill_policy=dg.BackfillPolicy.single_run(), output_required=False
 )
 VERSION_TAG = "dagster/data_version"
-# With this metadata, an output has no events: Dagster marks so what has logged its own.
+# Dagster records no events for an output with this metadata, which marks steps that have logged their own.
 LOGGED_ITS_EVENTS = "__source_asset_observation__"
 # These would hit every other user, too.
 SAME_FOR_EVERYBODY = (ServiceRefused, ServiceNotConfigured, ServicePaused, DatabaseError, FileError)
@@ -44,10 +44,10 @@ UNAVAILABLE_IN_A_ROW = 3
 
 
 def output_without_events() -> dg.MaterializeResult:
-    """Return the output that later steps of a run, and the checks, wait for; what was materialized is logged by hand.
+    """Return the output that later steps of a run, and checks, wait for; the step logs its materializations itself.
 
-    Dagster would otherwise record each partition of the run with one and the same new data version. Were it to do so
-    one day, it must come first: a partition's last event counts.
+    Dagster would otherwise record each partition of the run again, all with the same new data version. Yield it first
+    in any case, since the last event of a partition counts.
     """
     return dg.MaterializeResult(metadata={LOGGED_ITS_EVENTS: True})
 

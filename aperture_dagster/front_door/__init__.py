@@ -1,1 +1,1 @@
-"""The web program in front of people: Dagster's UI, which has no login, behind a guard against other websites."""
+"""The web server that people open: Dagster's UI, which has no login, behind a guard against other websites."""

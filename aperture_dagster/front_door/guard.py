@@ -2,8 +2,8 @@
 
 A browser lets any page send requests to any address, including this machine's own, and Dagster's webserver starts runs
 without asking who wants them. Three headers show where a request comes from, and no page can change them: ``Host``
-(with DNS rebinding, the name of the other website), ``Origin`` and ``Sec-Fetch-Site``. What sends none of the last two,
-such as ``curl``, is no page.
+(with DNS rebinding, the name of the other website), ``Origin`` and ``Sec-Fetch-Site``. A client that sends neither of
+the last two, such as ``curl``, is not a page.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SETTING = "APERTURE_UI_ALLOWED_HOSTS"
 GRAPHQL_TYPES = ("application/json", "application/graphql")
-"""Content types that a page of another website cannot send without asking first, which Dagster denies."""
+"""Content types that a page of another website can only send after a preflight request, which Dagster denies."""
 
 NO_FRAMES = [(b"x-frame-options", b"SAMEORIGIN"), (b"content-security-policy", b"frame-ancestors 'self'")]
 """Dagster's own policy stays in effect: browsers apply each of them."""
@@ -30,7 +30,7 @@ PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Aperture</title>
 <p>Another website led here. If you followed a link, <a href="">continue to this page</a>.</p></html>
 """
-"""An empty address is the one of this page, so there is nothing to escape, and no other place to lead to."""
+"""An empty address is that of the page itself, so there is nothing to escape, and nowhere else to go."""
 
 
 @dataclass(frozen=True)
@@ -45,27 +45,26 @@ class Refusal:
 class AllowedHosts:
     """The names under which the UI answers.
 
-    Addresses in digits are always allowed, since no name server can point them elsewhere, and so are names of this
-    machine for itself.
+    IP addresses are always allowed, since no name server can point them elsewhere, and so are this machine's names for
+    itself.
     """
 
     def __init__(self, listening: str, given: Iterable[str] = ()) -> None:
-        """Allow what the UI listens on, and what the operator set: names, with a port if it is not the usual one."""
+        """Allow the address that the UI listens on, and the names that the operator set, with or without a port."""
         self._authorities = {one for host in given if (one := parse_authority(host))}
         self._names = {name for name, _ in self._authorities} | {listening.lower()}
         if not _is_loopback(listening):
             node = os.uname().nodename.lower()
             self._names |= {node, f"{node}.local"}
 
-    def answers_to(self, host: tuple[str, str]) -> bool:
-        """Tell whether a request may be sent to a host; its port may be that of a proxy or a container."""
-        name, _ = host
+    def answers_to(self, name: str) -> bool:
+        """Return whether requests to a name are answered, on any port: it may be that of a proxy or a container."""
         return name in self._names or _is_loopback(name) or _is_address(name)
 
     def may_send(self, origin: str, host: tuple[str, str]) -> bool:
-        """Tell whether a page of this origin is one of the UI: of the host that it sends to, or of one that was set.
+        """Return whether a page of an origin belongs to the UI: to the host that it sends to, or to one that was set.
 
-        The scheme does not count: behind a proxy that encrypts, requests arrive unencrypted.
+        The scheme is ignored: behind a proxy that encrypts, requests arrive unencrypted.
         """
         scheme, separator, authority = origin.lower().partition("://")
         sender = parse_authority(authority) if separator and scheme in ("http", "https") else None
@@ -78,18 +77,18 @@ def find_refusal(scope: Scope, allowed: AllowedHosts, graphql: str) -> Refusal |
     host = hosts[0] if len(hosts) == 1 else None
     if host is None:
         return Refusal(400, "The request names no host, or several, or one that is malformed.")
-    if not allowed.answers_to(host):
+    if not allowed.answers_to(host[0]):
         return Refusal(
             421,
             f"The UI does not answer to the name {host[0]}, since another website could have pointed it here. If the "
-            f"name is yours, set {SETTING} to it and restart.",
+            f"name is yours, add it to {SETTING} and restart.",
         )
     foreign = [origin for origin in _values(scope, b"origin") if not allowed.may_send(origin, host)]
     if foreign:
         return Refusal(
             403,
-            "A page of another website sent this. If it was the UI itself, behind a proxy that replaces the host, set "
-            f"{SETTING} to the name in the browser's address bar and restart.",
+            "A page of another website sent this. If it was the UI itself, behind a proxy that replaces the host, add "
+            f"the name in the browser's address bar to {SETTING} and restart.",
         )
     if any(site not in ("same-origin", "none") for site in _values(scope, b"sec-fetch-site")):
         if _is_followed_link(scope):
@@ -99,7 +98,7 @@ def find_refusal(scope: Scope, allowed: AllowedHosts, graphql: str) -> Refusal |
 
 
 def _find_graphql_refusal(scope: Scope, graphql: str) -> Refusal | None:
-    """Refuse queries in a form that pages of other websites can send without asking, by a picture or a form."""
+    """Refuse queries in a form that pages of other websites can send without a preflight, such as an HTML form."""
     # Starlette's routes also match with a line break at the end.
     if scope["type"] != "http" or scope["path"].rstrip("\n") != graphql:
         return None
@@ -137,7 +136,7 @@ def _is_loopback(name: str) -> bool:
 
 
 class Guard:
-    """Passes on to an application what does not come from another website, and keeps its pages out of frames."""
+    """Middleware that refuses what comes from another website, and keeps the application's pages out of frames."""
 
     def __init__(self, app: ASGIApp, allowed: AllowedHosts, path_prefix: str = "") -> None:
         self._app, self._allowed, self._graphql = app, allowed, f"{path_prefix}/graphql"
@@ -157,7 +156,7 @@ class Guard:
         if refusal is None:
             await self._app(scope, receive, send_without_frames)
         elif scope["type"] == "websocket":
-            # Before it is accepted; the server answers 403.
+            # It is not accepted yet, so the server answers 403.
             await send({"type": "websocket.close", "code": 1008})
         else:
             headers = [(b"content-type", refusal.media_type.encode()), (b"cache-control", b"no-store")]

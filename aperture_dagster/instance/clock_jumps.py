@@ -1,11 +1,11 @@
 """What a clock that was ahead leaves in Dagster: ticks and times in its storage, and the waits of a running daemon.
 
-Dagster compares the last tick of each sensor and schedule with now, so none would tick until the date of a tick that a
-clock wrote when it was a year ahead. What is dated in the future therefore counts as never written, and the next tick
-replaces it. Nothing is rewritten here: by a clock that is behind, everything looks that way.
+Dagster compares the last tick of each sensor and schedule with the current time: after a tick that is dated a year
+ahead, none would tick for a year. What is dated in the future therefore counts as never written, and the next tick
+replaces it. Nothing is rewritten here: to a clock that is behind, everything looks as if it were in the future.
 
 A daemon that runs while its clock is set back waits in memory for times that are far away now: its loops neither work
-nor write heartbeats. It ends, and whoever keeps it alive starts it again.
+nor write heartbeats. It exits, and its supervisor starts it again.
 """
 
 import logging
@@ -13,20 +13,21 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import dagster as dg
 
-# Dagster exports none of these. Its time is that of tests, too.
-from dagster._core.scheduler.instigation import InstigatorState, ScheduleInstigatorData, SensorInstigatorData
+# Dagster exports none of these. Tests set the time that it returns.
+from dagster._core.scheduler.instigation import InstigatorState, ScheduleInstigatorData
 from dagster._time import get_current_timestamp
 
-from aperture_dagster.library.moments import SKEW, FutureDates, span_in_words
+from aperture_dagster.library.moments import SKEW, FutureDates
 from aperture_dagster.storage.queries import read_rows
+from aperture_dagster.wording import duration
 
 LOOK_SECONDS = 10.0
 MOST_SET_BACK_SECONDS = 60.0
-"""Every loop of the daemon waits that much longer, or its heartbeats come as much later, without looking dead."""
+"""A smaller step does no harm: loops and heartbeats are late by as much, which does not make the daemon look dead."""
 # Dagster's columns hold UTC without a zone. Freshness and the UI go by the last materialization of an asset.
 _DATED = {
     "ticks of schedules and sensors": ("job_ticks", "timestamp"),
@@ -43,35 +44,34 @@ log = logging.getLogger(__name__)
 
 
 def latest_believed() -> float:
-    """Return the time after which Dagster's own dates count as those of a wrong clock, in seconds since the epoch."""
+    """Return the latest time, in seconds since the epoch, that Dagster's dates may have without being in the future."""
     return get_current_timestamp() + SKEW.total_seconds()
 
 
 def without_future(state: InstigatorState) -> InstigatorState:
-    """Return the state of a sensor or schedule as if what is dated in the future had never been written.
+    """Return the state of a sensor or schedule without what is dated in the future.
 
-    A schedule that was switched on at such a date counts as switched on now, and waits for its next time.
+    A schedule that was switched on at such a date counts as switched on now, and waits for its next tick.
     """
     data, latest = state.instigator_data, latest_believed()
-    if data is None or all(not isinstance(value, float) or value <= latest for value in data):
+    if data is None:
         return state
-    past = {name: None if isinstance(value, float) and value > latest else value for name, value in _fields(data)}
+    given = data._asdict()
+    past = {name: None if isinstance(value, float) and value > latest else value for name, value in given.items()}
+    if past == given:
+        return state
     if isinstance(data, ScheduleInstigatorData):
         past["start_timestamp"] = past["start_timestamp"] or get_current_timestamp()
     return state.with_data(data._replace(**past))
 
 
-def _fields(data: SensorInstigatorData | ScheduleInstigatorData) -> list[tuple[str, object]]:
-    return list(data._asdict().items())
-
-
 class SetBackWatch:
-    """Ends the process when its clock is set back, by comparing it with the one that counts the seconds since the boot.
+    """Ends the process when its clock is set back, which a comparison with the monotonic clock shows.
 
     Args:
-        clock: the time, in seconds since the epoch.
-        steady: seconds, which go on whatever the clock does. They stand still while the computer sleeps.
-        end: what ends the process.
+        clock: returns the time, in seconds since the epoch.
+        steady: returns seconds that pass whatever the clock does; they may pause while the computer sleeps.
+        end: ends the process.
     """
 
     def __init__(
@@ -95,9 +95,9 @@ class SetBackWatch:
         if back <= MOST_SET_BACK_SECONDS:
             return False
         log.error(
-            "The clock was set back by %s: the daemon ends, because its loops would wait for times that are far away "
-            "now. `aperture up` and service managers start it again.",
-            span_in_words(timedelta(seconds=back)),
+            "The clock was set back by %s: the daemon exits, because its loops would wait for times that are far "
+            "away now. `aperture up` and service managers start it again.",
+            duration(back),
         )
         self._end()
         return True

@@ -69,12 +69,12 @@ def tags_of_this_machine() -> dict[str, str]:
 def end_dead_runs(instance: DagsterInstance, settings: Settings, *, now: datetime | None = None) -> list[DagsterRun]:
     """Mark dead runs as failed, free what they held, and return them.
 
-    That includes runs that were created and never launched: the users in their range count as being worked on. It takes
-    five minutes to tell, or the date of a clock that was wrong.
+    That includes runs that were created and never launched, since the users in their range count as being worked on.
+    Such a run is recognised after five minutes, or at once if it is dated in the future.
     """
     now = now or datetime.now(UTC)
     never_launched = RunsFilter(statuses=[DagsterRunStatus.NOT_STARTED], created_before=now - LAUNCHED_WITHIN)
-    # Neither this nor Dagster's own limit for the start would ever end these.
+    # Neither this query nor Dagster's own time limit for starting would end these before that date.
     by_a_wrong_clock = RunsFilter(
         statuses=[DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING], created_after=now + SKEW
     )

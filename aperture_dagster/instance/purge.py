@@ -37,15 +37,15 @@ _IS_OLD_EVENT = """
     timestamp < CASE dagster_event_type WHEN 'ASSET_MATERIALIZATION' THEN CAST(:runs_before AS timestamp)
       ELSE CAST(:logs_before AS timestamp) END"""
 _IS_OLD_CHECK = "coalesce(evaluation_event_timestamp, create_timestamp) < :runs_before"
-# What belongs to this code location. Nobody knows of which one a run is that a Python program made by itself: it stays.
+# What belongs to this code location. A run that a Python program made by itself names none, and stays.
 _OWN_RUNS = f"""
     SELECT run_id FROM run_tags
     WHERE (key, value) IN (('{HOUSEHOLD_TAG}', :household), ('{REPOSITORY_TAG}', :repository))"""
 _OWN_RUN = f"run_id IN ({_OWN_RUNS})"
 _OWN_ASSETS = f"SELECT DISTINCT asset_key FROM event_logs WHERE asset_key IS NOT NULL AND {_OWN_RUN}"
-# A materialization that somebody reports has no run.
+# A materialization that was reported by hand has no run.
 _OWN_EVENT = f"({_OWN_RUN} OR coalesce(run_id, '') = '' AND asset_key = ANY(:assets))"
-# A backfill is a text that names assets or the code location, as Dagster's tables do.
+# The text of a backfill names assets or the code location in the form of Dagster's tables.
 _OWN_BACKFILL = """
     (position('"location_name": "' || :location || '"' IN body) > 0
     OR EXISTS (SELECT 1 FROM unnest(CAST(:assets AS text[])) asset WHERE position('"path": ' || asset IN body) > 0))"""

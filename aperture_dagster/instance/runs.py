@@ -18,6 +18,8 @@ UNDER_WAY = [status for status in UNFINISHED if status != dg.DagsterRunStatus.NO
 SCHEDULE_TAG = "dagster/schedule_name"
 # By this tag the UI finds the runs of a job; Dagster adds it to those that it launches itself.
 REPOSITORY_TAG = ".dagster/repository"
+# The module that code locations of this program load.
+DEFINITIONS = "aperture_dagster.definitions"
 
 
 def repository(location: str) -> str:
@@ -26,12 +28,8 @@ def repository(location: str) -> str:
 
 
 def own_location(settings: Settings) -> str:
-    """Return the name that the code location of this process has, unless the operator gave it another one."""
+    """Return the default name of this process's code location; the operator may have given it another one."""
     return settings.household or LOCATION
-
-
-# What a code location of this program loads, and how its runs say so.
-DEFINITIONS = "aperture_dagster.definitions"
 
 
 def is_ours(run: dg.DagsterRun) -> bool:

@@ -113,7 +113,7 @@ class LockedRunStorage(PostgresRunStorage):
     def add_run(self, dagster_run: dg.DagsterRun) -> dg.DagsterRun:
         """Tag a run with its household: that of this process, or else the code location, if it is one of this program.
 
-        Commands of Dagster leave out of which code location the runs are that they execute themselves.
+        Dagster's commands do not record the code location of runs that they execute themselves.
         """
         household, location = self.household, location_of(dagster_run)
         if not household and location != LOCATION and is_ours(dagster_run):
@@ -145,7 +145,7 @@ class LockedRunStorage(PostgresRunStorage):
             unlock_run(run_id, self._settings)
 
     def add_daemon_heartbeat(self, daemon_heartbeat: DaemonHeartbeat) -> None:
-        """Note a sign of life of this process, which is the daemon, and watch its clock from the first one on."""
+        """Record a heartbeat of this process, which is the daemon, and watch its clock from the first one on."""
         super().add_daemon_heartbeat(daemon_heartbeat)
         _watch_clock_once()
 
@@ -302,10 +302,10 @@ def _require_connection(url: str, settings: Settings) -> None:
 
 @contextmanager
 def _opening(settings: Settings) -> Iterator[None]:
-    """Turn the errors of Dagster's database into a sentence, also those of connections that Dagster opens itself.
+    """Translate the errors of Dagster's database, including those of connections that Dagster opens itself.
 
     Raises:
-        DatabaseError: instead of them.
+        DatabaseError: the database cannot be used, and why.
     """
     setting = "APERTURE_DAGSTER_DATABASE_URL" if settings.dagster_database_url else "APERTURE_DATABASE_URL"
     embedded = all_runs_are_local(settings)

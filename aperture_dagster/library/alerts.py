@@ -120,13 +120,13 @@ def plan_alerts(
 
     The first sighting of a problem is reported after its delay; further ones are counted, and reported together when
     ``reminder`` has passed since the last report. A recovery is reported when it has lasted for ``SETTLED_AFTER``, and
-    only if the problem was reported. What a wrong clock dated in the future counts as of now.
+    only if the problem was reported. What a wrong clock dated in the future counts as dated now.
     """
     problems = {problem.key: _dated(problem, now) for problem in known}
     before, seen = set(problems), set[str]()
     for event in sorted([*recoveries, *sightings], key=lambda event: event.seen_at):
         if is_future(event.seen_at, now):
-            # Seen again in every look: what is known of the problem already is the same one.
+            # Every look sees it again: if the problem is known already, this sighting is.
             known_as = problems.get(event.key) if isinstance(event, Sighting) else None
             event = replace(event, seen_at=known_as.last_seen if known_as is not None else now)
         if isinstance(event, Sighting):
@@ -150,7 +150,7 @@ def plan_alerts(
 
 
 def _dated(problem: Problem, now: datetime) -> Problem:
-    """Return a problem with the dates of a clock that was ahead set to now, and the delay that was left."""
+    """Return a problem with dates in the future set to now, and with the delay that was left."""
     if not any(is_future(one, now) for one in (problem.last_seen, problem.last_told, problem.resolved_at) if one):
         return problem
     return replace(

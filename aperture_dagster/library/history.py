@@ -9,7 +9,7 @@ from typing import NamedTuple
 # Stored positions are rounded; a smaller difference is not progress.
 SAME_POSITION = 0.001
 UNMATCHED_PATIENCE = timedelta(days=7)
-"""How long a play of an unknown item is read again. By then, the catalogue was read many times."""
+"""How long a play of an unknown item is read again. By then, the catalogue has been read many times."""
 
 
 class ViewState(NamedTuple):
@@ -79,9 +79,9 @@ def next_watermark(
     """Return the date from which the next look has to read.
 
     That is the newest date which is not in the future: a single future date must not hide all later plays. It does not
-    move past ``unmatched`` dates, those of plays whose item is not known yet: a film is watched on the evening it was
-    added, and the catalogue is read at night. Items of a library that is never read stay unknown, so a play holds the
-    mark for :data:`UNMATCHED_PATIENCE` only.
+    move past ``unmatched`` dates, those of plays whose item is not known yet: a film may be watched on the evening it
+    was added, before the catalogue is read at night. Items of a library that is never read stay unknown, so a play
+    holds the mark for :data:`UNMATCHED_PATIENCE` only.
     """
     past = [date for date in [current, *dates] if date is not None and date <= now]
     held = [date for date in unmatched if date is not None and now - UNMATCHED_PATIENCE <= date <= now]

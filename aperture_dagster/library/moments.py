@@ -1,9 +1,9 @@
-"""Moments that a wrong clock noted: what lies later than now says nothing about when it happened.
+"""Dates in the future, which a wrong clock wrote: they say nothing about when something happened.
 
-A computer without a battery, or a virtual machine that was suspended, may live for a while with a clock that is ahead.
-What was noted then is dated in the future once the clock is right again. It must not hold anything up until that date,
-so it counts as if it had never been noted. It is not corrected: a clock that is behind now looks the same, and then
-everything that is stored is right.
+A computer without a battery, or a virtual machine that was suspended, may run for a while with a clock that is ahead.
+What was recorded then is dated in the future once the clock is right again. It must not hold anything up until that
+date, so it counts as never recorded. It is not corrected: if the clock is behind now, everything looks the same,
+although all that is stored is right.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from aperture_dagster.wording import counted, listed
+from aperture_dagster.wording import counted, duration, listed
 
 SKEW = timedelta(minutes=10)
 """By how much the clocks of hosts, services and the database may differ."""
@@ -25,12 +25,12 @@ def is_future(moment: datetime, now: datetime) -> bool:
 
 
 def past(moment: datetime | None, now: datetime) -> datetime | None:
-    """Return a moment; None if it is dated in the future."""
+    """Return a moment, or None if it is in the future."""
     return None if moment is None or is_future(moment, now) else moment
 
 
 def elapsed(since: datetime | None, now: datetime) -> timedelta:
-    """Return the time since a moment; the longest there is if there was none, or if it is dated in the future."""
+    """Return the time since a moment; ``timedelta.max`` if there was none, or it is in the future."""
     since = past(since, now)
     return timedelta.max if since is None else max(now - since, timedelta(0))
 
@@ -48,7 +48,7 @@ def describe_future(found: Sequence[FutureDates], now: datetime) -> str | None:
     """Say what is dated in the future, by how much, and what that means; None if nothing is."""
     if not found:
         return None
-    span = span_in_words(max(one.latest for one in found) - now)
+    span = duration((max(one.latest for one in found) - now).total_seconds())
     most = sorted(found, key=lambda one: (-one.rows, one.what))
     named = [f"{one.what} ({one.rows:,})" for one in most[:MOST_NAMED]]
     more = [counted(len(found) - MOST_NAMED, "others")] if len(found) > MOST_NAMED else []
@@ -56,12 +56,3 @@ def describe_future(found: Sequence[FutureDates], now: datetime) -> str | None:
         f"Dated up to {span} in the future: {listed([*named, *more])}. The clock was ahead when that was written, or "
         "is behind now: check it. Nothing waits for these dates; what has one counts as never done."
     )
-
-
-def span_in_words(span: timedelta) -> str:
-    """Write a span of time for people, in its largest unit."""
-    seconds = span.total_seconds()
-    for unit, size in (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:,.0f} {unit}"
-    return f"{seconds:.0f} seconds"

@@ -65,7 +65,7 @@ class GuardedRemovals:
         had_first: those before the first removal that counts.
         passed: those that travel for the first time.
         held: those that are held back.
-        over: known ones that are none any more, since the rating is back, or gone on both sides.
+        over: known ones to forget, since the rating is back, or gone on both sides.
     """
 
     had: int
@@ -84,16 +84,16 @@ def guard_removals(
     since: datetime,
     was_read: bool = True,
 ) -> GuardedRemovals:
-    """Take those removals out of a merge that are too many for their user; the next merge finds them again.
+    """Take removals out of a merge if they are too many for their user; the next merge finds them again.
 
-    Too many are more than ``MANY_REMOVALS`` that are more than a fifth of what the user had before the first of them,
-    and everything that is left, however little that is. What is held back stays so until it is accepted, or the rating
-    is back.
+    Too many are more than ``MANY_REMOVALS`` that are also more than a fifth of what the user had before the first of
+    them, and always all that is left, however little that is. What is held back stays so until it is accepted, or the
+    rating is back.
 
     Args:
         merge: of these ``base`` and ``here`` with Trakt; it is changed.
         known: earlier removals of the user.
-        since: removals that travelled later count, those with a date in the future included.
+        since: only removals that travelled later count, including those dated in the future.
         was_read: whether Trakt was read for this merge, so that it shows which ratings are back.
     """
     # Before the first sync, what is on Trakt.
@@ -103,16 +103,16 @@ def guard_removals(
         "trakt": {work for work, edit in merge.write.items() if edit.value is None},
         "here": {work for work, edit in merge.push.items() if edit.value is None},
     }
-    over = _no_more(known, pending, rated | merge.write.keys(), merge.unknown if was_read else known)
-    counted = [
-        one
+    over = _find_over(known, pending, rated | merge.write.keys(), merge.unknown if was_read else known)
+    recent = [
+        (one.passed_at, one.had)
         for work, one in known.items()
         if one.passed_at is not None and one.passed_at > since and not one.is_accepted and work not in over
     ]
-    had = min(counted, key=_when_passed).had if counted else len(in_step)
+    had = min(recent)[1] if recent else len(in_step)
     result = GuardedRemovals(len(in_step), had, over=over)
-    lost = len(counted)
-    # They were accepted, or their pushes are not confirmed yet.
+    lost = len(recent)
+    # Accepted, or not confirmed by Trakt yet.
     decided = {work for work, one in known.items() if not one.is_held}
     left = {"trakt": in_step & rated - decided, "here": in_step & merge.base.keys() - decided}
     for side, works in sorted(pending.items(), key=lambda one: len(one[1])):
@@ -130,20 +130,15 @@ def guard_removals(
     return result
 
 
-def _no_more(
+def _find_over(
     known: Mapping[int, Removal],
     pending: Mapping[Side, Collection[int]],
     rated: Collection[int],
     unknown: Collection[int],
 ) -> set[int]:
-    """Return which known removals are none any more: the rating is back, or it is gone on both sides untravelled."""
+    """Return known removals that are over: the rating is back, or, if it was held back, gone on both sides."""
     others = known.keys() - set().union(*pending.values())
     return {work for work in others if (work in rated if known[work].passed_at is not None else work not in unknown)}
-
-
-def _when_passed(removal: Removal) -> datetime:
-    assert removal.passed_at is not None
-    return removal.passed_at
 
 
 def describe_held(held: Sequence[HeldRemoval]) -> str:

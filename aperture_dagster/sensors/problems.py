@@ -61,7 +61,7 @@ class Sightings:
 def ended_runs(instance: dg.DagsterInstance, cursor: Cursor, *, now: datetime) -> tuple[list[dg.RunRecord], Cursor]:
     """Return the runs that ended since the last look, in the order of their ends, and the next cursor.
 
-    Runs that are dated in the future are left out: the looks in that time have read them.
+    Runs that are dated in the future are left out: they were read while the clock was ahead.
     """
     since, limit = cursor.until - OVERLAP, MOST_RUNS
     while True:

@@ -43,7 +43,7 @@ class PublishingSettings(SettingsGroup):
     """Whether anything is published on the media server: libraries, collections, playlists."""
     publish_root: Path | None = None
     """Folder for published libraries, as this machine sees it. The media server must see it, too, and it must not be
-    inside one of its libraries. A file in it marks it as the right one; libraries move when it changes.
+    inside one of its libraries. A marker file shows that it is the right one. Libraries move when the setting changes.
     """
     path_map: Texts = Field(default_factory=dict)
     """Folders that the media server sees under another path, as a JSON object of this machine's paths and the

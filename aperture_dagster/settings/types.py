@@ -77,7 +77,7 @@ _AUTHORITY = re.compile(r"(?P<name>[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])\
 
 
 def parse_authority(text: str) -> tuple[str, str] | None:
-    """Split ``host:port`` into both; the port is empty if it is that of HTTP or HTTPS. None if it is malformed."""
+    """Split ``host:port``; the port is empty if it is that of HTTP or HTTPS. Return None if the text is malformed."""
     found = _AUTHORITY.fullmatch(text.lower())
     if found is None:
         return None
@@ -87,7 +87,7 @@ def parse_authority(text: str) -> tuple[str, str] | None:
 
 def _check_authority(value: str) -> str:
     if parse_authority(value) is None:
-        raise ValueError("expected names such as aperture.example.org, without https:// and what follows the name")
+        raise ValueError("expected names such as aperture.example.org, without https:// and without a path")
     return value
 
 

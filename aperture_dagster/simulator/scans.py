@@ -110,7 +110,7 @@ class Scans:
         self.speed = state.settings.scan_entries_per_second
         """Films and episodes read per second; None: a scan takes ``seconds``, whatever it finds."""
         self.stalls: dict[str, int] = {}
-        """By name of a library: the entries after which reading it never goes on."""
+        """After how many entries the scan of a library hangs, by the name of the library."""
         self.last: Execution | None = None
         """The last full scan that is over."""
 
@@ -140,7 +140,7 @@ class Scans:
         self._wake()
 
     def forget(self) -> None:
-        """Forget what is queued and running, as a server does that is restarted."""
+        """Forget what is queued and running, as a restarted server does."""
         self._queue.clear()
         self._full = None
         self.stalls.clear()
@@ -283,7 +283,7 @@ class Scans:
 
 
 def _percent(now: float, starts: float, ends: float) -> float:
-    # A scan that never ends gets nowhere.
+    # A scan that hangs makes no progress.
     return 0.0 if ends == math.inf else round(min(99.0, 100.0 * (now - starts) / max(ends - starts, 1e-9)), 2)
 
 

@@ -268,7 +268,7 @@ class RatingsSync:
                     return False
                 # What was rated before the consent takes part.
                 resume(connection, user_id, detail=WAITS_FOR_CONSENT, now=now)
-            # A clock that has just jumped ahead must not make old what was removed lately.
+            # A clock that has just jumped ahead must not make recent removals look old.
             since = min(now, state.read_at or now) - WINDOW
             known = read_removals(connection, user_id)
             removals = guard_removals(merge, base, here, known, since=since, was_read=lists is not None)

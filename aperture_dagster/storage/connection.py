@@ -114,7 +114,7 @@ def _new_engine(url: str, settings: Settings) -> Engine:
 
 
 def refuse_bytes(engine: Engine) -> None:
-    """Make an engine refuse a database that stores texts as bytes without an encoding; nothing here can read those."""
+    """Make an engine refuse databases without an encoding, which store texts as bytes that nothing here can read."""
     event.listen(engine, "do_connect", lambda dialect, _, arguments, options: _connect(dialect, arguments, options))
 
 
@@ -124,7 +124,7 @@ def _connect(dialect: Any, arguments: Any, options: Any) -> Any:
         name = connection.info.dbname
         connection.close()
         raise DatabaseError(
-            f"The database {name!r} has the encoding SQL_ASCII, that is none, but titles need UTF8. Nothing was "
+            f"The database {name!r} has the encoding SQL_ASCII, which is none, but titles need UTF8. Nothing was "
             f'changed. Create another one, and name it in APERTURE_DATABASE_URL: CREATE DATABASE "{name}_utf8" '
             "ENCODING 'UTF8' TEMPLATE template0."
         )

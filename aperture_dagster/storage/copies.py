@@ -36,8 +36,8 @@ def record_states(
 ) -> PageResult:
     """Write a page of a user's states as :func:`write_states` does, those of published copies to their originals.
 
-    The server ids of copies are recorded after they were published. One that is not known yet is recognised by its
-    path and recorded now: it may be gone before anybody reads its state again.
+    A copy whose id on the server was never recorded, as after a publication that was interrupted, is recognised by its
+    path. Its id is recorded now, since the copy may be gone before its state is read again.
     """
 
     def write(some: Sequence[ItemState]) -> PageResult:
@@ -60,8 +60,8 @@ def originals_of_copies(connection: Connection, states: Iterable[ItemState]) -> 
     """Return the rows of the titles and episodes that published copies show, by the copies' ids on the server.
 
     A copy is recognised by its path: the names of the folders of a list and of an entry are those of no other folder,
-    whatever is above them. The manifest tells what the entry shows; of one that it has lost, as after the restore of
-    an older database, the id in the folder's name does. States of other items are left out.
+    whatever is above them. What the entry shows is in the manifest or, if the entry is missing there, as after the
+    restore of an older database, follows from the id in the folder's name. States of other items are left out.
     """
     placed = {state: place for state in states if (place := _place(state.path)) is not None}
     if not placed:
@@ -126,7 +126,7 @@ def _entries(connection: Connection, places: Iterable[_Place]) -> dict[tuple[str
 
 
 def _works_by_id(connection: Connection, folders: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    """Return the works of entries by their ids, which follow from list and work: every possible one is tried."""
+    """Find the works of entries by their ids, which are made from list and work: all are tried."""
     users = list(execute(connection, "SELECT user_id FROM users").scalars())
     keys = [f"recommendations/{user_id}/{media_type}" for user_id in users for media_type in MEDIA_TYPES]
     keys += [f"shows_you_watch/{user_id}" for user_id in users] + [f"top_picks/{one}" for one in MEDIA_TYPES]

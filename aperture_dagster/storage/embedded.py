@@ -202,12 +202,12 @@ def _ensure_running(cluster: Cluster) -> None:
 
 @contextmanager
 def full_disk_explained(data_directory: Path) -> Iterator[None]:
-    """Say that the disk was full if that is why the server stopped during the block, and an error came of it.
+    """Name a full disk in the error of the block, if that is why the server stopped meanwhile.
 
-    Its clients only see that the connection is lost, or that the server recovers.
+    Clients of the server only see that the connection is lost, or that the server recovers.
 
     Raises:
-        DatabaseError: instead of the one that the block raised.
+        DatabaseError: in place of the one that the block raised.
     """
     log = data_directory / "log"
     logged = log.stat().st_size if log.exists() else 0

@@ -15,8 +15,8 @@ class DatabaseInterrupted(DatabaseError):
     """The server stopped or restarted in the middle of the work, which can simply be tried again."""
 
 
-# Messages of the operating system, for which PostgreSQL has an error code only sometimes, and of PostgreSQL itself when
-# there was room for a part.
+# Messages of the operating system, for which PostgreSQL has an error code only sometimes, and of PostgreSQL itself
+# after a partial write.
 NO_ROOM = ("No space left on device", "File too large", "Disk quota exceeded", ": wrote only ")
 # How errors begin when no connection could be opened at all; after that, a connection was lost.
 NO_CONNECTION = (

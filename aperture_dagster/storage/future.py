@@ -1,4 +1,4 @@
-"""What the tables hold that is dated in the future."""
+"""Rows of our tables that are dated in the future."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def held_by_user(connection: Connection) -> list[list[HeldRemoval]]:
 def accept_removals(
     connection: Connection, user_id: str, *, works: Collection[int] | None = None, held_before: datetime | None = None
 ) -> int:
-    """Let removals of a user travel that are held back; return how many. Those that travelled before count no more.
+    """Let a user's held removals travel; return how many. Those that travelled before no longer count.
 
     Args:
         works: only of these.
@@ -90,7 +90,7 @@ def accept_removals(
 
 
 def undo_removals(connection: Connection, user_id: str, works: Collection[int], *, now: datetime) -> int:
-    """Give ratings whose removal is held back to the side that lost them, from the other one; return how many.
+    """Restore ratings whose removal is held back on the side that lost them; return how many.
 
     Those that were removed on Trakt wait to be pushed.
     """

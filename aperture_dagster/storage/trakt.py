@@ -149,8 +149,7 @@ def unpark(connection: Connection, user_id: str, *, now: datetime) -> None:
 
 
 def forget_synced_state(connection: Connection, user_id: str) -> None:
-    """Forget on which ratings this installation and Trakt agreed, what waits to be pushed or is held back, and what
-    Trakt recommends.
+    """Forget the ratings in step with Trakt, pushes that wait, removals that are held back, and what Trakt recommends.
 
     Ratings are kept.
     """

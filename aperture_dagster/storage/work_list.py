@@ -17,8 +17,8 @@ from aperture_dagster.storage.bulk import as_json
 from aperture_dagster.storage.populations import TITLES, Source
 from aperture_dagster.storage.queries import execute, read_rows, read_value
 
-# Conditions on a row: its next attempt is due, or its last one is dated in the future, so that nobody knows when it is;
-# and it is in the list of the source of :func:`_key`.
+# Conditions on a row: its next attempt is due, or its last one is dated in the future, so that the due date means
+# nothing; and it is in the list of the source of :func:`_key`.
 IS_DUE = "(f.due_at <= :now OR f.attempted_at > :latest)"
 _LISTED = "f.source = :source AND f.kind = ANY(:kinds)"
 

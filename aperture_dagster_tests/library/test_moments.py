@@ -1,4 +1,4 @@
-"""What is dated in the future says nothing about when it happened."""
+"""A date in the future says nothing about when something happened."""
 
 from __future__ import annotations
 
@@ -26,4 +26,4 @@ def test_one_sentence_says_what_is_dated_in_the_future_and_how_far():
         "Dated up to 365 days in the future: runs (1,200), table_6 (6), table_5 (5), table_4 (4) and 3 others. "
     )
     hour = describe_future(found[:1], NOW)
-    assert hour is not None and hour.startswith("Dated up to 60 minutes in the future: table_1 (1). ")
+    assert hour is not None and hour.startswith("Dated up to 60 min in the future: table_1 (1). ")

@@ -228,7 +228,7 @@ def _outcome(
     compared: bool,
     problems: list[str],
 ) -> UserOutcome:
-    """Report on a user's history that was read; ``before``: how far it had been read until then."""
+    """Report what was read of a user's history; ``before``: how far it had been read until then."""
     with database.transaction() as connection:
         marked = count_marked_items(connection, user.user_id)
         shown = latest_plays(
@@ -262,8 +262,8 @@ def _outcome(
 def nobody_was_active(settings: Settings, clock: Clock) -> str | None:
     """Look when the users were last active, and say why there is no need to read histories; None if there may be.
 
-    One request instead of one per user. What was watched before the catalogue knew of it is read again when it does.
-    Marks that another program sets for a user who was not active wait for the daily comparison.
+    One request instead of one per user. Titles that are new in the catalogue require a read, since somebody may have
+    watched them before. Marks that another program sets for a user who was not active wait for the daily comparison.
     """
     database = Database(settings)
     active_at = {user.user_id: user.last_activity_at for user in read_users_once(settings, database).records}

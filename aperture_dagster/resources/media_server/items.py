@@ -78,7 +78,7 @@ def parse_title(item: dict[str, Any]) -> ServerTitle:
         # Emby may give tags in the long form only.
         tags=values.parse_texts(item, "Tags") or values.parse_names(item, "TagItems"),
         studios=values.parse_names(item, "Studios"),
-        # What an administrator sets counts for parental limits instead of what the title was given.
+        # For parental limits, a rating that an administrator set replaces that of the title.
         official_rating=values.parse_text(item, "CustomRating") or values.parse_text(item, "OfficialRating"),
         community_rating=values.parse_number(item, "CommunityRating"),
         critic_rating=values.parse_number(item, "CriticRating"),

@@ -266,9 +266,9 @@ class MediaServerWriter(ListWriter):
     _rating_fields: ClassVar[tuple[str, ...]] = ()
 
     def scan_progress(self) -> float | None:
-        """Return how far the server is with a scan of everything, in percent; None if there is none.
+        """Return how far the server is with a scan of everything, in percent; None if none is running.
 
-        Refreshes of single libraries are no such scan: see ``refresh_status`` of :meth:`libraries`.
+        Refreshes of single libraries are not included: see ``refresh_status`` of :meth:`libraries`.
         """
         tasks = expect(self._get("/ScheduledTasks"), list, f"{self.reader.product}'s list of tasks")
         for task in tasks:

@@ -55,7 +55,7 @@ def restore_into(
 
 
 def as_understood(server_major: int, line: bytes) -> bytes:
-    """Return a line of a dump, outside its data, without what only other servers know; it changes no contents."""
+    """Return a line of a dump, outside its data, without what this server would refuse; no content changes."""
     if line == NEWER_SETTING:
         return line if server_major >= SINCE else b""
     if COLUMN_VERSION in line and (found := _COLUMN_OPTIONS.fullmatch(line)):

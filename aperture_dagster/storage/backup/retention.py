@@ -14,7 +14,7 @@ CLOCKS_DIFFER_BY = timedelta(hours=1)
 def why_overdue(backups: Sequence[Backup], now: datetime) -> str | None:
     """Say that no backup was proven lately, or that the clock hides it; None if all is well.
 
-    One that is dated in the future may be of any age, so those that are not are asked first.
+    A backup that is dated in the future may be of any age, so the others are judged first.
     """
     proven = [one for one in backups if one.is_proven]
     if not proven:

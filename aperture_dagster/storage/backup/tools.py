@@ -22,7 +22,7 @@ PASSWORD, OTHER_SECRETS = "password", ("sslpassword", "oauth_client_secret")
 SERVICE = "aperture"
 
 
-# Debian's folder of each version. Its programs on PATH are one wrapper, which chooses a version by itself.
+# Where Debian puts each version's programs. Those on PATH are a wrapper that chooses a version by itself.
 SYSTEM_PROGRAMS = "/usr/lib/postgresql/{major}/bin"
 # The first versions that can leave out an extension and that protect a dump against commands of psql in its data.
 OLDEST = (17, 6)
@@ -165,11 +165,11 @@ def _connection_of(url: str, options: Mapping[str, str]) -> tuple[str, dict[str,
 
 
 def _version(program: str | Path) -> Version:
-    """Return the version of a program; 0.0 if it does not tell. A beta counts as the first release."""
+    """Return the version of a program; 0.0 if it cannot be read. A beta counts as the first release."""
     try:
         shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
     except OSError:
-        # Of another machine, for example.
+        # Built for another machine, for example.
         return 0, 0
     found = re.search(r"\b(\d+)(?:\.(\d+)|devel|beta|rc|\s|$)", shown)
     return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
