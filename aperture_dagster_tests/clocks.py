@@ -12,12 +12,12 @@ from aperture_dagster.storage.queries import execute
 from aperture_dagster.storage.tables import metadata
 
 OF_THE_SERVER = NOT_OURS - {"expires_at"} | {"played_at", "watermark"}
-"""Columns that have the dates of the media server or of Trakt, whose clocks were right."""
+"""Columns with dates of the media server or of Trakt, whose clocks were right."""
 DAYS = {"day"}
 
 
 def redate(database: Database, ahead: timedelta, *tables: str) -> None:
-    """Date everything that was written here later, in some tables or in all, as a clock that was ahead would have."""
+    """Shift the dates that were written here, in some tables or in all, as if the clock had been ahead."""
     with database.transaction() as connection:
         for table in metadata.sorted_tables:
             columns = [

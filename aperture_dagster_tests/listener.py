@@ -1,4 +1,4 @@
-"""An address that notes what it is sent, where nothing should arrive."""
+"""A server that records the requests it gets, for tests in which it should get none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Listener:
-    """What arrived at ``url``: method, path and headers of each request."""
+    """The requests that arrived at ``url``: method, path and headers of each."""
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -151,7 +151,7 @@ class Manifest(Protocol):
         ...
 
     def note_root(self, root_on_server: str, root: str | None) -> None:
-        """Record that a folder has our marker, or with None as ``root`` that it has it no more."""
+        """Record that a folder has our marker, or, with None as ``root``, that it no longer has it."""
         ...
 
     def write_copies(self, copies: Mapping[str, int]) -> int:

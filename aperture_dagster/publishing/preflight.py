@@ -1,4 +1,4 @@
-"""What has to be right before anything is published. `aperture doctor` examines the same, at any time."""
+"""What is examined before anything is published, and by `aperture doctor` at any time."""
 
 from __future__ import annotations
 

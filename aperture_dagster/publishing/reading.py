@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 IDLE_POLLS = 3
 # While everything is scanned, a library may seem idle because its turn has not come: it is looked at ever less often.
 MOST_IDLE_POLLS = 60
-# So often in a row none of the files that the server was asked to read again may have been read.
+# How often in a row the server may have read none of the files that it was asked to read again.
 MOST_FORCED_POLLS = 12
 # The longer it takes, the less often progress is logged: each line is a row in the event log.
 LINES_PER_DURATION = 20
@@ -126,7 +126,7 @@ class _Look:
 
 
 class LibraryReader:
-    """Has the server read libraries, waits for it, and verifies what it shows.
+    """Makes the server read libraries, waits for that, and verifies what it shows.
 
     Args:
         writer: the media server.
@@ -198,7 +198,7 @@ class LibraryReader:
     # Waiting
 
     def wait_until_idle(self) -> bool:
-        """Wait until no scan is running or queued; return whether that has come about. A scan may make no progress."""
+        """Wait until no scan is running or queued; return whether there is none. A scan may make no progress."""
         watch, is_reported = self._watch(), False
         while True:
             watch.poll()

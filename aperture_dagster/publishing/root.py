@@ -22,7 +22,7 @@ class FolderError(OperatorError):
 
 
 class RootError(FolderError):
-    """A folder is not, or not any more, the one below which libraries of this installation are published."""
+    """A folder is not, or is no longer, the one below which libraries of this installation are published."""
 
 
 class Root:
@@ -75,7 +75,7 @@ class Root:
         return None
 
     def is_unused(self) -> bool:
-        """Tell whether the folder is missing or empty, but for what systems keep in folders of theirs.
+        """Tell whether the folder is missing or empty, apart from what operating systems keep in folders.
 
         Raises:
             FolderError: it cannot be read.

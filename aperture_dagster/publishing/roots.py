@@ -63,7 +63,7 @@ class Roots:
             return replace(record, root=str(here)) if is_same else record
         if there is not None and as_path(self.location(record)) in listed:
             return replace(record, root=str(here), root_on_server=there)
-        # Placed by an earlier version, below a folder that the settings name no more.
+        # Placed by an earlier version, below a folder that the settings no longer name.
         for library in listed.values():
             if not library.item_id or library.item_id != record.server_item_id or len(library.locations) != 1:
                 continue

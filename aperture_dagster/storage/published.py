@@ -254,7 +254,7 @@ class StoredManifest:
             return dict(read_value(connection, "SELECT value FROM facts WHERE name = :name", name=ROOTS) or {})
 
     def note_root(self, root_on_server: str, root: str | None) -> None:
-        """Record that a folder has our marker, or with None as ``root`` that it has it no more."""
+        """Record that a folder has our marker, or, with None as ``root``, that it no longer has it."""
         roots = {key: path for key, path in self.marked_roots().items() if key != root_on_server}
         roots |= {root_on_server: root} if root is not None else {}
         with self._transaction() as connection:

@@ -115,7 +115,7 @@ def test_unpublish_asks_before_it_removes_anything(household: Any, tmp_path: Pat
 def test_a_folder_that_the_server_does_not_see_is_one_sentence_before_anything_else(
     household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ):
-    """As with Docker, where the folder is not mounted in the server's container."""
+    """As with Docker, if the folder is not mounted in the server's container."""
     paths = {str(tmp_path / "published"): "/not/mounted"}
     with shelf(household, tmp_path, path_map=paths) as place, command(place, monkeypatch) as run:
         before, files = rows(place), on_disk(place)

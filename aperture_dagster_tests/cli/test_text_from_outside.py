@@ -1,4 +1,4 @@
-"""Titles, names and messages of servers on the terminal: they are shown, and control nothing."""
+"""Titles, names and messages of servers are shown on the terminal, and do not control it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the UI shows of text from outside is that text: no picture is fetched, and no link, tag or table made."""
+"""The UI shows text from outside literally: no picture is fetched, and no link, tag or table is made."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def text_of(page: str) -> str:
 
 
 def shown(text: str) -> str:
-    """What is to be seen of a text in one line."""
+    """What a text looks like on one line."""
     return " ".join(UNPRINTABLE.sub("", text).split()).replace("\u200b", "").replace("\x00", "")
 
 

@@ -66,7 +66,7 @@ class _Location(WorkspaceLoadTarget):
 
 
 class _Launcher(SyncInMemoryRunLauncher):
-    """What starts runs in this process, when it is told to: not within the query that launches them."""
+    """Executes runs in this process when :meth:`work` is called, rather than within the query that launches them."""
 
     def __init__(self) -> None:
         super().__init__()

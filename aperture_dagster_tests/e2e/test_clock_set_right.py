@@ -90,7 +90,7 @@ def test_after_a_clock_that_was_ahead_every_job_works_as_if_it_had_been_right(
         )
         assert made and shown == [(row["rank"], row["work_id"]) for row in made]
 
-        # Lists of other services are read again, and their daily limits start anew.
+        # Lists of other services are read again, and their daily limits start again.
         counts.reset()
         found = home.must("generate_discovery_suggestions", users=home.everyone(), assets=["discovery_pool"])
         pool = metadata_of(found, "discovery_pool")

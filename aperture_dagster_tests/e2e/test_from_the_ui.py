@@ -115,7 +115,7 @@ def test_a_backfill_of_some_users_serves_these(console: Console, chosen: tuple[i
 
 @pytest.fixture
 def unlucky(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the list of one user fail from now on, after the household has been made."""
+    """Let the list of one user fail from now on."""
     module = import_module("aperture_dagster.defs.taste.recommendations")
     original = module._recommendation_row
 

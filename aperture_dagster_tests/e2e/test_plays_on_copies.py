@@ -1,4 +1,4 @@
-"""What somebody plays on a published copy counts, even if nobody ever recorded which item on the server it is."""
+"""Plays on a published copy count, even if the id of the copy on the server was never recorded."""
 
 from __future__ import annotations
 

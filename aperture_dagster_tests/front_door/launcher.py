@@ -1,4 +1,4 @@
-"""What a run would do that matters here: send the key to the media server of its configuration."""
+"""A stand-in for a run: it sends the key to the media server in its configuration."""
 
 from __future__ import annotations
 

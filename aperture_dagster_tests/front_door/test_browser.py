@@ -228,7 +228,7 @@ def test_the_ui_works_directly_and_behind_a_proxy(page: Any, served: Served, hos
         page.goto(f"{address}/assets/movies?view=overview")
         page.get_by_role("button", name="Materialize").first.click(timeout=60_000)
         page.get_by_text("Launched run").first.wait_for(timeout=60_000)
-        # Playwright tells of frames only while it is called, so none is missed in between.
+        # Playwright reports frames only while it is called, so none is missed in between.
         if not frames:
             sockets[-1].wait_for_event("framereceived", timeout=60_000)
         assert "connection_ack" in frames[0]

@@ -116,7 +116,7 @@ def test_more_of_the_same_side_is_held_with_what_is_held_and_the_other_side_goes
     assert (set(found.held), found.passed, set(merge.push)) == (set(range(12)), {47: "here"}, {47})
 
 
-def test_what_is_accepted_travels_and_the_rest_is_judged_anew():
+def test_what_is_accepted_travels_and_the_rest_is_judged_again():
     known = dict.fromkeys(range(12), Removal(48, None, True)) | {one: Removal(48, NOW, True) for one in range(40, 48)}
     found, merge = guard(48, range(22), "trakt", known)
     assert (found.held, set(found.passed), set(merge.write)) == ({}, set(range(22)), set(range(22)))

@@ -69,7 +69,7 @@ def test_each_library_is_shown_as_soon_as_the_server_has_read_it(tmp_path: Path,
         watching(place, lambda: history.append(sum(map(bool, seen_by(place).values()))))
         outcomes = place.publish(*lists(place), **PATIENCE)
         assert all(one.error is None for one in outcomes)
-        # The first is complete after 200 s of 600, which is 10 looks; three more tell that it is.
+        # The first is complete after 200 s of 600, which is 10 looks; three more confirm it.
         assert [history.count(number) for number in (0, 1, 2)] == pytest.approx([13, 10, 10], abs=4)
         assert seen_by(place) == {owner: [f"{owner}'s picks"] for owner in LISTS}
         assert {one.unverified_since for one in place.manifest.libraries().values()} == {None}
@@ -90,7 +90,7 @@ def test_on_a_server_that_hides_no_library_access_comes_first_and_each_is_verifi
 
 @pytest.mark.parametrize("server", [*SERVERS, "emby"])
 def test_a_scan_that_goes_on_for_hours_is_waited_for(tmp_path: Path, server: str):
-    # An episode in 20 minutes. There is one series, so that its episodes alone tell that the server goes on.
+    # An episode in 20 minutes. There is one series, so only its episodes show that the server makes progress.
     with a_place(tmp_path, server, scan_entries_per_second=1 / 1200) as place:
         watching(place)
         (outcome,) = place.publish(place.wanted("ada", "Show", media_type="series"), wait_seconds=1500, poll_seconds=60)
@@ -326,7 +326,7 @@ def test_a_library_of_which_nothing_can_be_shown_costs_only_itself(slow: Place):
     assert slow.manifest.libraries()[slow.key("ada")].unverified_since is not None
 
 
-# What the operator is told
+# Messages for the operator
 
 
 def test_the_log_says_how_far_the_server_is_and_how_long_it_takes(slow: Place, caplog: pytest.LogCaptureFixture):

@@ -370,7 +370,7 @@ def test_a_library_that_the_server_does_not_delete_stays_and_is_not_called_remov
     assert ada.retired and list(place.root.iterdir()) == []
 
 
-def test_after_three_refusals_in_a_row_the_server_is_asked_no_more(place: Place):
+def test_after_three_refusals_in_a_row_no_more_requests_are_sent(place: Place):
     names = ["ada", "bo", "cleo", None]
     place.publish(*(place.wanted(name, "Alone") for name in names))
     place.state.add_fault(FaultRule("jellyfin", path_contains="name=", status=500))

@@ -50,7 +50,7 @@ def test_films_appear_one_after_the_other_and_a_library_after_the_other(make: Ma
     assert [look(server, name) for name in "ab"] == [("Idle", None, 3), ("Idle", None, 3)]
 
 
-def test_a_scan_of_everything_goes_through_the_libraries_and_tells_how_far_it_is(make: MakeServer) -> None:
+def test_a_scan_of_everything_goes_through_the_libraries_and_shows_its_progress(make: MakeServer) -> None:
     server = with_two_libraries(make)
     server.state.start_scan()
     server.state.advance(41)

@@ -120,7 +120,7 @@ def test_what_was_shown_can_be_accepted_and_nothing_else(losing: Losing, side: s
     assert losing.accept() == 4 and losing.held() == set()
     losing.sync()
     assert losing.values() == losing.values_there() and len(losing.values()) == 14
-    # The window has begun anew.
+    # Counting has started again.
     assert losing.lose(side, FILMS[16:25]).refusal is None
     assert losing.lose(side, FILMS[25:27]).refusal is not None and losing.left(side) == 5
 
@@ -215,7 +215,7 @@ def test_a_first_look_after_a_jump_of_the_clock_counts_what_was_removed_before(l
     assert len(losing.lose("trakt", FILMS[8:14]).held) == 6
 
 
-def test_another_account_on_trakt_begins_anew(losing: Losing):
+def test_another_account_on_trakt_begins_without_held_removals(losing: Losing):
     losing.have(3)
     losing.lose("server", FILMS[:3])
     losing.home.accounts.connect("ada", losing.home.grant("somebody-else"))

@@ -159,7 +159,7 @@ class Publication:
         Raises:
             PublishingError: no library could be published; nothing was changed.
         """
-        # Nothing is marked as ours before all is well.
+        # Nothing is marked as ours before all of this is right.
         roots = Roots(self.manifest, self._options(), modified_at=lambda: 0, dry_run=True)
         preflight = examine_publishing(self._settings, self._server, roots)
         if preflight.problems:
