@@ -96,7 +96,7 @@ def examine(settings: Settings, only: Collection[str] | None = None) -> Iterator
     checks = {
         "home": _home(settings),
         "database": _database(database),
-        "clock": _clock(settings, database, clock),
+        "clock": _clock(database, clock),
         "backups": _backups(settings, clock),
         "media server": _media_server(settings, database),
         "publishing": _publishing(settings, database),
@@ -153,7 +153,7 @@ def _database(database: Database) -> Iterator[Finding]:
     yield Finding("database", "ok", f"{versions}; {sizes}")
 
 
-def _clock(settings: Settings, database: Database, clock: Clock) -> Iterator[Finding]:
+def _clock(database: Database, clock: Clock) -> Iterator[Finding]:
     """Whether this machine and the database agree on the time, and what a clock that was ahead has written."""
     import dagster as dg
 
