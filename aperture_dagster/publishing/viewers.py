@@ -107,6 +107,10 @@ class Viewers:
             self._warnings.append(sentence)
 
     def _apply(self, change: AccessChange) -> None:
+        listed = [setting for setting in change.noted if setting[2] == "listed"]
+        if listed:
+            # Before it is true: a list that nobody remembers would never be taken back.
+            self._manifest.note_settings(listed, ())
         if change.policy is not None:
             self._server.set_policy(change.user_id, change.policy)
         if change.configuration is not None:

@@ -17,6 +17,7 @@ from aperture_dagster.publishing.manifest import PlacedEntry
 from aperture_dagster.publishing.plan import EntryPlan
 from aperture_dagster.publishing.root import MARKER
 from aperture_dagster.resources.media_server.changes import MediaServerChanges
+from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster_tests.killing import Killed, killed_at
 from aperture_dagster_tests.publishing.place import Memory, Place, a_place
 
@@ -105,6 +106,25 @@ def test_a_killed_move_to_another_root_is_finished_by_the_next_run(tmp_path: Pat
             assert list(left.iterdir()) == [] and (filled / MARKER.name).is_file(), at
             assert place.manifest.leftovers() == [] and len(place.manifest.roots) == 1, at
             roots.reverse()
+            is_over = len(done) * 2 < step
+            if is_over:
+                break
+    assert is_over
+
+
+def test_after_a_kill_users_who_were_given_a_list_of_libraries_get_all_back_in_the_end(tmp_path: Path):
+    steps = [(MediaServerWriter, "set_policy"), (MediaServerWriter, "set_configuration"), (Memory, "note_settings")]
+    is_over = False
+    with a_place(tmp_path) as place:
+        before = place.writer.user_objects()
+        for step in range(1, 100):
+            with killed_at(steps, step) as done, suppress(Killed):
+                place.publish(place.wanted("ada", "Alone"), strict_access=True)
+            at = f"killed at {step}, {done[-1]}"
+            place.publish(place.wanted("ada", "Alone"), strict_access=True)
+            assert place.views("cleo") == [], at
+            place.publish(retired=[Place.key("ada")], strict_access=True)
+            assert place.writer.user_objects() == before, at
             is_over = len(done) * 2 < step
             if is_over:
                 break
