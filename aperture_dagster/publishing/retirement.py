@@ -121,7 +121,13 @@ class Retirement:
     def finish(self, *, dry_run: bool) -> list[Outcome]:
         """Remove the files that earlier runs had to leave."""
         outcomes = []
+        placed = {(as_path(one.root_on_server or ""), one.folder) for one in self._manifest.libraries().values()}
         for leftover in self._manifest.leftovers():
+            if (as_path(leftover.root_on_server), leftover.folder) in placed:
+                # The library is there again, and takes over what carries our marker.
+                if not dry_run:
+                    self._manifest.forget_leftover(leftover)
+                continue
             outcome = Outcome(leftover.list_key, leftover.name, None, retired=True)
             outcomes.append(outcome)
             if dry_run:

@@ -58,9 +58,7 @@ class Roots:
     def _locate(self, record: PlacedLibrary, listed: Mapping[str, PublishedLibrary]) -> PlacedLibrary:
         here, there = self._options.root, self._options.root_on_server
         if record.root_on_server is not None:
-            is_same = there is not None and as_path(there) == as_path(record.root_on_server)
-            # This machine may see the same folder under another path now.
-            return replace(record, root=str(here)) if is_same else record
+            return replace(record, root=str(here)) if self._is_named(record.root_on_server) else record
         if there is not None and as_path(self.location(record)) in listed:
             return replace(record, root=str(here), root_on_server=there)
         # Placed by an earlier version, below a folder that the settings no longer name.
@@ -86,8 +84,11 @@ class Roots:
 
     def is_current(self, record: PlacedLibrary) -> bool:
         """Tell whether a library is below the folder that the settings name."""
+        return record.root_on_server is None or self._is_named(record.root_on_server)
+
+    def _is_named(self, root_on_server: str) -> bool:
         there = self._options.root_on_server
-        return record.root_on_server is None or (there is not None and as_path(record.root_on_server) == as_path(there))
+        return there is not None and as_path(root_on_server) == as_path(there)
 
     def current(self, record: PlacedLibrary) -> PlacedLibrary:
         """The record of a library that is placed below the folder that the settings name."""
@@ -145,7 +146,8 @@ class Roots:
     def _place(self, record: PlacedLibrary | Leftover) -> tuple[Path, str] | None:
         """The folder below which a library was placed, as this machine and as the server sees it."""
         root, on_server = record.root, record.root_on_server
-        if root is None or on_server is None:
+        if root is None or on_server is None or self._is_named(on_server):
+            # This machine may see the same folder under another path now.
             root, on_server = self._options.root, self._options.root_on_server
         return (Path(root), on_server) if root is not None and on_server is not None else None
 

@@ -86,6 +86,10 @@ class Memory:
         )
         self.forget_library(library.list_key)
 
+    def keep_leftover(self, leftover: Leftover) -> None:
+        """Remember what is still on disk, as :meth:`leave_library` does."""
+        self._leftovers[leftover.root, leftover.folder] = leftover
+
     def leftovers(self) -> list[Leftover]:
         return list(self._leftovers.values())
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aperture_dagster.publishing.folder import FolderError
-from aperture_dagster.publishing.outcome import Outcome, PublishingError
+from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.publishing.root import MARKER, Root, RootError
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.publishing.place import Place, a_place
@@ -329,19 +329,37 @@ def test_with_strict_access_nobody_gets_the_libraries_of_others_below_an_earlier
     assert adas not in place.writer.user_objects()[place.user("bo")]["Policy"]["EnabledFolders"]
 
 
-def test_a_new_root_that_the_server_does_not_see_costs_nobody_the_libraries_below_the_earlier_one(
-    place: Place, tmp_path: Path
-):
-    wanted = place.wanted("ada", "Alone")
+def leave_behind(place: Place, other: Path) -> None:
+    """Leave files of a library below a root that was not mounted when the library moved to another one."""
+    place.publish(place.wanted("ada", "Alone", "Merged"))
+    unmount(place)
+    place.publish(place.wanted("ada", "Alone", "Merged"), root=other, root_on_server=OTHER)
+    mount(place)
+    assert [one.root for one in place.manifest.leftovers()] == [str(place.root)]
+
+
+def test_what_was_left_behind_is_taken_over_by_a_library_that_is_there_again(place: Place, other: Path):
+    wanted = place.wanted("ada", "Alone", "Merged")
+    leave_behind(place, other)
+    (stuck,) = place.manifest.leftovers()
     place.publish(wanted)
-    before, files = state_of(place), place.files()
-    unseen = tmp_path / "unseen"
-    with pytest.raises(PublishingError, match="does not see the files in"):
-        place.publish(wanted, root=unseen, root_on_server="/srv/unseen")
-    assert state_of(place)[:3] == before[:3] and place.manifest.libraries() == before[4] and place.files() == files
-    for root in ("/media/movies/picks", f"{ROOT}/../media"):
-        with pytest.raises(PublishingError, match="Nothing is published"):
-            place.publish(wanted, root=unseen, root_on_server=root)
+    assert place.manifest.leftovers() == [] and place.shown(PICKS) == ["Alone", "Merged"]
+    # As if something of it could not be removed before the library came back.
+    place.manifest.keep_leftover(stuck)
+    files = place.files()
+    place.wait(180)
+    place.publish(wanted)
+    assert place.files() == files and place.manifest.leftovers() == []
+
+
+def test_what_was_left_behind_is_found_under_another_path_of_this_machine(place: Place, other: Path):
+    leave_behind(place, other)
+    moved = place.root.with_name("under-another-path")
+    place.root.rename(moved)
+    (outcome,) = place.publish(retired=[], root=moved, root_on_server=ROOT)
+    assert outcome.retired and outcome.left_behind is None and place.manifest.leftovers() == []
+    assert list(moved.iterdir()) == []
+    moved.rename(place.root)
 
 
 def test_the_same_root_under_another_path_of_this_machine_is_no_other_one(place: Place, tmp_path: Path):
