@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from aperture_dagster.library.moments import past
 from aperture_dagster.publishing.manifest import Manifest, PlacedEntry, PlacedLibrary
 from aperture_dagster.publishing.outcome import NotShown, PublishOptions, ScanTooLong
 from aperture_dagster.publishing.paths import as_path
@@ -213,7 +214,7 @@ class LibraryReader:
 
     def begin(self, work: Work) -> None:
         """Record that a library must be verified, before anything of it changes."""
-        since = work.record.unverified_since or self._now()
+        since = past(work.record.unverified_since, self._now()) or self._now()
         work.record = replace(work.record, unverified_since=since)
         self._manifest.write_library(work.record)
 

@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
 
 from aperture_dagster.errors import OperatorError
+from aperture_dagster.library.moments import SKEW
 from aperture_dagster.publishing.manifest import Leftover, PlacedEntry, PlacedFile, PlacedLibrary, PlacedList
 from aperture_dagster.storage.bulk import upsert
 from aperture_dagster.storage.copies import write_copies
@@ -81,26 +82,31 @@ def unfinished_libraries(connection: Connection, kind: str, *, now: datetime) ->
     """List libraries of a kind of list that are not shown as they should be.
 
     ``name``, ``unfinished`` (entries whose files were not completely placed or removed), ``missing``, and
-    ``unread_since``: when something was placed that the server has not shown for long, else null.
+    ``unread_since``: when something was placed that the server has not shown for long, or in the future by a clock that
+    was ahead; else null.
     """
     rows = connection.execute(
         text(
             "SELECT l.name, count(e.entry_id) FILTER (WHERE e.state <> 'placed')::int AS unfinished, l.missing, "
-            "CASE WHEN l.unverified_since < :long_ago THEN l.unverified_since END AS unread_since "
-            "FROM published_libraries l LEFT JOIN published_entries e USING (list_key) "
+            "CASE WHEN l.unverified_since NOT BETWEEN :long_ago AND :latest THEN l.unverified_since END "
+            "AS unread_since FROM published_libraries l LEFT JOIN published_entries e USING (list_key) "
             "WHERE l.list_key LIKE :kind GROUP BY l.list_key "
             "HAVING count(e.entry_id) FILTER (WHERE e.state <> 'placed') > 0 OR l.missing > 0 "
-            "OR l.unverified_since < :long_ago ORDER BY l.name"
+            "OR l.unverified_since NOT BETWEEN :long_ago AND :latest ORDER BY l.name"
         ),
-        {"kind": f"{kind}/%", "long_ago": now - LONG_UNREAD},
+        {"kind": f"{kind}/%", "long_ago": now - LONG_UNREAD, "latest": now + SKEW},
     ).mappings()
     return [dict(row) for row in rows]
 
 
 def unread_libraries(connection: Connection, *, now: datetime) -> list[str]:
-    """Return the names of the libraries that were placed long ago, and that the server has not shown since."""
+    """Return the names of the libraries that were placed long ago, and that the server has not shown since.
+
+    A date in the future is that of a clock that was ahead, and counts as long ago.
+    """
     table = published_libraries
-    unread = select(table.c.name).where(table.c.unverified_since < now - LONG_UNREAD).order_by(table.c.name)
+    lately = table.c.unverified_since.between(now - LONG_UNREAD, now + SKEW)
+    unread = select(table.c.name).where(~lately).order_by(table.c.name)
     return list(connection.execute(unread).scalars())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.storage.published import unread_libraries
+from aperture_dagster.storage.published import unfinished_libraries, unread_libraries
 from aperture_dagster_tests.e2e.publishing import Publishing, at_night
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, BENS, SHOWS, shelf
 from aperture_dagster_tests.household import failures
@@ -45,6 +45,11 @@ def test_a_publication_that_the_server_did_not_read_in_time_is_verified_by_the_n
         assert visible(place) == set() and len(copies(place)) == 2
         # Status and check are patient with a slow server, but not for ever.
         assert unread(place, timedelta(hours=5)) == [] and set(unread(place, timedelta(hours=7))) == ALL
+        # A clock that was ahead when they were placed silences neither.
+        assert unread(place, timedelta(minutes=-5)) == [] and set(unread(place, timedelta(days=-2))) == ALL
+        with place.home.database.transaction() as connection:
+            long_before = datetime.now(UTC) - timedelta(days=2)
+            assert len(unfinished_libraries(connection, "recommendations", now=long_before)) == len(ALL)
         # Somebody restarts the server, and it reads everything by itself.
         place.state.restart_server()
         place.state.start_scan()

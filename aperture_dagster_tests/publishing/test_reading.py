@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,19 @@ def test_a_library_that_hangs_costs_only_those_that_are_not_read(tmp_path: Path,
         outcomes = place.publish(*lists(place), **PATIENCE)
         assert [one.changes for one in outcomes] == [0, 0, 0]
         assert seen_by(place) == {owner: [f"{owner}'s picks"] for owner in LISTS}
+
+
+def test_a_date_of_a_clock_that_was_ahead_is_put_right_by_the_next_run(slow: Place):
+    watching(slow)
+    for _ in range(2):
+        slow.state.restart_server()
+        slow.state.stall_scan("bo's picks")
+        (outcome,) = slow.publish(slow.wanted("bo", "Merged"), errors=True, **PATIENCE)
+        assert isinstance(outcome.error, ScanTooLong)
+        (record,) = slow.manifest.libraries().values()
+        assert record.unverified_since is not None and record.unverified_since <= slow.now()
+        with slow.manifest.exclusively():
+            slow.manifest.write_library(replace(record, unverified_since=slow.now() + timedelta(days=300)))
 
 
 def test_a_restart_of_the_server_that_forgets_its_queue_costs_nothing(tmp_path: Path):
