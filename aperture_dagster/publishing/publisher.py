@@ -238,8 +238,9 @@ class Publisher:
         if self._server.assigns_ids_at_once:
             self._create(works)
             if not self._server.can_disable:
-                # Nobody must see more than they should even for a moment, so access comes before content.
-                self._set_access(works, leaving)
+                # Nobody must see more than they should even for a moment, so access comes before content. What leaves
+                # is still there, so it stays hidden.
+                self._set_access(works, [])
         self._each([work for work in works if work.needs_scan], self._check_originals)
         changing = [work for work in works if work.plan.changes and work.outcome.error is None]
         self._posters.prepare(pictures_of(work.plan for work in changing))

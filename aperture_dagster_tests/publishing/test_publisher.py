@@ -13,6 +13,7 @@ import pytest
 from aperture_dagster.publishing.outcome import NotShown, Outcome, PublishingError, ScanTooLong
 from aperture_dagster.publishing.publisher import Publisher
 from aperture_dagster.publishing.selection import MediaFile, Source
+from aperture_dagster.resources.media_server.changes import MediaServerChanges
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.publishing.place import Place, a_place
 
@@ -231,6 +232,26 @@ def test_retired_libraries_leave_the_server_the_disk_and_users_settings(tmp_path
         assert place.libraries() == libraries and place.files() == {} and list(place.root.iterdir()) == []
         assert place.writer.user_objects() == users
         assert place.manifest.libraries() == {} and place.manifest.settings_set() == set()
+
+
+def test_a_library_that_leaves_is_shown_to_nobody_else_while_others_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Where libraries cannot be hidden as a whole, each user's settings hide it, until it is gone."""
+    write = MediaServerChanges._write
+    seen: list[tuple[str, str]] = []
+    with a_place(tmp_path, "emby") as place:
+        place.publish(place.wanted("ada", "Alone"), place.wanted("bo", "Merged"))
+        place.wait(180)
+
+        def watched(changes: MediaServerChanges, kind: str, *rest: Any) -> Any:
+            answer = write(changes, kind, *rest)
+            seen.extend((kind, user) for user in ("ada", "cleo") if "bo's picks" in place.views(user))
+            return answer
+
+        monkeypatch.setattr(MediaServerChanges, "_write", watched)
+        place.publish(place.wanted("ada", "Alone", "Part One"), retired=[Place.key("bo")])
+        assert seen == [] and place.libraries().keys().isdisjoint({"bo's picks"})
 
 
 def test_what_somebody_put_into_a_published_folder_stays_and_is_reported(place: Place):
