@@ -120,6 +120,12 @@ class LibraryPlan:
         """How many entries change."""
         return len(self.add) + len(self.change) + len(self.remove)
 
+    @property
+    def disappearing(self) -> list[PlacedEntry]:
+        """The entries that leave, and those that lose a film or an episode, such as one that was watched."""
+        changed = [one for one in self.change if one.placed is not None and _loses_original(one.placed, one.remove)]
+        return [*self.remove, *(one.placed for one in changed if one.placed is not None)]
+
     def lines(self, titles: Mapping[int, str]) -> list[str]:
         """Describe the plan for people, a line per entry; ``titles`` are those of works that leave."""
         return [
@@ -170,6 +176,10 @@ def plan_library(
     wanted_ids = {entry.entry_id for entry in library.entries}
     plan.remove += [entry for key, entry in placed.items() if key not in wanted_ids]
     return plan
+
+
+def _loses_original(placed: PlacedEntry, paths: Iterable[str]) -> bool:
+    return any(placed.files[path].kind not in ("nfo", "poster") for path in paths)
 
 
 def _differs(wanted: DesiredFile, placed: PlacedFile | None) -> bool:

@@ -232,8 +232,8 @@ class Publisher:
             self._finish(works, [])
             return False
         self._each(
-            [work for work in works if work.plan.remove],
-            lambda work: self._credit(work.record, work.plan.remove, work.on_server),
+            [work for work in works if work.plan.disappearing],
+            lambda work: self._credit(work.record, work.plan.disappearing, work.on_server),
         )
         if self._server.assigns_ids_at_once:
             self._create(works)

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.e2e
 two_servers = pytest.mark.parametrize("server", ["jellyfin@12.0.0", *at_night("jellyfin@10.11.11", "emby")])
 SEPARATE = {"publish_as": "symlink", "publish_provider_ids": "none"}
 """Copies with a watch state of their own on each server."""
+TOP_PICKS = "Top Picks - Movies"
 MANIFEST = ("published_entries", "published_libraries", "published_lists", "published_access")
 LOG = """
     SELECT coalesce(t.title, s.title || format(' S%sE%s', e.season, e.number)) AS title,
@@ -130,3 +131,54 @@ def test_plays_on_copies_with_unknown_ids_are_kept_when_the_copies_disappear(
         assert place.home.rows(LOG) == gone
         read(place)
         assert place.home.rows(LOG) == WATCHED
+
+
+def test_plays_on_an_episode_that_leaves_its_series_are_kept(household: Any, tmp_path: Path):
+    """Its original is gone, or it was watched elsewhere: the series stays in the list."""
+    with shelf(household, tmp_path, server="jellyfin@12.0.0", **SEPARATE) as place:
+        publish_without_ids(place)
+        watch(place)
+        place.home.rows("UPDATE episodes SET removed_at = now() WHERE (season, number) = (1, 2) RETURNING 1")
+        place.state.advance(180)
+        place.publish_now()
+        with place.writer() as writer:
+            shown = writer.library_items(place.libraries()[SHOWS], "Episode")
+        assert (1, 2) not in {(one.season, one.number) for one in shown}
+        assert WATCHED[2] in place.home.rows(LOG)
+
+
+@pytest.mark.parametrize("take", ["publish", "unpublish"])
+def test_a_user_who_was_deleted_on_the_server_costs_nobody_a_library_of_everybody(
+    household: Any, tmp_path: Path, take: str
+):
+    with shelf(household, tmp_path, top_picks_libraries=True, server="jellyfin@12.0.0", **SEPARATE) as place:
+        place.pick("Film 3", "Film 1")
+        place.publish_top_picks()
+        film = place.items(TOP_PICKS)["Film 3"]
+        place.state.play_item("anna", film.server_item_id, 1.0, datetime.now(UTC))
+        place.state.advance(180)
+        place.pick("Film 1")
+        place.state.remove_user("ben")
+        with place.publication() as publication:
+            published = publication.publish(["top_picks"]) if take == "publish" else publication.unpublish()
+        assert [one.error for one in published.outcomes if one.error is not None] == []
+        assert (TOP_PICKS in place.libraries()) == (take == "publish")
+        assert [row["title"] for row in place.home.rows(LOG)] == ["Film 3"]
+
+
+def test_an_original_that_is_gone_cannot_be_marked_and_costs_nobody_their_library(household: Any, tmp_path: Path):
+    with shelf(household, tmp_path, server="jellyfin@12.0.0", mark_originals_played=True, **SEPARATE) as place:
+        place.publish_now()
+        films = place.items(ANNAS)
+        for name in ("Film 5", "Film 3"):
+            place.state.play_item("anna", films[name].server_item_id, 1.0, datetime.now(UTC))
+        place.home.must("sync_watch_history", users=place.home.everyone())
+        place.state.remove_title("movie:5")
+        place.state.advance(180)
+        place.recommend("anna", "Film 8")
+        place.publish_now()
+        assert place.titles(ANNAS) == ["Film 8"]
+        (original,) = place.state.item_ids("movie:3")
+        with place.writer() as writer:
+            states = [one for page in writer.reader.states_of(place.user_id("anna"), [original]) for one in page]
+        assert [one.played for one in states] == [True]

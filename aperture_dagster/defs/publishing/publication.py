@@ -23,6 +23,7 @@ from aperture_dagster.publishing.plan import DesiredLibrary
 from aperture_dagster.publishing.preflight import examine_publishing
 from aperture_dagster.publishing.publisher import Publisher
 from aperture_dagster.publishing.roots import Roots
+from aperture_dagster.resources.errors import NotFound, RequestRejected
 from aperture_dagster.storage.copies import entry_folder_in, record_states
 from aperture_dagster.storage.owner import ensure_owner, read_owner
 from aperture_dagster.storage.people import read_users
@@ -378,17 +379,22 @@ class Publication:
         with self._database.transaction() as connection:
             started_at = database_time(connection)
         for user_id in self._viewers_of(record):
-            for page in self._server.reader.states_of(user_id, copies):
-                started = [state for state in page if state.has_content]
-                with self._database.transaction() as connection:
-                    record_states(
-                        connection,
-                        user_id,
-                        started,
-                        now=self._clock.now(),
-                        started_share=self._settings.started_share,
-                        requested_at=started_at,
-                    )
+            try:
+                for page in self._server.reader.states_of(user_id, copies):
+                    started = [state for state in page if state.has_content]
+                    with self._database.transaction() as connection:
+                        record_states(
+                            connection,
+                            user_id,
+                            started,
+                            now=self._clock.now(),
+                            started_share=self._settings.started_share,
+                            requested_at=started_at,
+                        )
+            except (NotFound, RequestRejected):
+                # Of a user who was deleted on the server since the users were read, there is nothing to lose.
+                if user_id in self._server.user_objects():
+                    raise
 
     def _mark_originals(self) -> None:
         """Mark originals as played whose copies were finished, where the server does not share that."""
@@ -398,7 +404,11 @@ class Publication:
             finished = finished_copies(connection)
         for row in finished:
             if row["user_id"] in self._by_id:
-                self._server.mark_played(row["user_id"], row["server_item_id"], row["last_played_at"])
+                try:
+                    self._server.mark_played(row["user_id"], row["server_item_id"], row["last_played_at"])
+                except (NotFound, RequestRejected) as error:
+                    # The user or the original may be gone since they were read.
+                    self._log.warning(f"What was watched on a copy was not marked on the original: {error}")
 
 
 def _list_item(title: ListedTitle, as_episode: bool) -> str | None:
