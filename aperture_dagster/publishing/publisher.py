@@ -20,12 +20,11 @@ from aperture_dagster.publishing.folder import FolderError, PosterSource
 from aperture_dagster.publishing.manifest import Manifest, PlacedEntry, PlacedLibrary
 from aperture_dagster.publishing.names import list_folder
 from aperture_dagster.publishing.outcome import Outcome, PublishingError, PublishOptions, ScanTooLong
-from aperture_dagster.publishing.paths import as_path, root_problems, separator
+from aperture_dagster.publishing.paths import as_path
 from aperture_dagster.publishing.places import Places, by_place, library_names
 from aperture_dagster.publishing.plan import DesiredLibrary, pictures_of, plan_library, planned_entries
 from aperture_dagster.publishing.reading import LibraryReader
 from aperture_dagster.publishing.retirement import FAILURES_IN_A_ROW, Leaving, Retirement
-from aperture_dagster.publishing.root import MARKER
 from aperture_dagster.publishing.roots import Roots
 from aperture_dagster.publishing.viewers import Viewers
 from aperture_dagster.publishing.work import Work
@@ -107,6 +106,7 @@ class Publisher:
     def publish(self, wanted: Mapping[str, Build], *, retired: Collection[str] = ()) -> list[Outcome]:
         """Bring libraries to their desired state, and retire others.
 
+        Whether the server sees the root, and would not confuse it, is examined before; see :func:`examine_publishing`.
         A library that was placed below another root, as of earlier settings, is retired there first.
 
         Args:
@@ -114,7 +114,6 @@ class Publisher:
             retired: keys of lists that are no longer published.
 
         Raises:
-            PublishingError: nothing can be published; nothing was changed.
             RootError: the folder to publish to is not the one that it was; nothing was changed.
             ServiceError: the media server does not answer, or refuses.
         """
@@ -127,7 +126,6 @@ class Publisher:
             outcomes = self._retirement.finish(dry_run=self._dry_run)
             moved = [key for key in wanted if key in records and not self._roots.is_current(records[key])]
             if moved:
-                self._check_seen()
                 outcomes += self._run({}, moved, records)
                 stuck = {one.list_key for one in outcomes if one.error is not None}
                 wanted = {key: build for key, build in wanted.items() if key not in stuck}
@@ -156,7 +154,7 @@ class Publisher:
     # Before anything is changed
 
     def _check_server(self, *, is_wanted: bool) -> None:
-        """Verify that the server is known, that the root is ours, and that the server would not confuse it."""
+        """Read the server's clock and its other libraries, and make sure that the root is ours."""
         server = self._server.server()
         if server.clock is not None and abs(server.clock - self._now()) >= SMALLEST_SKEW:
             self._skew = server.clock - self._now()
@@ -164,21 +162,8 @@ class Publisher:
             path for one in self._server.libraries() if not self._places.is_ours(one) for path in one.locations
         ]
         self._foreign_places = [as_path(location) for location in locations]
-        root = self._options.root_on_server
-        problems = root_problems(root, locations) if is_wanted and root is not None else []
-        if problems:
-            raise PublishingError(f"Nothing is published: {' '.join(problems)}")
         if is_wanted:
             self._roots.require_current()
-
-    def _check_seen(self) -> None:
-        """Verify that the server sees the new root, before the libraries below an earlier one are retired."""
-        root = self._options.root_on_server
-        if not self._dry_run and not self._server.path_exists(f"{root}{separator(root or '')}{MARKER.name}"):
-            raise PublishingError(
-                f"The media server does not see the files in {self._options.root} at {root}: make the folder available "
-                "to it, or correct APERTURE_PATH_MAP. What was published elsewhere before is kept."
-            )
 
     def _compare(self, record: PlacedLibrary | None, list_key: str, build: Build) -> Work:
         """Compare one library with what was placed."""

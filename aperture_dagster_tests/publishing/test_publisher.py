@@ -308,12 +308,6 @@ def test_the_owner_of_a_list_is_in_its_key(list_key: str, user_id: str | None, o
 # What goes wrong
 
 
-def test_a_root_inside_a_library_is_refused_before_anything_changes(place: Place):
-    with pytest.raises(PublishingError, match="Nothing is published"):
-        place.publish(place.wanted("ada", "Alone"), root_on_server="/media/movies/picks")
-    assert place.writes() == {} and place.files() == {} and place.manifest.writes == []
-
-
 def test_a_plan_writes_nothing(place: Place):
     place.publish(place.wanted("ada", "Alone", "Merged"))
     files, writes, noted = place.files(), place.writes(), list(place.manifest.writes)
