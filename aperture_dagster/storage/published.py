@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, select, text
@@ -120,22 +121,32 @@ class StoredManifest:
     Args:
         transaction: opens a transaction.
         connection: opens a connection that is kept for the lock.
+        dry_run: whether nothing is written, so that there is no need for the lock.
     """
 
     def __init__(
         self,
         transaction: Callable[[], AbstractContextManager[Connection]],
         connection: Callable[[], AbstractContextManager[Connection]],
+        *,
+        dry_run: bool = False,
     ) -> None:
         self._transaction, self._connection = transaction, connection
+        self._dry_run = dry_run
+        self._holder: int | None = None
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
         """Publish in no other process meanwhile. The lock ends with its connection, whatever happens to this process.
 
+        A thread that has it may ask for it again.
+
         Raises:
             AlreadyPublishing: another process does.
         """
+        if self._dry_run or self._holder == get_ident():
+            yield
+            return
         with self._connection() as connection:
             connection.exec_driver_sql(f"SET lock_timeout = '{PATIENCE}'")
             try:
@@ -146,9 +157,11 @@ class StoredManifest:
                     "is done."
                 ) from None
             connection.commit()
+            self._holder = get_ident()
             try:
                 yield
             finally:
+                self._holder = None
                 connection.exec_driver_sql(UNLOCK)
 
     def libraries(self) -> dict[str, PlacedLibrary]:

@@ -24,7 +24,6 @@ from aperture_dagster.resources.errors import UnknownServerVersion
 from aperture_dagster.resources.media_server.changes import MediaServerChanges
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.world import World, WorldLibrary, WorldUser
-from aperture_dagster.storage import published
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.e2e.publishing import ROOT_ON_SERVER, Publishing, at_night, publishing
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, BENS, film, shelf
@@ -420,18 +419,3 @@ def test_at_no_moment_does_anybody_see_lists_of_others_or_half_of_one(
                 publication.unpublish()
         assert seen == []
         assert ANNAS not in place.libraries()
-
-
-@pytest.mark.nightly(
-    reason="A whole household that publishes, for what a publisher alone shows.",
-    instead="races/test_publishing.py::test_a_process_that_waited_too_long_for_another_one_says_so",
-)
-def test_only_one_process_publishes_at_a_time(household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(published, "PATIENCE", "100ms")
-    with shelf(household, tmp_path) as place, place.publication() as other:
-        place.state.reset_counters()
-        with other.manifest.exclusively(), pytest.raises(published.AlreadyPublishing, match="try again"):
-            place.publish_now()
-        assert place.changes() == 0 and place.files() == {}
-        place.publish_now()
-        assert place.titles(ANNAS) == FILMS

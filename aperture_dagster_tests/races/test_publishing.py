@@ -56,9 +56,11 @@ def test_a_list_that_two_processes_find_missing_is_created_once(place: Place, da
     assert lists.there() == {"Picks": ["Merged", "Alone"]}
 
 
-def test_a_process_that_waited_too_long_for_another_one_says_so(place: Place, monkeypatch: pytest.MonkeyPatch):
+def test_a_process_that_waited_too_long_for_another_one_says_so(
+    place: Place, database: Database, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(published, "PATIENCE", "10ms")
-    with place.manifest.exclusively():
+    with StoredManifest(database.transaction, database.connection).exclusively():
         with pytest.raises(AlreadyPublishing, match="try again when it is done"):
             place.publish(place.wanted("ada", "Alone"))
         assert place.writes() == {} and place.files() == {}

@@ -142,7 +142,7 @@ class Publication:
         self._forgotten = frozenset({forget_root} if forget_root is not None else ())
         self._version = server.server()
         self._posters = Posters(server, settings.home_path / "posters", fetch_from_tmdb)
-        self.manifest = StoredManifest(database.transaction, database.connection)
+        self.manifest = StoredManifest(database.transaction, database.connection, dry_run=dry_run)
         with database.transaction() as connection:
             users = read_users(connection)
             self._owner = read_owner(connection)
@@ -159,7 +159,13 @@ class Publication:
 
         Raises:
             PublishingError: no library could be published; nothing was changed.
+            AlreadyPublishing: another process publishes at the moment; nothing was changed.
         """
+        # Held to the end: what is read now must be published before another process publishes what it reads later.
+        with self.manifest.exclusively():
+            return self._publish(kinds, only_users)
+
+    def _publish(self, kinds: Collection[Kind], only_users: Collection[str] | None) -> Published:
         # Nothing is marked as ours before all of this is right.
         roots = Roots(self.manifest, self._options(), modified_at=lambda: 0, dry_run=True)
         preflight = examine_publishing(self._settings, self._server, roots)
@@ -191,11 +197,16 @@ class Publication:
         return self.publish(KINDS)
 
     def unpublish(self) -> Published:
-        """Retire everything that was placed: libraries, collections, playlists, files, and what users were set."""
-        self._identify()
-        publisher = self._publisher(lambda record: frozenset())
-        outcomes = publisher.publish({}, retired=list(self.manifest.libraries()))
-        outcomes += self._list_publisher().publish([], retired=self.manifest.lists())
+        """Retire everything that was placed: libraries, collections, playlists, files, and what users were set.
+
+        Raises:
+            AlreadyPublishing: another process publishes at the moment; nothing was changed.
+        """
+        with self.manifest.exclusively():
+            self._identify()
+            publisher = self._publisher(lambda record: frozenset())
+            outcomes = publisher.publish({}, retired=list(self.manifest.libraries()))
+            outcomes += self._list_publisher().publish([], retired=self.manifest.lists())
         return self._result(publisher, outcomes)
 
     def _identify(self) -> None:

@@ -11,8 +11,9 @@ from aperture_dagster.defs.markdown import markdown_list
 from aperture_dagster.defs.media_server import episodes, movies, series, users
 from aperture_dagster.defs.publishing.pages import list_page
 from aperture_dagster.defs.publishing.publication import Kind, why_not_published
-from aperture_dagster.defs.publishing.user_libraries import numbers, open_publication
+from aperture_dagster.defs.publishing.user_libraries import numbers, open_publication, publish_unless_busy
 from aperture_dagster.defs.reporting import materialized
+from aperture_dagster.defs.users import output_without_events
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.publishing.outcome import explain_failures
 from aperture_dagster.resources.clock import Clock
@@ -67,7 +68,9 @@ def top_picks_libraries_asset(settings: Settings) -> dg.AssetsDefinition:
                     metadata={"skipped": reason, "rows_written": 0, "requests": 0}, data_version=dg.DataVersion("off")
                 )
             with open_publication(context, settings, database, media_servers, services, clock) as publication:
-                published = publication.publish([KIND])
+                published = publish_unless_busy(context, publication, KIND)
+            if published is None:
+                return output_without_events()
             outcomes = [one for one in published.outcomes if not one.retired]
             failed = [one.error for one in outcomes if one.error is not None]
             if failed:

@@ -13,7 +13,7 @@ from aperture_dagster.defs.markdown import markdown_list
 from aperture_dagster.defs.media_server import users
 from aperture_dagster.defs.publishing.pages import list_page
 from aperture_dagster.defs.publishing.publication import Kind, Publication, Published, is_published, why_not_published
-from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
+from aperture_dagster.defs.users import UserOutcome, for_each_user, output_without_events, user_asset
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.library.people import User
 from aperture_dagster.publishing.outcome import Outcome, ScanTooLong, explain_failures, joined_error
@@ -24,7 +24,7 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.sources.services import Services
 from aperture_dagster.sources.tmdb_images import TMDB_IMAGES
 from aperture_dagster.storage.people import users_of_partitions
-from aperture_dagster.storage.published import published_version
+from aperture_dagster.storage.published import AlreadyPublishing, published_version
 
 
 def user_libraries_asset(
@@ -92,7 +92,10 @@ def publish_for_users(
                 users = users_of_partitions(connection, list(context.partition_keys))
             asked = [user.user_id for user in users.values()]
             with open_publication(context, settings, database, media_servers, services, clock) as publication:
-                published = publication.publish([kind], only_users=asked)
+                published = publish_unless_busy(context, publication, kind, only_users=asked)
+            if published is None:
+                yield output_without_events()
+                return
             libraries = [one for one in published.outcomes if one.kind == "library" and not one.retired]
             own = [one for one in libraries if one.owner in asked]
             errors = [one.error for one in own if isinstance(one.error, ScanTooLong)]
@@ -139,6 +142,24 @@ def numbers(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         shown["skipped"] = len(skipped)
         shown["skipped_titles"] = markdown_list(skipped[:20])
     return shown
+
+
+def publish_unless_busy(
+    context: dg.AssetExecutionContext, publication: Publication, kind: Kind, **how: Any
+) -> Published | None:
+    """Publish the lists of one kind, unless another process publishes for long: then return None.
+
+    To wait for that would keep others from reading the media server for hours. It is no failure, and nothing is
+    recorded: what was never published is requested again at once, and anything else with its next change or at night.
+    """
+    try:
+        return publication.publish([kind], **how)
+    except AlreadyPublishing:
+        context.log.warning(
+            "Another run has been publishing on the media server for a quarter of an hour, so nothing was published "
+            "now. The next run publishes."
+        )
+        return None
 
 
 @contextmanager
