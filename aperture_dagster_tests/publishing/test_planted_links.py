@@ -8,7 +8,7 @@ import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +294,9 @@ def test_a_link_that_is_planted_at_any_moment_leads_to_no_change_behind_it(tmp_p
             break
 
 
+NO_LINK = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+
+
 def test_a_thread_that_swaps_folders_for_links_changes_nothing_behind_them(tmp_path: Path):
     guarded, is_over, swaps = Guarded(tmp_path), threading.Event(), 0
     LibraryFolder(guarded.root, "other", modified_at=lambda: 1.0).prepare()
@@ -302,18 +305,24 @@ def test_a_thread_that_swaps_folders_for_links_changes_nothing_behind_them(tmp_p
         nonlocal swaps
         while not is_over.is_set():
             for name in (*FOLDERS, *HIDDEN):
-                place, target = guarded.folder.path / name, guarded.precious / name
-                aside = guarded.root.path / "aside"
-                with suppress(OSError):
-                    place.rename(aside)
-                with suppress(OSError):
-                    place.symlink_to(target)
-                    swaps += 1
-                with suppress(OSError):
-                    place.unlink()
-                with suppress(OSError):
-                    aside.rename(place)
-                shutil.rmtree(aside, ignore_errors=True)
+                with suppress(OSError), ExitStack() as opened:
+                    # By descriptors: through a link that stayed, this thread would itself change what is behind it.
+                    root = here = os.open(guarded.root.path, NO_LINK)
+                    opened.callback(os.close, root)
+                    *above, last = (guarded.folder.path / name).relative_to(guarded.root.path).parts
+                    for one in above:
+                        here = os.open(one, NO_LINK, dir_fd=here)
+                        opened.callback(os.close, here)
+                    with suppress(OSError):
+                        os.rename(last, "aside", src_dir_fd=here, dst_dir_fd=root)
+                    with suppress(OSError):
+                        os.symlink(guarded.precious / name, last, dir_fd=here)
+                        swaps += 1
+                    with suppress(OSError):
+                        os.unlink(last, dir_fd=here)
+                    with suppress(OSError):
+                        os.rename("aside", last, src_dir_fd=root, dst_dir_fd=here)
+                    shutil.rmtree("aside", ignore_errors=True, dir_fd=root)
 
     thread = threading.Thread(target=swap)
     thread.start()
