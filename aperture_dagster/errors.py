@@ -22,3 +22,7 @@ class OperatorError(click.ClickException):
     def format_message(self) -> str:
         """Return the message as it is printed; a service may have put anything into it."""
         return printable(self.message)
+
+
+class StillChanging(Exception):
+    """What was read changed each time meanwhile, so that nothing can be said of it yet."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from aperture_dagster.errors import StillChanging
 from aperture_dagster.library.moments import past
 from aperture_dagster.publishing.manifest import Manifest, PlacedEntry, PlacedLibrary
 from aperture_dagster.publishing.outcome import NotShown, PublishOptions, ScanTooLong
@@ -172,7 +173,14 @@ class LibraryReader:
             work.seen = len(work.videos) - _written(work)
             if work.needs_scan:
                 return
-        items = self._places.items(work.on_server, work.record, episodes=not was_verified)
+        try:
+            items = self._places.items(work.on_server, work.record, episodes=not was_verified)
+        except StillChanging:
+            if was_verified:
+                raise
+            # The server is reading it at this moment.
+            work.is_being_read = not work.needs_scan
+            return
         ids = {item.server_item_id for item in self._places.shown(items, work.record).values()}
         is_whole = not was_verified
         if was_verified and self._manifest.known_copies(ids) != ids:
@@ -180,7 +188,7 @@ class LibraryReader:
             items, is_whole = self._places.items(work.on_server, work.record, episodes=True), True
         look = self._look(work, items, is_whole=is_whole)
         if not was_verified:
-            work.seen = len(work.videos) - look.videos
+            work.seen = look.videos
         if work.needs_scan:
             return
         is_read = look.is_complete and not look.unread
@@ -282,6 +290,9 @@ class LibraryReader:
                     f"its folder {self._places.location(work.record)} exists there."
                 )
             return self._is_settled(one, library, watch)
+        except StillChanging:
+            one.idle = 0
+            return False
         except Exception as error:
             work.outcome.error = error
             self._log.warning(f"{work.outcome.label}: {error}")
@@ -295,8 +306,10 @@ class LibraryReader:
         count = self._writer.count_items(library, "Movie" if one.work.record.media_type == "movie" else "Episode")
         watch.note(("items", library.name), count)
         if library.refresh_progress is not None:
-            # New items may be listed before their files are read.
-            one.read = max(one.read, int(one.to_read * library.refresh_progress / 100))
+            # New items may be listed before their files are read. What was seen of a scan that an earlier run asked for
+            # is a part of its progress.
+            before = one.work.seen if one.work.is_being_read else 0
+            one.read = max(one.read, int((before + one.to_read) * library.refresh_progress / 100) - before)
 
     def _is_settled(self, one: _Awaited, library: PublishedLibrary, watch: _Watch) -> bool:
         """Verify a library that is idle; return whether that is the end of it.
@@ -408,6 +421,8 @@ class _Report:
         self._entries = sum(one.to_read for one in awaited)
         self._started = self._reported = elapsed()
         self._over, self._read = 0, 0
+        # What the server had read before says nothing about its pace.
+        self._before: int | None = None
 
     def finish(self, over: Sequence[_Awaited]) -> int:
         """Count libraries that are over, and return how many are by now."""
@@ -418,14 +433,16 @@ class _Report:
     def progress(self, awaited: Sequence[_Awaited]) -> None:
         """Log progress, if the last line is old enough."""
         now = self._elapsed()
+        read = self._read + sum(one.read for one in awaited)
+        if self._before is None:
+            self._before = read
         if now - self._reported < max(SECONDS_BETWEEN_LINES, (now - self._started) / LINES_PER_DURATION):
             return
         self._reported = now
-        read = self._read + sum(one.read for one in awaited)
         parts = f"{self._over:,} of {counted(self._libraries, 'libraries')}"
         if self._entries:
             parts += f", {read:,} of {counted(self._entries, 'entries')}"
-        left = time_left(read, self._entries, now - self._started)
+        left = time_left(read - self._before, self._entries - self._before, now - self._started)
         self._log.info(f"The media server has read {parts}{f'; {left}' if left else ''}.")
 
 

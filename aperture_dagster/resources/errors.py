@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from aperture_dagster.errors import StillChanging
+
 
 class ServiceError(Exception):
     """An error of a service. The message is for the operator and contains no secret."""
@@ -15,6 +17,10 @@ class ServiceError(Exception):
 
 class ServiceUnavailable(ServiceError):
     """The service did not answer, or reported a temporary failure, after all retries."""
+
+
+class ListingChanged(ServiceUnavailable, StillChanging):
+    """What the service lists changed each time while it was read."""
 
 
 class ServiceTimedOut(ServiceUnavailable):

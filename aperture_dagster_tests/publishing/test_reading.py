@@ -18,6 +18,7 @@ import pytest
 from aperture_dagster.publishing.outcome import NotShown, Outcome, ScanTooLong, explain_failures
 from aperture_dagster.publishing.publisher import Publisher
 from aperture_dagster.publishing.selection import MediaFile, Source
+from aperture_dagster.resources.media_server import writer
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.killing import Killed
 from aperture_dagster_tests.publishing.place import Place, a_place
@@ -222,6 +223,46 @@ def test_the_next_run_does_not_ask_again_for_what_the_server_is_reading(slow: Pl
     assert slow.last is not None and slow.last.refreshes == 0
     assert [sum(map(bool, one.values())) for one in seen][-1] == 2, "one after the other"
     assert seen_by(slow) == {owner: [f"{owner}'s picks"] for owner in LISTS}
+
+
+@pytest.mark.parametrize("placed_by", ["an earlier run", "this run"])
+def test_a_library_that_changes_while_it_is_listed_is_waited_for(
+    slow: Place, monkeypatch: pytest.MonkeyPatch, placed_by: str
+):
+    wanted = slow.wanted("ada", "Alone", "Merged", "Part One", "Part Two")
+    if placed_by == "an earlier run":
+        killed_while_it_waits(slow, wanted)
+        slow.wait(250)
+    monkeypatch.setattr(writer, "ITEMS_PER_PAGE", 1)
+    monkeypatch.setattr(writer, "ATTEMPTS_AT_LISTING", 1)
+    send, pages = slow.writer._items, []
+
+    def read_page(query: dict[str, Any]) -> Any:
+        pages.append(query)
+        if placed_by == "an earlier run" and query["Limit"] == 2:
+            # The server reads another film between two pages.
+            slow.wait(100)
+        elif placed_by == "this run" and len(pages) == 2:
+            # Between two pages of the first look at what it has read, it forgets everything for a moment.
+            slow.state.add_fault(FaultRule("jellyfin", "/Items?", "empty_list", times=1))
+        return send(query)
+
+    monkeypatch.setattr(slow.writer, "_items", read_page)
+    assert slow.publish(wanted, **PATIENCE)[0].error is None
+    assert slow.views("ada") == ["ada's picks"] and len(slow.ids("ada's picks")) == 4
+    assert slow.manifest.libraries()[slow.key("ada")].unverified_since is None
+
+
+def test_the_next_run_counts_only_what_the_server_has_still_to_read(slow: Place, caplog: pytest.LogCaptureFixture):
+    killed_while_it_waits(slow, *lists(slow))
+    slow.wait(150)
+    caplog.set_level(logging.INFO)
+    slow.publish(*lists(slow), **PATIENCE)
+    lines = [one.getMessage() for one in caplog.records if "has read" in one.getMessage()]
+    assert lines and all(" of 5 entries" in one for one in lines), "one of six was there"
+    # Half of the first library was read before this run: that says nothing about the pace.
+    slow_ones = [one for one in lines if "0 of 3 libraries" in one]
+    assert slow_ones and not any(" left" in one for one in slow_ones)
 
 
 @pytest.mark.parametrize("media_type", ["movie", "series"])

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from aperture_dagster.resources.errors import (
     BadAnswer,
     Conflict,
+    ListingChanged,
     NotFound,
     PathNotVisible,
     RequestRejected,
@@ -292,7 +293,7 @@ class MediaServerWriter(ListWriter):
             item_types: comma-separated, such as "Movie" or "Series,Episode".
 
         Raises:
-            ServiceUnavailable: the library changed each time while it was read.
+            ListingChanged: the library changed each time while it was read.
             BadAnswer: an item cannot be parsed.
         """
         query = {
@@ -315,7 +316,7 @@ class MediaServerWriter(ListWriter):
                 raise BadAnswer(f"{what} cannot be parsed: {listing.problems[0]}")
             if listing.complete:
                 return items
-        raise ServiceUnavailable(f"{what} changed each time it was read; a scan may be running.")
+        raise ListingChanged(f"{what} changed each time it was read; a scan may be running.")
 
     def count_items(self, library: PublishedLibrary, item_types: str) -> int:
         """Return how many items a library has; the arguments are those of :meth:`library_items`."""
