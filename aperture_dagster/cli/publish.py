@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import click
 from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors
-from aperture_dagster.cli.terminal import Console
+from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.publishing.outcome import explain_failures
 from aperture_dagster.resources.clock import Clock
@@ -43,7 +43,7 @@ def publish(dry_run: bool, accept_root: bool, forget_root: Path | None) -> None:
     """Publish all lists on the media server now."""
     from aperture_dagster.defs.publishing.publication import why_not_published
 
-    console = Console()
+    console = Terminal()
     with _errors():
         settings = load_settings()
         if not settings.publish:
@@ -52,7 +52,7 @@ def publish(dry_run: bool, accept_root: bool, forget_root: Path | None) -> None:
         roots = {"accept_root": accept_root, "forget_root": forget_root}
         with _publication(settings, console, dry_run=dry_run, **roots) as publication:
             published = publication.publish_all()
-    _show(console, published, dry_run=dry_run)
+    _show(console, published, dry_run=dry_run, if_none="There is no list to publish yet: `aperture up` makes them.")
 
 
 @click.command()
@@ -68,12 +68,12 @@ def unpublish(dry_run: bool, yes: bool, forget_root: Path | None) -> None:
     Do so before an upgrade from Jellyfin 10.10 to 10.11, which would move what was watched from originals to published
     copies; publish again afterwards.
     """
-    console = Console()
+    console = Terminal()
     if not dry_run and not yes:
         click.confirm("Remove everything that was published on the media server?", abort=True)
     with _errors(), _publication(load_settings(), console, dry_run=dry_run, forget_root=forget_root) as publication:
         published = publication.unpublish()
-    _show(console, published, dry_run=dry_run)
+    _show(console, published, dry_run=dry_run, if_none="Nothing is published.")
     left = list(dict.fromkeys(one.left_behind for one in published.outcomes if one.left_behind is not None))
     if left and not dry_run:
         raise OperatorError(f"Some files are still there. {' '.join(left)} Run this again to remove them.")
@@ -92,7 +92,7 @@ def _errors() -> Iterator[None]:
 
 
 @contextmanager
-def _publication(settings: Settings, console: Console, *, dry_run: bool, **roots: Any) -> Iterator[Publication]:
+def _publication(settings: Settings, console: Terminal, *, dry_run: bool, **roots: Any) -> Iterator[Publication]:
     from aperture_dagster.defs.publishing.publication import Publication
     from aperture_dagster.defs.publishing.user_libraries import tmdb_picture
 
@@ -105,24 +105,32 @@ def _publication(settings: Settings, console: Console, *, dry_run: bool, **roots
         with MediaServers(settings, database).open_writer(dry_run=dry_run) as writer:
             fetch = tmdb_picture(services)
             yield Publication(settings, database, writer, clock, log, fetch_from_tmdb=fetch, dry_run=dry_run, **roots)
+    except KeyboardInterrupt:
+        if dry_run:
+            raise
+        raise OperatorError("Interrupted. What was done is kept; run this again to go on from there.") from None
     finally:
         log.removeHandler(handler)
 
 
 class _ConsoleHandler(logging.Handler):
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Terminal) -> None:
         super().__init__()
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a message."""
         style = "yellow" if record.levelno >= logging.WARNING else "dim"
-        self._console.print(Text(record.getMessage(), style))
+        self._console.print_hanging(record.getMessage(), style)
 
 
-def _show(console: Console, published: Published, *, dry_run: bool) -> None:
+def _show(console: Terminal, published: Published, *, dry_run: bool, if_none: str) -> None:
+    if not published.outcomes:
+        console.print_hanging(if_none)
+        return
     for outcome in published.outcomes:
-        console.print(Text(_headline(outcome, dry_run=dry_run), "bold" if outcome.changes or outcome.retired else ""))
+        is_news = outcome.changes or outcome.retired
+        console.print_hanging(_headline(outcome, dry_run=dry_run), "bold" if is_news else "")
         if outcome.error is not None:
             # Its plan was not carried out, and the reason comes last.
             continue
@@ -134,14 +142,24 @@ def _show(console: Console, published: Published, *, dry_run: bool) -> None:
             console.print(Text(f"  skipped: {reason}", "dim"))
     failed = [outcome for outcome in published.outcomes if outcome.error is not None]
     done = [outcome for outcome in published.outcomes if outcome.error is None]
-    sent = 0 if dry_run else sum(published.writes.values())
-    console.print(
-        f"{counted(len(done), 'lists')}, {counted(sum(one.changes for one in done), 'entries')} "
-        f"{'would change' if dry_run else 'changed'}, {counted(sent, 'changes')} on the media server"
-        f"{f'; {len(failed):,} failed' if failed else ''}."
-    )
+    console.print_hanging(_summary(done, len(failed), sum(published.writes.values()), dry_run=dry_run))
     if failed:
         raise OperatorError(explain_failures(published.outcomes))
+
+
+def _summary(done: Sequence[Outcome], failed: int, sent: int, *, dry_run: bool) -> str:
+    """Count what was done; ``sent`` are the changes on the media server."""
+    retired = [one for one in done if one.retired]
+    parts = []
+    if retired:
+        parts.append(f"{counted(len(retired), 'lists')} {'would be removed' if dry_run else 'removed'}")
+    if len(done) > len(retired) or not retired:
+        changes = counted(sum(one.changes for one in done), "entries")
+        lists = counted(len(done) - len(retired), "lists")
+        parts.append(f"{lists}, {changes} {'would change' if dry_run else 'changed'}")
+    parts += [] if dry_run else [f"{counted(sent, 'changes')} on the media server"]
+    failures = f"; {failed:,} failed" if failed else ""
+    return f"{', '.join(parts)}{failures}.{' Nothing was changed.' if dry_run else ''}"
 
 
 def _headline(outcome: Outcome, *, dry_run: bool) -> str:

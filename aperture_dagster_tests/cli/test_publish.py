@@ -52,6 +52,7 @@ def test_a_dry_run_prints_the_plan_that_a_run_carries_out_and_changes_nothing(
             tables, files, users = place.home.snapshot(), place.files(), place.users()
             planned = run("publish", "--dry-run")
             assert planned.exit_code == 0, planned.output
+            assert planned.output.endswith(" entries would change. Nothing was changed.\n")
             assert place.changes() == 0
             assert (place.home.snapshot(), place.files(), place.users()) == (tables, files, users)
             done = run("publish")
@@ -99,8 +100,25 @@ def test_a_dry_run_never_asks_and_never_writes(household: Any, tmp_path: Path, m
         place.home.must("sync_watch_history", users=place.home.everyone())
         place.recommend("anna", "Film 8", "Film 3")
         assert "- Film 5 (2005)" in dry("publish")
-        assert "would be removed" in dry("unpublish")
+        assert re.search(r"^[1-9] lists would be removed. Nothing was changed.$", dry("unpublish"), re.MULTILINE)
         assert place.titles(ANNAS)[0] == "Film 3"
+
+
+def test_what_was_done_before_an_interruption_is_kept(household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupt(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with shelf(household, tmp_path) as place, command(place, monkeypatch) as run:
+        with monkeypatch.context() as patched:
+            patched.setattr("aperture_dagster.publishing.reading._Watch.sleep", interrupt)
+            told = run("publish")
+        assert told.exit_code == 1
+        assert told.output.endswith("Interrupted. What was done is kept; run this again to go on from there.\n")
+        done = run("publish")
+        assert done.exit_code == 0 and not PLAN.findall(done.output), "everything had been placed"
+        assert len(place.titles(ANNAS)) == 5
+        assert run("unpublish", "--yes").exit_code == 0
+        assert run("unpublish", "--yes").output == "Nothing is published.\n"
 
 
 def test_unpublish_asks_before_it_removes_anything(household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
