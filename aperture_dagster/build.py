@@ -87,11 +87,25 @@ def build_definitions(
             if job.cron is not None
         ],
         sensors=build_sensors(settings, jobs, built, [spec.key for spec in specs], loaded_at=loaded_now(clock.now())),
-        # Nothing passes between steps. Dagster's default would let a run name a folder for pickled objects.
-        resources={"io_manager": dg.mem_io_manager, **parts},
+        resources={"io_manager": dg.IOManagerDefinition.hardcoded_io_manager(NothingPasses()), **parts},
         loggers=loggers,
         executor=executor,
     )
+
+
+class NothingPasses(dg.IOManager):
+    """Keeps no outputs of steps: assets write to the database themselves, and none reads what another returns.
+
+    Dagster's default would let a run name a folder for pickled objects. With its ``mem_io_manager``, no run could be
+    resumed in a later step, as retries do after a host was lost.
+    """
+
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        """Keep nothing."""
+
+    def load_input(self, context: dg.InputContext) -> None:
+        """Raise TypeError: there is nothing to load."""
+        raise TypeError(f"{context.name}: nothing passes between steps; read it from the database.")
 
 
 def _refuse_unknown_parts(given: Iterable[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from dagster_graphql.test.utils import execute_dagster_graphql
 
 from aperture_dagster.defs.resources import FIXED, RESOURCES
 from aperture_dagster.settings import Settings, environment_names
+from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.e2e.one_run import plain
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import Household
@@ -23,6 +25,9 @@ from aperture_dagster_tests.listener import listening
 LAUNCH = """mutation($run: ExecutionParams!) { launchRun(executionParams: $run) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
   ... on RunConfigValidationInvalid { errors { message } } } }"""
+
+RESUME = """mutation($run: ReexecutionParams!) { launchRunReexecution(reexecutionParams: $run) {
+  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 
 CODE = """import json, sys
 from aperture_dagster.build import build_definitions
@@ -58,19 +63,56 @@ def overrides(settings: Settings, address: str) -> Iterator[tuple[str, str, str 
                 yield resource, name, address if name.endswith("_url") else not now if now in (True, False) else "other"
 
 
+@contextmanager
+def webserver(home: Household, folder: Path) -> Iterator[tuple[Any, dg.DagsterInstance]]:
+    """A workspace with the code location of a household, as the webserver has it, whose runs are over when launched."""
+    code = folder / "code.py"
+    code.write_text(CODE.format(settings=json.dumps(plain(home.settings))))
+    origin = LoadableTargetOrigin(python_file=str(code), attribute="defs")
+    with (
+        dg.instance_for_test(overrides=IN_THIS_PROCESS) as instance,
+        in_process_test_workspace(instance, origin) as workspace,
+    ):
+        yield workspace, instance
+
+
+@pytest.mark.e2e
+def test_a_run_that_failed_in_a_later_step_is_resumed_there(household: Callable[..., Any], tmp_path: Path):
+    world = small_world(movies=3, users=1, plays=2)
+    with (
+        household(world, after=("sync_users", "sync_movies"), http_attempts=1) as (simulator, home),
+        webserver(home, tmp_path) as (workspace, instance),
+    ):
+        (location,) = workspace.code_locations
+        (repository,) = location.get_repositories().values()
+        selector = {"repositoryLocationName": location.name, "repositoryName": repository.name}
+        simulator.state.add_fault(FaultRule("jellyfin", "includeItemTypes=Episode"))
+        run = {"selector": {**selector, "jobName": "sync_series"}, "runConfigData": {}}
+        first = execute_dagster_graphql(workspace, LAUNCH, {"run": run}).data["launchRun"]["run"]["runId"]
+        simulator.state.clear_faults()
+        again = {"parentRunId": first, "strategy": "FROM_FAILURE"}
+        answer = execute_dagster_graphql(workspace, RESUME, {"run": again}).data["launchRunReexecution"]
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+
+        def steps(run_id: str) -> set[str | None]:
+            events = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+            return {event.step_key for event in events}
+
+        assert (steps(first), steps(answer["run"]["runId"])) == ({"series"}, {"episodes"})
+        # Nor can a run name a folder for what passes between steps.
+        elsewhere = tmp_path / "elsewhere"
+        run["runConfigData"] = {"resources": {"io_manager": {"config": {"base_dir": str(elsewhere)}}}}
+        execute_dagster_graphql(workspace, LAUNCH, {"run": run})
+        assert not elsewhere.exists()
+
+
 @pytest.mark.e2e
 def test_no_run_started_through_graphql_sends_anything_elsewhere(household: Callable[..., Any], tmp_path: Path):
     world = small_world(movies=3, users=1, plays=2)
     keys = {"trakt_client_id": "id", "trakt_client_secret": "secret", "secret_key": "a key", "embedder": "openai"}
     with listening() as listener, household(world, after=("sync_users", "sync_movies"), **keys) as (_, home):
         assert isinstance(home, Household)
-        code = tmp_path / "code.py"
-        code.write_text(CODE.format(settings=json.dumps(plain(home.settings))))
-        origin = LoadableTargetOrigin(python_file=str(code), attribute="defs")
-        with (
-            dg.instance_for_test(overrides=IN_THIS_PROCESS) as instance,
-            in_process_test_workspace(instance, origin) as workspace,
-        ):
+        with webserver(home, tmp_path) as (workspace, instance):
             (location,) = workspace.code_locations
             (repository,) = location.get_repositories().values()
             # The launchpad has them all, and Dagster requires them all.

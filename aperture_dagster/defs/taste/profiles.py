@@ -107,7 +107,8 @@ def taste_profiles(
                 genres = liked_genres(connection, [user.user_id])[user.user_id]
                 loved = favourites(connection, user.user_id, FAVOURITES)
             neighbours = [(names[one], cosine) for one, cosine in alike().get(user.user_id, ()) if one in names]
-            outcome.metadata |= _shown(shown, genres=genres, loved=loved, neighbours=neighbours)
+            page = _shown(shown, genres=genres, loved=loved, neighbours=neighbours)
+            outcome.metadata = page | outcome.metadata
         return outcome
 
     yield from for_each_user(context, settings, database, serve)
