@@ -14,7 +14,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
 REPEATED := storage/test_household_year.py e2e/test_publishing_crashes.py e2e/test_published_lists.py sources/test_trakt_ratings.py
 # Benchmarks that take longer than a coffee break, and those that are for nights.
 LONG := embedders households idle simulated_week simulated_year
-OF_THE_NIGHT := chaos soak
+OF_THE_NIGHT := soak
 BENCHMARKS := $(filter-out verdict $(LONG) $(OF_THE_NIGHT),$(basename $(notdir $(wildcard benchmarks/*.py))))
 # Every one is run, also after one that missed a limit; an exit code of 3 means that its data is not here.
 run-benchmarks = missed=; for one in $(1); do set -- $$one; echo "== benchmarks/$$*"; \
@@ -23,7 +23,7 @@ export DAGSTER_HOME := $(CURDIR)
 # Otherwise each process of a test, and each command, would compile all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo up test test-wheel test-deploy nightly mutants lint bench bench-full install-size chaos soak screenshots clean
+.PHONY: demo up test test-wheel test-deploy nightly mutants lint bench bench-full install-size size soak screenshots clean
 
 demo: $(PRODUCT)  ## run the whole graph once on stand-ins, and show the results
 	@$(BIN)/aperture demo
@@ -40,11 +40,10 @@ test-wheel: $(DEVELOPMENT)  ## install the wheel with each Python at hand, from 
 test-deploy: $(DEVELOPMENT)  ## execute the Dockerfile without Docker, from a package index, and run its services; needs root
 	@$(BIN)/python -m aperture_dagster_tests.deploy
 
-nightly: $(DEVELOPMENT)  ## run the long tests, the random and the killed ones at every step and with more histories, then make chaos
+nightly: $(DEVELOPMENT)  ## run the long tests, the random and the killed ones at every step and with more histories
 	@$(PYTEST) -m nightly $(addprefix --ignore=aperture_dagster_tests/, $(REPEATED))
 	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 $(BIN)/pytest -n $(WORKERS) -q -m '' \
 	  $(addprefix aperture_dagster_tests/, $(REPEATED))
-	@$(BIN)/python benchmarks/chaos.py
 
 mutants: $(DEVELOPMENT)  ## change the code in small ways, and count the changes that no test notices; SAMPLE=400 SEED=1 draws some
 	@$(BIN)/python -m aperture_dagster_tests.mutants $(if $(SAMPLE),--sample $(SAMPLE)) --seed $(or $(SEED),1) $(ARGS)
@@ -63,8 +62,8 @@ bench-full: $(DEVELOPMENT)  ## run all benchmarks: also idle minutes, a simulate
 install-size: $(DEVELOPMENT)  ## install the wheel alone, from a package index, and compare its size with the limit
 	@$(BIN)/python benchmarks/install_size.py --fresh
 
-chaos: $(DEVELOPMENT)  ## kill -9 at random moments of whole runs, and check what is left
-	@$(BIN)/python benchmarks/chaos.py
+size: $(DEVELOPMENT)  ## count lines, files, settings and long signatures
+	@$(BIN)/python tools/size.py
 
 soak: $(DEVELOPMENT)  ## live through a month with kills, faults and wrong clocks, and compare it with a quiet one
 	@$(BIN)/python benchmarks/soak.py

@@ -29,11 +29,10 @@ from dagster._core.scheduler.instigation import TickStatus
 from verdict import Verdict
 from week.daemons import Daemons, SimulatedTime, definitions, open_instance, until_quiet
 from week.figures import failures
-from week.household import FIRST_ID, Happening, StandIns
+from week.household import FIRST_ID, PROJECT, Happening, StandIns, environment
 
 from aperture_dagster.partitions import users_partitions
 
-PROJECT = Path(__file__).resolve().parents[1]
 HOURS_DOWN = (3, 6)
 # Every job that failed has its turn again, and the retries and checks of automation.
 AFTERWARDS = timedelta(hours=3)
@@ -263,16 +262,12 @@ def main() -> int:
         (options.inside / "days.json").write_text(json.dumps(simulate(options.inside, options)), encoding="utf-8")
         return 0
     with tempfile.TemporaryDirectory(prefix="aperture-day-", ignore_cleanup_errors=True) as folder:
-        environment = {name: value for name, value in os.environ.items() if not name.upper().startswith("APERTURE_")}
-        environment |= {
-            "PYTHONPATH": str(PROJECT), "DAGSTER_HOME": str(PROJECT), "APERTURE_HOME": f"{folder}/home",
-            "APERTURE_CONFIG": os.devnull, "APERTURE_TIMEZONE": "UTC",
-            # The clock is simulated, waits are not.
-            "APERTURE_HTTP_ATTEMPTS": "2", "APERTURE_HTTP_RETRY_WAIT_SECONDS": "0.01", "APERTURE_STEP_RETRIES": "0",
-        }  # fmt: skip
+        # The clock is simulated, waits are not.
+        waits = {"HTTP_ATTEMPTS": "2", "HTTP_RETRY_WAIT_SECONDS": "0.01", "STEP_RETRIES": "0"}
+        inside = environment(Path(folder), **{f"APERTURE_{name}": value for name, value in waits.items()})
         command = [sys.executable, str(Path(__file__).resolve()), "--inside", folder]
         command += [f"--{name}={getattr(options, name)}" for name in ("users", "movies", "series")]
-        subprocess.run(command, env=environment, cwd=PROJECT, check=True)
+        subprocess.run(command, env=inside, cwd=PROJECT, check=True)
         return judge(json.loads((Path(folder) / "days.json").read_text(encoding="utf-8")))
 
 

@@ -27,11 +27,11 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from simulated_week import INSTALLED_BEFORE, PROJECT, STEP_SECONDS, live
+from simulated_week import INSTALLED_BEFORE, STEP_SECONDS, live
 from verdict import Verdict
 from week.daemons import Daemons, SimulatedTime, definitions, engines, open_instance
 from week.figures import failures
-from week.household import StandIns, happenings
+from week.household import PROJECT, StandIns, environment, happenings
 from year.dagster_days import DagsterDays
 from year.product_days import ProductDays
 
@@ -130,14 +130,9 @@ def main() -> int:
     if options.inside:
         return measure(options.inside, options.days, options.weeks, options.limit_mb)
     with tempfile.TemporaryDirectory(prefix="aperture-year-", ignore_cleanup_errors=True) as folder:
-        environment = {name: value for name, value in os.environ.items() if not name.upper().startswith("APERTURE_")}
-        environment |= {
-            "PYTHONPATH": str(PROJECT), "DAGSTER_HOME": str(PROJECT), "APERTURE_HOME": f"{folder}/home",
-            "APERTURE_CONFIG": os.devnull, "APERTURE_TIMEZONE": "UTC",
-        }  # fmt: skip
         return subprocess.run(
             [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:], "--inside", folder],
-            env=environment,
+            env=environment(Path(folder)),
             cwd=PROJECT,
         ).returncode
 

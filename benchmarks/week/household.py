@@ -8,7 +8,6 @@ import random
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,9 +20,7 @@ PLAYS_A_DAY = 20
 HOURS = {9: 1, 13: 2, 16: 2, 17: 2, 18: 4, 19: 5, 20: 6, 21: 6, 22: 3}
 NEW_TITLES = ((11, "movie"), (15, "movie"), (19, "series"))
 FIRST_ID, FIRST_NEW_ID = 900_000_000, 990_000_000
-
-# What operations of the stand-ins' control interface were called in commits that can be measured.
-FORMER_OPERATIONS = {"add_title": "titles/add"}
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(order=True, slots=True)
@@ -107,18 +104,21 @@ class StandIns:
 
     def apply(self, event: Happening) -> None:
         """Let something happen on the media server."""
-        data = json.dumps(event.body).encode()
-        try:
-            _answer(f"{self._control}/{event.operation}", data)
-        except urllib.error.HTTPError as error:
-            if error.code != 404 or event.operation not in FORMER_OPERATIONS:
-                raise
-            _answer(f"{self._control}/{FORMER_OPERATIONS[event.operation]}", data)
+        _answer(f"{self._control}/{event.operation}", json.dumps(event.body).encode())
 
     def stop(self) -> None:
         """End the process."""
         self._process.terminate()
         self._process.wait()
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """The environment of a process that simulates a household: no settings but these, and its home in ``folder``."""
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("APERTURE_")}
+    return kept | {
+        "PYTHONPATH": str(PROJECT), "DAGSTER_HOME": str(PROJECT), "APERTURE_HOME": f"{folder}/home",
+        "APERTURE_CONFIG": os.devnull, "APERTURE_TIMEZONE": "UTC", **more,
+    }  # fmt: skip
 
 
 def _answer(url: str, data: bytes | None = None, headers: dict[str, str] | None = None) -> Any:
