@@ -215,7 +215,7 @@ def short_path() -> Iterator[Path]:
     instead="e2e/test_enrichment_requests.py::test_a_killed_run_loses_only_requests_in_flight_and_one_batch",
 )
 def test_a_demo_that_is_killed_ends_with_the_same_result(short_path: Path, undisturbed: Undisturbed):
-    """Once; ``make chaos`` kills 40 times, in three ways."""
+    """Once; ``make soak`` kills a home many times, in several ways."""
     # A long one in the middle.
     (step,) = (one for one in undisturbed.steps if one.name == "tmdb_metadata")
     with demo_home_in(short_path / "killed") as home:
