@@ -45,7 +45,7 @@ nightly: $(DEVELOPMENT)  ## run the long tests, the random and the killed ones a
 	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 $(BIN)/pytest -n $(WORKERS) -q -m '' \
 	  $(addprefix aperture_dagster_tests/, $(REPEATED))
 
-mutants: $(DEVELOPMENT)  ## change the code in small ways, and count the changes that no test notices; SAMPLE=400 SEED=1 draws some
+mutants: $(DEVELOPMENT)  ## change the code in small ways, and count the changes that no test notices; SAMPLE=100 SEED=1 draws some
 	@$(BIN)/python -m aperture_dagster_tests.mutants $(if $(SAMPLE),--sample $(SAMPLE)) --seed $(or $(SEED),1) $(ARGS)
 
 lint: $(DEVELOPMENT)  ## check style and types
@@ -72,7 +72,7 @@ screenshots: $(DEVELOPMENT)  ## take the pictures of README and docs from the de
 	@$(BIN)/python docs/screenshots.py $(if $(ALL),--all $(ALL))
 
 clean:  ## remove .venv, the results of the demo, and caches
-	rm -rf $(VENV) .aperture/demo .pytest_cache .ruff_cache .hypothesis .mutants build dist .logs_queue logs *.egg-info
+	rm -rf $(VENV) .aperture/demo .pytest_cache .ruff_cache .hypothesis build dist .logs_queue logs *.egg-info
 
 $(PRODUCT): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-import os
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cosmic_ray.mutating import mutate_code
 
-from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.mutants import parts
-from aperture_dagster_tests.mutants.decisions import read_decisions
-from aperture_dagster_tests.mutants.mutations import Mutant, find_mutants, sample
+from aperture_dagster_tests.mutants.__main__ import Copy, Result, nearest_tests, read_decisions, score
+from aperture_dagster_tests.mutants.mutations import find_mutants, sample
 from aperture_dagster_tests.mutants.operators import OPERATORS, OWN
-from aperture_dagster_tests.mutants.reach import Reach
-from aperture_dagster_tests.mutants.report import describe, score
-from aperture_dagster_tests.mutants.session import Result, open_session
-from aperture_dagster_tests.mutants.workers import PREFIX, remove_abandoned
 
 
 @pytest.mark.parametrize(
@@ -93,140 +82,64 @@ def test_a_mutant_keeps_its_name_and_its_place_in_the_sample_when_other_code_cha
     assert {one.key for one in drawn} <= {one.key for one in sample(after, 7, seed=1)}
 
 
-def test_every_part_has_mutants_and_checks_are_found_wherever_they_are():
-    found = {part: parts.mutants_of(PROJECT, part) for part in ("checks", "conditions")}
-    assert all(found.values())
-    assert "aperture_dagster/defs/maintenance/backup.py" in {one.path for one in found["checks"]}
-    assert not {one.key for one in found["checks"]} & {one.key for one in found["conditions"]}
+TOY = "def bounded(x):\n    return 9 if x > 9 else x\n"
+TOY_TESTS = """
+from aperture_dagster.room.toy import bounded
 
-
-RUN = """
-import json, sys
-import hypothesis
-from aperture_dagster_tests.mutants.worker import answer
-print(json.dumps([answer(one) for one in json.load(sys.stdin)]))
+def test_small():
+    assert bounded(3) == 3
 """
 
 
-@pytest.mark.nightly(
-    reason="A process that loads pytest, and a mutant that runs into its limit.",
-    instead="test_mutants.py::test_the_tests_of_a_mutant_are_those_that_execute_its_line_cheapest_first_within_a_budget",
-)
-def test_a_mutant_is_killed_survives_or_times_out(tmp_path: Path):
-    source = "def bounded(x):\n    while x > 9:\n        x -= 1\n    return x\n"
-    (tmp_path / "toy.py").write_text(source)
-    (tmp_path / "test_toy.py").write_text(
-        "import toy\n\ndef test_small():\n    assert toy.bounded(3) == 3\n\n"
-        "def test_large():\n    assert toy.bounded(12) == 9\n"
-    )
-    small, large = "test_toy.py::test_small", "test_toy.py::test_large"
-    mutants = {one.operator: one for one in find_mutants("toy.py", source)}
-    endless, bound = mutants["InvertAugmentedAssignment"], mutants["ReplaceComparisonOperator_Gt_GtE"]
-
-    def request(mutant: Mutant | None, *stages: list[str]) -> dict[str, Any]:
-        mutated = mutant.apply(source) if mutant else None
-        return {"path": "toy.py", "source": mutated, "stages": stages, "cpu": 1, "wall": 120}
-
-    requests = [
-        request(None, [small], [large]),
-        request(bound, [small]),
-        request(bound, [small], [large]),
-        request(endless, [large]),
-        {**request(None, [small]), "source": "raise OSError\n"},
-    ]
-    environment = os.environ | {"PYTHONPATH": f"{PROJECT}{os.pathsep}{tmp_path}", "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", RUN],
-        input=json.dumps(requests),
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=environment,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    original, survived, killed, late, broken = json.loads(done.stdout)
-    assert (original["code"], original["ran"]) == (0, 2)
-    assert (survived["code"], survived["failed"]) == (0, None)
-    assert killed["failed"] == large
-    assert late["timed_out"]
-    assert broken["failed"] == "test_toy.py"
-    assert (tmp_path / "toy.py").read_text() == source
-
-
-def observed(folder: Path, test_file: str, costs: dict[str, float], lines: dict[str, Any]) -> None:
-    name = test_file.replace("/", "--") + ".json.gz"
-    with gzip.open(folder / name, "wt", encoding="utf-8") as stream:
-        json.dump({"costs": costs, "lines": lines}, stream)
-
-
-def test_the_tests_of_a_mutant_are_those_that_execute_its_line_cheapest_first_within_a_budget(tmp_path: Path):
-    module, tests = "aperture_dagster/ranking/toy.py", "aperture_dagster_tests/ranking/test_toy.py"
-    for name, text in ((module, "TOP = 3\n\n\ndef best(x):\n    return x[:TOP]\n"), (tests, "")):
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    """A project with one module, whose only test does not reach its limit."""
+    module, tests = "aperture_dagster/room/toy.py", "aperture_dagster_tests/room/test_toy.py"
+    for name, text in ((module, TOY), (tests, TOY_TESTS)):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text(text)
-    names = [f"{tests}::test_{name}" for name in ("slow", "quick", "other", "late")]
-    costs = dict(zip(names, (2.0, 0.1, 0.1, 50.0), strict=True))
-    observed(tmp_path, tests, costs, {module: {"1": [[], [], [1]], "4": [[], [], [1]], "5": [[0, 1, 3], [2], []]}})
-    reach = Reach(tmp_path, tmp_path)
-    reach.load(("ranking",))
-    # The constant is read when the module is imported; tests of the function that uses it can notice.
-    number = find_mutants(module, (tmp_path / module).read_text())[0]
-    choice = reach.choose(number, budget=20)
-    assert (choice.tests, choice.left_out) == ([names[1], names[0], names[2]], 1)
-    assert [len(stage) for stage in choice.stages] == [1, 2]
-    assert reach.choose(number, budget=20, without=names[:2]).tests == [names[2]]
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    subprocess.run("git init -q && git add .", shell=True, cwd=tmp_path, check=True)
+    return tmp_path
 
 
-def test_a_session_goes_on_where_it_stopped_and_begins_again_when_the_code_changed(tmp_path: Path):
-    for folder in (parts.PACKAGE, parts.TESTS):
-        (tmp_path / folder).mkdir()
-    mutants = find_mutants("a.py", CODE)
-    file = tmp_path / "kept" / "one.sqlite"
-    with open_session(file, tmp_path, mutants, keep=False) as session:
-        session.record(mutants[0], Result("killed", by="a test", rounds=1))
-        session.record(mutants[1], Result("survived", rounds=1))
-        session.record(mutants[2], Result("survived", rounds=len(parts.ROUNDS)))
-    with open_session(file, tmp_path, mutants, keep=False) as session:
-        assert session.results()[mutants[0].key] == Result("killed", by="a test", rounds=1)
-        assert session.pending() == [mutants[1], *mutants[3:]]
-    (tmp_path / parts.TESTS / "test_new.py").touch()
-    (tmp_path / parts.TESTS / "test_new.py").write_text("1")
-    with open_session(file, tmp_path, mutants, keep=True) as session:
-        assert len(session.results()) == 3
-    (tmp_path / parts.TESTS / "test_new.py").write_text("2")
-    with open_session(file, tmp_path, mutants, keep=False) as session:
-        assert session.pending() == mutants
+def test_a_mutant_is_killed_or_survives_and_the_project_stays_as_it_is(toy: Path, tmp_path_factory):
+    copy = Copy(toy, tmp_path_factory.mktemp("copy"))
+    mutants = {one.operator: one for one in find_mutants("aperture_dagster/room/toy.py", TOY)}
+    below, boundary = (mutants[f"ReplaceComparisonOperator_Gt_{other}"] for other in ("LtE", "GtE"))
+    assert copy.test(boundary).outcome == "survived"
+    killed = copy.test(below)
+    assert killed.outcome == "killed"
+    assert killed.diff.splitlines() == ["-    return 9 if x > 9 else x", "+    return 9 if x <= 9 else x"]
+    assert (copy.folder / below.path).read_text() == (toy / below.path).read_text() == TOY
 
 
-def test_copies_of_a_killed_run_are_removed_by_the_next(tmp_path: Path):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    abandoned, used = (tmp_path / f"{PREFIX}{pid}-x" for pid in (ended.pid, os.getpid()))
-    abandoned.mkdir()
-    used.mkdir()
-    remove_abandoned(tmp_path)
-    assert list(tmp_path.iterdir()) == [used]
+def test_the_tests_of_a_module_are_those_named_after_it_and_then_those_of_its_folder(toy: Path):
+    tests = "aperture_dagster_tests/room"
+    (toy / tests / "test_other.py").touch()
+    assert nearest_tests(toy, "aperture_dagster/room/toy.py") == [[f"{tests}/test_toy.py"], [f"{tests}/test_other.py"]]
+    inner = nearest_tests(toy, "aperture_dagster/room/inner/else.py")
+    assert inner == [[f"{tests}/test_other.py", f"{tests}/test_toy.py"]]
+    assert nearest_tests(toy, "aperture_dagster/elsewhere/a.py") == []
 
 
 def test_an_equivalent_mutant_does_not_count_and_an_accepted_one_counts_as_survived(tmp_path: Path):
     killed, accepted, equivalent, invalid = find_mutants("a.py", CODE)[:4]
-    entry = '[[survivor]]\nmutant = "{}"\nfile = "a.py"\nchange = "x"\ndecision = "{}"\nreason = "{}"\n'
+    entry = '[[survivor]]\nmutant = "{}"\ndecision = "{}"\nreason = "{}"\n'
     kept = tmp_path / "decisions.toml"
     kept.write_text(entry.format(accepted.key, "accepted", "small") + entry.format(equivalent.key, "equivalent", "so"))
     decisions = read_decisions(kept)
     results = [
-        (killed, Result("timed out")),
-        (accepted, Result("survived")),
-        (equivalent, Result("survived")),
-        (invalid, Result("invalid")),
+        Result(killed, "timed out"),
+        Result(accepted, "survived"),
+        Result(equivalent, "survived"),
+        Result(invalid, "invalid"),
     ]
     assert score(results, decisions) == 50.0
-    assert "    accepted: small" in describe(accepted, results[1][1], decisions[accepted.key])
     kept.write_text(entry.format(accepted.key, "accepted", " "))
     with pytest.raises(ValueError, match="a reason"):
         read_decisions(kept)
 
 
-def test_every_decision_of_the_project_has_a_reason():
-    assert all(one.file.startswith("aperture_dagster/") for one in read_decisions().values())
+def test_every_decision_of_the_project_is_explained():
+    assert read_decisions()

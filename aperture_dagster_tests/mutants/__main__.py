@@ -1,183 +1,178 @@
-"""Run mutation tests: ``python -m aperture_dagster_tests.mutants --sample 400 --seed 1``. See docs/mutants.md."""
+"""Run mutation tests: ``python -m aperture_dagster_tests.mutants --sample 100 --seed 1``. See docs/mutants.md."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
+import difflib
 import os
+import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+import tomllib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import NamedTuple
 
-from aperture_dagster_tests.mutants.decisions import read_decisions
-from aperture_dagster_tests.mutants.mutations import Mutant, read, sample
-from aperture_dagster_tests.mutants.parts import PARTS, ROUNDS, mutants_of
-from aperture_dagster_tests.mutants.reach import Reach
-from aperture_dagster_tests.mutants.report import describe, diff_of, score, survivors, table, write_survivors
-from aperture_dagster_tests.mutants.session import Result, Session, is_alive, open_session
-from aperture_dagster_tests.mutants.worker import PATIENCE
-from aperture_dagster_tests.mutants.workers import Worker, running_workers, share_out
+from aperture_dagster_tests.mutants.mutations import Mutant, find_mutants, sample
 
 PROJECT = Path(__file__).resolve().parents[2]
-KEPT = PROJECT / ".mutants"
+PACKAGE, TESTS = "aperture_dagster", "aperture_dagster_tests"
+LEFT_OUT = ("simulator", "settings", "cli")
+"""Rooms whose tests say little of a result that a user sees."""
+DECISIONS = Path(__file__).with_name("decisions.toml")
+KINDS = ("equivalent", "accepted")
+PATIENCE = 60.0
+"""Seconds beyond three times what the tests take on the product as it is."""
 
 
-def say(text: str) -> None:
-    """Print a line at once."""
-    print(text, flush=True)
+class Result(NamedTuple):
+    """What became of a mutant: ``killed``, ``timed out``, ``survived``, ``no test`` or ``invalid``."""
+
+    mutant: Mutant
+    outcome: str
+    diff: str = ""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether no test noticed it."""
+        return self.outcome in ("survived", "no test")
 
 
-class Run:
-    """One run of the command."""
-
-    def __init__(self, options: argparse.Namespace, workers: list[Worker]) -> None:
-        self._options = options
-        self._workers = workers
-        self._reach = Reach(PROJECT, KEPT / "reach", options.tests or ())
-
-    def observe(self, folders: tuple[str, ...]) -> None:
-        """Observe the tests of some folders, if their observation is missing or outdated."""
-        files = self._reach.to_observe(folders)
-        (KEPT / "reach").mkdir(parents=True, exist_ok=True)
-        say(f"{len(files)} files of tests to observe") if files else None
-
-        def observe(worker: Worker, file: str) -> dict[str, Any]:
-            return worker.ask(observe=file, into=str(self._reach.kept_at(file)))
-
-        for done, (file, answer) in enumerate(share_out(self._workers, files, observe), 1):
-            if "tests" in answer:
-                failed = f", failed: {', '.join(answer['failed'])}" if answer["failed"] else ""
-                say(f"[{done}/{len(files)}] {file}: {answer['tests']} tests, {answer['cpu']:.0f} s{failed}")
-            else:
-                say(f"[{done}/{len(files)}] {file} could not be observed:\n{answer['output']}")
-        self._reach.load(folders)
-
-    def test(self, worker: Worker, mutant: Mutant, before: Result | None, without: Sequence[str] = ()) -> Result:
-        """Find out what becomes of a mutant, which survived ``before``."""
-        source = read(PROJECT, mutant.path)
-        mutated = mutant.apply(source)
-        if mutated is None:
-            return Result("invalid")
-        result = before or Result("no test", diff=diff_of(source, mutated))
-        result = replace(result, rounds=result.rounds + 1)
-        choice = self._reach.choose(mutant, budget=self._options.budget, without=without)
-        if not choice.tests:
-            return result
-        answer = worker.ask(
-            path=mutant.path,
-            source=mutated,
-            stages=choice.stages,
-            cpu=3 * choice.cpu + 15,
-            wall=10 * choice.cpu + PATIENCE,
-        )
-        result = replace(result, left_out=result.left_out + choice.left_out, cpu=result.cpu + answer["cpu"])
-        if answer["timed_out"]:
-            return replace(result, outcome="timed out", output=answer["output"])
-        if answer["crashed"] or answer["failed"]:
-            return replace(result, outcome="killed", by=answer.get("failed") or "crash", output=answer["output"])
-        if answer["code"]:
-            raise RuntimeError(f"pytest ended with {answer['code']} for {mutant}:\n{answer['output']}")
-        return replace(result, outcome="survived", tests=[*result.tests, *choice.tests])
-
-    def test_all(self, session: Session, mutants: list[Mutant], without: Sequence[str] = ()) -> None:
-        """Test mutants, round by round, and keep the results."""
-        before = {key: one for key, one in session.results().items() if 0 < one.rounds < len(ROUNDS)}
-        for number, folders in enumerate(ROUNDS):
-            due = [one for one in mutants if one.key not in before or before[one.key].rounds == number]
-            due = [one for one in due if one.key not in before or is_alive(before[one.key])]
-            if due:
-                self.observe(folders)
-                say(f"round {number + 1}: {len(due)} mutants")
-                before |= self._test(session, due, before, without)
-
-    def _test(
-        self, session: Session, mutants: list[Mutant], before: dict[str, Result], without: Sequence[str]
-    ) -> dict[str, Result]:
-        found: dict[str, Result] = {}
-        started, cpu = time.monotonic(), 0.0
-
-        def test(worker: Worker, mutant: Mutant) -> Result:
-            return self.test(worker, mutant, before.get(mutant.key), without)
-
-        for done, (mutant, result) in enumerate(share_out(self._workers, mutants, test), 1):
-            session.record(mutant, result)
-            found[mutant.key] = result
-            cpu += result.cpu - (before[mutant.key].cpu if mutant.key in before else 0)
-            line = f"[{done}/{len(mutants)}] {result.outcome:9} {mutant.path}:{mutant.start[0]} {mutant.operator}"
-            say(f"{line} {result.by.rpartition('/')[2]} {result.cpu:.1f} s")
-            if is_alive(result):
-                say("\n".join(f"        {one}" for one in result.diff.splitlines()))
-                write_reports(session, self._options)
-            if done % 25 == 0:
-                minutes = (time.monotonic() - started) / 60
-                say(f"-- {done}/{len(mutants)} in {minutes:.1f} min, {cpu / done:.1f} CPU seconds for each")
-        return found
-
-    def distrust(self, session: Session) -> None:
-        """Run the tests that noticed a mutant without one; those that fail here, too, have noticed nothing."""
-        results = session.results()
-        killers = sorted({one.by for one in results.values() if one.outcome == "killed" and "::" in one.by})
-        bad: list[str] = []
-        while killers:
-            say(f"running {len(killers)} tests that noticed a mutant on the product as it is")
-            batches = [killers[place :: len(self._workers)] for place in range(len(self._workers))]
-
-            def run(worker: Worker, batch: list[str]) -> dict[str, Any]:
-                cost = sum(self._reach.costs.get(test, 1) for test in batch)
-                return worker.ask(path="", stages=[batch], cpu=5 * cost + 60, wall=20 * cost + PATIENCE)
-
-            answers = list(share_out(self._workers, [batch for batch in batches if batch], run))
-            failed = {answer["failed"] for _, answer in answers if answer.get("failed")}
-            for _, answer in answers:
-                if answer.get("code") != 0 and not answer.get("failed"):
-                    raise RuntimeError(f"the tests that noticed mutants cannot be run:\n{answer['output']}")
-            bad += failed
-            killers = [test for test in killers if test not in failed] if failed else []
-        if bad:
-            say(f"these fail without a mutant, too, and are left out: {', '.join(bad)}")
-            again = [session.mutants[key] for key, one in results.items() if one.by in bad]
-            session.forget(again)
-            self.test_all(session, again, bad)
-
-
-def chosen_mutants(options: argparse.Namespace) -> tuple[list[Mutant], set[str]]:
-    """Return the mutants that the options ask for, and the names of all that there are."""
-    parts = options.part or list(PARTS)
-    every = [mutant for part in parts for mutant in mutants_of(PROJECT, part)]
-    chosen = [one for one in every if options.file is None or options.file in one.path]
-    if options.mutant:
-        chosen = [one for one in every if one.key in options.mutant]
-    elif options.sample:
-        chosen = sample(chosen, options.sample, options.seed)
-    return chosen, {one.key for one in every}
-
-
-def session_name(options: argparse.Namespace) -> str:
-    """Name the session of these options."""
-    start = "mutants" if options.mutant else f"sample-{options.sample}-{options.seed}" if options.sample else "all"
-    rest = [options.part, options.file, options.mutant, options.tests]
-    return f"{start}-{hashlib.sha256(repr(rest).encode()).hexdigest()[:8]}" if any(rest) else start
-
-
-def pairs_by_part(session: Session, options: argparse.Namespace) -> dict[str, list[tuple[Mutant, Result]]]:
-    """Return what is known, by part."""
-    results = session.results()
-    part_of = {one.key: part for part in PARTS for one in mutants_of(PROJECT, part)}
-    found: dict[str, list[tuple[Mutant, Result]]] = {part: [] for part in options.part or PARTS}
-    for key, result in results.items():
-        found[part_of[key]].append((session.mutants[key], result))
+def all_mutants(rooms: Sequence[str]) -> list[Mutant]:
+    """Return the mutants of some rooms, by default of all but a few."""
+    found: list[Mutant] = []
+    for file in sorted((PROJECT / PACKAGE).rglob("*.py")):
+        path = file.relative_to(PROJECT)
+        room = path.parts[1].removesuffix(".py")
+        if room in rooms or not (rooms or room in LEFT_OUT):
+            found += find_mutants(path.as_posix(), file.read_text(encoding="utf-8"))
     return found
 
 
-def write_reports(session: Session, options: argparse.Namespace) -> None:
-    """Write the survivors of each part."""
-    decisions = read_decisions()
-    for part, pairs in pairs_by_part(session, options).items():
-        write_survivors(options.reports, part, pairs, decisions)
+def nearest_tests(project: Path, path: str) -> list[list[str]]:
+    """Return the tests of a module, nearest first: those named after it, then those of the folder that mirrors its own.
+
+    A folder without tests of its own has those of the folder around it.
+    """
+    module = Path(path)
+    folder = project / TESTS / module.parent.relative_to(PACKAGE)
+    while not list(folder.glob("test_*.py")) and folder != project / TESTS:
+        folder = folder.parent
+    names = sorted(file.relative_to(project).as_posix() for file in folder.glob("test_*.py"))
+    near = [name for name in names if module.stem.strip("_") in name]
+    return [stage for stage in (near, [name for name in names if name not in near]) if stage]
+
+
+def read_decisions(file: Path = DECISIONS) -> dict[str, str]:
+    """Return the decisions on survivors by mutant, as ``kind: reason``.
+
+    Raises:
+        ValueError: an entry has no reason, or there are two for a mutant.
+    """
+    found: dict[str, str] = {}
+    for entry in tomllib.loads(file.read_text(encoding="utf-8")).get("survivor", []):
+        name = entry["mutant"]
+        if entry["decision"] not in KINDS or not entry["reason"].strip() or name in found:
+            raise ValueError(f"{file.name}: {name} needs one entry, one of {', '.join(KINDS)}, and a reason")
+        found[name] = f"{entry['decision']}: {entry['reason']}"
+    return found
+
+
+def score(results: Sequence[Result], decisions: dict[str, str]) -> float:
+    """Return the share of mutants that a test noticed, in per cent, without those equivalent to the original."""
+    counted = [
+        one
+        for one in results
+        if one.outcome != "invalid"
+        and not (one.is_alive and decisions.get(one.mutant.key, "").startswith("equivalent"))
+    ]
+    return 100 * sum(not one.is_alive for one in counted) / len(counted) if counted else 100.0
+
+
+class Copy:
+    """A copy of the project in which mutants are tested, so that the working tree is never changed."""
+
+    def __init__(self, project: Path, folder: Path) -> None:
+        self.folder = folder
+        self._usual: dict[tuple[str, ...], float] = {}
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=project, capture_output=True, text=True, check=True)
+        for name in filter(None, listed.stdout.split("\0")):
+            if (project / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(project / name, folder / name)
+
+    def test(self, mutant: Mutant) -> Result:
+        """Find out what becomes of a mutant."""
+        file = self.folder / mutant.path
+        source = file.read_text(encoding="utf-8")
+        if (mutated := mutant.apply(source)) is None:
+            return Result(mutant, "invalid")
+        lines = difflib.unified_diff(source.splitlines(), mutated.splitlines(), lineterm="", n=0)
+        diff = "\n".join(line for line in lines if not line.startswith(("---", "+++", "@@")))
+        outcome = "no test"
+        for stage in nearest_tests(self.folder, mutant.path):
+            usual = self._usual_seconds(stage)
+            file.write_text(mutated, encoding="utf-8")
+            try:
+                outcome = self._run(stage, 3 * usual + PATIENCE)
+            finally:
+                file.write_text(source, encoding="utf-8")
+            if outcome != "survived":
+                break
+        return Result(mutant, outcome, diff)
+
+    def _usual_seconds(self, stage: list[str]) -> float:
+        """Return how long tests take on the product as it is, where they have to pass."""
+        if (key := tuple(stage)) not in self._usual:
+            started = time.monotonic()
+            if (outcome := self._run(stage, 3600)) != "survived":
+                raise RuntimeError(f"{' '.join(stage)}: {outcome} without a mutant")
+            self._usual[key] = time.monotonic() - started
+        return self._usual[key]
+
+    def _run(self, tests: list[str], seconds: float) -> str:
+        environment = os.environ | {"PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider"]
+        process = subprocess.Popen(
+            [*command, "-m", "not (nightly or ui or namespaces or root)", *tests],
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            # 5: all of these tests are among those left out.
+            return "survived" if process.wait(seconds) in (0, 5) else "killed"
+        except subprocess.TimeoutExpired:
+            return "timed out"
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def test_all(mutants: Sequence[Mutant], workers: int) -> Iterator[Result]:
+    """Test mutants in several copies at once; yield each result as the mutants are in order."""
+    with tempfile.TemporaryDirectory(prefix="mutants-", ignore_cleanup_errors=True) as folder:
+        copies: SimpleQueue[Copy] = SimpleQueue()
+        for number in range(workers):
+            copies.put(Copy(PROJECT, Path(folder) / str(number)))
+
+        def test(mutant: Mutant) -> Result:
+            copy = copies.get()
+            try:
+                return copy.test(mutant)
+            finally:
+                copies.put(copy)
+
+        with ThreadPoolExecutor(workers) as pool:
+            yield from pool.map(test, mutants)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -185,69 +180,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m aperture_dagster_tests.mutants", description=__doc__)
     parser.add_argument("--sample", type=int, help="test this many mutants, drawn by chance (default: all)")
     parser.add_argument("--seed", type=int, default=1, help="another seed draws another sample")
-    parser.add_argument("--part", action="append", choices=list(PARTS), help="only this part; can be repeated")
-    parser.add_argument("--file", help="only files whose path contains this")
-    parser.add_argument("--tests", action="append", help="only tests whose path contains this; can be repeated")
+    parser.add_argument("--room", action="append", default=[], help="only this folder of the package; can be repeated")
+    parser.add_argument("--file", default="", help="only files whose path contains this")
     parser.add_argument("--mutant", action="append", help="only the mutant of this name; can be repeated")
-    parser.add_argument("--survivors", action="store_true", help="test again the mutants that survived last time")
-    parser.add_argument("--budget", type=float, default=20, help="CPU seconds of tests for each mutant")
     parser.add_argument("--floor", type=float, default=85, help="exit with 1 if the score is lower, in per cent")
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--reports", type=Path, default=KEPT, help="folder for the lists of survivors")
-    parser.add_argument("--observe", action="store_true", help="only observe which tests execute which lines")
-    parser.add_argument("--list", action="store_true", help="list the mutants, and test none")
     options = parser.parse_args(arguments)
-    # Let the workers end, and remove their copies, when it is stopped.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    mutants, existing = chosen_mutants(options)
-    if options.list:
-        for mutant in mutants:
-            say(f"{mutant.key} {mutant.path}:{mutant.start[0]} {mutant.operator} {mutant.text}")
-        return 0
-    if options.observe:
-        with running_workers(PROJECT, options.workers, KEPT / "workers.log") as workers:
-            for folders in ROUNDS:
-                Run(options, workers).observe(folders)
-        return 0
     decisions = read_decisions()
-    file = KEPT / f"{session_name(options)}.sqlite"
-    with open_session(file, PROJECT, mutants, keep=options.survivors) as session:
-        pending = session.pending()
-        if options.survivors or options.mutant:
-            alive = {key for key, one in session.results().items() if options.mutant or is_alive(one)}
-            session.forget([one for one in mutants if one.key in alive])
-            pending = session.pending()
-        say(f"{len(mutants)} mutants, {len(pending)} to test")
-        if pending:
-            with running_workers(PROJECT, options.workers, KEPT / "workers.log") as workers:
-                run = Run(options, workers)
-                run.test_all(session, pending)
-                run.distrust(session)
-        return finish(session, options, decisions, existing)
-
-
-def finish(session: Session, options: argparse.Namespace, decisions: Any, existing: set[str]) -> int:
-    """Report; return the exit status."""
-    write_reports(session, options)
-    parts = pairs_by_part(session, options)
-    everything = [pair for pairs in parts.values() for pair in pairs]
-    alive = survivors(everything)
-    for mutant, result in alive:
-        say("")
-        say("\n".join(describe(mutant, result, decisions.get(mutant.key))))
-    say("")
-    say("\n".join(table(parts, decisions)))
-    unexplained = sum(mutant.key not in decisions for mutant, _ in alive)
-    say(f"{len(alive)} survived, {unexplained} of them unexplained; lists with the tests that ran: {options.reports}")
-    if not options.part:
-        for decision in decisions.values():
-            if decision.mutant not in existing:
-                say(f"decisions.toml: {decision.mutant} ({decision.file}) no longer exists: {decision.change}")
-    reached = score(everything, decisions)
-    if reached < options.floor:
-        say(f"{reached:.1f} % is below {options.floor:g} %")
-        return 1
-    return 0
+    every = all_mutants(options.room)
+    mutants = [one for one in every if options.file in one.path and one.key in (options.mutant or [one.key])]
+    if options.sample:
+        mutants = sample(mutants, options.sample, options.seed)
+    results: list[Result] = []
+    for result in test_all(mutants, options.workers):
+        results.append(result)
+        mutant = result.mutant
+        print(f"[{len(results)}/{len(mutants)}] {result.outcome:9} {mutant.path}:{mutant.start[0]} {mutant.operator}")
+        if result.is_alive:
+            print("\n".join(f"        {line}" for line in result.diff.splitlines()))
+            print(f"        {mutant.key}: {decisions.get(mutant.key, 'not explained')}", flush=True)
+    if not options.room:
+        for key in decisions.keys() - {one.key for one in every}:
+            print(f"{DECISIONS.name}: {key} names no mutant any more")
+    noticed = score(results, decisions)
+    print(f"{noticed:.1f} % of {len(results)} mutants were noticed (at least {options.floor:g} %)")
+    return int(noticed < options.floor)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ast
-import functools
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cosmic_ray.ast import ast_nodes, get_ast
@@ -59,14 +57,9 @@ class Mutant:
         return None if same else mutated
 
 
-Chosen = Callable[[Function], bool]
-
-
-def find_mutants(path: str, source: str, chosen: Chosen | None = None) -> list[Mutant]:
-    """Return the mutants of a module; with ``chosen``, only those in functions that it accepts."""
+def find_mutants(path: str, source: str) -> list[Mutant]:
+    """Return the mutants of a module."""
     layout = Layout(source)
-    if chosen and not any(chosen(function) for _, function in layout.functions()):
-        return []
     tree = get_ast(source)
     lines = source.splitlines()
     found: list[Mutant] = []
@@ -75,7 +68,7 @@ def find_mutants(path: str, source: str, chosen: Chosen | None = None) -> list[M
     for name, operator in OPERATORS.items():
         positions = ((node, place) for node in nodes for place in operator.mutation_positions(node))
         for occurrence, (node, (start, end)) in enumerate(positions):
-            if _redundant(name, node) or layout.ignored(start) or (chosen and not layout.within(start, chosen)):
+            if _redundant(name, node) or layout.ignored(start):
                 continue
             function = layout.function_at(start)
             if not function and name.startswith("ReplaceBinaryOperator_Bit"):
@@ -104,7 +97,7 @@ def _single_comparison(node: Any) -> bool:
 
 
 class Layout:
-    """What is where in a source: functions, statements, and ranges that are not mutated.
+    """What is where in a source: functions, and ranges that are not mutated.
 
     Positions are those of parso: a line from 1, and a column in characters.
     """
@@ -113,15 +106,12 @@ class Layout:
         self.tree = ast.parse(source)
         self._lines = source.splitlines()
         self._functions: list[tuple[str, Function]] = []
-        self._statements: list[ast.stmt] = []
         self._ignored: list[ast.AST] = []
         self._walk(self.tree, "")
 
     def _walk(self, node: ast.AST, prefix: str) -> None:
         for child in ast.iter_child_nodes(node):
             name = prefix
-            if isinstance(child, ast.stmt):
-                self._statements.append(child)
             if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 name = f"{prefix}.{child.name}".lstrip(".")
                 if not isinstance(child, ast.ClassDef):
@@ -140,40 +130,10 @@ class Layout:
         """Whether a change at this position proves nothing."""
         return any(self._contains(node, position) for node in self._ignored)
 
-    def _around(self, position: tuple[int, int]) -> list[tuple[str, Function]]:
-        return [(name, node) for name, node in self._functions if self._contains(node, position)]
-
     def function_at(self, position: tuple[int, int]) -> str:
         """Return the qualified name of the innermost function at a position."""
-        around = self._around(position)
-        return around[-1][0] if around else ""
-
-    def within(self, position: tuple[int, int], chosen: Chosen) -> bool:
-        """Whether a function around the position is one of the chosen."""
-        return any(chosen(node) for _, node in self._around(position))
-
-    def functions(self) -> Iterator[tuple[str, Function]]:
-        """Yield all functions with their qualified names."""
-        yield from self._functions
-
-    def statement_at(self, position: tuple[int, int]) -> ast.stmt:
-        """Return the innermost statement at a position."""
-        return [one for one in self._statements if self._contains(one, position)][-1]
-
-    def lines_at(self, position: tuple[int, int]) -> range:
-        """Return the lines of the innermost statement at a position; of a compound one, those of its head."""
-        statement = self.statement_at(position)
-        body = getattr(statement, "body", None) or getattr(statement, "cases", None)
-        last = statement.end_lineno or statement.lineno
-        if isinstance(body, list) and body:
-            first_inside = getattr(body[0], "lineno", None) or body[0].pattern.lineno
-            last = max(statement.lineno, first_inside - 1)
-        return range(statement.lineno, last + 1)
-
-    def in_a_body(self, position: tuple[int, int]) -> bool:
-        """Whether a position is in the body of a function; otherwise, the module executes it when it is imported."""
-        around = self._around(position)
-        return bool(around) and position[0] >= around[-1][1].body[0].lineno
+        around = [name for name, node in self._functions if self._contains(node, position)]
+        return around[-1] if around else ""
 
 
 def _ignored_parts(node: ast.AST) -> Iterable[ast.AST]:
@@ -216,9 +176,3 @@ def sample(mutants: Iterable[Mutant], size: int, seed: int) -> list[Mutant]:
         return hashlib.sha256(f"{seed}\0{mutant.key}".encode()).hexdigest()
 
     return sorted(mutants, key=rank)[:size]
-
-
-@functools.cache
-def read(project: Path, path: str) -> str:
-    """Return the source of a file of the project, as it was at first."""
-    return (project / path).read_text(encoding="utf-8")
