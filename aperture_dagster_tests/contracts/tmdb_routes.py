@@ -22,8 +22,6 @@ _FILM_FOR_SOMEBODY = _FOR_SOMEBODY | {
 _BY_CERTIFICATION = {"certification_country": "US", "certification.lte": "PG-13", "sort_by": "vote_count.asc"}
 TMDB_ROUTES: dict[str, list[Ask]] = {
     "GET /configuration": [Ask()],
-    "GET /genre/movie/list": [Ask({"language": "en-US"})],
-    "GET /genre/tv/list": [Ask()],
     "GET /discover/movie": [
         Ask(),
         Ask({"with_genres": "18|35", "primary_release_date.gte": "2000-01-01", **_SORTED}),
@@ -56,9 +54,6 @@ TMDB_ROUTES: dict[str, list[Ask]] = {
         Ask({"external_source": "tvdb_id"}, where={"external_id": "{tvdb_id}"}),
     ],
     "GET /collection/{tmdb_id}": [Ask({"language": "en-US"}, where={"tmdb_id": "{collection}"})],
-    "GET /company/{tmdb_id}": [Ask(where={"tmdb_id": "{company}"})],
-    "GET /network/{tmdb_id}": [Ask(where={"tmdb_id": "{network}"})],
-    "GET /tv/{tmdb_id}/season/{season}": [Ask(where={"tmdb_id": "{show}"})],
     "GET /movie/{tmdb_id}/watch/providers": [Ask(where={"tmdb_id": "{film}"})],
     "GET /tv/{tmdb_id}/watch/providers": [Ask(where={"tmdb_id": "{show}"})],
     "GET /movie/{tmdb_id}/{part}": [Ask(where={"tmdb_id": "{film}", "part": part}) for part in _PARTS["movie"]]

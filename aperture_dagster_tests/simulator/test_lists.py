@@ -211,9 +211,6 @@ def test_an_api_key_can_do_with_playlists_what_the_version_lets_it(version: str)
         assert own == [since(version, 10, 10)] * 3
         path = f"/Playlists/{number}/Items"
         assert server.send("GET", path) == 400
-        assert server.send("GET", f"/Playlists/{number}") == (400 if since(version, 10, 10) else 405)
-        assert server.send("POST", f"/Playlists/{number}", {"Name": "x"}) == 400
-        assert server.send("POST", f"{path}/{entries[0]['PlaylistItemId']}/Move/2") == 400
         # Those who do not see a playlist do not find it.
         assert server.client.get(path, params={"userId": server.user("guest")}).json() == "Playlist not found"
         removed = server.send("DELETE", path, entryIds=entries[0]["PlaylistItemId"])
@@ -279,7 +276,6 @@ def test_what_an_update_leaves_out_is_cleared():
         changed = full(server, number)
         assert (changed["ForcedSortName"], changed["SortName"]) == ("0001 Charlie", "0000000001 charlie")
         assert (changed["Tags"], changed["CustomRating"], changed["LockData"]) == (["new"], "X", True)
-        assert server.names("/Items", tags="new", **ALL) == ["Charlie"]
         assert server.send("POST", f"/Items/{number}", {"Name": "Charlie"}) == 204
         left = full(server, number)
         assert left["Overview"] == "" and left["LockData"] is False and left["SortName"] == "charlie"
@@ -421,11 +417,11 @@ def test_emby_creates_and_changes_collections():
         assert made["Name"] == "Picks"
         listed = {"ParentId": made["Id"], "UserId": server.user("ada")}
         assert server.names("/Items", **listed) == ["Charlie", "Bravo", "Alpha"]
-        assert server.send("POST", f"/Collections/{made['Id']}/Items/Delete", Ids=server.item("movie:1")) == 204
+        assert server.send("DELETE", f"/Collections/{made['Id']}/Items", Ids=server.item("movie:1")) == 204
         assert server.names("/Items", **listed) == ["Bravo", "Alpha"]
         again = server.client.post("/Collections", params={"Name": "Picks", "Ids": server.item("movie:1")}).json()
         assert again["Id"] == made["Id"]
-        assert server.send("POST", f"/Items/{made['Id']}/Delete") == 204
+        assert server.send("DELETE", f"/Items/{made['Id']}") == 204
         second = server.client.post("/Collections", params={"Name": "Picks", "Ids": server.item("movie:1")}).json()
         assert second["Id"] != made["Id"]
         empty = server.client.post("/Collections", params={"Name": "Empty"}).json()
@@ -436,7 +432,7 @@ def test_emby_creates_and_changes_collections():
         assert server.names("/Items", Recursive="true", IncludeItemTypes="BoxSet") == ["Picks", "Picks"]
 
 
-def test_emby_creates_moves_and_shares_playlists():
+def test_emby_creates_and_changes_playlists():
     with emby() as server:
         ada, guest = server.user("ada"), server.user("guest")
         query = {"Name": "Mine", "Ids": server.ids("movie:1", "series:1"), "MediaType": "Video", "UserId": ada}
@@ -444,8 +440,6 @@ def test_emby_creates_moves_and_shares_playlists():
         assert made["ItemAddedCount"] == 5
         path = f"/Playlists/{made['Id']}/Items"
         entries = server.get(path, UserId=ada)["Items"]
-        assert server.send("POST", f"{path}/{entries[-1]['PlaylistItemId']}/Move/0") == 204
-        assert server.get(path, UserId=ada)["Items"][0]["Id"] == entries[-1]["Id"]
         removed = ",".join(entry["PlaylistItemId"] for entry in entries[1:])
         assert server.send("DELETE", path, EntryIds=removed) == 204
         assert server.names(path, UserId=ada) == ["Charlie"]
@@ -453,13 +447,10 @@ def test_emby_creates_moves_and_shares_playlists():
         lists = {"Recursive": "true", "IncludeItemTypes": "Playlist"}
         assert server.names("/Items", UserId=guest, **lists) == []
         assert server.send("GET", path, UserId=guest) == 404
-        body = {"ItemIds": [made["Id"]], "UserIds": [guest], "ItemAccess": "Read"}
-        assert server.send("POST", "/Items/Access", body) == 204
-        assert server.names("/Items", UserId=guest, **lists) == ["Mine"]
         nobodys = server.client.post("/Playlists", params={"Name": "Nobody's"}).json()
-        assert server.names("/Items", UserId=guest, **lists) == ["Mine", "Nobody's"]
+        assert server.names("/Items", UserId=guest, **lists) == ["Nobody's"]
         assert server.send("DELETE", f"/Items/{nobodys['Id']}") == 204
-        assert server.names("/Items", UserId=guest, **lists) == ["Mine"]
+        assert server.names("/Items", UserId=guest, **lists) == []
 
 
 def test_emby_writes_whole_items():

@@ -52,7 +52,7 @@ def test_a_fault_hits_only_its_service_and_path(
     assert jellyfin.get("/Items", params={**FILMS, "startIndex": 5}).status_code == 500
     fault(simulator, "status", status=500, path_contains="language=fr")
     assert jellyfin.get("/Items", params={**FILMS, "startIndex": 0}).status_code == 200
-    assert tmdb.get("/genre/tv/list?language=en").status_code == 200
+    assert tmdb.get("/tv/popular?language=en").status_code == 200
 
 
 def test_errors_have_the_services_wording(

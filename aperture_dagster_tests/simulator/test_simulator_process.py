@@ -77,7 +77,7 @@ def test_it_exits_when_its_parent_is_killed(port_file: Path) -> None:
         os.kill(parent.pid, signal.SIGKILL)
         wait_for(lambda: not is_running(child), "it outlives its parent")
         with pytest.raises(httpx.ConnectError):
-            httpx.get(f"http://127.0.0.1:{port}/jellyfin/System/Ping")
+            httpx.get(f"http://127.0.0.1:{port}/jellyfin/System/Info/Public")
     finally:
         parent.kill()
         parent.wait(timeout=5)

@@ -80,7 +80,7 @@ def test_unknown_values_are_empty_in_a_way_that_depends_on_the_field(client: htt
 
 
 def test_appended_parts_come_with_the_details(client: httpx.Client) -> None:
-    parts = "credits,external_ids,recommendations,similar,images,release_dates,videos,watch/providers"
+    parts = "credits,external_ids,recommendations,similar,release_dates,watch/providers"
     film = client.get("/movie/101", params={"append_to_response": parts}).json()
     assert [(member["name"], member["character"], member["order"]) for member in film["credits"]["cast"]] == [
         ("Ann Actor", "Hero", 0),
@@ -92,8 +92,6 @@ def test_appended_parts_come_with_the_details(client: httpx.Client) -> None:
     }  # fmt: skip
     assert film["external_ids"]["imdb_id"] == "tt0101"
     assert {country["iso_3166_1"] for country in film["release_dates"]["results"]} >= {"US", "FR"}
-    assert film["images"]["posters"][0]["file_path"].endswith(".jpg")
-    assert film["videos"] == {"results": []}
     assert film["watch/providers"]["results"]["FR"]["link"].endswith("locale=FR")
 
 
@@ -123,7 +121,6 @@ def test_a_series_has_seasons_networks_and_external_ids(client: httpx.Client) ->
     assert show["next_episode_to_air"]["season_number"] == 3
     assert show["aggregate_credits"]["cast"][0]["roles"][0]["character"] == "Mayor"
     assert {one["iso_3166_1"]: one["rating"] for one in show["content_ratings"]["results"]}["US"] == "TV-14"
-    assert len(client.get("/tv/101/season/2").json()["episodes"]) == 3
 
 
 def test_a_person_has_one_id_wherever_they_appear(client: httpx.Client) -> None:

@@ -92,7 +92,6 @@ class EmbyService(MediaServer):
         return [
             Operation("GET", "/System/Info/Public", lambda _: JSONResponse(self._system()), public=True),
             Operation("GET", "/System/Info", self._info),
-            Operation("GET", "/System/Ping", lambda _: PlainTextResponse("Emby Server"), public=True),
             Operation("GET", "/Library/SelectableMediaFolders", self._media_folders),
             Operation("GET", "/Items", items.listing, listing),
             Operation("GET", "/Users/{user_id}/Views", items.views, ("IncludeHidden",)),
@@ -142,7 +141,6 @@ def _user_operations(users: EmbyUserEndpoints) -> list[Operation]:
         Operation("GET", "/Users/{user_id}", users.single),
         Operation("POST", "/Users/{user_id}/Policy", users.set_policy),
         Operation("POST", "/Users/{user_id}/Configuration", users.set_configuration),
-        Operation("POST", "/Users/{user_id}/Configuration/Partial", users.change_configuration),
     ]
 
 
@@ -152,17 +150,10 @@ def _list_operations(lists: EmbyListEndpoints, editing: EmbyEditingEndpoints) ->
         Operation("POST", "/Collections", lists.create_box_set, ("Name", "Ids", "IsLocked")),
         Operation("POST", members, lists.add_to_box_set, ("Ids",)),
         Operation("DELETE", members, lists.remove_from_box_set, ("Ids",)),
-        Operation("POST", f"{members}/Delete", lists.remove_from_box_set, ("Ids",)),
         Operation("POST", "/Playlists", lists.create_playlist, ("Name", "Ids", "MediaType", "UserId")),
         Operation("GET", entries, lists.playlist, ("UserId", *PAGE_PARAMETERS)),
         Operation("POST", entries, lists.add_to_playlist, ("Ids", "UserId")),
         Operation("DELETE", entries, lists.remove_from_playlist, ("EntryIds",)),
-        Operation("POST", f"{entries}/Delete", lists.remove_from_playlist, ("EntryIds",)),
-        Operation("POST", f"{entries}/{{entry_id}}/Move/{{new_index}}", lists.move),
-        Operation("POST", "/Items/Access", lists.share),
-        Operation("POST", "/Items/{list_id}/MakePrivate", lists.publish),
-        Operation("POST", "/Items/{list_id}/MakePublic", lists.publish),
         Operation("POST", "/Items/{item_id}", editing.update),
         Operation("DELETE", "/Items/{item_id}", editing.delete),
-        Operation("POST", "/Items/{item_id}/Delete", editing.delete),
     ]

@@ -32,15 +32,10 @@ _ALL_FIELDS = frozenset(
     )
 )  # fmt: skip
 # Parameters that contain Emby's ids, or that differ from Jellyfin's.
-_EMBY_PARAMETERS = (
-    "ParentId", "Ids", "ExcludeItemIds", "MinDateLastSavedForUser", "UserId", "GroupItemsIntoCollections",
-)  # fmt: skip
+_EMBY_PARAMETERS = ("ParentId", "Ids", "MinDateLastSavedForUser", "UserId", "GroupItemsIntoCollections")
 LISTING_PARAMETERS = (
-    "UserId", "ParentId", "Recursive", "IncludeItemTypes", "ExcludeItemTypes", "Ids", "ExcludeItemIds", "SortBy",
-    "SortOrder", "Filters", "IsPlayed", "IsFavorite", "SearchTerm", "Years", "Genres", "Tags", "Studios",
-    "OfficialRatings", "SeriesStatus", "MinDateLastSaved", "MinDateLastSavedForUser", "MinPremiereDate",
-    "MaxPremiereDate", "MinCommunityRating", "HasTmdbId", "HasImdbId", "HasTvdbId", "HasOverview", "IsMovie",
-    "IsSeries", "GroupItemsIntoCollections",
+    "UserId", "ParentId", "Recursive", "IncludeItemTypes", "Ids", "SortBy", "SortOrder", "Filters", "IsPlayed",
+    "IsFavorite", "SearchTerm", "MinDateLastSaved", "MinDateLastSavedForUser", "GroupItemsIntoCollections",
 )  # fmt: skip
 """Parameters that select items; 4.8 has neither location types nor listings without a total."""
 PAGE_PARAMETERS = ("StartIndex", "Limit", "Fields", "EnableImages", "EnableUserData")
@@ -84,7 +79,6 @@ class EmbyItemEndpoints(ItemEndpoints):
             parsed,
             parent=self._parent(query.get("ParentId")),
             ids=self._item_ids(query.split("Ids")) or ((_NOWHERE,) if query.get("Ids") else ()),
-            without_ids=self._item_ids(query.split("ExcludeItemIds")),
             user_saved_from=binding.moment(query, "MinDateLastSavedForUser"),
             collapse=binding.boolean(query, "GroupItemsIntoCollections"),
         )

@@ -21,7 +21,7 @@ from aperture_dagster.simulator.jellyfin.editing import EditingEndpoints
 from aperture_dagster.simulator.jellyfin.visibility import allowed_to
 from aperture_dagster.simulator.members import Member
 from aperture_dagster.simulator.responses import JSONResponse
-from aperture_dagster.simulator.service import Request, Unmodelled
+from aperture_dagster.simulator.service import Request
 from aperture_dagster.simulator.user_data import ServerUser
 
 
@@ -98,42 +98,6 @@ class EmbyListEndpoints:
         """``DELETE /Playlists/{list_id}/Items``, or ``POST /Playlists/{list_id}/Items/Delete``."""
         removed = set(request.query.split("EntryIds"))
         self._state.lists.keep(self._find(list_id, "Playlist"), lambda member: str(member.number) not in removed)
-        return Response(status_code=204)
-
-    def move(self, request: Request, list_id: str, entry_id: str, new_index: str) -> Response:
-        """``POST /Playlists/{list_id}/Items/{entry_id}/Move/{new_index}``."""
-        playlist = self._find(list_id, "Playlist")
-        moved = next((one for one in playlist.members if str(one.number) == entry_id), None)
-        if moved is None or not new_index.isdecimal():
-            raise NotFoundError(entry_id)
-        playlist.members.remove(moved)
-        playlist.members.insert(int(new_index), moved)
-        self._state.lists.touch(playlist)
-        return Response(status_code=204)
-
-    def publish(self, request: Request, list_id: str) -> Response:
-        """``POST /Items/{list_id}/MakePrivate`` or ``MakePublic``; the effect is not verified."""
-        playlist = self._find(list_id, "Playlist")
-        assert playlist.ownership is not None
-        playlist.ownership.is_public = request.path.lower().endswith("public")
-        self._state.lists.touch(playlist)
-        return Response(status_code=204)
-
-    def share(self, request: Request) -> Response:
-        """``POST /Items/Access``: lets users read or write playlists, or not; the effect is not verified."""
-        content = json_object(request)
-        access = content.get("ItemAccess")
-        if access not in ("None", "Read", "Write"):
-            raise Unmodelled(f"ItemAccess={access}")
-        users = [self._access.required_user(request, str(number)) for number in content.get("UserIds") or ()]
-        for number in content.get("ItemIds") or ():
-            playlist = self._find(str(number), "Playlist")
-            assert playlist.ownership is not None
-            for user in users:
-                playlist.ownership.editors.pop(user.id, None)
-                if access != "None":
-                    playlist.ownership.editors[user.id] = access == "Write"
-            self._state.lists.touch(playlist)
         return Response(status_code=204)
 
     def _name(self, request: Request) -> str:

@@ -46,11 +46,3 @@ class EmbyUserEndpoints(UserEndpoints):
         excluded = [str(name) for name in policy["ExcludedSubFolders"]]
         user.policy.excluded_locations = ids.excluded_locations(self._state.catalogue, excluded)
         return Response(status_code=204)
-
-    def change_configuration(self, request: Request, user_id: str) -> Response:
-        """``POST /Users/{user_id}/Configuration/Partial``: only the given fields change."""
-        user = self._access.required_user(request, user_id)
-        whole = policies.configuration_dto(user, None) | json_object(request)
-        user.configuration = policies.parse_configuration(whole, user.configuration, None)
-        user.version += 1
-        return Response(status_code=204)

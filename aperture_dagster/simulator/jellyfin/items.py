@@ -194,14 +194,6 @@ class ItemEndpoints:
         parts = media.part_dtos(item, self._server_id)
         return binding.listing(Query(""), parts, list, with_start=self.with_start)
 
-    def counts(self, request: Request) -> Response:
-        """``GET /Items/Counts``."""
-        counts = {
-            f"{kind}Count": sum(item.primary is None and not item.virtual for item in self._catalogue.items(kind))
-            for kind in ("Movie", "Series", "Episode", "BoxSet")
-        }
-        return JSONResponse({**counts, "ItemCount": sum(counts.values())})
-
     def latest(self, request: Request, user_id: str | None = None) -> Response:
         """``GET /Items/Latest``: a bare array, by default without played items, as the user's configuration says."""
         user = self._access.required_user(request, user_id)

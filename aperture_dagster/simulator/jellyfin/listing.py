@@ -27,9 +27,8 @@ from typing import Any
 
 from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.jellyfin import binding
-from aperture_dagster.simulator.jellyfin.dto import premiere_date, series_status
 from aperture_dagster.simulator.jellyfin.sorting import SortSpec, depends_on_user, parse_sort, sort_items
-from aperture_dagster.simulator.jellyfin.visibility import Predicate, is_limited, lower_case, visible_to
+from aperture_dagster.simulator.jellyfin.visibility import Predicate, is_limited, visible_to
 from aperture_dagster.simulator.rules import version_numbers
 from aperture_dagster.simulator.service import Query, Unmodelled
 from aperture_dagster.simulator.state import SimulatorState
@@ -59,27 +58,15 @@ class ItemQuery:
     """The parameters of a listing, without the page. Times in Unix seconds."""
 
     kinds: tuple[str, ...] = ()
-    without_kinds: tuple[str, ...] = ()
     parent: str | None = None
     recursive: bool = False
     ids: tuple[str, ...] = ()
-    without_ids: tuple[str, ...] = ()
     sort: SortSpec = ()
     user_filters: frozenset[tuple[str, bool]] = frozenset()
     search: str = ""
-    years: frozenset[int] = frozenset()
-    genres: frozenset[str] = frozenset()
-    tags: frozenset[str] = frozenset()
-    studios: frozenset[str] = frozenset()
-    official_ratings: frozenset[str] = frozenset()
-    statuses: frozenset[str] = frozenset()
     saved_from: float | None = None
     user_saved_from: float | None = None
     """Minimum time at which the user's own data was saved. This filter works on Emby only."""
-    premiere_from: float | None = None
-    premiere_to: float | None = None
-    rating_from: float | None = None
-    has: frozenset[tuple[str, bool]] = frozenset()
     virtual: bool | None = None
     """Whether items lack a file; None: either."""
     without_libraries: frozenset[str] = frozenset()
@@ -100,11 +87,9 @@ _USER_FILTERS = {
 
 
 LISTING_PARAMETERS = (
-    "userId", "parentId", "recursive", "includeItemTypes", "excludeItemTypes", "ids", "excludeItemIds", "sortBy",
-    "sortOrder", "filters", "isPlayed", "isFavorite", "searchTerm", "years", "genres", "tags", "studios",
-    "officialRatings", "seriesStatus", "minDateLastSaved", "minDateLastSavedForUser", "minPremiereDate",
-    "maxPremiereDate", "minCommunityRating", "hasTmdbId", "hasImdbId", "hasTvdbId", "hasOverview", "isMissing",
-    "isMovie", "isSeries", "locationTypes", "excludeLocationTypes", "collapseBoxSetItems",
+    "userId", "parentId", "recursive", "includeItemTypes", "ids", "sortBy", "sortOrder", "filters", "isPlayed",
+    "isFavorite", "searchTerm", "minDateLastSaved", "minDateLastSavedForUser", "excludeLocationTypes",
+    "collapseBoxSetItems",
 )  # fmt: skip
 """Parameters that select items; see `parse_item_query`."""
 PAGE_PARAMETERS = ("startIndex", "limit", "enableTotalRecordCount", "fields", "enableImages", "enableUserData")
@@ -122,35 +107,18 @@ def parse_item_query(query: Query) -> ItemQuery:
         value = binding.boolean(query, parameter)
         if value is not None:
             user_filters.add((name, value))
-    has = set()
-    for parameter in _HAS:
-        value = binding.boolean(query, parameter)
-        if value is not None:
-            has.add((parameter, value))
     # The real server also compares the "for user" date with the item's save date: a bug that clients must know.
     saved = [binding.moment(query, "minDateLastSaved"), binding.moment(query, "minDateLastSavedForUser")]
     return ItemQuery(
         kinds=_kinds(query, "includeItemTypes"),
-        without_kinds=_kinds(query, "excludeItemTypes"),
         parent=binding.guid(query, "parentId"),
         recursive=bool(binding.boolean(query, "recursive")),
         ids=binding.guids(query, "ids"),
-        without_ids=binding.guids(query, "excludeItemIds"),
         sort=parse_sort(query.split("sortBy"), query.split("sortOrder")),
         user_filters=frozenset(user_filters),
         search=(query.get("searchTerm") or "").lower(),
-        years=frozenset(int(year) for year in query.split("years") if year.isdecimal()),
-        genres=frozenset(name.lower() for name in query.split("genres", "|")),
-        tags=frozenset(name.lower() for name in query.split("tags", "|")),
-        studios=frozenset(name.lower() for name in query.split("studios", "|")),
-        official_ratings=frozenset(name.lower() for name in query.split("officialRatings", "|")),
-        statuses=frozenset(name.lower() for name in query.split("seriesStatus")),
         saved_from=max((when for when in saved if when is not None), default=None),
-        premiere_from=binding.moment(query, "minPremiereDate"),
-        premiere_to=binding.moment(query, "maxPremiereDate"),
-        rating_from=binding.number(query, "minCommunityRating"),
-        has=frozenset(has),
-        virtual=_virtual(query),
+        virtual=False if "virtual" in map(str.lower, query.split("excludeLocationTypes")) else None,
         collapse=binding.boolean(query, "collapseBoxSetItems"),
     )
 
@@ -159,16 +127,6 @@ def _kinds(query: Query, name: str) -> tuple[str, ...]:
     """Return the proper names of types, without unknown ones. Without any, there is no filter."""
     found = (ITEM_TYPES.get(kind.lower()) for kind in query.split(name))
     return tuple(dict.fromkeys(kind for kind in found if kind is not None))
-
-
-def _virtual(query: Query) -> bool | None:
-    """Parse location types. As in ``ItemsController.GetItems``, only ``Virtual`` matters."""
-    wanted = [name.lower() for name in query.split("locationTypes")]
-    if wanted:
-        return "virtual" in wanted
-    if "virtual" in (name.lower() for name in query.split("excludeLocationTypes")):
-        return False
-    return None
 
 
 _KNOWN_FILTERS = {"isfolder", "isnotfolder", "isunplayed", "isplayed", "isfavorite", "isresumable", "likes", "dislikes",
@@ -212,7 +170,7 @@ class Listings:
         if collapses and not self._in_memory:
             counters.count_costly(self._service, COLLAPSED)
         played = any(name == "played" for name, _ in query.user_filters)
-        filtered = bool(query.statuses) or (played and query.kinds == ("Series",))
+        filtered = played and query.kinds == ("Series",)
         if self._in_memory and query.recursive and not query.ids and (collapses or filtered):
             counters.count_costly(self._service, WHOLE_LIBRARY)
 
@@ -242,11 +200,10 @@ class Listings:
 
     def _may_collapse(self, query: ItemQuery) -> bool:
         """Return ``AllowBoxSetCollapsing``: False with most filters."""
-        filters = (query.user_filters, query.years, query.genres, query.tags, query.studios, query.official_ratings)
-        if any(filters) or any(name in ("hasTmdbId", "hasImdbId", "hasOverview") for name, _ in query.has):
+        if query.user_filters:
             return False
         if self._release is not None and self._release < (10, 11):
-            return query.rating_from is None
+            return True
         return not any(name in ("communityrating", "criticrating", "runtime") for name, _ in query.sort)
 
     def _collapsed(self, items: list[Item]) -> list[Item]:
@@ -444,51 +401,12 @@ def _user_predicates(query: ItemQuery, user: ServerUser, *, shared: bool, folder
 
 def _predicates(query: ItemQuery) -> list[Predicate]:
     tests: list[Predicate] = []
-    if query.without_kinds:
-        tests.append(lambda item: item.kind not in query.without_kinds)
-    if query.without_ids:
-        tests.append(lambda item: item.id not in query.without_ids)
     if query.without_libraries:
         tests.append(lambda item: item.library.item_id not in query.without_libraries)
     if query.search:
         tests.append(lambda item: query.search in item.name.lower())
-    if query.years:
-        tests.append(lambda item: item.title.year in query.years)
-    if query.genres:
-        tests.append(lambda item: bool(query.genres & lower_case(item.title.genres)))
-    if query.tags:
-        tests.append(lambda item: bool(query.tags & lower_case(item.title.server_tags)))
-    if query.studios:
-        tests.append(lambda item: bool(query.studios & lower_case(item.title.companies + item.title.networks)))
-    if query.official_ratings:
-        tests.append(lambda item: (item.title.official_rating or "").lower() in query.official_ratings)
-    if query.statuses:
-        tests.append(lambda item: item.kind == "Series" and (series_status(item) or "").lower() in query.statuses)
     if query.virtual is not None:
         tests.append(lambda item: item.virtual is query.virtual)
     if (saved := query.saved_from) is not None:
         tests.append(lambda item: item.saved >= saved)
-    if (rating := query.rating_from) is not None:
-        tests.append(lambda item: (item.title.vote_average or 0.0) >= rating)
-    if (first := query.premiere_from) is not None:
-        tests.append(lambda item: (when := _premiere(item)) is not None and when >= first)
-    if (last := query.premiere_to) is not None:
-        tests.append(lambda item: (when := _premiere(item)) is not None and when <= last)
-    tests += [lambda item, f=_HAS[name], w=wanted: f(item) is w for name, wanted in query.has]
     return tests
-
-
-def _premiere(item: Item) -> float | None:
-    date = premiere_date(item)
-    return binding.parse_moment("premiereDate", date) if date else None
-
-
-_HAS: dict[str, Predicate] = {
-    "hasTmdbId": lambda item: item.title.tmdb_id is not None,
-    "hasImdbId": lambda item: bool(item.title.imdb_id),
-    "hasTvdbId": lambda item: item.title.tvdb_id is not None,
-    "hasOverview": lambda item: bool(item.title.overview),
-    "isMissing": lambda item: item.virtual,
-    "isMovie": lambda item: item.kind == "Movie",
-    "isSeries": lambda item: item.kind == "Series",
-}

@@ -79,10 +79,6 @@ class PlaylistEndpoints:
         """Refuse calls that look for the caller's own playlists, since an API key has no user."""
         raise ArgumentError("Guid can't be empty")
 
-    def single(self, request: Request, playlist_id: str) -> Response:
-        """``GET /Playlists/{playlist_id}``, which is new in 10.10."""
-        return self.refuse_key(request) if self._release >= (10, 10) else Response(status_code=405)
-
     def listing(self, request: Request, playlist_id: str) -> Response:
         """``GET /Playlists/{playlist_id}/Items``."""
         user, playlist = self._of_user(request, playlist_id)

@@ -33,7 +33,7 @@ from aperture_dagster.simulator.responses import JSONResponse, html_page
 from aperture_dagster.simulator.service import Operation, Request, StandIn, Unmodelled, left_out
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.tmdb import discover, payloads
-from aperture_dagster.simulator.tmdb.ids import genre_id, logo_path, picture_names
+from aperture_dagster.simulator.tmdb.ids import picture_names
 from aperture_dagster.simulator.tmdb.library import TitleIndex
 from aperture_dagster.simulator.world import WorldTitle
 
@@ -52,7 +52,7 @@ _MESSAGES = {
     43: "Couldn't connect to the backend server.",
     5: "Invalid parameters: Your request parameters are incorrect.",
 }
-_ABOUT_ONE = ("/movie/", "/tv/", "/collection/", "/find/", "/company/", "/network/")
+_ABOUT_ONE = ("/movie/", "/tv/", "/collection/", "/find/")
 _CODE_OF_STATUS = {401: 7, 404: 34, 429: 25, 500: 11, 502: 43, 503: 9, 504: 24}
 _FIRST_SEGMENTS = {
     "account", "authentication", "certification", "collection", "company", "configuration", "credit", "discover",
@@ -89,11 +89,9 @@ class TmdbService(StandIn):
         self._discovery: discover.Discovery | None = None
         self._index_version = -1
         self._answers: OrderedDict[tuple[str, str], Response] = OrderedDict()
-        details, part = ("append_to_response", "language", "include_image_language"), ("language", "page")
+        details, part = ("append_to_response", "language"), ("language", "page")
         operations = (
             ("/configuration", self._configuration, ()),
-            ("/genre/movie/list", self._genres, ("language",)),
-            ("/genre/tv/list", self._genres, ("language",)),
             ("/discover/movie", self._discover, discover.parameters("movie")),
             ("/discover/tv", self._discover, discover.parameters("series")),
             ("/movie/popular", self._popular, part),
@@ -106,9 +104,6 @@ class TmdbService(StandIn):
             ("/tv/{tmdb_id}", self._details, details),
             ("/find/{external_id}", self._find, ("external_source",)),
             ("/collection/{tmdb_id}", self._collection, ("language",)),
-            ("/company/{tmdb_id}", self._company, ()),
-            ("/network/{tmdb_id}", self._network, ()),
-            ("/tv/{tmdb_id}/season/{season}", self._season, ()),
             ("/movie/{tmdb_id}/watch/providers", self._watch_providers, ()),
             ("/tv/{tmdb_id}/watch/providers", self._watch_providers, ()),
             ("/movie/{tmdb_id}/{part}", self._part, part),
@@ -194,13 +189,6 @@ class TmdbService(StandIn):
                 # The real service ignores unknown names, so a misspelt one would go unnoticed.
                 raise Unmodelled(f"append_to_response={name} of a {title.media_type}")
             content[name] = parts[name](title, titles)
-        language = (request.query.get("language") or "").partition("-")[0]
-        shown = request.query.split("include_image_language") or ([language] if language else [])
-        if shown and "images" in content:
-            content["images"] = {
-                image_type: [image for image in images if (image["iso_639_1"] or "null") in shown]
-                for image_type, images in content["images"].items()
-            }
         answer = JSONResponse(content, headers=_CACHED)
         self._answers[key] = answer
         if len(self._answers) > _KEPT_ANSWERS:
@@ -231,11 +219,6 @@ class TmdbService(StandIn):
 
     def _watch_providers(self, request: Request, tmdb_id: str) -> Response:
         return self._part(request, tmdb_id, "watch/providers")
-
-    def _season(self, request: Request, tmdb_id: str, season: str) -> Response:
-        title = self._title(request.path, tmdb_id)
-        content = payloads.season(title, int(season)) if title is not None and season.isdecimal() else None
-        return error_response(404, 34) if content is None else JSONResponse(content)
 
     def _find(self, request: Request, external_id: str) -> Response:
         source = request.query.get("external_source")
@@ -268,38 +251,11 @@ class TmdbService(StandIn):
         }
         return JSONResponse(content, headers=_CACHED)
 
-    def _company(self, request: Request, tmdb_id: str) -> Response:
-        return self._organisation(tmdb_id, "company", self._titles.companies)
-
-    def _network(self, request: Request, tmdb_id: str) -> Response:
-        return self._organisation(tmdb_id, "network", self._titles.networks)
-
-    def _organisation(self, number: str, kind: str, known: dict[int, str]) -> Response:
-        name = known.get(int(number)) if number.isdecimal() else None
-        if name is None:
-            return error_response(404, 34)
-        content = {
-            "headquarters": "",
-            "homepage": "",
-            "id": int(number),
-            "logo_path": logo_path(kind, name),
-            "name": name,
-        }
-        content["origin_country"] = ""
-        if kind == "company":
-            content |= {"description": "", "parent_company": None}
-        return JSONResponse(content, headers=_CACHED)
-
     def _configuration(self, request: Request) -> Response:
         # The stand-in has its own image host, at the address of this request.
         base = f"http://{request.headers.get('host', '127.0.0.1')}{TMDB_IMAGES_PATH}/t/p/"
         images = {"base_url": base, "secure_base_url": base, **_SIZES}
         return JSONResponse({"images": images, "change_keys": ["overview", "title"]})
-
-    def _genres(self, request: Request) -> Response:
-        titles = self._titles.popular("movie" if "/movie/" in request.path else "series")
-        names = sorted({name for title in titles for name in title.genres})
-        return JSONResponse({"genres": [{"id": genre_id(name), "name": name} for name in names]})
 
     def _popular(self, request: Request) -> Response:
         return self._page_of(request, self._titles.popular(_media_type(request)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import date
 
-from aperture_dagster.simulator.tmdb.ids import named_id
 from aperture_dagster.simulator.world import WorldTitle
 
 _SIMILAR = 20
@@ -13,7 +12,7 @@ _RECOMMENDED_AT_MOST = 40
 
 
 class TitleIndex:
-    """Titles by TMDb, IMDb and TVDb id, collections, companies and networks. Rebuilt when the titles change.
+    """Titles by TMDb, IMDb and TVDb id, and collections. Rebuilt when the titles change.
 
     ``today`` decides what is available by now.
     """
@@ -25,8 +24,6 @@ class TitleIndex:
         self.by_imdb: dict[str, WorldTitle] = {}
         self.by_tvdb: dict[int, WorldTitle] = {}
         self.collections: dict[int, list[WorldTitle]] = {}
-        self.companies: dict[int, str] = {}
-        self.networks: dict[int, str] = {}
         self._by_genre: dict[tuple[str, str], list[WorldTitle]] = {}
         self._place: dict[str, int] = {}
         for title in titles:
@@ -39,10 +36,6 @@ class TitleIndex:
                 self.by_tvdb.setdefault(title.tvdb_id, title)
             if title.collection is not None:
                 self.collections.setdefault(title.collection[0], []).append(title)
-            for company in title.companies:
-                self.companies[named_id("company", company)] = company
-            for network in title.networks:
-                self.networks[named_id("network", network)] = network
             if title.genres:
                 self._by_genre.setdefault((title.media_type, title.genres[0]), []).append(title)
         for group in self._by_genre.values():

@@ -239,23 +239,6 @@ def _next_episode(title: WorldTitle, today: date) -> dict[str, Any]:
     return episode
 
 
-def season(title: WorldTitle, number: int) -> dict[str, Any] | None:
-    """Return a season with its episodes; None when it does not exist."""
-    count = dict(_seasons(title)).get(number)
-    if count is None:
-        return None
-    content = _season_stub(title, number, count) | {
-        "_id": credit_id(title.key, "season", number),
-        "episodes": [
-            _episode(title, number, each) | {"episode_type": "standard", "crew": [], "guest_stars": []}
-            for each in range(1, count + 1)
-        ],
-        "networks": _organisations("network", title.networks, _countries(title)),
-    }
-    del content["episode_count"]
-    return content
-
-
 def _person(name: str, department: str) -> dict[str, Any]:
     return {
         "adult": False,
@@ -326,18 +309,6 @@ def _external_ids(title: WorldTitle) -> dict[str, Any]:
     return ids
 
 
-def _images(title: WorldTitle) -> dict[str, Any]:
-    def image(use: str, width: int, height: int, language: str | None) -> dict[str, Any]:
-        facts = {"aspect_ratio": round(width / height, 3), "height": height, "iso_639_1": language, "width": width}
-        return facts | {"file_path": picture_path(title.key, use), "vote_average": 5.3, "vote_count": 3}
-
-    return {
-        "backdrops": [image("backdrop", 1920, 1080, None)],
-        "logos": [],
-        "posters": [image("poster", 1000, 1500, title.language or "en")],
-    }
-
-
 def keywords(title: WorldTitle) -> dict[str, Any]:
     """Return keywords, for films under ``keywords`` and for series under ``results``."""
     entries = [{"id": named_id("keyword", name), "name": name} for name in title.keywords]
@@ -364,14 +335,9 @@ _BOTH: dict[str, _Appendable] = {
     "keywords": lambda title, _: keywords(title),
     "credits": lambda title, _: credits(title),
     "external_ids": lambda title, _: _external_ids(title),
-    "images": lambda title, _: _images(title),
     "recommendations": recommendations,
     "similar": similar,
-    "videos": lambda title, _: {"results": []},
     "watch/providers": lambda title, index: watch_providers(title, index.today),
-    "translations": lambda title, _: {"translations": []},
-    "alternative_titles": lambda title, _: {"titles" if title.media_type == "movie" else "results": []},
-    "reviews": lambda title, _: {"page": 1, "results": [], "total_pages": 0, "total_results": 0},
 }
 APPENDABLE: dict[str, dict[str, _Appendable]] = {
     "movie": _BOTH | {"release_dates": lambda title, _: release_dates(title)},
