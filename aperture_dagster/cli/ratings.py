@@ -12,16 +12,16 @@ from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.references import FoundTitle, find_title, find_user
 from aperture_dagster.cli.terminal import Console
 from aperture_dagster.library.people import User
-from aperture_dagster.library.ratings import HIGHEST, LOWEST
+from aperture_dagster.ratings.accounts import TraktAccounts
+from aperture_dagster.ratings.merge import HIGHEST, LOWEST
+from aperture_dagster.ratings.server import ServerWrites, lacks_ratings, rate_on_server
+from aperture_dagster.ratings.synced import rate_here
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import ServiceError
 from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.sources.server_ratings import ServerWrites, lacks_ratings, rate_on_server
-from aperture_dagster.sources.trakt import TraktAccounts
 from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.trakt_ratings import rate_here
 
 log = logging.getLogger(__name__)
 

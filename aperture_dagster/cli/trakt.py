@@ -18,14 +18,14 @@ from aperture_dagster.cli.references import find_user
 from aperture_dagster.cli.terminal import Console
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.library.people import User
-from aperture_dagster.library.rating_removals import HeldRemoval, describe_held
+from aperture_dagster.ratings.accounts import TraktAccount, TraktAccounts
+from aperture_dagster.ratings.errors import AccountShared, NotConnected
+from aperture_dagster.ratings.guard import HeldRemoval, describe_held
+from aperture_dagster.ratings.records import DeviceCode
+from aperture_dagster.ratings.removals import accept_removals, held_by_user, held_removals, undo_removals
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.trakt.errors import AccountShared, NotConnected
-from aperture_dagster.resources.trakt.records import DeviceCode
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.sources.trakt import TraktAccount, TraktAccounts
-from aperture_dagster.storage.rating_removals import accept_removals, held_by_user, held_removals, undo_removals
 from aperture_dagster.wording import counted
 
 POLICY = """\

@@ -15,6 +15,7 @@ import dagster as dg
 from pydantic import Field
 
 from aperture_dagster.errors import OperatorError
+from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.providers import Embedders, MediaServers
@@ -22,7 +23,6 @@ from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings, environment_names, groups, secret_names
 from aperture_dagster.settings.reference import descriptions
 from aperture_dagster.sources.services import Services
-from aperture_dagster.sources.trakt import TraktAccounts
 
 SHOWN_ONLY = "Shown only: a change has no effect."
 FIXED = "A run cannot change it."

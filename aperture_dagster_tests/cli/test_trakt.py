@@ -15,9 +15,9 @@ from rich.console import Console
 from aperture_dagster.cli.doctor import Finding, examine
 from aperture_dagster.cli.main import main
 from aperture_dagster.cli.trakt import _show_code
-from aperture_dagster.resources.trakt.records import DeviceCode
+from aperture_dagster.ratings.records import DeviceCode
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster_tests.sources.trakt_home import TraktHome, trakt_home
+from aperture_dagster_tests.ratings.trakt_home import TraktHome, trakt_home
 
 Run = Callable[..., Result]
 QUICK = {"trakt_device_interval": 0}

@@ -321,7 +321,7 @@ def test_after_a_failure_the_sensor_waits(raters: Any, monkeypatch: pytest.Monke
         place.read_server()
         assert place.tick().run_requests
         with monkeypatch.context() as patched:
-            patched.setattr("aperture_dagster.sources.trakt_ratings.merge_ratings", fail)
+            patched.setattr("aperture_dagster.ratings.sync.merge_ratings", fail)
             assert not place.home.run(JOB, users=["ann"]).success
         place.home.rows("UPDATE rating_outbox SET due_at = now() - interval '1 hour' RETURNING 1")
         assert "failed" in place.tick().skip_message

@@ -14,18 +14,18 @@ from aperture_dagster.defs.users import UserOutcome, for_each_user, record_user,
 from aperture_dagster.instance.pools import TRAKT
 from aperture_dagster.library.moments import elapsed
 from aperture_dagster.library.people import User
+from aperture_dagster.ratings.accounts import TraktAccount, TraktAccounts
+from aperture_dagster.ratings.client import Trakt
+from aperture_dagster.ratings.in_force import OWN, ratings_version
+from aperture_dagster.ratings.in_force import TRAKT as FROM_TRAKT
+from aperture_dagster.ratings.server import lacks_ratings, rate_on_server
+from aperture_dagster.ratings.sync import RatingsReport, RatingsSync
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import ServiceError
 from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.resources.providers import MediaServers
-from aperture_dagster.resources.trakt.client import Trakt
 from aperture_dagster.settings import Settings
-from aperture_dagster.sources.server_ratings import lacks_ratings, rate_on_server
-from aperture_dagster.sources.trakt import TraktAccount, TraktAccounts
-from aperture_dagster.sources.trakt_ratings import RatingsReport, RatingsSync
-from aperture_dagster.storage.ratings import OWN, ratings_version
-from aperture_dagster.storage.ratings import TRAKT as FROM_TRAKT
 
 SHOWN = 20
 RECORD_EVERY = timedelta(hours=20)
