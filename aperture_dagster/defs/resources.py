@@ -152,7 +152,6 @@ class TraktResource(_Documented, dg.ConfigurableResource[TraktAccounts]):
     """
 
     trakt_url: str = _setting("trakt_url")
-    trakt_write_seconds: float = _setting("trakt_write_seconds")
     http_attempts: int = _setting("http_attempts")
     http_retry_wait_seconds: float = _setting("http_retry_wait_seconds")
     credentials: dict[str, str] = Field(description=f"Which parts of your app on Trakt are set. {SHOWN_ONLY}")

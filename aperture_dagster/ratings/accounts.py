@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -20,9 +21,9 @@ from aperture_dagster.ratings.errors import (
     ReconnectNeeded,
     UserProblem,
 )
-from aperture_dagster.ratings.records import TokenPair, TraktUser
+from aperture_dagster.ratings.records import TokenPair
 from aperture_dagster.ratings.sign_in import TraktSignIn
-from aperture_dagster.ratings.stored_accounts import AccountState, StoredAccount
+from aperture_dagster.ratings.stored_accounts import TraktAccount
 from aperture_dagster.ratings.tokens import TokenStore, UserAccess
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -32,29 +33,11 @@ from aperture_dagster.storage.secrets import WrongKey
 
 # A refused app is tried again after some hours: meanwhile the operator may have put it right.
 APP_PAUSE = timedelta(hours=6)
-# The transport waits half a second before its second attempt. An outage of Trakt's takes half a minute.
-OUTAGE_FACTOR = 60
 BY_HAND = "To revoke access on Trakt as well, open trakt.tv/settings/apps."
 MAKE_A_KEY = (
     'make a key with `python -c "import secrets; print(secrets.token_urlsafe(32))"`, set APERTURE_SECRET_KEY to it '
     "in the environment or in .env, and keep it"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class TraktAccount:
-    """A user's account as it can be used now; ``trouble`` says why, if the state is not ``connected``."""
-
-    user_id: str
-    name: str
-    trakt_user: str | None
-    is_vip: bool | None
-    state: AccountState
-    trouble: str | None
-    connected_at: datetime
-    read_at: datetime | None
-    waiting: int
-    gone: bool
 
 
 class TraktAccounts:
@@ -86,6 +69,18 @@ class TraktAccounts:
         with self._database.transaction() as connection:
             row, installation = stored.read_account(connection, user_id), stored.installation_id(connection)
         return self._judge(row, installation) if row is not None else None
+
+    def why_left_out(self, user_id: str, name: str) -> str | None:
+        """Say in a sentence why a user's ratings are not compared with Trakt; None if they are."""
+        off, account = self.why_off(), self.account(user_id)
+        if off is not None:
+            return off
+        command = f"`aperture trakt connect {shlex.quote(name)}`"
+        if account is None:
+            return f"Not connected to Trakt: run {command}."
+        if account.state == "reconnect":
+            return f"Must connect to Trakt again ({command}): {account.trouble}."
+        return f"Parked, and tried once a day: {account.trouble}." if account.state == "parked" else None
 
     def connected_users(self) -> list[str]:
         """Return the ids of the users whose ratings can be kept in step now; none while Trakt is off or paused."""
@@ -120,11 +115,13 @@ class TraktAccounts:
         """
         self._require_usable()
         access = UserAccess(self._store, user_id, self.sign_in, self._note_pause)
-        with closing(self._client(access.name, access)) as client:
+        with closing(self._client(access)) as client:
             yield client
             if client.requests and not access.has_trouble:
-                self._store.note_success(user_id)
-                self._clear_pause()
+                with self._database.transaction() as connection:
+                    # One that must be connected again still must: another token is void.
+                    stored.unpark(connection, user_id, now=self._clock.now())
+                    stored.lift_pause(connection, self._app)
 
     def check_app(self) -> None:
         """Verify that Trakt accepts the app, even if it was refused a while ago.
@@ -135,7 +132,7 @@ class TraktAccounts:
             ServiceUnavailable: nothing is known, because Trakt does not answer or this network is blocked.
         """
         self._require_usable(ask_again=True)
-        with self._noting_pauses(), closing(self._client("nobody", None)) as client:
+        with self._noting_pauses(), closing(self._client(None)) as client:
             client.check_app()
         self._clear_pause()
 
@@ -146,7 +143,7 @@ class TraktAccounts:
         settings = self._settings
         client_id, secret = settings.trakt_client_id or "", settings.trakt_client_secret
         client = TraktSignIn(
-            settings.trakt_auth_url, client_id, secret.get_secret_value() if secret else "", **self._options()
+            settings.trakt_sign_in_url, client_id, secret.get_secret_value() if secret else "", **self._options()
         )
         with self._noting_pauses(), closing(client):
             yield client
@@ -158,11 +155,14 @@ class TraktAccounts:
         *,
         shared: bool = False,
         waiting: Callable[[float], None] = lambda seconds: None,
-    ) -> TraktUser:
-        """Ask Trakt whose tokens these are, and store them for a user who let this installation in.
+    ) -> str:
+        """Ask Trakt whose account these tokens are of, and store them for a user who let this installation in.
 
         The synced state of an earlier connection is kept if that was to the same account on Trakt. A sync of the user
         that is under way is waited for. If this fails, an earlier connection stays as it was.
+
+        Returns:
+            The account's name on Trakt.
 
         Args:
             shared: allow an account that another user is connected to.
@@ -175,8 +175,8 @@ class TraktAccounts:
         """
         try:
             with self._store.exclusive(user_id, waiting=waiting):
-                with self._noting_pauses(), closing(self._client("the user", _NewToken(tokens))) as client:
-                    owner = client.settings()
+                with self._noting_pauses(), closing(self._client(_NewToken(tokens))) as client:
+                    owner = client.account()
                 self._write_account(user_id, tokens, owner, shared=shared)
         except AccountShared:
             with suppress(ServiceError), self.sign_in() as client:
@@ -185,36 +185,35 @@ class TraktAccounts:
         self._clear_pause()
         return owner
 
-    def _write_account(self, user_id: str, tokens: TokenPair, owner: TraktUser, *, shared: bool) -> None:
+    def _write_account(self, user_id: str, tokens: TokenPair, owner: str, *, shared: bool) -> None:
         now = self._clock.now()
         with self._database.transaction() as connection:
             # It also lets one process at a time look who has which account.
             installation = stored.installation_id(connection)
             before = stored.read_account(connection, user_id)
-            is_same = before is not None and _is_same(before.trakt_user, owner.name)
+            is_same = before is not None and _is_same(before.trakt_user, owner)
             others = [
                 one.name
                 for one in stored.read_accounts(connection)
-                if one.user_id != user_id and not one.gone and _is_same(one.trakt_user, owner.name)
+                if one.user_id != user_id and not one.gone and _is_same(one.trakt_user, owner)
             ]
             if others and not shared and not is_same:
-                raise AccountShared(owner.name, others)
+                raise AccountShared(owner, others)
             if not is_same:
                 # What was in step with another account says nothing about this one. Without an account, there may be
                 # rests of one that was deleted.
                 stored.forget_synced_state(connection, user_id)
-            account: dict[str, Any] = {
-                "user_id": user_id,
+            stored.write_account(
+                connection,
+                user_id=user_id,
                 **self._store.encrypt(tokens),
-                "installation_id": installation,
-                "trakt_user": owner.name,
-                "is_vip": owner.is_vip,
-                "state": "connected",
-                "trouble": None,
-                "connected_at": now,
-                "updated_at": now,
-            }
-            stored.write_account(connection, account)
+                installation_id=installation,
+                trakt_user=owner,
+                state="connected",
+                trouble=None,
+                connected_at=now,
+                updated_at=now,
+            )
 
     def disconnect(self, user_id: str, *, waiting: Callable[[float], None] = lambda seconds: None) -> str | None:
         """Revoke a user's tokens, and delete them and what was in step; ratings are kept. A sync is waited for.
@@ -240,13 +239,7 @@ class TraktAccounts:
                 stored.delete_account(connection, user_id)
         return left
 
-    def ask_for_membership(self, user_id: str, client: Trakt) -> None:
-        """Ask Trakt whether a user has a membership now. Raises ServiceError: it did not say."""
-        owner = client.settings()
-        with self._database.transaction() as connection:
-            stored.write_vip(connection, user_id, trakt_user=owner.name, is_vip=owner.is_vip)
-
-    def _revoke(self, account: StoredAccount, installation: str) -> str | None:
+    def _revoke(self, account: TraktAccount, installation: str) -> str | None:
         if account.installation_id != installation:
             return f"The tokens were not revoked, since another installation may use them. {BY_HAND}"
         try:
@@ -260,26 +253,14 @@ class TraktAccounts:
             return f"The tokens could not be revoked. {error} {BY_HAND}"
         return None
 
-    def _judge(self, row: StoredAccount, installation: str) -> TraktAccount:
-        state: AccountState = "connected"
-        trouble = None
+    def _judge(self, row: TraktAccount, installation: str) -> TraktAccount:
+        """Return an account with its present state: what was recorded may be over, or not all that is wrong."""
         try:
             self._store.tokens(row, installation)
         except UserProblem as problem:
             state = "reconnect" if isinstance(problem, ReconnectNeeded) else "parked"
-            trouble = problem.reason
-        return TraktAccount(
-            user_id=row.user_id,
-            name=row.name,
-            trakt_user=row.trakt_user,
-            is_vip=row.is_vip,
-            state=state,
-            trouble=trouble,
-            connected_at=row.connected_at,
-            read_at=row.read_at,
-            waiting=row.waiting,
-            gone=row.gone,
-        )
+            return replace(row, state=state, trouble=problem.reason)
+        return replace(row, state="connected", trouble=None)
 
     def _require_usable(self, *, ask_again: bool = False) -> None:
         """Raise what is in the way of a request; with ``ask_again``, an app that was refused is not."""
@@ -316,16 +297,9 @@ class TraktAccounts:
         """What tells the operator's app from another, without being its id."""
         return sha256((self._settings.trakt_client_id or "").encode()).hexdigest()[:16]
 
-    def _client(self, user: str, access: Access | None) -> Trakt:
+    def _client(self, access: Access | None) -> Trakt:
         settings = self._settings
-        return Trakt(
-            settings.trakt_url,
-            settings.trakt_client_id or "",
-            user=user,
-            access=access,
-            write_seconds=settings.trakt_write_seconds,
-            **self._options(),
-        )
+        return Trakt(settings.trakt_url, settings.trakt_client_id or "", access=access, **self._options())
 
     def _options(self) -> dict[str, Any]:
         settings = self._settings
@@ -333,7 +307,6 @@ class TraktAccounts:
             "now": self._clock.now,
             "attempts": settings.http_attempts,
             "first_wait_seconds": settings.http_retry_wait_seconds,
-            "outage_wait_seconds": settings.http_retry_wait_seconds * OUTAGE_FACTOR,
         }
 
 
@@ -344,6 +317,8 @@ def _is_same(account: str | None, other: str) -> bool:
 class _NewToken:
     """A token that Trakt has just issued."""
 
+    name = "the user"
+
     def __init__(self, tokens: TokenPair) -> None:
         self._tokens = tokens
 
@@ -353,7 +328,7 @@ class _NewToken:
 
     def renew(self, refused: str) -> str:
         """Raise ReconnectNeeded, since it is new."""
-        raise ReconnectNeeded("the user", "Trakt refused a token that it had just issued")
+        raise ReconnectNeeded(self.name, "Trakt refused a token that it had just issued")
 
     def report(self, error: ServiceError) -> None:
         """Leave it to the caller."""

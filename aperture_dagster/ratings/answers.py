@@ -5,29 +5,26 @@ Facts about the API that shaped this module:
 - A request without an agent string of its own, or from a banned network, gets a page of Cloudflare's, with status 403,
   429 or any other. It says nothing about the app or the user. Pages of the 5xx statuses are outages, not bans.
 - A blocked app gets 403 on everything, but may still get tokens; a deleted one gets ``invalid_client`` there.
-- Limits are in the headers, and differ over the years; a 429 from the edge may carry none.
+- A 429 from the edge may carry no Retry-After.
 - Bodies of errors may be empty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from aperture_dagster.ratings.errors import AppRefused, EdgeBlocked, UserPaused
-from aperture_dagster.ratings.records import parse_moment
-from aperture_dagster.resources.errors import TemporaryError
-from aperture_dagster.resources.json_text import parse_json
 from aperture_dagster.resources.messages import Answer, retry_after_seconds
 
 API_VERSION = "2"
 EDGE_PAUSE = timedelta(hours=1)
 OUTAGE_WAIT_SECONDS = 30.0
 LONGEST_WAIT_SECONDS = 120.0
-OUTAGES = frozenset({500, 502, 503, *range(520, 527)})
+OUTAGES = (500, 502, 503, 504, *range(520, 527))
 
 
 def utc_now() -> datetime:
@@ -35,8 +32,8 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def headers(client_id: str) -> dict[str, str]:
-    """Return the headers of every request; one without an agent string of its own is refused."""
+def _headers(client_id: str) -> dict[str, str]:
+    # A request without an agent string of its own is refused.
     return {
         "User-Agent": f"aperture-dagster/{_version()} (home media recommendations)",
         "Content-Type": "application/json",
@@ -53,14 +50,25 @@ def _version() -> str:
         return "0"
 
 
-def inspector(*, user: str | None, now: Callable[[], datetime], outage_wait_seconds: float) -> Callable[[Answer], None]:
-    """Return a hook for :class:`Transport` that raises what an answer means beyond its status.
+def transport_options(client_id: str, *, user: str | None, now: Callable[[], datetime]) -> dict[str, Any]:
+    """Return options of :class:`Transport` for the operator's app.
 
     Args:
         user: whose requests are sent, since limits are per user; None without a token.
         now: the clock, for pauses.
-        outage_wait_seconds: before a request is repeated that met an outage.
     """
+    return {
+        "headers": _headers(client_id),
+        "inspect": _inspector(user, now),
+        "secrets": [client_id],
+        "status_waits": dict.fromkeys(OUTAGES, OUTAGE_WAIT_SECONDS),
+        "setting": "TRAKT_CLIENT_ID",
+        "address_setting": "APERTURE_TRAKT_URL",
+    }
+
+
+def _inspector(user: str | None, now: Callable[[], datetime]) -> Callable[[Answer], None]:
+    """Return a hook that raises what an answer means beyond its status."""
 
     def inspect(answer: Answer) -> None:
         wait = retry_after_seconds(answer.headers)
@@ -71,19 +79,12 @@ def inspector(*, user: str | None, now: Callable[[], datetime], outage_wait_seco
                 f"Nothing is sent to Trakt until {resumes_at:%Y-%m-%d %H:%M} UTC; nobody has to connect again.",
                 resumes_at,
             )
-        if answer.status in OUTAGES and wait is None:
-            raise TemporaryError(f"answered {answer.status}", outage_wait_seconds)
-        if answer.status == 429:
-            wait = _limit_seconds(answer, now()) if wait is None else wait
-            if wait is not None and wait > LONGEST_WAIT_SECONDS and user is not None:
-                resumes_at = now() + timedelta(seconds=wait)
-                raise UserPaused(
-                    f"Trakt's limit for {user} is used up; it accepts requests again at "
-                    f"{resumes_at:%Y-%m-%d %H:%M} UTC",
-                    resumes_at,
-                )
-            if wait is not None and wait <= LONGEST_WAIT_SECONDS:
-                raise TemporaryError("answered 429", wait)
+        if answer.status == 429 and user is not None and wait is not None and wait > LONGEST_WAIT_SECONDS:
+            resumes_at = now() + timedelta(seconds=wait)
+            raise UserPaused(
+                f"Trakt's limit for {user} is used up; it accepts requests again at {resumes_at:%Y-%m-%d %H:%M} UTC",
+                resumes_at,
+            )
 
     return inspect
 
@@ -109,13 +110,3 @@ def count_in(answer: Answer, name: str) -> int | None:
     """Return a count from the headers; None if it is missing or none."""
     text = answer.headers.get(name, "").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
-
-
-def _limit_seconds(answer: Answer, now: datetime) -> float | None:
-    """Return the seconds until the limit in the headers ends; None if they do not say."""
-    try:
-        limit: Any = parse_json(answer.headers.get("x-ratelimit", "").encode())
-    except ValueError:
-        return None
-    until = parse_moment(limit.get("until")) if isinstance(limit, Mapping) else None
-    return max((until - now).total_seconds(), 0.0) if until is not None else None

@@ -13,17 +13,16 @@ Facts about the API that shaped this module:
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 
 from aperture_dagster.ratings.answers import (
-    OUTAGE_WAIT_SECONDS,
     app_refused,
     count_in,
-    headers,
-    inspector,
+    transport_options,
     utc_now,
 )
 from aperture_dagster.ratings.errors import (
@@ -31,7 +30,6 @@ from aperture_dagster.ratings.errors import (
     ActionNeeded,
     AppRefused,
     EdgeBlocked,
-    TokenRefused,
     UserProblem,
 )
 from aperture_dagster.ratings.records import (
@@ -40,8 +38,6 @@ from aperture_dagster.ratings.records import (
     RatingsList,
     TraktRating,
     TraktTitle,
-    TraktUser,
-    WriteResult,
     parse_rating,
     parse_title,
     parse_user,
@@ -59,8 +55,10 @@ PAGE_SIZE = 100
 MOST_PAGES = 2000
 MOST_RECOMMENDATIONS = 100
 WRITE_TIMEOUT_SECONDS = 60.0
-# What is not written now waits; a batch that times out is halved rather than sent for many minutes.
-WRITE_ATTEMPTS = 3
+# Trakt allows one write per second and user.
+WRITE_SECONDS = 1.1
+# What fails now is tried again by a later run; a batch that times out is halved rather than sent for many minutes.
+ATTEMPTS = 3
 # Interpreted here, with the token in mind.
 _INTERPRETED = (401, 403, 420, 423, 426)
 _TOO_SLOW = 504
@@ -69,7 +67,9 @@ _FULL = 420
 
 
 class Access(Protocol):
-    """The access token of a user, which may change while a client is used."""
+    """The access token of a user, which may change while a client is used; ``name`` is theirs, for messages."""
+
+    name: str
 
     def token(self) -> str:
         """Return a token that is valid for now; raises ServiceError."""
@@ -91,15 +91,12 @@ class Trakt(ServiceClient):
 
     - AppRefused: the app is blocked or unknown (403 twice in a row).
     - EdgeBlocked: a web page came instead of an answer; nothing may be sent for at least an hour.
-    - TokenRefused: a renewed token was refused, too.
-    - ActionNeeded: the user must do something on Trakt's site (420, 423, 426).
+    - ActionNeeded: a renewed token was refused, too, or the user must do something on Trakt's site (420, 423, 426).
     - UserPaused, ServiceUnavailable: later.
     - BadAnswer: the answer is not as documented.
 
     Args:
-        user: the user's name, for messages.
-        access: their token; None for requests that need no user.
-        write_seconds: least time between two writes.
+        access: the user's token; None for requests that need no user.
         now: the clock, for pauses.
     """
 
@@ -108,53 +105,26 @@ class Trakt(ServiceClient):
         url: str,
         client_id: str,
         *,
-        user: str = "the user",
-        access: Access | None = None,
-        write_seconds: float = 1.1,
-        outage_wait_seconds: float = OUTAGE_WAIT_SECONDS,
+        access: Access | None,
         now: Callable[[], datetime] = utc_now,
         **options: Any,
     ) -> None:
-        self._user, self._access = user, access
-        self._write_seconds = write_seconds
-        self._url = url
-        signed_in = user if access is not None else None
-        self._options: dict[str, Any] = {
-            "headers": headers(client_id),
-            "inspect": inspector(user=signed_in, now=now, outage_wait_seconds=outage_wait_seconds),
-            "secrets": [client_id],
-            "status_waits": {_TOO_SLOW: outage_wait_seconds},
-            "setting": "TRAKT_CLIENT_ID",
-            "address_setting": "APERTURE_TRAKT_URL",
-            **options,
-        }
+        self._access = access
+        self._user = access.name if access is not None else "nobody"
+        user = self._user if access is not None else None
+        known = transport_options(client_id, user=user, now=now)
         self._largest_batch = LARGEST_BATCH
-        self._writer: ServiceClient | None = None
-        super().__init__("Trakt", url, **self._options)
-
-    @property
-    def requests(self) -> int:
-        """Requests sent so far."""
-        return self.transport.requests + (self._writer.requests if self._writer else 0)
-
-    def cancel(self) -> None:
-        """End the requests and waits of all threads."""
-        super().cancel()
-        if self._writer is not None:
-            self._writer.cancel()
-
-    def close(self) -> None:
-        """Close the connections."""
-        super().close()
-        if self._writer is not None:
-            self._writer.close()
+        # The first write waits, too: another process may have just sent one.
+        self._writes = Pacer(1, WRITE_SECONDS - JITTER_SECONDS)
+        attempts = min(options.get("attempts", ATTEMPTS), ATTEMPTS)
+        super().__init__("Trakt", url, **{**known, **options, "attempts": attempts})
 
     def check_app(self) -> None:
         """Verify that Trakt accepts the app, without a token: it then asks for one. Tokens prove nothing about that."""
         self._get("/sync/last_activities", accept=[401])
 
-    def settings(self) -> TraktUser:
-        """Request who the token belongs to."""
+    def account(self) -> str:
+        """Request whose account the token belongs to."""
         return parse_user(_json(self._get("/users/settings")))
 
     def last_activities(self) -> dict[MediaType, str]:
@@ -185,8 +155,11 @@ class Trakt(ServiceClient):
                 incomplete = incomplete or "ratings may have changed while they were read"
             return RatingsList(ratings, incomplete)
 
-    def push_ratings(self, batch: Sequence[TraktRating]) -> WriteResult[TraktRating]:
+    def push_ratings(self, batch: Sequence[TraktRating]) -> tuple[TraktRating, ...]:
         """Set up to 100 ratings, with their dates; a batch that Trakt cannot take at once is halved.
+
+        Returns:
+            Those whose title Trakt does not have. Only a later read proves that the others were applied.
 
         Raises:
             AccountFull: Trakt takes no more ratings of this user.
@@ -195,8 +168,8 @@ class Trakt(ServiceClient):
         """
         return self._write("/sync/ratings", batch)
 
-    def remove_ratings(self, batch: Sequence[TraktTitle]) -> WriteResult[TraktTitle]:
-        """Remove the ratings of up to 100 titles; one that is not found has none. Raises as :meth:`push_ratings`."""
+    def remove_ratings(self, batch: Sequence[TraktTitle]) -> tuple[TraktTitle, ...]:
+        """Remove the ratings of up to 100 titles; return those that have none. Raises as :meth:`push_ratings`."""
         return self._write("/sync/ratings/remove", [TraktTitle(title.media_type, title.ids) for title in batch])
 
     def recommendations(self, media_type: MediaType) -> tuple[TraktTitle, ...] | None:
@@ -207,7 +180,7 @@ class Trakt(ServiceClient):
         """
         params = {"limit": MOST_RECOMMENDATIONS, "ignore_watched": "true", "ignore_collected": "true"}
         request = Request("GET", f"/recommendations/{PLURALS[media_type]}", params=params)
-        answer = self._send(request, self, parks=False)
+        answer = self._send(request, parks=False)
         rows = expect(_json(answer) or [], list, "Trakt's recommendations")
         titles = [title for row in objects(rows) if (title := parse_title(media_type, row))]
         return tuple(dict.fromkeys(titles)) or None
@@ -238,10 +211,10 @@ class Trakt(ServiceClient):
             incomplete = incomplete or f"page {page} of {pages} is empty"
         return RatingsList(tuple(ratings), incomplete)
 
-    def _write(self, path: str, batch: Sequence[Entry]) -> WriteResult[Entry]:
+    def _write(self, path: str, batch: Sequence[Entry]) -> tuple[Entry, ...]:
         if len(batch) > LARGEST_BATCH:
             raise ValueError(f"Trakt takes {LARGEST_BATCH} ratings at once, not {len(batch)}")
-        result: WriteResult[Entry] = WriteResult()
+        missing: list[Entry] = []
         left = list(batch)
         while left:
             part = left[: self._largest_batch]
@@ -251,9 +224,9 @@ class Trakt(ServiceClient):
                     raise errors.ServiceUnavailable(f"Trakt: POST {path}: a single rating takes it too long (413, 504)")
                 self._largest_batch = (len(part) + 1) // 2
                 continue
-            result = result.joined(_parse_result(answer, part))
+            missing += _not_found(answer, part)
             left = left[len(part) :]
-        return result
+        return tuple(missing)
 
     def _send_part(self, path: str, part: Sequence[TraktTitle]) -> Answer | None:
         """Send entries at once; None if they are too many."""
@@ -270,14 +243,9 @@ class Trakt(ServiceClient):
             accept=[_TOO_LARGE, _TOO_SLOW, _FULL],
             timeout_seconds=WRITE_TIMEOUT_SECONDS,
         )
-        if self._writer is None:
-            # The first write waits, too: another process may have just sent one.
-            pacer = Pacer(1, self._write_seconds - JITTER_SECONDS)
-            attempts = min(self._options.get("attempts", WRITE_ATTEMPTS), WRITE_ATTEMPTS)
-            options = {**self._options, "attempts": attempts}
-            self._writer = ServiceClient("Trakt", self._url, pacer=pacer, **options)
+        self._writes.wait()
         try:
-            answer = self._send(request, self._writer)
+            answer = self._send(request)
         except errors.ServiceTimedOut:
             if len(part) == 1:
                 raise
@@ -287,9 +255,9 @@ class Trakt(ServiceClient):
         return None if answer.status in (_TOO_LARGE, _TOO_SLOW) else answer
 
     def _get(self, path: str, params: dict[str, Any] | None = None, accept: Sequence[int] = ()) -> Answer:
-        return self._send(Request("GET", path, params=params, accept=accept), self)
+        return self._send(Request("GET", path, params=params, accept=accept))
 
-    def _send(self, request: Request, client: ServiceClient, *, parks: bool = True) -> Answer:
+    def _send(self, request: Request, *, parks: bool = True) -> Answer:
         """Send a request with the user's token: once more after the first 401, and after the first 403.
 
         ``parks``: whether ActionNeeded is reported, which ends all work for the user.
@@ -301,7 +269,7 @@ class Trakt(ServiceClient):
             while True:
                 signed = {"Authorization": f"Bearer {token}"} if token else {}
                 accept = (*request.accept, *_INTERPRETED)
-                answer = client.transport.send(replace(request, headers=signed, accept=accept))
+                answer = self.transport.send(replace(request, headers=signed, accept=accept))
                 if answer.status == 401 and access is not None and token and not renewed:
                     token, renewed = access.renew(token), True
                 elif answer.status == 403 and not forbidden:
@@ -316,7 +284,12 @@ class Trakt(ServiceClient):
     def _accepted(self, answer: Answer) -> Answer:
         match answer.status:
             case 401 if self._access is not None:
-                raise TokenRefused(self._user)
+                # An outage, unless it lasts.
+                command = f"aperture trakt connect {shlex.quote(self._user)}"
+                raise ActionNeeded(
+                    self._user,
+                    f"Trakt renews its token and refuses the new one (401); if that lasts, run `{command}`",
+                )
             case 401 | 403:
                 raise app_refused(answer.status)
             case 420:
@@ -353,21 +326,11 @@ def _doubles(ratings: Sequence[TraktRating]) -> str | None:
     return "a title came twice" if len(titles) < len(ratings) else None
 
 
-def _parse_result(answer: Answer, sent: Sequence[Entry]) -> WriteResult[Entry]:
+def _not_found(answer: Answer, sent: Sequence[Entry]) -> list[Entry]:
+    """Return the entries that Trakt names as not found."""
     fields = expect(_json(answer), dict, "Trakt's answer to ratings")
-    changed = 0
-    for name in ("added", "updated", "deleted"):
-        counters = as_object(fields.get(name))
-        changed += sum(value for plural in PLURALS.values() if isinstance(value := counters.get(plural), int))
-    missing: dict[int, Entry] = {}
-    unmatched = 0
-    for media_type, plural in PLURALS.items():
-        for echo in objects(as_object(fields.get("not_found")).get(plural)):
-            found = [
-                (number, entry)
-                for number, entry in enumerate(sent)
-                if entry.media_type == media_type and same_title(as_object(echo.get("ids")), entry.body()["ids"])
-            ]
-            missing.update(found)
-            unmatched += not found
-    return WriteResult(changed, tuple(missing[number] for number in sorted(missing)), unmatched)
+    echoes = {
+        media_type: [as_object(echo.get("ids")) for echo in objects(as_object(fields.get("not_found")).get(plural))]
+        for media_type, plural in PLURALS.items()
+    }
+    return [entry for entry in sent if any(same_title(ids, entry.body()["ids"]) for ids in echoes[entry.media_type])]

@@ -1,7 +1,7 @@
 """Failures of Trakt, by who has to do something about them.
 
 Nobody: :class:`EdgeBlocked`, :class:`UserPaused`. The operator: :class:`AppRefused`. One user:
-:class:`ReconnectNeeded`, :class:`ActionNeeded`, :class:`TokenRefused` and :class:`NotConnected`; the other users go on.
+:class:`ReconnectNeeded`, :class:`ActionNeeded` and :class:`NotConnected`; the other users go on.
 """
 
 from __future__ import annotations
@@ -49,23 +49,13 @@ class ReconnectNeeded(UserProblem):
 
 
 class ActionNeeded(UserProblem):
-    """Trakt asks for something that the user can only do there; until then, the account is parked."""
+    """The account is parked: Trakt asks for what the user can only do there, or refuses a token it just renewed."""
 
     def __init__(self, user: str, reason: str) -> None:
-        super().__init__(_parked(user, reason), reason)
-
-
-class TokenRefused(UserProblem):
-    """Trakt renews the user's tokens, and refuses the new one: an outage, unless it lasts. The account is parked."""
-
-    def __init__(self, user: str) -> None:
-        command = f"aperture trakt connect {shlex.quote(user)}"
-        reason = f"Trakt renews its token and refuses the new one (401); if that lasts, run `{command}`"
-        super().__init__(_parked(user, reason), reason)
-
-
-def _parked(user: str, reason: str) -> str:
-    return f"Trakt: the account of {user} is parked: {reason}. It is tried once a day; ratings are kept meanwhile."
+        super().__init__(
+            f"Trakt: the account of {user} is parked: {reason}. It is tried once a day; ratings are kept meanwhile.",
+            reason,
+        )
 
 
 class AccountFull(ServiceError):
@@ -96,9 +86,5 @@ class InvalidGrant(ServiceError):
     """A refresh token was refused: it has been used before, or was revoked."""
 
 
-class SignInExpired(ServiceError):
-    """Nobody entered the code in time, or it was used already: start again."""
-
-
-class SignInDenied(ServiceError):
-    """The user refused access on Trakt's page."""
+class SignInFailed(ServiceError):
+    """The code was not entered in time, was used already, or access was refused on Trakt's page: start again."""

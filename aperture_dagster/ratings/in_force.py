@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +18,7 @@ from sqlalchemy import Connection
 from aperture_dagster.library.moments import SKEW
 from aperture_dagster.ratings.merge import LocalRating, whole_second, whole_step
 from aperture_dagster.storage.history import SeenRating
-from aperture_dagster.storage.queries import array_of, execute, lock_until_commit, read_rows, read_value
+from aperture_dagster.storage.queries import array_of, execute, read_value
 from aperture_dagster.storage.versions import content_version
 
 # The sources of ratings: the media server, the command line, and Trakt.
@@ -45,25 +44,18 @@ COUNTED_RATINGS = f"""
     {_OF_TITLES} AND {_COUNTING} ORDER BY r.user_id, r.work_id, {_NEWEST_FIRST}"""
 
 
-@dataclass(slots=True)
-class ServerChanges:
-    """Number of items whose rating changed on the media server, and the works among them, without those of episodes."""
-
-    changes: int = 0
-    works: list[int] = field(default_factory=list)
-
-
 def ratings_in_force(
     connection: Connection, user_id: str, *, works: Collection[int] | None = None
 ) -> dict[int, LocalRating]:
     """Return a user's ratings in force in whole steps, by work; ``works``: only of these."""
     return {
         work: LocalRating(whole_step(row.rating), whole_second(row.rated_at), row.source == SERVER)
-        for work, row in _rows_in_force(connection, user_id, works).items()
+        for work, row in rows_in_force(connection, user_id, works).items()
     }
 
 
-def _rows_in_force(connection: Connection, user_id: str, works: Collection[int] | None) -> dict[int, Any]:
+def rows_in_force(connection: Connection, user_id: str, works: Collection[int] | None) -> dict[int, Any]:
+    """Return the rows of a user's ratings in force, by work; ``works``: only of these."""
     chosen = "" if works is None else "AND r.work_id = ANY(:works)"
     statement = f"""
         SELECT DISTINCT ON (r.work_id) r.work_id, r.rating, r.rated_at, r.updated_at, r.source
@@ -83,29 +75,6 @@ def give_rating(
     _log(connection, [given | {"previous": previous}])
 
 
-@dataclass(frozen=True, slots=True)
-class CopyToRate:
-    """A copy on the media server that lacks the rating in force of a user.
-
-    Attributes:
-        known: the rating on the server when it was last read.
-        wanted: the rating in force, a whole step; None: it was removed.
-        rated_at, in_force_since: dates of the rating in force.
-        is_begun, begun: whether a rating was being written there, and which; how that ended is unknown.
-    """
-
-    work_id: int
-    item_id: int
-    server_item_id: str
-    title: str
-    known: float | None
-    wanted: int | None
-    rated_at: datetime
-    in_force_since: datetime
-    is_begun: bool
-    begun: int | None
-
-
 def write_server_ratings(
     connection: Connection,
     user_id: str,
@@ -113,7 +82,7 @@ def write_server_ratings(
     *,
     now: datetime,
     requested_at: datetime | None = None,
-) -> ServerChanges:
+) -> tuple[int, list[int]]:
     """Write ratings of items as the media server reports them.
 
     An equal value keeps its date, which is when it was first seen. A value that equals the one in force only confirms
@@ -122,6 +91,9 @@ def write_server_ratings(
 
     Items whose rating on the server was noted since ``requested_at`` (by the database's clock) are left out: another
     process may have rated them there after the server reported them. The next report has them again.
+
+    Returns:
+        The number of items whose rating changed, and the works that were rated there, without those of episodes.
     """
     # As everywhere, 0 means that there is no rating.
     rated = {(one.work_id, one.item_id): one for one in reported}
@@ -132,8 +104,8 @@ def write_server_ratings(
         noted = _noted_since(connection, user_id, changed, requested_at)
         changed = [key for key in changed if key[1] not in noted]
     if not changed:
-        return ServerChanges()
-    in_force = _rows_in_force(connection, user_id, {work for work, _ in changed})
+        return 0, []
+    in_force = rows_in_force(connection, user_id, {work for work, _ in changed})
     elsewhere = _works_rated_elsewhere(connection, user_id, in_force)
     begun = _begun_writes(connection, user_id, [item for _, item in changed])
     copied = {key for key in changed if (one := begun.get(key[1])) and whole_step(values[key]) == one.rating}
@@ -142,12 +114,14 @@ def write_server_ratings(
     dates = {"rated_at": str(now), "updated_at": str(stamp)}
     written: list[dict[str, Any]] = []
     removed: list[int] = []
+    log: list[dict[str, Any]] = []
     for key in changed:
         work_id, item_id = key
         value, current = values[key], None if rated[key].is_episode else in_force.get(work_id)
         confirms = current is not None and whole_step(value) == whole_step(current.rating)
         was_in_force = current is not None and whole_step(known.get(key)) == whole_step(current.rating)
         row = {"user_id": user_id, "source": SERVER, "work_id": work_id, "item_id": item_id, "rating": value}
+        log.append(row | {"previous": known.get(key), "rated_at": dates["rated_at"]})
         if value is None and (key in copied or not (was_in_force and work_id in elsewhere)):
             removed.append(item_id)
         elif key in copied:
@@ -160,57 +134,10 @@ def write_server_ratings(
     _put(connection, written)
     statement = "DELETE FROM ratings WHERE user_id = :user AND source = :source AND item_id = ANY(:items)"
     execute(connection, statement, user=user_id, source=SERVER, items=array_of(removed))
-    log = [
-        {
-            "user_id": user_id,
-            "source": SERVER,
-            "work_id": work_id,
-            "item_id": item_id,
-            "rating": values[work_id, item_id],
-            "previous": known.get((work_id, item_id)),
-            "rated_at": dates["rated_at"],
-        }
-        for work_id, item_id in changed
-    ]
     _log(connection, log)
     forget_server_writes(connection, user_id, list(begun))
     given = {key[0] for key in changed if key not in copied and not rated[key].is_episode}
-    return ServerChanges(len(changed), sorted(given))
-
-
-def lock_server_writes(connection: Connection, user_id: str) -> None:
-    """Let no other process write this user's ratings to the media server until the end of the transaction.
-
-    Only around the requests of one copy, with other transactions inside: whoever has another lock must not take it.
-    """
-    lock_until_commit(connection, f"server ratings:{user_id}")
-
-
-def begin_server_write(connection: Connection, user_id: str, copy: CopyToRate) -> None:
-    """Record that a copy is given the rating in force, before that is requested. The caller holds the lock."""
-    statement = """
-        INSERT INTO server_rating_writes (user_id, item_id, rating, rated_at, in_force_since)
-        VALUES (:user, :item, CAST(:rating AS smallint), :rated_at, :since)
-        ON CONFLICT (user_id, item_id) DO UPDATE SET rating = excluded.rating, rated_at = excluded.rated_at,
-        in_force_since = excluded.in_force_since"""
-    values = {"rating": copy.wanted, "rated_at": copy.rated_at, "since": copy.in_force_since}
-    execute(connection, statement, user=user_id, item=copy.item_id, **values)
-
-
-def confirm_server_write(
-    connection: Connection, user_id: str, item_id: int, rating: float | None, *, now: datetime
-) -> None:
-    """Record that the server shows the rating that was begun to be written to a copy. The caller holds the lock.
-
-    It has the dates of the rating that was copied: one that was given meanwhile stays in force.
-    """
-    # The items of a work may not move to another one meanwhile, and may have done so during the request.
-    lock_until_commit(connection, "catalogue", shared=True)
-    work_id = read_value(connection, "SELECT work_id FROM titles WHERE item_id = :item", item=item_id)
-    if work_id is not None:
-        reported = SeenRating(work_id, item_id, is_episode=False, rating=rating)
-        write_server_ratings(connection, user_id, [reported], now=now)
-    forget_server_writes(connection, user_id, [item_id])
+    return len(changed), sorted(given)
 
 
 def forget_server_writes(connection: Connection, user_id: str, items: Sequence[int]) -> None:
@@ -298,28 +225,3 @@ def ratings_version(connection: Connection, user_id: str, *sources: str) -> str:
     """Return a hash of a user's ratings from some sources."""
     versions = (content_version(connection, "ratings", user_id=user_id, source=source) for source in sources)
     return "-".join(versions)
-
-
-def copies_to_rate(connection: Connection, user_id: str, *, works: Collection[int] | None = None) -> list[CopyToRate]:
-    """List the copies on the media server that lack the rating in force of a user, as far as they are known.
-
-    Only ratings from the command line or Trakt; ``works``: only of these.
-    """
-    in_force = {
-        work: row for work, row in _rows_in_force(connection, user_id, works).items() if row.source in (OWN, TRAKT)
-    }
-    statement = """
-        SELECT t.work_id, t.item_id, t.server_item_id, t.title, r.rating AS known, w.user_id IS NOT NULL AS is_begun,
-        w.rating AS begun FROM present_titles t
-        LEFT JOIN ratings r ON r.user_id = :user AND r.source = 'server' AND r.work_id = t.work_id
-          AND r.item_id = t.item_id
-        LEFT JOIN server_rating_writes w ON w.user_id = :user AND w.item_id = t.item_id
-        WHERE t.work_id = ANY(:works) AND t.server_item_id IS NOT NULL ORDER BY t.item_id"""
-    copies: list[CopyToRate] = []
-    for row in read_rows(connection, statement, user=user_id, works=list(in_force)):
-        given = in_force[row["work_id"]]
-        wanted = whole_step(given.rating)
-        # What was begun may be there by now, although it was not read yet.
-        if wanted != whole_step(row["known"]) or (row["is_begun"] and row["begun"] != wanted):
-            copies.append(CopyToRate(**row, wanted=wanted, rated_at=given.rated_at, in_force_since=given.updated_at))
-    return copies

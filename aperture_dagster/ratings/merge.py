@@ -52,21 +52,32 @@ class SyncedRating:
 
 
 @dataclass(frozen=True, slots=True)
+class TraktList:
+    """All ratings on Trakt as they were read, by work.
+
+    Attributes:
+        ids: all titles that Trakt listed, also of those that were not matched to one work. A title that is still listed
+            was not removed; it may only belong to another work by now.
+        unclear: works that a title on Trakt may be whose ids belong to several works.
+        unmatched: number of titles whose ids are unknown or belong to several works.
+        incomplete: why some may be missing. If so, nothing is concluded from what is missing.
+        activities: what Trakt said before of when ratings changed last.
+    """
+
+    ratings: Mapping[int, SyncedRating]
+    ids: Collection[TitleId] = ()
+    unclear: Collection[int] = ()
+    unmatched: int = 0
+    incomplete: str | None = None
+    activities: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Edit:
     """A rating to write; ``value`` None: to remove."""
 
     value: int | None
     rated_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class RatingConflict:
-    """A work that was rated on both sides since the last sync, and whose rating was kept."""
-
-    work_id: int
-    here: int | None
-    trakt: int | None
-    kept: Side
 
 
 @dataclass(slots=True)
@@ -78,14 +89,14 @@ class RatingMerge:
         write: ratings to write here.
         push: ratings to write on Trakt; all others that waited for that have no need to.
         unknown: works for which nothing was decided: an incomplete list does not mention them, or they are unclear.
-        conflicts: what was rated on both sides.
+        conflicts: works that were rated on both sides since the last merge.
     """
 
     base: dict[int, SyncedRating] = field(default_factory=dict)
     write: dict[int, Edit] = field(default_factory=dict)
     push: dict[int, Edit] = field(default_factory=dict)
     unknown: set[int] = field(default_factory=set)
-    conflicts: list[RatingConflict] = field(default_factory=list)
+    conflicts: set[int] = field(default_factory=set)
 
 
 def whole_step(rating: float | None) -> int | None:
@@ -106,14 +117,11 @@ def whole_second(moment: datetime) -> datetime:
 def merge_ratings(
     base: Mapping[int, SyncedRating],
     here: Mapping[int, LocalRating],
-    trakt: Mapping[int, SyncedRating],
+    trakt: TraktList,
     *,
     now: datetime,
-    is_complete: bool,
     edited: Collection[int] = (),
     echoes: Collection[int] = (),
-    listed_ids: Collection[TitleId] = (),
-    unclear: Collection[int] = (),
 ) -> RatingMerge:
     """Merge the ratings of a user, all by work.
 
@@ -122,20 +130,16 @@ def merge_ratings(
         here: those in force here, in whole steps.
         trakt: those on Trakt now.
         now: the current time; later dates count as now.
-        is_complete: whether ``trakt`` is certainly all of them. If not, nothing is concluded from what is missing.
         edited: works with a local rating or removal that waits to be pushed, even if it equals the base.
         echoes: works whose rating on Trakt is an earlier one from here, which a run pushed and did not live to confirm.
-        listed_ids: all titles that Trakt listed, also of those that were not matched to one work. A title that
-            is still listed was not removed; it may only belong to another work by now.
-        unclear: works that a title on Trakt may be whose ids belong to several works.
     """
     merge = RatingMerge()
-    for work in base.keys() | here.keys() | trakt.keys():
-        before, mine, theirs = base.get(work), here.get(work), trakt.get(work)
-        is_listed = before is not None and before.title_id in listed_ids
-        if theirs is None and work not in unclear and is_listed:
+    for work in base.keys() | here.keys() | trakt.ratings.keys():
+        before, mine, theirs = base.get(work), here.get(work), trakt.ratings.get(work)
+        is_listed = before is not None and before.title_id in trakt.ids
+        if theirs is None and work not in trakt.unclear and is_listed:
             theirs = before
-        elif theirs is None and (work in unclear or not is_complete):
+        elif theirs is None and (work in trakt.unclear or trakt.incomplete is not None):
             merge.unknown.add(work)
             if before is not None:
                 merge.base[work] = before
@@ -144,43 +148,39 @@ def merge_ratings(
             merge.base[work] = theirs
         if work in echoes:
             before = theirs
-        is_edited = work in edited or work in echoes
-        _merge_one(merge, work, before, mine, theirs, is_edited=is_edited, now=now)
+        value_here = None if mine is None else mine.value
+        value_there = None if theirs is None else theirs.value
+        if value_here == value_there:
+            continue
+        winner = _winner(before, mine, theirs, is_edited=work in edited or work in echoes)
+        if winner is None:
+            winner = "here" if _is_newer_here(before, mine, theirs, now=now) else "trakt"
+            merge.conflicts.add(work)
+        if winner == "here":
+            merge.push[work] = Edit(value_here, now if mine is None else min(mine.rated_at, now))
+        else:
+            merge.write[work] = Edit(value_there, now if theirs is None else min(theirs.rated_at, now))
     return merge
 
 
-def _merge_one(
-    merge: RatingMerge,
-    work: int,
+def _winner(
     before: SyncedRating | None,
     mine: LocalRating | None,
     theirs: SyncedRating | None,
     *,
     is_edited: bool,
-    now: datetime,
-) -> None:
+) -> Side | None:
+    """Return the only side with an edit; None if both have one."""
     value_before = None if before is None else before.value
-    value_here = None if mine is None else mine.value
-    value_there = None if theirs is None else theirs.value
-    if value_here == value_there:
-        return
-    pull = Edit(value_there, now if theirs is None else min(theirs.rated_at, now))
-    push = Edit(value_here, now if mine is None else min(mine.rated_at, now))
+    if not is_edited and (None if mine is None else mine.value) == value_before:
+        return "trakt"
     # The same value with a later date was given again.
     again = before is not None and theirs is not None and theirs.rated_at > before.rated_at + TOLERANCE
-    changed_there = value_there != value_before
-    if not is_edited and value_here == value_before:
-        merge.write[work] = pull
-    elif not changed_there and not again:
-        merge.push[work] = push
-    else:
-        here_wins = _is_newer_here(mine, theirs, changed_there=changed_there, now=now)
-        (merge.push if here_wins else merge.write)[work] = push if here_wins else pull
-        merge.conflicts.append(RatingConflict(work, value_here, value_there, "here" if here_wins else "trakt"))
+    return None if again or (None if theirs is None else theirs.value) != value_before else "here"
 
 
 def _is_newer_here(
-    mine: LocalRating | None, theirs: SyncedRating | None, *, changed_there: bool, now: datetime
+    before: SyncedRating | None, mine: LocalRating | None, theirs: SyncedRating | None, *, now: datetime
 ) -> bool:
     """Return whether the local edit wins over that on Trakt, which has a different value."""
     if theirs is None:
@@ -189,7 +189,7 @@ def _is_newer_here(
     if mine is None or (mine.value is None and mine.is_observed):
         return False
     mine_at, theirs_at = min(mine.rated_at, now), min(theirs.rated_at, now)
-    if not changed_there:
+    if before is not None and before.value == theirs.value:
         return not theirs_at > mine_at + TOLERANCE
     return not mine.is_observed and mine_at > theirs_at + TOLERANCE
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from aperture_dagster.library.identity import ProviderIds
 from aperture_dagster.library.moments import is_future
@@ -30,7 +30,6 @@ class TraktIds:
     """Ids of a title on Trakt and elsewhere."""
 
     trakt: int | None = None
-    slug: str | None = None
     imdb: str | None = None
     tmdb: int | None = None
     tvdb: int | None = None
@@ -53,13 +52,10 @@ class TraktTitle:
     ids: TraktIds
 
     def body(self) -> dict[str, Any]:
-        """Return it as Trakt takes it. A series needs its TVDb id, a film has none there; slugs change."""
-        ids = self.ids.known()
-        if self.media_type == "movie":
-            ids.pop("tvdb", None)
-        if len(ids) > 1:
-            ids.pop("slug", None)
-        return {"ids": ids}
+        """Return it as Trakt takes it. A film has no TVDb id there."""
+        return {
+            "ids": {name: one for name, one in self.ids.known().items() if name != "tvdb" or self.media_type != "movie"}
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,35 +91,6 @@ class RatingsList:
     def is_complete(self) -> bool:
         """Whether a title that is not in it is not rated."""
         return self.incomplete is None
-
-
-@dataclass(frozen=True, slots=True)
-class WriteResult(Generic[Entry]):
-    """The answer to ratings that were pushed or removed; only a later read proves that they were applied.
-
-    Args:
-        changed: ratings that Trakt says it added, updated or removed. It may differ from the number sent.
-        not_found: entries of the batch whose title, or whose rating when removing, Trakt does not have.
-        unmatched: entries that Trakt names as not found and that were not sent; any of the batch may be meant.
-    """
-
-    changed: int = 0
-    not_found: tuple[Entry, ...] = ()
-    unmatched: int = 0
-
-    def joined(self, other: WriteResult[Entry]) -> WriteResult[Entry]:
-        """Return the result of both."""
-        return WriteResult(
-            self.changed + other.changed, self.not_found + other.not_found, self.unmatched + other.unmatched
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class TraktUser:
-    """The owner of an access token; ``is_vip`` is None if Trakt does not say."""
-
-    name: str
-    is_vip: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +150,6 @@ def parse_ids(value: Any) -> TraktIds:
     imdb = one_line(ids.get("imdb"))
     return TraktIds(
         trakt=_id(ids.get("trakt")),
-        slug=one_line(ids.get("slug")),
         imdb=imdb if imdb and re.fullmatch(r"tt[0-9]{5,12}", imdb) else None,
         tmdb=_id(ids.get("tmdb")),
         tvdb=_id(ids.get("tvdb")),
@@ -230,14 +196,13 @@ def parse_tokens(value: Any, now: datetime) -> TokenPair:
     return TokenPair(_text(fields, "access_token"), _text(fields, "refresh_token"), issued, expires)
 
 
-def parse_user(value: Any) -> TraktUser:
-    """Parse the settings of a user; raises BadAnswer."""
+def parse_user(value: Any) -> str:
+    """Parse the settings of a user for their name; raises BadAnswer."""
     user = expect(expect(value, dict, "Trakt's settings").get("user"), dict, "Trakt's settings: user")
-    vip = user.get("vip")
     name = one_line(user.get("username")) or one_line(user.get("name"))
     if name is None:
         raise BadAnswer("Trakt's settings name no user")
-    return TraktUser(name, vip if isinstance(vip, bool) else None)
+    return name
 
 
 def same_title(echoed: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:

@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 from aperture_dagster.ratings.guard import GuardedRemovals, HeldRemoval, Removal
 from aperture_dagster.ratings.in_force import TRAKT, give_rating, ratings_in_force
 from aperture_dagster.ratings.merge import Edit, whole_second
-from aperture_dagster.ratings.synced import queue_rating, read_base
+from aperture_dagster.ratings.outbox import queue_rating
+from aperture_dagster.ratings.synced import read_base
 from aperture_dagster.storage.history import lock_history
 from aperture_dagster.storage.queries import execute, read_rows
 

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from aperture_dagster.ratings.answers import OUTAGE_WAIT_SECONDS, app_refused, headers, inspector, utc_now
-from aperture_dagster.ratings.errors import InvalidGrant, SignInDenied, SignInExpired
+from aperture_dagster.ratings.answers import app_refused, transport_options, utc_now
+from aperture_dagster.ratings.errors import InvalidGrant, SignInFailed
 from aperture_dagster.ratings.records import DeviceCode, TokenPair, parse_code, parse_tokens
 from aperture_dagster.resources import errors
 from aperture_dagster.resources.client import ServiceClient
@@ -45,23 +45,15 @@ class TraktSignIn(ServiceClient):
         client_id: str,
         client_secret: str,
         *,
-        outage_wait_seconds: float = OUTAGE_WAIT_SECONDS,
         now: Callable[[], datetime] = utc_now,
         **options: Any,
     ) -> None:
         self._app = {"client_id": client_id, "client_secret": client_secret}
         self._now = now
+        known = transport_options(client_id, user=None, now=now)
         attempts = min(options.pop("attempts", REFRESH_ATTEMPTS), REFRESH_ATTEMPTS)
         super().__init__(
-            "Trakt",
-            url,
-            headers=headers(client_id),
-            inspect=inspector(user=None, now=now, outage_wait_seconds=outage_wait_seconds),
-            secrets=[client_id, client_secret],
-            status_waits={504: outage_wait_seconds},
-            setting="TRAKT_CLIENT_ID",
-            address_setting="APERTURE_TRAKT_AUTH_URL",
-            **{**options, "attempts": attempts},
+            "Trakt", url, **{**known, "secrets": [client_id, client_secret], **options, "attempts": attempts}
         )
 
     def start(self) -> DeviceCode:
@@ -76,26 +68,20 @@ class TraktSignIn(ServiceClient):
         self,
         code: DeviceCode,
         *,
-        waiting: Callable[[float], None] = lambda seconds: None,
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> TokenPair:
         """Wait until the user has entered the code.
 
         Args:
-            waiting: called about every second with the seconds that are left.
             sleep, monotonic: the clock, for tests.
 
         Raises:
-            SignInExpired: the code was not entered in time, or is void.
-            SignInDenied: the user refused.
+            SignInFailed: the code was not entered in time, or is void, or the user refused.
         """
         interval, ends_at = code.interval, monotonic() + code.expires_in
         while True:
-            polls_at = min(monotonic() + interval, ends_at)
-            while (left := polls_at - monotonic()) > 0:
-                waiting(ends_at - monotonic())
-                sleep(min(left, 1.0))
+            sleep(max(min(interval, ends_at - monotonic()), 0.0))
             if monotonic() >= ends_at:
                 raise _expired()
             try:
@@ -166,7 +152,7 @@ class TraktSignIn(ServiceClient):
             case 404 | 409 | 410:
                 raise _expired()
             case 418:
-                raise SignInDenied("Access was refused on Trakt's page; nothing was connected.")
+                raise SignInFailed("Access was refused on Trakt's page; nothing was connected.")
             case status if status >= 400:
                 raise app_refused(status, _error_in(answer))
         return parse_tokens(_json(answer), self._now()), False
@@ -177,8 +163,8 @@ class TraktSignIn(ServiceClient):
         return self.transport.send(request) if answer.status == 403 else answer
 
 
-def _expired() -> SignInExpired:
-    return SignInExpired("The code was not entered in time, or is void: start again.")
+def _expired() -> SignInFailed:
+    return SignInFailed("The code was not entered in time, or is void: start again.")
 
 
 def _error_in(answer: Answer) -> str:

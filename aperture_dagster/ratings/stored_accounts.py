@@ -22,8 +22,8 @@ PAUSE = "trakt_pause"
 
 
 @dataclass(frozen=True, slots=True)
-class StoredAccount:
-    """A row of ``trakt_accounts``, with the user's name and the number of their waiting ratings.
+class TraktAccount:
+    """A user's account on Trakt: a row of ``trakt_accounts``, their name, and the number of their waiting ratings.
 
     ``trouble`` says why the state is not ``connected``; ``changed_at`` is when the state changed last. ``gone``: the
     media server no longer lists the user. The tokens are encrypted.
@@ -33,7 +33,6 @@ class StoredAccount:
     name: str
     gone: bool
     trakt_user: str | None
-    is_vip: bool | None
     state: AccountState
     trouble: str | None
     connected_at: datetime
@@ -62,12 +61,12 @@ def installation_id(connection: Connection) -> str:
     return stored["id"]
 
 
-def read_accounts(connection: Connection) -> list[StoredAccount]:
+def read_accounts(connection: Connection) -> list[TraktAccount]:
     """Read all accounts, by the names of their users."""
     return _read(connection, "ORDER BY u.name, u.user_id")
 
 
-def read_account(connection: Connection, user_id: str) -> StoredAccount | None:
+def read_account(connection: Connection, user_id: str) -> TraktAccount | None:
     """Read the account of a user; None if there is none."""
     return next(iter(_read(connection, "WHERE a.user_id = :user", user=user_id)), None)
 
@@ -77,53 +76,19 @@ def read_connected_at(connection: Connection, user_id: str) -> datetime | None:
     return read_value(connection, "SELECT connected_at FROM trakt_accounts WHERE user_id = :user", user=user_id)
 
 
-def write_account(connection: Connection, account: Mapping[str, Any]) -> None:
+def write_account(connection: Connection, **account: Any) -> None:
     """Insert the account of a user, or update it with the given columns of ``trakt_accounts``."""
-    statement = insert(trakt_accounts).values(dict(account))
-    connection.execute(statement.on_conflict_do_update(index_elements=["user_id"], set_=dict(account)))
+    statement = insert(trakt_accounts).values(account)
+    connection.execute(statement.on_conflict_do_update(index_elements=["user_id"], set_=account))
 
 
-def write_vip(connection: Connection, user_id: str, *, trakt_user: str, is_vip: bool | None) -> None:
-    """Record whether an account on Trakt has a membership, if it is still that of the user."""
-    statement = """
-        UPDATE trakt_accounts SET is_vip = :is_vip
-        WHERE user_id = :user AND lower(trakt_user) = lower(:trakt_user)
-        AND is_vip IS DISTINCT FROM CAST(:is_vip AS boolean)"""
-    execute(connection, statement, user=user_id, trakt_user=trakt_user, is_vip=is_vip)
-
-
-def write_tokens(
-    connection: Connection,
-    user_id: str,
-    *,
-    access_token: str,
-    refresh_token: str,
-    issued_at: datetime,
-    expires_at: datetime,
-) -> None:
-    """Store a new pair of encrypted tokens."""
-    statement = """
-        UPDATE trakt_accounts SET access_token = :access_token, refresh_token = :refresh_token,
-        issued_at = :issued_at, expires_at = :expires_at WHERE user_id = :user"""
-    execute(
-        connection,
-        statement,
-        user=user_id,
-        access_token=access_token,
-        refresh_token=refresh_token,
-        issued_at=issued_at,
-        expires_at=expires_at,
-    )
+def write_tokens(connection: Connection, user_id: str, tokens: Mapping[str, Any]) -> None:
+    """Store a new pair of encrypted tokens, by column."""
+    connection.execute(trakt_accounts.update().where(trakt_accounts.c.user_id == user_id).values(dict(tokens)))
 
 
 def set_state(
-    connection: Connection,
-    user_id: str,
-    state: AccountState,
-    trouble: str | None,
-    *,
-    now: datetime,
-    issued_at: datetime | None = None,
+    connection: Connection, user_id: str, state: AccountState, trouble: str, *, now: datetime, issued_at: datetime
 ) -> None:
     """Record the state of an account, and why it is not connected.
 
@@ -131,7 +96,7 @@ def set_state(
     """
     statement = """
         UPDATE trakt_accounts SET state = :state, trouble = :trouble, updated_at = :now
-        WHERE user_id = :user AND issued_at = coalesce(CAST(:issued_at AS timestamptz), issued_at)"""
+        WHERE user_id = :user AND issued_at = :issued_at"""
     execute(connection, statement, user=user_id, state=state, trouble=trouble, now=now, issued_at=issued_at)
 
 
@@ -173,10 +138,10 @@ def recommendations_of(user_id: str) -> str:
     return f"trakt/{user_id}/"
 
 
-def delete_account(connection: Connection, user_id: str) -> bool:
-    """Delete an account with its tokens and its synced state; return whether there was one."""
+def delete_account(connection: Connection, user_id: str) -> None:
+    """Delete an account with its tokens and its synced state."""
     forget_synced_state(connection, user_id)
-    return execute(connection, "DELETE FROM trakt_accounts WHERE user_id = :user", user=user_id).rowcount > 0
+    execute(connection, "DELETE FROM trakt_accounts WHERE user_id = :user", user=user_id)
 
 
 def write_activities(connection: Connection, user_id: str, activities: Mapping[str, Any], *, read_at: datetime) -> None:
@@ -200,14 +165,14 @@ def lift_pause(connection: Connection, app: str) -> None:
     execute(connection, "DELETE FROM facts WHERE name = :name AND value->>'app' = :app", name=PAUSE, app=app)
 
 
-def _read(connection: Connection, condition: str, **values: Any) -> list[StoredAccount]:
+def _read(connection: Connection, condition: str, **values: Any) -> list[TraktAccount]:
     statement = f"""
-        SELECT a.user_id, u.name, u.removed_at IS NOT NULL AS gone, a.trakt_user, a.is_vip, a.state, a.trouble,
+        SELECT a.user_id, u.name, u.removed_at IS NOT NULL AS gone, a.trakt_user, a.state, a.trouble,
         a.connected_at, a.updated_at AS changed_at, a.read_at, a.installation_id, a.issued_at, a.expires_at,
         a.access_token, a.refresh_token,
         (SELECT count(*) FROM rating_outbox o WHERE o.user_id = a.user_id) AS waiting
         FROM trakt_accounts a JOIN users u USING (user_id) {condition}"""
-    return [StoredAccount(**row) for row in read_rows(connection, statement, **values)]
+    return [TraktAccount(**row) for row in read_rows(connection, statement, **values)]
 
 
 def _place(connection: Connection) -> str:

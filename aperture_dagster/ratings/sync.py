@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from aperture_dagster.library.identity import ProviderIds
 from aperture_dagster.library.people import User
 from aperture_dagster.library.removal import RemovalRefused
+from aperture_dagster.ratings.client import Trakt
 from aperture_dagster.ratings.guard import WINDOW, HeldRemoval, describe_held, guard_removals
 from aperture_dagster.ratings.in_force import TRAKT, give_rating, ratings_in_force
 from aperture_dagster.ratings.merge import (
@@ -24,35 +25,24 @@ from aperture_dagster.ratings.merge import (
     MANY_PUSHES,
     Edit,
     LocalRating,
-    RatingConflict,
     RatingMerge,
     SyncedRating,
     TitleId,
+    TraktList,
     merge_ratings,
     needs_consent,
     newest,
     whole_second,
 )
-from aperture_dagster.ratings.outbox import RatingsClient, TraktOutbox
+from aperture_dagster.ratings.outbox import Waiting, let_wait, read_outbox, resume, write_outbox
+from aperture_dagster.ratings.pushing import TraktOutbox
 from aperture_dagster.ratings.records import RatingsList
 from aperture_dagster.ratings.removals import accept_removals, held_removals, read_removals, write_removals
 from aperture_dagster.ratings.stored_accounts import write_activities
-from aperture_dagster.ratings.synced import (
-    ReadState,
-    Waiting,
-    change_base,
-    echoes_of,
-    postpone,
-    read_base,
-    read_outbox,
-    read_state,
-    resume,
-    works_to_push,
-    write_outbox,
-)
+from aperture_dagster.ratings.synced import change_base, echoes_of, read_base, read_state, works_to_push
+from aperture_dagster.ratings.tokens import leased, sync_lease
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import ServiceBusy
 from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.storage.history import lock_history
 from aperture_dagster.storage.works import works_for, works_sharing_ids
@@ -61,9 +51,6 @@ MEDIA_TYPES: tuple[MediaType, ...] = ("movie", "series")
 # Trakt's own activities may miss a change.
 READ_EVERY = timedelta(days=1)
 PATIENCE_SECONDS = 300.0
-# The limit of ratings of an account without membership, and when to warn of it.
-FREE_LIMIT, NEARLY_FULL = 10_000, 0.95
-SHOWN = 20
 IN_THE_UI = "(in the Dagster UI: asset trakt_ratings, Materialize, Open launchpad)"
 WAITS_FOR_CONSENT = (
     f"The first sync waits for the operator: materialize trakt_ratings with accept_first_sync: true {IN_THE_UI}."
@@ -86,7 +73,9 @@ class RatingsReport:
         notes: sentences for the operator.
         rows_written: number of rows written in the database.
         was_read: whether the lists were read, and not only Trakt's last activities.
-        refusal: removals that were held back, to be raised after everything else is done.
+        is_left_out: whether nothing was compared, since the user has no working connection.
+        requests: sent to Trakt.
+        version: of the ratings from here and from Trakt, afterwards.
     """
 
     here: int = 0
@@ -98,56 +87,56 @@ class RatingsReport:
     held: list[HeldRemoval] = field(default_factory=list)
     waiting: int = 0
     unmatched: int = 0
-    conflicts: list[RatingConflict] = field(default_factory=list)
+    conflicts: set[int] = field(default_factory=set)
     changes: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     rows_written: int = 0
     was_read: bool = False
-    refusal: RemovalRefused | None = None
+    is_left_out: bool = False
+    requests: int = 0
+    version: str = ""
+
+    @property
+    def refusal(self) -> RemovalRefused | None:
+        """What to raise after everything else is done: removals are held back."""
+        if not self.held:
+            return None
+        return RemovalRefused(
+            f"{describe_held(self.held)} The rest is in step. To accept them in a run: accept_removals: true "
+            f"{IN_THE_UI}."
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class _Lists:
-    """Ratings on Trakt by work, with the ids of all titles listed there, and the activities before they were read.
+class Decisions:
+    """What the operator decided for a run.
 
-    ``unclear``: works that an unmatched title may be.
+    Attributes:
+        accept_first_sync: a first sync may push any number of ratings.
+        accept_held_before: removals that were held back before then may travel, and no others; by the database's clock.
     """
 
-    ratings: Mapping[int, SyncedRating]
-    ids: Collection[TitleId]
-    activities: Mapping[str, str]
-    incomplete: str | None
-    unmatched: int
-    unclear: Collection[int]
+    accept_first_sync: bool = False
+    accept_held_before: datetime | None = None
+
+
+NOTHING_DECIDED = Decisions()
 
 
 class RatingsSync:
-    """Keeps the ratings of one user in step with Trakt.
-
-    Args:
-        database: the product's.
-        clock: the time.
-        user: whose ratings.
-        trakt: a client of that user.
-        log: for what was decided on both sides.
-        accept_first_sync: whether a first sync may push any number of ratings.
-        accept_held_before: removals that were held back before then may travel, and no others; by the database's clock.
-    """
+    """Keeps the ratings of one user in step with Trakt; ``trakt`` is a client of that user."""
 
     def __init__(
         self,
         database: Database,
         clock: Clock,
         user: User,
-        trakt: RatingsClient,
-        *,
+        trakt: Trakt,
         log: logging.Logger,
-        accept_first_sync: bool = False,
-        accept_held_before: datetime | None = None,
+        decisions: Decisions = NOTHING_DECIDED,
     ) -> None:
         self._database, self._clock, self._log = database, clock, log
-        self._user, self._trakt = user, trakt
-        self._accept_first_sync, self._accept_held_before = accept_first_sync, accept_held_before
+        self._user, self._trakt, self._decisions = user, trakt, decisions
         self._report = RatingsReport()
         # Of the last merge: works for which nothing was decided, and why.
         self._unknown: Collection[int] = ()
@@ -160,19 +149,15 @@ class RatingsSync:
             ServiceBusy: another process does so.
             ServiceError: Trakt cannot be used; what waits is tried again later.
         """
-        try:
-            with self._database.lease(
-                f"trakt ratings of {self._user.user_id}", waiting=lambda _: None, patience_seconds=PATIENCE_SECONDS
-            ):
-                return self._run()
-        except TimeoutError:
-            raise ServiceBusy(f"another run is syncing the ratings of {self._user.name} with Trakt") from None
+        message = f"another run is syncing the ratings of {self._user.name} with Trakt"
+        with leased(self._database, sync_lease(self._user.user_id), PATIENCE_SECONDS, message):
+            return self._run()
 
     def _run(self) -> RatingsReport:
         outbox = TraktOutbox(self._database, self._clock, self._user, self._trakt)
-        if self._accept_held_before is not None:
+        if (held_before := self._decisions.accept_held_before) is not None:
             with self._database.transaction() as connection:
-                accept_removals(connection, self._user.user_id, held_before=self._accept_held_before)
+                accept_removals(connection, self._user.user_id, held_before=held_before)
         try:
             lists = self._read(again=outbox.is_uncertain())
             consented = self._merge(lists)
@@ -194,31 +179,30 @@ class RatingsSync:
 
     # Reading
 
-    def _read(self, *, again: bool) -> _Lists | None:
+    def _read(self, *, again: bool) -> TraktList | None:
         """Read the ratings on Trakt; None if they are those that were last read."""
         with self._database.transaction() as connection:
-            state = read_state(connection, self._user.user_id)
+            read_at, known = read_state(connection, self._user.user_id)
         activities = {str(name): value for name, value in self._trakt.last_activities().items()}
-        if not again and _is_current(state, activities, self._clock.now()):
+        if not again and _is_current(read_at, known, activities, self._clock.now()):
             return None
         self._report.was_read = True
-        lists: dict[MediaType, RatingsList] = {
-            media_type: self._trakt.ratings(media_type) for media_type in MEDIA_TYPES
-        }
-        incomplete = next((one.incomplete for one in lists.values() if one.incomplete), None)
+        lists: dict[MediaType, RatingsList] = {one: self._trakt.ratings(one) for one in MEDIA_TYPES}
         found: dict[int, list[SyncedRating]] = {}
-        unmatched, unclear = 0, set[int]()
+        unmatched, unclear, ids = 0, set[int](), set[TitleId]()
         with self._database.transaction() as connection:
             for media_type, one in lists.items():
-                ids: list[ProviderIds] = [rating.ids.elsewhere for rating in one.ratings]
+                ids |= {(media_type, number) for rating in one.ratings if (number := rating.ids.trakt) is not None}
                 lost: list[ProviderIds] = []
-                for work, rating in zip(works_for(connection, media_type, ids), one.ratings, strict=True):
+                works = works_for(connection, media_type, [rating.ids.elsewhere for rating in one.ratings])
+                for work, rating in zip(works, one.ratings, strict=True):
                     if work is None:
                         lost.append(rating.ids.elsewhere)
-                    else:
-                        rated_at = whole_second(rating.rated_at)
-                        synced = SyncedRating(rating.rating, rated_at, rating.ids.trakt, media_type)
-                        found.setdefault(work, []).append(synced)
+                        continue
+                    rated_at = whole_second(rating.rated_at)
+                    found.setdefault(work, []).append(
+                        SyncedRating(rating.rating, rated_at, rating.ids.trakt, media_type)
+                    )
                 unmatched += len(lost)
                 unclear |= works_sharing_ids(connection, media_type, lost)
         if unmatched:
@@ -226,62 +210,53 @@ class RatingsSync:
                 f"{self._user.name}: {unmatched:,} ratings on Trakt are of titles whose ids are unknown, or belong to "
                 "several titles here; they were left alone."
             )
-        return _Lists(
+        return TraktList(
             {work: newest(ratings) for work, ratings in found.items()},
-            {
-                (media_type, rating.ids.trakt)
-                for media_type, one in lists.items()
-                for rating in one.ratings
-                if rating.ids.trakt is not None
-            },
-            activities,
-            incomplete,
-            unmatched,
+            ids,
             unclear,
+            unmatched,
+            next((one.incomplete for one in lists.values() if one.incomplete), None),
+            activities,
         )
 
     # Merging
 
-    def _merge(self, lists: _Lists | None) -> bool:
+    def _merge(self, found: TraktList | None) -> bool:
         """Merge in one transaction; return False if the operator has to agree to a first sync."""
         now, user_id = whole_second(self._clock.now()), self._user.user_id
         with self._database.transaction() as connection:
             lock_history(connection, user_id)
             base, here = read_base(connection, user_id), ratings_in_force(connection, user_id)
-            outbox, state = read_outbox(connection, user_id), read_state(connection, user_id)
-            there = lists.ratings if lists is not None else base
+            outbox, (read_at, _) = read_outbox(connection, user_id), read_state(connection, user_id)
+            listed = found or TraktList(base)
             maybe_pushed = {work for work, one in outbox.items() if one.attempted_at is not None}
-            news = {work: one for work, one in there.items() if work in maybe_pushed and base.get(work) != one}
-            merge = merge_ratings(
-                base,
-                here,
-                there,
-                now=now,
-                is_complete=lists is None or lists.incomplete is None,
-                edited=outbox.keys(),
-                echoes=echoes_of(connection, user_id, news) if news else (),
-                listed_ids=lists.ids if lists is not None else (),
-                unclear=lists.unclear if lists is not None else (),
-            )
-            if state.read_at is None:
-                if not self._accept_first_sync and needs_consent(merge, here):
-                    self._ask(connection, merge, here)
+            news = {work: one for work, one in listed.ratings.items() if work in maybe_pushed and base.get(work) != one}
+            echoes = echoes_of(connection, user_id, news) if news else ()
+            merge = merge_ratings(base, here, listed, now=now, edited=outbox.keys(), echoes=echoes)
+            if read_at is None:
+                if not self._decisions.accept_first_sync and needs_consent(merge, here):
+                    self._ask(merge, here)
+                    due_at = self._clock.now() + READ_EVERY
+                    let_wait(connection, user_id, list(outbox), due_at=due_at, detail=WAITS_FOR_CONSENT)
                     return False
                 # What was rated before the consent takes part.
                 resume(connection, user_id, detail=WAITS_FOR_CONSENT, now=now)
             # A clock that has just jumped ahead must not make recent removals look old.
-            since = min(now, state.read_at or now) - WINDOW
+            since = min(now, read_at or now) - WINDOW
             known = read_removals(connection, user_id)
-            removals = guard_removals(merge, base, here, known, since=since, was_read=lists is not None)
+            removals = guard_removals(merge, base, here, known, since=since, was_read=found is not None)
             self._apply(connection, merge, base, outbox, now)
             write_removals(connection, user_id, removals, now=now)
-            self._unknown = merge.unknown
-            self._unclear = merge.unknown & set(lists.unclear) if lists is not None else ()
-            if lists is not None and lists.incomplete is None:
-                held = removals.held or lists.unclear
+            self._unknown, self._unclear = merge.unknown, merge.unknown & set(listed.unclear)
+            if found is not None and found.incomplete is None:
                 # What was held back, and what is unclear, must be found again by the next look.
-                write_activities(connection, user_id, {} if held else lists.activities, read_at=now)
-        self._tell(merge, lists, state)
+                activities = {} if removals.held or found.unclear else found.activities
+                write_activities(connection, user_id, activities, read_at=now)
+        self._report.conflicts |= merge.conflicts
+        if found is not None:
+            self._report.unmatched = found.unmatched
+        if found is not None and found.incomplete is not None:
+            self._warn(f"Trakt's list is not complete ({found.incomplete}), so nothing missing from it was removed.")
         return True
 
     def _apply(
@@ -310,36 +285,16 @@ class RatingsSync:
             what = "removed on Trakt" if edit.value is None else "from Trakt"
             self._note_change(works[work].title, what, edit.value)
 
-    def _ask(self, connection: Connection, merge: RatingMerge, here: Mapping[int, LocalRating]) -> None:
-        """Report what a first sync would do, and let everything wait."""
+    def _ask(self, merge: RatingMerge, here: Mapping[int, LocalRating]) -> None:
+        """Report what a first sync would do."""
         pushed = sum(edit.value is not None for edit in merge.push.values())
         pulled = sum(edit.value is not None for edit in merge.write.values())
-        note = (
+        self._warn(
             f"The first sync would push {pushed:,} of {sum(one.value is not None for one in here.values()):,} ratings "
             f"to Trakt, and take over {pulled:,} from there. That is more than {MANY_PUSHES} and more than "
             f"{LARGE_SHARE:.0%}, so nothing was written on either side. If it is right, materialize trakt_ratings "
             f"for {self._user.name} with the config accept_first_sync: true {IN_THE_UI}."
         )
-        self._warn(note)
-        due_at = self._clock.now() + READ_EVERY
-        postpone(connection, self._user.user_id, due_at=due_at, detail=WAITS_FOR_CONSENT)
-
-    def _tell(self, merge: RatingMerge, lists: _Lists | None, state: ReadState) -> None:
-        report, name = self._report, self._user.name
-        report.conflicts += merge.conflicts
-        for one in merge.conflicts[:SHOWN]:
-            self._log.info(
-                f"{name}: work {one.work_id} was rated {one.here or 'no more'} here and {one.trakt or 'no more'} on "
-                f"Trakt; kept that {'here' if one.kept == 'here' else 'on Trakt'}."
-            )
-        if lists is not None:
-            report.unmatched = lists.unmatched
-            if lists.incomplete is not None:
-                self._warn(
-                    f"Trakt's list is not complete ({lists.incomplete}), so nothing missing from it was removed."
-                )
-        if not state.is_vip and report.there >= NEARLY_FULL * FREE_LIMIT:
-            self._warn(f"{report.there:,} ratings on Trakt: an account without membership holds {FREE_LIMIT:,}.")
 
     def _tell_confirmed(self, confirmed: Mapping[int, Edit]) -> None:
         with self._database.transaction() as connection:
@@ -357,11 +312,6 @@ class RatingsSync:
             report.waiting = len(read_outbox(connection, self._user.user_id))
             report.held = [one for one in held_removals(connection, self._user.user_id) if not one.is_accepted]
         report.here = sum(one.value is not None for one in here.values())
-        if report.held:
-            report.refusal = RemovalRefused(
-                f"{describe_held(report.held)} The rest is in step. To accept them in a run: accept_removals: true "
-                f"{IN_THE_UI}."
-            )
 
     def _warn(self, note: str) -> None:
         if note not in self._report.notes:
@@ -372,9 +322,11 @@ class RatingsSync:
         self._report.changes.append({"title": title, "change": what, "rating": rating})
 
 
-def _is_current(state: ReadState, activities: Mapping[str, str], now: datetime) -> bool:
+def _is_current(
+    read_at: datetime | None, known: Mapping[str, str], activities: Mapping[str, str], now: datetime
+) -> bool:
     """Return whether the ratings on Trakt are certainly those that were last read."""
-    if state.read_at is None or not timedelta(0) <= now - state.read_at < READ_EVERY:
+    if read_at is None or not timedelta(0) <= now - read_at < READ_EVERY:
         return False
     # Any other value is a change, also an earlier one; what Trakt does not tell may have changed.
-    return all(name in activities for name in MEDIA_TYPES) and dict(state.activities or {}) == dict(activities)
+    return all(name in activities for name in MEDIA_TYPES) and dict(known) == dict(activities)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,15 +25,10 @@ from aperture_dagster.ratings.errors import (
 )
 from aperture_dagster.ratings.records import TokenPair
 from aperture_dagster.ratings.sign_in import TraktSignIn
-from aperture_dagster.ratings.stored_accounts import AccountState, StoredAccount
+from aperture_dagster.ratings.stored_accounts import TraktAccount
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import (
-    ServiceBusy,
-    ServiceError,
-    ServicePaused,
-    ServiceUnavailable,
-)
+from aperture_dagster.resources.errors import ServiceBusy, ServiceError, ServicePaused, ServiceUnavailable
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.secrets import Cipher, WrongKey
@@ -48,26 +44,25 @@ WRITE_WAITS_SECONDS = (0.5, 2.0, 5.0, 10.0)
 
 
 class TokenStore:
-    """The accounts with their tokens."""
+    """The tokens of all accounts."""
 
     def __init__(self, settings: Settings, database: Database, clock: Clock) -> None:
-        self._settings, self._database, self.clock = settings, database, clock
-        self._cipher: Cipher | None = None
+        self._settings, self.database, self.clock = settings, database, clock
 
-    def read(self, user_id: str) -> tuple[StoredAccount, TokenPair]:
+    def read(self, user_id: str) -> tuple[TraktAccount, TokenPair]:
         """Read the account of a user, and its tokens in clear.
 
         Raises:
             NotConnected: the user has not.
             ReconnectNeeded, ActionNeeded: see :meth:`tokens`.
         """
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             account, installation = stored.read_account(connection, user_id), stored.installation_id(connection)
         if account is None:
             raise NotConnected("This user has not connected Trakt: run `aperture trakt connect USER`.")
         return account, self.tokens(account, installation)
 
-    def tokens(self, account: StoredAccount, installation: str) -> TokenPair:
+    def tokens(self, account: TraktAccount, installation: str) -> TokenPair:
         """Return the tokens of an account in clear.
 
         Raises:
@@ -87,11 +82,6 @@ class TokenStore:
             reason = "its tokens were stored with another APERTURE_SECRET_KEY (restoring the old key also works)"
             raise ReconnectNeeded(account.name, reason) from None
 
-    def connected_at(self, user_id: str) -> datetime | None:
-        """Return when a user connected last; None if they have not."""
-        with self._database.transaction() as connection:
-            return stored.read_connected_at(connection, user_id)
-
     def write(self, user_id: str, tokens: TokenPair) -> None:
         """Store new tokens of a user; they are committed at the end.
 
@@ -100,8 +90,8 @@ class TokenStore:
         encrypted = self.encrypt(tokens)
         for wait in (*WRITE_WAITS_SECONDS, None):
             try:
-                with self._database.transaction() as connection:
-                    stored.write_tokens(connection, user_id, **encrypted)
+                with self.database.transaction() as connection:
+                    stored.write_tokens(connection, user_id, encrypted)
                 return
             except (DatabaseError, SQLAlchemyError) as error:
                 if wait is None:
@@ -109,21 +99,7 @@ class TokenStore:
                 log.warning("new tokens of Trakt could not be stored (%s); trying again", type(error).__name__)
                 time.sleep(wait)
 
-    def note_problem(self, user_id: str, tokens: TokenPair, problem: UserProblem) -> None:
-        """Record what is wrong with an account, unless other tokens than those it was learned with are stored now."""
-        state: AccountState = "reconnect" if isinstance(problem, ReconnectNeeded) else "parked"
-        with self._database.transaction() as connection:
-            stored.set_state(
-                connection, user_id, state, problem.reason, now=self.clock.now(), issued_at=tokens.issued_at
-            )
-
-    def note_success(self, user_id: str) -> None:
-        """Record that Trakt serves an account. One that must be connected again still must: another token is void."""
-        with self._database.transaction() as connection:
-            stored.unpark(connection, user_id, now=self.clock.now())
-
-    @contextmanager
-    def lease(self, user_id: str) -> Iterator[None]:
+    def lease(self, user_id: str) -> AbstractContextManager[None]:
         """Use the tokens of a user alone among all processes, so that none is spent twice.
 
         Raises:
@@ -133,8 +109,7 @@ class TokenStore:
             "Another process has been renewing the tokens of this user for minutes. Try again later; if it says so "
             "for an hour, look for a run or command that hangs, and end it."
         )
-        with self._lease(f"trakt:{user_id}", LEASE_PATIENCE_SECONDS, message):
-            yield
+        return leased(self.database, f"trakt:{user_id}", LEASE_PATIENCE_SECONDS, message)
 
     @contextmanager
     def exclusive(self, user_id: str, *, waiting: Callable[[float], None] = lambda seconds: None) -> Iterator[None]:
@@ -152,44 +127,51 @@ class TokenStore:
             "A run has been syncing the ratings of this user for too long; nothing was changed. Wait until it has "
             "ended, or cancel it, and repeat this."
         )
-        # The name under which a sync of ratings locks them.
-        with self._lease(f"trakt ratings of {user_id}", SYNC_PATIENCE_SECONDS, message, waiting), self.lease(user_id):
-            yield
-
-    @contextmanager
-    def _lease(
-        self, name: str, patience: float, message: str, waiting: Callable[[float], None] = lambda seconds: None
-    ) -> Iterator[None]:
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(self._database.lease(name, waiting=waiting, patience_seconds=patience))
-            except TimeoutError:
-                raise ServiceBusy(message) from None
+        with leased(self.database, sync_lease(user_id), SYNC_PATIENCE_SECONDS, message, waiting), self.lease(user_id):
             yield
 
     def encrypt(self, tokens: TokenPair) -> dict[str, Any]:
         """Return tokens as columns of the table."""
-        cipher = self._get_cipher()
         return {
-            "access_token": cipher.encrypt(tokens.access_token),
-            "refresh_token": cipher.encrypt(tokens.refresh_token),
+            "access_token": self._cipher.encrypt(tokens.access_token),
+            "refresh_token": self._cipher.encrypt(tokens.refresh_token),
             "issued_at": tokens.issued_at,
             "expires_at": tokens.expires_at,
         }
 
-    def decrypt(self, account: StoredAccount) -> TokenPair:
+    def decrypt(self, account: TraktAccount) -> TokenPair:
         """Return the tokens of an account. Raises WrongKey."""
-        cipher = self._get_cipher()
-        access_token, refresh_token = cipher.decrypt(account.access_token), cipher.decrypt(account.refresh_token)
+        access_token, refresh_token = map(self._cipher.decrypt, (account.access_token, account.refresh_token))
         return TokenPair(access_token, refresh_token, account.issued_at, account.expires_at)
 
-    def _get_cipher(self) -> Cipher:
-        if self._cipher is None:
-            key = self._settings.secret_key
-            if key is None:
-                raise WrongKey
-            self._cipher = Cipher(key.get_secret_value())
-        return self._cipher
+    @cached_property
+    def _cipher(self) -> Cipher:
+        key = self._settings.secret_key
+        if key is None:
+            raise WrongKey
+        return Cipher(key.get_secret_value())
+
+
+def sync_lease(user_id: str) -> str:
+    """Return the name of the lease under which a user's ratings are synced."""
+    return f"trakt ratings of {user_id}"
+
+
+@contextmanager
+def leased(
+    database: Database,
+    name: str,
+    patience: float,
+    message: str,
+    waiting: Callable[[float], None] = lambda seconds: None,
+) -> Iterator[None]:
+    """Hold a lease in a block; raises ServiceBusy with a message if another process does not give it up."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(database.lease(name, waiting=waiting, patience_seconds=patience))
+        except TimeoutError:
+            raise ServiceBusy(message) from None
+        yield
 
 
 class UserAccess:
@@ -220,7 +202,8 @@ class UserAccess:
 
         Raises NotConnected if the user has connected again since, maybe to another account, or has disconnected.
         """
-        self._require_same(self._store.connected_at(self._user_id))
+        with self._store.database.transaction() as connection:
+            self._require_same(stored.read_connected_at(connection, self._user_id))
         now = self._store.clock.now()
         if self._tokens.is_due(now) and not (self._is_postponed and now < self._tokens.expires_at):
             try:
@@ -243,7 +226,10 @@ class UserAccess:
         """Record what a failure means for the account, or for everybody."""
         self.has_trouble = True
         if isinstance(error, UserProblem):
-            self._store.note_problem(self._user_id, self._tokens, error)
+            state = "reconnect" if isinstance(error, ReconnectNeeded) else "parked"
+            now, issued_at = self._store.clock.now(), self._tokens.issued_at
+            with self._store.database.transaction() as connection:
+                stored.set_state(connection, self._user_id, state, error.reason, now=now, issued_at=issued_at)
         elif isinstance(error, (AppRefused, EdgeBlocked)):
             self._note_pause(error)
 
@@ -271,7 +257,7 @@ class UserAccess:
             with self._sign_in() as client:
                 renewed = client.refresh(tokens.refresh_token)
         except InvalidGrant:
-            # Another installation of an older version, or a database without working locks, may have been faster.
+            # A process that lost its lock with its connection may have been faster.
             _, newer = self._store.read(self._user_id)
             if newer.refresh_token != tokens.refresh_token:
                 return newer

@@ -20,7 +20,6 @@ FILM, TWICE, ELSEWHERE = "movie:1", "movie:2", "movie:9"
 TRAKT: dict[str, Any] = {
     "trakt_client_id": "demo-trakt-client-id",
     "trakt_client_secret": "demo-trakt-client-secret",
-    "trakt_write_seconds": 0.01,
     "secret_key": "a key with which tokens are encrypted",
 }
 

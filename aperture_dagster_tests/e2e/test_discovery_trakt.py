@@ -36,7 +36,6 @@ def connected(household: Any) -> Any:
         with household(world(*UNHEARD, plays=PLAYS, owned=9), {"clock": clock}) as (simulator, home):
             trakt = {
                 "trakt_url": simulator.trakt_url,
-                "trakt_auth_url": simulator.trakt_auth_url,
                 "trakt_client_id": simulator.state.settings.trakt_client_id,
                 "trakt_client_secret": simulator.state.settings.trakt_client_secret,
                 "secret_key": "a key with which tokens are encrypted",

@@ -14,10 +14,10 @@ from sqlalchemy import create_engine, text
 
 from aperture_dagster.library.people import User
 from aperture_dagster.ratings.in_force import ratings_in_force
-from aperture_dagster.ratings.outbox import TraktOutbox
+from aperture_dagster.ratings.outbox import rate_here, take_server_ratings
+from aperture_dagster.ratings.pushing import TraktOutbox
 from aperture_dagster.ratings.server import rate_on_server
 from aperture_dagster.ratings.sign_in import TraktSignIn
-from aperture_dagster.ratings.synced import rate_here, take_server_ratings
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.media_server.records import ItemState

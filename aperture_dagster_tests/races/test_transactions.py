@@ -15,8 +15,8 @@ from sqlalchemy import Connection
 from aperture_dagster.library.alerts import Message
 from aperture_dagster.library.identity import ProviderIds
 from aperture_dagster.ratings.in_force import ratings_in_force
+from aperture_dagster.ratings.outbox import rate_here, take_server_ratings
 from aperture_dagster.ratings.stored_accounts import installation_id
-from aperture_dagster.ratings.synced import rate_here, take_server_ratings
 from aperture_dagster.resources.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster.sources.tmdb import TMDB
 from aperture_dagster.storage.alerts import claim_messages, queue_message

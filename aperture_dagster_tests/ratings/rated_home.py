@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 
 from aperture_dagster.library.people import User
 from aperture_dagster.ratings.in_force import ratings_in_force
-from aperture_dagster.ratings.sync import RatingsReport, RatingsSync
-from aperture_dagster.ratings.synced import rate_here
+from aperture_dagster.ratings.outbox import rate_here
+from aperture_dagster.ratings.sync import Decisions, RatingsReport, RatingsSync
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.media_server.records import ItemState, ServerTitle
 from aperture_dagster.storage.people import read_users
@@ -104,7 +104,7 @@ class RatedHome:
 
     # Syncs
 
-    def sync(self, user: str = "ada", **how: bool) -> RatingsReport:
+    def sync(self, user: str = "ada", **how: Any) -> RatingsReport:
         """Sync once."""
         return self._sync(user, self.home.database, **how)
 
@@ -116,10 +116,10 @@ class RatedHome:
             return True
         return False
 
-    def _sync(self, user: str, database: Database, **how: bool) -> RatingsReport:
+    def _sync(self, user: str, database: Database, **how: Any) -> RatingsReport:
         with self.home.accounts.open(user) as client:
             trakt: Any = KillableTrakt(client, database) if isinstance(database, KillableDatabase) else client
-            return RatingsSync(database, self.home.clock, self.user(user), trakt, log=log, **how).run()
+            return RatingsSync(database, self.home.clock, self.user(user), trakt, log, Decisions(**how)).run()
 
     # Results
 

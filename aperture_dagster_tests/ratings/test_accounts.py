@@ -17,10 +17,8 @@ from aperture_dagster.ratings.errors import (
     AppRefused,
     EdgeBlocked,
     ReconnectNeeded,
-    TokenRefused,
 )
 from aperture_dagster.ratings.records import TokenPair
-from aperture_dagster.ratings.stored_accounts import write_vip
 from aperture_dagster.ratings.tokens import TokenStore
 from aperture_dagster.resources.errors import ServiceBusy, ServicePaused, ServiceUnavailable
 from aperture_dagster.simulator.faults import FaultRule
@@ -38,7 +36,7 @@ from aperture_dagster.settings import load_settings
 from aperture_dagster.ratings.accounts import TraktAccounts
 settings = load_settings()
 with TraktAccounts(settings, Database(settings), Clock()).open(sys.argv[1]) as client:
-    print(client.settings().name)
+    print(client.account())
 """
 
 
@@ -71,9 +69,9 @@ def wait_for_refresh(home: TraktHome, process: Fork | None = None) -> None:
 
 def test_tokens_are_encrypted_and_the_owner_is_known(home: TraktHome):
     tokens = home.grant("ada")
-    assert home.accounts.connect("ada", tokens).name == "ada"
+    assert home.accounts.connect("ada", tokens) == "ada"
     (row,) = home.rows("SELECT * FROM trakt_accounts")
-    assert (row["trakt_user"], row["state"], row["is_vip"]) == ("ada", "connected", False)
+    assert (row["trakt_user"], row["state"]) == ("ada", "connected")
     for token in (tokens.access_token, tokens.refresh_token):
         assert token not in str(row) and token not in repr(tokens)
     assert home.look("ada") == "ada"
@@ -184,18 +182,6 @@ def test_a_hiccup_of_the_database_does_not_lose_new_tokens(
     assert home.look("ada") == "ada" and home.states() == {"ada": "connected"}
 
 
-def test_a_membership_is_asked_for_again(home: TraktHome):
-    home.connect("ada")
-    home.state.trakt_account("ada", vip=True)
-    with home.accounts.open("ada") as client:
-        home.accounts.ask_for_membership("ada", client)
-    assert [one.is_vip for one in home.accounts.accounts()] == [True]
-    # What a run learns of the account that the user had before says nothing about this one.
-    with home.database.transaction() as connection:
-        write_vip(connection, "ada", trakt_user="somebody else", is_vip=False)
-    assert [one.is_vip for one in home.accounts.accounts()] == [True]
-
-
 @pytest.mark.parametrize("status", [420, 423, 426])
 def test_refused_recommendations_do_not_stop_the_ratings(home: TraktHome, status: int):
     home.connect("ada")
@@ -210,13 +196,13 @@ def test_a_refused_token_is_renewed_once_and_the_request_repeated(home: TraktHom
     home.state.trakt_invalidate("ada", refresh=False)
     home.state.reset_counters()
     with home.accounts.open("ada") as client:
-        assert client.settings().name == "ada"
+        assert client.account() == "ada"
         assert client.last_activities() is not None
     assert home.count("POST /oauth/token") == 1
     # A renewed token that is refused, too, does not lead to a third one.
     home.state.add_fault(FaultRule("trakt", status=401))
     home.state.reset_counters()
-    with pytest.raises(TokenRefused, match="401"):
+    with pytest.raises(ActionNeeded, match="401"):
         home.look("ada")
     assert home.count("POST /oauth/token") == 1
     assert home.states() == {"ada": "parked"}
@@ -225,14 +211,14 @@ def test_a_refused_token_is_renewed_once_and_the_request_repeated(home: TraktHom
 def test_refused_tokens_are_tried_once_a_day_until_trakt_has_recovered(home: TraktHome):
     home.connect("ada")
     outage = home.state.add_fault(FaultRule("trakt", status=401))
-    with pytest.raises(TokenRefused):
+    with pytest.raises(ActionNeeded):
         home.look("ada")
     home.state.reset_counters()
     with pytest.raises(ActionNeeded, match="aperture trakt connect ada"):
         home.look("ada")
     assert not home.count(), "it was tried again at once"
     home.wait(86_400)
-    with pytest.raises(TokenRefused):
+    with pytest.raises(ActionNeeded):
         home.look("ada")
     home.state.remove_fault(outage)
     home.wait(86_400)
@@ -245,7 +231,7 @@ def test_a_token_that_another_process_renewed_is_used_instead_of_renewing_it_aga
     with home.accounts.open("ada") as client:
         home.state.trakt_invalidate("ada", refresh=False)
         assert home.look("ada") == "ada"
-        assert client.settings().name == "ada"
+        assert client.account() == "ada"
     assert home.count("POST /oauth/token") == 1
 
 
@@ -267,8 +253,7 @@ def test_a_void_token_is_forgiven_if_a_newer_one_was_stored_meanwhile(home: Trak
 # Failures, told apart
 
 
-@pytest.mark.parametrize("app", ["deleted", "blocked"])
-@pytest.mark.parametrize("due", [False, True])
+@pytest.mark.parametrize(("app", "due"), [("deleted", True), ("blocked", False)])
 def test_a_refused_app_stops_all_work_and_marks_no_user(home: TraktHome, app: str, due: bool):
     home.connect("ada", "ben")
     if due:
@@ -307,8 +292,7 @@ def test_a_refused_app_is_tried_again_after_hours_and_another_app_at_once(home: 
     assert home.look("ada") == "ada"
 
 
-@pytest.mark.parametrize("edge", ["blocked", "banned"])
-@pytest.mark.parametrize("due", [False, True])
+@pytest.mark.parametrize(("edge", "due"), [("blocked", True), ("banned", False)])
 def test_a_block_by_the_edge_pauses_everybody_for_an_hour(home: TraktHome, edge: str, due: bool):
     home.connect("ada", "ben")
     if due:
@@ -330,29 +314,17 @@ def test_a_block_by_the_edge_pauses_everybody_for_an_hour(home: TraktHome, edge:
     assert [home.look(user) for user in ("ada", "ben")] == ["ada", "ben"]
 
 
-def test_a_success_elsewhere_does_not_lift_a_block_nor_what_concerns_another_app(home: TraktHome):
+def test_a_success_elsewhere_does_not_lift_a_block(home: TraktHome):
     home.connect("ada")
     home.wait(1)
     with home.accounts.open("ada") as client:
-        client.settings()
+        client.account()
         # Another process meets it meanwhile.
         home.state.trakt_set(edge="blocked")
         with pytest.raises(EdgeBlocked):
             home.look("ada")
         home.state.trakt_set(edge=None)
     assert isinstance(home.accounts.pause(), EdgeBlocked)
-    home.clock.moment += timedelta(hours=2)
-    before = home.settings
-    home.use(before.model_copy(update={"trakt_client_id": "another"}))
-    home.state.trakt_set(app="blocked")
-    with pytest.raises(AppRefused):
-        home.look("ada")
-    assert isinstance(home.accounts.pause(), AppRefused)
-    home.state.trakt_set(app=None)
-    home.use(before)
-    assert home.look("ada") == "ada"
-    home.use(before.model_copy(update={"trakt_client_id": "another"}))
-    assert isinstance(home.accounts.pause(), AppRefused)
 
 
 @pytest.mark.parametrize("trouble", ["locked", "deactivated"])
@@ -375,22 +347,10 @@ def test_a_user_who_must_act_on_trakt_is_parked_for_a_day(home: TraktHome, troub
     ]
 
 
-def test_a_user_who_revoked_the_access_must_connect_again_and_the_others_go_on(home: TraktHome):
-    home.connect("ada", "ben")
-    home.state.trakt_invalidate("ada")
-    with pytest.raises(ReconnectNeeded):
-        home.look("ada")
-    home.state.reset_counters()
-    with pytest.raises(ReconnectNeeded):
-        home.look("ada")
-    assert home.count() == 0
-    assert home.look("ben") == "ben"
-
-
 def test_an_older_session_neither_lifts_nor_causes_what_concerns_other_tokens(home: TraktHome):
     home.connect("ada")
     with home.accounts.open("ada") as client:
-        client.settings()
+        client.account()
         home.do("UPDATE trakt_accounts SET state = 'reconnect', trouble = 'another process knows more'")
     assert home.states() == {"ada": "reconnect"}
     home.connect("ada")
@@ -399,7 +359,7 @@ def test_an_older_session_neither_lifts_nor_causes_what_concerns_other_tokens(ho
         TokenStore(home.settings, home.database, home.clock).write("ada", home.grant("ada"))
         home.state.trakt_account("ada", trouble="locked")
         with pytest.raises(ActionNeeded):
-            client.settings()
+            client.account()
     assert home.states() == {"ada": "connected"}
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -16,10 +16,8 @@ from hypothesis import given, settings
 from aperture_dagster.ratings.client import Trakt
 from aperture_dagster.ratings.errors import (
     AccountFull,
-    ActionNeeded,
     AppRefused,
     EdgeBlocked,
-    TokenRefused,
     UserPaused,
 )
 from aperture_dagster.ratings.records import (
@@ -33,22 +31,20 @@ from aperture_dagster.ratings.records import (
     parse_user,
 )
 from aperture_dagster.resources.errors import BadAnswer, ServiceError, ServiceUnavailable
-from aperture_dagster.simulator.server import RunningSimulator, running_simulator
-from aperture_dagster.simulator.settings import SimulatorSettings
-from aperture_dagster.simulator.trakt.titles import trakt_id
-from aperture_dagster.simulator.world import World
-from aperture_dagster_tests.ratings.trakt_home import FILMS, SHOWS
+from aperture_dagster_tests.ratings.trakt_home import quick_trakt
 from aperture_dagster_tests.resources.conftest import NOW, Answer, Asked, Scripted
 from aperture_dagster_tests.resources.troubles import ANY_JSON, QUICK, page
 
 CLIENT_ID, CLIENT_SECRET = "c0ffee42c0ffee42", "5ecre75ecre7"
 TOKEN, RENEWED = "70ken70ken", "renewed-70ken"
-QUIET = {**QUICK, "outage_wait_seconds": 0.01, "now": lambda: NOW}
+QUIET = {**QUICK, "now": lambda: NOW}
 EMPTY = Answer(b"", headers={"content-type": "text/plain"})
 
 
 class Tokens:
     """A user's access, as it is kept elsewhere."""
+
+    name = "ada"
 
     def __init__(self) -> None:
         self.refused: list[str] = []
@@ -67,9 +63,10 @@ class Tokens:
 
 @contextlib.contextmanager
 def opened(url: str, access: Any = None, **options: Any) -> Iterator[Trakt]:
-    values = {**QUIET, "write_seconds": 0.001, "user": "ada"}
-    client = Trakt(url, CLIENT_ID, access=access or Tokens(), **values | options)
-    with contextlib.closing(client):
+    with (
+        quick_trakt(),
+        contextlib.closing(Trakt(url, CLIENT_ID, access=access or Tokens(), **QUIET | options)) as client,
+    ):
         yield client
 
 
@@ -107,7 +104,7 @@ def pages(*rows: list[Any], count: int | None = None, total: bool = True) -> Cal
 
 def test_requests_name_the_program_and_the_app_and_carry_the_token_in_a_header(scripted: Scripted, trakt: Trakt):
     scripted.say(Answer({"user": {"username": "ada", "vip": True}}), Answer({"added": {"movies": 1}}, 201))
-    assert trakt.settings().is_vip is True
+    assert trakt.account() == "ada"
     trakt.push_ratings([film(1)])
     for asked in scripted.asked:
         assert asked.headers["user-agent"].startswith("aperture-dagster/")
@@ -119,7 +116,7 @@ def test_requests_name_the_program_and_the_app_and_carry_the_token_in_a_header(s
     assert trakt.requests == 2
 
 
-@pytest.mark.parametrize("status", [200, 401, 403, 404, 423, 429])
+@pytest.mark.parametrize("status", [200, 401, 403])
 def test_a_web_page_is_a_block_by_the_edge_whatever_its_status(
     scripted: Scripted, trakt: Trakt, access: Tokens, status: int
 ):
@@ -152,24 +149,21 @@ def test_an_outage_is_waited_for_and_nobody_is_blamed(scripted: Scripted, trakt:
 @pytest.mark.parametrize("answer", [Answer(b"", 502), Answer(b"", 504)])
 def test_an_outage_is_given_time_before_the_next_attempt(scripted: Scripted, answer: Answer):
     scripted.say(answer, Answer({"movies": {"rated_at": "then"}}))
-    with opened(scripted.url, outage_wait_seconds=0.4) as trakt:
+    with (
+        patch("aperture_dagster.ratings.answers.OUTAGE_WAIT_SECONDS", 0.4),
+        contextlib.closing(Trakt(scripted.url, CLIENT_ID, access=Tokens(), **QUIET)) as trakt,
+    ):
         started = time.monotonic()
         assert trakt.last_activities() == {"movie": "then"}
     assert time.monotonic() - started >= 0.4
 
 
-@pytest.mark.parametrize("header", ["retry-after", "x-ratelimit"])
-def test_limits_are_taken_from_the_headers(scripted: Scripted, trakt: Trakt, header: str):
-    def limited(seconds: int) -> Answer:
-        until = (NOW + timedelta(seconds=seconds)).isoformat()
-        values = {"retry-after": str(seconds), "x-ratelimit": json.dumps({"remaining": 0, "until": until})}
-        return Answer(b"", 429, {header: values[header]})
-
-    scripted.say(limited(1), Answer({}))
+def test_a_limit_is_waited_for_if_it_is_short_and_pauses_the_user_otherwise(scripted: Scripted, trakt: Trakt):
+    scripted.say(Answer(b"", 429, {"retry-after": "1"}), Answer({}))
     trakt.last_activities()
     first, second = scripted.asked
     assert 1 <= second.at - first.at < 3
-    scripted.say(limited(600))
+    scripted.say(Answer(b"", 429, {"retry-after": "600"}))
     with pytest.raises(UserPaused, match="ada") as raised:
         trakt.last_activities()
     assert raised.value.resumes_at == NOW + timedelta(seconds=600)
@@ -188,39 +182,11 @@ def test_only_two_403s_in_a_row_refuse_the_app(scripted: Scripted, trakt: Trakt,
     assert len(scripted.asked) == 2 and len(access.reported) == 1 and not access.refused
 
 
-@pytest.mark.parametrize(
-    ("status", "headers", "words"),
-    [
-        (423, {"x-account-locked": "true"}, "locked"),
-        (423, {"x-account-deactivated": "true"}, "deactivated"),
-        (426, {}, "VIP"),
-    ],
-)
-def test_what_a_user_must_settle_with_trakt_is_not_retried(
-    scripted: Scripted, trakt: Trakt, access: Tokens, status: int, headers: dict[str, str], words: str
-):
-    scripted.say(Answer(b"", status, headers))
-    with pytest.raises(ActionNeeded, match=f"ada is parked.*{words}") as raised:
-        trakt.push_ratings([film(1)])
-    assert len(scripted.asked) == 1 and access.reported == [raised.value]
-
-
 def test_a_full_account_concerns_the_push_alone(scripted: Scripted, trakt: Trakt, access: Tokens):
     scripted.say(Answer(b"", 420))
     with pytest.raises(AccountFull, match="ada"):
         trakt.push_ratings([film(1)])
     assert len(scripted.asked) == 1 and not access.reported
-
-
-def test_a_refused_token_is_renewed_once(scripted: Scripted, trakt: Trakt, access: Tokens):
-    scripted.say(Answer(b"", 401), Answer({}))
-    trakt.last_activities()
-    assert [asked.headers["authorization"] for asked in scripted.asked] == [f"Bearer {TOKEN}", f"Bearer {RENEWED}"]
-    scripted.say(Answer(b"", 401))
-    scripted.asked.clear()
-    with pytest.raises(TokenRefused):
-        trakt.last_activities()
-    assert len(scripted.asked) == 2 and len(access.refused) == 2
 
 
 @pytest.mark.parametrize("answer", [Answer('{"rating"'), Answer({"unexpected": 1}), EMPTY, Answer(b"", 204)])
@@ -320,9 +286,7 @@ def test_ratings_are_joined_by_their_ids_only_and_rounded_once(scripted: Scripte
     show = {"title": "A", "ids": {"trakt": 5, "slug": "a", "imdb": "", "tmdb": 0, "tvdb": 77}}
     scripted.say(pages([{"rated_at": "2024-05-06T09:08:09.731+02:00", "rating": 7.5, "show": show}]))
     (rating,) = trakt.ratings("series").ratings
-    assert rating == TraktRating(
-        "series", TraktIds(trakt=5, slug="a", tvdb=77), 8, datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
-    )
+    assert rating == TraktRating("series", TraktIds(trakt=5, tvdb=77), 8, datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC))
     assert rating.ids.elsewhere.tvdb_id == 77
 
 
@@ -360,8 +324,8 @@ def created(asked: Asked) -> Answer:
 
 def test_ratings_are_pushed_as_integers_with_their_date_in_whole_seconds(scripted: Scripted, trakt: Trakt):
     scripted.say(created)
-    series = TraktRating("series", TraktIds(tvdb=7, slug="a"), 3, datetime(2024, 1, 1, 1, tzinfo=UTC))
-    trakt.push_ratings([film(1, 9, slug="old", tvdb=4), series])
+    series = TraktRating("series", TraktIds(tvdb=7), 3, datetime(2024, 1, 1, 1, tzinfo=UTC))
+    trakt.push_ratings([film(1, 9, tvdb=4), series])
     assert scripted.asked[0].body == {
         "movies": [{"ids": {"tmdb": 1}, "rating": 9, "rated_at": "2024-05-06T09:08:09.000Z"}],
         "shows": [{"ids": {"tvdb": 7}, "rating": 3, "rated_at": "2024-01-01T01:00:00.000Z"}],
@@ -377,7 +341,7 @@ def test_ratings_are_pushed_as_integers_with_their_date_in_whole_seconds(scripte
 @pytest.mark.parametrize("status", [413, 504])
 def test_a_batch_that_is_too_large_is_halved_and_stays_so(scripted: Scripted, trakt: Trakt, status: int):
     scripted.say(lambda asked: Answer(b"", status) if len(asked.body["movies"]) > 30 else created(asked))
-    assert trakt.push_ratings([film(number) for number in range(1, 101)]).changed == 100
+    assert trakt.push_ratings([film(number) for number in range(1, 101)]) == ()
     assert [len(asked.body["movies"]) for asked in scripted.asked] == [100, 50, 25, 25, 25, 25]
     trakt.push_ratings([film(number) for number in range(1, 51)])
     assert [len(asked.body["movies"]) for asked in scripted.asked[6:]] == [25, 25]
@@ -396,16 +360,18 @@ def test_what_is_not_found_is_recognised_by_the_ids_that_were_sent(scripted: Scr
         "people": [{"ids": {"tmdb": 3}}],
     }
     scripted.say(Answer({"added": {"movies": 4}, "not_found": missing}, 201))
-    result = trakt.push_ratings(batch)
-    assert (result.not_found, result.unmatched) == ((batch[0], batch[1]), 1)
+    assert trakt.push_ratings(batch) == (batch[0], batch[1])
     scripted.say(Answer({"deleted": {"movies": 0}, "not_found": {"movies": [{"ids": {"imdb": "tt0000003"}}]}}))
     titles = [TraktTitle(one.media_type, one.ids) for one in batch]
-    assert trakt.remove_ratings(batch).not_found == (titles[3],)
+    assert trakt.remove_ratings(batch) == (titles[3],)
 
 
 def test_writes_are_spaced_and_reads_are_not(scripted: Scripted):
     scripted.say(lambda asked: created(asked) if asked.body else Answer({}))
-    with opened(scripted.url, write_seconds=0.8) as trakt:
+    with (
+        patch("aperture_dagster.ratings.client.WRITE_SECONDS", 0.8),
+        contextlib.closing(Trakt(scripted.url, CLIENT_ID, access=Tokens(), **QUIET)) as trakt,
+    ):
         for _ in range(3):
             trakt.last_activities()
             trakt.push_ratings([film(1)])
@@ -413,70 +379,3 @@ def test_writes_are_spaced_and_reads_are_not(scripted: Scripted):
     # Timed where they arrive: the first of two may be late.
     assert all(later - earlier >= 0.6 for earlier, later in itertools.pairwise(writes))
     assert scripted.asked[2].at - writes[0] < 0.5
-
-
-# Against the stand-in
-
-
-@pytest.fixture(scope="module")
-def stand_in() -> Iterator[RunningSimulator]:
-    settings = SimulatorSettings(trakt_writes=(1000, 1.0), trakt_unknown_share=0, trakt_missing_ids_share=0)
-    with running_simulator(World("films", [*FILMS, *SHOWS]), settings) as running:
-        yield running
-
-
-@pytest.fixture
-def account(stand_in: RunningSimulator, request: pytest.FixtureRequest) -> Iterator[tuple[str, Trakt]]:
-    name = request.node.name
-    token = stand_in.state.trakt_connect(name)["access_token"]
-    access = Tokens()
-    access.token = lambda: token
-    client = Trakt(stand_in.trakt_url, stand_in.state.settings.trakt_client_id, access=access, **QUIET)
-    with contextlib.closing(client):
-        client._write_seconds = 0.01
-        yield name, client
-    stand_in.state.trakt_set(
-        short_pages=0, lost_rows=0, count_error=0, without_counts=False, paged=False, refuses_above=None
-    )
-
-
-HABITS: list[dict[str, Any]] = [
-    {}, {"paged": True}, {"short_pages": 7}, {"without_counts": True}, {"without_counts": True, "short_pages": 3},
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("habits", HABITS)
-def test_ratings_that_were_pushed_come_back_complete(
-    stand_in: RunningSimulator, account: tuple[str, Trakt], habits: dict[str, Any]
-):
-    name, trakt = account
-    stand_in.state.trakt_set(**habits)
-    before = trakt.last_activities()
-    pushed = [film(number, 1 + number % 10) for number in range(1, 31)]
-    assert trakt.push_ratings([*pushed, film(999)]).not_found == (film(999),)
-    assert trakt.last_activities() != before
-    found = trakt.ratings("movie")
-    assert found.is_complete and {(one.ids.tmdb, one.rating) for one in found.ratings} == {
-        (one.ids.tmdb, one.rating) for one in pushed
-    }
-    assert found.ratings[0].rated_at == datetime(2024, 5, 6, 9, 8, 9, tzinfo=UTC)
-    assert found.ratings[0].ids.trakt == trakt_id(f"movie:{found.ratings[0].ids.tmdb}")
-    assert trakt.remove_ratings([film(1), film(999)]).not_found == (TraktTitle("movie", film(999).ids),)
-    assert len(trakt.ratings("movie").ratings) == 29 and trakt.ratings("series").is_complete
-    assert stand_in.state.trakt_ratings(name).keys() == {f"movie:{number}" for number in range(2, 31)}
-
-
-@pytest.mark.parametrize("habits", [{"lost_rows": 2}, {"count_error": 1}])
-def test_a_list_with_lost_rows_is_never_complete(
-    stand_in: RunningSimulator, account: tuple[str, Trakt], habits: dict[str, Any]
-):
-    _, trakt = account
-    trakt.push_ratings([film(number) for number in range(1, 31)])
-    stand_in.state.trakt_set(**habits)
-    assert not trakt.ratings("movie").is_complete
-
-
-def test_recommendations_come_in_their_order(stand_in: RunningSimulator, account: tuple[str, Trakt]):
-    name, trakt = account
-    stand_in.state.trakt_recommend(name, ["movie:3", "movie:1"])
-    assert [title.ids.tmdb for title in trakt.recommendations("movie") or ()] == [3, 1]

@@ -16,8 +16,7 @@ from aperture_dagster.ratings.errors import (
     ReconnectNeeded,
     UserProblem,
 )
-from aperture_dagster.ratings.outbox import TraktOutbox
-from aperture_dagster.ratings.stored_accounts import installation_id
+from aperture_dagster.ratings.pushing import TraktOutbox
 from aperture_dagster.resources.errors import ServiceError, ServiceUnavailable
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.storage.connection import close_engine, product_database_url
@@ -77,13 +76,6 @@ def test_a_copy_of_the_database_leaves_the_tokens_alone(home: TraktHome, postgre
         run_statements(postgres, f"DROP DATABASE {name}_copy WITH (FORCE)")
     home.use(original)
     assert [home.look(user) for user in ("ada", "ben")] == ["ada", "ben"]
-
-
-def test_the_installation_keeps_its_identity(home: TraktHome):
-    with home.database.transaction() as connection:
-        first = installation_id(connection)
-    with home.database.transaction() as connection:
-        assert installation_id(connection) == first
 
 
 # Connecting and disconnecting

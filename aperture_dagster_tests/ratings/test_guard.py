@@ -14,7 +14,7 @@ from aperture_dagster.ratings.guard import (
     describe_held,
     guard_removals,
 )
-from aperture_dagster.ratings.merge import LocalRating, RatingMerge, Side, SyncedRating, merge_ratings
+from aperture_dagster.ratings.merge import LocalRating, RatingMerge, Side, SyncedRating, TraktList, merge_ratings
 
 NOW = datetime(2026, 5, 17, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -41,7 +41,7 @@ def guard(
     trakt = dict(base)
     for work in removed:
         (trakt if side == "trakt" else here).pop(work)
-    merge = merge_ratings(base, here, trakt, now=NOW, is_complete=True)
+    merge = merge_ratings(base, here, TraktList(trakt), now=NOW)
     return guard_removals(merge, base, here, known or {}, since=SINCE, **how), merge
 
 
@@ -85,7 +85,7 @@ def test_a_rating_that_is_back_is_no_loss():
     known = travelled(range(10), had=48)
     base, here = both(range(48))
     trakt = {work: one for work, one in base.items() if work < 40}
-    merge = merge_ratings(base, here, trakt, now=NOW, is_complete=True)
+    merge = merge_ratings(base, here, TraktList(trakt), now=NOW)
     found = guard_removals(merge, base, here, known, since=SINCE)
     assert (found.over, set(found.passed), found.held) == (set(range(10)), set(range(40, 48)), {})
 
@@ -94,7 +94,7 @@ def test_both_sides_at_once_are_added_up_and_the_smaller_part_travels():
     base, here = both(range(48))
     trakt = {work: one for work, one in base.items() if work >= 6}
     here = {work: one for work, one in here.items() if work < 41}
-    merge = merge_ratings(base, here, trakt, now=NOW, is_complete=True)
+    merge = merge_ratings(base, here, TraktList(trakt), now=NOW)
     found = guard_removals(merge, base, here, {}, since=SINCE)
     assert (set(found.passed), set(found.held)) == (set(range(6)), set(range(41, 48)))
 
@@ -111,7 +111,7 @@ def test_more_of_the_same_side_is_held_with_what_is_held_and_the_other_side_goes
     base, here = both(range(48))
     trakt = {work: one for work, one in base.items() if work >= 12}
     del here[47]
-    merge = merge_ratings(base, here, trakt, now=NOW, is_complete=True)
+    merge = merge_ratings(base, here, TraktList(trakt), now=NOW)
     found = guard_removals(merge, base, here, held, since=SINCE)
     assert (set(found.held), found.passed, set(merge.push)) == (set(range(12)), {47: "here"}, {47})
 
@@ -134,7 +134,7 @@ def test_a_push_that_is_not_confirmed_yet_is_not_judged_again():
     base, here = both(range(48))
     for work in range(10):
         del here[work]
-    merge = merge_ratings(base, here, base, now=NOW, is_complete=True)
+    merge = merge_ratings(base, here, TraktList(base), now=NOW)
     found = guard_removals(merge, base, here, travelled(range(10), had=48, days_ago=40), since=SINCE)
     assert (found.held, found.passed, set(merge.push)) == ({}, {}, set(range(10)))
 
@@ -143,9 +143,9 @@ def test_what_an_incomplete_list_does_not_mention_and_an_unread_one_stay_held():
     held = dict.fromkeys(range(12), Removal(48))
     base, here = both(range(48))
     trakt = {work: one for work, one in base.items() if work >= 12}
-    merge = merge_ratings(base, here, trakt, now=NOW, is_complete=False)
+    merge = merge_ratings(base, here, TraktList(trakt, incomplete="why"), now=NOW)
     assert guard_removals(merge, base, here, held, since=SINCE).over == set()
-    merge = merge_ratings(base, here, base, now=NOW, is_complete=True)
+    merge = merge_ratings(base, here, TraktList(base), now=NOW)
     assert guard_removals(merge, base, here, held, since=SINCE, was_read=False).over == set()
     assert guard_removals(merge, base, here, held, since=SINCE).over == set(range(12))
 
@@ -154,7 +154,7 @@ def test_half_on_each_side_is_everything():
     base, here = both(range(4))
     trakt = {work: one for work, one in base.items() if work >= 2}
     here = {work: one for work, one in here.items() if work < 2}
-    merge = merge_ratings(base, here, trakt, now=NOW, is_complete=True)
+    merge = merge_ratings(base, here, TraktList(trakt), now=NOW)
     assert set(guard_removals(merge, base, here, {}, since=SINCE).held) == set(range(4))
 
 

@@ -13,6 +13,7 @@ from aperture_dagster.ratings.merge import (
     LocalRating,
     RatingMerge,
     SyncedRating,
+    TraktList,
     is_same_rating,
     merge_ratings,
     needs_consent,
@@ -35,8 +36,9 @@ def there(value: int, hours_ago: float = 24, trakt_id: int | None = None) -> Syn
 
 
 def merged(base: SyncedRating | None, mine: LocalRating | None, theirs: SyncedRating | None, **how: Any) -> RatingMerge:
-    sides = [{WORK: one} if one is not None else {} for one in (base, mine, theirs)]
-    return merge_ratings(*sides, **{"now": NOW, "is_complete": True, **how})  # type: ignore[arg-type]
+    before, local, listed = ({WORK: one} if one is not None else {} for one in (base, mine, theirs))
+    edits = {name: how.pop(name) for name in ("edited", "echoes") if name in how}
+    return merge_ratings(before, local, TraktList(listed, **how), now=NOW, **edits)  # type: ignore[arg-type]
 
 
 def decision(*sides: Any, **how: Any) -> str:
@@ -88,7 +90,7 @@ def test_a_tie_and_an_observed_date_go_to_trakt_and_are_reported():
     for mine in (here(5, 24), here(5, 24 - 2 * second), here(5, 1, observed=True)):
         merge = merged(there(8, 500), mine, there(6, 24))
         assert merge.write == {WORK: Edit(6, NOW - 24 * HOUR)}
-        assert [(one.here, one.trakt, one.kept) for one in merge.conflicts] == [(5, 6, "trakt")]
+        assert merge.conflicts == {WORK} and not merge.push
     assert decision(there(8, 500), here(5, 24 - 3 * second), there(6, 24)) == "push 5"
 
 
@@ -128,21 +130,21 @@ def test_a_rating_beats_an_undated_removal_and_a_dated_one_only_if_it_is_newer()
 
 
 def test_nothing_is_concluded_from_what_an_incomplete_list_lacks():
-    assert decision(there(8), here(8), None, is_complete=False) == "nothing"
-    assert decision(None, here(5), None, is_complete=False) == "nothing", "a newer rating may be in the rest"
-    merge = merged(there(8), here(5), None, is_complete=False)
+    assert decision(there(8), here(8), None, incomplete="why") == "nothing"
+    assert decision(None, here(5), None, incomplete="why") == "nothing", "a newer rating may be in the rest"
+    merge = merged(there(8), here(5), None, incomplete="why")
     assert (merge.base, merge.unknown) == ({WORK: there(8)}, {WORK})
-    assert decision(there(8), here(8), there(4, 1), is_complete=False) == "pull 4"
+    assert decision(there(8), here(8), there(4, 1), incomplete="why") == "pull 4"
 
 
 def test_a_title_with_another_work_by_now_was_not_removed():
-    assert decision(there(8, trakt_id=77), here(8), None, listed_ids={("movie", 77)}) == "nothing"
-    assert decision(there(8, trakt_id=77), here(8), None, listed_ids={("movie", 78)}) == "pull None"
-    assert decision(there(8, trakt_id=77), here(8), None, listed_ids={("series", 77)}) == "pull None"
+    assert decision(there(8, trakt_id=77), here(8), None, ids={("movie", 77)}) == "nothing"
+    assert decision(there(8, trakt_id=77), here(8), None, ids={("movie", 78)}) == "pull None"
+    assert decision(there(8, trakt_id=77), here(8), None, ids={("series", 77)}) == "pull None"
 
 
 def test_another_trakt_id_of_the_same_work_is_a_move():
-    merge = merged(there(8, trakt_id=77), here(8), there(8, trakt_id=78), listed_ids={("movie", 78)})
+    merge = merged(there(8, trakt_id=77), here(8), there(8, trakt_id=78), ids={("movie", 78)})
     assert (merge.write, merge.push, merge.base) == ({}, {}, {WORK: there(8, trakt_id=78)})
 
 
@@ -177,7 +179,7 @@ def many(count: int, value: int = 8) -> tuple[dict[int, SyncedRating], dict[int,
 @pytest.mark.parametrize(("pushed", "of", "asks"), [(25, 100, False), (26, 100, True), (26, 130, False)])
 def test_a_large_first_push_needs_consent(pushed: int, of: int, asks: bool):
     theirs, local = many(of)
-    merge = merge_ratings({}, local, dict(list(theirs.items())[pushed:]), now=NOW, is_complete=True)
+    merge = merge_ratings({}, local, TraktList(dict(list(theirs.items())[pushed:])), now=NOW)
     assert needs_consent(merge, local) is asks
 
 
@@ -192,7 +194,7 @@ def test_merging_again_changes_nothing():
             for one in theirs:
                 merge = merged(base, mine, one)
                 after_here, after_there = _applied(merge, mine, one)
-                again = merge_ratings(merge.base, after_here, after_there, now=NOW, is_complete=True)
+                again = merge_ratings(merge.base, after_here, TraktList(after_there), now=NOW)
                 assert (again.write, again.push) == ({}, {}), (base, mine, one)
                 assert {work: edit.value for work, edit in after_there.items()} == {
                     work: edit.value for work, edit in after_here.items() if edit.value is not None

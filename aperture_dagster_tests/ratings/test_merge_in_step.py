@@ -17,6 +17,7 @@ from aperture_dagster.ratings.merge import (
     Edit,
     LocalRating,
     SyncedRating,
+    TraktList,
     is_same_rating,
     merge_ratings,
 )
@@ -138,7 +139,7 @@ class TwoSides:
         news = {work: one for work, one in there.items() if work in self.attempted and self.base.get(work) != one}
         echoes = {work for work, value, at in self.given if work in news and is_same_rating(news[work], value, at)}
         merge = merge_ratings(
-            self.base, self.here, there, now=self.now, is_complete=True, edited=set(self.outbox), echoes=echoes
+            self.base, self.here, TraktList(there), now=self.now, edited=set(self.outbox), echoes=echoes
         )
         for work, edit in merge.write.items():
             self.here[work] = LocalRating(edit.value, edit.rated_at)

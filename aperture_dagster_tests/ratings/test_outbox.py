@@ -12,7 +12,7 @@ from aperture_dagster.ratings.client import Trakt
 from aperture_dagster.ratings.sync import RatingsSync
 from aperture_dagster.resources.errors import RequestRejected
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster.simulator.trakt.api import TraktService
+from aperture_dagster.simulator.trakt.accounts import Account
 from aperture_dagster_tests.ratings.rated_home import RatedHome
 from aperture_dagster_tests.ratings.trakt_home import trakt_home
 
@@ -187,7 +187,7 @@ def test_what_trakt_accepts_and_does_not_show_waits_longer_each_time(rated: Rate
     rated.rate("ada", FILM, 8)
     waits: list[timedelta] = []
     with monkeypatch.context() as patched:
-        patched.setattr(TraktService, "_applies", lambda *_: False)
+        patched.setattr(Account, "rate", lambda *_: True)
         for _ in range(4):
             report = rated.sync()
             assert (report.pushed, report.waiting) == (0, 1)

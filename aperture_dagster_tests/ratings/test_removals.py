@@ -208,13 +208,6 @@ def test_a_clock_that_was_ahead_or_jumps_ahead_empties_nothing(losing: Losing):
     assert len(losing.lose("server", FILMS[14:18]).held) == 10
 
 
-def test_a_first_look_after_a_jump_of_the_clock_counts_what_was_removed_before(losing: Losing):
-    losing.have(30)
-    losing.lose("trakt", FILMS[:8])
-    losing.home.clock.moment += timedelta(days=365)
-    assert len(losing.lose("trakt", FILMS[8:14]).held) == 6
-
-
 def test_another_account_on_trakt_begins_without_held_removals(losing: Losing):
     losing.have(3)
     losing.lose("server", FILMS[:3])

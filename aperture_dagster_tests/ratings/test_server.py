@@ -11,8 +11,8 @@ import pytest
 
 from aperture_dagster.library.people import User
 from aperture_dagster.ratings.in_force import ratings_in_force
+from aperture_dagster.ratings.outbox import rate_here, take_server_ratings
 from aperture_dagster.ratings.server import ServerWrites, rate_on_server
-from aperture_dagster.ratings.synced import rate_here, take_server_ratings
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import RequestRejected

@@ -12,21 +12,21 @@ from aperture_dagster.ratings.errors import (
     AppRefused,
     EdgeBlocked,
     InvalidGrant,
-    SignInDenied,
-    SignInExpired,
+    SignInFailed,
 )
 from aperture_dagster.ratings.records import DeviceCode, TokenPair, parse_code, parse_tokens
 from aperture_dagster.ratings.sign_in import TraktSignIn
 from aperture_dagster.resources import errors
 from aperture_dagster.resources.errors import BadAnswer, ServiceError, ServiceUnavailable
+from aperture_dagster_tests.ratings.test_client import CLIENT_ID, CLIENT_SECRET, QUIET, TOKEN, opened
+from aperture_dagster_tests.ratings.trakt_home import quick_trakt
 from aperture_dagster_tests.resources.conftest import NOW, Answer, Scripted
-from aperture_dagster_tests.resources.test_trakt import CLIENT_ID, CLIENT_SECRET, QUIET, TOKEN, opened
 from aperture_dagster_tests.resources.troubles import page
 
 
 @pytest.fixture
 def sign_in(scripted: Scripted) -> Iterator[TraktSignIn]:
-    with contextlib.closing(TraktSignIn(scripted.url, CLIENT_ID, CLIENT_SECRET, **QUIET)) as client:
+    with quick_trakt(), contextlib.closing(TraktSignIn(scripted.url, CLIENT_ID, CLIENT_SECRET, **QUIET)) as client:
         yield client
 
 
@@ -42,13 +42,12 @@ class Time:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.left: list[float] = []
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
     def wait(self, client: TraktSignIn, code: DeviceCode) -> TokenPair:
-        return client.wait(code, waiting=self.left.append, sleep=self.sleep, monotonic=lambda: self.now)
+        return client.wait(code, sleep=self.sleep, monotonic=lambda: self.now)
 
 
 def test_a_code_is_polled_for_at_its_interval_until_it_was_entered(scripted: Scripted, sign_in: TraktSignIn):
@@ -60,7 +59,6 @@ def test_a_code_is_polled_for_at_its_interval_until_it_was_entered(scripted: Scr
     assert tokens.expires_at - tokens.issued_at == timedelta(days=7)
     # Five and five seconds, and ten after the answer that this was too fast.
     assert clock.now == 5 + 5 + 10 + 10 + 10
-    assert clock.left[0] == 600 and clock.left == sorted(clock.left, reverse=True)
     assert scripted.asked[0].body == {"client_id": CLIENT_ID}
     assert scripted.asked[1].body == {
         "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "code": "dev1ce-c0de",
@@ -70,7 +68,7 @@ def test_a_code_is_polled_for_at_its_interval_until_it_was_entered(scripted: Scr
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        (404, SignInExpired), (409, SignInExpired), (410, SignInExpired), (418, SignInDenied), (403, AppRefused),
+        (404, SignInFailed), (409, SignInFailed), (410, SignInFailed), (418, SignInFailed), (403, AppRefused),
         (401, AppRefused),
     ],
 )  # fmt: skip
@@ -85,7 +83,7 @@ def test_the_status_of_a_poll_decides_without_a_body(
 def test_polling_ends_with_the_code(scripted: Scripted, sign_in: TraktSignIn):
     scripted.say(Answer(b"", 400))
     clock = Time()
-    with pytest.raises(SignInExpired):
+    with pytest.raises(SignInFailed):
         clock.wait(sign_in, parse_code(CODE))
     assert clock.now == 600 and len(scripted.asked) == 119
 
@@ -133,7 +131,7 @@ def test_an_error_that_repeats_the_secrets_does_not_show_them(scripted: Scripted
             (lambda: sign_in.refresh("old-refre5h"), {"old-refre5h", CLIENT_ID, CLIENT_SECRET}),
             (lambda: sign_in.revoke(TOKEN), {TOKEN, CLIENT_ID, CLIENT_SECRET}),
             (lambda: Time().wait(sign_in, parse_code(CODE)), {"dev1ce-c0de", "U5ERC0DE", CLIENT_SECRET}),
-            (trakt.settings, {TOKEN, CLIENT_ID}),
+            (trakt.account, {TOKEN, CLIENT_ID}),
         ):
             with pytest.raises(ServiceError) as raised:
                 attempt()

@@ -41,7 +41,7 @@ def test_ratings_travel_both_ways_with_their_dates(rated: RatedHome):
     rated.rate_on_server("ada", OTHER, 6.5)
     now = rated.home.clock.now()
     report = rated.sync()
-    assert (report.pulled, report.pushed, report.waiting, report.conflicts) == (1, 2, 0, [])
+    assert (report.pulled, report.pushed, report.waiting, report.conflicts) == (1, 2, 0, set())
     wanted = {FILM: (8, now), OTHER: (7, now), SHOW: (3, now - 3650 * DAY)}
     assert rated.here() == rated.there() == wanted
 
@@ -320,7 +320,7 @@ def test_seasons_and_episodes_on_trakt_are_left_alone(rated: RatedHome):
 
 
 def test_batches_hold_a_hundred_at_most(rated: RatedHome, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("aperture_dagster.ratings.outbox.BATCH", 10)
+    monkeypatch.setattr("aperture_dagster.ratings.pushing.BATCH", 10)
     for number in range(1, 26):
         rated.rate("ada", f"movie:{number}", 8)
     rated.state.trakt_set(refuses_above=10)

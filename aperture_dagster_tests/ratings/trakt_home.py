@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.records import TokenPair, parse_tokens
@@ -59,7 +60,6 @@ class TraktHome:
         return {
             "APERTURE_HOME": str(settings.home),
             "APERTURE_TRAKT_URL": settings.trakt_url,
-            "APERTURE_TRAKT_AUTH_URL": settings.trakt_auth_url,
             "TRAKT_CLIENT_ID": settings.trakt_client_id or "",
             **{name: value.get_secret_value() if value else "" for name, value in secrets.items()},
         }
@@ -76,7 +76,7 @@ class TraktHome:
     def look(self, user: str) -> str:
         """Connect to Trakt for a user, and return the name of the account."""
         with self.accounts.open(user) as client:
-            return client.settings().name
+            return client.account()
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""
@@ -108,6 +108,14 @@ class TraktHome:
 
 
 @contextmanager
+def quick_trakt() -> Iterator[None]:
+    """Let clients of Trakt write as often as the stand-in allows, and repeat soon what failed."""
+    writes = patch("aperture_dagster.ratings.client.WRITE_SECONDS", 0.01)
+    with writes, patch("aperture_dagster.ratings.answers.OUTAGE_WAIT_SECONDS", 0.02):
+        yield
+
+
+@contextmanager
 def trakt_home(serve: Callable[..., Any], *, stand_ins: Any = None, **overrides: Any) -> Iterator[TraktHome]:
     """Open a home with the stand-in for Trakt; ``stand_ins`` changes its settings."""
     quick = {
@@ -117,13 +125,12 @@ def trakt_home(serve: Callable[..., Any], *, stand_ins: Any = None, **overrides:
         "trakt_missing_ids_share": 0.0,
     }
     world = World("films", [*FILMS, *SHOWS])
-    with serve(world, stand_ins=SimulatorSettings(**quick | (stand_ins or {}))) as (simulator, settings):
+    served = serve(world, stand_ins=SimulatorSettings(**quick | (stand_ins or {})))
+    with quick_trakt(), served as (simulator, settings):
         values: dict[str, Any] = {
             "trakt_client_id": "demo-trakt-client-id",
             "trakt_client_secret": "demo-trakt-client-secret",
             "trakt_url": simulator.trakt_url,
-            "trakt_auth_url": simulator.trakt_auth_url,
-            "trakt_write_seconds": 0.01,
             "secret_key": SECRET_KEY,
             "http_retry_wait_seconds": 0.001,
         }

@@ -100,7 +100,7 @@ class Shelf:
             write_users(connection, map(user_row, names), still_there=names, key_for=lambda name, *_: name)
 
     def history(self, user: str, *states: ItemState, now: datetime = NOW) -> Any:
-        from aperture_dagster.ratings.synced import take_server_ratings
+        from aperture_dagster.ratings.outbox import take_server_ratings
         from aperture_dagster.storage.history import write_states
 
         with self.open() as connection:

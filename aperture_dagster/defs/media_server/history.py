@@ -21,7 +21,7 @@ from aperture_dagster.library.moments import past
 from aperture_dagster.library.people import User
 from aperture_dagster.library.removal import check_history_loss
 from aperture_dagster.ratings.in_force import OWN, SERVER, rated_since, ratings_version
-from aperture_dagster.ratings.synced import take_server_ratings
+from aperture_dagster.ratings.outbox import take_server_ratings
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import NotFound, RequestRejected

@@ -23,7 +23,7 @@ from aperture_dagster.publishing.plan import DesiredLibrary
 from aperture_dagster.publishing.preflight import examine_publishing
 from aperture_dagster.publishing.publisher import Publisher
 from aperture_dagster.publishing.roots import Roots
-from aperture_dagster.ratings.synced import take_server_ratings
+from aperture_dagster.ratings.outbox import take_server_ratings
 from aperture_dagster.resources.errors import NotFound, RequestRejected
 from aperture_dagster.storage.copies import entry_folder_in, record_states
 from aperture_dagster.storage.owner import ensure_owner, read_owner

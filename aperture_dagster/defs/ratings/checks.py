@@ -10,8 +10,8 @@ from aperture_dagster.defs.markdown import markdown_table
 from aperture_dagster.defs.ratings.trakt import trakt_ratings
 from aperture_dagster.defs.reporting import warn_unless
 from aperture_dagster.ratings.accounts import TraktAccounts
-from aperture_dagster.ratings.outbox import NOT_FOUND
-from aperture_dagster.ratings.synced import waiting_ratings
+from aperture_dagster.ratings.outbox import waiting_ratings
+from aperture_dagster.ratings.pushing import NOT_FOUND
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 

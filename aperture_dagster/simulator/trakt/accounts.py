@@ -13,8 +13,8 @@ from aperture_dagster.simulator.settings import SimulatorSettings
 
 RATED: tuple[str, ...] = ("movies", "shows", "seasons", "episodes")
 """What can be rated, in Trakt's words."""
-Trouble = Literal["limit", "limit_bare", "locked", "deactivated"]
-TROUBLES: tuple[Trouble, ...] = ("limit", "limit_bare", "locked", "deactivated")
+Trouble = Literal["limit", "locked", "deactivated"]
+TROUBLES: tuple[Trouble, ...] = ("limit", "locked", "deactivated")
 _MILLISECOND = 0.001
 
 

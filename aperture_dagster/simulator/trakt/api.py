@@ -76,13 +76,9 @@ class TraktService(TraktHost):
         if request.headers.get("trakt-api-version") != "2" or (request.method == "POST" and not is_json):
             return self.error(412)
         session = self._session(request)
-        is_write = request.method != "GET"
-        if session is None:
+        if session is None or not state.trakt.is_valid(session):
             return self.error(401)
-        is_trusted = is_write and session.is_access_void and state.trakt.habits.trusts_revoked
-        if not is_trusted and not state.trakt.is_valid(session):
-            return self.error(401)
-        return self._account_refusal(session.account, is_write)
+        return self._account_refusal(session.account, is_write=request.method != "GET")
 
     def client_error(self, error: Exception) -> Response | None:
         """Answer what breaks the contract with 422, and what is no JSON with 400."""
@@ -93,7 +89,7 @@ class TraktService(TraktHost):
     def _account_refusal(self, account: Account, is_write: bool) -> Response | None:
         if account.trouble in ("locked", "deactivated"):
             headers = {f"X-Account-{account.trouble.title()}": "true"}
-            return Response(status_code=423, headers=None if self._is_bare else headers)
+            return Response(status_code=423, headers=headers)
         limit = account.writes if is_write else account.reads
         if not limit.admit():
             return self._too_many(limit, "AUTHED_API_POST_LIMIT" if is_write else "AUTHED_API_GET_LIMIT")
@@ -102,8 +98,6 @@ class TraktService(TraktHost):
         return None
 
     def _too_many(self, limit: RateLimit, name: str) -> Response:
-        if self._is_bare:
-            return Response(status_code=429)
         until = self._state.clock.now() + limit.seconds_left
         state = {
             "name": name,
@@ -145,17 +139,16 @@ class TraktService(TraktHost):
         if page is None and limit is None and not habits.paged:
             return JSONResponse(rows)
         page, limit = page or 1, min(limit or _USUAL_PAGE, _LARGEST_PAGE)
-        size = max(1, limit - habits.short_pages)
-        shown = rows[(page - 1) * size : page * size]
+        shown = rows[(page - 1) * limit : page * limit]
         headers = {
             "X-Pagination-Page": str(page),
             "X-Pagination-Limit": str(limit),
-            "X-Pagination-Page-Count": str(math.ceil(len(rows) / size)),
+            "X-Pagination-Page-Count": str(math.ceil(len(rows) / limit)),
             "X-Pagination-Item-Count": str(len(rows) + habits.count_error),
         }
         if page == 1 and habits.lost_rows:
             shown = shown[: -habits.lost_rows]
-        return JSONResponse(shown, headers=None if habits.without_counts else headers)
+        return JSONResponse(shown, headers=headers)
 
     def _rate(self, request: Request) -> Response:
         batch = self._batch(request, removes=False)
@@ -163,20 +156,16 @@ class TraktService(TraktHost):
             return batch
         account = self._account(request)
         added = dict.fromkeys(RATED, 0)
-        if self._applies(request):
-            limit = self._state.settings.trakt_ratings_limits[account.vip]
-            if len(account.ratings.keys() | {rated for rated, _ in batch.found}) > limit:
-                return self.over_limit(account, limit)
-            for rated, rating in batch.found:
-                assert rating is not None
-                changed = account.rate(rated, rating, self._state.clock.now())
-                added[rated.kind] += changed
-                pushed = {"action": "rate", "key": str(rated), "rating": rating.value, "changed": changed}
-                account.pushed.append(pushed | {"rated_at": timestamp(rating.rated_at)})
-        else:
-            for rated, _ in batch.found:
-                added[rated.kind] += 1
-        return self._answer(batch, JSONResponse({"added": added, "not_found": batch.not_found}, 201))
+        limit = self._state.settings.trakt_ratings_limits[account.vip]
+        if len(account.ratings.keys() | {rated for rated, _ in batch.found}) > limit:
+            return self.over_limit(account, limit)
+        for rated, rating in batch.found:
+            assert rating is not None
+            changed = account.rate(rated, rating, self._state.clock.now())
+            added[rated.kind] += changed
+            pushed = {"action": "rate", "key": str(rated), "rating": rating.value, "changed": changed}
+            account.pushed.append(pushed | {"rated_at": timestamp(rating.rated_at)})
+        return JSONResponse({"added": added, "not_found": batch.not_found}, 201)
 
     def _unrate(self, request: Request) -> Response:
         batch = self._batch(request, removes=True)
@@ -185,26 +174,18 @@ class TraktService(TraktHost):
         account = self._account(request)
         deleted = dict.fromkeys(RATED, 0)
         for rated, _ in batch.found:
-            changed = self._applies(request) and account.unrate(rated, self._state.clock.now())
+            changed = account.unrate(rated, self._state.clock.now())
             deleted[rated.kind] += changed
             account.pushed.append(
                 {"action": "remove", "key": str(rated), "rating": None, "changed": changed, "rated_at": None}
             )
-        return self._answer(batch, JSONResponse({"deleted": deleted, "not_found": batch.not_found}))
+        return JSONResponse({"deleted": deleted, "not_found": batch.not_found})
 
     def _batch(self, request: Request, *, removes: bool) -> Batch | Response:
         book = self._state.trakt
         batch = parse_batch(request.parse_json(), book.titles, book.clock(), removes=removes)
         refused_above = book.habits.refuses_above
         return self.error(413) if refused_above is not None and batch.size > refused_above else batch
-
-    def _answer(self, batch: Batch, response: Response) -> Response:
-        most = self._state.trakt.habits.times_out_above
-        return self.error(504) if most is not None and batch.size > most else response
-
-    def _applies(self, request: Request) -> bool:
-        session = self._session(request)
-        return session is not None and self._state.trakt.is_valid(session)
 
     def _recommend(self, request: Request, kind: str) -> Response:
         """Return titles that the account neither rated nor hid. Nothing is watched, collected or on a watchlist."""

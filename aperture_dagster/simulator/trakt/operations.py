@@ -63,8 +63,8 @@ class TraktOperations:
     def trakt_account(self, account: str, *, vip: bool | None = None, trouble: Trouble | str | None = None) -> None:
         """Change an account's membership (None: as it is) and its trouble (None: none).
 
-        ``limit`` refuses writes with 420, ``limit_bare`` the same without headers and body; ``locked`` and
-        ``deactivated`` refuse everything with 423. Raises ValueError for another trouble.
+        ``limit`` refuses writes with 420; ``locked`` and ``deactivated`` refuse everything with 423. Raises ValueError
+        for another trouble.
         """
         changed = self.trakt.account(account)
         changed.trouble = next((one for one in TROUBLES if one == trouble), None)
