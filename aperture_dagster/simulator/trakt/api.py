@@ -29,13 +29,13 @@ from aperture_dagster.simulator.trakt.accounts import RATED, Account, timestamp
 from aperture_dagster.simulator.trakt.book import Session
 from aperture_dagster.simulator.trakt.host import TraktHost
 from aperture_dagster.simulator.trakt.payloads import activities_of, rating_row, recommended, settings_of
-from aperture_dagster.simulator.trakt.titles import TraktTitle
+from aperture_dagster.simulator.trakt.titles import ID_NAMES, TraktTitle
 from aperture_dagster.simulator.trakt.writes import Batch, InvalidEntry, parse_batch
 
 _PAGING = ("page", "limit")
 _USUAL_PAGE, _LARGEST_PAGE = 10, 250
 _MOST_RECOMMENDED = 100
-_RECOMMENDATIONS = ("limit", "ignore_collected", "ignore_watchlisted", "ignore_watched", "watch_window", "extended")
+_RECOMMENDATIONS = ("limit", "ignore_collected", "ignore_watchlisted", "ignore_watched", "watch_window")
 _RATINGS = {str(number) for number in range(1, 11)}
 
 
@@ -55,7 +55,6 @@ class TraktService(TraktHost):
                 Operation("POST", "/sync/ratings", self._rate),
                 Operation("POST", "/sync/ratings/remove", self._unrate),
                 Operation("GET", "/recommendations/{kind}", self._recommend, _RECOMMENDATIONS),
-                Operation("DELETE", "/recommendations/{kind}/{number}", self._hide),
             ],
         )
 
@@ -126,7 +125,7 @@ class TraktService(TraktHost):
 
     def _ratings(self, request: Request, kind: str, rating: str | None = None) -> Response:
         """Return ratings, the newest first. Those of titles that Trakt no longer knows are left out."""
-        if kind not in RATED or rating not in (None, *_RATINGS):
+        if kind not in ID_NAMES or rating not in (None, *_RATINGS):
             raise Unmodelled(f"ratings of {kind}" + (f" with the value {rating}" if rating else ""))
         titles = self._state.trakt.titles
         rows = [
@@ -188,16 +187,13 @@ class TraktService(TraktHost):
         return self.error(413) if refused_above is not None and batch.size > refused_above else batch
 
     def _recommend(self, request: Request, kind: str) -> Response:
-        """Return titles that the account neither rated nor hid. Nothing is watched, collected or on a watchlist."""
+        """Return titles that the account did not rate. Nothing is watched, collected or on a watchlist."""
         if kind not in ("movies", "shows"):
             return self.error(404)
         query = request.query
-        extended = query.get("extended")
-        if extended not in (None, "full"):
-            raise Unmodelled(f"extended={extended}")
         limit = min(_whole(query.get("limit")) or _USUAL_PAGE, _MOST_RECOMMENDED)
         account, titles = self._account(request), self._state.trakt.titles
-        known = set(account.hidden) | {rated.key for rated in account.ratings}
+        known = {rated.key for rated in account.ratings}
 
         def interest(one: TraktTitle) -> float:
             return -(one.title.vote_count or 0) * share(one.key, f"trakt|{account.name}")
@@ -208,17 +204,7 @@ class TraktService(TraktHost):
             of_kind = {one.key: one for one in titles.of_kind(kind)}
             found = [of_kind[key] for key in account.recommended if key in of_kind]
         shown = [one for one in found if one.key not in known][:limit]
-        return JSONResponse([recommended(one, full=extended == "full") for one in shown])
-
-    def _hide(self, request: Request, kind: str, number: str) -> Response:
-        names = ("trakt", "slug", "imdb")
-        known = (
-            self._state.trakt.titles.find(kind, dict.fromkeys(names, number)) if kind in ("movies", "shows") else None
-        )
-        if known is None:
-            return self.error(404)
-        self._account(request).hidden.add(known.key)
-        return Response(status_code=204)
+        return JSONResponse([recommended(one) for one in shown])
 
 
 def _whole(text: str | None) -> int | None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from aperture_dagster.simulator.locking import locked
 from aperture_dagster.simulator.trakt.accounts import TROUBLES, Rated, Rating, Trouble, timestamp, whole_seconds
 from aperture_dagster.simulator.trakt.book import TraktBook
-from aperture_dagster.simulator.trakt.titles import has_child
 
 if TYPE_CHECKING:
     from aperture_dagster.simulator.scans import Scans
@@ -132,11 +131,6 @@ class TraktOperations:
         self.trakt.account(account).recommended = keys
 
     @locked
-    def trakt_hidden(self, account: str) -> list[str]:
-        """Return the keys of the titles that an account hid from its recommendations."""
-        return sorted(self.trakt.account(account).hidden)
-
-    @locked
     def trakt_change_ids(self, key: str, ids: Mapping[str, int | str | None] | None) -> None:
         """Replace some of a title's ids on Trakt, or (None) take the title away there, with its ratings.
 
@@ -162,6 +156,4 @@ class TraktOperations:
             raise KeyError(key)
         if season is None:
             return Rated("movies" if known.title.media_type == "movie" else "shows", key)
-        if not has_child(known.title, season, episode):
-            raise KeyError(f"{key}, season {season}, episode {episode}")
         return Rated("seasons" if episode is None else "episodes", key, season, episode)
