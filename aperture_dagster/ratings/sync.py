@@ -271,10 +271,9 @@ class RatingsSync:
         for work, edit in merge.write.items():
             give_rating(connection, user_id, work, edit.value, source=TRAKT, rated_at=edit.rated_at)
         changed = {work: one for work, one in merge.base.items() if base.get(work) != one}
-        works = works_to_push(connection, changed.keys() | merge.write.keys())
-        media_types = {work: one.media_type for work, one in works.items()}
+        works = works_to_push(connection, merge.write)
         report.rows_written += len(merge.write)
-        report.rows_written += change_base(connection, user_id, changed, base.keys() - merge.base.keys(), media_types)
+        report.rows_written += change_base(connection, user_id, changed, base.keys() - merge.base.keys())
         report.rows_written += write_outbox(
             connection, user_id, merge.push, keep=merge.unknown & outbox.keys(), now=now
         )

@@ -36,18 +36,14 @@ def read_base(connection: Connection, user_id: str) -> dict[int, SyncedRating]:
 
 
 def change_base(
-    connection: Connection,
-    user_id: str,
-    changed: Mapping[int, SyncedRating],
-    gone: Collection[int],
-    media_types: Mapping[int, str],
+    connection: Connection, user_id: str, changed: Mapping[int, SyncedRating], gone: Collection[int]
 ) -> int:
-    """Write and delete ratings of the base, by work; return the number of rows. ``media_types``: of ``changed``."""
+    """Write and delete ratings of the base, by work; return the number of rows."""
     rows = [
         {
             "user_id": user_id,
             "work_id": work,
-            "media_type": media_types[work],
+            "media_type": one.media_type,
             "rating": one.value,
             "rated_at": one.rated_at,
             "trakt_id": one.trakt_id,
