@@ -66,7 +66,7 @@ SETTLED = tuple(
 SLOWEST = (
     "e2e/test_demo_and_up.py", *SETTLED, "defs/test_schedules_by_the_clock.py", "storage/test_embedded_containers.py",
     "cli/test_supervisor.py", "e2e/test_discovery.py", "e2e/test_top_picks.py", "defs/test_automation.py",
-    "e2e/test_secrets.py", "storage/backup/test_create.py", "ranking/test_quality.py", "sources/test_trakt_ratings.py",
+    "e2e/test_secrets.py", "storage/backup/test_create.py", "ranking/test_quality.py", "ratings/test_sync.py",
     "e2e/test_publishing.py", "e2e/test_requests.py", "e2e/test_restore.py", "e2e/test_published_lists.py",
     "storage/test_embedded_users.py",
 )  # fmt: skip

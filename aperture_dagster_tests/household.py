@@ -13,10 +13,10 @@ from aperture_dagster.defs.reporting import ZEROS
 from aperture_dagster.household import asset_key
 from aperture_dagster.instance.runs import REPOSITORY_TAG, SCHEDULE_TAG, own_location, repository
 from aperture_dagster.partitions import range_tags, user_partitions
+from aperture_dagster.ratings.stored_accounts import installation_id
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.trakt import installation_id
 
 _RECORDED: dict[str, list[dg.AssetMaterialization]] = {}
 

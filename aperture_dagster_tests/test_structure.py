@@ -97,7 +97,9 @@ def tracked() -> list[Path]:
 # Dependencies
 
 
-BELOW_DAGSTER = ["library", "ranking", "storage", "resources", "sources", "worklist", "publishing", "simulator"]
+BELOW_DAGSTER = [
+    "library", "ranking", "storage", "resources", "sources", "worklist", "publishing", "ratings", "simulator",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("folder", BELOW_DAGSTER)

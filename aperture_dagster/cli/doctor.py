@@ -27,6 +27,7 @@ from aperture_dagster.publishing.outcome import PublishOptions
 from aperture_dagster.publishing.paths import PathMap
 from aperture_dagster.publishing.preflight import examine_publishing
 from aperture_dagster.publishing.roots import Roots
+from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import QuotaSpent, ServiceBusy, ServiceError, ServiceNotConfigured
@@ -40,7 +41,6 @@ from aperture_dagster.settings.places import describe_configuration
 from aperture_dagster.sources import SOURCES, TitleSource
 from aperture_dagster.sources.seerr import SEERR, why_not_configured
 from aperture_dagster.sources.services import MeteredService
-from aperture_dagster.sources.trakt import TraktAccounts
 from aperture_dagster.storage.backup.manifest import read_backups
 from aperture_dagster.storage.backup.places import backup_folder, in_container, read_mounts, why_not_lasting
 from aperture_dagster.storage.backup.retention import why_overdue

@@ -15,12 +15,11 @@ from aperture_dagster.cli.doctor import doctor
 from aperture_dagster.cli.evaluate import evaluate
 from aperture_dagster.cli.migrate import migrate
 from aperture_dagster.cli.publish import publish, unpublish
-from aperture_dagster.cli.ratings import rate
+from aperture_dagster.cli.ratings import rate, trakt
 from aperture_dagster.cli.requests import request, requests
 from aperture_dagster.cli.restore import restore
 from aperture_dagster.cli.show import show
 from aperture_dagster.cli.status import status
-from aperture_dagster.cli.trakt import trakt
 from aperture_dagster.cli.up import up
 
 

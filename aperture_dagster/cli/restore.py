@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.terminal import Console
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.home import use_dagster_home
+from aperture_dagster.ratings.stored_accounts import void_restored_tokens
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings, load_settings
@@ -64,13 +66,15 @@ def _restore(settings: Settings, path: Path, console: Console, *, yes: bool, tru
     console.print()
     if not yes:
         click.confirm("Put it in the place of the present database?", abort=True)
+    now = Clock().now()
     with dg.DagsterInstance.get() as instance:
         done = restore_database(
             settings,
             file,
-            now=Clock().now(),
+            now=now,
             refuse_runs=lambda: refuse_runs(instance, settings),
             report=lambda step: console.print(Text(step, "dim")),
+            make_void=partial(void_restored_tokens, now=now),
         )
         # First, since what follows may fail.
         _show(console, done)

@@ -23,9 +23,10 @@ from aperture_dagster.cli.heartbeats import read_parts, up_is_running
 from aperture_dagster.cli.show import how_to_begin
 from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.library.moments import describe_future, elapsed
-from aperture_dagster.library.rating_removals import describe_held
 from aperture_dagster.library.status import CheckState, JobState, Status, UserState, Wrong, find_wrong
 from aperture_dagster.publishing.outcome import why_unread
+from aperture_dagster.ratings.guard import describe_held
+from aperture_dagster.ratings.removals import held_by_user
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings
@@ -39,7 +40,6 @@ from aperture_dagster.storage.future import future_dates
 from aperture_dagster.storage.overview import household_rows, server_identity
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.published import unread_libraries
-from aperture_dagster.storage.rating_removals import held_by_user
 from aperture_dagster.storage.read_only import NothingYet, read_only
 from aperture_dagster.storage.tidying import size_of_database
 from aperture_dagster.wording import counted

@@ -15,6 +15,7 @@ import dagster as dg
 from pydantic import Field
 
 from aperture_dagster.errors import OperatorError
+from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.providers import Embedders, MediaServers
@@ -22,7 +23,6 @@ from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings, environment_names, groups, secret_names
 from aperture_dagster.settings.reference import descriptions
 from aperture_dagster.sources.services import Services
-from aperture_dagster.sources.trakt import TraktAccounts
 
 SHOWN_ONLY = "Shown only: a change has no effect."
 FIXED = "A run cannot change it."
@@ -152,7 +152,6 @@ class TraktResource(_Documented, dg.ConfigurableResource[TraktAccounts]):
     """
 
     trakt_url: str = _setting("trakt_url")
-    trakt_write_seconds: float = _setting("trakt_write_seconds")
     http_attempts: int = _setting("http_attempts")
     http_retry_wait_seconds: float = _setting("http_retry_wait_seconds")
     credentials: dict[str, str] = Field(description=f"Which parts of your app on Trakt are set. {SHOWN_ONLY}")

@@ -13,7 +13,7 @@ OPENAI_PATH = "/openai/v1"
 OMDB_PATH = "/omdb"
 MDBLIST_PATH = "/mdblist"
 TRAKT_PATH = "/trakt"
-TRAKT_AUTH_PATH = "/trakt-auth"
+TRAKT_AUTH_PATH = TRAKT_PATH + "/auth"
 SEERR_PATH = "/seerr"
 OLLAMA_PATH = "/ollama"
 LM_STUDIO_PATH = "/lm-studio"
@@ -54,7 +54,6 @@ def environment(root: str, server: str = "jellyfin", settings: SimulatorSettings
         "TRAKT_CLIENT_ID": settings.trakt_client_id,
         "TRAKT_CLIENT_SECRET": settings.trakt_client_secret,
         PREFIX + "TRAKT_URL": root + TRAKT_PATH,
-        PREFIX + "TRAKT_AUTH_URL": root + TRAKT_AUTH_PATH,
         PREFIX + "SECRET_KEY": SECRET_KEY,
         PREFIX + "SEERR_URL": root + SEERR_PATH,
         "SEERR_API_KEY": settings.seerr_key,

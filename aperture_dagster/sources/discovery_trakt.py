@@ -9,14 +9,14 @@ from datetime import datetime
 
 from aperture_dagster.library.discovery import MEDIA_TYPES, MediaType
 from aperture_dagster.library.listed import SuggestedPage, SuggestedTitle
+from aperture_dagster.ratings.accounts import TraktAccounts
+from aperture_dagster.ratings.client import Trakt
+from aperture_dagster.ratings.stored_accounts import recommendations_of
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import ServiceError, ServicePaused, ServiceRefused
-from aperture_dagster.resources.trakt.client import Trakt
 from aperture_dagster.settings import Settings
-from aperture_dagster.sources.trakt import TraktAccounts
 from aperture_dagster.storage.discovery import read_list, write_list
-from aperture_dagster.storage.trakt import recommendations_of
 
 
 @dataclass(slots=True)

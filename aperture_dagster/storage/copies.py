@@ -32,7 +32,6 @@ def record_states(
     *,
     now: datetime,
     started_share: float,
-    requested_at: datetime | None = None,
 ) -> PageResult:
     """Write a page of a user's states as :func:`write_states` does, those of published copies to their originals.
 
@@ -41,7 +40,7 @@ def record_states(
     """
 
     def write(some: Sequence[ItemState]) -> PageResult:
-        return write_states(connection, user_id, some, now=now, started_share=started_share, requested_at=requested_at)
+        return write_states(connection, user_id, some, now=now, started_share=started_share)
 
     result = write(states)
     copies = originals_of_copies(connection, result.unmatched)

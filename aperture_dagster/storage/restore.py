@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy import Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -34,11 +34,9 @@ from aperture_dagster.storage.maintenance import Maintenance, RestoreInProgress,
 from aperture_dagster.storage.migrate import ensure_schema, forget_schema, why_unknown
 from aperture_dagster.storage.queries import execute, read_value
 from aperture_dagster.storage.tables import HEAD_REVISION
-from aperture_dagster.storage.trakt import void_all_tokens
 
 # PostgreSQL's own format is more compact than text, but the indexes take as much.
 SPARE_BYTES = 1 << 30
-VOID_TOKENS = "the database was restored from a backup{of}, and the tokens in it are no longer valid"
 UNCHANGED = "Nothing was changed."
 _SERVER = re.compile(rb"^-- Dumped from database version (\d+)", re.MULTILINE)
 
@@ -118,6 +116,7 @@ def restore(
     now: datetime,
     refuse_runs: Callable[[], None],
     report: Callable[[str], None] = lambda message: None,
+    make_void: Callable[[Connection, datetime | None], int] = lambda connection, made_at: 0,
 ) -> Restored:
     """Put the database in a file in the place of the present one, which is kept under another name.
 
@@ -126,6 +125,8 @@ def restore(
     Args:
         refuse_runs: called twice, before and after everybody else is kept out; raises if a run is in progress.
         report: called with each step, in words.
+        make_void: called with the new database and the time of the backup; records what is no longer valid, and returns
+            the number of users who must connect to Trakt again.
 
     Raises:
         RestoreInProgress: another process is restoring.
@@ -147,7 +148,7 @@ def restore(
             refuse_runs()
             report("Restoring into a new database.")
             schema = _fill(new_url, file, report)
-            void_accounts, titles = _prepare(new_url, file, now)
+            void_accounts, titles = _prepare(new_url, file, make_void)
             kept = work.switch(make_url(new_url).database or "", now=now)
     except (RestoreInProgress, SwitchUncertain):
         raise
@@ -179,14 +180,15 @@ def _fill(url: str, file: RestorableFile, report: Callable[[str], None]) -> str:
     return schema
 
 
-def _prepare(url: str, file: RestorableFile, now: datetime) -> tuple[int, int]:
+def _prepare(
+    url: str, file: RestorableFile, make_void: Callable[[Connection, datetime | None], int]
+) -> tuple[int, int]:
     """Record what the restore makes void; return the number of accounts on Trakt, and of titles."""
-    of = f" of {file.made_at:%Y-%m-%d}" if file.made_at else ""
     with _engine(url) as engine, engine.begin() as connection:
         # A dump has no statistics, and without them the first queries would take long.
         execute(connection, "ANALYZE")
         size = catalogue_size(connection)
-        return void_all_tokens(connection, VOID_TOKENS.format(of=of), now=now), size["movies"] + size["series"]
+        return make_void(connection, file.made_at), size["movies"] + size["series"]
 
 
 def _create(work: Maintenance, url: str) -> str:

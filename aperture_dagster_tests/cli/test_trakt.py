@@ -14,10 +14,10 @@ from rich.console import Console
 
 from aperture_dagster.cli.doctor import Finding, examine
 from aperture_dagster.cli.main import main
-from aperture_dagster.cli.trakt import _show_code
-from aperture_dagster.resources.trakt.records import DeviceCode
+from aperture_dagster.cli.ratings import _show_code
+from aperture_dagster.ratings.records import DeviceCode
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster_tests.sources.trakt_home import TraktHome, trakt_home
+from aperture_dagster_tests.ratings.trakt_home import TraktHome, trakt_home
 
 Run = Callable[..., Result]
 QUICK = {"trakt_device_interval": 0}
@@ -126,12 +126,6 @@ def test_without_a_setting_nothing_is_sent_and_it_is_named(home: TraktHome, run:
         assert refused.exit_code == 1 and f"{setting} is not set" in refused.output
     if setting == "APERTURE_SECRET_KEY":
         assert "secrets.token_urlsafe(32)" in refused.output
-    assert home.count() == 0
-
-
-def test_an_unknown_user_is_named_before_a_code_is_made(home: TraktHome, run: Run):
-    refused = run("connect", "adda")
-    assert refused.exit_code == 1 and "Did you mean ada" in refused.output
     assert home.count() == 0
 
 

@@ -15,10 +15,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from aperture_dagster.build import build_groups
 from aperture_dagster.partitions import USERS
+from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.services import Services
-from aperture_dagster.sources.trakt import TraktAccounts
 from aperture_dagster.storage.tables import metadata
 from aperture_dagster_tests.household import SetClock
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.storage import trakt
+from aperture_dagster.ratings import stored_accounts as trakt
 from aperture_dagster.storage.backup.fingerprint import Fingerprint
 from aperture_dagster.storage.backup.manifest import Manifest, write_manifest
 from aperture_dagster.storage.backup.places import backup_folder

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from aperture_dagster.defs.freshness import LIMIT
+from aperture_dagster.ratings.pushing import NOT_FOUND
 from aperture_dagster.sources.crowd import load_crowd, table_in_use
-from aperture_dagster.sources.trakt_outbox import NOT_FOUND
 from aperture_dagster.storage.tables.discovery import REQUEST_STATES
 from aperture_dagster_tests.defs.check_bench import (
     ERROR,

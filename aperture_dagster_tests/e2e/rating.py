@@ -8,10 +8,10 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.defs.users import VERSION_TAG
-from aperture_dagster.resources.trakt.records import parse_tokens
+from aperture_dagster.ratings.accounts import TraktAccounts
+from aperture_dagster.ratings.records import parse_tokens
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.world import WorldTitle
-from aperture_dagster.sources.trakt import TraktAccounts
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household, SetClock, materializations, metadata_of
 
@@ -20,7 +20,6 @@ FILM, TWICE, ELSEWHERE = "movie:1", "movie:2", "movie:9"
 TRAKT: dict[str, Any] = {
     "trakt_client_id": "demo-trakt-client-id",
     "trakt_client_secret": "demo-trakt-client-secret",
-    "trakt_write_seconds": 0.01,
     "secret_key": "a key with which tokens are encrypted",
 }
 

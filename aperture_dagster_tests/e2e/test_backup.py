@@ -13,7 +13,7 @@ import dagster as dg
 from aperture_dagster.storage.backup.manifest import read_backups
 from aperture_dagster.storage.backup.places import backup_folder
 from aperture_dagster_tests.household import Household, run_check
-from aperture_dagster_tests.sources.trakt_home import trakt_home
+from aperture_dagster_tests.ratings.trakt_home import trakt_home
 
 
 def test_the_nightly_backup_is_proven_and_holds_no_secret(serve: Callable[..., Any]):

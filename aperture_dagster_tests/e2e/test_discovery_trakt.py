@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.resources.trakt.records import parse_tokens
+from aperture_dagster.ratings.accounts import TraktAccounts
+from aperture_dagster.ratings.records import parse_tokens
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.world import Play
-from aperture_dagster.sources.trakt import TraktAccounts
 from aperture_dagster_tests.e2e.discovery import DAY, NOW, Discovering, title, watched, world
 from aperture_dagster_tests.household import Household, SetClock
 
@@ -36,7 +36,6 @@ def connected(household: Any) -> Any:
         with household(world(*UNHEARD, plays=PLAYS, owned=9), {"clock": clock}) as (simulator, home):
             trakt = {
                 "trakt_url": simulator.trakt_url,
-                "trakt_auth_url": simulator.trakt_auth_url,
                 "trakt_client_id": simulator.state.settings.trakt_client_id,
                 "trakt_client_secret": simulator.state.settings.trakt_client_secret,
                 "secret_key": "a key with which tokens are encrypted",

@@ -53,7 +53,7 @@ KEYS = [name for name in secret_names() if name not in DATABASES]
 STAND_INS_KEYS = {"media_server_api_key": "jellyfin_key", "embedder_api_key": "openai_key"}
 ADDRESSES = (
     "media_server_url", "tmdb_url", "tmdb_image_url", "omdb_url", "mdblist_url", "embedder_url", "trakt_url",
-    "trakt_auth_url", "seerr_url",
+    "seerr_url",
 )  # fmt: skip
 # Only used here, never sent to a service.
 OWN_KEYS = ("secret_key", "alert_urls")
@@ -263,7 +263,6 @@ def test_no_secret_is_left_behind(
             "mdblist_url": simulator.mdblist_url,
             "embedder_url": simulator.openai_url,
             "trakt_url": simulator.trakt_url,
-            "trakt_auth_url": simulator.trakt_auth_url,
             "seerr_url": simulator.seerr_url,
         }
         assert set(well) == set(ADDRESSES)

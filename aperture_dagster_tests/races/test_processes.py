@@ -13,15 +13,17 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from aperture_dagster.library.people import User
+from aperture_dagster.ratings.in_force import ratings_in_force
+from aperture_dagster.ratings.outbox import rate_here, take_server_ratings
+from aperture_dagster.ratings.pushing import TraktOutbox
+from aperture_dagster.ratings.server import rate_on_server
+from aperture_dagster.ratings.sign_in import TraktSignIn
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.media_server.records import ItemState
 from aperture_dagster.resources.media_server.writer import MediaServerWriter
-from aperture_dagster.resources.trakt.sign_in import TraktSignIn
 from aperture_dagster.simulator.world import World
 from aperture_dagster.sources.prices import refresh_prices
-from aperture_dagster.sources.server_ratings import rate_on_server
-from aperture_dagster.sources.trakt_outbox import TraktOutbox
 from aperture_dagster.storage import embedded, locks, services
 from aperture_dagster.storage.backup.proof import THROW_AWAY, throw_away_server
 from aperture_dagster.storage.cluster import Cluster
@@ -31,9 +33,7 @@ from aperture_dagster.storage.history import write_states
 from aperture_dagster.storage.migrate import ensure_schema, forget_schema
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.queries import database_time
-from aperture_dagster.storage.ratings import ratings_in_force
 from aperture_dagster.storage.tables import HEAD_REVISION
-from aperture_dagster.storage.trakt_ratings import rate_here
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.holders import run
 from aperture_dagster_tests.household import SetClock
@@ -48,9 +48,9 @@ from aperture_dagster_tests.interleaving import (
     wait_until_blocked,
     wait_until_blocked_by_file,
 )
+from aperture_dagster_tests.ratings.rated_home import RatedHome
+from aperture_dagster_tests.ratings.trakt_home import LIFE, TraktHome, trakt_home
 from aperture_dagster_tests.resources.writers import film_ids, user_id, writing
-from aperture_dagster_tests.sources.rated_home import RatedHome
-from aperture_dagster_tests.sources.trakt_home import LIFE, TraktHome, trakt_home
 from aperture_dagster_tests.storage.conftest import NOW, Shelf
 from aperture_dagster_tests.storage.test_restore import HOUSEHOLD, at_revision
 
@@ -242,7 +242,8 @@ def test_a_history_that_was_read_before_does_not_undo_a_rating_that_was_written_
 
     def read_history() -> None:
         with server.shelf.open() as connection:
-            write_states(connection, server.bo, [former], now=NOW, started_share=0.05, requested_at=started_at)
+            result = write_states(connection, server.bo, [former], now=NOW, started_share=0.05)
+            take_server_ratings(connection, server.bo, result.ratings, now=NOW, requested_at=started_at)
 
     with stop_at(server.writer, "set_rating", after=True) as written, stop_before_statement("INTO ratings") as stored:
         writing_there = Side(server.write)

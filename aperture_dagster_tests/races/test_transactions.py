@@ -14,6 +14,9 @@ from sqlalchemy import Connection
 
 from aperture_dagster.library.alerts import Message
 from aperture_dagster.library.identity import ProviderIds
+from aperture_dagster.ratings.in_force import ratings_in_force
+from aperture_dagster.ratings.outbox import rate_here, take_server_ratings
+from aperture_dagster.ratings.stored_accounts import installation_id
 from aperture_dagster.resources.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster.sources.tmdb import TMDB
 from aperture_dagster.storage.alerts import claim_messages, queue_message
@@ -21,13 +24,10 @@ from aperture_dagster.storage.discovery import DETAILS, write_details
 from aperture_dagster.storage.history import write_states
 from aperture_dagster.storage.lists import replace_recommendations
 from aperture_dagster.storage.people import write_users
-from aperture_dagster.storage.ratings import ratings_in_force
 from aperture_dagster.storage.requests import StoredRequest, begin_request
 from aperture_dagster.storage.services import spend
 from aperture_dagster.storage.suggestions import dismiss, replace_candidates, undo_dismissal
 from aperture_dagster.storage.tidying import forget_unused_works
-from aperture_dagster.storage.trakt import installation_id
-from aperture_dagster.storage.trakt_ratings import rate_here
 from aperture_dagster.storage.watching import replace_shows
 from aperture_dagster.storage.work_list import ask_again, enrol, write_fetches
 from aperture_dagster.storage.works import works_for
@@ -138,7 +138,11 @@ def test_a_work_that_a_sync_needs_again_is_not_deleted_under_it(at_once: AtOnce,
 
 
 def states(user: str, *listed: Any) -> Work:
-    return lambda connection: write_states(connection, user, listed, now=NOW, started_share=0.05)
+    def write(connection: Connection) -> None:
+        result = write_states(connection, user, listed, now=NOW, started_share=0.05)
+        take_server_ratings(connection, user, result.ratings, now=NOW)
+
+    return write
 
 
 def test_a_viewing_that_two_processes_read_is_logged_once(at_once: AtOnce, shelf: Shelf):

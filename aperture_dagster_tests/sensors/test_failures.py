@@ -18,10 +18,10 @@ from aperture_dagster.household import asset_key
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.runs import REPOSITORY_TAG, repository
 from aperture_dagster.partitions import USERS, range_tags, users_partitions
+from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.resources.errors import ServiceRefused, ServiceUnavailable
 from aperture_dagster.sensors import freshness_makers, problems
 from aperture_dagster.settings import Settings
-from aperture_dagster.sources.trakt import TraktAccounts
 from aperture_dagster.storage import alerts
 from aperture_dagster.storage.connection import open_engine
 from aperture_dagster_tests.databases import run_statements

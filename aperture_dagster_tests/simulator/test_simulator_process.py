@@ -62,7 +62,7 @@ def test_it_answers_once_the_port_file_exists_and_stops_on_a_signal(port_file: P
     variables = dict(line.split("=", 1) for line in lines)
     known = {name for setting in Settings.model_fields for name in environment_names(setting)}
     needed = {"TMDB_API_KEY", "OMDB_API_KEY", "MDBLIST_API_KEY", "APERTURE_TMDB_IMAGE_URL", "APERTURE_SECRET_KEY"}
-    assert needed | {"TRAKT_CLIENT_ID", "APERTURE_TRAKT_AUTH_URL", "SEERR_API_KEY"} <= set(variables) <= known
+    assert needed | {"TRAKT_CLIENT_ID", "SEERR_API_KEY"} <= set(variables) <= known
     assert (variables["APERTURE_OMDB_URL"], variables["APERTURE_OMDB_DAILY_LIMIT"]) == (f"{address[11:]}/omdb", "1")
 
 

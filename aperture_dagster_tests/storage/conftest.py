@@ -100,10 +100,13 @@ class Shelf:
             write_users(connection, map(user_row, names), still_there=names, key_for=lambda name, *_: name)
 
     def history(self, user: str, *states: ItemState, now: datetime = NOW) -> Any:
+        from aperture_dagster.ratings.outbox import take_server_ratings
         from aperture_dagster.storage.history import write_states
 
         with self.open() as connection:
-            return write_states(connection, user, states, now=now, started_share=0.05)
+            result = write_states(connection, user, states, now=now, started_share=0.05)
+            take_server_ratings(connection, user, result.ratings, now=now)
+            return result
 
     def item(self, server_item_id: str) -> dict[str, Any]:
         (row,) = self.rows(

@@ -9,11 +9,11 @@ import pytest
 from aperture_dagster.resources.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster.storage.catalogue import tombstones
 from aperture_dagster.storage.connection import close_engine
+from aperture_dagster.storage.histories import read_histories
 from aperture_dagster.storage.history import (
     SyncMark,
     count_plays,
     latest_plays,
-    read_histories,
     read_mark,
     read_plays,
     stale_histories,

@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from alembic import command
 from sqlalchemy import create_engine, make_url, text
 
 from aperture_dagster.errors import OperatorError
+from aperture_dagster.ratings.stored_accounts import void_restored_tokens
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings, load_settings
@@ -108,7 +110,8 @@ def beside(postgres: str, url: str) -> list[str]:
 def restored(
     settings: Settings, path: Path, *, trust: bool = False, refuse: Callable[[], None] = lambda: None
 ) -> Restored:
-    return restore(settings, examine_file(path, trust=trust), now=NOW, refuse_runs=refuse)
+    void = partial(void_restored_tokens, now=NOW)
+    return restore(settings, examine_file(path, trust=trust), now=NOW, refuse_runs=refuse, make_void=void)
 
 
 def which(url: str) -> Any:

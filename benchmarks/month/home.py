@@ -47,8 +47,8 @@ from week.figures import failures
 import aperture_dagster.defs.jobs
 import aperture_dagster.instance.dead_runs
 import aperture_dagster.partitions
+import aperture_dagster.ratings.answers
 import aperture_dagster.resources.clock
-import aperture_dagster.resources.trakt.answers
 import aperture_dagster.resources.transport
 from aperture_dagster.instance.dead_runs import dead_runs, free_dead_slots
 from aperture_dagster.resources.clock import Clock
@@ -81,7 +81,7 @@ def use_clock(clock: SimulatedTime) -> None:
     for module in (
         aperture_dagster.defs.jobs, aperture_dagster.instance.dead_runs, aperture_dagster.partitions,
         aperture_dagster.resources.clock, aperture_dagster.resources.transport,
-        aperture_dagster.resources.trakt.answers,
+        aperture_dagster.ratings.answers,
     ):  # fmt: skip
         module.datetime = Simulated  # type: ignore[attr-defined]
 
@@ -186,8 +186,8 @@ class Home:
         from aperture_dagster.definitions import defs
         from aperture_dagster.defs.ratings.jobs import SYNC_JOB
         from aperture_dagster.partitions import USERS
-        from aperture_dagster.resources.trakt.records import parse_tokens
-        from aperture_dagster.sources.trakt import TraktAccounts
+        from aperture_dagster.ratings.accounts import TraktAccounts
+        from aperture_dagster.ratings.records import parse_tokens
         from aperture_dagster.storage.people import users_of_partitions
 
         accounts = TraktAccounts(self.settings, self.database, Clock())

@@ -42,7 +42,7 @@ SETTINGS = {
     "TOP_PICKS_COLLECTIONS": "true", "TOP_PICKS_PLAYLISTS": "true", "PUBLISH_POLL_SECONDS": "0.1",
     "PUBLISH_WAIT_SECONDS": "30", "SEND_REQUESTS": "true", "REQUESTS_DRY_RUN": "false", "REQUESTS_PER_WEEK": "100",
     "REQUESTS_MINIMUM_SCORE": "0", "DISCOVERY_MINIMUM_VOTES": "20", "RATINGS_TO_SERVER": "true",
-    "TRAKT_WRITE_SECONDS": "0.01", "TIMEZONE": TIMEZONE,
+    "TIMEZONE": TIMEZONE,
     # Backups in memory would not count as proven.
     "BACKUP_ACCEPT_UNMOUNTED": "true",
     # The clock is simulated, waits are not.

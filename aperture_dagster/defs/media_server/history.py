@@ -20,6 +20,8 @@ from aperture_dagster.library.history import next_watermark
 from aperture_dagster.library.moments import past
 from aperture_dagster.library.people import User
 from aperture_dagster.library.removal import check_history_loss
+from aperture_dagster.ratings.in_force import OWN, SERVER, rated_since, ratings_version
+from aperture_dagster.ratings.outbox import take_server_ratings
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import NotFound, RequestRejected
@@ -42,7 +44,6 @@ from aperture_dagster.storage.history import (
 )
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.queries import database_time
-from aperture_dagster.storage.ratings import OWN, SERVER, rated_since, ratings_version
 from aperture_dagster.storage.versions import content_version
 
 # Servers note a user's activity about once a minute, so the end of a play may be later than what they say.
@@ -160,14 +161,11 @@ def _sync_history(
 
     def write(page: list[ItemState]) -> PageResult:
         with database.transaction() as connection:
-            return record_states(
-                connection,
-                user.user_id,
-                page,
-                now=now,
-                started_share=settings.started_share,
-                requested_at=started_at,
+            result = record_states(connection, user.user_id, page, now=now, started_share=settings.started_share)
+            found.ratings += take_server_ratings(
+                connection, user.user_id, result.ratings, now=now, requested_at=started_at
             )
+            return result
 
     if full or watermark is None:
         pages = server.all_states(user.user_id, listing)
@@ -194,9 +192,7 @@ def _sync_history(
             limit=settings.removal_limit,
             accepted=config.accept_removals,
         )
-        result = write(told)
-        found.unmarked = result.states.written
-        found.ratings += result.ratings
+        found.unmarked = write(told).states.written
     with database.transaction() as connection:
         write_mark(connection, user.user_id, watermark, now=now, full=compared and not listing.problems)
     return _outcome(user, settings, database, mark, found, now=now, compared=compared, problems=listing.problems)
@@ -211,7 +207,6 @@ def _write_listed(
         found.written += result.states.written
         found.plays += result.plays
         found.unknown += result.unknown
-        found.ratings += result.ratings
         found.dates += [state.last_played_at for state in page]
         found.unmatched += [state.last_played_at for state in result.unmatched]
         found.listed |= {state.server_item_id for state in page}

@@ -23,6 +23,7 @@ from aperture_dagster.publishing.plan import DesiredLibrary
 from aperture_dagster.publishing.preflight import examine_publishing
 from aperture_dagster.publishing.publisher import Publisher
 from aperture_dagster.publishing.roots import Roots
+from aperture_dagster.ratings.outbox import take_server_ratings
 from aperture_dagster.resources.errors import NotFound, RequestRejected
 from aperture_dagster.storage.copies import entry_folder_in, record_states
 from aperture_dagster.storage.owner import ensure_owner, read_owner
@@ -393,15 +394,12 @@ class Publication:
             try:
                 for page in self._server.reader.states_of(user_id, copies):
                     started = [state for state in page if state.has_content]
+                    now = self._clock.now()
                     with self._database.transaction() as connection:
-                        record_states(
-                            connection,
-                            user_id,
-                            started,
-                            now=self._clock.now(),
-                            started_share=self._settings.started_share,
-                            requested_at=started_at,
+                        result = record_states(
+                            connection, user_id, started, now=now, started_share=self._settings.started_share
                         )
+                        take_server_ratings(connection, user_id, result.ratings, now=now, requested_at=started_at)
             except (NotFound, RequestRejected):
                 # Of a user who was deleted on the server since the users were read, there is nothing to lose.
                 if user_id in self._server.user_objects():

@@ -1,10 +1,10 @@
 """When ratings are compared with Trakt."""
 
 from aperture_dagster.defs.jobs import Job
+from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.sources.trakt import TraktAccounts
 
 SYNC_JOB = "sync_trakt_ratings"
 

@@ -1,8 +1,6 @@
 """The ratings of each user, in step with Trakt."""
 
-import shlex
 from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -14,18 +12,13 @@ from aperture_dagster.defs.users import UserOutcome, for_each_user, record_user,
 from aperture_dagster.instance.pools import TRAKT
 from aperture_dagster.library.moments import elapsed
 from aperture_dagster.library.people import User
+from aperture_dagster.ratings.accounts import TraktAccounts
+from aperture_dagster.ratings.keeper import RatingsKeeper
+from aperture_dagster.ratings.sync import Decisions, RatingsReport
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import ServiceError
-from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.resources.providers import MediaServers
-from aperture_dagster.resources.trakt.client import Trakt
 from aperture_dagster.settings import Settings
-from aperture_dagster.sources.server_ratings import lacks_ratings, rate_on_server
-from aperture_dagster.sources.trakt import TraktAccount, TraktAccounts
-from aperture_dagster.sources.trakt_ratings import RatingsReport, RatingsSync
-from aperture_dagster.storage.ratings import OWN, ratings_version
-from aperture_dagster.storage.ratings import TRAKT as FROM_TRAKT
 
 SHOWN = 20
 RECORD_EVERY = timedelta(hours=20)
@@ -68,74 +61,28 @@ def trakt_ratings(
     The newest edit wins, removals travel both ways, and equal ratings are never written. A rating from here waits until
     Trakt shows it. Users without a connection are left out.
     """
-    with operator_errors(context, settings), ExitStack() as stack:
-        off, is_due = trakt.why_off(), _is_due(context, clock)
+    with operator_errors(context, settings):
         # What a retry of this step finds held back was not shown when the run was started.
         started = context.instance.get_run_record_by_id(context.run.run_id) if config.accept_removals else None
-        writers: list[MediaServerWriter] = []
+        decisions = Decisions(config.accept_first_sync, started.create_timestamp if started is not None else None)
+        keeper = RatingsKeeper(settings, database, clock, trakt, media_servers, context.log, decisions)
+        is_due = settings.ratings_to_server and _is_due(context, clock)
 
         def serve(user: User) -> UserOutcome:
-            report = RatingsReport()
-            # Read for each user, since one may connect or disconnect during the run.
-            note, requests = why_left_out(off, user.name, trakt.account(user.user_id)), 0
-            if note is None:
-                with trakt.open(user.user_id) as client:
-                    sync = RatingsSync(
-                        database,
-                        clock,
-                        user,
-                        client,
-                        log=context.log,
-                        accept_first_sync=config.accept_first_sync,
-                        accept_held_before=started.create_timestamp if started is not None else None,
-                    )
-                    report = sync.run()
-                    if report.was_read:
-                        _ask_for_membership(user, client)
-                    requests = client.requests
-            else:
-                report.notes.append(note)
-            if settings.ratings_to_server:
-                _rate_on_server(user, report)
-            with database.transaction() as connection:
-                version = ratings_version(connection, user.user_id, OWN, FROM_TRAKT)
+            report = keeper.serve(user)
+            has_news = report.was_read or bool(report.notes and not report.is_left_out)
             outcome = UserOutcome(
-                version,
+                report.version,
                 _shown(report),
                 rows_written=report.rows_written,
-                requests=requests,
-                record=report.was_read
-                or bool(report.notes and note is None)
-                or (settings.ratings_to_server and is_due),
+                requests=report.requests,
+                record=has_news or is_due,
             )
             if report.refusal is not None:
                 # Everything but the removals was written, and tastes must see it.
                 record_user(context, user.partition_key, user.name, outcome)
                 raise report.refusal
             return outcome
-
-        def _ask_for_membership(user: User, client: Trakt) -> None:
-            try:
-                trakt.ask_for_membership(user.user_id, client)
-            except ServiceError as error:
-                # It only decides about a warning.
-                context.log.info(f"{user.name}: Trakt did not say whether they have a membership: {error}")
-
-        def _rate_on_server(user: User, report: RatingsReport) -> None:
-            if not lacks_ratings(database, user):
-                return
-            try:
-                if not writers:
-                    writers.append(stack.enter_context(media_servers.open_writer()))
-                written = rate_on_server(database, clock, writers[0], user, log=context.log)
-            except ServiceError as error:
-                # Ratings on Trakt do not wait for the media server; the next run writes what is missing.
-                context.log.warning(f"{user.name}: ratings were not written to the media server: {error}")
-                report.notes.append(f"Not written to the media server: {error}")
-                return
-            report.rows_written += written.written
-            if written.note is not None:
-                report.notes.append(written.note)
 
         yield from for_each_user(context, settings, database, serve, quiet=True)
 
@@ -145,20 +92,6 @@ def _is_due(context: dg.AssetExecutionContext, clock: Clock) -> bool:
     last = context.instance.get_latest_materialization_event(context.asset_key)
     made_at = datetime.fromtimestamp(last.timestamp, UTC) if last is not None else None
     return elapsed(made_at, clock.now()) > RECORD_EVERY
-
-
-def why_left_out(off: str | None, name: str, account: TraktAccount | None) -> str | None:
-    """Say why a user's ratings are not compared with Trakt; None if they are."""
-    if off is not None:
-        return off
-    command = f"`aperture trakt connect {shlex.quote(name)}`"
-    if account is None:
-        return f"Not connected to Trakt: run {command}."
-    if account.state == "reconnect":
-        return f"Must connect to Trakt again ({command}): {account.trouble}."
-    if account.state == "parked":
-        return f"Parked, and tried once a day: {account.trouble}."
-    return None
 
 
 def _shown(report: RatingsReport) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Accounts on Trakt: their ratings, activities, hidden recommendations and troubles."""
+"""Accounts on Trakt: their ratings, activities, recommendations and troubles."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from aperture_dagster.simulator.settings import SimulatorSettings
 
 RATED: tuple[str, ...] = ("movies", "shows", "seasons", "episodes")
 """What can be rated, in Trakt's words."""
-Trouble = Literal["limit", "limit_bare", "locked", "deactivated"]
-TROUBLES: tuple[Trouble, ...] = ("limit", "limit_bare", "locked", "deactivated")
+Trouble = Literal["limit", "locked", "deactivated"]
+TROUBLES: tuple[Trouble, ...] = ("limit", "locked", "deactivated")
 _MILLISECOND = 0.001
 
 
@@ -54,8 +54,6 @@ class Account:
     ratings: dict[Rated, Rating] = field(default_factory=dict)
     changed_at: dict[str, float] = field(default_factory=dict)
     """When ratings changed last, by kind."""
-    hidden: set[str] = field(default_factory=set)
-    """Keys of titles that are not to be recommended."""
     recommended: list[str] | None = None
     """Keys of the titles that are recommended; None: whatever is well known."""
     pushed: list[dict[str, Any]] = field(default_factory=list)

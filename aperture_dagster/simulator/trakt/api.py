@@ -29,13 +29,13 @@ from aperture_dagster.simulator.trakt.accounts import RATED, Account, timestamp
 from aperture_dagster.simulator.trakt.book import Session
 from aperture_dagster.simulator.trakt.host import TraktHost
 from aperture_dagster.simulator.trakt.payloads import activities_of, rating_row, recommended, settings_of
-from aperture_dagster.simulator.trakt.titles import TraktTitle
+from aperture_dagster.simulator.trakt.titles import ID_NAMES, TraktTitle
 from aperture_dagster.simulator.trakt.writes import Batch, InvalidEntry, parse_batch
 
 _PAGING = ("page", "limit")
 _USUAL_PAGE, _LARGEST_PAGE = 10, 250
 _MOST_RECOMMENDED = 100
-_RECOMMENDATIONS = ("limit", "ignore_collected", "ignore_watchlisted", "ignore_watched", "watch_window", "extended")
+_RECOMMENDATIONS = ("limit", "ignore_collected", "ignore_watchlisted", "ignore_watched", "watch_window")
 _RATINGS = {str(number) for number in range(1, 11)}
 
 
@@ -55,7 +55,6 @@ class TraktService(TraktHost):
                 Operation("POST", "/sync/ratings", self._rate),
                 Operation("POST", "/sync/ratings/remove", self._unrate),
                 Operation("GET", "/recommendations/{kind}", self._recommend, _RECOMMENDATIONS),
-                Operation("DELETE", "/recommendations/{kind}/{number}", self._hide),
             ],
         )
 
@@ -76,13 +75,9 @@ class TraktService(TraktHost):
         if request.headers.get("trakt-api-version") != "2" or (request.method == "POST" and not is_json):
             return self.error(412)
         session = self._session(request)
-        is_write = request.method != "GET"
-        if session is None:
+        if session is None or not state.trakt.is_valid(session):
             return self.error(401)
-        is_trusted = is_write and session.is_access_void and state.trakt.habits.trusts_revoked
-        if not is_trusted and not state.trakt.is_valid(session):
-            return self.error(401)
-        return self._account_refusal(session.account, is_write)
+        return self._account_refusal(session.account, is_write=request.method != "GET")
 
     def client_error(self, error: Exception) -> Response | None:
         """Answer what breaks the contract with 422, and what is no JSON with 400."""
@@ -93,7 +88,7 @@ class TraktService(TraktHost):
     def _account_refusal(self, account: Account, is_write: bool) -> Response | None:
         if account.trouble in ("locked", "deactivated"):
             headers = {f"X-Account-{account.trouble.title()}": "true"}
-            return Response(status_code=423, headers=None if self._is_bare else headers)
+            return Response(status_code=423, headers=headers)
         limit = account.writes if is_write else account.reads
         if not limit.admit():
             return self._too_many(limit, "AUTHED_API_POST_LIMIT" if is_write else "AUTHED_API_GET_LIMIT")
@@ -102,8 +97,6 @@ class TraktService(TraktHost):
         return None
 
     def _too_many(self, limit: RateLimit, name: str) -> Response:
-        if self._is_bare:
-            return Response(status_code=429)
         until = self._state.clock.now() + limit.seconds_left
         state = {
             "name": name,
@@ -132,7 +125,7 @@ class TraktService(TraktHost):
 
     def _ratings(self, request: Request, kind: str, rating: str | None = None) -> Response:
         """Return ratings, the newest first. Those of titles that Trakt no longer knows are left out."""
-        if kind not in RATED or rating not in (None, *_RATINGS):
+        if kind not in ID_NAMES or rating not in (None, *_RATINGS):
             raise Unmodelled(f"ratings of {kind}" + (f" with the value {rating}" if rating else ""))
         titles = self._state.trakt.titles
         rows = [
@@ -145,17 +138,16 @@ class TraktService(TraktHost):
         if page is None and limit is None and not habits.paged:
             return JSONResponse(rows)
         page, limit = page or 1, min(limit or _USUAL_PAGE, _LARGEST_PAGE)
-        size = max(1, limit - habits.short_pages)
-        shown = rows[(page - 1) * size : page * size]
+        shown = rows[(page - 1) * limit : page * limit]
         headers = {
             "X-Pagination-Page": str(page),
             "X-Pagination-Limit": str(limit),
-            "X-Pagination-Page-Count": str(math.ceil(len(rows) / size)),
+            "X-Pagination-Page-Count": str(math.ceil(len(rows) / limit)),
             "X-Pagination-Item-Count": str(len(rows) + habits.count_error),
         }
         if page == 1 and habits.lost_rows:
             shown = shown[: -habits.lost_rows]
-        return JSONResponse(shown, headers=None if habits.without_counts else headers)
+        return JSONResponse(shown, headers=headers)
 
     def _rate(self, request: Request) -> Response:
         batch = self._batch(request, removes=False)
@@ -163,20 +155,16 @@ class TraktService(TraktHost):
             return batch
         account = self._account(request)
         added = dict.fromkeys(RATED, 0)
-        if self._applies(request):
-            limit = self._state.settings.trakt_ratings_limits[account.vip]
-            if len(account.ratings.keys() | {rated for rated, _ in batch.found}) > limit:
-                return self.over_limit(account, limit)
-            for rated, rating in batch.found:
-                assert rating is not None
-                changed = account.rate(rated, rating, self._state.clock.now())
-                added[rated.kind] += changed
-                pushed = {"action": "rate", "key": str(rated), "rating": rating.value, "changed": changed}
-                account.pushed.append(pushed | {"rated_at": timestamp(rating.rated_at)})
-        else:
-            for rated, _ in batch.found:
-                added[rated.kind] += 1
-        return self._answer(batch, JSONResponse({"added": added, "not_found": batch.not_found}, 201))
+        limit = self._state.settings.trakt_ratings_limits[account.vip]
+        if len(account.ratings.keys() | {rated for rated, _ in batch.found}) > limit:
+            return self.over_limit(account, limit)
+        for rated, rating in batch.found:
+            assert rating is not None
+            changed = account.rate(rated, rating, self._state.clock.now())
+            added[rated.kind] += changed
+            pushed = {"action": "rate", "key": str(rated), "rating": rating.value, "changed": changed}
+            account.pushed.append(pushed | {"rated_at": timestamp(rating.rated_at)})
+        return JSONResponse({"added": added, "not_found": batch.not_found}, 201)
 
     def _unrate(self, request: Request) -> Response:
         batch = self._batch(request, removes=True)
@@ -185,12 +173,12 @@ class TraktService(TraktHost):
         account = self._account(request)
         deleted = dict.fromkeys(RATED, 0)
         for rated, _ in batch.found:
-            changed = self._applies(request) and account.unrate(rated, self._state.clock.now())
+            changed = account.unrate(rated, self._state.clock.now())
             deleted[rated.kind] += changed
             account.pushed.append(
                 {"action": "remove", "key": str(rated), "rating": None, "changed": changed, "rated_at": None}
             )
-        return self._answer(batch, JSONResponse({"deleted": deleted, "not_found": batch.not_found}))
+        return JSONResponse({"deleted": deleted, "not_found": batch.not_found})
 
     def _batch(self, request: Request, *, removes: bool) -> Batch | Response:
         book = self._state.trakt
@@ -198,25 +186,14 @@ class TraktService(TraktHost):
         refused_above = book.habits.refuses_above
         return self.error(413) if refused_above is not None and batch.size > refused_above else batch
 
-    def _answer(self, batch: Batch, response: Response) -> Response:
-        most = self._state.trakt.habits.times_out_above
-        return self.error(504) if most is not None and batch.size > most else response
-
-    def _applies(self, request: Request) -> bool:
-        session = self._session(request)
-        return session is not None and self._state.trakt.is_valid(session)
-
     def _recommend(self, request: Request, kind: str) -> Response:
-        """Return titles that the account neither rated nor hid. Nothing is watched, collected or on a watchlist."""
+        """Return titles that the account did not rate. Nothing is watched, collected or on a watchlist."""
         if kind not in ("movies", "shows"):
             return self.error(404)
         query = request.query
-        extended = query.get("extended")
-        if extended not in (None, "full"):
-            raise Unmodelled(f"extended={extended}")
         limit = min(_whole(query.get("limit")) or _USUAL_PAGE, _MOST_RECOMMENDED)
         account, titles = self._account(request), self._state.trakt.titles
-        known = set(account.hidden) | {rated.key for rated in account.ratings}
+        known = {rated.key for rated in account.ratings}
 
         def interest(one: TraktTitle) -> float:
             return -(one.title.vote_count or 0) * share(one.key, f"trakt|{account.name}")
@@ -227,17 +204,7 @@ class TraktService(TraktHost):
             of_kind = {one.key: one for one in titles.of_kind(kind)}
             found = [of_kind[key] for key in account.recommended if key in of_kind]
         shown = [one for one in found if one.key not in known][:limit]
-        return JSONResponse([recommended(one, full=extended == "full") for one in shown])
-
-    def _hide(self, request: Request, kind: str, number: str) -> Response:
-        names = ("trakt", "slug", "imdb")
-        known = (
-            self._state.trakt.titles.find(kind, dict.fromkeys(names, number)) if kind in ("movies", "shows") else None
-        )
-        if known is None:
-            return self.error(404)
-        self._account(request).hidden.add(known.key)
-        return Response(status_code=204)
+        return JSONResponse([recommended(one) for one in shown])
 
 
 def _whole(text: str | None) -> int | None:

@@ -24,28 +24,18 @@ class Habits:
       of nine bytes, but tokens are still exchanged); None: neither.
     - ``edge``: what the network in front of Trakt answers, always HTML: ``blocked`` (403) or ``banned`` (429, error
       1015); None: nothing.
-    - ``bare_errors``: 420, 423, 426 and 429 come without headers and body.
     - ``paged``: ratings that are read without ``page`` and ``limit`` come in pages, too; otherwise, all at once.
-    - ``short_pages``: rows that each page but the last one lacks. They follow on later pages.
     - ``lost_rows``: rows that the first page lacks and that no other page has, although they are counted.
     - ``count_error``: added to the number of rows in the headers.
-    - ``without_counts``: pages come without the headers that count pages and rows.
-    - ``trusts_revoked``: writes with a revoked token are answered with success, and not applied.
     - ``refuses_above``: entries per write above which it is refused with 413.
-    - ``times_out_above``: entries per write above which it is applied but answered with 504.
     """
 
     app: Literal["deleted", "blocked"] | None = None
     edge: Literal["blocked", "banned"] | None = None
-    bare_errors: bool = False
     paged: bool = False
-    short_pages: int = 0
     lost_rows: int = 0
     count_error: int = 0
-    without_counts: bool = False
-    trusts_revoked: bool = False
     refuses_above: int | None = None
-    times_out_above: int | None = 500
 
     def __post_init__(self) -> None:
         """Raise ValueError for a state that does not exist."""

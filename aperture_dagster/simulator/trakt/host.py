@@ -29,16 +29,10 @@ class TraktHost(StandIn):
             return html_page(f"Error {status}", status)
         if status == 403:
             return PlainTextResponse("Forbidden", 403)
-        return Response(status_code=status, headers=None if self._is_bare else _headers(status))
-
-    @property
-    def _is_bare(self) -> bool:
-        return self._state.trakt.habits.bare_errors
+        return Response(status_code=status, headers=_headers(status))
 
     def over_limit(self, account: Account, limit: int) -> Response:
         """Return the refusal of an account that is full."""
-        if self._is_bare or account.trouble == "limit_bare":
-            return Response(status_code=420)
         headers = {
             "X-VIP-User": str(account.vip).lower(),
             "X-Account-Limit": str(limit),

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from aperture_dagster.simulator.locking import locked
 from aperture_dagster.simulator.trakt.accounts import TROUBLES, Rated, Rating, Trouble, timestamp, whole_seconds
 from aperture_dagster.simulator.trakt.book import TraktBook
-from aperture_dagster.simulator.trakt.titles import has_child
 
 if TYPE_CHECKING:
     from aperture_dagster.simulator.scans import Scans
@@ -63,8 +62,8 @@ class TraktOperations:
     def trakt_account(self, account: str, *, vip: bool | None = None, trouble: Trouble | str | None = None) -> None:
         """Change an account's membership (None: as it is) and its trouble (None: none).
 
-        ``limit`` refuses writes with 420, ``limit_bare`` the same without headers and body; ``locked`` and
-        ``deactivated`` refuse everything with 423. Raises ValueError for another trouble.
+        ``limit`` refuses writes with 420; ``locked`` and ``deactivated`` refuse everything with 423. Raises ValueError
+        for another trouble.
         """
         changed = self.trakt.account(account)
         changed.trouble = next((one for one in TROUBLES if one == trouble), None)
@@ -132,11 +131,6 @@ class TraktOperations:
         self.trakt.account(account).recommended = keys
 
     @locked
-    def trakt_hidden(self, account: str) -> list[str]:
-        """Return the keys of the titles that an account hid from its recommendations."""
-        return sorted(self.trakt.account(account).hidden)
-
-    @locked
     def trakt_change_ids(self, key: str, ids: Mapping[str, int | str | None] | None) -> None:
         """Replace some of a title's ids on Trakt, or (None) take the title away there, with its ratings.
 
@@ -162,6 +156,4 @@ class TraktOperations:
             raise KeyError(key)
         if season is None:
             return Rated("movies" if known.title.media_type == "movie" else "shows", key)
-        if not has_child(known.title, season, episode):
-            raise KeyError(f"{key}, season {season}, episode {episode}")
         return Rated("seasons" if episode is None else "episodes", key, season, episode)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from aperture_dagster.simulator.trakt.accounts import Account, Rated, Rating, timestamp
-from aperture_dagster.simulator.trakt.titles import TraktTitle, child_id
+from aperture_dagster.simulator.trakt.titles import TraktTitle
 
-_SINGULAR = {"movies": "movie", "shows": "show", "seasons": "season", "episodes": "episode"}
+_SINGULAR = {"movies": "movie", "shows": "show"}
 _ACTIVITIES: dict[str, tuple[str, ...]] = {
     "movies": (
         "watched_at", "collected_at", "rated_at", "watchlisted_at", "favorited_at", "commented_at", "paused_at",
@@ -78,40 +78,12 @@ def activities_of(account: Account) -> dict[str, Any]:
 
 
 def rating_row(rated: Rated, rating: Rating, known: TraktTitle) -> dict[str, Any]:
-    """Return a row of ``/sync/ratings``. Seasons and episodes come with their show."""
-    row: dict[str, Any] = {
-        "rated_at": timestamp(rating.rated_at),
-        "rating": rating.value,
-        "type": _SINGULAR[rated.kind],
-    }
-    if rated.season is None:
-        return row | {_SINGULAR[rated.kind]: known.summary()}
-    number = child_id(rated.key, rated.season, rated.episode)
-    if rated.episode is None:
-        child = {"season": {"number": rated.season, "ids": {"trakt": number, "tvdb": None, "tmdb": None}}}
-    else:
-        ids = {"trakt": number, "tvdb": None, "imdb": None, "tmdb": None}
-        title = f"Episode {rated.episode}"
-        child = {"episode": {"season": rated.season, "number": rated.episode, "title": title, "ids": ids}}
-    return row | child | {"show": known.summary()}
+    """Return the rating of a film or show."""
+    singular = _SINGULAR[rated.kind]
+    row = {"rated_at": timestamp(rating.rated_at), "rating": rating.value, "type": singular}
+    return row | {singular: known.summary()}
 
 
-def recommended(known: TraktTitle, *, full: bool) -> dict[str, Any]:
-    """Return a recommendation, with ``full`` as ``extended=full`` has it."""
-    title, content = known.title, known.summary()
-    if full:
-        content |= {
-            "tagline": title.tagline or None,
-            "overview": title.overview or None,
-            "runtime": title.runtime_minutes,
-            "country": None,
-            "status": (title.status or "Released").lower(),
-            "rating": title.vote_average,
-            "votes": title.vote_count,
-            "language": title.language,
-            "genres": [genre.lower().replace(" ", "-") for genre in title.genres],
-            "certification": title.official_rating,
-            "original_title": title.original_title or title.title,
-            "released" if title.media_type == "movie" else "first_aired": title.release_date,
-        }
-    return content | {"favorited_by": [], "recommended_by": None}
+def recommended(known: TraktTitle) -> dict[str, Any]:
+    """Return a recommendation."""
+    return known.summary() | {"favorited_by": [], "recommended_by": None}

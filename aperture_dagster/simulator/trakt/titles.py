@@ -52,11 +52,6 @@ def trakt_id(key: str, generation: int = 0) -> int:
     return 1 + stable_number(f"{name}|trakt" + (f"|{generation}" if generation else "")) % 1_000_000_000
 
 
-def child_id(key: str, season: int, episode: int | None) -> int:
-    """Return Trakt's id of a season or an episode."""
-    return trakt_id(f"{key}|{season}|{episode}")
-
-
 class TitleBook:
     """The titles that Trakt knows. Some it does not know, and of some it lacks an id."""
 
@@ -69,7 +64,6 @@ class TitleBook:
         self._version = -1
         self._known: dict[str, TraktTitle] = {}
         self._by_id: dict[tuple[str, str, str], TraktTitle] = {}
-        self._children: dict[tuple[str, int], tuple[str, int, int | None]] | None = None
         self._changed: dict[str, Mapping[str, int | str | None] | None] = {}
         self._generations: dict[str, int] = {}
 
@@ -99,17 +93,6 @@ class TitleBook:
                 return found
         return None
 
-    def child(self, kind: str, number: int) -> tuple[str, int, int | None] | None:
-        """Return the key of the show, the season and the episode (None: the season itself) with this Trakt id."""
-        self._refresh()
-        if self._children is None:
-            self._children = {
-                ("seasons" if episode is None else "episodes", child_id(key, season, episode)): (key, season, episode)
-                for key, known in self._known.items()
-                for season, episode in _children(known.title)
-            }
-        return self._children.get((kind, number))
-
     def of_kind(self, kind: str) -> Iterator[TraktTitle]:
         """Yield all films or shows."""
         self._refresh()
@@ -121,7 +104,6 @@ class TitleBook:
         self._version = self._titles_version()
         self._known = {key: one for key, title in self._titles.items() if (one := self._record(title)) is not None}
         self._by_id.clear()
-        self._children = None
         for known in self._known.values():
             for name, value in known.ids.items():
                 if value is not None:
@@ -146,18 +128,6 @@ class TitleBook:
         if share(key, "trakt ids") < self._settings.trakt_missing_ids_share:
             ids[lacking] = None
         return TraktTitle(title, {name: ids[name] for name in ID_NAMES[kind]} | dict(changed))
-
-
-def has_child(title: WorldTitle, season: int, episode: int | None) -> bool:
-    """Return whether a show has a season (``episode`` None) or an episode."""
-    return (season, episode) in set(_children(title))
-
-
-def _children(title: WorldTitle) -> Iterator[tuple[int, int | None]]:
-    for season, count in enumerate((title.specials, *title.episodes_per_season)):
-        if count:
-            yield season, None
-            yield from ((season, episode) for episode in range(1, count + 1))
 
 
 def _kind(title: WorldTitle) -> Kind:

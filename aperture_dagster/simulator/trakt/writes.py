@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from aperture_dagster.simulator.service import Unmodelled, refuse_other_fields
 from aperture_dagster.simulator.trakt.accounts import RATED, Rated, Rating, whole_seconds
-from aperture_dagster.simulator.trakt.titles import ID_NAMES, TitleBook, has_child
+from aperture_dagster.simulator.trakt.titles import ID_NAMES, TitleBook
 
-_CHILD_IDS: Mapping[str, tuple[str, ...]] = {"seasons": ("trakt", "tmdb", "tvdb"), "episodes": ("trakt", "tvdb")}
 _TEXT_IDS = ("slug", "imdb")
 
 
@@ -31,9 +29,9 @@ def parse_batch(body: object, titles: TitleBook, now: float, *, removes: bool) -
     """Parse a body. Raises InvalidEntry, and Unmodelled for fields that the stand-in does not model."""
     if not isinstance(body, dict):
         raise InvalidEntry("the body must be an object")
-    refuse_other_fields(body, RATED, "a write of ratings")
+    refuse_other_fields(body, ID_NAMES, "a write of ratings")
     batch = Batch()
-    for kind in RATED:
+    for kind in ID_NAMES:
         for entry in _objects(body.get(kind)):
             batch.size += 1
             _parse_entry(batch, kind, entry, titles, now, removes)
@@ -49,56 +47,20 @@ def _objects(value: object) -> list[dict[str, Any]]:
 
 
 def _parse_entry(batch: Batch, kind: str, entry: dict[str, Any], titles: TitleBook, now: float, removes: bool) -> None:
-    nested = entry.get("seasons") if kind == "shows" else None
-    fields = ("ids",) if removes else ("ids", "rating", "rated_at")
-    refuse_other_fields(entry, (*fields, "seasons") if kind == "shows" else fields, f"an entry of {kind}")
-    ids = _ids(kind, entry)
-    if nested is not None and "rating" in entry:
-        raise Unmodelled("a rating of a show beside ratings of its seasons")
-    rating = None if removes or nested is not None else _rating(entry, now)
-    if kind in ID_NAMES:
-        known = titles.find(kind, ids)
-        if known is None:
-            batch.not_found[kind].append(entry)
-        elif nested is None:
-            batch.found.append((Rated(kind, known.key), rating))
-        else:
-            for rated, child in _children(known.key, nested, now, removes):
-                if not has_child(known.title, rated.season or 0, rated.episode):
-                    raise Unmodelled("ratings of seasons or episodes that do not exist")
-                batch.found.append((rated, child))
-        return
-    place = titles.child(kind, ids["trakt"]) if "trakt" in ids else None
-    if place is None:
+    refuse_other_fields(entry, ("ids",) if removes else ("ids", "rating", "rated_at"), f"an entry of {kind}")
+    known = titles.find(kind, _ids(kind, entry))
+    rating = None if removes else _rating(entry, now)
+    if known is None:
         batch.not_found[kind].append(entry)
     else:
-        batch.found.append((Rated(kind, *place), rating))
-
-
-def _children(key: str, seasons: object, now: float, removes: bool) -> Iterator[tuple[Rated, Rating | None]]:
-    fields = ("number",) if removes else ("number", "rating", "rated_at")
-    for season in _objects(seasons):
-        refuse_other_fields(season, (*fields, "episodes"), "a season")
-        if "episodes" not in season or "rating" in season:
-            yield Rated("seasons", key, _number(season)), None if removes else _rating(season, now)
-        for episode in _objects(season.get("episodes")):
-            refuse_other_fields(episode, fields, "an episode")
-            rated = Rated("episodes", key, _number(season), _number(episode))
-            yield rated, None if removes else _rating(episode, now)
-
-
-def _number(entry: dict[str, Any]) -> int:
-    number = entry.get("number")
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise InvalidEntry("number must be an integer")
-    return number
+        batch.found.append((Rated(kind, known.key), rating))
 
 
 def _ids(kind: str, entry: dict[str, Any]) -> dict[str, Any]:
     ids = entry.get("ids")
     if not isinstance(ids, dict):
         raise Unmodelled(f"an entry of {kind} without ids")
-    refuse_other_fields(ids, ID_NAMES.get(kind) or _CHILD_IDS[kind], f"ids of {kind}")
+    refuse_other_fields(ids, ID_NAMES[kind], f"ids of {kind}")
     given = {name: value for name, value in ids.items() if value is not None}
     for name, value in given.items():
         kind_of_value = str if name in _TEXT_IDS else int

@@ -4,6 +4,7 @@ Metadata, histories and lists refer to *works*: films and series themselves, ind
 and their ids. ``titles`` and ``episodes`` are the server's items, and share one sequence of ids.
 """
 
+import aperture_dagster.ratings.tables
 from aperture_dagster.storage.tables.alerts import alert_outbox, alert_problems
 from aperture_dagster.storage.tables.base import ColumnSchema, column_schema, item_ids, metadata, written_columns
 from aperture_dagster.storage.tables.catalogue import episodes, item_versions, libraries, titles, works
@@ -31,9 +32,6 @@ from aperture_dagster.storage.tables.home import facts, quota, services
 from aperture_dagster.storage.tables.people import (
     history_syncs,
     plays,
-    rating_changes,
-    ratings,
-    server_rating_writes,
     users,
     watch_state,
 )
@@ -55,7 +53,6 @@ from aperture_dagster.storage.tables.taste import (
     taste_weights,
     top_picks,
 )
-from aperture_dagster.storage.tables.trakt import rating_outbox, rating_removals, trakt_accounts, trakt_ratings
 from aperture_dagster.storage.tables.views import VIEWS
 from aperture_dagster.storage.tables.watching import shows_you_watch
 

@@ -66,56 +66,6 @@ plays = sa.Table(
     comment="Append-only log of plays. Plays without a known time are not included.",
 )
 
-ratings = sa.Table(
-    "ratings",
-    metadata,
-    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("source", sa.Text, primary_key=True, comment="server: the media server; own: given here; trakt"),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
-    sa.Column("item_id", sa.BigInteger, primary_key=True, comment="the rated copy or episode; 0: the work"),
-    sa.Column("rating", sa.Float, comment="0-10; null: removed here or on Trakt, whatever other sources have"),
-    sa.Column("rated_at", Moment, nullable=False, comment="as reported by the source, else when first seen"),
-    sa.Column(
-        "updated_at",
-        Moment,
-        nullable=False,
-        server_default=sa.text("now()"),
-        comment="of the ratings of a work, the one written last is in force",
-    ),
-    between("rating", 0, 10),
-    comment="Current ratings per user and source. Reading an equal value again keeps its date.",
-)
-
-rating_changes = sa.Table(
-    "rating_changes",
-    metadata,
-    sa.Column("change_id", sa.BigInteger, primary_key=True, autoincrement=True),
-    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), nullable=False),
-    sa.Column("source", sa.Text, nullable=False),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False),
-    sa.Column("item_id", sa.BigInteger, nullable=False),
-    sa.Column("rating", sa.Float, comment="null: removed"),
-    sa.Column("previous", sa.Float, comment="null: none"),
-    sa.Column("rated_at", Moment, nullable=False, comment="of the new value, or when the removal was noticed"),
-    sa.Column("noted_at", Moment, nullable=False, server_default=sa.text("now()")),
-    between("rating", 0, 10),
-    between("previous", 0, 10),
-    sa.Index("ix_rating_changes_user_work", "user_id", "work_id"),
-    comment="Append-only log of ratings given, changed and removed.",
-)
-
-server_rating_writes = sa.Table(
-    "server_rating_writes",
-    metadata,
-    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("item_id", sa.BigInteger, primary_key=True),
-    sa.Column("rating", sa.SmallInteger, comment="1-10; null: removed"),
-    sa.Column("rated_at", Moment, nullable=False, comment="of the rating that is copied"),
-    sa.Column("in_force_since", Moment, nullable=False, comment="ratings.updated_at of the rating that is copied"),
-    between("rating", 1, 10),
-    comment="Ratings that are being written to the media server: what it reports of them was not given there.",
-)
-
 history_syncs = sa.Table(
     "history_syncs",
     metadata,

@@ -1,0 +1,215 @@
+"""Ratings of films and series in whole steps, and the merge of those here with those on Trakt.
+
+The merge compares three states of each work: what was last read from Trakt (``base``), the rating in force here, and
+what is on Trakt now. The side that changed wins; if both did, the newest edit. Values that are equal are never written,
+whatever their dates, since that would overwrite the date on Trakt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from math import floor
+from typing import Literal
+
+Side = Literal["here", "trakt"]
+# A title on Trakt by media type and id: films and series are numbered separately there.
+TitleId = tuple[str, int]
+LOWEST, HIGHEST = 1, 10
+# Dates are compared in whole seconds, and may have been rounded on the way.
+TOLERANCE = timedelta(seconds=2)
+# Fewer ratings pushed at first are never too many.
+MANY_PUSHES = 25
+LARGE_SHARE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRating:
+    """The rating in force here. ``value`` None: it was removed.
+
+    ``is_observed``: the date is when the value was first seen on the media server, which tells no date.
+    """
+
+    value: int | None
+    rated_at: datetime
+    is_observed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SyncedRating:
+    """A rating on Trakt; ``trakt_id`` is its title's id there, which is unique among titles of a media type."""
+
+    value: int
+    rated_at: datetime
+    trakt_id: int | None = None
+    media_type: str = "movie"
+
+    @property
+    def title_id(self) -> TitleId | None:
+        """What identifies the title on Trakt; None if its id there is unknown."""
+        return None if self.trakt_id is None else (self.media_type, self.trakt_id)
+
+
+@dataclass(frozen=True, slots=True)
+class TraktList:
+    """All ratings on Trakt as they were read, by work.
+
+    Attributes:
+        ids: all titles that Trakt listed, also of those that were not matched to one work. A title that is still listed
+            was not removed; it may only belong to another work by now.
+        unclear: works that a title on Trakt may be whose ids belong to several works.
+        unmatched: number of titles whose ids are unknown or belong to several works.
+        incomplete: why some may be missing. If so, nothing is concluded from what is missing.
+        activities: what Trakt said before of when ratings changed last.
+    """
+
+    ratings: Mapping[int, SyncedRating]
+    ids: Collection[TitleId] = ()
+    unclear: Collection[int] = ()
+    unmatched: int = 0
+    incomplete: str | None = None
+    activities: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A rating to write; ``value`` None: to remove."""
+
+    value: int | None
+    rated_at: datetime
+
+
+@dataclass(slots=True)
+class RatingMerge:
+    """What a merge results in.
+
+    Attributes:
+        base: all ratings on Trakt as they are known now, by work.
+        write: ratings to write here.
+        push: ratings to write on Trakt; all others that waited for that have no need to.
+        unknown: works for which nothing was decided: an incomplete list does not mention them, or they are unclear.
+        conflicts: works that were rated on both sides since the last merge.
+    """
+
+    base: dict[int, SyncedRating] = field(default_factory=dict)
+    write: dict[int, Edit] = field(default_factory=dict)
+    push: dict[int, Edit] = field(default_factory=dict)
+    unknown: set[int] = field(default_factory=set)
+    conflicts: set[int] = field(default_factory=set)
+
+
+def whole_step(rating: float | None) -> int | None:
+    """Round a rating on the scale from 0 to 10 half up to a whole number from 1 to 10; None if it means no rating.
+
+    0 and everything that would round to it mean that there is none.
+    """
+    if rating is None or not rating >= LOWEST / 2:
+        return None
+    return min(HIGHEST, floor(rating + 0.5))
+
+
+def whole_second(moment: datetime) -> datetime:
+    """Return a moment in UTC, without its fraction of a second."""
+    return moment.astimezone(UTC).replace(microsecond=0)
+
+
+def merge_ratings(
+    base: Mapping[int, SyncedRating],
+    here: Mapping[int, LocalRating],
+    trakt: TraktList,
+    *,
+    now: datetime,
+    edited: Collection[int] = (),
+    echoes: Collection[int] = (),
+) -> RatingMerge:
+    """Merge the ratings of a user, all by work.
+
+    Args:
+        base: those on Trakt when they were last merged.
+        here: those in force here, in whole steps.
+        trakt: those on Trakt now.
+        now: the current time; later dates count as now.
+        edited: works with a local rating or removal that waits to be pushed, even if it equals the base.
+        echoes: works whose rating on Trakt is an earlier one from here, which a run pushed and did not live to confirm.
+    """
+    merge = RatingMerge()
+    for work in base.keys() | here.keys() | trakt.ratings.keys():
+        before, mine, theirs = base.get(work), here.get(work), trakt.ratings.get(work)
+        is_listed = before is not None and before.title_id in trakt.ids
+        if theirs is None and work not in trakt.unclear and is_listed:
+            theirs = before
+        elif theirs is None and (work in trakt.unclear or trakt.incomplete is not None):
+            merge.unknown.add(work)
+            if before is not None:
+                merge.base[work] = before
+            continue
+        if theirs is not None:
+            merge.base[work] = theirs
+        if work in echoes:
+            before = theirs
+        value_here = None if mine is None else mine.value
+        value_there = None if theirs is None else theirs.value
+        if value_here == value_there:
+            continue
+        winner = _winner(before, mine, theirs, is_edited=work in edited or work in echoes)
+        if winner is None:
+            winner = "here" if _is_newer_here(before, mine, theirs, now=now) else "trakt"
+            merge.conflicts.add(work)
+        if winner == "here":
+            merge.push[work] = Edit(value_here, now if mine is None else min(mine.rated_at, now))
+        else:
+            merge.write[work] = Edit(value_there, now if theirs is None else min(theirs.rated_at, now))
+    return merge
+
+
+def _winner(
+    before: SyncedRating | None,
+    mine: LocalRating | None,
+    theirs: SyncedRating | None,
+    *,
+    is_edited: bool,
+) -> Side | None:
+    """Return the only side with an edit; None if both have one."""
+    value_before = None if before is None else before.value
+    if not is_edited and (None if mine is None else mine.value) == value_before:
+        return "trakt"
+    # The same value with a later date was given again.
+    again = before is not None and theirs is not None and theirs.rated_at > before.rated_at + TOLERANCE
+    return None if again or (None if theirs is None else theirs.value) != value_before else "here"
+
+
+def _is_newer_here(
+    before: SyncedRating | None, mine: LocalRating | None, theirs: SyncedRating | None, *, now: datetime
+) -> bool:
+    """Return whether the local edit wins over that on Trakt, which has a different value."""
+    if theirs is None:
+        # Trakt does not tell when a rating was removed, and a rating is worth more than its absence.
+        return True
+    if mine is None or (mine.value is None and mine.is_observed):
+        return False
+    mine_at, theirs_at = min(mine.rated_at, now), min(theirs.rated_at, now)
+    if before is not None and before.value == theirs.value:
+        return not theirs_at > mine_at + TOLERANCE
+    return not mine.is_observed and mine_at > theirs_at + TOLERANCE
+
+
+def needs_consent(merge: RatingMerge, here: Mapping[int, LocalRating]) -> bool:
+    """Return whether a first merge would push so many of the local ratings that the operator should be asked."""
+    pushed = sum(edit.value is not None for edit in merge.push.values())
+    return is_large(pushed, sum(one.value is not None for one in here.values()), MANY_PUSHES)
+
+
+def is_large(count: int, total: int, many: int) -> bool:
+    """Return whether a change concerns more than ``many`` ratings, and more than a fifth of them all."""
+    return count > many and count > LARGE_SHARE * total
+
+
+def is_same_rating(one: SyncedRating, value: int | None, rated_at: datetime) -> bool:
+    """Return whether a rating on Trakt is that of a value and date from here."""
+    return one.value == value and abs(one.rated_at - rated_at) <= TOLERANCE
+
+
+def newest(ratings: Iterable[SyncedRating]) -> SyncedRating:
+    """Return the rating that counts when several titles on Trakt are the same work: the newest, then the highest."""
+    return max(ratings, key=lambda one: (one.rated_at, one.value, one.trakt_id or 0))
