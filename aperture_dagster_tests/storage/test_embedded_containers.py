@@ -19,6 +19,7 @@ from aperture_dagster.storage.embedded import (
     release_embedded_server,
     start_embedded_server,
 )
+from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster_tests.forks import Fork, run_fork
 from aperture_dagster_tests.holders import Holder, kill_server, run
 from aperture_dagster_tests.processes import all_gone
