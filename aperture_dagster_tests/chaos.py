@@ -37,11 +37,10 @@ SECONDS = 600
 VOLATILE_COLUMNS = {
     "updated_at", "created_at", "first_seen_at", "seen_at", "generated_at", "fetched_at", "attempted_at", "due_at",
     "synced_at", "full_synced_at", "activated_at", "rated_at", "noted_at", "change_id", "unused_since", "read_at",
-    "changed", "listed_at", "wanted_at", "listed_since", "valid_from", "disputed_since",
+    "changed", "listed_at", "wanted_at", "listed_since", "valid_from",
 }  # fmt: skip
-# Of these tables only: the stand-ins have another port in each run, and homes other folders. Rows of ``facts`` that
-# every home makes up for itself.
-VOLATILE_ELSEWHERE = {("fetches", "added_at"), ("ai_price_lists", "url"), ("published_libraries", "root")}
+# Of these tables only: homes have other folders. Rows of ``facts`` that every home makes up for itself.
+VOLATILE_ELSEWHERE = {("fetches", "added_at"), ("published_libraries", "root")}
 VOLATILE_FACTS = "name NOT IN ('installation', 'owner')"
 # Published folders and files are named after our ids of works, and dated.
 VOLATILE_TABLES = {"services", "quota", "merges", "published_entries"}

@@ -228,7 +228,7 @@ def test_a_command_that_does_not_exist_is_found(text: str, problem: str):
 @pytest.mark.parametrize(
     "text",
     [
-        "`aperture`, `aperture --help`, `aperture backup verify FILE`",
+        "`aperture`, `aperture --help`, `aperture restore FILE`",
         '```\naperture dismiss anna "The Room (2003)"   # never again; --undone takes that back\n```',
         "`aperture up --demo --port=3001`",
         "```\naperture backup create && ls --no-such-option\n```",

@@ -41,9 +41,7 @@ from aperture_dagster.settings.places import describe_configuration
 from aperture_dagster.sources import SOURCES, TitleSource
 from aperture_dagster.sources.seerr import SEERR, why_not_configured
 from aperture_dagster.sources.services import MeteredService
-from aperture_dagster.storage.backup.manifest import read_backups
-from aperture_dagster.storage.backup.places import backup_folder, in_container, read_mounts, why_not_lasting
-from aperture_dagster.storage.backup.retention import why_overdue
+from aperture_dagster.storage.backup.folder import backup_folder, is_in_container, read_backups, why_overdue
 from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.connection import describe_server
 from aperture_dagster.storage.errors import DatabaseError
@@ -174,15 +172,14 @@ def _clock(database: Database, clock: Clock) -> Iterator[Finding]:
 
 def _backups(settings: Settings, clock: Clock) -> Iterator[Finding]:
     """Whether the backups last, and the newest proven one is recent."""
-    folder, mounts = backup_folder(settings), read_mounts()
-    kept = read_backups(folder).kept
+    folder = backup_folder(settings)
+    kept = read_backups(folder)
     if not kept:
         yield Finding("backups", "off", f"none in {folder} yet; database_backup makes the first")
         return
-    passing = (
-        None if settings.backup_accept_unmounted else why_not_lasting(folder, mounts, in_container=in_container(mounts))
-    )
-    wrong = why_overdue(kept, clock.now()) or kept[-1].manifest.unproven_because or passing
+    wrong = why_overdue(settings, kept, clock.now())
+    if is_in_container(folder):
+        wrong = wrong or f"{folder} is inside the container, and lost when that is updated: mount a volume."
     about = f"{sum(one.is_proven for one in kept)} proven in {folder}, the newest {kept[-1].path.name}"
     yield Finding("backups", "warning" if wrong else "ok", wrong or about)
 

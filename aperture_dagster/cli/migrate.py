@@ -10,7 +10,7 @@ from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.instance.upgrade import upgrade_instance
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.storage.tables import HEAD_REVISION
+from aperture_dagster.storage.migrations import HEAD_REVISION
 
 
 @click.command()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.table import Table
 from rich.text import Text
+from sqlalchemy import Connection
 
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.terminal import Console
@@ -18,13 +17,14 @@ from aperture_dagster.ratings.stored_accounts import void_restored_tokens
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.storage.backup.places import backup_folder, in_words
+from aperture_dagster.storage.backup.folder import backup_folder, in_words
+from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.connection import product_database_url
-from aperture_dagster.storage.maintenance import drop_replaced_database, maintenance, replaced_databases
+from aperture_dagster.storage.databases import drop_replaced_database, replaced_databases
+from aperture_dagster.storage.migrations import HEAD_REVISION
 from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.restore import RestorableFile, Restored, examine_file
+from aperture_dagster.storage.restore import Restored
 from aperture_dagster.storage.restore import restore as restore_database
-from aperture_dagster.storage.tables import HEAD_REVISION
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -35,15 +35,12 @@ SHOWN_RUNS = 5
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option(
-    "--trust", is_flag=True, help="Restore a file that has no manifest beside it, or another checksum than it says."
-)
 @click.option("--drop-old", is_flag=True, help="Instead, drop the databases that earlier restores replaced.")
-def restore(file: Path | None, yes: bool, trust: bool, drop_old: bool) -> None:
+def restore(file: Path | None, yes: bool, drop_old: bool) -> None:
     """Put the backup in FILE in the place of the database, which is kept under another name.
 
-    The backup is restored into a new database, compared with what was backed up, and migrated to the present schema;
-    only then does it take the place of the old one. Nothing else can use the database meanwhile.
+    The backup is restored into a new database and migrated to the present schema; only then does it take the place of
+    the old one. Restore only files that you trust: what is in them runs with the rights of the database's user.
     """
     if (file is None) != drop_old:
         raise click.UsageError("Name the FILE to restore, or --drop-old.")
@@ -55,30 +52,34 @@ def restore(file: Path | None, yes: bool, trust: bool, drop_old: bool) -> None:
             _drop_old(settings, console, yes=yes)
         else:
             path = file if file.exists() or file.parent != Path() else backup_folder(settings) / file
-            _restore(settings, path.expanduser().absolute(), console, yes=yes, trust=trust)
+            _restore(settings, path.expanduser().absolute(), console, yes=yes)
 
 
-def _restore(settings: Settings, path: Path, console: Console, *, yes: bool, trust: bool) -> None:
+def _restore(settings: Settings, path: Path, console: Console, *, yes: bool) -> None:
     import dagster as dg
 
-    file = examine_file(path, trust=trust)
-    console.print(_about(file, settings))
-    console.print()
+    embedded = f"the embedded server in {settings.home_path}"
+    where = "the server of APERTURE_DATABASE_URL" if settings.database_url else embedded
+    console.print(Text(f"{path} ({in_words(path.stat().st_size)}) is to be restored on {where}."), soft_wrap=True)
     if not yes:
-        click.confirm("Put it in the place of the present database?", abort=True)
-    now = Clock().now()
+        click.confirm("Put it in the place of the present database, which is kept under another name?", abort=True)
     with dg.DagsterInstance.get() as instance:
         done = restore_database(
             settings,
-            file,
-            now=now,
+            path,
+            now=Clock().now(),
             refuse_runs=lambda: refuse_runs(instance, settings),
+            void=lambda connection: void_tokens(connection, path),
             report=lambda step: console.print(Text(step, "dim")),
-            make_void=partial(void_restored_tokens, now=now),
         )
         # First, since what follows may fail.
-        _show(console, done)
+        _show(console, done, settings)
         add_users(instance, settings)
+
+
+def void_tokens(connection: Connection, path: Path) -> int:
+    """Record that the tokens of Trakt in a restored backup are no longer valid; return the number of accounts."""
+    return void_restored_tokens(connection, path.name, now=Clock().now())
 
 
 def refuse_runs(instance: DagsterInstance, settings: Settings) -> None:
@@ -117,38 +118,14 @@ def add_users(instance: DagsterInstance, settings: Settings) -> list[str]:
     return missing
 
 
-def _about(file: RestorableFile, settings: Settings) -> Table:
-    table = Table(show_header=False, box=None, padding=(0, 1))
-    manifest = file.manifest
-    where = (
-        "the server of APERTURE_DATABASE_URL"
-        if settings.database_url
-        else f"the embedded server in {settings.home_path}"
-    )
-    rows = [("file", f"{file.path}, {in_words(file.contents.bytes)}")]
-    if manifest is None:
-        rows.append(("origin", "not known: nothing but the form of the file can be checked (--trust)"))
-    else:
-        proven = f"proven on {manifest.proven}" if manifest.proven else "dumped, not proven"
-        rows.append(("made at", f"{manifest.made_at.astimezone():%Y-%m-%d %H:%M}, {proven}"))
-        rows.append(
-            ("holds", f"{file.rows_of('titles') or 0:,} films and series, {file.rows_of('users') or 0:,} users")
-        )
-        change = "" if manifest.revision == HEAD_REVISION else f", to be migrated to {HEAD_REVISION}"
-        rows.append(("schema", f"{manifest.revision}{change}"))
-    rows.append(("restored on", f"{where}; the present database is kept there under another name"))
-    rows.append(("not in it", "Dagster's runs and events, the logos, and the lists on the media server"))
-    for name, value in rows:
-        table.add_row(Text(name, "dim"), Text(value))
-    return table
-
-
-def _show(console: Console, done: Restored) -> None:
+def _show(console: Console, done: Restored, settings: Settings) -> None:
+    with Database(settings).transaction() as connection:
+        size = catalogue_size(connection)
     migrated = "" if done.schema == HEAD_REVISION else f" It was migrated from schema {done.schema}."
-    console.print(f"The backup is in place: {done.titles:,} films and series.{migrated}")
-    if done.void_accounts:
+    console.print(f"The backup is in place: {size['movies'] + size['series']:,} films and series.{migrated}")
+    if done.voided:
         console.print(
-            f"Trakt: {done.void_accounts} users have to connect again, since the tokens in a backup are void: "
+            f"Trakt: {done.voided} users have to connect again, since the tokens in a backup are void: "
             "`aperture trakt status` names them.",
         )
     console.print("The next runs read what has changed since. What is published is adopted, not published twice.")
@@ -161,9 +138,7 @@ def _show(console: Console, done: Restored) -> None:
 
 def _drop_old(settings: Settings, console: Console, *, yes: bool) -> None:
     url = product_database_url(settings)
-    # Also drops what a killed restore left unfinished.
-    with maintenance(url):
-        old = replaced_databases(url)
+    old = replaced_databases(url)
     if not old:
         console.print("No database was replaced by a restore, or all of them were dropped.")
         return

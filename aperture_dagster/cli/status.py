@@ -30,9 +30,7 @@ from aperture_dagster.ratings.removals import held_by_user
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.backup.manifest import Backup, read_backups
-from aperture_dagster.storage.backup.places import backup_folder
-from aperture_dagster.storage.backup.retention import why_overdue
+from aperture_dagster.storage.backup.folder import Backup, backup_folder, read_backups, why_overdue
 from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.connection import describe_server
 from aperture_dagster.storage.errors import DatabaseError
@@ -119,11 +117,11 @@ def read_status(settings: Settings, *, now: datetime) -> tuple[Status, About]:
             about["server"] = server_identity(connection)
             about["database"] = {**describe_server(connection), "bytes": size_of_database(connection)}
             state["dated_in_future"] = future_dates(connection, now=now)
-        backups = read_backups(backup_folder(settings)).kept
+        backups = read_backups(backup_folder(settings))
         about["backups"] = backups
         # The first one is made in the night after the installation.
         is_new = all(elapsed(user.first_seen_at, now) < timedelta(days=1) for user in state["users"])
-        state["backups_wrong"] = None if is_new and not backups else why_overdue(backups, now)
+        state["backups_wrong"] = None if is_new and not backups else why_overdue(settings, backups, now)
         read, shown = _read_instance(settings, now)
         state["dated_in_future"] += read.pop("dated_in_future")
         state |= read
@@ -196,7 +194,7 @@ def as_document(settings: Settings, found: Status, about: About, wrong: Sequence
     """Return what `aperture status --json` prints; ``docs/status.md`` explains each key."""
     taking_part = [user for user in found.users if user.takes_part]
     dates = [user.listed_at for user in taking_part if user.listed_at is not None]
-    proven = [one.manifest.made_at for one in about.backups if one.is_proven]
+    proven = [one.day for one in about.backups if one.is_proven]
     return {
         "format": FORMAT,
         "ok": not wrong,
@@ -236,7 +234,7 @@ def as_document(settings: Settings, found: Status, about: About, wrong: Sequence
         "backups": {
             "kept": len(about.backups),
             "proven": len(proven),
-            "newest_proven_at": _iso(max(proven, default=None)),
+            "newest_proven_on": max(proven).isoformat() if proven else None,
         },
         "dated_in_future": [
             {"what": one.what, "rows": one.rows, "latest_at": _iso(one.latest)} for one in found.dated_in_future
@@ -289,7 +287,7 @@ def _facts(document: Mapping[str, Any], zone: ZoneInfo) -> list[tuple[str, str]]
     facts.append(("aperture up", f"running{ui}" if up["is_running"] else "not running"))
     if database["bytes"] is None:
         return facts
-    oldest, newest = document["lists"]["oldest_at"], backups["newest_proven_at"]
+    oldest, newest = document["lists"]["oldest_at"], backups["newest_proven_on"]
     sizes = [(titles["movies"], "films"), (titles["series"], "series"), (titles["episodes"], "episodes")]
     lists = f"{users['with_list']} have a list{f', the oldest of {_local(oldest, zone)}' if oldest else ''}"
     kind = "embedded" if database["is_embedded"] else "APERTURE_DATABASE_URL"
@@ -300,7 +298,7 @@ def _facts(document: Mapping[str, Any], zone: ZoneInfo) -> list[tuple[str, str]]
         ("users", f"{users['taking_part']} of {users['on_server']} take part, {lists}"),
         ("checks", f"{checks['passed']} passed, {len(checks['not_passed'])} did not"),
         ("database", f"{versions}, {database['bytes'] / 1e6:,.1f} MB"),
-        ("backups", f"{backups['proven']} proven{f', the newest of {_local(newest, zone)}' if newest else ''}"),
+        ("backups", f"{backups['proven']} proven{f', the newest of {newest}' if newest else ''}"),
     ]
 
 

@@ -100,14 +100,13 @@ def set_state(
     execute(connection, statement, user=user_id, state=state, trouble=trouble, now=now, issued_at=issued_at)
 
 
-def void_restored_tokens(connection: Connection, made_at: datetime | None, *, now: datetime) -> int:
+def void_restored_tokens(connection: Connection, backup: str, *, now: datetime) -> int:
     """Record that a database is a restored backup, whose tokens Trakt has replaced since: every user connects again.
 
     Returns:
         The number of those users.
     """
-    of = f" of {made_at:%Y-%m-%d}" if made_at else ""
-    trouble = f"the database was restored from a backup{of}, and the tokens in it are no longer valid"
+    trouble = f"the database was restored from {backup}, and the tokens in it are no longer valid"
     statement = "UPDATE trakt_accounts SET state = 'reconnect', trouble = :trouble, updated_at = :now"
     return execute(connection, statement, trouble=trouble, now=now).rowcount
 

@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager, contextmanager
 from sqlalchemy import Connection, Engine
 
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.backup.before_migration import back_up_before_migration
+from aperture_dagster.storage.backup.create import back_up_before_migration
 from aperture_dagster.storage.connection import open_engine
 from aperture_dagster.storage.errors import database_error
+from aperture_dagster.storage.owner import ensure_owner
 from aperture_dagster.storage.services import service_lease
 
 
@@ -22,7 +23,8 @@ class Database:
         self._settings = settings
 
     def _engine(self) -> Engine:
-        return open_engine(self._settings, before_migration=functools.partial(back_up_before_migration, self._settings))
+        back_up = functools.partial(back_up_before_migration, self._settings, ensure_owner)
+        return open_engine(self._settings, before_migration=back_up)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

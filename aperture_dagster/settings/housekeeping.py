@@ -16,12 +16,6 @@ class HousekeepingSettings(SettingsGroup):
     """Days for which runs, results of checks and past materializations (the plots on an asset's page) are kept: a
     season, in which trends show. Never shorter than the logs.
     """
-    keep_unused_days: PositiveInt = 30
-    """Days until works and vectors that nothing uses any more are deleted: a correction may be reverted, or a model be
-    used again.
-    """
-    keep_quota_days: PositiveInt = 90
-    """Days for which the number of requests sent to each service is kept."""
     databases_limit_mb: PositiveInt = 2000
     """Megabytes of both databases together above which a check warns."""
 

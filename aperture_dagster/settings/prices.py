@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from aperture_dagster.settings.types import Address, OptionalText, SettingsGroup
+from aperture_dagster.settings.types import OptionalAddress, SettingsGroup
 
 PriceInDollars = Annotated[Decimal, Field(ge=0, le=1000)]
 
@@ -13,15 +13,13 @@ PriceInDollars = Annotated[Decimal, Field(ge=0, le=1000)]
 class PricesSettings(SettingsGroup):
     """AI prices."""
 
-    prices_download: bool = True
-    """Whether prices of AI models are downloaded once a week; otherwise only those in the package are used."""
-    prices_url: Address = "https://raw.githubusercontent.com/BerriAI/litellm/main/model_prices_and_context_window.json"
-    """Address of the price list, in the format of LiteLLM's model cost map."""
+    prices_url: OptionalAddress = (
+        "https://raw.githubusercontent.com/BerriAI/litellm/main/model_prices_and_context_window.json"
+    )
+    """Address of a list of the prices of AI models, in the format of LiteLLM's model cost map, which is read once a
+    week. Empty: only the prices in the package are used.
+    """
     embedder_price: PriceInDollars | None = None
     """What the embeddings endpoint charges, in US dollars per million tokens; replaces any listed price. Set it for an
-    endpoint that no list knows.
-    """
-    embedder_priced_as: OptionalText = None
-    """Model whose listed price applies, if the endpoint calls it by another name: on Azure, the model behind the
-    deployment, such as text-embedding-3-small.
+    endpoint that no list knows, and on Azure, where the configured name is that of a deployment.
     """

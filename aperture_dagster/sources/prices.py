@@ -1,36 +1,31 @@
-"""Prices of AI models: read, reviewed and stored; and what the configured embedding model costs for this library."""
+"""Prices of AI models, read and stored; and what the configured embedding model costs for this library."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
 
 from aperture_dagster.library.prices import (
-    AZURE,
+    LISTS_SAY_NOTHING,
     LOCAL,
     Key,
     OfferedModel,
     Price,
-    PriceList,
     PriceListRejected,
-    cost,
     estimate_tokens,
+    is_same_model,
     names_remote_model,
     parse_price_list,
     provider_of_host,
-    require_complete,
-    review,
-    without_default_tag,
 )
 from aperture_dagster.ranking.text import title_text
 from aperture_dagster.resources.clock import Clock
@@ -45,10 +40,7 @@ from aperture_dagster.storage.prices import (
     add_prices,
     current_prices,
     embedding_rate,
-    last_list,
     read_offered,
-    remember_list,
-    replace_disputes,
     replace_offered,
 )
 from aperture_dagster.storage.queries import lock_until_commit
@@ -56,42 +48,11 @@ from aperture_dagster.storage.vectors import text_rows
 
 PACKAGED = Path(__file__).with_name("ai_prices.json")
 IN_PROCESS = "in this process"
-OFF = "The price list is switched off (APERTURE_PRICES_DOWNLOAD): only the packaged prices are used."
+OFF = "The price list is switched off (APERTURE_PRICES_URL): only the packaged prices are used."
+DEFAULT_MODEL = "text-embedding-3-small"
 LEAST_DAYS = 7
 """Days of history that a rate of change needs."""
 DAYS_PER_MONTH = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Packaged:
-    """The prices that ship with the package, and the day on which they were checked."""
-
-    prices: Mapping[Key, Price]
-    checked: date
-
-
-@dataclass(frozen=True, slots=True)
-class PricesRead:
-    """Result of :func:`refresh_prices`. ``trouble`` says why the price list was not used."""
-
-    changed: Mapping[Key, Price]
-    before: Mapping[Key, StoredPrice]
-    disputed: int = 0
-    problems: tuple[str, ...] = ()
-    requests: int = 0
-    trouble: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OfferedRead:
-    """Result of :func:`refresh_offered`: the models offered now, or the last time if there is ``trouble``.
-
-    ``models`` is None if the embedder has no endpoint.
-    """
-
-    models: list[OfferedModel] | None = None
-    requests: int = 0
-    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +82,7 @@ class Usage:
 
 
 @cache
-def packaged_prices() -> Packaged:
+def packaged_prices() -> dict[Key, Price]:
     """Read the prices that ship with the package."""
     content = json.loads(PACKAGED.read_text(encoding="utf-8"))
     prices: dict[Key, Price] = {}
@@ -129,89 +90,44 @@ def packaged_prices() -> Packaged:
         prices |= {(provider, model): Price("embedding", Decimal(price)) for model, price in models.items()}
     for provider, models in content["text"].items():
         prices |= {(provider, model): Price("text", Decimal(put), Decimal(out)) for model, (put, out) in models.items()}
-    return Packaged(prices, date.fromisoformat(content["checked"]))
+    return prices
 
 
-def refresh_prices(settings: Settings, database: Database, clock: Clock, *, accept_shorter: bool = False) -> PricesRead:
-    """Read the price list and store what changed, believable prices only.
+def refresh_prices(settings: Settings, database: Database, clock: Clock) -> tuple[dict[Key, Price], str | None]:
+    """Read the price list and store what changed; return that, and why the list was not used if it was not.
 
-    Without the list (switched off, not reachable, refused), packaged prices are used for models that have none yet.
-    ``accept_shorter`` accepts a list that lost more than a tenth of its entries.
+    Models of which the list never gave a price have the packaged one.
     """
-    listed, requests, trouble = None, 0, None
-    if settings.prices_download:
-        listed, requests, trouble = _read_list(settings, database, accept_shorter=accept_shorter)
+    listed: dict[Key, Price] = {}
+    trouble = None
+    if settings.prices_url is not None:
+        options = {"attempts": settings.http_attempts, "first_wait_seconds": settings.http_retry_wait_seconds}
+        with closing(PriceListClient(settings.prices_url, **options)) as client:
+            try:
+                listed = parse_price_list(client.fetch())
+            except (ServiceError, PriceListRejected) as error:
+                trouble = str(error)
     with database.transaction() as connection:
         # Two runs at once would both write the same change.
         lock_until_commit(connection, "ai_prices")
-        return _store(connection, settings, clock.now(), listed, requests, trouble)
+        stored = current_prices(connection, now=clock.now())
+        never_listed = {
+            key: price
+            for key, price in packaged_prices().items()
+            if key not in listed and (key not in stored or stored[key].source == "package")
+        }
+        changed = {}
+        for source, prices in (("list", listed), ("package", never_listed)):
+            new = {key: price for key, price in prices.items() if key not in stored or stored[key].price != price}
+            add_prices(connection, new, source, clock.now())
+            changed |= new
+    return changed, trouble
 
 
-def _read_list(
-    settings: Settings, database: Database, *, accept_shorter: bool
-) -> tuple[PriceList | None, int, str | None]:
-    options: dict[str, Any] = {
-        "attempts": settings.http_attempts,
-        "first_wait_seconds": settings.http_retry_wait_seconds,
-    }
-    with closing(PriceListClient(settings.prices_url, **options)) as client:
-        try:
-            listed = parse_price_list(client.fetch())
-            with database.transaction() as connection:
-                last = last_list(connection, settings.prices_url)
-            if not accept_shorter:
-                require_complete(listed.entries, last=last["entries"])
-        except (ServiceError, PriceListRejected) as error:
-            return None, client.requests, str(error)
-        return listed, client.requests, None
-
-
-def _store(
-    connection: Connection,
-    settings: Settings,
-    now: datetime,
-    listed: PriceList | None,
-    requests: int,
-    trouble: str | None,
-) -> PricesRead:
-    stored, packaged, last = (
-        current_prices(connection, now=now),
-        packaged_prices(),
-        last_list(connection, settings.prices_url),
-    )
-    found = review(
-        listed.prices if listed is not None else {},
-        {key: one.price for key, one in stored.items()},
-        packaged.prices,
-        prefer_package=_newer_in_package(packaged, stored, last),
-    )
-    add_prices(connection, found.changes, found.sources, now)
-    disputed = len(found.disputes)
-    if listed is not None:
-        replace_disputes(connection, found.disputes, now)
-        last = {"entries": listed.entries, "read_at": now}
-    if settings.prices_download:
-        remember_list(connection, settings.prices_url, last | {"trouble": trouble})
-    problems = listed.problems if listed is not None else ()
-    return PricesRead(found.changes, stored, disputed, problems, requests, trouble)
-
-
-def _newer_in_package(packaged: Packaged, stored: Mapping[Key, StoredPrice], last: Mapping[str, Any]) -> frozenset[Key]:
-    """Return the models whose packaged price was checked after their stored one was last confirmed."""
-    checked = datetime.combine(packaged.checked, time(), UTC)
-    newer = set()
-    for key in packaged.prices.keys() & stored.keys():
-        one = stored[key]
-        confirmed = last["read_at"] if one.source == "list" else None
-        if checked > max(one.valid_from, confirmed or one.valid_from):
-            newer.add(key)
-    return frozenset(newer)
-
-
-def refresh_offered(settings: Settings, database: Database) -> OfferedRead:
-    """Read which models the configured endpoint offers now, and store them."""
+def refresh_offered(settings: Settings, database: Database) -> str | None:
+    """Read which models the configured endpoint offers now, and store them; return why not if it does not answer."""
     if settings.embedder != "openai":
-        return OfferedRead()
+        return None
     endpoint, key = settings.embedder_url, settings.embedder_api_key
     client = ModelListClient(
         endpoint,
@@ -222,46 +138,61 @@ def refresh_offered(settings: Settings, database: Database) -> OfferedRead:
     )
     with closing(client):
         try:
-            models, trouble = client.list_models(), None
+            models = client.list_models()
         except ServiceError as error:
-            models, trouble = [], str(error)
+            return str(error)
     with database.transaction() as connection:
-        if trouble is None:
-            replace_offered(connection, endpoint, models)
-        return OfferedRead(read_offered(connection, endpoint), client.requests, trouble)
+        replace_offered(connection, endpoint, models)
+    return None
+
+
+def read_configured_model(settings: Settings, database: Database, clock: Clock) -> ConfiguredModel:
+    """Return the configured embedding model with its price as it is stored."""
+    with database.transaction() as connection:
+        prices = current_prices(connection, now=clock.now())
+        return configured_model(settings, prices, read_offered(connection, settings.embedder_url))
 
 
 def configured_model(
-    settings: Settings, prices: Mapping[Key, StoredPrice], offered: list[OfferedModel] | None
+    settings: Settings, prices: Mapping[Key, StoredPrice], offered: Iterable[OfferedModel]
 ) -> ConfiguredModel:
     """Return the configured embedding model with its price."""
     if settings.embedder != "openai":
         model = settings.embedder_model if settings.embedder == "fastembed" else None
         return ConfiguredModel(model or settings.embedder, IN_PROCESS, Decimal(0), "It runs in this process.")
-    model = settings.embedder_model or "text-embedding-3-small"
+    model, provider = settings.embedder_model or DEFAULT_MODEL, _provider(settings)
     host = urlsplit(settings.embedder_url).hostname or ""
-    provider = provider_of_host(host, at_home=_is_at_home(settings))
     if settings.embedder_price is not None:
         return ConfiguredModel(model, provider, settings.embedder_price, "It is set in APERTURE_EMBEDDER_PRICE.")
     own = "Set APERTURE_EMBEDDER_PRICE to what it charges."
     if provider == LOCAL:
-        names = {without_default_tag(one.model) for one in offered or () if one.is_remote}
-        if names_remote_model(model) or without_default_tag(model) in names:
+        is_listed_remote = any(one.is_remote and is_same_model(model, one.model) for one in offered)
+        if names_remote_model(model) or is_listed_remote:
             why = f"It is listed by a server at home, which passes requests on to a cloud of unknown price. {own}"
             return ConfiguredModel(model, provider, None, why)
         return ConfiguredModel(model, provider, Decimal(0), f"It runs at home ({host}).")
     if provider is None:
         return ConfiguredModel(model, None, None, f"No price list knows the host {host}. {own}")
-    if provider == AZURE and settings.embedder_priced_as is None:
-        why = "On Azure, the configured name is that of a deployment. Set APERTURE_EMBEDDER_PRICED_AS to its model."
-        return ConfiguredModel(model, provider, None, why)
-    priced_as = settings.embedder_priced_as or model
-    stored = prices.get((provider, priced_as))
+    stored = prices.get((provider, model))
     if stored is None:
-        return ConfiguredModel(model, provider, None, f"No price of {priced_as} at {provider} is known. {own}")
-    since = f"{stored.valid_from:%Y-%m-%d}"
+        return ConfiguredModel(model, provider, None, f"No price of {model} at {provider} is known. {own}")
     origin = "the price list" if stored.source == "list" else "the package"
-    return ConfiguredModel(model, provider, stored.price.input, f"From {origin}, known since {since}.")
+    return ConfiguredModel(
+        model, provider, stored.price.input, f"From {origin}, known since {stored.valid_from:%Y-%m-%d}."
+    )
+
+
+def why_not_offered(settings: Settings, offered: Iterable[OfferedModel]) -> str | None:
+    """Say that the endpoint lists its models, and the configured one is not among them; None otherwise."""
+    model, names = settings.embedder_model or DEFAULT_MODEL, [one.model for one in offered]
+    if settings.embedder != "openai" or not names or _provider(settings) in LISTS_SAY_NOTHING:
+        return None
+    if any(is_same_model(model, name) for name in names):
+        return None
+    return (
+        f"{model} is not among the {len(names)} models that {settings.embedder_url} offers. If it was withdrawn, "
+        "choose another in APERTURE_EMBEDDER_MODEL."
+    )
 
 
 def estimate_usage(connection: Connection, now: datetime) -> Usage:
@@ -282,26 +213,8 @@ def estimate_usage(connection: Connection, now: datetime) -> Usage:
     return Usage(texts, tokens, round(per_month), why)
 
 
-def costs(
-    usage: Usage, configured: ConfiguredModel, prices: Mapping[Key, StoredPrice], *, at_most: int
-) -> list[dict[str, Any]]:
-    """Return what embedding costs: the configured model, then the known embedding models, the cheapest first."""
-    known = {key: one.price.input for key, one in prices.items() if one.price.usage == "embedding"}
-    cheapest = sorted(known, key=lambda key: (known[key], key))
-    rows = [(configured.model, configured.provider, configured.price)]
-    rows += [(model, provider, known[provider, model]) for provider, model in cheapest]
-    return [_cost_row(usage, *row) for row in rows[: at_most + 1]]
-
-
-def _cost_row(usage: Usage, model: str, provider: str | None, price: Decimal | None) -> dict[str, Any]:
-    monthly = usage.tokens_per_month
-    return {
-        "model": model,
-        "provider": provider or "unknown",
-        "usd_per_million": price,
-        "usd_library": cost(usage.tokens, price) if price is not None else None,
-        "usd_per_month": cost(monthly, price) if price is not None and monthly is not None else None,
-    }
+def _provider(settings: Settings) -> str | None:
+    return provider_of_host(urlsplit(settings.embedder_url).hostname or "", at_home=_is_at_home(settings))
 
 
 def _is_at_home(settings: Settings) -> bool:

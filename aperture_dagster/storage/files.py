@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aperture_dagster.errors import OperatorError
 
-# Entries that earlier versions may have left readable by others; new files are private through the umask.
+# Entries that a person may have made readable by others; new files are private through the umask.
 LOG_OF_PLAYS = "log-of-plays.json"
 HOME_ENTRIES = (
     "dagster", "logos", "models", "crowd", "postgres", "backups", "failures.log", LOG_OF_PLAYS, "demo", "demo-emby",
@@ -45,11 +45,8 @@ def prepare_home(home: Path) -> None:
             )
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         entries = [home / name for name in HOME_ENTRIES]
-        # A folder with other contents, such as /opt, may have to stay accessible. So does root's home while a server of
-        # an earlier version, which took no lock, runs there under another account.
-        ours_alone = all(path in entries or path.name.startswith(WORKING_FILES) for path in home.iterdir())
-        earlier_server = (home / "postgres" / "postmaster.pid").exists() and not (home / ".postgres.server").exists()
-        if ours_alone and not earlier_server:
+        # A folder with other contents, such as /opt, may have to stay accessible.
+        if all(path in entries or path.name.startswith(WORKING_FILES) for path in home.iterdir()):
             entries.append(home)
         for path in entries:
             with contextlib.suppress(FileNotFoundError, PermissionError):

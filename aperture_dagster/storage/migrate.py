@@ -13,9 +13,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from aperture_dagster.storage.errors import DatabaseError, describe_connection_error
+from aperture_dagster.storage.migrations import HEAD_REVISION
 from aperture_dagster.storage.queries import read_value
 from aperture_dagster.storage.schema_lock import schema_lock
-from aperture_dagster.storage.tables import HEAD_REVISION
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -35,7 +35,7 @@ def ensure_schema(
 
     Of several processes one migrates, and the others wait for it, each with a line in its log.
 
-    ``before_migration`` is called with the revision of a database that holds a household, under the lock of the schema.
+    ``before_migration`` is called with the revision of a database that is not empty, under the lock of the schema.
     ``embedded``: the server is the one that this program starts itself.
 
     Raises:
@@ -54,7 +54,7 @@ def ensure_schema(
                     revision = _revision(connection)
                     if revision != HEAD_REVISION:
                         refuse_unknown_schema(revision)
-                        if before_migration is not None and revision is not None and _holds_household(connection):
+                        if before_migration is not None and revision is not None:
                             connection.rollback()
                             before_migration(revision)
                         _upgrade(connection)
@@ -124,10 +124,6 @@ def _revision(connection: Connection) -> str | None:
     if read_value(connection, "SELECT to_regclass('alembic_version')") is None:
         return None
     return read_value(connection, "SELECT version_num FROM alembic_version")
-
-
-def _holds_household(connection: Connection) -> bool:
-    return read_value(connection, "SELECT EXISTS (SELECT FROM users) OR EXISTS (SELECT FROM works)")
 
 
 def why_unknown(revision: str) -> str | None:

@@ -17,9 +17,7 @@ FACT = "owner"
 
 def read_owner(connection: Connection) -> str | None:
     """Read the identity; None if no folder was marked yet."""
-    # The fact of the backups was there first.
-    statement = "SELECT value->>'owner' FROM facts WHERE name IN ('backups', :fact) ORDER BY name LIMIT 1"
-    return read_value(connection, statement, fact=FACT)
+    return read_value(connection, "SELECT value->>'owner' FROM facts WHERE name = :fact", fact=FACT)
 
 
 def ensure_owner(connection: Connection) -> str:

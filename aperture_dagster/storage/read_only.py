@@ -12,8 +12,8 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.storage.connection import product_database_url, refuse_bytes
 from aperture_dagster.storage.errors import DatabaseError, database_error
 from aperture_dagster.storage.migrate import refuse_unknown_schema
+from aperture_dagster.storage.migrations import HEAD_REVISION
 from aperture_dagster.storage.queries import execute, read_value
-from aperture_dagster.storage.tables import HEAD_REVISION
 
 
 class NothingYet(DatabaseError):

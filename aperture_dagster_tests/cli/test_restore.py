@@ -19,7 +19,8 @@ from aperture_dagster.settings import load_settings
 from aperture_dagster.storage import run_lock
 from aperture_dagster.storage.backup.create import create_backup
 from aperture_dagster.storage.connection import product_database_url
-from aperture_dagster.storage.maintenance import UNFINISHED, maintenance, replaced_databases
+from aperture_dagster.storage.databases import replaced_databases
+from aperture_dagster.storage.owner import ensure_owner
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.storage.test_restore import ACCOUNTS, HOUSEHOLD, which
@@ -31,12 +32,11 @@ def url(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     for name, value in {
         "APERTURE_DATABASE_URL": database_url,
         "APERTURE_HOME": str(tmp_path / "home"),
-        "APERTURE_BACKUP_ACCEPT_UNMOUNTED": "true",
         "DAGSTER_HOME": str(PROJECT),
     }.items():
         monkeypatch.setenv(name, value)
     run_statements(database_url, *HOUSEHOLD, *ACCOUNTS)
-    create_backup(load_settings(), Clock(), reason="command")
+    create_backup(load_settings(), Clock().now(), ensure_owner)
     run_statements(database_url, "UPDATE facts SET value = '\"damaged\"' WHERE name = 'which'")
     yield database_url
     for one in replaced_databases(product_database_url(load_settings())):
@@ -67,7 +67,7 @@ def test_a_backup_is_shown_and_restored_when_the_operator_agrees_and_no_run_is_i
     (backup,) = (tmp_path / "home" / "backups").glob("*.sql.gz")
     refused = aperture(f"restore {backup}", answer="n\n")
     assert refused.exit_code == 1 and which(url) == "damaged"
-    assert "0 films and series, 3 users" in words(refused) and "proven on the same server" in words(refused)
+    assert f"{backup.name} (0.0 MB) is to be restored on the server of APERTURE_DATABASE_URL." in words(refused)
     with dg.DagsterInstance.get() as instance:
         run = instance.create_run_for_job(sync_movies, status=dg.DagsterRunStatus.STARTED, tags=tags_of_this_machine())
         lock_run(run.run_id, load_settings())
@@ -80,20 +80,13 @@ def test_a_backup_is_shown_and_restored_when_the_operator_agrees_and_no_run_is_i
         done = aperture(f"restore {backup.name} --yes")
         assert done.exit_code == 0, done.output
         assert which(url) == "backed up"
-        assert "Every table is equal to what was backed up." in words(done)
         assert "Trakt: 2 users have to connect again" in words(done)
         assert sorted(instance.get_dynamic_partitions(USERS)) == ["user-1", "user-2", "user-3"]
     (old,) = replaced_databases(product_database_url(load_settings()))
     assert f"kept as {old.name}" in words(done)
-    # Of a restore that was killed before it closed the database.
-    with maintenance(product_database_url(load_settings())) as work:
-        left = work.new_name
-    comment = UNFINISHED.format(work.name)
-    run_statements(url, f"CREATE DATABASE {left}", f"COMMENT ON DATABASE {left} IS $${comment}$$")
     kept = aperture("restore --drop-old", answer="n\n")
     assert old.name in words(kept) and replaced_databases(product_database_url(load_settings()))
     assert aperture("restore --drop-old --yes").exit_code == 0
-    assert not run_statements(url, f"SELECT FROM pg_database WHERE datname = '{left}'")
     assert not replaced_databases(product_database_url(load_settings()))
     assert which(url) == "backed up"
 
@@ -114,5 +107,5 @@ def test_a_restore_whose_users_cannot_be_added_to_dagster_says_that_the_backup_i
 
 def test_a_file_that_is_not_there_is_named(url: str):
     missing = aperture("restore nowhere.sql.gz --yes")
-    assert missing.exit_code == 1 and "nowhere.sql.gz cannot be read: No such file" in words(missing)
+    assert missing.exit_code == 1 and "nowhere.sql.gz" in words(missing) and "No such file" in words(missing)
     assert aperture("restore").exit_code == 2

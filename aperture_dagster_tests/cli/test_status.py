@@ -35,9 +35,9 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
 from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster.storage.migrations import HEAD_REVISION
 from aperture_dagster.storage.queries import execute, read_value
 from aperture_dagster.storage.read_only import read_only
-from aperture_dagster.storage.tables import HEAD_REVISION
 from aperture_dagster_tests.clocks import redate
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.household import Household

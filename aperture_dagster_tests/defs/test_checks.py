@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import pytest
 
 from aperture_dagster.ratings import stored_accounts as trakt
-from aperture_dagster.storage.backup.fingerprint import Fingerprint
-from aperture_dagster.storage.backup.manifest import Manifest, write_manifest
-from aperture_dagster.storage.backup.places import backup_folder
+from aperture_dagster.storage.backup.folder import backup_folder, unproven
 from aperture_dagster.storage.secrets import Cipher
 from aperture_dagster_tests.defs import test_checks_of_lists, test_checks_of_sources
 from aperture_dagster_tests.defs.check_bench import (
@@ -31,15 +29,15 @@ from aperture_dagster_tests.defs.check_bench import (
     users,
 )
 
-DAY, HOUR, SECOND = timedelta(days=1), timedelta(hours=1), timedelta(seconds=1)
 MEGABYTE = 1_000_000
 
 
 # Prices
 
+URL = "https://api.openai.com/v1"
 CLOUD = {
     "embedder": "openai",
-    "embedder_url": "https://api.openai.com/v1",
+    "embedder_url": URL,
     "embedder_model": "small",
     "embedder_api_key": "key",
 }
@@ -59,55 +57,27 @@ def knows_the_configured_model() -> list[Step]:
 PRICE = {"usage": "embedding", "input_price": 0.02, "source": "list"}
 
 
-def has_undisputed_prices() -> list[Step]:
-    dispute = {"reason": "it fell by half", "provider": "openai"}
-    say = "The listed price of small at openai is not believed: it fell by half. What was known before stays in use."
-    return [
-        passes("none", configured(**CLOUD), disputed=0),
-        passes("of another model", add("ai_price_disputes", dispute, model="large"), disputed=1),
-        fails("of the model in use", add("ai_price_disputes", dispute, model="small"), say, disputed=2),
-        passes("a price in the settings", configured(**CLOUD, embedder_price=0.02), disputed=2),
-        fails("under another name", configured(**CLOUD, embedder_priced_as="large"), "price of large at openai"),
-    ]
-
-
-def has_read_the_price_list() -> list[Step]:
-    def read(bench: Bench, trouble: str | None) -> None:
-        bench.add("ai_price_lists", url=bench.settings.prices_url, entries=7, read_at=NOW, trouble=trouble)
+def offers_the_configured_model() -> list[Step]:
+    def offered(*models: str) -> Then:
+        return add("ai_offered_models", *({"model": model} for model in models), endpoint=URL, is_remote=False)
 
     return [
-        passes("never read", nothing, last_read="never", entries=0),
-        passes("trouble with another", add("ai_price_lists", url="elsewhere", trouble="it was empty.")),
-        passes("read", lambda bench: read(bench, None), last_read="2026-05-17 12:00:00+00:00", entries=7),
-        fails(
-            "trouble",
-            do("UPDATE ai_price_lists SET trouble = 'it was empty.'"),
-            "it was empty. Prices stay as they were. To do without the list, set APERTURE_PRICES_DOWNLOAD to false.",
-            entries=7,
-        ),
-        passes("off", configured(prices_download=False), entries=7),
+        passes("in this process", configured(embedder="static")),
+        passes("nothing is known", configured(**CLOUD), offered=0),
+        fails("it is gone", offered("large", "other"), "small is not among the 2 models that https://api.", offered=2),
+        passes("at Google", offered("models/small")),
     ]
 
 
 # Backups
 
 
-def backup(number: int, *, age: timedelta = timedelta(), proven: bool = True, size: int = 4) -> Then:
-    """Put a file with its manifest into the folder; its size is four, whatever the manifest says."""
-
+def backup(day: int, *, proven: bool = True) -> Then:
     def write(bench: Bench) -> None:
         folder = backup_folder(bench.settings)
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"aperture-backup-{date(2026, 5, number)}.sql.gz"
-        path.write_bytes(b"dump")
-        manifest = Manifest(
-            owner="here", number=number, sha256="", bytes=size, text_bytes=9, made_at=NOW - age,
-            day=date(2026, 5, number), reason="schedule",
-            server_major=18, client_major=18, pgvector=None, proven="here" if proven else None,
-            unproven_because=None if proven else "It could not be restored: no room.", left_out=(),
-            fingerprint=Fingerprint(18, None),
-        )  # fmt: skip
-        write_manifest(path, manifest)
+        path = folder / f"aperture-backup-{date(2026, 5, day)}.sql.gz"
+        (path if proven else unproven(path)).write_bytes(b"dump")
 
     return write
 
@@ -115,23 +85,18 @@ def backup(number: int, *, age: timedelta = timedelta(), proven: bool = True, si
 def was_proven() -> list[Step]:
     return [
         fails("none", nothing, "There is no backup.", unproven=0),
-        passes("a proven one", backup(1), unproven=0),
-        fails("then another", backup(2, proven=False), "It could not be restored: no room.", unproven=1),
-        passes("then a proven one", backup(3), unproven=1),
+        passes("a proven one", backup(15), unproven=0),
+        fails("then another", backup(16, proven=False), "05-16.unproven.sql.gz could not be proven", unproven=1),
+        passes("then a proven one", backup(17), unproven=1),
     ]
 
 
 def is_recent_and_proven() -> list[Step]:
     return [
         fails("none", nothing, "There is no proven backup: run `aperture backup create`.", proven=0),
-        fails("unproven", backup(1, proven=False), "There is no proven backup", proven=0),
-        fails("its file has changed", backup(2, size=5), "There is no proven backup", proven=0),
-        fails("old", backup(3, age=2 * DAY + SECOND), "aperture-backup-2026-05-03.sql.gz, is 2 days old", proven=1),
-        passes("of two days ago", backup(4, age=2 * DAY), proven=2, age_hours=48.0),
-        passes("newer ones are unproven", backup(5, proven=False), proven=2, age_hours=48.0),
-        passes("beside one in the future", backup(6, age=-HOUR - SECOND), proven=3),
-        fails("in the future", backup(4, age=2 * DAY + SECOND), "2026-05-06.sql.gz, is dated in the future", proven=3),
-        passes("clocks differ", backup(6, age=-HOUR), proven=3),
+        fails("unproven", backup(17, proven=False), "There is no proven backup", proven=0),
+        fails("old", backup(14), "aperture-backup-2026-05-14.sql.gz, is 3 days old", proven=1),
+        passes("of two days ago", backup(15), proven=2),
         fails("all are gone", lambda bench: shutil.rmtree(backup_folder(bench.settings)), "There is no proven backup"),
     ]
 
@@ -188,8 +153,7 @@ def have_working_connections() -> list[Step]:
 
 CHECKS: dict[str, tuple[Any, list[Step]]] = {
     "ai_pricing.knows_the_configured_model": (WARN, knows_the_configured_model()),
-    "ai_pricing.has_undisputed_prices": (WARN, has_undisputed_prices()),
-    "ai_pricing.has_read_the_price_list": (WARN, has_read_the_price_list()),
+    "ai_pricing.offers_the_configured_model": (WARN, offers_the_configured_model()),
     "database_backup.was_proven": (WARN, was_proven()),
     "database_backup.is_recent_and_proven": (WARN, is_recent_and_proven()),
     "housekeeping.databases_have_their_size": (WARN, databases_have_their_size()),

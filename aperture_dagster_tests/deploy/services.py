@@ -25,9 +25,8 @@ ENV_FILE = {
     "APERTURE_MEDIA_SERVER_API_KEY": "demo-jellyfin-key",
     "APERTURE_TIMEZONE": "UTC",
     "APERTURE_SCHEDULES_ENABLED": "false",
-    "APERTURE_PRICES_DOWNLOAD": "false",
+    "APERTURE_PRICES_URL": "",
     # The volumes are folders in memory here, which is not what is tested.
-    "APERTURE_BACKUP_ACCEPT_UNMOUNTED": "true",
     "POSTGRES_PASSWORD": PASSWORD,
 }
 """What an operator would write into ``.env``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
 from typing import Any
@@ -24,13 +25,13 @@ from aperture_dagster.instance.launcher import PatientRunLauncher
 from aperture_dagster.instance.terminal import WAITING as CODE_SERVER_GONE
 from aperture_dagster.instance.terminal import ForeseenErrors
 from aperture_dagster.instance.upgrade import upgrade_instance
-from aperture_dagster.settings import Settings
+from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.storage import migrate
-from aperture_dagster.storage.connection import close_engine, product_database_url
+from aperture_dagster.storage.connection import close_engine, open_engine, product_database_url
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.migrate import ensure_schema, forget_schema
+from aperture_dagster.storage.migrations import HEAD_REVISION
 from aperture_dagster.storage.schema_lock import schema_lock
-from aperture_dagster.storage.tables import HEAD_REVISION
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.deploy import scenarios
 from aperture_dagster_tests.deploy.services import Services
@@ -38,20 +39,22 @@ from aperture_dagster_tests.instance.conftest import external, instance
 from aperture_dagster_tests.interleaving import Side, stop_before_statement, wait_until_blocked
 from aperture_dagster_tests.sensors.runs import add_run
 from aperture_dagster_tests.storage.conftest import admin, empty
-from aperture_dagster_tests.storage.test_restore import HOUSEHOLD, at_revision
+from aperture_dagster_tests.storage.next_release import NEW_TABLE, REVISION, next_release
+from aperture_dagster_tests.storage.test_restore import HOUSEHOLD
 
 __all__ = ["admin", "empty", "external", "instance"]
 
-NEW_TABLE = "CREATE TABLE published_leftovers"
 WAITS = "Another process is migrating it"
 
 
 @pytest.fixture
-def previous(empty: str) -> str:
-    """The URL of a household's database with the previous schema."""
-    at_revision(empty, scenarios.PREVIOUS_REVISION)
+def previous(empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of a household's database with the schema of the release before."""
+    engine = open_engine(load_settings(database_url=empty))
     run_statements(empty, *HOUSEHOLD)
-    return empty
+    close_engine(engine.url.render_as_string(hide_password=False))
+    with next_release(tmp_path, monkeypatch):
+        yield empty
 
 
 @pytest.fixture
@@ -85,10 +88,10 @@ def test_of_three_services_that_start_at_once_one_migrates_and_two_say_that_they
         stop.go_on()
         for side in (first, *others):
             side.result()
-    assert backups == [scenarios.PREVIOUS_REVISION]
-    assert run_statements(previous, "SELECT version_num FROM alembic_version") == [(HEAD_REVISION,)]
+    assert backups == [HEAD_REVISION]
+    assert run_statements(previous, "SELECT version_num FROM alembic_version") == [(REVISION,)]
     waiting = [line for line in caplog.messages if WAITS in line]
-    behind = f"has the schema {scenarios.PREVIOUS_REVISION}, and this version needs {HEAD_REVISION}"
+    behind = f"has the schema {HEAD_REVISION}, and this version needs {REVISION}"
     assert len(waiting) == 2 and all(behind in line for line in waiting)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
@@ -112,10 +115,10 @@ def test_who_waits_too_long_says_what_to_do_and_has_done_nothing(
     previous: str, engines: list[Engine], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(migrate, "PATIENCE_SECONDS", 0.05)
-    said = rf"and it is still {scenarios.PREVIOUS_REVISION}\. Nothing was done\. See what that process logs"
+    said = rf"and it is still {HEAD_REVISION}\. Nothing was done\. See what that process logs"
     with engines[0].connect() as connection, schema_lock(connection), pytest.raises(DatabaseError, match=said):
         opened(engines[1], [])
-    assert run_statements(previous, "SELECT version_num FROM alembic_version") == [(scenarios.PREVIOUS_REVISION,)]
+    assert run_statements(previous, "SELECT version_num FROM alembic_version") == [(HEAD_REVISION,)]
 
 
 def test_the_limit_is_for_the_wait_alone(previous: str, engines: list[Engine]):
@@ -131,25 +134,20 @@ def test_the_limit_is_for_the_wait_alone(previous: str, engines: list[Engine]):
         assert waiting.result() == "0"
 
 
-def test_webserver_and_daemon_leave_the_products_database_alone(external: Settings):
+def test_only_the_command_that_starts_a_code_server_migrates_the_products_database(
+    external: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     assert external.database_url is not None
     url = external.database_url.get_secret_value()
-    run_statements(url, *scenarios.PREVIOUS)
-    with dg.DagsterInstance.get() as opened_instance:
+    revision = "SELECT version_num FROM alembic_version"
+    with next_release(tmp_path, monkeypatch), dg.DagsterInstance.get() as opened_instance:
         assert opened_instance.get_runs() == []
-    assert run_statements(url, "SELECT version_num FROM alembic_version") == [(scenarios.PREVIOUS_REVISION,)]
-
-
-def test_the_command_that_starts_a_code_server_migrates_and_says_so(external: Settings):
-    assert external.database_url is not None
-    url = external.database_url.get_secret_value()
-    run_statements(url, *scenarios.PREVIOUS)
-    for _ in range(2):
-        close_engine(product_database_url(external))
-        done = CliRunner().invoke(aperture, ["migrate"])
-        assert (done.exit_code, done.stdout) == (0, f"The database has the schema {HEAD_REVISION}.\n"), done.output
-    assert run_statements(url, "SELECT version_num FROM alembic_version") == [(HEAD_REVISION,)]
-    run_statements(url, "UPDATE alembic_version SET version_num = 'v999'")
+        assert run_statements(url, revision) == [(HEAD_REVISION,)]
+        for _ in range(2):
+            close_engine(product_database_url(external))
+            done = CliRunner().invoke(aperture, ["migrate"])
+            assert (done.exit_code, done.stdout) == (0, f"The database has the schema {REVISION}.\n"), done.output
+        assert run_statements(url, revision) == [(REVISION,)]
     close_engine(product_database_url(external))
     refused = CliRunner().invoke(aperture, ["migrate"])
     # Docker would start a code server behind a command that ends well.
@@ -246,7 +244,7 @@ def test_a_code_server_that_is_away_is_one_warning_without_a_stack_trace():
     instead="deploy/test_upgrade.py::test_of_three_services_that_start_at_once_one_migrates_and_two_say_that_they_wait",
 )
 @pytest.mark.namespaces
-def test_an_upgrade_of_the_services_loses_no_run_and_shows_no_error(services: Services):
-    for upgraded in (scenarios.upgrade_of_all, scenarios.upgrade_of_one):
-        for line in upgraded(services):
+def test_a_replacement_of_the_services_loses_no_run_and_shows_no_error(services: Services):
+    for replaced in (scenarios.replacement_of_all, scenarios.replacement_of_one):
+        for line in replaced(services):
             print(line)

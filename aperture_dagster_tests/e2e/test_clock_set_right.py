@@ -13,8 +13,7 @@ from aperture_dagster.library.moments import describe_future
 from aperture_dagster.simulator.world import Play
 from aperture_dagster.sources.omdb import OMDB
 from aperture_dagster.sources.services import Services
-from aperture_dagster.storage.backup.manifest import read_backups
-from aperture_dagster.storage.backup.places import backup_folder
+from aperture_dagster.storage.backup.folder import backup_folder, read_backups
 from aperture_dagster.storage.future import future_dates
 from aperture_dagster.storage.publishable import known_files, listed_works
 from aperture_dagster_tests.clocks import redate
@@ -39,7 +38,7 @@ def test_after_a_clock_that_was_ahead_every_job_works_as_if_it_had_been_right(
     settled: Callable[..., Any], ahead: timedelta
 ):
     clock = SetClock(datetime.now(UTC) + ahead)
-    with settled({"clock": clock}, backup_accept_unmounted=True) as (simulator, home, world):
+    with settled({"clock": clock}) as (simulator, home, world):
         counts, state = simulator.state.counters, simulator.state
 
         def skips(job: str) -> str | None:
@@ -106,12 +105,12 @@ def test_after_a_clock_that_was_ahead_every_job_works_as_if_it_had_been_right(
 
 def test_backups_are_made_kept_and_judged_by_their_dates_whatever_the_clock_said_before(household: Any):
     clock = SetClock(datetime.now(UTC))
-    with household(small_world(), {"clock": clock}, backup_keep=2, backup_accept_unmounted=True) as (_, home):
+    with household(small_world(), {"clock": clock}, backup_keep=2) as (_, home):
         home.must("sync_users")
 
         def back_up() -> list[str]:
             home.must("database_backup")
-            return [f"{one.manifest.made_at:%Y}" for one in read_backups(backup_folder(home.settings)).kept]
+            return [f"{one.day:%Y}" for one in read_backups(backup_folder(home.settings))]
 
         def is_recent() -> str:
             return run_check(home, "database_backup", "is_recent_and_proven").description or ""
@@ -123,10 +122,10 @@ def test_backups_are_made_kept_and_judged_by_their_dates_whatever_the_clock_said
         clock.moment -= YEAR - timedelta(hours=1)
         assert is_recent() == "", "the one from before is recent"
         clock.moment += timedelta(days=3)
-        assert "is dated in the future" in is_recent(), "none is known to be recent"
+        assert "is 3 days old" in is_recent(), "none is known to be recent"
         # The night's run makes one; the good one from before is not deleted for the one that is dated in the future.
-        assert back_up() == [right, wrong, right] and is_recent() == ""
+        assert back_up() == [right, right, wrong] and is_recent() == ""
         clock.moment += timedelta(days=1)
-        assert back_up() == [wrong, right, right], "two that are right are kept"
+        assert back_up() == [right, right, wrong], "two that are right are kept"
         clock.moment += timedelta(days=3)
         assert "is 3 days old" in is_recent()

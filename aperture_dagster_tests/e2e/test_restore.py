@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 from sqlalchemy import create_engine, make_url
+from sqlalchemy.pool import NullPool
 
-from aperture_dagster.cli.restore import add_users
+from aperture_dagster.cli.restore import add_users, void_tokens
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.backup.create import create_backup
-from aperture_dagster.storage.backup.fingerprint import differences, read_fingerprint
-from aperture_dagster.storage.backup.manifest import Backup
+from aperture_dagster.storage.backup.fingerprint import Fingerprint, differences, read_fingerprint
 from aperture_dagster.storage.connection import close_engine, product_database_url
-from aperture_dagster.storage.maintenance import drop_replaced_database, replaced_databases
-from aperture_dagster.storage.restore import examine_file, restore
+from aperture_dagster.storage.databases import drop_replaced_database, replaced_databases
+from aperture_dagster.storage.owner import ensure_owner
+from aperture_dagster.storage.restore import restore
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.e2e.publishing import publishing
 from aperture_dagster_tests.e2e.worlds import small_world
@@ -37,14 +39,21 @@ NOT_BY_DAY = frozenset(
 )
 
 
-def back_up(settings: Settings) -> Backup:
-    backup = create_backup(settings, Clock(), reason="command").backup
-    assert backup.is_proven, backup.manifest.unproven_because
-    return backup
+def back_up(settings: Settings) -> Path:
+    made = create_backup(settings, Clock().now(), ensure_owner)
+    assert made.unproven_because is None
+    return made.path
 
 
-def put_back(settings: Settings, backup: Backup) -> None:
-    restore(settings, examine_file(backup.path, trust=False), now=Clock().now(), refuse_runs=lambda: None)
+def put_back(settings: Settings, backup: Path) -> None:
+    void = functools.partial(void_tokens, path=backup)
+    restore(settings, backup, now=Clock().now(), refuse_runs=lambda: None, void=void)
+
+
+def read_contents(url: str) -> Fingerprint:
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.connect() as connection:
+        return read_fingerprint(connection)
 
 
 def without_counts(snapshot: dict[str, Any]) -> dict[str, Any]:
@@ -69,13 +78,13 @@ def test_a_household_that_lost_everything_goes_on_from_its_backup(
     household: Any, postgres: str, tmp_path: Path, skipped: frozenset[str]
 ):
     world = small_world(movies=40, users=3, plays=120)
-    with publishing(household, world, tmp_path, backup_accept_unmounted=True) as place:
+    with publishing(household, world, tmp_path) as place:
         settings = place.home.settings
         url = product_database_url(settings)
         place.home.cycle(skip={"sync_libraries", *skipped})
         early = back_up(settings)
         place.must_publish()
-        late = back_up(settings)
+        late, contents = back_up(settings), read_contents(url)
         everyone, before, files = place.home.everyone(), place.home.snapshot(), place.files()
         libraries, users = place.libraries(), [row["name"] for row in place.home.rows("SELECT name FROM users")]
         items = {user: place.items(f"{user}'s AI Picks - Movies") for user in users}
@@ -83,10 +92,7 @@ def test_a_household_that_lost_everything_goes_on_from_its_backup(
         close_engine(url)
         run_statements(postgres, f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
         put_back(settings, late)
-        engine = create_engine(url)
-        with engine.connect() as connection:
-            assert not differences(late.manifest.fingerprint, read_fingerprint(connection))
-        engine.dispose()
+        assert not differences(contents, read_contents(url))
         # Dagster's records are not in a backup: those of a new installation.
         with dg.DagsterInstance.ephemeral() as instance:
             assert sorted(add_users(instance, settings)) == sorted(everyone)

@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.embedded import full_disk_explained
 from aperture_dagster.storage.errors import DatabaseError
-from aperture_dagster.storage.tables import HEAD_REVISION
+from aperture_dagster.storage.migrations import HEAD_REVISION
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.users import needs_namespaces

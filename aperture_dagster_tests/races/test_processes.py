@@ -25,15 +25,12 @@ from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.simulator.world import World
 from aperture_dagster.sources.prices import refresh_prices
 from aperture_dagster.storage import embedded, locks, services
-from aperture_dagster.storage.backup.proof import THROW_AWAY, throw_away_server
 from aperture_dagster.storage.cluster import Cluster
 from aperture_dagster.storage.connection import _ensure_database
 from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
 from aperture_dagster.storage.history import write_states
-from aperture_dagster.storage.migrate import ensure_schema, forget_schema
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.queries import database_time
-from aperture_dagster.storage.tables import HEAD_REVISION
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.holders import run
 from aperture_dagster_tests.household import SetClock
@@ -52,7 +49,6 @@ from aperture_dagster_tests.ratings.rated_home import RatedHome
 from aperture_dagster_tests.ratings.trakt_home import LIFE, TraktHome, trakt_home
 from aperture_dagster_tests.resources.writers import film_ids, user_id, writing
 from aperture_dagster_tests.storage.conftest import NOW, Shelf
-from aperture_dagster_tests.storage.test_restore import HOUSEHOLD, at_revision
 
 TRY_LOCK = "pg_try_advisory_lock"
 
@@ -68,33 +64,6 @@ def waits_at_lease(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Side[A
             wait_until(lambda: side.is_over or tries() >= before + 3, "a side waits for a lease, or ends")
 
         yield wait
-
-
-# The schema
-
-
-def test_of_two_containers_that_start_a_new_version_one_backs_up_and_migrates(empty: str):
-    at_revision(empty, "v1")
-    run_statements(empty, *HOUSEHOLD)
-    url = empty.replace("postgresql://", "postgresql+psycopg://")
-    backups: list[str] = []
-    engines = [create_engine(url) for _ in range(2)]
-
-    def start(engine: Any) -> Callable[[], None]:
-        def opened() -> None:
-            # Both are processes of their own, which remember nothing of each other.
-            forget_schema(url)
-            ensure_schema(engine, before_migration=backups.append)
-
-        return opened
-
-    with stop_before_statement("ALTER TABLE") as stop:
-        race(empty, stop, *map(start, engines))
-    assert backups == ["v1"]
-    assert run_statements(empty, "SELECT version_num FROM alembic_version") == [(HEAD_REVISION,)]
-    assert run_statements(empty, "SELECT count(*) FROM users") == [(3,)]
-    for engine in engines:
-        engine.dispose()
 
 
 def test_of_two_containers_at_the_first_start_both_find_dagsters_database(empty: str, postgres: str):
@@ -287,7 +256,7 @@ def test_a_price_that_two_runs_find_changed_is_stored_once(serve: Callable[..., 
         database = Database(settings)
 
         def refresh(days: int) -> Callable[[], int]:
-            return lambda: len(refresh_prices(settings, database, SetClock(NOW + timedelta(days=days))).changed)
+            return lambda: len(refresh_prices(settings, database, SetClock(NOW + timedelta(days=days)))[0])
 
         with stop_before_statement("ai_prices (") as stop:
             first, second = race(database_url, stop, refresh(0), refresh(1))
@@ -318,20 +287,6 @@ def test_of_two_processes_at_the_first_start_one_creates_the_embedded_database(f
 
 
 @pytest.mark.usefixtures("separate")
-def test_two_proofs_at_once_do_not_remove_each_others_server(folder: Path):
-    home = folder.parent
-
-    def prove() -> list[Any]:
-        with throw_away_server(home) as url:
-            return run(url, "SELECT 2")
-
-    with throw_away_server(home) as url:
-        other = Side(prove)
-        wait_until_blocked_by_file(home / f".{THROW_AWAY}", other)
-        assert run(url, "SELECT 1") == [(1,)]
-    assert other.result() == [(2,)]
-
-
 def test_a_thread_that_releases_the_server_waits_for_one_that_looks_after_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -8,11 +8,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import dagster as dg
 import pytest
 
-from aperture_dagster.defs.maintenance.pricing import has_undisputed_prices
-from aperture_dagster.library.prices import Price
+from aperture_dagster.library.prices import Key, OfferedModel, Price
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
@@ -23,14 +21,13 @@ from aperture_dagster.simulator.world import World
 from aperture_dagster.sources import prices as source
 from aperture_dagster.sources.prices import (
     ConfiguredModel,
-    OfferedRead,
-    PricesRead,
-    configured_model,
     estimate_usage,
+    read_configured_model,
     refresh_offered,
     refresh_prices,
+    why_not_offered,
 )
-from aperture_dagster.storage.prices import add_prices, current_prices, read_disputes, read_offered
+from aperture_dagster.storage.prices import StoredPrice, add_prices, current_prices, read_offered
 from aperture_dagster_tests.household import SetClock
 from aperture_dagster_tests.storage.conftest import Shelf, film
 
@@ -45,14 +42,17 @@ class Home:
         self.state, self.settings = state, settings
         self.database, self.clock = Database(settings), SetClock(NOW)
 
-    def refresh(self, settings: Settings | None = None, **how: Any) -> PricesRead:
-        """Read the prices as a week later."""
+    def refresh(self, settings: Settings | None = None) -> tuple[dict[Key, Price], str | None]:
+        """Read the prices as a week later; return what changed, and what was wrong with the list."""
         self.clock.moment += timedelta(days=7)
-        return refresh_prices(settings or self.settings, self.database, self.clock, **how)
+        return refresh_prices(settings or self.settings, self.database, self.clock)
+
+    def prices(self) -> dict[Key, StoredPrice]:
+        with self.database.transaction() as connection:
+            return current_prices(connection, now=self.clock.now())
 
     def price(self, provider: str = SMALL[0], model: str = SMALL[1]) -> Decimal | None:
-        with self.database.transaction() as connection:
-            stored = current_prices(connection, now=self.clock.now()).get((provider, model))
+        stored = self.prices().get((provider, model))
         return stored.price.input if stored is not None else None
 
     def history(self, provider: str, model: str) -> list[tuple[Decimal, str]]:
@@ -60,26 +60,15 @@ class Home:
         rows = Shelf(self.database).rows(f"{statement} ORDER BY valid_from", provider=provider, model=model)
         return [(row["input_price"], row["source"]) for row in rows]
 
-    def disputes(self) -> dict[str, str]:
+    def offered(self) -> list[OfferedModel]:
+        """Read what the endpoint offers, as far as it answers."""
+        self.trouble = refresh_offered(self.settings, self.database)
         with self.database.transaction() as connection:
-            return {row["model"]: row["reason"] for row in read_disputes(connection)}
-
-    def offered(self) -> OfferedRead:
-        return refresh_offered(self.settings, self.database)
+            return read_offered(connection, self.settings.embedder_url)
 
     def configured(self, **settings: Any) -> ConfiguredModel:
         given = self.settings.model_copy(update={"embedder": "openai", **settings})
-        with self.database.transaction() as connection:
-            return configured_model(
-                given, current_prices(connection, now=self.clock.now()), read_offered(connection, given.embedder_url)
-            )
-
-    def dispute_check(self, **settings: Any) -> str:
-        """Return what the check of disputed prices says; empty if it passes."""
-        given = self.settings.model_copy(update={"embedder": "openai", **settings})
-        result = has_undisputed_prices(settings=given, database=self.database, clock=self.clock)
-        assert isinstance(result, dg.AssetCheckResult)
-        return "" if result.passed else result.description or ""
+        return read_configured_model(given, self.database, self.clock)
 
 
 @pytest.fixture
@@ -94,57 +83,33 @@ def home(serve: Callable[..., Any]) -> Callable[..., Any]:
     return living
 
 
-def test_prices_of_the_list_are_stored_with_a_history_of_changes(home):
+def test_prices_of_the_list_are_stored_with_a_history_of_changes(home, monkeypatch: pytest.MonkeyPatch):
     with home() as here:
-        first = here.refresh()
-        assert first.trouble is None and first.changed[SMALL] == Price("embedding", Decimal("0.02"), None, 8191, 1536)
+        changed, trouble = here.refresh()
+        assert trouble is None and changed[SMALL] == Price("embedding", Decimal("0.02"))
         # Nothing new writes nothing.
-        assert not here.refresh().changed
-        here.state.prices["text-embedding-3-small"]["input_cost_per_token"] = 3e-08
-        assert set(here.refresh().changed) == {SMALL}
+        assert here.refresh() == ({}, None)
+        entry = here.state.prices["text-embedding-3-small"]
+        entry["input_cost_per_token"] = 3e-08
+        assert set(here.refresh()[0]) == {SMALL}
         assert here.history(*SMALL) == [(Decimal("0.02"), "list"), (Decimal("0.03"), "list")]
         assert here.price("azure", "text-embedding-3-small") == Decimal("0.022")
         assert here.price("gemini", "gemini-2.5-flash-lite") == Decimal("0.1")
         # Listed as free, or without a price: unknown, not 0.
         assert here.price("volcengine", "doubao-embedding") is here.price("ollama", "llama3.2") is None
-
-
-def test_a_price_that_is_wrong_by_a_thousand_is_disputed_and_the_packaged_one_used(home):
-    with home() as here:
-        here.refresh()
+        # A known price survives one that is none, or off by a thousand.
+        for wrong in (0.0, "2e-08", None, [], -1.0, 3e-05):
+            entry["input_cost_per_token"] = wrong
+            assert here.refresh() == ({}, None), wrong
+        # What the list never had comes from the package, and from a newer one.
         assert here.history(*LIGHT) == [(Decimal("0.1"), "package")]
-        assert set(here.disputes()) == {LIGHT[1]}
-        here.state.prices["text-embedding-3-small"]["input_cost_per_token"] = 2e-05
-        here.refresh()
-        assert here.price() == Decimal("0.02")
-        assert "is more than 5.00" in here.disputes()[SMALL[1]]
-        # It concerns whoever uses that model, until they have set a price.
-        openai = {"embedder_url": "https://api.openai.com/v1", "embedder_model": SMALL[1]}
-        assert "set APERTURE_EMBEDDER_PRICE" in here.dispute_check(**openai)
-        assert here.dispute_check(**openai, embedder_price=Decimal("20")) == ""
-        assert here.dispute_check(**openai | {"embedder_model": "text-embedding-3-large"}) == ""
-        # Corrected: believed at once, and no longer in dispute.
-        here.state.prices["text-embedding-3-small"]["input_cost_per_token"] = 2.5e-08
-        here.refresh()
-        assert (here.price(), set(here.disputes())) == (Decimal("0.025"), {LIGHT[1]})
-
-
-def test_a_known_price_survives_a_price_that_is_none(home):
-    with home() as here:
-        here.refresh()
-        for wrong in (0.0, "2e-08", None, [], -1.0):
-            here.state.prices["text-embedding-3-small"]["input_cost_per_token"] = wrong
-            read = here.refresh()
-            assert (here.price(), read.trouble) == (Decimal("0.02"), None), wrong
-            assert (SMALL[1] in here.disputes()) == (wrong == 0.0), wrong
-
-
-def half(content: dict[str, Any]) -> dict[str, Any]:
-    return dict(list(content.items())[: len(content) // 2])
+        newer = {SMALL: Price("embedding", Decimal(1)), LIGHT: Price("embedding", Decimal("0.2"))}
+        monkeypatch.setattr(source, "packaged_prices", lambda: newer)
+        assert set(here.refresh()[0]) == {LIGHT}
+        assert here.history(*LIGHT) == [(Decimal("0.1"), "package"), (Decimal("0.2"), "package")]
 
 
 BROKEN: dict[str, Callable[[SimulatorState], Any]] = {
-    "entries, after": lambda state: setattr(state, "prices", half(state.prices)),
     "not an object": lambda state: setattr(state, "prices", [state.prices]),
     "holds no price": lambda state: setattr(state, "prices", {}),
     "is not JSON, or was cut off": lambda state: state.add_fault(FaultRule("prices", kind="malformed_json")),
@@ -159,56 +124,25 @@ BROKEN: dict[str, Callable[[SimulatorState], Any]] = {
 def test_a_broken_list_is_refused_whole_and_all_prices_are_kept(home):
     with home() as here:
         here.refresh()
-        with here.database.transaction() as connection:
-            before = current_prices(connection, now=here.clock.now())
-        good, disputes = here.state.prices, here.disputes()
+        before, good = here.prices(), here.state.prices
         for words, breaks in BROKEN.items():
             breaks(here.state)
-            read = here.refresh()
-            assert not read.changed and words in (read.trouble or "")
-            with here.database.transaction() as connection:
-                assert current_prices(connection, now=here.clock.now()) == before, words
-            assert here.disputes() == disputes, words
-            # The next good list counts against the last good one.
+            changed, trouble = here.refresh()
+            assert not changed and words in (trouble or "")
+            assert here.prices() == before, words
             here.state.prices = good
             here.state.faults.clear()
-            assert here.refresh().trouble is None, words
-
-
-def test_a_list_that_became_shorter_for_good_is_accepted_on_request(home):
-    with home() as here:
-        here.refresh()
-        here.state.prices = half(here.state.prices)
-        assert "entries, after" in (here.refresh().trouble or "")
-        assert "entries, after" in (here.refresh().trouble or "")
-        assert here.refresh(accept_shorter=True).trouble is None
-        assert here.refresh().trouble is None
 
 
 def test_without_the_list_the_packaged_prices_are_used(home):
     """Offline, or with the list switched off, which sends no request."""
     with home(prices_url="http://127.0.0.1:9/prices.json", http_attempts=1) as here:
-        read = here.refresh()
-        assert "The price list at http://127.0.0.1:9" in (read.trouble or "") and "APERTURE_PRICES_URL" in read.trouble
+        _, trouble = here.refresh()
+        assert "The price list at http://127.0.0.1:9" in (trouble or "") and "APERTURE_PRICES_URL" in trouble
         assert here.price() == Decimal("0.02")
-        assert here.history(*LIGHT) == [(Decimal("0.1"), "package")]
-    with home(prices_download=False) as here:
-        assert here.refresh().trouble is None
+    with home(prices_url=None) as here:
+        assert here.refresh()[1] is None
         assert (here.state.requests("prices"), here.price()) == (0, Decimal("0.02"))
-
-
-def test_a_newer_package_replaces_a_price_that_no_list_confirmed_since(home, monkeypatch: pytest.MonkeyPatch):
-    with home() as here:
-        here.refresh()
-        newer = source.Packaged({SMALL: Price("embedding", Decimal("0.1"))}, (NOW + timedelta(days=30)).date())
-        monkeypatch.setattr(source, "packaged_prices", lambda: newer)
-        offline = here.settings.model_copy(update={"prices_download": False})
-        here.refresh(offline)
-        assert here.history(*SMALL) == [(Decimal("0.02"), "list"), (Decimal("0.1"), "package")]
-        # Now the list's price is off by a factor of five from both.
-        here.refresh()
-        assert here.price() == Decimal("0.1")
-        assert SMALL[1] in here.disputes()
 
 
 # The configured model
@@ -219,10 +153,9 @@ def test_the_configured_model_has_the_price_of_its_provider(home):
         here.refresh()
         at_openai = here.configured(embedder_url="https://api.openai.com/v1", embedder_model=None)
         assert (at_openai.model, at_openai.provider, at_openai.price) == (SMALL[1], "openai", Decimal("0.02"))
-        azure = {"embedder_url": "https://mine.openai.azure.com/openai/v1", "embedder_model": "text-embedding-3-small"}
+        azure = {"embedder_url": "https://mine.openai.azure.com/openai/v1", "embedder_model": "my-deployment"}
         deployment = here.configured(**azure)
-        assert deployment.price is None and "APERTURE_EMBEDDER_PRICED_AS" in deployment.why
-        assert here.configured(**azure, embedder_priced_as="text-embedding-3-small").price == Decimal("0.022")
+        assert deployment.price is None and "APERTURE_EMBEDDER_PRICE" in deployment.why
         unknown = here.configured(embedder_url="https://llm.example.org/v1", embedder_model="text-embedding-3-small")
         assert (unknown.provider, unknown.price) == (None, None)
         assert "APERTURE_EMBEDDER_PRICE" in unknown.why
@@ -244,62 +177,43 @@ def test_a_model_that_runs_at_home_costs_nothing(home):
 # Offered models
 
 
-@pytest.mark.parametrize("in_tags", [True, False])
-def test_ollama_lists_its_models_with_their_use(home, in_tags: bool):
-    stand_ins = {
-        "ollama_lists_capabilities": in_tags,
-        "ollama_models": {"nomic-embed-text:latest": ("embedding",), "llama3.2:3b": ("completion",)}
-        | {"hosted-embed:cloud": ("embedding",)},
-    }
-    with home(stand_ins, embedder="openai", at="ollama_url", embedder_model="nomic-embed-text") as here:
-        read = here.offered()
-        assert read.trouble is None and read.models is not None
-        shown = {one.model: (one.is_embedding, one.is_remote) for one in read.models}
-        assert shown == {
-            "nomic-embed-text:latest": (True, False),
-            "hosted-embed:cloud": (True, True),
-            "llama3.2:3b": (False, False),
-        }
-        assert here.state.requests("ollama") == read.requests == (1 if in_tags else 4)
-
-
-def test_a_model_that_ollama_passes_on_has_no_known_price_whatever_its_name(home):
-    with home(embedder="openai", at="ollama_url") as here:
+def test_ollama_lists_its_models_and_says_which_it_passes_on(home):
+    models = {"nomic-embed-text:latest": ("embedding",), "hosted-embed:cloud": ("embedding",)}
+    with home({"ollama_models": models}, embedder="openai", at="ollama_url") as here:
+        assert here.offered() == [OfferedModel("hosted-embed:cloud", True), OfferedModel("nomic-embed-text:latest")]
+        assert here.state.requests("ollama") == 1
+        # Its name need not say so.
+        Shelf(here.database).do("UPDATE ai_offered_models SET model = 'my-embed:latest' WHERE is_remote")
         url = here.settings.embedder_url
-        Shelf(here.database).do(
-            "INSERT INTO ai_offered_models (endpoint, model, is_remote) VALUES (:url, 'my-embed:latest', true)", url=url
-        )
         assert here.configured(embedder_url=url, embedder_model="my-embed").price is None
-        assert here.configured(embedder_url=url, embedder_model="other").price == 0
+        assert here.configured(embedder_url=url, embedder_model="nomic-embed-text").price == 0
 
 
-@pytest.mark.parametrize("has_v1", [True, False])
-def test_lm_studio_lists_its_models(home, has_v1: bool):
-    with home({"lm_studio_has_v1": has_v1}, embedder="openai", at="lm_studio_url") as here:
-        read = here.offered()
-        assert read.trouble is None and read.models is not None
-        embedding = next(one for one in read.models if one.model == "text-embedding-nomic-embed-text-v1.5")
-        assert embedding.is_embedding is (True if has_v1 else None)
-        assert len(read.models) == 2
+@pytest.mark.parametrize("at", ["openai_url", "lm_studio_url"])
+def test_a_model_that_is_gone_from_the_endpoint_is_named(home, at: str):
+    with home(embedder="openai", at=at) as here:
+        offered = here.offered()
+        assert here.trouble is None and len(offered) > 1
 
+        def found(model: str, **settings: Any) -> str | None:
+            return why_not_offered(here.settings.model_copy(update={"embedder_model": model, **settings}), offered)
 
-def test_an_openai_compatible_list_tells_only_names(home):
-    with home(embedder="openai", at="openai_url") as here:
-        read = here.offered()
-        assert read.models is not None
-        names = {one.model for one in read.models}
-        assert "text-embedding-3-small" in names and {one.is_embedding for one in read.models} == {None}
+        assert found(offered[0].model) is None
+        gone = found("withdrawn-3")
+        assert f"withdrawn-3 is not among the {len(offered)} models that {here.settings.embedder_url}" in (gone or "")
+        # Lists that do not name what can be used.
+        assert found("my-deployment", embedder_url="https://mine.openai.azure.com/openai/v1") is None
+        assert found("withdrawn-3", embedder="static") is None
 
 
 def test_a_failing_endpoint_keeps_the_models_that_it_offered(home):
     with home(embedder="openai", at="ollama_url") as here:
-        before = here.offered().models
+        before = here.offered()
         here.state.add_fault(FaultRule("ollama", status=503))
-        read = here.offered()
-        assert read.models == before and "503" in (read.trouble or "")
+        assert here.offered() == before and "503" in (here.trouble or "")
         # Those of another endpoint are not shown for this one.
         here.settings = here.settings.model_copy(update={"embedder_url": "http://127.0.0.1:9/v1", "http_attempts": 1})
-        assert here.offered().models == []
+        assert here.offered() == []
 
 
 # Usage
@@ -344,5 +258,5 @@ def test_a_price_of_a_wrong_clock_is_replaced_by_the_next_one(home):
         here.clock.moment -= timedelta(days=372)
         assert here.price() == ahead, "there is no other"
         with here.database.transaction() as connection:
-            add_prices(connection, {SMALL: Price("embedding", ahead * 2)}, {SMALL: "list"}, here.clock.now())
+            add_prices(connection, {SMALL: Price("embedding", ahead * 2)}, "list", here.clock.now())
         assert here.price() == ahead * 2

@@ -220,7 +220,7 @@ def test_a_database_without_an_encoding_is_refused_with_a_sentence(postgres: str
     try:
         url = make_url(postgres).set(drivername="postgresql", database="bytes_only")
         settings = load_settings(home=tmp_path, database_url=url.render_as_string(hide_password=False))
-        for opened in (open_engine, dagster_database_url, lambda one: read_only(one).__enter__()):
+        for opened in (open_engine, lambda one: read_only(one).__enter__()):
             with pytest.raises(DatabaseError, match=r"'bytes_only' has the encoding SQL_ASCII.* Create another one"):
                 opened(settings)
     finally:

@@ -142,7 +142,10 @@ def test_a_folder_with_other_contents_is_not_touched(folder: Path):
 def test_a_cluster_of_another_version_is_not_touched(folder: Path):
     folder.mkdir()
     (folder / "PG_VERSION").write_text("15\n")
-    assert "another version of PostgreSQL" in one_sentence(folder)
+    assert "was created by PostgreSQL 15, but this program brings version 18. Nothing was changed" in (
+        told := one_sentence(folder)
+    )
+    assert "`aperture backup create`" in told and "`aperture restore FILE`" in told
     assert (folder / "PG_VERSION").read_text() == "15\n"
 
 

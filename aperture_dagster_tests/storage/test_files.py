@@ -23,7 +23,7 @@ def test_a_new_home_is_private(tmp_path: Path):
     assert mode(tmp_path / "a" / "home") == 0o700
 
 
-def test_a_home_of_an_earlier_version_is_made_private(tmp_path: Path):
+def test_a_home_that_a_person_made_is_made_private(tmp_path: Path):
     """Existing entries become private, and keep the permissions of their owner."""
     home = tmp_path / "home"
     (home / "dagster" / "logs").mkdir(parents=True)

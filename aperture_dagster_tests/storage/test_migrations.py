@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import (
     ARRAY,
@@ -35,10 +34,11 @@ from aperture_dagster.storage.cluster import embedded_tool
 from aperture_dagster.storage.connection import open_engine
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.migrate import alembic_config, ensure_schema, forget_schema
+from aperture_dagster.storage.migrations import HEAD_REVISION
 from aperture_dagster.storage.read_only import read_only
-from aperture_dagster.storage.tables import HEAD_REVISION, metadata
-from aperture_dagster_tests.databases import run_statements
+from aperture_dagster.storage.tables import metadata
 from aperture_dagster_tests.storage.conftest import NOW
+from aperture_dagster_tests.storage.next_release import next_release
 
 PLACEHOLDERS: dict[type, Any] = {
     ARRAY: [], JSONB: {}, Boolean: False, BigInteger: 1, Integer: 1, SmallInteger: 1, Float: 1.0, Date: NOW.date(),
@@ -118,32 +118,17 @@ def test_an_unknown_schema_is_kept_and_the_remedy_deletes_nothing(
     engine.dispose()
 
 
-def test_an_older_schema_is_upgraded_by_the_next_start(database_url: str, tmp_path: Path):
-    run_statements(database_url, "UPDATE alembic_version SET version_num = 'v1'")
+def test_an_older_schema_is_upgraded_by_the_next_start(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     looking = load_settings(home=tmp_path, database_url=database_url)
     upgrades = "start `aperture up`, which makes a backup and upgrades it"
-    with pytest.raises(DatabaseError, match=upgrades), read_only(looking):
+    with (
+        next_release(tmp_path, monkeypatch),
+        pytest.raises(DatabaseError, match=upgrades),
+        read_only(looking),
+    ):
         pass
-
-
-def test_titles_that_lack_the_ids_of_their_traits_are_fetched_again_within_a_week(empty: str):
-    engine = create_engine(with_driver(empty))
-    config = alembic_config()
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "v1")
-        connection.execute(
-            text(
-                "INSERT INTO fetches (source, kind, item, outcome, attempts, due_at) SELECT source, 'movie', n, 'ok', "
-                "1, now() + interval '29 days' FROM generate_series(1, 50) n, unnest(ARRAY['tmdb', 'omdb']) source"
-            )
-        )
-        command.upgrade(config, "head")
-        due = text("SELECT source, count(DISTINCT due_at), max(due_at) - now() AS wait FROM fetches GROUP BY 1")
-        found = {source: (moments, wait.days) for source, moments, wait in connection.execute(due)}
-    engine.dispose()
-    assert found["omdb"] == (1, 29)
-    assert found["tmdb"][0] == 50 and found["tmdb"][1] < 7, "spread, not all in one night"
 
 
 # Constraints

@@ -142,7 +142,7 @@ PAGES = {
     "top_picks?view=overview": "films",
     "movies?view=overview": "newest",
     "enriched_metadata?view=overview": "coverage",
-    "ai_pricing?view=overview": "costs",
+    "ai_pricing?view=overview": "configured_price",
     "studio_logos?view=overview": "coverage_by_kind",
     "discovery_candidates?view=partitions&partition=Alma": "films",
 }

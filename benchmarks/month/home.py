@@ -205,20 +205,15 @@ class Home:
             )
 
     def backups(self) -> dict[str, Any]:
-        """List the backups, and verify the newest one."""
-        from aperture_dagster.storage.backup.manifest import read_backups
-        from aperture_dagster.storage.backup.places import MARKER, backup_folder
-        from aperture_dagster.storage.backup.verify import verify_backup
+        """List the proven backups, and what else is in their folder."""
+        from aperture_dagster.storage.backup.folder import backup_folder, read_backups
 
         folder = backup_folder(self.settings)
         found = read_backups(folder)
-        if found.kept:
-            verify_backup(self.settings, found.kept[-1].path)
-        names = [path.name for path in folder.iterdir()] if folder.exists() else []
-        hidden = [name for name in names if name.startswith(".") and name != MARKER]
+        names = {path.name for path in folder.iterdir()} if folder.exists() else set()
         return {
-            "days": [one.day.isoformat() for one in found.kept if one.is_proven],
-            "left": [*found.foreign, *hidden],
+            "days": [one.day.isoformat() for one in found if one.is_proven],
+            "left": sorted(names - {one.path.name for one in found}),
         }
 
     def old(self) -> list[str]:

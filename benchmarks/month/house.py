@@ -44,7 +44,6 @@ SETTINGS = {
     "REQUESTS_MINIMUM_SCORE": "0", "DISCOVERY_MINIMUM_VOTES": "20", "RATINGS_TO_SERVER": "true",
     "TIMEZONE": TIMEZONE,
     # Backups in memory would not count as proven.
-    "BACKUP_ACCEPT_UNMOUNTED": "true",
     # The clock is simulated, waits are not.
     "HTTP_ATTEMPTS": "3", "HTTP_RETRY_WAIT_SECONDS": "0.02", "STEP_RETRIES": "1", "STEP_RETRY_WAIT_SECONDS": "0",
 }  # fmt: skip

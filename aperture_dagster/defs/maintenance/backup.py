@@ -1,7 +1,5 @@
 """Backups of the product's database, made and proven every night."""
 
-from datetime import timedelta
-
 import dagster as dg
 
 from aperture_dagster.automation import daily_check
@@ -10,14 +8,11 @@ from aperture_dagster.defs.markdown import markdown_table
 from aperture_dagster.defs.reporting import MEGABYTE, in_megabytes, materialized, warn_unless
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.backup.create import BackupReport, create_backup
-from aperture_dagster.storage.backup.manifest import Backup, read_backups
-from aperture_dagster.storage.backup.places import backup_folder
-from aperture_dagster.storage.backup.retention import why_overdue
+from aperture_dagster.storage.backup.create import create_backup
+from aperture_dagster.storage.backup.folder import backup_folder, read_backups, why_overdue
+from aperture_dagster.storage.owner import ensure_owner
 
 SHOWN = 10
-# A backup by hand may be under way.
-PATIENCE_SECONDS = 600.0
 
 
 @dg.multi_asset(
@@ -40,61 +35,40 @@ def database_backup(
 ) -> dg.MaterializeResult:
     """Make a backup, prove it, and delete the oldest ones."""
     with operator_errors(context, settings):
-        report = create_backup(
-            settings,
-            clock,
-            reason="schedule",
-            patience_seconds=PATIENCE_SECONDS,
-            progress=lambda stage, done, total: None if done else context.log.info(f"Backup: {stage}."),
-        )
-    manifest = report.backup.manifest
-    for note in report.notes:
-        context.log.warning(note)
-    if manifest.proven is None:
-        context.log.warning(f"The backup was dumped, but not proven: {manifest.unproven_because}")
-    return materialized(
-        context,
-        {
-            "dagster/row_count": manifest.fingerprint.rows,
-            "size_mb": manifest.bytes / MEGABYTE,
-            "proven": manifest.proven is not None,
-            "seconds": sum(report.seconds.values()),
-            **{f"{stage}_seconds": seconds for stage, seconds in report.seconds.items()},
-            "file": dg.MetadataValue.path(str(report.backup.path)),
-            "backups": markdown_table([_row(one) for one in reversed(report.kept[-SHOWN:])]),
-            **_sentences(report),
-        },
-    )
-
-
-def _sentences(report: BackupReport) -> dict[str, str]:
-    """Return what was deleted and what to know, where there is anything."""
-    found = {"deleted": ", ".join(report.deleted), "notes": " ".join(report.notes)}
-    found["not_proven_because"] = report.backup.manifest.unproven_because or ""
-    return {name: text for name, text in found.items() if text}
-
-
-def _row(backup: Backup) -> dict[str, object]:
-    one = backup.manifest
-    state = "no" if one.proven is None else "yes" if backup.is_proven else "changed since"
-    return {
-        "file": backup.path.name,
-        "MB": in_megabytes(backup.bytes),
-        "rows": f"{one.fingerprint.rows:,}",
-        "proven": state,
+        made = create_backup(settings, clock.now(), ensure_owner, report=context.log.info)
+        kept = read_backups(backup_folder(settings))[-SHOWN:]
+    metadata = {
+        "dagster/row_count": made.rows,
+        "size_mb": made.bytes / MEGABYTE,
+        "proven": made.unproven_because is None,
+        "seconds": made.seconds,
+        "file": dg.MetadataValue.path(str(made.path)),
+        "backups": markdown_table(
+            [
+                {"file": one.path.name, "MB": in_megabytes(one.bytes), "proven": "yes" if one.is_proven else "no"}
+                for one in reversed(kept)
+            ]
+        ),
     }
+    if made.deleted:
+        metadata["deleted"] = ", ".join(made.deleted)
+    if made.unproven_because:
+        context.log.warning(f"The backup was dumped, but not proven: {made.unproven_because}")
+        metadata["not_proven_because"] = made.unproven_because
+    return materialized(context, metadata)
 
 
 @dg.asset_check(
     asset=database_backup,
     description="The new backup was restored and equals the database. If not, it is kept but does not count, and no "
-    "older one is deleted; the result says what is missing.",
+    "older one is deleted; the log of the run says what is missing.",
 )
 def was_proven(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
-    """Warn if the newest backup could not be proven, and say what is missing."""
-    backups = read_backups(backup_folder(settings)).kept
-    newest = backups[-1].manifest if backups else None
-    found = "There is no backup." if newest is None else newest.unproven_because or ""
+    """Warn if the newest backup could not be proven."""
+    backups = read_backups(backup_folder(settings))
+    found = "There is no backup." if not backups else ""
+    if backups and not backups[-1].is_proven:
+        found = f"{backups[-1].path.name} could not be proven: the log of the run that made it says why."
     return warn_unless(not found, found, {"unproven": sum(not one.is_proven for one in backups)})
 
 
@@ -104,15 +78,10 @@ def was_proven(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
     "run `aperture backup create`.",
 )
 def is_recent_and_proven(settings: dg.ResourceParam[Settings], clock: dg.ResourceParam[Clock]) -> dg.AssetCheckResult:
-    """Warn if the newest proven backup is old, or its file is not what it was."""
-    kept = read_backups(backup_folder(settings)).kept
-    now = clock.now()
-    found = why_overdue(kept, now) or ""
-    proven = [one.manifest.made_at for one in kept if one.is_proven]
-    metadata: dict[str, float] = {"proven": len(proven)}
-    if proven:
-        metadata["age_hours"] = (now - proven[-1]) / timedelta(hours=1)
-    return warn_unless(not found, found, metadata)
+    """Warn if the newest proven backup is old."""
+    backups = read_backups(backup_folder(settings))
+    found = why_overdue(settings, backups, clock.now()) or ""
+    return warn_unless(not found, found, {"proven": sum(one.is_proven for one in backups)})
 
 
 BACKUP_CHECKS = (was_proven, is_recent_and_proven)

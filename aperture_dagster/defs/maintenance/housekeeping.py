@@ -1,6 +1,6 @@
 """Housekeeping: whatever grows for ever otherwise is deleted by age."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -23,6 +23,9 @@ from aperture_dagster.storage.tidying import (
     vacuum,
 )
 
+# A correction may be reverted, or a model be used again.
+KEEP_UNUSED = timedelta(days=30)
+KEEP_QUOTA = timedelta(days=90)
 SIZES = ("product_database_bytes", "dagster_database_bytes")
 
 
@@ -53,7 +56,7 @@ def housekeeping(
         retention = Retention(logs=logs_before, runs=now - timedelta(days=settings.kept_runs_days), now=now)
         location = location_of(context.run) or own_location(settings)
         freed = purge(context.instance, retention, location=location)
-        freed += _tidy_database(settings, database, clock)
+        freed += _tidy_database(database, now)
         home = settings.home_path
         kept = runs_with_files(context.instance, location=location)
         freed.append(purge_run_files(settings.shared_path / "dagster", kept, before=logs_before))
@@ -68,15 +71,13 @@ def housekeeping(
     return materialized(context, _report(freed, sizes))
 
 
-def _tidy_database(settings: Settings, database: Database, clock: Clock) -> list[Freed]:
+def _tidy_database(database: Database, now: datetime) -> list[Freed]:
     """Delete what the product's own tables no longer need."""
-    now = clock.now()
-    unused_before = now - timedelta(days=settings.keep_unused_days)
     with database.transaction() as connection:
-        freed = [forget_unused_works(connection, now=now, before=unused_before)]
+        freed = [forget_unused_works(connection, now=now, before=now - KEEP_UNUSED)]
     with database.autocommit() as connection:
-        freed.append(forget_old_models(connection, before=unused_before))
-        freed.append(forget_quota(connection, before=now - timedelta(days=settings.keep_quota_days)))
+        freed.append(forget_old_models(connection, before=now - KEEP_UNUSED))
+        freed.append(forget_quota(connection, before=now - KEEP_QUOTA))
         vacuum(connection, freed)
     return freed
 

@@ -7,9 +7,5 @@ class BackupError(OperatorError):
     """A backup cannot be made, read or restored; the message says why, what was kept and what to do."""
 
 
-class BadDump(BackupError):
-    """A file is not a complete dump that is safe to restore."""
-
-
 class ToolFailed(BackupError):
     """One of PostgreSQL's client programs failed or was killed."""

@@ -35,7 +35,7 @@ from aperture_dagster.storage.tables.people import (
     users,
     watch_state,
 )
-from aperture_dagster.storage.tables.prices import ai_offered_models, ai_price_disputes, ai_price_lists, ai_prices
+from aperture_dagster.storage.tables.prices import ai_offered_models, ai_prices
 from aperture_dagster.storage.tables.publishing import (
     item_files,
     published_access,
@@ -55,6 +55,3 @@ from aperture_dagster.storage.tables.taste import (
 )
 from aperture_dagster.storage.tables.views import VIEWS
 from aperture_dagster.storage.tables.watching import shows_you_watch
-
-# The newest migration; a database at this revision needs no migration.
-HEAD_REVISION = "v7"

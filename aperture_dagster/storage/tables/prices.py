@@ -16,8 +16,6 @@ ai_prices = sa.Table(
     sa.Column("usage", sa.Text, nullable=False),
     sa.Column("input_price", sa.Numeric, nullable=False, comment="US dollars per million tokens"),
     sa.Column("output_price", sa.Numeric, comment="the same for generated tokens; null for embedding models"),
-    sa.Column("max_input_tokens", sa.Integer),
-    sa.Column("dimensions", sa.Integer, comment="of the vectors of an embedding model"),
     sa.Column("source", sa.Text, nullable=False, comment="list: the price list; package: shipped with the package"),
     one_of("usage", USAGES),
     one_of("source", PRICE_SOURCES),
@@ -26,35 +24,11 @@ ai_prices = sa.Table(
     comment="Prices of AI models, one row per change. Models without a known price are absent.",
 )
 
-ai_price_disputes = sa.Table(
-    "ai_price_disputes",
-    metadata,
-    sa.Column("provider", sa.Text, primary_key=True),
-    sa.Column("model", sa.Text, primary_key=True),
-    sa.Column("input_price", sa.Numeric, comment="as listed"),
-    sa.Column("output_price", sa.Numeric, comment="as listed"),
-    sa.Column("reason", sa.Text, nullable=False, comment="why it is not believed"),
-    sa.Column("disputed_since", Moment, nullable=False),
-    comment="Prices of the last price list that are not believed; what was known before stays in use.",
-)
-
-ai_price_lists = sa.Table(
-    "ai_price_lists",
-    metadata,
-    sa.Column("url", sa.Text, primary_key=True),
-    sa.Column("entries", sa.Integer, comment="of the last list that was accepted; null: none was"),
-    sa.Column("read_at", Moment, comment="when that was"),
-    sa.Column("trouble", sa.Text, comment="why the list was not used the last time; null: it was"),
-    comment="Public price lists, as they were read the last time.",
-)
-
 ai_offered_models = sa.Table(
     "ai_offered_models",
     metadata,
     sa.Column("endpoint", sa.Text, primary_key=True, comment="its address"),
     sa.Column("model", sa.Text, primary_key=True),
-    sa.Column("is_embedding", sa.Boolean, comment="null: the endpoint does not tell"),
     sa.Column("is_remote", sa.Boolean, nullable=False, comment="listed by a local server that passes requests on"),
-    sa.Column("max_input_tokens", sa.Integer),
     comment="The models that the configured embeddings endpoint listed the last time.",
 )

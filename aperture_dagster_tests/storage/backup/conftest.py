@@ -13,8 +13,9 @@ from sqlalchemy import make_url
 
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.backup.create import BackupReport, create_backup
-from aperture_dagster.storage.backup.tools import run_tool
-from aperture_dagster.storage.cluster import embedded_tool
+from aperture_dagster.storage.backup.dump import write_dump
+from aperture_dagster.storage.cluster import VERSION
+from aperture_dagster.storage.owner import ensure_owner
 from aperture_dagster_tests.databases import database_copy, run_statements
 from aperture_dagster_tests.household import SetClock
 
@@ -46,11 +47,12 @@ def database_url(postgres: str, filled: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def dump(postgres: str, filled: str) -> bytes:
+def dump(postgres: str, filled: str, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The text of a dump of that database."""
     url = make_url(postgres).set(drivername="postgresql", database=filled).render_as_string(hide_password=False)
-    arguments = ["--no-owner", "--no-privileges", "--exclude-extension=vector"]
-    return run_tool(embedded_tool("pg_dump"), *arguments, url=url).encode()
+    file = tmp_path_factory.mktemp("dump") / "dump.sql.gz"
+    write_dump(url, file, "--exclude-extension=vector", server_major=VERSION)
+    return gzip.decompress(file.read_bytes())
 
 
 @pytest.fixture
@@ -67,8 +69,7 @@ def dump_file(tmp_path: Path) -> Callable[[bytes], Path]:
 
 @pytest.fixture
 def settings(make_settings: Callable[..., Settings]) -> Settings:
-    # The temporary folder may be in memory.
-    return make_settings(backup_accept_unmounted=True, backup_keep=2)
+    return make_settings(backup_keep=2)
 
 
 @pytest.fixture
@@ -81,6 +82,6 @@ def back_up(settings: Settings, clock: SetClock) -> Callable[..., BackupReport]:
     """Make a backup at the time of the clock."""
 
     def run(**options: Any) -> BackupReport:
-        return create_backup(options.pop("settings", settings), clock, reason="command", **options)
+        return create_backup(options.pop("settings", settings), clock.now(), ensure_owner, **options)
 
     return run

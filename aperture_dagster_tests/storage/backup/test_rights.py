@@ -1,26 +1,32 @@
-"""Proofs on an external server, with the rights that its users usually have and lack."""
+"""Proofs on an external server: with the rights that its users usually have and lack, and of another version."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
 
-from aperture_dagster.settings import Settings
+from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.storage import cluster
-from aperture_dagster.storage.backup import proof
 from aperture_dagster.storage.backup.create import BackupReport
-from aperture_dagster.storage.backup.manifest import read_backups
-from aperture_dagster.storage.backup.places import backup_folder
-from aperture_dagster.storage.backup.verify import verify_backup
-from aperture_dagster.storage.connection import close_engine, open_engine
+from aperture_dagster.storage.backup.folder import backup_folder, read_backups
+from aperture_dagster.storage.connection import close_engine, open_engine, product_database_url
 from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
+from aperture_dagster.storage.restore import restore
 from aperture_dagster_tests.databases import database_copy, run_statements
 
 BackUp = Callable[..., BackupReport]
-TEMPLATE = "CREATE DATABASE rights_template IS_TEMPLATE true TEMPLATE template0"
+TEMPLATE = "CREATE DATABASE aperture_template IS_TEMPLATE true TEMPLATE template0"
+# What a server since November 2026 has in its catalogue.
+COLUMN_VERSIONS = (
+    "SET allow_system_table_mods = on",
+    "UPDATE pg_attribute SET attoptions = '{pg_attver=35775224}' WHERE attrelid IN "
+    "(SELECT oid FROM pg_class WHERE relnamespace = 'public'\\:\\:regnamespace AND relkind = 'r')",
+    "RESET allow_system_table_mods",
+)
 
 
 @pytest.fixture
@@ -43,62 +49,49 @@ def role(postgres: str, filled: str) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 def owners(role: tuple[str, str], make_settings: Callable[..., Settings]) -> Iterator[Settings]:
-    settings = make_settings(database_url=role[1], backup_accept_unmounted=True, backup_keep=1)
+    settings = make_settings(database_url=role[1], backup_keep=1)
     yield settings
     close_engine(role[1].replace("postgresql://", "postgresql+psycopg://"))
 
 
 def test_a_proof_with_the_rights_that_there_are(
-    role: tuple[str, str], owners: Settings, back_up: BackUp, postgres: str, monkeypatch: pytest.MonkeyPatch
+    role: tuple[str, str], owners: Settings, back_up: BackUp, postgres: str
 ):
-    name, _ = role
-    # Without any right, on a temporary server, of which nothing is left.
-    first = back_up(settings=owners)
-    assert first.backup.manifest.proven == "a temporary server"
-    assert not (owners.home_path / proof.THROW_AWAY).exists()
-
-    # Neither is possible: kept but not counted, and nothing is deleted for it.
-    monkeypatch.setattr(proof, "VERSION", 17)
+    name, folder = role[0], backup_folder(owners)
+    # Kept but not counted, and named as such.
     report = back_up(settings=owners)
-    reason = report.backup.manifest.unproven_because or ""
-    assert report.backup.manifest.proven is None and report.deleted == ()
-    assert f'have an administrator run ALTER ROLE "{name}" CREATEDB' in reason
-    assert "runs on PostgreSQL 18, which is newer" in reason
+    assert f'have an administrator run ALTER ROLE "{name}" CREATEDB' in (report.unproven_because or "")
+    assert [one.is_proven for one in read_backups(folder)] == [False]
+    assert report.path.name.endswith(".unproven.sql.gz")
 
     # The right to create databases is not that to install pgvector, unless a template has it.
     run_statements(postgres, f"ALTER ROLE {name} CREATEDB")
     report = back_up(settings=owners)
-    assert "have a superuser create a template" in (report.backup.manifest.unproven_because or "")
-    template = make_url(postgres).set(drivername="postgresql", database="rights_template").render_as_string()
+    assert "have a superuser create a template" in (report.unproven_because or "")
+    template = make_url(postgres).set(drivername="postgresql", database="aperture_template").render_as_string()
     run_statements(postgres, TEMPLATE)
     try:
         run_statements(template, "CREATE EXTENSION vector")
-        report = back_up(settings=owners)
-        assert report.backup.manifest.proven == "the same server"
-        kept = read_backups(backup_folder(owners)).kept
-        assert [one.path for one in kept] == [report.backup.path], "older ones go once a newer one is proven"
+        proven = back_up(settings=owners)
+        assert proven.unproven_because is None
+        assert proven.path in [one.path for one in read_backups(folder)]
 
-        # The dump has something that only a superuser may make: it is kept, too.
+        # The dump has something that only a superuser may make: it is kept, and nothing is deleted for it.
         run_statements(
             make_url(role[1]).set(username=make_url(postgres).username).render_as_string(hide_password=False),
             "CREATE FUNCTION nothing() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'",
             "CREATE EVENT TRIGGER nothing ON ddl_command_end EXECUTE FUNCTION nothing()",
         )
         report = back_up(settings=owners)
-        assert "permission denied to create event trigger" in (report.backup.manifest.unproven_because or "")
+        assert "permission denied to create event trigger" in (report.unproven_because or "")
+        assert report.deleted == () and proven.path.exists()
     finally:
-        run_statements(postgres, "ALTER DATABASE rights_template IS_TEMPLATE false", "DROP DATABASE rights_template")
+        run_statements(
+            postgres, "ALTER DATABASE aperture_template IS_TEMPLATE false", "DROP DATABASE aperture_template"
+        )
 
 
-def test_a_backup_is_verified_without_its_database(settings: Settings, back_up: BackUp, tmp_path: Path):
-    backup = back_up().backup
-    unreachable = settings.model_copy(update={"database_url": None, "home": tmp_path / "other"})
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "postgres").write_text("no folder")
-    assert verify_backup(unreachable, backup.path).place == "a temporary server"
-
-
-def test_a_server_that_is_older_than_the_clients(
+def test_a_backup_of_an_older_server_of_a_newer_minor_release_is_proven_and_restored_into_the_embedded_one(
     back_up: BackUp, make_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     data = tmp_path / "old" / "postgres"
@@ -108,12 +101,20 @@ def test_a_server_that_is_older_than_the_clients(
     product = make_url(url).set(database="product").render_as_string(hide_password=False)
     try:
         run_statements(url, "CREATE DATABASE product")
-        settings = make_settings(database_url=product, backup_accept_unmounted=True)
+        settings = make_settings(database_url=product)
         open_engine(settings)
-        # The dump sets parameters that only newer servers know.
-        manifest = back_up(settings=settings).backup.manifest
-        assert (manifest.server_major, manifest.client_major) == (16, 18)
-        assert manifest.proven == "the same server"
+        run_statements(product, "INSERT INTO works (media_type) VALUES ('movie')", *COLUMN_VERSIONS)
+        # This program's client writes settings and options that such a server does not know.
+        made = back_up(settings=settings)
+        assert made.unproven_because is None
     finally:
         close_engine(product.replace("postgresql://", "postgresql+psycopg://"))
         release_embedded_server(data)
+    embedded = load_settings(home=tmp_path / "embedded")
+    try:
+        restore(embedded, made.path, now=datetime.now(UTC), refuse_runs=lambda: None, void=lambda connection: 0)
+        restored = make_url(product_database_url(embedded)).set(drivername="postgresql").render_as_string(False)
+        assert run_statements(restored, "SELECT count(*) FROM works") == [(1,)]
+    finally:
+        close_engine(product_database_url(embedded))
+        release_embedded_server(tmp_path / "embedded" / "postgres")

@@ -1,6 +1,50 @@
 CREATE EXTENSION IF NOT EXISTS vector;
-
 CREATE SEQUENCE item_id_seq AS BIGINT;
+
+CREATE TABLE alert_problems (
+    key TEXT NOT NULL,
+    category TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    sentence TEXT NOT NULL,
+    page TEXT NOT NULL,
+    first_seen TIMESTAMP WITH TIME ZONE NOT NULL,
+    last_seen TIMESTAMP WITH TIME ZONE NOT NULL,
+    count INTEGER NOT NULL,
+    tell_after TIMESTAMP WITH TIME ZONE NOT NULL,
+    last_told TIMESTAMP WITH TIME ZONE,
+    told_count INTEGER NOT NULL,
+    resolved_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_alert_problems PRIMARY KEY (key),
+    CONSTRAINT ck_alert_problems_category CHECK (category IN ('run', 'check', 'freshness')),
+    CONSTRAINT ck_alert_problems_count CHECK (count >= 1)
+);
+COMMENT ON TABLE alert_problems IS 'Problems that are open, or were until a moment ago.';
+COMMENT ON COLUMN alert_problems.key IS 'category, subject and class of the cause';
+COMMENT ON COLUMN alert_problems.subject IS 'asset, asset.check or job';
+COMMENT ON COLUMN alert_problems.sentence IS 'what was wrong last, and what to do';
+COMMENT ON COLUMN alert_problems.page IS 'its page in the UI';
+COMMENT ON COLUMN alert_problems.tell_after IS 'it is not reported before';
+COMMENT ON COLUMN alert_problems.last_told IS 'when it was reported last';
+COMMENT ON COLUMN alert_problems.told_count IS 'the count at that time';
+COMMENT ON COLUMN alert_problems.resolved_at IS 'when it was over; the row goes once that is reported';
+
+CREATE TABLE alert_outbox (
+    address TEXT NOT NULL,
+    queued_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    title TEXT NOT NULL,
+    body TEXT NOT NULL,
+    is_good BOOLEAN NOT NULL,
+    due_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    attempts SMALLINT DEFAULT 0 NOT NULL,
+    unconfirmed SMALLINT DEFAULT 0 NOT NULL,
+    CONSTRAINT pk_alert_outbox PRIMARY KEY (address, queued_at),
+    CONSTRAINT ck_alert_outbox_attempts CHECK (attempts >= 0),
+    CONSTRAINT ck_alert_outbox_unconfirmed CHECK (unconfirmed >= 0)
+);
+COMMENT ON TABLE alert_outbox IS 'Messages that have not been delivered yet, per address.';
+COMMENT ON COLUMN alert_outbox.address IS 'digest of the address, which is a secret';
+COMMENT ON COLUMN alert_outbox.is_good IS 'it reports nothing but recoveries';
+COMMENT ON COLUMN alert_outbox.unconfirmed IS 'last attempts of which nobody knows whether they arrived, because the process ended';
 
 CREATE TABLE libraries (
     library_id TEXT NOT NULL,
@@ -41,6 +85,29 @@ COMMENT ON COLUMN item_versions.item_id IS 'used by watch states of the version'
 COMMENT ON COLUMN item_versions.primary_item_id IS 'the title or episode of the version';
 COMMENT ON COLUMN item_versions.is_published IS 'a published copy of ours';
 
+CREATE TABLE embedding_models (
+    model_key TEXT NOT NULL,
+    dimensions INTEGER NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    activated_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_embedding_models PRIMARY KEY (model_key),
+    CONSTRAINT ck_embedding_models_dimensions CHECK (dimensions >= 1)
+);
+COMMENT ON TABLE embedding_models IS 'Embedding models; the most recently activated one is in use.';
+COMMENT ON COLUMN embedding_models.activated_at IS 'the newest is in use; null until its vectors are complete';
+
+CREATE TABLE discovery_lists (
+    request TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    entries JSONB NOT NULL,
+    read_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_discovery_lists PRIMARY KEY (request),
+    CONSTRAINT ck_discovery_lists_media_type CHECK (media_type IN ('movie', 'series'))
+);
+COMMENT ON TABLE discovery_lists IS 'Lists of titles that services returned, so that no run asks twice a day.';
+COMMENT ON COLUMN discovery_lists.request IS 'such as movie/603/recommendations/2';
+COMMENT ON COLUMN discovery_lists.entries IS 'in the list''s order, as far as the service tells';
+
 CREATE TABLE fetches (
     source TEXT NOT NULL,
     kind TEXT NOT NULL,
@@ -58,9 +125,9 @@ CREATE TABLE fetches (
     CONSTRAINT ck_fetches_outcome CHECK (outcome IN ('ok', 'not_found', 'error', 'waiting')),
     CONSTRAINT ck_fetches_attempts CHECK (attempts >= 0)
 );
-CREATE INDEX ix_fetches_due ON fetches (source, kind, due_at, item) WHERE outcome <> 'waiting';
 CREATE INDEX ix_fetches_item ON fetches (item);
 CREATE INDEX ix_fetches_waiting ON fetches (source, kind, added_at DESC NULLS LAST, item) WHERE outcome = 'waiting';
+CREATE INDEX ix_fetches_due ON fetches (source, kind, due_at, item) WHERE outcome <> 'waiting';
 COMMENT ON TABLE fetches IS 'The work lists of all sources: the last attempt per item, and when the next is due.';
 COMMENT ON COLUMN fetches.kind IS 'movie, series: item is a work; collection, company, network';
 COMMENT ON COLUMN fetches.outcome IS 'last attempt: ok, not_found, error; waiting: no attempt yet';
@@ -164,21 +231,131 @@ CREATE TABLE users (
     first_seen_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     removed_at TIMESTAMP WITH TIME ZONE,
+    former_names TEXT[] DEFAULT '{}'::text[] NOT NULL,
     CONSTRAINT pk_users PRIMARY KEY (user_id),
     CONSTRAINT uq_users_partition_key UNIQUE (partition_key)
 );
 COMMENT ON TABLE users IS 'One row per user ever seen on the media server; removed_at is set if the server no longer lists them.';
 
-CREATE TABLE embedding_models (
-    model_key TEXT NOT NULL,
-    dimensions INTEGER NOT NULL,
-    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    activated_at TIMESTAMP WITH TIME ZONE,
-    CONSTRAINT pk_embedding_models PRIMARY KEY (model_key),
-    CONSTRAINT ck_embedding_models_dimensions CHECK (dimensions >= 1)
+CREATE TABLE ai_prices (
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    valid_from TIMESTAMP WITH TIME ZONE NOT NULL,
+    usage TEXT NOT NULL,
+    input_price NUMERIC NOT NULL,
+    output_price NUMERIC,
+    source TEXT NOT NULL,
+    CONSTRAINT pk_ai_prices PRIMARY KEY (provider, model, valid_from),
+    CONSTRAINT ck_ai_prices_usage CHECK (usage IN ('embedding', 'text')),
+    CONSTRAINT ck_ai_prices_source CHECK (source IN ('list', 'package')),
+    CONSTRAINT ck_ai_prices_input_price CHECK (input_price >= 0 AND input_price <= 200),
+    CONSTRAINT ck_ai_prices_output_price CHECK (output_price >= 0 AND output_price <= 200)
 );
-COMMENT ON TABLE embedding_models IS 'Embedding models; the most recently activated one is in use.';
-COMMENT ON COLUMN embedding_models.activated_at IS 'the newest is in use; null until its vectors are complete';
+COMMENT ON TABLE ai_prices IS 'Prices of AI models, one row per change. Models without a known price are absent.';
+COMMENT ON COLUMN ai_prices.model IS 'its name at that provider';
+COMMENT ON COLUMN ai_prices.valid_from IS 'when it was first read; the newest row is in use';
+COMMENT ON COLUMN ai_prices.input_price IS 'US dollars per million tokens';
+COMMENT ON COLUMN ai_prices.output_price IS 'the same for generated tokens; null for embedding models';
+COMMENT ON COLUMN ai_prices.source IS 'list: the price list; package: shipped with the package';
+
+CREATE TABLE ai_offered_models (
+    endpoint TEXT NOT NULL,
+    model TEXT NOT NULL,
+    is_remote BOOLEAN NOT NULL,
+    CONSTRAINT pk_ai_offered_models PRIMARY KEY (endpoint, model)
+);
+COMMENT ON TABLE ai_offered_models IS 'The models that the configured embeddings endpoint listed the last time.';
+COMMENT ON COLUMN ai_offered_models.endpoint IS 'its address';
+COMMENT ON COLUMN ai_offered_models.is_remote IS 'listed by a local server that passes requests on';
+
+CREATE TABLE published_libraries (
+    list_key TEXT NOT NULL,
+    user_id TEXT,
+    media_type TEXT NOT NULL,
+    name TEXT NOT NULL,
+    folder TEXT NOT NULL,
+    server_item_id TEXT,
+    policy_id TEXT,
+    missing INTEGER NOT NULL,
+    changed INTEGER NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    unverified_since TIMESTAMP WITH TIME ZONE,
+    root TEXT,
+    root_on_server TEXT,
+    CONSTRAINT pk_published_libraries PRIMARY KEY (list_key),
+    CONSTRAINT ck_published_libraries_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT uq_published_libraries_folder UNIQUE (folder)
+);
+COMMENT ON TABLE published_libraries IS 'Libraries that were created on the media server. One is found there by its folder, never by id or name.';
+COMMENT ON COLUMN published_libraries.list_key IS 'which list, such as recommendations/USER/movie';
+COMMENT ON COLUMN published_libraries.user_id IS 'its owner; null: shared';
+COMMENT ON COLUMN published_libraries.name IS 'on the media server';
+COMMENT ON COLUMN published_libraries.folder IS 'below the root';
+COMMENT ON COLUMN published_libraries.server_item_id IS 'the library''s id on the media server when last seen';
+COMMENT ON COLUMN published_libraries.policy_id IS 'the same in users'' policies';
+COMMENT ON COLUMN published_libraries.missing IS 'entries that the server did not show after its last scan';
+COMMENT ON COLUMN published_libraries.changed IS 'entries that the last run added, changed or removed';
+COMMENT ON COLUMN published_libraries.unverified_since IS 'when something was placed that the server has not shown yet';
+COMMENT ON COLUMN published_libraries.root IS 'APERTURE_PUBLISH_ROOT when it was placed; null: not known, as from earlier versions';
+COMMENT ON COLUMN published_libraries.root_on_server IS 'the same folder, as the media server sees it';
+
+CREATE TABLE published_leftovers (
+    root TEXT NOT NULL,
+    folder TEXT NOT NULL,
+    root_on_server TEXT NOT NULL,
+    list_key TEXT NOT NULL,
+    name TEXT NOT NULL,
+    entries JSONB NOT NULL,
+    left_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_published_leftovers PRIMARY KEY (root, folder)
+);
+COMMENT ON TABLE published_leftovers IS 'Folders of libraries that are gone from the media server, whose files could not be removed yet.';
+COMMENT ON COLUMN published_leftovers.root IS 'as this machine sees it';
+COMMENT ON COLUMN published_leftovers.folder IS 'below the root';
+COMMENT ON COLUMN published_leftovers.name IS 'on the media server';
+COMMENT ON COLUMN published_leftovers.entries IS 'entry -> folder, and its files as in published_entries';
+
+CREATE TABLE published_lists (
+    list_key TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    server_list_id TEXT,
+    items TEXT[] NOT NULL,
+    others TEXT[] NOT NULL,
+    changed INTEGER NOT NULL,
+    CONSTRAINT pk_published_lists PRIMARY KEY (list_key, kind, user_id),
+    CONSTRAINT ck_published_lists_kind CHECK (kind IN ('collection', 'playlist'))
+);
+COMMENT ON TABLE published_lists IS 'Collections and playlists on the media server.';
+COMMENT ON COLUMN published_lists.user_id IS 'a playlist''s owner; empty: shared';
+COMMENT ON COLUMN published_lists.server_list_id IS 'null while it is being created or changed';
+COMMENT ON COLUMN published_lists.items IS 'server ids that were put into it';
+COMMENT ON COLUMN published_lists.others IS 'server ids that others added to it';
+COMMENT ON COLUMN published_lists.changed IS 'entries that the last run added, moved or removed';
+
+CREATE TABLE published_access (
+    user_id TEXT NOT NULL,
+    server_item_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    CONSTRAINT pk_published_access PRIMARY KEY (user_id, server_item_id, kind),
+    CONSTRAINT ck_published_access_kind CHECK (kind IN ('view', 'latest', 'listed'))
+);
+COMMENT ON TABLE published_access IS 'What was set once in users'' settings: hidden from a user''s view or from Latest, or all libraries replaced by a list. What a user changes back stays as it is.';
+COMMENT ON COLUMN published_access.server_item_id IS 'a library''s id; empty: the user''s list of libraries';
+
+CREATE TABLE item_files (
+    item_id BIGINT NOT NULL,
+    path TEXT,
+    sources JSONB NOT NULL,
+    picture_tag TEXT,
+    read_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_item_files PRIMARY KEY (item_id)
+);
+COMMENT ON TABLE item_files IS 'The files of titles and episodes that are published.';
+COMMENT ON COLUMN item_files.path IS 'of the item when the files were read';
+COMMENT ON COLUMN item_files.sources IS 'versions, parts and subtitles, as the server lists them';
+COMMENT ON COLUMN item_files.picture_tag IS 'changes with the item''s picture';
 
 CREATE TABLE titles (
     item_id BIGINT NOT NULL,
@@ -221,6 +398,288 @@ CREATE INDEX ix_titles_media_type ON titles (media_type, removed_at);
 COMMENT ON TABLE titles IS 'One row per film or series item on the media server; removed_at is its tombstone. Never deleted.';
 COMMENT ON COLUMN titles.server_item_id IS 'null if the server has given it to another item';
 
+CREATE TABLE embeddings (
+    model_key TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    text_hash TEXT NOT NULL,
+    vector HALFVEC NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_embeddings PRIMARY KEY (model_key, work_id),
+    CONSTRAINT fk_embeddings_model_key FOREIGN KEY(model_key) REFERENCES embedding_models (model_key),
+    CONSTRAINT fk_embeddings_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE embeddings IS 'One vector per model and work, with the hash of its text.';
+
+CREATE TABLE taste_profiles (
+    user_id TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    model_key TEXT NOT NULL,
+    titles INTEGER NOT NULL,
+    liked INTEGER NOT NULL,
+    disliked INTEGER NOT NULL,
+    summary JSONB NOT NULL,
+    centroids REAL[][],
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_taste_profiles PRIMARY KEY (user_id, media_type),
+    CONSTRAINT ck_taste_profiles_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT ck_taste_profiles_titles CHECK (titles >= 0),
+    CONSTRAINT ck_taste_profiles_liked CHECK (liked >= 0),
+    CONSTRAINT ck_taste_profiles_disliked CHECK (disliked >= 0),
+    CONSTRAINT fk_taste_profiles_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
+);
+COMMENT ON TABLE taste_profiles IS 'The taste of a user, per media type.';
+COMMENT ON COLUMN taste_profiles.titles IS 'titles that the taste is based on';
+COMMENT ON COLUMN taste_profiles.summary IS 'genres, keywords and tastes as text';
+COMMENT ON COLUMN taste_profiles.centroids IS 'one row per taste, with the library mean subtracted';
+
+CREATE TABLE taste_weights (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    media_type TEXT NOT NULL,
+    weight REAL NOT NULL,
+    CONSTRAINT pk_taste_weights PRIMARY KEY (user_id, work_id),
+    CONSTRAINT ck_taste_weights_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT ck_taste_weights_weight CHECK (weight >= -10 AND weight <= 10),
+    CONSTRAINT fk_taste_weights_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_taste_weights_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+CREATE INDEX ix_taste_weights_media_type ON taste_weights (media_type);
+COMMENT ON TABLE taste_weights IS 'Weight of each work in a user''s history, positive or negative.';
+COMMENT ON COLUMN taste_weights.weight IS 'positive: liked, negative: disliked';
+
+CREATE TABLE recommendations (
+    user_id TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    rank SMALLINT NOT NULL,
+    work_id BIGINT NOT NULL,
+    item_id BIGINT NOT NULL,
+    score REAL NOT NULL,
+    components JSONB NOT NULL,
+    because BIGINT[] NOT NULL,
+    is_cold BOOLEAN NOT NULL,
+    generated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_recommendations PRIMARY KEY (user_id, media_type, rank),
+    CONSTRAINT ck_recommendations_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT ck_recommendations_rank CHECK (rank >= 1),
+    CONSTRAINT uq_recommendations_user_id_work_id UNIQUE (user_id, work_id),
+    CONSTRAINT fk_recommendations_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_recommendations_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE recommendations IS 'The current list of each user, replaced as a whole.';
+COMMENT ON COLUMN recommendations.item_id IS 'the copy to play';
+COMMENT ON COLUMN recommendations.components IS 'components of the score';
+COMMENT ON COLUMN recommendations.because IS 'the most similar works in the history';
+COMMENT ON COLUMN recommendations.is_cold IS 'too little history: based on popularity';
+
+CREATE TABLE computations (
+    user_id TEXT NOT NULL,
+    result TEXT NOT NULL,
+    made_from JSONB NOT NULL,
+    version TEXT NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_computations PRIMARY KEY (user_id, result),
+    CONSTRAINT ck_computations_result CHECK (result IN ('taste_profiles', 'recommendations')),
+    CONSTRAINT fk_computations_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
+);
+COMMENT ON TABLE computations IS 'The inputs of the last computation of each user''s taste and list: with equal ones there is none.';
+COMMENT ON COLUMN computations.result IS 'taste_profiles, recommendations';
+COMMENT ON COLUMN computations.made_from IS 'a hash of each input, by its name';
+COMMENT ON COLUMN computations.version IS 'a hash of the rows that were made';
+
+CREATE TABLE top_picks (
+    day DATE NOT NULL,
+    media_type TEXT NOT NULL,
+    rank SMALLINT NOT NULL,
+    work_id BIGINT NOT NULL,
+    item_id BIGINT NOT NULL,
+    viewers INTEGER NOT NULL,
+    plays INTEGER NOT NULL,
+    completion REAL NOT NULL,
+    score REAL NOT NULL,
+    relaxed BOOLEAN NOT NULL,
+    source TEXT NOT NULL,
+    generated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_top_picks PRIMARY KEY (day, media_type, rank),
+    CONSTRAINT ck_top_picks_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT ck_top_picks_rank CHECK (rank >= 1),
+    CONSTRAINT ck_top_picks_source CHECK (source IN ('local', 'mdblist', 'tmdb', 'hybrid')),
+    CONSTRAINT ck_top_picks_viewers CHECK (viewers >= 0),
+    CONSTRAINT ck_top_picks_plays CHECK (plays >= 0),
+    CONSTRAINT ck_top_picks_completion CHECK (completion >= 0 AND completion <= 1),
+    CONSTRAINT ck_top_picks_score CHECK (score >= 0 AND score <= 1),
+    CONSTRAINT uq_top_picks_day_media_type_work_id UNIQUE (day, media_type, work_id),
+    CONSTRAINT fk_top_picks_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE top_picks IS 'The most popular titles of the household, one list per day.';
+COMMENT ON COLUMN top_picks.relaxed IS 'the minimum number of viewers was lowered to fill the list';
+COMMENT ON COLUMN top_picks.source IS 'what the list was made from';
+
+CREATE TABLE discovery_pool (
+    work_id BIGINT NOT NULL,
+    media_type TEXT NOT NULL,
+    tmdb_id BIGINT NOT NULL,
+    wanted_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    priority INTEGER NOT NULL,
+    fetched_at TIMESTAMP WITH TIME ZONE,
+    imdb_id TEXT,
+    tvdb_id BIGINT,
+    title TEXT,
+    original_title TEXT,
+    overview TEXT,
+    tagline TEXT,
+    status TEXT,
+    release_date DATE,
+    runtime_minutes INTEGER,
+    seasons SMALLINT,
+    genres TEXT[],
+    keywords TEXT[],
+    "cast" TEXT[],
+    directors TEXT[],
+    creators TEXT[],
+    companies TEXT[],
+    networks TEXT[],
+    countries TEXT[],
+    original_language TEXT,
+    vote_average FLOAT,
+    vote_count INTEGER,
+    popularity FLOAT,
+    poster_path TEXT,
+    is_adult BOOLEAN,
+    certifications JSONB,
+    releases JSONB,
+    providers JSONB,
+    recommended_tmdb_ids BIGINT[],
+    CONSTRAINT pk_discovery_pool PRIMARY KEY (work_id),
+    CONSTRAINT ck_discovery_pool_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT ck_discovery_pool_priority CHECK (priority >= 0),
+    CONSTRAINT uq_discovery_pool_media_type_tmdb_id UNIQUE (media_type, tmdb_id),
+    CONSTRAINT fk_discovery_pool_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE discovery_pool IS 'Titles that are not in the library and were suggested to somebody, with details from TMDb.';
+COMMENT ON COLUMN discovery_pool.wanted_at IS 'when it was last suggested to anybody';
+COMMENT ON COLUMN discovery_pool.priority IS 'order in which details are requested; 0: the first';
+COMMENT ON COLUMN discovery_pool.fetched_at IS 'when the columns below were requested; null: not yet';
+COMMENT ON COLUMN discovery_pool.seasons IS 'of a series, without specials';
+COMMENT ON COLUMN discovery_pool.certifications IS 'country -> certifications, without empty ones';
+COMMENT ON COLUMN discovery_pool.releases IS 'of a film: country -> {theatrical, digital, physical, tv: first date}';
+COMMENT ON COLUMN discovery_pool.providers IS 'country -> {flatrate, free, ads, rent, buy: names}; from JustWatch';
+
+CREATE TABLE discovery_vectors (
+    model_key TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    text_hash TEXT NOT NULL,
+    vector HALFVEC NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_discovery_vectors PRIMARY KEY (model_key, work_id),
+    CONSTRAINT fk_discovery_vectors_model_key FOREIGN KEY(model_key) REFERENCES embedding_models (model_key),
+    CONSTRAINT fk_discovery_vectors_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE discovery_vectors IS 'One vector per model and title of the pool, made by the recipe of the library''s.';
+
+CREATE TABLE discovery_suggestions (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    source TEXT NOT NULL,
+    seed TEXT NOT NULL,
+    rank SMALLINT NOT NULL,
+    CONSTRAINT pk_discovery_suggestions PRIMARY KEY (user_id, work_id, source, seed),
+    CONSTRAINT ck_discovery_suggestions_source CHECK (source IN ('recommendations', 'discover', 'trakt')),
+    CONSTRAINT ck_discovery_suggestions_rank CHECK (rank >= 1),
+    CONSTRAINT fk_discovery_suggestions_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_discovery_suggestions_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE discovery_suggestions IS 'Which list suggested which title of the pool to whom, and because of what.';
+COMMENT ON COLUMN discovery_suggestions.source IS 'recommendations, discover, trakt';
+COMMENT ON COLUMN discovery_suggestions.seed IS 'the liked work''s id, a trait such as genre:Drama, or empty';
+COMMENT ON COLUMN discovery_suggestions.rank IS 'in that list, from 1 on';
+
+CREATE TABLE discovery_candidates (
+    user_id TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    rank SMALLINT NOT NULL,
+    work_id BIGINT NOT NULL,
+    score REAL NOT NULL,
+    components JSONB NOT NULL,
+    because BIGINT[] NOT NULL,
+    suggested_by TEXT[] NOT NULL,
+    listed_since DATE NOT NULL,
+    generated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_discovery_candidates PRIMARY KEY (user_id, media_type, rank),
+    CONSTRAINT ck_discovery_candidates_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT ck_discovery_candidates_rank CHECK (rank >= 1),
+    CONSTRAINT ck_discovery_candidates_score CHECK (score >= 0 AND score <= 1),
+    CONSTRAINT uq_discovery_candidates_user_id_work_id UNIQUE (user_id, work_id),
+    CONSTRAINT fk_discovery_candidates_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_discovery_candidates_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE discovery_candidates IS 'The current suggestions for each user of titles that are not in the library, replaced as a whole.';
+COMMENT ON COLUMN discovery_candidates.score IS '0-1';
+COMMENT ON COLUMN discovery_candidates.components IS 'components of the score';
+COMMENT ON COLUMN discovery_candidates.because IS 'the liked works that explain it';
+COMMENT ON COLUMN discovery_candidates.suggested_by IS 'sources, and traits such as genre:Drama';
+COMMENT ON COLUMN discovery_candidates.listed_since IS 'the first of the days on which it has been on the list without a break';
+
+CREATE TABLE household_candidates (
+    media_type TEXT NOT NULL,
+    rank SMALLINT NOT NULL,
+    work_id BIGINT NOT NULL,
+    score REAL NOT NULL,
+    user_ids TEXT[] NOT NULL,
+    generated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_household_candidates PRIMARY KEY (media_type, rank),
+    CONSTRAINT ck_household_candidates_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT ck_household_candidates_rank CHECK (rank >= 1),
+    CONSTRAINT uq_household_candidates_work_id UNIQUE (work_id),
+    CONSTRAINT fk_household_candidates_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE household_candidates IS 'The titles outside the library that would please most people of the household.';
+COMMENT ON COLUMN household_candidates.score IS '0-1';
+COMMENT ON COLUMN household_candidates.user_ids IS 'whom it would please, most of all first';
+
+CREATE TABLE dismissals (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    media_type TEXT NOT NULL,
+    tmdb_id BIGINT,
+    imdb_id TEXT,
+    tvdb_id BIGINT,
+    title TEXT NOT NULL,
+    dismissed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_dismissals PRIMARY KEY (user_id, work_id),
+    CONSTRAINT ck_dismissals_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT fk_dismissals_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_dismissals_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE dismissals IS 'What a user does not want to be suggested, under all ids known then: services renumber titles.';
+COMMENT ON COLUMN dismissals.title IS 'as it was called then';
+
+CREATE TABLE seerr_requests (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    media_type TEXT NOT NULL,
+    tmdb_id BIGINT NOT NULL,
+    title TEXT NOT NULL,
+    request_id BIGINT,
+    state TEXT NOT NULL,
+    seasons SMALLINT,
+    is_automatic BOOLEAN NOT NULL,
+    requested_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    read_at TIMESTAMP WITH TIME ZONE,
+    detail TEXT,
+    CONSTRAINT pk_seerr_requests PRIMARY KEY (user_id, work_id),
+    CONSTRAINT ck_seerr_requests_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT ck_seerr_requests_state CHECK (state IN ('sending', 'pending', 'approved', 'declined', 'failed', 'completed', 'available', 'refused', 'misattributed')),
+    CONSTRAINT fk_seerr_requests_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_seerr_requests_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE seerr_requests IS 'Requests sent to Seerr for a user, and what became of them. Never deleted: none is sent twice.';
+COMMENT ON COLUMN seerr_requests.request_id IS 'on Seerr; null: not confirmed';
+COMMENT ON COLUMN seerr_requests.state IS 'sending: the answer is not known yet; misattributed: made as somebody else; else what Seerr says';
+COMMENT ON COLUMN seerr_requests.seasons IS 'requested, of a series';
+COMMENT ON COLUMN seerr_requests.is_automatic IS 'sent by the job, not by a command';
+COMMENT ON COLUMN seerr_requests.read_at IS 'since when Seerr is known to say so';
+COMMENT ON COLUMN seerr_requests.detail IS 'Seerr''s words';
+
 CREATE TABLE tmdb_metadata (
     work_id BIGINT NOT NULL,
     tmdb_id BIGINT NOT NULL,
@@ -256,6 +715,7 @@ CREATE TABLE tmdb_metadata (
     last_episode JSONB,
     next_episode JSONB,
     recommended_tmdb_ids BIGINT[] NOT NULL,
+    trait_ids JSONB,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_tmdb_metadata PRIMARY KEY (work_id),
     CONSTRAINT fk_tmdb_metadata_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
@@ -265,6 +725,7 @@ COMMENT ON TABLE tmdb_metadata IS 'Metadata of a work from TMDb.';
 COMMENT ON COLUMN tmdb_metadata."cast" IS 'first 15: [{name, character}]';
 COMMENT ON COLUMN tmdb_metadata.companies IS '[{id, name, logo_path}]';
 COMMENT ON COLUMN tmdb_metadata.networks IS '[{id, name, logo_path}]';
+COMMENT ON COLUMN tmdb_metadata.trait_ids IS 'ids on TMDb: {genres, keywords, people: {name: id}}; null: not fetched since then';
 
 CREATE TABLE omdb_ratings (
     work_id BIGINT NOT NULL,
@@ -382,8 +843,8 @@ CREATE TABLE enriched_metadata (
     CONSTRAINT fk_enriched_metadata_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
 COMMENT ON TABLE enriched_metadata IS 'Merged metadata of a work, with a defined precedence of sources per column, and the source of each value.';
-COMMENT ON COLUMN enriched_metadata.next_episode IS 'of a series: {season, number, title, air_date}';
 COMMENT ON COLUMN enriched_metadata.vote_average IS '0-10';
+COMMENT ON COLUMN enriched_metadata.next_episode IS 'of a series: {season, number, title, air_date}';
 COMMENT ON COLUMN enriched_metadata.imdb_rating IS '0-10';
 COMMENT ON COLUMN enriched_metadata.rotten_tomatoes IS '0-100, critics';
 COMMENT ON COLUMN enriched_metadata.rotten_tomatoes_audience IS '0-100';
@@ -448,18 +909,20 @@ CREATE TABLE ratings (
     source TEXT NOT NULL,
     work_id BIGINT NOT NULL,
     item_id BIGINT NOT NULL,
-    rating FLOAT NOT NULL,
+    rating FLOAT,
     rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_ratings PRIMARY KEY (user_id, source, work_id, item_id),
     CONSTRAINT ck_ratings_rating CHECK (rating >= 0 AND rating <= 10),
     CONSTRAINT fk_ratings_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
     CONSTRAINT fk_ratings_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
 COMMENT ON TABLE ratings IS 'Current ratings per user and source. Reading an equal value again keeps its date.';
-COMMENT ON COLUMN ratings.source IS 'server: read from the media server';
+COMMENT ON COLUMN ratings.source IS 'server: the media server; own: given here; trakt';
 COMMENT ON COLUMN ratings.item_id IS 'the rated copy or episode; 0: the work';
-COMMENT ON COLUMN ratings.rating IS '0-10';
+COMMENT ON COLUMN ratings.rating IS '0-10; null: removed here or on Trakt, whatever other sources have';
 COMMENT ON COLUMN ratings.rated_at IS 'as reported by the source, else when first seen';
+COMMENT ON COLUMN ratings.updated_at IS 'of the ratings of a work, the one written last is in force';
 
 CREATE TABLE rating_changes (
     change_id BIGSERIAL NOT NULL,
@@ -483,6 +946,21 @@ COMMENT ON COLUMN rating_changes.rating IS 'null: removed';
 COMMENT ON COLUMN rating_changes.previous IS 'null: none';
 COMMENT ON COLUMN rating_changes.rated_at IS 'of the new value, or when the removal was noticed';
 
+CREATE TABLE server_rating_writes (
+    user_id TEXT NOT NULL,
+    item_id BIGINT NOT NULL,
+    rating SMALLINT,
+    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    in_force_since TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_server_rating_writes PRIMARY KEY (user_id, item_id),
+    CONSTRAINT ck_server_rating_writes_rating CHECK (rating >= 1 AND rating <= 10),
+    CONSTRAINT fk_server_rating_writes_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
+);
+COMMENT ON TABLE server_rating_writes IS 'Ratings that are being written to the media server: what it reports of them was not given there.';
+COMMENT ON COLUMN server_rating_writes.rating IS '1-10; null: removed';
+COMMENT ON COLUMN server_rating_writes.rated_at IS 'of the rating that is copied';
+COMMENT ON COLUMN server_rating_writes.in_force_since IS 'ratings.updated_at of the rating that is copied';
+
 CREATE TABLE history_syncs (
     user_id TEXT NOT NULL,
     watermark TIMESTAMP WITH TIME ZONE,
@@ -494,106 +972,119 @@ CREATE TABLE history_syncs (
 COMMENT ON TABLE history_syncs IS 'How far each user''s history has been read.';
 COMMENT ON COLUMN history_syncs.watermark IS 'latest last_played_at seen';
 
-CREATE TABLE embeddings (
-    model_key TEXT NOT NULL,
-    work_id BIGINT NOT NULL,
-    text_hash TEXT NOT NULL,
-    vector HALFVEC NOT NULL,
-    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_embeddings PRIMARY KEY (model_key, work_id),
-    CONSTRAINT fk_embeddings_model_key FOREIGN KEY(model_key) REFERENCES embedding_models (model_key),
-    CONSTRAINT fk_embeddings_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-COMMENT ON TABLE embeddings IS 'One vector per model and work, with the hash of its text.';
-
-CREATE TABLE taste_profiles (
-    user_id TEXT NOT NULL,
-    media_type TEXT NOT NULL,
-    model_key TEXT NOT NULL,
-    titles INTEGER NOT NULL,
-    liked INTEGER NOT NULL,
-    disliked INTEGER NOT NULL,
-    summary JSONB NOT NULL,
-    centroids REAL[][],
-    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_taste_profiles PRIMARY KEY (user_id, media_type),
-    CONSTRAINT ck_taste_profiles_media_type CHECK (media_type IN ('movie', 'series')),
-    CONSTRAINT ck_taste_profiles_titles CHECK (titles >= 0),
-    CONSTRAINT ck_taste_profiles_liked CHECK (liked >= 0),
-    CONSTRAINT ck_taste_profiles_disliked CHECK (disliked >= 0),
-    CONSTRAINT fk_taste_profiles_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
-);
-COMMENT ON TABLE taste_profiles IS 'The taste of a user, per media type.';
-COMMENT ON COLUMN taste_profiles.titles IS 'titles that the taste is based on';
-COMMENT ON COLUMN taste_profiles.summary IS 'genres, keywords and tastes as text';
-COMMENT ON COLUMN taste_profiles.centroids IS 'one row per taste, with the library mean subtracted';
-
-CREATE TABLE taste_weights (
-    user_id TEXT NOT NULL,
-    work_id BIGINT NOT NULL,
-    media_type TEXT NOT NULL,
-    weight REAL NOT NULL,
-    CONSTRAINT pk_taste_weights PRIMARY KEY (user_id, work_id),
-    CONSTRAINT ck_taste_weights_media_type CHECK (media_type IN ('movie', 'series')),
-    CONSTRAINT ck_taste_weights_weight CHECK (weight >= -10 AND weight <= 10),
-    CONSTRAINT fk_taste_weights_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
-    CONSTRAINT fk_taste_weights_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-CREATE INDEX ix_taste_weights_media_type ON taste_weights (media_type);
-COMMENT ON TABLE taste_weights IS 'Weight of each work in a user''s history, positive or negative.';
-COMMENT ON COLUMN taste_weights.weight IS 'positive: liked, negative: disliked';
-
-CREATE TABLE recommendations (
-    user_id TEXT NOT NULL,
-    media_type TEXT NOT NULL,
+CREATE TABLE published_entries (
+    list_key TEXT NOT NULL,
+    entry_id TEXT NOT NULL,
+    work_id BIGINT,
+    folder TEXT NOT NULL,
     rank SMALLINT NOT NULL,
-    work_id BIGINT NOT NULL,
-    item_id BIGINT NOT NULL,
-    score REAL NOT NULL,
-    components JSONB NOT NULL,
-    because BIGINT[] NOT NULL,
-    is_cold BOOLEAN NOT NULL,
-    generated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_recommendations PRIMARY KEY (user_id, media_type, rank),
-    CONSTRAINT ck_recommendations_media_type CHECK (media_type IN ('movie', 'series')),
-    CONSTRAINT ck_recommendations_rank CHECK (rank >= 1),
-    CONSTRAINT uq_recommendations_user_id_work_id UNIQUE (user_id, work_id),
-    CONSTRAINT fk_recommendations_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
-    CONSTRAINT fk_recommendations_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+    state TEXT NOT NULL,
+    date_added TIMESTAMP WITH TIME ZONE NOT NULL,
+    nfo_changed_at TIMESTAMP WITH TIME ZONE,
+    files JSONB NOT NULL,
+    CONSTRAINT pk_published_entries PRIMARY KEY (list_key, entry_id),
+    CONSTRAINT ck_published_entries_state CHECK (state IN ('planned', 'placed', 'leaving')),
+    CONSTRAINT ck_published_entries_rank CHECK (rank >= 1),
+    CONSTRAINT fk_published_entries_list_key FOREIGN KEY(list_key) REFERENCES published_libraries (list_key),
+    CONSTRAINT fk_published_entries_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
-COMMENT ON TABLE recommendations IS 'The current list of each user, replaced as a whole.';
-COMMENT ON COLUMN recommendations.item_id IS 'the copy to play';
-COMMENT ON COLUMN recommendations.components IS 'components of the score';
-COMMENT ON COLUMN recommendations.because IS 'the most similar works in the history';
-COMMENT ON COLUMN recommendations.is_cold IS 'too little history: based on popularity';
+COMMENT ON TABLE published_entries IS 'Titles in published libraries, with every file that was or may have been placed.';
+COMMENT ON COLUMN published_entries.entry_id IS 'also at the end of the folder''s name, and in the NFO';
+COMMENT ON COLUMN published_entries.work_id IS 'null: found on disk, as after a restore';
+COMMENT ON COLUMN published_entries.folder IS 'below the library''s folder';
+COMMENT ON COLUMN published_entries.state IS 'planned: files may be there; placed: they are; leaving: may be';
+COMMENT ON COLUMN published_entries.date_added IS 'as the server shows it; kept while the entry stays';
+COMMENT ON COLUMN published_entries.nfo_changed_at IS 'when an NFO was last replaced; null: not since it was placed';
+COMMENT ON COLUMN published_entries.files IS 'path below the folder -> kind, digest, size, mtime, item';
 
-CREATE TABLE top_picks (
-    day DATE NOT NULL,
-    media_type TEXT NOT NULL,
-    rank SMALLINT NOT NULL,
-    work_id BIGINT NOT NULL,
-    item_id BIGINT NOT NULL,
-    viewers INTEGER NOT NULL,
-    plays INTEGER NOT NULL,
-    completion REAL NOT NULL,
-    score REAL NOT NULL,
-    relaxed BOOLEAN NOT NULL,
-    source TEXT NOT NULL,
-    generated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_top_picks PRIMARY KEY (day, media_type, rank),
-    CONSTRAINT ck_top_picks_media_type CHECK (media_type IN ('movie', 'series')),
-    CONSTRAINT ck_top_picks_rank CHECK (rank >= 1),
-    CONSTRAINT ck_top_picks_source CHECK (source IN ('local', 'mdblist', 'tmdb', 'hybrid')),
-    CONSTRAINT ck_top_picks_viewers CHECK (viewers >= 0),
-    CONSTRAINT ck_top_picks_plays CHECK (plays >= 0),
-    CONSTRAINT ck_top_picks_completion CHECK (completion >= 0 AND completion <= 1),
-    CONSTRAINT ck_top_picks_score CHECK (score >= 0 AND score <= 1),
-    CONSTRAINT uq_top_picks_day_media_type_work_id UNIQUE (day, media_type, work_id),
-    CONSTRAINT fk_top_picks_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+CREATE TABLE trakt_accounts (
+    user_id TEXT NOT NULL,
+    trakt_user TEXT,
+    is_vip BOOLEAN,
+    access_token TEXT NOT NULL,
+    refresh_token TEXT NOT NULL,
+    issued_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    installation_id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    trouble TEXT,
+    activities JSONB,
+    read_at TIMESTAMP WITH TIME ZONE,
+    connected_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_trakt_accounts PRIMARY KEY (user_id),
+    CONSTRAINT ck_trakt_accounts_state CHECK (state IN ('connected', 'reconnect', 'parked')),
+    CONSTRAINT fk_trakt_accounts_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
 );
-COMMENT ON TABLE top_picks IS 'The most popular titles of the household, one list per day.';
-COMMENT ON COLUMN top_picks.relaxed IS 'the minimum number of viewers was lowered to fill the list';
-COMMENT ON COLUMN top_picks.source IS 'what the list was made from';
+COMMENT ON TABLE trakt_accounts IS 'Users who connected Trakt.';
+COMMENT ON COLUMN trakt_accounts.trakt_user IS 'their name on Trakt';
+COMMENT ON COLUMN trakt_accounts.is_vip IS 'as Trakt said when last asked';
+COMMENT ON COLUMN trakt_accounts.access_token IS 'encrypted with APERTURE_SECRET_KEY';
+COMMENT ON COLUMN trakt_accounts.refresh_token IS 'encrypted, valid for one use';
+COMMENT ON COLUMN trakt_accounts.installation_id IS 'of the installation that connected it';
+COMMENT ON COLUMN trakt_accounts.state IS 'reconnect: the user must; parked: the user must act on Trakt';
+COMMENT ON COLUMN trakt_accounts.trouble IS 'why it is not connected, as a sentence';
+COMMENT ON COLUMN trakt_accounts.activities IS 'Trakt''s last activities as of the last complete read';
+COMMENT ON COLUMN trakt_accounts.read_at IS 'when the ratings were last read completely';
+
+CREATE TABLE trakt_ratings (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    media_type TEXT NOT NULL,
+    rating SMALLINT NOT NULL,
+    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    trakt_id BIGINT,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_trakt_ratings PRIMARY KEY (user_id, work_id),
+    CONSTRAINT ck_trakt_ratings_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT ck_trakt_ratings_rating CHECK (rating >= 1 AND rating <= 10),
+    CONSTRAINT fk_trakt_ratings_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_trakt_ratings_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE trakt_ratings IS 'The ratings of films and series on which this installation and Trakt agreed last.';
+COMMENT ON COLUMN trakt_ratings.rating IS '1-10';
+COMMENT ON COLUMN trakt_ratings.rated_at IS 'as Trakt reports it';
+
+CREATE TABLE rating_outbox (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    rating SMALLINT,
+    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    queued_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    attempts SMALLINT DEFAULT 0 NOT NULL,
+    attempted_at TIMESTAMP WITH TIME ZONE,
+    due_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    detail TEXT,
+    CONSTRAINT pk_rating_outbox PRIMARY KEY (user_id, work_id),
+    CONSTRAINT ck_rating_outbox_rating CHECK (rating >= 1 AND rating <= 10),
+    CONSTRAINT ck_rating_outbox_attempts CHECK (attempts >= 0),
+    CONSTRAINT fk_rating_outbox_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_rating_outbox_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE rating_outbox IS 'Ratings that Trakt has not confirmed yet.';
+COMMENT ON COLUMN rating_outbox.rating IS '1-10; null: remove it';
+COMMENT ON COLUMN rating_outbox.rated_at IS 'sent along, so that a repetition changes nothing';
+COMMENT ON COLUMN rating_outbox.detail IS 'why it still waits';
+
+CREATE TABLE rating_removals (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    removed_on TEXT NOT NULL,
+    had INTEGER NOT NULL,
+    noticed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    passed_at TIMESTAMP WITH TIME ZONE,
+    accepted_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_rating_removals PRIMARY KEY (user_id, work_id),
+    CONSTRAINT ck_rating_removals_removed_on CHECK (removed_on IN ('here', 'trakt')),
+    CONSTRAINT ck_rating_removals_had CHECK (had >= 0),
+    CONSTRAINT fk_rating_removals_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_rating_removals_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE rating_removals IS 'Ratings in step with Trakt that were removed on one side: those removed on the other, too, and those held back.';
+COMMENT ON COLUMN rating_removals.removed_on IS 'here, trakt: the side that the removal comes from';
+COMMENT ON COLUMN rating_removals.had IS 'ratings of the user that were in step before';
+COMMENT ON COLUMN rating_removals.passed_at IS 'when it was decided to remove it on the other side, too; null: held back';
+COMMENT ON COLUMN rating_removals.accepted_at IS 'by the operator; those that were removed by then no longer count';
 
 CREATE TABLE shows_you_watch (
     user_id TEXT NOT NULL,
@@ -656,98 +1147,6 @@ CREATE INDEX ix_episodes_series_item_id ON episodes (series_item_id, season, num
 CREATE INDEX ix_episodes_work_id ON episodes (work_id);
 COMMENT ON TABLE episodes IS 'One row per episode item on the media server; removed_at is its tombstone. Never deleted.';
 COMMENT ON COLUMN episodes.server_item_id IS 'null if the server has given it to another item';
-
-CREATE TABLE published_libraries (
-    list_key TEXT NOT NULL,
-    user_id TEXT,
-    media_type TEXT NOT NULL,
-    name TEXT NOT NULL,
-    folder TEXT NOT NULL,
-    server_item_id TEXT,
-    policy_id TEXT,
-    missing INTEGER NOT NULL,
-    changed INTEGER NOT NULL,
-    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_published_libraries PRIMARY KEY (list_key),
-    CONSTRAINT ck_published_libraries_media_type CHECK (media_type IN ('movie', 'series')),
-    CONSTRAINT uq_published_libraries_folder UNIQUE (folder)
-);
-COMMENT ON TABLE published_libraries IS 'Libraries that were created on the media server. One is found there by its folder, never by id or name.';
-COMMENT ON COLUMN published_libraries.list_key IS 'which list, such as recommendations/USER/movie';
-COMMENT ON COLUMN published_libraries.user_id IS 'its owner; null: shared';
-COMMENT ON COLUMN published_libraries.name IS 'on the media server';
-COMMENT ON COLUMN published_libraries.folder IS 'below APERTURE_PUBLISH_ROOT';
-COMMENT ON COLUMN published_libraries.server_item_id IS 'the library''s id on the media server when last seen';
-COMMENT ON COLUMN published_libraries.policy_id IS 'the same in users'' policies';
-COMMENT ON COLUMN published_libraries.missing IS 'entries that the server did not show after its last scan';
-COMMENT ON COLUMN published_libraries.changed IS 'entries that the last run added, changed or removed';
-
-CREATE TABLE published_entries (
-    list_key TEXT NOT NULL,
-    entry_id TEXT NOT NULL,
-    work_id BIGINT,
-    folder TEXT NOT NULL,
-    rank SMALLINT NOT NULL,
-    state TEXT NOT NULL,
-    date_added TIMESTAMP WITH TIME ZONE NOT NULL,
-    nfo_changed_at TIMESTAMP WITH TIME ZONE,
-    files JSONB NOT NULL,
-    CONSTRAINT pk_published_entries PRIMARY KEY (list_key, entry_id),
-    CONSTRAINT ck_published_entries_state CHECK (state IN ('planned', 'placed', 'leaving')),
-    CONSTRAINT ck_published_entries_rank CHECK (rank >= 1),
-    CONSTRAINT fk_published_entries_list_key FOREIGN KEY(list_key) REFERENCES published_libraries (list_key),
-    CONSTRAINT fk_published_entries_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-COMMENT ON TABLE published_entries IS 'Titles in published libraries, with every file that was or may have been placed.';
-COMMENT ON COLUMN published_entries.entry_id IS 'also at the end of the folder''s name, and in the NFO';
-COMMENT ON COLUMN published_entries.work_id IS 'null: found on disk, as after a restore';
-COMMENT ON COLUMN published_entries.folder IS 'below the library''s folder';
-COMMENT ON COLUMN published_entries.state IS 'planned: files may be there; placed: they are; leaving: may be';
-COMMENT ON COLUMN published_entries.date_added IS 'as the server shows it; kept while the entry stays';
-COMMENT ON COLUMN published_entries.nfo_changed_at IS 'when an NFO was last replaced; null: not since it was placed';
-COMMENT ON COLUMN published_entries.files IS 'path below the folder -> kind, digest, size, mtime, item';
-
-CREATE TABLE published_lists (
-    list_key TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    user_id TEXT NOT NULL,
-    name TEXT NOT NULL,
-    server_list_id TEXT,
-    items TEXT[] NOT NULL,
-    others TEXT[] NOT NULL,
-    changed INTEGER NOT NULL,
-    CONSTRAINT pk_published_lists PRIMARY KEY (list_key, kind, user_id),
-    CONSTRAINT ck_published_lists_kind CHECK (kind IN ('collection', 'playlist'))
-);
-COMMENT ON TABLE published_lists IS 'Collections and playlists on the media server.';
-COMMENT ON COLUMN published_lists.user_id IS 'a playlist''s owner; empty: shared';
-COMMENT ON COLUMN published_lists.server_list_id IS 'null while it is being created or changed';
-COMMENT ON COLUMN published_lists.items IS 'server ids that were put into it';
-COMMENT ON COLUMN published_lists.others IS 'server ids that others added to it';
-COMMENT ON COLUMN published_lists.changed IS 'entries that the last run added, moved or removed';
-
-CREATE TABLE published_access (
-    user_id TEXT NOT NULL,
-    server_item_id TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    CONSTRAINT pk_published_access PRIMARY KEY (user_id, server_item_id, kind),
-    CONSTRAINT ck_published_access_kind CHECK (kind IN ('view', 'latest', 'listed'))
-);
-COMMENT ON TABLE published_access IS 'What was set once in users'' settings: hidden from a user''s view or from Latest, or all libraries replaced by a list. What a user changes back stays as it is.';
-COMMENT ON COLUMN published_access.server_item_id IS 'a library''s id; empty: the user''s list of libraries';
-
-CREATE TABLE item_files (
-    item_id BIGINT NOT NULL,
-    path TEXT,
-    sources JSONB NOT NULL,
-    picture_tag TEXT,
-    read_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    CONSTRAINT pk_item_files PRIMARY KEY (item_id)
-);
-COMMENT ON TABLE item_files IS 'The files of titles and episodes that are published.';
-COMMENT ON COLUMN item_files.path IS 'of the item when the files were read';
-COMMENT ON COLUMN item_files.sources IS 'versions, parts and subtitles, as the server lists them';
-COMMENT ON COLUMN item_files.picture_tag IS 'changes with the item''s picture';
 CREATE VIEW present_titles AS SELECT * FROM titles WHERE removed_at IS NULL;
 CREATE VIEW present_episodes AS SELECT * FROM episodes WHERE removed_at IS NULL;
 CREATE VIEW present_users AS SELECT * FROM users WHERE removed_at IS NULL;
