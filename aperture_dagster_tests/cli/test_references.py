@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import insert
 
 from aperture_dagster.cli.references import FoundTitle, find_title, find_user
+from aperture_dagster.discovery.tables import discovery_pool
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.resources.database import Database
 from aperture_dagster.storage.queries import execute, read_value
-from aperture_dagster.storage.tables import discovery_pool, titles, users, works
+from aperture_dagster.storage.tables import titles, users, works
 from aperture_dagster_tests.storage.conftest import user_row
 
 
