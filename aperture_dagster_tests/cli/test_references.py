@@ -38,7 +38,7 @@ def library(database: Database) -> Database:
         old = add_work(connection, "movie", tmdb_id=593)
         add_copy(connection, old, 4, "Solaris", year=1972)
         new = add_work(connection, "movie", tmdb_id=2103)
-        pool = {"media_type": "movie", "tmdb_id": 2103, "imdb_id": "tt0307479", "title": "Solaris", "priority": 0}
+        pool = {"media_type": "movie", "tmdb_id": 2103, "imdb_id": "tt0307479", "title": "Solaris"}
         statement = insert(discovery_pool).values(
             work_id=new, wanted_at="2026-01-01", release_date="2002-11-27", **pool
         )  # fmt: skip
