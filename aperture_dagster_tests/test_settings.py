@@ -52,10 +52,6 @@ def test_a_country_is_its_code_and_the_usual_slip_is_understood(written: str, co
     assert load_settings(country=written).country == code
 
 
-def test_details_are_not_kept_longer_than_tmdb_allows():
-    assert "150" in error_of(discovery_ttl_days=151)
-
-
 # Sources and their precedence
 
 

@@ -157,7 +157,7 @@ SHOWN_BY = {
     # It declares that nothing in it is left to be escaped.
     r"\bMarkup\(": {
         "defs/markdown.py", "defs/pictures.py", "defs/reporting.py", "defs/enrichment/reporting.py",
-        "defs/discovery/reporting.py",
+        "defs/discovery/candidates.py",
     },
 }  # fmt: skip
 

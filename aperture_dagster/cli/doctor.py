@@ -17,6 +17,7 @@ from rich.text import Text
 from aperture_dagster.cli.common import operator_errors, require_writable
 from aperture_dagster.cli.heartbeats import START, read_parts
 from aperture_dagster.cli.terminal import Terminal
+from aperture_dagster.discovery.seerr import SEERR, comparable_id, why_not_configured
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.library.moments import SKEW, describe_future
@@ -35,11 +36,9 @@ from aperture_dagster.resources.home_network import describe_route
 from aperture_dagster.resources.notifications import Notifier
 from aperture_dagster.resources.providers import Embedders, MediaServers
 from aperture_dagster.resources.redaction import redact
-from aperture_dagster.resources.seerr import comparable_id
 from aperture_dagster.settings import Settings, environment_names, load_settings
 from aperture_dagster.settings.places import describe_configuration
 from aperture_dagster.sources import SOURCES, TitleSource
-from aperture_dagster.sources.seerr import SEERR, why_not_configured
 from aperture_dagster.sources.services import MeteredService
 from aperture_dagster.storage.backup.folder import backup_folder, is_in_container, read_backups, why_overdue
 from aperture_dagster.storage.catalogue import catalogue_size
@@ -308,7 +307,7 @@ def _seerr(settings: Settings, database: Database, clock: Clock) -> Iterator[Fin
     """Whether Seerr accepts the key, who has no user there, and what the job would do."""
     missing = why_not_configured(settings)
     if missing is not None:
-        yield Finding("Seerr", "failed" if settings.send_requests else "off", missing)
+        yield Finding("Seerr", "failed" if settings.requests_per_week else "off", missing)
         return
     service, people = MeteredService(SEERR, settings, database, clock), []
     try:
@@ -325,7 +324,7 @@ def _seerr(settings: Settings, database: Database, clock: Clock) -> Iterator[Fin
             version, accounts = client.check()
     known = {one.server_user_id for one in accounts}
     strangers = [one.name for one in people if comparable_id(one.user_id) not in known]
-    mode = "off" if not settings.send_requests else "dry run" if settings.requests_dry_run else "on"
+    mode = "off" if not settings.requests_per_week else "dry run" if settings.requests_dry_run else "on"
     message = f"{version}, the key is accepted, {len(accounts)} users; automatic requests: {mode}"
     if strangers:
         message += f"; without a user there, so nothing can be requested for them: {', '.join(strangers)}"

@@ -10,13 +10,12 @@ from aperture_dagster.cli.backup import backup
 from aperture_dagster.cli.common import Server, require_free_port, stand_in_options
 from aperture_dagster.cli.crowd import crowd
 from aperture_dagster.cli.demo import demo, media_server_options
-from aperture_dagster.cli.discover import discover, dismiss
+from aperture_dagster.cli.discovery import discover, dismiss, request, requests
 from aperture_dagster.cli.doctor import doctor
 from aperture_dagster.cli.evaluate import evaluate
 from aperture_dagster.cli.migrate import migrate
 from aperture_dagster.cli.publish import publish, unpublish
 from aperture_dagster.cli.ratings import rate, trakt
-from aperture_dagster.cli.requests import request, requests
 from aperture_dagster.cli.restore import restore
 from aperture_dagster.cli.show import show
 from aperture_dagster.cli.status import status

@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from aperture_dagster.cli.terminal import Terminal, fit, pad
+from aperture_dagster.discovery.suggestions import candidate_table, why_suggested
 from aperture_dagster.library.watching import episode_label
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
@@ -21,7 +22,6 @@ from aperture_dagster.storage.history import count_plays
 from aperture_dagster.storage.lists import profile_table, reason_of, recommendation_table, top_picks_table
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.published import published_summary
-from aperture_dagster.storage.suggestions import candidate_table, why_suggested
 from aperture_dagster.storage.watching import shows_table
 from aperture_dagster.wording import counted, listed, titled
 

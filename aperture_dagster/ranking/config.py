@@ -113,6 +113,8 @@ class RankingInputs:
     users: Sequence[Hashable] | None = None
     """Users to rank for; default: everybody in ``histories``. Co-watch always learns from all histories."""
     excluded: Mapping[Hashable, NDArray[np.bool_]] = field(default_factory=dict)
+    fatigue: Mapping[Hashable, NDArray[np.float64]] = field(default_factory=dict)
+    """By user the score, shape (n,), that titles lose because they have been on the user's list for long."""
     edges: pd.DataFrame | None = None
     """"Recommended from this title" lists: ``work_id``, ``recommended_work_id``, ``rank``."""
     crowd: Crowd | None = None

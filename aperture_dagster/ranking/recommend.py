@@ -44,6 +44,7 @@ class RankingModel:
     people: People
     started: dict[Hashable, Rows]
     excluded: Mapping[Hashable, NDArray[np.bool_]]
+    fatigue: Mapping[Hashable, NDArray[np.float64]]
     similarity: dict[str, Floats]
     """Σ w · sim³ per media type, shape (rows of the type, users)."""
     links: Links | None
@@ -135,6 +136,8 @@ class RankingModel:
             return empty_list(COLUMNS)
         parts = self._parts(user_id, titles, media_type, candidates)
         score = sum(parts.values(), np.zeros(len(candidates)))
+        if user_id in self.fatigue:
+            score = score - self.fatigue[user_id][candidates]
         # The last digits of long sums depend on how threads share the work; the lists must not.
         score = np.round(score, 5)
         frame, chosen = select(
@@ -198,6 +201,7 @@ def prepare(
         people=people,
         started={user: group["row"].to_numpy(dtype=np.int64) for user, group in started_by_user},
         excluded=inputs.excluded,
+        fatigue=inputs.fatigue,
         similarity=similarities(library, titles, users, other_type=config.other_type, limit=config.history_limit),
         links=links,
         linked=None if links is None else links.spread(weight_matrix(titles, users, n)),

@@ -4,7 +4,6 @@ Facts about the API that shaped this module:
 
 - An overview without a translation is ``""``.
 - The key is sent in a header where possible, because URLs are logged everywhere.
-- ``recommendations`` has two pages, whatever its ``total_pages`` says (sct/overseerr#2749).
 - ``/discover`` answers filters with ids that do not exist with an empty list.
 """
 
@@ -26,7 +25,6 @@ PATHS: dict[MediaType, str] = {"movie": "/movie", "series": "/tv"}
 ListName = Literal["popular", "trending", "top_rated"]
 # TMDb refuses pages beyond this one.
 LAST_PAGE = 500
-LAST_PAGE_OF_RECOMMENDATIONS = 2
 APPENDED: dict[MediaType, str] = {
     "movie": "keywords,credits,external_ids,recommendations",
     "series": "keywords,aggregate_credits,external_ids,recommendations",
@@ -131,11 +129,6 @@ class Tmdb(ServiceClient):
         titles = tuple(ListedTitle(tmdb_id=number) for number in ids_of(results))
         return ListPage(titles, has_more=bool(results) and page < min(pages, LAST_PAGE))
 
-    def recommendations(self, media_type: MediaType, tmdb_id: int, page: int) -> SuggestedPage:
-        """Request a page (1 or 2) of what TMDb recommends from a title; raises as :meth:`discover`, and NotFound."""
-        path = f"{PATHS[media_type]}/{tmdb_id}/recommendations"
-        return self._suggested(path, media_type, page, LAST_PAGE_OF_RECOMMENDATIONS, language=self._language)
-
     def discover(self, media_type: MediaType, filters: DiscoverFilters, page: int = 1, *, today: date) -> SuggestedPage:
         """Request a page (from 1 on, 20 titles each) of the titles that pass ``filters`` and are out ``today``.
 
@@ -144,18 +137,14 @@ class Tmdb(ServiceClient):
             ServiceUnavailable, ServiceRefused: see :class:`Transport`.
         """
         path = f"/discover{PATHS[media_type]}"
-        params = discover_params(media_type, filters, today=today)
+        params = {"page": page, "language": self._language, **discover_params(media_type, filters, today=today)}
         try:
-            return self._suggested(path, media_type, page, LAST_PAGE, language=self._language, **params)
+            answer = expect(self.transport.get_json(path, params), dict, f"TMDb's {path}")
         except NotFound as error:
             raise BadAnswer(f"TMDb has no {path}: {error}") from None
-
-    def _suggested(self, path: str, media_type: MediaType, page: int, last_page: int, **params: Any) -> SuggestedPage:
-        answer = expect(self.transport.get_json(path, {"page": page, **params}), dict, f"TMDb's {path}")
-        # For a title without recommendations, the object may be empty.
         results = expect(answer.get("results", []), list, f"TMDb's {path}: results")
         pages = answer.get("total_pages")
-        last = min(pages, last_page) if isinstance(pages, int) else page
+        last = min(pages, LAST_PAGE) if isinstance(pages, int) else page
         return SuggestedPage(tuple(parse_entries(results, media_type)), has_more=bool(results) and page < last)
 
     def _details(self, media_type: MediaType, tmdb_id: int, appended: str) -> dict[str, Any]:

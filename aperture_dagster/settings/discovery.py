@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, StringConstraints
+from pydantic import BeforeValidator, Field, NonNegativeInt, StringConstraints
 
 from aperture_dagster.settings.types import Names, OptionalAddress, Secret, SettingsGroup, Share
 
@@ -25,16 +25,8 @@ class DiscoverySettings(SettingsGroup):
     """The operator's country (ISO 3166, such as US or DE): whose certifications, releases and streaming services
     count.
     """
-    fallback_country: Country = "US"
-    """Country whose certification counts when a title has none in the operator's."""
     discovery_per_list: int = Field(default=50, ge=1, le=500)
     """Suggestions per user and media type."""
-    discovery_details_per_run: PositiveInt = 1500
-    """Titles whose details may be requested from TMDb per day, for all users together; the next day's run continues."""
-    discovery_ttl_days: float = Field(default=14, gt=0, le=150)
-    """Days after which the details of a title that is still suggested are refreshed; at most 150, by TMDb's terms."""
-    discovery_kept_days: int = Field(default=60, ge=1, le=150)
-    """Days after which a title that is no longer suggested to anybody is deleted; at most 150, by TMDb's terms."""
     discovery_only_available: bool = True
     """Whether to suggest only what can be watched at home in the operator's country: released digitally or on disc,
     streaming, or long enough in cinemas. Otherwise, what is in cinemas is suggested, too.
@@ -54,11 +46,11 @@ class SeerrSettings(SettingsGroup):
     """Address of Seerr, Jellyseerr or Overseerr, such as http://192.168.1.10:5055."""
     seerr_api_key: Secret = Field(default=None, validation_alias="SEERR_API_KEY")
     """API key of Seerr (Settings, General)."""
-    send_requests: bool = False
-    """Whether the job `send_requests` asks Seerr, once a day, for each user's best suggestions."""
+    requests_per_week: int = Field(default=0, ge=0, le=100)
+    """Requests per user within seven days up to which the job `send_requests` asks Seerr, once a day, for each user's
+    best suggestions; those by command count, too. 0 turns the job off.
+    """
     requests_dry_run: bool = True
     """Whether that job only shows what it would request."""
-    requests_per_week: int = Field(default=2, ge=0, le=100)
-    """Requests per user and week by that job, films and series together."""
     requests_minimum_score: Share = 0.5
     """Score that a suggestion needs before that job requests it."""

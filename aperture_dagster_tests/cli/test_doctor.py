@@ -109,7 +109,7 @@ def test_a_refused_key_is_reported_with_the_name_of_its_setting_and_without_its_
 def test_seerr_is_examined_and_users_without_an_account_there_are_named(serve: Callable[..., Any]) -> None:
     people = [WorldUser("ann", is_administrator=True), WorldUser("cy")]
     known = SimulatorSettings(seerr_without=("cy",))
-    with serve(World("wishes", [], people), stand_ins=known, send_requests=True) as (_, settings):
+    with serve(World("wishes", [], people), stand_ins=known, requests_per_week=2) as (_, settings):
         with dg.DagsterInstance.ephemeral() as instance:
             Household(settings, instance).must("sync_users")
         found = _by_name(settings, "Seerr")["Seerr"]

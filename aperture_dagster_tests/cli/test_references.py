@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import insert
 
 from aperture_dagster.cli.references import FoundTitle, find_title, find_user
+from aperture_dagster.discovery.tables import discovery_pool
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.resources.database import Database
 from aperture_dagster.storage.queries import execute, read_value
-from aperture_dagster.storage.tables import discovery_pool, titles, users, works
+from aperture_dagster.storage.tables import titles, users, works
 from aperture_dagster_tests.storage.conftest import user_row
 
 
@@ -37,7 +38,7 @@ def library(database: Database) -> Database:
         old = add_work(connection, "movie", tmdb_id=593)
         add_copy(connection, old, 4, "Solaris", year=1972)
         new = add_work(connection, "movie", tmdb_id=2103)
-        pool = {"media_type": "movie", "tmdb_id": 2103, "imdb_id": "tt0307479", "title": "Solaris", "priority": 0}
+        pool = {"media_type": "movie", "tmdb_id": 2103, "imdb_id": "tt0307479", "title": "Solaris"}
         statement = insert(discovery_pool).values(
             work_id=new, wanted_at="2026-01-01", release_date="2002-11-27", **pool
         )  # fmt: skip

@@ -177,7 +177,8 @@ def read_all_of_tmdb(served: RunningSimulator, called: set[str], *, every: int =
             with nullcontext() if title.title.strip() else pytest.raises(BadAnswer):
                 tmdb.title(title.media_type, title.tmdb_id)
                 tmdb.pool_title(title.media_type, title.tmdb_id)
-            tmdb.recommendations(title.media_type, title.tmdb_id, 2)
+            kind = "movie" if title.media_type == "movie" else "tv"
+            client.transport.get_json(f"/{kind}/{title.tmdb_id}/recommendations", {"page": 2, "language": "en-US"})
             tmdb.find(title.media_type, imdb_id=title.imdb_id, tvdb_id=title.tvdb_id)
         for number in sorted({title.collection[0] for title in titles if title.collection})[::every]:
             tmdb.collection(number)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from aperture_dagster.defs.freshness import LIMIT
+from aperture_dagster.discovery.tables import REQUEST_STATES
 from aperture_dagster.ratings.pushing import NOT_FOUND
 from aperture_dagster.sources.crowd import load_crowd, table_in_use
-from aperture_dagster.storage.tables.discovery import REQUEST_STATES
 from aperture_dagster_tests.defs.check_bench import (
     ERROR,
     NOW,
@@ -185,7 +185,7 @@ def suggested(user: str, *works: int, **facts: Any) -> Then:
 
 
 def hold_nothing_known() -> list[Step]:
-    say = "1 suggestions are in the library or known to their user: run the job again."
+    say = "1 suggestions are in the library or known to their user: run the job generate_discovery_suggestions."
     clear = do("DELETE FROM watch_state")
     asked = {"user_id": "Alma", "work_id": 1, "tmdb_id": 1}
     return [
@@ -285,11 +285,11 @@ def were_answered() -> list[Step]:
     asked = [
         {"user_id": "Alma", "work_id": work, "state": state, "requested_at": NOW - 9 * DAY}
         for work, state in enumerate(REQUEST_STATES)
-        if state not in ("sending", "failed", "misattributed")
+        if state not in ("sending", "failed")
     ]
     state = "UPDATE seerr_requests SET state = :state, requested_at = :at WHERE work_id = 0"
     return [
-        passes("none", users("Alma"), unanswered=0, failed=0, misattributed=0, requests=None),
+        passes("none", users("Alma"), unanswered=0, failed=0, requests=None),
         passes(
             "old ones of other states",
             both(
@@ -307,12 +307,6 @@ def were_answered() -> list[Step]:
         ),
         fails("failed", do(state, state="failed", at=NOW), "1 failed on Seerr, which could not pass", failed=1),
         passes("of somebody who left", do("UPDATE users SET removed_at = now()"), failed=0),
-        fails(
-            "misattributed",
-            do(state, state="misattributed", at=NOW),
-            "1 were made as another user, and automatic requests have stopped: set APERTURE_SEERR_URL",
-            misattributed=1,
-        ),
     ]
 
 
@@ -458,8 +452,7 @@ CHECKS: dict[str, tuple[Any, list[Step]]] = {
     "recommendations.crowd_is_usable": (WARN, crowd_is_usable()),
     **FRESHNESS,
     "shows_you_watch.lead_to_unwatched_episodes": (WARN, lead_to_unwatched_episodes()),
-    "discovery_candidates.hold_nothing_known": (WARN, hold_nothing_known()),
-    "discovery_candidates.stay_within_parental_limits": (ERROR, stay_within_parental_limits()),
+    "discovery_candidates.suit_their_users": (WARN, hold_nothing_known()),
     "discovery_candidates.exist_for_every_user": (WARN, suggestions_exist()),
     "discovery_pool.have_vectors": (WARN, pool_has_vectors()),
     "seerr_requests.were_answered": (WARN, were_answered()),
@@ -473,3 +466,7 @@ CHECKS: dict[str, tuple[Any, list[Step]]] = {
 def test_a_check_fails_for_its_reason_and_passes_otherwise(bench: Bench, name: str):
     severity, steps = CHECKS[name]
     follow(bench, name, steps, severity)
+
+
+def test_what_a_limit_or_tag_forbids_is_an_error(bench: Bench):
+    follow(bench, "discovery_candidates.suit_their_users", stay_within_parental_limits(), ERROR)

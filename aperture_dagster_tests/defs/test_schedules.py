@@ -154,7 +154,8 @@ def test_only_what_a_job_makes_can_become_too_old(make_settings):
         return {node.key.to_user_string() for node in nodes if node.freshness_policy is not None}
 
     assert not {"trakt_ratings", "seerr_requests"} & watched()
-    on = {"ratings_to_server": True, "send_requests": True, "seerr_url": "http://seerr.invalid", "seerr_api_key": "key"}
+    seerr = {"seerr_url": "http://seerr.invalid", "seerr_api_key": "key"}
+    on = {"ratings_to_server": True, "requests_per_week": 2} | seerr
     assert watched(**on) - watched() == {"trakt_ratings", "seerr_requests"}
 
 

@@ -163,7 +163,7 @@ class Discovering:
 
     def suggest(self) -> None:
         """Make the lists again from the pool as it is."""
-        self.home.must(JOB, users=self.home.everyone(), assets=["discovery_candidates", "household_candidates"])
+        self.home.must(JOB, users=self.home.everyone(), assets=["discovery_candidates"])
 
     def rows(self, user: str, media_type: str = "movie") -> list[dict[str, Any]]:
         """A user's suggestions in rank order."""

@@ -13,16 +13,17 @@ from click.testing import CliRunner, Result
 from sqlalchemy import insert
 
 from aperture_dagster.cli.main import main
+from aperture_dagster.discovery.notes import Wish
+from aperture_dagster.discovery.requests import RequestDesk
+from aperture_dagster.discovery.seerr import SEERR
+from aperture_dagster.discovery.tables import discovery_candidates, discovery_pool
 from aperture_dagster.library.identity import ProviderIds
 from aperture_dagster.library.people import User
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import World, WorldTitle, WorldUser
-from aperture_dagster.sources.requests import RequestDesk
-from aperture_dagster.sources.seerr import SEERR
 from aperture_dagster.sources.services import Services
 from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.tables import discovery_candidates, discovery_pool
 from aperture_dagster.storage.works import works_for
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.e2e.test_publishing_safety import environment
@@ -34,7 +35,7 @@ FILMS = [WorldTitle(f"movie:{one}", "movie", f"Film {one}", 2000 + one, tmdb_id=
 SHOW = WorldTitle("series:8", "series", "Show", 2010, tmdb_id=8, tvdb_id=80, episodes_per_season=(2, 2, 2), copies=0)
 OWNED = WorldTitle("movie:9", "movie", "Owned", 1999, tmdb_id=9, imdb_id="tt0000009")
 HALF = WorldTitle("series:10", "series", "Half a show", 2012, tmdb_id=10, tvdb_id=100, episodes_per_season=(2, 2))
-ON = {"send_requests": True, "requests_dry_run": False}
+ON: dict[str, Any] = {"requests_per_week": 2, "requests_dry_run": False}
 
 
 class Requesting:
@@ -53,7 +54,7 @@ class Requesting:
                 if title.key not in self.works:
                     pool = {
                         "work_id": work_id, "media_type": title.media_type, "tmdb_id": title.tmdb_id,
-                        "title": title.title, "release_date": f"{title.year}-01-01", "priority": 0,
+                        "title": title.title, "release_date": f"{title.year}-01-01",
                         "wanted_at": self.clock.moment, "fetched_at": self.clock.moment, "vote_count": 5000,
                         "certifications": {"US": ["PG"]}, "genres": ["Drama"],
                     }  # fmt: skip
@@ -62,9 +63,13 @@ class Requesting:
                 row = {
                     "user_id": self.user(user).user_id, "media_type": title.media_type, "rank": rank,
                     "work_id": work_id, "score": score - rank / 100, "components": {}, "because": [],
-                    "suggested_by": [], "listed_since": self.clock.moment.date(),
+                    "listed_since": self.clock.moment.date(),
                 }  # fmt: skip
                 connection.execute(insert(discovery_candidates).values(row))
+
+    def wish(self, title: WorldTitle) -> Wish:
+        assert title.tmdb_id is not None
+        return Wish(self.works[title.key], title.media_type, title.tmdb_id, title.title)
 
     def user(self, name: str) -> User:
         with self.home.database.transaction() as connection:
@@ -122,7 +127,7 @@ class Requesting:
         """Insert a request as an earlier run left it."""
         values = {
             "user_id": self.user(user).user_id, "work_id": self.works[title.key], "media_type": title.media_type,
-            "tmdb_id": title.tmdb_id, "title": f"{title.title} ({title.year})", "state": state, "is_automatic": True,
+            "tmdb_id": title.tmdb_id, "title": f"{title.title} ({title.year})", "state": state,
             "requested_at": self.clock.moment.isoformat(),
         } | columns  # fmt: skip
         statement = (

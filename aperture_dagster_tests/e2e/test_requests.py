@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from aperture_dagster.resources.seerr import RequestRefused
+from aperture_dagster.discovery.seerr import RequestRefused
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.seerr.records import Permission
 from aperture_dagster_tests.conftest import PROJECT
@@ -33,7 +33,7 @@ def open_place(household: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_best_suggestions_are_requested_as_each_user_and_only_so_many_a_week(open_place: Any):
-    with open_place(**ON, requests_per_week=2) as place:
+    with open_place(**ON | {"requests_per_week": 2}) as place:
         place.suggest("ann", *FILMS[:5])
         place.suggest("bob", FILMS[0], FILMS[5])
         place.suggest("cy", FILMS[1])
@@ -49,7 +49,7 @@ def test_the_best_suggestions_are_requested_as_each_user_and_only_so_many_a_week
 
 
 def test_two_runs_at_once_send_each_request_once(open_place: Any):
-    with open_place(**ON, requests_per_week=1) as place:
+    with open_place(**ON | {"requests_per_week": 1}) as place:
         place.suggest("ann", *FILMS)
 
         def once(_: int) -> bool:
@@ -72,11 +72,11 @@ def test_two_runs_at_once_send_each_request_once(open_place: Any):
     ("changes", "reason"),
     [
         ({"requests_dry_run": True}, None),
-        pytest.param({"send_requests": False}, "APERTURE_REQUESTS_DRY_RUN=false", marks=ANOTHER_CASE),
+        pytest.param({"requests_per_week": 0}, "APERTURE_REQUESTS_DRY_RUN=false", marks=ANOTHER_CASE),
         pytest.param({"seerr_url": None}, "SEERR_URL", marks=ANOTHER_CASE),
     ],
 )
-def test_nothing_is_sent_unless_both_switches_and_the_address_are_set(open_place: Any, changes: Any, reason: Any):
+def test_nothing_is_sent_unless_the_week_the_switch_and_the_address_are_set(open_place: Any, changes: Any, reason: Any):
     with open_place(**ON | changes) as place:
         place.suggest("ann", *FILMS[:3], SHOW)
         tables = place.home.snapshot()
@@ -93,10 +93,10 @@ def test_nothing_is_sent_unless_both_switches_and_the_address_are_set(open_place
 
 @pytest.mark.nightly(
     reason="Another household for what the code beneath shows alone.",
-    instead="defs/test_what_may_be_requested.py::test_the_job_requests_nothing_that_is_settled_or_owned_under_any_id",
+    instead="discovery/test_what_may_be_requested.py::test_the_job_requests_nothing_that_is_settled_or_owned_under_any_id",
 )
 def test_never_what_is_owned_dismissed_requested_or_declined(open_place: Any):
-    with open_place(**ON, requests_per_week=10) as place:
+    with open_place(**ON | {"requests_per_week": 10}) as place:
         place.suggest("ann", *FILMS, OWNED)
         place.suggest("bob", FILMS[2])
         place.home.must("sync_movies")
@@ -114,49 +114,6 @@ def test_never_what_is_owned_dismissed_requested_or_declined(open_place: Any):
         assert place.send("ann") == [("ann", "movie:5"), ("ann", "movie:6")]
         assert "Owned (1999)" not in place.states("ann"), "Seerr was not even asked"
         assert "blocklist" in place.page("ann")["reasons"] and "available" in place.page("ann")["reasons"]
-        asked = place.state.counters.total("seerr")
-        assert place.send("ann") == []
-        assert place.state.counters.total("seerr") - asked <= 3, "what stood in the way is remembered"
-
-
-@pytest.mark.nightly(
-    reason="Another household for what the code beneath shows alone.",
-    instead="defs/test_what_may_be_requested.py::test_what_no_longer_suits_a_user_is_not_requested",
-)
-def test_what_no_longer_suits_the_user_since_the_night_is_not_requested(open_place: Any):
-    with open_place(**ON, requests_per_week=10) as place:
-        place.suggest("ann", *FILMS)
-        place.suggest("bob", *FILMS[:2])
-        ann = place.user("ann").user_id
-        pool = "UPDATE discovery_pool SET {} WHERE work_id = :work RETURNING 1"
-        r_rated, none, scary, adult = (place.works[one.key] for one in FILMS[:4])
-        place.home.rows(pool.format('certifications = \'{"US": ["R"]}\''), work=r_rated)
-        place.home.rows(pool.format("certifications = NULL"), work=none)
-        place.home.rows(pool.format("genres = '{Horror}'"), work=scary)
-        place.home.rows(pool.format("is_adult = true"), work=adult)
-        place.home.rows(
-            "UPDATE users SET max_parental_rating = 13, blocked_tags = '{horror}' WHERE user_id = :user RETURNING 1",
-            user=ann,
-        )
-        assert place.command("dismiss", "ann", "Film 5").exit_code == 0
-        assert place.send() == [("ann", "movie:6"), ("bob", "movie:1"), ("bob", "movie:2")]
-        reasons = place.page("ann")["reasons"]
-        assert "Film 1 (2001): above the parental limit" in reasons and "blocked tag" in reasons
-
-
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="defs/test_what_may_be_requested.py::test_the_job_requests_nothing_that_is_settled_or_owned_under_any_id",
-)
-def test_what_was_declined_on_seerr_for_somebody_else_stays_away(open_place: Any):
-    with open_place(**ON) as place:
-        place.suggest("bob", FILMS[0])
-        assert place.send("bob") == [("bob", "movie:1")]
-        place.decide("movie:1", "declined")
-        place.home.rows("DELETE FROM seerr_requests RETURNING 1")
-        place.suggest("ann", FILMS[0], FILMS[1])
-        assert place.send("ann") == [("ann", "movie:2")]
-        assert place.states("ann")["Film 1 (2001)"] == "declined"
 
 
 @pytest.mark.nightly(
@@ -164,7 +121,7 @@ def test_what_was_declined_on_seerr_for_somebody_else_stays_away(open_place: Any
     instead="e2e/test_request_outcomes.py::test_states_change_after_a_request_was_completed_or_declined",
 )
 def test_states_are_read_back_and_a_deleted_request_counts_as_declined(open_place: Any):
-    with open_place(**ON, requests_per_week=5) as place:
+    with open_place(**ON | {"requests_per_week": 5}) as place:
         place.suggest("ann", *FILMS[:4])
         place.send()
         place.decide("movie:1", "approved")
@@ -183,7 +140,7 @@ def test_states_are_read_back_and_a_deleted_request_counts_as_declined(open_plac
 
 
 def test_nothing_more_while_earlier_requests_lie_unwatched(open_place: Any):
-    with open_place(**ON, requests_per_week=2) as place:
+    with open_place(**ON | {"requests_per_week": 2}) as place:
         place.suggest("ann", *FILMS)
         place.send()
         for key in ("movie:1", "movie:2"):
@@ -249,21 +206,6 @@ def test_seerr_down_fails_the_run_with_a_sentence_and_keeps_everything(open_plac
         assert place.home.snapshot() == tables
 
 
-@pytest.mark.nightly(
-    reason="Another household for what the code beneath shows alone.",
-    instead="resources/test_seerr.py::test_the_protection_against_csrf_is_recognised_and_named",
-)
-def test_csrf_is_named_and_the_titles_are_requested_after_it_was_switched_off(open_place: Any):
-    with open_place(**ON) as place:
-        place.suggest("ann", FILMS[0])
-        place.suggest("bob", FILMS[1])
-        place.state.seerr_csrf(True)
-        assert "Enable CSRF Protection" in failures(place.run())["seerr_requests"]
-        assert place.states("ann") == {}
-        place.state.seerr_csrf(False)
-        assert place.send() == [("ann", "movie:1"), ("bob", "movie:2")]
-
-
 # Sent once
 
 
@@ -272,7 +214,7 @@ def test_csrf_is_named_and_the_titles_are_requested_after_it_was_switched_off(op
     instead="e2e/test_requests.py::test_an_answer_that_is_lost_is_found_and_an_error_is_not_repeated_every_day",
 )
 def test_a_command_killed_before_the_answer_is_completed_without_a_second_request(open_place: Any):
-    with open_place(**ON, requests_per_week=1) as place:
+    with open_place(**ON | {"requests_per_week": 1}) as place:
         place.suggest("ann", *FILMS[:2])
         # The request arrives, and its answer is held back.
         fault = place.state.add_fault(FaultRule("seerr", "/api/v1/request", "slow", delay_seconds=60))
@@ -291,7 +233,7 @@ def test_a_command_killed_before_the_answer_is_completed_without_a_second_reques
 
 
 def test_a_note_of_a_request_that_never_arrived_is_sent_by_the_next_run(open_place: Any):
-    with open_place(**ON, requests_per_week=1) as place:
+    with open_place(**ON | {"requests_per_week": 1}) as place:
         place.suggest("ann", *FILMS[:2])
         place.note("ann", FILMS[0], "sending")
         assert run_check(place.home, "seerr_requests", "were_answered").passed
@@ -304,22 +246,8 @@ def test_a_note_of_a_request_that_never_arrived_is_sent_by_the_next_run(open_pla
         assert place.states("ann") == {"Film 1 (2001)": "pending"}
 
 
-@pytest.mark.nightly(
-    reason="Another case of the same outcome, with a household of its own.",
-    instead="e2e/test_requests.py::test_a_note_of_a_request_that_never_arrived_is_sent_by_the_next_run",
-)
-def test_a_request_whose_answer_was_lost_before_it_arrived_is_sent_by_the_next_run(open_place: Any):
-    with open_place(**ON, requests_per_week=1) as place:
-        place.suggest("ann", *FILMS[:2])
-        # A proxy that has lost Seerr, which therefore never hears of it.
-        place.state.add_fault(FaultRule("seerr", "/api/v1/request", status=502, times=1))
-        assert not place.run().success
-        assert place.states("ann") == {"Film 1 (2001)": "sending"} and place.on_seerr() == []
-        assert place.send() == [("ann", "movie:1")]
-
-
 def test_an_answer_that_is_lost_is_found_and_an_error_is_not_repeated_every_day(open_place: Any):
-    with open_place(**ON, requests_per_week=1) as place:
+    with open_place(**ON | {"requests_per_week": 1}) as place:
         place.suggest("ann", *FILMS[:2])
         post = {"service": "seerr", "path_contains": "/api/v1/request", "times": 1}
         place.state.add_fault(FaultRule(**post, kind="cut_off"))
@@ -338,8 +266,7 @@ def test_what_others_requested_in_the_meantime_is_no_success(open_place: Any):
         ann, bob = place.user("ann"), place.user("bob")
         for title in (FILMS[0], SHOW):
             with place.desk() as desk:
-                wanted = (place.works[title.key], title.media_type, title.tmdb_id, title.title)
-                early, late = (desk.plan(desk.account_of(one), *wanted) for one in (bob, ann))
+                early, late = (desk.plan(desk.account_of(one), place.wish(title)) for one in (bob, ann))
                 assert desk.send(bob, early) is not None
                 with pytest.raises(RequestRefused) as refused:
                     desk.send(ann, late)
@@ -391,7 +318,7 @@ def test_a_series_is_requested_as_a_whole_or_by_seasons_even_if_unknown_so_far(o
 
 @pytest.mark.nightly(
     reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="defs/test_what_may_be_requested.py::test_the_job_requests_nothing_that_is_settled_or_owned_under_any_id",
+    instead="discovery/test_what_may_be_requested.py::test_the_job_requests_nothing_that_is_settled_or_owned_under_any_id",
 )
 def test_what_is_in_the_library_and_users_without_an_account_send_nothing(open_place: Any):
     with open_place() as place:

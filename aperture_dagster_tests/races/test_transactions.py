@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
+from aperture_dagster.discovery.notes import StoredRequest, begin_request
+from aperture_dagster.discovery.pool import DETAILS, write_details
+from aperture_dagster.discovery.suggestions import dismiss_title, replace_candidates, undo_dismissal
 from aperture_dagster.library.alerts import Message
 from aperture_dagster.library.identity import ProviderIds
 from aperture_dagster.ratings.in_force import ratings_in_force
@@ -20,13 +23,10 @@ from aperture_dagster.ratings.stored_accounts import installation_id
 from aperture_dagster.resources.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster.sources.tmdb import TMDB
 from aperture_dagster.storage.alerts import claim_messages, queue_message
-from aperture_dagster.storage.discovery import DETAILS, write_details
 from aperture_dagster.storage.history import write_states
 from aperture_dagster.storage.lists import replace_recommendations
 from aperture_dagster.storage.people import write_users
-from aperture_dagster.storage.requests import StoredRequest, begin_request
 from aperture_dagster.storage.services import spend
-from aperture_dagster.storage.suggestions import dismiss, replace_candidates, undo_dismissal
 from aperture_dagster.storage.tidying import forget_unused_works
 from aperture_dagster.storage.watching import replace_shows
 from aperture_dagster.storage.work_list import ask_again, enrol, write_fetches
@@ -74,8 +74,7 @@ def suggested_work(shelf: Shelf) -> int:
     """Create a work in the pool of discovery."""
     (work,) = new_works(shelf, 1)
     shelf.do(
-        "INSERT INTO discovery_pool (work_id, media_type, tmdb_id, wanted_at, priority) VALUES (:work, 'movie', 1, "
-        "now(), 0)",
+        "INSERT INTO discovery_pool (work_id, media_type, tmdb_id, wanted_at) VALUES (:work, 'movie', 1, now())",
         work=work,
     )
     return work
@@ -230,7 +229,7 @@ def candidates(work: int) -> list[dict[str, Any]]:
     return [
         {
             "user_id": "ann", "media_type": "movie", "rank": 1, "work_id": work, "score": 0.5, "components": {},
-            "because": [], "suggested_by": [],
+            "because": [],
         }
     ]  # fmt: skip
 
@@ -238,7 +237,7 @@ def candidates(work: int) -> list[dict[str, Any]]:
 def test_what_is_dismissed_while_the_list_is_made_is_not_on_it(at_once: AtOnce, shelf: Shelf):
     work = suggested_work(shelf)
     at_once(
-        lambda connection: dismiss(connection, "ann", work, "A film", now=NOW),
+        lambda connection: dismiss_title(connection, "ann", work, "A film", now=NOW),
         lambda connection: replace_candidates(connection, "ann", candidates(work), today=NOW.date()),
     )
     assert shelf.rows("SELECT * FROM discovery_candidates") == []
@@ -248,7 +247,7 @@ def test_what_is_dismissed_just_before_the_list_is_stored_leaves_it(at_once: AtO
     work = suggested_work(shelf)
     at_once(
         lambda connection: replace_candidates(connection, "ann", candidates(work), today=NOW.date()),
-        lambda connection: dismiss(connection, "ann", work, "A film", now=NOW),
+        lambda connection: dismiss_title(connection, "ann", work, "A film", now=NOW),
     )
     assert shelf.rows("SELECT * FROM discovery_candidates") == []
 
@@ -256,7 +255,7 @@ def test_what_is_dismissed_just_before_the_list_is_stored_leaves_it(at_once: AtO
 def test_a_dismissal_that_is_being_written_can_be_undone(at_once: AtOnce, shelf: Shelf):
     work = suggested_work(shelf)
     _, undone = at_once(
-        lambda connection: dismiss(connection, "ann", work, "A film", now=NOW),
+        lambda connection: dismiss_title(connection, "ann", work, "A film", now=NOW),
         lambda connection: undo_dismissal(connection, "ann", work),
     )
     assert undone == 1 and shelf.rows("SELECT * FROM dismissals") == []
@@ -277,7 +276,7 @@ def test_two_requests_at_once_do_not_exceed_the_day_s_quota(at_once: AtOnce, she
 
 def test_of_two_notes_at_once_one_is_written_if_the_week_has_room_for_one(at_once: AtOnce, shelf: Shelf):
     def begin(work: int) -> Work:
-        note = StoredRequest("ann", work, "movie", work, "A film", state="sending", is_automatic=True, requested_at=NOW)
+        note = StoredRequest("ann", work, "movie", work, "A film", state="sending", requested_at=NOW)
         return lambda connection: begin_request(connection, note, per_week=1)
 
     assert at_once(*map(begin, new_works(shelf, 2))) == (True, False)

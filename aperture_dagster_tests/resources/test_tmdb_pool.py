@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.discovery.pool import DETAILS
 from aperture_dagster.library.listed import DiscoverFilters, SuggestedTitle
-from aperture_dagster.resources.errors import BadAnswer, NotFound
+from aperture_dagster.resources.errors import BadAnswer
 from aperture_dagster.resources.tmdb import Tmdb
 from aperture_dagster.resources.tmdb_pool import discover_params, parse_entries, parse_pool_title
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.tmdb.ids import genre_id, named_id
 from aperture_dagster.simulator.world import CastMember, Offer, Release, World, WorldTitle
-from aperture_dagster.storage.discovery import DETAILS
 
 TODAY = date(2026, 5, 17)
 FILMS = [
@@ -84,15 +84,6 @@ def test_details_of_a_series_have_ratings_and_seasons(served: RunningSimulator) 
     assert series["networks"] == ["Channel"] and series["creators"] == ["Eve"]
 
 
-def test_recommendations_have_two_pages_and_no_more(served: RunningSimulator) -> None:
-    with connected(served) as client:
-        first, second = (client.recommendations("movie", 1, page) for page in (1, 2))
-        assert [one.tmdb_id for one in second.entries] == list(range(21, 41)), "pages overlap"
-        assert first.has_more and not second.has_more
-        with pytest.raises(NotFound):
-            client.recommendations("movie", 999, 2)
-
-
 def test_discover_finds_by_all_traits_and_orders_by_votes(served: RunningSimulator) -> None:
     filters = DiscoverFilters(
         genre_ids=(genre_id("Drama"),),
@@ -151,9 +142,9 @@ def test_an_answer_without_results_is_an_empty_page_and_one_with_odd_results_is_
     client = Tmdb(scripted.url, "a-token", attempts=1)
     try:
         scripted.say(Answer({}))
-        assert client.recommendations("movie", 1, 2).entries == ()
+        assert client.discover("movie", DiscoverFilters(), today=TODAY).entries == ()
         scripted.say(Answer({"results": "none"}))
         with pytest.raises(BadAnswer):
-            client.recommendations("movie", 1, 2)
+            client.discover("movie", DiscoverFilters(), today=TODAY)
     finally:
         client.close()

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy import DateTime
 
+from aperture_dagster.discovery.pool import lists_read, read_lists, write_list
 from aperture_dagster.library.listed import SuggestedPage
-from aperture_dagster.sources.tmdb import TMDB
-from aperture_dagster.storage.discovery import (
-    POOL_SOURCE,
-    details_requested,
-    lists_read,
-    read_list,
-    read_lists,
-    write_list,
-)
 from aperture_dagster.storage.future import NOT_OURS, PLANNED, future_dates
 from aperture_dagster.storage.tables import metadata
-from aperture_dagster.storage.work_list import write_fetches
 from aperture_dagster_tests.storage.conftest import NOW, Shelf
 
 HOUR = timedelta(hours=1)
@@ -43,21 +33,10 @@ def test_what_is_left_out_is_a_column_of_some_table():
 
 
 def test_what_was_asked_at_a_date_in_the_future_is_not_taken_from_todays_limits(shelf: Shelf):
-    began, limits = NOW - timedelta(hours=12), {"since": NOW - timedelta(hours=12), "now": NOW}
+    limits = {"since": NOW - timedelta(hours=12), "now": NOW}
     page = SuggestedPage((), has_more=False)
     with shelf.open() as connection:
         for request, read_at in {"a": NOW - HOUR, "b": NOW + HOUR}.items():
             write_list(connection, request, "movie", page, now=read_at)
-        source = replace(TMDB, name=POOL_SOURCE)
-        rows = [
-            {
-                "kind": "movie", "item": item, "outcome": "ok", "attempts": 0, "fetched_at": at, "attempted_at": at,
-                "due_at": at + timedelta(days=30), "found_id": None, "detail": None,
-            }
-            for item, at in enumerate([NOW - HOUR, NOW + HOUR])
-        ]  # fmt: skip
-        write_fetches(connection, source, rows)
-        assert lists_read(connection, **limits) == details_requested(connection, **limits) == 1
-        assert [one.read_today for one in read_lists(connection, today=began, **limits).values()] == [True]
-        one = read_list(connection, "b", today=began, now=NOW)
-        assert one is not None and not one.read_today
+        assert lists_read(connection, **limits) == 1
+        assert list(read_lists(connection, now=NOW)) == ["a"]

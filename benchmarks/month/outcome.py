@@ -31,7 +31,7 @@ OF_USERS = (
 )  # fmt: skip
 # Rank and score of suggestions, by place in a row: a title loses score for each night on a list, also for those through
 # which only one home slept. The parts of the score are compared.
-TIRED = {"table discovery_candidates": (2, 4), "table household_candidates": (1, 3)}
+TIRED = {"table discovery_candidates": (2, 4)}
 # Beyond those of tests/chaos.py: times, tokens, and words about failures.
 VOLATILE = {
     "access_token", "refresh_token", "issued_at", "expires_at", "connected_at", "installation_id", "activities",

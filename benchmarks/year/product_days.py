@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from aperture_dagster.discovery.pool import forget_old
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.discovery import forget_old
 from aperture_dagster.storage.queries import execute, read_value
 from aperture_dagster.storage.tidying import size_of_database
 
@@ -39,8 +39,7 @@ class ProductDays:
                     execute(connection, f"UPDATE {table} SET user_id = user_id")
                 self._suggest(connection, n)
         with self._database.transaction() as connection:
-            kept = timedelta(days=self._settings.discovery_kept_days)
-            forget_old(connection, wanted_before=self._clock.now() - kept)
+            forget_old(connection, now=self._clock.now())
         # The time between two nights is enough for autovacuum; that between two replayed weeks is not.
         with self._database.autocommit() as connection:
             execute(connection, "VACUUM")
@@ -82,9 +81,9 @@ class ProductDays:
         statement = f"""
             WITH w AS (INSERT INTO works (media_type, tmdb_id) SELECT 'movie', :base + i
               FROM generate_series(1, {NEW_SUGGESTIONS_A_DAY}) AS i RETURNING work_id, tmdb_id),
-            p AS (INSERT INTO discovery_pool (work_id, media_type, tmdb_id, wanted_at, priority, fetched_at, title,
+            p AS (INSERT INTO discovery_pool (work_id, media_type, tmdb_id, wanted_at, fetched_at, title,
                 overview, certifications, releases, providers)
-              SELECT work_id, 'movie', i, :wanted, 2000000000, :wanted, 'Title ' || i, {TEXT.format(20)},
+              SELECT work_id, 'movie', i, :wanted, :wanted, 'Title ' || i, {TEXT.format(20)},
               to_jsonb({TEXT.format(10)}), to_jsonb({TEXT.format(10)}), to_jsonb({TEXT.format(30)})
               FROM (SELECT work_id, tmdb_id AS i FROM w) w)
             INSERT INTO discovery_vectors (model_key, work_id, text_hash, vector)

@@ -10,73 +10,49 @@ from aperture_dagster.defs.discovery.candidates import discovery_candidates
 from aperture_dagster.defs.discovery.pool import discovery_pool
 from aperture_dagster.defs.freshness import fresh_for_every_user
 from aperture_dagster.defs.reporting import table, warn_unless
-from aperture_dagster.library.suitability import why_not_for_user
+from aperture_dagster.discovery.inputs import library_sizes
+from aperture_dagster.discovery.pool import pool_summary, vectors_of_pool
+from aperture_dagster.discovery.suggestions import candidate_sizes
+from aperture_dagster.discovery.suitability import FORBIDDEN, OWNED, SETTLED, unsuitable_suggestions
 from aperture_dagster.partitions import user_partitions
+from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.sources.discovery_plan import user_languages
-from aperture_dagster.sources.suitability import user_rules
 from aperture_dagster.sources.tmdb import TMDB
-from aperture_dagster.storage.discovery import pool_summary, vectors_of_pool
-from aperture_dagster.storage.discovery_inputs import library_sizes
 from aperture_dagster.storage.people import users_of_partitions
-from aperture_dagster.storage.suggestions import candidate_sizes, listed_facts, misplaced_candidates, read_pool_facts
 from aperture_dagster.storage.vectors import active_model
 
 SHOWN, NAMED = 20, 5
-REMEDY = "run the job generate_discovery_suggestions; the page of discovery_candidates says what was left out."
+REMEDY = "run the job generate_discovery_suggestions"
 
 
 # All look at all users, so they do not belong to a run that serves one; and they run when some users failed.
 @daily_check(
     asset=discovery_candidates,
-    description="Nothing is suggested that is in the library, or that its user watched, rated, dismissed or requested. "
-    "If something is, run the job generate_discovery_suggestions.",
+    description="Nothing is suggested that is in the library, that its user watched, rated, dismissed or requested, or "
+    f"that their parental limit or tags forbid. If something is, {REMEDY}.",
 )
-def hold_nothing_known(
+def suit_their_users(
     context: dg.AssetCheckExecutionContext,
     settings: dg.ResourceParam[Settings],
     database: dg.ResourceParam[Database],
+    clock: dg.ResourceParam[Clock],
 ) -> dg.AssetCheckResult:
-    """Warn of suggestions that have become pointless since the lists were made."""
-    with database.transaction() as connection:
-        found = misplaced_candidates(connection, _user_ids(context, settings, connection))
-    problem = f"{len(found):,} suggestions are in the library or known to their user: run the job again."
-    metadata: dict[str, Any] = {"known": len(found)} | ({"titles": table(found[:SHOWN])} if found else {})
-    return warn_unless(not found, problem if found else "", metadata)
-
-
-@daily_check(
-    asset=discovery_candidates,
-    description="Nobody is suggested anything above their parental limit, or with a tag that is blocked for them. If "
-    "somebody is, run the job generate_discovery_suggestions.",
-)
-def stay_within_parental_limits(
-    context: dg.AssetCheckExecutionContext,
-    settings: dg.ResourceParam[Settings],
-    database: dg.ResourceParam[Database],
-) -> dg.AssetCheckResult:
-    """Fail when a list holds a title that its user's limit or tags forbid now."""
-    certified_by = (settings.country, settings.fallback_country)
+    """Fail when a list holds what its user's limit or tags forbid now, warn when something became pointless."""
     with database.transaction() as connection:
         users = users_of_partitions(connection, user_partitions(context.instance, settings)).values()
-        user_ids = [user.user_id for user in users]
-        listed = listed_facts(connection, user_ids)
-        facts = {one.work_id: one for one in read_pool_facts(connection)}
-        languages = user_languages(connection, user_ids, settings)
-    forbidden = 0
-    for user in users:
-        # Languages are a matter of taste, not of limits.
-        rules = user_rules(user, languages[user.user_id][0] | {one.language or "" for one in facts.values()})
-        own = (facts[work_id] for work_id in listed[user.user_id] if work_id in facts)
-        forbidden += sum(why_not_for_user(one, rules, certified_by) is not None for one in own)
+        found = unsuitable_suggestions(connection, settings, list(users), now=clock.now())
+    forbidden = sum(row["why"] in FORBIDDEN for row in found)
+    pointless = sum(row["why"] in (OWNED, SETTLED) for row in found)
+    problems = [f"{forbidden:,} suggestions are above their user's limit or have a blocked tag"] if forbidden else []
+    problems += [f"{pointless:,} suggestions are in the library or known to their user"] if pointless else []
+    shown = [row for row in found if row["why"] in (*FORBIDDEN, OWNED, SETTLED)]
+    metadata: dict[str, Any] = {"forbidden": forbidden, "known": pointless}
     return dg.AssetCheckResult(
-        passed=forbidden == 0,
-        metadata={"forbidden": forbidden},
-        description=f"{forbidden:,} suggestions are above their user's limit or have a blocked tag: run the job "
-        "generate_discovery_suggestions."
-        if forbidden
-        else None,
+        passed=not problems,
+        severity=dg.AssetCheckSeverity.ERROR if forbidden else dg.AssetCheckSeverity.WARN,
+        description=f"{'; '.join(problems)}: {REMEDY}." if problems else None,
+        metadata=metadata | ({"titles": table(shown[:SHOWN])} if shown else {}),
     )
 
 
@@ -107,7 +83,8 @@ def exist_for_every_user(
         if here.get(media_type)
     }
     missing = [f"no {column} for {_named(names)}" for column, names in without.items() if names]
-    found = f"There are {' and '.join(missing)}: {REMEDY}" if missing else ""
+    advice = f"{REMEDY}; the page of discovery_candidates says what was left out."
+    found = f"There are {' and '.join(missing)}: {advice}" if missing else ""
     metadata: dict[str, Any] = {
         "users": len(sizes), "without_suggestions": len({name for names in without.values() for name in names})
     }  # fmt: skip
@@ -116,11 +93,6 @@ def exist_for_every_user(
 
 def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")
-
-
-def _user_ids(context: dg.AssetCheckExecutionContext, settings: Settings, connection: Any) -> list[str]:
-    found = users_of_partitions(connection, user_partitions(context.instance, settings))
-    return [user.user_id for user in found.values()]
 
 
 @daily_check(
@@ -138,8 +110,7 @@ def have_vectors(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
 
 CHECKS = (
     have_vectors,
-    hold_nothing_known,
-    stay_within_parental_limits,
+    suit_their_users,
     exist_for_every_user,
     fresh_for_every_user(discovery_candidates, "generate_discovery_suggestions"),
 )

@@ -15,8 +15,8 @@ Titles of the media server are available at once; the real one looks for them ev
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 from starlette.responses import Response
 
@@ -28,7 +28,6 @@ from aperture_dagster.simulator.seerr.records import (
     OWNER_ID,
     MediaKind,
     MediaRequest,
-    MediaStatus,
     Permission,
     RequestStatus,
     SeerrUser,
@@ -43,27 +42,10 @@ from aperture_dagster.simulator.service import (
 )
 from aperture_dagster.simulator.state import SimulatorState
 
-_T = TypeVar("_T")
 _ROOT = "/api/v1"
 _PAGES = {"take": 10, "skip": 0}
 _FIELDS = ("mediaType", "mediaId", "seasons", "is4k", "userId")
-_LIST = ("take", "skip", "filter", "sort", "sortDirection", "requestedBy", "mediaType")
 _NOT_ALLOWED = {"status": 403, "error": "You do not have permission to access this endpoint"}
-_WAITING = {
-    MediaStatus.UNKNOWN, MediaStatus.PENDING, MediaStatus.PROCESSING, MediaStatus.PARTIALLY_AVAILABLE,
-}  # fmt: skip
-_USUAL_MEDIA = {*_WAITING, MediaStatus.AVAILABLE, MediaStatus.DELETED}
-_FILTERS: dict[str, tuple[set[RequestStatus], set[MediaStatus]]] = {
-    "all": (set(RequestStatus), _USUAL_MEDIA),
-    "approved": ({RequestStatus.APPROVED}, _USUAL_MEDIA),
-    "pending": ({RequestStatus.PENDING}, _USUAL_MEDIA),
-    "failed": ({RequestStatus.FAILED}, _USUAL_MEDIA),
-    "completed": ({RequestStatus.COMPLETED}, _USUAL_MEDIA),
-    "processing": ({RequestStatus.APPROVED}, _WAITING),
-    "unavailable": ({RequestStatus.PENDING, RequestStatus.APPROVED}, _WAITING),
-    "available": ({RequestStatus.COMPLETED}, {MediaStatus.AVAILABLE}),
-    "deleted": ({RequestStatus.COMPLETED}, {MediaStatus.DELETED}),
-}
 
 
 class SeerrService(StandIn):
@@ -74,12 +56,11 @@ class SeerrService(StandIn):
     def __init__(self, state: SimulatorState) -> None:
         self._book = state.seerr
         operations: list[tuple[str, str, Callable[..., Response], tuple[str, ...]]] = [
+            ("GET", "/auth/me", self._me, ()),
             ("GET", "/user", self._users, ("take", "skip")),
-            ("GET", "/user/{number}", self._user, ()),
             ("GET", "/user/{number}/quota", self._quota, ()),
             ("GET", "/movie/{number}", self._movie, ()),
             ("GET", "/tv/{number}", self._series, ()),
-            ("GET", "/request", self._requests, _LIST),
             ("POST", "/request", self._create, ()),
             ("GET", "/request/{number}", self._request, ()),
             ("DELETE", "/request/{number}", self._delete, ()),
@@ -152,12 +133,8 @@ class SeerrService(StandIn):
         shown = [payloads.user(self._book, user, whole=whole) for user in users[skip : skip + take]]
         return JSONResponse(payloads.page(shown, len(users), take, skip))
 
-    def _user(self, request: Request, number: str) -> Response:
-        user, caller = self._book.users.get(_number(number, "userId")), self._acting(request)
-        if user is None:
-            return _message(404, "User not found.")
-        whole = user is caller or caller.may(Permission.MANAGE_USERS)
-        return JSONResponse(payloads.user(self._book, user, whole=whole))
+    def _me(self, request: Request) -> Response:
+        return JSONResponse(payloads.user(self._book, self._acting(request), whole=True))
 
     def _quota(self, request: Request, number: str) -> Response:
         user, caller = self._book.users.get(_number(number, "userId")), self._acting(request)
@@ -191,34 +168,6 @@ class SeerrService(StandIn):
         content = payloads.request(self._book, created)
         self._book.settle(created)
         return JSONResponse(content, 201)
-
-    def _requests(self, request: Request) -> Response:
-        take, skip = _paging(request)
-        query, caller = request.query, self._acting(request)
-        statuses, media = _choice(query.get("filter"), "filter", _FILTERS, "all")
-        by_change = _choice(query.get("sort"), "sort", {"added": False, "modified": True}, "added")
-        backwards = _choice(query.get("sortDirection"), "sortDirection", {"asc": False, "desc": True}, "desc")
-        kinds = {"all": MEDIA_KINDS, "movie": ("movie",), "tv": ("tv",)}
-        kind = _choice(query.get("mediaType"), "mediaType", kinds, "all")
-        named = query.get("requestedBy")
-        wanted = None if named is None else _number(named, "requestedBy")
-        if not caller.may(Permission.MANAGE_REQUESTS, Permission.REQUEST_VIEW):
-            if wanted not in (None, caller.id):
-                return _message(403, "You do not have permission to view this user's requests.")
-            wanted = caller.id
-        self._look_into_the_library()
-        found = [
-            one
-            for one in self._book.requests.values()
-            if one.status in statuses
-            and one.media.status[one.is_4k] in media
-            and one.media.kind in kind
-            and wanted in (None, one.requested_by.id)
-        ]
-        found.sort(key=lambda one: (one.updated_at if by_change else 0.0, one.id), reverse=backwards)
-        shown = [payloads.request(self._book, one) for one in found[skip : skip + take]]
-        none = {"serviceErrors": {"radarr": [], "sonarr": []}}
-        return JSONResponse(payloads.page(shown, len(found), take, skip) | none)
 
     def _request(self, request: Request, number: str) -> Response:
         self._look_into_the_library()
@@ -274,12 +223,6 @@ def _paging(request: Request) -> tuple[int, int]:
     if take == 0:
         raise Unmodelled("take=0")
     return take, skip
-
-
-def _choice(text: str | None, name: str, known: Mapping[str, _T], usual: str) -> _T:
-    if text is not None and text not in known:
-        raise _InvalidRequest(f"query.{name}", "should be equal to one of the allowed values")
-    return known[text or usual]
 
 
 def _parse_wish(request: Request) -> Wish:

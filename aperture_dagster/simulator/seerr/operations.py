@@ -76,11 +76,6 @@ class SeerrOperations:
         self.seerr.loses_user = on
 
     @locked
-    def seerr_delete(self, request_id: int) -> None:
-        """Delete a request. Raises KeyError for an unknown one."""
-        self.seerr.remove_request(self.seerr.requests[request_id])
-
-    @locked
     def seerr_requests(self) -> list[dict[str, Any]]:
         """Return all requests, the oldest first: id, key, user, status in words, seasons, is_4k."""
         return [

@@ -4,20 +4,11 @@ Metadata, histories and lists refer to *works*: films and series themselves, ind
 and their ids. ``titles`` and ``episodes`` are the server's items, and share one sequence of ids.
 """
 
+import aperture_dagster.discovery.tables as discovery
 import aperture_dagster.ratings.tables
 from aperture_dagster.storage.tables.alerts import alert_outbox, alert_problems
 from aperture_dagster.storage.tables.base import ColumnSchema, column_schema, item_ids, metadata, written_columns
 from aperture_dagster.storage.tables.catalogue import episodes, item_versions, libraries, titles, works
-from aperture_dagster.storage.tables.discovery import (
-    discovery_candidates,
-    discovery_lists,
-    discovery_pool,
-    discovery_suggestions,
-    discovery_vectors,
-    dismissals,
-    household_candidates,
-    seerr_requests,
-)
 from aperture_dagster.storage.tables.enrichment import (
     enriched_metadata,
     fetches,

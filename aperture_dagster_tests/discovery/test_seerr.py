@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.discovery.seerr import RequestRefused, Seerr, WrongRequester
 from aperture_dagster.resources import errors
-from aperture_dagster.resources.seerr import RequestRefused, Seerr, WrongRequester
 from aperture_dagster_tests.resources.conftest import Answer, Asked, Scripted
 
 KEY = "key-of-seerr"
@@ -102,8 +102,17 @@ def test_the_protection_against_csrf_is_recognised_and_named(seerr: Seerr, scrip
 
 def test_a_request_made_as_the_owner_is_an_error(seerr: Seerr, scripted: Scripted):
     scripted.answers = [Answer(request_of(7, 1, 2), 201)]
-    with pytest.raises(WrongRequester, match="request 7 as user 1 instead of 3"):
+    with pytest.raises(WrongRequester, match="request 7 as user 1 instead of 3") as wrong:
         seerr.request(3, "movie", 603)
+    assert wrong.value.request.request_id == 7
+
+
+def test_who_a_request_would_act_as_is_seen_before_it_is_sent(seerr: Seerr, scripted: Scripted):
+    scripted.answers = [Answer({"id": 3}), Answer({"id": 1})]
+    seerr.verify_user(3)
+    with pytest.raises(errors.ServiceRefused, match="X-API-User"):
+        seerr.verify_user(3)
+    assert [one.target for one in scripted.asked] == ["/api/v1/auth/me"] * 2
 
 
 def test_an_answer_without_a_request_is_no_success(seerr: Seerr, scripted: Scripted):
@@ -129,7 +138,7 @@ def test_another_program_at_the_address_is_named(seerr: Seerr, scripted: Scripte
 def test_a_title_that_tmdb_does_not_know_is_no_failure_of_seerr(seerr: Seerr, scripted: Scripted):
     scripted.answers = [Answer({"message": "Unable to retrieve movie."}, 500)]
     with pytest.raises(errors.NotFound):
-        seerr.title("movie", 1, 3)
+        seerr.title("movie", 1)
 
 
 def test_seasons_that_are_requested_or_there_are_not_open(seerr: Seerr, scripted: Scripted):
@@ -141,7 +150,7 @@ def test_seasons_that_are_requested_or_there_are_not_open(seerr: Seerr, scripted
     info = {"status": 4, "requests": requests, "seasons": there}
     numbers = [{"seasonNumber": one} for one in range(5)]
     scripted.answers = [Answer({"name": "A Series", "seasons": numbers, "mediaInfo": info})]
-    title = seerr.title("series", 9, 3)
+    title = seerr.title("series", 9)
     assert (title.name, title.status) == ("A Series", "partly available")
     assert (title.seasons, title.open_seasons) == ((1, 2, 3, 4), (3, 4))
     assert [(one.request_id, one.status) for one in title.requests] == [(3, "declined"), (4, "pending")]

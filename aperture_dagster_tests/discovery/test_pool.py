@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
+from aperture_dagster.discovery.pool import DETAILS, write_details
+from aperture_dagster.discovery.tables import discovery_pool
 from aperture_dagster.library.identity import ProviderIds
-from aperture_dagster.storage.discovery import DETAILS, write_details
-from aperture_dagster.storage.tables import discovery_pool
 from aperture_dagster.storage.works import works_for
 from aperture_dagster_tests.storage.conftest import NOW, Shelf, film
 
@@ -19,7 +19,7 @@ def learn(shelf: Shelf, media_type: Any, tmdb_id: int, **ids: Any) -> int:
     with shelf.open() as connection:
         (work_id,) = works_for(connection, media_type, [ProviderIds(tmdb_id)])
         assert work_id is not None
-        row = {"work_id": work_id, "media_type": media_type, "tmdb_id": tmdb_id, "wanted_at": NOW, "priority": 0}
+        row = {"work_id": work_id, "media_type": media_type, "tmdb_id": tmdb_id, "wanted_at": NOW}
         connection.execute(insert(discovery_pool).values(row))
         answer = dict.fromkeys(DETAILS) | {"tmdb_id": tmdb_id, **ids}
         assert write_details(connection, {work_id: answer}, now=NOW) == 1

@@ -1,34 +1,33 @@
-"""The pool of discovery: titles outside the library, the lists that suggested them, and who was suggested what."""
+"""The pool of discovery: titles outside the library, with details, and the lists on which they were found."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
 
-from aperture_dagster.library.discovery import DetailsPlan, KnownList, MediaType, Wanted
-from aperture_dagster.library.identity import ProviderIds
+from aperture_dagster.discovery.plan import MEDIA_TYPES, Key
+from aperture_dagster.discovery.tables import discovery_lists, discovery_pool
+from aperture_dagster.library.identity import MediaType, ProviderIds
 from aperture_dagster.library.listed import SuggestedPage, SuggestedTitle
-from aperture_dagster.library.moments import SKEW, is_future
-from aperture_dagster.storage.bulk import WriteCounts, as_json, storable, upsert
-from aperture_dagster.storage.lists import replace_rows
+from aperture_dagster.library.moments import SKEW
+from aperture_dagster.storage.bulk import as_json, storable, upsert
 from aperture_dagster.storage.populations import Population
 from aperture_dagster.storage.queries import execute, lock_until_commit, read_rows, read_value
-from aperture_dagster.storage.tables import discovery_lists, discovery_pool, discovery_suggestions
-from aperture_dagster.storage.work_list import IS_DUE, until
 from aperture_dagster.storage.works import complete_works, works_for
 
 # The name of TMDb's list of the pool in ``fetches``.
 POOL_SOURCE = "tmdb_discovery"
-# Priority of titles whose details are not requested now.
-NOT_NOW = 2_000_000_000
+# Days after which lists and details are read again while somebody wants them, and after which a title that nobody wants
+# any more is deleted. TMDb's terms allow six months.
+FRESH_FOR, KEPT_FOR = timedelta(days=14), timedelta(days=60)
 # Columns that are answers of TMDb.
 DETAILS = tuple(
     column.name
     for column in discovery_pool.columns
-    if column.name not in ("work_id", "media_type", "wanted_at", "priority", "fetched_at")
+    if column.name not in ("work_id", "media_type", "wanted_at", "fetched_at")
 )
 # Ids, of any kind, of what the library has.
 _OWNED = """
@@ -37,14 +36,14 @@ _OWNED = """
       WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id)"""
 
 
-def pool_population(budget: int) -> Population:
-    """Return the titles of the pool whose details are requested in this run: ``budget`` is how many were chosen."""
-    chosen = f"p.priority < {int(budget)}"
+def pool_population(wanted_at: datetime) -> Population:
+    """Return the titles of the pool that the run of this time wants."""
+    wanted = f"p.wanted_at = CAST('{wanted_at.isoformat()}' AS timestamptz)"
     return Population(
-        kinds=("movie", "series"),
+        kinds=MEDIA_TYPES,
         members="SELECT p.media_type AS kind, p.work_id AS item, p.wanted_at AS added_at FROM discovery_pool p "
-        f"WHERE {chosen} AND {{askable}}",
-        has_member=f"EXISTS (SELECT 1 FROM discovery_pool p WHERE p.work_id = f.item AND {chosen})",
+        f"WHERE {wanted} AND {{askable}}",
+        has_member=f"EXISTS (SELECT 1 FROM discovery_pool p WHERE p.work_id = f.item AND {wanted})",
         name="SELECT coalesce(p.title, p.media_type || ' ' || p.tmdb_id) AS name, "
         "extract(year FROM p.release_date)::int AS year FROM discovery_pool p WHERE p.work_id = f.item",
         columns=("p.tmdb_id", "p.imdb_id", "p.tvdb_id"),
@@ -55,28 +54,27 @@ def pool_population(budget: int) -> Population:
 # Lists
 
 
-def read_lists(connection: Connection, *, since: datetime, today: datetime, now: datetime) -> dict[str, KnownList]:
-    """Read TMDb's lists that were read after ``since``, by request; ``today`` is when the day began."""
+def read_lists(connection: Connection, *, now: datetime) -> dict[str, SuggestedPage]:
+    """Read TMDb's lists that are still fresh, by request."""
     statement = """
-        SELECT request, entries, read_at FROM discovery_lists
+        SELECT request, entries FROM discovery_lists
         WHERE read_at BETWEEN :since AND :latest AND request NOT LIKE 'trakt/%'"""
-    rows = execute(connection, statement, since=since, latest=now + SKEW)
-    return {row.request: _known_list(row, today, now) for row in rows}
+    rows = execute(connection, statement, since=now - FRESH_FOR, latest=now + SKEW)
+    return {row.request: _page(row.entries) for row in rows}
 
 
-def read_list(connection: Connection, request: str, *, today: datetime, now: datetime) -> KnownList | None:
-    """Read one list as it was last read; None if it never was."""
-    statement = "SELECT request, entries, read_at FROM discovery_lists WHERE request = :request"
+def read_list(connection: Connection, request: str) -> tuple[SuggestedPage, datetime] | None:
+    """Read one list as it was last read, and when; None if it never was."""
+    statement = "SELECT entries, read_at FROM discovery_lists WHERE request = :request"
     row = execute(connection, statement, request=request).first()
-    return _known_list(row, today, now) if row is not None else None
+    return (_page(row.entries), row.read_at) if row is not None else None
 
 
 def write_list(connection: Connection, request: str, media_type: str, page: SuggestedPage, *, now: datetime) -> None:
     """Remember a page of a list that was read."""
     entries = {"titles": [_stored_entry(one) for one in page.entries], "more": page.has_more}
-    upsert(connection, discovery_lists, [
-        {"request": request, "media_type": media_type, "entries": entries, "read_at": now}
-    ])  # fmt: skip
+    row = {"request": request, "media_type": media_type, "entries": entries, "read_at": now}
+    upsert(connection, discovery_lists, [row])
 
 
 def lists_read(connection: Connection, *, since: datetime, now: datetime) -> int:
@@ -86,9 +84,8 @@ def lists_read(connection: Connection, *, since: datetime, now: datetime) -> int
     return read_value(connection, statement, since=since, latest=now + SKEW)
 
 
-def _known_list(row: Any, today: datetime, now: datetime) -> KnownList:
-    read_today = row.read_at >= today and not is_future(row.read_at, now)
-    return KnownList(tuple(_entry(one) for one in row.entries["titles"]), row.entries["more"], read_today)
+def _page(entries: Mapping[str, Any]) -> SuggestedPage:
+    return SuggestedPage(tuple(_entry(one) for one in entries["titles"]), entries["more"])
 
 
 def _stored_entry(one: SuggestedTitle) -> dict[str, Any]:
@@ -120,90 +117,33 @@ def _entry(one: Mapping[str, Any]) -> SuggestedTitle:
 # The pool
 
 
-def known_titles(connection: Connection, *, now: datetime) -> dict[tuple[str, int], bool]:
-    """Return the titles of the pool by media type and TMDb id, and whether their details are due."""
-    statement = f"""
-        SELECT p.media_type, p.tmdb_id, f.item IS NULL OR f.outcome = 'waiting' OR {IS_DUE} AS is_due
-        FROM discovery_pool p LEFT JOIN fetches f ON (f.source, f.kind, f.item) = (:source, p.media_type, p.work_id)"""
-    found = execute(connection, statement, source=POOL_SOURCE, **until(now))
-    return {(row.media_type, row.tmdb_id): row.is_due for row in found}
-
-
-def details_requested(connection: Connection, *, since: datetime, now: datetime) -> int:
-    """Count the titles of the pool whose details were requested since then."""
-    statement = "SELECT count(*) FROM fetches WHERE source = :source AND attempted_at BETWEEN :since AND :latest"
-    return read_value(connection, statement, source=POOL_SOURCE, since=since, latest=now + SKEW)
-
-
-def admit(connection: Connection, plan: DetailsPlan, *, now: datetime) -> int:
-    """Add new titles to the pool, and note what is wanted now and in which order; return how many are new.
+def admit(connection: Connection, titles: Iterable[Key], *, now: datetime) -> int:
+    """Add new titles to the pool, and note that all of these are wanted now; return how many are new.
 
     A title whose ids point to two different works is left out.
     """
-    clear_priorities(connection)
-    places = {one.key: place for place, one in enumerate(plan.request)}
-    rows: list[dict[str, Any]] = []
-    taken: set[int] = set()
-    for media_type in ("movie", "series"):
-        own = [one for one in (*plan.request, *plan.keep) if one.media_type == media_type]
-        ids = [ProviderIds(one.ids.tmdb_id, one.ids.imdb_id, one.ids.tvdb_id) for one in own]
-        for one, work_id in zip(own, works_for(connection, media_type, ids) if own else [], strict=True):
-            if work_id is None or work_id in taken:
-                continue
-            taken.add(work_id)
-            rows.append(
-                {
-                    "work_id": work_id,
-                    "media_type": media_type,
-                    "tmdb_id": one.ids.tmdb_id,
-                    "wanted_at": now,
-                    "priority": places.get(one.key, NOT_NOW),
-                }
-            )
-    # What another row of the pool already has under this id stays there.
-    statement = """
-        SELECT work_id, media_type, tmdb_id FROM discovery_pool p
-        WHERE (media_type, tmdb_id) IN (SELECT * FROM unnest(CAST(:types AS text[]), CAST(:ids AS bigint[])))"""
-    there = {
-        (row.media_type, row.tmdb_id): row.work_id
-        for row in execute(
-            connection, statement, types=[row["media_type"] for row in rows], ids=[row["tmdb_id"] for row in rows]
-        )
-    }
-    for row in rows:
-        row["work_id"] = there.get((row["media_type"], row["tmdb_id"]), row["work_id"])
-    columns = ("work_id", "media_type", "tmdb_id", "wanted_at", "priority")
-    return upsert(connection, discovery_pool, rows, columns=columns).inserted
-
-
-def clear_priorities(connection: Connection) -> None:
-    """Request no more details in this run."""
-    connection.exec_driver_sql(f"UPDATE discovery_pool SET priority = {NOT_NOW} WHERE priority <> {NOT_NOW}")
-
-
-def pool_works(connection: Connection) -> dict[tuple[MediaType, int], int]:
-    """Return the work of each title of the pool by media type and TMDb id."""
-    found = execute(connection, "SELECT media_type, tmdb_id, work_id FROM discovery_pool")
-    return {(row.media_type, row.tmdb_id): row.work_id for row in found}
-
-
-def write_suggestions(
-    connection: Connection, user_id: str, wanted: Sequence[Wanted], works: Mapping[tuple[MediaType, int], int]
-) -> WriteCounts:
-    """Replace what lists suggested to a user, as far as it is in the pool; equal rows are not written."""
-    rows = {
-        (works[one.key], each.source, each.seed): {
-            "user_id": user_id,
-            "work_id": works[one.key],
-            "source": each.source,
-            "seed": each.seed,
-            "rank": min(each.rank, 32_767),
-        }
-        for one in wanted
-        if one.key in works
-        for each in one.suggestions
-    }
-    return replace_rows(connection, discovery_suggestions, list(rows.values()), user_id=user_id)
+    wanted: dict[MediaType, list[int]] = {media_type: [] for media_type in MEDIA_TYPES}
+    for media_type, tmdb_id in titles:
+        wanted[media_type].append(tmdb_id)
+    # Before any row: a sync of the catalogue takes it first, too.
+    lock_until_commit(connection, "catalogue")
+    added = 0
+    for media_type, numbers in wanted.items():
+        statement = """
+            UPDATE discovery_pool SET wanted_at = :now WHERE media_type = :type AND tmdb_id = ANY(:numbers)
+            RETURNING tmdb_id"""
+        there = set(execute(connection, statement, now=now, type=media_type, numbers=numbers).scalars())
+        new = [number for number in numbers if number not in there]
+        works = works_for(connection, media_type, [ProviderIds(number) for number in new]) if new else []
+        # Two numbers of TMDb's may lead to one work, and a work may be in the pool under another number.
+        found = {work_id: number for number, work_id in zip(new, works, strict=True) if work_id is not None}
+        rows = [
+            {"work_id": work_id, "media_type": media_type, "tmdb_id": number, "wanted_at": now}
+            for work_id, number in found.items()
+        ]
+        columns = ("work_id", "media_type", "tmdb_id", "wanted_at")
+        added += upsert(connection, discovery_pool, rows, columns=columns).inserted
+    return added
 
 
 def write_details(connection: Connection, answers: Mapping[int, dict[str, Any]], *, now: datetime) -> int:
@@ -215,7 +155,7 @@ def write_details(connection: Connection, answers: Mapping[int, dict[str, Any]],
     A work without copies gains the ids that it lacks, so that what was rated or requested is found again when the
     library gets the title.
     """
-    # Before any row: a sync of the catalogue, or the plan of the pool, takes it first, too.
+    # As in `admit`.
     lock_until_commit(connection, "catalogue")
     written = 0
     gained: dict[MediaType, dict[int, ProviderIds]] = {"movie": {}, "series": {}}
@@ -254,34 +194,21 @@ def write_details(connection: Connection, answers: Mapping[int, dict[str, Any]],
 
 def forget(connection: Connection, works: Sequence[int]) -> int:
     """Delete titles from the pool and from all lists made of it; return how many."""
-    for table in ("discovery_suggestions", "discovery_candidates", "household_candidates", "discovery_vectors"):
+    for table in ("discovery_candidates", "discovery_vectors"):
         execute(connection, f"DELETE FROM {table} WHERE work_id = ANY(:works)", works=list(works))
     statement = "DELETE FROM fetches WHERE source = :source AND item = ANY(:works)"
     execute(connection, statement, source=POOL_SOURCE, works=list(works))
     return execute(connection, "DELETE FROM discovery_pool WHERE work_id = ANY(:works)", works=list(works)).rowcount
 
 
-def forget_owned(connection: Connection) -> int:
-    """Delete titles from the pool that the library has got; return how many."""
-    statement = (
-        """
-        SELECT p.work_id FROM discovery_pool p
-        WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = p.work_id)
-        OR (p.media_type, p.tmdb_id) IN (SELECT o.media_type, o.tmdb_id FROM ("""
-        + _OWNED
-        + ") o)"
-    )
-    return forget(connection, list(execute(connection, statement).scalars()))
-
-
-def forget_old(connection: Connection, *, wanted_before: datetime) -> int:
-    """Delete titles and lists that were last wanted or read before then; return how many titles."""
-    execute(connection, "DELETE FROM discovery_lists WHERE read_at < :before", before=wanted_before)
+def forget_old(connection: Connection, *, now: datetime) -> int:
+    """Delete titles that nobody has wanted for long, and lists that were read long ago; return how many titles."""
+    execute(connection, "DELETE FROM discovery_lists WHERE read_at < :before", before=now - KEPT_FOR)
     statement = "SELECT work_id FROM discovery_pool WHERE wanted_at < :before"
-    return forget(connection, list(execute(connection, statement, before=wanted_before).scalars()))
+    return forget(connection, list(execute(connection, statement, before=now - KEPT_FOR).scalars()))
 
 
-def owned_under_any_id(connection: Connection, works: Sequence[int] | None = None) -> set[int]:
+def owned_under_any_id(connection: Connection, works: Collection[int] | None = None) -> set[int]:
     """Return the titles of the pool that the library has under another id, or as another copy; of these works alone,
     if they are given.
     """
@@ -314,7 +241,7 @@ _SETTLED = """
 
 
 def settled_titles(
-    connection: Connection, user_ids: Sequence[str], works: Sequence[int] | None = None
+    connection: Connection, user_ids: Sequence[str], works: Collection[int] | None = None
 ) -> dict[str, set[int]]:
     """Return by user the titles of the pool that they watched or rated anywhere, dismissed, or requested; of these
     works alone, if they are given.
@@ -335,17 +262,19 @@ def settled_titles(
     return found
 
 
-def owned_ids(connection: Connection) -> dict[str, set[int]]:
+def owned_ids(connection: Connection) -> dict[MediaType, set[int]]:
     """Return the TMDb ids of what the library has, by media type."""
-    owned: dict[str, set[int]] = {"movie": set(), "series": set()}
+    owned: dict[MediaType, set[int]] = {media_type: set() for media_type in MEDIA_TYPES}
     for row in execute(connection, f"SELECT media_type, tmdb_id FROM ({_OWNED}) o WHERE tmdb_id IS NOT NULL"):
         owned[row.media_type].add(row.tmdb_id)
     return owned
 
 
-def settled_ids(connection: Connection, user_ids: Sequence[str]) -> dict[str, dict[str, set[int]]]:
+def settled_ids(connection: Connection, user_ids: Sequence[str]) -> dict[str, dict[MediaType, set[int]]]:
     """Return by user and media type the TMDb ids of what is settled for them, as in :func:`settled_titles`."""
-    settled = {user_id: {"movie": set[int](), "series": set[int]()} for user_id in user_ids}
+    settled: dict[str, dict[MediaType, set[int]]] = {
+        user_id: {media_type: set() for media_type in MEDIA_TYPES} for user_id in user_ids
+    }
     statement = f"SELECT user_id, media_type, tmdb_id FROM ({_SETTLED}) s WHERE tmdb_id IS NOT NULL"
     for row in execute(connection, statement, users=list(user_ids)):
         settled[row.user_id][row.media_type].add(row.tmdb_id)
@@ -353,7 +282,7 @@ def settled_ids(connection: Connection, user_ids: Sequence[str]) -> dict[str, di
 
 
 def pool_summary(connection: Connection) -> dict[str, int]:
-    """Count the titles of the pool: films and series with details, those that wait for them, and unknown ones."""
+    """Count the titles of the pool: films and series with details, and those that wait for them."""
     statement = """
         SELECT count(*) FILTER (WHERE media_type = 'movie' AND fetched_at IS NOT NULL) AS films,
         count(*) FILTER (WHERE media_type = 'series' AND fetched_at IS NOT NULL) AS series,

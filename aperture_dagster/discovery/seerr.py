@@ -2,8 +2,9 @@
 
 Facts about the API that shaped this module:
 
-- The key alone acts as the first user, the owner, whose requests are approved at once. With ``X-API-User`` the rights,
-  the quota and the approval are those of that user; ``userId`` in the body only changes the name on the request.
+- The key alone acts as the first user, the owner, who may read everything and whose requests are approved at once.
+  With ``X-API-User`` the rights, the quota and the approval are those of that user; ``userId`` in the body only changes
+  the name on the request.
 - 201: created. 202: no season is left to request, and nothing was created. 409: somebody requested it before. 403: the
   permission, the quota, the blocklist or the protection against CSRF, told apart only by the text.
 - ``is4k`` is optional, but the search for duplicates compares with it. Series need ``seasons``; "all" is without
@@ -17,14 +18,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
+from aperture_dagster.library.references import MediaType
 from aperture_dagster.resources import errors
 from aperture_dagster.resources.client import ServiceClient
+from aperture_dagster.resources.errors import ServiceNotConfigured
 from aperture_dagster.resources.json_text import as_object, expect, objects, one_line
-from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.resources.messages import Answer, Request
 from aperture_dagster.resources.redaction import redact
+from aperture_dagster.settings import Settings
+from aperture_dagster.sources.services import Service
 
 RequestStatus = Literal["pending", "approved", "declined", "failed", "completed"]
 MediaStatus = Literal["unknown", "pending", "processing", "partly available", "available", "blocklisted", "deleted"]
@@ -33,17 +37,19 @@ TYPES: dict[MediaType, str] = {"movie": "movie", "series": "tv"}
 PAGE_SIZE = 100
 # 100 pages are more users than any household has; the end of a list that never ends.
 MOST_PAGES = 100
-_REQUEST_STATUSES: dict[Any, RequestStatus] = dict(
-    enumerate(("pending", "approved", "declined", "failed", "completed"), start=1)
-)
-_MEDIA_STATUSES: dict[Any, MediaStatus] = dict(
-    enumerate(
-        ("unknown", "pending", "processing", "partly available", "available", "blocklisted", "deleted"), start=1
-    )
-)  # fmt: skip
+_REQUEST_STATUSES: dict[Any, RequestStatus] = {
+    1: "pending", 2: "approved", 3: "declined", 4: "failed", 5: "completed",
+}  # fmt: skip
+_MEDIA_STATUSES: dict[Any, MediaStatus] = {
+    1: "unknown", 2: "pending", 3: "processing", 4: "partly available", 5: "available", 6: "blocklisted", 7: "deleted",
+}  # fmt: skip
 _ADMIN, _MANAGE_REQUESTS = 1 << 1, 1 << 4
 _REQUEST: dict[MediaType, int] = {"movie": 1 << 5 | 1 << 18, "series": 1 << 5 | 1 << 19}
 _AUTO_APPROVE: dict[MediaType, int] = {"movie": 1 << 7 | 1 << 8, "series": 1 << 7 | 1 << 9}
+LOSES_THE_USER = (
+    "Something between here and Seerr, such as a proxy, removes the header X-API-User: set APERTURE_SEERR_URL to "
+    "Seerr's own address."
+)
 
 
 class RequestRefused(errors.ServiceError):
@@ -55,11 +61,11 @@ class RequestRefused(errors.ServiceError):
 
 
 class WrongRequester(errors.ServiceRefused):
-    """Seerr created the request ``request_id`` as somebody else."""
+    """Seerr created a request as somebody else."""
 
-    def __init__(self, message: str, request_id: int) -> None:
+    def __init__(self, message: str, request: SeerrRequest) -> None:
         super().__init__(message)
-        self.request_id = request_id
+        self.request = request
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,6 @@ class RequestQuota:
     """How much a user may request within ``days``, in films or in seasons; ``remaining`` is None without a limit."""
 
     limit: int | None
-    used: int
     remaining: int | None
     days: int | None
 
@@ -142,12 +147,11 @@ class Seerr(ServiceClient):
             ServiceRefused: the key is refused, or another program answers.
             ServiceUnavailable: see :class:`Transport`.
         """
+        reason = ""
         try:
             version = one_line(as_object(self.transport.get_json("/api/v1/status")).get("version"))
         except (errors.NotFound, errors.RequestRejected) as error:
             version, reason = None, f" ({error})"
-        else:
-            reason = ""
         if version is None:
             raise errors.ServiceRefused(
                 f"The server at {self.transport.base_url} is not Seerr{reason}: set APERTURE_SEERR_URL to its address "
@@ -165,44 +169,49 @@ class Seerr(ServiceClient):
         """
         found = {}
         for entry in self._pages("/api/v1/user"):
-            number, name = entry.get("id"), entry.get("displayName")
+            number, server_id, permissions = (entry.get(name) for name in ("id", "jellyfinUserId", "permissions"))
             if isinstance(number, int):
-                server_id, permissions = entry.get("jellyfinUserId"), entry.get("permissions")
                 found[number] = SeerrUser(
                     number,
-                    one_line(name) or f"user {number}",
+                    one_line(entry.get("displayName")) or f"user {number}",
                     comparable_id(server_id) if isinstance(server_id, str) and server_id.strip() else None,
                     permissions if isinstance(permissions, int) else 0,
                 )
         return list(found.values())
 
-    def quota(self, seerr_user_id: int) -> dict[MediaType, RequestQuota]:
-        """Read how much a user may still request, by media type.
+    def verify_user(self, seerr_user_id: int) -> None:
+        """Verify that requests act as a user, before anything is sent.
 
         Raises:
-            RequestRefused: Seerr no longer lets the user in.
-            ServiceRefused, BadAnswer, ServiceUnavailable: see :meth:`users`.
+            ServiceRefused: they would act as the owner, who needs no approval.
+            BadAnswer, ServiceUnavailable: see :meth:`users`.
         """
-        answer = self._get(f"/api/v1/user/{seerr_user_id}/quota", seerr_user_id)
+        acting = self._get("/api/v1/auth/me", {"X-API-User": str(seerr_user_id)}).get("id")
+        if acting != seerr_user_id:
+            raise errors.ServiceRefused(f"{LOSES_THE_USER} Nothing was requested.")
+
+    def quota(self, seerr_user_id: int) -> dict[MediaType, RequestQuota]:
+        """Read how much a user may still request, by media type; raises as :meth:`users`."""
+        answer = self._get(f"/api/v1/user/{seerr_user_id}/quota")
         return {media_type: _quota(as_object(answer.get(name))) for media_type, name in TYPES.items()}
 
-    def title(self, media_type: MediaType, tmdb_id: int, seerr_user_id: int) -> SeerrTitle:
+    def title(self, media_type: MediaType, tmdb_id: int) -> SeerrTitle:
         """Read what Seerr knows of a title, and who requested it.
 
         Raises:
             NotFound: Seerr cannot look the title up on TMDb.
-            RequestRefused, ServiceRefused, BadAnswer, ServiceUnavailable: see :meth:`quota`.
+            ServiceRefused, BadAnswer, ServiceUnavailable: see :meth:`users`.
         """
-        return parse_title(self._get(f"/api/v1/{TYPES[media_type]}/{tmdb_id}", seerr_user_id))
+        return parse_title(self._get(f"/api/v1/{TYPES[media_type]}/{tmdb_id}"))
 
-    def read_request(self, request_id: int, seerr_user_id: int | None) -> SeerrRequest:
-        """Read a request as a user; None: as the owner, who may read everybody's.
+    def read_request(self, request_id: int) -> SeerrRequest:
+        """Read a request.
 
         Raises:
             NotFound: it was deleted.
-            RequestRefused, ServiceRefused, BadAnswer, ServiceUnavailable: see :meth:`quota`.
+            ServiceRefused, BadAnswer, ServiceUnavailable: see :meth:`users`.
         """
-        found = parse_request(self._get(f"/api/v1/request/{request_id}", seerr_user_id))
+        found = parse_request(self._get(f"/api/v1/request/{request_id}"))
         if found is None:
             raise errors.BadAnswer(f"Seerr: the answer does not describe request {request_id}")
         return found
@@ -221,12 +230,13 @@ class Seerr(ServiceClient):
         body: dict[str, Any] = {"mediaType": TYPES[media_type], "mediaId": tmdb_id, "is4k": False}
         if media_type == "series":
             body["seasons"] = list(seasons) if seasons else "all"
+        headers = {"X-API-User": str(seerr_user_id)}
         try:
             answer = self.transport.send(
-                Request("POST", "/api/v1/request", json=body, headers=_as_user(seerr_user_id), repeatable=False)
+                Request("POST", "/api/v1/request", json=body, headers=headers, repeatable=False)
             )
         except _Refused as refused:
-            refused.explain()
+            raise refused.explained() from None
         if answer.status == 202:
             raise RequestRefused("Seerr: no season is left to request; nothing was created.", "no seasons")
         created = parse_request(answer.json()) if answer.status == 201 else None
@@ -234,24 +244,22 @@ class Seerr(ServiceClient):
             raise errors.BadAnswer(f"Seerr: answered {answer.status} without a request")
         if created.seerr_user_id not in (None, seerr_user_id):
             raise WrongRequester(
-                f"Seerr made request {created.request_id} as user {created.seerr_user_id} instead of {seerr_user_id}: "
-                "something on the way removes the header X-API-User. Set APERTURE_SEERR_URL to Seerr's own address, "
-                "and delete the request on Seerr.",
-                created.request_id,
+                f"Seerr made request {created.request_id} as user {created.seerr_user_id} instead of {seerr_user_id}. "
+                f"{LOSES_THE_USER} Delete the request on Seerr.",
+                created,
             )
         return created
 
-    def _get(self, path: str, seerr_user_id: int | None) -> dict[str, Any]:
-        def send() -> Any:
-            return self.transport.send(Request("GET", path, headers=_as_user(seerr_user_id))).json()
-
+    def _get(self, path: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
+        """Read an object, as the owner unless a header says otherwise."""
         try:
-            return expect(send(), dict, f"Seerr's answer to {path}")
+            answer = self.transport.send(Request("GET", path, headers=headers or {}))
         except _Refused as refused:
-            refused.explain()
+            raise refused.explained() from None
+        return expect(answer.json(), dict, f"Seerr's answer to {path}")
 
     def _pages(self, path: str) -> Iterator[dict[str, Any]]:
-        """Yield the entries of all pages, read as the owner. A short page is not the last one: the total decides."""
+        """Yield the entries of all pages. A short page is not the last one: the total decides."""
         read = 0
         for _ in range(MOST_PAGES):
             try:
@@ -274,29 +282,27 @@ class _Refused(Exception):
         super().__init__(status, message)
         self.status, self.message = status, message
 
-    def explain(self) -> NoReturn:
-        """Raise what it means for a request as a user, after the key was accepted."""
+    def explained(self) -> errors.ServiceError:
+        """Return what it means after the key was accepted."""
         text = self.message.lower()
         if "csrf" in text:
-            raise errors.ServiceRefused(
+            return errors.ServiceRefused(
                 "Seerr: refused, because its protection against CSRF is on, which no key can satisfy. Switch off "
                 "'Enable CSRF Protection' in Seerr's Settings, Network, and restart Seerr."
-            ) from None
+            )
         if self.status == 401:
-            raise self.key_error() from None
-        reason: Reason = "other"
-        if self.status == 409:
-            reason = "duplicate"
-        elif "quota" in text:
-            reason = "quota"
-        elif "blocklist" in text or "blacklist" in text:
-            reason = "blocklist"
-        elif "permission" in text:
-            reason = "permission"
-        raise RequestRefused(f"Seerr: {self.message or f'answered {self.status}'}", reason) from None
+            return self.key_error()
+        words: dict[str, Reason] = {
+            "quota": "quota", "blocklist": "blocklist", "blacklist": "blocklist", "permission": "permission",
+        }  # fmt: skip
+        reason: Reason = "duplicate" if self.status == 409 else "other"
+        for word, meaning in words.items():
+            if reason == "other" and word in text:
+                reason = meaning
+        return RequestRefused(f"Seerr: {self.message or f'answered {self.status}'}", reason)
 
     def key_error(self) -> errors.ServiceRefused:
-        """Return what it means for a request as the owner."""
+        """Return what it means before the key was accepted."""
         message = f": {self.message}" if self.message else ""
         return errors.ServiceRefused(f"Seerr: the key was refused ({self.status}){message}. Check SEERR_API_KEY.")
 
@@ -324,41 +330,35 @@ def parse_request(answer: Any) -> SeerrRequest | None:
     if not isinstance(number, int) or status is None:
         return None
     by = as_object(entry.get("requestedBy")).get("id")
-    seasons = [one.get("seasonNumber") for one in objects(entry.get("seasons"))]
-    return SeerrRequest(
-        number,
-        status,
-        by if isinstance(by, int) else None,
-        tuple(season for season in seasons if isinstance(season, int)),
-        _MEDIA_STATUSES.get(as_object(entry.get("media")).get("status"), "unknown"),
-    )
+    seasons = _season_numbers(entry)
+    return SeerrRequest(number, status, by if isinstance(by, int) else None, seasons, _media_status(entry.get("media")))
 
 
-def parse_title(answer: Any) -> SeerrTitle:
+def parse_title(answer: dict[str, Any]) -> SeerrTitle:
     """Parse the details of a film or a series."""
-    entry = as_object(answer)
-    media = as_object(entry.get("mediaInfo"))
-    requests = [
-        parsed
-        for one in objects(media.get("requests"))
-        if not one.get("is4k") and (parsed := parse_request(one)) is not None
-    ]
-    status = _MEDIA_STATUSES.get(media.get("status"), "unknown")
-    taken = {
-        season.get("seasonNumber")
-        for season in objects(media.get("seasons"))
-        if _MEDIA_STATUSES.get(season.get("status"), "unknown") not in ("unknown", "deleted")
-    }
+    media = as_object(answer.get("mediaInfo"))
+    usual = [one for one in objects(media.get("requests")) if not one.get("is4k")]
+    requests = [request for one in usual if (request := parse_request(one)) is not None]
+    there = [one for one in objects(media.get("seasons")) if _media_status(one) not in ("unknown", "deleted")]
+    taken = {season.get("seasonNumber") for season in there}
     taken |= {season for one in requests if one.status not in ("declined", "completed") for season in one.seasons}
-    numbers = [one.get("seasonNumber") for one in objects(entry.get("seasons"))]
-    seasons = tuple(number for number in numbers if isinstance(number, int) and number > 0)
+    seasons = tuple(number for number in _season_numbers(answer) if number > 0)
     return SeerrTitle(
-        one_line(entry.get("title")) or one_line(entry.get("name")),
-        status,
+        one_line(answer.get("title")) or one_line(answer.get("name")),
+        _media_status(media),
         seasons,
         tuple(number for number in seasons if number not in taken),
         tuple(sorted(requests, key=lambda one: one.request_id)),
     )
+
+
+def _season_numbers(entry: dict[str, Any]) -> tuple[int, ...]:
+    numbers = (one.get("seasonNumber") for one in objects(entry.get("seasons")))
+    return tuple(number for number in numbers if isinstance(number, int))
+
+
+def _media_status(entry: Any) -> MediaStatus:
+    return _MEDIA_STATUSES.get(as_object(entry).get("status"), "unknown")
 
 
 def _quota(entry: dict[str, Any]) -> RequestQuota:
@@ -367,10 +367,33 @@ def _quota(entry: dict[str, Any]) -> RequestQuota:
         for name in ("limit", "used", "remaining", "days")
     )
     if not limit:
-        return RequestQuota(None, used or 0, None, days)
+        return RequestQuota(None, None, days)
     left = remaining if remaining is not None else max(0, limit - (used or 0))
-    return RequestQuota(limit, used or 0, 0 if entry.get("restricted") else left, days)
+    return RequestQuota(limit, 0 if entry.get("restricted") else left, days)
 
 
-def _as_user(seerr_user_id: int | None) -> dict[str, str]:
-    return {} if seerr_user_id is None else {"X-API-User": str(seerr_user_id)}
+def _connect(settings: Settings, key: str, **options: object) -> Seerr:
+    if settings.seerr_url is None:
+        raise ServiceNotConfigured("APERTURE_SEERR_URL is not set")
+    return Seerr(settings.seerr_url, key, **options)
+
+
+# One process at a time, so that nothing is requested twice.
+SEERR: Service[Seerr] = Service(
+    name="seerr",
+    label="Seerr",
+    connect=_connect,
+    key=lambda settings: settings.seerr_api_key,
+    key_setting="SEERR_API_KEY",
+    url=lambda settings: settings.seerr_url or "",
+    without_key="nothing can be requested",
+)
+
+
+def why_not_configured(settings: Settings) -> str | None:
+    """Name the setting that requests need and that is missing; None if there is none."""
+    if settings.seerr_url is None:
+        return "APERTURE_SEERR_URL is not set: set it to the address of Seerr, such as http://192.168.1.10:5055."
+    if settings.seerr_api_key is None:
+        return "SEERR_API_KEY is not set: set it to the API key in Seerr's Settings, General."
+    return None

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from aperture_dagster.library.identity import ProviderIds
-from aperture_dagster.storage.requests import (
+from aperture_dagster.discovery.notes import (
     WEEK,
     StoredRequest,
-    automatic_in_week,
     begin_request,
     read_request,
+    requested_in_week,
     withdraw_request,
     write_request,
 )
+from aperture_dagster.library.identity import ProviderIds
 from aperture_dagster.storage.works import works_for
 from aperture_dagster_tests.storage.conftest import NOW, Shelf
 
 
 def note(work_id: int, **columns: object) -> StoredRequest:
-    usual = {"state": "sending", "is_automatic": True, "requested_at": NOW}
+    usual = {"state": "sending", "requested_at": NOW}
     return StoredRequest("ann", work_id, "movie", work_id, "A film", **usual | columns)  # pyright: ignore[reportArgumentType]
 
 
@@ -29,19 +29,19 @@ def works(shelf: Shelf, count: int) -> list[int]:
         return [one for one in works_for(connection, "movie", [ProviderIds(n + 1) for n in range(count)]) if one]
 
 
-def test_only_automatic_requests_that_may_exist_count_for_the_week(shelf: Shelf):
+def test_only_requests_that_may_exist_count_for_the_week(shelf: Shelf):
     made = works(shelf, 6)
     old = NOW - WEEK - timedelta(minutes=1)
     rows = [
         note(made[0]), note(made[1], state="declined", request_id=1), note(made[2], state="declined"),
-        note(made[3], state="refused", request_id=2), note(made[4], state="pending", request_id=3, is_automatic=False),
+        note(made[3], state="refused", request_id=2), note(made[4], state="pending", request_id=3),
         note(made[5], state="available", request_id=4, requested_at=old),
     ]  # fmt: skip
     with shelf.open() as connection:
         for row in rows:
             write_request(connection, row)
-        assert automatic_in_week(connection, "ann", now=NOW) == 2
-        assert automatic_in_week(connection, "ann", now=NOW - timedelta(hours=1)) == 1, "what is dated in the future"
+        assert requested_in_week(connection, "ann", now=NOW) == 3
+        assert requested_in_week(connection, "ann", now=NOW - timedelta(hours=1)) == 1, "what is dated in the future"
 
 
 def test_taking_back_a_note_restores_what_was_there(shelf: Shelf):

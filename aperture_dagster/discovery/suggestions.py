@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
-from aperture_dagster.library.suitability import PoolTitle
+from aperture_dagster.discovery.pool import owned_under_any_id, settled_titles
+from aperture_dagster.discovery.tables import discovery_candidates
 from aperture_dagster.storage.bulk import WriteCounts
-from aperture_dagster.storage.discovery import owned_under_any_id, settled_titles
-from aperture_dagster.storage.lists import reason, replace_rows
+from aperture_dagster.storage.lists import reason_of, replace_rows
 from aperture_dagster.storage.queries import execute, lock_until_commit, read_frame, read_rows
-from aperture_dagster.storage.tables import discovery_candidates, household_candidates
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,37 +38,6 @@ def read_pool(connection: Connection) -> pd.DataFrame:
     return frame
 
 
-def read_pool_facts(connection: Connection, works: Collection[int] | None = None) -> list[PoolTitle]:
-    """Read what decides whether a title with details may be suggested, by work id; of all titles or of some."""
-    statement = """
-        SELECT work_id, media_type, is_adult, genres, keywords, status, release_date, original_language, vote_count,
-        certifications, releases, providers FROM discovery_pool WHERE fetched_at IS NOT NULL
-        AND (CAST(:works AS bigint[]) IS NULL OR work_id = ANY(:works)) ORDER BY work_id"""
-    chosen = None if works is None else list(works)
-    return [
-        PoolTitle(
-            row.work_id,
-            row.media_type,
-            is_adult=bool(row.is_adult),
-            genres=tuple(row.genres or ()),
-            keywords=tuple(row.keywords or ()),
-            status=row.status,
-            release_date=row.release_date,
-            language=row.original_language,
-            votes=row.vote_count or 0,
-            certifications=row.certifications,
-            releases=row.releases,
-            providers=row.providers,
-        )
-        for row in execute(connection, statement, works=chosen)
-    ]
-
-
-def read_suggestions(connection: Connection) -> pd.DataFrame:
-    """Read which list suggested what to whom: ``user_id``, ``work_id``, ``source``, ``seed``, ``rank``."""
-    return read_frame(connection, "SELECT user_id, work_id, source, seed, rank FROM discovery_suggestions")
-
-
 def read_pool_edges(connection: Connection) -> pd.DataFrame:
     """Read TMDb's recommendations among the titles of library and pool: ``work_id``, ``recommended_work_id``, ``rank``.
 
@@ -89,15 +57,6 @@ def read_pool_edges(connection: Connection) -> pd.DataFrame:
         JOIN here h ON h.media_type = l.media_type AND h.tmdb_id = r.tmdb_id WHERE h.work_id <> l.work_id
         GROUP BY 1, 2"""
     return read_frame(connection, statement)
-
-
-def read_suggested_by(connection: Connection, user_id: str) -> dict[int, list[str]]:
-    """Return by title what suggested it to a user: sources, and traits such as ``genre:Drama``; best ranks first."""
-    statement = """
-        SELECT work_id, array_agg(source ORDER BY rank, source) AS named FROM (
-          SELECT work_id, CASE WHEN source = 'discover' THEN seed ELSE source END AS source, min(rank) AS rank
-          FROM discovery_suggestions WHERE user_id = :user GROUP BY 1, 2) s GROUP BY work_id"""
-    return {row.work_id: row.named for row in execute(connection, statement, user=user_id)}
 
 
 def replace_candidates(
@@ -130,23 +89,6 @@ def listed_since(connection: Connection, user_ids: Sequence[str]) -> dict[str, d
     return found
 
 
-def replace_household(connection: Connection, rows: Sequence[dict[str, Any]]) -> WriteCounts:
-    """Replace the household's view, by media type; equal rows are not written."""
-    counts = WriteCounts()
-    for media_type in ("movie", "series"):
-        own = [row for row in rows if row["media_type"] == media_type]
-        counts += replace_rows(connection, household_candidates, own, media_type=media_type)
-    return counts
-
-
-def read_candidates(connection: Connection, user_ids: Sequence[str]) -> pd.DataFrame:
-    """Read users' current suggestions: ``user_id``, ``media_type``, ``rank``, ``work_id``, ``score``."""
-    statement = """
-        SELECT user_id, media_type, rank, work_id, score::float8 AS score FROM discovery_candidates
-        WHERE user_id = ANY(:users) ORDER BY user_id, media_type, rank"""
-    return read_frame(connection, statement, users=list(user_ids))
-
-
 _SHOWN = """
     p.title, extract(year FROM p.release_date)::int AS year, p.tmdb_id, p.imdb_id, p.poster_path,
     p.providers->CAST(:country AS text) AS providers"""
@@ -158,7 +100,7 @@ def candidate_table(connection: Connection, user_id: str, *, country: str) -> li
     What the library has by now is left out.
     """
     statement = f"""
-        SELECT c.work_id, c.media_type, c.rank, {_SHOWN}, c.score::float8 AS score, c.components, c.suggested_by,
+        SELECT c.work_id, c.media_type, c.rank, {_SHOWN}, c.score::float8 AS score, c.components,
         ARRAY(SELECT coalesce(b.title, o.title) FROM unnest(c.because) WITH ORDINALITY AS b_(work_id, place)
           LEFT JOIN work_names b USING (work_id) LEFT JOIN discovery_pool o USING (work_id)
           WHERE coalesce(b.title, o.title) IS NOT NULL ORDER BY place) AS because
@@ -168,15 +110,19 @@ def candidate_table(connection: Connection, user_id: str, *, country: str) -> li
 
 
 def household_table(connection: Connection, *, country: str) -> list[dict[str, Any]]:
-    """List the household's view with titles and the names of whom each would please; films first, in rank order.
+    """List what would please most people, with their names, those whom it would please most first; films first.
 
-    What the library has by now is left out.
+    The score of a title is the mean over everybody, in which whoever does not have it on their list counts 0: what one
+    person loves and nobody else wants is below what most like. What the library has by now is left out.
     """
     statement = f"""
-        SELECT c.work_id, c.media_type, c.rank, {_SHOWN}, c.score::float8 AS score,
-        ARRAY(SELECT u.name FROM unnest(c.user_ids) WITH ORDINALITY AS u_(user_id, place)
-          JOIN users u USING (user_id) ORDER BY place) AS users
-        FROM household_candidates c JOIN discovery_pool p USING (work_id) ORDER BY c.media_type, c.rank"""
+        WITH wanted AS (
+          SELECT c.work_id, c.media_type, array_agg(u.name ORDER BY c.score DESC, u.name) AS users,
+          sum(c.score)::float8 / (SELECT count(*) FROM present_users) AS score
+          FROM discovery_candidates c JOIN present_users u USING (user_id) GROUP BY 1, 2)
+        SELECT c.work_id, c.media_type, {_SHOWN}, c.score, c.users, row_number() OVER (PARTITION BY c.media_type
+          ORDER BY round(c.score::numeric, 5) DESC, cardinality(c.users) DESC, c.work_id) AS rank
+        FROM wanted c JOIN discovery_pool p USING (work_id) ORDER BY c.media_type, rank"""
     return _outside(connection, read_rows(connection, statement, country=country))
 
 
@@ -196,31 +142,6 @@ def candidate_sizes(connection: Connection) -> list[dict[str, Any]]:
     return read_rows(connection, statement)
 
 
-def misplaced_candidates(connection: Connection, user_ids: Sequence[str]) -> list[dict[str, Any]]:
-    """List suggestions of titles that the library has, or that their user watched, rated, dismissed or requested."""
-    owned, settled = owned_under_any_id(connection), settled_titles(connection, user_ids)
-    statement = """
-        SELECT u.name AS user, c.user_id, c.work_id, p.title FROM discovery_candidates c JOIN users u USING (user_id)
-        JOIN discovery_pool p USING (work_id) WHERE c.user_id = ANY(:users) ORDER BY 1, c.media_type, c.rank"""
-    found = []
-    for row in read_rows(connection, statement, users=list(user_ids)):
-        user_id, work_id = row.pop("user_id"), row.pop("work_id")
-        if work_id in owned:
-            found.append(row | {"why": "in the library"})
-        elif work_id in settled[user_id]:
-            found.append(row | {"why": "watched, rated, dismissed or requested"})
-    return found
-
-
-def listed_facts(connection: Connection, user_ids: Sequence[str]) -> dict[str, set[int]]:
-    """Return by user the titles that are suggested to them now."""
-    statement = "SELECT user_id, work_id FROM discovery_candidates WHERE user_id = ANY(:users)"
-    found: dict[str, set[int]] = {user_id: set() for user_id in user_ids}
-    for row in execute(connection, statement, users=list(user_ids)):
-        found[row.user_id].add(row.work_id)
-    return found
-
-
 # All ids of a work.
 _IDS = """
     SELECT w.work_id, w.media_type, coalesce(p.tmdb_id, w.tmdb_id) AS tmdb_id,
@@ -228,7 +149,7 @@ _IDS = """
     LEFT JOIN discovery_pool p USING (work_id) WHERE w.work_id = :work"""
 
 
-def dismiss(connection: Connection, user_id: str, work_id: int, title: str, *, now: datetime) -> bool:
+def dismiss_title(connection: Connection, user_id: str, work_id: int, title: str, *, now: datetime) -> bool:
     """Dismiss a title for a user, under all of its ids, and take it off their list at once; False if it was already."""
     lock_until_commit(connection, f"dismissals:{user_id}")
     statement = f"""
@@ -261,11 +182,8 @@ def dismissed_titles(connection: Connection, user_id: str) -> list[dict[str, Any
 
 
 def why_suggested(row: Mapping[str, Any]) -> str:
-    """Return why a title is suggested: at most two liked titles, or else the trait whose list it is on."""
-    if row["because"]:
-        return reason(row["because"][:REASONS])
-    traits = [one.partition(":")[2] for one in row["suggested_by"] if ":" in one]
-    return f"Because you like {traits[0]}" if traits else reason(())
+    """Return why a title is suggested, with at most two liked titles."""
+    return reason_of({**row, "because": row["because"][:REASONS]})
 
 
 def where_to_stream(providers: Mapping[str, Sequence[str]] | None, most: int = 2) -> str:

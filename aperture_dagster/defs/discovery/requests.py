@@ -15,17 +15,16 @@ from aperture_dagster.defs.markdown import markdown_list
 from aperture_dagster.defs.media_server import users
 from aperture_dagster.defs.reporting import SHOWN_PROBLEMS, table, warn_unless
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
+from aperture_dagster.discovery.notes import read_requests, requests_table
+from aperture_dagster.discovery.requests import RequestDesk, RequestedBest
+from aperture_dagster.discovery.seerr import SEERR, why_not_configured
 from aperture_dagster.library.moments import elapsed
 from aperture_dagster.library.people import User
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.sources.automatic_requests import AutomaticRequests, request_best
-from aperture_dagster.sources.requests import RequestDesk
-from aperture_dagster.sources.seerr import SEERR, why_not_configured
 from aperture_dagster.sources.services import Services
 from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.requests import MISATTRIBUTED, read_requests, requests_table
 from aperture_dagster.storage.versions import content_version
 
 UNANSWERED_FOR = timedelta(days=1)
@@ -33,9 +32,9 @@ UNANSWERED_FOR = timedelta(days=1)
 
 def requests_are_off(settings: Settings) -> str | None:
     """Say why nothing is requested automatically; None while it is."""
-    if not settings.send_requests:
+    if not settings.requests_per_week:
         return (
-            "Automatic requests are off. APERTURE_SEND_REQUESTS=true shows what would be requested for each user; "
+            "Automatic requests are off. APERTURE_REQUESTS_PER_WEEK=2 shows what would be requested for each user; "
             "APERTURE_REQUESTS_DRY_RUN=false as well really sends it."
         )
     return why_not_configured(settings)
@@ -68,7 +67,7 @@ def seerr_requests(
     """What was requested on Seerr for each user and what became of it, one row per user and title.
 
     Sends the best suggestions as that user, within a limit per week and the user's quota on Seerr. Off unless
-    `send_requests` is set; with `requests_dry_run`, only shows what would be sent.
+    `requests_per_week` is set; with `requests_dry_run`, only shows what would be sent.
     """
     off = requests_are_off(settings)
     if off is not None:
@@ -77,15 +76,14 @@ def seerr_requests(
         desk: RequestDesk | None = None
         if off is None:
             with operator_errors(context, settings):
-                client = stack.enter_context(services.get(SEERR).open())
-                desk = RequestDesk(client, database, clock)
+                desk = RequestDesk(stack.enter_context(services.get(SEERR).open()), database, clock)
         sent_before = 0
 
         def serve(user: User) -> UserOutcome:
             nonlocal sent_before
             if desk is None:
                 return UserOutcome("off", {"skipped": off or "off"})
-            result = request_best(desk, database, clock, settings, user)
+            result = desk.request_best(user, settings)
             _log(context, user, result)
             with database.transaction() as connection:
                 shown = requests_table(connection, user.user_id)
@@ -98,58 +96,44 @@ def seerr_requests(
 
 @daily_check(
     asset=seerr_requests,
-    description="Seerr answered every request within a day, passed on what was approved, and noted it for the right "
-    "user. If not, the description of the result says which command or setting helps.",
+    description="Seerr answered every request within a day, and passed on what was approved. If not, the description "
+    "of the result says which command helps.",
 )
 def were_answered(
     context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
 ) -> dg.AssetCheckResult:
-    """Warn of requests without a known answer for a day, of those that failed on Seerr, and of those made as others.
+    """Warn of requests without a known answer for a day, and of those that failed on Seerr.
 
-    Users who have left the media server wait for nothing, but what was made as somebody else stops everybody's.
+    Users who have left the media server wait for nothing.
     """
     with database.transaction() as connection:
-        gone = {one.user_id for one in read_users(connection) if one.gone}
-        stored = [
-            one
-            for one in read_requests(connection, states=("sending", "failed", MISATTRIBUTED))
-            if one.user_id not in gone or one.state == MISATTRIBUTED
-        ]
-    unknown = [
-        one for one in stored if one.state == "sending" and elapsed(one.requested_at, clock.now()) > UNANSWERED_FOR
-    ]
+        here = [one.user_id for one in read_users(connection) if not one.gone]
+        stored = read_requests(connection, here, states=("sending", "failed"))
     failed = [one for one in stored if one.state == "failed"]
+    sending = [one for one in stored if one.state == "sending"]
+    unknown = [one for one in sending if elapsed(one.requested_at, clock.now()) > UNANSWERED_FOR]
     problems = []
     if unknown:
         problems.append(f"{len(unknown)} requests have no known answer: run `aperture requests`, which asks Seerr.")
     if failed:
         problems.append(f"{len(failed)} failed on Seerr, which could not pass them on: retry them there.")
-    misattributed = [one for one in stored if one.state == MISATTRIBUTED]
-    if misattributed:
-        problems.append(
-            f"{len(misattributed)} were made as another user, and automatic requests have stopped: set "
-            "APERTURE_SEERR_URL to Seerr's own address, and delete them on Seerr."
-        )
-    metadata: dict[str, Any] = {
-        "unanswered": len(unknown), "failed": len(failed), "misattributed": len(misattributed),
-    }  # fmt: skip
+    metadata: dict[str, Any] = {"unanswered": len(unknown), "failed": len(failed)}
     if problems:
-        shown = (*misattributed, *unknown, *failed)
-        rows = [{"title": one.title, "state": one.state, "detail": one.detail} for one in shown]
+        rows = [{"title": one.title, "state": one.state, "detail": one.detail} for one in (*unknown, *failed)]
         metadata["requests"] = table(rows[:SHOWN_PROBLEMS])
     return warn_unless(not problems, " ".join(problems), metadata)
 
 
-def _log(context: dg.AssetExecutionContext, user: User, result: AutomaticRequests) -> None:
+def _log(context: dg.AssetExecutionContext, user: User, result: RequestedBest) -> None:
     for sent in result.sent:
         context.log.info(f"Requested {sent.title} for {user.name}: {sent.state}.")
     for planned in result.planned:
-        context.log.info(f"Would request {planned.title} for {user.name} ({planned.approval_text}).")
+        context.log.info(f"Would request {planned.wish.title} for {user.name} ({planned.approval_text}).")
     for reason in result.reasons:
         context.log.info(f"{user.name}: {reason}")
 
 
-def _metadata(settings: Settings, result: AutomaticRequests, shown: list[dict[str, Any]]) -> dict[str, Any]:
+def _metadata(settings: Settings, result: RequestedBest, shown: list[dict[str, Any]]) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "requests_sent": len(result.sent),
         "dagster/row_count": len(shown),
@@ -158,7 +142,7 @@ def _metadata(settings: Settings, result: AutomaticRequests, shown: list[dict[st
     if settings.requests_dry_run:
         rows = [
             {
-                "title": one.title,
+                "title": one.wish.title,
                 "as": one.account.name,
                 "seasons": one.season_text,
                 "quota": one.quota_text,

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.sources.suitability import why_not_now
-from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.requests import automatic_in_week, candidates_to_request, unwatched_requests
-from aperture_dagster.storage.suggestions import (
+from aperture_dagster.discovery.notes import unwatched_requests, wishes
+from aperture_dagster.discovery.suggestions import (
     candidate_table,
-    dismiss,
+    dismiss_title,
     dismissed_titles,
     replace_candidates,
     undo_dismissal,
 )
+from aperture_dagster.discovery.suitability import SETTLED, unsuitable
+from aperture_dagster.storage.people import read_users
 from aperture_dagster_tests.defs.check_bench import NOW, Bench, Then, add, both, do, films, nothing
 
 DAY = timedelta(days=1)
@@ -45,8 +45,10 @@ def suggested(bench: Bench) -> Bench:
 
 def requestable(bench: Bench, user: str = "Alma", minimum: float = 0.5) -> list[int]:
     with bench.database.transaction() as connection:
-        found = candidates_to_request(connection, user, minimum_score=minimum, now=NOW)
-    return [one.work_id for one in found]
+        (person,) = (one for one in read_users(connection) if one.name == user)
+        found = [one.work_id for one in wishes(connection, person.user_id, minimum_score=minimum, now=NOW)]
+        out = unsuitable(connection, bench.settings, [person], now=NOW, works=found)[person.user_id]
+    return [work for work in found if work not in out]
 
 
 def asked(user: str, state: str, **facts: Any) -> Then:
@@ -114,9 +116,9 @@ def test_the_job_requests_nothing_that_is_settled_or_owned_under_any_id(suggeste
         (do("UPDATE discovery_pool SET release_date = '2027-01-01'"), "not released"),
         (do("UPDATE discovery_pool SET original_language = 'xx'"), "language"),
         (do("UPDATE discovery_pool SET fetched_at = NULL"), "its details are not known"),
-        (dismissed("Alma", work_id=SERIES), "watched, dismissed or requested"),
+        (dismissed("Alma", work_id=SERIES), SETTLED),
         (dismissed("Bruno", work_id=SERIES), None),
-        (add("watch_state", user_id="Alma", work_id=SERIES, position_share=0.1), "watched, dismissed or requested"),
+        (add("watch_state", user_id="Alma", work_id=SERIES, position_share=0.1), SETTLED),
         (films(50, **OWNED | {"work_id": SERIES}), "in the library"),
     ],
     ids=[
@@ -128,11 +130,11 @@ def test_what_no_longer_suits_a_user_is_not_requested(suggested: Bench, then: Th
     then(suggested)
     with suggested.database.transaction() as connection:
         (alma,) = (one for one in read_users(connection) if one.name == "Alma")
-        assert why_not_now(connection, suggested.settings, alma, [SERIES], now=NOW).get(SERIES) == why
+        assert unsuitable(connection, suggested.settings, [alma], now=NOW, works=[SERIES])["Alma"].get(SERIES) == why
 
 
 def test_a_list_that_is_written_late_holds_nothing_that_was_dismissed_or_came_meanwhile(suggested: Bench):
-    row = {"user_id": "Alma", "score": 0.5, "components": {}, "because": [], "suggested_by": []}
+    row = {"user_id": "Alma", "score": 0.5, "components": {}, "because": []}
     rows = [
         row | {"work_id": work, "rank": 1, "media_type": kind} for work, kind in ((FILM, "movie"), (SERIES, "series"))
     ]
@@ -144,8 +146,8 @@ def test_a_list_that_is_written_late_holds_nothing_that_was_dismissed_or_came_me
 
     assert listed() == ["movie", "series"]
     with suggested.database.transaction() as connection:
-        assert dismiss(connection, "Alma", SERIES, "It", now=NOW)
-        assert not dismiss(connection, "Alma", SERIES, "It", now=NOW), "once is enough"
+        assert dismiss_title(connection, "Alma", SERIES, "It", now=NOW)
+        assert not dismiss_title(connection, "Alma", SERIES, "It", now=NOW), "once is enough"
         assert [row["media_type"] for row in candidate_table(connection, "Alma", country="US")] == ["movie"]
     assert listed() == ["movie"]
     films(50, tmdb_id=10)(suggested)
@@ -167,32 +169,11 @@ def test_a_dismissal_is_undone_under_whichever_id_it_was_made(suggested: Bench, 
 
 
 @pytest.mark.parametrize(
-    ("facts", "counts"),
-    [
-        ({"state": "sending"}, True),
-        ({"state": "pending", "request_id": 7}, True),
-        ({"state": "misattributed", "request_id": 7}, True),
-        ({"state": "declined", "request_id": 7}, True),
-        ({"state": "declined"}, False),
-        ({"state": "refused", "request_id": 7}, False),
-        ({"state": "pending", "request_id": 7, "is_automatic": False}, False),
-        ({"state": "pending", "request_id": 7, "user_id": "Bruno"}, False),
-        ({"state": "pending", "request_id": 7, "requested_at": NOW - 7 * DAY}, False),
-    ],
-)
-def test_the_week_of_a_user_counts_what_the_job_may_have_created(bench: Bench, facts: dict[str, Any], counts: bool):
-    bench.add("seerr_requests", {"user_id": "Alma", "is_automatic": True, "requested_at": NOW} | facts)
-    with bench.database.transaction() as connection:
-        assert automatic_in_week(connection, "Alma", now=NOW) == counts
-
-
-@pytest.mark.parametrize(
     ("facts", "state", "waits"),
     [
         ({}, None, True),
         ({"read_at": NOW - 30 * DAY}, None, False),
         ({"state": "approved"}, None, False),
-        ({"is_automatic": False}, None, False),
         ({"user_id": "Bruno"}, None, False),
         ({}, {"work_id": SERIES, "position_share": 0.01}, False),
         ({}, {"work_id": SERIES, "position_share": 0.01, "user_id": "Bruno"}, True),
@@ -200,12 +181,12 @@ def test_the_week_of_a_user_counts_what_the_job_may_have_created(bench: Bench, f
         ({"work_id": 99}, {"work_id": SERIES, "played": True}, False),
     ],
 )
-def test_what_the_job_requested_and_nobody_started_is_counted_by_user(
+def test_what_was_requested_and_not_started_is_counted_by_user(
     suggested: Bench, facts: dict[str, Any], state: dict[str, Any] | None, waits: bool
 ):
-    usual = {"user_id": "Alma", "state": "available", "is_automatic": True, "read_at": NOW - 31 * DAY, "title": "It"}
+    usual = {"user_id": "Alma", "state": "available", "read_at": NOW - 31 * DAY, "title": "It"}
     suggested.add("seerr_requests", usual | {"work_id": SERIES, "media_type": "series", "tmdb_id": 11} | facts)
     if state is not None:
         suggested.add("watch_state", {"user_id": "Alma", "play_count": 0} | state)
     with suggested.database.transaction() as connection:
-        assert unwatched_requests(connection, "Alma", available_before=NOW - 30 * DAY) == (["It"] if waits else [])
+        assert unwatched_requests(connection, "Alma", now=NOW) == (["It"] if waits else [])

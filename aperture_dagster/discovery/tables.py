@@ -9,11 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from aperture_dagster.storage.tables.base import MEDIA_TYPES, Moment, between, metadata, one_of
 from aperture_dagster.storage.tables.taste import HalfVector
 
-SUGGESTION_SOURCES = ("recommendations", "discover", "trakt")
-REQUEST_STATES = (
-    "sending", "pending", "approved", "declined", "failed", "completed", "available", "refused",
-    "misattributed",
-)  # fmt: skip
+REQUEST_STATES = ("sending", "pending", "approved", "declined", "failed", "completed", "available", "refused")
 
 discovery_pool = sa.Table(
     "discovery_pool",
@@ -22,7 +18,6 @@ discovery_pool = sa.Table(
     sa.Column("media_type", sa.Text, nullable=False),
     sa.Column("tmdb_id", sa.BigInteger, nullable=False),
     sa.Column("wanted_at", Moment, nullable=False, comment="when it was last suggested to anybody"),
-    sa.Column("priority", sa.Integer, nullable=False, comment="order in which details are requested; 0: the first"),
     sa.Column("fetched_at", Moment, comment="when the columns below were requested; null: not yet"),
     sa.Column("imdb_id", sa.Text),
     sa.Column("tvdb_id", sa.BigInteger),
@@ -53,7 +48,6 @@ discovery_pool = sa.Table(
     sa.Column("providers", JSONB, comment="country -> {flatrate, free, ads, rent, buy: names}; from JustWatch"),
     sa.Column("recommended_tmdb_ids", sa.ARRAY(sa.BigInteger)),
     one_of("media_type", MEDIA_TYPES),
-    between("priority", 0),
     sa.UniqueConstraint("media_type", "tmdb_id"),
     comment="Titles that are not in the library and were suggested to somebody, with details from TMDb.",
 )
@@ -73,26 +67,12 @@ discovery_vectors = sa.Table(
 discovery_lists = sa.Table(
     "discovery_lists",
     metadata,
-    sa.Column("request", sa.Text, primary_key=True, comment="such as movie/603/recommendations/2"),
+    sa.Column("request", sa.Text, primary_key=True, comment="such as movie/discover?genres=18/2"),
     sa.Column("media_type", sa.Text, nullable=False),
     sa.Column("entries", JSONB, nullable=False, comment="in the list's order, as far as the service tells"),
     sa.Column("read_at", Moment, nullable=False),
     one_of("media_type", MEDIA_TYPES),
     comment="Lists of titles that services returned, so that no run asks twice a day.",
-)
-
-discovery_suggestions = sa.Table(
-    "discovery_suggestions",
-    metadata,
-    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
-    sa.Column("source", sa.Text, primary_key=True, comment="recommendations, discover, trakt"),
-    sa.Column("seed", sa.Text, primary_key=True, comment="the liked work's id, a trait such as genre:Drama, or empty"),
-    sa.Column("rank", sa.SmallInteger, nullable=False, comment="in that list, from 1 on"),
-    one_of("source", SUGGESTION_SOURCES),
-    between("rank", 1),
-    info={"derived": True},
-    comment="Which list suggested which title of the pool to whom, and because of what.",
 )
 
 discovery_candidates = sa.Table(
@@ -105,7 +85,6 @@ discovery_candidates = sa.Table(
     sa.Column("score", sa.REAL, nullable=False, comment="0-1"),
     sa.Column("components", JSONB, nullable=False, comment="components of the score"),
     sa.Column("because", sa.ARRAY(sa.BigInteger), nullable=False, comment="the liked works that explain it"),
-    sa.Column("suggested_by", sa.ARRAY(sa.Text), nullable=False, comment="sources, and traits such as genre:Drama"),
     sa.Column(
         "listed_since",
         sa.Date,
@@ -118,20 +97,6 @@ discovery_candidates = sa.Table(
     between("score", 0, 1),
     sa.UniqueConstraint("user_id", "work_id"),
     comment="The current suggestions for each user of titles that are not in the library, replaced as a whole.",
-)
-
-household_candidates = sa.Table(
-    "household_candidates",
-    metadata,
-    sa.Column("media_type", sa.Text, primary_key=True),
-    sa.Column("rank", sa.SmallInteger, primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False, unique=True),
-    sa.Column("score", sa.REAL, nullable=False, comment="0-1"),
-    sa.Column("user_ids", sa.ARRAY(sa.Text), nullable=False, comment="whom it would please, most of all first"),
-    sa.Column("generated_at", Moment, nullable=False, server_default=sa.text("now()")),
-    one_of("media_type", MEDIA_TYPES),
-    between("rank", 1),
-    comment="The titles outside the library that would please most people of the household.",
 )
 
 dismissals = sa.Table(
@@ -158,14 +123,8 @@ seerr_requests = sa.Table(
     sa.Column("tmdb_id", sa.BigInteger, nullable=False),
     sa.Column("title", sa.Text, nullable=False),
     sa.Column("request_id", sa.BigInteger, comment="on Seerr; null: not confirmed"),
-    sa.Column(
-        "state",
-        sa.Text,
-        nullable=False,
-        comment="sending: the answer is not known yet; misattributed: made as somebody else; else what Seerr says",
-    ),
+    sa.Column("state", sa.Text, nullable=False, comment="sending: the answer is not known yet; else what Seerr says"),
     sa.Column("seasons", sa.SmallInteger, comment="requested, of a series"),
-    sa.Column("is_automatic", sa.Boolean, nullable=False, comment="sent by the job, not by a command"),
     sa.Column("requested_at", Moment, nullable=False),
     sa.Column("read_at", Moment, comment="since when Seerr is known to say so"),
     sa.Column("detail", sa.Text, comment="Seerr's words"),

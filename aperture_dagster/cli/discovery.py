@@ -1,0 +1,277 @@
+"""Titles outside the library on the command line: see suggestions, refuse one, and ask Seerr for one as a user."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from aperture_dagster.cli.common import operator_errors
+from aperture_dagster.cli.references import find_title, find_user
+from aperture_dagster.cli.terminal import Console
+from aperture_dagster.discovery.notes import OPEN_STATES, Wish, read_request, read_requests, unsettled_requests
+from aperture_dagster.discovery.requests import PlannedRequest, RequestDesk
+from aperture_dagster.discovery.seerr import SEERR, why_not_configured
+from aperture_dagster.discovery.suggestions import (
+    candidate_table,
+    dismiss_title,
+    dismissed_titles,
+    household_table,
+    undo_dismissal,
+    where_to_stream,
+    why_suggested,
+)
+from aperture_dagster.errors import OperatorError
+from aperture_dagster.library.people import User
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.errors import ServiceError
+from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.sources.services import Services
+from aperture_dagster.storage.people import read_users
+from aperture_dagster.wording import titled
+
+SHOWN_USERS = 3
+HEADINGS = (("movie", "Films"), ("series", "Series"))
+NOTHING = "Nothing is suggested yet: run the job generate_discovery_suggestions, which needs a TMDb key."
+# TMDb's terms ask for both.
+ATTRIBUTION = "Data from TMDb, which does not endorse or certify this product; where to stream from JustWatch."
+# The job uses Seerr for seconds.
+PATIENCE_SECONDS = 60.0
+_RANGE = re.compile(r"([0-9]{1,3})(?:-([0-9]{1,3}))?")
+
+
+@click.command()
+@click.argument("user", required=False)
+@click.option("--count", type=click.IntRange(1, 500), default=15, show_default=True, help="Titles per media type.")
+@click.option("--dismissed", is_flag=True, help="Show what USER has dismissed instead.")
+def discover(user: str | None, count: int, dismissed: bool) -> None:
+    """Show what USER may like of what is not in the library, or without USER what would please most people.
+
+    Example: aperture discover Anna --count 5
+    """
+    console = Console()
+    if dismissed and user is None:
+        raise click.UsageError("--dismissed needs a USER.")
+    with operator_errors():
+        settings = load_settings()
+        with Database(settings).transaction() as connection:
+            if user is None:
+                rows = household_table(connection, country=settings.country)
+                last = ("Would please", _pleased)
+            else:
+                person = find_user(connection, user)
+                if dismissed:
+                    _show_dismissed(console, dismissed_titles(connection, person.user_id))
+                    return
+                rows = candidate_table(connection, person.user_id, country=settings.country)
+                last = ("Why", why_suggested)
+    if not rows:
+        console.print(NOTHING)
+        return
+    columns = [last, (f"Where to stream ({settings.country})", lambda row: where_to_stream(row["providers"]))]
+    for media_type, heading in HEADINGS:
+        own = [row for row in rows if row["media_type"] == media_type][:count]
+        if own:
+            table = Table(title=heading, title_justify="left", title_style="bold")
+            for name in ("", "Title", *(name for name, _ in columns)):
+                table.add_column(name, justify="left" if name else "right")
+            for row in own:
+                cells = [Text(str(value(row))) for _, value in columns]
+                table.add_row(str(row["rank"]), Text(titled(row)), *cells)
+            console.print(table)
+    console.print(Text(ATTRIBUTION, "dim"))
+
+
+@click.command()
+@click.argument("user")
+@click.argument("title")
+@click.option("--undo", is_flag=True, help="Let TITLE be suggested again.")
+def dismiss(user: str, title: str, undo: bool) -> None:
+    """Never suggest TITLE to USER again; it leaves their list at once, and another one takes its place at night.
+
+    TITLE is a title, 'title (year)', or an id such as tmdb:movie:603, tmdb:series:1396 or imdb:tt0133093.
+
+    Example: aperture dismiss Anna "The Matrix (1999)"
+    """
+    console = Console(soft_wrap=True)
+    with operator_errors(), Database(load_settings()).transaction() as connection:
+        person = find_user(connection, user)
+        found = find_title(connection, title, create=not undo)
+        if undo:
+            changed = undo_dismissal(connection, person.user_id, found.work_id) > 0
+            said = f"may be suggested to {person.name} again." if changed else f"was not dismissed by {person.name}."
+            console.print(Text(f"{found.label} {said}"))
+        elif dismiss_title(connection, person.user_id, found.work_id, found.title, now=Clock().now()):
+            here = " It is in the library: recommendations of what is there do not change." if found.in_library else ""
+            console.print(Text(f"{found.label} is not suggested to {person.name} any more.{here}"))
+        else:
+            console.print(Text(f"{found.label}: {person.name} dismissed it before."))
+
+
+def parse_seasons(
+    context: click.Context | None, parameter: click.Parameter | None, value: str | None
+) -> list[int] | None:
+    """Parse ``1,3-5``; None for ``all``, which leaves out the specials."""
+    if value is None or value.strip().lower() == "all":
+        return None
+    seasons: set[int] = set()
+    for part in value.split(","):
+        match = _RANGE.fullmatch(part.strip())
+        if match is None or int(match[1]) == 0 or int(match[2] or match[1]) < int(match[1]):
+            raise click.BadParameter("expected numbers of seasons, such as 1 or 1,3-5, or all", context, parameter)
+        seasons |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return sorted(seasons)
+
+
+@click.command()
+@click.argument("user")
+@click.argument("title")
+@click.option("--seasons", callback=parse_seasons, help="Of a series, such as 1,3-5. Default: all but the specials.")
+@click.option("--yes", is_flag=True, help="Send without asking.")
+def request(user: str, title: str, seasons: list[int] | None, yes: bool) -> None:
+    """Request TITLE on Seerr as USER: show what will be sent, ask, and send it.
+
+    TITLE is a title, 'title (year)', or an id such as tmdb:movie:603, tmdb:series:1396 or imdb:tt0133093.
+
+    Example: aperture request Anna tmdb:series:1396 --seasons 1-2
+    """
+    console = Console(soft_wrap=True)
+    with operator_errors():
+        settings = load_settings()
+        database, clock = Database(settings), Clock()
+        with database.transaction() as connection:
+            person = find_user(connection, user)
+            found = find_title(connection, title, create=True)
+        if found.in_library and (found.media_type == "movie" or seasons is None):
+            advice = "" if found.media_type == "movie" else " Name seasons that it lacks with --seasons."
+            console.print(Text(f"{found.label} is in the library already; nothing was sent.{advice}"))
+            return
+        if found.tmdb_id is None:
+            raise OperatorError(f"Seerr needs the id of {found.label} on TMDb: name it by that, as in tmdb:movie:603.")
+        if seasons is not None and found.media_type == "movie":
+            raise OperatorError(f"{found.label} is a film, and has no seasons.", exit_code=2)
+        wish = Wish(found.work_id, found.media_type, found.tmdb_id, found.label)
+        with _desk(settings, database, clock) as desk:
+            planned = _plan(console, desk, database, person, wish, seasons)
+        if planned is None:
+            return
+        _show_plan(console, person, planned)
+        if not yes:
+            click.confirm("Send it?", abort=True)
+        with _desk(settings, database, clock) as desk:
+            # Somebody may have requested it, used the quota or changed a right while this one was read.
+            again = _plan(console, desk, database, person, wish, seasons)
+            if again != planned:
+                raise OperatorError("This has changed on Seerr meanwhile; nothing was sent. Repeat the command.")
+            sent = desk.send(person, again)
+    if sent is not None:
+        console.print(Text(f"Requested: {sent.title}, request {sent.request_id} on Seerr, {sent.state}."))
+
+
+@click.command()
+@click.argument("user", required=False)
+def requests(user: str | None) -> None:
+    """List what was requested for USER, or for everybody, and what became of it."""
+    console = Console()
+    with operator_errors():
+        settings = load_settings()
+        database, clock = Database(settings), Clock()
+        with database.transaction() as connection:
+            people = [find_user(connection, user)] if user is not None else read_users(connection)
+            # Those who have left the media server wait for nothing any more.
+            here = [one.user_id for one in people if not one.gone]
+            asked = {one.user_id for one in unsettled_requests(connection, here, now=clock.now())}
+        if asked:
+            try:
+                with _desk(settings, database, clock) as desk:
+                    for person in (one for one in people if one.user_id in asked):
+                        desk.read_back(person)
+            except (ServiceError, OperatorError) as error:
+                said = f"Seerr could not be reached; the states are from the last check: {error}"
+                console.print(Text(said, "yellow"))
+        with database.transaction() as connection:
+            stored = read_requests(connection, [one.user_id for one in people])
+    names = {one.user_id: one.name for one in people}
+    if not stored:
+        console.print("Nothing was requested.")
+        return
+    table = Table(box=None, padding=(0, 1))
+    for column in ("user", "title", "state", "requested", "remark"):
+        table.add_column(column)
+    for one in stored:
+        cells = (names[one.user_id], one.title, one.state, f"{one.requested_at:%Y-%m-%d}", one.detail or "")
+        table.add_row(*map(Text, cells))
+    console.print(table)
+
+
+def _show_dismissed(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+    if not rows:
+        console.print("Nothing is dismissed.")
+    for row in rows:
+        name = f"tmdb:{row['media_type']}:{row['tmdb_id']}" if row["tmdb_id"] else f"imdb:{row['imdb_id']}"
+        console.print(Text(f"{row['dismissed_at']:%Y-%m-%d}  {row['title']}  {name}"))
+
+
+def _pleased(row: Mapping[str, Any]) -> str:
+    """Name those whom a title would please most, and count the others."""
+    names, others = row["users"][:SHOWN_USERS], len(row["users"]) - SHOWN_USERS
+    return ", ".join(names) + (f" and {others} more" if others > 0 else "")
+
+
+@contextmanager
+def _desk(settings: Settings, database: Database, clock: Clock) -> Iterator[RequestDesk]:
+    missing = why_not_configured(settings)
+    if missing is not None:
+        raise OperatorError(missing)
+    with Services(settings, database, clock).get(SEERR).open(patience_seconds=PATIENCE_SECONDS) as client:
+        yield RequestDesk(client, database, clock)
+
+
+def _plan(
+    console: Console, desk: RequestDesk, database: Database, person: User, wish: Wish, seasons: Sequence[int] | None
+) -> PlannedRequest | None:
+    """Say what would be requested; None, with the reason on the console, if there is nothing to send.
+
+    Raises:
+        OperatorError: the user may not request it.
+        ServiceError: see :class:`RequestDesk`.
+    """
+    account = desk.account_of(person)
+    desk.read_back(person)
+    with database.transaction() as connection:
+        stored = read_request(connection, person.user_id, wish.work_id)
+    # Of a series, other seasons can be requested.
+    if stored is not None and wish.media_type == "movie" and stored.state in OPEN_STATES:
+        when = f"{stored.requested_at:%Y-%m-%d}"
+        advice = " Retry it on Seerr." if stored.state == "failed" else ""
+        said = f"{stored.title} was requested on {when} already: {stored.state}. Nothing was sent.{advice}"
+        console.print(Text(said))
+        return None
+    planned = desk.plan(account, wish, seasons)
+    if planned.obstacle is None:
+        return planned
+    if planned.obstacle.kind != "title":
+        raise OperatorError(f"{planned.obstacle.message} Nothing was sent.")
+    console.print(Text(f"{planned.obstacle.message} Nothing was sent."))
+    return None
+
+
+def _show_plan(console: Console, person: User, planned: PlannedRequest) -> None:
+    wish = planned.wish
+    lines = [
+        f"Request for {person.name}, as {planned.account.name} (user {planned.account.seerr_id} on Seerr):",
+        f"  tmdb:{wish.media_type}:{wish.tmdb_id}  {wish.title}",
+    ]
+    if planned.seasons is not None:
+        lines.append(f"  seasons:  {planned.season_text}")
+    lines += [f"  quota:    {planned.quota_text}", f"  approval: {planned.approval_text}"]
+    if planned.was_declined:
+        lines.append("  note:     a request for it was declined before")
+    for line in lines:
+        console.print(Text(line))

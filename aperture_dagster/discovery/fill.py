@@ -1,0 +1,177 @@
+"""Fill the pool: read lists of titles outside the library from TMDb, choose the best, and request their details."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from aperture_dagster.discovery.inputs import plan_users
+from aperture_dagster.discovery.plan import UserPlan, chosen_titles, next_requests
+from aperture_dagster.discovery.pool import (
+    DETAILS,
+    FRESH_FOR,
+    POOL_SOURCE,
+    admit,
+    lists_read,
+    pool_population,
+    pool_summary,
+    read_lists,
+    write_details,
+    write_list,
+)
+from aperture_dagster.discovery.suitability import today_of
+from aperture_dagster.discovery.trakt import read_trakt
+from aperture_dagster.library.identity import MediaType
+from aperture_dagster.library.listed import SuggestedPage
+from aperture_dagster.library.people import User
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.errors import (
+    BadAnswer,
+    NotFound,
+    RequestRejected,
+    ServicePaused,
+    ServiceUnavailable,
+)
+from aperture_dagster.resources.tmdb import Tmdb
+from aperture_dagster.settings import Settings
+from aperture_dagster.sources.services import MeteredService
+from aperture_dagster.sources.tmdb import TMDB
+from aperture_dagster.storage.populations import Source
+from aperture_dagster.storage.versions import content_version
+from aperture_dagster.storage.work_list import DueItem
+from aperture_dagster.worklist.engine import Attempt, Tally, WorkList, one_by_one, work_through
+
+# Requests for lists per day, for all users together.
+LISTS_PER_DAY = 80
+# A list that cannot be read is left out; after so many in a row, no other is tried.
+FAILURES_UNTIL_DOWN = 3
+# Details age by whole days: a run that begins a little earlier than the last one must not find half of them due.
+SLACK = timedelta(hours=12)
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """One run that fills the pool."""
+
+    settings: Settings
+    database: Database
+    clock: Clock
+    log: logging.Logger
+
+    def plan(self, users: Sequence[User]) -> tuple[dict[str, UserPlan], dict[str, int]]:
+        """Plan what suggests titles to users, with what Trakt recommends to them; also return figures of the latter."""
+        user_ids = [user.user_id for user in users]
+        day_began = day_of(self.clock.now(), self.settings)
+        trakt = read_trakt(self.settings, self.database, self.clock, user_ids, self.log, day_began=day_began)
+        with self.database.transaction() as connection:
+            plans = plan_users(connection, user_ids, self.settings)
+        plans = {user: replace(plan, lists=[*plan.lists, *trakt.of(user)]) for user, plan in plans.items()}
+        return plans, {"requests_to_trakt": trakt.requests, "lists_failed": trakt.failed}
+
+    def fill(
+        self, service: MeteredService[Tmdb], client: Tmdb, users: Sequence[User], plans: Mapping[str, UserPlan]
+    ) -> dict[str, int]:
+        """Bring the pool up to date; return figures.
+
+        Raises:
+            ServiceUnavailable: TMDb is down; what was read is stored.
+            ServiceRefused: the key was refused.
+        """
+        now, own = self.clock.now(), [plans[user.user_id] for user in users]
+        with self.database.transaction() as connection:
+            known = read_lists(connection, now=now)
+        figures = self._read_lists(client, own, known)
+        chosen = chosen_titles(own, known, self.settings.discovery_minimum_votes)
+        with self.database.transaction() as connection:
+            added = admit(connection, chosen, now=now)
+        tally = Tally()
+        if chosen:
+            tally = work_through(self._details(service, client, now), self.database, self.clock, self.log)
+        with self.database.transaction() as connection:
+            sizes = pool_summary(connection)
+        return {
+            "dagster/row_count": sizes["films"] + sizes["series"],
+            **sizes,
+            **figures,
+            "details_requested": tally.asked,
+            "details_not_found": tally.not_found,
+            "errors": tally.error,
+            "added": added,
+            "rows_written": tally.rows + added,
+        }
+
+    def _read_lists(self, client: Tmdb, plans: Sequence[UserPlan], known: dict[str, SuggestedPage]) -> dict[str, int]:
+        """Read the lists of the day, each of which is stored as it comes and added to ``known``; return figures."""
+        now = self.clock.now()
+        day_began = day_of(now, self.settings)
+        with self.database.transaction() as connection:
+            budget = LISTS_PER_DAY - lists_read(connection, since=day_began, now=now)
+        read = failed = in_a_row = 0
+        for query, page in next_requests(plans, known, self.settings.discovery_minimum_votes):
+            if read + failed >= budget or in_a_row >= FAILURES_UNTIL_DOWN:
+                break
+            request = query.request(page)
+            try:
+                answer = client.discover(query.media_type, query.filters, page, today=day_began.date())
+            except ServicePaused:
+                raise
+            except (ServiceUnavailable, BadAnswer, RequestRejected) as error:
+                failed, in_a_row = failed + 1, in_a_row + 1
+                if in_a_row >= FAILURES_UNTIL_DOWN and isinstance(error, ServiceUnavailable):
+                    raise
+                self.log.warning(f"{request} could not be read and is left out: {error}")
+                continue
+            in_a_row = 0
+            with self.database.transaction() as connection:
+                write_list(connection, request, query.media_type, answer, now=self.clock.now())
+            known[request] = answer
+            read += 1
+        if in_a_row >= FAILURES_UNTIL_DOWN:
+            self.log.warning("No other list was tried in this run.")
+        return {"lists_requested": read, "lists_failed": failed}
+
+    def _details(self, service: MeteredService[Tmdb], client: Tmdb, wanted_at: datetime) -> WorkList:
+        """Return the work list of the details of the titles that are wanted now."""
+
+        def store(connection: Connection, attempts: Sequence[Attempt]) -> int:
+            return write_details(connection, {one.item.item: one.answer for one in attempts}, now=self.clock.now())
+
+        return WorkList(
+            source=Source(name=POOL_SOURCE, label=TMDB.label, population=pool_population(wanted_at)),
+            ask=one_by_one(lambda title: _ask(client, title)),
+            store=store,
+            ttl=lambda attempt, now: FRESH_FOR - SLACK,
+            cancel=client.cancel,
+            concurrency=service.concurrency,
+            what="titles outside the library",
+        )
+
+
+def day_of(now: datetime, settings: Settings) -> datetime:
+    """Return when the day began in the operator's time zone."""
+    return datetime.combine(today_of(now, settings), time(), ZoneInfo(settings.schedule_timezone))
+
+
+def pool_version(connection: Connection) -> str:
+    """Return a hash of what suggestions are made from."""
+    pool = content_version(connection, "discovery_pool", columns=("work_id", *DETAILS))
+    vectors = content_version(connection, "discovery_vectors", columns=("model_key", "work_id", "text_hash"))
+    return f"{pool}:{vectors}"
+
+
+def _ask(client: Tmdb, title: DueItem) -> Attempt:
+    media_type: MediaType = "movie" if title.kind == "movie" else "series"
+    try:
+        return Attempt(title, "ok", answer=client.pool_title(media_type, title.tmdb_id or 0))
+    except NotFound:
+        # Merged and deleted ids are gone without a pointer, but the title may be found by another one.
+        found = client.find(media_type, imdb_id=title.imdb_id, tvdb_id=title.tvdb_id)
+        if found is None or found == title.tmdb_id:
+            raise
+        return Attempt(title, "ok", answer=client.pool_title(media_type, found))

@@ -1,0 +1,423 @@
+"""Requests on Seerr for users: what would be sent, sending it once, and what became of it.
+
+The note of a request is committed before the request is sent. If the process ends in between, the next one finds the
+note and reads on Seerr whether the request arrived, before it sends anything.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
+
+from aperture_dagster.discovery.notes import (
+    UNWATCHED_TITLES,
+    StoredRequest,
+    Wish,
+    begin_request,
+    read_request,
+    requested_in_week,
+    unsettled_requests,
+    unwatched_requests,
+    wishes,
+    withdraw_request,
+    write_request,
+)
+from aperture_dagster.discovery.seerr import (
+    RequestQuota,
+    RequestRefused,
+    Seerr,
+    SeerrRequest,
+    SeerrTitle,
+    SeerrUser,
+    WrongRequester,
+    comparable_id,
+)
+from aperture_dagster.discovery.suitability import unsuitable
+from aperture_dagster.library.people import User
+from aperture_dagster.library.references import MediaType
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.errors import (
+    BadAnswer,
+    Cancelled,
+    NotFound,
+    ServiceError,
+    ServiceFailed,
+    ServiceUnavailable,
+)
+from aperture_dagster.settings import Settings
+from aperture_dagster.wording import counted
+
+log = logging.getLogger(__name__)
+# What prevents a request: of any title of this type, within a quota, or of this title.
+ObstacleKind = Literal["permission", "quota", "title"]
+NOUNS: dict[MediaType, str] = {"movie": "films", "series": "seasons"}
+
+
+class NoSeerrUser(ServiceError):
+    """Nobody on Seerr belongs to a user of the media server; requests are never sent as somebody else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a request should not be sent, as a sentence."""
+
+    kind: ObstacleKind
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRequest:
+    """A request that could be sent: as whom, for what, and what would follow.
+
+    ``seasons`` are the numbers of the seasons that would be requested, None for a film; ``all_seasons`` tells whether
+    "all" is sent instead of their numbers. ``was_declined``: a request for it was declined, whoever made it.
+    """
+
+    account: SeerrUser
+    wish: Wish
+    seasons: tuple[int, ...] | None
+    all_seasons: bool
+    quota: RequestQuota
+    was_declined: bool
+    obstacle: Obstacle | None = None
+
+    @property
+    def count(self) -> int:
+        """How much of the quota it takes."""
+        return 1 if self.seasons is None else len(self.seasons)
+
+    @property
+    def season_text(self) -> str:
+        """The seasons, for people."""
+        if self.seasons is None:
+            return ""
+        numbers = ", ".join(map(str, self.seasons))
+        return f"all {len(self.seasons)} without specials ({numbers})" if self.all_seasons else numbers
+
+    @property
+    def quota_text(self) -> str:
+        """What is left of the quota before this request, for people."""
+        quota = self.quota
+        if quota.limit is None:
+            return "no limit"
+        days = f" in {quota.days} days" if quota.days else ""
+        return f"{quota.remaining} of {quota.limit} {NOUNS[self.wish.media_type]} left{days}"
+
+    @property
+    def approval_text(self) -> str:
+        """What happens after it is sent, for people."""
+        if self.account.is_approved_at_once(self.wish.media_type):
+            return "approved at once, and the download starts"
+        return "waits on Seerr until somebody approves it"
+
+
+@dataclass(slots=True)
+class RequestedBest:
+    """What was done for a user: requests sent, those that a dry run would send, and why there are not more."""
+
+    sent: list[StoredRequest] = field(default_factory=list)
+    planned: list[PlannedRequest] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    changes: int = 0
+
+
+class RequestDesk:
+    """Requests through one connection to Seerr, which nobody else has meanwhile."""
+
+    def __init__(self, client: Seerr, database: Database, clock: Clock) -> None:
+        self._client, self._database, self._clock = client, database, clock
+
+    @property
+    def http_requests(self) -> int:
+        """Requests to Seerr so far, also those that only read."""
+        return self._client.requests
+
+    @cached_property
+    def _users(self) -> list[SeerrUser]:
+        return self._client.users()
+
+    def account_of(self, user: User) -> SeerrUser:
+        """Find the user of Seerr that belongs to a user of the media server, and verify that requests act as them.
+
+        Raises:
+            NoSeerrUser: there is none, or more than one.
+            ServiceRefused: requests would act as the owner.
+        """
+        wanted = comparable_id(user.user_id)
+        found = [one for one in self._users if one.server_user_id == wanted]
+        if len(found) == 1:
+            self._client.verify_user(found[0].seerr_id)
+            return found[0]
+        if found:
+            names = ", ".join(f"{one.name} ({one.seerr_id})" for one in found)
+            raise NoSeerrUser(f"Several users of Seerr belong to {user.name}: {names}. Remove all but one on Seerr.")
+        raise NoSeerrUser(
+            f"{user.name} has no user on Seerr: let them sign in there once with their account of the media server, or "
+            "import them on Seerr (Users, Import). Nothing is requested as somebody else."
+        )
+
+    def read_back(self, user: User) -> int:
+        """Read what became of a user's open requests, also of one whose answer was never read; return the changes."""
+        with self._database.transaction() as connection:
+            requests = unsettled_requests(connection, [user.user_id], now=self._clock.now())
+        changes = 0
+        for request in requests:
+            try:
+                changes += self._resolve(request, user) if request.state == "sending" else self._read(request)
+            except (NotFound, BadAnswer, RequestRefused, NoSeerrUser) as error:
+                log.warning("%s of %s keeps its state: %s", request.title, user.name, error)
+        return changes
+
+    def plan(self, account: SeerrUser, wish: Wish, seasons: Sequence[int] | None = None) -> PlannedRequest:
+        """Ask Seerr about a title and the user's quota, and say what a request would be; sends nothing.
+
+        Raises:
+            NotFound: Seerr cannot look the title up on TMDb.
+        """
+        known = self._client.title(wish.media_type, wish.tmdb_id)
+        chosen = None
+        if wish.media_type == "series":
+            chosen = tuple(one for one in known.open_seasons if seasons is None or one in seasons)
+        planned = PlannedRequest(
+            account,
+            replace(wish, title=known.name) if known.name and wish.title.startswith("tmdb:") else wish,
+            chosen,
+            seasons is None and chosen == known.seasons,
+            self._client.quota(account.seerr_id)[wish.media_type],
+            any(one.status == "declined" for one in known.requests),
+        )
+        return replace(planned, obstacle=_obstacle(planned, known))
+
+    def send(self, user: User, planned: PlannedRequest, *, per_week: int | None = None) -> StoredRequest | None:
+        """Send a request once, and note what Seerr says; None if the user's week has no room for it.
+
+        Raises:
+            RequestRefused: Seerr created nothing.
+            WrongRequester: Seerr created it as somebody else.
+            ServiceUnavailable, BadAnswer: it is not known whether the request was created; the next run finds out.
+        """
+        wish, account = planned.wish, planned.account
+        with self._database.transaction() as connection:
+            previous = read_request(connection, user.user_id, wish.work_id)
+            note = StoredRequest(
+                user.user_id,
+                wish.work_id,
+                wish.media_type,
+                wish.tmdb_id,
+                wish.title,
+                "sending",
+                self._clock.now(),
+                # An older request for the title, so that it is not taken for this one.
+                request_id=previous.request_id if previous else None,
+                seasons=None if planned.seasons is None else len(planned.seasons),
+            )
+            if not begin_request(connection, note, per_week=per_week):
+                return None
+        seasons = None if planned.all_seasons else planned.seasons
+        try:
+            made = self._client.request(account.seerr_id, wish.media_type, wish.tmdb_id, seasons=seasons)
+        except RequestRefused as refusal:
+            # One because of the user says nothing about the title, and an earlier request says more.
+            is_known = previous is not None and (previous.request_id is not None or previous.state == "declined")
+            if is_known or refusal.reason in ("permission", "quota", "other"):
+                self._withdraw(note, previous)
+            else:
+                self._write(replace(note, state="refused", read_at=self._clock.now(), detail=_cut(refusal)))
+            raise
+        except (ServiceUnavailable, BadAnswer, Cancelled) as error:
+            # An answer was read, if only one that makes no sense: the same request would get it again.
+            is_answered = isinstance(error, (ServiceFailed, BadAnswer))
+            self._write(replace(note, read_at=self._clock.now() if is_answered else None, detail=_cut(error)))
+            raise
+        except WrongRequester as error:
+            self._adopt(note, error.request, detail=_cut(error))
+            raise
+        except ServiceError:
+            self._withdraw(note, previous)
+            raise
+        return self._adopt(note, made)
+
+    def request_best(self, user: User, settings: Settings) -> RequestedBest:
+        """Read back a user's open requests, then request their best suggestions, or only say which in a dry run.
+
+        Only what nobody requested before and what suits the user now, the best first, as far as the week has room; and
+        nothing while earlier requests have been available for long and were not started.
+
+        Raises:
+            RequestRefused: Seerr refused for a reason that is not known.
+            ServiceError: see :meth:`send`.
+        """
+        result = RequestedBest()
+        try:
+            account = self.account_of(user)
+        except NoSeerrUser as error:
+            result.reasons.append(str(error))
+            return result
+        result.changes = self.read_back(user)
+        now, minimum, per_week = self._clock.now(), settings.requests_minimum_score, settings.requests_per_week
+        with self._database.transaction() as connection:
+            room = per_week - requested_in_week(connection, user.user_id, now=now)
+            unwatched = unwatched_requests(connection, user.user_id, now=now)
+            wanted = wishes(connection, user.user_id, minimum_score=minimum, now=now)
+            works = [one.work_id for one in wanted]
+            why_not = unsuitable(connection, settings, [user], now=now, works=works)[user.user_id]
+        result.reasons += [f"{one.title}: {why_not[one.work_id]}." for one in wanted if one.work_id in why_not]
+        wanted = [one for one in wanted if one.work_id not in why_not]
+        if len(unwatched) >= UNWATCHED_TITLES:
+            names = ", ".join(unwatched[:UNWATCHED_TITLES])
+            result.reasons.append(f"No new requests until earlier ones have been started: {names}.")
+        elif room <= 0:
+            result.reasons.append(f"This week's limit of {counted(per_week, 'requests')} has been reached.")
+        elif not wanted:
+            result.reasons.append(f"No new suggestion has a score of {minimum:g} or more.")
+        else:
+            self._request_first(user, account, wanted, room, settings, result)
+        return result
+
+    def _request_first(
+        self,
+        user: User,
+        account: SeerrUser,
+        wanted: Sequence[Wish],
+        room: int,
+        settings: Settings,
+        result: RequestedBest,
+    ) -> None:
+        """Go through the wishes, the best first, until the week is full."""
+        closed: set[MediaType] = set()
+        # What a dry run would have taken from the quota.
+        taken: Counter[MediaType] = Counter()
+        for wish in wanted:
+            if room <= 0:
+                return
+            if wish.media_type in closed:
+                continue
+            try:
+                planned = self.plan(account, wish)
+            except NotFound as error:
+                result.reasons.append(f"{wish.title}: {error}.")
+                continue
+            obstacle = planned.obstacle or _obstacle_of_the_job(planned, taken[wish.media_type])
+            if obstacle is not None:
+                result.reasons.append(obstacle.message)
+                # A shorter series may still fit into what is left of the quota.
+                if obstacle.kind == "permission" or not planned.quota.allows(taken[wish.media_type] + 1):
+                    closed.add(wish.media_type)
+                continue
+            if settings.requests_dry_run:
+                result.planned.append(planned)
+                taken[wish.media_type] += planned.count
+            else:
+                try:
+                    sent = self.send(user, planned, per_week=settings.requests_per_week)
+                except RequestRefused as refusal:
+                    if refusal.reason == "other":
+                        raise
+                    result.reasons.append(f"{wish.title}: {refusal}")
+                    if refusal.reason in ("permission", "quota"):
+                        closed.add(wish.media_type)
+                    continue
+                if sent is None:
+                    # Another run used the rest of the week meanwhile.
+                    return
+                result.sent.append(sent)
+                result.changes += 1
+            room -= 1
+
+    def _resolve(self, request: StoredRequest, user: User) -> int:
+        """Find out whether a request whose answer is not known was created."""
+        seerr_id = self.account_of(user).seerr_id
+        known = self._client.title(request.media_type, request.tmdb_id)
+        later = [one for one in known.requests if one.request_id > (request.request_id or 0)]
+        own = [one for one in later if one.seerr_user_id == seerr_id]
+        if own:
+            log.info("%s had been requested; the answer is read now.", request.title)
+            self._adopt(request, own[-1])
+        elif request.request_id is not None:
+            # Only the older request exists, so its state is what there is.
+            return self._read(replace(request, detail=None))
+        elif request.read_at is not None:
+            self._write(replace(request, state="refused", read_at=self._clock.now()))
+        else:
+            log.info("%s had not been requested: nothing arrived on Seerr.", request.title)
+            self._withdraw(request, None)
+        return 1
+
+    def _read(self, request: StoredRequest) -> int:
+        if request.request_id is None:
+            return 0
+        try:
+            found = self._client.read_request(request.request_id)
+        except NotFound:
+            if request.state == "declined":
+                return 0
+            deleted = "The request was deleted on Seerr."
+            return self._write(replace(request, state="declined", read_at=self._clock.now(), detail=deleted))
+        if state_of(found) == request.state:
+            return 0
+        self._adopt(request, found)
+        return 1
+
+    def _adopt(self, request: StoredRequest, found: SeerrRequest, *, detail: str | None = None) -> StoredRequest:
+        adopted = replace(
+            request,
+            request_id=found.request_id,
+            state=state_of(found),
+            seasons=len(found.seasons) or request.seasons,
+            read_at=self._clock.now(),
+            detail=detail,
+        )
+        self._write(adopted)
+        return adopted
+
+    def _write(self, request: StoredRequest) -> int:
+        with self._database.transaction() as connection:
+            return write_request(connection, request)
+
+    def _withdraw(self, request: StoredRequest, previous: StoredRequest | None) -> None:
+        with self._database.transaction() as connection:
+            withdraw_request(connection, request, previous)
+
+
+def state_of(request: SeerrRequest) -> str:
+    """Return the state of a request: that of what was requested, once it is available."""
+    return "available" if request.status != "declined" and request.media_status == "available" else request.status
+
+
+def _obstacle(planned: PlannedRequest, known: SeerrTitle) -> Obstacle | None:
+    title, media_type, account = planned.wish.title, planned.wish.media_type, planned.account
+    if not account.may_request(media_type):
+        what = "films" if media_type == "movie" else "series"
+        return Obstacle("permission", f"{account.name} may not request {what} on Seerr.")
+    if known.status == "blocklisted":
+        return Obstacle("title", f"{title} is on Seerr's blocklist.")
+    if known.status == "available":
+        return Obstacle("title", f"{title} is available already, as Seerr says.")
+    open_requests = [one for one in known.requests if one.status not in ("declined", "completed")]
+    if media_type == "movie" and (open_requests or known.status in ("pending", "processing")):
+        state = open_requests[-1].status if open_requests else known.status
+        return Obstacle("title", f"{title} has been requested on Seerr already ({state}).")
+    if media_type == "series" and not planned.seasons:
+        return Obstacle("title", f"No season of {title} is left to request.")
+    if not planned.quota.allows(planned.count):
+        needed = "" if planned.count == 1 else f", and {planned.count} are needed"
+        return Obstacle("quota", f"{account.name}'s quota on Seerr: {planned.quota_text}{needed}.")
+    return None
+
+
+def _obstacle_of_the_job(planned: PlannedRequest, taken: int) -> Obstacle | None:
+    """Return why the job does not send what a person may send; ``taken`` is what it would have sent already."""
+    if planned.was_declined:
+        return Obstacle("title", f"A request for {planned.wish.title} was declined on Seerr.")
+    if not planned.quota.allows(taken + planned.count):
+        return Obstacle("quota", f"{planned.account.name}'s quota on Seerr: {planned.quota_text}.")
+    return None
+
+
+def _cut(error: Exception | str) -> str:
+    return str(error)[:300]

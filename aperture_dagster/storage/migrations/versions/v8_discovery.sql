@@ -1,0 +1,10 @@
+DROP TABLE household_candidates;
+DROP TABLE discovery_suggestions;
+DELETE FROM discovery_lists;
+ALTER TABLE discovery_pool DROP COLUMN priority;
+ALTER TABLE discovery_candidates DROP COLUMN suggested_by;
+COMMENT ON COLUMN discovery_lists.request IS 'such as movie/discover?genres=18/2';
+UPDATE seerr_requests SET state = 'refused' WHERE state = 'misattributed';
+ALTER TABLE seerr_requests DROP COLUMN is_automatic, DROP CONSTRAINT ck_seerr_requests_state;
+ALTER TABLE seerr_requests ADD CONSTRAINT ck_seerr_requests_state CHECK (state IN ('sending', 'pending', 'approved', 'declined', 'failed', 'completed', 'available', 'refused'));
+COMMENT ON COLUMN seerr_requests.state IS 'sending: the answer is not known yet; else what Seerr says';
