@@ -6,20 +6,18 @@ What people put into one of ours themselves stays, after our titles; only what w
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from aperture_dagster.publishing.manifest import Manifest, PlacedList
+from aperture_dagster.publishing.manifest import PlacedList
 from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.publishing.places import library_names
+from aperture_dagster.publishing.work import Session
 from aperture_dagster.wording import counted
 
 if TYPE_CHECKING:
     from aperture_dagster.resources.media_server.records import ServerList
-    from aperture_dagster.resources.media_server.writer import MediaServerWriter
 
 ListKind = Literal["collection", "playlist"]
 
@@ -68,20 +66,12 @@ class ListPublisher:
     """Publishes collections and playlists. Each list of the server is read once per run.
 
     Args:
-        server: every change on the media server goes through it.
-        manifest: what was placed.
-        log: for the operator.
+        session: the run.
         names: of users by id, for messages.
     """
 
-    def __init__(
-        self,
-        server: MediaServerWriter,
-        manifest: Manifest,
-        log: logging.Logger,
-        names: Mapping[str, str] = MappingProxyType({}),
-    ) -> None:
-        self._server, self._manifest, self._log, self._names = server, manifest, log, names
+    def __init__(self, session: Session, names: Mapping[str, str]) -> None:
+        self._server, self._manifest, self._log, self._names = session.server, session.manifest, session.log, names
         self._seen: dict[str, list[ServerList]] = {}
         self._known_users: set[str] | None = None
 

@@ -115,8 +115,8 @@ class AlreadyPublishing(OperatorError):
     """Another process publishes at the moment."""
 
 
-class StoredManifest:
-    """The manifest in the database.
+class Manifest:
+    """The database's memory of what was placed. Each method is one transaction.
 
     Args:
         transaction: opens a transaction.

@@ -68,7 +68,7 @@ def nothing_is_left(place: Publishing) -> bool:
 
 @pytest.mark.parametrize("settings", ["another root", "no root"])
 def test_unpublish_takes_everything_back_whatever_the_settings_name_now(household: Any, tmp_path: Path, settings: str):
-    with shelf(household, tmp_path, recommendation_collections=True, recommendation_playlists=True) as place:
+    with shelf(household, tmp_path, also=["recommendation_collections", "recommendation_playlists"]) as place:
         place.state.allow_libraries("ben", ["Movies"])
         users = place.users()
         place.publish_now()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.publishing.access import AccessChange, OwnLibrary, plan_access
+from aperture_dagster.publishing.access import AccessChange, AccessRules, OwnLibrary, plan_access
 
 ANNA, BEN = "a" * 32, "b" * 32
 ANNAS = OwnLibrary("1" * 32, "1" * 32, frozenset({ANNA}))
@@ -33,8 +33,9 @@ def user(user_id: str = ANNA, *, folders: list[str] | None = None, **configurati
 
 
 def plan(one: dict[str, Any], **options: Any) -> AccessChange:
-    given = {"own": [ANNAS, BENS, SHARED], "others": [FILMS], "retired": [], "remembered": set(), "strict": False}
-    return plan_access(one, **(given | {"hide_own_from_latest": False} | options))
+    rules = AccessRules(options.pop("strict", False), options.pop("hide_own", False), lambda record: frozenset())
+    given: dict[str, Any] = {"own": [ANNAS, BENS, SHARED], "others": [FILMS], "retired": [], "remembered": set()}
+    return plan_access(one, rules=rules, **(given | options))
 
 
 def after(one: dict[str, Any], change: AccessChange) -> dict[str, Any]:
@@ -140,7 +141,7 @@ def test_strict_access_can_be_switched_off_again():
 
 
 def test_on_servers_that_share_what_was_watched_own_copies_stay_out_of_latest():
-    change = plan(user(folders=[FILMS, ANNAS.policy_id, SHARED.policy_id]), hide_own_from_latest=True)
+    change = plan(user(folders=[FILMS, ANNAS.policy_id, SHARED.policy_id]), hide_own=True)
     assert change.configuration is not None
     assert change.configuration["LatestItemsExcludes"] == [ANNAS.item_id, SHARED.item_id]
     assert change.configuration["MyMediaExcludes"] == []

@@ -299,7 +299,7 @@ NO_LINK = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 def test_a_thread_that_swaps_folders_for_links_changes_nothing_behind_them(tmp_path: Path):
     guarded, is_over, swaps = Guarded(tmp_path), threading.Event(), 0
-    LibraryFolder(guarded.root, "other", modified_at=lambda: 1.0).prepare()
+    LibraryFolder(guarded.root, "other").prepare()
 
     def swap() -> None:
         nonlocal swaps

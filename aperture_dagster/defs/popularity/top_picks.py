@@ -1,9 +1,8 @@
 """What is popular in the household."""
 
 import logging
-import re
-from collections.abc import Callable, Iterator
-from datetime import date
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,31 +12,27 @@ from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import EXPECTED, cause_of, describe, operator_errors, stack_trace
 from aperture_dagster.defs.markdown import code_block, markdown_table
 from aperture_dagster.defs.media_server import movies, series, watch_history
-from aperture_dagster.defs.popularity.picking import MEDIA_TYPES, NOUNS, Made, Picker
-from aperture_dagster.defs.reporting import arranged, log_totals, materialized, table
+from aperture_dagster.defs.reporting import arranged, course, log_totals, materialized, table
 from aperture_dagster.defs.users import VERSION_TAG, output_without_events
-from aperture_dagster.partitions import days_partitions
+from aperture_dagster.partitions import HISTORY, days_partitions
+from aperture_dagster.popularity.top_picks import MEDIA_TYPES, NOUNS, Made, Picker, source_of
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.services import Services
-from aperture_dagster.sources.top_lists import origin_of
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.history import first_play
 from aperture_dagster.storage.lists import course_of_ranks, read_items
 from aperture_dagster.storage.log_of_plays import note_log_of_plays
 from aperture_dagster.storage.versions import content_version
 
-# A backfill has the same note for most of its days, with other figures.
-FIGURES = re.compile(r"\d+")
-
 
 def top_picks_asset(settings: Settings) -> dg.AssetsDefinition:
     """The asset, with days of the operator's time zone for partitions, downstream of the services that it asks."""
     timezone = ZoneInfo(settings.schedule_timezone)
     # It waits in no pool: enrichment can hold that for hours, and a late list is worse than one of the day before.
-    services_asked = sorted({origin for one in MEDIA_TYPES if (origin := origin_of(settings, one)) is not None})
+    services_asked = sorted({name for one in MEDIA_TYPES if (name := source_of(settings, one).service) is not None})
 
     @dg.asset(
         group_name="popularity",
@@ -65,16 +60,20 @@ def top_picks_asset(settings: Settings) -> dg.AssetsDefinition:
         list of TMDb or MDBList, or both.
 
         Made every night from the log of plays up to the day's beginning, so a past day comes out the same whenever it
-        is made. An external list is that of the day on which it is read; if it cannot be read, the last one stays.
+        is made. Days of the last month on which no run could make it are made up for. An external list is that of the
+        day on which it is read; if it cannot be read, the last one stays.
         """
         now = clock.now()
         days = sorted(date.fromisoformat(key) for key in context.partition_keys)
+        today = now.astimezone(timezone).date()
+        if days == [today]:
+            days = [*_missed_days(context, today), today]
         with operator_errors(context, settings):
             with database.transaction() as connection:
-                picker = Picker(settings, now.astimezone(timezone).date(), read_items(connection))
+                picker = Picker(settings, today, read_items(connection))
                 began = first_play(connection)
             if days[-1] >= picker.today:
-                picker.read_outside(services, waiting=_log_waiting(context))
+                picker.read_outside(services, waiting=lambda seconds: _log_waiting(context, seconds))
             run = _Days(context, settings, database, picker)
             run.make_all(days)
             if began is not None:
@@ -121,21 +120,17 @@ class _Days:
                     # It would hit every other day, too.
                     self.failed |= dict.fromkeys(days[number:], error)
                     break
-        self._log_notes()
+        if self.results:
+            self._log_notes()
 
     def _log_notes(self) -> None:
-        """Log each kind of note once, as it is about the latest day: those of other days differ only in figures."""
-        about: dict[tuple[str, bool], list[tuple[date, str]]] = {}
-        for day, made in self.results.items():
-            for media_type, one in made.items():
-                for note in one.notes:
-                    said = f"{NOUNS[media_type]}: {note}"
-                    about.setdefault((FIGURES.sub("", said), one.is_warning), []).append((day, said))
-        for (_, is_warning), notes in about.items():
-            day, note = notes[-1]
-            others = f", and {len(notes) - 1} earlier days likewise" if len(notes) > 1 else ""
-            where = f" ({day}{others})" if len(self.results) > 1 else ""
-            self._context.log.log(logging.WARNING if is_warning else logging.INFO, f"{note}{where}")
+        """Log what the operator should know of the latest day; the pages of the others say it for theirs."""
+        *_, day = self.results
+        where = f" ({day})" if len(self.results) > 1 else ""
+        for media_type, one in self.results[day].items():
+            for note in one.notes:
+                level = logging.WARNING if one.is_warning else logging.INFO
+                self._context.log.log(level, f"{NOUNS[media_type]}: {note}{where}")
 
     def metadata(self, day: date, *, with_tables: bool = True) -> dict[str, Any]:
         """The metadata of a day's partition; what a person wants to see first comes first."""
@@ -199,30 +194,26 @@ class _Days:
         )
 
 
-def _log_waiting(context: dg.AssetExecutionContext) -> Callable[[float], None]:
-    def waiting(seconds: float) -> None:
-        if seconds < 1:
-            context.log.info("Another run is asking the same service; waiting for it for up to a minute.")
+def _missed_days(context: dg.AssetExecutionContext, today: date) -> Sequence[date]:
+    """Return the days of the last month that no run has made since the first one that was, as after an outage."""
+    keys = context.instance.get_materialized_partitions(context.asset_key)
+    made = {date.fromisoformat(key) for key in keys}
+    first = max(min(made, default=today), today - HISTORY)
+    return [day for number in range((today - first).days) if (day := first + timedelta(days=number)) not in made]
 
-    return waiting
+
+def _log_waiting(context: dg.AssetExecutionContext, seconds: float) -> None:
+    if seconds < 1:
+        context.log.info("Another run is asking the same service; waiting for it for up to a minute.")
 
 
 def _narrow(row: dict[str, Any]) -> dict[str, Any]:
     """Return a title's row of the page: its rank, how that changed since yesterday, and what was watched."""
     before, rank = row["yesterday"], row["rank"]
-    moved = (
-        "new"
-        if before is None
-        else ""
-        if before == rank
-        else f"▲ {before - rank}"
-        if before > rank
-        else f"▼ {rank - before}"
-    )
     return {
         "rank": rank,
         "title": row["title"],
-        "moved": moved,
+        "moved": "new" if before is None else course(before, rank),
         "a week ago": row["week_ago"],
         "viewers": row["viewers"],
         "plays": row["plays"],

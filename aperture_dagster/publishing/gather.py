@@ -42,7 +42,6 @@ class Gathered:
 
     titles: dict[str, list[ListedTitle]] = field(default_factory=dict)
     skipped: dict[str, list[str]] = field(default_factory=dict)
-    requests: int = 0
 
 
 class _Files(NamedTuple):
@@ -72,10 +71,7 @@ def gather(
     access: Mapping[str, Access],
     database: Database,
     server: MediaServerWriter,
-    *,
     now: datetime,
-    today: date,
-    remember: bool = True,
 ) -> Gathered:
     """Read the titles of lists. The server is asked only about files that are not known yet.
 
@@ -83,15 +79,13 @@ def gather(
         specs: the lists.
         access: what each user may see, by user id. A shared list holds what all of its viewers may see.
         database: the catalogue and the lists.
-        server: where the files are.
-        now: the time.
-        today: its date in the household.
-        remember: whether to store the server's answers about files.
+        server: where the files are; unless it is a dry run, its answers are stored.
+        now: the time in the household's time zone.
     """
     with database.transaction() as connection:
-        raw = _read(connection, specs, today)
+        raw = _read(connection, specs, now.date())
     visible = {spec.list_key: _visible(spec, raw, access) for spec in specs}
-    files = _files(raw, visible.values(), database, server, now, remember=remember)
+    files = _files(raw, visible.values(), database, server, now)
     result = Gathered()
     for spec in specs:
         titles, skipped = _titles(spec, raw, visible[spec.list_key], files)
@@ -133,8 +127,6 @@ def _files(
     database: Database,
     server: MediaServerWriter,
     now: datetime,
-    *,
-    remember: bool,
 ) -> dict[int, _Files]:
     """The files of all copies and of their episodes by item id: remembered ones, else as the server lists them."""
     wanted: dict[int, tuple[str, str | None]] = {}
@@ -149,7 +141,7 @@ def _files(
     missing = [item_id for item_id in wanted if item_id not in known]
     for start in range(0, len(missing), FILES_BATCH):
         batch = missing[start : start + FILES_BATCH]
-        known |= _fetch(batch, wanted, database, server, now, remember=remember)
+        known |= _fetch(batch, wanted, database, server, now)
     return {item_id: _Files(_sources(row), row["picture_tag"]) for item_id, row in known.items()}
 
 
@@ -159,10 +151,8 @@ def _fetch(
     database: Database,
     server: MediaServerWriter,
     now: datetime,
-    *,
-    remember: bool,
 ) -> dict[int, dict[str, Any]]:
-    """Ask the server about files; remember its answer if that is wanted."""
+    """Ask the server about files; remember its answer, unless it is a dry run."""
     answers = server.original_files([wanted[item_id][0] for item_id in item_ids])
     rows = []
     for item_id in item_ids:
@@ -179,7 +169,7 @@ def _fetch(
                 "read_at": now,
             }
         )
-    if remember:
+    if not server.dry_run:
         with database.transaction() as connection:
             write_files(connection, rows)
     return {row["item_id"]: row for row in rows}
