@@ -39,7 +39,6 @@ def at_night(*servers: Any) -> list[Any]:
     return [pytest.param(server, marks=OTHER_VERSIONS) for server in servers]
 
 
-FEW_SERVERS = ["jellyfin@10.10.7", *at_night("jellyfin@12.0.0"), "emby"]
 SERVERS = ["jellyfin@12.0.0", *at_night("jellyfin@10.9.11", "jellyfin@10.10.7", "jellyfin@10.11.11"), "emby"]
 ROOT_ON_SERVER = "/srv/aperture"
 READS = ("sync_users", "sync_movies", "sync_series")

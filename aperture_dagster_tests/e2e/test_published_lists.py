@@ -16,14 +16,13 @@ from aperture_dagster.publishing.publication import Publication
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.media_server.changes import MediaServerChanges
 from aperture_dagster.resources.providers import MediaServers
-from aperture_dagster_tests.e2e.publishing import SERVERS, Publishing, at_night
+from aperture_dagster_tests.e2e.publishing import Publishing, at_night
 from aperture_dagster_tests.e2e.test_publishing import film, shelf
 
 pytestmark = pytest.mark.e2e
 
 PICKS, ANNAS = "Top Picks - Movies", "anna's AI Picks - Movies"
 SHOWS = "anna's AI Picks - TV Series"
-every_server = pytest.mark.parametrize("server", SERVERS)
 # Where entries of a playlist can be removed, where it must be created again, and where entries have ids of their own.
 THREE_SERVERS = ["jellyfin@10.10.7", "jellyfin@12.0.0", "emby"]
 three_servers = pytest.mark.parametrize("server", ["jellyfin@12.0.0", *at_night("jellyfin@10.10.7", "emby")])

@@ -88,13 +88,6 @@ def test_options_that_somebody_changed_are_put_right_with_the_next_change(househ
         assert place.libraries()[ANNAS].options == before
 
 
-ODD = (
-    "../../etc/passwd", "CON", ".hidden", "sample", "x" * 300, "two\nlines", "😀🎬", "[tmdbid-1]", "tt1234567",
-    "trailers",
-    "S01E02", "AC/DC: Live", "  ", "Ünïcödé…", "name.", "Film [imdbid=tt7654321]",
-)  # fmt: skip
-
-
 def test_only_titles_that_everybody_may_see_are_in_top_picks(household: Any, tmp_path: Path):
     with shelf(household, tmp_path, also=["top_picks_libraries"]) as place:
         place.state.restrict("ben", blocked_tags=["secret"])

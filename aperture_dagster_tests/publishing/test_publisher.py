@@ -394,14 +394,6 @@ def test_three_failures_in_a_row_end_the_run_for_the_others(place: Place):
     assert sorted(place.views("cleo")) == ["cleo's picks", "everybody's picks"]
 
 
-def test_two_failures_between_successes_cost_only_their_own_libraries(place: Place):
-    for name in ("bo", "cleo"):
-        place.state.add_fault(FaultRule("jellyfin", path_contains=f"name={name}", status=400))
-    outcomes = place.publish(*(place.wanted(name, "Alone") for name in ("ada", "bo", "cleo", None)), errors=True)
-    assert [one.error is None for one in outcomes] == [True, False, False, True]
-    assert sorted(place.views("ada")) == ["ada's picks", "everybody's picks"]
-
-
 @pytest.mark.parametrize("minutes", [-90, 90])
 def test_new_files_have_the_time_of_a_server_whose_clock_is_wrong(place: Place, minutes: int):
     place.state.skew_clock(minutes * 60)

@@ -16,9 +16,8 @@ from typing import Any
 import pytest
 
 from aperture_dagster.publishing import reading
-from aperture_dagster.publishing.outcome import NotShown, Outcome, ScanTooLong, explain_failures
+from aperture_dagster.publishing.outcome import Outcome, ScanTooLong, explain_failures
 from aperture_dagster.publishing.publisher import Publisher
-from aperture_dagster.publishing.selection import MediaFile, Source
 from aperture_dagster.resources.media_server import writer
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.killing import Killed
@@ -349,13 +348,6 @@ def test_ids_of_copies_that_are_lacking_are_recorded_although_nothing_changed(
         assert found and {one.server_item_id for one in found} <= recorded.keys()
 
 
-def test_a_library_whose_access_cannot_be_set_stays_hidden_when_it_has_been_read(slow: Place):
-    slow.state.add_fault(FaultRule("jellyfin", path_contains="/Users/Configuration", status=500))
-    outcomes = slow.publish(*lists(slow), errors=True)
-    assert all(one.error is not None for one in outcomes)
-    assert not any(seen_by(slow).values())
-
-
 def test_a_hidden_library_that_lost_a_title_meanwhile_is_read_again_before_anybody_sees_it(slow: Place):
     wanted = slow.wanted("ada", "Alone", "Merged")
     slow.state.add_fault(FaultRule("jellyfin", path_contains="/Users/Configuration", status=500))
@@ -385,15 +377,6 @@ def test_an_episode_that_a_killed_run_added_to_a_library_is_waited_for(slow: Pla
     episodes = slow.writer.library_items(slow.libraries()["ada's picks"], "Episode")
     assert outcome.changes == 0 and len(episodes) == 2
     assert {one.server_item_id for one in episodes} < slow.manifest.copies.keys()
-
-
-def test_a_library_of_which_nothing_can_be_shown_costs_only_itself(slow: Place):
-    lost = slow.title("Merged", 1)
-    lost = replace(lost, copies=(replace(lost.copies[0], sources=(Source((MediaFile("/elsewhere/Merged.mkv"),)),)),))
-    none, bo = slow.publish(slow.wanted("ada", lost), slow.wanted("bo", *LISTS["bo"]), errors=True)
-    assert isinstance(none.error, NotShown) and bo.error is None
-    assert slow.views("ada") == [] and slow.views("bo") == ["bo's picks"]
-    assert slow.manifest.libraries()[slow.key("ada")].unverified_since is not None
 
 
 # Messages for the operator
