@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from rich.text import Text
@@ -14,16 +14,13 @@ from rich.text import Text
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.errors import OperatorError
-from aperture_dagster.publishing.outcome import explain_failures
+from aperture_dagster.publishing.outcome import Outcome, explain_failures
+from aperture_dagster.publishing.publication import Publication, Published, why_not_published
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.wording import counted
-
-if TYPE_CHECKING:
-    from aperture_dagster.publishing.outcome import Outcome
-    from aperture_dagster.publishing.publication import Publication, Published
 
 SHOWN_LINES = 60
 FORGET_ROOT = click.option(
@@ -40,8 +37,6 @@ log = logging.getLogger(__name__)
 @FORGET_ROOT
 def publish(dry_run: bool, accept_root: bool, forget_root: Path | None) -> None:
     """Publish all lists on the media server now."""
-    from aperture_dagster.publishing.publication import why_not_published
-
     console = Terminal()
     with _errors():
         settings = load_settings()
@@ -92,8 +87,6 @@ def _errors() -> Iterator[None]:
 
 @contextmanager
 def _publication(settings: Settings, console: Terminal, *, dry_run: bool, **decisions: Any) -> Iterator[Publication]:
-    from aperture_dagster.publishing.publication import Publication
-
     database = Database(settings)
     handler = _ConsoleHandler(console)
     log.addHandler(handler)

@@ -150,14 +150,15 @@ class Publication:
         if preflight.problems:
             raise PublishingError(f"Nothing is published, and nothing was changed. {' '.join(preflight.problems)}")
         session.warnings += preflight.warnings
+        self._identify(session)
         self._mark_originals()
         specs = [spec for kind in kinds for spec in self._specs(kind, only_users)]
         access = {user.user_id: user.access for user in self.users}
         now = self._clock.now().astimezone(ZoneInfo(self._settings.schedule_timezone))
         gathered = gather(specs, access, self._database, self._server, now)
-        records = self.manifest.libraries()
+        records, how = self.manifest.libraries(), self._form()
         wanted = {
-            spec.list_key: self._build(spec, gathered)
+            spec.list_key: self._build(spec, gathered, how)
             for spec in specs
             if is_on(self._settings, kind_of(spec.list_key), "library")
             and (gathered.titles[spec.list_key] or (spec.most_episodes is not None and spec.list_key in records))
@@ -180,19 +181,22 @@ class Publication:
         """
         with self.manifest.exclusively():
             session = self._session()
+            self._identify(session)
             publisher = self._publisher(session, lambda record: frozenset())
             outcomes = publisher.publish({}, retired=list(self.manifest.libraries()))
             outcomes += ListPublisher(session, self._names).publish([], retired=self.manifest.lists())
         return self._result(session, publisher, outcomes)
 
     def _session(self) -> Session:
-        if not self._server.dry_run:
-            # The identity by which this installation marks its folders.
-            with self._database.transaction() as connection:
-                ensure_owner(connection)
         choice = root_choice(self._settings, self._database, **self._decisions)
         roots = Roots(self.manifest, choice, dry_run=self._server.dry_run)
         return Session(self._server, self.manifest, roots, self._log, now=self._clock.now)
+
+    def _identify(self, session: Session) -> None:
+        """Give this installation the identity by which it marks its folders."""
+        if not self._server.dry_run:
+            with self._database.transaction() as connection:
+                session.roots.identify(ensure_owner(connection))
 
     def _publisher(self, session: Session, viewers_of: Callable[[PlacedLibrary], frozenset[str]]) -> Publisher:
         rules = AccessRules(self._settings.publish_strict_access, self._shares_history, viewers_of)
@@ -239,9 +243,9 @@ class Publication:
                 retired.append(record.list_key)
         return retired
 
-    def _build(self, spec: ListSpec, gathered: Gathered) -> Callable[[Mapping[str, PlacedEntry]], DesiredLibrary]:
-        how = self._form()
-
+    def _build(
+        self, spec: ListSpec, gathered: Gathered, how: EntryForm
+    ) -> Callable[[Mapping[str, PlacedEntry]], DesiredLibrary]:
         def build(placed: Mapping[str, PlacedEntry]) -> DesiredLibrary:
             return build_library(
                 spec,

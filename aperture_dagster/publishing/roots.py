@@ -69,6 +69,10 @@ class Roots:
         self.clock_skew = timedelta(0)
         """How far the server's clock is ahead of ours: it compares the times of new files with its own."""
 
+    def identify(self, owner: str) -> None:
+        """Go on with this identity of the installation."""
+        self._choice = replace(self._choice, owner=owner)
+
     def libraries(self) -> dict[str, PlacedLibrary]:
         """Read the libraries by list key. This machine may see the same folder under another path now."""
         return {

@@ -178,3 +178,13 @@ def test_nothing_happens_while_publishing_is_off(household: Any, tmp_path: Path)
         recorded = place.must_publish()
         assert place.changes() == 0 and place.files() == {}
         assert "APERTURE_PUBLISH is off" in str(recorded)
+
+
+@pytest.mark.parametrize("plugin", ["Merge Versions", *at_night("TMDb")])
+def test_copies_carry_ids_unless_a_plugin_would_merge_them_with_their_originals(
+    household: Any, tmp_path: Path, plugin: str
+):
+    with shelf(household, tmp_path, server="jellyfin@10.10.7", stand_ins={"plugins": (plugin,)}) as place:
+        place.publish_now()
+        ids = [one for item in place.items(ANNAS).values() for one in item.provider_ids if one.lower() == "tmdb"]
+        assert len(ids) == (0 if plugin == "Merge Versions" else 5)
