@@ -153,7 +153,7 @@ class Picker:
     def _store(
         self, connection: Connection, day: date, media_type: MediaType, kind: str, works: Sequence[int] = ()
     ) -> Made:
-        items = self.items[self.items["media_type"] == media_type]
+        items: Any = self.items[self.items["media_type"] == media_type]
         found, window = self._rank(connection, day, items, kind, works)
         copies = dict(zip(items["work_id"], items["item_id"], strict=True))
         rows = [

@@ -227,11 +227,12 @@ def _episode(row: dict[str, Any], files: Mapping[int, _Files]) -> OriginalEpisod
 
 def _facts(row: Mapping[str, Any]) -> TitleFacts:
     ids = {"tmdb": row["tmdb_id"], "imdb": row["imdb_id"], "tvdb": row["tvdb_id"]}
+    facts: dict[str, Any] = {name: row[name] for name in FACTS}
+    facts |= {name: tuple(value for value in row[name] or () if value) for name in FACTS_IN_LISTS}
     return TitleFacts(
         date_added=NO_DATE,
         marker="",
         cast=tuple((one["name"], one.get("character")) for one in row["cast"] if one.get("name")),
         provider_ids={name: str(value) for name, value in ids.items() if value},
-        **{name: row[name] for name in FACTS},
-        **{name: tuple(value for value in row[name] or () if value) for name in FACTS_IN_LISTS},
+        **facts,
     )

@@ -154,7 +154,9 @@ class Manifest:
         """Read the entries of a library by entry id."""
         names = ", ".join(one.name for one in fields(PlacedEntry))
         rows = self._read(f"SELECT {names} FROM published_entries WHERE list_key = :key ORDER BY rank", key=list_key)
-        return {row["entry_id"]: PlacedEntry(**row | {"files": _placed_files(row["files"])}) for row in rows}
+        for row in rows:
+            row["files"] = _placed_files(row["files"])
+        return {row["entry_id"]: PlacedEntry(**row) for row in rows}
 
     def write_library(self, library: PlacedLibrary) -> None:
         """Record a library."""
@@ -236,10 +238,10 @@ class Manifest:
 
     def lists(self) -> list[PlacedList]:
         """Read the collections and playlists."""
-        return [
-            PlacedList(**row | {"items": tuple(row["items"]), "others": tuple(row["others"])})
-            for row in self._read("SELECT * FROM published_lists ORDER BY list_key, kind, user_id")
-        ]
+        rows = self._read("SELECT * FROM published_lists ORDER BY list_key, kind, user_id")
+        for row in rows:
+            row |= {"items": tuple(row["items"]), "others": tuple(row["others"])}
+        return [PlacedList(**row) for row in rows]
 
     def write_list(self, placed: PlacedList) -> None:
         """Record a collection or playlist."""
