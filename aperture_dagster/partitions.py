@@ -11,6 +11,8 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.storage.log_of_plays import read_log_of_plays
 
 USERS = "users"
+# Days before the installation for which Top Picks can also be made, if the log of plays covers them.
+HISTORY = timedelta(days=30)
 PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 PARTITION_TAGS = frozenset({PARTITION_TAG, RANGE_START_TAG})
@@ -47,14 +49,13 @@ def first_day(settings: Settings, *, today: date) -> date:
     Days that nobody will ever ask for would show as missing. Before the first Top Picks, the installation is today.
     """
     log = read_log_of_plays(settings.shared_path)
-    history = timedelta(days=settings.top_picks_history_days)
     if log is None:
-        return today - history
+        return today - HISTORY
     first_play, noted_at = (
         moment.astimezone(ZoneInfo(settings.schedule_timezone)).date() for moment in (log.first_play, log.noted_at)
     )
     # A play may have a date in the future.
-    return min(max(first_play, noted_at - history), today)
+    return min(max(first_play, noted_at - HISTORY), today)
 
 
 def range_tags(first: str, last: str) -> dict[str, str]:

@@ -26,6 +26,12 @@ def listed(names: Sequence[str], *, conjunction: str = "and") -> str:
     return f"{', '.join(others)} {conjunction} {last}" if others else last
 
 
+def sentence(error: Exception | str) -> str:
+    """End a message with a full stop, so that more can follow it."""
+    message = str(error).rstrip()
+    return message if message.endswith((".", "!", "?", "…")) else f"{message}."
+
+
 def titled(row: Mapping[str, Any]) -> str:
     """Name a title with its year, if that is known."""
     return f"{row['title']} ({row['year']})" if row["year"] else str(row["title"])

@@ -19,6 +19,7 @@ from aperture_dagster.settings import (
 )
 from aperture_dagster.settings.home import host_timezone
 from aperture_dagster.settings.places import project_root
+from aperture_dagster.settings.ranking import TopPicksSource
 from aperture_dagster.settings.reference import descriptions
 
 SECRET = "hush-very-secret"
@@ -329,32 +330,57 @@ def test_every_setting_has_a_description():
 # Top Picks
 
 
-def test_mdblist_without_a_list_is_refused_with_the_setting_that_is_missing():
-    message = error_of(top_picks_movies_source="mdblist")
-    assert message == (
-        "Setting top_picks_movies_source given by the program: MDBList needs a list: set top_picks_mdblist_movies to "
-        "its number or user/slug (was 'mdblist')."
-    )
-    assert "top_picks_mdblist_series" in error_of(top_picks_series_source="hybrid", top_picks_hybrid_with="mdblist")
-    assert load_settings(top_picks_series_source="hybrid").top_picks_hybrid_with == "tmdb"
-    both = load_settings(top_picks_movies_source="mdblist", top_picks_mdblist_movies="anna/best-films")
-    assert both.top_picks_mdblist_movies == "anna/best-films"
+@pytest.mark.parametrize(
+    ("given", "source"),
+    [
+        ("local", TopPicksSource(True)),
+        ("tmdb:trending", TopPicksSource(False, "tmdb", "trending")),
+        ("local+tmdb:popular", TopPicksSource(True, "tmdb", "popular")),
+        ("mdblist:2194", TopPicksSource(False, "mdblist", "2194")),
+        (
+            " local+mdblist:https://mdblist.com/lists/anna/best-films/ ",
+            TopPicksSource(True, "mdblist", "anna/best-films"),
+        ),
+    ],
+)
+def test_a_source_of_top_picks_is_local_a_list_or_both(given: str, source: TopPicksSource):
+    assert TopPicksSource.parse(load_settings(top_picks_series_source=given).top_picks_series_source) == source
+
+
+@pytest.mark.parametrize("given", ["anna", "a/b/c", "../user", "a/..", "12?x=1", "anna/best films", "a/b#c", ""])
+def test_what_is_no_list_of_mdblist_is_refused(given: str):
+    message = error_of(top_picks_movies_source=f"mdblist:{given}")
+    assert "expected a list of MDBList by its number or as user/slug" in message
+
+
+@pytest.mark.parametrize("given", ["tmdb", "tmdb:best", "hybrid", "mdblist", "tmdb:popular+local"])
+def test_a_source_that_does_not_exist_is_refused(given: str):
+    assert "expected" in error_of(top_picks_movies_source=given)
+
+
+# What is published
+
+
+def test_what_is_published_is_a_list_and_names_keep_their_defaults():
+    lists, names = "top_picks_playlists, top_picks_libraries", {"top_picks": "{type}!"}
+    settings = load_settings(publish_lists=lists, publish_names=names)
+    assert settings.publish_lists == ("top_picks_playlists", "top_picks_libraries")
+    assert settings.publish_names["top_picks"] == "{type}!"
+    assert settings.publish_names["shows_you_watch"] == "Shows You Watch - {username}"
+    assert "was 'shows'" in error_of(publish_lists="shows")
 
 
 @pytest.mark.parametrize(
-    ("given", "name"),
+    ("names", "problem"),
     [
-        (2194, "2194"), ("2194", "2194"), (" anna/best-films ", "anna/best-films"),
-        ("https://mdblist.com/lists/anna/best-films/", "anna/best-films"), ("", None),
+        ({"recommendations": "Picks - {type}"}, "expected {username} in the name for recommendations"),
+        ({"top_picks": "Top Picks"}, "expected {type} in the name for top_picks"),
+        ({"top_picks": "{type} {rank}"}, "no other placeholders"),
+        ({"picks": "Picks"}, "expected names for recommendations, top_picks, shows_you_watch, not for picks"),
     ],
-)  # fmt: skip
-def test_a_list_of_mdblist_is_named_by_number_user_and_slug_or_address(given: Any, name: str | None):
-    assert load_settings(top_picks_mdblist_series=given).top_picks_mdblist_series == name
-
-
-@pytest.mark.parametrize("given", ["anna", "anna/best/films", "../user", "a/..", "12?x=1", "anna/best films", "a/b#c"])
-def test_what_is_no_list_of_mdblist_is_refused(given: str):
-    assert "expected a list of MDBList by its number or as user/slug" in error_of(top_picks_mdblist_movies=given)
+)
+def test_names_of_published_lists_are_distinct(names: dict[str, str], problem: str):
+    assert problem in error_of(publish_names=names)
 
 
 @pytest.mark.parametrize("given", ["score", "score.down", "random.asc", "asc", ".asc"])

@@ -26,9 +26,10 @@ from verdict import Verdict
 
 from aperture_dagster.build import build_definitions
 from aperture_dagster.cli import demo
-from aperture_dagster.defs.publishing.publication import Publication, Published
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.partitions import USERS, range_tags
+from aperture_dagster.publishing import reading
+from aperture_dagster.publishing.publication import Publication, Published
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.providers import MediaServers
@@ -56,7 +57,7 @@ def main() -> int:
         lists.mkdir()
         with demo.stand_ins(world, None, options.server, lists=lists) as environment:
             settings = demo.point_at(environment, home, lists)
-            settings = settings.model_copy(update={"publish_poll_seconds": 0.2})
+            reading.POLL_SECONDS = 0.2
             try:
                 prepare(settings, options.titles)
                 first = measure(settings)

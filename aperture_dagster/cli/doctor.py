@@ -24,10 +24,8 @@ from aperture_dagster.library.moments import SKEW, describe_future
 from aperture_dagster.library.people import User, as_listed, users_named
 from aperture_dagster.library.references import nearest_users
 from aperture_dagster.library.status import LEAST_FREE_BYTES, State
-from aperture_dagster.publishing.outcome import PublishOptions
-from aperture_dagster.publishing.paths import PathMap
 from aperture_dagster.publishing.preflight import examine_publishing
-from aperture_dagster.publishing.roots import Roots
+from aperture_dagster.publishing.roots import Roots, root_choice
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -45,9 +43,8 @@ from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.connection import describe_server
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.future import future_dates
-from aperture_dagster.storage.owner import read_owner
 from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.published import StoredManifest
+from aperture_dagster.storage.published import Manifest
 from aperture_dagster.storage.queries import database_time
 from aperture_dagster.wording import duration, listed
 
@@ -238,37 +235,18 @@ def _publishing(settings: Settings, database: Database) -> Iterator[Finding]:
     if settings.publish_root is None:
         raise OperatorError("APERTURE_PUBLISH is on, but APERTURE_PUBLISH_ROOT is not set")
     with MediaServers(settings, database).open_writer() as writer:
-        found = examine_publishing(settings, writer, _roots(settings, database))
+        manifest = Manifest(database.transaction, database.connection)
+        found = examine_publishing(settings, writer, Roots(manifest, root_choice(settings, database), dry_run=True))
     if found.problems:
         yield Finding("publishing", "failed", " ".join(found.problems))
     else:
         yield Finding("publishing", "warning" if found.warnings else "ok", " ".join(found.warnings) or found.about)
 
 
-def _roots(settings: Settings, database: Database) -> Roots:
-    """Return what is known of the folders that were published to, for reading only."""
-    assert settings.publish_root is not None
-    root, paths = settings.publish_root.expanduser(), PathMap(settings.path_map)
-    with database.transaction() as connection:
-        owner = read_owner(connection)
-    options = PublishOptions(
-        root,
-        paths.to_server(root),
-        strict_access=False,
-        hide_own_from_latest=False,
-        wait_seconds=0,
-        poll_seconds=0,
-        owner=owner,
-        find_here=paths.to_here,
-    )
-    manifest = StoredManifest(database.transaction, database.connection)
-    return Roots(manifest, options, modified_at=lambda: 0, dry_run=True)
-
-
 def _left_behind(database: Database) -> Iterator[Finding]:
     """Name folders with files of libraries that are gone."""
     with contextlib.suppress(DatabaseError):
-        leftovers = StoredManifest(database.transaction, database.connection).leftovers()
+        leftovers = Manifest(database.transaction, database.connection).leftovers()
         for root, count in Counter(one.root for one in leftovers).items():
             what = "a library that is" if count == 1 else f"{count} libraries that are"
             message = (

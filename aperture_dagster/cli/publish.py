@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from rich.text import Text
@@ -14,17 +14,13 @@ from rich.text import Text
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.errors import OperatorError
-from aperture_dagster.publishing.outcome import explain_failures
+from aperture_dagster.publishing.outcome import Outcome, explain_failures
+from aperture_dagster.publishing.publication import Publication, Published, why_not_published
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.sources.services import Services
 from aperture_dagster.wording import counted
-
-if TYPE_CHECKING:
-    from aperture_dagster.defs.publishing.publication import Publication, Published
-    from aperture_dagster.publishing.outcome import Outcome
 
 SHOWN_LINES = 60
 FORGET_ROOT = click.option(
@@ -41,16 +37,14 @@ log = logging.getLogger(__name__)
 @FORGET_ROOT
 def publish(dry_run: bool, accept_root: bool, forget_root: Path | None) -> None:
     """Publish all lists on the media server now."""
-    from aperture_dagster.defs.publishing.publication import why_not_published
-
     console = Terminal()
     with _errors():
         settings = load_settings()
         if not settings.publish:
             raise OperatorError("Publishing is off: set APERTURE_PUBLISH and APERTURE_PUBLISH_ROOT.")
         why_not_published(settings)
-        roots = {"accept_root": accept_root, "forget_root": forget_root}
-        with _publication(settings, console, dry_run=dry_run, **roots) as publication:
+        decisions = {"accepted": accept_root, "forgotten": forget_root}
+        with _publication(settings, console, dry_run=dry_run, **decisions) as publication:
             published = publication.publish_all()
     _show(console, published, dry_run=dry_run, if_none="There is no list to publish yet: `aperture up` makes them.")
 
@@ -71,7 +65,7 @@ def unpublish(dry_run: bool, yes: bool, forget_root: Path | None) -> None:
     console = Terminal()
     if not dry_run and not yes:
         click.confirm("Remove everything that was published on the media server?", abort=True)
-    with _errors(), _publication(load_settings(), console, dry_run=dry_run, forget_root=forget_root) as publication:
+    with _errors(), _publication(load_settings(), console, dry_run=dry_run, forgotten=forget_root) as publication:
         published = publication.unpublish()
     _show(console, published, dry_run=dry_run, if_none="Nothing is published.")
     left = list(dict.fromkeys(one.left_behind for one in published.outcomes if one.left_behind is not None))
@@ -92,19 +86,14 @@ def _errors() -> Iterator[None]:
 
 
 @contextmanager
-def _publication(settings: Settings, console: Terminal, *, dry_run: bool, **roots: Any) -> Iterator[Publication]:
-    from aperture_dagster.defs.publishing.publication import Publication
-    from aperture_dagster.defs.publishing.user_libraries import tmdb_picture
-
-    database, clock = Database(settings), Clock()
-    services = Services(settings, database, clock)
+def _publication(settings: Settings, console: Terminal, *, dry_run: bool, **decisions: Any) -> Iterator[Publication]:
+    database = Database(settings)
     handler = _ConsoleHandler(console)
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
         with MediaServers(settings, database).open_writer(dry_run=dry_run) as writer:
-            fetch = tmdb_picture(services)
-            yield Publication(settings, database, writer, clock, log, fetch_from_tmdb=fetch, dry_run=dry_run, **roots)
+            yield Publication(settings, database, writer, Clock(), log, **decisions)
     except KeyboardInterrupt:
         if dry_run:
             raise

@@ -22,6 +22,7 @@ from aperture_dagster.resources.errors import (
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.errors import DatabaseInterrupted
+from aperture_dagster.wording import sentence
 
 LONGEST_REASON = 280
 # Metadata of a failure: the class of its cause, by which alerts recognise that it is the same as the last time.
@@ -133,9 +134,3 @@ def describe(error: Exception, settings: Settings) -> str:
 def stack_trace(error: Exception, settings: Settings) -> str:
     """Format the stack trace of an error, without secrets."""
     return redact("".join(traceback.format_exception(error)), settings.secret_values())
-
-
-def sentence(error: Exception | str) -> str:
-    """End a message with a full stop, so that more can follow it."""
-    message = str(error).rstrip()
-    return message if message.endswith((".", "!", "?", "…")) else f"{message}."

@@ -38,6 +38,11 @@ def table(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = 
     return dg.MetadataValue.table(rows, schema=schema)
 
 
+def course(before: int, rank: int) -> str:
+    """Say how far a title has moved in a list; empty if it has not."""
+    return "" if before == rank else f"▲ {before - rank}" if before > rank else f"▼ {rank - before}"
+
+
 def poster_row(settings: Settings, titles: Iterable[tuple[str, str | None]]) -> Markup:
     """Return Markdown with posters side by side: as many as the UI shows at once, empty if there are none.
 

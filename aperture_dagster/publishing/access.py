@@ -7,15 +7,33 @@ as they came.
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from aperture_dagster.publishing.manifest import PlacedLibrary
 
 # What was set in a user's settings; see the table published_access.
 SettingKind = Literal["view", "latest", "listed"]
 Setting = tuple[str, str, str]
 HIDDEN_IN: dict[SettingKind, str] = {"view": "MyMediaExcludes", "latest": "LatestItemsExcludes"}
 ALL_LIBRARIES = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRules:
+    """How libraries are kept from others.
+
+    Args:
+        strict: whether users who may see all libraries get a list.
+        hide_own_from_latest: whether a user's own published library stays out of Latest and Resume, too, because the
+            server shows what was watched on both copies.
+        viewers_of: the users who may see a library that is not published in this run.
+    """
+
+    strict: bool
+    hide_own_from_latest: bool
+    viewers_of: Callable[[PlacedLibrary], frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +65,13 @@ def plan_access(
     others: Sequence[str],
     retired: Collection[str],
     remembered: Collection[Setting],
-    strict: bool,
-    hide_own_from_latest: bool,
+    rules: AccessRules,
 ) -> AccessChange:
     """Compare a user's policy and settings with who may see what.
 
     A user with a list of libraries gets exactly the published ones that are theirs. A user who may see all libraries
-    gets the others' hidden from views, Latest and Resume, once: what they show again themselves stays. With ``strict``
-    such a user gets a list of what they see now instead, and later also the operator's new libraries.
+    gets the others' hidden from views, Latest and Resume, once: what they show again themselves stays. If the rules
+    are ``strict``, such a user gets a list of what they see now instead, and later also the operator's new libraries.
 
     Args:
         user: the server's object.
@@ -62,9 +79,7 @@ def plan_access(
         others: policy ids of all other libraries on the server.
         retired: ids of published libraries that are gone, in either form.
         remembered: what was set before, of all users.
-        strict: whether users who may see all libraries get a list.
-        hide_own_from_latest: whether a user's own published library stays out of Latest and Resume, too, because the
-            server shows what was watched on both copies.
+        rules: how libraries are kept from others.
     """
     user_id, name = str(user["Id"]), str(user.get("Name") or user["Id"])
     change = AccessChange(user_id, name)
@@ -77,11 +92,11 @@ def plan_access(
             f"{name} has a list of blocked libraries from an older version of the server, which overrides every other "
             "rule: save the user's access once in the server's dashboard."
         )
-    if policy.get("EnableAllFolders") and strict and foreign:
+    if policy.get("EnableAllFolders") and rules.strict and foreign:
         policy["EnableAllFolders"] = False
         policy["EnabledFolders"] = [*others, *(library.policy_id for library in theirs)]
         change.noted.append((user_id, ALL_LIBRARIES, "listed"))
-    elif was_listed and (policy.get("EnableAllFolders") or not strict or not own):
+    elif was_listed and (policy.get("EnableAllFolders") or not rules.strict or not own):
         # Somebody gave all libraries back, the stricter form was switched off, or nothing is published.
         policy["EnableAllFolders"], policy["EnabledFolders"] = True, []
         change.forgotten.append((user_id, ALL_LIBRARIES, "listed"))
@@ -92,7 +107,7 @@ def plan_access(
     hide: list[tuple[OwnLibrary, SettingKind]] = []
     if policy.get("EnableAllFolders"):
         hide.extend((library, kind) for library in foreign for kind in HIDDEN_IN)
-    if hide_own_from_latest:
+    if rules.hide_own_from_latest:
         hide.extend((library, "latest") for library in theirs)
     _plan_settings(change, configuration, hide, retired, remembered)
     if configuration != (user.get("Configuration") or {}):

@@ -8,11 +8,11 @@ crash at any point nothing is left that nobody owns. Below the root, no link is 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
 
 from aperture_dagster.open_folder import NotAFolder, OpenFolder
 from aperture_dagster.publishing.manifest import PlacedEntry, PlacedFile
@@ -21,7 +21,7 @@ from aperture_dagster.publishing.nfo import read_marker
 from aperture_dagster.publishing.plan import DesiredFile, EntryPlan, Picture
 from aperture_dagster.publishing.root import FolderError, Root, folder_errors
 
-__all__ = ["Draw", "FolderError", "LibraryFolder", "PosterSource"]
+__all__ = ["Draw", "FolderError", "LibraryFolder"]
 
 # A server skips a library whose folder is empty, and would keep showing what it held. The name means nothing to it.
 NOTE_NAME = "about.txt"
@@ -29,18 +29,6 @@ NOTE = b"This folder belongs to aperture-dagster, which adds and removes titles 
 _ORDER = {"nfo": 0, "poster": 1}
 
 Draw = Callable[[Picture], bytes]
-
-
-class PosterSource(Protocol):
-    """Makes posters."""
-
-    def prepare(self, pictures: Iterable[Picture]) -> None:
-        """Get what many posters need."""
-        ...
-
-    def draw(self, picture: Picture) -> bytes:
-        """Return a poster as JPEG."""
-        ...
 
 
 class LibraryFolder:
@@ -52,11 +40,11 @@ class LibraryFolder:
     Args:
         root: the folder that it is in.
         name: of the folder.
-        modified_at: the time, in Unix seconds, that new files get; the server compares it with its own clock.
+        clock_skew: how far the server's clock, with which it compares the times of new files, is ahead of ours.
     """
 
-    def __init__(self, root: Root, name: str, *, modified_at: Callable[[], float]) -> None:
-        self._root, self._name, self._modified_at = root, name, modified_at
+    def __init__(self, root: Root, name: str, *, clock_skew: timedelta = timedelta(0)) -> None:
+        self._root, self._name, self._clock_skew = root, name, clock_skew
 
     @property
     def path(self) -> Path:
@@ -79,15 +67,6 @@ class LibraryFolder:
                 with contextlib.suppress(OSError), folder.child(entry.folder) as opened:
                     found[entry.entry_id] = set(_intact(opened, entry.files))
         return found
-
-    def has_note(self) -> bool:
-        """Tell whether the folder is one of ours by the note in it.
-
-        Raises:
-            FolderError: a link or a file is in the place of the folder.
-        """
-        with folder_errors(self.path), self._look() as folder:
-            return folder is not None and folder.read(NOTE_NAME) == NOTE
 
     def strangers(self, known: Collection[str]) -> list[PlacedEntry]:
         """Return entries that carry our marker but are not known, as after the restore of an older database.
@@ -258,7 +237,7 @@ class LibraryFolder:
             raise
 
     def _write(self, folder: OpenFolder, name: str, content: bytes) -> None:
-        folder.write(name, content, modified_at=self._modified_at())
+        folder.write(name, content, modified_at=time.time() + self._clock_skew.total_seconds())
 
     def _clear(self, folder: OpenFolder, entry_id: str) -> None:
         """Remove what an interrupted run left of an entry: its hidden folders hold only what we put there."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Literal
 
 Form = Literal["symlink", "hardlink", "strm"]
 FormSetting = Literal["auto", "symlink", "hardlink", "strm"]
-IdsSetting = Literal["auto", "all", "none"]
 Product = Literal["jellyfin", "emby"]
 
 # From this version on, Jellyfin plays only network addresses from STRM files.
@@ -37,15 +38,17 @@ def form_warning(form: Form, product: Product, version: tuple[int, ...]) -> str 
     )
 
 
-def choose_ids(setting: IdsSetting, product: Product, version: tuple[int, ...]) -> bool:
-    """Return whether published titles carry the provider ids of the originals.
+def shares_history(product: Product, version: tuple[int, ...]) -> bool:
+    """Return whether the server shares by ids of other services what was watched on a copy and on the original.
 
-    auto: only where the server shares by them what was watched, which is all or nothing. On newer Jellyfin versions,
-    the ids would move history between items instead.
+    Published titles carry these ids there. On newer Jellyfin versions, they would move history between items instead.
     """
-    if setting != "auto":
-        return setting == "all"
     return product == "emby" or version < HISTORY_PER_ITEM
+
+
+def merges_versions(plugins: Iterable[str]) -> bool:
+    """Return whether a plugin would merge published titles that carry ids with their originals."""
+    return any(re.search("merge.*version", name, re.IGNORECASE) for name in plugins)
 
 
 def _text(version: tuple[int, ...]) -> str:

@@ -6,20 +6,18 @@ What people put into one of ours themselves stays, after our titles; only what w
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from aperture_dagster.publishing.manifest import Manifest, PlacedList
+from aperture_dagster.publishing.manifest import PlacedList
 from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.publishing.places import library_names
+from aperture_dagster.publishing.work import Session
 from aperture_dagster.wording import counted
 
 if TYPE_CHECKING:
     from aperture_dagster.resources.media_server.records import ServerList
-    from aperture_dagster.resources.media_server.writer import MediaServerWriter
 
 ListKind = Literal["collection", "playlist"]
 
@@ -68,20 +66,12 @@ class ListPublisher:
     """Publishes collections and playlists. Each list of the server is read once per run.
 
     Args:
-        server: every change on the media server goes through it.
-        manifest: what was placed.
-        log: for the operator.
+        session: the run.
         names: of users by id, for messages.
     """
 
-    def __init__(
-        self,
-        server: MediaServerWriter,
-        manifest: Manifest,
-        log: logging.Logger,
-        names: Mapping[str, str] = MappingProxyType({}),
-    ) -> None:
-        self._server, self._manifest, self._log, self._names = server, manifest, log, names
+    def __init__(self, session: Session, names: Mapping[str, str]) -> None:
+        self._server, self._manifest, self._log, self._names = session.server, session.manifest, session.log, names
         self._seen: dict[str, list[ServerList]] = {}
         self._known_users: set[str] | None = None
 
@@ -100,7 +90,7 @@ class ListPublisher:
                 outcomes.append(outcome)
             for one in wanted:
                 before = placed.get((one.list_key, one.kind, one.user_id))
-                outcomes.append(self._guarded(one, lambda one=one, before=before: self._sync_known(one, before)))
+                outcomes.append(self._guarded(one, lambda one=one, before=before: self._sync(one, before)))
         return outcomes
 
     def _guarded(self, one: DesiredList, act: Callable[[], Outcome]) -> Outcome:
@@ -112,54 +102,25 @@ class ListPublisher:
             self._seen.clear()
             return self._outcome(one, error=error)
 
-    def _sync_known(self, one: DesiredList, before: PlacedList | None) -> Outcome:
-        """Bring a list to its desired state without what was removed from the server since the catalogue was read.
-
-        Of a batch with an unknown item, Jellyfin adds nothing to a collection.
-        """
-        try:
-            return self._sync(one, before)
-        except self._server.REFUSAL:
-            others = before.others if before is not None else ()
-            known = self._server.known_items([*one.items, *others])
-            lost = [item for item in one.items if item not in known]
-            if known.issuperset([*one.items, *others]):
-                # It was refused for another reason.
-                raise
-        if lost:
-            self._log.warning(
-                f"{self._outcome(one).label}: the media server no longer has {counted(len(lost), 'titles')} of it. "
-                "The rest is published; the next read of the catalogue notes what is gone."
-            )
-        left = replace(one, items=tuple(item for item in one.items if item in known))
-        skipped = tuple(f"{one.name}: the media server no longer has the item {item}" for item in lost)
-        if not left.items:
-            return replace(self._outcome(left), skipped=skipped)
-        # The attempt may have created the list, or changed some of it, and noted that.
-        self._seen.clear()
-        key = (one.list_key, one.kind, one.user_id)
-        noted = next((each for each in self._manifest.lists() if (each.list_key, each.kind, each.user_id) == key), None)
-        if noted is not None:
-            noted = replace(noted, others=tuple(item for item in noted.others if item in known))
-        return replace(self._sync(left, noted), skipped=skipped)
-
     def _sync(self, wanted: DesiredList, before: PlacedList | None) -> Outcome:
+        """Bring a list to its desired state, without what its owner may not see, or what has left the server meanwhile.
+
+        A server would leave that out of a playlist and say nothing; with it, Jellyfin adds nothing to a collection.
+        """
         shown = self._find(wanted, before)
         current = self._items(wanted, shown.list_id) if shown is not None else []
-        one = self._in_sight(wanted, current)
+        others = before.others if before is not None and before.server_list_id is None else ()
+        missing = [item for item in (*wanted.items, *others) if item not in set(current)]
+        unknown = set(missing) - self._server.known_items(missing, wanted.user_id or None) if missing else set()
+        one = replace(wanted, items=tuple(item for item in wanted.items if item not in unknown))
+        if before is not None and others:
+            before = replace(before, others=tuple(item for item in others if item not in unknown))
         outcome = self._change(one, before, shown, current) if one.items else self._outcome(one)
-        hidden = len(wanted.items) - len(one.items)
-        if hidden:
-            outcome.skipped = (f"{outcome.label}: {counted(hidden, 'titles')} that its owner may not see",)
+        left_out = len(wanted.items) - len(one.items)
+        if left_out:
+            why = "its owner may not see" if one.kind == "playlist" else "the media server no longer has"
+            outcome.skipped = (f"{outcome.label}: {counted(left_out, 'titles')} that {why}",)
         return outcome
-
-    def _in_sight(self, one: DesiredList, current: Sequence[str]) -> DesiredList:
-        """Leave out of a playlist what its owner may not see: the server would drop it, and say nothing."""
-        missing = [item for item in one.items if item not in set(current)]
-        if one.kind != "playlist" or not missing:
-            return one
-        hidden = set(missing) - self._server.known_items(missing, one.user_id)
-        return replace(one, items=tuple(item for item in one.items if item not in hidden))
 
     def _change(
         self, one: DesiredList, before: PlacedList | None, shown: ServerList | None, current: Sequence[str]

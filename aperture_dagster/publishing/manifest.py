@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from aperture_dagster.library.identity import MediaType
 
@@ -57,7 +56,7 @@ class PlacedLibrary:
     ``server_item_id`` is its id on the server, ``policy_id`` that in policies. ``missing`` counts the entries that
     the server did not show after its last scan, ``changed`` those that the last run changed. ``unverified_since`` is
     when something was placed that the server has not shown yet; None: what was placed is verified. ``folder`` is below
-    ``root``, a path of this machine, which the server sees as ``root_on_server``; None if that is not known.
+    ``root``, a path of this machine, which the server sees as ``root_on_server``.
     """
 
     list_key: str
@@ -65,13 +64,13 @@ class PlacedLibrary:
     media_type: MediaType
     name: str
     folder: str
+    root: str
+    root_on_server: str
     server_item_id: str | None = None
     policy_id: str | None = None
     missing: int = 0
     changed: int = 0
     unverified_since: datetime | None = None
-    root: str | None = None
-    root_on_server: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,79 +104,3 @@ class PlacedList:
     items: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     changed: int = 0
-
-
-class Manifest(Protocol):
-    """The database's memory of what was placed. Each method is one transaction."""
-
-    def exclusively(self) -> AbstractContextManager[None]:
-        """Publish in no other process meanwhile."""
-        ...
-
-    def libraries(self) -> dict[str, PlacedLibrary]:
-        """Read the libraries by list key."""
-        ...
-
-    def entries(self, list_key: str) -> dict[str, PlacedEntry]:
-        """Read the entries of a library by entry id."""
-        ...
-
-    def write_library(self, library: PlacedLibrary) -> None:
-        """Record a library."""
-        ...
-
-    def write_entries(self, list_key: str, entries: Iterable[PlacedEntry], *, removed: Iterable[str] = ()) -> int:
-        """Record entries, and forget those whose files are gone; return the rows written."""
-        ...
-
-    def forget_library(self, list_key: str) -> None:
-        """Forget a library and its entries."""
-        ...
-
-    def leave_library(self, library: PlacedLibrary) -> None:
-        """Forget a library, but remember what is still on disk. Its root must be known."""
-        ...
-
-    def leftovers(self) -> list[Leftover]:
-        """Read what is still on disk of libraries that are gone."""
-        ...
-
-    def forget_leftover(self, leftover: Leftover) -> None:
-        """Forget what was on disk of a library."""
-        ...
-
-    def marked_roots(self) -> dict[str, str]:
-        """Read the folders that have our marker: as the server and as this machine sees them."""
-        ...
-
-    def note_root(self, root_on_server: str, root: str | None) -> None:
-        """Record that a folder has our marker, or, with None as ``root``, that it no longer has it."""
-        ...
-
-    def write_copies(self, copies: Mapping[str, int]) -> int:
-        """Record the server ids of published copies with the row of the original; return the rows written."""
-        ...
-
-    def known_copies(self, server_ids: Iterable[str]) -> set[str]:
-        """Return which of these server ids are recorded as those of published copies."""
-        ...
-
-    def lists(self) -> list[PlacedList]:
-        """Read the collections and playlists."""
-        ...
-
-    def write_list(self, placed: PlacedList) -> None:
-        """Record a collection or playlist."""
-        ...
-
-    def forget_list(self, placed: PlacedList) -> None:
-        """Forget a collection or playlist."""
-        ...
-
-    def settings_set(self) -> set[tuple[str, str, str]]:
-        """Read what was set in users' settings: (user id, library id, kind)."""
-        ...
-
-    def note_settings(self, added: Iterable[tuple[str, str, str]], removed: Iterable[tuple[str, str, str]]) -> None:
-        """Record what was set in users' settings, and what was taken back."""
-        ...

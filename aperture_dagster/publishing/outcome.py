@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from aperture_dagster.errors import OperatorError
@@ -20,61 +19,28 @@ class ScanTooLong(PublishingError):
     """The media server did not read a library, and its scan no longer makes progress.
 
     Args:
-        names: of the libraries.
-        stage: what became of them: new and ``hidden`` still, ``shown`` with a part of their changes, or ``untouched``.
+        name: of the library.
+        stage: what became of it: new and ``hidden`` still, ``shown`` with a part of its changes, or ``untouched``.
         seconds: how long there has been no progress.
-        total: how many libraries were published; None: only these.
     """
 
-    def __init__(self, names: Sequence[str], stage: Stage, seconds: float, *, total: int | None = None) -> None:
-        self.names, self.seconds = tuple(names), seconds
-        self.stage: Stage = stage
-        which = "" if total is None else f"{len(names):,} of {counted(total, 'libraries')}: "
-        super().__init__(f"{_STAGES[stage].format(which + some(names), duration(seconds))}")
+    def __init__(self, name: str, stage: Literal["hidden", "shown", "untouched"], seconds: float) -> None:
+        what, then = {
+            "hidden": (f"did not read {name!r}", "Nothing of that is shown yet, and the next run goes on from there."),
+            "shown": (f"did not read what changed in {name!r}", "The next run goes on from there."),
+            "untouched": (f"is scanning, and nothing was changed in {name!r}", "The next run tries again."),
+        }[stage]
+        super().__init__(
+            f"The media server {what}; the scan made no progress for {duration(seconds)}. If the server hangs, "
+            f"restart it. {then}"
+        )
 
 
 class NotShown(PublishingError):
     """After its scan, the media server shows something else than what was published."""
 
 
-Stage = Literal["hidden", "shown", "untouched"]
-_HANGS = "the scan made no progress for {1}. If the server hangs, restart it"
-_STAGES: dict[Stage, str] = {
-    "hidden": f"The media server did not read {{0}}; {_HANGS}. Nothing of that is shown yet, and the next run goes on "
-    "from there.",
-    "shown": f"The media server did not read what changed in {{0}}; {_HANGS}. The next run goes on from there.",
-    "untouched": f"The media server is scanning, and nothing was changed in {{0}}; {_HANGS}. The next run tries again.",
-}
 MOST_NAMES = 10
-
-
-@dataclass(frozen=True, slots=True)
-class PublishOptions:
-    """How to publish.
-
-    Args:
-        root: the folder of published libraries, as this machine sees it; None: nothing can be published, only retired.
-        root_on_server: the same, as the media server sees it.
-        strict_access: see :func:`plan_access`.
-        hide_own_from_latest: see :func:`plan_access`.
-        wait_seconds: how long to wait for a scan that makes no progress.
-        poll_seconds: interval at which its progress is read.
-        owner: the identity of this installation, which marks its folders.
-        accepted_roots: folders that are taken for roots although they have no marker.
-        forgotten_roots: folders that are gone for good: files that cannot be removed there are forgotten.
-        find_here: returns a path of the server as this machine sees it; None if it does not.
-    """
-
-    root: Path | None
-    root_on_server: str | None
-    strict_access: bool
-    hide_own_from_latest: bool
-    wait_seconds: float
-    poll_seconds: float
-    owner: str | None = None
-    accepted_roots: frozenset[Path] = frozenset()
-    forgotten_roots: frozenset[Path] = frozenset()
-    find_here: Callable[[str], Path | None] = lambda path: None
 
 
 @dataclass(slots=True)
@@ -146,30 +112,16 @@ def explain_failures(outcomes: Sequence[Outcome], describe: Callable[[Exception]
 
     ``describe`` makes text of an error. Empty if nothing failed.
     """
-    stalled: dict[tuple[Stage, float], list[str]] = {}
-    others: dict[str, list[str]] = {}
+    causes: dict[str, list[str]] = {}
     for one in outcomes:
-        if isinstance(one.error, ScanTooLong):
-            what: tuple[Stage, float] = (one.error.stage, one.error.seconds)
-            stalled.setdefault(what, []).append(one.name)
-        elif one.error is not None:
+        if one.error is not None:
             cause = describe(one.error).replace(repr(one.name), "\0").replace(one.name, "\0")
-            others.setdefault(cause, []).append(one.name)
-    total = sum(one.kind == "library" for one in outcomes)
-    sentences = [str(ScanTooLong(names, stage, seconds, total=total)) for (stage, seconds), names in stalled.items()]
-    for cause, names in others.items():
+            causes.setdefault(cause, []).append(one.name)
+    sentences = []
+    for cause, names in causes.items():
         if "\0" not in cause:
             sentences.append(f"{some(names)}: {cause}")
             continue
         text = cause.replace("\0", repr(names[0]))
         sentences.append(text if len(names) == 1 else f"{text} The same goes for {some(names[1:])}.")
     return " ".join(sentences)
-
-
-def joined_error(errors: Iterable[Exception | None]) -> Exception | None:
-    """Return the first of several errors; libraries that were not read for the same reason are named together."""
-    found = [error for error in errors if error is not None]
-    if not found or not isinstance(first := found[0], ScanTooLong):
-        return found[0] if found else None
-    names = [name for one in found if isinstance(one, ScanTooLong) and one.stage == first.stage for name in one.names]
-    return ScanTooLong(names, first.stage, first.seconds)

@@ -31,8 +31,6 @@ class Places:
 
     def __init__(self, writer: MediaServerWriter, roots: Roots) -> None:
         self._writer, self._roots = writer, roots
-        self.roots_on_server: set[str] = set()
-        """Every folder below which there may be libraries of ours, as the server sees it."""
 
     def language(self, media_type: str) -> tuple[str | None, str | None]:
         """Language and country of the originals' library."""
@@ -47,7 +45,7 @@ class Places:
 
     def is_ours(self, library: PublishedLibrary) -> bool:
         """Tell whether a library is one of the published ones."""
-        return is_any_published(library.locations, self.roots_on_server)
+        return is_any_published(library.locations, self._roots.on_server())
 
     def items(self, library: PublishedLibrary, record: PlacedLibrary, *, episodes: bool) -> list[PublishedItem]:
         """What the server shows of a library: films or series, and with ``episodes`` those as well."""

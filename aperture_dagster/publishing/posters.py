@@ -144,18 +144,11 @@ def _draw_badge(poster: Image.Image, text: str) -> None:
     font = _font(68)
     width = max(height, round(font.getlength(text)) + 56)
     # Drawn larger, for smooth edges.
-    plate = Image.new("L", (width * scale, height * scale), 0)
-    ImageDraw.Draw(plate).rounded_rectangle((0, 0, width * scale - 1, height * scale - 1), 28 * scale, fill=255)
+    plate = Image.new("RGBA", (width * scale, height * scale), (*_GOLD, 0))
+    box = (0, 0, width * scale - 1, height * scale - 1)
+    ImageDraw.Draw(plate).rounded_rectangle(box, 28 * scale, fill=_DARK, outline=_GOLD, width=5 * scale)
     plate = plate.resize((width, height), Image.Resampling.LANCZOS)
-    inner = Image.new("L", plate.size, 0)
-    edge = 5
-    inner.paste(plate.resize((width - 2 * edge, height - 2 * edge), Image.Resampling.LANCZOS), (edge, edge))
-    shadow = Image.new("L", poster.size, 0)
-    shadow.paste(plate, (left, top + 6))
-    shadow = shadow.filter(ImageFilter.GaussianBlur(12)).point(lambda value: value * 0.7)
-    poster.paste((0, 0, 0), (0, 0, *poster.size), shadow)
-    poster.paste(_GOLD, (left, top), plate)
-    poster.paste(_DARK, (left, top), inner)
+    poster.paste(plate, (left, top), plate)
     at = (left + width / 2, top + height / 2)
     ImageDraw.Draw(poster).text(at, text, font=font, fill=_WHITE, anchor="mm")
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aperture_dagster.publishing.forms import choose_form, choose_ids, form_warning
+from aperture_dagster.publishing.forms import choose_form, form_warning
 from aperture_dagster.publishing.paths import PathMap, is_any_published, root_problems
-from aperture_dagster.publishing.places import by_place
 from aperture_dagster.publishing.roots import Roots
 
 if TYPE_CHECKING:
@@ -21,8 +19,7 @@ if TYPE_CHECKING:
 
 GROUPED = (
     "The media server shows collections in place of their titles, so a published one would hide them from their own "
-    "library: no collection is published. Switch that off in the server's settings, or set "
-    "APERTURE_PUBLISH_GROUPED_COLLECTIONS."
+    "library: no collection is published. Switch that off in the server's settings."
 )
 
 
@@ -64,38 +61,24 @@ def examine_publishing(settings: Settings, writer: MediaServerWriter, roots: Roo
     on_server, product = paths.to_server(root), writer.reader.product
     form = choose_form(settings.publish_as, server.product, server.version)
     problems = []
-    if _publishes_libraries(settings):
+    if any(one.endswith("_libraries") for one in settings.publish_lists):
         libraries = writer.libraries()
-        published = roots.on_server(roots.locate(by_place(libraries)).values())
+        published = roots.on_server()
         locations = [path for library in libraries for path in library.locations]
         problems = root_problems(on_server, [path for path in locations if not is_any_published([path], published)])
         # What the server would confuse needs another folder in any case.
         if not problems:
-            roots.require_current()
+            roots.require_current(mark=False)
             problems = list(_folder_problems(root, paths, writer))
     warnings = [form_warning(form, server.product, server.version)]
-    if choose_ids(settings.publish_provider_ids, server.product, server.version) and _merges_versions(writer):
-        warnings.append(
-            "The media server's plugin Merge Versions would merge published copies with their originals: set "
-            "APERTURE_PUBLISH_PROVIDER_IDS to none."
-        )
     if _hides_members(settings, writer):
         warnings.append(GROUPED)
     about = f"{root}, which {product} sees as {on_server}; titles as {form}"
     return Preflight(problems, [one for one in warnings if one is not None], about)
 
 
-def _publishes_libraries(settings: Settings) -> bool:
-    return settings.recommendation_libraries or settings.top_picks_libraries or settings.shows_you_watch_libraries
-
-
 def _hides_members(settings: Settings, writer: MediaServerWriter) -> bool:
-    wanted = settings.recommendation_collections or settings.top_picks_collections
-    return wanted and not settings.publish_grouped_collections and writer.grouping_enabled()
-
-
-def _merges_versions(writer: MediaServerWriter) -> bool:
-    return any(re.search("merge.*version", name, re.IGNORECASE) for name in writer.plugins())
+    return any(one.endswith("_collections") for one in settings.publish_lists) and writer.grouping_enabled()
 
 
 def _folder_problems(root: Path, paths: PathMap, writer: MediaServerWriter) -> Iterator[str]:

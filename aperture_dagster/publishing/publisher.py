@@ -9,30 +9,25 @@ costs only that library.
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
-from aperture_dagster.publishing.folder import FolderError, PosterSource
-from aperture_dagster.publishing.manifest import Manifest, PlacedEntry, PlacedLibrary
+from aperture_dagster.publishing import reading
+from aperture_dagster.publishing.access import AccessRules
+from aperture_dagster.publishing.folder import FolderError
+from aperture_dagster.publishing.manifest import PlacedEntry, PlacedLibrary
 from aperture_dagster.publishing.names import list_folder
-from aperture_dagster.publishing.outcome import Outcome, PublishingError, PublishOptions, ScanTooLong
+from aperture_dagster.publishing.outcome import Outcome, PublishingError, ScanTooLong
 from aperture_dagster.publishing.paths import as_path
+from aperture_dagster.publishing.pictures import Posters
 from aperture_dagster.publishing.places import Places, by_place, library_names
 from aperture_dagster.publishing.plan import DesiredLibrary, pictures_of, plan_library, planned_entries
 from aperture_dagster.publishing.reading import LibraryReader
-from aperture_dagster.publishing.retirement import FAILURES_IN_A_ROW, Leaving, Retirement
-from aperture_dagster.publishing.roots import Roots
+from aperture_dagster.publishing.retirement import FAILURES_IN_A_ROW, Credit, Leaving, Retirement
 from aperture_dagster.publishing.viewers import Viewers
-from aperture_dagster.publishing.work import Work
+from aperture_dagster.publishing.work import Session, Work
 from aperture_dagster.worklist.progress import Progress
-
-if TYPE_CHECKING:
-    from aperture_dagster.resources.media_server.records import PublishedLibrary
-    from aperture_dagster.resources.media_server.writer import MediaServerWriter
 
 CHECKED_ORIGINALS = 3
 SMALLEST_SKEW = timedelta(seconds=2)
@@ -41,62 +36,42 @@ SMALLEST_SKEW = timedelta(seconds=2)
 Build = Callable[[Mapping[str, PlacedEntry]], DesiredLibrary]
 
 
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What publishing needs to know of the home.
+
+    Args:
+        credit: called before published copies disappear, with their library on the server, so that no play is lost.
+        posters: makes posters.
+        title_of: titles of works, for the plan.
+    """
+
+    credit: Credit
+    posters: Posters
+    title_of: Callable[[Iterable[int]], Mapping[int, str]]
+
+
 class Publisher:
     """Publishes libraries.
 
     Args:
-        server: every change on the media server goes through it.
-        manifest: what was placed.
-        options: how to publish.
-        log: for the operator.
-        viewers_of: the users who may see a library that is not published in this run.
-        credit: called before published copies disappear, with their library on the server, so that no play is lost.
-        posters: makes posters.
-        title_of: titles of works, for the plan.
-        now: the time in UTC.
-        elapsed: seconds that have passed, from a clock that nobody sets.
-        sleep: waits some seconds.
-        dry_run: plan only, and write nothing.
+        session: the run.
+        rules: who may see what.
+        hooks: what it needs to know of the home.
     """
 
-    def __init__(
-        self,
-        server: MediaServerWriter,
-        manifest: Manifest,
-        options: PublishOptions,
-        log: logging.Logger,
-        *,
-        viewers_of: Callable[[PlacedLibrary], frozenset[str]],
-        credit: Callable[[PlacedLibrary, Sequence[PlacedEntry], PublishedLibrary | None], None],
-        posters: PosterSource,
-        title_of: Callable[[Iterable[int]], Mapping[int, str]],
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        elapsed: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-        dry_run: bool = False,
-    ) -> None:
-        self._server, self._manifest, self._options, self._log = server, manifest, options, log
-        self._credit, self._posters, self._title_of = credit, posters, title_of
-        self._now, self._dry_run = now, dry_run
-        self._skew = timedelta(0)
+    def __init__(self, session: Session, rules: AccessRules, hooks: Hooks) -> None:
+        self._session, self._hooks = session, hooks
+        self._server, self._manifest, self._roots, self._log = (
+            session.server, session.manifest, session.roots, session.log,
+        )  # fmt: skip
+        self._dry_run = session.server.dry_run
         self._foreign_places: list[str] = []
         self._reachable: dict[str, bool] = {}
-        self.warnings: list[str] = []
-        self._roots = Roots(manifest, options, modified_at=self._file_time, dry_run=dry_run)
-        self._places = Places(server, self._roots)
-        self._retirement = Retirement(server, manifest, self._roots, credit=credit, log=log)
-        self._viewers = Viewers(server, manifest, self._places, options, viewers_of=viewers_of, warnings=self.warnings)
-        self._reader = LibraryReader(
-            server,
-            self._places,
-            manifest,
-            options,
-            log,
-            warnings=self.warnings,
-            now=now,
-            elapsed=elapsed,
-            sleep=sleep,
-        )
+        self._places = Places(self._server, self._roots)
+        self._retirement = Retirement(session, hooks.credit)
+        self._viewers = Viewers(session, self._places, rules)
+        self._reader = LibraryReader(session, self._places)
 
     @property
     def refreshes(self) -> int:
@@ -118,10 +93,12 @@ class Publisher:
             ServiceError: the media server does not answer, or refuses.
         """
         with self._manifest.exclusively():
-            records = self._roots.locate(by_place(self._server.libraries()))
+            records, noted = self._roots.libraries(), self._manifest.libraries()
+            for key, record in records.items():
+                if record != noted[key] and not self._dry_run:
+                    self._manifest.write_library(record)
             # Here for a run that was killed before it came to the end.
             self._roots.release()
-            self._places.roots_on_server = self._roots.on_server(records.values())
             self._check_server(is_wanted=bool(wanted))
             outcomes = self._retirement.finish(dry_run=self._dry_run)
             moved = [key for key in wanted if key in records and not self._roots.is_current(records[key])]
@@ -133,7 +110,6 @@ class Publisher:
             outcomes = self._run(wanted, retired, records) + outcomes
             self._roots.release()
             self._retirement.report(outcomes)
-            self.warnings += self._retirement.warnings
         return outcomes
 
     def _run(
@@ -148,7 +124,7 @@ class Publisher:
             self._retirement.preview(leaving)
         elif not self._carry_out(works, leaving):
             for one in leaving:
-                one.fail(ScanTooLong([one.record.name], "untouched", self._options.wait_seconds))
+                one.fail(ScanTooLong(one.record.name, "untouched", reading.WAIT_SECONDS))
         return [one.outcome for one in (*works, *leaving)]
 
     # Before anything is changed
@@ -156,8 +132,8 @@ class Publisher:
     def _check_server(self, *, is_wanted: bool) -> None:
         """Read the server's clock and its other libraries, and make sure that the root is ours."""
         server = self._server.server()
-        if server.clock is not None and abs(server.clock - self._now()) >= SMALLEST_SKEW:
-            self._skew = server.clock - self._now()
+        if server.clock is not None and abs(server.clock - self._session.now()) >= SMALLEST_SKEW:
+            self._roots.clock_skew = server.clock - self._session.now()
         locations = [
             path for one in self._server.libraries() if not self._places.is_ours(one) for path in one.locations
         ]
@@ -176,13 +152,15 @@ class Publisher:
         except FolderError as error:
             failure = error
         library = build(placed)
-        record = self._roots.current(
-            record or PlacedLibrary(list_key, library.user_id, library.media_type, library.name, name)
-        )
+        root, on_server = self._roots.current()
+        if record is None:
+            record = PlacedLibrary(
+                list_key, library.user_id, library.media_type, library.name, name, str(root), on_server
+            )
         plan = plan_library(library, placed, intact, now=self._server_time())
         settled = [entry for entry in placed.values() if entry.state != "planned"]
         leaving = [entry.work_id for entry in plan.remove if entry.work_id is not None]
-        titles = self._title_of(leaving) if leaving else {}
+        titles = self._hooks.title_of(leaving) if leaving else {}
         outcome = Outcome(
             list_key,
             library.name,
@@ -213,12 +191,12 @@ class Publisher:
         # A scan that runs meanwhile would see half of it, and ours would cancel it.
         if (leaving or waiting) and not self._reader.wait_until_idle():
             for work in waiting:
-                work.outcome.error = ScanTooLong([work.library.name], "untouched", self._options.wait_seconds)
+                work.outcome.error = ScanTooLong(work.library.name, "untouched", reading.WAIT_SECONDS)
             self._finish(works, [])
             return False
         self._each(
             [work for work in works if work.plan.disappearing],
-            lambda work: self._credit(work.record, work.plan.disappearing, work.on_server),
+            lambda work: self._hooks.credit(work.record, work.plan.disappearing, work.on_server),
         )
         if self._server.assigns_ids_at_once:
             self._create(works)
@@ -228,7 +206,7 @@ class Publisher:
                 self._set_access(works, [])
         self._each([work for work in works if work.needs_scan], self._check_originals)
         changing = [work for work in works if work.plan.changes and work.outcome.error is None]
-        self._posters.prepare(pictures_of(work.plan for work in changing))
+        self._hooks.posters.prepare(pictures_of(work.plan for work in changing))
         self._each(changing, self._place, "placed")
         if not self._server.assigns_ids_at_once:
             self._create(works)
@@ -339,7 +317,7 @@ class Publisher:
         gone: list[str] = []
         try:
             for plan in [*work.plan.change, *work.plan.add]:
-                entry = work.folder.place(plan, self._posters.draw)
+                entry = work.folder.place(plan, self._hooks.posters.draw)
                 nfos = any(one.kind == "nfo" for one in plan.write)
                 before = plan.placed.nfo_changed_at if plan.placed is not None else None
                 replaced = nfos and plan.placed is not None
@@ -404,11 +382,7 @@ class Publisher:
                     return
 
     def _server_time(self) -> datetime:
-        return self._now() + self._skew
-
-    def _file_time(self) -> float:
-        """The time of new files, by the server's clock if that differs: it compares them with its own."""
-        return time.time() + self._skew.total_seconds()
+        return self._session.now() + self._roots.clock_skew
 
 
 def _can_be_shown(work: Work) -> bool:

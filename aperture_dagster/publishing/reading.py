@@ -6,27 +6,27 @@ hour after the first. There is no limit on that while it makes progress.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from aperture_dagster.errors import StillChanging
 from aperture_dagster.library.moments import past
-from aperture_dagster.publishing.manifest import Manifest, PlacedEntry, PlacedLibrary
-from aperture_dagster.publishing.outcome import NotShown, PublishOptions, ScanTooLong
+from aperture_dagster.publishing.manifest import PlacedEntry, PlacedLibrary
+from aperture_dagster.publishing.outcome import NotShown, ScanTooLong
 from aperture_dagster.publishing.paths import as_path
 from aperture_dagster.publishing.places import Places, by_place, not_read, originals_of
 from aperture_dagster.publishing.plan import DesiredEntry
-from aperture_dagster.publishing.work import Work
+from aperture_dagster.publishing.work import Session, Work
 from aperture_dagster.wording import counted
 from aperture_dagster.worklist.progress import SECONDS_BETWEEN_LINES, time_left
 
 if TYPE_CHECKING:
     from aperture_dagster.resources.media_server.records import PublishedItem, PublishedLibrary
-    from aperture_dagster.resources.media_server.writer import MediaServerWriter
 
+POLL_SECONDS = 1.0
+# How long to wait for a scan that makes no progress. While it makes progress, there is no limit.
+WAIT_SECONDS = 900.0
 # The status of a refresh may read "Idle" for an instant between the queue and its start.
 IDLE_POLLS = 3
 # While everything is scanned, a library may seem idle because its turn has not come: it is looked at ever less often.
@@ -38,25 +38,12 @@ LINES_PER_DURATION = 20
 
 
 class _Watch:
-    """Polls of the media server, with how long it has made no progress.
+    """Polls of the media server, with how long it has made no progress."""
 
-    Args:
-        writer: the media server.
-        options: how often to poll, and how long to wait without progress.
-        elapsed: seconds that have passed, from a clock that nobody sets.
-        sleep: waits some seconds.
-    """
-
-    def __init__(
-        self,
-        writer: MediaServerWriter,
-        options: PublishOptions,
-        elapsed: Callable[[], float],
-        sleep: Callable[[float], None],
-    ) -> None:
-        self._writer, self._options, self._elapsed, self._sleep = writer, options, elapsed, sleep
+    def __init__(self, session: Session) -> None:
+        self._session, self._writer = session, session.server
         self._seen: dict[Hashable, str | float] = {}
-        self._moved_at = elapsed()
+        self._moved_at = session.elapsed()
         self.scans_everything = False
         self.is_busy = False
 
@@ -77,16 +64,16 @@ class _Watch:
         before = self._seen.get(what)
         self._seen[what] = value
         if before is None or (value != before if isinstance(value, str) else value > float(before)):
-            self._moved_at = self._elapsed()
+            self._moved_at = self._session.elapsed()
 
     @property
     def is_stalled(self) -> bool:
         """Whether the server has made no progress for too long."""
-        return self._elapsed() - self._moved_at > self._options.wait_seconds
+        return self._session.elapsed() - self._moved_at > WAIT_SECONDS
 
     def sleep(self) -> None:
         """Wait until the next poll."""
-        self._sleep(self._options.poll_seconds)
+        self._session.sleep(POLL_SECONDS)
 
 
 @dataclass(slots=True)
@@ -128,36 +115,13 @@ class _Look:
 
 
 class LibraryReader:
-    """Makes the server read libraries, waits for that, and verifies what it shows.
+    """Has the media server read libraries, and verifies them."""
 
-    Args:
-        writer: the media server.
-        places: where the libraries are on it.
-        manifest: what was placed, and the ids of published copies.
-        options: how to publish.
-        log: for the operator.
-        warnings: what the operator should know is added here.
-        now: the time.
-        elapsed: seconds that have passed, from a clock that nobody sets.
-        sleep: waits some seconds.
-    """
-
-    def __init__(
-        self,
-        writer: MediaServerWriter,
-        places: Places,
-        manifest: Manifest,
-        options: PublishOptions,
-        log: logging.Logger,
-        *,
-        warnings: list[str],
-        now: Callable[[], datetime],
-        elapsed: Callable[[], float],
-        sleep: Callable[[float], None],
-    ) -> None:
-        self._writer, self._places, self._manifest, self._options, self._log = writer, places, manifest, options, log
-        self._warnings, self._now, self._elapsed, self._sleep = warnings, now, elapsed, sleep
+    def __init__(self, session: Session, places: Places) -> None:
+        self._session, self._places = session, places
+        self._writer, self._manifest, self._log = session.server, session.manifest, session.log
         self.refreshes = 0
+        """How often the server was asked to read a library, or all of them."""
 
     # What is there already
 
@@ -208,7 +172,7 @@ class LibraryReader:
 
     def wait_until_idle(self) -> bool:
         """Wait until no scan is running or queued; return whether there is none. A scan may make no progress."""
-        watch, is_reported = self._watch(), False
+        watch, is_reported = _Watch(self._session), False
         while True:
             watch.poll()
             if not watch.is_busy:
@@ -222,7 +186,7 @@ class LibraryReader:
 
     def begin(self, work: Work) -> None:
         """Record that a library must be verified, before anything of it changes."""
-        since = past(work.record.unverified_since, self._now()) or self._now()
+        since = past(work.record.unverified_since, self._session.now()) or self._session.now()
         work.record = replace(work.record, unverified_since=since)
         self._manifest.write_library(work.record)
 
@@ -248,7 +212,7 @@ class LibraryReader:
         the error ``ScanTooLong``.
         """
         awaited = [_Awaited(work, max(len(work.videos) - work.seen, 0)) for work in works if work.outcome.error is None]
-        watch, report = self._watch(), _Report(self._log, awaited, self._elapsed)
+        watch, report = _Watch(self._session), _Report(self._session, awaited)
         while awaited:
             listed = by_place(watch.poll())
             over = [one for one in awaited if self._is_over(one, listed, watch)]
@@ -264,9 +228,6 @@ class LibraryReader:
             if awaited:
                 report.progress(awaited)
                 watch.sleep()
-
-    def _watch(self) -> _Watch:
-        return _Watch(self._writer, self._options, self._elapsed, self._sleep)
 
     def _is_over(self, one: _Awaited, listed: Mapping[str, PublishedLibrary], watch: _Watch) -> bool:
         """Look at a library if the server seems to have read it; one that fails is over, too."""
@@ -386,7 +347,7 @@ class LibraryReader:
         if look.surplus:
             self._log.warning(f"{name}: the media server still shows {len(look.surplus)} titles that are gone.")
         if look.unread:
-            self._warnings.append(
+            self._session.warn(
                 f"{name}: the media server does not read what changed of {len(look.unread)} titles, such as "
                 f"{look.unread[0][0].title}, and shows them in a former order. Unlock their metadata on the server, "
                 "and set its clock right."
@@ -410,16 +371,16 @@ class LibraryReader:
         except Exception as error:
             self._log.warning(f"{work.outcome.label}: {error}")
         stage = "hidden" if work.is_hidden else "shown"
-        work.outcome.error = ScanTooLong([work.library.name], stage, self._options.wait_seconds)
+        work.outcome.error = ScanTooLong(work.library.name, stage, WAIT_SECONDS)
 
 
 class _Report:
     """Tells the operator how far the server is, with an estimate."""
 
-    def __init__(self, log: logging.Logger, awaited: Sequence[_Awaited], elapsed: Callable[[], float]) -> None:
-        self._log, self._elapsed, self._libraries = log, elapsed, len(awaited)
+    def __init__(self, session: Session, awaited: Sequence[_Awaited]) -> None:
+        self._log, self._elapsed, self._libraries = session.log, session.elapsed, len(awaited)
         self._entries = sum(one.to_read for one in awaited)
-        self._started = self._reported = elapsed()
+        self._started = self._reported = session.elapsed()
         self._over, self._read = 0, 0
         # What the server had read before says nothing about its pace.
         self._before: int | None = None

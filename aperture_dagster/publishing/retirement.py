@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aperture_dagster.publishing.folder import FolderError
-from aperture_dagster.publishing.manifest import Leftover, Manifest, PlacedEntry, PlacedLibrary
+from aperture_dagster.publishing.manifest import Leftover, PlacedEntry, PlacedLibrary
 from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.publishing.paths import as_path
-from aperture_dagster.publishing.roots import Roots
+from aperture_dagster.publishing.work import Session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aperture_dagster.resources.media_server.records import PublishedLibrary
-    from aperture_dagster.resources.media_server.writer import MediaServerWriter
-
 
 # After so many failures in a row, the others would fail for the same reason.
 FAILURES_IN_A_ROW = 3
+Credit = Callable[[PlacedLibrary, Sequence[PlacedEntry], "PublishedLibrary | None"], None]
+"""Called before published copies disappear, with their library on the server, so that no play is lost."""
 
 
 @dataclass(slots=True)
@@ -38,28 +37,11 @@ class Leaving:
 
 
 class Retirement:
-    """Takes libraries back. Files that cannot be removed now are remembered, for a later run to remove.
+    """Takes libraries back. Files that cannot be removed now are remembered, for a later run to remove."""
 
-    Args:
-        server: the media server.
-        manifest: what was placed.
-        roots: where it was placed.
-        credit: called before published copies disappear, with their library on the server.
-        log: for the operator.
-    """
-
-    def __init__(
-        self,
-        server: MediaServerWriter,
-        manifest: Manifest,
-        roots: Roots,
-        *,
-        credit: Callable[[PlacedLibrary, Sequence[PlacedEntry], PublishedLibrary | None], None],
-        log: logging.Logger,
-    ) -> None:
-        self._server, self._manifest, self._roots = server, manifest, roots
-        self._credit, self._log = credit, log
-        self.warnings: list[str] = []
+    def __init__(self, session: Session, credit: Credit) -> None:
+        self._session, self._credit = session, credit
+        self._manifest, self._roots = session.manifest, session.roots
 
     def delete(self, leaving: Sequence[Leaving], listed: Mapping[str, PublishedLibrary]) -> None:
         """Delete libraries on the server; their files go after nobody can see them any more.
@@ -75,10 +57,10 @@ class Retirement:
                 if library is not None:
                     self._credit(one.record, list(self._manifest.entries(key).values()), library)
                     # Items of a deleted library stay in the server's database until a scan.
-                    self._server.delete_library(library, scan=key == last)
+                    self._session.server.delete_library(library, scan=key == last)
                 in_a_row = 0
             except Exception as error:
-                self._log.warning(f"{one.outcome.label}: {error}")
+                self._session.log.warning(f"{one.outcome.label}: {error}")
                 in_a_row += 1
                 failed = [one, *(leaving[number:] if in_a_row == FAILURES_IN_A_ROW else ())]
                 for each in failed:
@@ -99,29 +81,18 @@ class Retirement:
         return None
 
     def remove_files(self, one: Leaving) -> None:
-        """Remove the files of a library that is gone from the server, and forget it."""
-        record, entries = one.record, list(self._manifest.entries(one.record.list_key).values())
-        try:
-            self._remove(record, entries)
-        except FolderError as error:
-            if not self._roots.is_forgotten(record):
-                self._leave(one, error)
-                return
-        self._manifest.forget_library(record.list_key)
-
-    def _leave(self, one: Leaving, error: FolderError) -> None:
-        """Remember what is still on disk."""
-        if one.record.root is None:
-            # It may be elsewhere: once the settings name the right folder, a later run finds it.
-            one.fail(error)
+        """Remove the files of a library that is gone from the server and forget it, or remember what is still there."""
+        record = one.record
+        one.outcome.left_behind = self._remove(record, self._manifest.entries(record.list_key).values())
+        if one.outcome.left_behind is None:
+            self._manifest.forget_library(record.list_key)
         else:
-            one.outcome.left_behind = str(error)
-            self._manifest.leave_library(one.record)
+            self._manifest.leave_library(record)
 
     def finish(self, *, dry_run: bool) -> list[Outcome]:
         """Remove the files that earlier runs had to leave."""
         outcomes = []
-        placed = {(as_path(one.root_on_server or ""), one.folder) for one in self._manifest.libraries().values()}
+        placed = {(as_path(one.root_on_server), one.folder) for one in self._manifest.libraries().values()}
         for leftover in self._manifest.leftovers():
             if (as_path(leftover.root_on_server), leftover.folder) in placed:
                 # The library is there again, and takes over what carries our marker.
@@ -133,26 +104,26 @@ class Retirement:
             if dry_run:
                 outcome.left_behind = self._why_left(leftover)
                 continue
-            try:
-                self._remove(leftover, list(leftover.entries.values()))
-            except FolderError as error:
-                if not self._roots.is_forgotten(leftover):
-                    outcome.left_behind = str(error)
-                    continue
-            self._manifest.forget_leftover(leftover)
+            outcome.left_behind = self._remove(leftover, leftover.entries.values())
+            if outcome.left_behind is None:
+                self._manifest.forget_leftover(leftover)
         return outcomes
 
     def report(self, outcomes: Sequence[Outcome]) -> None:
         """Warn once for each reason for which files have to stay."""
         for reason, count in Counter(one.left_behind for one in outcomes if one.left_behind).items():
-            self.warnings.append(
+            self._session.warn(
                 f"The files of {count} {'library' if count == 1 else 'libraries'} cannot be removed now: {reason}"
             )
 
-    def _remove(self, record: PlacedLibrary | Leftover, entries: Sequence[PlacedEntry]) -> None:
-        """Remove what was placed of a library. Raises FolderError."""
-        self._roots.require(record)
-        folder = self._roots.folder(record)
-        left = [entry.folder for entry in entries if not folder.remove(entry)]
-        if not folder.retire() or left:
-            self.warnings.append(f"{folder.path} holds files that this product did not place; they are still there.")
+    def _remove(self, record: PlacedLibrary | Leftover, entries: Collection[PlacedEntry]) -> str | None:
+        """Remove what was placed of a library; say why it cannot be removed, unless its folder was given up."""
+        try:
+            self._roots.require(record)
+            folder = self._roots.folder(record)
+            left = [entry.folder for entry in entries if not folder.remove(entry)]
+            if not folder.retire() or left:
+                self._session.warn(f"{folder.path} holds files that this product did not place; they are still there.")
+        except FolderError as error:
+            return None if self._roots.is_forgotten(record) else str(error)
+        return None

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
-from aperture_dagster.publishing.access import AccessChange, OwnLibrary, plan_access
-from aperture_dagster.publishing.manifest import Manifest, PlacedLibrary
-from aperture_dagster.publishing.outcome import PublishOptions
+from aperture_dagster.publishing.access import AccessChange, AccessRules, OwnLibrary, plan_access
+from aperture_dagster.publishing.manifest import PlacedLibrary
 from aperture_dagster.publishing.paths import as_path
 from aperture_dagster.publishing.places import Places, by_place
-
-if TYPE_CHECKING:
-    from aperture_dagster.resources.media_server.writer import MediaServerWriter
+from aperture_dagster.publishing.work import Session
 
 
 @dataclass(slots=True)
@@ -32,26 +28,14 @@ class Viewers:
     """Sets users' policies and settings.
 
     Args:
-        server: the media server.
-        manifest: what was placed, and what users were set.
+        session: the run.
         places: where published libraries are on the server.
-        options: how to publish.
-        viewers_of: the users who may see a library that is not published in this run.
-        warnings: sentences for the operator, each of which is added once.
+        rules: who may see what.
     """
 
-    def __init__(
-        self,
-        server: MediaServerWriter,
-        manifest: Manifest,
-        places: Places,
-        options: PublishOptions,
-        *,
-        viewers_of: Callable[[PlacedLibrary], frozenset[str]],
-        warnings: list[str],
-    ) -> None:
-        self._server, self._manifest, self._places, self._options = server, manifest, places, options
-        self._viewers_of, self._warnings = viewers_of, warnings
+    def __init__(self, session: Session, places: Places, rules: AccessRules) -> None:
+        self._session, self._places, self._rules = session, places, rules
+        self._server, self._manifest = session.server, session.manifest
 
     def grant(self, viewers: Mapping[str, frozenset[str]], gone: Collection[PlacedLibrary]) -> Granted:
         """Set who sees which library. Every published library and every user of the server is considered.
@@ -64,7 +48,7 @@ class Viewers:
         libraries = self._server.libraries()
         listed, leaving = by_place(libraries), {record.list_key for record in gone}
         retired = {one for record in gone for one in (record.server_item_id, record.policy_id) if one}
-        for record in self._manifest.libraries().values():
+        for record in self._session.roots.libraries().values():
             library = listed.get(as_path(self._places.location(record)))
             if library is None or not library.item_id or record.list_key in leaving:
                 continue
@@ -75,7 +59,7 @@ class Viewers:
                     record, server_item_id=library.item_id, policy_id=library.policy_id
                 )
                 self._manifest.write_library(granted.records[record.list_key])
-            seen_by = viewers[record.list_key] if record.list_key in viewers else self._viewers_of(record)
+            seen_by = viewers[record.list_key] if record.list_key in viewers else self._rules.viewers_of(record)
             own.append(OwnLibrary(library.item_id, library.policy_id, seen_by))
         others = [one.policy_id for one in libraries if not self._places.is_ours(one) and one.policy_id]
         retired -= {one for library in own for one in (library.item_id, library.policy_id)}
@@ -87,11 +71,10 @@ class Viewers:
                 others=others,
                 retired=retired,
                 remembered=remembered,
-                strict=self._options.strict_access,
-                hide_own_from_latest=self._options.hide_own_from_latest,
+                rules=self._rules,
             )
             if change.warning is not None:
-                self._warn(change.warning)
+                self._session.warn(change.warning)
             try:
                 self._apply(change)
             except Exception as error:
@@ -99,12 +82,8 @@ class Viewers:
                 granted.refused[change.user_id] = error
                 if user["Policy"].get("EnableAllFolders"):
                     granted.unprotected[change.user_id] = refused
-                self._warn(refused)
+                self._session.warn(refused)
         return granted
-
-    def _warn(self, sentence: str) -> None:
-        if sentence not in self._warnings:
-            self._warnings.append(sentence)
 
     def _apply(self, change: AccessChange) -> None:
         listed = [setting for setting in change.noted if setting[2] == "listed"]

@@ -1,8 +1,12 @@
-"""One library on its way through the steps of publishing."""
+"""What the steps of publishing work on: a run as a whole, and one library on its way through them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from aperture_dagster.publishing.folder import LibraryFolder
@@ -11,7 +15,40 @@ from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.publishing.plan import DesiredLibrary, LibraryPlan
 
 if TYPE_CHECKING:
+    from aperture_dagster.publishing.roots import Roots
     from aperture_dagster.resources.media_server.records import PublishedLibrary
+    from aperture_dagster.resources.media_server.writer import MediaServerWriter
+    from aperture_dagster.storage.published import Manifest
+
+
+@dataclass(slots=True)
+class Session:
+    """What the steps of one run share.
+
+    Attributes:
+        server: every change on the media server goes through it; in a dry run, it only counts them.
+        manifest: what was placed.
+        roots: below which folders.
+        log: for the operator.
+        now: the time in UTC.
+        elapsed: seconds that have passed, from a clock that nobody sets.
+        sleep: waits some seconds.
+        warnings: sentences for the operator.
+    """
+
+    server: MediaServerWriter
+    manifest: Manifest
+    roots: Roots
+    log: logging.Logger
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    elapsed: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    warnings: list[str] = field(default_factory=list)
+
+    def warn(self, sentence: str) -> None:
+        """Add a warning, unless it is there."""
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
 
 
 @dataclass(slots=True)

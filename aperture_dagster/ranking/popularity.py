@@ -117,104 +117,62 @@ def media_rows(items: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
     return {media_type: np.flatnonzero(media_types == media_type) for media_type in sorted(set(media_types))}
 
 
-def local_top_picks(
-    plays: pd.DataFrame,
-    titles: pd.DataFrame,
-    *,
-    as_of: datetime | pd.Timestamp,
-    window_days: float = 30,
-    min_viewers: int = 2,
-    limit: int = 10,
-    media_type: str | None = None,
-) -> pd.DataFrame:
-    """Return what this household watched most recently, best first.
-
-    Viewers, plays and completion are each scaled to 0-1 and combined with ``TOP_PICKS_WEIGHTS``. A play that is half
-    the window older counts half.
+@dataclass(frozen=True, slots=True)
+class PickRules:
+    """How Top Picks are made.
 
     Args:
-        plays: the log of plays, one row per play (of a film or an episode): ``user_id``, ``work_id``, ``played_at`` (or
-            ``last_played_at``), and where known ``completion`` (0-1), ``episode_id`` (for series), ``plays`` (number of
-            plays that the row stands for, default 1).
-        titles: the works that may appear: ``work_id``, ``title``; where known ``media_type``, ``vote_average``,
-            ``vote_count`` and ``episodes_total`` (episodes released so far).
-        as_of: the end of the window; later plays are ignored, so that a past day can be computed again.
-        window_days: length of the window, (as_of - window, as_of].
+        window_days: length of the window of plays. A play that is half the window older counts half.
         min_viewers: distinct viewers that a title needs. Titles with fewer follow at the end, those with more viewers
             first, until the list is full; they are marked ``relaxed``.
         limit: maximum number of rows.
-        media_type: only titles of this type.
+        local_weight: weight of the household's plays (0-1); a list from outside has the rest. With 0, only titles on
+            that list are picked.
+    """
+
+    window_days: float = 30
+    min_viewers: int = 2
+    limit: int = 10
+    local_weight: float = 1.0
+
+
+def top_picks(
+    plays: pd.DataFrame,
+    titles: pd.DataFrame,
+    rules: PickRules,
+    *,
+    as_of: datetime | pd.Timestamp,
+    works: Sequence[int] = (),
+) -> pd.DataFrame:
+    """Return what this household watched most recently, combined with a list from outside if there is one, best first.
+
+    Viewers, plays and completion are each scaled to 0-1 and combined with ``TOP_PICKS_WEIGHTS``. Beside a list, the
+    best of each side has 1: the score of the plays is divided by the highest, and the list counts by place.
+
+    Args:
+        plays: the log of plays, one row per play (of a film or an episode): ``user_id``, ``work_id``, ``played_at``,
+            ``completion`` (0-1), ``episode_id`` (for series), ``plays`` (number of plays that the row stands for).
+        titles: the works of one media type that may appear: ``work_id``, ``title``, ``vote_average``, ``vote_count``
+            and ``episodes_total`` (episodes released so far).
+        rules: window, limits and weights.
+        as_of: the end of the window; later plays are ignored, so that a past day can be computed again.
+        works: ``work_id`` of the works on the list from outside, the first one first; those that are not among
+            ``titles`` are left out. They need no minimum of viewers.
 
     Returns:
         Columns ``TOP_PICKS_COLUMNS`` (score 0-1, plays as counted, completion shrunk). Ties are broken by rating, title
         and work_id. The order of the plays makes no difference.
     """
-    picks = _household(plays, _of_type(titles, media_type), as_utc(as_of), window_days)
-    return _best(rows_where(picks, picks["viewers"] > 0), min_viewers, limit)
-
-
-def listed_top_picks(
-    works: Sequence[int],
-    plays: pd.DataFrame,
-    titles: pd.DataFrame,
-    *,
-    as_of: datetime | pd.Timestamp,
-    window_days: float = 30,
-    limit: int = 10,
-    media_type: str | None = None,
-) -> pd.DataFrame:
-    """Return the works of a list from outside in its order, with what the household watched of them.
-
-    Args:
-        works: ``work_id`` of the works, the first on the list first; those that are not among ``titles`` are left out.
-        plays, titles, as_of, window_days, limit, media_type: as for :func:`local_top_picks`.
-
-    Returns:
-        Columns ``TOP_PICKS_COLUMNS``; the score is the place on the list, from 1 down, and no row is ``relaxed``.
-    """
-    picks = _household(plays, _of_type(titles, media_type), as_utc(as_of), window_days)
-    picks = picks.assign(score=_place_scores(works, picks["work_id"]), listed=True)
-    return _best(rows_where(picks, picks["score"].notna()), 1, limit)
-
-
-def hybrid_top_picks(
-    works: Sequence[int],
-    plays: pd.DataFrame,
-    titles: pd.DataFrame,
-    *,
-    as_of: datetime | pd.Timestamp,
-    window_days: float = 30,
-    min_viewers: int = 2,
-    limit: int = 10,
-    local_weight: float = 0.5,
-    media_type: str | None = None,
-) -> pd.DataFrame:
-    """Return what the household watches and a list from outside, combined.
-
-    The best of each side has 1: the score of the household's plays is divided by the highest, and the list counts by
-    place. A title on the list needs no minimum of viewers.
-
-    Args:
-        works: as for :func:`listed_top_picks`.
-        plays, titles, as_of, window_days, min_viewers, limit, media_type: as for :func:`local_top_picks`.
-        local_weight: weight of the household's plays (0-1); the list has the rest.
-
-    Returns:
-        Columns ``TOP_PICKS_COLUMNS`` (score 0-1). Ties are broken by rating, title and work_id.
-    """
-    picks = _household(plays, _of_type(titles, media_type), as_utc(as_of), window_days)
+    picks = _household(plays, titles, as_utc(as_of), rules.window_days)
     place = _place_scores(works, picks["work_id"])
-    score = picks["score"].to_numpy(dtype=np.float64)
-    local = score / max(score.max(initial=0.0), 1e-9)
-    score = local_weight * local + (1 - local_weight) * np.nan_to_num(place)
-    picks = picks.assign(score=score.round(9), listed=np.isfinite(place))
-    return _best(rows_where(picks, picks["listed"] | (picks["viewers"] > 0)), min_viewers, limit)
-
-
-def _of_type(titles: pd.DataFrame, media_type: str | None) -> pd.DataFrame:
-    if media_type is not None and "media_type" in titles.columns:
-        return rows_where(titles, titles["media_type"] == media_type)
-    return titles
+    if len(works):
+        score = picks["score"].to_numpy(dtype=np.float64)
+        local = score / max(score.max(initial=0.0), 1e-9)
+        score = rules.local_weight * local + (1 - rules.local_weight) * np.nan_to_num(place)
+        picks = picks.assign(score=score.round(9))
+    picks = picks.assign(listed=np.isfinite(place))
+    is_watched = (picks["viewers"] > 0) & (rules.local_weight > 0)
+    return _best(rows_where(picks, picks["listed"] | is_watched), rules.min_viewers, rules.limit)
 
 
 def _place_scores(works: Sequence[int], work_ids: Iterable[int]) -> Scores:
@@ -247,9 +205,7 @@ def _household(plays: pd.DataFrame, titles: pd.DataFrame, as_of: pd.Timestamp, w
 def _best(picks: pd.DataFrame, min_viewers: int, limit: int) -> pd.DataFrame:
     """Return the best rows by score, those with the minimum of viewers (or ``listed``) first."""
     # All titles with the minimum of viewers are equal here and come before the others, whatever their scores.
-    qualified = np.minimum(picks["viewers"].to_numpy(), min_viewers)
-    if "listed" in picks.columns:
-        qualified = np.where(picks["listed"], min_viewers, qualified)
+    qualified = np.where(picks["listed"], min_viewers, np.minimum(picks["viewers"].to_numpy(), min_viewers))
     picks = picks.assign(qualified=qualified, relaxed=qualified < min_viewers).sort_values(
         ["qualified", "score", "rating", "title", "work_id"], ascending=[False, False, False, True, True], kind="stable"
     )
@@ -261,31 +217,29 @@ def _best(picks: pd.DataFrame, min_viewers: int, limit: int) -> pd.DataFrame:
 
 def _known_titles(titles: pd.DataFrame) -> pd.DataFrame:
     """Return a row per work: ``work_id``, ``title``, ``rating`` and ``total`` (episodes, NaN for films)."""
-    if "work_id" not in titles.columns:
-        titles = pd.DataFrame({"work_id": []})
     known = pd.DataFrame(
         {
-            "work_id": pd.to_numeric(titles["work_id"], errors="coerce"),
-            "title": titles["title"].astype(str) if "title" in titles.columns else "",
+            "work_id": titles["work_id"].astype("int64"),
+            "title": titles["title"].astype(str),
             "rating": bayesian_average(number_column(titles, "vote_average"), number_column(titles, "vote_count")),
             "total": number_column(titles, "episodes_total"),
         }
     )
-    return known.dropna(subset="work_id").drop_duplicates("work_id").astype({"work_id": "int64"})
+    return known.drop_duplicates("work_id")
 
 
 def _plays_per_viewer(
     plays: pd.DataFrame, titles: pd.DataFrame, as_of: pd.Timestamp, window_days: float
 ) -> pd.DataFrame:
     """Return a row per work and viewer within the window: plays, recency-weighted plays, best completion, episodes."""
-    when = utc_column(plays, "played_at" if "played_at" in plays.columns else "last_played_at")
-    if not len(plays) or not {"user_id", "work_id"} <= set(plays.columns):
+    if plays.empty:
         return pd.DataFrame()
+    when = utc_column(plays, "played_at")
     frame = plays.assign(
         played_at=when,
         times=np.nan_to_num(number_column(plays, "plays"), nan=1.0).clip(min=0.0),
         completion=number_column(plays, "completion").clip(0.0, 1.0),
-        work_id=pd.to_numeric(plays["work_id"], errors="coerce"),
+        episode=plays["episode_id"].astype(object).where(plays["episode_id"].notna(), None),
     )
     inside = (when > as_of - timedelta(days=float(window_days))) & (when <= as_of)
     frame = frame[inside & frame["work_id"].isin(titles["work_id"]) & (frame["times"] > 0)]
@@ -293,11 +247,6 @@ def _plays_per_viewer(
         return pd.DataFrame()
     age = (as_of - frame["played_at"]).dt.total_seconds() / 86_400.0
     frame = frame.assign(recent=frame["times"] * np.exp2(-age / (window_days / 2.0)))
-    if "episode_id" in frame.columns:
-        episode = frame["episode_id"].astype(object).where(frame["episode_id"].notna(), None)
-    else:
-        episode = pd.Series(None, index=frame.index, dtype=object)
-    frame = frame.assign(episode=episode)
     found = frame.groupby(["work_id", "user_id"], sort=True).agg(
         plays=("times", "sum"),
         recent_plays=("recent", "sum"),

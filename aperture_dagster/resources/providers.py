@@ -31,10 +31,10 @@ class MediaServers:
         self._database = database
 
     @contextmanager
-    def open(self, *, remember: bool = True) -> Iterator[MediaServerReader]:
+    def open(self, *, dry_run: bool = False) -> Iterator[MediaServerReader]:
         """Connect to the server for reading, and verify that it is the one that this home belongs to.
 
-        ``remember``: whether to note which server it is, if that is new.
+        Unless in a dry run, which server it is will be remembered.
 
         Raises:
             ServiceNotConfigured: address or key is not set.
@@ -45,7 +45,7 @@ class MediaServers:
         with self.open_without_database() as server:
             identity = _identity(server, settings.media_server_url or "")
             with self._database.transaction() as connection:
-                before = remember_server(connection, asdict(identity), write=remember)
+                before = remember_server(connection, asdict(identity), dry_run=dry_run)
             if before is not None and before["server_id"] != identity.server_id:
                 raise errors.ServiceRefused(
                     f"APERTURE_MEDIA_SERVER_URL leads to {identity.name!r}, but {settings.home_path} holds the "
@@ -57,7 +57,7 @@ class MediaServers:
     @contextmanager
     def open_writer(self, *, dry_run: bool = False) -> Iterator[MediaServerWriter]:
         """Connect to the server for changes, which a dry run only counts and logs. Raises as :meth:`open`."""
-        with self.open(remember=not dry_run) as reader:
+        with self.open(dry_run=dry_run) as reader:
             writer_type = EmbyWriter if isinstance(reader, EmbyReader) else JellyfinWriter
             yield writer_type(reader, dry_run=dry_run)
 

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt
+from pydantic_settings import NoDecode
 
-from aperture_dagster.settings.types import SettingsGroup, Texts
+from aperture_dagster.settings.types import SettingsGroup, Texts, split_names
 
 
 def _check_template(value: str) -> str:
@@ -19,21 +20,27 @@ def _check_template(value: str) -> str:
     return value.strip()
 
 
-def _check_own_name(value: str) -> str:
-    if "{username}" not in value:
-        raise ValueError("expected {username} in the name, so that two users do not share a library")
-    return value
+def _check_names(given: dict[str, str]) -> dict[str, str]:
+    """Accept names for kinds of lists that are distinct for each user and media type; the others keep their default."""
+    for kind, value in given.items():
+        if kind not in DEFAULT_NAMES:
+            raise ValueError(f"expected names for {', '.join(DEFAULT_NAMES)}, not for {kind}")
+        for placeholder in ("{username}", "{type}"):
+            if placeholder in DEFAULT_NAMES[kind] and placeholder not in value:
+                raise ValueError(f"expected {placeholder} in the name for {kind}, so that no two lists share a library")
+    return DEFAULT_NAMES | {kind: _check_template(value) for kind, value in given.items()}
 
 
-def _check_typed_name(value: str) -> str:
-    if "{type}" not in value:
-        raise ValueError("expected {type} in the name, so that films and series do not share a library")
-    return value
-
-
-Template = Annotated[str, AfterValidator(_check_template)]
-OwnName = Annotated[Template, AfterValidator(_check_own_name)]
-TypedName = Annotated[Template, AfterValidator(_check_typed_name)]
+DEFAULT_NAMES = {
+    "recommendations": "{username}'s AI Picks - {type}",
+    "top_picks": "Top Picks - {type}",
+    "shows_you_watch": "Shows You Watch - {username}",
+}
+PublishedAs = Literal[
+    "recommendation_libraries", "recommendation_collections", "recommendation_playlists",
+    "top_picks_libraries", "top_picks_collections", "top_picks_playlists",
+    "shows_you_watch_libraries",
+]  # fmt: skip
 
 
 class PublishingSettings(SettingsGroup):
@@ -51,46 +58,23 @@ class PublishingSettings(SettingsGroup):
     """
     publish_as: Literal["auto", "symlink", "hardlink", "strm"] = "auto"
     """How published titles refer to the originals. auto: symlinks on Jellyfin, STRM files on Emby."""
-    publish_provider_ids: Literal["auto", "all", "none"] = "auto"
-    """Whether published copies carry the ids of TMDb, IMDb and TVDb, by which some servers share what was watched.
-    auto: none on Jellyfin 10.11 and newer, else all.
-    """
     publish_strict_access: bool = False
     """Whether users who may see all libraries get an explicit list without other users' libraries. Default: the
     libraries are hidden in their views.
     """
-    publish_wait_seconds: PositiveFloat = 900
-    """How long publishing waits for a scan of the media server that makes no progress. While it makes progress, there
-    is no limit.
-    """
-    publish_poll_seconds: PositiveFloat = 1
-    """Interval at which the progress of a scan is read."""
-    rank_badges: bool = True
-    """Whether posters of Top Picks show the rank, since some clients sort in an order of their own."""
     mark_originals_played: bool = False
     """Whether finishing a published copy also marks the original as played, where the server does not share that."""
-    recommendation_libraries: bool = True
-    """Whether each user's recommendations are published as libraries."""
-    recommendation_collections: bool = False
-    """Whether they are published as collections, whose names other users can see."""
-    recommendation_playlists: bool = False
-    """Whether they are published as playlists."""
-    recommendation_name: Annotated[OwnName, AfterValidator(_check_typed_name)] = "{username}'s AI Picks - {type}"
-    """Name of these libraries, collections and playlists."""
-    publish_grouped_collections: bool = False
-    """Whether collections are published even if the media server shows them to users in place of their members."""
-    top_picks_libraries: bool = True
-    """Whether Top Picks are published as libraries."""
-    top_picks_collections: bool = False
-    """Whether Top Picks are published as collections of the originals."""
-    top_picks_playlists: bool = False
-    """Whether Top Picks are published as a playlist for each user."""
-    top_picks_name: TypedName = "Top Picks - {type}"
-    """Name of these libraries, collections and playlists."""
-    shows_you_watch_libraries: bool = True
-    """Whether the series that a user watches are published as a library."""
-    shows_you_watch_name: OwnName = "Shows You Watch - {username}"
-    """Name of this library."""
+    publish_lists: Annotated[tuple[PublishedAs, ...], NoDecode, BeforeValidator(split_names)] = (
+        "recommendation_libraries", "top_picks_libraries", "shows_you_watch_libraries",
+    )  # fmt: skip
+    """What is published, of recommendation_libraries, recommendation_collections, recommendation_playlists,
+    top_picks_libraries, top_picks_collections, top_picks_playlists (one for each user) and shows_you_watch_libraries.
+    Other users can see the names of a user's collections.
+    """
+    publish_names: Annotated[Texts, AfterValidator(_check_names)] = DEFAULT_NAMES
+    """Names of libraries, collections and playlists, as a JSON object of those that are not the default:
+    `{"top_picks": "Best of - {type}"}`.
+    """
 
 
 class WatchingSettings(SettingsGroup):

@@ -2,21 +2,13 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    NonNegativeInt,
-    PositiveInt,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import AfterValidator, Field, PositiveInt, StringConstraints
 
 from aperture_dagster.settings.types import Address, Secret, SettingsGroup, Share
 
-TopPicksSource = Literal["local", "mdblist", "tmdb", "hybrid"]
+TMDB_LISTS = ("popular", "trending", "top_rated")
 # MDBList's orders of a list, except for ``random``, which would be another list every time.
 MDBLIST_SORTS = (
     "rank", "score", "usort", "score_average", "released", "releasedigital", "imdbrating", "imdbvotes",
@@ -27,18 +19,43 @@ _LIST_ADDRESS = re.compile(r"https?://(?:www\.)?mdblist\.com/lists/", re.IGNOREC
 _LIST_NAME = re.compile(r"[0-9]{1,12}|[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 
 
-def _list_text(value: Any) -> Any:
-    """Let a number be written without quotes, and a list be named by its address."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, str):
-        return _LIST_ADDRESS.sub("", value.strip(), count=1).strip("/") or None
-    return value
+class TopPicksSource(NamedTuple):
+    """What Top Picks are made from: the household's plays, a list of a service, or both."""
+
+    is_local: bool
+    service: Literal["tmdb", "mdblist"] | None = None
+    list_name: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse the text of a setting.
+
+        Raises:
+            ValueError: it names no source.
+        """
+        if text == "local":
+            return cls(True)
+        is_local = text.startswith("local+")
+        service, _, name = text.removeprefix("local+").partition(":")
+        if service == "tmdb":
+            if name not in TMDB_LISTS:
+                raise ValueError(f"expected one of {', '.join(f'tmdb:{one}' for one in TMDB_LISTS)}")
+            return cls(is_local, "tmdb", name)
+        if service != "mdblist":
+            raise ValueError("expected local, tmdb:popular, mdblist:2194, or local+ and one of these lists")
+        name = _LIST_ADDRESS.sub("", name.strip(), count=1).strip("/")
+        if not _LIST_NAME.fullmatch(name) or ".." in name:
+            raise ValueError("expected a list of MDBList by its number or as user/slug, such as mdblist:2194")
+        return cls(is_local, "mdblist", name)
+
+    @property
+    def kind(self) -> Literal["local", "hybrid", "tmdb", "mdblist"]:
+        """What the rows of a list say about their source."""
+        return "local" if self.service is None else "hybrid" if self.is_local else self.service
 
 
-def _check_list(value: str | None) -> str | None:
-    if value is not None and (not _LIST_NAME.fullmatch(value) or ".." in value):
-        raise ValueError("expected a list of MDBList by its number or as user/slug, such as 2194 or anna/best-films")
+def _check_source(value: str) -> str:
+    TopPicksSource.parse(value)
     return value
 
 
@@ -50,7 +67,7 @@ def _check_sort(value: str | None) -> str | None:
     return value
 
 
-MdblistList = Annotated[str | None, BeforeValidator(_list_text), AfterValidator(_check_list)]
+SourceText = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_check_source)]
 MdblistSort = Annotated[str | None, AfterValidator(_check_sort)]
 
 
@@ -94,35 +111,14 @@ class TopPicksSettings(SettingsGroup):
     """Titles per media type in Top Picks."""
     top_picks_minimum_viewers: PositiveInt = 2
     """Viewers that a pick needs; lowered automatically when too few titles have them."""
-    top_picks_history_days: NonNegativeInt = 30
-    """Number of days before the installation for which Top Picks can also be made, if the log of plays covers them."""
-    top_picks_tmdb_list: Literal["popular", "trending", "top_rated"] = "popular"
-    """TMDb's list for the source tmdb; trending is that of the week."""
-    top_picks_mdblist_movies: MdblistList = None
-    """List of MDBList for films: its number, user/slug or address."""
-    top_picks_mdblist_series: MdblistList = None
-    """List of MDBList for series."""
     top_picks_mdblist_sort: MdblistSort = None
-    """Order of these lists, such as score.desc or released.desc. Default: that of the list."""
-    top_picks_hybrid_with: Literal["tmdb", "mdblist"] = "tmdb"
-    """What the source hybrid combines with the household's plays."""
+    """Order of lists of MDBList, such as score.desc or released.desc. Default: that of the list."""
     top_picks_local_weight: Share = 0.5
-    """Weight of the household's plays in the source hybrid; the list from outside has the rest."""
-    top_picks_movies_source: TopPicksSource = "local"
-    """Source of the films: local (the household's plays), mdblist or tmdb (a list, of which the library's titles are
-    taken), hybrid (both).
+    """Weight of the household's plays where they are combined with a list; the list has the rest."""
+    top_picks_movies_source: SourceText = "local"
+    """Source of the films: `local` (the household's plays), or a list, of which the library's titles are taken:
+    `tmdb:popular`, `tmdb:trending` (of the week), `tmdb:top_rated`, or `mdblist:` and its number, user/slug or address.
+    Both together: `local+tmdb:popular`.
     """
-    top_picks_series_source: TopPicksSource = "local"
+    top_picks_series_source: SourceText = "local"
     """Source of the series, likewise."""
-
-    # The sources come last because a validator sees only the fields before its own.
-    @field_validator("top_picks_movies_source", "top_picks_series_source")
-    @classmethod
-    def _check_source(cls, value: str, info: ValidationInfo) -> str:
-        """Refuse MDBList without a list."""
-        of_list = (info.field_name or "").replace("_source", "").replace("top_picks_", "top_picks_mdblist_")
-        uses_mdblist = value == "mdblist" or (value == "hybrid" and info.data.get("top_picks_hybrid_with") == "mdblist")
-        # A list that is itself impossible is absent, and reported by itself.
-        if uses_mdblist and info.data.get(of_list, "") is None:
-            raise ValueError(f"MDBList needs a list: set {of_list} to its number or user/slug")
-        return value

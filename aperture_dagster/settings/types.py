@@ -25,7 +25,7 @@ def _blank_is_none(value: Any) -> Any:
     return value.strip() or None if isinstance(value, str) else value
 
 
-def _split_names(value: Any) -> Any:
+def split_names(value: Any) -> Any:
     """Let ``a, b`` in the environment mean what ``["a", "b"]`` means in the file."""
     if not isinstance(value, str):
         return value
@@ -111,8 +111,8 @@ def _check_headers(value: SecretStr | None) -> SecretStr | None:
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_names)]
-Hosts = Annotated[tuple[Annotated[str, AfterValidator(_check_authority)], ...], NoDecode, BeforeValidator(_split_names)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_names)]
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(_check_authority)], ...], NoDecode, BeforeValidator(split_names)]
 Texts = Annotated[dict[str, str], NoDecode, BeforeValidator(_parse_json)]
 OptionalText = Annotated[str | None, BeforeValidator(_blank_is_none)]
 Address = Annotated[str, AfterValidator(_check_address)]

@@ -106,12 +106,11 @@ def write_users(
     return counts
 
 
-def remember_server(connection: Connection, identity: dict[str, Any], *, write: bool = True) -> dict[str, Any] | None:
-    """Record the media server that this home belongs to; return the previously recorded one, None the first time.
-
-    Without ``write``, nothing is recorded.
-    """
+def remember_server(
+    connection: Connection, identity: dict[str, Any], *, dry_run: bool = False
+) -> dict[str, Any] | None:
+    """Record the media server that this home belongs to; return the previously recorded one, None the first time."""
     before = connection.execute(select(facts.c.value).where(facts.c.name == "media_server")).scalar()
-    if write and (before is None or before.get("server_id") == identity["server_id"]):
+    if not dry_run and (before is None or before.get("server_id") == identity["server_id"]):
         upsert(connection, facts, [{"name": "media_server", "value": identity}])
     return before

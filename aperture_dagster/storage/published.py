@@ -9,8 +9,6 @@ from datetime import datetime, timedelta
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, select, text
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
 
 from aperture_dagster.errors import OperatorError
@@ -18,13 +16,10 @@ from aperture_dagster.library.moments import SKEW
 from aperture_dagster.publishing.manifest import Leftover, PlacedEntry, PlacedFile, PlacedLibrary, PlacedList
 from aperture_dagster.storage.bulk import upsert
 from aperture_dagster.storage.copies import write_copies
-from aperture_dagster.storage.queries import execute, read_value
+from aperture_dagster.storage.queries import execute, read_rows, read_value
 from aperture_dagster.storage.tables import (
     facts,
-    item_versions,
-    published_access,
     published_entries,
-    published_leftovers,
     published_libraries,
     published_lists,
 )
@@ -51,32 +46,24 @@ def published_version(connection: Connection, list_keys: Iterable[str]) -> str:
 
 def published_library_ids(connection: Connection) -> set[str]:
     """Read the ids of published libraries on the media server."""
-    ids = connection.execute(
-        select(published_libraries.c.server_item_id).where(published_libraries.c.server_item_id.is_not(None))
-    )
-    return set(ids.scalars())
+    statement = "SELECT server_item_id FROM published_libraries WHERE server_item_id IS NOT NULL"
+    return set(execute(connection, statement).scalars())
 
 
 def published_roots(connection: Connection) -> set[str]:
     """Read below which folders, as the media server sees them, libraries were placed."""
-    rows = execute(
-        connection,
-        "SELECT root_on_server FROM published_libraries WHERE root_on_server IS NOT NULL "
-        "UNION SELECT root_on_server FROM published_leftovers",
-    )
-    return set(rows.scalars())
+    statement = "SELECT root_on_server FROM published_libraries UNION SELECT root_on_server FROM published_leftovers"
+    return set(execute(connection, statement).scalars()) - {None}
 
 
 def published_summary(connection: Connection) -> list[dict[str, Any]]:
     """List what is published: ``name``, ``type``, ``user_id`` (null or empty: shared), ``entries``, ``changed``."""
-    rows = connection.execute(
-        text(
-            "SELECT name, 'library' AS type, user_id, (SELECT count(*)::int FROM published_entries e "
-            " WHERE e.list_key = l.list_key) AS entries, changed FROM published_libraries l UNION ALL "
-            "SELECT name, kind, user_id, cardinality(items), changed FROM published_lists ORDER BY type DESC, name"
-        )
-    ).mappings()
-    return [dict(row) for row in rows]
+    statement = """
+        SELECT name, 'library' AS type, user_id, (SELECT count(*)::int FROM published_entries e
+          WHERE e.list_key = l.list_key) AS entries, changed FROM published_libraries l
+        UNION ALL SELECT name, kind, user_id, cardinality(items), changed FROM published_lists
+        ORDER BY type DESC, name"""
+    return read_rows(connection, statement)
 
 
 def unfinished_libraries(connection: Connection, kind: str, *, now: datetime) -> list[dict[str, Any]]:
@@ -86,18 +73,14 @@ def unfinished_libraries(connection: Connection, kind: str, *, now: datetime) ->
     ``unread_since``: when something was placed that the server has not shown for long, or in the future by a clock that
     was ahead; else null.
     """
-    rows = connection.execute(
-        text(
-            "SELECT l.name, count(e.entry_id) FILTER (WHERE e.state <> 'placed')::int AS unfinished, l.missing, "
-            "CASE WHEN l.unverified_since NOT BETWEEN :long_ago AND :latest THEN l.unverified_since END "
-            "AS unread_since FROM published_libraries l LEFT JOIN published_entries e USING (list_key) "
-            "WHERE l.list_key LIKE :kind GROUP BY l.list_key "
-            "HAVING count(e.entry_id) FILTER (WHERE e.state <> 'placed') > 0 OR l.missing > 0 "
-            "OR l.unverified_since NOT BETWEEN :long_ago AND :latest ORDER BY l.name"
-        ),
-        {"kind": f"{kind}/%", "long_ago": now - LONG_UNREAD, "latest": now + SKEW},
-    ).mappings()
-    return [dict(row) for row in rows]
+    statement = """
+        SELECT * FROM (SELECT l.name,
+          (SELECT count(*)::int FROM published_entries e WHERE e.list_key = l.list_key AND e.state <> 'placed')
+          AS unfinished, l.missing,
+          CASE WHEN l.unverified_since NOT BETWEEN :long_ago AND :latest THEN l.unverified_since END AS unread_since
+          FROM published_libraries l WHERE l.list_key LIKE :kind) one
+        WHERE unfinished > 0 OR missing > 0 OR unread_since IS NOT NULL ORDER BY name"""
+    return read_rows(connection, statement, kind=f"{kind}/%", long_ago=now - LONG_UNREAD, latest=now + SKEW)
 
 
 def unread_libraries(connection: Connection, *, now: datetime) -> list[str]:
@@ -105,18 +88,15 @@ def unread_libraries(connection: Connection, *, now: datetime) -> list[str]:
 
     A date in the future is that of a clock that was ahead, and counts as long ago.
     """
-    table = published_libraries
-    lately = table.c.unverified_since.between(now - LONG_UNREAD, now + SKEW)
-    unread = select(table.c.name).where(~lately).order_by(table.c.name)
-    return list(connection.execute(unread).scalars())
+    return [one["name"] for one in unfinished_libraries(connection, "%", now=now) if one["unread_since"] is not None]
 
 
 class AlreadyPublishing(OperatorError):
     """Another process publishes at the moment."""
 
 
-class StoredManifest:
-    """The manifest in the database.
+class Manifest:
+    """The database's memory of what was placed. Each method is one transaction.
 
     Args:
         transaction: opens a transaction.
@@ -166,29 +146,17 @@ class StoredManifest:
 
     def libraries(self) -> dict[str, PlacedLibrary]:
         """Read the libraries by list key."""
-        names = [one.name for one in fields(PlacedLibrary)]
-        with self._transaction() as connection:
-            rows = connection.execute(select(*(published_libraries.c[name] for name in names)).order_by("list_key"))
-            return {row.list_key: PlacedLibrary(*row) for row in rows}
+        names = ", ".join(one.name for one in fields(PlacedLibrary))
+        rows = self._read(f"SELECT {names} FROM published_libraries ORDER BY list_key")
+        return {row["list_key"]: PlacedLibrary(**row) for row in rows}
 
     def entries(self, list_key: str) -> dict[str, PlacedEntry]:
         """Read the entries of a library by entry id."""
-        table = published_entries
-        with self._transaction() as connection:
-            rows = connection.execute(select(table).where(table.c.list_key == list_key).order_by(table.c.rank))
-            return {
-                row.entry_id: PlacedEntry(
-                    row.entry_id,
-                    row.work_id,
-                    row.folder,
-                    row.rank,
-                    row.state,
-                    row.date_added,
-                    row.nfo_changed_at,
-                    {path: PlacedFile(*values) for path, values in row.files.items()},
-                )
-                for row in rows
-            }
+        names = ", ".join(one.name for one in fields(PlacedEntry))
+        rows = self._read(f"SELECT {names} FROM published_entries WHERE list_key = :key ORDER BY rank", key=list_key)
+        for row in rows:
+            row["files"] = _placed_files(row["files"])
+        return {row["entry_id"]: PlacedEntry(**row) for row in rows}
 
     def write_library(self, library: PlacedLibrary) -> None:
         """Record a library."""
@@ -197,75 +165,54 @@ class StoredManifest:
 
     def write_entries(self, list_key: str, entries: Iterable[PlacedEntry], *, removed: Iterable[str] = ()) -> int:
         """Record entries, and forget those whose files are gone; return the rows written."""
-        table = published_entries
         rows = [
-            {
-                "list_key": list_key,
-                "entry_id": entry.entry_id,
-                "work_id": entry.work_id,
-                "folder": entry.folder,
-                "rank": entry.rank,
-                "state": entry.state,
-                "date_added": entry.date_added,
-                "nfo_changed_at": entry.nfo_changed_at,
-                "files": {path: file.as_list() for path, file in entry.files.items()},
-            }
+            {one.name: getattr(entry, one.name) for one in fields(PlacedEntry)}
+            | {"list_key": list_key, "files": {path: file.as_list() for path, file in entry.files.items()}}
             for entry in entries
         ]
         with self._transaction() as connection:
-            counts = upsert(connection, table, rows)
-            gone = list(removed)
-            if gone:
-                of_list = table.c.list_key == list_key
-                counts.deleted += connection.execute(delete(table).where(of_list, table.c.entry_id.in_(gone))).rowcount
+            counts = upsert(connection, published_entries, rows)
+            statement = "DELETE FROM published_entries WHERE list_key = :key AND entry_id = ANY(:gone)"
+            counts.deleted += execute(connection, statement, key=list_key, gone=list(removed)).rowcount
         return counts.written
 
     def forget_library(self, list_key: str) -> None:
         """Forget a library and its entries."""
         with self._transaction() as connection:
-            for table in (published_entries, published_libraries):
-                connection.execute(delete(table).where(table.c.list_key == list_key))
+            _forget(connection, list_key)
 
     def leave_library(self, library: PlacedLibrary) -> None:
-        """Forget a library, but remember what is still on disk. Its root must be known."""
+        """Forget a library, but remember what is still on disk."""
+        statement = """
+            INSERT INTO published_leftovers AS old (root, folder, root_on_server, list_key, name, entries)
+            SELECT :root, l.folder, :root_on_server, l.list_key, l.name,
+            coalesce(jsonb_object_agg(e.entry_id, jsonb_build_array(e.folder, e.files))
+              FILTER (WHERE e.entry_id IS NOT NULL), '{}')
+            FROM published_libraries l LEFT JOIN published_entries e USING (list_key)
+            WHERE l.list_key = :key GROUP BY l.list_key
+            ON CONFLICT (root, folder) DO UPDATE SET entries = old.entries || excluded.entries"""
+        root, on_server, key = library.root, library.root_on_server, library.list_key
         with self._transaction() as connection:
-            execute(
-                connection,
-                "INSERT INTO published_leftovers AS old (root, folder, root_on_server, list_key, name, entries) "
-                "SELECT :root, l.folder, :root_on_server, l.list_key, l.name, "
-                " coalesce(jsonb_object_agg(e.entry_id, jsonb_build_array(e.folder, e.files)) "
-                " FILTER (WHERE e.entry_id IS NOT NULL), '{}') "
-                "FROM published_libraries l LEFT JOIN published_entries e USING (list_key) "
-                "WHERE l.list_key = :key GROUP BY l.list_key "
-                "ON CONFLICT (root, folder) DO UPDATE SET entries = old.entries || excluded.entries",
-                root=library.root,
-                root_on_server=library.root_on_server,
-                key=library.list_key,
-            )
-            for table in (published_entries, published_libraries):
-                connection.execute(delete(table).where(table.c.list_key == library.list_key))
+            execute(connection, statement, root=root, root_on_server=on_server, key=key)
+            _forget(connection, key)
 
     def leftovers(self) -> list[Leftover]:
         """Read what is still on disk of libraries that are gone."""
-        with self._transaction() as connection:
-            rows = connection.execute(select(published_leftovers).order_by("root", "folder")).all()
         found = []
-        for row in rows:
+        for row in self._read("SELECT * FROM published_leftovers ORDER BY root, folder"):
+            left_at = row.pop("left_at")
             entries = {
-                key: PlacedEntry(
-                    key, None, folder, 1, "leaving", row.left_at, None,
-                    {path: PlacedFile(*values) for path, values in files.items()},
-                )
-                for key, (folder, files) in row.entries.items()
-            }  # fmt: skip
-            found.append(Leftover(row.list_key, row.name, row.root, row.root_on_server, row.folder, entries))
+                key: PlacedEntry(key, None, folder, 1, "leaving", left_at, None, _placed_files(files))
+                for key, (folder, files) in row.pop("entries").items()
+            }
+            found.append(Leftover(**row, entries=entries))
         return found
 
     def forget_leftover(self, leftover: Leftover) -> None:
         """Forget what was on disk of a library."""
-        table = published_leftovers
+        statement = "DELETE FROM published_leftovers WHERE root = :root AND folder = :folder"
         with self._transaction() as connection:
-            connection.execute(delete(table).where(table.c.root == leftover.root, table.c.folder == leftover.folder))
+            execute(connection, statement, root=leftover.root, folder=leftover.folder)
 
     def marked_roots(self) -> dict[str, str]:
         """Read the folders that have our marker: as the server and as this machine sees them."""
@@ -286,30 +233,15 @@ class StoredManifest:
 
     def known_copies(self, server_ids: Iterable[str]) -> set[str]:
         """Return which of these server ids are recorded as those of published copies."""
-        versions = item_versions.c
-        with self._transaction() as connection:
-            known = select(versions.server_item_id).where(
-                versions.is_published, versions.server_item_id.in_(list(server_ids))
-            )
-            return set(connection.execute(known).scalars())
+        statement = "SELECT server_item_id FROM item_versions WHERE is_published AND server_item_id = ANY(:ids)"
+        return {row["server_item_id"] for row in self._read(statement, ids=list(server_ids))}
 
     def lists(self) -> list[PlacedList]:
         """Read the collections and playlists."""
-        with self._transaction() as connection:
-            rows = connection.execute(select(published_lists).order_by("list_key", "kind", "user_id"))
-            return [
-                PlacedList(
-                    row.list_key,
-                    row.kind,
-                    row.user_id,
-                    row.name,
-                    row.server_list_id,
-                    tuple(row.items),
-                    tuple(row.others),
-                    row.changed,
-                )
-                for row in rows
-            ]
+        rows = self._read("SELECT * FROM published_lists ORDER BY list_key, kind, user_id")
+        for row in rows:
+            row |= {"items": tuple(row["items"]), "others": tuple(row["others"])}
+        return [PlacedList(**row) for row in rows]
 
     def write_list(self, placed: PlacedList) -> None:
         """Record a collection or playlist."""
@@ -319,29 +251,37 @@ class StoredManifest:
 
     def forget_list(self, placed: PlacedList) -> None:
         """Forget a collection or playlist."""
-        table = published_lists
+        statement = "DELETE FROM published_lists WHERE list_key = :key AND kind = :kind AND user_id = :user"
         with self._transaction() as connection:
-            connection.execute(
-                delete(table).where(
-                    table.c.list_key == placed.list_key,
-                    table.c.kind == placed.kind,
-                    table.c.user_id == placed.user_id,
-                )
-            )
+            execute(connection, statement, key=placed.list_key, kind=placed.kind, user=placed.user_id)
 
     def settings_set(self) -> set[tuple[str, str, str]]:
         """Read what was set in users' settings: (user id, library id, kind)."""
-        with self._transaction() as connection:
-            return {(row.user_id, row.server_item_id, row.kind) for row in connection.execute(select(published_access))}
+        rows = self._read("SELECT user_id, server_item_id, kind FROM published_access")
+        return {(row["user_id"], row["server_item_id"], row["kind"]) for row in rows}
 
     def note_settings(self, added: Iterable[tuple[str, str, str]], removed: Iterable[tuple[str, str, str]]) -> None:
         """Record what was set in users' settings, and what was taken back."""
-        table = published_access
-        names = ("user_id", "server_item_id", "kind")
+        key = "(:user_id, :server_item_id, :kind)"
+        columns = "(user_id, server_item_id, kind)"
         with self._transaction() as connection:
-            for one in removed:
-                matches = (table.c[name] == value for name, value in zip(names, one, strict=True))
-                connection.execute(delete(table).where(*matches))
-            rows: list[dict[str, Any]] = [dict(zip(names, one, strict=True)) for one in added]
-            if rows:
-                connection.execute(postgresql.insert(table).on_conflict_do_nothing(), rows)
+            for statement, settings in (
+                (f"DELETE FROM published_access WHERE {columns} = {key}", removed),
+                (f"INSERT INTO published_access {columns} VALUES {key} ON CONFLICT DO NOTHING", added),
+            ):
+                for user_id, item_id, kind in settings:
+                    execute(connection, statement, user_id=user_id, server_item_id=item_id, kind=kind)
+
+    def _read(self, statement: str, **values: Any) -> list[dict[str, Any]]:
+        with self._transaction() as connection:
+            return read_rows(connection, statement, **values)
+
+
+def _placed_files(stored: Mapping[str, list[Any]]) -> dict[str, PlacedFile]:
+    return {path: PlacedFile(*values) for path, values in stored.items()}
+
+
+def _forget(connection: Connection, list_key: str) -> None:
+    """Forget a library and its entries."""
+    execute(connection, "DELETE FROM published_entries WHERE list_key = :key", key=list_key)
+    execute(connection, "DELETE FROM published_libraries WHERE list_key = :key", key=list_key)

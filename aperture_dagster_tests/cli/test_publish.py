@@ -79,8 +79,8 @@ def on_disk(place: Publishing) -> list[tuple[str, int, int]]:
 
 
 def test_a_dry_run_never_asks_and_never_writes(household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    kinds = {"recommendation_collections": True, "recommendation_playlists": True, "mark_originals_played": True}
-    with shelf(household, tmp_path, **kinds) as place, command(place, monkeypatch) as run:
+    also = ["recommendation_collections", "recommendation_playlists"]
+    with shelf(household, tmp_path, also=also, mark_originals_played=True) as place, command(place, monkeypatch) as run:
 
         def dry(*arguments: str) -> str:
             users = place.users()
@@ -171,8 +171,8 @@ def test_another_folder_of_the_same_name_in_the_servers_container_is_noticed(
 
 
 def test_each_line_says_what_it_is_about_and_whose(household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    kinds = dict.fromkeys(("top_picks_libraries", "top_picks_collections", "top_picks_playlists"), True)
-    with shelf(household, tmp_path, **kinds) as place, command(place, monkeypatch) as run:
+    also = ["top_picks_libraries", "top_picks_collections", "top_picks_playlists"]
+    with shelf(household, tmp_path, also=also) as place, command(place, monkeypatch) as run:
         place.pick("Film 1", "Film 2")
         done = run("publish")
         assert done.exit_code == 0, done.output
@@ -184,8 +184,8 @@ def test_each_line_says_what_it_is_about_and_whose(household: Any, tmp_path: Pat
 
 
 def test_what_failed_is_not_counted_as_changed(household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    kinds = {"recommendation_libraries": False, "recommendation_playlists": True}
-    with shelf(household, tmp_path, http_attempts=1, **kinds) as place, command(place, monkeypatch) as run:
+    lists = {"publish_lists": ("recommendation_playlists",)}
+    with shelf(household, tmp_path, http_attempts=1, **lists) as place, command(place, monkeypatch) as run:
         place.state.add_fault(FaultRule("jellyfin", "/Playlists", status=500))
         told = run("publish")
         assert told.exit_code == 1
@@ -207,9 +207,9 @@ def test_unpublish_takes_everything_back(
 ):
     """Whole objects of users and libraries are as before; with strict access, Ben has an explicit list."""
     # Emby needs an administrator for collections.
-    kinds = {"recommendation_collections": server != "emby", "recommendation_playlists": True}
+    also = ["recommendation_playlists", *([] if server == "emby" else ["recommendation_collections"])]
     with (
-        shelf(household, tmp_path, server=server, publish_strict_access=strict, **kinds) as place,
+        shelf(household, tmp_path, server=server, publish_strict_access=strict, also=also) as place,
         command(place, monkeypatch) as run,
     ):
         place.state.allow_libraries("ben", ["Movies"])

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from aperture_dagster import partitions
 from aperture_dagster.build import build_definitions
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.defs.reference import in_words
@@ -109,8 +110,11 @@ def test_what_is_about_the_whole_needs_no_partition(tick, job: str):
         ("America/Los_Angeles", datetime(2026, 3, 2, 1, tzinfo=UTC), "2026-03-01"),
     ],
 )
-def test_top_picks_are_those_of_the_day_where_the_operator_lives(tick, timezone: str, at: datetime, day: str):
-    assert tick("refresh_top_picks", at=at, timezone=timezone, top_picks_history_days=9000).partition_key == day
+def test_top_picks_are_those_of_the_day_where_the_operator_lives(
+    tick, monkeypatch: pytest.MonkeyPatch, timezone: str, at: datetime, day: str
+):
+    monkeypatch.setattr(partitions, "HISTORY", timedelta(days=9000))
+    assert tick("refresh_top_picks", at=at, timezone=timezone).partition_key == day
 
 
 @pytest.mark.parametrize("job", ["sync_users", "sync_watch_history", "refresh_top_picks"])

@@ -14,7 +14,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from aperture_dagster.defs.publishing.publication import Publication, Published
+from aperture_dagster.publishing import reading
+from aperture_dagster.publishing.publication import Publication, Published
 from aperture_dagster.publishing.root import MARKER
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.media_server.records import PublishedItem
@@ -38,11 +39,9 @@ def at_night(*servers: Any) -> list[Any]:
     return [pytest.param(server, marks=OTHER_VERSIONS) for server in servers]
 
 
-FEW_SERVERS = ["jellyfin@10.10.7", *at_night("jellyfin@12.0.0"), "emby"]
 SERVERS = ["jellyfin@12.0.0", *at_night("jellyfin@10.9.11", "jellyfin@10.10.7", "jellyfin@10.11.11"), "emby"]
 ROOT_ON_SERVER = "/srv/aperture"
 READS = ("sync_users", "sync_movies", "sync_series")
-FAST = {"publish_poll_seconds": 0.02, "publish_wait_seconds": 20.0}
 
 
 @dataclass
@@ -129,7 +128,7 @@ class Publishing:
         """A publication without a run of Dagster; users in ``without`` do not take part."""
         settings = self.home.settings.model_copy(update={"exclude_users": tuple(without)})
         with MediaServers(settings, self.home.database).open_writer(dry_run=dry_run) as writer:
-            yield Publication(settings, self.home.database, writer, Clock(), logging.getLogger("test"), dry_run=dry_run)
+            yield Publication(settings, self.home.database, writer, Clock(), logging.getLogger("test"))
 
     def publish_now(self, *, without: Sequence[str] = ()) -> Published:
         """Publish recommendations without a run of Dagster; every library must succeed."""
@@ -228,9 +227,13 @@ class Publishing:
 
 @contextmanager
 def publishing(
-    household: Callable[..., Any], world: World, tmp_path: Path, *, server: str = "jellyfin@10.11.11", **settings: Any
-) -> Iterator[Publishing]:
-    """A household that publishes below ``ROOT_ON_SERVER``, which this machine sees under another path."""
+    household: Callable[..., Any], world: World, tmp_path: Path, *, server: str = "jellyfin@10.11.11",
+    also: Sequence[str] = (), wait_seconds: float = 20.0, **settings: Any,
+) -> Iterator[Publishing]:  # fmt: skip
+    """A household that publishes below ``ROOT_ON_SERVER``, which this machine sees under another path.
+
+    Libraries of recommendations are published, and what is in ``also``; the server is waited for so many seconds.
+    """
     product, _, version = server.partition("@")
     root = tmp_path / "published"
     root.mkdir(exist_ok=True)
@@ -244,10 +247,11 @@ def publishing(
         "publish": True,
         "publish_root": root,
         "path_map": {str(root): ROOT_ON_SERVER},
-        "shows_you_watch_libraries": False,
-        "top_picks_libraries": False,
-        **FAST,
+        "publish_lists": ("recommendation_libraries", *also),
         **settings,
     }
-    with household(world, stand_ins=SimulatorSettings(**stand_ins), **given) as (simulator, home):
-        yield Publishing(simulator, home, root)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(reading, "POLL_SECONDS", 0.02)
+        patched.setattr(reading, "WAIT_SECONDS", wait_seconds)
+        with household(world, stand_ins=SimulatorSettings(**stand_ins), **given) as (simulator, home):
+            yield Publishing(simulator, home, root)

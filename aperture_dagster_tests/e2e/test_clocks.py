@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -172,40 +171,3 @@ def test_plays_of_a_slow_server_clock_and_very_old_plays_are_read(history: Histo
     assert history.read(start + 25 * HOUR)["compared_in_full"] is True
     assert [row["played_at"] for row in history.log(old)] == [datetime(1994, 5, 1, tzinfo=UTC)]
     assert history.read(start + 26 * HOUR)["rows_written"] == 0
-
-
-@pytest.mark.nightly(
-    reason="Another case of the same outcome, with a household of its own.",
-    instead="e2e/test_top_picks.py::test_days_begin_at_midnight_where_the_operator_lives_also_when_clocks_change",
-)
-def test_a_day_of_top_picks_ends_at_midnight_in_the_operators_time_zone(household):
-    new_york = ZoneInfo("America/New_York")
-    world = generate_world(movies=7, series=0, episodes=0, users=1, plays=0, seed=3, now=datetime.now(UTC))
-    today = datetime.now(new_york).date()
-    clock = SetClock(datetime.combine(today - timedelta(days=2), time(12), new_york))
-    titles = [title.title for title in world.titles]
-    # The days of the clock changes in New York in 2024, with 23 and 25 hours. The last play has a date in the future.
-    moments = [
-        (2024, 3, 10, 0, 30), (2024, 3, 10, 23, 30), (2024, 3, 11, 0, 30),
-        (2024, 11, 3, 0, 30), (2024, 11, 3, 23, 30), (2024, 11, 4, 0, 30), (2099, 1, 1, 0, 0),
-    ]  # fmt: skip
-    spring_night, spring, after_spring, autumn_night, autumn, after_autumn, future = titles
-    days = (today - date(2024, 3, 1)).days
-    how = {"timezone": "America/New_York", "top_picks_history_days": days}
-    with household(world, {"clock": clock}, **how) as (simulator, home):
-        for title, moment in zip(world.titles, moments, strict=True):
-            simulator.state.play(Play(USER, title.key, datetime(*moment, tzinfo=new_york)))
-        read_server(home, histories=True)
-
-        def picks(day: date) -> set[str]:
-            home.must("refresh_top_picks", partition=day.isoformat())
-            rows = home.rows("SELECT title FROM top_picks JOIN titles USING (item_id) WHERE day = :day", day=day)
-            return {row["title"] for row in rows}
-
-        assert picks(date(2024, 3, 10)) == set()
-        assert picks(date(2024, 3, 11)) == {spring_night, spring}
-        assert picks(date(2024, 3, 12)) == {spring_night, spring, after_spring}
-        assert picks(date(2024, 11, 4)) == {autumn_night, autumn}
-        assert picks(date(2024, 11, 5)) == {autumn_night, autumn, after_autumn}
-        assert future not in picks(today - timedelta(days=2))
-        assert picks(today - timedelta(days=1)) == {future}

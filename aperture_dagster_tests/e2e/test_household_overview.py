@@ -12,7 +12,7 @@ import pytest
 
 from aperture_dagster.defs.users import VERSION_TAG
 from aperture_dagster.simulator.world import Play
-from aperture_dagster_tests.household import Household, materializations, metadata_of
+from aperture_dagster_tests.household import Household, metadata_of
 
 pytestmark = pytest.mark.e2e
 
@@ -66,22 +66,3 @@ def test_the_page_of_the_household_shows_everybodys_lists_and_is_new_only_if_som
             home.must(job, users=home.everyone())
         home.must(JOB)
         assert version_of(home) != version
-
-
-@pytest.mark.nightly(
-    reason="Another case of the same outcome, with a household of its own.",
-    instead="e2e/test_household_overview.py::test_the_page_of_the_household_shows_everybodys_lists_and_is_new_only_if_something_changed",
-)
-def test_a_run_of_everybody_gives_each_user_their_own_page(settled):
-    with settled() as (_, home, _):
-        result = home.must("generate_recommendations", users=home.everyone())
-        own = {
-            one.partition: one for one in materializations(result) if one.asset_key == dg.AssetKey("recommendations")
-        }
-        assert set(own) == set(home.everyone())
-        for user in home.everyone():
-            assert next(iter(own[user].metadata)) == "films"
-            assert home.titles_for(user)[0] in str(own[user].metadata["films"].value)
-        one = home.everyone()[1]
-        home.must("generate_recommendations", partition=one)
-        assert latest(home, "recommendations").partition == one, "a run for one user is about that user"

@@ -17,7 +17,7 @@ from aperture_dagster_tests.household import metadata_of
 pytestmark = pytest.mark.e2e
 
 two_servers = pytest.mark.parametrize("server", ["jellyfin@12.0.0", *at_night("jellyfin@10.11.11", "emby")])
-SEPARATE = {"publish_as": "symlink", "publish_provider_ids": "none"}
+SEPARATE = {"publish_as": "symlink"}
 """Copies with a watch state of their own on each server."""
 TOP_PICKS = "Top Picks - Movies"
 MANIFEST = ("published_entries", "published_libraries", "published_lists", "published_access")
@@ -151,7 +151,7 @@ def test_plays_on_an_episode_that_leaves_its_series_are_kept(household: Any, tmp
 def test_a_user_who_was_deleted_on_the_server_costs_nobody_a_library_of_everybody(
     household: Any, tmp_path: Path, take: str
 ):
-    with shelf(household, tmp_path, top_picks_libraries=True, server="jellyfin@12.0.0", **SEPARATE) as place:
+    with shelf(household, tmp_path, also=["top_picks_libraries"], server="jellyfin@12.0.0", **SEPARATE) as place:
         place.pick("Film 3", "Film 1")
         place.publish_top_picks()
         film = place.items(TOP_PICKS)["Film 3"]

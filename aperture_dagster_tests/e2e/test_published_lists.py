@@ -6,38 +6,34 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aperture_dagster.defs.publishing.publication import Publication
 from aperture_dagster.publishing.lists import ListPublisher
+from aperture_dagster.publishing.publication import Publication
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.media_server.changes import MediaServerChanges
 from aperture_dagster.resources.providers import MediaServers
-from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster_tests.e2e.publishing import SERVERS, Publishing, at_night
+from aperture_dagster_tests.e2e.publishing import Publishing, at_night
 from aperture_dagster_tests.e2e.test_publishing import film, shelf
-from aperture_dagster_tests.household import failures
 
 pytestmark = pytest.mark.e2e
 
 PICKS, ANNAS = "Top Picks - Movies", "anna's AI Picks - Movies"
 SHOWS = "anna's AI Picks - TV Series"
-every_server = pytest.mark.parametrize("server", SERVERS)
 # Where entries of a playlist can be removed, where it must be created again, and where entries have ids of their own.
 THREE_SERVERS = ["jellyfin@10.10.7", "jellyfin@12.0.0", "emby"]
 three_servers = pytest.mark.parametrize("server", ["jellyfin@12.0.0", *at_night("jellyfin@10.10.7", "emby")])
-BOTH = {"top_picks_collections": True, "top_picks_playlists": True}
-PLAYLISTS = {"recommendation_libraries": False, "recommendation_playlists": True}
+BOTH = ("top_picks_collections", "top_picks_playlists")
+PLAYLISTS = ("recommendation_playlists",)
 
 
 @contextmanager
-def lists(household: Any, tmp_path: Path, **how: Any) -> Iterator[Publishing]:
+def lists(household: Any, tmp_path: Path, *published: str, **how: Any) -> Iterator[Publishing]:
     """The household of `shelf`, without libraries."""
-    with shelf(household, tmp_path, **{"recommendation_libraries": False, **how}) as place:
+    with shelf(household, tmp_path, publish_lists=published, **how) as place:
         yield place
 
 
@@ -69,15 +65,14 @@ def publish(place: Publishing, *, dry_run: bool = False) -> Any:
     servers = MediaServers(place.home.settings, place.home.database)
     with servers.open_writer(dry_run=dry_run) as writer:
         log = logging.getLogger("test")
-        how = {"dry_run": dry_run}
-        return Publication(place.home.settings, place.home.database, writer, Clock(), log, **how).publish_all()
+        return Publication(place.home.settings, place.home.database, writer, Clock(), log).publish_all()
 
 
 @pytest.mark.parametrize(
     "server", ["jellyfin@12.0.0", *at_night("jellyfin@10.9.11", "jellyfin@10.10.7", "jellyfin@10.11.11", "emby")]
 )
 def test_top_picks_are_a_collection_and_a_playlist_for_each_user(household: Any, tmp_path: Path, server: str):
-    with lists(household, tmp_path, server=server, **BOTH) as place:
+    with lists(household, tmp_path, *BOTH, server=server) as place:
         place.pick("Film 5", "Film 2", "Film 7", "Film 1")
         metadata = place.publish_top_picks()
         expected = ["Film 5", "Film 2", "Film 7", "Film 1"]
@@ -108,7 +103,7 @@ def test_top_picks_are_a_collection_and_a_playlist_for_each_user(household: Any,
 
 @three_servers
 def test_recommendations_are_playlists_that_only_their_owner_sees(household: Any, tmp_path: Path, server: str):
-    with lists(household, tmp_path, server=server, **PLAYLISTS) as place:
+    with lists(household, tmp_path, *PLAYLISTS, server=server) as place:
         recorded = place.must_publish()
         assert titles(place, "Playlist", ANNAS, "anna") == ["Film 3", "Film 1", "Film 5", "Film 2", "Film 4"]
         assert set(found(place, "Playlist", "anna")) == {ANNAS, SHOWS}
@@ -127,7 +122,7 @@ def test_recommendations_are_playlists_that_only_their_owner_sees(household: Any
 def test_what_the_owner_of_a_playlist_added_stays_and_what_they_removed_returns(
     household: Any, tmp_path: Path, server: str
 ):
-    with lists(household, tmp_path, server=server, **PLAYLISTS) as place:
+    with lists(household, tmp_path, *PLAYLISTS, server=server) as place:
         place.recommend("anna", "Film 1", "Film 2", "Film 3")
         place.must_publish()
         playlist = found(place, "Playlist", "anna")[ANNAS]
@@ -154,151 +149,17 @@ def test_what_the_owner_of_a_playlist_added_stays_and_what_they_removed_returns(
         assert set(found(place, "Playlist", "anna")) == {"Sunday", SHOWS}
 
 
-@pytest.mark.nightly(
-    reason="A whole household that publishes, for what a publisher alone shows.",
-    instead="publishing/test_lists.py::test_what_somebody_added_stays_after_ours",
-)
-@three_servers
-def test_what_somebody_added_to_a_collection_stays(household: Any, tmp_path: Path, server: str):
-    with lists(household, tmp_path, server=server, top_picks_collections=True) as place:
-        place.pick("Film 1", "Film 2", "Film 3")
-        place.publish_top_picks()
-        with place.writer() as writer:
-            (collection,) = writer.collections()
-            film = place.home.value("SELECT server_item_id FROM present_titles WHERE title = 'Film 8'")
-            writer.add_to_collection(collection.list_id, [film])
-        place.pick("Film 3", "Film 4")
-        place.publish_top_picks()
-        expected = ["Film 3", "Film 4", "Film 8"]
-        assert picks(place) == expected if keeps_order(server) else sorted(picks(place)) == sorted(expected)
-        place.state.reset_counters()
-        place.publish_top_picks()
-        assert place.changes() == 0
-
-
-@pytest.mark.nightly(
-    reason="A whole household that publishes, for what a publisher alone shows.",
-    instead="publishing/test_lists.py::test_a_list_of_that_name_that_somebody_made_is_not_taken_over",
-)
-@three_servers
-def test_lists_of_others_with_the_same_name_are_not_touched(household: Any, tmp_path: Path, server: str):
-    with lists(household, tmp_path, server=server, **BOTH, **PLAYLISTS | {"recommendation_libraries": False}) as place:
-        theirs = [
-            place.state.create_box_set(PICKS, keys=["movie:8", "movie:1"]),
-            place.state.create_playlist(PICKS, owner="ben", keys=["movie:8"]),
-            place.state.create_playlist(ANNAS, owner="anna", keys=[]),
-        ]
-        before = [place.state.members_of(one) for one in theirs]
-        place.pick("Film 1", "Film 2")
-        for films in (["Film 1", "Film 2"], ["Film 3"]):
-            place.pick(*films)
-            publish(place)
-            assert [place.state.members_of(one) for one in theirs] == before
-            assert titles(place, "BoxSet", f"{PICKS} (Aperture)") == films
-            assert titles(place, "Playlist", f"{PICKS} (Aperture)", "ben") == films
-            assert titles(place, "Playlist", PICKS, "anna") == films
-            assert len(titles(place, "Playlist", f"{ANNAS} (Aperture)", "anna")) == 5
-        place.use(place.home.settings.model_copy(update=dict.fromkeys(BOTH, False)))
-        publish(place)
-        assert set(found(place, "BoxSet")) == {PICKS}
-        assert [place.state.members_of(one) for one in theirs] == before
-
-
-@pytest.mark.nightly(
-    reason="A whole household that publishes, for what a publisher alone shows.",
-    instead="publishing/test_lists.py::test_a_retired_list_is_deleted_and_lists_of_others_stay",
-)
-@three_servers
-def test_users_who_left_and_lists_that_are_switched_off_lose_ours_only(household: Any, tmp_path: Path, server: str):
-    with lists(household, tmp_path, server=server, **BOTH, **PLAYLISTS) as place:
-        theirs = place.state.create_playlist("Sunday", owner="anna", keys=["movie:8"])
-        series = place.state.create_box_set("A trilogy", keys=["movie:1", "movie:2"])
-        place.pick("Film 1", "Film 2")
-        publish(place)
-        place.state.change_user("ben", is_disabled=True)
-        place.home.must("sync_users")
-        publish(place)
-        assert set(found(place, "Playlist", "ben")) == set()
-        assert set(found(place, "Playlist", "anna")) == {PICKS, ANNAS, SHOWS, "Sunday"}
-        place.use(place.home.settings.model_copy(update=dict.fromkeys((*BOTH, "recommendation_playlists"), False)))
-        publish(place)
-        assert set(found(place, "Playlist")) == {"Sunday"} and set(found(place, "BoxSet")) == {"A trilogy"}
-        assert place.state.members_of(theirs) == ["movie:8"] and place.state.members_of(series) == [
-            "movie:1",
-            "movie:2",
-        ]
-        assert not place.home.rows("SELECT 1 FROM published_lists")
-
-
-@pytest.mark.nightly(
-    reason="A whole household that publishes, for what a publisher alone shows.",
-    instead="publishing/test_lists.py::test_the_playlist_of_a_user_who_was_deleted_is_forgotten",
-)
-@three_servers
-def test_lists_of_a_user_who_was_deleted_are_forgotten(household: Any, tmp_path: Path, server: str):
-    with lists(household, tmp_path, server=server, **PLAYLISTS) as place:
-        publish(place)
-        place.state.remove_user("ben")
-        place.home.must("sync_users")
-        assert not [one.error for one in publish(place).outcomes if one.error]
-        assert "ben" not in str(place.home.rows("SELECT name FROM published_lists"))
-        assert "ben's AI Picks - Movies" not in found(place, "Playlist")
-        assert titles(place, "Playlist", ANNAS, "anna") == ["Film 3", "Film 1", "Film 5", "Film 2", "Film 4"]
-
-
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="publishing/test_lists.py::test_a_title_that_left_the_server_costs_a_list_only_itself",
-)
-@three_servers
-def test_an_original_that_is_deleted_leaves_the_lists(household: Any, tmp_path: Path, server: str):
-    with lists(household, tmp_path, server=server, **BOTH) as place:
-        place.pick("Film 1", "Film 2", "Film 3")
-        place.publish_top_picks()
-        place.state.remove_title("movie:2")
-        # Before the catalogue is read, the title is still wanted. Jellyfin would add nothing at all.
-        place.pick("Film 1", "Film 2", "Film 3", "Film 4")
-        place.publish_top_picks()
-        assert picks(place) == titles(place, "Playlist", PICKS, "ben") == ["Film 1", "Film 3", "Film 4"]
-        place.home.must("sync_movies")
-        place.publish_top_picks()
-        assert picks(place) == titles(place, "Playlist", PICKS, "ben") == ["Film 1", "Film 3", "Film 4"]
-        place.state.reset_counters()
-        place.publish_top_picks()
-        assert place.changes() == 0
-
-
 def test_no_collection_where_it_would_hide_its_titles(household: Any, tmp_path: Path):
-    with lists(household, tmp_path, stand_ins={"group_into_collections": True}, **BOTH) as place:
+    with lists(household, tmp_path, *BOTH, stand_ins={"group_into_collections": True}) as place:
         place.pick("Film 1", "Film 2")
         metadata = place.publish_top_picks()
         assert found(place, "BoxSet") == {}
-        assert "APERTURE_PUBLISH_GROUPED_COLLECTIONS" in metadata["warnings"]
+        assert "no collection is published" in metadata["warnings"]
         assert titles(place, "Playlist", PICKS, "ben") == ["Film 1", "Film 2"]
-        place.use(place.home.settings.model_copy(update={"publish_grouped_collections": True}))
-        place.publish_top_picks()
-        assert picks(place) == ["Film 1", "Film 2"]
-
-
-@pytest.mark.nightly(
-    reason="A whole household that publishes, for what a publisher alone shows.",
-    instead="publishing/test_lists.py::test_a_failure_costs_only_its_own_list",
-)
-def test_a_list_that_is_refused_is_named_and_costs_only_itself(household: Any, tmp_path: Path):
-    with lists(household, tmp_path, **BOTH) as place:
-        place.pick("Film 1", "Film 2")
-        place.state.add_fault(FaultRule("jellyfin", "/Collections", status=500))
-        day = datetime.now(UTC).date().isoformat()
-        result = place.home.run("refresh_top_picks", partition=day, assets=["top_picks_libraries"])
-        assert PICKS in str(failures(result))
-        assert titles(place, "Playlist", PICKS, "ben") == ["Film 1", "Film 2"]
-        place.state.clear_faults()
-        place.publish_top_picks()
-        assert picks(place) == ["Film 1", "Film 2"]
 
 
 def test_each_list_of_the_server_is_read_once(household: Any, tmp_path: Path):
-    with lists(household, tmp_path, **BOTH, **PLAYLISTS) as place:
+    with lists(household, tmp_path, *BOTH, *PLAYLISTS) as place:
         place.pick("Film 1", "Film 2")
         publish(place)
         before = len(place.state.arrivals("jellyfin", "ncludeItemTypes="))
@@ -314,8 +175,7 @@ def test_a_users_parental_limit_holds_for_their_playlist_and_further_runs_change
     """The server drops more than is known here, and says nothing."""
     ratings = {1: "PG", 2: "R", 3: "G", 4: "Unheard-of", 5: "NC-17", 6: "PG"}
     films = [film(number, official_rating=rating, tags=(f"tag {number}",)) for number, rating in ratings.items()]
-    only_playlists = {"recommendation_libraries": False, "top_picks_playlists": True}
-    with shelf(household, tmp_path, *films, **only_playlists) as place:
+    with shelf(household, tmp_path, *films, publish_lists=("top_picks_playlists",)) as place:
         place.state.change_user("ben", max_parental_rating=12)
         place.home.must("sync_users")
         place.pick("Film 5", "Film 3", "Film 2", "Film 1", "Film 4")
@@ -372,10 +232,10 @@ def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
 def test_a_killed_run_leaves_no_second_list_and_loses_nothing_of_anybody(
     household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str, begin: str
 ):
-    with lists(household, tmp_path, server=server, **BOTH) as place:
+    with lists(household, tmp_path, *BOTH, server=server) as place:
         place.state.change_user("ben", is_disabled=True)
         place.home.must("sync_users")
-        standard = place.home.settings
+        standard, names = place.home.settings, place.home.settings.publish_names
         # Every server is killed at other steps. ``make nightly`` kills each at every step.
         stride = int(os.environ.get("CRASH_STRIDE", "9"))
         for step in range(1 + 2 * THREE_SERVERS.index(server) % stride, 60, stride):
@@ -390,7 +250,7 @@ def test_a_killed_run_leaves_no_second_list_and_loses_nothing_of_anybody(
             name = PICKS
             if begin == "renamed":
                 name = "Best of - Movies"
-                place.use(standard.model_copy(update={"top_picks_name": "Best of - {type}"}))
+                place.use(standard.model_copy(update={"publish_names": names | {"top_picks": "Best of - {type}"}}))
             place.pick("Film 4", "Film 1", "Film 3")
             with killed_at(step, monkeypatch) as done, suppress(Killed):
                 publish(place)

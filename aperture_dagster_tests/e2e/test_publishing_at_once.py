@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.defs.publishing import publication
+from aperture_dagster.publishing import publication
 from aperture_dagster.publishing.lists import ListPublisher
 from aperture_dagster.publishing.publisher import Publisher
 from aperture_dagster.storage import published
@@ -23,9 +23,9 @@ def test_while_another_run_publishes_for_hours_a_run_ends_without_a_failure_and_
     household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(published, "PATIENCE", "50ms")
-    kinds = {"top_picks_libraries": True, "recommendation_playlists": True}
+    also = ["top_picks_libraries", "recommendation_playlists"]
     day = datetime.now(UTC).date().isoformat()
-    with shelf(household, tmp_path, **kinds) as place, place.publication() as other:
+    with shelf(household, tmp_path, also=also) as place, place.publication() as other:
         place.pick("Film 1")
         home, tables = place.home, place.home.snapshot()
         place.state.reset_counters()
@@ -55,7 +55,7 @@ def test_nobody_else_publishes_from_the_reading_of_lists_to_the_last_playlist(
     """What waited would publish what it read earlier, over what another run read later."""
     monkeypatch.setattr(published, "PATIENCE", "10ms")
     refused: list[str] = []
-    with shelf(household, tmp_path, recommendation_playlists=True) as place, place.publication() as other:
+    with shelf(household, tmp_path, also=["recommendation_playlists"]) as place, place.publication() as other:
 
         def watched(owner: Any, name: str) -> None:
             do: Callable[..., Any] = getattr(owner, name)

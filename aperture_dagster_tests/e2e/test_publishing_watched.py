@@ -52,7 +52,7 @@ def test_a_series_begins_with_the_next_unwatched_episode(household: Any, tmp_pat
         [WorldUser("anna"), WorldUser("ben")],
         [*watched(1, 1, 2, 3, hours_ago=30), *watched(2, 1, 2, hours_ago=3)],
     )
-    with publishing(household, world, tmp_path, server=server, shows_you_watch_libraries=True) as place:
+    with publishing(household, world, tmp_path, server=server, also=["shows_you_watch_libraries"]) as place:
         place.synced()
         publish(place)
         assert place.titles(LIBRARY, "Series") == ["Series 2", "Series 1"]

@@ -13,7 +13,7 @@ from aperture_dagster.defs.users import VERSION_TAG
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
 from aperture_dagster_tests.e2e.reading import read_server
-from aperture_dagster_tests.household import Household, SetClock, materializations, metadata_of, run_check
+from aperture_dagster_tests.household import Household, SetClock, materializations, metadata_of
 
 pytestmark = pytest.mark.e2e
 
@@ -123,56 +123,3 @@ def test_each_user_gets_the_series_that_they_watch_and_may_see(watching: Watchin
     assert (second.data["title"], second.data["next episode"], second.data["behind"]) == ("Running", "S02E01", 3)
     air_date = date.fromisoformat(str(second.data["next air date"]))
     assert second.data["days until"] == (air_date - NOW.date()).days
-
-
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="storage/test_watching.py::test_an_equal_list_is_not_written",
-)
-def test_nothing_new_writes_nothing_also_a_day_later_and_a_play_moves_its_user_alone(watching: Watching):
-    made, before = watching.make(), {user: watching.rows(user) for user in ("ann", "bob", "cy")}
-    # The days until an episode airs change, and are no news.
-    watching.clock.moment += timedelta(minutes=1)
-    again = watching.make()
-    assert {user: watching.rows(user) for user in before} == before
-    assert all(again[user]["rows_written"] == 0 and again[user]["version"] == made[user]["version"] for user in made)
-    watching.state.play(Play("ann", "series:1", NOW, season=2, episode=1))
-    watching.read_again()
-    after = watching.make()
-    assert watching.brief("ann") == [("Running", 5, 7, "2x2", 2), ("Two Copies", 2, 5, "1x3", 3)]
-    assert after["ann"]["version"] != made["ann"]["version"]
-    assert after["cy"]["version"] == made["cy"]["version"] and watching.rows("cy") == before["cy"]
-    listed = {row["title"]: row["listed_at"] for row in before["ann"]}
-    assert {row["title"]: row["listed_at"] for row in watching.rows("ann")} == listed
-
-
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="library/test_watching.py::test_what_is_listed_depends_on_the_last_play_and_on_whether_the_series_still_runs",
-)
-def test_a_series_leaves_the_list_some_time_after_the_last_play(watching: Watching):
-    watching.make()
-    watching.clock.moment = NOW + 58 * DAY
-    watching.make()
-    assert [row["title"] for row in watching.rows("ann")] == ["Two Copies"]
-    watching.clock.moment = NOW + 61 * DAY
-    watching.make()
-    assert watching.rows("ann") == []
-
-
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="defs/test_automation.py::test_a_new_episode_renews_the_shows_that_users_watch_and_nothing_else",
-)
-def test_a_new_episode_and_one_that_leaves_reach_the_list(watching: Watching):
-    watching.make()
-    assert run_check(watching.home, "shows_you_watch", "lead_to_unwatched_episodes").passed
-    watching.state.add_title(series(4, "For Children", 6, official_rating="TV-Y"))
-    watching.read_again()
-    watching.home.rows("UPDATE episodes SET removed_at = now() WHERE season = 2 RETURNING 1")
-    found = run_check(watching.home, "shows_you_watch", "lead_to_unwatched_episodes")
-    assert not found.passed and (found.description or "").startswith("1 ")
-    watching.make()
-    assert watching.brief("cy") == [("For Children", 5, 6, "1x6", 1)]
-    assert watching.brief("ann")[-1] == ("Running", 4, 4, None, 0)
-    assert run_check(watching.home, "shows_you_watch", "lead_to_unwatched_episodes").passed

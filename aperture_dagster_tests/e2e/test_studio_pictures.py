@@ -12,7 +12,7 @@ from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster_tests.e2e.worlds import ENRICHED, world_of_studios
-from aperture_dagster_tests.household import Household, failed_checks, failures, materializations, metadata_of
+from aperture_dagster_tests.household import Household, failed_checks, failures, metadata_of
 
 pytestmark = pytest.mark.e2e
 
@@ -70,18 +70,6 @@ def test_the_media_server_is_not_touched_unless_turned_on(household):
 
 
 @pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="publishing/test_studio_pictures.py::test_our_own_picture_is_replaced_when_the_logo_changed_and_left_alone_otherwise",
-)
-def test_our_own_picture_follows_a_new_logo(household):
-    with enriched(household, set_studio_pictures=True) as (_, home):
-        changed = publish(home)["rows_written"]
-        home.rows("UPDATE studio_logos SET shown_sha256 = 'an older one' WHERE shown_sha256 IS NOT NULL RETURNING 1")
-        assert publish(home)["rows_written"] == changed > 0
-        assert publish(home)["rows_written"] == 0
-
-
-@pytest.mark.nightly(
     reason="Another case of the same outcome, with a household of its own.",
     instead="e2e/test_studio_pictures.py::test_a_server_that_is_down_fails_the_step_with_a_sentence_and_keeps_the_logos",
 )
@@ -104,20 +92,3 @@ def test_a_server_that_is_down_fails_the_step_with_a_sentence_and_keeps_the_logo
         assert logos_by_name(home)
         simulator.state.clear_faults()
         assert publish(home)["rows_written"] > 1
-
-
-@pytest.mark.nightly(
-    reason="Another case of the same outcome, with a household of its own.",
-    instead="e2e/test_studio_pictures.py::test_studios_without_a_picture_get_their_logo_and_the_operators_choice_stays",
-)
-def test_publishing_does_not_count_as_a_change_of_the_logos(household):
-    with enriched(household, set_studio_pictures=True) as (_, home):
-        versions = [
-            [
-                one.tags["dagster/data_version"]
-                for one in materializations(home.must("enrich_studio_logos"))
-                if one.asset_key.to_user_string() in ("studio_logos", "studio_pictures")
-            ]
-            for _ in range(2)
-        ]
-        assert len(versions[0]) == 2 and versions[0] == versions[1]

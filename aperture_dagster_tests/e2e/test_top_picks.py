@@ -11,9 +11,10 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
+from aperture_dagster import partitions
+from aperture_dagster.defs.popularity import top_picks
 from aperture_dagster.partitions import days_partitions, range_tags
 from aperture_dagster.settings import load_settings
-from aperture_dagster.simulator.counters import DailyQuota
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.settings import SimulatorSettings
@@ -128,7 +129,7 @@ def test_a_list_of_tmdb_keeps_its_order_and_shows_what_the_household_watched(hou
     others = [film(100 + number, popularity=5000.0, copies=0) for number in range(10)]
     plays = [*watched(4, "ada", "bob"), *watched(9, "ada", "bob", "cy")]
     one = world(*others, film(9, popularity=1.0), plays=plays)
-    with house(one, top_picks_movies_source="tmdb", top_picks_per_list=3) as home:
+    with house(one, top_picks_movies_source="tmdb:popular", top_picks_per_list=3) as home:
         metadata = home.make()
         assert home.titles() == ["Film 1", "Film 2", "Film 3"]
         rows = [row for row in home.rows() if row["media_type"] == "movie"]
@@ -136,28 +137,16 @@ def test_a_list_of_tmdb_keeps_its_order_and_shows_what_the_household_watched(hou
         assert home.sources() == {"tmdb"} and home.sources("series") == set()
         assert metadata["movie_source"] == "tmdb" and metadata["requests"] == 1
         assert home.simulator.state.requests("tmdb", "popular") == 1, "no more pages than needed"
-        home.use(top_picks_tmdb_list="top_rated", top_picks_per_list=10)
+        home.use(top_picks_movies_source="tmdb:top_rated", top_picks_per_list=10)
         home.make()
         assert len(home.titles()) == 6
         row = next(row for row in home.rows() if row["title"] == "Film 4")
         assert (row["viewers"], row["plays"]) == (2, 2)
 
 
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="library/test_listed.py::test_no_more_pages_are_taken_than_needed",
-)
-def test_pages_are_read_until_enough_titles_of_the_library_are_found(house: Any) -> None:
-    others = [film(100 + number, popularity=5000.0, copies=0) for number in range(45)]
-    with house(world(*others), top_picks_movies_source="tmdb", top_picks_per_list=2) as home:
-        home.make()
-        assert home.titles() == ["Film 1", "Film 2"]
-        assert home.simulator.state.requests("tmdb", "popular") == 3
-
-
 @pytest.mark.parametrize("name", ["popular", *(pytest.param(x, marks=ANOTHER_CASE) for x in ("trending", "top_rated"))])
 def test_every_list_of_tmdb_is_read_for_series(house: Any, name: str) -> None:
-    with house(world(), top_picks_series_source="tmdb", top_picks_tmdb_list=name) as home:
+    with house(world(), top_picks_series_source=f"tmdb:{name}") as home:
         home.make()
         assert sorted(home.titles(media_type="series")) == ["Show 1", "Show 2"]
 
@@ -172,7 +161,7 @@ def test_a_list_of_mdblist_is_matched_by_tmdb_id_then_imdb_id_and_never_by_title
     without_tmdb = film(6, tmdb_id=None)
     keys = ["movie:70", "movie:6", "series:2", "movie:5", "movie:1"]
     one = world(namesake, without_tmdb)
-    overrides = {"top_picks_movies_source": "mdblist", "top_picks_mdblist_movies": LIST}
+    overrides = {"top_picks_movies_source": f"mdblist:{LIST}"}
     with house(one, stand_ins={"mdblist_lists": {LIST: keys}}, **overrides) as home:
         metadata = home.make()
         assert home.titles() == ["Film 6", "Film 5", "Film 1"]
@@ -195,7 +184,7 @@ def test_a_hybrid_list_joins_what_is_watched_here_and_what_is_popular_outside(ho
     # Film 5 is first here and fifth of five outside, Film 1 the reverse; Film 2 is second in both.
     plays = [*watched(5, *USERS), *watched(2, "ada", "bob"), *watched(4, "ada", days_ago=20)]
     one = world(plays=plays)
-    sources = {"top_picks_movies_source": "hybrid", "top_picks_per_list": 3}
+    sources = {"top_picks_movies_source": "local+tmdb:popular", "top_picks_per_list": 3}
     with house(one, **sources) as home:
         home.make()
         assert home.titles() == ["Film 2", "Film 5", "Film 1"]
@@ -213,7 +202,7 @@ def test_a_hybrid_list_joins_what_is_watched_here_and_what_is_popular_outside(ho
 
 def test_a_source_that_fails_keeps_the_last_list_and_costs_the_other_media_type_nothing(house: Any) -> None:
     plays = [Play(user, "series:1", NOON - DAY, season=1, episode=1) for user in USERS]
-    with house(world(plays=plays), top_picks_movies_source="tmdb") as home:
+    with house(world(plays=plays), top_picks_movies_source="tmdb:popular") as home:
         home.clock.moment -= DAY
         home.make(TODAY - DAY)
         before = home.rows()
@@ -238,26 +227,9 @@ def test_a_source_that_fails_keeps_the_last_list_and_costs_the_other_media_type_
         assert home.rows() == made, "a second run that fails keeps the list of the first"
 
 
-@pytest.mark.nightly(
-    reason="Another case of the same outcome, with a household of its own.",
-    instead="e2e/test_top_picks.py::test_a_source_that_fails_keeps_the_last_list_and_costs_the_other_media_type_nothing",
-)
-def test_a_spent_quota_of_mdblist_keeps_the_last_list(house: Any) -> None:
-    overrides = {"top_picks_movies_source": "mdblist", "top_picks_mdblist_movies": LIST}
-    lists = {LIST: ["movie:3", "movie:1"]}
-    with house(world(), stand_ins={"mdblist_lists": lists, "mdblist_daily_limit": 1}, **overrides) as home:
-        # Shortly before midnight a spent quota looks like the limit over some minutes.
-        home.simulator.state.quotas["mdblist"] = DailyQuota(1, NOON.timestamp)
-        home.make()
-        assert home.titles() == ["Film 3", "Film 1"]
-        metadata = home.make()
-        assert "used up" in metadata["movie_kept"] and home.titles() == ["Film 3", "Film 1"]
-        assert home.simulator.state.requests("mdblist") == 1, "nothing is asked beyond the quota"
-
-
 def test_without_a_key_a_hybrid_list_is_made_from_plays_alone(house: Any) -> None:
     one = world(plays=watched(3, *USERS))
-    with house(one, top_picks_movies_source="hybrid", tmdb_api_key=None) as home:
+    with house(one, top_picks_movies_source="local+tmdb:popular", tmdb_api_key=None) as home:
         metadata = home.make()
         assert home.titles() == ["Film 3"] and home.sources() == {"local"}
         assert "TMDB_API_KEY is not set. The list is made from the household's plays alone." in home.warnings()[0]
@@ -265,7 +237,7 @@ def test_without_a_key_a_hybrid_list_is_made_from_plays_alone(house: Any) -> Non
 
 
 def test_a_hybrid_list_of_today_is_kept_rather_than_made_from_plays_alone(house: Any) -> None:
-    with house(world(plays=watched(3, *USERS)), top_picks_movies_source="hybrid") as home:
+    with house(world(plays=watched(3, *USERS)), top_picks_movies_source="local+tmdb:popular") as home:
         home.make()
         before = home.rows()
         home.simulator.state.add_fault(FaultRule("tmdb", status=500))
@@ -274,23 +246,13 @@ def test_a_hybrid_list_of_today_is_kept_rather_than_made_from_plays_alone(house:
 
 
 def test_a_list_with_nothing_of_the_library_keeps_the_last_list_and_never_writes_an_empty_one(house: Any) -> None:
-    overrides = {"top_picks_movies_source": "mdblist", "top_picks_mdblist_movies": LIST}
+    overrides = {"top_picks_movies_source": f"mdblist:{LIST}"}
     with house(world(film(70, copies=0)), stand_ins={"mdblist_lists": {LIST: ["movie:70"]}}, **overrides) as home:
         metadata = home.make()
         assert home.rows() == []
         assert metadata["movie_kept"] == (
             "None of the 1 titles on MDBList's list are in the library. There is no earlier list to keep."
         )
-
-
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="resources/test_mdblist_lists.py::test_an_unknown_list_and_a_private_one_are_told_apart",
-)
-def test_a_list_that_mdblist_does_not_have_is_named(house: Any) -> None:
-    overrides = {"top_picks_movies_source": "mdblist", "top_picks_mdblist_movies": "nobody/nothing"}
-    with house(world(), stand_ins={"mdblist_lists": {}}, **overrides) as home:
-        assert "MDBList has no list nobody/nothing" in home.make()["movie_kept"]
 
 
 def test_window_minimum_of_viewers_and_length_are_those_of_the_settings(house: Any) -> None:
@@ -304,7 +266,7 @@ def test_window_minimum_of_viewers_and_length_are_those_of_the_settings(house: A
 
 
 def test_a_household_that_watched_nothing_keeps_its_last_list(house: Any) -> None:
-    with house(world(plays=watched(3, *USERS)), top_picks_history_days=700) as home:
+    with house(world(plays=watched(3, *USERS))) as home:
         home.make()
         assert home.titles() == ["Film 3"]
         home.home.rows("DELETE FROM plays RETURNING 1")
@@ -337,10 +299,7 @@ def test_a_backfill_is_one_run_with_the_rows_of_single_runs(house: Any, length: 
         assert made == {day.isoformat() for day in days}
         logged = [entry.user_message for entry in home.home.instance.all_logs(result.run_id)]
         notes = [message for message in logged if message.startswith(("Films: ", "Series: "))]
-        assert "earlier days likewise" in " ".join(notes)
-        assert len({message.split(" have ")[-1].split(" (")[0] for message in notes}) == len(notes), (
-            "once, not each day"
-        )
+        assert notes and all(f"({days[-1]})" in one for one in notes), "of the latest day, not of each"
         home.home.rows("DELETE FROM top_picks RETURNING 1")
         for day in days:
             home.make(day)
@@ -360,8 +319,27 @@ def test_a_day_that_fails_costs_only_that_day(house: Any) -> None:
         assert made == {day.isoformat() for day in days if day != days[2]}
 
 
+def test_days_missed_by_an_outage_are_made_up_for_by_the_next_run(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(top_picks, "HISTORY", 5 * DAY)
+    with house(world(plays=watched(1, *USERS, days_ago=3))) as home:
+        home.clock.moment -= 20 * DAY
+        home.make(TODAY - 20 * DAY)
+        home.clock.moment += 20 * DAY
+        home.home.must("refresh_top_picks", partition=TODAY.isoformat(), assets=["top_picks"])
+        # Also those of which nobody had watched anything, but none of long ago.
+        missed = {TODAY - number * DAY for number in range(6)}
+        made = home.home.instance.get_materialized_partitions(dg.AssetKey("top_picks"))
+        assert made == {day.isoformat() for day in (*missed, TODAY - 20 * DAY)}
+        assert {row["day"] for row in home.rows()} == {TODAY - number * DAY for number in range(3)}
+        # A run for a past day makes that day only, and the next one has nothing to make up for.
+        home.home.rows("DELETE FROM top_picks RETURNING 1")
+        home.make(TODAY - 2 * DAY)
+        home.make()
+        assert {row["day"] for row in home.rows()} == {TODAY - 2 * DAY, TODAY}
+
+
 def test_past_days_of_a_list_from_outside_stay_as_they_were_made(house: Any) -> None:
-    with house(world(plays=watched(5, *USERS, days_ago=9)), top_picks_movies_source="tmdb") as home:
+    with house(world(plays=watched(5, *USERS, days_ago=9)), top_picks_movies_source="tmdb:popular") as home:
         home.clock.moment -= 2 * DAY
         home.make(TODAY - 2 * DAY)
         before = home.titles(TODAY - 2 * DAY)
@@ -392,8 +370,9 @@ def test_past_days_of_a_list_from_outside_stay_as_they_were_made(house: Any) -> 
     ],
 )
 def test_days_begin_at_midnight_where_the_operator_lives_also_when_clocks_change(
-    house: Any, timezone: str, hours: int
+    house: Any, monkeypatch: pytest.MonkeyPatch, timezone: str, hours: int
 ) -> None:
+    monkeypatch.setattr(partitions, "HISTORY", 500 * DAY)
     zone = ZoneInfo(timezone)
     # The last day on which clocks changed, and the two beside it.
     changed = next(
@@ -408,7 +387,7 @@ def test_days_begin_at_midnight_where_the_operator_lives_also_when_clocks_change
             (midnights[0] - timedelta(minutes=1), midnights[1] - timedelta(minutes=1), midnights[1] + DAY / 48), start=1
         )
     ]
-    with house(world(plays=plays), timezone=timezone, top_picks_history_days=500, top_picks_window_days=5) as home:
+    with house(world(plays=plays), timezone=timezone, top_picks_window_days=5) as home:
         result = home.make_range(changed, changed + 2 * DAY)
         assert result.success, failures(result)
         found = {day: set(home.titles(day)) for day in (changed, changed + DAY, changed + 2 * DAY)}
@@ -419,28 +398,12 @@ def test_days_begin_at_midnight_where_the_operator_lives_also_when_clocks_change
     }
 
 
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="e2e/test_top_picks.py::test_days_long_before_the_installation_are_not_missing",
-)
-def test_days_begin_with_the_log_of_plays(house: Any) -> None:
-    with house(world(plays=watched(1, *USERS, days_ago=12))) as home:
-        settings = home.home.settings
-        keys = days_partitions(settings).get_partition_keys()
-        assert keys[0] == (datetime.now(UTC).date() - 30 * DAY).isoformat()
-        home.make()
-        keys = days_partitions(settings).get_partition_keys()
-        assert (keys[0], keys[-1]) == ((TODAY - 12 * DAY).isoformat(), datetime.now(UTC).date().isoformat())
-
-
 def test_days_long_before_the_installation_are_not_missing(tmp_path: Any, make_settings: Any) -> None:
     settings = make_settings(timezone="Asia/Tokyo")
     noted = datetime(2025, 6, 1, 20, tzinfo=UTC)
     note_log_of_plays(settings.home_path, datetime(2019, 1, 1, tzinfo=UTC), now=noted)
     note_log_of_plays(settings.home_path, datetime(2018, 1, 1, tzinfo=UTC), now=noted + 90 * DAY)
     assert days_partitions(settings).get_partition_keys()[0] == "2025-05-03"
-    more = load_settings(**settings.model_dump(exclude_unset=True) | {"top_picks_history_days": 9000})
-    assert days_partitions(more).get_partition_keys()[0] == "2018-01-01"
 
 
 @pytest.mark.nightly(
@@ -482,16 +445,3 @@ def test_the_page_shows_the_course_of_ranks(house: Any) -> None:
             (row["title"], row["rank"], row["moved"], row["a week ago"]) for row in markdown_rows(metadata["films"])
         ] == [("Film 2", "1", "", ""), ("Film 1", "2", "", "1")]
         assert metadata["movie_new"] == 0
-
-
-@pytest.mark.nightly(
-    reason="Another case of the same outcome, with a household of its own.",
-    instead="e2e/test_top_picks.py::test_a_backfill_is_one_run_with_the_rows_of_single_runs",
-)
-def test_every_run_is_recorded_with_a_version_of_its_own(house: Any) -> None:
-    with house(world(plays=watched(1, *USERS, days_ago=6))) as home:
-        result = home.make_range(TODAY - 2 * DAY, TODAY)
-        logged = home.home.instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
-        events = [record.asset_materialization for record in logged]
-        versions = {event.partition: (event.tags or {})["dagster/data_version"] for event in events if event}
-        assert len(versions) == len(set(versions.values())) == 3

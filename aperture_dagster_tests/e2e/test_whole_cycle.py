@@ -199,22 +199,3 @@ def test_a_removed_user_keeps_the_history_and_returns_as_the_same_record(settled
         simulator.state.change_user("ada0", is_disabled=False)
         home.must("sync_users")
         assert home.value("SELECT count(*) FROM users WHERE name = 'ada0'") == 1
-
-
-@pytest.mark.nightly(
-    reason="Another case of the same outcome, with a household of its own.",
-    instead="e2e/test_top_picks.py::test_a_backfill_is_one_run_with_the_rows_of_single_runs",
-)
-def test_top_picks_of_a_past_day_can_be_computed_again_with_the_same_result(settled):
-    with settled(top_picks_history_days=200) as (simulator, home, world):
-        days = [(datetime.now(UTC).date() - timedelta(days=back)).isoformat() for back in (1, 20, 200)]
-        for day in days:
-            home.must("refresh_top_picks", partition=day)
-        picks = "SELECT day::text, media_type, rank, work_id, viewers, plays, score FROM top_picks ORDER BY 1, 2, 3"
-        before = home.rows(picks)
-        assert {row["day"] for row in before} >= set(days)
-        simulator.state.play(Play("ada0", world.titles[0].key, datetime.now(UTC)))
-        home.must("sync_watch_history", users=home.everyone())
-        for day in days:
-            assert metadata_of(home.must("refresh_top_picks", partition=day), "top_picks")["rows_written"] == 0
-        assert home.rows(picks) == before

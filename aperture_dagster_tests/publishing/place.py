@@ -11,17 +11,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from aperture_dagster.publishing.access import AccessRules
 from aperture_dagster.publishing.entries import EntryForm, ListedTitle, ListSpec, Original, OriginalEpisode
 from aperture_dagster.publishing.entries import build_library as build
 from aperture_dagster.publishing.lists import DesiredList, ListPublisher
 from aperture_dagster.publishing.manifest import Leftover, PlacedEntry, PlacedLibrary, PlacedList
 from aperture_dagster.publishing.names import is_list_folder
 from aperture_dagster.publishing.nfo import TitleFacts
-from aperture_dagster.publishing.outcome import Outcome, PublishOptions
+from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.publishing.plan import DesiredLibrary, Picture
-from aperture_dagster.publishing.publisher import Build, Publisher
+from aperture_dagster.publishing.publisher import Build, Hooks, Publisher
 from aperture_dagster.publishing.root import MARKER
+from aperture_dagster.publishing.roots import RootChoice, Roots
 from aperture_dagster.publishing.selection import MediaFile, Source
+from aperture_dagster.publishing.work import Session
 from aperture_dagster.resources.media_server.records import PublishedItem
 from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.simulator.server import RunningSimulator
@@ -31,7 +34,7 @@ LOG = logging.getLogger("publishing")
 
 
 class Memory:
-    """A manifest that this process remembers; see :class:`aperture_dagster.publishing.manifest.Manifest`."""
+    """A manifest that this process remembers; see :class:`aperture_dagster.storage.published.Manifest`."""
 
     def __init__(self) -> None:
         self._libraries: dict[str, PlacedLibrary] = {}
@@ -79,7 +82,6 @@ class Memory:
         self._entries.pop(list_key, None)
 
     def leave_library(self, library: PlacedLibrary) -> None:
-        assert library.root is not None and library.root_on_server is not None
         entries = self.entries(library.list_key)
         self._leftovers[library.root, library.folder] = Leftover(
             library.list_key, library.name, library.root, library.root_on_server, library.folder, entries
@@ -156,9 +158,7 @@ class Place:
     def __init__(self, running: RunningSimulator, writer: MediaServerWriter, root: Path) -> None:
         self.running, self.state, self.writer, self.root = running, running.state, writer, root
         self.manifest, self.posters = Memory(), Posters()
-        self.options = PublishOptions(
-            root, ROOT, strict_access=False, hide_own_from_latest=False, wait_seconds=20, poll_seconds=0.002, owner="us"
-        )
+        self.choice = RootChoice(root, ROOT, owner="us")
         self.form = EntryForm("symlink", with_ids=False)
         self.viewers: dict[str, frozenset[str]] = {}
         """Of libraries that are not published in a run, by list key."""
@@ -168,6 +168,7 @@ class Place:
         self.sleep: Callable[[float], None] | None = None
         """What a run does between two looks at the server; None: it waits."""
         self.last: Publisher | None = None
+        self.session: Session | None = None
         libraries = writer.libraries()
         self.items: dict[str, PublishedItem] = {}
         self.episodes: dict[str, list[PublishedItem]] = {}
@@ -244,35 +245,33 @@ class Place:
         return f"recommendations/{owner}/{media_type}" if owner else f"top_picks/{media_type}"
 
     def publish(
-        self, *wanted: dict[str, Build], retired: Sequence[str] = (), dry_run: bool = False, **options: Any
-    ) -> list[Outcome]:
+        self, *wanted: dict[str, Build], retired: Sequence[str] = (), dry_run: bool = False, errors: bool = False,
+        strict: bool = False, hide_own: bool = False, **choice: Any,
+    ) -> list[Outcome]:  # fmt: skip
         """Publish, as a run does; raises the first error of a library unless ``errors`` are wanted."""
-        errors = options.pop("errors", False)
         writer = connect(self.server, self.running, dry_run=True) if dry_run else self.writer
-        self.last = Publisher(
-            writer,
-            self.manifest,
-            replace(self.options, **options),
-            LOG,
-            viewers_of=lambda record: self.viewers.get(record.list_key, frozenset()),
-            credit=self._credit,
-            posters=self.posters,
-            title_of=lambda works: {work: self._name(work) for work in works},
-            now=self.now,
-            sleep=self.sleep or time.sleep,
-            elapsed=lambda: time.monotonic() + self.passed.total_seconds(),
-            dry_run=dry_run,
-        )
+        self.session = self._session(writer, **choice)
+        rules = AccessRules(strict, hide_own, lambda record: self.viewers.get(record.list_key, frozenset()))
+        hooks: Any = Hooks(self._credit, self.posters, lambda works: {work: self._name(work) for work in works})
+        self.last = Publisher(self.session, rules, hooks)
         outcomes = self.last.publish({key: one for each in wanted for key, one in each.items()}, retired=retired)
         for outcome in outcomes:
             if outcome.error is not None and not errors:
                 raise outcome.error
         return outcomes
 
+    def _session(self, writer: MediaServerWriter, **choice: Any) -> Session:
+        manifest: Any = self.manifest
+        return Session(
+            writer, manifest, Roots(manifest, replace(self.choice, **choice), dry_run=writer.dry_run), LOG, self.now,
+            sleep=self.sleep or (lambda seconds: time.sleep(0.002)),
+            elapsed=lambda: time.monotonic() + self.passed.total_seconds(),
+        )  # fmt: skip
+
     @property
     def warnings(self) -> list[str]:
-        assert self.last is not None
-        return self.last.warnings
+        assert self.session is not None
+        return self.session.warnings
 
     @property
     def server(self) -> str:
@@ -291,7 +290,7 @@ class Place:
     def lists(self, *wanted: DesiredList, retired: Sequence[PlacedList] = (), dry_run: bool = False) -> list[Outcome]:
         """Publish collections and playlists."""
         writer = connect(self.server, self.running, dry_run=True) if dry_run else self.writer
-        return ListPublisher(writer, self.manifest, LOG).publish(wanted, retired=retired)
+        return ListPublisher(self._session(writer), {}).publish(wanted, retired=retired)
 
     # What is there
 

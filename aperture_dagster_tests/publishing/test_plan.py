@@ -53,21 +53,6 @@ def plan(
     return plan_library(library, known, {key: set(intact) for key in known}, now=now)
 
 
-def test_a_new_entry_is_written_whole():
-    made = plan(desired())
-    (add,) = made.add
-    assert ([one.path for one in add.write], add.remove, add.placed) == ([*FILES], (), None)
-    assert (made.changes, made.kept) == (1, 0) and made.lines({}) == ["+   1. Title ap-a"]
-
-
-def test_an_equal_entry_is_kept_and_one_that_is_not_wanted_leaves():
-    other = placed("ap-b", work_id=8)
-    made = plan(desired(), before=[placed(), other])
-    assert (made.kept, made.changes, made.add, made.change, made.remove) == (1, 1, [], [], [other])
-    assert made.lines({8: "Gone"}) == ["- Gone"]
-    assert plan(before=[placed("ap-c", work_id=None)]).lines({}) == ["- folder ap-c"]
-
-
 @pytest.mark.parametrize("path", [*FILES])
 def test_only_files_that_differ_or_are_not_intact_are_written(path: str):
     changed = plan(desired(digests=dict.fromkeys(FILES, "1") | {path: "2"}), before=[placed()])
@@ -79,12 +64,6 @@ def test_only_files_that_differ_or_are_not_intact_are_written(path: str):
         assert ([one.path for one in change.write], change.remove, made.kept) == ([path], (), 0)
         name = {"movie.nfo": "nfo", "poster.jpg": "poster", "a.mkv": "video"}[path]
         assert made.lines({}) == [f"~   1. Title ap-a ({name})"]
-
-
-def test_a_file_that_is_not_wanted_is_removed():
-    made = plan(desired(), before=[placed(files=placed().files | {"b.srt": PlacedFile("symlink", "1")})])
-    (change,) = made.change
-    assert (change.write, change.remove) == ((), ("b.srt",)) and made.lines({})[0].endswith("(files removed)")
 
 
 @pytest.mark.parametrize("changes", [{"state": "planned"}, {"state": "leaving"}, {"rank": 2}])

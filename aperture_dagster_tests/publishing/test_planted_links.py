@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,8 +16,8 @@ import pytest
 from aperture_dagster.open_folder import OpenFolder
 from aperture_dagster.publishing.folder import FolderError, LibraryFolder
 from aperture_dagster.publishing.nfo import TitleFacts, series_nfo
-from aperture_dagster.publishing.plan import DesiredEntry, DesiredFile, Picture, plan_library
-from aperture_dagster_tests.publishing.test_folder import NOW, Shelf, draw, library
+from aperture_dagster.publishing.plan import DesiredEntry, DesiredFile, Picture
+from aperture_dagster_tests.publishing.test_folder import NOW, Shelf
 
 ENTRY = "Dark (2017) [ap-bcdf]"
 SEASON = f"{ENTRY}/Season 01"
@@ -152,27 +151,6 @@ def test_a_link_in_the_place_of_a_folder_leaves_with_the_title(tmp_path: Path, n
     assert not guarded.folder.path.exists() and snapshot(guarded.precious) == guarded.before
 
 
-@pytest.mark.parametrize("planted", ["link", "file"])
-def test_a_link_or_file_in_the_place_of_a_library_is_an_error_that_names_it(tmp_path: Path, planted: str):
-    guarded = Guarded(tmp_path)
-    guarded.plant("")
-    if planted == "file":
-        guarded.folder.path.unlink()
-        guarded.folder.path.write_text("mine")
-    plan = plan_library(library(series(poster=2)), guarded.placed, {}, now=NOW)
-    for action in (
-        guarded.folder.prepare,
-        lambda: guarded.folder.place(plan.change[0], draw),
-        lambda: guarded.folder.remove(guarded.placed["ap-bcdf"]),
-        guarded.folder.retire,
-        lambda: guarded.folder.intact(guarded.placed.values()),
-        lambda: guarded.folder.strangers(()),
-    ):
-        with pytest.raises(FolderError, match=r"root/picks is a link or a file, where a folder .*: remove it"):
-            action()
-    assert planted == "link" or guarded.folder.path.read_text() == "mine"
-
-
 @pytest.mark.parametrize("name", [ENTRY, SEASON])
 def test_a_file_in_the_place_of_a_folder_in_a_library_is_an_error_that_names_it_and_stays(tmp_path: Path, name: str):
     guarded = Guarded(tmp_path)
@@ -212,16 +190,6 @@ def test_a_file_that_is_a_hard_link_to_another_one_is_replaced_and_not_written(t
     assert {name: one[:2] + one[3:] for name, one in snapshot(guarded.precious).items()} == before
 
 
-def test_the_root_may_be_a_link(tmp_path: Path):
-    (tmp_path / "disk").mkdir()
-    (tmp_path / "root").symlink_to(tmp_path / "disk")
-    shelf = Shelf(tmp_path / "root" / "picks")
-    shelf.publish(series())
-    assert (tmp_path / "disk" / "picks" / VIDEO).is_symlink()
-    shelf.publish()
-    assert shelf.folder.retire() and not (tmp_path / "disk" / "picks").exists()
-
-
 @pytest.mark.parametrize("name", ["../precious/mine.txt", "", ".", "..", "a/b"])
 def test_no_name_leads_out_of_an_open_folder(tmp_path: Path, name: str):
     guarded = Guarded(tmp_path)
@@ -243,16 +211,6 @@ def test_no_name_leads_out_of_an_open_folder(tmp_path: Path, name: str):
             with pytest.raises(OSError, match="a path rather than a name"):
                 action()
     assert snapshot(guarded.precious) == guarded.before
-
-
-def test_what_is_placed_is_readable_by_others_whatever_the_umask(tmp_path: Path):
-    umask = os.umask(0o077)
-    try:
-        guarded = Guarded(tmp_path)
-    finally:
-        os.umask(umask)
-    modes = {stat.S_IMODE(one.stat().st_mode) for one in (guarded.root.path, *guarded.folder.path.rglob("*/"))}
-    assert modes == {0o755}
 
 
 # In the middle of a run
@@ -299,7 +257,7 @@ NO_LINK = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 def test_a_thread_that_swaps_folders_for_links_changes_nothing_behind_them(tmp_path: Path):
     guarded, is_over, swaps = Guarded(tmp_path), threading.Event(), 0
-    LibraryFolder(guarded.root, "other", modified_at=lambda: 1.0).prepare()
+    LibraryFolder(guarded.root, "other").prepare()
 
     def swap() -> None:
         nonlocal swaps

@@ -168,14 +168,6 @@ def test_the_rank_is_on_a_dark_plate_with_a_golden_border():
     assert all(abs(one - other) < 60 for one, other in zip(poster.getpixel((25, 25)), red, strict=True))  # pyright: ignore
 
 
-def test_a_title_on_its_card_is_underlined_in_gold():
-    card = decoded(draw_poster(None, title="Alien", rank=None))
-    rows = [y for y in range(900) if (pixel := card.getpixel((300, y)))[0] > 180 and pixel[2] < 130]  # pyright: ignore
-    bright = [y for y in range(60, 840) if card.crop((60, y, 540, y + 1)).convert("L").getextrema()[1] > 240]
-    assert rows and max(bright) < min(rows) < max(bright) + 60 and len(rows) <= 8
-    assert abs((min(bright) + max(bright)) / 2 - 450) < 30
-
-
 def test_equal_input_gives_equal_bytes_so_that_nothing_is_rewritten():
     content = picture((1600, 900), "WEBP")
     assert draw_poster(content, title="x", rank=3) == draw_poster(content, title="x", rank=3)

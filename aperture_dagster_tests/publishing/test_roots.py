@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +96,7 @@ def test_an_emptied_root_is_filled_again_once_it_is_accepted(place: Place):
     wanted = place.wanted("ada", "Alone", "Merged")
     place.publish(wanted)
     unmount(place)
-    place.publish(wanted, accepted_roots=frozenset({place.root}))
+    place.publish(wanted, accepted=True)
     assert place.shown(PICKS) == ["Alone", "Merged"] and place.titles_on_disk("ada") == ["Alone", "Merged"]
     assert json.loads((place.root / MARKER.name).read_bytes())["owner"] == "us"
     place.publish(wanted)
@@ -141,7 +140,7 @@ def test_a_new_root_is_marked_if_it_holds_nothing_of_anybody(tmp_path: Path, ins
             with pytest.raises(RootError, match="is not empty, and nothing was published there before"):
                 place.publish(place.wanted("ada", "Alone"))
             assert place.writes() == {} and [one.name for one in place.root.iterdir()] == [inside]
-            place.publish(place.wanted("ada", "Alone"), accepted_roots=frozenset({place.root}))
+            place.publish(place.wanted("ada", "Alone"), accepted=True)
         else:
             place.publish(place.wanted("ada", "Alone"))
         assert place.shown(PICKS) == ["Alone"] and (place.root / MARKER.name).is_file()
@@ -160,7 +159,7 @@ def test_the_root_of_another_installation_is_refused(place: Place, content: str)
     with pytest.raises(RootError, match="belongs to another installation"):
         place.publish(place.wanted("ada", "Alone"))
     assert place.writes() == {} and snapshot(place.root) == files and place.manifest.writes == []
-    place.publish(place.wanted("ada", "Alone"), accepted_roots=frozenset({place.root}))
+    place.publish(place.wanted("ada", "Alone"), accepted=True)
     with pytest.raises(RootError, match="belongs to another installation"):
         place.publish(place.wanted("ada", "Alone"), owner="they")
 
@@ -171,59 +170,9 @@ def test_a_link_in_the_place_of_the_marker_belongs_to_nobody(place: Place, tmp_p
     (place.root / MARKER.name).symlink_to(precious)
     with pytest.raises(RootError):
         place.publish(place.wanted("ada", "Alone"))
-    place.publish(place.wanted("ada", "Alone"), accepted_roots=frozenset({place.root}))
+    place.publish(place.wanted("ada", "Alone"), accepted=True)
     assert precious.read_bytes() == MARKER.content("us")
     assert not (place.root / MARKER.name).is_symlink()
-
-
-# Homes that published before there were markers
-
-
-def as_before(place: Place) -> None:
-    """Forget what earlier versions did not know."""
-    for key, record in place.manifest.libraries().items():
-        place.manifest._libraries[key] = replace(record, root=None, root_on_server=None)
-    place.manifest.roots.clear()
-    (place.root / MARKER.name).unlink(missing_ok=True)
-
-
-@pytest.mark.parametrize("titles", [["Alone", "Merged"], []])
-def test_a_root_from_before_there_were_markers_is_known_by_what_is_in_it(place: Place, titles: list[str]):
-    wanted = place.wanted("ada", *titles)
-    place.publish(wanted, errors=True)
-    as_before(place)
-    unmount(place)
-    before = state_of(place)[:3]
-    with pytest.raises(RootError, match="has no marker"):
-        place.publish(wanted)
-    assert state_of(place)[:3] == before
-    mount(place)
-    place.publish(wanted, errors=True)
-    record = place.manifest.libraries()[place.key("ada")]
-    assert (record.root, record.root_on_server) == (str(place.root), ROOT)
-    assert (place.root / MARKER.name).is_file()
-
-
-def test_a_library_from_before_is_taken_back_although_the_settings_name_another_root(place: Place, other: Path):
-    before = place.libraries()
-    place.publish(place.wanted("ada", "Alone"), place.wanted("bo", "Merged"))
-    as_before(place)
-    outcomes = unpublish(place, root=other, root_on_server=OTHER, find_here={ROOT: place.root}.get)
-    assert [(one.retired, one.error, one.left_behind) for one in outcomes] == [(True, None, None)] * 2
-    assert place.libraries() == before and list(place.root.iterdir()) == [] and place.manifest.libraries() == {}
-
-
-def test_a_library_from_before_that_is_nowhere_is_not_forgotten(place: Place, other: Path):
-    place.publish(place.wanted("ada", "Alone"))
-    as_before(place)
-    place.writer.delete_library(place.libraries()[PICKS], scan=False)
-    files = place.files()
-    for options in ({"root": None, "root_on_server": None}, {"root": other, "root_on_server": OTHER}):
-        (outcome,) = unpublish(place, **options)
-        assert isinstance(outcome.error, RootError) and not outcome.retired
-        assert place.manifest.libraries() and place.files() == files
-    (outcome,) = unpublish(place)
-    assert outcome.retired and place.files() == {} and place.manifest.libraries() == {}
 
 
 # Other settings than before
@@ -236,8 +185,8 @@ def test_whatever_the_settings_name_everything_is_taken_back_where_it_was_placed
     place.state.allow_libraries("bo", ["Movies"])
     users, libraries = place.writer.user_objects(), place.libraries()
     place.publish(place.wanted("ada", "Alone", "Merged"), place.wanted("bo", "Merged"))
-    now = {"root": other, "root_on_server": OTHER} if settings == "another root" else {}
-    outcomes = unpublish(place, **({"root": None, "root_on_server": None} | now))
+    now = {"path": other, "on_server": OTHER} if settings == "another root" else {}
+    outcomes = unpublish(place, **({"path": None, "on_server": None} | now))
     assert [(one.name, one.retired, one.error, one.left_behind) for one in outcomes] == [
         (PICKS, True, None, None),
         ("bo's picks", True, None, None),
@@ -252,10 +201,10 @@ def test_what_cannot_be_removed_is_named_and_remembered_until_a_later_run_remove
     place.publish(place.wanted("ada", "Alone", "Merged"), place.wanted("bo", "Merged"))
     unmount(place)
     before = state_of(place)
-    planned = unpublish(place, root=None, root_on_server=None, dry_run=True)
+    planned = unpublish(place, path=None, on_server=None, dry_run=True)
     assert all(str(place.root) in (one.left_behind or "") for one in planned) and state_of(place) == before
     for _ in range(2):
-        outcomes = unpublish(place, root=None, root_on_server=None)
+        outcomes = unpublish(place, path=None, on_server=None)
         assert [(one.name, one.error) for one in outcomes] == [(PICKS, None), ("bo's picks", None)]
         for outcome in outcomes:
             assert outcome.left_behind is not None and str(place.root) in outcome.left_behind
@@ -273,9 +222,9 @@ def test_what_cannot_be_removed_is_named_and_remembered_until_a_later_run_remove
 def test_files_of_a_root_that_is_gone_for_good_can_be_forgotten(place: Place, other: Path):
     place.publish(place.wanted("ada", "Alone"), place.wanted("bo", "Merged"))
     unmount(place)
-    place.publish(place.wanted("ada", "Alone"), root=other, root_on_server=OTHER)
+    place.publish(place.wanted("ada", "Alone"), path=other, on_server=OTHER)
     assert len(place.manifest.leftovers()) == 1 and len(place.warnings) == 1
-    now = {"root": other, "root_on_server": OTHER, "forgotten_roots": frozenset({place.root})}
+    now = {"path": other, "on_server": OTHER, "forgotten": place.root}
     place.publish(place.wanted("ada", "Alone"), place.wanted("bo", "Merged"), **now)
     assert place.manifest.leftovers() == [] and place.warnings == []
     assert place.views("ada") == [PICKS] and place.shown("bo's picks") == ["Merged"]
@@ -286,7 +235,7 @@ def test_after_the_root_changed_libraries_move_there_and_nothing_stays_behind(pl
     lists = [place.wanted("ada", "Alone", "Merged"), place.wanted("bo", "Merged"), place.wanted("cleo", "Alone")]
     place.publish(*lists)
     libraries = place.libraries()
-    now = {"root": other, "root_on_server": OTHER}
+    now = {"path": other, "on_server": OTHER}
     planned = place.publish(*lists[:2], dry_run=True, **now)
     assert [(one.name, one.added, one.retired) for one in planned] == [
         (PICKS, 2, False), ("bo's picks", 1, False), (PICKS, 0, True), ("bo's picks", 0, True),
@@ -321,9 +270,9 @@ def test_after_the_root_changed_libraries_move_there_and_nothing_stays_behind(pl
 
 
 def test_with_strict_access_nobody_gets_the_libraries_of_others_below_an_earlier_root(place: Place, other: Path):
-    place.publish(place.wanted("ada", "Alone"), strict_access=True)
+    place.publish(place.wanted("ada", "Alone"), strict=True)
     place.viewers[place.key("ada")] = frozenset({place.user("ada")})
-    place.publish(place.wanted("bo", "Merged"), strict_access=True, root=other, root_on_server=OTHER)
+    place.publish(place.wanted("bo", "Merged"), strict=True, path=other, on_server=OTHER)
     assert (place.views("ada"), place.views("bo"), place.views("cleo")) == ([PICKS], ["bo's picks"], [])
     adas = place.libraries()[PICKS].policy_id
     assert adas not in place.writer.user_objects()[place.user("bo")]["Policy"]["EnabledFolders"]
@@ -333,7 +282,7 @@ def leave_behind(place: Place, other: Path) -> None:
     """Leave files of a library below a root that was not mounted when the library moved to another one."""
     place.publish(place.wanted("ada", "Alone", "Merged"))
     unmount(place)
-    place.publish(place.wanted("ada", "Alone", "Merged"), root=other, root_on_server=OTHER)
+    place.publish(place.wanted("ada", "Alone", "Merged"), path=other, on_server=OTHER)
     mount(place)
     assert [one.root for one in place.manifest.leftovers()] == [str(place.root)]
 
@@ -356,7 +305,7 @@ def test_what_was_left_behind_is_found_under_another_path_of_this_machine(place:
     leave_behind(place, other)
     moved = place.root.with_name("under-another-path")
     place.root.rename(moved)
-    (outcome,) = place.publish(retired=[], root=moved, root_on_server=ROOT)
+    (outcome,) = place.publish(retired=[], path=moved, on_server=ROOT)
     assert outcome.retired and outcome.left_behind is None and place.manifest.leftovers() == []
     assert list(moved.iterdir()) == []
     moved.rename(place.root)
@@ -367,7 +316,7 @@ def test_the_same_root_under_another_path_of_this_machine_is_no_other_one(place:
     place.publish(wanted)
     before, files = place.writes(), place.files()
     (tmp_path / "alias").symlink_to(place.root)
-    place.publish(wanted, root=tmp_path / "alias", root_on_server=ROOT)
+    place.publish(wanted, path=tmp_path / "alias", on_server=ROOT)
     assert place.writes() == before and place.files() == files
     assert place.manifest.libraries()[place.key("ada")].root == str(tmp_path / "alias")
 

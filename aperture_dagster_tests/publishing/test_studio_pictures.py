@@ -12,7 +12,7 @@ def logo(name: str, sha256: str = "new", shown: str | None = None, *, studio_id:
 
 
 def planned(studios: list[ServerStudio], logos: list[StoredLogo]) -> list[tuple[str, int]]:
-    return [(change.studio.server_item_id, change.logo.studio_id) for change in plan_pictures(studios, logos)]
+    return [(studio.server_item_id, one.studio_id) for studio, one in plan_pictures(studios, logos)]
 
 
 def test_a_studio_without_a_picture_gets_its_logo_by_its_name_in_any_case():

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.resources.database import Database
 from aperture_dagster.storage import published
-from aperture_dagster.storage.published import AlreadyPublishing, StoredManifest
+from aperture_dagster.storage.published import AlreadyPublishing, Manifest
 from aperture_dagster_tests.interleaving import race, stop_at
 from aperture_dagster_tests.publishing.place import Place, a_place
 from aperture_dagster_tests.publishing.test_lists import Lists
@@ -21,7 +21,7 @@ from aperture_dagster_tests.publishing.test_lists import Lists
 @pytest.fixture
 def place(tmp_path: Path, database: Database) -> Iterator[Place]:
     with a_place(tmp_path) as made:
-        stored: Any = StoredManifest(database.transaction, database.connection)
+        stored: Any = Manifest(database.transaction, database.connection)
         made.manifest = stored
         with database.transaction() as connection:
             numbers = [{"work": 100 + number} for number in made.numbers.values()]
@@ -60,7 +60,7 @@ def test_a_process_that_waited_too_long_for_another_one_says_so(
     place: Place, database: Database, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(published, "PATIENCE", "10ms")
-    with StoredManifest(database.transaction, database.connection).exclusively():
+    with Manifest(database.transaction, database.connection).exclusively():
         with pytest.raises(AlreadyPublishing, match="try again when it is done"):
             place.publish(place.wanted("ada", "Alone"))
         assert place.writes() == {} and place.files() == {}

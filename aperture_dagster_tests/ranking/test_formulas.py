@@ -9,7 +9,7 @@ import pytest
 from aperture_dagster.ranking.config import RankingConfig, RankingInputs
 from aperture_dagster.ranking.features import content_features, signed_root, tf_idf
 from aperture_dagster.ranking.library import NO_TITLES
-from aperture_dagster.ranking.popularity import bayesian_average, local_top_picks, log_votes, quantile_rank
+from aperture_dagster.ranking.popularity import PickRules, bayesian_average, log_votes, quantile_rank, top_picks
 from aperture_dagster.ranking.recommend import blend_shares, prepare
 from aperture_dagster.ranking.similarity import nearest_liked
 from aperture_dagster.ranking.taste import Lift, centre, lifts, spherical_kmeans, taste_profile, taste_weights
@@ -281,6 +281,7 @@ def test_equal_values_share_the_middle_of_their_ranks():
 
 def test_the_score_of_a_top_pick():
     titles = pd.DataFrame({"work_id": [1, 2, 3], "title": list("abc"), "episodes_total": [np.nan, 4, np.nan]})
+    titles = titles.assign(vote_average=np.nan, vote_count=np.nan)
     plays = pd.DataFrame(
         [
             {"user_id": "a", "work_id": 1, "played_at": days_ago(0), "completion": 1.0},
@@ -291,7 +292,7 @@ def test_the_score_of_a_top_pick():
             {"user_id": "b", "work_id": 3, "played_at": days_ago(29.99), "completion": 0.8},
         ]
     )
-    found = local_top_picks(plays, titles, as_of=NOW, min_viewers=1).set_index("work_id")
+    found = top_picks(plays, titles, PickRules(min_viewers=1), as_of=NOW).set_index("work_id")
     seen = {1: [1.0, 0.4], 2: [0.5], 3: [0.8]}
     usual = (1.0 + 0.4 + 0.5 + 0.8) / 4
     old = 2 ** (-29.99 / 15)

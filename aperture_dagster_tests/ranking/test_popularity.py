@@ -8,14 +8,13 @@ import pytest
 
 from aperture_dagster.ranking.popularity import (
     TOP_PICKS_COLUMNS,
+    PickRules,
     bayesian_average,
-    hybrid_top_picks,
-    listed_top_picks,
-    local_top_picks,
     log_votes,
     media_rows,
     priors,
     quantile_rank,
+    top_picks,
 )
 
 from .conftest import NOW, days_ago
@@ -88,14 +87,22 @@ TITLES = pd.DataFrame(
 def log(*plays: tuple) -> pd.DataFrame:
     """Plays as (user, work, days ago, further columns)."""
     rows = [
-        {"user_id": user, "work_id": work, "played_at": days_ago(days), "completion": 1.0} | dict(*more)
+        {
+            "user_id": user,
+            "work_id": work,
+            "played_at": days_ago(days),
+            "completion": 1.0,
+            "plays": 1,
+            "episode_id": None,
+        }
+        | dict(*more)
         for user, work, days, *more in plays
     ]
     return pd.DataFrame(rows)
 
 
-def picks(plays: pd.DataFrame, **options) -> pd.DataFrame:
-    return local_top_picks(plays, TITLES, as_of=NOW, **options)
+def picks(plays: pd.DataFrame, titles: pd.DataFrame = TITLES, **rules) -> pd.DataFrame:
+    return top_picks(plays, titles, PickRules(**rules), as_of=NOW)
 
 
 def test_more_viewers_rank_higher():
@@ -131,7 +138,8 @@ def test_a_past_day_can_be_computed_again():
     early = log(("a", 1, 20), ("b", 1, 20))
     later = pd.concat([early, log(("a", 2, 1), ("b", 2, 1), ("c", 2, 1))])
     then = days_ago(10)
-    assert local_top_picks(later, TITLES, as_of=then).equals(local_top_picks(early, TITLES, as_of=then))
+    first, again = (top_picks(plays, TITLES, PickRules(), as_of=then) for plays in (early, later))
+    assert again.equals(first)
 
 
 def test_titles_with_fewer_viewers_fill_the_list_and_are_marked_as_relaxed():
@@ -176,23 +184,23 @@ def test_few_viewers_are_shrunk_towards_the_mean():
 def test_ties_are_broken_by_rating_and_title_not_by_the_order_of_plays():
     titles = TITLES.assign(vote_average=[7.0, 9.0, 7.0, 7.0, 7.0, 7.0, 7.0, 7.0])
     plays = log(*((user, work, 1) for work in (1, 2, 3) for user in "ab"))
-    found = local_top_picks(plays, titles, as_of=NOW)
+    found = picks(plays, titles)
     assert found["work_id"].tolist() == [2, 3, 1]
     for seed in range(5):
         shuffled = plays.sample(frac=1.0, random_state=seed)
-        assert local_top_picks(shuffled, titles.sample(frac=1.0, random_state=seed), as_of=NOW).equals(found)
+        assert picks(shuffled, titles.sample(frac=1.0, random_state=seed)).equals(found)
 
 
 def test_ties_go_to_the_better_of_many_votes():
     titles = TITLES.assign(vote_average=[9.0, 8.5, *[5.0] * 6], vote_count=[2, 20_000, *[900] * 6])
     plays = log(*((user, work, 1) for work in (1, 2) for user in "ab"))
-    assert local_top_picks(plays, titles, as_of=NOW)["work_id"].tolist() == [2, 1]
+    assert picks(plays, titles)["work_id"].tolist() == [2, 1]
 
 
 def test_a_series_counts_plays_of_episodes_and_is_complete_by_distinct_ones():
     episodes = [("a", 7, 1, {"episode_id": e}) for e in range(8)] + [("b", 7, 1, {"episode_id": e}) for e in range(6)]
     twice = [(user, 8, 1, {"episode_id": 1}) for user in "ab" for _ in range(7)]
-    found = picks(log(*episodes, *twice), media_type="series").set_index("work_id")
+    found = picks(log(*episodes, *twice)).set_index("work_id")
     assert found.loc[7, "plays"] == found.loc[8, "plays"] == 14
     assert found.loc[7, "completion"] > 0.5 > found.loc[8, "completion"]
     assert found.loc[7, "rank"] == 1
@@ -200,11 +208,6 @@ def test_a_series_counts_plays_of_episodes_and_is_complete_by_distinct_ones():
 
 def test_a_row_may_stand_for_several_plays():
     assert picks(log(("a", 1, 1, {"plays": 3}), ("b", 1, 1)))["plays"].tolist() == [4]
-
-
-def test_one_media_type_at_a_time():
-    plays = log(("a", 1, 1), ("b", 1, 1), ("a", 7, 1), ("b", 7, 1))
-    assert picks(plays, media_type="movie")["work_id"].tolist() == [1]
 
 
 def test_without_usable_plays_the_list_is_empty_but_has_its_columns():
@@ -215,26 +218,23 @@ def test_without_usable_plays_the_list_is_empty_but_has_its_columns():
     assert picks(log(("a", 1, 1)), limit=0).empty
 
 
-def test_completion_and_title_columns_are_optional():
-    plays = log(("a", 1, 1), ("b", 1, 1)).drop(columns="completion")
-    found = local_top_picks(plays, pd.DataFrame({"work_id": [1]}), as_of=NOW)
-    assert found["work_id"].tolist() == [1] and found["completion"].tolist() == [0.5]
+def listed(works: list[int], plays: pd.DataFrame, **rules) -> pd.DataFrame:
+    return top_picks(plays, TITLES, PickRules(local_weight=0.0, **rules), as_of=NOW, works=works)
 
 
 def test_a_list_from_outside_keeps_its_order_and_shows_what_was_watched_here():
     plays = log(("a", 1, 1), ("b", 1, 1), ("a", 4, 99))
-    found = listed_top_picks([3, 99, 1, 4], plays, TITLES, as_of=NOW)
+    found = listed([3, 99, 1, 4], plays)
     assert found["work_id"].tolist() == [3, 1, 4] and found["rank"].tolist() == [1, 2, 3]
     assert found["viewers"].tolist() == [0, 2, 0] and found["plays"].tolist() == [0, 2, 0]
     assert found["score"].is_monotonic_decreasing and found["score"].between(0, 1).all()
     assert not found["relaxed"].any() and list(found.columns) == list(TOP_PICKS_COLUMNS)
-    unwatched = listed_top_picks([3, 1], pd.DataFrame(), TITLES, as_of=NOW, limit=1)
+    unwatched = listed([3, 1], pd.DataFrame(), limit=1)
     assert unwatched[["work_id", "viewers", "plays", "completion"]].to_numpy().tolist() == [[3, 0, 0, 0]]
-    assert listed_top_picks([3, 7], plays, TITLES, as_of=NOW, media_type="series")["work_id"].tolist() == [7]
 
 
-def hybrid(works: list[int], plays: pd.DataFrame, **options) -> pd.DataFrame:
-    return hybrid_top_picks(works, plays, TITLES, as_of=NOW, **options)
+def hybrid(works: list[int], plays: pd.DataFrame, **rules) -> pd.DataFrame:
+    return top_picks(plays, TITLES, PickRules(**{"local_weight": 0.5} | rules), as_of=NOW, works=works)
 
 
 def test_in_a_hybrid_list_the_best_of_both_sides_weigh_the_same():
@@ -259,18 +259,9 @@ def test_in_a_hybrid_list_only_titles_that_are_not_on_the_list_need_the_minimum_
     assert found["work_id"].tolist()[-1] == 1 and found["relaxed"].tolist() == [False, False, False, True]
 
 
-def test_ties_of_a_hybrid_list_are_broken_by_rating_then_title():
-    titles = TITLES.assign(vote_average=[7.0, 9.0, 7.0, 7.0, 7.0, 7.0, 7.0, 7.0])
-    plays = log(*((user, work, 1) for work in (1, 2, 3) for user in "ab"))
-    for seed in range(3):
-        shuffled = titles.sample(frac=1.0, random_state=seed)
-        found = hybrid_top_picks([], plays, shuffled, as_of=NOW)
-        assert found["work_id"].tolist() == [2, 3, 1]
-
-
 def test_a_hybrid_list_without_plays_is_the_list_and_without_the_list_the_plays():
     assert hybrid([5, 4], pd.DataFrame())["work_id"].tolist() == [5, 4]
     plays = log(("a", 1, 1), ("b", 1, 1))
     assert hybrid([], plays)["work_id"].tolist() == [1]
     assert hybrid([], pd.DataFrame()).empty
-    assert hybrid_top_picks([1], plays, TITLES.head(0), as_of=NOW).empty
+    assert top_picks(plays, TITLES.head(0), PickRules(local_weight=0.5), as_of=NOW, works=[1]).empty

@@ -38,9 +38,10 @@ MOST_SECONDS_TO_STOP = 1800
 # The jobs of the night begin at these full and half hours, by the clock of the home.
 NIGHT_HOURS, NIGHT_HALVES = (1, 2, 3, 4, 5, 6, 7, 8, 9), (1, 5)
 SETTINGS = {
-    "EMBEDDER": "openai", "EMBEDDER_MODEL": "demo-embedding", "PUBLISH": "true", "RECOMMENDATION_COLLECTIONS": "true",
-    "TOP_PICKS_COLLECTIONS": "true", "TOP_PICKS_PLAYLISTS": "true", "PUBLISH_POLL_SECONDS": "0.1",
-    "PUBLISH_WAIT_SECONDS": "30", "REQUESTS_DRY_RUN": "false", "REQUESTS_PER_WEEK": "100",
+    "EMBEDDER": "openai", "EMBEDDER_MODEL": "demo-embedding", "PUBLISH": "true",
+    "PUBLISH_LISTS": "recommendation_libraries,recommendation_collections,top_picks_libraries,top_picks_collections,"
+    "top_picks_playlists,shows_you_watch_libraries",
+    "REQUESTS_DRY_RUN": "false", "REQUESTS_PER_WEEK": "100",
     "REQUESTS_MINIMUM_SCORE": "0", "DISCOVERY_MINIMUM_VOTES": "20", "RATINGS_TO_SERVER": "true",
     "TIMEZONE": TIMEZONE,
     # Backups in memory would not count as proven.

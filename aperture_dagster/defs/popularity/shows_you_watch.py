@@ -13,30 +13,16 @@ from aperture_dagster.defs.markdown import markdown_list
 from aperture_dagster.defs.media_server import episodes, series, users, watch_history
 from aperture_dagster.defs.reporting import is_brief, table, warn_unless
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
-from aperture_dagster.library.access import copies_in_sight
-from aperture_dagster.library.parental import within_limit
 from aperture_dagster.library.people import User
-from aperture_dagster.library.watching import (
-    WatchedSeries,
-    WatchingRules,
-    episode_label,
-    in_order,
-    watched_series,
-)
+from aperture_dagster.library.watching import episode_label
 from aperture_dagster.partitions import user_partitions
+from aperture_dagster.popularity.watching import ShowLists
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.lists import read_copies
 from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.storage.versions import content_version
-from aperture_dagster.storage.watching import (
-    outdated_shows,
-    read_episodes,
-    read_series,
-    replace_shows,
-    shows_table,
-)
+from aperture_dagster.storage.watching import outdated_shows, shows_table
 
 SHOWN = 20
 SHOWN_BRIEFLY = 5
@@ -64,31 +50,12 @@ def shows_you_watch(
     every night and when an episode is watched or arrives.
     """
     now = clock.now().astimezone(ZoneInfo(settings.schedule_timezone))
-    rules = WatchingRules(
-        minimum_episodes=settings.shows_you_watch_minimum_episodes,
-        days=settings.shows_you_watch_days,
-        ended_days=settings.shows_you_watch_ended_days,
-    )
     with operator_errors(context, settings), database.transaction() as connection:
-        library = read_series(connection)
-        copies = read_copies(connection, "series")
+        lists = ShowLists.read(connection, settings, now)
 
     def serve(user: User) -> UserOutcome:
-        in_sight: dict[int, set[int]] = {}
-        for copy in copies_in_sight(copies, user.access):
-            # A series may have been added since the others were read.
-            one = library.get(copy.work_id)
-            if one is not None and within_limit(one.official_rating, user.max_parental_rating):
-                in_sight.setdefault(copy.work_id, set()).add(copy.item_id)
         with database.transaction() as connection:
-            played = read_episodes(connection, user.user_id, since=rules.earliest(now))
-            found = [
-                watched_series(library[work_id], states, in_sight[work_id], rules, now=now)
-                for work_id, states in played
-                if work_id in in_sight
-            ]
-            listed = in_order(one for one in found if one is not None)
-            counts = replace_shows(connection, user.user_id, [_row(user, *one) for one in enumerate(listed, start=1)])
+            written = lists.renew(connection, user)
             shown = shows_table(connection, user.user_id, today=now.date())
             version = content_version(connection, "shows_you_watch", user_id=user.user_id)
         metadata = {
@@ -96,7 +63,7 @@ def shows_you_watch(
             "dagster/row_count": len(shown),
             "episodes_behind": sum(row["behind"] for row in shown),
         }
-        return UserOutcome(version, rows_written=counts.written, metadata=metadata)
+        return UserOutcome(version, rows_written=written, metadata=metadata)
 
     yield from for_each_user(context, settings, database, serve)
 
@@ -118,24 +85,6 @@ def lead_to_unwatched_episodes(
     problem = f"{len(outdated):,} next episodes are gone or were watched: materialize shows_you_watch."
     metadata = {"outdated": len(outdated)} | ({"entries": table(outdated[:SHOWN])} if outdated else {})
     return warn_unless(not outdated, problem if outdated else "", metadata)
-
-
-def _row(user: User, rank: int, one: WatchedSeries) -> dict[str, Any]:
-    return {
-        "user_id": user.user_id,
-        "work_id": one.work_id,
-        "rank": rank,
-        "item_id": one.item_id,
-        "episodes_played": one.episodes_played,
-        "episodes_out": one.episodes_out,
-        "next_item_id": one.next.item_id if one.next is not None else None,
-        "next_season": one.next_season,
-        "next_number": one.next_number,
-        "next_title": one.next.title if one.next is not None else None,
-        "behind": one.behind,
-        "next_air_date": one.next_air_date,
-        "last_played_at": one.last_played_at,
-    }
 
 
 def _shown(context: dg.AssetExecutionContext, rows: list[dict[str, Any]]) -> dg.MetadataValue:

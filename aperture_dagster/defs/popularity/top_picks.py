@@ -1,9 +1,9 @@
 """What is popular in the household."""
 
 import logging
-import re
-from collections.abc import Callable, Iterator
-from datetime import date
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,31 +13,27 @@ from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import EXPECTED, cause_of, describe, operator_errors, stack_trace
 from aperture_dagster.defs.markdown import code_block, markdown_table
 from aperture_dagster.defs.media_server import movies, series, watch_history
-from aperture_dagster.defs.popularity.picking import MEDIA_TYPES, NOUNS, Made, Picker
-from aperture_dagster.defs.reporting import arranged, log_totals, materialized, table
+from aperture_dagster.defs.reporting import arranged, course, log_totals, materialized, table
 from aperture_dagster.defs.users import VERSION_TAG, output_without_events
-from aperture_dagster.partitions import days_partitions
+from aperture_dagster.partitions import HISTORY, days_partitions
+from aperture_dagster.popularity.top_picks import MEDIA_TYPES, NOUNS, Made, Picker, source_of
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.services import Services
-from aperture_dagster.sources.top_lists import origin_of
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.history import first_play
 from aperture_dagster.storage.lists import course_of_ranks, read_items
 from aperture_dagster.storage.log_of_plays import note_log_of_plays
 from aperture_dagster.storage.versions import content_version
 
-# A backfill has the same note for most of its days, with other figures.
-FIGURES = re.compile(r"\d+")
-
 
 def top_picks_asset(settings: Settings) -> dg.AssetsDefinition:
     """The asset, with days of the operator's time zone for partitions, downstream of the services that it asks."""
     timezone = ZoneInfo(settings.schedule_timezone)
     # It waits in no pool: enrichment can hold that for hours, and a late list is worse than one of the day before.
-    services_asked = sorted({origin for one in MEDIA_TYPES if (origin := origin_of(settings, one)) is not None})
+    services_asked = sorted({name for one in MEDIA_TYPES if (name := source_of(settings, one).service) is not None})
 
     @dg.asset(
         group_name="popularity",
@@ -65,91 +61,76 @@ def top_picks_asset(settings: Settings) -> dg.AssetsDefinition:
         list of TMDb or MDBList, or both.
 
         Made every night from the log of plays up to the day's beginning, so a past day comes out the same whenever it
-        is made. An external list is that of the day on which it is read; if it cannot be read, the last one stays.
+        is made. Days of the last month on which no run could make it are made up for. An external list is that of the
+        day on which it is read; if it cannot be read, the last one stays.
         """
         now = clock.now()
         days = sorted(date.fromisoformat(key) for key in context.partition_keys)
+        today = now.astimezone(timezone).date()
+        if days == [today]:
+            days = [*_missed_days(context, today), today]
         with operator_errors(context, settings):
             with database.transaction() as connection:
-                picker = Picker(settings, now.astimezone(timezone).date(), read_items(connection))
+                picker = Picker(settings, today, read_items(connection))
                 began = first_play(connection)
             if days[-1] >= picker.today:
-                picker.read_outside(services, waiting=_log_waiting(context))
-            run = _Days(context, settings, database, picker)
-            run.make_all(days)
+                picker.read_outside(services, waiting=lambda seconds: _log_waiting(context, seconds))
+            made: dict[date, _Day] = {}
+            failed: dict[date, Exception] = {}
+            for number, day in enumerate(days, start=1):
+                try:
+                    made[day] = _make(database, picker, day)
+                except Exception as error:
+                    failed[day] = error
+                    context.log.error(f"{day}: {describe(error, settings)}")
+                    if isinstance(error, DatabaseError):
+                        # It would hit every other day, too.
+                        failed |= dict.fromkeys(days[number:], error)
+                        break
             if began is not None:
                 note_log_of_plays(settings.shared_path, began, now=now)
-            if run.failed and not run.results:
-                raise next(iter(run.failed.values()))
+            if not made:
+                raise next(iter(failed.values()))
+            _log_notes(context, made)
             if len(days) == 1:
-                yield materialized(context, run.metadata(days[0]), version=run.versions[days[0]])
+                yield materialized(context, made[days[0]].page(picker), version=made[days[0]].version)
                 return
-            if not run.failed:
+            if not failed:
                 yield output_without_events()
-            run.record()
-            if run.failed:
-                raise run.failure()
+            for day, one in made.items():
+                page = one.page(picker, with_tables=day == max(made))
+                tags = {VERSION_TAG: one.version}
+                context.log_event(
+                    dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=page, tags=tags)
+                )
+            log_totals(context, {"days": len(made), "rows written": sum(one.written for one in made.values())})
+            if failed:
+                raise _failure(settings, failed, made)
 
     return top_picks
 
 
-class _Days:
-    """The days of a run; a failure affects only its own day."""
+@dataclass(frozen=True, slots=True)
+class _Day:
+    """The lists of a day as they were made, how ranks have moved, and a hash of the content."""
 
-    def __init__(
-        self, context: dg.AssetExecutionContext, settings: Settings, database: Database, picker: Picker
-    ) -> None:
-        self._context, self._settings, self._database, self._picker = context, settings, database, picker
-        self.results: dict[date, dict[MediaType, Made]] = {}
-        self.versions: dict[date, str] = {}
-        self.failed: dict[date, Exception] = {}
-        self._courses: dict[date, list[dict[str, Any]]] = {}
+    day: date
+    made: dict[MediaType, Made]
+    course: list[dict[str, Any]]
+    version: str
 
-    def make_all(self, days: list[date]) -> None:
-        """Make the lists of each day, in a transaction of its own, and log what an operator should know."""
-        for number, day in enumerate(days, start=1):
-            try:
-                with self._database.transaction() as connection:
-                    made: dict[MediaType, Made] = {one: self._picker.make(connection, day, one) for one in MEDIA_TYPES}
-                    self._courses[day] = course_of_ranks(connection, day)
-                    self.versions[day] = content_version(connection, "top_picks", day=day)
-                self.results[day] = made
-            except Exception as error:
-                self.failed[day] = error
-                self._context.log.error(f"{day}: {describe(error, self._settings)}")
-                if isinstance(error, DatabaseError):
-                    # It would hit every other day, too.
-                    self.failed |= dict.fromkeys(days[number:], error)
-                    break
-        self._log_notes()
+    @property
+    def written(self) -> int:
+        """Rows that changed."""
+        return sum(one.written for one in self.made.values())
 
-    def _log_notes(self) -> None:
-        """Log each kind of note once, as it is about the latest day: those of other days differ only in figures."""
-        about: dict[tuple[str, bool], list[tuple[date, str]]] = {}
-        for day, made in self.results.items():
-            for media_type, one in made.items():
-                for note in one.notes:
-                    said = f"{NOUNS[media_type]}: {note}"
-                    about.setdefault((FIGURES.sub("", said), one.is_warning), []).append((day, said))
-        for (_, is_warning), notes in about.items():
-            day, note = notes[-1]
-            others = f", and {len(notes) - 1} earlier days likewise" if len(notes) > 1 else ""
-            where = f" ({day}{others})" if len(self.results) > 1 else ""
-            self._context.log.log(logging.WARNING if is_warning else logging.INFO, f"{note}{where}")
-
-    def metadata(self, day: date, *, with_tables: bool = True) -> dict[str, Any]:
-        """The metadata of a day's partition; what a person wants to see first comes first."""
-        made = self.results[day]
-        courses: dict[MediaType, list[dict[str, Any]]] = {
-            one: [row for row in self._courses[day] if row["media_type"] == one] for one in MEDIA_TYPES
-        }
+    def page(self, picker: Picker, *, with_tables: bool = True) -> dict[str, Any]:
+        """The metadata of the day's partition; what a person wants to see first comes first."""
         metadata: dict[str, Any] = {}
-        if with_tables:
-            for media_type, rows in courses.items():
+        for media_type, one in self.made.items():
+            rows = [row for row in self.course if row["media_type"] == media_type]
+            if with_tables:
                 metadata[NOUNS[media_type].lower()] = markdown_table([_narrow(row) for row in rows])
-        metadata["dagster/row_count"] = sum(one.picks for one in made.values())
-        for media_type, one in made.items():
-            rows = courses[media_type]
             metadata |= {
                 f"{media_type}_picks": one.picks,
                 f"{media_type}_new": sum(row["yesterday"] is None for row in rows),
@@ -162,67 +143,72 @@ class _Days:
                 metadata[f"{media_type}_kept"] = " ".join(one.notes)
             elif one.is_warning:
                 metadata[f"{media_type}_without_outside"] = " ".join(one.notes)
-        metadata["rows_written"] = sum(one.written for one in made.values())
-        metadata["requests"] = self._picker.requests if day == self._picker.today else 0
-        return arranged(metadata)
-
-    def record(self) -> None:
-        """Log a materialization for each day that was made, with tables for the last; close with the totals."""
-        *_, last = self.results
-        for day in self.results:
-            self._context.log_event(
-                dg.AssetMaterialization(
-                    self._context.asset_key,
-                    partition=day.isoformat(),
-                    metadata=self.metadata(day, with_tables=day == last),
-                    tags={VERSION_TAG: self.versions[day]},
-                )
-            )
-        written = sum(one.written for made in self.results.values() for one in made.values())
-        log_totals(self._context, {"days": len(self.results), "rows written": written})
-
-    def failure(self) -> dg.Failure:
-        """The failure of a step that made some days and others not."""
-        reasons = {day.isoformat(): describe(error, self._settings) for day, error in self.failed.items()}
-        metadata: dict[str, Any] = {
-            "failed_days": table([{"day": day, "why": reason} for day, reason in reasons.items()])
-        }
-        unforeseen = next((error for error in self.failed.values() if not isinstance(error, EXPECTED)), None)
-        if unforeseen is not None:
-            metadata["stack_trace"] = code_block(stack_trace(unforeseen, self._settings))
-        day, reason = next(iter(reasons.items()))
-        return dg.Failure(
-            description=f"{len(reasons)} of {len(reasons) + len(self.results)} days could not be made, the others "
-            f"were. {day}: {reason} What was there is kept.",
-            metadata=metadata | cause_of(self.failed.values()),
-            allow_retries=False,
+        return arranged(
+            metadata
+            | {
+                "dagster/row_count": sum(one.picks for one in self.made.values()),
+                "rows_written": self.written,
+                "requests": picker.requests if self.day == picker.today else 0,
+            }
         )
 
 
-def _log_waiting(context: dg.AssetExecutionContext) -> Callable[[float], None]:
-    def waiting(seconds: float) -> None:
-        if seconds < 1:
-            context.log.info("Another run is asking the same service; waiting for it for up to a minute.")
+def _make(database: Database, picker: Picker, day: date) -> _Day:
+    """Make the lists of a day, in a transaction of its own."""
+    with database.transaction() as connection:
+        made: dict[MediaType, Made] = {one: picker.make(connection, day, one) for one in MEDIA_TYPES}
+        return _Day(day, made, course_of_ranks(connection, day), content_version(connection, "top_picks", day=day))
 
-    return waiting
+
+def _log_notes(context: dg.AssetExecutionContext, made: Mapping[date, _Day]) -> None:
+    """Log what the operator should know of the latest day; the pages of the others say it for theirs."""
+    latest = made[max(made)]
+    where = f" ({latest.day})" if len(made) > 1 else ""
+    for media_type, one in latest.made.items():
+        for note in one.notes:
+            level = logging.WARNING if one.is_warning else logging.INFO
+            context.log.log(level, f"{NOUNS[media_type]}: {note}{where}")
+
+
+def _failure(settings: Settings, failed: Mapping[date, Exception], made: Mapping[date, _Day]) -> dg.Failure:
+    """The failure of a step that made some days and others not."""
+    reasons = {day.isoformat(): describe(error, settings) for day, error in failed.items()}
+    metadata: dict[str, Any] = {
+        "failed_days": table([{"day": day, "why": reason} for day, reason in reasons.items()]),
+        **cause_of(failed.values()),
+    }
+    unforeseen = next((error for error in failed.values() if not isinstance(error, EXPECTED)), None)
+    if unforeseen is not None:
+        metadata["stack_trace"] = code_block(stack_trace(unforeseen, settings))
+    day, reason = next(iter(reasons.items()))
+    return dg.Failure(
+        description=f"{len(failed)} of {len(failed) + len(made)} days could not be made, the others were. {day}: "
+        f"{reason} What was there is kept.",
+        metadata=metadata,
+        allow_retries=False,
+    )
+
+
+def _missed_days(context: dg.AssetExecutionContext, today: date) -> Sequence[date]:
+    """Return the days of the last month that no run has made since the first one that was, as after an outage."""
+    keys = context.instance.get_materialized_partitions(context.asset_key)
+    made = {date.fromisoformat(key) for key in keys}
+    first = max(min(made, default=today), today - HISTORY)
+    return [day for number in range((today - first).days) if (day := first + timedelta(days=number)) not in made]
+
+
+def _log_waiting(context: dg.AssetExecutionContext, seconds: float) -> None:
+    if seconds < 1:
+        context.log.info("Another run is asking the same service; waiting for it for up to a minute.")
 
 
 def _narrow(row: dict[str, Any]) -> dict[str, Any]:
     """Return a title's row of the page: its rank, how that changed since yesterday, and what was watched."""
     before, rank = row["yesterday"], row["rank"]
-    moved = (
-        "new"
-        if before is None
-        else ""
-        if before == rank
-        else f"▲ {before - rank}"
-        if before > rank
-        else f"▼ {rank - before}"
-    )
     return {
         "rank": rank,
         "title": row["title"],
-        "moved": moved,
+        "moved": "new" if before is None else course(before, rank),
         "a week ago": row["week_ago"],
         "viewers": row["viewers"],
         "plays": row["plays"],

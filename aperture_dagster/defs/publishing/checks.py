@@ -5,16 +5,13 @@ from __future__ import annotations
 import dagster as dg
 
 from aperture_dagster.automation import daily_check
-from aperture_dagster.defs.publishing.publication import KINDS, Kind
 from aperture_dagster.defs.reporting import table, warn_unless
 from aperture_dagster.publishing.outcome import why_unread
+from aperture_dagster.publishing.publication import KINDS, STEMS, Kind
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.storage.published import unfinished_libraries
 
-ASSETS: dict[Kind, str] = {
-    kind: f"{kind.removesuffix('s') if kind == 'recommendations' else kind}_libraries" for kind in KINDS
-}
 SHOWN = 20
 
 
@@ -23,7 +20,7 @@ def are_shown_completely(kind: Kind) -> dg.AssetChecksDefinition:
 
     @daily_check(
         name="are_shown_completely",
-        asset=ASSETS[kind],
+        asset=f"{STEMS[kind]}_libraries",
         description="The media server shows every title that was published. If not, publish again, and look at the "
         "warnings of the run.",
     )

@@ -1,8 +1,71 @@
-"""The libraries on the media server: where lineage ends."""
+"""Lists as libraries on the media server, where lineage ends."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import dagster as dg
+
+from aperture_dagster.automation import on_upstream_change
+from aperture_dagster.defs.enrichment import enriched_metadata
+from aperture_dagster.defs.failures import cause_of, describe, operator_errors
+from aperture_dagster.defs.media_server import episodes, movies, series, users
+from aperture_dagster.defs.popularity import shows_you_watch
+from aperture_dagster.defs.publishing.pages import page_of
+from aperture_dagster.defs.reporting import materialized
+from aperture_dagster.defs.taste import recommendations
+from aperture_dagster.defs.users import UserOutcome, for_each_user, output_without_events, user_asset
+from aperture_dagster.instance.pools import MEDIA_SERVER
+from aperture_dagster.library.people import User
+from aperture_dagster.publishing.outcome import Outcome, ScanTooLong, explain_failures
+from aperture_dagster.publishing.publication import (
+    STEMS,
+    Kind,
+    Publication,
+    Published,
+    is_published,
+    why_not_published,
+)
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.providers import MediaServers
+from aperture_dagster.settings import Settings
+from aperture_dagster.storage.people import users_of_partitions
+from aperture_dagster.storage.published import AlreadyPublishing, published_version
+
+KINDS = {"jellyfin", "emby"}
+TABLE = {"dagster/table_name": "published_entries"}
+
+
+def library_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """The libraries of each kind of list; changes request them only while publishing is on."""
+    return [
+        user_libraries_asset(
+            settings,
+            "recommendations",
+            recommendations,
+            [movies, series, episodes, enriched_metadata],
+            """
+            Recommendations as libraries on the media server, one for films and one for series per user, which only
+            that user sees.
+
+            Only what differs is written, and only what was placed by this product is ever removed. Libraries of users
+            who no longer take part are deleted. Only with `APERTURE_PUBLISH`.
+            """,
+        ),
+        top_picks_libraries_asset(settings),
+        user_libraries_asset(
+            settings,
+            "shows_you_watch",
+            shows_you_watch,
+            [series, episodes, enriched_metadata],
+            """
+            The series that each user watches, as one library per user on the media server, which only that user sees.
+
+            Each series holds its episodes from the next unwatched one on. Only with `APERTURE_PUBLISH`.
+            """,
+        ),
+    ]
 
 
 def media_server_libraries(published: Sequence[dg.AssetsDefinition]) -> dg.AssetSpec:
@@ -12,5 +75,166 @@ def media_server_libraries(published: Sequence[dg.AssetsDefinition]) -> dg.Asset
         group_name="publishing",
         deps=published,
         description="The media server's libraries as its users see them: everything that is published ends up here.",
-        kinds={"jellyfin", "emby"},
+        kinds=KINDS,
     )
+
+
+def user_libraries_asset(
+    settings: Settings,
+    kind: Kind,
+    lists: dg.AssetsDefinition,
+    at_night: Sequence[dg.AssetsDefinition],
+    description: str,
+) -> dg.AssetsDefinition:
+    """Make the asset that publishes the lists of one kind, with a partition per user.
+
+    Args:
+        settings: changes request the asset only while publishing is on.
+        kind: what is published.
+        lists: the asset with the lists.
+        at_night: assets whose changes can wait for the night, since they change an NFO or add an episode.
+        description: for the UI; indentation is removed.
+    """
+    ignored = dg.AssetSelection.assets(*at_night)
+
+    @user_asset(
+        name=f"{STEMS[kind]}_libraries",
+        description=inspect.cleandoc(description),
+        group_name="publishing",
+        deps=[lists, users, *at_night],
+        kinds=KINDS,
+        pool=MEDIA_SERVER,
+        automation_condition=on_upstream_change(ignoring=ignored) if settings.publish else None,
+        metadata=TABLE,
+    )
+    def libraries(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        database: dg.ResourceParam[Database],
+        media_servers: dg.ResourceParam[MediaServers],
+        clock: dg.ResourceParam[Clock],
+    ) -> Iterator[dg.MaterializeResult]:
+        # All users are published together; the first one's turn reports the requests.
+        requests: list[int] = []
+        published = None
+        with operator_errors(context, settings):
+            reason = why_not_published(settings)
+            if reason is not None:
+                context.log.info(reason)
+            else:
+                with database.transaction() as connection:
+                    asked = [one.user_id for one in users_of_partitions(connection, context.partition_keys).values()]
+                with media_servers.open_writer() as writer:
+                    publication = Publication(settings, database, writer, clock, context.log)
+                    published = publish_unless_busy(context, publication, kind, only_users=asked)
+                if published is None:
+                    yield output_without_events()
+                    return
+                requests.append(published.requests)
+                of_users = [one for one in published.outcomes if one.owner in asked and not one.retired]
+                if of_users and all(isinstance(one.error, ScanTooLong) for one in of_users):
+                    # One sentence for everybody.
+                    raise failure(of_users, settings)
+
+        def serve(user: User) -> UserOutcome:
+            if published is None or not is_published(settings, kind):
+                return UserOutcome("off", {"skipped": reason or "skipped: switched off in the settings"})
+            outcomes = [one for one in published.outcomes if one.owner == user.user_id and not one.retired]
+            error = next((one.error for one in outcomes if one.error is not None), None)
+            if error is not None:
+                raise error
+            return UserOutcome(
+                version=version_of(database, outcomes),
+                metadata=page_of(context, settings, database, clock, outcomes),
+                rows_written=sum(one.rows_written for one in outcomes),
+                requests=requests.pop() if requests else 0,
+            )
+
+        yield from for_each_user(context, settings, database, serve)
+
+    return libraries
+
+
+def top_picks_libraries_asset(settings: Settings) -> dg.AssetsDefinition:
+    """Make the asset that publishes Top Picks."""
+    # What changes an NFO, adds an episode or a viewer can wait for the night.
+    ignored = dg.AssetSelection.assets(movies, series, episodes, enriched_metadata, users)
+
+    @dg.asset(
+        group_name="publishing",
+        deps=[
+            dg.AssetDep("top_picks", partition_mapping=dg.AllPartitionMapping()),
+            users,
+            movies,
+            series,
+            episodes,
+            enriched_metadata,
+        ],
+        kinds=KINDS,
+        pool=MEDIA_SERVER,
+        automation_condition=on_upstream_change(ignoring=ignored) if settings.publish else None,
+        metadata=TABLE,
+    )
+    def top_picks_libraries(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        database: dg.ResourceParam[Database],
+        media_servers: dg.ResourceParam[MediaServers],
+        clock: dg.ResourceParam[Clock],
+    ) -> dg.MaterializeResult:
+        """The latest Top Picks as libraries on the media server, one row per title in one library for films and one for
+        series, which everybody who takes part sees.
+
+        They hold only titles that each of them may see. Only with `APERTURE_PUBLISH`.
+        """
+        with operator_errors(context, settings):
+            reason = why_not_published(settings)
+            if reason is not None:
+                context.log.info(reason)
+                return dg.MaterializeResult(
+                    metadata={"skipped": reason, "rows_written": 0, "requests": 0}, data_version=dg.DataVersion("off")
+                )
+            with media_servers.open_writer() as writer:
+                publication = Publication(settings, database, writer, clock, context.log)
+                published = publish_unless_busy(context, publication, "top_picks")
+            if published is None:
+                return output_without_events()
+            outcomes = [one for one in published.outcomes if not one.retired]
+            if any(one.error is not None for one in outcomes):
+                raise failure(outcomes, settings)
+            metadata = page_of(context, settings, database, clock, outcomes, published.warnings)
+            metadata |= {"rows_written": sum(one.rows_written for one in outcomes), "requests": published.requests}
+            return materialized(context, metadata, version=version_of(database, outcomes))
+
+    return top_picks_libraries
+
+
+def publish_unless_busy(
+    context: dg.AssetExecutionContext, publication: Publication, kind: Kind, **how: Any
+) -> Published | None:
+    """Publish the lists of one kind, unless another process publishes for long: then return None.
+
+    To wait for that would keep others from reading the media server for hours. It is no failure, and nothing is
+    recorded: what was never published is requested again at once, and anything else with its next change or at night.
+    """
+    try:
+        return publication.publish([kind], **how)
+    except AlreadyPublishing:
+        context.log.warning(
+            "Another run has been publishing on the media server for a quarter of an hour, so nothing was published "
+            "now. The next run publishes."
+        )
+        return None
+
+
+def failure(outcomes: Sequence[Outcome], settings: Settings) -> dg.Failure:
+    """Describe the failure of a step whose lists failed, with one sentence for each cause."""
+    errors = [one.error for one in outcomes if one.error is not None]
+    description = explain_failures(outcomes, lambda error: describe(error, settings))
+    return dg.Failure(description, metadata=cause_of(errors), allow_retries=False)
+
+
+def version_of(database: Database, outcomes: Sequence[Outcome]) -> str:
+    """Return the data version of published lists."""
+    with database.transaction() as connection:
+        return published_version(connection, [one.list_key for one in outcomes])

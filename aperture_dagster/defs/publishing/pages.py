@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from aperture_dagster.defs.markdown import markdown
-from aperture_dagster.defs.reporting import is_brief, poster_row, table
+from aperture_dagster.defs.markdown import markdown, markdown_list
+from aperture_dagster.defs.reporting import course, is_brief, poster_row, table
 from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.publishing.plan import DesiredEntry
 from aperture_dagster.resources.clock import Clock
@@ -22,13 +22,38 @@ SHOWN_BRIEFLY = 3
 LABELS = {"movie": "films", "series": "series"}
 
 
-def list_page(
-    context: dg.AssetExecutionContext, settings: Settings, database: Database, clock: Clock, outcome: Outcome
+def page_of(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    database: Database,
+    clock: Clock,
+    outcomes: Sequence[Outcome],
+    warnings: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Show libraries, and count what changed in libraries, collections and playlists."""
+    today = clock.now().astimezone(ZoneInfo(settings.schedule_timezone)).date()
+    page: dict[str, Any] = {}
+    for outcome in outcomes:
+        if outcome.kind == "library":
+            with database.transaction() as connection:
+                notes = scores_and_reasons(connection, outcome.list_key, today=today)
+            page |= _list_page(context, settings, outcome, notes)
+    for name in ("entries", "added", "changed", "removed"):
+        page[name] = sum(getattr(one, name) for one in outcomes)
+    if waiting := sum(one.waiting for one in outcomes):
+        page["waiting"] = waiting
+    if skipped := [reason for one in outcomes for reason in one.skipped]:
+        page |= {"skipped": len(skipped), "skipped_titles": markdown_list(skipped[:20])}
+    return page | ({"warnings": markdown_list(warnings)} if warnings else {})
+
+
+def _list_page(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    outcome: Outcome,
+    notes: Mapping[int, tuple[float | None, str]],
 ) -> dict[str, Any]:
     """Show the top of a library with posters, and what entered, left and moved since the last time."""
-    today = clock.now().astimezone(ZoneInfo(settings.schedule_timezone)).date()
-    with database.transaction() as connection:
-        notes = scores_and_reasons(connection, outcome.list_key, today=today)
     shown = outcome.listed[: SHOWN_BRIEFLY if is_brief(context) else SHOWN]
     label = LABELS.get(outcome.list_key.rpartition("/")[2], "series")
     records = []
@@ -59,6 +84,4 @@ def _change(outcome: Outcome, entry: DesiredEntry) -> str:
     before = outcome.ranks_before.get(entry.work_id)
     if before is None:
         return "new" if outcome.ranks_before else ""
-    if before == entry.rank:
-        return ""
-    return f"▲ {before - entry.rank}" if before > entry.rank else f"▼ {entry.rank - before}"
+    return course(before, entry.rank)

@@ -1,8 +1,5 @@
 """Studio logos as the studios' pictures on the media server."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 import dagster as dg
 
 from aperture_dagster.automation import on_upstream_change
@@ -11,18 +8,11 @@ from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.media_server import movies, series
 from aperture_dagster.defs.reporting import latest_numbers, materialized, table, warn_unless
 from aperture_dagster.instance.pools import MEDIA_SERVER
-from aperture_dagster.publishing.studio_pictures import PictureChange, plan_pictures
+from aperture_dagster.publishing.studio_pictures import show_pictures
 from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import NotFound, RequestRejected
 from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.studios import note_shown, stored_logos
 from aperture_dagster.storage.versions import content_version
-from aperture_dagster.worklist.progress import Progress
-
-if TYPE_CHECKING:
-    from aperture_dagster.resources.media_server.records import ServerStudio
-    from aperture_dagster.resources.media_server.writer import MediaServerWriter
 
 SHOWN_STUDIOS = 25
 
@@ -51,21 +41,17 @@ def studio_pictures(
         # Nothing is published, and that does not change.
         return materialized(context, {"skipped": reason, "rows_written": 0, "requests": 0}, version="off")
     with operator_errors(context, settings), media_servers.open_writer() as writer:
-        studios, changes = _compare(writer, database)
-        changed = _apply(context, writer, database, settings, changes)
-        if changes:
-            studios, changes = _compare(writer, database)
-        left = [change.studio.name for change in changes]
+        shown = show_pictures(writer, database, settings.shared_path / "logos", context.log)
         with database.transaction() as connection:
             version = content_version(connection, "studio_logos", columns=("kind", "studio_id", "shown_sha256"))
         metadata = {
-            "studios": len(studios),
-            "with_picture": sum(studio.has_picture for studio in studios),
-            "missing": len(left),
-            "rows_written": len(changed),
+            "studios": len(shown.studios),
+            "with_picture": sum(studio.has_picture for studio in shown.studios),
+            "missing": len(shown.missing),
+            "rows_written": len(shown.changed),
             "requests": writer.requests,
-            "changed_studios": table([{"studio": name} for name in changed[:SHOWN_STUDIOS]]),
-            "missing_studios": table([{"studio": name} for name in left[:SHOWN_STUDIOS]]),
+            "changed_studios": table([{"studio": name} for name in shown.changed[:SHOWN_STUDIOS]]),
+            "missing_studios": table([{"studio": name} for name in shown.missing[:SHOWN_STUDIOS]]),
         }
         return materialized(context, metadata, version=version)
 
@@ -82,35 +68,3 @@ def are_on_the_server(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckRe
     missing = latest_numbers(context, ["missing"])["missing"]
     found = f"The media server did not accept {missing:,} pictures." if missing else ""
     return warn_unless(missing == 0, found, {"missing": missing})
-
-
-def _compare(writer: "MediaServerWriter", database: Database) -> "tuple[list[ServerStudio], list[PictureChange]]":
-    """Return the studios on the server, and the pictures that should be set."""
-    studios = [studio for page in writer.reader.studios() for studio in page]
-    with database.transaction() as connection:
-        return studios, plan_pictures(studios, stored_logos(connection))
-
-
-def _apply(
-    context: dg.AssetExecutionContext,
-    writer: "MediaServerWriter",
-    database: Database,
-    settings: Settings,
-    changes: Sequence[PictureChange],
-) -> list[str]:
-    """Set pictures; return the names of the studios whose picture was accepted."""
-    changed: list[str] = []
-    progress = Progress(context.log, "studio pictures", len(changes))
-    for studio, logo in ((change.studio, change.logo) for change in changes):
-        path = settings.shared_path / "logos" / logo.file_name
-        try:
-            writer.set_picture(studio.server_item_id, path.read_bytes(), f"image/{logo.picture_kind}")
-        except (NotFound, RequestRejected, FileNotFoundError) as error:
-            # A lost file is downloaded again by the next run of the logos.
-            context.log.warning(f"{studio.name}: {error}")
-            continue
-        with database.transaction() as connection:
-            note_shown(connection, logo)
-        changed.append(studio.name)
-        progress.add()
-    return changed

@@ -142,8 +142,8 @@ class EmbyWriter(MediaServerWriter):
         """Raise RequestRejected."""
         raise RequestRejected("Emby keeps no ratings from 0 to 10, so none was written.")
 
-    def _playlist_request(self, name: str, user_id: str, item_ids: Sequence[str], media_type: str) -> Request:
-        query = {"Name": name, "Ids": ",".join(item_ids) or None, "MediaType": media_type, "UserId": user_id}
+    def _playlist_request(self, name: str, user_id: str, item_ids: Sequence[str]) -> Request:
+        query = {"Name": name, "Ids": ",".join(item_ids) or None, "MediaType": "Video", "UserId": user_id}
         return self._request("POST", "/Playlists", query, repeatable=False, patient=True)
 
     @property

@@ -148,10 +148,10 @@ class JellyfinWriter(MediaServerWriter):
                 "written. Use an API key of the dashboard, not the token of a user."
             )
 
-    def _playlist_request(self, name: str, user_id: str, item_ids: Sequence[str], media_type: str) -> Request:
+    def _playlist_request(self, name: str, user_id: str, item_ids: Sequence[str]) -> Request:
         # Left out, IsPublic is true.
         body = {
-            "Name": name, "Ids": list(item_ids), "UserId": user_id, "MediaType": media_type, "Users": [],
+            "Name": name, "Ids": list(item_ids), "UserId": user_id, "MediaType": "Video", "Users": [],
             "IsPublic": False,
         }  # fmt: skip
         return self._request("POST", "/Playlists", json=body, repeatable=False, patient=True)

@@ -31,9 +31,6 @@ _NAMES: dict[ListType, str] = {"BoxSet": "collection", "Playlist": "playlist"}
 class ListWriter(MediaServerChanges):
     """The part of a writer that is about collections and playlists."""
 
-    REFUSAL = RequestRejected
-    """Raised when the server refuses what a request asks, such as an item that it does not have."""
-
     def collections(self) -> list[ServerList]:
         """Return all collections of the server, those of others included."""
         return self._lists("BoxSet", None)
@@ -51,29 +48,27 @@ class ListWriter(MediaServerChanges):
         what = f"{self.reader.product}'s list of {_NAMES[list_type]}s"
         return self._all(self._items(query, user_id), only_types(list_type, parse_list), what)
 
-    def create_collection(self, name: str, item_ids: Sequence[str], *, locked: bool = True) -> str:
+    def create_collection(self, name: str, item_ids: Sequence[str]) -> str:
         """Create a collection and return its id; empty in a dry run.
+
+        It is locked: unlocked, Jellyfin searches TMDb for its name, and takes over what it finds.
 
         Args:
             name: not used by any collection.
             item_ids: its members in order; at least one, since Emby does not keep an empty collection.
-            locked: whether the server leaves its name, texts and pictures alone. Unlocked, Jellyfin searches TMDb for
-                its name, and takes over what it finds.
 
         Raises:
             Conflict: the name is used.
             RequestRejected: one of the items does not exist; no collection is left behind.
         """
-        query = {"Name": name, "IsLocked": str(locked).lower(), "Ids": ",".join(item_ids[:IDS_PER_QUERY]) or None}
+        query = {"Name": name, "IsLocked": "true", "Ids": ",".join(item_ids[:IDS_PER_QUERY]) or None}
         request = self._request("POST", "/Collections", query, patient=True)
         list_id = self._create("BoxSet", name, request, self.collections)
         if rest := item_ids[IDS_PER_QUERY:]:
             self.add_to_collection(list_id, rest)
         return list_id
 
-    def create_playlist(
-        self, name: str, user_id: str, item_ids: Sequence[str], media_types: Literal["Video"] = "Video"
-    ) -> str:
+    def create_playlist(self, name: str, user_id: str, item_ids: Sequence[str]) -> str:
         """Create a private playlist of a user and return its id; empty in a dry run.
 
         A server leaves out ids that it does not know or that the user may not see, and puts the episodes in place of a
@@ -83,14 +78,14 @@ class ListWriter(MediaServerChanges):
             Conflict: the user sees a playlist of this name.
         """
         first, rest = item_ids[:IDS_PER_QUERY], item_ids[IDS_PER_QUERY:]
-        request = self._playlist_request(name, user_id, first, media_types)
+        request = self._playlist_request(name, user_id, first)
         list_id = self._create("Playlist", name, request, lambda: self.playlists(user_id))
         if rest:
             self.add_to_playlist(list_id, user_id, rest)
         return list_id
 
     @abstractmethod
-    def _playlist_request(self, name: str, user_id: str, item_ids: Sequence[str], media_type: str) -> Request:
+    def _playlist_request(self, name: str, user_id: str, item_ids: Sequence[str]) -> Request:
         """Return the request that creates a playlist."""
 
     def _create(self, list_type: ListType, name: str, request: Request, read: Callable[[], list[ServerList]]) -> str:

@@ -6,47 +6,58 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
-from aperture_dagster.defs.failures import MissingPrerequisite
-from aperture_dagster.defs.publishing.gather import Gathered, gather
-from aperture_dagster.defs.publishing.posters import Posters
 from aperture_dagster.library.parental import within_limit
+from aperture_dagster.publishing.access import AccessRules
 from aperture_dagster.publishing.entries import EntryForm, ListedTitle, ListSpec, build_library
-from aperture_dagster.publishing.forms import HISTORY_PER_ITEM, choose_form, choose_ids
+from aperture_dagster.publishing.forms import choose_form, merges_versions, shares_history
+from aperture_dagster.publishing.gather import Gathered, gather
 from aperture_dagster.publishing.lists import DesiredList, ListKind, ListPublisher
 from aperture_dagster.publishing.manifest import PlacedEntry, PlacedLibrary, PlacedList
-from aperture_dagster.publishing.outcome import Outcome, PublishingError, PublishOptions
+from aperture_dagster.publishing.outcome import Outcome, PublishingError
 from aperture_dagster.publishing.paths import PathMap
+from aperture_dagster.publishing.pictures import Posters
 from aperture_dagster.publishing.plan import DesiredLibrary
 from aperture_dagster.publishing.preflight import examine_publishing
+<<<<<<< HEAD:aperture_dagster/defs/publishing/publication.py
 from aperture_dagster.publishing.publisher import Publisher
 from aperture_dagster.publishing.roots import Roots
 from aperture_dagster.ratings.outbox import take_server_ratings
+=======
+from aperture_dagster.publishing.publisher import Hooks, Publisher
+from aperture_dagster.publishing.roots import Roots, root_choice
+from aperture_dagster.publishing.work import Session
+>>>>>>> publishing:aperture_dagster/publishing/publication.py
 from aperture_dagster.resources.errors import NotFound, RequestRejected
+from aperture_dagster.sources.services import Services
 from aperture_dagster.storage.copies import entry_folder_in, record_states
-from aperture_dagster.storage.owner import ensure_owner, read_owner
+from aperture_dagster.storage.owner import ensure_owner
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.publishable import finished_copies, work_titles
-from aperture_dagster.storage.published import StoredManifest
+from aperture_dagster.storage.published import Manifest
 from aperture_dagster.storage.queries import database_time
 
 if TYPE_CHECKING:
     from aperture_dagster.resources.clock import Clock
     from aperture_dagster.resources.database import Database
-    from aperture_dagster.resources.media_server.records import PublishedLibrary
+    from aperture_dagster.resources.media_server.records import MediaType, PublishedLibrary
     from aperture_dagster.resources.media_server.writer import MediaServerWriter
     from aperture_dagster.settings import Settings
 
 Kind = Literal["recommendations", "top_picks", "shows_you_watch"]
-KINDS: tuple[Kind, ...] = ("recommendations", "top_picks", "shows_you_watch")
+# What lists of a kind are called in the setting, and in names of assets.
+STEMS: dict[Kind, str] = {
+    "recommendations": "recommendation", "top_picks": "top_picks", "shows_you_watch": "shows_you_watch",
+}  # fmt: skip
+KINDS = tuple(STEMS)
+FORMS: dict[Literal["library", "collection", "playlist"], str] = {
+    "library": "libraries", "collection": "collections", "playlist": "playlists",
+}  # fmt: skip
 LIST_KINDS: tuple[ListKind, ...] = ("collection", "playlist")
-MEDIA_TYPES = ("movie", "series")
-TYPE_NAMES = {
-    "recommendations": {"movie": "Movies", "series": "TV Series"},
-    "top_picks": {"movie": "Movies", "series": "Series"},
-}
+MEDIA_TYPES: tuple[MediaType, ...] = ("movie", "series")
+TYPE_NAMES: dict[MediaType, str] = {"movie": "Movies", "series": "Series"}
 
 
 @dataclass(slots=True)
@@ -64,47 +75,31 @@ def why_not_published(settings: Settings) -> str | None:
     """Return why nothing is published; None if publishing is on.
 
     Raises:
-        MissingPrerequisite: it is on, but a setting is missing.
+        PublishingError: it is on, but a setting is missing.
     """
     if not settings.publish:
         return "skipped: APERTURE_PUBLISH is off"
     if settings.publish_root is None:
-        raise MissingPrerequisite(
+        raise PublishingError(
             "APERTURE_PUBLISH is on, but APERTURE_PUBLISH_ROOT is not set: set it to a folder that this machine and "
             "the media server both see."
         )
     return None
 
 
-def is_on(settings: Settings, kind: Kind) -> bool:
-    """Tell whether lists of a kind are published as libraries."""
-    switch = {
-        "recommendations": settings.recommendation_libraries,
-        "top_picks": settings.top_picks_libraries,
-        "shows_you_watch": settings.shows_you_watch_libraries,
-    }
-    return settings.publish and switch[kind]
-
-
-def has_lists(settings: Settings, kind: Kind, list_kind: ListKind) -> bool:
-    """Tell whether lists of a kind are published as collections or as playlists."""
-    switches = {
-        ("recommendations", "collection"): settings.recommendation_collections,
-        ("recommendations", "playlist"): settings.recommendation_playlists,
-        ("top_picks", "collection"): settings.top_picks_collections,
-        ("top_picks", "playlist"): settings.top_picks_playlists,
-    }
-    return settings.publish and switches.get((kind, list_kind), False)
+def is_on(settings: Settings, kind: Kind, form: Literal["library", "collection", "playlist"]) -> bool:
+    """Tell whether lists of a kind are published in a form."""
+    return settings.publish and f"{STEMS[kind]}_{FORMS[form]}" in settings.publish_lists
 
 
 def is_published(settings: Settings, kind: Kind) -> bool:
     """Tell whether lists of a kind are published in any form."""
-    return is_on(settings, kind) or any(has_lists(settings, kind, list_kind) for list_kind in LIST_KINDS)
+    return any(is_on(settings, kind, form) for form in FORMS)
 
 
 def kind_of(list_key: str) -> Kind:
     """Return what kind of list a key belongs to."""
-    return next(kind for kind in KINDS if list_key.startswith(f"{kind}/"))
+    return next(kind for kind in STEMS if list_key.startswith(f"{kind}/"))
 
 
 class Publication:
@@ -113,13 +108,10 @@ class Publication:
     Args:
         settings: what is published, and how.
         database: lists, catalogue and manifest.
-        server: the media server.
+        server: the media server; in a dry run, nothing is written.
         clock: the time.
         log: for the operator.
-        fetch_from_tmdb: downloads a picture by TMDb's path.
-        dry_run: plan only.
-        accept_root: take the folder of the settings for the root although it has no marker.
-        forget_root: a folder that is gone for good; what cannot be removed there is forgotten.
+        decisions: of the operator about folders; see :class:`RootChoice`.
     """
 
     def __init__(
@@ -129,28 +121,19 @@ class Publication:
         server: MediaServerWriter,
         clock: Clock,
         log: logging.Logger,
-        *,
-        fetch_from_tmdb: Callable[[str], bytes | None] = lambda path: None,
-        dry_run: bool = False,
-        accept_root: bool = False,
-        forget_root: Path | None = None,
+        **decisions: Any,
     ) -> None:
         self._settings, self._database, self._server, self._clock, self._log = settings, database, server, clock, log
-        self._dry_run = dry_run
         self._paths = PathMap(settings.path_map)
-        self._root = settings.publish_root.expanduser() if settings.publish_root is not None else None
-        self._accepted = frozenset({self._root} if self._root is not None and accept_root else ())
-        self._forgotten = frozenset({forget_root} if forget_root is not None else ())
         self._version = server.server()
-        self._posters = Posters(server, settings.home_path / "posters", fetch_from_tmdb)
-        self.manifest = StoredManifest(database.transaction, database.connection, dry_run=dry_run)
+        self._shares_history = shares_history(self._version.product, self._version.version)
+        self._decisions = decisions
+        self.manifest = Manifest(database.transaction, database.connection, dry_run=server.dry_run)
         with database.transaction() as connection:
             users = read_users(connection)
-            self._owner = read_owner(connection)
         self._names = {user.user_id: user.name for user in users}
         self.users = settings.participants(users)
         self._by_id = {user.user_id: user for user in self.users}
-        self._warnings: list[str] = []
 
     def publish(self, kinds: Collection[Kind], *, only_users: Collection[str] | None = None) -> Published:
         """Publish the lists of some kinds, of all users who take part or of some by id.
@@ -167,31 +150,30 @@ class Publication:
             return self._publish(kinds, only_users)
 
     def _publish(self, kinds: Collection[Kind], only_users: Collection[str] | None) -> Published:
+        session = self._session()
         # Nothing is marked as ours before all of this is right.
-        roots = Roots(self.manifest, self._options(), modified_at=lambda: 0, dry_run=True)
-        preflight = examine_publishing(self._settings, self._server, roots)
+        preflight = examine_publishing(self._settings, self._server, session.roots)
         if preflight.problems:
             raise PublishingError(f"Nothing is published, and nothing was changed. {' '.join(preflight.problems)}")
-        self._warnings = preflight.warnings
-        self._identify()
+        session.warnings += preflight.warnings
+        self._identify(session)
         self._mark_originals()
         specs = [spec for kind in kinds for spec in self._specs(kind, only_users)]
         access = {user.user_id: user.access for user in self.users}
-        now = self._clock.now()
-        today = now.astimezone(ZoneInfo(self._settings.schedule_timezone)).date()
-        gathered = gather(specs, access, self._database, self._server, now=now, today=today, remember=not self._dry_run)
-        records = self.manifest.libraries()
+        now = self._clock.now().astimezone(ZoneInfo(self._settings.schedule_timezone))
+        gathered = gather(specs, access, self._database, self._server, now)
+        records, how = self.manifest.libraries(), self._form()
         wanted = {
-            spec.list_key: self._build(spec, gathered)
+            spec.list_key: self._build(spec, gathered, how)
             for spec in specs
-            if is_on(self._settings, kind_of(spec.list_key))
+            if is_on(self._settings, kind_of(spec.list_key), "library")
             and (gathered.titles[spec.list_key] or (spec.most_episodes is not None and spec.list_key in records))
         }
-        publisher = self._publisher(self._viewers_of)
+        publisher = self._publisher(session, self._viewers_of)
         outcomes = publisher.publish(wanted, retired=self._retired(kinds, records))
         lists, stale = self._lists(specs, gathered, kinds, grouped=preflight.hides_members)
-        outcomes += self._list_publisher().publish(lists, retired=stale)
-        return self._result(publisher, outcomes)
+        outcomes += ListPublisher(session, self._names).publish(lists, retired=stale)
+        return self._result(session, publisher, outcomes)
 
     def publish_all(self) -> Published:
         """Publish the lists of all kinds."""
@@ -204,71 +186,58 @@ class Publication:
             AlreadyPublishing: another process publishes at the moment; nothing was changed.
         """
         with self.manifest.exclusively():
-            self._identify()
-            publisher = self._publisher(lambda record: frozenset())
+            session = self._session()
+            self._identify(session)
+            publisher = self._publisher(session, lambda record: frozenset())
             outcomes = publisher.publish({}, retired=list(self.manifest.libraries()))
-            outcomes += self._list_publisher().publish([], retired=self.manifest.lists())
-        return self._result(publisher, outcomes)
+            outcomes += ListPublisher(session, self._names).publish([], retired=self.manifest.lists())
+        return self._result(session, publisher, outcomes)
 
-    def _identify(self) -> None:
+    def _session(self) -> Session:
+        choice = root_choice(self._settings, self._database, **self._decisions)
+        roots = Roots(self.manifest, choice, dry_run=self._server.dry_run)
+        return Session(self._server, self.manifest, roots, self._log, now=self._clock.now)
+
+    def _identify(self, session: Session) -> None:
         """Give this installation the identity by which it marks its folders."""
-        if not self._dry_run:
+        if not self._server.dry_run:
             with self._database.transaction() as connection:
-                self._owner = ensure_owner(connection)
+                session.roots.identify(ensure_owner(connection))
 
-    def _publisher(self, viewers_of: Callable[[PlacedLibrary], frozenset[str]]) -> Publisher:
-        return Publisher(
-            self._server,
-            self.manifest,
-            self._options(),
-            self._log,
-            viewers_of=viewers_of,
-            credit=self._credit,
-            posters=self._posters,
-            title_of=self._titles,
-            now=self._clock.now,
-            dry_run=self._dry_run,
-        )
+    def _publisher(self, session: Session, viewers_of: Callable[[PlacedLibrary], frozenset[str]]) -> Publisher:
+        rules = AccessRules(self._settings.publish_strict_access, self._shares_history, viewers_of)
+        posters = Posters(self._server, self._settings, Services(self._settings, self._database, self._clock))
+        return Publisher(session, rules, Hooks(self._credit, posters, self._titles))
 
-    def _list_publisher(self) -> ListPublisher:
-        return ListPublisher(self._server, self.manifest, self._log, self._names)
-
-    def _result(self, publisher: Publisher, outcomes: list[Outcome]) -> Published:
+    def _result(self, session: Session, publisher: Publisher, outcomes: list[Outcome]) -> Published:
         for outcome in outcomes:
             outcome.whose = self._names.get(outcome.owner or "", "")
-        warnings = list(dict.fromkeys([*self._warnings, *publisher.warnings]))
-        for warning in warnings:
+        for warning in session.warnings:
             self._log.warning(warning)
-        return Published(outcomes, warnings, dict(self._server.writes), publisher.refreshes, self._server.requests)
+        return Published(
+            outcomes, session.warnings, dict(self._server.writes), publisher.refreshes, self._server.requests
+        )
 
     # What is wanted
 
     def _specs(self, kind: Kind, only_users: Collection[str] | None) -> Iterator[ListSpec]:
-        settings = self._settings
+        template, series = self._settings.publish_names[kind], TYPE_NAMES["series"]
         if kind == "top_picks":
-            everybody = frozenset(self._by_id)
-            for media_type in MEDIA_TYPES:
-                name = settings.top_picks_name.format(type=TYPE_NAMES[kind][media_type], username="")
-                yield ListSpec(f"{kind}/{media_type}", name, media_type, None, everybody, badges=settings.rank_badges)
+            for media_type, label in TYPE_NAMES.items():
+                name = template.format(type=label, username="")
+                yield ListSpec(f"{kind}/{media_type}", name, media_type, None, frozenset(self._by_id), badges=True)
             return
         for user in self.users:
             if only_users is not None and user.user_id not in only_users:
                 continue
-            own = frozenset({user.user_id})
+            key, own = f"{kind}/{user.user_id}", frozenset({user.user_id})
             if kind == "shows_you_watch":
-                name = settings.shows_you_watch_name.format(username=user.name, type=TYPE_NAMES["top_picks"]["series"])
-                yield ListSpec(
-                    f"{kind}/{user.user_id}",
-                    name,
-                    "series",
-                    user.user_id,
-                    own,
-                    most_episodes=settings.shows_you_watch_episodes,
-                )
+                name, most = template.format(username=user.name, type=series), self._settings.shows_you_watch_episodes
+                yield ListSpec(key, name, "series", user.user_id, own, most_episodes=most)
                 continue
-            for media_type in MEDIA_TYPES:
-                name = settings.recommendation_name.format(username=user.name, type=TYPE_NAMES[kind][media_type])
-                yield ListSpec(f"{kind}/{user.user_id}/{media_type}", name, media_type, user.user_id, own)
+            for media_type, label in TYPE_NAMES.items():
+                name = template.format(username=user.name, type=f"TV {label}" if media_type == "series" else label)
+                yield ListSpec(f"{key}/{media_type}", name, media_type, user.user_id, own)
 
     def _retired(self, kinds: Collection[Kind], records: Mapping[str, PlacedLibrary]) -> list[str]:
         """Lists that are published as libraries and should no longer be."""
@@ -276,13 +245,13 @@ class Publication:
         for record in records.values():
             kind = kind_of(record.list_key)
             left = record.user_id is not None and record.user_id not in self._by_id
-            if kind in kinds and (left or not is_on(self._settings, kind)):
+            if kind in kinds and (left or not is_on(self._settings, kind, "library")):
                 retired.append(record.list_key)
         return retired
 
-    def _build(self, spec: ListSpec, gathered: Gathered) -> Callable[[Mapping[str, PlacedEntry]], DesiredLibrary]:
-        how = self._form()
-
+    def _build(
+        self, spec: ListSpec, gathered: Gathered, how: EntryForm
+    ) -> Callable[[Mapping[str, PlacedEntry]], DesiredLibrary]:
         def build(placed: Mapping[str, PlacedEntry]) -> DesiredLibrary:
             return build_library(
                 spec,
@@ -303,7 +272,7 @@ class Publication:
         unsuitable: set[tuple[str, str, str]] = set()
         for spec in specs:
             for list_kind in LIST_KINDS:
-                if not has_lists(self._settings, kind_of(spec.list_key), list_kind):
+                if not is_on(self._settings, kind_of(spec.list_key), list_kind):
                     continue
                 if list_kind == "collection" and grouped:
                     continue
@@ -323,7 +292,7 @@ class Publication:
             owner = placed.list_key.split("/")[1] if kind != "top_picks" else placed.user_id
             left = bool(owner) and owner not in self._by_id
             left = left or (placed.list_key, placed.kind, placed.user_id) in unsuitable
-            if kind in kinds and (left or not has_lists(self._settings, kind, placed.kind)):
+            if kind in kinds and (left or not is_on(self._settings, kind, placed.kind)):
                 stale.append(placed)
         return wanted, stale
 
@@ -338,29 +307,12 @@ class Publication:
         product, version = self._version.product, self._version.version
         return EntryForm(
             form=choose_form(self._settings.publish_as, product, version),
-            with_ids=choose_ids(self._settings.publish_provider_ids, product, version),
+            with_ids=self._shares_history and not merges_versions(self._server.plugins()),
             # Emby reads the NFO of a locked item again; Jellyfin does not.
             lock=product == "emby",
             premiered=product != "emby",
             find_here=self._find_here,
         )
-
-    def _options(self) -> PublishOptions:
-        return PublishOptions(
-            root=self._root,
-            root_on_server=self._paths.to_server(self._root) if self._root is not None else None,
-            strict_access=self._settings.publish_strict_access,
-            hide_own_from_latest=not self._keeps_history_per_item(),
-            wait_seconds=self._settings.publish_wait_seconds,
-            poll_seconds=self._settings.publish_poll_seconds,
-            owner=self._owner,
-            accepted_roots=self._accepted,
-            forgotten_roots=self._forgotten,
-            find_here=self._paths.to_here,
-        )
-
-    def _keeps_history_per_item(self) -> bool:
-        return self._version.product == "jellyfin" and self._version.version >= HISTORY_PER_ITEM
 
     def _find_here(self, server_path: str) -> tuple[Path, int] | None:
         path = self._paths.to_here(server_path)
@@ -407,7 +359,7 @@ class Publication:
 
     def _mark_originals(self) -> None:
         """Mark originals as played whose copies were finished, where the server does not share that."""
-        if not self._settings.mark_originals_played or not self._keeps_history_per_item():
+        if not self._settings.mark_originals_played or self._shares_history:
             return
         with self._database.transaction() as connection:
             finished = finished_copies(connection)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from aperture_dagster.defs.failures import sentence
-from aperture_dagster.library.listed import WorkIds
+from aperture_dagster.library.listed import ListPage, WorkIds, works_listed
 from aperture_dagster.resources.errors import Cancelled, ServiceError
+from aperture_dagster.resources.mdblist import LARGEST_PAGE
 from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.settings import Settings
-from aperture_dagster.sources.services import Services
-from aperture_dagster.sources.top_lists import ORIGINS, TopList, origin_of, read_top_list, source_of
+from aperture_dagster.settings.ranking import TopPicksSource
+from aperture_dagster.sources.mdblist import MDBLIST
+from aperture_dagster.sources.services import Service, Services
+from aperture_dagster.sources.tmdb import TMDB
 from aperture_dagster.storage.history import read_plays
 from aperture_dagster.storage.lists import latest_top_picks_day, replace_top_picks, top_picks_sources
+from aperture_dagster.wording import sentence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,10 +27,23 @@ if TYPE_CHECKING:
 
 MEDIA_TYPES: tuple[MediaType, ...] = ("movie", "series")
 NOUNS: dict[MediaType, str] = {"movie": "Films", "series": "Series"}
+SERVICES: dict[str, Service[Any]] = {"tmdb": TMDB, "mdblist": MDBLIST}
+# Enrichment can use a service for hours, and a list of yesterday is better than a run that waits for it.
+PATIENCE_SECONDS = 60.0
+# A small library has few titles of a long list, so reading ends somewhere: after 500 entries, or 4,000.
+TMDB_PAGES = 25
+MDBLIST_PAGES = 4
 # When nobody watched anything in the window (a holiday), it is widened up to so many times its length.
 WIDEST = 12
 # A title can be high in both without being at the top of either.
 HYBRID_DEPTH = 3
+
+
+def source_of(settings: Settings, media_type: MediaType) -> TopPicksSource:
+    """Return what the Top Picks of a media type are made from."""
+    return TopPicksSource.parse(
+        settings.top_picks_movies_source if media_type == "movie" else settings.top_picks_series_source
+    )
 
 
 @dataclass(slots=True)
@@ -62,47 +78,59 @@ class Picker:
         settings: sources, window and lengths.
         today: in the operator's time zone; only its lists can be made from outside.
         items: of :func:`aperture_dagster.storage.lists.read_items`, read once for all days.
+        outside: works of the library on today's lists from outside, or why there are none.
+        requests: how many were sent to read these lists.
     """
 
     settings: Settings
     today: date
     items: pd.DataFrame
-    outside: dict[MediaType, TopList | str] = field(default_factory=dict)
+    outside: dict[MediaType, list[int] | str] = field(default_factory=dict)
     requests: int = 0
 
     def read_outside(self, services: Services, *, waiting: Callable[[float], None]) -> None:
         """Read the lists of today from outside; a list that cannot be read costs only that media type."""
         for media_type in MEDIA_TYPES:
-            origin = origin_of(self.settings, media_type)
-            if origin is None:
+            source = source_of(self.settings, media_type)
+            if source.service is None:
                 continue
-            depth = HYBRID_DEPTH if source_of(self.settings, media_type) == "hybrid" else 1
-            wanted = self.settings.top_picks_per_list * depth
-            label = ORIGINS[origin].label
+            wanted = self.settings.top_picks_per_list * (HYBRID_DEPTH if source.is_local else 1)
+            service = services.get(SERVICES[source.service])
             try:
-                found = read_top_list(
-                    services, self.settings, origin, media_type, self._works(media_type), wanted=wanted, waiting=waiting
-                )
+                with service.open(waiting=waiting, patience_seconds=PATIENCE_SECONDS) as client:
+                    pages = self._pages(client, source, media_type)
+                    works, entries = works_listed(pages, self._works(media_type), wanted=wanted)
+                    self.requests += client.requests
             except Cancelled:
                 raise
             except ServiceError as error:
                 self.outside[media_type] = sentence(error)
                 continue
-            self.requests += found.requests
-            nothing = f"None of the {found.entries:,} titles on {label}'s list are in the library."
-            self.outside[media_type] = found if found.works else nothing
+            label = SERVICES[source.service].label
+            nothing = f"None of the {entries:,} titles on {label}'s list are in the library."
+            self.outside[media_type] = works or nothing
+
+    def _pages(self, client: Any, source: TopPicksSource, media_type: MediaType) -> Iterator[ListPage]:
+        if source.service == "tmdb":
+            for page in range(1, TMDB_PAGES + 1):
+                yield client.listed(media_type, source.list_name, page)
+            return
+        # As many entries as fit: each request counts against the day's quota.
+        how = {"sort": self.settings.top_picks_mdblist_sort, "limit": LARGEST_PAGE}
+        for page in range(MDBLIST_PAGES):
+            yield client.listed(media_type, source.list_name, offset=page * LARGEST_PAGE, **how)
 
     def make(self, connection: Connection, day: date, media_type: MediaType) -> Made:
         """Make and store the list of a day. A list that exists is never replaced by an empty one."""
-        source, before = source_of(self.settings, media_type), top_picks_sources(connection, day).get(media_type)
-        if source == "local":
-            return self._store(connection, day, media_type, "local")
+        kind, before = source_of(self.settings, media_type).kind, top_picks_sources(connection, day).get(media_type)
+        if kind == "local":
+            return self._store(connection, day, media_type, kind)
         if day < self.today:
-            return self._make_past(connection, day, media_type, source, before)
+            return self._make_past(connection, day, media_type, before)
         outside = self.outside[media_type]
-        if isinstance(outside, TopList):
-            return self._store(connection, day, media_type, source, outside.works)
-        if source == "hybrid" and before != "hybrid":
+        if not isinstance(outside, str):
+            return self._store(connection, day, media_type, kind, outside)
+        if kind == "hybrid" and before != "hybrid":
             made = self._store(connection, day, media_type, "local")
             made.notes.append(f"{outside} The list is made from the household's plays alone.")
         else:
@@ -112,11 +140,9 @@ class Picker:
         made.is_warning = True
         return made
 
-    def _make_past(
-        self, connection: Connection, day: date, media_type: MediaType, source: str, before: str | None
-    ) -> Made:
+    def _make_past(self, connection: Connection, day: date, media_type: MediaType, before: str | None) -> Made:
         """Make a past day again. What a list from outside held then is not known, so what was made of it is kept."""
-        if source == "hybrid" and before in (None, "local"):
+        if source_of(self.settings, media_type).is_local and before in (None, "local"):
             made = self._store(connection, day, media_type, "local")
             made.notes.append("A list from outside is only that of today, so this one is made from plays alone.")
             return made
@@ -125,49 +151,12 @@ class Picker:
         return Made(before, kept=True, notes=[note])
 
     def _store(
-        self, connection: Connection, day: date, media_type: MediaType, source: str, works: Sequence[int] = ()
+        self, connection: Connection, day: date, media_type: MediaType, kind: str, works: Sequence[int] = ()
     ) -> Made:
-        found, window = self._rank(connection, day, media_type, source, works)
-        rows = self._rows(day, media_type, source, found)
-        if not rows:
-            return Made(None, window_days=window, notes=["Nobody has watched anything: there is nothing to rank."])
-        written = replace_top_picks(connection, day, media_type, rows).written
-        made = Made(source, picks=len(rows), written=written, window_days=window)
-        made.relaxed = sum(row["relaxed"] for row in rows)
-        if made.relaxed:
-            minimum = self.settings.top_picks_minimum_viewers
-            few = f"{made.relaxed} of {len(rows)} picks have fewer than {minimum} viewers"
-            made.notes.append(f"{few}, because too few titles have that many.")
-        return made
-
-    def _rank(
-        self, connection: Connection, day: date, media_type: MediaType, source: str, works: Sequence[int]
-    ) -> tuple[pd.DataFrame, int]:
-        """Return the ranked titles, and how many days were looked back on."""
-        from aperture_dagster.ranking.popularity import hybrid_top_picks, listed_top_picks, local_top_picks
-
-        settings = self.settings
-        until = datetime.combine(day, time.min, ZoneInfo(settings.schedule_timezone))
-        window = settings.top_picks_window_days
-        how: dict[str, Any] = {"as_of": until, "limit": settings.top_picks_per_list, "media_type": media_type}
-        local: dict[str, Any] = {"min_viewers": settings.top_picks_minimum_viewers}
-        while True:
-            plays = read_plays(connection, since=until - timedelta(days=window), until=until)
-            how["window_days"] = window
-            if source == "hybrid":
-                weight = settings.top_picks_local_weight
-                return hybrid_top_picks(works, plays, self.items, local_weight=weight, **local, **how), window
-            if source != "local":
-                return listed_top_picks(works, plays, self.items, **how), window
-            found = local_top_picks(plays, self.items, **local, **how)
-            widest = settings.top_picks_window_days * WIDEST
-            if len(found) or window >= widest:
-                return found, window
-            window = min(window * 2, widest)
-
-    def _rows(self, day: date, media_type: MediaType, source: str, found: pd.DataFrame) -> list[dict[str, Any]]:
-        copies = dict(zip(self.items["work_id"], self.items["item_id"], strict=True))
-        return [
+        items: Any = self.items[self.items["media_type"] == media_type]
+        found, window = self._rank(connection, day, items, kind, works)
+        copies = dict(zip(items["work_id"], items["item_id"], strict=True))
+        rows = [
             {
                 "day": day,
                 "media_type": media_type,
@@ -179,10 +168,39 @@ class Picker:
                 "completion": round(float(pick["completion"]), 4),
                 "score": round(float(pick["score"]), 4),
                 "relaxed": bool(pick["relaxed"]),
-                "source": source,
+                "source": kind,
             }
             for pick in found.to_dict("records")
         ]
+        if not rows:
+            return Made(None, window_days=window, notes=["Nobody has watched anything: there is nothing to rank."])
+        written = replace_top_picks(connection, day, media_type, rows).written
+        made = Made(kind, picks=len(rows), written=written, window_days=window)
+        made.relaxed = sum(row["relaxed"] for row in rows)
+        if made.relaxed:
+            minimum = self.settings.top_picks_minimum_viewers
+            few = f"{made.relaxed} of {len(rows)} picks have fewer than {minimum} viewers"
+            made.notes.append(f"{few}, because too few titles have that many.")
+        return made
+
+    def _rank(
+        self, connection: Connection, day: date, items: pd.DataFrame, kind: str, works: Sequence[int]
+    ) -> tuple[pd.DataFrame, int]:
+        """Return the ranked titles, and how many days were looked back on."""
+        from aperture_dagster.ranking.popularity import PickRules, top_picks
+
+        settings = self.settings
+        until = datetime.combine(day, time.min, ZoneInfo(settings.schedule_timezone))
+        weight = {"local": 1.0, "hybrid": settings.top_picks_local_weight}.get(kind, 0.0)
+        window = settings.top_picks_window_days
+        widest = window * (WIDEST if kind == "local" else 1)
+        while True:
+            rules = PickRules(window, settings.top_picks_minimum_viewers, settings.top_picks_per_list, weight)
+            plays = read_plays(connection, since=until - timedelta(days=window), until=until)
+            found = top_picks(plays, items, rules, as_of=until, works=works)
+            if len(found) or window >= widest:
+                return found, window
+            window = min(window * 2, widest)
 
     def _works(self, media_type: MediaType) -> list[WorkIds]:
         columns = ("work_id", "media_type", "tmdb_id", "imdb_id")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,8 +22,6 @@ from aperture_dagster.storage.publishable import (
 )
 
 if TYPE_CHECKING:
-    from datetime import date
-
     from sqlalchemy import Connection
 
     from aperture_dagster.resources.database import Database
@@ -33,6 +31,12 @@ if TYPE_CHECKING:
 # New subtitles of an original are noticed after so long.
 FILES_TTL = timedelta(days=7)
 FILES_BATCH = 500
+EPISODE_COLUMNS = tuple(one.name for one in fields(OriginalEpisode) if one.name != "sources")
+FACTS = (
+    "title", "original_title", "overview", "tagline", "year", "premiere_date", "community_rating", "critic_rating",
+    "status",
+)  # fmt: skip
+FACTS_IN_LISTS = ("genres", "studios", "countries", "tags", "directors", "writers")
 NO_DATE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -42,7 +46,6 @@ class Gathered:
 
     titles: dict[str, list[ListedTitle]] = field(default_factory=dict)
     skipped: dict[str, list[str]] = field(default_factory=dict)
-    requests: int = 0
 
 
 class _Files(NamedTuple):
@@ -72,10 +75,7 @@ def gather(
     access: Mapping[str, Access],
     database: Database,
     server: MediaServerWriter,
-    *,
     now: datetime,
-    today: date,
-    remember: bool = True,
 ) -> Gathered:
     """Read the titles of lists. The server is asked only about files that are not known yet.
 
@@ -83,15 +83,13 @@ def gather(
         specs: the lists.
         access: what each user may see, by user id. A shared list holds what all of its viewers may see.
         database: the catalogue and the lists.
-        server: where the files are.
-        now: the time.
-        today: its date in the household.
-        remember: whether to store the server's answers about files.
+        server: where the files are; unless it is a dry run, its answers are stored.
+        now: the time in the household's time zone.
     """
     with database.transaction() as connection:
-        raw = _read(connection, specs, today)
+        raw = _read(connection, specs, now.date())
     visible = {spec.list_key: _visible(spec, raw, access) for spec in specs}
-    files = _files(raw, visible.values(), database, server, now, remember=remember)
+    files = _files(raw, visible.values(), database, server, now)
     result = Gathered()
     for spec in specs:
         titles, skipped = _titles(spec, raw, visible[spec.list_key], files)
@@ -133,56 +131,36 @@ def _files(
     database: Database,
     server: MediaServerWriter,
     now: datetime,
-    *,
-    remember: bool,
 ) -> dict[int, _Files]:
     """The files of all copies and of their episodes by item id: remembered ones, else as the server lists them."""
     wanted: dict[int, tuple[str, str | None]] = {}
-    for works in visible:
-        for copies in works.values():
-            for copy, server_item_id, _ in copies:
-                wanted[copy.item_id] = (server_item_id, copy.path)
-                for row in raw.episodes.get(copy.item_id, ()):
-                    wanted[row["item_id"]] = (row["server_item_id"], row["path"])
+    for copies in (copies for works in visible for copies in works.values()):
+        for copy, server_item_id, _ in copies:
+            wanted[copy.item_id] = (server_item_id, copy.path)
+            for row in raw.episodes.get(copy.item_id, ()):
+                wanted[row["item_id"]] = (row["server_item_id"], row["path"])
     with database.transaction() as connection:
         known = known_files(connection, wanted.keys(), since=now - FILES_TTL, now=now)
     missing = [item_id for item_id in wanted if item_id not in known]
     for start in range(0, len(missing), FILES_BATCH):
         batch = missing[start : start + FILES_BATCH]
-        known |= _fetch(batch, wanted, database, server, now, remember=remember)
-    return {item_id: _Files(_sources(row), row["picture_tag"]) for item_id, row in known.items()}
-
-
-def _fetch(
-    item_ids: Sequence[int],
-    wanted: Mapping[int, tuple[str, str | None]],
-    database: Database,
-    server: MediaServerWriter,
-    now: datetime,
-    *,
-    remember: bool,
-) -> dict[int, dict[str, Any]]:
-    """Ask the server about files; remember its answer if that is wanted."""
-    answers = server.original_files([wanted[item_id][0] for item_id in item_ids])
-    rows = []
-    for item_id in item_ids:
-        server_item_id, path = wanted[item_id]
-        answer = answers.get(server_item_id)
-        if answer is None:
-            continue
-        rows.append(
+        answers = server.original_files([wanted[item_id][0] for item_id in batch])
+        rows = [
             {
                 "item_id": item_id,
-                "path": path,
+                "path": wanted[item_id][1],
                 "sources": [_stored(source) for source in answer.sources],
                 "picture_tag": answer.picture_tag,
                 "read_at": now,
             }
-        )
-    if remember:
-        with database.transaction() as connection:
-            write_files(connection, rows)
-    return {row["item_id"]: row for row in rows}
+            for item_id in batch
+            if (answer := answers.get(wanted[item_id][0])) is not None
+        ]
+        if not server.dry_run:
+            with database.transaction() as connection:
+                write_files(connection, rows)
+        known |= {row["item_id"]: row for row in rows}
+    return {item_id: _Files(_sources(row), row["picture_tag"]) for item_id, row in known.items()}
 
 
 def _stored(source: MediaSource) -> dict[str, Any]:
@@ -231,65 +209,30 @@ def _titles(
         if starts is not None and work_id not in starts:
             # Every episode has been watched; it returns with the next one.
             continue
-        copies = [copy for copy, *_ in visible[work_id]]
+        originals, episodes = [], {}
+        for copy, server_item_id, rating in visible[work_id]:
+            originals.append(Original(copy.item_id, server_item_id, *files.get(copy.item_id, _Files()), rating))
+            episodes[copy.item_id] = [_episode(row, files) for row in raw.episodes.get(copy.item_id, ())]
+        start = starts[work_id] if starts is not None else None
         titles.append(
-            ListedTitle(
-                work_id=work_id,
-                rank=rank,
-                facts=_facts(facts),
-                copies=tuple(
-                    Original(copy.item_id, server_item_id, *files.get(copy.item_id, _Files()), official_rating)
-                    for copy, server_item_id, official_rating in visible[work_id]
-                ),
-                episodes={copy.item_id: _episodes(raw.episodes.get(copy.item_id, ()), files) for copy in copies},
-                start=starts[work_id] if starts is not None else None,
-                poster_path=facts["poster_path"],
-            )
+            ListedTitle(work_id, rank, _facts(facts), tuple(originals), episodes, start, facts["poster_path"])
         )
     return titles, skipped
 
 
-def _episodes(rows: Iterable[dict[str, Any]], files: Mapping[int, _Files]) -> list[OriginalEpisode]:
-    return [
-        OriginalEpisode(
-            item_id=row["item_id"],
-            server_item_id=row["server_item_id"],
-            season=row["season"],
-            number=row["number"],
-            number_end=row["number_end"],
-            title=row["title"],
-            air_date=row["air_date"],
-            sources=files.get(row["item_id"], _Files()).sources,
-        )
-        for row in rows
-    ]
+def _episode(row: dict[str, Any], files: Mapping[int, _Files]) -> OriginalEpisode:
+    given = {name: row[name] for name in EPISODE_COLUMNS}
+    return OriginalEpisode(**given, sources=files.get(row["item_id"], _Files()).sources)
 
 
 def _facts(row: Mapping[str, Any]) -> TitleFacts:
     ids = {"tmdb": row["tmdb_id"], "imdb": row["imdb_id"], "tvdb": row["tvdb_id"]}
-    premiere: date | None = row["premiere_date"]
+    facts: dict[str, Any] = {name: row[name] for name in FACTS}
+    facts |= {name: tuple(value for value in row[name] or () if value) for name in FACTS_IN_LISTS}
     return TitleFacts(
-        title=row["title"],
         date_added=NO_DATE,
         marker="",
-        original_title=row["original_title"],
-        overview=row["overview"],
-        tagline=row["tagline"],
-        year=row["year"],
-        premiere_date=premiere,
-        community_rating=row["community_rating"],
-        critic_rating=row["critic_rating"],
-        genres=_texts(row["genres"]),
-        studios=_texts(row["studios"]),
-        countries=_texts(row["countries"]),
-        tags=_texts(row["tags"]),
         cast=tuple((one["name"], one.get("character")) for one in row["cast"] if one.get("name")),
-        directors=_texts(row["directors"]),
-        writers=_texts(row["writers"]),
-        status=row["status"],
         provider_ids={name: str(value) for name, value in ids.items() if value},
+        **facts,
     )
-
-
-def _texts(values: Collection[str] | None) -> tuple[str, ...]:
-    return tuple(value for value in values or () if value)

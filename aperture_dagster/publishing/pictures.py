@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from aperture_dagster.publishing.plan import Picture
 from aperture_dagster.resources.errors import ServiceError
+from aperture_dagster.sources.tmdb_images import TMDB_IMAGES
 from aperture_dagster.storage.files import FileError, write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from aperture_dagster.resources.media_server.writer import MediaServerWriter
+    from aperture_dagster.settings import Settings
+    from aperture_dagster.sources.services import Services
 
 JPEG = (b"\xff\xd8", b"\xff\xd9")
 DOWNLOADS = 4
@@ -27,12 +29,12 @@ class Posters:
 
     Args:
         server: has pictures of most titles.
-        folder: where downloaded pictures are kept.
-        fetch_from_tmdb: downloads a picture by TMDb's path; None if it is not there.
+        settings: name the home, where downloaded pictures are kept.
+        services: for TMDb.
     """
 
-    def __init__(self, server: MediaServerWriter, folder: Path, fetch_from_tmdb: Callable[[str], bytes | None]) -> None:
-        self._server, self._folder, self._fetch_from_tmdb = server, folder, fetch_from_tmdb
+    def __init__(self, server: MediaServerWriter, settings: Settings, services: Services) -> None:
+        self._server, self._folder, self._tmdb = server, settings.home_path / "posters", services.get(TMDB_IMAGES)
 
     def prepare(self, pictures: Iterable[Picture]) -> None:
         """Download pictures side by side; many users' lists hold the same titles."""
@@ -67,8 +69,11 @@ class Posters:
         try:
             if picture.tag is not None:
                 content = self._server.picture(picture.server_item_id)
+            elif self._tmdb.configured:
+                with self._tmdb.open(waiting=lambda seconds: None) as client:
+                    content = client.logo(picture.poster_path or "").content
             else:
-                content = self._fetch_from_tmdb(picture.poster_path or "")
+                return None
         except ServiceError:
             # The list matters more; the next change of the title draws it again.
             return None
