@@ -50,3 +50,9 @@ def duration(seconds: float) -> str:
         if seconds >= least:
             return f"{seconds / unit:,.0f} {name}"
     return f"{seconds:.3g} s"
+
+
+def sentence(error: Exception | str) -> str:
+    """End a message with a full stop, so that more can follow it."""
+    message = str(error).rstrip()
+    return message if message.endswith((".", "!", "?", "…")) else f"{message}."

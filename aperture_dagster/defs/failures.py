@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.defs.markdown import code_block
-from aperture_dagster.errors import OperatorError
+from aperture_dagster.errors import MissingPrerequisite, OperatorError
 from aperture_dagster.library.removal import RemovalRefused
 from aperture_dagster.resources.errors import (
     NotFound,
@@ -22,6 +22,7 @@ from aperture_dagster.resources.errors import (
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.errors import DatabaseInterrupted
+from aperture_dagster.wording import sentence
 
 LONGEST_REASON = 280
 # Metadata of a failure: the class of its cause, by which alerts recognise that it is the same as the last time.
@@ -32,10 +33,6 @@ STOPPED = (
     "It was stopped, because `aperture up` was, or because somebody ended the run. What was there is kept; the next "
     "run goes on from here, or start it again in the UI."
 )
-
-
-class MissingPrerequisite(Exception):
-    """Something that must exist first does not; the message says what to run or configure."""
 
 
 # No retry helps against these: a person must change something first.
@@ -133,9 +130,3 @@ def describe(error: Exception, settings: Settings) -> str:
 def stack_trace(error: Exception, settings: Settings) -> str:
     """Format the stack trace of an error, without secrets."""
     return redact("".join(traceback.format_exception(error)), settings.secret_values())
-
-
-def sentence(error: Exception | str) -> str:
-    """End a message with a full stop, so that more can follow it."""
-    message = str(error).rstrip()
-    return message if message.endswith((".", "!", "?", "…")) else f"{message}."

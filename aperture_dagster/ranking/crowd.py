@@ -101,8 +101,7 @@ def fit_neighbours(
     keep = place >= 0
     watched = np.zeros((int(person.max(initial=-1)) + 1, len(titles)), dtype=np.float32)
     watched[person[keep], place[keep]] = value[keep]
-    ridge = ridge_for(people) * (float(np.mean(value**2)) if len(value) else 1.0)
-    return _strongest(watched, titles, ridge, count, people)
+    return _strongest(watched, titles, ridge_for(people, value), count, people)
 
 
 def _strongest(watched: Floats, titles: Rows, ridge: float, count: int, people: int) -> Neighbours:

@@ -32,9 +32,11 @@ from aperture_dagster.ranking.histories import (
 from aperture_dagster.ranking.library import NO_TITLES, Library, UserTitles, library_of
 from aperture_dagster.ranking.links import Links, links_of
 from aperture_dagster.ranking.signals import (
+    HISTORY_LIMIT,
     People,
     empty_list,
     learn_people,
+    ranked_list,
     select,
     similar_parts,
     similarities,
@@ -71,14 +73,8 @@ class DiscoveryConfig:
     limit: int = 50
     """Titles per user and media type."""
     weights: DiscoveryWeights = field(default_factory=DiscoveryWeights)
-    mix: TasteMix = field(
-        default_factory=lambda: TasteMix(
-            description=0.3, people=0.15, studios=0.06, keywords=0.015, genres=0.09, era=0.3
-        )
-    )
+    mix: TasteMix = field(default_factory=lambda: TasteMix(description=0.3, people=0.15, genres=0.09, era=0.3))
     """Relative weights of the parts of similarity."""
-    era_years: float = 4.0
-    """Standard deviation, in years, of the window around the years of liked titles."""
     second_order: float = 2.0
     """Weight of "recommended from what is recommended from liked titles" within agreement; direct links have 1. The
     short lists of few liked titles miss much of what belongs together."""
@@ -94,20 +90,14 @@ class DiscoveryConfig:
     """Number of other people at which co-watch has half of its weight."""
     half_life_years: float = 3.0
     """Age of a release at which it counts half as recent."""
-    other_type: float = 0.5
-    """Weight of a series in a list of films, and of a film in a list of series."""
     fresh_days: int = 7
     fatigue: float = 0.01
     """Score that a title loses with each day beyond ``fresh_days`` on a list; off it, it has all of it again."""
     most_fatigue: float = 0.3
     diversity: float = 0.1
-    shortlist: int = 300
-    """Number of top candidates from which MMR selects."""
     reasons: int = 3
     reason_genres: float = 0.3
     """Weight of the cosine of genres, added to the cosine of the vectors, when choosing reasons."""
-    history_limit: int = 1_000
-    """Titles of a history that candidates are compared with, at most: those with the largest weights."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -204,10 +194,7 @@ class DiscoveryModel:
                 + config.lists * standardise(self.listed[candidates, column])
             )
         if len(titles.rows):
-            near = similar_parts(
-                self.library, titles, described, candidates, media_type, config.mix,
-                other_type=config.other_type, era_years=config.era_years,
-            )  # fmt: skip
+            near = similar_parts(self.library, titles, described, candidates, media_type, config.mix)
             found["similarity"] = standardise(sum(near.values(), np.zeros(len(candidates))))
         return found
 
@@ -229,11 +216,10 @@ class DiscoveryModel:
         # The last digits of long sums depend on how threads share the work; the lists must not.
         score = 1.0 / (1.0 + np.exp(-blend / max(spread, 1e-9)))
         score = np.round(np.maximum(score - self._fatigue(user_id, candidates), 0.0), 5)
-        frame, chosen = select(
-            self.library, candidates, score, components, media_type=media_type, limit=config.limit,
-            shortlist=config.shortlist, diversity=config.diversity,
-        )  # fmt: skip
-        frame["because"] = self._because(titles, candidates[chosen])
+        chosen = select(self.library, candidates, score, limit=config.limit, diversity=config.diversity)
+        picked, components = candidates[chosen], {name: values[chosen] for name, values in components.items()}
+        frame = ranked_list(self.library, picked, media_type, score[chosen], components)
+        frame["because"] = self._because(titles, picked)
         return frame
 
     def _fatigue(self, user_id: Hashable, candidates: Rows) -> Doubles:
@@ -243,7 +229,7 @@ class DiscoveryModel:
         return np.clip(self.config.fatigue * late, 0.0, self.config.most_fatigue)
 
     def _because(self, titles: UserTitles, picked: Rows) -> list[list[int]]:
-        config, compared = self.config, titles.largest(self.config.history_limit)
+        config, compared = self.config, titles.largest(HISTORY_LIMIT)
         liked = compared.rows[compared.weights > 0]
         dense = np.zeros(len(self.library.work_ids))
         dense[titles.rows] = titles.weights
@@ -272,7 +258,7 @@ def prepare_discovery(inputs: DiscoveryInputs, config: DiscoveryConfig | None = 
     library, items, fresh = _all_titles(inputs)
     index, n = library.index, len(library.work_ids)
 
-    people = learn_people(inputs.histories, inputs.users, inputs.crowd, index, n, as_of=inputs.as_of)
+    people = learn_people(inputs.histories, library, as_of=inputs.as_of, users=inputs.users, crowd=inputs.crowd)
     titles, users, column = people.titles, people.users, people.column
     tidy = tidy_histories(inputs.histories, as_of=inputs.as_of)
     tidy = tidy.assign(row=positions(tidy["work_id"], index))
@@ -288,9 +274,7 @@ def prepare_discovery(inputs: DiscoveryInputs, config: DiscoveryConfig | None = 
         people=people,
         closed=_closed(inputs, tidy, fresh),
         listed_days=inputs.listed_days,
-        similarity=similarities(
-            library, titles, users, other_type=config.other_type, limit=config.history_limit, candidates=pool
-        ),
+        similarity=similarities(library, people, pool),
         links=links,
         linked=linked,
         linked_twice=links.spread(linked),
@@ -301,7 +285,7 @@ def prepare_discovery(inputs: DiscoveryInputs, config: DiscoveryConfig | None = 
 
 
 def discovery_shares(
-    config: DiscoveryConfig, known: int, co_watchers: float, fondness: float = USUAL_FONDNESS
+    config: DiscoveryConfig, known: int, co_watchers: int, fondness: float = USUAL_FONDNESS
 ) -> dict[str, float]:
     """Return the weight of each component for a user with ``known`` titles among ``co_watchers`` people.
 

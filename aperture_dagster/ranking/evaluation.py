@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aperture_dagster.ranking.config import RankingConfig, RankingInputs
+from aperture_dagster.ranking.crowd import Crowd
 from aperture_dagster.ranking.histories import Doubles, Rows, as_utc, positions, rows_where
 from aperture_dagster.ranking.library import Library
 from aperture_dagster.ranking.metrics import (
@@ -213,43 +214,6 @@ def by_score(
     return lists
 
 
-def household_model(
-    world: World,
-    members: Iterable[Hashable],
-    asked: Sequence[Hashable],
-    config: RankingConfig,
-    *,
-    histories: pd.DataFrame | None = None,
-    library: Library | None = None,
-    **inputs: Any,
-) -> RankingModel:
-    """Prepare the production ranking of ``asked``, who live in a household of ``members``.
-
-    ``histories`` (default: what is known of the world) and ``library`` replace the world's; ``inputs`` are further ones
-    of ``RankingInputs``.
-    """
-    known = world.training if histories is None else histories
-    given = RankingInputs(
-        items=world.items,
-        histories=rows_where(known, known["user_id"].isin(list(members))),
-        as_of=as_utc(str(world.training["last_played_at"].max())),
-        users=list(asked),
-        **inputs,
-    )
-    return prepare(given, config, library=library or world.library)
-
-
-def lists_of(world: World, model: RankingModel, done: Callable[[], object] | None = None) -> Lists:
-    """Return the production lists of the model's users as rows; ``done`` is called after each."""
-    row = world.library.index
-    lists: Lists = {}
-    for user in model.people.users:
-        lists[user] = np.array([row[work] for work in model.for_user(user)["work_id"]], dtype=np.int64)
-        if done is not None:
-            done()
-    return lists
-
-
 def households_of(users: Sequence[Any], size: int, draw: int = 0) -> Iterator[list[Any]]:
     """Divide users into households of ``size`` at random; ``draw`` is the seed. The last one may be smaller."""
     order = np.random.default_rng(draw).permutation(len(users))
@@ -257,46 +221,50 @@ def households_of(users: Sequence[Any], size: int, draw: int = 0) -> Iterator[li
         yield [users[place] for place in order[start : start + size]]
 
 
-def rank_household(
+def household_model(
     world: World,
     members: Sequence[Any],
     config: RankingConfig,
     *,
     asked: Sequence[Any] | None = None,
-    ratings: bool = False,
-    released: bool = True,
-    library: Library | None = None,
-    done: Callable[[], object] | None = None,
-    **inputs: Any,
-) -> Lists:
-    """Return the production lists of the qualifying users of one household.
+    edges: pd.DataFrame | None = None,
+    crowd: Crowd | None = None,
+) -> RankingModel:
+    """Prepare the production ranking of the qualifying users of one household.
 
     Args:
         world: The data.
         members: Who lives together.
         config: Parameters of the ranking; its limit is the length of the lists.
         asked: Who of them gets a list. Default: everybody.
-        ratings: Whether ratings are known, or plays only.
-        released: Whether titles are left out that a user could not watch yet.
-        library: Titles to rank with, if not the world's.
-        done: Called after each list.
-        inputs: Further ones of ``RankingInputs``, such as a crowd.
+        edges, crowd: As in ``RankingInputs``.
     """
     chosen = [user for user in (members if asked is None else asked) if user in world.hits]
-    if not chosen:
-        return {}
-    known = inputs.pop("histories", world.training)
-    model = household_model(
-        world,
-        members,
-        chosen,
-        config,
-        histories=known if ratings else known.assign(rating=np.nan),
-        library=library,
-        excluded={user: world.unreleased[user] for user in chosen} if released else {},
-        **inputs,
+    inputs = RankingInputs(
+        items=world.items,
+        histories=rows_where(world.training, world.training["user_id"].isin(list(members))),
+        as_of=as_utc(str(world.training["last_played_at"].max())),
+        users=chosen,
+        excluded={user: world.unreleased[user] for user in chosen},
+        edges=edges,
+        crowd=crowd,
     )
-    return lists_of(world, model, done)
+    return prepare(inputs, config, library=world.library)
+
+
+def lists_of(world: World, model: RankingModel) -> Lists:
+    """Return the production lists of the model's users as rows."""
+    return {user: positions(model.for_user(user)["work_id"], world.library.index) for user in model.people.users}
+
+
+def rank_household(world: World, members: Sequence[Any], config: RankingConfig, **inputs: Any) -> Lists:
+    """Return the production lists of the qualifying users of one household (as for :func:`household_model`)."""
+    return lists_of(world, household_model(world, members, config, **inputs))
+
+
+def without_ratings(world: World) -> World:
+    """Return the world as if nobody had rated anything that is known, as on most media servers."""
+    return replace(world, training=world.training.assign(rating=np.nan))
 
 
 def judge(world: World, lists: Mapping[Any, Rows], users: Sequence[Any] | None = None) -> Result:

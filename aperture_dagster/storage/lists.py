@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, Table
 
@@ -20,15 +20,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from aperture_dagster.ranking.names import PackedNames
-NAME_LISTS = ("genres", "keywords", "directors", "creators", "cast", "companies", "networks")
+
+NAME_LISTS = ("genres", "directors", "creators", "cast")
 ITEM_BATCH = 2_000
 ITEMS = """
     SELECT s.work_id, s.item_id, s.media_type, coalesce(e.title, s.title) AS title,
     coalesce(e.year, s.year) AS year, coalesce(e.genres, s.genres) AS genres,
-    coalesce(e.keywords, '{}') AS keywords,
     coalesce(e.directors, '{}') AS directors, coalesce(e.creators, '{}') AS creators,
-    coalesce(e."cast"[1:5], '{}') AS "cast", coalesce(e.companies, s.studios) AS companies,
-    coalesce(e.networks, '{}') AS networks, coalesce(e.vote_average, s.community_rating)::float8 AS vote_average,
+    coalesce(e."cast"[1:5], '{}') AS "cast", coalesce(e.vote_average, s.community_rating)::float8 AS vote_average,
     e.vote_count::float8 AS vote_count, e.popularity::float8 AS popularity,
     coalesce(e.official_rating, s.official_rating) AS official_rating, coalesce(e.tmdb_id, s.tmdb_id) AS tmdb_id,
     coalesce(e.imdb_id, s.imdb_id) AS imdb_id,
@@ -43,6 +42,10 @@ _LISTS = ", ".join(map(_LIST.format, NAME_LISTS))
 _PACKED_ITEMS = f"""
     SELECT work_id, item_id, media_type, title, year, vote_average, vote_count, popularity, official_rating, tmdb_id,
     imdb_id, episodes_total, concat_ws(E'\\x1e', {_LISTS}) AS lists FROM ({ITEMS}) rows ORDER BY work_id"""
+TRAITS = """
+    SELECT DISTINCT ON (s.work_id) s.work_id, s.media_type, coalesce(e.genres, s.genres) AS genres,
+    coalesce(e.keywords, '{}') AS keywords
+    FROM present_titles s LEFT JOIN enriched_metadata e USING (work_id) ORDER BY s.work_id, s.item_id"""
 EDGES = """
     WITH here AS MATERIALIZED (SELECT work_id, media_type, tmdb_id FROM works w
       WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id))
@@ -97,6 +100,19 @@ def read_titles(connection: Connection) -> tuple[pd.DataFrame, dict[str, PackedN
     for name in ("official_rating", "imdb_id"):
         frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
     return frame, lists
+
+
+class Traits(NamedTuple):
+    """What may set a taste apart: the media type, genres and keywords of a title."""
+
+    of: str
+    genres: Sequence[str]
+    keywords: Sequence[str]
+
+
+def read_traits(connection: Connection) -> dict[int, Traits]:
+    """Read the traits of every work in the library."""
+    return {row.work_id: Traits(row.media_type, row.genres, row.keywords) for row in execute(connection, TRAITS)}
 
 
 def read_copies(connection: Connection, media_type: str | None = None) -> list[Copy]:

@@ -16,9 +16,8 @@ from aperture_dagster.defs.markdown import markdown_table
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import is_brief
-from aperture_dagster.defs.taste.crowd import read_configured_crowd
 from aperture_dagster.defs.taste.embeddings import embeddings
-from aperture_dagster.defs.taste.profiles import model_in_use, taste_profiles
+from aperture_dagster.defs.taste.profiles import taste_profiles
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.library.people import User
 from aperture_dagster.library.suitability import (
@@ -49,6 +48,8 @@ from aperture_dagster.storage.suggestions import (
 )
 from aperture_dagster.storage.vectors import read_vectors
 from aperture_dagster.storage.versions import content_version
+from aperture_dagster.taste.crowd import read_configured_crowd
+from aperture_dagster.taste.embedding import model_in_use
 
 if TYPE_CHECKING:
     from aperture_dagster.ranking.discovery import DiscoveryModel
@@ -202,7 +203,7 @@ def _crowd(context: dg.AssetExecutionContext, settings: Settings, items: Any, po
     import pandas as pd
 
     columns = ["work_id", "media_type", "tmdb_id", "imdb_id"]
-    return read_configured_crowd(context, settings, pd.concat([items[columns], pool[columns]], ignore_index=True))
+    return read_configured_crowd(context.log, settings, pd.concat([items[columns], pool[columns]], ignore_index=True))
 
 
 def _row(user: User, row: Mapping[Any, Any], suggested_by: Mapping[int, list[str]]) -> dict[str, Any]:

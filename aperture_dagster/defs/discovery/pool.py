@@ -12,7 +12,6 @@ from aperture_dagster.defs.enrichment.sources import SOURCE_ASSETS
 from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.reporting import materialized
-from aperture_dagster.defs.taste.embedding import embed_changed, model_key_of
 from aperture_dagster.defs.taste.profiles import taste_profiles
 from aperture_dagster.library.discovery import (
     LISTS_PER_DAY,
@@ -56,6 +55,7 @@ from aperture_dagster.storage.discovery_inputs import without_trait_ids
 from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.storage.vectors import register_model
 from aperture_dagster.storage.versions import content_version
+from aperture_dagster.taste.embedding import embed_changed, model_key_of
 from aperture_dagster.worklist.engine import Tally, work_through
 
 TMDB_METADATA = tuple(one for one in SOURCE_ASSETS if one.key.path[-1] == TMDB.table)

@@ -509,12 +509,10 @@ COMMENT ON TABLE embeddings IS 'One vector per model and work, with the hash of 
 CREATE TABLE taste_profiles (
     user_id TEXT NOT NULL,
     media_type TEXT NOT NULL,
-    model_key TEXT NOT NULL,
     titles INTEGER NOT NULL,
     liked INTEGER NOT NULL,
     disliked INTEGER NOT NULL,
     summary JSONB NOT NULL,
-    centroids REAL[][],
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_taste_profiles PRIMARY KEY (user_id, media_type),
     CONSTRAINT ck_taste_profiles_media_type CHECK (media_type IN ('movie', 'series')),
@@ -525,8 +523,7 @@ CREATE TABLE taste_profiles (
 );
 COMMENT ON TABLE taste_profiles IS 'The taste of a user, per media type.';
 COMMENT ON COLUMN taste_profiles.titles IS 'titles that the taste is based on';
-COMMENT ON COLUMN taste_profiles.summary IS 'genres, keywords and tastes as text';
-COMMENT ON COLUMN taste_profiles.centroids IS 'one row per taste, with the library mean subtracted';
+COMMENT ON COLUMN taste_profiles.summary IS 'distinctive genres and keywords, and a sentence';
 
 CREATE TABLE taste_weights (
     user_id TEXT NOT NULL,
