@@ -6,7 +6,7 @@ baseline, the titles with the most votes. Users without hits to find, or who lik
 Nothing that is held out reaches the ranking: no ratings, counts or dates.
 """
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -196,29 +196,18 @@ def before(histories: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
     return rows_where(histories, histories["last_played_at"] <= moment)
 
 
-def by_score(
-    world: World, score: Callable[[Any], NDArray[Any]], *, released: bool = False, users: Iterable[Any] | None = None
-) -> Lists:
-    """Return lists of ``users`` (default: all) sorted by a score of all titles, without those that each has seen.
+def by_votes(world: World, users: Iterable[Any] | None = None) -> Lists:
+    """Return the baseline of ``users`` (default: all): the titles with the most votes.
 
-    ``released``: without those that a user could not watch yet.
+    Left out are those that each has seen, or could not watch yet.
     """
+    order = np.argsort(-world.votes, kind="stable")
     lists: Lists = {}
     for user in world.users if users is None else users:
-        out = np.zeros(len(world.items), dtype=bool)
+        out = world.unreleased[user].copy()
         out[world.seen[user]] = True
-        if released:
-            out |= world.unreleased[user]
-        order = np.argsort(-np.asarray(score(user), dtype=np.float64), kind="stable")
         lists[user] = order[~out[order]][:DEPTH]
     return lists
-
-
-def households_of(users: Sequence[Any], size: int, draw: int = 0) -> Iterator[list[Any]]:
-    """Divide users into households of ``size`` at random; ``draw`` is the seed. The last one may be smaller."""
-    order = np.random.default_rng(draw).permutation(len(users))
-    for start in range(0, len(order), size):
-        yield [users[place] for place in order[start : start + size]]
 
 
 def household_model(
@@ -336,7 +325,7 @@ class Comparison:
 def compare_with_votes(world: World, lists: Lists) -> Comparison:
     """Judge lists, and those of the baseline for the same users, of titles that they could have watched."""
     users = [user for user in world.users if user in lists]
-    votes = by_score(world, lambda _: world.votes, released=True, users=users)
+    votes = by_votes(world, users)
     hits = sum(len(world.hits[user]) for user in users)
     return Comparison(votes=judge(world, votes, users), ours=judge(world, lists, users), hits=hits)
 

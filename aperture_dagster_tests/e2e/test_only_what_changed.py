@@ -10,10 +10,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from aperture_dagster.defs.taste.changes import ComputeConfig, find_changes, list_inputs, taste_inputs
 from sqlalchemy import Connection, text
 
 from aperture_dagster.defs.taste import changes
-from aperture_dagster.defs.taste.changes import ComputeConfig, find_changes, list_inputs, taste_inputs
 from aperture_dagster.ranking.config import RankingConfig
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.people import users_of_partitions

@@ -177,7 +177,6 @@ def test_similarity_compares_names_and_years_too(given):
     for column, values in (
         ("directors", [["director of love"], ["director of space"]]),
         ("genres", [["love"], ["space"]]),
-        ("keywords", [["about love"], ["about space"]]),
         ("year", [1950, 2000]),
     ):
         found = suggestions_of(twins(given, **{column: values}))
@@ -419,7 +418,7 @@ def test_frames_without_columns_are_empty_input(given):
 def test_missing_values_cost_only_that_value(given):
     nan = float("nan")
     pool = given.pool.astype({"vote_count": float, "year": float})
-    for column in ("vote_average", "vote_count", "popularity", "year", "release_date", "genres", "keywords"):
+    for column in ("vote_average", "vote_count", "popularity", "year", "release_date", "genres"):
         pool[column] = pool[column].astype(object)
         pool.loc[:4, column] = None
     vectors = given.pool_vectors.copy()

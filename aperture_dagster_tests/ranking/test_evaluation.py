@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aperture_dagster.ranking.evaluation import Result, by_score, intervals, judge, leave_last_out, world_of
+from aperture_dagster.ranking.evaluation import Result, by_votes, intervals, judge, leave_last_out, world_of
 from aperture_dagster.ranking.library import library_of
 from aperture_dagster.ranking.metrics import (
     coverage,
@@ -119,13 +119,12 @@ def test_works_that_are_not_in_the_library_are_not_held_out(library):
 
 
 def test_the_baseline_leaves_out_what_its_user_knew_or_could_not_watch(library):
+    library = library.assign(vote_count=np.arange(60.0, 0.0, -1.0))
     found = world(library, histories(ann=[100, 101, 102], bob=[103, 104]), unavailable=[105])
-    by_number = -np.arange(60.0)
-    assert by_score(found, lambda _: by_number)["ann"][:4].tolist() == [2, 3, 4, 5]
-    released = by_score(found, lambda _: by_number, released=True)
-    assert released["ann"][:4].tolist() == [2, 3, 4, 6] and released["bob"][:4].tolist() == [0, 1, 2, 4]
-    assert all(len(entry) == 20 for entry in released.values())
-    assert list(by_score(found, lambda _: by_number, users=["bob"])) == ["bob"]
+    lists = by_votes(found)
+    assert lists["ann"][:4].tolist() == [2, 3, 4, 6] and lists["bob"][:4].tolist() == [0, 1, 2, 4]
+    assert all(len(entry) == 20 for entry in lists.values())
+    assert list(by_votes(found, ["bob"])) == ["bob"]
 
 
 def test_a_list_is_judged_by_its_own_user(library):

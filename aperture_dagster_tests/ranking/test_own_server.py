@@ -90,7 +90,7 @@ def test_films_and_series_are_judged_apart_and_known_together(ask, library):
     for media_type, first in (("movie", 0), ("series", 30)):
         world = worlds[media_type]
         assert len(world.training) == 8
-        (own,) = rank_household(world, ["ann"], RankingConfig(limit=20), ratings=True).values()
+        (own,) = rank_household(world, ["ann"], RankingConfig(limit=20)).values()
         assert len(own) and set(own) <= set(range(first, first + 30)) - set(world.seen["ann"])
 
 

@@ -1,77 +1,18 @@
-"""Priors, also when votes are missing, and Top Picks of the household."""
+"""Top Picks of the household."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from aperture_dagster.ranking.popularity import (
     TOP_PICKS_COLUMNS,
-    bayesian_average,
     hybrid_top_picks,
     listed_top_picks,
     local_top_picks,
-    log_votes,
-    media_rows,
-    priors,
-    quantile_rank,
 )
 
 from .conftest import NOW, days_ago
-
-
-def test_an_average_of_few_votes_is_shrunk_towards_the_library():
-    shrunk = bayesian_average([9.5, 8.5, 7.0], [3, 20_000, 5_000])
-    assert shrunk[1] > shrunk[0]
-    assert shrunk[1] == pytest.approx(8.5, abs=0.6)
-
-
-def test_the_shrunk_average_equals_the_weighted_rating_formula():
-    # The median of votes is 200, the mean weighted by votes 7.0.
-    assert bayesian_average([8.0, 5.0, 7.0], [200, 100, 300])[0] == pytest.approx((200 * 8 + 200 * 7) / 400)
-
-
-def test_titles_without_votes_get_the_prior_and_never_nan():
-    shrunk = bayesian_average([np.nan, 0.0, 8.0, 8.0, 6.0], [np.nan, 0, np.nan, 1000, 1000])
-    assert shrunk[0] == shrunk[1]
-    assert 6.0 < shrunk[0] < shrunk[2] < shrunk[3] < 8.0
-    assert np.isfinite(bayesian_average([np.nan] * 3, [np.nan] * 3)).all()
-    assert bayesian_average([], []).shape == (0,)
-
-
-def test_missing_votes_are_estimated_from_popularity():
-    votes = log_votes([10, 1000, np.nan, np.nan], [1.0, 50.0, 100.0, np.nan])
-    assert votes[2] == pytest.approx(votes[1]) and votes[0] <= votes[3] < votes[1]
-    only_fame = log_votes([np.nan] * 3, [5.0, 1.0, 3.0])
-    assert np.argsort(only_fame).tolist() == [1, 2, 0]
-    assert np.isfinite(log_votes([np.nan] * 3)).all()
-
-
-def test_ranks_are_between_zero_and_one_and_equal_values_share_one():
-    assert quantile_rank([3, 1, 2]).tolist() == [1.0, 0.0, 0.5]
-    shared = quantile_rank([1, 1, 2, 9, np.nan])
-    assert shared[0] == shared[1] == 0.0 and shared[3] == 1.0 and shared[4] == 0.5
-    assert quantile_rank([4, 4]).tolist() == [0.5, 0.5]
-    assert quantile_rank([np.nan, np.inf]).tolist() == [0.5, 0.5]
-
-
-def test_series_are_compared_with_series():
-    items = pd.DataFrame(
-        {
-            "work_id": range(4),
-            "media_type": ["movie", "movie", "series", "series"],
-            "vote_average": [7.0, 7.0, 9.0, np.nan],
-            "vote_count": [9000, 8000, 90, np.nan],
-        }
-    )
-    known = priors(items)
-    assert known.rating[3] == pytest.approx(9.0)  # the prior of series, not of films
-    assert {name: rows.tolist() for name, rows in media_rows(items).items()} == {"movie": [0, 1], "series": [2, 3]}
-    many = pd.DataFrame({"media_type": list("hgfedcba")})
-    assert list(media_rows(many)) == list("abcdefgh"), "in the same order in every process"
-    assert media_rows(items.drop(columns="media_type"))["movie"].tolist() == [0, 1, 2, 3]
-
 
 TITLES = pd.DataFrame(
     {

@@ -224,6 +224,7 @@ class Home:
     def old(self) -> list[str]:
         """Name the tastes and lists that a run would compute again, although the last night has passed."""
         from aperture_dagster.defs.taste.changes import ComputeConfig, find_changes, list_inputs, taste_inputs
+
         from aperture_dagster.defs.taste.profiles import model_in_use
         from aperture_dagster.partitions import USERS
         from aperture_dagster.ranking.config import RankingConfig
