@@ -131,7 +131,7 @@ def main() -> int:
     options = parser.parse_args()
     if not (options.data / "ratings.csv.gz").exists():
         not_applicable(f"there is no data in {options.data}")
-    texts = [title_text(row) for row in read_films(options.data)[0].to_dict("records")]
+    texts = [title_text(row) for row in read_films(options.data).to_dict("records")]
     if options.inside:
         embed_inside(options.inside, texts, options.texts)
         return 0

@@ -52,9 +52,8 @@ from aperture_dagster.ranking.evaluation import (
 )
 from aperture_dagster.ranking.histories import as_utc, rows_where
 from aperture_dagster.ranking.metrics import FIRST
-from aperture_dagster.resources.movielens import read_histories
-from aperture_dagster.sources.evaluation import world_of_folder
 from aperture_dagster.storage.lists import reason_of
+from aperture_dagster.taste.folder_world import read_folder, world_of_folder
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 CONFIG = RankingConfig(limit=DEPTH)
@@ -95,7 +94,7 @@ MOST_POPULAR = 0.8
 
 def load(folder: Path, vectors: NDArray[np.float32] | None = None) -> World:
     """Read the data, embed the titles unless given their vectors, and split the histories."""
-    return world_of_folder(folder, vectors).world
+    return world_of_folder(folder, vectors)
 
 
 def rank(
@@ -253,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rated = compare(world, ratings=True, cut=not options.quick)
     found = verdict(world, plays, rated)
     if not options.quick:
-        for name, ratio in compare_newcomers(world, read_histories(options.data)[0]).items():
+        for name, ratio in compare_newcomers(world, read_folder(options.data)[1]).items():
             found.least(f"newcomers, {name}, ratio to the votes", ratio, 1.0)
         found.least("reasons that name liked titles which contribute most", explain(world), 0.8)
     print(f"{time.perf_counter() - start:.0f} s")

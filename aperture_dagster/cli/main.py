@@ -12,7 +12,6 @@ from aperture_dagster.cli.crowd import crowd
 from aperture_dagster.cli.demo import demo, media_server_options
 from aperture_dagster.cli.discover import discover, dismiss
 from aperture_dagster.cli.doctor import doctor
-from aperture_dagster.cli.evaluate import evaluate
 from aperture_dagster.cli.migrate import migrate
 from aperture_dagster.cli.publish import publish, unpublish
 from aperture_dagster.cli.ratings import rate
@@ -75,7 +74,7 @@ COMMANDS = {
     "For each user": (discover, dismiss, request, requests, rate, trakt),
     "On the media server": (publish, unpublish),
     "Operating": (backup, restore, migrate, alert, crowd),
-    "Development": (simulate, evaluate),
+    "Development": (simulate,),
 }
 """The commands as `aperture --help` groups them."""
 

@@ -6,7 +6,7 @@ baseline, the titles with the most votes. Users without hits to find, or who lik
 Nothing that is held out reaches the ranking: no ratings, counts or dates.
 """
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -249,6 +249,13 @@ def lists_of(world: World, model: RankingModel) -> Lists:
 def rank_household(world: World, members: Sequence[Any], config: RankingConfig, **inputs: Any) -> Lists:
     """Return the production lists of the qualifying users of one household (as for :func:`household_model`)."""
     return lists_of(world, household_model(world, members, config, **inputs))
+
+
+def households_of(users: Sequence[Any], size: int, draw: int = 0) -> Iterator[list[Any]]:
+    """Divide users into households of ``size`` at random; ``draw`` is the seed. The last one may be smaller."""
+    order = np.random.default_rng(draw).permutation(len(users))
+    for start in range(0, len(order), size):
+        yield [users[place] for place in order[start : start + size]]
 
 
 def without_ratings(world: World) -> World:

@@ -32,6 +32,7 @@ from aperture_dagster.storage.inputs import (
 )
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.versions import content_version
+from aperture_dagster.taste.crowd import crowd_version
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from aperture_dagster.storage.bulk import WriteCounts
 
 # The code that makes a taste or a list. What it depends on beside the code is among the inputs.
-CODE = ("ranking", "library", "storage", "taste", "resources/crowd.py", "resources/crowd_file.py", "sources/crowd.py")
+CODE = ("ranking", "library", "storage", "taste")
 # Reasons that are no inputs.
 NEVER, ASKED, ALTERED = "never computed", "asked for", "the result was altered"
 Inputs = Mapping[str, str]
@@ -121,9 +122,6 @@ def list_inputs(
 
     ``config`` is the configuration of the ranking. What others watched, left out for the user, is "household".
     """
-    # pandas doubles the time that every `dagster` command takes to start.
-    from aperture_dagster.sources.crowd import crowd_version
-
     shared = {
         "program": program_hash(),
         "settings": _hash(config),

@@ -11,7 +11,7 @@ from aperture_dagster.storage.added import read_added
 from aperture_dagster.storage.history import read_histories
 from aperture_dagster.storage.lists import read_copies, read_edges
 from aperture_dagster.storage.vectors import active_model
-from aperture_dagster.taste.crowd import read_configured_crowd
+from aperture_dagster.taste.crowd import read_crowd
 from aperture_dagster.taste.titles import in_sight, read_shelves
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def measure_quality(
         log.info(f"Judging the lists of {len(asked):,} of {len(people):,} users, the same ones every week.")
     _, hidden = in_sight(asked, shelves.items, copies)
     worlds = worlds_of_server(shelves.items, shelves.library, histories, added=added, hidden=hidden, as_of=as_of)
-    crowd = read_configured_crowd(log, settings, shelves.items)
+    crowd = read_crowd(log, settings, shelves.items)
     config = RankingConfig(limit=DEPTH, diversity=settings.diversity)
     found: dict[str, tuple[Comparison, Interval]] = {}
     for media_type, name in MEDIA_TYPES.items():

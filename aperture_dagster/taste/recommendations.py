@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.storage.history import read_histories
 from aperture_dagster.storage.lists import read_copies, read_edges
-from aperture_dagster.taste.crowd import read_configured_crowd
+from aperture_dagster.taste.crowd import read_crowd
 from aperture_dagster.taste.titles import in_sight, read_shelves
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Recommendations:
             as_of=as_of,
             users=[user.user_id for user in users],
             excluded=excluded,
-            crowd=read_configured_crowd(log, settings, items),
+            crowd=read_crowd(log, settings, items),
         )
         self._model = prepare(inputs, ranking_config(settings), library=library, links=links)
 

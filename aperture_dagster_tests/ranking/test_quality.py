@@ -79,7 +79,7 @@ def test_a_person_alone_gets_better_lists_than_by_popularity(benchmark, world):
 @pytest.mark.parametrize("protocol", ["first", "latest"])
 def test_a_newcomers_list_is_at_least_as_good_as_popularity(benchmark, world, protocol: str):
     """Of users alone with five known titles; ``benchmarks`` has other numbers, and plays with ratings."""
-    histories = benchmark.read_histories(HISTORIES)[0]
+    histories = benchmark.read_folder(HISTORIES)[1]
     liked = (histories["rating"] >= benchmark.LIKED).to_numpy()
     some = (
         benchmark.latest_known(world, 5) if protocol == "latest" else benchmark.first_known(world, histories, liked, 5)

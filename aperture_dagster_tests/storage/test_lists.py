@@ -202,12 +202,10 @@ def profile(user: str, kind: str = "movie") -> dict[str, Any]:
     return {
         "user_id": user,
         "media_type": kind,
-        "model_key": "m",
         "titles": 3,
         "liked": 2,
         "disliked": 1,
         "summary": {"sentence": "Likes 'quotes' and 🎬.", "odd": float("nan")},
-        "centroids": np.eye(2, 3).tolist(),
     }
 
 

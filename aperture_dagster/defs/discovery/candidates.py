@@ -48,7 +48,7 @@ from aperture_dagster.storage.suggestions import (
 )
 from aperture_dagster.storage.vectors import read_vectors
 from aperture_dagster.storage.versions import content_version
-from aperture_dagster.taste.crowd import read_configured_crowd
+from aperture_dagster.taste.crowd import read_crowd
 from aperture_dagster.taste.embedding import model_in_use
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def _crowd(context: dg.AssetExecutionContext, settings: Settings, items: Any, po
     import pandas as pd
 
     columns = ["work_id", "media_type", "tmdb_id", "imdb_id"]
-    return read_configured_crowd(context.log, settings, pd.concat([items[columns], pool[columns]], ignore_index=True))
+    return read_crowd(context.log, settings, pd.concat([items[columns], pool[columns]], ignore_index=True))
 
 
 def _row(user: User, row: Mapping[Any, Any], suggested_by: Mapping[int, list[str]]) -> dict[str, Any]:
