@@ -97,7 +97,17 @@ def tracked() -> list[Path]:
 # Dependencies
 
 
-BELOW_DAGSTER = ["library", "ranking", "storage", "resources", "sources", "worklist", "publishing", "simulator"]
+BELOW_DAGSTER = [
+    "library",
+    "ranking",
+    "storage",
+    "resources",
+    "sources",
+    "taste",
+    "worklist",
+    "publishing",
+    "simulator",
+]
 
 
 @pytest.mark.parametrize("folder", BELOW_DAGSTER)

@@ -110,9 +110,24 @@ class Traits(NamedTuple):
     keywords: Sequence[str]
 
 
-def read_traits(connection: Connection) -> dict[int, Traits]:
-    """Read the traits of every work in the library."""
-    return {row.work_id: Traits(row.media_type, row.genres, row.keywords) for row in execute(connection, TRAITS)}
+def read_traits(connection: Connection, works: Sequence[int]) -> dict[int, Traits]:
+    """Read the traits of those of some works that are in the library."""
+    rows = execute(connection, f"SELECT * FROM ({TRAITS}) t WHERE work_id = ANY(:works)", works=works)
+    return {row.work_id: Traits(row.media_type, row.genres, row.keywords) for row in rows}
+
+
+def trait_shares(connection: Connection) -> dict[tuple[str, str], dict[str, float]]:
+    """Return by media type and kind (``genres``, ``keywords``) the share of the library's titles with each name."""
+    statement = f"""
+        WITH t AS MATERIALIZED ({TRAITS}), sizes AS (SELECT media_type, count(*) AS titles FROM t GROUP BY 1)
+        SELECT t.media_type, kind, name, count(*) / max(s.titles)::float8 AS share
+        FROM t JOIN sizes s USING (media_type) CROSS JOIN LATERAL (SELECT 'genres' AS kind, unnest(genres) AS name
+          UNION SELECT 'keywords', unnest(keywords)) n
+        GROUP BY 1, 2, 3"""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for media_type, kind, name, share in execute(connection, statement):
+        found.setdefault((media_type, kind), {})[name] = share
+    return found
 
 
 def read_copies(connection: Connection, media_type: str | None = None) -> list[Copy]:

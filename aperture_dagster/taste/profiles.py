@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.storage.history import read_histories
-from aperture_dagster.storage.lists import Traits, read_traits
+from aperture_dagster.storage.lists import Traits, read_traits, trait_shares
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,24 +35,19 @@ class Lift:
 
 
 class Tastes:
-    """The tastes of all users, learned at once."""
+    """The tastes of some users, learned from what everybody watched and rated."""
 
-    def __init__(self, connection: Connection, settings: Settings, *, as_of: datetime) -> None:
+    def __init__(self, connection: Connection, settings: Settings, users: Collection[str], *, as_of: datetime) -> None:
         # pandas and numpy double the time that every `dagster` command takes to start.
         from aperture_dagster.ranking.taste import taste_weights
 
-        self._traits = read_traits(connection)
-        histories = read_histories(connection, without=settings.ignored_ratings)
-        weights = taste_weights(histories, as_of=as_of)
-        known: pd.DataFrame = weights.loc[weights["work_id"].isin(self._traits)]
+        weights = taste_weights(read_histories(connection, without=settings.ignored_ratings), as_of=as_of)
+        own: pd.DataFrame = weights.loc[weights["user_id"].isin(list(users))]
+        self._traits = read_traits(connection, own["work_id"].unique().tolist())
+        self._usual = trait_shares(connection)
         self._weights: dict[str, dict[int, float]] = {
-            str(user): dict(zip(own["work_id"].tolist(), own["weight"].round(5).tolist(), strict=True))
-            for user, own in known.groupby("user_id", sort=False)
-        }
-        self._usual = {
-            (media_type, kind): _shares(getattr(one, kind) for one in self._traits.values() if one.of == media_type)
-            for media_type in MEDIA_TYPES
-            for kind in ("genres", "keywords")
+            str(user): dict(zip(one["work_id"].tolist(), one["weight"].round(5).tolist(), strict=True))
+            for user, one in own.loc[own["work_id"].isin(self._traits)].groupby("user_id", sort=False)
         }
 
     def of(self, user: User) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -76,8 +71,10 @@ def _profile_row(
     own = {work: weight for work, weight in weights.items() if traits[work].of == media_type}
     liked = [(weight, traits[work]) for work, weight in own.items() if weight > 0]
     disliked = sum(weight < 0 for weight in own.values())
-    genres = lifts([(weight, one.genres) for weight, one in liked], usual[media_type, "genres"])
-    keywords = lifts([(weight, one.keywords) for weight, one in liked], usual[media_type, "keywords"], minimum=2)
+    genres = lifts([(weight, one.genres) for weight, one in liked], usual.get((media_type, "genres"), {}))
+    keywords = lifts(
+        [(weight, one.keywords) for weight, one in liked], usual.get((media_type, "keywords"), {}), minimum=2
+    )
     return {
         "user_id": user.user_id,
         "media_type": media_type,
@@ -131,13 +128,3 @@ def summary(liked: int, disliked: int, genres: Sequence[Lift], keywords: Sequenc
     if keywords:
         parts.append("often " + ", ".join(keyword.name for keyword in keywords[:5]))
     return "; ".join(parts) + "."
-
-
-def _shares(titles: Iterable[Sequence[str]]) -> dict[str, float]:
-    """Return the share of titles that have each name, given the names of each title."""
-    counts: Counter[str] = Counter()
-    n = 0
-    for names in titles:
-        n += 1
-        counts.update(set(names))
-    return {name: count / n for name, count in counts.items()}

@@ -62,7 +62,7 @@ def taste_profiles(
         users = users_of_partitions(connection, list(context.partition_keys)).values()
         inputs = taste_inputs(connection, settings, now=now)
         changes = find_changes(connection, "taste_profiles", users, inputs, recompute=config.recompute)
-        tastes = Tastes(connection, settings, as_of=now) if changes.reasons else None
+        tastes = Tastes(connection, settings, changes.reasons, as_of=now) if changes.reasons else None
 
     def serve(user: User) -> UserOutcome:
         if (last := changes.unchanged(user.user_id)) is not None or tastes is None:
