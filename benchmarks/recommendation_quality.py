@@ -38,19 +38,16 @@ from aperture_dagster.ranking.evaluation import (
     Lists,
     Result,
     World,
-    before,
     by_votes,
-    first_known,
     household_model,
     households_of,
     intervals,
     judge,
-    latest_known,
     mean_result,
     rank_household,
     without_ratings,
 )
-from aperture_dagster.ranking.histories import as_utc, rows_where
+from aperture_dagster.ranking.histories import as_utc, positions, rows_where
 from aperture_dagster.ranking.metrics import FIRST
 from aperture_dagster.storage.lists import reason_of
 from aperture_dagster.taste.folder_world import read_folder, world_of_folder
@@ -124,6 +121,11 @@ def rank(
     return lists
 
 
+def before(histories: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
+    """Return what had happened by a moment."""
+    return rows_where(histories, histories["last_played_at"] <= moment)
+
+
 def crowd_of(world: World, moment: pd.Timestamp | None = None) -> Crowd:
     """Return what users 1-200 watched together, up to a moment if one is given."""
     histories = rows_where(world.training, world.training["user_id"] <= 200)
@@ -175,29 +177,43 @@ def alone_together(config: RankingConfig) -> RankingConfig:
     return replace(config, weights=replace(config.weights, co_watch=0.0), fade=0.0)
 
 
-def compare_newcomers(world: World, histories: pd.DataFrame) -> dict[str, float]:
-    """Print what lists are worth that know few titles of users 201-400, and return the ratios to "most voted".
+def first_known(world: World, histories: pd.DataFrame, liked: NDArray[np.bool_], k: int) -> World:
+    """Return the world as if only the first ``k`` titles of each user were known; all that they liked later are hits.
 
-    Either the first titles of a history are known, and all that its user liked later are hits; or the latest ones
-    before what is held out.
+    ``histories`` and ``liked`` are those of the whole folder.
+    """
+    row = world.library.index
+    ordered = histories.assign(row=positions(histories["work_id"], row), liked=liked)
+    ordered = rows_where(ordered, ordered["row"] >= 0).sort_values("last_played_at", kind="stable", na_position="first")
+    place = np.asarray(ordered.groupby("user_id", sort=False).cumcount())
+    training, later = rows_where(ordered, place < k), rows_where(ordered, (place >= k) & ordered["liked"])
+    return replace(
+        world,
+        training=training.drop(columns=["row", "liked"]),
+        hits={user: set(group["row"]) for user, group in later.groupby("user_id") if user in world.hits},
+        seen={user: group["row"].to_numpy(dtype=np.int64) for user, group in training.groupby("user_id")},
+    )
+
+
+def compare_newcomers(world: World, histories: pd.DataFrame) -> dict[str, float]:
+    """Print what lists are worth that know only the first titles of users 201-400, and return the ratios to "most
+    voted". All that a user liked later are hits.
     """
     liked = (histories["rating"] >= LIKED).to_numpy()
     users = [user for user in world.users if user > 200]
     print(f"\nnewcomers, users 201-400 alone; ratio of NDCG@10 to the votes\n{'known titles':28}", end="")
     print(*(f"{k:>6}" for k in KNOWN), flush=True)
     ratios: dict[str, float] = {}
-    for name in ("first", "latest"):
-        worlds = [first_known(world, histories, liked, k) if name == "first" else latest_known(world, k) for k in KNOWN]
-        for ratings in (False, True):
-            label = f"{name}, {'ratings' if ratings else 'plays only'}"
-            print(f"{label:28}", end="", flush=True)
-            for k, some in zip(KNOWN, worlds, strict=True):
-                votes = judge(some, by_votes(some), users)
-                known = some if ratings else without_ratings(some)
-                ours = judge(some, rank_household(known, users, alone_together(CONFIG)), users)
-                ratios[f"{label}, {k} known"] = ours.ndcg / votes.ndcg
-                print(f" {ours.ndcg / votes.ndcg:>6.2f}", end="", flush=True)
-            print()
+    for label in ("plays only", "ratings"):
+        print(f"{label:28}", end="", flush=True)
+        for k in KNOWN:
+            some = first_known(world, histories, liked, k)
+            votes = judge(some, by_votes(some), users)
+            known = some if label == "ratings" else without_ratings(some)
+            ours = judge(some, rank_household(known, users, alone_together(CONFIG)), users)
+            ratios[f"{label}, {k} known"] = ours.ndcg / votes.ndcg
+            print(f" {ours.ndcg / votes.ndcg:>6.2f}", end="", flush=True)
+        print()
     return ratios
 
 

@@ -21,10 +21,8 @@ from aperture_dagster.ranking.library import Library
 from aperture_dagster.ranking.metrics import (
     coverage,
     hit_rate_at,
-    intra_list_diversity,
     mean_popularity,
     ndcg_at,
-    overlap,
     recall_at,
 )
 from aperture_dagster.ranking.recommend import RankingModel, prepare
@@ -78,8 +76,6 @@ class Result:
     recall: float
     votes: float
     coverage: float
-    diversity: float
-    overlap: float
 
     @property
     def users(self) -> int:
@@ -137,36 +133,6 @@ def world_of(
     )
 
 
-def latest_known(world: World, k: int) -> World:
-    """Return the world as if of each user only the latest ``k`` titles of what is known were known.
-
-    What else they had seen is no candidate, so the hits are the same.
-    """
-    closed = {user: mask.copy() for user, mask in world.unreleased.items()}
-    for user, mask in closed.items():
-        mask[world.seen[user]] = True
-    training = world.training.groupby("user_id", sort=False).tail(k)
-    return replace(world, training=training, unreleased=closed)
-
-
-def first_known(world: World, histories: pd.DataFrame, liked: NDArray[np.bool_], k: int) -> World:
-    """Return the world as if only the first ``k`` titles of each user were known; all that they liked later are hits.
-
-    ``histories`` and ``liked`` are as for :func:`world_of`.
-    """
-    row = world.library.index
-    ordered = histories.assign(row=positions(histories["work_id"], row), liked=liked)
-    ordered = rows_where(ordered, ordered["row"] >= 0).sort_values("last_played_at", kind="stable", na_position="first")
-    place = np.asarray(ordered.groupby("user_id", sort=False).cumcount())
-    training, later = rows_where(ordered, place < k), rows_where(ordered, (place >= k) & ordered["liked"])
-    return replace(
-        world,
-        training=training.drop(columns=["row", "liked"]),
-        hits={user: set(group["row"]) for user, group in later.groupby("user_id") if user in world.hits},
-        seen={user: group["row"].to_numpy(dtype=np.int64) for user, group in training.groupby("user_id")},
-    )
-
-
 def last_moments(histories: pd.DataFrame) -> dict[Any, pd.Timestamp]:
     """Return the moment of each user's last activity."""
     latest = histories.sort_values("last_played_at", na_position="first").drop_duplicates("user_id", keep="last")
@@ -189,11 +155,6 @@ def leave_last_out(
     from_the_end = size - np.asarray(by_user.cumcount(), dtype=np.float64)
     held = from_the_end <= np.ceil(size * share - 1e-9)
     return rows_where(ordered, ~held), rows_where(ordered, held)
-
-
-def before(histories: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
-    """Return what had happened by a moment."""
-    return rows_where(histories, histories["last_played_at"] <= moment)
 
 
 def by_votes(world: World, users: Iterable[Any] | None = None) -> Lists:
@@ -274,8 +235,6 @@ def judge(world: World, lists: Mapping[Any, Rows], users: Sequence[Any] | None =
         recall=_mean(recall_at(*one, DEPTH) for one in found),
         votes=mean_popularity(own, world.votes),
         coverage=coverage(own, len(world.items)),
-        diversity=_mean(intra_list_diversity(world.library.centred, entry) for entry in own),
-        overlap=overlap(own),
     )
 
 
@@ -324,7 +283,7 @@ class Comparison:
         """Return each figure by its name: the baseline's, and that of our lists."""
         names = {
             "NDCG@10": "ndcg", "hit rate@10": "hit_rate", "recall@20": "recall", "coverage": "coverage",
-            "diversity": "diversity", "overlap": "overlap", "mean votes": "votes",
+            "mean votes": "votes",
         }  # fmt: skip
         return [(shown, getattr(self.votes, name), getattr(self.ours, name)) for shown, name in names.items()]
 

@@ -25,11 +25,8 @@ CHUNK = 500_000
 # MovieLens rates from half a star to five; the product from 0 to 10.
 TO_OWN_SCALE = 2.0
 _COLUMNS: Any = {"userId": "int64", "movieId": "int64", "rating": "float32", "timestamp": "float64"}
-_EVERYBODY = np.uint64(2**64 - 1)
 # What pandas raises for files that are damaged or of another format.
 _BROKEN = (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, EOFError, zlib.error)
-
-Whole = NDArray[np.int64]
 
 
 class CrowdError(ServiceError):
@@ -50,29 +47,19 @@ class Ratings:
 def read_ratings(folder: Path, films: NDArray[Any], *, most_people: int | None = None) -> Ratings:
     """Read the ratings of some films, given their movieIds, by everybody or a sample of the people.
 
-    A sample has those whose numbers have the smallest hashes: who is chosen depends neither on how much they rated, nor
-    on the order of the file.
+    Who is chosen for a sample depends neither on how much they rated, nor on the order of the file.
 
     Raises:
         CrowdError: the file is missing or malformed, or has no rating of these films.
     """
     path = _file(folder, "ratings.csv")
-    kept: list[pd.DataFrame] = []
-    size, highest = 0, _EVERYBODY
-    everybody: Whole = np.zeros(0, dtype=np.int64)
     try:
-        for chunk in pd.read_csv(path, usecols=lambda name: name in _COLUMNS, dtype=_COLUMNS, chunksize=CHUNK):
-            users = chunk["userId"].to_numpy(dtype=np.int64)
-            everybody = np.union1d(everybody, users)
-            kept.append(chunk if most_people is None else chunk.loc[_hashes(users) <= highest])
-            size += len(kept[-1])
-            # Now and then, so that memory stays within some parts.
-            if most_people is not None and size > 4 * CHUNK:
-                kept, highest = _smallest(kept, most_people)
-                size = len(kept[0])
-        if most_people is not None and kept:
-            kept, _ = _smallest(kept, most_people)
-        ratings = pd.concat(kept)
+        parts = pd.read_csv(path, usecols=["userId"], dtype=_COLUMNS, chunksize=CHUNK)
+        everybody = np.unique(np.concatenate([np.zeros(0, np.int64), *(np.unique(part["userId"]) for part in parts)]))
+        # By their places among all numbers; the seed makes it the same people each time.
+        chosen = np.random.default_rng(0).permutation(everybody)[:most_people]
+        columns = pd.read_csv(path, usecols=lambda name: name in _COLUMNS, dtype=_COLUMNS, chunksize=CHUNK)
+        ratings = pd.concat([part.loc[np.isin(part["userId"], chosen)] for part in columns])
         # Published ratings are from 0.5 to 5; others would count for more than everybody else's.
         if not ratings["rating"].between(0.5, 5).all():
             raise ValueError("ratings must be from 0.5 to 5")
@@ -143,25 +130,6 @@ def _read_lines(path: Path) -> pd.DataFrame:
         return films.assign(movieId=films["movieId"].astype("int64"))
     except _BROKEN as error:
         raise CrowdError(f"{path} cannot be read: {error}") from None
-
-
-def _hashes(users: Whole) -> NDArray[np.uint64]:
-    """Return a hash of each number (the finaliser of SplitMix64): equal numbers next to each other lie far apart."""
-    mixed = users.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
-
-
-def _smallest(parts: list[pd.DataFrame], limit: int) -> tuple[list[pd.DataFrame], np.uint64]:
-    """Return the rows of the ``limit`` users with the smallest hashes, and the largest hash among them."""
-    rows = pd.concat(parts, ignore_index=True)
-    users = rows["userId"].to_numpy(dtype=np.int64)
-    hashes = np.sort(_hashes(np.unique(users)))
-    if len(hashes) <= limit:
-        return [rows], _EVERYBODY
-    highest = hashes[limit - 1]
-    return [rows.loc[_hashes(users) <= highest]], highest
 
 
 def _find(folder: Path, name: str) -> Path | None:

@@ -13,10 +13,8 @@ from aperture_dagster.ranking.library import library_of
 from aperture_dagster.ranking.metrics import (
     coverage,
     hit_rate_at,
-    intra_list_diversity,
     mean_popularity,
     ndcg_at,
-    overlap,
     recall_at,
 )
 
@@ -67,21 +65,6 @@ def test_mean_popularity_and_coverage():
     assert mean_popularity(lists, np.array([10.0, 20.0, 60.0, 0.0])) == pytest.approx(27.5)
     assert coverage(lists, 4) == 0.75
     assert math.isnan(mean_popularity([], np.ones(3)))
-
-
-def test_equal_titles_have_diversity_zero_and_unrelated_ones_one():
-    assert intra_list_diversity(np.ones((3, 2)), np.arange(3)) == pytest.approx(0.0)
-    assert intra_list_diversity(np.eye(3), np.arange(3)) == pytest.approx(1.0)
-    assert math.isnan(intra_list_diversity(np.zeros((3, 2)), np.arange(3)))
-
-
-def test_overlap_is_the_mean_share_that_two_users_have_in_common():
-    same, half, other = np.arange(10), np.array([*range(5), *range(20, 25)]), np.arange(30, 40)
-    assert overlap([same, same]) == 1.0
-    assert overlap([same, half]) == pytest.approx(0.5) and overlap([same, other]) == 0.0
-    assert overlap([same, half, other]) == pytest.approx((0.5 + 0 + 0) / 3)
-    assert overlap([same[:2], same[:2]]) == pytest.approx(0.2), "a short list is not filled by what it lacks"
-    assert math.isnan(overlap([same]))
 
 
 def histories(**works: list[int]) -> pd.DataFrame:
@@ -137,7 +120,7 @@ def test_a_list_is_judged_by_its_own_user(library):
 
 
 def result(ndcgs: list[float]) -> Result:
-    return Result(np.array(ndcgs), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    return Result(np.array(ndcgs), 0.0, 0.0, 0.0, 0.0)
 
 
 def test_an_interval_is_narrow_for_many_users_who_agree_and_wide_for_few_who_do_not():
