@@ -181,14 +181,6 @@ def users_with_taste(connection: Connection) -> set[str]:
     return set(execute(connection, "SELECT DISTINCT user_id FROM taste_profiles").scalars())
 
 
-def read_profiles(connection: Connection, user_id: str) -> list[dict[str, Any]]:
-    """Read a user's profiles, films first: ``media_type``, ``titles``, ``liked``, ``disliked``, ``summary``."""
-    statement = """
-        SELECT media_type, titles, liked, disliked, summary FROM taste_profiles WHERE user_id = :user
-        ORDER BY media_type"""
-    return read_rows(connection, statement, user=user_id)
-
-
 def profile_table(connection: Connection, user_ids: Sequence[str]) -> list[dict[str, Any]]:
     """Describe users' tastes, for the asset's page and the summary."""
     statement = """

@@ -191,14 +191,6 @@ def test_titles_recommended_from_what_was_liked_rise(library):
     assert found["recommended_from"].iloc[0] == found["recommended_from"].max() > 0
 
 
-def test_films_and_series_have_a_list_each(library, vectors):
-    mixed = library.assign(media_type=["series" if n % 2 else "movie" for n in range(60)])
-    found = recommend(inputs(mixed, vectors, watched("ann", SPACE)), RankingConfig(limit=5))["ann"]
-    assert found.groupby("media_type")["rank"].apply(list).to_dict() == {
-        name: [1, 2, 3, 4, 5] for name in ("movie", "series")
-    }
-
-
 def test_liked_series_count_less_for_films_than_liked_films(library, vectors):
     mixed = library.assign(media_type=["series" if work in LOVE[:4] else "movie" for work in library["work_id"]])
     histories = watched("ann", SPACE[:3] + LOVE[:4])
@@ -252,12 +244,6 @@ def test_empty_histories_and_empty_libraries_give_empty_or_cold_lists(library, v
     assert nothing.empty and list(nothing.columns) == list(COLUMNS)
 
 
-def test_a_library_of_one_title_is_a_list_of_one(library, vectors):
-    one = library.head(1)
-    assert recommend(inputs(one, vectors[:1], watched("ann", [999]), users=["ann"]))["ann"]["work_id"].tolist() == [100]
-    assert recommend(inputs(one, vectors[:1], watched("ann", [100])))["ann"].empty
-
-
 @pytest.mark.filterwarnings("error")
 def test_missing_vectors_and_nan_in_every_column_still_give_full_lists(library, vectors):
     bare = library[["work_id"]].assign(**{column: np.nan for column in library.columns if column != "work_id"})
@@ -275,12 +261,6 @@ def test_work_ids_are_the_only_required_column():
     assert found["work_id"].tolist() == [2, 3]
 
 
-def test_works_outside_the_library_make_no_difference(library, vectors):
-    with_gone = pd.concat([watched("ann", SPACE), watched("ann", [9001, 9002])])
-    one, other = (recommend(inputs(library, vectors, h))["ann"] for h in (watched("ann", SPACE), with_gone))
-    assert one["work_id"].tolist() == other["work_id"].tolist()
-
-
 def test_inputs_that_do_not_fit_raise_an_error(library, vectors):
     with pytest.raises(ValueError, match="vectors for"):
         prepare(inputs(library, vectors[:5], watched("ann", SPACE)))
@@ -288,12 +268,6 @@ def test_inputs_that_do_not_fit_raise_an_error(library, vectors):
         prepare(inputs(library, vectors, watched("ann", SPACE), excluded={"ann": np.zeros(3, dtype=bool)}))
     with pytest.raises(ValueError, match="twice"):
         prepare(inputs(pd.concat([library, library.head(1)]), None, watched("ann", SPACE)))
-
-
-def test_a_prepared_library_gives_the_same_lists(library, vectors):
-    given = inputs(library, vectors, watched("ann", SPACE))
-    ready = prepare(given, library=library_of(library, vectors)).for_user("ann")
-    assert ready.equals(prepare(given).for_user("ann"))
 
 
 def test_links_that_exist_already_are_those_of_the_edges(library, vectors):
@@ -316,9 +290,3 @@ def test_diversity_may_choose_titles_from_beyond_the_length_of_the_list(library,
     plain, diverse = (recommend(given, RankingConfig(limit=6, diversity=d))["ann"] for d in (0.0, 0.6))
     assert {topic_of(work) for work in plain["work_id"]} == {"space"}
     assert {topic_of(work) for work in diverse["work_id"]} > {"space"}
-
-
-def test_the_shortlist_has_the_best_candidates(library, vectors, monkeypatch):
-    monkeypatch.setattr(signals, "SHORTLIST", 8)
-    found = recommend(inputs(library, vectors, watched("ann", SPACE)), RankingConfig(limit=8))["ann"]
-    assert {topic_of(work) for work in found["work_id"]} == {"space"}
