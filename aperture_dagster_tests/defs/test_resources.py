@@ -106,19 +106,16 @@ def test_a_part_that_is_given_is_used_as_it_is_and_by_the_others(settings: Setti
         assert given.services._clock is clock and given.trakt._clock is clock
 
 
-def test_a_value_that_is_changed_in_the_launchpad_holds_for_that_run(settings: Settings):
+def test_a_number_that_is_changed_in_the_launchpad_holds_for_that_run(settings: Settings):
     made = build_resources(settings)
     before = shown(settings)
     server = values(before["media_servers"]) | {"media_server_timeout_seconds": 5.0}
-    embedder = values(before["embedders"]) | {"embedder_model": "mine"}
-    run_config = {"media_servers": {"config": server}, "embedders": {"config": embedder}}
+    run_config = {"media_servers": {"config": server}}
     with dg.build_resources(made, resource_config=run_config) as given:
         assert given.media_servers._settings.media_server_timeout_seconds == 5.0
         assert given.media_servers._settings.home == settings.home
-        assert given.embedders._settings.embedder_model == "mine"
     with dg.build_resources(made) as given:
         assert given.media_servers._settings.media_server_timeout_seconds == 60
-        assert given.embedders._settings.embedder_model is None
 
 
 def held(part: Any) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import pytest
 from aperture_dagster.ranking import signals
 from aperture_dagster.ranking.config import COLUMNS, COMPONENTS, BlendWeights, RankingConfig, RankingInputs, TasteMix
 from aperture_dagster.ranking.features import FIELDS
-from aperture_dagster.ranking.library import library_of
 from aperture_dagster.ranking.links import links_of
 from aperture_dagster.ranking.recommend import blend_shares, prepare
 
