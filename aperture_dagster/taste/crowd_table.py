@@ -117,9 +117,10 @@ def build_table(folder: Path, *, licence: str = "") -> CrowdTable:
 
 def write_table(path: Path, table: CrowdTable) -> None:
     """Write a table, readable by its owner alone. Raises FileError if it cannot be written."""
-    parts: dict[str, Any] = {"header": np.frombuffer(json.dumps(asdict(table.header)).encode(), dtype=np.uint8)}
+    header = np.frombuffer(json.dumps(asdict(table.header)).encode(), dtype=np.uint8)
+    parts: dict[str, Any] = {"header": header, **table.arrays}
     content = io.BytesIO()
-    np.savez_compressed(content, **parts, **table.arrays)
+    np.savez_compressed(content, **parts)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_file(path, content.getvalue())
 
