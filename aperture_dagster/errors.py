@@ -26,3 +26,7 @@ class OperatorError(click.ClickException):
 
 class StillChanging(Exception):
     """What was read changed each time meanwhile, so that nothing can be said of it yet."""
+
+
+class MissingPrerequisite(Exception):
+    """Something that must exist first does not; the message says what to run or configure."""

@@ -123,7 +123,7 @@ def test_a_misspelt_name_is_reported_before_impossible_values(config: Path):
         ("schedules_enabled", "perhaps"), ("timezone", "Mars/Olympus"), ("timezone", "Europe"), ("timezone", "../x"),
         ("media_server_url", "192.168.1.10:8096"), ("media_server_url", "ftp://x"), ("media_server_url", "http://"),
         ("tmdb_url", "x"), ("embedder", "magic"), ("tmdb_period_seconds", "0"), ("user_emails", "ann@home"),
-        ("embedder_batch_size", "-1"), ("tombstone_days", "-1"),
+        ("tombstone_days", "-1"),
     ],
 )  # fmt: skip
 def test_the_error_about_an_impossible_value_names_the_setting_and_its_variable(

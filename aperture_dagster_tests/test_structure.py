@@ -98,7 +98,8 @@ def tracked() -> list[Path]:
 
 
 BELOW_DAGSTER = [
-    "library", "ranking", "storage", "resources", "sources", "worklist", "publishing", "popularity", "ratings", "simulator",
+    "library", "ranking", "storage", "resources", "sources", "worklist", "taste", "publishing", "popularity", "ratings",
+    "discovery", "simulator",
 ]  # fmt: skip
 
 

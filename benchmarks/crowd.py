@@ -5,18 +5,17 @@ lists of ten people with a library of 5,000 of its films. Each part runs in a pr
 same library and histories:
 
 - none: the lists are made without a crowd;
-- first use: the folder is read, the table fitted and kept in the home, the lists are made;
-- later: the table is read from the home, the lists are made.
+- build: the folder is read, the table fitted and written;
+- use: the table is read, the lists are made.
 
     python benchmarks/crowd.py [--people 20000]
 
-Figures are CPU seconds and peak memory (RSS). The limits of the later run are ratios to the run without a crowd.
+Figures are CPU seconds and peak memory (RSS). What a run costs more than one without a crowd has a limit.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -26,17 +25,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from verdict import Verdict
+from verdict import Verdict, peak_memory
 
 from aperture_dagster.ranking.config import RankingConfig, RankingInputs
 from aperture_dagster.ranking.recommend import prepare
-from aperture_dagster.settings import Settings
-from aperture_dagster.sources.crowd import crowd_on, load_crowd
+from aperture_dagster.taste.crowd_table import build_table, read_table, write_table
 
 FILMS, OWNED, DIMENSIONS, HOUSEHOLD = 20_000, 5_000, 256, 10
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LIMITS = {"CPU": 60.0, "memory": 1_000.0, "later CPU": 2.0, "later memory": 500.0, "file": 2.5}
-PARTS = ("none", "first", "later")
+PARTS = ("none", "build", "use")
+TABLE = "crowd.npz"
 
 
 def write_crowd(folder: Path, people: int) -> int:
@@ -61,8 +60,8 @@ def write_crowd(folder: Path, people: int) -> int:
     return len(table)
 
 
-def make_lists(home: Path, folder: Path | None) -> int:
-    """Make the lists of the household, with the crowd of ``folder`` if there is one; return the number of titles."""
+def make_lists(table: Path | None) -> int:
+    """Make the lists of the household, with a crowd's table if there is one; return the number of titles."""
     random = np.random.default_rng(3)
     owned = np.sort(random.permutation(FILMS)[:OWNED]) + 1
     items = pd.DataFrame(
@@ -77,33 +76,25 @@ def make_lists(home: Path, folder: Path | None) -> int:
         {"user_id": np.repeat(np.arange(HOUSEHOLD), 120), "work_id": works.ravel(), "plays": 1, "completion": 1.0}
     )
     vectors = random.normal(size=(OWNED, DIMENSIONS)).astype(np.float32)
-    found = load_crowd(Settings(home=home, crowd_folder=folder)) if folder else None
-    crowd = crowd_on(found, items) if found else None
+    crowd = read_table(table).on(items) if table else None
     inputs = RankingInputs(items=items, histories=histories, as_of=NOW, vectors=vectors, crowd=crowd)
     model = prepare(inputs, RankingConfig())
     return sum(len(model.for_user(user)) for user in model.people.users)
 
 
-def measure_inside(part: str, home: Path, folder: Path) -> None:
-    """Do one part in this process; print its CPU seconds, those before it, and its peak memory (MB)."""
+def measure_inside(part: str, folder: Path) -> None:
+    """Do one part in this process; print its CPU seconds and its peak memory (MB)."""
     before = time.process_time()
-    assert make_lists(home, None if part == "none" else folder)
+    if part == "build":
+        write_table(folder / TABLE, build_table(folder))
+    else:
+        assert make_lists(None if part == "none" else folder / TABLE)
     print(time.process_time() - before, peak_memory())
 
 
-def peak_memory() -> float:
-    """Return the peak memory of this process in MB."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Unlike the kernel's other figure, this one does not begin with that of the process that started this one.
-        return float(status.read_text(encoding="ascii").split("VmHWM:")[1].split()[0]) / 1e3
-    # macOS counts in bytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-
-
-def measure(part: str, home: Path, folder: Path) -> tuple[float, float]:
+def measure(part: str, folder: Path) -> tuple[float, float]:
     """Return CPU seconds and peak memory (MB) of a process that does one part."""
-    command = [sys.executable, __file__, "--inside", part, "--home", str(home), "--folder", str(folder)]
+    command = [sys.executable, __file__, "--inside", part, "--folder", str(folder)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     seconds, memory = done.stdout.split()[-2:]
     return float(seconds), float(memory)
@@ -114,31 +105,27 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=20_000, help="size of the crowd")
     parser.add_argument("--inside", choices=PARTS, help=argparse.SUPPRESS)
-    parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
-        measure_inside(options.inside, options.home, options.folder)
+        measure_inside(options.inside, options.folder)
         return 0
     verdict = Verdict()
     with tempfile.TemporaryDirectory() as place:
-        folder, home = Path(place, "crowd"), Path(place, "home")
-        folder.mkdir()
+        folder = Path(place)
         ratings = write_crowd(folder, options.people)
         print(f"{options.people:,} people, {ratings:,} ratings of {FILMS:,} films; a library of {OWNED:,}", flush=True)
-        none, none_memory = measure("none", home, folder)
-        first, first_memory = measure("first", home, folder)
-        (kept,) = (home / "crowd").glob("*.npz")
-        size = kept.stat().st_size / 1e6
+        built, built_memory = measure("build", folder)
+        size = (folder / TABLE).stat().st_size / 1e6
         # The smallest of three, since other programs run here, too.
-        later, later_memory = min(measure("later", home, folder) for _ in range(3))
-        none = min(none, *(measure("none", home, folder)[0] for _ in range(2)))
-    verdict.most("first use, CPU", first, LIMITS["CPU"], " s")
-    verdict.most("first use, peak memory", first_memory, LIMITS["memory"], " MB")
-    verdict.most("later runs, more CPU than with no crowd", later - none, LIMITS["later CPU"], " s")
-    verdict.most("later runs, peak memory", later_memory, LIMITS["later memory"], " MB")
+        used, used_memory = min(measure("use", folder) for _ in range(3))
+        none, none_memory = min(measure("none", folder) for _ in range(3))
+    verdict.most("making the table, CPU", built, LIMITS["CPU"], " s")
+    verdict.most("making the table, peak memory", built_memory, LIMITS["memory"], " MB")
+    verdict.most("a run, more CPU than with no crowd", used - none, LIMITS["later CPU"], " s")
+    verdict.most("a run, peak memory", used_memory, LIMITS["later memory"], " MB")
     verdict.most("size of the table", size, LIMITS["file"], " MB")
-    print(f"no crowd: {none:.2f} s, {none_memory:.0f} MB; later runs {later:.2f} s, {later / none:.2f} times as much")
+    print(f"no crowd: {none:.2f} s, {none_memory:.0f} MB; with a crowd {used:.2f} s, {used / none:.2f} times as much")
     return verdict.close()
 
 

@@ -33,13 +33,13 @@ from verdict import Verdict, not_applicable
 
 from aperture_dagster.partitions import USERS
 from aperture_dagster.ranking.metrics import recall_at
-from aperture_dagster.resources.movielens import read_histories
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.folder_world import later_plays, load_folder_world
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
 from aperture_dagster.storage.embedded import release_embedded_server
+from aperture_dagster.taste.folder_world import read_folder
 
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
@@ -109,7 +109,7 @@ def ask(data: Path, world: World) -> Question:
             relevant.setdefault(play.user, set()).add(play.title_key)
     seen: dict[str, set[str]] = {}
     last: dict[str, date] = {}
-    histories, _ = read_histories(data)
+    _, histories = read_folder(data)
     histories = histories[histories["user_id"].isin(ASKED)]
     for number, work_id, moment in zip(
         histories["user_id"], histories["work_id"], histories["last_played_at"], strict=True

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import resource
 import subprocess
 import sys
 import time
@@ -29,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from recommendation_quality import ALL, ALONE, DATA, HOUSEHOLDS, load, measure
-from verdict import Verdict, not_applicable
+from verdict import Verdict, not_applicable, peak_memory
 
 from aperture_dagster.ranking.evaluation import World
 from aperture_dagster.ranking.library import library_of
@@ -103,16 +102,6 @@ def embed_inside(name: str, texts: Sequence[str], count: int) -> None:
     print(time.process_time() - before, peak_memory())
 
 
-def peak_memory() -> float:
-    """Return the peak memory of this process in MB."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Unlike the kernel's other figure, this one does not begin with that of the process that started this one.
-        return float(status.read_text(encoding="ascii").split("VmHWM:")[1].split()[0]) / 1e3
-    # macOS counts in bytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-
-
 def qualities(world: World, vectors: NDArray[np.float32]) -> dict[str, float]:
     """Return franchise recall, and NDCG@10 of the settings of the ranking's benchmark."""
     found = {"franchise recall": franchise_recall(vectors, franchises(world.items["title"].tolist()))}
@@ -131,7 +120,7 @@ def main() -> int:
     options = parser.parse_args()
     if not (options.data / "ratings.csv.gz").exists():
         not_applicable(f"there is no data in {options.data}")
-    texts = [title_text(row) for row in read_films(options.data)[0].to_dict("records")]
+    texts = [title_text(row) for row in read_films(options.data).to_dict("records")]
     if options.inside:
         embed_inside(options.inside, texts, options.texts)
         return 0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+from rich.table import Table
 from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors, require_writable
@@ -15,8 +18,13 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.lists import read_items
 from aperture_dagster.storage.read_only import read_only
+from aperture_dagster.taste.crowd import table_in_use
 
-SETTING = "APERTURE_CROWD_FOLDER"
+if TYPE_CHECKING:
+    from aperture_dagster.ranking.evaluation import Comparison, Interval, World
+    from aperture_dagster.taste.crowd_table import CrowdTable
+
+# pandas and numpy would slow every command down: modules that import them are imported when a command runs.
 
 
 @click.group()
@@ -36,14 +44,13 @@ def build(folder: Path, output: Path, licence: str) -> None:
 
     Example: aperture crowd build ml-32m --licence "GroupLens, research only"
     """
-    # pandas would slow every command down.
-    from aperture_dagster.sources.crowd import build_crowd, keep_table
+    from aperture_dagster.taste.crowd_table import build_table, write_table
 
     console = Terminal()
     with operator_errors():
         console.print_hanging(f"Reading {folder} …")
-        made = build_crowd(folder, licence=licence)
-        keep_table(output, made)
+        made = build_table(folder, licence=licence)
+        write_table(output, made)
     size, header = output.stat().st_size / 1e6, made.header
     films = len(made.arrays["tmdb_ids"])
     console.print_hanging(
@@ -60,53 +67,111 @@ def use(file: Path, home: str | None) -> None:
 
     Example: aperture crowd use crowd.npz
     """
-    from aperture_dagster.resources.crowd_file import read_file
-    from aperture_dagster.sources.crowd import keep_table, table_in_use
+    from aperture_dagster.taste.crowd_table import read_table, write_table
 
     console = Terminal()
     with operator_errors():
-        found = read_file(file)
+        found = read_table(file)
         settings = settings_of_home(home)
         require_writable(settings.shared_path)
-        keep_table(table_in_use(settings), found)
+        write_table(table_in_use(settings), found)
     header = found.header
     console.print_hanging(f"Lists made from now on know what {header.people:,} people of {header.source} watched.")
     if header.licence:
         console.print_hanging(f"Terms of the data: {header.licence}")
-    if settings.crowd_folder is not None:
-        console.print_hanging(
-            f"{SETTING} comes first, and names {settings.crowd_folder}: unset it for this table to be used.", "yellow"
-        )
-    console.print(Text(_known(settings, file)), soft_wrap=True)
+    console.print(Text(_known(settings, found)), soft_wrap=True)
 
 
 @crowd.command()
 @home_option
 def remove(home: str | None) -> None:
     """Remove the table from the home; lists made from now on do without it."""
-    from aperture_dagster.sources.crowd import table_in_use
-
     with operator_errors():
         settings = settings_of_home(home)
         if not table_in_use(settings).exists():
             raise OperatorError(f"There is no table of a crowd in {settings.shared_path}.")
         table_in_use(settings).unlink()
+    Terminal().print_hanging("Removed. Lists made from now on do without it.")
+
+
+@crowd.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--households", type=click.IntRange(min=1), help="People per household, at random. Default: all as one server."
+)
+@click.option("--plays-only", is_flag=True, help="Hide the ratings, as on most media servers.")
+def evaluate(folder: Path, households: int | None, plays_only: bool) -> None:
+    """Measure how much better than "most voted" the lists are for the people of FOLDER, whose last ratings are held
+    out: ratings.csv and movies.jsonl.
+
+    Example: aperture crowd evaluate ml-latest-small --households 10 --plays-only
+    """
+    from aperture_dagster.ranking.evaluation import compare_with_votes, intervals, without_ratings
+    from aperture_dagster.taste.folder_world import world_of_folder
+
     console = Terminal()
-    console.print_hanging("Removed. Lists made from now on do without it.")
-    if settings.crowd_folder is not None:
-        console.print_hanging(f"{SETTING} still names {settings.crowd_folder}.", "yellow")
+    with operator_errors():
+        console.print_hanging(f"Reading {folder} and embedding its films …")
+        world = world_of_folder(folder)
+        people, users = sorted(world.last_known), world.users
+        console.print_hanging(
+            f"{len(world.items):,} films, {len(people):,} people, of whom {len(users):,} watched something later that "
+            "they liked."
+        )
+        if not users:
+            raise OperatorError(
+                f"{folder} has nobody whose lists can be judged: that takes at least two films rated 4 or better by "
+                "the same person, the last of them among the last fifth of their ratings."
+            )
+        lists = _lists(without_ratings(world) if plays_only else world, people, households or len(people))
+        found = compare_with_votes(world, lists)
+        _, of_ratio = intervals(found.ours, found.votes)
+    _print(console, found, of_ratio)
 
 
-def _known(settings: Settings, file: Path) -> str:
+def _lists(world: World, people: list[Any], size: int) -> dict[Any, Any]:
+    """Return the lists of all who qualify, with progress where there is a terminal."""
+    from aperture_dagster.ranking.config import RankingConfig
+    from aperture_dagster.ranking.evaluation import DEPTH, households_of, rank_household
+
+    config = RankingConfig(limit=DEPTH)
+    lists: dict[Any, Any] = {}
+    homes = list(households_of(people, size))
+    with click.progressbar(homes, label="Making lists", show_pos=True) as bar:
+        for members in bar:
+            lists |= rank_household(world, members, config)
+    return lists
+
+
+def _print(console: Terminal, found: Comparison, of_ratio: Interval) -> None:
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "most voted", "ours", "ratio"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, votes, ours in found.rows():
+        ratio = f"{ours / votes:.2f}" if votes and ours == ours else ""
+        table.add_row(name, _shown(votes), _shown(ours), ratio)
+    console.print(table)
+    low, high = of_ratio
+    console.print_hanging(f"Ratio of NDCG@10: {found.ratio:.2f}, 95 % interval {low:.2f} to {high:.2f}.")
+    if not found.is_enough:
+        console.print_hanging(
+            f"{found.ours.users} users and {found.hits} films to find are too few to trust the interval."
+        )
+    elif low <= 1.0 <= high:
+        console.print_hanging("The interval includes 1: this data does not tell the two apart.")
+
+
+def _shown(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:,.0f}" if value >= 100 else f"{value:.3f}"
+
+
+def _known(settings: Settings, table: CrowdTable) -> str:
     """Say how many films of the library a table knows."""
-    from aperture_dagster.resources.crowd_file import read_file
-    from aperture_dagster.sources.crowd import works_of
-
     try:
         with read_only(settings) as connection:
             items = read_items(connection)
     except DatabaseError:
         return "What it knows about the library will be seen once the library has been read."
     films = items["media_type"].tolist().count("movie")
-    known = len(set(works_of(read_file(file), items).tolist()) - {-1})
+    known = len(set(table.works(items).tolist()) - {-1})
     return f"It knows {known:,} of the {films:,} films in the library."

@@ -12,7 +12,6 @@ from aperture_dagster.cli.crowd import crowd
 from aperture_dagster.cli.demo import demo, media_server_options
 from aperture_dagster.cli.discovery import discover, dismiss, request, requests
 from aperture_dagster.cli.doctor import doctor
-from aperture_dagster.cli.evaluate import evaluate
 from aperture_dagster.cli.migrate import migrate
 from aperture_dagster.cli.publish import publish, unpublish
 from aperture_dagster.cli.ratings import rate, trakt
@@ -73,7 +72,7 @@ COMMANDS = {
     "For each user": (discover, dismiss, request, requests, rate, trakt),
     "On the media server": (publish, unpublish),
     "Operating": (backup, restore, migrate, alert, crowd),
-    "Development": (simulate, evaluate),
+    "Development": (simulate,),
 }
 """The commands as `aperture --help` groups them."""
 

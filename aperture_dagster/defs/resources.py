@@ -172,7 +172,6 @@ class EmbeddersResource(_Documented, dg.ConfigurableResource[Embedders]):
     embedder: str = _setting("embedder")
     embedder_model: str | None = _setting("embedder_model")
     embedder_url: str = _setting("embedder_url")
-    embedder_batch_size: int = _setting("embedder_batch_size")
     credentials: dict[str, str] = Field(description=f"Whether the endpoint's key is set. {SHOWN_ONLY}")
     settings: dg.ResourceDependency[Settings]
     of_this_process: dg.ResourceDependency[Embedders]

@@ -21,15 +21,10 @@ from aperture_dagster.publishing.paths import PathMap
 from aperture_dagster.publishing.pictures import Posters
 from aperture_dagster.publishing.plan import DesiredLibrary
 from aperture_dagster.publishing.preflight import examine_publishing
-<<<<<<< HEAD:aperture_dagster/defs/publishing/publication.py
-from aperture_dagster.publishing.publisher import Publisher
-from aperture_dagster.publishing.roots import Roots
-from aperture_dagster.ratings.outbox import take_server_ratings
-=======
 from aperture_dagster.publishing.publisher import Hooks, Publisher
 from aperture_dagster.publishing.roots import Roots, root_choice
 from aperture_dagster.publishing.work import Session
->>>>>>> publishing:aperture_dagster/publishing/publication.py
+from aperture_dagster.ratings.outbox import take_server_ratings
 from aperture_dagster.resources.errors import NotFound, RequestRejected
 from aperture_dagster.sources.services import Services
 from aperture_dagster.storage.copies import entry_folder_in, record_states

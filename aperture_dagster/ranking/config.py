@@ -21,8 +21,6 @@ class TasteMix:
 
     description: float = 0.6
     people: float = 0.25
-    studios: float = 0.05
-    keywords: float = 0.1
     genres: float = 0.15
     era: float = 0.7
     """Closeness in years."""
@@ -39,14 +37,13 @@ class BlendWeights:
     recommended_from: float = 0.5
     rating: float = 0.4
     votes: float = 0.45
-    """Number of votes, mixed with how many others of the household liked the title."""
     trend: float = 0.3
     """TMDb's popularity: how much a title is looked at these days."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankingConfig:
-    """All parameters of the ranking; the defaults were chosen on users 1-200 of the benchmark's data."""
+    """All parameters of the blend; the defaults were chosen on users 1-200 of the benchmark's data."""
 
     limit: int = 50
     """Titles per user and media type."""
@@ -66,32 +63,9 @@ class RankingConfig:
     """Number of other people at which co-watch has half of its weight: five people say little about a sixth."""
     fade: float = 0.8
     """Share of the weights of era, rating and popularity that goes as co-watch gains its own."""
-    half_local: float = 600.0
-    """Number of other people at which popularity is half the household's own counts, half TMDb's votes."""
     cold_below: int = 3
     """With fewer known titles, a list says that its user is cold."""
-    other_type: float = 0.5
-    """Weight of a series in the taste for films, and of a film in the taste for series."""
-    era_years: float = 4.0
-    """Standard deviation, in years, of the window around the years of liked titles."""
-    outlier: float = 8.0
-    """Standard deviations at which a component is clipped."""
-    ridge: float = 5.0
-    """Of EASE, for one person; it grows with the square root of their number."""
-    content: float = 0.05
-    """How much what the titles are about counts in EASE, as a share of the ridge."""
-    content_people: float = 25.0
-    """Number of people as whom that counts for the weight of co-watch."""
     diversity: float = 0.1
-    pool: int = 300
-    """Number of top candidates from which MMR selects."""
-    reasons: int = 3
-    reason_share: float = 0.4
-    """Share of the first reason's contribution below which a liked title is not named beside it."""
-    reason_minimum: float = 0.05
-    """Share of all that lifts a title which the named ones must contribute together; otherwise it is widely liked."""
-    history_limit: int = 1_000
-    """Titles of a history that candidates are compared with, at most: those with the largest weights."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,10 +73,10 @@ class RankingInputs:
     """All inputs of the ranking.
 
     ``items`` has one row per work: ``work_id``, and where known ``media_type``, ``title``, ``year``, ``genres``,
-    ``keywords``, ``directors``, ``creators``, ``cast``, ``companies``, ``networks`` (lists of names), ``vote_average``
-    (0-10), ``vote_count``, ``popularity``. ``vectors`` has shape (n, d) in the same order; rows may be zero or masked
-    (``vector_mask``, shape (n,), is True where one exists). ``excluded`` has a mask (n,) per user of titles that are
-    not recommended, beside those that their own history shows as started, finished or rated.
+    ``directors``, ``creators``, ``cast`` (lists of names), ``vote_average`` (0-10), ``vote_count``, ``popularity``.
+    ``vectors`` has shape (n, d) in the same order; rows may be zero or masked (``vector_mask``, shape (n,), is True
+    where one exists). ``excluded`` has a mask (n,) per user of titles that are not recommended, beside those that their
+    own history shows as started, finished or rated.
     """
 
     items: pd.DataFrame

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aperture_dagster.ranking.collaborative import ridge_for
+from aperture_dagster.ranking.collaborative import fit_ease, ridge_for
 from aperture_dagster.ranking.histories import Doubles, Floats, Rows, positions
+from aperture_dagster.ranking.library import NO_ROWS
 from aperture_dagster.ranking.links import Links
 from aperture_dagster.ranking.sparse import find, first_of
 from aperture_dagster.ranking.taste import taste_weights
@@ -24,6 +25,7 @@ NEIGHBOURS = 50
 """Neighbours kept per title of either sign: those that speak most for, and most against. With ratings, NDCG@10 of the
 benchmark's households with a crowd is .152; .147 without those against, .143 with 100 for, and .139 with all for."""
 _BLOCK = 256
+"""Titles whose weights are computed at a time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,58 +92,29 @@ def fit_neighbours(
     Only the ``max_titles`` most liked titles take part. Of each, the ``count`` neighbours with the largest positive
     weights and the ``count`` with the most negative ones are kept. With fewer than two people the table is empty.
     """
-    titles, column = np.unique(title, return_inverse=True)
-    liked = np.bincount(column, minlength=len(titles))
-    people = len(np.unique(person))
-    if people < 2:
-        titles = titles[:0]
-    elif len(titles) > max_titles:
-        titles = titles[np.sort(np.argsort(-liked, kind="stable")[:max_titles])]
-    place = find(titles, title)
-    keep = place >= 0
-    watched = np.zeros((int(person.max(initial=-1)) + 1, len(titles)), dtype=np.float32)
-    watched[person[keep], place[keep]] = value[keep]
-    ridge = ridge_for(people) * (float(np.mean(value**2)) if len(value) else 1.0)
-    return _strongest(watched, titles, ridge, count, people)
-
-
-def _strongest(watched: Floats, titles: Rows, ridge: float, count: int, people: int) -> Neighbours:
-    """Solve EASE on the smaller side, and keep the strongest neighbours, computing a block of titles at a time."""
-    m = len(titles)
-    if m <= len(watched):
-        gram = (watched.T @ watched).astype(np.float64)
-        inverse = np.asarray(np.linalg.inv(gram + ridge * np.eye(m)), dtype=np.float64)
-        left, right = inverse.astype(np.float32), None
-        diagonal = np.diag(inverse)
-    else:
-        gram = (watched @ watched.T).astype(np.float64)
-        kernel = np.linalg.inv(gram + ridge * np.eye(len(watched))).astype(np.float32)
-        # P = (I - XᵀKX) / λ; below, its rows are computed without I, which concerns the diagonal alone.
-        left, right = np.ascontiguousarray((kernel @ watched).T), watched
-        diagonal = (1.0 - np.einsum("iu,ui->i", left, watched, dtype=np.float64)) / ridge
-    counts, neighbours, strengths = [], [], []
-    for start in range(0, m, _BLOCK):
-        rows = left[start : start + _BLOCK]
-        p = rows if right is None else (rows @ right) / np.float32(-ridge)
-        weights = -p / diagonal.astype(np.float32)
-        weights[np.arange(len(weights)), start + np.arange(len(weights))] = 0.0
-        for line in weights:
+    titles, counts = np.unique(title, return_counts=True)
+    if len(titles) > max_titles:
+        titles = titles[np.sort(np.argsort(-counts, kind="stable")[:max_titles])]
+    row = find(titles, title)
+    keep = row >= 0
+    ease = fit_ease(person[keep], row[keep], value[keep], ridge=ridge_for(len(np.unique(person)), value))
+    every, neighbours, strengths = ease.items, [], []
+    for start in range(0, len(every), _BLOCK):
+        for line in ease.weights(every, every[start : start + _BLOCK]).T:
             best = np.unique(np.concatenate([_first(-line, count), _first(line, count)]))
             best = best[np.lexsort((best, -line[best]))]
-            counts.append(len(best))
             neighbours.append(best)
             strengths.append(line[best])
-    none = np.zeros(0, dtype=np.int64)
     return Neighbours(
-        titles=titles,
-        counts=np.array(counts, dtype=np.int64),
-        neighbours=np.concatenate([none, *neighbours]),
-        strengths=np.concatenate([none.astype(np.float32), *strengths]),
-        people=people if counts and sum(counts) else 0,
+        titles=titles[every],
+        counts=np.array([len(one) for one in neighbours], dtype=np.int64),
+        neighbours=np.concatenate([NO_ROWS, *neighbours]),
+        strengths=np.concatenate([NO_ROWS, *strengths]).astype(np.float32),
+        people=ease.users if sum(map(len, neighbours)) else 0,
     )
 
 
-def _first(values: Floats, count: int) -> Rows:
+def _first(values: Doubles, count: int) -> Rows:
     """Return the places of the ``count`` smallest values that are negative."""
     found = np.argpartition(values, count)[:count] if count < len(values) else np.arange(len(values))
     return found[values[found] < 0]

@@ -15,15 +15,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aperture_dagster.ranking.config import RankingConfig, RankingInputs
+from aperture_dagster.ranking.crowd import Crowd
 from aperture_dagster.ranking.histories import Doubles, Rows, as_utc, positions, rows_where
 from aperture_dagster.ranking.library import Library
 from aperture_dagster.ranking.metrics import (
     coverage,
     hit_rate_at,
-    intra_list_diversity,
     mean_popularity,
     ndcg_at,
-    overlap,
     recall_at,
 )
 from aperture_dagster.ranking.recommend import RankingModel, prepare
@@ -77,8 +76,6 @@ class Result:
     recall: float
     votes: float
     coverage: float
-    diversity: float
-    overlap: float
 
     @property
     def users(self) -> int:
@@ -136,36 +133,6 @@ def world_of(
     )
 
 
-def latest_known(world: World, k: int) -> World:
-    """Return the world as if of each user only the latest ``k`` titles of what is known were known.
-
-    What else they had seen is no candidate, so the hits are the same.
-    """
-    closed = {user: mask.copy() for user, mask in world.unreleased.items()}
-    for user, mask in closed.items():
-        mask[world.seen[user]] = True
-    training = world.training.groupby("user_id", sort=False).tail(k)
-    return replace(world, training=training, unreleased=closed)
-
-
-def first_known(world: World, histories: pd.DataFrame, liked: NDArray[np.bool_], k: int) -> World:
-    """Return the world as if only the first ``k`` titles of each user were known; all that they liked later are hits.
-
-    ``histories`` and ``liked`` are as for :func:`world_of`.
-    """
-    row = world.library.index
-    ordered = histories.assign(row=positions(histories["work_id"], row), liked=liked)
-    ordered = rows_where(ordered, ordered["row"] >= 0).sort_values("last_played_at", kind="stable", na_position="first")
-    place = np.asarray(ordered.groupby("user_id", sort=False).cumcount())
-    training, later = rows_where(ordered, place < k), rows_where(ordered, (place >= k) & ordered["liked"])
-    return replace(
-        world,
-        training=training.drop(columns=["row", "liked"]),
-        hits={user: set(group["row"]) for user, group in later.groupby("user_id") if user in world.hits},
-        seen={user: group["row"].to_numpy(dtype=np.int64) for user, group in training.groupby("user_id")},
-    )
-
-
 def last_moments(histories: pd.DataFrame) -> dict[Any, pd.Timestamp]:
     """Return the moment of each user's last activity."""
     latest = histories.sort_values("last_played_at", na_position="first").drop_duplicates("user_id", keep="last")
@@ -190,64 +157,59 @@ def leave_last_out(
     return rows_where(ordered, ~held), rows_where(ordered, held)
 
 
-def before(histories: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
-    """Return what had happened by a moment."""
-    return rows_where(histories, histories["last_played_at"] <= moment)
+def by_votes(world: World, users: Iterable[Any] | None = None) -> Lists:
+    """Return the baseline of ``users`` (default: all): the titles with the most votes.
 
-
-def by_score(
-    world: World, score: Callable[[Any], NDArray[Any]], *, released: bool = False, users: Iterable[Any] | None = None
-) -> Lists:
-    """Return lists of ``users`` (default: all) sorted by a score of all titles, without those that each has seen.
-
-    ``released``: without those that a user could not watch yet.
+    Left out are those that each has seen, or could not watch yet.
     """
+    order = np.argsort(-world.votes, kind="stable")
     lists: Lists = {}
     for user in world.users if users is None else users:
-        out = np.zeros(len(world.items), dtype=bool)
+        out = world.unreleased[user].copy()
         out[world.seen[user]] = True
-        if released:
-            out |= world.unreleased[user]
-        order = np.argsort(-np.asarray(score(user), dtype=np.float64), kind="stable")
         lists[user] = order[~out[order]][:DEPTH]
     return lists
 
 
 def household_model(
     world: World,
-    members: Iterable[Hashable],
-    asked: Sequence[Hashable],
+    members: Sequence[Any],
     config: RankingConfig,
     *,
-    histories: pd.DataFrame | None = None,
-    library: Library | None = None,
-    **inputs: Any,
+    asked: Sequence[Any] | None = None,
+    edges: pd.DataFrame | None = None,
+    crowd: Crowd | None = None,
 ) -> RankingModel:
-    """Prepare the production ranking of ``asked``, who live in a household of ``members``.
+    """Prepare the production ranking of the qualifying users of one household.
 
-    ``histories`` (default: what is known of the world) and ``library`` replace the world's; ``inputs`` are further ones
-    of ``RankingInputs``.
+    Args:
+        world: The data.
+        members: Who lives together.
+        config: Parameters of the ranking; its limit is the length of the lists.
+        asked: Who of them gets a list. Default: everybody.
+        edges, crowd: As in ``RankingInputs``.
     """
-    known = world.training if histories is None else histories
-    given = RankingInputs(
+    chosen = [user for user in (members if asked is None else asked) if user in world.hits]
+    inputs = RankingInputs(
         items=world.items,
-        histories=rows_where(known, known["user_id"].isin(list(members))),
+        histories=rows_where(world.training, world.training["user_id"].isin(list(members))),
         as_of=as_utc(str(world.training["last_played_at"].max())),
-        users=list(asked),
-        **inputs,
+        users=chosen,
+        excluded={user: world.unreleased[user] for user in chosen},
+        edges=edges,
+        crowd=crowd,
     )
-    return prepare(given, config, library=library or world.library)
+    return prepare(inputs, config, library=world.library)
 
 
-def lists_of(world: World, model: RankingModel, done: Callable[[], object] | None = None) -> Lists:
-    """Return the production lists of the model's users as rows; ``done`` is called after each."""
-    row = world.library.index
-    lists: Lists = {}
-    for user in model.people.users:
-        lists[user] = np.array([row[work] for work in model.for_user(user)["work_id"]], dtype=np.int64)
-        if done is not None:
-            done()
-    return lists
+def lists_of(world: World, model: RankingModel) -> Lists:
+    """Return the production lists of the model's users as rows."""
+    return {user: positions(model.for_user(user)["work_id"], world.library.index) for user in model.people.users}
+
+
+def rank_household(world: World, members: Sequence[Any], config: RankingConfig, **inputs: Any) -> Lists:
+    """Return the production lists of the qualifying users of one household (as for :func:`household_model`)."""
+    return lists_of(world, household_model(world, members, config, **inputs))
 
 
 def households_of(users: Sequence[Any], size: int, draw: int = 0) -> Iterator[list[Any]]:
@@ -257,46 +219,9 @@ def households_of(users: Sequence[Any], size: int, draw: int = 0) -> Iterator[li
         yield [users[place] for place in order[start : start + size]]
 
 
-def rank_household(
-    world: World,
-    members: Sequence[Any],
-    config: RankingConfig,
-    *,
-    asked: Sequence[Any] | None = None,
-    ratings: bool = False,
-    released: bool = True,
-    library: Library | None = None,
-    done: Callable[[], object] | None = None,
-    **inputs: Any,
-) -> Lists:
-    """Return the production lists of the qualifying users of one household.
-
-    Args:
-        world: The data.
-        members: Who lives together.
-        config: Parameters of the ranking; its limit is the length of the lists.
-        asked: Who of them gets a list. Default: everybody.
-        ratings: Whether ratings are known, or plays only.
-        released: Whether titles are left out that a user could not watch yet.
-        library: Titles to rank with, if not the world's.
-        done: Called after each list.
-        inputs: Further ones of ``RankingInputs``, such as a crowd.
-    """
-    chosen = [user for user in (members if asked is None else asked) if user in world.hits]
-    if not chosen:
-        return {}
-    known = inputs.pop("histories", world.training)
-    model = household_model(
-        world,
-        members,
-        chosen,
-        config,
-        histories=known if ratings else known.assign(rating=np.nan),
-        library=library,
-        excluded={user: world.unreleased[user] for user in chosen} if released else {},
-        **inputs,
-    )
-    return lists_of(world, model, done)
+def without_ratings(world: World) -> World:
+    """Return the world as if nobody had rated anything that is known, as on most media servers."""
+    return replace(world, training=world.training.assign(rating=np.nan))
 
 
 def judge(world: World, lists: Mapping[Any, Rows], users: Sequence[Any] | None = None) -> Result:
@@ -310,8 +235,6 @@ def judge(world: World, lists: Mapping[Any, Rows], users: Sequence[Any] | None =
         recall=_mean(recall_at(*one, DEPTH) for one in found),
         votes=mean_popularity(own, world.votes),
         coverage=coverage(own, len(world.items)),
-        diversity=_mean(intra_list_diversity(world.library.centred, entry) for entry in own),
-        overlap=overlap(own),
     )
 
 
@@ -360,7 +283,7 @@ class Comparison:
         """Return each figure by its name: the baseline's, and that of our lists."""
         names = {
             "NDCG@10": "ndcg", "hit rate@10": "hit_rate", "recall@20": "recall", "coverage": "coverage",
-            "diversity": "diversity", "overlap": "overlap", "mean votes": "votes",
+            "mean votes": "votes",
         }  # fmt: skip
         return [(shown, getattr(self.votes, name), getattr(self.ours, name)) for shown, name in names.items()]
 
@@ -368,7 +291,7 @@ class Comparison:
 def compare_with_votes(world: World, lists: Lists) -> Comparison:
     """Judge lists, and those of the baseline for the same users, of titles that they could have watched."""
     users = [user for user in world.users if user in lists]
-    votes = by_score(world, lambda _: world.votes, released=True, users=users)
+    votes = by_votes(world, users)
     hits = sum(len(world.hits[user]) for user in users)
     return Comparison(votes=judge(world, votes, users), ours=judge(world, lists, users), hits=hits)
 

@@ -1,4 +1,4 @@
-"""Content features of titles: people, studios, keywords, genres and years.
+"""Content features of titles: people, genres and years.
 
 Embedded descriptions miss names (two films by one director need not read alike) and time, and people choose by both. A
 title resembles a history in one field when they share rare names: the cosine of tf-idf rows, summed over the history
@@ -19,13 +19,9 @@ from aperture_dagster.ranking.sparse import entries_of, first_of
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "people": ("directors", "creators", "cast"),
-    "studios": ("companies", "networks"),
-    "keywords": ("keywords",),
     "genres": ("genres",),
 }
 """Columns of the item table that make up each field; missing columns are skipped."""
-COUNTED = ("genres", "keywords")
-"""Fields of which the names themselves are kept."""
 MAX_CAST = 5
 FEW = 4
 """With less than this fraction of the titles, such as the series of a library, their entries are looked up."""
@@ -87,8 +83,6 @@ class Features:
     """Content features of a library, computed once by ``content_features``."""
 
     fields: dict[str, TfIdf]
-    names: dict[str, Names]
-    """Names of :data:`COUNTED`, which tastes are described by."""
     years: Doubles
     """Year of each title, NaN where unknown, shape (n,)."""
     genres: NDArray[np.float32]
@@ -134,22 +128,21 @@ def content_features(items: pd.DataFrame, names: Mapping[str, PackedNames] | Non
         return lists.at_most(MAX_CAST) if column == "cast" else lists
 
     fields: dict[str, TfIdf] = {}
-    counted: dict[str, Names] = {}
+    genres = count_names([[]] * len(items))
     for field, columns in FIELDS.items():
         lists = [lists_of(column) for column in columns if column in packed or column in items]
         of_field = count_names(*lists or [[[]] * len(items)])
         fields[field] = weigh_names(of_field)
-        if field in COUNTED:
-            counted[field] = of_field
+        if field == "genres":
+            genres = of_field
     years = number_column(items, "year")
     # Treat typos such as 0 or 19999 as unknown: the table of years in `era` would span all of them.
     years = np.where((years < 1850) | (years > 2200), np.nan, years)
-    genres = counted["genres"]
     has_genre = np.zeros((len(items), len(genres.distinct)), dtype=np.float32)
     column_of = np.empty(len(genres.distinct), dtype=np.int64)
     column_of[np.argsort(genres.distinct, kind="stable")] = np.arange(len(genres.distinct))
     has_genre[np.repeat(np.arange(len(items)), np.diff(genres.first)), column_of[genres.codes]] = 1.0
-    return Features(fields=fields, names=counted, years=years, genres=has_genre)
+    return Features(fields=fields, years=years, genres=has_genre)
 
 
 def tf_idf(lists: Sequence[Sequence[str]]) -> TfIdf:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from aperture_dagster.ranking.features import Features, content_features
 from aperture_dagster.ranking.histories import Doubles, Floats, Rows, index_of
 from aperture_dagster.ranking.names import PackedNames
-from aperture_dagster.ranking.popularity import Priors, media_rows, priors
-from aperture_dagster.ranking.taste import TasteLibrary, centre
+from aperture_dagster.ranking.priors import Priors, media_rows, priors
+from aperture_dagster.ranking.taste import centre
 
 NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
 
@@ -72,12 +72,3 @@ def library_of(
         features=content_features(table, names),
         priors=priors(table),
     )
-
-
-def titles_of_type(library: Library, media_type: str) -> TasteLibrary:
-    """Return the titles of one media type, as tastes are compared with them; vectors and names are not copied."""
-    rows = library.rows.get(media_type, NO_ROWS)
-    is_compared = np.zeros(len(library.work_ids), dtype=bool)
-    is_compared[rows] = True
-    genres, keywords = (library.features.names[field].among(rows) for field in ("genres", "keywords"))
-    return TasteLibrary(library.work_ids, library.index, is_compared, library.centred, genres, keywords)

@@ -1,4 +1,4 @@
-"""Measures of ranked lists: of their quality against what was held out, and of what they are made of."""
+"""Measures of ranked lists, against what was held out and by how popular they are."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
@@ -51,29 +51,3 @@ def coverage(lists: Iterable[Rows], n: int, k: int = FIRST) -> float:
     """Return the share of the n titles that appear among the first k of any list, 0-1."""
     shown = {int(row) for entry in lists for row in entry[:k]}
     return len(shown) / n if n else float("nan")
-
-
-def overlap(lists: Iterable[Rows], k: int = FIRST) -> float:
-    """Return the mean share of the first k that two users have in common, 0-1, over all pairs of users.
-
-    A shorter list counts as if it were filled with titles that nobody else has. NaN with fewer than two lists.
-    """
-    firsts = [entry[:k] for entry in lists]
-    people = len(firsts)
-    if people < 2:
-        return float("nan")
-    # A title on c lists is common to c (c - 1) / 2 of the pairs.
-    _, times = np.unique(np.concatenate(firsts), return_counts=True)
-    return float((times * (times - 1.0)).sum() / (people * (people - 1.0)) / k)
-
-
-def intra_list_diversity(vectors: NDArray[Any], rows: Rows, k: int = FIRST) -> float:
-    """Return 1 minus the mean cosine of all pairs among the first k, about 0-1; NaN with fewer than two vectors."""
-    matrix = np.asarray(vectors, dtype=np.float64)[np.asarray(rows[:k], dtype=np.int64)]
-    matrix = matrix[np.linalg.norm(matrix, axis=1) > 1e-6]
-    m = len(matrix)
-    if m < 2:
-        return float("nan")
-    matrix = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
-    total = float((matrix @ matrix.T).sum()) - m
-    return 1.0 - total / (m * (m - 1))

@@ -13,7 +13,7 @@ from numpy.dtypes import StringDType
 from numpy.typing import NDArray
 
 from aperture_dagster.ranking.histories import Rows
-from aperture_dagster.ranking.sparse import entries_of, first_of
+from aperture_dagster.ranking.sparse import first_of
 
 SEPARATOR = "\x1f"
 """Between the names in a text."""
@@ -79,16 +79,6 @@ class Names:
     """Position in ``distinct`` of each entry's name."""
     counts: Rows
     """Number of titles with each name, shape (names,)."""
-
-    def entries(self, rows: Rows) -> tuple[Rows, Rows]:
-        """Return the entries of some titles, title by title, and the position in ``rows`` of the title of each."""
-        return entries_of(self.first, rows)
-
-    def among(self, rows: Rows) -> Names:
-        """Return the same entries, with the numbers of titles among some rows, in which all titles to ask for are."""
-        entries, _ = self.entries(rows)
-        counts = np.bincount(self.codes[entries], minlength=len(self.distinct))
-        return Names(len(rows), self.distinct, self.first, self.codes, counts)
 
 
 def count_names(*columns: NameLists | Sequence[Sequence[str]]) -> Names:

@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aperture_dagster.ranking.config import COLUMNS, COMPONENTS, RankingConfig, RankingInputs
-from aperture_dagster.ranking.explain import TOGETHER, Contributions, contributions, reasons
-from aperture_dagster.ranking.features import FIELDS, signed_root
+from aperture_dagster.ranking.explain import SIMILAR, Contributions, contributions, reasons
+from aperture_dagster.ranking.features import signed_root
 from aperture_dagster.ranking.histories import Doubles, Floats, Rows, positions, rows_where, started, tidy_histories
 from aperture_dagster.ranking.library import NO_ROWS, NO_TITLES, Library, UserTitles, library_of
 from aperture_dagster.ranking.links import Links, links_of
@@ -21,18 +21,13 @@ from aperture_dagster.ranking.signals import (
     People,
     empty_list,
     learn_people,
+    ranked_list,
     select,
     similar_parts,
     similarities,
     standardise,
     weight_matrix,
 )
-
-SIMILAR = ("description", *FIELDS, "likeness")
-"""Parts of the component ``similarity``.
-
-``likeness`` is what co-watch says of titles that nobody else has liked, which comes only from what they are about.
-"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +70,8 @@ class RankingModel:
         candidates = self._candidates(user_id, media_type)
         place = np.searchsorted(candidates, picked)
         parts = self._parts(user_id, self.people.titles.get(user_id, NO_TITLES), media_type, candidates)
-        return self._contributions(user_id, picked, {name: values[place] for name, values in parts.items()})
+        lifts = {name: values[place] for name, values in parts.items()}
+        return contributions(self.library, self.people, self.links, user_id, picked, lifts)
 
     def _candidates(self, user_id: Hashable, media_type: str) -> Rows:
         allowed = np.zeros(len(self.library.work_ids), dtype=bool)
@@ -92,42 +88,25 @@ class RankingModel:
 
     def _parts(self, user_id: Hashable, titles: UserTitles, media_type: str, candidates: Rows) -> dict[str, Doubles]:
         """Return what each part adds to the score of the candidates (rows of one media type, ascending)."""
-        config, column, outlier = self.config, self.people.column[user_id], self.config.outlier
-        shares = blend_shares(config, self._known(titles, media_type), self.people.co_watchers)
+        column, priors = self.people.column[user_id], self.library.priors
+        shares = blend_shares(self.config, self._known(titles, media_type), self.people.co_watchers)
+        votes, trend = (standardise(values[candidates]) for values in (priors.votes, priors.trend))
         found = {
-            "rating": shares["rating"] * standardise(self.library.priors.rating[candidates], outlier),
-            "popularity": self._popularity(titles, candidates, shares),
+            "rating": shares["rating"] * standardise(priors.rating[candidates]),
+            "popularity": shares["votes"] * votes + shares["trend"] * trend,
         }
         if not len(titles.rows):
             return found
         place = np.searchsorted(self.library.rows[media_type], candidates)
-        near = similar_parts(
-            self.library, titles, self.similarity[media_type][place, column], candidates, media_type, config.mix,
-            other_type=config.other_type, era_years=config.era_years, outlier=outlier,
-        )  # fmt: skip
+        described = self.similarity[media_type][place, column]
+        near = similar_parts(self.library, titles, described, candidates, media_type, self.config.mix)
         found |= {name: values * shares["era" if name == "era" else "similarity"] for name, values in near.items()}
-        watched = signed_root(self.people.co_watch[column, candidates])
-        watched = shares["co_watch"] * standardise(watched, outlier)
-        by_others = self.people.liked_by_others(user_id)[candidates]
-        found |= {"co_watch": np.where(by_others, watched, 0.0), "likeness": np.where(by_others, 0.0, watched)}
+        watched = standardise(signed_root(self.people.co_watch[column, candidates]))
+        found["co_watch"] = shares["co_watch"] * watched
         if self.linked is not None:
-            linked = standardise(signed_root(self.linked[candidates, column]), outlier)
+            linked = standardise(signed_root(self.linked[candidates, column]))
             found["recommended_from"] = shares["recommended_from"] * linked
         return found
-
-    def _popularity(self, titles: UserTitles, candidates: Rows, shares: Mapping[str, float]) -> Doubles:
-        """Return what adds to the score that a title is known: votes, mixed with how many others of the household
-        liked it, and how much it is looked at these days.
-        """
-        outlier = self.config.outlier
-        others = max(self.people.household - 1, 0)
-        local = others / (others + self.config.half_local)
-        liked = self.people.liked_by.copy()
-        liked[titles.rows[titles.weights > 0]] -= 1.0
-        votes = standardise(self.library.priors.votes[candidates], outlier)
-        counts = standardise(np.log1p(np.maximum(liked[candidates], 0.0)), outlier)
-        known = standardise((1.0 - local) * votes + local * counts, outlier)
-        return shares["votes"] * known + shares["trend"] * standardise(self.library.priors.trend[candidates], outlier)
 
     def _ranked(self, user_id: Hashable, media_type: str) -> pd.DataFrame:
         config, titles = self.config, self.people.titles.get(user_id, NO_TITLES)
@@ -140,28 +119,16 @@ class RankingModel:
             score = score - self.fatigue[user_id][candidates]
         # The last digits of long sums depend on how threads share the work; the lists must not.
         score = np.round(score, 5)
-        frame, chosen = select(
-            self.library, candidates, score, _components(parts), media_type=media_type, limit=config.limit,
-            shortlist=config.pool, diversity=config.diversity,
-        )  # fmt: skip
+        chosen = select(self.library, candidates, score, limit=config.limit, diversity=config.diversity)
+        picked, lifts = candidates[chosen], {name: values[chosen] for name, values in parts.items()}
+        frame = ranked_list(self.library, picked, media_type, score[chosen], _components(lifts))
         is_cold = self._known(titles, media_type) < config.cold_below
         named = [NO_ROWS] * len(chosen)
         if not is_cold:
-            lifts = {name: values[chosen] for name, values in parts.items()}
-            found = self._contributions(user_id, candidates[chosen], lifts)
-            whole = sum((np.maximum(lift, 0.0) for lift in lifts.values()), np.zeros(len(chosen)))
-            named = reasons(found, whole, most=config.reasons, minimum=config.reason_minimum, share=config.reason_share)
+            named = reasons(contributions(self.library, self.people, self.links, user_id, picked, lifts), lifts)
         frame["because"] = [self.library.work_ids[rows].tolist() for rows in named]
         frame["cold"] = is_cold
         return frame
-
-    def _contributions(self, user_id: Hashable, picked: Rows, lifts: Mapping[str, Doubles]) -> Contributions:
-        titles = self.people.titles.get(user_id, NO_TITLES).largest(self.config.history_limit)
-        return contributions(
-            self.library, self.people, self.links, user_id, titles, picked,
-            {name: lift for name, lift in lifts.items() if name in (*SIMILAR, *TOGETHER)},
-            other_type=self.config.other_type,
-        )  # fmt: skip
 
 
 def prepare(
@@ -185,11 +152,7 @@ def prepare(
         if np.shape(mask) != (n,):
             raise ValueError(f"the exclusions of {user!r} have shape {np.shape(mask)}, not ({n},)")
 
-    people = learn_people(
-        inputs.histories, inputs.users, inputs.crowd, index, n, as_of=inputs.as_of, ridge=config.ridge,
-        vectors=library.centred, content=config.content, content_people=config.content_people,
-    )  # fmt: skip
-    titles, users = people.titles, people.users
+    people = learn_people(inputs.histories, library, as_of=inputs.as_of, users=inputs.users, crowd=inputs.crowd)
     if links is None and inputs.edges is not None:
         links = links_of(inputs.edges, index, n)
     tidy = tidy_histories(inputs.histories, as_of=inputs.as_of)
@@ -202,13 +165,13 @@ def prepare(
         started={user: group["row"].to_numpy(dtype=np.int64) for user, group in started_by_user},
         excluded=inputs.excluded,
         fatigue=inputs.fatigue,
-        similarity=similarities(library, titles, users, other_type=config.other_type, limit=config.history_limit),
+        similarity=similarities(library, people),
         links=links,
-        linked=None if links is None else links.spread(weight_matrix(titles, users, n)),
+        linked=None if links is None else links.spread(weight_matrix(people.titles, people.users, n)),
     )
 
 
-def blend_shares(config: RankingConfig, known: float, co_watchers: float) -> dict[str, float]:
+def blend_shares(config: RankingConfig, known: float, co_watchers: int) -> dict[str, float]:
     """Return the weight of each component for a user with ``known`` titles among ``co_watchers`` people.
 
     All curves are x / (x + half), and were fitted on histories cut to 1 to 860 titles and households of 1 to 200 people

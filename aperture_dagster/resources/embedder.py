@@ -35,6 +35,8 @@ MODEL_TOKENS = {
 }  # fmt: skip
 # For other models; few accept less.
 USUAL_TOKENS = 512
+# Texts in a request: an answer with as many vectors of 3,000 dimensions has some 4 MB.
+BATCH = 64
 # Titles have about 120 tokens, so more is never needed.
 MOST_TOKENS = 2000
 SHORTEST_TEXT = 100
@@ -128,7 +130,7 @@ class OpenAiEmbedder(Embedder):
     The name of its vectors holds no address: another address returns the same vectors.
     """
 
-    def __init__(self, url: str, api_key: str | None, *, model: str, batch_size: int, **options: Any) -> None:
+    def __init__(self, url: str, api_key: str | None, *, model: str, **options: Any) -> None:
         super().__init__(f"openai-{model}")
         self.client = ServiceClient(
             ENDPOINT,
@@ -142,7 +144,6 @@ class OpenAiEmbedder(Embedder):
             **options,
         )
         self._model = model
-        self._batch_size = batch_size
         self._tokens = tokens_of(model)
 
     @property
@@ -151,7 +152,7 @@ class OpenAiEmbedder(Embedder):
         return self.client.requests
 
     def embed(self, texts: Sequence[str]) -> Embedding:
-        """Embed texts, ``batch_size`` in a request. A refused batch is halved until the offending texts are isolated.
+        """Embed texts, ``BATCH`` in a request. A refused batch is halved until the offending texts are isolated.
 
         Raises:
             BadAnswer: a vector is missing or of another length than the rest.
@@ -163,9 +164,7 @@ class OpenAiEmbedder(Embedder):
         found: dict[int, np.ndarray] = {}
         refused: dict[int, str] = {}
         cut = [truncate(text, self._tokens) for text in texts]
-        batches = deque(
-            range(start, min(start + self._batch_size, len(cut))) for start in range(0, len(cut), self._batch_size)
-        )
+        batches = deque(range(start, min(start + BATCH, len(cut))) for start in range(0, len(cut), BATCH))
         while batches:
             places = batches.popleft()
             try:
@@ -271,7 +270,6 @@ def make_embedder(settings: Settings) -> Embedder:
             settings.embedder_url,
             key.get_secret_value() if key else None,
             model=settings.embedder_model or "text-embedding-3-small",
-            batch_size=settings.embedder_batch_size,
             attempts=settings.http_attempts,
             first_wait_seconds=settings.http_retry_wait_seconds,
         )

@@ -1,16 +1,16 @@
 """Histories and films in a folder in MovieLens format.
 
-``ratings.csv`` (userId, movieId, rating 0.5-5, timestamp in seconds) and ``movies.jsonl``, one film per line as JSON
-with at least movieId and title; each may be gzipped. A line that cannot be used is skipped and counted.
+``ratings.csv`` (userId, movieId, rating 0.5-5, timestamp in seconds) and, to know the films by, ``links.csv`` (movieId,
+imdbId, tmdbId) as in the published data sets, or ``movies.jsonl``, one film per line as JSON with at least movieId and
+title; each may be gzipped. A folder may hold any number of people: it is read in parts.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-import math
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,133 +18,129 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aperture_dagster.errors import OperatorError
+from aperture_dagster.resources.errors import ServiceError
 
+CHUNK = 500_000
+"""Rows read at a time."""
 # MovieLens rates from half a star to five; the product from 0 to 10.
 TO_OWN_SCALE = 2.0
-RATING_COLUMNS = ("userId", "movieId", "rating", "timestamp")
-_NUMBERS = ("tmdbId", "year", "vote_average", "vote_count", "popularity", "runtime")
-_LISTS = ("genres", "keywords", "cast", "companies")
-_TEXTS = ("imdbId", "overview", "tagline", "language")
+_COLUMNS: Any = {"userId": "int64", "movieId": "int64", "rating": "float32", "timestamp": "float64"}
+# What pandas raises for files that are damaged or of another format.
+_BROKEN = (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, EOFError, zlib.error)
 
 
-class FolderError(OperatorError):
-    """A folder lacks a file, or a file cannot be used at all."""
+class CrowdError(ServiceError):
+    """A folder or table of other people's histories cannot be used; the message names the file."""
 
 
-def data_file(folder: Path, name: str) -> Path:
-    """Return the path of a file that may be gzipped; FolderError if there is none."""
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.is_file():
-            return path
-    missing = "does not exist" if not folder.is_dir() else f"has no {name} (nor {name}.gz)"
-    raise FolderError(f"{folder} {missing}. It must hold ratings.csv and movies.jsonl in MovieLens format.")
+@dataclass(frozen=True, eq=False)
+class Ratings:
+    """The ratings of people, each as one complete play."""
+
+    histories: pd.DataFrame
+    """``user_id``, ``work_id`` (the movieId), ``plays``, ``completion``, ``rating`` (0-10) and, where the file has
+    timestamps, ``last_played_at``."""
+    people: int
+    """Number of people in the folder."""
 
 
-def read_films(folder: Path) -> tuple[pd.DataFrame, int]:
-    """Return the item table of the ranking, one row per film (``work_id``: its movieId), and how many were skipped.
+def read_ratings(folder: Path, films: NDArray[Any], *, most_people: int | None = None) -> Ratings:
+    """Read the ratings of some films, given their movieIds, by everybody or a sample of the people.
 
-    Raises:
-        FolderError: the file is missing, unreadable, or has no usable line.
-    """
-    path = data_file(folder, "movies.jsonl")
-    films: dict[int, dict[str, Any]] = {}
-    skipped = 0
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                film = _film(line)
-                if film is not None and film["work_id"] not in films:
-                    films[film["work_id"]] = film
-                elif line.strip():
-                    skipped += 1
-    except (OSError, EOFError) as error:
-        raise FolderError(f"{path} cannot be read: {error}") from None
-    if not films:
-        raise FolderError(f"{path} has no film: each line must be JSON with movieId and title.")
-    return pd.DataFrame(list(films.values())).assign(media_type="movie"), skipped
-
-
-def read_histories(folder: Path, known: Iterable[int] | None = None) -> tuple[pd.DataFrame, int]:
-    """Return every rating as one complete play with its rating (0-10) and date, and how many were skipped.
-
-    Ratings of films that are not ``known`` (movieIds; None: all are) are skipped, too, and the second of two ratings of
-    the same film by the same user.
+    Who is chosen for a sample depends neither on how much they rated, nor on the order of the file.
 
     Raises:
-        FolderError: the file is missing or unreadable, lacks a column, or has no usable line.
+        CrowdError: the file is missing or malformed, or has no rating of these films.
     """
-    path = data_file(folder, "ratings.csv")
+    path = _file(folder, "ratings.csv")
     try:
-        ratings, skipped = _read_rows(path)
-    except (ValueError, OSError, EOFError) as error:
-        raise FolderError(f"{path} cannot be read: {error}") from None
-    missing = [name for name in RATING_COLUMNS if name not in ratings.columns]
-    if missing:
-        raise FolderError(f"{path} lacks the column(s) {', '.join(missing)}.")
-    user, film, rating, second = (_numbers(ratings, name) for name in RATING_COLUMNS)
-    usable = (user % 1 == 0) & (film % 1 == 0) & (rating >= 0.5) & (rating <= 5) & (second >= 0) & (second < 2**33)
-    if known is not None:
-        usable &= np.isin(film, np.asarray(list(known), dtype=np.float64))
+        parts = pd.read_csv(path, usecols=["userId"], dtype=_COLUMNS, chunksize=CHUNK)
+        everybody = np.unique(np.concatenate([np.zeros(0, np.int64), *(np.unique(part["userId"]) for part in parts)]))
+        # By their places among all numbers; the seed makes it the same people each time.
+        chosen = np.random.default_rng(0).permutation(everybody)[:most_people]
+        columns = pd.read_csv(path, usecols=lambda name: name in _COLUMNS, dtype=_COLUMNS, chunksize=CHUNK)
+        ratings = pd.concat([part.loc[np.isin(part["userId"], chosen)] for part in columns])
+        # Published ratings are from 0.5 to 5; others would count for more than everybody else's.
+        if not ratings["rating"].between(0.5, 5).all():
+            raise ValueError("ratings must be from 0.5 to 5")
+        ratings = ratings.loc[np.isin(ratings["movieId"], films)].drop_duplicates(["userId", "movieId"])
+    except _BROKEN as error:
+        raise CrowdError(f"{path} cannot be read: {error}") from None
+    if not len(ratings):
+        raise CrowdError(f"{path} has no rating of a film that is known.")
     histories = pd.DataFrame(
         {
-            "user_id": user[usable].astype(np.int64),
-            "work_id": film[usable].astype(np.int64),
-            "plays": 1,
+            "user_id": ratings["userId"].to_numpy(dtype=np.int64),
+            "work_id": ratings["movieId"].to_numpy(dtype=np.int64),
+            "plays": 1.0,
             "completion": 1.0,
-            "favorite": False,
-            "rating": rating[usable] * TO_OWN_SCALE,
-            "last_played_at": pd.to_datetime(second[usable], unit="s", utc=True),
+            "rating": ratings["rating"].to_numpy(dtype=np.float64) * TO_OWN_SCALE,
         }
     )
-    once = ~histories.duplicated(["user_id", "work_id"]).to_numpy(dtype=bool)
-    if not once.any():
-        raise FolderError(f"{path} has no rating of a known film: nothing can be measured.")
-    return histories.loc[once].reset_index(drop=True), skipped + len(ratings) - int(once.sum())
+    if "timestamp" in ratings:
+        histories["last_played_at"] = pd.to_datetime(ratings["timestamp"].to_numpy(), unit="s", utc=True)
+    return Ratings(histories, len(everybody))
 
 
-def _numbers(table: pd.DataFrame, column: str) -> NDArray[np.float64]:
-    """Return a column as numbers; what is none becomes NaN."""
-    return np.asarray(pd.to_numeric(table[column], errors="coerce"), dtype=np.float64)
+def read_films(folder: Path) -> pd.DataFrame:
+    """Return the item table of the ranking, one row per film of ``movies.jsonl`` (``work_id``: its movieId).
+
+    Raises:
+        CrowdError: the file is missing or malformed.
+    """
+    films = _read_lines(_file(folder, "movies.jsonl"))
+    films = films.rename(columns={"movieId": "work_id"}).drop_duplicates("work_id").reset_index(drop=True)
+    if "director" in films:
+        films["directors"] = [[one] if isinstance(one, str) and one else [] for one in films["director"]]
+    columns = dict.fromkeys([*films.columns, "year", "vote_count", "vote_average"])
+    return films.reindex(columns=list(columns)).assign(media_type="movie")
 
 
-def _read_rows(path: Path) -> tuple[pd.DataFrame, int]:
-    """Read a table, and count the rows with too many fields, which pandas only warns about."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        table = pd.read_csv(path, on_bad_lines="warn", low_memory=False, encoding_errors="replace")
-    return table, sum(str(one.message).count("Skipping line") for one in caught)
+def read_ids(folder: Path) -> pd.DataFrame:
+    """Return the ids of all films that have one: ``tmdb_id`` and ``imdb_id`` (digits), 0 where unknown, by movieId.
 
-
-def _film(line: str) -> dict[str, Any] | None:
-    """Return one row of the item table; None for a line that has no film."""
+    Raises:
+        CrowdError: there is no file of the films, or it is malformed.
+    """
+    # Any: pandas' own types do not follow a column through these conversions.
+    films: Any
+    path = _find(folder, "links.csv") or _file(folder, "movies.jsonl")
     try:
-        row = json.loads(line)
-        work_id, title = int(row["movieId"]), row["title"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    if not isinstance(title, str):
-        return None
-    director = row.get("director")
-    numbers = {name: _as(row, name, _number) for name in _NUMBERS}
-    lists = {name: _as(row, name, _names) or [] for name in _LISTS}
-    texts = {name: _as(row, name, _text) for name in _TEXTS}
-    directors = [director] if isinstance(director, str) and director else []
-    return {"work_id": work_id, "title": title, **numbers, **lists, **texts, "directors": directors}
+        films = pd.read_csv(path, dtype={"imdbId": "string"}) if path.name.startswith("links") else _read_lines(path)
+        # links.csv has only the digits, as text with leading zeros.
+        given: dict[str, Any] = {"tmdb_id": films["tmdbId"], "imdb_id": films["imdbId"].str.removeprefix("tt")}
+        numbers: dict[str, Any] = {name: pd.to_numeric(values) for name, values in given.items()}
+        ids = {
+            name: values.to_numpy(dtype="float64", na_value=0.0).astype(np.int64) for name, values in numbers.items()
+        }
+        found = pd.DataFrame(
+            {name: np.where(values < 2**31, values, 0) for name, values in ids.items()},
+            index=np.asarray(films["movieId"], dtype=np.int64),
+        )
+    except _BROKEN as error:
+        raise CrowdError(f"The films of {folder} cannot be read: {error}") from None
+    return found.loc[(found > 0).any(axis=1) & ~found.index.duplicated()]
 
 
-def _as(row: Mapping[str, Any], name: str, convert: Callable[[Any], Any]) -> Any:
-    return convert(row.get(name))
+def _read_lines(path: Path) -> pd.DataFrame:
+    """Return the films of a file with one in each line, as JSON; CrowdError if it is malformed or empty."""
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
+            films = pd.DataFrame([json.loads(line) for line in lines if line.strip()])
+        return films.assign(movieId=films["movieId"].astype("int64"))
+    except _BROKEN as error:
+        raise CrowdError(f"{path} cannot be read: {error}") from None
 
 
-def _number(value: Any) -> float | None:
-    known = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if known else None
+def _find(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
-def _names(value: Any) -> list[str] | None:
-    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else None
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+def _file(folder: Path, name: str) -> Path:
+    path = _find(folder, name)
+    if path is None:
+        missing = f"has no {name} (nor {name}.gz)" if folder.is_dir() else "does not exist"
+        raise CrowdError(
+            f"{folder} {missing}. It must be in MovieLens format: ratings.csv, and links.csv or movies.jsonl."
+        )
+    return path

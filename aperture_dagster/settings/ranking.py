@@ -1,7 +1,6 @@
 """Settings of embeddings, recommendations and Top Picks."""
 
 import re
-from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, PositiveInt, StringConstraints
@@ -84,8 +83,6 @@ class EmbedderSettings(SettingsGroup):
     """Base address of the OpenAI-compatible endpoint."""
     embedder_api_key: Secret = Field(default=None, validation_alias="OPENAI_API_KEY")
     """API key of that endpoint, if it requires one."""
-    embedder_batch_size: int = Field(default=64, ge=1, le=2048)
-    """Texts per request to the endpoint."""
 
 
 class RecommendationSettings(SettingsGroup):
@@ -95,11 +92,6 @@ class RecommendationSettings(SettingsGroup):
     """Titles per user and media type."""
     diversity: Share = 0.1
     """Weight of variety within a list: 0 ranks by score alone, 1 by variety alone."""
-    crowd_folder: Path | None = None
-    """Folder in MovieLens format (ratings.csv with links.csv, or with movies.jsonl; also gzipped) with what other
-    people watched, or a table that `aperture crowd build` made from one. It improves the lists of a small household
-    more than anything else. Default: the table that `aperture crowd use` copied into the home, if any.
-    """
 
 
 class TopPicksSettings(SettingsGroup):

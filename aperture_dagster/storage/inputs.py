@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from aperture_dagster.storage.bulk import upsert
 from aperture_dagster.storage.histories import HISTORIES
-from aperture_dagster.storage.lists import COPIES, ITEMS, WEIGHTS
+from aperture_dagster.storage.lists import COPIES, ITEMS, TRAITS, WEIGHTS
 from aperture_dagster.storage.queries import execute, read_value
 from aperture_dagster.storage.tables import computations
 from aperture_dagster.storage.versions import content_versions
@@ -28,10 +28,10 @@ TABLES: dict[Result, tuple[str, ...]] = {
 }
 NOTHING = "0:0"
 
-TASTE_COLUMNS = ("work_id", "media_type", "title", "genres", "keywords")
+TRAIT_COLUMNS = ("work_id", "media_type", "genres", "keywords")
 LIST_COLUMNS = (
-    "work_id", "item_id", "media_type", "year", "genres", "keywords", "directors", "creators", "cast", "companies",
-    "networks", "vote_average", "vote_count", "popularity", "official_rating", "tmdb_id", "imdb_id",
+    "work_id", "item_id", "media_type", "year", "genres", "directors", "creators", "cast", "vote_average", "vote_count",
+    "popularity", "official_rating", "tmdb_id", "imdb_id",
 )  # fmt: skip
 HISTORY_COLUMNS = (
     "work_id", "plays", "completion", "favorite", "rating", "last_played_at", "episodes_played", "episodes_total",
@@ -71,12 +71,14 @@ def weight_hashes(connection: Connection) -> dict[str, str]:
     return _hashes(connection, WEIGHTS, WEIGHT_COLUMNS, by="user_id")
 
 
-def item_hashes(connection: Connection) -> tuple[str, str]:
-    """Return a hash of the rows of :func:`read_items` in the columns that a taste is made from, and one in those of a
-    list.
-    """
-    row = execute(connection, f"SELECT {_digest(TASTE_COLUMNS)}, {_digest(LIST_COLUMNS)} FROM ({ITEMS}) rows").one()
-    return row[0], row[1]
+def trait_hash(connection: Connection) -> str:
+    """Return a hash of the rows of :func:`read_traits`."""
+    return _hash(connection, TRAITS, TRAIT_COLUMNS)
+
+
+def title_hash(connection: Connection) -> str:
+    """Return a hash of the rows of :func:`read_items` in the columns that a list is made from."""
+    return _hash(connection, ITEMS, LIST_COLUMNS)
 
 
 def vector_hash(connection: Connection, model_key: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, Table
 
@@ -20,15 +20,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from aperture_dagster.ranking.names import PackedNames
-NAME_LISTS = ("genres", "keywords", "directors", "creators", "cast", "companies", "networks")
+
+NAME_LISTS = ("genres", "directors", "creators", "cast")
 ITEM_BATCH = 2_000
 ITEMS = """
     SELECT s.work_id, s.item_id, s.media_type, coalesce(e.title, s.title) AS title,
     coalesce(e.year, s.year) AS year, coalesce(e.genres, s.genres) AS genres,
-    coalesce(e.keywords, '{}') AS keywords,
     coalesce(e.directors, '{}') AS directors, coalesce(e.creators, '{}') AS creators,
-    coalesce(e."cast"[1:5], '{}') AS "cast", coalesce(e.companies, s.studios) AS companies,
-    coalesce(e.networks, '{}') AS networks, coalesce(e.vote_average, s.community_rating)::float8 AS vote_average,
+    coalesce(e."cast"[1:5], '{}') AS "cast", coalesce(e.vote_average, s.community_rating)::float8 AS vote_average,
     e.vote_count::float8 AS vote_count, e.popularity::float8 AS popularity,
     coalesce(e.official_rating, s.official_rating) AS official_rating, coalesce(e.tmdb_id, s.tmdb_id) AS tmdb_id,
     coalesce(e.imdb_id, s.imdb_id) AS imdb_id,
@@ -43,6 +42,10 @@ _LISTS = ", ".join(map(_LIST.format, NAME_LISTS))
 _PACKED_ITEMS = f"""
     SELECT work_id, item_id, media_type, title, year, vote_average, vote_count, popularity, official_rating, tmdb_id,
     imdb_id, episodes_total, concat_ws(E'\\x1e', {_LISTS}) AS lists FROM ({ITEMS}) rows ORDER BY work_id"""
+TRAITS = """
+    SELECT DISTINCT ON (s.work_id) s.work_id, s.media_type, coalesce(e.genres, s.genres) AS genres,
+    coalesce(e.keywords, '{}') AS keywords
+    FROM present_titles s LEFT JOIN enriched_metadata e USING (work_id) ORDER BY s.work_id, s.item_id"""
 EDGES = """
     WITH here AS MATERIALIZED (SELECT work_id, media_type, tmdb_id FROM works w
       WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id))
@@ -99,6 +102,34 @@ def read_titles(connection: Connection) -> tuple[pd.DataFrame, dict[str, PackedN
     return frame, lists
 
 
+class Traits(NamedTuple):
+    """What may set a taste apart: the media type, genres and keywords of a title."""
+
+    of: str
+    genres: Sequence[str]
+    keywords: Sequence[str]
+
+
+def read_traits(connection: Connection, works: Sequence[int]) -> dict[int, Traits]:
+    """Read the traits of those of some works that are in the library."""
+    rows = execute(connection, f"SELECT * FROM ({TRAITS}) t WHERE work_id = ANY(:works)", works=works)
+    return {row.work_id: Traits(row.media_type, row.genres, row.keywords) for row in rows}
+
+
+def trait_shares(connection: Connection) -> dict[tuple[str, str], dict[str, float]]:
+    """Return by media type and kind (``genres``, ``keywords``) the share of the library's titles with each name."""
+    statement = f"""
+        WITH t AS MATERIALIZED ({TRAITS}), sizes AS (SELECT media_type, count(*) AS titles FROM t GROUP BY 1)
+        SELECT t.media_type, kind, name, count(*) / max(s.titles)::float8 AS share
+        FROM t JOIN sizes s USING (media_type) CROSS JOIN LATERAL (SELECT 'genres' AS kind, unnest(genres) AS name
+          UNION SELECT 'keywords', unnest(keywords)) n
+        GROUP BY 1, 2, 3"""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for media_type, kind, name, share in execute(connection, statement):
+        found.setdefault((media_type, kind), {})[name] = share
+    return found
+
+
 def read_copies(connection: Connection, media_type: str | None = None) -> list[Copy]:
     """Read every copy of every work in the library, or of those of one media type."""
     rows = execute(connection, COPIES, media_type=media_type)
@@ -148,14 +179,6 @@ def read_weights(connection: Connection) -> pd.DataFrame:
 def users_with_taste(connection: Connection) -> set[str]:
     """Return the ids of users who have a taste profile, even an empty one."""
     return set(execute(connection, "SELECT DISTINCT user_id FROM taste_profiles").scalars())
-
-
-def read_profiles(connection: Connection, user_id: str) -> list[dict[str, Any]]:
-    """Read a user's profiles, films first: ``media_type``, ``titles``, ``liked``, ``disliked``, ``summary``."""
-    statement = """
-        SELECT media_type, titles, liked, disliked, summary FROM taste_profiles WHERE user_id = :user
-        ORDER BY media_type"""
-    return read_rows(connection, statement, user=user_id)
 
 
 def profile_table(connection: Connection, user_ids: Sequence[str]) -> list[dict[str, Any]]:

@@ -223,7 +223,6 @@ def test_a_changed_film_is_merged_then_embedded_then_moves_everybody(settled: Au
     assert settled.follow() == [
         {"enriched_metadata": {None}},
         {"embeddings": {None}},
-        {"taste_profiles": set(EVERYBODY)},
         {"recommendations": set(EVERYBODY)},
     ]
 
@@ -369,7 +368,7 @@ def _planned(asset: str):
 
 @pytest.mark.parametrize("asset", ["enriched_metadata", pytest.param("embeddings", marks=ANOTHER_CASE)])
 def test_a_failed_blocking_check_stops_what_follows_until_it_passes(settled: Automation, asset: str):
-    follows = {"enriched_metadata": "embeddings", "embeddings": "taste_profiles"}[asset]
+    follows = {"enriched_metadata": "embeddings", "embeddings": "recommendations"}[asset]
     settled.materialized(asset, passed=False)
     for _ in range(3):
         assert settled.tick() == {}

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 
 from aperture_dagster.defs.freshness import LIMIT
 from aperture_dagster.discovery.tables import REQUEST_STATES
 from aperture_dagster.ratings.pushing import NOT_FOUND
-from aperture_dagster.sources.crowd import load_crowd, table_in_use
+from aperture_dagster.taste.crowd import table_in_use
+from aperture_dagster.taste.crowd_table import ARRAYS, CrowdHeader, CrowdTable, write_table
 from aperture_dagster_tests.defs.check_bench import (
     ERROR,
     NOW,
@@ -390,33 +392,17 @@ def reach_trakt_within_a_day() -> list[Step]:
 
 
 def crowd_is_usable() -> list[Step]:
-    def crowd(**files: str) -> Then:
-        """Set a folder with these files."""
-
-        def then(bench: Bench) -> None:
-            folder = bench.settings.home_path.parent / "people"
-            folder.mkdir(exist_ok=True)
-            for name, content in files.items():
-                (folder / f"{name}.csv").write_text(content)
-            bench.configure(crowd_folder=folder)
-
-        return then
-
-    def read(bench: Bench) -> None:
-        load_crowd(bench.settings)
+    def use(bench: Bench) -> None:
+        one = np.ones(1)
+        arrays = {name: one.astype(kind) for name, kind in ARRAYS.items()} | {"neighbours": np.zeros(1, np.uint16)}
+        write_table(table_in_use(bench.settings), CrowdTable(CrowdHeader("ml-32m", 2, 9), arrays))
 
     def damage(bench: Bench) -> None:
-        path = table_in_use(bench.settings)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"no table")
-        bench.configure(home=bench.settings.home)
+        table_in_use(bench.settings).write_bytes(b"no table")
 
-    ratings = "userId,movieId,rating,timestamp\n" + "".join(f"{who},{film},5,1\n" for who in (1, 2) for film in (1, 2))
     return [
         passes("none", nothing, "No crowd is set up."),
-        fails("an empty folder", crowd(), "people has neither links.csv nor movies.jsonl"),
-        passes("a folder", crowd(ratings=ratings, links="movieId,imdbId,tmdbId\n1,,7\n2,,8\n"), "when lists are made"),
-        passes("that was read", read, people=2, films=2, source="people", licence="none"),
+        passes("a table", use, people=2, films=1, source="ml-32m", licence="none"),
         fails("a damaged table", damage, "is no usable table of a crowd"),
     ]
 

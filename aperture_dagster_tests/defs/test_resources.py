@@ -110,15 +110,12 @@ def test_a_number_that_is_changed_in_the_launchpad_holds_for_that_run(settings: 
     made = build_resources(settings)
     before = shown(settings)
     server = values(before["media_servers"]) | {"media_server_timeout_seconds": 5.0}
-    embedder = values(before["embedders"]) | {"embedder_batch_size": 7}
-    run_config = {"media_servers": {"config": server}, "embedders": {"config": embedder}}
+    run_config = {"media_servers": {"config": server}}
     with dg.build_resources(made, resource_config=run_config) as given:
         assert given.media_servers._settings.media_server_timeout_seconds == 5.0
         assert given.media_servers._settings.home == settings.home
-        assert given.embedders._settings.embedder_batch_size == 7
     with dg.build_resources(made) as given:
         assert given.media_servers._settings.media_server_timeout_seconds == 60
-        assert given.embedders._settings.embedder_batch_size == settings.embedder_batch_size
 
 
 def held(part: Any) -> dict[str, Any]:

@@ -11,11 +11,11 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.automation import FROM_AUTOMATION
-from aperture_dagster.defs.taste import profiles
 from aperture_dagster.instance.runs import SCHEDULE_TAG
 from aperture_dagster.partitions import USERS, range_tags
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import Play, World
+from aperture_dagster.taste import profiles
 from aperture_dagster_tests.household import Household, failures
 
 pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore:Parameter `include_sources`")]
@@ -162,7 +162,6 @@ def test_changed_keywords_of_a_film_reach_the_view_the_vectors_and_then_the_list
     followed = [{name: users for name, users in step.items() if "studio" not in name} for step in requested]
     assert [step for step in followed if step] == [
         {"embeddings": {None}},
-        {"taste_profiles": everyone},
         {"recommendations": everyone},
     ]
 

@@ -19,6 +19,7 @@ from aperture_dagster_tests.e2e.library import Library, losing_rows, titles
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import Household, SetClock, failures, run_check
 
+CHAIN = ("embeddings", "taste_profiles", "recommendations")
 pytestmark = pytest.mark.e2e
 
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
@@ -150,13 +151,13 @@ def test_cover_the_library_stops_the_run_and_the_schedules_of_what_follows_until
         assert (blind.passed, blind.severity, blind.blocking) == (False, ERROR, True)
         assert "7 of 70 titles have no vector" in (blind.description or "")
         with losing_rows(home, "embeddings", "NEW.work_id % 10 = 0"):
-            result = run_together(home, "embeddings", "taste_profiles", user=home.everyone()[0])
+            result = run_together(home, *CHAIN, user=home.everyone()[0])
             assert not result.success
-            assert made(result) == {"embeddings"} and "taste_profiles" not in failures(result)
+            assert made(result) == {"embeddings", "taste_profiles"} and "recommendations" not in failures(result)
             reason = why_skipped(home, "generate_recommendations")
             assert reason is not None and "cover_the_library failed: 7 of 70 titles have no vector" in reason
-        result = run_together(home, "embeddings", "taste_profiles", user=home.everyone()[0])
-        assert result.success and made(result) == {"embeddings", "taste_profiles"}
+        result = run_together(home, *CHAIN, user=home.everyone()[0])
+        assert result.success and made(result) == {*CHAIN}
         assert why_skipped(home, "generate_recommendations") is None
 
 

@@ -116,7 +116,7 @@ def test_a_backfill_of_some_users_serves_these(console: Console, chosen: tuple[i
 @pytest.fixture
 def unlucky(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the list of one user fail from now on."""
-    module = import_module("aperture_dagster.defs.taste.recommendations")
+    module = import_module("aperture_dagster.taste.recommendations")
     original = module._recommendation_row
 
     def broken(user: Any, *more: Any) -> Any:

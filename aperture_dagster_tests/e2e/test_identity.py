@@ -28,7 +28,7 @@ THEIRS = {
     "watch_state": "item_id, played, play_count, position_share, last_played_at, favorite",
     "ratings": "source, work_id, item_id, rating, rated_at",
     "taste_weights": "work_id, weight",
-    "taste_profiles": "media_type, model_key, titles, liked, disliked, summary, centroids",
+    "taste_profiles": "media_type, titles, liked, disliked, summary",
     "recommendations": "media_type, rank, work_id, item_id, score, because, generated_at",
 }
 WATCHED = (

@@ -23,7 +23,7 @@ KEY = "demo-jellyfin-key"
 UNLUCKY = "bela1"
 CHECK = ("watch_history", "is_fresh_for_every_user")
 HISTORY = "aperture_dagster.defs.media_server.history"
-TASTE = "aperture_dagster.defs.taste"
+TASTE = "aperture_dagster.taste"
 # By asset: its job, and a function with the user first that serves one user.
 TURNS = {
     "watch_history": ("sync_watch_history", HISTORY, "_sync_history"),

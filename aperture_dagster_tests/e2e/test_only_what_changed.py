@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 from sqlalchemy import Connection, text
 
-from aperture_dagster.defs.taste import changes
-from aperture_dagster.defs.taste.changes import ComputeConfig, find_changes, list_inputs, taste_inputs
 from aperture_dagster.ranking.config import RankingConfig
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.storage.vectors import active_model
+from aperture_dagster.taste import changes
+from aperture_dagster.taste.changes import find_changes, list_inputs, taste_inputs
+from aperture_dagster.taste.crowd import table_in_use
 from aperture_dagster_tests.household import Household, SetClock, materializations, metadata_of, rows_written
 
 pytestmark = pytest.mark.e2e
@@ -43,19 +43,20 @@ class Looking:
         """Return the reasons to compute tastes, and to compute lists."""
         settings = settings or self.home.settings
         model = active_model(connection) or ""
-        tastes = taste_inputs(connection, settings, self.clock, model)
-        lists = list_inputs(connection, settings, self.clock, model, self.config)
+        now = self.clock.now()
+        tastes = taste_inputs(connection, settings, now=now)
+        lists = list_inputs(connection, settings, now=now, model_key=model, config=self.config)
         return self._found(connection, "taste_profiles", tastes), self._found(connection, "recommendations", lists)
 
-    def inputs(self, connection: Connection, of: Any = taste_inputs, *config: Any) -> dict[str, dict[str, str]]:
+    def inputs(self, connection: Connection, of: Any = taste_inputs, **more: Any) -> dict[str, dict[str, str]]:
         """Return the inputs of each user's taste, or of what ``of`` tells them, by name."""
-        inputs = of(connection, self.home.settings, self.clock, active_model(connection) or "", *config)
+        inputs = of(connection, self.home.settings, now=self.clock.now(), **more)
         users = users_of_partitions(connection, self.home.everyone()).values()
         return {user.name: inputs(user) for user in users}
 
     def _found(self, connection: Connection, result: Any, inputs: Any) -> Reasons:
         users = users_of_partitions(connection, self.home.everyone()).values()
-        found = find_changes(connection, result, users, inputs, ComputeConfig()).reasons
+        found = find_changes(connection, result, users, inputs).reasons
         others = {found.get(user.user_id, ()) for user in users if user.name != ME}
         assert len(others) == 1, f"of the others, some differ: {others}"
         mine = next(user.user_id for user in users if user.name == ME)
@@ -123,10 +124,13 @@ CHANGES: dict[str, tuple[tuple[str, ...], tuple[Reasons, Reasons]]] = {
         (everybody("titles"), everybody("titles", "TMDb's lists")),
     ),
     "genres": ((f"UPDATE enriched_metadata SET genres = '{{Opera}}' WHERE work_id = {FILM}",), SEEN_BY_ALL),
-    "keywords": ((f"UPDATE enriched_metadata SET keywords = '{{tea}}' WHERE work_id = {FILM}",), SEEN_BY_ALL),
+    "keywords": (
+        (f"UPDATE enriched_metadata SET keywords = '{{tea}}' WHERE work_id = {FILM}",),
+        (everybody("titles"), {}),
+    ),
     "a title": (
         (f"UPDATE enriched_metadata SET title = 'Another' WHERE work_id = {FILM}",),
-        (everybody("titles"), {}),
+        ({}, {}),
     ),
     "the cast": ((f"UPDATE enriched_metadata SET \"cast\" = '{{Nobody}}' WHERE work_id = {FILM}",), IN_LISTS_ALONE),
     "a year": ((f"UPDATE enriched_metadata SET year = 1901 WHERE work_id = {FILM}",), IN_LISTS_ALONE),
@@ -139,14 +143,14 @@ CHANGES: dict[str, tuple[tuple[str, ...], tuple[Reasons, Reasons]]] = {
     "an awards text": ((f"UPDATE enriched_metadata SET awards = 'one more' WHERE work_id = {FILM}",), ({}, {})),
     "a text that was embedded": (
         (f"UPDATE embeddings SET text_hash = 'another' WHERE work_id = {FILM}",),
-        (everybody("vectors"), everybody("vectors")),
+        ({}, everybody("vectors")),
     ),
     "another model": (
         (
             "INSERT INTO embedding_models (model_key, dimensions, activated_at) "
             "SELECT 'another', 256, max(activated_at) + interval '1 second' FROM embedding_models",
         ),
-        (everybody("vectors"), everybody("vectors")),
+        ({}, everybody("vectors")),
     ),
     "what TMDb recommends from a film": (
         (f"UPDATE tmdb_metadata SET recommended_tmdb_ids = '{{1, 2, 3}}' WHERE work_id = {FILM}",),
@@ -176,7 +180,9 @@ def test_what_a_change_makes_necessary_and_for_whom(settled: Callable[..., Any])
         made = []
         for more in ((), (f"UPDATE titles SET tags = '{{scary}}' WHERE work_id = {FILM}",)):
             with look.after(limited, *more) as connection:
-                made.append(look.inputs(connection, list_inputs, look.config))
+                made.append(
+                    look.inputs(connection, list_inputs, model_key=active_model(connection), config=look.config)
+                )
         assert [name for name in made[0] if made[0][name] != made[1][name]] == [ME]
 
         with look.after() as connection:
@@ -195,7 +201,7 @@ def test_what_a_change_makes_necessary_and_for_whom(settled: Callable[..., Any])
 
 
 def test_settings_a_crowd_and_another_version_of_the_program_are_inputs_too(
-    settled: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settled: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ):
     clock = SetClock(datetime.now(UTC))
     with settled({"clock": clock}) as (_, home, _):
@@ -207,13 +213,15 @@ def test_settings_a_crowd_and_another_version_of_the_program_are_inputs_too(
             connection.execute(text(rating))
         home.must(JOB, users=home.everyone())
         look = Looking(home, clock)
-        (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n")
         with look.after() as connection:
             assert look.reasons(connection) == ({}, {})
             ignoring = home.settings.model_copy(update={"trakt_sync_only": True})
             assert look.reasons(connection, ignoring) == HISTORY
-            crowded = home.settings.model_copy(update={"crowd_folder": tmp_path})
-            assert look.reasons(connection, crowded) == ({}, everybody("crowd"))
+            table = table_in_use(home.settings)
+            table.parent.mkdir()
+            table.write_bytes(b"what it says is read later")
+            assert look.reasons(connection) == ({}, everybody("crowd"))
+            table.unlink()
             look.config = RankingConfig(diversity=0.5)
             assert look.reasons(connection) == ({}, everybody("settings"))
             look.config = RankingConfig()

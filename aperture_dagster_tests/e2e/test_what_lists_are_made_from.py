@@ -1,4 +1,4 @@
-"""Lists are made from TMDb's lists, from a folder of other people's histories, and as the settings say."""
+"""Lists are made from TMDb's lists, from a table of other people's histories, and as the settings say."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.taste.crowd import table_in_use
+from aperture_dagster.taste.crowd_table import build_table, write_table
 from aperture_dagster_tests.e2e.discovery import JOB, NOW, Discovering, title, world
 from aperture_dagster_tests.household import Household, SetClock, run_check
 
@@ -47,19 +49,20 @@ def test_lists_follow_tmdbs_lists_the_settings_and_what_a_crowd_watched_along(ho
         chosen = [rows[-1]["tmdb_id"] for rows in before]
         others = tuple(row["tmdb_id"] for rows in before for row in rows[:2])
         write_crowd(tmp_path, (*WATCHED_BY_ANN, *chosen), others)
-        after = [recommend(crowd_folder=tmp_path)]
-        crowded = Household(home.settings.model_copy(update={"crowd_folder": tmp_path}), home.instance, clock=clock)
-        crowded.must(JOB, users=home.everyone(), assets=["discovery_candidates"])
+        table = table_in_use(home.settings)
+        write_table(table, build_table(tmp_path))
+        after = [recommend()]
+        home.must(JOB, users=home.everyone(), assets=["discovery_candidates"])
         after.append(here.rows("ann"))
         for number, old, new in zip(chosen, before, after, strict=True):
             ranks = [next(row["rank"] for row in rows if row["tmdb_id"] == number) for rows in (old, new)]
             assert ranks[1] < ranks[0] == len(old)
             assert leading(new, "co_watch") == number
 
-        (tmp_path / "ratings.csv").write_text("userId,movieId\n")
-        assert recommend(crowd_folder=tmp_path) == usual, "what cannot be read costs only the crowd"
-        found = run_check(crowded, "recommendations", "crowd_is_usable")
-        assert not found.passed and "ratings.csv cannot be read" in (found.description or "")
+        table.write_bytes(b"no table")
+        assert recommend() == usual, "what cannot be read costs only the crowd"
+        found = run_check(home, "recommendations", "crowd_is_usable")
+        assert not found.passed and "no usable table" in (found.description or "")
 
 
 def leading(rows: list[dict], component: str) -> int:

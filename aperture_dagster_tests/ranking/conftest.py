@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,8 +13,6 @@ import pandas as pd
 import pytest
 
 from aperture_dagster.ranking.crowd import Crowd, neighbours_of
-from aperture_dagster.ranking.library import library_of, titles_of_type
-from aperture_dagster.ranking.taste import TasteLibrary
 
 NOW = pd.Timestamp("2026-03-01", tz="UTC")
 PROJECT = Path(__file__).parents[2]
@@ -40,11 +37,6 @@ def crowd_of(histories: pd.DataFrame) -> Crowd:
     return table.on(table.titles)
 
 
-def titles_of(items: pd.DataFrame, centred: np.ndarray, media_type: str = "movie") -> TasteLibrary:
-    """The titles of one media type of an item table, with these vectors for all of its rows."""
-    return replace(titles_of_type(library_of(items), media_type), vectors=centred)
-
-
 def days_ago(days: float) -> pd.Timestamp:
     return NOW - pd.Timedelta(days=days)
 
@@ -61,7 +53,6 @@ def library() -> pd.DataFrame:
                 "title": f"{topics[number % 3]} {number:02d}",
                 "year": 2000,
                 "genres": [topics[number % 3]],
-                "keywords": [f"about {topics[number % 3]}"],
                 "directors": [f"director of {topics[number % 3]}"],
                 "vote_average": 7.0,
                 "vote_count": 500.0,

@@ -28,9 +28,7 @@ def dense(table: Neighbours) -> np.ndarray:
 def test_without_a_cut_the_table_is_ease(people: int, titles: int):
     person, title, value = pairs(people, titles)
     table = fit_neighbours(person, title, value, count=titles)
-    ease = fit_ease(
-        person, title - 500, value, users=people, n=titles, ridge=ridge_for(people) * float(np.mean(value**2))
-    )
+    ease = fit_ease(person, title - 500, value, ridge=ridge_for(people, value))
     assert table.people == people and table.titles.tolist() == list(range(500, 500 + titles))
     assert dense(table) == pytest.approx(ease.score(np.eye(titles)), abs=1e-5)
 

@@ -8,15 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aperture_dagster.ranking.evaluation import Result, by_score, intervals, judge, leave_last_out, world_of
+from aperture_dagster.ranking.evaluation import Result, by_votes, intervals, judge, leave_last_out, world_of
 from aperture_dagster.ranking.library import library_of
 from aperture_dagster.ranking.metrics import (
     coverage,
     hit_rate_at,
-    intra_list_diversity,
     mean_popularity,
     ndcg_at,
-    overlap,
     recall_at,
 )
 
@@ -69,21 +67,6 @@ def test_mean_popularity_and_coverage():
     assert math.isnan(mean_popularity([], np.ones(3)))
 
 
-def test_equal_titles_have_diversity_zero_and_unrelated_ones_one():
-    assert intra_list_diversity(np.ones((3, 2)), np.arange(3)) == pytest.approx(0.0)
-    assert intra_list_diversity(np.eye(3), np.arange(3)) == pytest.approx(1.0)
-    assert math.isnan(intra_list_diversity(np.zeros((3, 2)), np.arange(3)))
-
-
-def test_overlap_is_the_mean_share_that_two_users_have_in_common():
-    same, half, other = np.arange(10), np.array([*range(5), *range(20, 25)]), np.arange(30, 40)
-    assert overlap([same, same]) == 1.0
-    assert overlap([same, half]) == pytest.approx(0.5) and overlap([same, other]) == 0.0
-    assert overlap([same, half, other]) == pytest.approx((0.5 + 0 + 0) / 3)
-    assert overlap([same[:2], same[:2]]) == pytest.approx(0.2), "a short list is not filled by what it lacks"
-    assert math.isnan(overlap([same]))
-
-
 def histories(**works: list[int]) -> pd.DataFrame:
     """One play a day of these works, the last one today."""
     return pd.DataFrame(
@@ -119,13 +102,12 @@ def test_works_that_are_not_in_the_library_are_not_held_out(library):
 
 
 def test_the_baseline_leaves_out_what_its_user_knew_or_could_not_watch(library):
+    library = library.assign(vote_count=np.arange(60.0, 0.0, -1.0))
     found = world(library, histories(ann=[100, 101, 102], bob=[103, 104]), unavailable=[105])
-    by_number = -np.arange(60.0)
-    assert by_score(found, lambda _: by_number)["ann"][:4].tolist() == [2, 3, 4, 5]
-    released = by_score(found, lambda _: by_number, released=True)
-    assert released["ann"][:4].tolist() == [2, 3, 4, 6] and released["bob"][:4].tolist() == [0, 1, 2, 4]
-    assert all(len(entry) == 20 for entry in released.values())
-    assert list(by_score(found, lambda _: by_number, users=["bob"])) == ["bob"]
+    lists = by_votes(found)
+    assert lists["ann"][:4].tolist() == [2, 3, 4, 6] and lists["bob"][:4].tolist() == [0, 1, 2, 4]
+    assert all(len(entry) == 20 for entry in lists.values())
+    assert list(by_votes(found, ["bob"])) == ["bob"]
 
 
 def test_a_list_is_judged_by_its_own_user(library):
@@ -138,7 +120,7 @@ def test_a_list_is_judged_by_its_own_user(library):
 
 
 def result(ndcgs: list[float]) -> Result:
-    return Result(np.array(ndcgs), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    return Result(np.array(ndcgs), 0.0, 0.0, 0.0, 0.0)
 
 
 def test_an_interval_is_narrow_for_many_users_who_agree_and_wide_for_few_who_do_not():

@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 
 from aperture_dagster.ranking.config import BlendWeights, RankingConfig, RankingInputs, TasteMix
-from aperture_dagster.ranking.explain import Contributions, reasons
+from aperture_dagster.ranking.explain import Contributions, contributions, reasons
 from aperture_dagster.ranking.histories import as_utc
 from aperture_dagster.ranking.recommend import RankingModel, prepare
 from aperture_dagster.storage.lists import reason, reason_of
 
 from .conftest import NOW, crowd_of, history, topic_of
 
-NOTHING_ALIKE = TasteMix(description=0, people=0, studios=0, keywords=0, genres=0, era=0)
+NOTHING_ALIKE = TasteMix(description=0, people=0, genres=0, era=0)
 BY_OTHERS = RankingConfig(weights=BlendWeights(rating=0, votes=0, trend=0), mix=NOTHING_ALIKE, limit=3)
 
 
@@ -65,25 +65,13 @@ def test_contributions_divide_all_that_the_liked_titles_add(library, vectors):
     )
     model = model_of(library, vectors, histories, edges=edges)
     found = model.for_user("ann").set_index("work_id").loc[140]
-    parts = {name: values.sum() for name, values in model.contributions("ann", np.array([140])).parts.items()}
-    assert parts["co_watch"] == pytest.approx(found["co_watch"], abs=1e-4) and parts["co_watch"] > 0
-    assert parts["recommended_from"] == pytest.approx(found["recommended_from"], abs=1e-4)
-    similar = sum(value for name, value in parts.items() if name not in ("co_watch", "recommended_from"))
+    picked = np.array([40])
+    for name in ("co_watch", "recommended_from"):
+        lifts = {name: np.array([found[name]])}
+        adds = contributions(model.library, model.people, model.links, "ann", picked, lifts)
+        assert adds.total.sum() == pytest.approx(found[name]) and found[name] > 0
+    similar = model.contributions("ann", np.array([140])).total.sum() - found["co_watch"] - found["recommended_from"]
     assert similar >= max(found["similarity"], 0.0) - 1e-4, "parts below the average are not due to any title"
-
-
-def test_what_nobody_else_liked_is_due_to_the_titles_that_it_is_like(library, vectors):
-    histories = pd.concat([watched("ann", [100, 103, 101]), watched("bob", [102, 105, 106])])
-    model = model_of(library, vectors, histories, replace(BY_OTHERS, limit=60, diversity=0))
-    found = model.for_user("ann").set_index("work_id")
-    for work in (109, 112):
-        adds = model.contributions("ann", np.array([work]))
-        named = {int(library["work_id"][row]): value for row, value in zip(adds.liked, adds.total[0], strict=True)}
-        assert named[100] > 0 and named[103] > 0 and named[101] == pytest.approx(0.0, abs=1e-3)
-        assert adds.parts["likeness"].sum() == pytest.approx(found.loc[work, "similarity"], abs=1e-4)
-        row = {"because": ["Alien"], "components": found.loc[work].to_dict()}
-        assert set(found.loc[work, "because"]) <= {100, 103} and reason_of(row) == "Because you liked Alien"
-    assert "People who liked" in reason_of({"because": ["Alien"], "components": found.loc[106].to_dict()})
 
 
 def test_of_two_titles_that_resemble_it_equally_the_one_that_is_liked_more_contributes_more(library, vectors):
@@ -95,9 +83,11 @@ def test_of_two_titles_that_resemble_it_equally_the_one_that_is_liked_more_contr
     titles = model.people.titles["ann"]
     weights = dict(zip(library["work_id"].to_numpy()[titles.rows], titles.weights, strict=True))
     assert weights[100] > 1.5 * weights[103] > 0
-    found = model.contributions("ann", model.for_user("ann")["work_id"].to_numpy()[:3])
+    picked = model.for_user("ann")["work_id"].to_numpy()[:3] - 100
+    lifts = {"description": np.ones(3)}
+    found = contributions(model.library, model.people, model.links, "ann", picked, lifts)
     column = {int(library["work_id"][row]): place for place, row in enumerate(found.liked)}
-    description = found.parts["description"]
+    description = found.total
     more, less = description[:, column[100]], description[:, column[103]]
     assert more == pytest.approx(less * weights[100] / weights[103]) and more.all()
 
@@ -119,7 +109,7 @@ def test_of_two_titles_that_others_watched_with_it_the_one_that_is_liked_more_co
     crowd = crowd_of(pd.concat([watched(f"user{n}", [100, 101, 110]) for n in range(9)]))
     liked = pd.concat([watched("ann", [100], rating=7.0), watched("ann", [101], rating=10.0), watched("ann", [102])])
     found = model_of(library, None, liked, BY_OTHERS, crowd=crowd).contributions("ann", np.array([110]))
-    adds = dict(zip(library["work_id"].to_numpy()[found.liked], found.parts["co_watch"][0], strict=True))
+    adds = dict(zip(library["work_id"].to_numpy()[found.liked], found.total[0], strict=True))
     assert adds[101] > 1.2 * adds[100] > 0
 
 
@@ -143,19 +133,17 @@ def test_a_cold_list_and_what_no_title_contributes_to_are_widely_liked(library, 
 
 
 def test_a_reason_is_named_with_others_only_if_it_contributes_nearly_as_much():
-    found = Contributions(np.array([9]), np.array([4, 5, 6, 7]), {"a": np.array([[0.5, 0.1, 0.3, 0.2]])})
-    assert reasons(found, np.array([2.0]), most=3, minimum=0.1, share=0.5)[0].tolist() == [4, 6]
-    assert reasons(found, np.array([2.0]), most=3, minimum=0.1, share=0.0)[0].tolist() == [4, 6, 7]
-    assert reasons(found, np.array([2.0]), most=1, minimum=0.1, share=0.0)[0].tolist() == [4]
-    assert reasons(found, np.array([11.0]), most=3, minimum=0.1, share=0.0)[0].tolist() == [], "1.0 of 11 is not enough"
-    usual = RankingConfig()
+    found = Contributions(np.array([4, 5, 6, 7, 8]), np.array([[0.5, 0.1, 0.3, 0.2, 0.15]]))
+    assert reasons(found, {"a": np.array([2.0])})[0].tolist() == [4, 6, 7], "at most three"
+    few = Contributions(np.array([4, 5, 6]), np.array([[0.5, 0.19, 0.2]]))
+    assert reasons(few, {"a": np.array([2.0])})[0].tolist() == [4, 6], "each at least 40 % of the first"
     named = [
-        reasons(found, np.array([lift]), most=3, minimum=usual.reason_minimum, share=0.0)[0].tolist()
-        for lift in (19.0, 21.0)
+        reasons(found, {"a": np.array([lift]), "b": np.array([1.0]), "c": np.array([-9.0])})[0].tolist()
+        for lift in (18.0, 20.0)
     ]
-    assert named == [[4, 6, 7], []], "unless asked otherwise, a twentieth is enough"
-    nothing = Contributions(np.array([9]), np.array([4]), {"a": np.zeros((1, 1))})
-    assert reasons(nothing, np.zeros(1), most=3, minimum=0.1, share=0.4)[0].tolist() == []
+    assert named == [[4, 6, 7], []], "a twentieth of all that lifts the title is enough"
+    nothing = Contributions(np.array([4]), np.zeros((1, 1)))
+    assert reasons(nothing, {"a": np.zeros(1)})[0].tolist() == []
 
 
 def test_the_wording_says_what_dominates():

@@ -6,10 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aperture_dagster.ranking.config import RankingConfig
 from aperture_dagster.ranking.features import content_features, tf_idf
-
-ERA_YEARS = RankingConfig().era_years
+from aperture_dagster.ranking.signals import ERA_YEARS
 
 
 def weights(n: int, **rows: float) -> np.ndarray:

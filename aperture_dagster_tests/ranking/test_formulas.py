@@ -8,13 +8,12 @@ import pytest
 
 from aperture_dagster.ranking.config import RankingConfig, RankingInputs
 from aperture_dagster.ranking.features import content_features, signed_root, tf_idf
-from aperture_dagster.ranking.library import NO_TITLES
-from aperture_dagster.ranking.popularity import PickRules, bayesian_average, log_votes, quantile_rank, top_picks
+from aperture_dagster.ranking.popularity import PickRules, top_picks
 from aperture_dagster.ranking.recommend import blend_shares, prepare
 from aperture_dagster.ranking.similarity import nearest_liked
-from aperture_dagster.ranking.taste import Lift, centre, lifts, spherical_kmeans, taste_profile, taste_weights
+from aperture_dagster.ranking.taste import centre, taste_weights
 
-from .conftest import NOW, days_ago, history, titles_of
+from .conftest import NOW, days_ago, history
 
 # Taste
 
@@ -79,69 +78,6 @@ def test_centring_takes_less_of_the_mean_of_few_titles():
         assert centre(vectors * np.arange(1, count + 1)[:, None]) == pytest.approx(left, abs=1e-6)
 
 
-def test_clusters_are_by_direction_and_heavy_titles_move_their_centre():
-    def at(*degrees: float) -> np.ndarray:
-        return np.array([[np.cos(np.radians(d)), np.sin(np.radians(d))] for d in degrees])
-
-    centroids, labels = spherical_kmeans(at(0, 90, 10, 80), np.array([3.0, 1.0, 1.0, 1.0]), 2)
-    assert labels.tolist() == [0, 1, 0, 1]
-    first = 3 * at(0)[0] + at(10)[0]
-    assert centroids[0] == pytest.approx(first / np.linalg.norm(first), abs=1e-6)
-    assert centroids[1] == pytest.approx(at(85)[0], abs=1e-6)
-    # The first is at the weighted mean, here between 80 and 90 degrees.
-    assert spherical_kmeans(at(0, 10, 80, 90), np.array([1.0, 1.0, 3.0, 3.0]), 2)[1].tolist() == [1, 1, 0, 0]
-    # The second is where most weight is far away, and titles of weight zero hardly count.
-    assert spherical_kmeans(at(0, 60, 90), np.array([9.0, 5.0, 0.0]), 2)[1].tolist() == [0, 1, 1]
-    assert spherical_kmeans(at(0, 5, 175), np.ones(3), 1)[1].tolist() == [0, 0, 0]
-    assert spherical_kmeans(at(0, 5), np.ones(2), 0)[0].shape == (0, 2)
-
-
-def test_lift_is_the_share_among_liked_titles_over_that_in_the_library():
-    names = [["drama"]] * 80 + [["drama", "western", "western"]] * 20
-    found = lifts(names, np.array([80, 81, 82, 0, 1]), np.array([2.0, 2.0, 2.0, 2.0, 2.0]))
-    assert found == (Lift("western", round((3 + 3 * 0.2) / 8 / 0.2, 3), 3),)
-    heavier = lifts(names, np.array([80, 0]), np.array([3.0, 1.0]))
-    assert heavier == (Lift("western", round((1.5 + 3 * 0.2) / 5 / 0.2, 3), 1),)
-    assert lifts(names, np.array([80, 0]), np.ones(2), minimum=2) == ()
-    assert lifts(names, np.array([80, 0, 1, 2]), np.ones(4))[0].lift == 1.143
-    many = [[f"g{n:02d}"] for n in range(12)] * 2
-    assert [one.name for one in lifts(many, np.arange(12), np.arange(12, 0, -1.0))] == [f"g{n:02d}" for n in range(6)]
-    assert len(lifts([[f"g{n:02d}" for n in range(12)], *[[]] * 9], np.array([0]), np.ones(1))) == 8
-
-
-def test_a_profile_says_in_words_what_is_liked():
-    items = pd.DataFrame(
-        {
-            "work_id": range(1, 41),
-            "genres": [["war"] if n < 10 else ["calm"] for n in range(40)],
-            "keywords": [["tank", f"only {n}"] if n < 6 else ["sea"] for n in range(40)],
-        }
-    )
-    vectors = np.eye(2)[[0] * 6 + [1] * 34]
-    weights = pd.DataFrame({"work_id": [*range(1, 10), 11, 12, 99], "weight": [*np.arange(9, 0, -1.0), -1.0, 0.0, 5.0]})
-    profile = taste_profile(weights, titles_of(items, vectors))
-    war = (9 + 3 * 0.25) / 12 / 0.25
-    assert (profile.liked, profile.disliked) == (9, 1)
-    assert profile.summary == (f"9 liked, 1 disliked; compared with the library, more war ({war:.1f}x); often tank.")
-    assert [(taste.share, taste.work_ids) for taste in profile.tastes] == [
-        (round(39 / 45, 4), (1, 2, 3, 4, 5)), (round(6 / 45, 4), (7, 8, 9)),
-    ]  # fmt: skip
-    assert len(taste_profile(weights, titles_of(items, vectors), max_tastes=1).tastes) == 1
-    assert len(taste_profile(weights.iloc[[0, 1, 7, 8]], titles_of(items, vectors)).tastes) == 1, (
-        "one taste per six titles"
-    )
-
-
-def test_a_summary_names_four_genres_and_five_keywords():
-    items = pd.DataFrame({"work_id": range(9), "genres": [[f"g{n}" for n in range(7)]] * 3 + [[]] * 6})
-    items["keywords"] = [[f"k{n}" for n in range(7)]] * 3 + [[]] * 6
-    weights = pd.DataFrame({"work_id": [0, 1, 2], "weight": [1.0] * 3})
-    summary = taste_profile(weights, titles_of(items, np.zeros((9, 2)))).summary
-    lift = (3 + 3 / 3) / 6 * 3
-    genres = ", ".join(f"g{n} ({lift:.1f}x)" for n in range(4))
-    assert summary == f"3 liked, 0 disliked; compared with the library, more {genres}; often k0, k1, k2, k3, k4."
-
-
 # Features
 
 
@@ -172,14 +108,11 @@ def test_only_the_first_five_of_a_cast_count_beside_directors_and_creators():
             "cast": [cast, ["e"], ["f"], None, None, ["z"]],
             "directors": [["d1"], None, None, ["d1"], None, None],
             "creators": [["c1"], None, None, None, ["c1"], None],
-            "companies": [["w"], ["w"], None, None, None, None],
-            "networks": [None, None, ["w"], None, None, None],
         }
     )
     fields = content_features(items).fields
     liked = np.array([1.0, 0, 0, 0, 0, 0])
     assert (fields["people"].affinity(liked) > 0).tolist() == [True, True, False, True, True, False]
-    assert (fields["studios"].affinity(liked) > 0).tolist() == [True, True, True, False, False, False]
 
 
 def test_the_cosine_of_genres():
@@ -226,57 +159,6 @@ def test_a_list_is_cold_below_three_known_titles():
     )
     model = prepare(RankingInputs(items=items, histories=watched, as_of=NOW))
     assert model.for_user("of 2")["cold"].all() and not model.for_user("of 3")["cold"].any()
-
-
-def test_popularity_mixes_votes_with_the_households_own_counts():
-    items = pd.DataFrame({"work_id": range(1, 7), "vote_count": [10.0, 20.0, 40.0, 80.0, 160.0, 320.0]})
-    rows = [{"user_id": f"u{n}", "work_id": work} for n in range(5) for work in (1, 2)[: 1 + n // 2]]
-    model = prepare(RankingInputs(items=items, histories=history(*rows), as_of=NOW, users=["u0", "new"]))
-
-    def mixed(counts: list[float], candidates: list[int]) -> np.ndarray:
-        votes = np.log1p(items["vote_count"].to_numpy()[candidates])
-        local = np.log1p(np.array(counts))
-        (votes, local) = ((values - values.mean()) / values.std() if values.std() else values * 0
-                          for values in (votes, local))  # fmt: skip
-        blend = (600 * votes + 4 * local) / 604
-        return 0.45 * (blend - blend.mean()) / blend.std()
-
-    everything = np.arange(6)
-    shares = blend_shares(model.config, 0, 1)
-    new = model._popularity(NO_TITLES, everything, shares)
-    assert new == pytest.approx(mixed([5, 3, 0, 0, 0, 0], list(range(6))))
-    own = model._popularity(model.people.titles["u0"], everything, shares)
-    assert own == pytest.approx(mixed([4, 3, 0, 0, 0, 0], list(range(6)))), "the user's own like does not count"
-
-
-# Popularity
-
-
-def test_averages_with_unknown_votes():
-    # Known counts 4 and 6: the median is below 10, so ten votes of the mean are mixed in; an unknown count is one vote.
-    found = bayesian_average([8.0, 6.0, 9.0, np.nan, 0.0, 11.0], [4, 6, np.nan, 50, 7, 0])
-    mean = (4 * 8 + 6 * 6 + 9) / 11
-    assert found == pytest.approx([(32 + 10 * mean) / 14, (36 + 10 * mean) / 16, (9 + 10 * mean) / 11, *[mean] * 3])
-    assert bayesian_average([np.nan], [3]).tolist() == [6.5]
-    few = bayesian_average([8.0, 6.0], [1, 3])
-    assert few == pytest.approx([(8 + 65) / 11, (18 + 65) / 13]), "one vote is known"
-    without = bayesian_average([8.0, 6.0, 7.0, 5.0], [0, 0, 40, 60])
-    assert without[2] == pytest.approx((40 * 7 + 50 * 5.8) / 90), "titles without votes do not lower the median"
-    assert bayesian_average([12.0], [90]).tolist() == [10.0]
-
-
-def test_votes_that_are_unknown_take_a_quantile_of_the_known_ones():
-    votes = [np.e**n - 1 for n in range(5)]
-    assert log_votes([*votes, np.nan]) == pytest.approx([0, 1, 2, 3, 4, 1])
-    found = log_votes([*votes, np.nan, np.nan, np.nan], [1, 2, 3, 4, 5, 3, np.inf, 9])
-    assert found[5:] == pytest.approx([4 * 2.5 / 6, 1.0, 4.0])
-    assert log_votes([np.nan, np.nan, np.nan], [2.0, 8.0, np.nan]).tolist() == [0.0, 1.0, 0.25]
-    assert log_votes([np.nan] * 2).tolist() == [0.25] * 2
-    assert log_votes([-5.0, 0.0]).tolist() == [0.0, 0.0]
-
-
-def test_equal_values_share_the_middle_of_their_ranks():
-    assert quantile_rank([5, 5, 7, 1, np.nan], missing=0.3).tolist() == [1.5 / 3, 1.5 / 3, 1.0, 0.0, 0.3]
 
 
 def test_the_score_of_a_top_pick():

@@ -90,7 +90,7 @@ def test_films_and_series_are_judged_apart_and_known_together(ask, library):
     for media_type, first in (("movie", 0), ("series", 30)):
         world = worlds[media_type]
         assert len(world.training) == 8
-        (own,) = rank_household(world, ["ann"], RankingConfig(limit=20), ratings=True).values()
+        (own,) = rank_household(world, ["ann"], RankingConfig(limit=20)).values()
         assert len(own) and set(own) <= set(range(first, first + 30)) - set(world.seen["ann"])
 
 
@@ -118,9 +118,7 @@ def test_a_sample_is_the_same_every_time_and_has_nobody_twice():
 
 
 def test_enough_takes_users_and_hits():
-    result = {
-        users: Result(np.zeros(users), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0) for users in (ENOUGH_USERS, ENOUGH_USERS - 1)
-    }
+    result = {users: Result(np.zeros(users), 0.0, 0.0, 0.0, 0.0) for users in (ENOUGH_USERS, ENOUGH_USERS - 1)}
     many, few = result.values()
     assert Comparison(many, many, ENOUGH_HITS).is_enough
     assert not Comparison(many, many, ENOUGH_HITS - 1).is_enough and not Comparison(few, few, ENOUGH_HITS).is_enough

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aperture_dagster.resources import embedder
 from aperture_dagster.resources.embedder import (
     MOST_TOKENS,
     USUAL_TOKENS,
@@ -40,10 +41,10 @@ from aperture_dagster_tests.resources.troubles import with_key
 
 @contextmanager
 def endpoint(url: str, key: str | None = "demo-openai-key", **how: Any) -> Iterator[OpenAiEmbedder]:
-    options: dict[str, Any] = {"model": "demo-embedding", "batch_size": 64, "attempts": 2, "first_wait_seconds": 0.01}
-    embedder = OpenAiEmbedder(url, key, **options | how)
-    with closing(embedder.client):
-        yield embedder
+    options: dict[str, Any] = {"model": "demo-embedding", "attempts": 2, "first_wait_seconds": 0.01}
+    remote = OpenAiEmbedder(url, key, **options | how)
+    with closing(remote.client):
+        yield remote
 
 
 def vectors_of(count: int, dimensions: int = 3, **more: Any) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def static() -> StaticEmbedder:
     return StaticEmbedder()
 
 
-def test_the_built_in_model_needs_no_network(monkeypatch: pytest.MonkeyPatch):
+def test_the_built_in_remoteneeds_no_network(monkeypatch: pytest.MonkeyPatch):
     def no_network(*_: Any) -> None:
         raise AssertionError("the local model must not reach for the network")
 
@@ -68,7 +69,7 @@ def test_the_built_in_model_needs_no_network(monkeypatch: pytest.MonkeyPatch):
     assert vectors.shape == (1, 320)
 
 
-def test_the_vectors_of_the_built_in_model_never_change_under_the_same_name(static: StaticEmbedder):
+def test_the_vectors_of_the_built_in_remotenever_change_under_the_same_name(static: StaticEmbedder):
     """Stored vectors would be compared with others: whoever changes the values changes the name."""
     vectors = static.embed(["Toy Story 2", "Schwarzenegger returns", "Amélie 星际 🚀"]).vectors.astype(np.float64)
     assert static.name == "static-minilm-1-320"
@@ -160,18 +161,20 @@ def test_a_zero_vector_stays_zero():
 
 
 def test_an_openai_compatible_endpoint_is_supported(steady: RunningSimulator):
-    with endpoint(steady.openai_url) as embedder:
-        assert embedder.dimensions == 256
-        assert embedder.name == "openai-demo-embedding-256"
-        vectors = embedder.embed([*ODD_TITLES, ""]).vectors
+    with endpoint(steady.openai_url) as remote:
+        assert remote.dimensions == 256
+        assert remote.name == "openai-demo-embedding-256"
+        vectors = remote.embed([*ODD_TITLES, ""]).vectors
     assert vectors.shape == (len(ODD_TITLES) + 1, 256)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
-def test_texts_are_sent_in_batches_and_come_back_in_order(steady: RunningSimulator):
+def test_texts_are_sent_in_batches_and_come_back_in_order(steady: RunningSimulator, monkeypatch: pytest.MonkeyPatch):
     texts = [f"film number {n} about {word}" for n, word in enumerate(["rain", "sun", "sea", "war", "love"] * 5)]
-    with endpoint(steady.openai_url, batch_size=7) as small, endpoint(steady.openai_url) as large:
-        in_parts, at_once = small.embed(texts).vectors, large.embed(texts).vectors
+    with endpoint(steady.openai_url) as small, endpoint(steady.openai_url) as large:
+        at_once = large.embed(texts).vectors
+        monkeypatch.setattr(embedder, "BATCH", 7)
+        in_parts = small.embed(texts).vectors
         assert small.requests == 4
         assert large.requests == 1
     assert np.allclose(in_parts, at_once)
@@ -181,8 +184,8 @@ def test_vectors_are_returned_in_the_order_of_the_texts(scripted: Scripted):
     answer = vectors_of(3)
     answer["data"].reverse()
     scripted.say(Answer(vectors_of(3)), Answer(answer))
-    with endpoint(scripted.url) as embedder:
-        assert np.array_equal(embedder.embed(["a", "b", "c"]).vectors, embedder.embed(["a", "b", "c"]).vectors)
+    with endpoint(scripted.url) as remote:
+        assert np.array_equal(remote.embed(["a", "b", "c"]).vectors, remote.embed(["a", "b", "c"]).vectors)
 
 
 @pytest.mark.parametrize(
@@ -201,14 +204,15 @@ def test_vectors_are_returned_in_the_order_of_the_texts(scripted: Scripted):
 )  # fmt: skip
 def test_vectors_that_cannot_be_matched_to_their_texts_are_rejected(scripted: Scripted, answer: Any):
     scripted.say(Answer(answer))
-    with endpoint(scripted.url) as embedder, pytest.raises(BadAnswer, match="endpoint"):
-        embedder.embed(["a", "b", "c"])
+    with endpoint(scripted.url) as remote, pytest.raises(BadAnswer, match="endpoint"):
+        remote.embed(["a", "b", "c"])
 
 
-def test_a_model_that_changes_its_dimensions_is_rejected(scripted: Scripted):
+def test_a_remotethat_changes_its_dimensions_is_rejected(scripted: Scripted, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(embedder, "BATCH", 1)
     scripted.say(Answer(vectors_of(1, 3)), Answer(vectors_of(1, 4)))
-    with endpoint(scripted.url, batch_size=1) as embedder, pytest.raises(BadAnswer, match="length to 4"):
-        embedder.embed(["a", "b"])
+    with endpoint(scripted.url) as changing, pytest.raises(BadAnswer, match="length to 4"):
+        changing.embed(["a", "b"])
 
 
 def test_no_text_is_sent_empty_or_too_long(scripted: Scripted):
@@ -217,8 +221,8 @@ def test_no_text_is_sent_empty_or_too_long(scripted: Scripted):
         return Answer(vectors_of(len(asked.body["input"])))
 
     scripted.say(check)
-    with endpoint(scripted.url) as embedder:
-        assert len(embedder.embed(["", "x" * 100_000]).vectors) == 2
+    with endpoint(scripted.url) as remote:
+        assert len(remote.embed(["", "x" * 100_000]).vectors) == 2
     assert scripted.asked[0].body["encoding_format"] == "float"
     assert scripted.asked[0].target == "/embeddings"
 
@@ -228,12 +232,12 @@ def test_no_text_is_sent_empty_or_too_long(scripted: Scripted):
 
 def test_an_account_without_credit_is_not_retried():
     with running_simulator(World("empty"), SimulatorSettings(embedding_credit=0)) as simulator:
-        embedder = OpenAiEmbedder(
-            simulator.openai_url, "demo-openai-key", model="demo-embedding", batch_size=2, first_wait_seconds=0.01
+        remote = OpenAiEmbedder(
+            simulator.openai_url, "demo-openai-key", model="demo-embedding", first_wait_seconds=0.01
         )
         with pytest.raises(ServiceRefused, match=r"no credit left .*exceeded your current quota.*APERTURE_EMBEDDER"):
-            embedder.embed(["a", "b", "c", "d"])
-        assert embedder.requests == 1
+            remote.embed(["a", "b", "c", "d"])
+        assert remote.requests == 1
 
 
 @pytest.mark.parametrize(
@@ -241,17 +245,17 @@ def test_an_account_without_credit_is_not_retried():
 )
 def test_missing_credit_is_reported_without_the_key(scripted: Scripted, answer: Answer):
     scripted.say(with_key(answer, "sk-secret"))
-    embedder = OpenAiEmbedder(scripted.url, "sk-secret", model="m", batch_size=2, first_wait_seconds=0.01)
+    remote = OpenAiEmbedder(scripted.url, "sk-secret", model="m", first_wait_seconds=0.01)
     with pytest.raises(ServiceRefused, match="no credit left") as told:
-        embedder.embed(["a"])
-    assert (embedder.requests, "sk-secret" in str(told.value)) == (1, False)
+        remote.embed(["a"])
+    assert (remote.requests, "sk-secret" in str(told.value)) == (1, False)
 
 
 def test_a_throttled_request_is_retried(scripted: Scripted):
     limited = {"error": {"message": "Rate limit reached", "type": "requests", "code": "rate_limit_exceeded"}}
     scripted.say(Answer(limited, 429, {"retry-after": "0"}), Answer(vectors_of(1)))
-    with endpoint(scripted.url) as embedder:
-        assert embedder.embed(["a"]).refused == {}
+    with endpoint(scripted.url) as remote:
+        assert remote.embed(["a"]).refused == {}
 
 
 def test_a_refused_text_costs_only_itself():
@@ -259,10 +263,10 @@ def test_a_refused_text_costs_only_itself():
     texts = [f"film {number}" for number in range(64)]
     texts[17] = texts[40] = "a forbidden film"
     stand_ins = SimulatorSettings(embedding_refused_words=("forbidden",))
-    with running_simulator(World("empty"), stand_ins) as simulator, endpoint(simulator.openai_url) as embedder:
-        embedding = embedder.embed(texts)
-        assert embedder.requests < 30
-        alone = embedder.embed([texts[5], texts[63]]).vectors
+    with running_simulator(World("empty"), stand_ins) as simulator, endpoint(simulator.openai_url) as remote:
+        embedding = remote.embed(texts)
+        assert remote.requests < 30
+        alone = remote.embed([texts[5], texts[63]]).vectors
     assert list(embedding.refused) == [17, 40]
     assert all("content management policy" in why for why in embedding.refused.values())
     assert np.flatnonzero(np.linalg.norm(embedding.vectors, axis=1) == 0).tolist() == [17, 40]
@@ -272,26 +276,26 @@ def test_a_refused_text_costs_only_itself():
 
 def test_an_endpoint_that_refuses_everything_fails_early(scripted: Scripted):
     scripted.say(Answer({"error": {"message": "unknown field"}}, 400))
-    with endpoint(scripted.url) as embedder:
+    with endpoint(scripted.url) as remote:
         with pytest.raises(RequestRejected, match="unknown field"):
-            embedder.embed([f"film {number}" for number in range(2_000)])
-        assert embedder.requests < 40
+            remote.embed([f"film {number}" for number in range(2_000)])
+        assert remote.requests < 40
 
 
 def test_a_redirecting_address_is_reported_at_once(scripted: Scripted):
     scripted.say(Answer("", 308, {"location": "https://elsewhere.invalid/v1/embeddings"}))
-    with endpoint(scripted.url) as embedder:
+    with endpoint(scripted.url) as remote:
         with pytest.raises(Redirected):
-            embedder.embed(["a", "b", "c", "d"])
-        assert embedder.requests == 1
+            remote.embed(["a", "b", "c", "d"])
+        assert remote.requests == 1
 
 
 @pytest.mark.parametrize("model", ["mxbai-embed-large", "nomic-embed-text", "text-embedding-3-small"])
 @pytest.mark.parametrize("text", ["word " * 5_000, "\u6620\u753b" * 5_000, "\u00e9t\u00e9 " * 5_000])
 def test_texts_are_truncated_to_the_limit_of_the_model(steady: RunningSimulator, model: str, text: str):
-    with endpoint(steady.openai_url, model=model) as embedder:
-        embedding = embedder.embed(["short", text])
-        assert (embedding.refused, embedder.requests) == ({}, 1)
+    with endpoint(steady.openai_url, model=model) as remote:
+        embedding = remote.embed(["short", text])
+        assert (embedding.refused, remote.requests) == ({}, 1)
     assert embedding.vectors[1].any()
 
 
@@ -302,13 +306,13 @@ def test_a_text_that_is_still_too_long_is_truncated_further(scripted: Scripted):
         return Answer(vectors_of(len(asked.body["input"])))
 
     scripted.say(check)
-    with endpoint(scripted.url, model="something-small") as embedder:
-        embedding = embedder.embed(["short", "x" * 5_000, "short"])
+    with endpoint(scripted.url, model="something-small") as remote:
+        embedding = remote.embed(["short", "x" * 5_000, "short"])
     assert embedding.refused == {}
     assert embedding.vectors.any(axis=1).all()
 
 
-def test_each_model_has_its_own_limit():
+def test_each_remotehas_its_own_limit():
     models = ("text-embedding-3-large", "mxbai-embed-large:latest", "text-embedding-nomic-embed-text-v1.5@q8", "mine")
     assert [tokens_of(model) for model in models] == [MOST_TOKENS, 512, MOST_TOKENS, USUAL_TOKENS]
     assert truncate("abc" * 10, 10) == "abc" * 10
@@ -316,17 +320,17 @@ def test_each_model_has_its_own_limit():
     assert truncate("\u6620" * 10, 10) == "\u6620" * 5
 
 
-def test_a_wrong_key_or_model_is_reported(steady: RunningSimulator):
-    with endpoint(steady.openai_url, "wrong") as embedder, pytest.raises(ServiceRefused):
-        embedder.embed(["a"])
-    with endpoint(steady.openai_url, model="none") as embedder, pytest.raises(NotFound):
-        embedder.embed(["a"])
+def test_a_wrong_key_or_remoteis_reported(steady: RunningSimulator):
+    with endpoint(steady.openai_url, "wrong") as remote, pytest.raises(ServiceRefused):
+        remote.embed(["a"])
+    with endpoint(steady.openai_url, model="none") as remote, pytest.raises(NotFound):
+        remote.embed(["a"])
 
 
 def test_no_key_is_sent_to_a_local_endpoint(scripted: Scripted):
     scripted.say(Answer(vectors_of(1)))
-    with endpoint(scripted.url, None) as embedder:
-        embedder.embed(["a"])
+    with endpoint(scripted.url, None) as remote:
+        remote.embed(["a"])
     assert "authorization" not in scripted.asked[0].headers
 
 
@@ -343,8 +347,8 @@ def test_the_settings_select_the_embedder(scripted: Scripted):
         http_attempts=2,
         http_retry_wait_seconds=0.01,
     )
-    embedder = make_embedder(settings)
-    assert embedder.name == "openai-local-3"
+    remote = make_embedder(settings)
+    assert remote.name == "openai-local-3"
     assert len(scripted.asked) == 2
 
 

@@ -169,7 +169,7 @@ def test_the_environments_proxy_is_not_used_for_any_service_at_home(
             monkeypatch.setenv(name, proxy.url)
         for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.delenv(name, raising=False)
-        embedder = OpenAiEmbedder(scripted.url, None, model="m", batch_size=1)
+        embedder = OpenAiEmbedder(scripted.url, None, model="m")
         assert embedder.embed(["a film"]).vectors.tolist() == [[pytest.approx(0.6), pytest.approx(0.8)]]
         assert not proxy.asked
     finally:

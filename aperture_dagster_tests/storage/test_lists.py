@@ -18,6 +18,7 @@ from aperture_dagster.storage.lists import (
     read_edges,
     read_items,
     read_titles,
+    read_traits,
     read_weights,
     reason,
     recommendation_table,
@@ -25,6 +26,7 @@ from aperture_dagster.storage.lists import (
     replace_taste,
     replace_top_picks,
     top_picks_table,
+    trait_shares,
     users_with_taste,
     watched_recommendations,
 )
@@ -202,12 +204,10 @@ def profile(user: str, kind: str = "movie") -> dict[str, Any]:
     return {
         "user_id": user,
         "media_type": kind,
-        "model_key": "m",
         "titles": 3,
         "liked": 2,
         "disliked": 1,
         "summary": {"sentence": "Likes 'quotes' and 🎬.", "odd": float("nan")},
-        "centroids": np.eye(2, 3).tolist(),
     }
 
 
@@ -221,6 +221,15 @@ def test_a_taste_is_replaced_and_an_equal_one_is_not_written(shelf: Shelf, ids: 
         assert users_with_taste(connection) == {"ann"}
         assert profile_table(connection, ["ann"])[0]["taste"] == "Likes 'quotes' and 🎬."
         assert len(read_weights(connection)) == 3
+
+
+def test_a_name_has_the_share_of_the_titles_of_a_media_type_that_have_it(shelf: Shelf):
+    shelf.films(film(1, genres=["War", "War"]), film(2, genres=["War", "Drama"]), film(3, genres=[]), film(4))
+    works = [shelf.item(f"film-{number}")["work_id"] for number in (1, 2)]
+    with shelf.open() as connection:
+        shares, traits = trait_shares(connection), read_traits(connection, [*works, 999])
+    assert shares["movie", "genres"]["War"] == 0.5 and shares["movie", "genres"]["Drama"] >= 0.25
+    assert sorted(traits) == works and traits[works[1]] == ("movie", ["War", "Drama"], [])
 
 
 def weights_of(ids: list[tuple[int, int]]) -> list[dict[str, Any]]:

@@ -13,9 +13,8 @@ def test_columns_have_postgresqls_types_and_their_comments():
     columns = {column.name: column for column in column_schema("taste_profiles")}
     assert list(columns)[:2] == ["user_id", "media_type"]
     assert columns["user_id"] == ColumnSchema("user_id", "text", "", nullable=False, is_key=True)
-    assert columns["centroids"].type == "real[][]"
-    assert columns["centroids"].comment.startswith("one row per taste")
-    assert columns["centroids"].nullable and not columns["centroids"].is_key
+    assert columns["titles"].comment == "titles that the taste is based on"
+    assert not columns["titles"].nullable and not columns["titles"].is_key
     assert columns["updated_at"].type == "timestamp with time zone"
     types = {column.name: column.type for column in column_schema("embeddings")}
     assert types["vector"] == "halfvec"

@@ -218,22 +218,23 @@ class Home:
 
     def old(self) -> list[str]:
         """Name the tastes and lists that a run would compute again, although the last night has passed."""
-        from aperture_dagster.defs.taste.changes import ComputeConfig, find_changes, list_inputs, taste_inputs
-        from aperture_dagster.defs.taste.profiles import model_in_use
-        from aperture_dagster.partitions import USERS
-        from aperture_dagster.ranking.config import RankingConfig
-        from aperture_dagster.storage.people import users_of_partitions
 
-        clock, keys = Clock(), self.instance.get_dynamic_partitions(USERS)
-        ranking = RankingConfig(limit=self.settings.recommendations_per_list, diversity=self.settings.diversity)
+        from aperture_dagster.partitions import USERS
+        from aperture_dagster.storage.people import users_of_partitions
+        from aperture_dagster.taste.changes import find_changes, list_inputs, taste_inputs
+        from aperture_dagster.taste.embedding import model_in_use
+        from aperture_dagster.taste.recommendations import ranking_config
+
+        now, keys = Clock().now(), self.instance.get_dynamic_partitions(USERS)
+        ranking = ranking_config(self.settings)
         with self.database.transaction() as connection:
             model_key = model_in_use(connection)
             users = {user.user_id: user for user in users_of_partitions(connection, keys).values()}
-            tastes = taste_inputs(connection, self.settings, clock, model_key)
-            lists = list_inputs(connection, self.settings, clock, model_key, ranking)
+            tastes = taste_inputs(connection, self.settings, now=now)
+            lists = list_inputs(connection, self.settings, now=now, model_key=model_key, config=ranking)
             found = {
-                "taste": find_changes(connection, "taste_profiles", users.values(), tastes, ComputeConfig()),
-                "list": find_changes(connection, "recommendations", users.values(), lists, ComputeConfig()),
+                "taste": find_changes(connection, "taste_profiles", users.values(), tastes),
+                "list": find_changes(connection, "recommendations", users.values(), lists),
             }
         return [
             f"the {what} of {users[user_id].name} is old: {', '.join(reasons)}"

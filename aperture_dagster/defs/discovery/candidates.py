@@ -15,9 +15,8 @@ from aperture_dagster.defs.markdown import Markup, markdown_list, markdown_table
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import is_brief, score_table
-from aperture_dagster.defs.taste.crowd import read_configured_crowd
 from aperture_dagster.defs.taste.embeddings import embeddings
-from aperture_dagster.defs.taste.profiles import model_in_use, taste_profiles
+from aperture_dagster.defs.taste.profiles import taste_profiles
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.discovery.suggestions import candidate_table, where_to_stream, why_suggested
 from aperture_dagster.library.people import User
@@ -27,6 +26,8 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.storage.lists import users_with_taste
 from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.storage.versions import content_version
+from aperture_dagster.taste.crowd import read_crowd
+from aperture_dagster.taste.embedding import model_in_use
 from aperture_dagster.wording import shortened, titled
 
 SHOWN = 4
@@ -69,7 +70,7 @@ def discovery_candidates(
             learned, model_key = users_with_taste(connection), model_in_use(connection)
             asked = list(users_of_partitions(connection, list(context.partition_keys)).values())
         scored = score_pool(
-            settings, database, clock, asked, model_key, lambda titles: read_configured_crowd(context, settings, titles)
+            settings, database, clock, asked, model_key, lambda titles: read_crowd(context.log, settings, titles)
         )
 
     def serve(user: User) -> UserOutcome:

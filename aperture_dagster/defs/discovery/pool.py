@@ -8,7 +8,6 @@ from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.reporting import materialized
-from aperture_dagster.defs.taste.embedding import embed_changed, model_key_of
 from aperture_dagster.defs.taste.profiles import taste_profiles
 from aperture_dagster.discovery.fill import Filling, pool_version
 from aperture_dagster.discovery.pool import forget_old, pool_text_rows
@@ -21,6 +20,7 @@ from aperture_dagster.sources.services import Services
 from aperture_dagster.sources.tmdb import TMDB
 from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.storage.vectors import register_model
+from aperture_dagster.taste.embedding import embed_changed, model_key_of
 
 TMDB_METADATA = tuple(one for one in SOURCE_ASSETS if one.key.path[-1] == TMDB.table)
 GENERATE_SUGGESTIONS = Job(

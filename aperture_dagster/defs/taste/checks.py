@@ -3,7 +3,6 @@
 import dagster as dg
 
 from aperture_dagster.automation import daily_check
-from aperture_dagster.defs.failures import sentence
 from aperture_dagster.defs.freshness import fresh_for_every_user
 from aperture_dagster.defs.reporting import table, warn_unless
 from aperture_dagster.defs.taste.embeddings import embeddings
@@ -16,6 +15,8 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.storage.lists import list_sizes, watched_recommendations
 from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.storage.vectors import active_model, missing_vectors, model_table
+from aperture_dagster.taste.crowd import table_in_use
+from aperture_dagster.wording import sentence
 
 # A few titles whose text the model refuses are no reason to hold back everybody's list.
 TOLERATED_WITHOUT_VECTOR = 0.05
@@ -86,23 +87,21 @@ def exist_for_every_user(
 
 @daily_check(
     asset=recommendations,
-    description="What other people watched can be read, if APERTURE_CROWD_FOLDER or `aperture crowd use` provides it. "
-    "Lists are made without it otherwise; correct the folder or the table, and materialize recommendations again.",
+    description="What other people watched can be read, if `aperture crowd use` provides it. Lists are made without it "
+    "otherwise; build the table again and use it, and materialize recommendations.",
 )
 def crowd_is_usable(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
-    """Warn when the operator's folder or table of other people's histories cannot be used."""
+    """Warn when the table of other people's histories cannot be used."""
+    place = table_in_use(settings)
+    if not place.exists():
+        return dg.AssetCheckResult(passed=True, description="No crowd is set up.")
     # pandas doubles the time that every `dagster` command takes to start.
-    from aperture_dagster.sources.crowd import configured_crowd, load_crowd
+    from aperture_dagster.taste.crowd_table import read_table
 
-    place = configured_crowd(settings)
     try:
-        found = load_crowd(settings, fit=False)
+        found = read_table(place)
     except ServiceError as error:
         return warn_unless(False, sentence(error), {})
-    if place is None:
-        return dg.AssetCheckResult(passed=True, description="No crowd is set up.")
-    if found is None:
-        return dg.AssetCheckResult(passed=True, description=f"{place} is read when lists are made.")
     header, films = found.header, len(found.arrays["tmdb_ids"])
     metadata = {"source": header.source, "people": header.people, "films": films, "licence": header.licence or "none"}
     return dg.AssetCheckResult(passed=True, metadata=metadata)

@@ -10,7 +10,6 @@ from aperture_dagster.defs.enrichment.sources import SOURCE_ASSETS
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series
 from aperture_dagster.defs.reporting import materialized, table
-from aperture_dagster.defs.taste.embedding import embed_changed, model_key_of
 from aperture_dagster.instance.pools import EMBEDDER
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.providers import Embedders
@@ -24,6 +23,7 @@ from aperture_dagster.storage.vectors import (
     text_rows,
 )
 from aperture_dagster.storage.versions import content_version
+from aperture_dagster.taste.embedding import embed_changed, model_key_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

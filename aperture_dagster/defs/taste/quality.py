@@ -12,24 +12,17 @@ from aperture_dagster.defs.media_server import movies, series, users, watch_hist
 from aperture_dagster.defs.pictures import figure_bars
 from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import latest_materialization, materialized, table, warn_unless
-from aperture_dagster.defs.taste.crowd import read_configured_crowd
 from aperture_dagster.defs.taste.embeddings import embeddings
-from aperture_dagster.defs.taste.library import read_shelves
-from aperture_dagster.defs.taste.recommendations import in_sight
 from aperture_dagster.partitions import user_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.added import read_added
-from aperture_dagster.storage.histories import read_histories
-from aperture_dagster.storage.lists import read_copies, read_edges
 from aperture_dagster.storage.people import users_of_partitions
-from aperture_dagster.storage.vectors import active_model
+from aperture_dagster.taste.quality import MEDIA_TYPES, measure_quality, verdict
 
 if TYPE_CHECKING:
-    from aperture_dagster.ranking.evaluation import Comparison, World
+    from aperture_dagster.ranking.evaluation import Comparison
 
-MEDIA_TYPES = {"movie": "films", "series": "series"}
 NOTHING = "Nothing can be measured yet: that takes vectors, and users who watched titles at different times."
 
 
@@ -57,7 +50,9 @@ def recommendation_quality(
     twenty, it says that there is too little to tell.
     """
     with operator_errors(context, settings):
-        found = _measure(context, settings, database, clock)
+        with database.transaction() as connection:
+            people = users_of_partitions(connection, user_partitions(context.instance, settings))
+        found = measure_quality(context.log, database, settings, list(people.values()), as_of=clock.now())
         shown: dict[str, Any] = {}
         numbers: dict[str, float] = {}
         verdicts = []
@@ -89,62 +84,6 @@ def beats_popularity(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckRes
         return warn_unless(False, " ".join(worse), {})
     too_few = f"Too little to tell for {' and '.join(unclear)}." if unclear else None
     return dg.AssetCheckResult(passed=True, severity=dg.AssetCheckSeverity.WARN, description=too_few)
-
-
-def verdict(found: "Comparison", interval: tuple[float, float]) -> str:
-    """Say in a clause how the lists compare with popularity, or that there is too little to tell."""
-    if not found.is_enough:
-        return f"too little to tell ({found.ours.users} users, who watched {found.hits} titles later)"
-    low, high = interval
-    said = "better than" if low > 1.0 else "worse than" if high < 1.0 else "not told apart from"
-    return f'{said} "most voted" ({found.ratio:.2f} times its NDCG@10; 95 %: {low:.2f} to {high:.2f})'
-
-
-def _measure(
-    context: dg.AssetExecutionContext, settings: Settings, database: Database, clock: Clock
-) -> "dict[str, tuple[Comparison, tuple[float, float]]]":
-    """Return the comparison of each media type of which anything can be judged, and the interval of its ratio."""
-    # pandas and numpy double the time that every `dagster` command takes to start.
-    from aperture_dagster.ranking.evaluation import compare_with_votes, intervals
-    from aperture_dagster.ranking.own_server import MOST_USERS, sample_of, worlds_of_server
-
-    with database.transaction() as connection:
-        people = users_of_partitions(connection, user_partitions(context.instance, settings))
-        model_key = active_model(connection)
-        if model_key is None or not people:
-            return {}
-        shelves = read_shelves(connection, model_key)
-        histories = read_histories(connection, without=settings.ignored_ratings)
-        edges = read_edges(connection)
-        added = read_added(connection)
-        chosen = set(sample_of((user.user_id for user in people.values()), MOST_USERS))
-        asked = [user for user in people.values() if user.user_id in chosen]
-        copies = read_copies(connection) if any(user.access.is_limited for user in asked) else []
-    if len(asked) < len(people):
-        context.log.info(f"Judging the lists of {len(asked):,} of {len(people):,} users, the same ones every week.")
-    items = shelves.items
-    _, hidden = in_sight(asked, items, copies)
-    worlds = worlds_of_server(items, shelves.library, histories, added=added, hidden=hidden, as_of=clock.now())
-    inputs = {
-        "edges": edges if len(edges) else None,
-        "crowd": read_configured_crowd(context, settings, items),
-    }
-    found = {}
-    for media_type, name in MEDIA_TYPES.items():
-        if media_type in worlds and worlds[media_type].users:
-            lists = _lists(settings, worlds[media_type], inputs)
-            comparison = compare_with_votes(worlds[media_type], lists)
-            found[name] = comparison, intervals(comparison.ours, comparison.votes)[1]
-    return found
-
-
-def _lists(settings: Settings, world: "World", inputs: dict[str, Any]) -> dict[Any, Any]:
-    from aperture_dagster.ranking.config import RankingConfig
-    from aperture_dagster.ranking.evaluation import DEPTH, rank_household
-
-    config = RankingConfig(limit=DEPTH, diversity=settings.diversity)
-    everybody = sorted(set(world.training["user_id"]))
-    return rank_household(world, everybody, config, ratings=True, **inputs)
 
 
 def _page(name: str, found: "Comparison") -> dict[str, Any]:

@@ -47,14 +47,10 @@ taste_profiles = sa.Table(
     metadata,
     sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
     sa.Column("media_type", sa.Text, primary_key=True),
-    sa.Column("model_key", sa.Text, nullable=False),
     sa.Column("titles", sa.Integer, nullable=False, comment="titles that the taste is based on"),
     sa.Column("liked", sa.Integer, nullable=False),
     sa.Column("disliked", sa.Integer, nullable=False),
-    sa.Column("summary", JSONB, nullable=False, comment="genres, keywords and tastes as text"),
-    sa.Column(
-        "centroids", sa.ARRAY(sa.REAL, dimensions=2), comment="one row per taste, with the library mean subtracted"
-    ),
+    sa.Column("summary", JSONB, nullable=False, comment="distinctive genres and keywords, and a sentence"),
     sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
     one_of("media_type", MEDIA_TYPES),
     between("titles", 0),

@@ -1,17 +1,19 @@
 """Embed the texts of titles that are new or changed."""
 
+from __future__ import annotations
+
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from aperture_dagster.errors import MissingPrerequisite
 from aperture_dagster.ranking.text import RECIPE, title_text
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.embedder import Embedder
-from aperture_dagster.storage.vectors import VectorTable, stored_hashes, text_hash, write_vectors
+from aperture_dagster.storage.vectors import VectorTable, active_model, stored_hashes, text_hash, write_vectors
 from aperture_dagster.worklist.progress import Progress
 
 if TYPE_CHECKING:
-    import logging
-
     from sqlalchemy import Connection
 
 # Vectors may cost money: no more than these are lost when the service gives up.
@@ -23,12 +25,20 @@ def model_key_of(embedder: Embedder) -> str:
     return f"{embedder.name}-recipe{RECIPE}"
 
 
+def model_in_use(connection: Connection) -> str:
+    """Return the model whose vectors are in use; MissingPrerequisite if none is complete yet."""
+    model_key = active_model(connection)
+    if model_key is None:
+        raise MissingPrerequisite("No title has a vector yet: materialize embeddings first.")
+    return model_key
+
+
 def embed_changed(
-    log: "logging.Logger",
+    log: logging.Logger,
     database: Database,
     embedder: Embedder,
     model_key: str,
-    rows_after: "Callable[[Connection, int, int], list[dict[str, Any]]]",
+    rows_after: Callable[[Connection, int, int], list[dict[str, Any]]],
     vectors: VectorTable = "embeddings",
 ) -> tuple[int, list[dict[str, str]], int]:
     """Embed new and changed texts in batches.

@@ -4,56 +4,50 @@ A list depends on what everybody in the household watched, so a play changes the
 Time alone changes nothing: plays age by the user's last one. See docs/architecture.md.
 """
 
+from __future__ import annotations
+
 import functools
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dagster as dg
-
 import aperture_dagster
-from aperture_dagster.library.people import User
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.settings import Settings
 from aperture_dagster.storage.inputs import (
     NOTHING,
+    TABLES,
     Computation,
     Result,
     copies_hash,
     history_hashes,
-    item_hashes,
     link_hash,
     read_computations,
+    title_hash,
+    trait_hash,
     vector_hash,
     weight_hashes,
     write_computation,
 )
 from aperture_dagster.storage.people import read_users
+from aperture_dagster.storage.versions import content_version
+from aperture_dagster.taste.crowd import crowd_version
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from aperture_dagster.library.people import User
+    from aperture_dagster.resources.database import Database
+    from aperture_dagster.settings import Settings
+    from aperture_dagster.storage.bulk import WriteCounts
+
 # The code that makes a taste or a list. What it depends on beside the code is among the inputs.
-CODE = (
-    "ranking",
-    "library",
-    "storage",
-    "defs/taste",
-    "resources/crowd.py",
-    "resources/crowd_file.py",
-    "sources/crowd.py",
-)
+CODE = ("ranking", "library", "storage", "taste")
 # Reasons that are no inputs.
 NEVER, ASKED, ALTERED = "never computed", "asked for", "the result was altered"
-
-
-class ComputeConfig(dg.Config):
-    """Run configuration of tastes and lists."""
-
-    recompute: bool = False
-    """Compute everything again, also for users whose inputs have not changed."""
+Inputs = Mapping[str, str]
+"""A hash of each input by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +55,7 @@ class Changes:
     """The users of a run whose results have to be computed, and why; by user id."""
 
     result: Result
-    inputs: Mapping[str, Mapping[str, str]]
+    inputs: Mapping[str, Inputs]
     before: Mapping[str, Computation]
     reasons: Mapping[str, tuple[str, ...]]
 
@@ -69,9 +63,13 @@ class Changes:
         """Return the last computation of a user whose inputs are the same; None if there has to be another."""
         return None if user_id in self.reasons else self.before.get(user_id)
 
-    def record(self, connection: "Connection", user_id: str, version: str) -> None:
-        """Record what a result was made from, in the transaction that writes it."""
-        write_computation(connection, self.result, user_id, self.inputs[user_id], version)
+    def store(self, database: Database, user_id: str, replace: Callable[[Connection], WriteCounts]) -> tuple[str, int]:
+        """Replace a user's result, and record what it was made from; return its version and how many rows changed."""
+        with database.transaction() as connection:
+            counts = replace(connection)
+            version = content_version(connection, *TABLES[self.result], user_id=user_id)
+            write_computation(connection, self.result, user_id, self.inputs[user_id], version)
+        return version, counts.written
 
     def shown(self, user_id: str) -> dict[str, Any]:
         """Say on the user's page why the result was computed, or since when nothing has changed."""
@@ -81,11 +79,12 @@ class Changes:
 
 
 def find_changes(
-    connection: "Connection",
+    connection: Connection,
     result: Result,
     users: Iterable[User],
-    inputs: Callable[[User], dict[str, str]],
-    config: ComputeConfig,
+    inputs: Callable[[User], Inputs],
+    *,
+    recompute: bool = False,
 ) -> Changes:
     """Compare what the results of users would be made from with what they were made from.
 
@@ -93,11 +92,11 @@ def find_changes(
     """
     before = read_computations(connection, result)
     now = {user.user_id: inputs(user) for user in users}
-    reasons = {user_id: differences(before.get(user_id), of, asked=config.recompute) for user_id, of in now.items()}
+    reasons = {user_id: differences(before.get(user_id), of, asked=recompute) for user_id, of in now.items()}
     return Changes(result, now, before, {user_id: why for user_id, why in reasons.items() if why})
 
 
-def differences(before: Computation | None, now: Mapping[str, str], *, asked: bool = False) -> tuple[str, ...]:
+def differences(before: Computation | None, now: Inputs, *, asked: bool = False) -> tuple[str, ...]:
     """Return why a result has to be computed; nothing if its inputs are the same and it is still there."""
     if before is None:
         return (NEVER,)
@@ -109,42 +108,35 @@ def differences(before: Computation | None, now: Mapping[str, str], *, asked: bo
     return changed or ((ASKED,) if asked else ())
 
 
-def taste_inputs(
-    connection: "Connection", settings: Settings, clock: Clock, model_key: str
-) -> Callable[[User], dict[str, str]]:
-    """Return what the taste of a user is made from, as a hash of each input by its name."""
-    titles, _ = item_hashes(connection)
-    shared = {"program": program_hash(), "titles": titles, "vectors": vector_hash(connection, model_key)}
-    histories = history_hashes(connection, now=clock.now(), without=settings.ignored_ratings)
+def taste_inputs(connection: Connection, settings: Settings, *, now: datetime) -> Callable[[User], Inputs]:
+    """Return what the taste of a user is made from."""
+    shared = {"program": program_hash(), "titles": trait_hash(connection)}
+    histories = history_hashes(connection, now=now, without=settings.ignored_ratings)
     return lambda user: shared | {"history": histories.get(user.user_id, NOTHING)}
 
 
 def list_inputs(
-    connection: "Connection", settings: Settings, clock: Clock, model_key: str, config: object
-) -> Callable[[User], dict[str, str]]:
-    """Return what the list of a user is made from, as a hash of each input by its name.
+    connection: Connection, settings: Settings, *, now: datetime, model_key: str, config: object
+) -> Callable[[User], Inputs]:
+    """Return what the list of a user is made from.
 
     ``config`` is the configuration of the ranking. What others watched, left out for the user, is "household".
     """
-    # pandas doubles the time that every `dagster` command takes to start.
-    from aperture_dagster.sources.crowd import crowd_version
-
-    _, titles = item_hashes(connection)
     shared = {
         "program": program_hash(),
         "settings": _hash(config),
-        "titles": titles,
+        "titles": title_hash(connection),
         "vectors": vector_hash(connection, model_key),
         "TMDb's lists": link_hash(connection),
         "crowd": crowd_version(settings),
     }
     copies = copies_hash(connection)
-    histories = history_hashes(connection, now=clock.now(), without=settings.ignored_ratings)
+    histories = history_hashes(connection, now=now, without=settings.ignored_ratings)
     weights = weight_hashes(connection)
     present = {user.user_id for user in read_users(connection) if not user.gone}
     everybody = sorted(histories.keys() | present)
 
-    def own(user: User) -> dict[str, str]:
+    def own(user: User) -> Inputs:
         mine = user.user_id
         others = [(one, one in present, histories.get(one), weights.get(one)) for one in everybody if one != mine]
         return shared | {
