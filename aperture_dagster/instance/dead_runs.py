@@ -103,9 +103,6 @@ def free_dead_slots(
     if not holders:
         return
     known = runs.get_runs(RunsFilter(run_ids=list(holders)))
-    if settings.household:
-        # Others belong to other households.
-        holders &= {run.run_id for run in known}
     unfinished = {run.run_id for run in known if not run.is_finished}
     dead = {run.run_id for run in dead_runs(runs, settings)}
     for run_id in holders - (unfinished - dead):

@@ -6,7 +6,6 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.household import asset_key
 from aperture_dagster.sensors.attempts import LoadedAt
 from aperture_dagster.sensors.failures import build_failures_sensor
 from aperture_dagster.sensors.first_sync import build_first_sync_sensor
@@ -56,5 +55,5 @@ def freshness_makers(settings: Settings, jobs: Sequence[Job]) -> dict[dg.AssetKe
     for job in jobs:
         if job.why_off(settings) is None and job.freshness(settings.schedule_timezone) is not None:
             for asset in job.assets:
-                makers.setdefault(asset_key(settings.household, asset), job)
+                makers.setdefault(dg.AssetKey(asset), job)
     return makers

@@ -8,9 +8,9 @@ import dagster as dg
 
 from aperture_dagster.defs.failures import sentence
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.household import require_own_location
 from aperture_dagster.instance.dead_runs import end_dead_runs
-from aperture_dagster.instance.runs import location_of, own_location
+from aperture_dagster.instance.home import LOCATION
+from aperture_dagster.instance.runs import location_of
 from aperture_dagster.library.alerts import Report, compose, headline, opening, plan_alerts
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -49,7 +49,6 @@ def build_failures_sensor(
     def failures_sensor(
         context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
     ) -> dg.SensorResult:
-        require_own_location(context, settings.household)
         instance = context.instance
         ended = ", ".join(f"{run.job_name} ({run.run_id[:8]})" for run in end_dead_runs(instance, settings))
         said = [f"Ended: {ended}."] if ended else []
@@ -66,7 +65,7 @@ def build_failures_sensor(
         runs, cursor = ended_runs(instance, Cursor.parse(context.cursor, now), now=now)
         # Other programs on the instance report their own.
         here = context.code_location_origin
-        own = {None, here.location_name if here is not None else own_location(settings)}
+        own = {None, here.location_name if here is not None else LOCATION}
         runs = [record for record in runs if location_of(record.dagster_run) in own]
         looks = [
             look_at_runs(instance, runs, known, settings, clean=clean),

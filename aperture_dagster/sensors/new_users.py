@@ -9,10 +9,9 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.household import asset_key
 from aperture_dagster.instance.runs import ENDED, UNFINISHED, partitions_of_run
 from aperture_dagster.library.people import partition_changes
-from aperture_dagster.partitions import household_partitions, range_tags, user_partitions
+from aperture_dagster.partitions import range_tags, user_partitions, users_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.sensors.attempts import LoadedAt, minutes, next_attempt, runs_that_make
@@ -40,7 +39,7 @@ def build_users_sensor(
     """Define the sensor. Its cursor holds who took part at the last look, and who still waits for a first list."""
     (first_list,) = (job for job in jobs if job.scope == "newcomers")
     list_jobs = [job.name for job in jobs if LIST in job.assets]
-    list_key, users = asset_key(settings.household, LIST), household_partitions(settings)
+    list_key = dg.AssetKey(LIST)
 
     @dg.sensor(
         name="users_sensor",
@@ -65,7 +64,7 @@ def build_users_sensor(
         taking_part = settings.participants(stored)
         wanted = [user.partition_key for user in taking_part]
         instance, now = context.instance, clock.now()
-        existing = user_partitions(instance, settings)
+        existing = user_partitions(instance)
         unfinished = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
         busy = {key for run in unfinished for key in partitions_of_run(run, existing)}
         changes = partition_changes(wanted, existing, busy)
@@ -96,8 +95,8 @@ def build_users_sensor(
             dynamic_partitions_requests=[
                 build(keys)
                 for build, keys in (
-                    (users.build_add_request, changes.add),
-                    (users.build_delete_request, changes.remove),
+                    (users_partitions.build_add_request, changes.add),
+                    (users_partitions.build_delete_request, changes.remove),
                 )
                 if keys
             ],
@@ -139,10 +138,10 @@ def plan_first_lists(
     last attempt failed get runs of their own, one for those whose history could be read and one for the others: a user
     who fails again keeps the others in the run from their lists.
     """
-    list_key = asset_key(settings.household, LIST)
+    list_key = dg.AssetKey(LIST)
     unfinished, ended = (runs_that_make(instance, jobs, [list_key], statuses) for statuses in (UNFINISHED, ENDED))
     being_served = {key for record in unfinished for key in partitions_of_run(record.dagster_run, partitions)}
-    with_history = instance.get_materialized_partitions(asset_key(settings.household, HISTORY))
+    with_history = instance.get_materialized_partitions(dg.AssetKey(HISTORY))
     groups: dict[str, list[str]] = {"new": [], "with history": [], "without history": []}
     for key, since in waiting.items():
         if key in being_served:

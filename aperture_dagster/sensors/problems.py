@@ -9,11 +9,10 @@ import dagster as dg
 
 from aperture_dagster.defs.failures import failure_cause, failure_reason
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.household import asset_key
 from aperture_dagster.instance.runs import ended_at, partitions_of_run
 from aperture_dagster.library.alerts import AT_ONCE, Problem, Recovery, Sighting, shorten
 from aperture_dagster.library.moments import SKEW, past
-from aperture_dagster.partitions import household_partitions, user_partitions
+from aperture_dagster.partitions import user_partitions, users_partitions
 from aperture_dagster.settings import Settings
 
 # A job that failed before and was not tried since is a matter of freshness. A program that was stopped for a week, or
@@ -230,15 +229,15 @@ def _makes_good(
     instance: dg.DagsterInstance, settings: Settings, run: dg.DagsterRun, failed_id: str, subject: str
 ) -> bool:
     """Tell whether the success of a run also concerns the users for whom another run failed."""
-    users = user_partitions(instance, settings)
+    users = user_partitions(instance)
     failed = instance.get_run_by_id(failed_id)
     concerned = partitions_of_run(failed, users) if failed is not None else set()
     if concerned <= partitions_of_run(run, users):
         return True
-    asset = asset_key(settings.household, subject)
+    asset = dg.AssetKey(subject)
     if not instance.has_asset_key(asset):
         # A job, of which nothing is known for each user.
         return False
     # Perhaps only some of them failed, and those have been served since.
-    statuses = instance.get_status_by_partition(asset, sorted(concerned), household_partitions(settings)) or {}
+    statuses = instance.get_status_by_partition(asset, sorted(concerned), users_partitions) or {}
     return not any(status is not None and status.value == "FAILED" for status in statuses.values())

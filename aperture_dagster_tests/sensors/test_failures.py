@@ -14,7 +14,6 @@ from dagster._core.definitions.freshness import FreshnessState, FreshnessStateCh
 
 from aperture_dagster.build import all_jobs
 from aperture_dagster.defs.failures import operator_errors
-from aperture_dagster.household import asset_key
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.runs import REPOSITORY_TAG, repository
 from aperture_dagster.partitions import USERS, range_tags, users_partitions
@@ -481,8 +480,7 @@ def test_a_long_log_loses_its_older_half(settings: Settings, instance: dg.Dagste
     assert lines[0].startswith("failure ") and lines[-2] == "failure 89,999" and lines[-1].endswith("the last one.")
 
 
-@pytest.mark.parametrize("household", ["", "smiths"])
-def test_a_run_without_a_job_is_named_after_its_assets(household: str):
-    assets = frozenset(asset_key(household, name) for name in ("series", "movies"))
+def test_a_run_without_a_job_is_named_after_its_assets():
+    assets = frozenset(map(dg.AssetKey, ("series", "movies")))
     assert problems.subject_of(dg.DagsterRun(job_name="__ASSET_JOB", asset_selection=assets)) == "movies, series"
     assert problems.subject_of(dg.DagsterRun(job_name="sync_movies", asset_selection=assets)) == "sync_movies"

@@ -59,7 +59,7 @@ def stay_within_parental_limits(
     """Fail when a list holds a title that its user's limit or tags forbid now."""
     certified_by = (settings.country, settings.fallback_country)
     with database.transaction() as connection:
-        users = users_of_partitions(connection, user_partitions(context.instance, settings)).values()
+        users = users_of_partitions(connection, user_partitions(context.instance)).values()
         user_ids = [user.user_id for user in users]
         listed = listed_facts(connection, user_ids)
         facts = {one.work_id: one for one in read_pool_facts(connection)}
@@ -91,7 +91,7 @@ def exist_for_every_user(
     database: dg.ResourceParam[Database],
 ) -> dg.AssetCheckResult:
     """Warn of users to whom nothing outside the library is suggested."""
-    participants = set(user_partitions(context.instance, settings))
+    participants = set(user_partitions(context.instance))
     with database.transaction() as connection:
         sizes = [row for row in candidate_sizes(connection) if row["partition"] in participants]
         here, pool = library_sizes(connection), pool_summary(connection)
@@ -119,7 +119,7 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _user_ids(context: dg.AssetCheckExecutionContext, settings: Settings, connection: Any) -> list[str]:
-    found = users_of_partitions(connection, user_partitions(context.instance, settings))
+    found = users_of_partitions(connection, user_partitions(context.instance))
     return [user.user_id for user in found.values()]
 
 

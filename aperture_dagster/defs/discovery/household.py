@@ -37,7 +37,7 @@ def household_candidates(
     from aperture_dagster.ranking.discovery import household
 
     with operator_errors(context, settings), database.transaction() as connection:
-        people = users_of_partitions(connection, user_partitions(context.instance, settings)).values()
+        people = users_of_partitions(connection, user_partitions(context.instance)).values()
         user_ids = [user.user_id for user in people]
         candidates = read_candidates(connection, user_ids)
         lists = {user_id: own for user_id, own in candidates.groupby("user_id")}

@@ -107,7 +107,7 @@ class _Pool:
         zone = ZoneInfo(settings.schedule_timezone)
         self._today = datetime.combine(self._now.astimezone(zone).date(), time(), zone)
         with database.transaction() as connection:
-            keys = user_partitions(context.instance, settings)
+            keys = user_partitions(context.instance)
             self._people = list(users_of_partitions(connection, keys).values())
         self._trakt = TraktLists()
 

@@ -109,7 +109,7 @@ def _measure(
     from aperture_dagster.ranking.own_server import MOST_USERS, sample_of, worlds_of_server
 
     with database.transaction() as connection:
-        people = users_of_partitions(connection, user_partitions(context.instance, settings))
+        people = users_of_partitions(connection, user_partitions(context.instance))
         model_key = active_model(connection)
         if model_key is None or not people:
             return {}
