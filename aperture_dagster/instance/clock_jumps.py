@@ -17,10 +17,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-# Dagster exports none of these. Tests set the time that it returns.
-from dagster._core.scheduler.instigation import InstigatorState, ScheduleInstigatorData
-from dagster._time import get_current_timestamp
-
+from aperture_dagster.instance.private import InstigatorState, ScheduleInstigatorData, get_current_timestamp
 from aperture_dagster.library.moments import SKEW, FutureDates
 from aperture_dagster.storage.queries import read_rows
 from aperture_dagster.wording import duration

@@ -11,19 +11,12 @@ from datetime import datetime
 from typing import Any, Self
 
 import dagster as dg
-
-# Dagster exports no base class for files and logs, and a class named in dagster.yaml must be one of these.
-from dagster._core.scheduler.instigation import InstigatorState
-from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
-from dagster._core.storage.root import LocalArtifactStorage
-from dagster._daemon.types import DaemonHeartbeat
 from dagster_postgres import (
     DagsterPostgresStorage,
     PostgresEventLogStorage,
     PostgresRunStorage,
     PostgresScheduleStorage,
 )
-from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy import Engine, create_engine, event, inspect
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
@@ -38,6 +31,12 @@ from aperture_dagster.instance.dead_runs import (
 )
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.pools import create_missing_pools
+from aperture_dagster.instance.private import (
+    DaemonHeartbeat,
+    InstigatorState,
+    LocalArtifactStorage,
+    LocalComputeLogManager,
+)
 from aperture_dagster.instance.runs import REPOSITORY_TAG, is_ours, location_of, repository
 from aperture_dagster.instance.shared import require_shared_folder
 from aperture_dagster.instance.terminal import log_foreseen_errors_once, log_runs_in_lines
@@ -294,9 +293,12 @@ def _opening(settings: Settings) -> Iterator[None]:
     with full_disk_explained(settings.home_path / "postgres") if embedded else nullcontext():
         try:
             yield
-        except (SQLAlchemyError, DagsterPostgresException) as error:
-            reason = error.__cause__ if isinstance(error, DagsterPostgresException) else error
-            raise DatabaseError(describe_connection_error(reason or error, setting, embedded=embedded)) from None
+        except Exception as error:
+            # The error of Dagster's last attempt, which it does not export, has that of the database as its cause.
+            reason = error if isinstance(error, SQLAlchemyError) else error.__cause__
+            if reason is None:
+                raise
+            raise DatabaseError(describe_connection_error(reason, setting, embedded=embedded)) from None
 
 
 def _explain_full_disk(context: ExceptionContext) -> None:

@@ -4,7 +4,7 @@ Metadata, histories and lists refer to *works*: films and series themselves, ind
 and their ids. ``titles`` and ``episodes`` are the server's items, and share one sequence of ids.
 """
 
-from aperture_dagster.storage.tables.alerts import alert_outbox, alert_problems
+from aperture_dagster.storage.tables.alerts import alert_problems, alerts_told
 from aperture_dagster.storage.tables.base import ColumnSchema, column_schema, item_ids, metadata, written_columns
 from aperture_dagster.storage.tables.catalogue import episodes, item_versions, libraries, titles, works
 from aperture_dagster.storage.tables.discovery import (

@@ -79,9 +79,7 @@ CREATE TABLE alert_problems (
     first_seen TIMESTAMP WITH TIME ZONE NOT NULL,
     last_seen TIMESTAMP WITH TIME ZONE NOT NULL,
     count INTEGER NOT NULL,
-    tell_after TIMESTAMP WITH TIME ZONE NOT NULL,
-    last_told TIMESTAMP WITH TIME ZONE,
-    told_count INTEGER NOT NULL,
+    report_after TIMESTAMP WITH TIME ZONE NOT NULL,
     resolved_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_alert_problems PRIMARY KEY (key),
     CONSTRAINT ck_alert_problems_category CHECK (category IN ('run', 'check', 'freshness')),
@@ -92,27 +90,22 @@ COMMENT ON COLUMN alert_problems.key IS 'category, subject and class of the caus
 COMMENT ON COLUMN alert_problems.subject IS 'asset, asset.check or job';
 COMMENT ON COLUMN alert_problems.sentence IS 'what was wrong last, and what to do';
 COMMENT ON COLUMN alert_problems.page IS 'its page in the UI';
-COMMENT ON COLUMN alert_problems.tell_after IS 'it is not reported before';
-COMMENT ON COLUMN alert_problems.last_told IS 'when it was reported last';
-COMMENT ON COLUMN alert_problems.told_count IS 'the count at that time';
+COMMENT ON COLUMN alert_problems.report_after IS 'it is not reported before';
 COMMENT ON COLUMN alert_problems.resolved_at IS 'when it was over; the row goes once that is reported';
 
-CREATE TABLE alert_outbox (
+CREATE TABLE alerts_told (
+    key TEXT NOT NULL,
     address TEXT NOT NULL,
-    queued_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    title TEXT NOT NULL,
-    body TEXT NOT NULL,
-    is_good BOOLEAN NOT NULL,
-    due_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    attempts SMALLINT DEFAULT 0 NOT NULL,
-    unconfirmed SMALLINT DEFAULT 0 NOT NULL,
-    CONSTRAINT pk_alert_outbox PRIMARY KEY (address, queued_at),
-    CONSTRAINT ck_alert_outbox_attempts CHECK (attempts >= 0),
-    CONSTRAINT ck_alert_outbox_unconfirmed CHECK (unconfirmed >= 0)
+    tried_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    told_at TIMESTAMP WITH TIME ZONE,
+    count INTEGER DEFAULT 0 NOT NULL,
+    CONSTRAINT pk_alerts_told PRIMARY KEY (key, address),
+    CONSTRAINT fk_alerts_told_key FOREIGN KEY(key) REFERENCES alert_problems (key) ON DELETE CASCADE
 );
-COMMENT ON TABLE alert_outbox IS 'Messages that have not been delivered yet, per address.';
-COMMENT ON COLUMN alert_outbox.address IS 'digest of the address, which is a secret';
-COMMENT ON COLUMN alert_outbox.is_good IS 'it reports nothing but recoveries';
-COMMENT ON COLUMN alert_outbox.unconfirmed IS 'last attempts of which nobody knows whether they arrived, because the process ended';
+COMMENT ON TABLE alerts_told IS 'What each address was told about the problems.';
+COMMENT ON COLUMN alerts_told.address IS 'digest of the address, which is a secret';
+COMMENT ON COLUMN alerts_told.tried_at IS 'the last attempt';
+COMMENT ON COLUMN alerts_told.told_at IS 'the last attempt that succeeded';
+COMMENT ON COLUMN alerts_told.count IS 'of the problem at that time';
 
 -- Housekeeping
