@@ -28,7 +28,6 @@ from aperture_dagster.defs.resources import RESOURCES, build_resources
 from aperture_dagster.defs.schedules import build_schedule
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.sensors import build_sensors
-from aperture_dagster.sensors.attempts import loaded_now
 from aperture_dagster.settings import Settings, SettingsError, load_settings
 from aperture_dagster.storage.tables.base import column_schema
 
@@ -80,7 +79,7 @@ def build_definitions(
             for job in jobs
             if job.cron is not None
         ],
-        sensors=build_sensors(settings, jobs, built, [spec.key for spec in specs], loaded_at=loaded_now(clock.now())),
+        sensors=build_sensors(settings, jobs, built, [spec.key for spec in specs], loaded_at=clock.now()),
         resources={"io_manager": dg.IOManagerDefinition.hardcoded_io_manager(NothingPasses()), **parts},
         loggers=loggers,
         executor=executor,

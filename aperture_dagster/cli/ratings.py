@@ -9,10 +9,11 @@ import click
 from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors
-from aperture_dagster.cli.references import FoundTitle, find_title, find_user
+from aperture_dagster.cli.references import find_title, find_user
 from aperture_dagster.cli.terminal import Console
 from aperture_dagster.library.people import User
 from aperture_dagster.library.ratings import HIGHEST, LOWEST
+from aperture_dagster.library.references import KnownTitle
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import ServiceError
@@ -91,7 +92,7 @@ def _trakt_news(settings: Settings, database: Database, clock: Clock, user: User
     return "It will reach Trakt within a minute, while `aperture up` is running."
 
 
-def _server_news(settings: Settings, database: Database, clock: Clock, user: User, title: FoundTitle) -> str:
+def _server_news(settings: Settings, database: Database, clock: Clock, user: User, title: KnownTitle) -> str:
     """Write the rating to the media server, and say how that went."""
     if not title.in_library or not lacks_ratings(database, user, works=[title.work_id]):
         return "Nothing to change on the media server."

@@ -11,10 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors
-from aperture_dagster.cli.references import FoundTitle, find_title, find_user
+from aperture_dagster.cli.references import find_title, find_user
 from aperture_dagster.cli.terminal import Console
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.library.people import User
+from aperture_dagster.library.references import KnownTitle
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import ServiceError
@@ -76,7 +77,7 @@ def request(user: str, title: str, seasons: list[int] | None, yes: bool) -> None
             advice = "" if found.media_type == "movie" else " Name seasons that it lacks with --seasons."
             console.print(Text(f"{found.label} is in the library already; nothing was sent.{advice}"))
             return
-        if found.tmdb_id is None:
+        if found.ids.tmdb_id is None:
             raise OperatorError(f"Seerr needs the id of {found.label} on TMDb: name it by that, as in tmdb:movie:603.")
         if seasons is not None and found.media_type == "movie":
             raise OperatorError(f"{found.label} is a film, and has no seasons.", exit_code=2)
@@ -164,7 +165,7 @@ def _plan(
     desk: RequestDesk,
     database: Database,
     person: User,
-    found: FoundTitle,
+    found: KnownTitle,
     seasons: Sequence[int] | None,
 ) -> PlannedRequest | None:
     """Say what would be requested; None, with the reason on the console, if there is nothing to send.
@@ -185,8 +186,8 @@ def _plan(
         said = f"{stored.title} was requested on {when} already: {stored.state}. Nothing was sent.{advice}"
         console.print(Text(said))
         return None
-    assert found.tmdb_id is not None
-    planned = desk.plan(account, found.work_id, found.media_type, found.tmdb_id, found.label, seasons=seasons)
+    assert found.ids.tmdb_id is not None
+    planned = desk.plan(account, found.work_id, found.media_type, found.ids.tmdb_id, found.label, seasons=seasons)
     if planned.obstacle is None:
         return planned
     if planned.obstacle.kind == "title":

@@ -5,6 +5,7 @@ Each class reads the project's settings, so that plain ``dagster …`` commands 
 
 import functools
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
@@ -21,7 +22,7 @@ from sqlalchemy import Engine, create_engine, event, inspect
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 
-from aperture_dagster.instance.clock_jumps import SetBackWatch, latest_believed, without_future
+from aperture_dagster.instance.clock_jumps import latest_believed, watch_clock, without_future
 from aperture_dagster.instance.dead_runs import (
     all_runs_are_local,
     free_dead_slots,
@@ -148,7 +149,7 @@ class TerseEventLogStorage(PostgresEventLogStorage):
 
 @functools.cache
 def _watch_clock_once() -> None:
-    SetBackWatch().start()
+    threading.Thread(target=watch_clock, name="watch of the clock", daemon=True).start()
 
 
 class TerseScheduleStorage(PostgresScheduleStorage):

@@ -1,12 +1,12 @@
 """What starts by itself: the first sync, users who join or leave, changes, ratings that wait, failures."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.sensors.attempts import LoadedAt
 from aperture_dagster.sensors.failures import build_failures_sensor
 from aperture_dagster.sensors.first_sync import build_first_sync_sensor
 from aperture_dagster.sensors.new_users import build_users_sensor
@@ -20,7 +20,7 @@ def build_sensors(
     built: Mapping[str, Any],
     checks: Sequence[dg.AssetCheckKey],
     *,
-    loaded_at: LoadedAt,
+    loaded_at: datetime,
 ) -> list[dg.SensorDefinition]:
     """Define all sensors, running unless the settings say otherwise.
 

@@ -10,7 +10,7 @@ import dagster as dg
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.instance.runs import ENDED, UNFINISHED
 from aperture_dagster.resources.clock import Clock
-from aperture_dagster.sensors.attempts import LoadedAt, minutes, next_attempt, runs_that_make
+from aperture_dagster.sensors.attempts import minutes, next_attempt, runs_that_make
 from aperture_dagster.settings import Settings
 
 # A media server that is still booting is there after the first; a refused key is not asked about all the time.
@@ -23,7 +23,7 @@ def build_first_sync_sensor(
     built: Mapping[str, Any],
     status: dg.DefaultSensorStatus,
     *,
-    loaded_at: LoadedAt,
+    loaded_at: datetime,
 ) -> dg.SensorDefinition:
     """Define the sensor, which starts each job with ``first_run`` until its assets have been materialized once."""
     first = [job for job in jobs if job.first_run and job.why_off(settings) is None]
@@ -53,8 +53,7 @@ def build_first_sync_sensor(
         unfilled = [job for job in first if _missing(job.assets, context.instance)]
         now = clock.now()
         reasons = {
-            job: why_not_now(job, first, context.instance, settings, now=now, loaded_at=loaded_at(now))
-            for job in unfilled
+            job: why_not_now(job, first, context.instance, settings, now=now, loaded_at=loaded_at) for job in unfilled
         }
         wanted = [job.first_request(context.instance, settings) for job, reason in reasons.items() if reason is None]
         requests = [request for request in wanted if request is not None]
