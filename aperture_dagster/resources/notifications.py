@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass, field
+from typing import Any
 
 from aperture_dagster.library.alerts import Message
 from aperture_dagster.resources.redaction import redact
@@ -50,7 +51,9 @@ class Notifier:
         # Some of its lines hold parts of an address: they go nowhere but into the reason.
         logging.getLogger("apprise").propagate = False
         asset = apprise.AppriseAsset(app_id="Aperture", storage_mode="memory", secure_logging=True)
-        with apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as said:
+        is_sent, why = False, ""
+        log: Any = apprise.LogCapture(level=logging.WARNING, fmt="%(message)s")
+        with log as said:
             try:
                 service = apprise.Apprise.instantiate(address.url, asset=asset)
                 if not isinstance(service, apprise.NotifyBase):
@@ -67,7 +70,7 @@ class Notifier:
                 why = said.getvalue()
             except Exception as error:
                 # Whatever one of its hundred services raises concerns this message alone.
-                is_sent, why = False, f"{type(error).__name__}: {error}"
+                why = f"{type(error).__name__}: {error}"
         if is_sent:
             return None
         reason = redact(" ".join(why.split()), [*self._secrets, *secrets_in(address.url)])
