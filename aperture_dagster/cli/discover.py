@@ -95,7 +95,9 @@ def dismiss(user: str, title: str, undo: bool) -> None:
         if undo:
             changed = undo_dismissal(connection, person.user_id, found.work_id) > 0
         else:
-            changed = dismiss_title(connection, person.user_id, found.work_id, found.title, now=Clock().now())
+            changed = dismiss_title(
+                connection, person.user_id, found.work_id, found.title or found.label, now=Clock().now()
+            )
     if undo:
         said = f"{found.label} may be suggested to {person.name} again."
         console.print(Text(said if changed else f"{found.label} was not dismissed by {person.name}."))
