@@ -26,10 +26,8 @@ from aperture_dagster.defs.groups import Group
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.defs.resources import RESOURCES, build_resources
 from aperture_dagster.defs.schedules import build_schedule
-from aperture_dagster.household import in_household, scoped
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.sensors import build_sensors
-from aperture_dagster.sensors.attempts import loaded_now
 from aperture_dagster.settings import Settings, SettingsError, load_settings
 from aperture_dagster.storage.tables.base import column_schema
 
@@ -58,15 +56,12 @@ def build_definitions(
     # What a job that is off does not make cannot be late.
     active = [job for job in jobs if job.why_off(settings) is None]
     declared = [asset for group in groups for asset in group.assets]
-    completed = dg.map_asset_specs(lambda spec: _complete(spec, active, settings.schedule_timezone), declared)
-    household = settings.household
-    assets, checks = in_household(household, completed, (check for group in groups for check in group.checks))
+    assets = dg.map_asset_specs(lambda spec: _complete(spec, active, settings.schedule_timezone), declared)
+    checks = [check for group in groups for check in group.checks]
     specs = [spec for check in checks for spec in check.check_specs]
     daily = dg.AssetSelection.checks(*(spec.key for spec in specs if spec.automation_condition is not None))
     _refuse_unknown_jobs(settings, jobs)
-    built = {
-        job.name: job.build(without=daily, description=describe_job(job, settings), household=household) for job in jobs
-    }
+    built = {job.name: job.build(without=daily, description=describe_job(job, settings)) for job in jobs}
     blocking = blocking_checks(checks)
     return dg.Definitions(
         assets=assets,
@@ -80,13 +75,11 @@ def build_definitions(
             ),
         ],
         schedules=[
-            build_schedule(
-                job, settings, clock, upstream_keys(assets, [scoped(household, name) for name in job.assets]), blocking
-            )
+            build_schedule(job, settings, clock, upstream_keys(assets, job.assets), blocking)
             for job in jobs
             if job.cron is not None
         ],
-        sensors=build_sensors(settings, jobs, built, [spec.key for spec in specs], loaded_at=loaded_now(clock.now())),
+        sensors=build_sensors(settings, jobs, built, [spec.key for spec in specs], loaded_at=clock.now()),
         resources={"io_manager": dg.IOManagerDefinition.hardcoded_io_manager(NothingPasses()), **parts},
         loggers=loggers,
         executor=executor,

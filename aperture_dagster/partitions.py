@@ -6,7 +6,6 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from aperture_dagster.household import scoped
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.log_of_plays import read_log_of_plays
 
@@ -21,19 +20,14 @@ PARTITION_TAGS = frozenset({PARTITION_TAG, RANGE_START_TAG})
 users_partitions = dg.DynamicPartitionsDefinition(name=USERS)
 
 
-def household_partitions(settings: Settings) -> dg.DynamicPartitionsDefinition:
-    """Return the partitions of the household's users, as the instance knows them."""
-    return dg.DynamicPartitionsDefinition(name=scoped(settings.household, USERS))
-
-
-def user_partitions(instance: dg.DagsterInstance, settings: Settings) -> list[str]:
+def user_partitions(instance: dg.DagsterInstance) -> list[str]:
     """Return the keys of these partitions, in the order of the UI."""
-    return list(instance.get_dynamic_partitions(scoped(settings.household, USERS)))
+    return list(instance.get_dynamic_partitions(USERS))
 
 
-def add_user_partitions(instance: dg.DagsterInstance, settings: Settings, keys: Sequence[str]) -> None:
+def add_user_partitions(instance: dg.DagsterInstance, keys: Sequence[str]) -> None:
     """Add partitions of users, unless they exist."""
-    instance.add_dynamic_partitions(scoped(settings.household, USERS), keys)
+    instance.add_dynamic_partitions(USERS, keys)
 
 
 def days_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:

@@ -10,8 +10,8 @@ import dagster as dg
 
 from aperture_dagster.build import all_jobs, build_definitions
 from aperture_dagster.defs.reporting import ZEROS
-from aperture_dagster.household import asset_key
-from aperture_dagster.instance.runs import REPOSITORY_TAG, SCHEDULE_TAG, own_location, repository
+from aperture_dagster.instance.home import LOCATION
+from aperture_dagster.instance.runs import REPOSITORY_TAG, SCHEDULE_TAG, repository
 from aperture_dagster.partitions import range_tags, user_partitions
 from aperture_dagster.ratings.stored_accounts import installation_id
 from aperture_dagster.resources.clock import Clock
@@ -53,7 +53,7 @@ class Household:
 
         ``scheduled``: tag the run like one of the job's schedule.
         """
-        tags = {REPOSITORY_TAG: repository(own_location(self.settings))}
+        tags = {REPOSITORY_TAG: repository(LOCATION)}
         tags |= {SCHEDULE_TAG: f"{job}_schedule"} if scheduled else {}
         if users is not None:
             tags |= range_tags(users[0], users[-1])
@@ -62,7 +62,7 @@ class Household:
             partition_key=partition,
             tags=tags,
             run_config={"ops": {asset: {"config": values} for asset, values in (config or {}).items()}},
-            asset_selection=[asset_key(self.settings.household, asset) for asset in assets] or None,
+            asset_selection=[dg.AssetKey(asset) for asset in assets] or None,
             raise_on_error=False,
         )
         # Materializations of a range are only in the instance's event log; the last one of each partition counts.
@@ -90,7 +90,7 @@ class Household:
 
     def everyone(self) -> list[str]:
         """Return the partitions of all users who take part."""
-        return user_partitions(self.instance, self.settings)
+        return user_partitions(self.instance)
 
     def note_addresses(self) -> None:
         """Store what is new for a copied household: the addresses of the services, and its own identity."""

@@ -25,7 +25,8 @@ from aperture_dagster.defs.failures import failure_reason
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.dead_runs import end_dead_runs
-from aperture_dagster.instance.runs import REPOSITORY_TAG, own_location, repository
+from aperture_dagster.instance.home import LOCATION
+from aperture_dagster.instance.runs import REPOSITORY_TAG, repository
 from aperture_dagster.settings import Settings
 from aperture_dagster.wording import counted
 
@@ -175,7 +176,7 @@ def run_one(definitions: dg.Definitions, instance: dg.DagsterInstance, job: Job,
         instance=instance,
         partition_key=request.partition_key,
         # Otherwise the UI would count them as runs of no job.
-        tags={**request.tags, REPOSITORY_TAG: repository(own_location(settings))},
+        tags={**request.tags, REPOSITORY_TAG: repository(LOCATION)},
         raise_on_error=False,
         run_config={"loggers": {"console": {}}},
     )

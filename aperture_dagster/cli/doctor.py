@@ -357,7 +357,7 @@ def _schedules(settings: Settings) -> Iterator[Finding]:
     with dg.DagsterInstance.get() as instance:
         up = read_parts(settings, instance)
         yield from (Finding(part.name, part.state, part.message) for part in up.parts)
-        states = [state for state in instance.all_instigator_state() if _is_own(state, settings)]
+        states = instance.all_instigator_state()
         switched = {state.instigator_name: state.is_running for state in states}
         for schedule in sorted(schedules, key=lambda one: one.name):
             on = switched.get(schedule.name, schedule.default_status == dg.DefaultScheduleStatus.RUNNING)
@@ -375,12 +375,6 @@ def _schedules(settings: Settings) -> Iterator[Finding]:
             else:
                 message += f"; next {_moment(following.start)}" if following else ""
                 yield Finding(schedule.name, "ok", message)
-
-
-def _is_own(state: Any, settings: Settings) -> bool:
-    """Tell whether the state of a schedule or sensor is that of this household."""
-    location = state.origin.repository_origin.code_location_origin.location_name
-    return not settings.household or location == settings.household
 
 
 def _moment(moment: datetime) -> str:

@@ -14,10 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors
-from aperture_dagster.cli.references import FoundTitle, find_title, find_user
+from aperture_dagster.cli.references import find_title, find_user
 from aperture_dagster.cli.terminal import Console
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.library.people import User
+from aperture_dagster.library.references import KnownTitle
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.errors import AccountShared, NotConnected
 from aperture_dagster.ratings.guard import HeldRemoval, describe_held
@@ -104,7 +105,7 @@ def _trakt_news(settings: Settings, database: Database, trakt: TraktAccounts, us
     return "It will reach Trakt within a minute, while `aperture up` is running."
 
 
-def _server_news(settings: Settings, database: Database, clock: Clock, user: User, title: FoundTitle) -> str:
+def _server_news(settings: Settings, database: Database, clock: Clock, user: User, title: KnownTitle) -> str:
     """Write the rating to the media server, and say how that went."""
     if not title.in_library or not lacks_ratings(database, user, works=[title.work_id]):
         return "Nothing to change on the media server."

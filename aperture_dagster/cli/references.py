@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
@@ -10,38 +10,19 @@ from aperture_dagster.errors import OperatorError
 from aperture_dagster.library.people import User
 from aperture_dagster.library.references import (
     KnownTitle,
-    MediaType,
     TitleId,
-    TitleReferenceError,
     match_titles,
     match_users,
     nearest_titles,
     nearest_users,
     parse_title_reference,
 )
-from aperture_dagster.storage.references import read_titles_to_name, read_users_to_name
+from aperture_dagster.storage.people import read_users
+from aperture_dagster.storage.references import read_titles_to_name
 from aperture_dagster.storage.works import works_for
 
 AMBIGUOUS, UNKNOWN = 2, 1
 SHOWN_MATCHES = 20
-
-
-@dataclass(frozen=True, slots=True)
-class FoundTitle:
-    """The title that a command names; ``title`` is an id if nothing else is known of it."""
-
-    work_id: int
-    media_type: MediaType
-    title: str
-    year: int | None
-    tmdb_id: int | None
-    imdb_id: str | None
-    in_library: bool
-
-    @property
-    def label(self) -> str:
-        """The title with its year."""
-        return self.title if self.year is None else f"{self.title} ({self.year})"
 
 
 def find_user(connection: Connection, text: str) -> User:
@@ -50,7 +31,7 @@ def find_user(connection: Connection, text: str) -> User:
     Raises:
         OperatorError: several match (exit code 2), or none (exit code 1).
     """
-    users = read_users_to_name(connection)
+    users = sorted(read_users(connection), key=lambda user: user.gone)
     found = match_users(text, users)
     if len(found) == 1:
         return found[0]
@@ -68,8 +49,8 @@ def find_user(connection: Connection, text: str) -> User:
     raise OperatorError(f"No user is called {text!r}. Did you mean {names}?", exit_code=UNKNOWN)
 
 
-def find_title(connection: Connection, text: str, *, create: bool = False) -> FoundTitle:
-    """Find the title that a text names, in the library or outside it.
+def find_title(connection: Connection, text: str, *, create: bool = False) -> KnownTitle:
+    """Find the title that a text names, in the library or outside it; its title is an id if nothing else is known.
 
     ``create``: make a work for an id that is not known yet; the connection must be inside a transaction, and holds the
     lock of the catalogue until its end.
@@ -77,14 +58,11 @@ def find_title(connection: Connection, text: str, *, create: bool = False) -> Fo
     Raises:
         OperatorError: several match (exit code 2), none does (exit code 1), or the text is no id (exit code 2).
     """
-    try:
-        reference = parse_title_reference(text)
-    except TitleReferenceError as error:
-        raise OperatorError(str(error), exit_code=AMBIGUOUS) from None
+    reference = parse_title_reference(text)
     known = read_titles_to_name(connection)
     found = match_titles(reference, known)
     if len(found) == 1:
-        return _found(found[0])
+        return replace(found[0], title=found[0].title or found[0].reference)
     if found:
         lines = [f"{one.reference}  {one.label}{', in the library' if one.in_library else ''}" for one in found]
         if len(lines) > SHOWN_MATCHES:
@@ -104,7 +82,7 @@ def find_title(connection: Connection, text: str, *, create: bool = False) -> Fo
     )
 
 
-def _create(connection: Connection, reference: TitleId, text: str, *, create: bool) -> FoundTitle:
+def _create(connection: Connection, reference: TitleId, text: str, *, create: bool) -> KnownTitle:
     if not create or reference.work_id is not None:
         raise OperatorError(f"No title with the id {text!r} is known.", exit_code=UNKNOWN)
     media_type = reference.media_type
@@ -118,19 +96,8 @@ def _create(connection: Connection, reference: TitleId, text: str, *, create: bo
     (work_id,) = works_for(connection, media_type, [reference.ids])
     if work_id is None:
         raise OperatorError(f"The id {text!r} belongs to several titles here.")
-    return _found(KnownTitle(work_id, media_type, None, None, reference.ids, in_library=False))
-
-
-def _found(title: KnownTitle) -> FoundTitle:
-    return FoundTitle(
-        title.work_id,
-        title.media_type,
-        title.title or title.reference,
-        title.year,
-        title.ids.tmdb_id,
-        title.ids.imdb_id,
-        title.in_library,
-    )
+    known = KnownTitle(work_id, media_type, None, None, reference.ids, in_library=False)
+    return replace(known, title=known.reference)
 
 
 def _user_lines(users: list[User]) -> list[str]:

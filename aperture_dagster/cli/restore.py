@@ -111,10 +111,10 @@ def add_users(instance: DagsterInstance, settings: Settings) -> list[str]:
     with Database(settings).transaction() as connection:
         stored = read_users(connection)
     wanted = settings.participants(stored)
-    known = set(user_partitions(instance, settings))
+    known = set(user_partitions(instance))
     missing = [user.partition_key for user in wanted if user.partition_key not in known]
     if missing:
-        add_user_partitions(instance, settings, missing)
+        add_user_partitions(instance, missing)
     return missing
 
 

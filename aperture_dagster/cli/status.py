@@ -184,7 +184,7 @@ def _job_state(instance: dg.DagsterInstance, job: Job, settings: Settings, clean
     outcome: Any = ended.dagster_run.status.value.lower()
     reasons: tuple[str, ...] = ()
     if outcome == "failure":
-        seen = look_at_runs(instance, [ended], [], settings, clean=clean).wrong
+        seen = look_at_runs(instance, [ended], [], clean=clean).wrong
         # A failed check is reported by itself.
         reasons = tuple(dict.fromkeys(one.sentence for one in seen))
     return JobState(job.name, is_on, outcome, ended_at(ended), reasons, is_running)

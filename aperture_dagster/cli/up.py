@@ -76,11 +76,6 @@ def up(
             # First, since an installed package reads its settings from there.
             os.environ["APERTURE_HOME"] = home
         given = load_settings()
-        if given.household:
-            raise OperatorError(
-                f"APERTURE_HOUSEHOLD is {given.household}: households share a daemon and a UI, and each has only its "
-                "code server to start: see docs/many-households.md."
-            )
         if given.media_server_url is None and not on_demo:
             echo("No media server is configured (APERTURE_MEDIA_SERVER_URL); running the demo instead.")
             on_demo = True

@@ -42,7 +42,7 @@ def fresh_for_every_user(asset: dg.AssetsDefinition, job: str) -> dg.AssetChecks
             return dg.AssetCheckResult(passed=True, description=f"APERTURE_SCHEDULES_OFF names {job}: made by hand.")
         now = clock.now()
         since = now - LIMIT
-        partitions = user_partitions(context.instance, settings)
+        partitions = user_partitions(context.instance)
         own = context.check_specs[0].asset_key
         made = _made_since(context.instance, own, since)
         with database.transaction() as connection:

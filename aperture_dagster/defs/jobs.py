@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from aperture_dagster.household import scoped
 from aperture_dagster.library.moments import elapsed
 from aperture_dagster.partitions import days_partitions, range_tags, user_partitions
 from aperture_dagster.resources.clock import Clock
@@ -66,14 +65,16 @@ class Job:
     priority: int = 0
     one_at_a_time: str | None = None
 
-    def build(self, *, without: dg.AssetSelection, description: str | None = None, household: str = "") -> Any:
+    def build(self, *, without: dg.AssetSelection, description: str | None = None) -> Any:
         """Define the Dagster job (whose type Dagster does not export), ``without`` the checks of another rhythm."""
-        one_at_a_time = scoped(household, self.one_at_a_time) if self.one_at_a_time else None
+        tags = {"dagster/priority": str(self.priority)}
+        if self.one_at_a_time is not None:
+            tags[ONE_AT_A_TIME] = self.one_at_a_time
         return dg.define_asset_job(
             self.name,
-            selection=dg.AssetSelection.assets(*(scoped(household, name) for name in self.assets)) - without,
+            selection=dg.AssetSelection.assets(*self.assets) - without,
             description=description or self.description,
-            tags={"dagster/priority": str(self.priority)} | ({ONE_AT_A_TIME: one_at_a_time} if one_at_a_time else {}),
+            tags=tags,
         )
 
     def run_request(
@@ -88,7 +89,7 @@ class Job:
             return dg.RunRequest(job_name=self.name, partition_key=day.isoformat())
         if self.scope == "all":
             return dg.RunRequest(job_name=self.name)
-        users = user_partitions(instance, settings)
+        users = user_partitions(instance)
         return dg.RunRequest(job_name=self.name, tags=range_tags(users[0], users[-1])) if users else None
 
     def first_request(self, instance: dg.DagsterInstance, settings: Settings) -> dg.RunRequest | None:

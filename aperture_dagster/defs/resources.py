@@ -1,12 +1,10 @@
-"""What assets, checks and sensors get, as Dagster resources: what is configured can be read in the UI.
+"""What assets, checks and sensors get, as Dagster resources.
 
-Each class holds the configuration and makes a plain object that tests create without Dagster. A field has the name of
-its setting and the value that is set. A run may change numbers, and nothing else: with another address, proxy or check
-of certificates, it could send this machine's keys to somebody else. Secrets are not fields: of a key, only whether it
-is set is shown.
+Each class makes a plain object that tests create without Dagster. They are configured by the settings alone, which the
+page of the resource ``settings`` shows: a run that could name another address, proxy or check of certificates could
+send this machine's keys to somebody else. Secrets are not fields: only whether they are set is shown.
 """
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,36 +12,15 @@ from urllib.parse import urlsplit
 import dagster as dg
 from pydantic import Field
 
-from aperture_dagster.errors import OperatorError
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.providers import Embedders, MediaServers
 from aperture_dagster.resources.redaction import redact
-from aperture_dagster.settings import Settings, environment_names, groups, secret_names
-from aperture_dagster.settings.reference import descriptions
+from aperture_dagster.settings import Settings, secret_names
 from aperture_dagster.sources.services import Services
 
 SHOWN_ONLY = "Shown only: a change has no effect."
-FIXED = "A run cannot change it."
-
-
-def _setting(name: str) -> Any:
-    """Declare a field with the description of the setting of that name."""
-    (group,) = (group for group in groups() if name in group.model_fields)
-    text = " ".join(_described(group)[name].split())
-    return Field(description=text if _may_change(name) else f"{text} {FIXED}")
-
-
-def _may_change(name: str) -> bool:
-    """Return whether a run may change a setting: numbers do not determine where anything is sent."""
-    return Settings.model_fields[name].annotation in (int, float)
-
-
-@functools.cache
-def _described(group: type) -> dict[str, str]:
-    # Reading all groups from their sources would take as long again.
-    return descriptions(group)
 
 
 class _Documented:
@@ -100,21 +77,12 @@ class MediaServersResource(_Documented, dg.ConfigurableResource[MediaServers]):
     connection first verifies that it is the server that this home belongs to.
     """
 
-    media_server_url: str | None = _setting("media_server_url")
-    media_server_type: str = _setting("media_server_type")
-    media_server_page_size: int = _setting("media_server_page_size")
-    media_server_timeout_seconds: float = _setting("media_server_timeout_seconds")
-    media_server_verify_tls: bool = _setting("media_server_verify_tls")
-    media_server_proxy: bool = _setting("media_server_proxy")
-    http_attempts: int = _setting("http_attempts")
-    http_retry_wait_seconds: float = _setting("http_retry_wait_seconds")
-    credentials: dict[str, str] = Field(description=f"Which credentials are set. {SHOWN_ONLY}")
     settings: dg.ResourceDependency[Settings]
     database: dg.ResourceDependency[Database]
 
     def create_resource(self, context: dg.InitResourceContext) -> MediaServers:
-        """Return the media server as configured."""
-        return MediaServers(_apply(self, self.settings), self.database)
+        """Return the media server."""
+        return MediaServers(self.settings, self.database)
 
 
 class ServicesResource(_Documented, dg.ConfigurableResource[Services]):
@@ -122,28 +90,13 @@ class ServicesResource(_Documented, dg.ConfigurableResource[Services]):
     run at a time, within its rate limit and daily quota. A source without a key is skipped.
     """
 
-    tmdb_url: str = _setting("tmdb_url")
-    tmdb_requests: int = _setting("tmdb_requests")
-    tmdb_period_seconds: float = _setting("tmdb_period_seconds")
-    tmdb_concurrency: int = _setting("tmdb_concurrency")
-    omdb_url: str = _setting("omdb_url")
-    omdb_daily_limit: int = _setting("omdb_daily_limit")
-    omdb_concurrency: int = _setting("omdb_concurrency")
-    mdblist_url: str = _setting("mdblist_url")
-    mdblist_daily_limit: int = _setting("mdblist_daily_limit")
-    mdblist_requests: int = _setting("mdblist_requests")
-    mdblist_period_seconds: float = _setting("mdblist_period_seconds")
-    seerr_url: str | None = _setting("seerr_url")
-    http_attempts: int = _setting("http_attempts")
-    http_retry_wait_seconds: float = _setting("http_retry_wait_seconds")
-    credentials: dict[str, str] = Field(description=f"Which keys are set. {SHOWN_ONLY}")
     settings: dg.ResourceDependency[Settings]
     database: dg.ResourceDependency[Database]
     clock: dg.ResourceDependency[Clock]
 
     def create_resource(self, context: dg.InitResourceContext) -> Services:
-        """Return the services as configured."""
-        return Services(_apply(self, self.settings), self.database, self.clock)
+        """Return the services."""
+        return Services(self.settings, self.database, self.clock)
 
 
 class TraktResource(_Documented, dg.ConfigurableResource[TraktAccounts]):
@@ -151,35 +104,25 @@ class TraktResource(_Documented, dg.ConfigurableResource[TraktAccounts]):
     database.
     """
 
-    trakt_url: str = _setting("trakt_url")
-    http_attempts: int = _setting("http_attempts")
-    http_retry_wait_seconds: float = _setting("http_retry_wait_seconds")
-    credentials: dict[str, str] = Field(description=f"Which parts of your app on Trakt are set. {SHOWN_ONLY}")
     settings: dg.ResourceDependency[Settings]
     database: dg.ResourceDependency[Database]
     clock: dg.ResourceDependency[Clock]
 
     def create_resource(self, context: dg.InitResourceContext) -> TraktAccounts:
-        """Return the accounts, reached as configured."""
-        return TraktAccounts(_apply(self, self.settings), self.database, self.clock)
+        """Return the accounts."""
+        return TraktAccounts(self.settings, self.database, self.clock)
 
 
 class EmbeddersResource(_Documented, dg.ConfigurableResource[Embedders]):
     """What turns the texts of titles into vectors: a local model, or any endpoint that speaks OpenAI's protocol. It is
-    loaded at first use.
+    loaded at first use, once per process.
     """
 
-    embedder: str = _setting("embedder")
-    embedder_model: str | None = _setting("embedder_model")
-    embedder_url: str = _setting("embedder_url")
-    credentials: dict[str, str] = Field(description=f"Whether the endpoint's key is set. {SHOWN_ONLY}")
-    settings: dg.ResourceDependency[Settings]
     of_this_process: dg.ResourceDependency[Embedders]
 
     def create_resource(self, context: dg.InitResourceContext) -> Embedders:
-        """Return the embedder as configured, which is loaded once per process unless the run changes it."""
-        configured = _apply(self, self.settings)
-        return self.of_this_process if configured == self.settings else Embedders(configured)
+        """Return the embedder of this process."""
+        return self.of_this_process
 
 
 RESOURCES: Mapping[str, type[dg.ConfigurableResource]] = {
@@ -193,14 +136,6 @@ RESOURCES: Mapping[str, type[dg.ConfigurableResource]] = {
 }
 """All resources by name; those that others use come first."""
 
-KEYS = {
-    "media_servers": ("media_server_api_key", "media_server_ca_file", "media_server_headers"),
-    "services": ("tmdb_api_key", "omdb_api_key", "mdblist_api_key", "seerr_api_key"),
-    "trakt": ("trakt_client_id", "trakt_client_secret", "secret_key"),
-    "embedders": ("embedder_api_key",),
-}
-"""The settings of which a resource shows only whether they are set."""
-
 
 def build_resources(settings: Settings, **parts: Any) -> dict[str, Any]:
     """Build all resources; ``parts`` replaces some by name, also where others use them."""
@@ -212,14 +147,8 @@ def build_resources(settings: Settings, **parts: Any) -> dict[str, Any]:
     }
     made: dict[str, Any] = {}
     for name, kind in RESOURCES.items():
-        if name in parts:
-            made[name] = parts[name]
-            continue
         used = {part: one for part, one in made.items() if part in kind.model_fields}
-        values = {field: getattr(settings, field) for field in _applied(kind)} | own.get(name, {})
-        if name in KEYS:
-            values["credentials"] = _keys(settings, *KEYS[name])
-        made[name] = kind(**values, **used)
+        made[name] = parts[name] if name in parts else kind(**own.get(name, {}), **used)
     return made
 
 
@@ -239,30 +168,3 @@ def database_server(settings: Settings) -> str:
         return "embedded"
     url = urlsplit(settings.database_url.get_secret_value())
     return f"{url.hostname or 'localhost'}{url.path}"
-
-
-def _keys(settings: Settings, *names: str) -> dict[str, str]:
-    return {environment_names(name)[0]: "set" if getattr(settings, name) else "not set" for name in names}
-
-
-def _applied(kind: type[dg.ConfigurableResource]) -> list[str]:
-    """Return the fields of a resource that are settings."""
-    return [name for name in kind.model_fields if name in Settings.model_fields]
-
-
-def _apply(resource: dg.ConfigurableResource, settings: Settings) -> Settings:
-    """Return the settings with the numbers of the resource, which may have been changed for this run.
-
-    Raises:
-        OperatorError: something else was changed.
-    """
-    given = {name: getattr(resource, name) for name in _applied(type(resource))}
-    refused = [name for name, value in given.items() if not _may_change(name) and value != getattr(settings, name)]
-    if refused:
-        names = " and ".join(environment_names(name)[0] for name in refused)
-        raise OperatorError(
-            f"A run cannot change {', '.join(refused)}, and nothing was done: otherwise, whoever can start a run could "
-            f"have keys sent elsewhere. Remove this from the run's configuration; to change it for all runs, set "
-            f"{names} and restart."
-        )
-    return settings.model_copy(update=given)

@@ -60,7 +60,7 @@ def build_schedule(
         request = job.run_request(instance, settings, day=day)
         if request is None:
             return dg.SkipReason("No users take part yet: run sync_users.")
-        run = run_under_way(instance, request, user_partitions(instance, settings))
+        run = run_under_way(instance, request, user_partitions(instance))
         if run is not None:
             state = "queued" if run.status == dg.DagsterRunStatus.QUEUED else "in progress"
             return dg.SkipReason(f"Run {run.run_id[:8]} of {job.name} is still {state}.")

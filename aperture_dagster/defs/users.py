@@ -118,7 +118,7 @@ class _Run:
     def __init__(self, context: dg.AssetExecutionContext, settings: Settings, database: Database) -> None:
         self._context, self._settings = context, settings
         # A run's partitions come as a set; the order of the UI makes two runs comparable.
-        place = {key: number for number, key in enumerate(user_partitions(context.instance, settings))}
+        place = {key: number for number, key in enumerate(user_partitions(context.instance))}
         self.keys = sorted(context.partition_keys, key=lambda key: place.get(key, len(place)))
         if not self.keys:
             raise MissingPrerequisite(

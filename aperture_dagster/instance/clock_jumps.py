@@ -10,17 +10,13 @@ nor write heartbeats. It exits, and its supervisor starts it again.
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 import dagster as dg
 
-# Dagster exports none of these. Tests set the time that it returns.
-from dagster._core.scheduler.instigation import InstigatorState, ScheduleInstigatorData
-from dagster._time import get_current_timestamp
-
+from aperture_dagster.instance.private import InstigatorState, ScheduleInstigatorData, get_current_timestamp
 from aperture_dagster.library.moments import SKEW, FutureDates
 from aperture_dagster.storage.queries import read_rows
 from aperture_dagster.wording import duration
@@ -65,49 +61,24 @@ def without_future(state: InstigatorState) -> InstigatorState:
     return state.with_data(data._replace(**past))
 
 
-class SetBackWatch:
-    """Ends the process when its clock is set back, which a comparison with the monotonic clock shows.
+def watch_clock(
+    ahead: Callable[[], float] = lambda: time.time() - time.monotonic(), end: Callable[[], None] = lambda: os._exit(1)
+) -> None:
+    """End the process when its clock is set back; look every few seconds until then.
 
-    Args:
-        clock: returns the time, in seconds since the epoch.
-        steady: returns seconds that pass whatever the clock does; they may pause while the computer sleeps.
-        end: ends the process.
+    ``ahead`` tells the seconds by which the clock is ahead of one that passes steadily, whatever the clock does.
     """
-
-    def __init__(
-        self,
-        *,
-        clock: Callable[[], float] = time.time,
-        steady: Callable[[], float] = time.monotonic,
-        end: Callable[[], None] = lambda: os._exit(1),
-    ) -> None:
-        self._clock, self._steady, self._end = clock, steady, end
-        self._before = self._ahead()
-
-    def start(self) -> None:
-        """Look every few seconds, in a thread, for as long as the process lives."""
-        threading.Thread(target=self._look_forever, name="watch of the clock", daemon=True).start()
-
-    def look(self) -> bool:
-        """End the process if the clock has been set back since the last look; return whether it was."""
-        now = self._ahead()
-        back, self._before = self._before - now, now
-        if back <= MOST_SET_BACK_SECONDS:
-            return False
-        log.error(
-            "The clock was set back by %s: the daemon exits, because its loops would wait for times that are far "
-            "away now. `aperture up` and service managers start it again.",
-            duration(back),
-        )
-        self._end()
-        return True
-
-    def _ahead(self) -> float:
-        return self._clock() - self._steady()
-
-    def _look_forever(self) -> None:
-        while not self.look():
-            time.sleep(LOOK_SECONDS)
+    before = now = ahead()
+    while before - now <= MOST_SET_BACK_SECONDS:
+        before = now
+        time.sleep(LOOK_SECONDS)
+        now = ahead()
+    log.error(
+        "The clock was set back by %s: the daemon exits, because its loops would wait for times that are far away now. "
+        "`aperture up` and service managers start it again.",
+        duration(before - now),
+    )
+    end()
 
 
 def future_dates(instance: dg.DagsterInstance, *, now: datetime) -> list[FutureDates]:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
-from aperture_dagster.library.moments import SKEW
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage import locks, run_lock
 from aperture_dagster.storage.connection import dagster_database_url, forget_connections
@@ -67,32 +66,33 @@ def tags_of_this_machine() -> dict[str, str]:
 
 
 def end_dead_runs(instance: DagsterInstance, settings: Settings, *, now: datetime | None = None) -> list[DagsterRun]:
-    """Mark dead runs as failed, free what they held, and return them.
+    """End the dead runs where no daemon monitors them, and return them.
 
-    That includes runs that were created and never launched, since the users in their range count as being worked on.
-    Such a run is recognised after five minutes, or at once if it is dated in the future.
+    That includes runs that were created and not launched within five minutes.
     """
     now = now or datetime.now(UTC)
     never_launched = RunsFilter(statuses=[DagsterRunStatus.NOT_STARTED], created_before=now - LAUNCHED_WITHIN)
-    # Neither this query nor Dagster's own time limit for starting would end these before that date.
-    by_a_wrong_clock = RunsFilter(
-        statuses=[DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING], created_after=now + SKEW
-    )
-    ended = []
-    for run in [
-        *dead_runs(instance, settings), *instance.get_runs(never_launched), *instance.get_runs(by_a_wrong_clock)
-    ]:  # fmt: skip
-        with _taken_over(run.run_id, settings) as is_dead:
-            current = instance.get_run_by_id(run.run_id)
-            if not is_dead or current is None or current.is_finished:
-                continue
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-            where = "" if all_runs_are_local(settings) else f" on {current.tags.get(HOST_TAG, 'another host')}"
-            cause = "it was killed, or the machine stopped" + (" or was cut off" if where else "")
-            instance.report_run_failed(current, f"The process of this run{where} is gone: {cause}.")
-            _lock_file(run.run_id, settings).unlink(missing_ok=True)
-            ended.append(run)
-    return ended
+    suspects = [*dead_runs(instance, settings), *instance.get_runs(never_launched)]
+    return [run for run in suspects if _end(instance, run, settings)]
+
+
+def end_if_dead(instance: DagsterInstance, run: DagsterRun, settings: Settings) -> bool:
+    """End a run if its process is gone, and return whether it was."""
+    return bool(_without_process([run.run_id], settings)) and _end(instance, run, settings)
+
+
+def _end(instance: DagsterInstance, run: DagsterRun, settings: Settings) -> bool:
+    """Mark a run that seems dead as failed, and free what it held; return whether that was done."""
+    with _taken_over(run.run_id, settings) as is_dead:
+        current = instance.get_run_by_id(run.run_id)
+        if not is_dead or current is None or current.is_finished:
+            return False
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        where = "" if all_runs_are_local(settings) else f" on {current.tags.get(HOST_TAG, 'another host')}"
+        cause = "it was killed, or the machine stopped" + (" or was cut off" if where else "")
+        instance.report_run_failed(current, f"The process of this run{where} is gone: {cause}.")
+        _lock_file(run.run_id, settings).unlink(missing_ok=True)
+        return True
 
 
 def free_dead_slots(
@@ -103,9 +103,6 @@ def free_dead_slots(
     if not holders:
         return
     known = runs.get_runs(RunsFilter(run_ids=list(holders)))
-    if settings.household:
-        # Others belong to other households.
-        holders &= {run.run_id for run in known}
     unfinished = {run.run_id for run in known if not run.is_finished}
     dead = {run.run_id for run in dead_runs(runs, settings)}
     for run_id in holders - (unfinished - dead):
@@ -113,26 +110,27 @@ def free_dead_slots(
 
 
 def dead_runs(runs: "DagsterInstance | PostgresRunStorage", settings: Settings) -> list[DagsterRun]:
-    """Return runs that have started and not ended, and whose process is gone.
+    """Return runs that have started and not ended, and whose process is gone."""
+    suspects = _without_process([run.run_id for run in runs.get_runs(RunsFilter(statuses=STARTED))], settings)
+    # Looked up again: a run may have ended since.
+    return list(runs.get_runs(RunsFilter(run_ids=suspects, statuses=STARTED))) if suspects else []
+
+
+def _without_process(run_ids: list[str], settings: Settings) -> list[str]:
+    """Return the runs whose lock nobody holds.
 
     On a database that several hosts may use, that takes `GRACE_SECONDS` if there are any: a process that lost only its
     connection takes its lock again.
     """
-    suspects = _without_lock([run.run_id for run in runs.get_runs(RunsFilter(statuses=STARTED))], settings)
-    if suspects and not all_runs_are_local(settings):
-        time.sleep(run_lock.GRACE_SECONDS)
-        suspects = _without_lock(suspects, settings)
-    # Looked up again: a run may have ended between the two looks.
-    return list(runs.get_runs(RunsFilter(run_ids=suspects, statuses=STARTED))) if suspects else []
-
-
-def _without_lock(run_ids: list[str], settings: Settings) -> list[str]:
     if all_runs_are_local(settings):
         return [one for one in run_ids if not locks.is_held(_lock_file(one, settings))]
     if not run_ids:
         return []
     with _session(settings) as session:
         free = run_lock.runs_without_lock(session, run_ids)
+        if free:
+            time.sleep(run_lock.GRACE_SECONDS)
+            free = run_lock.runs_without_lock(session, free)
     return [one for one in run_ids if one in free]
 
 

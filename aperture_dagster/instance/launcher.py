@@ -1,19 +1,42 @@
-"""How runs are started: by the code server, and later if that is just stopping."""
+"""How runs are started and watched: by the code server, later if that is just stopping, and by the lock of each run."""
 
 import dagster as dg
-from dagster._core.errors import DagsterLaunchFailedError, DagsterUserCodeUnreachableError
-from dagster._core.launcher import LaunchRunContext
+
+from aperture_dagster.instance.dead_runs import end_if_dead
+from aperture_dagster.instance.private import (
+    CheckRunHealthResult,
+    DagsterLaunchFailedError,
+    DagsterUserCodeUnreachableError,
+    LaunchRunContext,
+    WorkerStatus,
+)
+from aperture_dagster.settings import load_settings
 
 STOPPING = "after telling it to shut down"
 """Part of the code server's answer while it waits for the end of its runs and accepts no new ones."""
 
 
+def check_lock(instance: dg.DagsterInstance, run: dg.DagsterRun) -> CheckRunHealthResult:
+    """Answer Dagster's monitoring whether the process of a run lives, by the run's lock; a dead run has been ended."""
+    is_dead = end_if_dead(instance, run, load_settings())
+    return CheckRunHealthResult(WorkerStatus.FAILED if is_dead else WorkerStatus.RUNNING)
+
+
 class PatientRunLauncher(dg.DefaultRunLauncher):
-    """Dagster's own launcher, for which a code server that is stopping is one that cannot be reached.
+    """Dagster's own launcher, which knows dead runs, and waits for a code server that is stopping.
 
     Dagster fails a run that a stopping code server refuses. A run whose code server cannot be reached stays in the
     queue (``run_queue`` in ``dagster.yaml``), and the next code server gets it.
     """
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        """Return True: Dagster's monitoring asks about each run in progress."""
+        return True
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Tell whether the process of a run lives."""
+        return check_lock(self._instance, run)
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Start the process of a run.

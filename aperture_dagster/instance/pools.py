@@ -3,10 +3,8 @@
 They only put steps in order: what keeps two processes from using one metadata service is its lease in the database.
 """
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from aperture_dagster.household import scoped
 from aperture_dagster.sources import SERVICES
 from aperture_dagster.storage.schema_lock import schema_lock
 
@@ -21,18 +19,17 @@ PRICES = "ai_price_list"
 POOLS = {MEDIA_SERVER: 2, EMBEDDER: 1, TRAKT: 1, PRICES: 1} | {service.name: 1 for service in SERVICES}
 
 
-def create_missing_pools(events: "PostgresEventLogStorage", household: str = "") -> None:
-    """Create the pools of a household that the instance does not have yet; limits set by hand are kept.
+def create_missing_pools(events: "PostgresEventLogStorage") -> None:
+    """Create the pools that the instance does not have yet; limits set by hand are kept.
 
     Dagster creates a pool when a run first needs it, and of two runs that do so at once one fails.
     """
-    pools = {scoped(household, name): limit for name, limit in POOLS.items()}
-    if not _missing(events, pools):
+    if not _missing(events):
         return
     with events._engine.connect() as connection, schema_lock(connection):
-        for name in _missing(events, pools):
-            events.set_concurrency_slots(name, pools[name])
+        for name in _missing(events):
+            events.set_concurrency_slots(name, POOLS[name])
 
 
-def _missing(events: "PostgresEventLogStorage", pools: Mapping[str, int]) -> set[str]:
-    return pools.keys() - {pool.name for pool in events.get_pool_limits() if not pool.from_default}
+def _missing(events: "PostgresEventLogStorage") -> set[str]:
+    return POOLS.keys() - {pool.name for pool in events.get_pool_limits() if not pool.from_default}

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from aperture_dagster.household import HOUSEHOLD_TAG
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.runs import ENDED, REPOSITORY_TAG, UNFINISHED, repository
 from aperture_dagster.library.moments import SKEW
@@ -38,9 +37,7 @@ _IS_OLD_EVENT = """
       ELSE CAST(:logs_before AS timestamp) END"""
 _IS_OLD_CHECK = "coalesce(evaluation_event_timestamp, create_timestamp) < :runs_before"
 # What belongs to this code location. A run that a Python program made by itself names none, and stays.
-_OWN_RUNS = f"""
-    SELECT run_id FROM run_tags
-    WHERE (key, value) IN (('{HOUSEHOLD_TAG}', :household), ('{REPOSITORY_TAG}', :repository))"""
+_OWN_RUNS = f"SELECT run_id FROM run_tags WHERE key = '{REPOSITORY_TAG}' AND value = :repository"
 _OWN_RUN = f"run_id IN ({_OWN_RUNS})"
 _OWN_ASSETS = f"SELECT DISTINCT asset_key FROM event_logs WHERE asset_key IS NOT NULL AND {_OWN_RUN}"
 # A materialization that was reported by hand has no run.
@@ -63,18 +60,16 @@ class Retention:
 def purge(instance: dg.DagsterInstance, retention: Retention, *, location: str = LOCATION) -> list[Freed]:
     """Delete what is older than the retention, and return what each part freed; nothing if not on PostgreSQL.
 
-    An instance may serve several households, and other programs: only what belongs to the code ``location`` of this
-    process is deleted.
+    An instance may serve other programs, too: only what belongs to the code ``location`` of this process is deleted.
     """
     storage = _on_postgres(instance)
     if storage is None:
         return []
-    household = _household(instance)
     # Dagster's columns hold UTC without a zone.
     logs, runs = (moment.astimezone(UTC).replace(tzinfo=None) for moment in (retention.logs, retention.runs))
     with storage.index_connection() as connection:
         unfinished = list(execute(connection, _UNFINISHED).scalars())
-        own = {"household": household, "repository": repository(location)}
+        own = {"repository": repository(location)}
         assets = list(execute(connection, _OWN_ASSETS, **own).scalars())
         before: dict[str, Any] = {"runs_before": runs, "unfinished": unfinished, "assets": assets, **own}
         freed = [
@@ -95,15 +90,15 @@ def runs_with_files(instance: dg.DagsterInstance, *, location: str = LOCATION) -
     storage = _on_postgres(instance)
     if storage is None:
         return kept
-    own = {"household": _household(instance), "repository": repository(location)}
+    statement = f"SELECT run_id FROM runs WHERE NOT {_OWN_RUN}"
     with storage.index_connection() as connection:
-        return kept.union(execute(connection, f"SELECT run_id FROM runs WHERE NOT {_OWN_RUN}", **own).scalars())
+        return kept.union(execute(connection, statement, repository=repository(location)).scalars())
 
 
 def database_bytes(instance: dg.DagsterInstance) -> int | None:
-    """Return the size of Dagster's database; None if it is not on PostgreSQL, or holds other households, too."""
+    """Return the size of Dagster's database; None if it is not on PostgreSQL."""
     storage = _on_postgres(instance)
-    if storage is None or _household(instance):
+    if storage is None:
         return None
     with storage.index_connection() as connection:
         return size_of_database(connection)
@@ -115,13 +110,6 @@ def _on_postgres(instance: dg.DagsterInstance) -> "PostgresEventLogStorage | Non
 
     storage = instance.event_log_storage
     return storage if isinstance(storage, PostgresEventLogStorage) else None
-
-
-def _household(instance: dg.DagsterInstance) -> str:
-    from aperture_dagster.instance.storage import LockedRunStorage
-
-    storage = instance.run_storage
-    return storage.household if isinstance(storage, LockedRunStorage) else ""
 
 
 def _purge_events(connection: "Connection", **before: Any) -> Freed:

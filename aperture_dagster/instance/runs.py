@@ -5,9 +5,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
-from aperture_dagster.settings import Settings
 
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 # Queued, being launched, running, being canceled.
@@ -25,11 +23,6 @@ DEFINITIONS = "aperture_dagster.definitions"
 def repository(location: str) -> str:
     """Return the value of that tag for a code location."""
     return f"__repository__@{location}"
-
-
-def own_location(settings: Settings) -> str:
-    """Return the default name of this process's code location; the operator may have given it another one."""
-    return settings.household or LOCATION
 
 
 def is_ours(run: dg.DagsterRun) -> bool:

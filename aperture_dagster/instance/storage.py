@@ -5,32 +5,24 @@ Each class reads the project's settings, so that plain ``dagster …`` commands 
 
 import functools
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from typing import Any, Self
 
 import dagster as dg
-
-# Dagster exports no base class for files and logs, and a class named in dagster.yaml must be one of these.
-from dagster._core.scheduler.instigation import InstigatorState
-from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
-from dagster._core.storage.root import LocalArtifactStorage
-from dagster._daemon.types import DaemonHeartbeat
-from dagster._record import copy
 from dagster_postgres import (
     DagsterPostgresStorage,
     PostgresEventLogStorage,
     PostgresRunStorage,
     PostgresScheduleStorage,
 )
-from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy import Engine, create_engine, event, inspect
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 
-from aperture_dagster.household import HOUSEHOLD_TAG
-from aperture_dagster.instance.clock_jumps import SetBackWatch, latest_believed, without_future
+from aperture_dagster.instance.clock_jumps import latest_believed, watch_clock, without_future
 from aperture_dagster.instance.dead_runs import (
     all_runs_are_local,
     free_dead_slots,
@@ -40,7 +32,13 @@ from aperture_dagster.instance.dead_runs import (
 )
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.pools import create_missing_pools
-from aperture_dagster.instance.runs import REPOSITORY_TAG, is_ours, location_of, own_location, repository
+from aperture_dagster.instance.private import (
+    DaemonHeartbeat,
+    InstigatorState,
+    LocalArtifactStorage,
+    LocalComputeLogManager,
+)
+from aperture_dagster.instance.runs import REPOSITORY_TAG, is_ours, location_of, repository
 from aperture_dagster.instance.shared import require_shared_folder
 from aperture_dagster.instance.terminal import log_foreseen_errors_once, log_runs_in_lines
 from aperture_dagster.settings import Settings, load_settings
@@ -93,15 +91,10 @@ def remember_yes(method: Callable[..., bool]) -> Callable[..., bool]:
 
 
 class LockedRunStorage(PostgresRunStorage):
-    """Runs in PostgreSQL; the process that works on a run holds the run's lock from start to end.
-
-    Each run has a tag with its household. A process with the settings of one household sees the runs of that one only,
-    whoever asks for them; Dagster's daemon and webserver, which have no household, see all.
-    """
+    """Runs in PostgreSQL; the process that works on a run holds the run's lock from start to end."""
 
     def __init__(self, postgres_url: str, settings: Settings, engine: Engine) -> None:
         self._settings = settings
-        self.household = settings.household
         self._shared_engine = engine
         super().__init__(postgres_url, should_autocreate_tables=False)
 
@@ -111,24 +104,13 @@ class LockedRunStorage(PostgresRunStorage):
         super().dispose()
 
     def add_run(self, dagster_run: dg.DagsterRun) -> dg.DagsterRun:
-        """Tag a run with its household: that of this process, or else the code location, if it is one of this program.
+        """Tag a run of this program with its code location, by which the UI, and the purge, find the runs of a job.
 
-        Dagster's commands do not record the code location of runs that they execute themselves.
+        Dagster's commands do not record that of runs that they execute themselves.
         """
-        household, location = self.household, location_of(dagster_run)
-        if not household and location != LOCATION and is_ours(dagster_run):
-            household = location or ""
-        tags = {HOUSEHOLD_TAG: household} if household else {}
-        if location is None and is_ours(dagster_run):
-            tags[REPOSITORY_TAG] = repository(own_location(self._settings))
-        return super().add_run(dagster_run.with_tags({**dagster_run.tags, **tags}) if tags else dagster_run)
-
-    def _runs_query(self, filters: dg.RunsFilter | None = None, *arguments: Any, **options: Any) -> Any:
-        # All questions about runs come through here; what is forgotten elsewhere would mix households.
-        if self.household:
-            filters = filters or dg.RunsFilter()
-            filters = copy(filters, tags={**(filters.tags or {}), HOUSEHOLD_TAG: self.household})
-        return super()._runs_query(filters, *arguments, **options)
+        if location_of(dagster_run) is None and is_ours(dagster_run):
+            dagster_run = dagster_run.with_tags({**dagster_run.tags, REPOSITORY_TAG: repository(LOCATION)})
+        return super().add_run(dagster_run)
 
     def handle_run_event(self, run_id: str, event: dg.DagsterEvent, update_timestamp: datetime | None = None) -> None:
         """Lock the run when it starts and tag it with this machine; unlock it when the run has ended."""
@@ -167,7 +149,7 @@ class TerseEventLogStorage(PostgresEventLogStorage):
 
 @functools.cache
 def _watch_clock_once() -> None:
-    SetBackWatch().start()
+    threading.Thread(target=watch_clock, name="watch of the clock", daemon=True).start()
 
 
 class TerseScheduleStorage(PostgresScheduleStorage):
@@ -232,7 +214,7 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
             _require_connection(url, settings)
         storage = cls(url, settings, inst_data)
         require_shared_folder(storage._run_storage, settings)
-        create_missing_pools(storage._event_log_storage, settings.household)
+        create_missing_pools(storage._event_log_storage)
         # Without a daemon nobody else frees them, and the next run would wait for a dead one forever.
         free_dead_slots(storage._run_storage, storage._event_log_storage, settings)
         return storage
@@ -312,9 +294,12 @@ def _opening(settings: Settings) -> Iterator[None]:
     with full_disk_explained(settings.home_path / "postgres") if embedded else nullcontext():
         try:
             yield
-        except (SQLAlchemyError, DagsterPostgresException) as error:
-            reason = error.__cause__ if isinstance(error, DagsterPostgresException) else error
-            raise DatabaseError(describe_connection_error(reason or error, setting, embedded=embedded)) from None
+        except Exception as error:
+            # The error of Dagster's last attempt, which it does not export, has that of the database as its cause.
+            reason = error if isinstance(error, SQLAlchemyError) else error.__cause__
+            if reason is None:
+                raise
+            raise DatabaseError(describe_connection_error(reason, setting, embedded=embedded)) from None
 
 
 def _explain_full_disk(context: ExceptionContext) -> None:

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import dagster as dg
-import dagster._loggers as loggers
 
 from aperture_dagster.defs.failures import failure_reason, is_foreseen, is_interruption
 from aperture_dagster.errors import OperatorError
+from aperture_dagster.instance.private import console_logger_config, replace_console_logger
 from aperture_dagster.wording import printable
 
 MOMENT = "%Y-%m-%d %H:%M:%S"
@@ -69,7 +69,7 @@ class TerminalHandler(logging.Handler):
             print(printable(line), file=sys.stderr, flush=True)
 
 
-@dg.logger(config_schema=loggers.colored_console_logger.config_schema)
+@dg.logger(config_schema=console_logger_config())
 def terminal_logger(context: dg.InitLoggerContext) -> logging.Logger:
     """Log to the terminal."""
     logger = logging.Logger(context.logger_config["name"], context.logger_config["log_level"])
@@ -125,11 +125,8 @@ class ForeseenErrors(logging.Filter):
 
 
 def log_runs_in_lines() -> None:
-    """Make runs without a logger of their own, which are all but those of the demo, use :func:`terminal_logger`.
-
-    Dagster has no public way: a logger of the definitions is used only by runs whose configuration names it.
-    """
-    loggers.colored_console_logger = terminal_logger
+    """Make runs without a logger of their own, which are all but those of the demo, use :func:`terminal_logger`."""
+    replace_console_logger(terminal_logger)
 
 
 def log_foreseen_errors_once() -> None:

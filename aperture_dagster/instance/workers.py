@@ -9,14 +9,15 @@ from __future__ import annotations
 import functools
 from typing import Any, Self
 
+import dagster as dg
 from dagster_celery.launcher import CeleryRunLauncher
-from dagster_celery.make_app import make_app
-from dagster_celery.tasks import create_execute_job_task
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 # What every run needs is imported once by a worker, whose processes are copies of it.
 import aperture_dagster.build  # noqa: F401
+from aperture_dagster.instance.launcher import check_lock
+from aperture_dagster.instance.private import CheckRunHealthResult, register_run_task
 from aperture_dagster.instance.storage import ConfiguredBySettings
 from aperture_dagster.settings import load_settings
 from aperture_dagster.storage.connection import dagster_database_url
@@ -85,6 +86,10 @@ class SettingsCeleryRunLauncher(ConfiguredBySettings, CeleryRunLauncher):
         self._instance.report_run_canceling(run)
         return True
 
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Tell whether the process of a run lives: the messages of a worker that was killed say so for ever."""
+        return check_lock(self._instance, run)
+
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> Self:
         """Create the launcher; raises as :func:`celery_arguments`."""
@@ -93,9 +98,8 @@ class SettingsCeleryRunLauncher(ConfiguredBySettings, CeleryRunLauncher):
 
 @functools.cache
 def _app() -> Any:
-    app = make_app(celery_arguments())
-    create_queue(app)
-    create_execute_job_task(app)
+    app = SettingsCeleryRunLauncher().celery
+    register_run_task(app)
     return app
 
 

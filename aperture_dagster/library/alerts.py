@@ -6,7 +6,7 @@ run's id nor a number in a message makes another problem of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -19,13 +19,15 @@ Category = Literal["run", "check", "freshness"]
 Occasion = Literal["new", "again", "over"]
 
 AT_ONCE = timedelta(0)
-# A problem that returns within this time was not over: what fails and succeeds by turns is reported once.
+REMINDER = timedelta(days=1)
+"""A reported problem that keeps happening is reported again after this time, with a count."""
 SETTLED_AFTER = timedelta(hours=1)
-# A problem that was neither seen nor refuted for so long is forgotten, since its asset, check or job may be gone; what
-# was last seen so long ago is not reported.
-FORGOTTEN_AFTER = timedelta(days=30)
+"""A problem that returns within this time was not over: what fails and succeeds by turns is reported once."""
+KEPT_WHEN_OVER = timedelta(days=1)
+"""An address that could not be told in this time that a problem is over is not told."""
+RETRY_AFTER = timedelta(minutes=15)
+"""An address that did not take a message is tried again after this time."""
 LONGEST_SENTENCE = 300
-SHOWN_REPORTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +78,17 @@ class Problem:
     first_seen: datetime
     last_seen: datetime
     count: int
-    tell_after: datetime
-    last_told: datetime | None = None
-    told_count: int = 0
+    report_after: datetime
     resolved_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an address was told about a problem: the last attempt, the last that succeeded, and the count then."""
+
+    tried_at: datetime
+    told_at: datetime | None = None
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +100,6 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Problems to keep, keys of those that are closed, and what to report."""
-
-    problems: list[Problem]
-    closed: list[str]
-    reports: list[Report]
-
-
-@dataclass(frozen=True, slots=True)
 class Message:
     """A message in plain text; ``is_good`` if it reports nothing but recoveries."""
 
@@ -108,84 +108,52 @@ class Message:
     is_good: bool
 
 
-def plan_alerts(
+def update(
     known: Iterable[Problem],
     sightings: Iterable[Sighting],
     recoveries: Iterable[Recovery],
     *,
+    told: Collection[str],
     now: datetime,
-    reminder: timedelta,
-) -> Plan:
-    """Decide which problems are open and what to report.
+) -> list[Problem]:
+    """Return the problems after what was seen; those that are over stay while somebody is to be told.
 
-    The first sighting of a problem is reported after its delay; further ones are counted, and reported together when
-    ``reminder`` has passed since the last report. A recovery is reported when it has lasted for ``SETTLED_AFTER``, and
-    only if the problem was reported. What a wrong clock dated in the future counts as dated now.
+    ``told`` are the keys of problems that some address has been told about, and not yet that they are over. A problem
+    that a wrong clock dated in the future counts as never seen, and an event as one of now.
     """
-    problems = {problem.key: _dated(problem, now) for problem in known}
-    before, seen = set(problems), set[str]()
+    problems = {one.key: one for one in known if not is_future(one.resolved_at or one.last_seen, now)}
     for event in sorted([*recoveries, *sightings], key=lambda event: event.seen_at):
         if is_future(event.seen_at, now):
-            # Every look sees it again: if the problem is known already, this sighting is.
-            known_as = problems.get(event.key) if isinstance(event, Sighting) else None
-            event = replace(event, seen_at=known_as.last_seen if known_as is not None else now)
+            if isinstance(event, Sighting) and event.key in problems:
+                # Every look sees it again.
+                continue
+            event = replace(event, seen_at=now)
         if isinstance(event, Sighting):
-            seen.add(event.key)
-            if event.key in problems or now < event.seen_at + FORGOTTEN_AFTER:
-                problems[event.key] = _see(problems.get(event.key), event)
+            problems[event.key] = _see(problems.get(event.key), event)
         else:
             problems |= {key: _resolve(one, event) for key, one in problems.items()}
-    reports = [report for one in problems.values() if (report := _due(one, problems.values(), now, reminder))]
-    over = {report.problem.key for report in reports if report.occasion == "over"}
-    over |= {key for key, one in problems.items() if one.resolved_at is not None and one.last_told is None}
-    over |= {key for key, one in problems.items() if key not in seen and now > one.last_seen + FORGOTTEN_AFTER}
-    told = {report.problem.key for report in reports}
-    kept = [
-        replace(one, last_told=now, told_count=one.count) if key in told else one
-        for key, one in problems.items()
-        if key not in over
+    return [
+        one
+        for one in problems.values()
+        if one.resolved_at is None or (one.key in told and now < one.resolved_at + KEPT_WHEN_OVER)
     ]
-    reports.sort(key=lambda report: (("new", "again", "over").index(report.occasion), report.problem.first_seen))
-    return Plan(kept, sorted(over & before), reports)
-
-
-def _dated(problem: Problem, now: datetime) -> Problem:
-    """Return a problem with dates in the future set to now, and with the delay that was left."""
-    if not any(is_future(one, now) for one in (problem.last_seen, problem.last_told, problem.resolved_at) if one):
-        return problem
-    return replace(
-        problem,
-        first_seen=min(problem.first_seen, now),
-        last_seen=min(problem.last_seen, now),
-        tell_after=min(problem.tell_after, now + max(problem.tell_after - problem.last_seen, AT_ONCE)),
-        last_told=min(problem.last_told, now) if problem.last_told is not None else None,
-        resolved_at=min(problem.resolved_at, now) if problem.resolved_at is not None else None,
-    )
 
 
 def _see(problem: Problem | None, sighting: Sighting) -> Problem:
-    tell_after = sighting.seen_at + sighting.delay
+    at, report_after = sighting.seen_at, sighting.seen_at + sighting.delay
     if problem is None:
         return Problem(
-            key=sighting.key,
-            category=sighting.category,
-            subject=sighting.subject,
-            sentence=sighting.sentence,
-            page=sighting.page,
-            first_seen=sighting.seen_at,
-            last_seen=sighting.seen_at,
-            count=1,
-            tell_after=tell_after,
+            sighting.key, sighting.category, sighting.subject, sighting.sentence, sighting.page, at, at, 1, report_after
         )
-    if sighting.seen_at <= problem.last_seen:
+    if at <= problem.last_seen:
         return problem
     return replace(
         problem,
         sentence=sighting.sentence,
         page=sighting.page,
-        last_seen=sighting.seen_at,
+        last_seen=at,
         count=problem.count + 1,
-        tell_after=min(problem.tell_after, tell_after),
+        report_after=min(problem.report_after, report_after),
         resolved_at=None,
     )
 
@@ -197,33 +165,46 @@ def _resolve(problem: Problem, recovery: Recovery) -> Problem:
     return replace(problem, resolved_at=recovery.seen_at)
 
 
-def _due(problem: Problem, problems: Iterable[Problem], now: datetime, reminder: timedelta) -> Report | None:
+def due(problems: Sequence[Problem], told: Mapping[str, Told], *, now: datetime) -> list[Report]:
+    """Decide what one address is to be told now, from what is wrong and what it was told, by the key of the problem.
+
+    A problem is reported after its delay; if it happens again, once more when ``REMINDER`` has passed; and when it has
+    been over for ``SETTLED_AFTER``, if it was reported. What the address did not take is repeated after a while.
+    """
+    failing = {one.subject for one in problems if one.category == "run" and one.resolved_at is None}
+    reports: list[Report] = []
+    for problem in problems:
+        last = told.get(problem.key)
+        occasion = _occasion(problem, last, now)
+        # That an asset is out of date because its runs fail is no news.
+        is_explained = occasion == "new" and problem.category == "freshness" and problem.subject in failing
+        if occasion is not None and not is_explained and not _must_wait(last, now):
+            reports.append(Report(occasion, problem))
+    return sorted(reports, key=lambda one: (("new", "again", "over").index(one.occasion), one.problem.first_seen))
+
+
+def _occasion(problem: Problem, last: Told | None, now: datetime) -> Occasion | None:
+    told_at = last.told_at if last is not None else None
     if problem.resolved_at is not None:
-        settled = problem.last_told is not None and now >= problem.resolved_at + SETTLED_AFTER
-        return Report("over", problem) if settled else None
-    if problem.last_told is not None:
-        happened_again = problem.count > problem.told_count
-        return Report("again", problem) if happened_again and now >= problem.last_told + reminder else None
-    if now < problem.tell_after or _is_explained(problem, problems):
-        return None
-    return Report("new", problem)
+        return "over" if told_at is not None and now >= problem.resolved_at + SETTLED_AFTER else None
+    if last is None or told_at is None:
+        return "new" if now >= problem.report_after else None
+    is_time = now >= told_at + REMINDER or is_future(told_at, now)
+    return "again" if is_time and problem.count > last.count else None
 
 
-def _is_explained(problem: Problem, problems: Iterable[Problem]) -> bool:
-    """Tell whether an asset is out of date because its runs fail, which is a problem of its own."""
-    return problem.category == "freshness" and any(
-        one.category == "run" and one.subject == problem.subject and one.resolved_at is None for one in problems
-    )
+def _must_wait(last: Told | None, now: datetime) -> bool:
+    """Tell whether an attempt failed a moment ago; whoever refuses a message every minute may lock this program out."""
+    if last is None or last.tried_at == last.told_at:
+        return False
+    return timedelta(0) <= now - last.tried_at < RETRY_AFTER
 
 
 def compose(reports: Sequence[Report], *, timezone: str, ui_url: str | None = None) -> Message:
     """Write one short message about all reports, with times in the operator's time zone."""
     zone = ZoneInfo(timezone)
-    shown = [_paragraph(report, zone, ui_url) for report in reports[:SHOWN_REPORTS]]
-    left = [report.problem.subject for report in reports[SHOWN_REPORTS:]]
-    if left:
-        shown.append(f"And {len(left)} more: {shorten(', '.join(left))}")
-    return Message(_title(reports), "\n\n".join(shown), all(report.occasion == "over" for report in reports))
+    body = "\n\n".join(_paragraph(report, zone, ui_url) for report in reports)
+    return Message(_title(reports), body, all(report.occasion == "over" for report in reports))
 
 
 def headline(report: Report) -> str:

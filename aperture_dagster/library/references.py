@@ -11,11 +11,14 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+from aperture_dagster.errors import OperatorError
 from aperture_dagster.library.identity import MediaType, ProviderIds
 from aperture_dagster.library.people import User
 
 NEAREST = 5
+T = TypeVar("T")
 _MEDIA_TYPES: dict[str, MediaType] = {
     "movie": "movie",
     "film": "movie",
@@ -25,15 +28,11 @@ _MEDIA_TYPES: dict[str, MediaType] = {
 }
 # Whatever follows after a space is the title, as in the lines that list several matches.
 _ID = re.compile(r"(?:(tmdb|imdb|tvdb|work):(?:([a-z]+):)?)?(\S+)(?:\s.*)?", re.IGNORECASE | re.DOTALL)
-_IMDB_ID = re.compile(r"tt[0-9]{6,10}")
+_IMDB_ID, _NUMBER = re.compile(r"tt[0-9]{6,10}"), re.compile(r"[0-9]{1,10}")
 _WITH_YEAR = re.compile(r"(.*\S)\s*\((\d{4})\)", re.DOTALL)
 # Letters that Unicode does not take apart.
 _LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe"})
 _LEAST_LIKENESS = 0.6
-
-
-class TitleReferenceError(ValueError):
-    """A text that looks like an id is none; the message says what is expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,26 +93,24 @@ def parse_title_reference(text: str) -> TitleId | TitleName:
     """Parse the TITLE of a command.
 
     Raises:
-        TitleReferenceError: it is empty, or begins like an id and is none.
+        OperatorError: it is empty, or begins like an id and is none (exit code 2).
     """
     text = " ".join(text.split())
     if not text:
-        raise TitleReferenceError("The title is empty.")
+        raise OperatorError("The title is empty.", exit_code=2)
     match = _ID.fullmatch(text)
     if match is None or (match[1] is None and not _IMDB_ID.fullmatch(text.lower())):
         with_year = _WITH_YEAR.fullmatch(text)
         return TitleName(text, with_year[1], int(with_year[2])) if with_year else TitleName(text)
     source, kind, value = (match[1] or "imdb").lower(), match[2], match[3].lower()
-    expected = {
-        "tmdb": "tmdb:movie:603 or tmdb:series:1396",
-        "imdb": "imdb:tt0133093",
-        "tvdb": "tvdb:81189",
-        "work": "work:17",
-    }[source]
     media_type = _MEDIA_TYPES.get(kind.lower()) if kind else None
-    is_valid = bool(_IMDB_ID.fullmatch(value)) if source == "imdb" else bool(re.fullmatch(r"[0-9]{1,10}", value))
+    is_valid = (_IMDB_ID if source == "imdb" else _NUMBER).fullmatch(value) is not None
     if not is_valid or (kind and media_type is None):
-        raise TitleReferenceError(f"{text!r} is not a valid title id: expected one such as {expected}.")
+        raise OperatorError(
+            f"{text!r} is not a valid title id: expected one such as tmdb:movie:603, tmdb:series:1396, imdb:tt0133093, "
+            "tvdb:81189 or work:17.",
+            exit_code=2,
+        )
     if source == "work":
         return TitleId(ProviderIds(), int(value), media_type)
     # Films have ids at TheTVDB, too, but their numbers are hardly ever used.
@@ -137,13 +134,8 @@ def match_titles(reference: TitleId | TitleName, known: Iterable[KnownTitle]) ->
 def nearest_titles(text: str, known: Sequence[KnownTitle]) -> list[KnownTitle]:
     """Return the titles whose names are most like a text, the most similar first."""
     reference = _WITH_YEAR.fullmatch(" ".join(text.split()))
-    by_name: dict[str, list[KnownTitle]] = {}
-    for title in sorted(known, key=_preference):
-        for name in title.names:
-            by_name.setdefault(simplify(name), []).append(title)
-    near = _nearest(simplify(reference[1] if reference else text), by_name)
-    found = dict.fromkeys(title for name in near for title in by_name[name])
-    return list(found)[:NEAREST]
+    named = [(name, title) for title in sorted(known, key=_preference) for name in title.names]
+    return _nearest(reference[1] if reference else text, named)
 
 
 def match_users(text: str, users: Sequence[User]) -> list[User]:
@@ -169,10 +161,7 @@ def _comparable(user_id: str) -> str:
 
 def nearest_users(text: str, users: Sequence[User]) -> list[User]:
     """Return the users whose names are most like a text, the most similar first."""
-    by_name: dict[str, list[User]] = {}
-    for user in users:
-        by_name.setdefault(simplify(user.name), []).append(user)
-    return [user for name in _nearest(simplify(text), by_name) for user in by_name[name]][:NEAREST]
+    return _nearest(text, [(user.name, user) for user in users])
 
 
 def simplify(name: str) -> str:
@@ -205,13 +194,15 @@ def _is_same(one: KnownTitle, other: KnownTitle) -> bool:
 
 
 def _preference(title: KnownTitle) -> tuple[object, ...]:
-    year = -(title.year or 0)
-    return not title.in_library, title.title is None, year, -len(title.ids.present()), title.work_id
+    return not title.in_library, title.title is None, -(title.year or 0), -len(title.ids.present()), title.work_id
 
 
-def _nearest(wanted: str, names: Iterable[str]) -> list[str]:
-    names = list(names)
+def _nearest(text: str, named: Iterable[tuple[str, T]]) -> list[T]:
+    wanted, by_name = simplify(text), dict[str, list[T]]()
+    for name, one in named:
+        by_name.setdefault(simplify(name), []).append(one)
+    close = difflib.get_close_matches(wanted, by_name, NEAREST, _LEAST_LIKENESS)
     # Longer names that contain the text are no close matches, but usually what was meant.
-    longer = [name for name in names if len(wanted) >= 3 and wanted in name]
-    close = difflib.get_close_matches(wanted, names, NEAREST, _LEAST_LIKENESS)
-    return list(dict.fromkeys([*close, *sorted(longer, key=len)]))[:NEAREST]
+    longer = sorted((name for name in by_name if len(wanted) >= 3 and wanted in name), key=len)
+    found = [one for name in dict.fromkeys([*close, *longer]) for one in by_name[name]]
+    return [one for place, one in enumerate(found) if one not in found[:place]][:NEAREST]

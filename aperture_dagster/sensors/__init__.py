@@ -1,6 +1,7 @@
 """What starts by itself: the first sync, users who join or leave, changes, ratings that wait, failures."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -21,7 +22,7 @@ def build_sensors(
     built: Mapping[str, Any],
     checks: Sequence[dg.AssetCheckKey],
     *,
-    loaded_at: LoadedAt,
+    loaded_at: datetime,
 ) -> list[dg.SensorDefinition]:
     """Define all sensors, running unless the settings say otherwise.
 
@@ -56,5 +57,5 @@ def freshness_makers(settings: Settings, jobs: Sequence[Job]) -> dict[dg.AssetKe
     for job in jobs:
         if job.why_off(settings) is None and job.freshness(settings.schedule_timezone) is not None:
             for asset in job.assets:
-                makers.setdefault(asset_key(settings.household, asset), job)
+                makers.setdefault(dg.AssetKey(asset), job)
     return makers

@@ -5,8 +5,7 @@ killed forgets nothing. Settings are read when the definitions are loaded: whoev
 and what failed before that says nothing about the new settings.
 """
 
-import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -22,19 +21,6 @@ MOST_AN_HOUR = 12
 LOOKED_AT = 50
 
 Waits = Sequence[timedelta]
-LoadedAt = Callable[[datetime], datetime]
-"""Returns when the definitions were loaded, by the clock that shows the given time now."""
-
-
-def loaded_now(now: datetime) -> LoadedAt:
-    """Return the function for definitions that are being loaded at this time."""
-    began = time.monotonic()
-
-    def loaded_at(later: datetime) -> datetime:
-        # If the clock was ahead then and is right now, only the time that has passed since is known.
-        return now if now <= later else later - timedelta(seconds=time.monotonic() - began)
-
-    return loaded_at
 
 
 def minutes(*waits: int) -> Waits:
@@ -64,13 +50,16 @@ def next_attempt(records: Iterable[dg.RunRecord], *, since: datetime, now: datet
 
     Args:
         records: the runs, in any order; those that have not ended, or are dated in the future, are ignored.
-        since: runs that began earlier do not count: the definitions were reloaded since, or nobody waited yet.
+        since: runs that began earlier do not count: the definitions were reloaded since, or nobody waited yet. If the
+            clock was ahead then, all of the last hour count.
         now: the current time.
         waits: how long to wait after the first attempt, the second, and so on.
     """
     ended = [
         record for record in records if record.dagster_run.status in ENDED and not is_future(ended_at(record), now)
     ]
+    if is_future(since, now):
+        since = now - timedelta(hours=1)
     attempts = [record for record in ended if _began(record) >= since]
     number = len(attempts)
     if sum(ended_at(record) > now - timedelta(hours=1) for record in ended) >= MOST_AN_HOUR:

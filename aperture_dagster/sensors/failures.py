@@ -1,22 +1,21 @@
-"""Failures: runs whose process is gone are ended, and the operator hears what fails, once, and when it works again."""
+"""Failures: the operator hears what fails, once, and when it works again."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime
 from pathlib import Path
 
 import dagster as dg
 
 from aperture_dagster.defs.failures import sentence
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.household import require_own_location
-from aperture_dagster.instance.dead_runs import end_dead_runs
-from aperture_dagster.instance.runs import location_of, own_location
-from aperture_dagster.library.alerts import Report, compose, headline, opening, plan_alerts
+from aperture_dagster.instance.home import LOCATION
+from aperture_dagster.instance.runs import location_of
+from aperture_dagster.library.alerts import REMINDER, Report, compose, due, headline, opening, update
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.notifications import Notifier
 from aperture_dagster.resources.redaction import redact
-from aperture_dagster.sensors.problems import Cursor, ended_runs, look_at_checks, look_at_freshness, look_at_runs
+from aperture_dagster.sensors.problems import Sightings, ended_runs, look_at_checks, look_at_freshness, look_at_runs
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage import alerts
 from aperture_dagster.storage.bulk import storable
@@ -24,6 +23,8 @@ from aperture_dagster.storage.files import FileError, prepare_home, write_file
 from aperture_dagster.wording import printable
 
 LONGEST_LOG_BYTES = 1_000_000
+LOG = "failures.log"
+"""The home's own log, which is told like an address."""
 
 
 def build_failures_sensor(
@@ -43,19 +44,13 @@ def build_failures_sensor(
         name="failures_sensor",
         minimum_interval_seconds=60,
         default_status=status,
-        description="Ends runs whose process is gone, and reports failed runs and checks and assets that are out of "
-        "date: to the addresses of APERTURE_ALERT_URLS, and to the home's failures.log.",
+        description="Reports failed runs and checks and assets that are out of date: "
+        "to the addresses of APERTURE_ALERT_URLS, and to the home's failures.log.",
     )
     def failures_sensor(
         context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
     ) -> dg.SensorResult:
-        require_own_location(context, settings.household)
-        instance = context.instance
-        ended = ", ".join(f"{run.job_name} ({run.run_id[:8]})" for run in end_dead_runs(instance, settings))
-        said = [f"Ended: {ended}."] if ended else []
-        # The runs that ended a moment ago count, too.
-        now = clock.now()
-        reminder = timedelta(hours=settings.alert_reminder_hours)
+        instance, now = context.instance, clock.now()
         secrets = settings.secret_values()
 
         def clean(text: str) -> str:
@@ -63,63 +58,59 @@ def build_failures_sensor(
 
         with database.transaction() as connection:
             known = alerts.read_problems(connection)
-        runs, cursor = ended_runs(instance, Cursor.parse(context.cursor, now), now=now)
+        runs, cursor = ended_runs(instance, context.cursor, now=now)
         # Other programs on the instance report their own.
         here = context.code_location_origin
-        own = {None, here.location_name if here is not None else own_location(settings)}
+        own = {None, here.location_name if here is not None else LOCATION}
         runs = [record for record in runs if location_of(record.dagster_run) in own]
-        looks = [
-            look_at_runs(instance, runs, known, settings, clean=clean),
-            look_at_freshness(instance, makers, settings),
-        ]
+        looks = [look_at_runs(instance, runs, known, clean=clean), look_at_freshness(instance, makers, settings)]
         # Checks are evaluated in runs.
         if runs or context.cursor is None:
-            looks.append(look_at_checks(instance, checks, patience=reminder, clean=clean))
-        wrong = [one for look in looks for one in look.wrong]
-        well = [one for look in looks for one in look.well]
-        plan = plan_alerts(known, wrong, well, now=now, reminder=reminder)
-        notifier = Notifier(settings)
-        addresses = [address.digest for address in notifier.addresses]
-        if plan.problems != known or plan.closed:
-            with database.transaction() as connection:
-                alerts.write_problems(connection, plan.problems, closed=plan.closed)
-                if plan.reports and addresses:
-                    message = compose(plan.reports, timezone=settings.schedule_timezone, ui_url=settings.alert_ui_url)
-                    alerts.queue_message(connection, addresses, message, now=now)
-        lines = [line for look in looks for line in look.lines]
-        lines += [f"{now.isoformat(timespec='seconds')} {_line(one)}" for one in plan.reports if _belongs_in_log(one)]
-        said += _write_log(settings.home_path, lines)
-        said += [f"{opening(report)}." for report in plan.reports]
-        said += deliver(database, notifier, clock)
-        for line in [*lines, *said]:
+            looks.append(look_at_checks(instance, checks, patience=REMINDER, clean=clean))
+        said = _write_log(settings.home_path, [line for look in looks for line in look.lines])
+        said += report(looks, settings, database, now=now)
+        for line in said:
             context.log.info(line)
-        return dg.SensorResult(skip_reason=" ".join(said) or "Nothing new is wrong.", cursor=str(cursor))
+        return dg.SensorResult(skip_reason=" ".join(said) or "Nothing new is wrong.", cursor=cursor)
 
     return failures_sensor
 
 
-def deliver(database: Database, notifier: Notifier, clock: Clock) -> list[str]:
-    """Send the messages that are due, and say what could not be sent.
+def report(looks: Sequence[Sightings], settings: Settings, database: Database, *, now: datetime) -> list[str]:
+    """Remember what is wrong, tell each address what it is to be told, and say what was reported and what failed.
 
-    An attempt is recorded before it is made, so a process that dies between sending and recording that sends a message
-    twice at most.
+    An attempt is recorded before it is made, so that a process that dies meanwhile repeats it only after a while.
     """
-    addresses = {address.digest: address for address in notifier.addresses}
+    notifier = Notifier(settings)
     with database.transaction() as connection:
-        dropped = alerts.drop_messages(connection, addresses, now=clock.now())
-        queued = alerts.claim_messages(connection, addresses, now=clock.now())
-    said = [f"Given up: {title}." for title in dropped]
-    if not queued:
-        return said
-    outcomes = notifier.send({one.address: one.message for one in queued})
-    with database.transaction() as connection:
-        for one in queued:
-            reason = outcomes[one.address]
-            if reason is None:
-                alerts.confirm_sent(connection, one)
-            else:
-                alerts.confirm_not_sent(connection, one)
-                said.append(f"No message to {addresses[one.address].shown}: {reason}. It is tried again later.")
+        alerts.keep_addresses(connection, [LOG, *(address.digest for address in notifier.addresses)])
+        told = alerts.read_told(connection)
+        problems = update(
+            alerts.read_problems(connection),
+            [one for look in looks for one in look.wrong],
+            [one for look in looks for one in look.well],
+            told={key for keys in told.values() for key in keys},
+            now=now,
+        )
+        alerts.write_problems(connection, problems)
+        logged = due(problems, told.get(LOG, {}), now=now)
+        alerts.note_attempt(connection, LOG, logged, now=now)
+        alerts.note_told(connection, LOG, logged, now=now)
+    said = _write_log(settings.home_path, [_line(one, now) for one in logged if _belongs_in_log(one)])
+    said += [f"{opening(one)}." for one in logged]
+    for address in notifier.addresses:
+        reports = due(problems, told.get(address.digest, {}), now=now)
+        if not reports:
+            continue
+        with database.transaction() as connection:
+            alerts.note_attempt(connection, address.digest, reports, now=now)
+        message = compose(reports, timezone=settings.schedule_timezone, ui_url=settings.alert_ui_url)
+        reason = notifier.send(address, message)
+        if reason is not None:
+            said.append(f"No message to {address.shown}: {reason}. It is tried again later.")
+            continue
+        with database.transaction() as connection:
+            alerts.note_told(connection, address.digest, reports, now=now)
     return said
 
 
@@ -128,9 +119,10 @@ def _belongs_in_log(report: Report) -> bool:
     return report.problem.category != "run" or report.occasion == "over"
 
 
-def _line(report: Report) -> str:
+def _line(report: Report, now: datetime) -> str:
     sentence = report.problem.sentence
-    return f"{headline(report)}: {sentence}" if sentence and report.occasion != "over" else f"{headline(report)}."
+    said = f"{headline(report)}: {sentence}" if sentence and report.occasion != "over" else f"{headline(report)}."
+    return f"{now.isoformat(timespec='seconds')} {said}"
 
 
 def _write_log(home: Path, lines: Sequence[str]) -> list[str]:
@@ -139,9 +131,9 @@ def _write_log(home: Path, lines: Sequence[str]) -> list[str]:
         if lines:
             prepare_home(home)
         for line in lines:
-            append_line(home / "failures.log", printable(line))
+            append_line(home / LOG, printable(line))
     except (OSError, FileError) as error:
-        return [sentence(f"failures.log could not be written: {error}")]
+        return [sentence(f"{LOG} could not be written: {error}")]
     return []
 
 

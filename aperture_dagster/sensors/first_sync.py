@@ -8,10 +8,9 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.household import asset_key, require_own_location
 from aperture_dagster.instance.runs import ENDED, UNFINISHED
 from aperture_dagster.resources.clock import Clock
-from aperture_dagster.sensors.attempts import LoadedAt, minutes, next_attempt, runs_that_make
+from aperture_dagster.sensors.attempts import minutes, next_attempt, runs_that_make
 from aperture_dagster.settings import Settings
 
 # A media server that is still booting is there after the first; a refused key is not asked about all the time.
@@ -24,7 +23,7 @@ def build_first_sync_sensor(
     built: Mapping[str, Any],
     status: dg.DefaultSensorStatus,
     *,
-    loaded_at: LoadedAt,
+    loaded_at: datetime,
 ) -> dg.SensorDefinition:
     """Define the sensor, which starts each job with ``first_run`` until its assets have been materialized once."""
     first = [job for job in jobs if job.first_run and job.why_off(settings) is None]
@@ -45,18 +44,16 @@ def build_first_sync_sensor(
     def first_sync_sensor(
         context: dg.SensorEvaluationContext, clock: dg.ResourceParam[Clock]
     ) -> dg.SensorResult | dg.SkipReason:
-        require_own_location(context, settings.household)
         if settings.media_server_url is None:
             return dg.SkipReason("APERTURE_MEDIA_SERVER_URL is not set: there is no media server to read.")
         names = sorted({asset for job in first for asset in job.assets})
         # What was once materialized is not looked up again; the names tell if a job is new.
         if context.cursor == (filled := ",".join(names)):
             return dg.SkipReason("Everything has been read once.")
-        unfilled = [job for job in first if _missing(job.assets, context.instance, settings)]
+        unfilled = [job for job in first if _missing(job.assets, context.instance)]
         now = clock.now()
         reasons = {
-            job: why_not_now(job, first, context.instance, settings, now=now, loaded_at=loaded_at(now))
-            for job in unfilled
+            job: why_not_now(job, first, context.instance, settings, now=now, loaded_at=loaded_at) for job in unfilled
         }
         wanted = [job.first_request(context.instance, settings) for job, reason in reasons.items() if reason is None]
         requests = [request for request in wanted if request is not None]
@@ -82,15 +79,15 @@ def why_not_now(
 
     ``first`` holds all jobs that are started once; it waits only for attempts of these.
     """
-    missing = _missing(job.assets, instance, settings)
-    keys = [asset_key(settings.household, name) for name in missing]
+    missing = _missing(job.assets, instance)
+    keys = [dg.AssetKey(name) for name in missing]
     if runs_that_make(instance, [job.name], keys, UNFINISHED):
         return "is running or queued"
-    needed = _missing(job.needs, instance, settings)
+    needed = _missing(job.needs, instance)
     if needed:
         return f"waits for {', '.join(needed)}"
     attempted = [one for one in first if not set(one.assets).isdisjoint(job.after)]
-    others = [one for one in attempted if _is_to_come(one, job, instance, settings)]
+    others = [one for one in attempted if _is_to_come(one, job, instance)]
     if others:
         return f"waits for the first run of {', '.join(one.name for one in others)}"
     due = next_attempt(runs_that_make(instance, [job.name], keys, ENDED), since=loaded_at, now=now, waits=WAITS)
@@ -100,15 +97,14 @@ def why_not_now(
     return None
 
 
-def _is_to_come(other: Job, job: Job, instance: dg.DagsterInstance, settings: Settings) -> bool:
+def _is_to_come(other: Job, job: Job, instance: dg.DagsterInstance) -> bool:
     """Tell whether another job is making what ``job`` comes after, or has not tried yet."""
     assets = set(other.assets) & set(job.after)
-    keys = [asset_key(settings.household, name) for name in assets]
+    keys = [dg.AssetKey(name) for name in assets]
     if runs_that_make(instance, [other.name], keys, UNFINISHED):
         return True
-    return bool(_missing(assets, instance, settings)) and not runs_that_make(instance, [other.name], keys, ENDED)
+    return bool(_missing(assets, instance)) and not runs_that_make(instance, [other.name], keys, ENDED)
 
 
-def _missing(assets: Iterable[str], instance: dg.DagsterInstance, settings: Settings) -> list[str]:
-    keys = {asset: asset_key(settings.household, asset) for asset in assets}
-    return [asset for asset, key in keys.items() if instance.get_latest_materialization_event(key) is None]
+def _missing(assets: Iterable[str], instance: dg.DagsterInstance) -> list[str]:
+    return [name for name in assets if instance.get_latest_materialization_event(dg.AssetKey(name)) is None]

@@ -9,13 +9,12 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.household import asset_key
 from aperture_dagster.instance.runs import ENDED, UNFINISHED, partitions_of_run
 from aperture_dagster.library.people import partition_changes
-from aperture_dagster.partitions import household_partitions, range_tags, user_partitions
+from aperture_dagster.partitions import range_tags, user_partitions, users_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
-from aperture_dagster.sensors.attempts import LoadedAt, minutes, next_attempt, runs_that_make
+from aperture_dagster.sensors.attempts import minutes, next_attempt, runs_that_make
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.vectors import active_model
@@ -35,12 +34,12 @@ def build_users_sensor(
     built: Mapping[str, Any],
     status: dg.DefaultSensorStatus,
     *,
-    loaded_at: LoadedAt,
+    loaded_at: datetime,
 ) -> dg.SensorDefinition:
     """Define the sensor. Its cursor holds who took part at the last look, and who still waits for a first list."""
     (first_list,) = (job for job in jobs if job.scope == "newcomers")
     list_jobs = [job.name for job in jobs if LIST in job.assets]
-    list_key, users = asset_key(settings.household, LIST), household_partitions(settings)
+    list_key = dg.AssetKey(LIST)
 
     @dg.sensor(
         name="users_sensor",
@@ -65,7 +64,7 @@ def build_users_sensor(
         taking_part = settings.participants(stored)
         wanted = [user.partition_key for user in taking_part]
         instance, now = context.instance, clock.now()
-        existing = user_partitions(instance, settings)
+        existing = user_partitions(instance)
         unfinished = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
         busy = {key for run in unfinished for key in partitions_of_run(run, existing)}
         changes = partition_changes(wanted, existing, busy)
@@ -78,9 +77,7 @@ def build_users_sensor(
         # Without vectors, no list can be made.
         ranges: list[tuple[str, str]] = []
         if library_is_ready and waiting:
-            ranges = plan_first_lists(
-                instance, settings, waiting, partitions, list_jobs, loaded_at=loaded_at(now), now=now
-            )
+            ranges = plan_first_lists(instance, waiting, partitions, list_jobs, loaded_at=loaded_at, now=now)
         reason = None
         if not ranges and waiting:
             names = ", ".join(key for key in wanted if key in waiting)
@@ -96,8 +93,8 @@ def build_users_sensor(
             dynamic_partitions_requests=[
                 build(keys)
                 for build, keys in (
-                    (users.build_add_request, changes.add),
-                    (users.build_delete_request, changes.remove),
+                    (users_partitions.build_add_request, changes.add),
+                    (users_partitions.build_delete_request, changes.remove),
                 )
                 if keys
             ],
@@ -115,17 +112,19 @@ def waiting_for_first_list(
     come back: that list is from before they left.
     """
     last = json.loads(cursor) if cursor else None
-    if not isinstance(last, dict):
-        # The first look, or the cursor of an older version, which was a list. Nobody knows who left in between.
+    if last is None:
         last = {"present": [*served, *wanted], "waiting": {key: None for key in wanted if key not in served}}
-    waiting = {key: _read(since, now) for key, since in last["waiting"].items() if key in wanted}
+    waiting = {
+        key: min(datetime.fromisoformat(since), now) if since else None
+        for key, since in last["waiting"].items()
+        if key in wanted
+    }
     waiting |= {key: now if key in served else None for key in wanted if key not in last["present"]}
     return waiting, list(wanted)
 
 
 def plan_first_lists(
     instance: dg.DagsterInstance,
-    settings: Settings,
     waiting: Waiting,
     partitions: Sequence[str],
     jobs: Collection[str],
@@ -139,10 +138,10 @@ def plan_first_lists(
     last attempt failed get runs of their own, one for those whose history could be read and one for the others: a user
     who fails again keeps the others in the run from their lists.
     """
-    list_key = asset_key(settings.household, LIST)
+    list_key = dg.AssetKey(LIST)
     unfinished, ended = (runs_that_make(instance, jobs, [list_key], statuses) for statuses in (UNFINISHED, ENDED))
     being_served = {key for record in unfinished for key in partitions_of_run(record.dagster_run, partitions)}
-    with_history = instance.get_materialized_partitions(asset_key(settings.household, HISTORY))
+    with_history = instance.get_materialized_partitions(dg.AssetKey(HISTORY))
     groups: dict[str, list[str]] = {"new": [], "with history": [], "without history": []}
     for key, since in waiting.items():
         if key in being_served:
@@ -163,12 +162,6 @@ def _has_list(
         return key in served
     made = dg.AssetRecordsFilter(asset, asset_partitions=[key], after_timestamp=since.timestamp())
     return bool(instance.fetch_materializations(made, limit=1).records)
-
-
-def _read(since: str | bool | None, now: datetime) -> datetime | None:
-    # An older version wrote whether somebody had come back.
-    came_back = datetime.fromisoformat(since) if isinstance(since, str) else now if since else None
-    return min(came_back, now) if came_back is not None else None
 
 
 def _written(waiting: Waiting) -> dict[str, str | None]:

@@ -9,11 +9,10 @@ import dagster as dg
 
 from aperture_dagster.defs.failures import failure_cause, failure_reason
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.household import asset_key
 from aperture_dagster.instance.runs import ended_at, partitions_of_run
 from aperture_dagster.library.alerts import AT_ONCE, Problem, Recovery, Sighting, shorten
 from aperture_dagster.library.moments import SKEW, past
-from aperture_dagster.partitions import household_partitions, user_partitions
+from aperture_dagster.partitions import user_partitions, users_partitions
 from aperture_dagster.settings import Settings
 
 # A job that failed before and was not tried since is a matter of freshness. A program that was stopped for a week, or
@@ -21,32 +20,12 @@ from aperture_dagster.settings import Settings
 LOOK_BACK = timedelta(days=1)
 # Runs that end at the same time may become visible in another order.
 OVERLAP = timedelta(minutes=2)
-MOST_RUNS = 200
 # After a night without power, the missed jobs run before anything is reported as out of date.
 OUT_OF_DATE_FOR = timedelta(hours=1)
 WILL_RETRY = "dagster/will_retry"
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 # A blocking check fails its step with this error, and is reported itself.
 CHECK_FAILED = "DagsterAssetCheckFailedError"
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """How far the ended runs were read: until when, and which of those that ended shortly before."""
-
-    until: datetime
-    read: frozenset[str] = frozenset()
-
-    @classmethod
-    def parse(cls, text: str | None, now: datetime) -> "Cursor":
-        """Parse a stored cursor; without one, or with an old or future one, begin ``LOOK_BACK`` before now."""
-        stored = json.loads(text) if text else {}
-        until = past(datetime.fromisoformat(stored["until"]), now) if stored else None
-        return cls(max(until or now - LOOK_BACK, now - LOOK_BACK), frozenset(stored.get("read", ())))
-
-    def __str__(self) -> str:
-        """Return the text to store."""
-        return json.dumps({"until": self.until.isoformat(), "read": sorted(self.read)})
 
 
 @dataclass(slots=True)
@@ -58,38 +37,30 @@ class Sightings:
     lines: list[str] = field(default_factory=list)
 
 
-def ended_runs(instance: dg.DagsterInstance, cursor: Cursor, *, now: datetime) -> tuple[list[dg.RunRecord], Cursor]:
+def ended_runs(instance: dg.DagsterInstance, cursor: str | None, *, now: datetime) -> tuple[list[dg.RunRecord], str]:
     """Return the runs that ended since the last look, in the order of their ends, and the next cursor.
 
-    Runs that are dated in the future are left out: they were read while the clock was ahead.
+    The cursor says until when the ended runs were read, and which of those that ended shortly before. Runs that are
+    dated in the future are left out: they were read while the clock was ahead.
     """
-    since, limit = cursor.until - OVERLAP, MOST_RUNS
-    while True:
-        records = instance.get_run_records(
-            dg.RunsFilter(statuses=ENDED, updated_after=since, updated_before=now + SKEW),
-            limit=limit,
-            order_by="update_timestamp",
-            ascending=True,
-        )
-        # Other things than its end can update a run, such as a tag.
-        recent = [record for record in records if since < ended_at(record) <= now + SKEW]
-        news = [record for record in recent if record.dagster_run.run_id not in cursor.read]
-        if news:
-            break
-        if len(records) < limit:
-            return [], cursor
-        # All of them are known: without a longer look, those behind them would never be read.
-        limit *= 2
-    until = max(cursor.until, *map(ended_at, news))
-    read = {record.dagster_run.run_id for record in recent if ended_at(record) > until - OVERLAP}
-    return sorted(news, key=ended_at), Cursor(until, frozenset(read))
+    stored = json.loads(cursor) if cursor else {}
+    oldest = now - LOOK_BACK
+    last = past(datetime.fromisoformat(stored["until"]), now) if stored else None
+    until = max(last or oldest, oldest)
+    since = until - OVERLAP
+    records = instance.get_run_records(dg.RunsFilter(statuses=ENDED, updated_after=since, updated_before=now + SKEW))
+    # Other things than its end can update a run, such as a tag.
+    recent = [record for record in records if since < ended_at(record) <= now + SKEW]
+    news = [record for record in recent if record.dagster_run.run_id not in stored.get("read", ())]
+    until = max([until, *map(ended_at, news)])
+    read = sorted(one.dagster_run.run_id for one in recent if ended_at(one) > until - OVERLAP)
+    return sorted(news, key=ended_at), json.dumps({"until": until.isoformat(), "read": read})
 
 
 def look_at_runs(
     instance: dg.DagsterInstance,
     runs: Iterable[dg.RunRecord],
     problems: Iterable[Problem],
-    settings: Settings,
     *,
     clean: Callable[[str], str],
 ) -> Sightings:
@@ -120,7 +91,7 @@ def look_at_runs(
         else:
             succeeded.add(subject_of(run))
         for subject in succeeded.intersection(failed):
-            if _makes_good(instance, settings, run, failed[subject], subject):
+            if _makes_good(instance, run, failed[subject], subject):
                 found.well.append(Recovery("run", subject, ended))
     return found
 
@@ -226,19 +197,17 @@ def _events(instance: dg.DagsterInstance, run_id: str, types: set[dg.DagsterEven
             yield event
 
 
-def _makes_good(
-    instance: dg.DagsterInstance, settings: Settings, run: dg.DagsterRun, failed_id: str, subject: str
-) -> bool:
+def _makes_good(instance: dg.DagsterInstance, run: dg.DagsterRun, failed_id: str, subject: str) -> bool:
     """Tell whether the success of a run also concerns the users for whom another run failed."""
-    users = user_partitions(instance, settings)
+    users = user_partitions(instance)
     failed = instance.get_run_by_id(failed_id)
     concerned = partitions_of_run(failed, users) if failed is not None else set()
     if concerned <= partitions_of_run(run, users):
         return True
-    asset = asset_key(settings.household, subject)
+    asset = dg.AssetKey(subject)
     if not instance.has_asset_key(asset):
         # A job, of which nothing is known for each user.
         return False
     # Perhaps only some of them failed, and those have been served since.
-    statuses = instance.get_status_by_partition(asset, sorted(concerned), household_partitions(settings)) or {}
+    statuses = instance.get_status_by_partition(asset, sorted(concerned), users_partitions) or {}
     return not any(status is not None and status.value == "FAILED" for status in statuses.values())

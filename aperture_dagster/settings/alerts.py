@@ -1,10 +1,7 @@
 """Settings of alerts: whom to tell about problems, and how often."""
 
 import re
-from typing import Annotated
 from urllib.parse import unquote, urlsplit
-
-from pydantic import Field
 
 from aperture_dagster.settings.types import OptionalAddress, Secret, SettingsGroup
 
@@ -20,8 +17,6 @@ class AlertSettings(SettingsGroup):
     """Addresses that problems are reported to, as [apprise URLs](alerts.md), separated by spaces or line breaks.
     Without one, problems are only logged.
     """
-    alert_reminder_hours: Annotated[float, Field(gt=0, le=87_600)] = 24
-    """Hours after which a reported problem that keeps happening is reported again, with a count."""
     alert_ui_url: OptionalAddress = None
     """Address at which you open the UI, for links in alerts."""
 

@@ -2,14 +2,12 @@
 
 import contextlib
 import os
-import re
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, StringConstraints
+from pydantic import Field, NonNegativeFloat, PositiveFloat, StringConstraints
 
-from aperture_dagster.settings.places import NAME
 from aperture_dagster.settings.types import Hosts, Names, Secret, SettingsGroup, TimeZone
 
 
@@ -24,21 +22,9 @@ def host_timezone() -> str:
     return "UTC"
 
 
-def _household(name: str) -> str:
-    if not re.fullmatch("[A-Za-z0-9_]{0,40}", name) or name == NAME:
-        raise ValueError(
-            f"expected up to 40 letters, digits and _, and not {NAME!r}, which is the name of a single one"
-        )
-    return name
-
-
 class HomeSettings(SettingsGroup):
     """This machine."""
 
-    household: Annotated[str, AfterValidator(_household)] = ""
-    """Name of this household, if several share one Dagster instance ([many households](many-households.md)): letters,
-    digits and `_`. It is also the name of the household's code location, and the beginning of the names of its assets.
-    """
     home: Path | None = None
     """Folder for everything that this machine keeps (database, logs, pictures, backups). Default: `.aperture` in a
     checkout, otherwise `aperture` in the user's data folder (on Linux `~/.local/share/aperture`); while no media server

@@ -12,7 +12,7 @@ from aperture_dagster.storage.tables import metadata
 
 NOT_OURS = {"added_at", "expires_at", "issued_at", "last_activity_at", "last_played_at", "rated_at"}
 """Columns with dates of other servers, which are compared with now wherever they are read."""
-PLANNED = {"due_at", "tell_after"}
+PLANNED = {"due_at", "report_after"}
 """Columns with times that lie ahead on purpose."""
 
 

@@ -1,19 +1,12 @@
-"""All titles and users that a command may name."""
+"""All titles that a command may name."""
 
 from __future__ import annotations
 
 from sqlalchemy import Connection
 
 from aperture_dagster.library.identity import ProviderIds
-from aperture_dagster.library.people import User
 from aperture_dagster.library.references import KnownTitle
-from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.queries import execute
-
-
-def read_users_to_name(connection: Connection) -> list[User]:
-    """Read all users ever seen, those on the media server first."""
-    return sorted(read_users(connection), key=lambda user: user.gone)
 
 
 def read_titles_to_name(connection: Connection) -> list[KnownTitle]:

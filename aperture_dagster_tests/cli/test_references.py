@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
-from aperture_dagster.cli.references import FoundTitle, find_title, find_user
+from aperture_dagster.cli.references import find_title, find_user
 from aperture_dagster.discovery.tables import discovery_pool
 from aperture_dagster.errors import OperatorError
+from aperture_dagster.library.references import KnownTitle
 from aperture_dagster.resources.database import Database
 from aperture_dagster.storage.queries import execute, read_value
 from aperture_dagster.storage.tables import titles, users, works
@@ -53,7 +54,7 @@ def add_user(connection: Any, name: str, key: str | None = None) -> None:
     connection.execute(insert(users).values(row))
 
 
-def find(database: Database, text: str, **how: Any) -> FoundTitle:
+def find(database: Database, text: str, **how: Any) -> KnownTitle:
     with database.transaction() as connection:
         return find_title(connection, text, **how)
 
@@ -73,7 +74,7 @@ def refusal(database: Database, text: str, **how: Any) -> tuple[int, list[str]]:
 )  # fmt: skip
 def test_a_title_is_found_in_the_library_and_in_the_pool(library: Database, text: str, tmdb_id: int):
     found = find(library, text)
-    assert (found.tmdb_id, found.in_library) == (tmdb_id, tmdb_id != 2103)
+    assert (found.ids.tmdb_id, found.in_library) == (tmdb_id, tmdb_id != 2103)
 
 
 def test_several_matches_are_listed_in_a_form_that_names_each(library: Database):
@@ -96,10 +97,11 @@ def test_an_unknown_id_becomes_a_work_once_and_only_on_demand(library: Database)
     assert refusal(library, "tmdb:movie:11")[0] == 1
     made = find(library, "tmdb:movie:11", create=True)
     assert made.title == "tmdb:movie:11" and not made.in_library
-    assert find(library, "tmdb:movie:11") == find(library, "tmdb:movie:11", create=True) == made
+    assert find(library, "tmdb:movie:11") == find(library, "tmdb:movie:11", create=True)
+    assert find(library, "tmdb:movie:11").work_id == made.work_id
     code, (sentence,) = refusal(library, "tt0076759", create=True)
     assert code == 1 and "imdb:movie:tt0076759" in sentence
-    assert find(library, "imdb:movie:tt0076759", create=True).imdb_id == "tt0076759"
+    assert find(library, "imdb:movie:tt0076759", create=True).ids.imdb_id == "tt0076759"
     assert refusal(library, "work:999999", create=True)[0] == 1
     assert find(library, "tmdb:movie:603", create=True).title == "Matrix"
     with library.transaction() as connection:

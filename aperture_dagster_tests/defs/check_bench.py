@@ -1,11 +1,10 @@
-"""A bench for checks: rows written directly, each check evaluated alone, and what is expected of it after each step."""
+"""A bench for checks: rows written directly, and each check evaluated alone."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -38,6 +37,7 @@ class Bench:
         self._make_settings = make_settings
         self.instance = instance
         self.clock = SetClock(NOW)
+        self.severity = WARN
         self.configure()
 
     def configure(self, **settings: Any) -> None:
@@ -66,6 +66,30 @@ class Bench:
         if "context" not in names:
             return check(**given)  # type: ignore[return-value]
         return check(dg.build_asset_check_context(instance=self.instance), **given)  # type: ignore[return-value]
+
+    # What checks say
+
+    def passes(self, check: str, says: str | None = None, **counts: Any) -> None:
+        """Expect a check to pass now.
+
+        Args:
+            check: its asset and name.
+            says: its description, or a part of it; None: it has none.
+            counts: some of its metadata; of tables the number of rows, None where there is none.
+        """
+        self._compare(check, says, counts, passed=True)
+
+    def fails(self, check: str, says: str, **counts: Any) -> None:
+        """Expect a check not to pass now, with the bench's severity; see :meth:`passes`."""
+        assert self._compare(check, says, counts, passed=False).severity == self.severity, check
+
+    def _compare(self, check: str, says: str | None, counts: Mapping[str, Any], *, passed: bool) -> dg.AssetCheckResult:
+        found = self.look(check)
+        said = found.description or ""
+        assert found.passed is passed, f"{check}: {said}"
+        assert (says in said) if says else not said, f"{check}: {said}"
+        assert {key: _plain(found.metadata.get(key)) for key in counts} == dict(counts), f"{check}: {said}"
+        return found
 
     # What there is
 
@@ -116,89 +140,6 @@ class Bench:
             self.instance.report_runless_asset_event(event)
 
 
-@dataclass(frozen=True)
-class Step:
-    """What happens, and what a check says then.
-
-    Args:
-        what: in a word or two, for the message of a failed test.
-        then: what happens.
-        passed: whether the check passes.
-        says: its description, or a part of it; None: it has none.
-        counts: some of its metadata; of tables the number of rows, None where there is none.
-    """
-
-    what: str
-    then: Callable[[Bench], object]
-    passed: bool
-    says: str | None = None
-    counts: Mapping[str, Any] = field(default_factory=dict)
-
-
-def fails(what: str, then: Callable[[Bench], object], says: str, **counts: Any) -> Step:
-    """Return a step after which a check does not pass."""
-    return Step(what, then, False, says, counts)
-
-
-def passes(what: str, then: Callable[[Bench], object], says: str | None = None, **counts: Any) -> Step:
-    """Return a step after which a check passes."""
-    return Step(what, then, True, says, counts)
-
-
-def nothing(_: Bench) -> None:
-    """Let nothing happen."""
-
-
-def follow(bench: Bench, name: str, steps: list[Step], severity: dg.AssetCheckSeverity) -> None:
-    """Take steps one after the other, and compare what a check says after each."""
-    assert {step.passed for step in steps} == {True, False}, f"{name} needs a case for either result"
-    for step in steps:
-        step.then(bench)
-        found = bench.look(name)
-        where = f"{name}, {step.what}: {found.description}"
-        assert found.passed is step.passed, where
-        assert (step.says in (found.description or "")) if step.says else not found.description, where
-        shown = {key: _plain(found.metadata.get(key)) for key in step.counts}
-        assert shown == dict(step.counts), where
-        if not step.passed:
-            assert found.severity == severity, where
-
-
 def _plain(value: Any) -> Any:
     """Return a number or text of metadata as it is, and of a table the number of its rows."""
     return len(value.records) if isinstance(value, dg.TableMetadataValue) else getattr(value, "value", None)
-
-
-# Steps of many checks
-
-Then = Callable[[Bench], object]
-
-
-def add(table: str, *rows: Mapping[str, Any], **shared: Any) -> Then:
-    """Return a step of :meth:`Bench.add`."""
-    return lambda bench: bench.add(table, *rows, **shared)
-
-
-def do(statement: str, **parameters: Any) -> Then:
-    """Return a step of :meth:`Bench.do`."""
-    return lambda bench: bench.do(statement, **parameters)
-
-
-def films(*numbers: int, **facts: Any) -> Then:
-    """Return a step of :meth:`Bench.films`."""
-    return lambda bench: bench.films(*numbers, **facts)
-
-
-def users(*names: str, **facts: Any) -> Then:
-    """Return a step of :meth:`Bench.users`."""
-    return lambda bench: bench.users(*names, **facts)
-
-
-def configured(**settings: Any) -> Then:
-    """Return a step of :meth:`Bench.configure`."""
-    return lambda bench: bench.configure(**settings)
-
-
-def both(*steps: Then) -> Then:
-    """Return steps as one."""
-    return lambda bench: [step(bench) for step in steps]

@@ -10,7 +10,6 @@ import dagster as dg
 
 from aperture_dagster.build import all_jobs, build_definitions, build_groups
 from aperture_dagster.sensors import build_sensors
-from aperture_dagster.sensors.attempts import loaded_now
 from aperture_dagster.settings import Settings, load_settings
 
 NOWHERE = {"home": "/nonexistent", "database_url": "postgresql://nobody@127.0.0.1:1/none", "timezone": "UTC"}
@@ -32,5 +31,5 @@ def build_sensor(settings: Settings, name: str, *, loaded_at: datetime | None = 
     jobs = all_jobs(settings)
     built = {job.name: job.build(without=dg.AssetSelection.checks()) for job in jobs}
     checks = [key for group in build_groups(settings) for check in group.checks for key in check.check_keys]
-    sensors = build_sensors(settings, jobs, built, checks, loaded_at=loaded_now(loaded_at or datetime.now(UTC)))
+    sensors = build_sensors(settings, jobs, built, checks, loaded_at=loaded_at or datetime.now(UTC))
     return next(sensor for sensor in sensors if sensor.name == name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from typing import Any
 
@@ -17,7 +18,31 @@ from aperture_dagster.discovery.suggestions import (
 )
 from aperture_dagster.discovery.suitability import SETTLED, unsuitable
 from aperture_dagster.storage.people import read_users
-from aperture_dagster_tests.defs.check_bench import NOW, Bench, Then, add, both, do, films, nothing
+from aperture_dagster_tests.defs.check_bench import NOW, Bench
+
+Then = Callable[[Bench], object]
+"""What happens in a case of a test."""
+
+
+def nothing(_: Bench) -> None:
+    """Let nothing happen."""
+
+
+def add(table: str, *rows: Mapping[str, Any], **shared: Any) -> Then:
+    return lambda bench: bench.add(table, *rows, **shared)
+
+
+def do(statement: str) -> Then:
+    return lambda bench: bench.do(statement)
+
+
+def films(number: int, **facts: Any) -> Then:
+    return lambda bench: bench.films(number, **facts)
+
+
+def both(*parts: Then) -> Then:
+    return lambda bench: [part(bench) for part in parts]
+
 
 DAY = timedelta(days=1)
 IDS = {"tmdb_id": 11, "imdb_id": "tt11", "tvdb_id": 111}

@@ -23,7 +23,6 @@ from dagster._daemon.backfill import execute_backfill_iteration
 from dagster._grpc.constants import GrpcServerCommand
 from dagster_graphql.test.utils import execute_dagster_graphql
 
-from aperture_dagster.household import asset_key
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster_tests.household import Household
 
@@ -93,7 +92,7 @@ class Console:
     def backfill(self, *assets: str, users: Sequence[str] | None = None, **params: Any) -> Backfill:
         """Materialize partitions of assets with *Launch backfill*, all of them without ``users``; wait for its end."""
         given: dict[str, Any] = {
-            "assetSelection": [{"path": list(asset_key(self.home.settings.household, one).path)} for one in assets],
+            "assetSelection": [{"path": [one]} for one in assets],
             "tags": [{"key": "dagster/from_ui", "value": "true"}],
             **({"partitionNames": list(users), "fromFailure": False} if users is not None else {"allPartitions": True}),
             **params,
@@ -114,7 +113,7 @@ class Console:
     def materialize(self, *assets: str, partition: str | None = None) -> dg.DagsterRun:
         """Materialize assets with *Materialize*, which takes their checks along; return the run, which has ended."""
         graph = self.repository.asset_graph
-        keys = [asset_key(self.home.settings.household, one) for one in assets]
+        keys = [dg.AssetKey(one) for one in assets]
         checks = [check for key in keys for check in graph.get_check_keys_for_assets({key})]
         return self._launch(
             {
@@ -133,7 +132,7 @@ class Console:
 
     def checks_of(self, asset: str) -> dict[str, str | None]:
         """Return what the UI shows of the last result of each check of an asset."""
-        key = {"path": list(asset_key(self.home.settings.household, asset).path)}
+        key = {"path": [asset]}
         node = self._ask(CHECKS, key=key)["assetNodeOrError"]
         return {
             one["name"]: one["executionForLatestMaterialization"] and one["executionForLatestMaterialization"]["status"]
@@ -175,7 +174,7 @@ class Backfill:
             one
             for record in self.runs
             for one in materialized(self._console.home, record.dagster_run.run_id)
-            if one.asset_key == asset_key(self._console.home.settings.household, asset)
+            if one.asset_key == dg.AssetKey(asset)
         ]
 
 

@@ -12,7 +12,6 @@ import pytest
 from aperture_dagster.build import all_jobs
 from aperture_dagster.sensors import freshness_makers
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.inbox import Inbox, open_inbox
 from aperture_dagster_tests.watchman import Watchman
@@ -70,49 +69,6 @@ def test_an_outage_is_reported_once_and_its_end_too(household: Any, inbox: Inbox
         secrets = [secret for secret in home.settings.secret_values() if secret not in ("127.0.0.1",)]
         for text in (str(message), *watchman.log()):
             assert not [secret for secret in secrets if secret in text]
-
-
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="sensors/test_failures.py::test_the_success_for_one_user_does_not_end_the_failure_for_others",
-)
-def test_one_user_who_fails_is_one_problem_until_they_are_served(household: Any, inbox: Inbox):
-    with household(small_world(), alert_urls=inbox.url) as (simulator, home):
-        watchman = Watchman(home.settings, home.instance)
-        read_server(home)
-        user = simulator.state.user_named("cora2").id
-        simulator.state.add_fault(FaultRule("jellyfin", path_contains=user, status=500))
-        everyone = home.everyone()
-        assert not home.run("sync_watch_history", users=everyone, scheduled=True).success
-        watchman.tick()
-        (message,) = inbox.take()
-        assert "1 of 4 users could not be served" in message["message"]
-        home.must("sync_watch_history", users=everyone[:1])
-        watchman.tick(after=2 * HOUR)
-        assert inbox.take() == []
-        simulator.state.clear_faults()
-        home.must("sync_watch_history", users=everyone, scheduled=True)
-        watchman.tick(after=MINUTE)
-        watchman.tick(after=2 * HOUR)
-        assert inbox.titles == ["Aperture: watch_history works again"]
-
-
-def test_a_check_that_fails_in_a_real_run_is_reported_with_its_reason(household: Any, inbox: Inbox):
-    with household(small_world(movies=5), alert_urls=inbox.url, alert_reminder_hours=1) as (simulator, home):
-        watchman = Watchman(home.settings, home.instance)
-        simulator.state.add_fault(FaultRule("jellyfin", "includeItemTypes=Movie", kind="empty_list"))
-        home.must("sync_movies")
-        watchman.tick()
-        assert inbox.take() == [], "a warning waits"
-        watchman.tick(after=2 * HOUR)
-        (message,) = inbox.take()
-        assert message["title"] == "Aperture: the check movies.is_not_empty failed"
-        assert "The server has no films." in message["message"]
-        simulator.state.clear_faults()
-        home.must("sync_movies")
-        watchman.tick()
-        watchman.tick(after=3 * HOUR)
-        assert "Aperture: the check movies.is_not_empty passes again" in inbox.titles
 
 
 def test_the_policies_of_all_assets_are_watched(household: Any):

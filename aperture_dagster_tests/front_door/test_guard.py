@@ -246,6 +246,6 @@ def test_no_other_website_can_show_the_ui_in_a_frame():
 def test_a_version_of_dagsters_webserver_that_would_run_without_the_guard_does_not_start(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(front_door.webserver, "host_dagster_ui_with_workspace_process_context", lambda *arguments: None)
+    monkeypatch.setattr(front_door._command, "host_dagster_ui_with_workspace_process_context", lambda *arguments: None)
     with pytest.raises(RuntimeError, match="cannot be guarded"):
         front_door.main()

@@ -12,13 +12,10 @@ from dagster._config import process_config, resolve_to_config_type
 from dagster._core.instance.ref import InstanceRef
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import UserDefinedDagsterK8sConfig
-from jsonschema import Draft7Validator
 
 from aperture_dagster.instance import home
-from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.settings import Settings, environment_names
 from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.hosts.helm_chart import SCHEMA, misfits, pods_of
 
 DEPLOY = PROJECT / "deploy"
 LAUNCHERS = {
@@ -61,25 +58,6 @@ def test_containers_get_settings_that_exist():
     assert {"APERTURE_DATABASE_URL", "APERTURE_SHARED_FOLDER"} <= given
 
 
-def test_on_kubernetes_runs_see_what_the_other_pods_see():
-    values, config = read(DEPLOY / "kubernetes" / "values.yaml"), launcher("kubernetes")["config"]
-    (code,) = values["dagster-user-deployments"]["deployments"]
-    assert code["name"] == LOCATION
-    for pod in pods_of(values):
-        variables = {one["name"]: one["value"] for one in pod["env"]}
-        home = variables.pop("DAGSTER_HOME")
-        assert [f"{name}={value}" for name, value in variables.items()] == config["env_vars"]
-        assert [one["name"] for one in pod["envConfigMaps"]] == config["env_config_maps"]
-        assert [one["name"] for one in pod["envSecrets"]] == config["env_secrets"]
-        # Dagster mounts the instance of a job itself.
-        (own, *volumes), (at, *mounts) = pod["volumes"], pod["volumeMounts"]
-        assert own["configMap"]["name"] == config["instance_config_map"] and home == config["dagster_home"]
-        assert at == {"name": own["name"], "mountPath": f"{home}/dagster.yaml", "subPath": "dagster.yaml"}
-        assert volumes == config["volumes"] and mounts == config["volume_mounts"]
-    assert values["serviceAccount"]["name"] == values["global"]["serviceAccountName"] == config["service_account_name"]
-    assert "replicaCount" not in values["dagsterDaemon"]
-
-
 @pytest.mark.parametrize(
     ("tag", "refused"),
     [
@@ -102,35 +80,3 @@ def test_on_kubernetes_the_tags_of_a_run_change_neither_its_program_nor_where_it
     else:
         with pytest.raises(Exception, match=f"violated the allowed list: .*{refused}"):
             wanted.validate_user_k8s_config_for_run(*allowed)
-
-
-def helm_values() -> dict[str, Any]:
-    """Return our values as Helm sees them; what begins with x- only serves for references within the file."""
-    values = read(DEPLOY / "kubernetes" / "values.yaml")
-    return {name: value for name, value in values.items() if not name.startswith("x-")}
-
-
-def refused(values: dict[str, Any]) -> list[str]:
-    by_chart = [error.message for error in Draft7Validator(SCHEMA).iter_errors(values)]
-    return by_chart + [misfit for pod in pods_of(values) for misfit in misfits(pod)]
-
-
-def test_the_values_are_those_of_dagsters_chart_and_of_kubernetes():
-    assert not refused(helm_values())
-
-
-@pytest.mark.parametrize(
-    ("where", "key", "value", "said"),
-    [
-        ("dagsterDaemon", "replicaCount", 1, "replicaCount"),
-        ("dagsterWebserver", "replicaCount", "1", "'1' is not of type 'integer'"),
-        ("dagsterWebserver", "volumeMounts", [{"name": "shared", "path": "/shared"}], "path"),
-        ("dagsterWebserver", "volumes", [{"emptyDir": {}}], "`name`"),
-        ("dagsterDaemon", "env", [{"name": "APERTURE_HOME", "values": "/home/aperture"}], "values"),
-        ("dagster-user-deployments", "deployments", [{"name": "aperture", "port": 4000}], "'image' is a required"),
-    ],
-)
-def test_values_that_the_chart_or_kubernetes_would_refuse_are_found(where: str, key: str, value: Any, said: str):
-    values = helm_values()
-    values[where][key] = value
-    assert any(said in one for one in refused(values)), refused(values)

@@ -38,7 +38,7 @@ with dg.DagsterInstance.get() as instance:
 
 
 def another_host_ends_dead_runs() -> list[str]:
-    """Let another process do what `failures_sensor` does every minute; return the ids of the runs that it ended."""
+    """Let another process do what Dagster's monitoring does every minute; return the ids of the runs that it ended."""
     ended: list[str] = []
     # On a busy machine, a session may not end at once. Then the run is left to the next look.
     for _ in range(5):

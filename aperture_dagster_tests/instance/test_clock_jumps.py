@@ -23,7 +23,7 @@ from dagster._scheduler.scheduler import launch_scheduled_runs
 
 from aperture_dagster.automation import daily
 from aperture_dagster.instance import storage
-from aperture_dagster.instance.clock_jumps import MOST_SET_BACK_SECONDS, SetBackWatch, future_dates
+from aperture_dagster.instance.clock_jumps import MOST_SET_BACK_SECONDS, future_dates, watch_clock
 from aperture_dagster.instance.purge import Retention, purge
 from aperture_dagster_tests.waiting import wait_for
 
@@ -202,40 +202,25 @@ def test_a_clock_that_is_behind_deletes_and_changes_nothing_that_is_right(daemon
     assert daemon.state("half_hourly").status == state.status
 
 
-def test_the_daemon_ends_when_its_clock_is_set_back_and_only_then(caplog: pytest.LogCaptureFixture):
-    wall, steady, ended = [1_000_000.0], [50.0], list[bool]()
-    watch = SetBackWatch(clock=lambda: wall[0], steady=lambda: steady[0], end=lambda: ended.append(True))
-
-    def later(seconds: float, jump: float = 0.0) -> bool:
-        steady[0] += seconds
-        wall[0] += seconds + jump
-        return watch.look()
-
-    assert not later(10)
-    assert not later(10, jump=YEAR.total_seconds()), "set forward"
-    assert not later(10, jump=-MOST_SET_BACK_SECONDS / 2), "corrected a little"
-    # Asleep: the other clock stands still.
-    wall[0] += 8 * 3600
-    assert not later(10)
-    assert not ended
-    assert later(10, jump=-YEAR.total_seconds())
-    assert ended == [True]
+def test_the_daemon_ends_when_its_clock_is_set_back_and_only_then(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("aperture_dagster.instance.clock_jumps.LOOK_SECONDS", 0)
+    year, asleep = YEAR.total_seconds(), 8 * 3600
+    # Set forward, corrected a little, asleep (the other clock stands still), set back.
+    ahead = [0, 0, year, year - MOST_SET_BACK_SECONDS / 2, year + asleep, asleep]
+    left, ended = iter(ahead), list[bool]()
+    watch_clock(lambda: next(left), lambda: ended.append(True))
+    assert ended == [True] and list(left) == []
     assert "set back by 365 days" in caplog.text
-    assert not later(10), "from now on, that is the time"
 
 
 def test_whoever_writes_heartbeats_watches_its_clock(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch):
-    wall, ended = [0.0], list[bool]()
-    monkeypatch.setattr(
-        storage,
-        "SetBackWatch",
-        lambda: SetBackWatch(clock=lambda: wall[0], steady=lambda: 0.0, end=lambda: ended.append(True)),
-    )
-    monkeypatch.setattr("aperture_dagster.instance.clock_jumps.LOOK_SECONDS", 0.01)
+    watched = list[bool]()
+    monkeypatch.setattr(storage, "watch_clock", lambda: watched.append(True))
     storage._watch_clock_once.cache_clear()
     for _ in range(2):
         instance.add_daemon_heartbeat(DaemonHeartbeat(START.timestamp(), "SENSOR", "an id"))
-    wall[0] -= 3600
-    wait_for(lambda: ended, "the clock was not watched")
-    assert ended == [True], "once, and by one thread"
+    wait_for(lambda: watched, "the clock was not watched")
+    assert watched == [True], "once, and by one thread"
     storage._watch_clock_once.cache_clear()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import dagster as dg
 import pytest
+from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 
 from aperture_dagster.instance.dead_runs import (
     HOST_TAG,
@@ -203,29 +206,22 @@ def test_with_the_embedded_database_no_session_is_opened_for_a_run(instance: dg.
     assert not list((embedded.home_path / "dagster" / "run-locks").iterdir())
 
 
-def test_the_sensor_ends_dead_runs_on_an_external_database(
+def test_dagsters_monitoring_ends_dead_runs_without_any_sensor(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
 ):
-    start().die()
-    watchman = Watchman(external, instance)
-    said = watchman.tick()
-    (run,) = instance.get_runs()
-    assert f"Ended: work ({run.run_id[:8]})." in said
-    assert run.status == dg.DagsterRunStatus.FAILURE
+    dead, alive = start(), None
+    (lost,) = instance.get_runs()
+    alive = start()
+    dead.die()
+    for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+        monitor_started_run(instance, Mock(), record, logging.getLogger("monitoring"))
+    alive.complete()
+    statuses = {run.run_id: run.status for run in instance.get_runs()}
+    assert statuses.pop(lost.run_id) == dg.DagsterRunStatus.FAILURE
+    assert list(statuses.values()) == [dg.DagsterRunStatus.SUCCESS]
     # Dagster starts it again, and the operator hears of it if that fails, too.
-    assert "Work failed." not in said
+    watchman = Watchman(external, instance)
+    assert "Work failed." not in watchman.tick()
     (line,) = watchman.log()
     gone = f"The process of this run on {os.uname().nodename} is gone"
     assert line.endswith(f"{gone}: it was killed, or the machine stopped or was cut off.")
-    assert watchman.tick() == "Nothing new is wrong."
-
-
-@pytest.mark.parametrize("status", ["NOT_STARTED", "STARTING"])
-def test_a_run_that_never_started_and_is_dated_in_the_future_is_ended(
-    instance: dg.DagsterInstance, external: Settings, status: str
-):
-    run = instance.add_run(dg.DagsterRun(job_name="work", status=dg.DagsterRunStatus(status)))
-    now = datetime.now(UTC)
-    assert end_dead_runs(instance, external, now=now) == [], "it may be about to start"
-    # As for a clock that was an hour ahead when the run was created.
-    assert [one.run_id for one in end_dead_runs(instance, external, now=now - timedelta(hours=1))] == [run.run_id]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from aperture_dagster.errors import OperatorError
 from aperture_dagster.library.identity import ProviderIds
 from aperture_dagster.library.references import (
     KnownTitle,
     TitleId,
     TitleName,
-    TitleReferenceError,
     match_titles,
     nearest_titles,
     parse_title_reference,
@@ -62,7 +62,7 @@ def test_a_title_is_named_by_its_title_with_or_without_the_year_or_by_an_id(text
     "text", ["", "tmdb:movie:", "tmdb:movie:matrix", "tmdb:book:603", "imdb:603", "tmdb:movie:99999999999", "work:one"]
 )
 def test_what_begins_like_an_id_and_is_none_is_refused(text: str):
-    with pytest.raises(TitleReferenceError):
+    with pytest.raises(OperatorError):
         parse_title_reference(text)
 
 

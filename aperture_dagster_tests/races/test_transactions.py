@@ -15,14 +15,12 @@ from sqlalchemy import Connection
 from aperture_dagster.discovery.notes import StoredRequest, begin_request
 from aperture_dagster.discovery.pool import DETAILS, write_details
 from aperture_dagster.discovery.suggestions import dismiss_title, replace_candidates, undo_dismissal
-from aperture_dagster.library.alerts import Message
 from aperture_dagster.library.identity import ProviderIds
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here, take_server_ratings
 from aperture_dagster.ratings.stored_accounts import installation_id
 from aperture_dagster.resources.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster.sources.tmdb import TMDB
-from aperture_dagster.storage.alerts import claim_messages, queue_message
 from aperture_dagster.storage.history import write_states
 from aperture_dagster.storage.lists import replace_recommendations
 from aperture_dagster.storage.people import write_users
@@ -298,16 +296,6 @@ def test_two_newcomers_of_one_name_get_different_partitions(at_once: AtOnce, she
 
     at_once(sync("1"), sync("2"))
     assert {row["partition_key"] for row in shelf.rows("SELECT partition_key FROM users")} == {"ann", "ann-2"}
-
-
-def test_a_message_is_claimed_by_one_process(at_once: AtOnce, shelf: Shelf):
-    with shelf.open() as connection:
-        queue_message(connection, ["here"], Message("Title", "Body", is_good=False), now=NOW)
-
-    def claim(connection: Connection) -> int:
-        return len(claim_messages(connection, ["here"], now=NOW))
-
-    assert at_once(claim, claim) == (1, 0)
 
 
 def test_new_items_are_enrolled_once(at_once: AtOnce, shelf: Shelf):

@@ -209,10 +209,8 @@ def test_who_has_a_list_gets_no_first_run_when_the_cursor_was_reset(home: Home):
     home.users_are("Alma", "Bruno")
     home.tick()
     home.first_list_is_made("Alma", "Bruno")
-    # It was a list in older versions.
-    for cursor in (None, '["Alma"]'):
-        home.cursor = cursor
-        assert home.first_lists() == []
+    home.cursor = None
+    assert home.first_lists() == []
 
 
 def test_a_first_list_waits_for_the_library_and_says_so(home: Home):

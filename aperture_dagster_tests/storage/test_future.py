@@ -20,10 +20,11 @@ def test_rows_are_counted_by_their_latest_date_of_ours(shelf: Shelf):
     services = "INSERT INTO services (service, answered_at, failing_since) VALUES (:name, :now, :since)"
     shelf.do(services, name="a", now=NOW, since=ahead)
     shelf.do(services, name="b", now=NOW, since=None)
-    waiting = "INSERT INTO alert_outbox (address, queued_at, title, body, is_good, due_at)"
-    shelf.do(f"{waiting} VALUES ('a', :now, '', '', true, :ahead)", now=NOW, ahead=ahead)
+    columns = "key, category, subject, sentence, page, first_seen, last_seen, count, report_after"
+    waiting = f"INSERT INTO alert_problems ({columns})"
+    shelf.do(f"{waiting} VALUES ('a', 'run', '', '', '', :now, :now, 1, :ahead)", now=NOW, ahead=ahead)
     with shelf.open() as connection:
-        (found,) = [one for one in future_dates(connection, now=NOW) if one.what in ("services", "alert_outbox")]
+        (found,) = [one for one in future_dates(connection, now=NOW) if one.what in ("services", "alert_problems")]
     assert (found.what, found.rows, found.latest) == ("services", 1, ahead)
 
 

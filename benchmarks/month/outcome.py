@@ -18,7 +18,7 @@ NOT_COMPARED = {
     "item_files": "a memory of what was read for titles that were on a list once",
     "rating_changes": "a log of looks; what they led to is in ratings, trakt_ratings and on the server",
     "alert_problems": "only one of the homes had problems",
-    "alert_outbox": "only one of the homes had problems",
+    "alerts_told": "only one of the homes had problems",
     "works": "titles of past suggestions stay for weeks; those of the library are in titles",
     "discovery_pool": "the same",
     "discovery_vectors": "the same",

@@ -40,7 +40,7 @@ def suit_their_users(
 ) -> dg.AssetCheckResult:
     """Fail when a list holds what its user's limit or tags forbid now, warn when something became pointless."""
     with database.transaction() as connection:
-        users = users_of_partitions(connection, user_partitions(context.instance, settings)).values()
+        users = users_of_partitions(connection, user_partitions(context.instance)).values()
         found = unsuitable_suggestions(connection, settings, list(users), now=clock.now())
     forbidden = sum(row["why"] in FORBIDDEN for row in found)
     pointless = sum(row["why"] in (OWNED, SETTLED) for row in found)
@@ -67,7 +67,7 @@ def exist_for_every_user(
     database: dg.ResourceParam[Database],
 ) -> dg.AssetCheckResult:
     """Warn of users to whom nothing outside the library is suggested."""
-    participants = set(user_partitions(context.instance, settings))
+    participants = set(user_partitions(context.instance))
     with database.transaction() as connection:
         sizes = [row for row in candidate_sizes(connection) if row["partition"] in participants]
         here, pool = library_sizes(connection), pool_summary(connection)

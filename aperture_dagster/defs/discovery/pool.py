@@ -59,7 +59,7 @@ def discovery_pool(
         # Also without TMDb: nothing is kept longer than allowed.
         pruned = forget_old(connection, now=clock.now())
         version = pool_version(connection)
-        keys = user_partitions(context.instance, settings)
+        keys = user_partitions(context.instance)
         people = list(users_of_partitions(connection, keys).values())
     service = services.get(TMDB)
     if not service.configured:

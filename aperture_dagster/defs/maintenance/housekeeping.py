@@ -8,8 +8,9 @@ import dagster as dg
 from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.markdown import markdown_table
 from aperture_dagster.defs.reporting import MEGABYTE, in_megabytes, latest_numbers, materialized, warn_unless
+from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.purge import Retention, database_bytes, purge, runs_with_files
-from aperture_dagster.instance.runs import location_of, own_location
+from aperture_dagster.instance.runs import location_of
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
@@ -54,7 +55,7 @@ def housekeeping(
     logs_before = now - timedelta(days=settings.keep_logs_days)
     with operator_errors(context, settings):
         retention = Retention(logs=logs_before, runs=now - timedelta(days=settings.kept_runs_days), now=now)
-        location = location_of(context.run) or own_location(settings)
+        location = location_of(context.run) or LOCATION
         freed = purge(context.instance, retention, location=location)
         freed += _tidy_database(database, now)
         home = settings.home_path

@@ -82,7 +82,7 @@ def is_fresh_for_every_user(
     clock: dg.ResourceParam[Clock],
 ) -> dg.AssetCheckResult:
     """Name the users whose history has not been read for more than a day."""
-    participants = set(user_partitions(context.instance, settings))
+    participants = set(user_partitions(context.instance))
     with database.transaction() as connection:
         stale = [row for row in stale_histories(connection, now=clock.now()) if row["partition"] in participants]
     found = f"Not read for more than a day: {', '.join(row['name'] for row in stale[:5])}." if stale else ""

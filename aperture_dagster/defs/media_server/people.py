@@ -70,7 +70,7 @@ def users(
             version = content_version(connection, "users", columns=ACCESS_COLUMNS)
         taking_part = settings.participants(stored)
         partaking = [user.partition_key for user in taking_part]
-        add_user_partitions(context.instance, settings, partaking)
+        add_user_partitions(context.instance, partaking)
     sources = {row["user_id"]: row["email_source"] for row in rows}
     shown = [
         {

@@ -68,7 +68,7 @@ def household_overview(
     """
     now = clock.now().astimezone(ZoneInfo(settings.schedule_timezone))
     with operator_errors(context, settings):
-        shown = overview(settings, database, user_partitions(context.instance, settings), now)
+        shown = overview(settings, database, user_partitions(context.instance), now)
     metadata = {key: _entry(value) for key, value in shown.items()}
     version = hashlib.blake2b(json.dumps(shown, default=str, sort_keys=True).encode(), digest_size=8).hexdigest()
     return materialized(context, metadata, version=version)

@@ -80,7 +80,7 @@ def lead_to_unwatched_episodes(
 ) -> dg.AssetCheckResult:
     """Warn of entries that lead nowhere, or to what the user has seen."""
     with database.transaction() as connection:
-        stored = users_of_partitions(connection, user_partitions(context.instance, settings))
+        stored = users_of_partitions(connection, user_partitions(context.instance))
         outdated = outdated_shows(connection, [user.user_id for user in stored.values()])
     problem = f"{len(outdated):,} next episodes are gone or were watched: materialize shows_you_watch."
     metadata = {"outdated": len(outdated)} | ({"entries": table(outdated[:SHOWN])} if outdated else {})

@@ -44,7 +44,7 @@ def build_outbox_sensor(
             return dg.SkipReason("Nobody is connected to Trakt, or Trakt is paused.")
         with database.transaction() as connection:
             due = due_partitions(connection, connected, now=clock.now())
-        ranges = contiguous_ranges(user_partitions(context.instance, settings), due) if due else []
+        ranges = contiguous_ranges(user_partitions(context.instance), due) if due else []
         if not ranges:
             return dg.SkipReason("No rating is due.")
         if context.instance.get_runs(dg.RunsFilter(job_name=SYNC_JOB, statuses=UNFINISHED), limit=1):

@@ -56,7 +56,7 @@ def hold_nothing_watched(
 ) -> dg.AssetCheckResult:
     """Fail when a list holds a title that its user had played when the list was made."""
     with database.transaction() as connection:
-        users = users_of_partitions(connection, user_partitions(context.instance, settings))
+        users = users_of_partitions(connection, user_partitions(context.instance))
         watched = watched_recommendations(connection, [user.user_id for user in users.values()])
     return dg.AssetCheckResult(
         passed=watched == 0,
@@ -76,7 +76,7 @@ def exist_for_every_user(
     database: dg.ResourceParam[Database],
 ) -> dg.AssetCheckResult:
     """Warn of users to whom nothing is recommended."""
-    participants = set(user_partitions(context.instance, settings))
+    participants = set(user_partitions(context.instance))
     with database.transaction() as connection:
         sizes = [row for row in list_sizes(connection) if row["partition"] in participants]
     without = [row["name"] for row in sizes if row["films"] + row["series"] == 0]

@@ -51,7 +51,7 @@ def recommendation_quality(
     """
     with operator_errors(context, settings):
         with database.transaction() as connection:
-            people = users_of_partitions(connection, user_partitions(context.instance, settings))
+            people = users_of_partitions(connection, user_partitions(context.instance))
         found = measure_quality(context.log, database, settings, list(people.values()), as_of=clock.now())
         shown: dict[str, Any] = {}
         numbers: dict[str, float] = {}

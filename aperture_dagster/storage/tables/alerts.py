@@ -1,4 +1,4 @@
-"""Alerts: problems that the operator hears about, and messages that are on their way."""
+"""Alerts: problems that the operator hears about, and what each address was told."""
 
 import sqlalchemy as sa
 
@@ -17,33 +17,20 @@ alert_problems = sa.Table(
     sa.Column("first_seen", Moment, nullable=False),
     sa.Column("last_seen", Moment, nullable=False),
     sa.Column("count", sa.Integer, nullable=False),
-    sa.Column("tell_after", Moment, nullable=False, comment="it is not reported before"),
-    sa.Column("last_told", Moment, comment="when it was reported last"),
-    sa.Column("told_count", sa.Integer, nullable=False, comment="the count at that time"),
+    sa.Column("report_after", Moment, nullable=False, comment="it is not reported before"),
     sa.Column("resolved_at", Moment, comment="when it was over; the row goes once that is reported"),
     one_of("category", CATEGORIES),
     between("count", 1),
     comment="Problems that are open, or were until a moment ago.",
 )
 
-alert_outbox = sa.Table(
-    "alert_outbox",
+alerts_told = sa.Table(
+    "alerts_told",
     metadata,
+    sa.Column("key", sa.Text, sa.ForeignKey("alert_problems.key", ondelete="CASCADE"), primary_key=True),
     sa.Column("address", sa.Text, primary_key=True, comment="digest of the address, which is a secret"),
-    sa.Column("queued_at", Moment, primary_key=True),
-    sa.Column("title", sa.Text, nullable=False),
-    sa.Column("body", sa.Text, nullable=False),
-    sa.Column("is_good", sa.Boolean, nullable=False, comment="it reports nothing but recoveries"),
-    sa.Column("due_at", Moment, nullable=False),
-    sa.Column("attempts", sa.SmallInteger, nullable=False, server_default=sa.text("0")),
-    sa.Column(
-        "unconfirmed",
-        sa.SmallInteger,
-        nullable=False,
-        server_default=sa.text("0"),
-        comment="last attempts of which nobody knows whether they arrived, because the process ended",
-    ),
-    between("attempts", 0),
-    between("unconfirmed", 0),
-    comment="Messages that have not been delivered yet, per address.",
+    sa.Column("tried_at", Moment, nullable=False, comment="the last attempt"),
+    sa.Column("told_at", Moment, comment="the last attempt that succeeded"),
+    sa.Column("count", sa.Integer, nullable=False, server_default=sa.text("0"), comment="of the problem at that time"),
+    comment="What each address was told about the problems.",
 )

@@ -1,1 +1,0 @@
-"""Several households on one Dagster instance."""
