@@ -41,14 +41,11 @@ log = logging.getLogger(__name__)
 @FORGET_ROOT
 def publish(dry_run: bool, accept_root: bool, forget_root: Path | None) -> None:
     """Publish all lists on the media server now."""
-    from aperture_dagster.defs.publishing.publication import why_not_published
-
     console = Terminal()
     with _errors():
         settings = load_settings()
-        if not settings.publish:
+        if not settings.publish or settings.publish_root is None:
             raise OperatorError("Publishing is off: set APERTURE_PUBLISH and APERTURE_PUBLISH_ROOT.")
-        why_not_published(settings)
         roots = {"accept_root": accept_root, "forget_root": forget_root}
         with _publication(settings, console, dry_run=dry_run, **roots) as publication:
             published = publication.publish_all()

@@ -18,7 +18,6 @@ from aperture_dagster.cli.references import find_user
 from aperture_dagster.cli.summary import next_episode, noun, print_titles, progress_in
 from aperture_dagster.cli.terminal import Terminal, pad
 from aperture_dagster.errors import OperatorError
-from aperture_dagster.library.people import User
 from aperture_dagster.library.status import why_no_list
 from aperture_dagster.library.watching import episode_label
 from aperture_dagster.resources.clock import Clock
@@ -102,7 +101,15 @@ def read_page(settings: Settings, name: str, *, count: int = 10) -> dict[str, An
         "user_id": user.user_id,
         "takes_part": takes_part,
         "listed_at": max((row["generated_at"] for row in listed), default=None),
-        "no_list_because": None if listed else _why_no_list(settings, user, size, takes_part=takes_part),
+        "no_list_because": None
+        if listed
+        else why_no_list(
+            user,
+            takes_part=takes_part,
+            titles=size["movies"] + size["series"],
+            is_demo=settings.media_server_url is None,
+            up_is_running=up_is_running(settings.home_path),
+        ),
         "films": _entries(listed, "movie", count),
         "series": _entries(listed, "series", count),
         "taste": {noun(row, plural=True): _taste(row) for row in tastes},
@@ -125,18 +132,6 @@ def how_to_begin(settings: Settings) -> str:
     if settings.media_server_url is not None:
         return "Start `aperture up`, which reads the media server."
     return "Run `aperture demo`, or set APERTURE_MEDIA_SERVER_URL and start `aperture up`."
-
-
-def _why_no_list(settings: Settings, user: User, size: Mapping[str, int], *, takes_part: bool) -> str:
-    return why_no_list(
-        user.name,
-        gone=user.gone,
-        is_disabled=user.is_disabled,
-        takes_part=takes_part,
-        titles=size["movies"] + size["series"],
-        is_demo=settings.media_server_url is None,
-        up_is_running=up_is_running(settings.home_path),
-    )
 
 
 def _entries(rows: Sequence[Mapping[str, Any]], media_type: str, count: int) -> list[dict[str, Any]]:

@@ -14,7 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from aperture_dagster.cli.demo import demo_home, point_at, stand_ins
+from aperture_dagster.cli.demo import demo_home, point_at
+from aperture_dagster.cli.stand_ins import StandIns
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.settings import environment_names, secret_names
 from aperture_dagster.simulator.environment import VOLUME
@@ -24,8 +25,8 @@ from aperture_dagster_tests.processes import all_gone
 
 KEEP = """
 import sys
-from aperture_dagster.cli.demo import stand_ins
-with stand_ins("demo", 1) as environment:
+from aperture_dagster.cli.stand_ins import StandIns
+with StandIns(users=1).running() as (_, environment):
     print(environment["APERTURE_MEDIA_SERVER_URL"], flush=True)
     sys.stdin.readline()
 """
@@ -52,7 +53,7 @@ def test_the_stand_ins_of_a_killed_demo_stop_and_leave_no_file(tmp_path: Path):
 
 
 def test_the_stand_ins_stop_at_the_end_of_the_block():
-    with stand_ins("odd", None) as environment:
+    with StandIns("odd").running() as (_, environment):
         url = environment["APERTURE_MEDIA_SERVER_URL"]
         assert httpx.get(f"{url}/System/Info/Public").is_success
     with pytest.raises(httpx.ConnectError):
@@ -61,7 +62,7 @@ def test_the_stand_ins_stop_at_the_end_of_the_block():
 
 @pytest.mark.parametrize(("server", "version"), [("jellyfin@10.10", "10.10.7"), ("emby", "4.8.11.0")])
 def test_the_media_server_has_a_version_and_sees_the_published_folder(tmp_path: Path, server: Any, version: str):
-    with stand_ins("odd", None, server, lists=tmp_path) as environment:
+    with StandIns("odd", server=server).running(lists=tmp_path) as (_, environment):
         url = environment["APERTURE_MEDIA_SERVER_URL"]
         assert httpx.get(f"{url}/System/Info/Public").json()["Version"] == version
         assert environment["APERTURE_MEDIA_SERVER_TYPE"] == server.partition("@")[0]
@@ -110,7 +111,7 @@ def test_a_demo_publishes_every_list_and_a_second_one_changes_nothing(tmp_path: 
 
 
 def test_stand_ins_that_cannot_start_raise_an_error_with_the_reason():
-    with pytest.raises(OperatorError, match="did not start: unknown world 'nowhere'"), stand_ins("nowhere", 1):
+    with pytest.raises(OperatorError, match="unknown world 'nowhere'"), StandIns("nowhere").running():
         pass
 
 

@@ -83,8 +83,8 @@ class Resident:
 
     def status(self) -> dict[str, Any]:
         """Return the document of ``aperture status --json``."""
-        found, about = read_status(self.settings, now=Clock().now())
-        return as_document(self.settings, found, about, find_wrong(found))
+        found = read_status(self.settings, now=Clock().now())
+        return as_document(self.settings, found, find_wrong(found))
 
 
 def main() -> None:

@@ -142,7 +142,10 @@ class Publication:
         self._forgotten = frozenset({forget_root} if forget_root is not None else ())
         self._version = server.server()
         self._posters = Posters(server, settings.home_path / "posters", fetch_from_tmdb)
-        self.manifest = StoredManifest(database.transaction, database.connection, dry_run=dry_run)
+        waiting = "Another run is publishing: waiting for it, for up to a quarter of an hour."
+        self.manifest = StoredManifest(
+            database.transaction, database.connection, dry_run=dry_run, waiting=lambda: log.info(waiting)
+        )
         with database.transaction() as connection:
             users = read_users(connection)
             self._owner = read_owner(connection)
