@@ -54,8 +54,8 @@ format: $(DEVELOPMENT)  ## format the code, and fix what can be fixed by itself
 settings: $(DEVELOPMENT)  ## write docs/settings.md
 	@$(BIN)/python -m aperture_dagster.settings.reference
 
-screenshots: $(DEVELOPMENT)  ## take the pictures of README and docs from the demo; ALL=FOLDER takes those of every page, too
-	@$(BIN)/python docs/screenshots.py $(if $(ALL),--all $(ALL))
+screenshots: $(DEVELOPMENT)  ## take the pictures of README and docs from the demo
+	@$(BIN)/python docs/screenshots.py
 
 bench: $(DEVELOPMENT)  ## run the benchmarks: quality of the recommendations, speed, requests, a simulated day
 	@$(call run-benchmarks,$(BENCHMARKS))
