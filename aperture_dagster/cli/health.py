@@ -112,8 +112,10 @@ def grpc_server_answers(target: str, seconds: float = ANSWER_SECONDS) -> bool:
     from grpc_health.v1.health_pb2_grpc import HealthStub
 
     with grpc.insecure_channel(target) as channel:
+        # Its methods are only known at run time.
+        health: Any = HealthStub(channel)
         try:
-            HealthStub(channel).Check(HealthCheckRequest(), timeout=seconds)
+            health.Check(HealthCheckRequest(), timeout=seconds)
         except grpc.RpcError:
             return False
     return True

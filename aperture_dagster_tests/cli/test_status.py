@@ -25,7 +25,7 @@ from sqlalchemy.exc import InternalError
 
 from aperture_dagster.cli.doctor import examine
 from aperture_dagster.cli.main import main
-from aperture_dagster.cli.show import genre_bars, read_names, read_page
+from aperture_dagster.cli.show import read_names, read_page
 from aperture_dagster.cli.status import _print, as_document, read_status
 from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.errors import OperatorError
@@ -204,15 +204,6 @@ def test_reading_neither_writes_nor_migrates(settings: Settings, database: Datab
         execute(connection, f"UPDATE alembic_version SET version_num = '{HEAD_REVISION}'")
     with read_only(settings) as connection, pytest.raises(InternalError, match="read-only"):
         execute(connection, "DELETE FROM users")
-
-
-@pytest.mark.parametrize("width", [30, 40, 80, 200])
-def test_bars_of_genres_fit_and_are_as_long_as_their_share(width: int):
-    genres = [{"name": "Science Fiction", "titles": 66, "lift": 3.9}, {"name": "War", "titles": 1, "lift": 1.25}]
-    all_of_them, few = (line.plain for line in genre_bars(genres, 66, width))
-    assert max(len(all_of_them), len(few)) <= width
-    assert "░" not in all_of_them and few.count("█") == 1
-    assert ("66 of 66, 3.9x" in all_of_them) is (width >= 80)
 
 
 def test_status_and_doctor_say_in_one_sentence_what_a_clock_that_was_ahead_has_written(
