@@ -14,7 +14,6 @@ from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster_postgres import PostgresEventLogStorage
 from sqlalchemy import text
 
-from aperture_dagster.cli.doctor import _schedules
 from aperture_dagster.household import HOUSEHOLD_TAG, asset_key
 from aperture_dagster.instance.dead_runs import dead_runs, end_dead_runs, free_dead_slots, unlock_run
 from aperture_dagster.instance.pools import POOLS
@@ -195,27 +194,3 @@ def _asset(household: str) -> dg.AssetsDefinition:
         return dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=True)])
 
     return movies
-
-
-def test_a_schedule_that_others_switched_off_is_not_off(
-    both: tuple[dg.DagsterInstance, dg.DagsterInstance], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
-    from dagster._core.definitions.run_request import InstigatorType
-    from dagster._core.remote_origin import (
-        GrpcServerCodeLocationOrigin,
-        RemoteInstigatorOrigin,
-        RemoteRepositoryOrigin,
-    )
-    from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, ScheduleInstigatorData
-
-    name = "database_backup_schedule"
-    for household, status in ((OURS, InstigatorStatus.RUNNING), (THEIRS, InstigatorStatus.STOPPED)):
-        origin = GrpcServerCodeLocationOrigin(host="localhost", port=1, location_name=household)
-        schedule = RemoteInstigatorOrigin(RemoteRepositoryOrigin(origin, "__repository__"), name)
-        data = ScheduleInstigatorData("0 1 * * *", None)
-        both[0].add_instigator_state(InstigatorState(schedule, InstigatorType.SCHEDULE, status, data))
-    for household, shown in ((OURS, "aperture up"), (THEIRS, "switched off")):
-        monkeypatch.setenv("APERTURE_HOUSEHOLD", household)
-        monkeypatch.setenv("APERTURE_HOME", str(tmp_path / household))
-        (found,) = [one for one in _schedules(load_settings()) if one.what == name]
-        assert shown in found.message
