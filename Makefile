@@ -23,7 +23,15 @@ export DAGSTER_HOME := $(CURDIR)
 # Otherwise each process of a test, and each command, would compile all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo up test test-wheel test-deploy nightly mutants lint bench bench-full install-size size soak screenshots clean
+.DEFAULT_GOAL := help
+.PHONY: help install demo up test lint format settings screenshots bench bench-full nightly soak mutants test-wheel \
+  test-deploy install-size size clean
+
+help:  ## list these targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
+	  printf '  make %-13s %s\n' "$$name" "$$text"; done
+
+install: $(DEVELOPMENT)  ## set up .venv with everything that developing needs
 
 demo: $(PRODUCT)  ## run the whole graph once on stand-ins, and show the results
 	@$(BIN)/aperture demo
@@ -34,24 +42,20 @@ up: $(PRODUCT)  ## run the Dagster UI and daemon, on the configured media server
 test: $(DEVELOPMENT)  ## run the tests, but for those that are marked as nightly
 	@$(PYTEST)
 
-test-wheel: $(DEVELOPMENT)  ## install the wheel with each Python at hand, from a package index, and test it
-	@$(BIN)/python -m aperture_dagster_tests.wheels
-
-test-deploy: $(DEVELOPMENT)  ## execute the Dockerfile without Docker, from a package index, and run its services; needs root
-	@$(BIN)/python -m aperture_dagster_tests.deploy
-
-nightly: $(DEVELOPMENT)  ## run the long tests, the random and the killed ones at every step and with more histories
-	@$(PYTEST) -m nightly $(addprefix --ignore=aperture_dagster_tests/, $(REPEATED))
-	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 $(BIN)/pytest -n $(WORKERS) -q -m '' \
-	  $(addprefix aperture_dagster_tests/, $(REPEATED))
-
-mutants: $(DEVELOPMENT)  ## change the code in small ways, and count the changes that no test notices; SAMPLE=100 SEED=1 draws some
-	@$(BIN)/python -m aperture_dagster_tests.mutants $(if $(SAMPLE),--sample $(SAMPLE)) --seed $(or $(SEED),1) $(ARGS)
-
 lint: $(DEVELOPMENT)  ## check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/basedpyright
+
+format: $(DEVELOPMENT)  ## format the code, and fix what can be fixed by itself
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+settings: $(DEVELOPMENT)  ## write docs/settings.md
+	@$(BIN)/python -m aperture_dagster.settings.reference
+
+screenshots: $(DEVELOPMENT)  ## take the pictures of README and docs from the demo
+	@$(BIN)/python docs/screenshots.py
 
 bench: $(DEVELOPMENT)  ## run the benchmarks: quality of the recommendations, speed, requests, a simulated day
 	@$(call run-benchmarks,$(BENCHMARKS))
@@ -59,17 +63,28 @@ bench: $(DEVELOPMENT)  ## run the benchmarks: quality of the recommendations, sp
 bench-full: $(DEVELOPMENT)  ## run all benchmarks: also idle minutes, a simulated week and year, and a very large library
 	@$(call run-benchmarks,$(filter-out performance,$(BENCHMARKS)) $(LONG) "performance --full")
 
+nightly: $(DEVELOPMENT)  ## run the long tests, the random and the killed ones at every step and with more histories
+	@$(PYTEST) -m nightly $(addprefix --ignore=aperture_dagster_tests/, $(REPEATED))
+	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 $(BIN)/pytest -n $(WORKERS) -q -m '' \
+	  $(addprefix aperture_dagster_tests/, $(REPEATED))
+
+soak: $(DEVELOPMENT)  ## live through a month with kills, faults and wrong clocks, and compare it with a quiet one
+	@$(BIN)/python benchmarks/soak.py
+
+mutants: $(DEVELOPMENT)  ## change the code in small ways, and count the changes that no test notices; SAMPLE=100 SEED=1 draws some
+	@$(BIN)/python -m aperture_dagster_tests.mutants $(if $(SAMPLE),--sample $(SAMPLE)) --seed $(or $(SEED),1) $(ARGS)
+
+test-wheel: $(DEVELOPMENT)  ## install the wheel with each Python at hand, from a package index, and test it
+	@$(BIN)/python -m aperture_dagster_tests.wheels
+
+test-deploy: $(DEVELOPMENT)  ## execute the Dockerfile without Docker, from a package index, and run its services; needs root
+	@$(BIN)/python -m aperture_dagster_tests.deploy
+
 install-size: $(DEVELOPMENT)  ## install the wheel alone, from a package index, and compare its size with the limit
 	@$(BIN)/python benchmarks/install_size.py --fresh
 
 size: $(DEVELOPMENT)  ## count lines, files, settings and long signatures
 	@$(BIN)/python tools/size.py
-
-soak: $(DEVELOPMENT)  ## live through a month with kills, faults and wrong clocks, and compare it with a quiet one
-	@$(BIN)/python benchmarks/soak.py
-
-screenshots: $(DEVELOPMENT)  ## take the pictures of README and docs from the demo; ALL=FOLDER takes those of every page, too
-	@$(BIN)/python docs/screenshots.py $(if $(ALL),--all $(ALL))
 
 clean:  ## remove .venv, the results of the demo, and caches
 	rm -rf $(VENV) .aperture/demo .pytest_cache .ruff_cache .hypothesis build dist .logs_queue logs *.egg-info

@@ -5,13 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import random
-import subprocess
 import sys
-import textwrap
-import time
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -78,38 +74,6 @@ def test_a_time_that_moved_on_does_not_change_a_picture_but_a_new_row_does(tmp_p
         assert picture.convert("RGB").getpixel((0, 40)) == (0, 0, 0)
 
 
-def test_a_picture_of_another_size_is_written(tmp_path: Path):
-    path = tmp_path / "page.png"
-    screenshots.write(page_like(), path)
-    assert screenshots.write(page_like().crop((0, 0, 79, 50)), path)
-
-
-def test_a_picture_of_an_asset_that_is_not_there_is_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    class NoPage:
-        def __getattr__(self, name: str) -> Any:
-            raise AssertionError(f"{name}: opened a page")
-
-    of_assets = tuple(picture for picture in screenshots.PICTURES if picture.asset)
-    screenshots.take_pictures(NoPage(), set(), tmp_path, of_assets)
-    assert not list(tmp_path.iterdir())
-    assert capsys.readouterr().out.count("skipped") == len(of_assets)
-
-
-def test_a_picture_that_cannot_be_taken_is_named_and_the_others_are_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    def take(page: object, picture: Any) -> Image.Image:
-        if picture.name == "asset-graph":
-            raise screenshots.PlaywrightError("Timeout\nCall log")
-        return page_like()
-
-    monkeypatch.setattr(screenshots, "take", take)
-    two = screenshots.PICTURES[:2]
-    assert screenshots.take_pictures(None, {one.asset for one in two}, tmp_path, two) == ["asset-graph"]
-    assert [path.stem for path in tmp_path.iterdir()] == [two[1].name]
-    assert "asset-graph: FAILED: Timeout; its page is /asset-groups" in capsys.readouterr().out
-
-
 def test_the_demo_of_the_pictures_ignores_the_operators_settings(monkeypatch: pytest.MonkeyPatch):
     for name in ("APERTURE_RECOMMENDATIONS_PER_LIST", "APERTURE_TIMEZONE", "aperture_home", "DAGSTER_HOME"):
         monkeypatch.setenv(name, "Europe/Berlin")
@@ -117,32 +81,3 @@ def test_the_demo_of_the_pictures_ignores_the_operators_settings(monkeypatch: py
     assert not {"APERTURE_RECOMMENDATIONS_PER_LIST", "aperture_home", "DAGSTER_HOME"} & environment.keys()
     assert environment["APERTURE_TIMEZONE"] == "UTC"
     assert environment["PATH"] == os.environ["PATH"]
-
-
-def test_stopping_the_script_stops_what_it_started(tmp_path: Path):
-    code = f"""
-        import importlib.util, signal, sys, time
-        from pathlib import Path
-        specification = importlib.util.spec_from_file_location("screenshots", {str(SCRIPT)!r})
-        module = importlib.util.module_from_spec(specification)
-        sys.modules["screenshots"] = module
-        specification.loader.exec_module(module)
-        module.end_with_signals()
-        with module.running(["simulate", "--port", "0"], Path({str(tmp_path / "log")!r})) as process:
-            print(process.pid, flush=True)
-            time.sleep(60)
-    """
-    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True) as script:
-        assert script.stdout
-        started = int(script.stdout.readline())
-        os.kill(started, 0)
-        script.terminate()
-        script.wait(timeout=150)
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            os.kill(started, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.1)
-    raise AssertionError("still running")

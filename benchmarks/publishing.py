@@ -26,6 +26,7 @@ from verdict import Verdict
 
 from aperture_dagster.build import build_definitions
 from aperture_dagster.cli import demo
+from aperture_dagster.cli.stand_ins import StandIns
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.partitions import USERS, range_tags
 from aperture_dagster.publishing import reading
@@ -55,7 +56,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="aperture-publishing-", ignore_cleanup_errors=True) as folder:
         home, lists = Path(folder) / "home", Path(folder) / "lists"
         lists.mkdir()
-        with demo.stand_ins(world, None, options.server, lists=lists) as environment:
+        with StandIns(world, server=options.server).running(lists=lists) as (_, environment):
             settings = demo.point_at(environment, home, lists)
             reading.POLL_SECONDS = 0.2
             try:

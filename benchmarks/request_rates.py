@@ -32,6 +32,7 @@ from verdict import Verdict
 
 from aperture_dagster.build import build_definitions
 from aperture_dagster.cli import demo
+from aperture_dagster.cli.stand_ins import StandIns as AllServices
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import load_settings
 from aperture_dagster.sources import SERVICES
@@ -101,7 +102,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="aperture-request-rates-", ignore_cleanup_errors=True) as folder:
         home = Path(folder) / "home"
         world = f"generated:movies={titles * 5 // 4},series=0,episodes=0,users=1,plays=0"
-        with demo.stand_ins(world, None) as environment:
+        with AllServices(world).running() as (_, environment):
             database = Database(demo.point_at(environment, home))
             stand_ins = StandIns(environment["APERTURE_TMDB_URL"].removesuffix("/tmdb/3"))
             try:

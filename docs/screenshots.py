@@ -4,13 +4,11 @@ The demo is made in a temporary home, with which the real UI runs; Chromium open
 pictures show what the program shows. Everything that was started is ended, and the home is deleted.
 
 `PICTURES` lists the pictures. To add one, add an entry and use its file in a page; a test holds that every file in
-``docs/images`` is used. With ``--all FOLDER``, the pages of all assets, and some others, are also written to a folder,
-for a developer to look through.
+``docs/images`` is used.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import os
@@ -21,21 +19,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 from PIL import Image, ImageChops
 from playwright.sync_api import Browser, Page, sync_playwright
-from playwright.sync_api import Error as PlaywrightError
 
 IMAGES = Path(__file__).resolve().parent / "images"
 PROJECT = IMAGES.parents[1]
 WIDTH, HEIGHT = 1440, 900
-NAVIGATION = 241
-"""Width of Dagster's own menu on the left."""
 SHOWN_USER = "Alma"
 LIST = ("Because you liked",)
 START_SECONDS = 300
@@ -70,8 +64,8 @@ class Picture:
         name: name of the file, without ``.png``.
         path: address of the page below that of the UI.
         shows: texts that have to be on the page before the picture is taken.
-        asset: the asset whose page it is; the picture is skipped while there is no such asset.
-        parts: selector of the elements to keep, instead of the page without Dagster's menu.
+        asset: the asset whose page it is, if it is one.
+        parts: selector of the elements to keep.
         margin: pixels around these elements.
         most: pixels of height to keep at most.
         window: height of the window; pages with long tables need a high one, since they scroll inside of it.
@@ -80,28 +74,21 @@ class Picture:
     name: str
     path: str
     shows: tuple[str, ...]
+    parts: str
     asset: str | None = None
-    parts: str | None = None
     margin: int = 0
     most: int = HEIGHT
     window: int = HEIGHT
 
 
 def metadata_of(
-    asset: str, *rows: str, name: str, partition: str | None = None, most: int = HEIGHT, shows: tuple[str, ...] = ()
+    asset: str, *rows: str, name: str, shows: tuple[str, ...], partition: str | None = None, most: int = HEIGHT
 ) -> Picture:
     """Describe the picture of adjacent rows, as far as they exist, of the latest metadata of an asset or partition."""
     view = f"view=partitions&partition={partition}" if partition else "view=overview"
     named = " or ".join(f"normalize-space()='{row}'" for row in rows)
-    return Picture(
-        name,
-        f"/assets/{asset}?{view}",
-        shows,
-        asset,
-        parts=f"xpath=//tr[td[1][{named}]]",
-        most=most,
-        window=4 * HEIGHT,
-    )
+    parts = f"xpath=//tr[td[1][{named}]]"
+    return Picture(name, f"/assets/{asset}?{view}", shows, parts, asset, most=most, window=4 * HEIGHT)
 
 
 PICTURES: tuple[Picture, ...] = (
@@ -113,22 +100,9 @@ PICTURES: tuple[Picture, ...] = (
         margin=2,
     ),
     metadata_of(
-        "household_overview",
-        "watch_first",
-        "posters",
-        "plays",
-        name="household",
-        most=1100,
-        shows=(SHOWN_USER,),
+        "household_overview", "watch_first", "posters", "plays", name="household", most=1100, shows=(SHOWN_USER,)
     ),
-    metadata_of(
-        "recommendations",
-        "films",
-        name="recommendations",
-        partition=SHOWN_USER,
-        most=700,
-        shows=LIST,
-    ),
+    metadata_of("recommendations", "films", name="recommendations", partition=SHOWN_USER, most=700, shows=LIST),
     metadata_of(
         "recommendation_libraries",
         "films_posters",
@@ -156,11 +130,6 @@ def demo_environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(("APERTURE_", "DAGSTER_"))}
     paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**kept, **SETTINGS, "PYTHONPATH": os.pathsep.join(paths)}
-
-
-def end_with_signals() -> None:
-    """Let SIGTERM raise SystemExit, so that what was started is ended, too."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 @contextlib.contextmanager
@@ -221,12 +190,6 @@ def _end_of(log: Path) -> str:
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
 
 
-def ask(address: str, query: str) -> Mapping[str, Any]:
-    """Send a GraphQL query to the UI, and return its data."""
-    answer = httpx.post(f"{address}/graphql", json={"query": query}, timeout=60, trust_env=False)
-    return answer.raise_for_status().json()["data"]
-
-
 # Pictures
 
 
@@ -285,21 +248,15 @@ def take(page: Page, picture: Picture) -> Image.Image:
     page.goto(picture.path)
     for text in picture.shows:
         page.get_by_text(text).first.wait_for()
-    if picture.parts is None:
-        return _window(page).crop((NAVIGATION, 0, WIDTH, picture.most))
     parts = page.locator(picture.parts)
     parts.first.wait_for()
     page.evaluate(HIDE_TIMESTAMPS)
-    window = _window(page)
+    window = Image.open(io.BytesIO(settled(page)))
     boxes = [box for part in parts.all() if (box := part.bounding_box()) is not None]
     left, top = (int(min(box[side] for box in boxes)) - picture.margin for side in ("x", "y"))
     right = int(max(box["x"] + box["width"] for box in boxes)) + picture.margin
     bottom = int(max(box["y"] + box["height"] for box in boxes)) + picture.margin
     return window.crop((max(left, 0), max(top, 0), min(right, WIDTH), min(bottom, top + picture.most)))
-
-
-def _window(page: Page) -> Image.Image:
-    return Image.open(io.BytesIO(settled(page)))
 
 
 def write(image: Image.Image, path: Path) -> bool:
@@ -322,90 +279,15 @@ def nearly_equal(one: Image.Image, other: Image.Image) -> bool:
     return sum(differences[LIKE_A_PALETTE:]) <= SAME_SHARE * one.width * one.height
 
 
-def take_pictures(page: Page, assets: set[str], folder: Path, pictures: Sequence[Picture] = PICTURES) -> list[str]:
-    """Write pictures to a folder, except those of assets that do not exist; return what could not be taken."""
-    failed = []
-    for picture in pictures:
-        if picture.asset is not None and picture.asset not in assets:
-            print(f"{picture.name}: skipped, there is no asset {picture.asset}", flush=True)
-            continue
-        path = folder / f"{picture.name}.png"
-        try:
-            written = write(take(page, picture), path)
-        except PlaywrightError as error:
-            failed.append(picture.name)
-            print(f"{picture.name}: FAILED: {error.message.splitlines()[0]}; its page is {picture.path}", flush=True)
-            continue
-        size = f"{path.stat().st_size / 1000:.0f} kB"
-        print(f"{picture.name}: {size}{'' if written else ', as it was'}", flush=True)
-    return failed
-
-
-# Every page
-
-
-def every_page(address: str, assets: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return the paths of the pages to look through, by the names of their pictures.
-
-    Args:
-        address: the address of the UI.
-        assets: the partitions of each asset, empty for one without.
-    """
-    pages = {f"asset-{name}": f"/assets/{name}?view=overview" for name in sorted(assets)}
-    for name, partitions in sorted(assets.items()):
-        if partitions:
-            partition = SHOWN_USER if SHOWN_USER in partitions else partitions[-1]
-            pages[f"partition-{name}"] = f"/assets/{name}?view=partitions&partition={partition}"
-    newest = '(filter: {pipelineName: "generate_recommendations"}, limit: 1)'
-    runs = ask(address, f"{{ runsOrError{newest} {{ ... on Runs {{ results {{ id }} }} }} }}")["runsOrError"]["results"]
-    if runs:
-        pages["run"] = f"/runs/{runs[0]['id']}"
-    location = "/locations/__repository__@aperture"
-    return pages | {
-        "graph": "/asset-groups",
-        "catalog": "/assets",
-        "automation": "/automation",
-        "resources": f"{location}/resources",
-        "jobs": "/jobs",
-        "runs": "/runs",
-        "overview": "/overview/activity/timeline",
-    }
-
-
-def look_at_every_page(page: Page, pages: Mapping[str, str], folder: Path) -> None:
-    """Write each page as it opens on a screen and, if it is longer, as a whole (``…-whole.png``)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, path in pages.items():
-        page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
-        page.goto(path)
-        page.wait_for_load_state("networkidle")
-        (folder / f"{name}.png").write_bytes(settled(page))
-        hidden = page.evaluate(
-            """Math.max(0, ...[...document.querySelectorAll('*')]
-                .filter(one => ['auto', 'scroll'].includes(getComputedStyle(one).overflowY))
-                .map(one => one.scrollHeight - one.clientHeight))"""
-        )
-        if hidden > 0:
-            page.set_viewport_size({"width": WIDTH, "height": min(HEIGHT + hidden, 8000)})
-            (folder / f"{name}-whole.png").write_bytes(settled(page))
-        print(f"{name}: {path}", flush=True)
-
-
 def main() -> None:
-    """Take the pictures, and those of every page if a folder for them is given."""
-    parser = argparse.ArgumentParser(description="Take the pictures of README and docs from the UI.")
-    parser.add_argument("--all", type=Path, metavar="FOLDER", help="also write pictures of every page to this folder")
-    arguments = parser.parse_args()
-    end_with_signals()
+    """Take the pictures."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with running_ui() as address, running_browser() as browser:
-        nodes = ask(address, "{ assetNodes { assetKey { path } partitionKeys } }")["assetNodes"]
-        assets = {"/".join(node["assetKey"]["path"]): node["partitionKeys"] for node in nodes}
         page = open_page(browser, address)
-        failed = take_pictures(page, set(assets), IMAGES)
-        if arguments.all is not None:
-            look_at_every_page(page, every_page(address, assets), arguments.all)
-    if failed:
-        raise SystemExit(f"Not taken: {', '.join(failed)}. The other pictures are in {IMAGES}.")
+        for picture in PICTURES:
+            path = IMAGES / f"{picture.name}.png"
+            written = write(take(page, picture), path)
+            print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB{'' if written else ', as it was'}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,56 +1,18 @@
-"""What the commands share: options, a usable home, and errors as one sentence."""
+"""What the commands share: a usable home, a free port, and errors as one sentence."""
 
 import contextlib
 import errno
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
 
 import click
 
-from aperture_dagster.cli.probes import family_of
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.resources.errors import ServiceError
 from aperture_dagster.settings.places import checkout
 from aperture_dagster.storage.files import FileError, prepare_home
 from aperture_dagster.wording import UNPRINTABLE, printable
-
-Server = Literal["jellyfin", "jellyfin@10.9", "jellyfin@10.10", "jellyfin@10.11", "jellyfin@12", "emby"]
-"""A media server that the stand-ins imitate; without a version, the newest."""
-
-
-def _absolute(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Make a folder absolute, since the stand-ins may look from elsewhere; other worlds have names."""
-    folder = Path(value).expanduser() if value else None
-    return str(folder.resolve()) if folder and (folder.is_dir() or parameter.name == "home") else value
-
-
-def stand_in_options(*names: str) -> Callable[[Any], Any]:
-    """Add the options that say what the stand-ins serve and where everything is kept."""
-    options = {
-        "world": click.option(
-            "--world", default="demo", show_default=True, callback=_absolute,
-            help="What the stand-ins serve: 'demo', 'odd', 'generated:movies=N,…', or a folder with movies.jsonl.gz "
-            "and ratings.csv.gz.",
-        ),
-        "users": click.option("--users", type=click.IntRange(min=1), help="Serve only the first N users."),
-        "server": click.option(
-            "--server", type=click.Choice(get_args(Server)), default="jellyfin", show_default=True,
-            help="The media server that the stand-ins imitate, and its version.",
-        ),
-        "home": click.option(
-            "--home", type=click.Path(file_okay=False), callback=_absolute,
-            help="Folder to keep everything in. Default for stand-ins: the folder 'demo' in APERTURE_HOME.",
-        ),
-    }  # fmt: skip
-
-    def decorate(command: Any) -> Any:
-        for name in reversed(names):
-            command = options[name](command)
-        return command
-
-    return decorate
 
 
 def echo(text: str, *, err: bool = False) -> None:
@@ -93,6 +55,11 @@ def require_writable(home: Path) -> None:
         raise FileError(f"{home} cannot be written ({why}): set APERTURE_HOME to a folder that can.") from None
     if is_new and checkout() is None:
         echo(f"Created {home}, which holds everything; APERTURE_HOME chooses another folder.", err=True)
+
+
+def family_of(host: str) -> socket.AddressFamily:
+    """Return the family of an address that a server listens on."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def require_free_port(host: str, port: int, command: str) -> None:

@@ -2,20 +2,11 @@
 
 import contextlib
 import logging
-import re
 from collections import Counter
 from collections.abc import Iterator
 
 import dagster as dg
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Column
 from rich.text import Text
 
@@ -32,18 +23,21 @@ from aperture_dagster.wording import counted
 
 TOTALS = "Done: "
 """How the closing line of a step begins."""
-SPECIFICS = re.compile(r"\(.*?\)|[0-9][0-9,.]*")
-"""What differs in log lines that say the same: figures, and what is in brackets."""
 LEAST_FOR_COLUMNS = 64
-"""Narrower terminals show the figures of a step below its name."""
+"""On narrower terminals, figures go on below the name of a step."""
+SHOWN_WARNINGS = 1
+"""Warnings of a step that are shown; further ones mostly say the same of other days or users."""
 
 
 class ProgressHandler(logging.Handler):
-    """Show on a terminal what steps do and log, and add up their figures."""
+    """Show on a terminal what steps do and warn of, and add up their figures."""
 
     def __init__(self, console: Terminal, assets: set[str]) -> None:
         super().__init__()
-        self.bar = Progress(*_columns(console.width), console=console, transient=True, disable=not console.is_terminal)
+        # In one line: one that wraps could not be erased.
+        name = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"))
+        columns = (SpinnerColumn(), name, MofNCompleteColumn())
+        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.task = self.bar.add_task("starting", total=len(assets))
         self.console, self.assets = console, assets
         self.seconds: dict[str, float] = {}
@@ -51,29 +45,23 @@ class ProgressHandler(logging.Handler):
         self.requests: Counter[str] = Counter()
         self._name_width = max(map(len, assets), default=0)
         # Of the step that is running.
-        self._totals, self._has_warned, self._similar = "", False, Counter[str]()
+        self._totals, self._warnings = "", 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show a message of a step, or take in one of Dagster's events."""
+        """Show a warning, or take in one of Dagster's events."""
         about = getattr(record, "dagster_meta", None) or {}
         event, step = about.get("dagster_event"), about.get("step_key")
+        message = str(about.get("orig_message") or record.getMessage())
         if event is not None:
             self._take_in(event)
-        elif record.levelno >= (logging.INFO if step is not None else logging.WARNING):
-            self._show(step, str(about.get("orig_message") or record.getMessage()), record.levelno)
-
-    def _show(self, step: str | None, message: str, level: int) -> None:
-        is_warning = level >= logging.WARNING
-        self._has_warned |= is_warning
-        if message.startswith(TOTALS):
+        elif record.levelno >= logging.WARNING:
+            self._warnings += 1
+            source = f"{step}: " if step is not None else ""
+            if self._warnings <= SHOWN_WARNINGS:
+                self.console.print_hanging(f"{source}{message}", "yellow", indent=4)
+        elif step is not None and message.startswith(TOTALS):
             # Shown with the line that ends the step.
             self._totals = message.removeprefix(TOTALS).rstrip(".")
-            return
-        source = f"{step}: " if step is not None else ""
-        kind = f"{source}{SPECIFICS.sub('', message)}"
-        self._similar[kind] += 1
-        if self._similar[kind] == 1:
-            self.console.print_hanging(f"{source}{message}", "yellow" if is_warning else "dim", indent=4)
 
     def _take_in(self, event: dg.DagsterEvent) -> None:
         step = event.step_key
@@ -85,8 +73,7 @@ class ProgressHandler(logging.Handler):
         elif step not in self.assets:
             return
         elif event.is_step_start:
-            self._totals, self._has_warned = "", False
-            self._similar.clear()
+            self._totals, self._warnings = "", 0
             self.bar.update(self.task, description=step)
         elif event.is_step_success:
             self.seconds[step] = round(event.step_success_data.duration_ms / 1000, 3)
@@ -95,17 +82,14 @@ class ProgressHandler(logging.Handler):
             self._show_end(step)
 
     def _show_end(self, step: str) -> None:
-        more = self._similar.total() - len(self._similar)
-        if more:
-            self.console.print_hanging(f"{step}: and {counted(more, 'lines')} like that", "dim", indent=4)
-        mark = Text("!", "yellow") if self._has_warned else Text("✓", "green")
+        if self._warnings > SHOWN_WARNINGS:
+            more = counted(self._warnings - SHOWN_WARNINGS, "warnings more in the log of the run")
+            self.console.print_hanging(f"{step}: {more}", "yellow", indent=4)
+        mark = Text("!", "yellow") if self._warnings else Text("✓", "green")
         start = Text.assemble(mark, f" {step:<{self._name_width}} {self.seconds[step]:5.1f} s")
         totals = ", ".join(part for part in self._totals.split(", ") if not part.startswith("0 "))
-        if totals and self.console.is_terminal and self.console.text_width < LEAST_FOR_COLUMNS:
-            self.console.print(start, soft_wrap=True)
-            self.console.print_hanging(totals, "dim", indent=4, hang=4)
-        else:
-            self.console.print_hanging(start + Text(f"  {totals}".rstrip(), "dim"), hang=len(start) + 2)
+        hang = len(start) + 2 if self.console.text_width >= LEAST_FOR_COLUMNS else 4
+        self.console.print_hanging(start + Text(f"  {totals}".rstrip(), "dim"), hang=hang)
 
     def logger(self) -> dg.LoggerDefinition:
         """Define the Dagster logger that writes to this handler."""
@@ -116,17 +100,6 @@ class ProgressHandler(logging.Handler):
             return logger
 
         return dg.LoggerDefinition(create, description="Progress of the demo on the terminal.")
-
-
-def _columns(width: int) -> list[ProgressColumn]:
-    """Return the columns of the progress line that fit: a line that wraps could not be erased."""
-    description = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"))
-    columns: list[ProgressColumn] = [SpinnerColumn(), description]
-    # The others take at most 45 columns.
-    if width >= 55:
-        columns.append(BarColumn(min(width - 45, 40)))
-    columns.append(MofNCompleteColumn())
-    return [*columns, TimeElapsedColumn()] if width >= 45 else columns
 
 
 def run_cycle(settings: Settings, console: Terminal) -> dict[str, dict[str, float]]:

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import select
 import shlex
-import signal
-import socket
-import subprocess
 import sys
-import tempfile
 import time
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.text import Text
 
-from aperture_dagster.cli.common import Server, echo, operator_errors, require_writable, stand_in_options
+from aperture_dagster.cli.common import echo, operator_errors, require_writable
+from aperture_dagster.cli.stand_ins import Server, StandIns, stand_in_options, usual_port
 from aperture_dagster.cli.summary import show, summarize
 from aperture_dagster.cli.terminal import Terminal
-from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.settings import (
     FILE_SUFFIX,
@@ -36,22 +27,22 @@ from aperture_dagster.settings import (
     secret_names,
 )
 from aperture_dagster.settings.places import default_home, start_command
-from aperture_dagster.sources import SOURCES
 
-START_SECONDS = 60
-# Enough for any world in one day; the real services allow 1,000.
-REQUESTS_A_DAY = 1_000_000
-JELLYFIN_VERSIONS = {"10.9": "10.9.11", "10.10": "10.10.7", "10.11": "10.11.11", "12": "12.0.0"}
-# Below the ports that systems give to outgoing connections.
-FIRST_PORT, PORTS = 20_000, 12_000
 LISTS = "libraries"
 """The folder in the home that the stand-in for the media server can read."""
 
+demo_home_option = click.option(
+    "--home",
+    type=click.Path(file_okay=False),
+    help="Folder to keep everything in. Default for stand-ins: the folder 'demo' in APERTURE_HOME.",
+)
+
 
 @click.command()
-@stand_in_options("world", "users", "server", "home")
+@stand_in_options
+@demo_home_option
 @click.option("--summary", type=click.Path(dir_okay=False), help="Also write the summary to this file, as JSON.")
-def demo(world: str, users: int | None, server: Server, home: str | None, summary: str | None) -> None:
+def demo(stand_ins: StandIns, home: str | None, summary: str | None) -> None:
     """Run everything once on stand-ins, without keys, server or network, and show the results.
 
     Example: aperture demo --users 3 --server emby
@@ -59,7 +50,7 @@ def demo(world: str, users: int | None, server: Server, home: str | None, summar
     if summary and not Path(summary).absolute().parent.is_dir():
         raise click.BadParameter(f"the folder of {summary} does not exist.", param_hint="--summary")
     started = time.monotonic()
-    folder = demo_home(home, server)
+    folder = demo_home(home, stand_ins.server)
     # A descriptor of its own: while a step runs, Dagster redirects the usual one to a file, which is no terminal.
     with (
         operator_errors(),
@@ -67,8 +58,8 @@ def demo(world: str, users: int | None, server: Server, home: str | None, summar
     ):
         console = Terminal(terminal)
         warn_of_ignored_database()
-        console.print_hanging(f"Starting the stand-ins ({world}); everything is kept in {folder}")
-        with stand_ins(world, users, server, lists=folder / LISTS, port=usual_port(folder)) as environment:
+        console.print_hanging(f"Starting the stand-ins ({stand_ins.world}); everything is kept in {folder}")
+        with stand_ins.running(lists=folder / LISTS, port=usual_port(folder)) as (_, environment):
             # Not before: stand-ins that cannot serve this world should leave no folder behind.
             require_writable(folder)
             settings = point_at(environment, folder, folder / LISTS)
@@ -78,11 +69,8 @@ def demo(world: str, users: int | None, server: Server, home: str | None, summar
         show(result, console)
         if summary:
             Path(summary).write_text(json.dumps(result, ensure_ascii=False, indent=1, default=str), encoding="utf-8")
-        given = {"server": (server, "jellyfin"), "world": (world, "demo"), "users": (users, None)}
-        options = [
-            f"--{name} {shlex.quote(str(value))}" for name, (value, default) in given.items() if value != default
-        ]
-        options += [f"--home {shlex.quote(str(folder))}"] if world != "demo" or home else []
+        options = stand_ins.options()
+        options += [f"--home {shlex.quote(str(folder))}"] if stand_ins.world != "demo" or home else []
         command = " ".join(["aperture up --demo", *options]) if options else start_command()
         done = f"Done in {time.monotonic() - started:.0f} s. To open it in the Dagster UI:"
         # In one piece, to be copied.
@@ -112,10 +100,7 @@ def settings_of_home(home: str | None) -> Settings:
 
     Without a media server, everything real is removed from the environment, as for the demo itself.
     """
-    if home is not None:
-        # First, since an installed package reads its settings from there.
-        os.environ[PREFIX + "HOME"] = str(Path(home).expanduser().resolve())
-    settings = load_settings()
+    settings = load_settings_of(home)
     if settings.media_server_url is not None:
         use_dagster_home(settings, create=False)
         return settings
@@ -124,90 +109,12 @@ def settings_of_home(home: str | None) -> Settings:
     return point_at({}, next((one for one in folders if (one / "postgres").exists()), folders[0]), create=False)
 
 
-def usual_port(home: Path) -> int:
-    """The port of a home's stand-ins, so that pictures in earlier results are still found there; 0 if it is in use."""
-    port = FIRST_PORT + zlib.crc32(str(home).encode()) % PORTS
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return 0
-    return port
-
-
-@contextlib.contextmanager
-def stand_ins(
-    world: str, users: int | None, server: Server = "jellyfin", *, lists: Path | None = None, port: int = 0
-) -> Iterator[dict[str, str]]:
-    """Run the stand-ins as :func:`stand_ins_process` does, and yield only the environment that points at them."""
-    with stand_ins_process(world, users, server, lists=lists, port=port) as (_, environment):
-        yield environment
-
-
-@contextlib.contextmanager
-def stand_ins_process(
-    world: str, users: int | None, server: Server = "jellyfin", *, lists: Path | None = None, port: int = 0
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """Run the stand-ins in a process that ends with the block, or by itself when this process dies.
-
-    Yields its id and the environment that points every service at them, with ``server`` as the media server. It sees
-    the folder ``lists`` at `VOLUME`, as a server in a container would. Port 0 is any free one.
-
-    Raises:
-        OperatorError: they did not start; with their last line of output.
-    """
-    from aperture_dagster.simulator.environment import environment
-    from aperture_dagster.simulator.settings import SimulatorSettings
-
-    limits: dict[str, Any] = {f"{source}_daily_limit": REQUESTS_A_DAY for source in _limited_sources()}
-    generous = SimulatorSettings(**limits)
-    kind = server.partition("@")[0]
-    command = [sys.executable, "-m", "aperture_dagster.simulator", "--parent-pid", str(os.getpid())]
-    command += stand_in_arguments(world, users, server, lists=lists, port=port)
-    with (
-        tempfile.TemporaryFile() as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, start_new_session=True) as process,
-    ):
-        assert process.stdout is not None
-        try:
-            # Its first line is its address, printed as soon as it answers requests.
-            ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
-            line = process.stdout.readline().decode() if ready else ""
-            if not line:
-                log.seek(0)
-                output = log.read().decode("utf-8", "replace").strip().splitlines()
-                reason = output[-1].removeprefix("simulator: ") if output else "no answer in time"
-                raise OperatorError(f"The stand-ins did not start: {reason}")
-            yield process.pid, environment(line.removeprefix("simulator: ").strip(), kind, generous)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def media_server_options(server: Server) -> list[str]:
-    """Return the options of the stand-ins for a media server and its version."""
-    kind, _, version = server.partition("@")
-    return ["--media-server", kind, *(["--jellyfin-version", JELLYFIN_VERSIONS[version]] if version else [])]
-
-
-def stand_in_arguments(
-    world: str, users: int | None, server: Server = "jellyfin", *, lists: Path | None = None, port: int = 0
-) -> list[str]:
-    """Return the arguments of the program ``aperture_dagster.simulator`` for a demo; see :func:`stand_ins_process`."""
-    from aperture_dagster.simulator.environment import VOLUME
-
-    arguments = ["--world", world, "--port", str(port), *media_server_options(server)]
-    arguments += [f"--{source}-daily-limit={REQUESTS_A_DAY}" for source in _limited_sources()]
-    arguments += ["--users", str(users)] if users is not None else []
-    return [*arguments, *(["--volume", f"{VOLUME}={lists}"] if lists is not None else [])]
-
-
-def _limited_sources() -> list[str]:
-    return [source.name for source in SOURCES if source.daily_limit is not None]
+def load_settings_of(home: str | None) -> Settings:
+    """Load the settings with another home, which also becomes that of this process and its children."""
+    if home is not None:
+        # First, since an installed package reads its settings from there.
+        os.environ[PREFIX + "HOME"] = str(Path(home).expanduser().resolve())
+    return load_settings()
 
 
 def warn_of_ignored_database() -> None:

@@ -8,14 +8,14 @@ import sys
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors, require_writable
-from aperture_dagster.cli.heartbeats import START, read_parts
+from aperture_dagster.cli.demo import demo_home, home_option, load_settings_of, settings_of_home
+from aperture_dagster.cli.heartbeats import read_parts, up_is_running
 from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.discovery.seerr import SEERR, comparable_id, why_not_configured
 from aperture_dagster.errors import OperatorError
@@ -29,12 +29,12 @@ from aperture_dagster.publishing.roots import Roots, root_choice
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import QuotaSpent, ServiceBusy, ServiceError, ServiceNotConfigured
+from aperture_dagster.resources.errors import QuotaSpent, ServiceError, ServiceNotConfigured
 from aperture_dagster.resources.home_network import describe_route
 from aperture_dagster.resources.notifications import Notifier
 from aperture_dagster.resources.providers import Embedders, MediaServers
 from aperture_dagster.resources.redaction import redact
-from aperture_dagster.settings import Settings, environment_names, load_settings
+from aperture_dagster.settings import Settings, environment_names
 from aperture_dagster.settings.places import describe_configuration
 from aperture_dagster.sources import SOURCES, TitleSource
 from aperture_dagster.sources.services import MeteredService
@@ -69,15 +69,21 @@ class Finding:
 
 
 @click.command()
-def doctor() -> None:
+@home_option
+def doctor(home: str | None) -> None:
     """Examine everything that a working system needs, and say what to do about what is wrong."""
     # It logs each step of opening a database.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with operator_errors():
-        findings = list(examine(load_settings()))
+        settings = load_settings_of(home)
+        about = settings.home_path
+        if settings.media_server_url is None and up_is_running(demo_home(home)):
+            settings = settings_of_home(home)
+            about = f"{settings.home_path}, where the demo runs"
+        findings = list(examine(settings))
     console = Terminal()
+    console.print_hanging(f"Examined {about}", "bold")
     for finding in findings:
-        # Two spaces at least: names of schedules are long, those of all others short.
         start = Text.assemble(" ", MARKS[finding.state], f"  {finding.what:<{NAMES}}  ")
         console.print_hanging(start + Text(finding.message), hang=NAMES + 6)
     sys.exit(any(finding.state == "failed" for finding in findings))
@@ -99,7 +105,7 @@ def examine(settings: Settings, only: Collection[str] | None = None) -> Iterator
         "Trakt": _trakt(settings, database, clock),
         "embedder": _embedder(settings),
         "alerts": _alerts(settings),
-        "schedules": _schedules(settings),
+        "running": _running(settings),
     }
     for what, check in checks.items():
         if only is not None and what not in only:
@@ -264,21 +270,22 @@ def _title_source(source: TitleSource[Any], settings: Settings, database: Databa
         yield Finding(source.label, "off", f"{source.key_setting} is not set: {source.without_key}")
         return
     message = f"the key is accepted at {source.url(settings)}"
-    quota = service.quota
     try:
-        with service.open(patience_seconds=0) as client:
-            client.check()
-    except (ServiceBusy, QuotaSpent) as error:
+        _ask(service)
+    except QuotaSpent as error:
         message = str(error).rstrip(".")
-    except DatabaseError:
-        # Reported already, and the key can be examined without it.
-        quota = None
-        with service.open_without_database() as client:
-            client.check()
-    if quota is not None:
-        used, limit = quota.usage()
-        message += f"; {used:,} of today's {limit:,} requests are used"
+    if service.quota is not None:
+        # That the database is down is reported already.
+        with contextlib.suppress(DatabaseError):
+            used, limit = service.quota.usage()
+            message += f"; {used:,} of today's {limit:,} requests are used"
     yield Finding(source.label, "ok", message)
+
+
+def _ask(service: MeteredService[Any]) -> Any:
+    """Check a service with one request, without waiting for the run that uses it, and while the database is down."""
+    with service.open_without_database() as client:
+        return client.check()
 
 
 def _seerr(settings: Settings, database: Database, clock: Clock) -> Iterator[Finding]:
@@ -287,19 +294,10 @@ def _seerr(settings: Settings, database: Database, clock: Clock) -> Iterator[Fin
     if missing is not None:
         yield Finding("Seerr", "failed" if settings.requests_per_week else "off", missing)
         return
-    service, people = MeteredService(SEERR, settings, database, clock), []
-    try:
-        with service.open(patience_seconds=0) as client:
-            version, accounts = client.check()
-        with database.transaction() as connection:
-            people = settings.participants(read_users(connection))
-    except ServiceBusy as error:
-        yield Finding("Seerr", "ok", str(error).rstrip("."))
-        return
-    except DatabaseError:
-        # Reported already, and the key can be examined without it.
-        with service.open_without_database() as client:
-            version, accounts = client.check()
+    version, accounts = _ask(MeteredService(SEERR, settings, database, clock))
+    people: list[User] = []
+    with contextlib.suppress(DatabaseError), database.transaction() as connection:
+        people = settings.participants(read_users(connection))
     known = {one.server_user_id for one in accounts}
     strangers = [one.name for one in people if comparable_id(one.user_id) not in known]
     mode = "off" if not settings.requests_per_week else "dry run" if settings.requests_dry_run else "on"
@@ -346,36 +344,22 @@ def _alerts(settings: Settings) -> Iterator[Finding]:
         yield Finding("alerts", "off", f"APERTURE_ALERT_URLS is not set: problems are only logged, in {log}")
 
 
-def _schedules(settings: Settings) -> Iterator[Finding]:
-    """What runs on the home, then each schedule: on or off, its last run, and when it starts the next one."""
+def _running(settings: Settings) -> Iterator[Finding]:
+    """What runs on the home and, if a daemon evaluates them, which schedules are switched off."""
     import dagster as dg
 
     from aperture_dagster.build import build_definitions
 
-    now = datetime.now(UTC)
-    schedules = build_definitions(settings).get_repository_def().schedule_defs
     with dg.DagsterInstance.get() as instance:
-        up = read_parts(settings, instance)
+        up = read_parts(settings.home_path, instance)
         yield from (Finding(part.name, part.state, part.message) for part in up.parts)
-        states = instance.all_instigator_state()
-        switched = {state.instigator_name: state.is_running for state in states}
-        for schedule in sorted(schedules, key=lambda one: one.name):
-            on = switched.get(schedule.name, schedule.default_status == dg.DefaultScheduleStatus.RUNNING)
-            runs = instance.get_run_records(dg.RunsFilter(tags={"dagster/schedule_name": schedule.name}), limit=1)
-            run = runs[0] if runs else None
-            last = f"{_moment(run.create_timestamp)} ({run.dagster_run.status.value.lower()})" if run else "never"
-            cron, timezone = str(schedule.cron_schedule), schedule.execution_timezone
-            windows = dg.TimeWindowPartitionsDefinition(now, fmt="%Y-%m-%d", cron_schedule=cron, timezone=timezone)
-            following = windows.get_next_partition_window(now, respect_bounds=False)
-            message = f"{cron}; last run {last}"
-            if not on:
-                yield Finding(schedule.name, "off", f"switched off; {message}")
-            elif not up.schedules_fire:
-                yield Finding(schedule.name, "off", f"not running: {START}; {message}")
-            else:
-                message += f"; next {_moment(following.start)}" if following else ""
-                yield Finding(schedule.name, "ok", message)
-
-
-def _moment(moment: datetime) -> str:
-    return moment.isoformat(sep=" ", timespec="minutes")
+        if not up.schedules_fire:
+            return
+        switched = {state.instigator_name: state.is_running for state in instance.all_instigator_state()}
+    schedules = {
+        one.name: switched.get(one.name, one.default_status == dg.DefaultScheduleStatus.RUNNING)
+        for one in build_definitions(settings).get_repository_def().schedule_defs
+    }
+    off = sorted(name for name, is_on in schedules.items() if not is_on)
+    about = f"{len(schedules) - len(off)} of {len(schedules)} are on"
+    yield Finding("schedules", "ok", f"{about}; switched off: {', '.join(off)}" if off else about)

@@ -1,32 +1,45 @@
 """Health checks for services that run one part each: ``python -m aperture_dagster.cli.health code``.
 
-A service manager asks once a minute for months, so this imports no more than the standard library: 40 ms of processor
-time, where ``dagster api grpc-health-check`` and ``dagster-daemon liveness-check`` take two seconds.
+A service manager asks once a minute for months, so nothing is imported that the check does not need: ``dagster api
+grpc-health-check`` and ``dagster-daemon liveness-check`` take two seconds of processor time each.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
+import urllib.request
 from collections.abc import Sequence
+from typing import Any
 
-from aperture_dagster.cli.probes import Patience, ask_graphql, grpc_server_answers
 from aperture_dagster.wording import printable
 
 ANSWER_SECONDS = 10.0
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.5
 MOST_AHEAD_SECONDS = 600.0
 """As ``SKEW`` in ``aperture_dagster.library.moments``: the clocks of two hosts may differ by this much."""
 PORTS = {"code": 4000, "webserver": 3000, "daemon": 3000, "all": 3000}
 HEALTH = "{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy lastHeartbeatTime } } } }"
-LOADED = "{ repositoriesOrError { __typename ... on RepositoryConnection { nodes { name } } } }"
+LOADED = """{ workspaceOrError { ... on Workspace { locationEntries { loadStatus locationOrLoadError {
+  __typename ... on PythonError { message } } } } } }"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check a part, and print what is wrong with it; return the exit code."""
     given = parse(arguments)
-    return check(given.part, given.host, given.port or PORTS[given.part], wait=given.wait)
+    port = given.port or PORTS[given.part]
+    deadline, said = time.monotonic() + given.wait, ""
+    while (problem := find_problem(given.part, given.host, port, since=given.since)) is not None:
+        if time.monotonic() >= deadline:
+            _say(f"{problem}, after {given.wait:.0f} seconds." if given.wait else f"{problem}.")
+            return 1
+        if problem != said:
+            said = problem
+            _say(f"{problem}; waiting.")
+        time.sleep(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
+    return 0
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -40,42 +53,31 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="Where the code server or the webserver is.")
     parser.add_argument("--port", type=int, help="Default: 4000 for code, else 3000.")
     parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="Wait so long until all is well.")
+    parser.add_argument(
+        "--since", type=float, default=0.0, help="Seconds since the epoch; signs of life before that do not count."
+    )
     return parser.parse_args(arguments)
-
-
-def check(part: str, host: str, port: int, *, wait: float) -> int:
-    """Check a part, again and again for ``wait`` seconds until it is well; return the exit code."""
-    deadline, said = time.monotonic() + wait, False
-    while (problem := find_problem(part, host, port)) is not None:
-        if time.monotonic() >= deadline:
-            _say(f"{problem}, after {wait:.0f} seconds." if wait else f"{problem}.")
-            return 1
-        if not said:
-            said = True
-            _say(f"{problem}; waiting for up to {wait:.0f} seconds.")
-        time.sleep(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
-    return 0
 
 
 def _say(text: str) -> None:
     print(printable(text), file=sys.stderr, flush=True)
 
 
-def find_problem(part: str, host: str, port: int) -> str | None:
+def find_problem(part: str, host: str, port: int, *, since: float = 0.0) -> str | None:
     """Return what is wrong with a part, without a full stop; None if it is well."""
-    patience = Patience(ANSWER_SECONDS)
     if part == "code":
-        return None if grpc_server_answers((host, port), patience) else f"No code server answers at {host}:{port}"
+        return None if grpc_server_answers(f"{host}:{port}") else f"No code server answers at {host}:{port}"
     silent = f"No webserver answers at {host}:{port}"
     if part == "webserver":
-        return silent if ask_graphql(host, port, "{ version }", patience) is None else None
+        return silent if ask_graphql(host, port, "{ version }") is None else None
     if part == "all":
-        data = ask_graphql(host, port, LOADED, patience)
+        data = ask_graphql(host, port, LOADED)
         if data is None:
             return silent
-        if not data["repositoriesOrError"].get("nodes"):
-            return f"The webserver at {host}:{port} has not loaded the code"
-    data = ask_graphql(host, port, HEALTH, patience)
+        reasons = [_why_not_loaded(one) for one in data["workspaceOrError"].get("locationEntries") or [{}]]
+        if any(reason is not None for reason in reasons):
+            return f"The webserver at {host}:{port} has not loaded the code{''.join(one or '' for one in reasons)}"
+    data = ask_graphql(host, port, HEALTH)
     if data is None:
         return f"{silent}, so nothing is known of the daemon" if part == "daemon" else silent
     statuses = data["instance"]["daemonHealth"]["allDaemonStatuses"]
@@ -84,9 +86,56 @@ def find_problem(part: str, host: str, port: int) -> str | None:
     dead = sorted(
         one["daemonType"]
         for one in statuses
-        if one["required"] and not (one["healthy"] and (one["lastHeartbeatTime"] or 0.0) <= latest)
+        if one["required"] and not (one["healthy"] and since <= (one["lastHeartbeatTime"] or 0.0) <= latest)
     )
     return f"No sign of life from the daemon: {', '.join(dead)}" if dead else None
+
+
+def _why_not_loaded(entry: dict[str, Any]) -> str | None:
+    """Return the reason as the end of a sentence; empty while the code is being loaded, None once it is."""
+    location = entry.get("locationOrLoadError") or {}
+    if entry.get("loadStatus") != "LOADED" or not location:
+        return ""
+    if location.get("__typename") != "PythonError":
+        return None
+    return f": {(str(location.get('message')).strip().splitlines() or ['no reason given'])[-1]}"
+
+
+def grpc_server_answers(target: str, seconds: float = ANSWER_SECONDS) -> bool:
+    """Tell whether a gRPC server, such as ``code:4000`` or ``unix:/path``, answers a health check in time.
+
+    A connection alone proves little: the kernel accepts it even while the process is stopped.
+    """
+    # The other checks do without.
+    import grpc
+    from grpc_health.v1.health_pb2 import HealthCheckRequest
+    from grpc_health.v1.health_pb2_grpc import HealthStub
+
+    with grpc.insecure_channel(target) as channel:
+        # Its methods are only known at run time.
+        health: Any = HealthStub(channel)
+        try:
+            health.Check(HealthCheckRequest(), timeout=seconds)
+        except grpc.RpcError:
+            return False
+    return True
+
+
+def ask_graphql(host: str, port: int, query: str, seconds: float = ANSWER_SECONDS) -> dict[str, Any] | None:
+    """Ask Dagster's webserver a query; None if it does not answer in time, or not with data."""
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/graphql"
+    # The name by which every webserver of ours answers, whatever others it knows.
+    headers = {"Content-Type": "application/json", "Host": f"localhost:{port}"}
+    request = urllib.request.Request(address, json.dumps({"query": query}).encode(), headers)
+    # A proxy of the environment is for other hosts.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=seconds) as answer:
+            found = json.load(answer)
+    except (OSError, ValueError):
+        return None
+    data = found.get("data") if isinstance(found, dict) else None
+    return data if isinstance(data, dict) else None
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ import click
 
 from aperture_dagster.cli.alert import alert
 from aperture_dagster.cli.backup import backup
-from aperture_dagster.cli.common import Server, require_free_port, stand_in_options
+from aperture_dagster.cli.common import require_free_port
 from aperture_dagster.cli.crowd import crowd
-from aperture_dagster.cli.demo import demo, media_server_options
+from aperture_dagster.cli.demo import demo
 from aperture_dagster.cli.discovery import discover, dismiss, request, requests
 from aperture_dagster.cli.doctor import doctor
 from aperture_dagster.cli.migrate import migrate
@@ -17,6 +17,7 @@ from aperture_dagster.cli.publish import publish, unpublish
 from aperture_dagster.cli.ratings import rate, trakt
 from aperture_dagster.cli.restore import restore
 from aperture_dagster.cli.show import show
+from aperture_dagster.cli.stand_ins import StandIns, stand_in_options
 from aperture_dagster.cli.status import status
 from aperture_dagster.cli.up import up
 
@@ -51,9 +52,9 @@ def main() -> None:
 
 
 @click.command()
-@stand_in_options("world", "users", "server")
+@stand_in_options
 @click.option("--port", type=click.IntRange(0, 65535), default=8096, show_default=True, help="Port on 127.0.0.1.")
-def simulate(world: str, users: int | None, server: Server, port: int) -> None:
+def simulate(stand_ins: StandIns, port: int) -> None:
     """Serve only the stand-ins, to look at them or to develop against them.
 
     Example: aperture simulate --server emby --world odd
@@ -63,8 +64,7 @@ def simulate(world: str, users: int | None, server: Server, port: int) -> None:
 
     if port:
         require_free_port("127.0.0.1", port, "aperture simulate")
-    command = ["--world", world, "--port", str(port), *media_server_options(server)]
-    sys.exit(serve(command + (["--users", str(users)] if users else [])))
+    sys.exit(serve(stand_ins.arguments(port=port)))
 
 
 COMMANDS = {

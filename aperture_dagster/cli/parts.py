@@ -1,4 +1,4 @@
-"""The processes of `aperture up`: how each is described, started and stopped, and the log that it writes.
+"""The parts of `aperture up`: how each is described, started and stopped, and the log that it writes.
 
 Each part is in a process group with its children (the runs), and holds the reading end of a pipe. When the pipe closes,
 because the supervisor wants the part to stop or because it was killed, the part stops its whole group. That needs no
@@ -16,6 +16,7 @@ import os
 import re
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 KILL_SECONDS = 60.0
 LONGEST_LOG = 5_000_000
@@ -32,6 +34,8 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 STOPPING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 AWAITED = {*STOPPING, signal.SIGCHLD}
 
+State = Literal["stopped", "starting", "running", "waiting", "done"]
+
 
 @dataclass(frozen=True)
 class Part:
@@ -39,8 +43,9 @@ class Part:
 
     Attributes:
         stage: parts of a stage start once all of the earlier stages can be used, and stop before them.
-        socket: Unix socket of its gRPC server, which it listens on once it can be used; it must go on answering.
+        socket: Unix socket that it listens on once it can be used.
         pid: process id if it has been started already.
+        is_check: it ends, without an error, once everything else works.
     """
 
     name: str
@@ -49,15 +54,15 @@ class Part:
     stage: int = 0
     socket: str | None = None
     pid: int | None = None
+    is_check: bool = False
 
 
 @dataclass(frozen=True)
 class Ui:
-    """Where the webserver listens, and the code location that it has to load."""
+    """Where the webserver listens."""
 
     host: str
     port: int
-    location: str
 
     @property
     def reachable_host(self) -> str:
@@ -77,22 +82,13 @@ class Limits:
 
     Attributes:
         stop_seconds: time to stop, after which a part is killed. Dagster's daemon gives its threads 30 seconds.
-        start_seconds: time until a part can be used, after which it is killed and started again.
-        check_seconds: time between two checks of what runs.
-        answer_seconds: time for the answer to a check.
-        unanswered_checks: checks in a row without an answer, after which a part counts as hung.
-        silent_checks: checks in a row without a new heartbeat of a loop, after which the daemon counts as hung: half an
-            hour, after which Dagster, too, reports it.
+        check_seconds: time between two looks at the logs.
         pause_seconds: pause before a part is started again; doubles with each time that it ended lately.
         restarts: how often a part may end within ``window_seconds`` and be started again.
     """
 
     stop_seconds: float = 40.0
-    start_seconds: float = 180.0
     check_seconds: float = 60.0
-    answer_seconds: float = 15.0
-    unanswered_checks: int = 4
-    silent_checks: int = 30
     pause_seconds: float = 1.0
     restarts: int = 5
     window_seconds: float = 600.0
@@ -107,8 +103,8 @@ class Plan:
         lock: descriptor whose lock is held as long as the supervisor or a part is running.
         state: file that tells other commands what runs.
         logs: folder for what the parts print.
+        ui: the address that is shown once everything works.
         folder: working folder of the parts; None is that of the supervisor.
-        ui: the webserver to ask whether all is ready; None if there is none.
         failures: log of failures whose new lines are shown on the terminal.
     """
 
@@ -116,8 +112,8 @@ class Plan:
     lock: int
     state: str
     logs: str
+    ui: Ui
     folder: str | None = None
-    ui: Ui | None = None
     failures: str | None = None
     limits: Limits = field(default_factory=Limits)
 
@@ -129,9 +125,8 @@ class Plan:
     def parse(cls, text: str) -> Plan:
         """Read a plan back from the argument of the command."""
         given = json.loads(text)
-        given["parts"] = [Part(**part) for part in given["parts"]]
-        given["ui"] = Ui(**given["ui"]) if given["ui"] else None
-        return cls(**given | {"limits": Limits(**given["limits"])})
+        parts, limits = [Part(**part) for part in given["parts"]], Limits(**given["limits"])
+        return cls(**given | {"parts": parts, "limits": limits, "ui": Ui(**given["ui"])})
 
 
 class PartLog:
@@ -149,12 +144,8 @@ class PartLog:
 
     def note(self, text: str) -> None:
         """Append a line about the part."""
-        with contextlib.suppress(OSError):
-            log = self.open()
-            try:
-                os.write(log, f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n".encode())
-            finally:
-                os.close(log)
+        with contextlib.suppress(OSError), os.fdopen(self.open(), "ab", buffering=0) as log:
+            log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n".encode())
 
     def shorten(self) -> None:
         """Move a log that has become too long aside. The part goes on writing to the same file."""
@@ -184,91 +175,149 @@ class PartLog:
         return ""
 
 
-class RunningPart:
-    """A part that has been started; ``code`` is its exit code once somebody has waited for it."""
+class SupervisedPart:
+    """A part of the plan: its process, and how often it ended lately."""
 
-    def __init__(self, part: Part, plan: Plan, log: PartLog, group: int | None) -> None:
-        self.part = part
-        self.code: int | None = None
+    def __init__(self, plan: Plan, number: int) -> None:
+        self.part, self._plan = plan.parts[number], plan
+        self.log = PartLog(plan.logs, self.part.name)
+        self.state: State = "stopped"
+        self.since = 0.0
+        """When it was started, in seconds since the epoch."""
+        self.start_at = 0.0
+        self.endings: list[float] = []
+        self.ending: str | None = None
+        self.ended_at: float | None = None
+        self.last_words = ""
+        self.pid: int | None = None
+        self._group: int | None = None
         self._pipe: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        if part.pid is not None and group is None:
+
+    def start(self) -> None:
+        """Start it, or note why that failed."""
+        self.since, self.state = time.time(), "starting"
+        if self.part.pid is not None and self._group is None:
             # It was started with a group of its own.
-            self.pid = self.group = part.pid
+            self.pid = self._group = self.part.pid
             return
-        reading, self._pipe = os.pipe()
-        output, process_group = log.open(), 0
-        command = [sys.executable, "-P", "-m", SUPERVISOR, "--part", str(reading), part.module, *part.arguments]
         try:
-            # Not the group of the supervisor: otherwise Ctrl-C in the terminal would reach each part, and in no order.
-            for process_group in [group or 0, 0]:
-                try:
-                    self._process = subprocess.Popen(
-                        command,
-                        cwd=plan.folder,
-                        stdin=subprocess.DEVNULL,
-                        stdout=output,
-                        stderr=output,
-                        pass_fds=(reading, plan.lock),
-                        process_group=process_group,
-                    )
-                except PermissionError:
-                    # Nobody is left in that group.
-                    if not process_group:
-                        raise
-                else:
-                    break
+            try:
+                self._process = self._popen(self._group or 0)
+            except PermissionError:
+                # Nobody is left in that group.
+                self._group, self._process = None, self._popen(0)
+        except OSError as error:
+            self.ended(f"it cannot be started: {error.strerror}")
+            return
+        self.pid = self._process.pid
+        self._group = self._group or self.pid
+        self.log.note(f"started as process {self.pid}")
+
+    def _popen(self, group: int) -> subprocess.Popen[bytes]:
+        reading, self._pipe = os.pipe()
+        output = self.log.open()
+        command = [sys.executable, "-P", "-m", SUPERVISOR, "--part", str(reading), self.part.module]
+        try:
+            return subprocess.Popen(
+                [*command, *self.part.arguments],
+                cwd=self._plan.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=(reading, self._plan.lock),
+                # Not that of the supervisor: otherwise Ctrl-C in the terminal would reach each part, and in no order.
+                process_group=group,
+            )
         except BaseException:
-            os.close(self._pipe)
+            self._close_pipe()
             raise
         finally:
             os.close(reading)
             os.close(output)
-        assert self._process is not None
-        self.pid = self._process.pid
-        self.group = process_group or self.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self.state in ("starting", "running")
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether others can use it. One with a socket listens on it only when it is ready to answer."""
+        if self.part.socket is None:
+            return True
+        with socket.socket(socket.AF_UNIX) as connection, contextlib.suppress(OSError):
+            connection.settimeout(1.0)
+            connection.connect(self.part.socket)
+            return True
+        return False
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it ended too often."""
+        return len(self.endings) > self._plan.limits.restarts
 
     def ended_with(self, code: int) -> None:
         """Note the exit code, which the supervisor has collected."""
-        self.code = code
         if self._process is not None:
             self._process.returncode = code
+        if self.part.is_check and code == 0:
+            self._close_pipe()
+            self.state = "done"
+        else:
+            self.ended(_described(code))
+
+    def ended(self, how: str) -> None:
+        """Note how it ended, and schedule its restart: the more often it ended lately, the later."""
+        limits, now = self._plan.limits, time.monotonic()
+        self.ending, self.ended_at, self.last_words = how, time.time(), self.log.last_line()
+        self.log.note(f"ended: {how}")
+        self._close_pipe()
+        self.endings = [*(one for one in self.endings if now - one < limits.window_seconds), now]
+        self.state, self.start_at = "waiting", now + limits.pause_seconds * 2 ** (len(self.endings) - 1)
 
     def ask_to_stop(self) -> None:
         """Ask the part and its children to stop."""
-        is_told = self.close_pipe() and self.code is None
-        # One that has died cannot stop the runs that it left behind; one that was adopted has no pipe.
-        if not is_told:
+        if self._pipe is not None and self.is_alive:
+            self._close_pipe()
+        else:
+            # One that has died cannot stop the runs that it left behind; one that was adopted has no pipe.
             self.signal_group(signal.SIGTERM)
 
-    def close_pipe(self) -> bool:
-        """Close the pipe; return False if there was none."""
-        if self._pipe is None:
-            return False
-        with contextlib.suppress(OSError):
+    def _close_pipe(self) -> None:
+        if self._pipe is not None:
             os.close(self._pipe)
-        self._pipe = None
-        return True
-
-    def kill(self) -> None:
-        """Kill the part alone; its runs go on."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+            self._pipe = None
 
     def group_is_running(self) -> bool:
         """Tell whether the part or one of its children is running."""
         try:
-            os.killpg(self.group, 0)
+            if self._group is not None:
+                os.killpg(self._group, 0)
         except ProcessLookupError:
             return False
         except PermissionError:
             return True
-        return True
+        return self._group is not None
 
     def signal_group(self, number: signal.Signals) -> None:
         """Send a signal to the part and its children."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.group, number)
+            if self._group is not None:
+                os.killpg(self._group, number)
+
+    def described(self) -> dict[str, Any]:
+        """Return what other commands may know of it."""
+        about = {"since": self.since, "ending": self.ending, "ended": self.ended_at}
+        return {"name": self.part.name, "state": self.state, **about}
+
+
+def _described(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    # Not all real-time signals have a name.
+    known = -code in {int(one) for one in signal.Signals}
+    return f"killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
 
 
 def run_part(pipe: int, module: str, arguments: Sequence[str]) -> None:

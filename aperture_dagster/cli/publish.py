@@ -15,7 +15,7 @@ from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.publishing.outcome import Outcome, explain_failures
-from aperture_dagster.publishing.publication import Publication, Published, why_not_published
+from aperture_dagster.publishing.publication import Publication, Published
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.providers import MediaServers
@@ -40,9 +40,8 @@ def publish(dry_run: bool, accept_root: bool, forget_root: Path | None) -> None:
     console = Terminal()
     with _errors():
         settings = load_settings()
-        if not settings.publish:
+        if not settings.publish or settings.publish_root is None:
             raise OperatorError("Publishing is off: set APERTURE_PUBLISH and APERTURE_PUBLISH_ROOT.")
-        why_not_published(settings)
         decisions = {"accepted": accept_root, "forgotten": forget_root}
         with _publication(settings, console, dry_run=dry_run, **decisions) as publication:
             published = publication.publish_all()

@@ -16,9 +16,8 @@ from aperture_dagster.cli.demo import home_option, settings_of_home
 from aperture_dagster.cli.heartbeats import up_is_running
 from aperture_dagster.cli.references import find_user
 from aperture_dagster.cli.summary import next_episode, noun, print_titles, progress_in
-from aperture_dagster.cli.terminal import Terminal, pad
+from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.errors import OperatorError
-from aperture_dagster.library.people import User
 from aperture_dagster.library.status import why_no_list
 from aperture_dagster.library.watching import episode_label
 from aperture_dagster.resources.clock import Clock
@@ -31,7 +30,7 @@ from aperture_dagster.storage.read_only import NothingYet, read_only
 from aperture_dagster.storage.watching import shows_table
 from aperture_dagster.wording import titled
 
-SHOWN_GENRES, SHOWN_WATCHED, SHOWN_SERIES, BAR = 4, 4, 4, 20
+SHOWN_GENRES, SHOWN_WATCHED, SHOWN_SERIES = 4, 4, 4
 
 
 @click.command()
@@ -102,7 +101,15 @@ def read_page(settings: Settings, name: str, *, count: int = 10) -> dict[str, An
         "user_id": user.user_id,
         "takes_part": takes_part,
         "listed_at": max((row["generated_at"] for row in listed), default=None),
-        "no_list_because": None if listed else _why_no_list(settings, user, size, takes_part=takes_part),
+        "no_list_because": None
+        if listed
+        else why_no_list(
+            user,
+            takes_part=takes_part,
+            titles=size["movies"] + size["series"],
+            is_demo=settings.media_server_url is None,
+            up_is_running=up_is_running(settings.home_path),
+        ),
         "films": _entries(listed, "movie", count),
         "series": _entries(listed, "series", count),
         "taste": {noun(row, plural=True): _taste(row) for row in tastes},
@@ -125,18 +132,6 @@ def how_to_begin(settings: Settings) -> str:
     if settings.media_server_url is not None:
         return "Start `aperture up`, which reads the media server."
     return "Run `aperture demo`, or set APERTURE_MEDIA_SERVER_URL and start `aperture up`."
-
-
-def _why_no_list(settings: Settings, user: User, size: Mapping[str, int], *, takes_part: bool) -> str:
-    return why_no_list(
-        user.name,
-        gone=user.gone,
-        is_disabled=user.is_disabled,
-        takes_part=takes_part,
-        titles=size["movies"] + size["series"],
-        is_demo=settings.media_server_url is None,
-        up_is_running=up_is_running(settings.home_path),
-    )
 
 
 def _entries(rows: Sequence[Mapping[str, Any]], media_type: str, count: int) -> list[dict[str, Any]]:
@@ -171,8 +166,11 @@ def _print(page: Mapping[str, Any], console: Terminal) -> None:
                     (f"Taste in {key}", "bold"), f": {taste['liked']:,} liked, {taste['disliked']:,} disliked"
                 )
             )
-            for line in genre_bars(taste["genres"][:SHOWN_GENRES], taste["liked"], console.text_width):
-                console.print(line, soft_wrap=True)
+            figures = "{titles:,} of {liked:,}, {lift:.1f}x the library's share"
+            rows = [
+                ("", one["name"], figures.format(liked=taste["liked"], **one)) for one in taste["genres"][:SHOWN_GENRES]
+            ]
+            print_titles(rows, console)
     if page["recently_watched"]:
         console.print()
         console.print_hanging("Recently watched", "bold")
@@ -185,23 +183,6 @@ def _print(page: Mapping[str, Any], console: Terminal) -> None:
         console.print()
         console.print_hanging("In the middle of", "bold")
         print_titles([("", row["title"], progress_in(row)) for row in page["watching"][:SHOWN_SERIES]], console)
-
-
-def genre_bars(genres: Sequence[Mapping[str, Any]], liked: int, width: int) -> list[Text]:
-    """Draw a bar for each genre: how many of the liked titles belong to it. ``width`` is that of the terminal."""
-    names = max((len(genre["name"]) for genre in genres), default=0)
-    figures = [f"{genre['titles']:,} of {liked:,}, {genre['lift']:.1f}x the library's share" for genre in genres]
-    room = width - names - 6
-    full = max(min(BAR, room - max(map(len, figures), default=0)), 5)
-    if room - full < max(map(len, figures), default=0):
-        figures = [f"{genre['titles']:,}" for genre in genres]
-    lines = []
-    for genre, figure in zip(genres, figures, strict=True):
-        # At least a sliver, since the genre is one of the most distinctive.
-        filled = min(max(round(full * genre["titles"] / liked), 1), full)
-        line = Text.assemble(f"  {pad(genre['name'], names)}  ", ("█" * filled, "cyan"), "░" * (full - filled))
-        lines.append(line + Text(f"  {figure}", "dim"))
-    return lines
 
 
 def _day(moment: datetime, zone: ZoneInfo) -> str:

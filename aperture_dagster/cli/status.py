@@ -9,13 +9,14 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import click
 from rich.text import Text
+from sqlalchemy import Connection
 
 from aperture_dagster.cli.common import echo_json, operator_errors
 from aperture_dagster.cli.demo import home_option, settings_of_home
@@ -30,7 +31,7 @@ from aperture_dagster.ratings.removals import held_by_user
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.backup.folder import Backup, backup_folder, read_backups, why_overdue
+from aperture_dagster.storage.backup.folder import backup_folder, read_backups, why_overdue
 from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.connection import describe_server
 from aperture_dagster.storage.errors import DatabaseError
@@ -53,17 +54,6 @@ READ_RUNS = 10
 MARKS = {"success": ("✓", "green"), "failure": ("✗", "red"), "canceled": ("-", "dim"), None: ("-", "dim")}
 
 
-@dataclass(frozen=True, slots=True)
-class About:
-    """Facts that are shown but not judged."""
-
-    server: Mapping[str, Any] | None = None
-    database: Mapping[str, Any] | None = None
-    checks_passed: int = 0
-    backups: Sequence[Backup] = ()
-    ui: str | None = None
-
-
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs; docs/status.md explains its keys.")
 @home_option
@@ -74,17 +64,18 @@ def status(as_json: bool, home: str | None) -> None:
     """
     with operator_errors():
         settings = settings_of_home(home)
-        now = Clock().now()
-        found, about = read_status(settings, now=now)
+        found = read_status(settings, now=Clock().now())
         wrong = find_wrong(found)
+    document = as_document(settings, found, wrong)
     if as_json:
-        echo_json(json.dumps(as_document(settings, found, about, wrong), ensure_ascii=False, indent=1))
+        echo_json(json.dumps(document, ensure_ascii=False, indent=1))
     else:
-        _print(settings, found, about, wrong, Terminal())
+        future = describe_future(found.dated_in_future, found.at)
+        _print(document, future, ZoneInfo(settings.schedule_timezone), Terminal())
     sys.exit(1 if wrong else 0)
 
 
-def read_status(settings: Settings, *, now: datetime) -> tuple[Status, About]:
+def read_status(settings: Settings, *, now: datetime) -> Status:
     """Read the state of an installation. It starts no run, and writes nothing but what starting the server takes."""
     existing = next(path for path in (settings.home_path, *settings.home_path.parents) if path.exists())
     state: dict[str, Any] = {
@@ -93,47 +84,50 @@ def read_status(settings: Settings, *, now: datetime) -> tuple[Status, About]:
         "up_is_running": up_is_running(settings.home_path),
         "free_bytes": shutil.disk_usage(existing).free,
     }
-    about: dict[str, Any] = {}
     try:
         with read_only(settings) as connection:
-            people = read_users(connection)
-            taking_part = settings.participants(people)
-            keys = {user.user_id for user in taking_part}
-            state["users"] = [
-                UserState(
-                    row["name"],
-                    row["user_id"] in keys,
-                    row["first_seen_at"],
-                    row["films"],
-                    row["series"],
-                    row["listed_at"],
-                )
-                for row in household_rows(connection)
-            ]
-            state |= catalogue_size(connection)
-            unread = unread_libraries(connection, now=now)
-            state["publishing_wrong"] = why_unread(unread) if unread else None
-            state["removals_held"] = [describe_held(one) for one in held_by_user(connection)]
-            about["server"] = server_identity(connection)
-            about["database"] = {**describe_server(connection), "bytes": size_of_database(connection)}
-            state["dated_in_future"] = future_dates(connection, now=now)
+            state |= _read_product(connection, settings, now)
         backups = read_backups(backup_folder(settings))
-        about["backups"] = backups
+        state["backups"] = len(backups)
+        state["proven_backups"] = [one.day for one in backups if one.is_proven]
         # The first one is made in the night after the installation.
         is_new = all(elapsed(user.first_seen_at, now) < timedelta(days=1) for user in state["users"])
         state["backups_wrong"] = None if is_new and not backups else why_overdue(settings, backups, now)
-        read, shown = _read_instance(settings, now)
-        state["dated_in_future"] += read.pop("dated_in_future")
-        state |= read
-        about |= shown
+        instance = _read_instance(settings, now)
+        state |= instance | {"dated_in_future": state["dated_in_future"] + instance["dated_in_future"]}
     except NothingYet as error:
         state["storage_wrong"] = f"{error} {how_to_begin(settings)}"
     except DatabaseError as error:
         state["storage_wrong"] = redact(str(error), settings.secret_values())
-    return Status(**state), About(**about)
+    return Status(**state)
 
 
-def _read_instance(settings: Settings, now: datetime) -> tuple[dict[str, Any], dict[str, Any]]:
+def _read_product(connection: Connection, settings: Settings, now: datetime) -> dict[str, Any]:
+    """Read what is stored of users, titles, lists and the media server."""
+    keys = {user.user_id for user in settings.participants(read_users(connection))}
+    unread = unread_libraries(connection, now=now)
+    return {
+        "users": [
+            UserState(
+                row["name"],
+                row["user_id"] in keys,
+                row["first_seen_at"],
+                row["films"],
+                row["series"],
+                row["listed_at"],
+            )
+            for row in household_rows(connection)
+        ],
+        **catalogue_size(connection),
+        "publishing_wrong": why_unread(unread) if unread else None,
+        "removals_held": [describe_held(one) for one in held_by_user(connection)],
+        "server": server_identity(connection) or {},
+        "database": {**describe_server(connection), "bytes": size_of_database(connection)},
+        "dated_in_future": future_dates(connection, now=now),
+    }
+
+
+def _read_instance(settings: Settings, now: datetime) -> dict[str, Any]:
     """Read what Dagster knows: runs, checks, freshness, and the parts of `aperture up`."""
     import dagster as dg
 
@@ -148,25 +142,22 @@ def _read_instance(settings: Settings, now: datetime) -> tuple[dict[str, Any], d
     jobs = all_jobs(settings)
     checks = [key for one in build_definitions(settings).asset_checks or () for key in one.check_keys]
     with dg.DagsterInstance.get() as instance:
-        up = read_parts(settings, instance)
+        up = read_parts(settings.home_path, instance)
         # Where each part is a service of its own, as in containers, a daemon is alive without `aperture up`.
         runs = up.is_running or up.schedules_fire
         looked = look_at_checks(instance, checks, patience=timedelta(seconds=1), clean=clean)
         # Without a daemon nobody evaluates the policies.
         late = look_at_freshness(instance, freshness_makers(settings, jobs), settings) if up.schedules_fire else None
-        return (
-            {
-                "jobs": [_job_state(instance, job, settings, clean) for job in jobs],
-                "checks": [
-                    CheckState(one.subject, bool(one.delay), one.sentence or "It failed.") for one in looked.wrong
-                ],
-                "out_of_date": [one.subject for one in late.wrong] if late is not None else [],
-                "parts": up.parts if runs else (),
-                "up_is_running": runs,
-                "dated_in_future": clock_jumps.future_dates(instance, now=now),
-            },
-            {"checks_passed": len(looked.well), "ui": up.address},
-        )
+        return {
+            "jobs": [_job_state(instance, job, settings, clean) for job in jobs],
+            "checks": [CheckState(one.subject, bool(one.delay), one.sentence or "It failed.") for one in looked.wrong],
+            "checks_passed": len(looked.well),
+            "out_of_date": [one.subject for one in late.wrong] if late is not None else [],
+            "parts": up.parts if runs else (),
+            "up_is_running": runs,
+            "ui": up.address,
+            "dated_in_future": clock_jumps.future_dates(instance, now=now),
+        }
 
 
 def _job_state(instance: dg.DagsterInstance, job: Job, settings: Settings, clean: Any) -> JobState:
@@ -190,11 +181,10 @@ def _job_state(instance: dg.DagsterInstance, job: Job, settings: Settings, clean
     return JobState(job.name, is_on, outcome, ended_at(ended), reasons, is_running)
 
 
-def as_document(settings: Settings, found: Status, about: About, wrong: Sequence[Wrong]) -> dict[str, Any]:
+def as_document(settings: Settings, found: Status, wrong: Sequence[Wrong]) -> dict[str, Any]:
     """Return what `aperture status --json` prints; ``docs/status.md`` explains each key."""
     taking_part = [user for user in found.users if user.takes_part]
     dates = [user.listed_at for user in taking_part if user.listed_at is not None]
-    proven = [one.day for one in about.backups if one.is_proven]
     return {
         "format": FORMAT,
         "ok": not wrong,
@@ -203,9 +193,9 @@ def as_document(settings: Settings, found: Status, about: About, wrong: Sequence
         "home": {"path": str(settings.home_path), "free_bytes": found.free_bytes, "is_demo": found.is_demo},
         "server": {
             "url": settings.media_server_url,
-            **{key: (about.server or {}).get(key) for key in ("product", "version", "name")},
+            **{key: found.server.get(key) for key in ("product", "version", "name")},
         },
-        "up": {"is_running": found.up_is_running, "ui": about.ui, "parts": [asdict(one) for one in found.parts]},
+        "up": {"is_running": found.up_is_running, "ui": found.ui, "parts": [asdict(one) for one in found.parts]},
         "users": {
             "on_server": len(found.users),
             "taking_part": len(taking_part),
@@ -225,16 +215,16 @@ def as_document(settings: Settings, found: Status, about: About, wrong: Sequence
             }
             for job in found.jobs
         ],
-        "checks": {"passed": about.checks_passed, "not_passed": [asdict(one) for one in found.checks]},
+        "checks": {"passed": found.checks_passed, "not_passed": [asdict(one) for one in found.checks]},
         "out_of_date": list(found.out_of_date),
         "database": {
             "is_embedded": settings.database_url is None,
-            **{key: (about.database or {}).get(key) for key in ("postgresql", "pgvector", "schema", "bytes")},
+            **{key: found.database.get(key) for key in ("postgresql", "pgvector", "schema", "bytes")},
         },
         "backups": {
-            "kept": len(about.backups),
-            "proven": len(proven),
-            "newest_proven_on": max(proven).isoformat() if proven else None,
+            "kept": found.backups,
+            "proven": len(found.proven_backups),
+            "newest_proven_on": max(found.proven_backups).isoformat() if found.proven_backups else None,
         },
         "dated_in_future": [
             {"what": one.what, "rows": one.rows, "latest_at": _iso(one.latest)} for one in found.dated_in_future
@@ -242,31 +232,30 @@ def as_document(settings: Settings, found: Status, about: About, wrong: Sequence
     }
 
 
-def _print(settings: Settings, found: Status, about: About, wrong: Sequence[Wrong], console: Terminal) -> None:
-    document = as_document(settings, found, about, wrong)
-    zone = ZoneInfo(settings.schedule_timezone)
+def _print(document: Mapping[str, Any], future: str | None, zone: ZoneInfo, console: Terminal) -> None:
+    """Print the document; ``future`` is a sentence about what a clock that was ahead has written."""
     for name, text in _facts(document, zone):
         console.print_hanging(Text.assemble((f"{name:<12}", "bold"), text), hang=12)
-    jobs = [job for job in found.jobs if job.is_on or job.outcome is not None]
-    if any(job.outcome is not None or job.is_running for job in jobs):
+    jobs = [job for job in document["jobs"] if job["is_on"] or job["outcome"] is not None]
+    if any(job["outcome"] is not None or job["is_running"] for job in jobs):
         console.print()
-        width = max(len(job.name) for job in jobs)
+        width = max(len(job["name"]) for job in jobs)
         for job in jobs:
-            mark = Text(*MARKS[job.outcome])
-            when = f"{job.ended_at.astimezone(zone):%Y-%m-%d %H:%M}" if job.ended_at else "never ran"
-            words = [when, *(["running now"] if job.is_running else []), *([] if job.is_on else ["off"])]
-            console.print_hanging(mark + Text(f" {job.name:<{width}}  {', '.join(words)}"), hang=width + 4)
-    noted = [f"{check.name}: {check.sentence}" for check in found.checks if check.is_warning]
-    future = describe_future(found.dated_in_future, found.at)
+            mark = Text(*MARKS[job["outcome"]])
+            when = _local(job["ended_at"], zone) if job["ended_at"] else "never ran"
+            words = [when, *(["running now"] if job["is_running"] else []), *([] if job["is_on"] else ["off"])]
+            console.print_hanging(mark + Text(f" {job['name']:<{width}}  {', '.join(words)}"), hang=width + 4)
+    warnings = [check for check in document["checks"]["not_passed"] if check["is_warning"]]
+    noted = [f"{check['name']}: {check['sentence']}" for check in warnings]
     noted += [f"clock: {future}"] if future is not None else []
     if noted:
         console.print()
         for sentence in noted:
             console.print_hanging(Text.assemble(("! ", "yellow"), sentence))
     console.print()
-    for one in wrong:
-        console.print_hanging(Text.assemble(("✗ ", "red"), (one.subject, "bold"), f": {one.sentence}"))
-    if wrong:
+    for one in document["wrong"]:
+        console.print_hanging(Text.assemble(("✗ ", "red"), (one["subject"], "bold"), f": {one['sentence']}"))
+    if document["wrong"]:
         console.print_hanging("`aperture doctor` examines connections and settings, and says what to do.", "dim")
     else:
         console.print_hanging("Nothing is wrong.", "green")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from itertools import zip_longest
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -162,25 +161,14 @@ def show(summary: Mapping[str, Any], console: Terminal) -> None:
 
 
 def _show_top_picks(picks: Mapping[str, list[dict[str, Any]]], console: Terminal) -> None:
-    """Print films and series side by side, or below each other where there is no room."""
     console.print()
     console.print_hanging("Top Picks: what this household watches", "bold")
-    columns = [
-        (heading, [(titled(pick), pick["viewers"]) for pick in picks[media_type]])
-        for media_type, heading in (("movie", "Film"), ("series", "Series"))
+    rows = [
+        (kind, titled(pick), counted(pick["viewers"], "viewers"))
+        for media_type, kind in (("movie", "film"), ("series", "series"))
+        for pick in picks[media_type]
     ]
-    # Beside a title: its rank, its viewers, and what separates them.
-    is_wide = (console.text_width - 3) // 2 - 13 >= LEAST_TITLE
-    width = min(LONGEST_TITLE, ((console.text_width - 3) // 2 if is_wide else console.text_width) - 13)
-    for group in [columns] if is_wide else [[column] for column in columns]:
-        headings = [f"    {pad(heading, width)}  viewers" for heading, _ in group]
-        console.print(Text("   ".join(headings), "dim"), soft_wrap=True)
-        for rank, row in enumerate(zip_longest(*(rows for _, rows in group)), start=1):
-            cells = [
-                f"{rank:>3} {pad(fit(cell[0], width), width)}  {cell[1]:>7,}" if cell else " " * (width + 13)
-                for cell in row
-            ]
-            console.print(Text("   ".join(cells).rstrip()), soft_wrap=True)
+    print_titles(rows, console)
 
 
 def print_titles(rows: Sequence[tuple[str, str, str]], console: Terminal) -> None:

@@ -7,34 +7,27 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
 
-from aperture_dagster.cli.common import (
-    Server,
-    echo,
-    operator_errors,
-    require_free_port,
-    require_writable,
-    stand_in_options,
-)
+from aperture_dagster.cli.common import echo, family_of, operator_errors, require_free_port, require_writable
 from aperture_dagster.cli.demo import (
     LISTS,
     demo_home,
+    demo_home_option,
+    load_settings_of,
     point_at,
-    stand_in_arguments,
-    stand_ins_process,
-    usual_port,
     warn_of_ignored_database,
 )
 from aperture_dagster.cli.doctor import Finding, examine
 from aperture_dagster.cli.heartbeats import up_is_running
 from aperture_dagster.cli.migrate import migrate_databases
 from aperture_dagster.cli.parts import AWAITED, Part, Plan, Ui
-from aperture_dagster.cli.probes import family_of
+from aperture_dagster.cli.stand_ins import StandIns, stand_in_options, usual_port
 from aperture_dagster.cli.up_files import UpFiles, read_state
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.home import LOCATION, use_dagster_home
@@ -54,48 +47,36 @@ LOOPS = {
 }
 """Seconds between two looks of loops of the daemon that do not need Dagster's 5 and 30; see ``docs/idle.md``."""
 
+READY_SECONDS = 3600
+"""How long the readiness check waits before it begins anew."""
 CHECK_SECONDS = 10.0
 """How long the start waits for the media server."""
 
 
 @click.command()
 @click.option("--demo", "on_demo", is_flag=True, help="Run on the stand-ins, with the results of `aperture demo`.")
-@stand_in_options("world", "users", "server", "home")
+@stand_in_options
+@demo_home_option
 @click.option("--host", help="Address that the UI listens on. Default: APERTURE_UI_HOST, or else 127.0.0.1.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the UI. Default: APERTURE_UI_PORT, or else 3000.")
-def up(
-    on_demo: bool, world: str, users: int | None, server: Server, home: str | None, host: str | None, port: int | None
-) -> None:
+def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, port: int | None) -> None:
     """Run the Dagster UI and the daemon (schedules, sensors, backfills) until interrupted.
 
     A part that dies is restarted; if it cannot be kept alive, everything stops, with a reason and exit code 1.
     """
-    stand_ins: list[Part] = []
     with operator_errors(), contextlib.ExitStack() as stack:
-        if home and not on_demo:
-            # First, since an installed package reads its settings from there.
-            os.environ["APERTURE_HOME"] = home
-        given = load_settings()
+        given = load_settings() if on_demo else load_settings_of(home)
         if given.media_server_url is None and not on_demo:
             echo("No media server is configured (APERTURE_MEDIA_SERVER_URL); running the demo instead.")
             on_demo = True
-        if not on_demo and (world, users, server) != ("demo", None, "jellyfin"):
+        if not on_demo and stand_ins != StandIns():
             raise click.UsageError("--world, --users and --server need --demo: a media server is configured.")
-        folder = demo_home(home, server) if on_demo else None
+        folder = demo_home(home, stand_ins.server) if on_demo else None
         # Before a port is chosen, which that one most likely uses.
         _refuse_if_running(folder or given.home_path)
         host = host or given.ui_host
         port = _free_port(host, given.ui_port if port is None else port)
-        if folder is not None:
-            warn_of_ignored_database()
-            lists = folder / LISTS
-            running = stand_ins_process(world, users, server, lists=lists, port=usual_port(folder))
-            process, environment = stack.enter_context(running)
-            require_writable(folder)
-            used = urlsplit(environment["APERTURE_MEDIA_SERVER_URL"]).port or 0
-            arguments = stand_in_arguments(world, users, server, lists=lists, port=used)
-            stand_ins.append(Part("stand-ins", "aperture_dagster.simulator", arguments, pid=process))
-            point_at(environment, folder, lists)
+        first = [] if folder is None else [_start_stand_ins(stand_ins, folder, stack)]
         settings = load_settings()
         require_writable(settings.home_path)
         use_dagster_home(settings)
@@ -109,7 +90,7 @@ def up(
             if finding.state != "ok":
                 echo(f"! {finding.what}: {finding.message}")
         _release_databases(settings)
-        plan = _plan(settings.home_path, Ui(host, port, LOCATION), lock, folder, stand_ins)
+        plan = _plan(settings.home_path, Ui(host, port), lock, folder, first)
         for name, seconds in LOOPS.items():
             os.environ.setdefault(name, str(seconds))
         sys.stdout.flush()
@@ -117,6 +98,18 @@ def up(
         signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
         # Replaced, not started: everything that the checks above imported would stay in memory for months.
         os.execv(sys.executable, plan.command())
+
+
+def _start_stand_ins(stand_ins: StandIns, folder: Path, stack: contextlib.ExitStack) -> Part:
+    """Start the stand-ins of a demo, whose supervisor takes them over, and point everything at them."""
+    warn_of_ignored_database()
+    lists = folder / LISTS
+    process, environment = stack.enter_context(stand_ins.running(lists=lists, port=usual_port(folder)))
+    require_writable(folder)
+    point_at(environment, folder, lists)
+    port = urlsplit(environment["APERTURE_MEDIA_SERVER_URL"]).port or 0
+    arguments = stand_ins.demo_arguments(lists=lists, port=port)
+    return Part("stand-ins", "aperture_dagster.simulator", arguments, pid=process)
 
 
 def _free_port(host: str, port: int) -> int:
@@ -201,6 +194,8 @@ def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequenc
     code_server = ["api", "grpc", "--socket", code_socket, "--module-name", "aperture_dagster.definitions", *quiet]
     code_server += ["--location-name", LOCATION, "--inject-env-vars-from-instance"]
     code_server += ["--use-python-environment-entry-point"]
+    check = ["all", "--host", ui.reachable_host, "--port", str(ui.port), "--wait", str(READY_SECONDS)]
+    check += ["--since", str(time.time())]
     webserver = [*workspace, "--host", ui.host, "--port", str(ui.port), "--dagster-log-level", "warning"]
     return Plan(
         parts=[
@@ -208,12 +203,13 @@ def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequenc
             Part("code server", "dagster", code_server, stage=1, socket=code_socket),
             Part("webserver", "aperture_dagster.front_door", webserver, stage=2),
             Part("daemon", "dagster._daemon", ["run", *workspace, *quiet], stage=2),
+            Part("readiness check", "aperture_dagster.cli.health", check, stage=3, is_check=True),
         ],
         lock=lock,
         state=str(files.state),
         logs=str(files.logs),
+        ui=ui,
         # Dagster lets a .env file in the working folder override the environment; a demo must not see it.
         folder=str(folder or files.folder) if folder or not checkout() else None,
-        ui=ui,
         failures=str(home / "failures.log"),
     )

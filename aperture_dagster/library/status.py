@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Literal
+from datetime import date, datetime, timedelta
+from typing import Any, Literal
 
 from aperture_dagster.library.moments import FutureDates, elapsed
+from aperture_dagster.library.people import User
 from aperture_dagster.wording import counted, listed
 
 LEAST_FREE_BYTES = 1_000_000_000
@@ -81,6 +82,10 @@ class Status:
         storage_wrong: why the database could not be read; None if it could. Then much else is unknown.
         publishing_wrong: what the media server should show and does not; None: nothing.
         dated_in_future: what a clock that was ahead has written. It holds nothing up, and so nothing is wrong.
+        server: product, version and name of the media server, as of the last time that it was read.
+        database: versions and size.
+        proven_backups: the day of each.
+        ui: address of the UI, if it runs.
     """
 
     at: datetime
@@ -100,6 +105,13 @@ class Status:
     storage_wrong: str | None = None
     publishing_wrong: str | None = None
     dated_in_future: Sequence[FutureDates] = ()
+    # Shown, but not judged.
+    server: Mapping[str, Any] = field(default_factory=dict)
+    database: Mapping[str, Any] = field(default_factory=dict)
+    checks_passed: int = 0
+    backups: int = 0
+    proven_backups: Sequence[date] = ()
+    ui: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,17 +172,15 @@ def _without_list(status: Status) -> list[Wrong]:
     return [Wrong("lists", f"No list has been made for {listed([*names[:NAMED_USERS], *more])}.")]
 
 
-def why_no_list(
-    name: str, *, gone: bool, is_disabled: bool, takes_part: bool, titles: int, is_demo: bool, up_is_running: bool
-) -> str:
+def why_no_list(user: User, *, takes_part: bool, titles: int, is_demo: bool, up_is_running: bool) -> str:
     """Say why a user has no list, and when it comes."""
-    if gone:
-        return f"{name} is no longer on the media server; what is known of them is kept."
-    if not takes_part and is_disabled:
-        return f"{name} does not take part, because the account is disabled on the media server."
+    if user.gone:
+        return f"{user.name} is no longer on the media server; what is known of them is kept."
+    if not takes_part and user.is_disabled:
+        return f"{user.name} does not take part, because the account is disabled on the media server."
     if not takes_part:
-        return f"{name} does not take part: see APERTURE_INCLUDE_USERS and APERTURE_EXCLUDE_USERS."
-    reason = f"No list has been made for {name} yet." if titles else NO_TITLES
+        return f"{user.name} does not take part: see APERTURE_INCLUDE_USERS and APERTURE_EXCLUDE_USERS."
+    reason = f"No list has been made for {user.name} yet." if titles else NO_TITLES
     if is_demo:
         return f"{reason} Run `aperture demo`."
     if up_is_running:

@@ -123,7 +123,10 @@ class Publication:
         self._version = server.server()
         self._shares_history = shares_history(self._version.product, self._version.version)
         self._decisions = decisions
-        self.manifest = Manifest(database.transaction, database.connection, dry_run=server.dry_run)
+        waiting = "Another run is publishing: waiting for it, for up to a quarter of an hour."
+        self.manifest = Manifest(
+            database.transaction, database.connection, dry_run=server.dry_run, waiting=lambda: log.info(waiting)
+        )
         with database.transaction() as connection:
             users = read_users(connection)
         self._names = {user.user_id: user.name for user in users}

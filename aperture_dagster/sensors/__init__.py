@@ -8,8 +8,6 @@ import dagster as dg
 
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.defs.ratings.sensor import build_outbox_sensor
-from aperture_dagster.household import asset_key
-from aperture_dagster.sensors.attempts import LoadedAt
 from aperture_dagster.sensors.failures import build_failures_sensor
 from aperture_dagster.sensors.first_sync import build_first_sync_sensor
 from aperture_dagster.sensors.new_users import build_users_sensor

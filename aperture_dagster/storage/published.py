@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 ROOTS = "published_roots"
 """The fact with the folders that have our marker, as the server and as this machine sees them."""
+TRY_LOCK = "SELECT pg_try_advisory_lock(hashtext('aperture publishing'))"
 LOCK = "SELECT pg_advisory_lock(hashtext('aperture publishing'))"
 UNLOCK = "SELECT pg_advisory_unlock(hashtext('aperture publishing'))"
 PATIENCE = "15min"
@@ -102,6 +103,7 @@ class Manifest:
         transaction: opens a transaction.
         connection: opens a connection that is kept for the lock.
         dry_run: whether nothing is written, so that there is no need for the lock.
+        waiting: called once before another process is waited for.
     """
 
     def __init__(
@@ -110,9 +112,10 @@ class Manifest:
         connection: Callable[[], AbstractContextManager[Connection]],
         *,
         dry_run: bool = False,
+        waiting: Callable[[], None] = lambda: None,
     ) -> None:
         self._transaction, self._connection = transaction, connection
-        self._dry_run = dry_run
+        self._dry_run, self._waiting = dry_run, waiting
         self._holder: int | None = None
 
     @contextmanager
@@ -130,7 +133,9 @@ class Manifest:
         with self._connection() as connection:
             connection.exec_driver_sql(f"SET lock_timeout = '{PATIENCE}'")
             try:
-                connection.exec_driver_sql(LOCK)
+                if not connection.exec_driver_sql(TRY_LOCK).scalar():
+                    self._waiting()
+                    connection.exec_driver_sql(LOCK)
             except OperationalError:
                 raise AlreadyPublishing(
                     "Another run has been publishing on the media server for a quarter of an hour: try again when it "

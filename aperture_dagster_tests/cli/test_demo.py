@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -14,18 +13,18 @@ from typing import Any
 import httpx
 import pytest
 
-from aperture_dagster.cli.demo import demo_home, point_at, stand_ins
+from aperture_dagster.cli.demo import demo_home, point_at
+from aperture_dagster.cli.stand_ins import StandIns
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.settings import environment_names, secret_names
 from aperture_dagster.simulator.environment import VOLUME
-from aperture_dagster_tests.chaos import environment
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone
 
 KEEP = """
 import sys
-from aperture_dagster.cli.demo import stand_ins
-with stand_ins("demo", 1) as environment:
+from aperture_dagster.cli.stand_ins import StandIns
+with StandIns(users=1).running() as (_, environment):
     print(environment["APERTURE_MEDIA_SERVER_URL"], flush=True)
     sys.stdin.readline()
 """
@@ -51,17 +50,9 @@ def test_the_stand_ins_of_a_killed_demo_stop_and_leave_no_file(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_stand_ins_stop_at_the_end_of_the_block():
-    with stand_ins("odd", None) as environment:
-        url = environment["APERTURE_MEDIA_SERVER_URL"]
-        assert httpx.get(f"{url}/System/Info/Public").is_success
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{url}/System/Info/Public")
-
-
 @pytest.mark.parametrize(("server", "version"), [("jellyfin@10.10", "10.10.7"), ("emby", "4.8.11.0")])
 def test_the_media_server_has_a_version_and_sees_the_published_folder(tmp_path: Path, server: Any, version: str):
-    with stand_ins("odd", None, server, lists=tmp_path) as environment:
+    with StandIns("odd", server=server).running(lists=tmp_path) as (_, environment):
         url = environment["APERTURE_MEDIA_SERVER_URL"]
         assert httpx.get(f"{url}/System/Info/Public").json()["Version"] == version
         assert environment["APERTURE_MEDIA_SERVER_TYPE"] == server.partition("@")[0]
@@ -76,41 +67,8 @@ def test_the_media_server_has_a_version_and_sees_the_published_folder(tmp_path: 
         assert statuses == [204, 400]
 
 
-@pytest.mark.e2e
-@pytest.mark.nightly(
-    reason="Two whole demos, in processes of their own.",
-    instead="e2e/test_demo_and_up.py::test_a_demo_publishes_every_list_and_sums_up_what_it_made",
-)
-@pytest.mark.parametrize("server", ["emby"])
-def test_a_demo_publishes_every_list_and_a_second_one_changes_nothing(tmp_path: Path, server: str):
-    home, summary = tmp_path / "home", tmp_path / "summary.json"
-    world = "generated:movies=30,series=4,episodes=16,users=2,plays=60"
-    command = [sys.executable, "-m", "aperture_dagster.cli.main", "demo", "--home", str(home), "--world", world]
-    command += ["--server", server, "--summary", str(summary)]
-    for run in (1, 2):
-        done = subprocess.run(
-            command, env=environment(home), cwd=PROJECT, capture_output=True, text=True, timeout=300
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        result = json.loads(summary.read_text(encoding="utf-8"))
-        published = result["published"]
-        for user, entries in result["recommendations"].items():
-            for media_type, name in (("movie", "Movies"), ("series", "TV Series")):
-                expected = sum(one["media_type"] == media_type for one in entries)
-                library = published.get(f"{user}'s AI Picks - {name}", {"type": "library", "users": [user]})
-                assert (library["type"], library["users"]) == ("library", [user])
-                assert library.get("entries", 0) == expected
-        assert published["Top Picks - Movies"]["users"] == sorted(result["recommendations"])
-        assert published["Top Picks - Movies"]["entries"] == len(result["top_picks"]["movie"])
-        changed = {one["changed"] for one in published.values()}
-        assert changed == {0} if run == 2 else 0 not in changed
-        assert f"{len(published)} libraries on the media server" in " ".join(done.stdout.split())
-        assert "\x1b" not in done.stdout + done.stderr and "\r" not in done.stdout, "control sequences in a pipe"
-    assert all_gone(tmp_path)
-
-
 def test_stand_ins_that_cannot_start_raise_an_error_with_the_reason():
-    with pytest.raises(OperatorError, match="did not start: unknown world 'nowhere'"), stand_ins("nowhere", 1):
+    with pytest.raises(OperatorError, match="unknown world 'nowhere'"), StandIns("nowhere").running():
         pass
 
 

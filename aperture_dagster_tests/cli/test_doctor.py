@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,14 +10,18 @@ from typing import Any, Literal
 
 import dagster as dg
 import pytest
+from click.testing import CliRunner
 from dagster._daemon.types import DaemonHeartbeat
 from pydantic import SecretStr
 
 from aperture_dagster.cli.doctor import Finding, examine, room_on_disk
+from aperture_dagster.cli.main import main
+from aperture_dagster.cli.up_files import UpFiles
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World, WorldUser
+from aperture_dagster.storage import locks
 from aperture_dagster_tests.household import Household
 
 
@@ -40,9 +44,8 @@ def test_a_working_system_is_reported_as_ok(serve: Callable[..., Any]) -> None:
     assert "12.0.0" in findings["media server"].message
     assert "pgvector 0." in findings["database"].message
     assert findings["aperture up"].state == "warning"
-    assert findings["sync_users_schedule"].state == "off", "nobody evaluates it"
-    assert "start `aperture up`" in findings["sync_users_schedule"].message
-    assert "next 20" not in findings["sync_users_schedule"].message
+    assert "start `aperture up`" in findings["aperture up"].message
+    assert "schedules" not in findings, "nobody evaluates them"
 
 
 def test_a_service_that_is_not_configured_is_off_and_names_the_setting(settings: Settings) -> None:
@@ -140,31 +143,40 @@ def test_an_unforeseen_error_is_one_finding_without_secrets(
     assert findings["embedder"].state == "failed"
     assert findings["embedder"].message.startswith("LookupError: no answer for ")
     assert "secret-of" not in str(findings) and "\n" not in findings["embedder"].message
-    assert "sync_users_schedule" in findings, "later checks still run"
+    assert "aperture up" in findings, "later checks still run"
 
 
-def test_the_last_run_of_a_schedule_and_its_outcome_are_shown(settings: Settings) -> None:
-    @dg.job
-    def read() -> None: ...
-
-    with dg.DagsterInstance.get() as instance:
-        read.execute_in_process(instance=instance, tags={"dagster/schedule_name": "sync_users_schedule"})
-    findings = _by_name(settings)
-    assert re.search(r"last run 20\d\d-\S+ \d\d:\d\d\S* \(success\)", findings["sync_users_schedule"].message)
-    assert "last run never" in findings["sync_movies_schedule"].message
-
-
-def test_the_next_tick_of_a_schedule_is_shown_while_a_daemon_is_alive(settings: Settings) -> None:
+def test_while_a_daemon_is_alive_schedules_that_are_switched_off_are_named(
+    make_settings: Callable[..., Settings],
+) -> None:
     with dg.DagsterInstance.get() as instance:
         for loop in instance.get_required_daemon_types():
             instance.add_daemon_heartbeat(DaemonHeartbeat(datetime.now(UTC).timestamp(), loop, "one", []))
-    finding = _by_name(settings)["sync_users_schedule"]
-    assert finding.state == "ok" and "next 20" in finding.message
+    on = _by_name(make_settings(), "running")["schedules"]
+    assert on.state == "ok" and "sync_movies_schedule" not in on.message
+    off = _by_name(make_settings(schedules_enabled=False), "running")["schedules"]
+    assert off.message.startswith("0 of ") and "sync_movies_schedule" in off.message
 
 
-def test_schedules_that_are_switched_off_are_reported_as_off(make_settings: Callable[..., Settings]) -> None:
-    finding = _by_name(make_settings(schedules_enabled=False))["sync_movies_schedule"]
-    assert finding.state == "off" and "switched off" in finding.message
+def test_the_home_that_is_examined_is_named_and_without_a_server_it_is_that_of_the_demo_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"APERTURE_HOME": str(tmp_path), "APERTURE_CONFIG": os.devnull}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DAGSTER_HOME", os.environ.get("DAGSTER_HOME", ""))
+    monkeypatch.setenv("APERTURE_PUBLISH", "false")
+    examined: list[Path] = []
+    monkeypatch.setattr(
+        "aperture_dagster.cli.doctor.examine", lambda settings: examined.append(settings.home_path) or []
+    )
+    alone = CliRunner().invoke(main, ["doctor"])
+    lock = UpFiles.of_home(tmp_path / "demo").lock
+    lock.parent.mkdir(parents=True)
+    with locks.exclusive(lock):
+        beside = CliRunner().invoke(main, ["doctor"])
+    assert examined == [tmp_path, tmp_path / "demo"]
+    assert f"Examined {tmp_path}" in alone.output.replace("\n", "")
+    assert "where the demo runs" in " ".join(beside.output.split())
 
 
 def test_a_half_configured_server_is_a_mistake_and_none_is_not(make_settings: Callable[..., Settings]) -> None:

@@ -18,8 +18,9 @@ STARTED = NOW - 3600
 
 def state(**daemon: Any) -> dict[str, Any]:
     """Return the state file of an `aperture up` that was started an hour ago."""
-    parts = [{"name": name, "state": "running", "since": STARTED} for name in ("code server", "webserver")]
-    own = {"name": "daemon", "state": "running", "since": STARTED} | daemon
+    running = {"state": "running", "since": STARTED, "ending": None, "ended": None}
+    parts = [running | {"name": name} for name in ("code server", "webserver")]
+    own = running | {"name": "daemon"} | daemon
     return {"address": "http://127.0.0.1:3000", "started": STARTED, "ready": True, "parts": [*parts, own]}
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
@@ -24,10 +25,11 @@ from sqlalchemy.exc import InternalError
 
 from aperture_dagster.cli.doctor import examine
 from aperture_dagster.cli.main import main
-from aperture_dagster.cli.show import genre_bars, read_names, read_page
+from aperture_dagster.cli.show import read_names, read_page
 from aperture_dagster.cli.status import _print, as_document, read_status
 from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.errors import OperatorError
+from aperture_dagster.library.moments import describe_future
 from aperture_dagster.library.status import find_wrong
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -66,7 +68,7 @@ def isolated_dagster_instance() -> Iterator[None]:
 
 
 def _wrong(settings: Settings) -> dict[str, str]:
-    found, _ = read_status(settings, now=datetime.now(UTC))
+    found = read_status(settings, now=datetime.now(UTC))
     return {one.subject: one.sentence for one in find_wrong(found)}
 
 
@@ -91,7 +93,7 @@ def test_the_status_follows_what_happens(serve: Callable[..., Any]) -> None:
         assert "APERTURE_MEDIA_SERVER_API_KEY" in wrong["sync_movies"]
         home.must("sync_movies")
         assert _wrong(settings).keys() == {"aperture up"}, "newcomers have an hour"
-        later, _ = read_status(settings, now=datetime.now(UTC) + timedelta(hours=2))
+        later = read_status(settings, now=datetime.now(UTC) + timedelta(hours=2))
         assert {one.subject: one.sentence for one in find_wrong(later)}[
             "lists"
         ] == "No list has been made for Ann and Bob."
@@ -102,12 +104,12 @@ def test_the_status_follows_what_happens(serve: Callable[..., Any]) -> None:
                 "unverified_since) VALUES ('top_picks/movie', 'movie', 'Top Picks', 'top-picks', 0, 0, now())",
             )
         assert "publishing" not in _wrong(settings), "a slow server reads for hours"
-        later, _ = read_status(settings, now=datetime.now(UTC) + timedelta(hours=7))
+        later = read_status(settings, now=datetime.now(UTC) + timedelta(hours=7))
         (unread,) = (one.sentence for one in find_wrong(later) if one.subject == "publishing")
         assert unread.startswith("The media server has not shown what was placed in Top Picks for hours: publish again")
         # Every key that a program may rely on is documented.
-        found, about = read_status(settings, now=datetime.now(UTC))
-        document = as_document(settings, found, about, find_wrong(found))
+        found = read_status(settings, now=datetime.now(UTC))
+        document = as_document(settings, found, find_wrong(found))
         assert json.loads(json.dumps(document)) == document
         assert document["users"] == {"on_server": 3, "taking_part": 2, "with_list": 0, "without_list": ["Ann", "Bob"]}
         assert document["titles"]["movies"] == 12 and not document["ok"]
@@ -204,15 +206,6 @@ def test_reading_neither_writes_nor_migrates(settings: Settings, database: Datab
         execute(connection, "DELETE FROM users")
 
 
-@pytest.mark.parametrize("width", [30, 40, 80, 200])
-def test_bars_of_genres_fit_and_are_as_long_as_their_share(width: int):
-    genres = [{"name": "Science Fiction", "titles": 66, "lift": 3.9}, {"name": "War", "titles": 1, "lift": 1.25}]
-    all_of_them, few = (line.plain for line in genre_bars(genres, 66, width))
-    assert max(len(all_of_them), len(few)) <= width
-    assert "░" not in all_of_them and few.count("█") == 1
-    assert ("66 of 66, 3.9x" in all_of_them) is (width >= 80)
-
-
 def test_status_and_doctor_say_in_one_sentence_what_a_clock_that_was_ahead_has_written(
     serve: Callable[..., Any],
 ) -> None:
@@ -223,10 +216,11 @@ def test_status_and_doctor_say_in_one_sentence_what_a_clock_that_was_ahead_has_w
         now = datetime.now(UTC)
 
         def status() -> tuple[list[str], str]:
-            found, about = read_status(settings, now=now)
+            found = read_status(settings, now=now)
+            document = as_document(settings, found, find_wrong(found))
             shown = Terminal(file := io.StringIO())
-            _print(settings, found, about, find_wrong(found), shown)
-            return [one["what"] for one in as_document(settings, found, about, [])["dated_in_future"]], file.getvalue()
+            _print(document, describe_future(found.dated_in_future, now), ZoneInfo("UTC"), shown)
+            return [one["what"] for one in document["dated_in_future"]], file.getvalue()
 
         assert status()[0] == [] and "in the future" not in status()[1]
         before = _wrong(settings)

@@ -58,7 +58,7 @@ def lose_all(rated: RatedHome, user: str) -> None:
 
 
 def wrong(rated: RatedHome) -> list[str]:
-    found, _ = read_status(rated.home.settings, now=datetime.now(UTC))
+    found = read_status(rated.home.settings, now=datetime.now(UTC))
     return [one.sentence for one in find_wrong(found) if one.subject == "ratings"]
 
 

@@ -67,7 +67,7 @@ def test_the_settings_say_where_the_ui_listens(tmp_path: Path, monkeypatch: pyte
     [("127.0.0.1", "http://127.0.0.1:3000"), ("0.0.0.0", "http://127.0.0.1:3000"), ("::", "http://[::1]:3000")],
 )
 def test_the_address_of_the_ui_is_one_that_a_browser_can_open(host: str, address: str) -> None:
-    assert Ui(host, 3000, "aperture").address == address
+    assert Ui(host, 3000).address == address
 
 
 def test_a_home_that_is_in_use_is_noticed_before_anything_is_started(

@@ -423,4 +423,5 @@ def test_a_check_fails_for_its_reason_and_passes_otherwise(bench: Bench, name: s
 
 
 def test_what_a_limit_or_tag_forbids_is_an_error(bench: Bench):
-    follow(bench, "discovery_candidates.suit_their_users", stay_within_parental_limits(), ERROR)
+    bench.severity = ERROR
+    stay_within_parental_limits(bench, "discovery_candidates.suit_their_users")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from aperture_dagster.instance.terminal import WAITING as CODE_SERVER_GONE
 from aperture_dagster_tests.deploy.services import SERVICES, Services, backups_in, stopwatch
 
-WAITING = "No code server answers at code:4000; waiting for up to 3600 seconds."
+WAITING = "No code server answers at code:4000; waiting."
 TROUBLE = re.compile(r"Traceback|Error\b|ERROR|CRITICAL|failed")
 
 

@@ -11,15 +11,22 @@ import subprocess
 import sys
 import threading
 import tomllib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import click
+import grpc
 import pytest
 import yaml
 from dagster._cli import cli as dagster_cli
 from dagster._daemon.cli import cli as daemon_cli
 from dagster_webserver.cli import cli as front_door_cli
+from grpc_health.v1.health import HealthServicer
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from jsonschema import Draft7Validator
 
 from aperture_dagster.cli import health
@@ -271,22 +278,29 @@ def test_the_workspace_names_the_location_under_which_state_is_kept():
 # Health checks
 
 
-def serve_graphql(answers: dict[str, Any]) -> int:
-    """Answer one query of each kind, by a word in it; return the port."""
-    listening = socket.create_server(("127.0.0.1", 0))
+@contextmanager
+def graphql_server(answers: dict[str, Any]) -> Iterator[int]:
+    """Answer queries, by a word in them; yields the port."""
 
-    def serve() -> None:
-        for _ in answers:
-            connection, _ = listening.accept()
-            with connection:
-                asked = connection.recv(65536).decode()
-                data = next(value for word, value in answers.items() if word in asked)
-                body = json.dumps({"data": data}).encode()
-                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + body)
-        listening.close()
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            data = next(value for word, value in answers.items() if word in asked)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"data": data}).encode())
 
-    threading.Thread(target=serve, daemon=True).start()
-    return listening.getsockname()[1]
+        def log_message(self, format: str, *arguments: Any) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def loaded(error: str | None = None) -> dict[str, Any]:
+    location = {"__typename": "PythonError", "message": error} if error else {"__typename": "RepositoryLocation"}
+    return {"workspaceOrError": {"locationEntries": [{"loadStatus": "LOADED", "locationOrLoadError": location}]}}
 
 
 def loops(**healthy: bool) -> dict[str, Any]:
@@ -303,17 +317,36 @@ def loops(**healthy: bool) -> dict[str, Any]:
         ("webserver", {"version": {"version": "1.13"}}, None),
         ("daemon", {"daemonHealth": loops(SENSOR=True, SCHEDULER=True, ASSET=False)}, None),
         ("daemon", {"daemonHealth": loops(SENSOR=True, SCHEDULER=False)}, "No sign of life from the daemon: SCHEDULER"),
-        ("all", {"repositories": {"repositoriesOrError": {"nodes": []}}}, "has not loaded the code"),
-        (
-            "all",
-            {"repositories": {"repositoriesOrError": {"nodes": [{"name": "x"}]}}, "daemonHealth": loops(SENSOR=True)},
-            None,
-        ),
+        ("all", {"workspace": {"workspaceOrError": {"locationEntries": []}}}, "has not loaded the code"),
+        ("all", {"workspace": loaded("Traceback\nno module named films")}, "loaded the code: no module named films"),
+        ("all", {"workspace": loaded(), "daemonHealth": loops(SENSOR=True)}, None),
     ],
 )
 def test_a_health_check_says_what_is_wrong(part: str, answers: dict[str, Any], problem: str | None):
-    found = health.find_problem(part, "127.0.0.1", serve_graphql(answers))
+    with graphql_server(answers) as port:
+        found = health.find_problem(part, "127.0.0.1", port)
     assert found is None if problem is None else problem in str(found)
+
+
+def test_signs_of_life_of_an_earlier_daemon_do_not_count():
+    with graphql_server({"daemonHealth": loops(SENSOR=True)}) as port:
+        assert health.find_problem("daemon", "127.0.0.1", port, since=2.0) is not None
+        assert health.find_problem("daemon", "127.0.0.1", port, since=0.5) is None
+
+
+def test_a_code_server_is_healthy_only_if_it_answers(tmp_path: Path):
+    address = f"unix:{tmp_path}/socket"
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "socket"))
+        silent.listen()
+        assert not health.grpc_server_answers(address, 0.3), "accepted by the kernel only"
+    (tmp_path / "socket").unlink()
+    server = grpc.server(ThreadPoolExecutor(1))
+    add_HealthServicer_to_server(HealthServicer(), server)
+    server.add_insecure_port(address)
+    server.start()
+    assert health.grpc_server_answers(address, 10)
+    server.stop(None).wait()
 
 
 @pytest.mark.parametrize("part", ["code", "webserver", "daemon", "all"])
@@ -328,10 +361,10 @@ def test_who_waits_for_a_part_says_so_once_and_goes_on_when_it_is_there(
 ):
     monkeypatch.setattr(health, "POLL_SECONDS", 0.01)
     looks = iter([False, False, False, True])
-    monkeypatch.setattr(health, "grpc_server_answers", lambda address, patience: next(looks))
+    monkeypatch.setattr(health, "grpc_server_answers", lambda address: next(looks))
     assert health.main(["code", "--host", "code", "--wait", "60"]) == 0
-    assert capsys.readouterr().err == "No code server answers at code:4000; waiting for up to 60 seconds.\n"
-    monkeypatch.setattr(health, "grpc_server_answers", lambda address, patience: False)
+    assert capsys.readouterr().err == "No code server answers at code:4000; waiting.\n"
+    monkeypatch.setattr(health, "grpc_server_answers", lambda address: False)
     assert health.main(["code", "--wait", "0.05"]) == 1
     assert capsys.readouterr().err.endswith("No code server answers at 127.0.0.1:4000, after 0 seconds.\n")
 

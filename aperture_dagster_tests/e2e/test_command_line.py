@@ -164,20 +164,6 @@ def one_sentence(done: subprocess.CompletedProcess[str] | Finished) -> str:
     return said
 
 
-def test_an_unknown_world_fails_with_one_sentence(home: Path):
-    said = one_sentence(run_forked("demo", "--home", str(home), "--world", str(home / "nowhere"), home=home))
-    assert "nowhere" in said
-
-
-def test_a_port_in_use_fails_with_one_sentence(home: Path, monkeypatch: pytest.MonkeyPatch):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
-        said = one_sentence(run_here(monkeypatch, "up", "--demo", "--home", str(home), "--port", port, home=home))
-    assert port in said
-
-
 def test_a_port_in_use_gives_one_sentence_from_the_stand_ins_too():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

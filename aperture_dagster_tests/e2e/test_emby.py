@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.cli.demo import demo_home, stand_ins
+from aperture_dagster.cli.demo import demo_home
+from aperture_dagster.cli.stand_ins import StandIns
 from aperture_dagster.resources.media_server.emby import EmbyReader
 from aperture_dagster.simulator.world import Play, World
 from aperture_dagster_tests.e2e.worlds import small_world
@@ -87,7 +88,7 @@ def test_a_user_with_access_to_some_libraries_gets_titles_only_from_those(settle
 
 def test_the_demo_on_emby_has_its_own_server_and_home(tmp_path):
     assert demo_home(None, "emby") != demo_home(None)
-    with stand_ins("odd", None, "emby") as environment:
+    with StandIns("odd", server="emby").running() as (_, environment):
         assert environment["APERTURE_MEDIA_SERVER_TYPE"] == "emby"
         server = EmbyReader(environment["APERTURE_MEDIA_SERVER_URL"], environment["APERTURE_MEDIA_SERVER_API_KEY"])
         assert server.identity().product == "Emby Server"

@@ -20,8 +20,9 @@ pytestmark = pytest.mark.e2e
 
 
 def test_while_another_run_publishes_for_hours_a_run_ends_without_a_failure_and_the_next_one_publishes(
-    household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
+    caplog.set_level("INFO", "test")
     monkeypatch.setattr(published, "PATIENCE", "50ms")
     also = ["top_picks_libraries", "recommendation_playlists"]
     day = datetime.now(UTC).date().isoformat()
@@ -37,6 +38,7 @@ def test_while_another_run_publishes_for_hours_a_run_ends_without_a_failure_and_
                 assert result.success and not list(materializations(result))
             with place.publication() as mine, pytest.raises(published.AlreadyPublishing, match="try again"):
                 mine.unpublish()
+            assert "Another run is publishing: waiting for it" in caplog.text, "nobody should wonder"
             assert place.changes() == 0 and place.files() == {}
             changed = {name for name, rows in home.snapshot().items() if rows != tables[name]}
             assert not {name for name in changed if name.startswith(("published", "recommendations"))}

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.library.access import Access
+from aperture_dagster.library.people import User
 from aperture_dagster.library.status import (
     LEAST_FREE_BYTES,
     CheckState,
@@ -33,6 +35,7 @@ WELL = Status(
           JobState("send_requests", True, "canceled")],
     checks=[CheckState("movies.have_provider_ids", is_warning=True, sentence="12 have none.")],
 )  # fmt: skip
+USER = User("1", "ann", "Ann", False, False, None, Access(), gone=False)
 NEW = replace(ANN, name="new", films=0, series=0, listed_at=None, first_seen_at=NOW - timedelta(minutes=59))
 
 
@@ -92,8 +95,8 @@ def test_the_reason_of_a_failure_and_the_names_of_users_are_in_the_sentences():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"gone": True, "takes_part": False}, "no longer on the media server"),
-        ({"takes_part": False, "is_disabled": True}, "disabled on the media server"),
+        ({"user": replace(USER, gone=True), "takes_part": False}, "no longer on the media server"),
+        ({"user": replace(USER, is_disabled=True), "takes_part": False}, "disabled on the media server"),
         ({"takes_part": False}, "APERTURE_EXCLUDE_USERS"),
         ({"titles": 0}, "No film or series has been read from the media server yet. `aperture up` makes it"),
         ({}, "No list has been made for Ann yet. `aperture up` makes it within minutes"),
@@ -102,8 +105,8 @@ def test_the_reason_of_a_failure_and_the_names_of_users_are_in_the_sentences():
     ],
 )
 def test_a_user_without_a_list_learns_why_and_when_it_comes(changes: dict[str, Any], words: str):
-    usual = {"gone": False, "is_disabled": False, "takes_part": True, "titles": 1, "is_demo": False}
-    assert words in why_no_list("Ann", **usual | {"up_is_running": True} | changes)
+    usual = {"user": USER, "takes_part": True, "titles": 1, "is_demo": False, "up_is_running": True}
+    assert words in why_no_list(**usual | changes)
 
 
 def test_a_list_of_one_title_is_a_list():

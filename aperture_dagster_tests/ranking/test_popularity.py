@@ -7,10 +7,7 @@ import pandas as pd
 import pytest
 
 from aperture_dagster.ranking.popularity import TOP_PICKS_COLUMNS, PickRules, bayesian_average, top_picks
-from aperture_dagster.ranking.priors import quantile_rank
-from aperture_dagster.ranking.priors import priors
-from aperture_dagster.ranking.priors import media_rows
-from aperture_dagster.ranking.priors import log_votes
+from aperture_dagster.ranking.priors import log_votes, media_rows, priors, quantile_rank
 
 from .conftest import NOW, days_ago
 

@@ -6,7 +6,7 @@ and their ids. ``titles`` and ``episodes`` are the server's items, and share one
 
 import aperture_dagster.discovery.tables as discovery
 import aperture_dagster.ratings.tables
-from aperture_dagster.storage.tables.alerts import alert_outbox, alert_problems, alerts_told
+from aperture_dagster.storage.tables.alerts import alert_problems, alerts_told
 from aperture_dagster.storage.tables.base import ColumnSchema, column_schema, item_ids, metadata, written_columns
 from aperture_dagster.storage.tables.catalogue import episodes, item_versions, libraries, titles, works
 from aperture_dagster.storage.tables.enrichment import (
