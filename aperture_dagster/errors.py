@@ -24,5 +24,9 @@ class OperatorError(click.ClickException):
         return printable(self.message)
 
 
+class MissingPrerequisite(Exception):
+    """Something that must exist first does not; the message says what to run or configure."""
+
+
 class StillChanging(Exception):
     """What was read changed each time meanwhile, so that nothing can be said of it yet."""

@@ -39,7 +39,7 @@ from aperture_dagster.resources.tmdb_title import parse_title
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.sources import SERVICES, merge_plan
 from aperture_dagster.sources.base import store_titles
-from aperture_dagster.sources.tmdb import TMDB, TMDB_COLLECTIONS
+from aperture_dagster.sources.tmdb import TMDB, TTL
 from aperture_dagster.storage.catalogue_sync import Coverage, RemovalRules, TitleSync, write_libraries
 from aperture_dagster.storage.embedded import release_embedded_server
 from aperture_dagster.storage.enrichment import write_answers, write_enriched
@@ -113,7 +113,7 @@ def fill(database: Database, titles: int) -> None:
             sync = TitleSync(connection, media_type)
             for start in range(0, len(numbers), 1000):
                 sync.add(library, [title(n) for n in numbers[start : start + 1000]])
-            sync.merge(Coverage(complete={library.library_id}), RemovalRules(limit=0.2, accepted=True))
+            sync.merge(Coverage(complete={library.library_id}), RemovalRules(accepted=True))
 
 
 def title(number: int) -> ServerTitle:
@@ -165,7 +165,7 @@ class Timing:
 
 def look_at_the_list(database: Database) -> None:
     """Measure the queries of every source in every state of the list."""
-    sources = (*SERVICES, TMDB_COLLECTIONS)
+    sources = SERVICES
     first = Timing("first enrolment of a source", FIRST_LIMIT)
     for source in sources:
         with first.measured(database) as connection:
@@ -271,12 +271,11 @@ def work_through_everything(settings: Settings, database: Database) -> None:
         for item in unit:
             yield [Attempt(item, "ok", answer=read(item.tmdb_id or 0))]
 
-    ttl = timedelta(days=settings.tmdb_ttl_days)
     work = WorkList(
         source=TMDB,
         ask=at_once,
         store=store_titles(TMDB.name),
-        ttl=lambda attempt, now: ttl,
+        ttl=lambda attempt, now: TTL,
         concurrency=8,
         cancel=lambda: None,
     )
@@ -300,9 +299,9 @@ def merge(database: Database) -> float:
     """Merge all sources of all works; return the seconds that it took."""
     started = time.monotonic()
     with database.transaction() as connection:
-        merged = write_enriched(connection, merge_plan())
+        counts, _ = write_enriched(connection, merge_plan())
     seconds = time.monotonic() - started
-    print(f"  merged in {seconds:.1f} s, {merged.counts.written:,} rows written")
+    print(f"  merged in {seconds:.1f} s, {counts.written:,} rows written")
     return seconds
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.defs.markdown import code_block
+from aperture_dagster.errors import MissingPrerequisite as MissingPrerequisite
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.library.removal import RemovalRefused
 from aperture_dagster.resources.errors import (
@@ -32,10 +33,6 @@ STOPPED = (
     "It was stopped, because `aperture up` was, or because somebody ended the run. What was there is kept; the next "
     "run goes on from here, or start it again in the UI."
 )
-
-
-class MissingPrerequisite(Exception):
-    """Something that must exist first does not; the message says what to run or configure."""
 
 
 # No retry helps against these: a person must change something first.

@@ -102,7 +102,6 @@ class MediaServersResource(_Documented, dg.ConfigurableResource[MediaServers]):
 
     media_server_url: str | None = _setting("media_server_url")
     media_server_type: str = _setting("media_server_type")
-    media_server_page_size: int = _setting("media_server_page_size")
     media_server_timeout_seconds: float = _setting("media_server_timeout_seconds")
     media_server_verify_tls: bool = _setting("media_server_verify_tls")
     media_server_proxy: bool = _setting("media_server_proxy")
@@ -124,15 +123,9 @@ class ServicesResource(_Documented, dg.ConfigurableResource[Services]):
 
     tmdb_url: str = _setting("tmdb_url")
     tmdb_requests: int = _setting("tmdb_requests")
-    tmdb_period_seconds: float = _setting("tmdb_period_seconds")
-    tmdb_concurrency: int = _setting("tmdb_concurrency")
     omdb_url: str = _setting("omdb_url")
     omdb_daily_limit: int = _setting("omdb_daily_limit")
-    omdb_concurrency: int = _setting("omdb_concurrency")
     mdblist_url: str = _setting("mdblist_url")
-    mdblist_daily_limit: int = _setting("mdblist_daily_limit")
-    mdblist_requests: int = _setting("mdblist_requests")
-    mdblist_period_seconds: float = _setting("mdblist_period_seconds")
     seerr_url: str | None = _setting("seerr_url")
     http_attempts: int = _setting("http_attempts")
     http_retry_wait_seconds: float = _setting("http_retry_wait_seconds")

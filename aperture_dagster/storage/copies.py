@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aperture_dagster.publishing.names import entry_id, entry_id_of, is_list_folder, list_folder
 from aperture_dagster.resources.media_server.records import ItemState
-from aperture_dagster.storage.history import PageResult, write_states
+from aperture_dagster.storage.history import PageResult, SeenRating, write_states
 from aperture_dagster.storage.queries import array_of, execute
+from aperture_dagster.storage.ratings import ServerRating, lock_ratings, write_server_ratings
 from aperture_dagster.storage.tables.base import MEDIA_TYPES
+from aperture_dagster.storage.trakt_ratings import queue_server_ratings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -31,18 +33,26 @@ def record_states(
     states: Sequence[ItemState],
     *,
     now: datetime,
-    started_share: float,
     requested_at: datetime | None = None,
 ) -> PageResult:
     """Write a page of a user's states as :func:`write_states` does, those of published copies to their originals.
 
     A copy whose id on the server was never recorded, as after a publication that was interrupted, is recognised by its
     path. Its id is recorded now, since the copy may be gone before its state is read again.
+
+    ``requested_at``: the database's time before the states were requested. Ratings that were noted since are kept.
     """
 
-    def write(some: Sequence[ItemState]) -> PageResult:
-        return write_states(connection, user_id, some, now=now, started_share=started_share, requested_at=requested_at)
+    def note_ratings(seen: Sequence[SeenRating]) -> int:
+        reported = [ServerRating(*one) for one in seen]
+        rated = write_server_ratings(connection, user_id, reported, now=now, requested_at=requested_at)
+        queue_server_ratings(connection, user_id, rated.works, now=now)
+        return rated.changes
 
+    def write(some: Sequence[ItemState]) -> PageResult:
+        return write_states(connection, user_id, some, now=now, note_ratings=note_ratings)
+
+    lock_ratings(connection, user_id)
     result = write(states)
     copies = originals_of_copies(connection, result.unmatched)
     if copies:

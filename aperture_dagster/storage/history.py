@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,20 +13,13 @@ from aperture_dagster.library.history import Viewing, ViewState, viewing_between
 from aperture_dagster.resources.media_server.records import ItemState
 from aperture_dagster.storage.bulk import WriteCounts, as_copied, driver_cursor, storable, upsert_values
 from aperture_dagster.storage.catalogue import GONE
-from aperture_dagster.storage.packed import DOUBLE, INTEGER, read_packed
 from aperture_dagster.storage.queries import array_of, execute, lock_until_commit, read_frame, read_rows, read_value
-from aperture_dagster.storage.ratings import (
-    COUNTED_RATINGS,
-    SERVER,
-    ServerRating,
-    lock_ratings,
-    write_server_ratings,
-)
 from aperture_dagster.storage.tables import history_syncs, plays, watch_state
-from aperture_dagster.storage.trakt_ratings import queue_server_ratings
 
 if TYPE_CHECKING:
     import pandas as pd
+
+FULL_SYNC_EVERY = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +30,10 @@ class SyncMark:
     synced_at: datetime | None
     full_synced_at: datetime | None
 
-    def full_is_due(self, now: datetime, hours: float) -> bool:
-        """Return whether the whole history was last compared ``hours`` ago or more, or by a clock set back since."""
+    def full_is_due(self, now: datetime) -> bool:
+        """Return whether the whole history was last compared a day ago or more, or by a clock set back since."""
         age = now - self.full_synced_at if self.full_synced_at is not None else None
-        return age is None or not timedelta(0) <= age < timedelta(hours=hours)
+        return age is None or not timedelta(0) <= age < FULL_SYNC_EVERY
 
 
 @dataclass(slots=True)
@@ -55,6 +48,15 @@ class PageResult:
     unknown: int
     ratings: int = 0
     unmatched: list[ItemState] = field(default_factory=list)
+
+
+class SeenRating(NamedTuple):
+    """A user's rating (0-10) of an item as the server reports it; None if it had one before."""
+
+    work_id: int
+    item_id: int
+    is_episode: bool
+    rating: float | None
 
 
 def read_mark(connection: Connection, user_id: str) -> SyncMark:
@@ -111,18 +113,17 @@ def write_states(
     states: Sequence[ItemState],
     *,
     now: datetime,
-    started_share: float,
-    requested_at: datetime | None = None,
+    note_ratings: Callable[[Sequence[SeenRating]], int],
 ) -> PageResult:
     """Write a page of a user's states, and the plays derived from state changes.
 
     A state whose item has another name in the catalogue counts as unknown: the server may have reassigned the id since
     the catalogue was read. The next full comparison reads it again.
 
-    ``requested_at``: the database's time before the states were requested. Ratings that were noted since are kept.
+    ``note_ratings`` writes the ratings that were seen, and returns how many changed. The caller holds a lock of this
+    user, so that no two processes log the same play.
     """
-    # Prevent two processes from logging the same play, and items from moving to another work meanwhile.
-    lock_ratings(connection, user_id)
+    # Prevent items from moving to another work meanwhile.
     lock_until_commit(connection, "catalogue", shared=True)
     listed = {state.server_item_id: state for state in states}
     matched = [
@@ -150,21 +151,20 @@ def write_states(
                 state.favorite,
             )
         )
-        viewing = viewing_between(before, after, now=now, started_share=started_share)
+        viewing = viewing_between(before, after, now=now)
         if viewing is not None:
             viewings.append((row, viewing))
     counts = upsert_values(connection, watch_state, _STATE_COLUMNS, state_rows)
     reported = [
-        ServerRating(row.work_id, row.item_id, row.is_episode, state.rating)
+        SeenRating(row.work_id, row.item_id, row.is_episode, state.rating)
         for row, state in same
         if state.rating is not None or row.is_rated
     ]
-    rated = write_server_ratings(connection, user_id, reported, now=now, requested_at=requested_at)
-    queue_server_ratings(connection, user_id, rated.works, now=now)
+    changed = note_ratings(reported)
     logged = upsert_values(connection, plays, _PLAY_COLUMNS, _play_rows(connection, user_id, viewings))
     known = {row.server_item_id for row, _ in matched}
     unmatched = [state for state in listed.values() if state.server_item_id not in known and state.has_content]
-    return PageResult(counts, logged.written, len(listed) - len(same), rated.changes, unmatched)
+    return PageResult(counts, logged.written, len(listed) - len(same), changed, unmatched)
 
 
 def _read_items(connection: Connection, user_id: str, server_item_ids: Sequence[str]) -> list[_Item]:
@@ -173,9 +173,9 @@ def _read_items(connection: Connection, user_id: str, server_item_ids: Sequence[
         SELECT {_ITEM_COLUMNS}, w.item_id IS NOT NULL AS known, w.played, w.play_count, w.position_share,
         w.last_played_at, r.item_id IS NOT NULL AS is_rated FROM ({_ITEMS}) i
         LEFT JOIN watch_state w ON w.user_id = %(user)s AND w.item_id = i.item_id
-        LEFT JOIN ratings r ON r.user_id = %(user)s AND r.source = %(source)s
+        LEFT JOIN ratings r ON r.user_id = %(user)s AND r.source = 'server'
           AND r.work_id = i.work_id AND r.item_id = i.item_id"""
-    values = {"ids": as_copied(server_item_ids), "user": user_id, "source": SERVER}
+    values = {"ids": as_copied(server_item_ids), "user": user_id}
     # The tuples of the driver become tuples with names faster than SQLAlchemy's rows do.
     with driver_cursor(connection) as cursor:
         return list(map(_Item._make, cursor.execute(statement, values)))
@@ -245,7 +245,7 @@ _MARKED = """
     SELECT i.server_item_id FROM items i WHERE i.removed_at IS NULL AND NOT i.is_published
     AND i.item_id = ANY(ARRAY(SELECT w.item_id FROM watch_state w
       WHERE w.user_id = :user AND (w.played OR w.favorite OR w.position_share > 0
-        OR EXISTS (SELECT 1 FROM ratings r WHERE r.user_id = w.user_id AND r.source = :source
+        OR EXISTS (SELECT 1 FROM ratings r WHERE r.user_id = w.user_id AND r.source = 'server'
           AND r.work_id = w.work_id AND r.item_id = w.item_id AND r.rating IS NOT NULL))))"""
 
 
@@ -254,99 +254,12 @@ def marked_items(connection: Connection, user_id: str) -> set[str]:
 
     Published copies are left out: they come and go with the lists.
     """
-    return set(execute(connection, _MARKED, user=user_id, source=SERVER).scalars())
+    return set(execute(connection, _MARKED, user=user_id).scalars())
 
 
 def count_marked_items(connection: Connection, user_id: str) -> int:
     """Count what :func:`marked_items` returns."""
-    return read_value(connection, f"SELECT count(*) FROM ({_MARKED}) m", user=user_id, source=SERVER)
-
-
-# A row per user and work; see read_histories().
-HISTORIES = f"""
-    WITH totals AS (
-      SELECT work_id, count(DISTINCT (coalesce(season, -1), coalesce(number, -item_id)))::float8 AS episodes_total
-      FROM present_episodes WHERE coalesce(season, 1) > 0 GROUP BY work_id),
-    states AS (
-      SELECT w.*, coalesce(e.season, -1) AS season,
-      CASE WHEN w.is_episode THEN coalesce(e.number, -coalesce(v.primary_item_id, w.item_id)) END AS number,
-      CASE WHEN w.played THEN greatest(w.play_count, 1) ELSE w.play_count END AS plays
-      FROM watch_state w LEFT JOIN item_versions v USING (item_id)
-      LEFT JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, w.item_id)),
-    moments AS (
-      SELECT user_id, work_id, is_episode, season, number, last_played_at, max(plays) AS plays,
-      max(CASE WHEN played THEN 1 ELSE position_share END)::float8 AS completion, bool_or(favorite) AS favorite,
-      bool_or(played) AND last_played_at IS NOT NULL AS was_finished
-      FROM states GROUP BY user_id, work_id, is_episode, season, number, last_played_at),
-    subjects AS (
-      SELECT user_id, work_id, is_episode, season, max(completion) AS completion, bool_or(favorite) AS favorite,
-      greatest(max(plays), count(*) FILTER (WHERE was_finished)) AS plays, max(last_played_at) AS last_played_at
-      FROM moments GROUP BY user_id, work_id, is_episode, season, number),
-    watched AS (
-      SELECT user_id, work_id, sum(plays)::float8 AS plays, bool_or(favorite) AS favorite,
-      max(last_played_at) AS last_played_at, bool_or(favorite OR plays > 0 OR completion > 0) AS has_activity,
-      CASE WHEN NOT bool_or(is_episode) THEN max(completion) END AS completion,
-      CASE WHEN bool_or(is_episode) THEN count(*) FILTER (WHERE is_episode AND season <> 0
-        AND (plays > 0 OR completion > 0))::float8 END AS episodes_played
-      FROM subjects GROUP BY user_id, work_id),
-    of_episodes AS (
-      SELECT r.user_id, r.work_id, avg(rating) AS rating FROM ratings r LEFT JOIN item_versions v USING (item_id)
-      JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, r.item_id) GROUP BY r.user_id, r.work_id),
-    rated AS (
-      SELECT user_id, work_id, coalesce(f.rating, o.rating) AS rating
-      FROM ({COUNTED_RATINGS}) f FULL JOIN of_episodes o USING (user_id, work_id))
-    SELECT user_id, work_id, coalesce(plays, 0) AS plays, completion, coalesce(favorite, false) AS favorite, rating,
-    last_played_at, episodes_played, episodes_total
-    FROM watched FULL JOIN rated USING (user_id, work_id) LEFT JOIN totals USING (work_id)
-    WHERE (has_activity OR rating IS NOT NULL) AND user_id IN (SELECT user_id FROM present_users)"""
-
-# The same as numbers: the place of the user in a list, NaN for null, and for a moment that is not known NaT.
-_NUMBERS = ("plays", "completion", "rating", "episodes_played", "episodes_total")
-_PACKED_HISTORIES = f"""
-    SELECT u.place AS "user", work_id, favorite::int::int8 AS favorite,
-    coalesce((extract(epoch FROM last_played_at) * 1000000)::int8, {-(2**63)}) AS microsecond,
-    {", ".join(f"coalesce({name}, 'NaN')::float8 AS {name}" for name in _NUMBERS)}
-    FROM ({HISTORIES.replace(":without", "%(without)s")}) h
-    JOIN unnest(%(users)s::text[]) WITH ORDINALITY AS u (user_id, place) USING (user_id)"""
-_PACKED_COLUMNS: dict[str, tuple[str, Any]] = {
-    **dict.fromkeys(("user", "work_id", "favorite", "microsecond"), INTEGER),
-    **dict.fromkeys(_NUMBERS, DOUBLE),
-}
-
-
-def read_histories(connection: Connection, *, without: Collection[str] = ()) -> pd.DataFrame:
-    """Read the histories of present users, a row per user and work, in the columns of the ranking.
-
-    Whoever left the server no longer shapes the lists of the others. Works that were only rated are part of the
-    histories, in the library or not. Ratings from sources in ``without`` do not count.
-
-    All copies of a film or episode count as one. Some servers share the state between copies and others do not, so
-    ``plays`` is the largest count of a copy, or the number of dates on which a copy was finished if that is larger.
-    ``episodes_played`` and ``episodes_total`` count by season and number, without specials. ``rating`` is the one in
-    force or, for a series without one, the mean of its episodes'. Series have no completion, films no episodes.
-    """
-    import numpy as np
-    import pandas as pd
-
-    users = list(execute(connection, "SELECT user_id FROM present_users").scalars())
-    parameters = {"users": users, "without": list(without)}
-    empty = np.zeros(0, np.dtype([(name, kind) for name, (_, kind) in _PACKED_COLUMNS.items()]))
-    rows = np.concatenate([empty, *read_packed(connection, _PACKED_HISTORIES, _PACKED_COLUMNS, parameters)])
-    numbers = {name: rows[name].astype(np.float64) for name in _NUMBERS}
-    moments = rows["microsecond"].astype(np.int64).view("datetime64[us]")
-    return pd.DataFrame(
-        {
-            "user_id": pd.Series(users, dtype="str").take(rows["user"] - 1).array,
-            "work_id": rows["work_id"].astype(np.int64),
-            "plays": numbers["plays"],
-            "completion": numbers["completion"],
-            "favorite": rows["favorite"].astype(bool),
-            "rating": numbers["rating"],
-            "last_played_at": pd.Series(moments).dt.tz_localize("UTC"),
-            "episodes_played": numbers["episodes_played"],
-            "episodes_total": numbers["episodes_total"],
-        }
-    )
+    return read_value(connection, f"SELECT count(*) FROM ({_MARKED}) m", user=user_id)
 
 
 def read_plays(connection: Connection, *, since: datetime, until: datetime) -> pd.DataFrame:
@@ -380,9 +293,7 @@ def count_plays(connection: Connection) -> int:
     return read_value(connection, "SELECT count(*) FROM plays")
 
 
-def latest_plays(
-    connection: Connection, user_ids: Sequence[str], *, timezone: str = "UTC", tombstone_days: int = 30
-) -> list[dict[str, Any]]:
+def latest_plays(connection: Connection, user_ids: Sequence[str], *, timezone: str = "UTC") -> list[dict[str, Any]]:
     """List the 20 latest plays of users with times in ``timezone``, for the asset's page."""
     statement = f"""
         SELECT u.name AS user, to_char(p.played_at AT TIME ZONE :zone, 'YYYY-MM-DD HH24:MI') AS played_at,
@@ -392,7 +303,7 @@ def latest_plays(
         LEFT JOIN episodes e ON e.item_id = p.item_id
         LEFT JOIN titles t ON t.item_id = coalesce(e.series_item_id, p.item_id)
         WHERE p.user_id = ANY(:users) ORDER BY p.played_at DESC, title LIMIT 20"""
-    return read_rows(connection, statement, users=list(user_ids), zone=timezone, tombstone_days=tombstone_days)
+    return read_rows(connection, statement, users=list(user_ids), zone=timezone)
 
 
 def stale_histories(connection: Connection, *, now: datetime) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection
 
 from aperture_dagster.storage.bulk import upsert
-from aperture_dagster.storage.history import HISTORIES
+from aperture_dagster.storage.histories import HISTORIES
 from aperture_dagster.storage.lists import COPIES, ITEMS, WEIGHTS
 from aperture_dagster.storage.queries import execute, read_value
 from aperture_dagster.storage.tables import computations

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import httpx
@@ -179,8 +178,6 @@ def read_all_of_tmdb(served: RunningSimulator, called: set[str], *, every: int =
                 tmdb.pool_title(title.media_type, title.tmdb_id)
             tmdb.recommendations(title.media_type, title.tmdb_id, 2)
             tmdb.find(title.media_type, imdb_id=title.imdb_id, tvdb_id=title.tvdb_id)
-        for number in sorted({title.collection[0] for title in titles if title.collection})[::every]:
-            tmdb.collection(number)
         for media_type in ("movie", "series"):
             for name in ("popular", "top_rated", "trending"):
                 tmdb.listed(media_type, name, 1)
@@ -191,9 +188,8 @@ def read_all_of_tmdb(served: RunningSimulator, called: set[str], *, every: int =
             ):
                 tmdb.discover(media_type, filters, 2, today=served.state.today.date())
         assert tmdb.find("movie", imdb_id="tt0") is None
-        for ask in (partial(tmdb.title, "movie"), tmdb.collection):
-            with pytest.raises(NotFound):
-                ask(1)
+        with pytest.raises(NotFound):
+            tmdb.title("movie", 1)
     finally:
         tmdb.close()
 

@@ -31,7 +31,7 @@ SECRETS = {
     "alert_urls": "json://ann:secret-8@10.0.0.5/alerts",
     "embedder_api_key": "secret-9",
 }
-OPEN = {"media_server_url": "http://10.0.0.5:8096", "media_server_page_size": 250, "embedder": "openai"}
+OPEN = {"media_server_url": "http://10.0.0.5:8096", "media_server_timeout_seconds": 30.0, "embedder": "openai"}
 
 
 def shown(settings: Settings, **parts: Any) -> dict[str, ResourceSnap]:
@@ -62,7 +62,7 @@ def test_each_resource_has_a_type_and_says_what_it_is_for(resources: dict[str, R
 
 def test_the_configuration_is_that_of_the_settings(resources: dict[str, ResourceSnap]):
     server = values(resources["media_servers"])
-    assert (server["media_server_url"], server["media_server_page_size"]) == ("http://10.0.0.5:8096", 250)
+    assert (server["media_server_url"], server["media_server_timeout_seconds"]) == ("http://10.0.0.5:8096", 30)
     assert server["credentials"]["APERTURE_MEDIA_SERVER_API_KEY"] == "set"
     services = values(resources["services"])
     assert services["credentials"] == {

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import httpx
 import pytest
 from pydantic import SecretStr
 
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster_tests.e2e.library import ASSETS, JOBS, imdb, names, title, titles
+from aperture_dagster_tests.e2e.library import ASSETS, JOBS, imdb, names, titles
 from aperture_dagster_tests.household import Household, failures, metadata_of
 
 pytestmark = pytest.mark.e2e
@@ -18,7 +17,6 @@ ANOTHER = pytest.mark.nightly(
     reason="Another household for the same outcome.", instead="the same test with other parameters"
 )
 
-SOURCES = ("tmdb", "omdb", "mdblist")
 LABELS = {"tmdb": "TMDb", "omdb": "OMDb", "mdblist": "MDBList"}
 
 
@@ -90,7 +88,7 @@ def test_a_fault_of_omdb_affects_only_its_title(library):
 def test_a_fault_of_mdblist_affects_only_its_batch(library):
     """Every second batch is affected, so that the service counts as up; the others are stored."""
     unharmed = FaultRule("mdblist", kind="slow", delay_seconds=0.001, times=1)
-    with library(titles(1, 4 * len(MDBLIST)), mdblist_batch_size=2, http_attempts=1) as here:
+    with library(titles(1, 4 * len(MDBLIST)), batch=2, http_attempts=1) as here:
         expected = {name: "ok" for name in names(range(1, 4 * len(MDBLIST) + 1))}
         words = {}
         for place, row in enumerate(MDBLIST):
@@ -116,58 +114,6 @@ def test_a_fault_of_mdblist_affects_only_its_batch(library):
 
 
 # By the answer at the address of the picture.
-LOGOS = (
-    Row({"status": 429}, "error", "answered 429"),
-    Row({"status": 429, "retry_after": 7}, "error", "answered 429"),
-    Row({"status": 500}, "error", "answered 500"),
-    Row({"status": 401}, "error", "refused (401)"),
-    Row({"status": 403}, "error", "refused (403)"),
-    Row({"status": 404}, "not_found", "not found"),
-    Row({"kind": "cut_off"}, "error", "TMDb's pictures"),
-    Row({"kind": "malformed_json"}, "error", "was rejected"),
-    Row({"kind": "html"}, "error", "was rejected"),
-    Row({"kind": "empty_body"}, "error", "was rejected"),
-)
-
-
-@pytest.mark.nightly(
-    reason="Another case of the same outcome, with a household of its own.",
-    instead="e2e/test_studio_logos.py::test_content_that_is_not_a_picture_is_refused_and_requested_again_later",
-)
-def test_a_fault_of_a_picture_affects_only_its_studio(library):
-    """Every second picture is affected, so that the host counts as up; the files of the others exist."""
-    made = [title(number, companies=(f"Studio {number}",)) for number in range(1, 50)]
-    with_logo = (
-        "SELECT c->>'logo_path' AS path, (c->>'id')::bigint AS id FROM tmdb_metadata, "
-        "jsonb_array_elements(companies) c WHERE c->>'logo_path' IS NOT NULL ORDER BY id"
-    )
-    with library(made, http_attempts=1, logo_concurrency=1) as here:
-        here.ask("tmdb")
-        studios = here.home.rows(with_logo)
-        hit = {one["id"]: (one["path"], row) for one, row in zip(studios[1::2], LOGOS, strict=False)}
-        assert len(hit) == len(LOGOS)
-        for path, row in hit.values():
-            here.state.add_fault(FaultRule("tmdb_images", path, **row.fault))
-        metadata = metadata_of(here.home.must("enrich_studio_logos"), "studio_logos")
-        noted = {
-            row["item"]: row
-            for row in here.home.rows("SELECT item, outcome, detail FROM fetches WHERE source = 'tmdb_images'")
-        }
-        for one in studios:
-            _, row = hit.get(one["id"], ("", Row({}, "ok")))
-            assert noted[one["id"]]["outcome"] == row.outcome, row
-            assert row.words in (noted[one["id"]]["detail"] or ""), noted[one["id"]]
-        errors = sum(row.outcome == "error" for _, row in hit.values())
-        assert (metadata["errors"], metadata["fetched"]) == (errors, len(studios) - len(LOGOS))
-        folder = here.home.settings.home_path / "logos"
-        assert len(list(folder.iterdir())) == metadata["fetched"]
-        here.state.clear_faults()
-        here.state.reset_counters()
-        here.move(minutes=61)
-        metadata = metadata_of(here.home.must("enrich_studio_logos"), "studio_logos")
-        assert (metadata["fetched"], metadata["requests"]) == (errors, errors)
-        again = {path for path, row in hit.values() if row.outcome == "error"}
-        assert {path for asked in here.state.asked("tmdb_images") for path in again if asked.endswith(path)} == again
 
 
 def assert_reported(metadata: dict[str, Any], label: str, failed: list[int]) -> None:
@@ -177,27 +123,6 @@ def assert_reported(metadata: dict[str, Any], label: str, failed: list[int]) -> 
     assert {row["name"] for row in shown if row["outcome"] == "error"} == set(names(failed))
     assert all(label in row["detail"] for row in shown)
     assert f"demo-{label.lower()}-key" not in str(metadata)
-
-
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="resources/test_transport.py::test_a_slow_answer_is_bounded_by_the_timeout",
-)
-@pytest.mark.parametrize("source", SOURCES)
-def test_a_service_that_always_times_out_fails_with_a_clear_message(library, source: str, monkeypatch):
-    """Two titles: the batch, then each of them."""
-    patience = httpx.Timeout(0.2)
-    monkeypatch.setattr("aperture_dagster.resources.transport.httpx.Timeout", lambda *_, **__: patience)
-    with library(titles(1, 2), http_attempts=1) as here:
-        here.state.add_fault(FaultRule(source, kind="slow", delay_seconds=1))
-        message = here.fail(source)
-        assert message.startswith(f"{LABELS[source]} cannot be reached: ")
-        assert "no answer in time" in message and f"Check APERTURE_{source.upper()}_URL" in message
-        assert here.count(source) == {"error": 2}
-        monkeypatch.undo()
-        here.state.clear_faults()
-        here.move(minutes=61)
-        assert here.ask(source)["fetched"] == 2
 
 
 def test_a_service_that_is_down_is_soon_skipped_and_the_others_are_used(library):

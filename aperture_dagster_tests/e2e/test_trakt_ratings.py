@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 from pydantic import SecretStr
 
 from aperture_dagster.build import build_definitions
+from aperture_dagster.catalogue import histories
 from aperture_dagster.cli.main import main
-from aperture_dagster.defs.media_server import history
 from aperture_dagster.defs.users import VERSION_TAG
 from aperture_dagster.settings import Settings, environment_names, load_settings
 from aperture_dagster.simulator.faults import FaultRule
@@ -405,7 +405,7 @@ def test_a_history_that_is_being_read_takes_no_rating_back(
     raters: Any, command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ):
     """Items that are no longer listed are requested one by one before any of them is written."""
-    check = history.check_history_loss
+    check = histories.check_history_loss
 
     def rate_and_check(*arguments: Any, **how: Any) -> None:
         assert "Copies rated on the media server: 1." in command(place, "rate", "ann", "Film 1", "9").output
@@ -415,7 +415,7 @@ def test_a_history_that_is_being_read_takes_no_rating_back(
         place.connect("ann")
         place.sync()
         place.state.mark_unplayed("ann", FILM)
-        monkeypatch.setattr(history, "check_history_loss", rate_and_check)
+        monkeypatch.setattr(histories, "check_history_loss", rate_and_check)
         accepted = {"watch_history": {"full": True, "accept_removals": True}}
         place.home.must("sync_watch_history", users=["ann"], config=accepted)
         monkeypatch.undo()

@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -95,22 +94,6 @@ class Twins:
                 home.rows(f"DELETE FROM {table} WHERE work_id IN ({NEW_TO_TMDB}) RETURNING 1")
             home.rows("UPDATE fetches SET due_at = now() - interval '1 second' WHERE source = 'tmdb' RETURNING 1")
 
-    def one_that_changes(self, subject: str) -> str:
-        """Change one user, title, episode or state; return text that only its entry contains."""
-        if subject == "users":
-            return self.entry(self.state.user_named("bela1"))
-        if subject == "watch_history":
-            # The film that ada0 watched in ``add_news``.
-            newest = max(self.state.user_named("ada0").data.items(), key=lambda pair: pair[1].last_played or 0)
-            return self.entry(self.state.catalogue.at(newest[0]))
-        media_type = "movie" if subject == "movies" else "series"
-        key = self.oldest_first(media_type)[0]
-        title = self.state.titles[key]
-        change = {"episodes_per_season": (*title.episodes_per_season, 2)} if subject == "episodes" else {}
-        self.state.add_title(replace(title, **change or {"overview": "Told again."}))
-        (top, *_) = self.state.catalogue.top_items(key)
-        return self.entry(top.seasons[-1].episodes[0] if subject == "episodes" else top)
-
     def entry(self, item: Any) -> str:
         """Return text that only the entry of this user or item contains in the server's listings."""
         number = item_number(item) if self.server == "emby" and isinstance(item, Item) else item.id
@@ -120,37 +103,6 @@ class Twins:
         """Return keys of the server's titles of a media type, in the order of its listings."""
         wanted = "Movie" if media_type == "movie" else "Series"
         return [item.title.key for item in sorted(self.state.catalogue.items(wanted), key=lambda item: item.created)]
-
-    def played_by(self, user: str) -> list[str]:
-        """Return keys of the films that a user played, in the order of listings."""
-        data = self.state.user_named(user).data
-        items = [item for item in self.state.catalogue.items("Movie") if item.slot in data and data[item.slot].played]
-        return [item.title.key for item in sorted(items, key=lambda item: item.created)]
-
-    def due_films(self) -> list[int]:
-        """Return the TMDb ids of films that are due."""
-        rows = self.troubled.rows(
-            "SELECT DISTINCT tmdb_id FROM titles WHERE media_type = 'movie' AND tmdb_id % 2 = 0 ORDER BY 1"
-        )
-        return [row["tmdb_id"] for row in rows]
-
-    def lose_episodes(self, share: float) -> int:
-        """Remove this share of the episodes from the server, but no complete series; return how many."""
-        with self.state.lock:
-            episodes = [item for item in self.state.catalogue.items("Episode") if item.episode != 1]
-            lost = episodes[: round(share * len(self.state.catalogue.items("Episode")))]
-            for item in lost:
-                item.present = False
-            self.state.catalogue.version += 1
-        return len(lost)
-
-    def forget_history(self, user: str, share: float) -> None:
-        """Remove this share of a user's history from the server."""
-        with self.state.lock:
-            owner = self.state.user_named(user)
-            items = [item for slot in sorted(owner.data) if (item := self.state.catalogue.at(slot)) is not None]
-            for item in items[: round(share * len(items))]:
-                owner.forget(item)
 
     def seen(self, user: str, key: str) -> bool:
         """Return whether a user has any state of a title."""
@@ -294,7 +246,7 @@ def twins_on(server: str, postgres: str, serve: Callable[..., Any], database_nam
 
 
 def _how() -> dict[str, Any]:
-    return {"media_server_page_size": PAGE, "http_attempts": 3}
+    return {"page_size": PAGE, "http_attempts": 3}
 
 
 def _hold_back(simulator: RunningSimulator) -> None:

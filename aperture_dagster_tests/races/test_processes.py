@@ -26,8 +26,8 @@ from aperture_dagster.storage import embedded, locks, services
 from aperture_dagster.storage.backup.proof import THROW_AWAY, throw_away_server
 from aperture_dagster.storage.cluster import Cluster
 from aperture_dagster.storage.connection import _ensure_database
+from aperture_dagster.storage.copies import record_states
 from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
-from aperture_dagster.storage.history import write_states
 from aperture_dagster.storage.migrate import ensure_schema, forget_schema
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.queries import database_time
@@ -242,7 +242,7 @@ def test_a_history_that_was_read_before_does_not_undo_a_rating_that_was_written_
 
     def read_history() -> None:
         with server.shelf.open() as connection:
-            write_states(connection, server.bo, [former], now=NOW, started_share=0.05, requested_at=started_at)
+            record_states(connection, server.bo, [former], now=NOW, requested_at=started_at)
 
     with stop_at(server.writer, "set_rating", after=True) as written, stop_before_statement("INTO ratings") as stored:
         writing_there = Side(server.write)

@@ -17,8 +17,8 @@ from aperture_dagster.library.identity import ProviderIds
 from aperture_dagster.resources.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster.sources.tmdb import TMDB
 from aperture_dagster.storage.alerts import claim_messages, queue_message
+from aperture_dagster.storage.copies import record_states
 from aperture_dagster.storage.discovery import DETAILS, write_details
-from aperture_dagster.storage.history import write_states
 from aperture_dagster.storage.lists import replace_recommendations
 from aperture_dagster.storage.people import write_users
 from aperture_dagster.storage.ratings import ratings_in_force
@@ -138,7 +138,7 @@ def test_a_work_that_a_sync_needs_again_is_not_deleted_under_it(at_once: AtOnce,
 
 
 def states(user: str, *listed: Any) -> Work:
-    return lambda connection: write_states(connection, user, listed, now=NOW, started_share=0.05)
+    return lambda connection: record_states(connection, user, listed, now=NOW)
 
 
 def test_a_viewing_that_two_processes_read_is_logged_once(at_once: AtOnce, shelf: Shelf):

@@ -14,7 +14,7 @@ from aperture_dagster.library.people import User
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.media_server.records import ItemState, ServerTitle
 from aperture_dagster.sources.trakt_ratings import RatingsReport, RatingsSync
-from aperture_dagster.storage.history import write_states
+from aperture_dagster.storage.copies import record_states
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.trakt_ratings import rate_here
 from aperture_dagster_tests.sources.trakt_home import FILMS, SHOWS, TraktHome
@@ -94,7 +94,7 @@ class RatedHome:
         """Rate on the media server, and read that."""
         state = ItemState(key, rating=rating)
         with self.home.database.transaction() as connection:
-            write_states(connection, user, [state], now=self.home.clock.now(), started_share=0.05)
+            record_states(connection, user, [state], now=self.home.clock.now())
 
     def rate_on_trakt(self, user: str, key: str, rating: int | None, *, days_ago: float = 0) -> None:
         """Rate on Trakt's site, or take a rating back."""

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)
 FILMS = ServerLibrary("films", "Films", "movies")
 SHOWS = ServerLibrary("shows", "Shows", "tvshows")
-RULES = RemovalRules(limit=0.2, accepted=False)
-ACCEPTED = RemovalRules(limit=0.2, accepted=True)
+RULES = RemovalRules(accepted=False)
+ACCEPTED = RemovalRules(accepted=True)
 
 
 class Shelf:
@@ -100,10 +100,10 @@ class Shelf:
             write_users(connection, map(user_row, names), still_there=names, key_for=lambda name, *_: name)
 
     def history(self, user: str, *states: ItemState, now: datetime = NOW) -> Any:
-        from aperture_dagster.storage.history import write_states
+        from aperture_dagster.storage.copies import record_states
 
         with self.open() as connection:
-            return write_states(connection, user, states, now=now, started_share=0.05)
+            return record_states(connection, user, states, now=now)
 
     def item(self, server_item_id: str) -> dict[str, Any]:
         (row,) = self.rows(
@@ -150,12 +150,12 @@ class Shelf:
 
     def read_history(self, server: JellyfinReader, user_id: str, now: datetime) -> int:
         """Read a user's whole history; return the number of rows written."""
-        from aperture_dagster.storage.history import write_states
+        from aperture_dagster.storage.copies import record_states
 
         written = 0
         for page in server.all_states(user_id, Listing()):
             with self.open() as connection:
-                result = write_states(connection, user_id, page, now=now, started_share=0.05)
+                result = record_states(connection, user_id, page, now=now)
             written += result.states.written + result.plays
         return written
 

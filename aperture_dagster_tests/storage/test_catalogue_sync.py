@@ -13,7 +13,7 @@ import pytest
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.generated_world import generate_world
 from aperture_dagster.simulator.odd_world import ODD_TITLES, odd_world
-from aperture_dagster.storage.history import read_histories
+from aperture_dagster.storage.histories import read_histories
 from aperture_dagster_tests.habits import small_world
 from aperture_dagster_tests.resources.writers import writing
 from aperture_dagster_tests.storage.conftest import ACCEPTED, NOW, Shelf

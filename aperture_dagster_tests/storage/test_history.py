@@ -9,11 +9,11 @@ import pytest
 from aperture_dagster.resources.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster.storage.catalogue import tombstones
 from aperture_dagster.storage.connection import close_engine
+from aperture_dagster.storage.histories import read_histories
 from aperture_dagster.storage.history import (
     SyncMark,
     count_plays,
     latest_plays,
-    read_histories,
     read_mark,
     read_plays,
     stale_histories,
@@ -240,8 +240,8 @@ def test_the_latest_plays_are_shown_with_titles(shelf: Shelf):
     shelf.do("UPDATE titles SET removed_at = now() - interval '29 days' WHERE server_item_id = 'film-2'")
     shelf.films(*(film(number) for number in (0, 3, 4, 100)))
     with shelf.open() as connection:
-        shown = latest_plays(connection, ["ann"], tombstone_days=30)
-        assert tombstones(connection, "movies", 30) == 1
+        shown = latest_plays(connection, ["ann"])
+        assert tombstones(connection, "movies") == 1
     assert [(row["title"], row["episode"]) for row in shown] == [
         ("Show", "S2E1"),
         ("(no longer in the library)", None),

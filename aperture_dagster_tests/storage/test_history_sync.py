@@ -13,7 +13,8 @@ import pytest
 from aperture_dagster.resources.media_server.records import Listing
 from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.world import Play
-from aperture_dagster.storage.history import marked_items, write_states
+from aperture_dagster.storage.copies import record_states
+from aperture_dagster.storage.history import marked_items
 from aperture_dagster_tests.storage.conftest import NOW, Shelf
 
 USER = "plain"
@@ -52,7 +53,7 @@ class Reader:
 
         for page in itertools.chain(pages, unlisted()):
             with self.shelf.open() as connection:
-                result = write_states(connection, self.user, page, now=now, started_share=0.05)
+                result = record_states(connection, self.user, page, now=now)
             written += result.states.written + result.plays
             listed |= {state.server_item_id for state in page}
         return written
@@ -135,7 +136,5 @@ def test_plays_of_excluded_items_are_counted_but_not_stored(reader: Reader):
     reader.shelf.do("DELETE FROM titles WHERE title = 'Two Copies'")
     with reader.shelf.open() as connection:
         pages = reader.server.all_states(reader.user, Listing())
-        unknown = sum(
-            write_states(connection, reader.user, page, now=NOW, started_share=0.05).unknown for page in pages
-        )
+        unknown = sum(record_states(connection, reader.user, page, now=NOW).unknown for page in pages)
     assert unknown == 1

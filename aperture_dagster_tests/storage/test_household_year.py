@@ -22,7 +22,7 @@ from sqlalchemy import text
 
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.history import read_histories
+from aperture_dagster.storage.histories import read_histories
 from aperture_dagster.storage.people import write_users
 from aperture_dagster_tests.storage.conftest import user_row
 from aperture_dagster_tests.storage.household import (

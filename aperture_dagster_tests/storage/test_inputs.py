@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aperture_dagster.storage.history import read_histories
+from aperture_dagster.storage.histories import read_histories
 from aperture_dagster.storage.inputs import HISTORY_COLUMNS, LIST_COLUMNS, TASTE_COLUMNS, WEIGHT_COLUMNS
 from aperture_dagster.storage.lists import read_items, read_weights
 from aperture_dagster_tests.storage.conftest import Shelf

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aperture_dagster.ranking.taste import taste_weights
-from aperture_dagster.storage.history import read_histories
+from aperture_dagster.storage.histories import read_histories
 from aperture_dagster.storage.queries import database_time, read_value
 from aperture_dagster.storage.ratings import (
     OWN,

@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 from aperture_dagster.resources.media_server.records import ServerEpisode, ServerTitle
-from aperture_dagster.storage.history import marked_items, read_histories
+from aperture_dagster.storage.histories import read_histories
+from aperture_dagster.storage.history import marked_items
 from aperture_dagster_tests.storage.conftest import Shelf, film, played
 
 DAY = timedelta(days=1)

@@ -34,7 +34,7 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.sources.discovery_plan import user_languages
 from aperture_dagster.sources.suitability import household_rules, user_rules
 from aperture_dagster.storage.discovery import owned_under_any_id, settled_titles
-from aperture_dagster.storage.history import read_histories
+from aperture_dagster.storage.histories import read_histories
 from aperture_dagster.storage.lists import read_items, users_with_taste
 from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.storage.suggestions import (

@@ -399,7 +399,6 @@ class Publication:
                             user_id,
                             started,
                             now=self._clock.now(),
-                            started_share=self._settings.started_share,
                             requested_at=started_at,
                         )
             except (NotFound, RequestRejected):

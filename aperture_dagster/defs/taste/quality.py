@@ -21,7 +21,7 @@ from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.added import read_added
-from aperture_dagster.storage.history import read_histories
+from aperture_dagster.storage.histories import read_histories
 from aperture_dagster.storage.lists import read_copies, read_edges
 from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.storage.vectors import active_model

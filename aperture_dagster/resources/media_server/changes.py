@@ -128,11 +128,7 @@ class MediaServerChanges(ServiceClient, ABC):
         Jellyfin 12 lists collections in place of their members unless told otherwise.
         """
         query = {"Recursive": "true", "EnableUserData": "false", **self.reader.listing_query, **query}
-        return expect(self._get_items(query, user_id), dict, f"{self.reader.product}'s list of items")
-
-    @abstractmethod
-    def _get_items(self, query: Mapping[str, Any], user_id: str | None) -> Any:
-        """Return the answer to a query of items, as a user sees them if there is one."""
+        return expect(self.reader.get_items(query, user_id), dict, f"{self.reader.product}'s list of items")
 
     def _all(self, answer: Any, parse: Callable[[dict[str, Any]], Record], what: str) -> list[Record]:
         """Parse a list completely, since what is missing from it would be taken for deleted."""

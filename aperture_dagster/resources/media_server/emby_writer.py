@@ -11,7 +11,7 @@ Facts about the API that shaped this module:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -20,20 +20,16 @@ from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.changes import route
 from aperture_dagster.resources.media_server.items import policy_of
 from aperture_dagster.resources.media_server.library_options import COLLECTION_TYPES, emby_options
-from aperture_dagster.resources.media_server.listing import read_listing
-from aperture_dagster.resources.media_server.published import parse_published_library
-from aperture_dagster.resources.media_server.records import Listing, MediaType, PublishedLibrary
-from aperture_dagster.resources.media_server.values import parse_id
+from aperture_dagster.resources.media_server.records import MediaType, PublishedLibrary
 from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.resources.messages import Request
-
-USERS_PER_PAGE = 200
 
 
 class EmbyWriter(MediaServerWriter):
     """An Emby server."""
 
     product = "emby"
+    _policy_id, _call_id = "Guid", "Id"
     _known_versions = "Known are 4.8 and newer versions of 4."
     _rating_fields = ("OfficialRating",)
     _refresh_query: ClassVar = {"Recursive": "true"}
@@ -41,9 +37,6 @@ class EmbyWriter(MediaServerWriter):
     @staticmethod
     def _knows(version: tuple[int, ...]) -> bool:
         return (4, 8) <= version < (5,)
-
-    def _get_items(self, query: Mapping[str, Any], user_id: str | None) -> Any:
-        return self._get("/Items" if user_id is None else route("/Users/{}/Items", user_id), query)
 
     def _whole_item(self, item_id: str, user_id: str | None) -> dict[str, Any] | None:
         """Return an item as its owner or else an administrator sees it."""
@@ -70,15 +63,6 @@ class EmbyWriter(MediaServerWriter):
         """Never."""
         return False
 
-    def libraries(self) -> list[PublishedLibrary]:
-        """Return all libraries; see :meth:`MediaServerWriter.libraries`."""
-        what = "Emby's list of libraries"
-        try:
-            answer = expect(self._get("/Library/VirtualFolders/Query"), dict, what)
-        except (NotFound, RequestRejected):
-            answer = expect(self._get("/Library/VirtualFolders"), list, what)
-        return self._all(answer, lambda item: parse_published_library(item, policy_id="Guid", call_id="Id"), what)
-
     def desired_options(self, media_type: MediaType, language: tuple[str | None, str | None]) -> dict[str, Any]:
         """Return the options that matter; see :meth:`MediaServerWriter.desired_options`."""
         return emby_options(media_type, language)
@@ -101,25 +85,6 @@ class EmbyWriter(MediaServerWriter):
         body = {"Id": library.call_id, "RefreshLibrary": scan}
         path = "/Library/VirtualFolders/Delete"
         return self._request("POST", path, json=body, repeatable=True, patient=True)
-
-    def user_objects(self) -> dict[str, dict[str, Any]]:
-        """Return every user; see :meth:`MediaServerWriter.user_objects`."""
-        what, listing = "Emby's list of users", Listing()
-
-        def fetch(start: int, overlap: int) -> Any:
-            return self._get("/Users/Query", {"StartIndex": start, "Limit": USERS_PER_PAGE + overlap})
-
-        try:
-            pages = read_listing(
-                fetch, lambda user: (parse_id(user.get("Id")), user), listing, what=what, key=lambda one: one[0]
-            )
-            users = dict(one for page in pages for one in page)
-        except (NotFound, RequestRejected):
-            answer = expect(self._get("/Users"), list, what)
-            return dict(self._all(answer, lambda user: (parse_id(user.get("Id")), user), what))
-        if listing.problems or not listing.complete:
-            raise BadAnswer(f"{what} changed while it was read, or cannot be parsed: {listing.problems[:1]}")
-        return users
 
     def _configuration_request(self, user_id: str, configuration: dict[str, Any]) -> Request:
         return self._request("POST", route("/Users/{}/Configuration", user_id), json=configuration, repeatable=True)

@@ -22,9 +22,8 @@ from aperture_dagster.resources.errors import BadAnswer
 from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.changes import route
 from aperture_dagster.resources.media_server.library_options import COLLECTION_TYPES, jellyfin_options
-from aperture_dagster.resources.media_server.published import parse_published_library
 from aperture_dagster.resources.media_server.records import MediaType, PublishedLibrary
-from aperture_dagster.resources.media_server.values import parse_id, parse_number
+from aperture_dagster.resources.media_server.values import parse_number
 from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.resources.messages import Request
 
@@ -51,9 +50,6 @@ class JellyfinWriter(MediaServerWriter):
     def _spell(query: Mapping[str, Any]) -> dict[str, Any]:
         return {name[0].lower() + name[1:]: value for name, value in query.items()}
 
-    def _get_items(self, query: Mapping[str, Any], user_id: str | None) -> Any:
-        return self._get("/Items", query if user_id is None else {**query, "UserId": user_id})
-
     def _whole_item(self, item_id: str, user_id: str | None) -> dict[str, Any] | None:
         what = "Jellyfin's list of items"
         items = expect(self._items({"Ids": item_id, "Fields": WHOLE_ITEM}).get("Items"), list, what)
@@ -68,14 +64,6 @@ class JellyfinWriter(MediaServerWriter):
     def can_disable(self) -> bool:
         """Always: ``Enabled`` in the library's options."""
         return True
-
-    def libraries(self) -> list[PublishedLibrary]:
-        """Return all libraries; see :meth:`MediaServerWriter.libraries`."""
-        return self._all(
-            expect(self._get("/Library/VirtualFolders"), list, "Jellyfin's list of libraries"),
-            lambda item: parse_published_library(item, policy_id="ItemId", call_id="ItemId"),
-            "Jellyfin's list of libraries",
-        )
 
     def desired_options(self, media_type: MediaType, language: tuple[str | None, str | None]) -> dict[str, Any]:
         """Return the options that matter; see :meth:`MediaServerWriter.desired_options`."""
@@ -103,12 +91,6 @@ class JellyfinWriter(MediaServerWriter):
             return True
         one, other = (path.replace("\\", "/").rstrip("/") for path in (one, other))
         return self.version[:2] < (12, 1) and (f"{other}/" in f"{one}/" or f"{one}/" in f"{other}/")
-
-    def user_objects(self) -> dict[str, dict[str, Any]]:
-        """Return every user; see :meth:`MediaServerWriter.user_objects`."""
-        what = "Jellyfin's list of users"
-        answer = expect(self._get("/Users"), list, what)
-        return dict(self._all(answer, lambda user: (parse_id(user.get("Id")), user), what))
 
     def _configuration_request(self, user_id: str, configuration: dict[str, Any]) -> Request:
         query = {"UserId": user_id}

@@ -11,6 +11,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, ClassVar
 
 from aperture_dagster.resources.errors import (
@@ -26,8 +27,12 @@ from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.changes import route, stored_name
 from aperture_dagster.resources.media_server.library_options import merge_options
 from aperture_dagster.resources.media_server.list_writer import ListWriter
-from aperture_dagster.resources.media_server.listing import id_batches, only_types, read_listing
-from aperture_dagster.resources.media_server.published import parse_media_source, parse_published_item
+from aperture_dagster.resources.media_server.listing import id_batches, only_types, parse_all, read_listing
+from aperture_dagster.resources.media_server.published import (
+    parse_media_source,
+    parse_published_item,
+    parse_published_library,
+)
 from aperture_dagster.resources.media_server.records import (
     Listing,
     MediaType,
@@ -74,9 +79,17 @@ class MediaServerWriter(ListWriter):
     def can_disable(self) -> bool:
         """Whether a library can be hidden from everybody while it is prepared."""
 
-    @abstractmethod
+    _policy_id: ClassVar[str] = "ItemId"
+    _call_id: ClassVar[str] = "ItemId"
+    """Fields with a library's ids in users' policies, and in calls that change it."""
+
     def libraries(self) -> list[PublishedLibrary]:
         """Return all libraries with their options and what the server is doing with them."""
+        return parse_all(
+            self.reader.library_objects(),
+            lambda item: parse_published_library(item, policy_id=self._policy_id, call_id=self._call_id),
+            f"{self.reader.product}'s list of libraries",
+        )
 
     @abstractmethod
     def desired_options(self, media_type: MediaType, language: tuple[str | None, str | None]) -> dict[str, Any]:
@@ -405,9 +418,16 @@ class MediaServerWriter(ListWriter):
 
     # Users
 
-    @abstractmethod
     def user_objects(self) -> dict[str, dict[str, Any]]:
-        """Return every user by id as the server sends them, with ``Policy`` and ``Configuration``."""
+        """Return every user by id as the server sends them, with ``Policy`` and ``Configuration``.
+
+        Raises:
+            BadAnswer: a user cannot be parsed, or the list changed while it was read.
+        """
+        page = self.reader.user_page(lambda user: (parse_id(user.get("Id")), user), itemgetter(0))
+        if page.problems:
+            raise BadAnswer(f"{self.reader.product}'s list of users cannot be parsed: {page.problems[0]}")
+        return dict(page.records)
 
     def set_policy(self, user_id: str, policy: Mapping[str, Any]) -> None:
         """Replace a user's policy.

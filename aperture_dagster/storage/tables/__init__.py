@@ -4,6 +4,8 @@ Metadata, histories and lists refer to *works*: films and series themselves, ind
 and their ids. ``titles`` and ``episodes`` are the server's items, and share one sequence of ids.
 """
 
+from pathlib import Path
+
 from aperture_dagster.storage.tables.alerts import alert_outbox, alert_problems
 from aperture_dagster.storage.tables.base import ColumnSchema, column_schema, item_ids, metadata, written_columns
 from aperture_dagster.storage.tables.catalogue import episodes, item_versions, libraries, titles, works
@@ -24,7 +26,6 @@ from aperture_dagster.storage.tables.enrichment import (
     merges,
     omdb_ratings,
     studio_logos,
-    tmdb_collections,
     tmdb_metadata,
 )
 from aperture_dagster.storage.tables.home import facts, quota, services
@@ -59,5 +60,6 @@ from aperture_dagster.storage.tables.trakt import rating_outbox, rating_removals
 from aperture_dagster.storage.tables.views import VIEWS
 from aperture_dagster.storage.tables.watching import shows_you_watch
 
+_MIGRATIONS = Path(__file__).parents[1] / "migrations" / "versions"
 # The newest migration; a database at this revision needs no migration.
-HEAD_REVISION = "v7"
+HEAD_REVISION = f"v{max(int(path.name[1:].partition('_')[0]) for path in _MIGRATIONS.glob('v*_*.py'))}"
