@@ -59,9 +59,8 @@ class MeteredService(Generic[Client]):
             self.quota = QuotaLedger(
                 database,
                 clock,
-                service.name,
+                service,
                 limit,
-                label=service.label,
                 reported=reported,
                 # What the service reports includes those sent, and would be mixed up with those taken in advance.
                 block=1 if reported else BLOCK,
