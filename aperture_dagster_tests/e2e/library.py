@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -88,6 +90,19 @@ class Library:
         assert not result.success
         return failures(result)[ASSETS[source]]
 
+    def ask_twice_at_once(self, source: str) -> None:
+        """Run a source's step in two threads, like two runs of one process."""
+
+        def once(_: int) -> dg.ExecuteInProcessResult:
+            # One instance per thread, because an ephemeral one is not thread-safe.
+            with dg.DagsterInstance.ephemeral() as instance:
+                home = Household(self.home.settings, instance, clock=self.clock)
+                return home.run(JOBS[source], assets=[ASSETS[source]])
+
+        with ThreadPoolExecutor(2) as pool:
+            for result in pool.map(once, range(2)):
+                assert result.success, failures(result)
+
     def start(self, source: str) -> Fork:
         """Run a source's step in another process."""
         return one_run.start(self.home.settings, JOBS[source], ASSETS[source], now=self.clock.moment)
@@ -147,6 +162,13 @@ def wait_until_asked(library: Library, source: str, requests: int, process: Fork
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.002)
+
+
+def result_of(process: Fork) -> dict[str, Any]:
+    """Wait for a process of :meth:`Library.start`, and return its result."""
+    said, complaints = process.communicate(timeout=300)
+    assert process.returncode == 0, complaints
+    return json.loads(said.splitlines()[-1])
 
 
 def names(numbers: Sequence[int]) -> list[str]:

@@ -19,7 +19,7 @@ from aperture_dagster.resources.errors import BadAnswer, NotFound, RequestReject
 from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.changes import route
 from aperture_dagster.resources.media_server.items import policy_of
-from aperture_dagster.resources.media_server.library_options import COLLECTION_TYPES, emby_options
+from aperture_dagster.resources.media_server.library_options import COLLECTION_TYPES
 from aperture_dagster.resources.media_server.records import MediaType, PublishedLibrary
 from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.resources.messages import Request
@@ -53,20 +53,6 @@ class EmbyWriter(MediaServerWriter):
                 return user_id
         raise BadAnswer("Emby lists no administrator")
 
-    @property
-    def assigns_ids_at_once(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def can_disable(self) -> bool:
-        """Never."""
-        return False
-
-    def desired_options(self, media_type: MediaType, language: tuple[str | None, str | None]) -> dict[str, Any]:
-        """Return the options that matter; see :meth:`MediaServerWriter.desired_options`."""
-        return emby_options(media_type, language)
-
     def _creation(self, name: str, media_type: MediaType, options: dict[str, Any], path: str, *, scan: bool) -> Request:
         # Older versions read the query, newer ones the body.
         query = {"Name": name, "CollectionType": COLLECTION_TYPES[media_type], "RefreshLibrary": str(scan).lower()}
@@ -98,11 +84,6 @@ class EmbyWriter(MediaServerWriter):
         request = self._request("POST", route("/Users/{}/PlayedItems/{}", user_id, item_id), query, repeatable=True)
         self._write("played", f"mark {item_id} as played by user {user_id}", request)
 
-    @property
-    def keeps_ratings(self) -> bool:
-        """Never: Emby has thumbs, and what a number would do is not known."""
-        return False
-
     def set_rating(self, user_id: str, item_id: str, rating: float | None) -> None:
         """Raise RequestRejected."""
         raise RequestRejected("Emby keeps no ratings from 0 to 10, so none was written.")
@@ -110,18 +91,3 @@ class EmbyWriter(MediaServerWriter):
     def _playlist_request(self, name: str, user_id: str, item_ids: Sequence[str], media_type: str) -> Request:
         query = {"Name": name, "Ids": ",".join(item_ids) or None, "MediaType": media_type, "UserId": user_id}
         return self._request("POST", "/Playlists", query, repeatable=False, patient=True)
-
-    @property
-    def can_remove_playlist_entries(self) -> bool:
-        """Whether entries can be removed: always."""
-        return True
-
-    @property
-    def keeps_collection_order(self) -> bool:
-        """Whether a collection can be shown in the order of its members: never."""
-        return False
-
-    @property
-    def lists_collections_in_order(self) -> bool:
-        """Whether the members of a collection are listed in the order of adding: not known."""
-        return False

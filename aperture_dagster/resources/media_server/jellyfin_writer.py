@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 from aperture_dagster.resources.errors import BadAnswer
 from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.changes import route
-from aperture_dagster.resources.media_server.library_options import COLLECTION_TYPES, jellyfin_options
+from aperture_dagster.resources.media_server.library_options import COLLECTION_TYPES
 from aperture_dagster.resources.media_server.records import MediaType, PublishedLibrary
 from aperture_dagster.resources.media_server.values import parse_number
 from aperture_dagster.resources.media_server.writer import MediaServerWriter
@@ -54,20 +54,6 @@ class JellyfinWriter(MediaServerWriter):
         what = "Jellyfin's list of items"
         items = expect(self._items({"Ids": item_id, "Fields": WHOLE_ITEM}).get("Items"), list, what)
         return expect(items[0], dict, what) if items else None
-
-    @property
-    def assigns_ids_at_once(self) -> bool:
-        """From 10.11 on."""
-        return self.version >= (10, 11)
-
-    @property
-    def can_disable(self) -> bool:
-        """Always: ``Enabled`` in the library's options."""
-        return True
-
-    def desired_options(self, media_type: MediaType, language: tuple[str | None, str | None]) -> dict[str, Any]:
-        """Return the options that matter; see :meth:`MediaServerWriter.desired_options`."""
-        return jellyfin_options(media_type, language)
 
     def _creation_options(self, *, enabled: bool) -> dict[str, Any]:
         return {"Enabled": enabled, "SeasonZeroDisplayName": "Specials"}
@@ -105,11 +91,6 @@ class JellyfinWriter(MediaServerWriter):
         request = self._request("POST", route("/UserPlayedItems/{}", item_id), query, repeatable=True)
         self._write("played", f"mark {item_id} as played by user {user_id}", request)
 
-    @property
-    def keeps_ratings(self) -> bool:
-        """Always."""
-        return True
-
     def set_rating(self, user_id: str, item_id: str, rating: float | None) -> None:
         """Set or remove a user's rating of an item; see :meth:`MediaServerWriter.set_rating`."""
         query = {"UserId": user_id}
@@ -137,18 +118,3 @@ class JellyfinWriter(MediaServerWriter):
             "IsPublic": False,
         }  # fmt: skip
         return self._request("POST", "/Playlists", json=body, repeatable=False, patient=True)
-
-    @property
-    def can_remove_playlist_entries(self) -> bool:
-        """Whether entries can be removed with an API key: from 10.11 on."""
-        return self.version >= (10, 11)
-
-    @property
-    def keeps_collection_order(self) -> bool:
-        """Whether a collection can be shown in the order of its members."""
-        return self.version >= (10, 10) and not (10, 11) <= self.version < (10, 11, 5)
-
-    @property
-    def lists_collections_in_order(self) -> bool:
-        """Whether the members of a collection are listed in the order of adding: before 12."""
-        return self.version < (12,)

@@ -25,7 +25,7 @@ from aperture_dagster.resources.errors import (
 )
 from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.changes import route, stored_name
-from aperture_dagster.resources.media_server.library_options import merge_options
+from aperture_dagster.resources.media_server.library_options import emby_options, jellyfin_options, merge_options
 from aperture_dagster.resources.media_server.list_writer import ListWriter
 from aperture_dagster.resources.media_server.listing import id_batches, only_types, parse_all, read_listing
 from aperture_dagster.resources.media_server.published import (
@@ -69,16 +69,6 @@ class MediaServerWriter(ListWriter):
 
     # Libraries
 
-    @property
-    @abstractmethod
-    def assigns_ids_at_once(self) -> bool:
-        """Whether a library has its id as soon as it is created, rather than after a scan of everything."""
-
-    @property
-    @abstractmethod
-    def can_disable(self) -> bool:
-        """Whether a library can be hidden from everybody while it is prepared."""
-
     _policy_id: ClassVar[str] = "ItemId"
     _call_id: ClassVar[str] = "ItemId"
     """Fields with a library's ids in users' policies, and in calls that change it."""
@@ -91,13 +81,14 @@ class MediaServerWriter(ListWriter):
             f"{self.reader.product}'s list of libraries",
         )
 
-    @abstractmethod
     def desired_options(self, media_type: MediaType, language: tuple[str | None, str | None]) -> dict[str, Any]:
         """Return the options that a published library must have.
 
         Merge them into those of a library with :func:`library_options.merge_options`. ``language`` is that of
         :meth:`language_of` for the library with the originals.
         """
+        options = emby_options if self.product == "emby" else jellyfin_options
+        return options(media_type, language)
 
     @abstractmethod
     def _creation(self, name: str, media_type: MediaType, options: dict[str, Any], path: str, *, scan: bool) -> Request:
@@ -382,11 +373,6 @@ class MediaServerWriter(ListWriter):
     @abstractmethod
     def mark_played(self, user_id: str, item_id: str, at: datetime) -> None:
         """Mark an item as played by a user at a time."""
-
-    @property
-    @abstractmethod
-    def keeps_ratings(self) -> bool:
-        """Whether a user's ratings from 0 to 10 can be written."""
 
     @abstractmethod
     def set_rating(self, user_id: str, item_id: str, rating: float | None) -> None:
