@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -44,7 +44,7 @@ class Libraries:
     without_id: list[str]
     all_have_ids: bool
 
-    def coverage(self, listings: dict[str, Listing], known: Collection[str]) -> Coverage:
+    def coverage(self, listings: dict[str, Listing], known: set[str]) -> Coverage:
         """Return how much of the server these listings, by library, saw; ``known``: all libraries ever seen."""
         complete = {key for key, listing in listings.items() if listing.complete}
         # A library that the server no longer has counts as listed completely: the removal guard decides.

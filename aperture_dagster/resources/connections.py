@@ -17,14 +17,22 @@ class _Connection:
     def __init__(self, **options: Any) -> None:
         self.client = httpx.Client(**options, limits=httpx.Limits(max_connections=1))
         self._socket: socket.socket | None = None
+        self._is_cut = False
+
+    def begin(self) -> None:
+        """Begin a request."""
+        self._is_cut = False
 
     def trace(self, event: str, info: dict[str, Any]) -> None:
         """Note the socket whenever one is connected; httpx calls this for every step of a request."""
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             self._socket = info["return_value"].get_extra_info("socket")
+            if self._is_cut:
+                self.cut()
 
     def cut(self) -> None:
-        """End whatever waits for the socket, in another thread."""
+        """End the request, in another thread: what waits for the socket, or will when it is connected."""
+        self._is_cut = True
         if self._socket is not None:
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
@@ -60,6 +68,9 @@ class Connections:
             httpx.HTTPError: any other failure, also after :meth:`cancel`.
         """
         connection = self._connection()
+        connection.begin()
+        if self.cancelled.is_set():
+            raise httpx.ReadError("cancelled")
         over = threading.Event()
 
         def end() -> None:
@@ -72,6 +83,9 @@ class Connections:
         try:
             with connection.client.stream(method, url, extensions={"trace": connection.trace}, **request) as response:
                 yield response
+            # An answer without a length would seem complete where it was cut.
+            if over.is_set() or self.cancelled.is_set():
+                raise httpx.ReadError("cut off")
         except httpx.HTTPError:
             if over.is_set():
                 raise httpx.ReadTimeout("the deadline of the request has passed") from None
@@ -84,6 +98,4 @@ class Connections:
         if found is None:
             found = self._of_thread.connection = _Connection(**self._options)
             self._all.append(found)
-        if self.cancelled.is_set():
-            raise httpx.ReadError("cancelled")
         return found
