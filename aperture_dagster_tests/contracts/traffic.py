@@ -94,7 +94,7 @@ def read_all_of_jellyfin(served: RunningSimulator, called: set[str], *, users: i
             for media_type in ("movie", "series"):
                 _spent(server.titles(library, media_type, Listing()))
             _spent(server.episodes(library, Listing()))
-        writer = Watched(JellyfinWriter(server._client), called)
+        writer = Watched(JellyfinWriter(server), called)
         for studio in [studio for page in server.studios() for studio in page][:1]:
             writer.set_picture(studio.server_item_id, png("a studio"), "image/png")
         for user in server.users().records[:users]:
@@ -107,7 +107,7 @@ def read_all_of_jellyfin(served: RunningSimulator, called: set[str], *, users: i
 def write_all_of_jellyfin(served: RunningSimulator, called: set[str], folder: str) -> None:
     """Every change that publishing makes: a library over ``folder``, a user's settings, a collection and a playlist."""
     with jellyfin_client(served, called) as server:
-        writer = Watched(JellyfinWriter(server._client), called)
+        writer = Watched(JellyfinWriter(server), called)
         writer.server()
         writer.grouping_enabled()
         writer.plugins()
