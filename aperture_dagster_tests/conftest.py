@@ -294,6 +294,28 @@ def database(settings: Settings) -> Database:
     return Database(settings)
 
 
+@contextmanager
+def tuned(*, page_size: int | None = None, batch: int | None = None, concurrency: int | None = None) -> Iterator[None]:
+    """Let the product ask the stand-ins as fast as they answer, and in smaller portions than the real services."""
+    from aperture_dagster.resources.media_server.reader import MediaServerReader
+    from aperture_dagster.sources import SERVICES, mdblist
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mdblist, "RATE", (900, 1.0))
+        if page_size is not None:
+            patch.setattr(MediaServerReader, "usual_page_size", page_size)
+        if batch is not None:
+            patch.setattr(mdblist, "BATCH", batch)
+        usual = [(service, service.concurrency) for service in SERVICES]
+        try:
+            for service, own in usual:
+                object.__setattr__(service, "concurrency", own if concurrency is None else min(concurrency, own))
+            yield
+        finally:
+            for service, own in usual:
+                object.__setattr__(service, "concurrency", own)
+
+
 @pytest.fixture
 def serve(make_settings: Callable[..., Settings]) -> Callable[..., Any]:
     """Run the stand-ins, with settings that use them: ``with serve(world, **settings) as (simulator, settings)``."""
@@ -302,21 +324,19 @@ def serve(make_settings: Callable[..., Settings]) -> Callable[..., Any]:
     def serving(
         world: World, *, stand_ins: SimulatorSettings | None = None, server: str = "jellyfin", **overrides: Any
     ) -> Iterator[tuple[RunningSimulator, Settings]]:
-        with running_simulator(world, stand_ins) as simulator:
+        tuning = {name: overrides.pop(name) for name in ("page_size", "batch", "concurrency") if name in overrides}
+        with tuned(**tuning), running_simulator(world, stand_ins) as simulator:
             values: dict[str, Any] = {
                 "media_server_url": simulator.emby_url if server == "emby" else simulator.jellyfin_url,
                 "media_server_api_key": f"demo-{server}-key",
                 "tmdb_url": simulator.tmdb_url,
                 "tmdb_api_key": "demo-tmdb-key",
-                "tmdb_requests": 900,
-                "tmdb_period_seconds": 1,
+                "tmdb_requests": 9000,
                 "tmdb_image_url": simulator.tmdb_images_url,
                 "omdb_url": simulator.omdb_url,
                 "omdb_api_key": "demo-omdb-key",
                 "mdblist_url": simulator.mdblist_url,
                 "mdblist_api_key": "demo-mdblist-key",
-                "mdblist_requests": 900,
-                "mdblist_period_seconds": 1,
                 "prices_url": simulator.prices_url,
                 "seerr_url": simulator.seerr_url,
                 "seerr_api_key": "demo-seerr-key",

@@ -19,5 +19,5 @@ def test_every_setting_is_on_the_page_once() -> None:
 
 def test_every_group_has_a_heading() -> None:
     headings = [line for line in reference().splitlines() if line.startswith("## ")]
-    assert {"## TMDb", "## OMDb", "## MDBList", "## The media server"} <= set(headings)
+    assert {"## Sources of facts about titles", "## The media server"} <= set(headings)
     assert len(headings) == len(set(headings))

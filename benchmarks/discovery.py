@@ -195,8 +195,7 @@ def furnished(world: World) -> Iterator[Home]:
             "media_server_api_key": stand_ins.jellyfin_key,
             "tmdb_url": simulator.tmdb_url,
             "tmdb_api_key": stand_ins.tmdb_key,
-            "tmdb_requests": 900,
-            "tmdb_period_seconds": 1,
+            "tmdb_requests": 9000,
         }
         try:
             yield Home(world, simulator, instance, settings)

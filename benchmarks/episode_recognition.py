@@ -37,7 +37,7 @@ FIRST_LIMIT, COPY_LIMIT = 3.0, 100.0
 GROWTH_LIMIT = 12.0
 IN_A_SERIES = 100
 PAGE = 500
-RULES = RemovalRules(limit=0.2, accepted=True)
+RULES = RemovalRules(accepted=True)
 
 
 def main() -> int:

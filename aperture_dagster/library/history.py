@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+# Progress from which an unfinished viewing counts, 0-1.
+STARTED_SHARE = 0.05
 # Stored positions are rounded; a smaller difference is not progress.
 SAME_POSITION = 0.001
 UNMATCHED_PATIENCE = timedelta(days=7)
@@ -29,9 +31,7 @@ class Viewing(NamedTuple):
     completion: float
 
 
-def viewing_between(
-    before: ViewState | None, after: ViewState, *, now: datetime, started_share: float
-) -> Viewing | None:
+def viewing_between(before: ViewState | None, after: ViewState, *, now: datetime) -> Viewing | None:
     """Return the viewing between two states of an item, or None if there was none or it has no date.
 
     On the first read only the last play has a date; earlier plays are in the state's count. Servers date and count a
@@ -42,7 +42,6 @@ def viewing_between(
     Args:
         before: None on the first read.
         now: the time at which ``after`` was read.
-        started_share: progress from which an unfinished viewing counts, 0-1.
     """
     if after.last_played_at is None:
         return None
@@ -60,7 +59,7 @@ def viewing_between(
             return None
         count = max(gained, 1 if newly_finished else 0) if after.played else 0
     completion = 1.0 if count else after.position_share
-    if count == 0 and completion < started_share:
+    if count == 0 and completion < STARTED_SHARE:
         return None
     return Viewing(min(after.last_played_at, now), count, completion)
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-MediaType = Literal["movie", "series"]
+from aperture_dagster.model.media import MediaType as MediaType
 
 
 @dataclass(frozen=True, slots=True)

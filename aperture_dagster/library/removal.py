@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+# The share of a library, or of a history, that may be removed at once.
+REMOVAL_LIMIT = 0.2
 # How many may always be removed at once: marks that a person can remove in an evening, and titles of a small library.
 FEW_MARKS = 5
 FEW_TITLES = 20
@@ -61,21 +63,21 @@ def check_removals(losses: Mapping[str, LibraryLoss], *, limit: float, accepted:
         )
 
 
-def check_history_loss(user: str, *, listed: int, lost: int, known: int, limit: float, accepted: bool) -> None:
+def check_history_loss(user: str, *, listed: int, lost: int, known: int, accepted: bool) -> None:
     """Raise unless marks (played, started, favourite) may be removed from a user's history.
 
     Args:
         user: name for the message.
         listed: marked items that the server lists.
         lost: items that would lose their mark.
-        known: marked items in the database that are still in the library.
-        limit: the share that may be removed at once, 0-1; up to ``FEW_MARKS`` always may.
+        known: marked items in the database that are still in the library. :data:`REMOVAL_LIMIT` of them may be removed
+            at once, and up to ``FEW_MARKS`` always.
         accepted: by the operator.
 
     Raises:
         RemovalRefused: too much of the history is missing.
     """
-    if accepted or lost <= 0 or (listed > 0 and (lost <= FEW_MARKS or lost <= limit * known)):
+    if accepted or lost <= 0 or (listed > 0 and (lost <= FEW_MARKS or lost <= REMOVAL_LIMIT * known)):
         return
     raise RemovalRefused(
         f"The server lists {listed} items that {user} watched or marked; {lost} of the {known} known items would lose "

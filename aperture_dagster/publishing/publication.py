@@ -24,7 +24,6 @@ from aperture_dagster.publishing.preflight import examine_publishing
 from aperture_dagster.publishing.publisher import Hooks, Publisher
 from aperture_dagster.publishing.roots import Roots, root_choice
 from aperture_dagster.publishing.work import Session
-from aperture_dagster.ratings.outbox import take_server_ratings
 from aperture_dagster.resources.errors import NotFound, RequestRejected
 from aperture_dagster.sources.services import Services
 from aperture_dagster.storage.copies import entry_folder_in, record_states
@@ -344,12 +343,8 @@ class Publication:
             try:
                 for page in self._server.reader.states_of(user_id, copies):
                     started = [state for state in page if state.has_content]
-                    now = self._clock.now()
                     with self._database.transaction() as connection:
-                        result = record_states(
-                            connection, user_id, started, now=now, started_share=self._settings.started_share
-                        )
-                        take_server_ratings(connection, user_id, result.ratings, now=now, requested_at=started_at)
+                        record_states(connection, user_id, started, now=self._clock.now(), requested_at=started_at)
             except (NotFound, RequestRejected):
                 # Of a user who was deleted on the server since the users were read, there is nothing to lose.
                 if user_id in self._server.user_objects():

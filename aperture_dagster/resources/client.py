@@ -7,17 +7,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aperture_dagster.resources.transport import Transport
 
+OF_ACCESS = frozenset({"headers", "params", "secrets", "setting", "address_setting"})
+OF_TRANSPORT = frozenset({"inspect", "route"})
+
 
 class ServiceClient:
-    """A client of a service; ``options`` are those of :class:`Transport`."""
+    """A client of a service.
+
+    ``options`` are those of :class:`Access`, :class:`Limits` and :class:`Transport`; None stands for the default.
+    """
 
     transport: Transport
 
     def __init__(self, service: str, url: str, **options: Any) -> None:
         # It loads httpx, which only a request needs.
-        from aperture_dagster.resources.transport import Transport
+        from aperture_dagster.resources.transport import Access, Limits, Transport
 
-        self.transport = Transport(service, url, **options)
+        given = {name: value for name, value in options.items() if value is not None}
+        access = Access(**{name: given.pop(name) for name in OF_ACCESS & given.keys()})
+        own = {name: given.pop(name) for name in OF_TRANSPORT & given.keys()}
+        self.transport = Transport(service, url, access, Limits(**given), **own)
 
     @property
     def requests(self) -> int:

@@ -40,19 +40,19 @@ class ServicePaused(ServiceUnavailable):
 
 
 class TemporaryError(Exception):
-    """An attempt failed for a reason that may pass. ``wait``: seconds to wait, if the service states them."""
+    """An attempt failed for a reason that may pass.
 
-    def __init__(self, reason: str, wait: float | None = None) -> None:
+    Args:
+        wait: seconds to wait, if the service states them.
+        meaning: what it means if it was the last attempt.
+    """
+
+    def __init__(
+        self, reason: str, wait: float | None = None, *, meaning: type[ServiceUnavailable] = ServiceUnavailable
+    ) -> None:
         super().__init__(reason)
         self.wait = wait
-
-
-class InternalError(TemporaryError):
-    """An attempt was answered with an internal error (500)."""
-
-
-class AnswerTimedOut(TemporaryError):
-    """An attempt was sent, and no answer came in time."""
+        self.meaning = meaning
 
 
 class Cancelled(ServiceError):

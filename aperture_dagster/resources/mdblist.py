@@ -39,7 +39,6 @@ BATCH_STEPS = (100, 50, 10, 1)
 ALWAYS_ALLOWED = 10
 SIZE_STATUSES = frozenset({400, 403, 413})
 LARGEST_COUNT = 2**31 - 1
-HIGHEST_AGE = 21
 LARGEST_PAGE = 1000
 LIST_PARTS: dict[MediaType, str] = {"movie": "movies", "series": "shows"}
 LETTERBOXD = "letterboxd"
@@ -58,10 +57,6 @@ SCALES: dict[str, tuple[str, float]] = {
     "tomatoesaudience": ("rotten_tomatoes_audience", 100),
     "audience": ("rotten_tomatoes_audience", 100),
     "metacritic": ("metacritic", 100),
-    "metacriticuser": ("metacritic_user", 10),
-    "rogerebert": ("roger_ebert", 4),
-    "tmdb": ("tmdb_score", 100),
-    "myanimelist": ("my_anime_list", 10),
 }
 
 
@@ -304,15 +299,13 @@ def parse_title(entry: Any) -> dict[str, Any]:
             scores[name] = _letterboxd(rating) if source == LETTERBOXD else _on_scale(rating.get("value"), best)
         if source == "imdb":
             imdb_votes = _whole(rating.get("votes"), LARGEST_COUNT)
-    lists = ("keywords", "streams", "watch_providers")
+    lists = ("keywords", "streams")
     return {
         "score": _whole(entry.get("score"), 100),
-        "score_average": _whole(entry.get("score_average"), 100),
         **scores,
         "imdb_votes": imdb_votes,
         **{name: unique(one_line(one.get("name")) for one in _list(entry, name)) for name in lists},
         "certification": one_line(entry.get("certification")),
-        "age_rating": _whole(entry.get("age_rating"), HIGHEST_AGE),
     }
 
 

@@ -139,5 +139,4 @@ def parse_title(answer: Any, imdb_id: str) -> dict[str, Any]:
         "rated": values.known(answer.get("Rated")),
         "released": values.day(answer.get("Released")),
         "runtime_minutes": values.minutes(answer.get("Runtime")),
-        "box_office_dollars": values.dollars(answer.get("BoxOffice")),
     }

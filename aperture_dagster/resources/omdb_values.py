@@ -11,7 +11,6 @@ from aperture_dagster.resources.json_text import one_line
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 # A larger number is a mistake, and does not fit its column.
 MOST_VOTES = 2**31 - 1
-MOST_DOLLARS = 10**12
 MOST_MINUTES = 100_000
 MOST_AWARDS = 9_999
 
@@ -27,18 +26,16 @@ _WINS = re.compile(rf"{_COUNT} wins?\b", re.IGNORECASE)
 _NOMINATIONS = re.compile(rf"{_COUNT} nominations?\b", re.IGNORECASE)
 # The name of the award extends to the next number: "Won 2 News & Documentary Emmys. 3 wins".
 _NAMED = re.compile(rf"\b(won|nominated for) {_COUNT} (?=([^.0-9]{{1,80}}))", re.IGNORECASE)
+_OSCAR = re.compile(r"\boscars?\b", re.IGNORECASE)
 _BESIDES = re.compile(r"\banother [0-9]", re.IGNORECASE)
 
 
 class Awards(NamedTuple):
-    """The numbers of an awards text, None if not stated. The first two count all awards, including Oscars and Emmys."""
+    """The numbers of an awards text, None if not stated. The first two count all awards, including Oscars."""
 
     award_wins: int | None = None
     award_nominations: int | None = None
     oscars_won: int | None = None
-    oscar_nominations: int | None = None
-    emmys_won: int | None = None
-    emmy_nominations: int | None = None
 
 
 def known(value: Any) -> str | None:
@@ -77,12 +74,6 @@ def out_of(value: Any, scale: int) -> float | None:
     return number(match[1], most=scale) if match and count(match[2]) == scale else None
 
 
-def dollars(value: Any) -> int | None:
-    """Parse ``"$292,587,330"``: US dollars. Other currencies are not converted, and are None."""
-    text = known(value)
-    return count(text[1:].lstrip(), most=MOST_DOLLARS) if text and text.startswith("$") else None
-
-
 def day(value: Any) -> date | None:
     """Parse ``"16 Jul 2010"``, with English month names in every locale."""
     match = _DAY.fullmatch(known(value) or "")
@@ -114,18 +105,17 @@ def awards(value: Any) -> Awards:
     if text is None:
         return Awards()
     named: dict[str, int | None] = {}
+    oscars_won: int | None = None
     for how, amount, award in _NAMED.findall(text):
         result = "won" if how.lower() == "won" else "nominated"
         named.setdefault(result, _amount(amount))
-        for prize in ("oscar", "emmy"):
-            if re.search(rf"\b{prize}s?\b", award, re.IGNORECASE):
-                named.setdefault(f"{prize} {result}", _amount(amount))
+        if result == "won" and oscars_won is None and _OSCAR.search(award):
+            oscars_won = _amount(amount)
     wins, nominations = (_amount(found[1]) if (found := kind.search(text)) else None for kind in (_WINS, _NOMINATIONS))
     if _BESIDES.search(text) or (wins is None and nominations is None):
         wins = _sum(wins, named.get("won"))
         nominations = _sum(nominations, named.get("nominated"))
-    prizes = ("oscar won", "oscar nominated", "emmy won", "emmy nominated")
-    return Awards(wins, nominations, *(named.get(prize) for prize in prizes))
+    return Awards(wins, nominations, oscars_won)
 
 
 def _amount(text: str) -> int | None:

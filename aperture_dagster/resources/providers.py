@@ -91,8 +91,7 @@ class MediaServers:
         if server_type == "auto":
             server_type = detect_server_type(url, route, **options)
         reader_type = {"jellyfin": JellyfinReader, "emby": EmbyReader}[server_type]
-        page_size = settings.media_server_page_size
-        with closing(reader_type(url, key.get_secret_value(), page_size=page_size, route=route, **options)) as server:
+        with closing(reader_type(url, key.get_secret_value(), route=route, **options)) as server:
             yield server
 
 

@@ -15,6 +15,7 @@ from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import QuotaSpent
 from aperture_dagster.storage import services
+from aperture_dagster.storage.populations import Source
 
 # Requests that are taken from the quota at once, where the service does not report what is left.
 BLOCK = 20
@@ -31,14 +32,13 @@ class QuotaLedger:
         self,
         database: Database,
         clock: Clock,
-        service: str,
+        service: Source,
         limit: int,
         *,
-        label: str | None = None,
         reported: bool = False,
         block: int = 1,
     ) -> None:
-        self._database, self._clock, self._service, self._label = database, clock, service, label or service
+        self._database, self._clock, self._service, self._label = database, clock, service.name, service.label
         self._limit: dict[str, Any] = {"limit": limit, "reported": reported}
         self._last_request_on: date | None = None
         self._block = block

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from aperture_dagster.library.listed import DiscoverFilters, ListedTitle, ListPage, SuggestedPage
 from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer, NotFound, ServiceRefused
-from aperture_dagster.resources.json_text import expect, objects
+from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.resources.messages import Answer
 from aperture_dagster.resources.tmdb_pool import POOL_APPENDED, discover_params, parse_entries, parse_pool_title
@@ -42,8 +42,8 @@ class Tmdb(ServiceClient):
         super().__init__(
             "TMDb",
             url,
-            headers={"Authorization": f"Bearer {api_key}"} if is_token else None,
-            params=None if is_token else {"api_key": api_key},
+            headers={"Authorization": f"Bearer {api_key}"} if is_token else {},
+            params={} if is_token else {"api_key": api_key},
             inspect=inspect_address,
             secrets=[api_key],
             setting="TMDB_API_KEY",
@@ -97,19 +97,6 @@ class Tmdb(ServiceClient):
             if found := ids_of(expect(results, list, "TMDb's find: results")):
                 return found[0]
         return None
-
-    def collection(self, collection_id: int) -> dict[str, Any]:
-        """Request the columns of ``tmdb_collections``, films in order of release; raises as :meth:`title`."""
-        answer = self._get("/collection", collection_id)
-        # Unreleased parts have "" for a date, which would sort first.
-        parts = [part for part in objects(answer.get("parts")) if isinstance(part.get("id"), int)]
-        parts.sort(key=lambda part: (str(part.get("release_date") or "9999"), part["id"]))
-        return {
-            "collection_id": collection_id,
-            "name": text_of(answer.get("name")) or "",
-            **{name: text_of(answer.get(name)) for name in ("overview", "poster_path", "backdrop_path")},
-            "part_tmdb_ids": [part["id"] for part in parts],
-        }
 
     def listed(self, media_type: MediaType, name: ListName, page: int = 1) -> ListPage:
         """Request a page (from 1 on, 20 titles each) of one of TMDb's own lists; trending is that of the week.

@@ -13,22 +13,20 @@ import ssl
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 
 from aperture_dagster.resources import errors
-from aperture_dagster.resources.deadlines import BoundedBackend
+from aperture_dagster.resources.connections import Connections
 from aperture_dagster.resources.home_network import Route, is_private
 from aperture_dagster.resources.json_text import one_line
 from aperture_dagster.resources.messages import Answer, Request, retry_after_seconds
 from aperture_dagster.resources.rate_limit import Pacer
 from aperture_dagster.resources.redaction import redact
-
-if TYPE_CHECKING:
-    from aperture_dagster.resources.quota import QuotaLedger
 
 log = logging.getLogger(__name__)
 # httpx logs every URL with its query at INFO, httpcore every header at DEBUG: both may hold a key.
@@ -43,20 +41,63 @@ USER_AGENT = "aperture-dagster (home media recommendations)"
 T = TypeVar("T")
 
 
-class Transport:
-    """HTTP to one service.
+class Quota(Protocol):
+    """A number of requests that may be sent in a time."""
+
+    def spend(self) -> None:
+        """Take one request, before it is sent. Raises QuotaSpent if there is none left."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """What a service asks of every request, and the settings that an operator corrects it in.
 
     Args:
-        headers: sent with every request; may hold the key, which therefore never appears in a URL.
-        params: sent with every request, for services that accept their key nowhere else.
+        headers: may hold the key, which therefore never appears in a URL.
+        params: for services that accept their key nowhere else.
+        secrets: values that must not appear in any message.
+        setting, address_setting: where to correct a refused key, and a wrong address.
+    """
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    secrets: Iterable[str] = ()
+    setting: str | None = None
+    address_setting: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How fast, how often and for how long a service is asked.
+
+    Args:
         pacer, quota: every attempt waits for the one and is taken from the other.
-        inspect: called with every answer before its status is interpreted; raises what the service means by it
-            (a :class:`ServiceError` or :class:`TemporaryError`).
         timeout_seconds: for connecting (at most 10 s) and for each read. An attempt as a whole may take twice as long.
         attempts: tries in all, the first included.
         first_wait_seconds, longest_wait_seconds: between attempts; the wait doubles, with jitter.
-        secrets: values that must not appear in any message.
-        setting, address_setting: where to correct a refused key, and a wrong address.
+        status_waits: the wait after an answer with a status, if the service states none.
+    """
+
+    pacer: Pacer | None = None
+    quota: Quota | None = None
+    timeout_seconds: float = 30
+    attempts: int = 5
+    first_wait_seconds: float = 0.5
+    longest_wait_seconds: float = 20
+    status_waits: Mapping[int, float] = field(default_factory=dict)
+
+    def backoff(self, failures: int) -> float:
+        """Return the seconds to wait after so many failures in a row: doubled each time, with jitter."""
+        doubled = self.first_wait_seconds * 2.0 ** min(failures - 1, 60)
+        return min(doubled, self.longest_wait_seconds) + random.uniform(0, self.first_wait_seconds)
+
+
+class Transport:
+    """HTTP to one service, over a connection for each thread.
+
+    Args:
+        inspect: called with every answer before its status is interpreted; raises what the service means by it
+            (a :class:`ServiceError` or :class:`TemporaryError`).
         route: proxy, certificate and extra headers on the way to the service.
     """
 
@@ -64,72 +105,46 @@ class Transport:
         self,
         service: str,
         base_url: str,
+        access: Access | None = None,
+        limits: Limits | None = None,
         *,
-        headers: Mapping[str, str] | None = None,
-        params: Mapping[str, str] | None = None,
-        pacer: Pacer | None = None,
-        quota: QuotaLedger | None = None,
         inspect: Callable[[Answer], None] | None = None,
-        timeout_seconds: float = 30,
-        attempts: int = 5,
-        status_waits: Mapping[int, float] | None = None,
-        first_wait_seconds: float = 0.5,
-        longest_wait_seconds: float = 20,
-        connections: int = 8,
-        secrets: Iterable[str] = (),
-        setting: str | None = None,
-        address_setting: str | None = None,
         route: Route | None = None,
     ) -> None:
-        self._route = route or Route(direct=_is_at_home(base_url))
         self.service = service
         self.base_url = base_url
         self.requests = 0
-        self._params = dict(params or {})
-        self._pacer = pacer
-        self._quota = quota
+        self._access = access or Access()
+        self._limits = limits or Limits()
         self._inspect = inspect
-        self._timeout_seconds = timeout_seconds
-        self._attempts = attempts
-        self._status_waits = dict(status_waits or {})
-        self._first_wait_seconds, self._longest_wait_seconds = first_wait_seconds, longest_wait_seconds
-        self._secrets = [secret for secret in (*secrets, *self._route.headers.values()) if secret]
-        self._setting = setting
-        self._address_setting = address_setting
+        self._route = route or Route(direct=_is_at_home(base_url))
+        self._secrets = [secret for secret in (*self._access.secrets, *self._route.headers.values()) if secret]
         self._count_lock = threading.Lock()
-        self._cancelled = threading.Event()
         headers = {
             "User-Agent": USER_AGENT,
             "Accept": "application/json",
             "Accept-Encoding": "gzip",
             **self._route.headers,
-            **(headers or {}),
+            **self._access.headers,
         }
         self._check_headers(headers)
         verify = self._route.verify
-        self._client = httpx.Client(
+        self._connections = Connections(
             headers=headers,
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             # Made here, because without the environment's proxies httpx would also ignore its SSL_CERT_FILE.
             verify=_usual_certificates() if verify is True else verify,
             trust_env=not self._route.direct,
             # A key must not follow a redirect to another host.
             follow_redirects=False,
         )
-        self._backend = BoundedBackend(self._cancelled)
-        for transport in (self._client._transport, *self._client._mounts.values()):
-            # httpx has no public way to pass a network backend to its pools.
-            if isinstance(transport, httpx.HTTPTransport):
-                transport._pool._network_backend = self._backend  # pyright: ignore[reportAttributeAccessIssue]
 
     def cancel(self) -> None:
         """End all requests and waits of all threads within a second, with :class:`Cancelled`; cannot be undone."""
-        self._cancelled.set()
+        self._connections.cancel()
 
     def close(self) -> None:
         """Cancel what is under way and close the connections."""
-        self.cancel()
-        self._client.close()
+        self._connections.close()
 
     def hide(self, *secrets: str) -> None:
         """Redact more secrets in all messages, besides those that the transport was made with."""
@@ -186,56 +201,42 @@ class Transport:
                 return attempt(request)
             except errors.TemporaryError as error:
                 failures += 1
-                if failures >= (self._attempts if request.may_repeat else 1):
-                    meanings = {
-                        errors.AnswerTimedOut: errors.ServiceTimedOut,
-                        errors.InternalError: errors.ServiceFailed,
-                    }
-                    meaning = meanings.get(type(error), errors.ServiceUnavailable)
-                    raise meaning(self._clean(f"{self._where(request)}: {error}.")) from None
-                wait = self._backoff(failures) if error.wait is None else error.wait
+                if failures >= (self._limits.attempts if request.may_repeat else 1):
+                    raise error.meaning(self._clean(f"{self._where(request)}: {error}.")) from None
+                wait = self._limits.backoff(failures) if error.wait is None else error.wait
                 log.info("%s; trying again in %.1f s", error, wait)
             self._sleep(wait)
 
-    def _backoff(self, failures: int) -> float:
-        """Return the seconds to wait after so many failures in a row: doubled each time, with jitter."""
-        doubled = self._first_wait_seconds * 2.0 ** min(failures - 1, 60)
-        return min(doubled, self._longest_wait_seconds) + random.uniform(0, self._first_wait_seconds)
-
     def _sleep(self, seconds: float) -> None:
-        if self._cancelled.wait(seconds):
+        if self._connections.cancelled.wait(seconds):
             raise errors.Cancelled(f"{self.service}: the run was stopped")
 
     def _send_once(self, request: Request) -> Answer:
         self._check_headers(request.headers)
         self.hide(*_tokens(request.headers))
-        if self._quota is not None:
-            self._quota.spend()
-        if self._pacer is not None:
-            self._pacer.wait(self._sleep)
+        if self._limits.quota is not None:
+            self._limits.quota.spend()
+        if self._limits.pacer is not None:
+            self._limits.pacer.wait(self._sleep)
         with self._count_lock:
             self.requests += 1
-        timeout = max(self._timeout_seconds, request.timeout_seconds or 0)
-        self._backend.start(2 * timeout)
+        timeout = max(self._limits.timeout_seconds, request.timeout_seconds or 0)
+        params = {**self._access.params, **(request.params or {})}
+        address = self.base_url + request.path
         try:
-            params = {**self._params, **(request.params or {})}
-            address = self.base_url + request.path
-            built = self._client.build_request(
+            with self._connections.stream(
                 request.method,
                 # Given separately, parameters would make httpx parse the address twice.
                 httpx.URL(address, params=params) if params else httpx.URL(address),
+                seconds=2 * timeout,
                 json=request.json,
                 content=request.content,
                 headers=request.headers,
                 timeout=httpx.Timeout(timeout, connect=min(timeout, 10)),
-            )
-            response = self._client.send(built, stream=True)
-            try:
+            ) as response:
                 answer = self._read(response, request)
-            finally:
-                response.close()
         except (httpx.HTTPError, httpx.InvalidURL, zlib.error) as error:
-            if self._cancelled.is_set():
+            if self._connections.cancelled.is_set():
                 raise errors.Cancelled(f"{self.service}: the run was stopped") from None
             raise self._translate(error) from None
         self._raise_for_status(request, answer)
@@ -263,8 +264,9 @@ class Transport:
         """Return what a failure of the network, or of the address, means for the request."""
         if isinstance(error, httpx.TimeoutException):
             is_sent = isinstance(error, (httpx.ReadTimeout, httpx.WriteTimeout))
-            meaning = errors.AnswerTimedOut if is_sent else errors.TemporaryError
-            return meaning(f"no answer in time ({type(error).__name__}){self._check_address()}")
+            meaning = errors.ServiceTimedOut if is_sent else errors.ServiceUnavailable
+            message = f"no answer in time ({type(error).__name__}){self._check_address()}"
+            return errors.TemporaryError(message, meaning=meaning)
         if isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol)):
             message = f"{self.service}: {self.base_url} is not a usable address: {error}{self._check_address()}"
             return errors.ServiceRefused(self._clean(message))
@@ -291,18 +293,18 @@ class Transport:
                 resumes_at = datetime.now(UTC) + timedelta(seconds=wait)
                 asks = f"asks to be left alone until {resumes_at:%Y-%m-%d %H:%M} UTC"
                 raise errors.ServicePaused(f"{where}: answered {status}{excerpt}, and {asks}", resumes_at)
-            wait = self._status_waits.get(status) if wait is None else wait
-            failure = errors.InternalError if status == 500 else errors.TemporaryError
-            raise failure(f"answered {status}{excerpt}", wait)
+            wait = self._limits.status_waits.get(status) if wait is None else wait
+            meaning = errors.ServiceFailed if status == 500 else errors.ServiceUnavailable
+            raise errors.TemporaryError(f"answered {status}{excerpt}", wait, meaning=meaning)
         if status in (401, 403):
-            advice = f" Check {self._setting}." if self._setting else ""
+            advice = f" Check {self._access.setting}." if self._access.setting else ""
             if self._route.password_advice and "basic" in answer.headers.get("www-authenticate", "").lower():
                 advice = f" {self._route.password_advice}"
             raise errors.ServiceRefused(f"{where}: refused ({status}){excerpt}.{advice}")
         if status == 404:
             raise errors.NotFound(f"{where}: not found")
         if status < 400 and (target := answer.headers.get("location")):
-            setting = self._address_setting or "the setting"
+            setting = self._access.address_setting or "the setting"
             raise errors.Redirected(
                 f"{where}: redirects to {self._clean(target)[:200]}; set {setting} to the final address"
             )
@@ -313,14 +315,14 @@ class Transport:
             if not value.isascii() or not value.isprintable():
                 # Checked here, because the error that httpx raises shows the key.
                 raise errors.ServiceRefused(
-                    f"{self.service}: {self._setting or 'the key'} contains a character that no key contains."
+                    f"{self.service}: {self._access.setting or 'the key'} contains a character that no key contains."
                 )
 
     def _where(self, request: Request) -> str:
         return self._clean(f"{self.service} at {self.base_url}: {request}")
 
     def _check_address(self) -> str:
-        return f". Check {self._address_setting}, and that it runs there" if self._address_setting else ""
+        return f". Check {self._access.address_setting}, and that it runs there" if self._access.address_setting else ""
 
     def _excerpt(self, answer: Answer) -> str:
         """Return the first words of a text answer, for the operator; nothing for markup."""

@@ -27,16 +27,14 @@ from aperture_dagster.errors import OperatorError
 from aperture_dagster.settings.alerts import AlertSettings, secrets_in
 from aperture_dagster.settings.backup import BackupSettings
 from aperture_dagster.settings.discovery import DiscoverySettings, SeerrSettings
+from aperture_dagster.settings.enrichment import EnrichmentSettings
 from aperture_dagster.settings.home import HomeSettings, RunSettings, UiSettings
 from aperture_dagster.settings.housekeeping import HousekeepingSettings
-from aperture_dagster.settings.mdblist import MdblistSettings
 from aperture_dagster.settings.media_server import MediaServerSettings
-from aperture_dagster.settings.omdb import OmdbSettings
 from aperture_dagster.settings.places import PREFIX, config_file, default_home, env_file
 from aperture_dagster.settings.prices import PricesSettings
 from aperture_dagster.settings.publishing import PublishingSettings, WatchingSettings
 from aperture_dagster.settings.ranking import EmbedderSettings, RecommendationSettings, TopPicksSettings
-from aperture_dagster.settings.tmdb import LogoSettings, TmdbSettings
 from aperture_dagster.settings.trakt import TraktSettings
 from aperture_dagster.settings.types import SettingsGroup, parse_headers
 
@@ -54,10 +52,7 @@ class Settings(
     RunSettings,
     AlertSettings,
     MediaServerSettings,
-    TmdbSettings,
-    OmdbSettings,
-    MdblistSettings,
-    LogoSettings,
+    EnrichmentSettings,
     EmbedderSettings,
     PricesSettings,
     RecommendationSettings,

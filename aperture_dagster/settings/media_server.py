@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
+from pydantic import Field, PositiveFloat
 
 from aperture_dagster.library.people import User, participants
-from aperture_dagster.settings.types import Names, OptionalAddress, Secret, SecretHeaders, SettingsGroup, Share, Texts
+from aperture_dagster.settings.types import Names, OptionalAddress, Secret, SecretHeaders, SettingsGroup, Texts
 
 
 class MediaServerSettings(SettingsGroup):
@@ -37,20 +37,8 @@ class MediaServerSettings(SettingsGroup):
     """Names of users who do not take part."""
     user_emails: Texts = Field(default_factory=dict)
     """E-mail addresses by user name; they override those of the server."""
-    media_server_page_size: int = Field(default=500, ge=1, le=5000)
-    """Items per request."""
     media_server_timeout_seconds: PositiveFloat = 60
     """Time limit of one request."""
-    removal_limit: Share = 0.2
-    """Share of a library that may disappear at once. When more than that, and more than 20 titles, are missing,
-    nothing is removed until it is accepted.
-    """
-    tombstone_days: NonNegativeInt = 30
-    """Days for which past plays still show the name of a title that left the server."""
-    started_share: Share = 0.05
-    """Progress from which a title counts as started."""
-    history_full_sync_hours: NonNegativeFloat = 24
-    """Hours after which a user's whole history is compared, not only what is new."""
 
     def participants(self, users: Iterable[User]) -> list[User]:
         """Return the users who take part."""

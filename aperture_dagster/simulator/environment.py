@@ -33,24 +33,20 @@ def environment(root: str, server: str = "jellyfin", settings: SimulatorSettings
     """
     settings = settings or SimulatorSettings()
     tmdb_requests, tmdb_seconds = settings.tmdb_limit
-    mdblist_requests, mdblist_seconds = settings.mdblist_limit
     return {
         PREFIX + "MEDIA_SERVER_URL": root + (EMBY_PATH if server == "emby" else JELLYFIN_PATH),
         PREFIX + "MEDIA_SERVER_TYPE": server,
         PREFIX + "MEDIA_SERVER_API_KEY": settings.emby_key if server == "emby" else settings.jellyfin_key,
         "TMDB_API_KEY": settings.tmdb_key,
         PREFIX + "TMDB_URL": root + TMDB_PATH,
-        PREFIX + "TMDB_REQUESTS": _within(tmdb_requests),
-        PREFIX + "TMDB_PERIOD_SECONDS": f"{tmdb_seconds:g}",
+        # A little less than the stand-in allows in the 10 seconds of the setting.
+        PREFIX + "TMDB_REQUESTS": str(max(1, int(tmdb_requests * 10 / tmdb_seconds * 0.95))),
         PREFIX + "TMDB_IMAGE_URL": root + TMDB_IMAGES_PATH,
         "OMDB_API_KEY": settings.omdb_key,
         PREFIX + "OMDB_URL": root + OMDB_PATH,
         PREFIX + "OMDB_DAILY_LIMIT": str(settings.omdb_daily_limit),
         "MDBLIST_API_KEY": settings.mdblist_key,
         PREFIX + "MDBLIST_URL": root + MDBLIST_PATH,
-        PREFIX + "MDBLIST_DAILY_LIMIT": str(settings.mdblist_daily_limit),
-        PREFIX + "MDBLIST_REQUESTS": _within(mdblist_requests),
-        PREFIX + "MDBLIST_PERIOD_SECONDS": f"{mdblist_seconds:g}",
         "TRAKT_CLIENT_ID": settings.trakt_client_id,
         "TRAKT_CLIENT_SECRET": settings.trakt_client_secret,
         PREFIX + "TRAKT_URL": root + TRAKT_PATH,
@@ -59,7 +55,3 @@ def environment(root: str, server: str = "jellyfin", settings: SimulatorSettings
         "SEERR_API_KEY": settings.seerr_key,
         PREFIX + "PRICES_URL": root + PRICES_PATH + PRICES_FILE,
     }
-
-
-def _within(requests: int) -> str:
-    return str(max(1, requests * 95 // 100))

@@ -25,7 +25,7 @@ class TitleSource(Service[Client]):
         about: what the service offers, for the page of the service.
         description: of the asset: what it holds, one row of what, how it is fetched.
         gives: the columns of the merged view that it has values for.
-        work_lists: what to ask about, in this order; the titles come first.
+        work_list: how to ask about the titles that are due.
         cron: when it is asked. Sources that are asked at the same times share a job.
     """
 
@@ -33,7 +33,7 @@ class TitleSource(Service[Client]):
     about: str
     description: str
     gives: tuple[Gives, ...]
-    work_lists: Callable[[Settings, MeteredService[Client], Client], Sequence[WorkList]]
+    work_list: Callable[[Settings, MeteredService[Client], Client], WorkList]
     cron: str = EVERY_SIX_HOURS
 
     @property

@@ -17,18 +17,22 @@ from aperture_dagster.storage.services import batch_size, remember_batch_size
 from aperture_dagster.storage.work_list import DueItem
 from aperture_dagster.worklist.engine import Attempt, WorkList
 
+TTL = timedelta(days=7)
+# Titles per request; reduced when MDBList refuses it.
+BATCH = 100
+# Requests per second.
+RATE = (3, 1.0)
 # Each batch is tried several times before it counts as failed, so two failed batches are no accident.
 BATCHES_UNTIL_DOWN = 2
 
 
-def _work_lists(settings: Settings, service: MeteredService[MdbList], client: MdbList) -> tuple[WorkList, ...]:
-    batches = _Batches(client, service.database, settings.mdblist_batch_size)
-    ttl = timedelta(days=settings.mdblist_ttl_days)
-    titles = WorkList(
+def _work_list(settings: Settings, service: MeteredService[MdbList], client: MdbList) -> WorkList:
+    batches = _Batches(client, service.database, BATCH)
+    return WorkList(
         source=MDBLIST,
         ask=batches.ask,
         store=store_titles(MDBLIST.name),
-        ttl=lambda attempt, now: ttl,
+        ttl=lambda attempt, now: TTL,
         cancel=client.cancel,
         quota=service.quota,
         unit_size=lambda: batches.size,
@@ -36,7 +40,6 @@ def _work_lists(settings: Settings, service: MeteredService[MdbList], client: Md
         group=lambda item: (item.kind, item.imdb_id is not None),
         failures_until_down=BATCHES_UNTIL_DOWN,
     )
-    return (titles,)
 
 
 class _Batches:
@@ -106,8 +109,9 @@ MDBLIST: TitleSource[MdbList] = TitleSource(
     key_setting="MDBLIST_API_KEY",
     url=lambda settings: settings.mdblist_url,
     without_key="titles have no scores and keywords from MDBList",
-    rate=lambda settings: (settings.mdblist_requests, settings.mdblist_period_seconds),
-    daily_limit=lambda settings: settings.mdblist_daily_limit,
+    rate=lambda settings: RATE,
+    # Of a free key, until MDBList reports the limit of this one.
+    daily_limit=lambda settings: 1000,
     reports_quota=True,
     table="mdblist_scores",
     about="MDBList: scores of many sites, keywords, where titles stream.",
@@ -122,6 +126,6 @@ reports. Skipped without an MDBList key.""",
         *gives(30, "letterboxd", "trakt", "streams", mdblist_score="score", official_rating="certification"),
         Gives("keywords", rank=30, joined=True),
     ),
-    work_lists=_work_lists,
+    work_list=_work_list,
     cron="0 7 * * *",
 )

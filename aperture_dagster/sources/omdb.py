@@ -12,22 +12,22 @@ from aperture_dagster.sources.services import MeteredService
 from aperture_dagster.storage.work_list import DueItem
 from aperture_dagster.worklist.engine import Attempt, WorkList, one_by_one
 
+TTL = timedelta(days=30)
 
-def _work_lists(settings: Settings, service: MeteredService[Omdb], client: Omdb) -> tuple[WorkList, ...]:
+
+def _work_list(settings: Settings, service: MeteredService[Omdb], client: Omdb) -> WorkList:
     def ask(title: DueItem) -> Attempt:
         return Attempt(title, "ok", answer=client.title(title.imdb_id or ""))
 
-    ttl = timedelta(days=settings.omdb_ttl_days)
-    titles = WorkList(
+    return WorkList(
         source=OMDB,
         ask=one_by_one(ask),
         store=store_titles(OMDB.name),
-        ttl=lambda attempt, now: ttl,
+        ttl=lambda attempt, now: TTL,
         cancel=client.cancel,
         quota=service.quota,
         concurrency=service.concurrency,
     )
-    return (titles,)
 
 
 OMDB: TitleSource[Omdb] = TitleSource(
@@ -39,7 +39,7 @@ OMDB: TitleSource[Omdb] = TitleSource(
     key_setting="OMDB_API_KEY",
     url=lambda settings: settings.omdb_url,
     without_key="titles have no critics' scores and awards from OMDb",
-    concurrency=lambda settings: settings.omdb_concurrency,
+    concurrency=3,
     # OMDb does not report what is left, so we count.
     daily_limit=lambda settings: settings.omdb_daily_limit,
     table="omdb_ratings",
@@ -56,5 +56,5 @@ succeeds, and the next day's runs continue. Skipped without an OMDb key.""",
         *gives(20, "awards", "award_wins", "award_nominations", "oscars_won"),
         *gives(20, "runtime_minutes", official_rating="rated", release_date="released"),
     ),
-    work_lists=_work_lists,
+    work_list=_work_list,
 )

@@ -40,7 +40,7 @@ class Service(Source, Generic[Client]):
     key_setting: str
     url: Callable[[Settings], str]
     without_key: str
-    concurrency: Callable[[Settings], int] = lambda settings: 1
+    concurrency: int = 1
     rate: Callable[[Settings], tuple[int, float]] | None = None
     daily_limit: Callable[[Settings], int] | None = None
     reports_quota: bool = False
@@ -52,16 +52,15 @@ class MeteredService(Generic[Client]):
     def __init__(self, service: Service[Client], settings: Settings, database: Database, clock: Clock) -> None:
         key = service.key(settings)
         self.database = database
-        self.concurrency = service.concurrency(settings)
+        self.concurrency = service.concurrency
         self.quota: QuotaLedger | None = None
         if service.daily_limit is not None:
             limit, reported = service.daily_limit(settings), service.reports_quota
             self.quota = QuotaLedger(
                 database,
                 clock,
-                service.name,
+                service,
                 limit,
-                label=service.label,
                 reported=reported,
                 # What the service reports includes those sent, and would be mixed up with those taken in advance.
                 block=1 if reported else BLOCK,
@@ -115,7 +114,6 @@ class MeteredService(Generic[Client]):
         return self._service.connect(
             settings,
             self._key,
-            connections=self.concurrency,
             attempts=settings.http_attempts,
             first_wait_seconds=settings.http_retry_wait_seconds,
             **limits,

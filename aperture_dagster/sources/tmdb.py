@@ -1,4 +1,4 @@
-"""TMDb: facts, people, keywords and votes of titles, and the collections that they belong to."""
+"""TMDb: facts, people, keywords and votes of titles."""
 
 from __future__ import annotations
 
@@ -6,51 +6,33 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection
-
 from aperture_dagster.library.merge import Gives, gives
 from aperture_dagster.resources.errors import NotFound
 from aperture_dagster.resources.tmdb import Tmdb
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.base import TitleSource, store_titles
 from aperture_dagster.sources.services import MeteredService
-from aperture_dagster.storage.enrichment import write_collections
-from aperture_dagster.storage.populations import COLLECTIONS, Source
 from aperture_dagster.storage.work_list import DueItem
 from aperture_dagster.worklist.due import ttl_for
-from aperture_dagster.worklist.engine import Attempt, WorkList, one_by_one, outcome_of
+from aperture_dagster.worklist.engine import Attempt, WorkList, outcome_of
+
+TTL = timedelta(days=30)
+# Votes and episodes of a title younger than a year still change.
+YOUNG_TTL = timedelta(days=7)
 
 
-def _work_lists(settings: Settings, service: MeteredService[Tmdb], client: Tmdb) -> tuple[WorkList, ...]:
-    ttl, young_ttl = timedelta(days=settings.tmdb_ttl_days), timedelta(days=settings.tmdb_young_ttl_days)
+def _work_list(settings: Settings, service: MeteredService[Tmdb], client: Tmdb) -> WorkList:
+    def ttl(attempt: Attempt, now: datetime) -> timedelta:
+        return ttl_for(attempt.answer["release_date"], attempt.item.year, now=now, ttl=TTL, young_ttl=YOUNG_TTL)
 
-    def ttl_of(attempt: Attempt, now: datetime) -> timedelta:
-        return ttl_for(attempt.answer["release_date"], attempt.item.year, now=now, ttl=ttl, young_ttl=young_ttl)
-
-    def ask_collection(item: DueItem) -> Attempt:
-        return Attempt(item, "ok", answer=client.collection(item.item))
-
-    def store_collections(connection: Connection, attempts: Sequence[Attempt]) -> int:
-        return write_collections(connection, [attempt.answer for attempt in attempts]).written
-
-    titles = WorkList(
+    return WorkList(
         source=TMDB,
         ask=lambda unit: ([_ask_title(client, title)] for title in unit),
         store=store_titles(TMDB.name),
-        ttl=ttl_of,
+        ttl=ttl,
         cancel=client.cancel,
         concurrency=service.concurrency,
     )
-    collections = WorkList(
-        source=TMDB_COLLECTIONS,
-        ask=one_by_one(ask_collection),
-        store=store_collections,
-        ttl=lambda attempt, now: ttl,
-        cancel=client.cancel,
-        concurrency=service.concurrency,
-        what="collections",
-    )
-    return (titles, collections)
 
 
 def _ask_title(client: Tmdb, title: DueItem) -> Attempt:
@@ -95,15 +77,15 @@ TMDB: TitleSource[Tmdb] = TitleSource(
     key_setting="TMDB_API_KEY",
     url=lambda settings: settings.tmdb_url,
     without_key="titles keep what the media server says about them",
-    concurrency=lambda settings: settings.tmdb_concurrency,
-    rate=lambda settings: (settings.tmdb_requests, settings.tmdb_period_seconds),
+    concurrency=8,
+    rate=lambda settings: (settings.tmdb_requests, 10),
     table="tmdb_metadata",
     about="The Movie Database: facts, people, keywords, votes of titles.",
     description="""\
-TMDb's facts about each title in the library, one row per work, and about the collections that they belong to.
+TMDb's facts about each title in the library, one row per work.
 
-One request per title and collection, only for those that are due: never asked first, then the most overdue. Each answer
-is stored as it comes, so a run that is stopped is continued by the next. Skipped without a TMDb key.""",
+One request per title, only for those that are due: never asked first, then the most overdue. Each answer is stored as
+it comes, so a run that is stopped is continued by the next. Skipped without a TMDb key.""",
     gives=(
         # Descriptions come from TMDb first. Its votes are never replaced by IMDb's: those are ten times as many, and a
         # title counted elsewhere would seem more popular.
@@ -118,7 +100,5 @@ is stored as it comes, so a run that is stopped is continued by the next. Skippe
         # Keywords are opinions, of which more are better.
         Gives("keywords", rank=10, joined=True),
     ),
-    work_lists=_work_lists,
+    work_list=_work_list,
 )
-# Collections have a kind of their own on TMDb's list.
-TMDB_COLLECTIONS = Source(name=TMDB.name, label=TMDB.label, population=COLLECTIONS)

@@ -73,12 +73,10 @@ TMDB_IMAGES: Service[TmdbImages] = Service(
     label="TMDb's pictures",
     population=STUDIOS,
     # Pictures need no key, but only TMDb says which there are.
-    connect=lambda settings, key, **options: TmdbImages(
-        settings.tmdb_image_url, largest_bytes=int(settings.logo_largest_megabytes * 1_000_000), **options
-    ),
+    connect=lambda settings, key, **options: TmdbImages(settings.tmdb_image_url, **options),
     key=lambda settings: settings.tmdb_api_key,
     key_setting="TMDB_API_KEY",
     url=lambda settings: settings.tmdb_image_url,
     without_key="there are no logos",
-    concurrency=lambda settings: settings.logo_concurrency,
+    concurrency=4,
 )

@@ -1,7 +1,7 @@
 """The catalogue: films, series and episodes of the media server.
 
 A row is *present* while ``removed_at`` is null: only then is it counted, listed and recommended. It is a *tombstone*
-for ``tombstone_days`` after its removal, while lists of past plays still show its name, and *gone* after that.
+for 30 days after its removal, while lists of past plays still show its name, and *gone* after that.
 
 No row is ever deleted: the item is recognised when the server lists it again, and its history continues.
 """
@@ -15,8 +15,8 @@ from sqlalchemy import Connection
 from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.storage.queries import execute, read_rows, read_value
 
-# Condition on a removed row, with the setting as :tombstone_days.
-GONE = "removed_at < now() - make_interval(days => :tombstone_days)"
+# Condition on a removed row.
+GONE = "removed_at < now() - interval '30 days'"
 # Condition on a row ``e`` with a work_id: the library has a copy of the work.
 PRESENT = "EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = e.work_id)"
 
@@ -30,12 +30,12 @@ def catalogue_size(connection: Connection) -> dict[str, int]:
     return read_rows(connection, statement)[0]
 
 
-def tombstones(connection: Connection, counted: str, days: int) -> int:
+def tombstones(connection: Connection, counted: str) -> int:
     """Count removed films, series or episodes that are not gone yet. ``counted``: a key of :func:`catalogue_size`."""
     table = "episodes" if counted == "episodes" else "titles"
     media_type = {"movies": "media_type = 'movie'", "series": "media_type = 'series'"}.get(counted, "TRUE")
     statement = f"SELECT count(*) FROM {table} WHERE {media_type} AND removed_at IS NOT NULL AND NOT ({GONE})"
-    return read_value(connection, statement, tombstone_days=days)
+    return read_value(connection, statement)
 
 
 def known_libraries(connection: Connection) -> set[str]:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from sqlalchemy import Connection, Table
 
 from aperture_dagster.library.identity import Incoming, Known, ProviderIds, assign_identities
-from aperture_dagster.library.removal import LibraryLoss, RemovalRefused, check_removals
+from aperture_dagster.library.removal import REMOVAL_LIMIT, LibraryLoss, RemovalRefused, check_removals
 from aperture_dagster.resources.media_server.records import MediaType, ServerLibrary
 from aperture_dagster.storage.bulk import WriteCounts, as_copied, copy_rows, merge, upsert
 from aperture_dagster.storage.queries import execute, lock_until_commit, read_value
@@ -45,10 +45,10 @@ class CatalogueResult:
 
 @dataclass(frozen=True, slots=True)
 class RemovalRules:
-    """The share of a library that may be removed at once, and whether the operator accepted a larger loss."""
+    """Whether the operator accepted a loss that is larger than the share of a library that may be removed at once."""
 
-    limit: float
     accepted: bool
+    limit: float = REMOVAL_LIMIT
 
 
 @dataclass(frozen=True, slots=True)

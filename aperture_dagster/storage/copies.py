@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from aperture_dagster.publishing.names import entry_id, entry_id_of, is_list_folder, list_folder
+from aperture_dagster.ratings.outbox import take_server_ratings
 from aperture_dagster.resources.media_server.records import ItemState
 from aperture_dagster.storage.history import PageResult, write_states
 from aperture_dagster.storage.queries import array_of, execute
@@ -31,16 +32,18 @@ def record_states(
     states: Sequence[ItemState],
     *,
     now: datetime,
-    started_share: float,
+    requested_at: datetime | None = None,
 ) -> PageResult:
     """Write a page of a user's states as :func:`write_states` does, those of published copies to their originals.
 
     A copy whose id on the server was never recorded, as after a publication that was interrupted, is recognised by its
     path. Its id is recorded now, since the copy may be gone before its state is read again.
+
+    ``requested_at``: the database's time before the states were requested. Ratings that were noted since are kept.
     """
 
     def write(some: Sequence[ItemState]) -> PageResult:
-        return write_states(connection, user_id, some, now=now, started_share=started_share)
+        return write_states(connection, user_id, some, now=now)
 
     result = write(states)
     copies = originals_of_copies(connection, result.unmatched)
@@ -52,6 +55,7 @@ def record_states(
         result.ratings += more.ratings
         result.unknown += more.unknown - len(copies)
         result.unmatched = [one for one in result.unmatched if one.server_item_id not in copies] + more.unmatched
+    result.rating_changes = take_server_ratings(connection, user_id, result.ratings, now=now, requested_at=requested_at)
     return result
 
 

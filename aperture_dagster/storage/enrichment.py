@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ARRAY, Connection, Table
@@ -14,7 +12,7 @@ from aperture_dagster.library.merge import SERVER, MergePlan
 from aperture_dagster.storage.bulk import WriteCounts, upsert
 from aperture_dagster.storage.catalogue import PRESENT
 from aperture_dagster.storage.queries import execute, read_rows, read_value
-from aperture_dagster.storage.tables import enriched_metadata, merges, metadata, tmdb_collections, written_columns
+from aperture_dagster.storage.tables import enriched_metadata, merges, metadata, written_columns
 
 # Title sources, by name, with their tables.
 SOURCE_TABLES: dict[str, Table] = {
@@ -46,38 +44,18 @@ def write_answers(connection: Connection, source: str, rows: Iterable[dict[str, 
     return upsert(connection, SOURCE_TABLES[source], rows)
 
 
-def write_collections(connection: Connection, rows: Iterable[dict[str, Any]]) -> WriteCounts:
-    """Write collections from TMDb; equal rows are not written."""
-    return upsert(connection, tmdb_collections, rows)
-
-
-@dataclass(frozen=True, slots=True)
-class Merged:
-    """The rows that a merge wrote, how many works it merged, and for how many of them each reason counted.
-
-    A reason is the source whose row is another one, ``rules`` or ``new``.
-    """
-
-    counts: WriteCounts
-    works: int
-    because: Counter[str]
-
-
-def write_enriched(connection: Connection, plan: MergePlan) -> Merged:
+def write_enriched(connection: Connection, plan: MergePlan) -> tuple[WriteCounts, int]:
     """Merge the metadata of works whose source rows have changed since the last merge, in batches.
 
-    Inputs are recorded as row versions instead of times, so that late commits and clock changes cannot hide a change.
+    Returns the rows written, and the number of works that were merged. Inputs are recorded as row versions instead of
+    times, so that late commits and clock changes cannot hide a change.
     """
-    counts, recipe, because = WriteCounts(), plan.recipe(), Counter[str]()
+    counts, recipe = WriteCounts(), plan.recipe()
     statement = f"""
-        SELECT s.work_id, m.made_from AS before, {_MADE_FROM} AS now, e.work_id IS NULL AS is_new
-        {_WORKS.format(columns="work_id", scope="TRUE")}
+        SELECT s.work_id {_WORKS.format(columns="work_id", scope="TRUE")}
         LEFT JOIN merges m ON m.work_id = s.work_id LEFT JOIN enriched_metadata e ON e.work_id = s.work_id
         WHERE m.made_from IS DISTINCT FROM {_MADE_FROM} OR e.work_id IS NULL ORDER BY 1"""
-    works: list[int] = []
-    for work_id, before, now, is_new in execute(connection, statement, recipe=recipe):
-        works.append(work_id)
-        because.update(["new"] if is_new or before is None else _differing(before, now))
+    works = list(execute(connection, statement, recipe=recipe).scalars())
     columns = [
         f'{source}."{name}" AS "{source}.{name}"'
         for source, table in SOURCE_TABLES.items()
@@ -94,14 +72,7 @@ def write_enriched(connection: Connection, plan: MergePlan) -> Merged:
             rows.append(NO_VALUES | identity | plan.merge(parts))
         counts += upsert(connection, enriched_metadata, rows)
         upsert(connection, merges, [{name: row[name] for name in ("work_id", "made_from")} for row in found])
-    return Merged(counts, len(works), because)
-
-
-def _differing(before: str, now: str) -> list[str]:
-    """Return what differs between two values of ``_MADE_FROM``; all of it if a source came or went."""
-    old, new = before.split("|"), now.split("|")
-    names = ("rules", SERVER, *SOURCE_TABLES)
-    return [name for name, *pair in zip(names, old, new, strict=False) if pair[0] != pair[1] or len(old) != len(new)]
+    return counts, len(works)
 
 
 def _by_source(row: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from aperture_dagster.storage.tables import history_syncs, plays, watch_state
 if TYPE_CHECKING:
     import pandas as pd
 
+FULL_SYNC_EVERY = timedelta(hours=24)
+
 
 @dataclass(frozen=True, slots=True)
 class SyncMark:
@@ -28,10 +30,10 @@ class SyncMark:
     synced_at: datetime | None
     full_synced_at: datetime | None
 
-    def full_is_due(self, now: datetime, hours: float) -> bool:
-        """Return whether the whole history was last compared ``hours`` ago or more, or by a clock set back since."""
+    def full_is_due(self, now: datetime) -> bool:
+        """Return whether the whole history was last compared a day ago or more, or by a clock set back since."""
         age = now - self.full_synced_at if self.full_synced_at is not None else None
-        return age is None or not timedelta(0) <= age < timedelta(hours=hours)
+        return age is None or not timedelta(0) <= age < FULL_SYNC_EVERY
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ class SeenRating:
 class PageResult:
     """Result of a page of states: rows written, plays logged, states that were not stored, and the ratings in them.
 
-    ``unmatched`` are those states with content whose item is missing from the catalogue, or has another name there.
+    ``unmatched`` are those states with content whose item is missing from the catalogue, or has another name there;
+    ``rating_changes`` is how many ratings changed, once they have been taken over.
     """
 
     states: WriteCounts
@@ -56,6 +59,7 @@ class PageResult:
     unknown: int
     ratings: list[SeenRating] = field(default_factory=list)
     unmatched: list[ItemState] = field(default_factory=list)
+    rating_changes: int = 0
 
 
 def read_mark(connection: Connection, user_id: str) -> SyncMark:
@@ -119,7 +123,6 @@ def write_states(
     states: Sequence[ItemState],
     *,
     now: datetime,
-    started_share: float,
 ) -> PageResult:
     """Write a page of a user's states, and the plays derived from state changes.
 
@@ -155,7 +158,7 @@ def write_states(
                 state.favorite,
             )
         )
-        viewing = viewing_between(before, after, now=now, started_share=started_share)
+        viewing = viewing_between(before, after, now=now)
         if viewing is not None:
             viewings.append((row, viewing))
     counts = upsert_values(connection, watch_state, _STATE_COLUMNS, state_rows)
@@ -290,9 +293,7 @@ def count_plays(connection: Connection) -> int:
     return read_value(connection, "SELECT count(*) FROM plays")
 
 
-def latest_plays(
-    connection: Connection, user_ids: Sequence[str], *, timezone: str = "UTC", tombstone_days: int = 30
-) -> list[dict[str, Any]]:
+def latest_plays(connection: Connection, user_ids: Sequence[str], *, timezone: str = "UTC") -> list[dict[str, Any]]:
     """List the 20 latest plays of users with times in ``timezone``, for the asset's page."""
     statement = f"""
         SELECT u.name AS user, to_char(p.played_at AT TIME ZONE :zone, 'YYYY-MM-DD HH24:MI') AS played_at,
@@ -302,7 +303,7 @@ def latest_plays(
         LEFT JOIN episodes e ON e.item_id = p.item_id
         LEFT JOIN titles t ON t.item_id = coalesce(e.series_item_id, p.item_id)
         WHERE p.user_id = ANY(:users) ORDER BY p.played_at DESC, title LIMIT 20"""
-    return read_rows(connection, statement, users=list(user_ids), zone=timezone, tombstone_days=tombstone_days)
+    return read_rows(connection, statement, users=list(user_ids), zone=timezone)
 
 
 def stale_histories(connection: Connection, *, now: datetime) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import httpx
@@ -95,7 +94,7 @@ def read_all_of_jellyfin(served: RunningSimulator, called: set[str], *, users: i
             for media_type in ("movie", "series"):
                 _spent(server.titles(library, media_type, Listing()))
             _spent(server.episodes(library, Listing()))
-        writer = Watched(JellyfinWriter(server._client), called)
+        writer = Watched(JellyfinWriter(server), called)
         for studio in [studio for page in server.studios() for studio in page][:1]:
             writer.set_picture(studio.server_item_id, png("a studio"), "image/png")
         for user in server.users().records[:users]:
@@ -108,7 +107,7 @@ def read_all_of_jellyfin(served: RunningSimulator, called: set[str], *, users: i
 def write_all_of_jellyfin(served: RunningSimulator, called: set[str], folder: str) -> None:
     """Every change that publishing makes: a library over ``folder``, a user's settings, a collection and a playlist."""
     with jellyfin_client(served, called) as server:
-        writer = Watched(JellyfinWriter(server._client), called)
+        writer = Watched(JellyfinWriter(server), called)
         writer.server()
         writer.grouping_enabled()
         writer.plugins()
@@ -180,8 +179,6 @@ def read_all_of_tmdb(served: RunningSimulator, called: set[str], *, every: int =
             kind = "movie" if title.media_type == "movie" else "tv"
             client.transport.get_json(f"/{kind}/{title.tmdb_id}/recommendations", {"page": 2, "language": "en-US"})
             tmdb.find(title.media_type, imdb_id=title.imdb_id, tvdb_id=title.tvdb_id)
-        for number in sorted({title.collection[0] for title in titles if title.collection})[::every]:
-            tmdb.collection(number)
         for media_type in ("movie", "series"):
             for name in ("popular", "top_rated", "trending"):
                 tmdb.listed(media_type, name, 1)
@@ -192,9 +189,8 @@ def read_all_of_tmdb(served: RunningSimulator, called: set[str], *, every: int =
             ):
                 tmdb.discover(media_type, filters, 2, today=served.state.today.date())
         assert tmdb.find("movie", imdb_id="tt0") is None
-        for ask in (partial(tmdb.title, "movie"), tmdb.collection):
-            with pytest.raises(NotFound):
-                ask(1)
+        with pytest.raises(NotFound):
+            tmdb.title("movie", 1)
     finally:
         tmdb.close()
 

@@ -18,6 +18,7 @@ from aperture_dagster.defs.descriptions import often
 from aperture_dagster.defs.jobs import ONE_AT_A_TIME
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings, SettingsError
+from aperture_dagster.sources import SOURCES
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.defs.describe import GOLDEN, describe, plain_definitions
 from aperture_dagster_tests.forks import run_fork
@@ -87,7 +88,8 @@ def test_schedules_start_when_it_was_promised_and_run(definitions: dg.Definition
 def test_the_rims_of_the_graph_are_the_services_and_nothing_else(definitions: dg.Definitions):
     graph = definitions.resolve_asset_graph()
     external = {key.to_user_string() for key in graph.get_all_asset_keys() if graph.get(key).is_external}
-    assert external == {"media_server", "tmdb", "omdb", "mdblist", "trakt", "media_server_libraries", "ai_price_list"}
+    sources = {source.name for source in SOURCES}
+    assert external == {"media_server", "trakt", "media_server_libraries", "ai_price_list", *sources}
 
 
 def test_every_check_is_on_an_asset_that_is_made_here(definitions: dg.Definitions):

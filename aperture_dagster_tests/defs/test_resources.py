@@ -29,7 +29,7 @@ SECRETS = {
     "alert_urls": "json://ann:secret-8@10.0.0.5/alerts",
     "embedder_api_key": "secret-9",
 }
-OPEN = {"media_server_url": "http://10.0.0.5:8096", "media_server_page_size": 250, "embedder": "openai"}
+OPEN = {"media_server_url": "http://10.0.0.5:8096", "media_server_timeout_seconds": 30.0, "embedder": "openai"}
 
 
 def shown(settings: Settings, **parts: Any) -> dict[str, ResourceSnap]:

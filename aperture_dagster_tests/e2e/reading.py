@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from aperture_dagster.defs.media_server.history import HistoryConfig, _read_versions_once, _sync_history
-from aperture_dagster.defs.media_server.people import ids_on_server, user_rows
+from aperture_dagster.catalogue.histories import HistoryReader
+from aperture_dagster.catalogue.users import ids_on_server, user_rows
 from aperture_dagster.library.people import partition_key
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.providers import MediaServers
+from aperture_dagster.storage.copies import record_states
 from aperture_dagster.storage.people import read_users, write_users
 from aperture_dagster_tests.household import Household
 from aperture_dagster_tests.storage.conftest import Shelf
@@ -27,6 +28,6 @@ def read_server(home: Household, *, histories: bool = False) -> None:
         home.instance.add_dynamic_partitions(USERS, [user.partition_key for user in taking_part])
         Shelf(database).sync(server)
         if histories:
-            versioned = _read_versions_once(database)
+            reader = HistoryReader(server, database, home.clock, record_states)
             for user in taking_part:
-                _sync_history(user, HistoryConfig(), settings, database, server, home.clock, versioned)
+                reader.read(user)

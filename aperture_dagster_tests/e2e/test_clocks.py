@@ -77,7 +77,7 @@ def history(household: Any, request: pytest.FixtureRequest) -> Any:
     films = {title.title: title.key for title in world.titles if title.media_type == "movie" and title.key not in seen}
     clock = SetClock(start)
     # Small pages, so that an incremental read does not see everything by chance.
-    overrides = {"server": request.param, "media_server_page_size": 2}
+    overrides = {"server": request.param, "page_size": 2}
     with household(world, {"clock": clock}, **overrides) as (simulator, home):
         # Existing history: the last play of each film, and episodes, which ``LOG`` does not select.
         read_server(home, histories=True)

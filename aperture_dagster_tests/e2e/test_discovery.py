@@ -16,6 +16,7 @@ from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.sources.tmdb import TMDB
 from aperture_dagster.storage.connection import close_engine
 from aperture_dagster_tests.databases import database_copy
 from aperture_dagster_tests.e2e import one_run
@@ -55,8 +56,7 @@ def prepared(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
                 media_server_api_key="demo-jellyfin-key",
                 tmdb_url=simulator.tmdb_url,
                 tmdb_api_key="demo-tmdb-key",
-                tmdb_requests=900,
-                tmdb_period_seconds=1,
+                tmdb_requests=9000,
                 embedder_url=simulator.openai_url,
                 embedder_api_key="demo-openai-key",
                 embedder_model="demo-embedding",
@@ -285,14 +285,14 @@ def test_a_user_who_fails_costs_only_that_user(discovered: Any) -> None:
 def test_a_killed_run_is_completed_by_the_next(discovered: Any, requests: int) -> None:
     with discovered() as home:
         complete = {user: home.titles(user) for user in PEOPLE}
-    with discovered(undone=True, tmdb_requests=40, tmdb_period_seconds=1) as home:
+    with discovered(undone=True, tmdb_requests=400) as home:
         process = one_run.start(home.home.settings, JOB, "discovery_pool", now=NOW, users=PEOPLE)
         wait_for(lambda: home.asked() >= requests, "the run has ended", pause=0.005, process=process)
         process.kill()
         process.communicate()
         home.discover()
         # What was under way is asked again.
-        assert sum(count - 1 for count in home.details().values()) <= home.home.settings.tmdb_concurrency
+        assert sum(count - 1 for count in home.details().values()) <= TMDB.concurrency
         assert {user: home.titles(user) for user in PEOPLE} == complete
 
 

@@ -83,25 +83,6 @@ def test_a_spent_quota_succeeds_and_reports_what_is_left_and_when_it_continues(l
         assert here.count("omdb") == {"ok": 4, "waiting": 5}
 
 
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="storage/test_services.py::test_a_quota_reported_as_used_up_is_used_up",
-)
-def test_when_omdb_reports_a_spent_quota_requests_stop_and_no_title_is_marked(library):
-    with library(titles(1, 20), omdb_concurrency=1) as here:
-        here.state.use_quota("omdb", 993)
-        metadata = here.ask("omdb")
-        assert (metadata["fetched"], metadata["errors"], metadata["not_found"], metadata["still_due"]) == (7, 0, 0, 13)
-        assert here.state.requests("omdb") == 8
-        assert metadata["quota_used"] == metadata["quota_limit"] == 1000
-        assert here.count("omdb") == {"ok": 7, "waiting": 13}
-        assert here.ask("omdb")["still_due"] == 13
-        assert here.state.requests("omdb") == 8
-        here.next_day()
-        assert here.ask("omdb")["fetched"] == 13
-        assert max(here.state.answered("omdb").values()) == 1
-
-
 def test_a_higher_limit_applies_at_once(library):
     with library(titles(1, 9), omdb_daily_limit=4) as here:
         assert here.ask("omdb")["fetched"] == 4
@@ -116,54 +97,10 @@ def test_a_higher_limit_applies_at_once(library):
 
 
 def test_the_quota_that_mdblist_reports_includes_requests_of_others(library):
-    with library(titles(1, 10), mdblist_batch_size=5, stand_ins={"mdblist_daily_limit": 700}) as here:
+    with library(titles(1, 10), batch=5, stand_ins={"mdblist_daily_limit": 700}) as here:
         here.state.use_quota("mdblist", 400)
         metadata = here.ask("mdblist")
         assert (metadata["quota_used"], metadata["quota_limit"]) == (402, 700)
-
-
-@pytest.mark.nightly(
-    reason="Another case of the same outcome, with a household of its own.",
-    instead="e2e/test_enrichment_quota.py::test_a_spent_quota_succeeds_and_reports_what_is_left_and_when_it_continues",
-)
-def test_a_spent_quota_of_mdblist_succeeds_even_if_others_used_it(library):
-    with library(titles(1, 30), mdblist_batch_size=5, stand_ins={"mdblist_daily_limit": 4}) as here:
-        metadata = here.ask("mdblist")
-        assert (metadata["fetched"], metadata["still_due"], metadata["resumes_at"]) == (
-            20,
-            10,
-            "2026-05-18T00:00+00:00",
-        )
-        here.next_day()
-        here.state.use_quota("mdblist", 4)
-        result = here.run("mdblist")
-        assert result.success
-        assert "MDBList: today's requests are used up; 10 titles are left" in here.log(result)
-        assert here.count("mdblist") == {"ok": 20, "waiting": 10}
-        here.next_day()
-        assert here.ask("mdblist")["fetched"] == 10
-        assert set(here.state.answered("mdblist").values()) == {1}
-
-
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="resources/test_mdblist.py::test_a_spent_quota_reported_with_status_200_is_recognised",
-)
-def test_a_spent_quota_that_mdblist_reports_with_status_200_succeeds(library):
-    """No title is marked as failed."""
-    stand_ins = {"mdblist_daily_limit": 4, "mdblist_limit_in_body": True}
-    with library(titles(1, 30), mdblist_batch_size=5, stand_ins=stand_ins) as here:
-        here.state.use_quota("mdblist", 2)
-        result = here.run("mdblist")
-        assert result.success
-        message = "today's requests are used up; 20 titles are left. Fetching continues after 2026-05-18 00:00 UTC."
-        assert message in here.log(result)
-        assert here.count("mdblist") == {"ok": 10, "waiting": 20}
-        asked = here.state.requests("mdblist")
-        assert here.ask("mdblist")["resumes_at"] == "2026-05-18T00:00+00:00"
-        assert here.state.requests("mdblist") == asked, "no further request on the same day"
-        here.next_day()
-        assert here.ask("mdblist")["fetched"] == 20
 
 
 @pytest.mark.parametrize(
@@ -171,8 +108,7 @@ def test_a_spent_quota_that_mdblist_reports_with_status_200_succeeds(library):
 )
 def test_a_long_retry_after_ends_the_run_and_marks_no_title(library, source: str):
     """The pause is not shortened, and titles that were not requested do not count as failed."""
-    concurrency = {"tmdb_concurrency": 1, "omdb_concurrency": 1, "mdblist_batch_size": 5}
-    with library(titles(1, 30), **concurrency) as here:
+    with library(titles(1, 30), concurrency=1, batch=5) as here:
         pause = here.state.add_fault(FaultRule(source, status=429, retry_after=1800, after=2))
         before = datetime.now(UTC)
         result = here.run(source)
@@ -193,50 +129,14 @@ def test_a_long_retry_after_ends_the_run_and_marks_no_title(library, source: str
 
 def test_a_short_retry_after_is_waited_for_within_the_run(library):
     """A 429 of a short window does not mean that the quota is spent."""
-    with library(titles(1, 30), mdblist_batch_size=5) as here:
+    with library(titles(1, 30), batch=5) as here:
         here.state.add_fault(FaultRule("mdblist", status=429, retry_after=0, times=1, after=2))
         assert here.ask("mdblist")["fetched"] == 30
 
 
 def test_a_service_that_keeps_asking_for_a_pause_is_shown_as_failing(library):
-    with library(titles(1, 5), tmdb_concurrency=1) as here:
+    with library(titles(1, 5), concurrency=1) as here:
         here.state.add_fault(FaultRule("tmdb", status=503, retry_after=7200))
         here.ask("tmdb")
         (row,) = here.home.rows("SELECT trouble, failing_since FROM services WHERE service = 'tmdb'")
         assert row["failing_since"] is not None and "503" in row["trouble"]
-
-
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="resources/test_transport.py::test_cancelling_ends_requests_wherever_they_wait",
-)
-def test_an_interrupted_run_does_not_wait_for_retries(library):
-    """Otherwise it would hold its lease and slot until the last wait of the last thread."""
-    with library(titles(1, 30), omdb_concurrency=3) as here:
-        here.state.add_fault(FaultRule("omdb", status=503, retry_after=119, after=5))
-        process = here.start("omdb")
-        wait_until_asked(here, "omdb", 7, process)
-        process.send_signal(signal.SIGINT)
-        # Each wait takes 119 s.
-        process.communicate(timeout=100)
-        assert here.count("omdb") == {"ok": 5, "waiting": 25}
-        here.state.clear_faults()
-        assert here.ask("omdb")["fetched"] == 25
-
-
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="worklist/test_engine.py::test_an_interrupted_run_stores_the_answers_that_wait",
-)
-def test_an_interrupted_run_stores_answers_in_flight(library):
-    """They count against the quota."""
-    with library(titles(1, 30), omdb_concurrency=3) as here:
-        slow = here.state.add_fault(FaultRule("omdb", kind="slow", delay_seconds=2, after=4))
-        process = here.start("omdb")
-        wait_until_asked(here, "omdb", 7, process)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=300)
-        here.state.remove_fault(slow)
-        assert here.count("omdb") == {"ok": 7, "waiting": 23}
-        here.ask("omdb")
-        assert set(here.state.asked("omdb").values()) == {1}

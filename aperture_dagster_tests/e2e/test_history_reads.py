@@ -10,11 +10,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from aperture_dagster.catalogue import histories
 from aperture_dagster.defs.media_server import history
 from aperture_dagster.resources.media_server.records import in_batches
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import Play, World, WorldUser
+from aperture_dagster.storage import history as stored
 from aperture_dagster_tests.e2e.library import NOON, title, titles
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of
@@ -55,11 +57,11 @@ class Viewer:
 
 
 @pytest.fixture
-def viewer(household: Callable[..., Any]) -> Iterator[Viewer]:
+def viewer(household: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Viewer]:
     clock = SetClock(NOON)
     world = World("a home", titles(1, 12), [WorldUser(USER)])
-    settings = {"media_server_page_size": PAGE, "history_full_sync_hours": 720}
-    with household(world, {"clock": clock}, **settings) as (simulator, home):
+    monkeypatch.setattr(stored, "FULL_SYNC_EVERY", timedelta(days=30))
+    with household(world, {"clock": clock}, page_size=PAGE) as (simulator, home):
         read_server(home)
         yield Viewer(simulator.state, home, clock)
 
@@ -95,11 +97,11 @@ def test_a_play_that_moved_over_the_edge_of_a_page_is_found_by_the_next_quick_lo
         return record_states(*page, **how)
 
     # So few states would all be read before the first is written.
-    monkeypatch.setattr(history, "in_batches", partial(in_batches, size=1))
-    monkeypatch.setattr(history, "record_states", write_and_shift)
-    assert viewer.read(days=20)["compared_in_full"] is False
+    monkeypatch.setattr(histories, "in_batches", partial(in_batches, size=1))
+    with monkeypatch.context() as patch:
+        patch.setattr(history, "record_states", write_and_shift)
+        assert viewer.read(days=20)["compared_in_full"] is False
     assert "Film 3" not in viewer.watched()
-    monkeypatch.undo()
     assert viewer.read(days=21)["compared_in_full"] is False
     assert "Film 3" in viewer.watched()
 
@@ -139,7 +141,7 @@ def test_a_quick_look_that_fails_between_pages_is_made_up_for_by_the_next(viewer
     viewer.read(days=0)
     viewer.watch(*range(2, 10), days=1)
     # So few states would all be read before the first is written.
-    monkeypatch.setattr(history, "in_batches", partial(in_batches, size=1))
+    monkeypatch.setattr(histories, "in_batches", partial(in_batches, size=1))
     viewer.state.add_fault(FaultRule("jellyfin", "userId=", status=500, after=1))
     viewer.clock.moment = NOON + timedelta(days=20)
     assert not viewer.home.run("sync_watch_history", users=[USER]).success

@@ -5,14 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-import dagster as dg
 import pytest
-from dagster._core.definitions.partitions.context import partition_loading_context
 
-from aperture_dagster.partitions import USERS
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.simulator.generated_world import generate_world
-from aperture_dagster.simulator.world import Play, World, WorldUser
+from aperture_dagster.simulator.world import Play
 from aperture_dagster_tests.household import Household, metadata_of, rows_written
 
 pytestmark = pytest.mark.e2e
@@ -40,10 +35,6 @@ PER_USER = ("sync_watch_history", "generate_recommendations")
 AT_NIGHT = pytest.mark.nightly(
     reason="Several whole cycles on each server.", instead="the same test on the other server"
 )
-
-
-def world_of(users: int) -> World:
-    return generate_world(movies=30, series=4, episodes=30, users=users, plays=120, seed=5, now=datetime.now(UTC))
 
 
 def theirs(home: Household, user_id: str) -> dict[str, list[dict[str, Any]]]:
@@ -116,88 +107,3 @@ def test_items_that_a_user_may_no_longer_see_keep_their_marks_and_plays(settled:
         simulator.state.mark_unplayed("ada0", key)
         assert compare(None)["marks_taken_back"] == 1
         assert theirs(home, ada)["plays"] == before["plays"]
-
-
-class People:
-    """Runs the jobs about users as the schedules do, and the sensor as the daemon does."""
-
-    def __init__(self, simulator: Any, home: Household) -> None:
-        self.simulator, self.home = simulator, home
-
-    def run_round(self) -> Any:
-        """Run one round: users, the sensor's changes of partitions and first lists, and all histories and lists.
-
-        Returns the runs.
-        """
-        home = self.home
-        runs = [home.must("sync_users")]
-        for request in self._tick():
-            first, last = (request.tags[f"dagster/asset_partition_range_{end}"] for end in ("start", "end"))
-            runs.append(home.must("first_list", users=(first, last)))
-        return runs + [home.must(job, users=home.everyone()) for job in PER_USER]
-
-    def _tick(self) -> Any:
-        home = self.home
-        with (
-            partition_loading_context(dynamic_partitions_store=home.instance),
-            dg.build_sensor_context(
-                instance=home.instance,
-                definitions=home.definitions,
-                resources={"database": home.database, "clock": Clock()},
-            ) as context,
-        ):
-            data = home.definitions.get_repository_def().get_sensor_def("users_sensor").evaluate_tick(context)
-        for request in data.dynamic_partitions_requests or ():
-            for key in request.partition_keys:
-                if isinstance(request, dg.AddDynamicPartitionsRequest):
-                    home.instance.add_dynamic_partitions(USERS, [key])
-                else:
-                    home.instance.delete_dynamic_partition(USERS, key)
-        return data.run_requests or ()
-
-
-@pytest.mark.nightly(
-    reason="Eight rounds of every job about users, after a whole cycle.",
-    instead="e2e/test_life_of_a_user.py::test_a_user_is_one_person_from_the_first_day_to_the_last",
-)
-def test_a_user_who_is_renamed_disabled_or_removed_and_returns_keeps_their_data(household: Any):
-    with household(world_of(users=3)) as (simulator, home):
-        home.cycle()
-        people, state = People(simulator, home), simulator.state
-        people.run_round()
-        ada = state.user_named("ada0").id
-        before, others = theirs(home, ada), set(home.everyone()) - {"ada0"}
-        assert all(rows for table, rows in before.items() if table != "ratings")
-
-        state.rename_user("ada0", "Ada Lovelace")
-        assert {asset for asset, _ in rows_written(people.run_round())} == {"users"}
-        assert home.value("SELECT name FROM users WHERE user_id = :user", user=ada) == "Ada Lovelace"
-        assert set(home.everyone()) == others | {"ada0"}, "the partition keeps its key"
-
-        state.change_user("Ada Lovelace", is_disabled=True)
-        people.run_round()
-        assert set(home.everyone()) == others
-        assert theirs(home, ada) == before
-        state.change_user("Ada Lovelace", is_disabled=False)
-        assert {asset for asset, _ in rows_written(people.run_round())} == {"users"}
-        assert set(home.everyone()) == others | {"ada0"}
-
-        # Removed, and a new user gets the old name.
-        herself = state.users.pop(ada)
-        state.rename_user("Ada Lovelace", "put aside")
-        newcomer = state.add_user(WorldUser("ada0"))
-        people.run_round()
-        assert home.value("SELECT removed_at IS NOT NULL FROM users WHERE user_id = :user", user=ada)
-        (key,) = set(home.everyone()) - others
-        assert key.startswith("ada0-")
-        assert theirs(home, ada) == before
-        fresh = theirs(home, newcomer)
-        assert not fresh["plays"] and not fresh["watch_state"] and fresh["recommendations"]
-
-        # Back with the same id, next to the new user.
-        state.users[ada] = herself
-        people.run_round()
-        assert set(home.everyone()) == others | {"ada0", key}
-        assert theirs(home, ada) == before
-        assert theirs(home, newcomer) == fresh
-        assert rows_written(people.run_round()) == {}

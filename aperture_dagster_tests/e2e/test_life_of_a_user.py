@@ -197,32 +197,3 @@ def test_a_user_is_one_person_from_the_first_day_to_the_last(household: Any, tmp
         assert home.row("Ben")["partition_key"].startswith("Ben-")
         assert home.row("Benjamin")["email"] == "new@home.example"
         assert home.home.value("SELECT count(*) FROM recommendations WHERE user_id = :id", id=before["user_id"]) == 2
-
-
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="defs/test_checks_of_sources.py::test_a_check_fails_for_its_reason_and_passes_otherwise",
-)
-def test_names_in_the_settings_that_match_nobody_are_said(household: Any, tmp_path: Path):
-    with life(household, tmp_path, "jellyfin") as home:
-        assert home.check().passed
-        home.use(include_users=("anna", "Bne"), exclude_users=("Zoe",), user_emails={"Anna": "anna-at-home"})
-        found = home.check()
-        assert not found.passed
-        for expected in (
-            "APERTURE_INCLUDE_USERS names 'Bne', but no user has or had that name; did you mean 'Ben'?",
-            "APERTURE_EXCLUDE_USERS names 'Zoe', but no user has or had that name.",
-            "'anna-at-home' of 'Anna' is not an e-mail address",
-        ):
-            assert expected in found.description
-        # Who was renamed or is gone is still meant, and worth a note.
-        home.state.rename_user("Ben", "Benjamin")
-        home.use(include_users=("anna", "ben", "cleo"), exclude_users=(), user_emails={})
-        home.state.remove_user("Cleo")
-        found = home.check()
-        assert found.passed
-        assert "'ben', who is called 'Benjamin' now" in found.description
-        assert "'cleo', who is no longer on the server" in found.description
-        home.use(include_users=("cleo",))
-        found = home.check()
-        assert not found.passed and "Nobody takes part" in found.description

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from sqlalchemy import create_engine, text
 
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.generated_world import generate_world
-from aperture_dagster.simulator.world import World, WorldLibrary
 from aperture_dagster_tests.household import Household, failures
 from aperture_dagster_tests.storage.conftest import NOW
 
@@ -53,7 +51,7 @@ def idle_transactions(home: Household) -> Iterator[list[float]]:
 def test_no_transaction_is_open_during_a_listing(household: Any):
     """Otherwise an external database would see an idle transaction for as long as all listings take."""
     world = generate_world(movies=40, series=0, episodes=0, users=1, plays=10, seed=4, now=NOW)
-    with household(world, media_server_page_size=20) as (simulator, home):
+    with household(world, page_size=20) as (simulator, home):
         home.must("sync_users")
         simulator.state.add_fault(FaultRule("jellyfin", "/Items", "slow", delay_seconds=1.5))
         with idle_transactions(home) as seen:
@@ -65,7 +63,7 @@ def test_no_transaction_is_open_during_a_listing(household: Any):
 def test_titles_listed_before_a_failure_are_stored_and_nothing_is_removed(household: Any):
     """A failure half-way does not discard what was read before."""
     world = generate_world(movies=40, series=3, episodes=30, users=1, plays=10, seed=4, now=NOW)
-    with household(world, media_server_page_size=10) as (simulator, home):
+    with household(world, page_size=10) as (simulator, home):
         fault = FaultRule("jellyfin", "includeItemTypes=Movie", status=500, after=2)
         simulator.state.add_fault(fault)
         result = home.run("sync_movies")
@@ -80,45 +78,3 @@ def test_titles_listed_before_a_failure_are_stored_and_nothing_is_removed(househ
         assert not home.run("sync_movies").success
         assert home.value("SELECT count(*) FROM titles WHERE removed_at IS NOT NULL") == 0
         assert home.value("SELECT count(*) FROM titles WHERE media_type = 'movie'") == films
-
-
-def five_libraries() -> World:
-    """A world with five libraries of eight films each."""
-    world = generate_world(movies=40, series=0, episodes=0, users=1, plays=10, seed=4, now=NOW)
-    libraries = tuple(WorldLibrary(f"Films {n}", "movies", (f"/media/films{n}",)) for n in range(1, 6))
-    titles = [replace(title, library=f"Films {place % 5 + 1}") for place, title in enumerate(world.titles)]
-    return replace(world, titles=titles, libraries=libraries)
-
-
-@pytest.mark.nightly(
-    reason="Another case of the same outcome, with a household of its own.",
-    instead="e2e/test_listings.py::test_titles_listed_before_a_failure_are_stored_and_nothing_is_removed",
-)
-def test_a_failure_in_the_fifth_library_keeps_the_other_four(household: Any):
-    """Removals in libraries 1 to 4 apply, and nothing in the unread library counts as missing."""
-    by_library = "SELECT l.name, count(*) FILTER (WHERE removed_at IS NULL) AS films FROM titles JOIN libraries l "
-    by_library += "USING (library_id) GROUP BY 1 ORDER BY 1"
-    with household(five_libraries()) as (simulator, home):
-        state = simulator.state
-        fifth = next(one for one in state.catalogue.libraries if one.name == "Films 5")
-        unreachable = FaultRule("jellyfin", f"parentId={fifth.item_id}", status=500)
-        state.add_fault(unreachable)
-        result = home.run("sync_movies")
-        assert not result.success
-        assert "500" in failures(result)["movies"] and "kept" in failures(result)["movies"]
-        before = {row["name"]: row["films"] for row in home.rows(by_library)}
-        assert set(before) == {f"Films {n}" for n in range(1, 5)}
-        state.clear_faults()
-        home.must("sync_movies")
-        whole = {row["name"]: row["films"] for row in home.rows(by_library)}
-        assert {name: whole[name] for name in before} == before and whole["Films 5"] >= 8
-        # One film is removed from the first library, and one from the fifth, which cannot be read.
-        for name in ("Films 1", "Films 5"):
-            state.remove_title(next(key for key, title in state.titles.items() if title.library == name))
-        state.add_fault(unreachable)
-        assert not home.run("sync_movies").success
-        after = {row["name"]: row["films"] for row in home.rows(by_library)}
-        assert after["Films 1"] < whole["Films 1"]
-        assert {name: after[name] for name in whole if name != "Films 1"} == {
-            name: whole[name] for name in whole if name != "Films 1"
-        }

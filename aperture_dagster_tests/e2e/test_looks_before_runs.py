@@ -70,28 +70,6 @@ def test_histories_are_read_again_when_the_catalogue_learns_of_new_titles(househ
         assert (watched["compared_in_full"], watched["plays_logged"]) == (False, 1)
 
 
-@pytest.mark.nightly(
-    reason="Another case of the same outcome, with a household of its own.",
-    instead="e2e/test_looks_before_runs.py::test_histories_are_read_when_somebody_was_active_and_once_a_day",
-)
-def test_a_newcomer_and_a_failure_are_reasons_to_read_histories(household: Any):
-    clock = SetClock(datetime.now(UTC))
-    with household(small_world(), {"clock": clock}, http_attempts=1) as (simulator, home):
-        synced(home)
-        clock.moment += timedelta(hours=2)
-        home.must(HISTORY, users=home.everyone())
-        assert tick(home, HISTORY, clock) == NOBODY
-        home.rows("DELETE FROM history_syncs WHERE user_id = (SELECT max(user_id) FROM users) RETURNING 1")
-        assert tick(home, HISTORY, clock) is None, "one user has not been read yet"
-        home.must(HISTORY, users=home.everyone())
-        assert tick(home, HISTORY, clock) == NOBODY
-        simulator.state.add_fault(FaultRule("jellyfin", "/", status=503))
-        assert tick(home, HISTORY, clock) is None, "the run says what is wrong"
-        assert not home.run(HISTORY, users=home.everyone()).success
-        simulator.state.clear_faults()
-        assert tick(home, HISTORY, clock) is None, "a success must follow the failure"
-
-
 def test_a_server_that_knows_of_no_activity_is_read_every_time(household: Any):
     clock = SetClock(datetime.now(UTC))
     with household(small_world(), {"clock": clock}) as (simulator, home):

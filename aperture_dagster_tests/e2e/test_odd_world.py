@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
-from aperture_dagster.partitions import USERS
 from aperture_dagster.simulator.odd_world import ODD_TITLES, ODD_USERS, odd_world
 from aperture_dagster.wording import UNPRINTABLE
 from aperture_dagster_tests.defs.test_markdown import RENDER, assert_text, text_of
@@ -62,15 +61,3 @@ def test_odd_titles_and_users_are_stored_unchanged(household):
             assert home.titles_for(name), name
         assert "For Adults" not in home.titles_for("child")
         assert "Unknown Rating" not in home.titles_for("child")
-
-
-@pytest.mark.nightly(
-    reason="A whole cycle once more, and a run for each user.",
-    instead="e2e/test_odd_world.py::test_odd_titles_and_users_are_stored_unchanged",
-)
-def test_every_odd_partition_can_be_run_separately(household):
-    with household(odd_world(datetime.now(UTC))) as (_, home):
-        home.cycle(skip=("generate_recommendations", "refresh_top_picks"))
-        for key in home.instance.get_dynamic_partitions(USERS):
-            result = home.must("generate_recommendations", partition=key)
-            assert {one.partition for one in materializations(result)} == {key}

@@ -26,7 +26,7 @@ HISTORY = "aperture_dagster.defs.media_server.history"
 TASTE = "aperture_dagster.taste"
 # By asset: its job, and a function with the user first that serves one user.
 TURNS = {
-    "watch_history": ("sync_watch_history", HISTORY, "_sync_history"),
+    "watch_history": ("sync_watch_history", HISTORY, "_outcome"),
     "taste_profiles": ("generate_recommendations", f"{TASTE}.profiles", "_profile_row"),
     "recommendations": ("generate_recommendations", f"{TASTE}.recommendations", "_recommendation_row"),
 }
@@ -103,7 +103,7 @@ def test_a_history_that_fails_for_a_day_is_named_by_the_check_until_it_is_read(s
     with settled({"clock": clock}) as (_, home, _):
         everyone = home.everyone()
         assert run_check(home, *CHECK).passed
-        break_turn(HISTORY, "_sync_history")
+        break_turn(HISTORY, "_outcome")
         clock.moment += timedelta(hours=25)
         assert not home.run("sync_watch_history", users=everyone, scheduled=True).success
         stale = run_check(home, *CHECK)

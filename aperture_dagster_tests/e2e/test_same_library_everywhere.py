@@ -70,7 +70,7 @@ def catalogue(home: Household) -> set[tuple[Any, ...]]:
 def test_films_on_many_pages_give_the_same_catalogue_on_every_server(household, server: str):
     """Including collections, merged versions and a library without an id."""
     world = large_world()
-    with household(world, media_server_page_size=100, **served_by(server)) as (simulator, home):
+    with household(world, page_size=100, **served_by(server)) as (simulator, home):
         home.must("sync_users")
         for _ in range(2):
             films = home.must("sync_movies")
@@ -82,26 +82,6 @@ def test_films_on_many_pages_give_the_same_catalogue_on_every_server(household, 
             assert home.value("SELECT count(*) FROM watch_state WHERE played") == 30
             assert costly(simulator, server) == 0
         assert metadata_of(films, "movies")["rows_written"] == 0
-
-
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="storage/test_history.py::test_copies_of_a_film_count_together",
-)
-@pytest.mark.parametrize("server", SERVERS)
-def test_a_film_half_watched_in_another_version_is_not_recommended(household, server: str):
-    with household(small_world(), **served_by(server)) as (simulator, home):
-        for key in ("movie:4", "movie:5"):
-            simulator.state.play(Play("ada", key, NOW - timedelta(hours=1), completion=0.5, version=1))
-        home.cycle(skip=["studio_logos"])
-        begun = home.rows(
-            "SELECT DISTINCT t.title FROM watch_state s JOIN titles t USING (work_id) "
-            "WHERE s.position_share >= 0.05 ORDER BY 1"
-        )
-        assert [row["title"] for row in begun] == ["Merged", "Two Files"]
-        assert set(home.titles_for("ada")) == {"Alone", "Part One", "Part Two"}
-        again = home.must("sync_watch_history", users=home.everyone(), config={"watch_history": {"full": True}})
-        assert metadata_of(again, "watch_history")["rows_written"] == 0
 
 
 @pytest.mark.parametrize("server", [pytest.param("12.0.0", marks=OLDER), "emby"])
@@ -158,19 +138,3 @@ def test_a_library_that_loses_its_id_keeps_its_films_and_blocks_nothing_else(hou
         gone = home.rows("SELECT title FROM titles WHERE removed_at IS NOT NULL")
         assert [row["title"] for row in gone] == ["Film 0"]
         home.must("sync_series")
-
-
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="resources/test_media_server_habits.py::test_a_library_without_an_id_is_skipped",
-)
-def test_a_music_library_without_an_id_does_not_block_the_removal_of_films(household):
-    world = small_world()
-    world.libraries = (*world.libraries, WorldLibrary("Short Lived", "movies", ("/media/short",)))
-    world.titles.append(WorldTitle("movie:6", "movie", "Gone", 2006, tmdb_id=16, library="Short Lived"))
-    with household(world) as (simulator, home):
-        read_server(home)
-        simulator.state.hide_library("Short Lived")
-        home.must("sync_movies", config={"movies": {"accept_removals": True}})
-        gone = home.rows("SELECT title FROM titles WHERE removed_at IS NOT NULL")
-        assert [row["title"] for row in gone] == ["Gone"]

@@ -128,7 +128,7 @@ def subject(users: list[str], about: str) -> dict[str, Any]:
     instead="races/test_transactions.py::test_a_title_met_by_two_processes_becomes_one_work",
 )
 def test_two_concurrent_syncs_of_a_household_give_the_result_of_one_and_show_no_partial_data(settled: Any):
-    with settled(media_server_page_size=9) as (simulator, home, world):
+    with settled(page_size=9) as (simulator, home, world):
         state = simulator.state
         # Slow answers, so that the runs overlap.
         state.add_fault(FaultRule("jellyfin", path_contains="Items", kind="slow", delay_seconds=0.01))
@@ -157,7 +157,7 @@ def test_two_concurrent_syncs_of_a_household_give_the_result_of_one_and_show_no_
 )
 def test_two_concurrent_runs_of_every_job_give_the_result_of_one_and_show_no_partial_data(household: Any):
     world = a_world()
-    with household(world, media_server_page_size=9) as (simulator, home):
+    with household(world, page_size=9) as (simulator, home):
         state = simulator.state
         # Slow answers, so that the runs overlap.
         state.add_fault(FaultRule("jellyfin", path_contains="Items", kind="slow", delay_seconds=0.01))

@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 
 from aperture_dagster.build import all_jobs
-from aperture_dagster.defs.enrichment.checks import has_its_files
 from aperture_dagster.library.pictures import check_picture
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster_tests.e2e.worlds import ENRICHED, small_world, world_of_studios
-from aperture_dagster_tests.household import Household, failures, metadata_of
+from aperture_dagster_tests.household import Household, metadata_of
 
 pytestmark = pytest.mark.e2e
 
@@ -76,22 +75,6 @@ def test_every_logo_is_downloaded_once_and_its_type_follows_its_content(househol
         assert set(simulator.state.asked("tmdb_images").values()) == {1}
 
 
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="worklist/test_due.py::test_what_was_not_found_is_looked_for_again_in_thirty_days",
-)
-def test_studios_without_a_logo_are_not_requested_again_until_due(household):
-    with enriched(household) as (simulator, home, calendar):
-        simulator.state.add_fault(FaultRule("tmdb_images", status=404))
-        first = run(home)
-        assert first["fetched"] == 0 and first["requests"] > 5
-        calendar.now += timedelta(days=29)
-        assert run(home)["requests"] == 0
-        simulator.state.clear_faults()
-        calendar.now += timedelta(days=2)
-        assert run(home)["fetched"] == first["requests"]
-
-
 MORE_CONTENT = pytest.mark.nightly(
     reason="Other content again, each with a household of its own.", instead="the same test with a page as a picture"
 )
@@ -120,23 +103,6 @@ def test_content_that_is_not_a_picture_is_refused_and_requested_again_later(hous
         assert run(home)["requests"] == 0, "not before an hour has passed"
         due_again(home)
         assert run(home)["fetched"] == metadata["errors"]
-
-
-@pytest.mark.nightly(
-    reason="Another case of the same outcome, with a household of its own.",
-    instead="e2e/test_enrichment_faults.py::test_a_service_that_is_down_is_soon_skipped_and_the_others_are_used",
-)
-def test_when_the_picture_host_is_down_downloaded_logos_are_kept_and_the_step_fails_with_a_sentence(household):
-    with enriched(household, logo_concurrency=1) as (simulator, home, _):
-        simulator.state.add_fault(FaultRule("tmdb_images", status=503, after=3))
-        result = home.run("enrich_studio_logos")
-        (message,) = failures(result).values()
-        assert "TMDb's pictures cannot be reached" in message and "3 logos were fetched before" in message
-        assert outcomes(home)["ok"] == len(list(logos(home).iterdir())) == 3
-        simulator.state.clear_faults()
-        due_again(home)
-        run(home)
-        assert outcomes(home).keys() == {"ok", "not_found"}
 
 
 def test_what_failed_is_downloaded_by_the_schedule_an_hour_later_and_then_after_twice_the_time(household):
@@ -184,23 +150,3 @@ def test_a_changed_logo_and_a_lost_file_are_downloaded_at_once(household):
 def test_without_a_tmdb_key_logos_are_skipped(household):
     with household(small_world(movies=5), tmdb_api_key=None) as (_, home):
         assert metadata_of(home.must("enrich_studio_logos"), "studio_logos")["skipped"].startswith("skipped: TMDB")
-
-
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="defs/test_checks_of_sources.py::test_a_check_fails_for_its_reason_and_passes_otherwise",
-)
-def test_the_check_warns_of_lost_files_and_of_failed_logos(household):
-    with enriched(household) as (simulator, home, _):
-        run(home)
-        assert has_its_files(settings=home.settings, database=home.database).passed
-        one, *_ = home.rows(f"{STORED} ORDER BY studio_id")
-        (logos(home) / one["file_name"]).unlink()
-        lost = has_its_files(settings=home.settings, database=home.database)
-        assert (lost.passed, lost.description) == (False, "1 files are gone, 0 logos failed.")
-        run(home)
-        simulator.state.add_fault(FaultRule("tmdb_images", status=403))
-        home.rows("UPDATE fetches SET due_at = due_at - interval '2 years' WHERE source = 'tmdb_images' RETURNING 1")
-        run(home)
-        failed = has_its_files(settings=home.settings, database=home.database)
-        assert not failed.passed and "0 files are gone" in (failed.description or "")

@@ -149,7 +149,7 @@ def test_when_the_server_is_down_nothing_is_lost_and_the_next_run_completes(sett
 
 
 def test_when_tmdb_fails_half_way_answers_are_kept_and_no_title_is_requested_twice(household):
-    with household(small_world(movies=90), tmdb_concurrency=2) as (simulator, home):
+    with household(small_world(movies=90), concurrency=2) as (simulator, home):
         read_server(home)
         simulator.state.add_fault(FaultRule("tmdb", status=503, after=60))
         result = home.run("enrich_metadata")

@@ -17,7 +17,7 @@ def state(*, played: bool = True, count: int = 1, share: float = 0.0, hours_ago:
 
 
 def viewing(before: ViewState | None, after: ViewState) -> Viewing | None:
-    return viewing_between(before, after, now=NOW, started_share=0.05)
+    return viewing_between(before, after, now=NOW)
 
 
 def test_the_first_read_gives_only_the_last_play_however_many_there_were():

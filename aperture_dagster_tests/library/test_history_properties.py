@@ -56,7 +56,7 @@ class Log:
         self.lines: dict[datetime, Viewing] = {}
 
     def read(self, now: datetime, state: ViewState) -> None:
-        viewing = viewing_between(self.before, state, now=now, started_share=STARTED)
+        viewing = viewing_between(self.before, state, now=now)
         self.before = state
         if viewing is not None:
             assert viewing.played_at <= now
@@ -119,7 +119,7 @@ def test_when_read_now_and_then_no_play_is_invented(evenings: list[Any], data: s
 @many
 @given(states, moments)
 def test_an_unchanged_state_is_not_a_play(state: ViewState, now: datetime):
-    assert viewing_between(state, state, now=now, started_share=STARTED) is None
+    assert viewing_between(state, state, now=now) is None
 
 
 @many
@@ -127,7 +127,7 @@ def test_an_unchanged_state_is_not_a_play(state: ViewState, now: datetime):
 def test_a_viewing_is_never_dated_after_the_read_and_only_marked_items_count(
     before: ViewState | None, after: ViewState, now: datetime
 ):
-    viewing = viewing_between(before, after, now=now, started_share=STARTED)
+    viewing = viewing_between(before, after, now=now)
     if viewing is None:
         return
     assert after.last_played_at is not None

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, text
 
 from aperture_dagster.library.people import User
 from aperture_dagster.ratings.in_force import ratings_in_force
-from aperture_dagster.ratings.outbox import rate_here, take_server_ratings
+from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.ratings.pushing import TraktOutbox
 from aperture_dagster.ratings.server import rate_on_server
 from aperture_dagster.ratings.sign_in import TraktSignIn
@@ -27,8 +27,8 @@ from aperture_dagster.sources.prices import refresh_prices
 from aperture_dagster.storage import embedded, locks, services
 from aperture_dagster.storage.cluster import Cluster
 from aperture_dagster.storage.connection import _ensure_database
+from aperture_dagster.storage.copies import record_states
 from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
-from aperture_dagster.storage.history import write_states
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.queries import database_time
 from aperture_dagster_tests.databases import run_statements
@@ -211,8 +211,7 @@ def test_a_history_that_was_read_before_does_not_undo_a_rating_that_was_written_
 
     def read_history() -> None:
         with server.shelf.open() as connection:
-            result = write_states(connection, server.bo, [former], now=NOW, started_share=0.05)
-            take_server_ratings(connection, server.bo, result.ratings, now=NOW, requested_at=started_at)
+            record_states(connection, server.bo, [former], now=NOW, requested_at=started_at)
 
     with stop_at(server.writer, "set_rating", after=True) as written, stop_before_statement("INTO ratings") as stored:
         writing_there = Side(server.write)

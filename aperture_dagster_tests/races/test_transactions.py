@@ -17,11 +17,11 @@ from aperture_dagster.discovery.pool import DETAILS, write_details
 from aperture_dagster.discovery.suggestions import dismiss_title, replace_candidates, undo_dismissal
 from aperture_dagster.library.identity import ProviderIds
 from aperture_dagster.ratings.in_force import ratings_in_force
-from aperture_dagster.ratings.outbox import rate_here, take_server_ratings
+from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.ratings.stored_accounts import installation_id
 from aperture_dagster.resources.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster.sources.tmdb import TMDB
-from aperture_dagster.storage.history import write_states
+from aperture_dagster.storage.copies import record_states
 from aperture_dagster.storage.lists import replace_recommendations
 from aperture_dagster.storage.people import write_users
 from aperture_dagster.storage.services import spend
@@ -135,11 +135,7 @@ def test_a_work_that_a_sync_needs_again_is_not_deleted_under_it(at_once: AtOnce,
 
 
 def states(user: str, *listed: Any) -> Work:
-    def write(connection: Connection) -> None:
-        result = write_states(connection, user, listed, now=NOW, started_share=0.05)
-        take_server_ratings(connection, user, result.ratings, now=NOW)
-
-    return write
+    return lambda connection: record_states(connection, user, listed, now=NOW)
 
 
 def test_a_viewing_that_two_processes_read_is_logged_once(at_once: AtOnce, shelf: Shelf):

@@ -16,6 +16,7 @@ from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.ratings.sync import Decisions, RatingsReport, RatingsSync
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.media_server.records import ItemState, ServerTitle
+from aperture_dagster.storage.copies import record_states
 from aperture_dagster.storage.people import read_users
 from aperture_dagster_tests.ratings.trakt_home import FILMS, SHOWS, TraktHome
 from aperture_dagster_tests.storage.conftest import Shelf
@@ -92,7 +93,9 @@ class RatedHome:
 
     def rate_on_server(self, user: str, key: str, rating: float | None) -> None:
         """Rate on the media server, and read that."""
-        self.shelf.history(user, ItemState(key, rating=rating), now=self.home.clock.now())
+        state = ItemState(key, rating=rating)
+        with self.home.database.transaction() as connection:
+            record_states(connection, user, [state], now=self.home.clock.now())
 
     def rate_on_trakt(self, user: str, key: str, rating: int | None, *, days_ago: float = 0) -> None:
         """Rate on Trakt's site, or take a rating back."""

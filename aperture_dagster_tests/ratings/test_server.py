@@ -11,13 +11,13 @@ import pytest
 
 from aperture_dagster.library.people import User
 from aperture_dagster.ratings.in_force import ratings_in_force
-from aperture_dagster.ratings.outbox import rate_here, take_server_ratings
+from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.ratings.server import ServerWrites, rate_on_server
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import RequestRejected
 from aperture_dagster.resources.media_server.writer import MediaServerWriter
-from aperture_dagster.storage.history import write_states
+from aperture_dagster.storage.copies import record_states
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.queries import database_time
 from aperture_dagster_tests.resources.writers import film_ids, user_id, writing
@@ -67,8 +67,7 @@ class Home:
     def store(self, report: tuple[Any, list[Any]]) -> None:
         moment, states = report
         with self.shelf.open() as connection:
-            result = write_states(connection, self.bo, states, now=NOW, started_share=0.05)
-            take_server_ratings(connection, self.bo, result.ratings, now=NOW, requested_at=moment)
+            record_states(connection, self.bo, states, now=NOW, requested_at=moment)
 
     def here(self, film: str = FILM) -> int | None:
         with self.shelf.open() as connection:
@@ -113,8 +112,7 @@ def test_a_report_from_before_the_lock_was_free_changes_nothing(home: Home):
         report = home.request()
         home.writer.set_rating(home.bo, home.films[FILM], 9)
         fresh = home.request()[1]
-        result = write_states(early, home.bo, fresh, now=NOW, started_share=0.05)
-        take_server_ratings(early, home.bo, result.ratings, now=NOW)
+        record_states(early, home.bo, fresh, now=NOW)
     home.store(report)
     assert (home.here(), home.for_trakt()) == (9, [9])
 

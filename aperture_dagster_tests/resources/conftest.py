@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.transport import Transport
 from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
@@ -135,7 +136,7 @@ def transport(scripted: Scripted) -> Iterator[Callable[..., Transport]]:
 
     def make(url: str | None = None, **how: Any) -> Transport:
         quick: dict[str, Any] = {"attempts": 3, "first_wait_seconds": 0.01, "timeout_seconds": 5}
-        made.append(Transport("The service", url or scripted.url, **quick | how))
+        made.append(ServiceClient("The service", url or scripted.url, **quick | how).transport)
         return made[-1]
 
     yield make

@@ -59,17 +59,13 @@ RATINGS: list[dict[str, Any]] = [
     {"source": "tomatoes", "value": 87},
     {"source": "popcorn", "value": "91"},
     {"source": "metacritic", "value": 74},
-    {"source": "metacriticuser", "value": 8.5},
     {"source": "rogerebert", "value": 4},
-    {"source": "tmdb", "value": 84},
-    {"source": "myanimelist", "value": 7.25},
 ]
 FILM: dict[str, Any] = {
-    "title": "Inception", "score": 89, "score_average": 85, "type": "movie", "ratings": RATINGS,
+    "title": "Inception", "score": 89, "type": "movie", "ratings": RATINGS,
     "ids": {"imdb": "tt1375666", "trakt": 16662, "tmdb": 27205, "tvdb": None, "mal": None, "mdblist": "x1"},
     "keywords": [{"id": 1, "name": "dream"}, {"id": 2, "name": " heist "}],
-    "streams": [{"id": 8, "name": "Netflix"}], "watch_providers": [{"id": 8, "name": "Netflix"}],
-    "certification": "PG-13", "age_rating": 13,
+    "streams": [{"id": 8, "name": "Netflix"}], "certification": "PG-13",
 }  # fmt: skip
 
 
@@ -112,10 +108,9 @@ def test_a_batch_is_one_request_and_each_score_keeps_its_scale(scripted: Scripte
         assert client.requests == 1
     assert answer == MdbListAnswer({
         "tt1375666": dict(
-            score=89, score_average=85, imdb_rating=8.8, imdb_votes=2_300_000, trakt=87, letterboxd=4.2,
-            rotten_tomatoes=87, rotten_tomatoes_audience=91, metacritic=74, metacritic_user=8.5, roger_ebert=4,
-            tmdb_score=84, my_anime_list=7.25, keywords=["dream", "heist"], streams=["Netflix"],
-            watch_providers=["Netflix"], certification="PG-13", age_rating=13,
+            score=89, imdb_rating=8.8, imdb_votes=2_300_000, trakt=87, letterboxd=4.2,
+            rotten_tomatoes=87, rotten_tomatoes_audience=91, metacritic=74, keywords=["dream", "heist"],
+            streams=["Netflix"], certification="PG-13",
         )
     })  # fmt: skip
     (asked,) = scripted.asked
@@ -165,7 +160,7 @@ def test_an_entry_without_an_id_makes_missing_titles_doubtful(bad: Any):
     assert (answer.doubtful, answer.unreadable) == (1, {})
 
 
-@pytest.mark.parametrize("name", ["ratings", "keywords", "streams", "watch_providers"])
+@pytest.mark.parametrize("name", ["ratings", "keywords", "streams"])
 @pytest.mark.parametrize("value", [{}, "none", 5, True])
 def test_a_malformed_entry_is_unreadable_rather_than_unknown(name: str, value: Any):
     answer = parse_titles([entry(1, **{name: value}), entry(2)], "tmdb", {"1": 1, "2": 2, "3": 3})
@@ -216,7 +211,7 @@ def test_a_score_may_be_listed_under_any_name_of_its_site():
 
 @pytest.mark.parametrize("unknown", [None, 0, "", "0", -5, True, 10**400, {}, "absent"])
 def test_every_form_of_unknown_is_none(unknown: Any):
-    names = ("score", "score_average", "certification", "age_rating")
+    names = ("score", "certification")
     said = dict.fromkeys(names, unknown) if unknown != "absent" else {}
     if unknown == "0":
         said["certification"] = ""
@@ -226,8 +221,8 @@ def test_every_form_of_unknown_is_none(unknown: Any):
 
 def test_names_are_trimmed_and_unique():
     names = [{"name": " heist"}, {"name": "heist "}, {"name": ""}, {"id": 4}, {"name": 5}, "heist", {"name": "Heist"}]
-    film = parse_title({"keywords": names, "streams": names, "watch_providers": names})
-    assert film["keywords"] == film["streams"] == film["watch_providers"] == ["heist", "Heist"]
+    film = parse_title({"keywords": names, "streams": names})
+    assert film["keywords"] == film["streams"] == ["heist", "Heist"]
 
 
 ENTRIES = st.dictionaries(st.sampled_from([*FILM, "ids"]), ANY_JSON, max_size=6)

@@ -197,20 +197,6 @@ def test_a_malformed_search_result_is_rejected(said: Callable[[Any], Tmdb], answ
         said(answer).find("movie", imdb_id="tt1")
 
 
-def test_a_collections_films_are_in_order_of_release(said: Callable[[Any], Tmdb]):
-    parts = [
-        {"id": 4, "release_date": ""},
-        {"id": 3, "release_date": "2003-01-01"},
-        {"id": 1, "release_date": "1999-01-01"},
-        {"title": "no id"},
-        {"id": 2, "release_date": "1999-01-01"},
-        {"id": 5},
-    ]
-    collection = said({"id": 10, "name": "Saga", "overview": "", "parts": parts}).collection(10)
-    assert collection["part_tmdb_ids"] == [1, 2, 3, 4, 5]
-    assert (collection["name"], collection["overview"]) == ("Saga", None)
-
-
 def test_a_token_is_sent_in_a_header_and_a_short_key_in_the_query(scripted: Scripted):
     scripted.say(Answer(FILM))
     short, token = "0123456789abcdef0123456789abcdef", "eyJhbGciOiJIUzI1NiJ9." + "x" * 150
@@ -292,9 +278,8 @@ def test_an_untranslated_overview_falls_back_to_english():
 
 
 def test_an_answer_about_another_title_is_rejected(said: Callable[[Any], Tmdb]):
-    for ask in (lambda tmdb: tmdb.title("movie", 604), lambda tmdb: tmdb.collection(604)):
-        with pytest.raises(BadAnswer, match=r"asked for .*604 and answered with 603"):
-            ask(said(FILM))
+    with pytest.raises(BadAnswer, match=r"asked for .*604 and answered with 603"):
+        said(FILM).title("movie", 604)
 
 
 # Lists

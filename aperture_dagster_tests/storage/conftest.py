@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import Connection, create_engine, make_url, text
 
+from aperture_dagster.catalogue.items import choose_libraries, read_items
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.media_server.records import (
     ItemState,
@@ -22,7 +24,7 @@ from aperture_dagster.resources.media_server.records import (
     ServerTitle,
 )
 from aperture_dagster.resources.tmdb_title import parse_title
-from aperture_dagster.storage.catalogue import known_libraries
+from aperture_dagster.settings.media_server import MediaServerSettings
 from aperture_dagster.storage.catalogue_sync import (
     CatalogueResult,
     Coverage,
@@ -43,8 +45,8 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)
 FILMS = ServerLibrary("films", "Films", "movies")
 SHOWS = ServerLibrary("shows", "Shows", "tvshows")
-RULES = RemovalRules(limit=0.2, accepted=False)
-ACCEPTED = RemovalRules(limit=0.2, accepted=True)
+RULES = RemovalRules(accepted=False)
+ACCEPTED = RemovalRules(accepted=True)
 
 
 class Shelf:
@@ -100,13 +102,10 @@ class Shelf:
             write_users(connection, map(user_row, names), still_there=names, key_for=lambda name, *_: name)
 
     def history(self, user: str, *states: ItemState, now: datetime = NOW) -> Any:
-        from aperture_dagster.ratings.outbox import take_server_ratings
-        from aperture_dagster.storage.history import write_states
+        from aperture_dagster.storage.copies import record_states
 
         with self.open() as connection:
-            result = write_states(connection, user, states, now=now, started_share=0.05)
-            take_server_ratings(connection, user, result.ratings, now=now)
-            return result
+            return record_states(connection, user, states, now=now)
 
     def item(self, server_item_id: str) -> dict[str, Any]:
         (row,) = self.rows(
@@ -125,40 +124,23 @@ class Shelf:
         return {kind: self._sync(server, kind, rules, set(exclude)) for kind in ("movie", "series", "episode")}
 
     def _sync(self, server: JellyfinReader, kind: Any, rules: RemovalRules, exclude: set[str]) -> CatalogueResult:
-        listed = server.libraries()
-        wanted = "movies" if kind == "movie" else "tvshows"
-        excluded = {library.library_id for library in listed if library.name in exclude}
-        chosen = [one for one in listed if one.collection_type == wanted and one.library_id not in excluded]
-        listings: dict[str, Listing] = {}
+        settings = MediaServerSettings.model_construct(libraries=(), exclude_libraries=tuple(exclude))
+        libraries = choose_libraries(server.libraries(), settings, kind)
+        log, accept = logging.getLogger(__name__), rules.accepted
         with self.database.connection() as connection:
-            with connection.begin():
-                write_libraries(connection, chosen)
-                known = known_libraries(connection)
-            sync = EpisodeSync(connection) if kind == "episode" else TitleSync(connection, kind)
-            for library in chosen:
-                listing = listings[library.library_id] = Listing()
-                pages: Any = (
-                    server.episodes(library, listing) if kind == "episode" else server.titles(library, kind, listing)
-                )
-                for page in pages:
-                    sync.add(library, page)
-            complete = {key for key, listing in listings.items() if listing.complete}
-            coverage = Coverage(
-                complete=complete | (known - {library.library_id for library in listed}),
-                incomplete=[one.name for one in chosen if one.library_id not in complete],
-                unreadable=[one for listing in listings.values() for one in listing.unreadable_ids],
-                excluded=excluded,
-            )
-            return sync.merge(coverage, rules)
+            read = read_items(server, connection, libraries, accept_removals=accept, log=log)
+        if read.failure is not None:
+            raise read.failure
+        return read.result
 
     def read_history(self, server: JellyfinReader, user_id: str, now: datetime) -> int:
         """Read a user's whole history; return the number of rows written."""
-        from aperture_dagster.storage.history import write_states
+        from aperture_dagster.storage.copies import record_states
 
         written = 0
         for page in server.all_states(user_id, Listing()):
             with self.open() as connection:
-                result = write_states(connection, user_id, page, now=now, started_share=0.05)
+                result = record_states(connection, user_id, page, now=now)
             written += result.states.written + result.plays
         return written
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from aperture_dagster.defs.media_server.history import HistoryConfig, _read_versions_once, _sync_history
+from aperture_dagster.catalogue.histories import HistoryReader
 from aperture_dagster.library.removal import RemovalRefused
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -29,6 +29,7 @@ from aperture_dagster.storage.catalogue_sync import (
     TitleSync,
     write_libraries,
 )
+from aperture_dagster.storage.copies import record_states
 from aperture_dagster.storage.people import read_users
 
 FILMS = ServerLibrary("films", "Films", "movies")
@@ -36,7 +37,7 @@ UHD = ServerLibrary("uhd", "UHD", "movies")
 SHOWS = ServerLibrary("shows", "Shows", "tvshows")
 LIBRARIES = (FILMS, UHD, SHOWS)
 USERS = ("ann", "bob")
-RULES = RemovalRules(limit=0.2, accepted=False)
+RULES = RemovalRules(accepted=False)
 DAY = timedelta(days=1)
 
 Subject = tuple[Any, ...]
@@ -256,12 +257,10 @@ class Home:
     def read_history(self, user: str, *, full: bool = False) -> None:
         """Sync one user's history as the asset does. Refused removals are expected when much of the library is gone."""
         with contextlib.suppress(RemovalRefused):
-            _sync_history(
-                self.users[user],
-                HistoryConfig(full=full),
-                self.settings,
-                self.database,
+            reader = HistoryReader(
                 self.server,  # pyright: ignore[reportArgumentType]
+                self.database,
                 Clock(lambda: self.now),
-                _read_versions_once(self.database),
+                record_states,
             )
+            reader.read(self.users[user], full=full)

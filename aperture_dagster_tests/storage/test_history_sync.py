@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -10,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.catalogue.histories import HistoryReader
+from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.media_server.records import Listing
 from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.world import Play
-from aperture_dagster.storage.history import marked_items, write_states
+from aperture_dagster.storage.copies import record_states
+from aperture_dagster.storage.people import read_users
 from aperture_dagster_tests.storage.conftest import NOW, Shelf
 
 USER = "plain"
@@ -34,28 +36,11 @@ class Reader:
 
     def read(self, *, full: bool, hours: float = 0) -> int:
         """Read the history, as of ``hours`` from now; return the number of rows written."""
-        now = NOW + timedelta(hours=hours)
-        listing = Listing()
-        pages = (
-            self.server.all_states(self.user, listing)
-            if full
-            else self.server.changed_states(self.user, now - timedelta(hours=2), listing)
-        )
-        listed: set[str] = set()
-        written = 0
+        clock = Clock(lambda: NOW + timedelta(hours=hours))
+        reader = HistoryReader(self.server, self.shelf.database, clock, record_states)
         with self.shelf.open() as connection:
-            known = marked_items(connection, self.user)
-
-        def unlisted() -> Iterator[list[Any]]:
-            if full and listing.complete:
-                yield from self.server.states_of(self.user, sorted(known - listed))
-
-        for page in itertools.chain(pages, unlisted()):
-            with self.shelf.open() as connection:
-                result = write_states(connection, self.user, page, now=now, started_share=0.05)
-            written += result.states.written + result.plays
-            listed |= {state.server_item_id for state in page}
-        return written
+            user = next(user for user in read_users(connection) if user.user_id == self.user)
+        return reader.read(user, full=full).rows_written
 
     def states(self) -> dict[str, dict[str, Any]]:
         return {row["title"]: row for row in self.shelf.rows(STATES)}
@@ -135,7 +120,5 @@ def test_plays_of_excluded_items_are_counted_but_not_stored(reader: Reader):
     reader.shelf.do("DELETE FROM titles WHERE title = 'Two Copies'")
     with reader.shelf.open() as connection:
         pages = reader.server.all_states(reader.user, Listing())
-        unknown = sum(
-            write_states(connection, reader.user, page, now=NOW, started_share=0.05).unknown for page in pages
-        )
+        unknown = sum(record_states(connection, reader.user, page, now=NOW).unknown for page in pages)
     assert unknown == 1

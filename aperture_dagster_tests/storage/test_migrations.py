@@ -161,7 +161,7 @@ def put(database: Database) -> Callable[..., None]:
         ("titles", {"server_item_id": "a"}, {"server_item_id": "a", "media_type": "Movie"}),
         ("titles", {"server_item_id": None, "removed_at": NOW}, {"server_item_id": None}),
         ("fetches", {"kind": "network", "outcome": "waiting"}, {"kind": "movie", "outcome": "quota"}),
-        ("fetches", {"kind": "collection", "outcome": "ok"}, {"kind": "episode", "outcome": "ok"}),
+        ("fetches", {"kind": "company", "outcome": "ok"}, {"kind": "episode", "outcome": "ok"}),
         ("fetches", {"kind": "movie", "outcome": "error", "attempts": 0},
          {"kind": "movie", "outcome": "error", "attempts": -1}),
         ("studio_logos", {"kind": "company", "titles": 0}, {"kind": "company", "titles": -1}),

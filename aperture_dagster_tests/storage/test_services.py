@@ -12,6 +12,8 @@ from sqlalchemy import create_engine, text
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import QuotaSpent
 from aperture_dagster.resources.quota import QuotaLedger
+from aperture_dagster.sources import MDBLIST, OMDB
+from aperture_dagster.storage.populations import Source
 from aperture_dagster.storage.services import (
     batch_size,
     failing_services,
@@ -47,7 +49,7 @@ def left(ledger: QuotaLedger, most: int = 50) -> int:
 
 
 def test_every_day_has_its_own_quota(database: Database, clock: SetClock, shelf: Shelf):
-    ledger = QuotaLedger(database, clock, "omdb", 3)
+    ledger = QuotaLedger(database, clock, OMDB, 3)
     assert (left(ledger), ledger.usage()) == (3, (3, 3))
     assert ledger.resumes_at == datetime(2026, 5, 18, tzinfo=UTC)
     clock.moment = ledger.resumes_at - timedelta(microseconds=1)
@@ -62,11 +64,11 @@ def test_days_of_the_quota_are_in_utc_whatever_the_clocks_time_zone(database: Da
     from zoneinfo import ZoneInfo
 
     clock.moment = datetime(2026, 5, 18, 8, 30, tzinfo=ZoneInfo("Asia/Tokyo"))
-    assert QuotaLedger(database, clock, "omdb", 3).resumes_at == datetime(2026, 5, 18, tzinfo=UTC)
+    assert QuotaLedger(database, clock, OMDB, 3).resumes_at == datetime(2026, 5, 18, tzinfo=UTC)
 
 
 def test_the_quota_reported_by_the_service_takes_precedence(database: Database, clock: SetClock):
-    ledger = QuotaLedger(database, clock, "mdblist", 1000, reported=True)
+    ledger = QuotaLedger(database, clock, MDBLIST, 1000, reported=True)
     ledger.spend()
     ledger.report(700, 298)
     assert ledger.usage() == (402, 700)
@@ -79,14 +81,14 @@ def test_the_quota_reported_by_the_service_takes_precedence(database: Database, 
 
 
 def test_a_changed_limit_applies_at_once(database: Database, clock: SetClock):
-    assert left(QuotaLedger(database, clock, "omdb", 3)) == 3
-    assert left(QuotaLedger(database, clock, "omdb", 5)) == 2
-    lower = QuotaLedger(database, clock, "omdb", 4)
+    assert left(QuotaLedger(database, clock, OMDB, 3)) == 3
+    assert left(QuotaLedger(database, clock, OMDB, 5)) == 2
+    lower = QuotaLedger(database, clock, OMDB, 4)
     assert (left(lower), lower.usage()) == (0, (5, 4))
 
 
-@pytest.mark.parametrize(("service", "reported"), [("omdb", False), ("mdblist", True)])
-def test_a_quota_reported_as_used_up_is_used_up(database: Database, clock: SetClock, service: str, reported: bool):
+@pytest.mark.parametrize(("service", "reported"), [(OMDB, False), (MDBLIST, True)])
+def test_a_quota_reported_as_used_up_is_used_up(database: Database, clock: SetClock, service: Source, reported: bool):
     ledger = QuotaLedger(database, clock, service, 10, reported=reported)
     ledger.exhaust()
     assert (ledger.usage(), left(ledger)) == ((10, 10), 0)
@@ -99,8 +101,8 @@ def test_a_quota_reported_as_used_up_is_used_up(database: Database, clock: SetCl
 def test_an_answer_after_midnight_does_not_change_the_next_days_quota(database: Database, clock: SetClock):
     clock.moment = LATE
     spent, reported = (
-        QuotaLedger(database, clock, "omdb", 10),
-        QuotaLedger(database, clock, "mdblist", 10, reported=True),
+        QuotaLedger(database, clock, OMDB, 10),
+        QuotaLedger(database, clock, MDBLIST, 10, reported=True),
     )
     spent.spend()
     reported.spend()
@@ -112,8 +114,8 @@ def test_an_answer_after_midnight_does_not_change_the_next_days_quota(database: 
 
 
 def test_requests_taken_from_the_quota_in_advance_are_counted_and_given_back(database: Database, clock: SetClock):
-    ledger, doctor = (QuotaLedger(database, clock, "omdb", 30, block=20) for _ in range(2))
-    other = QuotaLedger(database, clock, "omdb", 30)
+    ledger, doctor = (QuotaLedger(database, clock, OMDB, 30, block=20) for _ in range(2))
+    other = QuotaLedger(database, clock, OMDB, 30)
     for _ in range(3):
         ledger.spend()
     assert other.usage() == (20, 30), "a process that is killed now loses these 20 at most"
@@ -124,7 +126,7 @@ def test_requests_taken_from_the_quota_in_advance_are_counted_and_given_back(dat
 
 
 def test_requests_taken_in_advance_never_exceed_the_quota(database: Database, clock: SetClock):
-    first, second = (QuotaLedger(database, clock, "omdb", 30, block=20) for _ in range(2))
+    first, second = (QuotaLedger(database, clock, OMDB, 30, block=20) for _ in range(2))
     first.spend()
     assert left(second) == 10
     assert left(first) == 19
@@ -133,7 +135,7 @@ def test_requests_taken_in_advance_never_exceed_the_quota(database: Database, cl
 
 def test_requests_taken_in_advance_belong_to_their_day(database: Database, clock: SetClock, shelf: Shelf):
     clock.moment = LATE
-    ledger = QuotaLedger(database, clock, "omdb", 30, block=20)
+    ledger = QuotaLedger(database, clock, OMDB, 30, block=20)
     ledger.spend()
     clock.moment = LATE + timedelta(seconds=2)
     ledger.spend()
@@ -145,7 +147,7 @@ def test_requests_taken_in_advance_belong_to_their_day(database: Database, clock
 def test_what_was_taken_in_advance_is_not_given_back_once_the_service_reports_the_quota_as_used_up(
     database: Database, clock: SetClock
 ):
-    ledger = QuotaLedger(database, clock, "omdb", 30, block=20)
+    ledger = QuotaLedger(database, clock, OMDB, 30, block=20)
     ledger.spend()
     ledger.exhaust()
     ledger.give_back()

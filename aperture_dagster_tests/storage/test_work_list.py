@@ -9,7 +9,7 @@ import pytest
 
 from aperture_dagster.sources.mdblist import MDBLIST
 from aperture_dagster.sources.omdb import OMDB
-from aperture_dagster.sources.tmdb import TMDB, TMDB_COLLECTIONS
+from aperture_dagster.sources.tmdb import TMDB
 from aperture_dagster.sources.tmdb_images import TMDB_IMAGES
 from aperture_dagster.storage.enrichment import write_answers
 from aperture_dagster.storage.populations import Population, Source
@@ -188,35 +188,19 @@ def test_an_answer_is_stale_when_it_is_overdue_by_more_than_the_grace(shelf: She
         assert count_stale(connection, TMDB, now=NOW, grace_days=3) == (stale, 1)
 
 
-def test_a_collection_is_due_once_and_removed_with_its_last_film(shelf: Shelf):
-    shelf.films(film(1), film(2), film(3))
-    saga = {"id": 9, "name": "Saga"}
-    with shelf.open() as connection:
-        write_answers(connection, "tmdb", [tmdb_row(shelf, n, belongs_to_collection=saga) for n in (1, 2)])
-        assert enrol(connection, TMDB_COLLECTIONS, now=NOW) == 1
-        (item,) = due_items(connection, TMDB_COLLECTIONS, now=NOW, limit=5)
-        assert (item.kind, item.item) == ("collection", 9)
-        assert count_due(connection, TMDB_COLLECTIONS, now=NOW) == 1
-        # Collections and titles have numbers of their own on one list.
-        assert count_due(connection, TMDB, now=NOW) == 0
-    shelf.films(film(3), rules=ACCEPTED)
-    with shelf.open() as connection:
-        assert due_items(connection, TMDB_COLLECTIONS, now=NOW, limit=5) == []
-
-
 def test_a_population_needs_no_library(shelf: Shelf):
     """Items are added, named and removed as their population declares."""
     shelf.do("CREATE TABLE wanted AS SELECT n AS item FROM generate_series(1, 3) n")
     wanted = Population(
-        kinds=("collection",),
-        members="SELECT 'collection' AS kind, item, NULL::timestamptz AS added_at FROM wanted WHERE {askable}",
+        kinds=("company",),
+        members="SELECT 'company' AS kind, item, NULL::timestamptz AS added_at FROM wanted WHERE {askable}",
         has_member="EXISTS (SELECT 1 FROM wanted w WHERE w.item = f.item)",
         name="SELECT 'Item ' || f.item AS name, NULL::int AS year",
     )
     source = Source(name="elsewhere", label="Elsewhere", population=wanted)
     assert due(shelf, source=source) == ["Item 1", "Item 2", "Item 3"]
     with shelf.open() as connection:
-        row = {"kind": "collection", "item": 2, "outcome": "error", "attempts": 1, "fetched_at": None}
+        row = {"kind": "company", "item": 2, "outcome": "error", "attempts": 1, "fetched_at": None}
         row |= {"attempted_at": NOW, "due_at": NOW + HOUR, "found_id": None, "detail": "answered 500"}
         write_fetches(connection, source, [row])
         assert [found["name"] for found in not_fetched(connection, source)] == ["Item 2"]

@@ -137,7 +137,7 @@ PAGES = {
     "movies?view=overview": "newest",
     "enriched_metadata?view=overview": "coverage",
     "ai_pricing?view=overview": "configured_price",
-    "studio_logos?view=overview": "coverage_by_kind",
+    "studio_logos?view=overview": "outcomes",
     "discovery_candidates?view=partitions&partition=Alma": "films",
 }
 

@@ -33,7 +33,7 @@ def films(database: Database) -> int:
             write_libraries(connection, [FILMS])
         sync = TitleSync(connection, "movie")
         sync.add(FILMS, [film(number, imdb_id=f"tt{number:07}") for number in range(1, count + 1)])
-        sync.merge(Coverage(complete={FILMS.library_id}), RemovalRules(limit=0.2, accepted=False))
+        sync.merge(Coverage(complete={FILMS.library_id}), RemovalRules(accepted=False))
     return count
 
 

@@ -41,8 +41,7 @@ def enriched_metadata(
     """
     plan = merge_plan()
     with operator_errors(context, settings), database.transaction() as connection:
-        merged = write_enriched(connection, plan)
-        counts = merged.counts
+        counts, merged = write_enriched(connection, plan)
         shares = coverage(connection)
         works = int(shares.pop("works"))
         if not works:
@@ -52,12 +51,9 @@ def enriched_metadata(
             "rows_written": counts.written,
             "added": counts.inserted,
             "changed": counts.updated,
-            "merged": merged.works,
-            "unchanged": max(works - merged.works, 0),
+            "merged": merged,
+            "unchanged": max(works - merged, 0),
         }
-        if merged.because:
-            reasons = [{"merged_because": why, "titles": titles} for why, titles in merged.because.most_common()]
-            metadata["merged_because"] = markdown_table(reasons)
         filled = [{"titles with": name, "share": f"{share:.0%}"} for name, share in shares.items()]
         if not is_brief(context):
             metadata["coverage"] = markdown_table(filled)

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.defs.markdown import Markup, markdown, markdown_table
+from aperture_dagster.defs.markdown import markdown_table
 from aperture_dagster.defs.reporting import SHOWN_NAMES, materialized, table
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.quota import QuotaLedger
@@ -14,24 +14,6 @@ from aperture_dagster.sources.services import Service
 from aperture_dagster.storage.populations import Source
 from aperture_dagster.storage.work_list import not_fetched, outcome_summary, without_id
 from aperture_dagster.worklist.engine import Tally
-
-BAR_WIDTH = 30
-SHADES = {"ok": "█", "not_found": "▒", "error": "▓", "waiting": "░", "no_id": "·"}
-
-
-def coverage_chart(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
-    """Draw a bar per kind of item: how much of the library a source has answered about (``outcome_summary``)."""
-    if not rows:
-        return markdown(Markup("*nothing in the library yet*"))
-    lines = []
-    for kind in dict.fromkeys(row["kind"] for row in rows):
-        own = {row["outcome"]: row for row in rows if row["kind"] == kind}
-        total = sum(row["items"] for row in own.values())
-        bar = "".join(SHADES[name] * round(BAR_WIDTH * own[name]["items"] / total) for name in SHADES if name in own)
-        counts = ", ".join(f"{own[name]['items']:,} {name.replace('_', ' ')}" for name in SHADES if name in own)
-        lines.append(f"`{kind:<10} {bar[:BAR_WIDTH]:<{BAR_WIDTH}}` {counts}")
-    legend = " ".join(f"`{shade}` {name.replace('_', ' ')}" for name, shade in SHADES.items())
-    return markdown(Markup("\n\n".join([*lines, legend])))
 
 
 def total(rows: Sequence[Mapping[str, Any]], outcome: str) -> int:
@@ -74,10 +56,7 @@ def source_metadata(
     if tally.resumes_at is not None:
         metadata["resumes_at"] = tally.resumes_at.astimezone(UTC).isoformat(timespec="minutes")
     if tally.asked:
-        metadata |= {
-            "coverage_by_kind": coverage_chart(rows),
-            "outcomes": markdown_table(rows, ["kind", "outcome", "items", "share", "next_due"]),
-        }
+        metadata["outcomes"] = markdown_table(rows, ["kind", "outcome", "items", "share", "next_due"])
         if failed:
             metadata["not_fetched"] = table(failed, ["name", "outcome", "detail", "attempts"])
     if unknowable:

@@ -42,23 +42,18 @@ def source_asset(source: TitleSource[Any]) -> dg.AssetsDefinition:
         services: dg.ResourceParam[Services],
         clock: dg.ResourceParam[Clock],
     ) -> dg.MaterializeResult:
-        service, extra = services.get(source), {}
+        service = services.get(source)
         if not service.configured:
             return skipped(context, source, version(database))
         with operator_errors(context, settings), service.open(waiting=log_waiting(context, source)) as client:
-            titles, *others = source.work_lists(settings, service, client)
-            tally = work_through(titles, database, clock, context.log)
-            if titles.unit_size is not None:
-                extra["batch_size"] = titles.unit_size()
-            for work in others:
-                if tally.resumes_at is None:
-                    other = work_through(work, database, clock, context.log)
-                    tally.rows, tally.resumes_at = tally.rows + other.rows, other.resumes_at
-                    extra |= {f"{work.what}_fetched": other.ok, f"{work.what}_failed": other.error}
+            work = source.work_list(settings, service, client)
+            tally = work_through(work, database, clock, context.log)
             if source.asks_by == "any_known":
                 warn_of_titles_without_id(context, database, source)
-            numbers = source_metadata(database, source, tally, requests=client.requests, quota=service.quota)
-            return materialized(context, numbers | extra, version=version(database))
+            metadata = source_metadata(database, source, tally, requests=client.requests, quota=service.quota)
+            if work.unit_size is not None:
+                metadata["batch_size"] = work.unit_size()
+            return materialized(context, metadata, version=version(database))
 
     return asset
 

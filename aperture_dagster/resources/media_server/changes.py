@@ -69,6 +69,38 @@ class MediaServerChanges(ServiceClient, ABC):
             self._known_version = self._read_version()
         return self._known_version
 
+    # What the servers do differently
+
+    @property
+    def assigns_ids_at_once(self) -> bool:
+        """Whether a library has its id as soon as it is created, rather than after a scan of everything."""
+        return self.product == "emby" or self.version >= (10, 11)
+
+    @property
+    def can_disable(self) -> bool:
+        """Whether a library can be hidden from everybody while it is prepared: ``Enabled`` in its options."""
+        return self.product == "jellyfin"
+
+    @property
+    def keeps_ratings(self) -> bool:
+        """Whether a user can rate from 0 to 10. Emby has thumbs, and what a number would do is not known."""
+        return self.product == "jellyfin"
+
+    @property
+    def can_remove_playlist_entries(self) -> bool:
+        """Whether an API key removes entries of a playlist; if not, delete the playlist and create it again."""
+        return self.product == "emby" or self.version >= (10, 11)
+
+    @property
+    def keeps_collection_order(self) -> bool:
+        """Whether a collection can be shown in the order of its members."""
+        return self.product == "jellyfin" and self.version >= (10, 10) and not (10, 11) <= self.version < (10, 11, 5)
+
+    @property
+    def lists_collections_in_order(self) -> bool:
+        """Whether the members of a collection are listed in the order of adding; of Emby it is not known."""
+        return self.product == "jellyfin" and self.version < (12,)
+
     def _read_version(self) -> tuple[int, ...]:
         # From the reader, since it finds out which prefix an Emby server needs.
         text = (self.reader.last_identity or self.reader.identity()).version
@@ -128,11 +160,7 @@ class MediaServerChanges(ServiceClient, ABC):
         Jellyfin 12 lists collections in place of their members unless told otherwise.
         """
         query = {"Recursive": "true", "EnableUserData": "false", **self.reader.listing_query, **query}
-        return expect(self._get_items(query, user_id), dict, f"{self.reader.product}'s list of items")
-
-    @abstractmethod
-    def _get_items(self, query: Mapping[str, Any], user_id: str | None) -> Any:
-        """Return the answer to a query of items, as a user sees them if there is one."""
+        return expect(self.reader.get_items(query, user_id), dict, f"{self.reader.product}'s list of items")
 
     def _all(self, answer: Any, parse: Callable[[dict[str, Any]], Record], what: str) -> list[Record]:
         """Parse a list completely, since what is missing from it would be taken for deleted."""

@@ -21,7 +21,7 @@ def detect_server_type(url: str, route: Route | None = None, **options: Any) -> 
 
     Returns "jellyfin" if in doubt; its client then reports what is wrong. Raises ServiceUnavailable if nothing answers.
     """
-    options |= {"route": route, "connections": 1, "address_setting": "APERTURE_MEDIA_SERVER_URL"}
+    options |= {"route": route, "address_setting": "APERTURE_MEDIA_SERVER_URL"}
     with closing(ServiceClient("The media server", url, **options)) as server:
         for path in (PUBLIC_INFO, f"/emby{PUBLIC_INFO}"):
             try:

@@ -13,7 +13,7 @@ Facts about the API that shaped this module:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -23,8 +23,8 @@ from urllib.parse import quote
 from aperture_dagster.resources.errors import BadAnswer, NotFound, RequestRejected
 from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.items import parse_library, parse_user, policy_of
-from aperture_dagster.resources.media_server.listing import parse_all, parse_page, read_listing
-from aperture_dagster.resources.media_server.reader import STATE_OVERLAP, MediaServerReader
+from aperture_dagster.resources.media_server.listing import Parse, parse_all, parse_page, read_listing
+from aperture_dagster.resources.media_server.reader import STATE_OVERLAP, MediaServerReader, Record
 from aperture_dagster.resources.media_server.records import ItemState, Listing, Page, ServerLibrary, ServerUser
 from aperture_dagster.resources.media_server.values import parse_id, parse_text, parse_texts
 
@@ -60,13 +60,9 @@ class EmbyReader(MediaServerReader):
         return self.transport.get_json("/System/Info")
 
     def users(self) -> Page[ServerUser]:
-        """Return all users, with the library ids of :meth:`libraries` and the paths of excluded folders.
-
-        Raises:
-            BadAnswer: the list is incomplete; missing users could not be distinguished from deleted ones.
-        """
-        page = self._all_users()
-        libraries = [] if all(user.all_libraries for user in page.records) else self._libraries()
+        """Return all users, with the library ids of :meth:`libraries` and the paths of excluded folders."""
+        page = self.user_page(parse_emby_user, attrgetter("user_id"))
+        libraries = [] if all(user.all_libraries for user in page.records) else self._libraries_with_guids()
         ids = {guid: library.library_id for library, guid in libraries if guid and library.library_id}
         paths = self._folder_paths() if any(user.excluded_folders for user in page.records) else {}
         page.records = [
@@ -79,6 +75,10 @@ class EmbyReader(MediaServerReader):
             for user in page.records
         ]
         return page
+
+    def _libraries_with_guids(self) -> list[tuple[ServerLibrary, str | None]]:
+        """Return all libraries with their ids in users' policies."""
+        return parse_all(self.library_objects(), parse_library_with_guid, "Emby's list of libraries")
 
     def _folder_paths(self) -> dict[str, str]:
         """Return the paths of the libraries' folders, by their names in users' policies."""
@@ -93,41 +93,40 @@ class EmbyReader(MediaServerReader):
                     paths[f"{guid}_{folder.get('Id')}"] = path
         return paths
 
-    def _all_users(self) -> Page[ServerUser]:
+    def user_page(self, parse: Parse[Record], key: Callable[[Record], str]) -> Page[Record]:
+        """Return all users; see :meth:`MediaServerReader.user_page`."""
+
         def fetch(start: int, overlap: int) -> Any:
-            return self.transport.get_json("/Users/Query", {"StartIndex": start, "Limit": self._page_size + overlap})
+            return self.transport.get_json("/Users/Query", {"StartIndex": start, "Limit": self.page_size + overlap})
 
         what, listing = "Emby's list of users", Listing()
         try:
-            pages = read_listing(fetch, parse_emby_user, listing, what=what, key=attrgetter("user_id"))
+            pages = read_listing(fetch, parse, listing, what=what, key=key)
             users = [user for page in pages for user in page]
         except (NotFound, RequestRejected):
             # Older servers have the plain list only.
-            return parse_page(expect(self.transport.get_json("/Users"), list, what), parse_emby_user)
+            return parse_page(expect(self.transport.get_json("/Users"), list, what), parse)
         without_id = len(listing.problems) - len(listing.unreadable_ids)
         if listing.shifted or listing.seen + without_id < (listing.total or 0):
             raise BadAnswer(f"{what} changed while it was read.")
         return Page(users, listing.problems, listing.total, listing.unreadable_ids)
 
-    def libraries(self) -> list[ServerLibrary]:
-        """Return all libraries; see :meth:`MediaServerReader.libraries`."""
-        return [library for library, _ in self._libraries()]
-
-    def _libraries(self) -> list[tuple[ServerLibrary, str | None]]:
-        """Return all libraries with their ids in users' policies."""
+    def library_objects(self) -> list[Any]:
+        """Return all libraries as Emby sends them."""
         what = "Emby's list of libraries"
         try:
             answer = expect(self.transport.get_json("/Library/VirtualFolders/Query"), dict, what).get("Items")
         except (NotFound, RequestRejected):
             answer = self.transport.get_json("/Library/VirtualFolders")
-        return parse_all(answer, parse_library_with_guid, what)
+        return expect(answer, list, what)
 
     def changed_states(self, user_id: str, since: datetime, listing: Listing) -> Iterator[list[ItemState]]:
         """Yield all states that were saved since then, unmarked items included."""
         horizon = (since - STATE_OVERLAP).astimezone(UTC)
         return self._states(user_id, {"MinDateLastSavedForUser": f"{horizon:%Y-%m-%dT%H:%M:%SZ}"}, listing)
 
-    def _get_items(self, query: Mapping[str, Any], user_id: str | None) -> Any:
+    def get_items(self, query: Mapping[str, Any], user_id: str | None) -> Any:
+        """Return the answer to a query of items; see :meth:`MediaServerReader.get_items`."""
         path = "/Items" if user_id is None else f"/Users/{quote(user_id, safe='')}/Items"
         return self.transport.get_json(path, query)
 

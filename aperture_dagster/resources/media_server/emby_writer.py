@@ -11,7 +11,7 @@ Facts about the API that shaped this module:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -19,21 +19,17 @@ from aperture_dagster.resources.errors import BadAnswer, NotFound, RequestReject
 from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.changes import route
 from aperture_dagster.resources.media_server.items import policy_of
-from aperture_dagster.resources.media_server.library_options import COLLECTION_TYPES, emby_options
-from aperture_dagster.resources.media_server.listing import read_listing
-from aperture_dagster.resources.media_server.published import parse_published_library
-from aperture_dagster.resources.media_server.records import Listing, MediaType, PublishedLibrary
-from aperture_dagster.resources.media_server.values import parse_id
+from aperture_dagster.resources.media_server.library_options import COLLECTION_TYPES
+from aperture_dagster.resources.media_server.records import MediaType, PublishedLibrary
 from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.resources.messages import Request
-
-USERS_PER_PAGE = 200
 
 
 class EmbyWriter(MediaServerWriter):
     """An Emby server."""
 
     product = "emby"
+    _policy_id, _call_id = "Guid", "Id"
     _known_versions = "Known are 4.8 and newer versions of 4."
     _rating_fields = ("OfficialRating",)
     _refresh_query: ClassVar = {"Recursive": "true"}
@@ -41,9 +37,6 @@ class EmbyWriter(MediaServerWriter):
     @staticmethod
     def _knows(version: tuple[int, ...]) -> bool:
         return (4, 8) <= version < (5,)
-
-    def _get_items(self, query: Mapping[str, Any], user_id: str | None) -> Any:
-        return self._get("/Items" if user_id is None else route("/Users/{}/Items", user_id), query)
 
     def _whole_item(self, item_id: str, user_id: str | None) -> dict[str, Any] | None:
         """Return an item as its owner or else an administrator sees it."""
@@ -59,29 +52,6 @@ class EmbyWriter(MediaServerWriter):
             if policy.get("IsAdministrator") is True and policy.get("IsDisabled") is not True:
                 return user_id
         raise BadAnswer("Emby lists no administrator")
-
-    @property
-    def assigns_ids_at_once(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def can_disable(self) -> bool:
-        """Never."""
-        return False
-
-    def libraries(self) -> list[PublishedLibrary]:
-        """Return all libraries; see :meth:`MediaServerWriter.libraries`."""
-        what = "Emby's list of libraries"
-        try:
-            answer = expect(self._get("/Library/VirtualFolders/Query"), dict, what)
-        except (NotFound, RequestRejected):
-            answer = expect(self._get("/Library/VirtualFolders"), list, what)
-        return self._all(answer, lambda item: parse_published_library(item, policy_id="Guid", call_id="Id"), what)
-
-    def desired_options(self, media_type: MediaType, language: tuple[str | None, str | None]) -> dict[str, Any]:
-        """Return the options that matter; see :meth:`MediaServerWriter.desired_options`."""
-        return emby_options(media_type, language)
 
     def _creation(self, name: str, media_type: MediaType, options: dict[str, Any], path: str, *, scan: bool) -> Request:
         # Older versions read the query, newer ones the body.
@@ -102,25 +72,6 @@ class EmbyWriter(MediaServerWriter):
         path = "/Library/VirtualFolders/Delete"
         return self._request("POST", path, json=body, repeatable=True, patient=True)
 
-    def user_objects(self) -> dict[str, dict[str, Any]]:
-        """Return every user; see :meth:`MediaServerWriter.user_objects`."""
-        what, listing = "Emby's list of users", Listing()
-
-        def fetch(start: int, overlap: int) -> Any:
-            return self._get("/Users/Query", {"StartIndex": start, "Limit": USERS_PER_PAGE + overlap})
-
-        try:
-            pages = read_listing(
-                fetch, lambda user: (parse_id(user.get("Id")), user), listing, what=what, key=lambda one: one[0]
-            )
-            users = dict(one for page in pages for one in page)
-        except (NotFound, RequestRejected):
-            answer = expect(self._get("/Users"), list, what)
-            return dict(self._all(answer, lambda user: (parse_id(user.get("Id")), user), what))
-        if listing.problems or not listing.complete:
-            raise BadAnswer(f"{what} changed while it was read, or cannot be parsed: {listing.problems[:1]}")
-        return users
-
     def _configuration_request(self, user_id: str, configuration: dict[str, Any]) -> Request:
         return self._request("POST", route("/Users/{}/Configuration", user_id), json=configuration, repeatable=True)
 
@@ -133,11 +84,6 @@ class EmbyWriter(MediaServerWriter):
         request = self._request("POST", route("/Users/{}/PlayedItems/{}", user_id, item_id), query, repeatable=True)
         self._write("played", f"mark {item_id} as played by user {user_id}", request)
 
-    @property
-    def keeps_ratings(self) -> bool:
-        """Never: Emby has thumbs, and what a number would do is not known."""
-        return False
-
     def set_rating(self, user_id: str, item_id: str, rating: float | None) -> None:
         """Raise RequestRejected."""
         raise RequestRejected("Emby keeps no ratings from 0 to 10, so none was written.")
@@ -145,18 +91,3 @@ class EmbyWriter(MediaServerWriter):
     def _playlist_request(self, name: str, user_id: str, item_ids: Sequence[str]) -> Request:
         query = {"Name": name, "Ids": ",".join(item_ids) or None, "MediaType": "Video", "UserId": user_id}
         return self._request("POST", "/Playlists", query, repeatable=False, patient=True)
-
-    @property
-    def can_remove_playlist_entries(self) -> bool:
-        """Whether entries can be removed: always."""
-        return True
-
-    @property
-    def keeps_collection_order(self) -> bool:
-        """Whether a collection can be shown in the order of its members: never."""
-        return False
-
-    @property
-    def lists_collections_in_order(self) -> bool:
-        """Whether the members of a collection are listed in the order of adding: not known."""
-        return False

@@ -13,19 +13,19 @@ Facts about the API that shaped this module:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, ClassVar
 
 from aperture_dagster.library.access import clean_tags
 from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server import values
-from aperture_dagster.resources.media_server.items import parse_library, parse_tags, parse_user, parse_versions
-from aperture_dagster.resources.media_server.listing import Parse, id_batches, parse_all, parse_page, read_listings
-from aperture_dagster.resources.media_server.reader import SINGLE_TYPES, STATE_OVERLAP, Item, MediaServerReader
+from aperture_dagster.resources.media_server.items import parse_tags, parse_user, parse_versions
+from aperture_dagster.resources.media_server.listing import Parse, id_batches, parse_page, read_listings
+from aperture_dagster.resources.media_server.reader import SINGLE_TYPES, STATE_OVERLAP, Item, MediaServerReader, Record
 from aperture_dagster.resources.media_server.records import ItemState, Listing, Page, ServerLibrary, ServerUser
 
 
@@ -59,8 +59,7 @@ class JellyfinReader(MediaServerReader):
 
     def users(self) -> Page[ServerUser]:
         """Return all users. Jellyfin knows no e-mail addresses."""
-        answer = expect(self.transport.get_json("/Users"), list, "Jellyfin's list of users")
-        page = parse_page(answer, parse_user)
+        page = self.user_page(parse_user, attrgetter("user_id"))
         if any(user.blocked_tags or user.allowed_tags for user in page.records):
             tags = self._library_tags()
             page.records = [apply_library_tags(user, tags) for user in page.records]
@@ -74,10 +73,13 @@ class JellyfinReader(MediaServerReader):
         ids = [library.library_id for library in self.libraries() if library.library_id]
         return dict.fromkeys(ids, ()) | self._by_id(ids, "Tags", parse_tags)
 
-    def libraries(self) -> list[ServerLibrary]:
-        """Return all libraries; see :meth:`MediaServerReader.libraries`."""
-        answer = self.transport.get_json("/Library/VirtualFolders")
-        return parse_all(answer, parse_library, "Jellyfin's list of libraries")
+    def user_page(self, parse: Parse[Record], key: Callable[[Record], str]) -> Page[Record]:
+        """Return all users; the list has no pages."""
+        return parse_page(expect(self.transport.get_json("/Users"), list, "Jellyfin's list of users"), parse)
+
+    def library_objects(self) -> list[Any]:
+        """Return all libraries as Jellyfin sends them."""
+        return expect(self.transport.get_json("/Library/VirtualFolders"), list, "Jellyfin's list of libraries")
 
     def _library_items(
         self, library: ServerLibrary, item_type: str, fields: str, parse: Parse[Item], listing: Listing
@@ -129,7 +131,8 @@ class JellyfinReader(MediaServerReader):
         queries = ({"Filters": "IsResumable", **single}, {"Filters": "IsFavorite"})
         yield from read_listings([partial(self._states, user_id, query) for query in queries], listing)
 
-    def _get_items(self, query: Mapping[str, Any], user_id: str | None) -> Any:
+    def get_items(self, query: Mapping[str, Any], user_id: str | None) -> Any:
+        """Return the answer to a query of items; see :meth:`MediaServerReader.get_items`."""
         if user_id is not None:
             query = {**query, "UserId": user_id}
         return self.transport.get_json("/Items", {name[0].lower() + name[1:]: value for name, value in query.items()})

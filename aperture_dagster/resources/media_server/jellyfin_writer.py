@@ -21,10 +21,9 @@ from typing import Any, ClassVar
 from aperture_dagster.resources.errors import BadAnswer
 from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.changes import route
-from aperture_dagster.resources.media_server.library_options import COLLECTION_TYPES, jellyfin_options
-from aperture_dagster.resources.media_server.published import parse_published_library
+from aperture_dagster.resources.media_server.library_options import COLLECTION_TYPES
 from aperture_dagster.resources.media_server.records import MediaType, PublishedLibrary
-from aperture_dagster.resources.media_server.values import parse_id, parse_number
+from aperture_dagster.resources.media_server.values import parse_number
 from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.resources.messages import Request
 
@@ -51,35 +50,10 @@ class JellyfinWriter(MediaServerWriter):
     def _spell(query: Mapping[str, Any]) -> dict[str, Any]:
         return {name[0].lower() + name[1:]: value for name, value in query.items()}
 
-    def _get_items(self, query: Mapping[str, Any], user_id: str | None) -> Any:
-        return self._get("/Items", query if user_id is None else {**query, "UserId": user_id})
-
     def _whole_item(self, item_id: str, user_id: str | None) -> dict[str, Any] | None:
         what = "Jellyfin's list of items"
         items = expect(self._items({"Ids": item_id, "Fields": WHOLE_ITEM}).get("Items"), list, what)
         return expect(items[0], dict, what) if items else None
-
-    @property
-    def assigns_ids_at_once(self) -> bool:
-        """From 10.11 on."""
-        return self.version >= (10, 11)
-
-    @property
-    def can_disable(self) -> bool:
-        """Always: ``Enabled`` in the library's options."""
-        return True
-
-    def libraries(self) -> list[PublishedLibrary]:
-        """Return all libraries; see :meth:`MediaServerWriter.libraries`."""
-        return self._all(
-            expect(self._get("/Library/VirtualFolders"), list, "Jellyfin's list of libraries"),
-            lambda item: parse_published_library(item, policy_id="ItemId", call_id="ItemId"),
-            "Jellyfin's list of libraries",
-        )
-
-    def desired_options(self, media_type: MediaType, language: tuple[str | None, str | None]) -> dict[str, Any]:
-        """Return the options that matter; see :meth:`MediaServerWriter.desired_options`."""
-        return jellyfin_options(media_type, language)
 
     def _creation_options(self, *, enabled: bool) -> dict[str, Any]:
         return {"Enabled": enabled, "SeasonZeroDisplayName": "Specials"}
@@ -104,12 +78,6 @@ class JellyfinWriter(MediaServerWriter):
         one, other = (path.replace("\\", "/").rstrip("/") for path in (one, other))
         return self.version[:2] < (12, 1) and (f"{other}/" in f"{one}/" or f"{one}/" in f"{other}/")
 
-    def user_objects(self) -> dict[str, dict[str, Any]]:
-        """Return every user; see :meth:`MediaServerWriter.user_objects`."""
-        what = "Jellyfin's list of users"
-        answer = expect(self._get("/Users"), list, what)
-        return dict(self._all(answer, lambda user: (parse_id(user.get("Id")), user), what))
-
     def _configuration_request(self, user_id: str, configuration: dict[str, Any]) -> Request:
         query = {"UserId": user_id}
         return self._request("POST", "/Users/Configuration", query, json=configuration, repeatable=True)
@@ -122,11 +90,6 @@ class JellyfinWriter(MediaServerWriter):
         query = {"UserId": user_id, "DatePlayed": f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"}
         request = self._request("POST", route("/UserPlayedItems/{}", item_id), query, repeatable=True)
         self._write("played", f"mark {item_id} as played by user {user_id}", request)
-
-    @property
-    def keeps_ratings(self) -> bool:
-        """Always."""
-        return True
 
     def set_rating(self, user_id: str, item_id: str, rating: float | None) -> None:
         """Set or remove a user's rating of an item; see :meth:`MediaServerWriter.set_rating`."""
@@ -155,18 +118,3 @@ class JellyfinWriter(MediaServerWriter):
             "IsPublic": False,
         }  # fmt: skip
         return self._request("POST", "/Playlists", json=body, repeatable=False, patient=True)
-
-    @property
-    def can_remove_playlist_entries(self) -> bool:
-        """Whether entries can be removed with an API key: from 10.11 on."""
-        return self.version >= (10, 11)
-
-    @property
-    def keeps_collection_order(self) -> bool:
-        """Whether a collection can be shown in the order of its members."""
-        return self.version >= (10, 10) and not (10, 11) <= self.version < (10, 11, 5)
-
-    @property
-    def lists_collections_in_order(self) -> bool:
-        """Whether the members of a collection are listed in the order of adding: before 12."""
-        return self.version < (12,)

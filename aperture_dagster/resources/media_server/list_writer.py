@@ -185,11 +185,6 @@ class ListWriter(MediaServerChanges):
             item_ids,
         )
 
-    @property
-    @abstractmethod
-    def can_remove_playlist_entries(self) -> bool:
-        """Whether entries can be removed; if not, delete the playlist and create it again."""
-
     def remove_from_playlist(self, playlist_id: str, user_id: str, entry_ids: Sequence[str]) -> None:
         """Remove entries. ``user_id``, the owner, is not sent: an API key removes entries of any playlist.
 
@@ -231,16 +226,6 @@ class ListWriter(MediaServerChanges):
         }
         changed = item | {"ProviderIds": others | {MARKER: marker}}
         self._update_item("stamped", f"stamp {item.get('Name')!r} as {marker!r}", changed)
-
-    @property
-    @abstractmethod
-    def keeps_collection_order(self) -> bool:
-        """Whether a collection can be shown in the order of its members (``DisplayOrder`` Default)."""
-
-    @property
-    @abstractmethod
-    def lists_collections_in_order(self) -> bool:
-        """Whether :meth:`collection_items` returns members in the order of adding."""
 
     def set_display_order(self, collection_id: str, order: DisplayOrder) -> None:
         """Set the order in which a collection is shown, if it differs and the server knows this order.

@@ -16,11 +16,19 @@ from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.items import (
     ITEM_TYPES,
     parse_episode,
+    parse_library,
     parse_state,
     parse_studio,
     parse_title,
 )
-from aperture_dagster.resources.media_server.listing import Parse, id_batches, only_types, read_listing, read_listings
+from aperture_dagster.resources.media_server.listing import (
+    Parse,
+    id_batches,
+    only_types,
+    parse_all,
+    read_listing,
+    read_listings,
+)
 from aperture_dagster.resources.media_server.records import (
     ItemState,
     Listing,
@@ -58,9 +66,11 @@ class MediaServerReader(ServiceClient, ABC):
     state_fields: ClassVar[str] = "Path"
     listing_query: ClassVar[Mapping[str, str]]
     """Parameters of every listing."""
+    usual_page_size: ClassVar[int] = 500
+    """Items per request, unless a reader is made for another number."""
 
     def __init__(
-        self, url: str, api_key: str, *, page_size: int = 500, route: Route | None = None, **options: Any
+        self, url: str, api_key: str, *, page_size: int | None = None, route: Route | None = None, **options: Any
     ) -> None:
         headers, params = self.credentials(api_key, route.headers if route else {})
         super().__init__(
@@ -69,13 +79,12 @@ class MediaServerReader(ServiceClient, ABC):
             headers=headers,
             params=params,
             route=route,
-            connections=4,
             secrets=[api_key],
             setting="APERTURE_MEDIA_SERVER_API_KEY",
             address_setting="APERTURE_MEDIA_SERVER_URL",
             **{"timeout_seconds": 60, **options},
         )
-        self._page_size = page_size
+        self.page_size = page_size or self.usual_page_size
         self.last_identity: ServerIdentity | None = None
         """What :meth:`identity` returned last."""
 
@@ -111,12 +120,24 @@ class MediaServerReader(ServiceClient, ABC):
         """Return all users, hidden and disabled ones included."""
 
     @abstractmethod
+    def user_page(self, parse: Parse[Record], key: Callable[[Record], str]) -> Page[Record]:
+        """Return all users as ``parse`` reads them, and ``key`` tells them apart.
+
+        Raises:
+            BadAnswer: the list is incomplete; missing users could not be distinguished from deleted ones.
+        """
+
     def libraries(self) -> list[ServerLibrary]:
         """Return all libraries.
 
         Raises:
             BadAnswer: a library cannot be parsed. Without it, missing and deleted items look the same.
         """
+        return parse_all(self.library_objects(), parse_library, f"{self.product}'s list of libraries")
+
+    @abstractmethod
+    def library_objects(self) -> list[Any]:
+        """Return all libraries as the server sends them."""
 
     def titles(self, library: ServerLibrary, media_type: MediaType, listing: Listing) -> Iterator[list[ServerTitle]]:
         """Yield all films or series of a library, oldest first, so that new ones are added at the end."""
@@ -152,7 +173,7 @@ class MediaServerReader(ServiceClient, ABC):
 
     def _states(self, user_id: str, query: Mapping[str, str], listing: Listing) -> Iterator[list[ItemState]]:
         query = {"IncludeItemTypes": ALL_TYPES, "EnableUserData": "true", "Fields": self.state_fields, **query}
-        parse, page_size = only_types(query["IncludeItemTypes"], parse_state), min(self._page_size, STATES_PER_PAGE)
+        parse, page_size = only_types(query["IncludeItemTypes"], parse_state), min(self.page_size, STATES_PER_PAGE)
         return self._pages(query, parse, listing, user_id=user_id, page_size=page_size)
 
     def _library_items(
@@ -171,24 +192,24 @@ class MediaServerReader(ServiceClient, ABC):
         key: Callable[[Record], str] = attrgetter("server_item_id"),
         page_size: int | None = None,
     ) -> Iterator[list[Record]]:
-        size = page_size or self._page_size
+        size = page_size or self.page_size
         order = {"SortBy": "DateCreated,SortName", "SortOrder": "Ascending"}
         base = {"Recursive": "true", **order, "EnableImages": "false", **self.listing_query, **query}
 
         def fetch(start: int, overlap: int) -> Any:
-            return self._get_items({**base, "StartIndex": start, "Limit": size + overlap}, user_id)
+            return self.get_items({**base, "StartIndex": start, "Limit": size + overlap}, user_id)
 
         return read_listing(fetch, parse, listing, what=f"{self.product}'s list of items", key=key)
 
     @abstractmethod
-    def _get_items(self, query: Mapping[str, Any], user_id: str | None) -> Any:
+    def get_items(self, query: Mapping[str, Any], user_id: str | None) -> Any:
         """Return the answer to a query of items, as a user sees them if there is one."""
 
     def studios(self) -> Iterator[list[ServerStudio]]:
         """Yield all studios. Raises BadAnswer if the answer is not a listing."""
         start = 0
         while True:
-            params = {"startIndex": start, "limit": self._page_size, "enableImages": "true"}
+            params = {"startIndex": start, "limit": self.page_size, "enableImages": "true"}
             answer = expect(self.transport.get_json("/Studios", params), dict, f"{self.product}'s /Studios")
             items = expect(answer.get("Items"), list, f"{self.product}'s /Studios: Items")
             if not items:

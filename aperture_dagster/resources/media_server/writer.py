@@ -11,6 +11,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, ClassVar
 
 from aperture_dagster.resources.errors import (
@@ -24,10 +25,14 @@ from aperture_dagster.resources.errors import (
 )
 from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.changes import route, stored_name
-from aperture_dagster.resources.media_server.library_options import merge_options
+from aperture_dagster.resources.media_server.library_options import emby_options, jellyfin_options, merge_options
 from aperture_dagster.resources.media_server.list_writer import ListWriter
-from aperture_dagster.resources.media_server.listing import id_batches, only_types, read_listing
-from aperture_dagster.resources.media_server.published import parse_media_source, parse_published_item
+from aperture_dagster.resources.media_server.listing import id_batches, only_types, parse_all, read_listing
+from aperture_dagster.resources.media_server.published import (
+    parse_media_source,
+    parse_published_item,
+    parse_published_library,
+)
 from aperture_dagster.resources.media_server.records import (
     Listing,
     MediaType,
@@ -64,27 +69,26 @@ class MediaServerWriter(ListWriter):
 
     # Libraries
 
-    @property
-    @abstractmethod
-    def assigns_ids_at_once(self) -> bool:
-        """Whether a library has its id as soon as it is created, rather than after a scan of everything."""
+    _policy_id: ClassVar[str] = "ItemId"
+    _call_id: ClassVar[str] = "ItemId"
+    """Fields with a library's ids in users' policies, and in calls that change it."""
 
-    @property
-    @abstractmethod
-    def can_disable(self) -> bool:
-        """Whether a library can be hidden from everybody while it is prepared."""
-
-    @abstractmethod
     def libraries(self) -> list[PublishedLibrary]:
         """Return all libraries with their options and what the server is doing with them."""
+        return parse_all(
+            self.reader.library_objects(),
+            lambda item: parse_published_library(item, policy_id=self._policy_id, call_id=self._call_id),
+            f"{self.reader.product}'s list of libraries",
+        )
 
-    @abstractmethod
     def desired_options(self, media_type: MediaType, language: tuple[str | None, str | None]) -> dict[str, Any]:
         """Return the options that a published library must have.
 
         Merge them into those of a library with :func:`library_options.merge_options`. ``language`` is that of
         :meth:`language_of` for the library with the originals.
         """
+        options = emby_options if self.product == "emby" else jellyfin_options
+        return options(media_type, language)
 
     @abstractmethod
     def _creation(self, name: str, media_type: MediaType, options: dict[str, Any], path: str, *, scan: bool) -> Request:
@@ -370,11 +374,6 @@ class MediaServerWriter(ListWriter):
     def mark_played(self, user_id: str, item_id: str, at: datetime) -> None:
         """Mark an item as played by a user at a time."""
 
-    @property
-    @abstractmethod
-    def keeps_ratings(self) -> bool:
-        """Whether a user's ratings from 0 to 10 can be written."""
-
     @abstractmethod
     def set_rating(self, user_id: str, item_id: str, rating: float | None) -> None:
         """Set a user's rating (0-10) of an item, or (None) remove it, and read it back.
@@ -405,9 +404,16 @@ class MediaServerWriter(ListWriter):
 
     # Users
 
-    @abstractmethod
     def user_objects(self) -> dict[str, dict[str, Any]]:
-        """Return every user by id as the server sends them, with ``Policy`` and ``Configuration``."""
+        """Return every user by id as the server sends them, with ``Policy`` and ``Configuration``.
+
+        Raises:
+            BadAnswer: a user cannot be parsed, or the list changed while it was read.
+        """
+        page = self.reader.user_page(lambda user: (parse_id(user.get("Id")), user), itemgetter(0))
+        if page.problems:
+            raise BadAnswer(f"{self.reader.product}'s list of users cannot be parsed: {page.problems[0]}")
+        return dict(page.records)
 
     def set_policy(self, user_id: str, policy: Mapping[str, Any]) -> None:
         """Replace a user's policy.

@@ -16,7 +16,6 @@ from aperture_dagster.storage.tables.enrichment import (
     merges,
     omdb_ratings,
     studio_logos,
-    tmdb_collections,
     tmdb_metadata,
 )
 from aperture_dagster.storage.tables.home import facts, quota, services

@@ -6,6 +6,8 @@ from typing import NamedTuple
 from sqlalchemy import BigInteger, CheckConstraint, DateTime, MetaData, Sequence, Table
 from sqlalchemy.dialects import postgresql
 
+from aperture_dagster.model.media import MEDIA_TYPES as MEDIA_TYPES
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -17,8 +19,6 @@ metadata = MetaData(
 )
 Moment = DateTime(timezone=True)
 item_ids = Sequence("item_id_seq", metadata=metadata, data_type=BigInteger)
-
-MEDIA_TYPES = ("movie", "series")
 
 
 def one_of(column: str, values: Collection[str]) -> CheckConstraint:

@@ -11,13 +11,13 @@ from aperture_dagster.storage.tables.base import MEDIA_TYPES, Moment, between, m
 
 COUNT = (0, 2**31 - 1)
 STUDIO_KINDS = ("company", "network")
-FETCH_KINDS = (*MEDIA_TYPES, "collection", *STUDIO_KINDS)
+FETCH_KINDS = (*MEDIA_TYPES, *STUDIO_KINDS)
 
 fetches = sa.Table(
     "fetches",
     metadata,
     sa.Column("source", sa.Text, primary_key=True),
-    sa.Column("kind", sa.Text, primary_key=True, comment="movie, series: item is a work; collection, company, network"),
+    sa.Column("kind", sa.Text, primary_key=True, comment="movie, series: item is a work; company, network"),
     sa.Column("item", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column(
         "outcome", sa.Text, nullable=False, comment="last attempt: ok, not_found, error; waiting: no attempt yet"
@@ -91,19 +91,6 @@ tmdb_metadata = sa.Table(
     comment="Metadata of a work from TMDb.",
 )
 
-tmdb_collections = sa.Table(
-    "tmdb_collections",
-    metadata,
-    sa.Column("collection_id", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("overview", sa.Text),
-    sa.Column("poster_path", sa.Text),
-    sa.Column("backdrop_path", sa.Text),
-    sa.Column("part_tmdb_ids", sa.ARRAY(sa.BigInteger), nullable=False),
-    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
-    comment="Collections of films on TMDb.",
-)
-
 omdb_ratings = sa.Table(
     "omdb_ratings",
     metadata,
@@ -117,13 +104,9 @@ omdb_ratings = sa.Table(
     sa.Column("award_wins", sa.Integer, info={"range": (0, 5000)}),
     sa.Column("award_nominations", sa.Integer),
     sa.Column("oscars_won", sa.SmallInteger, info={"range": (0, 100)}),
-    sa.Column("oscar_nominations", sa.SmallInteger),
-    sa.Column("emmys_won", sa.SmallInteger),
-    sa.Column("emmy_nominations", sa.SmallInteger),
     sa.Column("rated", sa.Text),
     sa.Column("released", sa.Date),
     sa.Column("runtime_minutes", sa.Integer),
-    sa.Column("box_office_dollars", sa.BigInteger),
     sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
     info={"source": "omdb"},
     comment="Ratings and awards of a work from OMDb.",
@@ -134,7 +117,6 @@ mdblist_scores = sa.Table(
     metadata,
     sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
     sa.Column("score", sa.SmallInteger, comment="0-100, computed by MDBList", info={"range": (0, 100)}),
-    sa.Column("score_average", sa.SmallInteger, comment="0-100"),
     sa.Column("imdb_rating", sa.REAL, comment="0-10", info={"range": (1, 10)}),
     sa.Column("imdb_votes", sa.Integer),
     sa.Column("trakt", sa.REAL, comment="0-100", info={"range": (0, 100)}),
@@ -142,15 +124,9 @@ mdblist_scores = sa.Table(
     sa.Column("rotten_tomatoes", sa.REAL, comment="0-100, critics", info={"range": (0, 100)}),
     sa.Column("rotten_tomatoes_audience", sa.REAL, comment="0-100", info={"range": (0, 100)}),
     sa.Column("metacritic", sa.REAL, comment="0-100", info={"range": (0, 100)}),
-    sa.Column("metacritic_user", sa.REAL, comment="0-10", info={"range": (0, 10)}),
-    sa.Column("roger_ebert", sa.REAL, comment="0-4", info={"range": (0, 4)}),
-    sa.Column("tmdb_score", sa.REAL, comment="0-100"),
-    sa.Column("my_anime_list", sa.REAL, comment="0-10"),
     sa.Column("keywords", sa.ARRAY(sa.Text), nullable=False),
     sa.Column("streams", sa.ARRAY(sa.Text), nullable=False),
-    sa.Column("watch_providers", sa.ARRAY(sa.Text), nullable=False),
     sa.Column("certification", sa.Text),
-    sa.Column("age_rating", sa.SmallInteger),
     sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
     info={"source": "mdblist"},
     comment="Scores of many sites, keywords and streaming providers of a work from MDBList.",

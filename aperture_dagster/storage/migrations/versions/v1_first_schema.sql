@@ -121,7 +121,7 @@ CREATE TABLE fetches (
     found_id BIGINT,
     detail TEXT,
     CONSTRAINT pk_fetches PRIMARY KEY (source, kind, item),
-    CONSTRAINT ck_fetches_kind CHECK (kind IN ('movie', 'series', 'collection', 'company', 'network')),
+    CONSTRAINT ck_fetches_kind CHECK (kind IN ('movie', 'series', 'company', 'network')),
     CONSTRAINT ck_fetches_outcome CHECK (outcome IN ('ok', 'not_found', 'error', 'waiting')),
     CONSTRAINT ck_fetches_attempts CHECK (attempts >= 0)
 );
@@ -129,24 +129,12 @@ CREATE INDEX ix_fetches_item ON fetches (item);
 CREATE INDEX ix_fetches_waiting ON fetches (source, kind, added_at DESC NULLS LAST, item) WHERE outcome = 'waiting';
 CREATE INDEX ix_fetches_due ON fetches (source, kind, due_at, item) WHERE outcome <> 'waiting';
 COMMENT ON TABLE fetches IS 'The work lists of all sources: the last attempt per item, and when the next is due.';
-COMMENT ON COLUMN fetches.kind IS 'movie, series: item is a work; collection, company, network';
+COMMENT ON COLUMN fetches.kind IS 'movie, series: item is a work; company, network';
 COMMENT ON COLUMN fetches.outcome IS 'last attempt: ok, not_found, error; waiting: no attempt yet';
 COMMENT ON COLUMN fetches.attempts IS 'consecutive failures';
 COMMENT ON COLUMN fetches.added_at IS 'when it was added to the library';
 COMMENT ON COLUMN fetches.fetched_at IS 'last success';
 COMMENT ON COLUMN fetches.found_id IS 'the source''s id, if it had to be looked up';
-
-CREATE TABLE tmdb_collections (
-    collection_id BIGINT NOT NULL,
-    name TEXT NOT NULL,
-    overview TEXT,
-    poster_path TEXT,
-    backdrop_path TEXT,
-    part_tmdb_ids BIGINT[] NOT NULL,
-    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_tmdb_collections PRIMARY KEY (collection_id)
-);
-COMMENT ON TABLE tmdb_collections IS 'Collections of films on TMDb.';
 
 CREATE TABLE studio_logos (
     kind TEXT NOT NULL,
@@ -738,13 +726,9 @@ CREATE TABLE omdb_ratings (
     award_wins INTEGER,
     award_nominations INTEGER,
     oscars_won SMALLINT,
-    oscar_nominations SMALLINT,
-    emmys_won SMALLINT,
-    emmy_nominations SMALLINT,
     rated TEXT,
     released DATE,
     runtime_minutes INTEGER,
-    box_office_dollars BIGINT,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_omdb_ratings PRIMARY KEY (work_id),
     CONSTRAINT fk_omdb_ratings_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
@@ -758,7 +742,6 @@ COMMENT ON COLUMN omdb_ratings.awards IS 'text from OMDb';
 CREATE TABLE mdblist_scores (
     work_id BIGINT NOT NULL,
     score SMALLINT,
-    score_average SMALLINT,
     imdb_rating REAL,
     imdb_votes INTEGER,
     trakt REAL,
@@ -766,32 +749,21 @@ CREATE TABLE mdblist_scores (
     rotten_tomatoes REAL,
     rotten_tomatoes_audience REAL,
     metacritic REAL,
-    metacritic_user REAL,
-    roger_ebert REAL,
-    tmdb_score REAL,
-    my_anime_list REAL,
     keywords TEXT[] NOT NULL,
     streams TEXT[] NOT NULL,
-    watch_providers TEXT[] NOT NULL,
     certification TEXT,
-    age_rating SMALLINT,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_mdblist_scores PRIMARY KEY (work_id),
     CONSTRAINT fk_mdblist_scores_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
 COMMENT ON TABLE mdblist_scores IS 'Scores of many sites, keywords and streaming providers of a work from MDBList.';
 COMMENT ON COLUMN mdblist_scores.score IS '0-100, computed by MDBList';
-COMMENT ON COLUMN mdblist_scores.score_average IS '0-100';
 COMMENT ON COLUMN mdblist_scores.imdb_rating IS '0-10';
 COMMENT ON COLUMN mdblist_scores.trakt IS '0-100';
 COMMENT ON COLUMN mdblist_scores.letterboxd IS '0-5';
 COMMENT ON COLUMN mdblist_scores.rotten_tomatoes IS '0-100, critics';
 COMMENT ON COLUMN mdblist_scores.rotten_tomatoes_audience IS '0-100';
 COMMENT ON COLUMN mdblist_scores.metacritic IS '0-100';
-COMMENT ON COLUMN mdblist_scores.metacritic_user IS '0-10';
-COMMENT ON COLUMN mdblist_scores.roger_ebert IS '0-4';
-COMMENT ON COLUMN mdblist_scores.tmdb_score IS '0-100';
-COMMENT ON COLUMN mdblist_scores.my_anime_list IS '0-10';
 
 CREATE TABLE enriched_metadata (
     work_id BIGINT NOT NULL,

@@ -1,0 +1,49 @@
+"""What files in this folder define besides its groups, such as those that ``dg scaffold defs`` writes."""
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+import dagster as dg
+
+ROOT = Path(__file__).parent
+T = TypeVar("T")
+
+
+def with_added(product: dg.Definitions) -> dg.Definitions:
+    """Add the definitions of all files that are in no group; the folder of a group declares what belongs to it."""
+    modules = [import_module(f"{__package__}.{name}") for name in _names_of_files()]
+    # A file may import the assets that its own depend on.
+    keys = {key for one in product.assets or () for key in _keys_of(one)}
+    assets = [one for one in dg.load_assets_from_modules(modules) if not keys & set(_keys_of(one))]
+    checks = [one for one in dg.load_asset_checks_from_modules(modules) if one not in (product.asset_checks or ())]
+    added = dg.Definitions(
+        assets=assets,
+        asset_checks=checks,
+        jobs=_of_type(modules, dg.JobDefinition),
+        schedules=_of_type(modules, dg.ScheduleDefinition),
+        sensors=_of_type(modules, dg.SensorDefinition),
+    )
+    return dg.Definitions.merge(product, added)
+
+
+def _names_of_files() -> list[str]:
+    files = [path.relative_to(ROOT).with_suffix("") for path in sorted(ROOT.rglob("*.py"))]
+    grouped = {file.parts[0] for file in files if len(file.parts) > 1 and _is_group(file.parts[0])}
+    return [".".join(file.parts) for file in files if file.parts[0] not in grouped and file.name != "__init__"]
+
+
+def _is_group(folder: str) -> bool:
+    module = import_module(f"{__package__}.{folder}")
+    return hasattr(module, "GROUP") or hasattr(module, "group")
+
+
+def _keys_of(asset: object) -> list[dg.AssetKey]:
+    if isinstance(asset, dg.AssetsDefinition):
+        return list(asset.keys)
+    return [asset.key] if isinstance(asset, (dg.AssetSpec, dg.SourceAsset)) else []
+
+
+def _of_type(modules: list[ModuleType], kind: type[T]) -> list[T]:
+    return [one for module in modules for one in vars(module).values() if isinstance(one, kind)]

@@ -1,0 +1,131 @@
+"""The pages on how to add a source, a job and an asset, followed literally in a copy of the project."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aperture_dagster.build import build_definitions
+from aperture_dagster.settings import Settings
+from aperture_dagster.sources import SERVICES, SOURCES
+from aperture_dagster.storage.tables import metadata
+from aperture_dagster_tests.conftest import PROJECT
+
+COPIED = (
+    "aperture_dagster", "aperture_dagster_tests", "docs", "deploy", "pyproject.toml", "dagster.yaml", "workspace.yaml",
+    "README.md", "Makefile",
+)  # fmt: skip
+# A block of code, and the sentence before it that names a file, if there is one.
+BLOCK = re.compile(
+    r"(?:^`(?P<path>[^`\n]+)`(?P<how>, new|, at the end|):\n\n)?"
+    r"^```(?P<language>\w+)\n(?P<code>.*?)^```$",
+    re.DOTALL | re.MULTILINE,
+)
+NEARBY = (
+    "test_structure.py", "test_settings_reference.py", "test_adding_pages.py::test_every_source_has_what_is_derived",
+    "defs/test_definitions.py", "defs/test_reference.py", "storage/test_tables.py",
+    "storage/test_migrations.py::test_migrations_and_table_definitions_create_the_same_schema",
+    "storage/test_migrations.py::test_the_head_revision_is_the_newest_migration",
+)  # fmt: skip
+# They start programs that load all definitions.
+QUICK = "not heavy and not loads_with and not opens_no_database and not definitions_valid"
+
+
+class Copy:
+    """A copy of the project, in which pages are followed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for name in COPIED:
+            source = PROJECT / name
+            if source.is_dir():
+                shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, root / name)
+
+    def follow(self, page: str) -> set[str]:
+        """Make the changes that a page shows, and run its commands; return the files that were edited by hand."""
+        text = (PROJECT / "docs" / page).read_text(encoding="utf-8")
+        edited: set[str] = set()
+        path = ""
+        for block in BLOCK.finditer(text):
+            path, code = block["path"] or path, block["code"]
+            if block["language"] == "sh":
+                for line in code.splitlines():
+                    self.run(sys.executable, *line.partition("#")[0].split()[1:])
+                continue
+            edited.add(path)
+            self._edit(self.root / path, block["how"] or "", code)
+        return edited
+
+    def _edit(self, path: Path, how: str, code: str) -> None:
+        if how == ", new":
+            assert not path.exists()
+            path.write_text(code, encoding="utf-8")
+        elif how == ", at the end":
+            before = path.read_text(encoding="utf-8")
+            gap = "" if code.startswith(" ") else "\n"
+            path.write_text(before + gap + code, encoding="utf-8")
+        else:
+            lines = code.splitlines()
+            before, after = ("\n".join(line[1:] for line in lines if line[:1] in signs) for signs in (" -", " +"))
+            text = path.read_text(encoding="utf-8")
+            assert text.count(before) == 1, f"{path.name} does not have once:\n{before}"
+            path.write_text(text.replace(before, after), encoding="utf-8")
+
+    def run(self, *command: str) -> str:
+        """Run a command in the copy, without the settings of whoever runs the tests; it must succeed."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("APERTURE_")}
+        environment |= {"PYTHONPATH": str(self.root), "APERTURE_HOME": str(self.root / "home")}
+        environment["APERTURE_CONFIG"] = os.devnull
+        done = subprocess.run(
+            command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=600, check=False
+        )
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-6000:]}{done.stderr[-3000:]}"
+        return done.stdout
+
+
+@pytest.mark.e2e
+def test_the_pages_on_adding_things_are_followed_literally(tmp_path: Path):
+    copy = Copy(tmp_path)
+    assert len(copy.follow("adding-a-source.md")) <= 6
+    assert len(copy.follow("adding-a-job.md")) <= 3
+
+    told = json.loads((tmp_path / "aperture_dagster_tests" / "defs" / "golden.json").read_text(encoding="utf-8"))
+    scores = told["assets"]["critics_scores"]
+    assert scores["deps"] == ["critics", "movies", "series"]
+    assert set(scores["checks"]) == {"covers_the_library", "is_fresh", "has_values_in_range"}
+    assert "critics_scores" in told["assets"]["enriched_metadata"]["deps"]
+    assert told["jobs"]["refresh_merged_view"]["assets"] == ["enriched_metadata"]
+    assert told["schedules"]["refresh_merged_view_schedule"]["cron"] == "30 6 * * *"
+    assert "refresh_merged_view" in told["sensors"]["first_sync_sensor"]["jobs"]
+    assert "`critics_api_key`" in (tmp_path / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert "| `refresh_merged_view` | 06:30," in (tmp_path / "docs" / "jobs.md").read_text(encoding="utf-8")
+    nearby = [f"aperture_dagster_tests/{name}" for name in NEARBY]
+    copy.run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", QUICK, *nearby)
+
+    copy.run(str(Path(sys.executable).with_name("dg")), "scaffold", "defs", "dagster.asset", "own_asset.py")
+    loaded = "from aperture_dagster.definitions import defs; print(*defs.resolve_asset_graph().get_all_asset_keys())"
+    assert "own_asset" in copy.run(sys.executable, "-c", loaded)
+
+
+def test_every_source_has_what_is_derived(settings: Settings):
+    definitions = build_definitions(settings)
+    graph = definitions.resolve_asset_graph()
+    names = {key.to_user_string() for key in graph.get_all_asset_keys()}
+    checks = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
+    for source in SOURCES:
+        assert {source.name, source.table} <= names
+        assert {(source.table, name) for name in ("covers_the_library", "is_fresh", "has_values_in_range")} <= checks
+        assert metadata.tables[source.table].info["source"] == source.name
+        assert source.table in {
+            key.to_user_string() for key in definitions.resolve_job_def(source.job).asset_layer.executable_asset_keys
+        }
+    assert len({service.name for service in SERVICES}) == len(SERVICES)
