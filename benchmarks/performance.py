@@ -181,8 +181,8 @@ def describe(settings: Settings, data: Path) -> None:
         return
     from aperture_dagster.resources.movielens import read_films
 
-    films = read_films(data)[0].reindex(columns=["overview", "tagline"]).dropna(subset=["overview"])
-    texts = films.reset_index(drop=True).reset_index(names="place").to_json(orient="records")
+    films = read_films(data).reindex(columns=["overview", "tagline"]).dropna(subset=["overview"])
+    texts = films.reset_index(drop=True).assign(place=lambda one: one.index).to_json(orient="records")
     engine = open_engine(settings)
     with engine.begin() as connection:
         statement = """

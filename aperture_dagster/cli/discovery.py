@@ -107,7 +107,7 @@ def dismiss(user: str, title: str, undo: bool) -> None:
             changed = undo_dismissal(connection, person.user_id, found.work_id) > 0
             said = f"may be suggested to {person.name} again." if changed else f"was not dismissed by {person.name}."
             console.print(Text(f"{found.label} {said}"))
-        elif dismiss_title(connection, person.user_id, found.work_id, found.title, now=Clock().now()):
+        elif dismiss_title(connection, person.user_id, found.work_id, found.title or found.label, now=Clock().now()):
             here = " It is in the library: recommendations of what is there do not change." if found.in_library else ""
             console.print(Text(f"{found.label} is not suggested to {person.name} any more.{here}"))
         else:
@@ -152,11 +152,11 @@ def request(user: str, title: str, seasons: list[int] | None, yes: bool) -> None
             advice = "" if found.media_type == "movie" else " Name seasons that it lacks with --seasons."
             console.print(Text(f"{found.label} is in the library already; nothing was sent.{advice}"))
             return
-        if found.tmdb_id is None:
+        if found.ids.tmdb_id is None:
             raise OperatorError(f"Seerr needs the id of {found.label} on TMDb: name it by that, as in tmdb:movie:603.")
         if seasons is not None and found.media_type == "movie":
             raise OperatorError(f"{found.label} is a film, and has no seasons.", exit_code=2)
-        wish = Wish(found.work_id, found.media_type, found.tmdb_id, found.label)
+        wish = Wish(found.work_id, found.media_type, found.ids.tmdb_id, found.label)
         with _desk(settings, database, clock) as desk:
             planned = _plan(console, desk, database, person, wish, seasons)
         if planned is None:
@@ -169,7 +169,7 @@ def request(user: str, title: str, seasons: list[int] | None, yes: bool) -> None
             again = _plan(console, desk, database, person, wish, seasons)
             if again != planned:
                 raise OperatorError("This has changed on Seerr meanwhile; nothing was sent. Repeat the command.")
-            sent = desk.send(person, again)
+            sent = desk.send(person, planned)
     if sent is not None:
         console.print(Text(f"Requested: {sent.title}, request {sent.request_id} on Seerr, {sent.state}."))
 

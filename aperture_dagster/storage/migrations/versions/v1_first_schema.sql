@@ -1,6 +1,29 @@
 CREATE EXTENSION IF NOT EXISTS vector;
 CREATE SEQUENCE item_id_seq AS BIGINT;
 
+CREATE TABLE embedding_models (
+    model_key TEXT NOT NULL,
+    dimensions INTEGER NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    activated_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_embedding_models PRIMARY KEY (model_key),
+    CONSTRAINT ck_embedding_models_dimensions CHECK (dimensions >= 1)
+);
+COMMENT ON TABLE embedding_models IS 'Embedding models; the most recently activated one is in use.';
+COMMENT ON COLUMN embedding_models.activated_at IS 'the newest is in use; null until its vectors are complete';
+
+CREATE TABLE discovery_lists (
+    request TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    entries JSONB NOT NULL,
+    read_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_discovery_lists PRIMARY KEY (request),
+    CONSTRAINT ck_discovery_lists_media_type CHECK (media_type IN ('movie', 'series'))
+);
+COMMENT ON TABLE discovery_lists IS 'Lists of titles that services returned, so that no run asks twice a day.';
+COMMENT ON COLUMN discovery_lists.request IS 'such as movie/discover?genres=18/2';
+COMMENT ON COLUMN discovery_lists.entries IS 'in the list''s order, as far as the service tells';
+
 CREATE TABLE alert_problems (
     key TEXT NOT NULL,
     category TEXT NOT NULL,
@@ -10,9 +33,7 @@ CREATE TABLE alert_problems (
     first_seen TIMESTAMP WITH TIME ZONE NOT NULL,
     last_seen TIMESTAMP WITH TIME ZONE NOT NULL,
     count INTEGER NOT NULL,
-    tell_after TIMESTAMP WITH TIME ZONE NOT NULL,
-    last_told TIMESTAMP WITH TIME ZONE,
-    told_count INTEGER NOT NULL,
+    report_after TIMESTAMP WITH TIME ZONE NOT NULL,
     resolved_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_alert_problems PRIMARY KEY (key),
     CONSTRAINT ck_alert_problems_category CHECK (category IN ('run', 'check', 'freshness')),
@@ -23,28 +44,8 @@ COMMENT ON COLUMN alert_problems.key IS 'category, subject and class of the caus
 COMMENT ON COLUMN alert_problems.subject IS 'asset, asset.check or job';
 COMMENT ON COLUMN alert_problems.sentence IS 'what was wrong last, and what to do';
 COMMENT ON COLUMN alert_problems.page IS 'its page in the UI';
-COMMENT ON COLUMN alert_problems.tell_after IS 'it is not reported before';
-COMMENT ON COLUMN alert_problems.last_told IS 'when it was reported last';
-COMMENT ON COLUMN alert_problems.told_count IS 'the count at that time';
+COMMENT ON COLUMN alert_problems.report_after IS 'it is not reported before';
 COMMENT ON COLUMN alert_problems.resolved_at IS 'when it was over; the row goes once that is reported';
-
-CREATE TABLE alert_outbox (
-    address TEXT NOT NULL,
-    queued_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    title TEXT NOT NULL,
-    body TEXT NOT NULL,
-    is_good BOOLEAN NOT NULL,
-    due_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    attempts SMALLINT DEFAULT 0 NOT NULL,
-    unconfirmed SMALLINT DEFAULT 0 NOT NULL,
-    CONSTRAINT pk_alert_outbox PRIMARY KEY (address, queued_at),
-    CONSTRAINT ck_alert_outbox_attempts CHECK (attempts >= 0),
-    CONSTRAINT ck_alert_outbox_unconfirmed CHECK (unconfirmed >= 0)
-);
-COMMENT ON TABLE alert_outbox IS 'Messages that have not been delivered yet, per address.';
-COMMENT ON COLUMN alert_outbox.address IS 'digest of the address, which is a secret';
-COMMENT ON COLUMN alert_outbox.is_good IS 'it reports nothing but recoveries';
-COMMENT ON COLUMN alert_outbox.unconfirmed IS 'last attempts of which nobody knows whether they arrived, because the process ended';
 
 CREATE TABLE libraries (
     library_id TEXT NOT NULL,
@@ -66,8 +67,8 @@ CREATE TABLE works (
     CONSTRAINT pk_works PRIMARY KEY (work_id),
     CONSTRAINT ck_works_media_type CHECK (media_type IN ('movie', 'series'))
 );
-CREATE INDEX ix_works_imdb ON works (media_type, imdb_id);
 CREATE INDEX ix_works_tmdb ON works (media_type, tmdb_id);
+CREATE INDEX ix_works_imdb ON works (media_type, imdb_id);
 COMMENT ON TABLE works IS 'Films and series, independent of their copies. Works in use are never deleted: history and ratings refer to them.';
 COMMENT ON COLUMN works.unused_since IS 'since when no other row refers to it; null while one does';
 
@@ -84,29 +85,6 @@ COMMENT ON TABLE item_versions IS 'Alternate versions and published copies, whic
 COMMENT ON COLUMN item_versions.item_id IS 'used by watch states of the version';
 COMMENT ON COLUMN item_versions.primary_item_id IS 'the title or episode of the version';
 COMMENT ON COLUMN item_versions.is_published IS 'a published copy of ours';
-
-CREATE TABLE embedding_models (
-    model_key TEXT NOT NULL,
-    dimensions INTEGER NOT NULL,
-    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    activated_at TIMESTAMP WITH TIME ZONE,
-    CONSTRAINT pk_embedding_models PRIMARY KEY (model_key),
-    CONSTRAINT ck_embedding_models_dimensions CHECK (dimensions >= 1)
-);
-COMMENT ON TABLE embedding_models IS 'Embedding models; the most recently activated one is in use.';
-COMMENT ON COLUMN embedding_models.activated_at IS 'the newest is in use; null until its vectors are complete';
-
-CREATE TABLE discovery_lists (
-    request TEXT NOT NULL,
-    media_type TEXT NOT NULL,
-    entries JSONB NOT NULL,
-    read_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    CONSTRAINT pk_discovery_lists PRIMARY KEY (request),
-    CONSTRAINT ck_discovery_lists_media_type CHECK (media_type IN ('movie', 'series'))
-);
-COMMENT ON TABLE discovery_lists IS 'Lists of titles that services returned, so that no run asks twice a day.';
-COMMENT ON COLUMN discovery_lists.request IS 'such as movie/603/recommendations/2';
-COMMENT ON COLUMN discovery_lists.entries IS 'in the list''s order, as far as the service tells';
 
 CREATE TABLE fetches (
     source TEXT NOT NULL,
@@ -125,8 +103,8 @@ CREATE TABLE fetches (
     CONSTRAINT ck_fetches_outcome CHECK (outcome IN ('ok', 'not_found', 'error', 'waiting')),
     CONSTRAINT ck_fetches_attempts CHECK (attempts >= 0)
 );
-CREATE INDEX ix_fetches_item ON fetches (item);
 CREATE INDEX ix_fetches_waiting ON fetches (source, kind, added_at DESC NULLS LAST, item) WHERE outcome = 'waiting';
+CREATE INDEX ix_fetches_item ON fetches (item);
 CREATE INDEX ix_fetches_due ON fetches (source, kind, due_at, item) WHERE outcome <> 'waiting';
 COMMENT ON TABLE fetches IS 'The work lists of all sources: the last attempt per item, and when the next is due.';
 COMMENT ON COLUMN fetches.kind IS 'movie, series: item is a work; company, network';
@@ -345,47 +323,6 @@ COMMENT ON COLUMN item_files.path IS 'of the item when the files were read';
 COMMENT ON COLUMN item_files.sources IS 'versions, parts and subtitles, as the server lists them';
 COMMENT ON COLUMN item_files.picture_tag IS 'changes with the item''s picture';
 
-CREATE TABLE titles (
-    item_id BIGINT NOT NULL,
-    work_id BIGINT NOT NULL,
-    media_type TEXT NOT NULL,
-    server_item_id TEXT,
-    library_id TEXT NOT NULL,
-    title TEXT NOT NULL,
-    original_title TEXT,
-    sort_title TEXT,
-    year INTEGER,
-    premiere_date DATE,
-    end_date DATE,
-    overview TEXT,
-    tagline TEXT,
-    genres TEXT[] NOT NULL,
-    tags TEXT[] NOT NULL,
-    studios TEXT[] NOT NULL,
-    official_rating TEXT,
-    community_rating REAL,
-    critic_rating REAL,
-    runtime_minutes INTEGER,
-    status TEXT,
-    path TEXT,
-    tmdb_id BIGINT,
-    imdb_id TEXT,
-    tvdb_id BIGINT,
-    added_at TIMESTAMP WITH TIME ZONE,
-    first_seen_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    removed_at TIMESTAMP WITH TIME ZONE,
-    CONSTRAINT pk_titles PRIMARY KEY (item_id),
-    CONSTRAINT ck_titles_media_type CHECK (media_type IN ('movie', 'series')),
-    CONSTRAINT ck_titles_has_server_id CHECK (server_item_id IS NOT NULL OR removed_at IS NOT NULL),
-    CONSTRAINT fk_titles_work_id FOREIGN KEY(work_id) REFERENCES works (work_id),
-    CONSTRAINT uq_titles_server_item_id UNIQUE (server_item_id)
-);
-CREATE INDEX ix_titles_work_id ON titles (work_id);
-CREATE INDEX ix_titles_media_type ON titles (media_type, removed_at);
-COMMENT ON TABLE titles IS 'One row per film or series item on the media server; removed_at is its tombstone. Never deleted.';
-COMMENT ON COLUMN titles.server_item_id IS 'null if the server has given it to another item';
-
 CREATE TABLE embeddings (
     model_key TEXT NOT NULL,
     work_id BIGINT NOT NULL,
@@ -401,12 +338,10 @@ COMMENT ON TABLE embeddings IS 'One vector per model and work, with the hash of 
 CREATE TABLE taste_profiles (
     user_id TEXT NOT NULL,
     media_type TEXT NOT NULL,
-    model_key TEXT NOT NULL,
     titles INTEGER NOT NULL,
     liked INTEGER NOT NULL,
     disliked INTEGER NOT NULL,
     summary JSONB NOT NULL,
-    centroids REAL[][],
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_taste_profiles PRIMARY KEY (user_id, media_type),
     CONSTRAINT ck_taste_profiles_media_type CHECK (media_type IN ('movie', 'series')),
@@ -417,8 +352,7 @@ CREATE TABLE taste_profiles (
 );
 COMMENT ON TABLE taste_profiles IS 'The taste of a user, per media type.';
 COMMENT ON COLUMN taste_profiles.titles IS 'titles that the taste is based on';
-COMMENT ON COLUMN taste_profiles.summary IS 'genres, keywords and tastes as text';
-COMMENT ON COLUMN taste_profiles.centroids IS 'one row per taste, with the library mean subtracted';
+COMMENT ON COLUMN taste_profiles.summary IS 'distinctive genres and keywords, and a sentence';
 
 CREATE TABLE taste_weights (
     user_id TEXT NOT NULL,
@@ -507,7 +441,6 @@ CREATE TABLE discovery_pool (
     media_type TEXT NOT NULL,
     tmdb_id BIGINT NOT NULL,
     wanted_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    priority INTEGER NOT NULL,
     fetched_at TIMESTAMP WITH TIME ZONE,
     imdb_id TEXT,
     tvdb_id BIGINT,
@@ -539,13 +472,11 @@ CREATE TABLE discovery_pool (
     recommended_tmdb_ids BIGINT[],
     CONSTRAINT pk_discovery_pool PRIMARY KEY (work_id),
     CONSTRAINT ck_discovery_pool_media_type CHECK (media_type IN ('movie', 'series')),
-    CONSTRAINT ck_discovery_pool_priority CHECK (priority >= 0),
     CONSTRAINT uq_discovery_pool_media_type_tmdb_id UNIQUE (media_type, tmdb_id),
     CONSTRAINT fk_discovery_pool_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
 COMMENT ON TABLE discovery_pool IS 'Titles that are not in the library and were suggested to somebody, with details from TMDb.';
 COMMENT ON COLUMN discovery_pool.wanted_at IS 'when it was last suggested to anybody';
-COMMENT ON COLUMN discovery_pool.priority IS 'order in which details are requested; 0: the first';
 COMMENT ON COLUMN discovery_pool.fetched_at IS 'when the columns below were requested; null: not yet';
 COMMENT ON COLUMN discovery_pool.seasons IS 'of a series, without specials';
 COMMENT ON COLUMN discovery_pool.certifications IS 'country -> certifications, without empty ones';
@@ -564,23 +495,6 @@ CREATE TABLE discovery_vectors (
 );
 COMMENT ON TABLE discovery_vectors IS 'One vector per model and title of the pool, made by the recipe of the library''s.';
 
-CREATE TABLE discovery_suggestions (
-    user_id TEXT NOT NULL,
-    work_id BIGINT NOT NULL,
-    source TEXT NOT NULL,
-    seed TEXT NOT NULL,
-    rank SMALLINT NOT NULL,
-    CONSTRAINT pk_discovery_suggestions PRIMARY KEY (user_id, work_id, source, seed),
-    CONSTRAINT ck_discovery_suggestions_source CHECK (source IN ('recommendations', 'discover', 'trakt')),
-    CONSTRAINT ck_discovery_suggestions_rank CHECK (rank >= 1),
-    CONSTRAINT fk_discovery_suggestions_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
-    CONSTRAINT fk_discovery_suggestions_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-COMMENT ON TABLE discovery_suggestions IS 'Which list suggested which title of the pool to whom, and because of what.';
-COMMENT ON COLUMN discovery_suggestions.source IS 'recommendations, discover, trakt';
-COMMENT ON COLUMN discovery_suggestions.seed IS 'the liked work''s id, a trait such as genre:Drama, or empty';
-COMMENT ON COLUMN discovery_suggestions.rank IS 'in that list, from 1 on';
-
 CREATE TABLE discovery_candidates (
     user_id TEXT NOT NULL,
     media_type TEXT NOT NULL,
@@ -589,7 +503,6 @@ CREATE TABLE discovery_candidates (
     score REAL NOT NULL,
     components JSONB NOT NULL,
     because BIGINT[] NOT NULL,
-    suggested_by TEXT[] NOT NULL,
     listed_since DATE NOT NULL,
     generated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_discovery_candidates PRIMARY KEY (user_id, media_type, rank),
@@ -604,25 +517,7 @@ COMMENT ON TABLE discovery_candidates IS 'The current suggestions for each user 
 COMMENT ON COLUMN discovery_candidates.score IS '0-1';
 COMMENT ON COLUMN discovery_candidates.components IS 'components of the score';
 COMMENT ON COLUMN discovery_candidates.because IS 'the liked works that explain it';
-COMMENT ON COLUMN discovery_candidates.suggested_by IS 'sources, and traits such as genre:Drama';
 COMMENT ON COLUMN discovery_candidates.listed_since IS 'the first of the days on which it has been on the list without a break';
-
-CREATE TABLE household_candidates (
-    media_type TEXT NOT NULL,
-    rank SMALLINT NOT NULL,
-    work_id BIGINT NOT NULL,
-    score REAL NOT NULL,
-    user_ids TEXT[] NOT NULL,
-    generated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_household_candidates PRIMARY KEY (media_type, rank),
-    CONSTRAINT ck_household_candidates_media_type CHECK (media_type IN ('movie', 'series')),
-    CONSTRAINT ck_household_candidates_rank CHECK (rank >= 1),
-    CONSTRAINT uq_household_candidates_work_id UNIQUE (work_id),
-    CONSTRAINT fk_household_candidates_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-COMMENT ON TABLE household_candidates IS 'The titles outside the library that would please most people of the household.';
-COMMENT ON COLUMN household_candidates.score IS '0-1';
-COMMENT ON COLUMN household_candidates.user_ids IS 'whom it would please, most of all first';
 
 CREATE TABLE dismissals (
     user_id TEXT NOT NULL,
@@ -650,23 +545,223 @@ CREATE TABLE seerr_requests (
     request_id BIGINT,
     state TEXT NOT NULL,
     seasons SMALLINT,
-    is_automatic BOOLEAN NOT NULL,
     requested_at TIMESTAMP WITH TIME ZONE NOT NULL,
     read_at TIMESTAMP WITH TIME ZONE,
     detail TEXT,
     CONSTRAINT pk_seerr_requests PRIMARY KEY (user_id, work_id),
     CONSTRAINT ck_seerr_requests_media_type CHECK (media_type IN ('movie', 'series')),
-    CONSTRAINT ck_seerr_requests_state CHECK (state IN ('sending', 'pending', 'approved', 'declined', 'failed', 'completed', 'available', 'refused', 'misattributed')),
+    CONSTRAINT ck_seerr_requests_state CHECK (state IN ('sending', 'pending', 'approved', 'declined', 'failed', 'completed', 'available', 'refused')),
     CONSTRAINT fk_seerr_requests_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
     CONSTRAINT fk_seerr_requests_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
 COMMENT ON TABLE seerr_requests IS 'Requests sent to Seerr for a user, and what became of them. Never deleted: none is sent twice.';
 COMMENT ON COLUMN seerr_requests.request_id IS 'on Seerr; null: not confirmed';
-COMMENT ON COLUMN seerr_requests.state IS 'sending: the answer is not known yet; misattributed: made as somebody else; else what Seerr says';
+COMMENT ON COLUMN seerr_requests.state IS 'sending: the answer is not known yet; else what Seerr says';
 COMMENT ON COLUMN seerr_requests.seasons IS 'requested, of a series';
-COMMENT ON COLUMN seerr_requests.is_automatic IS 'sent by the job, not by a command';
 COMMENT ON COLUMN seerr_requests.read_at IS 'since when Seerr is known to say so';
 COMMENT ON COLUMN seerr_requests.detail IS 'Seerr''s words';
+
+CREATE TABLE ratings (
+    user_id TEXT NOT NULL,
+    source TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    item_id BIGINT NOT NULL,
+    rating FLOAT,
+    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_ratings PRIMARY KEY (user_id, source, work_id, item_id),
+    CONSTRAINT ck_ratings_rating CHECK (rating >= 0 AND rating <= 10),
+    CONSTRAINT fk_ratings_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_ratings_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE ratings IS 'Current ratings per user and source. Reading an equal value again keeps its date.';
+COMMENT ON COLUMN ratings.source IS 'server: the media server; own: given here; trakt';
+COMMENT ON COLUMN ratings.item_id IS 'the rated copy or episode; 0: the work';
+COMMENT ON COLUMN ratings.rating IS '0-10; null: removed here or on Trakt, whatever other sources have';
+COMMENT ON COLUMN ratings.rated_at IS 'as reported by the source, else when first seen';
+COMMENT ON COLUMN ratings.updated_at IS 'of the ratings of a work, the one written last is in force';
+
+CREATE TABLE rating_changes (
+    change_id BIGSERIAL NOT NULL,
+    user_id TEXT NOT NULL,
+    source TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    item_id BIGINT NOT NULL,
+    rating FLOAT,
+    previous FLOAT,
+    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    noted_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_rating_changes PRIMARY KEY (change_id),
+    CONSTRAINT ck_rating_changes_rating CHECK (rating >= 0 AND rating <= 10),
+    CONSTRAINT ck_rating_changes_previous CHECK (previous >= 0 AND previous <= 10),
+    CONSTRAINT fk_rating_changes_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_rating_changes_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+CREATE INDEX ix_rating_changes_user_work ON rating_changes (user_id, work_id);
+COMMENT ON TABLE rating_changes IS 'Append-only log of ratings given, changed and removed.';
+COMMENT ON COLUMN rating_changes.rating IS 'null: removed';
+COMMENT ON COLUMN rating_changes.previous IS 'null: none';
+COMMENT ON COLUMN rating_changes.rated_at IS 'of the new value, or when the removal was noticed';
+
+CREATE TABLE server_rating_writes (
+    user_id TEXT NOT NULL,
+    item_id BIGINT NOT NULL,
+    rating SMALLINT,
+    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    in_force_since TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_server_rating_writes PRIMARY KEY (user_id, item_id),
+    CONSTRAINT ck_server_rating_writes_rating CHECK (rating >= 1 AND rating <= 10),
+    CONSTRAINT fk_server_rating_writes_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
+);
+COMMENT ON TABLE server_rating_writes IS 'Ratings that are being written to the media server: what it reports of them was not given there.';
+COMMENT ON COLUMN server_rating_writes.rating IS '1-10; null: removed';
+COMMENT ON COLUMN server_rating_writes.rated_at IS 'of the rating that is copied';
+COMMENT ON COLUMN server_rating_writes.in_force_since IS 'ratings.updated_at of the rating that is copied';
+
+CREATE TABLE trakt_accounts (
+    user_id TEXT NOT NULL,
+    trakt_user TEXT,
+    is_vip BOOLEAN,
+    access_token TEXT NOT NULL,
+    refresh_token TEXT NOT NULL,
+    issued_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    installation_id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    trouble TEXT,
+    activities JSONB,
+    read_at TIMESTAMP WITH TIME ZONE,
+    connected_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_trakt_accounts PRIMARY KEY (user_id),
+    CONSTRAINT ck_trakt_accounts_state CHECK (state IN ('connected', 'reconnect', 'parked')),
+    CONSTRAINT fk_trakt_accounts_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
+);
+COMMENT ON TABLE trakt_accounts IS 'Users who connected Trakt.';
+COMMENT ON COLUMN trakt_accounts.trakt_user IS 'their name on Trakt';
+COMMENT ON COLUMN trakt_accounts.is_vip IS 'as Trakt said when last asked';
+COMMENT ON COLUMN trakt_accounts.access_token IS 'encrypted with APERTURE_SECRET_KEY';
+COMMENT ON COLUMN trakt_accounts.refresh_token IS 'encrypted, valid for one use';
+COMMENT ON COLUMN trakt_accounts.installation_id IS 'of the installation that connected it';
+COMMENT ON COLUMN trakt_accounts.state IS 'reconnect: the user must; parked: the user must act on Trakt';
+COMMENT ON COLUMN trakt_accounts.trouble IS 'why it is not connected, as a sentence';
+COMMENT ON COLUMN trakt_accounts.activities IS 'Trakt''s last activities as of the last complete read';
+COMMENT ON COLUMN trakt_accounts.read_at IS 'when the ratings were last read completely';
+
+CREATE TABLE trakt_ratings (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    media_type TEXT NOT NULL,
+    rating SMALLINT NOT NULL,
+    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    trakt_id BIGINT,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_trakt_ratings PRIMARY KEY (user_id, work_id),
+    CONSTRAINT ck_trakt_ratings_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT ck_trakt_ratings_rating CHECK (rating >= 1 AND rating <= 10),
+    CONSTRAINT fk_trakt_ratings_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_trakt_ratings_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE trakt_ratings IS 'The ratings of films and series on which this installation and Trakt agreed last.';
+COMMENT ON COLUMN trakt_ratings.rating IS '1-10';
+COMMENT ON COLUMN trakt_ratings.rated_at IS 'as Trakt reports it';
+
+CREATE TABLE rating_outbox (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    rating SMALLINT,
+    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    queued_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    attempts SMALLINT DEFAULT 0 NOT NULL,
+    attempted_at TIMESTAMP WITH TIME ZONE,
+    due_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    detail TEXT,
+    CONSTRAINT pk_rating_outbox PRIMARY KEY (user_id, work_id),
+    CONSTRAINT ck_rating_outbox_rating CHECK (rating >= 1 AND rating <= 10),
+    CONSTRAINT ck_rating_outbox_attempts CHECK (attempts >= 0),
+    CONSTRAINT fk_rating_outbox_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_rating_outbox_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE rating_outbox IS 'Ratings that Trakt has not confirmed yet.';
+COMMENT ON COLUMN rating_outbox.rating IS '1-10; null: remove it';
+COMMENT ON COLUMN rating_outbox.rated_at IS 'sent along, so that a repetition changes nothing';
+COMMENT ON COLUMN rating_outbox.detail IS 'why it still waits';
+
+CREATE TABLE rating_removals (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    removed_on TEXT NOT NULL,
+    had INTEGER NOT NULL,
+    noticed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    passed_at TIMESTAMP WITH TIME ZONE,
+    accepted_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_rating_removals PRIMARY KEY (user_id, work_id),
+    CONSTRAINT ck_rating_removals_removed_on CHECK (removed_on IN ('here', 'trakt')),
+    CONSTRAINT ck_rating_removals_had CHECK (had >= 0),
+    CONSTRAINT fk_rating_removals_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_rating_removals_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE rating_removals IS 'Ratings in step with Trakt that were removed on one side: those removed on the other, too, and those held back.';
+COMMENT ON COLUMN rating_removals.removed_on IS 'here, trakt: the side that the removal comes from';
+COMMENT ON COLUMN rating_removals.had IS 'ratings of the user that were in step before';
+COMMENT ON COLUMN rating_removals.passed_at IS 'when it was decided to remove it on the other side, too; null: held back';
+COMMENT ON COLUMN rating_removals.accepted_at IS 'by the operator; those that were removed by then no longer count';
+
+CREATE TABLE alerts_told (
+    key TEXT NOT NULL,
+    address TEXT NOT NULL,
+    tried_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    told_at TIMESTAMP WITH TIME ZONE,
+    count INTEGER DEFAULT 0 NOT NULL,
+    CONSTRAINT pk_alerts_told PRIMARY KEY (key, address),
+    CONSTRAINT fk_alerts_told_key FOREIGN KEY(key) REFERENCES alert_problems (key) ON DELETE CASCADE
+);
+COMMENT ON TABLE alerts_told IS 'What each address was told about the problems.';
+COMMENT ON COLUMN alerts_told.address IS 'digest of the address, which is a secret';
+COMMENT ON COLUMN alerts_told.tried_at IS 'the last attempt';
+COMMENT ON COLUMN alerts_told.told_at IS 'the last attempt that succeeded';
+COMMENT ON COLUMN alerts_told.count IS 'of the problem at that time';
+
+CREATE TABLE titles (
+    item_id BIGINT NOT NULL,
+    work_id BIGINT NOT NULL,
+    media_type TEXT NOT NULL,
+    server_item_id TEXT,
+    library_id TEXT NOT NULL,
+    title TEXT NOT NULL,
+    original_title TEXT,
+    sort_title TEXT,
+    year INTEGER,
+    premiere_date DATE,
+    end_date DATE,
+    overview TEXT,
+    tagline TEXT,
+    genres TEXT[] NOT NULL,
+    tags TEXT[] NOT NULL,
+    studios TEXT[] NOT NULL,
+    official_rating TEXT,
+    community_rating REAL,
+    critic_rating REAL,
+    runtime_minutes INTEGER,
+    status TEXT,
+    path TEXT,
+    tmdb_id BIGINT,
+    imdb_id TEXT,
+    tvdb_id BIGINT,
+    added_at TIMESTAMP WITH TIME ZONE,
+    first_seen_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    removed_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_titles PRIMARY KEY (item_id),
+    CONSTRAINT ck_titles_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT ck_titles_has_server_id CHECK (server_item_id IS NOT NULL OR removed_at IS NOT NULL),
+    CONSTRAINT fk_titles_work_id FOREIGN KEY(work_id) REFERENCES works (work_id),
+    CONSTRAINT uq_titles_server_item_id UNIQUE (server_item_id)
+);
+CREATE INDEX ix_titles_media_type ON titles (media_type, removed_at);
+CREATE INDEX ix_titles_work_id ON titles (work_id);
+COMMENT ON TABLE titles IS 'One row per film or series item on the media server; removed_at is its tombstone. Never deleted.';
+COMMENT ON COLUMN titles.server_item_id IS 'null if the server has given it to another item';
 
 CREATE TABLE tmdb_metadata (
     work_id BIGINT NOT NULL,
@@ -876,63 +971,6 @@ COMMENT ON TABLE plays IS 'Append-only log of plays. Plays without a known time 
 COMMENT ON COLUMN plays.play_count IS 'plays since the last sync';
 COMMENT ON COLUMN plays.completion IS '0-1';
 
-CREATE TABLE ratings (
-    user_id TEXT NOT NULL,
-    source TEXT NOT NULL,
-    work_id BIGINT NOT NULL,
-    item_id BIGINT NOT NULL,
-    rating FLOAT,
-    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_ratings PRIMARY KEY (user_id, source, work_id, item_id),
-    CONSTRAINT ck_ratings_rating CHECK (rating >= 0 AND rating <= 10),
-    CONSTRAINT fk_ratings_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
-    CONSTRAINT fk_ratings_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-COMMENT ON TABLE ratings IS 'Current ratings per user and source. Reading an equal value again keeps its date.';
-COMMENT ON COLUMN ratings.source IS 'server: the media server; own: given here; trakt';
-COMMENT ON COLUMN ratings.item_id IS 'the rated copy or episode; 0: the work';
-COMMENT ON COLUMN ratings.rating IS '0-10; null: removed here or on Trakt, whatever other sources have';
-COMMENT ON COLUMN ratings.rated_at IS 'as reported by the source, else when first seen';
-COMMENT ON COLUMN ratings.updated_at IS 'of the ratings of a work, the one written last is in force';
-
-CREATE TABLE rating_changes (
-    change_id BIGSERIAL NOT NULL,
-    user_id TEXT NOT NULL,
-    source TEXT NOT NULL,
-    work_id BIGINT NOT NULL,
-    item_id BIGINT NOT NULL,
-    rating FLOAT,
-    previous FLOAT,
-    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    noted_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_rating_changes PRIMARY KEY (change_id),
-    CONSTRAINT ck_rating_changes_rating CHECK (rating >= 0 AND rating <= 10),
-    CONSTRAINT ck_rating_changes_previous CHECK (previous >= 0 AND previous <= 10),
-    CONSTRAINT fk_rating_changes_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
-    CONSTRAINT fk_rating_changes_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-CREATE INDEX ix_rating_changes_user_work ON rating_changes (user_id, work_id);
-COMMENT ON TABLE rating_changes IS 'Append-only log of ratings given, changed and removed.';
-COMMENT ON COLUMN rating_changes.rating IS 'null: removed';
-COMMENT ON COLUMN rating_changes.previous IS 'null: none';
-COMMENT ON COLUMN rating_changes.rated_at IS 'of the new value, or when the removal was noticed';
-
-CREATE TABLE server_rating_writes (
-    user_id TEXT NOT NULL,
-    item_id BIGINT NOT NULL,
-    rating SMALLINT,
-    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    in_force_since TIMESTAMP WITH TIME ZONE NOT NULL,
-    CONSTRAINT pk_server_rating_writes PRIMARY KEY (user_id, item_id),
-    CONSTRAINT ck_server_rating_writes_rating CHECK (rating >= 1 AND rating <= 10),
-    CONSTRAINT fk_server_rating_writes_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
-);
-COMMENT ON TABLE server_rating_writes IS 'Ratings that are being written to the media server: what it reports of them was not given there.';
-COMMENT ON COLUMN server_rating_writes.rating IS '1-10; null: removed';
-COMMENT ON COLUMN server_rating_writes.rated_at IS 'of the rating that is copied';
-COMMENT ON COLUMN server_rating_writes.in_force_since IS 'ratings.updated_at of the rating that is copied';
-
 CREATE TABLE history_syncs (
     user_id TEXT NOT NULL,
     watermark TIMESTAMP WITH TIME ZONE,
@@ -968,95 +1006,6 @@ COMMENT ON COLUMN published_entries.state IS 'planned: files may be there; place
 COMMENT ON COLUMN published_entries.date_added IS 'as the server shows it; kept while the entry stays';
 COMMENT ON COLUMN published_entries.nfo_changed_at IS 'when an NFO was last replaced; null: not since it was placed';
 COMMENT ON COLUMN published_entries.files IS 'path below the folder -> kind, digest, size, mtime, item';
-
-CREATE TABLE trakt_accounts (
-    user_id TEXT NOT NULL,
-    trakt_user TEXT,
-    is_vip BOOLEAN,
-    access_token TEXT NOT NULL,
-    refresh_token TEXT NOT NULL,
-    issued_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    installation_id TEXT NOT NULL,
-    state TEXT NOT NULL,
-    trouble TEXT,
-    activities JSONB,
-    read_at TIMESTAMP WITH TIME ZONE,
-    connected_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_trakt_accounts PRIMARY KEY (user_id),
-    CONSTRAINT ck_trakt_accounts_state CHECK (state IN ('connected', 'reconnect', 'parked')),
-    CONSTRAINT fk_trakt_accounts_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
-);
-COMMENT ON TABLE trakt_accounts IS 'Users who connected Trakt.';
-COMMENT ON COLUMN trakt_accounts.trakt_user IS 'their name on Trakt';
-COMMENT ON COLUMN trakt_accounts.is_vip IS 'as Trakt said when last asked';
-COMMENT ON COLUMN trakt_accounts.access_token IS 'encrypted with APERTURE_SECRET_KEY';
-COMMENT ON COLUMN trakt_accounts.refresh_token IS 'encrypted, valid for one use';
-COMMENT ON COLUMN trakt_accounts.installation_id IS 'of the installation that connected it';
-COMMENT ON COLUMN trakt_accounts.state IS 'reconnect: the user must; parked: the user must act on Trakt';
-COMMENT ON COLUMN trakt_accounts.trouble IS 'why it is not connected, as a sentence';
-COMMENT ON COLUMN trakt_accounts.activities IS 'Trakt''s last activities as of the last complete read';
-COMMENT ON COLUMN trakt_accounts.read_at IS 'when the ratings were last read completely';
-
-CREATE TABLE trakt_ratings (
-    user_id TEXT NOT NULL,
-    work_id BIGINT NOT NULL,
-    media_type TEXT NOT NULL,
-    rating SMALLINT NOT NULL,
-    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    trakt_id BIGINT,
-    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_trakt_ratings PRIMARY KEY (user_id, work_id),
-    CONSTRAINT ck_trakt_ratings_media_type CHECK (media_type IN ('movie', 'series')),
-    CONSTRAINT ck_trakt_ratings_rating CHECK (rating >= 1 AND rating <= 10),
-    CONSTRAINT fk_trakt_ratings_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
-    CONSTRAINT fk_trakt_ratings_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-COMMENT ON TABLE trakt_ratings IS 'The ratings of films and series on which this installation and Trakt agreed last.';
-COMMENT ON COLUMN trakt_ratings.rating IS '1-10';
-COMMENT ON COLUMN trakt_ratings.rated_at IS 'as Trakt reports it';
-
-CREATE TABLE rating_outbox (
-    user_id TEXT NOT NULL,
-    work_id BIGINT NOT NULL,
-    rating SMALLINT,
-    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    queued_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    attempts SMALLINT DEFAULT 0 NOT NULL,
-    attempted_at TIMESTAMP WITH TIME ZONE,
-    due_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    detail TEXT,
-    CONSTRAINT pk_rating_outbox PRIMARY KEY (user_id, work_id),
-    CONSTRAINT ck_rating_outbox_rating CHECK (rating >= 1 AND rating <= 10),
-    CONSTRAINT ck_rating_outbox_attempts CHECK (attempts >= 0),
-    CONSTRAINT fk_rating_outbox_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
-    CONSTRAINT fk_rating_outbox_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-COMMENT ON TABLE rating_outbox IS 'Ratings that Trakt has not confirmed yet.';
-COMMENT ON COLUMN rating_outbox.rating IS '1-10; null: remove it';
-COMMENT ON COLUMN rating_outbox.rated_at IS 'sent along, so that a repetition changes nothing';
-COMMENT ON COLUMN rating_outbox.detail IS 'why it still waits';
-
-CREATE TABLE rating_removals (
-    user_id TEXT NOT NULL,
-    work_id BIGINT NOT NULL,
-    removed_on TEXT NOT NULL,
-    had INTEGER NOT NULL,
-    noticed_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    passed_at TIMESTAMP WITH TIME ZONE,
-    accepted_at TIMESTAMP WITH TIME ZONE,
-    CONSTRAINT pk_rating_removals PRIMARY KEY (user_id, work_id),
-    CONSTRAINT ck_rating_removals_removed_on CHECK (removed_on IN ('here', 'trakt')),
-    CONSTRAINT ck_rating_removals_had CHECK (had >= 0),
-    CONSTRAINT fk_rating_removals_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
-    CONSTRAINT fk_rating_removals_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-COMMENT ON TABLE rating_removals IS 'Ratings in step with Trakt that were removed on one side: those removed on the other, too, and those held back.';
-COMMENT ON COLUMN rating_removals.removed_on IS 'here, trakt: the side that the removal comes from';
-COMMENT ON COLUMN rating_removals.had IS 'ratings of the user that were in step before';
-COMMENT ON COLUMN rating_removals.passed_at IS 'when it was decided to remove it on the other side, too; null: held back';
-COMMENT ON COLUMN rating_removals.accepted_at IS 'by the operator; those that were removed by then no longer count';
 
 CREATE TABLE shows_you_watch (
     user_id TEXT NOT NULL,
@@ -1115,8 +1064,8 @@ CREATE TABLE episodes (
     CONSTRAINT fk_episodes_work_id FOREIGN KEY(work_id) REFERENCES works (work_id),
     CONSTRAINT uq_episodes_server_item_id UNIQUE (server_item_id)
 );
-CREATE INDEX ix_episodes_series_item_id ON episodes (series_item_id, season, number);
 CREATE INDEX ix_episodes_work_id ON episodes (work_id);
+CREATE INDEX ix_episodes_series_item_id ON episodes (series_item_id, season, number);
 COMMENT ON TABLE episodes IS 'One row per episode item on the media server; removed_at is its tombstone. Never deleted.';
 COMMENT ON COLUMN episodes.server_item_id IS 'null if the server has given it to another item';
 CREATE VIEW present_titles AS SELECT * FROM titles WHERE removed_at IS NULL;
