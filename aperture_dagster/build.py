@@ -10,10 +10,12 @@ import dagster as dg
 
 from aperture_dagster.automation import DAILY_CRON
 from aperture_dagster.defs import (
+    catalogue as media_server,
+)
+from aperture_dagster.defs import (
     discovery,
     enrichment,
     maintenance,
-    media_server,
     popularity,
     publishing,
     ratings,
@@ -26,10 +28,10 @@ from aperture_dagster.defs.groups import Group
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.defs.resources import RESOURCES, build_resources
 from aperture_dagster.defs.schedules import build_schedule
-from aperture_dagster.resources.clock import Clock
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.metadata import column_schema
 from aperture_dagster.sensors import build_sensors
 from aperture_dagster.settings import Settings, SettingsError, load_settings
-from aperture_dagster.storage.tables.base import column_schema
 
 
 def build_definitions(

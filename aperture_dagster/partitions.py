@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from aperture_dagster.catalogue.log_of_plays import read_log_of_plays
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.log_of_plays import read_log_of_plays
 
 USERS = "users"
 # Days before the installation for which Top Picks can also be made, if the log of plays covers them.

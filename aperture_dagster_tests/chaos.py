@@ -196,8 +196,8 @@ class DemoHome:
     @contextlib.contextmanager
     def databases(self) -> Iterator[tuple[psycopg.Connection, psycopg.Connection]]:
         """Connect to the product's database and to Dagster's; the server runs until the block ends."""
-        from aperture_dagster.storage.connection import DAGSTER_DATABASE, PRODUCT_DATABASE
-        from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
+        from aperture_dagster.postgres.connection import DAGSTER_DATABASE, PRODUCT_DATABASE
+        from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
 
         folder = self.home / "postgres"
         url = start_embedded_server(folder)
@@ -248,7 +248,7 @@ class DemoHome:
 
     def _address(self) -> str:
         """Return connection parameters of Dagster's database, for a server that another process runs."""
-        from aperture_dagster.storage.connection import DAGSTER_DATABASE
+        from aperture_dagster.postgres.connection import DAGSTER_DATABASE
 
         folder = self.home / "postgres"
         return f"host={folder} port=5432 user=postgres dbname={DAGSTER_DATABASE} connect_timeout=2"
@@ -291,7 +291,7 @@ def tables(
         leave_out: further tables.
         where: conditions by table, for rows of which only some are compared.
     """
-    from aperture_dagster.storage.tables import metadata
+    from aperture_dagster.schema import metadata
 
     work = (
         "coalesce((SELECT min(server_item_id) FROM titles named WHERE named.work_id = number), "

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from sqlalchemy import Date, DateTime
 
-from aperture_dagster.resources.database import Database
-from aperture_dagster.storage.future import NOT_OURS
-from aperture_dagster.storage.queries import execute
-from aperture_dagster.storage.tables import metadata
+from aperture_dagster.maintenance.future import NOT_OURS
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.queries import execute
+from aperture_dagster.schema import metadata
 
 OF_THE_SERVER = NOT_OURS - {"expires_at"} | {"played_at", "watermark"}
 """Columns with dates of the media server or of Trakt, whose clocks were right."""

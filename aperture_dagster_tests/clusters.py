@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.storage import cluster as module
-from aperture_dagster.storage.cluster import Cluster
+from aperture_dagster.postgres import cluster as module
+from aperture_dagster.postgres.cluster import Cluster
 
 FOLDER = "TESTS_CLUSTERS"
 """The variable with the folder of the clusters that are copied."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from aperture_dagster.resources.database import Database
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings, environment_names, load_settings
 from aperture_dagster.simulator.counters import UNMODELLED_LOG
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
@@ -27,6 +27,8 @@ from aperture_dagster.simulator.world import World
 
 if TYPE_CHECKING:
     from aperture_dagster_tests.databases import SpareDatabases
+
+pytest_plugins = ["aperture_dagster_tests.shelf", "aperture_dagster_tests.services"]
 
 PROJECT = Path(__file__).resolve().parents[1]
 HISTORIES = PROJECT / "aperture_dagster_tests" / "data" / "movielens"
@@ -64,11 +66,11 @@ SETTLED = tuple(
 """Files whose tests copy the same household after its first cycle, which takes five seconds to make."""
 
 SLOWEST = (
-    "e2e/test_demo_and_up.py", *SETTLED, "defs/test_schedules_by_the_clock.py", "storage/test_embedded_containers.py",
+    "e2e/test_demo_and_up.py", *SETTLED, "defs/test_schedules_by_the_clock.py", "postgres/test_embedded_containers.py",
     "cli/test_supervisor.py", "e2e/test_discovery.py", "e2e/test_top_picks.py", "defs/test_automation.py",
-    "e2e/test_secrets.py", "storage/backup/test_create.py", "ranking/test_quality.py", "ratings/test_sync.py",
+    "e2e/test_secrets.py", "postgres/backup/test_create.py", "taste/test_quality.py", "ratings/test_sync.py",
     "e2e/test_publishing.py", "e2e/test_requests.py", "e2e/test_restore.py", "e2e/test_published_lists.py",
-    "storage/test_embedded_users.py",
+    "postgres/test_embedded_users.py",
 )  # fmt: skip
 """Files that take long, the longest first."""
 
@@ -206,8 +208,8 @@ def postgres() -> Iterator[str]:
     """
     from sqlalchemy import create_engine, text
 
-    from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
-    from aperture_dagster.storage.migrate import ensure_schema
+    from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
+    from aperture_dagster.postgres.migrate import ensure_schema
     from aperture_dagster_tests.databases import dagsters_tables_copied
 
     if shared := os.environ.get("TESTS_POSTGRES_URL"):
@@ -297,8 +299,9 @@ def database(settings: Settings) -> Database:
 @contextmanager
 def tuned(*, page_size: int | None = None, batch: int | None = None, concurrency: int | None = None) -> Iterator[None]:
     """Let the product ask the stand-ins as fast as they answer, and in smaller portions than the real services."""
-    from aperture_dagster.resources.media_server.reader import MediaServerReader
-    from aperture_dagster.sources import SERVICES, mdblist
+    from aperture_dagster.enrichment.mdblist import source as mdblist
+    from aperture_dagster.enrichment.sources import SERVICES
+    from aperture_dagster.media_server.reader import MediaServerReader
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mdblist, "RATE", (900, 1.0))

@@ -15,8 +15,8 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from aperture_dagster.storage import connection
-from aperture_dagster.storage.connection import _engines, close_engine
+from aperture_dagster.postgres import connection
+from aperture_dagster.postgres.connection import _engines, close_engine
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.waiting import wait_for
 

@@ -6,5 +6,5 @@ import pytest
 import aperture_dagster.build
 import aperture_dagster.cli.main
 import aperture_dagster.instance.storage
-import aperture_dagster.storage.restore
+import aperture_dagster.postgres.restore
 import aperture_dagster_tests.household

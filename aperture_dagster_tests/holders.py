@@ -15,15 +15,15 @@ from typing import Any
 import psutil
 import psycopg
 
+from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.settings.places import project_root
-from aperture_dagster.storage.embedded import release_embedded_server
 from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.processes import processes_of
 
 HOLD = """
 import sys
 from pathlib import Path
-from aperture_dagster.storage.embedded import start_embedded_server
+from aperture_dagster.postgres.embedded import start_embedded_server
 print(start_embedded_server(Path(sys.argv[1])), flush=True)
 for line in sys.stdin:
     print(start_embedded_server(Path(sys.argv[1])), flush=True)

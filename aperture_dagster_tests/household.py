@@ -12,10 +12,10 @@ from aperture_dagster.build import all_jobs, build_definitions
 from aperture_dagster.defs.reporting import ZEROS
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.runs import REPOSITORY_TAG, SCHEDULE_TAG, repository
+from aperture_dagster.model.clock import Clock
 from aperture_dagster.partitions import range_tags, user_partitions
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.stored_accounts import installation_id
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 
 _RECORDED: dict[str, list[dg.AssetMaterialization]] = {}
@@ -147,7 +147,7 @@ class Household:
         """Return the content of all tables, without times of writing and fetching."""
         from sqlalchemy import MetaData
 
-        from aperture_dagster.storage.tables import metadata
+        from aperture_dagster.schema import metadata
 
         assert isinstance(metadata, MetaData)
         moments = {

@@ -18,10 +18,10 @@ from typing import Any
 import dagster as dg
 from sqlalchemy import make_url
 
+from aperture_dagster.postgres.connection import close_engine
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
-from aperture_dagster.storage.connection import close_engine
 from aperture_dagster_tests.databases import database_copy
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import Household

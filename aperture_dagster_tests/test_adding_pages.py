@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from aperture_dagster.build import build_definitions
+from aperture_dagster.enrichment.sources import SERVICES, SOURCES
+from aperture_dagster.schema import metadata
 from aperture_dagster.settings import Settings
-from aperture_dagster.sources import SERVICES, SOURCES
-from aperture_dagster.storage.tables import metadata
 from aperture_dagster_tests.conftest import PROJECT
 
 COPIED = (
@@ -30,9 +30,9 @@ BLOCK = re.compile(
 )
 NEARBY = (
     "test_structure.py", "test_settings_reference.py", "test_adding_pages.py::test_every_source_has_what_is_derived",
-    "defs/test_definitions.py", "defs/test_reference.py", "storage/test_tables.py",
-    "storage/test_migrations.py::test_migrations_and_table_definitions_create_the_same_schema",
-    "storage/test_migrations.py::test_the_head_revision_is_the_newest_migration",
+    "defs/test_definitions.py", "defs/test_reference.py", "test_schema.py",
+    "postgres/test_migrations.py::test_migrations_and_table_definitions_create_the_same_schema",
+    "postgres/test_migrations.py::test_the_head_revision_is_the_newest_migration",
 )  # fmt: skip
 # They start programs that load all definitions.
 QUICK = "not heavy and not loads_with and not opens_no_database and not definitions_valid"

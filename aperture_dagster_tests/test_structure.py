@@ -128,7 +128,7 @@ def test_assets_and_checks_contain_neither_http_nor_sql():
 
 def test_resources_and_ranking_are_independent():
     for path in modules("resources"):
-        assert not uses(path, "aperture_dagster.ranking"), path.name
+        assert not uses(path, "aperture_dagster.taste.ranking"), path.name
     for path in modules("ranking"):
         for name in ("httpx", "sqlalchemy", "psycopg", "aperture_dagster.resources", "aperture_dagster.storage"):
             assert not uses(path, name), f"{path.name} imports {name}"
@@ -145,7 +145,7 @@ def test_the_library_is_pure():
 def test_only_the_transport_imports_httpx():
     users = [path.relative_to(PACKAGE) for path in modules("") if uses(path, "httpx")]
     product = sorted(path.as_posix() for path in users if path.parts[0] != "simulator")
-    assert product == ["resources/connections.py", "resources/transport.py"]
+    assert product == ["http/connections.py", "http/transport.py"]
 
 
 # What may write to the terminal, or make Markdown, where others must not: it cleans what comes from outside.
@@ -153,12 +153,12 @@ SHOWN_BY = {
     r"\bclick\.(?:echo|secho|style)\(": {"cli/common.py"},
     r"\brich\.console import .*\bConsole\b|\brich\.console\.Console\b|import rich\b(?!\.console$)": {"cli/terminal.py"},
     r"^\s*print\(|[^.\w]print\(.*file=|\bsys\.std(?:out|err)\.write": {
-        "cli/health.py", "instance/terminal.py", "defs/reference.py", "settings/reference.py", "storage/run_lock.py",
+        "cli/health.py", "instance/terminal.py", "defs/reference.py", "settings/reference.py", "postgres/run_lock.py",
     },
-    r"\bMetadataValue\.md\(|\bMarkdownMetadataValue\(": {"defs/markdown.py"},
+    r"\bMetadataValue\.md\(|\bMarkdownMetadataValue\(": {"instance/markdown.py"},
     # It declares that nothing in it is left to be escaped.
     r"\bMarkup\(": {
-        "defs/markdown.py", "defs/pictures.py", "defs/reporting.py", "defs/discovery/candidates.py",
+        "instance/markdown.py", "defs/pictures.py", "defs/reporting.py", "defs/discovery/candidates.py",
     },
 }  # fmt: skip
 

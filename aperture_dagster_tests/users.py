@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from aperture_dagster.storage.cluster import embedded_tool
+from aperture_dagster.postgres.cluster import embedded_tool
 
 NOBODY = pwd.getpwnam("nobody")
 

@@ -21,18 +21,18 @@ from pathlib import Path
 from sqlalchemy import Connection
 from verdict import Verdict
 
-from aperture_dagster.resources.clock import Clock
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.backup.create import create_backup
+from aperture_dagster.postgres.backup.dump import COMPRESSION
+from aperture_dagster.postgres.backup.folder import in_words
+from aperture_dagster.postgres.backup.tools import running_tool
+from aperture_dagster.postgres.cluster import embedded_tool
+from aperture_dagster.postgres.connection import close_engine, open_engine, product_database_url
+from aperture_dagster.postgres.databases import EXTENSION, scratch_database, server_connection
+from aperture_dagster.postgres.embedded import release_embedded_server
+from aperture_dagster.postgres.owner import ensure_owner
+from aperture_dagster.postgres.queries import execute, read_value
 from aperture_dagster.settings import load_settings
-from aperture_dagster.storage.backup.create import create_backup
-from aperture_dagster.storage.backup.dump import COMPRESSION
-from aperture_dagster.storage.backup.folder import in_words
-from aperture_dagster.storage.backup.tools import running_tool
-from aperture_dagster.storage.cluster import embedded_tool
-from aperture_dagster.storage.connection import close_engine, open_engine, product_database_url
-from aperture_dagster.storage.databases import EXTENSION, scratch_database, server_connection
-from aperture_dagster.storage.embedded import release_embedded_server
-from aperture_dagster.storage.owner import ensure_owner
-from aperture_dagster.storage.queries import execute, read_value
 
 # It also compares all rows of both databases: 2.5 on two cores.
 RATIO_LIMIT = 3.5

@@ -27,9 +27,9 @@ import numpy as np
 import pandas as pd
 from verdict import Verdict, peak_memory
 
-from aperture_dagster.ranking.config import RankingConfig, RankingInputs
-from aperture_dagster.ranking.recommend import prepare
 from aperture_dagster.taste.crowd_table import build_table, read_table, write_table
+from aperture_dagster.taste.ranking.config import RankingConfig, RankingInputs
+from aperture_dagster.taste.ranking.recommend import prepare
 
 FILMS, OWNED, DIMENSIONS, HOUSEHOLD = 20_000, 5_000, 256, 10
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

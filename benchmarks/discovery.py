@@ -32,14 +32,14 @@ import numpy as np
 from verdict import Verdict, not_applicable
 
 from aperture_dagster.partitions import USERS
-from aperture_dagster.ranking.metrics import recall_at
+from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.folder_world import later_plays, load_folder_world
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
-from aperture_dagster.storage.embedded import release_embedded_server
 from aperture_dagster.taste.folder_world import read_folder
+from aperture_dagster.taste.ranking.metrics import recall_at
 
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))

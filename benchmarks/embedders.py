@@ -30,12 +30,12 @@ from numpy.typing import NDArray
 from recommendation_quality import ALL, ALONE, DATA, HOUSEHOLDS, load, measure
 from verdict import Verdict, not_applicable, peak_memory
 
-from aperture_dagster.ranking.evaluation import World
-from aperture_dagster.ranking.library import library_of
-from aperture_dagster.ranking.taste import centre
-from aperture_dagster.ranking.text import title_text
-from aperture_dagster.resources.embedder import StaticEmbedder, unit_length
-from aperture_dagster.resources.movielens import read_films
+from aperture_dagster.taste.embedder import StaticEmbedder, unit_length
+from aperture_dagster.taste.movielens import read_films
+from aperture_dagster.taste.ranking.evaluation import World
+from aperture_dagster.taste.ranking.library import library_of
+from aperture_dagster.taste.ranking.taste import centre
+from aperture_dagster.taste.ranking.text import title_text
 
 AS_GOOD = 0.98
 NEAREST = 10

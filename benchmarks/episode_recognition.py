@@ -19,11 +19,7 @@ from pathlib import Path
 
 from verdict import Verdict
 
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.media_server.records import ServerEpisode, ServerLibrary, ServerTitle
-from aperture_dagster.settings import load_settings
-from aperture_dagster.storage.bulk import copy_rows
-from aperture_dagster.storage.catalogue_sync import (
+from aperture_dagster.catalogue.sync import (
     CatalogueResult,
     Coverage,
     EpisodeSync,
@@ -31,7 +27,11 @@ from aperture_dagster.storage.catalogue_sync import (
     TitleSync,
     write_libraries,
 )
-from aperture_dagster.storage.embedded import release_embedded_server
+from aperture_dagster.media_server.records import ServerEpisode, ServerLibrary, ServerTitle
+from aperture_dagster.postgres.bulk import copy_rows
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.embedded import release_embedded_server
+from aperture_dagster.settings import load_settings
 
 FIRST_LIMIT, COPY_LIMIT = 3.0, 100.0
 GROWTH_LIMIT = 12.0

@@ -31,7 +31,7 @@ import psutil
 import psycopg
 from verdict import Verdict
 
-from aperture_dagster.storage.cluster import server_url, short_path
+from aperture_dagster.postgres.cluster import server_url, short_path
 
 LIMIT = 1.25
 SAMPLE_SECONDS = 15

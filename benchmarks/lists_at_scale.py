@@ -86,7 +86,7 @@ def judge(figures: dict[int, dict[str, dict[str, float]]]) -> int:
 
 def measure(home: Path, films: int) -> dict[str, dict[str, float]]:
     """Make a library of this many films, and run every step in a new process."""
-    from aperture_dagster.storage.embedded import release_embedded_server
+    from aperture_dagster.postgres.embedded import release_embedded_server
 
     found = {}
     try:
@@ -118,9 +118,9 @@ def run_step(home: Path, step: str) -> dict[str, float]:
     import dagster as dg
 
     from aperture_dagster.build import build_definitions
+    from aperture_dagster.model.clock import Clock
     from aperture_dagster.partitions import USERS as PARTITIONS
     from aperture_dagster.partitions import range_tags
-    from aperture_dagster.resources.clock import Clock
 
     settings = settings_of(home)
     definitions = build_definitions(settings, clock=Clock(lambda: NOW), loggers={"console": silent()})
@@ -177,9 +177,9 @@ def partition(number: int) -> str:
 
 def generate(home: Path, films: int) -> None:
     """Write a library, its metadata and vectors, and the histories of the users, unless they are there."""
-    from aperture_dagster.resources.database import Database
-    from aperture_dagster.storage.bulk import copy_rows
-    from aperture_dagster.storage.queries import execute, read_value
+    from aperture_dagster.postgres.bulk import copy_rows
+    from aperture_dagster.postgres.database import Database
+    from aperture_dagster.postgres.queries import execute, read_value
 
     chance = np.random.default_rng(1)
     series = films // FILMS_PER_SERIES
@@ -278,7 +278,7 @@ def tmdb_rows(chance: np.random.Generator, works: int, films: int) -> Iterator[S
 
 def write_vectors(connection: Any, chance: np.random.Generator, works: int) -> None:
     """Write vectors in clusters, with a large common direction."""
-    from aperture_dagster.storage.vectors import write_vectors as write
+    from aperture_dagster.taste.vectors import write_vectors as write
 
     centres = chance.normal(size=(CLUSTERS, DIMENSIONS)) + 1.5
     batch = 5_000

@@ -33,10 +33,10 @@ from verdict import Verdict
 
 from aperture_dagster.build import build_definitions
 from aperture_dagster.cli import demo, stand_ins
+from aperture_dagster.postgres.connection import open_engine
+from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
+from aperture_dagster.postgres.queries import execute
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.connection import open_engine
-from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
-from aperture_dagster.storage.queries import execute
 
 PROJECT = Path(__file__).resolve().parents[1]
 DATA = PROJECT.parent / "shared" / "data"
@@ -179,7 +179,7 @@ def describe(settings: Settings, data: Path) -> None:
     if not (data / "movies.jsonl.gz").exists():
         print("  no real descriptions: embeddings are faster than in a real library", file=sys.stderr)
         return
-    from aperture_dagster.resources.movielens import read_films
+    from aperture_dagster.taste.movielens import read_films
 
     films = read_films(data).reindex(columns=["overview", "tagline"]).dropna(subset=["overview"])
     texts = films.reset_index(drop=True).assign(place=lambda one: one.index).to_json(orient="records")

@@ -25,19 +25,19 @@ import httpx
 from verdict import Verdict
 
 from aperture_dagster.build import build_definitions
+from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.cli import demo
 from aperture_dagster.cli.stand_ins import StandIns
-from aperture_dagster.errors import OperatorError
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.partitions import USERS, range_tags
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.publishing import reading
 from aperture_dagster.publishing.publication import Publication, Published
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.embedded import release_embedded_server
-from aperture_dagster.storage.lists import read_items, replace_recommendations
-from aperture_dagster.storage.people import read_users
+from aperture_dagster.taste.lists import read_items, replace_recommendations
 
 # Ratios to plain work; the first time, posters are drawn, and the stand-in scans.
 FIRST_LIMIT, SECOND_LIMIT = 10.0, 10.0

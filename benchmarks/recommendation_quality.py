@@ -1,6 +1,6 @@
 """Measure how much better than popularity the recommendations are, on real histories and with the production code.
 
-The protocol is that of ``aperture_dagster/ranking/evaluation.py``; a hit is a held-out film rated at least 4 of 5.
+The protocol is that of ``aperture_dagster/taste/ranking/evaluation.py``; a hit is a held-out film rated 4 of 5 or more.
 Films from after the user's last year of activity are no candidates, for the baseline as well.
 
 - Plays only (the headline): the household's ratings are removed from what is known, since few people rate on a media
@@ -30,9 +30,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from verdict import Verdict, not_applicable
 
-from aperture_dagster.ranking.config import RankingConfig
-from aperture_dagster.ranking.crowd import Crowd, neighbours_of
-from aperture_dagster.ranking.evaluation import (
+from aperture_dagster.taste.folder_world import read_folder, world_of_folder
+from aperture_dagster.taste.lists import reason_of
+from aperture_dagster.taste.ranking.config import RankingConfig
+from aperture_dagster.taste.ranking.crowd import Crowd, neighbours_of
+from aperture_dagster.taste.ranking.evaluation import (
     DEPTH,
     LIKED,
     Lists,
@@ -47,10 +49,8 @@ from aperture_dagster.ranking.evaluation import (
     rank_household,
     without_ratings,
 )
-from aperture_dagster.ranking.histories import as_utc, positions, rows_where
-from aperture_dagster.ranking.metrics import FIRST
-from aperture_dagster.storage.lists import reason_of
-from aperture_dagster.taste.folder_world import read_folder, world_of_folder
+from aperture_dagster.taste.ranking.histories import as_utc, positions, rows_where
+from aperture_dagster.taste.ranking.metrics import FIRST
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 CONFIG = RankingConfig(limit=DEPTH)

@@ -32,11 +32,11 @@ from verdict import Verdict
 from aperture_dagster.build import build_definitions
 from aperture_dagster.cli import demo
 from aperture_dagster.cli.stand_ins import StandIns as AllServices
-from aperture_dagster.resources.database import Database
+from aperture_dagster.enrichment.sources import SERVICES
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.settings import load_settings
-from aperture_dagster.sources import SERVICES
-from aperture_dagster.storage.embedded import release_embedded_server
-from aperture_dagster.storage.work_list import enrol
+from aperture_dagster.worklist.queue import enrol
 
 ANSWER_SECONDS = (0.02, 0.3)
 PROJECT = Path(__file__).resolve().parents[1]

@@ -205,7 +205,7 @@ def _day_with_an_outage(house: House, midnight: datetime) -> dict[str, Any]:
 def _play_is_read(played_at: datetime) -> bool:
     from sqlalchemy import text
 
-    from aperture_dagster.resources.database import Database
+    from aperture_dagster.postgres.database import Database
     from aperture_dagster.settings import load_settings
 
     with Database(load_settings()).transaction() as connection:

@@ -32,19 +32,19 @@ import psutil
 from sqlalchemy import Connection, text
 from verdict import Verdict
 
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.media_server.records import MediaType, ServerLibrary, ServerTitle
-from aperture_dagster.resources.tmdb_title import parse_title
+from aperture_dagster.catalogue.sync import Coverage, RemovalRules, TitleSync, write_libraries
+from aperture_dagster.enrichment.queries import write_answers, write_enriched
+from aperture_dagster.enrichment.source import store_titles
+from aperture_dagster.enrichment.sources import SERVICES, merge_plan
+from aperture_dagster.enrichment.tmdb.source import TMDB, TTL
+from aperture_dagster.enrichment.tmdb.title import parse_title
+from aperture_dagster.media_server.records import MediaType, ServerLibrary, ServerTitle
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.sources import SERVICES, merge_plan
-from aperture_dagster.sources.base import store_titles
-from aperture_dagster.sources.tmdb import TMDB, TTL
-from aperture_dagster.storage.catalogue_sync import Coverage, RemovalRules, TitleSync, write_libraries
-from aperture_dagster.storage.embedded import release_embedded_server
-from aperture_dagster.storage.enrichment import write_answers, write_enriched
-from aperture_dagster.storage.work_list import DueItem, count_due, due_items, enrol, outcome_summary
 from aperture_dagster.worklist.engine import Attempt, WorkList, work_through
+from aperture_dagster.worklist.queue import DueItem, count_due, due_items, enrol, outcome_summary
 
 # Ratios to a plain look at every row of the list.
 BATCH_LIMIT, RUN_LIMIT, FIRST_LIMIT = 5.0, 20.0, 150.0

@@ -11,16 +11,11 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
-from aperture_dagster.library.history import next_watermark
-from aperture_dagster.library.moments import past
-from aperture_dagster.library.people import User
-from aperture_dagster.library.removal import check_history_loss
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.media_server.reader import MediaServerReader
-from aperture_dagster.resources.media_server.records import ItemState, Listing, in_batches, with_content
-from aperture_dagster.storage.added import last_addition
-from aperture_dagster.storage.history import (
+from aperture_dagster.catalogue.added import last_addition
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.plays import next_watermark
+from aperture_dagster.catalogue.removal import check_history_loss
+from aperture_dagster.catalogue.watch_states import (
     PageResult,
     SyncMark,
     items_with_versions,
@@ -28,14 +23,19 @@ from aperture_dagster.storage.history import (
     read_mark,
     write_mark,
 )
-from aperture_dagster.storage.queries import database_time
+from aperture_dagster.media_server.reader import MediaServerReader
+from aperture_dagster.media_server.records import ItemState, Listing, in_batches, with_content
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.moments import past
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.queries import database_time
 
 # Servers note a user's activity about once a minute, so the end of a play may be later than what they say.
 ACTIVITY_LAG = timedelta(minutes=5)
 
 
 class RecordStates(Protocol):
-    """What writes a page of a user's states; see :func:`~aperture_dagster.storage.history.write_states`."""
+    """What writes a page of a user's states; see :func:`~aperture_dagster.catalogue.watch_states.write_states`."""
 
     def __call__(
         self,

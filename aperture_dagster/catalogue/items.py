@@ -9,13 +9,8 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from aperture_dagster.errors import MissingPrerequisite
-from aperture_dagster.resources.errors import BadAnswer, ServiceError
-from aperture_dagster.resources.media_server.reader import MediaServerReader
-from aperture_dagster.resources.media_server.records import Listing, ServerLibrary
-from aperture_dagster.settings.media_server import MediaServerSettings
-from aperture_dagster.storage.catalogue import known_libraries
-from aperture_dagster.storage.catalogue_sync import (
+from aperture_dagster.catalogue.queries import known_libraries
+from aperture_dagster.catalogue.sync import (
     CatalogueResult,
     Coverage,
     EpisodeSync,
@@ -23,6 +18,11 @@ from aperture_dagster.storage.catalogue_sync import (
     TitleSync,
     write_libraries,
 )
+from aperture_dagster.http.errors import BadAnswer, ServiceError
+from aperture_dagster.media_server.reader import MediaServerReader
+from aperture_dagster.media_server.records import Listing, ServerLibrary
+from aperture_dagster.model.errors import MissingPrerequisite
+from aperture_dagster.settings.media_server import MediaServerSettings
 from aperture_dagster.worklist.progress import Progress
 
 ItemType = Literal["movie", "series", "episode"]

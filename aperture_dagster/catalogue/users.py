@@ -7,10 +7,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from aperture_dagster.library.people import User, as_listed, email_of, is_email, operators_emails, users_named
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.media_server.records import Page, ServerUser
-from aperture_dagster.resources.providers import MediaServers
+from aperture_dagster.catalogue.people import (
+    User,
+    as_listed,
+    email_of,
+    is_email,
+    operators_emails,
+    users_named,
+    who_takes_part,
+)
+from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.media_server.records import Page, ServerUser
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.settings.media_server import MediaServerSettings
 
@@ -75,6 +83,6 @@ def check_names(settings: MediaServerSettings, stored: Sequence[User]) -> tuple[
         for name, email in settings.user_emails.items()
         if not is_email(email)
     ]
-    if not settings.participants(stored):
+    if not who_takes_part(settings, stored):
         problems.append("Nobody takes part: all users are disabled, gone, excluded or not included.")
     return problems, notes

@@ -8,11 +8,11 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from aperture_dagster.alerts.notifications import Notifier
+from aperture_dagster.alerts.rules import Message
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.terminal import Console
-from aperture_dagster.errors import OperatorError
-from aperture_dagster.library.alerts import Message
-from aperture_dagster.resources.notifications import Notifier
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings import load_settings
 
 TEST = Message(

@@ -8,12 +8,12 @@ from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.terminal import Console
-from aperture_dagster.errors import OperatorError
-from aperture_dagster.resources.clock import Clock
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.postgres.backup.create import create_backup
+from aperture_dagster.postgres.backup.folder import backup_folder, in_words, read_backups
+from aperture_dagster.postgres.owner import ensure_owner
 from aperture_dagster.settings import load_settings
-from aperture_dagster.storage.backup.create import create_backup
-from aperture_dagster.storage.backup.folder import backup_folder, in_words, read_backups
-from aperture_dagster.storage.owner import ensure_owner
 
 
 @click.group()

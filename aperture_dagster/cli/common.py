@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from aperture_dagster.errors import OperatorError
-from aperture_dagster.resources.errors import ServiceError
+from aperture_dagster.files.private import FileError, prepare_home
+from aperture_dagster.http.errors import ServiceError
+from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.model.wording import UNPRINTABLE, printable
 from aperture_dagster.settings.places import checkout
-from aperture_dagster.storage.files import FileError, prepare_home
-from aperture_dagster.wording import UNPRINTABLE, printable
 
 
 def echo(text: str, *, err: bool = False) -> None:

@@ -13,16 +13,16 @@ from rich.text import Text
 from aperture_dagster.cli.common import operator_errors, require_writable
 from aperture_dagster.cli.demo import home_option, settings_of_home
 from aperture_dagster.cli.terminal import Terminal
-from aperture_dagster.errors import OperatorError
+from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.postgres.errors import DatabaseError
+from aperture_dagster.postgres.read_only import read_only
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.errors import DatabaseError
-from aperture_dagster.storage.lists import read_items
-from aperture_dagster.storage.read_only import read_only
 from aperture_dagster.taste.crowd import table_in_use
+from aperture_dagster.taste.lists import read_items
 
 if TYPE_CHECKING:
-    from aperture_dagster.ranking.evaluation import Comparison, Interval, World
     from aperture_dagster.taste.crowd_table import CrowdTable
+    from aperture_dagster.taste.ranking.evaluation import Comparison, Interval, World
 
 # pandas and numpy would slow every command down: modules that import them are imported when a command runs.
 
@@ -106,8 +106,8 @@ def evaluate(folder: Path, households: int | None, plays_only: bool) -> None:
 
     Example: aperture crowd evaluate ml-latest-small --households 10 --plays-only
     """
-    from aperture_dagster.ranking.evaluation import compare_with_votes, intervals, without_ratings
     from aperture_dagster.taste.folder_world import world_of_folder
+    from aperture_dagster.taste.ranking.evaluation import compare_with_votes, intervals, without_ratings
 
     console = Terminal()
     with operator_errors():
@@ -131,8 +131,8 @@ def evaluate(folder: Path, households: int | None, plays_only: bool) -> None:
 
 def _lists(world: World, people: list[Any], size: int) -> dict[Any, Any]:
     """Return the lists of all who qualify, with progress where there is a terminal."""
-    from aperture_dagster.ranking.config import RankingConfig
-    from aperture_dagster.ranking.evaluation import DEPTH, households_of, rank_household
+    from aperture_dagster.taste.ranking.config import RankingConfig
+    from aperture_dagster.taste.ranking.evaluation import DEPTH, households_of, rank_household
 
     config = RankingConfig(limit=DEPTH)
     lists: dict[Any, Any] = {}

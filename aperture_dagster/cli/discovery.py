@@ -11,6 +11,8 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.references import find_title, find_user
 from aperture_dagster.cli.terminal import Console
@@ -26,15 +28,13 @@ from aperture_dagster.discovery.suggestions import (
     where_to_stream,
     why_suggested,
 )
-from aperture_dagster.errors import OperatorError
-from aperture_dagster.library.people import User
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import ServiceError
+from aperture_dagster.http.errors import ServiceError
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.model.wording import titled
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.sources.services import Services
-from aperture_dagster.storage.people import read_users
-from aperture_dagster.wording import titled
+from aperture_dagster.worklist.services import Services
 
 SHOWN_USERS = 3
 HEADINGS = (("movie", "Films"), ("series", "Series"))

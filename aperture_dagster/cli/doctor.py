@@ -13,40 +13,41 @@ from typing import Any
 import click
 from rich.text import Text
 
+from aperture_dagster.alerts.notifications import Notifier
+from aperture_dagster.catalogue.people import User, as_listed, users_named, who_takes_part
+from aperture_dagster.catalogue.queries import catalogue_size
+from aperture_dagster.catalogue.references import nearest_users
+from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.cli.common import operator_errors, require_writable
 from aperture_dagster.cli.demo import demo_home, home_option, load_settings_of, settings_of_home
 from aperture_dagster.cli.heartbeats import read_parts, up_is_running
 from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.discovery.seerr import SEERR, comparable_id, why_not_configured
-from aperture_dagster.errors import OperatorError
+from aperture_dagster.enrichment.sources import SOURCES, TitleSource
+from aperture_dagster.http.errors import QuotaSpent, ServiceError, ServiceNotConfigured
+from aperture_dagster.http.home_network import describe_route
+from aperture_dagster.http.redaction import redact
 from aperture_dagster.instance.home import use_dagster_home
-from aperture_dagster.library.moments import SKEW, describe_future
-from aperture_dagster.library.people import User, as_listed, users_named
-from aperture_dagster.library.references import nearest_users
-from aperture_dagster.library.status import LEAST_FREE_BYTES, State
+from aperture_dagster.maintenance.future import future_dates
+from aperture_dagster.maintenance.status import LEAST_FREE_BYTES, State
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.model.moments import SKEW, describe_future
+from aperture_dagster.model.wording import duration, listed
+from aperture_dagster.postgres.backup.folder import backup_folder, is_in_container, read_backups, why_overdue
+from aperture_dagster.postgres.connection import describe_server
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.errors import DatabaseError
+from aperture_dagster.postgres.queries import database_time
 from aperture_dagster.publishing.preflight import examine_publishing
+from aperture_dagster.publishing.published import Manifest
 from aperture_dagster.publishing.roots import Roots, root_choice
 from aperture_dagster.ratings.accounts import TraktAccounts
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import QuotaSpent, ServiceError, ServiceNotConfigured
-from aperture_dagster.resources.home_network import describe_route
-from aperture_dagster.resources.notifications import Notifier
-from aperture_dagster.resources.providers import Embedders, MediaServers
-from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings, environment_names
 from aperture_dagster.settings.places import describe_configuration
-from aperture_dagster.sources import SOURCES, TitleSource
-from aperture_dagster.sources.services import MeteredService
-from aperture_dagster.storage.backup.folder import backup_folder, is_in_container, read_backups, why_overdue
-from aperture_dagster.storage.catalogue import catalogue_size
-from aperture_dagster.storage.connection import describe_server
-from aperture_dagster.storage.errors import DatabaseError
-from aperture_dagster.storage.future import future_dates
-from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.published import Manifest
-from aperture_dagster.storage.queries import database_time
-from aperture_dagster.wording import duration, listed
+from aperture_dagster.taste.embedders import Embedders
+from aperture_dagster.worklist.services import MeteredService
 
 NAMES = 12
 """Columns of the names of what is examined."""
@@ -297,7 +298,7 @@ def _seerr(settings: Settings, database: Database, clock: Clock) -> Iterator[Fin
     version, accounts = _ask(MeteredService(SEERR, settings, database, clock))
     people: list[User] = []
     with contextlib.suppress(DatabaseError), database.transaction() as connection:
-        people = settings.participants(read_users(connection))
+        people = who_takes_part(settings, read_users(connection))
     known = {one.server_user_id for one in accounts}
     strangers = [one.name for one in people if comparable_id(one.user_id) not in known]
     mode = "off" if not settings.requests_per_week else "dry run" if settings.requests_dry_run else "on"

@@ -14,12 +14,12 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
-from aperture_dagster.wording import printable
+from aperture_dagster.model.wording import printable
 
 ANSWER_SECONDS = 10.0
 POLL_SECONDS = 0.5
 MOST_AHEAD_SECONDS = 600.0
-"""As ``SKEW`` in ``aperture_dagster.library.moments``: the clocks of two hosts may differ by this much."""
+"""As ``SKEW`` in ``aperture_dagster.model.moments``: the clocks of two hosts may differ by this much."""
 PORTS = {"code": 4000, "webserver": 3000, "daemon": 3000, "all": 3000}
 HEALTH = "{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy lastHeartbeatTime } } } }"
 LOADED = """{ workspaceOrError { ... on Workspace { locationEntries { loadStatus locationOrLoadError {

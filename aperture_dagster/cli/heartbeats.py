@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.cli.health import find_problem, grpc_server_answers
 from aperture_dagster.cli.up_files import UpFiles, read_state
-from aperture_dagster.library.moments import SKEW
-from aperture_dagster.library.status import PartState
-from aperture_dagster.storage import locks
+from aperture_dagster.files import locks
+from aperture_dagster.maintenance.status import PartState
+from aperture_dagster.model.moments import SKEW
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance

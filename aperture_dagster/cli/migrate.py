@@ -8,9 +8,9 @@ import click
 from aperture_dagster.cli.common import echo, operator_errors, require_writable
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.instance.upgrade import upgrade_instance
-from aperture_dagster.resources.database import Database
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.migrations import HEAD_REVISION
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.storage.migrations import HEAD_REVISION
 
 
 @click.command()

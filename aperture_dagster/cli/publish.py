@@ -11,16 +11,16 @@ from typing import Any
 import click
 from rich.text import Text
 
+from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.terminal import Terminal
-from aperture_dagster.errors import OperatorError
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.model.wording import counted
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.publishing.outcome import Outcome, explain_failures
 from aperture_dagster.publishing.publication import Publication, Published
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.wording import counted
 
 SHOWN_LINES = 60
 FORGET_ROOT = click.option(
@@ -75,7 +75,7 @@ def unpublish(dry_run: bool, yes: bool, forget_root: Path | None) -> None:
 @contextmanager
 def _errors() -> Iterator[None]:
     # Dagster's part of the package, which no other command of this module needs.
-    from aperture_dagster.defs.failures import EXPECTED
+    from aperture_dagster.instance.failures import EXPECTED
 
     try:
         with operator_errors():

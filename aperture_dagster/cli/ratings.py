@@ -13,12 +13,18 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from aperture_dagster.catalogue.people import User, who_takes_part
+from aperture_dagster.catalogue.references import KnownTitle
+from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.references import find_title, find_user
 from aperture_dagster.cli.terminal import Console
-from aperture_dagster.errors import OperatorError
-from aperture_dagster.library.people import User
-from aperture_dagster.library.references import KnownTitle
+from aperture_dagster.http.errors import ServiceError
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.model.wording import counted
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.errors import AccountShared, NotConnected
 from aperture_dagster.ratings.guard import HeldRemoval, describe_held
@@ -28,13 +34,7 @@ from aperture_dagster.ratings.records import DeviceCode
 from aperture_dagster.ratings.removals import accept_removals, held_by_user, held_removals, undo_removals
 from aperture_dagster.ratings.server import lacks_ratings, rate_on_server
 from aperture_dagster.ratings.stored_accounts import TraktAccount
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import ServiceError
-from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.storage.people import read_users
-from aperture_dagster.wording import counted
 
 POLICY = """\
 This connects {user}'s own Trakt account through your own Trakt app, as a personal tool: ratings are kept in step both \
@@ -87,7 +87,7 @@ def _trakt_news(settings: Settings, database: Database, trakt: TraktAccounts, us
     if account is None:
         return f"{user.name} is not connected to Trakt; it stays here."
     with database.transaction() as connection:
-        takes_part = any(one.user_id == user.user_id for one in settings.participants(read_users(connection)))
+        takes_part = any(one.user_id == user.user_id for one in who_takes_part(settings, read_users(connection)))
     if not takes_part:
         why = (
             "is no longer on the media server"

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from aperture_dagster.errors import OperatorError
-from aperture_dagster.library.people import User
-from aperture_dagster.library.references import (
+from aperture_dagster.catalogue.known import read_titles_to_name
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.references import (
     KnownTitle,
     TitleId,
     match_titles,
@@ -17,9 +17,9 @@ from aperture_dagster.library.references import (
     nearest_users,
     parse_title_reference,
 )
-from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.references import read_titles_to_name
-from aperture_dagster.storage.works import works_for
+from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.catalogue.works import works_for
+from aperture_dagster.model.errors import OperatorError
 
 AMBIGUOUS, UNKNOWN = 2, 1
 SHOWN_MATCHES = 20

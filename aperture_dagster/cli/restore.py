@@ -9,22 +9,23 @@ import click
 from rich.text import Text
 from sqlalchemy import Connection
 
+from aperture_dagster.catalogue.people import who_takes_part
+from aperture_dagster.catalogue.queries import catalogue_size
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.terminal import Console
-from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.home import use_dagster_home
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.postgres.backup.folder import backup_folder, in_words
+from aperture_dagster.postgres.connection import product_database_url
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.databases import drop_replaced_database, replaced_databases
+from aperture_dagster.postgres.migrations import HEAD_REVISION
+from aperture_dagster.postgres.restore import Restored
+from aperture_dagster.postgres.restore import restore as restore_database
 from aperture_dagster.ratings.stored_accounts import void_restored_tokens
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.storage.backup.folder import backup_folder, in_words
-from aperture_dagster.storage.catalogue import catalogue_size
-from aperture_dagster.storage.connection import product_database_url
-from aperture_dagster.storage.databases import drop_replaced_database, replaced_databases
-from aperture_dagster.storage.migrations import HEAD_REVISION
-from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.restore import Restored
-from aperture_dagster.storage.restore import restore as restore_database
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -110,7 +111,7 @@ def add_users(instance: DagsterInstance, settings: Settings) -> list[str]:
 
     with Database(settings).transaction() as connection:
         stored = read_users(connection)
-    wanted = settings.participants(stored)
+    wanted = who_takes_part(settings, stored)
     known = set(user_partitions(instance))
     missing = [user.partition_key for user in wanted if user.partition_key not in known]
     if missing:

@@ -11,24 +11,25 @@ from zoneinfo import ZoneInfo
 import click
 from rich.text import Text
 
+from aperture_dagster.catalogue.people import who_takes_part
+from aperture_dagster.catalogue.queries import catalogue_size
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.cli.common import echo, echo_json, operator_errors
 from aperture_dagster.cli.demo import home_option, settings_of_home
 from aperture_dagster.cli.heartbeats import up_is_running
 from aperture_dagster.cli.references import find_user
 from aperture_dagster.cli.summary import next_episode, noun, print_titles, progress_in
 from aperture_dagster.cli.terminal import Terminal
-from aperture_dagster.errors import OperatorError
-from aperture_dagster.library.status import why_no_list
-from aperture_dagster.library.watching import episode_label
-from aperture_dagster.resources.clock import Clock
+from aperture_dagster.maintenance.overview import recently_watched, taste_of
+from aperture_dagster.maintenance.status import why_no_list
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.model.wording import titled
+from aperture_dagster.popularity.queries import shows_table
+from aperture_dagster.popularity.series import episode_label
+from aperture_dagster.postgres.read_only import NothingYet, read_only
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.catalogue import catalogue_size
-from aperture_dagster.storage.lists import reason_of, recommendation_table
-from aperture_dagster.storage.overview import recently_watched, taste_of
-from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.read_only import NothingYet, read_only
-from aperture_dagster.storage.watching import shows_table
-from aperture_dagster.wording import titled
+from aperture_dagster.taste.lists import reason_of, recommendation_table
 
 SHOWN_GENRES, SHOWN_WATCHED, SHOWN_SERIES = 4, 4, 4
 
@@ -87,7 +88,7 @@ def read_page(settings: Settings, name: str, *, count: int = 10) -> dict[str, An
     try:
         with read_only(settings) as connection:
             user = find_user(connection, name)
-            taking_part = settings.participants(read_users(connection))
+            taking_part = who_takes_part(settings, read_users(connection))
             listed = recommendation_table(connection, user.user_id)
             tastes = taste_of(connection, user.user_id)
             watched = recently_watched(connection, user.user_id, count=count)

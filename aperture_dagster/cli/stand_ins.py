@@ -20,8 +20,8 @@ from typing import Any, Literal, get_args
 
 import click
 
-from aperture_dagster.errors import OperatorError
-from aperture_dagster.sources import SOURCES
+from aperture_dagster.enrichment.sources import SOURCES
+from aperture_dagster.model.errors import OperatorError
 
 Server = Literal["jellyfin", "jellyfin@10.9", "jellyfin@10.10", "jellyfin@10.11", "jellyfin@12", "emby"]
 """A media server that the stand-ins imitate; without a version, the newest."""

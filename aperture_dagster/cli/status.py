@@ -18,30 +18,31 @@ import click
 from rich.text import Text
 from sqlalchemy import Connection
 
+from aperture_dagster.catalogue.people import who_takes_part
+from aperture_dagster.catalogue.queries import catalogue_size
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.cli.common import echo_json, operator_errors
 from aperture_dagster.cli.demo import home_option, settings_of_home
 from aperture_dagster.cli.heartbeats import read_parts, up_is_running
 from aperture_dagster.cli.show import how_to_begin
 from aperture_dagster.cli.terminal import Terminal
-from aperture_dagster.library.moments import describe_future, elapsed
-from aperture_dagster.library.status import CheckState, JobState, Status, UserState, Wrong, find_wrong
+from aperture_dagster.http.redaction import redact
+from aperture_dagster.maintenance.future import future_dates
+from aperture_dagster.maintenance.overview import household_rows, server_identity
+from aperture_dagster.maintenance.status import CheckState, JobState, Status, UserState, Wrong, find_wrong
+from aperture_dagster.maintenance.tidying import size_of_database
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.moments import describe_future, elapsed
+from aperture_dagster.model.wording import counted
+from aperture_dagster.postgres.backup.folder import backup_folder, read_backups, why_overdue
+from aperture_dagster.postgres.connection import describe_server
+from aperture_dagster.postgres.errors import DatabaseError
+from aperture_dagster.postgres.read_only import NothingYet, read_only
 from aperture_dagster.publishing.outcome import why_unread
+from aperture_dagster.publishing.published import unread_libraries
 from aperture_dagster.ratings.guard import describe_held
 from aperture_dagster.ratings.removals import held_by_user
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.backup.folder import backup_folder, read_backups, why_overdue
-from aperture_dagster.storage.catalogue import catalogue_size
-from aperture_dagster.storage.connection import describe_server
-from aperture_dagster.storage.errors import DatabaseError
-from aperture_dagster.storage.future import future_dates
-from aperture_dagster.storage.overview import household_rows, server_identity
-from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.published import unread_libraries
-from aperture_dagster.storage.read_only import NothingYet, read_only
-from aperture_dagster.storage.tidying import size_of_database
-from aperture_dagster.wording import counted
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -104,7 +105,7 @@ def read_status(settings: Settings, *, now: datetime) -> Status:
 
 def _read_product(connection: Connection, settings: Settings, now: datetime) -> dict[str, Any]:
     """Read what is stored of users, titles, lists and the media server."""
-    keys = {user.user_id for user in settings.participants(read_users(connection))}
+    keys = {user.user_id for user in who_takes_part(settings, read_users(connection))}
     unread = unread_libraries(connection, now=now)
     return {
         "users": [

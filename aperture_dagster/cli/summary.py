@@ -11,18 +11,18 @@ from zoneinfo import ZoneInfo
 from rich.cells import cell_len
 from rich.text import Text
 
+from aperture_dagster.catalogue.queries import catalogue_size
+from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.catalogue.watch_states import count_plays
 from aperture_dagster.cli.terminal import Terminal, fit, pad
 from aperture_dagster.discovery.suggestions import candidate_table, why_suggested
-from aperture_dagster.library.watching import episode_label
-from aperture_dagster.resources.database import Database
+from aperture_dagster.model.wording import counted, listed, titled
+from aperture_dagster.popularity.queries import shows_table
+from aperture_dagster.popularity.series import episode_label
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.publishing.published import published_summary
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.catalogue import catalogue_size
-from aperture_dagster.storage.history import count_plays
-from aperture_dagster.storage.lists import profile_table, reason_of, recommendation_table, top_picks_table
-from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.published import published_summary
-from aperture_dagster.storage.watching import shows_table
-from aperture_dagster.wording import counted, listed, titled
+from aperture_dagster.taste.lists import profile_table, reason_of, recommendation_table, top_picks_table
 
 SHOWN_USERS, SHOWN_FILMS, SHOWN_SERIES, SHOWN_WATCHED, SHOWN_OUTSIDE = 3, 7, 3, 3, 2
 PARTS = ("; ", ", ", " and ")

@@ -5,7 +5,7 @@ arrives or the next look at the logs is due. ``aperture up`` checks everything f
 ``python -m …supervisor PLAN``.
 
 The embedded database is none of its parts: whoever finds it dead starts it again
-(:mod:`aperture_dagster.storage.embedded`).
+(:mod:`aperture_dagster.postgres.embedded`).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from rich.console import ConsoleDimensions, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from aperture_dagster.wording import printable
+from aperture_dagster.model.wording import printable
 
 WIDTH_WITHOUT_TERMINAL = 100
 WIDEST = 140

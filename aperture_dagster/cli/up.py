@@ -29,15 +29,15 @@ from aperture_dagster.cli.migrate import migrate_databases
 from aperture_dagster.cli.parts import AWAITED, Part, Plan, Ui
 from aperture_dagster.cli.stand_ins import StandIns, stand_in_options, usual_port
 from aperture_dagster.cli.up_files import UpFiles, read_state
-from aperture_dagster.errors import OperatorError
+from aperture_dagster.files import locks
+from aperture_dagster.files.private import write_file
 from aperture_dagster.instance.home import LOCATION, use_dagster_home
+from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.postgres.cluster import short_path
+from aperture_dagster.postgres.connection import close_engine, product_database_url
+from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.settings.places import checkout
-from aperture_dagster.storage import locks
-from aperture_dagster.storage.cluster import short_path
-from aperture_dagster.storage.connection import close_engine, product_database_url
-from aperture_dagster.storage.embedded import release_embedded_server
-from aperture_dagster.storage.files import write_file
 
 LOOPS = {
     # Looks for runs that crashed, to restart them, and writes down that it has looked.

@@ -1,8 +1,8 @@
 """What the UI says about jobs and their schedules: what, when, why. It derives from the declaration of each job."""
 
 from aperture_dagster.defs.jobs import Job
+from aperture_dagster.model.wording import listed
 from aperture_dagster.settings import Settings
-from aperture_dagster.wording import listed
 
 WEEKDAYS = dict(
     zip("0123456", ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"), strict=True)

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import dagster as dg
 
-from aperture_dagster.defs.failures import MissingPrerequisite
+from aperture_dagster.instance.failures import MissingPrerequisite
 from aperture_dagster.partitions import PARTITION_TAGS, range_tags
 
 

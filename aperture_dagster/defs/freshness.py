@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from aperture_dagster.automation import daily_check
+from aperture_dagster.catalogue.stored_users import new_partitions, users_of_partitions
 from aperture_dagster.defs.jobs import NIGHTLY_GRACE_HOURS
-from aperture_dagster.defs.markdown import markdown_table
 from aperture_dagster.defs.reporting import warn_unless
+from aperture_dagster.instance.markdown import markdown_table
+from aperture_dagster.model.clock import Clock
 from aperture_dagster.partitions import user_partitions
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.people import new_partitions, users_of_partitions
 
 LIMIT = timedelta(hours=24 + NIGHTLY_GRACE_HOURS)
 NAMED = 5

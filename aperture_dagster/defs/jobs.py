@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from aperture_dagster.library.moments import elapsed
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.moments import elapsed
 from aperture_dagster.partitions import days_partitions, range_tags, user_partitions
-from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings
 
 # The tag by which dagster.yaml lets one run at a time leave the queue.

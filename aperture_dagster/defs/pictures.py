@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from urllib.parse import quote
 
-from aperture_dagster.defs.markdown import Markup
-from aperture_dagster.wording import printable, shortened
+from aperture_dagster.instance.markdown import Markup
+from aperture_dagster.model.wording import printable, shortened
 
 INK, BAR = "#7a8094", "#7166e8"
 WIDTH = 440

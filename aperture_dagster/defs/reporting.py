@@ -6,11 +6,11 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.automation import FROM_AUTOMATION
-from aperture_dagster.defs.failures import LONGEST_REASON
-from aperture_dagster.defs.markdown import LONGEST_INLINE, NOTHING, Markup, cell, markdown_table
 from aperture_dagster.defs.pictures import alternative_text
+from aperture_dagster.instance.failures import LONGEST_REASON
+from aperture_dagster.instance.markdown import LONGEST_INLINE, NOTHING, Markup, cell, markdown_table
+from aperture_dagster.model.wording import counted
 from aperture_dagster.settings import Settings
-from aperture_dagster.wording import counted
 
 SHOWN_PROBLEMS = 20
 SHOWN_NAMES = 3

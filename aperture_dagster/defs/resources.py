@@ -12,13 +12,14 @@ from urllib.parse import urlsplit
 import dagster as dg
 from pydantic import Field
 
+from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.http.redaction import redact
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.providers import Embedders, MediaServers
-from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings, secret_names
-from aperture_dagster.sources.services import Services
+from aperture_dagster.taste.embedders import Embedders
+from aperture_dagster.worklist.services import Services
 
 SHOWN_ONLY = "Shown only: a change has no effect."
 

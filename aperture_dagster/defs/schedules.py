@@ -6,12 +6,12 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from aperture_dagster.defs.descriptions import describe_schedule
-from aperture_dagster.defs.failures import describe
 from aperture_dagster.defs.gates import BlockingChecks, why_blocked
 from aperture_dagster.defs.jobs import Job
+from aperture_dagster.instance.failures import describe
 from aperture_dagster.instance.runs import run_under_way
+from aperture_dagster.model.clock import Clock
 from aperture_dagster.partitions import user_partitions
-from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings
 
 # A connection to the database that was lost is there again at the second look.

@@ -7,7 +7,17 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.defs.failures import (
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import users_of_partitions
+from aperture_dagster.defs.reporting import SHOWN_NAMES, arranged, log_totals, table
+from aperture_dagster.files.private import FileError
+from aperture_dagster.http.errors import (
+    ServiceNotConfigured,
+    ServicePaused,
+    ServiceRefused,
+    ServiceUnavailable,
+)
+from aperture_dagster.instance.failures import (
     EXPECTED,
     LONGEST_REASON,
     MissingPrerequisite,
@@ -16,18 +26,13 @@ from aperture_dagster.defs.failures import (
     operator_errors,
     stack_trace,
 )
-from aperture_dagster.defs.markdown import code_block
-from aperture_dagster.defs.reporting import SHOWN_NAMES, arranged, log_totals, table
+from aperture_dagster.instance.markdown import code_block
 from aperture_dagster.instance.runs import SCHEDULE_TAG
-from aperture_dagster.library.people import User
+from aperture_dagster.model.wording import counted
 from aperture_dagster.partitions import user_partitions, users_partitions
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import ServiceNotConfigured, ServicePaused, ServiceRefused, ServiceUnavailable
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.errors import DatabaseError, DatabaseInterrupted
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.errors import DatabaseError, DatabaseInterrupted
-from aperture_dagster.storage.files import FileError
-from aperture_dagster.storage.people import users_of_partitions
-from aperture_dagster.wording import counted
 from aperture_dagster.worklist.progress import Progress
 
 # An asset with a partition per user, of which one run serves one user or all.

@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from aperture_dagster.catalogue.identity import MediaType
+from aperture_dagster.catalogue.people import User
 from aperture_dagster.discovery.inputs import plan_users
 from aperture_dagster.discovery.plan import UserPlan, chosen_titles, next_requests
 from aperture_dagster.discovery.pool import (
@@ -26,26 +28,24 @@ from aperture_dagster.discovery.pool import (
 )
 from aperture_dagster.discovery.suitability import today_of
 from aperture_dagster.discovery.trakt import read_trakt
-from aperture_dagster.library.identity import MediaType
-from aperture_dagster.library.listed import SuggestedPage
-from aperture_dagster.library.people import User
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import (
+from aperture_dagster.enrichment.listed import SuggestedPage
+from aperture_dagster.enrichment.tmdb.client import Tmdb
+from aperture_dagster.enrichment.tmdb.source import TMDB
+from aperture_dagster.http.errors import (
     BadAnswer,
     NotFound,
     RequestRejected,
     ServicePaused,
     ServiceUnavailable,
 )
-from aperture_dagster.resources.tmdb import Tmdb
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.versions import content_version
 from aperture_dagster.settings import Settings
-from aperture_dagster.sources.services import MeteredService
-from aperture_dagster.sources.tmdb import TMDB
-from aperture_dagster.storage.populations import Source
-from aperture_dagster.storage.versions import content_version
-from aperture_dagster.storage.work_list import DueItem
 from aperture_dagster.worklist.engine import Attempt, Tally, WorkList, one_by_one, work_through
+from aperture_dagster.worklist.populations import Source
+from aperture_dagster.worklist.queue import DueItem
+from aperture_dagster.worklist.services import MeteredService
 
 # Requests for lists per day, for all users together.
 LISTS_PER_DAY = 80

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
+from aperture_dagster.catalogue.identity import MediaType
 from aperture_dagster.discovery.plan import (
     ENGLISH,
     MEDIA_TYPES,
@@ -14,10 +15,9 @@ from aperture_dagster.discovery.plan import (
     queries_for,
 )
 from aperture_dagster.discovery.pool import owned_ids, settled_ids
-from aperture_dagster.library.identity import MediaType
-from aperture_dagster.library.listed import SuggestedTitle
+from aperture_dagster.enrichment.listed import SuggestedTitle
+from aperture_dagster.postgres.queries import execute
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.queries import execute
 
 # Liked titles per user and media type from which TMDb's recommendations count, at most: half of them those that are
 # liked most, half those that were watched last.

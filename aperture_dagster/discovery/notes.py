@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from aperture_dagster.catalogue.references import MediaType
 from aperture_dagster.discovery.tables import seerr_requests
-from aperture_dagster.library.moments import SKEW
-from aperture_dagster.library.references import MediaType
-from aperture_dagster.storage.bulk import upsert
-from aperture_dagster.storage.queries import execute, lock_until_commit, read_rows, read_value
+from aperture_dagster.model.moments import SKEW
+from aperture_dagster.postgres.bulk import upsert
+from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows, read_value
 
 # States that Seerr may still change, and that of a request whose answer is not known.
 OPEN_STATES = ("sending", "pending", "approved", "failed")

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from aperture_dagster.library.identity import MediaType
-from aperture_dagster.library.listed import DiscoverFilters, SuggestedPage, SuggestedTitle
+from aperture_dagster.catalogue.identity import MediaType
+from aperture_dagster.enrichment.listed import DiscoverFilters, SuggestedPage, SuggestedTitle
 
 MEDIA_TYPES: tuple[MediaType, ...] = ("movie", "series")
 ENGLISH = "en"

@@ -8,15 +8,15 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from aperture_dagster.catalogue.identity import MediaType, ProviderIds
+from aperture_dagster.catalogue.works import complete_works, works_for
 from aperture_dagster.discovery.plan import MEDIA_TYPES, Key
 from aperture_dagster.discovery.tables import discovery_lists, discovery_pool
-from aperture_dagster.library.identity import MediaType, ProviderIds
-from aperture_dagster.library.listed import SuggestedPage, SuggestedTitle
-from aperture_dagster.library.moments import SKEW
-from aperture_dagster.storage.bulk import as_json, storable, upsert
-from aperture_dagster.storage.populations import Population
-from aperture_dagster.storage.queries import execute, lock_until_commit, read_rows, read_value
-from aperture_dagster.storage.works import complete_works, works_for
+from aperture_dagster.enrichment.listed import SuggestedPage, SuggestedTitle
+from aperture_dagster.model.moments import SKEW
+from aperture_dagster.postgres.bulk import as_json, storable, upsert
+from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows, read_value
+from aperture_dagster.worklist.populations import Population
 
 # The name of TMDb's list of the pool in ``fetches``.
 POOL_SOURCE = "tmdb_discovery"

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.references import MediaType
 from aperture_dagster.discovery.notes import (
     UNWATCHED_TITLES,
     StoredRequest,
@@ -37,11 +39,7 @@ from aperture_dagster.discovery.seerr import (
     comparable_id,
 )
 from aperture_dagster.discovery.suitability import unsuitable
-from aperture_dagster.library.people import User
-from aperture_dagster.library.references import MediaType
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import (
+from aperture_dagster.http.errors import (
     BadAnswer,
     Cancelled,
     NotFound,
@@ -49,8 +47,10 @@ from aperture_dagster.resources.errors import (
     ServiceFailed,
     ServiceUnavailable,
 )
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.wording import counted
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.wording import counted
 
 log = logging.getLogger(__name__)
 # What prevents a request: of any title of this type, within a quota, or of this title.

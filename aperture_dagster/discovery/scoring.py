@@ -15,20 +15,20 @@ import pandas as pd
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
+from aperture_dagster.catalogue.people import User
 from aperture_dagster.discovery.suggestions import listed_since, read_pool, read_pool_edges, replace_candidates
 from aperture_dagster.discovery.suitability import today_of, unsuitable
-from aperture_dagster.library.people import User
-from aperture_dagster.ranking.config import COMPONENTS, BlendWeights, RankingConfig, RankingInputs
-from aperture_dagster.ranking.crowd import Crowd
-from aperture_dagster.ranking.histories import rows_where
-from aperture_dagster.ranking.recommend import RankingModel, prepare
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.bulk import WriteCounts
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.bulk import WriteCounts
-from aperture_dagster.storage.histories import read_histories
-from aperture_dagster.storage.lists import read_items
-from aperture_dagster.storage.vectors import read_vectors
+from aperture_dagster.taste.histories import read_histories
+from aperture_dagster.taste.lists import read_items
+from aperture_dagster.taste.ranking.config import COMPONENTS, BlendWeights, RankingConfig, RankingInputs
+from aperture_dagster.taste.ranking.crowd import Crowd
+from aperture_dagster.taste.ranking.histories import rows_where
+from aperture_dagster.taste.ranking.recommend import RankingModel, prepare
+from aperture_dagster.taste.vectors import read_vectors
 
 # What TMDb recommends says more of titles outside the library than of those in it: it led to most of them.
 CONFIG = RankingConfig(weights=BlendWeights(recommended_from=1.0))

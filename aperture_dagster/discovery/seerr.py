@@ -20,15 +20,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from aperture_dagster.library.references import MediaType
-from aperture_dagster.resources import errors
-from aperture_dagster.resources.client import ServiceClient
-from aperture_dagster.resources.errors import ServiceNotConfigured
-from aperture_dagster.resources.json_text import as_object, expect, objects, one_line
-from aperture_dagster.resources.messages import Answer, Request
-from aperture_dagster.resources.redaction import redact
+from aperture_dagster.catalogue.references import MediaType
+from aperture_dagster.http import errors
+from aperture_dagster.http.client import ServiceClient
+from aperture_dagster.http.errors import ServiceNotConfigured
+from aperture_dagster.http.json_text import as_object, expect, objects, one_line
+from aperture_dagster.http.messages import Answer, Request
+from aperture_dagster.http.redaction import redact
 from aperture_dagster.settings import Settings
-from aperture_dagster.sources.services import Service
+from aperture_dagster.worklist.services import Service
 
 RequestStatus = Literal["pending", "approved", "declined", "failed", "completed"]
 MediaStatus = Literal["unknown", "pending", "processing", "partly available", "available", "blocklisted", "deleted"]

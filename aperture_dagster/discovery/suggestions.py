@@ -10,9 +10,9 @@ from sqlalchemy import Connection
 
 from aperture_dagster.discovery.pool import owned_under_any_id, settled_titles
 from aperture_dagster.discovery.tables import discovery_candidates
-from aperture_dagster.storage.bulk import WriteCounts
-from aperture_dagster.storage.lists import reason_of, replace_rows
-from aperture_dagster.storage.queries import execute, lock_until_commit, read_frame, read_rows
+from aperture_dagster.postgres.bulk import WriteCounts
+from aperture_dagster.postgres.queries import execute, lock_until_commit, read_frame, read_rows
+from aperture_dagster.taste.lists import reason_of, replace_rows
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,14 +12,14 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from aperture_dagster.catalogue.parental import certified_age
+from aperture_dagster.catalogue.people import User
 from aperture_dagster.discovery.inputs import languages_watched
 from aperture_dagster.discovery.plan import ENGLISH, least_votes
 from aperture_dagster.discovery.pool import owned_under_any_id, settled_titles
-from aperture_dagster.library.access import clean_tags
-from aperture_dagster.library.parental import certified_age
-from aperture_dagster.library.people import User
+from aperture_dagster.model.tags import clean_tags
+from aperture_dagster.postgres.queries import read_rows
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.queries import read_rows
 
 # The certification of this country counts when a title has none in the operator's: TMDb knows most of them.
 FALLBACK_COUNTRY = "US"

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from aperture_dagster.catalogue.identity import MediaType
 from aperture_dagster.discovery.plan import MEDIA_TYPES, KnownList
 from aperture_dagster.discovery.pool import read_list, write_list
-from aperture_dagster.library.identity import MediaType
-from aperture_dagster.library.listed import SuggestedPage, SuggestedTitle
-from aperture_dagster.library.moments import is_future
+from aperture_dagster.enrichment.listed import SuggestedPage, SuggestedTitle
+from aperture_dagster.http.errors import ServiceError, ServicePaused, ServiceRefused
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.moments import is_future
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.stored_accounts import recommendations_of
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import ServiceError, ServicePaused, ServiceRefused
 from aperture_dagster.settings import Settings
 
 

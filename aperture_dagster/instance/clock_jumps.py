@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from aperture_dagster.instance.private import InstigatorState, ScheduleInstigatorData, get_current_timestamp
-from aperture_dagster.library.moments import SKEW, FutureDates
-from aperture_dagster.storage.queries import read_rows
-from aperture_dagster.wording import duration
+from aperture_dagster.model.moments import SKEW, FutureDates
+from aperture_dagster.model.wording import duration
+from aperture_dagster.postgres.queries import read_rows
 
 LOOK_SECONDS = 10.0
 MOST_SET_BACK_SECONDS = 60.0

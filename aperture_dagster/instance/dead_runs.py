@@ -2,7 +2,7 @@
 
 They would keep their place in the queue and in the pools forever. The process of each run holds a lock while it works,
 so a run without one is dead. On the embedded database, which only one machine reaches, that is a lock on a file in the
-home, and costs nothing. On another database it is a lock in that (:mod:`aperture_dagster.storage.run_lock`), which
+home, and costs nothing. On another database it is a lock in that (:mod:`aperture_dagster.postgres.run_lock`), which
 every host sees: whoever looks ends the dead runs of all hosts.
 """
 
@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
+from aperture_dagster.files import locks
+from aperture_dagster.instance.run_files import RUN_LOCKS
+from aperture_dagster.postgres import run_lock
+from aperture_dagster.postgres.connection import dagster_database_url, forget_connections
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage import locks, run_lock
-from aperture_dagster.storage.connection import dagster_database_url, forget_connections
-from aperture_dagster.storage.run_files import RUN_LOCKS
 
 if TYPE_CHECKING:
     import psycopg

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from aperture_dagster.files.private import prepare_home, write_file
 from aperture_dagster.settings import Settings
 from aperture_dagster.settings.places import checkout
-from aperture_dagster.storage.files import prepare_home, write_file
 
 LOCATION = "aperture"
 """Name of the code location, as in ``workspace.yaml``: Dagster keeps the state of sensors and schedules by it."""

@@ -5,8 +5,8 @@ They only put steps in order: what keeps two processes from using one metadata s
 
 from typing import TYPE_CHECKING
 
-from aperture_dagster.sources import SERVICES
-from aperture_dagster.storage.schema_lock import schema_lock
+from aperture_dagster.enrichment.sources import SERVICES
+from aperture_dagster.postgres.schema_lock import schema_lock
 
 if TYPE_CHECKING:
     from dagster_postgres import PostgresEventLogStorage

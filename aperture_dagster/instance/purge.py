@@ -16,9 +16,9 @@ import dagster as dg
 
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.runs import ENDED, REPOSITORY_TAG, UNFINISHED, repository
-from aperture_dagster.library.moments import SKEW
-from aperture_dagster.storage.queries import execute
-from aperture_dagster.storage.tidying import Freed, delete_in_batches, size_of_database, vacuum
+from aperture_dagster.maintenance.tidying import Freed, delete_in_batches, size_of_database, vacuum
+from aperture_dagster.model.moments import SKEW
+from aperture_dagster.postgres.queries import execute
 
 if TYPE_CHECKING:
     from dagster_postgres import PostgresEventLogStorage

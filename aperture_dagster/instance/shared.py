@@ -6,9 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from aperture_dagster.files.private import FileError, write_file
+from aperture_dagster.postgres.schema_lock import schema_lock
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.files import FileError, write_file
-from aperture_dagster.storage.schema_lock import schema_lock
 
 if TYPE_CHECKING:
     from dagster_postgres import PostgresRunStorage

@@ -22,6 +22,7 @@ from sqlalchemy import Engine, create_engine, event, inspect
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 
+from aperture_dagster.files.private import keep_private, prepare_home
 from aperture_dagster.instance.clock_jumps import latest_believed, watch_clock, without_future
 from aperture_dagster.instance.dead_runs import (
     all_runs_are_local,
@@ -41,13 +42,17 @@ from aperture_dagster.instance.private import (
 from aperture_dagster.instance.runs import REPOSITORY_TAG, is_ours, location_of, repository
 from aperture_dagster.instance.shared import require_shared_folder
 from aperture_dagster.instance.terminal import log_foreseen_errors_once, log_runs_in_lines
+from aperture_dagster.postgres.connection import dagster_database_url, refuse_shared_database
+from aperture_dagster.postgres.embedded import full_disk_explained, restart_on_connect
+from aperture_dagster.postgres.errors import (
+    DatabaseError,
+    describe_connection_error,
+    describe_full_disk,
+    is_full_disk,
+)
+from aperture_dagster.postgres.run_lock import expect_end, require_locks
+from aperture_dagster.postgres.schema_lock import schema_lock
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.storage.connection import dagster_database_url, refuse_shared_database
-from aperture_dagster.storage.embedded import full_disk_explained, restart_on_connect
-from aperture_dagster.storage.errors import DatabaseError, describe_connection_error, describe_full_disk, is_full_disk
-from aperture_dagster.storage.files import keep_private, prepare_home
-from aperture_dagster.storage.run_lock import expect_end, require_locks
-from aperture_dagster.storage.schema_lock import schema_lock
 
 # Dagster migrates its own tables with alembic, which logs several lines at every start.
 logging.getLogger("alembic").setLevel(logging.WARNING)

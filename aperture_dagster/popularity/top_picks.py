@@ -8,18 +8,18 @@ from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from aperture_dagster.library.listed import ListPage, WorkIds, works_listed
-from aperture_dagster.resources.errors import Cancelled, ServiceError
-from aperture_dagster.resources.mdblist import LARGEST_PAGE
-from aperture_dagster.resources.media_server.records import MediaType
+from aperture_dagster.catalogue.watch_states import read_plays
+from aperture_dagster.enrichment.listed import ListPage, WorkIds, works_listed
+from aperture_dagster.enrichment.mdblist.client import LARGEST_PAGE
+from aperture_dagster.enrichment.mdblist.source import MDBLIST
+from aperture_dagster.enrichment.tmdb.source import TMDB
+from aperture_dagster.http.errors import Cancelled, ServiceError
+from aperture_dagster.media_server.records import MediaType
+from aperture_dagster.model.wording import sentence
 from aperture_dagster.settings import Settings
 from aperture_dagster.settings.ranking import TopPicksSource
-from aperture_dagster.sources.mdblist import MDBLIST
-from aperture_dagster.sources.services import Service, Services
-from aperture_dagster.sources.tmdb import TMDB
-from aperture_dagster.storage.history import read_plays
-from aperture_dagster.storage.lists import latest_top_picks_day, replace_top_picks, top_picks_sources
-from aperture_dagster.wording import sentence
+from aperture_dagster.taste.lists import latest_top_picks_day, replace_top_picks, top_picks_sources
+from aperture_dagster.worklist.services import Service, Services
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +77,7 @@ class Picker:
     Args:
         settings: sources, window and lengths.
         today: in the operator's time zone; only its lists can be made from outside.
-        items: of :func:`aperture_dagster.storage.lists.read_items`, read once for all days.
+        items: of :func:`aperture_dagster.taste.lists.read_items`, read once for all days.
         outside: works of the library on today's lists from outside, or why there are none.
         requests: how many were sent to read these lists.
     """
@@ -187,7 +187,7 @@ class Picker:
         self, connection: Connection, day: date, items: pd.DataFrame, kind: str, works: Sequence[int]
     ) -> tuple[pd.DataFrame, int]:
         """Return the ranked titles, and how many days were looked back on."""
-        from aperture_dagster.ranking.popularity import PickRules, top_picks
+        from aperture_dagster.popularity.ranking import PickRules, top_picks
 
         settings = self.settings
         until = datetime.combine(day, time.min, ZoneInfo(settings.schedule_timezone))

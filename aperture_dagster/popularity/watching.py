@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from aperture_dagster.library.access import Copy, copies_in_sight
-from aperture_dagster.library.parental import within_limit
-from aperture_dagster.library.watching import Series, WatchedSeries, WatchingRules, in_order, watched_series
-from aperture_dagster.storage.lists import read_copies
-from aperture_dagster.storage.watching import read_episodes, read_series, replace_shows
+from aperture_dagster.catalogue.access import Copy, copies_in_sight
+from aperture_dagster.catalogue.parental import within_limit
+from aperture_dagster.popularity.queries import read_episodes, read_series, replace_shows
+from aperture_dagster.popularity.series import Series, WatchedSeries, WatchingRules, in_order, watched_series
+from aperture_dagster.taste.lists import read_copies
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from aperture_dagster.library.people import User
+    from aperture_dagster.catalogue.people import User
     from aperture_dagster.settings import Settings
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-from aperture_dagster.library.moments import past
+from aperture_dagster.model.moments import past
 from aperture_dagster.publishing import names
 from aperture_dagster.publishing.forms import Form
 from aperture_dagster.publishing.manifest import MediaType, PlacedEntry

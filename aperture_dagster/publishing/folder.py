@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from aperture_dagster.open_folder import NotAFolder, OpenFolder
+from aperture_dagster.files.open_folder import NotAFolder, OpenFolder
 from aperture_dagster.publishing.manifest import PlacedEntry, PlacedFile
 from aperture_dagster.publishing.names import entry_id_of
 from aperture_dagster.publishing.nfo import read_marker

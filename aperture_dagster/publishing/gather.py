@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aperture_dagster.library.access import Access, Copy, copies_in_sight
+from aperture_dagster.catalogue.access import Access, Copy, copies_in_sight
 from aperture_dagster.publishing.entries import ListedTitle, ListSpec, Original, OriginalEpisode
 from aperture_dagster.publishing.nfo import TitleFacts
-from aperture_dagster.publishing.selection import MediaFile, Source
-from aperture_dagster.storage.publishable import (
+from aperture_dagster.publishing.publishable import (
     copies_of,
     episodes_of,
     known_files,
@@ -20,13 +19,14 @@ from aperture_dagster.storage.publishable import (
     title_facts,
     write_files,
 )
+from aperture_dagster.publishing.selection import MediaFile, Source
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from aperture_dagster.resources.database import Database
-    from aperture_dagster.resources.media_server.records import MediaSource
-    from aperture_dagster.resources.media_server.writer import MediaServerWriter
+    from aperture_dagster.media_server.records import MediaSource
+    from aperture_dagster.media_server.writer import MediaServerWriter
+    from aperture_dagster.postgres.database import Database
 
 # New subtitles of an original are noticed after so long.
 FILES_TTL = timedelta(days=7)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from aperture_dagster.library.identity import MediaType
+from aperture_dagster.catalogue.identity import MediaType
 
 EntryState = Literal["planned", "placed", "leaving"]
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from aperture_dagster.errors import OperatorError
+from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.model.wording import counted, duration, listed
 from aperture_dagster.publishing.plan import DesiredEntry
-from aperture_dagster.wording import counted, duration, listed
 
 
 class PublishingError(OperatorError):

@@ -8,17 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from aperture_dagster.enrichment.tmdb.logos import TMDB_IMAGES
+from aperture_dagster.files.private import FileError, write_file
+from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.publishing.plan import Picture
-from aperture_dagster.resources.errors import ServiceError
-from aperture_dagster.sources.tmdb_images import TMDB_IMAGES
-from aperture_dagster.storage.files import FileError, write_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aperture_dagster.resources.media_server.writer import MediaServerWriter
+    from aperture_dagster.media_server.writer import MediaServerWriter
     from aperture_dagster.settings import Settings
-    from aperture_dagster.sources.services import Services
+    from aperture_dagster.worklist.services import Services
 
 JPEG = (b"\xff\xd8", b"\xff\xd9")
 DOWNLOADS = 4

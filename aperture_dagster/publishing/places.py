@@ -13,8 +13,8 @@ from aperture_dagster.publishing.plan import DesiredEntry
 from aperture_dagster.publishing.roots import Roots
 
 if TYPE_CHECKING:
-    from aperture_dagster.resources.media_server.records import PublishedItem, PublishedLibrary
-    from aperture_dagster.resources.media_server.writer import MediaServerWriter
+    from aperture_dagster.media_server.records import PublishedItem, PublishedLibrary
+    from aperture_dagster.media_server.writer import MediaServerWriter
 
 # What servers replace in names of libraries, which are names of folders there.
 _NOT_STORED = '"<>|:*?\\/'

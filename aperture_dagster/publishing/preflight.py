@@ -14,7 +14,7 @@ from aperture_dagster.publishing.paths import PathMap, is_any_published, root_pr
 from aperture_dagster.publishing.roots import Roots
 
 if TYPE_CHECKING:
-    from aperture_dagster.resources.media_server.writer import MediaServerWriter
+    from aperture_dagster.media_server.writer import MediaServerWriter
     from aperture_dagster.settings import Settings
 
 GROUPED = (

@@ -9,8 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
-from aperture_dagster.library.parental import within_limit
+from aperture_dagster.catalogue.parental import within_limit
+from aperture_dagster.catalogue.people import who_takes_part
+from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.http.errors import NotFound, RequestRejected
+from aperture_dagster.postgres.owner import ensure_owner
+from aperture_dagster.postgres.queries import database_time
 from aperture_dagster.publishing.access import AccessRules
+from aperture_dagster.publishing.copies import entry_folder_in, record_states
 from aperture_dagster.publishing.entries import EntryForm, ListedTitle, ListSpec, build_library
 from aperture_dagster.publishing.forms import choose_form, merges_versions, shares_history
 from aperture_dagster.publishing.gather import Gathered, gather
@@ -21,23 +27,18 @@ from aperture_dagster.publishing.paths import PathMap
 from aperture_dagster.publishing.pictures import Posters
 from aperture_dagster.publishing.plan import DesiredLibrary
 from aperture_dagster.publishing.preflight import examine_publishing
+from aperture_dagster.publishing.publishable import finished_copies, work_titles
+from aperture_dagster.publishing.published import Manifest
 from aperture_dagster.publishing.publisher import Hooks, Publisher
 from aperture_dagster.publishing.roots import Roots, root_choice
 from aperture_dagster.publishing.work import Session
-from aperture_dagster.resources.errors import NotFound, RequestRejected
-from aperture_dagster.sources.services import Services
-from aperture_dagster.storage.copies import entry_folder_in, record_states
-from aperture_dagster.storage.owner import ensure_owner
-from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.publishable import finished_copies, work_titles
-from aperture_dagster.storage.published import Manifest
-from aperture_dagster.storage.queries import database_time
+from aperture_dagster.worklist.services import Services
 
 if TYPE_CHECKING:
-    from aperture_dagster.resources.clock import Clock
-    from aperture_dagster.resources.database import Database
-    from aperture_dagster.resources.media_server.records import MediaType, PublishedLibrary
-    from aperture_dagster.resources.media_server.writer import MediaServerWriter
+    from aperture_dagster.media_server.records import MediaType, PublishedLibrary
+    from aperture_dagster.media_server.writer import MediaServerWriter
+    from aperture_dagster.model.clock import Clock
+    from aperture_dagster.postgres.database import Database
     from aperture_dagster.settings import Settings
 
 Kind = Literal["recommendations", "top_picks", "shows_you_watch"]
@@ -129,7 +130,7 @@ class Publication:
         with database.transaction() as connection:
             users = read_users(connection)
         self._names = {user.user_id: user.name for user in users}
-        self.users = settings.participants(users)
+        self.users = who_takes_part(settings, users)
         self._by_id = {user.user_id: user for user in self.users}
 
     def publish(self, kinds: Collection[Kind], *, only_users: Collection[str] | None = None) -> Published:

@@ -10,19 +10,19 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from aperture_dagster.errors import StillChanging
-from aperture_dagster.library.moments import past
+from aperture_dagster.model.errors import StillChanging
+from aperture_dagster.model.moments import past
+from aperture_dagster.model.wording import counted
 from aperture_dagster.publishing.manifest import PlacedEntry, PlacedLibrary
 from aperture_dagster.publishing.outcome import NotShown, ScanTooLong
 from aperture_dagster.publishing.paths import as_path
 from aperture_dagster.publishing.places import Places, by_place, not_read, originals_of
 from aperture_dagster.publishing.plan import DesiredEntry
 from aperture_dagster.publishing.work import Session, Work
-from aperture_dagster.wording import counted
 from aperture_dagster.worklist.progress import SECONDS_BETWEEN_LINES, time_left
 
 if TYPE_CHECKING:
-    from aperture_dagster.resources.media_server.records import PublishedItem, PublishedLibrary
+    from aperture_dagster.media_server.records import PublishedItem, PublishedLibrary
 
 POLL_SECONDS = 1.0
 # How long to wait for a scan that makes no progress. While it makes progress, there is no limit.

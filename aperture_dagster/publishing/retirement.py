@@ -16,7 +16,7 @@ from aperture_dagster.publishing.work import Session
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aperture_dagster.resources.media_server.records import PublishedLibrary
+    from aperture_dagster.media_server.records import PublishedLibrary
 
 # After so many failures in a row, the others would fail for the same reason.
 FAILURES_IN_A_ROW = 3

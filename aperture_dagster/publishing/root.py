@@ -7,8 +7,8 @@ import errno
 from collections.abc import Iterator
 from pathlib import Path
 
-from aperture_dagster.errors import OperatorError
-from aperture_dagster.open_folder import FOLDER_MODE, Marker, NotAFolder, OpenFolder
+from aperture_dagster.files.open_folder import FOLDER_MODE, Marker, NotAFolder, OpenFolder
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.publishing.paths import IGNORED_FOLDERS
 
 # Media servers ignore names that begin with a dot.

@@ -8,16 +8,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aperture_dagster.postgres.owner import read_owner
 from aperture_dagster.publishing.folder import LibraryFolder
 from aperture_dagster.publishing.manifest import Leftover, PlacedLibrary
 from aperture_dagster.publishing.paths import PathMap, as_path, separator
 from aperture_dagster.publishing.root import ACCEPT, Root, RootError
-from aperture_dagster.storage.owner import read_owner
 
 if TYPE_CHECKING:
-    from aperture_dagster.resources.database import Database
+    from aperture_dagster.postgres.database import Database
+    from aperture_dagster.publishing.published import Manifest
     from aperture_dagster.settings import Settings
-    from aperture_dagster.storage.published import Manifest
 
 # What to do about a folder that is not needed any more.
 FORGET = (

@@ -15,10 +15,10 @@ from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.publishing.plan import DesiredLibrary, LibraryPlan
 
 if TYPE_CHECKING:
+    from aperture_dagster.media_server.records import PublishedLibrary
+    from aperture_dagster.media_server.writer import MediaServerWriter
+    from aperture_dagster.publishing.published import Manifest
     from aperture_dagster.publishing.roots import Roots
-    from aperture_dagster.resources.media_server.records import PublishedLibrary
-    from aperture_dagster.resources.media_server.writer import MediaServerWriter
-    from aperture_dagster.storage.published import Manifest
 
 
 @dataclass(slots=True)

@@ -10,7 +10,11 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from aperture_dagster.library.moments import is_future
+from aperture_dagster.http.errors import ServiceError, ServiceNotConfigured
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.moments import is_future
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.secrets import WrongKey
 from aperture_dagster.ratings import stored_accounts as stored
 from aperture_dagster.ratings.client import Access, Trakt
 from aperture_dagster.ratings.errors import (
@@ -25,11 +29,7 @@ from aperture_dagster.ratings.records import TokenPair
 from aperture_dagster.ratings.sign_in import TraktSignIn
 from aperture_dagster.ratings.stored_accounts import TraktAccount
 from aperture_dagster.ratings.tokens import TokenStore, UserAccess
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import ServiceError, ServiceNotConfigured
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.secrets import WrongKey
 
 # A refused app is tried again after some hours: meanwhile the operator may have put it right.
 APP_PAUSE = timedelta(hours=6)

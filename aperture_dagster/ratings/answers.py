@@ -17,8 +17,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from aperture_dagster.http.messages import Answer, retry_after_seconds
 from aperture_dagster.ratings.errors import AppRefused, EdgeBlocked, UserPaused
-from aperture_dagster.resources.messages import Answer, retry_after_seconds
 
 API_VERSION = "2"
 EDGE_PAUSE = timedelta(hours=1)

@@ -19,6 +19,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 
+from aperture_dagster.http import errors
+from aperture_dagster.http.client import ServiceClient
+from aperture_dagster.http.json_text import as_object, expect, objects
+from aperture_dagster.http.messages import Answer, Request
+from aperture_dagster.http.rate_limit import JITTER_SECONDS, Pacer
+from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.ratings.answers import (
     app_refused,
     count_in,
@@ -43,12 +49,6 @@ from aperture_dagster.ratings.records import (
     parse_user,
     same_title,
 )
-from aperture_dagster.resources import errors
-from aperture_dagster.resources.client import ServiceClient
-from aperture_dagster.resources.json_text import as_object, expect, objects
-from aperture_dagster.resources.media_server.records import MediaType
-from aperture_dagster.resources.messages import Answer, Request
-from aperture_dagster.resources.rate_limit import JITTER_SECONDS, Pacer
 
 LARGEST_BATCH = 100
 PAGE_SIZE = 100

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Sequence
 from datetime import datetime
 
-from aperture_dagster.resources.errors import ServiceError, ServicePaused, ServiceRefused, ServiceUnavailable
+from aperture_dagster.http.errors import ServiceError, ServicePaused, ServiceRefused, ServiceUnavailable
 
 
 class AppRefused(ServiceRefused):

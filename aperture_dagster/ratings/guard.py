@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from aperture_dagster.model.wording import counted, listed
 from aperture_dagster.ratings.merge import LocalRating, RatingMerge, Side, SyncedRating, is_large
-from aperture_dagster.wording import counted, listed
 
 WINDOW = timedelta(days=30)
 # Fewer removals in that time are never too many, unless nothing would be left.

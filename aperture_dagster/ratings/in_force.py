@@ -15,11 +15,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from aperture_dagster.library.moments import SKEW
+from aperture_dagster.catalogue.watch_states import SeenRating
+from aperture_dagster.model.moments import SKEW
+from aperture_dagster.postgres.queries import array_of, execute, read_value
+from aperture_dagster.postgres.versions import content_version
 from aperture_dagster.ratings.merge import LocalRating, whole_second, whole_step
-from aperture_dagster.storage.history import SeenRating
-from aperture_dagster.storage.queries import array_of, execute, read_value
-from aperture_dagster.storage.versions import content_version
 
 # The sources of ratings: the media server, the command line, and Trakt.
 SERVER, OWN, TRAKT = "server", "own", "trakt"

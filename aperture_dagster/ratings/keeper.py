@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from aperture_dagster.library.people import User
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.http.errors import ServiceError
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.in_force import OWN, TRAKT, ratings_version
 from aperture_dagster.ratings.server import lacks_ratings, rate_on_server
 from aperture_dagster.ratings.sync import Decisions, RatingsReport, RatingsSync
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import ServiceError
-from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from aperture_dagster.library.moments import SKEW, is_future
+from aperture_dagster.catalogue.watch_states import SeenRating, lock_history
+from aperture_dagster.model.moments import SKEW, is_future
+from aperture_dagster.postgres.queries import execute, read_rows, read_value
 from aperture_dagster.ratings.in_force import OWN, give_rating, ratings_in_force, write_server_ratings
 from aperture_dagster.ratings.merge import Edit, whole_second
 from aperture_dagster.ratings.synced import read_base
-from aperture_dagster.storage.history import SeenRating, lock_history
-from aperture_dagster.storage.queries import execute, read_rows, read_value
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,18 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple
 
-from aperture_dagster.library.moments import elapsed
-from aperture_dagster.library.people import User
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.http.errors import RequestRejected, ServiceError, ServicePaused
+from aperture_dagster.media_server.records import MediaType
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.moments import elapsed
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.client import Trakt
 from aperture_dagster.ratings.errors import AccountFull, UserPaused
 from aperture_dagster.ratings.merge import Edit, SyncedRating
 from aperture_dagster.ratings.outbox import Waiting, let_wait, note_sending, read_outbox
 from aperture_dagster.ratings.records import TraktIds, TraktRating, TraktTitle
 from aperture_dagster.ratings.synced import WorkIds, read_base, works_to_push
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import RequestRejected, ServiceError, ServicePaused
-from aperture_dagster.resources.media_server.records import MediaType
 
 BATCH = 100
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=2)

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from aperture_dagster.library.identity import ProviderIds
-from aperture_dagster.library.moments import is_future
-from aperture_dagster.resources.errors import BadAnswer
-from aperture_dagster.resources.json_text import as_object, expect, one_line
-from aperture_dagster.resources.media_server.records import MediaType
+from aperture_dagster.catalogue.identity import ProviderIds
+from aperture_dagster.http.errors import BadAnswer
+from aperture_dagster.http.json_text import as_object, expect, one_line
+from aperture_dagster.media_server.records import MediaType
+from aperture_dagster.model.moments import is_future
 
 PLURALS: dict[MediaType, str] = {"movie": "movies", "series": "shows"}
 SINGULARS: dict[MediaType, str] = {"movie": "movie", "series": "show"}

@@ -8,13 +8,13 @@ from itertools import groupby
 
 from sqlalchemy import Connection
 
+from aperture_dagster.catalogue.watch_states import lock_history
+from aperture_dagster.postgres.queries import execute, read_rows
 from aperture_dagster.ratings.guard import GuardedRemovals, HeldRemoval, Removal
 from aperture_dagster.ratings.in_force import TRAKT, give_rating, ratings_in_force
 from aperture_dagster.ratings.merge import Edit, whole_second
 from aperture_dagster.ratings.outbox import queue_rating
 from aperture_dagster.ratings.synced import read_base
-from aperture_dagster.storage.history import lock_history
-from aperture_dagster.storage.queries import execute, read_rows
 
 
 def read_removals(connection: Connection, user_id: str) -> dict[int, Removal]:

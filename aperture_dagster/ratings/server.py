@@ -9,15 +9,15 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from aperture_dagster.library.people import User
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.watch_states import SeenRating, lock_history
+from aperture_dagster.http.errors import NotFound, RequestRejected
+from aperture_dagster.media_server.writer import MediaServerWriter
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows, read_value
 from aperture_dagster.ratings.in_force import OWN, TRAKT, forget_server_writes, rows_in_force, write_server_ratings
 from aperture_dagster.ratings.merge import whole_step
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import NotFound, RequestRejected
-from aperture_dagster.resources.media_server.writer import MediaServerWriter
-from aperture_dagster.storage.history import SeenRating, lock_history
-from aperture_dagster.storage.queries import execute, lock_until_commit, read_rows, read_value
 
 NO_RATINGS = "Emby keeps no ratings from 0 to 10, so none was written there."
 

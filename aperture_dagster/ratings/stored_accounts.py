@@ -11,10 +11,10 @@ from uuid import uuid4
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
 
+from aperture_dagster.postgres.bulk import upsert
+from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows, read_value
+from aperture_dagster.postgres.tables import facts
 from aperture_dagster.ratings.tables import trakt_accounts
-from aperture_dagster.storage.bulk import upsert
-from aperture_dagster.storage.queries import execute, lock_until_commit, read_rows, read_value
-from aperture_dagster.storage.tables import facts
 
 AccountState = Literal["connected", "reconnect", "parked"]
 INSTALLATION = "installation"

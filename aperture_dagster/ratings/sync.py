@@ -14,9 +14,14 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from aperture_dagster.library.identity import ProviderIds
-from aperture_dagster.library.people import User
-from aperture_dagster.library.removal import RemovalRefused
+from aperture_dagster.catalogue.identity import ProviderIds
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.removal import RemovalRefused
+from aperture_dagster.catalogue.watch_states import lock_history
+from aperture_dagster.catalogue.works import works_for, works_sharing_ids
+from aperture_dagster.media_server.records import MediaType
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.client import Trakt
 from aperture_dagster.ratings.guard import WINDOW, HeldRemoval, describe_held, guard_removals
 from aperture_dagster.ratings.in_force import TRAKT, give_rating, ratings_in_force
@@ -41,11 +46,6 @@ from aperture_dagster.ratings.removals import accept_removals, held_removals, re
 from aperture_dagster.ratings.stored_accounts import write_activities
 from aperture_dagster.ratings.synced import change_base, echoes_of, read_base, read_state, works_to_push
 from aperture_dagster.ratings.tokens import leased, sync_lease
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.media_server.records import MediaType
-from aperture_dagster.storage.history import lock_history
-from aperture_dagster.storage.works import works_for, works_sharing_ids
 
 MEDIA_TYPES: tuple[MediaType, ...] = ("movie", "series")
 # Trakt's own activities may miss a change.

@@ -8,12 +8,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from aperture_dagster.library.identity import ProviderIds
+from aperture_dagster.catalogue.identity import ProviderIds
+from aperture_dagster.media_server.records import MediaType
+from aperture_dagster.postgres.bulk import upsert
+from aperture_dagster.postgres.queries import execute
 from aperture_dagster.ratings.merge import SyncedRating, is_same_rating, whole_second, whole_step
 from aperture_dagster.ratings.tables import trakt_ratings
-from aperture_dagster.resources.media_server.records import MediaType
-from aperture_dagster.storage.bulk import upsert
-from aperture_dagster.storage.queries import execute
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,12 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from aperture_dagster.library.moments import elapsed
+from aperture_dagster.http.errors import ServiceBusy, ServiceError, ServicePaused, ServiceUnavailable
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.moments import elapsed
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.errors import DatabaseError
+from aperture_dagster.postgres.secrets import Cipher, WrongKey
 from aperture_dagster.ratings import stored_accounts as stored
 from aperture_dagster.ratings.errors import (
     ActionNeeded,
@@ -26,12 +31,7 @@ from aperture_dagster.ratings.errors import (
 from aperture_dagster.ratings.records import TokenPair
 from aperture_dagster.ratings.sign_in import TraktSignIn
 from aperture_dagster.ratings.stored_accounts import TraktAccount
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import ServiceBusy, ServiceError, ServicePaused, ServiceUnavailable
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.errors import DatabaseError
-from aperture_dagster.storage.secrets import Cipher, WrongKey
 
 log = logging.getLogger(__name__)
 

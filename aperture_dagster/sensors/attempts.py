@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from aperture_dagster.instance.runs import ENDED, ended_at
-from aperture_dagster.library.moments import is_future
+from aperture_dagster.model.moments import is_future
 
 # Dagster's name of the job in which automation, and a click on an asset, materialize.
 ASSET_JOB = "__ASSET_JOB"

@@ -6,21 +6,21 @@ from pathlib import Path
 
 import dagster as dg
 
-from aperture_dagster.defs.failures import sentence
+from aperture_dagster.alerts import queries as alerts
+from aperture_dagster.alerts.notifications import Notifier
+from aperture_dagster.alerts.rules import REMINDER, Report, compose, due, headline, opening, update
 from aperture_dagster.defs.jobs import Job
+from aperture_dagster.files.private import FileError, prepare_home, write_file
+from aperture_dagster.http.redaction import redact
+from aperture_dagster.instance.failures import sentence
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.runs import location_of
-from aperture_dagster.library.alerts import REMINDER, Report, compose, due, headline, opening, update
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.notifications import Notifier
-from aperture_dagster.resources.redaction import redact
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.wording import printable
+from aperture_dagster.postgres.bulk import storable
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.sensors.problems import Sightings, ended_runs, look_at_checks, look_at_freshness, look_at_runs
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage import alerts
-from aperture_dagster.storage.bulk import storable
-from aperture_dagster.storage.files import FileError, prepare_home, write_file
-from aperture_dagster.wording import printable
 
 LONGEST_LOG_BYTES = 1_000_000
 LOG = "failures.log"

@@ -9,7 +9,7 @@ import dagster as dg
 
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.instance.runs import ENDED, UNFINISHED
-from aperture_dagster.resources.clock import Clock
+from aperture_dagster.model.clock import Clock
 from aperture_dagster.sensors.attempts import minutes, next_attempt, runs_that_make
 from aperture_dagster.settings import Settings
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import dagster as dg
 
+from aperture_dagster.catalogue.people import partition_changes, who_takes_part
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.instance.runs import ENDED, UNFINISHED, partitions_of_run
-from aperture_dagster.library.people import partition_changes
+from aperture_dagster.model.clock import Clock
 from aperture_dagster.partitions import range_tags, user_partitions, users_partitions
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.sensors.attempts import minutes, next_attempt, runs_that_make
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.vectors import active_model
+from aperture_dagster.taste.vectors import active_model
 
 LIST, HISTORY = "recommendations", "watch_history"
 WAITS = minutes(1, 5, 15, 60, 180, 360)
@@ -61,7 +61,7 @@ def build_users_sensor(
             library_is_ready = active_model(connection) is not None
         if not stored:
             return dg.SkipReason("No users are known yet: run sync_users.")
-        taking_part = settings.participants(stored)
+        taking_part = who_takes_part(settings, stored)
         wanted = [user.partition_key for user in taking_part]
         instance, now = context.instance, clock.now()
         existing = user_partitions(instance)

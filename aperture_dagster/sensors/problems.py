@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from aperture_dagster.defs.failures import failure_cause, failure_reason
+from aperture_dagster.alerts.rules import AT_ONCE, Problem, Recovery, Sighting, shorten
 from aperture_dagster.defs.jobs import Job
+from aperture_dagster.instance.failures import failure_cause, failure_reason
 from aperture_dagster.instance.runs import ended_at, partitions_of_run
-from aperture_dagster.library.alerts import AT_ONCE, Problem, Recovery, Sighting, shorten
-from aperture_dagster.library.moments import SKEW, past
+from aperture_dagster.model.moments import SKEW, past
 from aperture_dagster.partitions import user_partitions, users_partitions
 from aperture_dagster.settings import Settings
 

@@ -1,12 +1,10 @@
 """Settings of the media server, and which of its libraries and users take part."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, PositiveFloat
 
-from aperture_dagster.library.people import User, participants
 from aperture_dagster.settings.types import Names, OptionalAddress, Secret, SecretHeaders, SettingsGroup, Texts
 
 
@@ -39,7 +37,3 @@ class MediaServerSettings(SettingsGroup):
     """E-mail addresses by user name; they override those of the server."""
     media_server_timeout_seconds: PositiveFloat = 60
     """Time limit of one request."""
-
-    def participants(self, users: Iterable[User]) -> list[User]:
-        """Return the users who take part."""
-        return participants(users, include=self.include_users, exclude=self.exclude_users)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
-from aperture_dagster.errors import OperatorError
+from aperture_dagster.model.errors import OperatorError
 
 PREFIX = "APERTURE_"
 NAME = "aperture"

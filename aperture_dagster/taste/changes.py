@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aperture_dagster
-from aperture_dagster.storage.inputs import (
+from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.postgres.versions import content_version
+from aperture_dagster.taste.crowd import crowd_version
+from aperture_dagster.taste.inputs import (
     NOTHING,
     TABLES,
     Computation,
@@ -30,20 +33,17 @@ from aperture_dagster.storage.inputs import (
     weight_hashes,
     write_computation,
 )
-from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.versions import content_version
-from aperture_dagster.taste.crowd import crowd_version
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from aperture_dagster.library.people import User
-    from aperture_dagster.resources.database import Database
+    from aperture_dagster.catalogue.people import User
+    from aperture_dagster.postgres.bulk import WriteCounts
+    from aperture_dagster.postgres.database import Database
     from aperture_dagster.settings import Settings
-    from aperture_dagster.storage.bulk import WriteCounts
 
 # The code that makes a taste or a list. What it depends on beside the code is among the inputs.
-CODE = ("ranking", "library", "storage", "taste")
+CODE = ("taste", "catalogue")
 # Reasons that are no inputs.
 NEVER, ASKED, ALTERED = "never computed", "asked for", "the result was altered"
 Inputs = Mapping[str, str]

@@ -7,14 +7,14 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aperture_dagster.resources.errors import ServiceError
-from aperture_dagster.wording import sentence
+from aperture_dagster.http.errors import ServiceError
+from aperture_dagster.model.wording import sentence
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from aperture_dagster.ranking.crowd import Crowd
     from aperture_dagster.settings import Settings
+    from aperture_dagster.taste.ranking.crowd import Crowd
 
 
 def table_in_use(settings: Settings) -> Path:

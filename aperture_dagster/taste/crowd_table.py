@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aperture_dagster.ranking.crowd import Crowd, Neighbours, neighbours_of
-from aperture_dagster.ranking.histories import Rows
-from aperture_dagster.resources.movielens import CrowdError, read_ids, read_ratings
-from aperture_dagster.storage.files import write_file
+from aperture_dagster.files.private import write_file
+from aperture_dagster.taste.movielens import CrowdError, read_ids, read_ratings
+from aperture_dagster.taste.ranking.crowd import Crowd, Neighbours, neighbours_of
+from aperture_dagster.taste.ranking.histories import Rows
 
 PEOPLE = 3_000
 """People of a folder that the table is fitted to."""

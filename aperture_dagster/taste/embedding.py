@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from aperture_dagster.errors import MissingPrerequisite
-from aperture_dagster.ranking.text import RECIPE, title_text
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.embedder import Embedder
-from aperture_dagster.storage.vectors import VectorTable, active_model, stored_hashes, text_hash, write_vectors
+from aperture_dagster.model.errors import MissingPrerequisite
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.taste.embedder import Embedder
+from aperture_dagster.taste.ranking.text import RECIPE, title_text
+from aperture_dagster.taste.vectors import VectorTable, active_model, stored_hashes, text_hash, write_vectors
 from aperture_dagster.worklist.progress import Progress
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aperture_dagster.ranking.evaluation import LIKED, World, world_of
-from aperture_dagster.ranking.library import library_of
-from aperture_dagster.ranking.text import title_text
-from aperture_dagster.resources.embedder import StaticEmbedder
-from aperture_dagster.resources.movielens import read_films, read_ratings
+from aperture_dagster.taste.embedder import StaticEmbedder
+from aperture_dagster.taste.movielens import read_films, read_ratings
+from aperture_dagster.taste.ranking.evaluation import LIKED, World, world_of
+from aperture_dagster.taste.ranking.library import library_of
+from aperture_dagster.taste.ranking.text import title_text
 
 
 def world_of_folder(folder: Path, vectors: NDArray[np.float32] | None = None) -> World:

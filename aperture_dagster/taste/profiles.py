@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from aperture_dagster.storage.histories import read_histories
-from aperture_dagster.storage.lists import Traits, read_traits, trait_shares
+from aperture_dagster.taste.histories import read_histories
+from aperture_dagster.taste.lists import Traits, read_traits, trait_shares
 
 if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Connection
 
-    from aperture_dagster.library.people import User
+    from aperture_dagster.catalogue.people import User
     from aperture_dagster.settings import Settings
 
 MEDIA_TYPES = ("movie", "series")
@@ -39,7 +39,7 @@ class Tastes:
 
     def __init__(self, connection: Connection, settings: Settings, users: Collection[str], *, as_of: datetime) -> None:
         # pandas and numpy double the time that every `dagster` command takes to start.
-        from aperture_dagster.ranking.taste import taste_weights
+        from aperture_dagster.taste.ranking.taste import taste_weights
 
         weights = taste_weights(read_histories(connection, without=settings.ignored_ratings), as_of=as_of)
         own: pd.DataFrame = weights.loc[weights["user_id"].isin(list(users))]

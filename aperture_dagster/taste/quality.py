@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from aperture_dagster.storage.added import read_added
-from aperture_dagster.storage.histories import read_histories
-from aperture_dagster.storage.lists import read_copies, read_edges
-from aperture_dagster.storage.vectors import active_model
+from aperture_dagster.catalogue.added import read_added
 from aperture_dagster.taste.crowd import read_crowd
+from aperture_dagster.taste.histories import read_histories
+from aperture_dagster.taste.lists import read_copies, read_edges
 from aperture_dagster.taste.titles import in_sight, read_shelves
+from aperture_dagster.taste.vectors import active_model
 
 if TYPE_CHECKING:
-    from aperture_dagster.library.people import User
-    from aperture_dagster.ranking.evaluation import Comparison, Interval
-    from aperture_dagster.resources.database import Database
+    from aperture_dagster.catalogue.people import User
+    from aperture_dagster.postgres.database import Database
     from aperture_dagster.settings import Settings
+    from aperture_dagster.taste.ranking.evaluation import Comparison, Interval
 
 MEDIA_TYPES = {"movie": "films", "series": "series"}
 
@@ -31,9 +31,9 @@ def measure_quality(
     A media type of which nothing can be judged is left out; without vectors, nothing can.
     """
     # pandas and numpy double the time that every `dagster` command takes to start.
-    from aperture_dagster.ranking.config import RankingConfig
-    from aperture_dagster.ranking.evaluation import DEPTH, compare_with_votes, intervals, rank_household
-    from aperture_dagster.ranking.own_server import MOST_USERS, sample_of, worlds_of_server
+    from aperture_dagster.taste.ranking.config import RankingConfig
+    from aperture_dagster.taste.ranking.evaluation import DEPTH, compare_with_votes, intervals, rank_household
+    from aperture_dagster.taste.ranking.own_server import MOST_USERS, sample_of, worlds_of_server
 
     with database.transaction() as connection:
         model_key = active_model(connection)

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from aperture_dagster.storage.histories import read_histories
-from aperture_dagster.storage.lists import read_copies, read_edges
 from aperture_dagster.taste.crowd import read_crowd
+from aperture_dagster.taste.histories import read_histories
+from aperture_dagster.taste.lists import read_copies, read_edges
 from aperture_dagster.taste.titles import in_sight, read_shelves
 
 if TYPE_CHECKING:
-    from aperture_dagster.library.people import User
-    from aperture_dagster.ranking.config import RankingConfig
-    from aperture_dagster.resources.database import Database
+    from aperture_dagster.catalogue.people import User
+    from aperture_dagster.postgres.database import Database
     from aperture_dagster.settings import Settings
+    from aperture_dagster.taste.ranking.config import RankingConfig
 
 
 class Recommendations:
@@ -33,9 +33,9 @@ class Recommendations:
         as_of: datetime,
     ) -> None:
         # pandas and numpy double the time that every `dagster` command takes to start.
-        from aperture_dagster.ranking.config import RankingInputs
-        from aperture_dagster.ranking.links import links_of
-        from aperture_dagster.ranking.recommend import prepare
+        from aperture_dagster.taste.ranking.config import RankingInputs
+        from aperture_dagster.taste.ranking.links import links_of
+        from aperture_dagster.taste.ranking.recommend import prepare
 
         with database.transaction() as connection:
             shelves = read_shelves(connection, model_key)
@@ -63,13 +63,13 @@ class Recommendations:
 
 def ranking_config(settings: Settings) -> RankingConfig:
     """Return the parameters of the ranking that the settings ask for."""
-    from aperture_dagster.ranking.config import RankingConfig
+    from aperture_dagster.taste.ranking.config import RankingConfig
 
     return RankingConfig(limit=settings.recommendations_per_list, diversity=settings.diversity)
 
 
 def _recommendation_row(user: User, row: Mapping[str, Any], copies: Mapping[int, int]) -> dict[str, Any]:
-    from aperture_dagster.ranking.config import COMPONENTS
+    from aperture_dagster.taste.ranking.config import COMPONENTS
 
     return {
         "user_id": user.user_id,

@@ -6,10 +6,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aperture_dagster.library.access import Copy, visible_copies
-from aperture_dagster.library.parental import within_limit
-from aperture_dagster.storage.lists import read_titles
-from aperture_dagster.storage.vectors import read_vectors
+from aperture_dagster.catalogue.access import Copy, visible_copies
+from aperture_dagster.catalogue.parental import within_limit
+from aperture_dagster.taste.lists import read_titles
+from aperture_dagster.taste.vectors import read_vectors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy import Connection
 
-    from aperture_dagster.library.people import User
-    from aperture_dagster.ranking.library import Library
+    from aperture_dagster.catalogue.people import User
+    from aperture_dagster.taste.ranking.library import Library
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +32,7 @@ class Shelves:
 def read_shelves(connection: Connection, model_key: str) -> Shelves:
     """Read and prepare the library."""
     # pandas and numpy double the time that every `dagster` command takes to start.
-    from aperture_dagster.ranking.library import library_of
+    from aperture_dagster.taste.ranking.library import library_of
 
     items, names = read_titles(connection)
     return Shelves(items, library_of(items, *read_vectors(connection, model_key, items["work_id"]), names))

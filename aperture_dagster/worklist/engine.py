@@ -17,9 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import (
+from aperture_dagster.http.errors import (
     BadAnswer,
     NotFound,
     QuotaSpent,
@@ -28,13 +26,15 @@ from aperture_dagster.resources.errors import (
     ServicePaused,
     ServiceUnavailable,
 )
-from aperture_dagster.resources.quota import QuotaLedger
-from aperture_dagster.storage.populations import Source
-from aperture_dagster.storage.services import note_answers, note_trouble
-from aperture_dagster.storage.work_list import DueItem, count_due, due_items, find_due, write_fetches
-from aperture_dagster.wording import counted
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.wording import counted
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.worklist.due import Outcome, due_after
+from aperture_dagster.worklist.populations import Source
 from aperture_dagster.worklist.progress import Progress
+from aperture_dagster.worklist.queue import DueItem, count_due, due_items, find_due, write_fetches
+from aperture_dagster.worklist.quota import QuotaLedger
+from aperture_dagster.worklist.state import note_answers, note_trouble
 
 BATCH_OF_DUE_ITEMS = 200
 # For answers that are under way when the run is stopped.

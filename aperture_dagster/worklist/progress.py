@@ -3,7 +3,7 @@
 import logging
 import time
 
-from aperture_dagster.wording import duration
+from aperture_dagster.model.wording import duration
 
 SECONDS_BETWEEN_LINES = 5
 

@@ -9,9 +9,9 @@ from click.testing import CliRunner, Result
 
 from aperture_dagster.cli.doctor import _backups
 from aperture_dagster.cli.main import main
-from aperture_dagster.resources.clock import Clock
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.backup import folder as module
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.backup import folder as module
 
 Run = Callable[..., Result]
 

@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
+from aperture_dagster.catalogue.references import KnownTitle
+from aperture_dagster.catalogue.tables import titles, works
+from aperture_dagster.catalogue.user_tables import users
 from aperture_dagster.cli.references import find_title, find_user
 from aperture_dagster.discovery.tables import discovery_pool
-from aperture_dagster.errors import OperatorError
-from aperture_dagster.library.references import KnownTitle
-from aperture_dagster.resources.database import Database
-from aperture_dagster.storage.queries import execute, read_value
-from aperture_dagster.storage.tables import titles, users, works
-from aperture_dagster_tests.storage.conftest import user_row
+from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.queries import execute, read_value
+from aperture_dagster_tests.shelf import user_row
 
 
 def add_work(connection: Any, media_type: str, **ids: Any) -> int:

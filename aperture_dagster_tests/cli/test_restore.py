@@ -11,19 +11,19 @@ from click.testing import CliRunner, Result
 
 from aperture_dagster.cli import restore as module
 from aperture_dagster.cli.main import main
-from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.dead_runs import lock_run, tags_of_this_machine, unlock_run
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.partitions import USERS
-from aperture_dagster.resources.clock import Clock
+from aperture_dagster.postgres import run_lock
+from aperture_dagster.postgres.backup.create import create_backup
+from aperture_dagster.postgres.connection import product_database_url
+from aperture_dagster.postgres.databases import replaced_databases
+from aperture_dagster.postgres.owner import ensure_owner
 from aperture_dagster.settings import load_settings
-from aperture_dagster.storage import run_lock
-from aperture_dagster.storage.backup.create import create_backup
-from aperture_dagster.storage.connection import product_database_url
-from aperture_dagster.storage.databases import replaced_databases
-from aperture_dagster.storage.owner import ensure_owner
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import run_statements
-from aperture_dagster_tests.storage.test_restore import ACCOUNTS, HOUSEHOLD, which
+from aperture_dagster_tests.postgres.test_restore import ACCOUNTS, HOUSEHOLD, which
 
 
 @pytest.fixture

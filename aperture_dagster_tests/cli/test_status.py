@@ -28,18 +28,18 @@ from aperture_dagster.cli.main import main
 from aperture_dagster.cli.show import read_names, read_page
 from aperture_dagster.cli.status import _print, as_document, read_status
 from aperture_dagster.cli.terminal import Terminal
-from aperture_dagster.errors import OperatorError
-from aperture_dagster.library.moments import describe_future
-from aperture_dagster.library.status import find_wrong
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
+from aperture_dagster.maintenance.status import find_wrong
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.model.moments import describe_future
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.errors import DatabaseError
+from aperture_dagster.postgres.migrations import HEAD_REVISION
+from aperture_dagster.postgres.queries import execute, read_value
+from aperture_dagster.postgres.read_only import read_only
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
-from aperture_dagster.storage.errors import DatabaseError
-from aperture_dagster.storage.migrations import HEAD_REVISION
-from aperture_dagster.storage.queries import execute, read_value
-from aperture_dagster.storage.read_only import read_only
 from aperture_dagster_tests.clocks import redate
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.household import Household

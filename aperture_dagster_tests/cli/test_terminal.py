@@ -19,8 +19,8 @@ from aperture_dagster.build import all_jobs
 from aperture_dagster.cli.cycle import ProgressHandler, captured_logs
 from aperture_dagster.cli.summary import show
 from aperture_dagster.cli.terminal import Terminal, fit
+from aperture_dagster.model.wording import counted, listed
 from aperture_dagster.settings import load_settings
-from aperture_dagster.wording import counted, listed
 from aperture_dagster_tests.chaos import environment
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from aperture_dagster.cli.main import main
 from aperture_dagster.cli.status import read_status
-from aperture_dagster.library.status import find_wrong
+from aperture_dagster.maintenance.status import find_wrong
 from aperture_dagster_tests.ratings.rated_home import RatedHome
 from aperture_dagster_tests.ratings.trakt_home import trakt_home
 

@@ -18,10 +18,10 @@ from aperture_dagster.cli.main import main
 from aperture_dagster.cli.parts import Ui
 from aperture_dagster.cli.up import _check_the_rest, _lock_home
 from aperture_dagster.cli.up_files import UpFiles
-from aperture_dagster.errors import OperatorError
+from aperture_dagster.files import locks
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.world import World
-from aperture_dagster.storage import locks
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.forks import run_fork
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from starlette.routing import Match
 
-from aperture_dagster.resources.media_server.jellyfin import JellyfinReader
-from aperture_dagster.resources.media_server.jellyfin_writer import JellyfinWriter
-from aperture_dagster.resources.tmdb import Tmdb
+from aperture_dagster.enrichment.tmdb.client import Tmdb
+from aperture_dagster.media_server.jellyfin import JellyfinReader
+from aperture_dagster.media_server.jellyfin_writer import JellyfinWriter
 from aperture_dagster.simulator.jellyfin import JellyfinService
 from aperture_dagster.simulator.service import StandIn
 from aperture_dagster.simulator.state import SimulatorState

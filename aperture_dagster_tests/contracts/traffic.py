@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 import pytest
 
-from aperture_dagster.library.listed import DiscoverFilters
-from aperture_dagster.resources.errors import BadAnswer, NotFound
-from aperture_dagster.resources.media_server.jellyfin import JellyfinReader
-from aperture_dagster.resources.media_server.jellyfin_writer import JellyfinWriter
-from aperture_dagster.resources.media_server.records import Listing, PublishedItem, PublishedLibrary
-from aperture_dagster.resources.tmdb import Tmdb
+from aperture_dagster.enrichment.listed import DiscoverFilters
+from aperture_dagster.enrichment.tmdb.client import Tmdb
+from aperture_dagster.http.errors import BadAnswer, NotFound
+from aperture_dagster.media_server.jellyfin import JellyfinReader
+from aperture_dagster.media_server.jellyfin_writer import JellyfinWriter
+from aperture_dagster.media_server.records import Listing, PublishedItem, PublishedLibrary
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.images import png
 from aperture_dagster.simulator.jellyfin.dto import name_id

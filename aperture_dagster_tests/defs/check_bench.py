@@ -14,11 +14,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from aperture_dagster.build import build_groups
 from aperture_dagster.partitions import USERS
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts
-from aperture_dagster.resources.database import Database
+from aperture_dagster.schema import metadata
 from aperture_dagster.settings import Settings
-from aperture_dagster.sources.services import Services
-from aperture_dagster.storage.tables import metadata
+from aperture_dagster.worklist.services import Services
 from aperture_dagster_tests.household import SetClock
 
 NOW = datetime(2026, 5, 17, 12, tzinfo=UTC)

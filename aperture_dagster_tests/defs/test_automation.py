@@ -14,12 +14,12 @@ import pytest
 from aperture_dagster.automation import FROM_AUTOMATION
 from aperture_dagster.build import build_definitions
 from aperture_dagster.partitions import USERS
-from aperture_dagster.resources.database import Database
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.defs.shared import definitions_of
 from aperture_dagster_tests.marks import ANOTHER_CASE
 from aperture_dagster_tests.settled import copy_instance
-from aperture_dagster_tests.storage.conftest import Shelf, film
+from aperture_dagster_tests.shelf import Shelf, film
 
 # Dagster's own tester of conditions uses a beta feature.
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `include_sources`")

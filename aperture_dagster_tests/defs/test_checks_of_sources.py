@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.sources import SOURCES, TitleSource
-from aperture_dagster.storage.enrichment import value_ranges
+from aperture_dagster.enrichment.queries import value_ranges
+from aperture_dagster.enrichment.sources import SOURCES, TitleSource
 from aperture_dagster_tests.defs.check_bench import ERROR, NOW, WARN, Bench
 
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)

@@ -16,9 +16,9 @@ import yaml
 from aperture_dagster.build import all_jobs, build_definitions
 from aperture_dagster.defs.descriptions import often
 from aperture_dagster.defs.jobs import ONE_AT_A_TIME
-from aperture_dagster.resources.clock import Clock
+from aperture_dagster.enrichment.sources import SOURCES
+from aperture_dagster.model.clock import Clock
 from aperture_dagster.settings import Settings, SettingsError
-from aperture_dagster.sources import SOURCES
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.defs.describe import GOLDEN, describe, plain_definitions
 from aperture_dagster_tests.forks import run_fork

@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from aperture_dagster.defs.failures import failure_reason, operator_errors
+from aperture_dagster.instance.failures import failure_reason, operator_errors
 from aperture_dagster.instance.terminal import ForeseenErrors, RunFormatter, TerminalHandler, log_foreseen_errors_once
-from aperture_dagster.resources.database import Database
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.errors import DatabaseError, DatabaseInterrupted, database_error
+from aperture_dagster.postgres.queries import execute, read_value
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.errors import DatabaseError, DatabaseInterrupted, database_error
-from aperture_dagster.storage.queries import execute, read_value
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_a_full_disk_is_one_sentence_in_all_loops_of_the_daemon_together():
     first = _record("AssetDaemon caught an error", wrapped)
     assert foreseen.filter(first)
     assert first.getMessage().startswith("The disk of the database is full") and first.exc_info is None
-    sentence = f"aperture_dagster.storage.errors.DatabaseError: {full.format('18085_fsm')}"
+    sentence = f"aperture_dagster.postgres.errors.DatabaseError: {full.format('18085_fsm')}"
     text = f"Caught error:\n{sentence}\n\nStack Trace:\n  File"
     assert not foreseen.filter(_record(text)), "the same, as a text and about another file"
     assert foreseen.filter(_record("x", DatabaseError("The database cannot be reached."))), "another problem"

@@ -9,10 +9,10 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
+from aperture_dagster.postgres.secrets import Cipher
 from aperture_dagster.ratings import stored_accounts as trakt
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.secrets import Cipher
 from aperture_dagster_tests.defs.check_bench import Bench
 from aperture_dagster_tests.defs.shared import build_sensor, definitions_of
 from aperture_dagster_tests.sensors.runs import ENDED, UNFINISHED, add_run

@@ -40,7 +40,7 @@ body = json.dumps({"query": sys.argv[1]}).encode()
 request = urllib.request.Request("http://127.0.0.1:3000/graphql", body, {"Content-Type": "application/json"})
 print(urllib.request.urlopen(request, timeout=20).read().decode())
 """
-TOOLS = "from aperture_dagster.storage.cluster import embedded_tool; print(embedded_tool('initdb').parent)"
+TOOLS = "from aperture_dagster.postgres.cluster import embedded_tool; print(embedded_tool('initdb').parent)"
 
 
 class Services:

@@ -25,22 +25,22 @@ from aperture_dagster.instance.launcher import PatientRunLauncher
 from aperture_dagster.instance.terminal import WAITING as CODE_SERVER_GONE
 from aperture_dagster.instance.terminal import ForeseenErrors
 from aperture_dagster.instance.upgrade import upgrade_instance
+from aperture_dagster.postgres import migrate
+from aperture_dagster.postgres.connection import close_engine, open_engine, product_database_url
+from aperture_dagster.postgres.errors import DatabaseError
+from aperture_dagster.postgres.migrate import ensure_schema, forget_schema
+from aperture_dagster.postgres.migrations import HEAD_REVISION
+from aperture_dagster.postgres.schema_lock import schema_lock
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.storage import migrate
-from aperture_dagster.storage.connection import close_engine, open_engine, product_database_url
-from aperture_dagster.storage.errors import DatabaseError
-from aperture_dagster.storage.migrate import ensure_schema, forget_schema
-from aperture_dagster.storage.migrations import HEAD_REVISION
-from aperture_dagster.storage.schema_lock import schema_lock
+from aperture_dagster_tests.cli.next_release import NEW_TABLE, REVISION, next_release
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.deploy import scenarios
 from aperture_dagster_tests.deploy.services import Services
 from aperture_dagster_tests.instance.conftest import external, instance
 from aperture_dagster_tests.interleaving import Side, stop_before_statement, wait_until_blocked
+from aperture_dagster_tests.postgres.test_restore import HOUSEHOLD
 from aperture_dagster_tests.sensors.runs import add_run
-from aperture_dagster_tests.storage.conftest import admin, empty
-from aperture_dagster_tests.storage.next_release import NEW_TABLE, REVISION, next_release
-from aperture_dagster_tests.storage.test_restore import HOUSEHOLD
+from aperture_dagster_tests.shelf import admin, empty
 
 __all__ = ["admin", "empty", "external", "instance"]
 

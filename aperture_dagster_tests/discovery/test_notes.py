@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from aperture_dagster.catalogue.identity import ProviderIds
+from aperture_dagster.catalogue.works import works_for
 from aperture_dagster.discovery.notes import (
     WEEK,
     StoredRequest,
@@ -13,9 +15,7 @@ from aperture_dagster.discovery.notes import (
     withdraw_request,
     write_request,
 )
-from aperture_dagster.library.identity import ProviderIds
-from aperture_dagster.storage.works import works_for
-from aperture_dagster_tests.storage.conftest import NOW, Shelf
+from aperture_dagster_tests.shelf import NOW, Shelf
 
 
 def note(work_id: int, **columns: object) -> StoredRequest:

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
+from aperture_dagster.catalogue.identity import ProviderIds
+from aperture_dagster.catalogue.works import works_for
 from aperture_dagster.discovery.pool import DETAILS, write_details
 from aperture_dagster.discovery.tables import discovery_pool
-from aperture_dagster.library.identity import ProviderIds
-from aperture_dagster.storage.works import works_for
-from aperture_dagster_tests.storage.conftest import NOW, Shelf, film
+from aperture_dagster_tests.shelf import NOW, Shelf, film
 
 
 def learn(shelf: Shelf, media_type: Any, tmdb_id: int, **ids: Any) -> int:

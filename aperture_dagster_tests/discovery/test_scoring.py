@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from aperture_dagster.discovery.scoring import CONFIG, FATIGUE, FRESH_DAYS, MOST_FATIGUE, Titles, as_share, inputs_of
-from aperture_dagster.ranking.recommend import prepare
-from aperture_dagster_tests.ranking.conftest import NOW, history, topic_of
+from aperture_dagster.taste.ranking.recommend import prepare
+from aperture_dagster_tests.taste.conftest import NOW, history, topic_of
 
 OWNED = 30
 """The first titles of the fixture are the library, the others are the pool."""

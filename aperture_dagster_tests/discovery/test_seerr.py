@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from aperture_dagster.discovery.seerr import RequestRefused, Seerr, WrongRequester
-from aperture_dagster.resources import errors
-from aperture_dagster_tests.resources.conftest import Answer, Asked, Scripted
+from aperture_dagster.http import errors
+from aperture_dagster_tests.services import Answer, Asked, Scripted
 
 KEY = "key-of-seerr"
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.catalogue.access import Access
+from aperture_dagster.catalogue.people import User
 from aperture_dagster.discovery.suitability import IN_CINEMAS, PoolTitle, why_for_nobody, why_forbidden
-from aperture_dagster.library.access import Access
-from aperture_dagster.library.people import User
 from aperture_dagster.settings import load_settings
 
 TODAY = date(2026, 5, 17)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.discovery.notes import unwatched_requests, wishes
 from aperture_dagster.discovery.suggestions import (
     candidate_table,
@@ -17,7 +18,6 @@ from aperture_dagster.discovery.suggestions import (
     undo_dismissal,
 )
 from aperture_dagster.discovery.suitability import SETTLED, unsuitable
-from aperture_dagster.storage.people import read_users
 from aperture_dagster_tests.defs.check_bench import NOW, Bench
 
 Then = Callable[[Bench], object]

@@ -15,13 +15,13 @@ from typing import Any
 
 import dagster as dg
 
+from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.records import parse_tokens
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.providers import Embedders
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.storage.people import read_users
+from aperture_dagster.taste.embedders import Embedders
 from aperture_dagster_tests.frugal_dagster import frugal_dagster
 from aperture_dagster_tests.household import Household
 

@@ -13,15 +13,15 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.resources.media_server.records import ServerTitle
+from aperture_dagster.enrichment.sources import SOURCES
+from aperture_dagster.media_server.records import ServerTitle
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import WorldTitle
-from aperture_dagster.sources import SOURCES
 from aperture_dagster_tests.e2e import one_run
 from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of
-from aperture_dagster_tests.storage.conftest import Shelf, film
+from aperture_dagster_tests.shelf import Shelf, film
 
 NOON = datetime(2026, 5, 17, 12, tzinfo=UTC)
 ASSETS = {source.name: source.table for source in SOURCES}

@@ -14,18 +14,18 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.media_server.records import PublishedItem
+from aperture_dagster.media_server.writer import MediaServerWriter
+from aperture_dagster.model.clock import Clock
 from aperture_dagster.publishing import reading
 from aperture_dagster.publishing.publication import Publication, Published
 from aperture_dagster.publishing.root import MARKER
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.media_server.records import PublishedItem
-from aperture_dagster.resources.media_server.writer import MediaServerWriter
-from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
-from aperture_dagster.storage.lists import replace_recommendations, replace_top_picks
+from aperture_dagster.taste.lists import replace_recommendations, replace_top_picks
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household, materializations, metadata_of
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from aperture_dagster.catalogue.histories import HistoryReader
+from aperture_dagster.catalogue.people import partition_key, who_takes_part
+from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.catalogue.stored_users import read_users, write_users
 from aperture_dagster.catalogue.users import ids_on_server, user_rows
-from aperture_dagster.library.people import partition_key
 from aperture_dagster.partitions import USERS
-from aperture_dagster.resources.providers import MediaServers
-from aperture_dagster.storage.copies import record_states
-from aperture_dagster.storage.people import read_users, write_users
+from aperture_dagster.publishing.copies import record_states
 from aperture_dagster_tests.household import Household
-from aperture_dagster_tests.storage.conftest import Shelf
+from aperture_dagster_tests.shelf import Shelf
 
 
 def read_server(home: Household, *, histories: bool = False) -> None:
@@ -24,7 +24,7 @@ def read_server(home: Household, *, histories: bool = False) -> None:
         with database.transaction() as connection:
             rows = user_rows(page, settings, (), known=read_users(connection))
             write_users(connection, rows, still_there=ids_on_server(page), key_for=partition_key)
-            taking_part = settings.participants(read_users(connection))
+            taking_part = who_takes_part(settings, read_users(connection))
         home.instance.add_dynamic_partitions(USERS, [user.partition_key for user in taking_part])
         Shelf(database).sync(server)
         if histories:

@@ -12,19 +12,19 @@ import dagster as dg
 from click.testing import CliRunner, Result
 from sqlalchemy import insert
 
+from aperture_dagster.catalogue.identity import ProviderIds
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.catalogue.works import works_for
 from aperture_dagster.cli.main import main
 from aperture_dagster.discovery.notes import Wish
 from aperture_dagster.discovery.requests import RequestDesk
 from aperture_dagster.discovery.seerr import SEERR
 from aperture_dagster.discovery.tables import discovery_candidates, discovery_pool
-from aperture_dagster.library.identity import ProviderIds
-from aperture_dagster.library.people import User
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import World, WorldTitle, WorldUser
-from aperture_dagster.sources.services import Services
-from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.works import works_for
+from aperture_dagster.worklist.services import Services
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.e2e.test_publishing_safety import environment
 from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from aperture_dagster.build import all_jobs
-from aperture_dagster.library.moments import describe_future
+from aperture_dagster.enrichment.omdb.source import OMDB
+from aperture_dagster.maintenance.future import future_dates
+from aperture_dagster.model.moments import describe_future
+from aperture_dagster.postgres.backup.folder import backup_folder, read_backups
+from aperture_dagster.publishing.publishable import known_files, listed_works
 from aperture_dagster.simulator.world import Play
-from aperture_dagster.sources.omdb import OMDB
-from aperture_dagster.sources.services import Services
-from aperture_dagster.storage.backup.folder import backup_folder, read_backups
-from aperture_dagster.storage.future import future_dates
-from aperture_dagster.storage.publishable import known_files, listed_works
+from aperture_dagster.worklist.services import Services
 from aperture_dagster_tests.clocks import redate
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import SetClock, failed_checks, metadata_of, run_check

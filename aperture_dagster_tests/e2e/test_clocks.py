@@ -142,7 +142,7 @@ def test_setting_the_clock_back_loses_no_play_and_does_not_delay_the_full_compar
 
 @pytest.mark.nightly(
     reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="library/test_history_properties.py::test_when_read_after_every_step_each_finished_play_is_counted_once_whatever_the_servers_clock_shows",
+    instead="catalogue/test_history_properties.py::test_when_read_after_every_step_each_finished_play_is_counted_once_whatever_the_servers_clock_shows",
 )
 @both_servers
 def test_plays_of_a_slow_server_clock_and_very_old_plays_are_read(history: History):

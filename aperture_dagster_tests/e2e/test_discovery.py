@@ -10,14 +10,14 @@ import dagster as dg
 import pytest
 from sqlalchemy import make_url
 
+from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.partitions import USERS
-from aperture_dagster.ranking.config import COMPONENTS
+from aperture_dagster.postgres.connection import close_engine
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
-from aperture_dagster.sources.tmdb import TMDB
-from aperture_dagster.storage.connection import close_engine
+from aperture_dagster.taste.ranking.config import COMPONENTS
 from aperture_dagster_tests.databases import database_copy
 from aperture_dagster_tests.e2e import one_run
 from aperture_dagster_tests.e2e.discovery import (

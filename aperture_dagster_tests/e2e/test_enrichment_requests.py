@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from aperture_dagster.resources.quota import BLOCK
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.worklist.engine import STORED_AT_ONCE
+from aperture_dagster.worklist.quota import BLOCK
 from aperture_dagster_tests.e2e.library import ASSETS, imdb, title, titles, wait_until_asked
 
 pytestmark = pytest.mark.e2e

@@ -95,8 +95,8 @@ def materializations(instance: dg.DagsterInstance, asset: str) -> list[dg.AssetM
 def test_a_new_server_has_everybodys_first_list_soon_after_its_key_was_corrected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
 ):
-    from aperture_dagster.storage.connection import close_engine, product_database_url
-    from aperture_dagster.storage.embedded import release_embedded_server
+    from aperture_dagster.postgres.connection import close_engine, product_database_url
+    from aperture_dagster.postgres.embedded import release_embedded_server
 
     home, temporary = tmp_path / "home", tmp_path / "temporary"
     temporary.mkdir()

@@ -11,12 +11,12 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.catalogue import histories
-from aperture_dagster.defs.media_server import history
-from aperture_dagster.resources.media_server.records import in_batches
+from aperture_dagster.catalogue import watch_states as stored
+from aperture_dagster.defs.catalogue import history
+from aperture_dagster.media_server.records import in_batches
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import Play, World, WorldUser
-from aperture_dagster.storage import history as stored
 from aperture_dagster_tests.e2e.library import NOON, title, titles
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of

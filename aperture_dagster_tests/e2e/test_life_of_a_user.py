@@ -11,10 +11,10 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.build import all_jobs
+from aperture_dagster.model.clock import Clock
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
-from aperture_dagster.resources.clock import Clock
 from aperture_dagster.simulator.world import World, WorldTitle, WorldUser
-from aperture_dagster.storage.vectors import activate_model, register_model
+from aperture_dagster.taste.vectors import activate_model, register_model
 from aperture_dagster_tests.e2e.publishing import Publishing, publishing
 from aperture_dagster_tests.household import Household, metadata_of
 

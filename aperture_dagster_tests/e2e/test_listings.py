@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, text
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.generated_world import generate_world
 from aperture_dagster_tests.household import Household, failures
-from aperture_dagster_tests.storage.conftest import NOW
+from aperture_dagster_tests.shelf import NOW
 
 pytestmark = pytest.mark.e2e
 

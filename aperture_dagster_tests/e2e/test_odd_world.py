@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
+from aperture_dagster.model.wording import UNPRINTABLE
 from aperture_dagster.simulator.odd_world import ODD_TITLES, ODD_USERS, odd_world
-from aperture_dagster.wording import UNPRINTABLE
-from aperture_dagster_tests.defs.test_markdown import RENDER, assert_text, text_of
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import materializations
+from aperture_dagster_tests.instance.test_markdown import RENDER, assert_text, text_of
 
 pytestmark = pytest.mark.e2e
 

@@ -11,13 +11,13 @@ import dagster as dg
 import pytest
 from sqlalchemy import Connection, text
 
-from aperture_dagster.ranking.config import RankingConfig
+from aperture_dagster.catalogue.stored_users import users_of_partitions
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.people import users_of_partitions
-from aperture_dagster.storage.vectors import active_model
 from aperture_dagster.taste import changes
 from aperture_dagster.taste.changes import find_changes, list_inputs, taste_inputs
 from aperture_dagster.taste.crowd import table_in_use
+from aperture_dagster.taste.ranking.config import RankingConfig
+from aperture_dagster.taste.vectors import active_model
 from aperture_dagster_tests.household import Household, SetClock, materializations, metadata_of, rows_written
 
 pytestmark = pytest.mark.e2e

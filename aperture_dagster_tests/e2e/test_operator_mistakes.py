@@ -24,16 +24,16 @@ from click.testing import CliRunner, Result
 from sqlalchemy import make_url
 
 from aperture_dagster.cli.main import main
+from aperture_dagster.postgres.connection import close_engine
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.server import running_simulator
-from aperture_dagster.storage.connection import close_engine
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import no_room, role_with_password, run_statements
 from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.household import Household, failures
 from aperture_dagster_tests.processes import all_gone, processes_of
-from aperture_dagster_tests.resources.conftest import Answer, Scripted
+from aperture_dagster_tests.services import Answer, Scripted
 
 pytestmark = pytest.mark.e2e
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.media_server.changes import MediaServerChanges
+from aperture_dagster.model.clock import Clock
 from aperture_dagster.publishing.lists import ListPublisher
 from aperture_dagster.publishing.publication import Publication
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.media_server.changes import MediaServerChanges
-from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster_tests.e2e.publishing import Publishing, at_night
 from aperture_dagster_tests.e2e.test_publishing import film, shelf
 

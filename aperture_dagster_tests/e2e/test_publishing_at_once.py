@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.publishing import publication
+from aperture_dagster.publishing import publication, published
 from aperture_dagster.publishing.lists import ListPublisher
 from aperture_dagster.publishing.publisher import Publisher
-from aperture_dagster.storage import published
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, shelf
 from aperture_dagster_tests.household import materializations
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.storage.published import unfinished_libraries, unread_libraries
+from aperture_dagster.publishing.published import unfinished_libraries, unread_libraries
 from aperture_dagster_tests.e2e.publishing import Publishing, at_night
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, BENS, SHOWS, shelf
 from aperture_dagster_tests.household import failures

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from aperture_dagster.errors import OperatorError
-from aperture_dagster.resources.media_server.changes import MediaServerChanges
+from aperture_dagster.media_server.changes import MediaServerChanges
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.world import World, WorldLibrary, WorldUser
 from aperture_dagster_tests.conftest import PROJECT

@@ -12,14 +12,14 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.pool import NullPool
 
 from aperture_dagster.cli.restore import add_users, void_tokens
-from aperture_dagster.resources.clock import Clock
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.backup.create import create_backup
+from aperture_dagster.postgres.backup.fingerprint import Fingerprint, differences, read_fingerprint
+from aperture_dagster.postgres.connection import close_engine, product_database_url
+from aperture_dagster.postgres.databases import drop_replaced_database, replaced_databases
+from aperture_dagster.postgres.owner import ensure_owner
+from aperture_dagster.postgres.restore import restore
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.backup.create import create_backup
-from aperture_dagster.storage.backup.fingerprint import Fingerprint, differences, read_fingerprint
-from aperture_dagster.storage.connection import close_engine, product_database_url
-from aperture_dagster.storage.databases import drop_replaced_database, replaced_databases
-from aperture_dagster.storage.owner import ensure_owner
-from aperture_dagster.storage.restore import restore
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.e2e.publishing import publishing
 from aperture_dagster_tests.e2e.worlds import small_world

@@ -36,7 +36,7 @@ from aperture_dagster_tests.e2e.housekeeper import ANSWER
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.forks import Fork, run_fork
 from aperture_dagster_tests.processes import all_gone, processes_of
-from aperture_dagster_tests.resources.conftest import Answer, Asked, Scripted
+from aperture_dagster_tests.services import Answer, Asked, Scripted
 
 pytestmark = pytest.mark.e2e
 

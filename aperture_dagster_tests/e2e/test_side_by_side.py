@@ -239,8 +239,8 @@ def test_two_processes_can_set_up_a_new_home_at_the_same_time(tmp_path: Path):
             assert "Done: " in out + errors
     counts = (
         "import json; from aperture_dagster.settings import load_settings; "
-        "from aperture_dagster.resources.database import Database; "
-        "from aperture_dagster.storage.catalogue import catalogue_size\n"
+        "from aperture_dagster.postgres.database import Database; "
+        "from aperture_dagster.catalogue.queries import catalogue_size\n"
         "with Database(load_settings()).transaction() as connection: print(json.dumps(catalogue_size(connection)))"
     )
     out, errors = start("-c", counts).communicate(timeout=300)

@@ -1,7 +1,7 @@
 """The soak in small: two days and two calm nights; ``make soak`` lives through a month.
 
 Faults alone are compared with a twin by day, in e2e/test_fault_matrix.py. Kills alone are in publishing/test_crashes.py
-and storage/test_restore.py; both together, with wrong clocks, are only here.
+and postgres/test_restore.py; both together, with wrong clocks, are only here.
 """
 
 from __future__ import annotations

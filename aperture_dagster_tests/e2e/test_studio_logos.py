@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from aperture_dagster.build import all_jobs
-from aperture_dagster.library.pictures import check_picture
-from aperture_dagster.resources.clock import Clock
+from aperture_dagster.enrichment.pictures import check_picture
+from aperture_dagster.model.clock import Clock
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster_tests.e2e.worlds import ENRICHED, small_world, world_of_studios

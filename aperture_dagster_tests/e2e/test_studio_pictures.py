@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.resources.providers import MediaServers
+from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster_tests.e2e.worlds import ENRICHED, world_of_studios

@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 
 from aperture_dagster import partitions
+from aperture_dagster.catalogue.log_of_plays import note_log_of_plays
 from aperture_dagster.defs.popularity import top_picks
 from aperture_dagster.partitions import days_partitions, range_tags
 from aperture_dagster.settings import load_settings
@@ -19,7 +20,6 @@ from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
-from aperture_dagster.storage.log_of_plays import note_log_of_plays
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household, SetClock, failures, markdown_rows, metadata_of
 from aperture_dagster_tests.marks import ANOTHER_CASE
@@ -153,7 +153,7 @@ def test_every_list_of_tmdb_is_read_for_series(house: Any, name: str) -> None:
 
 @pytest.mark.nightly(
     reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="library/test_listed.py::test_works_are_found_by_tmdb_id_and_then_by_imdb_id",
+    instead="enrichment/test_listed.py::test_works_are_found_by_tmdb_id_and_then_by_imdb_id",
 )
 def test_a_list_of_mdblist_is_matched_by_tmdb_id_then_imdb_id_and_never_by_title(house: Any) -> None:
     namesake = film(70, title="Film 2", copies=0)
@@ -434,7 +434,7 @@ def test_a_new_installation_gets_all_its_days_in_one_run(house: Any) -> None:
 
 @pytest.mark.nightly(
     reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="storage/test_lists.py::test_the_course_of_ranks_compares_with_the_day_before_and_a_week_before",
+    instead="taste/test_lists.py::test_the_course_of_ranks_compares_with_the_day_before_and_a_week_before",
 )
 def test_the_page_shows_the_course_of_ranks(house: Any) -> None:
     plays = [*watched(1, *USERS, days_ago=10), *watched(2, *USERS, days_ago=2)]

@@ -8,11 +8,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from aperture_dagster.resources import embedder
 from aperture_dagster.simulator.demo_world import load_demo_world
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.world import World
+from aperture_dagster.taste import embedder
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import Household, failures, metadata_of
@@ -88,7 +88,7 @@ def test_a_failure_that_affects_every_user_is_not_tried_with_every_user(
 
 @pytest.mark.nightly(
     reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="resources/test_transport.py::test_a_decompression_bomb_is_not_read",
+    instead="http/test_transport.py::test_a_decompression_bomb_is_not_read",
 )
 @pytest.mark.parametrize(
     ("service", "fault", "reason"),

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from aperture_dagster.catalogue.parental import certified_age, within_limit
 from aperture_dagster.cli.summary import summarize
-from aperture_dagster.library.parental import certified_age, within_limit
 from aperture_dagster.partitions import USERS
 from aperture_dagster.simulator.demo_world import load_demo_world
 from aperture_dagster.simulator.world import Play, WorldTitle, WorldUser

@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 import psycopg
 
+from aperture_dagster.postgres.cluster import Cluster
 from aperture_dagster.simulator.environment import VOLUME, environment
 from aperture_dagster.simulator.settings import SimulatorSettings
-from aperture_dagster.storage.cluster import Cluster
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.hosts.network import SUBNET, Host, Network
 

@@ -12,11 +12,11 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
+from aperture_dagster.postgres.cluster import server_url, short_path
+from aperture_dagster.postgres.connection import DAGSTER_DATABASE, close_engine, product_database_url
+from aperture_dagster.postgres.embedded import release_embedded_server
+from aperture_dagster.postgres.schema_lock import KEY
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.storage.cluster import server_url, short_path
-from aperture_dagster.storage.connection import DAGSTER_DATABASE, close_engine, product_database_url
-from aperture_dagster.storage.embedded import release_embedded_server
-from aperture_dagster.storage.schema_lock import KEY
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.interleaving import Side, wait_until_blocked

@@ -24,8 +24,8 @@ from aperture_dagster.instance.dead_runs import (
     lock_run,
     unlock_run,
 )
+from aperture_dagster.postgres import run_lock
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage import run_lock
 from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.users import needs_namespaces
 from aperture_dagster_tests.watchman import Watchman

@@ -10,10 +10,10 @@ import dagster as dg
 import pytest
 from sqlalchemy import make_url
 
+from aperture_dagster.postgres.embedded import full_disk_explained
+from aperture_dagster.postgres.errors import DatabaseError
+from aperture_dagster.postgres.migrations import HEAD_REVISION
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.embedded import full_disk_explained
-from aperture_dagster.storage.errors import DatabaseError
-from aperture_dagster.storage.migrations import HEAD_REVISION
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.users import needs_namespaces

@@ -24,7 +24,7 @@ from aperture_dagster.defs.gates import blocking_checks, why_blocked
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.purge import Retention, purge, runs_with_files
 from aperture_dagster.instance.runs import REPOSITORY_TAG, repository
-from aperture_dagster.storage import tidying
+from aperture_dagster.maintenance import tidying
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import database_copy, run_statements
 

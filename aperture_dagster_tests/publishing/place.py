@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from aperture_dagster.media_server.records import PublishedItem
+from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.publishing.access import AccessRules
 from aperture_dagster.publishing.entries import EntryForm, ListedTitle, ListSpec, Original, OriginalEpisode
 from aperture_dagster.publishing.entries import build_library as build
@@ -25,16 +27,14 @@ from aperture_dagster.publishing.root import MARKER
 from aperture_dagster.publishing.roots import RootChoice, Roots
 from aperture_dagster.publishing.selection import MediaFile, Source
 from aperture_dagster.publishing.work import Session
-from aperture_dagster.resources.media_server.records import PublishedItem
-from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.simulator.server import RunningSimulator
-from aperture_dagster_tests.resources.writers import ROOT, connect, household, user_id, writing
+from aperture_dagster_tests.media_server.writers import ROOT, connect, household, user_id, writing
 
 LOG = logging.getLogger("publishing")
 
 
 class Memory:
-    """A manifest that this process remembers; see :class:`aperture_dagster.storage.published.Manifest`."""
+    """A manifest that this process remembers; see :class:`aperture_dagster.publishing.published.Manifest`."""
 
     def __init__(self) -> None:
         self._libraries: dict[str, PlacedLibrary] = {}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from aperture_dagster.open_folder import OpenFolder
+from aperture_dagster.files.open_folder import OpenFolder
 from aperture_dagster.publishing.folder import FolderError, LibraryFolder
 from aperture_dagster.publishing.manifest import PlacedEntry
 from aperture_dagster.publishing.nfo import TitleFacts, film_nfo

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from aperture_dagster.media_server.records import PublishedItem
 from aperture_dagster.publishing.nfo import TitleFacts, film_nfo
 from aperture_dagster.publishing.paths import as_path, separator
 from aperture_dagster.publishing.places import library_names, not_read
 from aperture_dagster.publishing.plan import DesiredEntry, DesiredFile
-from aperture_dagster.resources.media_server.records import PublishedItem
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

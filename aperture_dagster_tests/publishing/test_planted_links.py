@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.open_folder import OpenFolder
+from aperture_dagster.files.open_folder import OpenFolder
 from aperture_dagster.publishing.folder import FolderError, LibraryFolder
 from aperture_dagster.publishing.nfo import TitleFacts, series_nfo
 from aperture_dagster.publishing.plan import DesiredEntry, DesiredFile, Picture

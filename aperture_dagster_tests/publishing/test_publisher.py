@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.media_server.changes import MediaServerChanges
 from aperture_dagster.publishing import reading
 from aperture_dagster.publishing.outcome import NotShown, Outcome, PublishingError, ScanTooLong
 from aperture_dagster.publishing.publisher import Publisher
 from aperture_dagster.publishing.selection import MediaFile, Source
-from aperture_dagster.resources.media_server.changes import MediaServerChanges
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.publishing.place import Place, a_place
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.media_server import writer
 from aperture_dagster.publishing import reading
 from aperture_dagster.publishing.outcome import Outcome, ScanTooLong, explain_failures
 from aperture_dagster.publishing.publisher import Publisher
-from aperture_dagster.resources.media_server import writer
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.killing import Killed
 from aperture_dagster_tests.publishing.place import Place, a_place

@@ -13,9 +13,9 @@ from aperture_dagster.publishing.folder import FolderError
 from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.publishing.root import MARKER, Root, RootError
 from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster_tests.media_server.writers import ROOT
 from aperture_dagster_tests.publishing.place import Place, a_place
 from aperture_dagster_tests.publishing.test_planted_links import snapshot
-from aperture_dagster_tests.resources.writers import ROOT
 
 PICKS = "ada's picks"
 OTHER = "/srv/other"

@@ -1,5 +1,5 @@
 """Fixtures of the tests of races."""
 
-from aperture_dagster_tests.storage.conftest import admin, clusters, empty, folder, shelf
+from aperture_dagster_tests.shelf import admin, clusters, empty, folder, shelf
 
 __all__ = ["admin", "clusters", "empty", "folder", "shelf"]

@@ -12,25 +12,27 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from aperture_dagster.library.people import User
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.files import locks
+from aperture_dagster.media_server.records import ItemState
+from aperture_dagster.media_server.writer import MediaServerWriter
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres import embedded
+from aperture_dagster.postgres.cluster import Cluster
+from aperture_dagster.postgres.connection import _ensure_database
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
+from aperture_dagster.postgres.queries import database_time
+from aperture_dagster.prices.refresh import refresh_prices
+from aperture_dagster.publishing.copies import record_states
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.ratings.pushing import TraktOutbox
 from aperture_dagster.ratings.server import rate_on_server
 from aperture_dagster.ratings.sign_in import TraktSignIn
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.media_server.records import ItemState
-from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.simulator.world import World
-from aperture_dagster.sources.prices import refresh_prices
-from aperture_dagster.storage import embedded, locks, services
-from aperture_dagster.storage.cluster import Cluster
-from aperture_dagster.storage.connection import _ensure_database
-from aperture_dagster.storage.copies import record_states
-from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
-from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.queries import database_time
+from aperture_dagster.worklist import state as services
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.holders import run
 from aperture_dagster_tests.household import SetClock
@@ -45,10 +47,10 @@ from aperture_dagster_tests.interleaving import (
     wait_until_blocked,
     wait_until_blocked_by_file,
 )
+from aperture_dagster_tests.media_server.writers import film_ids, user_id, writing
 from aperture_dagster_tests.ratings.rated_home import RatedHome
 from aperture_dagster_tests.ratings.trakt_home import LIFE, TraktHome, trakt_home
-from aperture_dagster_tests.resources.writers import film_ids, user_id, writing
-from aperture_dagster_tests.storage.conftest import NOW, Shelf
+from aperture_dagster_tests.shelf import NOW, Shelf
 
 TRY_LOCK = "pg_try_advisory_lock"
 

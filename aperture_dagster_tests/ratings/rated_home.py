@@ -10,16 +10,16 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from aperture_dagster.library.people import User
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.media_server.records import ItemState, ServerTitle
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.publishing.copies import record_states
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.ratings.sync import Decisions, RatingsReport, RatingsSync
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.media_server.records import ItemState, ServerTitle
-from aperture_dagster.storage.copies import record_states
-from aperture_dagster.storage.people import read_users
 from aperture_dagster_tests.ratings.trakt_home import FILMS, SHOWS, TraktHome
-from aperture_dagster_tests.storage.conftest import Shelf
+from aperture_dagster_tests.shelf import Shelf
 
 log = logging.getLogger("ratings")
 

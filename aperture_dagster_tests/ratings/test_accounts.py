@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.http.errors import ServiceBusy, ServicePaused, ServiceUnavailable
 from aperture_dagster.ratings.errors import (
     ActionNeeded,
     AppRefused,
@@ -20,7 +21,6 @@ from aperture_dagster.ratings.errors import (
 )
 from aperture_dagster.ratings.records import TokenPair
 from aperture_dagster.ratings.tokens import TokenStore
-from aperture_dagster.resources.errors import ServiceBusy, ServicePaused, ServiceUnavailable
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.clocks import redate
 from aperture_dagster_tests.forks import Fork
@@ -30,8 +30,8 @@ from aperture_dagster_tests.waiting import wait_for
 # Opens Trakt for a user, in a process of its own.
 LOOK = """
 import sys
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import load_settings
 from aperture_dagster.ratings.accounts import TraktAccounts
 settings = load_settings()

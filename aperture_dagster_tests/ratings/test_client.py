@@ -13,6 +13,7 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given, settings
 
+from aperture_dagster.http.errors import BadAnswer, ServiceError, ServiceUnavailable
 from aperture_dagster.ratings.client import Trakt
 from aperture_dagster.ratings.errors import (
     AccountFull,
@@ -30,10 +31,9 @@ from aperture_dagster.ratings.records import (
     parse_tokens,
     parse_user,
 )
-from aperture_dagster.resources.errors import BadAnswer, ServiceError, ServiceUnavailable
+from aperture_dagster_tests.http.troubles import ANY_JSON, QUICK, page
 from aperture_dagster_tests.ratings.trakt_home import quick_trakt
-from aperture_dagster_tests.resources.conftest import NOW, Answer, Asked, Scripted
-from aperture_dagster_tests.resources.troubles import ANY_JSON, QUICK, page
+from aperture_dagster_tests.services import NOW, Answer, Asked, Scripted
 
 CLIENT_ID, CLIENT_SECRET = "c0ffee42c0ffee42", "5ecre75ecre7"
 TOKEN, RENEWED = "70ken70ken", "renewed-70ken"

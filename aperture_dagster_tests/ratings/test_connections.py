@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from aperture_dagster.http.errors import ServiceError, ServiceUnavailable
+from aperture_dagster.postgres.connection import close_engine, product_database_url
 from aperture_dagster.ratings.errors import (
     AccountShared,
     NotConnected,
@@ -17,9 +19,7 @@ from aperture_dagster.ratings.errors import (
     UserProblem,
 )
 from aperture_dagster.ratings.pushing import TraktOutbox
-from aperture_dagster.resources.errors import ServiceError, ServiceUnavailable
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster.storage.connection import close_engine, product_database_url
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.interleaving import Side, stop_at, wait_until
 from aperture_dagster_tests.ratings.rated_home import RatedHome

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.ranking.taste import taste_weights
+from aperture_dagster.catalogue.watch_states import SeenRating, lock_history
+from aperture_dagster.postgres.queries import database_time, read_value
 from aperture_dagster.ratings.in_force import (
     OWN,
     TRAKT,
@@ -19,11 +20,10 @@ from aperture_dagster.ratings.in_force import (
 )
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.ratings.server import copies_to_rate
-from aperture_dagster.storage.histories import read_histories
-from aperture_dagster.storage.history import SeenRating, lock_history
-from aperture_dagster.storage.queries import database_time, read_value
-from aperture_dagster_tests.storage.conftest import NOW, Shelf, film, played
-from aperture_dagster_tests.storage.viewers import DAY, furnish, history_of, mark, marked
+from aperture_dagster.taste.histories import read_histories
+from aperture_dagster.taste.ranking.taste import taste_weights
+from aperture_dagster_tests.catalogue.viewers import DAY, furnish, history_of, mark, marked
+from aperture_dagster_tests.shelf import NOW, Shelf, film, played
 
 
 @pytest.fixture(autouse=True)

@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.library.people import User
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.http.errors import RequestRejected
+from aperture_dagster.media_server.writer import MediaServerWriter
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.queries import database_time
+from aperture_dagster.publishing.copies import record_states
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.ratings.server import ServerWrites, rate_on_server
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import RequestRejected
-from aperture_dagster.resources.media_server.writer import MediaServerWriter
-from aperture_dagster.storage.copies import record_states
-from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.queries import database_time
-from aperture_dagster_tests.resources.writers import film_ids, user_id, writing
-from aperture_dagster_tests.storage.conftest import NOW, Shelf
+from aperture_dagster_tests.media_server.writers import film_ids, user_id, writing
+from aperture_dagster_tests.shelf import NOW, Shelf
 
 log = logging.getLogger("ratings")
 FILM, OTHER = "Alone", "Part One"

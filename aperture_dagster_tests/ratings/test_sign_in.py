@@ -8,6 +8,8 @@ from datetime import timedelta
 
 import pytest
 
+from aperture_dagster.http import errors
+from aperture_dagster.http.errors import BadAnswer, ServiceError, ServiceUnavailable
 from aperture_dagster.ratings.errors import (
     AppRefused,
     EdgeBlocked,
@@ -16,12 +18,10 @@ from aperture_dagster.ratings.errors import (
 )
 from aperture_dagster.ratings.records import DeviceCode, TokenPair, parse_code, parse_tokens
 from aperture_dagster.ratings.sign_in import TraktSignIn
-from aperture_dagster.resources import errors
-from aperture_dagster.resources.errors import BadAnswer, ServiceError, ServiceUnavailable
+from aperture_dagster_tests.http.troubles import page
 from aperture_dagster_tests.ratings.test_client import CLIENT_ID, CLIENT_SECRET, QUIET, TOKEN, opened
 from aperture_dagster_tests.ratings.trakt_home import quick_trakt
-from aperture_dagster_tests.resources.conftest import NOW, Answer, Scripted
-from aperture_dagster_tests.resources.troubles import page
+from aperture_dagster_tests.services import NOW, Answer, Scripted
 
 
 @pytest.fixture

@@ -8,17 +8,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
+from aperture_dagster.catalogue.stored_users import write_users
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.queries import execute, read_rows
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.records import TokenPair, parse_tokens
-from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World, WorldTitle
-from aperture_dagster.storage.people import write_users
-from aperture_dagster.storage.queries import execute, read_rows
 from aperture_dagster_tests.household import SetClock
-from aperture_dagster_tests.storage.conftest import user_row
+from aperture_dagster_tests.shelf import user_row
 
 LIFE = 1000
 FILMS = [

@@ -12,18 +12,18 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
+from aperture_dagster.alerts import queries as alerts
 from aperture_dagster.build import all_jobs
-from aperture_dagster.defs.failures import operator_errors
+from aperture_dagster.http.errors import ServiceRefused, ServiceUnavailable
+from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.runs import REPOSITORY_TAG, repository
 from aperture_dagster.partitions import USERS, range_tags, users_partitions
+from aperture_dagster.postgres.connection import open_engine
 from aperture_dagster.ratings.accounts import TraktAccounts
-from aperture_dagster.resources.errors import ServiceRefused, ServiceUnavailable
 from aperture_dagster.sensors import freshness_makers, problems
 from aperture_dagster.sensors.failures import LOG
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage import alerts
-from aperture_dagster.storage.connection import open_engine
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.inbox import TOKEN, Inbox, open_inbox
 from aperture_dagster_tests.sensors.runs import add_run

@@ -9,8 +9,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from aperture_dagster.model.clock import Clock
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
-from aperture_dagster.resources.clock import Clock
 from aperture_dagster.sensors.attempts import next_attempt
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.defs.shared import build_sensor, definitions_of, settings_of

@@ -9,16 +9,16 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from aperture_dagster.library.people import partition_key
+from aperture_dagster.catalogue.people import partition_key
+from aperture_dagster.catalogue.stored_users import write_users
+from aperture_dagster.model.clock import Clock
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG, USERS
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.people import write_users
-from aperture_dagster.storage.vectors import activate_model, register_model
+from aperture_dagster.taste.vectors import activate_model, register_model
 from aperture_dagster_tests.defs.shared import build_sensor, definitions_of
 from aperture_dagster_tests.sensors.runs import ENDED, UNFINISHED, add_run
-from aperture_dagster_tests.storage.conftest import user_row
+from aperture_dagster_tests.shelf import user_row
 
 FIRST_LIST_ASSETS = ("watch_history", "taste_profiles", "recommendations")
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
-from aperture_dagster.resources.errors import ServiceRefused
+from aperture_dagster.http.errors import ServiceRefused
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.inbox import open_inbox
 from aperture_dagster_tests.sensors.test_failures import run

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aperture_dagster.resources.movielens import CrowdError
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste import crowd_table
 from aperture_dagster.taste.crowd import crowd_version, table_in_use
 from aperture_dagster.taste.crowd_table import ARRAYS, CrowdHeader, CrowdTable, build_table, read_table, write_table
+from aperture_dagster.taste.movielens import CrowdError
 from aperture_dagster_tests.conftest import HISTORIES
 
 TOY_STORY, HEAT = 862, 949

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import BadAnswer, ServiceRefused
-from aperture_dagster.sources.omdb import OMDB
-from aperture_dagster.storage.catalogue_sync import Coverage, RemovalRules, TitleSync, write_libraries
-from aperture_dagster.storage.work_list import DueItem
+from aperture_dagster.catalogue.sync import Coverage, RemovalRules, TitleSync, write_libraries
+from aperture_dagster.enrichment.omdb.source import OMDB
+from aperture_dagster.http.errors import BadAnswer, ServiceRefused
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.worklist.engine import STORED_AT_ONCE, Attempt, WorkList, work_through
+from aperture_dagster.worklist.queue import DueItem
 from aperture_dagster_tests.household import SetClock
-from aperture_dagster_tests.storage.conftest import FILMS, NOW, film
+from aperture_dagster_tests.shelf import FILMS, NOW, film
 
 LOG = logging.getLogger(__name__)
 

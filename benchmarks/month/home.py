@@ -45,14 +45,14 @@ from week.daemons import Daemons, SimulatedTime, until_quiet
 from week.figures import failures
 
 import aperture_dagster.defs.jobs
+import aperture_dagster.http.transport
 import aperture_dagster.instance.dead_runs
+import aperture_dagster.model.clock
 import aperture_dagster.partitions
 import aperture_dagster.ratings.answers
-import aperture_dagster.resources.clock
-import aperture_dagster.resources.transport
 from aperture_dagster.instance.dead_runs import dead_runs, free_dead_slots
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import load_settings
 from month.points import PointKiller
 
@@ -80,7 +80,7 @@ def use_clock(clock: SimulatedTime) -> None:
 
     for module in (
         aperture_dagster.defs.jobs, aperture_dagster.instance.dead_runs, aperture_dagster.partitions,
-        aperture_dagster.resources.clock, aperture_dagster.resources.transport,
+        aperture_dagster.model.clock, aperture_dagster.http.transport,
         aperture_dagster.ratings.answers,
     ):  # fmt: skip
         module.datetime = Simulated  # type: ignore[attr-defined]
@@ -183,12 +183,12 @@ class Home:
 
     def connect(self, tokens: dict[str, Any]) -> None:
         """Connect users to their accounts on Trakt, and sync their ratings as an operator who agrees to many."""
+        from aperture_dagster.catalogue.stored_users import users_of_partitions
         from aperture_dagster.definitions import defs
         from aperture_dagster.defs.ratings.jobs import SYNC_JOB
         from aperture_dagster.partitions import USERS
         from aperture_dagster.ratings.accounts import TraktAccounts
         from aperture_dagster.ratings.records import parse_tokens
-        from aperture_dagster.storage.people import users_of_partitions
 
         accounts = TraktAccounts(self.settings, self.database, Clock())
         with self.database.transaction() as connection:
@@ -206,7 +206,7 @@ class Home:
 
     def backups(self) -> dict[str, Any]:
         """List the proven backups, and what else is in their folder."""
-        from aperture_dagster.storage.backup.folder import backup_folder, read_backups
+        from aperture_dagster.postgres.backup.folder import backup_folder, read_backups
 
         folder = backup_folder(self.settings)
         found = read_backups(folder)
@@ -219,8 +219,8 @@ class Home:
     def old(self) -> list[str]:
         """Name the tastes and lists that a run would compute again, although the last night has passed."""
 
+        from aperture_dagster.catalogue.stored_users import users_of_partitions
         from aperture_dagster.partitions import USERS
-        from aperture_dagster.storage.people import users_of_partitions
         from aperture_dagster.taste.changes import find_changes, list_inputs, taste_inputs
         from aperture_dagster.taste.embedding import model_in_use
         from aperture_dagster.taste.recommendations import ranking_config

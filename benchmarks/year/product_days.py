@@ -8,11 +8,11 @@ from typing import Any
 from sqlalchemy import Connection
 
 from aperture_dagster.discovery.pool import forget_old
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
+from aperture_dagster.maintenance.tidying import size_of_database
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.queries import execute, read_value
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.queries import execute, read_value
-from aperture_dagster.storage.tidying import size_of_database
 
 # Assumed, since the stand-in's lists of suggestions never change.
 NEW_SUGGESTIONS_A_DAY, NEW_LISTS_A_DAY, RATINGS_A_DAY = 200, 100, 20

@@ -8,27 +8,27 @@ from urllib.parse import quote
 import dagster as dg
 
 from aperture_dagster.automation import on_upstream_change
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import users_of_partitions
+from aperture_dagster.defs.catalogue import movies, series, users, watch_history
 from aperture_dagster.defs.discovery.pool import TMDB_METADATA, discovery_pool
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
-from aperture_dagster.defs.markdown import Markup, markdown_list, markdown_table
-from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import is_brief, score_table
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.profiles import taste_profiles
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.discovery.suggestions import candidate_table, where_to_stream, why_suggested
-from aperture_dagster.library.people import User
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
+from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
+from aperture_dagster.instance.markdown import Markup, markdown_list, markdown_table
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.wording import shortened, titled
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.versions import content_version
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.lists import users_with_taste
-from aperture_dagster.storage.people import users_of_partitions
-from aperture_dagster.storage.versions import content_version
 from aperture_dagster.taste.crowd import read_crowd
 from aperture_dagster.taste.embedding import model_in_use
-from aperture_dagster.wording import shortened, titled
+from aperture_dagster.taste.lists import users_with_taste
 
 SHOWN = 4
 POSTER = "w92"
@@ -100,7 +100,7 @@ def _shown_lists(
     context: dg.AssetExecutionContext, settings: Settings, rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Show the top of a user's films and series: posters, reasons and services; only titles in runs of automation."""
-    from aperture_dagster.ranking.config import COMPONENTS
+    from aperture_dagster.taste.ranking.config import COMPONENTS
 
     shown: dict[str, Any] = {}
     scores: dict[str, Any] = {}

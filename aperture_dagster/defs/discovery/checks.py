@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.automation import daily_check
+from aperture_dagster.catalogue.stored_users import users_of_partitions
 from aperture_dagster.defs.discovery.candidates import discovery_candidates
 from aperture_dagster.defs.discovery.pool import discovery_pool
 from aperture_dagster.defs.freshness import fresh_for_every_user
@@ -14,13 +15,12 @@ from aperture_dagster.discovery.inputs import library_sizes
 from aperture_dagster.discovery.pool import pool_summary, vectors_of_pool
 from aperture_dagster.discovery.suggestions import candidate_sizes
 from aperture_dagster.discovery.suitability import FORBIDDEN, OWNED, SETTLED, unsuitable_suggestions
+from aperture_dagster.enrichment.tmdb.source import TMDB
+from aperture_dagster.model.clock import Clock
 from aperture_dagster.partitions import user_partitions
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.sources.tmdb import TMDB
-from aperture_dagster.storage.people import users_of_partitions
-from aperture_dagster.storage.vectors import active_model
+from aperture_dagster.taste.vectors import active_model
 
 SHOWN, NAMED = 20, 5
 REMEDY = "run the job generate_discovery_suggestions"

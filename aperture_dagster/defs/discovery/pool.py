@@ -2,25 +2,25 @@
 
 import dagster as dg
 
+from aperture_dagster.catalogue.stored_users import users_of_partitions
+from aperture_dagster.defs.catalogue import movies, series, users, watch_history
 from aperture_dagster.defs.enrichment.reporting import log_waiting, skipped
 from aperture_dagster.defs.enrichment.sources import SOURCE_ASSETS
-from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.reporting import materialized
 from aperture_dagster.defs.taste.profiles import taste_profiles
 from aperture_dagster.discovery.fill import Filling, pool_version
 from aperture_dagster.discovery.pool import forget_old, pool_text_rows
+from aperture_dagster.enrichment.tmdb.source import TMDB
+from aperture_dagster.instance.failures import operator_errors
+from aperture_dagster.model.clock import Clock
 from aperture_dagster.partitions import user_partitions
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.providers import Embedders
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.sources.services import Services
-from aperture_dagster.sources.tmdb import TMDB
-from aperture_dagster.storage.people import users_of_partitions
-from aperture_dagster.storage.vectors import register_model
+from aperture_dagster.taste.embedders import Embedders
 from aperture_dagster.taste.embedding import embed_changed, model_key_of
+from aperture_dagster.taste.vectors import register_model
+from aperture_dagster.worklist.services import Services
 
 TMDB_METADATA = tuple(one for one in SOURCE_ASSETS if one.key.path[-1] == TMDB.table)
 GENERATE_SUGGESTIONS = Job(

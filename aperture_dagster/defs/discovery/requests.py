@@ -8,24 +8,24 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.automation import daily_check
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.defs.catalogue import users
 from aperture_dagster.defs.discovery.candidates import discovery_candidates
-from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.defs.markdown import markdown_list
-from aperture_dagster.defs.media_server import users
 from aperture_dagster.defs.reporting import SHOWN_PROBLEMS, table, warn_unless
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.discovery.notes import read_requests, requests_table
 from aperture_dagster.discovery.requests import RequestDesk, RequestedBest
 from aperture_dagster.discovery.seerr import SEERR, why_not_configured
-from aperture_dagster.library.moments import elapsed
-from aperture_dagster.library.people import User
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
+from aperture_dagster.instance.failures import operator_errors
+from aperture_dagster.instance.markdown import markdown_list
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.moments import elapsed
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.versions import content_version
 from aperture_dagster.settings import Settings
-from aperture_dagster.sources.services import Services
-from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.versions import content_version
+from aperture_dagster.worklist.services import Services
 
 UNANSWERED_FOR = timedelta(days=1)
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
+from aperture_dagster.enrichment.sources import SOURCES, TitleSource
+from aperture_dagster.enrichment.tmdb.logos import TMDB_IMAGES
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.sources import SOURCES, TitleSource
-from aperture_dagster.sources.services import Service
-from aperture_dagster.sources.tmdb_images import TMDB_IMAGES
-from aperture_dagster.storage.work_list import find_due
+from aperture_dagster.worklist.queue import find_due
+from aperture_dagster.worklist.services import Service
 
 # Hours for a large library, and nobody waits for it: see the limits in dagster.yaml.
 PRIORITY = -10

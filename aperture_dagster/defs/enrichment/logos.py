@@ -5,19 +5,19 @@ import dagster as dg
 from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment.reporting import log_waiting, skipped, source_metadata
 from aperture_dagster.defs.enrichment.sources import GROUP
-from aperture_dagster.defs.failures import operator_errors
-from aperture_dagster.defs.markdown import markdown_table
 from aperture_dagster.defs.reporting import materialized
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
+from aperture_dagster.enrichment.studios import ask_for_changed_logos, gather_studios, stored_logos, studio_table
+from aperture_dagster.enrichment.tmdb.logos import TMDB_IMAGES, logos
+from aperture_dagster.enrichment.tmdb.source import TMDB
+from aperture_dagster.files.private import clear_unfinished
+from aperture_dagster.instance.failures import operator_errors
+from aperture_dagster.instance.markdown import markdown_table
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.versions import content_version
 from aperture_dagster.settings import Settings
-from aperture_dagster.sources.services import Services
-from aperture_dagster.sources.tmdb import TMDB
-from aperture_dagster.sources.tmdb_images import TMDB_IMAGES, logos
-from aperture_dagster.storage.files import clear_unfinished
-from aperture_dagster.storage.studios import ask_for_changed_logos, gather_studios, stored_logos, studio_table
-from aperture_dagster.storage.versions import content_version
 from aperture_dagster.worklist.engine import work_through
+from aperture_dagster.worklist.services import Services
 
 
 @dg.asset(

@@ -5,18 +5,18 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.automation import on_upstream_change
+from aperture_dagster.defs.catalogue import movies, series
 from aperture_dagster.defs.enrichment.sources import GROUP, SOURCE_ASSETS
-from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
-from aperture_dagster.defs.markdown import markdown_table
-from aperture_dagster.defs.media_server import movies, series
 from aperture_dagster.defs.reporting import is_brief, materialized
-from aperture_dagster.library.merge import SERVER, MergePlan
-from aperture_dagster.resources.database import Database
+from aperture_dagster.enrichment.merge import SERVER, MergePlan
+from aperture_dagster.enrichment.queries import count_values, coverage, enriched_sample, write_enriched
+from aperture_dagster.enrichment.sources import SOURCES, merge_plan
+from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
+from aperture_dagster.instance.markdown import markdown_table
+from aperture_dagster.model.wording import titled
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.versions import change_version
 from aperture_dagster.settings import Settings
-from aperture_dagster.sources import SOURCES, merge_plan
-from aperture_dagster.storage.enrichment import count_values, coverage, enriched_sample, write_enriched
-from aperture_dagster.storage.versions import change_version
-from aperture_dagster.wording import titled
 
 # Headings that are as narrow as the figures below them.
 SCORES = {"TMDb": "vote_average", "IMDb": "imdb_rating", "RT": "rotten_tomatoes", "MDB": "mdblist_score"}

@@ -6,14 +6,14 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.defs.markdown import markdown_table
 from aperture_dagster.defs.reporting import SHOWN_NAMES, materialized, table
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.quota import QuotaLedger
-from aperture_dagster.sources.services import Service
-from aperture_dagster.storage.populations import Source
-from aperture_dagster.storage.work_list import not_fetched, outcome_summary, without_id
+from aperture_dagster.instance.markdown import markdown_table
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.worklist.engine import Tally
+from aperture_dagster.worklist.populations import Source
+from aperture_dagster.worklist.queue import not_fetched, outcome_summary, without_id
+from aperture_dagster.worklist.quota import QuotaLedger
+from aperture_dagster.worklist.services import Service
 
 
 def total(rows: Sequence[Mapping[str, Any]], outcome: str) -> int:

@@ -4,17 +4,17 @@ from typing import Any
 
 import dagster as dg
 
+from aperture_dagster.defs.catalogue import movies, series
 from aperture_dagster.defs.enrichment.reporting import log_waiting, skipped, source_metadata, warn_of_titles_without_id
-from aperture_dagster.defs.failures import operator_errors
-from aperture_dagster.defs.media_server import movies, series
 from aperture_dagster.defs.reporting import materialized
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
+from aperture_dagster.enrichment.sources import SOURCES, TitleSource
+from aperture_dagster.instance.failures import operator_errors
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.versions import change_version
 from aperture_dagster.settings import Settings
-from aperture_dagster.sources import SOURCES, TitleSource
-from aperture_dagster.sources.services import Services
-from aperture_dagster.storage.versions import change_version
 from aperture_dagster.worklist.engine import work_through
+from aperture_dagster.worklist.services import Services
 
 GROUP = "enrichment"
 

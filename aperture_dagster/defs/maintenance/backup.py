@@ -3,14 +3,14 @@
 import dagster as dg
 
 from aperture_dagster.automation import daily_check
-from aperture_dagster.defs.failures import operator_errors
-from aperture_dagster.defs.markdown import markdown_table
 from aperture_dagster.defs.reporting import MEGABYTE, in_megabytes, materialized, warn_unless
-from aperture_dagster.resources.clock import Clock
+from aperture_dagster.instance.failures import operator_errors
+from aperture_dagster.instance.markdown import markdown_table
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.backup.create import create_backup
+from aperture_dagster.postgres.backup.folder import backup_folder, read_backups, why_overdue
+from aperture_dagster.postgres.owner import ensure_owner
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.backup.create import create_backup
-from aperture_dagster.storage.backup.folder import backup_folder, read_backups, why_overdue
-from aperture_dagster.storage.owner import ensure_owner
 
 SHOWN = 10
 

@@ -5,17 +5,14 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.defs.failures import operator_errors
-from aperture_dagster.defs.markdown import markdown_table
 from aperture_dagster.defs.reporting import MEGABYTE, in_megabytes, latest_numbers, materialized, warn_unless
+from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.home import LOCATION
+from aperture_dagster.instance.markdown import markdown_table
 from aperture_dagster.instance.purge import Retention, database_bytes, purge, runs_with_files
+from aperture_dagster.instance.run_files import bytes_below, purge_run_files, shorten_server_log
 from aperture_dagster.instance.runs import location_of
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.settings import Settings
-from aperture_dagster.storage.run_files import bytes_below, purge_run_files, shorten_server_log
-from aperture_dagster.storage.tidying import (
+from aperture_dagster.maintenance.tidying import (
     Freed,
     forget_old_models,
     forget_quota,
@@ -23,6 +20,9 @@ from aperture_dagster.storage.tidying import (
     size_of_database,
     vacuum,
 )
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.settings import Settings
 
 # A correction may be reverted, or a model be used again.
 KEEP_UNUSED = timedelta(days=30)

@@ -5,18 +5,18 @@ from typing import Any
 
 import dagster as dg
 
+from aperture_dagster.defs.catalogue import movies, series
 from aperture_dagster.defs.discovery import discovery_pool
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.failures import operator_errors
-from aperture_dagster.defs.media_server import movies, series
 from aperture_dagster.defs.reporting import materialized, table, warn_unless
 from aperture_dagster.defs.taste import embeddings
+from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.pools import PRICES
-from aperture_dagster.library.prices import Key, Price, cost, show
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.settings import Settings
-from aperture_dagster.sources.prices import (
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.versions import content_version
+from aperture_dagster.prices.queries import current_prices, read_offered
+from aperture_dagster.prices.refresh import (
     OFF,
     estimate_usage,
     read_configured_model,
@@ -24,8 +24,8 @@ from aperture_dagster.sources.prices import (
     refresh_prices,
     why_not_offered,
 )
-from aperture_dagster.storage.prices import current_prices, read_offered
-from aperture_dagster.storage.versions import content_version
+from aperture_dagster.prices.rules import Key, Price, cost, show
+from aperture_dagster.settings import Settings
 
 SHOWN = 15
 

@@ -10,22 +10,22 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from aperture_dagster.automation import HOURLY_CRON, on_upstream_change
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import users_of_partitions
+from aperture_dagster.catalogue.watch_states import plays_by_week
+from aperture_dagster.defs.catalogue import movies, series, users, watch_history
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
-from aperture_dagster.defs.markdown import Markup, markdown
-from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.pictures import genre_panels, week_columns, weeks_until
 from aperture_dagster.defs.reporting import materialized, poster_row, table
 from aperture_dagster.defs.taste import embeddings, recommendations, taste_profiles
-from aperture_dagster.library.people import User
+from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
+from aperture_dagster.instance.markdown import Markup, markdown
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.wording import titled
 from aperture_dagster.partitions import user_partitions
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.history import plays_by_week
-from aperture_dagster.storage.lists import first_recommendations, liked_genres, top_picks_table
-from aperture_dagster.storage.people import users_of_partitions
-from aperture_dagster.wording import titled
+from aperture_dagster.taste.lists import first_recommendations, liked_genres, top_picks_table
 
 FIRST = 5
 WEEKS = 26

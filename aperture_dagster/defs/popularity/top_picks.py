@@ -9,24 +9,24 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from aperture_dagster.catalogue.log_of_plays import note_log_of_plays
+from aperture_dagster.catalogue.watch_states import first_play
+from aperture_dagster.defs.catalogue import movies, series, watch_history
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.failures import EXPECTED, cause_of, describe, operator_errors, stack_trace
-from aperture_dagster.defs.markdown import code_block, markdown_table
-from aperture_dagster.defs.media_server import movies, series, watch_history
 from aperture_dagster.defs.reporting import arranged, course, log_totals, materialized, table
 from aperture_dagster.defs.users import VERSION_TAG, output_without_events
+from aperture_dagster.instance.failures import EXPECTED, cause_of, describe, operator_errors, stack_trace
+from aperture_dagster.instance.markdown import code_block, markdown_table
+from aperture_dagster.media_server.records import MediaType
+from aperture_dagster.model.clock import Clock
 from aperture_dagster.partitions import HISTORY, days_partitions
 from aperture_dagster.popularity.top_picks import MEDIA_TYPES, NOUNS, Made, Picker, source_of
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.media_server.records import MediaType
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.errors import DatabaseError
+from aperture_dagster.postgres.versions import content_version
 from aperture_dagster.settings import Settings
-from aperture_dagster.sources.services import Services
-from aperture_dagster.storage.errors import DatabaseError
-from aperture_dagster.storage.history import first_play
-from aperture_dagster.storage.lists import course_of_ranks, read_items
-from aperture_dagster.storage.log_of_plays import note_log_of_plays
-from aperture_dagster.storage.versions import content_version
+from aperture_dagster.taste.lists import course_of_ranks, read_items
+from aperture_dagster.worklist.services import Services
 
 
 def top_picks_asset(settings: Settings) -> dg.AssetsDefinition:

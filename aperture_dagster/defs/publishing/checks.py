@@ -6,11 +6,11 @@ import dagster as dg
 
 from aperture_dagster.automation import daily_check
 from aperture_dagster.defs.reporting import table, warn_unless
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.publishing.outcome import why_unread
 from aperture_dagster.publishing.publication import KINDS, STEMS, Kind
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.storage.published import unfinished_libraries
+from aperture_dagster.publishing.published import unfinished_libraries
 
 SHOWN = 20
 

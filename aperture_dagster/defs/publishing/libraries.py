@@ -7,16 +7,20 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.automation import on_upstream_change
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.catalogue.stored_users import users_of_partitions
+from aperture_dagster.defs.catalogue import episodes, movies, series, users
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.failures import cause_of, describe, operator_errors
-from aperture_dagster.defs.media_server import episodes, movies, series, users
 from aperture_dagster.defs.popularity import shows_you_watch
 from aperture_dagster.defs.publishing.pages import page_of
 from aperture_dagster.defs.reporting import materialized
 from aperture_dagster.defs.taste import recommendations
 from aperture_dagster.defs.users import UserOutcome, for_each_user, output_without_events, user_asset
+from aperture_dagster.instance.failures import cause_of, describe, operator_errors
 from aperture_dagster.instance.pools import MEDIA_SERVER
-from aperture_dagster.library.people import User
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.publishing.outcome import Outcome, ScanTooLong, explain_failures
 from aperture_dagster.publishing.publication import (
     STEMS,
@@ -26,12 +30,8 @@ from aperture_dagster.publishing.publication import (
     is_published,
     why_not_published,
 )
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.providers import MediaServers
+from aperture_dagster.publishing.published import AlreadyPublishing, published_version
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.people import users_of_partitions
-from aperture_dagster.storage.published import AlreadyPublishing, published_version
 
 KINDS = {"jellyfin", "emby"}
 TABLE = {"dagster/table_name": "published_entries"}

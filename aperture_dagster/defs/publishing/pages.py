@@ -8,14 +8,14 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from aperture_dagster.defs.markdown import markdown, markdown_list
 from aperture_dagster.defs.reporting import course, is_brief, poster_row, table
+from aperture_dagster.instance.markdown import markdown, markdown_list
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.publishing.plan import DesiredEntry
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
+from aperture_dagster.publishing.publishable import scores_and_reasons
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.publishable import scores_and_reasons
 
 SHOWN = 10
 SHOWN_BRIEFLY = 3

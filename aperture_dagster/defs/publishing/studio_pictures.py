@@ -3,16 +3,16 @@
 import dagster as dg
 
 from aperture_dagster.automation import on_upstream_change
+from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.defs.catalogue import movies, series
 from aperture_dagster.defs.enrichment import studio_logos
-from aperture_dagster.defs.failures import operator_errors
-from aperture_dagster.defs.media_server import movies, series
 from aperture_dagster.defs.reporting import latest_numbers, materialized, table, warn_unless
+from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.pools import MEDIA_SERVER
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.versions import content_version
 from aperture_dagster.publishing.studio_pictures import show_pictures
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.versions import content_version
 
 SHOWN_STUDIOS = 25
 

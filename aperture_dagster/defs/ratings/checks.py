@@ -6,14 +6,14 @@ from datetime import timedelta
 import dagster as dg
 
 from aperture_dagster.automation import daily_check
-from aperture_dagster.defs.markdown import markdown_table
 from aperture_dagster.defs.ratings.trakt import trakt_ratings
 from aperture_dagster.defs.reporting import warn_unless
+from aperture_dagster.instance.markdown import markdown_table
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.outbox import waiting_ratings
 from aperture_dagster.ratings.pushing import NOT_FOUND
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
 
 WAITS_FOR = timedelta(days=1)
 SHOWN = 10

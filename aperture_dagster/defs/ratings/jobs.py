@@ -1,9 +1,9 @@
 """When ratings are compared with Trakt."""
 
 from aperture_dagster.defs.jobs import Job
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 
 SYNC_JOB = "sync_trakt_ratings"

@@ -8,12 +8,12 @@ import dagster as dg
 
 from aperture_dagster.defs.ratings.jobs import SYNC_JOB
 from aperture_dagster.instance.runs import UNFINISHED, ended_at
-from aperture_dagster.library.moments import elapsed
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.moments import elapsed
 from aperture_dagster.partitions import range_tags, user_partitions
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.outbox import due_partitions
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
 from aperture_dagster.sensors.new_users import contiguous_ranges
 from aperture_dagster.settings import Settings
 

@@ -5,19 +5,19 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from aperture_dagster.defs.failures import operator_errors
-from aperture_dagster.defs.markdown import markdown_table
-from aperture_dagster.defs.media_server import users, watch_history
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.defs.catalogue import users, watch_history
 from aperture_dagster.defs.users import UserOutcome, for_each_user, record_user, user_asset
+from aperture_dagster.instance.failures import operator_errors
+from aperture_dagster.instance.markdown import markdown_table
 from aperture_dagster.instance.pools import TRAKT
-from aperture_dagster.library.moments import elapsed
-from aperture_dagster.library.people import User
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.moments import elapsed
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.keeper import RatingsKeeper
 from aperture_dagster.ratings.sync import Decisions, RatingsReport
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings
 
 SHOWN = 20

@@ -3,20 +3,20 @@
 import dagster as dg
 
 from aperture_dagster.automation import daily_check
+from aperture_dagster.catalogue.stored_users import users_of_partitions
 from aperture_dagster.defs.freshness import fresh_for_every_user
 from aperture_dagster.defs.reporting import table, warn_unless
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.profiles import taste_profiles
 from aperture_dagster.defs.taste.recommendations import recommendations
+from aperture_dagster.http.errors import ServiceError
+from aperture_dagster.model.wording import sentence
 from aperture_dagster.partitions import user_partitions
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import ServiceError
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.lists import list_sizes, watched_recommendations
-from aperture_dagster.storage.people import users_of_partitions
-from aperture_dagster.storage.vectors import active_model, missing_vectors, model_table
 from aperture_dagster.taste.crowd import table_in_use
-from aperture_dagster.wording import sentence
+from aperture_dagster.taste.lists import list_sizes, watched_recommendations
+from aperture_dagster.taste.vectors import active_model, missing_vectors, model_table
 
 # A few titles whose text the model refuses are no reason to hold back everybody's list.
 TOLERATED_WITHOUT_VECTOR = 0.05

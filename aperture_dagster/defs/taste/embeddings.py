@@ -5,16 +5,18 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from aperture_dagster.automation import on_upstream_change
+from aperture_dagster.defs.catalogue import movies, series
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.enrichment.sources import SOURCE_ASSETS
-from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
-from aperture_dagster.defs.media_server import movies, series
 from aperture_dagster.defs.reporting import materialized, table
+from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.instance.pools import EMBEDDER
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.providers import Embedders
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.versions import content_version
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.vectors import (
+from aperture_dagster.taste.embedders import Embedders
+from aperture_dagster.taste.embedding import embed_changed, model_key_of
+from aperture_dagster.taste.vectors import (
     activate_model,
     active_model,
     missing_vectors,
@@ -22,8 +24,6 @@ from aperture_dagster.storage.vectors import (
     register_model,
     text_rows,
 )
-from aperture_dagster.storage.versions import content_version
-from aperture_dagster.taste.embedding import embed_changed, model_key_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

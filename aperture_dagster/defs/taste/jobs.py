@@ -1,7 +1,7 @@
 """When vectors, tastes and lists are made."""
 
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.sources import SOURCES
+from aperture_dagster.enrichment.sources import SOURCES
 
 JOBS = (
     Job(

@@ -6,26 +6,21 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.automation import on_upstream_change
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import users_of_partitions
+from aperture_dagster.defs.catalogue import movies, series, watch_history
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.failures import operator_errors
-from aperture_dagster.defs.markdown import markdown, markdown_table
-from aperture_dagster.defs.media_server import movies, series, watch_history
 from aperture_dagster.defs.pictures import genre_bars
 from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import is_brief
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
-from aperture_dagster.library.people import User
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
+from aperture_dagster.instance.failures import operator_errors
+from aperture_dagster.instance.markdown import markdown, markdown_table
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.lists import (
-    favourites,
-    liked_genres,
-    profile_table,
-    replace_taste,
-)
-from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.taste.changes import find_changes, taste_inputs
+from aperture_dagster.taste.lists import favourites, liked_genres, profile_table, replace_taste
 from aperture_dagster.taste.profiles import Tastes
 
 FAVOURITES = 8

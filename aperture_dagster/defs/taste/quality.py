@@ -5,23 +5,23 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from aperture_dagster.catalogue.stored_users import users_of_partitions
+from aperture_dagster.defs.catalogue import movies, series, users, watch_history
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.failures import operator_errors
-from aperture_dagster.defs.markdown import markdown
-from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.pictures import figure_bars
 from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import latest_materialization, materialized, table, warn_unless
 from aperture_dagster.defs.taste.embeddings import embeddings
+from aperture_dagster.instance.failures import operator_errors
+from aperture_dagster.instance.markdown import markdown
+from aperture_dagster.model.clock import Clock
 from aperture_dagster.partitions import user_partitions
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.taste.quality import MEDIA_TYPES, measure_quality, verdict
 
 if TYPE_CHECKING:
-    from aperture_dagster.ranking.evaluation import Comparison
+    from aperture_dagster.taste.ranking.evaluation import Comparison
 
 NOTHING = "Nothing can be measured yet: that takes vectors, and users who watched titles at different times."
 

@@ -6,30 +6,30 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.automation import on_upstream_change
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import users_of_partitions
+from aperture_dagster.defs.catalogue import movies, series, users, watch_history
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
-from aperture_dagster.defs.markdown import markdown_list, markdown_table
-from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import is_brief, score_table
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.profiles import ComputeConfig, taste_profiles
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
-from aperture_dagster.library.people import User
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
+from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
+from aperture_dagster.instance.markdown import markdown_list, markdown_table
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.wording import titled
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.lists import (
+from aperture_dagster.taste.changes import find_changes, list_inputs
+from aperture_dagster.taste.embedding import model_in_use
+from aperture_dagster.taste.lists import (
     reason_of,
     recommendation_table,
     replace_recommendations,
     users_with_taste,
 )
-from aperture_dagster.storage.people import users_of_partitions
-from aperture_dagster.taste.changes import find_changes, list_inputs
-from aperture_dagster.taste.embedding import model_in_use
 from aperture_dagster.taste.recommendations import Recommendations, ranking_config
-from aperture_dagster.wording import titled
 
 SHOWN = 5
 # New votes and what others watched move a list only a little, so they can wait for the night. A new title reaches the
@@ -92,7 +92,7 @@ def recommendations(
 
 def _page(rows: list[dict[str, Any]], *, brief: bool) -> dict[str, Any]:
     """Show the top of the lists, and then the parts of the score; only the titles if it is to be ``brief``."""
-    from aperture_dagster.ranking.config import COMPONENTS
+    from aperture_dagster.taste.ranking.config import COMPONENTS
 
     shown: dict[str, Any] = {}
     scores: dict[str, Any] = {}

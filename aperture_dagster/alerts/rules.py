@@ -1,0 +1,267 @@
+"""When the operator hears about a problem, and in which words.
+
+A *problem* is what an operator perceives as one: an asset (or a job, or a check) and the class of its cause. Neither a
+run's id nor a number in a message makes another problem of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from aperture_dagster.model.moments import is_future
+from aperture_dagster.model.wording import printable
+
+Category = Literal["run", "check", "freshness"]
+Occasion = Literal["new", "again", "over"]
+
+AT_ONCE = timedelta(0)
+REMINDER = timedelta(days=1)
+"""A reported problem that keeps happening is reported again after this time, with a count."""
+SETTLED_AFTER = timedelta(hours=1)
+"""A problem that returns within this time was not over: what fails and succeeds by turns is reported once."""
+KEPT_WHEN_OVER = timedelta(days=1)
+"""An address that could not be told in this time that a problem is over is not told."""
+RETRY_AFTER = timedelta(minutes=15)
+"""An address that did not take a message is tried again after this time."""
+LONGEST_SENTENCE = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Something that was seen to be wrong.
+
+    Args:
+        subject: the asset, ``asset.check`` or job.
+        cause: the class of the cause.
+        sentence: what is wrong and what to do; without secrets.
+        page: where it can be seen in the UI, such as ``runs/…``.
+        seen_at: when it happened; a sighting that is not newer than the last one is the same one.
+        delay: how long it must last before it is reported.
+    """
+
+    category: Category
+    subject: str
+    cause: str
+    sentence: str
+    page: str
+    seen_at: datetime
+    delay: timedelta = AT_ONCE
+
+    @property
+    def key(self) -> str:
+        """The identity of the problem."""
+        return f"{self.category}:{self.subject}:{self.cause}"
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """A subject that was seen to be well."""
+
+    category: Category
+    subject: str
+    seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A problem that is open, or was until a moment ago (``resolved_at``). The fields are the columns of its table."""
+
+    key: str
+    category: Category
+    subject: str
+    sentence: str
+    page: str
+    first_seen: datetime
+    last_seen: datetime
+    count: int
+    report_after: datetime
+    resolved_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an address was told about a problem: the last attempt, the last that succeeded, and the count then."""
+
+    tried_at: datetime
+    told_at: datetime | None = None
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A problem that the operator should hear about now: it is new, it happened again, or it is over."""
+
+    occasion: Occasion
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message in plain text; ``is_good`` if it reports nothing but recoveries."""
+
+    title: str
+    body: str
+    is_good: bool
+
+
+def update(
+    known: Iterable[Problem],
+    sightings: Iterable[Sighting],
+    recoveries: Iterable[Recovery],
+    *,
+    told: Collection[str],
+    now: datetime,
+) -> list[Problem]:
+    """Return the problems after what was seen; those that are over stay while somebody is to be told.
+
+    ``told`` are the keys of problems that some address has been told about, and not yet that they are over. A problem
+    that a wrong clock dated in the future counts as never seen, and an event as one of now.
+    """
+    problems = {one.key: one for one in known if not is_future(one.resolved_at or one.last_seen, now)}
+    for event in sorted([*recoveries, *sightings], key=lambda event: event.seen_at):
+        if is_future(event.seen_at, now):
+            if isinstance(event, Sighting) and event.key in problems:
+                # Every look sees it again.
+                continue
+            event = replace(event, seen_at=now)
+        if isinstance(event, Sighting):
+            problems[event.key] = _see(problems.get(event.key), event)
+        else:
+            problems |= {key: _resolve(one, event) for key, one in problems.items()}
+    return [
+        one
+        for one in problems.values()
+        if one.resolved_at is None or (one.key in told and now < one.resolved_at + KEPT_WHEN_OVER)
+    ]
+
+
+def _see(problem: Problem | None, sighting: Sighting) -> Problem:
+    at, report_after = sighting.seen_at, sighting.seen_at + sighting.delay
+    if problem is None:
+        return Problem(
+            sighting.key, sighting.category, sighting.subject, sighting.sentence, sighting.page, at, at, 1, report_after
+        )
+    if at <= problem.last_seen:
+        return problem
+    return replace(
+        problem,
+        sentence=sighting.sentence,
+        page=sighting.page,
+        last_seen=at,
+        count=problem.count + 1,
+        report_after=min(problem.report_after, report_after),
+        resolved_at=None,
+    )
+
+
+def _resolve(problem: Problem, recovery: Recovery) -> Problem:
+    concerns = (problem.category, problem.subject) == (recovery.category, recovery.subject)
+    if not concerns or problem.resolved_at is not None or recovery.seen_at < problem.last_seen:
+        return problem
+    return replace(problem, resolved_at=recovery.seen_at)
+
+
+def due(problems: Sequence[Problem], told: Mapping[str, Told], *, now: datetime) -> list[Report]:
+    """Decide what one address is to be told now, from what is wrong and what it was told, by the key of the problem.
+
+    A problem is reported after its delay; if it happens again, once more when ``REMINDER`` has passed; and when it has
+    been over for ``SETTLED_AFTER``, if it was reported. What the address did not take is repeated after a while.
+    """
+    failing = {one.subject for one in problems if one.category == "run" and one.resolved_at is None}
+    reports: list[Report] = []
+    for problem in problems:
+        last = told.get(problem.key)
+        occasion = _occasion(problem, last, now)
+        # That an asset is out of date because its runs fail is no news.
+        is_explained = occasion == "new" and problem.category == "freshness" and problem.subject in failing
+        if occasion is not None and not is_explained and not _must_wait(last, now):
+            reports.append(Report(occasion, problem))
+    return sorted(reports, key=lambda one: (("new", "again", "over").index(one.occasion), one.problem.first_seen))
+
+
+def _occasion(problem: Problem, last: Told | None, now: datetime) -> Occasion | None:
+    told_at = last.told_at if last is not None else None
+    if problem.resolved_at is not None:
+        return "over" if told_at is not None and now >= problem.resolved_at + SETTLED_AFTER else None
+    if last is None or told_at is None:
+        return "new" if now >= problem.report_after else None
+    is_time = now >= told_at + REMINDER or is_future(told_at, now)
+    return "again" if is_time and problem.count > last.count else None
+
+
+def _must_wait(last: Told | None, now: datetime) -> bool:
+    """Tell whether an attempt failed a moment ago; whoever refuses a message every minute may lock this program out."""
+    if last is None or last.tried_at == last.told_at:
+        return False
+    return timedelta(0) <= now - last.tried_at < RETRY_AFTER
+
+
+def compose(reports: Sequence[Report], *, timezone: str, ui_url: str | None = None) -> Message:
+    """Write one short message about all reports, with times in the operator's time zone."""
+    zone = ZoneInfo(timezone)
+    body = "\n\n".join(_paragraph(report, zone, ui_url) for report in reports)
+    return Message(_title(reports), body, all(report.occasion == "over" for report in reports))
+
+
+def headline(report: Report) -> str:
+    """Say in a few words what is wrong, or that it is over."""
+    problem = report.problem
+    words = {
+        ("run", "new"): "{} failed",
+        ("run", "again"): "{} keeps failing",
+        ("run", "over"): "{} works again",
+        ("check", "new"): "the check {} failed",
+        ("check", "again"): "the check {} keeps failing",
+        ("check", "over"): "the check {} passes again",
+        ("freshness", "new"): "{} is out of date",
+        ("freshness", "again"): "{} is out of date again",
+        ("freshness", "over"): "{} is up to date again",
+    }
+    return words[problem.category, report.occasion].format(problem.subject)
+
+
+def opening(report: Report) -> str:
+    """Return the headline as the beginning of a sentence."""
+    head = headline(report)
+    return head[:1].upper() + head[1:]
+
+
+def shorten(text: str) -> str:
+    """Return a text on one line, of at most ``LONGEST_SENTENCE`` characters; redact secrets before."""
+    line = " ".join(printable(text).split())
+    return line if len(line) <= LONGEST_SENTENCE else line[: LONGEST_SENTENCE - 1] + "…"
+
+
+def _title(reports: Sequence[Report]) -> str:
+    if len(reports) == 1:
+        return f"Aperture: {headline(reports[0])}"
+    open_problems = sum(report.occasion != "over" for report in reports)
+    if open_problems == 0:
+        return f"Aperture: {len(reports)} problems are over"
+    return f"Aperture: {open_problems} problem{'s' if open_problems > 1 else ''}"
+
+
+def _paragraph(report: Report, zone: ZoneInfo, ui_url: str | None) -> str:
+    problem = report.problem
+    head, since = opening(report), _moment(problem.first_seen, zone)
+    if report.occasion == "over":
+        return f"{head} since {_moment(problem.resolved_at or problem.last_seen, zone)}. The problem began {since}."
+    times = f", {problem.count} times since {since}" if report.occasion == "again" else ""
+    text = f"{head}{times}: {problem.sentence}" if problem.sentence else f"{head}{times}."
+    when = "" if times else f"Since {since}. "
+    return f"{text}\n{when}{_place(problem, ui_url)}"
+
+
+def _place(problem: Problem, ui_url: str | None) -> str:
+    if ui_url is not None:
+        return f"{ui_url}/{problem.page}"
+    folder, _, name = problem.page.partition("?")[0].partition("/")
+    return f"Look at run {name[:8]} in the UI." if folder == "runs" else f"Look at the asset {name} in the UI."
+
+
+def _moment(moment: datetime, zone: ZoneInfo) -> str:
+    return f"{moment.astimezone(zone):%a %d %b %H:%M}"

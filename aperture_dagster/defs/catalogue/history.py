@@ -1,0 +1,127 @@
+"""Who watched what on the media server."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from aperture_dagster.catalogue.histories import HistoryRead, HistoryReader, may_have_watched
+from aperture_dagster.catalogue.people import User, who_takes_part
+from aperture_dagster.catalogue.queries import catalogue_size
+from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.catalogue.users import ids_on_server, read_users_once
+from aperture_dagster.catalogue.watch_states import count_marked_items, latest_plays, read_mark
+from aperture_dagster.defs.catalogue.catalogue import episodes, movies, series
+from aperture_dagster.defs.catalogue.people import users
+from aperture_dagster.defs.catalogue.server import media_server
+from aperture_dagster.defs.reporting import problems_table
+from aperture_dagster.defs.users import UserLeft, UserOutcome, for_each_user, user_asset
+from aperture_dagster.http.errors import NotFound, RequestRejected
+from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
+from aperture_dagster.instance.markdown import markdown_table
+from aperture_dagster.instance.pools import MEDIA_SERVER
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.versions import content_version
+from aperture_dagster.publishing.copies import record_states
+from aperture_dagster.ratings.in_force import OWN, SERVER, rated_since, ratings_version
+from aperture_dagster.settings import Settings
+
+
+class HistoryConfig(dg.Config):
+    """Run configuration of the watch history."""
+
+    full: bool = False
+    """Compare the whole history now instead of reading what is new."""
+    accept_removals: bool = False
+    """Take marks back even if a user's whole history seems gone."""
+
+
+@user_asset(
+    group_name="media_server",
+    deps=[media_server, users, movies, series, episodes],
+    kinds={"jellyfin", "emby", "postgres"},
+    pool=MEDIA_SERVER,
+    metadata={"dagster/table_name": "watch_state"},
+)
+def watch_history(
+    context: dg.AssetExecutionContext,
+    config: HistoryConfig,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    media_servers: dg.ResourceParam[MediaServers],
+    clock: dg.ResourceParam[Clock],
+) -> Iterator[dg.MaterializeResult]:
+    """What each user has watched and rated: one row per user and item for the state, and an append-only log of plays.
+
+    Read from the media server every two hours if anybody was active; once a day everything is compared. If the server
+    suddenly reports no history for a user who had one, the stored history is kept.
+    """
+    with operator_errors(context, settings), media_servers.open() as server:
+        with database.transaction() as connection:
+            if not any(catalogue_size(connection).values()):
+                # No item would be recognised, and the history would count as read until the next full comparison.
+                raise MissingPrerequisite("There are no titles yet: run sync_movies and sync_series first.")
+        reader = HistoryReader(server, database, clock, record_states)
+
+        def serve(user: User) -> UserOutcome:
+            before = server.requests
+            try:
+                read = reader.read(user, full=config.full, accept_removals=config.accept_removals)
+            except (NotFound, RequestRejected) as error:
+                there = ids_on_server(server.users())
+                if there is None or not there or user.user_id in there:
+                    raise
+                raise UserLeft(user.name) from error
+            outcome = _outcome(user, read, settings, database, clock)
+            outcome.requests = server.requests - before
+            return outcome
+
+        yield from for_each_user(context, settings, database, serve, quiet=True)
+
+
+def _outcome(user: User, read: HistoryRead, settings: Settings, database: Database, clock: Clock) -> UserOutcome:
+    """Report what was read of a user's history."""
+    with database.transaction() as connection:
+        marked = count_marked_items(connection, user.user_id)
+        shown = latest_plays(connection, [user.user_id], timezone=settings.schedule_timezone)
+        # Those from Trakt have an asset of their own, which also carries those of the command line, but is optional.
+        versions = (
+            content_version(connection, "watch_state", user_id=user.user_id),
+            ratings_version(connection, user.user_id, SERVER, OWN),
+        )
+        synced_at = read.before.synced_at
+        rated = synced_at is not None and rated_since(connection, user.user_id, synced_at, now=clock.now())
+    metadata = {
+        "dagster/row_count": marked,
+        "states_written": read.written,
+        "plays_logged": read.plays,
+        "marks_taken_back": read.unmarked,
+        "ratings_changed": read.ratings,
+        "unknown_items": read.unknown,
+        "latest_plays": markdown_table(shown[:8], ["title", "episode", "played_at", "completion"]),
+        "compared_in_full": read.compared,
+    }
+    return UserOutcome(
+        "-".join(versions),
+        rows_written=read.rows_written,
+        metadata=metadata | problems_table(read.problems),
+        # Once a day everybody is recorded, so that the asset stays fresh in a household that watches nothing.
+        record=read.compared or rated,
+    )
+
+
+def nobody_was_active(settings: Settings, clock: Clock) -> str | None:
+    """Look when the users were last active, and say why there is no need to read histories; None if there may be.
+
+    One request instead of one per user.
+    """
+    database, now = Database(settings), clock.now()
+    active_at = {user.user_id: user.last_activity_at for user in read_users_once(settings, database).records}
+    with database.transaction() as connection:
+        user_ids = [user.user_id for user in who_takes_part(settings, read_users(connection))]
+        marks = [(user_id, read_mark(connection, user_id).synced_at) for user_id in user_ids]
+        rated = any(at is not None and rated_since(connection, user_id, at, now=now) for user_id, at in marks)
+        if rated or may_have_watched(connection, active_at, user_ids, now=now):
+            return None
+    return "Nobody was active since their history was read."

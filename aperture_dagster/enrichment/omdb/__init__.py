@@ -1,0 +1,1 @@
+"""OMDb: ratings of critics and of the voters of IMDb, and awards."""

@@ -1,0 +1,52 @@
+"""What is declared of a title source, a service of facts about titles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from aperture_dagster.enrichment.merge import Gives
+from aperture_dagster.enrichment.queries import write_answers
+from aperture_dagster.settings import Settings
+from aperture_dagster.worklist.engine import Attempt, WorkList
+from aperture_dagster.worklist.services import Client, MeteredService, Service
+
+EVERY_SIX_HOURS = "0 */6 * * *"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TitleSource(Service[Client]):
+    """The declaration of a title source. Its asset, checks, resources, job and place in the merged view derive from it.
+
+    Args:
+        table: has one row per work, and ``name`` as its ``info["source"]``; also the name of the asset.
+        about: what the service offers, for the page of the service.
+        description: of the asset: what it holds, one row of what, how it is fetched.
+        gives: the columns of the merged view that it has values for.
+        work_list: how to ask about the titles that are due.
+        cron: when it is asked. Sources that are asked at the same times share a job.
+    """
+
+    table: str
+    about: str
+    description: str
+    gives: tuple[Gives, ...]
+    work_list: Callable[[Settings, MeteredService[Client], Client], WorkList]
+    cron: str = EVERY_SIX_HOURS
+
+    @property
+    def job(self) -> str:
+        """The job that asks it."""
+        return "enrich_metadata" if self.cron == EVERY_SIX_HOURS else f"enrich_{self.name}"
+
+
+def store_titles(source: str) -> Callable[[Connection, Sequence[Attempt]], int]:
+    """Return a function that writes answers to the table of a source."""
+
+    def store(connection: Connection, attempts: Sequence[Attempt]) -> int:
+        rows = ({"work_id": attempt.item.item, **attempt.answer} for attempt in attempts)
+        return write_answers(connection, source, rows).written
+
+    return store

@@ -1,0 +1,1 @@
+"""Files and folders that are opened, written and locked safely."""

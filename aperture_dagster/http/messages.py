@@ -1,0 +1,115 @@
+"""Requests to services and their answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from aperture_dagster.http.errors import BadAnswer
+from aperture_dagster.http.json_text import as_object, one_line, parse_json
+
+LARGEST_BODY = 32_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request to a service.
+
+    Args:
+        path: appended to the service's address; begins with a slash.
+        json, content: a body to send as JSON, or unchanged.
+        headers: override those of the transport. A token in ``Authorization`` is redacted like the transport's secrets.
+        max_bytes: the largest decoded body to accept.
+        repeatable: whether a failed attempt may be repeated; by default everything but POST and PATCH may.
+        accept: statuses of 300 and above to return instead of raising an error.
+        timeout_seconds: how long to wait for the answer, if that is longer than the transport's own limit.
+    """
+
+    method: str
+    path: str
+    _: KW_ONLY
+    params: Mapping[str, Any] | None = None
+    json: Any = None
+    content: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    max_bytes: int = LARGEST_BODY
+    repeatable: bool | None = None
+    accept: Collection[int] = ()
+    timeout_seconds: float | None = None
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether a failed attempt may be repeated."""
+        return self.method not in ("POST", "PATCH") if self.repeatable is None else self.repeatable
+
+    def __str__(self) -> str:
+        """Describe the request for messages, without its parameters, which may hold a key."""
+        return f"{self.method} {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer of a service. ``headers`` ignores case; ``body`` is decoded and complete."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def content_type(self) -> str:
+        """The content type, for messages and comparisons."""
+        return self.headers.get("content-type", "no content type").lower()
+
+    @property
+    def text(self) -> str:
+        """The body as text; what is not UTF-8 is replaced."""
+        return self.body.decode("utf-8", "replace")
+
+    def json(self, *, lenient: bool = False) -> Any:
+        """Parse the body, None if it is empty; see :func:`parse_json`. Raises BadAnswer if it is not JSON."""
+        if not self.body.strip():
+            return None
+        try:
+            return parse_json(self.body, lenient=lenient)
+        except ValueError:
+            raise BadAnswer(f"the answer is not JSON ({self.content_type})") from None
+
+    def fields(self, *, lenient: bool = False) -> dict[str, Any]:
+        """Parse the body; empty unless it is a JSON object."""
+        try:
+            return as_object(self.json(lenient=lenient))
+        except BadAnswer:
+            return {}
+
+    @property
+    def is_object(self) -> bool:
+        """Whether the body begins as a JSON object."""
+        return self.body[:200].lstrip()[:1] == b"{"
+
+    def message(self, *names: str, lenient: bool = False) -> str:
+        """Return the service's words about an error: the first of these fields with a text, or a body of plain text."""
+        if self.is_object:
+            fields = self.fields(lenient=lenient)
+            return next((text for name in names if (text := one_line(fields.get(name)))), "")
+        return "" if "html" in self.content_type else one_line(self.text) or ""
+
+
+def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Parse ``Retry-After`` (seconds or a date): seconds from now, never negative; None if absent or unusable."""
+    value = headers.get("retry-after", "").strip()
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        seconds = (moment - (now or datetime.now(UTC))).total_seconds()
+    if not math.isfinite(seconds):
+        return None
+    return min(max(seconds, 0.0), timedelta(days=365).total_seconds())

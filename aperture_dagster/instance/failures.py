@@ -1,0 +1,132 @@
+"""How a step fails: with a sentence for the operator, and again later where that can help."""
+
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from aperture_dagster.catalogue.removal import RemovalRefused
+from aperture_dagster.http.errors import (
+    NotFound,
+    RequestRejected,
+    ServiceError,
+    ServiceNotConfigured,
+    ServicePaused,
+    ServiceRefused,
+    ServiceUnavailable,
+)
+from aperture_dagster.http.redaction import redact
+from aperture_dagster.instance.markdown import code_block
+from aperture_dagster.model.errors import MissingPrerequisite, OperatorError
+from aperture_dagster.model.wording import sentence
+from aperture_dagster.postgres.errors import DatabaseInterrupted
+from aperture_dagster.settings import Settings
+
+LONGEST_REASON = 280
+# Metadata of a failure: the class of its cause, by which alerts recognise that it is the same as the last time.
+CAUSE = "cause"
+# What Dagster raises in a step whose process is asked to stop.
+INTERRUPTED = "DagsterExecutionInterruptedError"
+STOPPED = (
+    "It was stopped, because `aperture up` was, or because somebody ended the run. What was there is kept; the next "
+    "run goes on from here, or start it again in the UI."
+)
+
+
+# No retry helps against these: a person must change something first.
+PERMANENT = (
+    ServiceRefused, ServiceNotConfigured, NotFound, RequestRejected, RemovalRefused, OperatorError,
+    MissingPrerequisite,
+)  # fmt: skip
+EXPECTED = (ServiceError, *PERMANENT, ValueError)
+
+
+@contextmanager
+def operator_errors(context: dg.OpExecutionContext | dg.AssetExecutionContext, settings: Settings) -> Iterator[None]:
+    """Turn an error into what Dagster does about it: retry the step later, or fail it with one sentence.
+
+    An error that nobody foresaw keeps its stack trace, without any secret that a library may have put into it.
+    """
+    try:
+        yield
+    except dg.Failure:
+        raise
+    except (ServiceError, *PERMANENT) as error:
+        kept = " What was there is kept."
+        if isinstance(error, PERMANENT) and not isinstance(error, DatabaseInterrupted):
+            kept = ""
+        elif isinstance(error, ServicePaused):
+            kept = " What was there is kept; the next run after the pause goes on from here."
+        elif isinstance(error, (ServiceUnavailable, DatabaseInterrupted)):
+            if context.retry_number < settings.step_retries:
+                context.log.warning(f"{sentence(error)} Retrying the step in {settings.step_retry_wait_seconds:g} s.")
+                raise dg.RetryRequested(settings.step_retries, settings.step_retry_wait_seconds) from error
+            kept = " What was there is kept; the next run goes on from here."
+        raise dg.Failure(
+            description=f"{sentence(error)}{kept}", metadata=cause_of([error]), allow_retries=False
+        ) from None
+    except Exception as error:
+        trace = stack_trace(error, settings)
+        if trace == "".join(traceback.format_exception(error)):
+            raise
+        raise dg.Failure(
+            description=describe(error, settings),
+            metadata={"stack_trace": code_block(trace), **cause_of([error])},
+            allow_retries=False,
+        ) from None
+
+
+def cause_of(errors: Iterable[Exception]) -> dict[str, str]:
+    """Return the metadata of a failure that names the classes of its causes."""
+    return {CAUSE: ", ".join(sorted({type(error).__name__ for error in errors}))}
+
+
+def failure_cause(event: dg.DagsterEvent) -> str:
+    """Return the class of the cause of a failed step."""
+    described = event.step_failure_data.user_failure_data
+    stated = described.metadata.get(CAUSE) if described else None
+    error = _innermost_error(event)
+    return str(getattr(stated, "value", None) or (error.cls_name if error else None) or "unknown")
+
+
+def failure_reason(event: dg.DagsterEvent) -> str:
+    """Say in one line why a step failed: the sentence for the operator, or else the unexpected error."""
+    described, error = event.step_failure_data.user_failure_data, _innermost_error(event)
+    if is_interruption(error) and not (described and described.description):
+        return STOPPED
+    reason = (described.description if described else None) or (error.message if error else "unknown")
+    return " ".join(str(reason).split())
+
+
+def is_foreseen(event: dg.DagsterEvent) -> bool:
+    """Tell whether a step failed in a way that its sentence explains, so that nobody needs a stack trace."""
+    data = event.step_failure_data
+    if is_interruption(_innermost_error(event)):
+        return True
+    return data.user_failure_data is not None and bool(data.user_failure_data.description)
+
+
+def is_interruption(error: Any) -> bool:
+    """Tell whether an error of Dagster says that the process was asked to stop."""
+    return error is not None and error.cls_name == INTERRUPTED
+
+
+def _innermost_error(event: dg.DagsterEvent) -> Any:
+    """Return the error of a failed step, whose type Dagster does not export; outer ones name only the step."""
+    error = event.step_failure_data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error
+
+
+def describe(error: Exception, settings: Settings) -> str:
+    """Describe any error in a sentence without secrets; one that nobody foresaw is named by its type, too."""
+    name = "" if isinstance(error, EXPECTED) else f"{type(error).__name__}: "
+    return redact(sentence(f"{name}{error}"), settings.secret_values())
+
+
+def stack_trace(error: Exception, settings: Settings) -> str:
+    """Format the stack trace of an error, without secrets."""
+    return redact("".join(traceback.format_exception(error)), settings.secret_values())

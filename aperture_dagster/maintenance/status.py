@@ -1,0 +1,188 @@
+"""What is wrong with an installation, judged by its state; and why a user has no list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any, Literal
+
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.model.moments import FutureDates, elapsed
+from aperture_dagster.model.wording import counted, listed
+
+LEAST_FREE_BYTES = 1_000_000_000
+# The first list of a newcomer is made within minutes, and asked for again if that failed.
+NEWCOMER = timedelta(hours=1)
+NAMED_USERS = 5
+
+NO_TITLES = "No film or series has been read from the media server yet."
+Outcome = Literal["success", "failure", "canceled"]
+State = Literal["ok", "off", "warning", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class UserState:
+    """A user of the media server, and their lists: how many titles, and when they last changed."""
+
+    name: str
+    takes_part: bool
+    first_seen_at: datetime
+    films: int
+    series: int
+    listed_at: datetime | None
+
+    @property
+    def has_list(self) -> bool:
+        """Whether anything is recommended to them."""
+        return self.films + self.series > 0
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """A job: whether it is in use, its last run that ended, and whether one is queued or in progress now."""
+
+    name: str
+    is_on: bool
+    outcome: Outcome | None = None
+    ended_at: datetime | None = None
+    reasons: tuple[str, ...] = ()
+    is_running: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckState:
+    """A check whose last result is not "passed"; a warning holds nothing up."""
+
+    name: str
+    is_warning: bool
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartState:
+    """A part of ``aperture up``, its state, and what was found or what to do."""
+
+    name: str
+    state: State
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The state of an installation.
+
+    Attributes:
+        at: when it was looked at.
+        is_demo: no media server is configured, so nothing has to run.
+        up_is_running: whether ``aperture up`` runs on the home, or its parts do as services.
+        removals_held: sentences about users whose removed ratings are held back.
+        out_of_date: assets older than their freshness policy allows.
+        backups_wrong: why the backups are not as they should be; None if they are.
+        storage_wrong: why the database could not be read; None if it could. Then much else is unknown.
+        publishing_wrong: what the media server should show and does not; None: nothing.
+        dated_in_future: what a clock that was ahead has written. It holds nothing up, and so nothing is wrong.
+        server: product, version and name of the media server, as of the last time that it was read.
+        database: versions and size.
+        proven_backups: the day of each.
+        ui: address of the UI, if it runs.
+    """
+
+    at: datetime
+    is_demo: bool
+    up_is_running: bool
+    free_bytes: int
+    parts: Sequence[PartState] = ()
+    users: Sequence[UserState] = ()
+    movies: int = 0
+    series: int = 0
+    episodes: int = 0
+    jobs: Sequence[JobState] = ()
+    checks: Sequence[CheckState] = ()
+    removals_held: Sequence[str] = ()
+    out_of_date: Sequence[str] = ()
+    backups_wrong: str | None = None
+    storage_wrong: str | None = None
+    publishing_wrong: str | None = None
+    dated_in_future: Sequence[FutureDates] = ()
+    # Shown, but not judged.
+    server: Mapping[str, Any] = field(default_factory=dict)
+    database: Mapping[str, Any] = field(default_factory=dict)
+    checks_passed: int = 0
+    backups: int = 0
+    proven_backups: Sequence[date] = ()
+    ui: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """Something that is wrong: what it is about, and a sentence."""
+
+    subject: str
+    sentence: str = field(compare=False)
+
+
+def find_wrong(status: Status) -> list[Wrong]:
+    """Return what is wrong, the most basic first. A demo runs nothing by itself, so nothing in it can be late."""
+    found = []
+    if status.storage_wrong is not None:
+        found.append(Wrong("database", status.storage_wrong))
+    if status.free_bytes < LEAST_FREE_BYTES:
+        found.append(
+            Wrong("disk", f"Only {status.free_bytes / 1e9:.1f} GB are free: make room, or set APERTURE_HOME elsewhere.")
+        )
+    if not status.is_demo and not status.up_is_running:
+        found.append(
+            Wrong("aperture up", "It does not run, so nothing is read, made or published: start `aperture up`.")
+        )
+    found += [Wrong(part.name, part.message) for part in status.parts if part.state == "failed"]
+    if status.storage_wrong is not None:
+        return found
+    if not status.movies + status.series:
+        found.append(Wrong("titles", NO_TITLES))
+    found += _without_list(status)
+    for job in status.jobs:
+        if job.is_on and job.outcome == "failure":
+            found.append(Wrong(job.name, " ".join(job.reasons) or "Its last run failed."))
+    found += [Wrong("ratings", sentence) for sentence in status.removals_held]
+    found += [Wrong(check.name, check.sentence) for check in status.checks if not check.is_warning]
+    if status.publishing_wrong is not None:
+        found.append(Wrong("publishing", status.publishing_wrong))
+    if not status.is_demo:
+        found += [Wrong(asset, "It is out of date.") for asset in status.out_of_date]
+        if status.backups_wrong is not None:
+            found.append(Wrong("backups", status.backups_wrong))
+    return found
+
+
+def _without_list(status: Status) -> list[Wrong]:
+    """Report users who should have a list by now."""
+    if not status.movies + status.series:
+        return []
+    names = [
+        user.name
+        for user in status.users
+        if user.takes_part
+        and not user.has_list
+        and (status.is_demo or elapsed(user.first_seen_at, status.at) > NEWCOMER)
+    ]
+    if not names:
+        return []
+    more = [counted(len(names) - NAMED_USERS, "others")] if len(names) > NAMED_USERS else []
+    return [Wrong("lists", f"No list has been made for {listed([*names[:NAMED_USERS], *more])}.")]
+
+
+def why_no_list(user: User, *, takes_part: bool, titles: int, is_demo: bool, up_is_running: bool) -> str:
+    """Say why a user has no list, and when it comes."""
+    if user.gone:
+        return f"{user.name} is no longer on the media server; what is known of them is kept."
+    if not takes_part and user.is_disabled:
+        return f"{user.name} does not take part, because the account is disabled on the media server."
+    if not takes_part:
+        return f"{user.name} does not take part: see APERTURE_INCLUDE_USERS and APERTURE_EXCLUDE_USERS."
+    reason = f"No list has been made for {user.name} yet." if titles else NO_TITLES
+    if is_demo:
+        return f"{reason} Run `aperture demo`."
+    if up_is_running:
+        return f"{reason} `aperture up` makes it within minutes; `aperture status` says if something prevents it."
+    return f"{reason} Start `aperture up`, which makes it at once."

@@ -1,0 +1,115 @@
+"""Parse what a media server holds of what was published on it: libraries, items, collections and playlists."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+
+from aperture_dagster.http.json_text import expect
+from aperture_dagster.media_server.records import MediaSource, PublishedItem, PublishedLibrary, ServerList, SideCar
+from aperture_dagster.media_server.values import (
+    moment_of,
+    parse_id,
+    parse_integer,
+    parse_number,
+    parse_text,
+    parse_texts,
+    require_text,
+)
+
+ListType = Literal["BoxSet", "Playlist"]
+MARKER = "Aperture"
+"""The name, among an item's provider ids, of the stamp on lists of ours."""
+
+
+def parse_published_library(item: dict[str, Any], *, policy_id: str, call_id: str) -> PublishedLibrary:
+    """Parse a library of ``/Library/VirtualFolders``; ``policy_id`` and ``call_id`` name the fields with these ids."""
+    options = item.get("LibraryOptions")
+    return PublishedLibrary(
+        name=require_text(item, "Name"),
+        item_id=_optional_id(item, "ItemId"),
+        policy_id=_optional_id(item, policy_id),
+        call_id=_optional_id(item, call_id),
+        locations=parse_texts(item, "Locations"),
+        collection_type=parse_text(item, "CollectionType"),
+        options=expect(options, dict, "LibraryOptions") if options is not None else {},
+        refresh_status=parse_text(item, "RefreshStatus") or "Idle",
+        refresh_progress=parse_number(item, "RefreshProgress"),
+    )
+
+
+def _optional_id(item: dict[str, Any], name: str) -> str:
+    return parse_id(item[name], name) if item.get(name) is not None else ""
+
+
+def parse_published_item(item: dict[str, Any]) -> PublishedItem:
+    """Parse an item of a library. Raises BadAnswer without id, type and name."""
+    tags, locked = item.get("ImageTags"), item.get("LockData")
+    return PublishedItem(
+        server_item_id=parse_id(item.get("Id")),
+        item_type=require_text(item, "Type"),
+        name=require_text(item, "Name"),
+        path=parse_text(item, "Path"),
+        sort_name=parse_text(item, "SortName"),
+        overview=parse_text(item, "Overview"),
+        official_rating=parse_text(item, "OfficialRating"),
+        provider_ids=_provider_ids(item),
+        date_created=moment_of(item, "DateCreated"),
+        series_item_id=_optional_id(item, "SeriesId") or None,
+        season=parse_integer(item, "ParentIndexNumber"),
+        number=parse_integer(item, "IndexNumber"),
+        locked=locked if isinstance(locked, bool) else None,
+        picture_tag=parse_text(tags, "Primary") if isinstance(tags, dict) else None,
+    )
+
+
+def _provider_ids(item: dict[str, Any]) -> dict[str, str]:
+    ids = item.get("ProviderIds")
+    found = expect(ids, dict, "ProviderIds").items() if ids is not None else ()
+    return {name: value for name, value in found if isinstance(value, str) and value}
+
+
+def marker_of(item: dict[str, Any]) -> str | None:
+    """Return the stamp on a list; names of provider ids are compared without case."""
+    return next((value for name, value in _provider_ids(item).items() if name.lower() == MARKER.lower()), None)
+
+
+def parse_list(item: dict[str, Any]) -> ServerList:
+    """Parse a collection or a playlist."""
+    locked = item.get("LockData")
+    return ServerList(
+        list_id=parse_id(item.get("Id")),
+        name=require_text(item, "Name"),
+        list_type=cast(ListType, item.get("Type")),
+        marker=marker_of(item),
+        locked=locked if isinstance(locked, bool) else None,
+        display_order=parse_text(item, "DisplayOrder"),
+    )
+
+
+def parse_media_source(source: dict[str, Any], parts: tuple[str, ...] = ()) -> MediaSource:
+    """Parse a media source of an item, with the files that continue it."""
+    streams = expect(source.get("MediaStreams") or [], list, "MediaStreams")
+    video = next((one for one in streams if isinstance(one, dict) and one.get("Type") == "Video"), {})
+    size = parse_number(source, "Size")
+    return MediaSource(
+        source_id=parse_id(source.get("Id")),
+        path=parse_text(source, "Path"),
+        protocol=parse_text(source, "Protocol") or "File",
+        container=parse_text(source, "Container"),
+        video_type=parse_text(source, "VideoType"),
+        parts=parts,
+        side_cars=tuple(car for stream in streams if (car := _parse_side_car(stream)) is not None),
+        size=int(size) if size is not None else None,
+        width=parse_integer(video, "Width"),
+        height=parse_integer(video, "Height"),
+        bitrate=parse_integer(source, "Bitrate"),
+    )
+
+
+def _parse_side_car(stream: Any) -> SideCar | None:
+    if not isinstance(stream, dict) or stream.get("IsExternal") is not True:
+        return None
+    path, kind = parse_text(stream, "Path"), str(stream.get("Type")).lower()
+    if path is None or kind not in ("subtitle", "audio"):
+        return None
+    return SideCar(path, "subtitle" if kind == "subtitle" else "audio", parse_text(stream, "Language"))

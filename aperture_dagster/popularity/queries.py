@@ -1,0 +1,94 @@
+"""The series that users are watching: what the list is made from, and the list itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from aperture_dagster.popularity.series import Episode, Series, parse_announced
+from aperture_dagster.popularity.tables import shows_you_watch
+from aperture_dagster.postgres.bulk import WriteCounts, upsert
+from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows
+
+BATCH = 2_000
+
+
+def read_series(connection: Connection) -> dict[int, Series]:
+    """Read the series in the library by work id, with values from the merged metadata or else from the server."""
+    rows = connection.exec_driver_sql(
+        "SELECT s.work_id, coalesce(e.title, s.title) AS title, "
+        "coalesce(e.official_rating, s.official_rating) AS official_rating, coalesce(e.status, s.status) AS status, "
+        "e.next_episode FROM (SELECT DISTINCT ON (work_id) * FROM present_titles WHERE media_type = 'series' "
+        " ORDER BY work_id, item_id) s LEFT JOIN enriched_metadata e USING (work_id)"
+    )
+    return {
+        row.work_id: Series(row.work_id, row.title, row.official_rating, row.status, parse_announced(row.next_episode))
+        for row in rows
+    }
+
+
+def read_episodes(
+    connection: Connection, user_id: str, *, since: datetime | None
+) -> Iterator[tuple[int, list[Episode]]]:
+    """Yield ``(work_id, episodes)`` of each series of which a user has played an episode since then (None: ever).
+
+    The episodes are those of all copies in the library, and removed ones that the user has a state of. Servers clear
+    the mark of an episode while it is watched again; it counts as watched if the log has a finished play of it, unless
+    it was marked as unwatched since, which also resets the count.
+    """
+    statement = """
+        WITH states AS MATERIALIZED (SELECT coalesce(v.primary_item_id, w.item_id) AS item_id,
+          bool_or(w.played) AS played, bool_or(w.play_count > 0) AS counted, max(w.last_played_at) AS last_played_at
+          FROM watch_state w LEFT JOIN item_versions v USING (item_id) WHERE w.user_id = :user AND w.is_episode
+          AND (w.played OR w.play_count > 0 OR w.position_share > 0) GROUP BY 1),
+        active AS MATERIALIZED (SELECT e.work_id FROM states s JOIN episodes e USING (item_id) GROUP BY e.work_id
+          HAVING CAST(:since AS timestamptz) IS NULL OR max(s.last_played_at) >= :since),
+        finished AS MATERIALIZED (SELECT DISTINCT item_id FROM plays
+          WHERE user_id = :user AND is_episode AND play_count > 0)
+        SELECT e.work_id, e.item_id, e.series_item_id, e.season, e.number, e.number_end, e.title, e.air_date,
+        e.removed_at IS NULL, coalesce(s.played OR (s.counted AND f.item_id IS NOT NULL), false), s.last_played_at
+        FROM active JOIN episodes e USING (work_id) LEFT JOIN states s USING (item_id)
+        LEFT JOIN finished f USING (item_id)
+        WHERE e.removed_at IS NULL OR s.item_id IS NOT NULL ORDER BY e.work_id, e.item_id"""
+    values, options = {"user": user_id, "since": since}, {"yield_per": BATCH}
+    rows = connection.execute(text(statement), values, execution_options=options)
+    for work_id, group in groupby(rows, key=itemgetter(0)):
+        yield work_id, [Episode(*row[1:]) for row in group]
+
+
+def replace_shows(connection: Connection, user_id: str, rows: Sequence[dict[str, Any]]) -> WriteCounts:
+    """Replace a user's list. Equal rows are not written, and an entry keeps ``listed_at`` while it is listed."""
+    lock_until_commit(connection, f"shows_you_watch:{user_id}")
+    statement = "DELETE FROM shows_you_watch WHERE user_id = :user AND NOT work_id = ANY(:works)"
+    gone = execute(connection, statement, user=user_id, works=[row["work_id"] for row in rows])
+    counts = upsert(connection, shows_you_watch, rows)
+    counts.deleted += gone.rowcount
+    return counts
+
+
+def shows_table(connection: Connection, user_id: str, *, today: date) -> list[dict[str, Any]]:
+    """List a user's series by rank; ``days_until`` is None unless the next air date is known and has not passed."""
+    statement = """
+        SELECT w.rank, n.title, w.next_season, w.next_number, w.next_title, w.behind, w.episodes_played, w.episodes_out,
+        w.next_air_date, CASE WHEN w.next_air_date >= :today THEN w.next_air_date - :today END AS days_until,
+        w.last_played_at, w.listed_at FROM shows_you_watch w JOIN work_names n USING (work_id)
+        WHERE w.user_id = :user ORDER BY w.rank"""
+    return read_rows(connection, statement, user=user_id, today=today)
+
+
+def outdated_shows(connection: Connection, user_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """List entries whose next episode has left the library, or had been watched when the list was made."""
+    statement = """
+        SELECT u.name AS user, n.title, s.next_season AS season, s.next_number AS number FROM shows_you_watch s
+        JOIN users u USING (user_id) JOIN work_names n USING (work_id)
+        WHERE s.user_id = ANY(:users) AND s.next_item_id IS NOT NULL AND (
+          NOT EXISTS (SELECT 1 FROM present_episodes e WHERE e.item_id = s.next_item_id AND e.work_id = s.work_id)
+          OR EXISTS (SELECT 1 FROM watch_state w WHERE w.user_id = s.user_id AND w.item_id = s.next_item_id
+            AND w.played AND w.updated_at <= s.updated_at AND s.updated_at <= clock_timestamp()))
+        ORDER BY u.name, n.title"""
+    return read_rows(connection, statement, users=list(user_ids))

@@ -1,0 +1,186 @@
+"""Popularity: Top Picks from the plays of the household."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from aperture_dagster.taste.ranking.histories import as_utc, number_column, rows_where, utc_column
+from aperture_dagster.taste.ranking.priors import bayesian_average
+
+Scores = NDArray[np.float64]
+
+TOP_PICKS_COLUMNS = ("rank", "work_id", "viewers", "plays", "completion", "score", "relaxed")
+_TYPES = {"completion": "float64", "score": "float64", "relaxed": "bool"}
+TOP_PICKS_WEIGHTS = {"viewers": 0.5, "plays": 0.3, "completion": 0.2}
+PRIOR_VIEWERS = 1.0
+"""Average viewers mixed into a title's plays per viewer and completion, so that one person's ten evenings with a film
+do not make it a favourite of the household."""
+
+
+@dataclass(frozen=True, slots=True)
+class PickRules:
+    """How Top Picks are made.
+
+    Args:
+        window_days: length of the window of plays. A play that is half the window older counts half.
+        min_viewers: distinct viewers that a title needs. Titles with fewer follow at the end, those with more viewers
+            first, until the list is full; they are marked ``relaxed``.
+        limit: maximum number of rows.
+        local_weight: weight of the household's plays (0-1); a list from outside has the rest. With 0, only titles on
+            that list are picked.
+    """
+
+    window_days: float = 30
+    min_viewers: int = 2
+    limit: int = 10
+    local_weight: float = 1.0
+
+
+def top_picks(
+    plays: pd.DataFrame,
+    titles: pd.DataFrame,
+    rules: PickRules,
+    *,
+    as_of: datetime | pd.Timestamp,
+    works: Sequence[int] = (),
+) -> pd.DataFrame:
+    """Return what this household watched most recently, combined with a list from outside if there is one, best first.
+
+    Viewers, plays and completion are each scaled to 0-1 and combined with ``TOP_PICKS_WEIGHTS``. Beside a list, the
+    best of each side has 1: the score of the plays is divided by the highest, and the list counts by place.
+
+    Args:
+        plays: the log of plays, one row per play (of a film or an episode): ``user_id``, ``work_id``, ``played_at``,
+            ``completion`` (0-1), ``episode_id`` (for series), ``plays`` (number of plays that the row stands for).
+        titles: the works of one media type that may appear: ``work_id``, ``title``, ``vote_average``, ``vote_count``
+            and ``episodes_total`` (episodes released so far).
+        rules: window, limits and weights.
+        as_of: the end of the window; later plays are ignored, so that a past day can be computed again.
+        works: ``work_id`` of the works on the list from outside, the first one first; those that are not among
+            ``titles`` are left out. They need no minimum of viewers.
+
+    Returns:
+        Columns ``TOP_PICKS_COLUMNS`` (score 0-1, plays as counted, completion shrunk). Ties are broken by rating, title
+        and work_id. The order of the plays makes no difference.
+    """
+    picks = _household(plays, titles, as_utc(as_of), rules.window_days)
+    place = _place_scores(works, picks["work_id"])
+    if len(works):
+        score = picks["score"].to_numpy(dtype=np.float64)
+        local = score / max(score.max(initial=0.0), 1e-9)
+        score = rules.local_weight * local + (1 - rules.local_weight) * np.nan_to_num(place)
+        picks = picks.assign(score=score.round(9))
+    picks = picks.assign(listed=np.isfinite(place))
+    is_watched = (picks["viewers"] > 0) & (rules.local_weight > 0)
+    return _best(rows_where(picks, picks["listed"] | is_watched), rules.min_viewers, rules.limit)
+
+
+def _place_scores(works: Sequence[int], work_ids: Iterable[int]) -> Scores:
+    """Return for each of ``work_ids`` 1 for the first of the list ``works``, down to 1/n for the last of n, or NaN."""
+    scores = {work_id: 1 - place / len(works) for place, work_id in enumerate(works)}
+    return np.array([scores.get(work_id, np.nan) for work_id in work_ids], dtype=np.float64)
+
+
+def _household(plays: pd.DataFrame, titles: pd.DataFrame, as_of: pd.Timestamp, window_days: float) -> pd.DataFrame:
+    """Return a row per title: ``work_id``, ``title``, ``rating``, and of the window ``viewers``, ``plays``,
+    ``completion`` and ``score`` (each 0 for what nobody watched).
+    """
+    known = _known_titles(titles)
+    per_viewer = _plays_per_viewer(plays, titles, as_of, window_days)
+    if per_viewer.empty:
+        return known.assign(viewers=0, plays=0, completion=0.0, score=0.0)
+    watched = _works_played(per_viewer, known)
+    # Viewers and plays are relative to the best of the window; plays by their logarithm, because next to a series of a
+    # hundred episodes all films would otherwise look equal.
+    watched["score"] = (
+        TOP_PICKS_WEIGHTS["viewers"] * watched["viewers"] / watched["viewers"].max()
+        + TOP_PICKS_WEIGHTS["plays"] * np.log1p(watched["recent_plays"]) / np.log1p(watched["recent_plays"].max())
+        + TOP_PICKS_WEIGHTS["completion"] * watched["completion"]
+    ).round(9)
+    numbers = ["viewers", "plays", "completion", "score"]
+    found = known.merge(watched[["work_id", *numbers]], on="work_id", how="left")
+    return found.assign(**{name: found[name].fillna(0) for name in numbers})
+
+
+def _best(picks: pd.DataFrame, min_viewers: int, limit: int) -> pd.DataFrame:
+    """Return the best rows by score, those with the minimum of viewers (or ``listed``) first."""
+    # All titles with the minimum of viewers are equal here and come before the others, whatever their scores.
+    qualified = np.where(picks["listed"], min_viewers, np.minimum(picks["viewers"].to_numpy(), min_viewers))
+    picks = picks.assign(qualified=qualified, relaxed=qualified < min_viewers).sort_values(
+        ["qualified", "score", "rating", "title", "work_id"], ascending=[False, False, False, True, True], kind="stable"
+    )
+    picks = picks.head(limit).reset_index(drop=True)
+    picks["rank"] = np.arange(1, len(picks) + 1)
+    types = {name: _TYPES.get(name, "int64") for name in TOP_PICKS_COLUMNS}
+    return picks.reindex(columns=list(TOP_PICKS_COLUMNS)).astype(types)
+
+
+def _known_titles(titles: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per work: ``work_id``, ``title``, ``rating`` and ``total`` (episodes, NaN for films)."""
+    known = pd.DataFrame(
+        {
+            "work_id": titles["work_id"].astype("int64"),
+            "title": titles["title"].astype(str),
+            "rating": bayesian_average(number_column(titles, "vote_average"), number_column(titles, "vote_count")),
+            "total": number_column(titles, "episodes_total"),
+        }
+    )
+    return known.drop_duplicates("work_id")
+
+
+def _plays_per_viewer(
+    plays: pd.DataFrame, titles: pd.DataFrame, as_of: pd.Timestamp, window_days: float
+) -> pd.DataFrame:
+    """Return a row per work and viewer within the window: plays, recency-weighted plays, best completion, episodes."""
+    if plays.empty:
+        return pd.DataFrame()
+    when = utc_column(plays, "played_at")
+    frame = plays.assign(
+        played_at=when,
+        times=np.nan_to_num(number_column(plays, "plays"), nan=1.0).clip(min=0.0),
+        completion=number_column(plays, "completion").clip(0.0, 1.0),
+        episode=plays["episode_id"].astype(object).where(plays["episode_id"].notna(), None),
+    )
+    inside = (when > as_of - timedelta(days=float(window_days))) & (when <= as_of)
+    frame = frame[inside & frame["work_id"].isin(titles["work_id"]) & (frame["times"] > 0)]
+    if frame.empty:
+        return pd.DataFrame()
+    age = (as_of - frame["played_at"]).dt.total_seconds() / 86_400.0
+    frame = frame.assign(recent=frame["times"] * np.exp2(-age / (window_days / 2.0)))
+    found = frame.groupby(["work_id", "user_id"], sort=True).agg(
+        plays=("times", "sum"),
+        recent_plays=("recent", "sum"),
+        best=("completion", "max"),
+        episodes=("episode", "nunique"),
+    )
+    return found.reset_index()
+
+
+def _works_played(per_viewer: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per work, with plays per viewer and completion shrunk towards the mean of the window."""
+    joined = per_viewer.merge(known, on="work_id", how="inner", sort=False)
+    # Share of the released episodes: distinct ones where the log has their ids, else the number of plays, at most all.
+    episodes = np.where(joined["episodes"] > 0, joined["episodes"], joined["plays"])
+    total = joined["total"].to_numpy(dtype=np.float64)
+    series = total > 0
+    joined["seen"] = np.where(series, np.clip(episodes / np.where(series, total, 1.0), 0.0, 1.0), joined["best"])
+    works = joined.groupby("work_id", sort=True).agg(
+        viewers=("user_id", "nunique"),
+        plays=("plays", "sum"),
+        recent_plays=("recent_plays", "sum"),
+        seen=("seen", "sum"),
+        counted=("seen", "count"),
+    )
+    counted = joined["seen"].dropna()
+    usual = float(np.mean(counted)) if len(counted) else 0.5
+    works["completion"] = (works["seen"] + PRIOR_VIEWERS * usual) / (works["counted"] + PRIOR_VIEWERS)
+    usual_plays = float(np.mean(joined["recent_plays"]))
+    each = (works["recent_plays"] + PRIOR_VIEWERS * usual_plays) / (works["viewers"] + PRIOR_VIEWERS)
+    works["recent_plays"] = each * works["viewers"]
+    return works.reset_index().astype({"work_id": "int64"})

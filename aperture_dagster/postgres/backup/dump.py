@@ -1,0 +1,99 @@
+"""A dump of a database in a compressed file, and its way back into an empty database."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import zlib
+from pathlib import Path
+from secrets import token_hex
+
+from aperture_dagster.postgres.backup.errors import BackupError
+from aperture_dagster.postgres.backup.tools import find_pg_dump, running_tool
+from aperture_dagster.postgres.cluster import embedded_tool
+
+# Higher levels take several times as long for a file that is a little smaller.
+COMPRESSION = 1
+END_MARK = b"-- PostgreSQL database dump complete\n"
+# Commands of psql that protect a restore, which only recent versions know: `restore_dump` protects itself.
+_GUARD = re.compile(rb"\\(?:un)?restrict [0-9A-Za-z]+\n")
+# Written by newer clients for any server; older servers do not know it.
+_NEWER_SETTING = b"SET transaction_timeout = 0;\n"
+# Releases of PostgreSQL since November 2026 keep a version of each column among its options, and their own pg_dump
+# leaves it out. An older pg_dump writes it; servers that know it ignore the value, and all others refuse it.
+_COLUMN_VERSION = b"pg_attver="
+_COLUMN_OPTIONS = re.compile(rb"(ALTER (?:[A-Z]+ )+ONLY .* ALTER COLUMN .* SET \()(.*)\);\n")
+# After an odd number of backslashes; in data, a backslash is doubled.
+_UNRESTRICT = re.compile(rb"(?<!\\)(?:\\\\)*\\unrestrict")
+_OPTIONS = {
+    # Building an index in the default 64 MB takes much longer.
+    "maintenance_work_mem": "256MB",
+    # Workers that share memory need more of it than a container grants.
+    "max_parallel_maintenance_workers": "0",
+    "statement_timeout": "0",
+}
+
+
+def write_dump(url: str, file: Path, *arguments: str, server_major: int) -> None:
+    """Dump a database into a new file that only its owner can read, and bring it to the disk.
+
+    ``arguments`` are further ones of pg_dump.
+
+    Raises:
+        BackupError: pg_dump failed or was killed, or is too old for the server.
+        OSError: the file cannot be written.
+    """
+    format_ = ("--format=plain", "--no-owner", "--no-privileges")
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as output:
+        with (
+            gzip.GzipFile(fileobj=output, mode="wb", compresslevel=COMPRESSION) as compressed,
+            running_tool(find_pg_dump(server_major), *format_, *arguments, url=url) as pg_dump,
+        ):
+            assert pg_dump.stdout is not None
+            for line in pg_dump.stdout:
+                compressed.write(portable(line))
+        output.flush()
+        os.fsync(descriptor)
+
+
+def restore_dump(url: str, file: Path) -> None:
+    """Restore a compressed dump into an empty database with the extensions that it needs, in one transaction.
+
+    psql commits whatever it has read, so a dump that was cut off must not come to its end; and it would run programs
+    that a dump names, so its commands are forbidden.
+
+    Raises:
+        BackupError: the file is damaged, incomplete or unsafe, or psql refused it; nothing was restored.
+        OSError: the file cannot be read; nothing was restored.
+    """
+    arguments = ["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--single-transaction", "--output", "/dev/null"]
+    is_complete = False
+    with running_tool(embedded_tool("psql"), *arguments, "--file", "-", url=url, options=_OPTIONS) as psql:
+        assert psql.stdin is not None
+        # Until the one command that knows the key, psql obeys no other.
+        psql.stdin.write(f"\\restrict {token_hex(16)}\n".encode())
+        try:
+            with gzip.open(file) as dump:
+                for line in dump:
+                    # It runs programs that are named where the key is expected.
+                    if b"unrestrict" in line and _UNRESTRICT.search(line):
+                        raise BackupError(f"{file} holds a command of psql, which no backup does: it is not used.")
+                    is_complete = line == END_MARK or (is_complete and not line.strip(b"-\n"))
+                    psql.stdin.write(line)
+        except (gzip.BadGzipFile, EOFError, zlib.error):
+            raise BackupError(f"{file} is damaged, cut off, or not compressed with gzip: it is not used.") from None
+        # The end of the input commits: until here, an exception kills psql, and nothing is restored.
+        if not is_complete:
+            raise BackupError(f"{file} is cut off: the mark at the end of a dump is missing. It is not used.")
+
+
+def portable(line: bytes) -> bytes:
+    """Return a line of a dump without what psql or servers of other versions refuse; no content changes."""
+    if line == _NEWER_SETTING or _GUARD.fullmatch(line):
+        return b""
+    if _COLUMN_VERSION in line and (found := _COLUMN_OPTIONS.fullmatch(line)):
+        others = [option for option in found[2].split(b", ") if not option.startswith(_COLUMN_VERSION)]
+        return found[1] + b", ".join(others) + b");\n" if others else b""
+    return line

@@ -1,0 +1,244 @@
+"""Connections to the database, with an up-to-date schema.
+
+One PostgreSQL server, embedded unless ``APERTURE_DATABASE_URL`` names another, holds the product's database and
+Dagster's own.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from aperture_dagster.postgres.cluster import DAGSTER_DATABASE, PRODUCT_DATABASE
+from aperture_dagster.postgres.databases import server_connection
+from aperture_dagster.postgres.embedded import full_disk_explained, start_embedded_server
+from aperture_dagster.postgres.errors import DatabaseError, describe_connection_error
+from aperture_dagster.postgres.migrate import ensure_schema, forget_schema
+from aperture_dagster.postgres.queries import define, execute, read_rows, read_value
+from aperture_dagster.postgres.run_lock import require_locks
+from aperture_dagster.postgres.schema_lock import schema_lock
+from aperture_dagster.settings import Settings
+
+
+def product_database_url(settings: Settings) -> str:
+    """Return the URL of the product's database for SQLAlchemy (psycopg 3); created if missing."""
+    if settings.database_url is not None:
+        return _with_driver(settings.database_url.get_secret_value(), "psycopg")
+    return _with_driver(_embedded_url(settings, PRODUCT_DATABASE), "psycopg")
+
+
+def dagster_database_url(settings: Settings) -> str:
+    """Return the URL of Dagster's database for SQLAlchemy (psycopg 2, for dagster-postgres); created if missing."""
+    if settings.dagster_database_url is not None:
+        url = settings.dagster_database_url.get_secret_value()
+        return _with_driver(url, "psycopg2", "APERTURE_DAGSTER_DATABASE_URL")
+    if settings.database_url is None:
+        return _with_driver(_embedded_url(settings, DAGSTER_DATABASE), "psycopg2")
+    product = product_database_url(settings)
+    name = f"{make_url(product).database}_dagster"
+    _ensure_database(product, name)
+    return _with_driver(_with_database(product, name), "psycopg2")
+
+
+def open_engine(settings: Settings, *, before_migration: Callable[[str], None] | None = None) -> Engine:
+    """Return an engine on the product's database with an up-to-date schema; the same one for the same URL.
+
+    ``before_migration``: see :func:`ensure_schema`.
+
+    Raises:
+        DatabaseError: the server cannot be reached, refuses, has no pgvector, or the database is also Dagster's.
+    """
+    url = product_database_url(settings)
+    engine = _engines.get(url)
+    if engine is None:
+        refuse_shared_database(settings)
+        engine = _engines[url] = _new_engine(url, settings)
+    embedded = settings.database_url is None
+    with full_disk_explained(settings.home_path / "postgres") if embedded else nullcontext():
+        ensure_schema(engine, before_migration=before_migration, embedded=embedded)
+    return engine
+
+
+_engines: dict[str, Engine] = {}
+
+
+def close_engine(url: str) -> None:
+    """Close all connections to the database of a URL (with its driver), and forget it."""
+    engine = _engines.pop(url, None)
+    if engine is not None:
+        engine.dispose()
+    forget_schema(url)
+
+
+def forget_connections() -> None:
+    """Close the connections to the product's database that are not in use; others will be opened when needed."""
+    for engine in _engines.values():
+        engine.dispose()
+
+
+def _new_engine(url: str, settings: Settings) -> Engine:
+    # A small pool: the in-process executor works one step at a time, and home servers have few connections. A step that
+    # asks a service holds its lease, stores answers, and takes from the quota at the same time.
+    engine = create_engine(url, pool_size=3, max_overflow=8, pool_pre_ping=True, pool_recycle=300)
+
+    @event.listens_for(engine, "do_connect")
+    def _open(dialect, _record, arguments, options):  # pyright: ignore[reportUnusedFunction]
+        try:
+            return _connect(dialect, arguments, options)
+        except dialect.loaded_dbapi.OperationalError:
+            if settings.database_url is not None:
+                raise
+            start_embedded_server(settings.home_path / "postgres", verify=True)
+            return dialect.connect(*arguments, **options)
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection, _record) -> None:  # pyright: ignore[reportUnusedFunction]
+        if settings.database_url is not None:
+            require_locks(connection)
+        # Another time zone would appear in formatted dates, and move dates at the end of the year 9999 out of range.
+        connection.autocommit = True
+        connection.execute("SET TIME ZONE 'UTC'")
+        connection.autocommit = False
+
+    return engine
+
+
+def refuse_bytes(engine: Engine) -> None:
+    """Make an engine refuse databases without an encoding, which store texts as bytes that nothing here can read."""
+    event.listen(engine, "do_connect", lambda dialect, _, arguments, options: _connect(dialect, arguments, options))
+
+
+def _connect(dialect: Any, arguments: Any, options: Any) -> Any:
+    connection = dialect.connect(*arguments, **options)
+    if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+        name = connection.info.dbname
+        connection.close()
+        raise DatabaseError(
+            f"The database {name!r} has the encoding SQL_ASCII, which is none, but titles need UTF8. Nothing was "
+            f'changed. Create another one, and name it in APERTURE_DATABASE_URL: CREATE DATABASE "{name}_utf8" '
+            "ENCODING 'UTF8' TEMPLATE template0."
+        )
+    return connection
+
+
+def _embedded_url(settings: Settings, database: str) -> str:
+    data = settings.home_path / "postgres"
+    maintenance_url = start_embedded_server(data)
+    with full_disk_explained(data):
+        _ensure_embedded_database(_with_driver(maintenance_url, "psycopg"), database)
+    return _with_database(maintenance_url, database)
+
+
+@functools.cache
+def _with_database(url: str, database: str) -> str:
+    return make_url(url).set(database=database).render_as_string(hide_password=False)
+
+
+def _ensure_database(server_url: str, name: str) -> None:
+    """Create database ``name`` on the server of ``server_url`` if it is missing. Safe to call concurrently."""
+    from psycopg import errors
+
+    exists = "SELECT 1 FROM pg_database WHERE datname = :name"
+    try:
+        with server_connection(server_url) as connection:
+            if read_value(connection, exists, name=name):
+                return
+            with schema_lock(connection):
+                if not read_value(connection, exists, name=name):
+                    define(connection, "CREATE DATABASE {}", name)
+    except SQLAlchemyError as error:
+        reason = getattr(error, "orig", None)
+        if isinstance(reason, errors.DuplicateDatabase):
+            return
+        if isinstance(reason, errors.InsufficientPrivilege):
+            raise DatabaseError(
+                f"The user of APERTURE_DATABASE_URL may not create the database {name!r}, which Dagster needs: "
+                "create it, or set APERTURE_DAGSTER_DATABASE_URL to another."
+            ) from None
+        raise DatabaseError(describe_connection_error(error)) from None
+
+
+_ensure_embedded_database = functools.cache(_ensure_database)
+
+
+def refuse_shared_database(settings: Settings) -> None:
+    """Refuse to share a database between the product and Dagster: both have a table ``alembic_version``.
+
+    Compares the identities that the servers report, since a database may have several addresses. A server that cannot
+    be reached is reported when it is opened.
+
+    Raises:
+        DatabaseError: both settings lead to the same database, or to two servers, or Dagster's account may not end the
+            connections of a run that is dead.
+    """
+    if settings.database_url is None or settings.dagster_database_url is None:
+        return
+    product, dagster = _identity(product_database_url(settings)), _identity(dagster_database_url(settings))
+    if product is not None and dagster is not None and product[0] != dagster[0]:
+        raise DatabaseError(
+            "APERTURE_DATABASE_URL and APERTURE_DAGSTER_DATABASE_URL lead to two servers, but the locks of runs need "
+            "both databases on one."
+        )
+    if product is not None and product == dagster:
+        raise DatabaseError(
+            "APERTURE_DATABASE_URL and APERTURE_DAGSTER_DATABASE_URL lead to the same database, but each needs its "
+            "own: name another one in APERTURE_DAGSTER_DATABASE_URL, or unset it to use one beside the product's."
+        )
+    if product is not None and dagster is not None:
+        _require_right_to_end_sessions(settings)
+
+
+def _require_right_to_end_sessions(settings: Settings) -> None:
+    account = make_url(product_database_url(settings)).username
+    statement = """
+        SELECT rolname, rolsuper OR pg_has_role('pg_signal_backend', 'MEMBER') OR pg_has_role(p.oid, 'MEMBER')
+        FROM pg_roles d, (SELECT oid FROM pg_roles WHERE rolname = :account) p WHERE d.rolname = current_user"""
+    with create_engine(dagster_database_url(settings), poolclass=NullPool).connect() as connection:
+        row = execute(connection, statement, account=account).first()
+    if row is not None and not row[1]:
+        raise DatabaseError(
+            f"The account {row[0]} of Dagster's database may not end the connections of {account}, which it has to for "
+            f"runs that are dead: GRANT pg_signal_backend TO {row[0]}."
+        )
+
+
+def _identity(url: str) -> tuple[Any, ...] | None:
+    """Return the identity of a database: the start time of its server, and its OID."""
+    statement = "SELECT pg_postmaster_start_time(), oid FROM pg_database WHERE datname = current_database()"
+    try:
+        with create_engine(url, poolclass=NullPool).connect() as connection:
+            return tuple(execute(connection, statement).one())
+    except SQLAlchemyError:
+        return None
+
+
+def describe_server(connection: Connection) -> dict[str, str]:
+    """Return the versions of the server, of pgvector and of the schema."""
+    statement = """
+        SELECT split_part(current_setting('server_version'), ' ', 1) AS postgresql,
+        (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS pgvector,
+        (SELECT version_num FROM alembic_version) AS schema"""
+    return read_rows(connection, statement)[0]
+
+
+@functools.cache
+def _with_driver(url: str, driver: str, setting: str = "APERTURE_DATABASE_URL") -> str:
+    scheme, separator, rest = url.strip().partition("://")
+    try:
+        usable = separator and scheme.partition("+")[0] in ("postgresql", "postgres")
+        # Reject malformed URLs here, because other parsers show the whole URL, including the password. Text after an @
+        # in the password would be taken for a host name, which appears in errors.
+        parts = make_url(f"postgresql+{driver}://{rest}") if usable else None
+        if parts is not None and parts.database and "@" not in (parts.host or ""):
+            return f"postgresql+{driver}://{rest}"
+    except (ArgumentError, ValueError):
+        pass
+    raise DatabaseError(
+        f"{setting}: expected postgresql://user:password@host:port/database (with special characters encoded as %XX)."
+    )

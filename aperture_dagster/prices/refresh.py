@@ -1,0 +1,222 @@
+"""Prices of AI models, read and stored; and what the configured embedding model costs for this library."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sqlalchemy import Connection
+
+from aperture_dagster.http.errors import ServiceError
+from aperture_dagster.http.home_network import is_private
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.queries import lock_until_commit
+from aperture_dagster.prices.model_lists import ModelListClient
+from aperture_dagster.prices.price_list import PriceListClient
+from aperture_dagster.prices.queries import (
+    StoredPrice,
+    add_prices,
+    current_prices,
+    embedding_rate,
+    read_offered,
+    replace_offered,
+)
+from aperture_dagster.prices.rules import (
+    LISTS_SAY_NOTHING,
+    LOCAL,
+    Key,
+    OfferedModel,
+    Price,
+    PriceListRejected,
+    estimate_tokens,
+    is_same_model,
+    names_remote_model,
+    parse_price_list,
+    provider_of_host,
+)
+from aperture_dagster.settings import Settings
+from aperture_dagster.taste.ranking.text import title_text
+from aperture_dagster.taste.vectors import text_rows
+
+PACKAGED = Path(__file__).with_name("ai_prices.json")
+IN_PROCESS = "in this process"
+OFF = "The price list is switched off (APERTURE_PRICES_URL): only the packaged prices are used."
+DEFAULT_MODEL = "text-embedding-3-small"
+LEAST_DAYS = 7
+"""Days of history that a rate of change needs."""
+DAYS_PER_MONTH = 30
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredModel:
+    """The configured embedding model with its price per million tokens; None: unknown, and ``why`` says why.
+
+    ``provider`` is None if the endpoint's host is not known.
+    """
+
+    model: str
+    provider: str | None
+    price: Decimal | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Estimated tokens: of the whole library, and per month at the present rate of change if that is known.
+
+    ``why`` says what the rate is based on, or why there is none.
+    """
+
+    texts: int
+    tokens: int
+    tokens_per_month: int | None
+    why: str
+
+
+@cache
+def packaged_prices() -> dict[Key, Price]:
+    """Read the prices that ship with the package."""
+    content = json.loads(PACKAGED.read_text(encoding="utf-8"))
+    prices: dict[Key, Price] = {}
+    for provider, models in content["embedding"].items():
+        prices |= {(provider, model): Price("embedding", Decimal(price)) for model, price in models.items()}
+    for provider, models in content["text"].items():
+        prices |= {(provider, model): Price("text", Decimal(put), Decimal(out)) for model, (put, out) in models.items()}
+    return prices
+
+
+def refresh_prices(settings: Settings, database: Database, clock: Clock) -> tuple[dict[Key, Price], str | None]:
+    """Read the price list and store what changed; return that, and why the list was not used if it was not.
+
+    Models of which the list never gave a price have the packaged one.
+    """
+    listed: dict[Key, Price] = {}
+    trouble = None
+    if settings.prices_url is not None:
+        options = {"attempts": settings.http_attempts, "first_wait_seconds": settings.http_retry_wait_seconds}
+        with closing(PriceListClient(settings.prices_url, **options)) as client:
+            try:
+                listed = parse_price_list(client.fetch())
+            except (ServiceError, PriceListRejected) as error:
+                trouble = str(error)
+    with database.transaction() as connection:
+        # Two runs at once would both write the same change.
+        lock_until_commit(connection, "ai_prices")
+        stored = current_prices(connection, now=clock.now())
+        never_listed = {
+            key: price
+            for key, price in packaged_prices().items()
+            if key not in listed and (key not in stored or stored[key].source == "package")
+        }
+        changed = {}
+        for source, prices in (("list", listed), ("package", never_listed)):
+            new = {key: price for key, price in prices.items() if key not in stored or stored[key].price != price}
+            add_prices(connection, new, source, clock.now())
+            changed |= new
+    return changed, trouble
+
+
+def refresh_offered(settings: Settings, database: Database) -> str | None:
+    """Read which models the configured endpoint offers now, and store them; return why not if it does not answer."""
+    if settings.embedder != "openai":
+        return None
+    endpoint, key = settings.embedder_url, settings.embedder_api_key
+    client = ModelListClient(
+        endpoint,
+        key.get_secret_value() if key is not None else None,
+        at_home=_is_at_home(settings),
+        attempts=settings.http_attempts,
+        first_wait_seconds=settings.http_retry_wait_seconds,
+    )
+    with closing(client):
+        try:
+            models = client.list_models()
+        except ServiceError as error:
+            return str(error)
+    with database.transaction() as connection:
+        replace_offered(connection, endpoint, models)
+    return None
+
+
+def read_configured_model(settings: Settings, database: Database, clock: Clock) -> ConfiguredModel:
+    """Return the configured embedding model with its price as it is stored."""
+    with database.transaction() as connection:
+        prices = current_prices(connection, now=clock.now())
+        return configured_model(settings, prices, read_offered(connection, settings.embedder_url))
+
+
+def configured_model(
+    settings: Settings, prices: Mapping[Key, StoredPrice], offered: Iterable[OfferedModel]
+) -> ConfiguredModel:
+    """Return the configured embedding model with its price."""
+    if settings.embedder != "openai":
+        model = settings.embedder_model if settings.embedder == "fastembed" else None
+        return ConfiguredModel(model or settings.embedder, IN_PROCESS, Decimal(0), "It runs in this process.")
+    model, provider = settings.embedder_model or DEFAULT_MODEL, _provider(settings)
+    host = urlsplit(settings.embedder_url).hostname or ""
+    if settings.embedder_price is not None:
+        return ConfiguredModel(model, provider, settings.embedder_price, "It is set in APERTURE_EMBEDDER_PRICE.")
+    own = "Set APERTURE_EMBEDDER_PRICE to what it charges."
+    if provider == LOCAL:
+        is_listed_remote = any(one.is_remote and is_same_model(model, one.model) for one in offered)
+        if names_remote_model(model) or is_listed_remote:
+            why = f"It is listed by a server at home, which passes requests on to a cloud of unknown price. {own}"
+            return ConfiguredModel(model, provider, None, why)
+        return ConfiguredModel(model, provider, Decimal(0), f"It runs at home ({host}).")
+    if provider is None:
+        return ConfiguredModel(model, None, None, f"No price list knows the host {host}. {own}")
+    stored = prices.get((provider, model))
+    if stored is None:
+        return ConfiguredModel(model, provider, None, f"No price of {model} at {provider} is known. {own}")
+    origin = "the price list" if stored.source == "list" else "the package"
+    return ConfiguredModel(
+        model, provider, stored.price.input, f"From {origin}, known since {stored.valid_from:%Y-%m-%d}."
+    )
+
+
+def why_not_offered(settings: Settings, offered: Iterable[OfferedModel]) -> str | None:
+    """Say that the endpoint lists its models, and the configured one is not among them; None otherwise."""
+    model, names = settings.embedder_model or DEFAULT_MODEL, [one.model for one in offered]
+    if settings.embedder != "openai" or not names or _provider(settings) in LISTS_SAY_NOTHING:
+        return None
+    if any(is_same_model(model, name) for name in names):
+        return None
+    return (
+        f"{model} is not among the {len(names)} models that {settings.embedder_url} offers. If it was withdrawn, "
+        "choose another in APERTURE_EMBEDDER_MODEL."
+    )
+
+
+def estimate_usage(connection: Connection, now: datetime) -> Usage:
+    """Estimate the tokens of the library's texts, and of those that change in a month."""
+    texts = tokens = 0
+    for rows in text_rows(connection):
+        texts += len(rows)
+        tokens += sum(estimate_tokens(title_text(row)) for row in rows)
+    rate = embedding_rate(connection, now)
+    if rate is None or rate.days < LEAST_DAYS or not texts:
+        days = rate.days if rate is not None else 0
+        why = (
+            f"Not known yet: it takes {LEAST_DAYS} days of changes with the model in use; so far there are {days:.0f}."
+        )
+        return Usage(texts, tokens, None, why)
+    per_month = rate.texts / rate.days * DAYS_PER_MONTH * tokens / texts
+    why = f"{rate.texts:,} texts were embedded in the last {rate.days:.0f} days, of the library and for discovery."
+    return Usage(texts, tokens, round(per_month), why)
+
+
+def _provider(settings: Settings) -> str | None:
+    return provider_of_host(urlsplit(settings.embedder_url).hostname or "", at_home=_is_at_home(settings))
+
+
+def _is_at_home(settings: Settings) -> bool:
+    # Without a resolver: the answer must not depend on the network.
+    return is_private(urlsplit(settings.embedder_url).hostname or "", resolve=False)

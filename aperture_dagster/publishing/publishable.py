@@ -1,0 +1,157 @@
+"""What is published about a title: facts for its NFO, its copies and episodes, and their files."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from aperture_dagster.catalogue.access import Copy
+from aperture_dagster.model.moments import SKEW
+from aperture_dagster.model.wording import titled
+from aperture_dagster.postgres.bulk import upsert
+from aperture_dagster.postgres.queries import execute, read_rows
+from aperture_dagster.publishing.tables import item_files
+from aperture_dagster.taste.lists import reason_of, recommendation_table
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+# Top Picks of a day after ``today`` are those of a wrong clock.
+_LATEST = """
+    FROM top_picks WHERE media_type = :media_type
+    AND day = (SELECT max(day) FROM top_picks WHERE media_type = :media_type AND day <= :today)"""
+# By kind of list: how its rows are read, and what the parts of its key after the kind stand for.
+_LISTS = {
+    "recommendations": (
+        "SELECT rank, work_id FROM recommendations WHERE user_id = :user AND media_type = :media_type",
+        ("user", "media_type"),
+    ),
+    "top_picks": (f"SELECT rank, work_id {_LATEST}", ("media_type",)),
+    "shows_you_watch": ("SELECT rank, work_id FROM shows_you_watch WHERE user_id = :user", ("user",)),
+}
+
+
+def listed_works(connection: Connection, list_key: str, *, today: date) -> list[tuple[int, int]]:
+    """Read a list as (rank, work id), by its key.
+
+    Raises:
+        KeyError: there is no such kind of list.
+    """
+    kind, *rest = list_key.split("/")
+    statement, names = _LISTS[kind]
+    rows = execute(connection, f"{statement} ORDER BY rank", today=today, **dict(zip(names, rest, strict=True)))
+    return [(row.rank, row.work_id) for row in rows]
+
+
+def next_episodes(connection: Connection, user_id: str) -> dict[int, tuple[int, int]]:
+    """Read the number of the next episode to watch of each series of Shows You Watch that has one."""
+    statement = """
+        SELECT work_id, next_season, next_number FROM shows_you_watch
+        WHERE user_id = :user AND next_number IS NOT NULL"""
+    return {work_id: (season, number) for work_id, season, number in execute(connection, statement, user=user_id)}
+
+
+def title_facts(connection: Connection, work_ids: Collection[int]) -> dict[int, dict[str, Any]]:
+    """Read the facts about works by work id: what was merged from all sources, else what the media server knows.
+
+    ``tags`` are those of all copies: users' rules about tags must hold for published copies, too.
+    """
+    statement = """
+        SELECT w.work_id, coalesce(e.title, c.title) AS title,
+        coalesce(e.original_title, c.original_title) AS original_title, coalesce(e.year, c.year) AS year,
+        coalesce(e.overview, c.overview) AS overview, coalesce(e.tagline, c.tagline) AS tagline,
+        coalesce(c.premiere_date, e.release_date) AS premiere_date,
+        coalesce(e.vote_average, c.community_rating)::float8 AS community_rating,
+        coalesce(e.rotten_tomatoes, c.critic_rating)::float8 AS critic_rating,
+        coalesce(nullif(e.genres, '{}'), c.genres) AS genres, c.studios, coalesce(e.countries, '{}') AS countries,
+        coalesce(m."cast", '[]') AS "cast", coalesce(e.directors, '{}') AS directors,
+        coalesce(m.writers, '{}') AS writers, coalesce(e.status, c.status) AS status, e.poster_path,
+        coalesce(e.tmdb_id, c.tmdb_id) AS tmdb_id, coalesce(e.imdb_id, c.imdb_id) AS imdb_id,
+        coalesce(e.tvdb_id, c.tvdb_id) AS tvdb_id,
+        ARRAY(SELECT DISTINCT unnest(t.tags) FROM present_titles t WHERE t.work_id = w.work_id ORDER BY 1) AS tags
+        FROM works w JOIN work_copies c USING (work_id) LEFT JOIN enriched_metadata e USING (work_id)
+        LEFT JOIN tmdb_metadata m USING (work_id) WHERE w.work_id = ANY(:works)"""
+    return {row["work_id"]: row for row in read_rows(connection, statement, works=list(work_ids))}
+
+
+def copies_of(connection: Connection, work_ids: Collection[int]) -> dict[int, list[tuple[Copy, str, str | None]]]:
+    """Read the copies of works on the media server, each with its id and its official rating there."""
+    statement = """
+        SELECT work_id, item_id, library_id, tags, path, server_item_id, official_rating FROM present_titles
+        WHERE work_id = ANY(:works) ORDER BY work_id, item_id"""
+    found: dict[int, list[tuple[Copy, str, str | None]]] = {}
+    for row in execute(connection, statement, works=list(work_ids)):
+        copy = Copy(row.work_id, row.item_id, row.library_id, tuple(row.tags), row.path)
+        found.setdefault(row.work_id, []).append((copy, row.server_item_id, row.official_rating))
+    return found
+
+
+def episodes_of(connection: Connection, series_item_ids: Collection[int]) -> list[dict[str, Any]]:
+    """Read the numbered episodes of series items."""
+    statement = """
+        SELECT item_id, series_item_id, server_item_id, season, number, number_end, title, air_date, path
+        FROM present_episodes WHERE series_item_id = ANY(:series) AND season IS NOT NULL AND number IS NOT NULL"""
+    return read_rows(connection, statement, series=list(series_item_ids))
+
+
+def known_files(
+    connection: Connection, item_ids: Collection[int], *, since: datetime, now: datetime
+) -> dict[int, dict[str, Any]]:
+    """Read the files of items (titles and episodes) whose path has not changed since they were read.
+
+    Files that were read before ``since`` are left out, so that new subtitles are noticed.
+    """
+    statement = """
+        SELECT f.item_id, f.sources, f.picture_tag FROM item_files f LEFT JOIN titles t USING (item_id)
+        LEFT JOIN episodes e USING (item_id) WHERE f.item_id = ANY(:items)
+        AND f.read_at BETWEEN :since AND :latest AND f.path IS NOT DISTINCT FROM coalesce(t.path, e.path)"""
+    rows = read_rows(connection, statement, items=list(item_ids), since=since, latest=now + SKEW)
+    return {row["item_id"]: row for row in rows}
+
+
+def write_files(connection: Connection, rows: Iterable[dict[str, Any]]) -> int:
+    """Write the files of items, as :func:`known_files` reads them; return the rows written."""
+    return upsert(connection, item_files, rows).written
+
+
+def work_titles(connection: Connection, work_ids: Collection[int]) -> dict[int, str]:
+    """Read the titles of works."""
+    statement = "SELECT work_id, title, year FROM work_names WHERE work_id = ANY(:works)"
+    return {row["work_id"]: titled(row) for row in read_rows(connection, statement, works=list(work_ids))}
+
+
+def finished_copies(connection: Connection) -> list[dict[str, Any]]:
+    """List what users finished on a published copy while the original counts as unwatched.
+
+    Each row has ``user_id``, ``server_item_id`` (of the original) and ``last_played_at``.
+    """
+    statement = """
+        SELECT w.user_id, coalesce(t.server_item_id, e.server_item_id) AS server_item_id,
+        max(w.last_played_at) AS last_played_at FROM watch_state w JOIN item_versions v USING (item_id)
+        JOIN present_users USING (user_id) LEFT JOIN present_titles t ON t.item_id = v.primary_item_id
+        LEFT JOIN present_episodes e ON e.item_id = v.primary_item_id
+        WHERE v.is_published AND w.played AND w.last_played_at IS NOT NULL
+        AND coalesce(t.server_item_id, e.server_item_id) IS NOT NULL AND t.media_type IS DISTINCT FROM 'series'
+        AND NOT EXISTS (SELECT 1 FROM watch_state o WHERE o.user_id = w.user_id
+          AND o.item_id = v.primary_item_id AND o.played) GROUP BY 1, 2"""
+    return read_rows(connection, statement)
+
+
+def scores_and_reasons(connection: Connection, list_key: str, *, today: date) -> dict[int, tuple[float | None, str]]:
+    """Read why titles are on a list, by work id: a score, and a reason in words."""
+    kind, owner, *_ = list_key.split("/")
+    if kind == "recommendations":
+        rows = recommendation_table(connection, owner)
+        return {row["work_id"]: (row["score"], reason_of(row)) for row in rows}
+    if kind == "top_picks":
+        statement = f"SELECT work_id, score, viewers, plays {_LATEST}"
+        picks = execute(connection, statement, media_type=owner, today=today)
+        return {row.work_id: (row.score, f"{row.viewers} viewers, {row.plays} plays") for row in picks}
+    statement = """
+        SELECT work_id, next_season, next_number, behind FROM shows_you_watch
+        WHERE user_id = :user AND next_number IS NOT NULL"""
+    return {
+        row.work_id: (None, f"next: S{row.next_season:02d}E{row.next_number:02d}, {row.behind} behind")
+        for row in execute(connection, statement, user=owner)
+    }

@@ -1,0 +1,288 @@
+"""What this product has placed on the media server: the manifest of :mod:`aperture_dagster.publishing`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, fields
+from datetime import datetime, timedelta
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import OperationalError
+
+from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.model.moments import SKEW
+from aperture_dagster.postgres.bulk import upsert
+from aperture_dagster.postgres.queries import execute, read_rows, read_value
+from aperture_dagster.postgres.tables import facts
+from aperture_dagster.postgres.versions import content_version
+from aperture_dagster.publishing.copies import write_copies
+from aperture_dagster.publishing.manifest import Leftover, PlacedEntry, PlacedFile, PlacedLibrary, PlacedList
+from aperture_dagster.publishing.tables import published_entries, published_libraries, published_lists
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+ROOTS = "published_roots"
+"""The fact with the folders that have our marker, as the server and as this machine sees them."""
+TRY_LOCK = "SELECT pg_try_advisory_lock(hashtext('aperture publishing'))"
+LOCK = "SELECT pg_advisory_lock(hashtext('aperture publishing'))"
+UNLOCK = "SELECT pg_advisory_unlock(hashtext('aperture publishing'))"
+PATIENCE = "15min"
+# A slow server reads for hours; what a night did not finish should be known in the morning.
+LONG_UNREAD = timedelta(hours=6)
+
+
+def published_version(connection: Connection, list_keys: Iterable[str]) -> str:
+    """Return a hash of which titles libraries hold, in which order."""
+    columns = ("entry_id", "work_id", "rank", "state")
+    versions = [content_version(connection, "published_entries", columns=columns, list_key=key) for key in list_keys]
+    return "-".join(versions) or "none"
+
+
+def published_library_ids(connection: Connection) -> set[str]:
+    """Read the ids of published libraries on the media server."""
+    statement = "SELECT server_item_id FROM published_libraries WHERE server_item_id IS NOT NULL"
+    return set(execute(connection, statement).scalars())
+
+
+def published_roots(connection: Connection) -> set[str]:
+    """Read below which folders, as the media server sees them, libraries were placed."""
+    statement = "SELECT root_on_server FROM published_libraries UNION SELECT root_on_server FROM published_leftovers"
+    return set(execute(connection, statement).scalars()) - {None}
+
+
+def published_summary(connection: Connection) -> list[dict[str, Any]]:
+    """List what is published: ``name``, ``type``, ``user_id`` (null or empty: shared), ``entries``, ``changed``."""
+    statement = """
+        SELECT name, 'library' AS type, user_id, (SELECT count(*)::int FROM published_entries e
+          WHERE e.list_key = l.list_key) AS entries, changed FROM published_libraries l
+        UNION ALL SELECT name, kind, user_id, cardinality(items), changed FROM published_lists
+        ORDER BY type DESC, name"""
+    return read_rows(connection, statement)
+
+
+def unfinished_libraries(connection: Connection, kind: str, *, now: datetime) -> list[dict[str, Any]]:
+    """List libraries of a kind of list that are not shown as they should be.
+
+    ``name``, ``unfinished`` (entries whose files were not completely placed or removed), ``missing``, and
+    ``unread_since``: when something was placed that the server has not shown for long, or in the future by a clock that
+    was ahead; else null.
+    """
+    statement = """
+        SELECT * FROM (SELECT l.name,
+          (SELECT count(*)::int FROM published_entries e WHERE e.list_key = l.list_key AND e.state <> 'placed')
+          AS unfinished, l.missing,
+          CASE WHEN l.unverified_since NOT BETWEEN :long_ago AND :latest THEN l.unverified_since END AS unread_since
+          FROM published_libraries l WHERE l.list_key LIKE :kind) one
+        WHERE unfinished > 0 OR missing > 0 OR unread_since IS NOT NULL ORDER BY name"""
+    return read_rows(connection, statement, kind=f"{kind}/%", long_ago=now - LONG_UNREAD, latest=now + SKEW)
+
+
+def unread_libraries(connection: Connection, *, now: datetime) -> list[str]:
+    """Return the names of the libraries that were placed long ago, and that the server has not shown since.
+
+    A date in the future is that of a clock that was ahead, and counts as long ago.
+    """
+    return [one["name"] for one in unfinished_libraries(connection, "%", now=now) if one["unread_since"] is not None]
+
+
+class AlreadyPublishing(OperatorError):
+    """Another process publishes at the moment."""
+
+
+class Manifest:
+    """The database's memory of what was placed. Each method is one transaction.
+
+    Args:
+        transaction: opens a transaction.
+        connection: opens a connection that is kept for the lock.
+        dry_run: whether nothing is written, so that there is no need for the lock.
+        waiting: called once before another process is waited for.
+    """
+
+    def __init__(
+        self,
+        transaction: Callable[[], AbstractContextManager[Connection]],
+        connection: Callable[[], AbstractContextManager[Connection]],
+        *,
+        dry_run: bool = False,
+        waiting: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._transaction, self._connection = transaction, connection
+        self._dry_run, self._waiting = dry_run, waiting
+        self._holder: int | None = None
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Publish in no other process meanwhile. The lock ends with its connection, whatever happens to this process.
+
+        A thread that has it may ask for it again.
+
+        Raises:
+            AlreadyPublishing: another process does.
+        """
+        if self._dry_run or self._holder == get_ident():
+            yield
+            return
+        with self._connection() as connection:
+            connection.exec_driver_sql(f"SET lock_timeout = '{PATIENCE}'")
+            try:
+                if not connection.exec_driver_sql(TRY_LOCK).scalar():
+                    self._waiting()
+                    connection.exec_driver_sql(LOCK)
+            except OperationalError:
+                raise AlreadyPublishing(
+                    "Another run has been publishing on the media server for a quarter of an hour: try again when it "
+                    "is done."
+                ) from None
+            connection.commit()
+            self._holder = get_ident()
+            try:
+                yield
+            finally:
+                self._holder = None
+                connection.exec_driver_sql(UNLOCK)
+
+    def libraries(self) -> dict[str, PlacedLibrary]:
+        """Read the libraries by list key."""
+        names = ", ".join(one.name for one in fields(PlacedLibrary))
+        rows = self._read(f"SELECT {names} FROM published_libraries ORDER BY list_key")
+        return {row["list_key"]: PlacedLibrary(**row) for row in rows}
+
+    def entries(self, list_key: str) -> dict[str, PlacedEntry]:
+        """Read the entries of a library by entry id."""
+        names = ", ".join(one.name for one in fields(PlacedEntry))
+        rows = self._read(f"SELECT {names} FROM published_entries WHERE list_key = :key ORDER BY rank", key=list_key)
+        for row in rows:
+            row["files"] = _placed_files(row["files"])
+        return {row["entry_id"]: PlacedEntry(**row) for row in rows}
+
+    def write_library(self, library: PlacedLibrary) -> None:
+        """Record a library."""
+        with self._transaction() as connection:
+            upsert(connection, published_libraries, [asdict(library)])
+
+    def write_entries(self, list_key: str, entries: Iterable[PlacedEntry], *, removed: Iterable[str] = ()) -> int:
+        """Record entries, and forget those whose files are gone; return the rows written."""
+        rows = [
+            {one.name: getattr(entry, one.name) for one in fields(PlacedEntry)}
+            | {"list_key": list_key, "files": {path: file.as_list() for path, file in entry.files.items()}}
+            for entry in entries
+        ]
+        with self._transaction() as connection:
+            counts = upsert(connection, published_entries, rows)
+            statement = "DELETE FROM published_entries WHERE list_key = :key AND entry_id = ANY(:gone)"
+            counts.deleted += execute(connection, statement, key=list_key, gone=list(removed)).rowcount
+        return counts.written
+
+    def forget_library(self, list_key: str) -> None:
+        """Forget a library and its entries."""
+        with self._transaction() as connection:
+            _forget(connection, list_key)
+
+    def leave_library(self, library: PlacedLibrary) -> None:
+        """Forget a library, but remember what is still on disk."""
+        statement = """
+            INSERT INTO published_leftovers AS old (root, folder, root_on_server, list_key, name, entries)
+            SELECT :root, l.folder, :root_on_server, l.list_key, l.name,
+            coalesce(jsonb_object_agg(e.entry_id, jsonb_build_array(e.folder, e.files))
+              FILTER (WHERE e.entry_id IS NOT NULL), '{}')
+            FROM published_libraries l LEFT JOIN published_entries e USING (list_key)
+            WHERE l.list_key = :key GROUP BY l.list_key
+            ON CONFLICT (root, folder) DO UPDATE SET entries = old.entries || excluded.entries"""
+        root, on_server, key = library.root, library.root_on_server, library.list_key
+        with self._transaction() as connection:
+            execute(connection, statement, root=root, root_on_server=on_server, key=key)
+            _forget(connection, key)
+
+    def leftovers(self) -> list[Leftover]:
+        """Read what is still on disk of libraries that are gone."""
+        found = []
+        for row in self._read("SELECT * FROM published_leftovers ORDER BY root, folder"):
+            left_at = row.pop("left_at")
+            entries = {
+                key: PlacedEntry(key, None, folder, 1, "leaving", left_at, None, _placed_files(files))
+                for key, (folder, files) in row.pop("entries").items()
+            }
+            found.append(Leftover(**row, entries=entries))
+        return found
+
+    def forget_leftover(self, leftover: Leftover) -> None:
+        """Forget what was on disk of a library."""
+        statement = "DELETE FROM published_leftovers WHERE root = :root AND folder = :folder"
+        with self._transaction() as connection:
+            execute(connection, statement, root=leftover.root, folder=leftover.folder)
+
+    def marked_roots(self) -> dict[str, str]:
+        """Read the folders that have our marker: as the server and as this machine sees them."""
+        with self._transaction() as connection:
+            return dict(read_value(connection, "SELECT value FROM facts WHERE name = :name", name=ROOTS) or {})
+
+    def note_root(self, root_on_server: str, root: str | None) -> None:
+        """Record that a folder has our marker, or, with None as ``root``, that it no longer has it."""
+        roots = {key: path for key, path in self.marked_roots().items() if key != root_on_server}
+        roots |= {root_on_server: root} if root is not None else {}
+        with self._transaction() as connection:
+            upsert(connection, facts, [{"name": ROOTS, "value": roots}])
+
+    def write_copies(self, copies: Mapping[str, int]) -> int:
+        """Record the server ids of published copies; see :func:`aperture_dagster.publishing.copies.write_copies`."""
+        with self._transaction() as connection:
+            return write_copies(connection, copies)
+
+    def known_copies(self, server_ids: Iterable[str]) -> set[str]:
+        """Return which of these server ids are recorded as those of published copies."""
+        statement = "SELECT server_item_id FROM item_versions WHERE is_published AND server_item_id = ANY(:ids)"
+        return {row["server_item_id"] for row in self._read(statement, ids=list(server_ids))}
+
+    def lists(self) -> list[PlacedList]:
+        """Read the collections and playlists."""
+        rows = self._read("SELECT * FROM published_lists ORDER BY list_key, kind, user_id")
+        for row in rows:
+            row |= {"items": tuple(row["items"]), "others": tuple(row["others"])}
+        return [PlacedList(**row) for row in rows]
+
+    def write_list(self, placed: PlacedList) -> None:
+        """Record a collection or playlist."""
+        with self._transaction() as connection:
+            row = asdict(placed) | {"items": list(placed.items), "others": list(placed.others)}
+            upsert(connection, published_lists, [row])
+
+    def forget_list(self, placed: PlacedList) -> None:
+        """Forget a collection or playlist."""
+        statement = "DELETE FROM published_lists WHERE list_key = :key AND kind = :kind AND user_id = :user"
+        with self._transaction() as connection:
+            execute(connection, statement, key=placed.list_key, kind=placed.kind, user=placed.user_id)
+
+    def settings_set(self) -> set[tuple[str, str, str]]:
+        """Read what was set in users' settings: (user id, library id, kind)."""
+        rows = self._read("SELECT user_id, server_item_id, kind FROM published_access")
+        return {(row["user_id"], row["server_item_id"], row["kind"]) for row in rows}
+
+    def note_settings(self, added: Iterable[tuple[str, str, str]], removed: Iterable[tuple[str, str, str]]) -> None:
+        """Record what was set in users' settings, and what was taken back."""
+        key = "(:user_id, :server_item_id, :kind)"
+        columns = "(user_id, server_item_id, kind)"
+        with self._transaction() as connection:
+            for statement, settings in (
+                (f"DELETE FROM published_access WHERE {columns} = {key}", removed),
+                (f"INSERT INTO published_access {columns} VALUES {key} ON CONFLICT DO NOTHING", added),
+            ):
+                for user_id, item_id, kind in settings:
+                    execute(connection, statement, user_id=user_id, server_item_id=item_id, kind=kind)
+
+    def _read(self, statement: str, **values: Any) -> list[dict[str, Any]]:
+        with self._transaction() as connection:
+            return read_rows(connection, statement, **values)
+
+
+def _placed_files(stored: Mapping[str, list[Any]]) -> dict[str, PlacedFile]:
+    return {path: PlacedFile(*values) for path, values in stored.items()}
+
+
+def _forget(connection: Connection, list_key: str) -> None:
+    """Forget a library and its entries."""
+    execute(connection, "DELETE FROM published_entries WHERE list_key = :key", key=list_key)
+    execute(connection, "DELETE FROM published_libraries WHERE list_key = :key", key=list_key)

@@ -1,0 +1,97 @@
+"""What this product has placed on the media server: the only things there that it may change or remove."""
+
+from __future__ import annotations
+
+from sqlalchemy import ARRAY, BigInteger, Column, ForeignKey, Integer, SmallInteger, Table, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from aperture_dagster.postgres.metadata import MEDIA_TYPES, Moment, between, metadata, one_of
+
+ENTRY_STATES = ("planned", "placed", "leaving")
+
+published_libraries = Table(
+    "published_libraries",
+    metadata,
+    Column("list_key", Text, primary_key=True, comment="which list, such as recommendations/USER/movie"),
+    Column("user_id", Text, comment="its owner; null: shared"),
+    Column("media_type", Text, nullable=False),
+    Column("name", Text, nullable=False, comment="on the media server"),
+    Column("folder", Text, nullable=False, unique=True, comment="below the root"),
+    Column("server_item_id", Text, comment="the library's id on the media server when last seen"),
+    Column("policy_id", Text, comment="the same in users' policies"),
+    Column("missing", Integer, nullable=False, comment="entries that the server did not show after its last scan"),
+    Column("changed", Integer, nullable=False, comment="entries that the last run added, changed or removed"),
+    Column("created_at", Moment, nullable=False, server_default=text("now()")),
+    Column("unverified_since", Moment, comment="when something was placed that the server has not shown yet"),
+    Column("root", Text, comment="APERTURE_PUBLISH_ROOT when it was placed; null: not known, as from earlier versions"),
+    Column("root_on_server", Text, comment="the same folder, as the media server sees it"),
+    one_of("media_type", MEDIA_TYPES),
+    comment="Libraries that were created on the media server. One is found there by its folder, never by id or name.",
+)
+
+published_entries = Table(
+    "published_entries",
+    metadata,
+    Column("list_key", Text, ForeignKey("published_libraries.list_key"), primary_key=True),
+    Column("entry_id", Text, primary_key=True, comment="also at the end of the folder's name, and in the NFO"),
+    Column("work_id", BigInteger, ForeignKey("works.work_id"), comment="null: found on disk, as after a restore"),
+    Column("folder", Text, nullable=False, comment="below the library's folder"),
+    Column("rank", SmallInteger, nullable=False),
+    Column("state", Text, nullable=False, comment="planned: files may be there; placed: they are; leaving: may be"),
+    Column("date_added", Moment, nullable=False, comment="as the server shows it; kept while the entry stays"),
+    Column("nfo_changed_at", Moment, comment="when an NFO was last replaced; null: not since it was placed"),
+    Column("files", JSONB, nullable=False, comment="path below the folder -> kind, digest, size, mtime, item"),
+    one_of("state", ENTRY_STATES),
+    between("rank", 1),
+    comment="Titles in published libraries, with every file that was or may have been placed.",
+)
+
+published_leftovers = Table(
+    "published_leftovers",
+    metadata,
+    Column("root", Text, primary_key=True, comment="as this machine sees it"),
+    Column("folder", Text, primary_key=True, comment="below the root"),
+    Column("root_on_server", Text, nullable=False),
+    Column("list_key", Text, nullable=False),
+    Column("name", Text, nullable=False, comment="on the media server"),
+    Column("entries", JSONB, nullable=False, comment="entry -> folder, and its files as in published_entries"),
+    Column("left_at", Moment, nullable=False, server_default=text("now()")),
+    comment="Folders of libraries that are gone from the media server, whose files could not be removed yet.",
+)
+
+published_lists = Table(
+    "published_lists",
+    metadata,
+    Column("list_key", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("user_id", Text, primary_key=True, comment="a playlist's owner; empty: shared"),
+    Column("name", Text, nullable=False),
+    Column("server_list_id", Text, comment="null while it is being created or changed"),
+    Column("items", ARRAY(Text), nullable=False, comment="server ids that were put into it"),
+    Column("others", ARRAY(Text), nullable=False, comment="server ids that others added to it"),
+    Column("changed", Integer, nullable=False, comment="entries that the last run added, moved or removed"),
+    one_of("kind", ("collection", "playlist")),
+    comment="Collections and playlists on the media server.",
+)
+
+published_access = Table(
+    "published_access",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("server_item_id", Text, primary_key=True, comment="a library's id; empty: the user's list of libraries"),
+    Column("kind", Text, primary_key=True),
+    one_of("kind", ("view", "latest", "listed")),
+    comment="What was set once in users' settings: hidden from a user's view or from Latest, or all libraries replaced "
+    "by a list. What a user changes back stays as it is.",
+)
+
+item_files = Table(
+    "item_files",
+    metadata,
+    Column("item_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("path", Text, comment="of the item when the files were read"),
+    Column("sources", JSONB, nullable=False, comment="versions, parts and subtitles, as the server lists them"),
+    Column("picture_tag", Text, comment="changes with the item's picture"),
+    Column("read_at", Moment, nullable=False),
+    comment="The files of titles and episodes that are published.",
+)

@@ -1,0 +1,22 @@
+"""All tables of the product's database, each declared in the room of its capability.
+
+Changes require a migration; a test compares the two. Metadata, histories and lists refer to *works*: films and series
+themselves, independent of the copies on the server and their ids. ``titles`` and ``episodes`` are the server's items,
+and share one sequence of ids.
+"""
+
+import aperture_dagster.alerts.tables
+import aperture_dagster.catalogue.tables
+import aperture_dagster.catalogue.user_tables
+import aperture_dagster.discovery.tables
+import aperture_dagster.enrichment.tables
+import aperture_dagster.popularity.tables
+import aperture_dagster.postgres.tables
+import aperture_dagster.prices.tables
+import aperture_dagster.publishing.tables
+import aperture_dagster.ratings.tables
+import aperture_dagster.taste.tables
+from aperture_dagster.catalogue.views import VIEWS
+from aperture_dagster.postgres.metadata import metadata
+
+__all__ = ["VIEWS", "metadata"]

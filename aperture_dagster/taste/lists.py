@@ -1,0 +1,365 @@
+"""Inputs and results of the ranking. A list is replaced in one transaction, so that readers never see a partial one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import Connection, Table
+
+from aperture_dagster.catalogue.access import Copy
+from aperture_dagster.model.wording import listed
+from aperture_dagster.postgres.bulk import WriteCounts, driver_cursor, merge, stage, upsert
+from aperture_dagster.postgres.metadata import written_columns
+from aperture_dagster.postgres.packed import INTEGER, read_packed
+from aperture_dagster.postgres.queries import (
+    array_of,
+    execute,
+    lock_until_commit,
+    read_frame,
+    read_rows,
+    read_value,
+)
+from aperture_dagster.taste.tables import recommendations, taste_profiles, taste_weights, top_picks
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from aperture_dagster.taste.ranking.names import PackedNames
+
+NAME_LISTS = ("genres", "directors", "creators", "cast")
+ITEM_BATCH = 2_000
+ITEMS = """
+    SELECT s.work_id, s.item_id, s.media_type, coalesce(e.title, s.title) AS title,
+    coalesce(e.year, s.year) AS year, coalesce(e.genres, s.genres) AS genres,
+    coalesce(e.directors, '{}') AS directors, coalesce(e.creators, '{}') AS creators,
+    coalesce(e."cast"[1:5], '{}') AS "cast", coalesce(e.vote_average, s.community_rating)::float8 AS vote_average,
+    e.vote_count::float8 AS vote_count, e.popularity::float8 AS popularity,
+    coalesce(e.official_rating, s.official_rating) AS official_rating, coalesce(e.tmdb_id, s.tmdb_id) AS tmdb_id,
+    coalesce(e.imdb_id, s.imdb_id) AS imdb_id,
+    (SELECT count(DISTINCT (season, number)) FROM present_episodes p
+      WHERE p.work_id = s.work_id AND coalesce(p.season, 1) > 0)::float8 AS episodes_total
+    FROM (SELECT DISTINCT ON (work_id) * FROM present_titles ORDER BY work_id, item_id) s
+    LEFT JOIN enriched_metadata e USING (work_id) ORDER BY s.work_id"""
+# The lists of names as one text, which is parsed much faster than arrays.
+_BETWEEN_LISTS = "\x1e"
+_LIST = """translate(array_to_string(array_remove("{}", ''), E'\\x1f'), E'\\x1e', '')"""
+_LISTS = ", ".join(map(_LIST.format, NAME_LISTS))
+_PACKED_ITEMS = f"""
+    SELECT work_id, item_id, media_type, title, year, vote_average, vote_count, popularity, official_rating, tmdb_id,
+    imdb_id, episodes_total, concat_ws(E'\\x1e', {_LISTS}) AS lists FROM ({ITEMS}) rows ORDER BY work_id"""
+TRAITS = """
+    SELECT DISTINCT ON (s.work_id) s.work_id, s.media_type, coalesce(e.genres, s.genres) AS genres,
+    coalesce(e.keywords, '{}') AS keywords
+    FROM present_titles s LEFT JOIN enriched_metadata e USING (work_id) ORDER BY s.work_id, s.item_id"""
+EDGES = """
+    WITH here AS MATERIALIZED (SELECT work_id, media_type, tmdb_id FROM works w
+      WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id))
+    SELECT m.work_id, k.work_id AS recommended_work_id, r.rank FROM tmdb_metadata m JOIN here w USING (work_id)
+    CROSS JOIN LATERAL unnest(m.recommended_tmdb_ids) WITH ORDINALITY AS r(tmdb_id, rank)
+    JOIN here k ON k.media_type = w.media_type AND k.tmdb_id = r.tmdb_id WHERE k.work_id <> m.work_id"""
+COPIES = """
+    SELECT work_id, item_id, library_id, tags, path FROM present_titles
+    WHERE media_type = coalesce(CAST(:media_type AS text), media_type)"""
+WEIGHTS = """
+    SELECT user_id, work_id, weight::float8 FROM taste_weights JOIN present_users USING (user_id)
+    ORDER BY user_id, work_id"""
+
+
+def read_items(connection: Connection) -> pd.DataFrame:
+    """Read the item table of the ranking: one row per work in the library; ``item_id`` is the copy to play.
+
+    Values come from the merged metadata or, before the first merge, from the media server. Missing numbers are NaN,
+    missing texts None.
+    """
+    frame, packed = read_titles(connection)
+    # One object for each name, however many titles have it: there are a dozen names per title.
+    once: dict[str, str] = {}
+    same = once.setdefault
+    for name, lists in packed.items():
+        frame[name] = [[same(one, one) for one in names] for names in lists.unpack()]
+    return frame
+
+
+def read_titles(connection: Connection) -> tuple[pd.DataFrame, dict[str, PackedNames]]:
+    """Read the item table without its lists of names, and these by column."""
+    # pandas and numpy double the time that every `dagster` command takes to start.
+    import pandas as pd
+
+    from aperture_dagster.taste.ranking.names import PackedNames
+
+    # A cursor of the server: otherwise, all rows would be there twice for a while.
+    with driver_cursor(connection, name="titles", binary=True) as cursor:
+        cursor.execute(_PACKED_ITEMS)
+        columns: dict[str, list[Any]] = {column.name: [] for column in (cursor.description or ())[:-1]}
+        lists = {name: PackedNames() for name in NAME_LISTS}
+        while rows := cursor.fetchmany(ITEM_BATCH):
+            *values, packed = zip(*rows, strict=True)
+            for of_name, more in zip(columns.values(), values, strict=True):
+                of_name.extend(more)
+            texts = zip(*(row.split(_BETWEEN_LISTS) for row in packed), strict=True)
+            for of_name, more in zip(lists.values(), texts, strict=True):
+                of_name.add(more)
+    frame = pd.DataFrame(columns)
+    for name in ("vote_average", "vote_count", "popularity", "episodes_total"):
+        frame[name] = pd.to_numeric(frame[name])
+    for name in ("official_rating", "imdb_id"):
+        frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
+    return frame, lists
+
+
+class Traits(NamedTuple):
+    """What may set a taste apart: the media type, genres and keywords of a title."""
+
+    of: str
+    genres: Sequence[str]
+    keywords: Sequence[str]
+
+
+def read_traits(connection: Connection, works: Sequence[int]) -> dict[int, Traits]:
+    """Read the traits of those of some works that are in the library."""
+    rows = execute(connection, f"SELECT * FROM ({TRAITS}) t WHERE work_id = ANY(:works)", works=works)
+    return {row.work_id: Traits(row.media_type, row.genres, row.keywords) for row in rows}
+
+
+def trait_shares(connection: Connection) -> dict[tuple[str, str], dict[str, float]]:
+    """Return by media type and kind (``genres``, ``keywords``) the share of the library's titles with each name."""
+    statement = f"""
+        WITH t AS MATERIALIZED ({TRAITS}), sizes AS (SELECT media_type, count(*) AS titles FROM t GROUP BY 1)
+        SELECT t.media_type, kind, name, count(*) / max(s.titles)::float8 AS share
+        FROM t JOIN sizes s USING (media_type) CROSS JOIN LATERAL (SELECT 'genres' AS kind, unnest(genres) AS name
+          UNION SELECT 'keywords', unnest(keywords)) n
+        GROUP BY 1, 2, 3"""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for media_type, kind, name, share in execute(connection, statement):
+        found.setdefault((media_type, kind), {})[name] = share
+    return found
+
+
+def read_copies(connection: Connection, media_type: str | None = None) -> list[Copy]:
+    """Read every copy of every work in the library, or of those of one media type."""
+    rows = execute(connection, COPIES, media_type=media_type)
+    return [Copy(work, item, library, tuple(tags), path) for work, item, library, tags, path in rows]
+
+
+def read_edges(connection: Connection) -> pd.DataFrame:
+    """Read TMDb's recommendations within the library: ``work_id``, ``recommended_work_id``, ``rank``."""
+    import numpy as np
+    import pandas as pd
+
+    names = ("work_id", "recommended_work_id", "rank")
+    blocks = list(read_packed(connection, EDGES, dict.fromkeys(names, INTEGER)))
+    return pd.DataFrame(
+        {name: np.concatenate([np.zeros(0, dtype=np.int64), *(block[name] for block in blocks)]) for name in names}
+    )
+
+
+def replace_taste(
+    connection: Connection, user_id: str, profiles: Iterable[dict[str, Any]], weights: Iterable[dict[str, Any]]
+) -> WriteCounts:
+    """Replace a user's taste: a profile per media type, and the weight of every work in the history."""
+    weights = list(weights)
+    works = array_of([row["work_id"] for row in weights])
+    counts = upsert(connection, taste_profiles, profiles) + merge(
+        connection,
+        taste_weights,
+        # There are thousands: as arrays they need no table and no text.
+        "(SELECT CAST(:user AS text) AS user_id, * FROM unnest(CAST(:works AS bigint[]), CAST(:types AS text[]), "
+        "CAST(:weights AS real[])) AS w (work_id, media_type, weight)) incoming",
+        ("user_id", "work_id", "media_type", "weight"),
+        user=user_id,
+        works=works,
+        types=array_of([row["media_type"] for row in weights]),
+        weights=array_of([row["weight"] for row in weights]),
+    )
+    statement = "DELETE FROM taste_weights WHERE user_id = :user AND NOT work_id = ANY(CAST(:works AS bigint[]))"
+    counts.deleted = execute(connection, statement, user=user_id, works=works).rowcount
+    return counts
+
+
+def read_weights(connection: Connection) -> pd.DataFrame:
+    """Read the taste weights of all present users: ``user_id``, ``work_id``, ``weight``."""
+    return read_frame(connection, WEIGHTS)
+
+
+def users_with_taste(connection: Connection) -> set[str]:
+    """Return the ids of users who have a taste profile, even an empty one."""
+    return set(execute(connection, "SELECT DISTINCT user_id FROM taste_profiles").scalars())
+
+
+def profile_table(connection: Connection, user_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Describe users' tastes, for the asset's page and the summary."""
+    statement = """
+        SELECT u.name AS user, p.media_type, p.titles, p.liked, p.disliked, p.summary->>'sentence' AS taste
+        FROM taste_profiles p JOIN users u USING (user_id) WHERE user_id = ANY(:users)
+        ORDER BY u.first_seen_at, u.name, p.media_type"""
+    return read_rows(connection, statement, users=list(user_ids))
+
+
+def replace_recommendations(connection: Connection, user_id: str, rows: Sequence[dict[str, Any]]) -> WriteCounts:
+    """Replace a user's lists; equal lists are not written and keep their date."""
+    return replace_rows(connection, recommendations, rows, user_id=user_id)
+
+
+def replace_top_picks(
+    connection: Connection, day: date, media_type: str, rows: Sequence[dict[str, Any]]
+) -> WriteCounts:
+    """Replace the list of a day; an equal list is not written.
+
+    Raises:
+        ValueError: there are no rows; a list is never replaced by nothing.
+    """
+    if not rows:
+        raise ValueError("a list of Top Picks is never replaced by an empty one")
+    return replace_rows(connection, top_picks, rows, day=day, media_type=media_type)
+
+
+def replace_rows(connection: Connection, target: Table, rows: Sequence[dict[str, Any]], **of: Any) -> WriteCounts:
+    """Replace the rows of ``target`` with the values ``of`` these columns, unless they are equal, under a lock."""
+    lock_until_commit(connection, f"{target.name}:{'/'.join(map(str, of.values()))}")
+    where = " AND ".join(f"{name} = :{name}" for name in of)
+    columns = written_columns(target)
+    staged = stage(connection, target, map(itemgetter(*columns), rows), columns)
+    names = ", ".join(columns)
+    new, current = f"SELECT {names} FROM {staged}", f"SELECT {names} FROM {target.name} WHERE {where}"
+    differs = f"SELECT EXISTS (({new} EXCEPT {current}) UNION ALL ({current} EXCEPT {new}))"
+    counts = WriteCounts()
+    if read_value(connection, differs, **of):
+        counts.deleted = execute(connection, f"DELETE FROM {target.name} WHERE {where}", **of).rowcount
+        counts.inserted = execute(connection, f"INSERT INTO {target.name} ({names}) {new}").rowcount
+    connection.exec_driver_sql(f"DROP TABLE {staged}")
+    return counts
+
+
+def reason(because: Sequence[str], *, together: bool = False) -> str:
+    """Return why a title is recommended.
+
+    Args:
+        because: The liked titles that contribute most to its score; none if it is widely liked.
+        together: Whether they do so because others watched them together with it, and not because it is like them.
+    """
+    if not because:
+        return "Widely liked"
+    named = listed(because)
+    return f"People who liked {named} also liked this" if together else f"Because you liked {named}"
+
+
+def reason_of(row: Mapping[str, Any]) -> str:
+    """Return why a title is on a list, given its row (``because`` and ``components``)."""
+    parts = row["components"]
+    together = parts.get("co_watch", 0.0) + parts.get("recommended_from", 0.0)
+    return reason(row["because"], together=together > parts.get("similarity", 0.0))
+
+
+def recommendation_table(connection: Connection, user_id: str) -> list[dict[str, Any]]:
+    """List a user's recommendations with titles and reasons, films first, in rank order."""
+    statement = """
+        SELECT r.work_id, r.media_type, r.rank, n.title, n.year, n.tmdb_id, n.imdb_id, r.score::float8 AS score,
+        r.components, r.is_cold, r.generated_at,
+        ARRAY(SELECT b.title FROM unnest(r.because) WITH ORDINALITY AS b_(work_id, place)
+          JOIN work_names b USING (work_id) WHERE b.title IS NOT NULL ORDER BY place) AS because
+        FROM recommendations r JOIN work_names n USING (work_id)
+        WHERE r.user_id = :user ORDER BY r.media_type, r.rank"""
+    return read_rows(connection, statement, user=user_id)
+
+
+def first_recommendations(connection: Connection, user_ids: Sequence[str], limit: int) -> list[dict[str, Any]]:
+    """List the first recommendations of users, films before series, in rank order.
+
+    Each row has ``user_id``, ``media_type``, ``rank``, ``work_id``, ``title``, ``year``, ``because`` (titles),
+    ``components`` and ``server_item_id``, whose picture the media server shows.
+    """
+    statement = """
+        SELECT r.user_id, r.media_type, r.rank, r.work_id, n.title, n.year, t.server_item_id, r.components,
+        ARRAY(SELECT b.title FROM unnest(r.because) WITH ORDINALITY AS b_(work_id, place)
+          JOIN work_names b USING (work_id) WHERE b.title IS NOT NULL ORDER BY place) AS because
+        FROM recommendations r JOIN work_names n USING (work_id) LEFT JOIN titles t ON t.item_id = r.item_id
+        WHERE r.user_id = ANY(:users) AND r.rank <= :limit ORDER BY r.media_type, r.user_id, r.rank"""
+    return read_rows(connection, statement, users=list(user_ids), limit=limit)
+
+
+def liked_genres(connection: Connection, user_ids: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return by user the share (0-1) of each genre: the weight of their liked titles of it, of that of all they like.
+
+    A title counts for each of its genres, so the shares of a user add up to more than 1.
+    """
+    statement = """
+        SELECT w.user_id, genre, (sum(w.weight) / max(a.weight))::float8 AS share
+        FROM taste_weights w JOIN work_copies c USING (work_id) LEFT JOIN enriched_metadata e USING (work_id)
+        JOIN (SELECT user_id, sum(weight) AS weight FROM taste_weights WHERE weight > 0 GROUP BY user_id) a
+          USING (user_id) CROSS JOIN LATERAL unnest(coalesce(nullif(e.genres, '{}'), c.genres)) AS genre
+        WHERE w.weight > 0 AND w.user_id = ANY(:users)
+        GROUP BY w.user_id, genre ORDER BY w.user_id, share DESC, genre"""
+    shares: dict[str, dict[str, float]] = {user_id: {} for user_id in user_ids}
+    for row in read_rows(connection, statement, users=list(user_ids)):
+        shares[row["user_id"]][row["genre"]] = row["share"]
+    return shares
+
+
+def favourites(connection: Connection, user_id: str, limit: int) -> list[dict[str, Any]]:
+    """List the titles with the highest taste weights of a user: ``media_type``, ``title``, ``year``, ``weight``."""
+    statement = """
+        SELECT w.media_type, n.title, n.year, w.weight::float8 AS weight FROM taste_weights w
+        JOIN work_names n USING (work_id) WHERE w.user_id = :user AND w.weight > 0
+        ORDER BY w.weight DESC, n.title LIMIT :limit"""
+    return read_rows(connection, statement, user=user_id, limit=limit)
+
+
+_IN_EFFECT = """(SELECT media_type, max(day) AS day FROM top_picks WHERE day <= :day GROUP BY media_type)"""
+
+
+def top_picks_table(connection: Connection, day: date) -> list[dict[str, Any]]:
+    """List the Top Picks in effect on a day, films first, in rank order: of each media type the latest list, which is
+    an older one if none could be made that day.
+    """
+    statement = f"""
+        SELECT p.media_type, p.rank, n.title, n.year, n.tmdb_id, n.imdb_id, p.viewers, p.plays,
+        p.completion::float8 AS completion, p.score::float8 AS score, p.relaxed, p.source
+        FROM top_picks p JOIN {_IN_EFFECT} e USING (media_type, day) JOIN work_names n USING (work_id)
+        ORDER BY p.media_type, p.rank"""
+    return read_rows(connection, statement, day=day)
+
+
+def course_of_ranks(connection: Connection, day: date) -> list[dict[str, Any]]:
+    """List the Top Picks in effect on a day with their ranks on the day before and a week before (None: not listed)."""
+    statement = f"""
+        SELECT p.media_type, p.rank, n.title, y.rank AS yesterday, w.rank AS week_ago, p.viewers, p.plays,
+        p.score::float8 AS score FROM top_picks p JOIN {_IN_EFFECT} e USING (media_type, day)
+        JOIN work_names n USING (work_id)
+        LEFT JOIN top_picks y ON (y.day, y.media_type, y.work_id) = (p.day - 1, p.media_type, p.work_id)
+        LEFT JOIN top_picks w ON (w.day, w.media_type, w.work_id) = (p.day - 7, p.media_type, p.work_id)
+        ORDER BY p.media_type, p.rank"""
+    return read_rows(connection, statement, day=day)
+
+
+def top_picks_sources(connection: Connection, day: date) -> dict[str, str]:
+    """Return by media type what the list of a day was made from; a media type without a list is absent."""
+    statement = "SELECT media_type, source FROM top_picks WHERE day = :day AND rank = 1"
+    return {row["media_type"]: row["source"] for row in read_rows(connection, statement, day=day)}
+
+
+def latest_top_picks_day(connection: Connection, day: date, media_type: str) -> date | None:
+    """Return the day of the list in effect on a day; None if there is no list yet."""
+    statement = "SELECT max(day) FROM top_picks WHERE day <= :day AND media_type = :media_type"
+    return read_value(connection, statement, day=day, media_type=media_type)
+
+
+def watched_recommendations(connection: Connection, user_ids: Sequence[str]) -> int:
+    """Count recommended titles that the user had already played or started; the expected result is zero."""
+    statement = """
+        SELECT count(DISTINCT (r.user_id, r.work_id)) FROM recommendations r
+        JOIN watch_state w ON w.user_id = r.user_id AND w.work_id = r.work_id WHERE r.user_id = ANY(:users)
+        AND (w.played OR w.play_count > 0) AND w.updated_at <= r.generated_at AND r.generated_at <= clock_timestamp()"""
+    return read_value(connection, statement, users=list(user_ids))
+
+
+def list_sizes(connection: Connection) -> list[dict[str, Any]]:
+    """Return the lengths and the date of each user's lists; users without a list come first."""
+    statement = """
+        SELECT u.partition_key AS partition, u.name, count(*) FILTER (WHERE r.media_type = 'movie') AS films,
+        count(*) FILTER (WHERE r.media_type = 'series') AS series, coalesce(bool_or(r.is_cold), false) AS cold,
+        max(r.generated_at)::text AS changed FROM present_users u LEFT JOIN recommendations r USING (user_id)
+        GROUP BY u.user_id, u.partition_key, u.name ORDER BY count(r.rank), u.name"""
+    return read_rows(connection, statement)

@@ -1,0 +1,302 @@
+"""How good the lists are, measured with the code that makes them: by what people watched next.
+
+Per user, the last 20 % of the history by time are held out (rounded up). A hit is a held-out title that the user liked.
+Titles that the user knew before, or could not have watched yet, are no candidates, neither for the ranking nor for the
+baseline, the titles with the most votes. Users without hits to find, or who liked nothing before, do not qualify.
+Nothing that is held out reaches the ranking: no ratings, counts or dates.
+"""
+
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from aperture_dagster.taste.ranking.config import RankingConfig, RankingInputs
+from aperture_dagster.taste.ranking.crowd import Crowd
+from aperture_dagster.taste.ranking.histories import Doubles, Rows, as_utc, positions, rows_where
+from aperture_dagster.taste.ranking.library import Library
+from aperture_dagster.taste.ranking.metrics import coverage, hit_rate_at, mean_popularity, ndcg_at, recall_at
+from aperture_dagster.taste.ranking.recommend import RankingModel, prepare
+
+LIKED = 8.0
+"""Least rating of a hit: 4 of 5 stars, on the product's scale of 0 to 10."""
+HELD_OUT = 0.2
+DEPTH = 20
+"""Length of the lists that are judged."""
+RESAMPLES = 10_000
+_AT_ONCE = 500
+ENOUGH_USERS, ENOUGH_HITS = 20, 50
+"""With fewer, the interval from resampling the users is not to be trusted."""
+
+Lists = dict[Hashable, Rows]
+"""Rows of the item table per user, best first."""
+Interval = tuple[float, float]
+Unavailable = Callable[[Any, pd.Timestamp, pd.Timestamp], NDArray[np.bool_]]
+"""Masks the titles, shape (n,), that a user could not watch, given the user and the moments of their last known
+activity, and of their last activity of all."""
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """The titles, the known part of each user's history, and the hits to find."""
+
+    items: pd.DataFrame
+    library: Library
+    training: pd.DataFrame
+    hits: dict[Any, set[int]]
+    """Per qualifying user, the rows of the titles to find."""
+    seen: dict[Any, Rows]
+    votes: Doubles
+    unreleased: dict[Any, NDArray[np.bool_]]
+    """Per qualifying user, which titles they could not watch yet."""
+    last_known: dict[Any, pd.Timestamp]
+    """Per user, the moment of the last activity that is known."""
+
+    @property
+    def users(self) -> list[Any]:
+        """The users who qualify."""
+        return list(self.hits)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The figures of one way to rank: NDCG@10 of each user, and means over all."""
+
+    ndcgs: Doubles
+    hit_rate: float
+    recall: float
+    votes: float
+    coverage: float
+
+    @property
+    def users(self) -> int:
+        """Number of users with a list."""
+        return len(self.ndcgs)
+
+    @property
+    def ndcg(self) -> float:
+        """Mean NDCG@10."""
+        return float(self.ndcgs.mean()) if self.users else float("nan")
+
+
+def world_of(
+    items: pd.DataFrame,
+    library: Library,
+    histories: pd.DataFrame,
+    liked: NDArray[np.bool_],
+    unavailable: Unavailable,
+    users: Collection[Any] | None = None,
+) -> World:
+    """Split the histories of titles in the library, and find who qualifies.
+
+    Args:
+        items: One row per title, as in ``RankingInputs``.
+        library: The same titles.
+        histories: As in ``RankingInputs``; rows of other titles are ignored.
+        liked: Which rows of the histories say that the user liked the title, shape (rows,).
+        unavailable: Tells which titles a user could not watch; they are no candidates.
+        users: Who may qualify. Default: everybody. Those without dates never do.
+    """
+    row = library.index
+    rows = positions(histories["work_id"], row)
+    known = rows_where(histories.assign(row=rows, liked=liked), rows >= 0)
+    training, held_out = leave_last_out(known)
+    last, last_known = last_moments(known), last_moments(training)
+    liked_before = set(training.loc[training["liked"], "user_id"])
+    hits: dict[Any, set[int]] = {}
+    unreleased: dict[Any, NDArray[np.bool_]] = {}
+    for user, found in rows_where(held_out, held_out["liked"] & held_out["last_played_at"].notna()).groupby("user_id"):
+        if user not in liked_before or (users is not None and user not in users):
+            continue
+        mask = unavailable(user, last_known[user], last[user])
+        findable = {int(one) for one in found["row"] if not mask[one]}
+        if findable:
+            hits[user], unreleased[user] = findable, mask
+    return World(
+        items=items,
+        library=library,
+        training=training.drop(columns=["row", "liked"]),
+        hits=hits,
+        seen={user: group["row"].to_numpy(dtype=np.int64) for user, group in training.groupby("user_id")},
+        votes=items["vote_count"].astype("float64").fillna(0.0).to_numpy(dtype=np.float64),
+        unreleased=unreleased,
+        last_known=last_known,
+    )
+
+
+def last_moments(histories: pd.DataFrame) -> dict[Any, pd.Timestamp]:
+    """Return the moment of each user's last activity."""
+    latest = histories.sort_values("last_played_at", na_position="first").drop_duplicates("user_id", keep="last")
+    return dict(zip(latest["user_id"], latest["last_played_at"], strict=True))
+
+
+def leave_last_out(
+    histories: pd.DataFrame, *, share: float = HELD_OUT, time: str = "last_played_at"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split every user's history by time, holding out the last ``share`` of the rows (rounded up).
+
+    Rows with equal times keep their order; missing dates count as earliest.
+
+    Returns:
+        The rows that may be known, and those held out.
+    """
+    ordered = histories.sort_values(time, kind="stable", na_position="first")
+    by_user = ordered.groupby("user_id", sort=False)
+    size = np.asarray(by_user["user_id"].transform("size"), dtype=np.float64)
+    from_the_end = size - np.asarray(by_user.cumcount(), dtype=np.float64)
+    held = from_the_end <= np.ceil(size * share - 1e-9)
+    return rows_where(ordered, ~held), rows_where(ordered, held)
+
+
+def by_votes(world: World, users: Iterable[Any] | None = None) -> Lists:
+    """Return the baseline of ``users`` (default: all): the titles with the most votes.
+
+    Left out are those that each has seen, or could not watch yet.
+    """
+    order = np.argsort(-world.votes, kind="stable")
+    lists: Lists = {}
+    for user in world.users if users is None else users:
+        out = world.unreleased[user].copy()
+        out[world.seen[user]] = True
+        lists[user] = order[~out[order]][:DEPTH]
+    return lists
+
+
+def household_model(
+    world: World,
+    members: Sequence[Any],
+    config: RankingConfig,
+    *,
+    asked: Sequence[Any] | None = None,
+    edges: pd.DataFrame | None = None,
+    crowd: Crowd | None = None,
+) -> RankingModel:
+    """Prepare the production ranking of the qualifying users of one household.
+
+    Args:
+        world: The data.
+        members: Who lives together.
+        config: Parameters of the ranking; its limit is the length of the lists.
+        asked: Who of them gets a list. Default: everybody.
+        edges, crowd: As in ``RankingInputs``.
+    """
+    chosen = [user for user in (members if asked is None else asked) if user in world.hits]
+    inputs = RankingInputs(
+        items=world.items,
+        histories=rows_where(world.training, world.training["user_id"].isin(list(members))),
+        as_of=as_utc(str(world.training["last_played_at"].max())),
+        users=chosen,
+        excluded={user: world.unreleased[user] for user in chosen},
+        edges=edges,
+        crowd=crowd,
+    )
+    return prepare(inputs, config, library=world.library)
+
+
+def lists_of(world: World, model: RankingModel) -> Lists:
+    """Return the production lists of the model's users as rows."""
+    return {user: positions(model.for_user(user)["work_id"], world.library.index) for user in model.people.users}
+
+
+def rank_household(world: World, members: Sequence[Any], config: RankingConfig, **inputs: Any) -> Lists:
+    """Return the production lists of the qualifying users of one household (as for :func:`household_model`)."""
+    return lists_of(world, household_model(world, members, config, **inputs))
+
+
+def households_of(users: Sequence[Any], size: int, draw: int = 0) -> Iterator[list[Any]]:
+    """Divide users into households of ``size`` at random; ``draw`` is the seed. The last one may be smaller."""
+    order = np.random.default_rng(draw).permutation(len(users))
+    for start in range(0, len(order), size):
+        yield [users[place] for place in order[start : start + size]]
+
+
+def without_ratings(world: World) -> World:
+    """Return the world as if nobody had rated anything that is known, as on most media servers."""
+    return replace(world, training=world.training.assign(rating=np.nan))
+
+
+def judge(world: World, lists: Mapping[Any, Rows], users: Sequence[Any] | None = None) -> Result:
+    """Return the figures for ``users`` (default: all) who have a list."""
+    chosen = [user for user in (world.users if users is None else users) if user in lists]
+    own = [lists[user] for user in chosen]
+    found = [(entry.tolist(), world.hits[user]) for user, entry in zip(chosen, own, strict=True)]
+    return Result(
+        ndcgs=np.array([ndcg_at(*one) for one in found]),
+        hit_rate=_mean(hit_rate_at(*one) for one in found),
+        recall=_mean(recall_at(*one, DEPTH) for one in found),
+        votes=mean_popularity(own, world.votes),
+        coverage=coverage(own, len(world.items)),
+    )
+
+
+def mean_result(results: Sequence[Result]) -> Result:
+    """Return the mean of several draws of the same users."""
+    return Result(**{one.name: np.mean([getattr(r, one.name) for r in results], axis=0) for one in fields(Result)})
+
+
+def intervals(ours: Result, baseline: Result) -> tuple[Interval, Interval]:
+    """Return bootstrap 95 % intervals of ours and of its ratio to the baseline, resampling the users (seeded).
+
+    Both are of the same users, in the same order. A ratio to a baseline of 0 is infinite.
+    """
+    random = np.random.default_rng(0)
+    both = np.stack([ours.ndcgs, baseline.ndcgs])
+    # In parts, since thousands of users would need a gigabyte.
+    drawn = (random.integers(0, ours.users, size=(_AT_ONCE, ours.users)) for _ in range(RESAMPLES // _AT_ONCE))
+    means, others = np.concatenate([both[:, part].mean(axis=2) for part in drawn], axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = means / others
+    return _middle(means), _middle(np.where(np.isnan(ratios), 1.0, ratios))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The lists of some users beside those of the baseline, for the same users in the same order."""
+
+    votes: Result
+    ours: Result
+    hits: int
+    """Number of titles that could be found."""
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether there are enough users and hits for an interval to mean something."""
+        return self.ours.users >= ENOUGH_USERS and self.hits >= ENOUGH_HITS
+
+    @property
+    def ratio(self) -> float:
+        """NDCG@10 of our lists as a multiple of the baseline's; infinite if that is 0."""
+        if self.votes.ndcg:
+            return self.ours.ndcg / self.votes.ndcg
+        return float("inf") if self.ours.ndcg else 1.0
+
+    def rows(self) -> list[tuple[str, float, float]]:
+        """Return each figure by its name: the baseline's, and that of our lists."""
+        names = {
+            "NDCG@10": "ndcg", "hit rate@10": "hit_rate", "recall@20": "recall", "coverage": "coverage",
+            "mean votes": "votes",
+        }  # fmt: skip
+        return [(shown, getattr(self.votes, name), getattr(self.ours, name)) for shown, name in names.items()]
+
+
+def compare_with_votes(world: World, lists: Lists) -> Comparison:
+    """Judge lists, and those of the baseline for the same users, of titles that they could have watched."""
+    users = [user for user in world.users if user in lists]
+    votes = by_votes(world, users)
+    hits = sum(len(world.hits[user]) for user in users)
+    return Comparison(votes=judge(world, votes, users), ours=judge(world, lists, users), hits=hits)
+
+
+def _middle(values: Doubles) -> Interval:
+    # Without interpolation: between two values of which one is infinite there is none.
+    low, high = np.quantile(values, (0.025, 0.975), method="nearest")
+    return float(low), float(high)
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Return the mean of the values that are known; NaN if there is none."""
+    known = [value for value in values if value == value]
+    return float(np.mean(known)) if known else float("nan")

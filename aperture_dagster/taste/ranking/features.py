@@ -1,0 +1,169 @@
+"""Content features of titles: people, genres and years.
+
+Embedded descriptions miss names (two films by one director need not read alike) and time, and people choose by both. A
+title resembles a history in one field when they share rare names: the cosine of tf-idf rows, summed over the history
+with its signed weights. This is linear, so a history is folded into one profile of names instead of comparing in pairs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from aperture_dagster.taste.ranking.histories import Doubles, Rows, list_column, number_column
+from aperture_dagster.taste.ranking.names import NameLists, Names, PackedNames, count_names
+from aperture_dagster.taste.ranking.sparse import entries_of, first_of
+
+FIELDS: dict[str, tuple[str, ...]] = {
+    "people": ("directors", "creators", "cast"),
+    "genres": ("genres",),
+}
+"""Columns of the item table that make up each field; missing columns are skipped."""
+MAX_CAST = 5
+FEW = 4
+"""With less than this fraction of the titles, such as the series of a library, their entries are looked up."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TfIdf:
+    """A sparse matrix (titles, names) with rows of length 1."""
+
+    names: int
+    first: Rows
+    """Where the entries of each title begin, shape (n + 1,)."""
+    columns: NDArray[np.int32]
+    values: Doubles
+
+    def affinity(self, weights: Doubles, rows: Rows | None = None) -> Doubles:
+        """Return Σ_h w_h · cosine(title, h) for signed weights that are 0 outside of the history; both shape (n,).
+
+        With ``rows``, for these titles only, in their order.
+        """
+        history = np.flatnonzero(weights)
+        own, owner = entries_of(self.first, history)
+        weighted = self.values[own] * weights[history][owner]
+        profile = np.bincount(self.columns[own], weights=weighted, minlength=self.names)
+        if rows is not None and FEW * len(rows) < len(weights):
+            entries, owner = entries_of(self.first, rows)
+            shared = self.values[entries] * profile[self.columns[entries]]
+            return np.bincount(owner, weights=shared, minlength=len(rows)).astype(np.float64)
+        found = np.zeros(len(weights))
+        named = np.flatnonzero(np.diff(self.first))
+        if len(named):
+            found[named] = np.add.reduceat(self.values * profile[self.columns], self.first[named])
+        return found if rows is None else found[rows]
+
+    def between(self, rows: Rows, others: Rows) -> Doubles:
+        """Return the cosine of every pair, shape (rows, others)."""
+        entries, owner = entries_of(self.first, rows)
+        named, column = np.unique(self.columns[entries], return_inverse=True)
+        one = np.zeros((len(rows), len(named)))
+        one[owner, column] = self.values[entries]
+        entries, owner = entries_of(self.first, others)
+        column = np.full(self.names, -1, dtype=np.int64)
+        column[named] = np.arange(len(named))
+        column = column[self.columns[entries]]
+        shared = np.flatnonzero(column >= 0)
+        # Few of the others share a name at all, unless there are few names.
+        is_similar = np.zeros(len(others), dtype=bool)
+        is_similar[owner[shared]] = True
+        similar = np.flatnonzero(is_similar)
+        two = np.zeros((len(similar), len(named)))
+        two[(np.cumsum(is_similar) - 1)[owner[shared]], column[shared]] = self.values[entries[shared]]
+        found = np.zeros((len(rows), len(others)))
+        found[:, similar] = one @ two.T
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """Content features of a library, computed once by ``content_features``."""
+
+    fields: dict[str, TfIdf]
+    years: Doubles
+    """Year of each title, NaN where unknown, shape (n,)."""
+    genres: NDArray[np.float32]
+    """1 where a title has a genre, shape (n, genres)."""
+
+    def era(self, weights: Doubles, window: float) -> Doubles:
+        """Return how close each title's year is to the years of liked titles, at least 0, shape (n,).
+
+        This is the square root of the weight of liked titles in a window around its year, whose standard deviation is
+        ``window`` years; titles without a year get the mean.
+        """
+        known = np.isfinite(self.years)
+        liked = np.maximum(weights, 0.0) * known
+        if not liked.any():
+            return np.zeros(len(weights))
+        years = np.where(known, self.years, 0.0).astype(np.int64)
+        low, high = int(years[known].min()), int(years[known].max())
+        mass = np.bincount(years[known] - low, weights=liked[known])
+        distance = np.arange(high - low + 1)
+        near_by = np.exp(-0.5 * ((distance[:, None] - distance[None, :]) / window) ** 2)
+        near = np.zeros(len(weights))
+        near[known] = np.sqrt((near_by @ mass)[years[known] - low])
+        near[~known] = near[known].mean()
+        return near
+
+    def genre_cosine(self, rows: Rows, others: Rows) -> Doubles:
+        """Return the cosine of the genres of every pair, shape (rows, others); 0 for a title without genres."""
+        one, two = self.genres[rows].astype(np.float64), self.genres[others].astype(np.float64)
+        lengths = np.sqrt(one.sum(axis=1))[:, None] * np.sqrt(two.sum(axis=1))[None, :]
+        return (one @ two.T) / np.maximum(lengths, 1.0)
+
+
+def content_features(items: pd.DataFrame, names: Mapping[str, PackedNames] | None = None) -> Features:
+    """Return the features of an item table; every column is optional (see ``FIELDS``, and ``year``).
+
+    ``names`` has columns of lists that are not in the table.
+    """
+    packed = names or {}
+
+    def lists_of(column: str) -> NameLists:
+        # A million names: they become objects when their turn comes, and are not kept.
+        lists = packed[column].unpack() if column in packed else NameLists.of(list_column(items, column))
+        return lists.at_most(MAX_CAST) if column == "cast" else lists
+
+    fields: dict[str, TfIdf] = {}
+    genres = count_names([[]] * len(items))
+    for field, columns in FIELDS.items():
+        lists = [lists_of(column) for column in columns if column in packed or column in items]
+        of_field = count_names(*lists or [[[]] * len(items)])
+        fields[field] = weigh_names(of_field)
+        if field == "genres":
+            genres = of_field
+    years = number_column(items, "year")
+    # Treat typos such as 0 or 19999 as unknown: the table of years in `era` would span all of them.
+    years = np.where((years < 1850) | (years > 2200), np.nan, years)
+    has_genre = np.zeros((len(items), len(genres.distinct)), dtype=np.float32)
+    column_of = np.empty(len(genres.distinct), dtype=np.int64)
+    column_of[np.argsort(genres.distinct, kind="stable")] = np.arange(len(genres.distinct))
+    has_genre[np.repeat(np.arange(len(items)), np.diff(genres.first)), column_of[genres.codes]] = 1.0
+    return Features(fields=fields, years=years, genres=has_genre)
+
+
+def tf_idf(lists: Sequence[Sequence[str]]) -> TfIdf:
+    """Return tf-idf rows of length 1. Names that only one title has are left out, since they connect nothing."""
+    return weigh_names(count_names(lists))
+
+
+def weigh_names(names: Names) -> TfIdf:
+    """Return what :func:`tf_idf` does, of names that are counted already."""
+    connects = names.counts > 1
+    kept = connects[names.codes]
+    column_of = np.cumsum(connects) - 1
+    rows, columns = np.repeat(np.arange(names.n), np.diff(names.first))[kept], column_of[names.codes[kept]]
+    idf = np.log(names.n / names.counts[connects])
+    values = idf[columns]
+    lengths = np.sqrt(np.bincount(rows, weights=values**2, minlength=names.n))
+    values /= np.maximum(lengths[rows], 1e-9)
+    return TfIdf(int(connects.sum()), first_of(rows, names.n), columns.astype(np.int32), values)
+
+
+def signed_root(values: NDArray[Any]) -> Doubles:
+    """Return the root of the absolute value, with the sign: in the long tails of sums, a few outliers would lead."""
+    numbers = np.asarray(values, dtype=np.float64)
+    return np.sign(numbers) * np.sqrt(np.abs(numbers))

@@ -1,0 +1,107 @@
+"""Scores from lists such as "recommended from this title": which titles lead to which, and how strongly."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from aperture_dagster.taste.ranking.histories import Doubles, Floats, Rows, number_column, positions
+from aperture_dagster.taste.ranking.sparse import first_of
+
+LINK_DEPTH = 40
+"""Lowest rank in a list that still counts: TMDb's lists end there. A link without a rank counts as the last."""
+BLOCK = 4_096
+"""Titles processed at a time, whose links stay in the processor."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Links:
+    """Links between n titles, each pair of rows at most once per direction, in the order of the titles they lead to."""
+
+    first: Rows
+    """Where the links to each title begin, shape (n + 1,)."""
+    start: NDArray[np.int32]
+    """The title that leads there, shape (links,)."""
+    strength: Floats
+    """How strongly it does, shape (links,)."""
+
+    @property
+    def n(self) -> int:
+        """Number of titles."""
+        return len(self.first) - 1
+
+    def spread(self, weights: NDArray[Any]) -> Floats:
+        """Return for each title the strength of its links times the weights of their starts; both shape (n, users)."""
+        scores = np.zeros((weights.shape[1], self.n), dtype=np.float32)
+        by_user = np.asarray(weights.T, dtype=np.float32)
+        ends = np.flatnonzero(np.diff(self.first))
+        for begin in range(0, len(ends), BLOCK):
+            some = ends[begin : begin + BLOCK]
+            links = slice(self.first[some[0]], self.first[some[-1] + 1])
+            begins = self.first[some] - links.start
+            for user, own in enumerate(by_user):
+                scores[user, some] = np.add.reduceat(own[self.start[links]] * self.strength[links], begins)
+        return scores.T
+
+    def contributions(self, row: int, weights: Doubles) -> tuple[Rows, Doubles]:
+        """Return the rows that are linked to ``row`` and have a positive weight (shape (n,)), and what each adds."""
+        own = slice(self.first[row], self.first[row + 1])
+        starts = self.start[own].astype(np.int64)
+        adds = self.strength[own] * weights[starts]
+        return starts[adds > 0], adds[adds > 0]
+
+    def between(self, rows: Rows, others: Rows) -> Doubles:
+        """Return how strongly each of ``others`` leads to each of ``rows``, shape (rows, others)."""
+        found = np.zeros((len(rows), len(others)))
+        place = np.full(self.n, -1, dtype=np.int64)
+        place[others] = np.arange(len(others))
+        for number, row in enumerate(rows):
+            own = slice(self.first[row], self.first[row + 1])
+            column = place[self.start[own]]
+            found[number, column[column >= 0]] = self.strength[own][column >= 0]
+        return found
+
+
+def links_of(edges: pd.DataFrame, index: Mapping[int, int], n: int, depth: int = LINK_DEPTH) -> Links:
+    """Build the links of an edge table (``work_id``, ``recommended_work_id``, ``rank``) between the n titles.
+
+    An edge counts in both directions, because being recommended from B ties A to B just as much. It counts less the
+    lower its rank (at most ``depth``), and is divided by the square root of the title's degree, so that titles on every
+    list do not lead. Of several edges of a pair, the best counts.
+    """
+    rank = edges["rank"].to_numpy()
+    if rank.dtype.kind != "i":
+        rank = np.rint(np.nan_to_num(number_column(edges, "rank"), nan=float(depth)))
+    rank = np.clip(rank, 1, depth + 1).astype(np.uint8)
+    start, end = (positions(edges[name], index).astype(np.int32) for name in ("work_id", "recommended_work_id"))
+    # A million edges: from here on, what is not needed any more goes at once, and numbers change in place.
+    del edges
+    keep = (start >= 0) & (end >= 0) & (start != end) & (rank <= depth)
+    start, end, rank = start[keep], end[keep], rank[keep]
+    # One number for end, start and rank, in this order, is sorted much faster than three.
+    ranks = depth + 1
+    pair = np.concatenate([end, start], dtype=np.int64)
+    pair *= n
+    pair[: len(start)] += start
+    pair[len(start) :] += end
+    pair *= ranks
+    pair[: len(start)] += rank
+    pair[len(start) :] += rank
+    del start, end, keep
+    pair.sort()
+    rank = np.remainder(pair, ranks, out=np.empty(len(pair), dtype=np.uint8), casting="unsafe")
+    pair //= ranks
+    best = np.ones(len(pair), dtype=bool)
+    best[1:] = pair[1:] != pair[:-1]
+    if not best.all():
+        pair, rank = pair[best], rank[best]
+    end, start = (np.empty(len(pair), dtype=np.int32) for _ in range(2))
+    np.divmod(pair, max(n, 1), out=(end, start), casting="unsafe")
+    del pair
+    strength = (1.0 / np.log2(1.0 + np.maximum(np.arange(ranks), 1.0)))[rank]
+    degree = np.bincount(end, weights=strength, minlength=n)
+    strength /= np.sqrt(np.maximum(degree, 1.0))[end]
+    return Links(first_of(end, n), start, strength.astype(np.float32))

@@ -1,0 +1,209 @@
+"""What recommendations and discovery have in common: how histories become components of a score."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from aperture_dagster.taste.ranking.collaborative import Ease, fit_ease, ridge_for
+from aperture_dagster.taste.ranking.config import TasteMix
+from aperture_dagster.taste.ranking.crowd import Crowd
+from aperture_dagster.taste.ranking.diversity import mmr
+from aperture_dagster.taste.ranking.features import signed_root
+from aperture_dagster.taste.ranking.histories import Doubles, Floats, Rows, positions, rows_where
+from aperture_dagster.taste.ranking.library import NO_ROWS, NO_TITLES, Library, UserTitles
+from aperture_dagster.taste.ranking.links import Links
+from aperture_dagster.taste.ranking.similarity import history_similarity
+from aperture_dagster.taste.ranking.taste import taste_weights
+
+OTHER_TYPE = 0.5
+"""Weight of a series in the taste for films, and of a film in the taste for series."""
+ERA_YEARS = 4.0
+"""Standard deviation, in years, of the window around the years of liked titles."""
+HISTORY_LIMIT = 1_000
+"""Titles of a history that candidates are compared with, at most: those with the largest weights."""
+SHORTLIST = 300
+"""Number of top candidates from which MMR selects."""
+_COLUMN_TYPES = {
+    "rank": "int64", "work_id": "int64", "media_type": "str", "because": "object", "user_ids": "object", "cold": "bool",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class People:
+    """What the histories say about the people of a run."""
+
+    users: list[Hashable]
+    """Users to rank for."""
+    column: dict[Hashable, int]
+    """Column, or row, of each user in matrices."""
+    titles: dict[Hashable, UserTitles]
+    co_watchers: int
+    """Number of people (household and crowd) that co-watch has learned from."""
+    likings: Floats
+    """How much each user liked what they watched, 0 for the rest, shape (users, n)."""
+    ease: Ease
+    crowd: Links | None
+    """The crowd's pairs of titles."""
+    co_watch: Floats
+    """Scores of the likings by EASE and by the crowd's table, shape (users, n)."""
+
+    def watched_with(self, titles: Rows, history: Rows) -> Doubles:
+        """Return how much having liked each title of a history speaks for each of ``titles``, (titles, history)."""
+        found = self.ease.weights(titles, history)
+        return found if self.crowd is None else found + self.crowd.between(titles, history)
+
+
+def standardise(values: NDArray[np.floating]) -> Doubles:
+    """Scale values to mean 0 and deviation 1; a constant becomes zeros."""
+    numbers = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    deviation = float(numbers.std()) if len(numbers) else 0.0
+    if deviation < 1e-9:
+        return np.zeros(len(numbers))
+    return (numbers - numbers.mean()) / deviation
+
+
+def in_library(weights: pd.DataFrame, index: Mapping[int, int]) -> pd.DataFrame:
+    """Return the non-zero weights of works in the item table, with their ``row``."""
+    found = weights.assign(row=positions(weights["work_id"], index))
+    return rows_where(found, (found["row"] >= 0) & (found["weight"].fillna(0.0) != 0))
+
+
+def titles_by_user(weights: pd.DataFrame) -> dict[Hashable, UserTitles]:
+    """Return the titles of each user, from the result of :func:`in_library`."""
+    heaviest = weights.assign(size=weights["weight"].abs())
+    heaviest = heaviest.sort_values(["size", "work_id"], ascending=[False, True], kind="stable")
+    return {
+        user: UserTitles(group["row"].to_numpy(dtype=np.int64), group["weight"].to_numpy(dtype=np.float64))
+        for user, group in heaviest.groupby("user_id", sort=True)
+    }
+
+
+def weight_matrix(titles: Mapping[Hashable, UserTitles], users: Sequence[Hashable], n: int) -> Floats:
+    """Return the signed weights of all titles as one matrix, shape (n, users)."""
+    weights = np.zeros((len(users), n), dtype=np.float32)
+    for number, user in enumerate(users):
+        own = titles.get(user, NO_TITLES)
+        weights[number, own.rows] = own.weights
+    return weights.T
+
+
+def learn_people(
+    histories: pd.DataFrame,
+    library: Library,
+    *,
+    as_of: datetime | pd.Timestamp,
+    users: Sequence[Hashable] | None = None,
+    crowd: Crowd | None = None,
+) -> People:
+    """Learn from the histories of everybody, in the titles of a library (arguments as in ``RankingInputs``)."""
+    n = len(library.work_ids)
+    learned = in_library(taste_weights(histories, as_of=as_of), library.index)
+    titles = titles_by_user(learned)
+    asked = list(dict.fromkeys(users)) if users is not None else sorted(titles, key=str)
+    column = {user: number for number, user in enumerate(asked)}
+    liked = rows_where(learned, learned["liking"] > 0)
+    liked_rows, liking = liked["row"].to_numpy(dtype=np.int64), liked["liking"].to_numpy(dtype=np.float64)
+    person, people = pd.factorize(liked["user_id"], sort=True)
+    ease = fit_ease(np.asarray(person, np.int64), liked_rows, liking, ridge=ridge_for(len(people), liking))
+    liked_columns = positions(liked["user_id"], column)
+    is_asked = liked_columns >= 0
+    likings = np.zeros((len(asked), n), dtype=np.float32)
+    likings[liked_columns[is_asked], liked_rows[is_asked]] = liking[is_asked]
+    co_watch = ease.score(likings)
+    pairs = None if crowd is None else crowd.links(library.index, n)
+    if pairs is not None:
+        co_watch += pairs.spread(likings.T).T
+    return People(
+        users=asked,
+        column=column,
+        titles=titles,
+        co_watchers=ease.users + (0 if crowd is None else crowd.people),
+        likings=likings,
+        ease=ease,
+        crowd=pairs,
+        co_watch=co_watch,
+    )
+
+
+def similarities(library: Library, people: People, candidates: Mapping[str, Rows] | None = None) -> dict[str, Floats]:
+    """Return Σ w · sim³ per media type, shape (candidates of the type, users).
+
+    The titles of all users are pooled, so that each similarity is computed once. At most ``HISTORY_LIMIT`` titles of a
+    user count, those with the largest weights. ``candidates`` has the rows to score of each type (default: all).
+    """
+    kept = [people.titles.get(user, NO_TITLES).largest(HISTORY_LIMIT) for user in people.users]
+    pooled = np.unique(np.concatenate([NO_ROWS, *(one.rows for one in kept)]))
+    weights = np.zeros((len(pooled), len(kept)), dtype=np.float32)
+    for column, one in enumerate(kept):
+        weights[np.searchsorted(pooled, one.rows), column] = one.weights
+    found: dict[str, Floats] = {}
+    for media_type, rows in (library.rows if candidates is None else candidates).items():
+        scaled = np.where(np.isin(pooled, library.rows[media_type])[:, None], weights, weights * np.float32(OTHER_TYPE))
+        found[media_type] = history_similarity(library.centred, pooled, scaled, candidates=rows)
+    return found
+
+
+def similar_parts(
+    library: Library,
+    titles: UserTitles,
+    described: NDArray[np.floating] | None,
+    candidates: Rows,
+    media_type: str,
+    mix: TasteMix,
+) -> dict[str, Doubles]:
+    """Return in which ways candidates (rows of one media type) are like a user's titles: the fields of ``mix``.
+
+    Each part is standardised among the candidates and has its weight. ``described`` is the column of
+    :func:`similarities` (None: no description is compared).
+    """
+    dense = np.zeros(len(library.work_ids))
+    dense[titles.rows] = weights_for(library, titles, media_type)
+    near = {"era": mix.era * standardise(library.features.era(dense, ERA_YEARS)[candidates])}
+    for field, names in library.features.fields.items():
+        near[field] = getattr(mix, field) * standardise(signed_root(names.affinity(dense, candidates)))
+    if described is not None:
+        near["description"] = mix.description * standardise(signed_root(described))
+    return near
+
+
+def weights_for(library: Library, titles: UserTitles, media_type: str) -> Doubles:
+    """Return the weights of a user's titles in a list of one media type: those of the other type count less."""
+    return titles.weights * np.where(np.isin(titles.rows, library.rows[media_type]), 1.0, OTHER_TYPE)
+
+
+def select(library: Library, candidates: Rows, score: Doubles, *, limit: int, diversity: float) -> Rows:
+    """Return the positions in ``candidates`` of a list, best first: by score and diversity.
+
+    MMR selects among the ``SHORTLIST`` best, or as many as the list is long.
+    """
+    wanted = max(SHORTLIST, limit)
+    best = np.arange(len(score))
+    if wanted < len(score):
+        # Also those with the same score as the last one.
+        best = np.flatnonzero(score >= np.partition(score, -wanted)[-wanted])
+    best = best[np.lexsort((library.work_ids[candidates[best]], -score[best]))[:wanted]]
+    return best[mmr(score[best], library.centred[candidates[best]], limit, diversity=diversity)]
+
+
+def ranked_list(
+    library: Library, picked: Rows, media_type: str, score: Doubles, components: Mapping[str, Doubles]
+) -> pd.DataFrame:
+    """Return the list of some rows of one media type, best first, with the score and components of each."""
+    return pd.DataFrame(
+        {
+            "rank": np.arange(1, len(picked) + 1),
+            "work_id": library.work_ids[picked],
+            "media_type": media_type,
+            "score": score,
+            **components,
+        }
+    )
+
+
+def empty_list(columns: Sequence[str]) -> pd.DataFrame:
+    """Return a list without titles that has these columns, with their types."""
+    return pd.DataFrame({name: pd.Series(dtype=_COLUMN_TYPES.get(name, "float64")) for name in columns})

@@ -1,0 +1,134 @@
+"""Vectors, tastes and lists."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import UserDefinedType
+
+from aperture_dagster.postgres.metadata import MEDIA_TYPES, Moment, between, metadata, one_of
+
+
+class HalfVector(UserDefinedType):
+    """pgvector's ``halfvec`` of any length. Values are only read and written with psycopg, not through SQLAlchemy."""
+
+    def get_col_spec(self, **_options: Any) -> str:
+        """Name the type in DDL."""
+        return "HALFVEC"
+
+
+COMPUTED = ("taste_profiles", "recommendations")
+
+embedding_models = sa.Table(
+    "embedding_models",
+    metadata,
+    sa.Column("model_key", sa.Text, primary_key=True),
+    sa.Column("dimensions", sa.Integer, nullable=False),
+    sa.Column("created_at", Moment, nullable=False, server_default=sa.text("now()")),
+    sa.Column("activated_at", Moment, comment="the newest is in use; null until its vectors are complete"),
+    between("dimensions", 1),
+    comment="Embedding models; the most recently activated one is in use.",
+)
+
+embeddings = sa.Table(
+    "embeddings",
+    metadata,
+    sa.Column("model_key", sa.Text, sa.ForeignKey("embedding_models.model_key"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("text_hash", sa.Text, nullable=False),
+    sa.Column("vector", HalfVector(), nullable=False),
+    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
+    info={"derived": True},
+    comment="One vector per model and work, with the hash of its text.",
+)
+
+taste_profiles = sa.Table(
+    "taste_profiles",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("media_type", sa.Text, primary_key=True),
+    sa.Column("titles", sa.Integer, nullable=False, comment="titles that the taste is based on"),
+    sa.Column("liked", sa.Integer, nullable=False),
+    sa.Column("disliked", sa.Integer, nullable=False),
+    sa.Column("summary", JSONB, nullable=False, comment="distinctive genres and keywords, and a sentence"),
+    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
+    one_of("media_type", MEDIA_TYPES),
+    between("titles", 0),
+    between("liked", 0),
+    between("disliked", 0),
+    comment="The taste of a user, per media type.",
+)
+
+taste_weights = sa.Table(
+    "taste_weights",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("media_type", sa.Text, nullable=False),
+    sa.Column("weight", sa.REAL, nullable=False, comment="positive: liked, negative: disliked"),
+    one_of("media_type", MEDIA_TYPES),
+    between("weight", -10, 10),
+    sa.Index("ix_taste_weights_media_type", "media_type"),
+    info={"derived": True},
+    comment="Weight of each work in a user's history, positive or negative.",
+)
+
+recommendations = sa.Table(
+    "recommendations",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("media_type", sa.Text, primary_key=True),
+    sa.Column("rank", sa.SmallInteger, primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False),
+    sa.Column("item_id", sa.BigInteger, nullable=False, comment="the copy to play"),
+    sa.Column("score", sa.REAL, nullable=False),
+    sa.Column("components", JSONB, nullable=False, comment="components of the score"),
+    sa.Column("because", sa.ARRAY(sa.BigInteger), nullable=False, comment="the most similar works in the history"),
+    sa.Column("is_cold", sa.Boolean, nullable=False, comment="too little history: based on popularity"),
+    sa.Column("generated_at", Moment, nullable=False, server_default=sa.text("now()")),
+    one_of("media_type", MEDIA_TYPES),
+    between("rank", 1),
+    sa.UniqueConstraint("user_id", "work_id"),
+    comment="The current list of each user, replaced as a whole.",
+)
+
+computations = sa.Table(
+    "computations",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("result", sa.Text, primary_key=True, comment="taste_profiles, recommendations"),
+    sa.Column("made_from", JSONB, nullable=False, comment="a hash of each input, by its name"),
+    sa.Column("version", sa.Text, nullable=False, comment="a hash of the rows that were made"),
+    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
+    one_of("result", COMPUTED),
+    comment="The inputs of the last computation of each user's taste and list: with equal ones there is none.",
+)
+
+TOP_PICKS_SOURCES = ("local", "mdblist", "tmdb", "hybrid")
+top_picks = sa.Table(
+    "top_picks",
+    metadata,
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("media_type", sa.Text, primary_key=True),
+    sa.Column("rank", sa.SmallInteger, primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False),
+    sa.Column("item_id", sa.BigInteger, nullable=False),
+    sa.Column("viewers", sa.Integer, nullable=False),
+    sa.Column("plays", sa.Integer, nullable=False),
+    sa.Column("completion", sa.REAL, nullable=False),
+    sa.Column("score", sa.REAL, nullable=False),
+    sa.Column(
+        "relaxed", sa.Boolean, nullable=False, comment="the minimum number of viewers was lowered to fill the list"
+    ),
+    sa.Column("source", sa.Text, nullable=False, comment="what the list was made from"),
+    sa.Column("generated_at", Moment, nullable=False, server_default=sa.text("now()")),
+    one_of("media_type", MEDIA_TYPES),
+    between("rank", 1),
+    one_of("source", TOP_PICKS_SOURCES),
+    between("viewers", 0),
+    between("plays", 0),
+    between("completion", 0, 1),
+    between("score", 0, 1),
+    sa.UniqueConstraint("day", "media_type", "work_id"),
+    comment="The most popular titles of the household, one list per day.",
+)

@@ -1,0 +1,203 @@
+"""The work lists of all sources: the items to fetch, when each is due, and the outcome of the last attempt.
+
+Items that wait for their first request have a row, too, so that the next batch is read from an index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from aperture_dagster.model.moments import SKEW
+from aperture_dagster.postgres.bulk import as_json
+from aperture_dagster.postgres.queries import execute, read_rows, read_value
+from aperture_dagster.worklist.populations import TITLES, Source
+
+# Conditions on a row: its next attempt is due, or its last one is dated in the future, so that the due date means
+# nothing; and it is in the list of the source of :func:`_key`.
+IS_DUE = "(f.due_at <= :now OR f.attempted_at > :latest)"
+_LISTED = "f.source = :source AND f.kind = ANY(:kinds)"
+
+
+@dataclass(frozen=True, slots=True)
+class DueItem:
+    """An item that is due at a source, with the number of consecutive failed attempts.
+
+    For titles, ``item`` is the work, and the ids come from the last lookup at the source, the media server or TMDb.
+    """
+
+    kind: str
+    item: int
+    name: str = ""
+    year: int | None = None
+    tmdb_id: int | None = None
+    imdb_id: str | None = None
+    tvdb_id: int | None = None
+    failures: int = 0
+    logo_path: str | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Key of the item among all items of a source."""
+        return (self.kind, self.item)
+
+
+def enrol(connection: Connection, source: Source, *, now: datetime) -> int:
+    """Add new items of the population to the list; return how many.
+
+    Items that left before their first request are removed, since every batch would have to skip them.
+    """
+    statement = f"""
+        DELETE FROM fetches f WHERE {_LISTED} AND f.outcome = 'waiting' AND NOT {source.population.has_member}"""
+    execute(connection, statement, **_key(source))
+    statement = f"""
+        INSERT INTO fetches (source, kind, item, outcome, attempts, added_at, due_at)
+        SELECT :source, kind, item, 'waiting', 0, added_at, :now FROM ({source.members(askable=True)}) new
+        WHERE NOT EXISTS (SELECT 1 FROM fetches f WHERE f.source = :source AND f.kind = new.kind AND f.item = new.item)
+        ON CONFLICT DO NOTHING"""
+    added = execute(connection, statement, source=source.name, now=now).rowcount
+    if added >= 1000:
+        # Autovacuum analyses the table minutes later; until then, the index would not be used.
+        connection.exec_driver_sql("ANALYZE fetches")
+    return added
+
+
+def due_items(
+    connection: Connection, source: Source, *, now: datetime, limit: int, busy: Collection[tuple[str, int]] = ()
+) -> list[DueItem]:
+    """Return the next items to fetch: never fetched ones, newest first, then the most overdue. ``busy`` are skipped."""
+    found: list[DueItem] = []
+    values = {f"busy_{kind}": [item for busy_kind, item in busy if busy_kind == kind] for kind in source.kinds}
+    for condition, order in (
+        ("f.outcome = 'waiting'", "f.added_at DESC NULLS LAST, f.item"),
+        (f"f.outcome <> 'waiting' AND {IS_DUE}", "f.due_at, f.item"),
+    ):
+        statement = _due_statement(source, condition, order)
+        rows = read_rows(connection, statement, source=source.name, n=limit - len(found), **until(now), **values)
+        found += [DueItem(**row) for row in rows]
+    return found
+
+
+def _due_statement(source: Source, condition: str, order: str) -> str:
+    # One SELECT per kind: the index is sorted within a kind.
+    chosen = " UNION ALL ".join(
+        f"(SELECT f.* FROM fetches f WHERE f.source = :source AND f.kind = '{kind}' AND {condition} "
+        f"AND NOT f.item = ANY(:busy_{kind}) AND {_may_be_asked(source)} ORDER BY {order} LIMIT :n)"
+        for kind in source.kinds
+    )
+    if len(source.kinds) > 1:
+        chosen = f"SELECT f.* FROM ({chosen}) f ORDER BY {order} LIMIT :n"
+    population = source.population
+    columns = ", ".join(("f.kind, f.item, n.name, n.year, f.attempts AS failures", *population.columns))
+    return f"""
+        SELECT {columns} FROM ({chosen}) f {population.joins} JOIN LATERAL ({population.name}) n ON true
+        ORDER BY {order}"""
+
+
+def find_due(connection: Connection, source: Source, *, now: datetime) -> int:
+    """Add new items to the list of ``source``, and return how many items are due."""
+    enrol(connection, source, now=now)
+    return count_due(connection, source, now=now)
+
+
+def count_due(connection: Connection, source: Source, *, now: datetime) -> int:
+    """Count the items that are due at ``source``."""
+    statement = f"""
+        SELECT count(*) FROM fetches f
+        WHERE {_LISTED} AND (f.outcome = 'waiting' OR {IS_DUE}) AND {_may_be_asked(source)}"""
+    return read_value(connection, statement, **until(now), **_key(source))
+
+
+def write_fetches(connection: Connection, source: Source, rows: Iterable[dict[str, Any]]) -> None:
+    """Record attempts. Each row has ``kind``, ``item``, ``outcome``, ``attempts``, ``attempted_at``, ``due_at``,
+    ``detail``, and ``fetched_at`` and ``found_id``, where None keeps the previous value.
+    """
+    written = [{"source": source.name, **row} for row in rows]
+    # Always in the same order, so that concurrent writers of the same rows cannot deadlock.
+    columns = "source, kind, item, outcome, attempts, fetched_at, attempted_at, due_at, found_id, detail"
+    statement = f"""
+        INSERT INTO fetches ({columns})
+        SELECT {columns} FROM jsonb_populate_recordset(NULL::fetches, CAST(:rows AS jsonb)) ORDER BY kind, item
+        ON CONFLICT (source, kind, item) DO UPDATE SET outcome = excluded.outcome, attempts = excluded.attempts,
+        fetched_at = coalesce(excluded.fetched_at, fetches.fetched_at), attempted_at = excluded.attempted_at,
+        due_at = excluded.due_at, found_id = coalesce(excluded.found_id, fetches.found_id), detail = excluded.detail"""
+    if written:
+        execute(connection, statement, rows=as_json(written))
+
+
+def ask_again(connection: Connection, works: Sequence[int]) -> None:
+    """Make these works due at every source, because their ids have changed."""
+    statement = """
+        WITH locked AS (SELECT source, kind, item FROM fetches WHERE item = ANY(:works) AND kind = ANY(:kinds)
+          ORDER BY kind, item, source FOR UPDATE)
+        UPDATE fetches f SET due_at = least(f.due_at, now()), found_id = NULL FROM locked l
+        WHERE (f.source, f.kind, f.item) = (l.source, l.kind, l.item)"""
+    execute(connection, statement, works=list(works), kinds=list(TITLES.kinds))
+
+
+def outcome_summary(connection: Connection, source: Source) -> list[dict[str, Any]]:
+    """Count the population by kind and outcome of the last attempt.
+
+    Each row has the ``share`` of its kind, the time of the ``oldest`` answer and of the ``next_due`` item. The outcome
+    is ``waiting`` for items never fetched, and ``no_id`` for items without an id that the source accepts.
+    """
+    # The last outcome of an item that has lost its ids is obsolete.
+    statement = f"""
+        SELECT kind, outcome, count(*) AS items,
+        round(count(*) / sum(count(*)) OVER (PARTITION BY kind), 4)::float8 AS share,
+        {_minute("min(fetched_at)")} AS oldest, {_minute("min(due_at)")} AS next_due FROM (
+          SELECT f.kind, CASE WHEN {source.is_askable} THEN f.outcome ELSE 'no_id' END AS outcome, f.fetched_at,
+          f.due_at FROM fetches f WHERE {_LISTED} AND {source.population.has_member}
+          UNION ALL SELECT f.kind, 'no_id', NULL, NULL FROM ({source.members(askable=False)}) f WHERE NOT EXISTS
+          (SELECT 1 FROM fetches o WHERE o.source = :source AND o.kind = f.kind AND o.item = f.item)
+        ) f GROUP BY kind, outcome ORDER BY kind, items DESC"""
+    return read_rows(connection, statement, **_key(source))
+
+
+def without_id(connection: Connection, source: Source, limit: int = 20) -> list[dict[str, Any]]:
+    """List items without an id that ``source`` accepts: ``title``, ``year``, ``kind``."""
+    statement = f"""
+        SELECT n.name AS title, n.year, f.kind FROM ({source.members(askable=False)}) f
+        JOIN LATERAL ({source.population.name}) n ON true ORDER BY n.name LIMIT :n"""
+    return read_rows(connection, statement, n=limit)
+
+
+def count_stale(connection: Connection, source: Source, *, now: datetime, grace_days: float) -> tuple[int, int]:
+    """Return the number of answers overdue by more than ``grace_days``, and the number of all answers."""
+    statement = f"""
+        SELECT count(*) FILTER (WHERE f.due_at < :limit), count(*) FROM fetches f WHERE {_LISTED}
+        AND f.fetched_at IS NOT NULL AND f.outcome <> 'not_found' AND {source.population.has_member}"""
+    row = execute(connection, statement, limit=now - timedelta(days=grace_days), **_key(source)).one()
+    return row[0], row[1]
+
+
+def not_fetched(connection: Connection, source: Source, limit: int = 20) -> list[dict[str, Any]]:
+    """List items whose last attempt failed or found nothing, with the reason; failures first."""
+    statement = f"""
+        SELECT n.name, n.year, f.outcome, f.attempts, f.detail, {_minute("f.due_at")} AS next_attempt FROM fetches f
+        JOIN LATERAL ({source.population.name}) n ON true WHERE {_LISTED} AND f.outcome IN ('error', 'not_found')
+        AND f.detail IS NOT NULL ORDER BY f.outcome, f.attempts DESC, n.name LIMIT :n"""
+    return read_rows(connection, statement, n=limit, **_key(source))
+
+
+def until(now: datetime) -> dict[str, datetime]:
+    """Return the parameters of ``IS_DUE``."""
+    return {"now": now, "latest": now + SKEW}
+
+
+def _key(source: Source) -> dict[str, Any]:
+    return {"source": source.name, "kinds": list(source.kinds)}
+
+
+def _may_be_asked(source: Source) -> str:
+    """Condition on a row of the list: its item belongs to the population and has the ids that the source needs."""
+    return f"{source.population.has_member} AND {source.is_askable}"
+
+
+def _minute(moment: str) -> str:
+    """SQL that formats a time to the minute, in the session's time zone, which is UTC."""
+    return f"to_char({moment}, 'YYYY-MM-DD HH24:MI')"

@@ -1,0 +1,56 @@
+"""Users see what the media server lets them see, and nothing else."""
+
+from __future__ import annotations
+
+from aperture_dagster.catalogue.access import Access, Copy, visible_copies
+
+COPIES = [
+    Copy(1, 11, "films", ("Sci-Fi", "Gore"), "/media/films/Alien (1979)"),
+    Copy(1, 12, "kids", ("sci-fi",), "/media/kids/Alien, cut (1979)"),
+    Copy(2, 21, "films", (), "/media/films/Heat (1995)"),
+    Copy(3, 31, "films", ("Été",), "/media/films-new/Jeux (1952)"),
+    Copy(4, 41, "shows", ("kids",), None),
+]
+
+
+def test_without_restrictions_everything_is_visible():
+    assert not Access().is_limited
+    assert set(visible_copies(COPIES, Access())) == {1, 2, 3, 4}
+
+
+def test_a_blocked_tag_hides_copies_that_have_it():
+    assert visible_copies(COPIES, Access(blocked_tags=("GORE",))) == {1: 12, 2: 21, 3: 31, 4: 41}
+    assert set(visible_copies(COPIES, Access(blocked_tags=("gore", "sci fi", "ete")))) == {2, 4}
+
+
+def test_with_allowed_tags_a_title_needs_one_of_them_and_no_blocked_one():
+    assert set(visible_copies(COPIES, Access(allowed_tags=("Kids", "été")))) == {3, 4}
+    assert visible_copies(COPIES, Access(allowed_tags=("sci-fi",), blocked_tags=("gore",))) == {1: 12}
+
+
+def test_everything_is_allowed_in_a_library_with_an_allowed_tag():
+    """A title inherits the tags of its library."""
+    child = Access(allowed_tags=("kids",), blocked_tags=("gore",), open_library_ids=("films",))
+    assert visible_copies(COPIES, child) == {2: 21, 3: 31, 4: 41}
+
+
+def test_blank_tags_restrict_nothing():
+    assert set(visible_copies(COPIES, Access(allowed_tags=(" ",), blocked_tags=("", "-")))) == {1, 2, 3, 4}
+
+
+def test_an_excluded_folder_hides_everything_below_it_but_not_its_neighbours():
+    assert visible_copies(COPIES, Access(excluded_folders=("/media/films/",))) == {1: 12, 3: 31, 4: 41}
+    windows = [Copy(1, 11, "films", (), r"D:\films\Heat"), Copy(2, 21, "films", (), r"D:\films2\Heat")]
+    assert set(visible_copies(windows, Access(excluded_folders=(r"D:\films",)))) == {2}
+
+
+def test_a_user_of_some_libraries_sees_only_copies_in_them():
+    assert visible_copies(COPIES, Access(all_libraries=False, library_ids=("kids", "shows"))) == {1: 12, 4: 41}
+    assert visible_copies(COPIES, Access(all_libraries=False)) == {}
+
+
+def test_the_preferred_copy_is_shown_if_it_is_visible():
+    usual = {1: 12, 2: 21}
+    assert visible_copies(COPIES, Access(), usual)[1] == 12
+    assert visible_copies(reversed(COPIES), Access(), usual)[1] == 12
+    assert visible_copies(COPIES, Access(all_libraries=False, library_ids=("films",)), usual)[1] == 11

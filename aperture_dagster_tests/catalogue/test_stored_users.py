@@ -1,0 +1,98 @@
+"""Users are kept forever, and their keys are unique."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aperture_dagster.catalogue.people import partition_key
+from aperture_dagster.catalogue.stored_users import (
+    natural_order,
+    read_users,
+    remember_server,
+    users_of_partitions,
+    write_users,
+)
+from aperture_dagster.simulator.odd_world import ODD_USERS
+from aperture_dagster_tests.shelf import Shelf, user_row
+
+
+def sync(shelf: Shelf, *rows: dict[str, Any], also_there: tuple[str, ...] = ()) -> Any:
+    there = [*(row["user_id"] for row in rows), *also_there]
+    with shelf.open() as connection:
+        return write_users(connection, rows, still_there=there, key_for=partition_key)
+
+
+def users(shelf: Shelf) -> dict[str, Any]:
+    with shelf.open() as connection:
+        return {user.user_id: user for user in read_users(connection)}
+
+
+def row(user_id: str, name: str | None = None, **facts: Any) -> dict[str, Any]:
+    return user_row(user_id) | {"name": name or user_id} | facts
+
+
+def test_a_user_who_left_is_kept_and_returns_as_the_same_row(shelf: Shelf):
+    sync(shelf, row("1", "ann"), row("2", "bob"))
+    before = users(shelf)["1"]
+    assert sync(shelf, row("2", "bob")).deleted == 1
+    assert users(shelf)["1"].gone
+    assert sync(shelf, row("2", "bob")).written == 0
+    assert sync(shelf, row("1", "ann"), row("2", "bob")).updated == 1
+    assert users(shelf)["1"] == before
+
+
+def test_an_unreadable_user_is_not_removed(shelf: Shelf):
+    sync(shelf, row("1", "ann"), row("2", "bob"))
+    assert sync(shelf, row("2", "bob"), also_there=("1",)).deleted == 0
+    assert not users(shelf)["1"].gone
+
+
+def test_nobody_is_removed_while_a_user_cannot_be_identified(shelf: Shelf):
+    sync(shelf, row("1", "ann"), row("2", "bob"))
+    with shelf.open() as connection:
+        counts = write_users(connection, [row("2", "Robert")], still_there=None, key_for=partition_key)
+    assert (counts.updated, counts.deleted) == (1, 0)
+    assert not users(shelf)["1"].gone
+
+
+def test_a_renamed_user_keeps_the_key(shelf: Shelf):
+    sync(shelf, row("1", "ann"))
+    assert sync(shelf, row("1", "Annabel")).updated == 1
+    assert (users(shelf)["1"].name, users(shelf)["1"].partition_key) == ("Annabel", "ann")
+    sync(shelf, row("1", "Annabel"), row("2", "ann"))
+    assert users(shelf)["2"].partition_key != "ann"
+
+
+def test_a_new_account_with_an_old_name_is_another_user(shelf: Shelf):
+    sync(shelf, row("1", "ann"))
+    sync(shelf, row("2", "ann"))
+    found = users(shelf)
+    assert found["1"].gone
+    assert found["2"].partition_key.startswith("ann-")
+
+
+def test_odd_names_are_stored_unchanged_with_unique_keys(shelf: Shelf):
+    rows = [row(f"{number}", name) for number, name in enumerate(ODD_USERS)]
+    assert sync(shelf, *rows).inserted == len(ODD_USERS)
+    assert sync(shelf, *rows).written == 0
+    found = users(shelf)
+    assert [found[f"{number}"].name for number in range(len(ODD_USERS))] == list(ODD_USERS)
+    keys = [user.partition_key for user in found.values()]
+    assert len({key.casefold() for key in keys}) == len(keys)
+    with shelf.open() as connection:
+        assert list(users_of_partitions(connection, [keys[3], "nobody", keys[1]])) == [keys[3], keys[1]]
+
+
+def test_names_are_in_natural_order(shelf: Shelf):
+    names = ["user 10", "user 2", "User 1", "10", "9", "", "²", "a"]
+    assert sorted(names, key=natural_order) == ["", "9", "10", "a", "User 1", "user 2", "user 10", "²"]
+
+
+def test_the_first_server_of_a_home_is_recorded(shelf: Shelf):
+    first = {"server_id": "1", "name": "One", "version": "10.11", "product": "Jellyfin"}
+    other = first | {"server_id": "2", "name": "Two"}
+    with shelf.open() as connection:
+        assert remember_server(connection, first) is None
+        assert remember_server(connection, other) == first
+        assert remember_server(connection, first | {"version": "12.0"}) == first
+        assert remember_server(connection, first) == first | {"version": "12.0"}

@@ -1,0 +1,163 @@
+"""Parsing OMDb's texts: arbitrary texts never raise, and OMDb's own formats are parsed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aperture_dagster.enrichment.omdb import values
+from aperture_dagster.enrichment.omdb.values import Awards
+
+# No database of examples: a test leaves no folder behind, and fails for everybody or nobody.
+many = settings(max_examples=100, derandomize=True, deadline=None)
+
+# Near what is read, so that chance gets past the first character.
+NEARLY = st.text("0123456789.,/%$- \u2013\xa0minhoursMJaFebwns&ominatoldANE+eInf\u0663\u00b2", max_size=40)
+TEXTS = st.text() | NEARLY | st.from_regex(r"[0-9]{1,30}([.,][0-9]{1,30})?([%/]1?[0-9]0+| min| wins?)?", fullmatch=True)
+ANYTHING = TEXTS | st.none() | st.booleans() | st.integers() | st.floats() | st.lists(TEXTS, max_size=2)
+
+RANGES: list[tuple[Callable[[Any], float | None], float, float]] = [
+    (lambda text: values.number(text, most=10), 0, 10),
+    (values.count, 0, 2**31 - 1),
+    (values.percent, 0, 100),
+    (lambda text: values.out_of(text, 100), 0, 100),
+    (values.minutes, 1, values.MOST_MINUTES),
+]
+
+
+@many
+@given(ANYTHING)
+def test_arbitrary_values_are_in_range_or_none(value: Any):
+    for read, least, most in RANGES:
+        found = read(value)
+        assert found is None or least <= found <= most
+    assert values.day(value) is None or isinstance(values.day(value), date)
+    text = values.known(value)
+    assert text is None or (text == text.strip() != "")
+
+
+@many
+@given(ANYTHING | st.from_regex(r"((Won|Nominated for) [0-9]{1,6} [A-Z][a-z]+s?\. )?(Another )?[0-9]{1,12} wins?"))
+def test_arbitrary_awards_texts_give_numbers_that_fit_their_columns(value: Any):
+    found = values.awards(value)
+    for total in (found.award_wins, found.award_nominations):
+        assert total is None or 0 <= total <= 2 * values.MOST_AWARDS
+    assert found.oscars_won is None or 0 <= found.oscars_won < 2**15
+
+
+@many
+@given(st.text(" \t\n\xa0\u2003", max_size=3), st.sampled_from(["N/A", "n/a", "N/a", "N / A", "n/ A", ""]))
+def test_every_spelling_of_not_available_is_none(space: str, word: str):
+    said = space + word + space
+    assert values.known(said) is None
+    assert values.awards(said) == Awards()
+    assert values.day(said) is None
+    for read, _, _ in RANGES:
+        assert read(said) is None
+
+
+@many
+@given(st.integers(0, 2**31 - 1), st.integers(0, 100), st.integers(0, 100))
+def test_numbers_in_omdbs_format_are_parsed(votes: int, tenths: int, share: int):
+    assert values.count(f"{votes:,}") == values.count(str(votes)) == votes
+    assert values.number(f"{tenths / 10:.1f}", most=10) == values.out_of(f"{tenths / 10:.1f}/10", 10) == tenths / 10
+    assert values.percent(f"{share}%") == values.count(str(share), most=100) == values.out_of(f"{share}/100", 100)
+
+
+@many
+@given(st.dates(date(1000, 1, 1)))
+def test_days_in_omdbs_format_are_parsed(when: date):
+    month = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"][when.month - 1]
+    assert values.day(f"{when.day:02d} {month} {when.year}") == values.day(f"{when.day} {month} {when.year}") == when
+
+
+@many
+@given(st.integers(1, values.MOST_MINUTES))
+def test_minutes_are_parsed_in_each_format(total: int):
+    hours, rest = divmod(total, 60)
+    assert values.minutes(f"{total} min") == values.minutes(f"{total:,} min") == total
+    if hours:
+        assert values.minutes(f"{hours} h {rest} min") == values.minutes(f"{hours}h {rest}min") == total
+
+
+def plural(amount: int, word: str) -> str:
+    return f"{amount} {word}" if amount == 1 else f"{amount:,} {word}s"
+
+
+amounts = st.integers(1, values.MOST_AWARDS)
+
+
+@many
+@given(st.sampled_from(["Oscar", "Primetime Emmy", "BAFTA Film Award"]), st.booleans(), amounts, amounts, amounts)
+def test_awards_texts_are_parsed_to_the_numbers_they_were_made_from(
+    prize: str, won: bool, named: int, wins: int, nominations: int
+):
+    totals = f"{plural(wins, 'win')} & {plural(nominations, 'nomination')}"
+    lead = f"{'Won' if won else 'Nominated for'} {plural(named, prize)}. "
+    expected = Awards(wins, nominations, oscars_won=named if prize == "Oscar" and won else None)
+    assert values.awards(f"{lead}{totals} total") == expected
+    assert values.awards(f"{totals}.") == Awards(wins, nominations)
+    besides = values.awards(f"{lead}Another {totals}.")
+    assert (besides.award_wins, besides.award_nominations) == (wins + named * won, nominations + named * (not won))
+    assert besides.oscars_won == expected.oscars_won
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("Won 4 Oscars. 159 wins & 220 nominations total", Awards(159, 220, oscars_won=4)),
+        ("Won 2 News & Documentary Emmys. 1 win", Awards(1, None)),
+        ("Won 1 Oscar.", Awards(1, None, oscars_won=1)),
+        ("Nominated for 2 Oscars", Awards(None, 2)),
+        ("1 win", Awards(1, None)),
+        ("5 nominations.", Awards(None, 5)),
+        ("12345 wins & -3 nominations & 1.5 wins", Awards()),
+        ("Oscars, Oscars, Oscars", Awards()),
+    ],
+)
+def test_numbers_missing_from_an_awards_text_are_none(said: str, expected: Awards):
+    assert values.awards(said) == expected
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "NaN",
+        "nan",
+        "inf",
+        "Infinity",
+        "-1",
+        "-1%",
+        "-$5",
+        "1e3",
+        "1_0",
+        "٣",
+        "²",
+        "9" * 5000,
+        "1,00",
+        ",1",
+        "10,00,000",
+    ],
+)
+def test_malformed_numbers_are_none(said: str):
+    for read, _, _ in RANGES:
+        assert read(said) is read(f"{said}%") is read(f"{said} min") is read(f"${said}") is read(f"{said}/100") is None
+
+
+def test_a_tiny_number_is_rounded_to_zero():
+    assert values.number("0." + "0" * 15 + "1", most=10) == 0
+
+
+def test_an_invalid_date_is_none():
+    for said in ("31 Feb 2010", "00 Jan 2010", "1 Foo 2010", "01 Jan 0000", "2010-07-16", "Jul 2010"):
+        assert values.day(said) is None
+    assert values.day("1 September 2010") == date(2010, 9, 1)
+
+
+def test_a_score_must_state_its_scale():
+    assert values.out_of("7/10", 100) is values.out_of("74", 100) is values.out_of("174/100", 100) is None

@@ -1,0 +1,184 @@
+"""Answers of the sources, and the merged view."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from aperture_dagster.enrichment.merge import SERVER, MergePlan
+from aperture_dagster.enrichment.queries import (
+    count_values,
+    coverage,
+    unmerged_titles,
+    values_out_of_range,
+    write_answers,
+    write_enriched,
+)
+from aperture_dagster.enrichment.sources import merge_plan
+from aperture_dagster.enrichment.tables import enriched_metadata, mdblist_scores, omdb_ratings
+from aperture_dagster.postgres.bulk import WriteCounts
+from aperture_dagster_tests.shelf import ACCEPTED, Shelf, film, tmdb_row
+
+
+def row_of(table: Any, shelf: Shelf, number: int, **facts: Any) -> dict[str, Any]:
+    """Return a row of a source's table, empty except for the given values."""
+    lists = {"keywords", "streams"}
+    names = [column.name for column in table.columns if column.name != "updated_at"]
+    unknown = {name: [] if name in lists else None for name in names}
+    return unknown | {"work_id": shelf.item(f"film-{number}")["work_id"]} | facts
+
+
+def test_an_unchanged_answer_is_not_written(shelf: Shelf):
+    shelf.films(film(1))
+    row = tmdb_row(shelf, 1, credits={"cast": [{"name": "A", "order": 0}]}, recommendations={"results": [{"id": 5}]})
+    with shelf.open() as connection:
+        assert write_answers(connection, "tmdb", [row]).inserted == 1
+        assert write_answers(connection, "tmdb", [row]).written == 0
+        assert write_answers(connection, "tmdb", [row | {"popularity": 2.0}]).updated == 1
+
+
+def test_the_view_merges_all_works_and_is_not_rewritten(shelf: Shelf):
+    shelf.films(*(film(n, overview="Server.") for n in range(3)), film(50, tmdb_id=1, title="Copy"))
+    with shelf.open() as connection:
+        write_answers(connection, "tmdb", [tmdb_row(shelf, 1)])
+        assert unmerged_titles(connection) == 3
+        assert write_enriched(connection, merge_plan())[0].inserted == 3
+        assert write_enriched(connection, merge_plan())[0].written == 0
+        assert unmerged_titles(connection) == 0
+        known = coverage(connection)
+    assert known["works"] == 3
+    assert known["overview"] == 1
+    rows = {row["title"]: row for row in shelf.rows("SELECT * FROM enriched_metadata")}
+    assert rows["Film 1"]["overview"] == "Said."
+    assert rows["Film 1"]["sources"]["overview"] == "tmdb"
+    assert rows["Film 0"]["sources"]["overview"] == "server"
+
+
+def test_the_batch_size_does_not_change_the_view(shelf: Shelf, monkeypatch: Any):
+    monkeypatch.setattr("aperture_dagster.enrichment.queries.MERGE_BATCH", 7)
+    shelf.films(*(film(n) for n in range(1, 30)))
+    with shelf.open() as connection:
+        assert write_enriched(connection, merge_plan())[0].inserted == 29
+
+
+def test_the_view_of_a_removed_work_is_kept(shelf: Shelf):
+    shelf.films(film(1), film(2))
+    with shelf.open() as connection:
+        write_enriched(connection, merge_plan())
+    shelf.films(film(1), rules=ACCEPTED)
+    with shelf.open() as connection:
+        assert write_enriched(connection, merge_plan())[0].written == 0
+    assert shelf.value("SELECT count(*) FROM enriched_metadata") == 2
+
+
+@pytest.fixture
+def merged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Record the works that are merged."""
+    works: list[int] = []
+    usual = MergePlan.merge
+
+    def merge(plan: MergePlan, rows: Any) -> Any:
+        works.append(rows[SERVER]["work_id"])
+        return usual(plan, rows)
+
+    monkeypatch.setattr(MergePlan, "merge", merge)
+    return works
+
+
+def merge_of(shelf: Shelf) -> tuple[WriteCounts, int]:
+    with shelf.open() as connection:
+        return write_enriched(connection, merge_plan())
+
+
+def test_only_works_whose_sources_changed_are_merged(shelf: Shelf, merged: list[int]):
+    """Every work was merged, even without changes."""
+    shelf.films(*(film(n) for n in range(1, 6)), film(50, tmdb_id=1, title="Copy"))
+    works = {n: shelf.item(f"film-{n}")["work_id"] for n in range(1, 6)}
+    assert merge_of(shelf)[0].inserted == 5
+    merged.clear()
+    assert merge_of(shelf)[0].written == 0
+    assert merged == []
+    with shelf.open() as connection:
+        write_answers(connection, "tmdb", [tmdb_row(shelf, 2)])
+        write_answers(connection, "omdb", [row_of(omdb_ratings, shelf, 3, imdb_id="tt3")])
+        write_answers(connection, "mdblist", [row_of(mdblist_scores, shelf, 4, score=5)])
+    shelf.films(*(film(n) for n in range(1, 5)), film(5, overview="New."), film(50, tmdb_id=1, title="Copy"))
+    assert merge_of(shelf)[1] == 4
+    assert sorted(merged) == sorted(works[n] for n in (2, 3, 4, 5))
+    merged.clear()
+    # The copy that stood for the work leaves: the other one does now. A row that goes is a change like any other.
+    shelf.films(*(film(n) for n in range(2, 5)), film(5, overview="New."), film(50, tmdb_id=1, title="Copy"))
+    shelf.do("DELETE FROM omdb_ratings")
+    merge_of(shelf)
+    assert sorted(merged) == sorted([works[1], works[3]])
+    assert shelf.value("SELECT title FROM enriched_metadata WHERE work_id = :work", work=works[1]) == "Copy"
+
+
+def test_an_answer_committed_late_is_merged(shelf: Shelf, merged: list[int]):
+    """A watermark of times would miss rows that are written before it and committed after it."""
+    shelf.films(film(1), film(2))
+    row = tmdb_row(shelf, 1)
+    with shelf.open() as late:
+        write_answers(late, "tmdb", [row])
+        late.execute(text("UPDATE tmdb_metadata SET updated_at = now() - interval '1 year'"))
+        merge_of(shelf)
+    merged.clear()
+    assert merge_of(shelf)[0].updated == 1
+    assert merged == [row["work_id"]]
+
+
+def test_a_killed_merge_is_repeated(shelf: Shelf, merged: list[int]):
+    """A work is only recorded as merged together with its merged row."""
+    shelf.films(film(1), film(2))
+    with contextlib.suppress(KeyboardInterrupt), shelf.open() as connection:
+        write_enriched(connection, merge_plan())
+        raise KeyboardInterrupt
+    merged.clear()
+    assert merge_of(shelf)[0].inserted == 2
+    shelf.do("DELETE FROM enriched_metadata")
+    assert merge_of(shelf)[0].inserted == 2, "nor is a row that is not there"
+
+
+def test_changed_merge_rules_merge_everything_again(shelf: Shelf, merged: list[int], monkeypatch: pytest.MonkeyPatch):
+    from aperture_dagster.enrichment import merge
+
+    shelf.films(film(1), film(2))
+    merge_of(shelf)
+    merged.clear()
+    monkeypatch.setattr(merge, "VERSION", 2)
+    assert merge_of(shelf)[0].written == 0
+    assert len(merged) == 2
+
+
+def test_the_merged_view_uses_every_source_and_names_it(shelf: Shelf):
+    shelf.films(film(1, imdb_id="tt1"), film(2))
+    with shelf.open() as connection:
+        write_answers(connection, "tmdb", [tmdb_row(shelf, 1, keywords={"keywords": [{"name": "Heist"}]})])
+        critics = row_of(omdb_ratings, shelf, 1, imdb_id="tt1", rotten_tomatoes=87, imdb_rating=8.5, awards="1 win.")
+        write_answers(connection, "omdb", [critics])
+        scores = row_of(mdblist_scores, shelf, 1, keywords=["heist", "vault"], rotten_tomatoes=80, letterboxd=4.1)
+        write_answers(connection, "mdblist", [scores])
+        write_enriched(connection, merge_plan())
+        counted = count_values(connection)
+        known = coverage(connection)
+    one = next(row for row in shelf.rows("SELECT * FROM enriched_metadata") if row["title"] == "Film 1")
+    assert (one["rotten_tomatoes"], one["letterboxd"], one["awards"]) == (87, 4.1, "1 win.")
+    assert one["keywords"] == ["Heist", "vault"]
+    assert one["sources"]["keywords"] == "tmdb+mdblist"
+    assert (one["sources"]["rotten_tomatoes"], one["sources"]["letterboxd"]) == ("omdb", "mdblist")
+    assert counted["title", "server"] == 2 and counted["rotten_tomatoes", "omdb"] == 1
+    assert (known["critics"], known["awards"]) == (0.5, 0.5)
+    assert set(one) == set(enriched_metadata.columns.keys())
+
+
+def test_a_number_out_of_its_range_is_counted(shelf: Shelf):
+    shelf.films(film(1), film(2))
+    with shelf.open() as connection:
+        rows = [row_of(mdblist_scores, shelf, n, letterboxd=value) for n, value in ((1, 4.5), (2, 45))]
+        write_answers(connection, "mdblist", rows)
+        found = {row["column"]: row for row in values_out_of_range(connection, "mdblist")}
+    assert (found["letterboxd"]["values"], found["letterboxd"]["out_of_range"]) == (2, 1)
+    assert found["score"]["values"] == 0

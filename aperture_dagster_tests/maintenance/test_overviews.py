@@ -1,0 +1,75 @@
+"""What the pages show of lists, tastes and plays."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+from aperture_dagster.catalogue.watch_states import plays_by_week
+from aperture_dagster.taste.lists import (
+    favourites,
+    first_recommendations,
+    liked_genres,
+    replace_recommendations,
+    replace_taste,
+)
+from aperture_dagster_tests.shelf import Shelf, film, played
+
+
+def test_the_share_of_a_genre_is_that_of_the_weight_of_what_is_liked(shelf: Shelf):
+    shelf.users("ann", "bob")
+    genres = {1: ("War", "Drama"), 2: ("Drama",), 3: ("Horror",), 4: ()}
+    shelf.films(*(film(number, genres=own) for number, own in genres.items()))
+    works = {number: shelf.item(f"film-{number}")["work_id"] for number in genres}
+    weights = {1: 1.5, 2: 0.5, 3: -2.0, 4: 2.0}
+    rows = [
+        {"user_id": "ann", "work_id": works[number], "media_type": "movie", "weight": weight}
+        for number, weight in weights.items()
+    ]
+    with shelf.open() as connection:
+        replace_taste(connection, "ann", [], rows)
+        shares = liked_genres(connection, ["ann", "bob"])
+        loved = favourites(connection, "ann", 2)
+    assert shares == {"ann": {"Drama": 0.5, "War": 0.375}, "bob": {}}, "what is disliked is no share of what is liked"
+    assert list(shares["ann"]) == ["Drama", "War"]
+    assert [(row["title"], row["weight"]) for row in loved] == [("Film 4", 2.0), ("Film 1", 1.5)]
+
+
+def test_the_first_titles_of_a_list_come_with_reasons_and_the_copy_whose_poster_is_shown(shelf: Shelf):
+    shelf.users("ann", "bob")
+    shelf.films(*(film(number) for number in range(1, 6)))
+    items = [shelf.item(f"film-{number}") for number in range(1, 6)]
+    for user, order in (("ann", items), ("bob", items[::-1])):
+        rows = [
+            {
+                "user_id": user, "media_type": "movie", "rank": rank, "work_id": one["work_id"],
+                "item_id": one["item_id"], "score": 1 / rank, "components": {}, "because": [items[2]["work_id"]],
+                "is_cold": False,
+            }
+            for rank, one in enumerate(order, start=1)
+        ]  # fmt: skip
+        with shelf.open() as connection:
+            replace_recommendations(connection, user, rows)
+    with shelf.open() as connection:
+        shown = first_recommendations(connection, ["ann", "bob"], 2)
+        assert first_recommendations(connection, ["ann"], 1)[0]["user_id"] == "ann"
+    assert [(row["user_id"], row["rank"], row["title"], row["server_item_id"]) for row in shown] == [
+        ("ann", 1, "Film 1", "film-1"), ("ann", 2, "Film 2", "film-2"),
+        ("bob", 1, "Film 5", "film-5"), ("bob", 2, "Film 4", "film-4"),
+    ]  # fmt: skip
+    assert all(row["because"] == ["Film 3"] for row in shown)
+
+
+def test_plays_are_counted_by_the_weeks_of_the_operators_time_zone(shelf: Shelf):
+    shelf.users("ann")
+    shelf.films(film(1), film(2), film(3))
+    sunday_night = datetime(2026, 5, 10, 23, 30, tzinfo=UTC)
+    for number, moment in (
+        (1, sunday_night),
+        (2, datetime(2026, 5, 13, tzinfo=UTC)),
+        (3, datetime(2026, 4, 20, tzinfo=UTC)),
+    ):
+        shelf.history("ann", played(f"film-{number}", last_played_at=moment))
+    with shelf.open() as connection:
+        since = date(2026, 4, 27)
+        assert plays_by_week(connection, since=since, timezone="UTC") == {date(2026, 5, 4): 1, date(2026, 5, 11): 1}
+        assert plays_by_week(connection, since=since, timezone="Europe/Berlin") == {date(2026, 5, 11): 2}

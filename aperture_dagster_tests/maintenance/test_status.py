@@ -1,0 +1,114 @@
+"""What counts as wrong: not too little, and nothing that an operator could not help."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from aperture_dagster.catalogue.access import Access
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.maintenance.status import (
+    LEAST_FREE_BYTES,
+    CheckState,
+    JobState,
+    PartState,
+    Status,
+    UserState,
+    find_wrong,
+    why_no_list,
+)
+
+NOW = datetime(2026, 5, 17, 12, tzinfo=UTC)
+ANN = UserState("ann", True, NOW - timedelta(days=9), films=50, series=20, listed_at=NOW)
+WELL = Status(
+    NOW,
+    is_demo=False,
+    up_is_running=True,
+    free_bytes=LEAST_FREE_BYTES,
+    parts=[PartState("daemon", "ok", "alive"), PartState("webserver", "warning", "starting")],
+    users=[ANN],
+    movies=401,
+    jobs=[JobState("sync_movies", True, "success", NOW), JobState("housekeeping", True),
+          JobState("send_requests", True, "canceled")],
+    checks=[CheckState("movies.have_provider_ids", is_warning=True, sentence="12 have none.")],
+)  # fmt: skip
+USER = User("1", "ann", "Ann", False, False, None, Access(), gone=False)
+NEW = replace(ANN, name="new", films=0, series=0, listed_at=None, first_seen_at=NOW - timedelta(minutes=59))
+
+
+def _subjects(**changes: Any) -> list[str]:
+    return [one.subject for one in find_wrong(replace(WELL, **changes))]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"users": [ANN, NEW]},
+        {"users": [replace(NEW, takes_part=False, first_seen_at=NOW - timedelta(days=9))]},
+        {"jobs": [JobState("sync_movies", False, "failure", NOW, ("Its key is wrong.",))]},
+        {"is_demo": True, "up_is_running": False, "out_of_date": ["movies"], "backups_wrong": "none"},
+    ],
+)
+def test_nothing_is_wrong(changes: dict[str, Any]):
+    assert _subjects(**changes) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "subject"),
+    [
+        ({"free_bytes": LEAST_FREE_BYTES - 1}, "disk"),
+        ({"up_is_running": False, "parts": []}, "aperture up"),
+        ({"parts": [PartState("daemon", "failed", "no sign of life")]}, "daemon"),
+        ({"movies": 0, "users": []}, "titles"),
+        ({"users": [replace(NEW, first_seen_at=NOW - timedelta(minutes=61))]}, "lists"),
+        ({"users": [NEW], "is_demo": True}, "lists"),
+        ({"jobs": [JobState("sync_movies", True, "failure", NOW, ("Its key is wrong.",))]}, "sync_movies"),
+        ({"checks": [CheckState("embeddings.cover", is_warning=False, sentence="70 have none.")]}, "embeddings.cover"),
+        ({"removals_held": ["Of ann's 3 ratings …"]}, "ratings"),
+        ({"out_of_date": ["movies"]}, "movies"),
+        ({"backups_wrong": "There is no proven backup."}, "backups"),
+        ({"publishing_wrong": "The media server has not shown what was placed."}, "publishing"),
+        ({"storage_wrong": "It cannot be reached."}, "database"),
+    ],
+)
+def test_one_thing_is_wrong(changes: dict[str, Any], subject: str):
+    assert _subjects(**changes) == [subject]
+
+
+def test_without_a_database_what_cannot_be_known_is_not_judged():
+    unknown = Status(NOW, is_demo=False, up_is_running=False, free_bytes=0, storage_wrong="It cannot be reached.")
+    assert [one.subject for one in find_wrong(unknown)] == ["database", "disk", "aperture up"]
+
+
+def test_the_reason_of_a_failure_and_the_names_of_users_are_in_the_sentences():
+    failed = JobState("sync_movies", True, "failure", NOW, ("Jellyfin refused the key.", "Look."))
+    users = [replace(NEW, name=f"u{number}", first_seen_at=NOW - timedelta(days=1)) for number in range(7)]
+    job, lists = sorted(find_wrong(replace(WELL, jobs=[failed], users=users)), key=lambda one: one.subject == "lists")
+    assert job.sentence == "Jellyfin refused the key. Look."
+    assert lists.sentence == "No list has been made for u0, u1, u2, u3, u4 and 2 others."
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"user": replace(USER, gone=True), "takes_part": False}, "no longer on the media server"),
+        ({"user": replace(USER, is_disabled=True), "takes_part": False}, "disabled on the media server"),
+        ({"takes_part": False}, "APERTURE_EXCLUDE_USERS"),
+        ({"titles": 0}, "No film or series has been read from the media server yet. `aperture up` makes it"),
+        ({}, "No list has been made for Ann yet. `aperture up` makes it within minutes"),
+        ({"up_is_running": False}, "Start `aperture up`"),
+        ({"is_demo": True, "up_is_running": False}, "Run `aperture demo`"),
+    ],
+)
+def test_a_user_without_a_list_learns_why_and_when_it_comes(changes: dict[str, Any], words: str):
+    usual = {"user": USER, "takes_part": True, "titles": 1, "is_demo": False, "up_is_running": True}
+    assert words in why_no_list(**usual | changes)
+
+
+def test_a_list_of_one_title_is_a_list():
+    assert replace(ANN, films=1, series=0).has_list and replace(ANN, films=0, series=1).has_list
+    assert not replace(ANN, films=0, series=0).has_list

@@ -1,0 +1,29 @@
+"""A date in the future says nothing about when something happened."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from aperture_dagster.model.moments import SKEW, FutureDates, describe_future, elapsed, past
+
+NOW = datetime(2026, 5, 17, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def test_a_date_in_the_future_counts_as_never_and_clocks_may_differ_a_little():
+    assert elapsed(NOW - HOUR, NOW) == HOUR
+    assert elapsed(None, NOW) == elapsed(NOW + HOUR, NOW) == timedelta.max
+    assert elapsed(NOW + SKEW, NOW) == timedelta(0)
+    assert past(NOW + SKEW, NOW) == NOW + SKEW and past(NOW + HOUR, NOW) is None and past(None, NOW) is None
+
+
+def test_one_sentence_says_what_is_dated_in_the_future_and_how_far():
+    assert describe_future([], NOW) is None
+    found = [FutureDates(f"table_{n}", n, NOW + n * HOUR) for n in range(1, 7)]
+    sentence = describe_future([*found, FutureDates("runs", 1200, NOW + timedelta(days=365))], NOW)
+    assert sentence is not None
+    assert sentence.startswith(
+        "Dated up to 365 days in the future: runs (1,200), table_6 (6), table_5 (5), table_4 (4) and 3 others. "
+    )
+    hour = describe_future(found[:1], NOW)
+    assert hour is not None and hour.startswith("Dated up to 60 min in the future: table_1 (1). ")

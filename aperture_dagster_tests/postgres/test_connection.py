@@ -1,0 +1,227 @@
+"""Connections to the database, and errors for the operator."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from click import ClickException
+from sqlalchemy import create_engine, inspect, make_url
+
+from aperture_dagster.postgres.connection import (
+    dagster_database_url,
+    open_engine,
+    product_database_url,
+    refuse_shared_database,
+)
+from aperture_dagster.postgres.errors import DatabaseError
+from aperture_dagster.postgres.read_only import read_only
+from aperture_dagster.settings import load_settings
+from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.databases import run_statements
+
+PASSWORD = "hush-very-secret"
+
+
+def one_sentence(url: str, call: Callable[..., Any] = open_engine, **more: Any) -> str:
+    with pytest.raises(DatabaseError) as raised:
+        call(load_settings(database_url=url, **more))
+    message = str(raised.value)
+    assert "\n" not in message
+    assert ".." not in message
+    assert PASSWORD not in message
+    assert message.endswith(".")
+    return message
+
+
+# What is wrong, in one sentence
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"mysql://ann:{PASSWORD}@host/db", f"postgresql://ann:{PASSWORD}@host:port/db", f"ann:{PASSWORD}@host/db",
+        f"postgresql://ann:{PASSWORD}@host", f"postgresql://ann:{PASSWORD}@host/", PASSWORD, "postgresql://",
+        f"postgresql://ann:p@{PASSWORD}@host/db",
+    ],
+    ids=range(8),
+)  # fmt: skip
+def test_the_message_about_an_invalid_url_hides_the_password(url: str):
+    for call in (product_database_url, dagster_database_url, open_engine):
+        message = one_sentence(url, call)
+        assert message.startswith("APERTURE_DATABASE_URL: expected postgresql://")
+
+
+def test_the_setting_of_the_wrong_url_is_named():
+    settings = load_settings(dagster_database_url=f"mysql://ann:{PASSWORD}@host/db")
+    with pytest.raises(DatabaseError, match="APERTURE_DAGSTER_DATABASE_URL") as raised:
+        dagster_database_url(settings)
+    assert PASSWORD not in str(raised.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "localhost:1", "no-such-host.invalid"])
+def test_an_unreachable_server_is_reported_with_the_reason(host: str):
+    for call in (open_engine, dagster_database_url):
+        message = one_sentence(f"postgresql://ann:{PASSWORD}@{host}/db", call)
+        assert "refused" in message or "resolve" in message
+        assert "Check APERTURE_DATABASE_URL" in message
+
+
+def test_a_missing_database_or_user_is_reported(postgres: str):
+    missing = make_url(postgres).set(drivername="postgresql", database="nowhere")
+    assert '"nowhere" does not exist' in one_sentence(missing.render_as_string(hide_password=False))
+    nobody = missing.set(username="nobody", password=PASSWORD, database="postgres")
+    assert '"nobody" does not exist' in one_sentence(nobody.render_as_string(hide_password=False))
+
+
+def test_a_server_without_pgvector_is_refused(empty: str, admin: Callable[..., Any]):
+    # This hides the extensions from connections to this database.
+    admin(f"ALTER DATABASE {make_url(empty).database} SET extension_control_path = '/nowhere'")
+    message = one_sentence(empty)
+    assert "pgvector" in message
+    assert "APERTURE_DATABASE_URL" in message
+
+
+def test_a_server_with_an_old_pgvector_is_refused_with_the_update(empty: str, admin: Callable[..., Any]):
+    """Pgvector older than 0.7 was reported as "cannot be reached"."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made) / "extension"
+        folder.mkdir()
+        # What matters of 0.6: it has vector, and not yet halfvec.
+        (folder / "vector.control").write_text("default_version = '0.6.2'\nrelocatable = true\n")
+        (folder / "vector--0.6.2.sql").write_text("CREATE DOMAIN vector AS real[];\n")
+        for path in (folder.parent, folder, *folder.iterdir()):
+            path.chmod(0o755)
+        admin(f"ALTER DATABASE {make_url(empty).database} SET extension_control_path = '{made}'")
+        message = one_sentence(empty)
+    assert "older than 0.7" in message and "ALTER EXTENSION vector UPDATE" in message
+    assert "cannot be reached" not in message
+
+
+def test_a_user_who_may_not_create_a_database_gets_the_remedy(empty: str, admin: Callable[..., Any]):
+    role = f"limited_{uuid.uuid4().hex[:8]}"
+    admin(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
+    try:
+        url = make_url(empty).set(username=role, password=PASSWORD).render_as_string(hide_password=False)
+        message = one_sentence(url, dagster_database_url)
+        assert "may not create the database" in message
+        assert "APERTURE_DAGSTER_DATABASE_URL" in message
+    finally:
+        admin(f"DROP ROLE {role}")
+
+
+# Two databases
+
+
+@pytest.mark.parametrize("written", ["the same", "another driver", "another host", "with an option"])
+@pytest.mark.parametrize("who", ["product", "dagster"])
+def test_a_shared_database_is_refused_however_its_url_is_written(
+    empty: str, written: str, who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Both have an Alembic version table of the same name."""
+    url = make_url(empty)
+    if written == "another driver":
+        url = url.set(drivername="postgresql+psycopg2")
+    if written == "another host":
+        link = tmp_path / "link"
+        link.symlink_to(str(url.query["host"]))
+        url = url.set(query={**url.query, "host": str(link)})
+    if written == "with an option":
+        url = url.update_query_dict({"application_name": "dagster"})
+    other = url.render_as_string(hide_password=False)
+    if who == "product":
+        message = one_sentence(empty, dagster_database_url=other)
+    else:
+        for name, value in {
+            "APERTURE_DATABASE_URL": empty,
+            "APERTURE_DAGSTER_DATABASE_URL": other,
+            "APERTURE_HOME": str(tmp_path / "home"),
+            "DAGSTER_HOME": str(PROJECT),
+        }.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(ClickException) as refused:
+            dg.DagsterInstance.get()
+        message = refused.value.message
+    assert "APERTURE_DATABASE_URL and APERTURE_DAGSTER_DATABASE_URL lead to the same database" in message
+    assert admin_tables(empty) == [], "and nothing was written"
+
+
+def admin_tables(url: str) -> list[str]:
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    try:
+        return inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+
+
+def test_a_connection_has_the_time_zone_utc_also_after_a_rollback(database_url: str):
+    with open_engine(load_settings(database_url=database_url)).connect() as connection:
+        for _ in range(2):
+            assert connection.exec_driver_sql("SHOW timezone").scalar_one() == "UTC"
+            connection.exec_driver_sql("INSERT INTO facts (name, value) VALUES ('undone', '1')")
+            connection.rollback()
+            assert not connection.exec_driver_sql("SELECT 1 FROM facts WHERE name = 'undone'").all()
+
+
+def test_two_databases_on_one_server_are_accepted(database_url: str, empty: str):
+    settings = load_settings(database_url=database_url, dagster_database_url=empty)
+    refuse_shared_database(settings)
+    open_engine(settings)
+
+
+def test_an_account_of_dagsters_that_could_not_end_a_dead_run_is_refused(
+    database_url: str, empty: str, admin: Callable[..., Any]
+):
+    """Its connections belong to the account of the product."""
+    name, url = f"dagster_{make_url(empty).database}", make_url(empty)
+    admin(f"CREATE ROLE {name} LOGIN PASSWORD 'secret'")
+    try:
+        own = url.set(username=name, password="secret").render_as_string(hide_password=False)
+        settings = load_settings(database_url=database_url, dagster_database_url=own)
+        with pytest.raises(DatabaseError, match=f"GRANT pg_signal_backend TO {name}"):
+            refuse_shared_database(settings)
+        admin(f"GRANT pg_signal_backend TO {name}")
+        refuse_shared_database(settings)
+    finally:
+        admin(f"DROP ROLE {name}")
+
+
+def test_dagsters_database_is_created_beside_the_products(empty: str, admin: Callable[..., Any]):
+    settings = load_settings(database_url=empty)
+    name = make_url(empty).database
+    url = make_url(dagster_database_url(settings))
+    assert (url.database, url.drivername) == (f"{name}_dagster", "postgresql+psycopg2")
+    assert admin(f"SELECT count(*) FROM pg_database WHERE datname = '{name}_dagster'") == 1
+    assert make_url(dagster_database_url(settings)) == url
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2", "postgresql+psycopg"])
+def test_every_usual_form_of_the_url_is_accepted(scheme: str):
+    settings = load_settings(database_url=f"{scheme}://ann:p%40ss@host:5/db?sslmode=require", dagster_database_url=(
+        f"{scheme}://ann:p%40ss@host:5/other"
+    ))  # fmt: skip
+    product, dagster = make_url(product_database_url(settings)), make_url(dagster_database_url(settings))
+    assert (product.drivername, product.password, product.query["sslmode"]) == (
+        "postgresql+psycopg",
+        "p@ss",
+        "require",
+    )
+    assert (dagster.drivername, dagster.database) == ("postgresql+psycopg2", "other")
+
+
+def test_a_database_without_an_encoding_is_refused_with_a_sentence(postgres: str, tmp_path: Path):
+    create = "CREATE DATABASE bytes_only ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0"
+    run_statements(postgres, create)
+    try:
+        url = make_url(postgres).set(drivername="postgresql", database="bytes_only")
+        settings = load_settings(home=tmp_path, database_url=url.render_as_string(hide_password=False))
+        for opened in (open_engine, lambda one: read_only(one).__enter__()):
+            with pytest.raises(DatabaseError, match=r"'bytes_only' has the encoding SQL_ASCII.* Create another one"):
+                opened(settings)
+    finally:
+        run_statements(postgres, "DROP DATABASE bytes_only WITH (FORCE)")

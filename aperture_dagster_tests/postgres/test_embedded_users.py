@@ -1,0 +1,236 @@
+"""Access to the embedded server when a machine has several users."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from aperture_dagster.postgres.cluster import embedded_tool
+from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
+from aperture_dagster.postgres.errors import DatabaseError
+from aperture_dagster_tests.clusters import copy_clusters
+from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.forks import run_fork
+from aperture_dagster_tests.holders import Holder, run
+from aperture_dagster_tests.processes import all_gone, processes_of
+from aperture_dagster_tests.users import ALICE, NOBODY, acting_as, needs_namespaces, needs_root, snapshot
+
+
+@pytest.fixture
+def alices_home(clusters: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Create a home of an ordinary user in a folder that others may enter."""
+    copy_clusters(monkeypatch, clusters)
+    with tempfile.TemporaryDirectory(prefix="aperture-users-", ignore_cleanup_errors=True) as made:
+        folder = Path(made).resolve()
+        folder.chmod(0o755)
+        home = folder / "alice" / "home"
+        home.mkdir(parents=True)
+        for path in (home.parent, home):
+            os.chown(path, ALICE.pw_uid, ALICE.pw_gid)
+        try:
+            yield home
+        finally:
+            for process in processes_of(folder):
+                process.kill()
+
+
+TRY = """
+import sys
+from pathlib import Path
+from aperture_dagster.postgres.embedded import DatabaseError, start_embedded_server
+try:
+    start_embedded_server(Path(sys.argv[1]))
+except DatabaseError as error:
+    print(error)
+"""
+
+
+def told(user: pwd.struct_passwd, data: Path, **environment: str) -> str:
+    """Return the error that a user gets when starting a server."""
+    done = subprocess.run(
+        acting_as(user, [sys.executable, "-c", TRY, data]),
+        capture_output=True, text=True, env=os.environ | environment, cwd=PROJECT, timeout=300,
+    )  # fmt: skip
+    assert done.stderr == ""
+    return done.stdout
+
+
+def refused_as(user: pwd.struct_passwd, url: str) -> str:
+    """Return the error that a user gets when connecting."""
+    done = subprocess.run(
+        [embedded_tool("psql"), url, "-c", "SELECT 1"],
+        capture_output=True, text=True, user=user.pw_uid, group=user.pw_gid, extra_groups=[],
+    )  # fmt: skip
+    assert done.returncode == 2, done.stdout
+    return done.stderr
+
+
+def is_private(url: str) -> None:
+    """Only the server's own user, which is not the test's, can connect."""
+    where = url.partition("host=")[2].partition("&")[0]
+    sockets = list(Path(where).glob(".s.PGSQL.*[0-9]"))
+    assert [stat.S_IMODE(one.stat().st_mode) for one in sockets] == [0o700]
+    assert stat.S_IMODE(Path(where).stat().st_mode) == 0o700
+    assert "Permission denied" in refused_as(NOBODY, url)
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "below",
+    [
+        pytest.param(
+            "",
+            id="a short path",
+            marks=pytest.mark.nightly(
+                reason="it starts a server with a new interpreter", instead="the same test with a long path"
+            ),
+        ),
+        pytest.param("f" * 120, id="a path too long for a socket"),
+    ],
+)
+def test_only_the_owner_can_use_the_socket(alices_home: Path, below: str):
+    """With a long path, any user could connect as superuser and run programs."""
+    data = alices_home / below / "postgres"
+    holder = Holder(data, inside=lambda command: acting_as(ALICE, command), TMPDIR=str(alices_home.parents[1]))
+    try:
+        alices_home.parents[1].chmod(0o1777)
+        url = holder.url()
+        assert url
+        is_private(url)
+        with pytest.raises(psycopg.OperationalError, match=r"[Pp]eer authentication failed"):
+            psycopg.connect(url)
+        left = [path for path in alices_home.parents[1].iterdir() if path.is_symlink()]
+        assert len(left) == (1 if below else 0)
+    finally:
+        holder.end()
+    assert not [path for path in alices_home.parents[1].iterdir() if path.is_symlink()]
+    assert all_gone(alices_home)
+
+
+@needs_root
+def test_a_link_of_another_user_is_not_followed(alices_home: Path):
+    """The link that shortens a long path is in a folder that all users can write to."""
+    temporary = alices_home.parents[1] / "tmp"
+    temporary.mkdir()
+    temporary.chmod(0o1777)
+    data = alices_home / ("f" * 120) / "postgres"
+    holder = Holder(data, inside=lambda command: acting_as(ALICE, command), TMPDIR=str(temporary))
+    assert holder.url()
+    (link,) = temporary.iterdir()
+    holder.end()
+    elsewhere = alices_home.parents[1] / "elsewhere"
+    elsewhere.mkdir()
+    link.symlink_to(elsewhere)
+    os.chown(link, NOBODY.pw_uid, NOBODY.pw_gid, follow_symlinks=False)
+    again = Holder(data, inside=lambda command: acting_as(ALICE, command), TMPDIR=str(temporary))
+    url = again.url()
+    assert url and str(link) not in url
+    again.end()
+    assert not list(elsewhere.iterdir())
+    assert link.readlink() == elsewhere
+
+
+@needs_root
+def test_root_does_not_touch_another_users_home(alices_home: Path):
+    """`sudo aperture doctor` changed the owner of the data directory, and the running server panicked."""
+    data = alices_home / "postgres"
+    holder = Holder(data, inside=lambda command: acting_as(ALICE, command))
+    url = holder.url()
+    before = snapshot(alices_home)
+    with pytest.raises(DatabaseError) as refused:
+        start_embedded_server(data)
+    assert f"belongs to user {ALICE.pw_name}" in str(refused.value)
+    assert f"sudo -u {ALICE.pw_name}" in str(refused.value)
+    environment = {"APERTURE_HOME": str(alices_home), "APERTURE_MEDIA_SERVER_URL": "http://127.0.0.1:9"}
+    aperture = "import sys; from aperture_dagster.cli.main import main; main(sys.argv[1:])"
+    for command in (["doctor"], ["up", "--port", "0", "--home", alices_home], ["demo", "--home", alices_home]):
+        done = run_fork(aperture, *command, environment=os.environ | environment | {"COLUMNS": "500"})
+        assert done.returncode == 1, done.stdout
+        assert f"sudo -u {ALICE.pw_name}" in done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+    now = snapshot(alices_home)
+    changed = {path for path in before.keys() | now.keys() if before.get(path) != now.get(path)}
+    # The server writes its own statistics and checkpoints meanwhile.
+    assert not {path for path in changed if before.get(path, (None,))[0] != ALICE.pw_uid}
+    assert {status[0] for status in now.values()} == {ALICE.pw_uid}
+    assert not [path for path in changed if not path.startswith(str(data))]
+    assert holder.start_again() == url
+    holder.end()
+    # Nor is a home touched whose server does not run.
+    before = snapshot(alices_home)
+    with pytest.raises(DatabaseError):
+        start_embedded_server(data)
+    assert snapshot(alices_home) == before
+
+
+@needs_root
+def test_an_ordinary_user_cannot_use_the_home_of_root(alices_home: Path):
+    """The error names the folder."""
+    root_home = alices_home.parents[1] / "roots"
+    start_embedded_server(root_home / "postgres")
+    try:
+        said = told(ALICE, root_home / "postgres")
+        assert "cannot be written (Permission denied)" in said and "APERTURE_HOME" in said
+        is_private(start_embedded_server(root_home / "postgres"))
+    finally:
+        release_embedded_server(root_home / "postgres")
+
+
+@needs_root
+def test_roots_server_exposes_no_folder_and_accepts_only_root(folder: Path):
+    """As root, all users could read the folders above the home, and write to the socket's."""
+    home = folder.parent / "closed" / "home"
+    home.mkdir(parents=True)
+    for path in (home, home.parent, folder.parent):
+        path.chmod(0o700)
+    url = start_embedded_server(home / "postgres")
+    try:
+        assert run(url, "SELECT current_user") == [("postgres",)]
+        for path in (home, home.parent, folder.parent):
+            assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_uid) == (0o700, 0)
+        is_private(url)
+        # Even one who could reach the socket.
+        for path in (home, home.parent, folder.parent, home / "postgres"):
+            path.chmod(0o755)
+        (home / "postgres" / ".s.PGSQL.5432").chmod(0o777)
+        assert "eer authentication failed" in refused_as(NOBODY, url)
+    finally:
+        release_embedded_server(home / "postgres")
+
+
+@needs_root
+@needs_namespaces
+def test_root_can_use_programs_that_other_accounts_cannot_reach(folder: Path):
+    """If the installation is in a private folder of root, the programs are copied instead of opening the folder."""
+    closed = folder.parent / "closed"
+    installed = embedded_tool("postgres").parents[1]
+    shutil.copytree(installed, closed, symlinks=True)
+    closed.chmod(0o700)
+    program = """
+import ctypes, subprocess, sys
+from pathlib import Path
+from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
+libc = ctypes.CDLL(None, use_errno=True)
+NEW_MOUNTS, RECURSIVE, PRIVATE = 0x20000, 0x4000, 0x40000
+assert libc.unshare(NEW_MOUNTS) == 0 and libc.mount(b"none", b"/", None, RECURSIVE | PRIVATE, None) == 0
+subprocess.run(["mount", "--bind", *sys.argv[2:]], check=True)
+for _ in range(2):
+    print(start_embedded_server(Path(sys.argv[1])))
+    print(next(Path(sys.argv[1]).parent.glob(".*.programs")).readlink())
+    release_embedded_server(Path(sys.argv[1]))
+"""
+    done = run_fork(program, folder, closed, installed)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 4
+    assert not [path for path in done.stdout.splitlines()[1::2] if Path(path).exists()]
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700

@@ -1,0 +1,191 @@
+"""The schema: equal to the table definitions, migrated automatically, with constraints on our own values."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.script import ScriptDirectory
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Float,
+    Integer,
+    SmallInteger,
+    create_engine,
+    insert,
+    inspect,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import IntegrityError
+
+from aperture_dagster.postgres.cluster import embedded_tool
+from aperture_dagster.postgres.connection import open_engine
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.errors import DatabaseError
+from aperture_dagster.postgres.migrate import alembic_config, ensure_schema, forget_schema
+from aperture_dagster.postgres.migrations import HEAD_REVISION
+from aperture_dagster.postgres.read_only import read_only
+from aperture_dagster.schema import metadata
+from aperture_dagster.settings import load_settings
+from aperture_dagster_tests.cli.next_release import next_release
+from aperture_dagster_tests.shelf import NOW
+
+PLACEHOLDERS: dict[type, Any] = {
+    ARRAY: [], JSONB: {}, Boolean: False, BigInteger: 1, Integer: 1, SmallInteger: 1, Float: 1.0, Date: NOW.date(),
+    DateTime: NOW,
+}  # fmt: skip
+
+
+def with_driver(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+psycopg://")
+
+
+def dump_schema(url: str) -> list[str]:
+    """Return the sorted lines of the schema from pg_dump; sorted, since columns added later come last."""
+    run = subprocess.run(
+        [embedded_tool("pg_dump"), "-s", "-T", "alembic_version", url], check=True, capture_output=True, text=True
+    )
+    # Lines with a backslash hold a random key.
+    return sorted(line.rstrip(",") for line in run.stdout.splitlines() if line and not line.startswith(("--", "\\")))
+
+
+def test_migrations_and_table_definitions_create_the_same_schema(database_url: str, empty: str):
+    engine = create_engine(with_driver(empty))
+    with engine.begin() as connection:
+        connection.execute(text("CREATE EXTENSION vector"))
+        metadata.create_all(connection)
+    engine.dispose()
+    assert dump_schema(database_url) == dump_schema(empty)
+
+
+def test_the_head_revision_is_the_newest_migration(database: Database):
+    assert ScriptDirectory.from_config(alembic_config()).get_heads() == [HEAD_REVISION]
+    with database.transaction() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == HEAD_REVISION
+
+
+def test_an_empty_database_gets_its_schema_on_first_use(empty: str):
+    engine = open_engine(load_settings(database_url=empty))
+    assert set(metadata.tables) <= set(inspect(engine).get_table_names())
+    assert open_engine(load_settings(database_url=empty)) is engine
+
+
+@pytest.mark.parametrize(
+    ("revision", "why"),
+    [
+        ("v999", "of a newer version of this program, which knows schemas up to v"),
+        ("0001", "which no version of this program has since its first release"),
+        ("20261129", "which no version of this program has since its first release"),
+        ("a6ee7ffd4b61", "or another program"),
+        ("v", "or another program"),
+        ("v0", "which no version of this program has since its first release"),
+    ],
+)
+def test_an_unknown_schema_is_kept_and_the_remedy_deletes_nothing(
+    database_url: str, tmp_path: Path, revision: str, why: str
+):
+    url = with_driver(database_url)
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+        connection.execute(text("INSERT INTO facts (name, value) VALUES ('kept', '1')"))
+    forget_schema(url)
+    with pytest.raises(DatabaseError) as refused:
+        ensure_schema(engine)
+    said = str(refused.value)
+    assert said.startswith(f"The database has the schema {revision}, ") and why in said
+    assert "Nothing was changed, and the backups are kept. Install the version that wrote it again" in said
+    assert "`aperture backup list`" in said and "`aperture restore FILE`" in said
+    assert not re.search(r"\b(delete|drop|remove)", said, re.IGNORECASE)
+    # Commands that only look say the same.
+    looking = load_settings(home=tmp_path, database_url=database_url)
+    with pytest.raises(DatabaseError) as looked, read_only(looking):
+        pass
+    assert str(looked.value) == said
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == revision
+        assert connection.execute(text("SELECT count(*) FROM facts")).scalar() == 1
+    engine.dispose()
+
+
+def test_an_older_schema_is_upgraded_by_the_next_start(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    looking = load_settings(home=tmp_path, database_url=database_url)
+    upgrades = "start `aperture up`, which makes a backup and upgrades it"
+    with (
+        next_release(tmp_path, monkeypatch),
+        pytest.raises(DatabaseError, match=upgrades),
+        read_only(looking),
+    ):
+        pass
+
+
+# Constraints
+
+
+def placeholder(column: Column[Any]) -> Any:
+    return next((value for kind, value in PLACEHOLDERS.items() if isinstance(column.type, kind)), column.name)
+
+
+@pytest.fixture
+def put(database: Database) -> Callable[..., None]:
+    """Insert a row, with arbitrary values for other required columns."""
+
+    def insert_row(table: str, **values: Any) -> None:
+        columns = metadata.tables[table].columns
+        needed = {one.name: placeholder(one) for one in columns if not one.nullable and one.server_default is None}
+        needed |= {"media_type": "movie"} if "media_type" in columns else {}
+        with database.transaction() as connection:
+            connection.execute(insert(metadata.tables[table]).values(needed | values))
+
+    insert_row("users", user_id="user_id")
+    insert_row("works", work_id=1)
+    return insert_row
+
+
+@pytest.mark.parametrize(
+    ("table", "good", "bad"),
+    [
+        ("works", {"media_type": "series"}, {"media_type": "episode"}),
+        ("titles", {"server_item_id": "a"}, {"server_item_id": "a", "media_type": "Movie"}),
+        ("titles", {"server_item_id": None, "removed_at": NOW}, {"server_item_id": None}),
+        ("fetches", {"kind": "network", "outcome": "waiting"}, {"kind": "movie", "outcome": "quota"}),
+        ("fetches", {"kind": "company", "outcome": "ok"}, {"kind": "episode", "outcome": "ok"}),
+        ("fetches", {"kind": "movie", "outcome": "error", "attempts": 0},
+         {"kind": "movie", "outcome": "error", "attempts": -1}),
+        ("studio_logos", {"kind": "company", "titles": 0}, {"kind": "company", "titles": -1}),
+        ("studio_logos", {"kind": "network"}, {"kind": "studio"}),
+        ("enriched_metadata", {"media_type": "series"}, {"media_type": ""}),
+        ("services", {"batch_size": None}, {"batch_size": 0}),
+        ("watch_state", {"position_share": 1}, {"position_share": 1.1}),
+        ("watch_state", {"play_count": 0}, {"play_count": -1}),
+        ("plays", {"completion": 0}, {"completion": float("nan")}),
+        ("plays", {"play_count": 0}, {"play_count": -1}),
+        ("ratings", {"rating": 10}, {"rating": 10.5}),
+        ("rating_changes", {"rating": None, "previous": None}, {"rating": -1}),
+        ("embedding_models", {"dimensions": 1}, {"dimensions": 0}),
+        ("taste_profiles", {"liked": 0}, {"liked": -1}),
+        ("taste_weights", {"weight": -1}, {"weight": float("nan")}),
+        ("recommendations", {"rank": 1}, {"rank": 0}),
+        ("top_picks", {"source": "local", "score": 0}, {"source": "local", "score": 1.5}),
+        ("top_picks", {"source": "mdblist", "viewers": 0}, {"source": "mdblist", "viewers": -1}),
+        ("top_picks", {"source": "hybrid"}, {"source": "trakt"}),
+    ],
+)  # fmt: skip
+def test_the_database_rejects_invalid_values(
+    put: Callable[..., None], table: str, good: dict[str, Any], bad: dict[str, Any]
+):
+    with pytest.raises(IntegrityError, match="check constraint"):
+        put(table, **bad)
+    put(table, **({"work_id": 2} if table == "works" else {}) | good)

@@ -1,0 +1,92 @@
+"""The table of neighbours equals EASE, cut to the strongest, and is applied as EASE is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from aperture_dagster.taste.ranking.collaborative import fit_ease, ridge_for
+from aperture_dagster.taste.ranking.crowd import Crowd, Neighbours, fit_neighbours
+
+
+def pairs(people: int, titles: int, seed: int = 1):
+    """Random likings: person, title (ids from 500 on) and value of each."""
+    random = np.random.default_rng(seed)
+    likings = np.where(random.random((people, titles)) < 0.3, random.choice([0.5, 1.0], (people, titles)), 0.0)
+    person, title = likings.nonzero()
+    return person, title + 500, likings[person, title]
+
+
+def dense(table: Neighbours) -> np.ndarray:
+    """The table as a matrix."""
+    matrix = np.zeros((len(table.titles), len(table.titles)))
+    matrix[np.repeat(np.arange(len(table.titles)), table.counts), table.neighbours] = table.strengths
+    return matrix
+
+
+@pytest.mark.parametrize(("people", "titles"), [(12, 40), (60, 15)], ids=["fewer people", "fewer titles"])
+def test_without_a_cut_the_table_is_ease(people: int, titles: int):
+    person, title, value = pairs(people, titles)
+    table = fit_neighbours(person, title, value, count=titles)
+    ease = fit_ease(person, title - 500, value, ridge=ridge_for(people, value))
+    assert table.people == people and table.titles.tolist() == list(range(500, 500 + titles))
+    assert dense(table) == pytest.approx(ease.score(np.eye(titles)), abs=1e-5)
+
+
+def test_of_each_title_the_strongest_neighbours_of_either_sign_are_kept_strongest_first():
+    whole, cut = (fit_neighbours(*pairs(30, 50), count=count) for count in (50, 3))
+    assert set(cut.counts) == {6}
+    for row, kept in enumerate(cut.strengths.reshape(50, 6)):
+        every = np.sort(dense(whole)[row])[::-1]
+        assert kept.tolist() == pytest.approx([*every[:3], *every[-3:]], abs=1e-6)
+        assert kept[2] > 0 > kept[3]
+
+
+def test_only_the_most_liked_titles_take_part():
+    person, title, value = pairs(30, 20)
+    often, seldom = np.bincount(title - 500), 500 + 7
+    keep = (title != seldom) | (person == person[title == seldom][0])
+    table = fit_neighbours(person[keep], title[keep], value[keep], max_titles=19)
+    assert often.min() > 1 and table.titles.tolist() == [one for one in range(500, 520) if one != seldom]
+    assert table.neighbours.max() < 19
+
+
+def test_people_who_have_nothing_in_common_make_no_table():
+    for person, title in (([0], [1]), ([0, 1], [1, 2]), ([], [])):
+        table = fit_neighbours(np.array(person, dtype=int), np.array(title, dtype=int), np.ones(len(person)))
+        assert table.people == 0 and not len(table.neighbours) and not table.counts.any()
+
+
+def test_a_library_has_the_pairs_of_which_it_has_both_titles():
+    table = Neighbours(
+        titles=np.array([10, 11, 12, 13]),
+        counts=np.array([2, 1, 0, 1]),
+        neighbours=np.array([1, 2, 3, 0]),
+        strengths=np.array([0.5, 0.25, 1.0, 2.0], dtype=np.float32),
+        people=9,
+    )
+    # The library lacks the third title, and knows the second and the fourth as one and the same work.
+    crowd = table.on(np.array([70, 80, -1, 80]))
+    assert list(zip(crowd.sources.tolist(), crowd.targets.tolist(), crowd.strengths.tolist(), strict=True)) == [
+        (70, 80, 0.5),
+        (80, 70, 2.0),
+    ]
+    assert crowd.people == 9
+
+
+def test_a_score_is_the_sum_over_the_history_of_weight_times_strength():
+    random = np.random.default_rng(3)
+    index = {100 + row: row for row in range(30)}
+    matrix = np.where(random.random((30, 30)) < 0.2, random.random((30, 30)), 0.0)
+    source, target = matrix.nonzero()
+    order = random.permutation(len(source))
+    crowd = Crowd(
+        np.append(source[order] + 100, 999), np.append(target[order] + 100, 100),
+        np.append(matrix[source, target][order], 5.0).astype(np.float32), people=3,
+    )  # fmt: skip
+    watched = np.where(random.random((4, 30)) < 0.3, random.random((4, 30)), 0.0).astype(np.float32)
+    watched[2] = 0.0
+    scores = crowd.links(index, 30).spread(watched.T).T
+    assert scores == pytest.approx(watched @ matrix, abs=1e-5)
+    empty = Crowd(source[:0], target[:0], crowd.strengths[:0], people=0)
+    assert not empty.links(index, 30).spread(watched.T).any()

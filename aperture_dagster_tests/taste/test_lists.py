@@ -1,0 +1,357 @@
+"""Lists are replaced atomically, and equal lists are not written."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aperture_dagster.media_server.records import ServerLibrary
+from aperture_dagster.taste import lists
+from aperture_dagster.taste.lists import (
+    course_of_ranks,
+    list_sizes,
+    profile_table,
+    read_copies,
+    read_edges,
+    read_items,
+    read_titles,
+    read_traits,
+    read_weights,
+    reason,
+    recommendation_table,
+    replace_recommendations,
+    replace_taste,
+    replace_top_picks,
+    top_picks_table,
+    trait_shares,
+    users_with_taste,
+    watched_recommendations,
+)
+from aperture_dagster_tests.interleaving import Side, stop_before_statement, wait_until_blocked
+from aperture_dagster_tests.shelf import FILMS, Shelf, film, played
+
+
+@pytest.fixture
+def ids(shelf: Shelf) -> list[tuple[int, int]]:
+    """Create twenty films; return their work and item ids."""
+    shelf.users("ann", "bob")
+    shelf.films(*(film(number) for number in range(1, 21)))
+    return [(one["work_id"], one["item_id"]) for one in (shelf.item(f"film-{n}") for n in range(1, 21))]
+
+
+def a_list(ids: list[tuple[int, int]], user: str = "ann", **facts: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "user_id": user,
+            "media_type": "movie",
+            "rank": rank,
+            "work_id": work,
+            "item_id": item,
+            "score": 1 / rank,
+            "components": {"taste": 0.1 + rank / 3, "Ü": None},
+            "because": [ids[0][0]],
+            "is_cold": False,
+            **facts,
+        }
+        for rank, (work, item) in enumerate(ids, start=1)
+    ]
+
+
+def replace(shelf: Shelf, rows: list[dict[str, Any]], user: str = "ann") -> Any:
+    with shelf.open() as connection:
+        return replace_recommendations(connection, user, rows)
+
+
+@pytest.mark.parametrize(
+    ("because", "said"),
+    [
+        ([], "Widely liked"),
+        (["Alien"], "Because you liked Alien"),
+        (["Alien", "The Thing"], "Because you liked Alien and The Thing"),
+        (["A", "B", "C"], "Because you liked A, B and C"),
+    ],
+)
+def test_a_reason_is_a_sentence(because: list[str], said: str):
+    assert reason(because) == said
+
+
+def test_an_equal_list_is_not_written_and_keeps_its_date(shelf: Shelf, ids: list[tuple[int, int]]):
+    assert replace(shelf, a_list(ids[:10])).inserted == 10
+    before = shelf.rows("SELECT * FROM recommendations ORDER BY rank")
+    assert replace(shelf, a_list(ids[:10])).written == 0
+    assert shelf.rows("SELECT * FROM recommendations ORDER BY rank") == before
+
+
+@pytest.mark.parametrize("change", ["order", "shorter", "longer", "reason", "part", "empty"])
+def test_any_difference_replaces_the_list(shelf: Shelf, ids: list[tuple[int, int]], change: str):
+    replace(shelf, a_list(ids[:10]))
+    new = {
+        "order": a_list([*ids[1:2], *ids[:1], *ids[2:10]]),
+        "shorter": a_list(ids[:9]),
+        "longer": a_list(ids[:11]),
+        "reason": a_list(ids[:10], because=[ids[5][0]]),
+        "part": a_list(ids[:10], components={"taste": 0.5}),
+        "empty": [],
+    }[change]
+    counts = replace(shelf, new)
+    assert (counts.deleted, counts.inserted) == (10, len(new))
+    assert shelf.value("SELECT count(*) FROM recommendations") == len(new)
+    assert replace(shelf, new).written == 0
+
+
+def test_replacing_a_list_does_not_affect_other_users(shelf: Shelf, ids: list[tuple[int, int]]):
+    replace(shelf, a_list(ids[:5]))
+    replace(shelf, a_list(ids[:7], "bob"), "bob")
+    replace(shelf, [])
+    assert shelf.value("SELECT count(*) FROM recommendations WHERE user_id = 'bob'") == 7
+
+
+def test_a_failed_write_keeps_the_old_list(shelf: Shelf, ids: list[tuple[int, int]]):
+    replace(shelf, a_list(ids[:5]))
+    before = shelf.rows("SELECT * FROM recommendations ORDER BY rank")
+    with pytest.raises(Exception, match="uq_recommendations"):
+        replace(shelf, a_list([ids[0], ids[0]]))
+    assert shelf.rows("SELECT * FROM recommendations ORDER BY rank") == before
+
+
+def test_a_concurrent_reader_never_sees_a_partial_list(shelf: Shelf, ids: list[tuple[int, int]]):
+    def read() -> set[int]:
+        return {row["work_id"] for row in shelf.rows("SELECT work_id FROM recommendations")}
+
+    replace(shelf, a_list(ids[:10]))
+    # The old list has been deleted by then.
+    with stop_before_statement("INSERT INTO recommendations") as stop:
+        writer = Side(lambda: replace(shelf, a_list(ids[10:20])))
+        stop.wait_for(writer)
+        assert read() == {work for work, _ in ids[:10]}
+        stop.go_on()
+        writer.result()
+    assert read() == {work for work, _ in ids[10:20]}
+
+
+def test_a_list_is_shown_with_titles_and_reasons(shelf: Shelf, ids: list[tuple[int, int]]):
+    replace(shelf, a_list(ids[:3], because=[ids[4][0], 999_999, ids[3][0]]))
+    with shelf.open() as connection:
+        shown = recommendation_table(connection, "ann")
+        assert recommendation_table(connection, "nobody") == []
+        sizes = list_sizes(connection)
+    assert [row["title"] for row in shown] == ["Film 1", "Film 2", "Film 3"]
+    assert shown[0]["because"] == ["Film 5", "Film 4"]
+    assert [(row["name"], row["films"]) for row in sizes] == [("bob", 0), ("ann", 3)]
+
+
+def test_a_watched_recommendation_is_found(shelf: Shelf, ids: list[tuple[int, int]]):
+    shelf.history("ann", played("film-2"))
+    replace(shelf, a_list(ids[:3]))
+    with shelf.open() as connection:
+        assert watched_recommendations(connection, ["ann"]) == 1
+        assert watched_recommendations(connection, ["bob"]) == 0
+
+
+def test_titles_watched_after_the_list_was_generated_do_not_count(shelf: Shelf, ids: list[tuple[int, int]]):
+    replace(shelf, a_list(ids[:3]))
+    shelf.history("ann", played("film-2"))
+    with shelf.open() as connection:
+        assert watched_recommendations(connection, ["ann"]) == 0
+
+
+def picks(ids: list[tuple[int, int]], day: date) -> list[dict[str, Any]]:
+    return [
+        {
+            "day": day,
+            "media_type": "movie",
+            "rank": rank,
+            "work_id": work,
+            "item_id": item,
+            "viewers": 2,
+            "plays": 3,
+            "completion": 0.5,
+            "score": 0.9,
+            "relaxed": False,
+            "source": "local",
+        }
+        for rank, (work, item) in enumerate(ids, start=1)
+    ]
+
+
+def test_picks_of_earlier_days_are_kept(shelf: Shelf, ids: list[tuple[int, int]]):
+    yesterday, today = date(2026, 5, 16), date(2026, 5, 17)
+    with shelf.open() as connection:
+        assert replace_top_picks(connection, yesterday, "movie", picks(ids[:3], yesterday)).inserted == 3
+        assert replace_top_picks(connection, today, "movie", picks(ids[3:5], today)).inserted == 2
+        with pytest.raises(ValueError, match="never replaced by an empty one"):
+            replace_top_picks(connection, today, "movie", [])
+        assert replace_top_picks(connection, today, "movie", picks(ids[3:5], today)).written == 0
+        assert [row["title"] for row in top_picks_table(connection, yesterday)] == ["Film 1", "Film 2", "Film 3"]
+        assert len(top_picks_table(connection, today)) == 2
+        assert len(top_picks_table(connection, date(2026, 6, 1))) == 2, "the list in effect is the latest one"
+        assert top_picks_table(connection, date(2026, 5, 1)) == []
+
+
+def test_the_course_of_ranks_compares_with_the_day_before_and_a_week_before(shelf: Shelf, ids: list[tuple[int, int]]):
+    today, yesterday, week_ago = date(2026, 5, 17), date(2026, 5, 16), date(2026, 5, 10)
+    with shelf.open() as connection:
+        for day, chosen in ((today, ids[:3]), (yesterday, [ids[2], ids[0]]), (week_ago, [ids[5], ids[6], ids[1]])):
+            replace_top_picks(connection, day, "movie", picks(chosen, day))
+        course = [(row["title"], row["yesterday"], row["week_ago"]) for row in course_of_ranks(connection, today)]
+    assert course == [("Film 1", 2, None), ("Film 2", None, 3), ("Film 3", 1, None)]
+
+
+def profile(user: str, kind: str = "movie") -> dict[str, Any]:
+    return {
+        "user_id": user,
+        "media_type": kind,
+        "titles": 3,
+        "liked": 2,
+        "disliked": 1,
+        "summary": {"sentence": "Likes 'quotes' and 🎬.", "odd": float("nan")},
+    }
+
+
+def test_a_taste_is_replaced_and_an_equal_one_is_not_written(shelf: Shelf, ids: list[tuple[int, int]]):
+    weights = [{"user_id": "ann", "work_id": work, "media_type": "movie", "weight": 0.25} for work, _ in ids[:4]]
+    with shelf.open() as connection:
+        assert replace_taste(connection, "ann", [profile("ann")], weights).inserted == 5
+        assert replace_taste(connection, "ann", [profile("ann")], weights).written == 0
+        counts = replace_taste(connection, "ann", [profile("ann")], weights[:3])
+        assert (counts.deleted, counts.inserted, counts.updated) == (1, 0, 0)
+        assert users_with_taste(connection) == {"ann"}
+        assert profile_table(connection, ["ann"])[0]["taste"] == "Likes 'quotes' and 🎬."
+        assert len(read_weights(connection)) == 3
+
+
+def test_a_name_has_the_share_of_the_titles_of_a_media_type_that_have_it(shelf: Shelf):
+    shelf.films(film(1, genres=["War", "War"]), film(2, genres=["War", "Drama"]), film(3, genres=[]), film(4))
+    works = [shelf.item(f"film-{number}")["work_id"] for number in (1, 2)]
+    with shelf.open() as connection:
+        shares, traits = trait_shares(connection), read_traits(connection, [*works, 999])
+    assert shares["movie", "genres"]["War"] == 0.5 and shares["movie", "genres"]["Drama"] >= 0.25
+    assert sorted(traits) == works and traits[works[1]] == ("movie", ["War", "Drama"], [])
+
+
+def weights_of(ids: list[tuple[int, int]]) -> list[dict[str, Any]]:
+    return [{"user_id": "ann", "work_id": work, "media_type": "movie", "weight": 0.25} for work, _ in ids]
+
+
+def test_concurrent_writers_of_a_taste_do_not_mix_their_rows(
+    shelf: Shelf, ids: list[tuple[int, int]], database_url: str
+):
+    first, second = weights_of(ids[:10]), weights_of(ids[10:])
+
+    def learn() -> None:
+        with shelf.open() as connection:
+            replace_taste(connection, "ann", [profile("ann")], second)
+
+    with shelf.open() as connection:
+        replace_taste(connection, "ann", [profile("ann")], first)
+        other = Side(learn)
+        wait_until_blocked(database_url, other)
+    other.result()
+    left = {row["work_id"] for row in shelf.rows("SELECT work_id FROM taste_weights")}
+    assert left == {row["work_id"] for row in second}
+
+
+@pytest.mark.parametrize("table", ["taste_weights", "top_picks"])
+def test_a_concurrent_reader_never_sees_a_partial_taste_or_partial_picks(
+    shelf: Shelf, ids: list[tuple[int, int]], table: str
+):
+    old, new = ids[:10], ids[10:]
+
+    def write(chosen: list[tuple[int, int]]) -> None:
+        with shelf.open() as connection:
+            if table == "taste_weights":
+                replace_taste(connection, "ann", [profile("ann")], weights_of(chosen))
+            else:
+                day = date(2026, 5, 17)
+                replace_top_picks(connection, day, "movie", picks(chosen, day))
+
+    def read() -> set[int]:
+        return {row["work_id"] for row in shelf.rows(f"SELECT work_id FROM {table}")}
+
+    write(old)
+    with stop_before_statement(f"INSERT INTO {table}") as stop:
+        writer = Side(lambda: write(new))
+        stop.wait_for(writer)
+        assert read() == {work for work, _ in old}
+        stop.go_on()
+        writer.result()
+    assert read() == {work for work, _ in new}
+
+
+def test_the_ranking_reads_one_row_per_work_and_all_copies(shelf: Shelf):
+    uhd = ServerLibrary("uhd", "UHD", "movies")
+    films = [film(1), film(2, official_rating=None, community_rating=None)]
+    shelf.listing("movie", {FILMS: films, uhd: [film(30, tmdb_id=1, title="Copy")]})
+    with shelf.open() as connection:
+        items, copies = read_items(connection).set_index("tmdb_id"), read_copies(connection)
+    assert len(items) == 2
+    assert sorted(one.library_id for one in copies if one.work_id == items.loc[1].work_id) == ["films", "uhd"]
+    assert items.loc[1].title == "Film 1"
+    assert items.loc[2].official_rating is None
+    assert np.isnan(items.loc[2].vote_average)
+
+
+def test_titles_are_read_with_the_same_names_in_fewer_objects(shelf: Shelf, monkeypatch: pytest.MonkeyPatch):
+    """In more than one batch, and with a blank name, which is none."""
+    monkeypatch.setattr(lists, "ITEM_BATCH", 3)
+    shelf.films(
+        film(1, genres=["Drama", "", "War"]), film(2, genres=[]), film(3, genres=["War"]), film(4, genres=["Drama"])
+    )
+    with shelf.open() as connection:
+        items = read_items(connection)
+        titles, names = read_titles(connection)
+    assert items["genres"].tolist() == [["Drama", "War"], [], ["War"], ["Drama"]]
+    assert set(titles.columns) | set(names) == set(items.columns)
+    assert titles.equals(items[titles.columns])
+    assert {column: list(packed.unpack()) for column, packed in names.items()} == {
+        column: items[column].tolist() for column in names
+    }
+
+
+def test_an_empty_library_has_the_same_columns(shelf: Shelf):
+    with shelf.open() as connection:
+        items, edges, weights = read_items(connection), read_edges(connection), read_weights(connection)
+    assert items.empty
+    assert {"work_id", "item_id", "title", "vote_average"} <= set(items.columns)
+    assert list(edges.columns) == ["work_id", "recommended_work_id", "rank"]
+    assert weights.empty
+
+
+def test_tmdb_recommendations_lead_to_works_of_the_same_media_type(shelf: Shelf):
+    from aperture_dagster.enrichment.queries import write_answers
+    from aperture_dagster.enrichment.tmdb.title import parse_title
+    from aperture_dagster.media_server.records import ServerTitle
+
+    shelf.films(film(1), film(2), film(3))
+    shelf.series(ServerTitle("show", "Show", tmdb_id=4))
+    first = shelf.item("film-1")["work_id"]
+    answer = {"id": 1, "title": "x", "recommendations": {"results": [{"id": n} for n in (3, 4, 99, 1, 2)]}}
+    with shelf.open() as connection:
+        write_answers(connection, "tmdb", [{"work_id": first} | parse_title(answer, "movie")])
+        edges = read_edges(connection).sort_values("rank")
+    assert list(edges.recommended_work_id) == [shelf.item("film-3")["work_id"], shelf.item("film-2")["work_id"]]
+    assert list(edges["rank"]) == [1, 5]
+
+
+def test_tmdb_recommendations_are_between_works_of_the_library(shelf: Shelf):
+    """Edges of removed works were read, too."""
+    from aperture_dagster.enrichment.queries import write_answers
+    from aperture_dagster.enrichment.tmdb.title import parse_title
+
+    shelf.films(*(film(n) for n in (1, 2, 3)))
+    works = {n: shelf.item(f"film-{n}")["work_id"] for n in (1, 2, 3)}
+    with shelf.open() as connection:
+        for n in works:
+            answer = {"id": n, "title": "x", "recommendations": {"results": [{"id": other} for other in works]}}
+            write_answers(connection, "tmdb", [{"work_id": works[n]} | parse_title(answer, "movie")])
+        assert len(read_edges(connection)) == 6
+    shelf.films(film(1), film(2))
+    with shelf.open() as connection:
+        edges = read_edges(connection)
+    assert set(zip(edges.work_id, edges.recommended_work_id, strict=True)) == {
+        (works[1], works[2]),
+        (works[2], works[1]),
+    }

@@ -1,0 +1,61 @@
+"""Priors, also when votes are missing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aperture_dagster.taste.ranking.priors import bayesian_average, log_votes, media_rows, priors, quantile_rank
+
+
+def test_averages_with_unknown_votes():
+    # Known counts 4 and 6: the median is below 10, so ten votes of the mean are mixed in; an unknown count is one vote.
+    found = bayesian_average([8.0, 6.0, 9.0, np.nan, 0.0, 11.0], [4, 6, np.nan, 50, 7, 0])
+    mean = (4 * 8 + 6 * 6 + 9) / 11
+    assert found == pytest.approx([(32 + 10 * mean) / 14, (36 + 10 * mean) / 16, (9 + 10 * mean) / 11, *[mean] * 3])
+    assert bayesian_average([np.nan], [3]).tolist() == [6.5]
+    few = bayesian_average([8.0, 6.0], [1, 3])
+    assert few == pytest.approx([(8 + 65) / 11, (18 + 65) / 13]), "one vote is known"
+    without = bayesian_average([8.0, 6.0, 7.0, 5.0], [0, 0, 40, 60])
+    assert without[2] == pytest.approx((40 * 7 + 50 * 5.8) / 90), "titles without votes do not lower the median"
+    assert bayesian_average([12.0], [90]).tolist() == [10.0]
+
+
+def test_votes_that_are_unknown_take_a_quantile_of_the_known_ones():
+    votes = [np.e**n - 1 for n in range(5)]
+    assert log_votes([*votes, np.nan]) == pytest.approx([0, 1, 2, 3, 4, 1])
+    found = log_votes([*votes, np.nan, np.nan, np.nan], [1, 2, 3, 4, 5, 3, np.inf, 9])
+    assert found[5:] == pytest.approx([4 * 2.5 / 6, 1.0, 4.0])
+    assert log_votes([np.nan, np.nan, np.nan], [2.0, 8.0, np.nan]).tolist() == [0.0, 1.0, 0.25]
+    assert log_votes([np.nan] * 2).tolist() == [0.25] * 2
+    assert log_votes([-5.0, 0.0]).tolist() == [0.0, 0.0]
+
+
+def test_equal_values_share_the_middle_of_their_ranks():
+    assert quantile_rank([5, 5, 7, 1, np.nan], missing=0.3).tolist() == [1.5 / 3, 1.5 / 3, 1.0, 0.0, 0.3]
+
+
+def test_titles_without_votes_get_the_prior_and_never_nan():
+    shrunk = bayesian_average([np.nan, 0.0, 8.0, 8.0, 6.0], [np.nan, 0, np.nan, 1000, 1000])
+    assert shrunk[0] == shrunk[1]
+    assert 6.0 < shrunk[0] < shrunk[2] < shrunk[3] < 8.0
+    assert np.isfinite(bayesian_average([np.nan] * 3, [np.nan] * 3)).all()
+    assert bayesian_average([], []).shape == (0,)
+
+
+def test_series_are_compared_with_series():
+    items = pd.DataFrame(
+        {
+            "work_id": range(4),
+            "media_type": ["movie", "movie", "series", "series"],
+            "vote_average": [7.0, 7.0, 9.0, np.nan],
+            "vote_count": [9000, 8000, 90, np.nan],
+        }
+    )
+    known = priors(items)
+    assert known.rating[3] == pytest.approx(9.0)  # the prior of series, not of films
+    assert {name: rows.tolist() for name, rows in media_rows(items).items()} == {"movie": [0, 1], "series": [2, 3]}
+    many = pd.DataFrame({"media_type": list("hgfedcba")})
+    assert list(media_rows(many)) == list("abcdefgh"), "in the same order in every process"
+    assert media_rows(items.drop(columns="media_type"))["movie"].tolist() == [0, 1, 2, 3]

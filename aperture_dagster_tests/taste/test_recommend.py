@@ -1,0 +1,297 @@
+"""The ranked lists."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aperture_dagster.taste.ranking import signals
+from aperture_dagster.taste.ranking.config import (
+    COLUMNS,
+    COMPONENTS,
+    BlendWeights,
+    RankingConfig,
+    RankingInputs,
+    TasteMix,
+)
+from aperture_dagster.taste.ranking.features import FIELDS
+from aperture_dagster.taste.ranking.links import links_of
+from aperture_dagster.taste.ranking.recommend import blend_shares, prepare
+from aperture_dagster_tests.taste.conftest import NOW, crowd_of, history, topic_of
+
+
+def recommend(given: RankingInputs, config: RankingConfig | None = None) -> dict[Hashable, pd.DataFrame]:
+    model = prepare(given, config)
+    return {user: model.for_user(user) for user in model.people.users}
+
+
+def inputs(library: pd.DataFrame, vectors: np.ndarray | None, histories: pd.DataFrame, **more) -> RankingInputs:
+    return RankingInputs(items=library, histories=histories, as_of=NOW, vectors=vectors, **more)
+
+
+def watched(user: str, works: list[int], **more) -> pd.DataFrame:
+    return history(*({"user_id": user, "work_id": work} | more for work in works))
+
+
+NOTHING_ALIKE = TasteMix(description=0, people=0, genres=0, era=0)
+SPACE = [100 + 3 * n for n in range(12)]
+LOVE = [work + 1 for work in SPACE]
+
+
+def test_lists_follow_the_taste_and_give_reasons(library, vectors):
+    found = recommend(inputs(library, vectors, watched("ann", SPACE)))["ann"]
+    assert list(found.columns) == list(COLUMNS)
+    assert [topic_of(work) for work in found["work_id"][:8]] == ["space"] * 8
+    for reasons in found["because"][:8]:
+        assert 1 <= len(reasons) <= 3 and set(reasons) <= set(SPACE)
+    assert not found["cold"].any()
+
+
+def test_different_people_get_different_lists(library, vectors):
+    both = pd.concat([watched("ann", SPACE), watched("bob", LOVE)])
+    lists = recommend(inputs(library, vectors, both), RankingConfig(limit=8))
+    assert not set(lists["ann"]["work_id"]) & set(lists["bob"]["work_id"])
+
+
+def test_a_low_rating_pushes_similar_titles_down(library, vectors):
+    liked = watched("ann", SPACE[:6], rating=9)
+    before = prepare(inputs(library, vectors, liked)).for_user("ann").set_index("work_id")["rank"]
+    disliked = pd.concat([liked, watched("ann", LOVE[:6], rating=1)])
+    after = prepare(inputs(library, vectors, disliked)).for_user("ann").set_index("work_id")["rank"]
+    rest = [work for work in before.index if topic_of(work) == "love" and work in after.index]
+    others = [work for work in before.index if topic_of(work) == "crime" and work in after.index]
+    assert after[rest].mean() - after[others].mean() > before[rest].mean() - before[others].mean() + 5
+    assert after[rest].mean() > after[others].mean()
+
+
+def test_watched_started_and_rated_titles_are_never_recommended(library, vectors):
+    rows = history(
+        {"work_id": 100},
+        {"work_id": 101, "plays": 0, "completion": 0.05},
+        {"work_id": 102, "plays": 0, "completion": 0.0, "rating": 2},
+        {"work_id": 103, "plays": 0, "completion": np.nan, "episodes_played": 1, "episodes_total": 9},
+        {"work_id": 104, "plays": 0, "completion": 0.049},
+        {"work_id": 105, "plays": 0, "completion": 0.0, "favorite": True},
+    )
+    found = set(recommend(inputs(library, vectors, rows), RankingConfig(limit=100))["ann"]["work_id"])
+    assert not found & {100, 101, 102, 103}
+    assert {104, 105} <= found
+
+
+def test_excluded_titles_are_not_recommended(library, vectors):
+    mask = np.zeros(60, dtype=bool)
+    mask[::2] = True
+    found = recommend(inputs(library, vectors, watched("ann", SPACE), excluded={"ann": mask}))["ann"]
+    assert not set(found["work_id"]) & set(100 + np.flatnonzero(mask))
+
+
+def test_a_list_has_as_many_titles_as_requested_or_as_there_are_candidates(library, vectors):
+    histories = watched("ann", SPACE)
+    assert len(recommend(inputs(library, vectors, histories), RankingConfig(limit=7))["ann"]) == 7
+    assert len(recommend(inputs(library, vectors, histories), RankingConfig(limit=500))["ann"]) == 48
+    assert len(recommend(inputs(library, vectors, histories), RankingConfig(limit=40))["ann"]) == 40
+    everything = watched("ann", list(library["work_id"]))
+    assert recommend(inputs(library, vectors, everything))["ann"].empty
+
+
+def test_ranks_start_at_one_without_repeats_and_the_components_add_up_to_the_score(library, vectors):
+    votes = library.assign(
+        vote_count=np.arange(60) * 100.0, vote_average=np.linspace(5, 8, 60), popularity=np.arange(60)
+    )
+    edges = pd.DataFrame({"work_id": [100, 103], "recommended_work_id": [140, 141], "rank": [1, 2]})
+    histories = pd.concat([watched("ann", SPACE), watched("bob", [*SPACE, 150])])
+    found = recommend(inputs(votes, vectors, histories, edges=edges))["ann"]
+    assert found["rank"].tolist() == list(range(1, len(found) + 1))
+    assert found["work_id"].is_unique and np.isfinite(found["score"]).all()
+    assert found[list(COMPONENTS)].sum(axis=1).to_numpy() == pytest.approx(found["score"].to_numpy(), abs=1e-5)
+    assert (found[list(COMPONENTS)].std() > 0).sum() == len(COMPONENTS) - 1, "of one year, so all but era differ"
+
+
+def test_a_cold_user_gets_a_list_led_by_popularity_that_is_marked_as_cold(library, vectors):
+    famous = library.assign(vote_count=[20_000.0 if n >= 50 else 50.0 for n in range(60)])
+    found = recommend(inputs(famous, vectors, watched("bob", SPACE), users=["new"]), RankingConfig(limit=10))["new"]
+    assert found["cold"].all() and len(found) == 10
+    assert (found["work_id"] >= 150).sum() >= 9
+    assert all(reasons == [] for reasons in found["because"])
+
+
+def test_the_first_titles_hardly_move_a_list_and_many_lead_it():
+    config = RankingConfig()
+    taste = sum(getattr(config.mix, name) for name in ("description", *FIELDS))
+    for people in (1, 20, 100_000):
+        few, many = blend_shares(config, 3, people), blend_shares(config, 200, people)
+        assert taste * few["similarity"] < 0.25 * (few["rating"] + few["votes"] + few["trend"])
+        assert taste * many["similarity"] > 0.9 * (many["rating"] + many["votes"])
+
+
+def test_titles_of_the_other_type_count_a_fifth_as_known(library, vectors):
+    mixed = library.assign(media_type=["series" if work in LOVE else "movie" for work in library["work_id"]])
+    model = prepare(inputs(mixed, vectors, watched("ann", SPACE)))
+    assert model._known(model.people.titles["ann"], "movie") == 12
+    assert model._known(model.people.titles["ann"], "series") == pytest.approx(2.4)
+    found = model.for_user("ann").set_index("media_type")
+    assert not found.loc["movie", "cold"].any() and found.loc["series", "cold"].all()
+
+
+def test_co_watch_gains_weight_with_the_household_and_with_the_history():
+    weights = [blend_shares(RankingConfig(), 100, people)["co_watch"] for people in (1, 2, 5, 20, 50, 200, 400)]
+    assert weights[0] == 0.0 and weights == sorted(weights) and weights[2] < 0.1 * weights[-1]
+    by_history = [blend_shares(RankingConfig(), known, 200)["co_watch"] for known in (0, 5, 20, 100)]
+    assert by_history[0] == 0.0 and by_history == sorted(by_history)
+
+
+def test_titles_that_others_watched_together_are_recommended(library):
+    others = pd.concat([watched(f"user{n}", [100, 101, 110, 111]) for n in range(40)])
+    histories = pd.concat([others, watched("ann", [100, 101])])
+    config = RankingConfig(weights=BlendWeights(rating=0, votes=0, trend=0), mix=NOTHING_ALIKE, limit=2)
+    found = recommend(inputs(library, None, histories, users=["ann"]), config)["ann"]
+    assert set(found["work_id"]) == {110, 111}
+
+
+def test_an_external_crowd_helps_a_user_who_lives_alone(library):
+    crowd = crowd_of(pd.concat([watched(f"user{n}", [100, 101, 110, 111]) for n in range(40)]))
+    config = RankingConfig(weights=BlendWeights(rating=0, votes=0, trend=0), mix=NOTHING_ALIKE, limit=2)
+    found = recommend(inputs(library, None, watched("ann", [100, 101]), crowd=crowd), config)
+    assert list(found) == ["ann"] and set(found["ann"]["work_id"]) == {110, 111}
+
+
+def test_with_a_large_crowd_co_watch_weighs_most_and_what_is_general_little():
+    shares = blend_shares(RankingConfig(), 200, 5_000)
+    assert max(shares, key=lambda name: shares[name]) == "co_watch"
+    alone = blend_shares(RankingConfig(), 200, 1)
+    for name in ("era", "rating", "votes", "trend"):
+        assert shares[name] < 0.4 * alone[name]
+
+
+@pytest.mark.parametrize("column", ["directors", "genres", "year"])
+def test_each_feature_alone_leads_to_titles_like_the_liked_ones(library, column: str):
+    topics = library["work_id"].map(topic_of)
+    values = topics.map({"space": 1950, "love": 1980, "crime": 2010}) if column == "year" else topics.map(lambda t: [t])
+    bare = library[["work_id", "media_type"]].assign(**{column: values})
+    found = recommend(inputs(bare, None, watched("ann", SPACE)), RankingConfig(limit=8))["ann"]
+    assert {topic_of(work) for work in found["work_id"]} == {"space"}
+
+
+def test_vectors_alone_lead_to_liked_topics_and_away_from_disliked_ones(library, vectors):
+    bare = library[["work_id", "media_type"]]
+    histories = pd.concat([watched("ann", SPACE[:6], rating=9), watched("ann", LOVE[:6], rating=1)])
+    given = inputs(bare, vectors, histories)
+    ranks = recommend(given, RankingConfig(diversity=0))["ann"].set_index("work_id")["rank"]
+    by_topic = ranks.groupby([topic_of(work) for work in ranks.index])
+    assert by_topic.max()["space"] < by_topic.min()["crime"]
+    assert by_topic.max()["crime"] < by_topic.min()["love"]
+
+
+def test_titles_recommended_from_what_was_liked_rise(library):
+    edges = pd.DataFrame({"work_id": [100, 103], "recommended_work_id": [140, 140], "rank": [1, 2]})
+    histories = watched("ann", SPACE)
+    plain = prepare(inputs(library, None, histories)).for_user("ann")
+    found = prepare(inputs(library, None, histories, edges=edges)).for_user("ann")
+    rank = {name: frame.set_index("work_id")["rank"].get(140, 99) for name, frame in (("p", plain), ("f", found))}
+    assert rank["f"] == 1 < rank["p"]
+    assert found["recommended_from"].iloc[0] == found["recommended_from"].max() > 0
+
+
+def test_liked_series_count_less_for_films_than_liked_films(library, vectors):
+    mixed = library.assign(media_type=["series" if work in LOVE[:4] else "movie" for work in library["work_id"]])
+    histories = watched("ann", SPACE[:3] + LOVE[:4])
+    films = recommend(inputs(mixed, vectors, histories), RankingConfig(limit=5, diversity=0))["ann"]
+    assert {topic_of(work) for work in films["work_id"]} == {"space"}
+
+
+def test_what_others_disliked_does_not_go_along_with_what_they_liked(library):
+    parts = [part for n in range(20) for part in (watched(f"user{n}", [100]), watched(f"user{n}", [150], rating=1))]
+    given = inputs(library, None, pd.concat([*parts, watched("ann", [100])]), users=["ann", "new"])
+    for user, components in recommend(given, RankingConfig(limit=60)).items():
+        found = components.set_index("work_id")["co_watch"]
+        assert found[150] <= found.drop([100, 150], errors="ignore").min(), user
+
+
+def test_a_limited_history_keeps_the_titles_with_the_largest_weights(library, vectors, monkeypatch):
+    histories = pd.concat([watched("ann", SPACE[:1], rating=10), watched("ann", LOVE[:5], rating=9)])
+    given = inputs(library[["work_id", "media_type"]], vectors, histories)
+    first: dict[int, str] = {}
+    for limit in (1, 100):
+        monkeypatch.setattr(signals, "HISTORY_LIMIT", limit)
+        first[limit] = topic_of(recommend(given, RankingConfig(limit=1))["ann"]["work_id"][0])
+    assert first == {1: "space", 100: "love"}
+
+
+def test_an_unwatched_favourite_is_not_a_reason_for_itself(library, vectors):
+    rows = pd.concat(
+        [watched("ann", SPACE[:4]), history({"work_id": 130, "plays": 0, "completion": 0, "favorite": True})]
+    )
+    found = recommend(inputs(library, vectors, rows))["ann"]
+    assert all(work not in reasons for work, reasons in zip(found["work_id"], found["because"], strict=True))
+
+
+def test_the_order_of_the_inputs_does_not_change_the_lists(library, vectors):
+    histories = pd.concat(
+        [watched("ann", SPACE, rating=8), watched("bob", LOVE), watched("cleo", SPACE[:3] + LOVE[:3])]
+    )
+    one = recommend(inputs(library, vectors, histories))
+    other = recommend(inputs(library, vectors, histories.sample(frac=1.0, random_state=1)))
+    order = np.random.default_rng(2).permutation(60)
+    moved = recommend(inputs(library.iloc[order], vectors[order], histories))
+    for user, found in one.items():
+        assert found.drop(columns="score").equals(other[user].drop(columns="score"))
+        assert found["work_id"].tolist() == moved[user]["work_id"].tolist()
+
+
+def test_empty_histories_and_empty_libraries_give_empty_or_cold_lists(library, vectors):
+    assert recommend(inputs(library, vectors, pd.DataFrame())) == {}
+    assert recommend(inputs(library, vectors, pd.DataFrame(), users=["a"]))["a"]["cold"].all()
+    nothing = recommend(inputs(library.head(0), vectors[:0], watched("ann", SPACE), users=["ann"]))["ann"]
+    assert nothing.empty and list(nothing.columns) == list(COLUMNS)
+
+
+@pytest.mark.filterwarnings("error")
+def test_missing_vectors_and_nan_in_every_column_still_give_full_lists(library, vectors):
+    bare = library[["work_id"]].assign(**{column: np.nan for column in library.columns if column != "work_id"})
+    bare["media_type"] = "movie"
+    broken = np.full_like(vectors, np.nan)
+    for some in (None, broken, np.zeros_like(vectors)):
+        found = recommend(inputs(bare, some, watched("ann", SPACE)))["ann"]
+        assert len(found) == 48 and np.isfinite(found["score"]).all()
+    masked = recommend(inputs(library, vectors, watched("ann", SPACE), vector_mask=np.arange(60) < 30))["ann"]
+    assert len(masked) == 48
+
+
+def test_work_ids_are_the_only_required_column():
+    found = recommend(inputs(pd.DataFrame({"work_id": [1, 2, 3]}), None, watched("ann", [1])))["ann"]
+    assert found["work_id"].tolist() == [2, 3]
+
+
+def test_inputs_that_do_not_fit_raise_an_error(library, vectors):
+    with pytest.raises(ValueError, match="vectors for"):
+        prepare(inputs(library, vectors[:5], watched("ann", SPACE)))
+    with pytest.raises(ValueError, match="exclusions of 'ann'"):
+        prepare(inputs(library, vectors, watched("ann", SPACE), excluded={"ann": np.zeros(3, dtype=bool)}))
+    with pytest.raises(ValueError, match="twice"):
+        prepare(inputs(pd.concat([library, library.head(1)]), None, watched("ann", SPACE)))
+
+
+def test_links_that_exist_already_are_those_of_the_edges(library, vectors):
+    edges = pd.DataFrame({"work_id": [100, 103, 131], "recommended_work_id": [131, 140, 152], "rank": [1, 2, 3]})
+    given = inputs(library, vectors, watched("ann", SPACE), edges=edges)
+    links = links_of(edges, {work: row for row, work in enumerate(library["work_id"])}, len(library))
+    ready = prepare(replace(given, edges=None), links=links).for_user("ann")
+    assert ready.equals(prepare(given).for_user("ann"))
+    assert (ready["recommended_from"] > 0).any()
+
+
+def test_diversity_does_not_change_who_is_first(library, vectors):
+    model = prepare(inputs(library, vectors, watched("ann", SPACE)))
+    first = {replace(model, config=RankingConfig(diversity=d)).for_user("ann")["work_id"][0] for d in (0, 0.1, 0.5)}
+    assert len(first) == 1
+
+
+def test_diversity_may_choose_titles_from_beyond_the_length_of_the_list(library, vectors):
+    given = inputs(library, vectors, watched("ann", SPACE))
+    plain, diverse = (recommend(given, RankingConfig(limit=6, diversity=d))["ann"] for d in (0.0, 0.6))
+    assert {topic_of(work) for work in plain["work_id"]} == {"space"}
+    assert {topic_of(work) for work in diverse["work_id"]} > {"space"}

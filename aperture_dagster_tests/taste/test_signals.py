@@ -1,0 +1,193 @@
+"""What recommendations and discovery have in common, compared with results computed by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aperture_dagster.taste.ranking import signals
+from aperture_dagster.taste.ranking.collaborative import ridge_for
+from aperture_dagster.taste.ranking.config import TasteMix
+from aperture_dagster.taste.ranking.crowd import Crowd
+from aperture_dagster.taste.ranking.features import signed_root
+from aperture_dagster.taste.ranking.library import UserTitles, library_of
+from aperture_dagster.taste.ranking.signals import (
+    empty_list,
+    in_library,
+    learn_people,
+    ranked_list,
+    select,
+    similar_parts,
+    similarities,
+    standardise,
+    titles_by_user,
+    weight_matrix,
+)
+from aperture_dagster_tests.taste.conftest import NOW, crowd_of, history
+
+INDEX = {work: work - 1 for work in range(1, 7)}
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_standardised_component_has_mean_zero_and_deviation_one():
+    assert standardise(np.array([1.0, 3.0])).tolist() == [-1.0, 1.0]
+    assert standardise(np.array([4.0, 4.0, 4.0])).tolist() == [0.0] * 3
+    assert standardise(np.zeros(0)).shape == (0,)
+    unknown = standardise(np.array([np.nan, np.inf, -np.inf, 3.0, -3.0]))
+    assert unknown[:3].tolist() == [0.0] * 3, "what is unknown is in the middle"
+
+
+def test_titles_of_a_user_are_sorted_by_the_size_of_their_weight_then_by_work():
+    rows = [
+        ("b", 3, 0.2),
+        ("a", 2, -0.5),
+        ("a", 1, 0.5),
+        ("a", 4, 0.9),
+        ("a", 99, 5.0),
+        ("a", 5, 0.0),
+        ("a", 6, np.nan),
+    ]
+    found = titles_by_user(in_library(pd.DataFrame(rows, columns=["user_id", "work_id", "weight"]), INDEX))
+    assert list(found) == ["a", "b"]
+    assert found["a"].rows.tolist() == [3, 0, 1] and found["a"].weights.tolist() == [0.9, 0.5, -0.5]
+    matrix = weight_matrix(found, ["b", "nobody", "a"], 6)
+    assert matrix[:, 0].tolist() == pytest.approx([0, 0, 0.2, 0, 0, 0]) and not matrix[:, 1].any()
+    assert matrix[:, 2].tolist() == pytest.approx([0.5, -0.5, 0, 0.9, 0, 0])
+
+
+def people(histories: pd.DataFrame, *, crowd: Crowd | None = None, users=None):
+    library = library_of(pd.DataFrame({"work_id": range(1, 7)}))
+    return learn_people(histories, library, as_of=NOW, users=users, crowd=crowd)
+
+
+def test_people_are_those_of_whom_something_is_known_and_co_watch_learns_from_who_liked_something():
+    found = people(
+        history(
+            {"work_id": 1},
+            {"user_id": "bob", "work_id": 1},
+            {"user_id": "bob", "work_id": 2, "rating": 1},
+            {"user_id": "cem", "work_id": 3, "rating": 1},
+            {"user_id": "dan", "work_id": 99},
+            {"user_id": "eve", "work_id": 4, "plays": 0, "completion": 0.0},
+        ),
+        users=["bob", "new", "bob"],
+    )
+    assert found.co_watchers == 2
+    assert found.users == ["bob", "new"] and found.column == {"bob": 0, "new": 1}
+    assert set(found.titles) == {"ann", "bob", "cem"}
+
+
+def test_co_watch_is_ease_on_likings_with_a_ridge_on_their_scale():
+    histories = history(
+        {"work_id": 1}, {"work_id": 2, "rating": 10}, {"user_id": "bob", "work_id": 1, "rating": 10},
+        {"user_id": "bob", "work_id": 3}, {"user_id": "bob", "work_id": 4, "rating": 1},
+    )  # fmt: skip
+    found = people(histories)
+    # Unrated .5; a single best rating 1.
+    x = np.array([[0.5, 1.0, 0.0], [1.0, 0.0, 0.5]])
+    ridge = ridge_for(2, np.array([0.5, 1, 1, 0.5]))
+    p = np.linalg.inv(x.T @ x + ridge * np.eye(3))
+    expected = x @ (np.eye(3) - p / np.diag(p))
+    assert found.co_watch[:, :3] == pytest.approx(expected, abs=1e-5)
+    assert not found.co_watch[:, 3:].any(), "a dislike is no reason that others would like it"
+
+
+def test_a_crowd_is_added_to_what_the_household_watched_together():
+    own = history({"work_id": 1}, {"work_id": 2}, {"user_id": "bob", "work_id": 1}, {"user_id": "bob", "work_id": 3})
+    crowd = Crowd(
+        np.array([1, 1, 2, 9]), np.array([3, 4, 4, 1]), np.array([0.25, 0.5, 1.0, 9.0], np.float32), people=70
+    )
+    alone, found = people(own), people(own, crowd=crowd)
+    assert found.co_watchers == alone.co_watchers + 70 == 72
+    # Each play counts .5; works 1 to 6 are rows 0 to 5, and 9 is not in the library.
+    added = [[0, 0, 0.125, 0.25 + 0.5, 0, 0], [0, 0, 0.125, 0.25, 0, 0]]
+    assert found.co_watch - alone.co_watch == pytest.approx(np.array(added), abs=1e-6)
+
+
+def test_a_crowd_without_pairs_changes_nothing():
+    own = history({"work_id": 1})
+    one = crowd_of(history({"work_id": 1}, {"work_id": 2}))
+    assert people(own, crowd=one).co_watchers == people(own).co_watchers == 1, "one person is no crowd"
+    assert not people(own, crowd=one).co_watch.any()
+
+
+def test_an_empty_list_has_the_types_of_a_full_one():
+    names = ("rank", "work_id", "media_type", "score", "because", "user_ids", "cold")
+    types = ["int64", "int64", pd.Series(["x"]).dtype, "float64", "object", "object", "bool"]
+    assert empty_list(names).dtypes.tolist() == types
+
+
+VECTORS = np.array([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6], [-0.6, 0.8], [0.6, -0.8], [0.0, -1.0]])
+
+
+def six_titles() -> pd.DataFrame:
+    types = ["movie", "series", "movie", "movie", "series", "movie"]
+    return pd.DataFrame({"work_id": range(1, 7), "media_type": types})
+
+
+def test_similarities_sum_cubes_with_half_the_weight_for_the_other_type(monkeypatch):
+    library = library_of(six_titles(), VECTORS)
+    titles = {
+        "ann": UserTitles(np.array([1, 0, 3]), np.array([1.0, -0.9, 0.1])),
+        "bob": UserTitles(np.array([4]), np.ones(1)),
+    }
+    monkeypatch.setattr(signals, "HISTORY_LIMIT", 2)
+    both = replace(people(history({"work_id": 1})), titles=titles, users=["bob", "ann"])
+    found = similarities(library, both)
+    cubes = (library.centred @ library.centred.T).astype(np.float64) ** 3
+    films, series = [0, 2, 3, 5], [1, 4]
+    assert found["movie"][:, 1] == pytest.approx(0.5 * cubes[films, 1] - 0.9 * cubes[films, 0], abs=1e-5)
+    assert found["series"][:, 1] == pytest.approx(1.0 * cubes[series, 1] - 0.45 * cubes[series, 0], abs=1e-5)
+    assert found["movie"][:, 0] == pytest.approx(0.5 * cubes[films, 4], abs=1e-5)
+    some = similarities(library, replace(both, users=["ann"]), {"movie": np.array([5, 2])})
+    assert list(some) == ["movie"] and some["movie"][:, 0] == pytest.approx(found["movie"][[3, 1], 1], abs=1e-5)
+
+
+def test_each_way_to_be_alike_is_standardised_and_has_its_weight():
+    items = six_titles().assign(
+        year=[1990, 1994, 2000, 1991, 2010, 2020],
+        directors=[["x"], ["y"], ["x"], ["y"], ["x"], ["z"]],
+        genres=[["a"], ["b"], ["a", "b"], ["b"], ["a"], ["c"]],
+    )
+    library = library_of(items, VECTORS)
+    titles = UserTitles(np.array([0, 1]), np.array([1.0, 0.4]))
+    candidates, described = np.array([2, 3, 5]), np.array([0.4, -0.1, 0.2])
+    mix = TasteMix(description=0.5, people=0.4, genres=0.1, era=0.6)
+    dense = np.array([1.0, 0.5 * 0.4, 0, 0, 0, 0])
+    fields = library.features.fields
+    expected = {"era": 0.6 * standardise(library.features.era(dense, 4.0)[candidates])}
+    for name, weight in (("people", 0.4), ("genres", 0.1)):
+        expected[name] = weight * standardise(signed_root(fields[name].affinity(dense)[candidates]))
+    for parts in (described, None):
+        found = similar_parts(library, titles, parts, candidates, "movie", mix)
+        if parts is not None:
+            assert found.pop("description") == pytest.approx(0.5 * standardise(signed_root(described)))
+        assert set(found) == set(expected)
+        for name, values in expected.items():
+            assert found[name] == pytest.approx(values), name
+
+
+def test_the_best_are_selected_with_the_parts_of_their_scores():
+    library = library_of(pd.DataFrame({"work_id": [14, 13, 12, 11, 10]}))
+    score = np.array([0.1, 0.9, 0.5, 0.9, 0.3])
+    picked = select(library, np.arange(5), score, limit=3, diversity=0.1)
+    assert picked.tolist() == [3, 1, 2], "equal scores go to the lower work_id"
+    frame = ranked_list(library, picked, "movie", score[picked], {"part": 2 * score[picked]})
+    assert frame["work_id"].tolist() == [11, 13, 12] and frame["rank"].tolist() == [1, 2, 3]
+    assert frame["score"].tolist() == [0.9, 0.9, 0.5] and frame["media_type"].unique().tolist() == ["movie"]
+    assert frame["part"].tolist() == [1.8, 1.8, 1.0]
+
+
+def test_among_equal_scores_at_the_end_of_the_shortlist_the_lower_work_ids_are_selected(monkeypatch):
+    works = np.array([9, 3, 7, 1, 5, 8])
+    library = library_of(pd.DataFrame({"work_id": works}))
+    score = np.array([0.5, 0.5, 0.9, 0.5, 0.5, 0.1])
+    for shortlist, expected in ((3, [7, 1, 3]), (4, [7, 1, 3, 5]), (9, [7, 1, 3, 5, 9, 8])):
+        monkeypatch.setattr(signals, "SHORTLIST", shortlist)
+        picked = select(library, np.arange(6), score, limit=shortlist, diversity=0.0)
+        assert works[picked].tolist() == expected
+    monkeypatch.setattr(signals, "SHORTLIST", 1)
+    assert works[select(library, np.arange(6), score, limit=2, diversity=0.0)].tolist() == [7, 1], "as long as asked"

@@ -1,0 +1,63 @@
+"""Similarity to a history, and reasons."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from aperture_dagster.taste.ranking import similarity
+from aperture_dagster.taste.ranking.similarity import history_similarity, nearest_liked
+from aperture_dagster.taste.ranking.taste import centre
+
+
+def test_the_sum_over_the_history_equals_the_formula(vectors):
+    unit, liked, weights = centre(vectors), np.array([0, 1, 5]), np.array([1.0, -0.5, 0.3])
+    naive = ((unit @ unit[liked].T).astype(np.float64) ** 3) @ weights
+    assert history_similarity(unit, liked, weights) == pytest.approx(naive, abs=1e-5)
+
+
+@pytest.mark.parametrize("block", [1, 3, 7, 512])
+def test_the_block_size_does_not_change_the_result(vectors, monkeypatch, block: int):
+    """Titles of a history that are candidates, those that are none, and candidates that nobody watched."""
+    monkeypatch.setattr(similarity, "BLOCK", block)
+    unit, random = centre(vectors), np.random.default_rng(4)
+    liked, candidates = random.permutation(len(unit))[:13], random.permutation(len(unit))[:17]
+    weights = np.where(random.random((13, 4)) < 0.4, random.normal(size=(13, 4)), 0.0)
+    assert 0 < len(np.intersect1d(liked, candidates)) < 13
+    naive = ((unit[candidates] @ unit[liked].T).astype(np.float64) ** 3) @ weights
+    assert history_similarity(unit, liked, weights, candidates=candidates) == pytest.approx(naive, abs=1e-5)
+
+
+def test_many_users_at_once_get_the_same_scores_as_one_by_one(vectors):
+    unit, liked = centre(vectors), np.arange(8)
+    weights = np.random.default_rng(0).normal(size=(8, 3))
+    together = history_similarity(unit, liked, weights, candidates=np.arange(20))
+    for user in range(3):
+        alone = history_similarity(unit, liked, weights[:, user], candidates=np.arange(20))
+        assert together[:, user] == pytest.approx(alone, abs=1e-5)
+
+
+def test_a_dislike_pushes_similar_titles_away(vectors):
+    unit = centre(vectors)
+    scores = history_similarity(unit, np.array([0]), np.array([-1.0]))
+    assert scores[3::3].max() < scores[1::3].min()
+
+
+def test_an_empty_history_gives_zeros_and_no_reasons(vectors):
+    unit, none = centre(vectors), np.zeros(0, dtype=np.int64)
+    assert not history_similarity(unit, none, np.zeros(0)).any()
+    assert nearest_liked(unit, np.array([1, 2]), none) == [[], []]
+
+
+def test_reasons_are_the_most_similar_liked_titles_in_order(vectors):
+    unit, liked = centre(vectors), np.array([0, 1, 3, 6, 9])
+    for row, reasons in zip((12, 15), nearest_liked(unit, np.array([12, 15]), liked), strict=True):
+        near = unit[row] @ unit[reasons].T
+        assert len(reasons) == 3 and list(near) == sorted(near, reverse=True)
+        assert all(reason % 3 == 0 for reason in reasons)
+
+
+def test_a_title_without_a_vector_has_no_reasons(vectors):
+    unit = centre(vectors)
+    unit[7] = 0.0
+    assert nearest_liked(unit, np.array([7]), np.array([0, 1])) == [[]]
