@@ -1,7 +1,8 @@
 """Partitions: by user, which come and go, and by day. There are too many titles to partition by title."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime, timedelta
+from itertools import groupby
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -55,3 +56,9 @@ def first_day(settings: Settings, *, today: date) -> date:
 def range_tags(first: str, last: str) -> dict[str, str]:
     """Tags that make one run serve all partitions between two, in the order of the UI."""
     return {RANGE_START_TAG: first, RANGE_END_TAG: last}
+
+
+def contiguous_ranges(partitions: Sequence[str], chosen: Collection[str]) -> list[tuple[str, str]]:
+    """Return first and last of each range of ``partitions`` that holds chosen ones only; together they hold all."""
+    runs = [list(keys) for is_chosen, keys in groupby(partitions, key=lambda key: key in chosen) if is_chosen]
+    return [(keys[0], keys[-1]) for keys in runs]

@@ -97,23 +97,96 @@ def tracked() -> list[Path]:
 # Dependencies
 
 
-BELOW_DAGSTER = [
-    "model", "library", "ranking", "storage", "resources", "sources", "worklist", "catalogue", "taste", "publishing",
-    "popularity", "ratings", "discovery", "simulator",
-]  # fmt: skip
+@functools.cache
+def picture() -> tuple[dict[str, int], dict[str, set[str]]]:
+    """Return the floor of each room in the picture of docs/architecture.md, 0 the highest, and the arrows."""
+    page = (PROJECT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = page.partition("```mermaid")[2].partition("```")[0]
+    floors: dict[str, int] = {}
+    arrows: dict[str, set[str]] = {}
+    for floor, part in enumerate(drawn.split("subgraph")[1:]):
+        for line in part.splitlines()[1:]:
+            rooms = [room.strip() for room in line.split("-->") if room.strip() not in ("", "end")]
+            floors |= dict.fromkeys(rooms, floor)
+            if len(rooms) == 2:
+                arrows.setdefault(rooms[0], set()).add(rooms[1])
+    return floors, arrows
 
 
-@pytest.mark.parametrize("folder", BELOW_DAGSTER)
-def test_lower_layers_do_not_import_dagster(folder: str):
-    for path in modules(folder):
-        for name in ("dagster", "dagster_postgres", "aperture_dagster.defs", "aperture_dagster.build"):
+def room_of(module: str) -> str:
+    """Return the room of a module: the folder in the package, or the file beside the folders."""
+    return [*module.split("."), ""][1]
+
+
+def imports_between_rooms() -> set[tuple[str, str, str]]:
+    """Return every import of another room, as importing room, imported room, and the module that imports."""
+    names = module_files()
+    return {
+        (room_of(module), room_of(imported), module)
+        for module, path in names.items()
+        for imported in imports(path, for_types=True)
+        if imported.startswith("aperture_dagster.") and room_of(module) and room_of(module) != room_of(imported)
+    }
+
+
+def leads_to(arrows: dict[str, set[str]], room: str) -> set[str]:
+    """Return the rooms that arrows lead to, one after the other."""
+    found: set[str] = set()
+    left = [room]
+    while left:
+        left += (new := arrows.get(left.pop(), set()) - found)
+        found |= new
+    return found
+
+
+def test_every_room_is_in_the_picture():
+    floors, _ = picture()
+    assert set(floors) == {room for module in module_files() if (room := room_of(module))}
+
+
+def test_imports_run_down_or_along_the_arrows():
+    floors, arrows = picture()
+    wrong = {
+        f"{module} imports from {other}"
+        for room, other, module in imports_between_rooms()
+        if floors[other] < floors[room] or (floors[other] == floors[room] and other not in leads_to(arrows, room))
+    }
+    assert not wrong, "\n".join(sorted(wrong))
+
+
+def test_every_arrow_of_the_picture_is_in_the_code_and_leads_in_no_circle():
+    _, arrows = picture()
+    there = {(room, other) for room, other, _ in imports_between_rooms()}
+    drawn = {(room, other) for room, others in arrows.items() for other in others}
+    assert drawn <= there, sorted(drawn - there)
+    assert not [room for room in arrows if room in leads_to(arrows, room)]
+
+
+def test_the_rooms_of_capabilities_do_not_import_dagster():
+    floors, _ = picture()
+    below = max(floors[room] for room in ("defs", "cli"))
+    for module, path in module_files().items():
+        if (room := room_of(module)) and (floors[room] > below or room == "simulator"):
+            for name in ("dagster", "dagster_postgres"):
+                assert not uses(path, name), f"{module} imports {name}"
+
+
+def test_the_ranking_is_pure():
+    for path in modules("taste/ranking"):
+        for name in ("httpx", "sqlalchemy", "psycopg", "os", "pathlib", "time", "random", "aperture_dagster.postgres"):
             assert not uses(path, name), f"{path.name} imports {name}"
 
 
-def test_use_cases_contain_neither_http_nor_sql():
-    for path in modules("publishing", "popularity"):
-        for name in ("httpx", "sqlalchemy", "psycopg"):
-            assert not uses(path, name, for_types=False), f"{path.name} imports {name}"
+RULES = (
+    "catalogue/access.py", "catalogue/identity.py", "catalogue/parental.py", "catalogue/plays.py",
+    "catalogue/removal.py", "enrichment/merge.py", "popularity/series.py", "ratings/guard.py", "ratings/merge.py",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("file", RULES)
+def test_rules_are_pure(file: str):
+    for name in ("httpx", "sqlalchemy", "psycopg", "os", "pathlib", "time", "random", "aperture_dagster.postgres"):
+        assert not uses(PACKAGE / file, name), f"{file} imports {name}"
 
 
 def test_assets_and_checks_contain_neither_http_nor_sql():
@@ -124,22 +197,6 @@ def test_assets_and_checks_contain_neither_http_nor_sql():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 assert not sql.search(node.value), f"{path.name}:{node.lineno} holds SQL"
-
-
-def test_resources_and_ranking_are_independent():
-    for path in modules("resources"):
-        assert not uses(path, "aperture_dagster.taste.ranking"), path.name
-    for path in modules("ranking"):
-        for name in ("httpx", "sqlalchemy", "psycopg", "aperture_dagster.resources", "aperture_dagster.storage"):
-            assert not uses(path, name), f"{path.name} imports {name}"
-
-
-def test_the_library_is_pure():
-    for path in modules("library"):
-        for name in ("httpx", "sqlalchemy", "psycopg", "os", "pathlib", "time", "random", "requests"):
-            assert not uses(path, name), f"{path.name} imports {name}"
-        for name in ("resources", "storage", "settings"):
-            assert not uses(path, f"aperture_dagster.{name}"), f"{path.name} imports {name}"
 
 
 def test_only_the_transport_imports_httpx():
@@ -153,7 +210,7 @@ SHOWN_BY = {
     r"\bclick\.(?:echo|secho|style)\(": {"cli/common.py"},
     r"\brich\.console import .*\bConsole\b|\brich\.console\.Console\b|import rich\b(?!\.console$)": {"cli/terminal.py"},
     r"^\s*print\(|[^.\w]print\(.*file=|\bsys\.std(?:out|err)\.write": {
-        "cli/health.py", "instance/terminal.py", "defs/reference.py", "settings/reference.py", "postgres/run_lock.py",
+        "cli/health.py", "instance/terminal.py", "reference.py", "settings/reference.py", "postgres/run_lock.py",
     },
     r"\bMetadataValue\.md\(|\bMarkdownMetadataValue\(": {"instance/markdown.py"},
     # It declares that nothing in it is left to be escaped.
@@ -230,7 +287,7 @@ def test_loading_the_definitions_loads_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "module", ["settings", "library.identity", "storage.connection", "storage.embedded", "cli.main"]
+    "module", ["settings", "catalogue.identity", "postgres.connection", "postgres.embedded", "cli.main"]
 )
 def test_modules_of_every_command_import_nothing_heavy(module: str):
     loaded = set(fresh(f"import sys, aperture_dagster.{module}; print('\\n'.join(sys.modules))").split())

@@ -14,8 +14,6 @@ from dagster_celery.launcher import CeleryRunLauncher
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-# What every run needs is imported once by a worker, whose processes are copies of it.
-import aperture_dagster.build  # noqa: F401
 from aperture_dagster.instance.launcher import check_lock
 from aperture_dagster.instance.private import CheckRunHealthResult, register_run_task
 from aperture_dagster.instance.storage import ConfiguredBySettings
@@ -42,7 +40,8 @@ def celery_arguments() -> dict[str, Any]:
     return {
         "broker": f"sqla+{url}",
         "backend": f"db+{url}",
-        "include": [],
+        # What every run needs is imported once by a worker, whose processes are copies of it.
+        "include": ["aperture_dagster.build"],
         "config_source": {
             "broker_connection_retry_on_startup": True,
             # Until the database is back, however long that takes.

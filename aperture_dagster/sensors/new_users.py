@@ -3,7 +3,6 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from itertools import groupby
 from typing import Any
 
 import dagster as dg
@@ -13,7 +12,7 @@ from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.instance.runs import ENDED, UNFINISHED, partitions_of_run
 from aperture_dagster.model.clock import Clock
-from aperture_dagster.partitions import range_tags, user_partitions, users_partitions
+from aperture_dagster.partitions import contiguous_ranges, range_tags, user_partitions, users_partitions
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.sensors.attempts import minutes, next_attempt, runs_that_make
 from aperture_dagster.settings import Settings
@@ -166,9 +165,3 @@ def _has_list(
 
 def _written(waiting: Waiting) -> dict[str, str | None]:
     return {key: since.isoformat() if since else None for key, since in waiting.items()}
-
-
-def contiguous_ranges(partitions: Sequence[str], chosen: Collection[str]) -> list[tuple[str, str]]:
-    """Return first and last of each range of ``partitions`` that holds chosen ones only; together they hold all."""
-    runs = [list(keys) for is_chosen, keys in groupby(partitions, key=lambda key: key in chosen) if is_chosen]
-    return [(keys[0], keys[-1]) for keys in runs]

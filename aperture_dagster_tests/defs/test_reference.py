@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aperture_dagster.build import all_jobs, build_definitions
-from aperture_dagster.defs.reference import BEGIN, END, in_words, job_table, with_job_table
+from aperture_dagster.reference import BEGIN, END, in_words, job_table, with_job_table
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.conftest import PROJECT
 
@@ -17,7 +17,7 @@ def cells(settings: Settings) -> dict[str, list[str]]:
 
 def test_the_page_is_up_to_date(settings: Settings):
     page = (PROJECT / "docs" / "jobs.md").read_text(encoding="utf-8")
-    assert page == with_job_table(page, settings), "run: python -m aperture_dagster.defs.reference"
+    assert page == with_job_table(page, settings), "run: python -m aperture_dagster.reference"
 
 
 def test_the_table_has_each_declared_job_once(settings: Settings):

@@ -10,11 +10,10 @@ from aperture_dagster.defs.ratings.jobs import SYNC_JOB
 from aperture_dagster.instance.runs import UNFINISHED, ended_at
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.moments import elapsed
-from aperture_dagster.partitions import range_tags, user_partitions
+from aperture_dagster.partitions import contiguous_ranges, range_tags, user_partitions
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.outbox import due_partitions
-from aperture_dagster.sensors.new_users import contiguous_ranges
 from aperture_dagster.settings import Settings
 
 # What fails for a reason that nobody foresaw must not fail again every half minute.

@@ -1,4 +1,4 @@
-"""Write the table in ``docs/jobs.md`` from the jobs' declarations: ``python -m aperture_dagster.defs.reference``."""
+"""Write the table in ``docs/jobs.md`` from the jobs' declarations: ``python -m aperture_dagster.reference``."""
 
 import dagster as dg
 
@@ -8,7 +8,7 @@ from aperture_dagster.defs.jobs import Job
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.settings.places import project_root
 
-BEGIN = "<!-- jobs: written by python -m aperture_dagster.defs.reference -->"
+BEGIN = "<!-- jobs: written by python -m aperture_dagster.reference -->"
 END = "<!-- end of jobs -->"
 
 
