@@ -95,7 +95,7 @@ PICTURES: tuple[Picture, ...] = (
     Picture(
         "asset-graph",
         "/asset-groups",
-        ("media_server", "enrichment", "taste", "popularity", "discovery", "publishing", "ratings", "maintenance"),
+        ("catalogue", "enrichment", "taste", "popularity", "discovery", "publishing", "ratings", "maintenance"),
         parts="foreignObject",
         margin=2,
     ),

@@ -36,7 +36,7 @@ def catalogue_asset(
     @dg.asset(
         name=name,
         description=description,
-        group_name="media_server",
+        group_name="catalogue",
         deps=[media_server, *deps],
         kinds={"jellyfin", "emby", "postgres"},
         pool=MEDIA_SERVER,

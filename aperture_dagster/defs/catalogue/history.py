@@ -38,7 +38,7 @@ class HistoryConfig(dg.Config):
 
 
 @user_asset(
-    group_name="media_server",
+    group_name="catalogue",
     deps=[media_server, users, movies, series, episodes],
     kinds={"jellyfin", "emby", "postgres"},
     pool=MEDIA_SERVER,

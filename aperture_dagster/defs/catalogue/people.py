@@ -27,7 +27,7 @@ ACCESS_COLUMNS = (
 
 
 @dg.asset(
-    group_name="media_server",
+    group_name="catalogue",
     deps=[media_server],
     kinds={"jellyfin", "emby", "postgres"},
     pool=MEDIA_SERVER,
