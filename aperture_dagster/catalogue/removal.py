@@ -32,7 +32,9 @@ class LibraryLoss:
         return self.missing / self.present if self.present else 0.0
 
 
-def check_removals(losses: Mapping[str, LibraryLoss], *, limit: float, accepted: bool, what: str) -> None:
+def check_removals(
+    losses: Mapping[str, LibraryLoss], *, accepted: bool, what: str, limit: float = REMOVAL_LIMIT
+) -> None:
     """Raise unless missing titles may be removed.
 
     Args:

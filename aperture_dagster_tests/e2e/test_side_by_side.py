@@ -208,7 +208,7 @@ def _as_new(film: Any) -> Any:
 
 @pytest.mark.nightly(
     reason="Three processes that load the whole product.",
-    instead="races/test_processes.py::test_of_two_containers_that_start_a_new_version_one_backs_up_and_migrates",
+    instead="postgres/test_migrations.py::test_an_empty_database_gets_its_schema_on_first_use",
 )
 def test_two_processes_can_set_up_a_new_home_at_the_same_time(tmp_path: Path):
     world = a_world()
