@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from aperture_dagster.catalogue.access import Access
-from aperture_dagster.settings import Settings
+from aperture_dagster.settings.media_server import MediaServerSettings
 
 MAX_KEY_LENGTH = 40
 
@@ -103,7 +103,7 @@ def _had(user: User, name: str) -> bool:
     return name.casefold() in {one.casefold() for one in (user.name, *user.former_names)}
 
 
-def who_takes_part(settings: Settings, users: Iterable[User]) -> list[User]:
+def who_takes_part(settings: MediaServerSettings, users: Iterable[User]) -> list[User]:
     """Return the users who take part, by the settings."""
     return participants(users, include=settings.include_users, exclude=settings.exclude_users)
 
