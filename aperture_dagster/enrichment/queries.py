@@ -10,7 +10,7 @@ from sqlalchemy import ARRAY, Connection, Table
 
 from aperture_dagster.catalogue.queries import PRESENT
 from aperture_dagster.enrichment.merge import SERVER, MergePlan
-from aperture_dagster.enrichment.tables import enriched_metadata, merges
+from aperture_dagster.enrichment.tables import enriched_metadata, merges, tmdb_collections
 from aperture_dagster.postgres.bulk import WriteCounts, upsert
 from aperture_dagster.postgres.metadata import metadata, written_columns
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
@@ -43,6 +43,11 @@ _MADE_FROM = (
 def write_answers(connection: Connection, source: str, rows: Iterable[dict[str, Any]]) -> WriteCounts:
     """Write the rows of a title source; equal rows are not written."""
     return upsert(connection, SOURCE_TABLES[source], rows)
+
+
+def write_collections(connection: Connection, rows: Iterable[dict[str, Any]]) -> WriteCounts:
+    """Write collections from TMDb; equal rows are not written."""
+    return upsert(connection, tmdb_collections, rows)
 
 
 def write_enriched(connection: Connection, plan: MergePlan) -> tuple[WriteCounts, int]:

@@ -26,6 +26,7 @@ class TitleSource(Service[Client]):
         description: of the asset: what it holds, one row of what, how it is fetched.
         gives: the columns of the merged view that it has values for.
         work_list: how to ask about the titles that are due.
+        also: how to ask about other things that follow from the answers, after the titles.
         cron: when it is asked. Sources that are asked at the same times share a job.
     """
 
@@ -34,6 +35,7 @@ class TitleSource(Service[Client]):
     description: str
     gives: tuple[Gives, ...]
     work_list: Callable[[Settings, MeteredService[Client], Client], WorkList]
+    also: Callable[[MeteredService[Client], Client], WorkList] | None = None
     cron: str = EVERY_SIX_HOURS
 
     @property

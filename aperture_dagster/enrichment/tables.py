@@ -11,13 +11,13 @@ from aperture_dagster.postgres.metadata import MEDIA_TYPES, Moment, between, met
 
 COUNT = (0, 2**31 - 1)
 STUDIO_KINDS = ("company", "network")
-FETCH_KINDS = (*MEDIA_TYPES, *STUDIO_KINDS)
+FETCH_KINDS = (*MEDIA_TYPES, "collection", *STUDIO_KINDS)
 
 fetches = sa.Table(
     "fetches",
     metadata,
     sa.Column("source", sa.Text, primary_key=True),
-    sa.Column("kind", sa.Text, primary_key=True, comment="movie, series: item is a work; company, network"),
+    sa.Column("kind", sa.Text, primary_key=True, comment="movie, series: item is a work; collection, company, network"),
     sa.Column("item", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column(
         "outcome", sa.Text, nullable=False, comment="last attempt: ok, not_found, error; waiting: no attempt yet"
@@ -89,6 +89,19 @@ tmdb_metadata = sa.Table(
     sa.Index("ix_tmdb_metadata_collection_id", "collection_id", postgresql_where=sa.text("collection_id IS NOT NULL")),
     info={"source": "tmdb"},
     comment="Metadata of a work from TMDb.",
+)
+
+tmdb_collections = sa.Table(
+    "tmdb_collections",
+    metadata,
+    sa.Column("collection_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("overview", sa.Text),
+    sa.Column("poster_path", sa.Text),
+    sa.Column("backdrop_path", sa.Text),
+    sa.Column("part_tmdb_ids", sa.ARRAY(sa.BigInteger), nullable=False),
+    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
+    comment="Collections of films on TMDb.",
 )
 
 omdb_ratings = sa.Table(

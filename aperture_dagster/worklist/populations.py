@@ -51,6 +51,15 @@ TITLES = Population(
     },
     is_askable="EXISTS (SELECT 1 FROM work_ids w WHERE w.work_id = f.item AND ({askable}))",
 )
+COLLECTIONS = Population(
+    kinds=("collection",),
+    members="SELECT 'collection' AS kind, m.collection_id AS item, min(t.added_at) AS added_at FROM tmdb_metadata m "
+    "JOIN present_titles t ON t.work_id = m.work_id "
+    "WHERE m.collection_id IS NOT NULL AND {askable} GROUP BY 2",
+    has_member="EXISTS (SELECT 1 FROM tmdb_metadata m JOIN present_titles t USING (work_id) "
+    "WHERE m.collection_id = f.item)",
+    name="SELECT max(collection_name) AS name, NULL::int AS year FROM tmdb_metadata WHERE collection_id = f.item",
+)
 STUDIOS = Population(
     kinds=("company", "network"),
     members="SELECT s.kind, s.studio_id AS item, NULL::timestamptz AS added_at FROM studio_logos s "

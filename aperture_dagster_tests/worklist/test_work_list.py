@@ -11,7 +11,7 @@ from aperture_dagster.enrichment.mdblist.source import MDBLIST
 from aperture_dagster.enrichment.omdb.source import OMDB
 from aperture_dagster.enrichment.queries import write_answers
 from aperture_dagster.enrichment.tmdb.logos import TMDB_IMAGES
-from aperture_dagster.enrichment.tmdb.source import TMDB
+from aperture_dagster.enrichment.tmdb.source import TMDB, TMDB_COLLECTIONS
 from aperture_dagster.worklist.populations import Population, Source
 from aperture_dagster.worklist.queue import (
     ask_again,
@@ -186,6 +186,22 @@ def test_an_answer_is_stale_when_it_is_overdue_by_more_than_the_grace(shelf: She
     attempt(shelf, 2, hours=-500, outcome="not_found")
     with shelf.open() as connection:
         assert count_stale(connection, TMDB, now=NOW, grace_days=3) == (stale, 1)
+
+
+def test_a_collection_is_due_once_and_removed_with_its_last_film(shelf: Shelf):
+    shelf.films(film(1), film(2), film(3))
+    saga = {"id": 9, "name": "Saga"}
+    with shelf.open() as connection:
+        write_answers(connection, "tmdb", [tmdb_row(shelf, n, belongs_to_collection=saga) for n in (1, 2)])
+        assert enrol(connection, TMDB_COLLECTIONS, now=NOW) == 1
+        (item,) = due_items(connection, TMDB_COLLECTIONS, now=NOW, limit=5)
+        assert (item.kind, item.item) == ("collection", 9)
+        assert count_due(connection, TMDB_COLLECTIONS, now=NOW) == 1
+        # Collections and titles have numbers of their own on one list.
+        assert count_due(connection, TMDB, now=NOW) == 0
+    shelf.films(film(3), rules=ACCEPTED)
+    with shelf.open() as connection:
+        assert due_items(connection, TMDB_COLLECTIONS, now=NOW, limit=5) == []
 
 
 def test_a_population_needs_no_library(shelf: Shelf):

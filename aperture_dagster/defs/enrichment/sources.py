@@ -48,6 +48,9 @@ def source_asset(source: TitleSource[Any]) -> dg.AssetsDefinition:
         with operator_errors(context, settings), service.open(waiting=log_waiting(context, source)) as client:
             work = source.work_list(settings, service, client)
             tally = work_through(work, database, clock, context.log)
+            if source.also is not None and tally.resumes_at is None:
+                also = work_through(source.also(service, client), database, clock, context.log)
+                tally.rows, tally.resumes_at = tally.rows + also.rows, also.resumes_at
             if source.asks_by == "any_known":
                 warn_of_titles_without_id(context, database, source)
             metadata = source_metadata(database, source, tally, requests=client.requests, quota=service.quota)

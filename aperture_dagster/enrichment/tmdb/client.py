@@ -17,7 +17,7 @@ from aperture_dagster.enrichment.tmdb.pool import POOL_APPENDED, discover_params
 from aperture_dagster.enrichment.tmdb.title import ids_of, parse_title, text_of
 from aperture_dagster.http.client import ServiceClient
 from aperture_dagster.http.errors import BadAnswer, NotFound, ServiceRefused
-from aperture_dagster.http.json_text import expect
+from aperture_dagster.http.json_text import expect, objects
 from aperture_dagster.http.messages import Answer
 from aperture_dagster.media_server.records import MediaType
 
@@ -97,6 +97,19 @@ class Tmdb(ServiceClient):
             if found := ids_of(expect(results, list, "TMDb's find: results")):
                 return found[0]
         return None
+
+    def collection(self, collection_id: int) -> dict[str, Any]:
+        """Request the columns of ``tmdb_collections``, films in order of release; raises as :meth:`title`."""
+        answer = self._get("/collection", collection_id)
+        # Unreleased parts have "" for a date, which would sort first.
+        parts = [part for part in objects(answer.get("parts")) if isinstance(part.get("id"), int)]
+        parts.sort(key=lambda part: (str(part.get("release_date") or "9999"), part["id"]))
+        return {
+            "collection_id": collection_id,
+            "name": text_of(answer.get("name")) or "",
+            **{name: text_of(answer.get(name)) for name in ("overview", "poster_path", "backdrop_path")},
+            "part_tmdb_ids": [part["id"] for part in parts],
+        }
 
     def listed(self, media_type: MediaType, name: ListName, page: int = 1) -> ListPage:
         """Request a page (from 1 on, 20 titles each) of one of TMDb's own lists; trending is that of the week.

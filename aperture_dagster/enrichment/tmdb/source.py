@@ -1,4 +1,4 @@
-"""TMDb: facts, people, keywords and votes of titles."""
+"""TMDb: facts, people, keywords and votes of titles, and the collections that they belong to."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from sqlalchemy import Connection
+
 from aperture_dagster.enrichment.merge import Gives, gives
+from aperture_dagster.enrichment.queries import write_collections
 from aperture_dagster.enrichment.source import TitleSource, store_titles
 from aperture_dagster.enrichment.tmdb.client import Tmdb
 from aperture_dagster.http.errors import NotFound
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.due import ttl_for
-from aperture_dagster.worklist.engine import Attempt, WorkList, outcome_of
+from aperture_dagster.worklist.engine import Attempt, WorkList, one_by_one, outcome_of
+from aperture_dagster.worklist.populations import COLLECTIONS, Source
 from aperture_dagster.worklist.queue import DueItem
 from aperture_dagster.worklist.services import MeteredService
 
@@ -32,6 +36,21 @@ def _work_list(settings: Settings, service: MeteredService[Tmdb], client: Tmdb) 
         ttl=ttl,
         cancel=client.cancel,
         concurrency=service.concurrency,
+    )
+
+
+def _collections(service: MeteredService[Tmdb], client: Tmdb) -> WorkList:
+    def store(connection: Connection, attempts: Sequence[Attempt]) -> int:
+        return write_collections(connection, [attempt.answer for attempt in attempts]).written
+
+    return WorkList(
+        source=TMDB_COLLECTIONS,
+        ask=one_by_one(lambda item: Attempt(item, "ok", answer=client.collection(item.item))),
+        store=store,
+        ttl=lambda attempt, now: TTL,
+        cancel=client.cancel,
+        concurrency=service.concurrency,
+        what="collections",
     )
 
 
@@ -82,10 +101,10 @@ TMDB: TitleSource[Tmdb] = TitleSource(
     table="tmdb_metadata",
     about="The Movie Database: facts, people, keywords, votes of titles.",
     description="""\
-TMDb's facts about each title in the library, one row per work.
+TMDb's facts about each title in the library, one row per work, and about the collections that they belong to.
 
-One request per title, only for those that are due: never asked first, then the most overdue. Each answer is stored as
-it comes, so a run that is stopped is continued by the next. Skipped without a TMDb key.""",
+One request per title and collection, only for those that are due: never asked first, then the most overdue. Each answer
+is stored as it comes, so a run that is stopped is continued by the next. Skipped without a TMDb key.""",
     gives=(
         # Descriptions come from TMDb first. Its votes are never replaced by IMDb's: those are ten times as many, and a
         # title counted elsewhere would seem more popular.
@@ -101,4 +120,7 @@ it comes, so a run that is stopped is continued by the next. Skipped without a T
         Gives("keywords", rank=10, joined=True),
     ),
     work_list=_work_list,
+    also=_collections,
 )
+# Collections have a kind of their own on TMDb's list.
+TMDB_COLLECTIONS = Source(name=TMDB.name, label=TMDB.label, population=COLLECTIONS)

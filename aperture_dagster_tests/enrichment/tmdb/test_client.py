@@ -304,3 +304,17 @@ def test_pages_beyond_the_last_that_tmdb_gives_are_not_requested(said: Callable[
 def test_what_is_no_page_of_a_list_is_a_bad_answer(said: Callable[[Any], Tmdb], answer: Any):
     with pytest.raises(BadAnswer):
         said(answer).listed("movie", "popular")
+
+
+def test_a_collections_films_are_in_order_of_release(said: Callable[[Any], Tmdb]):
+    parts = [
+        {"id": 4, "release_date": ""},
+        {"id": 3, "release_date": "2003-01-01"},
+        {"id": 1, "release_date": "1999-01-01"},
+        {"title": "no id"},
+        {"id": 2, "release_date": "1999-01-01"},
+        {"id": 5},
+    ]
+    collection = said({"id": 10, "name": "Saga", "overview": "", "parts": parts}).collection(10)
+    assert collection["part_tmdb_ids"] == [1, 2, 3, 4, 5]
+    assert (collection["name"], collection["overview"]) == ("Saga", None)

@@ -1,29 +1,6 @@
 CREATE EXTENSION IF NOT EXISTS vector;
 CREATE SEQUENCE item_id_seq AS BIGINT;
 
-CREATE TABLE embedding_models (
-    model_key TEXT NOT NULL,
-    dimensions INTEGER NOT NULL,
-    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    activated_at TIMESTAMP WITH TIME ZONE,
-    CONSTRAINT pk_embedding_models PRIMARY KEY (model_key),
-    CONSTRAINT ck_embedding_models_dimensions CHECK (dimensions >= 1)
-);
-COMMENT ON TABLE embedding_models IS 'Embedding models; the most recently activated one is in use.';
-COMMENT ON COLUMN embedding_models.activated_at IS 'the newest is in use; null until its vectors are complete';
-
-CREATE TABLE discovery_lists (
-    request TEXT NOT NULL,
-    media_type TEXT NOT NULL,
-    entries JSONB NOT NULL,
-    read_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    CONSTRAINT pk_discovery_lists PRIMARY KEY (request),
-    CONSTRAINT ck_discovery_lists_media_type CHECK (media_type IN ('movie', 'series'))
-);
-COMMENT ON TABLE discovery_lists IS 'Lists of titles that services returned, so that no run asks twice a day.';
-COMMENT ON COLUMN discovery_lists.request IS 'such as movie/discover?genres=18/2';
-COMMENT ON COLUMN discovery_lists.entries IS 'in the list''s order, as far as the service tells';
-
 CREATE TABLE alert_problems (
     key TEXT NOT NULL,
     category TEXT NOT NULL,
@@ -67,8 +44,8 @@ CREATE TABLE works (
     CONSTRAINT pk_works PRIMARY KEY (work_id),
     CONSTRAINT ck_works_media_type CHECK (media_type IN ('movie', 'series'))
 );
-CREATE INDEX ix_works_tmdb ON works (media_type, tmdb_id);
 CREATE INDEX ix_works_imdb ON works (media_type, imdb_id);
+CREATE INDEX ix_works_tmdb ON works (media_type, tmdb_id);
 COMMENT ON TABLE works IS 'Films and series, independent of their copies. Works in use are never deleted: history and ratings refer to them.';
 COMMENT ON COLUMN works.unused_since IS 'since when no other row refers to it; null while one does';
 
@@ -86,6 +63,55 @@ COMMENT ON COLUMN item_versions.item_id IS 'used by watch states of the version'
 COMMENT ON COLUMN item_versions.primary_item_id IS 'the title or episode of the version';
 COMMENT ON COLUMN item_versions.is_published IS 'a published copy of ours';
 
+CREATE TABLE users (
+    user_id TEXT NOT NULL,
+    partition_key TEXT NOT NULL,
+    name TEXT NOT NULL,
+    email TEXT,
+    email_source TEXT,
+    is_administrator BOOLEAN NOT NULL,
+    is_hidden BOOLEAN NOT NULL,
+    is_disabled BOOLEAN NOT NULL,
+    max_parental_rating INTEGER,
+    all_libraries BOOLEAN NOT NULL,
+    library_ids TEXT[] NOT NULL,
+    blocked_tags TEXT[] NOT NULL,
+    allowed_tags TEXT[] NOT NULL,
+    open_library_ids TEXT[] NOT NULL,
+    excluded_folders TEXT[] NOT NULL,
+    last_activity_at TIMESTAMP WITH TIME ZONE,
+    first_seen_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    removed_at TIMESTAMP WITH TIME ZONE,
+    former_names TEXT[] DEFAULT '{}'::text[] NOT NULL,
+    CONSTRAINT pk_users PRIMARY KEY (user_id),
+    CONSTRAINT uq_users_partition_key UNIQUE (partition_key)
+);
+COMMENT ON TABLE users IS 'One row per user ever seen on the media server; removed_at is set if the server no longer lists them.';
+
+CREATE TABLE embedding_models (
+    model_key TEXT NOT NULL,
+    dimensions INTEGER NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    activated_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_embedding_models PRIMARY KEY (model_key),
+    CONSTRAINT ck_embedding_models_dimensions CHECK (dimensions >= 1)
+);
+COMMENT ON TABLE embedding_models IS 'Embedding models; the most recently activated one is in use.';
+COMMENT ON COLUMN embedding_models.activated_at IS 'the newest is in use; null until its vectors are complete';
+
+CREATE TABLE discovery_lists (
+    request TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    entries JSONB NOT NULL,
+    read_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_discovery_lists PRIMARY KEY (request),
+    CONSTRAINT ck_discovery_lists_media_type CHECK (media_type IN ('movie', 'series'))
+);
+COMMENT ON TABLE discovery_lists IS 'Lists of titles that services returned, so that no run asks twice a day.';
+COMMENT ON COLUMN discovery_lists.request IS 'such as movie/discover?genres=18/2';
+COMMENT ON COLUMN discovery_lists.entries IS 'in the list''s order, as far as the service tells';
+
 CREATE TABLE fetches (
     source TEXT NOT NULL,
     kind TEXT NOT NULL,
@@ -99,7 +125,7 @@ CREATE TABLE fetches (
     found_id BIGINT,
     detail TEXT,
     CONSTRAINT pk_fetches PRIMARY KEY (source, kind, item),
-    CONSTRAINT ck_fetches_kind CHECK (kind IN ('movie', 'series', 'company', 'network')),
+    CONSTRAINT ck_fetches_kind CHECK (kind IN ('movie', 'series', 'collection', 'company', 'network')),
     CONSTRAINT ck_fetches_outcome CHECK (outcome IN ('ok', 'not_found', 'error', 'waiting')),
     CONSTRAINT ck_fetches_attempts CHECK (attempts >= 0)
 );
@@ -107,12 +133,24 @@ CREATE INDEX ix_fetches_waiting ON fetches (source, kind, added_at DESC NULLS LA
 CREATE INDEX ix_fetches_item ON fetches (item);
 CREATE INDEX ix_fetches_due ON fetches (source, kind, due_at, item) WHERE outcome <> 'waiting';
 COMMENT ON TABLE fetches IS 'The work lists of all sources: the last attempt per item, and when the next is due.';
-COMMENT ON COLUMN fetches.kind IS 'movie, series: item is a work; company, network';
+COMMENT ON COLUMN fetches.kind IS 'movie, series: item is a work; collection, company, network';
 COMMENT ON COLUMN fetches.outcome IS 'last attempt: ok, not_found, error; waiting: no attempt yet';
 COMMENT ON COLUMN fetches.attempts IS 'consecutive failures';
 COMMENT ON COLUMN fetches.added_at IS 'when it was added to the library';
 COMMENT ON COLUMN fetches.fetched_at IS 'last success';
 COMMENT ON COLUMN fetches.found_id IS 'the source''s id, if it had to be looked up';
+
+CREATE TABLE tmdb_collections (
+    collection_id BIGINT NOT NULL,
+    name TEXT NOT NULL,
+    overview TEXT,
+    poster_path TEXT,
+    backdrop_path TEXT,
+    part_tmdb_ids BIGINT[] NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_tmdb_collections PRIMARY KEY (collection_id)
+);
+COMMENT ON TABLE tmdb_collections IS 'Collections of films on TMDb.';
 
 CREATE TABLE studio_logos (
     kind TEXT NOT NULL,
@@ -176,32 +214,6 @@ CREATE TABLE quota (
 );
 COMMENT ON TABLE quota IS 'Requests per service and day, by all processes.';
 COMMENT ON COLUMN quota.day IS 'UTC';
-
-CREATE TABLE users (
-    user_id TEXT NOT NULL,
-    partition_key TEXT NOT NULL,
-    name TEXT NOT NULL,
-    email TEXT,
-    email_source TEXT,
-    is_administrator BOOLEAN NOT NULL,
-    is_hidden BOOLEAN NOT NULL,
-    is_disabled BOOLEAN NOT NULL,
-    max_parental_rating INTEGER,
-    all_libraries BOOLEAN NOT NULL,
-    library_ids TEXT[] NOT NULL,
-    blocked_tags TEXT[] NOT NULL,
-    allowed_tags TEXT[] NOT NULL,
-    open_library_ids TEXT[] NOT NULL,
-    excluded_folders TEXT[] NOT NULL,
-    last_activity_at TIMESTAMP WITH TIME ZONE,
-    first_seen_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    removed_at TIMESTAMP WITH TIME ZONE,
-    former_names TEXT[] DEFAULT '{}'::text[] NOT NULL,
-    CONSTRAINT pk_users PRIMARY KEY (user_id),
-    CONSTRAINT uq_users_partition_key UNIQUE (partition_key)
-);
-COMMENT ON TABLE users IS 'One row per user ever seen on the media server; removed_at is set if the server no longer lists them.';
 
 CREATE TABLE ai_prices (
     provider TEXT NOT NULL,
@@ -322,6 +334,114 @@ COMMENT ON TABLE item_files IS 'The files of titles and episodes that are publis
 COMMENT ON COLUMN item_files.path IS 'of the item when the files were read';
 COMMENT ON COLUMN item_files.sources IS 'versions, parts and subtitles, as the server lists them';
 COMMENT ON COLUMN item_files.picture_tag IS 'changes with the item''s picture';
+
+CREATE TABLE alerts_told (
+    key TEXT NOT NULL,
+    address TEXT NOT NULL,
+    tried_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    told_at TIMESTAMP WITH TIME ZONE,
+    count INTEGER DEFAULT 0 NOT NULL,
+    CONSTRAINT pk_alerts_told PRIMARY KEY (key, address),
+    CONSTRAINT fk_alerts_told_key FOREIGN KEY(key) REFERENCES alert_problems (key) ON DELETE CASCADE
+);
+COMMENT ON TABLE alerts_told IS 'What each address was told about the problems.';
+COMMENT ON COLUMN alerts_told.address IS 'digest of the address, which is a secret';
+COMMENT ON COLUMN alerts_told.tried_at IS 'the last attempt';
+COMMENT ON COLUMN alerts_told.told_at IS 'the last attempt that succeeded';
+COMMENT ON COLUMN alerts_told.count IS 'of the problem at that time';
+
+CREATE TABLE titles (
+    item_id BIGINT NOT NULL,
+    work_id BIGINT NOT NULL,
+    media_type TEXT NOT NULL,
+    server_item_id TEXT,
+    library_id TEXT NOT NULL,
+    title TEXT NOT NULL,
+    original_title TEXT,
+    sort_title TEXT,
+    year INTEGER,
+    premiere_date DATE,
+    end_date DATE,
+    overview TEXT,
+    tagline TEXT,
+    genres TEXT[] NOT NULL,
+    tags TEXT[] NOT NULL,
+    studios TEXT[] NOT NULL,
+    official_rating TEXT,
+    community_rating REAL,
+    critic_rating REAL,
+    runtime_minutes INTEGER,
+    status TEXT,
+    path TEXT,
+    tmdb_id BIGINT,
+    imdb_id TEXT,
+    tvdb_id BIGINT,
+    added_at TIMESTAMP WITH TIME ZONE,
+    first_seen_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    removed_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_titles PRIMARY KEY (item_id),
+    CONSTRAINT ck_titles_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT ck_titles_has_server_id CHECK (server_item_id IS NOT NULL OR removed_at IS NOT NULL),
+    CONSTRAINT fk_titles_work_id FOREIGN KEY(work_id) REFERENCES works (work_id),
+    CONSTRAINT uq_titles_server_item_id UNIQUE (server_item_id)
+);
+CREATE INDEX ix_titles_work_id ON titles (work_id);
+CREATE INDEX ix_titles_media_type ON titles (media_type, removed_at);
+COMMENT ON TABLE titles IS 'One row per film or series item on the media server; removed_at is its tombstone. Never deleted.';
+COMMENT ON COLUMN titles.server_item_id IS 'null if the server has given it to another item';
+
+CREATE TABLE watch_state (
+    user_id TEXT NOT NULL,
+    item_id BIGINT NOT NULL,
+    work_id BIGINT NOT NULL,
+    is_episode BOOLEAN NOT NULL,
+    played BOOLEAN NOT NULL,
+    play_count INTEGER NOT NULL,
+    position_share REAL NOT NULL,
+    last_played_at TIMESTAMP WITH TIME ZONE,
+    favorite BOOLEAN NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_watch_state PRIMARY KEY (user_id, item_id),
+    CONSTRAINT ck_watch_state_play_count CHECK (play_count >= 0),
+    CONSTRAINT ck_watch_state_position_share CHECK (position_share >= 0 AND position_share <= 1),
+    CONSTRAINT fk_watch_state_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_watch_state_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+CREATE INDEX ix_watch_state_user_work ON watch_state (user_id, work_id);
+COMMENT ON TABLE watch_state IS 'Current state on the media server, one row per user and item.';
+COMMENT ON COLUMN watch_state.position_share IS '0-1, playback position as a share of the runtime';
+
+CREATE TABLE plays (
+    user_id TEXT NOT NULL,
+    item_id BIGINT NOT NULL,
+    played_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    work_id BIGINT NOT NULL,
+    is_episode BOOLEAN NOT NULL,
+    play_count INTEGER NOT NULL,
+    completion REAL NOT NULL,
+    seen_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_plays PRIMARY KEY (user_id, item_id, played_at),
+    CONSTRAINT ck_plays_play_count CHECK (play_count >= 0),
+    CONSTRAINT ck_plays_completion CHECK (completion >= 0 AND completion <= 1),
+    CONSTRAINT fk_plays_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_plays_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+CREATE INDEX ix_plays_played_at ON plays (played_at);
+COMMENT ON TABLE plays IS 'Append-only log of plays. Plays without a known time are not included.';
+COMMENT ON COLUMN plays.play_count IS 'plays since the last sync';
+COMMENT ON COLUMN plays.completion IS '0-1';
+
+CREATE TABLE history_syncs (
+    user_id TEXT NOT NULL,
+    watermark TIMESTAMP WITH TIME ZONE,
+    synced_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    full_synced_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_history_syncs PRIMARY KEY (user_id),
+    CONSTRAINT fk_history_syncs_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
+);
+COMMENT ON TABLE history_syncs IS 'How far each user''s history has been read.';
+COMMENT ON COLUMN history_syncs.watermark IS 'latest last_played_at seen';
 
 CREATE TABLE embeddings (
     model_key TEXT NOT NULL,
@@ -561,208 +681,6 @@ COMMENT ON COLUMN seerr_requests.seasons IS 'requested, of a series';
 COMMENT ON COLUMN seerr_requests.read_at IS 'since when Seerr is known to say so';
 COMMENT ON COLUMN seerr_requests.detail IS 'Seerr''s words';
 
-CREATE TABLE ratings (
-    user_id TEXT NOT NULL,
-    source TEXT NOT NULL,
-    work_id BIGINT NOT NULL,
-    item_id BIGINT NOT NULL,
-    rating FLOAT,
-    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_ratings PRIMARY KEY (user_id, source, work_id, item_id),
-    CONSTRAINT ck_ratings_rating CHECK (rating >= 0 AND rating <= 10),
-    CONSTRAINT fk_ratings_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
-    CONSTRAINT fk_ratings_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-COMMENT ON TABLE ratings IS 'Current ratings per user and source. Reading an equal value again keeps its date.';
-COMMENT ON COLUMN ratings.source IS 'server: the media server; own: given here; trakt';
-COMMENT ON COLUMN ratings.item_id IS 'the rated copy or episode; 0: the work';
-COMMENT ON COLUMN ratings.rating IS '0-10; null: removed here or on Trakt, whatever other sources have';
-COMMENT ON COLUMN ratings.rated_at IS 'as reported by the source, else when first seen';
-COMMENT ON COLUMN ratings.updated_at IS 'of the ratings of a work, the one written last is in force';
-
-CREATE TABLE rating_changes (
-    change_id BIGSERIAL NOT NULL,
-    user_id TEXT NOT NULL,
-    source TEXT NOT NULL,
-    work_id BIGINT NOT NULL,
-    item_id BIGINT NOT NULL,
-    rating FLOAT,
-    previous FLOAT,
-    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    noted_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_rating_changes PRIMARY KEY (change_id),
-    CONSTRAINT ck_rating_changes_rating CHECK (rating >= 0 AND rating <= 10),
-    CONSTRAINT ck_rating_changes_previous CHECK (previous >= 0 AND previous <= 10),
-    CONSTRAINT fk_rating_changes_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
-    CONSTRAINT fk_rating_changes_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-CREATE INDEX ix_rating_changes_user_work ON rating_changes (user_id, work_id);
-COMMENT ON TABLE rating_changes IS 'Append-only log of ratings given, changed and removed.';
-COMMENT ON COLUMN rating_changes.rating IS 'null: removed';
-COMMENT ON COLUMN rating_changes.previous IS 'null: none';
-COMMENT ON COLUMN rating_changes.rated_at IS 'of the new value, or when the removal was noticed';
-
-CREATE TABLE server_rating_writes (
-    user_id TEXT NOT NULL,
-    item_id BIGINT NOT NULL,
-    rating SMALLINT,
-    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    in_force_since TIMESTAMP WITH TIME ZONE NOT NULL,
-    CONSTRAINT pk_server_rating_writes PRIMARY KEY (user_id, item_id),
-    CONSTRAINT ck_server_rating_writes_rating CHECK (rating >= 1 AND rating <= 10),
-    CONSTRAINT fk_server_rating_writes_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
-);
-COMMENT ON TABLE server_rating_writes IS 'Ratings that are being written to the media server: what it reports of them was not given there.';
-COMMENT ON COLUMN server_rating_writes.rating IS '1-10; null: removed';
-COMMENT ON COLUMN server_rating_writes.rated_at IS 'of the rating that is copied';
-COMMENT ON COLUMN server_rating_writes.in_force_since IS 'ratings.updated_at of the rating that is copied';
-
-CREATE TABLE trakt_accounts (
-    user_id TEXT NOT NULL,
-    trakt_user TEXT,
-    is_vip BOOLEAN,
-    access_token TEXT NOT NULL,
-    refresh_token TEXT NOT NULL,
-    issued_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    installation_id TEXT NOT NULL,
-    state TEXT NOT NULL,
-    trouble TEXT,
-    activities JSONB,
-    read_at TIMESTAMP WITH TIME ZONE,
-    connected_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_trakt_accounts PRIMARY KEY (user_id),
-    CONSTRAINT ck_trakt_accounts_state CHECK (state IN ('connected', 'reconnect', 'parked')),
-    CONSTRAINT fk_trakt_accounts_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
-);
-COMMENT ON TABLE trakt_accounts IS 'Users who connected Trakt.';
-COMMENT ON COLUMN trakt_accounts.trakt_user IS 'their name on Trakt';
-COMMENT ON COLUMN trakt_accounts.is_vip IS 'as Trakt said when last asked';
-COMMENT ON COLUMN trakt_accounts.access_token IS 'encrypted with APERTURE_SECRET_KEY';
-COMMENT ON COLUMN trakt_accounts.refresh_token IS 'encrypted, valid for one use';
-COMMENT ON COLUMN trakt_accounts.installation_id IS 'of the installation that connected it';
-COMMENT ON COLUMN trakt_accounts.state IS 'reconnect: the user must; parked: the user must act on Trakt';
-COMMENT ON COLUMN trakt_accounts.trouble IS 'why it is not connected, as a sentence';
-COMMENT ON COLUMN trakt_accounts.activities IS 'Trakt''s last activities as of the last complete read';
-COMMENT ON COLUMN trakt_accounts.read_at IS 'when the ratings were last read completely';
-
-CREATE TABLE trakt_ratings (
-    user_id TEXT NOT NULL,
-    work_id BIGINT NOT NULL,
-    media_type TEXT NOT NULL,
-    rating SMALLINT NOT NULL,
-    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    trakt_id BIGINT,
-    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_trakt_ratings PRIMARY KEY (user_id, work_id),
-    CONSTRAINT ck_trakt_ratings_media_type CHECK (media_type IN ('movie', 'series')),
-    CONSTRAINT ck_trakt_ratings_rating CHECK (rating >= 1 AND rating <= 10),
-    CONSTRAINT fk_trakt_ratings_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
-    CONSTRAINT fk_trakt_ratings_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-COMMENT ON TABLE trakt_ratings IS 'The ratings of films and series on which this installation and Trakt agreed last.';
-COMMENT ON COLUMN trakt_ratings.rating IS '1-10';
-COMMENT ON COLUMN trakt_ratings.rated_at IS 'as Trakt reports it';
-
-CREATE TABLE rating_outbox (
-    user_id TEXT NOT NULL,
-    work_id BIGINT NOT NULL,
-    rating SMALLINT,
-    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    queued_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    attempts SMALLINT DEFAULT 0 NOT NULL,
-    attempted_at TIMESTAMP WITH TIME ZONE,
-    due_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    detail TEXT,
-    CONSTRAINT pk_rating_outbox PRIMARY KEY (user_id, work_id),
-    CONSTRAINT ck_rating_outbox_rating CHECK (rating >= 1 AND rating <= 10),
-    CONSTRAINT ck_rating_outbox_attempts CHECK (attempts >= 0),
-    CONSTRAINT fk_rating_outbox_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
-    CONSTRAINT fk_rating_outbox_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-COMMENT ON TABLE rating_outbox IS 'Ratings that Trakt has not confirmed yet.';
-COMMENT ON COLUMN rating_outbox.rating IS '1-10; null: remove it';
-COMMENT ON COLUMN rating_outbox.rated_at IS 'sent along, so that a repetition changes nothing';
-COMMENT ON COLUMN rating_outbox.detail IS 'why it still waits';
-
-CREATE TABLE rating_removals (
-    user_id TEXT NOT NULL,
-    work_id BIGINT NOT NULL,
-    removed_on TEXT NOT NULL,
-    had INTEGER NOT NULL,
-    noticed_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    passed_at TIMESTAMP WITH TIME ZONE,
-    accepted_at TIMESTAMP WITH TIME ZONE,
-    CONSTRAINT pk_rating_removals PRIMARY KEY (user_id, work_id),
-    CONSTRAINT ck_rating_removals_removed_on CHECK (removed_on IN ('here', 'trakt')),
-    CONSTRAINT ck_rating_removals_had CHECK (had >= 0),
-    CONSTRAINT fk_rating_removals_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
-    CONSTRAINT fk_rating_removals_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-COMMENT ON TABLE rating_removals IS 'Ratings in step with Trakt that were removed on one side: those removed on the other, too, and those held back.';
-COMMENT ON COLUMN rating_removals.removed_on IS 'here, trakt: the side that the removal comes from';
-COMMENT ON COLUMN rating_removals.had IS 'ratings of the user that were in step before';
-COMMENT ON COLUMN rating_removals.passed_at IS 'when it was decided to remove it on the other side, too; null: held back';
-COMMENT ON COLUMN rating_removals.accepted_at IS 'by the operator; those that were removed by then no longer count';
-
-CREATE TABLE alerts_told (
-    key TEXT NOT NULL,
-    address TEXT NOT NULL,
-    tried_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    told_at TIMESTAMP WITH TIME ZONE,
-    count INTEGER DEFAULT 0 NOT NULL,
-    CONSTRAINT pk_alerts_told PRIMARY KEY (key, address),
-    CONSTRAINT fk_alerts_told_key FOREIGN KEY(key) REFERENCES alert_problems (key) ON DELETE CASCADE
-);
-COMMENT ON TABLE alerts_told IS 'What each address was told about the problems.';
-COMMENT ON COLUMN alerts_told.address IS 'digest of the address, which is a secret';
-COMMENT ON COLUMN alerts_told.tried_at IS 'the last attempt';
-COMMENT ON COLUMN alerts_told.told_at IS 'the last attempt that succeeded';
-COMMENT ON COLUMN alerts_told.count IS 'of the problem at that time';
-
-CREATE TABLE titles (
-    item_id BIGINT NOT NULL,
-    work_id BIGINT NOT NULL,
-    media_type TEXT NOT NULL,
-    server_item_id TEXT,
-    library_id TEXT NOT NULL,
-    title TEXT NOT NULL,
-    original_title TEXT,
-    sort_title TEXT,
-    year INTEGER,
-    premiere_date DATE,
-    end_date DATE,
-    overview TEXT,
-    tagline TEXT,
-    genres TEXT[] NOT NULL,
-    tags TEXT[] NOT NULL,
-    studios TEXT[] NOT NULL,
-    official_rating TEXT,
-    community_rating REAL,
-    critic_rating REAL,
-    runtime_minutes INTEGER,
-    status TEXT,
-    path TEXT,
-    tmdb_id BIGINT,
-    imdb_id TEXT,
-    tvdb_id BIGINT,
-    added_at TIMESTAMP WITH TIME ZONE,
-    first_seen_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    removed_at TIMESTAMP WITH TIME ZONE,
-    CONSTRAINT pk_titles PRIMARY KEY (item_id),
-    CONSTRAINT ck_titles_media_type CHECK (media_type IN ('movie', 'series')),
-    CONSTRAINT ck_titles_has_server_id CHECK (server_item_id IS NOT NULL OR removed_at IS NOT NULL),
-    CONSTRAINT fk_titles_work_id FOREIGN KEY(work_id) REFERENCES works (work_id),
-    CONSTRAINT uq_titles_server_item_id UNIQUE (server_item_id)
-);
-CREATE INDEX ix_titles_media_type ON titles (media_type, removed_at);
-CREATE INDEX ix_titles_work_id ON titles (work_id);
-COMMENT ON TABLE titles IS 'One row per film or series item on the media server; removed_at is its tombstone. Never deleted.';
-COMMENT ON COLUMN titles.server_item_id IS 'null if the server has given it to another item';
-
 CREATE TABLE tmdb_metadata (
     work_id BIGINT NOT NULL,
     tmdb_id BIGINT NOT NULL,
@@ -930,83 +848,6 @@ CREATE TABLE merges (
 COMMENT ON TABLE merges IS 'The input of the last merge of each row of enriched_metadata.';
 COMMENT ON COLUMN merges.made_from IS 'merge rules and versions of all source rows';
 
-CREATE TABLE watch_state (
-    user_id TEXT NOT NULL,
-    item_id BIGINT NOT NULL,
-    work_id BIGINT NOT NULL,
-    is_episode BOOLEAN NOT NULL,
-    played BOOLEAN NOT NULL,
-    play_count INTEGER NOT NULL,
-    position_share REAL NOT NULL,
-    last_played_at TIMESTAMP WITH TIME ZONE,
-    favorite BOOLEAN NOT NULL,
-    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_watch_state PRIMARY KEY (user_id, item_id),
-    CONSTRAINT ck_watch_state_play_count CHECK (play_count >= 0),
-    CONSTRAINT ck_watch_state_position_share CHECK (position_share >= 0 AND position_share <= 1),
-    CONSTRAINT fk_watch_state_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
-    CONSTRAINT fk_watch_state_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-CREATE INDEX ix_watch_state_user_work ON watch_state (user_id, work_id);
-COMMENT ON TABLE watch_state IS 'Current state on the media server, one row per user and item.';
-COMMENT ON COLUMN watch_state.position_share IS '0-1, playback position as a share of the runtime';
-
-CREATE TABLE plays (
-    user_id TEXT NOT NULL,
-    item_id BIGINT NOT NULL,
-    played_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    work_id BIGINT NOT NULL,
-    is_episode BOOLEAN NOT NULL,
-    play_count INTEGER NOT NULL,
-    completion REAL NOT NULL,
-    seen_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_plays PRIMARY KEY (user_id, item_id, played_at),
-    CONSTRAINT ck_plays_play_count CHECK (play_count >= 0),
-    CONSTRAINT ck_plays_completion CHECK (completion >= 0 AND completion <= 1),
-    CONSTRAINT fk_plays_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
-    CONSTRAINT fk_plays_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-CREATE INDEX ix_plays_played_at ON plays (played_at);
-COMMENT ON TABLE plays IS 'Append-only log of plays. Plays without a known time are not included.';
-COMMENT ON COLUMN plays.play_count IS 'plays since the last sync';
-COMMENT ON COLUMN plays.completion IS '0-1';
-
-CREATE TABLE history_syncs (
-    user_id TEXT NOT NULL,
-    watermark TIMESTAMP WITH TIME ZONE,
-    synced_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    full_synced_at TIMESTAMP WITH TIME ZONE,
-    CONSTRAINT pk_history_syncs PRIMARY KEY (user_id),
-    CONSTRAINT fk_history_syncs_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
-);
-COMMENT ON TABLE history_syncs IS 'How far each user''s history has been read.';
-COMMENT ON COLUMN history_syncs.watermark IS 'latest last_played_at seen';
-
-CREATE TABLE published_entries (
-    list_key TEXT NOT NULL,
-    entry_id TEXT NOT NULL,
-    work_id BIGINT,
-    folder TEXT NOT NULL,
-    rank SMALLINT NOT NULL,
-    state TEXT NOT NULL,
-    date_added TIMESTAMP WITH TIME ZONE NOT NULL,
-    nfo_changed_at TIMESTAMP WITH TIME ZONE,
-    files JSONB NOT NULL,
-    CONSTRAINT pk_published_entries PRIMARY KEY (list_key, entry_id),
-    CONSTRAINT ck_published_entries_state CHECK (state IN ('planned', 'placed', 'leaving')),
-    CONSTRAINT ck_published_entries_rank CHECK (rank >= 1),
-    CONSTRAINT fk_published_entries_list_key FOREIGN KEY(list_key) REFERENCES published_libraries (list_key),
-    CONSTRAINT fk_published_entries_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-COMMENT ON TABLE published_entries IS 'Titles in published libraries, with every file that was or may have been placed.';
-COMMENT ON COLUMN published_entries.entry_id IS 'also at the end of the folder''s name, and in the NFO';
-COMMENT ON COLUMN published_entries.work_id IS 'null: found on disk, as after a restore';
-COMMENT ON COLUMN published_entries.folder IS 'below the library''s folder';
-COMMENT ON COLUMN published_entries.state IS 'planned: files may be there; placed: they are; leaving: may be';
-COMMENT ON COLUMN published_entries.date_added IS 'as the server shows it; kept while the entry stays';
-COMMENT ON COLUMN published_entries.nfo_changed_at IS 'when an NFO was last replaced; null: not since it was placed';
-COMMENT ON COLUMN published_entries.files IS 'path below the folder -> kind, digest, size, mtime, item';
-
 CREATE TABLE shows_you_watch (
     user_id TEXT NOT NULL,
     work_id BIGINT NOT NULL,
@@ -1041,6 +882,177 @@ COMMENT ON COLUMN shows_you_watch.behind IS 'aired episodes to watch, from the n
 COMMENT ON COLUMN shows_you_watch.next_air_date IS 'of the next episode to air; null: unknown';
 COMMENT ON COLUMN shows_you_watch.last_played_at IS 'null: unknown';
 COMMENT ON COLUMN shows_you_watch.listed_at IS 'kept while it is listed';
+
+CREATE TABLE published_entries (
+    list_key TEXT NOT NULL,
+    entry_id TEXT NOT NULL,
+    work_id BIGINT,
+    folder TEXT NOT NULL,
+    rank SMALLINT NOT NULL,
+    state TEXT NOT NULL,
+    date_added TIMESTAMP WITH TIME ZONE NOT NULL,
+    nfo_changed_at TIMESTAMP WITH TIME ZONE,
+    files JSONB NOT NULL,
+    CONSTRAINT pk_published_entries PRIMARY KEY (list_key, entry_id),
+    CONSTRAINT ck_published_entries_state CHECK (state IN ('planned', 'placed', 'leaving')),
+    CONSTRAINT ck_published_entries_rank CHECK (rank >= 1),
+    CONSTRAINT fk_published_entries_list_key FOREIGN KEY(list_key) REFERENCES published_libraries (list_key),
+    CONSTRAINT fk_published_entries_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE published_entries IS 'Titles in published libraries, with every file that was or may have been placed.';
+COMMENT ON COLUMN published_entries.entry_id IS 'also at the end of the folder''s name, and in the NFO';
+COMMENT ON COLUMN published_entries.work_id IS 'null: found on disk, as after a restore';
+COMMENT ON COLUMN published_entries.folder IS 'below the library''s folder';
+COMMENT ON COLUMN published_entries.state IS 'planned: files may be there; placed: they are; leaving: may be';
+COMMENT ON COLUMN published_entries.date_added IS 'as the server shows it; kept while the entry stays';
+COMMENT ON COLUMN published_entries.nfo_changed_at IS 'when an NFO was last replaced; null: not since it was placed';
+COMMENT ON COLUMN published_entries.files IS 'path below the folder -> kind, digest, size, mtime, item';
+
+CREATE TABLE ratings (
+    user_id TEXT NOT NULL,
+    source TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    item_id BIGINT NOT NULL,
+    rating FLOAT,
+    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_ratings PRIMARY KEY (user_id, source, work_id, item_id),
+    CONSTRAINT ck_ratings_rating CHECK (rating >= 0 AND rating <= 10),
+    CONSTRAINT fk_ratings_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_ratings_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE ratings IS 'Current ratings per user and source. Reading an equal value again keeps its date.';
+COMMENT ON COLUMN ratings.source IS 'server: the media server; own: given here; trakt';
+COMMENT ON COLUMN ratings.item_id IS 'the rated copy or episode; 0: the work';
+COMMENT ON COLUMN ratings.rating IS '0-10; null: removed here or on Trakt, whatever other sources have';
+COMMENT ON COLUMN ratings.rated_at IS 'as reported by the source, else when first seen';
+COMMENT ON COLUMN ratings.updated_at IS 'of the ratings of a work, the one written last is in force';
+
+CREATE TABLE rating_changes (
+    change_id BIGSERIAL NOT NULL,
+    user_id TEXT NOT NULL,
+    source TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    item_id BIGINT NOT NULL,
+    rating FLOAT,
+    previous FLOAT,
+    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    noted_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_rating_changes PRIMARY KEY (change_id),
+    CONSTRAINT ck_rating_changes_rating CHECK (rating >= 0 AND rating <= 10),
+    CONSTRAINT ck_rating_changes_previous CHECK (previous >= 0 AND previous <= 10),
+    CONSTRAINT fk_rating_changes_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_rating_changes_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+CREATE INDEX ix_rating_changes_user_work ON rating_changes (user_id, work_id);
+COMMENT ON TABLE rating_changes IS 'Append-only log of ratings given, changed and removed.';
+COMMENT ON COLUMN rating_changes.rating IS 'null: removed';
+COMMENT ON COLUMN rating_changes.previous IS 'null: none';
+COMMENT ON COLUMN rating_changes.rated_at IS 'of the new value, or when the removal was noticed';
+
+CREATE TABLE server_rating_writes (
+    user_id TEXT NOT NULL,
+    item_id BIGINT NOT NULL,
+    rating SMALLINT,
+    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    in_force_since TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_server_rating_writes PRIMARY KEY (user_id, item_id),
+    CONSTRAINT ck_server_rating_writes_rating CHECK (rating >= 1 AND rating <= 10),
+    CONSTRAINT fk_server_rating_writes_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
+);
+COMMENT ON TABLE server_rating_writes IS 'Ratings that are being written to the media server: what it reports of them was not given there.';
+COMMENT ON COLUMN server_rating_writes.rating IS '1-10; null: removed';
+COMMENT ON COLUMN server_rating_writes.rated_at IS 'of the rating that is copied';
+COMMENT ON COLUMN server_rating_writes.in_force_since IS 'ratings.updated_at of the rating that is copied';
+
+CREATE TABLE trakt_accounts (
+    user_id TEXT NOT NULL,
+    trakt_user TEXT,
+    is_vip BOOLEAN,
+    access_token TEXT NOT NULL,
+    refresh_token TEXT NOT NULL,
+    issued_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    installation_id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    trouble TEXT,
+    activities JSONB,
+    read_at TIMESTAMP WITH TIME ZONE,
+    connected_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_trakt_accounts PRIMARY KEY (user_id),
+    CONSTRAINT ck_trakt_accounts_state CHECK (state IN ('connected', 'reconnect', 'parked')),
+    CONSTRAINT fk_trakt_accounts_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
+);
+COMMENT ON TABLE trakt_accounts IS 'Users who connected Trakt.';
+COMMENT ON COLUMN trakt_accounts.trakt_user IS 'their name on Trakt';
+COMMENT ON COLUMN trakt_accounts.is_vip IS 'as Trakt said when last asked';
+COMMENT ON COLUMN trakt_accounts.access_token IS 'encrypted with APERTURE_SECRET_KEY';
+COMMENT ON COLUMN trakt_accounts.refresh_token IS 'encrypted, valid for one use';
+COMMENT ON COLUMN trakt_accounts.installation_id IS 'of the installation that connected it';
+COMMENT ON COLUMN trakt_accounts.state IS 'reconnect: the user must; parked: the user must act on Trakt';
+COMMENT ON COLUMN trakt_accounts.trouble IS 'why it is not connected, as a sentence';
+COMMENT ON COLUMN trakt_accounts.activities IS 'Trakt''s last activities as of the last complete read';
+COMMENT ON COLUMN trakt_accounts.read_at IS 'when the ratings were last read completely';
+
+CREATE TABLE trakt_ratings (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    media_type TEXT NOT NULL,
+    rating SMALLINT NOT NULL,
+    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    trakt_id BIGINT,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_trakt_ratings PRIMARY KEY (user_id, work_id),
+    CONSTRAINT ck_trakt_ratings_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT ck_trakt_ratings_rating CHECK (rating >= 1 AND rating <= 10),
+    CONSTRAINT fk_trakt_ratings_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_trakt_ratings_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE trakt_ratings IS 'The ratings of films and series on which this installation and Trakt agreed last.';
+COMMENT ON COLUMN trakt_ratings.rating IS '1-10';
+COMMENT ON COLUMN trakt_ratings.rated_at IS 'as Trakt reports it';
+
+CREATE TABLE rating_outbox (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    rating SMALLINT,
+    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    queued_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    attempts SMALLINT DEFAULT 0 NOT NULL,
+    attempted_at TIMESTAMP WITH TIME ZONE,
+    due_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    detail TEXT,
+    CONSTRAINT pk_rating_outbox PRIMARY KEY (user_id, work_id),
+    CONSTRAINT ck_rating_outbox_rating CHECK (rating >= 1 AND rating <= 10),
+    CONSTRAINT ck_rating_outbox_attempts CHECK (attempts >= 0),
+    CONSTRAINT fk_rating_outbox_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_rating_outbox_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE rating_outbox IS 'Ratings that Trakt has not confirmed yet.';
+COMMENT ON COLUMN rating_outbox.rating IS '1-10; null: remove it';
+COMMENT ON COLUMN rating_outbox.rated_at IS 'sent along, so that a repetition changes nothing';
+COMMENT ON COLUMN rating_outbox.detail IS 'why it still waits';
+
+CREATE TABLE rating_removals (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    removed_on TEXT NOT NULL,
+    had INTEGER NOT NULL,
+    noticed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    passed_at TIMESTAMP WITH TIME ZONE,
+    accepted_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_rating_removals PRIMARY KEY (user_id, work_id),
+    CONSTRAINT ck_rating_removals_removed_on CHECK (removed_on IN ('here', 'trakt')),
+    CONSTRAINT ck_rating_removals_had CHECK (had >= 0),
+    CONSTRAINT fk_rating_removals_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_rating_removals_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE rating_removals IS 'Ratings in step with Trakt that were removed on one side: those removed on the other, too, and those held back.';
+COMMENT ON COLUMN rating_removals.removed_on IS 'here, trakt: the side that the removal comes from';
+COMMENT ON COLUMN rating_removals.had IS 'ratings of the user that were in step before';
+COMMENT ON COLUMN rating_removals.passed_at IS 'when it was decided to remove it on the other side, too; null: held back';
+COMMENT ON COLUMN rating_removals.accepted_at IS 'by the operator; those that were removed by then no longer count';
 
 CREATE TABLE episodes (
     item_id BIGINT NOT NULL,
