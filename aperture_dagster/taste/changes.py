@@ -150,11 +150,14 @@ def list_inputs(
 
 
 @functools.cache
-def program_hash() -> str:
-    """Return a hash of the code that makes tastes and lists: after an update, everything is computed again."""
+def program_hash(*more: str) -> str:
+    """Return a hash of the code that makes tastes and lists: after an update, everything is computed again.
+
+    ``more`` are other folders of the package to include.
+    """
     root = Path(aperture_dagster.__file__).parent
     digest = hashlib.blake2b(digest_size=8)
-    for part in CODE:
+    for part in (*CODE, *more):
         for file in sorted((root / part).rglob("*.py")) if (root / part).is_dir() else [root / part]:
             digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()

@@ -130,6 +130,18 @@ def test_a_change_is_requested_once_and_an_equal_version_never(graph):
     assert home.tick() == set()
 
 
+def test_new_code_alone_requests_nothing(graph):
+    """The night makes everything again with it; an update must not start that at once, during the day."""
+    home = graph()
+    renewed = [
+        one.map_asset_specs(lambda spec: spec.replace_attributes(code_version="2")) for one in home.definitions.assets
+    ]
+    home.definitions = dg.Definitions(assets=renewed)
+    assert [home.tick(), home.tick()] == [set(), set()]
+    home.made(UP, version="new")
+    assert home.tick() == {DOWN}
+
+
 def test_what_was_never_made_is_requested_once_all_that_it_reads_is_there(graph):
     home = graph(settled=False)
     assert home.tick() == set()

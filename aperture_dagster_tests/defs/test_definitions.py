@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -13,12 +14,14 @@ import dagster as dg
 import pytest
 import yaml
 
-from aperture_dagster.build import all_jobs, build_definitions
+from aperture_dagster.build import OWNER, all_jobs, build_definitions
 from aperture_dagster.defs.descriptions import often
 from aperture_dagster.defs.jobs import ONE_AT_A_TIME
-from aperture_dagster.enrichment.sources import SOURCES
+from aperture_dagster.enrichment.sources import SOURCES, merge_plan
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.settings import Settings, SettingsError
+from aperture_dagster.taste.changes import program_hash
+from aperture_dagster.taste.ranking.text import RECIPE
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.defs.describe import GOLDEN, describe, plain_definitions
 from aperture_dagster_tests.forks import run_fork
@@ -166,6 +169,54 @@ def test_every_asset_says_its_grain(definitions: dg.Definitions):
     for key in graph.materializable_asset_keys:
         said = (graph.get(key).description or "").lower()
         assert re.search(r"\b(row each|one row|per user|a vector for each|titles per|one file per)\b", said), key
+
+
+def test_every_asset_has_an_owner(definitions: dg.Definitions):
+    graph = definitions.resolve_asset_graph()
+    assert {tuple(graph.get(key).owners) for key in graph.get_all_asset_keys()} == {(OWNER,)}
+
+
+def test_the_ui_links_each_asset_to_its_function(definitions: dg.Definitions):
+    for asset in definitions.resolve_asset_graph().assets_defs:
+        if not asset.is_executable or not asset.keys or asset.check_keys:
+            continue
+        for spec in asset.specs:
+            (place,) = spec.metadata["dagster/code_references"].code_references
+            function = asset.op.compute_fn.decorated_fn  # type: ignore[union-attr]
+            assert isinstance(place, dg.LocalFileCodeReference)
+            assert Path(place.file_path) == Path(inspect.getfile(function))
+            assert place.line_number == inspect.getsourcelines(function)[1], spec.key
+
+
+def test_columns_of_the_merged_view_name_the_columns_of_its_sources(definitions: dg.Definitions):
+    graph = definitions.resolve_asset_graph()
+    view = graph.get(dg.AssetKey("enriched_metadata"))
+    lineage = view.metadata["dagster/column_lineage"].deps_by_column
+    found = {
+        column: {(one.asset_key.to_user_string(), one.column_name) for one in on} for column, on in lineage.items()
+    }
+    assert found["imdb_rating"] == {("omdb_ratings", "imdb_rating"), ("mdblist_scores", "imdb_rating")}
+    assert {("movies", "premiere_date"), ("omdb_ratings", "released")} < found["release_date"]
+    columns = {
+        key: {one.name for one in graph.get(key).metadata["dagster/column_schema"].columns}
+        for key in (view.key, *view.parent_keys)
+    }
+    assert set(lineage) == columns[view.key] - {"work_id", "media_type", "sources", "updated_at"}
+    for on in lineage.values():
+        assert all(one.column_name in columns[one.asset_key] for one in on), on
+
+
+def test_what_follows_an_algorithm_has_the_version_by_which_it_is_made_again(definitions: dg.Definitions):
+    graph = definitions.resolve_asset_graph()
+    versions = {key.to_user_string(): graph.get(key).code_version for key in graph.materializable_asset_keys}
+    assert {name: version for name, version in versions.items() if version is not None} == {
+        "enriched_metadata": merge_plan().recipe(),
+        "embeddings": RECIPE,
+        "taste_profiles": program_hash(),
+        "recommendations": program_hash(),
+        "discovery_candidates": program_hash("discovery"),
+    }
+    assert program_hash("discovery") != program_hash()
 
 
 def test_per_user_assets_serve_all_users_in_one_run(definitions: dg.Definitions):

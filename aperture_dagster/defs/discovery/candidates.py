@@ -26,6 +26,7 @@ from aperture_dagster.model.wording import shortened, titled
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.versions import content_version
 from aperture_dagster.settings import Settings
+from aperture_dagster.taste.changes import program_hash
 from aperture_dagster.taste.crowd import read_crowd
 from aperture_dagster.taste.embedding import model_in_use
 from aperture_dagster.taste.lists import users_with_taste
@@ -49,6 +50,7 @@ AT_NIGHT = dg.AssetSelection.assets(
     ],
     kinds={"numpy", "postgres"},
     automation_condition=on_upstream_change(ignoring=AT_NIGHT, required=dg.AssetSelection.assets(taste_profiles)),
+    code_version=program_hash("discovery"),
     metadata={"dagster/table_name": "discovery_candidates"},
 )  # fmt: skip
 def discovery_candidates(

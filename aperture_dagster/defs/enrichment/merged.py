@@ -20,6 +20,22 @@ from aperture_dagster.settings import Settings
 
 # Headings that are as narrow as the figures below them.
 SCORES = {"TMDb": "vote_average", "IMDb": "imdb_rating", "RT": "rotten_tomatoes", "MDB": "mdblist_score"}
+PLAN = merge_plan()
+
+
+def _lineage(plan: MergePlan) -> dg.TableColumnLineage:
+    """Name for each column of the view the columns that it may be made from."""
+    tables = {SERVER: ("movies", "series")} | {source.name: (source.table,) for source in SOURCES}
+    return dg.TableColumnLineage(
+        {
+            column: [
+                dg.TableColumnDep(dg.AssetKey(asset), one.own or column)
+                for source, one in candidates
+                for asset in tables[source]
+            ]
+            for column, candidates in plan.columns.items()
+        }
+    )
 
 
 @dg.asset(
@@ -28,7 +44,9 @@ SCORES = {"TMDb": "vote_average", "IMDb": "imdb_rating", "RT": "rotten_tomatoes"
     kinds={"postgres"},
     # A source that fails from its first day on must not keep the others from being merged.
     automation_condition=on_upstream_change(optional=dg.AssetSelection.assets(*SOURCE_ASSETS)),
-    metadata={"dagster/table_name": "enriched_metadata"},
+    # Everything is merged again when it changes.
+    code_version=PLAN.recipe(),
+    metadata={"dagster/table_name": "enriched_metadata", "dagster/column_lineage": _lineage(PLAN)},
 )
 def enriched_metadata(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]
@@ -39,9 +57,8 @@ def enriched_metadata(
     For every column the sources have a fixed order, and each value is stored with its source. Made after each
     of them, and only rows that differ are written.
     """
-    plan = merge_plan()
     with operator_errors(context, settings), database.transaction() as connection:
-        counts, merged = write_enriched(connection, plan)
+        counts, merged = write_enriched(connection, PLAN)
         shares = coverage(connection)
         works = int(shares.pop("works"))
         if not works:
@@ -59,7 +76,7 @@ def enriched_metadata(
             metadata["coverage"] = markdown_table(filled)
         if counts.written and not is_brief(context):
             metadata["merged_last"] = markdown_table([_scores(row) for row in enriched_sample(connection)])
-            metadata["where_values_came_from"] = markdown_table(_provenance(plan, count_values(connection)), whole=True)
+            metadata["where_values_came_from"] = markdown_table(_provenance(PLAN, count_values(connection)), whole=True)
         version = change_version(connection, "enriched_metadata")
     return materialized(context, metadata, version=version)
 

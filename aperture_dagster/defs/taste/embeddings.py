@@ -16,6 +16,7 @@ from aperture_dagster.postgres.versions import content_version
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.embedders import Embedders
 from aperture_dagster.taste.embedding import embed_changed, model_key_of
+from aperture_dagster.taste.ranking.text import RECIPE
 from aperture_dagster.taste.vectors import (
     activate_model,
     active_model,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         ignoring=dg.AssetSelection.assets(movies, series), after=[asset.key for asset in SOURCE_ASSETS]
     ),
     pool=EMBEDDER,
+    code_version=RECIPE,
     metadata={"dagster/table_name": "embeddings"},
 )
 def embeddings(

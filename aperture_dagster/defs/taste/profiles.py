@@ -19,7 +19,7 @@ from aperture_dagster.instance.markdown import markdown, markdown_table
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.taste.changes import find_changes, taste_inputs
+from aperture_dagster.taste.changes import find_changes, program_hash, taste_inputs
 from aperture_dagster.taste.lists import favourites, liked_genres, profile_table, replace_taste
 from aperture_dagster.taste.profiles import Tastes
 
@@ -42,6 +42,7 @@ class ComputeConfig(dg.Config):
         additional=dg.AssetSelection.assets(trakt_ratings),
     ),
     kinds={"numpy", "postgres"},
+    code_version=program_hash(),
     metadata={"dagster/table_name": "taste_profiles"},
 )
 def taste_profiles(

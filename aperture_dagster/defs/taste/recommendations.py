@@ -21,7 +21,7 @@ from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.wording import titled
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.taste.changes import find_changes, list_inputs
+from aperture_dagster.taste.changes import find_changes, list_inputs, program_hash
 from aperture_dagster.taste.embedding import model_in_use
 from aperture_dagster.taste.lists import (
     reason_of,
@@ -42,6 +42,7 @@ AT_NIGHT = dg.AssetSelection.assets(movies, series, enriched_metadata, watch_his
     deps=[users, movies, series, watch_history, trakt_ratings, enriched_metadata, embeddings, taste_profiles],
     kinds={"numpy", "postgres"},
     automation_condition=on_upstream_change(ignoring=AT_NIGHT),
+    code_version=program_hash(),
     metadata={"dagster/table_name": "recommendations"},
 )
 def recommendations(
