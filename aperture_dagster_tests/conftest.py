@@ -60,7 +60,7 @@ SETTLED = tuple(
     f"e2e/test_{name}.py"
     for name in (
         "whole_cycle", "troubles", "identity", "only_what_changed", "change_is_an_event", "one_user_fails",
-        "household_overview",
+        "household_overview", "build_on_it",
     )
 )  # fmt: skip
 """Files whose tests copy the same household after its first cycle, which takes five seconds to make."""
