@@ -34,6 +34,7 @@ from aperture_dagster.settings import Settings, SettingsError, load_settings
 
 # Whom to ask about an asset, on an instance that has other programs, too.
 OWNER = "team:aperture"
+DAILY_CHECKS = "run_daily_checks"
 
 
 def build_definitions(
@@ -76,7 +77,7 @@ def build_definitions(
         jobs=[
             *built.values(),
             dg.define_asset_job(
-                "run_daily_checks",
+                DAILY_CHECKS,
                 selection=daily,
                 description=f"Run now the checks that automation runs {often(DAILY_CRON)}, after the night's jobs.",
             ),

@@ -73,9 +73,7 @@ def outcome_of(summary: dict[str, Any]) -> dict[str, Any]:
 
 def demo_assets() -> set[str]:
     """Return the assets that a demo materializes."""
-    return {
-        asset for job in all_jobs(load_settings()) if job.in_demo and job.scope != "newcomers" for asset in job.assets
-    }
+    return {asset for job in all_jobs(load_settings()) if job.scope != "newcomers" for asset in job.assets}
 
 
 class RunFailed(AssertionError):

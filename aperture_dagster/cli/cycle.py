@@ -10,7 +10,7 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColum
 from rich.table import Column
 from rich.text import Text
 
-from aperture_dagster.build import all_jobs, build_definitions
+from aperture_dagster.build import DAILY_CHECKS, all_jobs, build_definitions
 from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.instance.dead_runs import end_dead_runs
@@ -103,7 +103,7 @@ class ProgressHandler(logging.Handler):
 
 
 def run_cycle(settings: Settings, console: Terminal) -> dict[str, dict[str, float]]:
-    """Run every job of the demo once; return seconds and rows written by asset, and requests by service.
+    """Run every job and then every daily check once; return seconds and rows written by asset, and requests by service.
 
     Raises:
         OperatorError: a run failed; with the step and the reason.
@@ -111,7 +111,7 @@ def run_cycle(settings: Settings, console: Terminal) -> dict[str, dict[str, floa
     made = [asset for asset in build_definitions(settings).assets or [] if isinstance(asset, dg.AssetsDefinition)]
     # The pool of an asset is named after the service that it asks.
     pools = {key.to_user_string(): asset.op.pool for asset in made for key in asset.keys}
-    jobs = [job for job in all_jobs(settings) if job.in_demo and job.scope != "newcomers"]
+    jobs = [job for job in all_jobs(settings) if job.scope != "newcomers"]
     progress = ProgressHandler(console, {asset for job in jobs for asset in job.assets})
     definitions = build_definitions(settings, loggers={"console": progress.logger()})
     with progress.bar, captured_logs(progress), dg.DagsterInstance.get() as instance:
@@ -119,6 +119,8 @@ def run_cycle(settings: Settings, console: Terminal) -> dict[str, dict[str, floa
         end_dead_runs(instance, settings)
         for job in jobs:
             run_one(definitions, instance, job, settings)
+        # Automation would run them only on the next day.
+        run_now(definitions, instance, dg.RunRequest(job_name=DAILY_CHECKS))
     names = {"media_server": settings.media_server_type}
     requests: Counter[str] = Counter()
     for asset, pool in pools.items():
@@ -141,11 +143,17 @@ def captured_logs(handler: logging.Handler) -> Iterator[None]:
 
 
 def run_one(definitions: dg.Definitions, instance: dg.DagsterInstance, job: Job, settings: Settings) -> None:
-    """Run a job of the demo. Raises OperatorError: it failed, or nobody takes part."""
+    """Run a job for all that it is about. Raises OperatorError: it failed, or nobody takes part."""
     request = job.first_request(instance, settings)
     if request is None:
         raise OperatorError("The server has no user who takes part.")
-    result = definitions.resolve_job_def(job.name).execute_in_process(
+    run_now(definitions, instance, request)
+
+
+def run_now(definitions: dg.Definitions, instance: dg.DagsterInstance, request: dg.RunRequest) -> None:
+    """Run what is requested in this process. Raises OperatorError: it failed."""
+    assert request.job_name is not None
+    result = definitions.resolve_job_def(request.job_name).execute_in_process(
         instance=instance,
         partition_key=request.partition_key,
         # Otherwise the UI would count them as runs of no job.
@@ -156,4 +164,4 @@ def run_one(definitions: dg.Definitions, instance: dg.DagsterInstance, job: Job,
     if not result.success:
         failures = (event for event in result.all_events if event.is_step_failure)
         reasons = (f"{event.step_key} failed: {failure_reason(event)}" for event in failures)
-        raise OperatorError(next(reasons, f"{job.name} failed."))
+        raise OperatorError(next(reasons, f"{request.job_name} failed."))

@@ -34,7 +34,6 @@ class Job:
         why: why it starts then, in a sentence for the UI.
         scope: what one run is about: everything, all users (the range of their partitions), one day, or newcomers.
         first_run: whether a new installation starts it at once instead of waiting for its hour.
-        in_demo: whether the demo, which runs jobs once, runs it.
         needs: assets that must have been materialized before that first run.
         after: assets that must have been attempted before it, and must not be in progress.
         quiet: whether it may find nothing new and then record nothing, for up to a day.
@@ -55,7 +54,6 @@ class Job:
     why: str = ""
     scope: Scope = "all"
     first_run: bool = False
-    in_demo: bool = True
     needs: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     quiet: bool = False

@@ -44,6 +44,8 @@ SYNC_USERS = """mutation { launchRun(executionParams: {
 RUNS = """{ runsOrError(filter: {pipelineName: "%s"}) { ... on Runs {
   results { status tags { key value } } } } }"""
 
+CHECKS = """{ assetNodes { assetKey { path } assetChecksOrError { ... on AssetChecks {
+  checks { name executionForLatestMaterialization { status } } } } } }"""
 LISTS = """{ assetOrError(assetKey: {path: ["recommendations"]}) { ... on Asset {
   assetMaterializations(partitions: ["%s"], limit: 1) { metadataEntries {
     ... on MarkdownMetadataEntry { mdStr } } } } } }"""
@@ -219,6 +221,23 @@ def test_the_lists_of_a_demo_are_in_the_ui(demo: Demo, up: Up):
         (made,) = ask(up.port, LISTS % user)["assetOrError"]["assetMaterializations"]
         shown = " ".join(one.get("mdStr", "") for one in made["metadataEntries"])
         assert all(entry["title"] in shown for entry in entries[:3]), user
+
+
+def test_every_check_of_a_demo_was_evaluated(demo: Demo, up: Up):
+    def statuses() -> dict[str, str | None]:
+        return {
+            f"{node['assetKey']['path'][0]}.{check['name']}": (check["executionForLatestMaterialization"] or {}).get(
+                "status"
+            )
+            for node in ask(up.port, CHECKS)["assetNodes"]
+            for check in node["assetChecksOrError"].get("checks", [])
+        }
+
+    # A run that follows the start may be about to look again.
+    up.wait_for(lambda: set(statuses().values()) <= {"SUCCEEDED", "FAILED"})
+    found = statuses()
+    assert len(found) > 30
+    assert {"database_backup.was_proven", "database_backup.is_recent_and_proven"} <= found.keys()
 
 
 def test_the_ui_answers_its_own_pages_and_programs_and_no_other_website(up: Up):

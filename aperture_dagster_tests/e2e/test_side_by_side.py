@@ -23,7 +23,7 @@ from aperture_dagster.simulator.generated_world import generate_world
 from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.simulator.world import Play, World
 from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.household import Household, failures
+from aperture_dagster_tests.household import MAINTENANCE, Household, failures
 from aperture_dagster_tests.processes import all_gone
 
 pytestmark = pytest.mark.e2e
@@ -109,8 +109,8 @@ def both(home: Household, job: str, about: str) -> None:
 
 
 def scopes(home: Household) -> list[tuple[str, str]]:
-    """Every job of the demo, with what a run of it is about."""
-    return [(job.name, job.scope) for job in all_jobs(home.settings) if job.in_demo]
+    """Every job that concerns the household, with what a run of it is about."""
+    return [(job.name, job.scope) for job in all_jobs(home.settings) if job.name not in MAINTENANCE]
 
 
 def subject(users: list[str], about: str) -> dict[str, Any]:

@@ -18,7 +18,6 @@ JOBS = (
         ("database_backup",),
         cron="0 1 * * *",
         why="Before the night's jobs change anything.",
-        in_demo=False,
     ),
     Job(
         "housekeeping",
@@ -26,6 +25,5 @@ JOBS = (
         ("housekeeping",),
         cron="30 1 * * *",
         why="Dagster itself keeps every event forever.",
-        in_demo=False,
     ),
 )
