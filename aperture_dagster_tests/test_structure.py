@@ -215,7 +215,7 @@ SHOWN_BY = {
     r"\bMetadataValue\.md\(|\bMarkdownMetadataValue\(": {"instance/markdown.py"},
     # It declares that nothing in it is left to be escaped.
     r"\bMarkup\(": {
-        "instance/markdown.py", "defs/pictures.py", "defs/reporting.py", "defs/discovery/candidates.py",
+        "instance/markdown.py", "instance/pictures.py", "defs/reporting.py", "defs/discovery/candidates.py",
     },
 }  # fmt: skip
 

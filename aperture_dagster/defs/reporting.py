@@ -1,16 +1,18 @@
 """How assets report: metadata that the UI shows, and a closing log line."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 from aperture_dagster.automation import FROM_AUTOMATION
-from aperture_dagster.defs.pictures import alternative_text
 from aperture_dagster.instance.failures import LONGEST_REASON
 from aperture_dagster.instance.markdown import LONGEST_INLINE, NOTHING, Markup, cell, markdown_table
+from aperture_dagster.instance.pictures import alternative_text
 from aperture_dagster.model.wording import counted
 from aperture_dagster.settings import Settings
+from aperture_dagster.worklist.populations import Source
+from aperture_dagster.worklist.services import Service
 
 SHOWN_PROBLEMS = 20
 SHOWN_NAMES = 3
@@ -109,6 +111,28 @@ def materialized(
     # Metadata of the result would be kept twice: in the event of the step's output, too.
     context.add_asset_metadata(arranged(metadata))
     return dg.MaterializeResult(data_version=dg.DataVersion(version) if version else None)
+
+
+def skipped(
+    context: dg.AssetExecutionContext, service: Service, version: str, *, without: str | None = None
+) -> dg.MaterializeResult:
+    """Return the result of a service that has no key, after logging what is missing ``without`` it.
+
+    The asset counts as materialized, with the ``version`` of the rows that are there, so what waits for it continues.
+    """
+    reason = f"skipped: {service.key_setting} is not set"
+    context.log.warning(f"{reason}; {without or service.without_key}.")
+    return materialized(context, {"skipped": reason, "rows_written": 0, "requests": 0}, version=version)
+
+
+def log_waiting(context: dg.AssetExecutionContext, source: Source) -> Callable[[float], None]:
+    """Return a function that logs, at first and then every minute, that another run uses the source."""
+
+    def waiting(seconds: float) -> None:
+        if int(seconds) % 60 == 0:
+            context.log.info(f"Another run is asking {source.label}; waiting for it ({seconds:.0f} s so far).")
+
+    return waiting
 
 
 def warn_unless(passed: bool, found: str, metadata: Mapping[str, Any]) -> dg.AssetCheckResult:

@@ -6,9 +6,9 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from aperture_dagster.defs.descriptions import describe_schedule
-from aperture_dagster.defs.gates import BlockingChecks, why_blocked
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.instance.failures import describe
+from aperture_dagster.instance.gates import BlockingChecks, why_blocked
 from aperture_dagster.instance.runs import run_under_way
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.partitions import user_partitions

@@ -6,6 +6,7 @@ How to add one is in ``docs/adding-a-source.md``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from aperture_dagster.enrichment.mdblist.source import MDBLIST
@@ -14,6 +15,10 @@ from aperture_dagster.enrichment.omdb.source import OMDB
 from aperture_dagster.enrichment.source import TitleSource
 from aperture_dagster.enrichment.tmdb.logos import TMDB_IMAGES
 from aperture_dagster.enrichment.tmdb.source import TMDB
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.settings import Settings
+from aperture_dagster.worklist.queue import find_due
 from aperture_dagster.worklist.services import Service
 
 SOURCES: tuple[TitleSource[Any], ...] = (TMDB, OMDB, MDBLIST)
@@ -24,3 +29,10 @@ SERVICES: tuple[Service[Any], ...] = (*SOURCES, TMDB_IMAGES)
 def merge_plan() -> MergePlan:
     """Return how the media server and the sources are merged."""
     return MergePlan({SERVER: SERVER_GIVES} | {source.name: source.gives for source in SOURCES})
+
+
+def nothing_is_due(sources: Sequence[Service[Any]], item: str, settings: Settings, clock: Clock) -> str | None:
+    """Look at the work lists, and say why there is no need to ask; None if there may be."""
+    with Database(settings).transaction() as connection:
+        due = [find_due(connection, source, now=clock.now()) for source in sources if source.key(settings) is not None]
+    return None if any(due) else f"No {item} is due at {' or '.join(source.label for source in sources)}."

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
 
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_value
 from aperture_dagster.schema import metadata
 
@@ -28,6 +29,9 @@ MOST_BATCHES = 250
 MOST_WORKS = 5_000
 # Below this, the space is left to the next autovacuum.
 WORTH_A_VACUUM = 1_000
+# A correction may be reverted, or a model be used again.
+KEEP_UNUSED = timedelta(days=30)
+KEEP_QUOTA = timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,3 +156,14 @@ def forget_quota(connection: Connection, *, before: datetime) -> Freed:
     """Delete the numbers of requests of days before ``before``."""
     expired = "SELECT ctid FROM quota WHERE day < :day"
     return delete_in_batches(connection, "quota", tables=("quota",), expired=expired, key="ctid", day=before.date())
+
+
+def tidy_database(database: Database, now: datetime) -> list[Freed]:
+    """Delete what the product's own tables no longer need."""
+    with database.transaction() as connection:
+        freed = [forget_unused_works(connection, now=now, before=now - KEEP_UNUSED)]
+    with database.autocommit() as connection:
+        freed.append(forget_old_models(connection, before=now - KEEP_UNUSED))
+        freed.append(forget_quota(connection, before=now - KEEP_QUOTA))
+        vacuum(connection, freed)
+    return freed

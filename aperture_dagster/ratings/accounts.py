@@ -332,3 +332,20 @@ class _NewToken:
 
     def report(self, error: ServiceError) -> None:
         """Leave it to the caller."""
+
+
+def why_no_sync(settings: Settings) -> str | None:
+    """Say why there is nothing to keep in step by the settings: Trakt is off, and so is the media server's part."""
+    return None if settings.ratings_to_server else _accounts(settings).why_off()
+
+
+def why_nobody(settings: Settings) -> str | None:
+    """Say that nobody has a working connection, unless the media server gets ratings, too."""
+    if settings.ratings_to_server:
+        return None
+    connected = [one for one in _accounts(settings).accounts() if one.state == "connected" and not one.gone]
+    return None if connected else "Nobody is connected to Trakt: run `aperture trakt connect USER`."
+
+
+def _accounts(settings: Settings) -> TraktAccounts:
+    return TraktAccounts(settings, Database(settings), Clock())

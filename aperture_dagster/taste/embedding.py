@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.model.errors import MissingPrerequisite
 from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.versions import content_version
 from aperture_dagster.taste.embedder import Embedder
 from aperture_dagster.taste.ranking.text import RECIPE, title_text
-from aperture_dagster.taste.vectors import VectorTable, active_model, stored_hashes, text_hash, write_vectors
+from aperture_dagster.taste.vectors import (
+    VectorTable,
+    activate_model,
+    active_model,
+    missing_vectors,
+    model_table,
+    register_model,
+    stored_hashes,
+    text_hash,
+    text_rows,
+    write_vectors,
+)
 from aperture_dagster.worklist.progress import Progress
 
 if TYPE_CHECKING:
@@ -92,3 +105,50 @@ def embed_changed(
             f"The first is {refused[0]['title']}: {refused[0]['why']}"
         )
     return embedded, refused, seen
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedLibrary:
+    """How far the library is embedded: the model, the one in use (None if none is complete), and a hash of its vectors.
+
+    ``missing`` titles have no vector, ``refused`` ones are those that the model does not take, with reasons; ``models``
+    are all that have vectors.
+    """
+
+    model_key: str
+    in_use: str | None
+    version: str
+    embedded: int
+    missing: int
+    refused: list[dict[str, str]]
+    models: list[dict[str, Any]]
+
+
+def embed_library(log: logging.Logger, database: Database, embedder: Embedder) -> EmbeddedLibrary:
+    """Embed the titles of the library that are new or changed, and use the model once its vectors are complete.
+
+    Raises:
+        MissingPrerequisite: there are no titles.
+    """
+    model_key = model_key_of(embedder)
+    with database.transaction() as connection:
+        before = active_model(connection)
+        register_model(connection, model_key, embedder.dimensions)
+    embedded, refused, titles = embed_changed(log, database, embedder, model_key, _library_rows)
+    if not titles:
+        raise MissingPrerequisite("There is nothing to embed: materialize enriched_metadata first.")
+    with database.transaction() as connection:
+        missing = missing_vectors(connection, model_key)
+        # What the model refuses today it will refuse tomorrow: the others do not wait for it. Some of these may have a
+        # vector of an earlier text.
+        switched = missing <= len(refused) and activate_model(connection, model_key)
+        in_use = active_model(connection)
+        models = model_table(connection)
+        version = content_version(connection, "embeddings", columns=["work_id", "text_hash"], model_key=in_use)
+    if switched and before is not None:
+        log.info(f"{model_key} is complete and replaces {before}.")
+    return EmbeddedLibrary(model_key, in_use, f"{in_use}:{version}", embedded, missing, refused, models)
+
+
+def _library_rows(connection: Connection, after: int, batch: int) -> list[dict[str, Any]]:
+    return next(text_rows(connection, after=after, batch=batch), [])

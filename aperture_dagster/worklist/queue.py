@@ -5,7 +5,7 @@ Items that wait for their first request have a row, too, so that the next batch 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -158,12 +158,36 @@ def outcome_summary(connection: Connection, source: Source) -> list[dict[str, An
     return read_rows(connection, statement, **_key(source))
 
 
+def total(rows: Sequence[Mapping[str, Any]], outcome: str) -> int:
+    """Sum the items with an outcome over all kinds of a summary."""
+    return sum(row["items"] for row in rows if row["outcome"] == outcome)
+
+
+def coverage(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Return the share (0-1) of the items that a source can be asked about and has answered; 1 if there are none."""
+    askable = sum(row["items"] for row in rows) - total(rows, "no_id")
+    return total(rows, "ok") / askable if askable else 1.0
+
+
 def without_id(connection: Connection, source: Source, limit: int = 20) -> list[dict[str, Any]]:
     """List items without an id that ``source`` accepts: ``title``, ``year``, ``kind``."""
     statement = f"""
         SELECT n.name AS title, n.year, f.kind FROM ({source.members(askable=False)}) f
         JOIN LATERAL ({source.population.name}) n ON true ORDER BY n.name LIMIT :n"""
     return read_rows(connection, statement, n=limit)
+
+
+def about_titles_without_id(connection: Connection, source: Source) -> str | None:
+    """Say how many titles no source can be asked about, which nobody would notice otherwise; None if there are none."""
+    count = total(outcome_summary(connection, source), "no_id")
+    if not count:
+        return None
+    names = [row["title"] for row in without_id(connection, source, limit=3)]
+    return (
+        f"Titles without an id that any source knows: {count:,} ({', '.join(names)}"
+        f"{', …' if count > len(names) else ''}). They are not enriched; an AniDB id is not enough. Let the media "
+        "server identify them by TMDb, IMDb or, for series, TVDb."
+    )
 
 
 def count_stale(connection: Connection, source: Source, *, now: datetime, grace_days: float) -> tuple[int, int]:

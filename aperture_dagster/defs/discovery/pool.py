@@ -4,10 +4,9 @@ import dagster as dg
 
 from aperture_dagster.catalogue.stored_users import users_of_partitions
 from aperture_dagster.defs.catalogue import movies, series, users, watch_history
-from aperture_dagster.defs.enrichment.reporting import log_waiting, skipped
 from aperture_dagster.defs.enrichment.sources import SOURCE_ASSETS
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.defs.reporting import materialized
+from aperture_dagster.defs.reporting import log_waiting, materialized, skipped
 from aperture_dagster.defs.taste.profiles import taste_profiles
 from aperture_dagster.discovery.fill import Filling, pool_version
 from aperture_dagster.discovery.pool import forget_old, pool_text_rows

@@ -17,7 +17,7 @@ from aperture_dagster.defs.reporting import SHOWN_PROBLEMS, table, warn_unless
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.discovery.notes import read_requests, requests_table
 from aperture_dagster.discovery.requests import RequestDesk, RequestedBest
-from aperture_dagster.discovery.seerr import SEERR, why_not_configured
+from aperture_dagster.discovery.seerr import SEERR, requests_are_off
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.markdown import markdown_list
 from aperture_dagster.model.clock import Clock
@@ -28,16 +28,6 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.services import Services
 
 UNANSWERED_FOR = timedelta(days=1)
-
-
-def requests_are_off(settings: Settings) -> str | None:
-    """Say why nothing is requested automatically; None while it is."""
-    if not settings.requests_per_week:
-        return (
-            "Automatic requests are off. APERTURE_REQUESTS_PER_WEEK=2 shows what would be requested for each user; "
-            "APERTURE_REQUESTS_DRY_RUN=false as well really sends it."
-        )
-    return why_not_configured(settings)
 
 
 SEND_REQUESTS = Job(

@@ -2,17 +2,10 @@
 
 import functools
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any
 
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.enrichment.sources import SOURCES, TitleSource
+from aperture_dagster.enrichment.sources import SOURCES, TitleSource, nothing_is_due
 from aperture_dagster.enrichment.tmdb.logos import TMDB_IMAGES
-from aperture_dagster.model.clock import Clock
-from aperture_dagster.postgres.database import Database
-from aperture_dagster.settings import Settings
-from aperture_dagster.worklist.queue import find_due
-from aperture_dagster.worklist.services import Service
 
 # Hours for a large library, and nobody waits for it: see the limits in dagster.yaml.
 PRIORITY = -10
@@ -36,17 +29,10 @@ def _source_jobs() -> list[Job]:
             priority=PRIORITY,
             quiet=True,
             one_at_a_time="enriched_metadata",
-            skip_if=functools.partial(_nothing_is_due, sources, "title"),
+            skip_if=functools.partial(nothing_is_due, sources, "title"),
         )
         for name, sources in by_job.items()
     ]
-
-
-def _nothing_is_due(sources: Sequence[Service[Any]], item: str, settings: Settings, clock: Clock) -> str | None:
-    """Look at the work lists, and say why there is no need to ask; None if there may be."""
-    with Database(settings).transaction() as connection:
-        due = [find_due(connection, source, now=clock.now()) for source in sources if source.key(settings) is not None]
-    return None if any(due) else f"No {item} is due at {' or '.join(source.label for source in sources)}."
 
 
 JOBS = (
@@ -59,6 +45,6 @@ JOBS = (
         why="Automation makes both when a studio is new; this downloads what failed, an hour later at the earliest.",
         priority=PRIORITY,
         quiet=True,
-        skip_if=functools.partial(_nothing_is_due, [TMDB_IMAGES], "logo"),
+        skip_if=functools.partial(nothing_is_due, [TMDB_IMAGES], "logo"),
     ),
 )

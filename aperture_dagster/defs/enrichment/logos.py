@@ -3,9 +3,9 @@
 import dagster as dg
 
 from aperture_dagster.automation import on_upstream_change
-from aperture_dagster.defs.enrichment.reporting import log_waiting, skipped, source_metadata
+from aperture_dagster.defs.enrichment.reporting import source_metadata
 from aperture_dagster.defs.enrichment.sources import GROUP
-from aperture_dagster.defs.reporting import materialized
+from aperture_dagster.defs.reporting import log_waiting, materialized, skipped
 from aperture_dagster.enrichment.studios import ask_for_changed_logos, gather_studios, stored_logos, studio_table
 from aperture_dagster.enrichment.tmdb.logos import TMDB_IMAGES, logos
 from aperture_dagster.enrichment.tmdb.source import TMDB

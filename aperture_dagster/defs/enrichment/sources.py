@@ -5,8 +5,8 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.defs.catalogue import movies, series
-from aperture_dagster.defs.enrichment.reporting import log_waiting, skipped, source_metadata, warn_of_titles_without_id
-from aperture_dagster.defs.reporting import materialized
+from aperture_dagster.defs.enrichment.reporting import source_metadata
+from aperture_dagster.defs.reporting import log_waiting, materialized, skipped
 from aperture_dagster.enrichment.sources import SOURCES, TitleSource
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.model.clock import Clock
@@ -14,6 +14,7 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.versions import change_version
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.engine import work_through
+from aperture_dagster.worklist.queue import about_titles_without_id
 from aperture_dagster.worklist.services import Services
 
 GROUP = "enrichment"
@@ -52,7 +53,10 @@ def source_asset(source: TitleSource[Any]) -> dg.AssetsDefinition:
                 also = work_through(source.also(service, client), database, clock, context.log)
                 tally.rows, tally.resumes_at = tally.rows + also.rows, also.resumes_at
             if source.asks_by == "any_known":
-                warn_of_titles_without_id(context, database, source)
+                with database.transaction() as connection:
+                    unknowable = about_titles_without_id(connection, source)
+                if unknowable is not None:
+                    context.log.warning(unknowable)
             metadata = source_metadata(database, source, tally, requests=client.requests, quota=service.quota)
             if work.unit_size is not None:
                 metadata["batch_size"] = work.unit_size()

@@ -1,6 +1,6 @@
 """Housekeeping: whatever grows for ever otherwise is deleted by age."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -12,21 +12,11 @@ from aperture_dagster.instance.markdown import markdown_table
 from aperture_dagster.instance.purge import Retention, database_bytes, purge, runs_with_files
 from aperture_dagster.instance.run_files import bytes_below, purge_run_files, shorten_server_log
 from aperture_dagster.instance.runs import location_of
-from aperture_dagster.maintenance.tidying import (
-    Freed,
-    forget_old_models,
-    forget_quota,
-    forget_unused_works,
-    size_of_database,
-    vacuum,
-)
+from aperture_dagster.maintenance.tidying import Freed, size_of_database, tidy_database
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 
-# A correction may be reverted, or a model be used again.
-KEEP_UNUSED = timedelta(days=30)
-KEEP_QUOTA = timedelta(days=90)
 SIZES = ("product_database_bytes", "dagster_database_bytes")
 
 
@@ -57,7 +47,7 @@ def housekeeping(
         retention = Retention(logs=logs_before, runs=now - timedelta(days=settings.kept_runs_days), now=now)
         location = location_of(context.run) or LOCATION
         freed = purge(context.instance, retention, location=location)
-        freed += _tidy_database(database, now)
+        freed += tidy_database(database, now)
         home = settings.home_path
         kept = runs_with_files(context.instance, location=location)
         freed.append(purge_run_files(settings.shared_path / "dagster", kept, before=logs_before))
@@ -70,17 +60,6 @@ def housekeeping(
             "home_bytes": bytes_below(home),
         }
     return materialized(context, _report(freed, sizes))
-
-
-def _tidy_database(database: Database, now: datetime) -> list[Freed]:
-    """Delete what the product's own tables no longer need."""
-    with database.transaction() as connection:
-        freed = [forget_unused_works(connection, now=now, before=now - KEEP_UNUSED)]
-    with database.autocommit() as connection:
-        freed.append(forget_old_models(connection, before=now - KEEP_UNUSED))
-        freed.append(forget_quota(connection, before=now - KEEP_QUOTA))
-        vacuum(connection, freed)
-    return freed
 
 
 def _report(freed: list[Freed], sizes: dict[str, int]) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from aperture_dagster.catalogue.stored_users import users_of_partitions
 from aperture_dagster.catalogue.watch_states import plays_by_week
 from aperture_dagster.defs.catalogue import movies, series, users, watch_history
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.pictures import genre_panels, week_columns, weeks_until
 from aperture_dagster.defs.reporting import materialized, poster_row, table
 from aperture_dagster.defs.taste import embeddings, recommendations, taste_profiles
 from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.instance.markdown import Markup, markdown
+from aperture_dagster.instance.pictures import genre_panels, week_columns, weeks_until
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.wording import titled
 from aperture_dagster.partitions import user_partitions

@@ -1,7 +1,5 @@
 """Vectors of the titles."""
 
-from typing import TYPE_CHECKING, Any
-
 import dagster as dg
 
 from aperture_dagster.automation import on_upstream_change
@@ -9,25 +7,13 @@ from aperture_dagster.defs.catalogue import movies, series
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.enrichment.sources import SOURCE_ASSETS
 from aperture_dagster.defs.reporting import materialized, table
-from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
+from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.pools import EMBEDDER
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.postgres.versions import content_version
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.embedders import Embedders
-from aperture_dagster.taste.embedding import embed_changed, model_key_of
+from aperture_dagster.taste.embedding import embed_library
 from aperture_dagster.taste.ranking.text import RECIPE
-from aperture_dagster.taste.vectors import (
-    activate_model,
-    active_model,
-    missing_vectors,
-    model_table,
-    register_model,
-    text_rows,
-)
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 
 @dg.asset(
@@ -57,39 +43,19 @@ def embeddings(
     with operator_errors(context, settings):
         embedder = embedders.get()
         sent_before = embedder.requests
-        model_key = model_key_of(embedder)
-        with database.transaction() as connection:
-            before = active_model(connection)
-            register_model(connection, model_key, embedder.dimensions)
-        embedded, refused, titles = embed_changed(context.log, database, embedder, model_key, _library_rows)
-        if not titles:
-            raise MissingPrerequisite("There is nothing to embed: materialize enriched_metadata first.")
-        with database.transaction() as connection:
-            missing = missing_vectors(connection, model_key)
-            # What the model refuses today it will refuse tomorrow: the others do not wait for it. Some of these may
-            # have a vector of an earlier text.
-            switched = missing <= len(refused) and activate_model(connection, model_key)
-            in_use = active_model(connection)
-            models = model_table(connection)
-            version = content_version(connection, "embeddings", columns=["work_id", "text_hash"], model_key=in_use)
-    if switched and before is not None:
-        context.log.info(f"{model_key} is complete and replaces {before}.")
+        done = embed_library(context.log, database, embedder)
     metadata = {
-        "dagster/row_count": next(row["works"] for row in models if row["model"] == model_key),
-        "embedded": embedded,
-        "rows_written": embedded,
-        "missing": missing,
-        "refused": len(refused),
+        "dagster/row_count": next(row["works"] for row in done.models if row["model"] == done.model_key),
+        "embedded": done.embedded,
+        "rows_written": done.embedded,
+        "missing": done.missing,
+        "refused": len(done.refused),
         "dimensions": embedder.dimensions,
-        "model": model_key,
-        "model_in_use": in_use or "none yet",
+        "model": done.model_key,
+        "model_in_use": done.in_use or "none yet",
         "requests": embedder.requests - sent_before,
-        "models": table(models),
+        "models": table(done.models),
     }
-    if refused:
-        metadata["refused_titles"] = table(refused[:25])
-    return materialized(context, metadata, version=f"{in_use}:{version}")
-
-
-def _library_rows(connection: "Connection", after: int, batch: int) -> list[dict[str, Any]]:
-    return next(text_rows(connection, after=after, batch=batch), [])
+    if done.refused:
+        metadata["refused_titles"] = table(done.refused[:25])
+    return materialized(context, metadata, version=done.version)

@@ -10,12 +10,12 @@ from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.stored_users import users_of_partitions
 from aperture_dagster.defs.catalogue import movies, series, watch_history
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.pictures import genre_bars
 from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import is_brief
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.markdown import markdown, markdown_table
+from aperture_dagster.instance.pictures import genre_bars
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings

@@ -8,12 +8,12 @@ import dagster as dg
 from aperture_dagster.catalogue.stored_users import users_of_partitions
 from aperture_dagster.defs.catalogue import movies, series, users, watch_history
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.pictures import figure_bars
 from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import latest_materialization, materialized, table, warn_unless
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.markdown import markdown
+from aperture_dagster.instance.pictures import figure_bars
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.partitions import user_partitions
 from aperture_dagster.postgres.database import Database
