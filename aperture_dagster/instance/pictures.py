@@ -8,7 +8,7 @@ background is transparent.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date
 from urllib.parse import quote
 
 from aperture_dagster.instance.markdown import Markup
@@ -91,12 +91,6 @@ def genre_panels(people: Mapping[str, Shares], *, title: str, rows: int = 5) -> 
     across = min(len(panels), COLUMNS)
     down = -(-len(panels) // COLUMNS)
     return image(_svg(across * (width + 20), 24 + down * height, texts, bars), title)
-
-
-def weeks_until(day: date, weeks: int) -> list[date]:
-    """Return the first days (Mondays) of the last ``weeks`` weeks up to the one with ``day``, the oldest first."""
-    monday = day - timedelta(days=day.weekday())
-    return [monday - timedelta(weeks=back) for back in reversed(range(weeks))]
 
 
 def alternative_text(title: str) -> str:
