@@ -1,7 +1,7 @@
 """The loop over users: one run serves one user or all of them, and one user's failure costs only that user."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -181,24 +181,33 @@ class _Run:
 
     def failure(self) -> dg.Failure:
         """Describe the failure of a step that served some users and others not."""
-        reasons = {self._name(key): describe(error, self._settings) for key, error in self.failed.items()}
-        (first, reason), *others = reasons.items()
-        shown = reason if len(reason) <= LONGEST_REASON else reason[:LONGEST_REASON] + "…"
-        more = f" and {len(others) - SHOWN_NAMES} more" if len(others) > SHOWN_NAMES else ""
-        also = f" Also: {', '.join(name[:12] for name, _ in others[:SHOWN_NAMES])}{more}." if others else ""
-        metadata = {"failed_users": table([{"user": user, "why": reason} for user, reason in reasons.items()])}
-        unforeseen = next((error for error in self.failed.values() if not isinstance(error, EXPECTED)), None)
-        if unforeseen is not None:
-            metadata["stack_trace"] = code_block(stack_trace(unforeseen, self._settings))
-        return dg.Failure(
-            description=f"{len(self.failed)} of {len(self.keys)} users could not be served, the others were. "
-            f"{first[:40]}: {shown}{also} What was there is kept.",
-            metadata=metadata | cause_of(self.failed.values()),
-            allow_retries=False,
-        )
+        failed = {self._name(key): error for key, error in self.failed.items()}
+        what = f"{len(self.failed)} of {len(self.keys)} users could not be served"
+        return partial_failure(what, "user", failed, self._settings)
 
     def _name(self, key: str) -> str:
         return self._users[key].name if key in self._users else key
+
+
+def partial_failure(what: str, part: str, failed: Mapping[str, Exception], settings: Settings) -> dg.Failure:
+    """Describe the failure of a step that made some of its partitions and others not.
+
+    ``what`` says how many failed, and ``part`` what one of them is; ``failed`` are their names, each with the error.
+    """
+    reasons = {name: describe(error, settings) for name, error in failed.items()}
+    (first, reason), *others = reasons.items()
+    shown = reason if len(reason) <= LONGEST_REASON else reason[:LONGEST_REASON] + "…"
+    more = f" and {len(others) - SHOWN_NAMES} more" if len(others) > SHOWN_NAMES else ""
+    also = f" Also: {', '.join(name[:12] for name, _ in others[:SHOWN_NAMES])}{more}." if others else ""
+    metadata = {f"failed_{part}s": table([{part: name, "why": reason} for name, reason in reasons.items()])}
+    unforeseen = next((error for error in failed.values() if not isinstance(error, EXPECTED)), None)
+    if unforeseen is not None:
+        metadata["stack_trace"] = code_block(stack_trace(unforeseen, settings))
+    return dg.Failure(
+        description=f"{what}, the others were. {first[:40]}: {shown}{also} What was there is kept.",
+        metadata=metadata | cause_of(failed.values()),
+        allow_retries=False,
+    )
 
 
 def record_user(context: dg.AssetExecutionContext, key: str, name: str, outcome: UserOutcome) -> None:
@@ -206,8 +215,15 @@ def record_user(context: dg.AssetExecutionContext, key: str, name: str, outcome:
     metadata = arranged(outcome.metadata | {"user": name, "rows_written": outcome.rows_written})
     if outcome.requests:
         metadata["requests"] = outcome.requests
-    tags = {VERSION_TAG: outcome.version}
-    context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata, tags=tags))
+    log_materialization(context, key, metadata, version=outcome.version)
+
+
+def log_materialization(
+    context: dg.AssetExecutionContext, partition: str, metadata: Mapping[str, Any], *, version: str
+) -> None:
+    """Log a materialization of one of the partitions of a run, with a data version of its own."""
+    tags = {VERSION_TAG: version}
+    context.log_event(dg.AssetMaterialization(context.asset_key, partition=partition, metadata=metadata, tags=tags))
 
 
 def _last_run_succeeded(context: dg.AssetExecutionContext) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,13 @@ def source_of(settings: Settings, media_type: MediaType) -> TopPicksSource:
     return TopPicksSource.parse(
         settings.top_picks_movies_source if media_type == "movie" else settings.top_picks_series_source
     )
+
+
+def missed_days(made: Iterable[date], today: date, *, within: timedelta) -> list[date]:
+    """Return the days before ``today`` that were not made since the first one that was, as after an outage."""
+    there = set(made)
+    first = max(min(there, default=today), today - within)
+    return [day for number in range((today - first).days) if (day := first + timedelta(days=number)) not in there]
 
 
 @dataclass(slots=True)

@@ -1,9 +1,9 @@
 """What is popular in the household."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,14 +13,14 @@ from aperture_dagster.catalogue.log_of_plays import note_log_of_plays
 from aperture_dagster.catalogue.watch_states import first_play
 from aperture_dagster.defs.catalogue import movies, series, watch_history
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.reporting import arranged, course, log_totals, materialized, table
-from aperture_dagster.defs.users import VERSION_TAG, output_without_events
-from aperture_dagster.instance.failures import EXPECTED, cause_of, describe, operator_errors, stack_trace
-from aperture_dagster.instance.markdown import code_block, markdown_table
+from aperture_dagster.defs.reporting import arranged, course, log_totals, materialized
+from aperture_dagster.defs.users import log_materialization, output_without_events, partial_failure
+from aperture_dagster.instance.failures import describe, operator_errors
+from aperture_dagster.instance.markdown import markdown_table
 from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.partitions import HISTORY, days_partitions
-from aperture_dagster.popularity.top_picks import MEDIA_TYPES, NOUNS, Made, Picker, source_of
+from aperture_dagster.popularity.top_picks import MEDIA_TYPES, NOUNS, Made, Picker, missed_days, source_of
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.postgres.versions import content_version
@@ -68,7 +68,8 @@ def top_picks_asset(settings: Settings) -> dg.AssetsDefinition:
         days = sorted(date.fromisoformat(key) for key in context.partition_keys)
         today = now.astimezone(timezone).date()
         if days == [today]:
-            days = [*_missed_days(context, today), today]
+            made_before = map(date.fromisoformat, context.instance.get_materialized_partitions(context.asset_key))
+            days = [*missed_days(made_before, today, within=HISTORY), today]
         with operator_errors(context, settings):
             with database.transaction() as connection:
                 picker = Picker(settings, today, read_items(connection))
@@ -99,13 +100,11 @@ def top_picks_asset(settings: Settings) -> dg.AssetsDefinition:
                 yield output_without_events()
             for day, one in made.items():
                 page = one.page(picker, with_tables=day == max(made))
-                tags = {VERSION_TAG: one.version}
-                context.log_event(
-                    dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=page, tags=tags)
-                )
+                log_materialization(context, day.isoformat(), page, version=one.version)
             log_totals(context, {"days": len(made), "rows written": sum(one.written for one in made.values())})
             if failed:
-                raise _failure(settings, failed, made)
+                what = f"{len(failed)} of {len(days)} days could not be made"
+                raise partial_failure(what, "day", {str(day): why for day, why in failed.items()}, settings)
 
     return top_picks
 
@@ -168,33 +167,6 @@ def _log_notes(context: dg.AssetExecutionContext, made: Mapping[date, _Day]) -> 
         for note in one.notes:
             level = logging.WARNING if one.is_warning else logging.INFO
             context.log.log(level, f"{NOUNS[media_type]}: {note}{where}")
-
-
-def _failure(settings: Settings, failed: Mapping[date, Exception], made: Mapping[date, _Day]) -> dg.Failure:
-    """The failure of a step that made some days and others not."""
-    reasons = {day.isoformat(): describe(error, settings) for day, error in failed.items()}
-    metadata: dict[str, Any] = {
-        "failed_days": table([{"day": day, "why": reason} for day, reason in reasons.items()]),
-        **cause_of(failed.values()),
-    }
-    unforeseen = next((error for error in failed.values() if not isinstance(error, EXPECTED)), None)
-    if unforeseen is not None:
-        metadata["stack_trace"] = code_block(stack_trace(unforeseen, settings))
-    day, reason = next(iter(reasons.items()))
-    return dg.Failure(
-        description=f"{len(failed)} of {len(failed) + len(made)} days could not be made, the others were. {day}: "
-        f"{reason} What was there is kept.",
-        metadata=metadata,
-        allow_retries=False,
-    )
-
-
-def _missed_days(context: dg.AssetExecutionContext, today: date) -> Sequence[date]:
-    """Return the days of the last month that no run has made since the first one that was, as after an outage."""
-    keys = context.instance.get_materialized_partitions(context.asset_key)
-    made = {date.fromisoformat(key) for key in keys}
-    first = max(min(made, default=today), today - HISTORY)
-    return [day for number in range((today - first).days) if (day := first + timedelta(days=number)) not in made]
 
 
 def _log_waiting(context: dg.AssetExecutionContext, seconds: float) -> None:
