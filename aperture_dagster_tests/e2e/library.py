@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -162,18 +161,6 @@ def wait_until_asked(library: Library, source: str, requests: int, process: Fork
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.002)
-
-
-def result_of(process: Fork) -> dict[str, Any]:
-    """Wait for a process of :meth:`Library.start`, and return its result."""
-    said, complaints = process.communicate(timeout=300)
-    assert process.returncode == 0, complaints
-    return json.loads(said.splitlines()[-1])
-
-
-def names(numbers: Sequence[int]) -> list[str]:
-    """Return the names of titles with these numbers."""
-    return [f"Film {number}" for number in numbers]
 
 
 @contextmanager

@@ -172,15 +172,6 @@ def test_the_demo_fills_its_home_and_says_where_it_is_and_how_to_go_on(installed
 
 
 @long
-def test_the_doctor_names_the_home_and_the_files_with_settings(installed: Installed, demo: str):
-    output = installed.run("aperture", "doctor")
-    assert f"{installed.data / 'demo'}," in output
-    assert f"{installed.data / '.env'} (not there), {installed.data / 'aperture.toml'} (not there)" in output
-    assert f"DAGSTER_HOME={installed.data / 'demo' / 'dagster'}" in output
-    assert "20 films, 2 series, 6 episodes" in output
-
-
-@long
 def test_settings_are_read_in_the_home_and_never_in_the_working_folder(installed: Installed):
     code = (
         "from aperture_dagster.settings import load_settings; s = load_settings(); print(s.timezone, s.http_attempts)"
@@ -209,16 +200,6 @@ def test_settings_are_read_in_the_home_and_never_in_the_working_folder(installed
     finally:
         for path in files:
             path.unlink(missing_ok=True)
-
-
-@long
-def test_a_dagster_home_of_another_project_is_left_alone(installed: Installed, demo: str):
-    foreign = installed.data / "another-project"
-    foreign.mkdir(exist_ok=True)
-    (foreign / "dagster.yaml").write_text("")
-    output = installed.run("aperture", "doctor", DAGSTER_HOME=str(foreign))
-    assert f"DAGSTER_HOME={installed.data / 'demo' / 'dagster'}" in output
-    assert [path.name for path in foreign.iterdir()] == ["dagster.yaml"]
 
 
 @long

@@ -376,34 +376,6 @@ ATTEMPTS = "APERTURE_HTTP_ATTEMPTS"
 NOWHERE = f"postgresql://ann:{PASSWORD}@127.0.0.1:1/db"
 
 
-@pytest.mark.nightly(
-    reason="One more process that loads the whole product.",
-    instead="e2e/test_operator_mistakes.py::test_in_dagsters_own_command_a_failed_asset_takes_one_line",
-)
-@pytest.mark.parametrize(
-    ("command", "variables", "words"),
-    [
-        (MATERIALIZE, {"APERTURE_DATABASE_URL": NOWHERE}, ("refused", "Check APERTURE_DATABASE_URL")),
-        (MATERIALIZE, {ATTEMPTS: "many"}, (ATTEMPTS, "integer")),
-        (
-            ("aperture", "up", "--port", "0"),
-            {"APERTURE_MEDIA_SERVER_URL": "http://127.0.0.1:1", "APERTURE_DATABASE_URL": NOWHERE},
-            ("refused", "Check APERTURE_DATABASE_URL"),
-        ),
-        (
-            MATERIALIZE, {"APERTURE_DAGSTER_DATABASE_URL": NOWHERE},
-            ("refused", "Check APERTURE_DAGSTER_DATABASE_URL"),
-        ),
-    ],
-    ids=["dagster, no database", "dagster, a wrong setting", "up, no database", "no database of Dagster's"],
-)  # fmt: skip
-def test_a_command_that_cannot_start_prints_one_sentence_and_leaves_nothing_behind(
-    home: Path, command: tuple[str, ...], variables: dict[str, str], words: tuple[str, ...]
-):
-    said = run(*command, home=home, **variables)
-    assert all(word in said for word in words), said
-
-
 def test_an_address_of_another_machine_is_reported_with_the_option_to_change(home: Path):
     said = run("aperture", "up", "--demo", "--host", "203.0.113.1", "--port", "0", home=home)
     assert "203.0.113.1" in said and "--host" in said
@@ -431,17 +403,6 @@ def test_in_dagsters_own_command_a_failed_asset_takes_one_line(well: dict[str, s
 # A full disk
 
 
-@pytest.mark.nightly(
-    reason="A process that creates a database cluster: five seconds of processor time.",
-    instead="e2e/test_operator_mistakes.py::test_a_disk_that_fills_up_in_a_step_gives_one_sentence_and_loses_nothing",
-)
-def test_a_demo_on_a_full_disk_gives_one_sentence_and_leaves_no_partial_database(home: Path):
-    said = run("aperture", "demo", "--users", "2", home=home, largest_file=1_000_000)
-    assert "File too large" in said and "APERTURE_HOME" in said and "Make room" in said
-    left = [path for path in (home / "demo").rglob("*") if not path.name.startswith(".")]
-    assert [path.name for path in left] == ["libraries"], "only the empty folder for published libraries"
-
-
 def test_a_disk_that_fills_up_in_a_step_gives_one_sentence_and_loses_nothing(
     well: dict[str, str], database_url: str, monkeypatch: pytest.MonkeyPatch
 ):
@@ -463,25 +424,3 @@ def test_a_disk_that_fills_up_in_a_step_gives_one_sentence_and_loses_nothing(
     assert {table: after[table] for table in ("users", "titles", "episodes")} == {
         table: before[table] for table in ("users", "titles", "episodes")
     }
-
-
-@pytest.mark.nightly(
-    reason="One more process that loads the whole product.",
-    instead="e2e/test_operator_mistakes.py::test_a_disk_that_fills_up_in_a_step_gives_one_sentence_and_loses_nothing",
-)
-def test_a_full_disk_while_dagster_writes_events_gives_one_sentence(well: dict[str, str], home: Path):
-    database = make_url(well["APERTURE_DATABASE_URL"])
-    aside = database.set(database=f"{database.database}_dagster").render_as_string(hide_password=False)
-    variables = {name: value for name, value in well.items() if name != "APERTURE_HOME"}
-    make_tables(variables, home)
-    no_room(aside, "event_logs")
-    said = run(*MATERIALIZE, home=home, **variables)
-    assert "No space left on device" in said and "free some space" in said and "APERTURE_HOME" in said
-
-
-def make_tables(variables: dict[str, str], home: Path) -> None:
-    """Create Dagster's own tables, as its first command does."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (variables | {"APERTURE_HOME": str(home), "DAGSTER_HOME": str(PROJECT)}).items():
-            patch.setenv(name, value)
-        dg.DagsterInstance.get().dispose()
