@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,8 +12,6 @@ from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.habits import small_world
 
 pytestmark = pytest.mark.e2e
-
-NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 def served_by(server: str) -> dict[str, Any]:

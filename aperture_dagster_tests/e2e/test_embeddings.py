@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aperture_dagster_tests.e2e.library import losing_rows, title, titles
-from aperture_dagster_tests.household import Household, failures, metadata_of
+from aperture_dagster_tests.e2e.library import title, titles
+from aperture_dagster_tests.household import failures, metadata_of
 
 pytestmark = pytest.mark.e2e
 
@@ -35,17 +35,3 @@ def test_a_refused_text_affects_one_title_which_is_reported(library):
         # Only the missing title is tried again.
         again = metadata_of(embed(here), "embeddings")
         assert (again["embedded"], again["refused"], again["requests"]) == (0, 1, 1)
-
-
-def test_a_model_that_lacks_a_vector_waits_and_the_old_one_stays_in_use(library):
-    with library(titles(1, 40), embedder="openai") as here:
-        here.home.must("enrich_metadata", assets=["enriched_metadata"])
-        old = metadata_of(embed(here), "embeddings")["model_in_use"]
-        other = Household(here.home.settings.model_copy(update={"embedder": "static"}), here.home.instance)
-        with losing_rows(here.home, "embeddings", "NEW.work_id = 7"):
-            metadata = metadata_of(other.must("generate_embeddings"), "embeddings")
-            assert (metadata["embedded"], metadata["missing"], metadata["refused"]) == (40, 1, 0)
-            assert metadata["model_in_use"] == old != metadata["model"]
-        metadata = metadata_of(other.must("generate_embeddings"), "embeddings")
-        assert (metadata["embedded"], metadata["missing"]) == (1, 0)
-        assert metadata["model_in_use"] == metadata["model"] != old

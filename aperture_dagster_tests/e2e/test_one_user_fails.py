@@ -19,7 +19,6 @@ pytestmark = pytest.mark.e2e
 
 KEY = "demo-jellyfin-key"
 UNLUCKY = "bela1"
-CHECK = ("watch_history", "is_fresh_for_every_user")
 HISTORY = "aperture_dagster.defs.catalogue.history"
 TASTE = "aperture_dagster.taste"
 # By asset: its job, and a function with the user first that serves one user.

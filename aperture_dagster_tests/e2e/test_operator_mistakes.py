@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import socket
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,12 +29,10 @@ from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import no_room, role_with_password, run_statements
 from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.household import Household, failures
-from aperture_dagster_tests.processes import all_gone, processes_of
 from aperture_dagster_tests.services import Answer, Scripted
 
 pytestmark = pytest.mark.e2e
 
-BIN = Path(sys.executable).parent
 PASSWORD = "hush-very-secret"
 PAGE = Answer("<html><body>It works!</body></html>", headers={"content-type": "text/html"})
 NO_PAGE = Answer("<html><body>Nothing here</body></html>", 404, {"content-type": "text/html"})
@@ -324,64 +319,10 @@ def test_an_invalid_setting_ends_every_command_with_one_sentence_that_names_it(
 # The command line in separate processes
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    """A folder for a home. Processes still running there at the end are an error, and are killed."""
-    yield tmp_path / "home"
-    left = [] if all_gone(tmp_path) else processes_of(tmp_path)
-    for process in left:
-        process.kill()
-    assert not left
-
-
-def run(*command: str, home: Path, largest_file: int | None = None, **variables: str) -> str:
-    """Run a program that must fail with one sentence for the operator; return the sentence."""
-    temporary = home.parent / "temporary"
-    temporary.mkdir(exist_ok=True)
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home.parent),
-        "TMPDIR": str(temporary),
-        "DAGSTER_HOME": str(PROJECT),
-        "APERTURE_CONFIG": os.devnull,
-        "APERTURE_TIMEZONE": "UTC",
-        "APERTURE_HOME": str(home),
-        **variables,
-    }
-
-    def limited() -> None:
-        if largest_file is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-
-    done = subprocess.run(
-        [BIN / command[0], *command[1:]],
-        env=environment,
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        preexec_fn=limited,
-    )
-    said = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error: ")]
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr and "Stack Trace" not in done.stdout + done.stderr
-    assert len(said) == 1 and done.stderr.rstrip().endswith(said[0]), done.stderr
-    is_one_sentence(said[0])
-    return said[0]
-
-
 MATERIALIZE = ("dagster", "asset", "materialize", "-m", "aperture_dagster.definitions", "--select", "users")
-UP = ("aperture", "up", "--demo", "--port", "0")
-ATTEMPTS = "APERTURE_HTTP_ATTEMPTS"
-NOWHERE = f"postgresql://ann:{PASSWORD}@127.0.0.1:1/db"
 
 
-def test_an_address_of_another_machine_is_reported_with_the_option_to_change(home: Path):
-    said = run("aperture", "up", "--demo", "--host", "203.0.113.1", "--port", "0", home=home)
-    assert "203.0.113.1" in said and "--host" in said
-
-
-def test_in_dagsters_own_command_a_failed_asset_takes_one_line(well: dict[str, str], home: Path):
+def test_in_dagsters_own_command_a_failed_asset_takes_one_line(well: dict[str, str]):
     environment = {"PATH": os.environ["PATH"], "DAGSTER_HOME": str(PROJECT), "APERTURE_CONFIG": os.devnull}
     done = run_fork(
         "from dagster._cli import main; main()",

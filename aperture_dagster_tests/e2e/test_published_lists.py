@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +9,6 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.model.clock import Clock
-from aperture_dagster.publishing.publication import Publication
 from aperture_dagster_tests.e2e.publishing import Publishing, at_night
 from aperture_dagster_tests.e2e.test_publishing import film, shelf
 
@@ -54,13 +50,6 @@ def titles(place: Publishing, kind: str, name: str, owner: str | None = None) ->
 
 def picks(place: Publishing) -> list[str]:
     return titles(place, "BoxSet", PICKS)
-
-
-def publish(place: Publishing, *, dry_run: bool = False) -> Any:
-    servers = MediaServers(place.home.settings, place.home.database)
-    with servers.open_writer(dry_run=dry_run) as writer:
-        log = logging.getLogger("test")
-        return Publication(place.home.settings, place.home.database, writer, Clock(), log).publish_all()
 
 
 @pytest.mark.parametrize(

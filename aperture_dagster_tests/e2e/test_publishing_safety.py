@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,16 +13,12 @@ from pydantic import SecretStr
 
 from aperture_dagster.media_server.changes import MediaServerChanges
 from aperture_dagster.settings import Settings
-from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.e2e.publishing import Publishing, at_night
+from aperture_dagster_tests.e2e.publishing import at_night
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, shelf
 
 pytestmark = pytest.mark.e2e
 
 FILMS = ["Film 3", "Film 1", "Film 5", "Film 2", "Film 4"]
-
-
-# Processes that die, disks that are full
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -44,24 +37,6 @@ def environment(settings: Settings) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         **texts,
     }
-
-
-def start(place: Publishing, *, largest_file: int | None = None) -> subprocess.Popen[str]:
-    """Start ``aperture publish``; files that it writes cannot become larger than so many bytes."""
-
-    def limit() -> None:
-        if largest_file is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
-
-    return subprocess.Popen(
-        [Path(sys.executable).parent / "aperture", "publish"],
-        env=environment(place.home.settings),
-        cwd=PROJECT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=limit,
-    )
 
 
 # How titles are published

@@ -16,8 +16,6 @@ from aperture_dagster_tests.household import Household, failures, metadata_of
 
 pytestmark = pytest.mark.e2e
 
-CHECK = "studio_pictures.are_on_the_server"
-
 
 @contextmanager
 def enriched(household: Any, **settings: Any) -> Iterator[tuple[RunningSimulator, Household]]:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import dagster as dg
 import pytest
 
-from aperture_dagster.simulator.demo_world import load_demo_world
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster.simulator.world import World
 from aperture_dagster.taste import embedder
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.e2e.worlds import small_world
@@ -32,30 +28,6 @@ def test_a_failure_that_affects_every_user_is_not_tried_with_every_user(househol
         simulator.state.clear_faults()
         home.must("sync_watch_history", users=home.everyone())
         assert home.instance.get_materialized_partitions(dg.AssetKey("watch_history")) == set(home.everyone())
-
-
-def test_the_retry_of_a_step_succeeds_when_the_service_is_back(household):
-    settings = {"step_retries": 1, "step_retry_wait_seconds": 0, "http_attempts": 1}
-    with household(small_world(), **settings) as (simulator, home):
-        simulator.state.add_fault(FaultRule("jellyfin", status=503, times=1))
-        home.must("sync_users")
-
-
-def test_a_home_refuses_another_server(settled, serve):
-    with settled() as (_, home, _):
-        before = home.snapshot()
-        other = World(
-            "another world",
-            small_world(movies=5, users=1, plays=3).titles,
-            load_demo_world(now=datetime.now(UTC)).users,
-        )
-        url = home.settings.database_url.get_secret_value()
-        with serve(other, database_url=url) as (_, settings), dg.DagsterInstance.ephemeral() as instance:
-            stranger = Household(settings, instance)
-            for job in ("sync_users", "sync_movies", "sync_series"):
-                errors = failures(stranger.run(job))
-                assert any("APERTURE_HOME" in said for said in errors.values()), errors
-        assert home.snapshot() == before
 
 
 @pytest.mark.parametrize(
