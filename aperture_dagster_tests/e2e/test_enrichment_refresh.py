@@ -1,4 +1,4 @@
-"""Refreshing of titles: which, when, and in which order."""
+"""A title that TMDb has under another id now."""
 
 from __future__ import annotations
 

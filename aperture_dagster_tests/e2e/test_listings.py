@@ -1,4 +1,4 @@
-"""Listings that fail half-way, and their transactions."""
+"""Listings hold no transaction open."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Mistakes of an operator: each gives one sentence that names the setting and the remedy, and affects nothing else.
 
-Most are tested with the doctor and with a real run in this process. New processes are used where the end of a command
-matters: nothing stays running, and no stack trace is printed.
+They are tested with the doctor and with a real run in this process; Dagster's own command is a process of its own.
 """
 
 from __future__ import annotations
@@ -316,7 +315,7 @@ def test_an_invalid_setting_ends_every_command_with_one_sentence_that_names_it(
         assert name in result.output and words in result.output
 
 
-# The command line in separate processes
+# Dagster's own command
 
 
 MATERIALIZE = ("dagster", "asset", "materialize", "-m", "aperture_dagster.definitions", "--select", "users")

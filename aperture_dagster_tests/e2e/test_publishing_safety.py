@@ -1,4 +1,4 @@
-"""What publishing does when something is wrong: files that the server passes over, a full disk, a restored database."""
+"""Plays that cannot be trusted do not count, and nobody sees lists of others or half of one."""
 
 from __future__ import annotations
 
@@ -54,9 +54,6 @@ def test_a_play_that_cannot_be_trusted_does_not_count(household: Any, tmp_path: 
         assert place.state.user_named("anna").has_played(item)
         place.home.must("sync_watch_history", users=place.home.everyone())
         assert place.home.value("SELECT count(*) FROM plays") == 0
-
-
-# What is refused before anything is changed
 
 
 # What can be seen meanwhile
