@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 3 / 2)
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
 # Tests that make nightly runs with other parameters.
-REPEATED := catalogue/test_household_year.py e2e/test_published_lists.py ratings/test_sync.py
+REPEATED := catalogue/test_household_year.py publishing/test_crashes.py ratings/test_sync.py
 # Benchmarks that take longer than a coffee break, and those that are for nights.
 LONG := embedders idle simulated_week simulated_year
 OF_THE_NIGHT := soak

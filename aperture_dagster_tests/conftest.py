@@ -56,36 +56,14 @@ def _keep_temporary_files_in_memory() -> None:
 _keep_temporary_files_in_memory()
 
 
-SETTLED = tuple(
-    f"e2e/test_{name}.py"
-    for name in (
-        "whole_cycle", "troubles", "identity", "only_what_changed", "change_is_an_event", "one_user_fails",
-        "household_overview", "build_on_it",
-    )
-)  # fmt: skip
-"""Files whose tests copy the same household after its first cycle, which takes five seconds to make."""
-
 SLOWEST = (
-    "e2e/test_demo_and_up.py", *SETTLED, "defs/test_schedules_by_the_clock.py", "postgres/test_embedded_containers.py",
+    "e2e/test_demo_and_up.py", "defs/test_schedules_by_the_clock.py", "postgres/test_embedded_containers.py",
     "cli/test_supervisor.py", "e2e/test_discovery.py", "e2e/test_top_picks.py", "defs/test_automation.py",
     "e2e/test_secrets.py", "postgres/backup/test_create.py", "taste/test_quality.py", "ratings/test_sync.py",
     "e2e/test_publishing.py", "e2e/test_requests.py", "e2e/test_restore.py", "e2e/test_published_lists.py",
     "postgres/test_embedded_users.py",
 )  # fmt: skip
 """Files that take long, the longest first."""
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give the files that copy a household after its first cycle to one worker, which then makes only one."""
-    from xdist.scheduler import LoadFileScheduling
-
-    class Scheduling(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = super()._split_scope(nodeid)
-            return "settled" if file.endswith(SETTLED) else file
-
-    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -49,10 +49,6 @@ def test_the_increase_of_the_count_is_the_number_of_plays():
     assert viewing(state(count=2, hours_ago=50), state(count=5)) == Viewing(NOW - HOUR, 3, 1.0)
 
 
-def test_watching_again_is_another_play():
-    assert viewing(state(count=1, hours_ago=500), state(count=2)) == Viewing(NOW - HOUR, 1, 1.0)
-
-
 def test_a_new_date_without_a_higher_count_is_not_a_play():
     assert viewing(state(count=1, hours_ago=500), state(count=1)) is None
 

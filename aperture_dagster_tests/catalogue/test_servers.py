@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.enrichment.tmdb.source import TMDB
-from aperture_dagster.http.errors import ServiceNotConfigured, ServiceRefused, ServiceUnavailable
+from aperture_dagster.http.errors import ServiceNotConfigured, ServiceRefused
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.world import World
-from aperture_dagster.taste.embedders import Embedders
 from aperture_dagster.worklist.services import MeteredService
 from aperture_dagster_tests.services import NOW
 
@@ -63,38 +61,3 @@ def test_the_same_server_may_move_to_another_address(serve: Serve):
     for _ in range(2):
         with serve(odd_world(NOW)) as (_, settings), MediaServers(settings, Database(settings)).open():
             pass
-
-
-def test_an_unreachable_server_is_unavailable(make_settings: Callable[..., Settings]):
-    settings = make_settings(media_server_url="http://127.0.0.1:9", media_server_api_key="the-key")
-    with pytest.raises(ServiceUnavailable) as told, MediaServers(settings, Database(settings)).open():
-        pass
-    assert "the-key" not in str(told.value)
-
-
-def test_the_embedder_is_created_once():
-    made: list[Settings] = []
-
-    def make(settings: Settings) -> Any:
-        made.append(settings)
-        return object()
-
-    embedders = Embedders(load_settings(), make)
-    assert embedders.get() is embedders.get()
-    assert len(made) == 1
-
-
-def test_a_transaction_is_committed_as_a_whole_or_not_at_all(database: Database):
-    from sqlalchemy import text
-
-    with pytest.raises(RuntimeError), database.transaction() as connection:
-        connection.execute(text("INSERT INTO facts (name, value) VALUES ('x', '1')"))
-        raise RuntimeError
-    with database.transaction() as connection:
-        assert connection.execute(text("SELECT count(*) FROM facts")).scalar() == 0
-
-
-def test_the_clock_returns_utc_or_the_time_set_by_a_test():
-    assert Clock().now().tzinfo is UTC
-    assert abs((Clock().now() - datetime.now(UTC)).total_seconds()) < 5
-    assert Clock(lambda: NOW).now() == NOW

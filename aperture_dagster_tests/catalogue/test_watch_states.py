@@ -18,7 +18,6 @@ from aperture_dagster.catalogue.watch_states import (
 )
 from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster.postgres.connection import close_engine
-from aperture_dagster.taste.histories import read_histories
 from aperture_dagster_tests.catalogue.viewers import DAY, furnish, histories, history_of, mark, marked
 from aperture_dagster_tests.shelf import NOW, Shelf, film, played
 
@@ -54,12 +53,6 @@ def test_every_observed_play_is_logged_with_its_date(shelf: Shelf):
     assert shelf.value("SELECT play_count FROM watch_state") == 8
 
 
-def test_a_film_read_during_and_after_playback_is_one_viewing(shelf: Shelf):
-    shelf.history("ann", played("film-1", played=False, position_share=0.4))
-    shelf.history("ann", played("film-1"), now=NOW + DAY)
-    assert shelf.rows("SELECT play_count, completion FROM plays") == [{"play_count": 1, "completion": 1.0}]
-
-
 def test_values_in_the_log_never_decrease(shelf: Shelf):
     shelf.history("ann", played("film-1", play_count=5, last_played_at=NOW - DAY))
     shelf.history("ann", played("film-1", play_count=8))
@@ -74,14 +67,6 @@ def test_states_of_unknown_items_are_counted_and_left_out(shelf: Shelf):
     assert (result.states.inserted, result.unknown) == (1, 2)
 
 
-def test_users_are_independent(shelf: Shelf):
-    shelf.history("ann", played("film-1"))
-    shelf.history("bob", played("film-1", last_played_at=NOW - DAY))
-    assert shelf.value("SELECT count(*) FROM watch_state") == 2
-    assert shelf.value("SELECT count(*) FROM plays") == 2
-    assert (marked(shelf, "ann"), marked(shelf, "bob")) == (1, 1)
-
-
 def test_a_play_stays_in_the_log_when_its_mark_is_removed(shelf: Shelf):
     shelf.history("ann", played("film-1"), played("film-2", favorite=True))
     assert mark(shelf, "ann", "film-1") == 1
@@ -93,26 +78,12 @@ def test_a_play_stays_in_the_log_when_its_mark_is_removed(shelf: Shelf):
     assert marked(shelf) == 1
 
 
-def test_marking_again_is_another_play(shelf: Shelf):
-    shelf.history("ann", played("film-1", last_played_at=NOW - 5 * DAY))
-    mark(shelf, "ann")
-    shelf.history("ann", played("film-1"))
-    assert shelf.value("SELECT count(*) FROM plays") == 2
-
-
 def test_marks_of_removed_titles_are_kept(shelf: Shelf):
     shelf.history("ann", played("film-1"), played("film-2"))
     shelf.do("UPDATE titles SET removed_at = now() WHERE server_item_id = 'film-2'")
     assert mark(shelf, "ann") == 1
     assert shelf.value("SELECT bool_or(played) FROM watch_state")
     assert marked(shelf) == 0, "and they do not count as known either"
-
-
-def test_a_listing_does_not_remove_the_marks_of_other_users(shelf: Shelf):
-    shelf.history("ann", played("film-1"))
-    shelf.history("bob", played("film-1"))
-    assert mark(shelf, "bob") == 1
-    assert marked(shelf, "ann") == 1
 
 
 def test_a_user_who_left_keeps_their_history(shelf: Shelf):
@@ -172,11 +143,6 @@ def test_a_film_in_progress_has_its_completion(shelf: Shelf):
     assert (row["plays"], row["completion"]) == (0, 0.25)
 
 
-def test_a_mark_without_a_count_is_one_play(shelf: Shelf):
-    shelf.history("ann", played("film-1", play_count=0, last_played_at=None))
-    assert history_of(shelf, "film-1")["plays"] == 1
-
-
 def test_copies_of_an_episode_count_once_and_specials_do_not_count(shelf: Shelf):
     shelf.history(
         "ann",
@@ -200,16 +166,6 @@ def test_an_empty_state_is_no_history(shelf: Shelf):
     assert histories(shelf, "ann").empty
     shelf.history("ann", played("film-2", played=False, play_count=0, last_played_at=None, rating=3))
     assert history_of(shelf, "film-2")["rating"] == 3
-
-
-def test_histories_of_all_users_are_read_in_the_same_columns_as_none(shelf: Shelf):
-    with shelf.open() as connection:
-        none = read_histories(connection)
-    shelf.history("ann", played("film-1"))
-    shelf.history("bob", played("film-2"))
-    assert set(histories(shelf).user_id) == {"ann", "bob"}
-    assert none.empty
-    assert list(none.columns) == list(histories(shelf).columns)
 
 
 def test_whoever_left_the_server_is_not_among_the_histories(shelf: Shelf):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -162,28 +159,3 @@ def wait_until_asked(library: Library, source: str, requests: int, process: Fork
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.002)
-
-
-def result_of(process: Fork) -> dict[str, Any]:
-    """Wait for a process of :meth:`Library.start`, and return its result."""
-    said, complaints = process.communicate(timeout=300)
-    assert process.returncode == 0, complaints
-    return json.loads(said.splitlines()[-1])
-
-
-def names(numbers: Sequence[int]) -> list[str]:
-    """Return the names of titles with these numbers."""
-    return [f"Film {number}" for number in numbers]
-
-
-@contextmanager
-def losing_rows(home: Household, table: str, condition: str) -> Iterator[None]:
-    """Let the database drop rows of a table silently while they are written, as a defect would."""
-    do = Shelf(home.database).do
-    do(
-        "CREATE FUNCTION lose_row() RETURNS trigger LANGUAGE plpgsql AS "
-        f"$$ BEGIN IF {condition} THEN RETURN NULL; END IF; RETURN NEW; END $$"
-    )
-    do(f"CREATE TRIGGER lose BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION lose_row()")
-    yield
-    do(f"DROP TRIGGER lose ON {table}")

@@ -17,7 +17,6 @@ from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.catalogue.works import works_for
 from aperture_dagster.cli.main import main
-from aperture_dagster.discovery.notes import Wish
 from aperture_dagster.discovery.requests import RequestDesk
 from aperture_dagster.discovery.seerr import SEERR
 from aperture_dagster.discovery.tables import discovery_candidates, discovery_pool
@@ -66,10 +65,6 @@ class Requesting:
                     "listed_since": self.clock.moment.date(),
                 }  # fmt: skip
                 connection.execute(insert(discovery_candidates).values(row))
-
-    def wish(self, title: WorldTitle) -> Wish:
-        assert title.tmdb_id is not None
-        return Wish(self.works[title.key], title.media_type, title.tmdb_id, title.title)
 
     def user(self, name: str) -> User:
         with self.home.database.transaction() as connection:

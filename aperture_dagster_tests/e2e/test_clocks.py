@@ -15,9 +15,6 @@ from aperture_dagster_tests.household import Household, SetClock, metadata_of
 
 pytestmark = pytest.mark.e2e
 
-ANOTHER = pytest.mark.nightly(
-    reason="Another household for the same outcome.", instead="the same test with other parameters"
-)
 
 HOUR = timedelta(hours=1)
 USER = "ada0"
@@ -69,7 +66,7 @@ class History:
 
 
 @pytest.fixture
-def history(household: Any, request: pytest.FixtureRequest) -> Any:
+def history(household: Any) -> Any:
     """A history on the server of the test, read once; it ends an hour before ``clock.moment``."""
     start = datetime.now(UTC).replace(microsecond=0) - timedelta(days=3)
     world = generate_world(movies=16, series=1, episodes=6, users=1, plays=10, seed=2, now=start - HOUR)
@@ -77,7 +74,7 @@ def history(household: Any, request: pytest.FixtureRequest) -> Any:
     films = {title.title: title.key for title in world.titles if title.media_type == "movie" and title.key not in seen}
     clock = SetClock(start)
     # Small pages, so that an incremental read does not see everything by chance.
-    overrides = {"server": request.param, "page_size": 2}
+    overrides = {"server": "emby", "page_size": 2}
     with household(world, {"clock": clock}, **overrides) as (simulator, home):
         # Existing history: the last play of each film, and episodes, which ``LOG`` does not select.
         read_server(home, histories=True)
@@ -86,10 +83,6 @@ def history(household: Any, request: pytest.FixtureRequest) -> Any:
         yield one
 
 
-both_servers = pytest.mark.parametrize("history", [pytest.param("jellyfin", marks=ANOTHER), "emby"], indirect=True)
-
-
-@both_servers
 def test_plays_dated_in_the_future_are_logged_when_first_read_and_hide_nothing(history: History):
     start = history.clock.moment
     title = history.new_film()
@@ -115,7 +108,6 @@ def test_plays_dated_in_the_future_are_logged_when_first_read_and_hide_nothing(h
     assert history.read(start + 27 * HOUR)["rows_written"] == 0
 
 
-@both_servers
 def test_setting_the_clock_back_loses_no_play_and_does_not_delay_the_full_comparison(history: History):
     start = history.clock.moment
     # Our clock was a day ahead for one read, and so was the date of one play.
@@ -138,36 +130,3 @@ def test_setting_the_clock_back_loses_no_play_and_does_not_delay_the_full_compar
     assert history.read(start - 5 * HOUR)["compared_in_full"] is True
     assert history.read(start - 4 * HOUR)["compared_in_full"] is False
     assert history.read(start + 20 * HOUR)["compared_in_full"] is True
-
-
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="catalogue/test_history_properties.py::test_when_read_after_every_step_each_finished_play_is_counted_once_whatever_the_servers_clock_shows",
-)
-@both_servers
-def test_plays_of_a_slow_server_clock_and_very_old_plays_are_read(history: History):
-    start = history.clock.moment
-    history.new_film()
-    history.play(start - 5 * HOUR)
-    history.read(start + HOUR)
-    # Exactly at the watermark.
-    history.new_film()
-    history.play(history.home.value(MARK))
-    history.read(start + 2 * HOUR)
-    # The server's clock is set back while somebody is in the middle of a film.
-    title = history.new_film()
-    history.play(start + 2.5 * HOUR, completion=0.5)
-    history.read(start + 3 * HOUR)
-    history.play(start + 1.75 * HOUR)
-    history.read(start + 4 * HOUR)
-    assert [(row["play_count"], row["completion"]) for row in history.log(title)] == [(1, 1.0)]
-    # An old play, imported: Emby lists it as changed; on Jellyfin only the full comparison finds it.
-    old = history.new_film()
-    history.play(datetime(1994, 5, 1, tzinfo=UTC))
-    if history.simulator.state.requests("jellyfin"):
-        history.expected[old] -= 1
-    history.read(start + 5 * HOUR)
-    history.expected[old] = 1
-    assert history.read(start + 25 * HOUR)["compared_in_full"] is True
-    assert [row["played_at"] for row in history.log(old)] == [datetime(1994, 5, 1, tzinfo=UTC)]
-    assert history.read(start + 26 * HOUR)["rows_written"] == 0

@@ -18,14 +18,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import httpx
 import pytest
 
 from aperture_dagster.cli.stand_ins import usual_port
-from aperture_dagster_tests.chaos import DemoHome, environment
+from aperture_dagster_tests.chaos import environment
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone, processes_of
-from aperture_dagster_tests.ui.browser import needs_chromium, open_page
 from aperture_dagster_tests.waiting import wait_for
 from aperture_dagster_tests.webserver import ask, free_port
 
@@ -35,7 +33,6 @@ APERTURE = [sys.executable, "-m", "aperture_dagster.cli.main"]
 WORLD = ["--world", "generated:movies=30,series=4,episodes=16,users=2,plays=60", "--server", "emby"]
 PATIENCE = 240
 PROXY = "aperture.example.org"
-NEWCOMERS = ["newcomer", "partner"]
 HEALTH = """{ workspaceOrError { ... on Workspace { locationEntries { loadStatus } } }
               instance { daemonHealth { allDaemonStatuses { daemonType healthy } } } }"""
 SYNC_USERS = """mutation { launchRun(executionParams: {
@@ -49,10 +46,6 @@ CHECKS = """{ assetNodes { assetKey { path } assetChecksOrError { ... on AssetCh
 LISTS = """{ assetOrError(assetKey: {path: ["recommendations"]}) { ... on Asset {
   assetMaterializations(partitions: ["%s"], limit: 1) { metadataEntries {
     ... on MarkdownMetadataEntry { mdStr } } } } } }"""
-long = pytest.mark.nightly(
-    reason="Each run is a process of its own, and Chromium is another: half a minute.",
-    instead="e2e/test_demo_and_up.py::test_the_lists_of_a_demo_are_in_the_ui",
-)
 
 
 class ForeignServer:
@@ -151,14 +144,6 @@ class Up:
         return "SENSOR" in {one["daemonType"] for one in statuses if one["healthy"]} and any(
             one["loadStatus"] == "LOADED" for one in locations
         )
-
-    def successful_runs(self, job: str) -> list[dict[str, str]]:
-        """Return the tags of the runs of a job, when all of them have succeeded."""
-        runs = (ask(self.port, RUNS % job) or {}).get("runsOrError", {}).get("results", [])
-        assert "FAILURE" not in [run["status"] for run in runs], self.log.read_text()
-        if any(run["status"] != "SUCCESS" for run in runs):
-            return []
-        return [{tag["key"]: tag["value"] for tag in run["tags"]} for run in runs]
 
 
 @pytest.fixture(scope="module")
@@ -269,35 +254,6 @@ def test_the_ui_answers_its_own_pages_and_programs_and_no_other_website(up: Up):
             answer = connection.recv(100).decode("latin-1")
             assert answer.startswith(f"HTTP/1.1 {status} "), (request, head, answer)
     assert ask(up.port, RUNS % "sync_users") == runs
-
-
-@long
-def test_new_users_get_their_first_lists_in_one_run_after_the_next_sync(account: Account, up: Up):
-    for name in NEWCOMERS:
-        httpx.post(f"{up.stand_ins}/_control/add_user", json={"name": name}).raise_for_status()
-    assert ask(up.port, SYNC_USERS)["launchRun"]["__typename"] == "LaunchRunSuccess"
-    (tags,) = up.wait_for(lambda: up.successful_runs("first_list"))
-    served = (tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"])
-    assert served == (NEWCOMERS[0], NEWCOMERS[-1])
-    with DemoHome(account.home).databases() as (product, _):
-        found = product.execute(
-            "SELECT u.name, count(*) FROM recommendations r JOIN users u USING (user_id) "
-            "WHERE r.media_type = 'movie' GROUP BY 1"
-        ).fetchall()
-    lists = dict(found)
-    assert all(lists.get(name, 0) >= 20 for name in NEWCOMERS), lists
-
-
-@long
-@needs_chromium
-def test_the_page_of_a_users_partition_shows_their_list_with_reasons(demo: Demo, up: Up):
-    user = next(iter(demo.summary["recommendations"]))
-    with open_page(f"http://127.0.0.1:{up.port}") as page:
-        page.goto(f"/assets/recommendations?view=partitions&partition={user}")
-        page.get_by_text("because", exact=True).first.wait_for(timeout=60_000)
-        best = next(one for one in demo.summary["recommendations"][user] if one["media_type"] == "movie")
-        page.get_by_text(best["title"]).first.wait_for(timeout=20_000)
-        page.get_by_text(best["because"]).first.wait_for(timeout=20_000)
 
 
 def test_the_ui_of_a_demo_does_not_connect_to_the_configured_database(account: Account, up: Up):

@@ -10,7 +10,6 @@ import dagster as dg
 import pytest
 from sqlalchemy import make_url
 
-from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.partitions import USERS
 from aperture_dagster.postgres.connection import close_engine
 from aperture_dagster.settings import load_settings
@@ -19,7 +18,6 @@ from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.taste.ranking.config import COMPONENTS
 from aperture_dagster_tests.databases import database_copy
-from aperture_dagster_tests.e2e import one_run
 from aperture_dagster_tests.e2e.discovery import (
     DAY,
     JOB,
@@ -32,7 +30,6 @@ from aperture_dagster_tests.e2e.discovery import (
     title,
 )
 from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of, run_check
-from aperture_dagster_tests.waiting import wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -194,25 +191,6 @@ def test_a_dismissed_title_leaves_at_once_for_its_user_alone_and_comes_back_when
         assert home.titles("ann") == before
 
 
-def test_what_was_requested_or_declined_stays_away_and_nothing_is_requested_by_itself(discovered: Any) -> None:
-    with discovered() as home:
-        assert home.home.value("SELECT count(*) FROM seerr_requests") == 0
-        first, second, third, *_ = home.rows("ann")
-        for row, state in ((first, "declined"), (second, "pending"), (third, "failed")):
-            home.home.rows(
-                "INSERT INTO seerr_requests SELECT c.user_id, c.work_id, c.media_type, p.tmdb_id, p.title, 1, :state, "
-                "NULL, now(), now(), NULL FROM discovery_candidates c JOIN discovery_pool p USING (work_id) "
-                "JOIN users u USING (user_id) WHERE u.name = 'ann' AND c.work_id = :work RETURNING 1",
-                state=state,
-                work=row["work_id"],
-            )
-        home.clock.moment += DAY
-        home.discover()
-        titles = home.titles("ann")
-        assert first["title"] not in titles and second["title"] not in titles and third["title"] in titles
-        assert first["title"] in home.titles("kid")
-
-
 def test_what_the_library_gets_leaves_all_lists_and_the_pool(discovered: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with discovered() as home:
         assert all("Heist 1030" in command(home, monkeypatch, "discover", *user) for user in ((), ("ann",)))
@@ -247,71 +225,6 @@ def test_when_tmdb_is_down_everything_is_kept_and_the_next_run_goes_on(discovere
         assert len(after["discovery_pool"]) == len(before["discovery_pool"])
         home.state.clear_faults()
         assert home.discover()["details_requested"] > 0
-
-
-def test_a_list_or_title_that_fails_costs_only_itself(discovered: Any) -> None:
-    with discovered(undone=True) as home:
-        home.state.add_fault(FaultRule("tmdb", path_contains="/movie/1030", status=500))
-        home.state.add_fault(FaultRule("tmdb", path_contains="/discover/tv", status=500, times=1))
-        metadata = home.discover()
-        assert metadata["errors"] == 1 and metadata["lists_failed"] == 1
-        assert "Heist 1030" not in home.titles("ann") and "Heist 1031" in home.titles("ann")
-
-
-def test_after_several_lists_in_a_row_that_fail_no_other_is_tried(discovered: Any) -> None:
-    with discovered(undone=True) as home:
-        home.state.add_fault(FaultRule("tmdb", path_contains="/discover/", status=400))
-        assert home.discover()["lists_failed"] == home.lists() == 3
-        assert home.titles("ann")[0].startswith("Heist"), "what is recommended is known without lists"
-
-
-def test_a_user_who_fails_costs_only_that_user(discovered: Any) -> None:
-    with discovered() as home:
-        before = home.titles("bob")
-        home.home.rows(
-            "DELETE FROM taste_profiles WHERE user_id = (SELECT user_id FROM users WHERE name = 'bob') RETURNING 1"
-        )
-        home.home.rows("UPDATE discovery_pool SET vote_count = 3 WHERE title = 'Heist 1030' RETURNING 1")
-        result = home.run()
-        assert not result.success and failures(result)["discovery_candidates"].startswith("1 of 3 users")
-        assert home.titles("bob") == before and "Heist 1030" not in home.titles("ann")
-
-
-@pytest.mark.nightly(
-    reason="A process of its own, and three whole discoveries.",
-    instead="e2e/test_discovery.py::test_when_tmdb_is_down_everything_is_kept_and_the_next_run_goes_on",
-)
-@pytest.mark.parametrize("requests", [3, 60])
-def test_a_killed_run_is_completed_by_the_next(discovered: Any, requests: int) -> None:
-    with discovered() as home:
-        complete = {user: home.titles(user) for user in PEOPLE}
-    with discovered(undone=True, tmdb_requests=400) as home:
-        process = one_run.start(home.home.settings, JOB, "discovery_pool", now=NOW, users=PEOPLE)
-        wait_for(lambda: home.asked() >= requests, "the run has ended", pause=0.005, process=process)
-        process.kill()
-        process.communicate()
-        home.discover()
-        # What was under way is asked again.
-        assert sum(count - 1 for count in home.details().values()) <= TMDB.concurrency
-        assert {user: home.titles(user) for user in PEOPLE} == complete
-
-
-@pytest.mark.nightly(
-    reason="Another case of the same outcome, with a household of its own.",
-    instead="e2e/test_discovery.py::test_a_dismissed_title_leaves_at_once_for_its_user_alone_and_comes_back_when_undone",
-)
-def test_a_merged_id_is_found_by_its_imdb_id_and_stays_dismissed(
-    discovered: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with discovered(stand_ins={"tmdb_moved": {1030: 5030, 1031: 5031}}) as home:
-        dismiss(home, monkeypatch, "ann", "tmdb:movie:1030")
-        home.clock.moment += 15 * DAY
-        metadata = home.discover()
-        assert metadata["details_not_found"] == 0
-        (row,) = home.home.rows("SELECT tmdb_id, work_id FROM discovery_pool WHERE title = 'Heist 1031'")
-        assert row["tmdb_id"] == 5031
-        assert "Heist 1031" in home.titles("ann") and "Heist 1030" not in home.titles("ann")
-        assert "Heist 1030" in home.titles("kid")
 
 
 def test_titles_that_nobody_is_suggested_any_more_are_deleted_with_all_that_is_made_of_them(discovered: Any) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aperture_dagster_tests.e2e.library import losing_rows, title, titles
-from aperture_dagster_tests.household import Household, failures, metadata_of
+from aperture_dagster_tests.e2e.library import title, titles
+from aperture_dagster_tests.household import failures, metadata_of
 
 pytestmark = pytest.mark.e2e
 
@@ -35,46 +35,3 @@ def test_a_refused_text_affects_one_title_which_is_reported(library):
         # Only the missing title is tried again.
         again = metadata_of(embed(here), "embeddings")
         assert (again["embedded"], again["refused"], again["requests"]) == (0, 1, 1)
-
-
-@pytest.mark.nightly(
-    reason="Another case of the same outcome, with a household of its own.",
-    instead="e2e/test_embeddings.py::test_a_refused_text_affects_one_title_which_is_reported",
-)
-def test_a_refused_text_with_an_old_vector_does_not_block_a_new_model(library):
-    """The first run with a model may end early, and a text may change before the next."""
-    with library(titles(1, 3), embedder="openai", stand_ins={"embedding_refused_words": ("forbidden",)}) as here:
-        here.home.must("enrich_metadata", assets=["enriched_metadata"])
-        embed(here)
-        here.shelf.do("UPDATE embedding_models SET activated_at = NULL")
-        here.shelve(*titles(1, 2), title(3, title="A forbidden film"))
-        here.home.must("enrich_metadata", assets=["enriched_metadata"])
-        metadata = metadata_of(embed(here), "embeddings")
-        assert (metadata["refused"], metadata["missing"]) == (1, 0)
-        assert metadata["model_in_use"] == metadata["model"]
-
-
-def test_a_model_that_lacks_a_vector_waits_and_the_old_one_stays_in_use(library):
-    with library(titles(1, 40), embedder="openai") as here:
-        here.home.must("enrich_metadata", assets=["enriched_metadata"])
-        old = metadata_of(embed(here), "embeddings")["model_in_use"]
-        other = Household(here.home.settings.model_copy(update={"embedder": "static"}), here.home.instance)
-        with losing_rows(here.home, "embeddings", "NEW.work_id = 7"):
-            metadata = metadata_of(other.must("generate_embeddings"), "embeddings")
-            assert (metadata["embedded"], metadata["missing"], metadata["refused"]) == (40, 1, 0)
-            assert metadata["model_in_use"] == old != metadata["model"]
-        metadata = metadata_of(other.must("generate_embeddings"), "embeddings")
-        assert (metadata["embedded"], metadata["missing"]) == (1, 0)
-        assert metadata["model_in_use"] == metadata["model"] != old
-
-
-def test_an_account_without_credit_fails_the_step_at_once(library):
-    """Neither the request nor the step is retried."""
-    with library(titles(1, 30), embedder="openai", step_retries=3, stand_ins={"embedding_credit": 0}) as here:
-        here.home.must("enrich_metadata", assets=["enriched_metadata"])
-        result = embed(here)
-        assert not result.success
-        message = failures(result)["embeddings"]
-        assert "no credit left" in message and "APERTURE_EMBEDDER" in message
-        assert here.state.requests("openai") == 1
-        assert not [event for event in result.all_events if event.is_step_up_for_retry]

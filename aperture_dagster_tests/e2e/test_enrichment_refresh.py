@@ -1,4 +1,4 @@
-"""Refreshing of titles: which, when, and in which order."""
+"""A title that TMDb has under another id now."""
 
 from __future__ import annotations
 
@@ -24,11 +24,3 @@ def test_a_changed_tmdb_id_is_found_by_the_other_ids_of_the_title(library):
         assert here.ask("tmdb")["fetched"] == 2
         asked = dict(here.state.asked("tmdb"))
         assert asked == {"movie/101": 1, "tv/103": 1, "movie/2": 1}, "the new id is remembered"
-
-
-def test_an_id_that_no_longer_exists_is_looked_up_once(library):
-    with library([title(1)]) as here:
-        here.state.add_title(title(1, tmdb_id=None))
-        metadata = here.ask("tmdb")
-        assert (metadata["fetched"], metadata["not_found"], metadata["requests"]) == (0, 1, 2)
-        assert here.why("tmdb") == {"Film 1": "unknown to TMDb as 1"}

@@ -9,14 +9,9 @@ import pytest
 
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.worklist.engine import STORED_AT_ONCE
-from aperture_dagster.worklist.quota import BLOCK
-from aperture_dagster_tests.e2e.library import ASSETS, imdb, title, titles, wait_until_asked
+from aperture_dagster_tests.e2e.library import imdb, title, titles, wait_until_asked
 
 pytestmark = pytest.mark.e2e
-
-ANOTHER = pytest.mark.nightly(
-    reason="Another household for the same outcome.", instead="the same test with other parameters"
-)
 
 
 # TMDb
@@ -43,9 +38,8 @@ def test_tmdb_gets_one_request_per_title_collection_and_unknown_id(library):
 # MDBList
 
 
-@pytest.mark.parametrize("status", [*(pytest.param(one, marks=ANOTHER) for one in (400, 403)), 413])
-def test_the_batch_size_adapts_to_what_mdblist_accepts_and_is_remembered(library, status: int):
-    stand_ins = {"mdblist_largest_batch": 10, "mdblist_batch_refusal": status}
+def test_the_batch_size_adapts_to_what_mdblist_accepts_and_is_remembered(library):
+    stand_ins = {"mdblist_largest_batch": 10, "mdblist_batch_refusal": 413}
     with library(titles(1, 45), batch=20, stand_ins=stand_ins) as here:
         metadata = here.ask("mdblist")
         assert (metadata["fetched"], metadata["batch_size"]) == (45, 10)
@@ -84,41 +78,22 @@ def test_titles_missing_from_an_answer_are_not_found_and_those_of_a_failed_batch
 
 # Killed runs
 
-ANOTHER_PROCESS = pytest.mark.nightly(
-    reason="One more process that loads the whole product.", instead="the same test with another source"
-)
 
-
-@pytest.mark.parametrize(
-    ("source", "concurrency", "unit", "settings"),
-    [
-        ("tmdb", 4, 1, {"concurrency": 4}),
-        pytest.param("omdb", 3, 1, {"concurrency": 3}, marks=ANOTHER_PROCESS),
-        pytest.param("mdblist", 1, 3, {"batch": 3}, marks=ANOTHER_PROCESS),
-    ],
-)
-def test_a_killed_run_loses_only_requests_in_flight_and_one_batch(
-    library, source: str, concurrency: int, unit: int, settings
-):
-    with library(titles(1, 60), **settings) as here:
-        here.state.add_fault(FaultRule(source, kind="slow", delay_seconds=0.1))
-        process = here.start(source)
-        wait_until_asked(here, source, 45 // unit, process)
+def test_a_killed_run_loses_only_requests_in_flight_and_one_batch(library):
+    with library(titles(1, 60), concurrency=4) as here:
+        here.state.add_fault(FaultRule("tmdb", kind="slow", delay_seconds=0.1))
+        process = here.start("tmdb")
+        wait_until_asked(here, "tmdb", 45, process)
         process.kill()
         process.communicate(timeout=300)
         # A request sent before the process was killed may arrive late, but not after those of the next run.
-        kept = {name for name, outcome in here.outcomes(source).items() if outcome == "ok"}
-        ledger = here.used(source)
-        sent = here.state.requests(source)
+        kept = {name for name, outcome in here.outcomes("tmdb").items() if outcome == "ok"}
         assert 0 < len(kept) < 60
         here.state.clear_faults()
-        here.ask(source)
-        assert here.count(source) == {"ok": 60}
-        assert here.home.value(f"SELECT count(*) FROM {ASSETS[source]}") == 60
-        asked = here.state.asked(source)
-        ids = {f"Film {n}": f"movie/{n}" if source == "tmdb" else imdb(n) for n in range(1, 61)}
+        here.ask("tmdb")
+        assert here.count("tmdb") == {"ok": 60}
+        assert here.home.value("SELECT count(*) FROM tmdb_metadata") == 60
+        asked = here.state.asked("tmdb")
+        ids = {f"Film {n}": f"movie/{n}" for n in range(1, 61)}
         assert {asked[ids[name]] for name in kept} == {1}, "stored titles are not requested again"
-        assert sum(number - 1 for number in asked.values()) < STORED_AT_ONCE + concurrency * unit
-        if source != "tmdb":
-            assert sent <= ledger <= sent + BLOCK
-            assert here.used(source) >= here.state.requests(source)
+        assert sum(number - 1 for number in asked.values()) < STORED_AT_ONCE + 4

@@ -95,16 +95,6 @@ def test_the_metadata_of_a_source_shows_its_coverage(library):
         assert run_check(here.home, "omdb_ratings", "covers_the_library").passed
 
 
-def test_a_title_that_lost_its_ids_does_not_count_as_unknown_to_the_source(library):
-    with library(titles(1, 2)) as here:
-        here.ask("tmdb")
-        here.home.rows("UPDATE fetches SET outcome = 'not_found' WHERE item > 0 RETURNING 1")
-        here.home.rows("UPDATE works SET tmdb_id = NULL, imdb_id = NULL RETURNING 1")
-        here.home.rows("DELETE FROM tmdb_metadata RETURNING 1")
-        metadata = here.ask("tmdb")
-        assert (metadata["asked"], metadata["no_id"]) == (0, 2)
-
-
 # Quiet runs
 
 

@@ -124,18 +124,6 @@ def test_a_film_watched_before_the_catalogue_knew_of_it_is_found_by_a_quick_look
     assert viewer.mark() == NOON + timedelta(days=20)
 
 
-def test_a_film_that_is_never_read_holds_the_mark_for_a_week(viewer: Viewer):
-    viewer.watch(1, days=-30)
-    viewer.read(days=0)
-    viewer.state.add_title(title(99))
-    viewer.watch(99, days=1)
-    viewer.watch(2, days=2)
-    assert viewer.read(days=8)["unknown_items"] == 1
-    assert viewer.mark() == NOON + timedelta(days=1)
-    assert viewer.read(days=9)["compared_in_full"] is False
-    assert viewer.mark() == NOON + timedelta(days=2)
-
-
 def test_a_quick_look_that_fails_between_pages_is_made_up_for_by_the_next(viewer: Viewer, monkeypatch):
     viewer.watch(1, days=-30)
     viewer.read(days=0)

@@ -172,56 +172,6 @@ def test_the_demo_fills_its_home_and_says_where_it_is_and_how_to_go_on(installed
 
 
 @long
-def test_the_doctor_names_the_home_and_the_files_with_settings(installed: Installed, demo: str):
-    output = installed.run("aperture", "doctor")
-    assert f"{installed.data / 'demo'}," in output
-    assert f"{installed.data / '.env'} (not there), {installed.data / 'aperture.toml'} (not there)" in output
-    assert f"DAGSTER_HOME={installed.data / 'demo' / 'dagster'}" in output
-    assert "20 films, 2 series, 6 episodes" in output
-
-
-@long
-def test_settings_are_read_in_the_home_and_never_in_the_working_folder(installed: Installed):
-    code = (
-        "from aperture_dagster.settings import load_settings; s = load_settings(); print(s.timezone, s.http_attempts)"
-    )
-    files = {
-        installed.data / ".env": "APERTURE_TIMEZONE=Europe/Oslo\n",
-        installed.data / "aperture.toml": "http_attempts = 7\n",
-        installed.folder / "empty" / ".env": "APERTURE_TIMEZONE=Asia/Tokyo\nAPERTURE_HTTP_ATTEMPTS=2\n",
-        installed.folder / "empty" / "aperture.toml": "http_attempts = 3\n",
-    }
-    try:
-        for path, text in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        assert installed.run("python", "-c", code).split() == ["Europe/Oslo", "7"]
-        said = installed.run("aperture", "doctor")
-        assert f"{installed.data / '.env'} (read)" in said
-        assert f"{installed.folder / 'empty' / '.env'} is not read" in said
-        # Another home has settings of its own.
-        other = installed.data / "other"
-        other.mkdir()
-        (other / ".env").write_text("APERTURE_TIMEZONE=Africa/Cairo\n")
-        assert installed.run("python", "-c", code, APERTURE_HOME=str(other)).split() == ["Africa/Cairo", "5"]
-        (installed.data / ".env").write_text(f"APERTURE_HOME={other}\n")
-        assert installed.run("python", "-c", code).split() == ["Africa/Cairo", "5"]
-    finally:
-        for path in files:
-            path.unlink(missing_ok=True)
-
-
-@long
-def test_a_dagster_home_of_another_project_is_left_alone(installed: Installed, demo: str):
-    foreign = installed.data / "another-project"
-    foreign.mkdir(exist_ok=True)
-    (foreign / "dagster.yaml").write_text("")
-    output = installed.run("aperture", "doctor", DAGSTER_HOME=str(foreign))
-    assert f"DAGSTER_HOME={installed.data / 'demo' / 'dagster'}" in output
-    assert [path.name for path in foreign.iterdir()] == ["dagster.yaml"]
-
-
-@long
 def test_dagster_commands_and_up_work_on_the_same_home(installed: Installed, demo: str):
     dagster_home = installed.data / "demo" / "dagster"
     more = {"DAGSTER_HOME": str(dagster_home)}

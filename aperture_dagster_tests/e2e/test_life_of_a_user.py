@@ -88,7 +88,7 @@ class Life:
 
 
 @contextmanager
-def life(household: Any, tmp_path: Path, server: str, **settings: Any) -> Iterator[Life]:
+def life(household: Any, tmp_path: Path, **settings: Any) -> Iterator[Life]:
     """Anna, Ben and Cleo; Ben has an address of the operator, Cleo does not take part."""
     films = [
         WorldTitle(f"movie:{n}", "movie", f"Film {n}", 2000 + n, tmdb_id=1000 + n, official_rating="PG")
@@ -96,7 +96,7 @@ def life(household: Any, tmp_path: Path, server: str, **settings: Any) -> Iterat
     ]
     users = [WorldUser("Anna", is_administrator=True), WorldUser("Ben"), WorldUser("Cleo")]
     given = {"user_emails": EMAILS, "exclude_users": ("cleo",)} | settings
-    with publishing(household, World("a home", films, users=users), tmp_path, server=server, **given) as place:
+    with publishing(household, World("a home", films, users=users), tmp_path, server="emby", **given) as place:
         one = Life(place)
         with place.home.database.transaction() as connection:
             register_model(connection, "model", 3)
@@ -110,27 +110,13 @@ def life(household: Any, tmp_path: Path, server: str, **settings: Any) -> Iterat
         yield one
 
 
-@pytest.mark.parametrize(
-    "server",
-    [
-        pytest.param(
-            "jellyfin",
-            marks=pytest.mark.nightly(
-                reason="Fifteen rounds of syncing and publishing on each server.", instead="the same test on Emby"
-            ),
-        ),
-        "emby",
-    ],
-)
-def test_a_user_is_one_person_from_the_first_day_to_the_last(household: Any, tmp_path: Path, server: str):
-    with life(household, tmp_path, server) as home:
+def test_a_user_is_one_person_from_the_first_day_to_the_last(household: Any, tmp_path: Path):
+    with life(household, tmp_path) as home:
         state, before = home.state, home.row("Ben")
         assert (before["email"], before["email_source"]) == ("ben@home.example", "operator")
         anna = home.row("Anna")
         # Only Emby knows an address, that of the linked account.
-        assert (anna["email"], anna["email_source"]) == (
-            ("anna@example.org", "media_server") if server == "emby" else (None, None)
-        )
+        assert (anna["email"], anna["email_source"]) == ("anna@example.org", "media_server")
         assert home.row("Cleo")["email"] is None, "the name of a linked account need not be an address"
 
         # Renamed: the same person, with partition and address; nobody takes part because of a new name.

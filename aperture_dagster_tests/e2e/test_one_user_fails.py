@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any
 
@@ -14,14 +13,12 @@ import pytest
 from aperture_dagster.defs.users import VERSION_TAG
 from aperture_dagster.partitions import users_partitions
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster_tests.household import Household, SetClock, failures, materializations, run_check
-from aperture_dagster_tests.marks import ANOTHER_CASE
+from aperture_dagster_tests.household import Household, failures, materializations
 
 pytestmark = pytest.mark.e2e
 
 KEY = "demo-jellyfin-key"
 UNLUCKY = "bela1"
-CHECK = ("watch_history", "is_fresh_for_every_user")
 HISTORY = "aperture_dagster.defs.catalogue.history"
 TASTE = "aperture_dagster.taste"
 # By asset: its job, and a function with the user first that serves one user.
@@ -94,45 +91,12 @@ def test_an_unforeseen_error_of_one_user_costs_only_that_user(settled, break_tur
         assert status(home, asset) == dict.fromkeys(everyone, "MATERIALIZED")
 
 
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="defs/test_checks_of_sources.py::test_a_check_fails_for_its_reason_and_passes_otherwise",
-)
-def test_a_history_that_fails_for_a_day_is_named_by_the_check_until_it_is_read(settled, break_turn, monkeypatch):
-    clock = SetClock(datetime.now(UTC))
-    with settled({"clock": clock}) as (_, home, _):
-        everyone = home.everyone()
-        assert run_check(home, *CHECK).passed
-        break_turn(HISTORY, "_outcome")
-        clock.moment += timedelta(hours=25)
-        assert not home.run("sync_watch_history", users=everyone, scheduled=True).success
-        stale = run_check(home, *CHECK)
-        assert (stale.passed, stale.severity) == (False, dg.AssetCheckSeverity.WARN)
-        assert stale.description == f"Not read for more than a day: {UNLUCKY}."
-        monkeypatch.undo()
-        home.must("sync_watch_history", users=everyone, scheduled=True)
-        assert run_check(home, *CHECK).passed
-        quiet = home.must("sync_watch_history", users=everyone, scheduled=True)
-        assert recorded(quiet, "watch_history") == {}, "nothing changed, and nobody is left as failed"
-
-
-@pytest.mark.parametrize(
-    "scheduled",
-    [
-        pytest.param(
-            False,
-            marks=ANOTHER_CASE,
-        ),
-        True,
-    ],
-    ids=["by hand", "scheduled"],
-)
-def test_a_user_who_was_deleted_since_the_users_were_read_costs_nobody_and_loses_nothing(settled, scheduled: bool):
+def test_a_user_who_was_deleted_since_the_users_were_read_costs_nobody_and_loses_nothing(settled):
     with settled() as (simulator, home, _):
         everyone, history = home.everyone(), "SELECT user_id, item_id, played FROM watch_state ORDER BY 1, 2"
         before, full = home.rows(history), {"watch_history": {"full": True}}
         simulator.state.remove_user(UNLUCKY)
-        result = home.must("sync_watch_history", users=everyone, scheduled=scheduled, config=full)
+        result = home.must("sync_watch_history", users=everyone, scheduled=True, config=full)
         assert sorted(recorded(result, "watch_history")) == sorted(user for user in everyone if user != UNLUCKY)
         assert home.rows(history) == before
         warnings = [one.user_message for one in home.instance.all_logs(result.run_id) if one.level == logging.WARNING]

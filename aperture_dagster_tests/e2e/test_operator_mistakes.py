@@ -1,17 +1,13 @@
 """Mistakes of an operator: each gives one sentence that names the setting and the remedy, and affects nothing else.
 
-Most are tested with the doctor and with a real run in this process. New processes are used where the end of a command
-matters: nothing stays running, and no stack trace is printed.
+They are tested with the doctor and with a real run in this process; Dagster's own command is a process of its own.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import resource
 import socket
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,12 +28,10 @@ from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import no_room, role_with_password, run_statements
 from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.household import Household, failures
-from aperture_dagster_tests.processes import all_gone, processes_of
 from aperture_dagster_tests.services import Answer, Scripted
 
 pytestmark = pytest.mark.e2e
 
-BIN = Path(sys.executable).parent
 PASSWORD = "hush-very-secret"
 PAGE = Answer("<html><body>It works!</body></html>", headers={"content-type": "text/html"})
 NO_PAGE = Answer("<html><body>Nothing here</body></html>", 404, {"content-type": "text/html"})
@@ -321,95 +315,13 @@ def test_an_invalid_setting_ends_every_command_with_one_sentence_that_names_it(
         assert name in result.output and words in result.output
 
 
-# The command line in separate processes
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    """A folder for a home. Processes still running there at the end are an error, and are killed."""
-    yield tmp_path / "home"
-    left = [] if all_gone(tmp_path) else processes_of(tmp_path)
-    for process in left:
-        process.kill()
-    assert not left
-
-
-def run(*command: str, home: Path, largest_file: int | None = None, **variables: str) -> str:
-    """Run a program that must fail with one sentence for the operator; return the sentence."""
-    temporary = home.parent / "temporary"
-    temporary.mkdir(exist_ok=True)
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home.parent),
-        "TMPDIR": str(temporary),
-        "DAGSTER_HOME": str(PROJECT),
-        "APERTURE_CONFIG": os.devnull,
-        "APERTURE_TIMEZONE": "UTC",
-        "APERTURE_HOME": str(home),
-        **variables,
-    }
-
-    def limited() -> None:
-        if largest_file is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-
-    done = subprocess.run(
-        [BIN / command[0], *command[1:]],
-        env=environment,
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        preexec_fn=limited,
-    )
-    said = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error: ")]
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr and "Stack Trace" not in done.stdout + done.stderr
-    assert len(said) == 1 and done.stderr.rstrip().endswith(said[0]), done.stderr
-    is_one_sentence(said[0])
-    return said[0]
+# Dagster's own command
 
 
 MATERIALIZE = ("dagster", "asset", "materialize", "-m", "aperture_dagster.definitions", "--select", "users")
-UP = ("aperture", "up", "--demo", "--port", "0")
-ATTEMPTS = "APERTURE_HTTP_ATTEMPTS"
-NOWHERE = f"postgresql://ann:{PASSWORD}@127.0.0.1:1/db"
 
 
-@pytest.mark.nightly(
-    reason="One more process that loads the whole product.",
-    instead="e2e/test_operator_mistakes.py::test_in_dagsters_own_command_a_failed_asset_takes_one_line",
-)
-@pytest.mark.parametrize(
-    ("command", "variables", "words"),
-    [
-        (MATERIALIZE, {"APERTURE_DATABASE_URL": NOWHERE}, ("refused", "Check APERTURE_DATABASE_URL")),
-        (MATERIALIZE, {ATTEMPTS: "many"}, (ATTEMPTS, "integer")),
-        (
-            ("aperture", "up", "--port", "0"),
-            {"APERTURE_MEDIA_SERVER_URL": "http://127.0.0.1:1", "APERTURE_DATABASE_URL": NOWHERE},
-            ("refused", "Check APERTURE_DATABASE_URL"),
-        ),
-        (
-            MATERIALIZE, {"APERTURE_DAGSTER_DATABASE_URL": NOWHERE},
-            ("refused", "Check APERTURE_DAGSTER_DATABASE_URL"),
-        ),
-    ],
-    ids=["dagster, no database", "dagster, a wrong setting", "up, no database", "no database of Dagster's"],
-)  # fmt: skip
-def test_a_command_that_cannot_start_prints_one_sentence_and_leaves_nothing_behind(
-    home: Path, command: tuple[str, ...], variables: dict[str, str], words: tuple[str, ...]
-):
-    said = run(*command, home=home, **variables)
-    assert all(word in said for word in words), said
-
-
-def test_an_address_of_another_machine_is_reported_with_the_option_to_change(home: Path):
-    said = run("aperture", "up", "--demo", "--host", "203.0.113.1", "--port", "0", home=home)
-    assert "203.0.113.1" in said and "--host" in said
-
-
-def test_in_dagsters_own_command_a_failed_asset_takes_one_line(well: dict[str, str], home: Path):
+def test_in_dagsters_own_command_a_failed_asset_takes_one_line(well: dict[str, str]):
     environment = {"PATH": os.environ["PATH"], "DAGSTER_HOME": str(PROJECT), "APERTURE_CONFIG": os.devnull}
     done = run_fork(
         "from dagster._cli import main; main()",
@@ -429,17 +341,6 @@ def test_in_dagsters_own_command_a_failed_asset_takes_one_line(well: dict[str, s
 
 
 # A full disk
-
-
-@pytest.mark.nightly(
-    reason="A process that creates a database cluster: five seconds of processor time.",
-    instead="e2e/test_operator_mistakes.py::test_a_disk_that_fills_up_in_a_step_gives_one_sentence_and_loses_nothing",
-)
-def test_a_demo_on_a_full_disk_gives_one_sentence_and_leaves_no_partial_database(home: Path):
-    said = run("aperture", "demo", "--users", "2", home=home, largest_file=1_000_000)
-    assert "File too large" in said and "APERTURE_HOME" in said and "Make room" in said
-    left = [path for path in (home / "demo").rglob("*") if not path.name.startswith(".")]
-    assert [path.name for path in left] == ["libraries"], "only the empty folder for published libraries"
 
 
 def test_a_disk_that_fills_up_in_a_step_gives_one_sentence_and_loses_nothing(
@@ -463,25 +364,3 @@ def test_a_disk_that_fills_up_in_a_step_gives_one_sentence_and_loses_nothing(
     assert {table: after[table] for table in ("users", "titles", "episodes")} == {
         table: before[table] for table in ("users", "titles", "episodes")
     }
-
-
-@pytest.mark.nightly(
-    reason="One more process that loads the whole product.",
-    instead="e2e/test_operator_mistakes.py::test_a_disk_that_fills_up_in_a_step_gives_one_sentence_and_loses_nothing",
-)
-def test_a_full_disk_while_dagster_writes_events_gives_one_sentence(well: dict[str, str], home: Path):
-    database = make_url(well["APERTURE_DATABASE_URL"])
-    aside = database.set(database=f"{database.database}_dagster").render_as_string(hide_password=False)
-    variables = {name: value for name, value in well.items() if name != "APERTURE_HOME"}
-    make_tables(variables, home)
-    no_room(aside, "event_logs")
-    said = run(*MATERIALIZE, home=home, **variables)
-    assert "No space left on device" in said and "free some space" in said and "APERTURE_HOME" in said
-
-
-def make_tables(variables: dict[str, str], home: Path) -> None:
-    """Create Dagster's own tables, as its first command does."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (variables | {"APERTURE_HOME": str(home), "DAGSTER_HOME": str(PROJECT)}).items():
-            patch.setenv(name, value)
-        dg.DagsterInstance.get().dispose()

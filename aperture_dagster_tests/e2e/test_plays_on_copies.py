@@ -133,20 +133,6 @@ def test_plays_on_copies_with_unknown_ids_are_kept_when_the_copies_disappear(
         assert place.home.rows(LOG) == WATCHED
 
 
-def test_plays_on_an_episode_that_leaves_its_series_are_kept(household: Any, tmp_path: Path):
-    """Its original is gone, or it was watched elsewhere: the series stays in the list."""
-    with shelf(household, tmp_path, server="jellyfin@12.0.0", **SEPARATE) as place:
-        publish_without_ids(place)
-        watch(place)
-        place.home.rows("UPDATE episodes SET removed_at = now() WHERE (season, number) = (1, 2) RETURNING 1")
-        place.state.advance(180)
-        place.publish_now()
-        with place.writer() as writer:
-            shown = writer.library_items(place.libraries()[SHOWS], "Episode")
-        assert (1, 2) not in {(one.season, one.number) for one in shown}
-        assert WATCHED[2] in place.home.rows(LOG)
-
-
 @pytest.mark.parametrize("take", ["publish", "unpublish"])
 def test_a_user_who_was_deleted_on_the_server_costs_nobody_a_library_of_everybody(
     household: Any, tmp_path: Path, take: str
@@ -164,21 +150,3 @@ def test_a_user_who_was_deleted_on_the_server_costs_nobody_a_library_of_everybod
         assert [one.error for one in published.outcomes if one.error is not None] == []
         assert (TOP_PICKS in place.libraries()) == (take == "publish")
         assert [row["title"] for row in place.home.rows(LOG)] == ["Film 3"]
-
-
-def test_an_original_that_is_gone_cannot_be_marked_and_costs_nobody_their_library(household: Any, tmp_path: Path):
-    with shelf(household, tmp_path, server="jellyfin@12.0.0", mark_originals_played=True, **SEPARATE) as place:
-        place.publish_now()
-        films = place.items(ANNAS)
-        for name in ("Film 5", "Film 3"):
-            place.state.play_item("anna", films[name].server_item_id, 1.0, datetime.now(UTC))
-        place.home.must("sync_watch_history", users=place.home.everyone())
-        place.state.remove_title("movie:5")
-        place.state.advance(180)
-        place.recommend("anna", "Film 8")
-        place.publish_now()
-        assert place.titles(ANNAS) == ["Film 8"]
-        (original,) = place.state.item_ids("movie:3")
-        with place.writer() as writer:
-            states = [one for page in writer.reader.states_of(place.user_id("anna"), [original]) for one in page]
-        assert [one.played for one in states] == [True]

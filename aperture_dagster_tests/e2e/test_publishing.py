@@ -127,24 +127,6 @@ def test_a_play_on_a_published_copy_counts_once_for_the_original(household: Any,
         assert plays == [{"title": "Film 5", "completion": 1.0, "play_count": 1}]
 
 
-@pytest.mark.nightly(
-    reason="Another case of the same outcome, with a household of its own.",
-    instead="e2e/test_publishing.py::test_a_play_on_a_published_copy_counts_once_for_the_original",
-)
-def test_plays_on_a_copy_that_leaves_are_kept(household: Any, tmp_path: Path):
-    with shelf(household, tmp_path) as place:
-        place.must_publish()
-        with place.writer() as writer:
-            items = writer.library_items(place.libraries()[ANNAS], "Movie")
-        copy = next(item for item in items if item.name == "Film 5")
-        place.state.play_item("anna", copy.server_item_id, 1.0, datetime.now(UTC))
-        place.state.advance(180)
-        place.recommend("anna", "Film 1")
-        place.must_publish()
-        place.home.must("sync_watch_history", users=place.home.everyone())
-        assert place.home.value("SELECT count(*) FROM plays") == 1
-
-
 @pytest.mark.parametrize("mark", [True, *at_night(False)])
 def test_the_original_is_marked_as_played_if_that_is_wanted(household: Any, tmp_path: Path, mark: bool):
     with shelf(household, tmp_path, mark_originals_played=mark) as place:
@@ -178,13 +160,3 @@ def test_nothing_happens_while_publishing_is_off(household: Any, tmp_path: Path)
         recorded = place.must_publish()
         assert place.changes() == 0 and place.files() == {}
         assert "APERTURE_PUBLISH is off" in str(recorded)
-
-
-@pytest.mark.parametrize("plugin", ["Merge Versions", *at_night("TMDb")])
-def test_copies_carry_ids_unless_a_plugin_would_merge_them_with_their_originals(
-    household: Any, tmp_path: Path, plugin: str
-):
-    with shelf(household, tmp_path, server="jellyfin@10.10.7", stand_ins={"plugins": (plugin,)}) as place:
-        place.publish_now()
-        ids = [one for item in place.items(ANNAS).values() for one in item.provider_ids if one.lower() == "tmdb"]
-        assert len(ids) == (0 if plugin == "Merge Versions" else 5)

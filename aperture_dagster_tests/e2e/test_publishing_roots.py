@@ -102,25 +102,6 @@ def test_unpublish_takes_everything_back_whatever_the_settings_name_now(househol
         assert run(now, "unpublish", "--yes").exit_code == 0
 
 
-def test_a_new_root_that_cannot_be_used_costs_nobody_the_libraries_below_the_earlier_one(
-    household: Any, tmp_path: Path
-):
-    with shelf(household, tmp_path) as place:
-        place.publish_now()
-        titles, files = place.titles(ANNAS), place.files()
-        settings = elsewhere(place, "another root")
-        moved = str(settings.publish_root)
-        place.state.reset_counters()
-        for on_server, words_of_it in (
-            ("/srv/unseen", "does not see"),
-            ("/media/movies/picks", "is inside the library"),
-        ):
-            now = settings.model_copy(update={"path_map": {moved: on_server, str(place.root): ROOT_ON_SERVER}})
-            refused = run(now, "publish")
-            assert refused.exit_code == 1 and words_of_it in words(refused)
-        assert place.changes() == 0 and place.titles(ANNAS) == titles and place.files() == files
-
-
 def test_without_its_marker_nothing_is_published_until_the_operator_accepts_the_root(household: Any, tmp_path: Path):
     with shelf(household, tmp_path) as place:
         settings = place.home.settings

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import pytest
 
-from aperture_dagster.discovery.seerr import RequestRefused, Seerr
+from aperture_dagster.discovery.seerr import Seerr
 from aperture_dagster.simulator.seerr.records import Permission
 from aperture_dagster_tests.e2e.requesting import FILMS, ON, SHOW, requesting
 from aperture_dagster_tests.household import failures, run_check
@@ -71,26 +71,6 @@ def test_missing_seasons_of_a_series_in_the_library_can_be_requested(open_place:
         rest = place.command("request", "ann", "Half a show", "--seasons", "1-2", "--yes")
         assert rest.exit_code == 0, rest.output
         assert [one["seasons"] for one in place.state.seerr_requests()] == [[2]]
-
-
-@pytest.mark.parametrize("first_state", ["declined", "approved"])
-def test_what_is_known_of_an_earlier_request_outlives_the_refusal_of_a_repeat(open_place: Any, first_state: str):
-    with open_place() as place:
-        place.suggest("ann", FILMS[0])
-        place.command("request", "ann", "Film 1", "--yes")
-        with place.desk() as desk:
-            ann = place.user("ann")
-            place.decide("movie:1", "declined")
-            desk.read_back(ann)
-            again = desk.plan(desk.account_of(ann), place.wish(FILMS[0]))
-            place.state.seerr_mark("movie:1", "blocklisted")
-            if first_state == "approved":
-                place.home.rows(
-                    "UPDATE seerr_requests SET state = 'approved' WHERE user_id = :ann RETURNING 1", ann=ann.user_id
-                )
-            with pytest.raises(RequestRefused):
-                desk.send(ann, again)
-        assert set(place.states("ann").values()) == {first_state}
 
 
 def test_states_change_after_a_request_was_completed_or_declined(open_place: Any):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,14 +10,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from aperture_dagster.discovery.seerr import RequestRefused
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.seerr.records import Permission
-from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.e2e.requesting import FILMS, ON, OWNED, SHOW, requesting
-from aperture_dagster_tests.e2e.test_publishing_safety import environment
+from aperture_dagster_tests.e2e.requesting import FILMS, ON, SHOW, requesting
 from aperture_dagster_tests.household import Household, failures, run_check
-from aperture_dagster_tests.marks import ANOTHER_CASE
 
 pytestmark = pytest.mark.e2e
 
@@ -68,75 +62,16 @@ def test_two_runs_at_once_send_each_request_once(open_place: Any):
         assert place.on_seerr() == [("ann", "movie:1")]
 
 
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"requests_dry_run": True}, None),
-        pytest.param({"requests_per_week": 0}, "APERTURE_REQUESTS_DRY_RUN=false", marks=ANOTHER_CASE),
-        pytest.param({"seerr_url": None}, "SEERR_URL", marks=ANOTHER_CASE),
-    ],
-)
-def test_nothing_is_sent_unless_the_week_the_switch_and_the_address_are_set(open_place: Any, changes: Any, reason: Any):
-    with open_place(**ON | changes) as place:
+def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(open_place: Any):
+    with open_place(**ON | {"requests_dry_run": True}) as place:
         place.suggest("ann", *FILMS[:3], SHOW)
         tables = place.home.snapshot()
         assert place.send() == []
         assert place.home.snapshot() == tables
         page = place.page("ann")
-        if reason is None:
-            rows = [record.data for record in page["would_be_sent"].records]
-            assert [row["title"] for row in rows] == ["Film 1 (2001)", "Film 2 (2002)"]
-            assert {row["as"] for row in rows} == {"ann"}
-        else:
-            assert reason in page["skipped"] and place.state.counters.total("seerr") == 0
-
-
-@pytest.mark.nightly(
-    reason="Another household for what the code beneath shows alone.",
-    instead="discovery/test_what_may_be_requested.py::test_the_job_requests_nothing_that_is_settled_or_owned_under_any_id",
-)
-def test_never_what_is_owned_dismissed_requested_or_declined(open_place: Any):
-    with open_place(**ON | {"requests_per_week": 10}) as place:
-        place.suggest("ann", *FILMS, OWNED)
-        place.suggest("bob", FILMS[2])
-        place.home.must("sync_movies")
-        ann = place.user("ann").user_id
-        dismissed = "INSERT INTO dismissals VALUES (:user, :work, 'movie', 1, NULL, NULL, 'Film 1', now()) RETURNING 1"
-        # Another work with the same id, as after a correction.
-        other = place.home.value("INSERT INTO works (media_type, tmdb_id) VALUES ('movie', 1) RETURNING work_id")
-        place.home.rows(dismissed, user=ann, work=other)
-        place.state.seerr_mark("movie:2", "blocklisted")
-        place.state.seerr_make_available("movie:4")
-        assert place.send("bob") == [("bob", "movie:3")]
-        place.decide("movie:3", "declined")
-        place.send("bob")
-        assert place.states("bob") == {"Film 3 (2003)": "declined"}
-        assert place.send("ann") == [("ann", "movie:5"), ("ann", "movie:6")]
-        assert "Owned (1999)" not in place.states("ann"), "Seerr was not even asked"
-        assert "blocklist" in place.page("ann")["reasons"] and "available" in place.page("ann")["reasons"]
-
-
-@pytest.mark.nightly(
-    reason="Another case of the same outcome, with a household of its own.",
-    instead="e2e/test_request_outcomes.py::test_states_change_after_a_request_was_completed_or_declined",
-)
-def test_states_are_read_back_and_a_deleted_request_counts_as_declined(open_place: Any):
-    with open_place(**ON | {"requests_per_week": 5}) as place:
-        place.suggest("ann", *FILMS[:4])
-        place.send()
-        place.decide("movie:1", "approved")
-        place.decide("movie:2", "failed")
-        place.decide("movie:3", "approved")
-        place.state.seerr_make_available("movie:3")
-        place.state.seerr.remove_request(place.state.seerr.requests[4])
-        place.send()
-        assert place.states("ann") == {
-            "Film 1 (2001)": "approved", "Film 2 (2002)": "failed", "Film 3 (2003)": "available",
-            "Film 4 (2004)": "declined",
-        }  # fmt: skip
-        tables = place.home.snapshot()
-        place.later(hours=1)
-        assert place.send() == [] and place.home.snapshot() == tables
+        rows = [record.data for record in page["would_be_sent"].records]
+        assert [row["title"] for row in rows] == ["Film 1 (2001)", "Film 2 (2002)"]
+        assert {row["as"] for row in rows} == {"ann"}
 
 
 def test_nothing_more_while_earlier_requests_lie_unwatched(open_place: Any):
@@ -209,29 +144,6 @@ def test_seerr_down_fails_the_run_with_a_sentence_and_keeps_everything(open_plac
 # Sent once
 
 
-@pytest.mark.nightly(
-    reason="Another household for what the code beneath shows alone.",
-    instead="e2e/test_requests.py::test_an_answer_that_is_lost_is_found_and_an_error_is_not_repeated_every_day",
-)
-def test_a_command_killed_before_the_answer_is_completed_without_a_second_request(open_place: Any):
-    with open_place(**ON | {"requests_per_week": 1}) as place:
-        place.suggest("ann", *FILMS[:2])
-        # The request arrives, and its answer is held back.
-        fault = place.state.add_fault(FaultRule("seerr", "/api/v1/request", "slow", delay_seconds=60))
-        command = [sys.executable, "-m", "aperture_dagster.cli.main", "request", "ann", "Film 1", "--yes"]
-        with subprocess.Popen(command, env=environment(place.home.settings), cwd=PROJECT) as process:
-            deadline = time.monotonic() + 240
-            while not place.on_seerr() and process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.05)
-            process.kill()
-        assert place.states("ann") == {"Film 1 (2001)": "sending"}
-        place.state.remove_fault(fault)
-        again = place.command("request", "ann", "Film 1", "--yes")
-        assert again.exit_code == 0 and "already: pending" in again.output
-        assert place.send() == [("ann", "movie:2")]
-        assert place.on_seerr() == [("ann", "movie:1"), ("ann", "movie:2")]
-
-
 def test_a_note_of_a_request_that_never_arrived_is_sent_by_the_next_run(open_place: Any):
     with open_place(**ON | {"requests_per_week": 1}) as place:
         place.suggest("ann", *FILMS[:2])
@@ -258,21 +170,6 @@ def test_an_answer_that_is_lost_is_found_and_an_error_is_not_repeated_every_day(
         assert not place.run("bob").success
         assert place.send("bob") == [("bob", "movie:4")]
         assert place.states("bob")["Film 3 (2003)"] == "refused"
-
-
-def test_what_others_requested_in_the_meantime_is_no_success(open_place: Any):
-    with open_place(**ON) as place:
-        place.suggest("ann", FILMS[0], SHOW)
-        ann, bob = place.user("ann"), place.user("bob")
-        for title in (FILMS[0], SHOW):
-            with place.desk() as desk:
-                early, late = (desk.plan(desk.account_of(one), place.wish(title)) for one in (bob, ann))
-                assert desk.send(bob, early) is not None
-                with pytest.raises(RequestRefused) as refused:
-                    desk.send(ann, late)
-                assert refused.value.reason == ("duplicate" if title is FILMS[0] else "no seasons")
-        assert place.states("ann") == {"Film 1": "refused", "Show": "refused"}
-        assert place.on_seerr() == [("bob", "movie:1"), ("bob", "series:8")]
 
 
 # The commands
@@ -316,22 +213,6 @@ def test_a_series_is_requested_as_a_whole_or_by_seasons_even_if_unknown_so_far(o
         assert place.command("request", "bob", "tmdb:series:8", "--seasons", "0").exit_code == 2
 
 
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="discovery/test_what_may_be_requested.py::test_the_job_requests_nothing_that_is_settled_or_owned_under_any_id",
-)
-def test_what_is_in_the_library_and_users_without_an_account_send_nothing(open_place: Any):
-    with open_place() as place:
-        place.home.must("sync_movies")
-        there = place.command("request", "ann", "Owned (1999)", "--yes")
-        assert there.exit_code == 0 and "in the library already" in there.output
-        stranger = place.command("request", "cy", "tmdb:movie:1", "--yes")
-        assert stranger.exit_code == 1 and "no user on Seerr" in stranger.output
-        unknown = place.command("request", "dora", "tmdb:movie:1", "--yes")
-        assert unknown.exit_code == 1 and "Did you mean" in unknown.output
-        assert place.on_seerr() == []
-
-
 def test_a_declined_title_can_be_requested_again_by_command_and_says_so(open_place: Any):
     with open_place() as place:
         place.command("request", "ann", "tmdb:movie:1", "--yes")
@@ -354,9 +235,3 @@ def test_requests_can_be_listed_while_seerr_is_down_and_never_show_the_key(open_
         assert listed.exit_code == 0 and "Film 1" in listed.output and "from the last check" in listed.output
         failed = place.command("request", "ann", "tmdb:movie:2", "--yes")
         assert failed.exit_code == 1 and "demo-seerr-key" not in failed.output + listed.output
-
-
-def test_without_seerr_the_command_names_the_setting(open_place: Any):
-    with open_place(seerr_api_key=None) as place:
-        result = place.command("request", "ann", "tmdb:movie:1", "--yes")
-        assert result.exit_code == 1 and "SEERR_API_KEY" in result.output

@@ -27,17 +27,6 @@ from aperture_dagster_tests.household import Household, failed_checks, rows_writ
 
 pytestmark = pytest.mark.e2e
 
-# What they make is in tables that are backed up and compared like all others.
-NOT_BY_DAY = frozenset(
-    {
-        "enrich_mdblist",
-        "enrich_studio_logos",
-        "refresh_ai_pricing",
-        "generate_discovery_suggestions",
-        "refresh_top_picks",
-    }
-)
-
 
 def back_up(settings: Settings) -> Path:
     made = create_backup(settings, Clock().now(), ensure_owner)
@@ -61,27 +50,16 @@ def without_counts(snapshot: dict[str, Any]) -> dict[str, Any]:
     return {table: rows for table, rows in snapshot.items() if table not in ("published_libraries", "facts")}
 
 
-@pytest.mark.parametrize(
-    "skipped",
-    [
-        pytest.param(NOT_BY_DAY, id="some jobs"),
-        pytest.param(
-            frozenset(),
-            id="every job",
-            marks=pytest.mark.nightly(
-                reason="Two whole cycles of a household that publishes.", instead="the same test with fewer jobs"
-            ),
-        ),
-    ],
+@pytest.mark.nightly(
+    reason="Two whole cycles of a household that publishes.",
+    instead="postgres/test_restore.py::test_a_restored_household_has_everything_but_its_tokens_and_the_old_database_is_kept",
 )
-def test_a_household_that_lost_everything_goes_on_from_its_backup(
-    household: Any, postgres: str, tmp_path: Path, skipped: frozenset[str]
-):
+def test_a_household_that_lost_everything_goes_on_from_its_backup(household: Any, postgres: str, tmp_path: Path):
     world = small_world(movies=40, users=3, plays=120)
     with publishing(household, world, tmp_path) as place:
         settings = place.home.settings
         url = product_database_url(settings)
-        place.home.cycle(skip={"sync_libraries", *skipped})
+        place.home.cycle(skip=("sync_libraries",))
         early = back_up(settings)
         place.must_publish()
         late, contents = back_up(settings), read_contents(url)
@@ -99,7 +77,7 @@ def test_a_household_that_lost_everything_goes_on_from_its_backup(
             assert add_users(instance, settings) == []
             place.home = Household(settings, instance)
             place.state.reset_counters()
-            again = place.home.cycle(skip=skipped)
+            again = place.home.cycle()
             assert [check for result in again.values() for check in failed_checks(result)] == []
             assert rows_written(again.values()) == {}
             assert place.state.requests("tmdb") == 0

@@ -12,11 +12,9 @@ from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster_tests.e2e.worlds import ENRICHED, world_of_studios
-from aperture_dagster_tests.household import Household, failed_checks, failures, metadata_of
+from aperture_dagster_tests.household import Household, failures, metadata_of
 
 pytestmark = pytest.mark.e2e
-
-CHECK = "studio_pictures.are_on_the_server"
 
 
 @contextmanager
@@ -38,9 +36,6 @@ def logos_by_name(home: Household) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     "server",
     [
-        pytest.param(
-            "jellyfin", marks=pytest.mark.nightly(reason="The other server again.", instead="the same test on Emby")
-        ),
         "emby",
     ],
 )
@@ -67,20 +62,6 @@ def test_the_media_server_is_not_touched_unless_turned_on(household):
         assert publish(home)["skipped"].startswith("skipped: APERTURE_SET_STUDIO_PICTURES")
         assert simulator.state.studio_pictures() == {}
         assert simulator.state.requests("jellyfin", "Studios") == 0
-
-
-@pytest.mark.nightly(
-    reason="Another case of the same outcome, with a household of its own.",
-    instead="e2e/test_studio_pictures.py::test_a_server_that_is_down_fails_the_step_with_a_sentence_and_keeps_the_logos",
-)
-def test_a_refused_picture_costs_only_itself_and_warns(household):
-    with enriched(household, set_studio_pictures=True) as (simulator, home):
-        simulator.state.add_fault(FaultRule("jellyfin", "/Images/Primary", status=400, times=1))
-        result = home.must("enrich_studio_logos")
-        assert failed_checks(result) == [CHECK]
-        assert metadata_of(result, "studio_pictures")["rows_written"] > 1
-        result = home.must("enrich_studio_logos")
-        assert failed_checks(result) == [] and metadata_of(result, "studio_pictures")["rows_written"] == 1
 
 
 def test_a_server_that_is_down_fails_the_step_with_a_sentence_and_keeps_the_logos(household):

@@ -226,24 +226,6 @@ def test_ratings_on_trakt_do_not_wait_for_the_media_server(raters: Any):
         assert place.on_server("ann", FILM) == [8]
 
 
-@pytest.mark.nightly(
-    reason="Another case of the same outcome, with a household of its own.",
-    instead="e2e/test_trakt_ratings.py::test_ratings_reach_every_copy_on_jellyfin_and_do_not_come_back",
-)
-def test_a_copy_to_the_server_alone_is_recorded_once_a_day(raters: Any):
-    with raters(ratings_to_server=True, trakt_client_id=None) as place:
-        place.sync()
-        assert place.sync(scheduled=True) == {}
-        place.clock.moment += timedelta(hours=24)
-        assert place.sync(scheduled=True).keys() == set(USERS)
-
-
-def test_the_command_never_rates_on_emby(raters: Any, command: Callable[..., Result]):
-    with raters(ratings_to_server=True, server="emby") as place:
-        said = command(place, "rate", "bob", "Film 2", "7").output
-        assert "Emby keeps no ratings" in said and _server_writes(place) == 0
-
-
 def _jobs(place: Raters) -> list[Any]:
     from aperture_dagster.build import all_jobs
 

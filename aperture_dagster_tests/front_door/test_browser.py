@@ -18,7 +18,6 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster_webserver.app import create_app_from_workspace_process_context
 
 from aperture_dagster.front_door.guard import AllowedHosts, Guard
-from aperture_dagster_tests.front_door.proxy import Host, reverse_proxy
 from aperture_dagster_tests.listener import Listener, listening
 from aperture_dagster_tests.ui.browser import needs_chromium, open_page
 from aperture_dagster_tests.waiting import wait_for
@@ -181,57 +180,3 @@ def test_a_name_that_was_pointed_here_gets_nothing_through(page: Any, served: Se
     answer = page.goto(f"http://{EVIL}:{served.guarded}/server_info")
     assert answer.status == 421 and "APERTURE_UI_ALLOWED_HOSTS" in answer.text()
     assert attack(page, f"http://{EVIL}:{served.guarded}", served) == set()
-
-
-def test_whoever_follows_a_link_to_a_run_is_there_after_one_click(page: Any, evil: Listener, served: Served):
-    for name in ("127.0.0.1", LAN):
-        page.goto(evil.url)
-        address = f"http://{name}:{served.guarded}/runs/7?tab=logs"
-        page.evaluate(
-            "(to) => { const link = document.createElement('a'); link.href = to; link.textContent = 'run'; "
-            "document.body.append(link); }",
-            address,
-        )
-        with page.expect_navigation() as first:
-            page.get_by_role("link", name="run").click()
-        if name != LAN:
-            assert first.value.status == 403 and page.url == address
-            with page.expect_navigation() as first:
-                page.get_by_role("link", name="continue to this page").click()
-        assert first.value.status == 200 and page.url.startswith(address.partition("?")[0])
-        assert "window.__webpack" in first.value.text() or "_next" in first.value.text()
-
-
-def test_the_ui_cannot_be_shown_in_a_frame_of_another_website(page: Any, evil: Listener, served: Served):
-    page.goto(evil.url)
-    with page.expect_console_message(lambda message: "frame-ancestors" in message.text):
-        page.evaluate(
-            "(ui) => { const frame = document.createElement('iframe'); frame.src = ui; document.body.append(frame); }",
-            f"http://{LAN}:{served.guarded}/",
-        )
-
-
-@pytest.mark.parametrize("host", [None, "kept", "without port", "replaced"])
-def test_the_ui_works_directly_and_behind_a_proxy(page: Any, served: Served, host: Host | None):
-    address = f"http://{PROXY}:{served.proxied}" if host else f"http://127.0.0.1:{served.guarded}"
-    sockets: list[Any] = []
-    frames: list[str] = []
-    refused: list[str] = []
-
-    def note(opened: Any) -> None:
-        sockets.append(opened)
-        opened.on("framereceived", lambda frame: frames.append(str(frame)))
-
-    page.on("websocket", note)
-    page.on("response", lambda answer: refused.append(answer.url) if answer.status in (400, 403, 405, 415, 421) else 0)
-    with reverse_proxy(served.proxied, served.guarded, host or "kept"):
-        page.goto(f"{address}/assets/movies?view=overview")
-        page.get_by_role("button", name="Materialize").first.click(timeout=60_000)
-        page.get_by_text("Launched run").first.wait_for(timeout=60_000)
-        # Playwright reports frames only while it is called, so none is missed in between.
-        if not frames:
-            sockets[-1].wait_for_event("framereceived", timeout=60_000)
-        assert "connection_ack" in frames[0]
-        page.goto("about:blank")
-    assert served.effects() == {"run"}
-    assert refused == []

@@ -30,7 +30,7 @@ OTHER_HOST = """
 import dagster as dg
 from aperture_dagster.instance.dead_runs import end_dead_runs
 from aperture_dagster.settings import load_settings
-from aperture_dagster.storage import connection, run_lock
+from aperture_dagster.postgres import run_lock
 run_lock.GRACE_SECONDS = 0.01
 with dg.DagsterInstance.get() as instance:
     print(*(run.run_id for run in end_dead_runs(instance, load_settings())))

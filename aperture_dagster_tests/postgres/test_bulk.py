@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from aperture_dagster.catalogue.tables import libraries, works
 from aperture_dagster.enrichment.queries import write_answers
 from aperture_dagster.enrichment.tables import tmdb_metadata
 from aperture_dagster.postgres import bulk
-from aperture_dagster.postgres.bulk import FEW_ROWS, WriteCounts, storable, upsert
+from aperture_dagster.postgres.bulk import FEW_ROWS, WriteCounts, upsert
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.tables import facts
 from aperture_dagster_tests.shelf import Shelf
@@ -66,11 +65,6 @@ def test_the_last_of_two_rows_with_the_same_key_wins(shelf: Shelf):
     with shelf.open() as connection:
         assert write(connection, library("a", "first"), library("a", "last")).inserted == 1
     assert shelf.value("SELECT name FROM libraries") == "last"
-
-
-def test_writing_no_rows_does_nothing(shelf: Shelf):
-    with shelf.open() as connection:
-        assert write(connection) == WriteCounts()
 
 
 def test_text_is_stored_unchanged(shelf: Shelf):
@@ -134,18 +128,6 @@ def test_unstorable_values_inside_lists_and_objects_are_cleaned(shelf: Shelf):
     assert stored["vote_average"] is None
     assert stored["popularity"] == float("inf")
     assert stored["recommended_tmdb_ids"] == [2**40, 1]
-
-
-def test_a_storable_value_is_not_changed():
-    moment = datetime(2026, 1, 1, tzinfo=UTC)
-    for value in (None, 0, 1.5, True, "ü🎬", b"x", moment, (1, 2)):
-        assert storable(value) is value or storable(value) == value
-
-
-def test_a_failed_write_is_rolled_back(shelf: Shelf):
-    with pytest.raises(Exception, match="null value"), shelf.open() as connection:
-        write(connection, library("a", "A"), {"library_id": "b", "name": None, "collection_type": None})
-    assert shelf.value("SELECT count(*) FROM libraries") == 0
 
 
 def test_more_rows_than_the_parameter_limit_are_written(database: Database):

@@ -209,7 +209,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from aperture_dagster.settings import load_settings
-from aperture_dagster.storage import restore as module
+from aperture_dagster.postgres import restore as module
 from aperture_dagster_tests.postgres.test_restore import restored
 
 point, url, file, home = sys.argv[1:]

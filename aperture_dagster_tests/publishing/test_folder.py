@@ -31,7 +31,6 @@ from aperture_dagster.publishing.root import Root
 from aperture_dagster_tests.killing import Killed, killed_at
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-CRASH = "a crash"
 # Everything that changes something on disk.
 KILLED_STEPS = [
     (LibraryFolder, "_place"),
@@ -120,19 +119,6 @@ def test_a_new_entry_is_complete_and_readable_by_others(shelf: Shelf):
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
     assert stat.S_IMODE((folder / "movie.nfo").stat().st_mode) == 0o644
     assert (folder / "poster.jpg").stat().st_mtime == pytest.approx(time.time() + 86_400, abs=60)
-
-
-def test_the_root_is_created_if_it_is_missing_and_readable_by_others(tmp_path: Path):
-    umask = os.umask(0o022)
-    try:
-        root = Root(tmp_path / "one" / "root", "us")
-        root.mark()
-        LibraryFolder(root, "picks").prepare()
-    finally:
-        os.umask(umask)
-    assert stat.S_IMODE((tmp_path / "one" / "root").stat().st_mode) == 0o755
-    note = tmp_path / "one" / "root" / "picks" / "about.txt"
-    assert b"belongs to aperture-dagster" in note.read_bytes()
 
 
 def test_an_unchanged_entry_is_not_touched(shelf: Shelf):

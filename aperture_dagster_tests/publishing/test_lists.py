@@ -153,22 +153,6 @@ def test_a_list_of_that_name_that_somebody_made_is_not_taken_over(modern: Lists)
     assert modern.there() == {"picks": ["Two Files"]}
 
 
-def test_only_the_order_changes(modern: Lists):
-    modern.publish(modern.wanted("Alone", "Merged", "Part One", "Two Files"))
-    made = modern.list_id()
-    (outcome,) = modern.publish(modern.wanted("Alone", "Part One", "Merged", "Two Files"))
-    assert modern.there() == {"Picks": ["Alone", "Part One", "Merged", "Two Files"]} and modern.list_id() == made
-    assert (outcome.added, outcome.removed, outcome.changed) == (0, 0, 2)
-
-
-def test_a_title_that_is_there_twice_is_there_once_afterwards(modern: Lists):
-    modern.publish(modern.wanted("Alone", "Merged"))
-    if modern.kind == "playlist":
-        modern.add("Alone")
-    modern.publish(modern.wanted("Alone", "Merged"))
-    assert modern.there() == {"Picks": ["Alone", "Merged"]}
-
-
 def test_a_renamed_list_is_a_new_one_with_what_others_added(modern: Lists):
     modern.publish(modern.wanted("Alone", "Merged"))
     modern.add("Two Files")
@@ -261,11 +245,6 @@ def test_a_plan_of_lists_writes_nothing(modern: Lists):
     )  # fmt: skip
     assert [one.removed for one in outcomes] == [2, 1, 0] and outcomes[1].added == 1
     assert (modern.there(), modern.place.writes(), modern.place.manifest.writes) == (before, writes, noted)
-
-
-def test_without_lists_nothing_is_asked(modern: Lists):
-    before = modern.place.writer.requests
-    assert modern.publish() == [] and modern.place.writer.requests == before
 
 
 def test_the_playlist_of_a_user_who_was_deleted_is_forgotten(tmp_path: Path):

@@ -5,16 +5,15 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aperture_dagster.files.open_folder import OpenFolder
-from aperture_dagster.publishing.folder import FolderError, LibraryFolder
+from aperture_dagster.publishing.folder import FolderError
 from aperture_dagster.publishing.nfo import TitleFacts, series_nfo
 from aperture_dagster.publishing.plan import DesiredEntry, DesiredFile, Picture
 from aperture_dagster_tests.publishing.test_folder import NOW, Shelf
@@ -250,57 +249,3 @@ def test_a_link_that_is_planted_at_any_moment_leads_to_no_change_behind_it(tmp_p
         shutil.rmtree(tmp_path / str(step))
         if len(calls) < step:
             break
-
-
-NO_LINK = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-
-
-def test_a_thread_that_swaps_folders_for_links_changes_nothing_behind_them(tmp_path: Path):
-    guarded, is_over, swaps = Guarded(tmp_path), threading.Event(), 0
-    LibraryFolder(guarded.root, "other").prepare()
-
-    def swap() -> None:
-        nonlocal swaps
-        while not is_over.is_set():
-            for name in (*FOLDERS, *HIDDEN):
-                with suppress(OSError), ExitStack() as opened:
-                    # By descriptors: through a link that stayed, this thread would itself change what is behind it.
-                    root = here = os.open(guarded.root.path, NO_LINK)
-                    opened.callback(os.close, root)
-                    *above, last = (guarded.folder.path / name).relative_to(guarded.root.path).parts
-                    for one in above:
-                        here = os.open(one, NO_LINK, dir_fd=here)
-                        opened.callback(os.close, here)
-                    with suppress(OSError):
-                        os.rename(last, "aside", src_dir_fd=here, dst_dir_fd=root)
-                    with suppress(OSError):
-                        os.symlink(guarded.precious / name, last, dir_fd=here)
-                        swaps += 1
-                    with suppress(OSError):
-                        os.unlink(last, dir_fd=here)
-                    with suppress(OSError):
-                        os.rename("aside", last, src_dir_fd=root, dst_dir_fd=here)
-                    shutil.rmtree("aside", ignore_errors=True, dir_fd=root)
-
-    thread = threading.Thread(target=swap)
-    thread.start()
-    try:
-        for _ in range(150):
-            for action in guarded.actions():
-                with suppress(FolderError):
-                    action()
-            if snapshot(guarded.precious) != guarded.before:
-                break
-    finally:
-        is_over.set()
-        thread.join()
-    assert snapshot(guarded.precious) == guarded.before
-    assert swaps > 100
-    # Whatever it left there, other libraries are whole and the next run goes on.
-    if guarded.folder.path.is_symlink():
-        guarded.folder.path.unlink()
-    shutil.rmtree(guarded.folder.path, ignore_errors=True)
-    guarded.placed.clear()
-    guarded.folder.prepare()
-    guarded.publish(series())
-    assert (guarded.folder.path / VIDEO).is_symlink() and (guarded.root.path / "other" / "about.txt").exists()

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageStat
 
-from aperture_dagster.publishing import posters
 from aperture_dagster.publishing.posters import draw_poster
 
 RED = (200, 30, 30)
@@ -69,26 +68,6 @@ def test_a_picture_of_other_proportions_is_shown_whole_on_a_darker_ground(size: 
     assert max(colour_at(poster, 0, 0)) < 110
 
 
-def test_a_picture_is_turned_as_its_camera_says():
-    image = Image.new("RGB", (900, 600), RED)
-    image.paste((0, 0, 255), (0, 0, 450, 600))
-    exif = image.getexif()
-    exif[0x0112] = 6
-    written = BytesIO()
-    image.save(written, "JPEG", exif=exif)
-    poster = draw_poster(written.getvalue(), title="x", rank=None)
-    assert colour_at(poster, 290, 50)[2] > 200 and colour_at(poster, 290, 830)[0] > 180
-
-
-def test_16_bit_and_transparent_pictures_are_not_white():
-    deep = BytesIO()
-    Image.new("I;16", (300, 450), 30000).save(deep, "PNG")
-    assert colour_at(draw_poster(deep.getvalue(), title="x", rank=None), 290, 440) == pytest.approx((117,) * 3, abs=6)
-    clear = BytesIO()
-    Image.new("RGBA", (300, 450), (255, 255, 255, 0)).save(clear, "PNG")
-    assert max(colour_at(draw_poster(clear.getvalue(), title="x", rank=None), 290, 440)) < 60
-
-
 UNUSABLE: dict[str, Callable[[], bytes | None]] = {
     "none": lambda: None,
     "empty": lambda: b"",
@@ -133,11 +112,6 @@ def test_any_title_fits_on_its_card(title: str):
         assert card.crop(box).getextrema()[1] < 110
 
 
-def test_letters_with_accents_are_written_in_plain_ones():
-    plain = draw_poster(None, title="Amelie", rank=None)
-    assert draw_poster(None, title="Amélie", rank=None) == plain == draw_poster(None, title="Ame\u0301lie", rank=None)
-
-
 def test_the_rank_is_in_the_corner_and_nowhere_else():
     content = picture((600, 900))
     without, first, twelfth = (draw_poster(content, title="x", rank=rank) for rank in (None, 1, 12))
@@ -152,28 +126,6 @@ def test_the_rank_is_in_the_corner_and_nowhere_else():
         assert left > 0 and top > 0 and right < 240 and bottom < 190
 
 
-def test_the_rank_is_on_a_dark_plate_with_a_golden_border():
-    poster = decoded(draw_poster(picture((600, 900)), title="x", rank=1))
-
-    def at(x: int, y: int) -> str:
-        red, _, blue = poster.getpixel((x, y))  # pyright: ignore[reportGeneralTypeIssues]
-        return "gold" if red > 180 and blue < 130 else "dark" if red < 70 else "other"
-
-    # The border is of one width on all sides; the corners of the plate are round.
-    middle = 24 + 56
-    sides = [((26, middle), (34, middle)), ((133, middle), (125, middle)), ((middle, 26), (middle, 34))]
-    sides.append(((middle, 133), (middle, 125)))
-    assert [(at(*border), at(*inside)) for border, inside in sides] == [("gold", "dark")] * 4
-    red = decoded(draw_poster(picture((600, 900)), title="x", rank=None)).getpixel((25, 25))
-    assert all(abs(one - other) < 60 for one, other in zip(poster.getpixel((25, 25)), red, strict=True))  # pyright: ignore
-
-
 def test_equal_input_gives_equal_bytes_so_that_nothing_is_rewritten():
     content = picture((1600, 900), "WEBP")
     assert draw_poster(content, title="x", rank=3) == draw_poster(content, title="x", rank=3)
-
-
-def test_no_word_of_a_title_is_lost_between_lines():
-    words = ["The", "Assassination", "of", "Jesse", "James", "by", "the", "Coward", "Robert", "Ford"]
-    lines = posters._wrap(words, posters._font(60), 500)
-    assert len(lines) > 2 and " ".join(lines).split() == words

@@ -164,14 +164,6 @@ def test_strict_access_gives_each_user_a_list_of_what_they_see_now(tmp_path: Pat
             assert policy["EnabledFolders"] == [*others, own[f"{name}'s picks"]]
 
 
-@pytest.mark.parametrize("is_hidden", [True, False])
-def test_where_both_copies_share_what_was_watched_the_own_ones_stay_out_of_latest(place: Place, is_hidden: bool):
-    place.publish(place.wanted("ada", "Alone"), hide_own=is_hidden)
-    library = place.libraries()["ada's picks"].item_id
-    hidden = place.writer.user_objects()[place.user("ada")]["Configuration"]["LatestItemsExcludes"]
-    assert (library in hidden) is is_hidden
-
-
 def test_where_a_library_cannot_be_hidden_others_are_kept_from_it_before_it_has_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -205,13 +197,6 @@ def test_one_refused_user_costs_nobody_else_their_library(place: Place):
     ada, bo = place.publish(place.wanted("ada", "Alone"), place.wanted("bo", "Merged"), errors=True)
     assert ada.error is None and bo.error is not None
     assert place.views("ada") == ["ada's picks"] and place.views("bo") == []
-
-
-def test_a_user_with_blocked_libraries_is_reported(place: Place):
-    place.state.user_named("bo").policy.blocked_folders = ("f" * 32,)
-    place.publish(place.wanted("ada", "Alone"))
-    (warning,) = place.warnings
-    assert "bo has a list of blocked libraries" in warning
 
 
 # Taking away
@@ -380,18 +365,6 @@ def test_titles_that_the_server_does_not_show_are_counted_and_none_at_all_is_an_
     place.wait(180)
     place.publish(place.wanted("ada", "Alone"))
     assert place.manifest.libraries()[place.key("ada")].missing == 0
-
-
-def test_three_failures_in_a_row_end_the_run_for_the_others(place: Place):
-    place.state.add_fault(FaultRule("jellyfin", path_contains="collectionType=", status=400))
-    names = ["ada", "bo", "cleo", None]
-    outcomes = place.publish(*(place.wanted(name, "Alone") for name in names), errors=True)
-    assert [one.error is outcomes[2].error for one in outcomes] == [False, False, True, True]
-    assert place.manifest.libraries().keys() == {place.key(name) for name in names[:3]}, "the last was not tried"
-    assert not any(one.created for one in outcomes)
-    place.state.clear_faults()
-    place.publish(*(place.wanted(name, "Alone") for name in names))
-    assert sorted(place.views("cleo")) == ["cleo's picks", "everybody's picks"]
 
 
 @pytest.mark.parametrize("minutes", [-90, 90])

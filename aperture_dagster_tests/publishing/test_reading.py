@@ -182,21 +182,6 @@ def test_a_date_of_a_clock_that_was_ahead_is_put_right_by_the_next_run(slow: Pla
             slow.manifest.write_library(replace(record, unverified_since=slow.now() + timedelta(days=300)))
 
 
-def test_a_restart_of_the_server_that_forgets_its_queue_costs_nothing(tmp_path: Path):
-    with a_place(tmp_path, **SLOW) as place:
-        looks: list[int] = []
-
-        def look() -> None:
-            seen_by(place)
-            looks.append(1)
-            if len(looks) == 15:
-                place.state.restart_server()
-
-        watching(place, look)
-        place.publish(*lists(place))
-        assert seen_by(place) == {owner: [f"{owner}'s picks"] for owner in LISTS}
-
-
 # A run that is killed between placing and verifying
 
 
@@ -319,18 +304,6 @@ def test_plays_on_copies_that_nobody_verified_are_credited_when_they_leave(
     # A title leaves a list, and a whole list goes.
     slow.publish(slow.wanted("ada", "Alone"), retired=[slow.key("bo")])
     assert known == copies and all(copies)
-
-
-def test_a_file_that_must_be_read_again_is_waited_for_behind_what_the_server_reads_meanwhile(slow: Place):
-    # The server passes over the new NFO files, since they are older than its records of the items.
-    slow.state.skew_clock(7200)
-    slow.publish(slow.wanted("ada", "Alone", "Merged"))
-    slow.state.skew_clock(0)
-    slow.wait(180)
-    long = slow.wanted("bo", "Part One", "Part Two", "Two Files", "Alone", "Merged")
-    slow.publish(slow.wanted("ada", "Merged", "Alone"), long)
-    assert slow.shown("ada's picks") == ["Merged", "Alone"] and slow.warnings == []
-    assert slow.views("ada") == ["ada's picks"] and slow.views("bo") == ["bo's picks"]
 
 
 @pytest.mark.parametrize(("title", "media_type", "items"), [("Alone", "movie", "Movie"), ("Show", "series", "Episode")])

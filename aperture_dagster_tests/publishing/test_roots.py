@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,16 +89,6 @@ def test_while_the_root_is_not_mounted_nothing_changes_and_afterwards_it_goes_on
     assert place.files() == files and state_of(place) == before
     place.publish(place.wanted("ada", "Merged", "Part One"), wanted[1])
     assert place.shown(PICKS) == ["Merged", "Part One"] and place.shown("bo's picks") == ["Merged"]
-
-
-def test_an_emptied_root_is_filled_again_once_it_is_accepted(place: Place):
-    wanted = place.wanted("ada", "Alone", "Merged")
-    place.publish(wanted)
-    unmount(place)
-    place.publish(wanted, accepted=True)
-    assert place.shown(PICKS) == ["Alone", "Merged"] and place.titles_on_disk("ada") == ["Alone", "Merged"]
-    assert json.loads((place.root / MARKER.name).read_bytes())["owner"] == "us"
-    place.publish(wanted)
 
 
 def test_without_its_marker_nothing_is_written_or_deleted_although_the_libraries_are_there(place: Place):
@@ -269,15 +258,6 @@ def test_after_the_root_changed_libraries_move_there_and_nothing_stays_behind(pl
     assert place.writes() == before
 
 
-def test_with_strict_access_nobody_gets_the_libraries_of_others_below_an_earlier_root(place: Place, other: Path):
-    place.publish(place.wanted("ada", "Alone"), strict=True)
-    place.viewers[place.key("ada")] = frozenset({place.user("ada")})
-    place.publish(place.wanted("bo", "Merged"), strict=True, path=other, on_server=OTHER)
-    assert (place.views("ada"), place.views("bo"), place.views("cleo")) == ([PICKS], ["bo's picks"], [])
-    adas = place.libraries()[PICKS].policy_id
-    assert adas not in place.writer.user_objects()[place.user("bo")]["Policy"]["EnabledFolders"]
-
-
 def leave_behind(place: Place, other: Path) -> None:
     """Leave files of a library below a root that was not mounted when the library moved to another one."""
     place.publish(place.wanted("ada", "Alone", "Merged"))
@@ -301,26 +281,6 @@ def test_what_was_left_behind_is_taken_over_by_a_library_that_is_there_again(pla
     assert place.files() == files and place.manifest.leftovers() == []
 
 
-def test_what_was_left_behind_is_found_under_another_path_of_this_machine(place: Place, other: Path):
-    leave_behind(place, other)
-    moved = place.root.with_name("under-another-path")
-    place.root.rename(moved)
-    (outcome,) = place.publish(retired=[], path=moved, on_server=ROOT)
-    assert outcome.retired and outcome.left_behind is None and place.manifest.leftovers() == []
-    assert list(moved.iterdir()) == []
-    moved.rename(place.root)
-
-
-def test_the_same_root_under_another_path_of_this_machine_is_no_other_one(place: Place, tmp_path: Path):
-    wanted = place.wanted("ada", "Alone")
-    place.publish(wanted)
-    before, files = place.writes(), place.files()
-    (tmp_path / "alias").symlink_to(place.root)
-    place.publish(wanted, path=tmp_path / "alias", on_server=ROOT)
-    assert place.writes() == before and place.files() == files
-    assert place.manifest.libraries()[place.key("ada")].root == str(tmp_path / "alias")
-
-
 # One library costs no other
 
 
@@ -335,16 +295,6 @@ def test_a_library_that_the_server_does_not_delete_stays_and_is_not_called_remov
     place.state.clear_faults()
     (ada,) = unpublish(place)
     assert ada.retired and list(place.root.iterdir()) == []
-
-
-def test_after_three_refusals_in_a_row_no_more_requests_are_sent(place: Place):
-    names = ["ada", "bo", "cleo", None]
-    place.publish(*(place.wanted(name, "Alone") for name in names))
-    place.state.add_fault(FaultRule("jellyfin", path_contains="name=", status=500))
-    outcomes = unpublish(place)
-    assert all(one.error is not None and not one.retired for one in outcomes)
-    assert outcomes[3].error is outcomes[2].error and outcomes[1].error is not outcomes[2].error
-    assert len(place.manifest.libraries()) == 4 and place.titles_on_disk("ada") == ["Alone"]
 
 
 @pytest.mark.parametrize("planted", ["link", "file"])
@@ -369,15 +319,6 @@ def test_what_somebody_puts_in_the_place_of_a_library_costs_no_other_one(place: 
     folder.unlink()
     place.publish(*lists)
     assert place.shown(PICKS) == ["Alone", "Part One"]
-
-
-def test_the_marker_stays_with_what_others_put_into_the_root(place: Place):
-    place.publish(place.wanted("ada", "Alone"))
-    (place.root / "mine.txt").write_text("mine")
-    unpublish(place)
-    assert {one.name for one in place.root.iterdir()} == {"mine.txt", MARKER.name}
-    place.publish(place.wanted("ada", "Alone"))
-    assert place.shown(PICKS) == ["Alone"]
 
 
 def test_a_path_that_this_machine_does_not_have_is_never_taken_for_a_folder_here(

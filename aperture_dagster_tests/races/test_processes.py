@@ -15,7 +15,6 @@ from sqlalchemy import create_engine, text
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.files import locks
-from aperture_dagster.media_server.records import ItemState
 from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres import embedded
@@ -23,10 +22,7 @@ from aperture_dagster.postgres.cluster import Cluster
 from aperture_dagster.postgres.connection import _ensure_database
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
-from aperture_dagster.postgres.queries import database_time
 from aperture_dagster.prices.refresh import refresh_prices
-from aperture_dagster.publishing.copies import record_states
-from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.ratings.pushing import TraktOutbox
 from aperture_dagster.ratings.server import rate_on_server
@@ -190,66 +186,6 @@ def test_a_rating_that_two_processes_find_missing_is_written_to_the_server_once(
     with stop_at(server.writer, "set_rating") as stop:
         assert race(database_url, stop, server.write, server.write) == (1, 0)
     assert server.there() == 9
-
-
-def test_the_server_gets_the_rating_that_is_being_given_and_not_the_former_one(server: RatedServer, database_url: str):
-    with server.shelf.open() as connection:
-        server.rate(connection, 4)
-    with server.shelf.open() as connection:
-        server.rate(connection, 9)
-        writing_there = Side(server.write)
-        wait_until_blocked(database_url, writing_there)
-    assert writing_there.result() == 1 and server.there() == 9
-
-
-def test_a_history_that_was_read_before_does_not_undo_a_rating_that_was_written_there(
-    server: RatedServer, database_url: str
-):
-    """The former rating of the film on the server is on its way here while it gets the new one there."""
-    with server.shelf.open() as connection:
-        server.rate(connection, 9)
-        started_at = database_time(connection)
-    former = ItemState(server.film, rating=4)
-
-    def read_history() -> None:
-        with server.shelf.open() as connection:
-            record_states(connection, server.bo, [former], now=NOW, requested_at=started_at)
-
-    with stop_at(server.writer, "set_rating", after=True) as written, stop_before_statement("INTO ratings") as stored:
-        writing_there = Side(server.write)
-        written.wait_for(writing_there)
-        reading = Side(read_history)
-        stored.wait_for(reading)
-        written.go_on()
-        wait_until_blocked(database_url, writing_there)
-        stored.go_on()
-        reading.result()
-    assert writing_there.result() == 1
-    with server.shelf.open() as connection:
-        in_force = ratings_in_force(connection, server.bo)[server.work].value
-    assert in_force == server.there() == 9
-
-
-def test_a_rating_is_recorded_for_the_work_that_its_item_is_moving_to(server: RatedServer, database_url: str):
-    with server.shelf.open() as connection:
-        server.rate(connection, 9)
-    with stop_at(server.writer, "set_rating", after=True) as stop:
-        writing_there = Side(server.write)
-        stop.wait_for(writing_there)
-        with server.shelf.open() as merge:
-            merge.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('catalogue'))")
-            merge.execute(
-                text(
-                    "UPDATE titles SET work_id = (SELECT max(work_id) FROM titles WHERE media_type = 'movie') "
-                    "WHERE server_item_id = :film"
-                ),
-                {"film": server.film},
-            )
-            stop.go_on()
-            wait_until_blocked(database_url, writing_there)
-    assert writing_there.result() == 1
-    recorded = server.shelf.value("SELECT work_id FROM ratings WHERE source = 'server'")
-    assert recorded == server.shelf.item(server.film)["work_id"] != server.work
 
 
 def test_a_price_that_two_runs_find_changed_is_stored_once(serve: Callable[..., Any], database_url: str):

@@ -98,16 +98,6 @@ def test_the_version_changes_with_the_table(tmp_path: Path):
     assert len({"", first, crowd_version(settings)}) == 3
 
 
-def test_the_file_of_a_large_crowd_has_a_few_megabytes(tmp_path: Path):
-    random = np.random.default_rng(1)
-    size, each = 6_000, 100
-    strengths = np.sort(random.exponential(0.02, (size, each)), axis=1)[:, ::-1].ravel()
-    # Neighbours without any order are the worst case.
-    neighbours = random.integers(0, size, size * each)
-    path = written(tmp_path, titles=size, counts=np.full(size, each), neighbours=neighbours, strengths=strengths)
-    assert path.stat().st_size < 2.5e6
-
-
 def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
@@ -172,24 +162,6 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path, broken):
     with pytest.raises(CrowdError, match=r"table\.npz .*(no usable table|cannot be read|does not exist)"):
         read_table(path)
     assert not Code.ran, "code of the file was run"
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"neighbours": [1, 2, 4]},
-        {"neighbours": [1, 2]},
-        {"counts": [1, 1, 0, 0]},
-        {"imdb_ids": [0]},
-        {"strengths": [np.nan, 0.1, 0.1]},
-        {"strengths": [1e9, 0.1, 0.1]},
-    ],
-    ids=lambda one: str(one),
-)
-@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
-def test_parts_that_do_not_fit_together_are_refused(tmp_path: Path, changed: dict[str, Any]):
-    with pytest.raises(CrowdError, match="no usable table"):
-        read_table(written(tmp_path, **changed))
 
 
 def test_an_archive_that_would_fill_the_memory_is_refused_before_it_is_read(tmp_path: Path, monkeypatch):

@@ -12,8 +12,6 @@ import pytest
 
 from aperture_dagster.http.errors import (
     BadAnswer,
-    NotFound,
-    Redirected,
     RequestRejected,
     ServiceNotConfigured,
     ServiceRefused,
@@ -101,11 +99,6 @@ def test_similar_texts_have_similar_vectors(static: StaticEmbedder):
     assert heist @ robbery > heist @ garden + 0.25
 
 
-def test_rare_words_count_more_than_common_ones(static: StaticEmbedder):
-    name, common, other = static.embed(["the heist of the year", "the man of the year", "a heist"]).vectors
-    assert name @ other > name @ common
-
-
 def test_case_and_accents_make_no_difference(static: StaticEmbedder):
     one, two = static.embed(["Le Fabuleux Destin d'Amélie Poulain", "LE FABULEUX DESTIN D'AMELIE POULAIN"]).vectors
     assert np.array_equal(one, two)
@@ -142,15 +135,6 @@ def test_words_are_split_into_the_longest_pieces_from_the_start():
 def test_empty_texts_have_zero_vectors_and_no_texts_none(static: StaticEmbedder):
     assert not static.embed(["", " \n"]).vectors.any()
     assert static.embed([]).vectors.shape == (0, 320)
-
-
-def test_each_text_has_its_own_vector_in_however_many_batches(monkeypatch: pytest.MonkeyPatch):
-    texts = ["a quiet house", "", "☃ zzyzx", "dogs at sea", "the quiet sea"]
-    model = StaticVectors()
-    alone = np.concatenate([model.embed([text]) for text in texts])
-    monkeypatch.setattr("aperture_dagster.taste.static_vectors.BATCH", 2)
-    assert np.array_equal(model.embed(texts), alone)
-    assert len(np.unique(alone, axis=0)) == len(texts)
 
 
 def test_a_zero_vector_stays_zero():
@@ -251,13 +235,6 @@ def test_missing_credit_is_reported_without_the_key(scripted: Scripted, answer: 
     assert (remote.requests, "sk-secret" in str(told.value)) == (1, False)
 
 
-def test_a_throttled_request_is_retried(scripted: Scripted):
-    limited = {"error": {"message": "Rate limit reached", "type": "requests", "code": "rate_limit_exceeded"}}
-    scripted.say(Answer(limited, 429, {"retry-after": "0"}), Answer(vectors_of(1)))
-    with endpoint(scripted.url) as remote:
-        assert remote.embed(["a"]).refused == {}
-
-
 def test_a_refused_text_costs_only_itself():
     """The other texts of its request keep their vectors."""
     texts = [f"film {number}" for number in range(64)]
@@ -280,14 +257,6 @@ def test_an_endpoint_that_refuses_everything_fails_early(scripted: Scripted):
         with pytest.raises(RequestRejected, match="unknown field"):
             remote.embed([f"film {number}" for number in range(2_000)])
         assert remote.requests < 40
-
-
-def test_a_redirecting_address_is_reported_at_once(scripted: Scripted):
-    scripted.say(Answer("", 308, {"location": "https://elsewhere.invalid/v1/embeddings"}))
-    with endpoint(scripted.url) as remote:
-        with pytest.raises(Redirected):
-            remote.embed(["a", "b", "c", "d"])
-        assert remote.requests == 1
 
 
 @pytest.mark.parametrize("model", ["mxbai-embed-large", "nomic-embed-text", "text-embedding-3-small"])
@@ -320,13 +289,6 @@ def test_each_remotehas_its_own_limit():
     assert truncate("\u6620" * 10, 10) == "\u6620" * 5
 
 
-def test_a_wrong_key_or_remoteis_reported(steady: RunningSimulator):
-    with endpoint(steady.openai_url, "wrong") as remote, pytest.raises(ServiceRefused):
-        remote.embed(["a"])
-    with endpoint(steady.openai_url, model="none") as remote, pytest.raises(NotFound):
-        remote.embed(["a"])
-
-
 def test_no_key_is_sent_to_a_local_endpoint(scripted: Scripted):
     scripted.say(Answer(vectors_of(1)))
     with endpoint(scripted.url, None) as remote:
@@ -349,16 +311,6 @@ def test_the_settings_select_the_embedder(scripted: Scripted):
     )
     remote = make_embedder(settings)
     assert remote.name == "openai-local-3"
-    assert len(scripted.asked) == 2
-
-
-def test_embeddings_use_the_configured_number_of_attempts(scripted: Scripted):
-    scripted.say(Answer("", 503))
-    settings = load_settings(
-        embedder="openai", embedder_url=scripted.url, http_attempts=2, http_retry_wait_seconds=0.01
-    )
-    with pytest.raises(Exception, match="503"):
-        make_embedder(settings).embed(["a"])
     assert len(scripted.asked) == 2
 
 

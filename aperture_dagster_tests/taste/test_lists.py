@@ -30,7 +30,7 @@ from aperture_dagster.taste.lists import (
     users_with_taste,
     watched_recommendations,
 )
-from aperture_dagster_tests.interleaving import Side, stop_before_statement, wait_until_blocked
+from aperture_dagster_tests.interleaving import Side, stop_before_statement
 from aperture_dagster_tests.shelf import FILMS, Shelf, film, played
 
 
@@ -100,21 +100,6 @@ def test_any_difference_replaces_the_list(shelf: Shelf, ids: list[tuple[int, int
     assert (counts.deleted, counts.inserted) == (10, len(new))
     assert shelf.value("SELECT count(*) FROM recommendations") == len(new)
     assert replace(shelf, new).written == 0
-
-
-def test_replacing_a_list_does_not_affect_other_users(shelf: Shelf, ids: list[tuple[int, int]]):
-    replace(shelf, a_list(ids[:5]))
-    replace(shelf, a_list(ids[:7], "bob"), "bob")
-    replace(shelf, [])
-    assert shelf.value("SELECT count(*) FROM recommendations WHERE user_id = 'bob'") == 7
-
-
-def test_a_failed_write_keeps_the_old_list(shelf: Shelf, ids: list[tuple[int, int]]):
-    replace(shelf, a_list(ids[:5]))
-    before = shelf.rows("SELECT * FROM recommendations ORDER BY rank")
-    with pytest.raises(Exception, match="uq_recommendations"):
-        replace(shelf, a_list([ids[0], ids[0]]))
-    assert shelf.rows("SELECT * FROM recommendations ORDER BY rank") == before
 
 
 def test_a_concurrent_reader_never_sees_a_partial_list(shelf: Shelf, ids: list[tuple[int, int]]):
@@ -236,24 +221,6 @@ def weights_of(ids: list[tuple[int, int]]) -> list[dict[str, Any]]:
     return [{"user_id": "ann", "work_id": work, "media_type": "movie", "weight": 0.25} for work, _ in ids]
 
 
-def test_concurrent_writers_of_a_taste_do_not_mix_their_rows(
-    shelf: Shelf, ids: list[tuple[int, int]], database_url: str
-):
-    first, second = weights_of(ids[:10]), weights_of(ids[10:])
-
-    def learn() -> None:
-        with shelf.open() as connection:
-            replace_taste(connection, "ann", [profile("ann")], second)
-
-    with shelf.open() as connection:
-        replace_taste(connection, "ann", [profile("ann")], first)
-        other = Side(learn)
-        wait_until_blocked(database_url, other)
-    other.result()
-    left = {row["work_id"] for row in shelf.rows("SELECT work_id FROM taste_weights")}
-    assert left == {row["work_id"] for row in second}
-
-
 @pytest.mark.parametrize("table", ["taste_weights", "top_picks"])
 def test_a_concurrent_reader_never_sees_a_partial_taste_or_partial_picks(
     shelf: Shelf, ids: list[tuple[int, int]], table: str
@@ -309,15 +276,6 @@ def test_titles_are_read_with_the_same_names_in_fewer_objects(shelf: Shelf, monk
     assert {column: list(packed.unpack()) for column, packed in names.items()} == {
         column: items[column].tolist() for column in names
     }
-
-
-def test_an_empty_library_has_the_same_columns(shelf: Shelf):
-    with shelf.open() as connection:
-        items, edges, weights = read_items(connection), read_edges(connection), read_weights(connection)
-    assert items.empty
-    assert {"work_id", "item_id", "title", "vote_average"} <= set(items.columns)
-    assert list(edges.columns) == ["work_id", "recommended_work_id", "rank"]
-    assert weights.empty
 
 
 def test_tmdb_recommendations_lead_to_works_of_the_same_media_type(shelf: Shelf):

@@ -112,30 +112,3 @@ def test_films_have_the_columns_of_the_ranking(tmp_path: Path):
 def test_unusable_ratings_are_an_error_that_names_the_file(tmp_path: Path, files: dict[str, str], message: str):
     with pytest.raises(CrowdError, match=message):
         read_ratings(folder(tmp_path, **files), ALL)
-
-
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ({}, "has no movies.jsonl"),
-        ({"links_csv": "movieId,tmdbId\n1,862\n"}, "films of .* cannot be read"),
-        ({"links_csv": LINKS + "5,tt,x\n"}, "films of .* cannot be read"),
-        ({"movies_jsonl": "{"}, "cannot be read"),
-    ],
-)
-def test_unusable_films_are_an_error_that_names_the_place(tmp_path: Path, files: dict[str, str], message: str):
-    with pytest.raises(CrowdError, match=message):
-        read_ids(folder(tmp_path, **files))
-    with pytest.raises(CrowdError, match=r"cannot be read|has no movies"):
-        read_films(tmp_path)
-    with pytest.raises(CrowdError, match="nowhere does not exist"):
-        read_films(tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize(
-    "content", [b"\x1f\x8b garbage", gzip.compress(RATINGS.encode() * 99)[:-30]], ids=["damaged", "truncated"]
-)
-def test_a_damaged_or_truncated_archive_is_an_error(tmp_path: Path, content: bytes):
-    (tmp_path / "ratings.csv.gz").write_bytes(content)
-    with pytest.raises(CrowdError, match=r"ratings\.csv\.gz cannot be read"):
-        read_ratings(tmp_path, ALL)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from aperture_dagster.taste.ranking.priors import bayesian_average, log_votes, media_rows, priors, quantile_rank
+from aperture_dagster.taste.ranking.priors import bayesian_average, log_votes, quantile_rank
 
 
 def test_averages_with_unknown_votes():
@@ -42,20 +41,3 @@ def test_titles_without_votes_get_the_prior_and_never_nan():
     assert 6.0 < shrunk[0] < shrunk[2] < shrunk[3] < 8.0
     assert np.isfinite(bayesian_average([np.nan] * 3, [np.nan] * 3)).all()
     assert bayesian_average([], []).shape == (0,)
-
-
-def test_series_are_compared_with_series():
-    items = pd.DataFrame(
-        {
-            "work_id": range(4),
-            "media_type": ["movie", "movie", "series", "series"],
-            "vote_average": [7.0, 7.0, 9.0, np.nan],
-            "vote_count": [9000, 8000, 90, np.nan],
-        }
-    )
-    known = priors(items)
-    assert known.rating[3] == pytest.approx(9.0)  # the prior of series, not of films
-    assert {name: rows.tolist() for name, rows in media_rows(items).items()} == {"movie": [0, 1], "series": [2, 3]}
-    many = pd.DataFrame({"media_type": list("hgfedcba")})
-    assert list(media_rows(many)) == list("abcdefgh"), "in the same order in every process"
-    assert media_rows(items.drop(columns="media_type"))["movie"].tolist() == [0, 1, 2, 3]

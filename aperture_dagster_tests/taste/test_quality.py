@@ -59,15 +59,6 @@ def test_lists_from_plays_beat_popularity_without_being_as_popular(benchmark, wo
     assert ours.votes < 0.75 * votes.votes and ours.coverage > 3.5 * votes.coverage
 
 
-@pytest.mark.nightly(
-    reason="Every list of the slice of histories once more.",
-    instead="taste/test_quality.py::test_a_person_alone_gets_better_lists_than_by_popularity",
-)
-def test_ratings_make_the_lists_better_still(benchmark, world, votes):
-    rated = benchmark.judge(world, benchmark.rank(world, benchmark.ALL, ratings=True))
-    assert rated.ndcg >= FLOORS["ratings"] * votes.ndcg
-
-
 def test_a_person_alone_gets_better_lists_than_by_popularity(benchmark, world):
     by_votes = benchmark.by_votes(world)
     ours = benchmark.measure(world, benchmark.ALONE, ratings=False)

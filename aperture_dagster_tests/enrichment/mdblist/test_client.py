@@ -29,17 +29,14 @@ from aperture_dagster.http.errors import (
     QuotaSpent,
     Redirected,
     RequestRejected,
-    ServiceError,
     ServicePaused,
     ServiceRefused,
-    ServiceUnavailable,
 )
 from aperture_dagster.simulator.counters import DailyQuota
 from aperture_dagster.simulator.odd_world import odd_world
-from aperture_dagster.simulator.opinions import opinions
-from aperture_dagster.simulator.server import RunningSimulator, running_simulator
+from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
-from aperture_dagster_tests.http.troubles import ANY_JSON, ATTEMPTS, NO_JSON, PASSING, QUICK, Trouble, page, with_key
+from aperture_dagster_tests.http.troubles import ANY_JSON, NO_JSON, PASSING, QUICK, Trouble, page, with_key
 from aperture_dagster_tests.services import NOW, Answer, Asked, Scripted
 
 KEY = "c0ffee42c0ffee42"
@@ -160,13 +157,6 @@ def test_a_malformed_entry_is_unreadable_rather_than_unknown(name: str, value: A
     assert answer.doubtful == 0
 
 
-def test_unrequested_entries_are_doubtful_and_of_duplicates_the_first_counts():
-    answer = parse_titles([entry(9), entry(1, score=50), entry(1, score=60)], "tmdb", {"1": 1})
-    assert {one: title["score"] for one, title in answer.found.items()} == {1: 50}
-    # It may have been meant for one of those that are missing.
-    assert answer.doubtful == 1
-
-
 @pytest.mark.parametrize("source", [source for source in SCALES if source != LETTERBOXD])
 def test_a_score_beyond_its_scale_is_none(source: str):
     name, best = SCALES[source]
@@ -189,12 +179,6 @@ def test_letterboxds_rating_is_derived_from_its_score(value: Any, score: Any):
     assert parse_title({"ratings": [{"source": "letterboxd", "value": value, "score": score}]})["letterboxd"] == 3.7
 
 
-@pytest.mark.parametrize("score", [None, 0, "", 101, -5, True, "absent"])
-def test_letterboxds_value_without_a_score_is_ignored(score: Any):
-    rating = {"source": "letterboxd", "value": 4.5} | ({"score": score} if score != "absent" else {})
-    assert parse_title({"ratings": [rating]})["letterboxd"] is None
-
-
 def test_a_score_may_be_listed_under_any_name_of_its_site():
     ratings = [{"source": "popcorn", "value": None}, {"source": "Audience ", "value": 55}, {"source": None}, 7]
     assert parse_title({"ratings": ratings})["rotten_tomatoes_audience"] == 55
@@ -208,12 +192,6 @@ def test_every_form_of_unknown_is_none(unknown: Any):
         said["certification"] = ""
     votes = [{"source": "imdb", "value": None, "votes": unknown}]
     assert parse_title({"ratings": votes, **said}) == parse_title({}) == NOTHING
-
-
-def test_names_are_trimmed_and_unique():
-    names = [{"name": " heist"}, {"name": "heist "}, {"name": ""}, {"id": 4}, {"name": 5}, "heist", {"name": "Heist"}]
-    film = parse_title({"keywords": names, "streams": names})
-    assert film["keywords"] == film["streams"] == ["heist", "Heist"]
 
 
 ENTRIES = st.dictionaries(st.sampled_from([*FILM, "ids"]), ANY_JSON, max_size=6)
@@ -269,23 +247,6 @@ def test_a_refused_request_also_reports_the_quota(scripted: Scripted):
     with connected(scripted.url, quota=Reports(told)) as client, pytest.raises(QuotaSpent):
         client.titles("movie", "tmdb", [1])
     assert told == [(1000, 0)]
-
-
-@pytest.mark.parametrize(
-    "answer", [{"user_id": 1}, {"username": "ann", "plan": "free"}, {"user_name": "ann", "api_requests": "25000"}]
-)
-def test_the_check_accepts_every_known_form_of_an_account(scripted: Scripted, answer: Any):
-    scripted.say(Answer(answer))
-    with connected(scripted.url) as client:
-        client.check()
-        assert client.requests == 1
-
-
-@pytest.mark.parametrize("answer", [[], None, {}, '"x"', {"plan": 5, "rate_limit": "many"}])
-def test_the_check_rejects_other_answers(scripted: Scripted, answer: Any):
-    scripted.say(Answer(answer))
-    with connected(scripted.url) as client, pytest.raises(BadAnswer, match="account"):
-        client.check()
 
 
 # What a refusal means
@@ -368,12 +329,6 @@ def test_the_path_is_used_with_or_without_a_trailing_slash(form: Any):
         assert client.requests == (3 if form == "any" else 4)
 
 
-def test_if_both_paths_are_refused_the_first_refusal_is_raised(scripted: Scripted):
-    scripted.say(Answer("", 301, {"location": "https://elsewhere.invalid/"}), Answer({"error": "Not found"}, 404))
-    with connected(scripted.url) as client, pytest.raises(Redirected, match="elsewhere"):
-        client.titles("movie", "tmdb", [1])
-
-
 def test_a_refused_batch_size_does_not_change_the_path(scripted: Scripted):
     scripted.say(Answer({"error": "too many"}, 400), Answer([]), Answer({"error": "Not found"}, 404))
     with connected(scripted.url) as client:
@@ -385,22 +340,10 @@ def test_a_refused_batch_size_does_not_change_the_path(scripted: Scripted):
     assert [asked.target.partition("?")[0] for asked in scripted.asked] == ["/tmdb/movie"] * 3
 
 
-def test_an_account_is_refused_by_status_alone(scripted: Scripted):
-    for status, error in ((401, ServiceRefused), (403, ServiceRefused), (404, NoSuchPath), (400, RequestRejected)):
-        scripted.say(Answer({"error": "whatever"}, status))
-        with connected(scripted.url) as client, pytest.raises(ServiceError) as told:
-            client.check()
-        assert type(told.value) is error
-
-
 def test_a_404_with_item_not_found_is_an_empty_answer(scripted: Scripted):
     scripted.say(Answer({"error": "Item not found"}, 404))
     with connected(scripted.url) as client:
         assert client.titles("movie", "tmdb", [1]) == MdbListAnswer()
-
-
-def test_batch_steps_lead_from_any_size_to_one():
-    assert [BatchTooLarge("", asked).smaller for asked in (200, 100, 99, 50, 11, 10, 2)] == [100, 50, 50, 10, 10, 1, 1]
 
 
 # The stand-in
@@ -441,25 +384,3 @@ def test_stepping_down_finds_the_accepted_size_or_the_refused_key(status: int):
                     stepping_down(client, list(range(200)))
                 requests["(403)" if "(403)" in str(told.value) else "(401)"] = client.requests
         assert requests == {"(401)": 1, "(403)": 3}
-
-
-def test_the_stand_ins_values_are_parsed_correctly(steady: RunningSimulator):
-    for media_type in ("movie", "series"):
-        titles = {one.tmdb_id: one for one in steady.state.titles.values() if one.media_type == media_type}
-        with connected(steady.mdblist_url, "demo-mdblist-key") as client:
-            answer = client.titles(media_type, "tmdb", [one for one in titles if one is not None][:100])
-        assert answer.found
-        assert (answer.unreadable, answer.doubtful) == ({}, 0)
-        for tmdb_id, title in answer.found.items():
-            meant = {site: opinion.value for site, opinion in opinions(titles[tmdb_id]).items()}
-            for site, (name, _) in SCALES.items():
-                if site not in ("tomatoesaudience", "audience"):
-                    assert title[name] == meant.get(site), (site, name)
-            assert title["certification"] == titles[tmdb_id].official_rating
-
-
-def test_an_unreachable_service_is_reported_without_the_key():
-    with connected("http://127.0.0.1:9") as client, pytest.raises(ServiceUnavailable) as told:
-        client.titles("movie", "tmdb", [1])
-    assert client.requests == ATTEMPTS
-    assert KEY not in str(told.value)

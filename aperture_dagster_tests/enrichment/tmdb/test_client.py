@@ -12,7 +12,7 @@ import pytest
 from aperture_dagster.enrichment.tables import tmdb_metadata
 from aperture_dagster.enrichment.tmdb.client import Tmdb
 from aperture_dagster.enrichment.tmdb.title import CAST_KEPT, parse_title
-from aperture_dagster.http.errors import BadAnswer, NotFound, ServiceRefused, ServiceUnavailable
+from aperture_dagster.http.errors import BadAnswer, NotFound
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.world import CastMember, World, WorldTitle
 from aperture_dagster_tests.services import Answer, Scripted
@@ -162,12 +162,6 @@ def test_crew_is_grouped_by_job_without_duplicates():
     assert [film[name] for name in groups] == [["A"], ["A"], ["B"], ["C"]]
 
 
-@pytest.mark.parametrize("answer", [[], None, "x", {}, {"id": 603}, {"id": "603", "title": "x"}, {"id": 1, "title": 5}])
-def test_an_answer_that_is_not_a_title_is_rejected(answer: Any):
-    with pytest.raises(BadAnswer, match="TMDb"):
-        parse_title(answer, "movie")
-
-
 def test_a_deleted_title_is_not_found(client: Tmdb):
     with pytest.raises(NotFound):
         client.title("movie", 1)
@@ -191,12 +185,6 @@ def test_a_film_with_the_id_of_a_series_is_not_returned(client: Tmdb):
     assert client.find("series", imdb_id="tt900000001") is None
 
 
-@pytest.mark.parametrize("answer", [[], {}, {"movie_results": {}}, {"movie_results": None}])
-def test_a_malformed_search_result_is_rejected(said: Callable[[Any], Tmdb], answer: Any):
-    with pytest.raises(BadAnswer):
-        said(answer).find("movie", imdb_id="tt1")
-
-
 def test_a_token_is_sent_in_a_header_and_a_short_key_in_the_query(scripted: Scripted):
     scripted.say(Answer(FILM))
     short, token = "0123456789abcdef0123456789abcdef", "eyJhbGciOiJIUzI1NiJ9." + "x" * 150
@@ -208,22 +196,6 @@ def test_a_token_is_sent_in_a_header_and_a_short_key_in_the_query(scripted: Scri
     assert "authorization" not in with_short.headers
     assert with_token.headers["authorization"] == f"Bearer {token}"
     assert token not in with_token.target
-
-
-@pytest.mark.parametrize("key", ["0123456789abcdef0123456789abcdef", "wrong-token"])
-def test_a_refused_key_is_not_shown(steady: RunningSimulator, key: str):
-    with connected(steady.tmdb_url, key) as client:
-        with pytest.raises(ServiceRefused, match="TMDB_API_KEY") as told:
-            client.title("movie", 603)
-        assert client.requests == 1
-    assert key not in str(told.value)
-
-
-def test_a_short_key_is_not_shown_if_the_service_is_down():
-    key = "0123456789abcdef0123456789abcdef"
-    with connected("http://127.0.0.1:9", key) as client, pytest.raises(ServiceUnavailable) as told:
-        client.title("movie", 603)
-    assert key not in str(told.value)
 
 
 def test_the_cast_of_a_series_covers_all_seasons():

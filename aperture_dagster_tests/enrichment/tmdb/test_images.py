@@ -13,7 +13,6 @@ from aperture_dagster.enrichment.pictures import PictureFacts
 from aperture_dagster.enrichment.tmdb.images import TmdbImages
 from aperture_dagster.http.errors import BadAnswer, NotFound, RequestRejected, ServiceRefused
 from aperture_dagster.simulator.images import jpeg, png
-from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster_tests.http.troubles import PASSING, QUICK, Trouble, page
 from aperture_dagster_tests.services import Answer, Scripted
 
@@ -92,30 +91,3 @@ def test_each_failure_is_reported_by_its_cause(scripted: Scripted, trouble: Trou
         with pytest.raises(trouble.error, match=trouble.words):
             client.logo("/wd.png")
         assert client.requests == trouble.requests
-
-
-def test_a_failed_download_is_retried(scripted: Scripted):
-    scripted.say(Answer(PNG, missing=30), Answer("", 503), Answer(PNG))
-    with connected(scripted.url, attempts=3) as client:
-        assert client.logo("/wd.png").content == PNG
-    assert len(scripted.asked) == 3
-
-
-def test_all_logos_of_the_stand_in_are_pictures(steady: RunningSimulator):
-    # As TMDb's answers name them.
-    from aperture_dagster.enrichment.tmdb.client import Tmdb
-
-    tmdb = Tmdb(steady.tmdb_url, "demo-tmdb-key", attempts=1)
-    titles = [title for title in steady.state.titles.values() if title.companies and title.tmdb_id]
-    paths: set[str] = set()
-    for title in titles[:10]:
-        assert title.tmdb_id is not None
-        companies = tmdb.title(title.media_type, title.tmdb_id)["companies"]
-        paths |= {company["logo_path"] for company in companies if company["logo_path"]}
-    tmdb.close()
-    assert paths
-    with connected(steady.tmdb_images_url) as client:
-        for path in paths:
-            assert client.logo(path).facts.width
-        with pytest.raises(NotFound):
-            client.logo("/nosuchlogo.png")
