@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster.simulator.generated_world import generate_world
+from aperture_dagster.simulator.generated_world import WorldSize, generate_world
 from aperture_dagster_tests.household import Household, failures
 from aperture_dagster_tests.shelf import NOW
 
@@ -50,7 +50,7 @@ def idle_transactions(home: Household) -> Iterator[list[float]]:
 
 def test_no_transaction_is_open_during_a_listing(household: Any):
     """Otherwise an external database would see an idle transaction for as long as all listings take."""
-    world = generate_world(movies=40, series=0, episodes=0, users=1, plays=10, seed=4, now=NOW)
+    world = generate_world(WorldSize(movies=40, series=0, episodes=0, users=1, plays=10), seed=4, now=NOW)
     with household(world, page_size=20) as (simulator, home):
         home.must("sync_users")
         simulator.state.add_fault(FaultRule("jellyfin", "/Items", "slow", delay_seconds=1.5))
@@ -62,7 +62,7 @@ def test_no_transaction_is_open_during_a_listing(household: Any):
 
 def test_titles_listed_before_a_failure_are_stored_and_nothing_is_removed(household: Any):
     """A failure half-way does not discard what was read before."""
-    world = generate_world(movies=40, series=3, episodes=30, users=1, plays=10, seed=4, now=NOW)
+    world = generate_world(WorldSize(movies=40, series=3, episodes=30, users=1, plays=10), seed=4, now=NOW)
     with household(world, page_size=10) as (simulator, home):
         fault = FaultRule("jellyfin", "includeItemTypes=Movie", status=500, after=2)
         simulator.state.add_fault(fault)

@@ -19,7 +19,7 @@ import pytest
 from aperture_dagster.build import all_jobs
 from aperture_dagster.partitions import USERS
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster.simulator.generated_world import generate_world
+from aperture_dagster.simulator.generated_world import WorldSize, generate_world
 from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.simulator.world import Play, World
 from aperture_dagster_tests.conftest import PROJECT
@@ -55,7 +55,7 @@ PARTIAL_STATES = {
 
 
 def a_world() -> World:
-    return generate_world(movies=24, series=4, episodes=40, users=3, plays=90, seed=4, now=datetime.now(UTC))
+    return generate_world(WorldSize(movies=24, series=4, episodes=40, users=3, plays=90), seed=4, now=datetime.now(UTC))
 
 
 class Reader:
