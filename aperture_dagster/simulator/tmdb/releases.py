@@ -20,6 +20,13 @@ HOME_TYPES = (4, 5, 6)
 """Types of releases that can be watched at home."""
 RELEASED_IN = ("DE", "FR", "GB", "US")
 """Countries whose releases are derived."""
+ORDERS: dict[str, tuple[str, ...]] = {
+    "US": ("NR", "G", "PG", "PG-13", "R", "NC-17"),
+    "DE": ("0", "6", "12", "16", "18"),
+    "GB": ("U", "PG", "12A", "12", "15", "18"),
+    "FR": ("TP", "10", "12", "16", "18"),
+}
+"""Certifications of films by country, the mildest first."""
 _RATED_ELSEWHERE = 0.85
 # Official ratings, and what they are in other countries: the usual certification and a stricter one.
 _ELSEWHERE: dict[str, dict[str, tuple[str, str]]] = {
@@ -74,6 +81,8 @@ def _in_country(title: WorldTitle, first: date, country: str, certification: str
 def _screenings(title: WorldTitle, first: date, cinema: date, country: str, certification: str) -> Iterator[Release]:
     if cinema == first and share(title.key, f"premiere|{country}") < 0.5:
         yield Release(country, 1, first.isoformat())
+    if share(title.key, f"limited|{country}") < 0.15:
+        yield Release(country, 2, cinema.isoformat())
     has_own = share(title.key, f"blank|{country}") >= 0.2
     yield Release(country, 3, cinema.isoformat(), certification if has_own else "")
 
@@ -84,6 +93,12 @@ def _home_releases(title: WorldTitle, cinema: date, country: str, certification:
     yield Release(country, 4, digital.isoformat())
     # The classification of discs has no 12A.
     yield Release(country, 5, disc.isoformat(), "12" if certification == "12A" else certification, "DVD")
+    if share(title.key, f"television|{country}") < 0.15:
+        yield Release(country, 6, _later(disc, 400).isoformat())
+    order = ORDERS[country]
+    if certification in order[:-1] and share(title.key, f"edition|{country}") < 0.08:
+        stricter = order[order.index(certification) + 1]
+        yield Release(country, 5, _later(disc, 700).isoformat(), stricter, "Director's Cut")
 
 
 def _later(day: date, days: int) -> date:
