@@ -102,7 +102,7 @@ def test_a_verdict_needs_figures_and_forgets_none(benchmark, capsys: pytest.Capt
     assert "MISSED  recall: 0.4, at least 0.5" in capsys.readouterr().out
 
 
-def test_differences_between_two_homes_name_the_cells_with_both_values(benchmark):
+def test_differences_between_two_homes_name_the_rows_of_both(benchmark):
     differences = benchmark("month.outcome").differences
     twin = {"table plays": [("ada", "Film 1", "1"), ("ben", "Film 2", "1")], "lists": {"Top Picks": ["Film 1"]}}
     assert differences(twin, twin) == []
@@ -110,7 +110,8 @@ def test_differences_between_two_homes_name_the_cells_with_both_values(benchmark
     assert differences(disturbed, twin) == [
         "lists, Kids: ['Film 3'] for None",
         "table plays: 1 for 2, 1 only disturbed, 2 only twin",
-        "    ('ada', 'Film 1'): 2 for 1",
+        "    only disturbed: ('ada', 'Film 1', '2')",
+        "    only twin: ('ada', 'Film 1', '1')",
         "    only twin: ('ben', 'Film 2', '1')",
     ]
     assert differences({"lists": {"Top Picks": ["b", "a"]}}, {"lists": {"Top Picks": ["a", "b"]}}) != []

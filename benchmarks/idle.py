@@ -4,7 +4,7 @@
 
 Fills a home with the demo unless ``--home`` names one that is filled, starts `aperture up --demo` on it and
 `dagster dev` with one asset and the default storage (SQLite), waits until both are quiet, and then watches both:
-processes, memory (PSS: shared pages count by share), CPU seconds, bytes written, and what the two databases took.
+processes, memory (PSS: shared pages count by share), CPU seconds and bytes written.
 PostgreSQL and the stand-ins are listed apart. Exits with 1 if `aperture up` takes more than 1.25 times the memory or
 the CPU seconds of the empty `dagster dev`.
 """
@@ -28,10 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import psycopg
 from verdict import Verdict
-
-from aperture_dagster.postgres.cluster import server_url, short_path
 
 LIMIT = 1.25
 SAMPLE_SECONDS = 15
@@ -54,7 +51,6 @@ class Usage:
     memory_mb: list[float] = field(default_factory=list)
     cpu_seconds: float = 0.0
     written_bytes: int = 0
-    names: dict[str, float] = field(default_factory=dict)
 
     @property
     def mean_mb(self) -> float:
@@ -77,8 +73,8 @@ def main() -> int:
         with idle_up(home, folder) as up_port, idle_dagster(folder) as empty_port:
             settle(up_port, options.settle)
             wait_for_answer(empty_port)
-            usage, database = watch(home, options.minutes * 60)
-    return report(usage, database, options.minutes)
+            usage = watch(home, options.minutes * 60)
+    return report(usage, options.minutes)
 
 
 def aperture(*arguments: str | Path) -> list[str]:
@@ -172,27 +168,24 @@ def settle(port: int, quiet_seconds: float) -> None:
         time.sleep(5)
 
 
-def watch(home: Path, seconds: float) -> tuple[dict[str, Usage], dict[str, float]]:
-    """Watch all groups of processes, and the two databases in the home."""
+def watch(home: Path, seconds: float) -> dict[str, Usage]:
+    """Watch all groups of processes."""
     usage: dict[str, Usage] = defaultdict(Usage)
-    before, counted = used_so_far(home), database_figures(home)
+    before = used_so_far(home)
     end = time.monotonic() + seconds
     while True:
         for group, processes in grouped(home).items():
-            sampled = {name_of(process): memory_mb(process) for process in processes}
             usage[group].processes.append(len(processes))
             usage[group].memory_mb.append(sum(memory_mb(process) for process in processes))
-            usage[group].names = sampled
         left = end - time.monotonic()
         if left <= 0:
             break
         time.sleep(min(SAMPLE_SECONDS, left))
-    after, counted_after = used_so_far(home), database_figures(home)
-    for group, (cpu, written) in after.items():
+    for group, (cpu, written) in used_so_far(home).items():
         cpu_before, written_before = before.get(group, (0.0, 0))
         usage[group].cpu_seconds = cpu - cpu_before
         usage[group].written_bytes = written - written_before
-    return dict(usage), {name: value - counted[name] for name, value in counted_after.items()}
+    return dict(usage)
 
 
 def grouped(home: Path) -> dict[str, list[psutil.Process]]:
@@ -208,14 +201,6 @@ def grouped(home: Path) -> dict[str, list[psutil.Process]]:
         server = psutil.Process(int((home / "postgres" / "postmaster.pid").read_text().split()[0]))
         groups[POSTGRES] = [server, *server.children(recursive=True)]
     return groups
-
-
-def name_of(process: psutil.Process) -> str:
-    """Return what tells a process from the others, for the table."""
-    first, *others = [word for word in process.cmdline() if word.strip()]
-    words = [word for word in others if not word.startswith(("{", "/", "-"))]
-    # PostgreSQL's processes write what they do over their command line.
-    return f"{process.pid} {' '.join(words)[:90] or first}"
 
 
 def memory_mb(process: psutil.Process) -> float:
@@ -244,22 +229,7 @@ def used_so_far(home: Path) -> dict[str, tuple[float, int]]:
     return total
 
 
-def database_figures(home: Path) -> dict[str, float]:
-    """Return rows and transactions so far in each of the two databases, and bytes of write-ahead log."""
-    figures: dict[str, float] = {}
-    with psycopg.connect(server_url(short_path(home / "postgres")), autocommit=True) as connection:
-        for name, rows, transactions in connection.execute(
-            "SELECT datname, tup_inserted + tup_updated + tup_deleted, xact_commit + xact_rollback "
-            "FROM pg_stat_database WHERE datname LIKE 'aperture%' OR datname LIKE 'dagster%'"
-        ):
-            figures[f"rows written in {name}"] = float(rows)
-            figures[f"transactions in {name}"] = float(transactions)
-        wal = connection.execute("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn").fetchone()
-        figures["bytes of write-ahead log"] = float(wal[0]) if wal else 0.0
-    return figures
-
-
-def report(usage: Mapping[str, Usage], database: Mapping[str, float], minutes: float) -> int:
+def report(usage: Mapping[str, Usage], minutes: float) -> int:
     """Print the table and the verdict; return the exit code."""
     print(f"Idle for {minutes:g} minutes")
     print(f"{'':<20}{'processes':>10}{'PSS in MB':>11}{'CPU s/min':>11}{'written MB/h':>14}")
@@ -269,19 +239,13 @@ def report(usage: Mapping[str, Usage], database: Mapping[str, float], minutes: f
             f"{group:<20}{max(used.processes):>10}{used.mean_mb:>11.0f}{used.cpu_seconds / minutes:>11.2f}"
             f"{used.written_bytes / MB * 60 / minutes:>14.1f}"
         )
-    for group in (UP, EMPTY_DEV, POSTGRES):
-        for name, memory in usage[group].names.items():
-            print(f"    {memory:6.1f} MB  {name}")
-    for name, value in database.items():
-        print(f"{name}: {value * 60 / minutes:,.0f} an hour")
     ours, empty = usage[UP], usage[EMPTY_DEV]
-    ratios = {
-        "memory": ours.mean_mb / empty.mean_mb,
-        "CPU": ours.cpu_seconds / max(empty.cpu_seconds, 1 / TICKS),
-    }
     verdict = Verdict()
-    for name, ratio in ratios.items():
-        verdict.most(f"{name}, ratio to an empty dagster dev", ratio, LIMIT)
+    for name, value, other in (
+        ("memory", ours.mean_mb, empty.mean_mb),
+        ("CPU", ours.cpu_seconds, max(empty.cpu_seconds, 1 / TICKS)),
+    ):
+        verdict.most(f"{name}, ratio to an empty dagster dev", value / other, LIMIT)
     return verdict.close()
 
 

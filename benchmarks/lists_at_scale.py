@@ -116,14 +116,15 @@ def in_a_new_process(home: Path, step: str) -> dict[str, float]:
 def run_step(home: Path, step: str) -> dict[str, float]:
     """Run a step in this process; return CPU seconds, peak memory in MB and rows written."""
     import dagster as dg
+    from load.assets import silent
 
     from aperture_dagster.build import build_definitions
     from aperture_dagster.model.clock import Clock
     from aperture_dagster.partitions import USERS as PARTITIONS
     from aperture_dagster.partitions import range_tags
+    from aperture_dagster.settings import load_settings
 
-    settings = settings_of(home)
-    definitions = build_definitions(settings, clock=Clock(lambda: NOW), loggers={"console": silent()})
+    definitions = build_definitions(load_settings(home=home), clock=Clock(lambda: NOW), loggers={"console": silent()})
     job, assets, users = STEPS[step]
     keys = [NEWCOMER] if users == NEWCOMER else [partition(number) for number in range(USERS)]
     with dg.DagsterInstance.ephemeral() as instance:
@@ -149,27 +150,6 @@ def run_step(home: Path, step: str) -> dict[str, float]:
     }
 
 
-def silent() -> Any:
-    """Return a logger without output, because standard output is for the figures."""
-    import logging
-
-    import dagster as dg
-
-    def make(_: dg.InitLoggerContext) -> logging.Logger:
-        logger = logging.getLogger("aperture.lists_at_scale")
-        logger.handlers, logger.propagate = [logging.NullHandler()], False
-        return logger
-
-    return dg.LoggerDefinition(make)
-
-
-def settings_of(home: Path) -> Any:
-    """Return the settings of the home."""
-    from aperture_dagster.settings import load_settings
-
-    return load_settings(home=home)
-
-
 def partition(number: int) -> str:
     """Return the partition of a user."""
     return f"user-{number:02}"
@@ -180,12 +160,13 @@ def generate(home: Path, films: int) -> None:
     from aperture_dagster.postgres.bulk import copy_rows
     from aperture_dagster.postgres.database import Database
     from aperture_dagster.postgres.queries import execute, read_value
+    from aperture_dagster.settings import load_settings
 
     chance = np.random.default_rng(1)
     series = films // FILMS_PER_SERIES
     works = films + series
     kinds = ["movie"] * films + ["series"] * series
-    with Database(settings_of(home)).transaction() as connection:
+    with Database(load_settings(home=home)).transaction() as connection:
         if read_value(connection, "SELECT count(*) FROM works"):
             return
 

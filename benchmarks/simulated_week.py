@@ -27,7 +27,7 @@ from typing import Any
 import dagster as dg
 from verdict import Verdict
 from week.daemons import LOOK, Daemons, SimulatedTime, engines, open_instance, until_quiet
-from week.figures import Meter, failures, hours_to_show, report, summarize
+from week.figures import Meter, failures, hours_to_show, report
 from week.household import PROJECT, Happening, StandIns, environment, happenings
 
 INSTALLED_BEFORE = timedelta(hours=9, minutes=10)
@@ -112,7 +112,7 @@ def main() -> int:
         subprocess.run(command, env=environment(Path(folder)), cwd=PROJECT, check=True)
         figures = json.loads((Path(folder) / "figures.json").read_text(encoding="utf-8"))
     verdict = Verdict()
-    report(summarize(figures), verdict)
+    report(figures, verdict)
     return verdict.close()
 
 

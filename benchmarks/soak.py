@@ -13,7 +13,6 @@ days both must have the same rows, libraries, ratings and requests, and nothing 
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
 import tempfile
@@ -59,7 +58,6 @@ class Record:
     breaches: list[str] = field(default_factory=list)
     alerts: list[str] = field(default_factory=list)
     cpu_seconds: float = 0.0
-    skipped: dict[str, dict[str, int]] = field(default_factory=dict)
     reached: list[str] = field(default_factory=list)
 
 
@@ -185,7 +183,6 @@ class Month:
     def _finish(self) -> None:
         house = self.house
         backups = house.ask({"ended": True})
-        self.record.skipped = backups.pop("skipped")
         house.stop()
         self.record.cpu_seconds = house.cpu_seconds
         self.record.kills += house.deaths
@@ -218,11 +215,6 @@ def main() -> int:
     parser.add_argument("--faults", type=float, default=4, help="a day, on average")
     parser.add_argument("--calm", type=float, default=CALM_DAYS, help="days at the end without troubles")
     parser.add_argument("--quick", action="store_true", help="two days and two calm nights")
-    parser.add_argument(
-        "--outcomes",
-        type=Path,
-        help="a folder for what each home has in the end; a twin that is there is not lived through again",
-    )
     parser.add_argument("--verbose", "-v", action="count", default=0, help="print faults and failures")
     options = parser.parse_args()
     if options.quick:
@@ -234,21 +226,9 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="aperture-soak-", ignore_cleanup_errors=True) as folder,
         ThreadPoolExecutor(2) as pool,
     ):
-        known = options.outcomes and options.outcomes / f"{start:%Y%m%d}-{options.days}-{options.users}-{options.seed}"
-        if known and (path := known.with_suffix(".twin.json")).exists():
-            twin_record = Record(outcome=json.loads(path.read_text(encoding="utf-8")))
-            disturbed = live_through(Path(folder), options, start, disturbed=True)
-        else:
-            both = [pool.submit(live_through, Path(folder), options, start, disturbed=one) for one in (False, True)]
-            twin_record, disturbed = both[0].result().record, both[1].result()
-    if known:
-        known.parent.mkdir(parents=True, exist_ok=True)
-        for name, record in (("twin", twin_record), ("disturbed", disturbed.record)):
-            if not record.outcome:
-                continue
-            text = json.dumps(record.outcome, indent=1, default=str)
-            known.with_suffix(f".{name}.json").write_text(text, encoding="utf-8")
-    return judge(disturbed, twin_record, time.monotonic() - began)
+        both = [pool.submit(live_through, Path(folder), options, start, disturbed=one) for one in (False, True)]
+        twin, disturbed = (one.result() for one in both)
+    return judge(disturbed, twin.record, time.monotonic() - began)
 
 
 def judge(disturbed: Month, twin: Record, seconds: float) -> int:
@@ -259,9 +239,6 @@ def judge(disturbed: Month, twin: Record, seconds: float) -> int:
             f"{record.cpu_seconds:.0f} CPU s, {len(record.alerts)} alerts"
         )
         print(f"  {dict(record.runs)}")
-        for schedule, reasons in record.skipped.items():
-            for reason, count in reasons.items():
-                print(f"  {schedule} skipped {count} times: {reason[:200]}")
     assert disturbed.chances is not None
     print(f"faults {dict(disturbed.chances.counted)}")
     for point in POINTS:

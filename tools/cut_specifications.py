@@ -21,6 +21,7 @@ from aperture_dagster.simulator.jellyfin import JellyfinService
 from aperture_dagster.simulator.service import StandIn
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.tmdb import TmdbService
+from aperture_dagster.simulator.tmdb.payloads import APPENDABLE
 from aperture_dagster.simulator.world import World
 
 TARGET = Path(__file__).parents[1] / "aperture_dagster_tests" / "contracts" / "specifications"
@@ -29,7 +30,12 @@ SOURCES = {"jellyfin": "jellyfin-openapi-12.0.0.json", "tmdb": "tmdb-api.2026-06
 
 _SERVICES: dict[str, tuple[type[StandIn], str]] = {"jellyfin": (JellyfinService, ""), "tmdb": (TmdbService, "/3")}
 _METHODS = ("get", "post", "put", "delete", "head", "patch")
-_ALSO = {"tmdb": ("GET /3/movie/{movie_id}/similar", "GET /3/tv/{series_id}/similar")}
+# What TMDb appends to details is specified as routes of its own, and recommendations of films as similar ones.
+_ALSO = {
+    f"/3/{place}/{part}"
+    for place, media_type in (("movie/{movie_id}", "movie"), ("tv/{series_id}", "series"))
+    for part in (*APPENDABLE[media_type], "similar")
+}
 _IN_A_SCHEMA = (
     "$ref", "additionalProperties", "allOf", "anyOf", "deprecated", "discriminator", "enum", "format", "items",
     "maxItems", "maxLength", "maximum", "minItems", "minLength", "minimum", "nullable", "oneOf", "pattern",
@@ -69,7 +75,8 @@ def _operations(service: str, content: dict[str, Any]) -> Iterator[tuple[str, st
     ]
     for path, item in content["paths"].items():
         for method in _METHODS:
-            if method in item and any(method == wanted and form.fullmatch(path) for wanted, form in forms):
+            is_modelled = any(method == wanted and form.fullmatch(path) for wanted, form in forms)
+            if method in item and (is_modelled or (service == "tmdb" and path in _ALSO)):
                 yield path, method
 
 

@@ -16,7 +16,7 @@ import uvicorn
 from aperture_dagster.simulator.demo_world import load_demo_world
 from aperture_dagster.simulator.environment import environment
 from aperture_dagster.simulator.folder_world import load_folder_world
-from aperture_dagster.simulator.generated_world import generate_world
+from aperture_dagster.simulator.generated_world import WorldSize, generate_world
 from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.server import Simulator, listen, make_server
 from aperture_dagster.simulator.settings import SimulatorSettings
@@ -76,7 +76,8 @@ def load_world(name: str, *, users: int | None, now: datetime) -> World:
             if key not in sizes or not value.isdecimal():
                 raise ValueError(f"unknown size {part!r} in {name!r}: use {', '.join(sizes)}, each with =NUMBER")
             sizes[key] = int(value)
-        return generate_world(**sizes, now=now)
+        seed = sizes.pop("seed")
+        return generate_world(WorldSize(**sizes), seed=seed, now=now)
     folder = Path(name)
     if not folder.is_dir():
         raise ValueError(f"unknown world {name!r}: use demo, odd, generated or a folder")
@@ -100,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--users", type=int, help="limit the number of users")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0: any free port")
     parser.add_argument("--port-file", type=Path, help="file to write the port to once requests are answered")
-    parser.add_argument("--parent-pid", type=int, help="exit when this process ends")
+    parser.add_argument("--parent-pid", type=int, help="exit when the parent, which has this id, ends")
     parser.add_argument("--jellyfin-version", default=defaults.jellyfin_version)
     parser.add_argument("--emby-version", default=defaults.emby_version)
     parser.add_argument(
@@ -159,38 +160,15 @@ def _announce(
 
 
 def _exit_with(parent: int) -> None:
-    """Watch a process, and end this one when it ends for whatever reason."""
-    born = _birth(parent)
-    is_child = os.getppid() == parent
+    """End this process when its parent, which has this id, ends for whatever reason."""
 
     def watch() -> None:
-        while True:
-            if is_child and os.getppid() != parent:
-                break
-            if not is_child and (born is None or _birth(parent) != born):
-                break
+        while os.getppid() == parent:
             time.sleep(_PARENT_POLL_SECONDS)
         # There is nothing to save, and a request in progress must not delay the exit.
         os._exit(0)
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
-
-
-def _birth(pid: int) -> str | None:
-    """Return what distinguishes a process from a later one with the same id; None when it has ended or is a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else fields[19]
-    except FileNotFoundError:
-        if Path("/proc/self/stat").exists():
-            return None
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return "alive"
 
 
 if __name__ == "__main__":

@@ -232,7 +232,8 @@ class Catalogue:
         raise ValueError(f"{title.key} belongs to a library that is not in the world")
 
     def _add_version(self, top: Item, number: int, created: float) -> None:
-        version = self.make_item("Movie", top.title, top.name, top.library, created, top.copy, version=number)
+        version = Item(len(self._all), "Movie", top.title, top.name, top.library, created)
+        self._place_item(version, copy=top.copy, version=number)
         version.sort_name, version.runtime_ticks, version.primary = top.sort_name, top.runtime_ticks, top
         version.folder = self._folder(top.title, top.library, top.copy, number) if top.title.merged else top.folder
         top.versions.append(version)
@@ -250,8 +251,7 @@ class Catalogue:
             self._fill(top.specials, title, title.specials, created)
 
     def _season(self, top: Item, number: int, name: str, created: float) -> Season:
-        item = self.make_item("Season", top.title, name, top.library, created, top.copy, number)
-        item.series = top
+        item = self._make_below(top, "Season", name, created, number)
         item.sort_name = f"season {number:010d}"
         return Season(item, [])
 
@@ -268,8 +268,7 @@ class Catalogue:
             name = _EPISODE_NAMES[number] if number < len(_EPISODE_NAMES) else f"Episode {number}"
             # Episodes are added with their series, a second apart.
             at = created + number
-            episode = self.make_item("Episode", title, name, top.library, at, top.copy, season_number, number)
-            episode.series = top
+            episode = self._make_below(top, "Episode", name, at, season_number, number)
             episode.runtime_ticks = runtime_ticks
             episode.virtual = (season_number, number) in title.missing_episodes
             if number in doubles:
@@ -278,17 +277,27 @@ class Catalogue:
             season.episodes.append(episode)
 
     def make_item(
-        self, kind: str, title: WorldTitle, name: str, library: WorldLibrary, created: float, copy: int = 0,
-        season: int | None = None, episode: int | None = None, version: int = 0,
-    ) -> Item:  # fmt: skip
+        self, kind: str, title: WorldTitle, name: str, library: WorldLibrary, created: float, copy: int = 0
+    ) -> Item:
         """Add an item, in place of one with the same id."""
-        item = Item(len(self._all), kind, title, name, library, created)
-        item.copy, item.season, item.episode, item.version = copy, season, episode, version
+        return self._place_item(Item(len(self._all), kind, title, name, library, created), copy=copy)
+
+    def _make_below(
+        self, series: Item, kind: str, name: str, created: float, season: int, episode: int | None = None
+    ) -> Item:
+        """Add a season or an episode of a series."""
+        item = Item(len(self._all), kind, series.title, name, series.library, created)
+        item.series = series
+        return self._place_item(item, copy=series.copy, season=season, episode=episode)
+
+    def _place_item(self, item: Item, **facts: int | None) -> Item:
+        """Add an item with the facts that its id follows from."""
+        for name, value in facts.items():
+            setattr(item, name, value)
         item.renew_id()
         if item.id in self.by_id:
             self.by_id[item.id].present = False
-        self.by_id[item.id] = item
-        self._all.append(item)
+        self.include(item)
         return item
 
     def _folder(self, title: WorldTitle, library: WorldLibrary, copy: int, version: int = 0) -> str:

@@ -13,10 +13,8 @@ Modelled are OpenAI's errors as in openai/openai-openapi, and
 
 from __future__ import annotations
 
-import base64
 import math
 import re
-from array import array
 from collections import Counter
 from functools import lru_cache
 from typing import Any
@@ -28,6 +26,11 @@ from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.service import Operation, Request, StandIn, Unmodelled
 from aperture_dagster.simulator.state import SimulatorState
 
+_MAX_INPUTS = 2048
+_MAX_TOKENS_EACH = 8192
+_MAX_TOKENS = 300_000
+# Models with a shorter context, which fail as Ollama's do.
+_CONTEXTS = {"nomic-embed-text": 2048, "mxbai-embed-large": 512}
 _CHARACTERS_PER_TOKEN = 4
 _PLACES_PER_WORD = 4
 _WORD = re.compile(r"\w+")
@@ -76,7 +79,7 @@ class EmbeddingsService(StandIn):
             body = None
         if not isinstance(body, dict):
             return _refused(400, "We could not parse the JSON body of your request.", None)
-        if unknown := body.keys() - {"model", "input", "encoding_format", "dimensions", "user"}:
+        if unknown := body.keys() - {"model", "input", "encoding_format"}:
             raise Unmodelled(f"{', '.join(sorted(unknown))} in the body")
         model = body.get("model")
         length = self._settings.embedding_models.get(model) if isinstance(model, str) else None
@@ -88,15 +91,8 @@ class EmbeddingsService(StandIn):
             return _refused(400, problem or "'$.input' is invalid.", None, "input")
         if any(word in text for word in self._settings.embedding_refused_words for text in texts):
             return _refused(400, "The response was filtered by the content management policy.", "content_filter")
-        dimensions = body.get("dimensions")
-        if dimensions is not None:
-            if not isinstance(dimensions, int) or isinstance(dimensions, bool) or not 1 <= dimensions <= length:
-                return _refused(400, f"Invalid value for 'dimensions': between 1 and {length}.", None, "dimensions")
-            if model == "text-embedding-ada-002":
-                return _refused(400, "This model does not support specifying dimensions.", None, "dimensions")
-        form = body.get("encoding_format") or "float"
-        if form not in ("float", "base64"):
-            return _refused(400, "'encoding_format' must be 'float' or 'base64'.", None, "encoding_format")
+        if body.get("encoding_format", "float") != "float":
+            raise Unmodelled(f"encoding_format={body['encoding_format']}")
         used = sum(token_count(text) for text in texts)
         credit = self._settings.embedding_credit
         if credit is not None and self._tokens_used + used > credit:
@@ -104,7 +100,7 @@ class EmbeddingsService(StandIn):
             return _refused(429, text, "insufficient_quota", error_type="insufficient_quota")
         self._tokens_used += used
         data = [
-            {"object": "embedding", "index": place, "embedding": _encoded(embed(text, dimensions or length), form)}
+            {"object": "embedding", "index": place, "embedding": embed(text, length)}
             for place, text in enumerate(texts)
         ]
         content = {
@@ -113,22 +109,22 @@ class EmbeddingsService(StandIn):
             "model": model,
             "usage": {"prompt_tokens": used, "total_tokens": used},
         }
-        return JSONResponse(content, headers=_limits(used))
+        return JSONResponse(content)
 
-    def _problem(self, model: str, texts: list[str] | None) -> str | None:
-        settings = self._settings
+    @staticmethod
+    def _problem(model: str, texts: list[str] | None) -> str | None:
         if not texts or any(not text for text in texts):
             return "'$.input' is invalid: it must hold at least one text, and none may be empty."
-        if len(texts) > settings.embedding_max_inputs:
-            return f"'$.input' is too long: at most {settings.embedding_max_inputs} inputs."
+        if len(texts) > _MAX_INPUTS:
+            return f"'$.input' is too long: at most {_MAX_INPUTS} inputs."
         counts = [token_count(text) for text in texts]
-        context = settings.embedding_contexts.get(model)
+        context = _CONTEXTS.get(model)
         if context is not None and max(counts) > context:
             return "the input length exceeds the context length"
-        if max(counts) > settings.embedding_max_tokens_each:
-            return f"This model's maximum context length is {settings.embedding_max_tokens_each} tokens."
-        if sum(counts) > settings.embedding_max_tokens:
-            return f"Requested {sum(counts)} tokens, max {settings.embedding_max_tokens} tokens per request."
+        if max(counts) > _MAX_TOKENS_EACH:
+            return f"This model's maximum context length is {_MAX_TOKENS_EACH} tokens."
+        if sum(counts) > _MAX_TOKENS:
+            return f"Requested {sum(counts)} tokens, max {_MAX_TOKENS} tokens per request."
         return None
 
 
@@ -162,36 +158,14 @@ def _places(word: str, length: int) -> tuple[tuple[int, float], ...]:
 
 
 def _texts(given: Any) -> list[str] | None:
-    """Return the texts of an input; arrays of tokens become texts of their numbers. None if the input is invalid."""
+    """Return the texts of an input; None if the input is invalid."""
     if isinstance(given, str):
         return [given]
-    if not isinstance(given, list) or not given:
+    if not isinstance(given, list):
         return None
-    if all(isinstance(part, str) for part in given):
-        return given
-    if all(isinstance(part, int) and not isinstance(part, bool) for part in given):
-        return [" ".join(map(str, given))]
-    if all(isinstance(part, list) and part and all(isinstance(token, int) for token in part) for part in given):
-        return [" ".join(map(str, part)) for part in given]
-    return None
-
-
-def _encoded(vector: list[float], form: str) -> list[float] | str:
-    if form == "base64":
-        return base64.b64encode(array("f", vector).tobytes()).decode()
-    return vector
-
-
-def _limits(tokens: int) -> dict[str, str]:
-    return {
-        "x-ratelimit-limit-requests": "10000",
-        "x-ratelimit-remaining-requests": "9999",
-        "x-ratelimit-reset-requests": "6ms",
-        "x-ratelimit-limit-tokens": "10000000",
-        "x-ratelimit-remaining-tokens": str(10_000_000 - tokens),
-        "x-ratelimit-reset-tokens": "17ms",
-        "x-request-id": f"req_{stable_number(str(tokens)):016x}",
-    }
+    if any(not isinstance(part, str) for part in given):
+        raise Unmodelled("tokens instead of texts")
+    return given
 
 
 def _refused(

@@ -87,45 +87,22 @@ class FolderReader:
             entries = self._usable(root)
             if library.collection_type == "tvshows":
                 everything += [self._series(entry, options) for entry in entries or () if entry.is_folder]
-            elif library.collection_type == "movies":
-                everything += self._films(root, entries or [])
             else:
-                everything += self._mixed(root, entries or [], options)
+                everything += self._films(root, entries or [])
         return everything, skipped
 
     def _is_hidden(self, root: str) -> bool:
         segments = root.split("/")
-        if any(names.hides_what_is_below(segment) for segment in segments) or segments[-1].startswith("."):
-            return True
-        if self._rules.ignores_below_empty_ignore_file:
-            parents = ["/".join(segments[:count]) for count in range(len(segments), 1, -1)]
-            return any(self._disk.entry(f"{parent}/.ignore") is not None for parent in parents)
-        return self._disk.entry(f"{root}/.ignore") is not None
+        return any(names.hides_what_is_below(segment) for segment in segments) or segments[-1].startswith(".")
 
     def _usable(self, folder: str) -> list[Entry] | None:
-        """Return what the server does not ignore; None for a folder that is unreadable, or ignored as a whole."""
+        """Return what the server does not ignore; None for a folder that is unreadable."""
         entries = self._disk.entries(folder)
-        if entries is None or any(entry.name == ".ignore" for entry in entries):
+        if entries is None:
             return None
+        if any(entry.name == ".ignore" for entry in entries):
+            self._note_unmodelled(f"the stand-in does not model {folder}/.ignore")
         return [entry for entry in entries if not names.is_ignored(entry.name, is_folder=entry.is_folder)]
-
-    def _mixed(self, root: str, entries: list[Entry], options: dict[str, Any]) -> list[Found]:
-        """Guess the type of each folder, as for a library without a type."""
-        found: list[Found] = []
-        for entry in entries:
-            if not entry.is_folder:
-                continue
-            inside = self._usable(entry.path) or []
-            if any(
-                each.name == "tvshow.nfo"
-                or (each.is_folder and names.season_number(each.name) is not None and not each.name.isdecimal())
-                or (names.is_video(each.name) and names.episode_numbers(each.name))
-                for each in inside
-            ):
-                found.append(self._series(entry, options))
-            else:
-                found += self._films_in(entry)
-        return found + [self._film([each], mixed=True) for each in entries if _is_film(each)]
 
     def _films(self, folder: str, entries: list[Entry]) -> list[Found]:
         """Return the films in a folder that is not that of a single film."""

@@ -36,7 +36,6 @@ def load_folder_world(
     users: int | range | None = None,
     now: datetime,
     owned: float = 1.0,
-    seed: int = 1,
     played: float = 1.0,
     neighbours_of: range | None = None,
 ) -> World:
@@ -50,8 +49,7 @@ def load_folder_world(
         users: the users of the server: the first ones by number, or those whose number is in the range; None: all. It
             changes nothing else.
         now: the present.
-        owned: share of the films that the library owns. Whether it owns one depends on its movieId and ``seed`` alone.
-        seed: chooses another share of the films.
+        owned: share of the films that the library owns. Whether it owns one depends on its movieId alone.
         played: share of each user's plays, the earliest ones, that have happened (rounded down). :func:`later_plays`
             returns the others. Plays of films that nobody owns are not on the server.
         neighbours_of: numbers of the users from whose likes TMDb's recommendations are made, at most 40 per film. None:
@@ -63,7 +61,7 @@ def load_folder_world(
     """
     titles, ratings, shift = _read(folder, now)
     chosen = _chosen(ratings, users)
-    titles = [title if is_owned(title.key, owned, seed) else replace(title, copies=0) for title in titles]
+    titles = [title if is_owned(title.key, owned) else replace(title, copies=0) for title in titles]
     at_home = {title.key for title in titles if title.copies}
     if neighbours_of is not None:
         titles = _with_neighbours(titles, ratings, neighbours_of)
@@ -88,11 +86,11 @@ def later_plays(folder: Path, *, users: int | range | None = None, now: datetime
     return [_play(rating, shift) for rating in late]
 
 
-def is_owned(key: str, owned: float, seed: int = 1) -> bool:
+def is_owned(key: str, owned: float) -> bool:
     """Return whether a library that owns this share of the films owns the one with this key."""
     if not 0 <= owned <= 1:
         raise ValueError(f"owned is {owned}, which is no share from 0 to 1")
-    return stable_number(f"{seed}|{key}") < owned * 2.0**64
+    return stable_number(f"1|{key}") < owned * 2.0**64
 
 
 def _read(folder: Path, now: datetime) -> tuple[list[WorldTitle], list[_Rating], int]:

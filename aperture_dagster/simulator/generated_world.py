@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import accumulate
 from random import Random
@@ -62,30 +63,40 @@ _THINGS = (
 _CERTIFICATES = {"movie": ("G", "PG", "PG-13", "R"), "series": ("TV-G", "TV-PG", "TV-14", "TV-MA")}
 
 
-def generate_world(
-    *, movies: int, series: int, episodes: int, users: int, plays: int, seed: int, now: datetime
-) -> World:
-    """Generate a world of exactly these sizes; the same arguments give the same world.
+@dataclass(frozen=True, slots=True)
+class WorldSize:
+    """How much a generated world has of everything."""
+
+    movies: int = 0
+    series: int = 0
+    episodes: int = 0
+    users: int = 0
+    plays: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for negative sizes, and for plays without users or titles."""
+        if min(self.movies, self.series, self.episodes, self.users, self.plays) < 0:
+            raise ValueError("the sizes of a world must not be negative")
+        if self.plays and not (self.users and (self.movies or (self.series and self.episodes))):
+            raise ValueError("plays need users and something to play")
+
+
+def generate_world(size: WorldSize, *, seed: int, now: datetime) -> World:
+    """Generate a world of exactly this size; the same arguments give the same world.
 
     To leave something to learn, users prefer two or three genres each, popular titles are played more, and series
     are watched in order. Plays are from the two years before ``now``. Some titles lack an overview or a TMDb id, and
-    one film in a hundred has two copies. Raises ValueError for negative sizes, and for plays without users or titles.
+    one film in a hundred has two copies.
     """
-    sizes = {"movies": movies, "series": series, "episodes": episodes, "users": users, "plays": plays}
-    for name, size in sizes.items():
-        if size < 0:
-            raise ValueError(f"{name} must not be negative")
-    if plays and not (users and (movies or (series and episodes))):
-        raise ValueError("plays need users and something to play")
     random = Random(seed)
-    titles = [_movie(random, number, movies, now) for number in range(movies)]
-    titles += _series(random, series, episodes, now)
+    titles = [_movie(random, number, size.movies, now) for number in range(size.movies)]
+    titles += _series(random, size.series, size.episodes, now)
     world_users = [
         WorldUser(f"{_FIRST[number % len(_FIRST)].lower()}{number}", is_administrator=number == 0)
-        for number in range(users)
+        for number in range(size.users)
     ]
-    history = list(_plays(random, titles, world_users, plays, now)) if plays else []
-    return World(f"generated:{movies}+{series}:{seed}", titles, world_users, history)
+    history = list(_plays(random, titles, world_users, size.plays, now)) if size.plays else []
+    return World(f"generated:{size.movies}+{size.series}:{seed}", titles, world_users, history)
 
 
 def _movie(random: Random, number: int, count: int, now: datetime) -> WorldTitle:

@@ -32,10 +32,6 @@ class UnknownLibraryError(Exception):
     """There is no library of this name or id."""
 
 
-class NameTakenError(Exception):
-    """Another library has the new name."""
-
-
 class NullPathsError(Exception):
     """Options have null instead of paths: an internal error of the server."""
 
@@ -117,7 +113,7 @@ class LibraryBook:
         Raises PathMissingError, NullPathsError, OptionsError, Unmodelled.
         """
         options = complete(given, self.rules)
-        name = _INVALID.sub(" ", name.strip() if self.rules.trims_names else name)
+        name = _INVALID.sub(" ", name)
         taken = {library.name for library in self._catalogue.libraries}
         original, number = name, 1
         while name in taken:
@@ -169,22 +165,6 @@ class LibraryBook:
         after = replace(library, locations=locations, enabled=options.get("Enabled", True), collection_type=content)
         self._options[library.name] = options
         self._catalogue.replace_library(library, after)
-
-    def rename(self, library: WorldLibrary, name: str) -> WorldLibrary:
-        """Rename a library, which gives it a new id. Raises NameTakenError."""
-        if any(each.name == name for each in self._catalogue.libraries if each is not library):
-            raise NameTakenError(name)
-        after = WorldLibrary(
-            name, library.collection_type, library.locations, tags=library.tags, enabled=library.enabled,
-            has_id=library.has_id and self.rules.emby,
-        )  # fmt: skip
-        self._options[name] = self._options.pop(library.name)
-        for names in (self._made, self._unmounted):
-            if library.name in names:
-                names.remove(library.name)
-                names.add(name)
-        self._catalogue.replace_library(library, after)
-        return after
 
     def remove(self, library: WorldLibrary) -> None:
         """Remove a library. Its items stay, hidden from users, until a validation removes them."""

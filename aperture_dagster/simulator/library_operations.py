@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from aperture_dagster.simulator.clock import Clock
-from aperture_dagster.simulator.libraries import LibraryBook, UnknownLibraryError
-from aperture_dagster.simulator.locking import locked
+from aperture_dagster.simulator.libraries import UnknownLibraryError
+from aperture_dagster.simulator.locking import Operations, locked
 from aperture_dagster.simulator.scanned_item import ScannedItem
-from aperture_dagster.simulator.scans import Scans, is_playable
-from aperture_dagster.simulator.user_data import ServerUser
-
-if TYPE_CHECKING:
-    from aperture_dagster.simulator.catalogue import Catalogue
-    from aperture_dagster.simulator.sharing import UserDataSharing
+from aperture_dagster.simulator.scans import is_playable
 
 
-class LibraryOperations:
+class LibraryOperations(Operations):
     """The part of the state that concerns real folders."""
-
-    lock: threading.RLock
-    clock: Clock
-    catalogue: Catalogue
-    libraries: LibraryBook
-    scans: Scans
-    sharing: UserDataSharing
-    plugins: list[str]
-
-    def owner(self, name: str) -> ServerUser:
-        """Return the user of this name. Raises ValueError."""
-        raise NotImplementedError
 
     @locked
     def advance(self, seconds: float) -> None:
@@ -112,11 +91,6 @@ class LibraryOperations:
             if time.monotonic() > deadline:
                 raise TimeoutError("the scans of the stand-in did not end")
             time.sleep(0.002)
-
-    @locked
-    def set_plugins(self, names: Iterable[str]) -> None:
-        """Set the names of the media server's plugins."""
-        self.plugins = list(names)
 
     @locked
     def play_item(self, user: str, item_id: str, completion: float = 1.0, at: datetime | None = None) -> None:

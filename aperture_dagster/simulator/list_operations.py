@@ -5,48 +5,23 @@ from __future__ import annotations
 import os
 import posixpath
 import shutil
-import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from aperture_dagster.simulator.catalogue import Catalogue, Item, sort_name
-from aperture_dagster.simulator.lists import Lists
-from aperture_dagster.simulator.locking import locked
+from aperture_dagster.simulator.catalogue import Item, sort_name
+from aperture_dagster.simulator.locking import Operations, locked
 from aperture_dagster.simulator.members import Ownership
-from aperture_dagster.simulator.user_data import ServerUser
-
-if TYPE_CHECKING:
-    from aperture_dagster.simulator.libraries import LibraryBook
-    from aperture_dagster.simulator.scans import Scans
-    from aperture_dagster.simulator.sharing import UserDataSharing
 
 
-class ListOperations:
+class ListOperations(Operations):
     """The part of the state that holds lists. Lists are named by their ids on Jellyfin."""
 
-    lock: threading.RLock
-    scans: Scans
-    sharing: UserDataSharing
-    catalogue: Catalogue
-    libraries: LibraryBook
-    lists: Lists
-    users: dict[str, ServerUser]
-    pictures: dict[tuple[str, str, str], Any]
-    deleted_paths: list[str]
-    """Files and folders of titles that clients deleted, in order."""
-
-    def user_named(self, name: str) -> ServerUser:
-        """Return the user of exactly this name. Raises KeyError when there is none."""
-        raise NotImplementedError
-
     @locked
-    def create_box_set(
-        self, name: str, *, locked: bool = False, keys: Iterable[str] = (), folder: str | None = None
-    ) -> str:
+    def create_box_set(self, name: str, *, locked: bool = False, keys: Iterable[str] = ()) -> str:
         """Create a box set, in place of one of the same name, and return its id. Raises KeyError for unknown titles."""
         is_first = not any(library.collection_type == "boxsets" for library in self.catalogue.libraries)
-        box_set = self.lists.create_box_set(name, locked=locked, folder=folder)
+        box_set = self.lists.create_box_set(name, locked=locked)
         if is_first:
             # The first one makes the library, which starts a scan of everything.
             self.scans.start()
@@ -62,11 +37,10 @@ class ListOperations:
         is_public: bool = False,
         keys: Iterable[str] = (),
         media_type: str = "Video",
-        editors: Mapping[str, bool] | None = None,
     ) -> str:
         """Create a playlist of a user by name, and return its id. Raises KeyError for an unknown user or title."""
         owner_id = None if owner is None else self.user_named(owner).id
-        ownership = Ownership(owner_id, is_public, media_type, dict(editors or {}))
+        ownership = Ownership(owner_id, is_public, media_type)
         playlist = self.lists.create_playlist(name, ownership)
         self.lists.add_members(playlist, self._first_of(keys))
         return playlist.id
@@ -87,11 +61,6 @@ class ListOperations:
         self.lists.touch(target)
 
     @locked
-    def remove_list(self, list_id: str) -> None:
-        """Delete a box set or playlist. Raises KeyError for an unknown list."""
-        self.delete_item(self.list_of(list_id))
-
-    @locked
     def members_of(self, list_id: str) -> list[str]:
         """Return the keys of the titles in a box set or playlist, in order. Raises KeyError for an unknown list."""
         return [member.item.title.key for member in self.lists.members_of(self.list_of(list_id))]
@@ -102,25 +71,10 @@ class ListOperations:
         return [item.name for item in self.catalogue.items(kind)]
 
     @locked
-    def configure_user(self, name: str, **fields: Any) -> None:
-        """Change fields of a user's configuration, as the user does. Raises KeyError for an unknown user."""
-        user = self.user_named(name)
-        user.configuration |= fields
-        user.version += 1
-
-    @locked
     def set_policy_fields(self, name: str, **fields: Any) -> None:
         """Change fields of a user's policy that decide nothing in the stand-ins. Raises KeyError."""
         user = self.user_named(name)
         user.policy.extra |= fields
-        user.version += 1
-
-    @locked
-    def block_libraries(self, name: str, libraries: Iterable[str]) -> None:
-        """Give a user a policy of the old kind, which names what is blocked. Raises KeyError for unknown names."""
-        ids = {library.name: library.item_id for library in self.catalogue.libraries}
-        user = self.user_named(name)
-        user.policy.blocked_folders = tuple(ids[library] for library in libraries)
         user.version += 1
 
     def list_of(self, list_id: str) -> Item:

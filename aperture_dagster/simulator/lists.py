@@ -85,9 +85,9 @@ class Lists:
         self._catalogue.version += 1
         return item
 
-    def create_box_set(self, name: str, *, locked: bool, folder: str | None = None) -> Item:
+    def create_box_set(self, name: str, *, locked: bool) -> Item:
         """Create an empty box set. One in the same folder, and so with the same id, is overwritten."""
-        title, folder = WorldTitle("", "movie", name, tags=()), file_name(folder or f"{name} [boxset]")
+        title, folder = WorldTitle("", "movie", name, tags=()), file_name(f"{name} [boxset]")
         item = self.add("BoxSet", title, folder, self._clock())
         item.locked = locked
         return item
@@ -102,11 +102,9 @@ class Lists:
         item.ownership = ownership
         return item
 
-    def add_members(self, target: Item, items: Iterable[Item], place: int | None = None) -> None:
-        """Add items to a box set or playlist, at a place or at its end."""
-        new = [self.member(item) for item in items]
-        before = len(target.members) if place is None else max(0, place)
-        target.members[before:before] = new
+    def add_members(self, target: Item, items: Iterable[Item]) -> None:
+        """Add items at the end of a box set or playlist."""
+        target.members += [self.member(item) for item in items]
         self.touch(target)
 
     def keep(self, target: Item, wanted: Callable[[Member], bool]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,20 +19,16 @@ class Member:
 
 @dataclass(slots=True)
 class Ownership:
-    """The owner of a playlist, by id, and the other ``editors``: users by id, and whether they may edit it.
-
-    A playlist without an owner is everyone's to see and to edit.
-    """
+    """The owner of a playlist, by id. A playlist without an owner is everyone's to see and to edit."""
 
     owner: str | None
     is_public: bool
     media_type: str = "Video"
-    editors: dict[str, bool] = field(default_factory=dict)
 
     def allows(self, user_id: str) -> bool:
         """Return whether a user sees the playlist."""
-        return self.is_public or self.owner in (None, user_id) or user_id in self.editors
+        return self.is_public or self.owner in (None, user_id)
 
     def allows_edits(self, user_id: str) -> bool:
         """Return whether a user may change the playlist."""
-        return self.owner in (None, user_id) or self.editors.get(user_id, False)
+        return self.owner in (None, user_id)

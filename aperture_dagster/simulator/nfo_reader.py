@@ -13,20 +13,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 _TEXTS = {
-    "title": "name", "name": "name", "localtitle": "name", "originaltitle": "original_title", "plot": "overview",
-    "review": "overview", "biography": "overview", "tagline": "tagline", "mpaa": "official_rating",
-    "customrating": "custom_rating", "sortname": "sort_name", "sorttitle": "forced_sort_name",
-    "displayorder": "display_order", "seasonname": "name", "showtitle": "series_name",
+    "title": "name", "originaltitle": "original_title", "plot": "overview", "tagline": "tagline",
+    "mpaa": "official_rating", "customrating": "custom_rating", "sorttitle": "forced_sort_name",
 }  # fmt: skip
-_DATES = {"premiered": "premiere", "releasedate": "premiere", "aired": "premiere", "formed": "premiere",
-          "enddate": "end_date"}  # fmt: skip
-_NUMBERS = {"season": "season", "episode": "episode", "episodenumberend": "episode_end", "seasonnumber": "season"}
-_PROVIDERS = {
-    "tmdbid": "Tmdb", "imdbid": "Imdb", "tvdbid": "Tvdb", "imdb_id": "Imdb", "collectionnumber": "TmdbCollection",
-    "tmdbcolid": "TmdbCollection", "tmdbcol": "TmdbCollection", "tvmazeid": "TvMaze", "tvrageid": "TvRage",
-}  # fmt: skip
-# The stand-in does not model what these would cause: downloads, and changes of a user's data.
-_UNMODELLED = ("thumb", "fanart", "watched", "playcount", "lastplayed", "set", "lockedfields")
+_DATES = {"premiered": "premiere", "aired": "premiere", "enddate": "end_date"}
+_NUMBERS = {"season": "season", "episode": "episode", "episodenumberend": "episode_end"}
+_PROVIDERS = {"tmdbid": "Tmdb", "imdbid": "Imdb", "tvdbid": "Tvdb"}
 _SPLIT = {"genre": "genres", "country": "countries"}
 
 
@@ -43,37 +35,8 @@ class Nfo:
 def read_nfo(content: bytes, kind: str) -> Nfo:
     """Read the file of a Movie, Series, Season or Episode."""
     nfo = Nfo()
-    if kind in ("Movie", "Series"):
-        # Anything may follow the last closing tag, such as a link to the title's page.
-        end = content.rfind(b"</")
-        end = content.find(b">", end) if end >= 0 else -1
-        tail = content[end + 1 :] if end >= 0 else content
-        _read_links(nfo, tail.decode("utf-8", "replace"), kind)
-        if end < 0:
-            return nfo
-        content = content[: end + 1]
-    if kind == "Episode":
-        content, second = _first_episode(content)
-        if second:
-            nfo.unmodelled.add("several episodes in a file")
     _Reader(nfo, kind).read(content)
     return nfo
-
-
-def _first_episode(content: bytes) -> tuple[bytes, bool]:
-    end = content.lower().find(b"</episodedetails>")
-    if end < 0:
-        return content, False
-    end += len(b"</episodedetails>")
-    return content[:end], b"<episodedetails" in content[end:].lower()
-
-
-def _read_links(nfo: Nfo, text: str, kind: str) -> None:
-    if found := re.search(r"tt[0-9]{7,8}", text):
-        nfo.provider_ids["Imdb"] = found.group()
-    route = "movie" if kind == "Movie" else "tv"
-    if found := re.search(rf"themoviedb\.org/{route}/([0-9]+)", text):
-        nfo.provider_ids["Tmdb"] = found.group(1)
 
 
 class _Reader:
@@ -115,9 +78,7 @@ class _Reader:
 
     def _element(self, name: str, text: str) -> None:
         values = self._nfo.values
-        if name in _UNMODELLED:
-            self._nfo.unmodelled.add(name)
-        elif name in _TEXTS:
+        if name in _TEXTS:
             values[_TEXTS[name]] = text
         elif name in _DATES:
             if re.fullmatch(r"\d{4}-\d\d-\d\d", text) and _is_date(text):
@@ -134,26 +95,22 @@ class _Reader:
             self._provider(self._attributes.get("type", ""), text)
         elif name.lower() in _PROVIDERS:
             self._provider(_PROVIDERS[name.lower()], text)
-        elif name == "id":
-            self._ids(text)
         else:
             self._other(name, text)
 
     def _other(self, name: str, text: str) -> None:
         nfo, values = self._nfo, self._nfo.values
         match name:
-            case "year" if text.isdecimal() and int(text) > 1850:
-                values["year"] = int(text)
+            case "year":
+                if text.isdecimal() and int(text) > 1850:
+                    values["year"] = int(text)
             case "dateadded":
                 if (moment := _moment(text)) is not None:
                     values["created"] = moment
-            case "rating" | "criticrating" | "communityrating":
+            case "rating" | "criticrating":
                 if (number := _number(text)) is not None:
                     values["critic_rating" if name == "criticrating" else "rating"] = number
-            case "ratings":
-                if self._children.get("rating"):
-                    nfo.unmodelled.add("ratings with nested values")
-            case "studio" | "tag" | "style":
+            case "studio" | "tag":
                 target = "studios" if name == "studio" else "tags"
                 if text and text not in values.setdefault(target, []):
                     values[target].append(text)
@@ -161,27 +118,18 @@ class _Reader:
                 if self._children.get("name"):
                     member = (self._children["name"], self._children.get("role", ""))
                     values.setdefault("cast", []).append(member)
-            case "director" | "writer" | "credits":
+            case "director" | "credits":
                 target = "directors" if name == "director" else "writers"
                 separator = "/" if name == "credits" else r"[,/|;]"
                 names = [part.strip() for part in re.split(separator, text) if part.strip()]
                 values.setdefault(target, []).extend(names)
             case "lockdata":
                 nfo.locked = text.lower() == "true"
-            case "runtime":
-                if (minutes := text.partition(" ")[0]).isdecimal():
-                    values["runtime_minutes"] = int(minutes)
             case "status" if self._kind == "Series":
                 values["status"] = text
-
-    def _ids(self, text: str) -> None:
-        if self._kind not in ("Movie", "Series"):
-            return
-        for attribute, provider in (("TMDB", "Tmdb"), ("TVDB", "Tvdb"), ("IMDB", "Imdb")):
-            if self._attributes.get(attribute):
-                self._provider(provider, self._attributes[attribute])
-        if text.startswith("tt") and not self._attributes.get("IMDB"):
-            self._provider("Imdb", text)
+            case _:
+                # What other elements would cause, such as downloads and changes of users' data, is not modelled.
+                nfo.unmodelled.add(name)
 
     def _provider(self, name: str, value: str) -> None:
         name = _PROVIDERS.get(name.lower(), name)

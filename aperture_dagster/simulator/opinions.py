@@ -11,21 +11,19 @@ from aperture_dagster.simulator.catalogue import stable_number
 from aperture_dagster.simulator.world import WorldTitle
 
 SCALES = {
-    "imdb": 10, "metacritic": 100, "metacriticuser": 10, "trakt": 100, "tomatoes": 100, "popcorn": 100, "tmdb": 100,
-    "letterboxd": 5, "rogerebert": 4, "myanimelist": 10,
+    "imdb": 10, "metacritic": 100, "trakt": 100, "tomatoes": 100, "popcorn": 100, "tmdb": 100, "letterboxd": 5,
 }  # fmt: skip
 """The best rating on every site, in MDBList's order."""
 # Share of films and of series that a site knows.
 _KNOWN = {
-    "imdb": (0.97, 0.97), "metacritic": (0.7, 0.4), "metacriticuser": (0.6, 0.5), "trakt": (0.95, 0.95),
-    "tomatoes": (0.85, 0.4), "popcorn": (0.8, 0.5), "tmdb": (1.0, 1.0), "letterboxd": (0.9, 0.0),
-    "rogerebert": (0.3, 0.0),
+    "imdb": (0.97, 0.97), "metacritic": (0.7, 0.4), "trakt": (0.95, 0.95), "tomatoes": (0.85, 0.4),
+    "popcorn": (0.8, 0.5), "tmdb": (1.0, 1.0), "letterboxd": (0.9, 0.0),
 }  # fmt: skip
 # How far ratings deviate, as a share of the scale.
-_DEVIATIONS = {"imdb": 0.04, "tmdb": 0.0, "trakt": 0.04, "tomatoes": 0.16, "metacritic": 0.12, "rogerebert": 0.2}
+_DEVIATIONS = {"imdb": 0.04, "tmdb": 0.0, "trakt": 0.04, "tomatoes": 0.16, "metacritic": 0.12}
 _USUAL_DEVIATION = 0.08
 # Decimal places of sites whose ratings are not whole numbers.
-_DECIMALS = {"imdb": 1, "metacriticuser": 1, "letterboxd": 1, "myanimelist": 2}
+_DECIMALS = {"imdb": 1, "letterboxd": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +49,13 @@ def opinions(title: WorldTitle) -> dict[str, Opinion]:
         rating = 4.5 + 4.0 * share(title.key, "mark")
     found: dict[str, Opinion] = {}
     for site, scale in SCALES.items():
-        if not _knows(site, title) or (site == "tmdb" and not title.vote_average):
+        known = _KNOWN[site][0 if title.media_type == "movie" else 1]
+        if share(title.key, f"{site}|known") >= known or (site == "tmdb" and not title.vote_average):
             continue
         deviation = (share(title.key, f"{site}|stray") * 2 - 1) * _DEVIATIONS.get(site, _USUAL_DEVIATION)
         value = min(0.99, max(0.05, rating / 10 + deviation)) * scale
-        if site == "rogerebert":
-            # Half stars.
-            value = max(0.5, round(value * 2) / 2)
-        found[site] = Opinion(round(value, _DECIMALS.get(site, 1 if site == "rogerebert" else 0)), _votes(site, title))
+        found[site] = Opinion(round(value, _DECIMALS.get(site, 0)), _votes(site, title))
     return found
-
-
-def _knows(site: str, title: WorldTitle) -> bool:
-    if site == "myanimelist":
-        return "Animation" in title.genres and ("JP" in title.countries or title.language == "ja")
-    return share(title.key, f"{site}|known") < _KNOWN[site][0 if title.media_type == "movie" else 1]
 
 
 def _votes(site: str, title: WorldTitle) -> int:
@@ -73,8 +63,6 @@ def _votes(site: str, title: WorldTitle) -> int:
     if site == "tmdb":
         return counted
     spread = 0.5 + share(title.key, f"{site}|votes")
-    if site == "rogerebert":
-        return 1
     if site in ("tomatoes", "metacritic"):
         return 5 + int(spread * counted**0.5)
     return max(5, int(spread * counted * (40 if site == "imdb" else 3)))

@@ -1,7 +1,7 @@
 """What differs between versions of the media servers in libraries, scans and user data.
 
-Jellyfin: read in the source of 10.9.11, 10.10.7, 10.11.0 to 10.11.11 and 12.0-rc5. Emby is closed source; what is not
-known of it is a setting of the stand-ins.
+Jellyfin: read in the source of 10.9.11, 10.10.7, 10.11.0 to 10.11.11 and 12.0-rc5. Emby is closed source: that it reads
+the NFO files of locked items again, and shares user data between items with a common provider id, is assumed.
 """
 
 from __future__ import annotations
@@ -26,16 +26,6 @@ class ServerRules:
         return self.emby or self._jellyfin_from(10, 11)
 
     @property
-    def trims_names(self) -> bool:
-        """Whether blanks around the name of a new library are removed."""
-        return self._jellyfin_from(10, 11)
-
-    @property
-    def refuses_blanks_around_names(self) -> bool:
-        """Whether such a name is refused first."""
-        return self._jellyfin_from(12)
-
-    @property
     def adds_paths_of_options(self) -> bool:
         """Whether new paths in options become locations (``UpdateLibraryOptions``)."""
         return self._jellyfin_from(10, 11, 6)
@@ -49,11 +39,6 @@ class ServerRules:
     def removes_on_any_scan(self) -> bool:
         """Whether any scan deletes the items of removed libraries, not only the one that the removal asked for."""
         return self.emby or self._jellyfin_from(12)
-
-    @property
-    def ignores_below_empty_ignore_file(self) -> bool:
-        """Whether an empty ``.ignore`` in a parent folder hides a library (``DotIgnoreIgnoreRule``)."""
-        return self._jellyfin_from(10, 11)
 
     @property
     def plays_local_strm(self) -> bool:

@@ -92,18 +92,13 @@ class Scanner:
         item = self._item(found.item_id)
         if item is None or not item.present:
             return not (found.locked and self._rules.skips_nfo_of_locked)
-        if item.locked and self._skips_locked:
+        if item.locked and self._rules.skips_nfo_of_locked:
             return False
         if modes.metadata == "FullRefresh":
             return True
         assert found.nfo_file is not None
-        tolerance = self._state.settings.emby_nfo_tolerance if self._rules.emby else self._rules.nfo_tolerance
-        newer = found.nfo_file.modified - item.saved > tolerance
+        newer = found.nfo_file.modified - item.saved > self._rules.nfo_tolerance
         return modes.metadata == "Default" and newer
-
-    @property
-    def _skips_locked(self) -> bool:
-        return self._rules.skips_nfo_of_locked or (self._rules.emby and not self._state.settings.emby_reads_locked_nfo)
 
     def _item(self, item_id: str) -> ScannedItem | None:
         item = self._state.catalogue.by_id.get(item_id)
@@ -217,14 +212,14 @@ class Scanner:
         if is_new:
             item.present, item.series = True, series
             item.locked = found.locked
-            item.created = self._date(found, result.at)
+            item.created = self._date(found)
             item.season, item.episode, item.episode_end = found.season, found.episode, found.episode_end
             item.values, item.own_provider_ids = self._values_of(found)
             item.image = None
         elif found.entry.modified != item.file_modified and not found.entry.is_folder:
             changed = True
             if self._rules.resets_date_of_changed_files:
-                item.created = self._date(found, result.at)
+                item.created = self._date(found)
         item.file_modified = found.entry.modified
         item.target = found.entry.target or None
         item.strm = found.strm
@@ -250,9 +245,7 @@ class Scanner:
             self._new.append(item)
         return item
 
-    def _date(self, found: Found, now: float) -> float:
-        if not self._state.settings.file_creation_time:
-            return now
+    def _date(self, found: Found) -> float:
         entry = found.entry
         return entry.link_created if entry.is_link and not self._rules.dates_links_by_target else entry.created
 
@@ -277,8 +270,6 @@ class Scanner:
     def _merge(self, item: ScannedItem, nfo: Nfo, *, fill: bool) -> None:
         """Take over what an NFO file says; ``fill``: only what is missing so far."""
         for name, value in nfo.values.items():
-            if name == "runtime_minutes" and item.kind != "Series":
-                continue
             if name == "created":
                 item.created = value
             elif value not in ("", [], None) and not (fill and item.values.get(name)):
@@ -292,37 +283,13 @@ class Scanner:
         item.locked = item.locked or bool(nfo.locked)
 
     def _fetch(self, item: ScannedItem, options: dict[str, Any]) -> None:
-        """Complete an item from the internet, unless the library's options switch that off for its type."""
+        """Count that the server would complete an item from the internet, as the library's options let it."""
         if item.locked or any(
             each.get("Type") == item.kind and not each.get("MetadataFetchers")
             for each in options.get("TypeOptions") or ()
         ):
             return
         self._state.counters.count_costly(self._state.settings.media_server, FETCHED)
-        if item.kind not in ("Movie", "Series"):
-            return
-        media_type = "movie" if item.kind == "Movie" else "series"
-        name, year = str(item.values.get("name", "")).lower(), item.values.get("year")
-        known = next(
-            (
-                title
-                for title in self._state.titles.values()
-                if title.media_type == media_type and title.title.lower() == name and year in (None, title.year)
-            ),
-            None,
-        )
-        if known is None:
-            return
-        fetched = {"overview": known.overview, "tagline": known.tagline, "genres": list(known.genres),
-                   "official_rating": known.official_rating, "rating": known.vote_average}  # fmt: skip
-        for field_name, value in fetched.items():
-            if value and not item.values.get(field_name):
-                item.values[field_name] = value
-        ids = dict(item.own_provider_ids or {})
-        for provider, value in (("Tmdb", known.tmdb_id), ("Imdb", known.imdb_id), ("Tvdb", known.tvdb_id)):
-            if value and not any(each.lower() == provider.lower() for each in ids):
-                ids[provider] = str(value)
-        item.own_provider_ids = ids
 
     def _describe(self, item: ScannedItem) -> None:
         """Make what the server says of an item from its metadata."""

@@ -63,6 +63,16 @@ class Simulator:
         )
 
 
+class _Url:
+    """The base URL of a service of a running simulator."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __get__(self, running: RunningSimulator, owner: type | None = None) -> str:
+        return running.url + self._path
+
+
 @dataclass(frozen=True, slots=True)
 class RunningSimulator:
     """A simulator that listens on loopback."""
@@ -80,75 +90,25 @@ class RunningSimulator:
         """The root of all services."""
         return f"http://127.0.0.1:{self.port}"
 
-    @property
-    def jellyfin_url(self) -> str:
-        """Base URL of Jellyfin."""
-        return self.url + environment.JELLYFIN_PATH
-
-    @property
-    def emby_url(self) -> str:
-        """Base URL of Emby, which serves the same items."""
-        return self.url + environment.EMBY_PATH
-
-    @property
-    def tmdb_url(self) -> str:
-        """Base URL of TMDb's API."""
-        return self.url + environment.TMDB_PATH
-
-    @property
-    def openai_url(self) -> str:
-        """Base URL of the embeddings endpoint."""
-        return self.url + environment.OPENAI_PATH
-
-    @property
-    def omdb_url(self) -> str:
-        """Base URL of OMDb."""
-        return self.url + environment.OMDB_PATH
-
-    @property
-    def mdblist_url(self) -> str:
-        """Base URL of MDBList."""
-        return self.url + environment.MDBLIST_PATH
-
-    @property
-    def trakt_url(self) -> str:
-        """Base URL of Trakt's API."""
-        return self.url + environment.TRAKT_PATH
-
-    @property
-    def trakt_auth_url(self) -> str:
-        """Base URL of Trakt's host for OAuth."""
-        return self.url + environment.TRAKT_AUTH_PATH
-
-    @property
-    def seerr_url(self) -> str:
-        """Address of Seerr, without the path of its API."""
-        return self.url + environment.SEERR_PATH
-
-    @property
-    def ollama_url(self) -> str:
-        """Base URL of Ollama's OpenAI-compatible endpoint."""
-        return self.url + environment.OLLAMA_PATH + "/v1"
-
-    @property
-    def lm_studio_url(self) -> str:
-        """Base URL of LM Studio's OpenAI-compatible endpoint."""
-        return self.url + environment.LM_STUDIO_PATH + "/v1"
-
-    @property
-    def prices_url(self) -> str:
-        """Address of the price list."""
-        return self.url + environment.PRICES_PATH + environment.PRICES_FILE
-
-    @property
-    def tmdb_images_url(self) -> str:
-        """Base URL of TMDb's pictures, to be followed by size and path."""
-        return self.url + environment.TMDB_IMAGES_PATH
-
-    @property
-    def control_url(self) -> str:
-        """Base URL of the control operations."""
-        return self.url + "/_control"
+    jellyfin_url = _Url(environment.JELLYFIN_PATH)
+    emby_url = _Url(environment.EMBY_PATH)
+    """Base URL of Emby, which serves the same items."""
+    tmdb_url = _Url(environment.TMDB_PATH)
+    tmdb_images_url = _Url(environment.TMDB_IMAGES_PATH)
+    """Base URL of TMDb's pictures, to be followed by size and path."""
+    openai_url = _Url(environment.OPENAI_PATH)
+    omdb_url = _Url(environment.OMDB_PATH)
+    mdblist_url = _Url(environment.MDBLIST_PATH)
+    trakt_url = _Url(environment.TRAKT_PATH)
+    trakt_auth_url = _Url(environment.TRAKT_AUTH_PATH)
+    """Base URL of Trakt's host for OAuth."""
+    seerr_url = _Url(environment.SEERR_PATH)
+    """Address of Seerr, without the path of its API."""
+    ollama_url = _Url(environment.OLLAMA_PATH + "/v1")
+    lm_studio_url = _Url(environment.LM_STUDIO_PATH + "/v1")
+    prices_url = _Url(environment.PRICES_PATH + environment.PRICES_FILE)
+    control_url = _Url("/_control")
+    """Base URL of the control operations."""
 
 
 def listen(port: int = 0) -> socket.socket:

@@ -23,8 +23,7 @@ class UserDataSharing:
 
     def __init__(self, state: SimulatorState) -> None:
         self._state = state
-        settings, rules = state.settings, state.settings.rules
-        self._shares = rules.shares_user_data and (not rules.emby or settings.emby_shares_user_data)
+        self._shares = state.settings.rules.shares_user_data
         self._first_keys: dict[str, list[Item]] = {}
         self._version = -1
 

@@ -58,13 +58,9 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
         self.counters = Counters()
         self.faults = FaultBook()
         self.tmdb_rate = RateLimit(*self.settings.tmdb_limit)
-        self.mdblist_rate = RateLimit(*self.settings.mdblist_limit)
         self.rates: dict[str, Arrivals] = {
             "tmdb": self.tmdb_rate,
-            "omdb": Arrivals(),
-            "mdblist": self.mdblist_rate,
-            "tmdb_images": Arrivals(),
-            "trakt": Arrivals(),
+            **{name: Arrivals() for name in ("omdb", "mdblist", "tmdb_images", "trakt")},
         }
         self.quotas = {
             "omdb": DailyQuota(self.settings.omdb_daily_limit),
@@ -94,7 +90,6 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
             self.catalogue, world.box_sets, self.clock.now, drops_removed=self.settings.jellyfin_release >= (12, 0)
         )
         self.deleted_paths: list[str] = []
-        self.plugins = list(self.settings.plugins)
         self.libraries = LibraryBook(self)
         self.scans = Scans(self, self.libraries)
         self.sharing = UserDataSharing(self)

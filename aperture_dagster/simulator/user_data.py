@@ -47,8 +47,7 @@ class Policy:
     """What a user may see. ``enabled_folders`` are library ids, which count unless all folders are enabled.
 
     If there are ``allowed_tags``, titles need one of them. ``excluded_locations`` are folders of libraries.
-    ``blocked_folders`` are library ids of an old kind of policy, which no client can write: if there are any, they
-    count instead of the enabled ones. ``extra`` are the other fields, as clients wrote them.
+    ``extra`` are the other fields, as clients wrote them.
     """
 
     enable_all_folders: bool = True
@@ -56,16 +55,11 @@ class Policy:
     blocked_tags: tuple[str, ...] = ()
     allowed_tags: tuple[str, ...] = ()
     excluded_locations: tuple[str, ...] = ()
-    blocked_folders: tuple[str, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
 
     def allows_library(self, library: WorldLibrary) -> bool:
         """Return whether the user may see a library. No user sees a disabled one."""
-        if not library.enabled:
-            return False
-        if self.blocked_folders:
-            return library.item_id not in self.blocked_folders
-        return self.enable_all_folders or library.item_id in self.enabled_folders
+        return library.enabled and (self.enable_all_folders or library.item_id in self.enabled_folders)
 
 
 class ServerUser:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster.simulator.generated_world import generate_world
+from aperture_dagster.simulator.generated_world import WorldSize, generate_world
 from aperture_dagster.simulator.odd_world import ODD_TITLES, odd_world
 from aperture_dagster.taste.histories import read_histories
 from aperture_dagster_tests.habits import small_world
@@ -31,7 +31,7 @@ def written(results: dict[str, Any]) -> int:
 
 @pytest.fixture
 def small() -> Any:
-    return generate_world(movies=60, series=5, episodes=80, users=2, plays=60, seed=3, now=NOW)
+    return generate_world(WorldSize(movies=60, series=5, episodes=80, users=2, plays=60), seed=3, now=NOW)
 
 
 def test_odd_titles_are_stored_unchanged_and_the_second_sync_writes_nothing(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aperture_dagster.simulator.demo_world import load_demo_world
-from aperture_dagster.simulator.generated_world import generate_world
+from aperture_dagster.simulator.generated_world import WorldSize, generate_world
 from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster_tests.contracts import traffic
@@ -34,7 +34,7 @@ def specifications() -> dict[str, Specification]:
 def recording(specifications: dict[str, Specification], tmp_path_factory: pytest.TempPathFactory) -> Traffic:
     """Traffic of both clients with several worlds and every server version, and requests to every operation."""
     kept = Traffic()
-    generated = generate_world(movies=40, series=8, episodes=60, users=3, plays=150, seed=1, now=NOW)
+    generated = generate_world(WorldSize(movies=40, series=8, episodes=60, users=3, plays=150), seed=1, now=NOW)
     folder = tmp_path_factory.mktemp("published")
     for version in VERSIONS:
         settings = SimulatorSettings(jellyfin_version=version, volumes={"/published": folder})

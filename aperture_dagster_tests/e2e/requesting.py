@@ -88,7 +88,6 @@ class Requesting:
         return metadata_of(self.last, "seerr_requests", self.user(user).partition_key)
 
     def on_seerr(self) -> list[tuple[str, str]]:
-        assert not any(one["is_4k"] for one in self.state.seerr_requests())
         return [(one["user"], one["key"]) for one in self.state.seerr_requests()]
 
     def states(self, user: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.simulator.generated_world import generate_world
+from aperture_dagster.simulator.generated_world import WorldSize, generate_world
 from aperture_dagster.simulator.world import Play
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household, SetClock, metadata_of
@@ -69,7 +69,7 @@ class History:
 def history(household: Any) -> Any:
     """A history on the server of the test, read once; it ends an hour before ``clock.moment``."""
     start = datetime.now(UTC).replace(microsecond=0) - timedelta(days=3)
-    world = generate_world(movies=16, series=1, episodes=6, users=1, plays=10, seed=2, now=start - HOUR)
+    world = generate_world(WorldSize(movies=16, series=1, episodes=6, users=1, plays=10), seed=2, now=start - HOUR)
     seen = {play.title_key for play in world.plays}
     films = {title.title: title.key for title in world.titles if title.media_type == "movie" and title.key not in seen}
     clock = SetClock(start)

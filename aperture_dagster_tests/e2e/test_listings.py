@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster.simulator.generated_world import generate_world
-from aperture_dagster_tests.household import Household
+from aperture_dagster.simulator.generated_world import WorldSize, generate_world
+from aperture_dagster_tests.household import Household, failures
 from aperture_dagster_tests.shelf import NOW
 
 pytestmark = pytest.mark.e2e
@@ -50,7 +50,7 @@ def idle_transactions(home: Household) -> Iterator[list[float]]:
 
 def test_no_transaction_is_open_during_a_listing(household: Any):
     """Otherwise an external database would see an idle transaction for as long as all listings take."""
-    world = generate_world(movies=40, series=0, episodes=0, users=1, plays=10, seed=4, now=NOW)
+    world = generate_world(WorldSize(movies=40, series=0, episodes=0, users=1, plays=10), seed=4, now=NOW)
     with household(world, page_size=20) as (simulator, home):
         home.must("sync_users")
         simulator.state.add_fault(FaultRule("jellyfin", "/Items", "slow", delay_seconds=1.5))
@@ -58,3 +58,23 @@ def test_no_transaction_is_open_during_a_listing(household: Any):
             home.must("sync_movies")
         # A busy machine stretches a transaction, too, but not to the length of an answer.
         assert max(seen, default=0) < 1.2, "shorter than one answer takes"
+
+
+def test_titles_listed_before_a_failure_are_stored_and_nothing_is_removed(household: Any):
+    """A failure half-way does not discard what was read before."""
+    world = generate_world(WorldSize(movies=40, series=3, episodes=30, users=1, plays=10), seed=4, now=NOW)
+    with household(world, page_size=10) as (simulator, home):
+        fault = FaultRule("jellyfin", "includeItemTypes=Movie", status=500, after=2)
+        simulator.state.add_fault(fault)
+        result = home.run("sync_movies")
+        assert not result.success
+        assert "500" in failures(result)["movies"]
+        assert home.value("SELECT count(*) FROM titles") == 20
+        simulator.state.clear_faults()
+        home.must("sync_movies")
+        films = home.value("SELECT count(*) FROM titles WHERE media_type = 'movie'")
+        assert films >= 40
+        simulator.state.add_fault(fault)
+        assert not home.run("sync_movies").success
+        assert home.value("SELECT count(*) FROM titles WHERE removed_at IS NOT NULL") == 0
+        assert home.value("SELECT count(*) FROM titles WHERE media_type = 'movie'") == films

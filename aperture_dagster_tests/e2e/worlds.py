@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from datetime import UTC, datetime
 
-from aperture_dagster.simulator.generated_world import generate_world
+from aperture_dagster.simulator.generated_world import WorldSize, generate_world
 from aperture_dagster.simulator.world import World
 
 ENRICHED = ("sync_users", "sync_movies", "sync_series", "enrich_metadata")
@@ -15,7 +15,7 @@ ENRICHED = ("sync_users", "sync_movies", "sync_series", "enrich_metadata")
 def small_world(*, movies: int = 60, users: int = 4, plays: int = 200) -> World:
     """Return a world with some films, ten series, and a few users; ``ada0`` watches most."""
     return generate_world(
-        movies=movies, series=10, episodes=60, users=users, plays=plays, seed=1, now=datetime.now(UTC)
+        WorldSize(movies=movies, series=10, episodes=60, users=users, plays=plays), seed=1, now=datetime.now(UTC)
     )
 
 

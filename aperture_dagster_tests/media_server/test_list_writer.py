@@ -11,7 +11,7 @@ from aperture_dagster.media_server.jellyfin import JellyfinReader
 from aperture_dagster.media_server.jellyfin_writer import JellyfinWriter
 from aperture_dagster.media_server.listing import IDS_PER_QUERY
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster.simulator.generated_world import generate_world
+from aperture_dagster.simulator.generated_world import WorldSize, generate_world
 from aperture_dagster_tests.media_server.writers import SERVERS, film_ids, service, user_id, writing
 from aperture_dagster_tests.services import NOW, Answer, Scripted
 
@@ -119,7 +119,7 @@ def test_a_list_whose_creation_was_not_answered_is_not_created_twice(server: str
 @every_server
 def test_long_lists_are_written_in_batches_and_in_order(server: str):
     """Ids go into the query, and servers and proxies limit the length of a URL."""
-    world = generate_world(movies=120, series=0, episodes=0, users=1, plays=0, seed=1, now=NOW)
+    world = generate_world(WorldSize(movies=120, series=0, episodes=0, users=1, plays=0), seed=1, now=NOW)
     with writing(server, world=world) as (running, writer):
         films, (owner, *_) = list(film_ids(writer).values())[::-1], writer.user_objects()
         assert len(films) > 2 * IDS_PER_QUERY

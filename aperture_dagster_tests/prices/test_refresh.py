@@ -178,7 +178,7 @@ def test_a_model_that_runs_at_home_costs_nothing(home):
 
 
 def test_ollama_lists_its_models_and_says_which_it_passes_on(home):
-    models = {"nomic-embed-text:latest": ("embedding",), "hosted-embed:cloud": ("embedding",)}
+    models = ("nomic-embed-text:latest", "hosted-embed:cloud")
     with home({"ollama_models": models}, embedder="openai", at="ollama_url") as here:
         assert here.offered() == [OfferedModel("hosted-embed:cloud", True), OfferedModel("nomic-embed-text:latest")]
         assert here.state.requests("ollama") == 1

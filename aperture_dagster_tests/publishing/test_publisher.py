@@ -199,6 +199,13 @@ def test_one_refused_user_costs_nobody_else_their_library(place: Place):
     assert place.views("ada") == ["ada's picks"] and place.views("bo") == []
 
 
+def test_a_user_with_blocked_libraries_is_reported(place: Place):
+    place.state.set_policy_fields("bo", BlockedMediaFolders=["f" * 32])
+    place.publish(place.wanted("ada", "Alone"))
+    (warning,) = place.warnings
+    assert "bo has a list of blocked libraries" in warning
+
+
 # Taking away
 
 

@@ -105,4 +105,5 @@ class Server:
     def played(self, item_id: str, user: str = "never played") -> bool:
         """Return whether a user has played an item."""
         owner = self.state.user_named(user).id
-        return self.client.get(f"/Users/{owner}/Items/{item_id}").json()["UserData"]["Played"]
+        path = f"/Users/{owner}/Items/{item_id}" if self.is_emby else f"/Items/{item_id}?userId={owner}"
+        return self.client.get(path).json()["UserData"]["Played"]

@@ -7,41 +7,41 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from aperture_dagster.simulator.generated_world import FIRST_INVENTED_ID, generate_world
+from aperture_dagster.simulator.generated_world import FIRST_INVENTED_ID, WorldSize, generate_world
 from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import World
 
-SIZES = {"movies": 300, "series": 20, "episodes": 777, "users": 8, "plays": 2_000}
+SIZE = WorldSize(movies=300, series=20, episodes=777, users=8, plays=2_000)
 
 
 def test_a_generated_world_has_exactly_the_requested_sizes(now: datetime) -> None:
-    world = generate_world(**SIZES, seed=1, now=now)
+    world = generate_world(SIZE, seed=1, now=now)
     assert Counter(title.media_type for title in world.titles) == {"movie": 300, "series": 20}
     assert sum(sum(title.episodes_per_season) for title in world.titles) == 777
     assert (len(world.users), len(world.plays)) == (8, 2_000)
 
 
 def test_only_the_same_seed_gives_the_same_world(now: datetime) -> None:
-    assert generate_world(**SIZES, seed=1, now=now) == generate_world(**SIZES, seed=1, now=now)
-    assert generate_world(**SIZES, seed=1, now=now) != generate_world(**SIZES, seed=2, now=now)
+    assert generate_world(SIZE, seed=1, now=now) == generate_world(SIZE, seed=1, now=now)
+    assert generate_world(SIZE, seed=1, now=now) != generate_world(SIZE, seed=2, now=now)
 
 
 def test_generated_titles_have_no_real_ids(now: datetime) -> None:
-    for title in generate_world(**SIZES, seed=1, now=now).titles:
+    for title in generate_world(SIZE, seed=1, now=now).titles:
         for number in (title.tmdb_id, title.tvdb_id, title.imdb_id and int(title.imdb_id.removeprefix("tt"))):
             assert number is None or number >= FIRST_INVENTED_ID
 
 
 def test_plays_are_in_chronological_order_and_not_in_the_future(now: datetime) -> None:
-    times = [play.played_at for play in generate_world(**SIZES, seed=1, now=now).plays]
+    times = [play.played_at for play in generate_world(SIZE, seed=1, now=now).plays]
     assert times == sorted(times)
     assert times[-1] <= now
     assert times[0] >= now - timedelta(days=731)
 
 
 def test_generated_users_watch_series_in_order_and_prefer_some_genres(now: datetime) -> None:
-    world = generate_world(**SIZES, seed=1, now=now)
+    world = generate_world(SIZE, seed=1, now=now)
     titles = {title.key: title for title in world.titles}
     first_episodes = [play for play in world.plays if play.season == 1 and play.episode == 1]
     assert len(first_episodes) < len([play for play in world.plays if play.episode]) / 3
@@ -51,14 +51,14 @@ def test_generated_users_watch_series_in_order_and_prefer_some_genres(now: datet
 
 
 def test_worlds_with_one_media_type_are_possible_and_impossible_ones_are_refused(now: datetime) -> None:
-    empty = generate_world(movies=0, series=0, episodes=0, users=0, plays=0, seed=1, now=now)
+    empty = generate_world(WorldSize(), seed=1, now=now)
     assert (empty.titles, empty.users, empty.plays) == ([], [], [])
-    assert generate_world(movies=5, series=0, episodes=0, users=1, plays=50, seed=1, now=now).plays
-    assert generate_world(movies=0, series=2, episodes=7, users=1, plays=50, seed=1, now=now).plays
+    assert generate_world(WorldSize(movies=5, users=1, plays=50), seed=1, now=now).plays
+    assert generate_world(WorldSize(series=2, episodes=7, users=1, plays=50), seed=1, now=now).plays
     with pytest.raises(ValueError, match="something to play"):
-        generate_world(movies=0, series=2, episodes=0, users=1, plays=1, seed=1, now=now)
+        WorldSize(series=2, users=1, plays=1)
     with pytest.raises(ValueError, match="must not be negative"):
-        generate_world(movies=-1, series=0, episodes=0, users=1, plays=0, seed=1, now=now)
+        WorldSize(movies=-1)
 
 
 @pytest.fixture

@@ -139,6 +139,7 @@ def test_users_do_not_see_titles_with_a_blocked_tag_or_without_an_allowed_one(se
 @pytest.mark.parametrize(
     "target",
     ["/Items?recursive=true&is4K=true", "/Items?recursive=true&fields=Trickplay", "/Items?sortBy=Album",
+     "/Items?recursive=true&filters=Likes", "/Items?recursive=true&includeItemTypes=Audio",
      "/Users/Public", "/Items/Filters", "/No/Such/Thing", "/Shows/NextUp?enableResumable=false"],
 )  # fmt: skip
 def test_unmodelled_requests_are_not_ignored(target: str):

@@ -86,13 +86,6 @@ def test_a_part_of_the_ids_shares_one_way(make: MakeServer) -> None:
     assert server.played(copy, "hidden")
 
 
-def test_whether_emby_shares_is_a_setting(make: MakeServer) -> None:
-    server = make("emby", emby_shares_user_data=False)
-    server.film(ENTRY, "<tmdbid>900000000</tmdbid>")
-    server.scan()
-    assert not server.played(server.item()["Id"], "plain")
-
-
 def test_from_10_11_on_a_new_item_takes_what_a_removed_one_left(make: MakeServer) -> None:
     server = make()
     server.film(ENTRY, "<tmdbid>77</tmdbid>")

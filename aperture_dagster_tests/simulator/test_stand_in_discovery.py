@@ -79,27 +79,13 @@ ANN, BO = named_id("person", "Ann Actor"), named_id("person", "Bo Actor")
     ("filters", "wanted"),
     [
         ({"with_genres": "18,35"}, [2]),
-        ({"with_genres": "80|35"}, [3, 1, 2]),
-        ({"with_genres": "18", "without_genres": "80,35"}, [5]),
         ({"with_keywords": f"{KEYWORDS['heist']},{KEYWORDS['rain']}"}, [1]),
-        ({"with_keywords": f"{KEYWORDS['heist']}|{KEYWORDS['rain']}"}, [1, 2]),
-        ({"with_keywords": KEYWORDS["rain"], "without_keywords": KEYWORDS["heist"]}, [2]),
-        ({"with_companies": named_id("company", "Stu Dio")}, [1, 2]),
         ({"with_people": ANN}, [1, 2]),
-        ({"with_cast": ANN}, [1]),
-        ({"with_crew": ANN}, [2]),
         ({"with_people": f"{ANN},{BO}"}, [2]),
         ({"with_original_language": "fr"}, [1]),
-        ({"with_origin_country": "FR"}, [1]),
-        ({"with_origin_country": "US|FR"}, [3, 1, 2]),
-        ({"vote_count__gte": 90, "vote_count__lte": 899}, [2]),
-        ({"vote_average__gte": 7.5, "vote_average__lte": 8}, [1]),
-        ({"with_runtime__gte": 101}, [2]),
+        ({"vote_count__gte": 90}, [1, 2]),
         ({"primary_release_date__gte": "2001-02-03", "primary_release_date__lte": "2010-05-05"}, [1]),
-        ({"vote_count__gte": 5, "sort_by": "vote_average.desc"}, [2, 1, 3]),
-        ({"vote_count__gte": 5, "sort_by": "vote_count.asc"}, [3, 2, 1]),
-        ({"vote_count__gte": 5, "sort_by": "primary_release_date.desc"}, [3, 2, 1]),
-        ({"vote_count__gte": 5, "sort_by": "popularity.asc"}, [2, 1, 3]),
+        ({"vote_count__gte": 5, "sort_by": "vote_count.desc"}, [1, 2, 3]),
     ],
 )
 def test_films_are_discovered_by(tmdb: httpx.Client, filters: dict[str, str | float], wanted: list[int]) -> None:
@@ -107,13 +93,12 @@ def test_films_are_discovered_by(tmdb: httpx.Client, filters: dict[str, str | fl
 
 
 def test_series_are_discovered_by_their_own_parameters(tmdb: httpx.Client) -> None:
-    network = named_id("network", "Net Work")
-    assert found(tmdb, "tv", with_networks=network, first_air_date__gte="2020-01-10", with_genres=18) == [1]
+    assert found(tmdb, "tv", first_air_date__gte="2020-01-10", with_genres=18) == [1]
     assert found(tmdb, "tv", first_air_date__lte="2020-01-09") == []
     assert found(tmdb, "tv", with_keywords=KEYWORDS["heist"]) == []
 
 
-@pytest.mark.parametrize("name", ["with_genres", "with_keywords", "with_companies", "with_people"])
+@pytest.mark.parametrize("name", ["with_genres", "with_keywords", "with_people"])
 def test_an_unknown_id_finds_nothing_and_is_no_error(tmdb: httpx.Client, name: str) -> None:
     answer = tmdb.get("/discover/movie", params={name: "424242"})
     assert (answer.status_code, answer.json()["results"], answer.json()["total_pages"]) == (200, [], 0)
@@ -134,62 +119,39 @@ def test_adult_titles_are_left_out_but_only_those_that_are_marked(tmdb: httpx.Cl
     assert {4, 5} <= set(found(tmdb, with_genres=18, include_adult="true"))
     assert 5 in found(tmdb, with_genres=18, include_adult="false")
     assert tmdb.get("/movie/4").json()["adult"] and not tmdb.get("/movie/5").json()["adult"]
-    recommended = tmdb.get("/movie/6/recommendations").json()["results"]
+    recommended = tmdb.get("/movie/6?append_to_response=recommendations").json()["recommendations"]["results"]
     assert [one["id"] for one in recommended if one["adult"]] == [4], "other lists are not filtered"
 
 
-def test_offers_are_those_of_the_region(tmdb: httpx.Client) -> None:
-    assert 2 in found(tmdb, watch_region="DE", with_watch_providers=8)
-    assert 2 not in found(tmdb, watch_region="DE", with_watch_providers=8, with_watch_monetization_types="rent|buy")
-    assert 2 in found(tmdb, watch_region="DE", with_watch_monetization_types="rent|buy")
-    assert 2 not in found(tmdb, watch_region="US", with_watch_monetization_types="flatrate|rent|buy")
-    offers = tmdb.get("/movie/2/watch/providers").json()["results"]
+def test_offers_are_listed_by_country(tmdb: httpx.Client) -> None:
+    offers = offers_of(tmdb, "/movie/2")
     assert list(offers) == ["DE"]
     assert offers["DE"]["flatrate"][0] | {"provider_id": 8, "provider_name": "Netflix"} == offers["DE"]["flatrate"][0]
     assert {name for name in offers["DE"]} == {"link", "flatrate", "buy"}
+    assert offers_of(tmdb, "/tv/1")
+    assert offers_of(tmdb, "/movie/3") == {}, "only in cinemas"
 
 
-def test_what_is_only_in_cinemas_has_no_offers(tmdb: httpx.Client) -> None:
-    assert tmdb.get("/movie/3/watch/providers").json()["results"] == {}
-    assert 3 not in found(tmdb, region="US", with_release_type="4|5|6", release_date__lte="2026-05-17")
-    assert 3 in found(tmdb, region="US", with_release_type="2|3", release_date__gte="2026-05-01")
-    assert 3 not in found(tmdb, region="DE", release_date__lte="2026-05-07")
+def offers_of(tmdb: httpx.Client, path: str) -> dict[str, dict]:
+    return tmdb.get(path, params={"append_to_response": "watch/providers"}).json()["watch/providers"]["results"]
 
 
 def test_a_film_has_several_certifications_per_country_and_many_blank_ones(tmdb: httpx.Client) -> None:
-    cinema = tmdb.get("/movie/3/release_dates").json()["results"]
+    cinema, heist = (
+        tmdb.get(f"/movie/{number}?append_to_response=release_dates").json()["release_dates"]["results"]
+        for number in (3, 1)
+    )
     by_country = {one["iso_3166_1"]: [each["certification"] for each in one["release_dates"]] for one in cinema}
     assert by_country == {"US": ["PG-13", ""], "DE": ["16", "12"]}
-    heist = tmdb.get("/movie/1/release_dates").json()["results"]
     entries = {one["iso_3166_1"]: one["release_dates"] for one in heist}
     assert {each["certification"] for each in entries["US"]} == {"", "R"}
     days = {each["type"]: each["release_date"] for each in entries["FR"]}
     assert days[3] == "2001-02-03T00:00:00.000Z" < days[5] < days[4], "home releases follow, digital ones since 2009"
 
 
-def test_films_are_discovered_by_any_certification_in_a_country(tmdb: httpx.Client) -> None:
-    assert found(tmdb, certification_country="US", certification__lte="PG-13") == [3, 2]
-    assert found(tmdb, certification_country="US", certification="R") == [1]
-    # The stricter edition does not count.
-    assert 3 in found(tmdb, certification_country="DE", certification__lte="12")
-    assert found(tmdb, certification_country="US", certification__lte="nonsense") == []
-    assert 3 not in found(tmdb, certification_country="FR", certification="12"), "another country's"
-
-
-def test_recommendations_end_after_40_titles_whatever_the_total_says(tmdb: httpx.Client) -> None:
-    pages = [tmdb.get(f"/movie/1/recommendations?page={page}").json() for page in (1, 2, 3)]
-    assert [len(page["results"]) for page in pages] == [20, 20, 0]
-    assert (pages[0]["total_pages"], pages[0]["total_results"]) == (3, 60)
-    item = pages[0]["results"][0]
-    assert {
-        "vote_count",
-        "vote_average",
-        "popularity",
-        "original_language",
-        "adult",
-        "genre_ids",
-        "release_date",
-    } <= set(item)
+def test_recommendations_say_that_there_are_more_than_there_are(tmdb: httpx.Client) -> None:
+    page = tmdb.get("/movie/1?append_to_response=recommendations").json()["recommendations"]
+    assert (len(page["results"]), page["total_pages"], page["total_results"]) == (20, 3, 60)
 
 
 def test_lists_repeat_a_title_across_pages(tmdb: httpx.Client) -> None:
@@ -197,11 +159,6 @@ def test_lists_repeat_a_title_across_pages(tmdb: httpx.Client) -> None:
     assert (len(first), len(second), len(third)) == (20, 20, 19)
     assert first[-1] == second[0]
     assert len({*first, *second, *third}) == 58, "one title is never seen"
-    repeated = 0
-    for film in (1, 6):
-        one, two = (tmdb.get(f"/movie/{film}/recommendations?page={page}").json()["results"] for page in (1, 2))
-        repeated += one[-1]["id"] == two[0]["id"]
-    assert repeated == 1
 
 
 def test_specials_are_a_season_that_is_not_counted(tmdb: httpx.Client) -> None:
@@ -210,11 +167,11 @@ def test_specials_are_a_season_that_is_not_counted(tmdb: httpx.Client) -> None:
     assert (show["number_of_seasons"], show["number_of_episodes"]) == (2, 5)
 
 
-def test_a_series_is_rated_in_most_countries_and_can_be_watched_in_some(tmdb: httpx.Client) -> None:
-    rated = {one["iso_3166_1"]: one["rating"] for one in tmdb.get("/tv/1/content_ratings").json()["results"]}
-    assert rated["US"] == "TV-14"
-    assert set(rated) <= {"US", "DE", "GB", "FR"} and len(rated) >= 3
-    assert tmdb.get("/tv/1/watch/providers").json()["results"]
+def test_a_series_is_rated_in_most_countries(tmdb: httpx.Client) -> None:
+    rated = tmdb.get("/tv/1?append_to_response=content_ratings").json()["content_ratings"]["results"]
+    by_country = {one["iso_3166_1"]: one["rating"] for one in rated}
+    assert by_country["US"] == "TV-14"
+    assert set(by_country) <= {"US", "DE", "GB", "FR"} and len(by_country) >= 3
 
 
 def test_most_rated_films_have_a_certification_in_another_country_and_some_do_not() -> None:
@@ -227,8 +184,6 @@ def test_most_rated_films_have_a_certification_in_another_country_and_some_do_no
     in_germany = [certifications(film).get("DE") for film in films]
     assert 0.05 < in_germany.count(None) / len(films) < 0.25
     assert set(in_germany) == {None, "12", "16"}
-    several = [{one.certification for one in releases(film) if one.country == "DE"} - {""} for film in films]
-    assert sum(len(one) > 1 for one in several) > 5, "some have an edition with another certification"
     cinema = [one for film in films for one in releases(film) if one.type == 3 and one.country == "US"]
     assert 0.1 < sum(not one.certification for one in cinema) / len(cinema) < 0.4
     assert all({one.certification for one in releases(film)} >= {"PG-13"} for film in films)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from aperture_dagster.simulator.generated_world import generate_world
+from aperture_dagster.simulator.generated_world import WorldSize, generate_world
 from aperture_dagster.simulator.odd_world import ODD_TITLES, ODD_USERS
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
@@ -75,13 +75,11 @@ def test_the_server_identifies_itself_without_a_key(steady_old: RunningSimulator
     assert re.fullmatch(r"[0-9a-f]{32}", info["Id"])
 
 
-def test_users_can_be_filtered(reader: httpx.Client) -> None:
+def test_all_users_are_listed(reader: httpx.Client) -> None:
     everybody = reader.get("/Users").json()
     assert set(ODD_USERS) < {user["Name"] for user in everybody}
     assert all(re.fullmatch(r"[0-9a-f]{32}", user["Id"]) for user in everybody)
-    assert [user["Name"] for user in reader.get("/Users?isHidden=true").json()] == ["hidden"]
-    assert [user["Name"] for user in reader.get("/users", params={"IsDisabled": "True"}).json()] == ["disabled"]
-    assert "child" in [user["Name"] for user in reader.get("/Users?isDisabled=false").json()]
+    assert [user["Name"] for user in everybody if user["Policy"]["IsHidden"]] == ["hidden"]
 
 
 def test_a_user_id_may_have_dashes_and_an_unknown_one_is_404(reader: httpx.Client) -> None:
@@ -158,7 +156,7 @@ def test_unknown_fields_are_left_out_rather_than_null(reader: httpx.Client) -> N
 
 
 def test_keys_of_provider_ids_vary_and_values_may_be_empty(serve, now: datetime) -> None:
-    world = generate_world(movies=200, series=0, episodes=0, users=1, plays=0, seed=1, now=now)
+    world = generate_world(WorldSize(movies=200, series=0, episodes=0, users=1, plays=0), seed=1, now=now)
     answer = httpx.get(
         serve(world).jellyfin_url + "/Items", params={**ALL, "ApiKey": KEY, "fields": "ProviderIds"}
     ).json()
@@ -291,7 +289,6 @@ def test_written_user_data_can_be_read(jellyfin: httpx.Client) -> None:
     data = jellyfin.get(f"/UserItems/{number}/UserData", params=owner).json()
     assert (data["Rating"], data["Likes"], data["PlayCount"], data["PlaybackPositionTicks"]) == (7.5, True, 4, 5)
     assert data["Played"] is True
-    assert jellyfin.post(f"/UserItems/{number}/Rating", params={**owner, "likes": "false"}).json()["Likes"] is False
 
 
 def test_a_rating_is_cleared_by_its_own_route_alone(jellyfin: httpx.Client) -> None:
@@ -357,7 +354,7 @@ def test_a_parameter_that_cannot_be_bound_is_a_400_with_problem_details(
     assert name in answer.json()["errors"]
 
 
-def test_unknown_ids_are_404_and_unknown_enum_values_are_ignored(reader: httpx.Client) -> None:
+def test_unknown_ids_are_404(reader: httpx.Client) -> None:
     nobody = "0" * 32
     refused = reader.get("/Items", params={**ALL, "userId": nobody})
     assert (refused.status_code, refused.text) == (404, "Error processing request.")
@@ -365,9 +362,6 @@ def test_unknown_ids_are_404_and_unknown_enum_values_are_ignored(reader: httpx.C
     # An API key has no user of its own.
     assert reader.get(f"/Items/{first_film(reader)}").status_code == 400
     assert reader.get(f"/Shows/{nobody}/Episodes").json() == "Series not found"
-    assert items(reader, fields="NoSuchField", sortBy="NoSuchOrder", filters="NoSuchFilter", limit=1)
-    assert items(reader, includeItemTypes="Audio") == []
-    assert len({item["Type"] for item in items(reader, includeItemTypes="NoSuchType")}) > 1
 
 
 def test_the_per_user_date_filter_has_the_real_servers_bug(
@@ -378,12 +372,6 @@ def test_the_per_user_date_filter_has_the_real_servers_bug(
     assert items(jellyfin, userId=user_id(jellyfin), **later) == []
     simulator.state.add_title(WorldTitle("movie:999", "movie", "Brand New"))
     assert [item["Name"] for item in items(jellyfin, minDateLastSaved=now.isoformat())] == ["Brand New"]
-
-
-def test_obsolete_routes_with_the_user_in_the_path_still_work(reader: httpx.Client) -> None:
-    owner = user_id(reader)
-    old = reader.get(f"/Users/{owner}/Items", params=ALL).json()
-    assert old == reader.get("/Items", params={**ALL, "userId": owner}).json()
 
 
 def test_a_poster_is_a_picture_and_needs_no_key(steady: RunningSimulator, reader: httpx.Client) -> None:

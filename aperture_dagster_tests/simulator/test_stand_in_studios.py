@@ -56,14 +56,6 @@ def test_studios_of_items_on_the_server_are_listed_in_pages(simulator: RunningSi
     assert "Middle" not in studios(server)
 
 
-def test_jellyfins_studios_can_be_filtered_by_type_library_and_text(simulator: RunningSimulator) -> None:
-    with httpx.Client(base_url=simulator.jellyfin_url, headers=HEADERS["jellyfin"]) as server:
-        shows = next(one for one in server.get("/Library/VirtualFolders").json() if one["Name"] == "TV Shows")
-        assert list(studios(server, includeItemTypes="Series")) == ["Network"]
-        assert list(studios(server, parentId=shows["ItemId"])) == ["Network"]
-        assert list(studios(server, searchTerm="ZET")) == ["Zeta"]
-
-
 def test_a_picture_can_be_uploaded_as_base64_and_read_back(simulator: RunningSimulator, server: httpx.Client) -> None:
     number = studios(server)["Zeta"]["Id"]
     assert studios(server)["Zeta"]["ImageTags"] == {}

@@ -80,7 +80,7 @@ def test_unknown_values_are_empty_in_a_way_that_depends_on_the_field(client: htt
 
 
 def test_appended_parts_come_with_the_details(client: httpx.Client) -> None:
-    parts = "credits,external_ids,recommendations,similar,release_dates,watch/providers"
+    parts = "credits,external_ids,recommendations,release_dates,watch/providers"
     film = client.get("/movie/101", params={"append_to_response": parts}).json()
     assert [(member["name"], member["character"], member["order"]) for member in film["credits"]["cast"]] == [
         ("Ann Actor", "Hero", 0),
@@ -103,12 +103,6 @@ def test_recommendations_come_from_the_world_and_are_known_titles(client: httpx.
     assert bare["recommendations"]["results"] == []
 
 
-def test_more_than_twenty_appended_parts_are_refused_with_code_27(client: httpx.Client) -> None:
-    assert client.get("/movie/101", params={"append_to_response": ",".join(["credits"] * 20)}).status_code == 200
-    answer = client.get("/movie/101", params={"append_to_response": ",".join(["credits"] * 21)})
-    assert (answer.status_code, answer.json()["status_code"]) == (400, 27)
-
-
 def test_a_series_has_seasons_networks_and_external_ids(client: httpx.Client) -> None:
     show = client.get("/tv/101?append_to_response=external_ids,aggregate_credits,content_ratings").json()
     assert "imdb_id" not in show
@@ -124,14 +118,14 @@ def test_a_series_has_seasons_networks_and_external_ids(client: httpx.Client) ->
 
 
 def test_a_person_has_one_id_wherever_they_appear(client: httpx.Client) -> None:
-    film = client.get("/movie/101/credits").json()["cast"][0]
-    show = client.get("/tv/101/credits").json()["cast"][0]
+    film = client.get("/movie/101?append_to_response=credits").json()["credits"]["cast"][0]
+    show = client.get("/tv/101?append_to_response=aggregate_credits").json()["aggregate_credits"]["cast"][0]
     assert film["name"] == show["name"]
     assert film["id"] == show["id"] == named_id("person", "Ann Actor")
 
 
 def test_unknown_ids_are_404_with_tmdbs_codes(client: httpx.Client) -> None:
-    for path, code in (("/movie/7", 34), ("/tv/102", 34), ("/movie/abc", 6), ("/collection/9", 34), ("/nonsense", 34)):
+    for path, code in (("/movie/7", 34), ("/tv/102", 34), ("/nonsense", 34)):
         answer = client.get(path)
         assert (answer.status_code, answer.json()["status_code"]) == (404, code), path
 
@@ -147,13 +141,6 @@ def test_titles_can_be_found_by_external_ids(client: httpx.Client) -> None:
     assert client.get("/find/tt0101").status_code == 422
 
 
-def test_a_collection_lists_its_parts_owned_or_not(client: httpx.Client) -> None:
-    collection = client.get("/collection/55").json()
-    assert collection["name"] == "Firsts"
-    assert [part["id"] for part in collection["parts"]] == [101, 102]
-    assert collection["parts"][1]["release_date"] == ""
-
-
 def test_discover_filters_pages_and_refuses_an_impossible_page(client: httpx.Client) -> None:
     found = client.get("/discover/movie", params={"with_genres": "18", "sort_by": "popularity.desc"}).json()
     assert [item["id"] for item in found["results"]] == [101, 102]
@@ -166,19 +153,12 @@ def test_discover_filters_pages_and_refuses_an_impossible_page(client: httpx.Cli
 
 
 def test_beyond_the_limit_requests_are_429_code_25(serve) -> None:
-    simulator = serve(tmdb_limit=(5, 60.0), tmdb_retry_after=1)
+    simulator = serve(tmdb_limit=(5, 60.0))
     with httpx.Client(base_url=simulator.tmdb_url, params={"api_key": KEY}) as client:
         answers = [client.get("/movie/900000000") for _ in range(8)]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 3
-        assert (answers[-1].json()["status_code"], answers[-1].headers["retry-after"]) == (25, "1")
+        assert (answers[-1].json()["status_code"], "retry-after" in answers[-1].headers) == (25, False)
         assert simulator.state.most_in_window("tmdb") == 8
-
-
-def test_a_429_has_no_retry_after_by_default(serve) -> None:
-    simulator = serve(tmdb_limit=(1, 60.0))
-    answers = [httpx.get(simulator.tmdb_url + "/configuration", params={"api_key": KEY}) for _ in range(2)]
-    assert answers[1].status_code == 429
-    assert "retry-after" not in answers[1].headers
 
 
 def test_the_limit_holds_under_concurrent_requests(serve) -> None:
@@ -203,20 +183,6 @@ def test_an_added_title_is_known_at_once(simulator: RunningSimulator, tmdb: http
     assert tmdb.get("/movie/4711").status_code == 404
     simulator.state.add_title(WorldTitle("movie:new", "movie", "New", tmdb_id=4711))
     assert tmdb.get("/movie/4711").json()["title"] == "New"
-
-
-def test_credits_of_a_series_are_those_of_its_latest_season(serve) -> None:
-    cast = tuple(CastMember(name) for name in ("Lead", "Second", "Third", "Fourth", "Fifth"))
-    show = WorldTitle(
-        "series:2", "series", "Long", tmdb_id=7, cast=cast, episodes_per_season=(2, 2), runtime_minutes=50
-    )
-    simulator = serve(World("shows", [show]))
-    with httpx.Client(base_url=simulator.tmdb_url, headers={"Authorization": f"Bearer {KEY}"}) as client:
-        series = client.get("/tv/7?append_to_response=credits,aggregate_credits").json()
-    assert [one["name"] for one in series["credits"]["cast"]] == ["Second", "Third", "Fifth"]
-    everybody = sorted(series["aggregate_credits"]["cast"], key=lambda one: one["order"])
-    assert [one["name"] for one in everybody] == [one.name for one in cast]
-    assert series["last_episode_to_air"]["runtime"] == 50
 
 
 def test_a_moved_id_is_404_and_the_title_is_found_under_the_new_one(serve) -> None:
@@ -254,7 +220,6 @@ def test_lists_have_pages_of_twenty_in_an_order_of_their_own(serve) -> None:
         assert client.get("/movie/popular", params={"page": 4}).json()["results"] == []
         rated = [one["id"] for one in client.get("/movie/top_rated").json()["results"]]
         assert rated[:4] == [45, 36, 27, 18] and 9 not in rated, "few votes are not enough"
-        day, week = (client.get(f"/trending/movie/{window}").json()["results"] for window in ("day", "week"))
-        assert {one["media_type"] for one in week} == {"movie"} and day != week
+        trending = client.get("/trending/movie/week").json()["results"]
+        assert {one["media_type"] for one in trending} == {"movie"} and trending != first["results"]
         assert [one["name"] for one in client.get("/tv/popular").json()["results"]] == ["Show"]
-        assert client.get("/trending/movie/month").status_code == 404

@@ -11,6 +11,7 @@ import pytest
 
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
+from aperture_dagster.simulator.trakt import api as trakt_api
 from aperture_dagster.simulator.trakt.titles import trakt_id
 from aperture_dagster.simulator.world import World, WorldTitle
 
@@ -173,14 +174,15 @@ def test_requests_need_an_agent_a_key_a_version_and_json(api: httpx.Client) -> N
 
 
 def test_reads_and_writes_have_their_own_limits_per_user(start: Start) -> None:
-    simulator = start(trakt_reads=(3, 300.0), trakt_writes=(1, 1.0))
+    simulator = start(trakt_writes=(1, 1.0))
     with client_of(simulator) as ada, client_of(simulator, "bob") as bob:
-        assert [ada.get("/sync/last_activities").status_code for _ in range(4)] == [200, 200, 200, 429]
+        for _ in range(500):
+            simulator.state.trakt.account("ada").reads.admit()
         refused = ada.get("/sync/last_activities")
         assert 290 < int(refused.headers["retry-after"]) <= 300
         state = json.loads(refused.headers["x-ratelimit"])
         assert (state["name"], state["period"], state["limit"], state["remaining"]) == (
-            "AUTHED_API_GET_LIMIT", 300, 3, 0,
+            "AUTHED_API_GET_LIMIT", 300, 500, 0,
         )  # fmt: skip
         assert bob.get("/sync/last_activities").status_code == 200
         assert [rate(ada, film(number)).status_code for number in (1, 2)] == [201, 429]
@@ -190,8 +192,9 @@ def test_reads_and_writes_have_their_own_limits_per_user(start: Start) -> None:
         assert simulator.state.trakt_ratings("ada").keys() == {"movie:1", "movie:3"}
 
 
-def test_an_account_can_be_full_locked_or_in_need_of_an_upgrade(start: Start) -> None:
-    simulator = start(trakt_ratings_limits=(2, 3))
+def test_an_account_can_be_full_locked_or_in_need_of_an_upgrade(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    simulator = start()
+    monkeypatch.setattr(trakt_api, "RATINGS_LIMITS", (2, 3))
     with client_of(simulator) as api:
         assert rate(api, film(1), film(2)).status_code == 201
         full = rate(api, film(2, 9), film(3))

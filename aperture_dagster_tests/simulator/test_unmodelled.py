@@ -43,16 +43,12 @@ def keys(steady: RunningSimulator) -> dict[str, dict[str, str]]:
         ("tmdb/3/discover/tv?with_people=1", "with_people"),
         ("omdb/?s=Alien", "s"),
         ("omdb/?i=tt0000001&Season=1", "season"),
-        ("mdblist/imdb/movie/tt0000001?unified=true", "unified"),
         # Values.
         ("tmdb/3/movie/900000000?append_to_response=credits,nonsense", "nonsense"),
         ("tmdb/3/discover/tv?sort_by=name.asc", "name.asc"),
-        ("tmdb/3/discover/movie?with_watch_providers=8", "watch_region"),
-        ("tmdb/3/discover/movie?certification.lte=PG", "certification_country"),
-        ("tmdb/3/discover/movie?with_genres=18,35|80", "with_genres"),
+        ("tmdb/3/discover/movie?with_genres=35|80", "with_genres"),
         ("tmdb/3/find/1?external_source=facebook_id", "facebook_id"),
         ("omdb/?i=tt0000001&r=xml", "r=xml"),
-        ("mdblist/imdb/movie/tt0000001?append_to_response=extra", "extra"),
         # Routes, also those that would be taken for an id.
         ("tmdb/3/movie/upcoming", "/movie/upcoming"),
         ("tmdb/3/tv/on_the_air", "/tv/on_the_air"),
@@ -78,6 +74,7 @@ def test_unmodelled_requests_are_refused_by_name(
     ("path", "body"),
     [
         ("mdblist/imdb/movie?apikey=demo-mdblist-key", {"ids": [], "provider": "imdb"}),
+        ("mdblist/imdb/movie?apikey=demo-mdblist-key", {"ids": [], "append_to_response": ["extra"]}),
         ("mdblist/rating/movie/imdb?apikey=demo-mdblist-key", {}),
         ("openai/v1/embeddings", {"model": "demo-embedding", "input": "a", "truncate": True}),
         ("openai/v1/chat/completions", {}),

@@ -9,7 +9,7 @@ It reads commands from stdin, a JSON object per line, and answers each with a li
 - ``{"connect": {USER: TOKENS}}``: connect users to Trakt; the operator agrees to the first sync of each.
 - ``{"room": BYTES}``: let no file that this process or its children write become larger, as on a full disk; null: any.
 - ``{"ended": true}``: list the backups, verify the newest one, name tastes and lists that do not follow what they are
-  made from, and say why schedules did not start their jobs.
+  made from.
 
 With ``--run RUN_ID MOMENT``, it executes that run and nothing else.
 """
@@ -24,7 +24,6 @@ import subprocess
 import sys
 import time
 import warnings
-from collections import Counter
 from contextlib import suppress
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -33,7 +32,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import dagster as dg
-from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.execution.api import execute_run_iterator
 from dagster._daemon.auto_run_reexecution.event_log_consumer import EventLogConsumerDaemon
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
@@ -242,14 +240,6 @@ class Home:
             for user_id, reasons in changes.reasons.items()
         ]
 
-    def skipped(self) -> dict[str, dict[str, int]]:
-        """Count the reasons for which schedules did not start their jobs."""
-        found: dict[str, Counter[str]] = {}
-        for state in self.instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE):
-            ticks = self.instance.get_ticks(state.instigator_origin_id, state.selector_id)
-            found[state.instigator_name] = Counter(tick.skip_reason or "" for tick in ticks if not tick.run_ids)
-        return {name: dict(reasons) for name, reasons in found.items()}
-
     def answer(self, command: dict[str, Any]) -> dict[str, Any]:
         """Do what a command says."""
         if "live" in command:
@@ -267,7 +257,7 @@ class Home:
             _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY if most is None else most, hard))
         elif "ended" in command:
-            return self.backups() | {"old": self.old(), "skipped": self.skipped()}
+            return self.backups() | {"old": self.old()}
         return {}
 
 

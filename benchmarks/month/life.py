@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from aperture_dagster.simulator.generated_world import generate_world
+from aperture_dagster.simulator.generated_world import WorldSize, generate_world
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import DEFAULT_LIBRARIES, Play, World, WorldLibrary, WorldTitle, WorldUser
 
@@ -31,7 +31,9 @@ class Happening:
 
 def make_world(start: datetime, *, users: int, seed: int) -> World:
     """Make a world of films, series and titles outside the library; one library is not there yet."""
-    made = generate_world(movies=140, series=24, episodes=300, users=users, plays=90 * users, seed=seed, now=start)
+    made = generate_world(
+        WorldSize(movies=140, series=24, episodes=300, users=users, plays=90 * users), seed=seed, now=start
+    )
     played = {play.title_key for play in made.plays}
     chance = random.Random(seed)
     titles = []

@@ -150,7 +150,8 @@ def differences(disturbed: dict[str, Any], twin: dict[str, Any]) -> list[str]:
                 found.append(f"{part}: in another order: {str(one)[:300]} for {str(other)[:300]}")
                 continue
             found.append(f"{part}: {len(one)} for {len(other)}, {len(more)} only disturbed, {len(less)} only twin")
-            found += [f"    {line[:WIDEST]}" for line in _examples(more, less)]
+            found += [f"    only disturbed: {row}"[:WIDEST] for row in more[:EXAMPLES]]
+            found += [f"    only twin: {row}"[:WIDEST] for row in less[:EXAMPLES]]
         else:
             found.append(f"{part}: {str(one)[:300]} for {str(other)[:300]}")
     return found
@@ -186,26 +187,6 @@ def _without_close(more: list[Any], less: list[Any]) -> tuple[list[Any], list[An
 def _are_close(row: Any, other: Any) -> bool:
     pairs = zip(_NUMBER.findall(str(row)), _NUMBER.findall(str(other)), strict=True)
     return all(mine == its or ("." in mine + its and abs(float(mine) - float(its)) <= TOLERANCE) for mine, its in pairs)
-
-
-def _examples(more: list[Any], less: list[Any]) -> list[str]:
-    """Describe some rows that only one home has; of two that differ in some of their cells, only these cells."""
-    found, left = [], list(less)
-    for row in more[:EXAMPLES]:
-        like = max(left, key=lambda other: _equal_cells(row, other), default=None)
-        if like is None or _equal_cells(row, like) * 2 < len(row):
-            found.append(f"only disturbed: {row}")
-            continue
-        left.remove(like)
-        cells = [f"{one} for {other}" for one, other in zip(row, like, strict=True) if one != other]
-        found.append(f"{row[:2]}: {'; '.join(cells)}")
-    return found + [f"only twin: {row}" for row in left[: max(EXAMPLES - len(found), 1)]]
-
-
-def _equal_cells(row: Any, other: Any) -> int:
-    if not isinstance(row, tuple) or not isinstance(other, tuple) or len(row) != len(other):
-        return -1
-    return sum(one == another for one, another in zip(row, other, strict=True))
 
 
 def breaches(house: House, backups: dict[str, Any], *, disturbed: bool) -> list[str]:
@@ -261,8 +242,8 @@ def breaches(house: House, backups: dict[str, Any], *, disturbed: bool) -> list[
             for service, status in refused.items()
             if (count := state.counters.statuses.get(service, Counter())[status])
         ]
-    twice = Counter((one["key"], one["is_4k"]) for one in state.seerr_requests() if one["status"] != "declined")
-    found += [f"requested {count} times on Seerr: {key}" for (key, _), count in twice.items() if count > 1]
+    twice = Counter(one["key"] for one in state.seerr_requests() if one["status"] != "declined")
+    found += [f"requested {count} times on Seerr: {key}" for key, count in twice.items() if count > 1]
     found += [f"{what} among the backups" for what in backups.get("left", ())]
     found += backups.get("old", ())
     if not backups.get("days"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections import Counter, defaultdict
 from datetime import timedelta
 from typing import Any
 
@@ -25,12 +24,9 @@ TOTALS = {
     "wal_bytes": "bytes of WAL",
 }
 LIMITED, MOST_EVENT_BYTES = "event_bytes", 1_500_000
-GROUPS = {"jobs": "a day by job", "kinds": "a day by kind of event", "tables": "a day by table, as stored"}
 PLAY, VECTORS, LISTS = "play to list", "new title to vectors", "new title to everybody's lists"
 # New titles are read at night, and plays are looked at every two hours.
 MOST_HOURS = {PLAY: 2.5, VECTORS: 15.5, LISTS: 24.0}
-# Share of the bytes below which a line of these tables is left out.
-SHOWN_FROM = 0.005
 
 
 class Meter:
@@ -66,31 +62,18 @@ class Meter:
         """
         before, self._last = self._last, self._read()
         grown = {name: size - before["sizes"].get(name, 0) for name, size in self._last["sizes"].items()}
-        jobs = {run.run_id: _label(run) for run in runs}
-        by_job: dict[str, Counter[str]] = defaultdict(Counter)
-        by_event: dict[str, Counter[str]] = defaultdict(Counter)
-        for job in jobs.values():
-            by_job[job]["runs"] += 1
-        for run_id, kind, count, size in self._rows(
-            "SELECT run_id, coalesce(dagster_event_type, 'log line'), count(*), sum(octet_length(event)) "
-            "FROM event_logs WHERE id > :id GROUP BY 1, 2",
+        ((events, event_bytes),) = self._rows(
+            "SELECT count(*), coalesce(sum(octet_length(event)), 0) FROM event_logs WHERE id > :id",
             id=before["newest"],
-        ):
-            by_job[jobs.get(run_id, "no run")].update(events=count, bytes=int(size))
-            by_event[kind].update(events=count, bytes=int(size))
-        events = sum(one["events"] for one in by_job.values())
-        event_bytes = sum(one["bytes"] for one in by_job.values())
+        )
         looks = sum(size for name, size in grown.items() if name in TABLES_OF_LOOKS)
         return {
             "runs": len(runs),
             "events": events,
-            "event_bytes": event_bytes,
+            "event_bytes": int(event_bytes),
             "bytes": sum(grown.values()) - looks,
             "look_bytes": looks,
             "wal_bytes": self._last["wal"] - before["wal"],
-            "jobs": {name: dict(counts) for name, counts in by_job.items()},
-            "kinds": {name: dict(counts) for name, counts in by_event.items()},
-            "tables": {name: {"bytes": size} for name, size in grown.items() if size},
         }
 
     def times(self, asset: str, partition: str | None = None, *, kind: str = "ASSET_MATERIALIZATION") -> list[float]:
@@ -152,46 +135,18 @@ def hours_to_show(meter: Meter, events: list[Happening], users: list[str]) -> di
     }
 
 
-def summarize(figures: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of a measurement: each day's totals, and the rest a day on average."""
-    days = figures["days"]
-    summary: dict[str, Any] = {"days": [{name: day[name] for name in TOTALS} for day in days]}
-    for group in GROUPS:
-        counts: dict[str, Counter[str]] = defaultdict(Counter)
-        for day in days:
-            for name, one in day[group].items():
-                counts[name].update(one)
-        summary[group] = {
-            name: {what: round(count / len(days), 1) for what, count in one.items()}
-            for name, one in sorted(counts.items(), key=lambda item: -item[1]["bytes"])
-        }
-    summary["bytes_of_a_quiet_look"] = round(figures["bytes_of_a_quiet_look"])
-    summary["hours"] = {}
-    for name, hours in figures["hours"].items():
-        known = [hour for hour in hours if hour is not None] or [0.0]
-        never = hours.count(None)
-        summary["hours"][name] = {"median": statistics.median(known), "longest": max(known), "never": never}
-    return summary
-
-
 def report(now: dict[str, Any], verdict: Verdict) -> None:
-    """Print the tables, and judge the figures."""
+    """Print each day's totals, and judge the figures."""
     print(f"\n{'':<10}" + "".join(f"{title:>18}" for title in TOTALS.values()))
     for number, day in enumerate(now["days"], start=1):
         print(f"{f'day {number}':<10}" + "".join(f"{day[name]:>18,}" for name in TOTALS))
     means = {name: statistics.mean(day[name] for day in now["days"]) for name in TOTALS}
     print(f"{'a day':<10}" + "".join(f"{means[name]:>18,.0f}" for name in TOTALS))
-    for group, title in GROUPS.items():
-        print(f"\n{title:<52}{'runs':>8}{'events':>9}{'kB':>9}")
-        least = SHOWN_FROM * sum(row["bytes"] for row in now[group].values())
-        for name, counts in now[group].items():
-            row = {"runs": 0, "events": 0} | counts
-            if row["bytes"] >= least:
-                print(f"{name[:50]:<52}{row['runs']:>8.1f}{row['events']:>9,.0f}{row['bytes'] / 1e3:>9,.0f}")
     size = now["bytes_of_a_quiet_look"]
     a_day = size * (timedelta(days=1) / LOOK) / 1e6
     print(f"\na look of all sensors and schedules when nothing happens: {size:,.0f} bytes, {a_day:,.1f} MB a day\n")
     verdict.most(f"{TOTALS[LIMITED]} a day", means[LIMITED], MOST_EVENT_BYTES)
     for name, hours in now["hours"].items():
-        described = f"median {hours['median']:.1f}, longest {hours['longest']:.1f}, never {hours['never']}"
-        verdict.holds(f"hours from {name}: {described}", not hours["never"] and hours["longest"] <= MOST_HOURS[name])
+        known, never = [hour for hour in hours if hour is not None] or [0.0], hours.count(None)
+        described = f"median {statistics.median(known):.1f}, longest {max(known):.1f}, never {never}"
+        verdict.holds(f"hours from {name}: {described}", not never and max(known) <= MOST_HOURS[name])

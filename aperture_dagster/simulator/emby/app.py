@@ -28,7 +28,6 @@ from aperture_dagster.simulator.jellyfin.libraries import ServerError
 from aperture_dagster.simulator.jellyfin.service import MediaServer
 from aperture_dagster.simulator.jellyfin.studios import PictureError
 from aperture_dagster.simulator.libraries import (
-    NameTakenError,
     NullPathsError,
     PathMissingError,
     UnknownLibraryError,
@@ -75,7 +74,7 @@ class EmbyService(MediaServer):
     def client_error(self, error: Exception) -> Response | None:
         """Return the response to a request that cannot be bound, or that asks for what does not exist."""
         match error:
-            case BindingError() | ArgumentError() | OptionsError() | PathMissingError() | NameTakenError():
+            case BindingError() | ArgumentError() | OptionsError() | PathMissingError():
                 return self.error(400)
             case NotFoundError() | UnknownLibraryError():
                 return self.error(404)
@@ -136,8 +135,8 @@ class EmbyService(MediaServer):
 
 def _user_operations(users: EmbyUserEndpoints) -> list[Operation]:
     return [
-        Operation("GET", "/Users/Query", users.query, ("IsHidden", "IsDisabled", "StartIndex", "Limit")),
-        Operation("GET", "/Users", users.listing, ("IsHidden", "IsDisabled")),
+        Operation("GET", "/Users/Query", users.query, ("StartIndex", "Limit")),
+        Operation("GET", "/Users", users.listing),
         Operation("GET", "/Users/{user_id}", users.single),
         Operation("POST", "/Users/{user_id}/Policy", users.set_policy),
         Operation("POST", "/Users/{user_id}/Configuration", users.set_configuration),

@@ -10,14 +10,12 @@ from starlette.responses import Response
 from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.emby import dto, ids
 from aperture_dagster.simulator.emby.access import EmbyAccess
-from aperture_dagster.simulator.images import png
 from aperture_dagster.simulator.jellyfin import binding
 from aperture_dagster.simulator.jellyfin.binding import NotFoundError
 from aperture_dagster.simulator.jellyfin.items import ItemEndpoints
 from aperture_dagster.simulator.jellyfin.listing import ItemQuery, Listings, parse_item_query
 from aperture_dagster.simulator.jellyfin.playstate import PlaystateEndpoints
 from aperture_dagster.simulator.responses import JSONResponse
-from aperture_dagster.simulator.scanned_item import ScannedItem
 from aperture_dagster.simulator.service import Request, Unmodelled
 from aperture_dagster.simulator.user_data import ServerUser
 from aperture_dagster.simulator.world import WorldLibrary
@@ -27,8 +25,7 @@ _ALL_FIELDS = frozenset(
         "providerids", "overview", "genres", "tags", "studios", "people", "datecreated", "originaltitle",
         "productionlocations", "taglines", "sortname", "path", "parentid", "mediasources", "recursiveitemcount",
         "childcount", "productionyear", "premieredate", "enddate", "communityrating", "criticrating",
-        "officialrating", "status", "userdataplaycount", "userdatalastplayeddate", "mediastreams", "width", "height",
-        "customrating", "settings",
+        "officialrating", "status", "userdataplaycount", "userdatalastplayeddate", "customrating", "settings",
     )
 )  # fmt: skip
 # Parameters that contain Emby's ids, or that differ from Jellyfin's.
@@ -136,14 +133,11 @@ class EmbyItemEndpoints(ItemEndpoints):
         ]
         return self._page(request, found, user)
 
-    def image(self, request: Request, item_id: str, image_type: str) -> Response:
-        """``GET /Items/{item_id}/Images/{image_type}``: the primary picture; there are no others."""
-        item = ids.find_item(self._catalogue, item_id)
-        if item is None or image_type.lower() != "primary":
-            raise NotFoundError(item_id)
-        if isinstance(item, ScannedItem):
-            return self._file_image(item)
-        return Response(png(item.title.key), media_type="image/png")
+    def _find(self, item_id: str) -> Item | None:
+        return ids.find_item(self._catalogue, item_id)
+
+    def _no_image(self, item_id: str) -> Response:
+        raise NotFoundError(item_id)
 
 
 class EmbyPlaystateEndpoints(PlaystateEndpoints):

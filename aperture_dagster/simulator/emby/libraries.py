@@ -44,25 +44,19 @@ class EmbyLibraryEndpoints(LibraryEndpoints):
             Operation("GET", f"{folders}/Query", self.query, ("StartIndex", "Limit")),
             Operation("GET", folders, self.listing),
             Operation("POST", folders, self.create, ("name", "collectionType", "refreshLibrary", "paths")),
-            Operation("DELETE", folders, self.remove, ("Id", "name", "refreshLibrary")),
             Operation("POST", f"{folders}/Delete", self.remove),
-            Operation("POST", f"{folders}/Name", self.rename),
             Operation("POST", f"{folders}/LibraryOptions", self.set_options),
-            Operation("POST", f"{folders}/Paths", None),
-            Operation("DELETE", f"{folders}/Paths", None),
             Operation("POST", "/Library/Refresh", self.scan),
-            Operation("POST", "/Library/Media/Updated", None),
             Operation(
                 "POST",
                 "/Items/{item_id}/Refresh",
                 self.refresh,
                 ("Recursive", "MetadataRefreshMode", "ImageRefreshMode", "ReplaceAllMetadata", "ReplaceAllImages"),
             ),
-            Operation("GET", "/ScheduledTasks", self.tasks, ("IsHidden", "IsEnabled")),
+            Operation("GET", "/ScheduledTasks", self.tasks),
             Operation("POST", "/Environment/ValidatePath", self.validate_path),
             Operation("GET", "/Plugins", self.plugins),
             Operation("GET", "/System/Configuration", self.configuration),
-            Operation("POST", "/System/Configuration", None),
         ]
 
     def _require_emby(self) -> None:
@@ -122,31 +116,15 @@ class EmbyLibraryEndpoints(LibraryEndpoints):
         raise NotFoundError(str(number))
 
     def remove(self, request: Request) -> Response:
-        """``POST /Library/VirtualFolders/Delete``, and ``DELETE /Library/VirtualFolders``."""
+        """``POST /Library/VirtualFolders/Delete``."""
         self._require_emby()
-        if request.method == "POST":
-            content = json_object(request)
-            refuse_other_fields(content, ("Id", "RefreshLibrary"), "the removal of a library")
-            library, refresh = self._library(content.get("Id")), bool(content.get("RefreshLibrary"))
-        else:
-            number, name = request.query.get("Id"), request.query.get("name")
-            refresh = bool(binding.boolean(request.query, "refreshLibrary"))
-            library = self._library(number) if number else self._book.named(name or "")
+        content = json_object(request)
+        refuse_other_fields(content, ("Id", "RefreshLibrary"), "the removal of a library")
+        library, refresh = self._library(content.get("Id")), bool(content.get("RefreshLibrary"))
         self._book.remove(library)
         if refresh:
             self._book.validate(removed=True)
             self._scans.start()
-        return Response(status_code=204)
-
-    def rename(self, request: Request) -> Response:
-        """``POST /Library/VirtualFolders/Name``."""
-        self._require_emby()
-        content = json_object(request)
-        refuse_other_fields(content, ("Id", "NewName", "RefreshLibrary"), "a new name")
-        name = content.get("NewName")
-        if not isinstance(name, str) or not name.strip():
-            raise ServerError(400)
-        self._book.rename(self._library(content.get("Id")), name)
         return Response(status_code=204)
 
     def set_options(self, request: Request) -> Response:
@@ -187,19 +165,12 @@ class EmbyLibraryEndpoints(LibraryEndpoints):
             self._scans.refresh(item.library, modes, only=item.id)
         return Response(status_code=204)
 
-    def tasks(self, request: Request) -> Response:
-        """``GET /ScheduledTasks``: of all tasks, only the scan of the libraries."""
-        hidden = binding.boolean(request.query, "IsHidden")
-        enabled = binding.boolean(request.query, "IsEnabled")
-        key = self._state.settings.emby_scan_key
-        return JSONResponse([self._task(key)] if hidden is not True and enabled is not False else [])
-
     def plugins(self, request: Request) -> Response:
         """``GET /Plugins``."""
         return JSONResponse(
             [
                 {"Name": name, "Version": "1.0.0.0", "Description": "", "Id": name_id("plugin", name)}
-                for name in self._state.plugins
+                for name in self._state.settings.plugins
             ]
         )
 

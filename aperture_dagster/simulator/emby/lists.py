@@ -1,7 +1,8 @@
 """Box sets and playlists of Emby, and changes of items.
 
-Emby is closed source: parameters and fields are those of its published specification (4.8.11), and what is not known
-is a setting of the stand-ins. Unknown ids are assumed to be ignored.
+Emby is closed source: parameters and fields are those of its published specification (4.8.11). It is assumed that a new
+collection with the name of an existing one becomes that one, that collections without members are not kept, that new
+playlists are private, and that unknown ids are ignored.
 """
 
 from __future__ import annotations
@@ -35,17 +36,13 @@ class EmbyListEndpoints:
 
     def create_box_set(self, request: Request) -> Response:
         """``POST /Collections``."""
-        name, settings = self._name(request), self._state.settings
-        same = [item for item in self._state.catalogue.items("BoxSet") if item.name == name]
-        if same and settings.emby_reuses_box_sets:
-            box_set = same[0]
-        else:
+        name = self._name(request)
+        box_set = next((item for item in self._state.catalogue.items("BoxSet") if item.name == name), None)
+        if box_set is None:
             locked = binding.boolean(request.query, "IsLocked") or False
-            folder = f"{name} [boxset]" if not same else f"{name} {len(same) + 1} [boxset]"
-            created = self._state.create_box_set(name, locked=locked, folder=folder)
-            box_set = self._state.catalogue.by_id[created]
+            box_set = self._state.catalogue.by_id[self._state.create_box_set(name, locked=locked)]
         self._add(box_set, self._found(request, "Ids"))
-        if not box_set.members and not settings.emby_keeps_empty_box_sets:
+        if not box_set.members:
             self._state.delete_item(box_set)
         return JSONResponse({"Id": ids.item_number(box_set), "Name": box_set.name})
 
@@ -55,7 +52,7 @@ class EmbyListEndpoints:
         return Response(status_code=204)
 
     def remove_from_box_set(self, request: Request, list_id: str) -> Response:
-        """``DELETE /Collections/{list_id}/Items``, or ``POST /Collections/{list_id}/Items/Delete``."""
+        """``DELETE /Collections/{list_id}/Items``."""
         box_set, removed = self._find(list_id, "BoxSet"), self._found(request, "Ids")
         self._state.lists.keep(box_set, lambda member: member.item not in removed)
         return Response(status_code=204)
@@ -66,7 +63,6 @@ class EmbyListEndpoints:
         created = self._state.create_playlist(
             self._name(request),
             owner=None if user is None else user.name,
-            is_public=self._state.settings.emby_public_playlists,
             media_type=request.query.get("MediaType") or "Video",
         )
         playlist = self._state.catalogue.by_id[created]
@@ -95,7 +91,7 @@ class EmbyListEndpoints:
         return JSONResponse({"Id": ids.item_number(playlist), "ItemAddedCount": added})
 
     def remove_from_playlist(self, request: Request, list_id: str) -> Response:
-        """``DELETE /Playlists/{list_id}/Items``, or ``POST /Playlists/{list_id}/Items/Delete``."""
+        """``DELETE /Playlists/{list_id}/Items``."""
         removed = set(request.query.split("EntryIds"))
         self._state.lists.keep(self._find(list_id, "Playlist"), lambda member: str(member.number) not in removed)
         return Response(status_code=204)

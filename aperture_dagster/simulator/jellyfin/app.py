@@ -33,26 +33,9 @@ _USER = ("userId",)
 _ITEM_PARAMETERS = ("fields", "enableImages", "enableUserData")
 _LATEST = ("parentId", "includeItemTypes", "isPlayed", "limit", *_ITEM_PARAMETERS)
 _RESUME = ("parentId", "includeItemTypes", *PAGE_PARAMETERS)
-_STUDIOS = (
-    "userId", "parentId", "includeItemTypes", "searchTerm", "startIndex", "limit", "enableTotalRecordCount",
-    "enableImages",
-)  # fmt: skip
 _PICTURE = ("maxWidth", "maxHeight", "tag", "quality", "format")
-# Literals that would be taken for an id, and other paths that clients use.
-_LEFT_OUT = {
-    "GET": (
-        "/Users/Public",
-        "/Items/Filters",
-        "/Items/Filters2",
-        "/Items/Suggestions",
-        "/Items/Root",
-    ),
-    "POST": (
-        "/Users/New",
-        "/Users/Password",
-        "/Users/ForgotPassword",
-    ),
-}
+# What would be taken for an id.
+_LEFT_OUT = ("/Users/Public", "/Items/Filters", "/Items/Filters2", "/Items/Suggestions", "/Items/Root")
 # What the real server does not bind on a route, and many clients send, is ignored there and here.
 _LIST_PAGE = ("userId", "startIndex", "limit", *_ITEM_PARAMETERS, "includeItemTypes", "recursive")
 
@@ -68,10 +51,9 @@ class JellyfinService(MediaServer):
         items, playstate = ItemEndpoints(access, server_id, listings), PlaystateEndpoints(access)
         studios = StudioEndpoints(access, server_id, items.image)
         users = UserEndpoints(access, server_id, state.settings.jellyfin_release)
-        operations = [operation for method, paths in _LEFT_OUT.items() for operation in left_out(method, *paths)]
+        operations = left_out("GET", *_LEFT_OUT)
         operations += LibraryEndpoints(access).operations()
         operations += self._operations(items, playstate, studios) + _user_operations(users, items)
-        operations += _old_operations(items, playstate, users)
         playlists = PlaylistEndpoints(access, items, state.settings.jellyfin_release)
         operations += _list_operations(BoxSetEndpoints(access), playlists, EditingEndpoints(access))
         super().__init__(state, access, server_id, operations)
@@ -126,7 +108,7 @@ class JellyfinService(MediaServer):
             Operation("POST", "/Items/{item_id}/Images/{image_type}", studios.set_image),
             Operation("DELETE", "/Items/{item_id}/Images/{image_type}", studios.remove_image),
             Operation("GET", "/Videos/{item_id}/AdditionalParts", items.parts, _USER),
-            Operation("GET", "/Studios", studios.listing, _STUDIOS),
+            Operation("GET", "/Studios", studios.listing, ("startIndex", "limit", "enableImages")),
             Operation("GET", "/Shows/NextUp", items.next_up, ("seriesId", *_USER, *PAGE_PARAMETERS)),
             Operation("GET", "/Shows/{series_id}/Seasons", items.seasons, (*_USER, *_ITEM_PARAMETERS)),
             Operation(
@@ -138,8 +120,7 @@ class JellyfinService(MediaServer):
             Operation("GET", "/UserItems/Resume", items.resume, (*_RESUME, *_USER)),
             Operation("GET", "/UserItems/{item_id}/UserData", playstate.get, _USER),
             Operation("POST", "/UserItems/{item_id}/UserData", playstate.write, _USER),
-            Operation("POST", "/UserItems/{item_id}/Rating", playstate.rate, ("likes", *_USER)),
-            Operation("DELETE", "/UserItems/{item_id}/Rating", playstate.rate, _USER),
+            Operation("DELETE", "/UserItems/{item_id}/Rating", playstate.unrate, _USER),
             Operation("POST", "/UserPlayedItems/{item_id}", playstate.played, ("datePlayed", *_USER)),
             Operation("DELETE", "/UserPlayedItems/{item_id}", playstate.unplayed, _USER),
             Operation("POST", "/UserFavoriteItems/{item_id}", playstate.favorite, _USER),
@@ -164,7 +145,7 @@ class JellyfinService(MediaServer):
 
 def _user_operations(users: UserEndpoints, items: ItemEndpoints) -> list[Operation]:
     return [
-        Operation("GET", "/Users", users.listing, ("isHidden", "isDisabled")),
+        Operation("GET", "/Users", users.listing),
         Operation("GET", "/Users/Me", users.me),
         Operation("POST", "/Users/AuthenticateByName", users.sign_in, public=True),
         Operation("GET", "/Users/{user_id}", users.single),
@@ -183,26 +164,10 @@ def _list_operations(
         Operation("POST", "/Collections", box_sets.create, ("name", "ids", "isLocked")),
         Operation("POST", "/Collections/{box_set_id}/Items", box_sets.add, ("ids",)),
         Operation("DELETE", "/Collections/{box_set_id}/Items", box_sets.remove, ("ids",)),
-        Operation("POST", "/Playlists", playlists.create, ("name", "ids", "userId", "mediaType")),
+        Operation("POST", "/Playlists", playlists.create),
         Operation("GET", entries, playlists.listing, _LIST_PAGE),
-        Operation("POST", entries, playlists.add, ("ids", "userId", "position")),
+        Operation("POST", entries, playlists.add, ("ids", "userId")),
         Operation("DELETE", entries, playlists.remove, ("entryIds",)),
         Operation("POST", "/Items/{item_id}", editing.update),
         Operation("DELETE", "/Items/{item_id}", editing.delete),
-    ]
-
-
-def _old_operations(items: ItemEndpoints, playstate: PlaystateEndpoints, users: UserEndpoints) -> list[Operation]:
-    """Return obsolete operations, with the user in the path, which still work."""
-    return [
-        Operation("GET", "/Users/{user_id}/Views", items.views, ("includeHidden",)),
-        Operation("GET", "/Users/{user_id}/Items/Latest", items.latest, (*_LATEST, *_USER)),
-        Operation("POST", "/Users/{user_id}/Configuration", users.set_configuration),
-        Operation("GET", "/Users/{user_id}/Items", items.listing, (*LISTING_PARAMETERS, *PAGE_PARAMETERS)),
-        Operation("GET", "/Users/{user_id}/Items/Resume", items.resume, _RESUME),
-        Operation("GET", "/Users/{user_id}/Items/{item_id}", items.single, ("fields",)),
-        Operation("POST", "/Users/{user_id}/PlayedItems/{item_id}", playstate.played, ("datePlayed",)),
-        Operation("DELETE", "/Users/{user_id}/PlayedItems/{item_id}", playstate.unplayed),
-        Operation("POST", "/Users/{user_id}/FavoriteItems/{item_id}", playstate.favorite),
-        Operation("DELETE", "/Users/{user_id}/FavoriteItems/{item_id}", playstate.favorite),
     ]

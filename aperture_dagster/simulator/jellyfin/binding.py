@@ -84,17 +84,6 @@ def integer(query: Query, name: str) -> int | None:
     return int(value)
 
 
-def number(query: Query, name: str) -> float | None:
-    """Parse a float; None when absent. Raises BindingError."""
-    value = query.get(name)
-    if value is None:
-        return None
-    try:
-        return float(value)
-    except ValueError:
-        raise BindingError(name, value) from None
-
-
 def boolean(query: Query, name: str) -> bool | None:
     """Parse a boolean in any case; None when absent. Raises BindingError."""
     value = query.get(name)

@@ -12,17 +12,14 @@ Modelled on jellyfin/jellyfin v10.9.11, v10.10.7, v10.11.11 and v12.0-rc5:
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
-
 from starlette.responses import Response
 
-from aperture_dagster.simulator.catalogue import Item, sort_name
+from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.jellyfin import binding
 from aperture_dagster.simulator.jellyfin.access import Access
 from aperture_dagster.simulator.jellyfin.binding import ArgumentError
 from aperture_dagster.simulator.responses import JSONResponse
-from aperture_dagster.simulator.service import Request
+from aperture_dagster.simulator.service import Request, Unmodelled
 
 
 class BoxSetEndpoints:
@@ -34,14 +31,15 @@ class BoxSetEndpoints:
     def create(self, request: Request) -> Response:
         """``POST /Collections``: with an unknown id among ``ids``, an empty box set is left behind."""
         query = request.query
-        name, locked = query.get("name"), binding.boolean(query, "isLocked") or False
+        name = query.get("name")
         if name is None:
             raise ArgumentError("name")
-        created = self._state.create_box_set(name, locked=locked)
+        if not binding.boolean(query, "isLocked"):
+            # The server would take the title of the first collection that TMDb finds by this name.
+            raise Unmodelled("a box set that is not locked")
+        created = self._state.create_box_set(name, locked=True)
         box_set = self._state.catalogue.by_id[created]
         self._add(box_set, [number.replace("-", "").lower() for number in query.split("ids")])
-        if not locked:
-            self._identify(box_set)
         return JSONResponse({"Id": box_set.id})
 
     def add(self, request: Request, box_set_id: str) -> Response:
@@ -76,17 +74,3 @@ class BoxSetEndpoints:
             found.append(item)
         members = {member.item.slot for member in box_set.members}
         self._state.lists.add_members(box_set, [item for item in found if item.slot not in members])
-
-    def _identify(self, box_set: Item) -> None:
-        """Take the title, the text and the id of the first collection that TMDb finds by the box set's name."""
-        if not self._state.settings.identify_box_sets:
-            return
-        wanted = set(re.findall(r"\w+", box_set.name.lower()))
-        known = {title.collection for title in self._state.titles.values() if title.collection is not None}
-        for number, name in sorted(known):
-            if wanted and wanted <= set(re.findall(r"\w+", name.lower())):
-                overview = f"All films of the {name}."
-                box_set.title = replace(box_set.title, title=name, tmdb_id=number, overview=overview)
-                box_set.name, box_set.sort_name = name, sort_name(name)
-                self._state.lists.touch(box_set)
-                return

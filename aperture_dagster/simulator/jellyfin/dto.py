@@ -72,10 +72,6 @@ def _studios(item: Item) -> list[dict[str, str]]:
     return [{"Name": name, "Id": name_id("studio", name)} for name in item.studios]
 
 
-def _is_file(item: Item) -> bool:
-    return item.kind in media.VIDEO and not item.virtual
-
-
 def _source_count(item: Item) -> int | None:
     """Return the number of sources, which is only sent if there are several (``DtoService.cs``)."""
     count = len(item.every_version)
@@ -116,9 +112,6 @@ _OPTIONAL = {
     "path": lambda item: ("Path", None if item.virtual else item.path),
     "parentid": lambda item: ("ParentId", parent_id(item)),
     "mediasources": lambda item: ("MediaSources", media.media_sources(item) or None),
-    "mediastreams": lambda item: ("MediaStreams", media.media_streams(item) if _is_file(item) else None),
-    "width": lambda item: ("Width", round(media.height(item) * 16 / 9) if _is_file(item) else None),
-    "height": lambda item: ("Height", media.height(item) if _is_file(item) else None),
     "customrating": lambda item: ("CustomRating", item.edits.get("CustomRating")),
     "mediasourcecount": lambda item: ("MediaSourceCount", _source_count(item)),
     "recursiveitemcount": lambda item: (
@@ -134,19 +127,13 @@ _OPTIONAL = {
             "Playlist": len(item.members),
         }.get(item.kind),
     ),
-    # Nothing in a world has trailers, times of broadcasting (``AirTime``) or places of specials among the episodes
-    # (``SpecialEpisodeNumbers``). ``ItemCounts`` are those of people and genres.
-    "localtrailercount": lambda item: ("LocalTrailerCount", 0),
-    "remotetrailers": lambda item: ("RemoteTrailers", []),
-    "cumulativeruntimeticks": lambda item: (
-        "CumulativeRunTimeTicks",
-        None if item.kind in media.VIDEO else item.runtime_ticks,
-    ),
     "primaryimageaspectratio": lambda item: ("PrimaryImageAspectRatio", _aspect_ratio(item)),
     "externalurls": lambda item: ("ExternalUrls", []),
     "settings": lambda item: ("LockData", item.locked),
     "etag": lambda item: ("Etag", name_id("etag", f"{item.id}|{item.saved}")),
 }
+FIELDS = frozenset(_OPTIONAL)
+"""Fields that can be requested."""
 
 
 def item_sort_name(item: Item) -> str:
@@ -211,11 +198,9 @@ def item_dto(
             if item.episode_end is not None:
                 dto["IndexNumberEnd"] = item.episode_end
     for name in fields:
-        make = _OPTIONAL.get(name)
-        if make is not None:
-            key, value = make(item)
-            if value is not None:
-                dto[key] = value
+        key, value = _OPTIONAL[name](item) if name in _OPTIONAL else (name, None)
+        if value is not None:
+            dto[key] = value
     if "settings" in fields:
         dto["LockedFields"] = item.edits.get("LockedFields") or []
         for name in ("PreferredMetadataLanguage", "PreferredMetadataCountryCode"):

@@ -45,8 +45,6 @@ class EditingEndpoints:
             for each in self._below(item):
                 each.locked = locked
         write_item(item, content)
-        if item.kind == "Playlist" and not self._state.settings.playlists_keep_provider_ids:
-            item.own_provider_ids = None
         item.locked = locked
         self._state.lists.touch(item)
         return Response(status_code=204)

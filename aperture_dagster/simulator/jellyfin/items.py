@@ -12,7 +12,7 @@ from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.images import png
 from aperture_dagster.simulator.jellyfin import binding, dto, media
 from aperture_dagster.simulator.jellyfin.access import Access
-from aperture_dagster.simulator.jellyfin.listing import KINDS, ItemQuery, Listings, parse_item_query
+from aperture_dagster.simulator.jellyfin.listing import ItemQuery, Listings, parse_item_query, parse_kinds
 from aperture_dagster.simulator.jellyfin.sorting import parse_sort, sort_items
 from aperture_dagster.simulator.jellyfin.visibility import visible_to
 from aperture_dagster.simulator.lists import PLAYLISTS
@@ -27,19 +27,11 @@ _SINGLE_ITEM_FIELDS = frozenset(
         "providerids", "overview", "genres", "tags", "studios", "people", "datecreated", "originaltitle",
         "productionlocations", "taglines", "sortname", "path", "parentid", "mediasources", "recursiveitemcount",
         "childcount", "externalurls", "etag", "settings",
-        "customrating", "mediastreams", "width", "height",
+        "customrating",
     )
 )  # fmt: skip
 _LATEST = 20
 SERIES_COUNTED = "series counted for its user data"
-# Known to real servers (MediaBrowser.Model/Querying/ItemFields.cs); other names are ignored.
-_UNMODELLED_FIELDS = frozenset(
-    (
-        "candelete", "candownload", "channelinfo", "chapters", "trickplay", "displaypreferencesid", "playaccess",
-        "seriesstudio", "seasonuserdata", "datelastrefreshed", "datelastsaved", "refreshstate", "channelimage",
-        "enablemediasourcedisplay", "extraids", "ishd", "specialfeaturecount",
-    )
-)  # fmt: skip
 
 
 class ItemEndpoints:
@@ -150,7 +142,7 @@ class ItemEndpoints:
         """Return items with the fields that a request asks for."""
         query = request.query
         fields = frozenset(name.lower() for name in query.split("fields"))
-        if unmodelled := fields & _UNMODELLED_FIELDS:
+        if unmodelled := fields - dto.FIELDS:
             raise Unmodelled(f"fields={','.join(sorted(unmodelled))}")
         images = binding.boolean(query, "enableImages") is not False
         owner = None if binding.boolean(query, "enableUserData") is False else user
@@ -201,7 +193,7 @@ class ItemEndpoints:
         if played is None and user.configuration.get("HidePlayedInLatest", True):
             played = False
         query = ItemQuery(
-            kinds=_kinds(request) or ("Movie", "Series"),
+            kinds=parse_kinds(request.query) or ("Movie", "Series"),
             parent=self._parent_of(request),
             recursive=True,
             collapse=False,
@@ -219,7 +211,7 @@ class ItemEndpoints:
         """``GET /UserItems/Resume``: items in progress, the latest first."""
         user = self._access.required_user(request, user_id)
         query = ItemQuery(
-            kinds=_kinds(request) or ("Movie", "Episode"),
+            kinds=parse_kinds(request.query) or ("Movie", "Episode"),
             parent=self._parent_of(request),
             recursive=True,
             sort=(("dateplayed", True),),
@@ -232,17 +224,23 @@ class ItemEndpoints:
 
     def image(self, request: Request, item_id: str, image_type: str) -> Response:
         """``GET /Items/{item_id}/Images/{image_type}``: the primary picture; there are no others."""
-        item = self._catalogue.find(item_id)
+        item = self._find(item_id)
         if item is None or image_type.lower() != "primary":
-            return JSONResponse("Image not found", 404)
+            return self._no_image(item_id)
         if isinstance(item, ScannedItem):
             return self._file_image(item)
         return Response(png(item.title.key), media_type="image/png")
 
+    def _find(self, item_id: str) -> Item | None:
+        return self._catalogue.find(item_id)
+
+    def _no_image(self, item_id: str) -> Response:
+        return JSONResponse("Image not found", 404)
+
     def _file_image(self, item: ScannedItem) -> Response:
         content = self._access.state.libraries.disk.read(item.image.path) if item.image is not None else None
         if item.image is None or content is None:
-            return JSONResponse("Image not found", 404)
+            return self._no_image(item.id)
         return Response(content, media_type=mimetypes.guess_type(item.image.name)[0] or "application/octet-stream")
 
     def _series(self, series_id: str, user: ServerUser | None) -> Item | None:
@@ -296,7 +294,3 @@ class ItemEndpoints:
                 found.append((user.of(episodes[last]).last_played or 0.0, later))
         found.sort(key=lambda pair: -pair[0])
         return self._page(request, [episode for _, episode in found], user)
-
-
-def _kinds(request: Request) -> tuple[str, ...]:
-    return tuple(KINDS[kind.lower()] for kind in request.query.split("includeItemTypes") if kind.lower() in KINDS)

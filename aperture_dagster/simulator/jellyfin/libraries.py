@@ -6,7 +6,6 @@ Modelled on jellyfin/jellyfin v10.9.11, v10.10.7, v10.11.11 and v12.0-rc5,
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from starlette.responses import Response
@@ -14,14 +13,14 @@ from starlette.responses import Response
 from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access, json_object
 from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
-from aperture_dagster.simulator.libraries import COLLECTION_TYPES, NameTakenError, UnknownLibraryError
+from aperture_dagster.simulator.libraries import COLLECTION_TYPES
 from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.scanner import Modes
 from aperture_dagster.simulator.service import Operation, Query, Request, Unmodelled, refuse_other_fields
 from aperture_dagster.simulator.world import WorldLibrary
 
 _MODES = {mode.lower(): mode for mode in ("None", "ValidationOnly", "Default", "FullRefresh")}
-_NO_BLANK_AROUND = re.compile(r"^(?:\S(?:.*\S)?)$")
+_TASK_KEY = "RefreshLibrary"
 _TASK_ID = "7738148ffcd07979c7ceb148e06b3aed"
 
 
@@ -51,21 +50,15 @@ class LibraryEndpoints:
         folders = "/Library/VirtualFolders"
         return [
             Operation("GET", folders, self.listing),
-            Operation("POST", folders, self.create, ("name", "collectionType", "paths", "refreshLibrary")),
+            Operation("POST", folders, self.create, ("name", "collectionType", "refreshLibrary")),
             Operation("DELETE", folders, self.remove, ("name", "refreshLibrary")),
-            Operation("POST", f"{folders}/Name", self.rename, ("name", "newName", "refreshLibrary")),
             Operation("POST", f"{folders}/LibraryOptions", self.set_options),
-            Operation("POST", f"{folders}/Paths", None),
-            Operation("DELETE", f"{folders}/Paths", None),
-            Operation("POST", f"{folders}/Paths/Update", None),
             Operation("POST", "/Library/Refresh", self.scan),
-            Operation("POST", "/Library/Media/Updated", None),
             Operation("POST", "/Items/{item_id}/Refresh", self.refresh, refresh),
-            Operation("GET", "/ScheduledTasks", self.tasks, ("isHidden", "isEnabled")),
+            Operation("GET", "/ScheduledTasks", self.tasks),
             Operation("POST", "/Environment/ValidatePath", self.validate_path),
             Operation("GET", "/Plugins", self.plugins),
             Operation("GET", "/System/Configuration", self.configuration),
-            Operation("POST", "/System/Configuration", None),
         ]
 
     def _require_jellyfin(self) -> None:
@@ -88,9 +81,8 @@ class LibraryEndpoints:
         name = _raw(query, "name")
         if name is None:
             return binding.problem(400, {"name": ["The name field is required."]})
-        if self._rules.refuses_blanks_around_names and not _NO_BLANK_AROUND.match(name):
-            text = "Library name cannot be empty or have leading/trailing spaces."
-            return binding.problem(400, {"name": [text]})
+        if name != name.strip():
+            raise Unmodelled("a name with blanks around it")
         kind = (query.get("collectionType") or "").lower()
         if kind and kind not in COLLECTION_TYPES:
             raise BindingError("collectionType", kind)
@@ -100,10 +92,6 @@ class LibraryEndpoints:
         options = content.get("LibraryOptions") or {}
         if not isinstance(options, dict):
             raise BindingError("$.LibraryOptions", str(options))
-        if paths := query.split("paths"):
-            options = {**options, "PathInfos": [{"Path": path} for path in paths]}
-        if not name.strip():
-            raise ServerError(400)
         self._book.create(name, kind, options, refresh=refresh)
         if refresh:
             self._scans.start()
@@ -119,27 +107,6 @@ class LibraryEndpoints:
         if refresh:
             self._book.validate(removed=True)
             self._scans.start()
-        return Response(status_code=204)
-
-    def rename(self, request: Request) -> Response:
-        """``POST /Library/VirtualFolders/Name``: the new name is taken as it is."""
-        self._require_jellyfin()
-        name, new_name = _raw(request.query, "name"), _raw(request.query, "newName")
-        refresh = bool(binding.boolean(request.query, "refreshLibrary"))
-        if not (name or "").strip() or not (new_name or "").strip():
-            raise ServerError(400)
-        assert name is not None and new_name is not None
-        if "/" in new_name:
-            raise ServerError(500)
-        try:
-            library = self._book.rename(self._book.named(name), new_name)
-        except UnknownLibraryError:
-            return JSONResponse("The media collection does not exist.", 404)
-        except NameTakenError:
-            return JSONResponse(f"The media library already exists at {new_name}.", 409)
-        if refresh:
-            self._book.validate(removed=True)
-            self._scans.refresh(self._book.named(library.name), Modes())
         return Response(status_code=204)
 
     def set_options(self, request: Request) -> Response:
@@ -188,11 +155,9 @@ class LibraryEndpoints:
 
     def tasks(self, request: Request) -> Response:
         """``GET /ScheduledTasks``: of all tasks, only the scan of the libraries."""
-        hidden = binding.boolean(request.query, "isHidden")
-        enabled = binding.boolean(request.query, "isEnabled")
-        return JSONResponse([self._task("RefreshLibrary")] if hidden is not True and enabled is not False else [])
+        return JSONResponse([self._task()])
 
-    def _task(self, key: str) -> dict[str, Any]:
+    def _task(self) -> dict[str, Any]:
         progress, last = self._scans.progress, self._scans.last
         task: dict[str, Any] = {
             "Name": "Scan Media Library",
@@ -202,7 +167,7 @@ class LibraryEndpoints:
             "Description": "Scans your media library for new files and refreshes metadata.",
             "Category": "Library",
             "IsHidden": False,
-            "Key": key,
+            "Key": _TASK_KEY,
         }
         if progress is not None:
             task["CurrentProgressPercentage"] = progress
@@ -212,7 +177,7 @@ class LibraryEndpoints:
                 "EndTimeUtc": binding.ticks_date(last.ended),
                 "Status": last.status,
                 "Name": task["Name"],
-                "Key": key,
+                "Key": _TASK_KEY,
                 "Id": _TASK_ID,
             }
         return task
@@ -240,21 +205,17 @@ class LibraryEndpoints:
                     "Description": "", "Id": dto.name_id("plugin", name), "CanUninstall": True, "HasImage": False,
                     "Status": "Active",
                 }
-                for name in self._state.plugins
+                for name in self._state.settings.plugins
             ]
         )  # fmt: skip
 
     def configuration(self, request: Request) -> Response:
         """``GET /System/Configuration``: the parts that clients look at."""
-        settings, films = self._state.settings, self._state.settings.group_into_collections
-        shows = settings.group_shows_into_collections
-        grouping = (
-            {"EnableGroupingIntoCollections": films}
-            if settings.jellyfin_release < (10, 11)
-            else {
-                "EnableGroupingMoviesIntoCollections": films,
-                "EnableGroupingShowsIntoCollections": films if shows is None else shows,
-            }
+        grouped = self._state.settings.group_into_collections
+        names = (
+            ("EnableGroupingIntoCollections",)
+            if self._state.settings.jellyfin_release < (10, 11)
+            else ("EnableGroupingMoviesIntoCollections", "EnableGroupingShowsIntoCollections")
         )
         return JSONResponse(
             {
@@ -268,7 +229,7 @@ class LibraryEndpoints:
                 "ServerName": "Stand-in",
                 "UICulture": "en-US",
                 "EnableFolderView": False,
-                **grouping,
+                **dict.fromkeys(names, grouped),
                 "DisplaySpecialsWithinSeasons": True,
             }
         )

@@ -11,8 +11,7 @@ Modelled on jellyfin/jellyfin v10.9.11, v10.10.7, v10.11.11 and v12.0-rc5:
   users): the collapsed listing;
 - ``Jellyfin.Server.Implementations/Item/BaseItemRepository.TranslateQuery.cs``: versions of a film (12: only
   primary ones, except for ``IsResumable``, which includes merged ones and excludes those in the primary's folder, since
-  they have an owner), tags of users;
-- ``Jellyfin.Api/ModelBinders/CommaDelimitedCollectionModelBinder.cs``: invalid enum values are dropped.
+  they have an owner), tags of users.
 
 Emby is closed source. The stand-in assumes that it groups films into collections by default, lists only primary
 versions, and has one state for all versions of a film.
@@ -36,17 +35,6 @@ from aperture_dagster.simulator.user_data import ServerUser
 
 KINDS = {kind.lower(): kind for kind in ("Movie", "Series", "Season", "Episode", "BoxSet", "Playlist")}
 """Types of items that the stand-in has."""
-ITEM_TYPES = KINDS | {
-    kind.lower(): kind
-    for kind in (
-        "AggregateFolder", "Audio", "AudioBook", "BasePluginFolder", "Book", "Channel", "ChannelFolderItem",
-        "CollectionFolder", "Folder", "Genre", "ManualPlaylistsFolder", "LiveTvChannel", "LiveTvProgram", "MusicAlbum",
-        "MusicArtist", "MusicGenre", "MusicVideo", "Person", "Photo", "PhotoAlbum", "PlaylistsFolder", "Program",
-        "Recording", "Studio", "Trailer", "TvChannel", "TvProgram", "UserRootFolder", "UserView", "Video",
-        "Year",
-    )
-}  # fmt: skip
-"""Types of items that a real server knows (``BaseItemKind``). A filter for other types is ignored."""
 WHOLE_LIBRARY = "whole library in memory"
 _LISTS = ("BoxSet", "Playlist")
 COLLAPSED = "collapsed into box sets"
@@ -80,9 +68,6 @@ _USER_FILTERS = {
     "isunplayed": ("played", False),
     "isfavorite": ("favorite", True),
     "isresumable": ("resumable", True),
-    "likes": ("likes", True),
-    "dislikes": ("dislikes", True),
-    "isfavoriteorlikes": ("favorite_or_likes", True),
 }
 
 
@@ -97,12 +82,10 @@ PAGE_PARAMETERS = ("startIndex", "limit", "enableTotalRecordCount", "fields", "e
 
 
 def parse_item_query(query: Query) -> ItemQuery:
-    """Parse a listing's parameters. As on the real server, unknown enum values are ignored.
-
-    Raises BindingError, and Unmodelled for values that the real server supports and the stand-in does not.
-    """
-    _refuse_unmodelled(query)
-    user_filters = {_USER_FILTERS[name.lower()] for name in query.split("filters") if name.lower() in _USER_FILTERS}
+    """Parse a listing's parameters. Raises BindingError, and Unmodelled for values that are not modelled."""
+    if unknown := [name for name in query.split("filters") if name.lower() not in _USER_FILTERS]:
+        raise Unmodelled(f"filters={','.join(unknown)}")
+    user_filters = {_USER_FILTERS[name.lower()] for name in query.split("filters")}
     for parameter, name in (("isPlayed", "played"), ("isFavorite", "favorite")):
         value = binding.boolean(query, parameter)
         if value is not None:
@@ -110,7 +93,7 @@ def parse_item_query(query: Query) -> ItemQuery:
     # The real server also compares the "for user" date with the item's save date: a bug that clients must know.
     saved = [binding.moment(query, "minDateLastSaved"), binding.moment(query, "minDateLastSavedForUser")]
     return ItemQuery(
-        kinds=_kinds(query, "includeItemTypes"),
+        kinds=parse_kinds(query),
         parent=binding.guid(query, "parentId"),
         recursive=bool(binding.boolean(query, "recursive")),
         ids=binding.guids(query, "ids"),
@@ -123,24 +106,11 @@ def parse_item_query(query: Query) -> ItemQuery:
     )
 
 
-def _kinds(query: Query, name: str) -> tuple[str, ...]:
-    """Return the proper names of types, without unknown ones. Without any, there is no filter."""
-    found = (ITEM_TYPES.get(kind.lower()) for kind in query.split(name))
-    return tuple(dict.fromkeys(kind for kind in found if kind is not None))
-
-
-_KNOWN_FILTERS = {"isfolder", "isnotfolder", "isunplayed", "isplayed", "isfavorite", "isresumable", "likes", "dislikes",
-                  "isfavoriteorlikes"}  # fmt: skip
-
-
-_UNMODELLED_ORDERS = {"album", "albumartist", "artist", "startdate", "videobitrate", "airtime", "studio"}
-
-
-def _refuse_unmodelled(query: Query) -> None:
-    for parameter, names in (("filters", _KNOWN_FILTERS - _USER_FILTERS.keys()), ("sortBy", _UNMODELLED_ORDERS)):
-        for name in query.split(parameter):
-            if name.lower() in names:
-                raise Unmodelled(f"{parameter}={name}")
+def parse_kinds(query: Query) -> tuple[str, ...]:
+    """Return the types of items that a request asks for. Raises Unmodelled."""
+    if unknown := [kind for kind in query.split("includeItemTypes") if kind.lower() not in KINDS]:
+        raise Unmodelled(f"includeItemTypes={','.join(unknown)}")
+    return tuple(dict.fromkeys(KINDS[kind.lower()] for kind in query.split("includeItemTypes")))
 
 
 class Listings:
@@ -204,7 +174,7 @@ class Listings:
             return False
         if self._release is not None and self._release < (10, 11):
             return True
-        return not any(name in ("communityrating", "criticrating", "runtime") for name, _ in query.sort)
+        return all(name != "communityrating" for name, _ in query.sort)
 
     def _collapsed(self, items: list[Item]) -> list[Item]:
         """Replace the members of box sets by the box sets, and drop box sets without listed members."""
@@ -364,10 +334,7 @@ def _children(parent: Item, recursive: bool) -> list[Item]:
 
 
 def _needs_user_data(query: ItemQuery) -> bool:
-    positive = {"favorite", "resumable", "likes", "dislikes", "favorite_or_likes"}
-    if query.user_saved_from is not None:
-        return True
-    return any((name in positive and wanted) or (name == "played" and wanted) for name, wanted in query.user_filters)
+    return query.user_saved_from is not None or any(wanted for _, wanted in query.user_filters)
 
 
 def _user_predicates(query: ItemQuery, user: ServerUser, *, shared: bool, folder_itself: bool) -> list[Predicate]:
@@ -388,9 +355,6 @@ def _user_predicates(query: ItemQuery, user: ServerUser, *, shared: bool, folder
         "played": (lambda item: user.of(item).played) if folder_itself else user.has_played,
         "favorite": lambda item: user.of(item).favorite,
         "resumable": begun,
-        "likes": lambda item: user.of(item).likes is True,
-        "dislikes": lambda item: user.of(item).likes is False,
-        "favorite_or_likes": lambda item: user.of(item).favorite or user.of(item).likes is True,
     }
     tests: list[Predicate] = []
     if (saved := query.user_saved_from) is not None:

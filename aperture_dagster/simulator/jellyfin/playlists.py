@@ -5,7 +5,7 @@ Modelled on jellyfin/jellyfin v10.9.11, v10.10.7, v10.11.11 and v12.0-rc5:
 - ``Jellyfin.Api/Controllers/PlaylistsController.cs``: who may do what. An API key has no user, and where the server
   looks for the caller's playlists, it fails with an uncaught exception ("Guid can't be empty", 400);
 - ``Emby.Server.Implementations/Playlists/PlaylistManager.cs`` ``CreatePlaylist``, ``AddToPlaylistInternal``
-  (duplicates: 10.9 by configuration, 10.10 and 10.11 dropped, 12 kept), ``RemoveItemFromPlaylistAsync`` (10.9: by an id
+  (duplicates: dropped, and kept from 12 on), ``RemoveItemFromPlaylistAsync`` (10.9: by an id
   of the entry's own, then by the item's);
 - ``MediaBrowser.Controller/Playlists/Playlist.cs`` ``GetPlaylistItems``: a series becomes its episodes;
 - ``Jellyfin.Api/Models/PlaylistDtos/CreatePlaylistDto.cs``: playlists are public by default.
@@ -26,7 +26,7 @@ from aperture_dagster.simulator.jellyfin.items import ItemEndpoints
 from aperture_dagster.simulator.jellyfin.visibility import allowed_to
 from aperture_dagster.simulator.members import Member
 from aperture_dagster.simulator.responses import JSONResponse
-from aperture_dagster.simulator.service import Request, refuse_other_fields
+from aperture_dagster.simulator.service import Request, Unmodelled, refuse_other_fields
 from aperture_dagster.simulator.user_data import ServerUser
 
 _FIELDS = ("Name", "Ids", "UserId", "MediaType", "Users", "IsPublic")
@@ -43,37 +43,24 @@ class PlaylistEndpoints:
         self._release = release
 
     def create(self, request: Request) -> Response:
-        """``POST /Playlists``, with a JSON body, or in the obsolete form, with a query."""
-        content, query = json_object(request) if request.content.strip() else {}, request.query
+        """``POST /Playlists``, with a JSON body."""
+        content = json_object(request)
         refuse_other_fields(content, _FIELDS, "POST /Playlists")
-        if request.content.strip() and not isinstance(content.get("Name"), str):
-            raise BindingError("$.Name", str(content.get("Name")))
-        name = query.get("name") or content.get("Name")
-        numbers = list(binding.guids(query, "ids")) or [binding.as_guid("Ids", one) for one in _listed(content)]
-        given = query.get("userId") or content.get("UserId")
+        if content.get("Users"):
+            raise Unmodelled("a playlist that is shared with users")
+        name, given = content.get("Name"), content.get("UserId")
+        if not isinstance(name, str):
+            raise BindingError("$.Name", str(name))
+        numbers = [binding.as_guid("Ids", str(one)) for one in content.get("Ids") or ()]
         user = self._access.user(request, given) if given else None
-        if user is None or name is None:
+        if user is None:
             raise ArgumentError("Guid can't be empty")
-        media_type = query.get("mediaType") or content.get("MediaType")
-        if media_type in (None, "Unknown"):
-            media_type = self._media_type(numbers)
-        public = bool(content.get("IsPublic", True)) if request.content.strip() else False
-        editors = {
-            binding.as_guid("UserId", str(one.get("UserId"))): bool(one.get("CanEdit"))
-            for one in content.get("Users") or ()
-        }
-        created = self._state.create_playlist(
-            name, owner=user.name, is_public=public, media_type=str(media_type), editors=editors
-        )
+        if content.get("MediaType") != "Video":
+            raise Unmodelled(f"a playlist of the media type {content.get('MediaType')}")
+        created = self._state.create_playlist(name, owner=user.name, is_public=bool(content.get("IsPublic", True)))
         playlist = self._state.catalogue.by_id[created]
-        self._add(playlist, numbers, user, None)
+        self._add(playlist, numbers, user)
         return JSONResponse({"Id": playlist.id})
-
-    def _media_type(self, numbers: list[str]) -> str:
-        """Return the media type of the first item; unlike elsewhere, an unknown id is refused."""
-        if numbers and self._state.catalogue.find(numbers[0]) is None:
-            raise ArgumentError(numbers[0])
-        return "Video" if numbers else "Audio"
 
     def refuse_key(self, request: Request, **_: str) -> Response:
         """Refuse calls that look for the caller's own playlists, since an API key has no user."""
@@ -108,8 +95,7 @@ class PlaylistEndpoints:
             return JSONResponse(NOT_FOUND, 404)
         if playlist.ownership is None or not playlist.ownership.allows_edits(user.id):
             return Response(status_code=403)
-        place = binding.integer(request.query, "position") if self._release >= (12, 0) else None
-        self._add(playlist, list(binding.guids(request.query, "ids")), user, place)
+        self._add(playlist, list(binding.guids(request.query, "ids")), user)
         return Response(status_code=204)
 
     def remove(self, request: Request, playlist_id: str) -> Response:
@@ -123,19 +109,18 @@ class PlaylistEndpoints:
         self._state.lists.keep(playlist, lambda member: self.entry_id(member) not in removed)
         return Response(status_code=204)
 
-    def _add(self, playlist: Item, numbers: list[str], user: ServerUser, place: int | None) -> None:
+    def _add(self, playlist: Item, numbers: list[str], user: ServerUser) -> None:
         """Add what the user's age and tags allow, series and seasons as their episodes."""
         found = [self._state.catalogue.find(number) for number in numbers]
         allowed = allowed_to(user)
         items = [
             one for item in found if item is not None and allowed(item) for one in self._state.lists.playable(item)
         ]
-        keeps = self._state.settings.playlist_duplicates if self._release < (10, 10) else self._release >= (12, 0)
-        if not keeps:
+        if self._release < (12, 0):
             known = {member.item.slot for member in playlist.members}
             items = list({item.slot: item for item in items if item.slot not in known}.values())
         if items:
-            self._state.lists.add_members(playlist, items, place)
+            self._state.lists.add_members(playlist, items)
 
     def _find(self, playlist_id: str) -> Item | None:
         item = self._state.catalogue.find(binding.as_guid("playlistId", playlist_id))
@@ -147,11 +132,3 @@ class PlaylistEndpoints:
         playlist = self._find(playlist_id)
         visible = playlist is not None and playlist.ownership is not None and playlist.ownership.allows(user.id)
         return user, playlist if visible else None
-
-
-def _listed(content: dict[str, Any]) -> list[str]:
-    """Return the ids of a body, an array or a text with commas."""
-    ids = content.get("Ids") or []
-    return (
-        [part.strip() for part in ids.split(",") if part.strip()] if isinstance(ids, str) else [str(one) for one in ids]
-    )

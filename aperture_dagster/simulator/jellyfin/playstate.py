@@ -32,11 +32,10 @@ class PlaystateEndpoints:
         write_user_data(user, item, json_object(request))
         return self._response(item, user)
 
-    def rate(self, request: Request, item_id: str) -> Response:
-        """``POST`` with ``likes``, or ``DELETE``, ``/UserItems/{item_id}/Rating``."""
+    def unrate(self, request: Request, item_id: str) -> Response:
+        """``DELETE /UserItems/{item_id}/Rating``."""
         user, item = self._find(request, item_id)
-        likes = binding.boolean(request.query, "likes") if request.method == "POST" else None
-        user.edit(item).rating = None if likes is None else 10.0 if likes else 1.0
+        user.edit(item).rating = None
         return self._response(item, user)
 
     def played(self, request: Request, item_id: str, user_id: str | None = None) -> Response:

@@ -94,7 +94,6 @@ def policy_dto(user: ServerUser, release: tuple[int, int] | None) -> dict[str, A
         "IncludeTags": list(policy.allowed_tags),
         "EnabledFolders": list(policy.enabled_folders),
         "EnableAllFolders": policy.enable_all_folders,
-        "BlockedMediaFolders": list(policy.blocked_folders),
     }
     if release is None:
         return _sent(_EMBY_POLICY, given | {"IsHiddenRemotely": policy.extra.get("IsHiddenRemotely", facts.is_hidden)})

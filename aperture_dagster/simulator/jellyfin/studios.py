@@ -14,8 +14,6 @@ from aperture_dagster.simulator.images import convert
 from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access
 from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
-from aperture_dagster.simulator.jellyfin.listing import KINDS
-from aperture_dagster.simulator.jellyfin.visibility import visible_to
 from aperture_dagster.simulator.service import Request, Unmodelled
 from aperture_dagster.simulator.state import Picture
 
@@ -53,19 +51,10 @@ class StudioEndpoints:
         self._version = -1
 
     def listing(self, request: Request) -> Response:
-        """``GET /Studios``: by name, of all items, or those of some types, of a library, or visible to a user."""
+        """``GET /Studios``: by name."""
         query = request.query
-        kinds = [KINDS[kind.lower()] for kind in query.split("includeItemTypes") if kind.lower() in KINDS]
-        parent, user = binding.guid(query, "parentId"), self._access.user(request)
-        visible = visible_to(user) if user is not None else None
-        text = (query.get("searchTerm") or "").lower()
         names = {
-            name
-            for kind in kinds or ("Movie", "Series")
-            for item in self._state.catalogue.items(kind)
-            if parent in (None, item.library.item_id) and (visible is None or visible(item))
-            for name in item.studios
-            if text in name.lower()
+            name for kind in ("Movie", "Series") for item in self._state.catalogue.items(kind) for name in item.studios
         }
         images = binding.boolean(query, "enableImages") is not False
         return binding.listing(

@@ -42,12 +42,7 @@ class UserEndpoints:
         return JSONResponse(self._dtos(request))
 
     def _dtos(self, request: Request) -> list[dict[str, Any]]:
-        hidden, disabled = binding.boolean(request.query, "isHidden"), binding.boolean(request.query, "isDisabled")
-        return [
-            self._dto(user)
-            for user in sorted(self._state.users.values(), key=lambda user: user.name.lower())
-            if hidden in (None, user.facts.is_hidden) and disabled in (None, user.facts.is_disabled)
-        ]
+        return [self._dto(user) for user in sorted(self._state.users.values(), key=lambda user: user.name.lower())]
 
     def _dto(self, user: ServerUser) -> dict[str, Any]:
         return dto.user_dto(user, self._server_id, self._release)

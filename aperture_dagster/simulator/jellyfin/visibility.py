@@ -72,7 +72,7 @@ def is_limited(user: ServerUser) -> bool:
     return (
         not policy.enable_all_folders
         or user.facts.max_parental_rating is not None
-        or bool(policy.blocked_folders or policy.blocked_tags or policy.allowed_tags or policy.excluded_locations)
+        or bool(policy.blocked_tags or policy.allowed_tags or policy.excluded_locations)
     )
 
 

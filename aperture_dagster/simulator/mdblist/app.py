@@ -1,11 +1,8 @@
-"""The MDBList stand-in: key, rate limit, daily quota, batches.
+"""The MDBList stand-in: key, daily quota, batches.
 
 It follows api.mdblist.com as of August 2026. Sources beyond its documentation (``linaspurinis/mdblist.doc``):
 
-- Letterboxd's value is out of 10 in a batch and out of 5 in a single response, ``score`` is the same:
-  Kometa-Team/Kometa issue 3533.
-- A spent quota may be reported with status 200, ``"response": false`` and "API Limit Reached!": Kometa-Team/Kometa
-  ``modules/mdblist.py``, ``Mdblist._request``.
+- Letterboxd's value is out of 10 in a batch: Kometa-Team/Kometa issue 3533.
 - Batches are documented both with a slash at the end of the path (the service's own OpenAPI, operation
   ``root_create``, quoted in NuvioMedia/NuvioTV issue 3520) and without (mdblist.doc). A Django service redirects
   from one to the other, or knows one only: django/django ``django/middleware/common.py``, ``CommonMiddleware``.
@@ -16,7 +13,7 @@ It follows api.mdblist.com as of August 2026. Sources beyond its documentation (
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.responses import HTMLResponse, Response
@@ -25,17 +22,12 @@ from aperture_dagster.simulator.catalogue import stable_number
 from aperture_dagster.simulator.mdblist.payloads import ids_of, list_entry, list_id, sorted_entries, title_payload
 from aperture_dagster.simulator.opinions import share
 from aperture_dagster.simulator.responses import JSONResponse, html_page
-from aperture_dagster.simulator.service import Handler, Operation, Request, StandIn, Unmodelled
+from aperture_dagster.simulator.service import Handler, Operation, Request, StandIn, Unmodelled, refuse_other_fields
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import WorldTitle
 
-_PROVIDERS = ("imdb", "tmdb", "trakt", "tvdb", "mal", "mdblist")
-_TYPES: dict[str, tuple[str, ...]] = {"movie": ("movie",), "show": ("series",), "any": ("movie", "series")}
-_OTHER_SEGMENTS = {
-    "calendar", "catalog", "external", "genres", "list", "lists", "oauth", "rating", "schema", "search", "sync",
-    "upcoming", "watchlist",
-}  # fmt: skip
-_APPENDABLE = {"keyword", "review"}
+_PROVIDERS = ("imdb", "tmdb")
+_TYPES = {"movie": "movie", "show": "series"}
 _PAGING = ("limit", "offset", "sort", "order")
 _LARGEST_PAGE = 1000
 _LIBRARY_AGENT = re.compile(
@@ -58,25 +50,22 @@ class MdblistService(StandIn):
     def __init__(self, state: SimulatorState) -> None:
         self._indexes: dict[tuple[str, str], dict[str, WorldTitle]] = {}
         self._version = -1
-        one, many, items = (self._metered(handler) for handler in (self._one, self._many, self._list_items))
+        many, items = self._metered(self._many), self._metered(self._list_items)
         operations = [Operation("GET", "/user", self._user)]
         for end in ("", "/"):
             operations += [
                 Operation("GET", "/lists/{number}/items" + end, items, _PAGING),
                 Operation("GET", "/lists/{user}/{slug}/items" + end, items, _PAGING),
-                Operation("GET", "/{provider}/{media_type}/{number}" + end, one, ["append_to_response"]),
                 Operation("POST", "/{provider}/{media_type}" + end, many),
             ]
         super().__init__(state, operations)
 
     def refuse(self, request: Request, operation: Operation | None) -> Response | None:
-        """Refuse default user agents, requests beyond the limit, wrong keys, and batches at a path that it lacks."""
+        """Refuse default user agents, wrong keys, and batches at a path that it lacks."""
         settings = self._state.settings
-        admitted = self._state.mdblist_rate.admit()
+        self._state.rates["mdblist"].arrive()
         if _LIBRARY_AGENT.match(request.headers.get("user-agent", "")):
             return html_page("Error 1010: Access denied", 403)
-        if not admitted:
-            return self._too_many(settings.mdblist_retry_after)
         key = request.query.get("apikey")
         if key != settings.mdblist_key:
             status, content = _REFUSALS[stable_number(key) % len(_REFUSALS) if key else 0]
@@ -90,17 +79,10 @@ class MdblistService(StandIn):
                     return html_page("Not Found", 404)
         return None
 
-    def unknown(self, request: Request) -> Response:
-        """Answer 404 only where the real service has nothing either."""
-        _refuse_other_segments(request.path.split("/")[1], request)
-        return JSONResponse({"error": "Not found"}, 404)
-
     def subjects(self, request: Request) -> Sequence[str]:
-        """Return the ids of all titles: IMDb ids as they are, others as ``tmdb/movie/603``."""
+        """Return the ids of the titles of a batch: IMDb ids as they are, others as ``tmdb/movie/603``."""
         parts = request.path.strip("/").split("/")
-        ids: list[Any] = parts[2:] if len(parts) == 3 and parts[0] != "lists" else []
-        if request.method == "POST" and len(parts) == 2:
-            ids = _batch_ids(request) or []
+        ids = (_batch_ids(request) or []) if request.method == "POST" and len(parts) == 2 else []
         return [str(one) if parts[0] == "imdb" else f"{parts[0]}/{parts[1]}/{one}" for one in ids]
 
     def error(self, status: int) -> Response:
@@ -118,14 +100,8 @@ class MdblistService(StandIn):
 
     def _metered(self, handler: Handler) -> Handler:
         def metered(request: Request, **named: str) -> Response:
-            _refuse_other_segments(named.get("provider", ""), request)
             quota = self._state.quotas["mdblist"]
-            if quota.take():
-                response = handler(request, **named)
-            elif self._state.settings.mdblist_limit_in_body:
-                return JSONResponse({"response": False, "error": "API Limit Reached!"})
-            else:
-                response = self._too_many(quota.seconds_left)
+            response = handler(request, **named) if quota.take() else self._too_many(quota.seconds_left)
             response.headers["X-RateLimit-Limit"] = str(quota.limit)
             response.headers["X-RateLimit-Remaining"] = str(quota.remaining)
             response.headers["X-RateLimit-Reset"] = str(quota.resets_at)
@@ -139,58 +115,41 @@ class MdblistService(StandIn):
 
     def _user(self, request: Request) -> Response:
         quota = self._state.quotas["mdblist"]
-        is_free = quota.limit <= 1000
         return JSONResponse(
             {
                 "user_id": 4711,
                 "username": "household",
-                "plan": "free" if is_free else "supporter",
                 "rate_limit": quota.limit,
                 "rate_limit_remaining": quota.remaining,
                 "rate_limit_reset": quota.resets_at,
-                "api_requests": quota.limit,
                 "api_requests_count": quota.used,
-                "patron_status": None if is_free else "active_patron",
-                "patreon_pledge": 0 if is_free else 200,
-                "is_supporter": not is_free,
             }
         )
 
-    def _one(self, request: Request, provider: str, media_type: str, number: str) -> Response:
-        problem = _problem(provider, media_type)
-        if problem is not None:
-            return problem
-        appended = _appended(request.query.split("append_to_response"))
-        title = self._title(provider, media_type, number)
-        if title is None:
-            return JSONResponse({"error": "Item not found"}, 404)
-        return JSONResponse(title_payload(title, appended))
-
     def _many(self, request: Request, provider: str, media_type: str) -> Response:
         """Return titles by id, in a different order, without unknown ones."""
-        problem = _problem(provider, media_type)
-        if problem is not None:
-            return problem
+        if provider not in _PROVIDERS or media_type not in _TYPES:
+            raise Unmodelled(f"POST {request.path}")
         ids = _batch_ids(request)
         if ids is None:
             return JSONResponse({"error": "ids must be a list of ids"}, 400)
         content = request.parse_json()
-        if unknown := content.keys() - {"ids", "append_to_response"}:
-            raise Unmodelled(f"{', '.join(sorted(unknown))} in the body of a batch")
-        appended = _appended(content.get("append_to_response") or ())
+        refuse_other_fields(content, ("ids", "append_to_response"), "a batch")
+        if content.get("append_to_response") not in (None, ["keyword"]):
+            raise Unmodelled(f"append_to_response={content['append_to_response']}")
         settings = self._state.settings
         if len(ids) > settings.mdblist_largest_batch:
             text = f"Too many ids: at most {settings.mdblist_largest_batch} per request"
             return JSONResponse({"error": text}, settings.mdblist_batch_refusal)
         found: dict[str, WorldTitle] = {}
         for number in ids:
-            title = self._title(provider, media_type, str(number))
+            title = self._index(provider, _TYPES[media_type]).get(str(number))
             if title is not None:
                 found[title.key] = title
         ordered = sorted(found.values(), key=lambda title: stable_number(title.key))
         if ordered == list(found.values()):
             ordered.reverse()
-        return JSONResponse([title_payload(title, appended, in_batch=True) for title in ordered])
+        return JSONResponse([title_payload(title, with_keywords="append_to_response" in content) for title in ordered])
 
     def _list_items(self, request: Request, number: str = "", user: str = "", slug: str = "") -> Response:
         """Return a page of a list, films and series apart; both count for the page."""
@@ -228,13 +187,6 @@ class MdblistService(StandIn):
             for name, media_type in (("films", "movie"), ("series", "series"))
         }
 
-    def _title(self, provider: str, media_type: str, number: str) -> WorldTitle | None:
-        for one_type in _TYPES[media_type]:
-            title = self._index(provider, one_type).get(number)
-            if title is not None:
-                return title
-        return None
-
     def _index(self, provider: str, media_type: str) -> dict[str, WorldTitle]:
         if self._version != self._state.titles_version:
             self._indexes.clear()
@@ -249,28 +201,11 @@ class MdblistService(StandIn):
         return index
 
 
-def _refuse_other_segments(segment: str, request: Request) -> None:
-    if segment in _OTHER_SEGMENTS:
-        raise Unmodelled(f"{request.method} {request.path}")
-
-
 def _whole(text: str | None, usual: int) -> int | None:
     """Parse a whole number; None if it is something else."""
     if text is None:
         return usual
     return int(text) if text.isdecimal() else None
-
-
-def _problem(provider: str, media_type: str) -> Response | None:
-    if provider not in _PROVIDERS:
-        return JSONResponse({"error": "Invalid media_provider"}, 400)
-    return None if media_type in _TYPES else JSONResponse({"error": "Invalid media_type"}, 400)
-
-
-def _appended(names: Collection[str]) -> Collection[str]:
-    if unknown := set(names) - _APPENDABLE:
-        raise Unmodelled(f"append_to_response={','.join(sorted(unknown))}")
-    return names
 
 
 def _batch_ids(request: Request) -> list[str | int] | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from aperture_dagster.simulator.catalogue import episode_air_date, stable_number
+from aperture_dagster.simulator.catalogue import stable_number
 from aperture_dagster.simulator.opinions import SCALES, Opinion, opinions, share
-from aperture_dagster.simulator.tmdb.ids import named_id, picture_path
+from aperture_dagster.simulator.tmdb.ids import named_id
 from aperture_dagster.simulator.trakt.titles import trakt_id
 from aperture_dagster.simulator.world import WorldTitle
 
@@ -17,8 +17,6 @@ _KEYWORDS = (
     "dark-comedy", "dystopia", "ensemble-cast", "female-protagonist", "friendship", "heist", "nonlinear-timeline",
     "plot-twist", "revenge", "road-trip", "satire", "slow-burn", "small-town", "surprise-ending", "time-travel",
 )  # fmt: skip
-_COUNTRIES = {"United States of America": "us", "United Kingdom": "gb", "Japan": "jp", "Germany": "de", "Spain": "es"}
-_AGES = {"G": 0, "TV-G": 0, "TV-Y": 0, "PG": 7, "TV-PG": 7, "PG-13": 13, "TV-14": 14, "R": 17, "TV-MA": 17}
 
 
 def ids_of(title: WorldTitle) -> dict[str, str | int | None]:
@@ -33,55 +31,25 @@ def ids_of(title: WorldTitle) -> dict[str, str | int | None]:
     }
 
 
-def title_payload(title: WorldTitle, appended: Collection[str] = (), *, in_batch: bool = False) -> dict[str, Any]:
-    """Return everything about a film or series, with the appended parts.
-
-    Letterboxd's value is out of 10 with ``in_batch``, else out of 5.
-    """
+def title_payload(title: WorldTitle, *, with_keywords: bool) -> dict[str, Any]:
+    """Return a film or series as an entry of a batch."""
     ratings, scores = opinions(title), _scores(title)
-    average = round(sum(scores.values()) / len(scores)) if scores else None
-    released = title.release_date or None
-    providers = _streams(title)
-    poster = f"https://image.tmdb.org/t/p/w500{picture_path(title.key, 'poster')}"
     content: dict[str, Any] = {
         "title": title.title,
         "year": title.year,
-        "released": released,
-        "released_digital": None,
+        "released": title.release_date or None,
         "description": title.overview,
         "runtime": title.runtime_minutes,
         "score": _combined(scores),
-        "score_average": average,
         "ids": ids_of(title),
         "type": "movie" if title.media_type == "movie" else "show",
-        "ratings": _ratings(title, ratings, scores, in_batch),
-        "streams": providers[:2],
-        "watch_providers": providers,
+        "ratings": _ratings(title, ratings, scores),
+        "streams": _streams(title),
         "language": title.language,
-        "spoken_language": title.language,
-        "country": _country(title),
         "certification": title.official_rating,
-        "commonsense": None,
-        "age_rating": _AGES.get(title.official_rating or ""),
-        "status": (title.status or "Released").lower(),
-        "trailer": None,
-        "poster": poster,
-        "backdrop": f"https://image.tmdb.org/t/p/original{picture_path(title.key, 'backdrop')}",
     }
-    if title.media_type == "series":
-        content["seasons"] = [
-            {
-                "season_number": number,
-                "name": f"Season {number}",
-                "air_date": episode_air_date(title, number, 1),
-                "episode_count": count,
-            }
-            for number, count in enumerate(title.episodes_per_season, start=1)
-        ]
-    if "keyword" in appended:
+    if with_keywords:
         content["keywords"] = [{"id": named_id("mdblist keyword", name), "name": name} for name in keywords(title)]
-    if "review" in appended:
-        content["reviews"] = []
     return content
 
 
@@ -128,13 +96,6 @@ def list_entry(rank: int, title: WorldTitle) -> dict[str, Any]:
     }
 
 
-def _country(title: WorldTitle) -> str | None:
-    """Return the country's two letters, as far as the world's name for it allows."""
-    if not title.countries:
-        return None
-    return _COUNTRIES.get(title.countries[0], title.countries[0][:2]).lower()
-
-
 def keywords(title: WorldTitle) -> list[str]:
     """Return most of TMDb's keywords, some in another case, and a few of MDBList's own."""
     names: list[str] = []
@@ -164,9 +125,7 @@ def _combined(scores: dict[str, int]) -> int | None:
     return round(sum(scores.values()) / len(scores)) if len(scores) > 1 else 0
 
 
-def _ratings(
-    title: WorldTitle, opinions_by_site: dict[str, Opinion], scores: dict[str, int], in_batch: bool
-) -> list[dict[str, Any]]:
+def _ratings(title: WorldTitle, opinions_by_site: dict[str, Opinion], scores: dict[str, int]) -> list[dict[str, Any]]:
     ratings: list[dict[str, Any]] = []
     for site in SCALES:
         opinion = opinions_by_site.get(site)
@@ -179,7 +138,7 @@ def _ratings(
             if form % 3 > 0:
                 ratings.append(rating | ({"value": 0, "score": 0} if form % 3 == 1 else {}))
             continue
-        value = round(2 * opinion.value, 1) if in_batch and site == "letterboxd" else opinion.value
+        value = round(2 * opinion.value, 1) if site == "letterboxd" else opinion.value
         value = value if value % 1 else int(value)
         rating["value"] = str(value) if form % 10 == 0 else value
         rating["score"] = scores[site]
@@ -193,4 +152,4 @@ def _ratings(
 def _streams(title: WorldTitle) -> list[dict[str, Any]]:
     """Return the streaming services; some titles have none."""
     names = [(number, name) for number, name in _STREAMS.items() if share(title.key, f"stream|{number}") < 0.25]
-    return [{"id": number, "name": name} for number, name in names]
+    return [{"id": number, "name": name} for number, name in names[:2]]

@@ -26,8 +26,7 @@ _IMDB_ID = re.compile(r"tt\d+")
 # Inserted into a plot before encoding, and replaced afterwards.
 _MARK = "\ue000"
 _MALFORMED = (b"\x1f", b"\t", b"\\s", b"\\'")
-# The page applies to searches only, and is ignored elsewhere.
-_PARAMETERS = ("apikey", "i", "t", "y", "type", "plot", "r", "v", "page")
+_PARAMETERS = ("apikey", "i", "r")
 
 
 class OmdbService(StandIn):
@@ -70,34 +69,22 @@ class OmdbService(StandIn):
 
     def _title(self, request: Request) -> Response:
         if not self._state.quotas["omdb"].take():
-            return _refused(self._state.settings.omdb_limit_error, 401)
-        query = request.query
-        for parameter, modelled in (("r", ("json",)), ("v", ("1",)), ("plot", ("short", "full"))):
-            if (value := query.get(parameter)) is not None and value not in modelled:
-                raise Unmodelled(f"{parameter}={value}")
-        number, name, year = query.get("i"), query.get("t"), query.get("y")
-        if number is None and name is not None:
-            named = (one for one in self._titles.values() if one.title.lower() == name.lower())
-            title = next((one for one in named if year is None or str(one.year) == year), None)
-            if title is None:
-                return _refused("Movie not found!")
-        elif number is not None and number.startswith("tt") and not _IMDB_ID.fullmatch(number):
+            return _refused("Request limit reached!", 401)
+        form, number = request.query.get("r"), request.query.get("i")
+        if form not in (None, "json"):
+            raise Unmodelled(f"r={form}")
+        if number is not None and number.startswith("tt") and not _IMDB_ID.fullmatch(number):
             # The quotation marks inside the string are not escaped.
             error = f"Conversion from string \"{number[2:]}\" to type 'Double' is not valid."
             text = f'{{"Response":"False","Error":"{error}"}}'
             return raw_json(text.encode())
-        elif number is None or not _IMDB_ID.fullmatch(number):
+        if number is None or not _IMDB_ID.fullmatch(number):
             return _refused("Incorrect IMDb ID.")
-        else:
-            title = self._titles.get(number)
-            if title is None:
-                # It uses both messages for unknown ids.
-                return _refused("Incorrect IMDb ID." if stable_number(number) % 4 == 0 else "Error getting data.")
-        media_type = query.get("type")
-        if media_type is not None and media_type != title.media_type:
-            return _refused("Movie not found!")
-        full = query.get("plot") == "full"
-        content = title_payload(title, self._state.today.astimezone(UTC).date(), full_plot=full)
+        title = self._titles.get(number)
+        if title is None:
+            # It uses both messages for unknown ids.
+            return _refused("Incorrect IMDb ID." if stable_number(number) % 4 == 0 else "Error getting data.")
+        content = title_payload(title, self._state.today.astimezone(UTC).date())
         if share(title.key, "omdb|malformed") >= self._state.settings.omdb_malformed_share:
             return JSONResponse(content)
         content["Plot"] = content["Plot"].replace(" ", f" {_MARK}", 1)

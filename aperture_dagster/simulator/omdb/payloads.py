@@ -25,7 +25,7 @@ _COUNTRIES = {
 _HONOURS = {"movie": ("Oscar", "Golden Globe", "BAFTA Award"), "series": ("Primetime Emmy", "Golden Globe", "Emmy")}
 
 
-def title_payload(title: WorldTitle, today: date, *, full_plot: bool = False) -> dict[str, Any]:
+def title_payload(title: WorldTitle, today: date) -> dict[str, Any]:
     """Return everything about a film or series."""
     ratings = opinions(title)
     imdb, metacritic = ratings.get("imdb"), ratings.get("metacritic")
@@ -40,7 +40,7 @@ def title_payload(title: WorldTitle, today: date, *, full_plot: bool = False) ->
         "Director": _joined(title.directors if is_movie else ()),
         "Writer": _joined(_writers(title)),
         "Actors": _joined([member.name for member in title.cast[:4]]),
-        "Plot": _plot(title.overview, full_plot),
+        "Plot": _plot(title.overview),
         "Language": _joined([_LANGUAGES.get(title.language, title.language)] if title.language else ()),
         "Country": _joined([_COUNTRIES.get(code, code) for code in title.countries]),
         "Awards": awards(title),
@@ -105,8 +105,8 @@ def _writers(title: WorldTitle) -> list[str]:
     return [f"{name} (screenplay by)" if stable_number(f"{title.key}|{name}") % 5 == 0 else name for name in names]
 
 
-def _plot(text: str, full: bool) -> str:
-    if full or len(text) <= _SHORT_PLOT:
+def _plot(text: str) -> str:
+    if len(text) <= _SHORT_PLOT:
         return _known(text)
     return text[: _SHORT_PLOT - 3].rsplit(" ", 1)[0] + "..."
 

@@ -3,11 +3,9 @@
 It follows seerr-team/seerr as of February 2026 (``server/entity/MediaRequest.ts``, ``server/entity/User.ts``,
 ``server/routes``, ``server/middleware/auth.ts``, ``seerr-api.yml``), also where that hurts:
 
-- With the key alone, a call acts as the owner, whose requests are approved at once; ``userId`` in the body changes
-  only the name on the request. With ``X-API-User``, it acts as that user.
+- With the key alone, a call acts as the owner, whose requests are approved at once. With ``X-API-User``, it acts as
+  that user.
 - A request for a series without seasons is an internal error, and one without a season left is 202.
-- Without ``is4k``, the comparison with earlier requests finds none, so that duplicates get through.
-- The protection against forged requests refuses every write with the key.
 
 Titles of the media server are available at once; the real one looks for them every few minutes.
 """
@@ -29,7 +27,6 @@ from aperture_dagster.simulator.seerr.records import (
     MediaKind,
     MediaRequest,
     Permission,
-    RequestStatus,
     SeerrUser,
 )
 from aperture_dagster.simulator.service import (
@@ -44,7 +41,7 @@ from aperture_dagster.simulator.state import SimulatorState
 
 _ROOT = "/api/v1"
 _PAGES = {"take": 10, "skip": 0}
-_FIELDS = ("mediaType", "mediaId", "seasons", "is4k", "userId")
+_FIELDS = ("mediaType", "mediaId", "seasons", "is4k")
 _NOT_ALLOWED = {"status": 403, "error": "You do not have permission to access this endpoint"}
 
 
@@ -63,7 +60,6 @@ class SeerrService(StandIn):
             ("GET", "/tv/{number}", self._series, ()),
             ("POST", "/request", self._create, ()),
             ("GET", "/request/{number}", self._request, ()),
-            ("DELETE", "/request/{number}", self._delete, ()),
         ]
         super().__init__(
             state,
@@ -76,9 +72,7 @@ class SeerrService(StandIn):
         )
 
     def refuse(self, request: Request, operation: Operation | None) -> Response | None:
-        """Refuse writes while the protection against forged requests is on, and requests without a valid key."""
-        if self._book.csrf and request.method not in ("GET", "HEAD", "OPTIONS"):
-            return _message(403, "invalid csrf token")
+        """Refuse requests without a valid key."""
         if operation is not None and operation.public:
             return None
         key = request.headers.get("x-api-key")
@@ -116,7 +110,7 @@ class SeerrService(StandIn):
     def _status(self, request: Request) -> Response:
         return JSONResponse(
             {
-                "version": self._state.settings.seerr_version,
+                "version": "3.0.1",
                 "commitTag": "local",
                 "updateAvailable": False,
                 "commitsBehind": 0,
@@ -157,7 +151,7 @@ class SeerrService(StandIn):
         title = self._book.title(kind, number)
         if title is None:
             return _message(500, failure)
-        return JSONResponse(payloads.details(self._book, title, self._state.today.date()))
+        return JSONResponse(payloads.details(self._book, title))
 
     # Requests
 
@@ -178,17 +172,6 @@ class SeerrService(StandIn):
         if found.requested_by is not caller and not may_view:
             return _message(403, "You do not have permission to view this request.")
         return JSONResponse(payloads.request(self._book, found))
-
-    def _delete(self, request: Request, number: str) -> Response:
-        found, caller = self._find(number), self._acting(request)
-        if found is None:
-            return _message(404, "Request not found.")
-        is_theirs = caller.may(Permission.MANAGE_REQUESTS) or found.requested_by is caller
-        # The real check lets anyone delete a request that waits for approval.
-        if not is_theirs and found.status != RequestStatus.PENDING:
-            return _message(401, "You do not have permission to delete this request.")
-        self._book.remove_request(found)
-        return Response(status_code=204)
 
     def _find(self, number: str) -> MediaRequest | None:
         return self._book.requests.get(int(number)) if number.isdecimal() else None
@@ -237,15 +220,13 @@ def _parse_wish(request: Request) -> Wish:
         raise _InvalidRequest("body.mediaType", _problem(body, "mediaType", "be equal to one of the allowed values"))
     if not _is_number(body.get("mediaId")):
         raise _InvalidRequest("body.mediaId", _problem(body, "mediaId", "be number"))
-    seasons, is_4k, user_id = body.get("seasons"), body.get("is4k"), body.get("userId")
+    seasons = body.get("seasons")
     is_list = isinstance(seasons, list) and all(_is_number(season) for season in seasons)
     if "seasons" in body and seasons != "all" and not is_list:
         raise _InvalidRequest("body.seasons", "should match exactly one schema in oneOf")
-    if "is4k" in body and not isinstance(is_4k, bool):
-        raise _InvalidRequest("body.is4k", "should be boolean")
-    if user_id is not None and not _is_number(user_id):
-        raise _InvalidRequest("body.userId", "should be number")
-    return Wish(kind, body["mediaId"], seasons, is_4k, user_id)
+    if body.get("is4k") is not False:
+        raise Unmodelled(f"a request with is4k={body.get('is4k')}")
+    return Wish(kind, body["mediaId"], seasons)
 
 
 def _problem(body: dict[str, Any], name: str, expected: str) -> str:

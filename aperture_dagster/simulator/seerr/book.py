@@ -38,8 +38,6 @@ class Wish:
     kind: MediaKind
     tmdb_id: int
     seasons: str | list[int] | None = None
-    is_4k: bool | None = None
-    user_id: int | None = None
 
 
 class SeerrBook:
@@ -56,8 +54,6 @@ class SeerrBook:
         self.clock = clock
         self._titles = titles
         self._catalogue = catalogue
-        self.csrf = settings.seerr_csrf
-        """Whether its protection against forged requests is on, which refuses every write with the key."""
         self.loses_user = False
         """Whether a proxy in front of it removes ``X-API-User``, so that all calls act as the owner."""
         self.users: dict[int, SeerrUser] = {}
@@ -69,18 +65,14 @@ class SeerrBook:
     # Users
 
     def add_user(self, name: str, jellyfin_id: str | None, permissions: Permission | None = None) -> SeerrUser:
-        """Add a user; the first one is the owner. Users of the media server are known by their id there."""
+        """Add a user; the first one is the owner. Users of the media server are known by their id there.
+
+        Unless given other permissions, they may make requests, which wait for approval.
+        """
         self._last_user += 1
-        given = Permission(self._settings.seerr_permissions) if permissions is None else permissions
-        user = SeerrUser(self._last_user, name, jellyfin_id, given, self.clock())
+        user = SeerrUser(self._last_user, name, jellyfin_id, permissions or Permission.REQUEST, self.clock())
         self.users[user.id] = user
         return user
-
-    def remove_user(self, user: SeerrUser) -> None:
-        """Remove a user with their requests."""
-        for request in [one for one in self.requests.values() if one.requested_by is user]:
-            self.remove_request(request)
-        del self.users[user.id]
 
     def user_named(self, name: str) -> SeerrUser:
         """Return a user by name. Raises KeyError."""
@@ -91,9 +83,7 @@ class SeerrBook:
 
     def quota(self, user: SeerrUser, kind: MediaKind) -> dict[str, Any]:
         """Return what a user may still request of a kind. Without a limit, there are no days and no remainder."""
-        own = user.movie_quota if kind == "movie" else user.tv_quota
-        usual = self._settings.seerr_movie_quota if kind == "movie" else self._settings.seerr_tv_quota
-        limit, days = own or usual or (None, None)
+        limit, days = (user.movie_quota if kind == "movie" else user.tv_quota) or (None, None)
         if user.may(Permission.MANAGE_USERS):
             limit = 0
         used = self._used(user, kind, days or 0) if limit else 0
@@ -125,7 +115,7 @@ class SeerrBook:
         """Return what Seerr has of a title, after a look into the library; None when it never met it."""
         media = self.media.get(_place(title))
         is_owned = any(item.present for item in self._catalogue.top_items(title.key))
-        if is_owned and (media is None or media.status[False] not in (*_AVAILABLE, MediaStatus.BLOCKLISTED)):
+        if is_owned and (media is None or media.status not in (*_AVAILABLE, MediaStatus.BLOCKLISTED)):
             media = self.meet(title)
             self.make_available(media, seasons_of(title))
         return media
@@ -144,12 +134,12 @@ class SeerrBook:
     def make_available(self, media: Media, seasons: list[int]) -> None:
         """Note that the library has a film, or these seasons of a series; this completes requests for them."""
         now = media.updated_at = self.clock()
-        was_pending = media.status[False] == MediaStatus.PENDING
+        was_pending = media.status == MediaStatus.PENDING
         media.seasons |= dict.fromkeys(seasons, MediaStatus.AVAILABLE)
         wanted = seasons_of(self._titles[media.key]) if media.kind == "tv" else []
         is_whole = all(media.seasons.get(season) == MediaStatus.AVAILABLE for season in wanted)
-        media.status[False] = MediaStatus.AVAILABLE if is_whole else MediaStatus.PARTIALLY_AVAILABLE
-        for request in self.requests_for(media, is_4k=False):
+        media.status = MediaStatus.AVAILABLE if is_whole else MediaStatus.PARTIALLY_AVAILABLE
+        for request in self.requests_for(media):
             if request.status == RequestStatus.PENDING and was_pending and is_whole:
                 request.move(RequestStatus.APPROVED, now)
             if request.status != RequestStatus.APPROVED:
@@ -163,17 +153,17 @@ class SeerrBook:
 
     # Requests
 
-    def requests_for(self, media: Media, *, is_4k: bool | None) -> list[MediaRequest]:
-        """Return the requests for a title, the oldest first.
-
-        With ``is_4k`` None there are none: that is what its comparison with a missing value finds.
-        """
-        return [one for one in self.requests.values() if one.media is media and one.is_4k is is_4k]
+    def requests_for(self, media: Media) -> list[MediaRequest]:
+        """Return the requests for a title, the oldest first."""
+        return [one for one in self.requests.values() if one.media is media]
 
     def request(self, wish: Wish, user: SeerrUser) -> MediaRequest:
         """Create a request as a user. Raises Refused."""
-        requester = self._requester(wish, user)
-        quota = self.quota(requester, wish.kind)
+        own = Permission.REQUEST_MOVIE if wish.kind == "movie" else Permission.REQUEST_TV
+        if not user.may(Permission.REQUEST, own):
+            name = {"movie": "movie", "tv": "series"}[wish.kind]
+            raise Refused(403, f"You do not have permission to make {name} requests.")
+        quota = self.quota(user, wish.kind)
         exceeded = f"{'Movie' if wish.kind == 'movie' else 'Series'} Quota exceeded."
         if quota["restricted"]:
             raise Refused(403, exceeded)
@@ -182,40 +172,22 @@ class SeerrBook:
             what = "movie" if wish.kind == "movie" else "TV show"
             raise Refused(500, f"[TMDB] Failed to fetch {what} details: Request failed with status code 404")
         media = self.media_of(title)
-        if media is not None and media.status[False] == MediaStatus.BLOCKLISTED:
+        if media is not None and media.status == MediaStatus.BLOCKLISTED:
             raise Refused(403, "This media is blocklisted.")
-        before = [] if media is None else self.requests_for(media, is_4k=wish.is_4k)
+        before = [] if media is None else self.requests_for(media)
         if wish.kind == "movie" and before and before[0].is_open:
             raise Refused(409, "Request for this media already exists.")
         seasons = [] if wish.kind == "movie" else self._seasons(wish, title, media, before)
         if quota.get("limit") and len(seasons) > quota["remaining"]:
             raise Refused(403, exceeded)
-        return self._create(wish, title, user, requester, seasons)
-
-    def _requester(self, wish: Wish, user: SeerrUser) -> SeerrUser:
-        requester: SeerrUser | None = user
-        if wish.user_id:
-            if not (user.may(Permission.MANAGE_USERS) and user.may(Permission.MANAGE_REQUESTS)):
-                raise Refused(403, "You do not have permission to modify the request user.")
-            requester = self.users.get(wish.user_id)
-            if requester is None:
-                raise Refused(500, 'Could not find any entity of type "User" matching the id')
-        name = {"movie": "movie", "tv": "series"}[wish.kind]
-        either = (
-            [Permission.REQUEST_4K, Permission.REQUEST_4K_MOVIE if wish.kind == "movie" else Permission.REQUEST_4K_TV]
-            if wish.is_4k
-            else [Permission.REQUEST, Permission.REQUEST_MOVIE if wish.kind == "movie" else Permission.REQUEST_TV]
-        )
-        if not requester.may(*either):
-            raise Refused(403, f"You do not have permission to make {'4K ' if wish.is_4k else ''}{name} requests.")
-        return requester
+        return self._create(wish, title, user, seasons)
 
     def _seasons(self, wish: Wish, title: WorldTitle, media: Media | None, before: list[MediaRequest]) -> list[int]:
         if wish.seasons is None:
             raise Refused(500, "Cannot read properties of undefined (reading 'filter')")
         wanted = seasons_of(title) if isinstance(wish.seasons, str) else wish.seasons
         taken = {season for request in before if request.is_open for season in request.seasons}
-        if media is not None and not wish.is_4k:
+        if media is not None:
             free = (MediaStatus.UNKNOWN, MediaStatus.DELETED)
             taken |= {season for season, status in media.seasons.items() if status not in free}
         # Specials are refused unless a setting allows them.
@@ -224,18 +196,16 @@ class SeerrBook:
             raise Refused(202, "No seasons available to request")
         return left
 
-    def _create(
-        self, wish: Wish, title: WorldTitle, user: SeerrUser, requester: SeerrUser, seasons: list[int]
-    ) -> MediaRequest:
-        is_4k, now = bool(wish.is_4k), self.clock()
-        media = self.meet(title)
-        if media.status[is_4k] == MediaStatus.UNKNOWN:
-            media.status[is_4k] = MediaStatus.PENDING
-        is_approved = user.may(*_auto_approval(wish.kind, is_4k))
+    def _create(self, wish: Wish, title: WorldTitle, user: SeerrUser, seasons: list[int]) -> MediaRequest:
+        media, now = self.meet(title), self.clock()
+        if media.status == MediaStatus.UNKNOWN:
+            media.status = MediaStatus.PENDING
+        own = Permission.AUTO_APPROVE_MOVIE if wish.kind == "movie" else Permission.AUTO_APPROVE_TV
+        is_approved = user.may(Permission.AUTO_APPROVE, own, Permission.MANAGE_REQUESTS)
         status = RequestStatus.APPROVED if is_approved else RequestStatus.PENDING
         self._last_request += 1
         request = MediaRequest(
-            self._last_request, media, requester, user if is_approved else None, status, is_4k, now, now,
+            self._last_request, media, user, user if is_approved else None, status, now, now,
             dict.fromkeys(seasons, status),
         )  # fmt: skip
         self.requests[request.id] = request
@@ -243,27 +213,26 @@ class SeerrBook:
 
     def settle(self, request: MediaRequest) -> None:
         """Let the title follow its request's status, as Seerr does after it has stored the request."""
-        media, is_4k = request.media, request.is_4k
-        status = media.status[is_4k]
+        media = request.media
+        status = media.status
         if request.status == RequestStatus.APPROVED and status not in (*_AVAILABLE, MediaStatus.PROCESSING):
-            media.status[is_4k] = MediaStatus.PROCESSING
+            media.status = MediaStatus.PROCESSING
         elif request.status == RequestStatus.DECLINED:
-            others = self.requests_for(media, is_4k=is_4k)
+            others = self.requests_for(media)
             if media.kind == "movie":
                 is_free = status != MediaStatus.DELETED
             else:
                 is_waiting = any(one.status == RequestStatus.PENDING for one in others if one is not request)
                 is_free = status == MediaStatus.PENDING and not is_waiting
             if is_free:
-                media.status[is_4k] = MediaStatus.UNKNOWN
+                media.status = MediaStatus.UNKNOWN
 
     def remove_request(self, request: MediaRequest) -> None:
         """Delete a request. A title that nobody requests any more is unknown again, unless it is available."""
         del self.requests[request.id]
         media = request.media
-        for is_4k in (False, True):
-            if not self.requests_for(media, is_4k=is_4k) and media.status[is_4k] != MediaStatus.AVAILABLE:
-                media.status[is_4k] = MediaStatus.UNKNOWN
+        if not self.requests_for(media) and media.status != MediaStatus.AVAILABLE:
+            media.status = MediaStatus.UNKNOWN
 
 
 def seasons_of(title: WorldTitle) -> list[int]:
@@ -273,11 +242,3 @@ def seasons_of(title: WorldTitle) -> list[int]:
 
 def _place(title: WorldTitle) -> tuple[MediaKind, int]:
     return ("movie" if title.media_type == "movie" else "tv"), title.tmdb_id or 0
-
-
-def _auto_approval(kind: MediaKind, is_4k: bool) -> list[Permission]:
-    if is_4k:
-        own = Permission.AUTO_APPROVE_4K_MOVIE if kind == "movie" else Permission.AUTO_APPROVE_4K_TV
-        return [Permission.AUTO_APPROVE_4K, own, Permission.MANAGE_REQUESTS]
-    own = Permission.AUTO_APPROVE_MOVIE if kind == "movie" else Permission.AUTO_APPROVE_TV
-    return [Permission.AUTO_APPROVE, own, Permission.MANAGE_REQUESTS]

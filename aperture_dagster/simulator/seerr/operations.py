@@ -2,46 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from aperture_dagster.simulator.locking import locked
-from aperture_dagster.simulator.seerr.book import SeerrBook, seasons_of
+from aperture_dagster.simulator.locking import Operations, locked
+from aperture_dagster.simulator.seerr.book import seasons_of
 from aperture_dagster.simulator.seerr.records import OWNER_ID, Media, MediaStatus, Permission, RequestStatus
-from aperture_dagster.simulator.user_data import ServerUser
-from aperture_dagster.simulator.world import WorldTitle
-
-if TYPE_CHECKING:
-    from aperture_dagster.simulator.scans import Scans
-    from aperture_dagster.simulator.sharing import UserDataSharing
 
 
-class SeerrOperations:
+class SeerrOperations(Operations):
     """The part of the state that concerns Seerr. Titles are named by their keys in the world."""
 
-    lock: threading.RLock
-    scans: Scans
-    sharing: UserDataSharing
-    titles: dict[str, WorldTitle]
-    seerr: SeerrBook
-
-    def user_named(self, name: str) -> ServerUser:
-        """Return the media server's user of exactly this name. Raises KeyError when there is none."""
-        raise NotImplementedError
-
     @locked
-    def seerr_import(self, name: str, *, jellyfin_id: str | None = None) -> int:
-        """Import a user of the media server, by default under their id there, and return the id on Seerr.
-
-        Raises KeyError for a name that the media server does not have, unless an id is given.
-        """
-        return self.seerr.add_user(name, jellyfin_id or self.user_named(name).id).id
-
-    @locked
-    def seerr_remove(self, name: str) -> None:
-        """Delete a user with their requests. Raises KeyError."""
-        self.seerr.remove_user(self.seerr.user_named(name))
+    def seerr_import(self, name: str) -> int:
+        """Import a user of the media server, and return the id on Seerr. Raises KeyError."""
+        return self.seerr.add_user(name, self.user_named(name).id).id
 
     @locked
     def seerr_user(
@@ -66,18 +41,13 @@ class SeerrOperations:
         return user.id
 
     @locked
-    def seerr_csrf(self, on: bool) -> None:
-        """Switch the protection against forged requests on or off."""
-        self.seerr.csrf = on
-
-    @locked
     def seerr_loses_user(self, on: bool) -> None:
         """Put a proxy in front of Seerr that removes ``X-API-User``, or take it away."""
         self.seerr.loses_user = on
 
     @locked
     def seerr_requests(self) -> list[dict[str, Any]]:
-        """Return all requests, the oldest first: id, key, user, status in words, seasons, is_4k."""
+        """Return all requests, the oldest first: id, key, user, status in words, seasons."""
         return [
             {
                 "id": request.id,
@@ -85,7 +55,6 @@ class SeerrOperations:
                 "user": request.requested_by.name,
                 "status": request.status.name.lower(),
                 "seasons": sorted(request.seasons),
-                "is_4k": request.is_4k,
             }
             for request in self.seerr.requests.values()
         ]
@@ -121,7 +90,7 @@ class SeerrOperations:
         marks = {"blocklisted": MediaStatus.BLOCKLISTED, "deleted": MediaStatus.DELETED}
         if status not in marks:
             raise ValueError(f"a title is marked as {' or '.join(marks)}, not {status!r}")
-        self._media(key).status[False] = marks[status]
+        self._media(key).status = marks[status]
 
     def _media(self, key: str) -> Media:
         return self.seerr.meet(self.titles[key])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import Literal
@@ -22,13 +21,7 @@ class Permission(IntFlag):
     AUTO_APPROVE = 128
     AUTO_APPROVE_MOVIE = 256
     AUTO_APPROVE_TV = 512
-    REQUEST_4K = 1024
-    REQUEST_4K_MOVIE = 2048
-    REQUEST_4K_TV = 4096
     REQUEST_VIEW = 16384
-    AUTO_APPROVE_4K = 32768
-    AUTO_APPROVE_4K_MOVIE = 65536
-    AUTO_APPROVE_4K_TV = 131072
     REQUEST_MOVIE = 262144
     REQUEST_TV = 524288
 
@@ -78,7 +71,7 @@ class SeerrUser:
 
 @dataclass(slots=True)
 class Media:
-    """A film or series that Seerr has met, by TMDb id; ``key`` in the world. Lists by whether it is about 4K."""
+    """A film or series that Seerr has met, by TMDb id; ``key`` in the world. In 4K, there is nothing."""
 
     id: int
     kind: MediaKind
@@ -87,9 +80,9 @@ class Media:
     tvdb_id: int | None
     created_at: float
     updated_at: float
-    status: list[MediaStatus] = field(default_factory=lambda: [MediaStatus.UNKNOWN, MediaStatus.UNKNOWN])
+    status: MediaStatus = MediaStatus.UNKNOWN
     seasons: dict[int, MediaStatus] = field(default_factory=dict)
-    """Status of the seasons that the library holds; not in 4K."""
+    """Status of the seasons that the library holds."""
 
 
 @dataclass(slots=True)
@@ -101,7 +94,6 @@ class MediaRequest:
     requested_by: SeerrUser
     modified_by: SeerrUser | None
     status: RequestStatus
-    is_4k: bool
     created_at: float
     updated_at: float
     seasons: dict[int, RequestStatus] = field(default_factory=dict)
@@ -112,8 +104,7 @@ class MediaRequest:
         """Whether the request still stands."""
         return self.status not in CLOSED
 
-    def move(self, status: RequestStatus, now: float, seasons: Iterable[int] | None = None) -> None:
-        """Change the status, of the request and of its seasons (None: all)."""
+    def move(self, status: RequestStatus, now: float) -> None:
+        """Change the status, of the request and of its seasons."""
         self.status, self.updated_at = status, now
-        for season in list(self.seasons) if seasons is None else seasons:
-            self.seasons[season] = status
+        self.seasons = dict.fromkeys(self.seasons, status)

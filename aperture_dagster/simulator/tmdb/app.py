@@ -2,16 +2,14 @@
 
 It follows version 3 as of June 2026 (``specs/tmdb-api.2026-06.json``). Beyond the specification:
 
-- ``credits`` of a series are those of its latest season, ``aggregate_credits`` those of all
-  (developer.themoviedb.org, tv-series-aggregate-credits; jellyfin/jellyfin pull request 17716).
 - Merged and deleted ids are 404, while ``/find`` finds the new id by IMDb or TVDb id.
 - In languages other than English, an overview without translation is "". Here, a translated one begins with the
   language's code. Titles, and overviews in lists, are not translated.
 - ``/trending`` has pages, as its ``total_pages`` says, although the parameter is not specified.
 - ``top_rated`` leaves out titles with few votes (developer.themoviedb.org, movie-top-rated-list: it is
   ``/discover`` by average, with at least 200 votes).
-- ``recommendations`` has two pages, whatever ``total_pages`` says (sct/overseerr issue 2749). Pages of it and of
-  ``/discover`` repeat a title of the page before (seerr-team/seerr issue 708).
+- ``recommendations`` say that there are more pages than there are (sct/overseerr issue 2749). Pages of ``/discover``
+  repeat a title of the page before (seerr-team/seerr issue 708).
 - ``include_adult=false`` only drops what is marked as adult, and only from ``/discover`` (sct/overseerr issue 4177).
 """
 
@@ -30,24 +28,21 @@ from aperture_dagster.simulator.environment import TMDB_IMAGES_PATH
 from aperture_dagster.simulator.images import jpeg, png, svg
 from aperture_dagster.simulator.opinions import share
 from aperture_dagster.simulator.responses import JSONResponse, html_page
-from aperture_dagster.simulator.service import Operation, Request, StandIn, Unmodelled, left_out
+from aperture_dagster.simulator.service import Operation, Request, StandIn, Unmodelled
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.tmdb import discover, payloads
 from aperture_dagster.simulator.tmdb.ids import picture_names
 from aperture_dagster.simulator.tmdb.library import TitleIndex
 from aperture_dagster.simulator.world import WorldTitle
 
-_MOST_APPENDED = 20
 _KEPT_ANSWERS = 2_048
 _MESSAGES = {
-    6: "Invalid id: The pre-requisite id is invalid or not found.",
     7: "Invalid API key: You must be granted a valid key.",
     9: "Service offline: This service is temporarily offline, try again later.",
     11: "Internal error: Something went wrong, contact TMDb.",
     22: "Invalid page: Pages start at 1 and max at 500. They are expected to be an integer.",
     24: "Your request to the backend server timed out. Try again.",
     25: "Your request count is over the allowed limit.",
-    27: "Too many append to response objects: The maximum number of remote calls is 20.",
     34: "The resource you requested could not be found.",
     43: "Couldn't connect to the backend server.",
     5: "Invalid parameters: Your request parameters are incorrect.",
@@ -59,9 +54,9 @@ _FIRST_SEGMENTS = {
     "find", "genre", "guest_session", "keyword", "list", "movie", "network", "person", "review", "search", "trending",
     "tv", "watch",
 }  # fmt: skip
-_LISTS_OF_FILMS = ("changes", "latest", "now_playing", "upcoming")
-_LISTS_OF_SERIES = ("airing_today", "changes", "latest", "on_the_air")
 _LEAST_VOTES = 200
+# Share of titles whose overview and tagline exist only in English.
+_UNTRANSLATED_SHARE = 0.3
 _SIZES = {
     "backdrop_sizes": ["w300", "w780", "w1280", "original"],
     "logo_sizes": ["w45", "w92", "w154", "w185", "w300", "w500", "original"],
@@ -71,10 +66,10 @@ _SIZES = {
 }
 
 
-def error_response(status: int, code: int, headers: dict[str, str] | None = None) -> Response:
+def error_response(status: int, code: int) -> Response:
     """Return an error in TMDb's form."""
     message = _MESSAGES.get(code, "Something went wrong.")
-    return JSONResponse({"success": False, "status_code": code, "status_message": message}, status, headers)
+    return JSONResponse({"success": False, "status_code": code, "status_message": message}, status)
 
 
 class TmdbService(StandIn):
@@ -104,25 +99,14 @@ class TmdbService(StandIn):
             ("/tv/{tmdb_id}", self._details, details),
             ("/find/{external_id}", self._find, ("external_source",)),
             ("/collection/{tmdb_id}", self._collection, ("language",)),
-            ("/movie/{tmdb_id}/watch/providers", self._watch_providers, ()),
-            ("/tv/{tmdb_id}/watch/providers", self._watch_providers, ()),
-            ("/movie/{tmdb_id}/{part}", self._part, part),
-            ("/tv/{tmdb_id}/{part}", self._part, part),
         )
-        super().__init__(
-            state,
-            [
-                *left_out("GET", *(f"/movie/{name}" for name in _LISTS_OF_FILMS)),
-                *left_out("GET", *(f"/tv/{name}" for name in _LISTS_OF_SERIES)),
-                *(Operation("GET", path, handler, parameters) for path, handler, parameters in operations),
-            ],
-        )
+        super().__init__(state, [Operation("GET", path, handler, names) for path, handler, names in operations])
 
     def refuse(self, request: Request, operation: Operation | None) -> Response | None:
         """Refuse requests beyond the limit, and those without the key."""
         if not self._state.tmdb_rate.admit():
-            seconds = self._state.settings.tmdb_retry_after
-            return error_response(429, 25, None if seconds is None else {"Retry-After": str(seconds)})
+            # As often from the real service, without a Retry-After.
+            return error_response(429, 25)
         return None if self._authorized(request) else error_response(401, 7)
 
     def unknown(self, request: Request) -> Response:
@@ -161,25 +145,18 @@ class TmdbService(StandIn):
             self._answers.clear()
         return self._index
 
-    def _title(self, path: str, number: str) -> WorldTitle | None:
-        known = self._titles.movies if path.startswith("/movie/") else self._titles.series
-        return known.get(int(number)) if number.isascii() and number.isdecimal() else None
-
     def _details(self, request: Request, tmdb_id: str) -> Response:
         titles = self._titles
         key = (request.path, request.query_string)
         kept = self._answers.get(key)
         if kept is not None:
             return kept
-        if not re.match(r"\d+", tmdb_id):
-            return error_response(404, 6)
-        # "603-the-matrix" is a valid way to name 603.
-        title = self._title(request.path, re.split(r"\D", tmdb_id, maxsplit=1)[0])
+        if not tmdb_id.isdecimal():
+            raise Unmodelled(f"GET {request.path}")
+        title = (self._titles.movies if request.path.startswith("/movie/") else self._titles.series).get(int(tmdb_id))
         if title is None:
             return error_response(404, 34)
         appended = request.query.split("append_to_response")
-        if len(appended) > _MOST_APPENDED:
-            return error_response(400, 27)
         is_movie = title.media_type == "movie"
         content = payloads.movie(title) if is_movie else payloads.series(title, self._today)
         self._translate(content, title, request.query.get("language"))
@@ -198,27 +175,9 @@ class TmdbService(StandIn):
     def _translate(self, content: dict[str, Any], title: WorldTitle, language: str | None) -> None:
         code = (language or "en").partition("-")[0]
         if code != "en":
-            is_missing = share(title.key, f"tmdb|{code}") < self._state.settings.tmdb_untranslated_share
+            is_missing = share(title.key, f"tmdb|{code}") < _UNTRANSLATED_SHARE
             for name in ("overview", "tagline"):
                 content[name] = "" if is_missing or not content[name] else f"({code}) {content[name]}"
-
-    def _part(self, request: Request, tmdb_id: str, part: str) -> Response:
-        title = self._title(request.path, tmdb_id)
-        parts = payloads.APPENDABLE["movie" if request.path.startswith("/movie/") else "series"]
-        if part not in parts:
-            raise Unmodelled(f"GET {request.path}")
-        if title is None:
-            return error_response(404, 34)
-        if part in ("recommendations", "similar"):
-            page = _page(request)
-            if page is None:
-                return error_response(400, 22)
-            listed = payloads.recommendations if part == "recommendations" else payloads.similar
-            return JSONResponse(listed(title, self._titles, page))
-        return JSONResponse({"id": title.tmdb_id, **parts[part](title, self._titles)})
-
-    def _watch_providers(self, request: Request, tmdb_id: str) -> Response:
-        return self._part(request, tmdb_id, "watch/providers")
 
     def _find(self, request: Request, external_id: str) -> Response:
         source = request.query.get("external_source")
@@ -265,11 +224,11 @@ class TmdbService(StandIn):
         return self._page_of(request, sorted(known, key=lambda title: -(title.vote_average or 0.0)))
 
     def _trending(self, request: Request, time_window: str) -> Response:
-        if time_window not in ("day", "week"):
-            return error_response(404, 34)
+        if time_window != "week":
+            raise Unmodelled(f"GET {request.path}")
 
         def interest(title: WorldTitle) -> float:
-            return -(title.popularity or 0.0) * share(title.key, f"trending|{time_window}")
+            return -(title.popularity or 0.0) * share(title.key, "trending|week")
 
         found = sorted(self._titles.popular(_media_type(request)), key=interest)
         return self._page_of(request, found, entry=payloads.list_item)

@@ -1,4 +1,4 @@
-"""The world's titles as TMDb knows them: by their ids, and which are similar."""
+"""The world's titles as TMDb knows them, by their ids."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from datetime import date
 
 from aperture_dagster.simulator.world import WorldTitle
 
-_SIMILAR = 20
 _RECOMMENDED_AT_MOST = 40
 
 
 class TitleIndex:
-    """Titles by TMDb, IMDb and TVDb id, and collections. Rebuilt when the titles change.
+    """Titles by TMDb, IMDb and TVDb id. Rebuilt when the titles change.
 
     ``today`` decides what is available by now.
     """
@@ -24,8 +23,6 @@ class TitleIndex:
         self.by_imdb: dict[str, WorldTitle] = {}
         self.by_tvdb: dict[int, WorldTitle] = {}
         self.collections: dict[int, list[WorldTitle]] = {}
-        self._by_genre: dict[tuple[str, str], list[WorldTitle]] = {}
-        self._place: dict[str, int] = {}
         for title in titles:
             if title.tmdb_id is None:
                 continue
@@ -36,11 +33,6 @@ class TitleIndex:
                 self.by_tvdb.setdefault(title.tvdb_id, title)
             if title.collection is not None:
                 self.collections.setdefault(title.collection[0], []).append(title)
-            if title.genres:
-                self._by_genre.setdefault((title.media_type, title.genres[0]), []).append(title)
-        for group in self._by_genre.values():
-            group.sort(key=lambda title: -(title.popularity or 0.0))
-            self._place.update((title.key, place) for place, title in enumerate(group))
         self._popular: dict[str, list[WorldTitle]] = {}
 
     def _of(self, media_type: str) -> dict[int, WorldTitle]:
@@ -51,14 +43,6 @@ class TitleIndex:
         known: Mapping[int, WorldTitle] = self._of(title.media_type)
         found = [known[tmdb_id] for tmdb_id in title.recommended_tmdb_ids if tmdb_id in known]
         return found[:_RECOMMENDED_AT_MOST]
-
-    def similar(self, title: WorldTitle) -> list[WorldTitle]:
-        """Return up to 20 titles of the same first genre and similar popularity."""
-        if not title.genres or title.key not in self._place:
-            return []
-        group, place = self._by_genre[title.media_type, title.genres[0]], self._place[title.key]
-        start = max(0, min(place - _SIMILAR // 2, len(group) - _SIMILAR - 1))
-        return [other for other in group[start : start + _SIMILAR + 1] if other is not title][:_SIMILAR]
 
     def popular(self, media_type: str) -> list[WorldTitle]:
         """Return all titles of a media type, the most popular first."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
-from functools import partial
 from typing import Any
 
 from aperture_dagster.simulator.catalogue import episode_air_date, stable_number
-from aperture_dagster.simulator.opinions import share
 from aperture_dagster.simulator.tmdb.ids import (
     COUNTRIES,
     country_code,
@@ -55,12 +53,6 @@ def list_item(title: WorldTitle, *, with_media_type: bool = True) -> dict[str, A
     if with_media_type:
         item["media_type"] = "movie" if is_movie else "tv"
     return item
-
-
-def collection_part(title: WorldTitle) -> dict[str, Any]:
-    """Return a film as an entry of its collection, with the field names that series have elsewhere."""
-    item = list_item(title)
-    return item | {"name": item.pop("title"), "original_name": item.pop("original_title")}
 
 
 def discovered(title: WorldTitle) -> dict[str, Any]:
@@ -126,6 +118,12 @@ def _common(title: WorldTitle) -> dict[str, Any]:
         "vote_average": title.vote_average or 0.0,
         "vote_count": int(title.vote_count or 0),
     }
+
+
+def collection_part(title: WorldTitle) -> dict[str, Any]:
+    """Return a film as an entry of its collection, with the field names that series have elsewhere."""
+    item = list_item(title)
+    return item | {"name": item.pop("title"), "original_name": item.pop("original_title")}
 
 
 def collection_stub(title: WorldTitle) -> dict[str, Any] | None:
@@ -266,24 +264,17 @@ def _crew(title: WorldTitle) -> list[dict[str, Any]]:
     ]
 
 
-def _left_the_series(title: WorldTitle, place: int) -> bool:
-    """Return whether an actor left before the latest season, as the lead of many a series does."""
-    return (
-        title.media_type == "series" and len(title.episodes_per_season) > 1 and len(title.cast) > 1 and place % 3 == 0
-    )
-
-
-def credits(title: WorldTitle) -> dict[str, Any]:
-    """Return cast in billing order, and crew; for a series, those of the latest season."""
+def _credits(title: WorldTitle) -> dict[str, Any]:
     cast = [
         _person(member.name, "Acting")
-        | {"character": member.character, "credit_id": credit_id(title.key, "cast", place), "order": place}
+        | {
+            "cast_id": place + 1,
+            "character": member.character,
+            "credit_id": credit_id(title.key, "cast", place),
+            "order": place,
+        }
         for place, member in enumerate(title.cast)
-        if not _left_the_series(title, place)
     ]
-    if title.media_type == "movie":
-        for place, member in enumerate(cast, start=1):
-            member["cast_id"] = place
     return {"cast": cast, "crew": _crew(title)}
 
 
@@ -309,42 +300,38 @@ def _external_ids(title: WorldTitle) -> dict[str, Any]:
     return ids
 
 
-def keywords(title: WorldTitle) -> dict[str, Any]:
-    """Return keywords, for films under ``keywords`` and for series under ``results``."""
+def _keywords(title: WorldTitle) -> dict[str, Any]:
     entries = [{"id": named_id("keyword", name), "name": name} for name in title.keywords]
     return {"keywords" if title.media_type == "movie" else "results": entries}
 
 
-def recommendations(title: WorldTitle, index: TitleIndex, page: int = 1) -> dict[str, Any]:
-    """Return recommendations, with their media types; two pages at most, whatever ``total_pages`` says."""
+def _recommendations(title: WorldTitle, index: TitleIndex) -> dict[str, Any]:
+    """Return the first page of recommendations, with their media types; ``total_pages`` may say too much."""
     found = index.recommended(title)
-    answer = result_page(found, page, repeats=share(title.key, "recommendations") < 0.5)
+    answer = result_page(found)
     if len(found) > _PER_PAGE:
         answer["total_pages"] += 1
         answer["total_results"] += _PER_PAGE
     return answer
 
 
-def similar(title: WorldTitle, index: TitleIndex, page: int = 1) -> dict[str, Any]:
-    """Return similar titles, without their media types."""
-    return result_page(index.similar(title), page, entry=partial(list_item, with_media_type=False))
-
-
 _Appendable = Callable[[WorldTitle, TitleIndex], dict[str, Any]]
 _BOTH: dict[str, _Appendable] = {
-    "keywords": lambda title, _: keywords(title),
-    "credits": lambda title, _: credits(title),
+    "keywords": lambda title, _: _keywords(title),
     "external_ids": lambda title, _: _external_ids(title),
-    "recommendations": recommendations,
-    "similar": similar,
+    "recommendations": _recommendations,
     "watch/providers": lambda title, index: watch_providers(title, index.today),
 }
 APPENDABLE: dict[str, dict[str, _Appendable]] = {
-    "movie": _BOTH | {"release_dates": lambda title, _: release_dates(title)},
+    "movie": _BOTH
+    | {
+        "credits": lambda title, _: _credits(title),
+        "release_dates": lambda title, _: release_dates(title),
+    },
     "series": _BOTH
     | {
         "content_ratings": lambda title, _: content_ratings(title),
         "aggregate_credits": lambda title, _: _aggregate_credits(title),
     },
 }
-"""Parts that can be appended to details, or requested separately, by media type."""
+"""Parts that can be appended to details, by media type."""

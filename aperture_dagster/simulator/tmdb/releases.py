@@ -7,7 +7,7 @@ certifications of their own, and the entries are in no useful order (celiao/tmdb
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
 
@@ -127,8 +127,3 @@ def content_ratings(title: WorldTitle) -> dict[str, Any]:
     """Return TMDb's JSON of a series' ratings."""
     rated = certifications(title).items()
     return {"results": [{"descriptors": [], "iso_3166_1": code, "rating": rating} for code, rating in rated]}
-
-
-def certified(title: WorldTitle, country: str, accepted: Sequence[str]) -> bool:
-    """Return whether any release of a film in a country has one of these certifications."""
-    return any(one.country == country and one.certification in accepted for one in releases(title))

@@ -16,6 +16,8 @@ RATED: tuple[str, ...] = ("movies", "shows", "seasons", "episodes")
 Trouble = Literal["limit", "locked", "deactivated"]
 TROUBLES: tuple[Trouble, ...] = ("limit", "locked", "deactivated")
 _MILLISECOND = 0.001
+# Reads allowed per user in any window of this many seconds.
+_READS = (500, 300.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class Account:
 
 def make_account(name: str, settings: SimulatorSettings, clock: Callable[[], float]) -> Account:
     """Open an account that has rated nothing."""
-    reads, writes = RateLimit(*settings.trakt_reads, clock), RateLimit(*settings.trakt_writes, clock)
+    reads, writes = RateLimit(*_READS, clock), RateLimit(*settings.trakt_writes, clock)
     return Account(name, float(int(clock())), reads, writes)
 
 

@@ -36,6 +36,8 @@ _PAGING = ("page", "limit")
 _USUAL_PAGE, _LARGEST_PAGE = 10, 250
 _MOST_RECOMMENDED = 100
 _RECOMMENDATIONS = ("limit", "ignore_collected", "ignore_watchlisted", "ignore_watched", "watch_window")
+RATINGS_LIMITS = (10_000, 20_000)
+"""Ratings that an account can hold, free and VIP."""
 _RATINGS = {str(number) for number in range(1, 11)}
 
 
@@ -93,7 +95,7 @@ class TraktService(TraktHost):
         if not limit.admit():
             return self._too_many(limit, "AUTHED_API_POST_LIMIT" if is_write else "AUTHED_API_GET_LIMIT")
         if account.trouble is not None and is_write:
-            return self.over_limit(account, self._state.settings.trakt_ratings_limits[account.vip])
+            return self.over_limit(account, RATINGS_LIMITS[account.vip])
         return None
 
     def _too_many(self, limit: RateLimit, name: str) -> Response:
@@ -155,7 +157,7 @@ class TraktService(TraktHost):
             return batch
         account = self._account(request)
         added = dict.fromkeys(RATED, 0)
-        limit = self._state.settings.trakt_ratings_limits[account.vip]
+        limit = RATINGS_LIMITS[account.vip]
         if len(account.ratings.keys() | {rated for rated, _ in batch.found}) > limit:
             return self.over_limit(account, limit)
         for rated, rating in batch.found:

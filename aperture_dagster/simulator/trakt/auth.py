@@ -21,6 +21,7 @@ from aperture_dagster.simulator.environment import TRAKT_AUTH_PATH
 from aperture_dagster.simulator.responses import JSONResponse, html_page
 from aperture_dagster.simulator.service import Operation, Request, Unmodelled, refuse_other_fields
 from aperture_dagster.simulator.state import SimulatorState
+from aperture_dagster.simulator.trakt.book import DEVICE_SECONDS
 from aperture_dagster.simulator.trakt.host import TraktHost
 
 REDIRECT_URI = "urn:ietf:wg:oauth:2.0:oob"
@@ -63,15 +64,14 @@ class TraktAuthService(TraktHost):
         body = _body(request, ("client_id",))
         if self._is_unknown(body["client_id"]):
             return _failure(401, "invalid_client", "client not found")
-        settings = self._state.settings
         code = self._state.trakt.new_code()
         return JSONResponse(
             {
                 "device_code": code.device_code,
                 "user_code": code.user_code,
                 "verification_url": f"http://{request.headers.get('host', 'auth.trakt.tv')}{TRAKT_AUTH_PATH}/activate",
-                "expires_in": settings.trakt_device_seconds,
-                "interval": settings.trakt_device_interval,
+                "expires_in": DEVICE_SECONDS,
+                "interval": self._state.settings.trakt_device_interval,
             }
         )
 

@@ -12,6 +12,8 @@ from aperture_dagster.simulator.trakt.accounts import Account, make_account
 from aperture_dagster.simulator.trakt.titles import TitleBook
 from aperture_dagster.simulator.world import WorldTitle
 
+DEVICE_SECONDS = 600
+"""Life of a device code."""
 _CODE_LETTERS = "ABCDEF0123456789"
 _CODE_LENGTH = 8
 
@@ -155,7 +157,7 @@ class TraktBook:
 
     def is_expired(self, code: DeviceCode) -> bool:
         """Return whether a code's time is over."""
-        return self.clock() >= code.created_at + self.settings.trakt_device_seconds
+        return self.clock() >= code.created_at + DEVICE_SECONDS
 
     def pending(self) -> list[DeviceCode]:
         """Return the codes that wait for their users, the oldest first."""

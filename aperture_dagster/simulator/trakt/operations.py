@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from aperture_dagster.simulator.locking import locked
+from aperture_dagster.simulator.locking import Operations, locked
 from aperture_dagster.simulator.trakt.accounts import TROUBLES, Rated, Rating, Trouble, timestamp, whole_seconds
-from aperture_dagster.simulator.trakt.book import TraktBook
-
-if TYPE_CHECKING:
-    from aperture_dagster.simulator.scans import Scans
-    from aperture_dagster.simulator.sharing import UserDataSharing
 
 
-class TraktOperations:
+class TraktOperations(Operations):
     """The part of the state that concerns Trakt. ``account`` is the name of an account, which is opened if needed."""
-
-    lock: threading.RLock
-    scans: Scans
-    sharing: UserDataSharing
-    trakt: TraktBook
 
     @locked
     def trakt_codes(self) -> list[str]:
@@ -100,12 +89,10 @@ class TraktOperations:
         key: str,
         *,
         at: datetime | str | None = None,
-        season: int | None = None,
-        episode: int | None = None,
     ) -> None:
         """Remove a rating on the website, now or at another time. Raises KeyError when there is none."""
         moment = self.trakt.clock() if at is None else whole_seconds(at, 0.0)
-        rated = self._rated(key, season, episode)
+        rated = self._rated(key, None, None)
         if not self.trakt.account(account).unrate(rated, moment):
             raise KeyError(str(rated))
 

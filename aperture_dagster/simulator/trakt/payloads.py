@@ -9,61 +9,26 @@ from aperture_dagster.simulator.trakt.titles import TraktTitle
 
 _SINGULAR = {"movies": "movie", "shows": "show"}
 _ACTIVITIES: dict[str, tuple[str, ...]] = {
-    "movies": (
-        "watched_at", "collected_at", "rated_at", "watchlisted_at", "favorited_at", "commented_at", "paused_at",
-        "hidden_at",
-    ),
-    "episodes": ("watched_at", "collected_at", "rated_at", "watchlisted_at", "commented_at", "paused_at"),
-    "shows": ("rated_at", "watchlisted_at", "favorited_at", "commented_at", "hidden_at", "dropped_at"),
-    "seasons": ("rated_at", "watchlisted_at", "commented_at", "hidden_at"),
-    "comments": ("liked_at", "reacted_at", "blocked_at"),
-    "lists": ("liked_at", "reacted_at", "updated_at", "commented_at"),
-    "watchlist": ("updated_at",),
-    "favorites": ("updated_at",),
-    "collaborations": ("updated_at",),
-    "account": ("settings_at", "followed_at", "following_at", "pending_at", "requested_at"),
-    "saved_filters": ("updated_at",),
-    "notes": ("updated_at",),
-}  # fmt: skip
+    "movies": ("watched_at", "collected_at", "rated_at", "watchlisted_at"),
+    "episodes": ("watched_at", "collected_at", "rated_at", "watchlisted_at"),
+    "shows": ("rated_at", "watchlisted_at"),
+    "seasons": ("rated_at", "watchlisted_at"),
+    "account": ("settings_at", "followed_at"),
+}
 
 
 def settings_of(account: Account) -> dict[str, Any]:
     """Return ``/users/settings``, which has no e-mail address."""
-    avatar = {"avatar": {"full": f"https://walter.trakt.tv/images/users/{account.number:09}/avatars/large/0.jpg"}}
-    many = 5_000 if account.vip else 100
     return {
         "user": {
             "username": account.name,
             "private": False,
             "name": account.name,
             "vip": account.vip,
-            "vip_ep": False,
-            "director": False,
             "ids": {"slug": account.name.lower(), "trakt": account.number, "uuid": f"{account.number:032x}"},
             "joined_at": timestamp(account.joined_at),
-            "location": None,
-            "about": None,
-            "gender": None,
-            "age": None,
-            "images": avatar,
-            "vip_og": False,
-            "vip_years": int(account.vip),
-            "vip_cover_image": None,
         },
-        "permissions": {"commenting": True, "liking": True, "following": True},
-        "account": {
-            "timezone": "Europe/Berlin",
-            "date_format": "dmy",
-            "time_24hr": True,
-            "cover_image": None,
-            "token": None,
-            "display_ads": not account.vip,
-        },
-        "limits": {
-            "list": {"count": 2, "item_count": many},
-            "watchlist": {"item_count": many},
-            "favorites": {"item_count": many},
-        },
+        "account": {"timezone": "Europe/Berlin", "date_format": "dmy", "time_24hr": True},
     }
 
 
