@@ -40,5 +40,6 @@ TMDB_ROUTES: dict[str, list[Ask]] = {
         Ask({"external_source": "imdb_id"}),
         Ask({"external_source": "tvdb_id"}, where={"external_id": "{tvdb_id}"}),
     ],
+    "GET /collection/{tmdb_id}": [Ask({"language": "en-US"}, where={"tmdb_id": "{collection}"})],
 }
 """Requests to each operation of TMDb."""

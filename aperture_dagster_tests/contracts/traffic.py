@@ -177,6 +177,8 @@ def read_all_of_tmdb(served: RunningSimulator, called: set[str], *, every: int =
                 tmdb.title(title.media_type, title.tmdb_id)
                 tmdb.pool_title(title.media_type, title.tmdb_id)
             tmdb.find(title.media_type, imdb_id=title.imdb_id, tvdb_id=title.tvdb_id)
+        for number in sorted({title.collection[0] for title in titles if title.collection})[::every]:
+            tmdb.collection(number)
         for media_type in ("movie", "series"):
             for name in ("popular", "top_rated", "trending"):
                 tmdb.listed(media_type, name, 1)
@@ -385,10 +387,10 @@ def tmdb_names(served: RunningSimulator) -> dict[str, str]:
     """Return ids for the placeholders of TMDb's paths: titles with many facts, the film in a collection."""
     titles = [title for title in served.state.titles.values() if title.tmdb_id is not None]
     film = next(title for title in titles if title.collection and title.companies and title.recommended_tmdb_ids)
-    assert film.keywords and film.cast
+    assert film.keywords and film.cast and film.collection
     show = next(title for title in titles if title.networks and title.creators and title.episodes_per_season)
     return {
-        "film": str(film.tmdb_id), "show": str(show.tmdb_id),
+        "film": str(film.tmdb_id), "show": str(show.tmdb_id), "collection": str(film.collection[0]),
         "external_id": str(film.imdb_id), "tvdb_id": str(show.tvdb_id),
         "keyword": str(named_id("keyword", film.keywords[0])), "person": str(named_id("person", film.cast[0].name)),
     }  # fmt: skip
