@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,14 +31,10 @@ def home(tmp_path: Path) -> Iterator[Path]:
     assert not left
 
 
-def run_here(
-    monkeypatch: pytest.MonkeyPatch, *arguments: str, home: Path, **more: str
-) -> subprocess.CompletedProcess[str]:
-    """Run a command that is refused before it starts anything, in this process."""
-    for name, value in environment(home, **more).items():
-        monkeypatch.setenv(name, value)
-    result = CliRunner().invoke(main, list(arguments))
-    return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)
+def run_command(*arguments: str, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that is refused before it starts anything."""
+    command = [sys.executable, "-m", "aperture_dagster.cli.main", *arguments]
+    return subprocess.run(command, env=environment(home, **more), cwd=PROJECT, capture_output=True, text=True)
 
 
 def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
@@ -59,13 +56,13 @@ def test_a_port_in_use_gives_one_sentence_from_the_stand_ins_too():
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
 
 
-def test_a_home_that_is_not_writable_fails_with_one_sentence(home: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_home_that_is_not_writable_fails_with_one_sentence(home: Path):
     home.write_text("a file is no folder", encoding="utf-8")
-    said = one_sentence(run_here(monkeypatch, "demo", "--home", str(home / "below"), home=home))
+    said = one_sentence(run_command("demo", "--home", str(home / "below"), home=home))
     assert str(home) in said
 
 
-def test_a_misspelt_setting_fails_with_one_sentence_that_suggests_a_name(home: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_misspelt_setting_fails_with_one_sentence_that_suggests_a_name(home: Path):
     wrong = {"APERTURE_TIMEZOEN": "UTC", "APERTURE_HOME": str(home)}
     for command in (["demo"], ["up", "--port", "0"]):
-        assert "APERTURE_TIMEZONE" in one_sentence(run_here(monkeypatch, *command, home=home, **wrong))
+        assert "APERTURE_TIMEZONE" in one_sentence(run_command(*command, home=home, **wrong))

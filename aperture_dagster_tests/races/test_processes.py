@@ -17,7 +17,7 @@ from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.files import locks
 from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.model.clock import Clock
-from aperture_dagster.postgres import embedded
+from aperture_dagster.postgres import embedded, lease
 from aperture_dagster.postgres.cluster import Cluster
 from aperture_dagster.postgres.connection import _ensure_database
 from aperture_dagster.postgres.database import Database
@@ -28,7 +28,6 @@ from aperture_dagster.ratings.pushing import TraktOutbox
 from aperture_dagster.ratings.server import rate_on_server
 from aperture_dagster.ratings.sign_in import TraktSignIn
 from aperture_dagster.simulator.world import World
-from aperture_dagster.worklist import state as services
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.holders import run
 from aperture_dagster_tests.household import SetClock
@@ -54,7 +53,7 @@ TRY_LOCK = "pg_try_advisory_lock"
 @contextmanager
 def waits_at_lease(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Side[Any]], None]]:
     """Yield a function that waits until a side has found a lease taken twice, or is over."""
-    monkeypatch.setattr(services, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(lease, "POLL_SECONDS", 0.01)
     with count_statements(TRY_LOCK) as tries:
 
         def wait(side: Side[Any]) -> None:
