@@ -16,6 +16,7 @@ from aperture_dagster.cli.main import main
 from aperture_dagster_tests.chaos import (
     environment,
 )
+from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone, processes_of
 
 pytestmark = pytest.mark.e2e
