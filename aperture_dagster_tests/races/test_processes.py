@@ -71,7 +71,7 @@ def test_of_two_containers_at_the_first_start_both_find_dagsters_database(empty:
         # Both have looked for the database before either can create it.
         holding.execute(text("LOCK TABLE pg_database IN SHARE MODE"))
         both = [Side(lambda: _ensure_database(url, name)) for _ in range(2)]
-        wait_until_blocked(empty, *both)
+        wait_until_blocked(postgres, *both)
         holding.rollback()
         for side in both:
             side.result()
