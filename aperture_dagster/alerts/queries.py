@@ -1,4 +1,4 @@
-"""Problems, and what each address was told about them."""
+"""Stored problems, and which messages about them each address has received."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_problems(connection: Connection) -> list[Problem]:
 
 
 def write_problems(connection: Connection, problems: Iterable[Problem]) -> None:
-    """Replace all problems; what addresses were told about those that are gone is forgotten."""
+    """Replace all problems, and delete the records of messages about those that are gone."""
     rows = [asdict(problem) for problem in problems]
     upsert(connection, alert_problems, rows)
     keys = [row["key"] for row in rows]
@@ -29,7 +29,7 @@ def write_problems(connection: Connection, problems: Iterable[Problem]) -> None:
 
 
 def read_told(connection: Connection) -> dict[str, dict[str, Told]]:
-    """Return what was told, by address and by the key of the problem."""
+    """Return the records of messages, by address and by the key of the problem."""
     told: dict[str, dict[str, Told]] = {}
     for row in read_rows(connection, "SELECT address, key, tried_at, told_at, count FROM alerts_told"):
         told.setdefault(row["address"], {})[row["key"]] = Told(row["tried_at"], row["told_at"], row["count"])
@@ -37,13 +37,13 @@ def read_told(connection: Connection) -> dict[str, dict[str, Told]]:
 
 
 def keep_addresses(connection: Connection, addresses: Iterable[str]) -> None:
-    """Forget what addresses were told that are no longer configured."""
+    """Delete the records of addresses that are no longer configured."""
     statement = "DELETE FROM alerts_told WHERE address <> ALL(CAST(:addresses AS text[]))"
     execute(connection, statement, addresses=list(addresses))
 
 
 def note_attempt(connection: Connection, address: str, reports: Iterable[Report], *, now: datetime) -> None:
-    """Record that an address is about to be told; commit before sending, so that a crash repeats nothing at once."""
+    """Record an attempt to send. Commit it before sending: after a crash the message is then not repeated at once."""
     statement = """
         INSERT INTO alerts_told (key, address, tried_at) VALUES (:key, :address, :now)
         ON CONFLICT (key, address) DO UPDATE SET tried_at = excluded.tried_at"""
@@ -52,7 +52,7 @@ def note_attempt(connection: Connection, address: str, reports: Iterable[Report]
 
 
 def note_told(connection: Connection, address: str, reports: Iterable[Report], *, now: datetime) -> None:
-    """Record what an address was told; after the end of a problem there is nothing more to tell."""
+    """Record that an address received a message. Once the end of a problem was sent, its record is deleted."""
     for report in reports:
         problem, which = report.problem, "WHERE key = :key AND address = :address"
         if report.occasion == "over":

@@ -24,7 +24,7 @@ REMINDER = timedelta(days=1)
 SETTLED_AFTER = timedelta(hours=1)
 """A problem that returns within this time was not over: what fails and succeeds by turns is reported once."""
 KEPT_WHEN_OVER = timedelta(days=1)
-"""An address that could not be told in this time that a problem is over is not told."""
+"""How long the product keeps trying to tell an address that a problem is over."""
 RETRY_AFTER = timedelta(minutes=15)
 """An address that did not take a message is tried again after this time."""
 LONGEST_SENTENCE = 300

@@ -48,7 +48,7 @@ LOOPS = {
 """Seconds between two looks of loops of the daemon that do not need Dagster's 5 and 30; see ``docs/idle.md``."""
 
 READY_SECONDS = 3600
-"""How long the readiness check waits before it begins anew."""
+"""How long one readiness check waits before it starts over."""
 CHECK_SECONDS = 10.0
 """How long the start waits for the media server."""
 

@@ -1,4 +1,4 @@
-"""Which models an OpenAI-compatible endpoint offers: OpenAI's list, or Ollama's, which tells what runs elsewhere."""
+"""Which models an OpenAI-compatible endpoint offers; of Ollama's, also which of them run elsewhere."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def rate_on_server(
 
 @dataclass(frozen=True, slots=True)
 class _Writing:
-    """Writes a user's ratings to copies, one after another, and counts what comes of that."""
+    """Writes a user's ratings to copies, one at a time, and counts the outcomes."""
 
     database: Database
     clock: Clock
