@@ -62,8 +62,10 @@ class PublishingSettings(SettingsGroup):
     """Whether users who may see all libraries get an explicit list without other users' libraries. Default: the
     libraries are hidden in their views.
     """
-    mark_originals_played: bool = False
-    """Whether finishing a published copy also marks the original as played, where the server does not share that."""
+    share_watch_state: bool = True
+    """Whether published copies and originals share what was watched, in both directions, where the media server does
+    not do so itself: played, position, favourite.
+    """
     publish_lists: Annotated[tuple[PublishedAs, ...], NoDecode, BeforeValidator(split_names)] = (
         "recommendation_libraries", "top_picks_libraries", "shows_you_watch_libraries",
     )  # fmt: skip

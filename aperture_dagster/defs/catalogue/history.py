@@ -16,7 +16,7 @@ from aperture_dagster.defs.catalogue.people import users
 from aperture_dagster.defs.catalogue.server import media_server
 from aperture_dagster.defs.reporting import problems_table
 from aperture_dagster.defs.users import UserLeft, UserOutcome, for_each_user, user_asset
-from aperture_dagster.http.errors import NotFound, RequestRejected
+from aperture_dagster.http.errors import NotFound, RequestRejected, ServiceError
 from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.instance.markdown import markdown_table
 from aperture_dagster.instance.pools import MEDIA_SERVER
@@ -24,6 +24,7 @@ from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.versions import content_version
 from aperture_dagster.publishing.copies import record_states
+from aperture_dagster.publishing.sharing import WatchStateSharing
 from aperture_dagster.ratings.in_force import OWN, SERVER, rated_since, ratings_version
 from aperture_dagster.settings import Settings
 
@@ -57,12 +58,14 @@ def watch_history(
     Read from the media server every two hours if anybody was active; once a day everything is compared. If the server
     suddenly reports no history for a user who had one, the stored history is kept.
     """
-    with operator_errors(context, settings), media_servers.open() as server:
+    with operator_errors(context, settings), media_servers.open_writer() as writer:
         with database.transaction() as connection:
             if not any(catalogue_size(connection).values()):
                 # No item would be recognised, and the history would count as read until the next full comparison.
                 raise MissingPrerequisite("There are no titles yet: run sync_movies and sync_series first.")
+        server = writer.reader
         reader = HistoryReader(server, database, clock, record_states)
+        sharing = WatchStateSharing(database, clock, writer, context.log)
 
         def serve(user: User) -> UserOutcome:
             before = server.requests
@@ -73,7 +76,18 @@ def watch_history(
                 if there is None or not there or user.user_id in there:
                     raise
                 raise UserLeft(user.name) from error
+            shared = 0
+            if settings.share_watch_state:
+                try:
+                    shared = sharing.share(user.user_id)
+                except ServiceError as error:
+                    # The history has been read, and what was not shared is found again.
+                    context.log.warning(
+                        f"What {user.name} watched was not shared between originals and published copies; the next "
+                        f"sync does so. {error}"
+                    )
             outcome = _outcome(user, read, settings, database, clock)
+            outcome.metadata["states_shared"] = shared
             outcome.requests = server.requests - before
             return outcome
 

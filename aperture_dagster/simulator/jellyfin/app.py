@@ -32,7 +32,7 @@ _BUSY_PAGE = "<!DOCTYPE html><html><body>The server is starting. Please try agai
 _USER = ("userId",)
 _ITEM_PARAMETERS = ("fields", "enableImages", "enableUserData")
 _LATEST = ("parentId", "includeItemTypes", "isPlayed", "limit", *_ITEM_PARAMETERS)
-_RESUME = ("parentId", "includeItemTypes", *PAGE_PARAMETERS)
+_RESUME = ("parentId", "includeItemTypes", "mediaTypes", *PAGE_PARAMETERS)
 _PICTURE = ("maxWidth", "maxHeight", "tag", "quality", "format")
 # What would be taken for an id.
 _LEFT_OUT = ("/Users/Public", "/Items/Filters", "/Items/Filters2", "/Items/Suggestions", "/Items/Root")
