@@ -126,6 +126,7 @@ class LibraryFolder:
             state="placed",
             date_added=entry.date_added,
             files=files,
+            because=entry.because,
         )
 
     def remove(self, entry: PlacedEntry) -> bool:

@@ -54,7 +54,10 @@ class DesiredFile:
 
 @dataclass(frozen=True, slots=True)
 class DesiredEntry:
-    """A title of a library, in a folder of its own. ``title`` is for people, ``item_id`` the row of the original."""
+    """A title of a library, in a folder of its own.
+
+    ``title`` is for people, ``item_id`` the row of the original, ``because`` are the works that its reason names.
+    """
 
     entry_id: str
     work_id: int
@@ -64,6 +67,7 @@ class DesiredEntry:
     folder: str
     date_added: datetime
     files: tuple[DesiredFile, ...]
+    because: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +213,7 @@ def planned_entries(plan: LibraryPlan) -> Iterator[PlacedEntry]:
             date_added=entry.date_added,
             nfo_changed_at=before.nfo_changed_at if before else None,
             files={**(before.files if before else {}), **new},
+            because=entry.because,
         )
     for entry in plan.remove:
         yield replace(entry, state="leaving")
