@@ -128,10 +128,28 @@ def test_nobody_gets_a_second_run_while_one_that_makes_their_list_is_unfinished(
     assert home.first_lists() == [("Alma", "Bruno")]
 
 
+def test_a_list_follows_as_soon_as_its_users_history_has_been_read_and_does_not_read_it_again(home: Home):
+    home.library_is_embedded()
+    home.users_are("Alma", "Bruno", "Cleo", "Dora")
+    run = home.run_ends("STARTED", "Alma", "Cleo", "sync_watch_history")
+    assert home.first_lists() == [("Dora", "Dora")], "nobody is reading hers"
+    home.run_ends("STARTED", "Dora", "Dora")
+    home.is_made("Alma", "Bruno", assets=("watch_history",))
+    (request,) = home.tick().run_requests
+    assert (request.tags[RANGE_START_TAG], request.tags[RANGE_END_TAG]) == ("Alma", "Bruno")
+    made = {key.to_user_string() for key in request.asset_selection}
+    assert made == {"shows_you_watch", "taste_profiles", "recommendations"}
+    home.run_ends("STARTED", "Alma", "Bruno")
+    assert home.first_lists() == []
+    home.instance.report_run_failed(run)
+    (request,) = home.tick().run_requests
+    assert (request.tags[RANGE_START_TAG], request.asset_selection) == ("Cleo", None), "hers could not be read"
+
+
 def test_a_run_that_makes_no_list_does_not_hold_up_a_first_list(home: Home):
     home.library_is_embedded()
     home.users_are("Alma")
-    home.run_ends("STARTED", "Alma", "Alma", "sync_watch_history")
+    home.run_ends("STARTED", "Alma", "Alma", "sync_watching_libraries")
     assert home.first_lists() == [("Alma", "Alma")]
 
 

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access
+from aperture_dagster.simulator.jellyfin.activity import JELLYFIN, PARAMETERS, ActivityEndpoints
 from aperture_dagster.simulator.jellyfin.binding import ArgumentError, BindingError, NotFoundError, UnknownUserError
 from aperture_dagster.simulator.jellyfin.box_sets import BoxSetEndpoints
 from aperture_dagster.simulator.jellyfin.editing import EditingEndpoints
@@ -52,6 +53,8 @@ class JellyfinService(MediaServer):
         studios = StudioEndpoints(access, server_id, items.image)
         users = UserEndpoints(access, server_id, state.settings.jellyfin_release)
         operations = left_out("GET", *_LEFT_OUT)
+        log = ActivityEndpoints(state, JELLYFIN)
+        operations.append(Operation("GET", "/System/ActivityLog/Entries", log.entries, PARAMETERS))
         operations += LibraryEndpoints(access).operations()
         operations += self._operations(items, playstate, studios) + _user_operations(users, items)
         playlists = PlaylistEndpoints(access, items, state.settings.jellyfin_release)
