@@ -52,13 +52,6 @@ def test_weights_spread_over_the_links_of_any_number_of_users():
     assert not links().spread(weights).any() and links().spread(weights).shape == (8, 37)
 
 
-def test_only_liked_titles_contribute_to_a_title():
-    found = links((0, 4, 1), (4, 1, 1), (2, 4, 1), (3, 5, 1))
-    rows, adds = found.contributions(4, np.array([2.0, 1.0, -1.0, 9.0, 0.0, 0.0, 0.0, 0.0]))
-    assert rows.tolist() == [0, 1] and adds.tolist() == pytest.approx([2 * 3**-0.5, 3**-0.5])
-    assert found.contributions(7, np.ones(8))[0].tolist() == []
-
-
 def test_a_disliked_title_lowers_what_is_recommended_from_it():
     assert links((0, 1, 1)).spread(np.array([[-1.0], *[[0.0]] * 7]))[1, 0] < 0
 

@@ -46,13 +46,6 @@ class Links:
                 scores[user, some] = np.add.reduceat(own[self.start[links]] * self.strength[links], begins)
         return scores.T
 
-    def contributions(self, row: int, weights: Doubles) -> tuple[Rows, Doubles]:
-        """Return the rows that are linked to ``row`` and have a positive weight (shape (n,)), and what each adds."""
-        own = slice(self.first[row], self.first[row + 1])
-        starts = self.start[own].astype(np.int64)
-        adds = self.strength[own] * weights[starts]
-        return starts[adds > 0], adds[adds > 0]
-
     def between(self, rows: Rows, others: Rows) -> Doubles:
         """Return how strongly each of ``others`` leads to each of ``rows``, shape (rows, others)."""
         found = np.zeros((len(rows), len(others)))
