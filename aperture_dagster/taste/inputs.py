@@ -43,7 +43,7 @@ _UNTIL_NOW = "SELECT h.*, CASE WHEN h.last_played_at <= :now THEN h.last_played_
 # Supersets of what read_vectors() and read_edges() return, without the vectors and the join of the edges: the hash of
 # the text stands for a vector.
 _VECTORS = "SELECT work_id, text_hash FROM embeddings WHERE model_key = :model"
-_LINKS = "SELECT work_id, recommended_tmdb_ids FROM tmdb_metadata"
+_LINKS = "SELECT work_id, recommended_tmdb_ids, similar_tmdb_ids FROM tmdb_metadata"
 _IDS = """
     SELECT work_id, media_type, tmdb_id FROM works w
     WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id)"""
@@ -88,7 +88,7 @@ def vector_hash(connection: Connection, model_key: str) -> str:
 
 def link_hash(connection: Connection) -> str:
     """Return a hash of all that :func:`read_edges` depends on."""
-    links = _hash(connection, _LINKS, ("work_id", "recommended_tmdb_ids"))
+    links = _hash(connection, _LINKS, ("work_id", "recommended_tmdb_ids", "similar_tmdb_ids"))
     return f"{links}:{_hash(connection, _IDS, ('work_id', 'media_type', 'tmdb_id'))}"
 
 

@@ -54,12 +54,24 @@ TRAITS = """
     SELECT DISTINCT ON (s.work_id) s.work_id, s.media_type, coalesce(e.genres, s.genres) AS genres,
     coalesce(e.keywords, '{}') AS keywords
     FROM present_titles s LEFT JOIN enriched_metadata e USING (work_id) ORDER BY s.work_id, s.item_id"""
-EDGES = """
+BRIDGED = 5_000
+"""Titles of a media type up to which what the library lacks is read, too: a larger library has what lists name."""
+# Similar titles (keywords and genres) come after recommended ones (what people watch), which have one page of 20. What
+# is outside the library has a negative number: of its id at TMDb, even for films and odd for series.
+EDGES = f"""
     WITH here AS MATERIALIZED (SELECT work_id, media_type, tmdb_id FROM works w
-      WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id))
-    SELECT m.work_id, k.work_id AS recommended_work_id, r.rank FROM tmdb_metadata m JOIN here w USING (work_id)
-    CROSS JOIN LATERAL unnest(m.recommended_tmdb_ids) WITH ORDINALITY AS r(tmdb_id, rank)
-    JOIN here k ON k.media_type = w.media_type AND k.tmdb_id = r.tmdb_id WHERE k.work_id <> m.work_id"""
+      WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id)),
+    small AS (SELECT media_type FROM here GROUP BY media_type HAVING count(*) <= {BRIDGED}),
+    lists AS (
+      SELECT w.work_id, w.media_type, r.tmdb_id, r.rank FROM tmdb_metadata m JOIN here w USING (work_id)
+      CROSS JOIN LATERAL unnest(m.recommended_tmdb_ids) WITH ORDINALITY AS r(tmdb_id, rank)
+      UNION ALL SELECT w.work_id, w.media_type, r.tmdb_id, 20 + r.rank FROM tmdb_metadata m JOIN here w USING (work_id)
+      CROSS JOIN LATERAL unnest(m.similar_tmdb_ids) WITH ORDINALITY AS r(tmdb_id, rank))
+    SELECT l.work_id, l.rank,
+    coalesce(k.work_id, -2 * l.tmdb_id - (l.media_type = 'series')::int) AS recommended_work_id
+    FROM lists l LEFT JOIN here k ON k.media_type = l.media_type AND k.tmdb_id = l.tmdb_id
+    WHERE CASE WHEN k.work_id IS NULL THEN l.media_type IN (SELECT media_type FROM small)
+      ELSE k.work_id <> l.work_id END"""
 COPIES = """
     SELECT work_id, item_id, library_id, tags, path FROM present_titles
     WHERE media_type = coalesce(CAST(:media_type AS text), media_type)"""
@@ -145,7 +157,10 @@ def read_copies(connection: Connection, media_type: str | None = None) -> list[C
 
 
 def read_edges(connection: Connection) -> pd.DataFrame:
-    """Read TMDb's recommendations within the library: ``work_id``, ``recommended_work_id``, ``rank``."""
+    """Read what TMDb recommends from titles of the library: ``work_id``, ``recommended_work_id``, ``rank``.
+
+    Titles that a small library lacks are included, as negative numbers (see :func:`links_of`).
+    """
     import numpy as np
     import pandas as pd
 

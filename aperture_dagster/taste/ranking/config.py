@@ -34,7 +34,7 @@ class BlendWeights:
     """
 
     co_watch: float = 1.2
-    recommended_from: float = 0.5
+    recommended_from: float = 1.0
     rating: float = 0.4
     votes: float = 0.45
     trend: float = 0.3

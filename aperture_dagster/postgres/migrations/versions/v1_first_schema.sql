@@ -716,6 +716,7 @@ CREATE TABLE tmdb_metadata (
     last_episode JSONB,
     next_episode JSONB,
     recommended_tmdb_ids BIGINT[] NOT NULL,
+    similar_tmdb_ids BIGINT[] NOT NULL,
     trait_ids JSONB,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_tmdb_metadata PRIMARY KEY (work_id),
@@ -1076,8 +1077,8 @@ CREATE TABLE episodes (
     CONSTRAINT fk_episodes_work_id FOREIGN KEY(work_id) REFERENCES works (work_id),
     CONSTRAINT uq_episodes_server_item_id UNIQUE (server_item_id)
 );
-CREATE INDEX ix_episodes_work_id ON episodes (work_id);
 CREATE INDEX ix_episodes_series_item_id ON episodes (series_item_id, season, number);
+CREATE INDEX ix_episodes_work_id ON episodes (work_id);
 COMMENT ON TABLE episodes IS 'One row per episode item on the media server; removed_at is its tombstone. Never deleted.';
 COMMENT ON COLUMN episodes.server_item_id IS 'null if the server has given it to another item';
 CREATE VIEW present_titles AS SELECT * FROM titles WHERE removed_at IS NULL;
