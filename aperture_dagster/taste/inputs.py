@@ -31,7 +31,7 @@ NOTHING = "0:0"
 TRAIT_COLUMNS = ("work_id", "media_type", "genres", "keywords")
 LIST_COLUMNS = (
     "work_id", "item_id", "media_type", "year", "genres", "directors", "creators", "cast", "vote_average", "vote_count",
-    "popularity", "official_rating", "tmdb_id", "imdb_id",
+    "popularity", "collection", "released", "official_rating", "tmdb_id", "imdb_id",
 )  # fmt: skip
 HISTORY_COLUMNS = (
     "work_id", "plays", "completion", "favorite", "rating", "last_played_at", "episodes_played", "episodes_total",

@@ -36,20 +36,22 @@ ITEMS = """
     coalesce(e.year, s.year) AS year, coalesce(e.genres, s.genres) AS genres,
     coalesce(e.directors, '{}') AS directors, coalesce(e.creators, '{}') AS creators,
     coalesce(e."cast"[1:5], '{}') AS "cast", coalesce(e.vote_average, s.community_rating)::float8 AS vote_average,
-    e.vote_count::float8 AS vote_count, e.popularity::float8 AS popularity,
+    e.vote_count::float8 AS vote_count, e.popularity::float8 AS popularity, m.collection_id::float8 AS collection,
+    (extract(year FROM m.release_date) + extract(doy FROM m.release_date) / 367)::float8 AS released,
     coalesce(e.official_rating, s.official_rating) AS official_rating, coalesce(e.tmdb_id, s.tmdb_id) AS tmdb_id,
     coalesce(e.imdb_id, s.imdb_id) AS imdb_id,
     (SELECT count(DISTINCT (season, number)) FROM present_episodes p
       WHERE p.work_id = s.work_id AND coalesce(p.season, 1) > 0)::float8 AS episodes_total
     FROM (SELECT DISTINCT ON (work_id) * FROM present_titles ORDER BY work_id, item_id) s
-    LEFT JOIN enriched_metadata e USING (work_id) ORDER BY s.work_id"""
+    LEFT JOIN enriched_metadata e USING (work_id) LEFT JOIN tmdb_metadata m USING (work_id) ORDER BY s.work_id"""
 # The lists of names as one text, which is parsed much faster than arrays.
 _BETWEEN_LISTS = "\x1e"
 _LIST = """translate(array_to_string(array_remove("{}", ''), E'\\x1f'), E'\\x1e', '')"""
 _LISTS = ", ".join(map(_LIST.format, NAME_LISTS))
 _PACKED_ITEMS = f"""
-    SELECT work_id, item_id, media_type, title, year, vote_average, vote_count, popularity, official_rating, tmdb_id,
-    imdb_id, episodes_total, concat_ws(E'\\x1e', {_LISTS}) AS lists FROM ({ITEMS}) rows ORDER BY work_id"""
+    SELECT work_id, item_id, media_type, title, year, vote_average, vote_count, popularity, collection, released,
+    official_rating, tmdb_id, imdb_id, episodes_total, concat_ws(E'\\x1e', {_LISTS}) AS lists
+    FROM ({ITEMS}) rows ORDER BY work_id"""
 TRAITS = """
     SELECT DISTINCT ON (s.work_id) s.work_id, s.media_type, coalesce(e.genres, s.genres) AS genres,
     coalesce(e.keywords, '{}') AS keywords
@@ -115,7 +117,7 @@ def read_titles(connection: Connection) -> tuple[pd.DataFrame, dict[str, PackedN
             for of_name, more in zip(lists.values(), texts, strict=True):
                 of_name.add(more)
     frame = pd.DataFrame(columns)
-    for name in ("vote_average", "vote_count", "popularity", "episodes_total"):
+    for name in ("vote_average", "vote_count", "popularity", "collection", "released", "episodes_total"):
         frame[name] = pd.to_numeric(frame[name])
     for name in ("official_rating", "imdb_id"):
         frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
