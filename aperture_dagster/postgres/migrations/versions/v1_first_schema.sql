@@ -727,6 +727,7 @@ CREATE TABLE tmdb_metadata (
     last_episode JSONB,
     next_episode JSONB,
     recommended_tmdb_ids BIGINT[] NOT NULL,
+    similar_tmdb_ids BIGINT[] NOT NULL,
     trait_ids JSONB,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_tmdb_metadata PRIMARY KEY (work_id),
