@@ -19,7 +19,7 @@ def free_port() -> int:
 def ask(port: int, query: str) -> Any:
     """Return the answer to a GraphQL query; None while the server does not answer."""
     body = json.dumps({"query": query}).encode()
-    address = f"http://127.0.0.1:{port}/graphql"
+    address = f"http://127.0.0.1:{port}/operate/graphql"
     request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
     with suppress(OSError), urllib.request.urlopen(request, timeout=20) as answer:
         return json.load(answer)["data"]

@@ -1,4 +1,4 @@
-"""Dagster's webserver behind the guard, with its own options: ``python -m aperture_dagster.front_door``."""
+"""The front door, with the options of Dagster's webserver: ``python -m aperture_dagster.front_door``."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ from typing import Any
 
 import click
 
+from aperture_dagster.front_door.app import OPERATE, FrontDoor
 from aperture_dagster.front_door.guard import AllowedHosts, Guard
+from aperture_dagster.front_door.pages import Pages
 from aperture_dagster.instance.private import webserver
+from aperture_dagster.postgres.read_only import ReadOnlyDatabase
 from aperture_dagster.settings import load_settings
 
 _command, _create_dagster_app = webserver()
 
 
 def create_app(process_context: Any, path_prefix: str = "", *arguments: Any, **options: Any) -> Guard:
-    """Create the application that the server runs: Dagster's, guarded."""
+    """Create the application that the server runs: Dagster's below ``/operate`` and the pages, all guarded."""
     listening = click.get_current_context().params["host"]
-    app = _create_dagster_app(process_context, path_prefix, *arguments, **options)
-    return Guard(app, AllowedHosts(listening, load_settings().ui_allowed_hosts), path_prefix)
+    operate = _create_dagster_app(process_context, f"{path_prefix}{OPERATE}", *arguments, **options)
+    settings = load_settings()
+    pages = Pages(settings, ReadOnlyDatabase(settings), path_prefix).application()
+    door = FrontDoor(operate, pages, path_prefix)
+    return Guard(door, AllowedHosts(listening, settings.ui_allowed_hosts), f"{path_prefix}{OPERATE}/graphql")
 
 
 def main() -> None:
