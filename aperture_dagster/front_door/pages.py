@@ -65,9 +65,9 @@ class Pages:
         version = hashlib.sha256(b"".join(self._static.values())).hexdigest()[:12]
         self._templates.globals.update(base=prefix, version=version)
 
-    def application(self) -> Starlette:
-        """Return the application."""
-        routes: list[BaseRoute] = [Route(path, self._shown(path), methods=["GET"]) for path in LISTS]
+    def application(self, *others: BaseRoute) -> Starlette:
+        """Return the application, with other routes that are served beside the pages."""
+        routes: list[BaseRoute] = [*others, *(Route(path, self._shown(path), methods=["GET"]) for path in LISTS)]
         routes.append(Route("/static/{name}", self._file, methods=["GET"]))
         errors = {DatabaseError: self._not_ready, HTTPException: self._refused}
         return Starlette(

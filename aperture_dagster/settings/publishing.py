@@ -56,8 +56,10 @@ class PublishingSettings(SettingsGroup):
     """Folders that the media server sees under another path, as a JSON object of this machine's paths and the
     server's: `{"/volume1/media": "/media"}`.
     """
-    publish_as: Literal["auto", "symlink", "hardlink", "strm"] = "auto"
-    """How published titles refer to the originals. auto: symlinks on Jellyfin, STRM files on Emby."""
+    publish_as: Literal["auto", "symlink", "hardlink", "strm", "rows"] = "auto"
+    """How published titles refer to the originals. auto: symlinks on Jellyfin, STRM files on Emby. rows: nothing is
+    placed on the server; lists are [rows on Jellyfin's home screen](publishing.md#rows-on-the-home-screen).
+    """
     publish_strict_access: bool = False
     """Whether users who may see all libraries get an explicit list without other users' libraries. Default: the
     libraries are hidden in their views.

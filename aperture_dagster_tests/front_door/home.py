@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from aperture_dagster.catalogue.stored_users import write_users
 from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
-from aperture_dagster_tests.shelf import NOW, Shelf, film
+from aperture_dagster_tests.shelf import NOW, Shelf, film, user_row
 
 RECOMMENDATION = """
     INSERT INTO recommendations (user_id, media_type, rank, work_id, item_id, score, components, because, is_cold)
@@ -30,12 +31,14 @@ CANDIDATE = """
 
 
 class Home:
-    """The tables behind the pages."""
+    """The tables behind the pages. Users have the ids of a media server, or else their names."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
-        shelf.users("Anna", "Ben")
-        shelf.do("UPDATE users SET is_administrator = true WHERE name = 'Anna'")
+    def __init__(self, shelf: Shelf, ids: Mapping[str, str] | None = None) -> None:
+        self.shelf, self._ids = shelf, ids or {}
+        rows = [user_row(name) | {"user_id": self._ids.get(name, name)} for name in ("Anna", "Ben")]
+        with shelf.open() as connection:
+            write_users(connection, rows, still_there=None, key_for=lambda name, *_: name)
+        self.user("Anna", is_administrator=True)
         shelf.films(
             film(1, title="Alien & <Co>"), film(2, title="Heat", official_rating="R"),
             film(3, title="Up", official_rating="G", tags=("family",)), film(4, title="Solaris"),
@@ -50,6 +53,7 @@ class Home:
 
     def recommend(self, user: str, *numbers: int, because: Sequence[int] = (4,)) -> None:
         """Replace a user's films by these."""
+        user = self._ids.get(user, user)
         self.shelf.do("DELETE FROM recommendations WHERE user_id = :user", user=user)
         liked = [self.shelf.item(f"film-{one}")["work_id"] for one in because]
         for rank, number in enumerate(numbers, start=1):
@@ -65,7 +69,7 @@ class Home:
     def watch(self, user: str) -> None:
         """Let a user watch the series."""
         airs, following = NOW.date() + timedelta(days=2), self.shelf.item("episode-3")["item_id"]
-        self.shelf.do(WATCHING, user=user, airs=airs, next=following, **self._of("series-1"))
+        self.shelf.do(WATCHING, user=self._ids.get(user, user), airs=airs, next=following, **self._of("series-1"))
 
     def suggest(self, user: str, title: str, certification: str, **providers: list[str]) -> None:
         """Suggest a film that is not in the library."""
@@ -76,7 +80,13 @@ class Home:
             SUGGESTION, work=work, tmdb=number, title=title, certifications=json.dumps({"US": [certification]}),
             providers=json.dumps({"US": providers}),
         )  # fmt: skip
-        self.shelf.do(CANDIDATE, user=user, rank=number, work=work, because=[self.shelf.item("film-4")["work_id"]])
+        self.shelf.do(
+            CANDIDATE,
+            user=self._ids.get(user, user),
+            rank=number,
+            work=work,
+            because=[self.shelf.item("film-4")["work_id"]],
+        )
 
     def _of(self, server_item_id: str) -> dict[str, Any]:
         item = self.shelf.item(server_item_id)
