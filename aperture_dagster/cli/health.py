@@ -148,7 +148,7 @@ def grpc_server_answers(target: str, seconds: float = ANSWER_SECONDS) -> bool:
 
 def ask_graphql(host: str, port: int, query: str, seconds: float = ANSWER_SECONDS) -> dict[str, Any] | None:
     """Ask Dagster's webserver a query; None if it does not answer in time, or not with data."""
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/graphql"
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/operate/graphql"
     # The name by which every webserver of ours answers, whatever others it knows.
     headers = {"Content-Type": "application/json", "Host": f"localhost:{port}"}
     request = urllib.request.Request(address, json.dumps({"query": query}).encode(), headers)

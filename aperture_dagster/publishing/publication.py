@@ -82,6 +82,8 @@ def why_not_published(settings: Settings) -> str | None:
     """
     if not settings.publish:
         return "skipped: APERTURE_PUBLISH is off"
+    if settings.publish_as == "rows":
+        return "skipped: lists are rows on the home screen (APERTURE_PUBLISH_AS), and nothing is placed on the server"
     if settings.publish_root is None:
         raise PublishingError(
             "APERTURE_PUBLISH is on, but APERTURE_PUBLISH_ROOT is not set: set it to a folder that this machine and "

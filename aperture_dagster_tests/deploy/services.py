@@ -37,7 +37,7 @@ STATUS = '{ runOrError(runId: "%s") { ... on Run { status } } }'
 ASK = """
 import json, sys, urllib.request
 body = json.dumps({"query": sys.argv[1]}).encode()
-request = urllib.request.Request("http://127.0.0.1:3000/graphql", body, {"Content-Type": "application/json"})
+request = urllib.request.Request("http://127.0.0.1:3000/operate/graphql", body, {"Content-Type": "application/json"})
 print(urllib.request.urlopen(request, timeout=20).read().decode())
 """
 TOOLS = "from aperture_dagster.postgres.cluster import embedded_tool; print(embedded_tool('initdb').parent)"
