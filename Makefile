@@ -25,11 +25,11 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test lint format settings screenshots bench bench-full nightly soak mutants test-wheel \
-  test-deploy install-size size clean
+  test-containers install-size size clean
 
 help:  ## list these targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
-	  printf '  make %-13s %s\n' "$$name" "$$text"; done
+	  printf '  make %-15s %s\n' "$$name" "$$text"; done
 
 install: $(DEVELOPMENT)  ## set up .venv with everything that developing needs
 
@@ -77,8 +77,8 @@ mutants: $(DEVELOPMENT)  ## change the code in small ways, and count the changes
 test-wheel: $(DEVELOPMENT)  ## install the wheel with each Python at hand, from a package index, and test it
 	@$(BIN)/python -m aperture_dagster_tests.wheels
 
-test-deploy: $(DEVELOPMENT)  ## execute the Dockerfile without Docker, from a package index, and run its services; needs root
-	@$(BIN)/python -m aperture_dagster_tests.deploy
+test-containers: $(DEVELOPMENT)  ## build the image, and run households, services and hosts as containers; needs Docker
+	@$(BIN)/pytest -n 0 -m containers --durations 5 aperture_dagster_tests/deploy
 
 install-size: $(DEVELOPMENT)  ## install the wheel alone, from a package index, and compare its size with the limit
 	@$(BIN)/python benchmarks/install_size.py --fresh

@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from aperture_dagster.model.wording import printable
@@ -20,7 +21,10 @@ ANSWER_SECONDS = 10.0
 POLL_SECONDS = 0.5
 MOST_AHEAD_SECONDS = 600.0
 """As ``SKEW`` in ``aperture_dagster.model.moments``: the clocks of two hosts may differ by this much."""
-PORTS = {"code": 4000, "webserver": 3000, "daemon": 3000, "all": 3000}
+PORTS = {"code": 4000, "webserver": 3000, "daemon": 3000, "all": 3000, "container": 3000}
+UP = ("aperture up", "aperture_dagster.cli.supervisor")
+"""What the command of a container has in it that runs everything: process 1 is that, or the init in front of it."""
+FIRST_PROCESS = Path("/proc/1/cmdline")
 HEALTH = "{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy lastHeartbeatTime } } } }"
 LOADED = """{ workspaceOrError { ... on Workspace { locationEntries { loadStatus locationOrLoadError {
   __typename ... on PythonError { message } } } } } }"""
@@ -29,6 +33,8 @@ LOADED = """{ workspaceOrError { ... on Workspace { locationEntries { loadStatus
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check a part, and print what is wrong with it; return the exit code."""
     given = parse(arguments)
+    if given.part == "container" and not runs_everything(FIRST_PROCESS):
+        return 0
     port = given.port or PORTS[given.part]
     deadline, said = time.monotonic() + given.wait, ""
     while (problem := find_problem(given.part, given.host, port, since=given.since)) is not None:
@@ -48,7 +54,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "part", nargs="?", choices=PORTS, default="all",
         help="code: its server answers. webserver: it answers. daemon: all of its loops are alive, as the webserver "
-        "says. all: the webserver answers, has loaded the code, and the daemon is alive. Default: all.",
+        "says. all: the webserver answers, has loaded the code, and the daemon is alive. container: all, if the "
+        "command of this container is `aperture up`; with another command, nothing. Default: all.",
     )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="Where the code server or the webserver is.")
     parser.add_argument("--port", type=int, help="Default: 4000 for code, else 3000.")
@@ -70,7 +77,7 @@ def find_problem(part: str, host: str, port: int, *, since: float = 0.0) -> str 
     silent = f"No webserver answers at {host}:{port}"
     if part == "webserver":
         return silent if ask_graphql(host, port, "{ version }") is None else None
-    if part == "all":
+    if part in ("all", "container"):
         data = ask_graphql(host, port, LOADED)
         if data is None:
             return silent
@@ -89,6 +96,15 @@ def find_problem(part: str, host: str, port: int, *, since: float = 0.0) -> str 
         if one["required"] and not (one["healthy"] and since <= (one["lastHeartbeatTime"] or 0.0) <= latest)
     )
     return f"No sign of life from the daemon: {', '.join(dead)}" if dead else None
+
+
+def runs_everything(first_process: Path) -> bool:
+    """Tell whether a container runs all parts, given the file with the words of its first process."""
+    try:
+        words = first_process.read_text(encoding="utf-8", errors="replace").split("\0")
+    except OSError:
+        return False
+    return any(one in " ".join(words) for one in UP)
 
 
 def _why_not_loaded(entry: dict[str, Any]) -> str | None:
