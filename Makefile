@@ -25,10 +25,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test lint format settings screenshots bench bench-full nightly soak mutants test-wheel \
-  test-containers install-size size clean
+  test-containers arm64 release install-size size clean
 
 help:  ## list these targets
-	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
+	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
 	  printf '  make %-15s %s\n' "$$name" "$$text"; done
 
 install: $(DEVELOPMENT)  ## set up .venv with everything that developing needs
@@ -79,6 +79,12 @@ test-wheel: $(DEVELOPMENT)  ## install the wheel with each Python at hand, from 
 
 test-containers: $(DEVELOPMENT)  ## build the image, and run households, services and hosts as containers; needs Docker
 	@$(BIN)/pytest -n 0 -m containers --durations 5 aperture_dagster_tests/deploy
+
+arm64: $(DEVELOPMENT)  ## look whether every package of the image has a wheel for ARM, from a package index
+	@$(BIN)/python tools/arm64.py
+
+release: $(DEVELOPMENT)  ## make what is published of TAG=v0.1.0: wheel, sdist, image, its contents, notes, checksums
+	@$(BIN)/python tools/release.py "$$TAG"
 
 install-size: $(DEVELOPMENT)  ## install the wheel alone, from a package index, and compare its size with the limit
 	@$(BIN)/python benchmarks/install_size.py --fresh

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from aperture_dagster_tests.deploy import engine
+from aperture_dagster_tests.deploy.asking import Lists, lists_of, wait_for_lists
 from aperture_dagster_tests.deploy.engine import DEPLOY, IMAGE, Deployment, Unavailable, docker
 
 HERE = Path(__file__).parent
@@ -21,6 +22,8 @@ SETTINGS = {
     "TMDB_API_KEY": "",
 }
 """The four lines of ``.env``."""
+ELSEWHERE = {"APERTURE_PRICES_URL": ""}
+"""What would be asked on the internet."""
 OTHER_USER = {"PUID": "4321", "PGID": "4321"}
 """One without an account in the image, as on many a NAS."""
 
@@ -52,34 +55,61 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def network(image: str, published: Path) -> Iterator[str]:
-    """A network with the stand-ins as the host ``media-server``, which sees the published folder at ``SEEN_AT``."""
-    name, stand_ins = f"aperture-test-{os.getpid()}", f"aperture-stand-ins-{os.getpid()}"
+def network(image: str) -> Iterator[str]:
+    """A network, named as the test run."""
+    name = f"aperture-test-{os.getpid()}"
     docker("network", "create", name)
-    script = f"type=bind,source={HERE / 'stand_ins.py'},target=/stand_ins.py,readonly"
-    words = ["--network", name, "--network-alias", "media-server", "--mount", script, "--volume", f"{published}:/seen"]
-    program = ["python", "/stand_ins.py", "--world", WORLD, "--volume", f"{SEEN_AT}=/seen"]
-    try:
-        docker("run", "--detach", "--name", stand_ins, *words, image, *program)
-        yield name
-    finally:
-        docker("rm", "--force", stand_ins)
-        docker("network", "rm", name)
+    yield name
+    docker("network", "rm", name)
 
 
 @pytest.fixture(scope="session")
-def deploy(image: str, network: str, tmp_path_factory: pytest.TempPathFactory) -> Deploy:
+def stand_ins(image: str, network: str, published: Path) -> Iterator[str]:
+    """The stand-ins as the host ``media-server``, which sees the published folder at ``SEEN_AT``."""
+    name = f"aperture-stand-ins-{os.getpid()}"
+    script = f"type=bind,source={HERE / 'stand_ins.py'},target=/stand_ins.py,readonly"
+    words = ["--network", network, "--network-alias", "media-server", "--mount", script]
+    program = ["python", "/stand_ins.py", "--world", WORLD, "--volume", f"{SEEN_AT}=/seen"]
+    try:
+        docker("run", "--detach", "--name", name, *words, "--volume", f"{published}:/seen", image, *program)
+        yield name
+    finally:
+        docker("rm", "--force", name)
+
+
+@pytest.fixture(scope="session")
+def deploy(image: str, network: str, stand_ins: str, tmp_path_factory: pytest.TempPathFactory) -> Deploy:
     """Makes a deployment of a file in ``deploy/``, with an adaptation beside this file and further settings."""
     made = iter(range(100))
 
     def one(file: str, adaptation: str, **settings: str) -> AbstractContextManager[Deployment]:
         number = next(made)
-        given = SETTINGS | {"APERTURE_UI_PORT": str(23000 + number), "TEST_IMAGE": image, "TEST_NETWORK": network}
+        given = (
+            SETTINGS
+            | ELSEWHERE
+            | {"APERTURE_UI_PORT": str(23000 + number), "TEST_IMAGE": image, "TEST_NETWORK": network}
+        )
         folder = tmp_path_factory.mktemp(f"deployment-{number}")
         name = f"aperture-test-{os.getpid()}-{number}"
         return engine.deployment([DEPLOY / file, HERE / adaptation], folder, given | settings, name)
 
     return one
+
+
+@pytest.fixture(scope="session")
+def household(deploy: Deploy) -> Iterator[Deployment]:
+    """One container by compose.yaml, as a user without an account, that is healthy and has all lists."""
+    with deploy("compose.yaml", "household.yaml", **OTHER_USER) as box:
+        box.compose("up", "--detach")
+        box.wait_until_healthy("aperture")
+        wait_for_lists(box)
+        yield box
+
+
+@pytest.fixture(scope="session")
+def undisturbed(household: Deployment) -> Lists:
+    """The lists of a household that was left alone."""
+    return lists_of(household)
 
 
 @pytest.fixture
