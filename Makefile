@@ -24,7 +24,7 @@ export DAGSTER_HOME := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test lint format settings screenshots bench bench-full nightly soak mutants test-wheel \
+.PHONY: help install demo up test lint format settings nas screenshots bench bench-full nightly soak mutants test-wheel \
   test-containers arm64 release install-size size clean
 
 help:  ## list these targets
@@ -53,6 +53,9 @@ format: $(DEVELOPMENT)  ## format the code, and fix what can be fixed by itself
 
 settings: $(DEVELOPMENT)  ## write docs/settings.md
 	@$(BIN)/python -m aperture_dagster.settings.reference
+
+nas: $(DEVELOPMENT)  ## write the templates in deploy/nas from deploy/compose.yaml
+	@$(BIN)/python tools/nas.py
 
 screenshots: $(DEVELOPMENT)  ## take the pictures of README and docs from the demo
 	@$(BIN)/python docs/screenshots.py

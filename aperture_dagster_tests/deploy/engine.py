@@ -21,7 +21,7 @@ BASES = Path(__file__).with_name("bases.sh")
 PYTHON_BASE = "python:3.13-slim-trixie"
 POSTGRES_BASE = "pgvector/pgvector:0.8.6-pg18-trixie"
 IMAGE = "aperture-dagster:test"
-PULL_SECONDS = 600
+PULL_SECONDS = 180
 REACHES = "apt-get -o APT::Update::Error-Mode=any update && python -m pip download --no-deps --dest /tmp platformdirs"
 """What works in a container that reaches Debian's packages and those of Python."""
 
