@@ -92,7 +92,7 @@ def unraid(service: dict[str, Any]) -> str:
     }  # fmt: skip
     for name, text in facts.items():
         xml.SubElement(root, name).text = text
-    folders = {"HOME_FOLDER": "/mnt/user/appdata/aperture", "BACKUPS_FOLDER": "/mnt/user/backups/aperture"}
+    folders = {"HOME_FOLDER": "/mnt/cache/appdata/aperture", "BACKUPS_FOLDER": "/mnt/user/backups/aperture"}
     folders["APERTURE_PUBLISH_ROOT"] = "/mnt/user/aperture-published"
     for volume in filled(service["volumes"], folders):
         source, _, target = volume.partition(":")
