@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -61,6 +62,8 @@ def main() -> int:
     parser.add_argument("--users", type=int, default=20)
     parser.add_argument("--only", choices=("first",), help="leave the play out")
     options = parser.parse_args()
+    # So that what was started ends, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     verdict = Verdict()
     with tempfile.TemporaryDirectory(prefix="aperture-first-lists-", ignore_cleanup_errors=True) as made:
         folder = Path(made).resolve()

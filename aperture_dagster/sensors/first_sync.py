@@ -87,7 +87,7 @@ def why_not_now(
     if needed:
         return f"waits for {', '.join(needed)}"
     attempted = [one for one in first if not set(one.assets).isdisjoint(job.after)]
-    others = [one for one in attempted if _is_to_come(one, job, instance)]
+    others = [one for one in attempted if _is_to_come(one, job, instance, settings)]
     if others:
         return f"waits for the first run of {', '.join(one.name for one in others)}"
     due = next_attempt(runs_that_make(instance, [job.name], keys, ENDED), since=loaded_at, now=now, waits=WAITS)
@@ -97,13 +97,15 @@ def why_not_now(
     return None
 
 
-def _is_to_come(other: Job, job: Job, instance: dg.DagsterInstance) -> bool:
-    """Tell whether another job is making what ``job`` comes after, or has not tried yet."""
+def _is_to_come(other: Job, job: Job, instance: dg.DagsterInstance, settings: Settings) -> bool:
+    """Tell whether another job is making what ``job`` comes after, or has not tried yet although there is somebody."""
     assets = set(other.assets) & set(job.after)
     keys = [dg.AssetKey(name) for name in assets]
     if runs_that_make(instance, [other.name], keys, UNFINISHED):
         return True
-    return bool(_missing(assets, instance)) and not runs_that_make(instance, [other.name], keys, ENDED)
+    if not _missing(assets, instance) or runs_that_make(instance, [other.name], keys, ENDED):
+        return False
+    return other.first_request(instance, settings) is not None
 
 
 def _missing(assets: Iterable[str], instance: dg.DagsterInstance) -> list[str]:

@@ -27,7 +27,7 @@ def _source_jobs() -> list[Job]:
             first_run=True,
             needs=LIBRARY,
             # First lists are made without the sources, and their hours of work take neither time nor turns from them.
-            after=("embeddings",),
+            after=("embeddings", "watch_history"),
             priority=PRIORITY,
             quiet=True,
             one_at_a_time="enriched_metadata",

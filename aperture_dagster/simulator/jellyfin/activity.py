@@ -31,7 +31,7 @@ class Dialect(NamedTuple):
 
 
 JELLYFIN = Dialect("VideoPlaybackStopped", "Information", lambda item: item.id)
-EMBY = Dialect("playback.stop", "Info", lambda item: str(item_number(item.id)))
+EMBY = Dialect("playback.stop", "Info", item_number)
 
 
 class ActivityEndpoints:
