@@ -16,7 +16,7 @@ from aperture_dagster.http.errors import NotFound, RequestRejected
 from aperture_dagster.postgres.owner import ensure_owner
 from aperture_dagster.postgres.queries import database_time
 from aperture_dagster.publishing.access import AccessRules
-from aperture_dagster.publishing.copies import entry_folder_in, note_leaving, record_states
+from aperture_dagster.publishing.copies import entry_folder_in, note_leaving, note_shown, record_states
 from aperture_dagster.publishing.entries import EntryForm, ListedTitle, ListSpec, build_library
 from aperture_dagster.publishing.forms import choose_form, merges_versions, shares_history
 from aperture_dagster.publishing.gather import Gathered, gather
@@ -183,7 +183,7 @@ class Publication:
         outcomes += ListPublisher(session, self._names).publish(lists, retired=stale)
         if self._settings.share_watch_state:
             for user in self.users:
-                self._sharing.share(user.user_id)
+                self._sharing.share_or_warn(user)
         return self._result(session, publisher, outcomes)
 
     def publish_all(self) -> Published:
@@ -376,6 +376,8 @@ class Publication:
         items = self._server.library_items(library, "Movie" if record.media_type == "movie" else "Series,Episode")
         copies = [one.server_item_id for one in items if entry_folder_in(one.path) in folders]
         with self._database.transaction() as connection:
+            # A run that ended after this point may have forgotten them already.
+            note_shown(connection, dict.fromkeys(copies, record.folder))
             started_at = database_time(connection)
         for user_id in self._viewers_of(record):
             try:

@@ -51,18 +51,21 @@ def works_in_progress(connection: Connection, list_key: str, *, since: datetime)
     those that were touched since then, be it on the original or on a copy.
     """
     statement = """
-        WITH published AS (SELECT e.work_id, min(e.rank) AS rank FROM published_entries e
-          WHERE e.list_key = :key AND e.state <> 'leaving' AND e.work_id IS NOT NULL GROUP BY 1),
-        latest AS (SELECT DISTINCT ON (w.work_id, item) w.work_id, coalesce(v.primary_item_id, w.item_id) AS item,
-          w.is_episode, w.position_share > 0 AS is_begun, w.last_played_at
+        WITH published AS (SELECT work_id, min(rank) AS rank FROM published_entries
+          WHERE list_key = :key AND state <> 'leaving' AND work_id IS NOT NULL GROUP BY 1),
+        latest AS (SELECT DISTINCT ON (w.work_id, e.season, e.number) w.work_id, e.season, e.number, w.is_episode,
+          w.position_share > 0 AS is_begun, w.last_played_at
           FROM watch_state w JOIN published USING (work_id) LEFT JOIN item_versions v USING (item_id)
+          LEFT JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, w.item_id)
           WHERE w.user_id = :user AND w.last_played_at IS NOT NULL AND (w.played OR w.position_share > 0)
-          ORDER BY w.work_id, item, w.last_played_at DESC, w.played DESC)
+          ORDER BY w.work_id, e.season, e.number, w.last_played_at DESC, w.position_share),
+        unwatched AS (SELECT DISTINCT e.work_id FROM present_episodes e JOIN published USING (work_id)
+          WHERE e.season > 0 AND e.number IS NOT NULL AND NOT EXISTS (SELECT 1 FROM latest l
+            WHERE (l.work_id, l.season, l.number) = (e.work_id, e.season, e.number)))
         SELECT work_id FROM published p WHERE EXISTS (
-          SELECT 1 FROM latest l WHERE l.work_id = p.work_id AND l.last_played_at >= :since AND (l.is_begun OR (
-            l.is_episode AND EXISTS (SELECT 1 FROM present_episodes e WHERE e.work_id = p.work_id AND e.season > 0
-              AND e.number IS NOT NULL AND NOT EXISTS (SELECT 1 FROM latest o WHERE o.item = e.item_id)))))
-        ORDER BY p.rank, work_id"""
+          SELECT 1 FROM latest l WHERE l.work_id = p.work_id AND l.last_played_at >= :since
+          AND (l.is_begun OR (l.is_episode AND EXISTS (SELECT 1 FROM unwatched u WHERE u.work_id = p.work_id))))
+        ORDER BY rank, work_id"""
     kind, user_id, *_ = list_key.split("/")
     if kind != "recommendations":
         # Shows You Watch has what its user is in the middle of, and Top Picks belong to nobody.

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from aperture_dagster.http.errors import NotFound, RequestRejected
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.http.errors import NotFound, RequestRejected, ServiceError
 from aperture_dagster.media_server.listing import IDS_PER_QUERY
 from aperture_dagster.media_server.records import ItemState
 from aperture_dagster.media_server.writer import MediaServerWriter
@@ -88,6 +89,17 @@ class WatchStateSharing:
             due = self._due(user_id, copies)
             batches = (due[start : start + SUBJECTS_PER_BATCH] for start in range(0, len(due), SUBJECTS_PER_BATCH))
             return sum(self._share(user_id, batch) for batch in batches)
+
+    def share_or_warn(self, user: User) -> int:
+        """Share what a user watched as :meth:`share` does, or log why that has to wait for the next time."""
+        try:
+            return self.share(user.user_id)
+        except ServiceError as error:
+            self._log.warning(
+                f"What {user.name} watched could not be shared between originals and published copies; the next sync "
+                f"goes on. {error}"
+            )
+            return 0
 
     def _due(self, user_id: str, copies: Collection[str] | None) -> list[Subject]:
         with self._database.transaction() as connection:

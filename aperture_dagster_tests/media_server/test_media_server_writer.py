@@ -189,7 +189,7 @@ def test_a_library_is_hidden_in_the_views_of_one_user(server: str):
             writer.set_configuration(bo, {})
 
 
-@pytest.mark.parametrize("server", ["jellyfin@12.0.0", "jellyfin@10.11.11"])
+@pytest.mark.parametrize("server", ["12.0.0", "10.11.11"])
 def test_user_data_is_written_field_by_field_and_nobody_is_active_through_it(server: str):
     with writing(server) as (running, writer):
         film, bo = film_ids(writer)["Alone"], user_id(writer, "bo")

@@ -16,7 +16,7 @@ from aperture_dagster.defs.catalogue.people import users
 from aperture_dagster.defs.catalogue.server import media_server
 from aperture_dagster.defs.reporting import problems_table
 from aperture_dagster.defs.users import UserLeft, UserOutcome, for_each_user, user_asset
-from aperture_dagster.http.errors import NotFound, RequestRejected, ServiceError
+from aperture_dagster.http.errors import NotFound, RequestRejected
 from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.instance.markdown import markdown_table
 from aperture_dagster.instance.pools import MEDIA_SERVER
@@ -56,7 +56,8 @@ def watch_history(
     """What each user has watched and rated: one row per user and item for the state, and an append-only log of plays.
 
     Read from the media server every two hours if anybody was active; once a day everything is compared. If the server
-    suddenly reports no history for a user who had one, the stored history is kept.
+    suddenly reports no history for a user who had one, the stored history is kept. Originals and their published copies
+    then get the same state on the server, where it does not share that itself.
     """
     with operator_errors(context, settings), media_servers.open_writer() as writer:
         with database.transaction() as connection:
@@ -76,16 +77,7 @@ def watch_history(
                 if there is None or not there or user.user_id in there:
                     raise
                 raise UserLeft(user.name) from error
-            shared = 0
-            if settings.share_watch_state:
-                try:
-                    shared = sharing.share(user.user_id)
-                except ServiceError as error:
-                    # The history has been read, and what was not shared is found again.
-                    context.log.warning(
-                        f"What {user.name} watched was not shared between originals and published copies; the next "
-                        f"sync does so. {error}"
-                    )
+            shared = sharing.share_or_warn(user) if settings.share_watch_state else 0
             outcome = _outcome(user, read, settings, database, clock)
             outcome.metadata["states_shared"] = shared
             outcome.requests = server.requests - before
