@@ -24,7 +24,7 @@ from aperture_dagster.http.messages import Request
 from aperture_dagster.media_server.changes import route
 from aperture_dagster.media_server.library_options import COLLECTION_TYPES
 from aperture_dagster.media_server.records import MediaType, PublishedLibrary
-from aperture_dagster.media_server.values import parse_number
+from aperture_dagster.media_server.values import parse_number, parse_text
 from aperture_dagster.media_server.writer import MediaServerWriter
 
 # What an update of an item writes. Fields that it leaves alone when they are missing, such as people, are not read.
@@ -84,6 +84,12 @@ class JellyfinWriter(MediaServerWriter):
 
     def _views(self, user_id: str, *, hidden: bool) -> Any:
         return self._get("/UserViews", {"UserId": user_id, "IncludeHidden": str(hidden).lower()})
+
+    def _artwork_paths(self, item_id: str) -> Mapping[str, str]:
+        what = "Jellyfin's list of images"
+        infos = [expect(one, dict, what) for one in expect(self._get(route("/Items/{}/Images", item_id)), list, what)]
+        first = {parse_text(one, "ImageType"): parse_text(one, "Path") for one in reversed(infos)}
+        return {kind: path for kind, path in first.items() if kind is not None and path is not None}
 
     def mark_played(self, user_id: str, item_id: str, at: datetime) -> None:
         """Mark an item as played by a user at a time."""
