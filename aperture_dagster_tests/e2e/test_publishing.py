@@ -163,6 +163,36 @@ def test_nothing_happens_while_publishing_is_off(household: Any, tmp_path: Path)
         assert "APERTURE_PUBLISH is off" in str(recorded)
 
 
+def test_the_next_season_follows_when_one_was_watched_wherever_that_was(household: Any, tmp_path: Path):
+    with shelf(household, tmp_path) as place:
+
+        def watch(library: str) -> None:
+            """Watch the whole season that a library of series holds first."""
+            with place.writer() as writer:
+                found = next(one for one in writer.libraries() if one.name == library)
+                episodes = [one for one in writer.library_items(found, "Episode") if one.season == seasons()[0]]
+            for one in episodes:
+                place.state.play_item("anna", one.server_item_id, 1.0, datetime.now(UTC))
+            place.home.must("sync_watch_history", users=place.home.everyone())
+            place.state.advance(180)
+            place.must_publish()
+
+        def seasons() -> list[int | None]:
+            with place.writer() as writer:
+                found = next(one for one in writer.libraries() if one.name == SHOWS)
+                return [one.season for one in writer.library_items(found, "Episode")]
+
+        place.must_publish()
+        assert seasons() == [1, 1]
+        assert place.items(SHOWS, "Series")["Series 1"].overview == (
+            "This is season 1. All seasons are in TV Shows.\n\nA series."
+        )
+        watch(SHOWS)
+        assert seasons() == [2, 2], "watched on the copies"
+        watch("TV Shows")
+        assert seasons() == [1, 1], "there is no more"
+
+
 @pytest.mark.parametrize("server", ["jellyfin@12.0.0", "emby"])
 def test_a_copy_has_the_pictures_of_its_original(household: Any, tmp_path: Path, server: str):
     kinds: tuple[Any, ...] = ("Backdrop", "Logo", "Thumb")
