@@ -120,9 +120,10 @@ def plan_access(
         change.given, change.is_new_list = LibraryList(user_id, before, tuple(others)), True
         policy["EnableAllFolders"] = False
         policy["EnabledFolders"] = [*others, *(library.policy_id for library in theirs)]
+        listed_now = _named([*others.values(), *(library.name for library in theirs)])
         change.about = (
-            f"{name} may see all libraries now, and gets a list instead: {_named([*others.values(), *_names(theirs)])}. "
-            "Libraries that you add are added to it."
+            f"{name} may see all libraries now, and gets a list instead: {listed_now}. Libraries that you add are put "
+            "on it."
         )
     elif given is not None and (sees_all or not rules.strict or not own):
         # Somebody gave all libraries back, the stricter form was switched off, or nothing is published.
@@ -191,12 +192,8 @@ def _is_shortened(given: LibraryList, enabled: Collection[str], others: Collecti
     return not offered <= {_key(one) for one in enabled}
 
 
-def _names(libraries: Iterable[OwnLibrary]) -> list[str]:
-    return [library.name for library in libraries]
-
-
 def _named(names: Sequence[str]) -> str:
-    return listed(names) if len(names) <= MOST_NAMES else f"{counted(len(names), 'libraries')}"
+    return listed(names) if len(names) <= MOST_NAMES else counted(len(names), "libraries")
 
 
 def _difference(name: str, before: Collection[str], after: Collection[str], names: Mapping[str, str]) -> str | None:

@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+from aperture_dagster.media_server.records import Artwork, ArtworkKind
 from aperture_dagster.model.moments import past
 from aperture_dagster.publishing import names
 from aperture_dagster.publishing.forms import Form
@@ -20,6 +21,9 @@ from aperture_dagster.publishing.selection import MediaFile, Source, best_source
 from aperture_dagster.publishing.texts import ENGLISH, Texts
 
 POSTER_NAME = "poster.jpg"
+# As both servers find them beside a film or in the folder of a series.
+ARTWORK_NAMES: dict[ArtworkKind, str] = {"Backdrop": "backdrop", "Logo": "logo", "Thumb": "landscape"}
+PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 # Of a season; a longer one is published in parts of this length.
 SEASON_EPISODES = 26
 NAMED_TITLES = 2
@@ -35,6 +39,7 @@ class Original:
     server_item_id: str
     sources: tuple[Source, ...] = ()
     picture_tag: str | None = None
+    artwork: tuple[Artwork, ...] = ()
     official_rating: str | None = None
     library: str = ""
 
@@ -223,6 +228,7 @@ def _entry(spec: ListSpec, title: ListedTitle, kept: _Identity, how: EntryForm) 
     rank = title.rank if spec.badges else None
     picture = Picture(copy.server_item_id, copy.picture_tag, title.poster_path, facts.title, rank)
     poster = DesiredFile(POSTER_NAME, "poster", _digest(repr(picture).encode()), picture=picture)
+    artwork = [_artwork(copy, one, how) for one in copy.artwork]
     return DesiredEntry(
         entry_id=entry_id,
         work_id=title.work_id,
@@ -231,9 +237,20 @@ def _entry(spec: ListSpec, title: ListedTitle, kept: _Identity, how: EntryForm) 
         title=f"{facts.title} ({facts.year})" if facts.year else facts.title,
         folder=folder,
         date_added=kept.date_added,
-        files=(nfo, poster, *files),
+        files=(nfo, poster, *artwork, *files),
         because=kept.because,
     )
+
+
+def _artwork(copy: Original, one: Artwork, how: EntryForm) -> DesiredFile:
+    """A link to a picture of the original, where the server names its file; else it is downloaded, once."""
+    name = ARTWORK_NAMES[one.kind]
+    extension = posixpath.splitext(one.path or "")[1].lower()
+    if how.form == "symlink" and one.path is not None and extension in PICTURES and MediaFile(one.path).is_usable:
+        return DesiredFile(f"{name}{extension}", "artwork", one.path, target=one.path)
+    picture = Picture(copy.server_item_id, one.tag, None, "", None, one.kind)
+    extension = ".png" if one.kind == "Logo" else ".jpg"
+    return DesiredFile(f"{name}{extension}", "artwork", _digest(repr(picture).encode()), picture=picture)
 
 
 def _above(sentence: str | None, text: str | None) -> str | None:

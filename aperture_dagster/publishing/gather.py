@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aperture_dagster.catalogue.access import Access, copies_in_sight
+from aperture_dagster.media_server.records import Artwork
 from aperture_dagster.publishing.entries import ListedTitle, ListSpec, Number, Original, OriginalEpisode
 from aperture_dagster.publishing.nfo import TitleFacts
 from aperture_dagster.publishing.publishable import (
@@ -55,10 +56,11 @@ class Gathered:
 
 
 class _Files(NamedTuple):
-    """The files of an item, and the tag of its picture."""
+    """The files of an item, the tag of its poster, and its other pictures."""
 
     sources: tuple[Source, ...] = ()
     picture_tag: str | None = None
+    artwork: tuple[Artwork, ...] = ()
 
 
 @dataclass(slots=True)
@@ -172,6 +174,7 @@ def _files(
                 "path": wanted[item_id][1],
                 "sources": [_stored(source) for source in answer.sources],
                 "picture_tag": answer.picture_tag,
+                "artwork": [list(one) for one in answer.artwork],
                 "read_at": now,
             }
             for item_id in batch
@@ -181,7 +184,10 @@ def _files(
             with database.transaction() as connection:
                 write_files(connection, rows)
         known |= {row["item_id"]: row for row in rows}
-    return {item_id: _Files(_sources(row), row["picture_tag"]) for item_id, row in known.items()}
+    return {
+        item_id: _Files(_sources(row), row["picture_tag"], tuple(Artwork(*one) for one in row["artwork"]))
+        for item_id, row in known.items()
+    }
 
 
 def _stored(source: MediaSource) -> dict[str, Any]:
@@ -233,7 +239,7 @@ def _titles(
         originals, episodes = [], {}
         for copy, server_item_id, rating, library in visible[work_id]:
             found = files.get(copy.item_id, _Files())
-            originals.append(Original(copy.item_id, server_item_id, found.sources, found.picture_tag, rating, library))
+            originals.append(Original(copy.item_id, server_item_id, *found, official_rating=rating, library=library))
             episodes[copy.item_id] = [_episode(row, files) for row in raw.episodes.get(copy.item_id, ())]
         start = starts[work_id] if starts is not None else None
         titles.append(

@@ -198,7 +198,7 @@ class Publication:
         return self._viewers().share_new_libraries()
 
     def has_new_libraries(self) -> bool:
-        """Look, with one request, whether there is something for :meth:`share_new_libraries` to do."""
+        """Look, with one request, whether there is something for :meth:`sync_library_access` to do."""
         return self._viewers().has_new_libraries()
 
     def _viewers(self) -> Viewers:

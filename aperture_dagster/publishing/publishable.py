@@ -172,7 +172,7 @@ def known_files(
     Files that were read before ``since`` are left out, so that new subtitles are noticed.
     """
     statement = """
-        SELECT f.item_id, f.sources, f.picture_tag FROM item_files f LEFT JOIN titles t USING (item_id)
+        SELECT f.item_id, f.sources, f.picture_tag, f.artwork FROM item_files f LEFT JOIN titles t USING (item_id)
         LEFT JOIN episodes e USING (item_id) WHERE f.item_id = ANY(:items)
         AND f.read_at BETWEEN :since AND :latest AND f.path IS NOT DISTINCT FROM coalesce(t.path, e.path)"""
     rows = read_rows(connection, statement, items=list(item_ids), since=since, latest=now + SKEW)

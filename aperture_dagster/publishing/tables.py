@@ -117,11 +117,9 @@ library_lists = Table(
     metadata,
     Column("user_id", Text, primary_key=True),
     Column("before", ARRAY(Text), nullable=False, comment="the ids in the user's policy before"),
-    Column(
-        "offered", ARRAY(Text), nullable=False, comment="ids in policies of all libraries that were put on the list"
-    ),
-    comment="Users who might see all libraries, and were given a list of them instead. One who lacks a library that was "
-    "offered was restricted by the operator, and keeps the list.",
+    Column("offered", ARRAY(Text), nullable=False, comment="ids in policies of libraries that were put on the list"),
+    comment="Users who might see all libraries, and were given a list of them instead. From one who lacks a library "
+    "that was offered, the operator took it: they keep the list.",
 )
 
 item_files = Table(
@@ -131,6 +129,7 @@ item_files = Table(
     Column("path", Text, comment="of the item when the files were read"),
     Column("sources", JSONB, nullable=False, comment="versions, parts and subtitles, as the server lists them"),
     Column("picture_tag", Text, comment="changes with the item's picture"),
+    Column("artwork", JSONB, nullable=False, comment="kind, tag and path of each of its other pictures"),
     Column("read_at", Moment, nullable=False),
     comment="The files of titles and episodes that are published.",
 )

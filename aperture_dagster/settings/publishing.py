@@ -37,7 +37,8 @@ DEFAULT_NAMES = {
     "shows_you_watch": "Shows You Watch - {username}",
 }
 PublishedAs = Literal[
-    "recommendation_libraries", "recommendation_playlists", "top_picks_libraries", "top_picks_collections", "top_picks_playlists", "shows_you_watch_libraries",
+    "recommendation_libraries", "recommendation_playlists", "top_picks_libraries", "top_picks_collections",
+    "top_picks_playlists", "shows_you_watch_libraries",
 ]  # fmt: skip
 
 

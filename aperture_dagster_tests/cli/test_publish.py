@@ -300,20 +300,23 @@ def test_a_library_that_the_operator_adds_reaches_everybody_but_whom_the_operato
             said = f"{user} may see all libraries now, and gets a list instead: Movies, TV Shows"
             assert said in planned.output, planned.output
         assert place.users() == before
-        assert run("publish").exit_code == 0
+        done = run("publish")
+        assert done.exit_code == 0 and "Access to libraries, which changed:" in done.output
+        assert "Access to libraries" not in run("publish", "--dry-run").output
+        assert "ben may see all libraries again." in run("unpublish", "--dry-run").output
         assert why_nobody_is_listed(settings) is None
         assert why_nothing_to_share(settings, clock) == "No library was added since the last run."
         add_library(place, tmp_path, "More")
         assert why_nothing_to_share(settings, clock) is None
         assert "More" not in place.views("anna")
         files = place.files()
-        place.home.must("share_new_libraries")
+        place.home.must("sync_library_access")
         assert "More" in place.views("anna") and "More" in place.views("ben") and place.files() == files
         assert why_nothing_to_share(settings, clock) is not None
         # The operator takes one from Ben, and adds another.
         take_off(place, "ben", "TV Shows")
         add_library(place, tmp_path, "Even more")
-        place.home.must("share_new_libraries")
+        place.home.must("sync_library_access")
         assert {"More", "TV Shows", "Even more"} <= set(place.views("anna"))
         place.publish_now()
         assert "TV Shows" not in place.views("ben") and "Even more" not in place.views("ben")

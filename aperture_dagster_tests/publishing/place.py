@@ -161,7 +161,7 @@ class Posters:
     def prepare(self, pictures: Iterable[Picture]) -> None:
         self.prepared += pictures
 
-    def draw(self, picture: Picture) -> bytes:
+    def draw(self, picture: Picture) -> bytes | None:
         assert picture in self.prepared
         return repr(picture).encode()
 

@@ -42,9 +42,8 @@ def user(user_id: str = ANNA, *, folders: list[str] | None = None, **configurati
 
 def plan(one: dict[str, Any], **options: Any) -> AccessChange:
     rules = AccessRules(options.pop("strict", False), options.pop("hide_own", False), lambda record: frozenset())
-    remembered = Remembered(
-        options.pop("hidden", set()), {one["Id"]: one_list for one_list in options.pop("lists", [])}
-    )
+    lists = {each.user_id: each for each in options.pop("lists", [])}
+    remembered = Remembered(options.pop("hidden", set()), lists)
     given: dict[str, Any] = {"own": [ANNAS, BENS, SHARED], "others": {FILMS: "Films"}, "retired": {}}
     return plan_access(one, rules=rules, remembered=remembered, **(given | options))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.media_server.records import Artwork
 from aperture_dagster.publishing.entries import (
     EntryForm,
     ListedTitle,
@@ -310,6 +311,29 @@ def test_of_a_long_season_a_part_is_published_that_does_not_move_with_each_episo
     entry = only(built(title, spec=SHOWS))
     assert numbers(entry) == [f"/tv/s1e{number}.mkv" for number in range(first, last + 1)]
     assert f"These are episodes {first} to {last} of season 1. All episodes are in Anime." in nfo(entry, "tvshow.nfo")
+
+
+# Pictures
+
+
+def artwork(*pictures: Artwork, form: Any = "symlink") -> dict[str, tuple[str | None, bool]]:
+    """Of a film with these pictures: the target by the name of the file, and whether it is downloaded."""
+    original = Original(1, "id-1", (source("/m/alien.mkv"),), artwork=pictures)
+    entry = only(built(film(original), how=replace(LINKS, form=form)))
+    return {one.path: (one.target, one.picture is not None) for one in entry.files if one.kind == "artwork"}
+
+
+def test_pictures_are_links_to_those_of_the_original_or_else_downloaded():
+    of_server = "/config/metadata/library/ab/abc/backdrop.webp"
+    backdrop, logo = Artwork("Backdrop", "b", of_server), Artwork("Logo", "l")
+    thumb = Artwork("Thumb", "t", "https://example.org/thumb.jpg")
+    assert artwork(backdrop, logo, thumb) == {
+        "backdrop.webp": (of_server, False),
+        "logo.png": (None, True),
+        "landscape.jpg": (None, True),
+    }
+    assert artwork(backdrop, form="strm") == {"backdrop.jpg": (None, True)}
+    assert artwork() == {}
 
 
 # Reasons

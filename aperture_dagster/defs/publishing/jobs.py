@@ -27,7 +27,7 @@ JOBS = (
         off_if=publishing_is_off,
     ),
     Job(
-        "share_new_libraries",
+        "sync_library_access",
         "Let users who were given a list of libraries see those that were added to the media server.",
         ("library_access",),
         cron="*/15 * * * *",

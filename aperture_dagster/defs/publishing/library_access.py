@@ -15,6 +15,7 @@ from aperture_dagster.publishing.published import listed_users
 from aperture_dagster.settings import Settings
 
 
+# Without the pool of the media server: a publication holds that for as long as the server reads, this takes seconds.
 @dg.asset(group_name="publishing", deps=[users], kinds={"jellyfin", "emby"})
 def library_access(
     context: dg.AssetExecutionContext,

@@ -108,6 +108,7 @@ class JellyfinService(MediaServer):
             Operation("GET", "/System/Info", self._info),
             Operation("GET", "/Items", items.listing, (*LISTING_PARAMETERS, *PAGE_PARAMETERS)),
             Operation("GET", "/Items/{item_id}", items.single, (*_USER, "fields")),
+            Operation("GET", "/Items/{item_id}/Images", items.image_infos),
             Operation("GET", "/Items/{item_id}/Images/{image_type}", studios.image, _PICTURE, public=True),
             Operation("POST", "/Items/{item_id}/Images/{image_type}", studios.set_image),
             Operation("DELETE", "/Items/{item_id}/Images/{image_type}", studios.remove_image),

@@ -130,7 +130,6 @@ CREATE TABLE fetches (
     CONSTRAINT ck_fetches_attempts CHECK (attempts >= 0)
 );
 CREATE INDEX ix_fetches_item ON fetches (item);
-CREATE INDEX ix_fetches_waiting ON fetches (source, kind, added_at DESC NULLS LAST, item) WHERE outcome = 'waiting';
 CREATE INDEX ix_fetches_due ON fetches (source, kind, due_at, item) WHERE outcome <> 'waiting';
 CREATE INDEX ix_fetches_waiting ON fetches (source, kind, added_at DESC NULLS LAST, item) WHERE outcome = 'waiting';
 COMMENT ON TABLE fetches IS 'The work lists of all sources: the last attempt per item, and when the next is due.';
@@ -329,15 +328,16 @@ CREATE TABLE library_lists (
     offered TEXT[] NOT NULL,
     CONSTRAINT pk_library_lists PRIMARY KEY (user_id)
 );
-COMMENT ON TABLE library_lists IS 'Users who might see all libraries, and were given a list of them instead. One who lacks a library that was offered was restricted by the operator, and keeps the list.';
+COMMENT ON TABLE library_lists IS 'Users who might see all libraries, and were given a list of them instead. From one who lacks a library that was offered, the operator took it: they keep the list.';
 COMMENT ON COLUMN library_lists.before IS 'the ids in the user''s policy before';
-COMMENT ON COLUMN library_lists.offered IS 'ids in policies of all libraries that were put on the list';
+COMMENT ON COLUMN library_lists.offered IS 'ids in policies of libraries that were put on the list';
 
 CREATE TABLE item_files (
     item_id BIGINT NOT NULL,
     path TEXT,
     sources JSONB NOT NULL,
     picture_tag TEXT,
+    artwork JSONB NOT NULL,
     read_at TIMESTAMP WITH TIME ZONE NOT NULL,
     CONSTRAINT pk_item_files PRIMARY KEY (item_id)
 );
@@ -345,6 +345,7 @@ COMMENT ON TABLE item_files IS 'The files of titles and episodes that are publis
 COMMENT ON COLUMN item_files.path IS 'of the item when the files were read';
 COMMENT ON COLUMN item_files.sources IS 'versions, parts and subtitles, as the server lists them';
 COMMENT ON COLUMN item_files.picture_tag IS 'changes with the item''s picture';
+COMMENT ON COLUMN item_files.artwork IS 'kind, tag and path of each of its other pictures';
 
 CREATE TABLE alerts_told (
     key TEXT NOT NULL,
