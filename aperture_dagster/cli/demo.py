@@ -133,7 +133,7 @@ def point_at(environment: dict[str, str], home: Path, lists: Path | None = None,
     everything is published below that folder, which the stand-ins see at `VOLUME`. ``create``: see
     :func:`use_dagster_home`.
     """
-    from aperture_dagster.simulator.environment import VOLUME
+    from aperture_dagster.simulator.settings import VOLUME
 
     # A group of settings with a secret in it configures something real.
     real = [group for group in groups() if group.model_fields.keys() & secret_names()]

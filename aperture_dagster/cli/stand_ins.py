@@ -59,7 +59,7 @@ class StandIns:
 
     def demo_arguments(self, *, lists: Path | None, port: int) -> list[str]:
         """Return the arguments for a demo: any world is enriched in one day, and the media server sees ``lists``."""
-        from aperture_dagster.simulator.environment import VOLUME
+        from aperture_dagster.simulator.settings import VOLUME
 
         limits = [f"--{source}-daily-limit={REQUESTS_A_DAY}" for source in _limited_sources()]
         volume = ["--volume", f"{VOLUME}={lists}"] if lists is not None else []
@@ -75,8 +75,7 @@ class StandIns:
         Raises:
             OperatorError: they did not start; with their last line of output.
         """
-        from aperture_dagster.simulator.environment import environment
-        from aperture_dagster.simulator.settings import SimulatorSettings
+        from aperture_dagster.simulator.settings import SimulatorSettings, environment
 
         limits: dict[str, Any] = {f"{source}_daily_limit": REQUESTS_A_DAY for source in _limited_sources()}
         command = [sys.executable, "-m", "aperture_dagster.simulator", "--parent-pid", str(os.getpid())]

@@ -15,7 +15,7 @@ from aperture_dagster.enrichment.tmdb.client import Tmdb
 from aperture_dagster.enrichment.tmdb.pool import discover_params, parse_entries, parse_pool_title
 from aperture_dagster.http.errors import BadAnswer
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
-from aperture_dagster.simulator.tmdb.ids import genre_id, named_id
+from aperture_dagster.simulator.tmdb.titles import genre_id, named_id
 from aperture_dagster.simulator.world import CastMember, Offer, Release, World, WorldTitle
 
 TODAY = date(2026, 5, 17)

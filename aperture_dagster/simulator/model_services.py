@@ -1,15 +1,4 @@
-"""A stand-in for an OpenAI-compatible embeddings endpoint.
-
-Vectors are hashed bags of words of unit length. The same text gives the same vector, and texts that share words are
-close to each other.
-
-Modelled are OpenAI's errors as in openai/openai-openapi, and
-
-- an account without credit: 429 with type and code ``insufficient_quota``, which is not worth a retry
-  (langchain-ai/langchainjs issue 1929);
-- a content filter: 400 with the code ``content_filter`` for the whole request, as from Azure's endpoint;
-- models of Ollama 0.13.5 and later: 400 for a text that exceeds their context (ollama/ollama issue 14186).
-"""
+"""Stand-ins for servers of AI models: an OpenAI-compatible endpoint, and the lists of models of local servers."""
 
 from __future__ import annotations
 
@@ -25,6 +14,19 @@ from aperture_dagster.simulator.catalogue import stable_number
 from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.service import Operation, Request, StandIn, Unmodelled
 from aperture_dagster.simulator.state import SimulatorState
+
+# A stand-in for an OpenAI-compatible embeddings endpoint.
+#
+# Vectors are hashed bags of words of unit length. The same text gives the same vector, and texts that share words are
+# close to each other.
+#
+# Modelled are OpenAI's errors as in openai/openai-openapi, and
+#
+# - an account without credit: 429 with type and code ``insufficient_quota``, which is not worth a retry
+#   (langchain-ai/langchainjs issue 1929);
+# - a content filter: 400 with the code ``content_filter`` for the whole request, as from Azure's endpoint;
+# - models of Ollama 0.13.5 and later: 400 for a text that exceeds their context (ollama/ollama issue 14186).
+
 
 _MAX_INPUTS = 2048
 _MAX_TOKENS_EACH = 8192
@@ -172,3 +174,53 @@ def _refused(
     status: int, message: str, code: str | None, parameter: str | None = None, error_type: str = "invalid_request_error"
 ) -> Response:
     return JSONResponse({"error": {"message": message, "type": error_type, "param": parameter, "code": code}}, status)
+
+
+# Stand-ins for the lists of models of local model servers; their embeddings are those of the OpenAI stand-in.
+#
+# Modelled are Ollama's ``/api/tags`` as in its documentation, with models of its cloud beside local ones, and LM
+# Studio, which answers an unknown path with status 200 and an error.
+
+
+class OllamaService(StandIn):
+    """Ollama's models over a state's settings."""
+
+    name = "ollama"
+
+    def __init__(self, state: SimulatorState) -> None:
+        super().__init__(state, [Operation("GET", "/api/tags", self._tags)])
+
+    def error(self, status: int) -> Response:
+        """Return an error of this status in Ollama's form."""
+        return JSONResponse({"error": "internal server error"}, status)
+
+    def _tags(self, request: Request) -> Response:
+        models = []
+        for name in self._state.settings.ollama_models:
+            entry = {"name": name, "model": name, "size": 274_302_450}
+            if name.endswith("cloud"):
+                entry |= {"remote_host": "https://ollama.com:443", "remote_model": name.removesuffix("-cloud")}
+            models.append(entry)
+        return JSONResponse({"models": models})
+
+
+class LmStudioService(StandIn):
+    """LM Studio, which has downloaded two models."""
+
+    name = "lm_studio"
+
+    def __init__(self, state: SimulatorState) -> None:
+        super().__init__(state, [Operation("GET", "/v1/models", self._models)])
+
+    def error(self, status: int) -> Response:
+        """Return an error of this status in LM Studio's form."""
+        return JSONResponse({"error": "Internal error"}, status)
+
+    def unknown(self, request: Request) -> Response:
+        """Answer an unknown path."""
+        return JSONResponse({"error": f"Unexpected endpoint or method. ({request.method} {request.path})"})
+
+    def _models(self, request: Request) -> Response:
+        names = ("text-embedding-nomic-embed-text-v1.5", "qwen/qwen3-4b")
+        models = [{"id": name, "object": "model", "owned_by": "organization_owner"} for name in names]
+        return JSONResponse({"object": "list", "data": models})
