@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, make_url, text
 
 from aperture_dagster.catalogue.items import choose_libraries, read_items
-from aperture_dagster.catalogue.stored_users import write_users
+from aperture_dagster.catalogue.people import write_users
 from aperture_dagster.catalogue.sync import (
     CatalogueResult,
     Coverage,
@@ -24,7 +24,7 @@ from aperture_dagster.catalogue.sync import (
     TitleSync,
     write_libraries,
 )
-from aperture_dagster.enrichment.tmdb.title import parse_title
+from aperture_dagster.enrichment.tmdb.titles import parse_title
 from aperture_dagster.media_server.records import ItemState, Listing, ServerEpisode, ServerLibrary, ServerTitle
 from aperture_dagster.postgres.connection import close_engine
 from aperture_dagster.postgres.database import Database

@@ -8,8 +8,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from aperture_dagster.alerts.notifications import Notifier
-from aperture_dagster.alerts.rules import Message
+from aperture_dagster.alerts.rules import Message, Notifier
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.terminal import Console
 from aperture_dagster.model.errors import OperatorError

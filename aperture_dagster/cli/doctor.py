@@ -13,24 +13,21 @@ from typing import Any
 import click
 from rich.text import Text
 
-from aperture_dagster.alerts.notifications import Notifier
-from aperture_dagster.catalogue.people import User, as_listed, users_named, who_takes_part
+from aperture_dagster.alerts.rules import Notifier
+from aperture_dagster.catalogue.people import User, as_listed, read_users, users_named, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
 from aperture_dagster.catalogue.references import nearest_users
 from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.cli.common import operator_errors, require_writable
 from aperture_dagster.cli.demo import demo_home, home_option, load_settings_of, settings_of_home
 from aperture_dagster.cli.heartbeats import read_parts, up_is_running
 from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.discovery.seerr import SEERR, comparable_id, why_not_configured
 from aperture_dagster.enrichment.sources import SOURCES, TitleSource
-from aperture_dagster.http.errors import QuotaSpent, ServiceError, ServiceNotConfigured
-from aperture_dagster.http.home_network import describe_route
-from aperture_dagster.http.redaction import redact
+from aperture_dagster.http.connections import describe_route
+from aperture_dagster.http.errors import QuotaSpent, ServiceError, ServiceNotConfigured, redact
 from aperture_dagster.instance.home import use_dagster_home
-from aperture_dagster.maintenance.future import future_dates
-from aperture_dagster.maintenance.status import LEAST_FREE_BYTES, State
+from aperture_dagster.maintenance.status import LEAST_FREE_BYTES, State, future_dates
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.model.moments import SKEW, describe_future

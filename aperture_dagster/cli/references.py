@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.known import read_titles_to_name
-from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.items import works_for
+from aperture_dagster.catalogue.people import User, read_users
+from aperture_dagster.catalogue.queries import read_titles_to_name
 from aperture_dagster.catalogue.references import (
     KnownTitle,
     TitleId,
@@ -17,8 +18,6 @@ from aperture_dagster.catalogue.references import (
     nearest_users,
     parse_title_reference,
 )
-from aperture_dagster.catalogue.stored_users import read_users
-from aperture_dagster.catalogue.works import works_for
 from aperture_dagster.model.errors import OperatorError
 
 AMBIGUOUS, UNKNOWN = 2, 1

@@ -11,17 +11,15 @@ from zoneinfo import ZoneInfo
 import click
 from rich.text import Text
 
-from aperture_dagster.catalogue.people import who_takes_part
+from aperture_dagster.catalogue.people import read_users, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
-from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.cli.common import echo, echo_json, operator_errors
 from aperture_dagster.cli.demo import home_option, settings_of_home
 from aperture_dagster.cli.heartbeats import up_is_running
 from aperture_dagster.cli.references import find_user
 from aperture_dagster.cli.summary import next_episode, noun, print_titles, progress_in
 from aperture_dagster.cli.terminal import Terminal
-from aperture_dagster.maintenance.overview import recently_watched, taste_of
-from aperture_dagster.maintenance.status import why_no_list
+from aperture_dagster.maintenance.status import recently_watched, taste_of, why_no_list
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.model.wording import titled

@@ -18,18 +18,25 @@ import click
 from rich.text import Text
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.people import who_takes_part
+from aperture_dagster.catalogue.people import read_users, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
-from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.cli.common import echo_json, operator_errors
 from aperture_dagster.cli.demo import home_option, settings_of_home
 from aperture_dagster.cli.heartbeats import read_parts, up_is_running
 from aperture_dagster.cli.show import how_to_begin
 from aperture_dagster.cli.terminal import Terminal
-from aperture_dagster.http.redaction import redact
-from aperture_dagster.maintenance.future import future_dates
-from aperture_dagster.maintenance.overview import household_rows, server_identity
-from aperture_dagster.maintenance.status import CheckState, JobState, Status, UserState, Wrong, find_wrong
+from aperture_dagster.http.errors import redact
+from aperture_dagster.maintenance.status import (
+    CheckState,
+    JobState,
+    Status,
+    UserState,
+    Wrong,
+    find_wrong,
+    future_dates,
+    household_rows,
+    server_identity,
+)
 from aperture_dagster.maintenance.tidying import size_of_database
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.moments import describe_future, elapsed

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from aperture_dagster.automation import daily_check
-from aperture_dagster.catalogue.stored_users import new_partitions, users_of_partitions
+from aperture_dagster.catalogue.people import new_partitions, users_of_partitions
 from aperture_dagster.defs.jobs import NIGHTLY_GRACE_HOURS
 from aperture_dagster.defs.reporting import warn_unless
 from aperture_dagster.instance.markdown import markdown_table

@@ -21,8 +21,7 @@ from typing import Any, Protocol
 
 from aperture_dagster.http import errors
 from aperture_dagster.http.client import ServiceClient
-from aperture_dagster.http.json_text import as_object, expect, objects
-from aperture_dagster.http.messages import Answer, Request
+from aperture_dagster.http.messages import Answer, Request, as_object, expect, objects
 from aperture_dagster.http.rate_limit import JITTER_SECONDS, Pacer
 from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.ratings.answers import (

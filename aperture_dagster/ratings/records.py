@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from aperture_dagster.catalogue.identity import ProviderIds
 from aperture_dagster.http.errors import BadAnswer
-from aperture_dagster.http.json_text import as_object, expect, one_line
+from aperture_dagster.http.messages import as_object, expect, one_line
 from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.model.moments import is_future
 

@@ -15,10 +15,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.identity import ProviderIds
+from aperture_dagster.catalogue.items import works_for, works_sharing_ids
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.removal import RemovalRefused
 from aperture_dagster.catalogue.watch_states import lock_history
-from aperture_dagster.catalogue.works import works_for, works_sharing_ids
 from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database

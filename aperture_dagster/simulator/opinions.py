@@ -1,6 +1,7 @@
 """Ratings of titles on every site, the same from whichever stand-in they come.
 
-TMDb's rating is the world's own. The other sites deviate from it a little, and know fewer series."""
+TMDb's rating is the world's own. The other sites deviate from it a little, and know fewer series.
+"""
 
 from __future__ import annotations
 

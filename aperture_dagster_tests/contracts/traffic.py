@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from aperture_dagster.enrichment.listed import DiscoverFilters
+from aperture_dagster.enrichment.queries import DiscoverFilters
 from aperture_dagster.enrichment.tmdb.client import Tmdb
 from aperture_dagster.http.errors import BadAnswer, NotFound
 from aperture_dagster.media_server.jellyfin import JellyfinReader

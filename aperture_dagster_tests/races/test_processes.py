@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from aperture_dagster.catalogue.people import User
-from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.catalogue.people import User, read_users
 from aperture_dagster.files import locks
 from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.model.clock import Clock

@@ -181,7 +181,7 @@ class Home:
 
     def connect(self, tokens: dict[str, Any]) -> None:
         """Connect users to their accounts on Trakt, and sync their ratings as an operator who agrees to many."""
-        from aperture_dagster.catalogue.stored_users import users_of_partitions
+        from aperture_dagster.catalogue.people import users_of_partitions
         from aperture_dagster.definitions import defs
         from aperture_dagster.defs.ratings.jobs import SYNC_JOB
         from aperture_dagster.partitions import USERS
@@ -217,7 +217,7 @@ class Home:
     def old(self) -> list[str]:
         """Name the tastes and lists that a run would compute again, although the last night has passed."""
 
-        from aperture_dagster.catalogue.stored_users import users_of_partitions
+        from aperture_dagster.catalogue.people import users_of_partitions
         from aperture_dagster.partitions import USERS
         from aperture_dagster.taste.changes import find_changes, list_inputs, taste_inputs
         from aperture_dagster.taste.embedding import model_in_use

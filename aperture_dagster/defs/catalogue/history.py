@@ -5,11 +5,9 @@ from collections.abc import Iterator
 import dagster as dg
 
 from aperture_dagster.catalogue.histories import HistoryRead, HistoryReader, may_have_watched
-from aperture_dagster.catalogue.people import User, who_takes_part
+from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
-from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.catalogue.stored_users import read_users
-from aperture_dagster.catalogue.users import ids_on_server, read_users_once
+from aperture_dagster.catalogue.servers import MediaServers, ids_on_server, read_users_once
 from aperture_dagster.catalogue.watch_states import count_marked_items, latest_plays, read_mark
 from aperture_dagster.defs.catalogue.catalogue import episodes, movies, series
 from aperture_dagster.defs.catalogue.people import users

@@ -2,10 +2,8 @@
 
 import dagster as dg
 
-from aperture_dagster.catalogue.people import User, partition_key, who_takes_part
-from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.catalogue.stored_users import read_users, users_differ, write_users
-from aperture_dagster.catalogue.users import check_names, ids_on_server, read_users_once, user_rows
+from aperture_dagster.catalogue.people import User, partition_key, read_users, users_differ, who_takes_part, write_users
+from aperture_dagster.catalogue.servers import MediaServers, check_names, ids_on_server, read_users_once, user_rows
 from aperture_dagster.defs.catalogue.server import media_server
 from aperture_dagster.defs.reporting import materialized, problems_table, table, warn_of_unreadable, warn_unless
 from aperture_dagster.http.errors import BadAnswer

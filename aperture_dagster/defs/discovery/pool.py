@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from aperture_dagster.catalogue.stored_users import users_of_partitions
+from aperture_dagster.catalogue.people import users_of_partitions
 from aperture_dagster.defs.catalogue import movies, series, users, watch_history
 from aperture_dagster.defs.enrichment.sources import SOURCE_ASSETS
 from aperture_dagster.defs.jobs import Job

@@ -8,16 +8,15 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.automation import daily_check
-from aperture_dagster.catalogue.people import User
-from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.catalogue.people import User, read_users
 from aperture_dagster.defs.catalogue import users
 from aperture_dagster.defs.discovery.candidates import discovery_candidates
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.defs.reporting import SHOWN_PROBLEMS, table, warn_unless
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
-from aperture_dagster.discovery.notes import read_requests, requests_table
 from aperture_dagster.discovery.requests import RequestDesk, RequestedBest
 from aperture_dagster.discovery.seerr import SEERR, requests_are_off
+from aperture_dagster.discovery.suggestions import read_requests, requests_table
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.markdown import markdown_list
 from aperture_dagster.model.clock import Clock

@@ -7,8 +7,7 @@ from aperture_dagster.defs.enrichment.reporting import source_metadata
 from aperture_dagster.defs.enrichment.sources import GROUP
 from aperture_dagster.defs.reporting import log_waiting, materialized, skipped
 from aperture_dagster.enrichment.studios import ask_for_changed_logos, gather_studios, stored_logos, studio_table
-from aperture_dagster.enrichment.tmdb.logos import TMDB_IMAGES, logos
-from aperture_dagster.enrichment.tmdb.source import TMDB
+from aperture_dagster.enrichment.tmdb.source import TMDB, TMDB_IMAGES, logos
 from aperture_dagster.files.private import clear_unfinished
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.markdown import markdown_table

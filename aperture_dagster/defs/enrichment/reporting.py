@@ -9,7 +9,7 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.worklist.engine import Tally
 from aperture_dagster.worklist.populations import Source
 from aperture_dagster.worklist.queue import coverage, not_fetched, outcome_summary, total, without_id
-from aperture_dagster.worklist.quota import QuotaLedger
+from aperture_dagster.worklist.services import QuotaLedger
 
 
 def source_metadata(

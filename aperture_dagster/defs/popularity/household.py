@@ -17,7 +17,7 @@ from aperture_dagster.instance.markdown import Markup, markdown
 from aperture_dagster.instance.pictures import genre_panels, week_columns
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.partitions import user_partitions
-from aperture_dagster.popularity.household import WEEKS, Overview, read_overview
+from aperture_dagster.popularity.queries import WEEKS, Overview, read_overview
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 

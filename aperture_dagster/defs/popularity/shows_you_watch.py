@@ -7,8 +7,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from aperture_dagster.automation import daily_check, on_upstream_change
-from aperture_dagster.catalogue.people import User
-from aperture_dagster.catalogue.stored_users import users_of_partitions
+from aperture_dagster.catalogue.people import User, users_of_partitions
 from aperture_dagster.defs.catalogue import episodes, series, users, watch_history
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.reporting import is_brief, table, warn_unless
@@ -17,9 +16,8 @@ from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.markdown import markdown_list
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.partitions import user_partitions
-from aperture_dagster.popularity.queries import outdated_shows, shows_table
+from aperture_dagster.popularity.queries import ShowLists, outdated_shows, shows_table
 from aperture_dagster.popularity.series import episode_label
-from aperture_dagster.popularity.watching import ShowLists
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.versions import content_version
 from aperture_dagster.settings import Settings

@@ -7,7 +7,8 @@ It follows seerr-team/seerr as of February 2026 (``server/entity/MediaRequest.ts
   that user.
 - A request for a series without seasons is an internal error, and one without a season left is 202.
 
-Titles of the media server are available at once; the real one looks for them every few minutes."""
+Titles of the media server are available at once; the real one looks for them every few minutes.
+"""
 
 from __future__ import annotations
 

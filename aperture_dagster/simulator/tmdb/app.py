@@ -10,7 +10,8 @@ It follows version 3 as of June 2026 (``specs/tmdb-api.2026-06.json``). Beyond t
   ``/discover`` by average, with at least 200 votes).
 - ``recommendations`` say that there are more pages than there are (sct/overseerr issue 2749). Pages of ``/discover``
   repeat a title of the page before (seerr-team/seerr issue 708).
-- ``include_adult=false`` only drops what is marked as adult, and only from ``/discover`` (sct/overseerr issue 4177)."""
+- ``include_adult=false`` only drops what is marked as adult, and only from ``/discover`` (sct/overseerr issue 4177).
+"""
 
 from __future__ import annotations
 
