@@ -16,6 +16,6 @@ import aperture_dagster.publishing.tables
 import aperture_dagster.ratings.tables
 import aperture_dagster.taste.tables
 from aperture_dagster.catalogue.tables import VIEWS
-from aperture_dagster.postgres.metadata import metadata
+from aperture_dagster.postgres.tables import metadata
 
 __all__ = ["VIEWS", "metadata"]

@@ -29,7 +29,7 @@ from aperture_dagster.media_server.records import ItemState, Listing, ServerEpis
 from aperture_dagster.postgres.connection import close_engine
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.migrate import forget_schema
-from aperture_dagster.settings.media_server import MediaServerSettings
+from aperture_dagster.settings.services import MediaServerSettings
 from aperture_dagster_tests.clusters import copy_clusters
 from aperture_dagster_tests.holders import Holder, holder_factory, temporary_data_directory
 

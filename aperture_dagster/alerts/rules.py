@@ -18,7 +18,7 @@ from aperture_dagster.http.errors import redact
 from aperture_dagster.model.moments import is_future
 from aperture_dagster.model.wording import printable
 from aperture_dagster.settings import Settings
-from aperture_dagster.settings.alerts import secrets_in, shown_address
+from aperture_dagster.settings.home import secrets_in, shown_address
 
 Category = Literal["run", "check", "freshness"]
 Occasion = Literal["new", "again", "over"]

@@ -26,7 +26,7 @@ from aperture_dagster.media_server.records import Listing, MediaType, ServerLibr
 from aperture_dagster.model.errors import MissingPrerequisite
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import execute, lock_until_commit
-from aperture_dagster.settings.media_server import MediaServerSettings
+from aperture_dagster.settings.services import MediaServerSettings
 from aperture_dagster.worklist.progress import Progress
 
 ItemType = Literal["movie", "series", "episode"]

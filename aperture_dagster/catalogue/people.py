@@ -16,10 +16,9 @@ from aperture_dagster.catalogue.access import Access
 from aperture_dagster.catalogue.tables import users
 from aperture_dagster.model.moments import SKEW
 from aperture_dagster.postgres.bulk import WriteCounts, upsert
-from aperture_dagster.postgres.metadata import written_columns
 from aperture_dagster.postgres.queries import execute
-from aperture_dagster.postgres.tables import facts
-from aperture_dagster.settings.media_server import MediaServerSettings
+from aperture_dagster.postgres.tables import facts, written_columns
+from aperture_dagster.settings.services import MediaServerSettings
 
 MAX_KEY_LENGTH = 40
 

@@ -1,4 +1,4 @@
-"""The media server of the settings, verified to be the one that this home belongs to, and its users, as it lists them."""
+"""The media server of the settings, verified to be the one that this home belongs to; and its users, as it has them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aperture_dagster.catalogue.people import (
     who_takes_part,
 )
 from aperture_dagster.http import errors
-from aperture_dagster.http.connections import route_to_media_server
+from aperture_dagster.http.home_network import route_to_media_server
 from aperture_dagster.media_server.detect import detect_server_type
 from aperture_dagster.media_server.emby import EmbyReader
 from aperture_dagster.media_server.emby_writer import EmbyWriter
@@ -30,7 +30,7 @@ from aperture_dagster.media_server.records import Page, ServerIdentity, ServerUs
 from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.settings.media_server import MediaServerSettings
+from aperture_dagster.settings.services import MediaServerSettings
 
 
 class MediaServers:

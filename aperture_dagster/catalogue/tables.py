@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy import DDL, event
 
-from aperture_dagster.postgres.metadata import MEDIA_TYPES, Moment, between, metadata, one_of
+from aperture_dagster.postgres.tables import MEDIA_TYPES, Moment, between, metadata, one_of
 
 libraries = sa.Table(
     "libraries",

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from aperture_dagster.catalogue.people import User, read_users
 from aperture_dagster.cli.common import operator_errors
-from aperture_dagster.cli.references import find_title, find_user
+from aperture_dagster.cli.show import find_title, find_user
 from aperture_dagster.cli.terminal import Console
 from aperture_dagster.discovery.requests import PlannedRequest, RequestDesk
 from aperture_dagster.discovery.seerr import SEERR, why_not_configured

@@ -24,8 +24,8 @@ from aperture_dagster.cli.heartbeats import read_parts, up_is_running
 from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.discovery.seerr import SEERR, comparable_id, why_not_configured
 from aperture_dagster.enrichment.sources import SOURCES, TitleSource
-from aperture_dagster.http.connections import describe_route
 from aperture_dagster.http.errors import QuotaSpent, ServiceError, ServiceNotConfigured, redact
+from aperture_dagster.http.home_network import describe_route
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.maintenance.status import LEAST_FREE_BYTES, State, future_dates
 from aperture_dagster.model.clock import Clock
@@ -155,7 +155,7 @@ def _clock(database: Database, clock: Clock) -> Iterator[Finding]:
     """Whether this machine and the database agree on the time, and what a clock that was ahead has written."""
     import dagster as dg
 
-    from aperture_dagster.instance import clock_jumps
+    from aperture_dagster.instance import dead_runs
 
     now = clock.now()
     with database.transaction() as connection:
@@ -165,7 +165,7 @@ def _clock(database: Database, clock: Clock) -> Iterator[Finding]:
         message = f"the clocks of this machine and of the database are {span} apart: set the wrong one"
         yield Finding("clock", "failed", message)
     with dg.DagsterInstance.get() as instance:
-        found += clock_jumps.future_dates(instance, now=now)
+        found += dead_runs.future_dates(instance, now=now)
     sentence = describe_future(found, now)
     yield Finding("clock", "warning" if sentence else "ok", sentence or "nothing is dated in the future")
 

@@ -33,7 +33,7 @@ from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.http.errors import BadAnswer, NotFound, RequestRejected, ServicePaused, ServiceUnavailable
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.postgres.versions import content_version
+from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.engine import Attempt, Tally, WorkList, one_by_one, work_through
 from aperture_dagster.worklist.populations import Source

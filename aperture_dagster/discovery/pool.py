@@ -22,7 +22,7 @@ from aperture_dagster.postgres.bulk import as_json, storable, upsert
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows, read_value
 from aperture_dagster.ratings.accounts import TraktAccounts
-from aperture_dagster.ratings.stored_accounts import recommendations_of
+from aperture_dagster.ratings.tokens import recommendations_of
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.populations import Population
 

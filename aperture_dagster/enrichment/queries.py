@@ -14,8 +14,8 @@ from aperture_dagster.catalogue.queries import PRESENT
 from aperture_dagster.enrichment.merge import SERVER, MergePlan
 from aperture_dagster.enrichment.tables import enriched_metadata, merges, tmdb_collections
 from aperture_dagster.postgres.bulk import WriteCounts, upsert
-from aperture_dagster.postgres.metadata import metadata, written_columns
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
+from aperture_dagster.postgres.tables import metadata, written_columns
 
 # Title sources, by name, with their tables.
 SOURCE_TABLES: dict[str, Table] = {

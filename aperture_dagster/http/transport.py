@@ -21,8 +21,9 @@ from urllib.parse import urlsplit
 import httpx
 
 from aperture_dagster.http import errors
-from aperture_dagster.http.connections import Connections, Route, is_private
+from aperture_dagster.http.connections import Connections
 from aperture_dagster.http.errors import redact
+from aperture_dagster.http.home_network import Route, is_private
 from aperture_dagster.http.messages import Answer, Request, one_line, retry_after_seconds
 from aperture_dagster.http.rate_limit import Pacer
 

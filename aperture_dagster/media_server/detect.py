@@ -6,8 +6,8 @@ from contextlib import closing
 from typing import Any, Literal
 
 from aperture_dagster.http.client import ServiceClient
-from aperture_dagster.http.connections import Route
 from aperture_dagster.http.errors import BadAnswer, NotFound, RequestRejected, ServiceRefused
+from aperture_dagster.http.home_network import Route
 from aperture_dagster.http.messages import expect
 
 ServerType = Literal["jellyfin", "emby"]

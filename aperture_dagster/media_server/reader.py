@@ -10,8 +10,8 @@ from operator import attrgetter
 from typing import Any, ClassVar, TypeVar
 
 from aperture_dagster.http.client import ServiceClient
-from aperture_dagster.http.connections import Route
 from aperture_dagster.http.errors import BadAnswer
+from aperture_dagster.http.home_network import Route
 from aperture_dagster.http.messages import expect
 from aperture_dagster.media_server.items import (
     ITEM_TYPES,

@@ -16,7 +16,7 @@ from aperture_dagster.http.errors import Cancelled, ServiceError
 from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.model.wording import sentence
 from aperture_dagster.settings import Settings
-from aperture_dagster.settings.ranking import TopPicksSource
+from aperture_dagster.settings.lists import TopPicksSource
 from aperture_dagster.taste.lists import latest_top_picks_day, replace_top_picks, top_picks_sources
 from aperture_dagster.worklist.services import Service, Services
 

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection
 
 from aperture_dagster.http.client import ServiceClient
-from aperture_dagster.http.connections import is_private
 from aperture_dagster.http.errors import BadAnswer, NotFound, RequestRejected, ServiceError
+from aperture_dagster.http.home_network import is_private
 from aperture_dagster.http.messages import Request, as_object, objects, one_line
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import aperture_dagster
 from aperture_dagster.catalogue.people import read_users
-from aperture_dagster.postgres.versions import content_version
+from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.taste.crowd import crowd_version
 from aperture_dagster.taste.inputs import (
     NOTHING,

@@ -12,8 +12,8 @@ import pytest
 
 from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.cli.doctor import Finding, examine
-from aperture_dagster.http.connections import is_private
 from aperture_dagster.http.errors import ServiceError, ServiceNotConfigured, ServiceRefused
+from aperture_dagster.http.home_network import is_private
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings, SettingsError
 from aperture_dagster.taste.embedder import OpenAiEmbedder

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from aperture_dagster.http.connections import Route
+from aperture_dagster.http.home_network import Route
 from aperture_dagster.media_server.emby import EmbyReader, parse_emby_user
 from aperture_dagster.media_server.items import parse_user
 from aperture_dagster.media_server.jellyfin import JellyfinReader

@@ -30,7 +30,7 @@ from aperture_dagster.popularity.queries import replace_shows
 from aperture_dagster.publishing.copies import record_states
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here
-from aperture_dagster.ratings.stored_accounts import installation_id
+from aperture_dagster.ratings.tokens import installation_id
 from aperture_dagster.taste.lists import replace_recommendations
 from aperture_dagster.worklist.queue import ask_again, enrol, spend, write_fetches
 from aperture_dagster_tests.catalogue.viewers import furnish

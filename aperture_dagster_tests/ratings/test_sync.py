@@ -320,7 +320,7 @@ def test_seasons_and_episodes_on_trakt_are_left_alone(rated: RatedHome):
 
 
 def test_batches_hold_a_hundred_at_most(rated: RatedHome, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("aperture_dagster.ratings.pushing.BATCH", 10)
+    monkeypatch.setattr("aperture_dagster.ratings.outbox.BATCH", 10)
     for number in range(1, 26):
         rated.rate("ada", f"movie:{number}", 8)
     rated.state.trakt_set(refuses_above=10)

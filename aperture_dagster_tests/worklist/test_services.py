@@ -11,8 +11,7 @@ from sqlalchemy import create_engine, text
 
 from aperture_dagster.enrichment.sources import MDBLIST, OMDB
 from aperture_dagster.http.errors import QuotaSpent
-from aperture_dagster.postgres.database import Database
-from aperture_dagster.postgres.lease import service_lease
+from aperture_dagster.postgres.database import Database, service_lease
 from aperture_dagster.worklist.populations import Source
 from aperture_dagster.worklist.queue import (
     batch_size,

@@ -9,18 +9,16 @@ from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
 from aperture_dagster.catalogue.servers import MediaServers, ids_on_server, read_users_once
 from aperture_dagster.catalogue.watch_states import count_marked_items, latest_plays, read_mark
-from aperture_dagster.defs.catalogue.catalogue import episodes, movies, series
-from aperture_dagster.defs.catalogue.people import users
-from aperture_dagster.defs.catalogue.server import media_server
+from aperture_dagster.defs.catalogue.assets import episodes, media_server, movies, series, users
 from aperture_dagster.defs.reporting import problems_table
 from aperture_dagster.defs.users import UserLeft, UserOutcome, for_each_user, user_asset
 from aperture_dagster.http.errors import NotFound, RequestRejected
 from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
+from aperture_dagster.instance.launcher import MEDIA_SERVER
 from aperture_dagster.instance.markdown import markdown_table
-from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.postgres.versions import content_version
+from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.publishing.copies import record_states
 from aperture_dagster.ratings.in_force import OWN, SERVER, rated_since, ratings_version
 from aperture_dagster.settings import Settings

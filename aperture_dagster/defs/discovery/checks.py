@@ -7,10 +7,9 @@ import dagster as dg
 
 from aperture_dagster.automation import daily_check
 from aperture_dagster.catalogue.people import users_of_partitions
-from aperture_dagster.defs.discovery.candidates import discovery_candidates
-from aperture_dagster.defs.discovery.pool import discovery_pool
-from aperture_dagster.defs.freshness import fresh_for_every_user
+from aperture_dagster.defs.discovery.assets import discovery_candidates, discovery_pool
 from aperture_dagster.defs.reporting import table, warn_unless
+from aperture_dagster.defs.schedules import fresh_for_every_user
 from aperture_dagster.discovery.pool import pool_summary, vectors_of_pool
 from aperture_dagster.discovery.suggestions import candidate_sizes
 from aperture_dagster.discovery.suitability import FORBIDDEN, OWNED, SETTLED, library_sizes, unsuitable_suggestions

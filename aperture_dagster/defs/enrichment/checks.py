@@ -5,8 +5,7 @@ from datetime import timedelta
 import dagster as dg
 
 from aperture_dagster.automation import daily_check
-from aperture_dagster.defs.enrichment.logos import studio_logos
-from aperture_dagster.defs.enrichment.merged import enriched_metadata
+from aperture_dagster.defs.enrichment.assets import enriched_metadata, studio_logos
 from aperture_dagster.defs.reporting import table, warn_unless
 from aperture_dagster.enrichment.queries import unmerged_titles, values_out_of_range
 from aperture_dagster.enrichment.sources import SERVICES, SOURCES, TitleSource

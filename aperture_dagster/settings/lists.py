@@ -1,11 +1,16 @@
-"""Settings of embeddings, recommendations and Top Picks."""
+"""Settings of embeddings, recommendations and Top Picks, and of what is published on the media server."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, Field, PositiveInt, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, StringConstraints
+from pydantic_settings import NoDecode
 
-from aperture_dagster.settings.types import Address, Secret, SettingsGroup, Share
+from aperture_dagster.settings.types import Address, Secret, SettingsGroup, Share, Texts, split_names
+
+# Settings of embeddings, recommendations and Top Picks.
+
 
 TMDB_LISTS = ("popular", "trending", "top_rated")
 # MDBList's orders of a list, except for ``random``, which would be another list every time.
@@ -114,3 +119,87 @@ class TopPicksSettings(SettingsGroup):
     """
     top_picks_series_source: SourceText = "local"
     """Source of the series, likewise."""
+
+
+# Settings of what is published on the media server.
+
+
+def _check_template(value: str) -> str:
+    """Accept a name in which only the placeholders of a template appear in braces."""
+    try:
+        name = value.format(username="name", type="type")
+    except (LookupError, ValueError, AttributeError):
+        raise ValueError("expected a name with no other placeholders than {username} and {type}") from None
+    if not name.strip() or not name.isprintable():
+        raise ValueError("expected a name")
+    return value.strip()
+
+
+def _check_names(given: dict[str, str]) -> dict[str, str]:
+    """Accept names for kinds of lists that are distinct for each user and media type; the others keep their default."""
+    for kind, value in given.items():
+        if kind not in DEFAULT_NAMES:
+            raise ValueError(f"expected names for {', '.join(DEFAULT_NAMES)}, not for {kind}")
+        for placeholder in ("{username}", "{type}"):
+            if placeholder in DEFAULT_NAMES[kind] and placeholder not in value:
+                raise ValueError(f"expected {placeholder} in the name for {kind}, so that no two lists share a library")
+    return DEFAULT_NAMES | {kind: _check_template(value) for kind, value in given.items()}
+
+
+DEFAULT_NAMES = {
+    "recommendations": "{username}'s AI Picks - {type}",
+    "top_picks": "Top Picks - {type}",
+    "shows_you_watch": "Shows You Watch - {username}",
+}
+PublishedAs = Literal[
+    "recommendation_libraries", "recommendation_collections", "recommendation_playlists",
+    "top_picks_libraries", "top_picks_collections", "top_picks_playlists",
+    "shows_you_watch_libraries",
+]  # fmt: skip
+
+
+class PublishingSettings(SettingsGroup):
+    """Publishing on the media server."""
+
+    publish: bool = False
+    """Whether anything is published on the media server: libraries, collections, playlists."""
+    publish_root: Path | None = None
+    """Folder for published libraries, as this machine sees it. The media server must see it, too, and it must not be
+    inside one of its libraries. A marker file shows that it is the right one. Libraries move when the setting changes.
+    """
+    path_map: Texts = Field(default_factory=dict)
+    """Folders that the media server sees under another path, as a JSON object of this machine's paths and the
+    server's: `{"/volume1/media": "/media"}`.
+    """
+    publish_as: Literal["auto", "symlink", "hardlink", "strm"] = "auto"
+    """How published titles refer to the originals. auto: symlinks on Jellyfin, STRM files on Emby."""
+    publish_strict_access: bool = False
+    """Whether users who may see all libraries get an explicit list without other users' libraries. Default: the
+    libraries are hidden in their views.
+    """
+    mark_originals_played: bool = False
+    """Whether finishing a published copy also marks the original as played, where the server does not share that."""
+    publish_lists: Annotated[tuple[PublishedAs, ...], NoDecode, BeforeValidator(split_names)] = (
+        "recommendation_libraries", "top_picks_libraries", "shows_you_watch_libraries",
+    )  # fmt: skip
+    """What is published, of recommendation_libraries, recommendation_collections, recommendation_playlists,
+    top_picks_libraries, top_picks_collections, top_picks_playlists (one for each user) and shows_you_watch_libraries.
+    Other users can see the names of a user's collections.
+    """
+    publish_names: Annotated[Texts, AfterValidator(_check_names)] = DEFAULT_NAMES
+    """Names of libraries, collections and playlists, as a JSON object of those that are not the default:
+    `{"top_picks": "Best of - {type}"}`.
+    """
+
+
+class WatchingSettings(SettingsGroup):
+    """Shows You Watch."""
+
+    shows_you_watch_minimum_episodes: PositiveInt = 2
+    """Episodes of a series that a user must have played."""
+    shows_you_watch_days: NonNegativeInt = 60
+    """Days since the last played episode after which a series is no longer listed; 0: never."""
+    shows_you_watch_ended_days: NonNegativeInt = 0
+    """The same for series that have ended or were canceled; 0: they are not listed."""
+    shows_you_watch_episodes: PositiveInt = 10
+    """Published episodes per series, from the next unwatched one on."""
