@@ -161,7 +161,7 @@ def _watch_clock_once() -> None:
 class TerseScheduleStorage(PostgresScheduleStorage):
     """Schedules, sensors and their ticks in PostgreSQL, with a third of the statements.
 
-    What is dated in the future counts as never written (:mod:`aperture_dagster.instance.clock_jumps`).
+    What is dated in the future counts as never written (:mod:`aperture_dagster.instance.dead_runs`).
     """
 
     has_built_index = remember_yes(PostgresScheduleStorage.has_built_index)

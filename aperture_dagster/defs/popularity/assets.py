@@ -131,7 +131,7 @@ SERIES_AT_NIGHT = dg.AssetSelection.assets(series, enriched_metadata)
     group_name="popularity",
     deps=[users, series, episodes, watch_history, enriched_metadata],
     kinds={"postgres"},
-    automation_condition=on_upstream_change(ignoring=SERIES_AT_NIGHT),
+    automation_condition=on_upstream_change(ignoring=SERIES_AT_NIGHT, first=False),
     metadata={"dagster/table_name": "shows_you_watch"},
 )
 def shows_you_watch(
@@ -378,8 +378,9 @@ JOBS = (
         why="Each day has its own list, from the plays of the days before.",
         scope="day",
         first_run=True,
-        # Plays are read with the first lists of users.
         needs=("watch_history",),
+        # The first user's history is there before the others'.
+        after=("watch_history",),
     ),
     Job(
         "sync_watching_libraries",
