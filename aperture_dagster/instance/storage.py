@@ -34,7 +34,7 @@ from aperture_dagster.instance.dead_runs import (
     without_future,
 )
 from aperture_dagster.instance.home import LOCATION, require_shared_folder
-from aperture_dagster.instance.launcher import create_missing_pools
+from aperture_dagster.instance.pools import create_missing_pools
 from aperture_dagster.instance.private import (
     DaemonHeartbeat,
     InstigatorState,

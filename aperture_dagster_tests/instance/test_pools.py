@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.build import build_definitions
-from aperture_dagster.instance.launcher import POOLS, create_missing_pools
+from aperture_dagster.instance.pools import POOLS, create_missing_pools
 from aperture_dagster.postgres.connection import dagster_database_url
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.interleaving import race, stop_before_statement

@@ -12,8 +12,8 @@ from aperture_dagster.catalogue.servers import MediaServers, check_names, ids_on
 from aperture_dagster.defs.reporting import materialized, problems_table, table, warn_of_unreadable, warn_unless
 from aperture_dagster.http.errors import BadAnswer
 from aperture_dagster.instance.failures import cause_of, operator_errors
-from aperture_dagster.instance.launcher import MEDIA_SERVER
 from aperture_dagster.instance.markdown import markdown_table
+from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.media_server.records import ServerLibrary
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.partitions import add_user_partitions

@@ -14,8 +14,8 @@ from aperture_dagster.defs.reporting import problems_table
 from aperture_dagster.defs.users import UserLeft, UserOutcome, for_each_user, user_asset
 from aperture_dagster.http.errors import NotFound, RequestRejected
 from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
-from aperture_dagster.instance.launcher import MEDIA_SERVER
 from aperture_dagster.instance.markdown import markdown_table
+from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version

@@ -15,8 +15,8 @@ from aperture_dagster.defs.reporting import MEGABYTE, in_megabytes, latest_numbe
 from aperture_dagster.defs.taste import embeddings
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.home import LOCATION
-from aperture_dagster.instance.launcher import PRICES
 from aperture_dagster.instance.markdown import markdown_table
+from aperture_dagster.instance.pools import PRICES
 from aperture_dagster.instance.purge import (
     Retention,
     bytes_below,

@@ -17,7 +17,7 @@ from aperture_dagster.defs.reporting import materialized
 from aperture_dagster.defs.taste import recommendations
 from aperture_dagster.defs.users import UserOutcome, for_each_user, output_without_events, user_asset
 from aperture_dagster.instance.failures import cause_of, describe, operator_errors
-from aperture_dagster.instance.launcher import MEDIA_SERVER
+from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.publishing.outcome import Outcome, ScanTooLong, explain_failures

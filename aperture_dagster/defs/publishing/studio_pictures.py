@@ -8,7 +8,7 @@ from aperture_dagster.defs.catalogue import movies, series
 from aperture_dagster.defs.enrichment import studio_logos
 from aperture_dagster.defs.reporting import latest_numbers, materialized, table, warn_unless
 from aperture_dagster.instance.failures import operator_errors
-from aperture_dagster.instance.launcher import MEDIA_SERVER
+from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.publishing.studio_pictures import show_pictures

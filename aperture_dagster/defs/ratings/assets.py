@@ -15,8 +15,8 @@ from aperture_dagster.defs.jobs import Job
 from aperture_dagster.defs.reporting import warn_unless
 from aperture_dagster.defs.users import UserOutcome, for_each_user, record_user, user_asset
 from aperture_dagster.instance.failures import operator_errors
-from aperture_dagster.instance.launcher import TRAKT
 from aperture_dagster.instance.markdown import markdown_table
+from aperture_dagster.instance.pools import TRAKT
 from aperture_dagster.instance.runs import UNFINISHED, ended_at
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.moments import elapsed
@@ -60,6 +60,7 @@ class TraktRatingsConfig(dg.Config):
 def trakt_ratings(
     context: dg.AssetExecutionContext,
     config: TraktRatingsConfig,
+    *,
     settings: dg.ResourceParam[Settings],
     database: dg.ResourceParam[Database],
     trakt: dg.ResourceParam[TraktAccounts],

@@ -8,7 +8,7 @@ from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.enrichment.assets import SOURCE_ASSETS
 from aperture_dagster.defs.reporting import materialized, table
 from aperture_dagster.instance.failures import operator_errors
-from aperture_dagster.instance.launcher import EMBEDDER
+from aperture_dagster.instance.pools import EMBEDDER
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.embedders import Embedders
