@@ -81,8 +81,7 @@ def main() -> int:
 @contextlib.contextmanager
 def stand_ins(options: argparse.Namespace, folder: Path, lists: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Run the stand-ins; yield their address, and the environment of a home that uses them."""
-    from aperture_dagster.simulator.environment import environment
-    from aperture_dagster.simulator.settings import SimulatorSettings
+    from aperture_dagster.simulator.settings import SimulatorSettings, environment
 
     port_file = folder / "port"
     series = options.movies // 20

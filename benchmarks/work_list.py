@@ -37,7 +37,7 @@ from aperture_dagster.enrichment.queries import write_answers, write_enriched
 from aperture_dagster.enrichment.source import store_titles
 from aperture_dagster.enrichment.sources import SERVICES, merge_plan
 from aperture_dagster.enrichment.tmdb.source import TMDB, TTL
-from aperture_dagster.enrichment.tmdb.title import parse_title
+from aperture_dagster.enrichment.tmdb.titles import parse_title
 from aperture_dagster.media_server.records import MediaType, ServerLibrary, ServerTitle
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database

@@ -16,12 +16,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from aperture_dagster.catalogue.people import User, who_takes_part
-from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.front_door import content
 from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import NothingYet, ReadOnlyDatabase
 from aperture_dagster.postgres.errors import DatabaseError
-from aperture_dagster.postgres.read_only import NothingYet, ReadOnlyDatabase
 from aperture_dagster.settings import Settings
 
 _LOG = logging.getLogger(__name__)

@@ -32,11 +32,10 @@ from aperture_dagster.maintenance.status import find_wrong
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.model.moments import describe_future
-from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.database import Database, read_only
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.postgres.migrations import HEAD_REVISION
 from aperture_dagster.postgres.queries import execute, read_value
-from aperture_dagster.postgres.read_only import read_only
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser

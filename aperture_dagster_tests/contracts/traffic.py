@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from aperture_dagster.enrichment.listed import DiscoverFilters
+from aperture_dagster.enrichment.queries import DiscoverFilters
 from aperture_dagster.enrichment.tmdb.client import Tmdb
 from aperture_dagster.http.errors import BadAnswer, NotFound
 from aperture_dagster.media_server.jellyfin import JellyfinReader
@@ -24,7 +24,7 @@ from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.images import png
 from aperture_dagster.simulator.jellyfin.dto import name_id
 from aperture_dagster.simulator.server import RunningSimulator
-from aperture_dagster.simulator.tmdb.ids import named_id
+from aperture_dagster.simulator.tmdb.titles import named_id
 from aperture_dagster_tests.contracts.recorder import Exchange
 
 NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)

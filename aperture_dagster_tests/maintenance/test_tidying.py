@@ -18,7 +18,7 @@ from aperture_dagster.maintenance.tidying import (
 )
 from aperture_dagster.schema import metadata
 from aperture_dagster.taste.vectors import activate_model, register_model, write_vectors
-from aperture_dagster.worklist.state import spend
+from aperture_dagster.worklist.queue import spend
 from aperture_dagster_tests.shelf import Shelf, film, played, tmdb_row
 
 MONTH = timedelta(days=30)
