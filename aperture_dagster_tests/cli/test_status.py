@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ from aperture_dagster_tests.clocks import redate
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.household import Household
 
+pytestmark = pytest.mark.usefixtures("isolated_dagster_instance")
+
 NOW = datetime.now(UTC)
 FILMS = [
     WorldTitle(
@@ -58,12 +60,6 @@ FILMS = [
 ]
 PEOPLE = [WorldUser("Ann", is_administrator=True), WorldUser("Bob"), WorldUser("Cy", is_disabled=True)]
 PLAYS = [Play("Ann", f"movie:{number}", NOW - timedelta(days=5 + number)) for number in (3, 2, 1, 0)]
-
-
-@pytest.fixture(autouse=True)
-def isolated_dagster_instance() -> Iterator[None]:
-    with dg.instance_for_test():
-        yield
 
 
 def _wrong(settings: Settings) -> dict[str, str]:
