@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from aperture_dagster.model.wording import printable
@@ -22,7 +23,10 @@ LISTS_POLL_SHARE = 0.02
 """Share of the time since its start that the check of lists waits for: a home may have none for weeks."""
 MOST_AHEAD_SECONDS = 600.0
 """As ``SKEW`` in ``aperture_dagster.model.moments``: the clocks of two hosts may differ by this much."""
-PORTS = {"code": 4000, "webserver": 3000, "daemon": 3000, "all": 3000, "lists": 3000}
+PORTS = {"code": 4000, "webserver": 3000, "daemon": 3000, "all": 3000, "container": 3000, "lists": 3000}
+UP = ("aperture up", "aperture_dagster.cli.supervisor")
+"""What the command of a container has in it that runs everything: process 1 is that, or the init in front of it."""
+FIRST_PROCESS = Path("/proc/1/cmdline")
 HEALTH = "{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy lastHeartbeatTime } } } }"
 LISTS = """{ assetNodes(assetKeys: [{path: ["recommendations"]}]) {
   partitionStats { numPartitions numMaterialized numFailed numMaterializing } } }"""
@@ -33,6 +37,8 @@ LOADED = """{ workspaceOrError { ... on Workspace { locationEntries { loadStatus
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check a part, and print what is wrong with it; return the exit code."""
     given = parse(arguments)
+    if given.part == "container" and not runs_everything(FIRST_PROCESS):
+        return 0
     port = given.port or PORTS[given.part]
     started = time.monotonic()
     deadline, said = started + given.wait, ""
@@ -58,7 +64,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "part", nargs="?", choices=PORTS, default="all",
         help="code: its server answers. webserver: it answers. daemon: all of its loops are alive, as the webserver "
-        "says. all: the webserver answers, has loaded the code, and the daemon is alive. lists: everybody has a first "
+        "says. all: the webserver answers, has loaded the code, and the daemon is alive. container: all, if the "
+        "command of this container is `aperture up`; with another command, nothing. lists: everybody has a first "
         "list, or it failed. Default: all.",
     )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="Where the code server or the webserver is.")
@@ -84,7 +91,7 @@ def find_problem(part: str, host: str, port: int, *, since: float = 0.0) -> str 
     if part == "lists":
         is_there, how_many = lists_made(host, port)
         return None if is_there else how_many
-    if part == "all":
+    if part in ("all", "container"):
         data = ask_graphql(host, port, LOADED)
         if data is None:
             return silent
@@ -114,6 +121,15 @@ def lists_made(host: str, port: int) -> tuple[bool, str]:
     is_there = made > 0 and tried >= everybody and not stats.get("numMaterializing")
     of_all = f" of {everybody}" if made != everybody else ""
     return is_there, f"{made}{of_all} list{'s are' if made != 1 else ' is'} ready"
+
+
+def runs_everything(first_process: Path) -> bool:
+    """Tell whether a container runs all parts, given the file with the words of its first process."""
+    try:
+        words = first_process.read_text(encoding="utf-8", errors="replace").split("\0")
+    except OSError:
+        return False
+    return any(one in " ".join(words) for one in UP)
 
 
 def _why_not_loaded(entry: dict[str, Any]) -> str | None:
@@ -148,7 +164,7 @@ def grpc_server_answers(target: str, seconds: float = ANSWER_SECONDS) -> bool:
 
 def ask_graphql(host: str, port: int, query: str, seconds: float = ANSWER_SECONDS) -> dict[str, Any] | None:
     """Ask Dagster's webserver a query; None if it does not answer in time, or not with data."""
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/graphql"
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/operate/graphql"
     # The name by which every webserver of ours answers, whatever others it knows.
     headers = {"Content-Type": "application/json", "Host": f"localhost:{port}"}
     request = urllib.request.Request(address, json.dumps({"query": query}).encode(), headers)

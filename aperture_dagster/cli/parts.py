@@ -62,10 +62,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Ui:
-    """Where the webserver listens."""
+    """Where the webserver listens.
+
+    Attributes:
+        published: in a container that listens on all addresses, the address under which its host reaches it.
+    """
 
     host: str
     port: int
+    published: str | None = None
 
     @property
     def reachable_host(self) -> str:
@@ -74,7 +79,9 @@ class Ui:
 
     @property
     def address(self) -> str:
-        """Address for the browser of this machine."""
+        """Address for the browser of this machine, or of the host of this container."""
+        if self.published is not None:
+            return self.published
         host = self.reachable_host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 

@@ -133,6 +133,12 @@ class Supervisor:
 
     def _announce(self) -> None:
         ui = self.plan.ui
+        if ui.published is not None:
+            say(
+                f"Ready: {ui.address} on the host, if it publishes port {ui.port} of this container there. It asks for "
+                "no password: docs/remote-access.md says how to protect it."
+            )
+            return
         say(f"Ready: {ui.address} (Ctrl-C stops it).")
         if ui.host != ui.reachable_host:
             say(

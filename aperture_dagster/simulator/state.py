@@ -30,7 +30,7 @@ from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.sharing import UserDataSharing
 from aperture_dagster.simulator.trakt.book import TraktBook
 from aperture_dagster.simulator.trakt.operations import TraktOperations
-from aperture_dagster.simulator.user_data import PlayEnded, ServerUser, user_id
+from aperture_dagster.simulator.user_data import PlayEnded, QuickConnectCode, ServerUser, user_id
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
 
 
@@ -89,6 +89,9 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
         self.lists = Lists(
             self.catalogue, world.box_sets, self.clock.now, drops_removed=self.settings.jellyfin_release >= (12, 0)
         )
+        self.home_rows: dict[str, dict[str, Any]] | None = {}
+        """Rows that programs registered, by id; None while the plugin starts."""
+        self.quick_connect: dict[str, QuickConnectCode] = {}
         self.deleted_paths: list[str] = []
         self.libraries = LibraryBook(self)
         self.scans = Scans(self, self.libraries)
@@ -190,7 +193,19 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
         """Return target (path and query) and monotonic time of a service's last requests."""
         return self.counters.arrivals(service, target_contains)
 
+    # The home screen
+
+    @locked
+    def forget_home_rows(self, *, starting: bool = False) -> None:
+        """Forget all rows, as a restart of the media server does; ``starting``: the plugin is not ready yet."""
+        self.home_rows = None if starting else {}
+
     # Users
+
+    @locked
+    def enter_code(self, name: str, code: str) -> None:
+        """Enter a code of Quick Connect as a user. Raises KeyError for an unknown user or code."""
+        self.quick_connect[code].user = self._users_by_name[name].id
 
     @locked
     def user_named(self, name: str) -> ServerUser:

@@ -226,3 +226,12 @@ def user_id(name: str, generation: int = 0) -> str:
     """Return the id of the user created under this name; ``generation`` counts re-creations."""
     suffix = f"|{generation}" if generation else ""
     return hashlib.md5(f"user|{name}{suffix}".encode(), usedforsecurity=False).hexdigest()
+
+
+@dataclass(slots=True)
+class QuickConnectCode:
+    """A code of Quick Connect, of a client that names itself; ``user`` is the id of whoever has entered it."""
+
+    code: str
+    client: dict[str, str]
+    user: str | None = None

@@ -60,7 +60,7 @@ class EmbyService(MediaServer):
         operations = [
             *left_out("GET", "/Users/Public", "/Users/ItemAccess"),
             *left_out("GET", "/Users/{user_id}/Items/Root"),
-            *left_out("POST", "/Users/New", "/Users/AuthenticateByName"),
+            *left_out("POST", "/Users/New"),
             Operation("GET", "/System/ActivityLog/Entries", ActivityEndpoints(state, EMBY).entries, EMBY_PARAMETERS),
             *EmbyLibraryEndpoints(access).operations(),
             *self._operations(items, playstate, EmbyStudioEndpoints(access, server_id, items.image)),
@@ -137,6 +137,8 @@ class EmbyService(MediaServer):
 
 def _user_operations(users: EmbyUserEndpoints) -> list[Operation]:
     return [
+        Operation("POST", "/Users/AuthenticateByName", users.sign_in, public=True),
+        Operation("POST", "/Sessions/Logout", users.sign_out),
         Operation("GET", "/Users/Query", users.query, ("StartIndex", "Limit")),
         Operation("GET", "/Users", users.listing),
         Operation("GET", "/Users/{user_id}", users.single),
