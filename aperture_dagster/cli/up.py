@@ -220,7 +220,7 @@ def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequenc
             Part("webserver", "aperture_dagster.front_door", webserver, stage=2),
             Part("daemon", "dagster._daemon", ["run", *workspace, *quiet], stage=2),
             Part("readiness check", "aperture_dagster.cli.health", check, stage=3, is_check=True),
-            Part("lists", "aperture_dagster.cli.health", lists, stage=3, is_check=True, page="assets/recommendations"),
+            Part("lists", "aperture_dagster.cli.health", lists, stage=3, is_check=True, page=""),
         ],
         lock=lock,
         state=str(files.state),
