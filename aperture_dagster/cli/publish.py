@@ -40,6 +40,11 @@ def publish(dry_run: bool, accept_root: bool, forget_root: Path | None) -> None:
     console = Terminal()
     with _errors():
         settings = load_settings()
+        if settings.publish_as == "rows":
+            raise OperatorError(
+                "APERTURE_PUBLISH_AS is rows: `aperture up` shows the lists on the home screen, and nothing is left to "
+                "publish. `aperture unpublish` removes what was published before."
+            )
         if not settings.publish or settings.publish_root is None:
             raise OperatorError("Publishing is off: set APERTURE_PUBLISH and APERTURE_PUBLISH_ROOT.")
         decisions = {"accepted": accept_root, "forgotten": forget_root}

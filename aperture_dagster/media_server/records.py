@@ -116,7 +116,7 @@ class ServerEpisode(NamedTuple):
 
 
 class ItemState(NamedTuple):
-    """A user's state of an item. ``position_share`` is 0-1, ``rating`` 0-10.
+    """A user's state of an item. ``position_share`` is 0-1, ``position_ticks`` in 100 ns, ``rating`` 0-10.
 
     Names and numbers reveal whether the id still refers to the item that the catalogue knows. ``path``, as the server
     sees it, reveals a published copy.
@@ -136,6 +136,7 @@ class ItemState(NamedTuple):
     number: int | None = None
     has_runtime: bool = True
     path: str | None = None
+    position_ticks: int = 0
 
     @property
     def has_content(self) -> bool:

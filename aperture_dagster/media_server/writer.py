@@ -10,7 +10,6 @@ import base64
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from operator import itemgetter
 from typing import Any, ClassVar
 
@@ -383,8 +382,13 @@ class MediaServerWriter(ListWriter):
         return tuple(self._all(answer, lambda item: require_text(item, "Path"), "the parts of a video"))
 
     @abstractmethod
-    def mark_played(self, user_id: str, item_id: str, at: datetime) -> None:
-        """Mark an item as played by a user at a time."""
+    def set_user_data(self, user_id: str, item_id: str, data: Mapping[str, Any]) -> None:
+        """Change some fields of a user's data of an item, such as ``Played``; the user does not count as active.
+
+        Raises:
+            NotFound: there is no such item, or the user does not see it.
+            RequestRejected: it is not known how to do that on this server.
+        """
 
     @abstractmethod
     def set_rating(self, user_id: str, item_id: str, rating: float | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aperture_dagster.catalogue.access import Access, copies_in_sight
@@ -21,6 +21,7 @@ from aperture_dagster.publishing.publishable import (
     listed_works,
     next_episodes,
     title_facts,
+    works_in_progress,
     write_files,
 )
 from aperture_dagster.publishing.selection import MediaFile, Source
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 # New subtitles of an original are noticed after so long.
 FILES_TTL = timedelta(days=7)
 FILES_BATCH = 500
+# What somebody is in the middle of stays in the list for so long after the last look at it.
+UNTOUCHED = timedelta(days=14)
 EPISODE_COLUMNS = tuple(one.name for one in fields(OriginalEpisode) if one.name != "sources")
 FACTS = (
     "title", "original_title", "overview", "tagline", "year", "premiere_date", "community_rating", "critic_rating",
@@ -90,7 +93,7 @@ def gather(
         now: the time in the household's time zone.
     """
     with database.transaction() as connection:
-        raw = _read(connection, specs, now.date())
+        raw = _read(connection, specs, now)
     visible = {spec.list_key: _visible(spec, raw, access) for spec in specs}
     files = _files(raw, visible.values(), database, server, now)
     result = Gathered()
@@ -100,8 +103,8 @@ def gather(
     return result
 
 
-def _read(connection: Connection, specs: Sequence[ListSpec], today: date) -> _Raw:
-    works = {spec.list_key: listed_works(connection, spec.list_key, today=today) for spec in specs}
+def _read(connection: Connection, specs: Sequence[ListSpec], now: datetime) -> _Raw:
+    works = {spec.list_key: _works(connection, spec.list_key, now) for spec in specs}
     watching = [spec for spec in specs if spec.most_episodes is not None and spec.user_id is not None]
     starts = {spec.list_key: next_episodes(connection, spec.user_id) for spec in watching if spec.user_id is not None}
     picked = {spec.list_key: spec.user_id for spec in specs if spec.user_id is not None and spec not in watching}
@@ -118,6 +121,17 @@ def _read(connection: Connection, specs: Sequence[ListSpec], today: date) -> _Ra
     for row in episodes_of(connection, series):
         episodes.setdefault(row["series_item_id"], []).append(row)
     return _Raw(works, starts, watched, because, title_facts(connection, listed), copies, episodes)
+
+
+def _works(connection: Connection, list_key: str, now: datetime) -> list[tuple[int, int]]:
+    """Read a list as (rank, work id), with what its user is in the middle of at the end, if it has left the list."""
+    works = listed_works(connection, list_key, today=now.date())
+    if not works:
+        return []
+    listed = {work_id for _, work_id in works}
+    begun = works_in_progress(connection, list_key, since=now - UNTOUCHED)
+    kept = [work_id for work_id in begun if work_id not in listed]
+    return works + list(enumerate(kept, start=works[-1][0] + 1))
 
 
 def _visible(spec: ListSpec, raw: _Raw, access: Mapping[str, Access]) -> dict[int, list[ShownCopy]]:

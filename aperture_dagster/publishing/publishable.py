@@ -44,6 +44,35 @@ def listed_works(connection: Connection, list_key: str, *, today: date) -> list[
     return [(row.rank, row.work_id) for row in rows]
 
 
+def works_in_progress(connection: Connection, list_key: str, *, since: datetime) -> list[int]:
+    """List the published works of a user's recommendations that the user is in the middle of, by rank.
+
+    That is a film with a position, and a series with an episode that was touched and one that was not watched; only
+    those that were touched since then, be it on the original or on a copy.
+    """
+    statement = """
+        WITH published AS (SELECT work_id, min(rank) AS rank FROM published_entries
+          WHERE list_key = :key AND state <> 'leaving' AND work_id IS NOT NULL GROUP BY 1),
+        latest AS (SELECT DISTINCT ON (w.work_id, e.season, e.number) w.work_id, e.season, e.number, w.is_episode,
+          w.position_share > 0 AS is_begun, w.last_played_at
+          FROM watch_state w JOIN published USING (work_id) LEFT JOIN item_versions v USING (item_id)
+          LEFT JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, w.item_id)
+          WHERE w.user_id = :user AND w.last_played_at IS NOT NULL AND (w.played OR w.position_share > 0)
+          ORDER BY w.work_id, e.season, e.number, w.last_played_at DESC, w.position_share),
+        unwatched AS (SELECT DISTINCT e.work_id FROM present_episodes e JOIN published USING (work_id)
+          WHERE e.season > 0 AND e.number IS NOT NULL AND NOT EXISTS (SELECT 1 FROM latest l
+            WHERE (l.work_id, l.season, l.number) = (e.work_id, e.season, e.number)))
+        SELECT work_id FROM published p WHERE EXISTS (
+          SELECT 1 FROM latest l WHERE l.work_id = p.work_id AND l.last_played_at >= :since
+          AND (l.is_begun OR (l.is_episode AND EXISTS (SELECT 1 FROM unwatched u WHERE u.work_id = p.work_id))))
+        ORDER BY rank, work_id"""
+    kind, user_id, *_ = list_key.split("/")
+    if kind != "recommendations":
+        # Shows You Watch has what its user is in the middle of, and Top Picks belong to nobody.
+        return []
+    return list(execute(connection, statement, key=list_key, user=user_id, since=since).scalars())
+
+
 def next_episodes(connection: Connection, user_id: str) -> dict[int, tuple[int, int]]:
     """Read the number of the next episode to watch of each series of Shows You Watch that has one."""
     statement = """
@@ -159,23 +188,6 @@ def work_titles(connection: Connection, work_ids: Collection[int]) -> dict[int, 
     """Read the titles of works."""
     statement = "SELECT work_id, title, year FROM work_names WHERE work_id = ANY(:works)"
     return {row["work_id"]: titled(row) for row in read_rows(connection, statement, works=list(work_ids))}
-
-
-def finished_copies(connection: Connection) -> list[dict[str, Any]]:
-    """List what users finished on a published copy while the original counts as unwatched.
-
-    Each row has ``user_id``, ``server_item_id`` (of the original) and ``last_played_at``.
-    """
-    statement = """
-        SELECT w.user_id, coalesce(t.server_item_id, e.server_item_id) AS server_item_id,
-        max(w.last_played_at) AS last_played_at FROM watch_state w JOIN item_versions v USING (item_id)
-        JOIN present_users USING (user_id) LEFT JOIN present_titles t ON t.item_id = v.primary_item_id
-        LEFT JOIN present_episodes e ON e.item_id = v.primary_item_id
-        WHERE v.is_published AND w.played AND w.last_played_at IS NOT NULL
-        AND coalesce(t.server_item_id, e.server_item_id) IS NOT NULL AND t.media_type IS DISTINCT FROM 'series'
-        AND NOT EXISTS (SELECT 1 FROM watch_state o WHERE o.user_id = w.user_id
-          AND o.item_id = v.primary_item_id AND o.played) GROUP BY 1, 2"""
-    return read_rows(connection, statement)
 
 
 def scores_and_reasons(connection: Connection, list_key: str, *, today: date) -> dict[int, tuple[float | None, str]]:

@@ -17,7 +17,7 @@ from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
 from aperture_dagster.postgres.tables import facts
 from aperture_dagster.postgres.versions import content_version
-from aperture_dagster.publishing.copies import write_copies
+from aperture_dagster.publishing.copies import note_shown, write_copies
 from aperture_dagster.publishing.manifest import (
     Leftover,
     LibraryList,
@@ -245,14 +245,20 @@ class Manifest:
         with self._transaction() as connection:
             upsert(connection, facts, [{"name": ROOTS, "value": roots}])
 
-    def write_copies(self, copies: Mapping[str, int]) -> int:
-        """Record the server ids of published copies; see :func:`aperture_dagster.publishing.copies.write_copies`."""
+    def write_copies(self, copies: Mapping[str, int], folder: str) -> int:
+        """Record the server ids of the copies that a library shows, with their originals; return the rows written.
+
+        ``folder`` is that of the library; see also :func:`aperture_dagster.publishing.copies.write_copies`.
+        """
         with self._transaction() as connection:
+            note_shown(connection, dict.fromkeys(copies, folder))
             return write_copies(connection, copies)
 
     def known_copies(self, server_ids: Iterable[str]) -> set[str]:
         """Return which of these server ids are recorded as those of published copies."""
-        statement = "SELECT server_item_id FROM item_versions WHERE is_published AND server_item_id = ANY(:ids)"
+        statement = """
+            SELECT server_item_id FROM item_versions JOIN published_copies USING (server_item_id)
+            WHERE is_published AND server_item_id = ANY(:ids)"""
         return {row["server_item_id"] for row in self._read(statement, ids=list(server_ids))}
 
     def lists(self) -> list[PlacedList]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ARRAY, BigInteger, Column, ForeignKey, Integer, SmallInteger, Table, Text, text
+from sqlalchemy import ARRAY, BigInteger, Column, ForeignKey, Index, Integer, SmallInteger, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from aperture_dagster.postgres.metadata import MEDIA_TYPES, Moment, between, metadata, one_of
@@ -46,6 +46,32 @@ published_entries = Table(
     between("rank", 1),
     comment="Titles in published libraries, with every file that was or may have been placed.",
 )
+
+published_copies = Table(
+    "published_copies",
+    metadata,
+    Column("server_item_id", Text, primary_key=True),
+    Column("list_key", Text, ForeignKey("published_libraries.list_key", ondelete="CASCADE"), nullable=False),
+    Index("ix_published_copies_list_key", "list_key"),
+    comment="Titles and episodes that published libraries show, by their ids on the media server, as long as they do. "
+    "item_versions says which originals they are copies of.",
+)
+
+shared_states = Table(
+    "shared_states",
+    metadata,
+    Column("user_id", Text, ForeignKey("users.user_id"), primary_key=True),
+    Column(
+        "copy_id", Text, ForeignKey("published_copies.server_item_id", ondelete="CASCADE"), primary_key=True,
+        comment="its id on the media server",
+    ),
+    Column("original_id", Text, nullable=False, comment="the same of the original"),
+    Column("original", JSONB, comment="played, position as a share, last played, favourite; null: they never agreed"),
+    Column("copy", JSONB, comment="the same of the copy"),
+    Column("pending", JSONB, comment="what is being written: both states, and to which of the two; null: nothing"),
+    Index("ix_shared_states_copy_id", "copy_id"),
+    comment="The watch states of users in which originals and published copies last agreed.",
+)  # fmt: skip
 
 published_leftovers = Table(
     "published_leftovers",

@@ -82,7 +82,7 @@ def on_disk(place: Publishing) -> list[tuple[str, int, int]]:
 
 def test_a_dry_run_never_asks_and_never_writes(household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     also = ["recommendation_playlists"]
-    with shelf(household, tmp_path, also=also, mark_originals_played=True) as place, command(place, monkeypatch) as run:
+    with shelf(household, tmp_path, also=also) as place, command(place, monkeypatch) as run:
 
         def dry(*arguments: str) -> str:
             users = place.users()

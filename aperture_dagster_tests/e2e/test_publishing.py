@@ -128,22 +128,6 @@ def test_a_play_on_a_published_copy_counts_once_for_the_original(household: Any,
         assert plays == [{"title": "Film 5", "completion": 1.0, "play_count": 1}]
 
 
-@pytest.mark.parametrize("mark", [True, *at_night(False)])
-def test_the_original_is_marked_as_played_if_that_is_wanted(household: Any, tmp_path: Path, mark: bool):
-    with shelf(household, tmp_path, mark_originals_played=mark) as place:
-        place.must_publish()
-        with place.writer() as writer:
-            items = writer.library_items(place.libraries()[ANNAS], "Movie")
-        copy = next(item for item in items if item.name == "Film 5")
-        place.state.play_item("anna", copy.server_item_id, 1.0, datetime.now(UTC))
-        place.home.must("sync_watch_history", users=place.home.everyone())
-        place.must_publish()
-        (original,) = place.state.catalogue.top_items("movie:5")
-        assert place.state.user_named("anna").has_played(original) is mark
-        place.home.must("sync_watch_history", users=place.home.everyone())
-        assert place.home.value("SELECT count(*) FROM plays") == 1
-
-
 def test_published_libraries_never_come_back_as_input(household: Any, tmp_path: Path):
     with shelf(household, tmp_path) as place:
         place.must_publish()

@@ -109,7 +109,7 @@ class Memory:
         if root is not None:
             self.roots[root_on_server] = root
 
-    def write_copies(self, copies: Mapping[str, int]) -> int:
+    def write_copies(self, copies: Mapping[str, int], folder: str) -> int:
         new = {key: value for key, value in copies.items() if self.copies.get(key) != value}
         self.copies |= copies
         return len(new)

@@ -222,7 +222,10 @@ class ItemEndpoints:
             collapse=False,
             virtual=False,
         )
-        return self._page(request, self._listings.items(query, user), user)
+        media_types = [one.lower() for one in request.query.split("mediaTypes")]
+        # Films and episodes are videos.
+        found = self._listings.items(query, user) if not media_types or "video" in media_types else []
+        return self._page(request, found, user)
 
     def image(self, request: Request, item_id: str, image_type: str) -> Response:
         """``GET /Items/{item_id}/Images/{image_type}``: the primary picture, the backdrop, the logo or the thumb."""

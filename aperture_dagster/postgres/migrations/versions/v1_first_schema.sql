@@ -130,8 +130,8 @@ CREATE TABLE fetches (
     CONSTRAINT ck_fetches_attempts CHECK (attempts >= 0)
 );
 CREATE INDEX ix_fetches_item ON fetches (item);
-CREATE INDEX ix_fetches_waiting ON fetches (source, kind, added_at DESC NULLS LAST, item) WHERE outcome = 'waiting';
 CREATE INDEX ix_fetches_due ON fetches (source, kind, due_at, item) WHERE outcome <> 'waiting';
+CREATE INDEX ix_fetches_waiting ON fetches (source, kind, added_at DESC NULLS LAST, item) WHERE outcome = 'waiting';
 COMMENT ON TABLE fetches IS 'The work lists of all sources: the last attempt per item, and when the next is due.';
 COMMENT ON COLUMN fetches.kind IS 'movie, series: item is a work; collection, company, network';
 COMMENT ON COLUMN fetches.outcome IS 'last attempt: ok, not_found, error; waiting: no attempt yet';
@@ -728,6 +728,7 @@ CREATE TABLE tmdb_metadata (
     last_episode JSONB,
     next_episode JSONB,
     recommended_tmdb_ids BIGINT[] NOT NULL,
+    similar_tmdb_ids BIGINT[] NOT NULL,
     trait_ids JSONB,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_tmdb_metadata PRIMARY KEY (work_id),
@@ -922,6 +923,15 @@ COMMENT ON COLUMN published_entries.nfo_changed_at IS 'when an NFO was last repl
 COMMENT ON COLUMN published_entries.files IS 'path below the folder -> kind, digest, size, mtime, item';
 COMMENT ON COLUMN published_entries.because IS 'the works that its reason names on the server';
 
+CREATE TABLE published_copies (
+    server_item_id TEXT NOT NULL,
+    list_key TEXT NOT NULL,
+    CONSTRAINT pk_published_copies PRIMARY KEY (server_item_id),
+    CONSTRAINT fk_published_copies_list_key FOREIGN KEY(list_key) REFERENCES published_libraries (list_key) ON DELETE CASCADE
+);
+CREATE INDEX ix_published_copies_list_key ON published_copies (list_key);
+COMMENT ON TABLE published_copies IS 'Titles and episodes that published libraries show, by their ids on the media server, as long as they do. item_versions says which originals they are copies of.';
+
 CREATE TABLE ratings (
     user_id TEXT NOT NULL,
     source TEXT NOT NULL,
@@ -1094,6 +1104,25 @@ CREATE INDEX ix_episodes_series_item_id ON episodes (series_item_id, season, num
 CREATE INDEX ix_episodes_work_id ON episodes (work_id);
 COMMENT ON TABLE episodes IS 'One row per episode item on the media server; removed_at is its tombstone. Never deleted.';
 COMMENT ON COLUMN episodes.server_item_id IS 'null if the server has given it to another item';
+
+CREATE TABLE shared_states (
+    user_id TEXT NOT NULL,
+    copy_id TEXT NOT NULL,
+    original_id TEXT NOT NULL,
+    original JSONB,
+    copy JSONB,
+    pending JSONB,
+    CONSTRAINT pk_shared_states PRIMARY KEY (user_id, copy_id),
+    CONSTRAINT fk_shared_states_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_shared_states_copy_id FOREIGN KEY(copy_id) REFERENCES published_copies (server_item_id) ON DELETE CASCADE
+);
+CREATE INDEX ix_shared_states_copy_id ON shared_states (copy_id);
+COMMENT ON TABLE shared_states IS 'The watch states of users in which originals and published copies last agreed.';
+COMMENT ON COLUMN shared_states.copy_id IS 'its id on the media server';
+COMMENT ON COLUMN shared_states.original_id IS 'the same of the original';
+COMMENT ON COLUMN shared_states.original IS 'played, position as a share, last played, favourite; null: they never agreed';
+COMMENT ON COLUMN shared_states.copy IS 'the same of the copy';
+COMMENT ON COLUMN shared_states.pending IS 'what is being written: both states, and to which of the two; null: nothing';
 CREATE VIEW present_titles AS SELECT * FROM titles WHERE removed_at IS NULL;
 CREATE VIEW present_episodes AS SELECT * FROM episodes WHERE removed_at IS NULL;
 CREATE VIEW present_users AS SELECT * FROM users WHERE removed_at IS NULL;
