@@ -342,6 +342,7 @@ JELLYFIN_ROUTES: dict[str, list[Ask]] = {
         Ask({"userId": "{another}"}, where={"item_id": "{playlist}"}),
     ],
     "POST /Items/{item_id}": [Ask(body=_BOX_SET, where={"item_id": "{box_set}"}, status=204)],
+    "GET /Items/{item_id}/Images": [Ask()],
     "GET /Items/{item_id}/Images/{image_type}": [Ask({"maxWidth": 300})],
     "POST /Items/{item_id}/Images/{image_type}": [
         Ask(body=_PICTURE, content_type="image/png", where={"item_id": "{studio}", "image_type": "Thumb"}, status=204),
