@@ -24,7 +24,7 @@ from aperture_dagster.http.messages import Request
 from aperture_dagster.media_server.changes import route
 from aperture_dagster.media_server.library_options import COLLECTION_TYPES
 from aperture_dagster.media_server.records import MediaType, PublishedLibrary
-from aperture_dagster.media_server.values import parse_number
+from aperture_dagster.media_server.values import parse_number, parse_text
 from aperture_dagster.media_server.writer import MediaServerWriter
 
 # What an update of an item writes. Fields that it leaves alone when they are missing, such as people, are not read.
@@ -90,6 +90,12 @@ class JellyfinWriter(MediaServerWriter):
         path = route("/UserItems/{}/UserData", item_id)
         request = self._request("POST", path, {"UserId": user_id}, json=dict(data), repeatable=True)
         self._write("user_data", f"change {', '.join(data)} of {item_id} for user {user_id}", request)
+
+    def _artwork_paths(self, item_id: str) -> Mapping[str, str]:
+        what = "Jellyfin's list of images"
+        infos = [expect(one, dict, what) for one in expect(self._get(route("/Items/{}/Images", item_id)), list, what)]
+        first = {parse_text(one, "ImageType"): parse_text(one, "Path") for one in reversed(infos)}
+        return {kind: path for kind, path in first.items() if kind is not None and path is not None}
 
     def set_rating(self, user_id: str, item_id: str, rating: float | None) -> None:
         """Set or remove a user's rating of an item; see :meth:`MediaServerWriter.set_rating`."""

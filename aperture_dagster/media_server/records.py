@@ -258,12 +258,28 @@ class MediaSource:
     bitrate: int | None = None
 
 
+ArtworkKind = Literal["Backdrop", "Logo", "Thumb"]
+PictureKind = ArtworkKind | Literal["Primary"]
+
+
+class Artwork(NamedTuple):
+    """A picture of a title apart from its poster.
+
+    ``tag`` changes with it. ``path`` is that of its file, as the server sees it; None if the server does not say.
+    """
+
+    kind: ArtworkKind
+    tag: str
+    path: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class OriginalFiles:
-    """The versions of a title, and a tag that changes with its picture; None if it has none."""
+    """The versions of a title, a tag that changes with its poster (None if it has none), and its other pictures."""
 
     sources: tuple[MediaSource, ...]
     picture_tag: str | None = None
+    artwork: tuple[Artwork, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

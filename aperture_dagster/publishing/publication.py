@@ -25,6 +25,7 @@ from aperture_dagster.publishing.manifest import PlacedEntry, PlacedLibrary, Pla
 from aperture_dagster.publishing.outcome import Outcome, PublishingError
 from aperture_dagster.publishing.paths import PathMap
 from aperture_dagster.publishing.pictures import Posters
+from aperture_dagster.publishing.places import Places
 from aperture_dagster.publishing.plan import DesiredLibrary
 from aperture_dagster.publishing.preflight import examine_publishing
 from aperture_dagster.publishing.publishable import work_titles
@@ -32,6 +33,8 @@ from aperture_dagster.publishing.published import Manifest
 from aperture_dagster.publishing.publisher import Hooks, Publisher
 from aperture_dagster.publishing.roots import Roots, root_choice
 from aperture_dagster.publishing.sharing import WatchStateSharing
+from aperture_dagster.publishing.texts import texts_of
+from aperture_dagster.publishing.viewers import Viewers
 from aperture_dagster.publishing.work import Session
 from aperture_dagster.worklist.services import Services
 
@@ -58,10 +61,14 @@ TYPE_NAMES: dict[MediaType, str] = {"movie": "Movies", "series": "Series"}
 
 @dataclass(slots=True)
 class Published:
-    """What publishing gave: an outcome per library, warnings for the operator, and what was sent."""
+    """What publishing gave: an outcome per library, warnings for the operator, and what was sent.
+
+    ``access`` says what changed in users' policies.
+    """
 
     outcomes: list[Outcome]
     warnings: list[str] = field(default_factory=list)
+    access: list[str] = field(default_factory=list)
     writes: Mapping[str, int] = field(default_factory=dict)
     refreshes: int = 0
     requests: int = 0
@@ -75,6 +82,8 @@ def why_not_published(settings: Settings) -> str | None:
     """
     if not settings.publish:
         return "skipped: APERTURE_PUBLISH is off"
+    if settings.publish_as == "rows":
+        return "skipped: lists are rows on the home screen (APERTURE_PUBLISH_AS), and nothing is placed on the server"
     if settings.publish_root is None:
         raise PublishingError(
             "APERTURE_PUBLISH is on, but APERTURE_PUBLISH_ROOT is not set: set it to a folder that this machine and "
@@ -161,7 +170,7 @@ class Publication:
         access = {user.user_id: user.access for user in self.users}
         now = self._clock.now().astimezone(ZoneInfo(self._settings.schedule_timezone))
         gathered = gather(specs, access, self._database, self._server, now)
-        records, how = self.manifest.libraries(), self._form()
+        records, how = self.manifest.libraries(), self._form(Places(self._server, session.roots))
         wanted = {
             spec.list_key: self._build(spec, gathered, how)
             for spec in specs
@@ -180,6 +189,24 @@ class Publication:
     def publish_all(self) -> Published:
         """Publish the lists of all kinds."""
         return self.publish(KINDS)
+
+    def share_new_libraries(self) -> list[str]:
+        """Let users who were given a list of libraries see those that the operator has added since.
+
+        It does not wait for another process that publishes. Returns what was done, a sentence for each user.
+        """
+        return self._viewers().share_new_libraries()
+
+    def has_new_libraries(self) -> bool:
+        """Look, with one request, whether there is something for :meth:`sync_library_access` to do."""
+        return self._viewers().has_new_libraries()
+
+    def _viewers(self) -> Viewers:
+        session = self._session()
+        return Viewers(session, Places(self._server, session.roots), self._rules(self._viewers_of))
+
+    def _rules(self, viewers_of: Callable[[PlacedLibrary], frozenset[str]]) -> AccessRules:
+        return AccessRules(self._settings.publish_strict_access, self._shares_history, viewers_of)
 
     def unpublish(self) -> Published:
         """Retire everything that was placed: libraries, collections, playlists, files, and what users were set.
@@ -207,9 +234,8 @@ class Publication:
                 session.roots.identify(ensure_owner(connection))
 
     def _publisher(self, session: Session, viewers_of: Callable[[PlacedLibrary], frozenset[str]]) -> Publisher:
-        rules = AccessRules(self._settings.publish_strict_access, self._shares_history, viewers_of)
         posters = Posters(self._server, self._settings, Services(self._settings, self._database, self._clock))
-        return Publisher(session, rules, Hooks(self._credit, posters, self._titles))
+        return Publisher(session, self._rules(viewers_of), Hooks(self._credit, posters, self._titles))
 
     def _result(self, session: Session, publisher: Publisher, outcomes: list[Outcome]) -> Published:
         for outcome in outcomes:
@@ -217,7 +243,12 @@ class Publication:
         for warning in session.warnings:
             self._log.warning(warning)
         return Published(
-            outcomes, session.warnings, dict(self._server.writes), publisher.refreshes, self._server.requests
+            outcomes,
+            session.warnings,
+            session.access,
+            dict(self._server.writes),
+            publisher.refreshes,
+            self._server.requests,
         )
 
     # What is wanted
@@ -305,7 +336,7 @@ class Publication:
 
     # How it is published
 
-    def _form(self) -> EntryForm:
+    def _form(self, places: Places) -> EntryForm:
         product, version = self._version.product, self._version.version
         return EntryForm(
             form=choose_form(self._settings.publish_as, product, version),
@@ -313,6 +344,8 @@ class Publication:
             # Emby reads the NFO of a locked item again; Jellyfin does not.
             lock=product == "emby",
             premiered=product != "emby",
+            reasons=self._settings.publish_reasons,
+            texts={one: texts_of(places.language(one)[0]) for one in MEDIA_TYPES},
             find_here=self._find_here,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aperture_dagster.catalogue.access import Copy
 from aperture_dagster.model.moments import SKEW
@@ -81,6 +81,35 @@ def next_episodes(connection: Connection, user_id: str) -> dict[int, tuple[int, 
     return {work_id: (season, number) for work_id, season, number in execute(connection, statement, user=user_id)}
 
 
+def furthest_watched(connection: Connection, user_id: str, work_ids: Collection[int]) -> dict[int, tuple[int, int]]:
+    """Read season and number of the furthest episode that a user has watched, in any copy, of each series.
+
+    Specials do not count. Series of which none was watched are left out.
+    """
+    statement = """
+        SELECT DISTINCT ON (e.work_id) e.work_id, e.season, e.number FROM watch_state w
+        LEFT JOIN item_versions v ON v.item_id = w.item_id
+        JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, w.item_id)
+        WHERE w.user_id = :user AND w.played AND e.work_id = ANY(:works) AND e.season > 0 AND e.number IS NOT NULL
+        ORDER BY e.work_id, e.season DESC, e.number DESC"""
+    rows = execute(connection, statement, user=user_id, works=list(work_ids))
+    return {row.work_id: (row.season, row.number) for row in rows}
+
+
+def liked_because(connection: Connection, user_id: str) -> dict[int, dict[int, str]]:
+    """Read for which liked titles works are recommended to a user, by work: the most important first."""
+    statement = """
+        SELECT r.work_id, b.work_id AS liked, n.title FROM recommendations r
+        LEFT JOIN unnest(r.because) WITH ORDINALITY AS b (work_id, place) ON true
+        LEFT JOIN work_names n ON n.work_id = b.work_id WHERE r.user_id = :user ORDER BY r.work_id, b.place"""
+    found: dict[int, dict[int, str]] = {}
+    for row in execute(connection, statement, user=user_id):
+        liked = found.setdefault(row.work_id, {})
+        if row.title is not None:
+            liked[row.liked] = row.title
+    return found
+
+
 def title_facts(connection: Connection, work_ids: Collection[int]) -> dict[int, dict[str, Any]]:
     """Read the facts about works by work id: what was merged from all sources, else what the media server knows.
 
@@ -104,15 +133,26 @@ def title_facts(connection: Connection, work_ids: Collection[int]) -> dict[int, 
     return {row["work_id"]: row for row in read_rows(connection, statement, works=list(work_ids))}
 
 
-def copies_of(connection: Connection, work_ids: Collection[int]) -> dict[int, list[tuple[Copy, str, str | None]]]:
-    """Read the copies of works on the media server, each with its id and its official rating there."""
+class ShownCopy(NamedTuple):
+    """A copy of a work on the media server: its id, its official rating and the name of its library there."""
+
+    copy: Copy
+    server_item_id: str
+    official_rating: str | None
+    library: str
+
+
+def copies_of(connection: Connection, work_ids: Collection[int]) -> dict[int, list[ShownCopy]]:
+    """Read the copies of works on the media server."""
     statement = """
-        SELECT work_id, item_id, library_id, tags, path, server_item_id, official_rating FROM present_titles
+        SELECT work_id, item_id, library_id, tags, path, server_item_id, official_rating,
+        coalesce(l.name, '') AS library FROM present_titles LEFT JOIN libraries l USING (library_id)
         WHERE work_id = ANY(:works) ORDER BY work_id, item_id"""
-    found: dict[int, list[tuple[Copy, str, str | None]]] = {}
+    found: dict[int, list[ShownCopy]] = {}
     for row in execute(connection, statement, works=list(work_ids)):
         copy = Copy(row.work_id, row.item_id, row.library_id, tuple(row.tags), row.path)
-        found.setdefault(row.work_id, []).append((copy, row.server_item_id, row.official_rating))
+        shown = ShownCopy(copy, row.server_item_id, row.official_rating, row.library)
+        found.setdefault(row.work_id, []).append(shown)
     return found
 
 
@@ -132,7 +172,7 @@ def known_files(
     Files that were read before ``since`` are left out, so that new subtitles are noticed.
     """
     statement = """
-        SELECT f.item_id, f.sources, f.picture_tag FROM item_files f LEFT JOIN titles t USING (item_id)
+        SELECT f.item_id, f.sources, f.picture_tag, f.artwork FROM item_files f LEFT JOIN titles t USING (item_id)
         LEFT JOIN episodes e USING (item_id) WHERE f.item_id = ANY(:items)
         AND f.read_at BETWEEN :since AND :latest AND f.path IS NOT DISTINCT FROM coalesce(t.path, e.path)"""
     rows = read_rows(connection, statement, items=list(item_ids), since=since, latest=now + SKEW)

@@ -41,6 +41,7 @@ published_entries = Table(
     Column("date_added", Moment, nullable=False, comment="as the server shows it; kept while the entry stays"),
     Column("nfo_changed_at", Moment, comment="when an NFO was last replaced; null: not since it was placed"),
     Column("files", JSONB, nullable=False, comment="path below the folder -> kind, digest, size, mtime, item"),
+    Column("because", ARRAY(BigInteger), nullable=False, comment="the works that its reason names on the server"),
     one_of("state", ENTRY_STATES),
     between("rank", 1),
     comment="Titles in published libraries, with every file that was or may have been placed.",
@@ -104,11 +105,21 @@ published_access = Table(
     "published_access",
     metadata,
     Column("user_id", Text, primary_key=True),
-    Column("server_item_id", Text, primary_key=True, comment="a library's id; empty: the user's list of libraries"),
+    Column("server_item_id", Text, primary_key=True, comment="a library's id"),
     Column("kind", Text, primary_key=True),
-    one_of("kind", ("view", "latest", "listed")),
-    comment="What was set once in users' settings: hidden from a user's view or from Latest, or all libraries replaced "
-    "by a list. What a user changes back stays as it is.",
+    one_of("kind", ("view", "latest")),
+    comment="What was hidden once in users' settings, from a user's view or from Latest. What a user shows again stays "
+    "shown.",
+)
+
+library_lists = Table(
+    "library_lists",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("before", ARRAY(Text), nullable=False, comment="the ids in the user's policy before"),
+    Column("offered", ARRAY(Text), nullable=False, comment="ids in policies of libraries that were put on the list"),
+    comment="Users who might see all libraries, and were given a list of them instead. From one who lacks a library "
+    "that was offered, the operator took it: they keep the list.",
 )
 
 item_files = Table(
@@ -118,6 +129,7 @@ item_files = Table(
     Column("path", Text, comment="of the item when the files were read"),
     Column("sources", JSONB, nullable=False, comment="versions, parts and subtitles, as the server lists them"),
     Column("picture_tag", Text, comment="changes with the item's picture"),
+    Column("artwork", JSONB, nullable=False, comment="kind, tag and path of each of its other pictures"),
     Column("read_at", Moment, nullable=False),
     comment="The files of titles and episodes that are published.",
 )

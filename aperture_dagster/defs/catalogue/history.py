@@ -83,7 +83,7 @@ def watch_history(
             outcome.requests = server.requests - before
             return outcome
 
-        yield from for_each_user(context, settings, database, serve, quiet=True)
+        yield from for_each_user(context, settings, database, serve, quiet=True, at_once=True)
 
 
 def _outcome(user: User, read: HistoryRead, settings: Settings, database: Database, clock: Clock) -> UserOutcome:
