@@ -13,7 +13,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
 # Tests that make nightly runs with other parameters.
 REPEATED := catalogue/test_household_year.py publishing/test_crashes.py ratings/test_sync.py
 # Benchmarks that take longer than a coffee break, and those that are for nights.
-LONG := embedders idle simulated_week simulated_year
+LONG := idle simulated_year
 OF_THE_NIGHT := soak
 BENCHMARKS := $(filter-out verdict $(LONG) $(OF_THE_NIGHT),$(basename $(notdir $(wildcard benchmarks/*.py))))
 # Every one is run, also after one that missed a limit; an exit code of 3 means that its data is not here.
@@ -63,7 +63,7 @@ screenshots: $(DEVELOPMENT)  ## take the pictures of README and docs from the de
 bench: $(DEVELOPMENT)  ## run the benchmarks: quality of the recommendations, speed, requests, a simulated day
 	@$(call run-benchmarks,$(BENCHMARKS))
 
-bench-full: $(DEVELOPMENT)  ## run all benchmarks: also idle minutes, a simulated week and year, and a very large library
+bench-full: $(DEVELOPMENT)  ## run all benchmarks: also idle minutes, a simulated year, and a very large library
 	@$(call run-benchmarks,$(filter-out performance,$(BENCHMARKS)) $(LONG) "performance --full")
 
 nightly: $(DEVELOPMENT)  ## run the long tests, the random and the killed ones at every step and with more histories

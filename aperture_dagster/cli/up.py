@@ -208,6 +208,8 @@ def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequenc
     code_server += ["--use-python-environment-entry-point"]
     check = ["all", "--host", ui.reachable_host, "--port", str(ui.port), "--wait", str(READY_SECONDS)]
     check += ["--since", str(time.time())]
+    # A home may be without a media server for long.
+    lists = ["lists", "--host", ui.reachable_host, "--port", str(ui.port), "--wait", "inf"]
     webserver = [*workspace, "--host", ui.host, "--port", str(ui.port), "--dagster-log-level", "warning"]
     return Plan(
         parts=[
@@ -216,6 +218,7 @@ def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequenc
             Part("webserver", "aperture_dagster.front_door", webserver, stage=2),
             Part("daemon", "dagster._daemon", ["run", *workspace, *quiet], stage=2),
             Part("readiness check", "aperture_dagster.cli.health", check, stage=3, is_check=True),
+            Part("lists", "aperture_dagster.cli.health", lists, stage=3, is_check=True, page="assets/recommendations"),
         ],
         lock=lock,
         state=str(files.state),

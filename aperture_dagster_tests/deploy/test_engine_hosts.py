@@ -31,7 +31,7 @@ LAUNCH = """mutation { launchRun(executionParams: {
 ASK = """
 import json, sys, urllib.request
 body = json.dumps({"query": sys.argv[1]}).encode()
-request = urllib.request.Request("http://127.0.0.1:3000/graphql", body, {"Content-Type": "application/json"})
+request = urllib.request.Request("http://127.0.0.1:3000/operate/graphql", body, {"Content-Type": "application/json"})
 print(urllib.request.urlopen(request, timeout=60).read().decode())
 """
 Say = Callable[[str], None]
