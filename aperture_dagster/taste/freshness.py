@@ -1,9 +1,9 @@
 """Which titles rest after having been at the top of a list for a while, so that others get their turn.
 
-Somebody who watches nothing would see the same list for ever. So every second day, the title of each list that has been
-among the first ten for longest begins to rest. It comes after the others then, and competes again four weeks later.
-Thus a title stays at the top for some three weeks at most, and a third of the top changes in a week. Nothing is drawn by
-lot: a day has one list.
+Somebody who watches nothing would see the same list for ever. So every second day, the title of each list that has
+been among the first ten for longest begins to rest. It comes after the others then, and competes again four weeks
+later. Thus a title stays at the top for some three weeks at most, and a third of the top changes in a week. Nothing is
+drawn by lot: a day has one list.
 """
 
 from __future__ import annotations

@@ -101,6 +101,7 @@ first_places = sa.Table(
     sa.Column("since", sa.Date, nullable=False, comment="the day on which it came to the top of the list"),
     sa.Column("rests_from", sa.Date, comment="the day from which it rests; null while it is at the top"),
     one_of("media_type", MEDIA_TYPES),
+    info={"derived": True},
     comment="Titles at the top of the list of each user, and those that rest after having been there.",
 )
 
