@@ -139,7 +139,7 @@ def ask(port: int, query: str) -> Any:
     """Ask the UI's server a GraphQL query; None while it does not answer."""
     body = json.dumps({"query": query}).encode()
     request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/graphql", body, headers={"Content-Type": "application/json"}
+        f"http://127.0.0.1:{port}/operate/graphql", body, headers={"Content-Type": "application/json"}
     )
     with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=20) as answer:
         return json.load(answer)["data"]

@@ -88,13 +88,13 @@ def metadata_of(
     view = f"view=partitions&partition={partition}" if partition else "view=overview"
     named = " or ".join(f"normalize-space()='{row}'" for row in rows)
     parts = f"xpath=//tr[td[1][{named}]]"
-    return Picture(name, f"/assets/{asset}?{view}", shows, parts, asset, most=most, window=4 * HEIGHT)
+    return Picture(name, f"/operate/assets/{asset}?{view}", shows, parts, asset, most=most, window=4 * HEIGHT)
 
 
 PICTURES: tuple[Picture, ...] = (
     Picture(
         "asset-graph",
-        "/asset-groups",
+        "/operate/asset-groups",
         ("catalogue", "enrichment", "taste", "popularity", "discovery", "publishing", "ratings", "maintenance"),
         parts="foreignObject",
         margin=2,
@@ -181,7 +181,7 @@ def running_ui() -> Iterator[str]:
 
 def _answers(address: str) -> bool:
     try:
-        return httpx.get(f"{address}/server_info", timeout=5, trust_env=False).status_code == 200
+        return httpx.get(f"{address}/operate/server_info", timeout=5, trust_env=False).status_code == 200
     except httpx.HTTPError:
         return False
 

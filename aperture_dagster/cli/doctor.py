@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import click
 from rich.text import Text
@@ -31,6 +32,7 @@ from aperture_dagster.http.redaction import redact
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.maintenance.future import future_dates
 from aperture_dagster.maintenance.status import LEAST_FREE_BYTES, State
+from aperture_dagster.media_server.home_screen import HomeScreen
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.model.moments import SKEW, describe_future
@@ -40,6 +42,7 @@ from aperture_dagster.postgres.connection import describe_server
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.postgres.queries import database_time
+from aperture_dagster.publishing.home_rows import examine_rows
 from aperture_dagster.publishing.preflight import examine_publishing
 from aperture_dagster.publishing.published import Manifest
 from aperture_dagster.publishing.roots import Roots, root_choice
@@ -239,6 +242,9 @@ def _publishing(settings: Settings, database: Database) -> Iterator[Finding]:
     if not settings.publish:
         yield Finding("publishing", "off", "APERTURE_PUBLISH is off: nothing is written to the media server")
         return
+    if settings.publish_as == "rows":
+        yield _home_rows(settings, database)
+        return
     if settings.publish_root is None:
         raise OperatorError("APERTURE_PUBLISH is on, but APERTURE_PUBLISH_ROOT is not set")
     with MediaServers(settings, database).open_writer() as writer:
@@ -248,6 +254,15 @@ def _publishing(settings: Settings, database: Database) -> Iterator[Finding]:
         yield Finding("publishing", "failed", " ".join(found.problems))
     else:
         yield Finding("publishing", "warning" if found.warnings else "ok", " ".join(found.warnings) or found.about)
+
+
+def _home_rows(settings: Settings, database: Database) -> Finding:
+    """Whether the media server has the plugin for rows, and gets their titles."""
+    today = Clock().now().astimezone(ZoneInfo(settings.schedule_timezone)).date()
+    with MediaServers(settings, database).open() as server, database.transaction() as connection:
+        users = who_takes_part(settings, read_users(connection))
+        is_well, message = examine_rows(connection, HomeScreen(server.transport), users, today)
+    return Finding("home rows", "ok" if is_well else "failed", message)
 
 
 def _left_behind(database: Database) -> Iterator[Finding]:

@@ -40,6 +40,11 @@ def publish(dry_run: bool, accept_root: bool, forget_root: Path | None) -> None:
     console = Terminal()
     with _errors():
         settings = load_settings()
+        if settings.publish_as == "rows":
+            raise OperatorError(
+                "APERTURE_PUBLISH_AS is rows: `aperture up` shows the lists on the home screen, and nothing is left to "
+                "publish. `aperture unpublish` removes what was published before."
+            )
         if not settings.publish or settings.publish_root is None:
             raise OperatorError("Publishing is off: set APERTURE_PUBLISH and APERTURE_PUBLISH_ROOT.")
         decisions = {"accepted": accept_root, "forgotten": forget_root}
@@ -128,6 +133,10 @@ def _show(console: Terminal, published: Published, *, dry_run: bool, if_none: st
             console.print(Text(f"  … and {len(outcome.plan) - SHOWN_LINES} more", "dim"))
         for reason in outcome.skipped:
             console.print(Text(f"  skipped: {reason}", "dim"))
+    if published.access:
+        console.print_hanging(f"Access to libraries, which {'would change' if dry_run else 'changed'}:", "bold")
+        for sentence in published.access:
+            console.print_hanging(sentence, indent=2)
     failed = [outcome for outcome in published.outcomes if outcome.error is not None]
     done = [outcome for outcome in published.outcomes if outcome.error is None]
     console.print_hanging(_summary(done, len(failed), sum(published.writes.values()), dry_run=dry_run))

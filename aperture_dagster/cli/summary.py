@@ -70,7 +70,8 @@ def summarize(settings: Settings, cycle: Mapping[str, Any]) -> dict[str, Any]:
         },
         "top_picks": {
             media_type: [
-                {key: value for key, value in row.items() if key != "media_type"} for row in _of_type(picks, media_type)
+                {key: value for key, value in row.items() if key not in ("work_id", "media_type")}
+                for row in _of_type(picks, media_type)
             ]
             for media_type in ("movie", "series")
         },

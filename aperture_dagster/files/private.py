@@ -15,7 +15,7 @@ from aperture_dagster.model.errors import OperatorError
 LOG_OF_PLAYS = "log-of-plays.json"
 HOME_ENTRIES = (
     "dagster", "logos", "models", "crowd", "postgres", "backups", "failures.log", LOG_OF_PLAYS, "demo", "demo-emby",
-    ".env", "aperture.toml",
+    ".env", "aperture.toml", "front-door",
 )  # fmt: skip
 WORKING_FILES = (".postgres", "postgres.")
 

@@ -1,1 +1,4 @@
-"""The web server that people open: Dagster's UI, which has no login, behind a guard against other websites."""
+"""The web server that people open: pages for the members of the household, and Dagster's UI below ``/operate``.
+
+All of it is behind a guard against other websites.
+"""

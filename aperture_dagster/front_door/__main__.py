@@ -1,23 +1,58 @@
-"""Dagster's webserver behind the guard, with its own options: ``python -m aperture_dagster.front_door``."""
+"""The front door, with the options of Dagster's webserver: ``python -m aperture_dagster.front_door``."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from typing import Any
 
 import click
+from starlette.routing import BaseRoute
 
+from aperture_dagster.front_door.app import OPERATE, FrontDoor
 from aperture_dagster.front_door.guard import AllowedHosts, Guard
+from aperture_dagster.front_door.home_rows import HomeRows, RowKeeper, first_member, reachable_address
+from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.front_door.secrets import read_secret
+from aperture_dagster.front_door.server import known_server
 from aperture_dagster.instance.private import webserver
-from aperture_dagster.settings import load_settings
+from aperture_dagster.postgres.read_only import ReadOnlyDatabase
+from aperture_dagster.settings import Settings, load_settings
+
+DEFAULT_PORT = 3000
+"""That of Dagster's command."""
 
 _command, _create_dagster_app = webserver()
 
 
 def create_app(process_context: Any, path_prefix: str = "", *arguments: Any, **options: Any) -> Guard:
-    """Create the application that the server runs: Dagster's, guarded."""
-    listening = click.get_current_context().params["host"]
-    app = _create_dagster_app(process_context, path_prefix, *arguments, **options)
-    return Guard(app, AllowedHosts(listening, load_settings().ui_allowed_hosts), path_prefix)
+    """Create the application that the server runs: Dagster's below ``/operate`` and the pages, all guarded."""
+    given = click.get_current_context().params
+    listening = given["host"]
+    operate = _create_dagster_app(process_context, f"{path_prefix}{OPERATE}", *arguments, **options)
+    settings = load_settings()
+    database = ReadOnlyDatabase(settings)
+    rows = _rows(settings, database, (listening, given["port"] or DEFAULT_PORT), path_prefix)
+    pages = Pages(settings, database, path_prefix).application(*rows)
+    door = FrontDoor(operate, pages, path_prefix)
+    return Guard(door, AllowedHosts(listening, settings.ui_allowed_hosts), f"{path_prefix}{OPERATE}/graphql")
+
+
+def _rows(
+    settings: Settings, database: ReadOnlyDatabase, listening: tuple[str, int], prefix: str
+) -> Iterator[BaseRoute]:
+    """Yield the route of the home screen's rows, and keep them registered; nothing unless they are turned on."""
+    if not settings.publish or settings.publish_as != "rows" or settings.media_server_url is None:
+        return
+    secret, server = read_secret(settings, "rows.secret"), settings.media_server_url
+    rows = HomeRows(settings, database, secret)
+
+    def endpoint() -> str:
+        return f"{reachable_address(server, *listening)}{prefix}/home-rows/{secret}/{{row}}"
+
+    opened = functools.partial(known_server, settings, database)
+    RowKeeper(rows, opened, endpoint, functools.partial(first_member, settings, database)).start()
+    yield rows.route()
 
 
 def main() -> None:

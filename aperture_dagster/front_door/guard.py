@@ -138,8 +138,8 @@ def _is_loopback(name: str) -> bool:
 class Guard:
     """Middleware that refuses what comes from another website, and keeps the application's pages out of frames."""
 
-    def __init__(self, app: ASGIApp, allowed: AllowedHosts, path_prefix: str = "") -> None:
-        self._app, self._allowed, self._graphql = app, allowed, f"{path_prefix}/graphql"
+    def __init__(self, app: ASGIApp, allowed: AllowedHosts, graphql: str = "/graphql") -> None:
+        self._app, self._allowed, self._graphql = app, allowed, graphql
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or let the application do so."""

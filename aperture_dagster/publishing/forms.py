@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 Form = Literal["symlink", "hardlink", "strm"]
-FormSetting = Literal["auto", "symlink", "hardlink", "strm"]
+FormSetting = Literal["auto", "symlink", "hardlink", "strm", "rows"]
 Product = Literal["jellyfin", "emby"]
 
 # From this version on, Jellyfin plays only network addresses from STRM files.
@@ -17,8 +17,11 @@ HISTORY_PER_ITEM = (10, 11)
 
 
 def choose_form(setting: FormSetting, product: Product, version: tuple[int, ...]) -> Form:
-    """Return how published titles refer to the originals; auto: symlinks on Jellyfin, STRM files on Emby."""
-    if setting != "auto":
+    """Return how published titles refer to the originals; auto: symlinks on Jellyfin, STRM files on Emby.
+
+    With rows, there are none; those of earlier settings count as usual.
+    """
+    if setting not in ("auto", "rows"):
         return setting
     return "symlink" if product == "jellyfin" else "strm"
 

@@ -211,6 +211,7 @@ class StandIn(ABC):
 
     def _handle(self, operation: Operation | None, request: Request) -> Response:
         try:
+            self.check(operation, request)
             if operation is None:
                 return self.unknown(request)
             if operation.is_modelled and request.query_string:
@@ -232,6 +233,10 @@ class StandIn(ABC):
     def refuse(self, request: Request, operation: Operation | None) -> Response | None:
         """Return the refusal of a request that lacks the key or exceeds a limit; None admits it."""
         return None
+
+    def check(self, operation: Operation | None, request: Request) -> None:
+        """Raise Unmodelled for a request that is admitted on the real service by rules that are not modelled."""
+        return
 
     def unknown(self, request: Request) -> Response:
         """Answer a path that matches no operation. Raises Unmodelled where the real service may know the path."""

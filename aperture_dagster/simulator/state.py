@@ -30,7 +30,7 @@ from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.sharing import UserDataSharing
 from aperture_dagster.simulator.trakt.book import TraktBook
 from aperture_dagster.simulator.trakt.operations import TraktOperations
-from aperture_dagster.simulator.user_data import ServerUser, user_id
+from aperture_dagster.simulator.user_data import PlayEnded, QuickConnectCode, ServerUser, user_id
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
 
 
@@ -89,10 +89,15 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
         self.lists = Lists(
             self.catalogue, world.box_sets, self.clock.now, drops_removed=self.settings.jellyfin_release >= (12, 0)
         )
+        self.home_rows: dict[str, dict[str, Any]] | None = {}
+        """Rows that programs registered, by id; None while the plugin starts."""
+        self.quick_connect: dict[str, QuickConnectCode] = {}
         self.deleted_paths: list[str] = []
         self.libraries = LibraryBook(self)
         self.scans = Scans(self, self.libraries)
         self.sharing = UserDataSharing(self)
+        self.plays_ended: list[PlayEnded] = []
+        """The activity log. The plays of the initial world are older than what the server keeps."""
         self.users: dict[str, ServerUser] = {}
         self._users_by_name: dict[str, ServerUser] = {}
         self._user_generations: dict[str, int] = {}
@@ -188,7 +193,19 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
         """Return target (path and query) and monotonic time of a service's last requests."""
         return self.counters.arrivals(service, target_contains)
 
+    # The home screen
+
+    @locked
+    def forget_home_rows(self, *, starting: bool = False) -> None:
+        """Forget all rows, as a restart of the media server does; ``starting``: the plugin is not ready yet."""
+        self.home_rows = None if starting else {}
+
     # Users
+
+    @locked
+    def enter_code(self, name: str, code: str) -> None:
+        """Enter a code of Quick Connect as a user. Raises KeyError for an unknown user or code."""
+        self.quick_connect[code].user = self._users_by_name[name].id
 
     @locked
     def user_named(self, name: str) -> ServerUser:
@@ -347,7 +364,12 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
     @locked
     def play(self, play: Play) -> None:
         """Record a play at any time, with its rating and mark. Raises ValueError for an unknown user or title."""
-        self._apply(play)
+        for item in self._apply(play)[:1]:
+            self.log_play(self.owner(play.user), item, play.played_at.timestamp())
+
+    def log_play(self, user: ServerUser, item: Item, at: float) -> None:
+        """Add the end of a play to the activity log."""
+        self.plays_ended.append(PlayEnded(len(self.plays_ended) + 1, user.id, item, at))
 
     @locked
     def mark_played(
@@ -421,12 +443,14 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
             return top.every_version
         return [version]
 
-    def _apply(self, play: Play) -> None:
+    def _apply(self, play: Play) -> list[Item]:
+        """Record a play, and return the items that store it."""
         user, top = self.owner(play.user), self._item(play.title_key, None, None)
         if play.rating is not None:
             user.edit(top).rating = play.rating
         if play.favorite:
             user.edit(top).favorite = True
+        items: list[Item] = []
         # A series itself cannot be played, only marked.
         if top.kind == "Movie" or play.episode is not None:
             if top.kind == "Movie":
@@ -439,6 +463,7 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
                 for other in items[0].every_version:
                     # Their count and date do not change.
                     user.set_played(other, True)
+        return items
 
 
 def _first_played(plays: Iterable[Play]) -> dict[str, float]:

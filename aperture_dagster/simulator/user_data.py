@@ -18,6 +18,16 @@ RESUMABLE_FROM = 0.05
 LIKED_FROM = 6.5
 
 
+@dataclass(frozen=True, slots=True)
+class PlayEnded:
+    """An entry of the activity log: a user stopped watching an item, in Unix seconds. Numbers grow with time."""
+
+    number: int
+    user_id: str
+    item: Item
+    at: float
+
+
 class UserDatum:
     """One user's data on one item. ``last_played`` and ``saved`` in Unix seconds, ``position`` in ticks."""
 
@@ -216,3 +226,12 @@ def user_id(name: str, generation: int = 0) -> str:
     """Return the id of the user created under this name; ``generation`` counts re-creations."""
     suffix = f"|{generation}" if generation else ""
     return hashlib.md5(f"user|{name}{suffix}".encode(), usedforsecurity=False).hexdigest()
+
+
+@dataclass(slots=True)
+class QuickConnectCode:
+    """A code of Quick Connect, of a client that names itself; ``user`` is the id of whoever has entered it."""
+
+    code: str
+    client: dict[str, str]
+    user: str | None = None

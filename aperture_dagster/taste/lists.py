@@ -332,7 +332,7 @@ def top_picks_table(connection: Connection, day: date) -> list[dict[str, Any]]:
     an older one if none could be made that day.
     """
     statement = f"""
-        SELECT p.media_type, p.rank, n.title, n.year, n.tmdb_id, n.imdb_id, p.viewers, p.plays,
+        SELECT p.work_id, p.media_type, p.rank, n.title, n.year, n.tmdb_id, n.imdb_id, p.viewers, p.plays,
         p.completion::float8 AS completion, p.score::float8 AS score, p.relaxed, p.source
         FROM top_picks p JOIN {_IN_EFFECT} e USING (media_type, day) JOIN work_names n USING (work_id)
         ORDER BY p.media_type, p.rank"""

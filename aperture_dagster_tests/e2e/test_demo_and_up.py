@@ -232,22 +232,26 @@ def test_the_ui_answers_its_own_pages_and_programs_and_no_other_website(up: Up):
     own, proxied = f"Host: 127.0.0.1:{up.port}\r\n", f"Host: {PROXY}\r\nOrigin: https://{PROXY}\r\n"
     evil = "Origin: http://evil.example\r\n"
     for request, head, status in [
-        ("GET /server_info", own, 200),
-        ("GET /server_info", f"{own}Origin: http://127.0.0.1:{up.port}\r\nSec-Fetch-Site: same-origin\r\n", 200),
-        ("GET /server_info", proxied, 200),
-        ("GET /graphql", own + socket_key, 101),
-        ("GET /graphql", proxied + socket_key, 101),
-        ("GET /graphql", own + evil + socket_key, 403),
-        ("GET /graphql", "Host: evil.example\r\n" + socket_key, 403),
-        ("GET /server_info", own + evil, 403),
-        ("GET /server_info", f"{own}Sec-Fetch-Site: cross-site\r\n", 403),
-        ("GET /server_info", "Host: evil.example\r\n", 421),
-        ("GET /server_info", f"{own}Host: evil.example\r\n", 400),
-        (f"GET http://127.0.0.1:{up.port}/server_info", "Host: evil.example\r\n", 421),
-        (f"GET /graphql?query={mutation}", own, 405),
-        (f"GET /graphql%0A?query={mutation}", own, 405),
-        (f"POST /graphql?query={mutation}", f"{own}Content-Length: 0\r\n", 415),
-        ("POST /report_asset_materialization/movies", f"{own}{evil}Content-Length: 0\r\n", 403),
+        ("GET /operate/server_info", own, 200),
+        (
+            "GET /operate/server_info",
+            f"{own}Origin: http://127.0.0.1:{up.port}\r\nSec-Fetch-Site: same-origin\r\n",
+            200,
+        ),
+        ("GET /operate/server_info", proxied, 200),
+        ("GET /operate/graphql", own + socket_key, 101),
+        ("GET /operate/graphql", proxied + socket_key, 101),
+        ("GET /operate/graphql", own + evil + socket_key, 403),
+        ("GET /operate/graphql", "Host: evil.example\r\n" + socket_key, 403),
+        ("GET /operate/server_info", own + evil, 403),
+        ("GET /operate/server_info", f"{own}Sec-Fetch-Site: cross-site\r\n", 403),
+        ("GET /operate/server_info", "Host: evil.example\r\n", 421),
+        ("GET /operate/server_info", f"{own}Host: evil.example\r\n", 400),
+        (f"GET http://127.0.0.1:{up.port}/operate/server_info", "Host: evil.example\r\n", 421),
+        (f"GET /operate/graphql?query={mutation}", own, 405),
+        (f"GET /operate/graphql%0A?query={mutation}", own, 405),
+        (f"POST /operate/graphql?query={mutation}", f"{own}Content-Length: 0\r\n", 415),
+        ("POST /operate/report_asset_materialization/movies", f"{own}{evil}Content-Length: 0\r\n", 403),
     ]:
         with socket.create_connection(("127.0.0.1", up.port), timeout=PATIENCE) as connection:
             connection.sendall(f"{request} HTTP/1.1\r\n{head}\r\n".encode())

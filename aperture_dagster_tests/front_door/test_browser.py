@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-import uvicorn
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.test_utils import InProcessTestWorkspaceLoadTarget
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
@@ -20,8 +17,7 @@ from dagster_webserver.app import create_app_from_workspace_process_context
 from aperture_dagster.front_door.guard import AllowedHosts, Guard
 from aperture_dagster_tests.listener import Listener, listening
 from aperture_dagster_tests.ui.browser import needs_chromium, open_page
-from aperture_dagster_tests.waiting import wait_for
-from aperture_dagster_tests.webserver import free_port
+from aperture_dagster_tests.webserver import free_port, serving
 
 pytestmark = [pytest.mark.ui, needs_chromium]
 
@@ -103,19 +99,6 @@ class Served:
         self.instance.wipe_assets([dg.AssetKey("reported")])
         self.media.received.clear()
         return arrived | ({"run"} if runs else set()) | ({"reported"} if reported else set())
-
-
-@contextmanager
-def serving(app: Any, port: int) -> Iterator[None]:
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        wait_for(lambda: server.started, lambda: "the server does not start")
-        yield
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ def answer(
     scope = {
         "type": kind, "method": method, "path": path, "query_string": query.encode(), "headers": headers(head),
     }  # fmt: skip
-    asyncio.run(Guard(app, AllowedHosts(listening, allowed), prefix)(scope, receive, send))
+    asyncio.run(Guard(app, AllowedHosts(listening, allowed), f"{prefix}/graphql")(scope, receive, send))
     if kind == "websocket":
         (message,) = sent
         return (101 if message["type"] == "websocket.accept" else 403), {}, ""

@@ -149,7 +149,7 @@ def test_unmodelled_requests_are_not_ignored(target: str):
 
 
 @pytest.mark.requests_unmodelled
-def test_a_login_with_a_password_is_modelled_for_administrators_of_jellyfin():
+def test_requests_of_who_signed_in_are_modelled_for_administrators_of_jellyfin():
     device = 'Client="tests", Device="here", DeviceId="one", Version="1"'
 
     def sign_in(url: str, name: str, password: str, given: str = device) -> httpx.Response:
@@ -170,5 +170,8 @@ def test_a_login_with_a_password_is_modelled_for_administrators_of_jellyfin():
             refused = sign_in(url, name, password)
             assert (refused.status_code, refused.text) == (401, "Error processing request.")
         assert sign_in(url, "ada", "demo-password", 'Client="tests"').status_code == 400
-        assert sign_in(url, "bob", "demo-password").status_code == 501
-        assert sign_in(running.emby_url, "ada", "demo-password").status_code == 501
+        answer = sign_in(url, "bob", "demo-password").json()
+        headers = {"Authorization": f'MediaBrowser {device}, Token="{answer["AccessToken"]}"'}
+        assert httpx.get(f"{url}/Users/Me", headers=headers).status_code == 501
+        assert httpx.post(f"{url}/Sessions/Logout", headers=headers).status_code == 204
+        assert httpx.post(f"{url}/Sessions/Logout", headers=headers).status_code == 401

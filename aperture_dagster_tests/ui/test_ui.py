@@ -74,7 +74,7 @@ def ui(home: Path, stand_ins_port: int) -> Iterator[str]:
         deadline = time.monotonic() + 240
         while True:
             try:
-                if httpx.get(f"{address}/server_info", timeout=5).status_code == 200:
+                if httpx.get(f"{address}/operate/server_info", timeout=5).status_code == 200:
                     break
             except httpx.HTTPError:
                 pass
@@ -105,14 +105,14 @@ def media_server_refuses(ui: str, stand_ins_port: int) -> Iterator[None]:
 
 def _materialize(page: Any, asset: str) -> None:
     """Materialize an asset by hand, and open the page of its run."""
-    page.goto(f"/assets/{asset}?view=overview")
+    page.goto(f"/operate/assets/{asset}?view=overview")
     page.get_by_role("button", name="Materialize").first.click(timeout=60_000)
     page.get_by_text("Launched run").first.wait_for(timeout=60_000)
     page.get_by_role("link", name="View", exact=True).or_(page.get_by_text("View", exact=True)).last.click()
 
 
 def test_the_asset_graph_shows_the_groups_and_the_assets_of_an_expanded_one(page: Any) -> None:
-    page.goto("/asset-groups?expanded=global@global:taste")
+    page.goto("/operate/asset-groups?expanded=global@global:taste")
     groups = ("media_server", "enrichment", "publishing", "popularity")
     for name in (*groups, "embeddings", "taste_profiles", "recommendations"):
         page.locator("foreignObject", has_text=name).first.wait_for(timeout=20_000)
@@ -144,7 +144,7 @@ PAGES = {
 
 @pytest.mark.parametrize(("address", "first"), PAGES.items())
 def test_a_page_begins_with_what_is_of_interest_and_fits_a_laptop(page: Any, address: str, first: str) -> None:
-    page.goto(f"/assets/{address}")
+    page.goto(f"/operate/assets/{address}")
     page.locator("td", has_text=re.compile(f"^{first}$")).first.wait_for(timeout=40_000)
     page.wait_for_timeout(500)
     entries = page.evaluate(ENTRIES)
@@ -157,7 +157,7 @@ def test_a_page_begins_with_what_is_of_interest_and_fits_a_laptop(page: Any, add
 
 
 def test_the_household_sees_everybodys_first_titles_and_pictures(page: Any) -> None:
-    page.goto("/assets/household_overview?view=overview")
+    page.goto("/operate/assets/household_overview?view=overview")
     page.get_by_text("watch_first").first.wait_for(timeout=40_000)
     lines = page.locator("tr", has_text="watch_first").first.locator("table tbody tr")
     texts = [cells.split("\t") for cells in lines.all_inner_texts()]
@@ -179,7 +179,7 @@ def test_the_household_sees_everybodys_first_titles_and_pictures(page: Any) -> N
     [("recommendation_libraries", "view=partitions&partition=Alma"), ("top_picks_libraries", "view=overview")],
 )
 def test_the_page_of_published_libraries_shows_posters(page: Any, asset: str, query: str) -> None:
-    page.goto(f"/assets/{asset}?{query}")
+    page.goto(f"/operate/assets/{asset}?{query}")
     posters = page.locator("img[src*='/Images/Primary']")
     posters.first.wait_for(timeout=40_000)
     page.wait_for_function(
@@ -202,7 +202,7 @@ def test_the_pictures_of_the_documentation_can_be_taken(page: Any, tmp_path: Pat
 def test_an_asset_materialized_by_hand_succeeds_and_its_page_shows_the_checks(page: Any) -> None:
     _materialize(page, "movies")
     page.get_by_text("RUN_SUCCESS").first.wait_for(timeout=120_000)
-    page.goto("/assets/movies?view=checks")
+    page.goto("/operate/assets/movies?view=checks")
     page.get_by_text("is_not_empty").first.wait_for(timeout=60_000)
     page.get_by_text("Passed").first.wait_for(timeout=60_000)
 

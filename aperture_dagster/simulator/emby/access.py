@@ -22,9 +22,12 @@ class EmbyAccess(Access):
 
     def authorized(self, request: Request) -> bool:
         """Return whether the request has the key, as ``X-Emby-Token``, ``api_key`` or in ``X-Emby-Authorization``."""
+        tokens = self._tokens(request)
+        return self._emby_key in tokens or bool(self._sessions.keys() & set(tokens))
+
+    def _tokens(self, request: Request) -> list[str]:
         tokens = [request.headers.get("x-emby-token", ""), request.query.get("api_key") or ""]
-        tokens += TOKEN.findall(request.headers.get("x-emby-authorization", ""))
-        return self._emby_key in tokens
+        return [*tokens, *TOKEN.findall(request.headers.get("x-emby-authorization", ""))]
 
     def user(self, request: Request, user_id: str | None = None) -> ServerUser | None:
         """Return the user from the path or ``UserId``; None when there is neither. Raises UnknownUserError."""

@@ -17,7 +17,7 @@ from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.jellyfin import binding
 from aperture_dagster.simulator.jellyfin.binding import ArgumentError, BindingError, NotFoundError, UnknownUserError
 from aperture_dagster.simulator.jellyfin.visibility import visible_to
-from aperture_dagster.simulator.service import Request
+from aperture_dagster.simulator.service import Request, Unmodelled
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
 from aperture_dagster.simulator.world import WorldLibrary
@@ -38,11 +38,22 @@ class Access:
         """Return whether the request has the key in a form that this version accepts."""
         return any(token == self._key or token in self._sessions for token in self._tokens(request))
 
+    def require_modelled(self, request: Request) -> None:
+        """Raise Unmodelled for requests of users who signed in and are no administrators, except for a sign-out."""
+        user = self.caller(request)
+        if user is not None and not user.facts.is_administrator and request.path.lower() != "/sessions/logout":
+            raise Unmodelled("requests of users who are no administrators")
+
     def sign_in(self, user: ServerUser, device: str) -> str:
         """Return a token for requests as this user, from this device."""
         token = hashlib.md5(f"{user.id}|{device}".encode(), usedforsecurity=False).hexdigest()
         self._sessions[token] = user.id
         return token
+
+    def sign_out(self, request: Request) -> None:
+        """Forget the tokens of a request."""
+        for token in self._tokens(request):
+            self._sessions.pop(token, None)
 
     def caller(self, request: Request) -> ServerUser | None:
         """Return the user who signed in for this request; None for one with the API key."""

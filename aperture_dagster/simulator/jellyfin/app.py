@@ -11,9 +11,11 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access
+from aperture_dagster.simulator.jellyfin.activity import JELLYFIN, PARAMETERS, ActivityEndpoints
 from aperture_dagster.simulator.jellyfin.binding import ArgumentError, BindingError, NotFoundError, UnknownUserError
 from aperture_dagster.simulator.jellyfin.box_sets import BoxSetEndpoints
 from aperture_dagster.simulator.jellyfin.editing import EditingEndpoints
+from aperture_dagster.simulator.jellyfin.home_screen import HomeScreenEndpoints
 from aperture_dagster.simulator.jellyfin.items import ItemEndpoints
 from aperture_dagster.simulator.jellyfin.libraries import LibraryEndpoints, ServerError
 from aperture_dagster.simulator.jellyfin.listing import LISTING_PARAMETERS, PAGE_PARAMETERS, Listings
@@ -32,7 +34,7 @@ _BUSY_PAGE = "<!DOCTYPE html><html><body>The server is starting. Please try agai
 _USER = ("userId",)
 _ITEM_PARAMETERS = ("fields", "enableImages", "enableUserData")
 _LATEST = ("parentId", "includeItemTypes", "isPlayed", "limit", *_ITEM_PARAMETERS)
-_RESUME = ("parentId", "includeItemTypes", *PAGE_PARAMETERS)
+_RESUME = ("parentId", "includeItemTypes", "mediaTypes", *PAGE_PARAMETERS)
 _PICTURE = ("maxWidth", "maxHeight", "tag", "quality", "format")
 # What would be taken for an id.
 _LEFT_OUT = ("/Users/Public", "/Items/Filters", "/Items/Filters2", "/Items/Suggestions", "/Items/Root")
@@ -52,7 +54,9 @@ class JellyfinService(MediaServer):
         studios = StudioEndpoints(access, server_id, items.image)
         users = UserEndpoints(access, server_id, state.settings.jellyfin_release)
         operations = left_out("GET", *_LEFT_OUT)
-        operations += LibraryEndpoints(access).operations()
+        log = ActivityEndpoints(state, JELLYFIN)
+        operations.append(Operation("GET", "/System/ActivityLog/Entries", log.entries, PARAMETERS))
+        operations += LibraryEndpoints(access).operations() + HomeScreenEndpoints(access).operations()
         operations += self._operations(items, playstate, studios) + _user_operations(users, items)
         playlists = PlaylistEndpoints(access, items, state.settings.jellyfin_release)
         operations += _list_operations(BoxSetEndpoints(access), playlists, EditingEndpoints(access))
@@ -104,6 +108,7 @@ class JellyfinService(MediaServer):
             Operation("GET", "/System/Info", self._info),
             Operation("GET", "/Items", items.listing, (*LISTING_PARAMETERS, *PAGE_PARAMETERS)),
             Operation("GET", "/Items/{item_id}", items.single, (*_USER, "fields")),
+            Operation("GET", "/Items/{item_id}/Images", items.image_infos),
             Operation("GET", "/Items/{item_id}/Images/{image_type}", studios.image, _PICTURE, public=True),
             Operation("POST", "/Items/{item_id}/Images/{image_type}", studios.set_image),
             Operation("DELETE", "/Items/{item_id}/Images/{image_type}", studios.remove_image),
@@ -148,6 +153,10 @@ def _user_operations(users: UserEndpoints, items: ItemEndpoints) -> list[Operati
         Operation("GET", "/Users", users.listing),
         Operation("GET", "/Users/Me", users.me),
         Operation("POST", "/Users/AuthenticateByName", users.sign_in, public=True),
+        Operation("POST", "/Users/AuthenticateWithQuickConnect", users.finish_quick_connect, public=True),
+        Operation("POST", "/QuickConnect/Initiate", users.begin_quick_connect, public=True),
+        Operation("GET", "/QuickConnect/Connect", users.quick_connect, ("secret",), public=True),
+        Operation("POST", "/Sessions/Logout", users.sign_out),
         Operation("GET", "/Users/{user_id}", users.single),
         Operation("POST", "/Users/{user_id}/Policy", users.set_policy),
         Operation("POST", "/Users/Configuration", users.set_configuration, _USER),

@@ -32,9 +32,15 @@ class MediaServer(StandIn):
             return None
         return self.refusal(401)
 
+    def check(self, operation: Operation | None, request: Request) -> None:
+        """Raise Unmodelled for a request of somebody whose rights are not modelled."""
+        if operation is not None and not operation.public:
+            self._access.require_modelled(request)
+
     def unknown(self, request: Request) -> Response:
-        """Answer 404 for files of the web client, which are not part of the API."""
-        return self.refusal(404) if request.path.lower().startswith("/web/") else super().unknown(request)
+        """Answer 404 for files of the web client and for a plugin that is not installed, which are not in the API."""
+        is_no_part = request.path.lower().startswith(("/web/", "/homescreen/"))
+        return self.refusal(404) if is_no_part else super().unknown(request)
 
     def refusal(self, status: int) -> Response:
         """Return the response to a request without the key (401), or for a file that does not exist (404)."""

@@ -14,8 +14,8 @@ from aperture_dagster.simulator.jellyfin import binding, dto, policies
 from aperture_dagster.simulator.jellyfin.access import Access, json_object
 from aperture_dagster.simulator.jellyfin.binding import ArgumentError, NotFoundError
 from aperture_dagster.simulator.responses import JSONResponse
-from aperture_dagster.simulator.service import Request, Unmodelled
-from aperture_dagster.simulator.user_data import ServerUser
+from aperture_dagster.simulator.service import Request
+from aperture_dagster.simulator.user_data import QuickConnectCode, ServerUser
 
 _NAMES = re.compile(r'\b(Client|Device|DeviceId|Version)="?([^",]*)"?')
 _PROVIDERS = ("AuthenticationProviderId", "PasswordResetProviderId")
@@ -36,6 +36,7 @@ class UserEndpoints:
         self._state = access.state
         self._server_id = server_id
         self._release = release
+        self._codes: dict[str, QuickConnectCode] = {}
 
     def listing(self, request: Request) -> Response:
         """``GET /Users``: a bare array, by name."""
@@ -62,20 +63,26 @@ class UserEndpoints:
     def sign_in(self, request: Request) -> Response:
         """``POST /Users/AuthenticateByName``: a token for requests as a user, from a client that names itself.
 
-        Modelled on ``Emby.Server.Implementations/Session/SessionManager.cs`` (``AuthenticateNewSessionInternal``). Only
-        administrators can sign in, since what others may not request is not modelled.
+        Modelled on ``Emby.Server.Implementations/Session/SessionManager.cs`` (``AuthenticateNewSessionInternal``).
         """
         # The server reads names in any case.
         content = {name.lower(): value for name, value in json_object(request).items()}
-        client = dict(_NAMES.findall(request.headers.get("authorization", "")))
-        if not self._access.authorized(request) and not client.keys() >= {"Client", "Device", "DeviceId", "Version"}:
-            raise ArgumentError("the client does not name itself")
+        client = self._client(request)
         name = str(content.get("username", ""))
         user = next((one for one in self._state.users.values() if one.name.lower() == name.lower()), None)
         if user is None or user.facts.is_disabled or content.get("pw") != self._state.settings.user_password:
             raise WrongPasswordError(name)
-        if not user.facts.is_administrator:
-            raise Unmodelled("requests of users who are no administrators")
+        return self._signed_in(user, client)
+
+    def _client(self, request: Request) -> dict[str, str]:
+        """Return how a client names itself. Raises ArgumentError if it does not, and has no key."""
+        sent = request.headers.get("authorization") or request.headers.get("x-emby-authorization", "")
+        client = dict(_NAMES.findall(sent))
+        if not self._access.authorized(request) and not client.keys() >= {"Client", "Device", "DeviceId", "Version"}:
+            raise ArgumentError("the client does not name itself")
+        return client
+
+    def _signed_in(self, user: ServerUser, client: dict[str, str]) -> Response:
         device = client.get("DeviceId", self._server_id)
         session = {
             "Id": dto.name_id("session", f"{user.id}|{device}"),
@@ -92,6 +99,45 @@ class UserEndpoints:
         token = self._access.sign_in(user, device)
         found = {"User": self._dto(user), "SessionInfo": session, "AccessToken": token, "ServerId": self._server_id}
         return JSONResponse(found)
+
+    def sign_out(self, request: Request) -> Response:
+        """``POST /Sessions/Logout``: the token is not valid any more."""
+        self._access.sign_out(request)
+        return Response(status_code=204)
+
+    def begin_quick_connect(self, request: Request) -> Response:
+        """``POST /QuickConnect/Initiate``: a code that a user who is signed in elsewhere can enter there."""
+        client = self._client(request)
+        number = len(self._codes)
+        code, secret = f"{number + 100_000:06}", dto.name_id("quick connect", str(number))
+        self._codes[secret] = self._state.quick_connect[code] = QuickConnectCode(code, client)
+        return JSONResponse(self._code(secret))
+
+    def quick_connect(self, request: Request) -> Response:
+        """``GET /QuickConnect/Connect``: whether somebody has entered the code."""
+        secret = request.query.get("secret") or ""
+        return JSONResponse(self._code(secret)) if secret in self._codes else JSONResponse("Unknown secret", 404)
+
+    def _code(self, secret: str) -> dict[str, Any]:
+        code = self._codes[secret]
+        return {
+            "Authenticated": code.user is not None,
+            "Secret": secret,
+            "Code": code.code,
+            "DeviceId": code.client.get("DeviceId", ""),
+            "DeviceName": code.client.get("Device", ""),
+            "AppName": code.client.get("Client", ""),
+            "AppVersion": code.client.get("Version", ""),
+            "DateAdded": binding.ticks_date(self._state.clock.now()),
+        }
+
+    def finish_quick_connect(self, request: Request) -> Response:
+        """``POST /Users/AuthenticateWithQuickConnect``: the token for whoever has entered the code, once."""
+        code = self._codes.pop(str(json_object(request).get("Secret", "")), None)
+        user = self._state.users.get(code.user or "") if code is not None else None
+        if code is None or user is None:
+            raise WrongPasswordError("quick connect")
+        return self._signed_in(user, code.client)
 
     def set_policy(self, request: Request, user_id: str) -> Response:
         """``POST /Users/{user_id}/Policy``: replaces the whole policy, except for blocked folders."""

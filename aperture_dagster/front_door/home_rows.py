@@ -1,0 +1,196 @@
+"""Rows on the media server's home screen: the answers to its requests, and the registration of the rows.
+
+The server requests a row's titles while it draws somebody's home screen, without credentials. So the address holds a
+secret, the answer comes from stored lists alone, and any trouble is an empty row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import json
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from aperture_dagster.catalogue.people import who_takes_part
+from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.http.errors import ServiceError
+from aperture_dagster.maintenance.overview import server_identity
+from aperture_dagster.media_server.home_screen import HomeScreen
+from aperture_dagster.media_server.reader import MediaServerReader
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.postgres.read_only import ReadOnlyDatabase
+from aperture_dagster.publishing.home_rows import ROWS, Row, as_item, register_rows, row_titles
+from aperture_dagster.settings import Settings
+
+_LOG = logging.getLogger(__name__)
+PATH = "/home-rows/{secret}/{row}"
+LARGEST_REQUEST = 10_000
+LOOK_SECONDS = 60.0
+EMPTY: dict[str, Any] = {"Items": [], "TotalRecordCount": 0, "StartIndex": 0}
+
+
+class HomeRows:
+    """Answers the server's requests.
+
+    Args:
+        settings: who takes part.
+        database: where the lists are.
+        secret: part of the address.
+        clock: the time.
+    """
+
+    def __init__(self, settings: Settings, database: ReadOnlyDatabase, secret: str, clock: Clock | None = None) -> None:
+        self._settings, self._database, self._secret = settings, database, secret
+        self._clock = clock or Clock()
+        self.answered = 0
+        """Requests with the secret so far."""
+
+    def route(self) -> Route:
+        """Return the route of the rows."""
+        return Route(PATH, self._respond, methods=["POST"])
+
+    async def _respond(self, request: Request) -> Response:
+        given, row_id = request.path_params["secret"], request.path_params["row"]
+        row = next((one for one in ROWS if one.row_id == row_id), None)
+        if row is None or not hmac.compare_digest(given.encode(), self._secret.encode()):
+            raise HTTPException(404)
+        self.answered += 1
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > LARGEST_REQUEST:
+                return JSONResponse(EMPTY)
+        return JSONResponse(await run_in_threadpool(self.answer, row, body))
+
+    def answer(self, row: Row, body: bytes) -> dict[str, Any]:
+        """Return what a user sees in a row; empty if the request is malformed, or on any trouble."""
+        try:
+            asking = json.loads(body)["UserId"].replace("-", "").lower()
+            with self._database.connection() as connection:
+                people = who_takes_part(self._settings, read_users(connection))
+                user = next((one for one in people if one.user_id.replace("-", "").lower() == asking), None)
+                if user is None:
+                    return EMPTY
+                today = self._clock.now().astimezone(ZoneInfo(self._settings.schedule_timezone)).date()
+                titles = row_titles(connection, row, user, today)
+                identity = server_identity(connection) or {}
+        except Exception as error:
+            # The server would show an error instead of somebody's home screen.
+            _LOG.warning("the row %s is empty: %s", row.row_id, error)
+            return EMPTY
+        items = [as_item(title, identity.get("server_id")) for title in titles]
+        return EMPTY | {"Items": items, "TotalRecordCount": len(items)}
+
+
+class RowKeeper:
+    """Registers the rows, and again whenever the server has forgotten them, as it does when it restarts.
+
+    Once a minute it asks the server for a row as a user would. The server then asks us, which shows that it knows the
+    row, and that it reaches us.
+
+    Args:
+        rows: what answers.
+        open_server: opens the media server for reading, without a database.
+        endpoint: address of the rows as the server reaches it, with a placeholder ``{row}``.
+        asking: returns the id of a user in whose name to look; None while nobody takes part.
+    """
+
+    def __init__(
+        self,
+        rows: HomeRows,
+        open_server: Callable[[], contextlib.AbstractContextManager[MediaServerReader]],
+        endpoint: Callable[[], str],
+        asking: Callable[[], str | None],
+    ) -> None:
+        self._rows, self._open, self._endpoint, self._asking = rows, open_server, endpoint, asking
+        self._stop = threading.Event()
+        self._said = ""
+
+    def start(self) -> None:
+        """Begin, in a thread that ends with the process."""
+        threading.Thread(target=self._keep, name="home rows", daemon=True).start()
+
+    def stop(self) -> None:
+        """End before the next look."""
+        self._stop.set()
+
+    def _keep(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with self._open() as server:
+                    while not self._stop.is_set():
+                        self.look(HomeScreen(server.transport))
+                        self._stop.wait(LOOK_SECONDS)
+            except (ServiceError, OperatorError, OSError) as error:
+                self._say(f"The rows of the home screen cannot be registered: {error}")
+                self._stop.wait(LOOK_SECONDS)
+
+    def look(self, screen: HomeScreen) -> None:
+        """Register the rows unless the server knows them. Raises ServiceError if it does not answer."""
+        user_id = self._asking()
+        if user_id is None:
+            return
+        state = screen.state()
+        if state != "ready":
+            if state == "absent":
+                self._say("The media server does not have the plugin Home Screen Sections, so it shows no rows.")
+            return
+        before = self._rows.answered
+        screen.shown(ROWS[0].row_id, user_id)
+        if self._rows.answered > before:
+            self._said = ""
+            return
+        endpoint = self._endpoint()
+        register_rows(screen, endpoint)
+        screen.shown(ROWS[0].row_id, user_id)
+        if self._rows.answered == before:
+            where = urlsplit(endpoint)
+            self._say(f"The media server does not reach {where.scheme}://{where.netloc}, so its rows are empty.")
+        else:
+            _LOG.info("The rows of the home screen were registered.")
+
+    def _say(self, text: str) -> None:
+        """Log a text once, not every minute."""
+        if text != self._said:
+            self._said = text
+            _LOG.warning("%s", text)
+
+
+def first_member(settings: Settings, database: ReadOnlyDatabase) -> str | None:
+    """Return the id of the first user who takes part; None if there is none yet."""
+    with database.connection() as connection:
+        people = who_takes_part(settings, read_users(connection))
+    return people[0].user_id if people else None
+
+
+def reachable_address(media_server_url: str, host: str, port: int) -> str:
+    """Return the address at which the media server most likely reaches a port of this machine.
+
+    It is that of the network interface from which this machine reaches the server, unless the port is open on one
+    address alone.
+
+    Raises:
+        OSError: the server's name is unknown, or there is no way to it.
+    """
+    if host in ("0.0.0.0", "::", ""):
+        target = urlsplit(media_server_url)
+        found = socket.getaddrinfo(target.hostname, target.port or 80, type=socket.SOCK_DGRAM)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # Sends nothing: it only chooses the interface.
+            probe.connect(address)
+            host = probe.getsockname()[0]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,0 +1,139 @@
+"""The pages of members as a web application: which address shows what, to whom, and with which headers."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from aperture_dagster.catalogue.people import User, who_takes_part
+from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.front_door import content
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.errors import DatabaseError
+from aperture_dagster.postgres.read_only import NothingYet, ReadOnlyDatabase
+from aperture_dagster.settings import Settings
+
+_LOG = logging.getLogger(__name__)
+HERE = Path(__file__).parent
+STATIC = {"aperture.css": "text/css; charset=utf-8", "aperture.svg": "image/svg+xml"}
+HEADERS = {
+    "content-security-policy": "default-src 'none'; img-src 'self'; style-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+}
+LISTS = {
+    "/": ("For you", content.for_you),
+    "/shows": ("Shows you watch", content.shows),
+    "/top-picks": ("Top Picks", content.top_picks),
+    "/suggestions": ("Not in the library", content.suggestions),
+}
+
+
+class Pages:
+    """The member's pages.
+
+    Args:
+        settings: who takes part, and the operator's country and time zone.
+        database: where the lists are.
+        prefix: path below which everything is served; empty, or with a leading slash.
+        clock: the time.
+    """
+
+    def __init__(self, settings: Settings, database: ReadOnlyDatabase, prefix: str = "", clock: Clock | None = None):
+        self._settings, self._database, self._prefix = settings, database, prefix
+        self._clock = clock or Clock()
+        loader = FileSystemLoader(HERE / "templates")
+        self._templates = Environment(
+            loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        self._static = {name: (HERE / "static" / name).read_bytes() for name in STATIC}
+        # In the addresses of the files, so that browsers can keep them.
+        version = hashlib.sha256(b"".join(self._static.values())).hexdigest()[:12]
+        self._templates.globals.update(base=prefix, version=version)
+
+    def application(self, *others: BaseRoute) -> Starlette:
+        """Return the application, with other routes that are served beside the pages."""
+        routes: list[BaseRoute] = [*others, *(Route(path, self._shown(path), methods=["GET"]) for path in LISTS)]
+        routes.append(Route("/static/{name}", self._file, methods=["GET"]))
+        errors = {DatabaseError: self._not_ready, HTTPException: self._refused}
+        return Starlette(
+            routes=[Mount(self._prefix, routes=routes)] if self._prefix else routes,
+            exception_handlers=errors,  # pyright: ignore[reportArgumentType]
+        )
+
+    def _shown(self, path: str) -> Callable[[Request], Response]:
+        """Return the endpoint of a list. It is no coroutine, so it runs in a thread of its own."""
+        _, read = LISTS[path]
+
+        def shown(request: Request) -> Response:
+            with self._database.connection() as connection:
+                people = who_takes_part(self._settings, read_users(connection))
+                viewer = _viewer(people, request.query_params.get("as"))
+                page = read(connection, viewer, self._settings, self._clock.now())
+            chosen = {"as": viewer.partition_key} if "as" in request.query_params else {}
+            return self._rendered(
+                "titles.html",
+                heading=page.heading,
+                shelves=page.shelves,
+                nothing=page.nothing,
+                here=path,
+                tabs=[(path, name) for path, (name, _) in LISTS.items()],
+                viewer=viewer.name,
+                others=[(one.partition_key, one.name) for one in people],
+                operates=True,
+                query=f"?{urlencode(chosen)}" if chosen else "",
+            )
+
+        return shown
+
+    def _rendered(self, template: str, status: int = 200, **values: Any) -> Response:
+        text = self._templates.get_template(template).render(**values)
+        return HTMLResponse(text, status, {**HEADERS, "cache-control": "private, no-store"})
+
+    def _file(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in STATIC:
+            raise HTTPException(404)
+        headers = {**HEADERS, "cache-control": "public, max-age=31536000, immutable"}
+        return Response(self._static[name], 200, headers, STATIC[name])
+
+    def _refused(self, request: Request, error: HTTPException) -> Response:
+        texts = {404: "There is no such page.", 405: "This page cannot be asked for in that way."}
+        text = texts.get(error.status_code, error.detail)
+        return self._rendered("message.html", error.status_code, heading="Sorry", text=text)
+
+    def _not_ready(self, request: Request, error: DatabaseError) -> Response:
+        if not isinstance(error, NothingYet):
+            # Its sentence is for the operator.
+            _LOG.warning("%s", error)
+        text = "There are no lists yet. They are made once the library has been read; look again in a few minutes."
+        return self._rendered("message.html", 503, heading="Almost there", text=text)
+
+
+def _viewer(people: Sequence[User], key: str | None) -> User:
+    """Return whose pages are shown: the one with this key, or else the first.
+
+    Raises:
+        HTTPException: 404, there is nobody of that key.
+        NothingYet: nobody takes part yet.
+    """
+    if not people:
+        raise NothingYet("No users were read from the media server yet.")
+    found = people[0] if key is None else next((one for one in people if one.partition_key == key), None)
+    if found is None:
+        raise HTTPException(404)
+    return found

@@ -1,0 +1,125 @@
+"""Lists as rows on the media server's home screen, which show the originals: nothing is placed on the server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.media_server.home_screen import HomeScreen
+from aperture_dagster.postgres.queries import read_rows
+from aperture_dagster.publishing.publishable import listed_works, next_episodes
+from aperture_dagster.taste.sight import VisibleTitle, titles_in_sight
+
+LENGTH = 24
+MEDIA_TYPES = ("movie", "series")
+
+
+def _in_turn(connection: Connection, kind: str, today: date) -> list[int]:
+    """Read films and series in turn, so that neither waits for the end of the other."""
+    lists = [listed_works(connection, f"{kind}/{media_type}", today=today) for media_type in MEDIA_TYPES]
+    return [work for _, work in sorted((one for listed in lists for one in listed), key=lambda one: one[0])]
+
+
+def _picked(connection: Connection, user: User, today: date) -> Sequence[int]:
+    return _in_turn(connection, f"recommendations/{user.user_id}", today)
+
+
+def _because(connection: Connection, user: User, today: date) -> Sequence[int]:
+    """Read what is recommended for the same first reason: the title that is the first reason of most."""
+    statement = """
+        SELECT work_id, because[1] AS reason FROM recommendations
+        WHERE user_id = :user AND cardinality(because) > 0 ORDER BY rank, media_type"""
+    rows = read_rows(connection, statement, user=user.user_id)
+    reasons = [row["reason"] for row in rows]
+    favourite = max(reasons, key=reasons.count, default=None)
+    return [row["work_id"] for row in rows if row["reason"] == favourite]
+
+
+def _watching(connection: Connection, user: User, today: date) -> Sequence[int]:
+    following = next_episodes(connection, user.user_id)
+    listed = listed_works(connection, f"shows_you_watch/{user.user_id}", today=today)
+    return [work for _, work in listed if work in following]
+
+
+def _popular(connection: Connection, user: User, today: date) -> Sequence[int]:
+    return _in_turn(connection, "top_picks", today)
+
+
+class Row(NamedTuple):
+    """A row: its id on the server, its heading, and how its works are read.
+
+    The server shows one heading to everybody, so it names neither a user nor what somebody watched.
+    """
+
+    row_id: str
+    text: str
+    read: Callable[[Connection, User, date], Sequence[int]]
+
+
+ROWS = (
+    Row("ApertureForYou", "Picked for you", _picked),
+    Row("ApertureBecause", "Because of a favourite of yours", _because),
+    Row("ApertureShows", "Shows you watch", _watching),
+    Row("AperturePicks", "Top Picks", _popular),
+)
+
+
+def row_titles(connection: Connection, row: Row, user: User, today: date) -> list[VisibleTitle]:
+    """Return what a user sees in a row: of the stored list, what they may see by now."""
+    works = list(dict.fromkeys(row.read(connection, user, today)))
+    visible = titles_in_sight(connection, user, works)
+    return [visible[work] for work in works if work in visible][:LENGTH]
+
+
+def as_item(title: VisibleTitle, server_id: str | None) -> dict[str, Any]:
+    """Describe a title as Jellyfin would, as far as a card on the home screen shows it."""
+    is_series = title.media_type == "series"
+    return {
+        "Id": title.server_item_id,
+        "ServerId": server_id,
+        "Name": title.title,
+        "ProductionYear": title.year,
+        "Type": "Series" if is_series else "Movie",
+        "MediaType": "Unknown" if is_series else "Video",
+        "IsFolder": is_series,
+        # The server sends the current picture, whatever the tag is: it is there for caches.
+        "ImageTags": {"Primary": title.server_item_id},
+        "PrimaryImageAspectRatio": 2 / 3,
+        "BackdropImageTags": [],
+    }
+
+
+def register_rows(screen: HomeScreen, endpoint: str) -> None:
+    """Register all rows; ``endpoint`` is the address of their titles, with ``{row}`` for the id."""
+    for row in ROWS:
+        screen.register(row.row_id, row.text, endpoint.format(row=row.row_id))
+
+
+def examine_rows(connection: Connection, screen: HomeScreen, users: Sequence[User], today: date) -> tuple[bool, str]:
+    """Return whether the home screen shows the rows, and what is there or missing, without a full stop.
+
+    Raises:
+        ServiceError: the media server does not answer.
+    """
+    state = screen.state()
+    if state == "absent":
+        return False, (
+            "the media server does not have the plugin Home Screen Sections: install it, or set APERTURE_PUBLISH_AS to "
+            "another value"
+        )
+    if state == "starting":
+        return False, "the plugin Home Screen Sections is starting: look again in a minute"
+    for user in users:
+        if row_titles(connection, ROWS[0], user, today):
+            shown = screen.shown(ROWS[0].row_id, user.user_id)
+            if shown:
+                return True, f"the row {ROWS[0].text!r} of {user.name} has {len(shown)} titles"
+            return False, (
+                f"the row {ROWS[0].text!r} of {user.name} is empty: `aperture up` has to run for two minutes, and the "
+                "media server has to reach it: set APERTURE_UI_HOST unless both are on one machine"
+            )
+    return True, "the plugin Home Screen Sections is there; nobody has a list yet"

@@ -1,0 +1,225 @@
+"""Rows on the home screen: what the media server gets for whom, and that it is asked to show them again."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from aperture_dagster.catalogue.stored_users import remember_server
+from aperture_dagster.cli.doctor import examine
+from aperture_dagster.front_door.home_rows import HomeRows, RowKeeper, first_member, reachable_address
+from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.front_door.secrets import read_secret, secret_file
+from aperture_dagster.front_door.server import known_server
+from aperture_dagster.http.errors import ServiceRefused
+from aperture_dagster.media_server.home_screen import HomeScreen
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.read_only import ReadOnlyDatabase
+from aperture_dagster.publishing.home_rows import ROWS
+from aperture_dagster.publishing.publication import why_not_published
+from aperture_dagster.settings import Settings
+from aperture_dagster.simulator.server import RunningSimulator, running_simulator
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.world import World, WorldUser
+from aperture_dagster_tests.front_door.home import Home
+from aperture_dagster_tests.shelf import NOW, Shelf
+from aperture_dagster_tests.webserver import free_port, serving
+
+SECRET = "s" * 43
+PLUGIN = "Home Screen Sections"
+
+
+@dataclass
+class Rows:
+    """The rows of a household on a media server that has the plugin."""
+
+    home: Home
+    simulator: RunningSimulator
+    keeper: RowKeeper
+    screen: HomeScreen
+    settings: Settings
+    endpoint: str
+
+    def shown(self, row: str, user: str) -> list[str]:
+        """Return what the server shows a user in a row."""
+        return self.screen.shown(row, self.simulator.state.user_named(user).id)
+
+    def registrations(self) -> int:
+        """Count the registrations that the server received."""
+        return len(self.simulator.state.arrivals("jellyfin", "RegisterSection"))
+
+    def examined(self) -> tuple[str, str]:
+        """Return what the doctor says of rows: the state and the message."""
+        (found,) = [one for one in examine(self.settings, ["publishing"]) if one.what == "home rows"]
+        return found.state, found.message
+
+
+@pytest.fixture
+def open_rows(shelf: Shelf, make_settings: Callable[..., Settings]) -> Callable[..., Any]:
+    """Return a function that opens rows; ``reached`` is whether the server reaches their address."""
+
+    @contextmanager
+    def opened(plugin: str = PLUGIN, *, reached: bool = True) -> Iterator[Rows]:
+        world = World("rows", users=[WorldUser("Anna", is_administrator=True), WorldUser("Ben")])
+        with running_simulator(world, SimulatorSettings(plugins=(plugin,))) as simulator:
+            home = Home(shelf, {name: simulator.state.user_named(name).id for name in ("Anna", "Ben")})
+            settings = make_settings(
+                media_server_url=simulator.jellyfin_url,
+                media_server_api_key="demo-jellyfin-key",
+                http_attempts=1,
+                publish=True,
+                publish_as="rows",
+            )
+            database, port = ReadOnlyDatabase(settings), free_port()
+            rows = HomeRows(settings, database, SECRET, Clock(lambda: NOW))
+            endpoint = f"http://127.0.0.1:{port if reached else free_port()}/home-rows/{SECRET}/{{row}}"
+            with shelf.open() as connection:
+                identity = httpx.get(f"{simulator.jellyfin_url}/System/Info/Public").json()
+                remember_server(connection, {"server_id": identity["Id"], "name": "Stand-in"})
+            keeper = RowKeeper(
+                rows,
+                lambda: known_server(settings, database),
+                lambda: endpoint,
+                lambda: first_member(settings, database),
+            )
+            pages = Pages(settings, database, clock=Clock(lambda: NOW)).application(rows.route())
+            with serving(pages, port), known_server(settings, database) as server:
+                yield Rows(home, simulator, keeper, HomeScreen(server.transport), settings, endpoint)
+            database.close()
+
+    return opened
+
+
+def test_everybody_sees_their_own_rows_of_originals_in_order(open_rows: Callable[..., Any]):
+    with open_rows() as rows:
+        rows.home.recommend("Anna", 2, 1, 3)
+        rows.home.recommend("Ben", 3)
+        rows.home.watch("Ben")
+        rows.home.pick(3, 2)
+        rows.keeper.look(rows.screen)
+        assert rows.shown("ApertureForYou", "Anna") == ["Heat", "Alien & <Co>", "Up"]
+        assert rows.shown("ApertureForYou", "Ben") == ["Up"]
+        assert rows.shown("ApertureShows", "Anna") == [] and rows.shown("ApertureShows", "Ben") == ["Dark"]
+        assert rows.shown("AperturePicks", "Ben") == ["Up", "Heat"]
+        answer = httpx.post(
+            rows.endpoint.format(row="ApertureForYou"), json={"UserId": rows.simulator.state.user_named("Ben").id}
+        ).json()
+        (item,) = answer["Items"]
+        assert (answer["TotalRecordCount"], answer["StartIndex"]) == (1, 0)
+        assert (item["Id"], item["Type"], item["ProductionYear"]) == ("film-3", "Movie", 2000)
+
+
+def test_a_row_holds_what_is_recommended_for_the_same_reason(open_rows: Callable[..., Any]):
+    with open_rows() as rows:
+        rows.home.recommend("Anna", 1, 2, 3)
+        heat = rows.home.shelf.item("film-2")["work_id"]
+        rows.home.shelf.do("UPDATE recommendations SET because = ARRAY[:work, because[1]] WHERE rank = 2", work=heat)
+        rows.keeper.look(rows.screen)
+        assert rows.shown("ApertureBecause", "Anna") == ["Alien & <Co>", "Up"]
+
+
+def test_what_the_policies_forbid_since_the_lists_were_made_is_in_no_row(open_rows: Callable[..., Any]):
+    with open_rows() as rows:
+        rows.home.recommend("Ben", 2, 3)
+        rows.home.pick(2, 3)
+        rows.home.watch("Ben")
+        rows.keeper.look(rows.screen)
+        rows.home.user("Ben", max_parental_rating=13)
+        assert [rows.shown(one.row_id, "Ben") for one in ROWS] == [["Up"], ["Up"], [], ["Up"]]
+        rows.home.user("Ben", is_disabled=True)
+        assert [rows.shown(one.row_id, "Ben") for one in ROWS] == [[], [], [], []]
+
+
+def test_rows_are_registered_once_and_again_after_the_server_restarted(open_rows: Callable[..., Any]):
+    with open_rows() as rows:
+        rows.home.recommend("Anna", 1)
+        for _ in range(3):
+            rows.keeper.look(rows.screen)
+        assert rows.registrations() == len(ROWS)
+        # The headings are the same for everybody, so they name nobody.
+        assert not any(name in json.dumps(rows.simulator.state.home_rows) for name in ("Anna", "Ben", "Alien"))
+        rows.simulator.state.forget_home_rows(starting=True)
+        rows.keeper.look(rows.screen)
+        assert rows.registrations() == len(ROWS)
+        rows.simulator.state.forget_home_rows()
+        rows.keeper.look(rows.screen)
+        assert rows.registrations() == 2 * len(ROWS) and rows.shown("ApertureForYou", "Anna") == ["Alien & <Co>"]
+
+
+def test_the_doctor_says_what_a_row_needs(open_rows: Callable[..., Any], caplog: pytest.LogCaptureFixture):
+    with open_rows() as rows:
+        state, message = rows.examined()
+        assert state == "ok" and "nobody has a list" in message
+        rows.home.recommend("Ben", 1, 2)
+        state, message = rows.examined()
+        assert state == "failed" and "Ben is empty" in message
+        rows.keeper.look(rows.screen)
+        assert rows.examined() == ("ok", "the row 'Picked for you' of Ben has 2 titles")
+        rows.simulator.state.forget_home_rows(starting=True)
+        assert "is starting" in rows.examined()[1]
+
+
+def test_a_server_without_the_plugin_gets_nothing(open_rows: Callable[..., Any], caplog: pytest.LogCaptureFixture):
+    with open_rows("TMDb") as rows, caplog.at_level(logging.WARNING):
+        rows.keeper.look(rows.screen)
+        rows.keeper.look(rows.screen)
+        assert caplog.text.count("does not have the plugin") == 1
+        assert rows.registrations() == 0 and "install it" in rows.examined()[1]
+
+
+def test_a_server_that_does_not_reach_the_rows_is_named_without_the_secret(
+    open_rows: Callable[..., Any], caplog: pytest.LogCaptureFixture
+):
+    with open_rows(reached=False) as rows, caplog.at_level(logging.DEBUG):
+        rows.home.recommend("Anna", 1)
+        rows.keeper.look(rows.screen)
+        rows.keeper.look(rows.screen)
+        assert caplog.text.count("does not reach http://127.0.0.1:") == 1 and SECRET not in caplog.text
+        assert rows.examined()[0] == "failed"
+
+
+def test_with_rows_nothing_is_placed_on_the_server(make_settings: Callable[..., Settings]):
+    assert "rows on the home screen" in (why_not_published(make_settings(publish=True, publish_as="rows")) or "")
+
+
+def test_another_server_is_not_told_the_address(open_rows: Callable[..., Any], settings: Settings):
+    with open_rows() as rows:
+        rows.home.shelf.do("""UPDATE facts SET value = '{"server_id": "other"}' WHERE name = 'media_server'""")
+        with pytest.raises(ServiceRefused, match="not stored here"), rows.keeper._open():
+            pass
+
+
+def test_only_the_secret_opens_a_row_and_trouble_is_an_empty_one(open_rows: Callable[..., Any]):
+    with open_rows() as rows:
+        rows.home.recommend("Anna", 1)
+        address, anna = rows.endpoint.format(row="ApertureForYou"), rows.simulator.state.user_named("Anna").id
+        for wrong in (address.replace(SECRET, SECRET[:-1] + "t"), address.replace(SECRET, "é"), address + "x"):
+            assert httpx.post(wrong, json={"UserId": anna}).status_code == 404, wrong
+        assert httpx.get(address).status_code == 405
+        empty = {"Items": [], "TotalRecordCount": 0, "StartIndex": 0}
+        for body in (b"", b"[]", b"{", b'{"UserId": 1}', b'{"UserId": "nobody"}', b'{"UserId": "' + b"a" * 20_000):
+            answer = httpx.post(address, content=body)
+            assert (answer.status_code, answer.json()) == (200, empty), body[:20]
+        rows.home.shelf.do("ALTER TABLE recommendations RENAME TO gone")
+        answer = httpx.post(address, json={"UserId": anna})
+        assert (answer.status_code, answer.json()) == (200, empty)
+
+
+def test_a_secret_is_made_once_private_and_long(settings: Settings):
+    first = read_secret(settings, "rows.secret")
+    path = secret_file(settings, "rows.secret")
+    assert read_secret(settings, "rows.secret") == first and len(first) >= 43
+    assert path.stat().st_mode & 0o077 == 0 and [one.name for one in path.parent.iterdir()] == ["rows.secret"]
+
+
+def test_the_address_is_that_of_the_interface_towards_the_server():
+    assert reachable_address("http://127.0.0.1:8096", "0.0.0.0", 3000) == "http://127.0.0.1:3000"
+    assert reachable_address("http://[::1]:8096", "::", 3000) == "http://[::1]:3000"
+    assert reachable_address("http://10.9.8.7:8096", "192.168.1.10", 80) == "http://192.168.1.10:80"

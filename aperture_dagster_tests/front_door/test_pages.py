@@ -1,0 +1,132 @@
+"""What members find behind the front door, and what they do not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
+from starlette.testclient import TestClient
+
+from aperture_dagster.front_door.app import FrontDoor
+from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.read_only import ReadOnlyDatabase
+from aperture_dagster.settings import Settings
+from aperture_dagster_tests.front_door.home import Home
+from aperture_dagster_tests.shelf import NOW
+
+
+def titles(page: str) -> list[str]:
+    """Return what the headings of a page's titles say, in order."""
+    return [re.sub(r"<[^>]+>", "", one).strip() for one in re.findall(r"<h3>(.*?)</h3>", page, re.DOTALL)]
+
+
+@pytest.fixture
+def visit(settings: Settings) -> Iterator[Callable[..., Any]]:
+    """Return a function that requests a page."""
+    database = ReadOnlyDatabase(settings)
+    client = TestClient(Pages(settings, database, clock=Clock(lambda: NOW)).application(), follow_redirects=False)
+    yield client.get
+    database.close()
+
+
+def test_a_member_finds_their_lists_with_reasons_ranks_and_the_next_episode(home: Home, visit: Callable[..., Any]):
+    home.recommend("Anna", 2, 1)
+    home.watch("Anna")
+    home.pick(3)
+    home.suggest("Anna", "Stalker", "PG", flatrate=["Mubi"])
+    page = visit("/?as=Anna").text
+    assert titles(page) == ["Heat 2000", "Alien &amp; &lt;Co&gt; 2000"] and "Because you liked Solaris" in page
+    assert re.findall(r'"rank"[^>]*>(\d+)', page) == ["1", "2"]
+    shows = visit("/shows?as=Anna").text
+    assert titles(shows) == ["Dark"] and "Next: S01E03 · Three" in shows and "New episode in 2 days" in shows
+    assert titles(visit("/top-picks?as=Anna").text) == ["Up 2000"]
+    outside = visit("/suggestions?as=Anna").text
+    assert titles(outside) == ["Stalker 1999"] and "Streams on Mubi" in outside
+
+
+@pytest.mark.parametrize(
+    ("columns", "found"),
+    [
+        ({}, {"Heat 2000", "Up 2000", "Dark", "Stalker 1999"}),
+        ({"max_parental_rating": 13}, {"Up 2000"}),
+        ({"max_parental_rating": 14}, {"Up 2000", "Dark"}),
+        ({"blocked_tags": ["FAMILY"]}, {"Heat 2000", "Dark", "Stalker 1999"}),
+        ({"allowed_tags": ["drama"]}, {"Stalker 1999"}),
+        ({"all_libraries": False, "library_ids": ["shows"]}, {"Dark", "Stalker 1999"}),
+        ({"excluded_folders": ["/films"]}, {"Dark", "Stalker 1999"}),
+    ],
+)
+def test_what_the_policies_forbid_since_the_lists_were_made_is_on_no_page(
+    columns: dict[str, Any], found: set[str], home: Home, visit: Callable[..., Any]
+):
+    home.recommend("Ben", 2, 3)
+    home.watch("Ben")
+    home.pick(2, 3)
+    home.suggest("Ben", "Stalker", "R")
+    home.user("Ben", is_hidden=True, **columns)
+    seen = {path: set(titles(visit(f"{path}?as=Ben").text)) for path in ("/", "/shows", "/top-picks", "/suggestions")}
+    assert set().union(*seen.values()) == found
+    assert seen["/"] == seen["/top-picks"] == found & {"Heat 2000", "Up 2000"}
+    # Others see them still.
+    assert titles(visit("/top-picks?as=Anna").text) == ["Heat 2000", "Up 2000"]
+
+
+def test_what_left_the_library_leaves_the_page(home: Home, visit: Callable[..., Any]):
+    home.recommend("Anna", 1, 2)
+    home.shelf.do("UPDATE titles SET removed_at = now() WHERE server_item_id = 'film-1'")
+    assert titles(visit("/?as=Anna").text) == ["Heat 2000"]
+
+
+def test_only_who_takes_part_has_a_page(home: Home, visit: Callable[..., Any]):
+    assert visit("/?as=Ben").status_code == 200 and visit("/?as=nobody").status_code == 404
+    home.user("Ben", is_disabled=True)
+    assert visit("/?as=Ben").status_code == 404
+    assert "Ben" not in visit("/").text
+
+
+def test_an_empty_home_says_what_is_missing(visit: Callable[..., Any]):
+    answer = visit("/")
+    assert answer.status_code == 503 and "no lists yet" in answer.text
+
+
+def test_pages_load_nothing_from_elsewhere_and_run_no_script(home: Home, visit: Callable[..., Any]):
+    home.recommend("Anna", 1)
+    answer = visit("/")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+    assert "script-src" not in policy and "<script" not in answer.text and " style=" not in answer.text
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", answer.text)
+    assert answer.headers["cache-control"] == "private, no-store"
+    style = re.search(r'href="(/static/aperture.css[^"]*)"', answer.text)
+    assert style is not None and "immutable" in visit(style[1]).headers["cache-control"]
+    for path in ("/static/pages.py", "/static/..%2fpages.py", "/static/%2e%2e/pages.py", "/static/"):
+        assert visit(path).status_code == 404, path
+
+
+def test_no_page_changes_anything(home: Home, settings: Settings):
+    database = ReadOnlyDatabase(settings)
+    with pytest.raises(Exception, match="read-only"), database.connection() as connection:
+        connection.exec_driver_sql("DELETE FROM recommendations")
+    database.close()
+
+
+def test_operators_ui_is_below_its_path_and_everything_else_is_the_members():
+    def named(name: str) -> Starlette:
+        async def endpoint(request: Any) -> PlainTextResponse:
+            return PlainTextResponse(f"{name} {request.url.path}")
+
+        routes: list[Any] = [Route("/{path:path}", endpoint)]
+        return Starlette(routes=[Mount("/a/operate", routes=routes)] if name == "operate" else routes)
+
+    client = TestClient(FrontDoor(named("operate"), named("pages"), "/a"))
+    for path, name in {
+        "/a/operate": "operate", "/a/operate/": "operate", "/a/operate/runs/1": "operate", "/a/operated": "pages",
+        "/operate": "pages", "/a/": "pages", "/a/shows": "pages", "/a//operate/graphql": "pages",
+    }.items():  # fmt: skip
+        assert client.get(path).text.startswith(name), path

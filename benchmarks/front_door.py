@@ -1,0 +1,191 @@
+"""Measure members' pages and the rows of the home screen: how soon they answer, how large they are, what they add.
+
+    python benchmarks/front_door.py [--films 10000]
+
+A household of 50 users and 10,000 films, with lists of 50 films and 50 series for each, is written directly into a new
+embedded database. The real application serves it in a process of its own, beside Dagster's webserver, whose memory is
+measured before the pages are loaded. Times are those of a client on the same machine: one request after the other, then
+100 members at once. The limit of the rows is that of a media server which waits for them while it draws a home screen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import http.client
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from lists_at_scale import PROJECT, USERS, generate, partition
+from verdict import Verdict
+
+FILMS, LISTED = 10_000, 50
+MEMBERS, REQUESTS = 100, 100
+SECRET = "benchmark"
+PAGES = ("/", "/shows", "/top-picks")
+PAGE_MS, AT_ONCE_MS, ROW_MS = 50.0, 500.0, 100.0
+PAGE_KB, ADDED_MB = 150.0, 40.0
+LISTS = f"""
+    INSERT INTO recommendations (user_id, media_type, rank, work_id, item_id, score, components, because, is_cold)
+    SELECT user_id, media_type, rank, work_id, work_id, 0.5, '{{"similarity": 1}}',
+      ARRAY[1 + work_id % 900, 1 + work_id % 800, 1 + work_id % 700], false
+    FROM (SELECT user_id, media_type, work_id,
+      row_number() OVER (PARTITION BY user_id, media_type ORDER BY md5(user_id || work_id)) AS rank
+      FROM users CROSS JOIN works) w WHERE rank <= {LISTED};
+    INSERT INTO top_picks (day, media_type, rank, work_id, item_id, viewers, plays, completion, score, relaxed, source)
+    SELECT CURRENT_DATE, media_type, row_number() OVER (PARTITION BY media_type ORDER BY work_id), work_id, work_id, 2,
+      3, 1, 0.5, false, 'local' FROM works WHERE work_id % 200 = 0;
+    INSERT INTO shows_you_watch (user_id, work_id, rank, item_id, episodes_played, episodes_out, next_season,
+      next_number, next_title, behind)
+    SELECT user_id, work_id, row_number() OVER (PARTITION BY user_id ORDER BY work_id), work_id, 2, 20, 1, 3, 'Three', 9
+    FROM users CROSS JOIN (SELECT work_id FROM works WHERE media_type = 'series' LIMIT 20) s;
+    ANALYZE"""
+
+
+def main() -> int:
+    """Run the benchmark, print the figures, and return 0 if all limits were kept."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--films", type=int, default=FILMS)
+    parser.add_argument("--serve", type=Path, help="Serve this home in this process.")
+    options = parser.parse_args()
+    if options.serve:
+        serve(options.serve)
+        return 0
+    from aperture_dagster.postgres.embedded import release_embedded_server
+
+    with tempfile.TemporaryDirectory(prefix="aperture-door-", ignore_cleanup_errors=True) as folder:
+        home = Path(folder)
+        try:
+            generate(home, options.films)
+            fill_lists(home)
+            return measure(home)
+        finally:
+            release_embedded_server(home / "postgres")
+
+
+def fill_lists(home: Path) -> None:
+    """Write the lists of everybody."""
+    from aperture_dagster.postgres.database import Database
+    from aperture_dagster.settings import load_settings
+
+    with Database(load_settings(home=home)).transaction() as connection:
+        for statement in LISTS.split(";"):
+            connection.exec_driver_sql(statement.replace("%", "%%"))
+
+
+def measure(home: Path) -> int:
+    """Send requests to a process that serves the home, and judge the figures."""
+    command = [sys.executable, __file__, "--serve", str(home)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as served:
+        assert served.stdin is not None and served.stdout is not None
+        port, verdict = int(served.stdout.readline()), Verdict()
+        members = [partition(number) for number in range(USERS)]
+        pages = {path: [f"{path}?as={member}" for member in members] for path in PAGES}
+        for path, targets in pages.items():
+            times, sizes = timed(port, [("GET", one, None) for one in (targets * REQUESTS)[:REQUESTS]])
+            verdict.most(f"{path}, median", statistics.median(times), PAGE_MS, " ms")
+            verdict.most(f"{path}, largest", max(sizes) / 1e3, PAGE_KB, " kB")
+        at_once = everybody_at_once(port, (pages["/"] * MEMBERS)[:MEMBERS])
+        verdict.most(f"{MEMBERS} members at once, 95 % within", percentile(at_once, 95), AT_ONCE_MS, " ms")
+        for row in ("ApertureForYou", "ApertureBecause", "ApertureShows", "AperturePicks"):
+            bodies = [json.dumps({"UserId": member, "AdditionalData": row}) for member in members]
+            asked = [("POST", f"/home-rows/{SECRET}/{row}", one) for one in (bodies * REQUESTS)[:REQUESTS]]
+            times, _ = timed(port, asked)
+            verdict.most(f"row {row}, 99 % within", percentile(times, 99), ROW_MS, " ms")
+        served.stdin.write("\n")
+        served.stdin.close()
+        verdict.most("memory that all of it added", float(served.stdout.readline()), ADDED_MB, " MB")
+    return verdict.close()
+
+
+def timed(port: int, requests: Sequence[tuple[str, str, str | None]]) -> tuple[list[float], list[int]]:
+    """Send requests one after the other; return milliseconds and sizes in bytes, without the first."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    times, sizes = [], []
+    for method, target, body in [requests[0], *requests]:
+        began = time.perf_counter()
+        connection.request(method, target, body)
+        answer = connection.getresponse()
+        content = answer.read()
+        times.append((time.perf_counter() - began) * 1e3)
+        assert answer.status == 200 and (body is None or json.loads(content)["Items"]), (target, answer.status, body)
+        sizes.append(len(content))
+    connection.close()
+    return times[1:], sizes[1:]
+
+
+def everybody_at_once(port: int, targets: Sequence[str]) -> list[float]:
+    """Send requests at the same moment over connections that are open; return milliseconds."""
+    gate = threading.Barrier(len(targets))
+
+    def ask(target: str) -> float:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.connect()
+        gate.wait()
+        began = time.perf_counter()
+        connection.request("GET", target)
+        assert connection.getresponse().read()
+        return (time.perf_counter() - began) * 1e3
+
+    with ThreadPoolExecutor(len(targets)) as pool:
+        return list(pool.map(ask, targets))
+
+
+def percentile(values: Sequence[float], share: int) -> float:
+    """Return the least value that this percentage of the values does not exceed."""
+    return sorted(values)[-(-len(values) * share // 100) - 1]
+
+
+def serve(home: Path) -> None:
+    """Serve the pages and rows until a line is read, then print the memory in MB that they added."""
+    from aperture_dagster.instance.private import webserver
+    from aperture_dagster.instance.storage import ApertureDagsterStorage
+
+    # As the webserver of the product does, whose storage loads much of what the pages need.
+    assert webserver() and ApertureDagsterStorage
+    gc.collect()
+    before = private_memory()
+    start(home)
+    sys.stdin.readline()
+    gc.collect()
+    print(private_memory() - before, flush=True)
+
+
+def start(home: Path) -> None:
+    """Load the pages and serve them until this process ends; print the port."""
+    import socket
+
+    import uvicorn
+
+    from aperture_dagster.front_door.home_rows import HomeRows
+    from aperture_dagster.front_door.pages import Pages
+    from aperture_dagster.postgres.read_only import ReadOnlyDatabase
+    from aperture_dagster.settings import load_settings
+
+    settings = load_settings(home=home)
+    database = ReadOnlyDatabase(settings)
+    rows = HomeRows(settings, database, SECRET)
+    server = uvicorn.Server(uvicorn.Config(Pages(settings, database).application(rows.route()), log_level="warning"))
+    listening = socket.create_server(("127.0.0.1", 0), backlog=2 * MEMBERS)
+    print(listening.getsockname()[1], flush=True)
+    threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True).start()
+
+
+def private_memory() -> float:
+    """Return the memory in MB that this process shares with no other."""
+    lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1e3
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("DAGSTER_HOME", str(PROJECT))
+    sys.exit(main())
