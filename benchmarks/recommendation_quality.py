@@ -126,22 +126,22 @@ def rank(
         config: Parameters of the ranking.
     """
     known = world if ratings else without_ratings(world)
+    if setting.users.start in OTHERS:
+        known = replace(known, edges=None)
     crowd = crowd_of(world) if setting.crowd else None
-    edges = within(lists_of_others(), world) if setting.users.start > OTHERS.stop - 1 else None
     lists: Lists = {}
     for members in households_of(setting.users, setting.household, draw):
         if not cut:
-            lists |= rank_household(known, members, config, crowd=crowd, edges=edges)
+            lists |= rank_household(known, members, config, crowd=crowd)
             continue
         for user in (user for user in members if user in world.hits):
             outside = None if crowd is None else earlier_crowd_of(world, user)
             past = replace(known, training=before(known.training, world.last_known[user]))
-            lists |= rank_household(past, members, config, asked=[user], crowd=outside, edges=edges)
+            lists |= rank_household(past, members, config, asked=[user], crowd=outside)
     return lists
 
 
-@functools.cache
-def lists_of_others(folder: Path = DATA) -> pd.DataFrame:
+def lists_of_others(folder: Path) -> pd.DataFrame:
     """Return in place of TMDb's lists what users 1-200 liked together with each film, the nearest first."""
     _, histories = read_folder(folder)
     liked = rows_where(histories, histories["user_id"].isin(OTHERS) & (histories["rating"] >= LIKED))
@@ -160,8 +160,8 @@ def within(edges: pd.DataFrame, world: World) -> pd.DataFrame:
     return own.assign(recommended_work_id=other.where(other.isin(here), -other))
 
 
-def small_worlds(folder: Path) -> list[World]:
-    """Return the data as several small libraries, drawn in proportion to votes (seeded)."""
+def small_worlds(folder: Path, edges: pd.DataFrame) -> list[World]:
+    """Return the data as several small libraries, drawn in proportion to votes (seeded), with the lists of films."""
     items, histories = read_folder(folder)
     votes = items["vote_count"].fillna(0.0).to_numpy(dtype=np.float64) + 1.0
     years = items["year"].to_numpy(dtype=np.float64)
@@ -172,9 +172,8 @@ def small_worlds(folder: Path) -> list[World]:
         rows = np.sort(random.choice(len(items), FILMS, replace=False, p=votes / votes.sum()))
         films, released = items.iloc[rows].reset_index(drop=True), years[rows]
         library = library_of(films, vectors[rows])
-        worlds.append(
-            world_of(films, library, histories, liked, lambda _user, _known, last, at=released: at > last.year)
-        )
+        small = world_of(films, library, histories, liked, lambda _user, _known, last, at=released: at > last.year)
+        worlds.append(replace(small, edges=within(edges, small)))
     return worlds
 
 
@@ -186,8 +185,7 @@ def compare_small(worlds: Sequence[World]) -> dict[str, float]:
         for world in worlds:
             users = [user for user in world.users if user in SMALL.users]
             known = world if label == "ratings" else without_ratings(world)
-            edges = within(lists_of_others(), world)
-            lists = rank_household(known, users, alone_together(CONFIG), edges=edges)
+            lists = rank_household(known, users, alone_together(CONFIG))
             pairs.append((judge(world, lists, users), judge(world, by_votes(world), users)))
         ours, votes = (
             replace(side[0], ndcgs=np.concatenate([one.ndcgs for one in side])) for side in zip(*pairs, strict=True)
@@ -268,6 +266,7 @@ def first_known(world: World, histories: pd.DataFrame, liked: NDArray[np.bool_],
     training, later = rows_where(ordered, place < k), rows_where(ordered, (place >= k) & ordered["liked"])
     return replace(
         world,
+        edges=None,
         training=training.drop(columns=["row", "liked"]),
         hits={user: set(group["row"]) for user, group in later.groupby("user_id") if user in world.hits},
         seen={user: group["row"].to_numpy(dtype=np.int64) for user, group in training.groupby("user_id")},
@@ -341,12 +340,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not (options.data / "ratings.csv.gz").exists():
         not_applicable(f"there is no data in {options.data}")
     start = time.perf_counter()
+    lists = lists_of_others(options.data)
     world = load(options.data)
+    world = replace(world, edges=within(lists, world))
     print(f"{len(world.items)} films, {len(world.seen)} people, {len(world.users)} of whom qualify; votes: most voted")
     plays = compare(world, ratings=False, cut=not options.quick)
     rated = compare(world, ratings=True, cut=not options.quick)
     found = verdict(world, plays, rated)
-    small = compare_small(small_worlds(options.data))
+    small = compare_small(small_worlds(options.data, lists))
     for label, ratio in small.items():
         found.least(f"{SMALL.name}, {label}, ratio to the votes", ratio, SMALLEST)
     if not options.quick:
