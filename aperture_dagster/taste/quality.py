@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,7 @@ def measure_quality(
         if world is None or not world.users:
             continue
         everybody = sorted(set(world.training["user_id"]))
-        lists = rank_household(world, everybody, config, edges=edges, crowd=crowd)
+        lists = rank_household(replace(world, edges=edges), everybody, config, crowd=crowd)
         comparison = compare_with_votes(world, lists)
         found[name] = comparison, intervals(comparison.ours, comparison.votes)[1]
     return found

@@ -92,6 +92,19 @@ recommendations = sa.Table(
     comment="The current list of each user, replaced as a whole.",
 )
 
+first_places = sa.Table(
+    "first_places",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("media_type", sa.Text, nullable=False),
+    sa.Column("since", sa.Date, nullable=False, comment="the day on which it came to the top of the list"),
+    sa.Column("rests_from", sa.Date, comment="the day from which it rests; null while it is at the top"),
+    one_of("media_type", MEDIA_TYPES),
+    info={"derived": True},
+    comment="Titles at the top of the list of each user, and those that rest after having been there.",
+)
+
 computations = sa.Table(
     "computations",
     metadata,

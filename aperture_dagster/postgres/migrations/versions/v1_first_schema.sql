@@ -44,8 +44,8 @@ CREATE TABLE works (
     CONSTRAINT pk_works PRIMARY KEY (work_id),
     CONSTRAINT ck_works_media_type CHECK (media_type IN ('movie', 'series'))
 );
-CREATE INDEX ix_works_tmdb ON works (media_type, tmdb_id);
 CREATE INDEX ix_works_imdb ON works (media_type, imdb_id);
+CREATE INDEX ix_works_tmdb ON works (media_type, tmdb_id);
 COMMENT ON TABLE works IS 'Films and series, independent of their copies. Works in use are never deleted: history and ratings refer to them.';
 COMMENT ON COLUMN works.unused_since IS 'since when no other row refers to it; null while one does';
 
@@ -129,9 +129,9 @@ CREATE TABLE fetches (
     CONSTRAINT ck_fetches_outcome CHECK (outcome IN ('ok', 'not_found', 'error', 'waiting')),
     CONSTRAINT ck_fetches_attempts CHECK (attempts >= 0)
 );
+CREATE INDEX ix_fetches_waiting ON fetches (source, kind, added_at DESC NULLS LAST, item) WHERE outcome = 'waiting';
 CREATE INDEX ix_fetches_item ON fetches (item);
 CREATE INDEX ix_fetches_due ON fetches (source, kind, due_at, item) WHERE outcome <> 'waiting';
-CREATE INDEX ix_fetches_waiting ON fetches (source, kind, added_at DESC NULLS LAST, item) WHERE outcome = 'waiting';
 COMMENT ON TABLE fetches IS 'The work lists of all sources: the last attempt per item, and when the next is due.';
 COMMENT ON COLUMN fetches.kind IS 'movie, series: item is a work; collection, company, network';
 COMMENT ON COLUMN fetches.outcome IS 'last attempt: ok, not_found, error; waiting: no attempt yet';
@@ -398,8 +398,8 @@ CREATE TABLE titles (
     CONSTRAINT fk_titles_work_id FOREIGN KEY(work_id) REFERENCES works (work_id),
     CONSTRAINT uq_titles_server_item_id UNIQUE (server_item_id)
 );
-CREATE INDEX ix_titles_media_type ON titles (media_type, removed_at);
 CREATE INDEX ix_titles_work_id ON titles (work_id);
+CREATE INDEX ix_titles_media_type ON titles (media_type, removed_at);
 COMMENT ON TABLE titles IS 'One row per film or series item on the media server; removed_at is its tombstone. Never deleted.';
 COMMENT ON COLUMN titles.server_item_id IS 'null if the server has given it to another item';
 
@@ -524,6 +524,21 @@ COMMENT ON COLUMN recommendations.item_id IS 'the copy to play';
 COMMENT ON COLUMN recommendations.components IS 'components of the score';
 COMMENT ON COLUMN recommendations.because IS 'the most similar works in the history';
 COMMENT ON COLUMN recommendations.is_cold IS 'too little history: based on popularity';
+
+CREATE TABLE first_places (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    media_type TEXT NOT NULL,
+    since DATE NOT NULL,
+    rests_from DATE,
+    CONSTRAINT pk_first_places PRIMARY KEY (user_id, work_id),
+    CONSTRAINT ck_first_places_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT fk_first_places_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_first_places_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE first_places IS 'Titles at the top of the list of each user, and those that rest after having been there.';
+COMMENT ON COLUMN first_places.since IS 'the day on which it came to the top of the list';
+COMMENT ON COLUMN first_places.rests_from IS 'the day from which it rests; null while it is at the top';
 
 CREATE TABLE computations (
     user_id TEXT NOT NULL,
