@@ -166,6 +166,7 @@ def start(home: Path) -> None:
 
     import uvicorn
 
+    from aperture_dagster.front_door.gate import Gate
     from aperture_dagster.front_door.home_rows import HomeRows
     from aperture_dagster.front_door.pages import Pages
     from aperture_dagster.postgres.read_only import ReadOnlyDatabase
@@ -174,7 +175,8 @@ def start(home: Path) -> None:
     settings = load_settings(home=home)
     database = ReadOnlyDatabase(settings)
     rows = HomeRows(settings, database, SECRET)
-    server = uvicorn.Server(uvicorn.Config(Pages(settings, database).application(rows.route()), log_level="warning"))
+    pages = Pages(settings, database, Gate(settings, database, is_open=True)).application(rows.route())
+    server = uvicorn.Server(uvicorn.Config(pages, log_level="warning"))
     listening = socket.create_server(("127.0.0.1", 0), backlog=2 * MEMBERS)
     print(listening.getsockname()[1], flush=True)
     threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True).start()

@@ -16,6 +16,7 @@ from aperture_dagster.cli.migrate import migrate
 from aperture_dagster.cli.publish import publish, unpublish
 from aperture_dagster.cli.ratings import rate, trakt
 from aperture_dagster.cli.restore import restore
+from aperture_dagster.cli.sessions import sign_out_everybody
 from aperture_dagster.cli.show import show
 from aperture_dagster.cli.stand_ins import StandIns, stand_in_options
 from aperture_dagster.cli.status import status
@@ -71,7 +72,7 @@ COMMANDS = {
     "First steps": (demo, up, doctor, status, show),
     "For each user": (discover, dismiss, request, requests, rate, trakt),
     "On the media server": (publish, unpublish),
-    "Operating": (backup, restore, migrate, alert, crowd),
+    "Operating": (backup, restore, migrate, alert, crowd, sign_out_everybody),
     "Development": (simulate,),
 }
 """The commands as `aperture --help` groups them."""

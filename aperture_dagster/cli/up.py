@@ -31,6 +31,8 @@ from aperture_dagster.cli.stand_ins import StandIns, stand_in_options, usual_por
 from aperture_dagster.cli.up_files import UpFiles, read_state
 from aperture_dagster.files import locks
 from aperture_dagster.files.private import write_file
+from aperture_dagster.front_door.guard import is_loopback
+from aperture_dagster.front_door.secrets import OPERATOR, secret_file
 from aperture_dagster.instance.home import LOCATION, use_dagster_home
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.cluster import short_path
@@ -74,7 +76,7 @@ def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, p
         folder = demo_home(home, stand_ins.server) if on_demo else None
         # Before a port is chosen, which that one most likely uses.
         _refuse_if_running(folder or given.home_path)
-        host = host or given.ui_host
+        host = host or _usual_host(given, on_demo=on_demo)
         port = _free_port(host, given.ui_port if port is None else port)
         first = [] if folder is None else [_start_stand_ins(stand_ins, folder, stack)]
         settings = load_settings()
@@ -98,6 +100,14 @@ def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, p
         signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
         # Replaced, not started: everything that the checks above imported would stay in memory for months.
         os.execv(sys.executable, plan.command())
+
+
+def _usual_host(given: Settings, *, on_demo: bool) -> str:
+    """Return the address of the settings, or this machine's own for a demo, which asks nobody who they are."""
+    if not on_demo or is_loopback(given.ui_host):
+        return given.ui_host
+    echo(f"APERTURE_UI_HOST={given.ui_host} is ignored: a demo has no sign-in, so it listens on this machine only.")
+    return "127.0.0.1"
 
 
 def _start_stand_ins(stand_ins: StandIns, folder: Path, stack: contextlib.ExitStack) -> Part:
@@ -195,8 +205,10 @@ def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequenc
     code_server += ["--location-name", LOCATION, "--inject-env-vars-from-instance"]
     code_server += ["--use-python-environment-entry-point"]
     check = ["all", "--host", ui.reachable_host, "--port", str(ui.port), "--wait", str(READY_SECONDS)]
-    check += ["--since", str(time.time())]
+    check += ["--since", str(time.time()), "--key", str(secret_file(load_settings(), OPERATOR))]
     webserver = [*workspace, "--host", ui.host, "--port", str(ui.port), "--dagster-log-level", "warning"]
+    # With stand-ins there is nobody to keep out, and no account to sign in with.
+    webserver += ["--demo"] if stand_ins else []
     return Plan(
         parts=[
             *stand_ins,
