@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
@@ -20,7 +20,10 @@ from aperture_dagster.catalogue.people import User, who_takes_part
 from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.front_door import content
 from aperture_dagster.front_door.gate import Gate, Visitor
+from aperture_dagster.front_door.guard import is_loopback
+from aperture_dagster.front_door.pictures import Pictures
 from aperture_dagster.front_door.sign_in import SignIn
+from aperture_dagster.maintenance.overview import server_identity
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.postgres.read_only import NothingYet, ReadOnlyDatabase
@@ -78,7 +81,8 @@ class Pages:
     def application(self, *others: BaseRoute) -> Starlette:
         """Return the application, with other routes that are served beside the pages."""
         sign_in = SignIn(self._settings, self._database, self._gate, self._rendered, self._prefix)
-        routes: list[BaseRoute] = [*others, *sign_in.routes()]
+        pictures = Pictures(self._settings, self._database, self._gate)
+        routes: list[BaseRoute] = [*others, *sign_in.routes(), pictures.route()]
         routes += [Route(path, self._shown(path), methods=["GET"]) for path in LISTS]
         routes.append(Route("/static/{name}", self._file, methods=["GET"]))
         routes.append(Route("/health", lambda _: PlainTextResponse("ok\n"), methods=["GET"]))
@@ -100,12 +104,14 @@ class Pages:
                 people = who_takes_part(self._settings, read_users(connection))
                 viewer = _viewer(visitor, people, request.query_params.get("as"))
                 page = read(connection, viewer, self._settings, self._clock.now())
+                identity = server_identity(connection)
             chosen = {"as": viewer.partition_key} if "as" in request.query_params else {}
             return self._rendered(
                 "titles.html",
                 heading=page.heading,
                 shelves=page.shelves,
                 nothing=page.nothing,
+                link=self._link_to(identity, request.url.hostname or ""),
                 here=path,
                 tabs=[(path, name) for path, (name, _) in LISTS.items()],
                 viewer=viewer.name,
@@ -116,6 +122,22 @@ class Pages:
             )
 
         return shown
+
+    def _link_to(self, identity: dict[str, Any] | None, host: str) -> str:
+        """Return the address of a title in the server's web client, but for its id; empty if there is none.
+
+        ``host`` is the name by which the visitor reached this machine, which may be that of the server, too.
+        """
+        url = self._settings.media_server_url
+        if url is None or identity is None or self._gate.is_open:
+            return ""
+        parts = urlsplit(url)
+        if is_loopback(parts.hostname or "") and host:
+            name = f"[{host}]" if ":" in host else host
+            parts = parts._replace(netloc=f"{name}:{parts.port}" if parts.port else name)
+        is_emby = "emby" in str(identity.get("product", "")).lower()
+        page = "/web/index.html#!/item" if is_emby else "/web/#/details"
+        return f"{parts.geturl().removesuffix('/emby')}{page}?serverId={quote(str(identity['server_id']))}&id="
 
     def _rendered(self, template: str, status: int = 200, **values: Any) -> Response:
         text = self._templates.get_template(template).render(**values)
