@@ -13,7 +13,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
 # Tests that make nightly runs with other parameters.
 REPEATED := catalogue/test_household_year.py publishing/test_crashes.py ratings/test_sync.py
 # Benchmarks that take longer than a coffee break, and those that are for nights.
-LONG := embedders idle simulated_week simulated_year
+LONG := idle simulated_year
 OF_THE_NIGHT := soak
 BENCHMARKS := $(filter-out verdict $(LONG) $(OF_THE_NIGHT),$(basename $(notdir $(wildcard benchmarks/*.py))))
 # Every one is run, also after one that missed a limit; an exit code of 3 means that its data is not here.
@@ -24,12 +24,12 @@ export DAGSTER_HOME := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test lint format settings screenshots bench bench-full nightly soak mutants test-wheel \
-  test-deploy install-size size clean
+.PHONY: help install demo up test lint format settings nas screenshots bench bench-full nightly soak mutants test-wheel \
+  test-containers arm64 release install-size size clean
 
 help:  ## list these targets
-	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
-	  printf '  make %-13s %s\n' "$$name" "$$text"; done
+	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
+	  printf '  make %-15s %s\n' "$$name" "$$text"; done
 
 install: $(DEVELOPMENT)  ## set up .venv with everything that developing needs
 
@@ -54,13 +54,16 @@ format: $(DEVELOPMENT)  ## format the code, and fix what can be fixed by itself
 settings: $(DEVELOPMENT)  ## write docs/settings.md
 	@$(BIN)/python -m aperture_dagster.settings.reference
 
+nas: $(DEVELOPMENT)  ## write the templates in deploy/nas from deploy/compose.yaml
+	@$(BIN)/python tools/nas.py
+
 screenshots: $(DEVELOPMENT)  ## take the pictures of README and docs from the demo
 	@$(BIN)/python docs/screenshots.py
 
 bench: $(DEVELOPMENT)  ## run the benchmarks: quality of the recommendations, speed, requests, a simulated day
 	@$(call run-benchmarks,$(BENCHMARKS))
 
-bench-full: $(DEVELOPMENT)  ## run all benchmarks: also idle minutes, a simulated week and year, and a very large library
+bench-full: $(DEVELOPMENT)  ## run all benchmarks: also idle minutes, a simulated year, and a very large library
 	@$(call run-benchmarks,$(filter-out performance,$(BENCHMARKS)) $(LONG) "performance --full")
 
 nightly: $(DEVELOPMENT)  ## run the long tests, the random and the killed ones at every step and with more histories
@@ -77,8 +80,14 @@ mutants: $(DEVELOPMENT)  ## change the code in small ways, and count the changes
 test-wheel: $(DEVELOPMENT)  ## install the wheel with each Python at hand, from a package index, and test it
 	@$(BIN)/python -m aperture_dagster_tests.wheels
 
-test-deploy: $(DEVELOPMENT)  ## execute the Dockerfile without Docker, from a package index, and run its services; needs root
-	@$(BIN)/python -m aperture_dagster_tests.deploy
+test-containers: $(DEVELOPMENT)  ## build the image, and run households, services and hosts as containers; needs Docker
+	@$(BIN)/pytest -n 0 -m containers --durations 5 aperture_dagster_tests/deploy
+
+arm64: $(DEVELOPMENT)  ## look whether every package of the image has a wheel for ARM, from a package index
+	@$(BIN)/python tools/arm64.py
+
+release: $(DEVELOPMENT)  ## make what is published of TAG=v0.1.0: wheel, sdist, image, its contents, notes, checksums
+	@$(BIN)/python tools/release.py "$$TAG"
 
 install-size: $(DEVELOPMENT)  ## install the wheel alone, from a package index, and compare its size with the limit
 	@$(BIN)/python benchmarks/install_size.py --fresh

@@ -19,22 +19,21 @@ DAILY_CRON = "30 8 * * *"
 
 def on_upstream_change(
     *,
-    optional: AssetSelection | None = None,
     ignoring: AssetSelection | None = None,
     required: AssetSelection | None = None,
     additional: AssetSelection | None = None,
     after: Sequence[AssetKey] = (),
     at_most: str | None = None,
+    first: bool = True,
 ) -> Condition:
     """Request an asset when the data version of something it reads changed, or when it could be made and never was.
 
     It waits while an upstream asset is missing, being materialized, or has a blocking check that did not pass. A failed
-    attempt is repeated at the next tick of ``RETRY_CRON``, or at the next change. ``optional`` assets may be missing if
-    they failed; before their first attempt they are waited for. ``additional`` assets are never waited for: they may be
-    turned off. Changes of ``ignoring`` assets wait for the night; they may be missing, except for ``required`` ones.
-    The asset also waits while one of those that it comes ``after`` is being made, and, before it is made for the first
-    time, until each of them has been tried. With ``at_most``, a cron, changes wait for its next tick, which then stands
-    for all of them.
+    attempt is repeated at the next tick of ``RETRY_CRON``, or at the next change. ``additional`` assets may be missing:
+    they may fail, or be turned off. Changes of ``ignoring`` assets wait for the night; they may be missing, except for
+    ``required`` ones. The asset also waits while one of those that it comes ``after`` is being made. With ``at_most``,
+    a cron, changes wait for its next tick, which then stands for all of them. Without ``first``, a sensor makes it for
+    the first time, in a run with what comes before or after, and it is left to that until it was there or failed.
     """
     new_version = Condition.data_version_changed() & ~Condition.executed_with_root_target()
     changed = Condition.any_deps_match(new_version)
@@ -46,12 +45,7 @@ def on_upstream_change(
         missing = missing.ignore(ignoring if required is None else ignoring - required)
     if additional is not None:
         missing = missing.ignore(additional)
-    if optional is not None:
-        untried = Condition.any_deps_match(Condition.missing() & ~Condition.execution_failed()).allow(optional)
-        missing = missing.ignore(optional) | untried
     for key in after:
-        untried = Condition.missing() & ~Condition.execution_failed()
-        missing |= Condition.missing() & Condition.asset_matches(key, untried)
         under_way |= Condition.asset_matches(key, Condition.in_progress())
     # `since_last_handled()` would also forget a change that arrives while the asset is being materialized. Runs that
     # the automation did not start (schedules, by hand) have read the latest upstream content.
@@ -62,12 +56,10 @@ def on_upstream_change(
     if at_most is not None:
         news = news & Condition.cron_tick_passed(at_most)
     retry = Condition.execution_failed() & Condition.cron_tick_passed(RETRY_CRON)
+    wanted = news | retry
+    wanted = wanted | never_made if first else wanted & (~Condition.missing() | Condition.execution_failed())
     return (
-        (news | never_made | retry)
-        & ~missing
-        & ~under_way
-        & ~Condition.in_progress()
-        & Condition.all_deps_blocking_checks_passed()
+        wanted & ~missing & ~under_way & ~Condition.in_progress() & Condition.all_deps_blocking_checks_passed()
     ).with_label("on upstream change")
 
 

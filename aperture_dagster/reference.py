@@ -41,6 +41,8 @@ def _when(job: Job, automated: set[str]) -> str:
     times = [] if job.cron is None else [in_words(job.cron)]
     if job.scope == "newcomers":
         times.append("when a user joins")
+    if job.scope == "viewers":
+        times.append("when something was watched")
     if automated.issuperset(job.assets):
         times.append("on upstream change")
     return ", ".join(times) or "by hand"

@@ -56,23 +56,11 @@ def _keep_temporary_files_in_memory() -> None:
 _keep_temporary_files_in_memory()
 
 
-SLOWEST = (
-    "e2e/test_demo_and_up.py", "defs/test_schedules_by_the_clock.py", "postgres/test_embedded_containers.py",
-    "cli/test_supervisor.py", "e2e/test_discovery.py", "e2e/test_top_picks.py", "defs/test_automation.py",
-    "e2e/test_secrets.py", "postgres/backup/test_create.py", "taste/test_quality.py", "ratings/test_sync.py",
-    "e2e/test_publishing.py", "e2e/test_requests.py", "e2e/test_restore.py", "e2e/test_published_lists.py",
-    "postgres/test_embedded_users.py",
-)  # fmt: skip
-"""Files that take long, the longest first."""
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run slow files first, so that no worker is left with one at the end."""
+    """Run what is long first, so that no worker is left with it at the end."""
     marks = {"ui", "e2e", "namespaces", "root"}
     long = {item.path for item in items if marks & {mark.name for mark in item.iter_markers()}}
-    places = {Path(__file__).parent / name: place for place, name in enumerate(SLOWEST)}
-    last = len(SLOWEST)
-    items.sort(key=lambda item: places.get(item.path, last if item.path in long else last + 1))
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -110,7 +110,7 @@ class Household:
         if "generate_recommendations" in skipped:
             skipped.add("generate_discovery_suggestions")
         for job in all_jobs(self.settings):
-            if job.scope == "newcomers" or job.name in (*MAINTENANCE, *skipped):
+            if job.is_for_some or job.name in (*MAINTENANCE, *skipped):
                 continue
             request = job.run_request(self.instance, self.settings)
             assert request is not None, "nobody takes part"

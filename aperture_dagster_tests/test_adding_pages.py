@@ -36,6 +36,15 @@ NEARBY = (
 )  # fmt: skip
 # They start programs that load all definitions.
 QUICK = "not heavy and not loads_with and not opens_no_database and not definitions_valid"
+# Most of what a program costs is importing: one executes the modules that pages name, one after the other, then pytest.
+IN_ONE_PROCESS = """
+import json, runpy, sys
+modules, tests = map(json.loads, sys.argv[1:])
+for module in modules:
+    runpy.run_module(module, run_name="__main__")
+import pytest
+sys.exit(pytest.main(tests))
+"""
 
 
 class Copy:
@@ -43,23 +52,26 @@ class Copy:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.modules: dict[str, None] = {}
         for name in COPIED:
             source = PROJECT / name
             if source.is_dir():
-                shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+                # With what Python has compiled: the copies of the files are as old as the files.
+                shutil.copytree(source, root / name)
             else:
                 shutil.copy(source, root / name)
 
     def follow(self, page: str) -> set[str]:
-        """Make the changes that a page shows, and run its commands; return the files that were edited by hand."""
+        """Make the changes that a page shows; return the files that were edited, and note the modules to execute."""
         text = (PROJECT / "docs" / page).read_text(encoding="utf-8")
         edited: set[str] = set()
         path = ""
         for block in BLOCK.finditer(text):
             path, code = block["path"] or path, block["code"]
             if block["language"] == "sh":
-                for line in code.splitlines():
-                    self.run(sys.executable, *line.partition("#")[0].split()[1:])
+                commands = [line.partition("#")[0].split() for line in code.splitlines()]
+                assert all(command[:2] == ["python", "-m"] and len(command) == 3 for command in commands)
+                self.modules |= dict.fromkeys(command[2] for command in commands)
                 continue
             edited.add(path)
             self._edit(self.root / path, block["how"] or "", code)
@@ -97,6 +109,9 @@ def test_the_pages_on_adding_things_are_followed_literally(tmp_path: Path):
     copy = Copy(tmp_path)
     assert len(copy.follow("adding-a-source.md")) <= 6
     assert len(copy.follow("adding-a-job.md")) <= 3
+    nearby = [f"aperture_dagster_tests/{name}" for name in NEARBY]
+    tests = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", QUICK, *nearby]
+    copy.run(sys.executable, "-c", IN_ONE_PROCESS, json.dumps([*copy.modules]), json.dumps(tests))
 
     told = json.loads((tmp_path / "aperture_dagster_tests" / "defs" / "golden.json").read_text(encoding="utf-8"))
     scores = told["assets"]["critics_scores"]
@@ -108,8 +123,6 @@ def test_the_pages_on_adding_things_are_followed_literally(tmp_path: Path):
     assert "refresh_merged_view" in told["sensors"]["first_sync_sensor"]["jobs"]
     assert "`critics_api_key`" in (tmp_path / "docs" / "settings.md").read_text(encoding="utf-8")
     assert "| `refresh_merged_view` | 06:30," in (tmp_path / "docs" / "jobs.md").read_text(encoding="utf-8")
-    nearby = [f"aperture_dagster_tests/{name}" for name in NEARBY]
-    copy.run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", QUICK, *nearby)
 
     copy.run(str(Path(sys.executable).with_name("dg")), "scaffold", "defs", "dagster.asset", "own_asset.py")
     loaded = "from aperture_dagster.definitions import defs; print(*defs.resolve_asset_graph().get_all_asset_keys())"

@@ -16,10 +16,9 @@ PARTS = {"verdict"}
 # It has its own words, and tests of its own that import it from elsewhere.
 WITH_OWN_WORDS = {"recommendation_quality"}
 BENCHMARKS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in PARTS)
-NEED_DATA = ("discovery", "embedders", "recommendation_quality", "whole_run")
+NEED_DATA = ("discovery", "recommendation_quality")
 # Quick ways to run some of them to their end.
 QUICK = {
-    "episode_recognition": ("--sizes", "200", "400"),
     "backup": ("--movies", "100", "--episodes", "50", "--users", "2"),
 }
 

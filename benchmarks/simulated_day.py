@@ -27,8 +27,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.scheduler.instigation import TickStatus
 from verdict import Verdict
-from week.daemons import Daemons, SimulatedTime, definitions, open_instance, until_quiet
-from week.figures import failures
+from week.daemons import Daemons, SimulatedTime, definitions, failures, open_instance, until_quiet
 from week.household import FIRST_ID, PROJECT, Happening, StandIns, environment
 
 from aperture_dagster.partitions import users_partitions

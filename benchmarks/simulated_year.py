@@ -3,12 +3,12 @@
     python benchmarks/simulated_year.py [--days 1] [--weeks 52] [--limit-mb 500]
 
 Measured: an installation and a day (``--days``) of 50 users on the stand-ins, with Dagster's own daemons by a simulated
-clock, as in ``simulated_week.py``. Replayed: the rest of the year. What the last measured day added to Dagster's
-database is added again for each later day, as other runs with later times; idle looks of the sensors come at the rate
-of the real daemons. In the product's database, plays, Top Picks and counts of requests are repeated, all lists are
-rewritten every night, and 200 new suggestions a day come and go. The library does not grow. Housekeeping is the
-product's own job; it runs once a simulated week, so that the databases are larger than with one every night. Autovacuum
-does not see the year pass: a plain VACUUM a week takes its place.
+clock: every schedule at its time, every sensor, automation and the backfills. Replayed: the rest of the year. What the
+last measured day added to Dagster's database is added again for each later day, as other runs with later times; idle
+looks of the sensors come at the rate of the real daemons. In the product's database, plays, Top Picks and counts of
+requests are repeated, all lists are rewritten every night, and 200 new suggestions a day come and go. The library does
+not grow. Housekeeping is the product's own job; it runs once a simulated week, so that the databases are larger than
+with one every night. Autovacuum does not see the year pass: a plain VACUUM a week takes its place.
 
 The year passes when the databases are at most a tenth larger after twelve months than after six, and below the limit.
 """
@@ -27,15 +27,15 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from simulated_week import INSTALLED_BEFORE, STEP_SECONDS, live
 from verdict import Verdict
-from week.daemons import Daemons, SimulatedTime, definitions, engines, open_instance
-from week.figures import failures
-from week.household import PROJECT, StandIns, environment, happenings
+from week.daemons import Daemons, SimulatedTime, definitions, engines, failures, open_instance, until_quiet
+from week.household import PROJECT, Happening, StandIns, environment, happenings
 from year.dagster_days import DagsterDays
 from year.product_days import ProductDays
 
 USERS, PLAYS_A_DAY, HISTORY = 50, 80, 10_000
+INSTALLED_BEFORE = timedelta(hours=9, minutes=10)
+STEP_SECONDS = 30 * 60
 # The weeks that end nearest to the ends of the months.
 MONTHS = {4: 1, 9: 2, 13: 3, 17: 4, 22: 5, 26: 6, 30: 7, 35: 8, 39: 9, 43: 10, 48: 11, 52: 12}
 GROWTH_LIMIT = 1.1
@@ -76,6 +76,15 @@ def measure(folder: Path, days: int, weeks: int, limit_mb: float) -> int:
             return replay(clock, daemons, pattern, moment, weeks, limit_mb)
     finally:
         stand_ins.stop()
+
+
+def live(moment: datetime, stand_ins: StandIns, daemons: Daemons, waiting: deque[Happening]) -> None:
+    """Let happen what is due, and the daemons work until nothing more is requested."""
+    while waiting and waiting[0].at <= moment:
+        stand_ins.apply(waiting.popleft())
+    daemons.clock.move_to(moment)
+    daemons.start_schedules()
+    until_quiet(daemons)
 
 
 def replay(

@@ -7,7 +7,7 @@ Each token of the vocabulary goes through the transformer by itself (between [CL
 whitened and reduced to ``DIMENSIONS`` by a principal component analysis, scaled to length 1, and weighted by how rare
 the token is (Arora et al. 2017, by rank, since the vocabulary is roughly ordered by frequency). A value takes four
 bits. Whitening and the strong weights find titles of one franchise better, which share rare names; quality on real
-histories hardly depends on them. See ``benchmarks/embedders.py``. It takes some minutes, and only numpy.
+histories hardly depends on them. It takes some minutes, and only numpy.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def run_cycle(settings: Settings, console: Terminal) -> dict[str, dict[str, floa
     made = [asset for asset in build_definitions(settings).assets or [] if isinstance(asset, dg.AssetsDefinition)]
     # The pool of an asset is named after the service that it asks.
     pools = {key.to_user_string(): asset.op.pool for asset in made for key in asset.keys}
-    jobs = [job for job in all_jobs(settings) if job.scope != "newcomers"]
+    jobs = [job for job in all_jobs(settings) if not job.is_for_some]
     progress = ProgressHandler(console, {asset for job in jobs for asset in job.assets})
     definitions = build_definitions(settings, loggers={"console": progress.logger()})
     with progress.bar, captured_logs(progress), dg.DagsterInstance.get() as instance:

@@ -21,10 +21,17 @@ from aperture_dagster.model.wording import printable
 
 ANSWER_SECONDS = 10.0
 POLL_SECONDS = 0.5
+LISTS_POLL_SHARE = 0.02
+"""Share of the time since its start that the check of lists waits for: a home may have none for weeks."""
 MOST_AHEAD_SECONDS = 600.0
 """As ``SKEW`` in ``aperture_dagster.model.moments``: the clocks of two hosts may differ by this much."""
-PORTS = {"code": 4000, "webserver": 3000, "daemon": 3000, "all": 3000}
+PORTS = {"code": 4000, "webserver": 3000, "daemon": 3000, "all": 3000, "container": 3000, "lists": 3000}
+UP = ("aperture up", "aperture_dagster.cli.supervisor")
+"""What the command of a container has in it that runs everything: process 1 is that, or the init in front of it."""
+FIRST_PROCESS = Path("/proc/1/cmdline")
 HEALTH = "{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy lastHeartbeatTime } } } }"
+LISTS = """{ assetNodes(assetKeys: [{path: ["recommendations"]}]) {
+  partitionStats { numPartitions numMaterialized numFailed numMaterializing } } }"""
 LOADED = """{ workspaceOrError { ... on Workspace { locationEntries { loadStatus locationOrLoadError {
   __typename ... on PythonError { message } } } } } }"""
 
@@ -32,8 +39,11 @@ LOADED = """{ workspaceOrError { ... on Workspace { locationEntries { loadStatus
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check a part, and print what is wrong with it; return the exit code."""
     given = parse(arguments)
+    if given.part == "container" and not runs_everything(FIRST_PROCESS):
+        return 0
     port = given.port or PORTS[given.part]
-    deadline, said = time.monotonic() + given.wait, ""
+    started = time.monotonic()
+    deadline, said = started + given.wait, ""
 
     def look() -> str | None:
         return find_problem(given.part, given.host, port, since=given.since, key=read_key(given.key))
@@ -45,7 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if problem != said:
             said = problem
             _say(f"{problem}; waiting.")
-        time.sleep(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
+        wait = POLL_SECONDS
+        if given.part == "lists":
+            wait = min(max(1.0, LISTS_POLL_SHARE * (time.monotonic() - started)), 300.0)
+        time.sleep(min(wait, max(0.0, deadline - time.monotonic())))
+    if given.part == "lists":
+        _say(lists_made(given.host, port, read_key(given.key))[1])
     return 0
 
 
@@ -55,7 +70,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "part", nargs="?", choices=PORTS, default="all",
         help="code: its server answers. webserver: it answers. daemon: all of its loops are alive, as the webserver "
-        "says. all: the webserver answers, has loaded the code, and the daemon is alive. Default: all.",
+        "says. all: the webserver answers, has loaded the code, and the daemon is alive. container: all, if the "
+        "command of this container is `aperture up`; with another command, nothing. lists: everybody has a first "
+        "list, or it failed. Default: all.",
     )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="Where the code server or the webserver is.")
     parser.add_argument("--port", type=int, help="Default: 4000 for code, else 3000.")
@@ -94,7 +111,10 @@ def find_problem(part: str, host: str, port: int, *, since: float = 0.0, key: st
     silent = f"No webserver answers at {host}:{port}"
     if part == "webserver":
         return None if _answers(host, port) else silent
-    if part == "all":
+    if part == "lists":
+        is_there, how_many = lists_made(host, port, key)
+        return None if is_there else how_many
+    if part in ("all", "container"):
         data = ask_graphql(host, port, LOADED, key)
         if data is None:
             return silent
@@ -113,6 +133,26 @@ def find_problem(part: str, host: str, port: int, *, since: float = 0.0, key: st
         if one["required"] and not (one["healthy"] and since <= (one["lastHeartbeatTime"] or 0.0) <= latest)
     )
     return f"No sign of life from the daemon: {', '.join(dead)}" if dead else None
+
+
+def lists_made(host: str, port: int, key: str | None = None) -> tuple[bool, str]:
+    """Tell whether a list has been made, or has failed, for everybody who takes part, and how many are ready."""
+    data = ask_graphql(host, port, LISTS, key) or {}
+    stats = next((node.get("partitionStats") for node in data.get("assetNodes") or []), None) or {}
+    everybody, made = stats.get("numPartitions") or 0, stats.get("numMaterialized") or 0
+    tried = made + (stats.get("numFailed") or 0)
+    is_there = made > 0 and tried >= everybody and not stats.get("numMaterializing")
+    of_all = f" of {everybody}" if made != everybody else ""
+    return is_there, f"{made}{of_all} list{'s are' if made != 1 else ' is'} ready"
+
+
+def runs_everything(first_process: Path) -> bool:
+    """Tell whether a container runs all parts, given the file with the words of its first process."""
+    try:
+        words = first_process.read_text(encoding="utf-8", errors="replace").split("\0")
+    except OSError:
+        return False
+    return any(one in " ".join(words) for one in UP)
 
 
 def _why_not_loaded(entry: dict[str, Any]) -> str | None:

@@ -45,7 +45,9 @@ class Part:
         stage: parts of a stage start once all of the earlier stages can be used, and stop before them.
         socket: Unix socket that it listens on once it can be used.
         pid: process id if it has been started already.
-        is_check: it ends, without an error, once everything else works.
+        is_check: it ends, without an error, once what it looks for is there.
+        page: of a check that looks for something to show: the page of the UI that is named with its last words. The
+            check without one says when everything is ready.
     """
 
     name: str
@@ -55,14 +57,20 @@ class Part:
     socket: str | None = None
     pid: int | None = None
     is_check: bool = False
+    page: str | None = None
 
 
 @dataclass(frozen=True)
 class Ui:
-    """Where the webserver listens."""
+    """Where the webserver listens.
+
+    Attributes:
+        published: in a container that listens on all addresses, the address under which its host reaches it.
+    """
 
     host: str
     port: int
+    published: str | None = None
 
     @property
     def reachable_host(self) -> str:
@@ -71,7 +79,9 @@ class Ui:
 
     @property
     def address(self) -> str:
-        """Address for the browser of this machine."""
+        """Address for the browser of this machine, or of the host of this container."""
+        if self.published is not None:
+            return self.published
         host = self.reachable_host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 

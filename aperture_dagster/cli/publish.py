@@ -133,6 +133,10 @@ def _show(console: Terminal, published: Published, *, dry_run: bool, if_none: st
             console.print(Text(f"  … and {len(outcome.plan) - SHOWN_LINES} more", "dim"))
         for reason in outcome.skipped:
             console.print(Text(f"  skipped: {reason}", "dim"))
+    if published.access:
+        console.print_hanging(f"Access to libraries, which {'would change' if dry_run else 'changed'}:", "bold")
+        for sentence in published.access:
+            console.print_hanging(sentence, indent=2)
     failed = [outcome for outcome in published.outcomes if outcome.error is not None]
     done = [outcome for outcome in published.outcomes if outcome.error is None]
     console.print_hanging(_summary(done, len(failed), sum(published.writes.values()), dry_run=dry_run))

@@ -274,7 +274,10 @@ def _facts(document: Mapping[str, Any], zone: ZoneInfo) -> list[tuple[str, str]]
     elif address:
         facts.append(("server", f"not read yet{address}"))
     ui = f", the UI is at {up['ui']}" if up["ui"] else ""
-    facts.append(("aperture up", f"running{ui}" if up["is_running"] else "not running"))
+    if up["is_running"] and all(one["name"] != "aperture up" for one in up["parts"]):
+        facts.append(("parts", "services of their own"))
+    else:
+        facts.append(("aperture up", f"running{ui}" if up["is_running"] else "not running"))
     if database["bytes"] is None:
         return facts
     oldest, newest = document["lists"]["oldest_at"], backups["newest_proven_on"]

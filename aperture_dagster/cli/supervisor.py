@@ -47,6 +47,7 @@ class Supervisor:
         # Until now they were kept for this process.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, AWAITED)
         self._said_missing = ""
+        self._shown: list[SupervisedPart] = []
         self._next_check = time.monotonic() + plan.limits.check_seconds
         self._failures_seen = self._size_of_failures()
 
@@ -115,10 +116,14 @@ class Supervisor:
             if one.state == "starting" and one.is_usable:
                 one.state = "running"
                 self._write_state()
-        if not self.is_ready and any(one.state == "done" for one in self.parts):
+        if not self.is_ready and any(one.state == "done" and one.part.page is None for one in self.parts):
             self.is_ready = True
             self._write_state()
             self._announce()
+        for one in self.parts:
+            if self.is_ready and one.state == "done" and one.part.page is not None and one not in self._shown:
+                self._shown.append(one)
+                say(f"{one.log.last_line()}: {self.plan.ui.address}/{one.part.page}")
         if time.monotonic() >= self._next_check:
             self._next_check = time.monotonic() + self.plan.limits.check_seconds
             self._show_what_is_missing()
@@ -128,6 +133,12 @@ class Supervisor:
 
     def _announce(self) -> None:
         ui = self.plan.ui
+        if ui.published is not None:
+            say(
+                f"Ready: {ui.address} on the host, if it publishes port {ui.port} of this container there. It asks for "
+                "no password: docs/remote-access.md says how to protect it."
+            )
+            return
         say(f"Ready: {ui.address} (Ctrl-C stops it).")
         if ui.host != ui.reachable_host:
             say(
@@ -136,7 +147,8 @@ class Supervisor:
             )
 
     def _show_what_is_missing(self) -> None:
-        for check in (one for one in self.parts if one.part.is_check and one.state != "done"):
+        checks = (one for one in self.parts if one.part.is_check and one.part.page is None)
+        for check in (one for one in checks if one.state != "done"):
             starting = next((one.part.name for one in self.parts if one.state != "running"), None)
             missing = check.log.last_line() if starting is None else f"waiting for the {starting}."
             if missing not in ("", self._said_missing):

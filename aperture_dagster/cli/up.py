@@ -26,7 +26,7 @@ from aperture_dagster.cli.demo import (
 from aperture_dagster.cli.doctor import Finding, examine
 from aperture_dagster.cli.heartbeats import up_is_running
 from aperture_dagster.cli.migrate import migrate_databases
-from aperture_dagster.cli.parts import AWAITED, Part, Plan, Ui
+from aperture_dagster.cli.parts import AWAITED, Limits, Part, Plan, Ui
 from aperture_dagster.cli.stand_ins import StandIns, stand_in_options, usual_port
 from aperture_dagster.cli.up_files import UpFiles, read_state
 from aperture_dagster.files import locks
@@ -35,6 +35,7 @@ from aperture_dagster.front_door.guard import is_loopback
 from aperture_dagster.front_door.secrets import OPERATOR, secret_file
 from aperture_dagster.instance.home import LOCATION, use_dagster_home
 from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.postgres.backup.folder import in_container
 from aperture_dagster.postgres.cluster import short_path
 from aperture_dagster.postgres.connection import close_engine, product_database_url
 from aperture_dagster.postgres.embedded import release_embedded_server
@@ -51,6 +52,9 @@ LOOPS = {
 
 READY_SECONDS = 3600
 """How long one readiness check waits before it starts over."""
+CONTAINER_STOP_SECONDS = 4.0
+"""How long the parts of a stage may take to stop in a container, which Docker kills after ten seconds: the code server,
+which stops the database, comes after the daemon."""
 CHECK_SECONDS = 10.0
 """How long the start waits for the media server."""
 
@@ -92,7 +96,7 @@ def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, p
             if finding.state != "ok":
                 echo(f"! {finding.what}: {finding.message}")
         _release_databases(settings)
-        plan = _plan(settings.home_path, Ui(host, port), lock, folder, first)
+        plan = _plan(settings.home_path, _ui(host, port, given), lock, folder, first)
         for name, seconds in LOOPS.items():
             os.environ.setdefault(name, str(seconds))
         sys.stdout.flush()
@@ -130,6 +134,14 @@ def _free_port(host: str, port: int) -> int:
     with socket.socket(family_of(host)) as probe:
         probe.bind((host, 0))
         return probe.getsockname()[1]
+
+
+def _ui(host: str, port: int, settings: Settings) -> Ui:
+    """Return where the UI is. In a container, the settings say where its host publishes it."""
+    here = Ui(host, port)
+    if not in_container() or host == here.reachable_host:
+        return here
+    return Ui(host, port, published=Ui(settings.ui_host, settings.ui_port).address)
 
 
 def _lock_home(home: Path) -> int:
@@ -205,7 +217,10 @@ def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequenc
     code_server += ["--location-name", LOCATION, "--inject-env-vars-from-instance"]
     code_server += ["--use-python-environment-entry-point"]
     check = ["all", "--host", ui.reachable_host, "--port", str(ui.port), "--wait", str(READY_SECONDS)]
-    check += ["--since", str(time.time()), "--key", str(secret_file(load_settings(), OPERATOR))]
+    key = ["--key", str(secret_file(load_settings(), OPERATOR))]
+    check += ["--since", str(time.time()), *key]
+    # A home may be without a media server for long.
+    lists = ["lists", "--host", ui.reachable_host, "--port", str(ui.port), "--wait", "inf", *key]
     webserver = [*workspace, "--host", ui.host, "--port", str(ui.port), "--dagster-log-level", "warning"]
     # With stand-ins there is nobody to keep out, and no account to sign in with.
     webserver += ["--demo"] if stand_ins else []
@@ -216,6 +231,14 @@ def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequenc
             Part("webserver", "aperture_dagster.front_door", webserver, stage=2),
             Part("daemon", "dagster._daemon", ["run", *workspace, *quiet], stage=2),
             Part("readiness check", "aperture_dagster.cli.health", check, stage=3, is_check=True),
+            Part(
+                "lists",
+                "aperture_dagster.cli.health",
+                lists,
+                stage=3,
+                is_check=True,
+                page="operate/assets/recommendations",
+            ),
         ],
         lock=lock,
         state=str(files.state),
@@ -224,4 +247,5 @@ def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequenc
         # Dagster lets a .env file in the working folder override the environment; a demo must not see it.
         folder=str(folder or files.folder) if folder or not checkout() else None,
         failures=str(home / "failures.log"),
+        limits=Limits(stop_seconds=CONTAINER_STOP_SECONDS) if in_container() else Limits(),
     )

@@ -16,6 +16,8 @@ def describe_job(job: Job, settings: Settings) -> str:
         parts.append(f"Starts {often(job.cron)} ({settings.schedule_timezone}){_also(job)}.")
     elif job.scope == "newcomers":
         parts.append("Starts when users join, one run for all who are new.")
+    elif job.scope == "viewers":
+        parts.append("Starts within a minute of a play, for those who watched something.")
     else:
         parts.append("No schedule starts it.")
     return " ".join([*parts, *_why(job, settings)])

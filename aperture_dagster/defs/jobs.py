@@ -16,7 +16,7 @@ from aperture_dagster.settings import Settings
 
 # The tag by which dagster.yaml lets one run at a time leave the queue.
 ONE_AT_A_TIME = "aperture/one_at_a_time"
-Scope = Literal["all", "users", "day", "newcomers"]
+Scope = Literal["all", "users", "day", "newcomers", "viewers"]
 # How long a nightly job may take, including retries, before it counts as late.
 NIGHTLY_GRACE_HOURS = 3
 # A job runs at least this often, whatever ``skip_if`` returns.
@@ -32,7 +32,8 @@ class Job:
         cron: when it starts, in the operator's time zone: every day, every so often, or on a weekday (0 is Sunday), as
             in ``30 2 * * 0``; None: never by the clock.
         why: why it starts then, in a sentence for the UI.
-        scope: what one run is about: everything, all users (the range of their partitions), one day, or newcomers.
+        scope: what one run is about: everything, all users (the range of their partitions), one day, newcomers,
+            or those who have just watched something.
         first_run: whether a new installation starts it at once instead of waiting for its hour.
         needs: assets that must have been materialized before that first run.
         after: assets that must have been attempted before it, and must not be in progress.
@@ -96,6 +97,11 @@ class Job:
             return self.run_request(instance, settings)
         days = days_partitions(settings).get_partition_keys()
         return dg.RunRequest(job_name=self.name, tags=range_tags(days[0], days[-1]))
+
+    @property
+    def is_for_some(self) -> bool:
+        """Whether a sensor starts it, for those users whom it concerns."""
+        return self.scope in ("newcomers", "viewers")
 
     def why_off(self, settings: Settings) -> str | None:
         """Return the reason if the settings switch the job off."""

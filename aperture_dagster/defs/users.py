@@ -85,6 +85,7 @@ def for_each_user(
     serve: Callable[[User], UserOutcome],
     *,
     quiet: bool = False,
+    at_once: bool = False,
 ) -> Iterator[dg.MaterializeResult]:
     """Serve every user of the run's partitions, and record each with a data version of their own.
 
@@ -92,7 +93,8 @@ def for_each_user(
     A user's failure, of whatever kind, is recorded; the others are served, and the step fails at the end, naming who
     and why. When a service refuses, asks for a pause or is unavailable for three users in a row, the rest is left out.
 
-    With ``quiet``, scheduled runs record only the users for whom something changed.
+    With ``quiet``, scheduled runs record only the users for whom something changed. With ``at_once``, other runs record
+    each user as soon as they are served, so that what follows need not wait for the others.
 
     Raises:
         Failure: one user or more could not be served.
@@ -100,7 +102,7 @@ def for_each_user(
     """
     with operator_errors(context, settings):
         run = _Run(context, settings, database)
-        run.serve_all(serve)
+        run.serve_all(serve, record=at_once and SCHEDULE_TAG not in context.run.tags)
         if run.failed and not run.served:
             # Nobody could be served: it is the service, or what comes first, so it is handled as such.
             raise next(iter(run.failed.values()))
@@ -132,11 +134,12 @@ class _Run:
         with database.transaction() as connection:
             self._users = users_of_partitions(connection, self.keys)
         self.served: dict[str, UserOutcome] = {}
+        self._recorded: set[str] = set()
         self.failed: dict[str, Exception] = {}
         self.left: list[str] = []
 
-    def serve_all(self, serve: Callable[[User], UserOutcome]) -> None:
-        """Serve one user after the other until all are, or until the rest would fail, too."""
+    def serve_all(self, serve: Callable[[User], UserOutcome], *, record: bool = False) -> None:
+        """Serve one user after the other until all are, or until the rest would fail, too; ``record`` each at once."""
         unavailable = 0
         progress = Progress(self._context.log, "users", len(self.keys))
         for number, key in enumerate(self.keys, start=1):
@@ -145,6 +148,8 @@ class _Run:
                     raise MissingPrerequisite(f"No user has the partition {key!r}: run sync_users.")
                 self.served[key] = self._serve(serve, self._users[key])
                 unavailable = 0
+                if record:
+                    self.record(only_changed=False)
             except UserLeft:
                 self.left.append(key)
                 self._context.log.warning(
@@ -173,11 +178,14 @@ class _Run:
             return serve(user)
 
     def record(self, *, only_changed: bool) -> None:
-        """Log a materialization with its own data version for each user who was served."""
+        """Log a materialization with its own data version for each user who was served and not recorded yet."""
         for key, outcome in self.served.items():
+            if key in self._recorded:
+                continue
             if only_changed and not outcome.rows_written and not outcome.record:
                 continue
             record_user(self._context, key, self._name(key), outcome)
+            self._recorded.add(key)
 
     def failure(self) -> dg.Failure:
         """Describe the failure of a step that served some users and others not."""

@@ -24,14 +24,12 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.histories import read_histories
 from aperture_dagster.taste.lists import read_items
-from aperture_dagster.taste.ranking.config import COMPONENTS, BlendWeights, RankingConfig, RankingInputs
+from aperture_dagster.taste.ranking.config import COMPONENTS, RankingConfig, RankingInputs
 from aperture_dagster.taste.ranking.crowd import Crowd
 from aperture_dagster.taste.ranking.histories import rows_where
 from aperture_dagster.taste.ranking.recommend import RankingModel, prepare
 from aperture_dagster.taste.vectors import read_vectors
 
-# What TMDb recommends says more of titles outside the library than of those in it: it led to most of them.
-CONFIG = RankingConfig(weights=BlendWeights(recommended_from=1.0))
 # After so many days on a list, a title loses score with each further day, so that others get their turn; off the list,
 # it has all of it again.
 FRESH_DAYS = 7
@@ -105,7 +103,7 @@ def score_pool(
     inputs = inputs_of(library, pool, histories, now, why_not, days)
     columns = ["work_id", "media_type", "tmdb_id", "imdb_id"]
     inputs = replace(inputs, users=user_ids, edges=edges, crowd=read_crowd(inputs.items.reindex(columns=columns)))
-    config = replace(CONFIG, limit=settings.discovery_per_list, diversity=settings.diversity)
+    config = RankingConfig(limit=settings.discovery_per_list, diversity=settings.diversity)
     return ScoredPool(prepare(inputs, config), why_not, today, outside.empty)
 
 

@@ -82,6 +82,7 @@ tmdb_metadata = sa.Table(
     sa.Column("last_episode", JSONB),
     sa.Column("next_episode", JSONB),
     sa.Column("recommended_tmdb_ids", sa.ARRAY(sa.BigInteger), nullable=False),
+    sa.Column("similar_tmdb_ids", sa.ARRAY(sa.BigInteger), nullable=False),
     sa.Column(
         "trait_ids", JSONB, comment="ids on TMDb: {genres, keywords, people: {name: id}}; null: not fetched since then"
     ),

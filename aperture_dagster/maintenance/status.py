@@ -173,7 +173,10 @@ def _without_list(status: Status) -> list[Wrong]:
 
 
 def why_no_list(user: User, *, takes_part: bool, titles: int, is_demo: bool, up_is_running: bool) -> str:
-    """Say why a user has no list, and when it comes."""
+    """Say why a user has no list, and when it comes.
+
+    ``up_is_running``: whether ``aperture up`` runs on the home, or something else may, as services or on other hosts.
+    """
     if user.gone:
         return f"{user.name} is no longer on the media server; what is known of them is kept."
     if not takes_part and user.is_disabled:
@@ -184,5 +187,5 @@ def why_no_list(user: User, *, takes_part: bool, titles: int, is_demo: bool, up_
     if is_demo:
         return f"{reason} Run `aperture demo`."
     if up_is_running:
-        return f"{reason} `aperture up` makes it within minutes; `aperture status` says if something prevents it."
+        return f"{reason} It comes within minutes; `aperture status` says if something prevents it."
     return f"{reason} Start `aperture up`, which makes it at once."

@@ -11,8 +11,7 @@ Facts about the API that shaped this module:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from aperture_dagster.http.errors import BadAnswer, NotFound, RequestRejected
@@ -78,11 +77,9 @@ class EmbyWriter(MediaServerWriter):
     def _views(self, user_id: str, *, hidden: bool) -> Any:
         return self._get(route("/Users/{}/Views", user_id), {"IncludeHidden": "true"} if hidden else None)
 
-    def mark_played(self, user_id: str, item_id: str, at: datetime) -> None:
-        """Mark an item as played by a user at a time."""
-        query = {"DatePlayed": f"{at.astimezone(UTC):%Y%m%d%H%M%S}"}
-        request = self._request("POST", route("/Users/{}/PlayedItems/{}", user_id, item_id), query, repeatable=True)
-        self._write("played", f"mark {item_id} as played by user {user_id}", request)
+    def set_user_data(self, user_id: str, item_id: str, data: Mapping[str, Any]) -> None:
+        """Raise RequestRejected."""
+        raise RequestRejected("Emby shares what was watched between copies itself, so none was written.")
 
     def set_rating(self, user_id: str, item_id: str, rating: float | None) -> None:
         """Raise RequestRejected."""

@@ -151,6 +151,7 @@ def parse_state(item: dict[str, Any]) -> ItemState:
         season=values.parse_integer(item, "ParentIndexNumber") if is_episode else None,
         number=values.parse_integer(item, "IndexNumber") if is_episode else None,
         path=path,
+        position_ticks=max(int(position), 0),
     )
 
 

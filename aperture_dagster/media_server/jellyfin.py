@@ -38,6 +38,7 @@ class JellyfinReader(MediaServerReader):
         "CustomRating"
     )
     episode_fields = "Path,MediaSourceCount"
+    log_query: ClassVar = {"HasUserId": "true"}
     listing_query: ClassVar = {
         "CollapseBoxSetItems": "false",
         "ExcludeLocationTypes": "Virtual",

@@ -9,13 +9,13 @@ Facts about the API that shaped this module (jellyfin/jellyfin v10.9.11 to v12.0
 - Entries of a playlist can be removed with an API key from 10.11 on.
 - ``Rating: null`` leaves a rating as it is; only ``DELETE /UserItems/{id}/Rating`` removes it. A user's token may
   write to its own user instead of ``userId`` (jellyfin/jellyfin#15733).
+- ``POST /UserPlayedItems`` makes the user active, ``POST /UserItems/{id}/UserData`` does not.
 - ``DisplayOrder`` Default exists since 10.10, and 10.11.0 to 10.11.4 ignored it (jellyfin/jellyfin#15179).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from aperture_dagster.http.errors import BadAnswer
@@ -24,7 +24,7 @@ from aperture_dagster.http.messages import Request
 from aperture_dagster.media_server.changes import route
 from aperture_dagster.media_server.library_options import COLLECTION_TYPES
 from aperture_dagster.media_server.records import MediaType, PublishedLibrary
-from aperture_dagster.media_server.values import parse_number
+from aperture_dagster.media_server.values import parse_number, parse_text
 from aperture_dagster.media_server.writer import MediaServerWriter
 
 # What an update of an item writes. Fields that it leaves alone when they are missing, such as people, are not read.
@@ -85,11 +85,17 @@ class JellyfinWriter(MediaServerWriter):
     def _views(self, user_id: str, *, hidden: bool) -> Any:
         return self._get("/UserViews", {"UserId": user_id, "IncludeHidden": str(hidden).lower()})
 
-    def mark_played(self, user_id: str, item_id: str, at: datetime) -> None:
-        """Mark an item as played by a user at a time."""
-        query = {"UserId": user_id, "DatePlayed": f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"}
-        request = self._request("POST", route("/UserPlayedItems/{}", item_id), query, repeatable=True)
-        self._write("played", f"mark {item_id} as played by user {user_id}", request)
+    def set_user_data(self, user_id: str, item_id: str, data: Mapping[str, Any]) -> None:
+        """Change some fields of a user's data of an item; see :meth:`MediaServerWriter.set_user_data`."""
+        path = route("/UserItems/{}/UserData", item_id)
+        request = self._request("POST", path, {"UserId": user_id}, json=dict(data), repeatable=True)
+        self._write("user_data", f"change {', '.join(data)} of {item_id} for user {user_id}", request)
+
+    def _artwork_paths(self, item_id: str) -> Mapping[str, str]:
+        what = "Jellyfin's list of images"
+        infos = [expect(one, dict, what) for one in expect(self._get(route("/Items/{}/Images", item_id)), list, what)]
+        first = {parse_text(one, "ImageType"): parse_text(one, "Path") for one in reversed(infos)}
+        return {kind: path for kind, path in first.items() if kind is not None and path is not None}
 
     def set_rating(self, user_id: str, item_id: str, rating: float | None) -> None:
         """Set or remove a user's rating of an item; see :meth:`MediaServerWriter.set_rating`."""

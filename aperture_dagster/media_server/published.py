@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any, Literal, cast
 
 from aperture_dagster.http.json_text import expect
-from aperture_dagster.media_server.records import MediaSource, PublishedItem, PublishedLibrary, ServerList, SideCar
+from aperture_dagster.media_server.records import (
+    ArtworkKind,
+    MediaSource,
+    PublishedItem,
+    PublishedLibrary,
+    ServerList,
+    SideCar,
+)
 from aperture_dagster.media_server.values import (
     moment_of,
     parse_id,
@@ -84,6 +91,18 @@ def parse_list(item: dict[str, Any]) -> ServerList:
         locked=locked if isinstance(locked, bool) else None,
         display_order=parse_text(item, "DisplayOrder"),
     )
+
+
+def artwork_tags(item: dict[str, Any]) -> dict[ArtworkKind, str]:
+    """Return the tags of an item's pictures apart from the poster; of several backdrops that of the first."""
+    tags = expect(item.get("ImageTags") or {}, dict, "ImageTags")
+    backdrops = parse_texts(item, "BackdropImageTags")
+    found: dict[ArtworkKind, str | None] = {
+        "Backdrop": backdrops[0] if backdrops else None,
+        "Logo": parse_text(tags, "Logo"),
+        "Thumb": parse_text(tags, "Thumb"),
+    }
+    return {kind: tag for kind, tag in found.items() if tag is not None}
 
 
 def parse_media_source(source: dict[str, Any], parts: tuple[str, ...] = ()) -> MediaSource:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from operator import attrgetter
 from typing import Any, ClassVar, TypeVar
 
 from aperture_dagster.http.client import ServiceClient
-from aperture_dagster.http.errors import BadAnswer
+from aperture_dagster.http.errors import BadAnswer, NotFound
 from aperture_dagster.http.home_network import Route
 from aperture_dagster.http.json_text import expect
+from aperture_dagster.media_server.activity import PlayEnded, parse_play
 from aperture_dagster.media_server.items import (
     ITEM_TYPES,
     parse_episode,
@@ -21,7 +22,15 @@ from aperture_dagster.media_server.items import (
     parse_studio,
     parse_title,
 )
-from aperture_dagster.media_server.listing import Parse, id_batches, only_types, parse_all, read_listing, read_listings
+from aperture_dagster.media_server.listing import (
+    Parse,
+    id_batches,
+    only_types,
+    parse_all,
+    parse_page,
+    read_listing,
+    read_listings,
+)
 from aperture_dagster.media_server.records import (
     ItemState,
     Listing,
@@ -43,6 +52,8 @@ Item = TypeVar("Item", ServerTitle, ServerEpisode)
 STATES_PER_PAGE = 200
 # Clocks differ and plays are reported late, so changes are read from a day before the newest that is known.
 STATE_OVERLAP = timedelta(days=1)
+# Of the activity log. Whoever is not among its newest 2,500 entries waits for the next reading of all histories.
+ENTRIES_PER_PAGE, MOST_PAGES_OF_LOG = 500, 5
 SINGLE_TYPES, ALL_TYPES = "Movie,Episode", "Movie,Series,Episode"
 
 
@@ -59,6 +70,8 @@ class MediaServerReader(ServiceClient, ABC):
     state_fields: ClassVar[str] = "Path"
     listing_query: ClassVar[Mapping[str, str]]
     """Parameters of every listing."""
+    log_query: ClassVar[Mapping[str, str]] = {}
+    """Parameters of the activity log, besides those that every server has."""
     usual_page_size: ClassVar[int] = 500
     """Items per request, unless a reader is made for another number."""
 
@@ -119,6 +132,27 @@ class MediaServerReader(ServiceClient, ABC):
         Raises:
             BadAnswer: the list is incomplete; missing users could not be distinguished from deleted ones.
         """
+
+    def plays_ended(self, since: datetime) -> list[PlayEnded] | None:
+        """Return who has stopped watching something since then, by the server's activity log, the newest first.
+
+        One request for all users, as long as not much happened. None if the server has no such log.
+        """
+        what, found = f"{self.product}'s activity log", list[PlayEnded]()
+        query = {"MinDate": f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}", "Limit": ENTRIES_PER_PAGE, **self.log_query}
+        for page in range(MOST_PAGES_OF_LOG):
+            params = {name[0].lower() + name[1:]: value for name, value in query.items()}
+            params["startIndex"] = page * ENTRIES_PER_PAGE
+            try:
+                answer = self.transport.get_json("/System/ActivityLog/Entries", params)
+            except NotFound:
+                return None
+            entries = expect(expect(answer, dict, what).get("Items"), list, f"{what}: Items")
+            # An entry that cannot be read is about nobody.
+            found += [play for play in parse_page(entries, parse_play).records if play is not None]
+            if len(entries) < ENTRIES_PER_PAGE:
+                break
+        return found
 
     def libraries(self) -> list[ServerLibrary]:
         """Return all libraries.

@@ -116,7 +116,7 @@ class ServerEpisode(NamedTuple):
 
 
 class ItemState(NamedTuple):
-    """A user's state of an item. ``position_share`` is 0-1, ``rating`` 0-10.
+    """A user's state of an item. ``position_share`` is 0-1, ``position_ticks`` in 100 ns, ``rating`` 0-10.
 
     Names and numbers reveal whether the id still refers to the item that the catalogue knows. ``path``, as the server
     sees it, reveals a published copy.
@@ -136,6 +136,7 @@ class ItemState(NamedTuple):
     number: int | None = None
     has_runtime: bool = True
     path: str | None = None
+    position_ticks: int = 0
 
     @property
     def has_content(self) -> bool:
@@ -257,12 +258,28 @@ class MediaSource:
     bitrate: int | None = None
 
 
+ArtworkKind = Literal["Backdrop", "Logo", "Thumb"]
+PictureKind = ArtworkKind | Literal["Primary"]
+
+
+class Artwork(NamedTuple):
+    """A picture of a title apart from its poster.
+
+    ``tag`` changes with it. ``path`` is that of its file, as the server sees it; None if the server does not say.
+    """
+
+    kind: ArtworkKind
+    tag: str
+    path: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class OriginalFiles:
-    """The versions of a title, and a tag that changes with its picture; None if it has none."""
+    """The versions of a title, a tag that changes with its poster (None if it has none), and its other pictures."""
 
     sources: tuple[MediaSource, ...]
     picture_tag: str | None = None
+    artwork: tuple[Artwork, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import base64
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from operator import itemgetter
 from typing import Any, ClassVar
 
@@ -29,12 +28,29 @@ from aperture_dagster.media_server.changes import route, stored_name
 from aperture_dagster.media_server.library_options import emby_options, jellyfin_options, merge_options
 from aperture_dagster.media_server.list_writer import ListWriter
 from aperture_dagster.media_server.listing import id_batches, only_types, parse_all, read_listing
-from aperture_dagster.media_server.published import parse_media_source, parse_published_item, parse_published_library
-from aperture_dagster.media_server.records import Listing, MediaType, OriginalFiles, PublishedItem, PublishedLibrary
+from aperture_dagster.media_server.published import (
+    artwork_tags,
+    parse_media_source,
+    parse_published_item,
+    parse_published_library,
+)
+from aperture_dagster.media_server.records import (
+    Artwork,
+    Listing,
+    MediaType,
+    OriginalFiles,
+    PictureKind,
+    PublishedItem,
+    PublishedLibrary,
+)
 from aperture_dagster.media_server.values import parse_id, parse_integer, parse_number, parse_text, require_text
 
 ITEMS_PER_PAGE = 500
 LARGEST_PICTURE = 20_000_000
+# Largest width in pixels, and format: a logo is transparent.
+PICTURE_SIZES: dict[PictureKind, tuple[str, str]] = {
+    "Primary": ("600", "Jpg"), "Backdrop": ("1280", "Jpg"), "Logo": ("600", "Png"), "Thumb": ("640", "Jpg"),
+}  # fmt: skip
 # A listing that a scan changes while it is read is read again.
 ATTEMPTS_AT_LISTING = 3
 PUBLISHED_FIELDS = ("Path", "ProviderIds", "DateCreated", "SortName", "Overview")
@@ -312,7 +328,7 @@ class MediaServerWriter(ListWriter):
         return parse_integer(self._items(query), "TotalRecordCount") or 0
 
     def original_files(self, item_ids: Sequence[str]) -> dict[str, OriginalFiles]:
-        """Return files and picture of items by id: all versions, the parts that continue them, files beside them.
+        """Return files and pictures of items by id: all versions, the parts that continue them, files beside them.
 
         A series has no files of its own. Items that do not exist are missing from the result.
         """
@@ -328,13 +344,24 @@ class MediaServerWriter(ListWriter):
                 found[item_id] = OriginalFiles(
                     tuple(parse_media_source(one, parts if one is own else ()) for one in sources),
                     parse_text(item.get("ImageTags") or {}, "Primary"),
+                    self._artwork(item_id, item) if item.get("Type") in ("Movie", "Series") else (),
                 )
         return found
 
-    def picture(self, server_item_id: str) -> bytes | None:
-        """Return an item's primary picture in the size of a poster; None if there is none."""
-        path = route("/Items/{}/Images/Primary", server_item_id)
-        query = self._spell({"MaxWidth": "600", "Format": "Jpg", "Quality": "90"})
+    def _artwork(self, item_id: str, item: dict[str, Any]) -> tuple[Artwork, ...]:
+        tags = artwork_tags(item)
+        paths = self._artwork_paths(item_id) if tags else {}
+        return tuple(Artwork(kind, tag, paths.get(kind)) for kind, tag in tags.items())
+
+    def _artwork_paths(self, item_id: str) -> Mapping[str, str]:
+        """Return the files of an item's pictures by kind, as the server sees them, where it says."""
+        return {}
+
+    def picture(self, server_item_id: str, kind: PictureKind = "Primary") -> bytes | None:
+        """Return a picture of an item in a size for clients; None if there is none."""
+        path = route("/Items/{}/Images/{}", server_item_id, kind)
+        width, form = PICTURE_SIZES[kind]
+        query = self._spell({"MaxWidth": width, "Format": form, "Quality": "90"})
         try:
             return self.transport.send(Request("GET", path, params=query, max_bytes=LARGEST_PICTURE)).body
         except NotFound:
@@ -355,8 +382,13 @@ class MediaServerWriter(ListWriter):
         return tuple(self._all(answer, lambda item: require_text(item, "Path"), "the parts of a video"))
 
     @abstractmethod
-    def mark_played(self, user_id: str, item_id: str, at: datetime) -> None:
-        """Mark an item as played by a user at a time."""
+    def set_user_data(self, user_id: str, item_id: str, data: Mapping[str, Any]) -> None:
+        """Change some fields of a user's data of an item, such as ``Played``; the user does not count as active.
+
+        Raises:
+            NotFound: there is no such item, or the user does not see it.
+            RequestRejected: it is not known how to do that on this server.
+        """
 
     @abstractmethod
     def set_rating(self, user_id: str, item_id: str, rating: float | None) -> None:

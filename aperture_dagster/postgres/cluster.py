@@ -159,11 +159,13 @@ class Cluster:
         """Initialize the cluster if there is none, atomically: it is built in another folder and then renamed.
 
         Raises:
-            DatabaseError: the cluster could not be created, or belongs to another version of PostgreSQL.
+            DatabaseError: the cluster could not be created, or belongs to another version of PostgreSQL; or the user
+                has no name.
         """
         if self.exists:
             self._require_own_version()
             return
+        own_name()
         unfinished = self.data.with_name(f"{self.data.name}.new")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
@@ -178,7 +180,9 @@ class Cluster:
                 self.data.rmdir()
             unfinished.rename(self.data)
         except subprocess.CalledProcessError as error:
-            reason = last_error(error.stderr).rstrip(".") or f"initdb ended with {error.returncode}"
+            # What fails before initdb knows its own name for an error has no mark, such as a user without a name.
+            said = last_error(error.stderr) or error.stderr.strip().rpartition("\n")[2].removeprefix("initdb: ")
+            reason = said.rstrip(".") or f"initdb ended with {error.returncode}"
             remedy = MAKE_ROOM if is_full_disk(error.stderr) else "Set APERTURE_HOME or APERTURE_DATABASE_URL instead."
             raise DatabaseError(
                 f"The embedded database could not be created in {self.data}: {reason}. {remedy}"
@@ -199,6 +203,17 @@ class Cluster:
             f"The database in {self.data} was created by PostgreSQL {version}, but this program brings version "
             f"{VERSION}. Nothing was changed: {remedy}."
         )
+
+
+def own_name() -> str:
+    """Return the name of this process's user, which PostgreSQL's programs look up; DatabaseError without one."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        raise DatabaseError(
+            f"User {os.geteuid()} has no name on this machine, but the embedded database needs one: add an account "
+            "for it, or set APERTURE_DATABASE_URL."
+        ) from None
 
 
 def _account_for_root() -> pwd.struct_passwd:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import pwd
 import shlex
 import socket
 import subprocess
@@ -22,7 +21,7 @@ from sqlalchemy import Engine, event
 
 from aperture_dagster.files import locks
 from aperture_dagster.files.private import FileError, prepare_home, write_file
-from aperture_dagster.postgres.cluster import MAKE_ROOM, PORT, SUPERUSER, Cluster, last_error, short_path
+from aperture_dagster.postgres.cluster import MAKE_ROOM, PORT, SUPERUSER, Cluster, last_error, own_name, short_path
 from aperture_dagster.postgres.errors import DatabaseError, is_full_disk
 
 START_ATTEMPTS = 4
@@ -189,13 +188,7 @@ def _launch(cluster: Cluster) -> None:
     # Stale files with process ids, which may have been reused since, would keep the server from starting.
     for name in ("postmaster.pid", f".s.PGSQL.{PORT}.lock", f".s.PGSQL.{PORT}"):
         (cluster.data / name).unlink(missing_ok=True)
-    try:
-        name = pwd.getpwuid(os.geteuid()).pw_name.replace('"', '""')
-    except KeyError:
-        raise DatabaseError(
-            f"User {os.geteuid()} has no name on this machine, but the embedded database needs one: add an account "
-            "for it, or set APERTURE_DATABASE_URL."
-        ) from None
+    name = own_name().replace('"', '""')
     # Peer authentication: the kernel identifies the user of the socket, so no password is needed.
     for file, line in (
         ("pg_hba.conf", "local all all peer map=aperture\n"),

@@ -7,17 +7,18 @@ as they came.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from aperture_dagster.publishing.manifest import PlacedLibrary
+from aperture_dagster.model.wording import counted, listed
+from aperture_dagster.publishing.manifest import LibraryList, PlacedLibrary
 
-# What was set in a user's settings; see the table published_access.
-SettingKind = Literal["view", "latest", "listed"]
+MOST_NAMES = 12
+# What was hidden in a user's settings; see the table published_access.
+SettingKind = Literal["view", "latest"]
 Setting = tuple[str, str, str]
 HIDDEN_IN: dict[SettingKind, str] = {"view": "MyMediaExcludes", "latest": "LatestItemsExcludes"}
-ALL_LIBRARIES = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +44,31 @@ class OwnLibrary:
     item_id: str
     policy_id: str
     viewers: frozenset[str]
+    name: str = ""
+    list_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What was set before: what was hidden in the settings of all users, and the lists of libraries, by user id."""
+
+    hidden: Collection[Setting] = ()
+    lists: Mapping[str, LibraryList] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class AccessChange:
-    """What changes for one user; None: nothing. ``noted`` and ``forgotten`` are settings to remember, or no more."""
+    """What changes for one user; None: nothing.
+
+    ``noted`` and ``forgotten`` are settings to remember, or no more. ``given`` is the list of libraries that the user
+    has from us afterwards, if any, and ``is_new_list`` whether only now. ``about`` says what changes in the policy.
+    """
 
     user_id: str
     name: str
+    given: LibraryList | None
+    is_new_list: bool = False
+    about: str | None = None
     policy: dict[str, Any] | None = None
     configuration: dict[str, Any] | None = None
     noted: list[Setting] = field(default_factory=list)
@@ -62,46 +80,63 @@ def plan_access(
     user: Mapping[str, Any],
     own: Sequence[OwnLibrary],
     *,
-    others: Sequence[str],
-    retired: Collection[str],
-    remembered: Collection[Setting],
+    others: Mapping[str, str],
+    retired: Mapping[str, str],
+    remembered: Remembered,
     rules: AccessRules,
 ) -> AccessChange:
     """Compare a user's policy and settings with who may see what.
 
-    A user with a list of libraries gets exactly the published ones that are theirs. A user who may see all libraries
-    gets the others' hidden from views, Latest and Resume, once: what they show again themselves stays. If the rules
-    are ``strict``, such a user gets a list of what they see now instead, and later also the operator's new libraries.
+    A user with a list of libraries gets exactly the published ones that are theirs. If the rules are ``strict``, a user
+    who may see all libraries gets a list of what they see now instead, and later also the operator's new libraries,
+    unless the operator has taken one off the list: then it stays as the operator made it. Else, such a user gets the
+    others' hidden from views, Latest and Resume, once: what they show again themselves stays.
 
     Args:
         user: the server's object.
         own: all published libraries.
-        others: policy ids of all other libraries on the server.
-        retired: ids of published libraries that are gone, in either form.
-        remembered: what was set before, of all users.
+        others: names of all other libraries on the server, by their ids in policies.
+        retired: names of published libraries that are gone, by their ids in either form.
+        remembered: what was set before.
         rules: how libraries are kept from others.
     """
     user_id, name = str(user["Id"]), str(user.get("Name") or user["Id"])
-    change = AccessChange(user_id, name)
     policy, configuration = copy.deepcopy(user["Policy"]), copy.deepcopy(user.get("Configuration") or {})
     theirs = [library for library in own if _key(user_id) in {_key(one) for one in library.viewers}]
     foreign = [library for library in own if library not in theirs]
-    was_listed = (user_id, ALL_LIBRARIES, "listed") in remembered
+    given = remembered.lists.get(user_id)
+    sees_all, enabled = bool(policy.get("EnableAllFolders")), list(policy.get("EnabledFolders") or [])
+    if given is not None and not sees_all and _is_shortened(given, enabled, others):
+        given = None
+    change = AccessChange(user_id, name, given)
     if policy.get("BlockedMediaFolders"):
         change.warning = (
             f"{name} has a list of blocked libraries from an older version of the server, which overrides every other "
             "rule: save the user's access once in the server's dashboard."
         )
-    if policy.get("EnableAllFolders") and rules.strict and foreign:
+    if sees_all and rules.strict and foreign:
+        ours = {_key(library.policy_id) for library in own} | {_key(one) for one in retired}
+        before = tuple(one for one in enabled if _key(one) not in ours)
+        change.given, change.is_new_list = LibraryList(user_id, before, tuple(others)), True
         policy["EnableAllFolders"] = False
         policy["EnabledFolders"] = [*others, *(library.policy_id for library in theirs)]
-        change.noted.append((user_id, ALL_LIBRARIES, "listed"))
-    elif was_listed and (policy.get("EnableAllFolders") or not rules.strict or not own):
+        listed_now = _named([*others.values(), *(library.name for library in theirs)])
+        change.about = (
+            f"{name} may see all libraries now, and gets a list instead: {listed_now}. Libraries that you add are put "
+            "on it."
+        )
+    elif given is not None and (sees_all or not rules.strict or not own):
         # Somebody gave all libraries back, the stricter form was switched off, or nothing is published.
-        policy["EnableAllFolders"], policy["EnabledFolders"] = True, []
-        change.forgotten.append((user_id, ALL_LIBRARIES, "listed"))
-    elif not policy.get("EnableAllFolders"):
-        policy["EnabledFolders"] = _enabled(policy, own, theirs, retired, others if was_listed else ())
+        policy["EnableAllFolders"], policy["EnabledFolders"] = True, list(given.before)
+        change.given = None
+        if not sees_all:
+            change.about = f"{name} may see all libraries again."
+    elif not sees_all:
+        new = _not_offered(given, others) if given is not None else {}
+        change.given = given and LibraryList(user_id, given.before, (*given.offered, *new))
+        policy["EnabledFolders"] = _enabled(policy, own, theirs, retired, list(new))
+        names = {**others, **{library.policy_id: library.name for library in own}, **retired}
+        change.about = _difference(name, enabled, policy["EnabledFolders"], names)
     if policy != user["Policy"]:
         change.policy = policy
     hide: list[tuple[OwnLibrary, SettingKind]] = []
@@ -109,10 +144,66 @@ def plan_access(
         hide.extend((library, kind) for library in foreign for kind in HIDDEN_IN)
     if rules.hide_own_from_latest:
         hide.extend((library, "latest") for library in theirs)
-    _plan_settings(change, configuration, hide, retired, remembered)
+    _plan_settings(change, configuration, hide, retired, remembered.hidden)
     if configuration != (user.get("Configuration") or {}):
         change.configuration = configuration
     return change
+
+
+def plan_new_libraries(user: Mapping[str, Any], given: LibraryList, others: Mapping[str, str]) -> AccessChange:
+    """Put libraries that the operator has added on the list that a user was given, and change nothing else.
+
+    Args:
+        user: the server's object.
+        given: the list.
+        others: names of the libraries that are not published here, by their ids in policies.
+    """
+    policy = user["Policy"]
+    enabled = list(policy.get("EnabledFolders") or [])
+    change = AccessChange(str(user["Id"]), str(user.get("Name") or user["Id"]), given)
+    if policy.get("EnableAllFolders"):
+        return change
+    if _is_shortened(given, enabled, others):
+        change.given = None
+        return change
+    new = _not_offered(given, others)
+    if new:
+        known = {_key(one) for one in enabled}
+        change.policy = {**policy, "EnabledFolders": [*enabled, *(one for one in new if _key(one) not in known)]}
+        change.given = LibraryList(given.user_id, given.before, (*given.offered, *new))
+        change.about = f"{change.name}, who has a list of libraries, gets {_named(list(new.values()))}."
+    return change
+
+
+def has_new_libraries(lists: Iterable[LibraryList], others: Mapping[str, str]) -> bool:
+    """Tell whether a library of the operator is missing from a list that a user was given."""
+    return any(_not_offered(given, others) for given in lists)
+
+
+def _not_offered(given: LibraryList, others: Mapping[str, str]) -> dict[str, str]:
+    """Return the libraries that have never been on the list that a user was given."""
+    known = {_key(one) for one in given.offered}
+    return {one: label for one, label in others.items() if _key(one) not in known}
+
+
+def _is_shortened(given: LibraryList, enabled: Collection[str], others: Collection[str]) -> bool:
+    """Tell whether the operator took a library off the list that a user was given."""
+    offered = {_key(one) for one in given.offered} & {_key(one) for one in others}
+    return not offered <= {_key(one) for one in enabled}
+
+
+def _named(names: Sequence[str]) -> str:
+    return listed(names) if len(names) <= MOST_NAMES else counted(len(names), "libraries")
+
+
+def _difference(name: str, before: Collection[str], after: Collection[str], names: Mapping[str, str]) -> str | None:
+    """Say what is put on a user's list of libraries, and what is taken off it; ``names`` are those of all libraries."""
+    old, new = ({_key(one) for one in ids} for ids in (before, after))
+    added = [label for one, label in names.items() if _key(one) in new - old]
+    removed = [label for one, label in names.items() if _key(one) in old - new]
+    parts = [f"gets {_named(added)}"] if added else []
+    parts += [f"no longer gets {_named(removed)}"] if removed else []
+    return f"{name}, who has a list of libraries, {' and '.join(parts)}." if parts else None
 
 
 def _enabled(

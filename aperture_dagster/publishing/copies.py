@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -49,6 +49,8 @@ def record_states(
     copies = originals_of_copies(connection, result.unmatched)
     if copies:
         write_copies(connection, copies)
+        places = {state.server_item_id: place.list_folder for state in states if (place := _place(state.path))}
+        note_shown(connection, {one: places[one] for one in copies})
         more = write([state for state in result.unmatched if state.server_item_id in copies])
         result.states += more.states
         result.plays += more.plays
@@ -165,3 +167,21 @@ def write_copies(connection: Connection, copies: Mapping[str, int]) -> int:
     if not copies:
         return 0
     return len(execute(connection, statement, ids=list(copies), originals=list(copies.values())).all())
+
+
+def note_shown(connection: Connection, folders: Mapping[str, str]) -> None:
+    """Record that published libraries show copies, by their ids on the server: the folders of the libraries."""
+    statement = """
+        INSERT INTO published_copies AS old (server_item_id, list_key)
+        SELECT id, l.list_key FROM unnest(CAST(:ids AS text[]), CAST(:folders AS text[])) AS copy (id, folder)
+        JOIN published_libraries l USING (folder) ORDER BY id
+        ON CONFLICT (server_item_id) DO UPDATE SET list_key = excluded.list_key
+        WHERE old.list_key <> excluded.list_key"""
+    if folders:
+        execute(connection, statement, ids=list(folders), folders=list(folders.values()))
+
+
+def note_leaving(connection: Connection, server_item_ids: Collection[str]) -> None:
+    """Record that copies are about to disappear, and forget what their states had in common with the originals'."""
+    statement = "DELETE FROM published_copies WHERE server_item_id = ANY(:ids)"
+    execute(connection, statement, ids=list(server_item_ids))

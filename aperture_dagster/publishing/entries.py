@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
+from aperture_dagster.media_server.records import Artwork, ArtworkKind
 from aperture_dagster.model.moments import past
 from aperture_dagster.publishing import names
 from aperture_dagster.publishing.forms import Form
@@ -16,19 +18,30 @@ from aperture_dagster.publishing.manifest import MediaType, PlacedEntry
 from aperture_dagster.publishing.nfo import EpisodeFacts, TitleFacts, episode_nfo, film_nfo, series_nfo
 from aperture_dagster.publishing.plan import DesiredEntry, DesiredFile, DesiredLibrary, Picture
 from aperture_dagster.publishing.selection import MediaFile, Source, best_source
+from aperture_dagster.publishing.texts import ENGLISH, Texts
 
 POSTER_NAME = "poster.jpg"
+# As both servers find them beside a film or in the folder of a series.
+ARTWORK_NAMES: dict[ArtworkKind, str] = {"Backdrop": "backdrop", "Logo": "logo", "Thumb": "landscape"}
+PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+# Of a season; a longer one is published in parts of this length.
+SEASON_EPISODES = 26
+NAMED_TITLES = 2
+Number = tuple[int, int]
+"""Season and number of an episode."""
 
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """A film or series on the media server: one of the copies of a work."""
+    """A film or series on the media server: one of the copies of a work. ``library`` is the name of its library."""
 
     item_id: int
     server_item_id: str
     sources: tuple[Source, ...] = ()
     picture_tag: str | None = None
+    artwork: tuple[Artwork, ...] = ()
     official_rating: str | None = None
+    library: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +68,10 @@ class ListedTitle:
         facts: what the NFO says; marker, date, sort title and official rating are filled in here.
         copies: the copies that every viewer may see.
         episodes: of each copy of a series, by the copy's item id.
-        start: season and number of the first episode to publish; None: all.
+        start: the first episode to publish; None: any.
+        watched: the furthest episode that the owner of the list has watched; None: none.
+        because: the liked titles for which it is recommended, by work, the most important first; None: it is on the
+            list for another reason.
         poster_path: a picture at TMDb, for titles without one on the server.
     """
 
@@ -64,7 +80,9 @@ class ListedTitle:
     facts: TitleFacts
     copies: tuple[Original, ...]
     episodes: Mapping[int, Sequence[OriginalEpisode]] = field(default_factory=dict)
-    start: tuple[int, int] | None = None
+    start: Number | None = None
+    watched: Number | None = None
+    because: Mapping[int, str] | None = None
     poster_path: str | None = None
 
 
@@ -79,7 +97,7 @@ class ListSpec:
         user_id: the owner; None if it is shared.
         viewers: ids of the users who may see it.
         badges: whether posters show the rank.
-        most_episodes: of a series, from its start on; None: all.
+        most_episodes: of a series, from its start on; None: the next season to watch.
     """
 
     list_key: str
@@ -100,6 +118,8 @@ class EntryForm:
         with_ids: whether NFO files hold the ids of other services.
         lock: whether NFO files lock the item.
         premiered: whether NFO files hold the date of the premiere.
+        reasons: where NFO files say why a title is recommended.
+        texts: in which words, by media type; English where there are none.
         find_here: returns an original's path on this machine and its inode, for hard links; None if it is not there.
     """
 
@@ -107,6 +127,8 @@ class EntryForm:
     with_ids: bool
     lock: bool = False
     premiered: bool = True
+    reasons: Literal["tagline", "overview", "off"] = "tagline"
+    texts: Mapping[str, Texts] = field(default_factory=dict)
     find_here: Callable[[str], tuple[Path, int] | None] = lambda path: None
 
 
@@ -146,8 +168,9 @@ def build_library(
         folder = (
             before.folder if before is not None else names.entry_folder(title.facts.title, title.facts.year, entry_id)
         )
+        because = _because(title, before.because if before is not None else ())
         try:
-            entries.append(_entry(spec, title, entry_id, folder, moment, how))
+            entries.append(_entry(spec, title, _Identity(entry_id, folder, moment, because), how))
         except _Unusable as problem:
             left_out.append(f"{title.facts.title}: {problem}")
     return DesiredLibrary(
@@ -155,28 +178,57 @@ def build_library(
     )
 
 
-def _entry(
-    spec: ListSpec, title: ListedTitle, entry_id: str, folder: str, moment: datetime, how: EntryForm
-) -> DesiredEntry:
+def _because(title: ListedTitle, shown: Sequence[int]) -> tuple[int, ...]:
+    """Choose the liked titles that a reason names.
+
+    Those that are shown stay while all of them still count, whatever their order: a reason should change on the server
+    only when it means something else.
+    """
+    liked = title.because or {}
+    return tuple(shown) if shown and liked.keys() >= set(shown) else tuple(liked)[:NAMED_TITLES]
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """What an entry keeps as long as it stays in its list."""
+
+    entry_id: str
+    folder: str
+    date_added: datetime
+    because: tuple[int, ...]
+
+
+def _entry(spec: ListSpec, title: ListedTitle, kept: _Identity, how: EntryForm) -> DesiredEntry:
+    entry_id, folder, texts = kept.entry_id, kept.folder, how.texts.get(spec.media_type, ENGLISH)
     facts = replace(
         title.facts,
         marker=entry_id,
-        date_added=moment,
+        date_added=kept.date_added,
         # Servers pad numbers, drop leading articles and ignore case when they sort; the rank comes first.
         sort_title=f"{title.rank:04d} {title.facts.title}",
         provider_ids=title.facts.provider_ids if how.with_ids else {},
     )
+    if title.because is not None and how.reasons != "off":
+        reason = texts.reason([title.because[work] for work in kept.because])
+        facts = (
+            replace(facts, tagline=reason)
+            if how.reasons == "tagline"
+            else replace(facts, overview=_above(f"{reason}.", facts.overview))
+        )
     if spec.media_type == "movie":
         copy, files = _film(title, folder, how)
         facts = replace(facts, official_rating=copy.official_rating)
         nfo = _text("movie.nfo", film_nfo(facts, lock=how.lock, premiered=how.premiered))
     else:
-        copy, files = _series(spec, title, entry_id, facts, how)
-        facts = replace(facts, official_rating=copy.official_rating)
+        copy, episodes, rest = _episodes(spec, title)
+        files = _episode_files(episodes, facts, how)
+        note = _season_note(copy, episodes, rest, texts) if spec.most_episodes is None else None
+        facts = replace(facts, official_rating=copy.official_rating, overview=_above(note, facts.overview))
         nfo = _text("tvshow.nfo", series_nfo(facts, lock=how.lock, premiered=how.premiered))
     rank = title.rank if spec.badges else None
     picture = Picture(copy.server_item_id, copy.picture_tag, title.poster_path, facts.title, rank)
     poster = DesiredFile(POSTER_NAME, "poster", _digest(repr(picture).encode()), picture=picture)
+    artwork = [_artwork(copy, one, how) for one in copy.artwork]
     return DesiredEntry(
         entry_id=entry_id,
         work_id=title.work_id,
@@ -184,9 +236,26 @@ def _entry(
         rank=title.rank,
         title=f"{facts.title} ({facts.year})" if facts.year else facts.title,
         folder=folder,
-        date_added=moment,
-        files=(nfo, poster, *files),
+        date_added=kept.date_added,
+        files=(nfo, poster, *artwork, *files),
+        because=kept.because,
     )
+
+
+def _artwork(copy: Original, one: Artwork, how: EntryForm) -> DesiredFile:
+    """A link to a picture of the original, where the server names its file; else it is downloaded, once."""
+    name = ARTWORK_NAMES[one.kind]
+    extension = posixpath.splitext(one.path or "")[1].lower()
+    if how.form == "symlink" and one.path is not None and extension in PICTURES and MediaFile(one.path).is_usable:
+        return DesiredFile(f"{name}{extension}", "artwork", one.path, target=one.path)
+    picture = Picture(copy.server_item_id, one.tag, None, "", None, one.kind)
+    extension = ".png" if one.kind == "Logo" else ".jpg"
+    return DesiredFile(f"{name}{extension}", "artwork", _digest(repr(picture).encode()), picture=picture)
+
+
+def _above(sentence: str | None, text: str | None) -> str | None:
+    """Put a sentence above a text, where it is seen without scrolling."""
+    return "\n\n".join(one for one in (sentence, text) if one) or None
 
 
 def _film(title: ListedTitle, folder: str, how: EntryForm) -> tuple[Original, list[DesiredFile]]:
@@ -204,24 +273,56 @@ def _film(title: ListedTitle, folder: str, how: EntryForm) -> tuple[Original, li
     return copy, files
 
 
-def _series(
-    spec: ListSpec, title: ListedTitle, entry_id: str, facts: TitleFacts, how: EntryForm
-) -> tuple[Original, list[DesiredFile]]:
-    """Choose the copy of a series with the most episodes; return it with their files."""
-    chosen: tuple[Original, list[tuple[OriginalEpisode, Source]]] | None = None
+_Playable = tuple[OriginalEpisode, Source]
+"""An episode, and the version of it that is published."""
+
+
+def _episodes(spec: ListSpec, title: ListedTitle) -> tuple[Original, list[_Playable], list[_Playable]]:
+    """Choose the copy of a series with the most episodes, and of it those to publish; return the others as well."""
+    chosen: tuple[Original, list[_Playable]] | None = None
     for copy in title.copies:
         usable = _usable_episodes(title, copy)
         if chosen is None or len(usable) > len(chosen[1]):
             chosen = copy, usable
     if chosen is None or not chosen[1]:
         raise _Unusable("no episode of it consists of files that can be linked")
-    copy, episodes = chosen
+    copy, usable = chosen
+    wanted = usable[: spec.most_episodes] if spec.most_episodes is not None else _next_season(usable, title.watched)
+    return copy, wanted, [one for one in usable if one not in wanted]
+
+
+def _next_season(usable: Sequence[_Playable], watched: Number | None) -> list[_Playable]:
+    """Choose the season with the first episode after the furthest watched one, or with the first one.
+
+    It stays whole while it is being watched. Of a season that is longer than ``SEASON_EPISODES``, a part of this length
+    is chosen, which does not move with each episode either.
+    """
+    regular = [one for one in usable if one[0].season > 0] or list(usable)
+    following = (one for one in regular if watched is not None and (one[0].season, one[0].number) > watched)
+    first = next(following, regular[0])
+    season = [one for one in regular if one[0].season == first[0].season]
+    start = season.index(first) // SEASON_EPISODES * SEASON_EPISODES
+    return season[start : start + SEASON_EPISODES]
+
+
+def _season_note(copy: Original, episodes: Sequence[_Playable], rest: Sequence[_Playable], texts: Texts) -> str | None:
+    """Say what a series holds, and where the rest is; None if there is no more."""
+    if not rest or not copy.library:
+        return None
+    first, last = episodes[0][0], episodes[-1][0]
+    is_whole = all(one.season != first.season for one, _ in rest)
+    text = texts.season if is_whole else texts.episodes
+    end = last.number_end or last.number
+    return text.format(season=first.season, first=first.number, last=end, library=copy.library)
+
+
+def _episode_files(episodes: Iterable[_Playable], series: TitleFacts, how: EntryForm) -> list[DesiredFile]:
     files: list[DesiredFile] = []
-    for episode, source in episodes[: spec.most_episodes]:
+    for episode, source in episodes:
         season = names.season_folder(episode.season)
         file = min(source.files, key=lambda one: one.part)
         name = names.episode_name(
-            facts.title, episode.season, episode.number, episode.number_end, entry_id, _extension(file, how)
+            series.title, episode.season, episode.number, episode.number_end, series.marker, _extension(file, how)
         )
         nfo = episode_nfo(
             EpisodeFacts(
@@ -230,20 +331,20 @@ def _series(
                 number=episode.number,
                 number_end=episode.number_end,
                 air_date=episode.air_date,
-                date_added=facts.date_added,
-                marker=entry_id,
+                date_added=series.date_added,
+                marker=series.marker,
             ),
             lock=how.lock,
             premiered=how.premiered,
         )
         files.append(_text(f"{season}/{posixpath.splitext(name)[0]}.nfo", nfo))
         files += [replace(one, path=f"{season}/{one.path}") for one in _refer(name, file, how, episode.item_id)]
-    return copy, files
+    return files
 
 
-def _usable_episodes(title: ListedTitle, copy: Original) -> list[tuple[OriginalEpisode, Source]]:
+def _usable_episodes(title: ListedTitle, copy: Original) -> list[_Playable]:
     """The episodes of a copy from the start on, in order, each number once."""
-    found: dict[tuple[int, int], tuple[OriginalEpisode, Source]] = {}
+    found: dict[Number, _Playable] = {}
     for episode in sorted(title.episodes.get(copy.item_id, ()), key=lambda one: (one.season, one.number, one.item_id)):
         number = episode.season, episode.number
         source = best_source(episode.sources)
@@ -254,7 +355,7 @@ def _usable_episodes(title: ListedTitle, copy: Original) -> list[tuple[OriginalE
     return list(found.values())
 
 
-def _reaches(episode: OriginalEpisode, start: tuple[int, int]) -> bool:
+def _reaches(episode: OriginalEpisode, start: Number) -> bool:
     """Tell whether a file of several episodes holds the first one to publish."""
     return episode.season == start[0] and episode.number <= start[1] <= (episode.number_end or episode.number)
 

@@ -26,9 +26,11 @@ __all__ = ["Draw", "FolderError", "LibraryFolder"]
 # A server skips a library whose folder is empty, and would keep showing what it held. The name means nothing to it.
 NOTE_NAME = "about.txt"
 NOTE = b"This folder belongs to aperture-dagster, which adds and removes titles in it. Keep nothing of your own here.\n"
-_ORDER = {"nfo": 0, "poster": 1}
+_ORDER = {"nfo": 0, "poster": 1, "artwork": 1}
+_PICTURES = ("poster", "backdrop", "logo", "landscape")
 
-Draw = Callable[[Picture], bytes]
+Draw = Callable[[Picture], bytes | None]
+"""Returns a picture; None if it cannot be had now, and the entry is complete without it."""
 
 
 class LibraryFolder:
@@ -126,6 +128,7 @@ class LibraryFolder:
             state="placed",
             date_added=entry.date_added,
             files=files,
+            because=entry.because,
         )
 
     def remove(self, entry: PlacedEntry) -> bool:
@@ -182,7 +185,7 @@ class LibraryFolder:
         hidden = _hidden(plan.entry.entry_id, "new")
         try:
             with folder.make(hidden) as building:
-                files = {one.path: self._place(building, one, draw) for one in plan.entry.files}
+                files = self._place_all(building, plan.entry.files, draw)
             folder.rename(hidden, plan.entry.folder)
         except OSError:
             # On a full disk, half of an entry is in the way of others.
@@ -195,25 +198,31 @@ class LibraryFolder:
         # The video last: a scan in between would save the item, and read an NFO that comes later only if it is newer.
         writes = sorted(plan.write, key=lambda one: _ORDER.get(one.kind, 2))
         with folder.child(plan.entry.folder) as opened:
-            written = {one.path: self._place(opened, one, draw) for one in writes}
+            written = self._place_all(opened, writes, draw)
             _remove_files(opened, plan.remove)
         wanted = {one.path: one for one in plan.entry.files}
         kept = {path: replace(file, item_id=wanted[path].item_id) for path, file in before.items() if path in wanted}
         return kept | written
 
-    def _place(self, entry: OpenFolder, file: DesiredFile, draw: Draw) -> PlacedFile:
+    def _place_all(self, entry: OpenFolder, files: Iterable[DesiredFile], draw: Draw) -> dict[str, PlacedFile]:
+        placed = ((one.path, self._place(entry, one, draw)) for one in files)
+        return {path: one for path, one in placed if one is not None}
+
+    def _place(self, entry: OpenFolder, file: DesiredFile, draw: Draw) -> PlacedFile | None:
+        content = draw(file.picture) if file.picture is not None else file.content
+        if content is None and file.picture is not None:
+            return None
         parent, _, name = file.path.rpartition("/")
         with _below(entry, parent, make=True) as folder:
 
             def create(temporary: str) -> None:
-                if file.kind == "symlink":
+                if file.kind == "symlink" or (file.kind == "artwork" and content is None):
                     assert file.target is not None
                     folder.symlink(temporary, file.target)
                 elif file.kind == "hardlink":
                     assert file.source is not None
                     folder.link(temporary, file.source)
                 else:
-                    content = draw(file.picture) if file.picture is not None else file.content
                     assert content is not None
                     self._write(folder, temporary, content)
 
@@ -317,4 +326,4 @@ def _is_own(entry: OpenFolder, path: str) -> bool:
             return _marker(folder, name) is not None
         status = folder.status(name)
         is_linked = folder.kind(name) == "link" or (status is not None and status.st_nlink > 1)
-        return is_linked or name.endswith(".strm") or name == "poster.jpg"
+        return is_linked or name.endswith(".strm") or name.rpartition(".")[0] in _PICTURES

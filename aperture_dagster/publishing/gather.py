@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aperture_dagster.catalogue.access import Access, Copy, copies_in_sight
-from aperture_dagster.publishing.entries import ListedTitle, ListSpec, Original, OriginalEpisode
+from aperture_dagster.catalogue.access import Access, copies_in_sight
+from aperture_dagster.media_server.records import Artwork
+from aperture_dagster.publishing.entries import ListedTitle, ListSpec, Number, Original, OriginalEpisode
 from aperture_dagster.publishing.nfo import TitleFacts
 from aperture_dagster.publishing.publishable import (
+    ShownCopy,
     copies_of,
     episodes_of,
+    furthest_watched,
     known_files,
+    liked_because,
     listed_works,
     next_episodes,
     title_facts,
+    works_in_progress,
     write_files,
 )
 from aperture_dagster.publishing.selection import MediaFile, Source
@@ -31,6 +36,8 @@ if TYPE_CHECKING:
 # New subtitles of an original are noticed after so long.
 FILES_TTL = timedelta(days=7)
 FILES_BATCH = 500
+# What somebody is in the middle of stays in the list for so long after the last look at it.
+UNTOUCHED = timedelta(days=14)
 EPISODE_COLUMNS = tuple(one.name for one in fields(OriginalEpisode) if one.name != "sources")
 FACTS = (
     "title", "original_title", "overview", "tagline", "year", "premiere_date", "community_rating", "critic_rating",
@@ -49,24 +56,23 @@ class Gathered:
 
 
 class _Files(NamedTuple):
-    """The files of an item, and the tag of its picture."""
+    """The files of an item, the tag of its poster, and its other pictures."""
 
     sources: tuple[Source, ...] = ()
     picture_tag: str | None = None
-
-
-# A copy, its id on the server, and its official rating there.
-_Shown = tuple[Copy, str, str | None]
+    artwork: tuple[Artwork, ...] = ()
 
 
 @dataclass(slots=True)
 class _Raw:
-    """Rows from the database."""
+    """Rows from the database: by list, what its titles are, start with, and are there for; then by work and series."""
 
     works: dict[str, list[tuple[int, int]]]
-    starts: dict[str, dict[int, tuple[int, int]]]
+    starts: dict[str, dict[int, Number]]
+    watched: dict[str, dict[int, Number]]
+    because: dict[str, dict[int, dict[int, str]]]
     facts: dict[int, dict[str, Any]]
-    copies: dict[int, list[_Shown]]
+    copies: dict[int, list[ShownCopy]]
     episodes: dict[int, list[dict[str, Any]]]
 
 
@@ -87,7 +93,7 @@ def gather(
         now: the time in the household's time zone.
     """
     with database.transaction() as connection:
-        raw = _read(connection, specs, now.date())
+        raw = _read(connection, specs, now)
     visible = {spec.list_key: _visible(spec, raw, access) for spec in specs}
     files = _files(raw, visible.values(), database, server, now)
     result = Gathered()
@@ -97,10 +103,16 @@ def gather(
     return result
 
 
-def _read(connection: Connection, specs: Sequence[ListSpec], today: date) -> _Raw:
-    works = {spec.list_key: listed_works(connection, spec.list_key, today=today) for spec in specs}
+def _read(connection: Connection, specs: Sequence[ListSpec], now: datetime) -> _Raw:
+    works = {spec.list_key: _works(connection, spec.list_key, now) for spec in specs}
     watching = [spec for spec in specs if spec.most_episodes is not None and spec.user_id is not None]
     starts = {spec.list_key: next_episodes(connection, spec.user_id) for spec in watching if spec.user_id is not None}
+    picked = {spec.list_key: spec.user_id for spec in specs if spec.user_id is not None and spec not in watching}
+    because = {key: liked_because(connection, user_id) for key, user_id in picked.items()}
+    watched = {
+        key: furthest_watched(connection, user_id, [work_id for _, work_id in works[key]])
+        for key, user_id in picked.items()
+    }
     listed = {work_id for rows in works.values() for _, work_id in rows}
     copies = copies_of(connection, listed)
     of_series = {work_id for spec in specs if spec.media_type == "series" for _, work_id in works[spec.list_key]}
@@ -108,14 +120,25 @@ def _read(connection: Connection, specs: Sequence[ListSpec], today: date) -> _Ra
     episodes: dict[int, list[dict[str, Any]]] = {}
     for row in episodes_of(connection, series):
         episodes.setdefault(row["series_item_id"], []).append(row)
-    return _Raw(works, starts, title_facts(connection, listed), copies, episodes)
+    return _Raw(works, starts, watched, because, title_facts(connection, listed), copies, episodes)
 
 
-def _visible(spec: ListSpec, raw: _Raw, access: Mapping[str, Access]) -> dict[int, list[_Shown]]:
+def _works(connection: Connection, list_key: str, now: datetime) -> list[tuple[int, int]]:
+    """Read a list as (rank, work id), with what its user is in the middle of at the end, if it has left the list."""
+    works = listed_works(connection, list_key, today=now.date())
+    if not works:
+        return []
+    listed = {work_id for _, work_id in works}
+    begun = works_in_progress(connection, list_key, since=now - UNTOUCHED)
+    kept = [work_id for work_id in begun if work_id not in listed]
+    return works + list(enumerate(kept, start=works[-1][0] + 1))
+
+
+def _visible(spec: ListSpec, raw: _Raw, access: Mapping[str, Access]) -> dict[int, list[ShownCopy]]:
     """The copies of each listed work that every viewer may see."""
     rules = (access[user_id] for user_id in spec.viewers if user_id in access)
     limited = [rule for rule in rules if rule.is_limited]
-    found: dict[int, list[_Shown]] = {}
+    found: dict[int, list[ShownCopy]] = {}
     for _, work_id in raw.works[spec.list_key]:
         copies = raw.copies.get(work_id, [])
         for rule in limited:
@@ -127,7 +150,7 @@ def _visible(spec: ListSpec, raw: _Raw, access: Mapping[str, Access]) -> dict[in
 
 def _files(
     raw: _Raw,
-    visible: Iterable[Mapping[int, Sequence[_Shown]]],
+    visible: Iterable[Mapping[int, Sequence[ShownCopy]]],
     database: Database,
     server: MediaServerWriter,
     now: datetime,
@@ -135,7 +158,7 @@ def _files(
     """The files of all copies and of their episodes by item id: remembered ones, else as the server lists them."""
     wanted: dict[int, tuple[str, str | None]] = {}
     for copies in (copies for works in visible for copies in works.values()):
-        for copy, server_item_id, _ in copies:
+        for copy, server_item_id, *_ in copies:
             wanted[copy.item_id] = (server_item_id, copy.path)
             for row in raw.episodes.get(copy.item_id, ()):
                 wanted[row["item_id"]] = (row["server_item_id"], row["path"])
@@ -151,6 +174,7 @@ def _files(
                 "path": wanted[item_id][1],
                 "sources": [_stored(source) for source in answer.sources],
                 "picture_tag": answer.picture_tag,
+                "artwork": [list(one) for one in answer.artwork],
                 "read_at": now,
             }
             for item_id in batch
@@ -160,7 +184,10 @@ def _files(
             with database.transaction() as connection:
                 write_files(connection, rows)
         known |= {row["item_id"]: row for row in rows}
-    return {item_id: _Files(_sources(row), row["picture_tag"]) for item_id, row in known.items()}
+    return {
+        item_id: _Files(_sources(row), row["picture_tag"], tuple(Artwork(*one) for one in row["artwork"]))
+        for item_id, row in known.items()
+    }
 
 
 def _stored(source: MediaSource) -> dict[str, Any]:
@@ -192,7 +219,7 @@ def _sources(row: Mapping[str, Any]) -> tuple[Source, ...]:
 def _titles(
     spec: ListSpec,
     raw: _Raw,
-    visible: Mapping[int, Sequence[_Shown]],
+    visible: Mapping[int, Sequence[ShownCopy]],
     files: Mapping[int, _Files],
 ) -> tuple[list[ListedTitle], list[str]]:
     titles: list[ListedTitle] = []
@@ -210,12 +237,23 @@ def _titles(
             # Every episode has been watched; it returns with the next one.
             continue
         originals, episodes = [], {}
-        for copy, server_item_id, rating in visible[work_id]:
-            originals.append(Original(copy.item_id, server_item_id, *files.get(copy.item_id, _Files()), rating))
+        for copy, server_item_id, rating, library in visible[work_id]:
+            found = files.get(copy.item_id, _Files())
+            originals.append(Original(copy.item_id, server_item_id, *found, official_rating=rating, library=library))
             episodes[copy.item_id] = [_episode(row, files) for row in raw.episodes.get(copy.item_id, ())]
         start = starts[work_id] if starts is not None else None
         titles.append(
-            ListedTitle(work_id, rank, _facts(facts), tuple(originals), episodes, start, facts["poster_path"])
+            ListedTitle(
+                work_id,
+                rank,
+                _facts(facts),
+                tuple(originals),
+                episodes,
+                start,
+                raw.watched.get(spec.list_key, {}).get(work_id),
+                raw.because.get(spec.list_key, {}).get(work_id),
+                facts["poster_path"],
+            )
         )
     return titles, skipped
 

@@ -36,7 +36,8 @@ class PlacedFile:
 class PlacedEntry:
     """A title in a published library, with every file that was or may have been placed, by path below its folder.
 
-    ``work_id`` is None for an entry that was found on disk but not in the database.
+    ``work_id`` is None for an entry that was found on disk but not in the database. ``because`` are the works that its
+    reason names.
     """
 
     entry_id: str
@@ -47,6 +48,7 @@ class PlacedEntry:
     date_added: datetime
     nfo_changed_at: datetime | None = None
     files: Mapping[str, PlacedFile] = field(default_factory=dict, hash=False)
+    because: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,19 @@ class Leftover:
     root_on_server: str
     folder: str
     entries: Mapping[str, PlacedEntry] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryList:
+    """The list of libraries that a user was given, who might see all of them.
+
+    ``before`` are the ids that the user's policy held then, ``offered`` those of all other libraries that have been on
+    the list since.
+    """
+
+    user_id: str
+    before: tuple[str, ...]
+    offered: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

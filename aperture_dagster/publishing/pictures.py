@@ -44,11 +44,13 @@ class Posters:
             for _ in pool.map(self._find, missing):
                 pass
 
-    def draw(self, picture: Picture) -> bytes:
-        """Return a poster as JPEG; without a picture anywhere, it shows the title."""
+    def draw(self, picture: Picture) -> bytes | None:
+        """Return a poster as JPEG; without a picture anywhere, it shows the title. Artwork is as it is, or None."""
         from aperture_dagster.publishing.posters import draw_poster
 
         content = self._find(picture)
+        if picture.kind != "Primary":
+            return content or None
         if picture.rank is None and content is not None and (content[:2], content[-2:]) == JPEG:
             # The server has already converted it to the size of a poster.
             return content
@@ -57,7 +59,8 @@ class Posters:
     def _path(self, picture: Picture) -> Path | None:
         if picture.tag is None and picture.poster_path is None:
             return None
-        name = hashlib.blake2b(f"{picture.server_item_id} {picture.tag} {picture.poster_path}".encode(), digest_size=16)
+        of = f"{picture.server_item_id} {picture.tag} {picture.poster_path} {picture.kind}"
+        name = hashlib.blake2b(of.encode(), digest_size=16)
         return self._folder / f"{name.hexdigest()}.picture"
 
     def _find(self, picture: Picture) -> bytes | None:
@@ -68,7 +71,7 @@ class Posters:
             return path.read_bytes()
         try:
             if picture.tag is not None:
-                content = self._server.picture(picture.server_item_id)
+                content = self._server.picture(picture.server_item_id, picture.kind)
             elif self._tmdb.configured:
                 with self._tmdb.open(waiting=lambda seconds: None) as client:
                     content = client.logo(picture.poster_path or "").content

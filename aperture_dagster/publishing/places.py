@@ -47,6 +47,10 @@ class Places:
         """Tell whether a library is one of the published ones."""
         return is_any_published(library.locations, self._roots.on_server())
 
+    def others(self, libraries: Iterable[PublishedLibrary]) -> dict[str, str]:
+        """Names of the libraries that are not published here, by their ids in policies."""
+        return {one.policy_id: one.name for one in libraries if one.policy_id and not self.is_ours(one)}
+
     def items(self, library: PublishedLibrary, record: PlacedLibrary, *, episodes: bool) -> list[PublishedItem]:
         """What the server shows of a library: films or series, and with ``episodes`` those as well."""
         if record.media_type == "movie":

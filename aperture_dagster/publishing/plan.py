@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+from aperture_dagster.media_server.records import PictureKind
 from aperture_dagster.publishing.manifest import MediaType, PlacedEntry, PlacedFile
 
-FileKind = Literal["symlink", "hardlink", "strm", "nfo", "poster"]
+FileKind = Literal["symlink", "hardlink", "strm", "nfo", "poster", "artwork"]
 VIDEO_KINDS = ("symlink", "hardlink", "strm")
 # Jellyfin 10.11.3 and newer read an NFO again only if it is more than a minute newer than the item's last save, which a
 # scan or a playback moves. Two minutes leave room for the scan itself.
@@ -19,13 +20,17 @@ NFO_PAUSE = timedelta(minutes=2)
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What a poster is drawn from: the picture of an item on the server, else one at TMDb, else the title."""
+    """What a poster is drawn from: the picture of an item on the server, else one at TMDb, else the title.
+
+    Of another ``kind``, it is the picture of the item on the server, as it is.
+    """
 
     server_item_id: str
     tag: str | None
     poster_path: str | None
     title: str
     rank: int | None
+    kind: PictureKind = "Primary"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +38,9 @@ class DesiredFile:
     """A file below an entry's folder.
 
     ``digest`` identifies the content: two files with the same digest are the same. ``content`` is that of an NFO or
-    STRM file; a poster is drawn from ``picture`` only if it is needed. ``target`` is the original's path as the media
-    server sees it, and ``source`` as this machine does, for a hard link. ``item_id`` is the row of the original.
+    STRM file; a poster is drawn from ``picture`` only if it is needed, and so is artwork without ``target``. That is
+    the path of the original, or of its artwork, as the media server sees it, and ``source`` that of the original as
+    this machine does, for a hard link. ``item_id`` is the row of the original.
     """
 
     path: str
@@ -54,7 +60,10 @@ class DesiredFile:
 
 @dataclass(frozen=True, slots=True)
 class DesiredEntry:
-    """A title of a library, in a folder of its own. ``title`` is for people, ``item_id`` the row of the original."""
+    """A title of a library, in a folder of its own.
+
+    ``title`` is for people, ``item_id`` the row of the original, ``because`` are the works that its reason names.
+    """
 
     entry_id: str
     work_id: int
@@ -64,6 +73,7 @@ class DesiredEntry:
     folder: str
     date_added: datetime
     files: tuple[DesiredFile, ...]
+    because: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +189,7 @@ def plan_library(
 
 
 def _loses_original(placed: PlacedEntry, paths: Iterable[str]) -> bool:
-    return any(placed.files[path].kind not in ("nfo", "poster") for path in paths)
+    return any(placed.files[path].kind not in ("nfo", "poster", "artwork") for path in paths)
 
 
 def _differs(wanted: DesiredFile, placed: PlacedFile | None) -> bool:
@@ -209,6 +219,7 @@ def planned_entries(plan: LibraryPlan) -> Iterator[PlacedEntry]:
             date_added=entry.date_added,
             nfo_changed_at=before.nfo_changed_at if before else None,
             files={**(before.files if before else {}), **new},
+            because=entry.because,
         )
     for entry in plan.remove:
         yield replace(entry, state="leaving")

@@ -94,8 +94,9 @@ def _folder_problems(root: Path, paths: PathMap, writer: MediaServerWriter) -> I
     if not is_seen:
         product, on_server = writer.reader.product, paths.to_server(root)
         yield (
-            f"{product} does not see the files in {root} at {on_server}: mount the folder there (with Docker, in "
-            f"{product}'s container), or set APERTURE_PATH_MAP to the path under which it sees the folder."
+            f"{product} does not see the files in {root} at {on_server}: mount the folder there (with Docker, by the "
+            f"line `- {root}:{on_server}:ro` below `volumes:` of {product}'s service), or set APERTURE_PATH_MAP to the "
+            "path under which it sees the folder."
         )
 
 

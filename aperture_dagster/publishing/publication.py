@@ -16,7 +16,7 @@ from aperture_dagster.http.errors import NotFound, RequestRejected
 from aperture_dagster.postgres.owner import ensure_owner
 from aperture_dagster.postgres.queries import database_time
 from aperture_dagster.publishing.access import AccessRules
-from aperture_dagster.publishing.copies import entry_folder_in, record_states
+from aperture_dagster.publishing.copies import entry_folder_in, note_leaving, note_shown, record_states
 from aperture_dagster.publishing.entries import EntryForm, ListedTitle, ListSpec, build_library
 from aperture_dagster.publishing.forms import choose_form, merges_versions, shares_history
 from aperture_dagster.publishing.gather import Gathered, gather
@@ -25,12 +25,16 @@ from aperture_dagster.publishing.manifest import PlacedEntry, PlacedLibrary, Pla
 from aperture_dagster.publishing.outcome import Outcome, PublishingError
 from aperture_dagster.publishing.paths import PathMap
 from aperture_dagster.publishing.pictures import Posters
+from aperture_dagster.publishing.places import Places
 from aperture_dagster.publishing.plan import DesiredLibrary
 from aperture_dagster.publishing.preflight import examine_publishing
-from aperture_dagster.publishing.publishable import finished_copies, work_titles
+from aperture_dagster.publishing.publishable import work_titles
 from aperture_dagster.publishing.published import Manifest
 from aperture_dagster.publishing.publisher import Hooks, Publisher
 from aperture_dagster.publishing.roots import Roots, root_choice
+from aperture_dagster.publishing.sharing import WatchStateSharing
+from aperture_dagster.publishing.texts import texts_of
+from aperture_dagster.publishing.viewers import Viewers
 from aperture_dagster.publishing.work import Session
 from aperture_dagster.worklist.services import Services
 
@@ -57,10 +61,14 @@ TYPE_NAMES: dict[MediaType, str] = {"movie": "Movies", "series": "Series"}
 
 @dataclass(slots=True)
 class Published:
-    """What publishing gave: an outcome per library, warnings for the operator, and what was sent."""
+    """What publishing gave: an outcome per library, warnings for the operator, and what was sent.
+
+    ``access`` says what changed in users' policies.
+    """
 
     outcomes: list[Outcome]
     warnings: list[str] = field(default_factory=list)
+    access: list[str] = field(default_factory=list)
     writes: Mapping[str, int] = field(default_factory=dict)
     refreshes: int = 0
     requests: int = 0
@@ -125,6 +133,7 @@ class Publication:
         self._version = server.server()
         self._shares_history = shares_history(self._version.product, self._version.version)
         self._decisions = decisions
+        self._sharing = WatchStateSharing(database, clock, server, log)
         waiting = "Another run is publishing: waiting for it, for up to a quarter of an hour."
         self.manifest = Manifest(
             database.transaction, database.connection, dry_run=server.dry_run, waiting=lambda: log.info(waiting)
@@ -157,12 +166,11 @@ class Publication:
             raise PublishingError(f"Nothing is published, and nothing was changed. {' '.join(preflight.problems)}")
         session.warnings += preflight.warnings
         self._identify(session)
-        self._mark_originals()
         specs = [spec for kind in kinds for spec in self._specs(kind, only_users)]
         access = {user.user_id: user.access for user in self.users}
         now = self._clock.now().astimezone(ZoneInfo(self._settings.schedule_timezone))
         gathered = gather(specs, access, self._database, self._server, now)
-        records, how = self.manifest.libraries(), self._form()
+        records, how = self.manifest.libraries(), self._form(Places(self._server, session.roots))
         wanted = {
             spec.list_key: self._build(spec, gathered, how)
             for spec in specs
@@ -173,11 +181,32 @@ class Publication:
         outcomes = publisher.publish(wanted, retired=self._retired(kinds, records))
         lists, stale = self._lists(specs, gathered, kinds, grouped=preflight.hides_members)
         outcomes += ListPublisher(session, self._names).publish(lists, retired=stale)
+        if self._settings.share_watch_state:
+            for user in self.users:
+                self._sharing.share_or_warn(user)
         return self._result(session, publisher, outcomes)
 
     def publish_all(self) -> Published:
         """Publish the lists of all kinds."""
         return self.publish(KINDS)
+
+    def share_new_libraries(self) -> list[str]:
+        """Let users who were given a list of libraries see those that the operator has added since.
+
+        It does not wait for another process that publishes. Returns what was done, a sentence for each user.
+        """
+        return self._viewers().share_new_libraries()
+
+    def has_new_libraries(self) -> bool:
+        """Look, with one request, whether there is something for :meth:`sync_library_access` to do."""
+        return self._viewers().has_new_libraries()
+
+    def _viewers(self) -> Viewers:
+        session = self._session()
+        return Viewers(session, Places(self._server, session.roots), self._rules(self._viewers_of))
+
+    def _rules(self, viewers_of: Callable[[PlacedLibrary], frozenset[str]]) -> AccessRules:
+        return AccessRules(self._settings.publish_strict_access, self._shares_history, viewers_of)
 
     def unpublish(self) -> Published:
         """Retire everything that was placed: libraries, collections, playlists, files, and what users were set.
@@ -205,9 +234,8 @@ class Publication:
                 session.roots.identify(ensure_owner(connection))
 
     def _publisher(self, session: Session, viewers_of: Callable[[PlacedLibrary], frozenset[str]]) -> Publisher:
-        rules = AccessRules(self._settings.publish_strict_access, self._shares_history, viewers_of)
         posters = Posters(self._server, self._settings, Services(self._settings, self._database, self._clock))
-        return Publisher(session, rules, Hooks(self._credit, posters, self._titles))
+        return Publisher(session, self._rules(viewers_of), Hooks(self._credit, posters, self._titles))
 
     def _result(self, session: Session, publisher: Publisher, outcomes: list[Outcome]) -> Published:
         for outcome in outcomes:
@@ -215,7 +243,12 @@ class Publication:
         for warning in session.warnings:
             self._log.warning(warning)
         return Published(
-            outcomes, session.warnings, dict(self._server.writes), publisher.refreshes, self._server.requests
+            outcomes,
+            session.warnings,
+            session.access,
+            dict(self._server.writes),
+            publisher.refreshes,
+            self._server.requests,
         )
 
     # What is wanted
@@ -303,7 +336,7 @@ class Publication:
 
     # How it is published
 
-    def _form(self) -> EntryForm:
+    def _form(self, places: Places) -> EntryForm:
         product, version = self._version.product, self._version.version
         return EntryForm(
             form=choose_form(self._settings.publish_as, product, version),
@@ -311,6 +344,8 @@ class Publication:
             # Emby reads the NFO of a locked item again; Jellyfin does not.
             lock=product == "emby",
             premiered=product != "emby",
+            reasons=self._settings.publish_reasons,
+            texts={one: texts_of(places.language(one)[0]) for one in MEDIA_TYPES},
             find_here=self._find_here,
         )
 
@@ -331,7 +366,7 @@ class Publication:
     # What was watched on published copies
 
     def _credit(self, record: PlacedLibrary, entries: Sequence[PlacedEntry], library: PublishedLibrary | None) -> None:
-        """Read the plays on copies that are about to disappear, so that they are not lost.
+        """Read the plays on copies that are about to disappear, and share them, so that they are not lost.
 
         The server is asked which copies there are: an earlier run may have ended before it recorded their ids.
         """
@@ -341,6 +376,8 @@ class Publication:
         items = self._server.library_items(library, "Movie" if record.media_type == "movie" else "Series,Episode")
         copies = [one.server_item_id for one in items if entry_folder_in(one.path) in folders]
         with self._database.transaction() as connection:
+            # A run that ended after this point may have forgotten them already.
+            note_shown(connection, dict.fromkeys(copies, record.folder))
             started_at = database_time(connection)
         for user_id in self._viewers_of(record):
             try:
@@ -352,20 +389,11 @@ class Publication:
                 # Of a user who was deleted on the server since the users were read, there is nothing to lose.
                 if user_id in self._server.user_objects():
                     raise
-
-    def _mark_originals(self) -> None:
-        """Mark originals as played whose copies were finished, where the server does not share that."""
-        if not self._settings.mark_originals_played or self._shares_history:
-            return
+                continue
+            if self._settings.share_watch_state:
+                self._sharing.share(user_id, copies=copies)
         with self._database.transaction() as connection:
-            finished = finished_copies(connection)
-        for row in finished:
-            if row["user_id"] in self._by_id:
-                try:
-                    self._server.mark_played(row["user_id"], row["server_item_id"], row["last_played_at"])
-                except (NotFound, RequestRejected) as error:
-                    # The user or the original may be gone since they were read.
-                    self._log.warning(f"What was watched on a copy was not marked on the original: {error}")
+            note_leaving(connection, copies)
 
 
 def _list_item(title: ListedTitle, as_episode: bool) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aperture_dagster.catalogue.access import Copy
 from aperture_dagster.model.moments import SKEW
@@ -44,12 +44,70 @@ def listed_works(connection: Connection, list_key: str, *, today: date) -> list[
     return [(row.rank, row.work_id) for row in rows]
 
 
+def works_in_progress(connection: Connection, list_key: str, *, since: datetime) -> list[int]:
+    """List the published works of a user's recommendations that the user is in the middle of, by rank.
+
+    That is a film with a position, and a series with an episode that was touched and one that was not watched; only
+    those that were touched since then, be it on the original or on a copy.
+    """
+    statement = """
+        WITH published AS (SELECT work_id, min(rank) AS rank FROM published_entries
+          WHERE list_key = :key AND state <> 'leaving' AND work_id IS NOT NULL GROUP BY 1),
+        latest AS (SELECT DISTINCT ON (w.work_id, e.season, e.number) w.work_id, e.season, e.number, w.is_episode,
+          w.position_share > 0 AS is_begun, w.last_played_at
+          FROM watch_state w JOIN published USING (work_id) LEFT JOIN item_versions v USING (item_id)
+          LEFT JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, w.item_id)
+          WHERE w.user_id = :user AND w.last_played_at IS NOT NULL AND (w.played OR w.position_share > 0)
+          ORDER BY w.work_id, e.season, e.number, w.last_played_at DESC, w.position_share),
+        unwatched AS (SELECT DISTINCT e.work_id FROM present_episodes e JOIN published USING (work_id)
+          WHERE e.season > 0 AND e.number IS NOT NULL AND NOT EXISTS (SELECT 1 FROM latest l
+            WHERE (l.work_id, l.season, l.number) = (e.work_id, e.season, e.number)))
+        SELECT work_id FROM published p WHERE EXISTS (
+          SELECT 1 FROM latest l WHERE l.work_id = p.work_id AND l.last_played_at >= :since
+          AND (l.is_begun OR (l.is_episode AND EXISTS (SELECT 1 FROM unwatched u WHERE u.work_id = p.work_id))))
+        ORDER BY rank, work_id"""
+    kind, user_id, *_ = list_key.split("/")
+    if kind != "recommendations":
+        # Shows You Watch has what its user is in the middle of, and Top Picks belong to nobody.
+        return []
+    return list(execute(connection, statement, key=list_key, user=user_id, since=since).scalars())
+
+
 def next_episodes(connection: Connection, user_id: str) -> dict[int, tuple[int, int]]:
     """Read the number of the next episode to watch of each series of Shows You Watch that has one."""
     statement = """
         SELECT work_id, next_season, next_number FROM shows_you_watch
         WHERE user_id = :user AND next_number IS NOT NULL"""
     return {work_id: (season, number) for work_id, season, number in execute(connection, statement, user=user_id)}
+
+
+def furthest_watched(connection: Connection, user_id: str, work_ids: Collection[int]) -> dict[int, tuple[int, int]]:
+    """Read season and number of the furthest episode that a user has watched, in any copy, of each series.
+
+    Specials do not count. Series of which none was watched are left out.
+    """
+    statement = """
+        SELECT DISTINCT ON (e.work_id) e.work_id, e.season, e.number FROM watch_state w
+        LEFT JOIN item_versions v ON v.item_id = w.item_id
+        JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, w.item_id)
+        WHERE w.user_id = :user AND w.played AND e.work_id = ANY(:works) AND e.season > 0 AND e.number IS NOT NULL
+        ORDER BY e.work_id, e.season DESC, e.number DESC"""
+    rows = execute(connection, statement, user=user_id, works=list(work_ids))
+    return {row.work_id: (row.season, row.number) for row in rows}
+
+
+def liked_because(connection: Connection, user_id: str) -> dict[int, dict[int, str]]:
+    """Read for which liked titles works are recommended to a user, by work: the most important first."""
+    statement = """
+        SELECT r.work_id, b.work_id AS liked, n.title FROM recommendations r
+        LEFT JOIN unnest(r.because) WITH ORDINALITY AS b (work_id, place) ON true
+        LEFT JOIN work_names n ON n.work_id = b.work_id WHERE r.user_id = :user ORDER BY r.work_id, b.place"""
+    found: dict[int, dict[int, str]] = {}
+    for row in execute(connection, statement, user=user_id):
+        liked = found.setdefault(row.work_id, {})
+        if row.title is not None:
+            liked[row.liked] = row.title
+    return found
 
 
 def title_facts(connection: Connection, work_ids: Collection[int]) -> dict[int, dict[str, Any]]:
@@ -75,15 +133,26 @@ def title_facts(connection: Connection, work_ids: Collection[int]) -> dict[int, 
     return {row["work_id"]: row for row in read_rows(connection, statement, works=list(work_ids))}
 
 
-def copies_of(connection: Connection, work_ids: Collection[int]) -> dict[int, list[tuple[Copy, str, str | None]]]:
-    """Read the copies of works on the media server, each with its id and its official rating there."""
+class ShownCopy(NamedTuple):
+    """A copy of a work on the media server: its id, its official rating and the name of its library there."""
+
+    copy: Copy
+    server_item_id: str
+    official_rating: str | None
+    library: str
+
+
+def copies_of(connection: Connection, work_ids: Collection[int]) -> dict[int, list[ShownCopy]]:
+    """Read the copies of works on the media server."""
     statement = """
-        SELECT work_id, item_id, library_id, tags, path, server_item_id, official_rating FROM present_titles
+        SELECT work_id, item_id, library_id, tags, path, server_item_id, official_rating,
+        coalesce(l.name, '') AS library FROM present_titles LEFT JOIN libraries l USING (library_id)
         WHERE work_id = ANY(:works) ORDER BY work_id, item_id"""
-    found: dict[int, list[tuple[Copy, str, str | None]]] = {}
+    found: dict[int, list[ShownCopy]] = {}
     for row in execute(connection, statement, works=list(work_ids)):
         copy = Copy(row.work_id, row.item_id, row.library_id, tuple(row.tags), row.path)
-        found.setdefault(row.work_id, []).append((copy, row.server_item_id, row.official_rating))
+        shown = ShownCopy(copy, row.server_item_id, row.official_rating, row.library)
+        found.setdefault(row.work_id, []).append(shown)
     return found
 
 
@@ -103,7 +172,7 @@ def known_files(
     Files that were read before ``since`` are left out, so that new subtitles are noticed.
     """
     statement = """
-        SELECT f.item_id, f.sources, f.picture_tag FROM item_files f LEFT JOIN titles t USING (item_id)
+        SELECT f.item_id, f.sources, f.picture_tag, f.artwork FROM item_files f LEFT JOIN titles t USING (item_id)
         LEFT JOIN episodes e USING (item_id) WHERE f.item_id = ANY(:items)
         AND f.read_at BETWEEN :since AND :latest AND f.path IS NOT DISTINCT FROM coalesce(t.path, e.path)"""
     rows = read_rows(connection, statement, items=list(item_ids), since=since, latest=now + SKEW)
@@ -119,23 +188,6 @@ def work_titles(connection: Connection, work_ids: Collection[int]) -> dict[int, 
     """Read the titles of works."""
     statement = "SELECT work_id, title, year FROM work_names WHERE work_id = ANY(:works)"
     return {row["work_id"]: titled(row) for row in read_rows(connection, statement, works=list(work_ids))}
-
-
-def finished_copies(connection: Connection) -> list[dict[str, Any]]:
-    """List what users finished on a published copy while the original counts as unwatched.
-
-    Each row has ``user_id``, ``server_item_id`` (of the original) and ``last_played_at``.
-    """
-    statement = """
-        SELECT w.user_id, coalesce(t.server_item_id, e.server_item_id) AS server_item_id,
-        max(w.last_played_at) AS last_played_at FROM watch_state w JOIN item_versions v USING (item_id)
-        JOIN present_users USING (user_id) LEFT JOIN present_titles t ON t.item_id = v.primary_item_id
-        LEFT JOIN present_episodes e ON e.item_id = v.primary_item_id
-        WHERE v.is_published AND w.played AND w.last_played_at IS NOT NULL
-        AND coalesce(t.server_item_id, e.server_item_id) IS NOT NULL AND t.media_type IS DISTINCT FROM 'series'
-        AND NOT EXISTS (SELECT 1 FROM watch_state o WHERE o.user_id = w.user_id
-          AND o.item_id = v.primary_item_id AND o.played) GROUP BY 1, 2"""
-    return read_rows(connection, statement)
 
 
 def scores_and_reasons(connection: Connection, list_key: str, *, today: date) -> dict[int, tuple[float | None, str]]:

@@ -17,9 +17,16 @@ from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
 from aperture_dagster.postgres.tables import facts
 from aperture_dagster.postgres.versions import content_version
-from aperture_dagster.publishing.copies import write_copies
-from aperture_dagster.publishing.manifest import Leftover, PlacedEntry, PlacedFile, PlacedLibrary, PlacedList
-from aperture_dagster.publishing.tables import published_entries, published_libraries, published_lists
+from aperture_dagster.publishing.copies import note_shown, write_copies
+from aperture_dagster.publishing.manifest import (
+    Leftover,
+    LibraryList,
+    PlacedEntry,
+    PlacedFile,
+    PlacedLibrary,
+    PlacedList,
+)
+from aperture_dagster.publishing.tables import library_lists, published_entries, published_libraries, published_lists
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -29,6 +36,8 @@ ROOTS = "published_roots"
 TRY_LOCK = "SELECT pg_try_advisory_lock(hashtext('aperture publishing'))"
 LOCK = "SELECT pg_advisory_lock(hashtext('aperture publishing'))"
 UNLOCK = "SELECT pg_advisory_unlock(hashtext('aperture publishing'))"
+LOCK_POLICIES = "SELECT pg_advisory_lock(hashtext('aperture policies'))"
+UNLOCK_POLICIES = "SELECT pg_advisory_unlock(hashtext('aperture policies'))"
 PATIENCE = "15min"
 # A slow server reads for hours; what a night did not finish should be known in the morning.
 LONG_UNREAD = timedelta(hours=6)
@@ -86,6 +95,14 @@ def unread_libraries(connection: Connection, *, now: datetime) -> list[str]:
     A date in the future is that of a clock that was ahead, and counts as long ago.
     """
     return [one["name"] for one in unfinished_libraries(connection, "%", now=now) if one["unread_since"] is not None]
+
+
+def listed_users(connection: Connection) -> list[dict[str, Any]]:
+    """List who was given a list of libraries in place of all: ``user``, ``libraries`` (those of the operator)."""
+    statement = """
+        SELECT coalesce(u.name, l.user_id) AS "user", cardinality(l.offered) AS libraries
+        FROM library_lists l LEFT JOIN users u USING (user_id) ORDER BY 1"""
+    return read_rows(connection, statement)
 
 
 class AlreadyPublishing(OperatorError):
@@ -156,7 +173,7 @@ class Manifest:
         names = ", ".join(one.name for one in fields(PlacedEntry))
         rows = self._read(f"SELECT {names} FROM published_entries WHERE list_key = :key ORDER BY rank", key=list_key)
         for row in rows:
-            row["files"] = _placed_files(row["files"])
+            row |= {"files": _placed_files(row["files"]), "because": tuple(row["because"])}
         return {row["entry_id"]: PlacedEntry(**row) for row in rows}
 
     def write_library(self, library: PlacedLibrary) -> None:
@@ -169,6 +186,7 @@ class Manifest:
         rows = [
             {one.name: getattr(entry, one.name) for one in fields(PlacedEntry)}
             | {"list_key": list_key, "files": {path: file.as_list() for path, file in entry.files.items()}}
+            | {"because": list(entry.because)}
             for entry in entries
         ]
         with self._transaction() as connection:
@@ -227,14 +245,20 @@ class Manifest:
         with self._transaction() as connection:
             upsert(connection, facts, [{"name": ROOTS, "value": roots}])
 
-    def write_copies(self, copies: Mapping[str, int]) -> int:
-        """Record the server ids of published copies; see :func:`aperture_dagster.publishing.copies.write_copies`."""
+    def write_copies(self, copies: Mapping[str, int], folder: str) -> int:
+        """Record the server ids of the copies that a library shows, with their originals; return the rows written.
+
+        ``folder`` is that of the library; see also :func:`aperture_dagster.publishing.copies.write_copies`.
+        """
         with self._transaction() as connection:
+            note_shown(connection, dict.fromkeys(copies, folder))
             return write_copies(connection, copies)
 
     def known_copies(self, server_ids: Iterable[str]) -> set[str]:
         """Return which of these server ids are recorded as those of published copies."""
-        statement = "SELECT server_item_id FROM item_versions WHERE is_published AND server_item_id = ANY(:ids)"
+        statement = """
+            SELECT server_item_id FROM item_versions JOIN published_copies USING (server_item_id)
+            WHERE is_published AND server_item_id = ANY(:ids)"""
         return {row["server_item_id"] for row in self._read(statement, ids=list(server_ids))}
 
     def lists(self) -> list[PlacedList]:
@@ -255,6 +279,38 @@ class Manifest:
         statement = "DELETE FROM published_lists WHERE list_key = :key AND kind = :kind AND user_id = :user"
         with self._transaction() as connection:
             execute(connection, statement, key=placed.list_key, kind=placed.kind, user=placed.user_id)
+
+    @contextmanager
+    def policies(self) -> Iterator[None]:
+        """Let no other process change users' policies meanwhile, since each reads them and writes them back."""
+        if self._dry_run:
+            yield
+            return
+        with self._connection() as connection:
+            connection.exec_driver_sql(LOCK_POLICIES)
+            connection.commit()
+            try:
+                yield
+            finally:
+                connection.exec_driver_sql(UNLOCK_POLICIES)
+
+    def library_lists(self) -> dict[str, LibraryList]:
+        """Read which users were given a list of libraries in place of all, by user id."""
+        rows = self._read("SELECT user_id, before, offered FROM library_lists")
+        return {
+            row["user_id"]: LibraryList(row["user_id"], tuple(row["before"]), tuple(row["offered"])) for row in rows
+        }
+
+    def write_library_list(self, given: LibraryList) -> None:
+        """Record the list of libraries that a user was given."""
+        with self._transaction() as connection:
+            row = {"user_id": given.user_id, "before": list(given.before), "offered": list(given.offered)}
+            upsert(connection, library_lists, [row])
+
+    def forget_library_list(self, user_id: str) -> None:
+        """Forget that a user was given a list of libraries."""
+        with self._transaction() as connection:
+            execute(connection, "DELETE FROM library_lists WHERE user_id = :user", user=user_id)
 
     def settings_set(self) -> set[tuple[str, str, str]]:
         """Read what was set in users' settings: (user id, library id, kind)."""

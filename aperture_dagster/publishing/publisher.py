@@ -122,6 +122,8 @@ class Publisher:
         ]
         if self._dry_run:
             self._retirement.preview(leaving)
+            new = {one.library.list_key: (one.library.name, one.library.viewers) for one in works}
+            self._viewers.preview(new, [one.record for one in leaving])
         elif not self._carry_out(works, leaving):
             for one in leaving:
                 one.fail(ScanTooLong(one.record.name, "untouched", reading.WAIT_SECONDS))

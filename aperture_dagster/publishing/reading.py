@@ -166,7 +166,7 @@ class LibraryReader:
     ) -> None:
         """Record the ids of the copies that the server shows of a library."""
         items = self._places.items(library, record, episodes=True)
-        self._manifest.write_copies(self._places.copies(items, record, originals_of(entries)))
+        self._manifest.write_copies(self._places.copies(items, record, originals_of(entries)), record.folder)
 
     # Waiting
 
@@ -318,7 +318,7 @@ class LibraryReader:
         # What leaves may have been watched.
         originals = originals_of([*work.plan.remove, *entries])
         copies = self._places.copies(items, record, originals)
-        work.outcome.rows_written += self._manifest.write_copies(copies)
+        work.outcome.rows_written += self._manifest.write_copies(copies, record.folder)
         shown, expected = self._places.shown(items, record), work.folders
         missing_videos = len(work.videos - set(copies.values()))
         waiting = {entry.entry_id for entry in work.plan.waiting}

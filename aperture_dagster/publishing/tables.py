@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ARRAY, BigInteger, Column, ForeignKey, Integer, SmallInteger, Table, Text, text
+from sqlalchemy import ARRAY, BigInteger, Column, ForeignKey, Index, Integer, SmallInteger, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from aperture_dagster.postgres.metadata import MEDIA_TYPES, Moment, between, metadata, one_of
@@ -41,10 +41,37 @@ published_entries = Table(
     Column("date_added", Moment, nullable=False, comment="as the server shows it; kept while the entry stays"),
     Column("nfo_changed_at", Moment, comment="when an NFO was last replaced; null: not since it was placed"),
     Column("files", JSONB, nullable=False, comment="path below the folder -> kind, digest, size, mtime, item"),
+    Column("because", ARRAY(BigInteger), nullable=False, comment="the works that its reason names on the server"),
     one_of("state", ENTRY_STATES),
     between("rank", 1),
     comment="Titles in published libraries, with every file that was or may have been placed.",
 )
+
+published_copies = Table(
+    "published_copies",
+    metadata,
+    Column("server_item_id", Text, primary_key=True),
+    Column("list_key", Text, ForeignKey("published_libraries.list_key", ondelete="CASCADE"), nullable=False),
+    Index("ix_published_copies_list_key", "list_key"),
+    comment="Titles and episodes that published libraries show, by their ids on the media server, as long as they do. "
+    "item_versions says which originals they are copies of.",
+)
+
+shared_states = Table(
+    "shared_states",
+    metadata,
+    Column("user_id", Text, ForeignKey("users.user_id"), primary_key=True),
+    Column(
+        "copy_id", Text, ForeignKey("published_copies.server_item_id", ondelete="CASCADE"), primary_key=True,
+        comment="its id on the media server",
+    ),
+    Column("original_id", Text, nullable=False, comment="the same of the original"),
+    Column("original", JSONB, comment="played, position as a share, last played, favourite; null: they never agreed"),
+    Column("copy", JSONB, comment="the same of the copy"),
+    Column("pending", JSONB, comment="what is being written: both states, and to which of the two; null: nothing"),
+    Index("ix_shared_states_copy_id", "copy_id"),
+    comment="The watch states of users in which originals and published copies last agreed.",
+)  # fmt: skip
 
 published_leftovers = Table(
     "published_leftovers",
@@ -78,11 +105,21 @@ published_access = Table(
     "published_access",
     metadata,
     Column("user_id", Text, primary_key=True),
-    Column("server_item_id", Text, primary_key=True, comment="a library's id; empty: the user's list of libraries"),
+    Column("server_item_id", Text, primary_key=True, comment="a library's id"),
     Column("kind", Text, primary_key=True),
-    one_of("kind", ("view", "latest", "listed")),
-    comment="What was set once in users' settings: hidden from a user's view or from Latest, or all libraries replaced "
-    "by a list. What a user changes back stays as it is.",
+    one_of("kind", ("view", "latest")),
+    comment="What was hidden once in users' settings, from a user's view or from Latest. What a user shows again stays "
+    "shown.",
+)
+
+library_lists = Table(
+    "library_lists",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("before", ARRAY(Text), nullable=False, comment="the ids in the user's policy before"),
+    Column("offered", ARRAY(Text), nullable=False, comment="ids in policies of libraries that were put on the list"),
+    comment="Users who might see all libraries, and were given a list of them instead. From one who lacks a library "
+    "that was offered, the operator took it: they keep the list.",
 )
 
 item_files = Table(
@@ -92,6 +129,7 @@ item_files = Table(
     Column("path", Text, comment="of the item when the files were read"),
     Column("sources", JSONB, nullable=False, comment="versions, parts and subtitles, as the server lists them"),
     Column("picture_tag", Text, comment="changes with the item's picture"),
+    Column("artwork", JSONB, nullable=False, comment="kind, tag and path of each of its other pictures"),
     Column("read_at", Moment, nullable=False),
     comment="The files of titles and episodes that are published.",
 )

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from aperture_dagster.publishing.access import AccessChange, AccessRules, OwnLibrary, plan_access
-from aperture_dagster.publishing.manifest import PlacedLibrary
+from aperture_dagster.publishing.access import (
+    AccessChange,
+    AccessRules,
+    OwnLibrary,
+    Remembered,
+    has_new_libraries,
+    plan_access,
+    plan_new_libraries,
+)
+from aperture_dagster.publishing.manifest import LibraryList, PlacedLibrary
 from aperture_dagster.publishing.paths import as_path
 from aperture_dagster.publishing.places import Places, by_place
 from aperture_dagster.publishing.work import Session
@@ -22,6 +31,16 @@ class Granted:
     records: dict[str, PlacedLibrary] = field(default_factory=dict)
     refused: dict[str, Exception] = field(default_factory=dict)
     unprotected: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Access:
+    """What decides about access; see :func:`plan_access`."""
+
+    own: list[OwnLibrary] = field(default_factory=list)
+    others: dict[str, str] = field(default_factory=dict)
+    retired: dict[str, str] = field(default_factory=dict)
+    remembered: Remembered = field(default_factory=Remembered)
 
 
 class Viewers:
@@ -44,55 +63,127 @@ class Viewers:
             viewers: ids of the users who may see a library, by list key.
             gone: libraries that are retired.
         """
-        granted, own = Granted(), []
+        granted = Granted()
+        with self._manifest.policies():
+            access = self._access(viewers, gone, granted.records)
+            for user, change in self._changes(access):
+                if change.warning is not None:
+                    self._session.warn(change.warning)
+                try:
+                    self._apply(change, access.remembered.lists.get(change.user_id))
+                except Exception as error:
+                    refused = f"{change.name}: the media server refused to change what they may see ({error})"
+                    granted.refused[change.user_id] = error
+                    if user["Policy"].get("EnableAllFolders"):
+                        granted.unprotected[change.user_id] = refused
+                    self._session.warn(refused)
+        return granted
+
+    def preview(self, wanted: Mapping[str, tuple[str, frozenset[str]]], gone: Collection[PlacedLibrary]) -> None:
+        """Say whose policies :meth:`grant` would change once the libraries are there.
+
+        Args:
+            wanted: name and viewers of the libraries that would be published, by list key.
+            gone: libraries that would be retired.
+        """
+        access = self._access({key: seen_by for key, (_, seen_by) in wanted.items()}, gone, {})
+        there = {library.list_key for library in access.own}
+        access.own += [
+            OwnLibrary(f"new {key}", f"new {key}", seen_by, name, key)
+            for key, (name, seen_by) in wanted.items()
+            if key not in there
+        ]
+        self._say([change for _, change in self._changes(access)])
+
+    def has_new_libraries(self) -> bool:
+        """Look, with one request, whether a library is on the server that is not on everybody's list yet."""
+        lists = self._manifest.library_lists().values()
+        return bool(lists) and has_new_libraries(lists, self._places.others(self._server.libraries()))
+
+    def share_new_libraries(self) -> list[str]:
+        """Let everybody who was given a list of libraries see those that the operator has added since.
+
+        Nothing else is changed. Returns what was done, a sentence for each user.
+
+        Raises:
+            ServiceError: the media server refused.
+        """
+        with self._manifest.policies():
+            lists = self._manifest.library_lists()
+            others = self._places.others(self._server.libraries())
+            changes = [
+                plan_new_libraries(user, lists[user_id], others)
+                for user_id, user in self._server.user_objects().items()
+                if user_id in lists
+            ]
+            for change in changes:
+                self._apply(change, lists[change.user_id])
+        return [change.about for change in changes if change.about is not None]
+
+    def _access(
+        self,
+        viewers: Mapping[str, frozenset[str]],
+        gone: Collection[PlacedLibrary],
+        recorded: dict[str, PlacedLibrary],
+    ) -> _Access:
+        """Read what decides about access. ``recorded`` gets the libraries whose ids are recorded only now."""
+        access = _Access()
         libraries = self._server.libraries()
         listed, leaving = by_place(libraries), {record.list_key for record in gone}
-        retired = {one for record in gone for one in (record.server_item_id, record.policy_id) if one}
+        for record in gone:
+            access.retired |= {one: record.name for one in (record.server_item_id, record.policy_id) if one}
         for record in self._session.roots.libraries().values():
             library = listed.get(as_path(self._places.location(record)))
             if library is None or not library.item_id or record.list_key in leaving:
                 continue
             if (record.server_item_id, record.policy_id) != (library.item_id, library.policy_id):
                 # Remembered before anybody's policy holds them, so that they can be taken back in any case.
-                retired |= {one for one in (record.server_item_id, record.policy_id) if one}
-                granted.records[record.list_key] = replace(
-                    record, server_item_id=library.item_id, policy_id=library.policy_id
-                )
-                self._manifest.write_library(granted.records[record.list_key])
+                access.retired |= {one: record.name for one in (record.server_item_id, record.policy_id) if one}
+                recorded[record.list_key] = replace(record, server_item_id=library.item_id, policy_id=library.policy_id)
+                if not self._server.dry_run:
+                    self._manifest.write_library(recorded[record.list_key])
             seen_by = viewers[record.list_key] if record.list_key in viewers else self._rules.viewers_of(record)
-            own.append(OwnLibrary(library.item_id, library.policy_id, seen_by))
-        others = [one.policy_id for one in libraries if not self._places.is_ours(one) and one.policy_id]
-        retired -= {one for library in own for one in (library.item_id, library.policy_id)}
-        remembered = self._manifest.settings_set()
-        for user in self._server.user_objects().values():
-            change = plan_access(
-                user,
-                own,
-                others=others,
-                retired=retired,
-                remembered=remembered,
-                rules=self._rules,
-            )
-            if change.warning is not None:
-                self._session.warn(change.warning)
-            try:
-                self._apply(change)
-            except Exception as error:
-                refused = f"{change.name}: the media server refused to change what they may see ({error})"
-                granted.refused[change.user_id] = error
-                if user["Policy"].get("EnableAllFolders"):
-                    granted.unprotected[change.user_id] = refused
-                self._session.warn(refused)
-        return granted
+            access.own.append(OwnLibrary(library.item_id, library.policy_id, seen_by, library.name, record.list_key))
+        access.others = self._places.others(libraries)
+        for library in access.own:
+            for one in (library.item_id, library.policy_id):
+                access.retired.pop(one, None)
+        access.remembered = Remembered(self._manifest.settings_set(), self._manifest.library_lists())
+        return access
 
-    def _apply(self, change: AccessChange) -> None:
-        listed = [setting for setting in change.noted if setting[2] == "listed"]
-        if listed:
+    def _changes(self, access: _Access) -> Iterator[tuple[dict[str, Any], AccessChange]]:
+        for user in self._server.user_objects().values():
+            yield (
+                user,
+                plan_access(
+                    user,
+                    access.own,
+                    others=access.others,
+                    retired=access.retired,
+                    remembered=access.remembered,
+                    rules=self._rules,
+                ),
+            )
+
+    def _apply(self, change: AccessChange, before: LibraryList | None) -> None:
+        if change.is_new_list and change.given is not None:
             # Before it is true: a list that nobody remembers would never be taken back.
-            self._manifest.note_settings(listed, ())
+            self._manifest.write_library_list(change.given)
         if change.policy is not None:
             self._server.set_policy(change.user_id, change.policy)
+        if change.given is None and before is not None:
+            self._manifest.forget_library_list(change.user_id)
+        elif change.given is not None and change.given != before and not change.is_new_list:
+            # Only now: who lacks a library that was offered counts as restricted by the operator.
+            self._manifest.write_library_list(change.given)
         if change.configuration is not None:
             self._server.set_configuration(change.user_id, change.configuration)
         if change.noted or change.forgotten:
             self._manifest.note_settings(change.noted, change.forgotten)
+        self._say([change])
+
+    def _say(self, changes: Iterable[AccessChange]) -> None:
+        """Keep what is said about policies for the operator, each sentence once."""
+        for change in changes:
+            if change.about is not None and change.about not in self._session.access:
+                self._session.access.append(change.about)

@@ -34,6 +34,7 @@ class Session:
         elapsed: seconds that have passed, from a clock that nobody sets.
         sleep: waits some seconds.
         warnings: sentences for the operator.
+        access: what changes in users' policies, a sentence for each.
     """
 
     server: MediaServerWriter
@@ -44,6 +45,7 @@ class Session:
     elapsed: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     warnings: list[str] = field(default_factory=list)
+    access: list[str] = field(default_factory=list)
 
     def warn(self, sentence: str) -> None:
         """Add a warning, unless it is there."""

@@ -1,4 +1,4 @@
-"""What starts by itself: the first sync, users who join or leave, changes, ratings that wait, failures."""
+"""What starts by itself: the first sync, users who join or leave, plays, changes, ratings that wait, failures."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from aperture_dagster.defs.catalogue.plays import build_plays_sensor
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.defs.ratings.sensor import build_outbox_sensor
 from aperture_dagster.sensors.failures import build_failures_sensor
@@ -33,6 +34,7 @@ def build_sensors(
         *outbox,
         build_first_sync_sensor(settings, jobs, built, status, loaded_at=loaded_at),
         build_users_sensor(settings, jobs, built, status, loaded_at=loaded_at),
+        build_plays_sensor(settings, jobs, built, status),
         build_failures_sensor(settings, checks, freshness_makers(settings, jobs), status),
         # The conditions are in `aperture_dagster.automation`, and each asset names its own.
         dg.AutomationConditionSensorDefinition(

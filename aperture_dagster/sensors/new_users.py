@@ -1,9 +1,10 @@
 """Users who join or leave: their partitions, and the first lists of those who are new."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 import dagster as dg
 
@@ -20,11 +21,23 @@ from aperture_dagster.taste.vectors import active_model
 
 LIST, HISTORY = "recommendations", "watch_history"
 WAITS = minutes(1, 5, 15, 60, 180, 360)
-# Automation goes on from a history that has been read within two of its looks, and is given the time.
+# After a failure, automation goes on from a history that has been read within two of its looks, and is given the time.
 WAITS_WITH_HISTORY = WAITS[1:]
 
 # Partitions of users without a list, each with the time of the return of those who had one before they left.
+# A run costs seconds before it does anything, in which a server that is near lists the histories of a household.
+TOGETHER = timedelta(seconds=20)
+NOT_STARTED = [status for status in UNFINISHED if status != dg.DagsterRunStatus.STARTED]
+
 Waiting = dict[str, datetime | None]
+
+
+class FirstLists(NamedTuple):
+    """A run of first lists: first and last of a range of partitions, and whether their histories have been read."""
+
+    first: str
+    last: str
+    is_read: bool
 
 
 def build_users_sensor(
@@ -37,19 +50,21 @@ def build_users_sensor(
 ) -> dg.SensorDefinition:
     """Define the sensor. Its cursor holds who took part at the last look, and who still waits for a first list."""
     (first_list,) = (job for job in jobs if job.scope == "newcomers")
-    list_jobs = [job.name for job in jobs if LIST in job.assets]
+    makers = {asset: [job.name for job in jobs if asset in job.assets] for asset in (HISTORY, LIST)}
     list_key = dg.AssetKey(LIST)
+    without_history = [dg.AssetKey(asset) for asset in first_list.assets if asset != HISTORY]
 
     @dg.sensor(
         name="users_sensor",
         job=built[first_list.name],
-        minimum_interval_seconds=30,
+        # Everybody waits for it on the first evening.
+        minimum_interval_seconds=10,
         default_status=status,
         description=(
-            "Gives users who join a partition and starts first_list for them, all newcomers in one run; removes the "
-            "partition of those who leave. It looks every 30 seconds at the users that sync_users has stored. Who has "
-            "no list after that is retried after 1, 5, 15 and 60 minutes, then 3 and 6 hours, and at once after a "
-            "restart."
+            "Gives users who join a partition and starts first_list for them, in one run those who joined together; on "
+            "a new installation, those whose history has been read since the last look. Removes the partition of those "
+            "who leave. It looks every 10 seconds at the users that sync_users has stored. Who has no list after that "
+            "is retried after 1, 5, 15 and 60 minutes, then 3 and 6 hours, and at once after a restart."
         ),
     )
     def users_sensor(
@@ -74,19 +89,24 @@ def build_users_sensor(
             key: since for key, since in waiting.items() if not _has_list(instance, list_key, key, since, served)
         }
         # Without vectors, no list can be made.
-        ranges: list[tuple[str, str]] = []
+        planned: list[FirstLists] = []
         if library_is_ready and waiting:
-            ranges = plan_first_lists(instance, waiting, partitions, list_jobs, loaded_at=loaded_at, now=now)
+            planned = plan_first_lists(instance, waiting, partitions, makers, loaded_at=loaded_at, now=now)
         reason = None
-        if not ranges and waiting:
+        if not planned and waiting:
             names = ", ".join(key for key in wanted if key in waiting)
             reason = f"The first list of {names} is being made, or will be retried later."
             if not library_is_ready:
                 reason = f"Waiting for embeddings before the first list of {names}."
-        elif not ranges:
+        elif not planned:
             reason = "Nobody is new."
         return dg.SensorResult(
-            run_requests=[dg.RunRequest(tags=range_tags(first, last)) for first, last in ranges],
+            run_requests=[
+                dg.RunRequest(
+                    tags=range_tags(one.first, one.last), asset_selection=without_history if one.is_read else None
+                )
+                for one in planned
+            ],
             skip_reason=reason,
             cursor=json.dumps({"present": present, "waiting": _written(waiting)}),
             dynamic_partitions_requests=[
@@ -126,32 +146,49 @@ def plan_first_lists(
     instance: dg.DagsterInstance,
     waiting: Waiting,
     partitions: Sequence[str],
-    jobs: Collection[str],
+    makers: Mapping[str, Collection[str]],
     *,
     loaded_at: datetime,
     now: datetime,
-) -> list[tuple[str, str]]:
-    """Return first and last of the ranges of ``partitions`` for which a run is to make first lists now.
+) -> list[FirstLists]:
+    """Return the runs that are to make first lists now.
 
-    Nobody gets two runs at a time, whichever of the ``jobs`` makes the list. Newcomers share a run. Users whose
-    last attempt failed get runs of their own, one for those whose history could be read and one for the others: a user
-    who fails again keeps the others in the run from their lists.
+    Nobody gets two runs at a time, whichever job makes the list, and a history that is being read is waited for;
+    ``makers`` are the jobs that make each of the two. Newcomers share a run, as do those whose histories are read
+    within seconds of each other, or before a run has started. Users whose last attempt failed get runs
+    of their own, one for those whose history could be read and one for the others: a user who fails again keeps the
+    others in the run from their lists.
     """
-    list_key = dg.AssetKey(LIST)
-    unfinished, ended = (runs_that_make(instance, jobs, [list_key], statuses) for statuses in (UNFINISHED, ENDED))
-    being_served = {key for record in unfinished for key in partitions_of_run(record.dagster_run, partitions)}
+
+    def runs_of(asset: str, statuses: Sequence[dg.DagsterRunStatus]) -> list[dg.RunRecord]:
+        return runs_that_make(instance, makers[asset], [dg.AssetKey(asset)], statuses)
+
+    def partitions_of(records: Iterable[dg.RunRecord]) -> set[str]:
+        return {key for record in records for key in partitions_of_run(record.dagster_run, partitions)}
+
+    ended, serving, reading = runs_of(LIST, ENDED), runs_of(LIST, UNFINISHED), runs_of(HISTORY, UNFINISHED)
+    being_served, being_read = partitions_of(serving), partitions_of(reading)
+    # Those who are read meanwhile share a run.
+    begun = [datetime.fromtimestamp(one.start_time, UTC) for one in reading if one.start_time]
+    wait = any(timedelta(0) <= now - at < TOGETHER for at in begun)
+    wait |= any(one.dagster_run.status in NOT_STARTED for one in serving)
     with_history = instance.get_materialized_partitions(dg.AssetKey(HISTORY))
-    groups: dict[str, list[str]] = {"new": [], "with history": [], "without history": []}
+    groups: defaultdict[tuple[bool, bool], list[str]] = defaultdict(list)
     for key, since in waiting.items():
-        if key in being_served:
+        # Who has come back may have watched something meanwhile.
+        is_read = key in with_history and since is None
+        if key in being_served or (wait if is_read else key in being_read):
             continue
-        own = [record for record in ended if key in partitions_of_run(record.dagster_run, partitions)]
+        own = [record for record in ended if key in partitions_of([record])]
         began = max(loaded_at, since) if since else loaded_at
         waits = WAITS_WITH_HISTORY if key in with_history else WAITS
         if next_attempt(own, since=began, now=now, waits=waits) is None:
-            tried = "with history" if key in with_history else "without history"
-            groups[tried if own and since is None else "new"].append(key)
-    return [ends for keys in groups.values() for ends in contiguous_ranges(partitions, keys)]
+            groups[is_read, bool(own) and since is None].append(key)
+    return [
+        FirstLists(*ends, is_read)
+        for (is_read, _), keys in groups.items()
+        for ends in contiguous_ranges(partitions, keys)
+    ]
 
 
 def _has_list(

@@ -37,9 +37,8 @@ DEFAULT_NAMES = {
     "shows_you_watch": "Shows You Watch - {username}",
 }
 PublishedAs = Literal[
-    "recommendation_libraries", "recommendation_collections", "recommendation_playlists",
-    "top_picks_libraries", "top_picks_collections", "top_picks_playlists",
-    "shows_you_watch_libraries",
+    "recommendation_libraries", "recommendation_playlists", "top_picks_libraries", "top_picks_collections",
+    "top_picks_playlists", "shows_you_watch_libraries",
 ]  # fmt: skip
 
 
@@ -60,18 +59,21 @@ class PublishingSettings(SettingsGroup):
     """How published titles refer to the originals. auto: symlinks on Jellyfin, STRM files on Emby. rows: nothing is
     placed on the server; lists are [rows on Jellyfin's home screen](publishing.md#rows-on-the-home-screen).
     """
-    publish_strict_access: bool = False
-    """Whether users who may see all libraries get an explicit list without other users' libraries. Default: the
-    libraries are hidden in their views.
+    publish_strict_access: bool = True
+    """Whether users who may see all libraries get a list of them instead, so that they cannot find the published
+    libraries of others. Libraries that you add are added to it. If not, those of others are hidden in their views.
     """
-    mark_originals_played: bool = False
-    """Whether finishing a published copy also marks the original as played, where the server does not share that."""
+    share_watch_state: bool = True
+    """Whether published copies and originals share what was watched, in both directions, where the media server does
+    not do so itself: played, position, favourite.
+    """
+    publish_reasons: Literal["tagline", "overview", "off"] = "tagline"
+    """Where the page of a recommended title says why: in place of its tagline, above its overview, or nowhere."""
     publish_lists: Annotated[tuple[PublishedAs, ...], NoDecode, BeforeValidator(split_names)] = (
         "recommendation_libraries", "top_picks_libraries", "shows_you_watch_libraries",
     )  # fmt: skip
-    """What is published, of recommendation_libraries, recommendation_collections, recommendation_playlists,
-    top_picks_libraries, top_picks_collections, top_picks_playlists (one for each user) and shows_you_watch_libraries.
-    Other users can see the names of a user's collections.
+    """What is published, of recommendation_libraries, recommendation_playlists, top_picks_libraries,
+    top_picks_collections, top_picks_playlists (one for each user) and shows_you_watch_libraries.
     """
     publish_names: Annotated[Texts, AfterValidator(_check_names)] = DEFAULT_NAMES
     """Names of libraries, collections and playlists, as a JSON object of those that are not the default:

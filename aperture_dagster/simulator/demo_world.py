@@ -196,6 +196,13 @@ def _dated(row: dict[str, Any], today: date) -> dict[str, Any]:
     return row
 
 
+def _artwork(key: str) -> tuple[str, ...]:
+    """Most titles have a backdrop, many a logo, and some a thumb."""
+    number = zlib.crc32(key.encode())
+    shares = {"Backdrop": number % 10 < 9, "Logo": number // 10 % 10 < 7, "Thumb": number // 100 % 10 < 4}
+    return tuple(kind for kind, has_one in shares.items() if has_one)
+
+
 def _title(media_type: MediaType, row: dict[str, Any]) -> WorldTitle:
     collection, releases, certifications = (row.get(name) for name in ("collection", "releases", "certifications"))
     return WorldTitle(
@@ -227,6 +234,7 @@ def _title(media_type: MediaType, row: dict[str, Any]) -> WorldTitle:
         collection=(collection[0], collection[1]) if collection else None,
         episodes_per_season=tuple(row.get("episodes_per_season", ())),
         copies=row.get("copies", 1),
+        artwork=_artwork(f"{media_type}:{row['tmdb_id']}"),
         library=ANIME.name if media_type == "movie" and _is_anime(row) else None,
         versions=row.get("versions", 1),
         merged=row.get("merged", False),

@@ -20,6 +20,8 @@ from aperture_dagster.simulator.world import WorldLibrary
 
 _IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".tbn", ".gif", ".svg")
 _IMAGE_NAMES = ("folder", "poster", "cover", "default")
+_ARTWORK_NAMES = {"Backdrop": ("fanart", "background", "backdrop"), "Logo": ("logo", "clearlogo"),
+                  "Thumb": ("landscape", "thumb")}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -36,6 +38,7 @@ class Found:
     nfo_file: Entry | None = None
     nfo: Nfo | None = None
     image: Entry | None = None
+    artwork: dict[str, Entry] = field(default_factory=dict)
     parts: tuple[str, ...] = ()
     versions: list[Found] = field(default_factory=list)
     children: list[Found] = field(default_factory=list)
@@ -170,6 +173,8 @@ class FolderReader:
         image_names = (*_IMAGE_NAMES, "movie")
         candidates = [stem, *(f"{stem}-{name}" for name in image_names), *(() if mixed else image_names)]
         found.image = _image(candidates, around)
+        if not mixed:
+            found.artwork = _artwork(around)
 
     def _series(self, folder: Entry, options: dict[str, Any]) -> Found:
         name, year = names.series_name(folder.name)
@@ -187,6 +192,7 @@ class FolderReader:
         around = {entry.name: entry for entry in entries}
         series.nfo_file = around.get("tvshow.nfo")
         series.image = _image((*_IMAGE_NAMES, "show"), around)
+        series.artwork = _artwork(around)
         seasons: dict[int, Found] = {}
         for entry in entries:
             number = names.season_number(entry.name) if entry.is_folder else None
@@ -273,6 +279,11 @@ def _image(stems: list[str] | tuple[str, ...], around: dict[str, Entry]) -> Entr
             if (entry := around.get(stem + extension)) is not None and not entry.is_folder:
                 return entry
     return None
+
+
+def _artwork(around: dict[str, Entry]) -> dict[str, Entry]:
+    found = {kind: _image(stems, around) for kind, stems in _ARTWORK_NAMES.items()}
+    return {kind: entry for kind, entry in found.items() if entry is not None}
 
 
 def _season_name(number: int, options: dict[str, Any]) -> str:

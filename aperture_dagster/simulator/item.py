@@ -109,6 +109,18 @@ class Item:
         return self.id[:16] if self.kind != "Episode" else None
 
     @property
+    def artwork_files(self) -> dict[str, str]:
+        """The files of the other images by type, in the server's own folder for them."""
+        kinds = self.title.artwork if self.kind in ("Movie", "Series") else ()
+        folder = f"/config/metadata/library/{self.id[:2]}/{self.id}"
+        return {kind: f"{folder}/{kind.lower()}.{'png' if kind == 'Logo' else 'jpg'}" for kind in kinds}
+
+    @property
+    def artwork_tags(self) -> dict[str, str]:
+        """The tags of the other images by type."""
+        return {kind: f"{self.id[:16]}{kind.lower()}" for kind in self.artwork_files}
+
+    @property
     def media_path(self) -> str:
         """The path of the file that is played."""
         return self.path

@@ -62,7 +62,7 @@ class LibraryBook:
     # Files of the world's titles
 
     def _originals(self) -> dict[str, Any]:
-        """Return the world's items with files on disks that are mounted, by path."""
+        """Return the world's items with files on disks that are mounted, by path, and by those of their images."""
         key = (self._catalogue.version, frozenset(self._unmounted))
         if self._paths_of != key:
             self._paths = {
@@ -73,6 +73,12 @@ class LibraryBook:
                 and not item.virtual
                 and item.library.name not in self._made
                 and item.library.name not in self._unmounted
+            }
+            self._paths |= {
+                path: item
+                for item in self._catalogue.every_item()
+                if item.present and item.library.name not in self._made
+                for path in item.artwork_files.values()
             }
             self._paths_of = key
         return self._paths

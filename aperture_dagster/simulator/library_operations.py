@@ -107,4 +107,6 @@ class LibraryOperations(Operations):
             raise ValueError(f"a {item.kind} cannot be played")
         if isinstance(item, ScannedItem) and not is_playable(item, self.libraries):
             raise ValueError(f"{item.path} does not play: {item.media_path}")
-        owner.record_play(item, at.timestamp() if at else self.clock.now(), completion)
+        played_at = at.timestamp() if at else self.clock.now()
+        owner.record_play(item, played_at, completion)
+        self.log_play(owner, item, played_at)

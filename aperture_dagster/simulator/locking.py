@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 if TYPE_CHECKING:
     from aperture_dagster.simulator.catalogue import Catalogue
     from aperture_dagster.simulator.clock import Clock
+    from aperture_dagster.simulator.item import Item
     from aperture_dagster.simulator.libraries import LibraryBook
     from aperture_dagster.simulator.lists import Lists
     from aperture_dagster.simulator.scans import Scans
@@ -45,6 +46,10 @@ class Operations:
 
     def owner(self, name: str) -> ServerUser:
         """Return the user of this name. Raises ValueError."""
+        raise NotImplementedError
+
+    def log_play(self, user: ServerUser, item: Item, at: float) -> None:
+        """Add the end of a play to the activity log."""
         raise NotImplementedError
 
 

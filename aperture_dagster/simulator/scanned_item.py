@@ -14,7 +14,7 @@ from aperture_dagster.simulator.world import WorldLibrary, WorldTitle
 class ScannedItem(Item):
     """An item of a library that a client made, found by a scan."""
 
-    __slots__ = ("ends", "file_modified", "image", "parts", "server_path", "strm", "target", "values")
+    __slots__ = ("artwork", "ends", "file_modified", "image", "parts", "server_path", "strm", "target", "values")
 
     def __init__(self, slot: int, found: Found, library: WorldLibrary, created: float) -> None:
         title = WorldTitle(f"scanned:{found.item_id}", "movie" if found.kind == "Movie" else "series", found.name)
@@ -24,6 +24,7 @@ class ScannedItem(Item):
         self.values: dict[str, Any] = {}
         """Metadata by name, as the parser of NFO files names it."""
         self.image: Entry | None = None
+        self.artwork: dict[str, Entry] = {}
         self.target: str | None = None
         """Of a link: the path of the file that is played."""
         self.strm: str | None = None
@@ -67,10 +68,17 @@ class ScannedItem(Item):
     @property
     def image_tag(self) -> str | None:
         """A hash of the image's path and time; None without one."""
-        if self.image is None:
-            return None
-        tag = f"{self.image.path}|{self.image.modified:.3f}"
-        return hashlib.md5(tag.encode(), usedforsecurity=False).hexdigest()
+        return None if self.image is None else _tag(self.image)
+
+    @property
+    def artwork_files(self) -> dict[str, str]:
+        """The files of the other images by type, beside the video."""
+        return {kind: entry.path for kind, entry in self.artwork.items()}
+
+    @property
+    def artwork_tags(self) -> dict[str, str]:
+        """The tags of the other images by type."""
+        return {kind: _tag(entry) for kind, entry in self.artwork.items()}
 
     @property
     def media_path(self) -> str:
@@ -84,3 +92,7 @@ class ScannedItem(Item):
 
     def renew_id(self) -> None:
         """Leave the id as it is: it follows from type and path."""
+
+
+def _tag(image: Entry) -> str:
+    return hashlib.md5(f"{image.path}|{image.modified:.3f}".encode(), usedforsecurity=False).hexdigest()

@@ -215,7 +215,7 @@ class Scanner:
             item.created = self._date(found)
             item.season, item.episode, item.episode_end = found.season, found.episode, found.episode_end
             item.values, item.own_provider_ids = self._values_of(found)
-            item.image = None
+            item.image, item.artwork = None, {}
         elif found.entry.modified != item.file_modified and not found.entry.is_folder:
             changed = True
             if self._rules.resets_date_of_changed_files:
@@ -237,6 +237,10 @@ class Scanner:
             self._fetch(item, options)
         if modes.images != "None" and _differs(item.image, found.image):
             item.image = found.image
+            changed = True
+        kinds = item.artwork.keys() | found.artwork.keys()
+        if modes.images != "None" and any(_differs(item.artwork.get(one), found.artwork.get(one)) for one in kinds):
+            item.artwork = found.artwork
             changed = True
         if changed:
             item.saved = result.at

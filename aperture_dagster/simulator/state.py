@@ -30,7 +30,7 @@ from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.sharing import UserDataSharing
 from aperture_dagster.simulator.trakt.book import TraktBook
 from aperture_dagster.simulator.trakt.operations import TraktOperations
-from aperture_dagster.simulator.user_data import QuickConnectCode, ServerUser, user_id
+from aperture_dagster.simulator.user_data import PlayEnded, QuickConnectCode, ServerUser, user_id
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
 
 
@@ -96,6 +96,8 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
         self.libraries = LibraryBook(self)
         self.scans = Scans(self, self.libraries)
         self.sharing = UserDataSharing(self)
+        self.plays_ended: list[PlayEnded] = []
+        """The activity log. The plays of the initial world are older than what the server keeps."""
         self.users: dict[str, ServerUser] = {}
         self._users_by_name: dict[str, ServerUser] = {}
         self._user_generations: dict[str, int] = {}
@@ -362,7 +364,12 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
     @locked
     def play(self, play: Play) -> None:
         """Record a play at any time, with its rating and mark. Raises ValueError for an unknown user or title."""
-        self._apply(play)
+        for item in self._apply(play)[:1]:
+            self.log_play(self.owner(play.user), item, play.played_at.timestamp())
+
+    def log_play(self, user: ServerUser, item: Item, at: float) -> None:
+        """Add the end of a play to the activity log."""
+        self.plays_ended.append(PlayEnded(len(self.plays_ended) + 1, user.id, item, at))
 
     @locked
     def mark_played(
@@ -436,12 +443,14 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
             return top.every_version
         return [version]
 
-    def _apply(self, play: Play) -> None:
+    def _apply(self, play: Play) -> list[Item]:
+        """Record a play, and return the items that store it."""
         user, top = self.owner(play.user), self._item(play.title_key, None, None)
         if play.rating is not None:
             user.edit(top).rating = play.rating
         if play.favorite:
             user.edit(top).favorite = True
+        items: list[Item] = []
         # A series itself cannot be played, only marked.
         if top.kind == "Movie" or play.episode is not None:
             if top.kind == "Movie":
@@ -454,6 +463,7 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
                 for other in items[0].every_version:
                     # Their count and date do not change.
                     user.set_played(other, True)
+        return items
 
 
 def _first_played(plays: Iterable[Play]) -> dict[str, float]:

@@ -18,6 +18,16 @@ RESUMABLE_FROM = 0.05
 LIKED_FROM = 6.5
 
 
+@dataclass(frozen=True, slots=True)
+class PlayEnded:
+    """An entry of the activity log: a user stopped watching an item, in Unix seconds. Numbers grow with time."""
+
+    number: int
+    user_id: str
+    item: Item
+    at: float
+
+
 class UserDatum:
     """One user's data on one item. ``last_played`` and ``saved`` in Unix seconds, ``position`` in ticks."""
 

@@ -110,6 +110,8 @@ class WorldTitle:
     """Whether the film is a folder of a disc, or an image of one, rather than a video file."""
     heights: tuple[int, ...] = (1080,)
     """Lines of the picture, by copy and then by version; the last one counts for the rest."""
+    artwork: tuple[str, ...] = ()
+    """Pictures on the media server apart from the poster: ``Backdrop``, ``Logo``, ``Thumb``."""
     adult: bool = False
     """Whether TMDb marks it as adult. Not every erotic title is marked."""
     certifications: tuple[tuple[str, str], ...] | None = None

@@ -24,8 +24,8 @@ from aperture_dagster.taste.movielens import CrowdError, read_ids, read_ratings
 from aperture_dagster.taste.ranking.crowd import Crowd, Neighbours, neighbours_of
 from aperture_dagster.taste.ranking.histories import Rows
 
-PEOPLE = 3_000
-"""People of a folder that the table is fitted to."""
+PEOPLE = 1_500
+"""People of a folder that the table is fitted to, those who were active last."""
 VERSION = "aperture-crowd 1"
 LARGEST = 256_000_000
 """Bytes that the content of a file may take; ours take some 3 MB."""

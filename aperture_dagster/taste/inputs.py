@@ -31,7 +31,7 @@ NOTHING = "0:0"
 TRAIT_COLUMNS = ("work_id", "media_type", "genres", "keywords")
 LIST_COLUMNS = (
     "work_id", "item_id", "media_type", "year", "genres", "directors", "creators", "cast", "vote_average", "vote_count",
-    "popularity", "official_rating", "tmdb_id", "imdb_id",
+    "popularity", "collection", "released", "official_rating", "tmdb_id", "imdb_id",
 )  # fmt: skip
 HISTORY_COLUMNS = (
     "work_id", "plays", "completion", "favorite", "rating", "last_played_at", "episodes_played", "episodes_total",
@@ -43,7 +43,7 @@ _UNTIL_NOW = "SELECT h.*, CASE WHEN h.last_played_at <= :now THEN h.last_played_
 # Supersets of what read_vectors() and read_edges() return, without the vectors and the join of the edges: the hash of
 # the text stands for a vector.
 _VECTORS = "SELECT work_id, text_hash FROM embeddings WHERE model_key = :model"
-_LINKS = "SELECT work_id, recommended_tmdb_ids FROM tmdb_metadata"
+_LINKS = "SELECT work_id, recommended_tmdb_ids, similar_tmdb_ids FROM tmdb_metadata"
 _IDS = """
     SELECT work_id, media_type, tmdb_id FROM works w
     WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id)"""
@@ -88,7 +88,7 @@ def vector_hash(connection: Connection, model_key: str) -> str:
 
 def link_hash(connection: Connection) -> str:
     """Return a hash of all that :func:`read_edges` depends on."""
-    links = _hash(connection, _LINKS, ("work_id", "recommended_tmdb_ids"))
+    links = _hash(connection, _LINKS, ("work_id", "recommended_tmdb_ids", "similar_tmdb_ids"))
     return f"{links}:{_hash(connection, _IDS, ('work_id', 'media_type', 'tmdb_id'))}"
 
 

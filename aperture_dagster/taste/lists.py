@@ -36,30 +36,44 @@ ITEMS = """
     coalesce(e.year, s.year) AS year, coalesce(e.genres, s.genres) AS genres,
     coalesce(e.directors, '{}') AS directors, coalesce(e.creators, '{}') AS creators,
     coalesce(e."cast"[1:5], '{}') AS "cast", coalesce(e.vote_average, s.community_rating)::float8 AS vote_average,
-    e.vote_count::float8 AS vote_count, e.popularity::float8 AS popularity,
+    e.vote_count::float8 AS vote_count, e.popularity::float8 AS popularity, m.collection_id::float8 AS collection,
+    (extract(year FROM m.release_date) + extract(doy FROM m.release_date) / 367)::float8 AS released,
     coalesce(e.official_rating, s.official_rating) AS official_rating, coalesce(e.tmdb_id, s.tmdb_id) AS tmdb_id,
     coalesce(e.imdb_id, s.imdb_id) AS imdb_id,
     (SELECT count(DISTINCT (season, number)) FROM present_episodes p
       WHERE p.work_id = s.work_id AND coalesce(p.season, 1) > 0)::float8 AS episodes_total
     FROM (SELECT DISTINCT ON (work_id) * FROM present_titles ORDER BY work_id, item_id) s
-    LEFT JOIN enriched_metadata e USING (work_id) ORDER BY s.work_id"""
+    LEFT JOIN enriched_metadata e USING (work_id) LEFT JOIN tmdb_metadata m USING (work_id) ORDER BY s.work_id"""
 # The lists of names as one text, which is parsed much faster than arrays.
 _BETWEEN_LISTS = "\x1e"
 _LIST = """translate(array_to_string(array_remove("{}", ''), E'\\x1f'), E'\\x1e', '')"""
 _LISTS = ", ".join(map(_LIST.format, NAME_LISTS))
 _PACKED_ITEMS = f"""
-    SELECT work_id, item_id, media_type, title, year, vote_average, vote_count, popularity, official_rating, tmdb_id,
-    imdb_id, episodes_total, concat_ws(E'\\x1e', {_LISTS}) AS lists FROM ({ITEMS}) rows ORDER BY work_id"""
+    SELECT work_id, item_id, media_type, title, year, vote_average, vote_count, popularity, collection, released,
+    official_rating, tmdb_id, imdb_id, episodes_total, concat_ws(E'\\x1e', {_LISTS}) AS lists
+    FROM ({ITEMS}) rows ORDER BY work_id"""
 TRAITS = """
     SELECT DISTINCT ON (s.work_id) s.work_id, s.media_type, coalesce(e.genres, s.genres) AS genres,
     coalesce(e.keywords, '{}') AS keywords
     FROM present_titles s LEFT JOIN enriched_metadata e USING (work_id) ORDER BY s.work_id, s.item_id"""
-EDGES = """
+BRIDGED = 5_000
+"""Titles of a media type up to which what the library lacks is read, too: a larger library has what lists name."""
+# Similar titles (keywords and genres) come after recommended ones (what people watch), which have one page of 20. What
+# is outside the library has a negative number: of its id at TMDb, even for films and odd for series.
+EDGES = f"""
     WITH here AS MATERIALIZED (SELECT work_id, media_type, tmdb_id FROM works w
-      WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id))
-    SELECT m.work_id, k.work_id AS recommended_work_id, r.rank FROM tmdb_metadata m JOIN here w USING (work_id)
-    CROSS JOIN LATERAL unnest(m.recommended_tmdb_ids) WITH ORDINALITY AS r(tmdb_id, rank)
-    JOIN here k ON k.media_type = w.media_type AND k.tmdb_id = r.tmdb_id WHERE k.work_id <> m.work_id"""
+      WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id)),
+    small AS (SELECT media_type FROM here GROUP BY media_type HAVING count(*) <= {BRIDGED}),
+    lists AS (
+      SELECT w.work_id, w.media_type, r.tmdb_id, r.rank FROM tmdb_metadata m JOIN here w USING (work_id)
+      CROSS JOIN LATERAL unnest(m.recommended_tmdb_ids) WITH ORDINALITY AS r(tmdb_id, rank)
+      UNION ALL SELECT w.work_id, w.media_type, r.tmdb_id, 20 + r.rank FROM tmdb_metadata m JOIN here w USING (work_id)
+      CROSS JOIN LATERAL unnest(m.similar_tmdb_ids) WITH ORDINALITY AS r(tmdb_id, rank))
+    SELECT l.work_id, l.rank,
+    coalesce(k.work_id, -2 * l.tmdb_id - (l.media_type = 'series')::int) AS recommended_work_id
+    FROM lists l LEFT JOIN here k ON k.media_type = l.media_type AND k.tmdb_id = l.tmdb_id
+    WHERE CASE WHEN k.work_id IS NULL THEN l.media_type IN (SELECT media_type FROM small)
+      ELSE k.work_id <> l.work_id END"""
 COPIES = """
     SELECT work_id, item_id, library_id, tags, path FROM present_titles
     WHERE media_type = coalesce(CAST(:media_type AS text), media_type)"""
@@ -103,7 +117,7 @@ def read_titles(connection: Connection) -> tuple[pd.DataFrame, dict[str, PackedN
             for of_name, more in zip(lists.values(), texts, strict=True):
                 of_name.add(more)
     frame = pd.DataFrame(columns)
-    for name in ("vote_average", "vote_count", "popularity", "episodes_total"):
+    for name in ("vote_average", "vote_count", "popularity", "collection", "released", "episodes_total"):
         frame[name] = pd.to_numeric(frame[name])
     for name in ("official_rating", "imdb_id"):
         frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
@@ -145,7 +159,10 @@ def read_copies(connection: Connection, media_type: str | None = None) -> list[C
 
 
 def read_edges(connection: Connection) -> pd.DataFrame:
-    """Read TMDb's recommendations within the library: ``work_id``, ``recommended_work_id``, ``rank``."""
+    """Read what TMDb recommends from titles of the library: ``work_id``, ``recommended_work_id``, ``rank``.
+
+    Titles that a small library lacks are included, as negative numbers (see :func:`links_of`).
+    """
     import numpy as np
     import pandas as pd
 

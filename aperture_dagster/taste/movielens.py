@@ -45,19 +45,24 @@ class Ratings:
 
 
 def read_ratings(folder: Path, films: NDArray[Any], *, most_people: int | None = None) -> Ratings:
-    """Read the ratings of some films, given their movieIds, by everybody or a sample of the people.
+    """Read the ratings of some films, given their movieIds, by everybody or those who were active last.
 
-    Who is chosen for a sample depends neither on how much they rated, nor on the order of the file.
+    Whoever rated long ago does not know the films of today. Without timestamps, who is chosen depends neither on how
+    much they rated, nor on the order of the file.
 
     Raises:
         CrowdError: the file is missing or malformed, or has no rating of these films.
     """
     path = _file(folder, "ratings.csv")
     try:
-        parts = pd.read_csv(path, usecols=["userId"], dtype=_COLUMNS, chunksize=CHUNK)
-        everybody = np.unique(np.concatenate([np.zeros(0, np.int64), *(np.unique(part["userId"]) for part in parts)]))
-        # By their places among all numbers; the seed makes it the same people each time.
-        chosen = np.random.default_rng(0).permutation(everybody)[:most_people]
+        wanted = ("userId", "timestamp")
+        parts = pd.read_csv(path, usecols=lambda name: name in wanted, dtype=_COLUMNS, chunksize=CHUNK)
+        last = [part.reindex(columns=wanted).groupby("userId")["timestamp"].max() for part in parts]
+        latest = pd.concat([pd.Series(dtype="float64"), *last]).groupby(level=0).max().fillna(0.0)
+        everybody = latest.index.to_numpy(dtype=np.int64)
+        # Of equals by their places among all numbers; the seed makes it the same people each time.
+        shuffled = np.random.default_rng(0).permutation(len(everybody))
+        chosen = everybody[shuffled[np.argsort(-latest.to_numpy()[shuffled], kind="stable")]][:most_people]
         columns = pd.read_csv(path, usecols=lambda name: name in _COLUMNS, dtype=_COLUMNS, chunksize=CHUNK)
         ratings = pd.concat([part.loc[np.isin(part["userId"], chosen)] for part in columns])
         # Published ratings are from 0.5 to 5; others would count for more than everybody else's.

@@ -13,6 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aperture_dagster.cli.main import main
+from aperture_dagster.defs.publishing.library_access import why_nobody_is_listed, why_nothing_to_share
+from aperture_dagster.model.clock import Clock
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.e2e.publishing import OTHER_VERSIONS, ROOT_ON_SERVER, Publishing, at_night
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, BENS, shelf
@@ -22,7 +24,7 @@ from aperture_dagster_tests.settled import Templates, households
 
 pytestmark = pytest.mark.e2e
 
-TABLES = ("published_entries", "published_libraries", "published_lists", "published_access")
+TABLES = ("published_entries", "published_libraries", "published_lists", "published_access", "library_lists")
 PLAN = re.compile(r"^  ([+~-] .+)$", re.MULTILINE)
 
 
@@ -79,8 +81,8 @@ def on_disk(place: Publishing) -> list[tuple[str, int, int]]:
 
 
 def test_a_dry_run_never_asks_and_never_writes(household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    also = ["recommendation_collections", "recommendation_playlists"]
-    with shelf(household, tmp_path, also=also, mark_originals_played=True) as place, command(place, monkeypatch) as run:
+    also = ["recommendation_playlists"]
+    with shelf(household, tmp_path, also=also) as place, command(place, monkeypatch) as run:
 
         def dry(*arguments: str) -> str:
             users = place.users()
@@ -207,14 +209,22 @@ def test_unpublish_takes_everything_back(
 ):
     """Whole objects of users and libraries are as before; with strict access, Ben has an explicit list."""
     # Emby needs an administrator for collections.
-    also = ["recommendation_playlists", *([] if server == "emby" else ["recommendation_collections"])]
+    also = ["recommendation_playlists", *([] if server == "emby" else ["top_picks_collections"])]
     with (
         shelf(household, tmp_path, server=server, publish_strict_access=strict, also=also) as place,
         command(place, monkeypatch) as run,
     ):
         place.state.allow_libraries("ben", ["Movies"])
+        # Left over in the policy, and without effect.
+        anna = place.state.user_named("anna")
+        with place.writer() as writer:
+            policy = writer.user_objects()[place.user_id("anna")]["Policy"]
+            writer.set_policy(place.user_id("anna"), policy | {"EnabledFolders": ["0" * 31 + "1"]})
+        assert anna.policy.enable_all_folders
+        place.pick("Film 1", "Film 2")
         users, libraries = place.users(), place.libraries()
-        place.publish_now()
+        with place.publication() as publication:
+            assert not [one for one in publication.publish_all().outcomes if one.error is not None]
         assert ANNAS in place.views("anna") and place.users() != users
         assert place.home.rows("SELECT 1 FROM published_lists")
         told = run("unpublish", "--dry-run", "--yes")
@@ -247,14 +257,7 @@ def test_with_strict_access_nobody_sees_the_lists_of_others(household: Any, tmp_
             with place.writer() as writer:
                 hidden = [name for _, name in writer.views(place.state.user_named(user).id, hidden=True)]
             assert other not in hidden, "hidden is not enough"
-        # The operator adds a library.
-        folder = tmp_path / "more"
-        folder.mkdir()
-        (folder / "note.txt").write_text("mine")
-        place.state.add_volume("/srv/more", folder)
-        with place.writer() as writer:
-            writer.create_library("More", "movie", "/srv/more", enabled=True, scan=True)
-        place.state.wait_for_scans()
+        add_library(place, tmp_path, "More")
         place.publish_now()
         assert "More" in place.views("anna")
         place.use(place.home.settings.model_copy(update={"publish_strict_access": False}))
@@ -262,3 +265,94 @@ def test_with_strict_access_nobody_sees_the_lists_of_others(household: Any, tmp_
         after = place.users()
         assert {key: after[key]["Policy"] for key in before} == {key: before[key]["Policy"] for key in before}
         assert BENS not in place.views("anna")
+
+
+def add_library(place: Publishing, folder: Path, name: str) -> None:
+    """Add a library, as the operator does on the server."""
+    here = folder / name
+    here.mkdir()
+    (here / "note.txt").write_text("mine")
+    place.state.add_volume(f"/srv/{name}", here)
+    with place.writer() as writer:
+        writer.create_library(name, "movie", f"/srv/{name}", enabled=True, scan=True)
+    place.state.wait_for_scans()
+
+
+def take_off(place: Publishing, user: str, library: str) -> None:
+    """Take a library off a user's list, as the operator does on the server."""
+    with place.writer() as writer:
+        policy = writer.user_objects()[place.user_id(user)]["Policy"]
+        folder = next(one.policy_id for one in writer.libraries() if one.name == library)
+        assert not policy["EnableAllFolders"] and folder in policy["EnabledFolders"]
+        kept = [one for one in policy["EnabledFolders"] if one != folder]
+        writer.set_policy(place.user_id(user), policy | {"EnabledFolders": kept})
+
+
+@pytest.mark.parametrize("server", ["jellyfin@12.0.0", *at_night("emby")])
+def test_a_library_that_the_operator_adds_reaches_everybody_but_whom_the_operator_restricted(
+    household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str
+):
+    with shelf(household, tmp_path, server=server) as place, command(place, monkeypatch) as run:
+        settings, clock, before = place.home.settings, Clock(), place.users()
+        assert why_nobody_is_listed(settings) is not None
+        planned = run("publish", "--dry-run")
+        for user in ("anna", "ben"):
+            said = f"{user} may see all libraries now, and gets a list instead: Movies, TV Shows"
+            assert said in planned.output, planned.output
+        assert place.users() == before
+        done = run("publish")
+        assert done.exit_code == 0 and "Access to libraries, which changed:" in done.output
+        assert "Access to libraries" not in run("publish", "--dry-run").output
+        assert "ben may see all libraries again." in run("unpublish", "--dry-run").output
+        assert why_nobody_is_listed(settings) is None
+        assert why_nothing_to_share(settings, clock) == "No library was added since the last run."
+        add_library(place, tmp_path, "More")
+        assert why_nothing_to_share(settings, clock) is None
+        assert "More" not in place.views("anna")
+        files = place.files()
+        place.home.must("sync_library_access")
+        assert "More" in place.views("anna") and "More" in place.views("ben") and place.files() == files
+        assert why_nothing_to_share(settings, clock) is not None
+        # The operator takes one from Ben, and adds another.
+        take_off(place, "ben", "TV Shows")
+        add_library(place, tmp_path, "Even more")
+        place.home.must("sync_library_access")
+        assert {"More", "TV Shows", "Even more"} <= set(place.views("anna"))
+        place.publish_now()
+        assert "TV Shows" not in place.views("ben") and "Even more" not in place.views("ben")
+        assert run("unpublish", "--yes").exit_code == 0
+        after = place.users()
+        anna, ben = place.user_id("anna"), place.user_id("ben")
+        assert after[anna] == before[anna]
+        assert not after[ben]["Policy"]["EnableAllFolders"], "what the operator restricted stays so"
+        assert why_nobody_is_listed(settings) is not None
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "aperture_dagster.media_server.writer.MediaServerWriter.set_policy",
+        "aperture_dagster.publishing.published.Manifest.write_library_list",
+    ],
+)
+def test_a_list_of_libraries_survives_a_kill_between_the_server_and_the_record(
+    household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+):
+    """Nobody counts as restricted by the operator because a run ended in between."""
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with shelf(household, tmp_path) as place:
+        before = place.users()
+        place.publish_now()
+        add_library(place, tmp_path, "More")
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(step, killed)
+            with place.publication() as publication:
+                publication.share_new_libraries()
+        place.publish_now()
+        assert "More" in place.views("anna") and "More" in place.views("ben")
+        with place.publication() as publication:
+            publication.unpublish()
+        assert place.users() == before

@@ -159,6 +159,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
                 stage=0 if "serves" in options else 2 if "check" in options else 1,
                 socket=str(tmp_path / "socket") if "serves" in options else None,
                 is_check="check" in options,
+                page="assets/lists" if "page" in options else None,
             )
             for name, options in parts.items()
         ]  # fmt: skip
@@ -171,7 +172,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             prefix,
         )  # fmt: skip
         if wait:
-            supervised.wait_for(*(f"{name}.started" for name in parts if name != "check"))
+            supervised.wait_for(*(f"{name}.started" for name, options in parts.items() if "check" not in options))
         return supervised
 
     yield started
@@ -316,17 +317,18 @@ def test_a_second_signal_says_what_is_waited_for_and_does_not_interrupt_the_stop
 
 
 def test_it_is_ready_once_the_check_has_ended_and_says_until_then_what_is_missing(start: Start, tmp_path: Path):
-    up = start(webserver="", daemon="", check="check")
+    up = start(webserver="", daemon="", check="check", lists="check page")
     up.wait_for_words("Not ready yet: no module named films")
     assert "Ready" not in up.said and not read_state(tmp_path / "up.json")["ready"]
     (tmp_path / "loaded").touch()
-    up.wait_for_words(f"Ready: {ADDRESS} (Ctrl-C stops it).")
+    up.wait_for_words(f"Ready: {ADDRESS} (Ctrl-C stops it).\nno module named films: {ADDRESS}/assets/lists\n")
     up.wait_until(lambda: read_state(tmp_path / "up.json")["ready"], "other commands do not know")
     assert [part["name"] for part in read_state(tmp_path / "up.json")["parts"]] == ["webserver", "daemon"]
 
     (tmp_path / "failures.log").write_text("".join(f"failure {number}\n" for number in range(9)))
     up.wait_for_words("failure 4\n… and 4 more")
     assert "failure 5" not in up.said
+    assert up.said.count("/assets/lists") == 1
     up.process.send_signal(signal.SIGTERM)
     assert up.end()[0] == 0
 

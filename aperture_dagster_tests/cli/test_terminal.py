@@ -182,7 +182,7 @@ def test_a_whole_demo_in_a_terminal_breaks_no_word_and_leaves_nothing_of_the_pro
     assert "\x1b[?25h" in screen.raw.rpartition("\x1b[?25l")[2], "the cursor is hidden for good"
     ends = [line for line in screen.lines if DURATION.search(line) and line.startswith(("✓", "!"))]
     # Every step has a line of its own; an asset that two jobs make has two.
-    jobs = [job for job in all_jobs(load_settings()) if job.scope != "newcomers"]
+    jobs = [job for job in all_jobs(load_settings()) if not job.is_for_some]
     assert len(ends) == sum(len(job.assets) for job in jobs)
     assert all(re.fullmatch(r"[✓!] [a-z_]+ +[0-9]+\.[0-9] s(  [0-9].*)?", line) for line in ends), text
     assert any("1 user served" in line for line in ends)

@@ -20,6 +20,7 @@ from aperture_dagster.cli.up import _check_the_rest, _lock_home
 from aperture_dagster.cli.up_files import UpFiles
 from aperture_dagster.files import locks
 from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.postgres.backup import folder as folder_module
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.world import World
 from aperture_dagster_tests.conftest import PROJECT
@@ -77,6 +78,17 @@ def test_a_demo_without_a_sign_in_is_not_open_to_the_network_by_a_setting(
 )
 def test_the_address_of_the_ui_is_one_that_a_browser_can_open(host: str, address: str) -> None:
     assert Ui(host, 3000).address == address
+
+
+def test_in_a_container_it_is_the_address_that_the_settings_give_to_its_host(
+    make_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(ui_host="192.168.1.5", ui_port=3100)
+    monkeypatch.setattr(folder_module, "CONTAINER_FILES", ())
+    assert up_module._ui("0.0.0.0", 3000, settings).address == "http://127.0.0.1:3000"
+    monkeypatch.setattr(folder_module, "CONTAINER_FILES", (tmp_path,))
+    assert up_module._ui("0.0.0.0", 3000, settings).address == "http://192.168.1.5:3100"
+    assert up_module._ui("127.0.0.1", 3000, settings).address == "http://127.0.0.1:3000"
 
 
 def test_a_home_that_is_in_use_is_noticed_before_anything_is_started(

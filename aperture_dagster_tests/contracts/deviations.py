@@ -358,7 +358,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
     Deviation(
         "tmdb", "answer", "type",
         where=(f"{_TV} seasons.[*].vote_average", "GET /3/discover/tv results.[*].vote_average",
-               "GET /3/tv/popular results.[*].vote_average"),
+               "GET /3/tv/popular results.[*].vote_average", f"{_TV}/similar results.[*].vote_average"),
         differs="averages have decimal places",
         because="vote_average is a number; it was whole in the examples of the specification.",
         holds=lambda difference: isinstance(difference.value, float),

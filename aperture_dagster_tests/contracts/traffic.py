@@ -121,7 +121,9 @@ def write_all_of_jellyfin(served: RunningSimulator, called: set[str], folder: st
         writer.set_policy(user_id, user["Policy"])
         writer.set_configuration(user_id, user["Configuration"] | {"LatestItemsExcludes": [movies.item_id]})
         writer.views(user_id, hidden=True)
-        writer.mark_played(user_id, films[0], NOW)
+        date = {"LastPlayedDate": "2026-05-17T15:30:00.000000Z"}
+        for data in ({"Played": True, "PlayCount": 1, **date}, {"PlaybackPositionTicks": 6_000_000_000, **date}):
+            writer.set_user_data(user_id, films[0], data)
         for rating in (7, None):
             writer.set_rating(user_id, films[0], rating)
         collection = writer.create_collection("Top Picks", films[:2])

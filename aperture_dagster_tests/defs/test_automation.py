@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.events import AssetMaterializationPlannedData
 
 from aperture_dagster.automation import FROM_AUTOMATION
 from aperture_dagster.build import build_definitions
@@ -74,6 +75,16 @@ class Automation:
                 target_materialization_data=_target(made),
             )
         )
+
+    def begins(self, job: str, *assets: str) -> dg.DagsterRun:
+        """A run of a job begins that is to make these assets."""
+        definition = self.definitions.resolve_job_def(job)
+        run = self.instance.create_run_for_job(definition, status=dg.DagsterRunStatus.STARTED)
+        for asset in assets:
+            planned = AssetMaterializationPlannedData(dg.AssetKey(asset))
+            event = dg.DagsterEvent.build_asset_materialization_planned_event(job, asset, planned)  # type: ignore[attr-defined]
+            self.instance.report_dagster_event(event, run.run_id)
+        return run
 
     def everything_is_materialized(self) -> None:
         self.materialized(*SOURCES, *PUBLISHED, "enriched_metadata", "embeddings")
@@ -173,22 +184,25 @@ def settled(automation: Automation, everything: Automation) -> Automation:
     return automation
 
 
-def test_on_a_new_home_vectors_wait_until_each_source_has_been_tried(automation: Automation):
-    automation.tick()
-    automation.materialized("users", "movies", "series", "episodes", "mdblist_scores", "omdb_ratings")
-    automation.materialized("enriched_metadata")
-    assert "embeddings" not in automation.tick(), "TMDb has not been asked"
-    automation.materialized("tmdb_metadata", "enriched_metadata")
-    assert "embeddings" in automation.tick()
-    automation.materialized("embeddings")
-    assert "embeddings" not in automation.tick()
-
-
-def test_vectors_that_are_there_follow_the_view_even_if_a_source_was_never_asked(automation: Automation):
-    automation.materialized(*SOURCES[:4], "tmdb_metadata", "omdb_ratings", "enriched_metadata", "embeddings")
-    automation.tick()
-    automation.materialized("enriched_metadata")
-    assert "embeddings" in automation.tick()
+def test_on_a_new_home_what_the_server_knows_is_left_to_the_first_sync_and_sources_renew_lists_once(
+    automation: Automation,
+):
+    automation.materialized("users", "movies", "series", "episodes")
+    assert automation.tick() == {}
+    automation.materialized("enriched_metadata", "embeddings")
+    automation.materialized("watch_history", "shows_you_watch", "taste_profiles", "recommendations", users=EVERYBODY)
+    assert not {"embeddings", "taste_profiles", "recommendations"} & automation.tick().keys()
+    # MDBList is done long before TMDb and OMDb.
+    runs = [automation.begins("enrich_metadata", "tmdb_metadata", "omdb_ratings", "enriched_metadata")]
+    runs.append(automation.begins("enrich_mdblist", "mdblist_scores"))
+    automation.materialized("mdblist_scores", "enriched_metadata")
+    automation.instance.report_run_canceled(runs.pop())
+    assert "embeddings" not in automation.tick(), "TMDb is being asked"
+    automation.materialized("tmdb_metadata", "omdb_ratings", "enriched_metadata")
+    automation.instance.report_run_canceled(runs.pop())
+    made = automation.follow()
+    assert sum("embeddings" in one for one in made) == 1
+    assert [one["recommendations"] for one in made if "recommendations" in one] == [set(EVERYBODY)]
 
 
 def test_on_a_new_home_the_household_has_no_overview_before_anybody_has_a_list(automation: Automation):
@@ -275,14 +289,12 @@ def test_a_new_episode_renews_the_shows_that_users_watch_and_nothing_else(settle
     assert settled.follow() == [{"shows_you_watch": set(EVERYBODY)}]
 
 
-def test_what_is_missing_is_made_as_soon_as_it_can_be(automation: Automation):
+def test_what_a_first_run_makes_is_left_to_the_sensors(automation: Automation):
     automation.materialized(*SOURCES)
-    assert automation.follow() == [{"enriched_metadata": {None}}, {"embeddings": {None}}], "no history has been read"
     automation.materialized("watch_history", users=("Clara",))
-    assert automation.follow() == [
-        {"taste_profiles": {"Clara"}, "shows_you_watch": {"Clara"}},
-        {"recommendations": {"Clara"}},
-    ]
+    for _ in range(2):
+        made = automation.tick()
+        assert not {"enriched_metadata", "embeddings", "taste_profiles", "shows_you_watch"} & made.keys()
 
 
 def test_checks_of_everything_run_once_a_day_also_when_users_failed_or_nothing_was_recorded(automation: Automation):
@@ -311,9 +323,13 @@ def test_new_logos_are_published(settled: Automation):
     assert result.get_num_requested(dg.AssetKey("studio_pictures")) == 1
 
 
-def test_a_newcomer_is_served_without_the_others(settled: Automation):
+def test_a_newcomer_is_left_to_the_first_list_and_then_followed_like_the_others(settled: Automation):
     settled.instance.add_dynamic_partitions(USERS, ["Dmitri"])
     assert settled.tick() == {}
+    settled.materialized("watch_history", users=("Dmitri",))
+    assert settled.follow() == []
+    settled.materialized("shows_you_watch", "taste_profiles", "recommendations", users=("Dmitri",))
+    settled.follow()
     settled.materialized("watch_history", users=("Dmitri",))
     assert settled.follow() == [
         {"taste_profiles": {"Dmitri"}, "shows_you_watch": {"Dmitri"}},
@@ -346,24 +362,11 @@ def test_a_change_that_arrives_during_the_run_is_not_lost(settled: Automation):
 
 
 def test_nothing_is_requested_while_an_upstream_asset_is_in_progress(settled: Automation):
-    job = settled.definitions.resolve_job_def("sync_movies")
-    run = settled.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
-    planned = dg.DagsterEvent.build_asset_materialization_planned_event(  # type: ignore[attr-defined]
-        job.name,
-        "movies",
-        _planned("movies"),
-    )
-    settled.instance.report_dagster_event(planned, run.run_id)
+    run = settled.begins("sync_movies", "movies")
     settled.materialized("series")
     assert settled.tick() == {}
     settled.instance.report_run_failed(run)
     assert settled.tick() == {"enriched_metadata": {None}}
-
-
-def _planned(asset: str):
-    from dagster._core.events import AssetMaterializationPlannedData
-
-    return AssetMaterializationPlannedData(dg.AssetKey(asset))
 
 
 @pytest.mark.parametrize("asset", ["enriched_metadata", pytest.param("embeddings", marks=ANOTHER_CASE)])
@@ -377,26 +380,29 @@ def test_a_failed_blocking_check_stops_what_follows_until_it_passes(settled: Aut
 
 
 def test_a_failure_is_retried_within_the_hour_and_not_before(running: Automation):
-    running.materialized(*SOURCES, "enriched_metadata")
-    assert running.tick() == {"embeddings": {None}}
+    running.materialized(*SOURCES)
+    running.tick()
     assert not running.run("generate_embeddings"), "there is nothing to embed"
     for _ in range(3):
         assert running.tick() == {}
-    assert running.tick(timedelta(hours=1)) == {"embeddings": {None}}
+    assert running.tick(timedelta(hours=1)) == {"enriched_metadata": {None}}
 
 
 def test_after_a_failure_the_next_change_tries_again_at_once(running: Automation):
-    running.materialized(*SOURCES, "enriched_metadata")
+    running.materialized(*SOURCES)
     running.tick()
     assert not running.run("generate_embeddings")
     assert running.tick() == {}
-    running.materialized("enriched_metadata")
-    assert running.tick() == {"embeddings": {None}}
+    running.materialized("movies")
+    assert running.tick() == {"enriched_metadata": {None}}
 
 
 @pytest.mark.parametrize("users", [pytest.param(("Bruno",), marks=ANOTHER_CASE), EVERYBODY])
 def test_a_users_failure_is_not_retried_at_every_tick(running: Automation, users: tuple[str, ...]):
     running.materialized(*SOURCES, "enriched_metadata", "embeddings")
+    running.tick()
+    running.materialized("watch_history", "shows_you_watch", "taste_profiles", "recommendations", users=users)
+    running.materialized("household_overview")
     running.tick()
     running.materialized("watch_history", users=users)
     assert running.tick() == {"taste_profiles": set(users), "shows_you_watch": set(users)}
@@ -414,11 +420,11 @@ def test_a_source_that_fails_from_its_first_day_does_not_hold_back_the_view(make
     Shelf(Database(nowhere)).films(film(1, imdb_id="tt1"))
     with dg.DagsterInstance.ephemeral() as instance:
         automation = Automation(build_definitions(nowhere), instance)
-        automation.materialized("users", "movies", "series", "episodes", "mdblist_scores")
-        assert automation.tick() == {}, "TMDb and OMDb have not had their turn yet"
+        automation.materialized("users", "movies", "series", "episodes", "enriched_metadata")
+        automation.tick()
+        automation.materialized("mdblist_scores")
         assert not automation.run("enrich_metadata"), "OMDb cannot be reached"
-        assert "enriched_metadata" in automation.tick(), "TMDb has been asked, and MDBList"
-        assert "enriched_metadata" not in automation.tick()
+        assert "enriched_metadata" in automation.tick(), "MDBList has been asked"
 
 
 def test_runs_that_the_automation_starts_can_be_told_from_others(settled: Automation):

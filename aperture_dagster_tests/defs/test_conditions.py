@@ -263,24 +263,6 @@ def test_what_is_ignored_but_required_is_waited_for_and_its_changes_are_not(grap
     assert home.tick() == set()
 
 
-def test_what_is_optional_is_waited_for_until_it_was_tried(graph):
-    home = graph(settled=False, optional=selected(OTHER))
-    home.made(UP)
-    assert home.tick() == set()
-    home.fails(OTHER)
-    assert home.tick() == {DOWN}
-    home.runs(DOWN)
-    home.made(OTHER)
-    assert home.tick() == {DOWN}, "its change counts"
-
-
-def test_what_is_not_optional_is_waited_for_even_if_it_failed(graph):
-    home = graph(settled=False, optional=selected(UP))
-    home.made(UP)
-    home.fails(OTHER)
-    assert home.tick() == set()
-
-
 def test_what_is_additional_is_never_waited_for_and_its_changes_count(graph):
     home = graph(settled=False, additional=selected(OTHER))
     home.made(UP)
@@ -290,17 +272,15 @@ def test_what_is_additional_is_never_waited_for_and_its_changes_count(graph):
     assert home.tick() == {DOWN}
 
 
-def test_what_it_comes_after_is_waited_for_before_the_first_time_and_while_it_is_being_made(graph):
+def test_what_it_comes_after_is_waited_for_while_it_is_being_made_and_may_be_missing(graph):
     before = dg.asset(name="before")(lambda: None)
     home = graph(settled=False, after=[before.key], beside=[before])
     home.made(*BOTH)
-    assert home.tick() == set(), "it was not tried"
     run = home.begins("before")
     assert home.tick() == set(), "it is being made"
     home.instance.report_run_failed(run)
-    assert home.tick() == {DOWN}, "it failed"
+    assert home.tick() == {DOWN}
     home.runs(DOWN)
-    home.tick()
     run = home.begins("before")
     home.made(UP)
     assert home.tick() == set(), "it is being made again"
@@ -308,9 +288,13 @@ def test_what_it_comes_after_is_waited_for_before_the_first_time_and_while_it_is
     assert home.tick() == {DOWN}
 
 
-def test_once_it_is_there_what_it_comes_after_may_be_missing(graph):
-    before = dg.asset(name="before")(lambda: None)
-    home = graph(after=[before.key], beside=[before])
+def test_what_a_sensor_makes_for_the_first_time_is_left_to_it_until_that_fails(graph):
+    home = graph(settled=False, first=False)
+    home.made(*BOTH)
+    assert [home.tick(), home.tick(HOUR)] == [set(), set()]
+    home.fails(DOWN)
+    assert home.tick(HOUR) == {DOWN}
+    home.runs(DOWN)
     home.made(UP)
     assert home.tick() == {DOWN}
 

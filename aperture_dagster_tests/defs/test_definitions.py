@@ -27,7 +27,7 @@ from aperture_dagster_tests.defs.describe import GOLDEN, describe, plain_definit
 from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.processes import all_gone
 
-VERBS = ("sync", "enrich", "generate", "refresh", "evaluate", "send", "first", "run")
+VERBS = ("sync", "enrich", "generate", "refresh", "evaluate", "send", "first", "follow", "run")
 # When jobs start, as operators were promised; the times of others are only in the golden file.
 PROMISED = {
     "sync_movies": "0 2 * * *",
@@ -102,6 +102,7 @@ def test_every_check_is_on_an_asset_that_is_made_here(definitions: dg.Definition
     assert graph.materializable_asset_keys - on == {
         dg.AssetKey("top_picks"),
         dg.AssetKey("household_overview"),
+        dg.AssetKey("library_access"),
     }
 
 
@@ -152,7 +153,7 @@ def test_jobs_and_schedules_say_what_when_and_why(definitions: dg.Definitions, s
         "Starts sync_movies every day at 02:00 (UTC): read the media server's films. Before titles are embedded and "
         "lists are made from them."
     )
-    assert "on a new home as soon as it can read enriched_metadata" in said["generate_embeddings"]
+    assert "on a new home as soon as it can read movies and series" in said["generate_embeddings"]
 
 
 def test_a_schedule_that_is_off_says_so_and_how_to_switch_it_on(definitions: dg.Definitions, make_settings):

@@ -132,7 +132,6 @@ def test_schedules_keep_the_operators_time_zone(make_settings):
 @pytest.mark.parametrize(
     ("job", "sound", "check"),
     [
-        ("generate_embeddings", (), "has_every_title"),
         ("generate_recommendations", ("enriched_metadata",), "cover_the_library"),
         ("generate_recommendations", ("embeddings",), "has_every_title"),
         ("refresh_top_picks", (), "has_every_title"),

@@ -1,4 +1,4 @@
-"""Read ``deploy/compose.yaml`` as Compose does: variables, durations, and what each service runs."""
+"""Read the files of Compose in ``deploy/`` as it does: variables, durations, and what each service runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import yaml
 
 from aperture_dagster_tests.conftest import PROJECT
 
-COMPOSE = PROJECT / "deploy" / "compose.yaml"
+HOUSEHOLD = PROJECT / "deploy" / "compose.yaml"
+COMPOSE = PROJECT / "deploy" / "compose.services.yaml"
+HOSTS = PROJECT / "deploy" / "celery" / "compose.yaml"
 ENV_EXAMPLE = PROJECT / "deploy" / ".env.example"
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?:(?P<operator>:-|:\?)(?P<rest>[^}]*))?\}")
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}

@@ -1,4 +1,4 @@
-"""The image and the services of Compose: valid by their specifications, and right in what they mean for an operator."""
+"""The files of Compose and the health checks: valid by their specification, and right in what they mean."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ from jsonschema import Draft7Validator
 
 from aperture_dagster.cli import health
 from aperture_dagster.cli.main import main as aperture
+from aperture_dagster.instance import workers
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.settings import known_variables
 from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.deploy import scenarios
 from aperture_dagster_tests.deploy.compose_file import (
     COMPOSE,
     ENV_EXAMPLE,
+    HOSTS,
+    HOUSEHOLD,
     Missing,
     Service,
     read_compose,
     read_env_file,
 )
-from aperture_dagster_tests.deploy.dockerfile import read_dockerfile
-from aperture_dagster_tests.deploy.services import SERVICES, Services
 from aperture_dagster_tests.webserver import free_port
 
 SCHEMA = Path(__file__).with_name("compose-spec.json")
 PASSWORD = {"POSTGRES_PASSWORD": "x"}
-OURS = {"PUID", "PGID", "HOME_FOLDER", "BACKUPS_FOLDER", "POSTGRES_FOLDER", "POSTGRES_PASSWORD"}
+OURS = {"PUID", "PGID", "HOME_FOLDER", "BACKUPS_FOLDER", "POSTGRES_FOLDER", "POSTGRES_PASSWORD", "SHARED_FOLDER"}
 """Variables that Compose alone reads; a name that begins with APERTURE_ would be refused as an unknown setting."""
 SETTINGS = known_variables()
-HOME = "/var/lib/aperture"
+SERVICES = ("code", "webserver", "daemon")
 DAGSTERS = {"dagster": dagster_cli, "dagster-daemon": daemon_cli}
 FRONT_DOOR = ["python", "-m", "aperture_dagster.front_door"]
 
@@ -70,7 +70,8 @@ def ours(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_the_file_is_valid_by_the_schema_of_the_compose_specification(compose: dict[str, Any]):
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    for given in (yaml.safe_load(COMPOSE.read_text(encoding="utf-8")), compose):
+    files = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (HOUSEHOLD, COMPOSE, HOSTS)]
+    for given in (*files, read_compose({}, HOUSEHOLD), read_compose(PASSWORD, HOSTS), compose):
         problems = [f"{list(one.path)}: {one.message}" for one in Draft7Validator(schema).iter_errors(given)]
         assert not problems
     # The schema itself finds a slip.
@@ -80,7 +81,7 @@ def test_the_file_is_valid_by_the_schema_of_the_compose_specification(compose: d
 
 
 def test_every_variable_is_a_setting_or_explained_in_the_example():
-    text = COMPOSE.read_text(encoding="utf-8")
+    text = "".join(path.read_text(encoding="utf-8") for path in (HOUSEHOLD, COMPOSE, HOSTS))
     used = set(re.findall(r"\$\{(\w+)", text))
     assert used <= SETTINGS | OURS
     explained = read_env_file(commented=True).keys()
@@ -97,7 +98,11 @@ def test_every_variable_is_a_setting_or_explained_in_the_example():
 def test_the_file_is_refused_without_a_password_and_the_example_has_none():
     with pytest.raises(Missing, match=r"POSTGRES_PASSWORD: set it in \.env"):
         read_compose({})
-    assert read_env_file()["POSTGRES_PASSWORD"] == ""
+    # A household needs none, and no more than these.
+    assert list(read_env_file()) == [
+        "APERTURE_MEDIA_SERVER_URL", "APERTURE_MEDIA_SERVER_API_KEY", "APERTURE_TIMEZONE", "TMDB_API_KEY"
+    ]  # fmt: skip
+    read_compose({}, HOUSEHOLD)
 
 
 def test_the_example_is_read_by_the_product_as_it_is(tmp_path: Path):
@@ -110,6 +115,7 @@ def test_the_example_is_read_by_the_product_as_it_is(tmp_path: Path):
 
 
 def test_no_port_is_open_to_other_machines_unless_chosen(compose: dict[str, Any]):
+    assert read_compose({}, HOUSEHOLD)["services"]["aperture"]["ports"] == ["127.0.0.1:3000:3000"]
     ports = {name: one["ports"] for name, one in compose["services"].items() if "ports" in one}
     assert ports == {"webserver": ["127.0.0.1:3000:3000"]}
     assert not any(one.get("network_mode") or one.get("privileged") for one in compose["services"].values())
@@ -118,12 +124,33 @@ def test_no_port_is_open_to_other_machines_unless_chosen(compose: dict[str, Any]
 
 
 def test_services_have_no_rights_that_they_do_not_need(compose: dict[str, Any]):
-    for one in ours(compose).values():
+    for one in [*ours(compose).values(), *read_compose({}, HOUSEHOLD)["services"].values()]:
         assert one["user"] == "1000:1000"
-        assert one["read_only"] is True and one["init"] is True
+        assert one["read_only"] is True
         assert one["cap_drop"] == ["ALL"] and one["security_opt"] == ["no-new-privileges:true"]
         assert one["restart"] == "unless-stopped"
     assert read_compose(PASSWORD | {"PUID": "1026", "PGID": "100"})["services"]["code"]["user"] == "1026:100"
+
+
+def test_the_household_and_the_services_have_the_same_folders_and_rights(compose: dict[str, Any]):
+    one, code = read_compose({}, HOUSEHOLD)["services"]["aperture"], compose["services"]["code"]
+    differs = {"ports", "stop_grace_period", "command", "depends_on", "environment", "healthcheck"}
+    assert {key: value for key, value in one.items() if key not in differs} == {
+        key: value for key, value in code.items() if key not in differs
+    }
+
+
+def test_hosts_have_the_parts_of_the_services_and_workers_apart_from_them(compose: dict[str, Any]):
+    hosts = read_compose(PASSWORD, HOSTS)["services"]
+    for name in SERVICES:
+        for key in ("command", "healthcheck"):
+            assert hosts[name][key] == compose["services"][name][key], name
+    for one in (hosts[name] for name in (*SERVICES, "worker")):
+        assert one["read_only"] is True and one["cap_drop"] == ["ALL"] and one["user"] == "1000:1000"
+        assert one["environment"]["DAGSTER_HOME"] == "/etc/aperture/celery"
+    assert hosts["postgres"]["networks"] == ["control", "work"] and hosts["worker"]["networks"] == ["work"]
+    assert all(hosts[name]["networks"] == ["control"] for name in SERVICES)
+    assert hosts["worker"]["command"][:3] == ["celery", "--app", workers.__name__]
 
 
 def test_one_service_alone_migrates_and_the_others_wait_for_it(compose: dict[str, Any]):
@@ -152,7 +179,7 @@ def test_every_service_runs_the_ui_behind_the_guard(compose: dict[str, Any]):
     for path in (PROJECT / "deploy").rglob("*"):
         if path.is_file():
             text = path.read_text(encoding="utf-8")
-            assert not re.search(r"dagster[-_]webserver|dagster dev", text), path
+            assert not re.search(r"dagster-webserver|-m dagster_webserver|dagster dev", text), path
 
 
 def _require_known(words: list[str]) -> None:
@@ -178,27 +205,7 @@ def _parse(command: click.Command, words: list[str]) -> None:
     command.make_context(command.name, words)
 
 
-# The image
-
-
-def test_the_image_is_built_in_two_stages_pinned_and_runs_as_an_ordinary_user():
-    build, image = read_dockerfile()
-    installs = [one.rest for one in build.all("RUN") if "pip install" in one.rest]
-    assert installs
-    for text in installs:
-        assert text.count("pip install") == text.count("--constraint constraints.txt")
-    assert "uninstall --yes setuptools pip" in installs[0]
-    assert build.base == image.base and re.fullmatch(r"python:3\.13-slim-\w+", image.base)
-    assert image.last("USER").rest == "aperture"
-    assert image.instructions.index(image.last("USER")) < image.instructions.index(image.last("CMD"))
-    environment = image.environment()
-    assert environment["APERTURE_HOME"] == HOME and environment["DAGSTER_HOME"] == f"{HOME}/dagster"
-    assert image.last("HEALTHCHECK").rest.endswith('CMD ["python", "-m", "aperture_dagster.cli.health"]')
-    # A volume without a name would be replaced with the container.
-    assert not image.all("VOLUME")
-    program, *words = image.last("CMD").words
-    assert program == "aperture"
-    aperture.main([*words[:1], "--help"], standalone_mode=False)
+# The code server
 
 
 def test_the_workspace_names_the_location_under_which_state_is_kept():
@@ -306,6 +313,23 @@ def test_a_part_that_is_not_there_is_not_healthy(part: str, capsys: pytest.Captu
     assert f"127.0.0.1:{port}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("command", "is_asked"),
+    [
+        ("tini -s -- aperture up --host 0.0.0.0 --port 3000", True),
+        ("/opt/aperture/bin/python -P -m aperture_dagster.cli.supervisor {}", True),
+        ("tini -s -- aperture demo", False),
+        ("tini -s -- sh -c dagster-daemon run", False),
+    ],
+)
+def test_in_a_container_only_the_command_that_runs_everything_is_asked_for_its_health(
+    command: str, is_asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "cmdline").write_text(command.replace(" ", "\0") + "\0")
+    monkeypatch.setattr(health, "FIRST_PROCESS", tmp_path / "cmdline")
+    assert health.main(["container", "--port", str(free_port())]) == is_asked
+
+
 def test_who_waits_for_a_part_says_so_once_and_goes_on_when_it_is_there(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
@@ -324,16 +348,3 @@ def test_a_health_check_imports_nothing_but_the_standard_library():
     done = subprocess.run([sys.executable, "-Sc", f"import sys; sys.path.insert(0, {str(PROJECT)!r}); {code}"],
                           check=True, capture_output=True, text=True)  # fmt: skip
     assert set(done.stdout.split()) - sys.stdlib_module_names <= {"aperture_dagster", "__main__"}
-
-
-# The services, as processes
-
-
-@pytest.mark.nightly(
-    reason="Three services start, run a job and stop: a minute of processor time.",
-    instead="deploy/test_containers.py::test_the_programs_of_a_service_exist_and_accept_their_arguments",
-)
-@pytest.mark.namespaces
-def test_the_services_start_at_once_work_and_end_in_time(services: Services):
-    for line in scenarios.first_start(services):
-        print(line)

@@ -34,8 +34,6 @@ from aperture_dagster.postgres.schema_lock import schema_lock
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster_tests.cli.next_release import NEW_TABLE, REVISION, next_release
 from aperture_dagster_tests.databases import run_statements
-from aperture_dagster_tests.deploy import scenarios
-from aperture_dagster_tests.deploy.services import Services
 from aperture_dagster_tests.instance.conftest import external, instance
 from aperture_dagster_tests.interleaving import Side, stop_before_statement, wait_until_blocked
 from aperture_dagster_tests.postgres.test_restore import HOUSEHOLD
@@ -234,17 +232,3 @@ def test_a_code_server_that_is_away_is_one_warning_without_a_stack_trace():
         ("ERROR", "Another error"),
     ]
     assert seen[0].exc_info is None
-
-
-# The services of Compose, as processes
-
-
-@pytest.mark.nightly(
-    reason="Three services start and stop three times: five minutes.",
-    instead="deploy/test_upgrade.py::test_of_three_services_that_start_at_once_one_migrates_and_two_say_that_they_wait",
-)
-@pytest.mark.namespaces
-def test_a_replacement_of_the_services_loses_no_run_and_shows_no_error(services: Services):
-    for replaced in (scenarios.replacement_of_all, scenarios.replacement_of_one):
-        for line in replaced(services):
-            print(line)

@@ -9,14 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aperture_dagster.discovery.scoring import CONFIG, FATIGUE, FRESH_DAYS, MOST_FATIGUE, Titles, as_share, inputs_of
+from aperture_dagster.discovery.scoring import FATIGUE, FRESH_DAYS, MOST_FATIGUE, Titles, as_share, inputs_of
+from aperture_dagster.taste.ranking.config import RankingConfig
 from aperture_dagster.taste.ranking.recommend import prepare
 from aperture_dagster_tests.taste.conftest import NOW, history, topic_of
 
 OWNED = 30
 """The first titles of the fixture are the library, the others are the pool."""
 SPACE = [100 + 3 * n for n in range(10)]
-IN_ORDER = replace(CONFIG, diversity=0.0)
+IN_ORDER = RankingConfig(diversity=0.0)
 
 
 @pytest.fixture

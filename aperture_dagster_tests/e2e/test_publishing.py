@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.world import World, WorldTitle, WorldUser
 from aperture_dagster_tests.e2e.publishing import (
     READS,
@@ -127,22 +128,6 @@ def test_a_play_on_a_published_copy_counts_once_for_the_original(household: Any,
         assert plays == [{"title": "Film 5", "completion": 1.0, "play_count": 1}]
 
 
-@pytest.mark.parametrize("mark", [True, *at_night(False)])
-def test_the_original_is_marked_as_played_if_that_is_wanted(household: Any, tmp_path: Path, mark: bool):
-    with shelf(household, tmp_path, mark_originals_played=mark) as place:
-        place.must_publish()
-        with place.writer() as writer:
-            items = writer.library_items(place.libraries()[ANNAS], "Movie")
-        copy = next(item for item in items if item.name == "Film 5")
-        place.state.play_item("anna", copy.server_item_id, 1.0, datetime.now(UTC))
-        place.home.must("sync_watch_history", users=place.home.everyone())
-        place.must_publish()
-        (original,) = place.state.catalogue.top_items("movie:5")
-        assert place.state.user_named("anna").has_played(original) is mark
-        place.home.must("sync_watch_history", users=place.home.everyone())
-        assert place.home.value("SELECT count(*) FROM plays") == 1
-
-
 def test_published_libraries_never_come_back_as_input(household: Any, tmp_path: Path):
     with shelf(household, tmp_path) as place:
         place.must_publish()
@@ -160,3 +145,92 @@ def test_nothing_happens_while_publishing_is_off(household: Any, tmp_path: Path)
         recorded = place.must_publish()
         assert place.changes() == 0 and place.files() == {}
         assert "APERTURE_PUBLISH is off" in str(recorded)
+
+
+def test_the_next_season_follows_when_one_was_watched_wherever_that_was(household: Any, tmp_path: Path):
+    with shelf(household, tmp_path) as place:
+
+        def watch(library: str) -> None:
+            """Watch the whole season that a library of series holds first."""
+            with place.writer() as writer:
+                found = next(one for one in writer.libraries() if one.name == library)
+                episodes = [one for one in writer.library_items(found, "Episode") if one.season == seasons()[0]]
+            for one in episodes:
+                place.state.play_item("anna", one.server_item_id, 1.0, datetime.now(UTC))
+            place.home.must("sync_watch_history", users=place.home.everyone())
+            place.state.advance(180)
+            place.must_publish()
+
+        def seasons() -> list[int | None]:
+            with place.writer() as writer:
+                found = next(one for one in writer.libraries() if one.name == SHOWS)
+                return [one.season for one in writer.library_items(found, "Episode")]
+
+        place.must_publish()
+        assert seasons() == [1, 1]
+        assert place.items(SHOWS, "Series")["Series 1"].overview == (
+            "This is season 1. All seasons are in TV Shows.\n\nA series."
+        )
+        watch(SHOWS)
+        assert seasons() == [2, 2], "watched on the copies"
+        watch("TV Shows")
+        assert seasons() == [1, 1], "there is no more"
+
+
+@pytest.mark.parametrize("server", ["jellyfin@12.0.0", "emby"])
+def test_a_copy_has_the_pictures_of_its_original(household: Any, tmp_path: Path, server: str):
+    kinds: tuple[Any, ...] = ("Backdrop", "Logo", "Thumb")
+    films = [film(1, artwork=kinds), film(2, artwork=("Backdrop",)), series(1, 2, 2, artwork=kinds)]
+    with shelf(household, tmp_path, *films, server=server) as place:
+        place.recommend("anna", "Film 1", "Film 2")
+        place.recommend("anna", "Series 1", media_type="series")
+        place.state.add_fault(FaultRule(server.partition("@")[0], path_contains="/Images/Logo", status=404))
+        place.must_publish()
+        place.state.clear_faults()
+        place.state.advance(180)
+        place.must_publish()
+        shown = [(ANNAS, "Movies", "Movie", ["Film 1", "Film 2"]), (SHOWS, "TV Shows", "Series", ["Series 1"])]
+        for published, library, item_type, titles in shown:
+            for title in titles:
+                copy, original = (place.items(one, item_type)[title].server_item_id for one in (published, library))
+                with place.writer() as writer:
+                    files = writer.original_files([copy, original])
+                    assert [one.kind for one in files[copy].artwork] == [one.kind for one in files[original].artwork]
+                    assert files[copy].artwork
+                    for one in files[copy].artwork:
+                        assert writer.picture(copy, one.kind) == writer.picture(original, one.kind) is not None
+        files = place.files()
+        place.state.reset_counters()
+        place.must_publish()
+        assert place.changes() == 0 and place.files() == files
+        with place.publication() as publication:
+            publication.unpublish()
+        assert list(place.root.rglob("*")) == []
+
+
+def test_the_page_of_a_recommended_title_says_why_until_that_means_something_else(household: Any, tmp_path: Path):
+    with shelf(household, tmp_path) as place:
+        works = {row["title"]: row["work_id"] for row in place.home.rows("SELECT title, work_id FROM present_titles")}
+
+        def like(*titles: str) -> None:
+            place.home.rows(
+                "UPDATE recommendations SET because = :because WHERE user_id = :user RETURNING 1",
+                because=[works[title] for title in titles],
+                user=place.user_id("anna"),
+            )
+            place.state.advance(180)
+            place.must_publish()
+
+        def tagline() -> str:
+            copy = place.items(ANNAS)["Film 3"].server_item_id
+            return place.state.catalogue.by_id[copy].title.tagline
+
+        like("Film 6", "Film 7", "Film 8")
+        assert tagline() == "Because you liked Film 6 and Film 7"
+        files = place.files()
+        place.state.reset_counters()
+        like("Film 8", "Film 7", "Film 6")
+        assert place.files() == files and place.changes() == 0
+        like("Film 8", "Film 7")
+        assert tagline() == "Because you liked Film 8 and Film 7"
+        assert place.items(BENS)["Film 3"].name == "Film 3"

@@ -68,7 +68,7 @@ def nothing_is_left(place: Publishing) -> bool:
 
 @pytest.mark.parametrize("settings", ["another root", "no root"])
 def test_unpublish_takes_everything_back_whatever_the_settings_name_now(household: Any, tmp_path: Path, settings: str):
-    with shelf(household, tmp_path, also=["recommendation_collections", "recommendation_playlists"]) as place:
+    with shelf(household, tmp_path, also=["recommendation_playlists"]) as place:
         place.state.allow_libraries("ben", ["Movies"])
         users = place.users()
         place.publish_now()
@@ -81,11 +81,9 @@ def test_unpublish_takes_everything_back_whatever_the_settings_name_now(househol
             done = run(now, "unpublish", "--yes")
             assert done.exit_code == 1 and "Run this again to remove them" in words(done)
             assert f"{annas}: removed from the media server; its files are still there" in words(done)
-            assert words(done).count("its files are still there") == 3, "collections and playlists are gone"
+            assert words(done).count("its files are still there") == 3, "playlists are gone"
             assert f"The folder {place.root} has no marker" in words(done)
             assert not [name for name in place.libraries() if "AI Picks" in name] and place.users() == users
-            with place.writer() as writer:
-                assert not [one.name for one in writer.collections() if one.marker is not None]
             assert place.home.value("SELECT count(*) FROM published_leftovers") == 3
             found = {one.what: one for one in examine(now, ["publishing"])}
             assert found["published"].state == "warning"

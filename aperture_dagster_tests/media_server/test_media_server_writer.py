@@ -82,14 +82,17 @@ def test_a_dry_run_counts_and_changes_nothing(server: str, tmp_path: Path):
         writer.start_scan()
         writer.set_policy(bo, users[bo]["Policy"] | {"EnableAllFolders": False})
         writer.set_configuration(bo, users[bo]["Configuration"] | {"HidePlayedInLatest": False})
-        writer.mark_played(bo, films["Alone"], datetime.now(UTC))
+        is_jellyfin = writer.product == "jellyfin"
+        if is_jellyfin:
+            writer.set_user_data(bo, films["Alone"], {"Played": True})
         made = writer.create_collection("Top Picks", list(films.values()))
         writer.stamp(made, "top-picks")
         writer.add_to_collection(made, [films["Alone"]])
         writer.set_picture(films["Alone"], png("x"), "image/png")
         assert writer.writes == Counter(
             ["library_created", "library_options", "library_deleted", "library_refreshed", "scan", "policy",
-             "configuration", "played", "collection_created", "stamped", "collection_items_added", "picture"]
+             "configuration", "collection_created", "stamped", "collection_items_added", "picture"]
+            + ["user_data"] * is_jellyfin
         )  # fmt: skip
         assert writer.libraries() == libraries and writer.user_objects() == users
         assert running.state.names_of_lists("BoxSet") == ["Parts Collection"]
@@ -186,14 +189,29 @@ def test_a_library_is_hidden_in_the_views_of_one_user(server: str):
             writer.set_configuration(bo, {})
 
 
-@every_server
-def test_a_film_is_marked_as_played_at_a_time(server: str):
-    with writing(server) as (_, writer):
-        films, bo = film_ids(writer), user_id(writer, "bo")
+@pytest.mark.parametrize("server", ["12.0.0", "10.11.11"])
+def test_user_data_is_written_field_by_field_and_nobody_is_active_through_it(server: str):
+    with writing(server) as (running, writer):
+        film, bo = film_ids(writer)["Alone"], user_id(writer, "bo")
+        active = running.state.user_named("bo").last_activity
         at = datetime(2026, 5, 1, 20, 15, tzinfo=UTC)
-        writer.mark_played(bo, films["Alone"], at)
-        (state,) = [one for page in writer.reader.states_of(bo, [films["Alone"]]) for one in page]
-        assert (state.played, state.last_played_at) == (True, at)
+        for data in (
+            {"PlaybackPositionTicks": 6_000_000_000, "LastPlayedDate": "2026-05-01T20:15:00.000000Z"},
+            {"IsFavorite": True},
+        ):
+            writer.set_user_data(bo, film, data)
+        (state,) = [one for page in writer.reader.states_of(bo, [film]) for one in page]
+        assert (state.played, state.position_ticks, state.favorite) == (False, 6_000_000_000, True)
+        assert state.last_played_at == at
+        assert running.state.user_named("bo").last_activity == active
+
+
+def test_user_data_is_never_written_to_emby():
+    with writing("emby") as (running, writer):
+        running.state.reset_counters()
+        with pytest.raises(RequestRejected):
+            writer.set_user_data("1", "2", {"Played": True})
+        assert running.state.requests("emby") == 0
 
 
 # Items and libraries

@@ -234,3 +234,26 @@ for _ in range(2):
     assert len(done.stdout.splitlines()) == 4
     assert not [path for path in done.stdout.splitlines()[1::2] if Path(path).exists()]
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ("", "User 43210 has no name on this machine, but the embedded database needs one: add an account for it"),
+        # What PostgreSQL's own program says where nobody has asked before.
+        (
+            "from aperture_dagster.postgres import cluster\ncluster.own_name = lambda: 'somebody'",
+            "could not be created in {data}: could not look up effective user ID 43210: user does not exist. Set",
+        ),
+    ],
+)
+def test_a_user_without_a_name_is_told_so_and_nothing_is_left(alices_home: Path, before: str, said: str):
+    nameless = pwd.struct_passwd(("", "", 43210, 43210, "", "", ""))
+    os.chown(alices_home, nameless.pw_uid, nameless.pw_gid)
+    data = alices_home / "postgres"
+    done = subprocess.run(
+        acting_as(nameless, [sys.executable, "-c", before + TRY, data]), capture_output=True, text=True, cwd=PROJECT
+    )
+    assert said.format(data=data) in done.stdout, done.stderr
+    assert not [path for path in alices_home.iterdir() if path.is_dir()]

@@ -17,7 +17,7 @@ from aperture_dagster.publishing.access import AccessRules
 from aperture_dagster.publishing.entries import EntryForm, ListedTitle, ListSpec, Original, OriginalEpisode
 from aperture_dagster.publishing.entries import build_library as build
 from aperture_dagster.publishing.lists import DesiredList, ListPublisher
-from aperture_dagster.publishing.manifest import Leftover, PlacedEntry, PlacedLibrary, PlacedList
+from aperture_dagster.publishing.manifest import Leftover, LibraryList, PlacedEntry, PlacedLibrary, PlacedList
 from aperture_dagster.publishing.names import is_list_folder
 from aperture_dagster.publishing.nfo import TitleFacts
 from aperture_dagster.publishing.outcome import Outcome
@@ -43,6 +43,7 @@ class Memory:
         self._leftovers: dict[tuple[str, str], Leftover] = {}
         self.roots: dict[str, str] = {}
         self.settings: set[tuple[str, str, str]] = set()
+        self.lists_of_users: dict[str, LibraryList] = {}
         self.copies: dict[str, int] = {}
         self.writes: list[str] = []
         """What was written, in order."""
@@ -108,7 +109,7 @@ class Memory:
         if root is not None:
             self.roots[root_on_server] = root
 
-    def write_copies(self, copies: Mapping[str, int]) -> int:
+    def write_copies(self, copies: Mapping[str, int], folder: str) -> int:
         new = {key: value for key, value in copies.items() if self.copies.get(key) != value}
         self.copies |= copies
         return len(new)
@@ -133,6 +134,19 @@ class Memory:
     def note_settings(self, added: Iterable[tuple[str, str, str]], removed: Iterable[tuple[str, str, str]]) -> None:
         self.settings = (self.settings - set(removed)) | set(added)
 
+    @contextmanager
+    def policies(self) -> Iterator[None]:
+        yield
+
+    def library_lists(self) -> dict[str, LibraryList]:
+        return dict(self.lists_of_users)
+
+    def write_library_list(self, given: LibraryList) -> None:
+        self.lists_of_users[given.user_id] = given
+
+    def forget_library_list(self, user_id: str) -> None:
+        self.lists_of_users.pop(user_id, None)
+
     def _write(self, what: str) -> None:
         assert self.is_locked, "written while another process may publish"
         self.writes.append(what)
@@ -147,7 +161,7 @@ class Posters:
     def prepare(self, pictures: Iterable[Picture]) -> None:
         self.prepared += pictures
 
-    def draw(self, picture: Picture) -> bytes:
+    def draw(self, picture: Picture) -> bytes | None:
         assert picture in self.prepared
         return repr(picture).encode()
 

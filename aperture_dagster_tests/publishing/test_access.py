@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.publishing.access import AccessChange, AccessRules, OwnLibrary, plan_access
+from aperture_dagster.publishing.access import (
+    AccessChange,
+    AccessRules,
+    OwnLibrary,
+    Remembered,
+    plan_access,
+    plan_new_libraries,
+)
+from aperture_dagster.publishing.manifest import LibraryList
 
 ANNA, BEN = "a" * 32, "b" * 32
 ANNAS = OwnLibrary("1" * 32, "1" * 32, frozenset({ANNA}))
@@ -34,8 +42,10 @@ def user(user_id: str = ANNA, *, folders: list[str] | None = None, **configurati
 
 def plan(one: dict[str, Any], **options: Any) -> AccessChange:
     rules = AccessRules(options.pop("strict", False), options.pop("hide_own", False), lambda record: frozenset())
-    given: dict[str, Any] = {"own": [ANNAS, BENS, SHARED], "others": [FILMS], "retired": [], "remembered": set()}
-    return plan_access(one, rules=rules, **(given | options))
+    lists = {each.user_id: each for each in options.pop("lists", [])}
+    remembered = Remembered(options.pop("hidden", set()), lists)
+    given: dict[str, Any] = {"own": [ANNAS, BENS, SHARED], "others": {FILMS: "Films"}, "retired": {}}
+    return plan_access(one, rules=rules, remembered=remembered, **(given | options))
 
 
 def after(one: dict[str, Any], change: AccessChange) -> dict[str, Any]:
@@ -62,7 +72,7 @@ def test_what_a_user_shows_again_stays_shown():
     first = plan(anna)
     assert first.configuration is not None
     shown_again = user(MyMediaExcludes=[], LatestItemsExcludes=[BENS.item_id])
-    change = plan(shown_again, remembered=set(first.noted))
+    change = plan(shown_again, hidden=set(first.noted))
     assert change.configuration is None
 
 
@@ -70,7 +80,7 @@ def test_what_a_user_shows_again_stays_shown():
 def test_ids_of_retired_libraries_leave_policy_and_settings(kept: list[str]):
     gone = "9" * 32
     anna = user(folders=[FILMS, gone, ANNAS.policy_id, SHARED.policy_id], MyMediaExcludes=[*kept, gone])
-    change = plan(anna, retired=[gone], remembered={(ANNA, gone, "view")})
+    change = plan(anna, retired={gone: "Gone"}, hidden={(ANNA, gone, "view")})
     assert change.policy is not None
     assert change.policy["EnabledFolders"] == [FILMS, ANNAS.policy_id, SHARED.policy_id]
     assert change.configuration is not None
@@ -81,25 +91,74 @@ def test_ids_of_retired_libraries_leave_policy_and_settings(kept: list[str]):
 def test_a_library_that_becomes_a_users_own_is_shown_to_them_again():
     hidden = user(MyMediaExcludes=[ANNAS.item_id, BENS.item_id], LatestItemsExcludes=[BENS.item_id])
     remembered = {(ANNA, ANNAS.item_id, "view"), (ANNA, BENS.item_id, "view"), (ANNA, BENS.item_id, "latest")}
-    change = plan(hidden, remembered=remembered)
+    change = plan(hidden, hidden=remembered)
     assert change.configuration is not None
     assert change.configuration["MyMediaExcludes"] == [BENS.item_id]
 
 
-def test_a_strict_list_follows_new_libraries_of_the_operator():
-    listed = user(folders=[FILMS, ANNAS.policy_id, SHARED.policy_id])
-    change = plan(listed, strict=True, remembered={(ANNA, "", "listed")}, others=[FILMS, "new"])
+# Lists of libraries in place of all
+
+NEW = "e" * 32
+
+
+def listed(*offered: str, before: tuple[str, ...] = ()) -> LibraryList:
+    return LibraryList(ANNA, before, offered)
+
+
+def test_who_may_see_all_libraries_gets_a_list_without_those_of_others_and_the_operator_is_told():
+    change = plan(user(folders=None), strict=True)
+    assert change.policy is not None and change.is_new_list
+    assert change.policy["EnabledFolders"] == [FILMS, ANNAS.policy_id, SHARED.policy_id]
+    assert change.given == listed(FILMS)
+    assert change.about is not None and change.about.startswith(
+        "anna may see all libraries now, and gets a list instead: Films, "
+    )
+    # Nobody else has a library here.
+    alone = plan(user(folders=None), strict=True, own=[ANNAS])
+    assert alone.policy is None and alone.given is None and alone.about is None
+
+
+def test_a_list_follows_new_libraries_of_the_operator():
+    anna = user(folders=[FILMS, ANNAS.policy_id, SHARED.policy_id])
+    others = {FILMS: "Films", NEW: "Documentaries"}
+    change = plan(anna, strict=True, lists=[listed(FILMS)], others=others)
     assert change.policy is not None
-    assert change.policy["EnabledFolders"] == [FILMS, ANNAS.policy_id, SHARED.policy_id, "new"]
-    by_the_operator = plan(listed, strict=True, others=[FILMS, "new"])
+    assert change.policy["EnabledFolders"] == [FILMS, ANNAS.policy_id, SHARED.policy_id, NEW]
+    assert change.given == listed(FILMS, NEW)
+    assert change.about == "anna, who has a list of libraries, gets Documentaries."
+    assert plan_new_libraries(anna, listed(FILMS), others).policy == change.policy
+    by_the_operator = plan(anna, strict=True, others=others)
     assert by_the_operator.policy is None
 
 
-def test_strict_access_can_be_switched_off_again():
-    listed = user(folders=[FILMS, ANNAS.policy_id])
-    change = plan(listed, remembered={(ANNA, "", "listed")})
-    assert change.policy is not None
-    assert change.policy["EnableAllFolders"] is True
-    assert change.forgotten == [(ANNA, "", "listed")]
-    assert change.configuration is not None
-    assert change.configuration["MyMediaExcludes"] == [BENS.item_id]
+def test_a_list_that_the_operator_shortened_is_the_operators_from_then_on():
+    """It must come back neither with a new library, nor when everything is taken back."""
+    anna = user(folders=[ANNAS.policy_id, SHARED.policy_id])
+    others = {FILMS: "Films", NEW: "Documentaries"}
+    for change in (
+        plan(anna, strict=True, lists=[listed(FILMS)], others=others),
+        plan_new_libraries(anna, listed(FILMS), others),
+        plan(anna, strict=False, lists=[listed(FILMS)], own=[ANNAS, SHARED], others=others),
+    ):
+        assert change.policy is None and change.given is None and not change.is_new_list
+    gone = {ANNAS.policy_id: "a", SHARED.policy_id: "b"}
+    last = plan(anna, strict=True, lists=[listed(FILMS)], own=[], retired=gone, others=others)
+    assert last.policy is not None and last.given is None
+    assert (last.policy["EnableAllFolders"], last.policy["EnabledFolders"]) == (False, [])
+    # A library that is gone from the server was not taken off the list.
+    assert plan(anna, strict=True, lists=[listed(FILMS)], others={}).given == listed(FILMS)
+
+
+@pytest.mark.parametrize("options", [{"strict": False}, {"strict": True, "own": []}])
+def test_a_list_is_taken_back_as_the_policy_was(options: dict[str, Any]):
+    anna = user(folders=[FILMS, ANNAS.policy_id])
+    change = plan(anna, lists=[listed(FILMS, before=("left", "over"))], **options)
+    assert change.policy == anna["Policy"] | {"EnableAllFolders": True, "EnabledFolders": ["left", "over"]}
+    assert change.given is None and change.about == "anna may see all libraries again."
+
+
+def test_who_was_given_all_libraries_back_gets_a_list_again():
+    """The dashboard writes the policy as it was when the page was opened, so this need not be a decision."""
+    change = plan(user(), strict=True, lists=[listed(FILMS)])
+    assert change.policy is not None and change.policy["EnableAllFolders"] is False
+    assert change.given == listed(FILMS) and change.is_new_list

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.media_server.records import Artwork
 from aperture_dagster.publishing.entries import (
     EntryForm,
     ListedTitle,
@@ -22,11 +23,13 @@ from aperture_dagster.publishing.manifest import PlacedEntry
 from aperture_dagster.publishing.nfo import TitleFacts, read_marker, read_title
 from aperture_dagster.publishing.plan import DesiredEntry, DesiredLibrary
 from aperture_dagster.publishing.selection import MediaFile, Source
+from aperture_dagster.publishing.texts import ENGLISH, TEXTS, texts_of
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 999, tzinfo=UTC)
 LINKS = EntryForm("symlink", with_ids=True)
 FILMS = ListSpec("recommendations/a/movie", "Picks", "movie", "a", frozenset({"a"}))
 SHOWS = ListSpec("recommendations/a/series", "Shows", "series", "a", frozenset({"a"}))
+WATCHED = ListSpec("shows_you_watch/a", "Watched", "series", "a", frozenset({"a"}), most_episodes=50)
 
 
 def source(path: str, *, width: int = 1920, sidecars: tuple[str, ...] = (), parts: Sequence[str] = ()) -> Source:
@@ -196,7 +199,7 @@ def episode(
         number,
         end,
         f"Title {season}.{number}",
-        date(2020, season + 1, number),
+        date(2020, season + 1, 1) + timedelta(days=number - 1),
         (source(there),),
     )
 
@@ -219,7 +222,7 @@ def test_a_series_has_each_episode_once_in_a_folder_of_its_season():
         episode(14, 1, 1, path="/tv/second.mkv"),
         episode(15, 2, 1),
     ]
-    entry = only(built(show({1: listed}), spec=SHOWS))
+    entry = only(built(show({1: listed}), spec=WATCHED))
     assert numbers(entry) == ["/tv/s0e1.mkv", "/tv/s1e1.mkv", "/tv/s1e2.mkv", "/tv/s2e1.mkv"]
     paths = [one.path for one in entry.files]
     assert paths[:2] == ["tvshow.nfo", "poster.jpg"]
@@ -254,14 +257,132 @@ def test_of_two_copies_of_a_series_the_one_with_more_episodes_is_published_and_t
 )
 def test_a_series_begins_with_the_file_that_holds_the_next_episode(start: tuple[int, int] | None, expected: list[str]):
     listed = [episode(1, 0, 1), episode(2, 1, 1), episode(3, 1, 2, end=3), episode(4, 1, 4), episode(5, 2, 1)]
-    entry = only(built(show({1: listed}, start=start), spec=SHOWS))
+    entry = only(built(show({1: listed}, start=start), spec=WATCHED))
     assert numbers(entry) == [f"/tv/s{one.replace('.', 'e')}.mkv" for one in expected]
 
 
 def test_only_so_many_episodes_are_published():
     listed = [episode(number, 1, number) for number in range(1, 6)]
-    entry = only(built(show({1: listed}, start=(1, 2)), spec=replace(SHOWS, most_episodes=2)))
+    entry = only(built(show({1: listed}, start=(1, 2)), spec=replace(WATCHED, most_episodes=2)))
     assert numbers(entry) == ["/tv/s1e2.mkv", "/tv/s1e3.mkv"]
+
+
+def seasons(*lengths: int) -> list[OriginalEpisode]:
+    return [
+        episode(100 * season + number, season, number)
+        for season, length in enumerate(lengths, start=1)
+        for number in range(1, length + 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("watched", "expected", "note"),
+    [
+        (None, ["1.1", "1.2"], "This is season 1. All seasons are in TV Shows."),
+        ((1, 1), ["1.1", "1.2"], "This is season 1. All seasons are in TV Shows."),
+        ((1, 2), ["2.1", "2.2", "2.3"], "This is season 2. All seasons are in TV Shows."),
+        # Nothing comes after the last one.
+        ((2, 3), ["1.1", "1.2"], "This is season 1. All seasons are in TV Shows."),
+    ],
+)
+def test_a_recommended_series_holds_the_next_season_and_says_where_the_others_are(
+    watched: tuple[int, int] | None, expected: list[str], note: str
+):
+    listed = [episode(1, 0, 1), *seasons(2, 3)]
+    copies = (Original(1, "id-1", library="TV Shows"),)
+    title = film(*copies, title="Show", episodes={1: listed}, watched=watched)
+    entry = only(built(replace(title, facts=replace(title.facts, overview="About it.")), spec=SHOWS))
+    assert numbers(entry) == [f"/tv/s{one.replace('.', 'e')}.mkv" for one in expected]
+    assert f"<plot>{note}\n\nAbout it.</plot>" in nfo(entry, "tvshow.nfo")
+
+
+def test_a_series_of_one_season_says_nothing_of_others():
+    entry = only(built(film(Original(1, "id-1", library="TV Shows"), episodes={1: seasons(3)}), spec=SHOWS))
+    assert len(numbers(entry)) == 3 and "TV Shows" not in nfo(entry, "tvshow.nfo")
+
+
+@pytest.mark.parametrize(("watched", "first", "last"), [(None, 1, 26), (25, 1, 26), (26, 27, 52), (60, 53, 60)])
+def test_of_a_long_season_a_part_is_published_that_does_not_move_with_each_episode(
+    watched: int | None, first: int, last: int
+):
+    title = film(
+        Original(1, "id-1", library="Anime"), episodes={1: seasons(60, 2)}, watched=watched and (1, min(watched, 59))
+    )
+    entry = only(built(title, spec=SHOWS))
+    assert numbers(entry) == [f"/tv/s1e{number}.mkv" for number in range(first, last + 1)]
+    assert f"These are episodes {first} to {last} of season 1. All episodes are in Anime." in nfo(entry, "tvshow.nfo")
+
+
+# Pictures
+
+
+def artwork(*pictures: Artwork, form: Any = "symlink") -> dict[str, tuple[str | None, bool]]:
+    """Of a film with these pictures: the target by the name of the file, and whether it is downloaded."""
+    original = Original(1, "id-1", (source("/m/alien.mkv"),), artwork=pictures)
+    entry = only(built(film(original), how=replace(LINKS, form=form)))
+    return {one.path: (one.target, one.picture is not None) for one in entry.files if one.kind == "artwork"}
+
+
+def test_pictures_are_links_to_those_of_the_original_or_else_downloaded():
+    of_server = "/config/metadata/library/ab/abc/backdrop.webp"
+    backdrop, logo = Artwork("Backdrop", "b", of_server), Artwork("Logo", "l")
+    thumb = Artwork("Thumb", "t", "https://example.org/thumb.jpg")
+    assert artwork(backdrop, logo, thumb) == {
+        "backdrop.webp": (of_server, False),
+        "logo.png": (None, True),
+        "landscape.jpg": (None, True),
+    }
+    assert artwork(backdrop, form="strm") == {"backdrop.jpg": (None, True)}
+    assert artwork() == {}
+
+
+# Reasons
+
+
+def because(liked: dict[int, str], shown: tuple[int, ...] = (), **how: Any) -> DesiredEntry:
+    """A film that is recommended because of these, and was because of others when it was placed."""
+    title = film(copy(1, source("/m/alien.mkv")), because=liked)
+    title = replace(title, facts=replace(title.facts, tagline="Nobody hears you.", overview="About it."))
+    first = only(built(title))
+    placed = {first.entry_id: PlacedEntry(first.entry_id, 7, "Alien", 1, "placed", NOW, because=shown)}
+    return only(built(title, placed=placed, how=replace(LINKS, **how)))
+
+
+def test_a_page_says_why_a_title_is_recommended_in_place_of_its_tagline():
+    entry = because({3: "The Thing", 4: "Dark Star", 5: "Solaris"})
+    text = nfo(entry, "movie.nfo")
+    assert "<tagline>Because you liked The Thing and Dark Star</tagline>" in text and "hears" not in text
+    assert "<tagline>Widely liked</tagline>" in nfo(because({}), "movie.nfo")
+    assert "<tagline>Because you liked Solaris</tagline>" in nfo(because({5: "Solaris"}), "movie.nfo")
+    # Top Picks and Shows You Watch.
+    assert "<tagline>" not in nfo(only(built(film(copy(1, source("/m/alien.mkv"))))), "movie.nfo")
+
+
+def test_a_reason_can_be_above_the_overview_or_left_out_and_is_in_the_language_of_the_library():
+    above = nfo(because({3: "Aliens"}, reasons="overview"), "movie.nfo")
+    assert "<plot>Because you liked Aliens.\n\nAbout it.</plot>" in above and "Nobody hears you." in above
+    none = nfo(because({3: "Aliens"}, reasons="off"), "movie.nfo")
+    assert "Aliens" not in none and "<tagline>Nobody hears you.</tagline>" in none
+    german = nfo(because({3: "Aliens", 4: "Solaris"}, texts={"movie": texts_of("de-AT")}), "movie.nfo")
+    assert "<tagline>Weil dir Aliens und Solaris gefallen hat</tagline>" in german
+    assert texts_of("tlh") is texts_of(None) is ENGLISH
+    for one in TEXTS.values():
+        assert {"Aliens", "Solaris"} <= set(one.reason(["Aliens", "Solaris"]).split())
+
+
+@pytest.mark.parametrize(
+    ("shown", "named"),
+    [
+        ((4, 3), (4, 3)),
+        ((3, 5), (3, 5)),
+        ((5,), (5,)),
+        ((3, 9), (3, 4)),
+        ((), (3, 4)),
+    ],
+)
+def test_a_reason_stays_as_it_is_shown_while_it_holds(shown: tuple[int, ...], named: tuple[int, ...]):
+    entry = because({3: "The Thing", 4: "Dark Star", 5: "Solaris"}, shown)
+    assert entry.because == named
 
 
 def test_a_series_without_a_usable_episode_is_left_out():
@@ -271,7 +392,7 @@ def test_a_series_without_a_usable_episode_is_left_out():
         show({1: [episode(1, 1, 1, path="http://x/1.mkv")]}),
         show({1: [episode(1, 1, 1)]}, start=(1, 2)),
     ):
-        library = built(title, spec=SHOWS)
+        library = built(title, spec=WATCHED)
         assert library.entries == () and library.skipped == (
             "Show: no episode of it consists of files that can be linked",
         )

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.model.clock import Clock
-from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
+from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG, USERS
 from aperture_dagster.sensors.attempts import next_attempt
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.defs.shared import build_sensor, definitions_of, settings_of
@@ -83,11 +83,13 @@ def test_what_was_never_read_is_read_at_once(installation: Installation) -> None
     assert installation.starts() == ["sync_users", "sync_movies", "sync_series"]
 
 
-def test_titles_are_enriched_once_all_of_them_are_there(installation: Installation) -> None:
+def test_titles_are_embedded_once_all_of_them_are_there_and_enriched_afterwards(installation: Installation) -> None:
     installation.has("users", "movies")
     assert installation.starts() == ["sync_series"]
     installation.has("series", "episodes")
-    assert installation.starts() == ["enrich_metadata", "enrich_mdblist"]
+    assert installation.starts() == ["generate_embeddings"]
+    installation.has("enriched_metadata", "embeddings")
+    assert installation.starts()[:2] == ["enrich_metadata", "enrich_mdblist"]
 
 
 @pytest.mark.parametrize("status", UNFINISHED)
@@ -159,15 +161,28 @@ def test_what_somebody_ended_by_hand_is_not_back_in_a_minute(installation: Insta
     assert installation.starts(datetime.now(UTC) + timedelta(minutes=61)) == ["sync_series"]
 
 
-def test_vectors_are_made_once_each_source_has_been_tried_and_the_view_is_there(installation: Installation) -> None:
+def test_sources_are_asked_even_if_titles_cannot_be_embedded(installation: Installation) -> None:
     installation.has("users", "movies", "series", "episodes")
-    # MDBList is done first, and has merged all that was known.
-    installation.has("mdblist_scores", "enriched_metadata")
-    assert "generate_embeddings" not in installation.starts(), "TMDb and OMDb have not been asked"
-    run = add_run(installation.instance, "enrich_metadata", "STARTED")
-    assert "generate_embeddings" not in installation.starts()
+    run = add_run(installation.instance, "generate_embeddings", "STARTED")
+    assert "enrich_metadata" not in installation.starts(), "first lists come first"
     installation.instance.report_run_failed(run)
-    assert "generate_embeddings" in installation.starts(), "people get lists while TMDb is down"
+    assert "enrich_metadata" in installation.starts()
+
+
+def test_histories_are_read_while_titles_are_embedded_and_plays_are_counted_once_all_are_there(
+    installation: Installation,
+) -> None:
+    installation.has("users", "movies", "series", "episodes")
+    installation.instance.add_dynamic_partitions(USERS, ["Alma", "Bruno"])
+    requests = {request.job_name: request for request in installation.requests()}
+    assert requests.keys() == {"generate_embeddings", "sync_watch_history"}
+    tags = requests["sync_watch_history"].tags
+    assert (tags[RANGE_START_TAG], tags[RANGE_END_TAG]) == ("Alma", "Bruno")
+    run = add_run(installation.instance, "sync_watch_history", "STARTED")
+    installation.instance.report_runless_asset_event(dg.AssetMaterialization("watch_history", partition="Alma"))
+    assert "refresh_top_picks" not in installation.starts(), "Bruno's plays are being read"
+    installation.instance.report_run_failed(run)
+    assert "refresh_top_picks" in installation.starts()
 
 
 def test_vectors_that_automation_could_not_make_are_tried_again(installation: Installation) -> None:

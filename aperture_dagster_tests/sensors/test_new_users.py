@@ -86,6 +86,12 @@ class Home:
         """A run for a range of users has this status, by the clock of now."""
         return add_run(self.instance, job, status, **{RANGE_START_TAG: first, RANGE_END_TAG: last})
 
+    def begins(self, run: dg.DagsterRun) -> None:
+        """The process of a run has started."""
+        self.instance.report_dagster_event(
+            dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, run.job_name), run.run_id
+        )
+
     @property
     def partitions(self) -> list[str]:
         return list(self.instance.get_dynamic_partitions(USERS))
@@ -128,10 +134,45 @@ def test_nobody_gets_a_second_run_while_one_that_makes_their_list_is_unfinished(
     assert home.first_lists() == [("Alma", "Bruno")]
 
 
+def test_a_list_follows_as_soon_as_its_users_history_has_been_read_and_does_not_read_it_again(home: Home):
+    home.library_is_embedded()
+    home.users_are("Alma", "Bruno", "Cleo", "Dora")
+    reading = home.run_ends("NOT_STARTED", "Alma", "Cleo", "sync_watch_history")
+    home.begins(reading)
+    assert home.first_lists() == [("Dora", "Dora")], "nobody is reading hers"
+    home.run_ends("STARTED", "Dora", "Dora")
+    home.is_made("Alma", assets=("watch_history",))
+    assert home.first_lists() == [], "the others may be read within seconds"
+    home.is_made("Bruno", assets=("watch_history",))
+    home.later = timedelta(seconds=21)
+    (request,) = home.tick().run_requests
+    assert (request.tags[RANGE_START_TAG], request.tags[RANGE_END_TAG]) == ("Alma", "Bruno")
+    made = {key.to_user_string() for key in request.asset_selection}
+    assert made == {"shows_you_watch", "taste_profiles", "recommendations"}
+    queued = home.run_ends("QUEUED", "Alma", "Bruno")
+    home.is_made("Cleo", assets=("watch_history",))
+    assert home.first_lists() == [], "that run has not started, and more may be read before it does"
+    home.instance.delete_run(queued.run_id)
+    home.run_ends("STARTED", "Alma", "Bruno")
+    assert home.first_lists() == [("Cleo", "Cleo")]
+
+
+def test_who_could_not_be_read_with_the_others_is_read_for_their_first_list(home: Home):
+    home.library_is_embedded()
+    home.users_are("Alma", "Bruno")
+    reading = home.run_ends("NOT_STARTED", "Alma", "Bruno", "sync_watch_history")
+    home.begins(reading)
+    home.is_made("Alma", assets=("watch_history",))
+    home.instance.report_run_failed(reading)
+    requests = {request.tags[RANGE_START_TAG]: request.asset_selection for request in home.tick().run_requests}
+    assert requests.keys() == {"Alma", "Bruno"}
+    assert requests["Bruno"] is None and len(requests["Alma"]) == 3
+
+
 def test_a_run_that_makes_no_list_does_not_hold_up_a_first_list(home: Home):
     home.library_is_embedded()
     home.users_are("Alma")
-    home.run_ends("STARTED", "Alma", "Alma", "sync_watch_history")
+    home.run_ends("STARTED", "Alma", "Alma", "sync_watching_libraries")
     assert home.first_lists() == [("Alma", "Alma")]
 
 

@@ -23,7 +23,10 @@ FILM = WorldTitle(
     vote_average=7.5, vote_count=10, popularity=5.0, collection=(55, "Firsts"),
     recommended_tmdb_ids=(102, 999, 101_000),
 )  # fmt: skip
-SECOND = WorldTitle("movie:2", "movie", "Second", tmdb_id=102, collection=(55, "Firsts"), genres=("Drama",), copies=0)
+SECOND = WorldTitle(
+    "movie:2", "movie", "Second", tmdb_id=102, collection=(55, "Firsts"), genres=("Drama",), keywords=("rain",),
+    copies=0,
+)  # fmt: skip
 BARE = WorldTitle("movie:3", "movie", "Bare", tmdb_id=103)
 SHOW = WorldTitle(
     "series:1", "series", "Show", year=2010, tmdb_id=101, imdb_id="tt0202", tvdb_id=77, genres=("Drama",),
@@ -101,6 +104,13 @@ def test_recommendations_come_from_the_world_and_are_known_titles(client: httpx.
     assert film["recommendations"]["total_results"] == 1
     bare = client.get("/movie/103?append_to_response=recommendations").json()
     assert bare["recommendations"]["results"] == []
+
+
+def test_similar_titles_share_keywords_and_have_no_media_type(client: httpx.Client) -> None:
+    similar = client.get("/movie/101?append_to_response=similar").json()["similar"]
+    assert [item["id"] for item in similar["results"]] == [102] and similar["total_results"] == 1
+    assert "media_type" not in similar["results"][0]
+    assert client.get("/tv/101?append_to_response=similar").json()["similar"]["results"] == []
 
 
 def test_a_series_has_seasons_networks_and_external_ids(client: httpx.Client) -> None:

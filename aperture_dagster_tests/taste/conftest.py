@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 
 from aperture_dagster.taste.ranking.crowd import Crowd, neighbours_of
+from aperture_dagster.taste.ranking.features import weigh_names
+from aperture_dagster.taste.ranking.names import count_names
 
 NOW = pd.Timestamp("2026-03-01", tz="UTC")
 PROJECT = Path(__file__).parents[2]
@@ -92,3 +94,8 @@ def benchmark() -> ModuleType:
         patch.syspath_prepend(PROJECT / "benchmarks")
         spec.loader.exec_module(module)
     return module
+
+
+def tf_idf(lists):
+    """Return the rows of some lists of names."""
+    return weigh_names(count_names(lists))

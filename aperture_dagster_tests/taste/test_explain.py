@@ -105,7 +105,8 @@ def test_a_crowd_explains_like_a_household(library):
 
 
 def test_of_two_titles_that_others_watched_with_it_the_one_that_is_liked_more_contributes_more(library):
-    crowd = crowd_of(pd.concat([watched(f"user{n}", [100, 101, 110]) for n in range(9)]))
+    others = [watched(f"else{n}", [115, 116]) for n in range(9)]
+    crowd = crowd_of(pd.concat([watched(f"user{n}", [100, 101, 110]) for n in range(9)] + others))
     liked = pd.concat([watched("ann", [100], rating=7.0), watched("ann", [101], rating=10.0), watched("ann", [102])])
     found = model_of(library, None, liked, BY_OTHERS, crowd=crowd).contributions("ann", np.array([110]))
     adds = dict(zip(library["work_id"].to_numpy()[found.liked], found.total[0], strict=True))
@@ -138,11 +139,22 @@ def test_a_reason_is_named_with_others_only_if_it_contributes_nearly_as_much():
     assert reasons(few, {"a": np.array([2.0])})[0].tolist() == [4, 6], "each at least 40 % of the first"
     named = [
         reasons(found, {"a": np.array([lift]), "b": np.array([1.0]), "c": np.array([-9.0])})[0].tolist()
-        for lift in (18.0, 20.0)
+        for lift in (2.9, 3.1)
     ]
-    assert named == [[4, 6, 7], []], "a twentieth of all that lifts the title is enough"
+    assert named == [[4, 6, 7], []], "a quarter of all that lifts the title is enough"
     nothing = Contributions(np.array([4]), np.zeros((1, 1)))
     assert reasons(nothing, {"a": np.zeros(1)})[0].tolist() == []
+
+
+def test_two_titles_in_a_row_do_not_name_the_same_ones():
+    liked = np.array([4, 5, 6, 7])
+
+    def named(*adds: list[float]) -> list[list[int]]:
+        return [rows.tolist() for rows in reasons(Contributions(liked, np.array(adds)), {"a": np.ones(len(adds))})]
+
+    assert named([0.9, 0.8, 0, 0], [0.9, 0.8, 0, 0], [0.9, 0.8, 0, 0]) == [[4, 5], [4], [4, 5]]
+    assert named([0.9, 0.1, 0, 0], [0.9, 0.1, 0, 0], [0.1, 0, 0.9, 0]) == [[4], [4, 5], [6]]
+    assert named([0.9, 0, 0, 0], [0.9, 0, 0, 0]) == [[4], [4]], "there is no other reason"
 
 
 def test_the_wording_says_what_dominates():

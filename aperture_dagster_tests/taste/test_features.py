@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aperture_dagster.taste.ranking.features import content_features, tf_idf
+from aperture_dagster.taste.ranking.features import content_features
 from aperture_dagster.taste.ranking.signals import ERA_YEARS
+from aperture_dagster_tests.taste.conftest import tf_idf
 
 
 def weights(n: int, **rows: float) -> np.ndarray:

@@ -8,11 +8,10 @@ import pytest
 
 from aperture_dagster.popularity.ranking import PickRules, top_picks
 from aperture_dagster.taste.ranking.config import RankingConfig, RankingInputs
-from aperture_dagster.taste.ranking.features import content_features, signed_root, tf_idf
+from aperture_dagster.taste.ranking.features import content_features
 from aperture_dagster.taste.ranking.recommend import blend_shares, prepare
-from aperture_dagster.taste.ranking.similarity import nearest_liked
 from aperture_dagster.taste.ranking.taste import centre, taste_weights
-from aperture_dagster_tests.taste.conftest import NOW, days_ago, history
+from aperture_dagster_tests.taste.conftest import NOW, days_ago, history, tf_idf
 
 # Taste
 
@@ -112,27 +111,6 @@ def test_only_the_first_five_of_a_cast_count_beside_directors_and_creators():
     fields = content_features(items).fields
     liked = np.array([1.0, 0, 0, 0, 0, 0])
     assert (fields["people"].affinity(liked) > 0).tolist() == [True, True, False, True, True, False]
-
-
-def test_the_cosine_of_genres():
-    features = content_features(pd.DataFrame({"genres": [["a", "b"], ["a"], ["c"], []]}))
-    found = features.genre_cosine(np.array([0, 3]), np.array([0, 1, 2, 3]))
-    assert found == pytest.approx(np.array([[1.0, 2**-0.5, 0.0, 0.0], [0.0] * 4]))
-    assert signed_root(np.array([-4.0, 0.0, 9.0])).tolist() == [-2.0, 0.0, 3.0]
-
-
-# Lists
-
-
-def test_reasons_are_at_most_k_above_the_minimum_or_the_best_of_weak_ones():
-    unit = np.array([[1.0, 0.0], [0.05, 0.99875], [0.049, 0.9988], [0.0, 1.0], [0.9, 0.4359], [0.8, 0.6], [-1.0, 0.0]])
-    row, liked = np.array([0]), np.array([1, 2, 4, 5, 6])
-    assert nearest_liked(unit, row, liked) == [[4, 5, 1]]
-    assert nearest_liked(unit, row, liked, k=2) == [[4, 5]]
-    assert nearest_liked(unit, row, np.array([2, 3, 6])) == [[2]], "a weak reason is better than none"
-    assert nearest_liked(unit, row, np.array([3, 6])) == [[]]
-    assert nearest_liked(unit, row, liked, bonus=np.array([[0.0, 0.0, 0.0, 0.2, 0.0]])) == [[5, 4, 1]]
-    assert nearest_liked(np.ones((3, 1)), row, np.array([2, 1])) == [[2, 1]], "ties go to the earlier one"
 
 
 def test_the_shares_of_the_components():

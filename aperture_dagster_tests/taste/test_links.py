@@ -52,11 +52,15 @@ def test_weights_spread_over_the_links_of_any_number_of_users():
     assert not links().spread(weights).any() and links().spread(weights).shape == (8, 37)
 
 
-def test_only_liked_titles_contribute_to_a_title():
-    found = links((0, 4, 1), (4, 1, 1), (2, 4, 1), (3, 5, 1))
-    rows, adds = found.contributions(4, np.array([2.0, 1.0, -1.0, 9.0, 0.0, 0.0, 0.0, 0.0]))
-    assert rows.tolist() == [0, 1] and adds.tolist() == pytest.approx([2 * 3**-0.5, 3**-0.5])
-    assert found.contributions(7, np.ones(8))[0].tolist() == []
+def test_titles_that_lead_to_the_same_title_outside_the_library_are_tied_half_as_much():
+    found = links((0, -7, 1), (1, -7, 3), (2, -9, 1))
+    liked = np.zeros((8, 2))
+    liked[[0, 2], [0, 1]] = 1.0
+    # By rank 1 and 1/2, and the title outside has a degree of 1.5; what leads somewhere alone ties nothing.
+    assert found.spread(liked)[1].tolist() == pytest.approx([0.5 * 1.5**-0.5 * 0.5, 0.0])
+    assert np.count_nonzero(found.spread(liked)[3:]) == 0
+    rows, others = np.array([1, 3]), np.array([2, 0])
+    assert found.between(rows, others) == pytest.approx(np.array([[0.0, found.spread(liked)[1, 0]], [0.0, 0.0]]))
 
 
 def test_a_disliked_title_lowers_what_is_recommended_from_it():

@@ -287,11 +287,28 @@ def test_tmdb_recommendations_lead_to_works_of_the_same_media_type(shelf: Shelf)
     shelf.series(ServerTitle("show", "Show", tmdb_id=4))
     first = shelf.item("film-1")["work_id"]
     answer = {"id": 1, "title": "x", "recommendations": {"results": [{"id": n} for n in (3, 4, 99, 1, 2)]}}
+    answer |= {"similar": {"results": [{"id": 2}, {"id": 98}]}}
     with shelf.open() as connection:
         write_answers(connection, "tmdb", [{"work_id": first} | parse_title(answer, "movie")])
         edges = read_edges(connection).sort_values("rank")
-    assert list(edges.recommended_work_id) == [shelf.item("film-3")["work_id"], shelf.item("film-2")["work_id"]]
-    assert list(edges["rank"]) == [1, 5]
+    third, second = (shelf.item(f"film-{n}")["work_id"] for n in (3, 2))
+    here = edges[edges.recommended_work_id > 0]
+    assert list(here.recommended_work_id) == [third, second, second] and list(here["rank"]) == [1, 5, 21]
+    outside = edges[edges.recommended_work_id < 0]
+    assert list(outside.recommended_work_id) == [-8, -198, -196] and list(outside["rank"]) == [2, 3, 22]
+
+
+def test_what_a_large_library_lacks_is_not_read(shelf: Shelf, monkeypatch: pytest.MonkeyPatch):
+    from aperture_dagster.enrichment.queries import write_answers
+    from aperture_dagster.enrichment.tmdb.title import parse_title
+    from aperture_dagster.taste import lists
+
+    shelf.films(film(1), film(2))
+    answer = {"id": 1, "title": "x", "recommendations": {"results": [{"id": 2}, {"id": 99}]}}
+    with shelf.open() as connection:
+        write_answers(connection, "tmdb", [{"work_id": shelf.item("film-1")["work_id"]} | parse_title(answer, "movie")])
+        monkeypatch.setattr(lists, "EDGES", lists.EDGES.replace(f"<= {lists.BRIDGED}", "<= 1"))
+        assert list(read_edges(connection).recommended_work_id) == [shelf.item("film-2")["work_id"]]
 
 
 def test_tmdb_recommendations_are_between_works_of_the_library(shelf: Shelf):
@@ -309,6 +326,7 @@ def test_tmdb_recommendations_are_between_works_of_the_library(shelf: Shelf):
     shelf.films(film(1), film(2))
     with shelf.open() as connection:
         edges = read_edges(connection)
+    edges = edges[edges.recommended_work_id > 0]
     assert set(zip(edges.work_id, edges.recommended_work_id, strict=True)) == {
         (works[1], works[2]),
         (works[2], works[1]),

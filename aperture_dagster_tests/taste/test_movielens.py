@@ -56,6 +56,12 @@ def test_a_sample_has_the_wanted_size_and_is_not_of_the_most_active(tmp_path: Pa
     assert {int(one) for one in np.histogram(list(chosen), 5, (0, 1_000))[0] > 10} == {1}, "from everywhere in the file"
 
 
+def test_those_who_were_active_last_are_chosen_however_much_they_rated(tmp_path: Path):
+    rows = [f"{person},{film},3.0,{1_000 * person + film}\n" for person in range(1, 101) for film in (1, 2, 4)]
+    place = folder(tmp_path, ratings_csv="userId,movieId,rating,timestamp\n" + "1,4,3.0,999999\n" + "".join(rows))
+    assert people_of(place, 10) == {1, *range(92, 101)}
+
+
 def test_who_is_chosen_depends_neither_on_the_parts_nor_on_the_order_of_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

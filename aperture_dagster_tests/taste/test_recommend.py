@@ -153,7 +153,8 @@ def test_titles_that_others_watched_together_are_recommended(library):
 
 
 def test_an_external_crowd_helps_a_user_who_lives_alone(library):
-    crowd = crowd_of(pd.concat([watched(f"user{n}", [100, 101, 110, 111]) for n in range(40)]))
+    others = [watched(f"else{n}", [102, 103, 120, 121]) for n in range(40)]
+    crowd = crowd_of(pd.concat([watched(f"user{n}", [100, 101, 110, 111]) for n in range(40)] + others))
     config = RankingConfig(weights=BlendWeights(rating=0, votes=0, trend=0), mix=NOTHING_ALIKE, limit=2)
     found = recommend(inputs(library, None, watched("ann", [100, 101]), crowd=crowd), config)
     assert list(found) == ["ann"] and set(found["ann"]["work_id"]) == {110, 111}

@@ -29,6 +29,8 @@ from aperture_dagster.taste.ranking.signals import (
 from aperture_dagster_tests.taste.conftest import NOW, crowd_of, history
 
 INDEX = {work: work - 1 for work in range(1, 7)}
+ROWS = np.arange(6)
+"""Of works 1 to 6."""
 
 
 @pytest.mark.filterwarnings("error")
@@ -36,6 +38,8 @@ def test_a_standardised_component_has_mean_zero_and_deviation_one():
     assert standardise(np.array([1.0, 3.0])).tolist() == [-1.0, 1.0]
     assert standardise(np.array([4.0, 4.0, 4.0])).tolist() == [0.0] * 3
     assert standardise(np.zeros(0)).shape == (0,)
+    some = standardise(np.array([1.0, 90.0, 3.0]), np.array([True, False, True]))
+    assert some.tolist() == [-1.0, 0.0, 1.0]
     unknown = standardise(np.array([np.nan, np.inf, -np.inf, 3.0, -3.0]))
     assert unknown[:3].tolist() == [0.0] * 3, "what is unknown is in the middle"
 
@@ -75,7 +79,7 @@ def test_people_are_those_of_whom_something_is_known_and_co_watch_learns_from_wh
         ),
         users=["bob", "new", "bob"],
     )
-    assert found.co_watchers == 2
+    assert found.co_watchers("bob", ROWS) == 2
     assert found.users == ["bob", "new"] and found.column == {"bob": 0, "new": 1}
     assert set(found.titles) == {"ann", "bob", "cem"}
 
@@ -101,16 +105,28 @@ def test_a_crowd_is_added_to_what_the_household_watched_together():
         np.array([1, 1, 2, 9]), np.array([3, 4, 4, 1]), np.array([0.25, 0.5, 1.0, 9.0], np.float32), people=70
     )
     alone, found = people(own), people(own, crowd=crowd)
-    assert found.co_watchers == alone.co_watchers + 70 == 72
+    assert [one.co_watchers("ann", ROWS) for one in (alone, found)] == [2, 72]
+    assert found.known.tolist() == [True] * 4 + [False] * 2 == [*alone.known[:3], True, False, False]
     # Each play counts .5; works 1 to 6 are rows 0 to 5, and 9 is not in the library.
     added = [[0, 0, 0.125, 0.25 + 0.5, 0, 0], [0, 0, 0.125, 0.25, 0, 0]]
     assert found.co_watch - alone.co_watch == pytest.approx(np.array(added), abs=1e-6)
 
 
+def test_a_crowd_counts_by_the_square_of_what_it_knows_of_the_liked_titles():
+    own = history(*({"work_id": work} for work in (1, 2, 5, 6)), {"work_id": 3, "rating": 1})
+    crowd = Crowd(np.array([1]), np.array([3]), np.array([0.25], np.float32), people=80)
+    found = people(own, crowd=crowd)
+    assert found.co_watchers("ann", ROWS) == 1 + 80 / 16
+    assert found.co_watchers("ann", ROWS[:2]) == 1 + 80 / 4
+    assert found.co_watchers("ann", ROWS[3:]) == 1, "of these titles it knows none"
+    assert found.co_watchers("ann", ROWS[2:4]) == 1, "none of these is liked"
+
+
 def test_a_crowd_without_pairs_changes_nothing():
     own = history({"work_id": 1})
     one = crowd_of(history({"work_id": 1}, {"work_id": 2}))
-    assert people(own, crowd=one).co_watchers == people(own).co_watchers == 1, "one person is no crowd"
+    found = [people(own, crowd=crowd).co_watchers("ann", ROWS) for crowd in (one, None)]
+    assert found == [1, 1], "one person is no crowd"
     assert not people(own, crowd=one).co_watch.any()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aperture_dagster.taste.ranking import similarity
-from aperture_dagster.taste.ranking.similarity import history_similarity, nearest_liked
+from aperture_dagster.taste.ranking.similarity import history_similarity
 from aperture_dagster.taste.ranking.taste import centre
 
 
@@ -43,21 +43,6 @@ def test_a_dislike_pushes_similar_titles_away(vectors):
     assert scores[3::3].max() < scores[1::3].min()
 
 
-def test_an_empty_history_gives_zeros_and_no_reasons(vectors):
+def test_an_empty_history_gives_zeros(vectors):
     unit, none = centre(vectors), np.zeros(0, dtype=np.int64)
     assert not history_similarity(unit, none, np.zeros(0)).any()
-    assert nearest_liked(unit, np.array([1, 2]), none) == [[], []]
-
-
-def test_reasons_are_the_most_similar_liked_titles_in_order(vectors):
-    unit, liked = centre(vectors), np.array([0, 1, 3, 6, 9])
-    for row, reasons in zip((12, 15), nearest_liked(unit, np.array([12, 15]), liked), strict=True):
-        near = unit[row] @ unit[reasons].T
-        assert len(reasons) == 3 and list(near) == sorted(near, reverse=True)
-        assert all(reason % 3 == 0 for reason in reasons)
-
-
-def test_a_title_without_a_vector_has_no_reasons(vectors):
-    unit = centre(vectors)
-    unit[7] = 0.0
-    assert nearest_liked(unit, np.array([7]), np.array([0, 1])) == [[]]

@@ -39,8 +39,7 @@ from dagster._utils.hosted_user_process import recon_job_from_origin
 from dagster_shared.error import SerializableErrorInfo
 from sqlalchemy import text
 from week import daemons as week
-from week.daemons import Daemons, SimulatedTime, until_quiet
-from week.figures import failures
+from week.daemons import Daemons, SimulatedTime, failures, until_quiet
 
 import aperture_dagster.defs.jobs
 import aperture_dagster.http.transport

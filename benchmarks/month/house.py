@@ -39,7 +39,7 @@ MOST_SECONDS_TO_STOP = 1800
 NIGHT_HOURS, NIGHT_HALVES = (1, 2, 3, 4, 5, 6, 7, 8, 9), (1, 5)
 SETTINGS = {
     "EMBEDDER": "openai", "EMBEDDER_MODEL": "demo-embedding", "PUBLISH": "true",
-    "PUBLISH_LISTS": "recommendation_libraries,recommendation_collections,top_picks_libraries,top_picks_collections,"
+    "PUBLISH_LISTS": "recommendation_libraries,recommendation_playlists,top_picks_libraries,top_picks_collections,"
     "top_picks_playlists,shows_you_watch_libraries",
     "REQUESTS_DRY_RUN": "false", "REQUESTS_PER_WEEK": "100",
     "REQUESTS_MINIMUM_SCORE": "0", "DISCOVERY_MINIMUM_VOTES": "20", "RATINGS_TO_SERVER": "true",

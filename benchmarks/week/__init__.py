@@ -1,1 +1,1 @@
-"""Parts of ``simulated_week.py``: Dagster's daemons by a simulated clock, a household, and figures."""
+"""Dagster's daemons by a simulated clock, and a household for them to work for."""

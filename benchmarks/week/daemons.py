@@ -230,3 +230,20 @@ def engines(instance: dg.DagsterInstance) -> list[Engine]:
     """Return the engines on Dagster's database, that of the events first."""
     parts: list[Any] = [instance.event_log_storage, instance.run_storage, instance.schedule_storage]
     return [part._engine for part in parts]
+
+
+def _label(run: dg.DagsterRun) -> str:
+    """A job's name, or the assets of a run that automation requested."""
+    if not run.job_name.startswith("__"):
+        return run.job_name
+    assets = sorted(key.to_user_string() for key in run.asset_selection or ())
+    checks = len(run.asset_check_selection or ()) if not assets else 0
+    return f"automation: {', '.join(assets) or f'{checks} checks'}"
+
+
+def failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """Say what failed in a run."""
+    records = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE).records
+    events = [record.event_log_entry.get_dagster_event() for record in records]
+    said = [event.step_failure_data.error_display_string[:2000] for event in events]
+    return f"{_label(run)} {run.status.value}: {' | '.join(said)}"

@@ -24,6 +24,7 @@ from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.versions import content_version
 from aperture_dagster.publishing.copies import record_states
+from aperture_dagster.publishing.sharing import WatchStateSharing
 from aperture_dagster.ratings.in_force import OWN, SERVER, rated_since, ratings_version
 from aperture_dagster.settings import Settings
 
@@ -55,14 +56,17 @@ def watch_history(
     """What each user has watched and rated: one row per user and item for the state, and an append-only log of plays.
 
     Read from the media server every two hours if anybody was active; once a day everything is compared. If the server
-    suddenly reports no history for a user who had one, the stored history is kept.
+    suddenly reports no history for a user who had one, the stored history is kept. Originals and their published copies
+    then get the same state on the server, where it does not share that itself.
     """
-    with operator_errors(context, settings), media_servers.open() as server:
+    with operator_errors(context, settings), media_servers.open_writer() as writer:
         with database.transaction() as connection:
             if not any(catalogue_size(connection).values()):
                 # No item would be recognised, and the history would count as read until the next full comparison.
                 raise MissingPrerequisite("There are no titles yet: run sync_movies and sync_series first.")
+        server = writer.reader
         reader = HistoryReader(server, database, clock, record_states)
+        sharing = WatchStateSharing(database, clock, writer, context.log)
 
         def serve(user: User) -> UserOutcome:
             before = server.requests
@@ -73,11 +77,13 @@ def watch_history(
                 if there is None or not there or user.user_id in there:
                     raise
                 raise UserLeft(user.name) from error
+            shared = sharing.share_or_warn(user) if settings.share_watch_state else 0
             outcome = _outcome(user, read, settings, database, clock)
+            outcome.metadata["states_shared"] = shared
             outcome.requests = server.requests - before
             return outcome
 
-        yield from for_each_user(context, settings, database, serve, quiet=True)
+        yield from for_each_user(context, settings, database, serve, quiet=True, at_once=True)
 
 
 def _outcome(user: User, read: HistoryRead, settings: Settings, database: Database, clock: Clock) -> UserOutcome:

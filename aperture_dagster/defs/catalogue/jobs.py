@@ -38,7 +38,25 @@ JOBS = (
         cron="0 */2 * * *",
         why="Lists follow what was watched, and leave it out.",
         scope="users",
+        first_run=True,
+        # Without titles, no item would be recognised.
+        needs=("users", "movies", "series", "episodes"),
         quiet=True,
         skip_if=nobody_was_active,
+    ),
+    Job(
+        "follow_plays",
+        "Read the history of those who have just watched something, renew their lists, and publish them.",
+        (
+            "watch_history",
+            "shows_you_watch",
+            "taste_profiles",
+            "recommendations",
+            "recommendation_libraries",
+            "shows_you_watch_libraries",
+        ),
+        scope="viewers",
+        why="Lists follow a play within minutes.",
+        priority=10,
     ),
 )

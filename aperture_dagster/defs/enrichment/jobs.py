@@ -26,6 +26,8 @@ def _source_jobs() -> list[Job]:
             why="Facts age, and services limit the requests of a day: each run asks only about what is due.",
             first_run=True,
             needs=LIBRARY,
+            # First lists are made without the sources, and their hours of work take neither time nor turns from them.
+            after=("embeddings", "watch_history"),
             priority=PRIORITY,
             quiet=True,
             one_at_a_time="enriched_metadata",

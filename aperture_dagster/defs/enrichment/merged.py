@@ -42,8 +42,8 @@ def _lineage(plan: MergePlan) -> dg.TableColumnLineage:
     group_name=GROUP,
     deps=[movies, series, *SOURCE_ASSETS],
     kinds={"postgres"},
-    # A source that fails from its first day on must not keep the others from being merged.
-    automation_condition=on_upstream_change(optional=dg.AssetSelection.assets(*SOURCE_ASSETS)),
+    # What the media server knows is merged at once, and no source that fails keeps the others from it.
+    automation_condition=on_upstream_change(additional=dg.AssetSelection.assets(*SOURCE_ASSETS), first=False),
     # Everything is merged again when it changes.
     code_version=PLAN.recipe(),
     metadata={"dagster/table_name": "enriched_metadata", "dagster/column_lineage": _lineage(PLAN)},

@@ -11,6 +11,8 @@ JOBS = (
         why="Prices change rarely.",
         first_run=True,
         needs=("embeddings",),
+        # First lists come first.
+        after=("watch_history",),
     ),
     Job(
         "database_backup",

@@ -11,8 +11,9 @@ JOBS = (
         why="Each day has its own list, from the plays of the days before.",
         scope="day",
         first_run=True,
-        # Plays are read with the first lists of users.
         needs=("watch_history",),
+        # The first user's history is there before the others'.
+        after=("watch_history",),
     ),
     Job(
         "sync_watching_libraries",

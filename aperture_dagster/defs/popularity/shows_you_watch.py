@@ -34,7 +34,7 @@ AT_NIGHT = dg.AssetSelection.assets(series, enriched_metadata)
     group_name="popularity",
     deps=[users, series, episodes, watch_history, enriched_metadata],
     kinds={"postgres"},
-    automation_condition=on_upstream_change(ignoring=AT_NIGHT),
+    automation_condition=on_upstream_change(ignoring=AT_NIGHT, first=False),
     metadata={"dagster/table_name": "shows_you_watch"},
 )
 def shows_you_watch(

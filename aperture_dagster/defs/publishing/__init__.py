@@ -9,6 +9,7 @@ from aperture_dagster.defs.groups import Group
 from aperture_dagster.defs.publishing.checks import CHECKS
 from aperture_dagster.defs.publishing.jobs import JOBS
 from aperture_dagster.defs.publishing.libraries import library_assets, media_server_libraries
+from aperture_dagster.defs.publishing.library_access import library_access
 from aperture_dagster.defs.publishing.studio_pictures import are_on_the_server, studio_pictures
 from aperture_dagster.settings import Settings
 
@@ -17,7 +18,12 @@ def group(settings: Settings) -> Group:
     """The group; what follows from changes does so only while publishing is on."""
     published = library_assets(settings)
     return Group(
-        assets=(studio_pictures, *published, media_server_libraries([studio_pictures, *published])),
+        assets=(
+            studio_pictures,
+            library_access,
+            *published,
+            media_server_libraries([studio_pictures, library_access, *published]),
+        ),
         checks=(are_on_the_server, *CHECKS),
         jobs=JOBS,
     )

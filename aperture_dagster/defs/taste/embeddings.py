@@ -21,9 +21,9 @@ from aperture_dagster.taste.ranking.text import RECIPE
     deps=[movies, series, enriched_metadata],
     kinds={"numpy", "postgres"},
     # Texts are made from the view alone; the catalogue only says which works are in the library.
-    # Each source changes the view, and a title would be embedded after each.
+    # Each source changes the view, and a title would be embedded, and all lists renewed, after each.
     automation_condition=on_upstream_change(
-        ignoring=dg.AssetSelection.assets(movies, series), after=[asset.key for asset in SOURCE_ASSETS]
+        ignoring=dg.AssetSelection.assets(movies, series), after=[asset.key for asset in SOURCE_ASSETS], first=False
     ),
     pool=EMBEDDER,
     code_version=RECIPE,

@@ -1,19 +1,18 @@
 """When vectors, tastes and lists are made."""
 
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.enrichment.sources import SOURCES
 
 JOBS = (
     Job(
         "generate_embeddings",
-        "Embed titles that are new or changed.",
-        ("embeddings",),
+        "Merge what is known of titles, and embed those that are new or changed.",
+        ("enriched_metadata", "embeddings"),
         cron="0 3 * * *",
         why="After titles have been read, and before lists are made. Automation does the same after each change.",
         first_run=True,
-        needs=("enriched_metadata",),
-        # A title whose text comes from one source today and from two tomorrow would be embedded twice.
-        after=tuple(source.table for source in SOURCES),
+        # What the media server says of titles is enough for first lists; the sources refine it afterwards.
+        needs=("movies", "series"),
+        one_at_a_time="enriched_metadata",
     ),
     Job(
         "generate_recommendations",
@@ -33,8 +32,8 @@ JOBS = (
     ),
     Job(
         "first_list",
-        "Read the history of users who have just joined, learn their taste, and make their first list.",
-        ("watch_history", "taste_profiles", "recommendations"),
+        "Read the history of users who have just joined, learn their taste, and make their first lists.",
+        ("watch_history", "shows_you_watch", "taste_profiles", "recommendations"),
         scope="newcomers",
         why="Nobody has to wait for the night.",
         priority=10,

@@ -40,6 +40,7 @@ class ComputeConfig(dg.Config):
     automation_condition=on_upstream_change(
         ignoring=dg.AssetSelection.assets(movies, series, enriched_metadata),
         additional=dg.AssetSelection.assets(trakt_ratings),
+        first=False,
     ),
     kinds={"numpy", "postgres"},
     code_version=program_hash(),

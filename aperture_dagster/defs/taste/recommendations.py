@@ -41,7 +41,7 @@ AT_NIGHT = dg.AssetSelection.assets(movies, series, enriched_metadata, watch_his
     group_name="taste",
     deps=[users, movies, series, watch_history, trakt_ratings, enriched_metadata, embeddings, taste_profiles],
     kinds={"numpy", "postgres"},
-    automation_condition=on_upstream_change(ignoring=AT_NIGHT),
+    automation_condition=on_upstream_change(ignoring=AT_NIGHT, first=False),
     code_version=program_hash(),
     metadata={"dagster/table_name": "recommendations"},
 )

@@ -26,8 +26,8 @@ ListName = Literal["popular", "trending", "top_rated"]
 # TMDb refuses pages beyond this one.
 LAST_PAGE = 500
 APPENDED: dict[MediaType, str] = {
-    "movie": "keywords,credits,external_ids,recommendations",
-    "series": "keywords,aggregate_credits,external_ids,recommendations",
+    "movie": "keywords,credits,external_ids,recommendations,similar",
+    "series": "keywords,aggregate_credits,external_ids,recommendations,similar",
 }
 # The language in which TMDb's texts are most complete.
 MAIN_LANGUAGE = "en-US"

@@ -45,7 +45,8 @@ def parse_title(answer: Any, media_type: MediaType) -> dict[str, Any]:
         raise BadAnswer(f"TMDb's answer for {tmdb_id} has no title")
     names = ("external_ids", "keywords", "credits" if is_movie else "aggregate_credits")
     external, keywords, credits = (as_object(answer.get(name)) for name in names)
-    collection, recommendations = (as_object(answer.get(name)) for name in ("belongs_to_collection", "recommendations"))
+    listed = ("belongs_to_collection", "recommendations", "similar")
+    collection, recommendations, similar = (as_object(answer.get(name)) for name in listed)
     crew, vote_count = objects(credits.get("crew")), positive_of(answer.get("vote_count"))
     texts = ("overview", "tagline", "status", "original_language", "poster_path", "backdrop_path")
     return {
@@ -75,6 +76,7 @@ def parse_title(answer: Any, media_type: MediaType) -> dict[str, Any]:
         "last_episode": _episode(answer.get("last_episode_to_air")),
         "next_episode": _episode(answer.get("next_episode_to_air")),
         "recommended_tmdb_ids": ids_of(recommendations.get("results")),
+        "similar_tmdb_ids": ids_of(similar.get("results")),
         "trait_ids": {
             "genres": _ids_by_name(answer.get("genres")),
             "keywords": _ids_by_name(keywords.get("keywords") or keywords.get("results")),

@@ -50,6 +50,11 @@ class Backup:
     bytes: int
 
 
+def in_container() -> bool:
+    """Tell whether this process runs in a container of Docker or Podman."""
+    return any(map(Path.exists, CONTAINER_FILES))
+
+
 def backup_folder(settings: Settings) -> Path:
     """Return the folder of the backups, absolute."""
     if settings.backup_folder is None:
@@ -155,7 +160,7 @@ def open_folder(settings: Settings, owner: Callable[[], str], *, accept: bool) -
 def is_in_container(folder: Path) -> bool:
     """Return whether a folder is inside a container, and lost when that is updated, rather than on a volume."""
     with contextlib.suppress(OSError):
-        return any(map(Path.exists, CONTAINER_FILES)) and folder.stat().st_dev == Path("/").stat().st_dev
+        return in_container() and folder.stat().st_dev == Path("/").stat().st_dev
     return False
 
 

@@ -22,6 +22,7 @@ from aperture_dagster.simulator.emby.libraries import EmbyLibraryEndpoints
 from aperture_dagster.simulator.emby.lists import EmbyEditingEndpoints, EmbyListEndpoints
 from aperture_dagster.simulator.emby.studios import EmbyStudioEndpoints
 from aperture_dagster.simulator.emby.users import EmbyUserEndpoints
+from aperture_dagster.simulator.jellyfin.activity import EMBY, EMBY_PARAMETERS, ActivityEndpoints
 from aperture_dagster.simulator.jellyfin.binding import ArgumentError, BindingError, NotFoundError
 from aperture_dagster.simulator.jellyfin.dto import name_id
 from aperture_dagster.simulator.jellyfin.libraries import ServerError
@@ -60,6 +61,7 @@ class EmbyService(MediaServer):
             *left_out("GET", "/Users/Public", "/Users/ItemAccess"),
             *left_out("GET", "/Users/{user_id}/Items/Root"),
             *left_out("POST", "/Users/New"),
+            Operation("GET", "/System/ActivityLog/Entries", ActivityEndpoints(state, EMBY).entries, EMBY_PARAMETERS),
             *EmbyLibraryEndpoints(access).operations(),
             *self._operations(items, playstate, EmbyStudioEndpoints(access, server_id, items.image)),
             *_user_operations(EmbyUserEndpoints(access, server_id)),

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access
+from aperture_dagster.simulator.jellyfin.activity import JELLYFIN, PARAMETERS, ActivityEndpoints
 from aperture_dagster.simulator.jellyfin.binding import ArgumentError, BindingError, NotFoundError, UnknownUserError
 from aperture_dagster.simulator.jellyfin.box_sets import BoxSetEndpoints
 from aperture_dagster.simulator.jellyfin.editing import EditingEndpoints
@@ -33,7 +34,7 @@ _BUSY_PAGE = "<!DOCTYPE html><html><body>The server is starting. Please try agai
 _USER = ("userId",)
 _ITEM_PARAMETERS = ("fields", "enableImages", "enableUserData")
 _LATEST = ("parentId", "includeItemTypes", "isPlayed", "limit", *_ITEM_PARAMETERS)
-_RESUME = ("parentId", "includeItemTypes", *PAGE_PARAMETERS)
+_RESUME = ("parentId", "includeItemTypes", "mediaTypes", *PAGE_PARAMETERS)
 _PICTURE = ("maxWidth", "maxHeight", "tag", "quality", "format")
 # What would be taken for an id.
 _LEFT_OUT = ("/Users/Public", "/Items/Filters", "/Items/Filters2", "/Items/Suggestions", "/Items/Root")
@@ -53,6 +54,8 @@ class JellyfinService(MediaServer):
         studios = StudioEndpoints(access, server_id, items.image)
         users = UserEndpoints(access, server_id, state.settings.jellyfin_release)
         operations = left_out("GET", *_LEFT_OUT)
+        log = ActivityEndpoints(state, JELLYFIN)
+        operations.append(Operation("GET", "/System/ActivityLog/Entries", log.entries, PARAMETERS))
         operations += LibraryEndpoints(access).operations() + HomeScreenEndpoints(access).operations()
         operations += self._operations(items, playstate, studios) + _user_operations(users, items)
         playlists = PlaylistEndpoints(access, items, state.settings.jellyfin_release)
@@ -105,6 +108,7 @@ class JellyfinService(MediaServer):
             Operation("GET", "/System/Info", self._info),
             Operation("GET", "/Items", items.listing, (*LISTING_PARAMETERS, *PAGE_PARAMETERS)),
             Operation("GET", "/Items/{item_id}", items.single, (*_USER, "fields")),
+            Operation("GET", "/Items/{item_id}/Images", items.image_infos),
             Operation("GET", "/Items/{item_id}/Images/{image_type}", studios.image, _PICTURE, public=True),
             Operation("POST", "/Items/{item_id}/Images/{image_type}", studios.set_image),
             Operation("DELETE", "/Items/{item_id}/Images/{image_type}", studios.remove_image),

@@ -226,8 +226,10 @@ def item_dto(
     else:
         dto["MediaType"] = "Unknown" if item.ownership is None else item.ownership.media_type
     if images:
-        dto["ImageTags"] = {} if item.image_tag is None else {"Primary": item.image_tag}
-        dto["BackdropImageTags"] = []
+        tags = item.artwork_tags
+        primary = {} if item.image_tag is None else {"Primary": item.image_tag}
+        dto["ImageTags"] = primary | {kind: tag for kind, tag in tags.items() if kind != "Backdrop"}
+        dto["BackdropImageTags"] = [tags["Backdrop"]] if "Backdrop" in tags else []
     dto["LocationType"] = "Virtual" if item.virtual else "FileSystem"
     return dto
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import mimetypes
+import posixpath
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from starlette.responses import Response
 
 from aperture_dagster.simulator.catalogue import Item
-from aperture_dagster.simulator.images import png
+from aperture_dagster.simulator.disk import Entry
+from aperture_dagster.simulator.images import jpeg, png
 from aperture_dagster.simulator.jellyfin import binding, dto, media
 from aperture_dagster.simulator.jellyfin.access import Access
 from aperture_dagster.simulator.jellyfin.listing import ItemQuery, Listings, parse_item_query, parse_kinds
@@ -220,16 +222,34 @@ class ItemEndpoints:
             collapse=False,
             virtual=False,
         )
-        return self._page(request, self._listings.items(query, user), user)
+        media_types = [one.lower() for one in request.query.split("mediaTypes")]
+        # Films and episodes are videos.
+        found = self._listings.items(query, user) if not media_types or "video" in media_types else []
+        return self._page(request, found, user)
 
     def image(self, request: Request, item_id: str, image_type: str) -> Response:
-        """``GET /Items/{item_id}/Images/{image_type}``: the primary picture; there are no others."""
-        item = self._find(item_id)
-        if item is None or image_type.lower() != "primary":
+        """``GET /Items/{item_id}/Images/{image_type}``: the primary picture, the backdrop, the logo or the thumb."""
+        item, kind = self._find(item_id), image_type.capitalize()
+        if item is None or (kind != "Primary" and kind not in item.artwork_files):
             return self._no_image(item_id)
         if isinstance(item, ScannedItem):
-            return self._file_image(item)
-        return Response(png(item.title.key), media_type="image/png")
+            return self._file_image(item, item.image if kind == "Primary" else item.artwork[kind])
+        if kind == "Primary":
+            return Response(png(item.title.key), media_type="image/png")
+        return _artwork(item, kind)
+
+    def image_infos(self, request: Request, item_id: str) -> Response:
+        """``GET /Items/{item_id}/Images``: the files of an item's images, apart from the primary one.
+
+        Modelled on jellyfin/jellyfin, ``Jellyfin.Api/Controllers/ImageController.cs`` (``GetItemImageInfos``).
+        """
+        item = self._access.item(binding.as_guid("itemId", item_id), None)
+        tags = item.artwork_tags
+        return JSONResponse([
+            {"ImageType": kind, **({"ImageIndex": 0} if kind == "Backdrop" else {}), "ImageTag": tags[kind],
+             "Path": path, "Size": 1}
+            for kind, path in item.artwork_files.items()
+        ])  # fmt: skip
 
     def _find(self, item_id: str) -> Item | None:
         return self._catalogue.find(item_id)
@@ -237,11 +257,14 @@ class ItemEndpoints:
     def _no_image(self, item_id: str) -> Response:
         return JSONResponse("Image not found", 404)
 
-    def _file_image(self, item: ScannedItem) -> Response:
-        content = self._access.state.libraries.disk.read(item.image.path) if item.image is not None else None
-        if item.image is None or content is None:
+    def _file_image(self, item: ScannedItem, image: Entry | None) -> Response:
+        if image is not None and image.original is not None:
+            # A link to an image of a title of the world, which has no file on this machine.
+            return _artwork(image.original, posixpath.basename(image.target).partition(".")[0].capitalize())
+        content = self._access.state.libraries.disk.read(image.path) if image is not None else None
+        if image is None or content is None:
             return self._no_image(item.id)
-        return Response(content, media_type=mimetypes.guess_type(item.image.name)[0] or "application/octet-stream")
+        return Response(content, media_type=mimetypes.guess_type(image.name)[0] or "application/octet-stream")
 
     def _series(self, series_id: str, user: ServerUser | None) -> Item | None:
         item = self._catalogue.find(binding.as_guid("seriesId", series_id))
@@ -294,3 +317,10 @@ class ItemEndpoints:
                 found.append((user.of(episodes[last]).last_played or 0.0, later))
         found.sort(key=lambda pair: -pair[0])
         return self._page(request, [episode for _, episode in found], user)
+
+
+def _artwork(item: Item, kind: str) -> Response:
+    """Return an image of one of the world's titles."""
+    if kind == "Logo":
+        return Response(png(f"{item.title.key} {kind}", 200, 80), media_type="image/png")
+    return Response(jpeg(f"{item.title.key} {kind}", 192, 108), media_type="image/jpeg")

@@ -27,7 +27,7 @@ class PlaystateEndpoints:
         return self._response(item, user)
 
     def write(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
-        """``POST /UserItems/{item_id}/UserData``: only the given fields change."""
+        """``POST /UserItems/{item_id}/UserData``: only the given fields change, not when the user was active."""
         user, item = self._find(request, item_id, user_id)
         write_user_data(user, item, json_object(request))
         return self._response(item, user)
@@ -39,14 +39,16 @@ class PlaystateEndpoints:
         return self._response(item, user)
 
     def played(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
-        """``POST /UserPlayedItems/{item_id}``: for a series, every episode."""
+        """``POST /UserPlayedItems/{item_id}``: for a series, every episode. It makes the user active."""
         user, item = self._find(request, item_id, user_id)
+        user.last_activity = self._access.state.clock.now()
         user.mark_played(item, binding.moment(request.query, "datePlayed"), self._access.state.clock.now())
         return self._response(item, user)
 
     def unplayed(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
-        """``DELETE /UserPlayedItems/{item_id}``."""
+        """``DELETE /UserPlayedItems/{item_id}``. It makes the user active."""
         user, item = self._find(request, item_id, user_id)
+        user.last_activity = self._access.state.clock.now()
         user.mark_unplayed(item)
         return self._response(item, user)
 

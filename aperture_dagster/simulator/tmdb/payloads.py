@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 from aperture_dagster.simulator.catalogue import episode_air_date, stable_number
@@ -315,11 +316,17 @@ def _recommendations(title: WorldTitle, index: TitleIndex) -> dict[str, Any]:
     return answer
 
 
+def _similar(title: WorldTitle, index: TitleIndex) -> dict[str, Any]:
+    """Return the first page of similar titles: the form of recommendations, without media types."""
+    return result_page(index.similar(title), entry=partial(list_item, with_media_type=False))
+
+
 _Appendable = Callable[[WorldTitle, TitleIndex], dict[str, Any]]
 _BOTH: dict[str, _Appendable] = {
     "keywords": lambda title, _: _keywords(title),
     "external_ids": lambda title, _: _external_ids(title),
     "recommendations": _recommendations,
+    "similar": _similar,
     "watch/providers": lambda title, index: watch_providers(title, index.today),
 }
 APPENDABLE: dict[str, dict[str, _Appendable]] = {

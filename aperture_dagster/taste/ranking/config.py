@@ -34,7 +34,7 @@ class BlendWeights:
     """
 
     co_watch: float = 1.2
-    recommended_from: float = 0.5
+    recommended_from: float = 1.0
     rating: float = 0.4
     votes: float = 0.45
     trend: float = 0.3
@@ -73,7 +73,8 @@ class RankingInputs:
     """All inputs of the ranking.
 
     ``items`` has one row per work: ``work_id``, and where known ``media_type``, ``title``, ``year``, ``genres``,
-    ``directors``, ``creators``, ``cast`` (lists of names), ``vote_average`` (0-10), ``vote_count``, ``popularity``.
+    ``directors``, ``creators``, ``cast`` (lists of names), ``vote_average`` (0-10), ``vote_count``, ``popularity``,
+    ``collection`` (a number) and ``released`` (year and part of the year).
     ``vectors`` has shape (n, d) in the same order; rows may be zero or masked (``vector_mask``, shape (n,), is True
     where one exists). ``excluded`` has a mask (n,) per user of titles that are not recommended, beside those that their
     own history shows as started, finished or rated.

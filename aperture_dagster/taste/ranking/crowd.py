@@ -43,7 +43,7 @@ class Crowd:
         start, end = positions(self.sources, index), positions(self.targets, index)
         known = np.flatnonzero((start >= 0) & (end >= 0))
         known = known[np.argsort(end[known], kind="stable")]
-        return Links(first_of(end[known], n), start[known].astype(np.int32), self.strengths[known])
+        return Links(first_of(end[known], n), start[known].astype(np.int32), self.strengths[known], n)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -23,7 +23,7 @@ SIMILAR = ("description", *FIELDS)
 REASONS = 3
 REASON_SHARE = 0.4
 """Share of the first reason's contribution below which a liked title is not named beside it."""
-REASON_MINIMUM = 0.05
+REASON_MINIMUM = 0.25
 """Share of all that lifts a title which the named ones must contribute together; otherwise it is widely liked."""
 
 
@@ -85,7 +85,8 @@ def reasons(found: Contributions, lifts: Mapping[str, Doubles]) -> list[Rows]:
 
     They are at most ``REASONS``, and each contributes at least ``REASON_SHARE`` of what the first one does. There are
     none where together they contribute less than ``REASON_MINIMUM`` of all that lifts the title above the average
-    candidate (``lifts``: what each component of the score adds, shape (p,)).
+    candidate (``lifts``: what each component of the score adds, shape (p,)). Two titles in a row do not name the same
+    ones: the second names some of them, or the next one as well.
     """
     whole = sum((np.maximum(lift, 0.0) for lift in lifts.values()), np.zeros(len(found.total)))
     named: list[Rows] = []
@@ -99,5 +100,9 @@ def reasons(found: Contributions, lifts: Mapping[str, Doubles]) -> list[Rows]:
         if not adds.sum() > REASON_MINIMUM * lift:
             named.append(found.liked[:0])
             continue
-        named.append(found.liked[order[(adds > 0) & (adds >= REASON_SHARE * adds[0])]])
+        rows = found.liked[order[adds > 0]]
+        strong = int((adds >= REASON_SHARE * adds[0]).sum())
+        ways = (rows[:strong], rows[:1], rows[1:strong], rows[: strong + 1])
+        last = named[-1] if named else found.liked[:0]
+        named.append(next((way for way in ways if len(way) and not np.array_equal(way, last)), ways[0]))
     return named

@@ -5,7 +5,7 @@ title resembles a history in one field when they share rare names: the cosine of
 with its signed weights. This is linear, so a history is folded into one profile of names instead of comparing in pairs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,8 +85,6 @@ class Features:
     fields: dict[str, TfIdf]
     years: Doubles
     """Year of each title, NaN where unknown, shape (n,)."""
-    genres: NDArray[np.float32]
-    """1 where a title has a genre, shape (n, genres)."""
 
     def era(self, weights: Doubles, window: float) -> Doubles:
         """Return how close each title's year is to the years of liked titles, at least 0, shape (n,).
@@ -108,12 +106,6 @@ class Features:
         near[~known] = near[known].mean()
         return near
 
-    def genre_cosine(self, rows: Rows, others: Rows) -> Doubles:
-        """Return the cosine of the genres of every pair, shape (rows, others); 0 for a title without genres."""
-        one, two = self.genres[rows].astype(np.float64), self.genres[others].astype(np.float64)
-        lengths = np.sqrt(one.sum(axis=1))[:, None] * np.sqrt(two.sum(axis=1))[None, :]
-        return (one @ two.T) / np.maximum(lengths, 1.0)
-
 
 def content_features(items: pd.DataFrame, names: Mapping[str, PackedNames] | None = None) -> Features:
     """Return the features of an item table; every column is optional (see ``FIELDS``, and ``year``).
@@ -128,30 +120,17 @@ def content_features(items: pd.DataFrame, names: Mapping[str, PackedNames] | Non
         return lists.at_most(MAX_CAST) if column == "cast" else lists
 
     fields: dict[str, TfIdf] = {}
-    genres = count_names([[]] * len(items))
     for field, columns in FIELDS.items():
         lists = [lists_of(column) for column in columns if column in packed or column in items]
-        of_field = count_names(*lists or [[[]] * len(items)])
-        fields[field] = weigh_names(of_field)
-        if field == "genres":
-            genres = of_field
+        fields[field] = weigh_names(count_names(*lists or [[[]] * len(items)]))
     years = number_column(items, "year")
     # Treat typos such as 0 or 19999 as unknown: the table of years in `era` would span all of them.
     years = np.where((years < 1850) | (years > 2200), np.nan, years)
-    has_genre = np.zeros((len(items), len(genres.distinct)), dtype=np.float32)
-    column_of = np.empty(len(genres.distinct), dtype=np.int64)
-    column_of[np.argsort(genres.distinct, kind="stable")] = np.arange(len(genres.distinct))
-    has_genre[np.repeat(np.arange(len(items)), np.diff(genres.first)), column_of[genres.codes]] = 1.0
-    return Features(fields=fields, years=years, genres=has_genre)
-
-
-def tf_idf(lists: Sequence[Sequence[str]]) -> TfIdf:
-    """Return tf-idf rows of length 1. Names that only one title has are left out, since they connect nothing."""
-    return weigh_names(count_names(lists))
+    return Features(fields=fields, years=years)
 
 
 def weigh_names(names: Names) -> TfIdf:
-    """Return what :func:`tf_idf` does, of names that are counted already."""
+    """Return tf-idf rows of length 1. Names that only one title has are left out, since they connect nothing."""
     connects = names.counts > 1
     kept = connects[names.codes]
     column_of = np.cumsum(connects) - 1

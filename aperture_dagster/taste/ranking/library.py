@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aperture_dagster.taste.ranking.features import Features, content_features
-from aperture_dagster.taste.ranking.histories import Doubles, Floats, Rows, index_of
+from aperture_dagster.taste.ranking.histories import Doubles, Floats, Rows, index_of, number_column
 from aperture_dagster.taste.ranking.names import PackedNames
 from aperture_dagster.taste.ranking.priors import Priors, media_rows, priors
 from aperture_dagster.taste.ranking.taste import centre
@@ -44,6 +44,10 @@ class Library:
     centred: Floats
     features: Features
     priors: Priors
+    collections: Doubles
+    """Number of the collection of each title, NaN for none."""
+    released: Doubles
+    """Year and part of the year in which each title came out: its end where only the year is known, else NaN."""
 
 
 def library_of(
@@ -64,6 +68,7 @@ def library_of(
         vectors = np.zeros((len(table), 1), dtype=np.float32)
     if len(vectors) != len(table):
         raise ValueError(f"{len(vectors)} vectors for {len(table)} items")
+    released = number_column(table, "released")
     return Library(
         work_ids=table["work_id"].to_numpy(dtype=np.int64),
         index=index_of(table["work_id"]),
@@ -71,4 +76,6 @@ def library_of(
         centred=centre(np.asarray(vectors), mask),
         features=content_features(table, names),
         priors=priors(table),
+        collections=number_column(table, "collection"),
+        released=np.where(np.isfinite(released), released, number_column(table, "year") + 1.0),
     )

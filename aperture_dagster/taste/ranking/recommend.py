@@ -25,6 +25,7 @@ from aperture_dagster.taste.ranking.histories import (
 )
 from aperture_dagster.taste.ranking.library import NO_ROWS, NO_TITLES, Library, UserTitles, library_of
 from aperture_dagster.taste.ranking.links import Links, links_of
+from aperture_dagster.taste.ranking.parts import in_order
 from aperture_dagster.taste.ranking.signals import (
     People,
     empty_list,
@@ -97,7 +98,8 @@ class RankingModel:
     def _parts(self, user_id: Hashable, titles: UserTitles, media_type: str, candidates: Rows) -> dict[str, Doubles]:
         """Return what each part adds to the score of the candidates (rows of one media type, ascending)."""
         column, priors = self.people.column[user_id], self.library.priors
-        shares = blend_shares(self.config, self._known(titles, media_type), self.people.co_watchers)
+        others = self.people.co_watchers(user_id, self.library.rows[media_type])
+        shares = blend_shares(self.config, self._known(titles, media_type), others)
         votes, trend = (standardise(values[candidates]) for values in (priors.votes, priors.trend))
         found = {
             "rating": shares["rating"] * standardise(priors.rating[candidates]),
@@ -109,7 +111,8 @@ class RankingModel:
         described = self.similarity[media_type][place, column]
         near = similar_parts(self.library, titles, described, candidates, media_type, self.config.mix)
         found |= {name: values * shares["era" if name == "era" else "similarity"] for name, values in near.items()}
-        watched = standardise(signed_root(self.people.co_watch[column, candidates]))
+        known = None if self.people.crowd is None else self.people.known[candidates]
+        watched = standardise(signed_root(self.people.co_watch[column, candidates]), known)
         found["co_watch"] = shares["co_watch"] * watched
         if self.linked is not None:
             linked = standardise(signed_root(self.linked[candidates, column]))
@@ -128,7 +131,9 @@ class RankingModel:
         # The last digits of long sums depend on how threads share the work; the lists must not.
         score = np.round(score, 5)
         chosen = select(self.library, candidates, score, limit=config.limit, diversity=config.diversity)
-        picked, lifts = candidates[chosen], {name: values[chosen] for name, values in parts.items()}
+        picked = in_order(candidates[chosen], candidates, self.library.collections, self.library.released)
+        chosen = np.searchsorted(candidates, picked)
+        lifts = {name: values[chosen] for name, values in parts.items()}
         frame = ranked_list(self.library, picked, media_type, score[chosen], _components(lifts))
         is_cold = self._known(titles, media_type) < config.cold_below
         named = [NO_ROWS] * len(chosen)
@@ -179,7 +184,7 @@ def prepare(
     )
 
 
-def blend_shares(config: RankingConfig, known: float, co_watchers: int) -> dict[str, float]:
+def blend_shares(config: RankingConfig, known: float, co_watchers: float) -> dict[str, float]:
     """Return the weight of each component for a user with ``known`` titles among ``co_watchers`` people.
 
     All curves are x / (x + half), and were fitted on histories cut to 1 to 860 titles and households of 1 to 200 people
@@ -189,7 +194,7 @@ def blend_shares(config: RankingConfig, known: float, co_watchers: int) -> dict[
     """
     base = config.weights
     taste = known / (known + config.half_known)
-    others = max(co_watchers - 1, 0)
+    others = max(co_watchers - 1, 0.0)
     crowd = others / (others + config.half_household) * known / (known + config.half_known_co_watch)
     general = 1.0 - config.fade * crowd
     liking = general * known / (known + config.half_known_rating)

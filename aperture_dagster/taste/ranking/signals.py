@@ -41,8 +41,12 @@ class People:
     column: dict[Hashable, int]
     """Column, or row, of each user in matrices."""
     titles: dict[Hashable, UserTitles]
-    co_watchers: int
-    """Number of people (household and crowd) that co-watch has learned from."""
+    crowd_people: int
+    """Number of people outside the household that co-watch has learned from."""
+    crowd_knows: NDArray[np.bool_]
+    """Which titles the crowd knows, shape (n,)."""
+    known: NDArray[np.bool_]
+    """Which titles household or crowd know, shape (n,): of others co-watch says nothing."""
     likings: Floats
     """How much each user liked what they watched, 0 for the rest, shape (users, n)."""
     ease: Ease
@@ -51,15 +55,32 @@ class People:
     co_watch: Floats
     """Scores of the likings by EASE and by the crowd's table, shape (users, n)."""
 
+    def co_watchers(self, user: Hashable, rows: Rows) -> float:
+        """Return the number of people that co-watch learned from, for a list of some titles (of one media type).
+
+        People outside count by the square of the share of the user's liked titles among these that they know: a crowd
+        of films says nothing of series, and one of long ago little to somebody who watches what is new.
+        """
+        liked = self.likings[self.column[user], rows] > 0
+        share = float(self.crowd_knows[rows][liked].mean()) if liked.any() else 0.0
+        return self.ease.users + self.crowd_people * share**2
+
     def watched_with(self, titles: Rows, history: Rows) -> Doubles:
         """Return how much having liked each title of a history speaks for each of ``titles``, (titles, history)."""
         found = self.ease.weights(titles, history)
         return found if self.crowd is None else found + self.crowd.between(titles, history)
 
 
-def standardise(values: NDArray[np.floating]) -> Doubles:
-    """Scale values to mean 0 and deviation 1; a constant becomes zeros."""
+def standardise(values: NDArray[np.floating], known: NDArray[np.bool_] | None = None) -> Doubles:
+    """Scale values to mean 0 and deviation 1; a constant becomes zeros.
+
+    With ``known``, a mask of the same shape, only these are scaled, among themselves, and the others become 0.
+    """
     numbers = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    if known is not None:
+        found = np.zeros(len(numbers))
+        found[known] = standardise(numbers[known])
+        return found
     deviation = float(numbers.std()) if len(numbers) else 0.0
     if deviation < 1e-9:
         return np.zeros(len(numbers))
@@ -115,13 +136,20 @@ def learn_people(
     likings[liked_columns[is_asked], liked_rows[is_asked]] = liking[is_asked]
     co_watch = ease.score(likings)
     pairs = None if crowd is None else crowd.links(library.index, n)
+    crowd_knows = np.zeros(n, dtype=bool)
     if pairs is not None:
         co_watch += pairs.spread(likings.T).T
+        crowd_knows[pairs.start] = True
+        crowd_knows[np.diff(pairs.first) > 0] = True
+    known = crowd_knows.copy()
+    known[ease.items] = True
     return People(
         users=asked,
         column=column,
         titles=titles,
-        co_watchers=ease.users + (0 if crowd is None else crowd.people),
+        crowd_people=0 if crowd is None else crowd.people,
+        crowd_knows=crowd_knows,
+        known=known,
         likings=likings,
         ease=ease,
         crowd=pairs,

@@ -1,4 +1,4 @@
-"""Similarity to a history by vectors, and the liked titles that explain a recommendation."""
+"""Similarity to a history by vectors."""
 
 from dataclasses import dataclass
 from itertools import chain
@@ -11,8 +11,6 @@ from aperture_dagster.taste.ranking.histories import Floats, Rows
 
 BLOCK = 384
 """Titles compared at a time: their similarities to as many others are half a megabyte, which stays in the processor."""
-REASON_MINIMUM = 0.05
-"""Similarity below which a liked title explains nothing."""
 
 
 def history_similarity(
@@ -95,28 +93,3 @@ def _cubes(one: Floats, other: Floats, buffers: Floats) -> Floats:
     np.multiply(near, near, out=power)
     np.multiply(power, near, out=near)
     return near
-
-
-def nearest_liked(
-    vectors: NDArray[Any], recommended: Rows, liked: Rows, *, k: int = 3, bonus: NDArray[Any] | None = None
-) -> list[list[int]]:
-    """Return, for each recommended title, the rows of at most ``k`` liked titles, most similar first: its "because".
-
-    A liked title below ``REASON_MINIMUM`` is left out, unless it is the only one with a positive similarity: a weak
-    reason is better than none. A title without a vector has none. Earlier liked titles win ties. ``bonus``, shape
-    (recommended, liked), is added to the similarity when sorting: vectors of texts find similar words, but people also
-    expect the same sort of title.
-    """
-    if not len(liked) or not len(recommended):
-        return [[] for _ in recommended]
-    matrix = np.asarray(vectors, dtype=np.float32)
-    near = matrix[recommended] @ matrix[liked].T
-    order = np.argsort(-(near if bonus is None else near + bonus), axis=1, kind="stable")[:, :k]
-    reasons: list[list[int]] = []
-    for row, best in enumerate(order):
-        values = near[row, best]
-        keep = [int(liked[column]) for column, value in zip(best, values, strict=True) if value >= REASON_MINIMUM]
-        if not keep and values.max() > 1e-6:
-            keep = [int(liked[best[int(values.argmax())]])]
-        reasons.append(keep)
-    return reasons

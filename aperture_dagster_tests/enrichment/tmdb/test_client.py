@@ -83,7 +83,7 @@ def test_keywords_are_found_under_both_of_their_names():
 def test_every_form_of_unknown_is_none(unknown: Any):
     optional = (
         "imdb_id", "original_title", "overview", "tagline", "status", "release_date", "runtime", "genres", "keywords",
-        "credits", "external_ids", "recommendations", "production_companies", "production_countries",
+        "credits", "external_ids", "recommendations", "similar", "production_companies", "production_countries",
         "spoken_languages", "belongs_to_collection", "poster_path", "backdrop_path", "vote_count", "original_language",
     )  # fmt: skip
     bare = parse_title(FILM, "movie")

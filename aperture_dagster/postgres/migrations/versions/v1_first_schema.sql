@@ -44,8 +44,8 @@ CREATE TABLE works (
     CONSTRAINT pk_works PRIMARY KEY (work_id),
     CONSTRAINT ck_works_media_type CHECK (media_type IN ('movie', 'series'))
 );
-CREATE INDEX ix_works_imdb ON works (media_type, imdb_id);
 CREATE INDEX ix_works_tmdb ON works (media_type, tmdb_id);
+CREATE INDEX ix_works_imdb ON works (media_type, imdb_id);
 COMMENT ON TABLE works IS 'Films and series, independent of their copies. Works in use are never deleted: history and ratings refer to them.';
 COMMENT ON COLUMN works.unused_since IS 'since when no other row refers to it; null while one does';
 
@@ -129,9 +129,9 @@ CREATE TABLE fetches (
     CONSTRAINT ck_fetches_outcome CHECK (outcome IN ('ok', 'not_found', 'error', 'waiting')),
     CONSTRAINT ck_fetches_attempts CHECK (attempts >= 0)
 );
-CREATE INDEX ix_fetches_waiting ON fetches (source, kind, added_at DESC NULLS LAST, item) WHERE outcome = 'waiting';
 CREATE INDEX ix_fetches_item ON fetches (item);
 CREATE INDEX ix_fetches_due ON fetches (source, kind, due_at, item) WHERE outcome <> 'waiting';
+CREATE INDEX ix_fetches_waiting ON fetches (source, kind, added_at DESC NULLS LAST, item) WHERE outcome = 'waiting';
 COMMENT ON TABLE fetches IS 'The work lists of all sources: the last attempt per item, and when the next is due.';
 COMMENT ON COLUMN fetches.kind IS 'movie, series: item is a work; collection, company, network';
 COMMENT ON COLUMN fetches.outcome IS 'last attempt: ok, not_found, error; waiting: no attempt yet';
@@ -317,16 +317,27 @@ CREATE TABLE published_access (
     server_item_id TEXT NOT NULL,
     kind TEXT NOT NULL,
     CONSTRAINT pk_published_access PRIMARY KEY (user_id, server_item_id, kind),
-    CONSTRAINT ck_published_access_kind CHECK (kind IN ('view', 'latest', 'listed'))
+    CONSTRAINT ck_published_access_kind CHECK (kind IN ('view', 'latest'))
 );
-COMMENT ON TABLE published_access IS 'What was set once in users'' settings: hidden from a user''s view or from Latest, or all libraries replaced by a list. What a user changes back stays as it is.';
-COMMENT ON COLUMN published_access.server_item_id IS 'a library''s id; empty: the user''s list of libraries';
+COMMENT ON TABLE published_access IS 'What was hidden once in users'' settings, from a user''s view or from Latest. What a user shows again stays shown.';
+COMMENT ON COLUMN published_access.server_item_id IS 'a library''s id';
+
+CREATE TABLE library_lists (
+    user_id TEXT NOT NULL,
+    before TEXT[] NOT NULL,
+    offered TEXT[] NOT NULL,
+    CONSTRAINT pk_library_lists PRIMARY KEY (user_id)
+);
+COMMENT ON TABLE library_lists IS 'Users who might see all libraries, and were given a list of them instead. From one who lacks a library that was offered, the operator took it: they keep the list.';
+COMMENT ON COLUMN library_lists.before IS 'the ids in the user''s policy before';
+COMMENT ON COLUMN library_lists.offered IS 'ids in policies of libraries that were put on the list';
 
 CREATE TABLE item_files (
     item_id BIGINT NOT NULL,
     path TEXT,
     sources JSONB NOT NULL,
     picture_tag TEXT,
+    artwork JSONB NOT NULL,
     read_at TIMESTAMP WITH TIME ZONE NOT NULL,
     CONSTRAINT pk_item_files PRIMARY KEY (item_id)
 );
@@ -334,6 +345,7 @@ COMMENT ON TABLE item_files IS 'The files of titles and episodes that are publis
 COMMENT ON COLUMN item_files.path IS 'of the item when the files were read';
 COMMENT ON COLUMN item_files.sources IS 'versions, parts and subtitles, as the server lists them';
 COMMENT ON COLUMN item_files.picture_tag IS 'changes with the item''s picture';
+COMMENT ON COLUMN item_files.artwork IS 'kind, tag and path of each of its other pictures';
 
 CREATE TABLE alerts_told (
     key TEXT NOT NULL,
@@ -386,8 +398,8 @@ CREATE TABLE titles (
     CONSTRAINT fk_titles_work_id FOREIGN KEY(work_id) REFERENCES works (work_id),
     CONSTRAINT uq_titles_server_item_id UNIQUE (server_item_id)
 );
-CREATE INDEX ix_titles_work_id ON titles (work_id);
 CREATE INDEX ix_titles_media_type ON titles (media_type, removed_at);
+CREATE INDEX ix_titles_work_id ON titles (work_id);
 COMMENT ON TABLE titles IS 'One row per film or series item on the media server; removed_at is its tombstone. Never deleted.';
 COMMENT ON COLUMN titles.server_item_id IS 'null if the server has given it to another item';
 
@@ -716,6 +728,7 @@ CREATE TABLE tmdb_metadata (
     last_episode JSONB,
     next_episode JSONB,
     recommended_tmdb_ids BIGINT[] NOT NULL,
+    similar_tmdb_ids BIGINT[] NOT NULL,
     trait_ids JSONB,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_tmdb_metadata PRIMARY KEY (work_id),
@@ -893,6 +906,7 @@ CREATE TABLE published_entries (
     date_added TIMESTAMP WITH TIME ZONE NOT NULL,
     nfo_changed_at TIMESTAMP WITH TIME ZONE,
     files JSONB NOT NULL,
+    because BIGINT[] NOT NULL,
     CONSTRAINT pk_published_entries PRIMARY KEY (list_key, entry_id),
     CONSTRAINT ck_published_entries_state CHECK (state IN ('planned', 'placed', 'leaving')),
     CONSTRAINT ck_published_entries_rank CHECK (rank >= 1),
@@ -907,6 +921,16 @@ COMMENT ON COLUMN published_entries.state IS 'planned: files may be there; place
 COMMENT ON COLUMN published_entries.date_added IS 'as the server shows it; kept while the entry stays';
 COMMENT ON COLUMN published_entries.nfo_changed_at IS 'when an NFO was last replaced; null: not since it was placed';
 COMMENT ON COLUMN published_entries.files IS 'path below the folder -> kind, digest, size, mtime, item';
+COMMENT ON COLUMN published_entries.because IS 'the works that its reason names on the server';
+
+CREATE TABLE published_copies (
+    server_item_id TEXT NOT NULL,
+    list_key TEXT NOT NULL,
+    CONSTRAINT pk_published_copies PRIMARY KEY (server_item_id),
+    CONSTRAINT fk_published_copies_list_key FOREIGN KEY(list_key) REFERENCES published_libraries (list_key) ON DELETE CASCADE
+);
+CREATE INDEX ix_published_copies_list_key ON published_copies (list_key);
+COMMENT ON TABLE published_copies IS 'Titles and episodes that published libraries show, by their ids on the media server, as long as they do. item_versions says which originals they are copies of.';
 
 CREATE TABLE ratings (
     user_id TEXT NOT NULL,
@@ -1076,10 +1100,29 @@ CREATE TABLE episodes (
     CONSTRAINT fk_episodes_work_id FOREIGN KEY(work_id) REFERENCES works (work_id),
     CONSTRAINT uq_episodes_server_item_id UNIQUE (server_item_id)
 );
-CREATE INDEX ix_episodes_work_id ON episodes (work_id);
 CREATE INDEX ix_episodes_series_item_id ON episodes (series_item_id, season, number);
+CREATE INDEX ix_episodes_work_id ON episodes (work_id);
 COMMENT ON TABLE episodes IS 'One row per episode item on the media server; removed_at is its tombstone. Never deleted.';
 COMMENT ON COLUMN episodes.server_item_id IS 'null if the server has given it to another item';
+
+CREATE TABLE shared_states (
+    user_id TEXT NOT NULL,
+    copy_id TEXT NOT NULL,
+    original_id TEXT NOT NULL,
+    original JSONB,
+    copy JSONB,
+    pending JSONB,
+    CONSTRAINT pk_shared_states PRIMARY KEY (user_id, copy_id),
+    CONSTRAINT fk_shared_states_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_shared_states_copy_id FOREIGN KEY(copy_id) REFERENCES published_copies (server_item_id) ON DELETE CASCADE
+);
+CREATE INDEX ix_shared_states_copy_id ON shared_states (copy_id);
+COMMENT ON TABLE shared_states IS 'The watch states of users in which originals and published copies last agreed.';
+COMMENT ON COLUMN shared_states.copy_id IS 'its id on the media server';
+COMMENT ON COLUMN shared_states.original_id IS 'the same of the original';
+COMMENT ON COLUMN shared_states.original IS 'played, position as a share, last played, favourite; null: they never agreed';
+COMMENT ON COLUMN shared_states.copy IS 'the same of the copy';
+COMMENT ON COLUMN shared_states.pending IS 'what is being written: both states, and to which of the two; null: nothing';
 CREATE VIEW present_titles AS SELECT * FROM titles WHERE removed_at IS NULL;
 CREATE VIEW present_episodes AS SELECT * FROM episodes WHERE removed_at IS NULL;
 CREATE VIEW present_users AS SELECT * FROM users WHERE removed_at IS NULL;

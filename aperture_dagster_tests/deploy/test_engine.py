@@ -1,0 +1,262 @@
+"""The image and the files of Compose on a real engine of Docker: ``make test-containers``."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from aperture_dagster.postgres.migrations import HEAD_REVISION
+from aperture_dagster_tests.cli.next_release import MIGRATION, REVISION
+from aperture_dagster_tests.deploy import engine
+from aperture_dagster_tests.deploy.asking import (
+    HOME,
+    PACKAGES,
+    PASSWORD,
+    UNFINISHED,
+    Lists,
+    embedded,
+    external,
+    lists_of,
+    took,
+    wait_for_lists,
+)
+from aperture_dagster_tests.deploy.conftest import OTHER_USER, SEEN_AT, Deploy
+from aperture_dagster_tests.deploy.engine import PYTHON_BASE, Deployment, docker, succeeds
+from aperture_dagster_tests.waiting import wait_for
+
+pytestmark = pytest.mark.containers
+
+MOST_BYTES = 380_000_000
+STOP_SECONDS = 10.0
+"""What Docker gives a container before it kills it, unless told otherwise."""
+Say = Callable[[str], None]
+# The image
+
+
+def test_the_image_is_small_says_what_it_is_and_holds_no_tools_to_build_with(image: str, say: Say):
+    sizes = [int(docker("image", "inspect", "--format", "{{.Size}}", one)) for one in (image, PYTHON_BASE)]
+    say(f"our layers have {(sizes[0] - sizes[1]) / 1e6:.0f} MB, the base {sizes[1] / 1e6:.0f} MB")
+    assert sizes[0] - sizes[1] <= MOST_BYTES
+    config = json.loads(docker("image", "inspect", "--format", "{{json .Config}}", image))
+    assert config["User"] == "aperture" and not config.get("Volumes")
+    labels = {name.removeprefix("org.opencontainers.image."): value for name, value in config["Labels"].items()}
+    assert labels["title"] == "aperture-dagster" and labels["licenses"] == "Apache-2.0" and labels["version"]
+    left = "for name in pip gcc cc make; do ! command -v $name; done; ! ls | grep -Ex 'pip|setuptools|tests|uvloop'"
+    docker("run", "--rm", "--workdir", PACKAGES, image, "sh", "-ceu", left)
+    # Nothing of it belongs to the user, whom a program that was taken over acts as.
+    theirs = "! find /opt/aperture /etc/aperture ! -type l '(' -user aperture -o -perm -002 ')' | grep ."
+    docker("run", "--rm", image, "sh", "-ceu", theirs)
+    # What deployments on several hosts import.
+    docker("run", "--rm", image, "python", "-c", "import dagster_celery.launcher, sqlalchemy.dialects.postgresql")
+
+
+def test_a_builder_gets_nothing_but_what_the_image_is_made_from(image: str, tmp_path: Path):
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY . /context/\n")
+    secret = engine.DEPLOY / "celery" / ".env"
+    secret.write_text("APERTURE_SECRET_KEY=never-in-an-image")
+    try:
+        builders = ["0", *(["1"] if succeeds("buildx", "version") else [])]
+        found = [engine.files_of_context(tmp_path / "Dockerfile", builder) for builder in builders]
+    finally:
+        secret.unlink()
+    for files in found:
+        assert files == found[0]
+        assert {path.split("/")[1] for path in files} == {
+            "LICENSE", "NOTICE", "README.md", "aperture_dagster", "constraints.txt", "deploy", "pyproject.toml"
+        }  # fmt: skip
+        assert not [path for path in files if path.endswith((".env", ".pyc", ".toml.local"))]
+        assert {path for path in files if path.startswith("context/deploy/")} == {
+            "context/deploy/workspace.yaml", "context/deploy/celery/dagster.yaml", "context/deploy/celery/compose.yaml"
+        }  # fmt: skip
+
+
+def test_a_container_with_another_command_is_not_called_ill(image: str):
+    container = docker("run", "--detach", "--health-interval", "1s", image, "sleep", "600")
+    try:
+        health = ["inspect", "--format", "{{.State.Health.Status}}", container]
+        wait_for(lambda: docker(*health) == "healthy", lambda: docker("inspect", container), seconds=60, pause=0.5)
+    finally:
+        docker("rm", "--force", container)
+
+
+def test_a_container_ends_at_once_while_it_still_starts(image: str):
+    container = docker("run", "--detach", image)
+    try:
+        wait_for(lambda: "Starting on" in docker("logs", container), "it does not start", seconds=60, pause=0.2)
+        began = time.monotonic()
+        docker("stop", container)
+        assert time.monotonic() - began < STOP_SECONDS
+        assert docker("inspect", "--format", "{{.State.ExitCode}}", container) != "137"
+    finally:
+        docker("rm", "--force", "--volumes", container)
+
+
+# A household
+
+
+def test_four_lines_of_settings_give_a_household(household: Deployment, undisturbed: Lists, say: Say):
+    assert len(undisturbed) == 3
+    port = re.search(r"UI_PORT=(\d+)", (household.folder / ".env").read_text())
+    assert port is not None
+    ready = f"Ready: http://127.0.0.1:{port[1]} on the host"
+    assert ready in household.log("aperture")
+    with urllib.request.urlopen(f"http://127.0.0.1:{port[1]}/", timeout=30) as page:
+        assert page.status == 200
+    assert household.run_in("aperture", "id", "-u").strip() == OTHER_USER["PUID"]
+    status = json.loads(household.try_in("aperture", "aperture", "status", "--json").stdout)
+    assert {part["state"] for part in status["up"]["parts"]} == {"ok"}, status["up"]
+    say(f"a household takes {household.memory()}")
+
+
+def test_what_the_media_server_does_not_see_is_one_sentence_with_the_line_to_write(
+    deploy: Deploy, published: Path, household: Deployment
+):
+    publishing = {"APERTURE_PUBLISH": "true", "APERTURE_PUBLISH_ROOT": str(published)}
+    with deploy("compose.yaml", "household.yaml", **OTHER_USER, **publishing) as box:
+        told = box.compose("run", "--rm", "--no-TTY", "aperture", "sh", "-c", "aperture doctor; true")
+        assert f"does not see the files in {published} at {published}" in " ".join(told.split())
+        assert f"- {published}:{published}:ro" in " ".join(told.split())
+        mapped = ["-e", f'APERTURE_PATH_MAP={{"{published}": "{SEEN_AT}"}}']
+        told = box.compose("run", "--rm", "--no-TTY", *mapped, "aperture", "sh", "-c", "aperture doctor; true")
+        assert "does not see" not in told and SEEN_AT in told
+
+
+def test_it_stops_in_time_with_postgresql_closed_and_is_the_same_when_it_comes_back(
+    household: Deployment, undisturbed: Lists, say: Say
+):
+    began = time.monotonic()
+    docker("stop", household.container("aperture"))
+    seconds = time.monotonic() - began
+    say(f"`docker stop` took {seconds:.1f} s")
+    assert seconds < STOP_SECONDS and household.state("aperture")["ExitCode"] == 0
+    household.compose("down")
+    household.compose("up", "--detach")
+    household.wait_until_healthy("aperture")
+    log = household.run_in("aperture", "cat", f"{HOME}/postgres/log")
+    assert "not properly shut down" not in log and log.count("database system was shut down") >= 1
+    assert lists_of(household) == undisturbed
+
+
+def finds(box: Deployment, path: str) -> bool:
+    return box.try_in("aperture", "test", "-e", path).returncode == 0
+
+
+def runs(box: Deployment) -> int:
+    return int(embedded(box, "SELECT count(*) FROM runs", "aperture_dagster") or 0)
+
+
+PHASES: dict[str, Callable[[Deployment], bool]] = {
+    "its database is made": lambda box: finds(box, f"{HOME}/postgres.new/PG_VERSION") or finds(box, f"{HOME}/postgres"),
+    "its parts start": lambda box: finds(box, f"{HOME}/dagster/up/code.sock"),
+    "the first run is there": lambda box: runs(box) > 0,
+    "titles are there": lambda box: embedded(box, "SELECT count(*) FROM works") not in ("", "0"),
+    "the first list is there": lambda box: embedded(box, "SELECT count(*) FROM recommendations") not in ("", "0"),
+}
+"""What a container has reached when it is killed, in their order."""
+
+
+def test_a_container_that_is_killed_in_each_phase_of_its_start_ends_like_one_that_was_not(
+    deploy: Deploy, undisturbed: Lists, say: Say
+):
+    with deploy("compose.yaml", "household.yaml") as box:
+        box.compose("up", "--detach")
+        for phase, is_reached in PHASES.items():
+            wait_for(lambda is_reached=is_reached: is_reached(box), f"never: {phase}", seconds=300, pause=0.2)
+            docker("kill", "--signal", "KILL", box.container("aperture"))
+            docker("start", box.container("aperture"))
+        began = time.monotonic()
+        box.wait_until_healthy("aperture")
+        wait_for_lists(box)
+        say(f"killed {len(PHASES)} times, whole again {took(began)} after the last one")
+        wait_for(lambda: lists_of(box) == undisturbed, "other lists", seconds=300, pause=5)
+        # In the middle of a backup, too.
+        docker("exec", "--detach", box.container("aperture"), "aperture", "backup", "create")
+        new = f"ls {HOME}/backups | grep -q aperture-backup"
+        wait_for(lambda: box.try_in("aperture", "sh", "-c", new).returncode == 0, "no backup", seconds=60)
+        docker("kill", "--signal", "KILL", box.container("aperture"))
+        docker("start", box.container("aperture"))
+        box.wait_until_healthy("aperture")
+        box.run_in("aperture", "aperture", "backup", "create")
+        assert lists_of(box) == undisturbed
+        assert embedded(box, UNFINISHED, "aperture_dagster") == "0"
+
+
+# Upgrades
+
+
+@pytest.fixture(scope="module")
+def next_image(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An image of a made-up next release, whose schema has one more migration."""
+    folder, name = tmp_path_factory.mktemp("next"), "aperture-dagster:test-next"
+    (folder / "v2_made_up.py").write_text(MIGRATION)
+    versions = f"{PACKAGES}/aperture_dagster/postgres/migrations/versions/"
+    (folder / "Dockerfile").write_text(
+        f"FROM {image}\nCOPY --chmod=644 v2_made_up.py {versions}\n".replace("--chmod=644 ", "")
+    )
+    (folder / "v2_made_up.py").chmod(0o644)
+    docker("build", "--tag", name, str(folder))
+    yield name
+    docker("rmi", name)
+
+
+def test_a_new_image_makes_a_backup_before_it_migrates_and_the_old_one_can_go_back_to_it(
+    household: Deployment, undisturbed: Lists, next_image: str, image: str, say: Say
+):
+    def use(name: str) -> None:
+        text = (household.folder / ".env").read_text()
+        (household.folder / ".env").write_text(re.sub(r"TEST_IMAGE=.*", f"TEST_IMAGE={name}", text))
+
+    revision = "SELECT version_num FROM alembic_version"
+    began = time.monotonic()
+    use(next_image)
+    household.compose("up", "--detach")
+    household.wait_until_healthy("aperture")
+    say(f"an upgrade with a backup and a migration took {took(began)}")
+    assert embedded(household, revision) == REVISION
+    assert lists_of(household) == undisturbed
+    kept = household.run_in("aperture", "sh", "-c", f"ls {HOME}/backups")
+    (backup,) = re.findall(rf"\S+-schema-{HEAD_REVISION}\.sql\.gz(?=\s)", kept)
+    # The old one changes nothing, and says what to do.
+    use(image)
+    household.compose("up", "--detach")
+    wait_for(lambda: household.state("aperture")["Status"] == "exited", "it runs", seconds=120, pause=0.5)
+    assert "Install the version that wrote it again" in household.log("aperture")
+    household.compose("run", "--rm", "--no-TTY", "aperture", "aperture", "restore", "--yes", f"{HOME}/backups/{backup}")
+    household.compose("up", "--detach")
+    household.wait_until_healthy("aperture")
+    assert embedded(household, revision) == HEAD_REVISION
+    assert lists_of(household) == undisturbed
+
+
+# Services
+
+
+def test_services_of_their_own_give_the_same_lists_and_end_in_time(deploy: Deploy, undisturbed: Lists, say: Say):
+    engine.require_base(engine.POSTGRES_BASE, "postgres", engine.POSTGRES_BASE, PYTHON_BASE)
+    services = ("postgres", "code", "webserver", "daemon")
+    settings = OTHER_USER | {"POSTGRES_PASSWORD": PASSWORD}
+    with deploy("compose.services.yaml", "services.yaml", **settings) as box:
+        began = time.monotonic()
+        box.compose("up", "--detach")
+        box.wait_until_healthy(*services)
+        say(f"four services were healthy after {took(began)}")
+        wait_for_lists(box, external, "code")
+        say(f"and had all lists after {took(began)}: {'; '.join(box.memory().splitlines())}")
+        wait_for(lambda: lists_of(box, "code") == undisturbed, "other lists", seconds=300, pause=5)
+        for service in services:
+            docker("kill", "--signal", "KILL", box.container(service))
+        box.compose("up", "--detach")
+        box.wait_until_healthy(*services)
+        assert lists_of(box, "code") == undisturbed
+        began = time.monotonic()
+        box.compose("stop")
+        say(f"`docker compose stop` took {took(began)}")
+        assert [box.state(one)["ExitCode"] for one in services] == [0, 0, 0, 0]
+        for service in services[1:]:
+            assert PASSWORD not in box.log(service)

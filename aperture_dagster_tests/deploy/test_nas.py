@@ -1,0 +1,82 @@
+"""The templates for a NAS are what ``deploy/compose.yaml`` says, in the form that each takes."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from xml.etree import ElementTree as xml
+
+import pytest
+import yaml
+from jsonschema import Draft7Validator
+
+from aperture_dagster.settings import known_variables
+from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.deploy.compose_file import HOUSEHOLD, read_compose, read_env_file
+
+FOLDER = PROJECT / "deploy" / "nas"
+SCHEMA = Path(__file__).with_name("compose-spec.json")
+DIFFERS = {"build", "env_file", "environment", "user", "ports", "volumes"}
+"""What a NAS takes in another form, or has values of its own for."""
+
+
+@pytest.fixture(scope="module")
+def nas() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("nas", PROJECT / "tools" / "nas.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def household() -> dict[str, Any]:
+    return read_compose({}, HOUSEHOLD)["services"]["aperture"]
+
+
+def test_the_templates_are_as_they_would_be_written_now(nas: ModuleType):
+    assert {path.name for path in FOLDER.iterdir()} == set(nas.TEMPLATES)
+    for name, make in nas.TEMPLATES.items():
+        assert (FOLDER / name).read_text(encoding="utf-8") == make(nas.read_service()), f"{name}: run `make nas`"
+    assert list(nas.SETTINGS) == list(read_env_file())
+
+
+@pytest.mark.parametrize("name", ["portainer.yaml", "synology.yaml", "truenas.yaml"])
+def test_a_stack_is_valid_and_has_the_folders_and_rights_of_a_household(name: str, household: dict[str, Any]):
+    document = yaml.safe_load((FOLDER / name).read_text(encoding="utf-8"))
+    assert Draft7Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).is_valid(document)
+    one = read_compose({}, FOLDER / name)["services"]["aperture"]
+    assert {key: one[key] for key in one.keys() - DIFFERS} == {
+        key: household[key] for key in household.keys() - DIFFERS
+    }
+    assert re.fullmatch(r"\d+:\d+", one["user"]) and one["ports"] == ["127.0.0.1:3000:3000"]
+    volumes = [volume.split(":") for volume in one["volumes"]]
+    assert [target for _, target in volumes[:2]] == [volume.split(":")[1] for volume in household["volumes"][:2]]
+    # The media server finds what is published under the same path.
+    assert name == "portainer.yaml" or volumes[2][0] == volumes[2][1]
+    named = {source for source, _ in volumes if not source.startswith("/")}
+    assert named == set(document.get("volumes", ()))
+
+
+def test_the_template_of_unraid_is_complete(household: dict[str, Any]):
+    root = xml.parse(FOLDER / "unraid.xml").getroot()
+    assert (root.tag, root.get("version")) == ("Container", "2")
+    assert root.findtext("Repository") == household["image"]
+    rights = root.findtext("ExtraParams") or ""
+    for word in ("--user 99:100", "--read-only", "--tmpfs /tmp", "--cap-drop ALL", "no-new-privileges:true"):
+        assert word in rights
+    by_kind: dict[str, list[xml.Element]] = {}
+    for one in root.iter("Config"):
+        assert set(one.attrib) == {"Name", "Target", "Default", "Mode", "Type", "Display", "Required", "Mask"}
+        by_kind.setdefault(one.attrib["Type"], []).append(one)
+    assert [one.attrib["Target"] for one in by_kind["Path"]][:2] == ["/var/lib/aperture", "/var/lib/aperture/backups"]
+    variables = {one.attrib["Target"]: one for one in by_kind["Variable"]}
+    assert set(variables) <= known_variables() and set(read_env_file()) <= set(variables)
+    assert {name for name, one in variables.items() if one.attrib["Mask"] == "true"} == {
+        "APERTURE_MEDIA_SERVER_API_KEY", "TMDB_API_KEY"
+    }  # fmt: skip
+    assert variables["APERTURE_PUBLISH_ROOT"].text == by_kind["Path"][2].text == by_kind["Path"][2].attrib["Target"]

@@ -1,0 +1,155 @@
+"""Lists follow plays: one look at everybody, and a run for those alone who watched something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.world import Play
+from aperture_dagster_tests.e2e.worlds import small_world
+from aperture_dagster_tests.household import Household, SetClock, metadata_of
+from aperture_dagster_tests.sensors.runs import add_run
+
+pytestmark = pytest.mark.e2e
+
+ADA, BELA = "ada0", "bela1"
+LISTS = ("watch_history", "shows_you_watch", "taste_profiles", "recommendations")
+LOG = "/System/ActivityLog/Entries"
+WORLD = small_world()
+YEAR = timedelta(days=365)
+
+
+class Viewers:
+    """A household whose lists are there, and the sensor that looks who has watched something."""
+
+    def __init__(self, state: Any, home: Household, clock: SetClock) -> None:
+        self.state, self.home, self.clock = state, home, clock
+        self.cursor: str | None = None
+        self.sensor = home.definitions.resolve_sensor_def("plays_sensor")
+
+    def watch(self, user: str, film: int = 0, *, ago: timedelta = timedelta(0)) -> str:
+        """A user finishes a film from the top of their list; returns its title."""
+        title = self.home.titles_for(user)[film]
+        (key,) = (one.key for one in WORLD.titles if one.title == title)
+        self.state.play(Play(user, key, datetime.now(UTC) - ago))
+        return title
+
+    def look(self) -> Any:
+        """One look of the sensor, a minute later."""
+        self.clock.moment += timedelta(minutes=1)
+        with dg.build_sensor_context(
+            instance=self.home.instance,
+            definitions=self.home.definitions,
+            resources={"database": self.home.database, "clock": self.clock},
+            cursor=self.cursor,
+        ) as context:
+            data = self.sensor.evaluate_tick(context)
+        self.cursor = data.cursor or self.cursor
+        return data
+
+    def asked_for(self) -> list[tuple[str, str]]:
+        """The first and the last user of each run that one look starts."""
+        return [
+            (request.tags[RANGE_START_TAG], request.tags[RANGE_END_TAG]) for request in self.look().run_requests or ()
+        ]
+
+
+@pytest.fixture
+def viewers(settled: Callable[..., Any], request: pytest.FixtureRequest) -> Iterator[Viewers]:
+    """The settings are the parameter."""
+    clock = SetClock(datetime.now(UTC))
+    with settled(**getattr(request, "param", {})) as (simulator, home, _):
+        yield Viewers(simulator.state, home, clock)
+
+
+def test_a_list_follows_a_play_of_its_user_and_nobody_elses_history_is_read(viewers: Viewers):
+    assert viewers.look().skip_message == "Nobody has watched anything."
+    title, before = viewers.watch(ADA), viewers.home.titles_for(BELA)
+    (asked,) = viewers.look().run_requests
+    assert (asked.tags[RANGE_START_TAG], asked.tags[RANGE_END_TAG]) == (ADA, ADA)
+    assets = [key.to_user_string() for key in asked.asset_selection]
+    assert set(assets) == set(LISTS), "nothing is published here"
+    run = viewers.home.must("follow_plays", users=[ADA], assets=assets)
+    assert metadata_of(run, "watch_history", ADA)["plays_logged"] == 1
+    assert title not in viewers.home.titles_for(ADA)
+    assert viewers.home.titles_for(BELA) == before
+    assert viewers.look().skip_message == "Nobody has watched anything.", "the play has been told"
+
+
+@pytest.mark.parametrize("viewers", [{"media_server_type": "jellyfin"}], indirect=True)
+def test_a_look_is_one_request_for_everybody_and_none_before_the_first_list(viewers: Viewers):
+    viewers.look()
+    before = viewers.state.counters.total("jellyfin")
+    viewers.look()
+    assert viewers.state.counters.total("jellyfin") == before + 1
+    viewers.home.instance.wipe_assets([dg.AssetKey("recommendations")])
+    assert "Nobody has a list" in viewers.look().skip_message
+    assert viewers.state.counters.total("jellyfin") == before + 1
+
+
+def test_a_server_that_fails_loses_no_play(viewers: Viewers):
+    viewers.look()
+    viewers.state.add_fault(FaultRule("jellyfin", LOG, status=500))
+    viewers.watch(BELA)
+    for _ in range(2):
+        assert "Could not look" in viewers.look().skip_message
+    viewers.state.clear_faults()
+    assert viewers.asked_for() == [(BELA, BELA)]
+    assert viewers.asked_for() == []
+
+
+def test_a_play_during_a_run_that_reads_histories_is_followed_after_it(viewers: Viewers):
+    tags = {RANGE_START_TAG: ADA, RANGE_END_TAG: BELA}
+    run = add_run(viewers.home.instance, "sync_watch_history", "STARTED", **tags)
+    viewers.watch(ADA)
+    assert "reading histories" in viewers.look().skip_message
+    viewers.home.instance.report_run_failed(run)
+    assert viewers.asked_for() == [(ADA, ADA)]
+
+
+def test_a_look_that_is_repeated_after_a_crash_asks_for_the_same_run(viewers: Viewers):
+    viewers.look()
+    viewers.watch(ADA)
+    viewers.watch(BELA)
+    kept = viewers.cursor
+    (first,) = viewers.look().run_requests
+    viewers.cursor = kept
+    (second,) = viewers.look().run_requests
+    assert first.run_key == second.run_key
+    viewers.watch(ADA, 1)
+    (third,) = viewers.look().run_requests
+    assert third.run_key != first.run_key
+
+
+@pytest.mark.parametrize(("whose", "wrong"), [("ours", YEAR), ("ours", -YEAR), ("the server's", YEAR)])
+def test_a_clock_that_was_wrong_repeats_no_play_and_loses_none(viewers: Viewers, whose: str, wrong: timedelta):
+    viewers.watch(ADA)
+    assert viewers.asked_for() == [(ADA, ADA)]
+    if whose == "ours":
+        viewers.clock.moment += wrong
+        viewers.watch(BELA)
+    else:
+        viewers.watch(BELA, ago=-wrong)
+    asked = viewers.asked_for()
+    viewers.clock.moment = datetime.now(UTC) + timedelta(minutes=5)
+    asked += viewers.asked_for()
+    assert asked == [(BELA, BELA)]
+    viewers.watch(ADA, 1)
+    assert viewers.asked_for() == [(ADA, ADA)]
+    assert viewers.asked_for() == []
+
+
+def test_without_a_log_the_end_of_activity_is_followed(viewers: Viewers):
+    viewers.state.add_fault(FaultRule("jellyfin", LOG, status=404))
+    assert viewers.asked_for() == []
+    for film in range(2):
+        viewers.watch(ADA, film)
+        assert viewers.asked_for() == [], "it goes on"
+    assert viewers.asked_for() == [(ADA, ADA)]
+    assert viewers.asked_for() == []

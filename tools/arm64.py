@@ -1,0 +1,35 @@
+"""Look whether every package of the image has a wheel for ARM with 64 bits: ``make arm64``; it needs a package index.
+
+Nothing is built for another processor on this machine, so this is what tells that the same Dockerfile works there.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+# What Debian 13, the base of the image, can run: glibc 2.41.
+PLATFORMS = [f"manylinux_2_{minor}_aarch64" for minor in range(41, 16, -1)] + ["manylinux2014_aarch64"]
+
+
+def main() -> int:
+    """Resolve the packages for the other processor; return pip's exit code."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["celery"]]
+    platforms = [word for one in PLATFORMS for word in ("--platform", one)]
+    with tempfile.TemporaryDirectory() as folder:
+        return subprocess.run(
+            [
+                sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--report", f"{folder}/report.json",
+                "--ignore-installed", "--only-binary", ":all:", "--python-version", "3.13", "--implementation", "cp",
+                "--target", f"{folder}/target", "--constraint", str(PROJECT / "constraints.txt"), *platforms, *wanted,
+            ]
+        ).returncode  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""A release from its tag: ``make release TAG=v0.1.0`` fills ``dist/`` with what is published.
+
+That is the wheel, the sdist, the image as a file, a list of what is in the image (CycloneDX), the notes, and checksums.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from setuptools import build_meta
+
+PROJECT = Path(__file__).resolve().parents[1]
+TAG = re.compile(r"v(\d+\.\d+\.\d+(?:rc\d+)?)")
+NAMED_IN = ("deploy/Dockerfile", "deploy/compose.yaml", "deploy/compose.services.yaml", "deploy/celery/compose.yaml")
+"""Files that name the version of the image."""
+CONTENTS = """
+import json, subprocess
+from importlib.metadata import distributions
+found = [(one.metadata["Name"], one.version, f"pkg:pypi/{one.metadata['Name'].lower()}@{one.version}",
+          one.metadata.get("License-Expression")) for one in distributions()]
+asked = ["dpkg-query", "--show", "--showformat", "${Package} ${Version}\\n"]
+for line in subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines():
+    name, version = line.split()
+    found.append((name, version, f"pkg:deb/debian/{name}@{version}", None))
+print(json.dumps(found))
+"""
+"""What is asked in the image: every package of Python and of Debian."""
+
+
+class NotReady(Exception):
+    """The tag and the files do not agree; says what to do."""
+
+
+def version_of(tag: str, project: Path = PROJECT) -> str:
+    """Return the version of a tag, which the package, the image and the changelog must have. Raises NotReady."""
+    match = TAG.fullmatch(tag)
+    if match is None:
+        raise NotReady(f"{tag!r} is no tag of a release: it is v and three numbers, such as v0.1.0.")
+    version = match[1]
+    built = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    if built != version:
+        raise NotReady(f"pyproject.toml has version {built}, and the tag is {tag}: change one of them.")
+    for name in NAMED_IN:
+        named = set(re.findall(r"(?:aperture-dagster:|VERSION=)(\d[\w.]*)", (project / name).read_text("utf-8")))
+        if named != {version}:
+            raise NotReady(f"{name} names version {', '.join(sorted(named)) or 'none'}, and the tag is {tag}.")
+    return version
+
+
+def notes_of(version: str, project: Path = PROJECT) -> str:
+    """Return what the changelog says of a version, which must have a date. Raises NotReady."""
+    text = (project / "CHANGELOG.md").read_text(encoding="utf-8")
+    pattern = rf"^## \[{re.escape(version)}\] \u2013 \d{{4}}-\d\d-\d\d\n(.*?)(?=^## \[|\Z)"
+    match = re.search(pattern, text, re.M | re.S)
+    if match is None or not match[1].strip():
+        raise NotReady(f"CHANGELOG.md has no section `## [{version}] \u2013 YYYY-MM-DD`, or nothing in it.")
+    return match[1].strip() + "\n"
+
+
+def bill_of_materials(version: str, contents: list[list[Any]]) -> dict[str, Any]:
+    """Return a CycloneDX document of what :data:`CONTENTS` printed."""
+    components = [
+        {"type": "library", "name": name, "version": one, "purl": purl}
+        | ({"licenses": [{"expression": licence}]} if licence else {})
+        for name, one, purl, licence in sorted(contents)
+    ]
+    product = {"type": "container", "name": "aperture-dagster", "version": version}
+    document = {"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1}
+    return document | {"metadata": {"component": product}, "components": components}
+
+
+def write_image(version: str, folder: Path) -> None:
+    """Build the image of a version, and write it and its contents as files."""
+    image = f"aperture-dagster:{version}"
+    revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    given = [f"VERSION={version}", f"REVISION={revision.stdout.strip()}"]
+    arguments = [word for one in given for word in ("--build-arg", one)]
+    dockerfile = str(PROJECT / "deploy" / "Dockerfile")
+    subprocess.run(["docker", "build", "--file", dockerfile, "--tag", image, *arguments, str(PROJECT)], check=True)
+    with (
+        subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saved,
+        gzip.open(folder / f"aperture-dagster-{version}-image.tar.gz", "wb", compresslevel=6) as file,
+    ):
+        assert saved.stdout is not None
+        shutil.copyfileobj(saved.stdout, file, 1 << 20)
+    if saved.returncode:
+        raise subprocess.CalledProcessError(saved.returncode, "docker save")
+    asked = ["docker", "run", "--rm", image, "python", "-c", CONTENTS]
+    contents = json.loads(subprocess.run(asked, check=True, capture_output=True, text=True).stdout)
+    text = json.dumps(bill_of_materials(version, contents), indent=1)
+    (folder / f"aperture-dagster-{version}.cdx.json").write_text(text + "\n", encoding="utf-8")
+
+
+def write_checksums(folder: Path) -> None:
+    """Write SHA-256 of every file in a folder, as ``sha256sum --check`` reads them."""
+    lines = []
+    for path in sorted(folder.iterdir()):
+        with path.open("rb") as file:
+            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.name}\n")
+    (folder / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
+
+
+def main(tag: str) -> int:
+    """Make everything; return the exit code."""
+    try:
+        version = version_of(tag)
+        notes = notes_of(version)
+    except NotReady as error:
+        print(f"No release: {error}", file=sys.stderr)
+        return 1
+    folder = PROJECT / "dist"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    build_meta.build_sdist(str(folder))
+    build_meta.build_wheel(str(folder))
+    write_image(version, folder)
+    (folder / "notes.md").write_text(notes, encoding="utf-8")
+    write_checksums(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
