@@ -47,7 +47,7 @@ class HomeSettings(SettingsGroup):
 
 
 class UiSettings(SettingsGroup):
-    """The Dagster UI of `aperture up`. It has no login: [remote access](remote-access.md) says how to protect it."""
+    """Members' pages and the Dagster UI of `aperture up`; see [remote access](remote-access.md)."""
 
     ui_host: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] = "127.0.0.1"
     """Address that the UI listens on; 0.0.0.0 is every address of this machine."""

@@ -292,7 +292,7 @@ JELLYFIN_ROUTES: dict[str, list[Ask]] = {
     "POST /Users/AuthenticateByName": [Ask(body={"Username": "{administrator}", "Pw": "demo-password"})],
     "POST /QuickConnect/Initiate": [Ask()],
     "GET /QuickConnect/Connect": [Ask({"secret": "unknown"}, status=404)],
-    "POST /Users/AuthenticateWithQuickConnect": [Ask(body={"Secret": "unknown"}, status=401)],
+    "POST /Users/AuthenticateWithQuickConnect": [Ask(body={"Secret": "unknown"}, status=400)],
     "POST /Sessions/Logout": [Ask(status=204)],
     "GET /Users/{user_id}": [Ask()],
     "POST /Users/{user_id}/Policy": [Ask(body=_POLICY, where={"user_id": "{another}"}, status=204)],

@@ -14,6 +14,7 @@ import pytest
 
 from aperture_dagster.catalogue.people import remember_server
 from aperture_dagster.cli.doctor import examine
+from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.home_rows import HomeRows, RowKeeper, first_member, reachable_address
 from aperture_dagster.front_door.pages import Pages
 from aperture_dagster.front_door.secrets import read_secret, secret_file
@@ -89,7 +90,7 @@ def open_rows(shelf: Shelf, make_settings: Callable[..., Settings]) -> Callable[
                 lambda: endpoint,
                 lambda: first_member(settings, database),
             )
-            pages = Pages(settings, database, clock=Clock(lambda: NOW)).application(rows.route())
+            pages = Pages(settings, database, Gate(settings, database)).application(rows.route())
             with serving(pages, port), known_server(settings, database) as server:
                 yield Rows(home, simulator, keeper, HomeScreen(server.transport), settings, endpoint)
             database.close()
