@@ -22,7 +22,7 @@ from aperture_dagster.front_door.gate import Gate, Visitor
 from aperture_dagster.front_door.guard import is_loopback
 from aperture_dagster.front_door.pictures import Pictures
 from aperture_dagster.front_door.sign_in import SignIn
-from aperture_dagster.maintenance.overview import server_identity
+from aperture_dagster.maintenance.status import server_identity
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import NothingYet, ReadOnlyDatabase
 from aperture_dagster.postgres.errors import DatabaseError
