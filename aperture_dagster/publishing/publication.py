@@ -53,6 +53,8 @@ KINDS = tuple(STEMS)
 FORMS: dict[Literal["library", "collection", "playlist"], str] = {
     "library": "libraries", "collection": "collections", "playlist": "playlists",
 }  # fmt: skip
+# Of each series that a user is in the middle of.
+NEXT_EPISODES = 10
 LIST_KINDS: tuple[ListKind, ...] = ("collection", "playlist")
 MEDIA_TYPES: tuple[MediaType, ...] = ("movie", "series")
 TYPE_NAMES: dict[MediaType, str] = {"movie": "Movies", "series": "Series"}
@@ -264,8 +266,8 @@ class Publication:
                 continue
             key, own = f"{kind}/{user.user_id}", frozenset({user.user_id})
             if kind == "shows_you_watch":
-                name, most = template.format(username=user.name, type=series), self._settings.shows_you_watch_episodes
-                yield ListSpec(key, name, "series", user.user_id, own, most_episodes=most)
+                name = template.format(username=user.name, type=series)
+                yield ListSpec(key, name, "series", user.user_id, own, most_episodes=NEXT_EPISODES)
                 continue
             for media_type, label in TYPE_NAMES.items():
                 name = template.format(username=user.name, type=f"TV {label}" if media_type == "series" else label)

@@ -205,5 +205,3 @@ class WatchingSettings(SettingsGroup):
     """Days since the last played episode after which a series is no longer listed; 0: never."""
     shows_you_watch_ended_days: NonNegativeInt = 0
     """The same for series that have ended or were canceled; 0: they are not listed."""
-    shows_you_watch_episodes: PositiveInt = 10
-    """Published episodes per series, from the next unwatched one on."""
