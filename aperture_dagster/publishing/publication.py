@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
-from aperture_dagster.catalogue.parental import within_limit
-from aperture_dagster.catalogue.people import who_takes_part
-from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.catalogue.access import within_limit
+from aperture_dagster.catalogue.people import read_users, who_takes_part
 from aperture_dagster.http.errors import NotFound, RequestRejected
-from aperture_dagster.postgres.owner import ensure_owner
+from aperture_dagster.postgres.connection import ensure_owner
 from aperture_dagster.postgres.queries import database_time
 from aperture_dagster.publishing.access import AccessRules
 from aperture_dagster.publishing.copies import entry_folder_in, note_shown, record_states

@@ -14,9 +14,8 @@ from sqlalchemy.exc import OperationalError
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.model.moments import SKEW
 from aperture_dagster.postgres.bulk import upsert
-from aperture_dagster.postgres.queries import execute, read_rows, read_value
+from aperture_dagster.postgres.queries import content_version, execute, read_rows, read_value
 from aperture_dagster.postgres.tables import facts
-from aperture_dagster.postgres.versions import content_version
 from aperture_dagster.publishing.copies import note_shown, write_copies
 from aperture_dagster.publishing.manifest import (
     Leftover,
