@@ -20,8 +20,9 @@ def publish(shelf: Shelf, list_key: str, *server_ids: str) -> None:
     )
     for rank, server_id in enumerate(server_ids, start=1):
         shelf.do(
-            "INSERT INTO published_entries (list_key, entry_id, work_id, folder, rank, state, date_added, files) "
-            "VALUES (:key, :entry, :work, :entry, :rank, 'placed', now(), '{}')",
+            "INSERT INTO published_entries "
+            "(list_key, entry_id, work_id, folder, rank, state, date_added, files, because) "
+            "VALUES (:key, :entry, :work, :entry, :rank, 'placed', now(), '{}', '{}')",
             key=list_key,
             entry=server_id,
             work=shelf.item(server_id)["work_id"],
