@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,12 @@ def test_lists_follow_tmdbs_lists_the_settings_and_what_a_crowd_watched_along(ho
             ranks = [next(row["rank"] for row in rows if row["tmdb_id"] == number) for rows in (old, new)]
             assert ranks[1] < ranks[0] == len(old)
             assert leading(new, "co_watch") == number
+
+        today = [row["tmdb_id"] for row in recommend()]
+        clock.moment += timedelta(days=5)
+        later = [row["tmdb_id"] for row in recommend()]
+        assert set(today[:10]) - set(later[:10]) == {today[9]} <= set(later), "it has been there for days"
+        assert [row["tmdb_id"] for row in recommend()] == later
 
         table.write_bytes(b"no table")
         assert recommend() == usual, "what cannot be read costs only the crowd"
