@@ -154,7 +154,7 @@ def lists_of_others(folder: Path) -> pd.DataFrame:
 
 def within(edges: pd.DataFrame, world: World) -> pd.DataFrame:
     """Return the lists of the films of a library; what it lacks has a negative number, as in ``links_of``."""
-    here = world.library.work_ids
+    here = world.library.work_ids.tolist()
     own = rows_where(edges, edges["work_id"].isin(here))
     other = own["recommended_work_id"]
     return own.assign(recommended_work_id=other.where(other.isin(here), -other))

@@ -52,7 +52,7 @@ class Recommendations:
             as_of=as_of,
             users=[user.user_id for user in users],
             excluded=excluded,
-            resting=dict(resting),
+            resting={user.user_id: resting[user.user_id] for user in users},
             crowd=read_crowd(log, settings, items),
         )
         self._model = prepare(inputs, ranking_config(settings), library=library, links=links)

@@ -23,7 +23,7 @@ SIMILAR = ("description", *FIELDS)
 REASONS = 3
 REASON_SHARE = 0.4
 """Share of the first reason's contribution below which a liked title is not named beside it."""
-REASON_MINIMUM = 0.25
+REASON_MINIMUM = 0.15
 """Share of all that lifts a title which the named ones must contribute together; otherwise it is widely liked."""
 
 
