@@ -172,7 +172,7 @@ def start(home: Path) -> None:
     from aperture_dagster.front_door.gate import Gate
     from aperture_dagster.front_door.home_rows import HomeRows
     from aperture_dagster.front_door.pages import Pages
-    from aperture_dagster.postgres.read_only import ReadOnlyDatabase
+    from aperture_dagster.postgres.database import ReadOnlyDatabase
     from aperture_dagster.settings import load_settings
 
     settings = load_settings(home=home)

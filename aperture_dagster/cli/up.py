@@ -14,20 +14,22 @@ from urllib.parse import urlsplit
 
 import click
 
+from aperture_dagster.cli.backup import migrate_databases
 from aperture_dagster.cli.common import echo, family_of, operator_errors, require_free_port, require_writable
 from aperture_dagster.cli.demo import (
     LISTS,
+    StandIns,
     demo_home,
     demo_home_option,
     load_settings_of,
     point_at,
+    stand_in_options,
+    usual_port,
     warn_of_ignored_database,
 )
 from aperture_dagster.cli.doctor import Finding, examine
 from aperture_dagster.cli.heartbeats import up_is_running
-from aperture_dagster.cli.migrate import migrate_databases
 from aperture_dagster.cli.parts import AWAITED, Limits, Part, Plan, Ui
-from aperture_dagster.cli.stand_ins import StandIns, stand_in_options, usual_port
 from aperture_dagster.cli.up_files import UpFiles, read_state
 from aperture_dagster.files import locks
 from aperture_dagster.files.private import write_file
@@ -231,14 +233,7 @@ def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequenc
             Part("webserver", "aperture_dagster.front_door", webserver, stage=2),
             Part("daemon", "dagster._daemon", ["run", *workspace, *quiet], stage=2),
             Part("readiness check", "aperture_dagster.cli.health", check, stage=3, is_check=True),
-            Part(
-                "lists",
-                "aperture_dagster.cli.health",
-                lists,
-                stage=3,
-                is_check=True,
-                page="operate/assets/recommendations",
-            ),
+            Part("lists", "aperture_dagster.cli.health", lists, stage=3, is_check=True, page=""),
         ],
         lock=lock,
         state=str(files.state),

@@ -17,7 +17,7 @@ from aperture_dagster.front_door.pages import Pages
 from aperture_dagster.front_door.secrets import ROWS, read_secret
 from aperture_dagster.front_door.server import known_server
 from aperture_dagster.instance.private import webserver
-from aperture_dagster.postgres.read_only import ReadOnlyDatabase
+from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.settings import Settings, load_settings
 
 DEFAULT_PORT = 3000

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any
 
-from aperture_dagster.catalogue.people import User
-from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.catalogue.people import User, read_users
 from aperture_dagster.front_door.secrets import OPERATOR, read_secret
 from aperture_dagster.front_door.sessions import COOKIE, Session, Sessions
-from aperture_dagster.postgres.read_only import NothingYet, ReadOnlyDatabase
+from aperture_dagster.postgres.database import NothingYet, ReadOnlyDatabase
 from aperture_dagster.settings import Settings
 
 if TYPE_CHECKING:

@@ -16,17 +16,16 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from aperture_dagster.catalogue.people import User, who_takes_part
-from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.front_door import content
 from aperture_dagster.front_door.gate import Gate, Visitor
 from aperture_dagster.front_door.guard import is_loopback
 from aperture_dagster.front_door.pictures import Pictures
 from aperture_dagster.front_door.sign_in import SignIn
-from aperture_dagster.maintenance.overview import server_identity
+from aperture_dagster.maintenance.status import server_identity
 from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import NothingYet, ReadOnlyDatabase
 from aperture_dagster.postgres.errors import DatabaseError
-from aperture_dagster.postgres.read_only import NothingYet, ReadOnlyDatabase
 from aperture_dagster.settings import Settings
 
 _LOG = logging.getLogger(__name__)

@@ -22,8 +22,8 @@ from aperture_dagster.http.messages import Request
 from aperture_dagster.media_server.reader import MediaServerReader
 from aperture_dagster.media_server.writer import route
 from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.postgres.queries import read_value
-from aperture_dagster.postgres.read_only import ReadOnlyDatabase
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.sight import titles_in_sight
 

@@ -20,10 +20,10 @@ from aperture_dagster.front_door.gate import Gate, cookie_of
 from aperture_dagster.front_door.sessions import COOKIE, QUICK_COOKIE, QUICK_SECONDS, SESSION_SECONDS, Throttle
 from aperture_dagster.http.errors import ServiceError, ServiceNotConfigured
 from aperture_dagster.http.home_network import route_to_media_server
-from aperture_dagster.maintenance.overview import server_identity
+from aperture_dagster.maintenance.status import server_identity
 from aperture_dagster.media_server.accounts import Account, ServerAccounts, WrongAccount
 from aperture_dagster.media_server.detect import detect_server_type
-from aperture_dagster.postgres.read_only import NothingYet, ReadOnlyDatabase
+from aperture_dagster.postgres.database import NothingYet, ReadOnlyDatabase
 from aperture_dagster.settings import Settings
 
 _LOG = logging.getLogger(__name__)

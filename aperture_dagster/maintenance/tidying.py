@@ -32,6 +32,8 @@ WORTH_A_VACUUM = 1_000
 # A correction may be reverted, or a model be used again.
 KEEP_UNUSED = timedelta(days=30)
 KEEP_QUOTA = timedelta(days=90)
+# TMDb allows its data to be kept for six months. What is in use is fetched again every month.
+KEEP_TMDB = timedelta(days=180)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,23 @@ def forget_quota(connection: Connection, *, before: datetime) -> Freed:
     return delete_in_batches(connection, "quota", tables=("quota",), expired=expired, key="ctid", day=before.date())
 
 
+def forget_old_tmdb(connection: Connection, *, before: datetime) -> list[Freed]:
+    """Delete what TMDb has not confirmed since ``before``: of titles that left the library, or if its key is gone."""
+    found: list[Freed] = []
+    for table, key, kinds in (
+        ("tmdb_metadata", "work_id", ["movie", "series"]),
+        ("tmdb_collections", "collection_id", ["collection"]),
+    ):
+        expired = f"""
+            SELECT {key} FROM {table} t WHERE {key} > :after AND updated_at < :before AND NOT EXISTS (
+              SELECT 1 FROM fetches f WHERE f.source LIKE 'tmdb%' AND f.kind = ANY(:kinds) AND f.item = t.{key}
+              AND f.fetched_at >= :before) ORDER BY {key}"""
+        found.append(
+            delete_in_batches(connection, table, tables=(table,), expired=expired, key=key, before=before, kinds=kinds)
+        )
+    return found
+
+
 def tidy_database(database: Database, now: datetime) -> list[Freed]:
     """Delete what the product's own tables no longer need."""
     with database.transaction() as connection:
@@ -165,5 +184,6 @@ def tidy_database(database: Database, now: datetime) -> list[Freed]:
     with database.autocommit() as connection:
         freed.append(forget_old_models(connection, before=now - KEEP_UNUSED))
         freed.append(forget_quota(connection, before=now - KEEP_QUOTA))
+        freed.extend(forget_old_tmdb(connection, before=now - KEEP_TMDB))
         vacuum(connection, freed)
     return freed

@@ -17,8 +17,7 @@ from typing import Any
 from aperture_dagster.http.client import ServiceClient
 from aperture_dagster.http.errors import BadAnswer, NotFound, RequestRejected, ServiceError, ServiceRefused
 from aperture_dagster.http.home_network import Route
-from aperture_dagster.http.json_text import as_object, expect
-from aperture_dagster.http.messages import Request
+from aperture_dagster.http.messages import Request, as_object, expect
 from aperture_dagster.media_server.detect import ServerType
 from aperture_dagster.media_server.items import policy_of
 

@@ -1,22 +1,23 @@
 """Which tastes and lists have to be computed: those whose inputs have changed since the last time.
 
 A list depends on what everybody in the household watched, so a play changes the inputs of all lists, but of one taste.
-Time alone changes nothing: plays age by the user's last one. See docs/architecture.md.
+Plays age by the user's last one, so time alone changes only what rests (``freshness.py``). See docs/architecture.md.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import aperture_dagster
-from aperture_dagster.catalogue.stored_users import read_users
-from aperture_dagster.postgres.versions import content_version
+from aperture_dagster.catalogue.people import read_users
+from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.taste.crowd import crowd_version
 from aperture_dagster.taste.inputs import (
     NOTHING,
@@ -116,11 +117,18 @@ def taste_inputs(connection: Connection, settings: Settings, *, now: datetime) -
 
 
 def list_inputs(
-    connection: Connection, settings: Settings, *, now: datetime, model_key: str, config: object
+    connection: Connection,
+    settings: Settings,
+    *,
+    now: datetime,
+    model_key: str,
+    config: object,
+    resting: Mapping[str, Collection[int]] = MappingProxyType({}),
 ) -> Callable[[User], Inputs]:
     """Return what the list of a user is made from.
 
-    ``config`` is the configuration of the ranking. What others watched, left out for the user, is "household".
+    ``config`` is the configuration of the ranking, ``resting`` has the works that rest, by user. What others watched,
+    left out for the user, is "household".
     """
     shared = {
         "program": program_hash(),
@@ -143,6 +151,7 @@ def list_inputs(
             "history": histories.get(mine, NOTHING),
             "taste": weights.get(mine, NOTHING),
             "household": _hash(others),
+            "rest": _hash(sorted(resting.get(mine, ()))),
             "access": _hash((user.access, user.max_parental_rating, copies if user.access.is_limited else None)),
         }
 

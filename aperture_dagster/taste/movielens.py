@@ -57,12 +57,14 @@ def read_ratings(folder: Path, films: NDArray[Any], *, most_people: int | None =
     try:
         wanted = ("userId", "timestamp")
         parts = pd.read_csv(path, usecols=lambda name: name in wanted, dtype=_COLUMNS, chunksize=CHUNK)
-        last = [part.reindex(columns=wanted).groupby("userId")["timestamp"].max() for part in parts]
-        latest = pd.concat([pd.Series(dtype="float64"), *last]).groupby(level=0).max().fillna(0.0)
+        last: list[Any] = [part.reindex(columns=wanted).groupby("userId")["timestamp"].max() for part in parts]
+        latest: Any = pd.concat([pd.Series(dtype="float64"), *last]).groupby(level=0).max()
         everybody = latest.index.to_numpy(dtype=np.int64)
         # Of equals by their places among all numbers; the seed makes it the same people each time.
         shuffled = np.random.default_rng(0).permutation(len(everybody))
-        chosen = everybody[shuffled[np.argsort(-latest.to_numpy()[shuffled], kind="stable")]][:most_people]
+        chosen = everybody[shuffled[np.argsort(-np.nan_to_num(latest.to_numpy())[shuffled], kind="stable")]][
+            :most_people
+        ]
         columns = pd.read_csv(path, usecols=lambda name: name in _COLUMNS, dtype=_COLUMNS, chunksize=CHUNK)
         ratings = pd.concat([part.loc[np.isin(part["userId"], chosen)] for part in columns])
         # Published ratings are from 0.5 to 5; others would count for more than everybody else's.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from aperture_dagster.catalogue.added import read_added
+from aperture_dagster.catalogue.queries import read_added
 from aperture_dagster.taste.crowd import read_crowd
 from aperture_dagster.taste.histories import read_histories
 from aperture_dagster.taste.lists import read_copies, read_edges
@@ -58,7 +59,7 @@ def measure_quality(
         if world is None or not world.users:
             continue
         everybody = sorted(set(world.training["user_id"]))
-        lists = rank_household(world, everybody, config, edges=edges, crowd=crowd)
+        lists = rank_household(replace(world, edges=edges), everybody, config, crowd=crowd)
         comparison = compare_with_votes(world, lists)
         found[name] = comparison, intervals(comparison.ours, comparison.votes)[1]
     return found

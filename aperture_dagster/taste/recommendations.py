@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ class Recommendations:
         *,
         model_key: str,
         as_of: datetime,
+        resting: Mapping[str, Collection[int]],
     ) -> None:
         # pandas and numpy double the time that every `dagster` command takes to start.
         from aperture_dagster.taste.ranking.config import RankingInputs
@@ -51,6 +52,7 @@ class Recommendations:
             as_of=as_of,
             users=[user.user_id for user in users],
             excluded=excluded,
+            resting=dict(resting),
             crowd=read_crowd(log, settings, items),
         )
         self._model = prepare(inputs, ranking_config(settings), library=library, links=links)

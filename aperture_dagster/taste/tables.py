@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import UserDefinedType
 
-from aperture_dagster.postgres.metadata import MEDIA_TYPES, Moment, between, metadata, one_of
+from aperture_dagster.postgres.tables import MEDIA_TYPES, Moment, between, metadata, one_of
 
 
 class HalfVector(UserDefinedType):
@@ -90,6 +90,19 @@ recommendations = sa.Table(
     between("rank", 1),
     sa.UniqueConstraint("user_id", "work_id"),
     comment="The current list of each user, replaced as a whole.",
+)
+
+first_places = sa.Table(
+    "first_places",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("media_type", sa.Text, nullable=False),
+    sa.Column("since", sa.Date, nullable=False, comment="the day on which it came to the top of the list"),
+    sa.Column("rests_from", sa.Date, comment="the day from which it rests; null while it is at the top"),
+    one_of("media_type", MEDIA_TYPES),
+    info={"derived": True},
+    comment="Titles at the top of the list of each user, and those that rest after having been there.",
 )
 
 computations = sa.Table(

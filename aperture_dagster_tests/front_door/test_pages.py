@@ -16,7 +16,7 @@ from aperture_dagster.front_door.app import FrontDoor
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.pages import Pages
 from aperture_dagster.model.clock import Clock
-from aperture_dagster.postgres.read_only import ReadOnlyDatabase
+from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.front_door.home import Home
 from aperture_dagster_tests.shelf import NOW

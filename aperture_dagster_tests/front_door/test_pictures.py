@@ -10,12 +10,12 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from aperture_dagster.catalogue.stored_users import remember_server
+from aperture_dagster.catalogue.people import remember_server
 from aperture_dagster.front_door import gate as gates
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.pages import Pages
 from aperture_dagster.front_door.sessions import COOKIE
-from aperture_dagster.postgres.read_only import ReadOnlyDatabase
+from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator

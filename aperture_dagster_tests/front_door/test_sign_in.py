@@ -18,7 +18,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from aperture_dagster.catalogue.stored_users import remember_server
+from aperture_dagster.catalogue.people import remember_server
 from aperture_dagster.cli.main import main as aperture
 from aperture_dagster.front_door import gate as gates
 from aperture_dagster.front_door.app import FrontDoor
@@ -27,7 +27,7 @@ from aperture_dagster.front_door.pages import Pages
 from aperture_dagster.front_door.secrets import OPERATOR, read_secret
 from aperture_dagster.front_door.sessions import ATTEMPTS, COOKIE, WINDOW_SECONDS, Sessions, Throttle
 from aperture_dagster.front_door.sign_in import safe_path
-from aperture_dagster.postgres.read_only import ReadOnlyDatabase
+from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.world import World, WorldUser

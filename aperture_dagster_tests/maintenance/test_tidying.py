@@ -13,12 +13,13 @@ from aperture_dagster.maintenance.tidying import (
     DERIVED,
     KEEPERS,
     forget_old_models,
+    forget_old_tmdb,
     forget_quota,
     forget_unused_works,
 )
 from aperture_dagster.schema import metadata
 from aperture_dagster.taste.vectors import activate_model, register_model, write_vectors
-from aperture_dagster.worklist.state import spend
+from aperture_dagster.worklist.queue import spend
 from aperture_dagster_tests.shelf import Shelf, film, played, tmdb_row
 
 MONTH = timedelta(days=30)
@@ -152,3 +153,32 @@ def test_old_days_of_a_quota_are_deleted(shelf: Shelf):
     assert (freed.rows, freed.bytes > 0) == (4, True)
     kept = shelf.rows("SELECT service, count(*) AS days FROM quota GROUP BY service ORDER BY service")
     assert kept == [{"service": "omdb", "days": 3}, {"service": "other", "days": 3}]
+
+
+def test_what_tmdb_has_not_confirmed_for_half_a_year_is_deleted(shelf: Shelf):
+    from aperture_dagster.enrichment.queries import write_answers, write_collections
+    from aperture_dagster.enrichment.tmdb.titles import parse_title
+
+    shelf.films(film(1), film(2), film(3))
+    works = [shelf.item(f"film-{number}")["work_id"] for number in (1, 2, 3)]
+    with shelf.open() as connection:
+        answers = [{"work_id": work} | parse_title({"id": work, "title": "x"}, "movie") for work in works]
+        write_answers(connection, "tmdb", answers)
+        collection = {"name": "c", "overview": None, "poster_path": None, "backdrop_path": None, "part_tmdb_ids": []}
+        write_collections(connection, [collection | {"collection_id": number} for number in (7, 8)])
+    shelf.do(f"UPDATE tmdb_metadata SET updated_at = updated_at - interval '300 days' WHERE work_id <> {works[2]}")
+    shelf.do("UPDATE tmdb_collections SET updated_at = updated_at - interval '300 days'")
+    for source, kind, item in (("tmdb", "movie", works[0]), ("tmdb_collections", "collection", 7)):
+        shelf.do(
+            "INSERT INTO fetches (source, kind, item, outcome, attempts, fetched_at, due_at) "
+            f"VALUES ('{source}', '{kind}', {item}, 'ok', 0, now() - interval '5 days', now()) "
+            "ON CONFLICT (source, kind, item) DO UPDATE SET fetched_at = EXCLUDED.fetched_at"
+        )
+    with shelf.open() as connection:
+        freed = forget_old_tmdb(connection, before=datetime.now(UTC) - timedelta(days=180))
+    assert [(one.part, one.rows) for one in freed] == [("tmdb_metadata", 1), ("tmdb_collections", 1)]
+    assert [row["work_id"] for row in shelf.rows("SELECT work_id FROM tmdb_metadata ORDER BY 1")] == [
+        works[0],
+        works[2],
+    ]
+    assert shelf.value("SELECT collection_id FROM tmdb_collections") == 7

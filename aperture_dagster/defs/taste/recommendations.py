@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
+from sqlalchemy import Connection
 
 from aperture_dagster.automation import on_upstream_change
-from aperture_dagster.catalogue.people import User
-from aperture_dagster.catalogue.stored_users import users_of_partitions
+from aperture_dagster.catalogue.people import User, users_of_partitions
 from aperture_dagster.defs.catalogue import movies, series, users, watch_history
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.ratings import trakt_ratings
@@ -19,10 +20,12 @@ from aperture_dagster.instance.failures import MissingPrerequisite, operator_err
 from aperture_dagster.instance.markdown import markdown_list, markdown_table
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.wording import titled
+from aperture_dagster.postgres.bulk import WriteCounts
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.changes import find_changes, list_inputs, program_hash
 from aperture_dagster.taste.embedding import model_in_use
+from aperture_dagster.taste.freshness import next_places, read_places, replace_places, resting
 from aperture_dagster.taste.lists import (
     reason_of,
     recommendation_table,
@@ -60,16 +63,23 @@ def recommendations(
     made from has changed, and replaced whole, in one transaction.
     """
     now = clock.now()
+    today = now.astimezone(ZoneInfo(settings.schedule_timezone)).date()
     with operator_errors(context, settings):
         with database.transaction() as connection:
             model_key = model_in_use(connection)
             learned = users_with_taste(connection)
             users = users_of_partitions(connection, list(context.partition_keys)).values()
-            inputs = list_inputs(connection, settings, now=now, model_key=model_key, config=ranking_config(settings))
+            places = read_places(connection, [user.user_id for user in users])
+            rest = {user_id: resting(own, today) for user_id, own in places.items()}
+            inputs = list_inputs(
+                connection, settings, now=now, model_key=model_key, config=ranking_config(settings), resting=rest
+            )
             changes = find_changes(connection, "recommendations", users, inputs, recompute=config.recompute)
         asked = [user for user in users if user.user_id in changes.reasons]
         lists = (
-            Recommendations(context.log, database, settings, asked, model_key=model_key, as_of=now) if asked else None
+            Recommendations(context.log, database, settings, asked, model_key=model_key, as_of=now, resting=rest)
+            if asked
+            else None
         )
 
     def serve(user: User) -> UserOutcome:
@@ -79,9 +89,13 @@ def recommendations(
             version, written = last.version if last else "", 0
         else:
             rows = lists.of(user)
-            version, written = changes.store(
-                database, user.user_id, lambda one: replace_recommendations(one, user.user_id, rows)
-            )
+            top = next_places(places[user.user_id], rest[user.user_id], rows, today)
+
+            def replace(connection: Connection) -> WriteCounts:
+                replace_places(connection, user.user_id, top)
+                return replace_recommendations(connection, user.user_id, rows)
+
+            version, written = changes.store(database, user.user_id, replace)
         with database.transaction() as connection:
             shown = recommendation_table(connection, user.user_id)
         page = {"dagster/row_count": len(shown)} | _page(shown, brief=is_brief(context)) | changes.shown(user.user_id)

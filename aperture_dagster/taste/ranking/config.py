@@ -1,6 +1,6 @@
 """Inputs and parameters of the ranking."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -90,6 +90,8 @@ class RankingInputs:
     excluded: Mapping[Hashable, NDArray[np.bool_]] = field(default_factory=dict)
     fatigue: Mapping[Hashable, NDArray[np.float64]] = field(default_factory=dict)
     """By user the score, shape (n,), that titles lose because they have been on the user's list for long."""
+    resting: Mapping[Hashable, Collection[int]] = field(default_factory=dict)
+    """By user the works that come after the top of the list."""
     edges: pd.DataFrame | None = None
     """"Recommended from this title" lists: ``work_id``, ``recommended_work_id``, ``rank``."""
     crowd: Crowd | None = None

@@ -54,6 +54,8 @@ class World:
     """Per qualifying user, which titles they could not watch yet."""
     last_known: dict[Any, pd.Timestamp]
     """Per user, the moment of the last activity that is known."""
+    edges: pd.DataFrame | None = None
+    """As in ``RankingInputs``."""
 
     @property
     def users(self) -> list[Any]:
@@ -171,7 +173,6 @@ def household_model(
     config: RankingConfig,
     *,
     asked: Sequence[Any] | None = None,
-    edges: pd.DataFrame | None = None,
     crowd: Crowd | None = None,
 ) -> RankingModel:
     """Prepare the production ranking of the qualifying users of one household.
@@ -181,7 +182,7 @@ def household_model(
         members: Who lives together.
         config: Parameters of the ranking; its limit is the length of the lists.
         asked: Who of them gets a list. Default: everybody.
-        edges, crowd: As in ``RankingInputs``.
+        crowd: As in ``RankingInputs``.
     """
     chosen = [user for user in (members if asked is None else asked) if user in world.hits]
     inputs = RankingInputs(
@@ -190,7 +191,7 @@ def household_model(
         as_of=as_utc(str(world.training["last_played_at"].max())),
         users=chosen,
         excluded={user: world.unreleased[user] for user in chosen},
-        edges=edges,
+        edges=world.edges,
         crowd=crowd,
     )
     return prepare(inputs, config, library=world.library)

@@ -46,3 +46,14 @@ def _spread_out(listed: Rows, collections: Doubles) -> Rows:
         counts[collection] += collection == collection
         (later if counts[collection] > MOST_PARTS else top).append(place)
     return listed[np.array([*top, *later], dtype=np.int64)]
+
+
+def rested(listed: Rows, tired: Rows, collections: Doubles) -> Rows:
+    """Return a list in which some titles follow the first ``2 * TOP`` others, with what is of the same collections.
+
+    Arguments as in :func:`in_order`; ``tired`` are the rows of the titles that rest.
+    """
+    own = collections[tired]
+    rests = np.isin(listed, tired) | np.isin(collections[listed], own[np.isfinite(own)])
+    fresh = listed[~rests]
+    return np.concatenate([fresh[: 2 * TOP], listed[rests], fresh[2 * TOP :]])

@@ -4,7 +4,7 @@
 pass over the vectors. ``RankingModel.for_user`` then blends, diversifies and explains, which is cheap.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,7 @@ from aperture_dagster.taste.ranking.histories import (
 )
 from aperture_dagster.taste.ranking.library import NO_ROWS, NO_TITLES, Library, UserTitles, library_of
 from aperture_dagster.taste.ranking.links import Links, links_of
-from aperture_dagster.taste.ranking.parts import in_order
+from aperture_dagster.taste.ranking.parts import in_order, rested
 from aperture_dagster.taste.ranking.signals import (
     People,
     empty_list,
@@ -49,6 +49,7 @@ class RankingModel:
     started: dict[Hashable, Rows]
     excluded: Mapping[Hashable, NDArray[np.bool_]]
     fatigue: Mapping[Hashable, NDArray[np.float64]]
+    resting: Mapping[Hashable, Collection[int]]
     similarity: dict[str, Floats]
     """Σ w · sim³ per media type, shape (rows of the type, users)."""
     links: Links | None
@@ -111,8 +112,10 @@ class RankingModel:
         described = self.similarity[media_type][place, column]
         near = similar_parts(self.library, titles, described, candidates, media_type, self.config.mix)
         found |= {name: values * shares["era" if name == "era" else "similarity"] for name, values in near.items()}
-        known = None if self.people.crowd is None else self.people.known[candidates]
-        watched = standardise(signed_root(self.people.co_watch[column, candidates]), known)
+        # A title that nobody has watched yet, such as a new one, is neither better nor worse for it. A household knows
+        # too few titles to be compared among themselves.
+        watched, known = signed_root(self.people.co_watch[column, candidates]), self.people.known[candidates]
+        watched = np.where(known, standardise(watched, None if self.people.crowd is None else known), 0.0)
         found["co_watch"] = shares["co_watch"] * watched
         if self.linked is not None:
             linked = standardise(signed_root(self.linked[candidates, column]))
@@ -130,8 +133,11 @@ class RankingModel:
             score = score - self.fatigue[user_id][candidates]
         # The last digits of long sums depend on how threads share the work; the lists must not.
         score = np.round(score, 5)
-        chosen = select(self.library, candidates, score, limit=config.limit, diversity=config.diversity)
+        tired = np.intersect1d(positions(np.array([*self.resting.get(user_id, ())]), self.library.index), candidates)
+        limit = config.limit + len(tired)
+        chosen = select(self.library, candidates, score, limit=limit, diversity=config.diversity)
         picked = in_order(candidates[chosen], candidates, self.library.collections, self.library.released)
+        picked = rested(picked, tired, self.library.collections)[: config.limit]
         chosen = np.searchsorted(candidates, picked)
         lifts = {name: values[chosen] for name, values in parts.items()}
         frame = ranked_list(self.library, picked, media_type, score[chosen], _components(lifts))
@@ -178,6 +184,7 @@ def prepare(
         started={user: group["row"].to_numpy(dtype=np.int64) for user, group in started_by_user},
         excluded=inputs.excluded,
         fatigue=inputs.fatigue,
+        resting=inputs.resting,
         similarity=similarities(library, people),
         links=links,
         linked=None if links is None else links.spread(weight_matrix(people.titles, people.users, n)),

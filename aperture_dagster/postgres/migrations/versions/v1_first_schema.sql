@@ -1,6 +1,40 @@
 CREATE EXTENSION IF NOT EXISTS vector;
 CREATE SEQUENCE item_id_seq AS BIGINT;
 
+CREATE TABLE facts (
+    name TEXT NOT NULL,
+    value JSONB NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_facts PRIMARY KEY (name)
+);
+COMMENT ON TABLE facts IS 'Single values about this installation, such as the identity of its media server.';
+
+CREATE TABLE services (
+    service TEXT NOT NULL,
+    batch_size INTEGER,
+    answered_at TIMESTAMP WITH TIME ZONE,
+    failing_since TIMESTAMP WITH TIME ZONE,
+    trouble TEXT,
+    CONSTRAINT pk_services PRIMARY KEY (service),
+    CONSTRAINT ck_services_batch_size CHECK (batch_size >= 1)
+);
+COMMENT ON TABLE services IS 'State of external services between runs.';
+COMMENT ON COLUMN services.batch_size IS 'largest accepted batch, if a larger one was refused';
+COMMENT ON COLUMN services.answered_at IS 'last success';
+COMMENT ON COLUMN services.failing_since IS 'first of the current failures; null while it works';
+COMMENT ON COLUMN services.trouble IS 'the last error';
+
+CREATE TABLE quota (
+    service TEXT NOT NULL,
+    day DATE NOT NULL,
+    used INTEGER NOT NULL,
+    "limit" INTEGER NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_quota PRIMARY KEY (service, day)
+);
+COMMENT ON TABLE quota IS 'Requests per service and day, by all processes.';
+COMMENT ON COLUMN quota.day IS 'UTC';
+
 CREATE TABLE alert_problems (
     key TEXT NOT NULL,
     category TEXT NOT NULL,
@@ -44,8 +78,8 @@ CREATE TABLE works (
     CONSTRAINT pk_works PRIMARY KEY (work_id),
     CONSTRAINT ck_works_media_type CHECK (media_type IN ('movie', 'series'))
 );
-CREATE INDEX ix_works_tmdb ON works (media_type, tmdb_id);
 CREATE INDEX ix_works_imdb ON works (media_type, imdb_id);
+CREATE INDEX ix_works_tmdb ON works (media_type, tmdb_id);
 COMMENT ON TABLE works IS 'Films and series, independent of their copies. Works in use are never deleted: history and ratings refer to them.';
 COMMENT ON COLUMN works.unused_since IS 'since when no other row refers to it; null while one does';
 
@@ -129,9 +163,9 @@ CREATE TABLE fetches (
     CONSTRAINT ck_fetches_outcome CHECK (outcome IN ('ok', 'not_found', 'error', 'waiting')),
     CONSTRAINT ck_fetches_attempts CHECK (attempts >= 0)
 );
+CREATE INDEX ix_fetches_waiting ON fetches (source, kind, added_at DESC NULLS LAST, item) WHERE outcome = 'waiting';
 CREATE INDEX ix_fetches_item ON fetches (item);
 CREATE INDEX ix_fetches_due ON fetches (source, kind, due_at, item) WHERE outcome <> 'waiting';
-CREATE INDEX ix_fetches_waiting ON fetches (source, kind, added_at DESC NULLS LAST, item) WHERE outcome = 'waiting';
 COMMENT ON TABLE fetches IS 'The work lists of all sources: the last attempt per item, and when the next is due.';
 COMMENT ON COLUMN fetches.kind IS 'movie, series: item is a work; collection, company, network';
 COMMENT ON COLUMN fetches.outcome IS 'last attempt: ok, not_found, error; waiting: no attempt yet';
@@ -180,40 +214,6 @@ COMMENT ON COLUMN studio_logos.stored_path IS 'the logo_path of the stored file;
 COMMENT ON COLUMN studio_logos.file_name IS 'below APERTURE_HOME/logos';
 COMMENT ON COLUMN studio_logos.picture_kind IS 'png, jpeg or svg, by content';
 COMMENT ON COLUMN studio_logos.shown_sha256 IS 'the picture last uploaded to the media server';
-
-CREATE TABLE facts (
-    name TEXT NOT NULL,
-    value JSONB NOT NULL,
-    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_facts PRIMARY KEY (name)
-);
-COMMENT ON TABLE facts IS 'Single values about this installation, such as the identity of its media server.';
-
-CREATE TABLE services (
-    service TEXT NOT NULL,
-    batch_size INTEGER,
-    answered_at TIMESTAMP WITH TIME ZONE,
-    failing_since TIMESTAMP WITH TIME ZONE,
-    trouble TEXT,
-    CONSTRAINT pk_services PRIMARY KEY (service),
-    CONSTRAINT ck_services_batch_size CHECK (batch_size >= 1)
-);
-COMMENT ON TABLE services IS 'State of external services between runs.';
-COMMENT ON COLUMN services.batch_size IS 'largest accepted batch, if a larger one was refused';
-COMMENT ON COLUMN services.answered_at IS 'last success';
-COMMENT ON COLUMN services.failing_since IS 'first of the current failures; null while it works';
-COMMENT ON COLUMN services.trouble IS 'the last error';
-
-CREATE TABLE quota (
-    service TEXT NOT NULL,
-    day DATE NOT NULL,
-    used INTEGER NOT NULL,
-    "limit" INTEGER NOT NULL,
-    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_quota PRIMARY KEY (service, day)
-);
-COMMENT ON TABLE quota IS 'Requests per service and day, by all processes.';
-COMMENT ON COLUMN quota.day IS 'UTC';
 
 CREATE TABLE ai_prices (
     provider TEXT NOT NULL,
@@ -524,6 +524,21 @@ COMMENT ON COLUMN recommendations.item_id IS 'the copy to play';
 COMMENT ON COLUMN recommendations.components IS 'components of the score';
 COMMENT ON COLUMN recommendations.because IS 'the most similar works in the history';
 COMMENT ON COLUMN recommendations.is_cold IS 'too little history: based on popularity';
+
+CREATE TABLE first_places (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    media_type TEXT NOT NULL,
+    since DATE NOT NULL,
+    rests_from DATE,
+    CONSTRAINT pk_first_places PRIMARY KEY (user_id, work_id),
+    CONSTRAINT ck_first_places_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT fk_first_places_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_first_places_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE first_places IS 'Titles at the top of the list of each user, and those that rest after having been there.';
+COMMENT ON COLUMN first_places.since IS 'the day on which it came to the top of the list';
+COMMENT ON COLUMN first_places.rests_from IS 'the day from which it rests; null while it is at the top';
 
 CREATE TABLE computations (
     user_id TEXT NOT NULL,
@@ -1100,8 +1115,8 @@ CREATE TABLE episodes (
     CONSTRAINT fk_episodes_work_id FOREIGN KEY(work_id) REFERENCES works (work_id),
     CONSTRAINT uq_episodes_server_item_id UNIQUE (server_item_id)
 );
-CREATE INDEX ix_episodes_series_item_id ON episodes (series_item_id, season, number);
 CREATE INDEX ix_episodes_work_id ON episodes (work_id);
+CREATE INDEX ix_episodes_series_item_id ON episodes (series_item_id, season, number);
 COMMENT ON TABLE episodes IS 'One row per episode item on the media server; removed_at is its tombstone. Never deleted.';
 COMMENT ON COLUMN episodes.server_item_id IS 'null if the server has given it to another item';
 

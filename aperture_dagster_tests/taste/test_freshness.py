@@ -1,0 +1,84 @@
+"""Lists change for somebody who watches nothing, and rested titles come back."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+
+from aperture_dagster.taste.freshness import TOP, Place, next_places, read_places, replace_places, resting
+from aperture_dagster.taste.ranking.config import RankingConfig, RankingInputs
+from aperture_dagster.taste.ranking.parts import rested
+from aperture_dagster.taste.ranking.recommend import prepare
+from aperture_dagster_tests.shelf import Shelf, film
+from aperture_dagster_tests.taste.conftest import NOW, history
+
+DAY = date(2026, 3, 1)
+
+
+def days_of_lists(days: int, titles: int = 60, limit: int = 50) -> list[list[int]]:
+    """The lists of somebody who watches nothing, one a day."""
+    items = pd.DataFrame({"work_id": np.arange(1, titles + 1), "vote_count": np.arange(titles, 0, -1) * 10.0})
+    inputs = RankingInputs(items=items, histories=history({"work_id": titles}), as_of=NOW)
+    places: list[Place] = []
+    found = []
+    for number in range(days):
+        today = DAY + timedelta(days=number)
+        rest = resting(places, today)
+        model = prepare(RankingInputs(**{**_fields(inputs), "resting": {"ann": rest}}), RankingConfig(limit=limit))
+        rows = model.for_user("ann").to_dict("records")
+        after = next_places(places, rest, rows, today)
+        ranks = {row["work_id"]: row["rank"] for row in rows}
+        places = [Place(p.work_id, p.media_type, p.since, p.rests_from, ranks.get(p.work_id)) for p in after]
+        assert resting(places, today) == rest, "the same day has the same list"
+        found.append([row["work_id"] for row in rows])
+    return found
+
+
+def _fields(inputs: RankingInputs) -> dict:
+    return {name: getattr(inputs, name) for name in ("items", "histories", "as_of")}
+
+
+def test_a_fifth_to_two_fifths_of_the_top_change_in_a_week_and_titles_come_back():
+    lists = days_of_lists(90)
+    tops = [set(one[:TOP]) for one in lists]
+    assert all(len(one) == len(set(one)) == 50 for one in lists)
+    changed = [len(tops[day] - tops[day + 7]) / TOP for day in range(0, 83, 7)]
+    assert min(changed) >= 0.2 and max(changed) <= 0.4, changed
+    longest = max(
+        max(len(stay) for stay in "".join("x" if work in top else " " for top in tops).split() or [""])
+        for work in range(1, 61)
+    )
+    assert 14 <= longest <= 22
+    assert 1 in tops[0] and 1 not in tops[25] and any(1 in top for top in tops[40:]), "the best one comes back"
+    assert lists[25].index(1) >= 2 * TOP
+
+
+def test_a_short_list_changes_too():
+    lists = days_of_lists(30, limit=10)
+    assert all(len(one) == 10 for one in lists) and len(set(lists[0]) & set(lists[-1])) < 4
+
+
+def test_one_title_a_day_of_each_media_type_begins_to_rest_at_most():
+    places = [Place(work, kind, DAY) for kind, works in (("movie", (1, 2)), ("series", (3, 4))) for work in works]
+    assert resting(places, DAY + timedelta(days=3)) == frozenset()
+    assert resting(places, DAY + timedelta(days=30)) == {1, 3}, "however long no list was made"
+
+
+def test_the_whole_collection_of_a_title_rests():
+    collections = np.array([1.0, 1.0, 2.0, *[np.nan] * 27])
+    found = rested(np.arange(30), np.array([0]), collections)
+    assert found.tolist() == [*range(2, 22), 0, 1, *range(22, 30)]
+
+
+def test_places_are_kept_with_the_rank_of_today(shelf: Shelf):
+    shelf.users("ann", "bob")
+    shelf.films(film(1), film(2))
+    works = [shelf.item(f"film-{n}")["work_id"] for n in (1, 2)]
+    places = [Place(works[0], "movie", DAY), Place(works[1], "movie", DAY, DAY + timedelta(days=5))]
+    with shelf.open() as connection:
+        replace_places(connection, "ann", places)
+        assert read_places(connection, ["ann", "bob"]) == {"ann": places, "bob": []}
+        replace_places(connection, "ann", places[:1])
+        assert read_places(connection, ["ann"]) == {"ann": places[:1]}
