@@ -3,6 +3,7 @@
 Only until the first release. From then on a schema is changed by a new migration, and this file goes.
 """
 
+from itertools import groupby
 from pathlib import Path
 
 from sqlalchemy import create_mock_engine
@@ -26,7 +27,10 @@ def first_schema() -> str:
 
     engine = create_mock_engine("postgresql+psycopg://", collect)
     metadata.create_all(engine, checkfirst=False)
-    return "".join(f"{text};\n" for text in statements)
+    # SQLAlchemy keeps the indexes of a table in a set.
+    runs = groupby(statements, key=lambda text: text.startswith(("CREATE INDEX", "CREATE UNIQUE INDEX")))
+    ordered = (text for is_index, run in runs for text in (sorted(run) if is_index else run))
+    return "".join(f"{text};\n" for text in ordered)
 
 
 if __name__ == "__main__":

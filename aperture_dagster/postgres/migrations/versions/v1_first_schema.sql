@@ -163,9 +163,9 @@ CREATE TABLE fetches (
     CONSTRAINT ck_fetches_outcome CHECK (outcome IN ('ok', 'not_found', 'error', 'waiting')),
     CONSTRAINT ck_fetches_attempts CHECK (attempts >= 0)
 );
-CREATE INDEX ix_fetches_waiting ON fetches (source, kind, added_at DESC NULLS LAST, item) WHERE outcome = 'waiting';
-CREATE INDEX ix_fetches_item ON fetches (item);
 CREATE INDEX ix_fetches_due ON fetches (source, kind, due_at, item) WHERE outcome <> 'waiting';
+CREATE INDEX ix_fetches_item ON fetches (item);
+CREATE INDEX ix_fetches_waiting ON fetches (source, kind, added_at DESC NULLS LAST, item) WHERE outcome = 'waiting';
 COMMENT ON TABLE fetches IS 'The work lists of all sources: the last attempt per item, and when the next is due.';
 COMMENT ON COLUMN fetches.kind IS 'movie, series: item is a work; collection, company, network';
 COMMENT ON COLUMN fetches.outcome IS 'last attempt: ok, not_found, error; waiting: no attempt yet';
@@ -1115,8 +1115,8 @@ CREATE TABLE episodes (
     CONSTRAINT fk_episodes_work_id FOREIGN KEY(work_id) REFERENCES works (work_id),
     CONSTRAINT uq_episodes_server_item_id UNIQUE (server_item_id)
 );
-CREATE INDEX ix_episodes_work_id ON episodes (work_id);
 CREATE INDEX ix_episodes_series_item_id ON episodes (series_item_id, season, number);
+CREATE INDEX ix_episodes_work_id ON episodes (work_id);
 COMMENT ON TABLE episodes IS 'One row per episode item on the media server; removed_at is its tombstone. Never deleted.';
 COMMENT ON COLUMN episodes.server_item_id IS 'null if the server has given it to another item';
 
