@@ -15,8 +15,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from aperture_dagster.postgres.bulk import WriteCounts
 from aperture_dagster.postgres.queries import read_rows
-from aperture_dagster.taste.lists import replace_rows
+from aperture_dagster.taste.lists import replace_recommendations, replace_rows
 from aperture_dagster.taste.tables import first_places
 
 TOP = 10
@@ -101,3 +102,11 @@ def replace_places(connection: Connection, user_id: str, places: Sequence[Place]
         for one in places
     ]  # fmt: skip
     replace_rows(connection, first_places, rows, user_id=user_id)
+
+
+def replace_list(
+    connection: Connection, user_id: str, rows: Sequence[dict[str, Any]], places: Sequence[Place]
+) -> WriteCounts:
+    """Replace a user's lists and places together; return what changed in the lists."""
+    replace_places(connection, user_id, places)
+    return replace_recommendations(connection, user_id, rows)

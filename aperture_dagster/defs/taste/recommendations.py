@@ -5,7 +5,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
-from sqlalchemy import Connection
 
 from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.catalogue.people import User, users_of_partitions
@@ -20,16 +19,14 @@ from aperture_dagster.instance.failures import MissingPrerequisite, operator_err
 from aperture_dagster.instance.markdown import markdown_list, markdown_table
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.wording import titled
-from aperture_dagster.postgres.bulk import WriteCounts
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.changes import find_changes, list_inputs, program_hash
 from aperture_dagster.taste.embedding import model_in_use
-from aperture_dagster.taste.freshness import next_places, read_places, replace_places, resting
+from aperture_dagster.taste.freshness import next_places, read_places, replace_list, resting
 from aperture_dagster.taste.lists import (
     reason_of,
     recommendation_table,
-    replace_recommendations,
     users_with_taste,
 )
 from aperture_dagster.taste.recommendations import Recommendations, ranking_config
@@ -90,12 +87,9 @@ def recommendations(
         else:
             rows = lists.of(user)
             top = next_places(places[user.user_id], rest[user.user_id], rows, today)
-
-            def replace(connection: Connection) -> WriteCounts:
-                replace_places(connection, user.user_id, top)
-                return replace_recommendations(connection, user.user_id, rows)
-
-            version, written = changes.store(database, user.user_id, replace)
+            version, written = changes.store(
+                database, user.user_id, lambda one: replace_list(one, user.user_id, rows, top)
+            )
         with database.transaction() as connection:
             shown = recommendation_table(connection, user.user_id)
         page = {"dagster/row_count": len(shown)} | _page(shown, brief=is_brief(context)) | changes.shown(user.user_id)
