@@ -7,7 +7,6 @@ and share one sequence of ids.
 
 import aperture_dagster.alerts.tables
 import aperture_dagster.catalogue.tables
-import aperture_dagster.catalogue.user_tables
 import aperture_dagster.discovery.tables
 import aperture_dagster.enrichment.tables
 import aperture_dagster.popularity.tables
@@ -16,7 +15,7 @@ import aperture_dagster.prices.tables
 import aperture_dagster.publishing.tables
 import aperture_dagster.ratings.tables
 import aperture_dagster.taste.tables
-from aperture_dagster.catalogue.views import VIEWS
-from aperture_dagster.postgres.metadata import metadata
+from aperture_dagster.catalogue.tables import VIEWS
+from aperture_dagster.postgres.tables import metadata
 
 __all__ = ["VIEWS", "metadata"]

@@ -15,7 +15,7 @@ from aperture_dagster.instance.runs import REPOSITORY_TAG, SCHEDULE_TAG, reposit
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.partitions import range_tags, user_partitions
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.ratings.stored_accounts import installation_id
+from aperture_dagster.ratings.tokens import installation_id
 from aperture_dagster.settings import Settings
 
 # They look at the home, not at the household, and take long.

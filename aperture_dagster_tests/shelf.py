@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, make_url, text
 
 from aperture_dagster.catalogue.items import choose_libraries, read_items
-from aperture_dagster.catalogue.stored_users import write_users
+from aperture_dagster.catalogue.people import write_users
 from aperture_dagster.catalogue.sync import (
     CatalogueResult,
     Coverage,
@@ -24,12 +24,12 @@ from aperture_dagster.catalogue.sync import (
     TitleSync,
     write_libraries,
 )
-from aperture_dagster.enrichment.tmdb.title import parse_title
+from aperture_dagster.enrichment.tmdb.titles import parse_title
 from aperture_dagster.media_server.records import ItemState, Listing, ServerEpisode, ServerLibrary, ServerTitle
 from aperture_dagster.postgres.connection import close_engine
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.migrate import forget_schema
-from aperture_dagster.settings.media_server import MediaServerSettings
+from aperture_dagster.settings.services import MediaServerSettings
 from aperture_dagster_tests.clusters import copy_clusters
 from aperture_dagster_tests.holders import Holder, holder_factory, temporary_data_directory
 

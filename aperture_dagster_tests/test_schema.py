@@ -6,7 +6,7 @@ import pytest
 
 from aperture_dagster.enrichment.queries import SOURCE_TABLES, value_ranges
 from aperture_dagster.enrichment.sources import SOURCES
-from aperture_dagster.postgres.metadata import ColumnSchema, column_schema
+from aperture_dagster.postgres.tables import ColumnSchema, column_schema
 from aperture_dagster.schema import metadata
 
 

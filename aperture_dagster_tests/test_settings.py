@@ -18,8 +18,8 @@ from aperture_dagster.settings import (
     secret_names,
 )
 from aperture_dagster.settings.home import host_timezone
+from aperture_dagster.settings.lists import TopPicksSource
 from aperture_dagster.settings.places import project_root
-from aperture_dagster.settings.ranking import TopPicksSource
 from aperture_dagster.settings.reference import descriptions
 
 SECRET = "hush-very-secret"

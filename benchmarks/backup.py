@@ -23,14 +23,12 @@ from verdict import Verdict
 
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.backup.create import create_backup
-from aperture_dagster.postgres.backup.dump import COMPRESSION
+from aperture_dagster.postgres.backup.dump import COMPRESSION, running_tool
 from aperture_dagster.postgres.backup.folder import in_words
-from aperture_dagster.postgres.backup.tools import running_tool
 from aperture_dagster.postgres.cluster import embedded_tool
-from aperture_dagster.postgres.connection import close_engine, open_engine, product_database_url
+from aperture_dagster.postgres.connection import close_engine, ensure_owner, open_engine, product_database_url
 from aperture_dagster.postgres.databases import EXTENSION, scratch_database, server_connection
 from aperture_dagster.postgres.embedded import release_embedded_server
-from aperture_dagster.postgres.owner import ensure_owner
 from aperture_dagster.postgres.queries import execute, read_value
 from aperture_dagster.settings import load_settings
 

@@ -34,6 +34,8 @@ SECRET = "benchmark"
 PAGES = ("/", "/shows", "/top-picks")
 PAGE_MS, AT_ONCE_MS, ROW_MS = 50.0, 500.0, 100.0
 PAGE_KB, ADDED_MB = 150.0, 40.0
+# More than an empty row has.
+LEAST_BYTES = 200
 LISTS = f"""
     INSERT INTO recommendations (user_id, media_type, rank, work_id, item_id, score, components, because, is_cold)
     SELECT user_id, media_type, rank, work_id, work_id, 0.5, '{{"similarity": 1}}',
@@ -99,7 +101,8 @@ def measure(home: Path) -> int:
         for row in ("ApertureForYou", "ApertureBecause", "ApertureShows", "AperturePicks"):
             bodies = [json.dumps({"UserId": member, "AdditionalData": row}) for member in members]
             asked = [("POST", f"/home-rows/{SECRET}/{row}", one) for one in (bodies * REQUESTS)[:REQUESTS]]
-            times, _ = timed(port, asked)
+            times, sizes = timed(port, asked)
+            assert max(sizes) > LEAST_BYTES, f"nobody has a row {row}"
             verdict.most(f"row {row}, 99 % within", percentile(times, 99), ROW_MS, " ms")
         served.stdin.write("\n")
         served.stdin.close()
@@ -117,7 +120,7 @@ def timed(port: int, requests: Sequence[tuple[str, str, str | None]]) -> tuple[l
         answer = connection.getresponse()
         content = answer.read()
         times.append((time.perf_counter() - began) * 1e3)
-        assert answer.status == 200 and (body is None or json.loads(content)["Items"]), (target, answer.status, body)
+        assert answer.status == 200, (target, answer.status)
         sizes.append(len(content))
     connection.close()
     return times[1:], sizes[1:]
@@ -166,15 +169,17 @@ def start(home: Path) -> None:
 
     import uvicorn
 
+    from aperture_dagster.front_door.gate import Gate
     from aperture_dagster.front_door.home_rows import HomeRows
     from aperture_dagster.front_door.pages import Pages
-    from aperture_dagster.postgres.read_only import ReadOnlyDatabase
+    from aperture_dagster.postgres.database import ReadOnlyDatabase
     from aperture_dagster.settings import load_settings
 
     settings = load_settings(home=home)
     database = ReadOnlyDatabase(settings)
     rows = HomeRows(settings, database, SECRET)
-    server = uvicorn.Server(uvicorn.Config(Pages(settings, database).application(rows.route()), log_level="warning"))
+    pages = Pages(settings, database, Gate(settings, database, is_open=True)).application(rows.route())
+    server = uvicorn.Server(uvicorn.Config(pages, log_level="warning"))
     listening = socket.create_server(("127.0.0.1", 0), backlog=2 * MEMBERS)
     print(listening.getsockname()[1], flush=True)
     threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True).start()

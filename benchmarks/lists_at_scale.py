@@ -229,7 +229,7 @@ def generate(home: Path, films: int) -> None:
 
 TMDB_COLUMNS = (
     "work_id tmdb_id title overview genres keywords cast directors creators writers composers cinematographers "
-    "companies networks countries languages vote_average vote_count popularity recommended_tmdb_ids"
+    "companies networks countries languages vote_average vote_count popularity recommended_tmdb_ids similar_tmdb_ids"
 )
 STATE_COLUMNS = "user_id item_id work_id is_episode played play_count position_share last_played_at favorite"
 
@@ -253,7 +253,7 @@ def tmdb_rows(chance: np.random.Generator, works: int, films: int) -> Iterator[S
         yield (
             n + 1, n + 1, f"Title {n}", f"About {n}", genres, names("keyword", works // 4, 8), cast,
             names("Director", works // 3, 1), [], [], [], [], companies, "[]", ["US"], ["en"],
-            round(float(average[n]), 1), int(votes[n]), float(votes[n]) / 100, others,
+            round(float(average[n]), 1), int(votes[n]), float(votes[n]) / 100, others, [],
         )  # fmt: skip
 
 

@@ -25,10 +25,10 @@ import httpx
 from verdict import Verdict
 
 from aperture_dagster.build import build_definitions
+from aperture_dagster.catalogue.people import read_users
 from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.cli import demo
-from aperture_dagster.cli.stand_ins import StandIns
+from aperture_dagster.cli.demo import StandIns
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.partitions import USERS, range_tags

@@ -33,7 +33,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from verdict import Verdict, not_applicable
 
-from aperture_dagster.simulator.neighbours import neighbours
+from aperture_dagster.simulator.opinions import neighbours
 from aperture_dagster.taste.folder_world import embed, read_folder, world_of_folder
 from aperture_dagster.taste.lists import reason_of
 from aperture_dagster.taste.ranking.config import RankingConfig

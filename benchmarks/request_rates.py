@@ -31,7 +31,7 @@ from verdict import Verdict
 
 from aperture_dagster.build import build_definitions
 from aperture_dagster.cli import demo
-from aperture_dagster.cli.stand_ins import StandIns as AllServices
+from aperture_dagster.cli.demo import StandIns as AllServices
 from aperture_dagster.enrichment.sources import SERVICES
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.embedded import release_embedded_server

@@ -1,25 +1,21 @@
-"""Measure queries on the work list of a library of 50,000 titles, and that memory stays constant.
+"""Measure queries on the work list of a library of 50,000 titles.
 
     python benchmarks/work_list.py [--titles 50000]
 
 Uses a separate database. Prints the median and the maximum in milliseconds, and judges the median by the time of one
 plain look at every row of the list in the same state: for the next batch of every source while all titles are new, all
 are stale, both are mixed, nearly all are done, and half of the library is gone; and for the queries that run once per
-run. Finally it works through the whole list with immediate answers and merges all works, and prints seconds and
-additional memory.
+run. What working through the list and merging cost is in ``performance.py``.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
-import logging
 import os
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,31 +24,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psutil
 from sqlalchemy import Connection, text
 from verdict import Verdict
 
 from aperture_dagster.catalogue.sync import Coverage, RemovalRules, TitleSync, write_libraries
-from aperture_dagster.enrichment.queries import write_answers, write_enriched
-from aperture_dagster.enrichment.source import store_titles
-from aperture_dagster.enrichment.sources import SERVICES, merge_plan
-from aperture_dagster.enrichment.tmdb.source import TMDB, TTL
-from aperture_dagster.enrichment.tmdb.title import parse_title
+from aperture_dagster.enrichment.queries import write_answers
+from aperture_dagster.enrichment.sources import SERVICES
+from aperture_dagster.enrichment.tmdb.titles import parse_title
 from aperture_dagster.media_server.records import MediaType, ServerLibrary, ServerTitle
-from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.embedded import release_embedded_server
-from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.worklist.engine import Attempt, WorkList, work_through
-from aperture_dagster.worklist.queue import DueItem, count_due, due_items, enrol, outcome_summary
+from aperture_dagster.settings import load_settings
+from aperture_dagster.worklist.queue import count_due, due_items, enrol, outcome_summary
 
 # Ratios to a plain look at every row of the list.
 BATCH_LIMIT, RUN_LIMIT, FIRST_LIMIT = 5.0, 20.0, 150.0
-MEMORY_LIMIT_MB = 50
 BATCHES = 15
-# A merge without changes, as a share of the merge that wrote everything.
-UNCHANGED_SHARE = 0.2
-MB = 1024 * 1024
 NOW = datetime.now(UTC)
 VERDICT = Verdict()
 
@@ -75,12 +62,6 @@ def main() -> int:
         answer(database, titles // 2)
         print(f"{titles:,} titles, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
         look_at_the_list(database)
-        with memory(f"working through {titles:,} titles"):
-            work_through_everything(settings, database)
-        with memory(f"merging {titles:,} titles"):
-            everything = merge(database)
-        unchanged = merge(database) / everything
-        VERDICT.most("time of merging nothing new, share of merging everything", unchanged, UNCHANGED_SHARE)
     return VERDICT.close()
 
 
@@ -238,67 +219,6 @@ def read(tmdb_id: int) -> dict[str, Any]:
         },
         "movie",
     )
-
-
-# --- the whole list ---------------------------------------------------------------------------------------------------
-
-
-def work_through_everything(settings: Settings, database: Database) -> None:
-    """Work through the list of TMDb as a run does, with immediate answers."""
-
-    def at_once(unit: Sequence[DueItem]) -> Iterator[list[Attempt]]:
-        for item in unit:
-            yield [Attempt(item, "ok", answer=read(item.tmdb_id or 0))]
-
-    work = WorkList(
-        source=TMDB,
-        ask=at_once,
-        store=store_titles(TMDB.name),
-        ttl=lambda attempt, now: TTL,
-        concurrency=8,
-        cancel=lambda: None,
-    )
-    started = time.monotonic()
-    tally = work_through(work, database, Clock(), logging.getLogger(__name__))
-    seconds = time.monotonic() - started
-    VERDICT.holds(
-        f"{tally.ok:,} titles requested and stored in {seconds:.0f} s, {tally.ok / seconds:,.0f} per second; "
-        f"{tally.still_due} are still due",
-        tally.still_due == 0 and tally.error == 0,
-    )
-
-
-def merge(database: Database) -> float:
-    """Merge all sources of all works; return the seconds that it took."""
-    started = time.monotonic()
-    with database.transaction() as connection:
-        counts, _ = write_enriched(connection, merge_plan())
-    seconds = time.monotonic() - started
-    print(f"  merged in {seconds:.1f} s, {counts.written:,} rows written")
-    return seconds
-
-
-@contextmanager
-def memory(name: str) -> Iterator[None]:
-    """Report by how much the memory of this process grew at most within the block."""
-    own, over = psutil.Process(), threading.Event()
-    gc.collect()
-    before = most = own.memory_info().rss
-
-    def watch() -> None:
-        nonlocal most
-        while not over.wait(0.02):
-            most = max(most, own.memory_info().rss)
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
-    grown = (most - before) / MB
-    VERDICT.most(f"{name}, more memory", grown, MEMORY_LIMIT_MB, " MB")
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.added import last_addition
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.plays import next_watermark
+from aperture_dagster.catalogue.queries import last_addition
 from aperture_dagster.catalogue.removal import check_history_loss
 from aperture_dagster.catalogue.watch_states import (
     PageResult,

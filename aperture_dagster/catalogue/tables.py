@@ -1,8 +1,9 @@
-"""The media server's libraries and items, and the works behind them."""
+"""The media server's libraries, items, users and watch histories, the works behind the items, and views of them."""
 
 import sqlalchemy as sa
+from sqlalchemy import DDL, event
 
-from aperture_dagster.postgres.metadata import MEDIA_TYPES, Moment, metadata, one_of
+from aperture_dagster.postgres.tables import MEDIA_TYPES, Moment, between, metadata, one_of
 
 libraries = sa.Table(
     "libraries",
@@ -107,3 +108,117 @@ item_versions = sa.Table(
     comment="Alternate versions and published copies, which listings omit. Their watch states count for the title or "
     "episode.",
 )
+
+
+# The media server's users and their watch histories.
+
+
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("user_id", sa.Text, primary_key=True),
+    sa.Column("partition_key", sa.Text, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("email", sa.Text),
+    sa.Column("email_source", sa.Text),
+    sa.Column("is_administrator", sa.Boolean, nullable=False),
+    sa.Column("is_hidden", sa.Boolean, nullable=False),
+    sa.Column("is_disabled", sa.Boolean, nullable=False),
+    sa.Column("max_parental_rating", sa.Integer),
+    sa.Column("all_libraries", sa.Boolean, nullable=False),
+    sa.Column("library_ids", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("blocked_tags", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("allowed_tags", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("open_library_ids", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("excluded_folders", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("last_activity_at", Moment),
+    sa.Column("first_seen_at", Moment, nullable=False, server_default=sa.text("now()")),
+    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
+    sa.Column("removed_at", Moment),
+    sa.Column("former_names", sa.ARRAY(sa.Text), nullable=False, server_default=sa.text("'{}'::text[]")),
+    comment="One row per user ever seen on the media server; removed_at is set if the server no longer lists them.",
+)
+
+watch_state = sa.Table(
+    "watch_state",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("item_id", sa.BigInteger, primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False),
+    sa.Column("is_episode", sa.Boolean, nullable=False),
+    sa.Column("played", sa.Boolean, nullable=False),
+    sa.Column("play_count", sa.Integer, nullable=False),
+    sa.Column("position_share", sa.REAL, nullable=False, comment="0-1, playback position as a share of the runtime"),
+    sa.Column("last_played_at", Moment),
+    sa.Column("favorite", sa.Boolean, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
+    between("play_count", 0),
+    between("position_share", 0, 1),
+    sa.Index("ix_watch_state_user_work", "user_id", "work_id"),
+    comment="Current state on the media server, one row per user and item.",
+)
+
+plays = sa.Table(
+    "plays",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("item_id", sa.BigInteger, primary_key=True),
+    sa.Column("played_at", Moment, primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False),
+    sa.Column("is_episode", sa.Boolean, nullable=False),
+    sa.Column("play_count", sa.Integer, nullable=False, comment="plays since the last sync"),
+    sa.Column("completion", sa.REAL, nullable=False, comment="0-1"),
+    sa.Column("seen_at", Moment, nullable=False, server_default=sa.text("now()")),
+    between("play_count", 0),
+    between("completion", 0, 1),
+    sa.Index("ix_plays_played_at", "played_at"),
+    comment="Append-only log of plays. Plays without a known time are not included.",
+)
+
+history_syncs = sa.Table(
+    "history_syncs",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("watermark", Moment, comment="latest last_played_at seen"),
+    sa.Column("synced_at", Moment, nullable=False),
+    sa.Column("full_synced_at", Moment),
+    comment="How far each user's history has been read.",
+)
+
+
+# Views, created after the tables.
+#
+# A migration that changes a column used by a view must drop the view first and create it again afterwards.
+
+
+VIEWS = {
+    "present_titles": "SELECT * FROM titles WHERE removed_at IS NULL",
+    "present_episodes": "SELECT * FROM episodes WHERE removed_at IS NULL",
+    "present_users": "SELECT * FROM users WHERE removed_at IS NULL",
+    # One copy per work: the oldest present one, or else the oldest. LATERAL with LIMIT, since a query for a few works
+    # would otherwise read all titles.
+    "work_copies": f"SELECT w.work_id, {', '.join(f'c.{one.name}' for one in titles.columns if one.name != 'work_id')} "
+    "FROM works w CROSS JOIN LATERAL (SELECT * FROM titles t WHERE t.work_id = w.work_id "
+    "ORDER BY removed_at IS NOT NULL, item_id LIMIT 1) c",
+    # Ids of works at other services, from the media server or else from TMDb.
+    "work_ids": "SELECT w.work_id, w.media_type, coalesce(w.tmdb_id, m.tmdb_id) AS tmdb_id, "
+    "coalesce(w.imdb_id, m.imdb_id) AS imdb_id, coalesce(w.tvdb_id, m.tvdb_id) AS tvdb_id FROM works w "
+    "LEFT JOIN tmdb_metadata m USING (work_id)",
+    # Display names of works.
+    "work_names": "SELECT w.work_id, coalesce(e.title, c.title) AS title, coalesce(e.year, c.year) AS year, "
+    "coalesce(e.tmdb_id, c.tmdb_id) AS tmdb_id, coalesce(e.imdb_id, c.imdb_id) AS imdb_id FROM works w "
+    "LEFT JOIN enriched_metadata e USING (work_id) LEFT JOIN work_copies c USING (work_id)",
+    # All server ids: titles, episodes and their alternate versions. The watch state of a version has its own item_id,
+    # its plays have that of the title or episode. A version is removed if its primary item is.
+    "items": "SELECT server_item_id, item_id, item_id AS logged_as, work_id, false AS is_episode, NULL::int AS season, "
+    "NULL::int AS number, title AS name, NULL::text AS series_name, removed_at, false AS is_version, "
+    "false AS is_published FROM titles "
+    "UNION ALL SELECT e.server_item_id, e.item_id, e.item_id, e.work_id, true, e.season, e.number, e.title, s.title, "
+    "e.removed_at, false, false FROM episodes e JOIN titles s ON s.item_id = e.series_item_id "
+    "UNION ALL SELECT v.server_item_id, v.item_id, v.primary_item_id, t.work_id, false, NULL, NULL, NULL, NULL, "
+    "t.removed_at, true, v.is_published FROM item_versions v JOIN titles t ON t.item_id = v.primary_item_id "
+    "UNION ALL SELECT v.server_item_id, v.item_id, v.primary_item_id, e.work_id, true, e.season, e.number, NULL, NULL, "
+    "e.removed_at, true, v.is_published FROM item_versions v JOIN episodes e ON e.item_id = v.primary_item_id",
+}
+for _name, _query in VIEWS.items():
+    event.listen(metadata, "after_create", DDL(f"CREATE VIEW {_name} AS {_query}"))

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from aperture_dagster.catalogue.plays import Viewing, ViewState, viewing_between
 from aperture_dagster.catalogue.queries import GONE
-from aperture_dagster.catalogue.user_tables import history_syncs, plays, watch_state
+from aperture_dagster.catalogue.tables import history_syncs, plays, watch_state
 from aperture_dagster.media_server.records import ItemState
 from aperture_dagster.postgres.bulk import WriteCounts, as_copied, driver_cursor, storable, upsert_values
 from aperture_dagster.postgres.queries import (

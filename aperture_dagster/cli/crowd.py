@@ -14,8 +14,8 @@ from aperture_dagster.cli.common import operator_errors, require_writable
 from aperture_dagster.cli.demo import home_option, settings_of_home
 from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.postgres.database import read_only
 from aperture_dagster.postgres.errors import DatabaseError
-from aperture_dagster.postgres.read_only import read_only
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.crowd import table_in_use
 from aperture_dagster.taste.lists import read_items

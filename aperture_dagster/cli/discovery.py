@@ -11,20 +11,23 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from aperture_dagster.catalogue.people import User
-from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.catalogue.people import User, read_users
 from aperture_dagster.cli.common import operator_errors
-from aperture_dagster.cli.references import find_title, find_user
+from aperture_dagster.cli.show import find_title, find_user
 from aperture_dagster.cli.terminal import Console
-from aperture_dagster.discovery.notes import OPEN_STATES, Wish, read_request, read_requests, unsettled_requests
 from aperture_dagster.discovery.requests import PlannedRequest, RequestDesk
 from aperture_dagster.discovery.seerr import SEERR, why_not_configured
 from aperture_dagster.discovery.suggestions import (
+    OPEN_STATES,
+    Wish,
     candidate_table,
     dismiss_title,
     dismissed_titles,
     household_table,
+    read_request,
+    read_requests,
     undo_dismissal,
+    unsettled_requests,
     where_to_stream,
     why_suggested,
 )

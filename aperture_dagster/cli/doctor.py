@@ -14,24 +14,21 @@ from zoneinfo import ZoneInfo
 import click
 from rich.text import Text
 
-from aperture_dagster.alerts.notifications import Notifier
-from aperture_dagster.catalogue.people import User, as_listed, users_named, who_takes_part
+from aperture_dagster.alerts.rules import Notifier
+from aperture_dagster.catalogue.people import User, as_listed, read_users, users_named, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
 from aperture_dagster.catalogue.references import nearest_users
 from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.cli.common import operator_errors, require_writable
 from aperture_dagster.cli.demo import demo_home, home_option, load_settings_of, settings_of_home
 from aperture_dagster.cli.heartbeats import read_parts, up_is_running
 from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.discovery.seerr import SEERR, comparable_id, why_not_configured
 from aperture_dagster.enrichment.sources import SOURCES, TitleSource
-from aperture_dagster.http.errors import QuotaSpent, ServiceError, ServiceNotConfigured
+from aperture_dagster.http.errors import QuotaSpent, ServiceError, ServiceNotConfigured, redact
 from aperture_dagster.http.home_network import describe_route
-from aperture_dagster.http.redaction import redact
 from aperture_dagster.instance.home import use_dagster_home
-from aperture_dagster.maintenance.future import future_dates
-from aperture_dagster.maintenance.status import LEAST_FREE_BYTES, State
+from aperture_dagster.maintenance.status import LEAST_FREE_BYTES, State, future_dates
 from aperture_dagster.media_server.home_screen import HomeScreen
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.errors import OperatorError
@@ -161,7 +158,7 @@ def _clock(database: Database, clock: Clock) -> Iterator[Finding]:
     """Whether this machine and the database agree on the time, and what a clock that was ahead has written."""
     import dagster as dg
 
-    from aperture_dagster.instance import clock_jumps
+    from aperture_dagster.instance import dead_runs
 
     now = clock.now()
     with database.transaction() as connection:
@@ -171,7 +168,7 @@ def _clock(database: Database, clock: Clock) -> Iterator[Finding]:
         message = f"the clocks of this machine and of the database are {span} apart: set the wrong one"
         yield Finding("clock", "failed", message)
     with dg.DagsterInstance.get() as instance:
-        found += clock_jumps.future_dates(instance, now=now)
+        found += dead_runs.future_dates(instance, now=now)
     sentence = describe_future(found, now)
     yield Finding("clock", "warning" if sentence else "ok", sentence or "nothing is dated in the future")
 

@@ -7,7 +7,9 @@ grpc-health-check`` and ``dagster-daemon liveness-check`` take two seconds of pr
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import sys
 import time
 import urllib.request
@@ -42,7 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     port = given.port or PORTS[given.part]
     started = time.monotonic()
     deadline, said = started + given.wait, ""
-    while (problem := find_problem(given.part, given.host, port, since=given.since)) is not None:
+
+    def look() -> str | None:
+        return find_problem(given.part, given.host, port, since=given.since, key=read_key(given.key))
+
+    while (problem := look()) is not None:
         if time.monotonic() >= deadline:
             _say(f"{problem}, after {given.wait:.0f} seconds." if given.wait else f"{problem}.")
             return 1
@@ -54,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             wait = min(max(1.0, LISTS_POLL_SHARE * (time.monotonic() - started)), 300.0)
         time.sleep(min(wait, max(0.0, deadline - time.monotonic())))
     if given.part == "lists":
-        _say(lists_made(given.host, port)[1])
+        _say(lists_made(given.host, port, read_key(given.key))[1])
     return 0
 
 
@@ -74,31 +80,48 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--since", type=float, default=0.0, help="Seconds since the epoch; signs of life before that do not count."
     )
+    parser.add_argument(
+        "--key", default=_usual_key_file(), metavar="FILE",
+        help="The key of the operator's pages. Default: that of APERTURE_SHARED_FOLDER or APERTURE_HOME.",
+    )  # fmt: skip
     return parser.parse_args(arguments)
+
+
+def _usual_key_file() -> str:
+    """Return where the front door keeps the key, as ``aperture_dagster.front_door.secrets`` does."""
+    home = os.environ.get("APERTURE_SHARED_FOLDER") or os.environ.get("APERTURE_HOME") or ""
+    return str(Path(home, "front-door", "operator.secret")) if home else ""
+
+
+def read_key(path: str) -> str | None:
+    """Read the key for the operator's pages; None before the webserver has made it."""
+    with contextlib.suppress(OSError, ValueError):
+        return Path(path).read_text(encoding="ascii").strip()
+    return None
 
 
 def _say(text: str) -> None:
     print(printable(text), file=sys.stderr, flush=True)
 
 
-def find_problem(part: str, host: str, port: int, *, since: float = 0.0) -> str | None:
+def find_problem(part: str, host: str, port: int, *, since: float = 0.0, key: str | None = None) -> str | None:
     """Return what is wrong with a part, without a full stop; None if it is well."""
     if part == "code":
         return None if grpc_server_answers(f"{host}:{port}") else f"No code server answers at {host}:{port}"
     silent = f"No webserver answers at {host}:{port}"
     if part == "webserver":
-        return silent if ask_graphql(host, port, "{ version }") is None else None
+        return None if _answers(host, port) else silent
     if part == "lists":
-        is_there, how_many = lists_made(host, port)
+        is_there, how_many = lists_made(host, port, key)
         return None if is_there else how_many
     if part in ("all", "container"):
-        data = ask_graphql(host, port, LOADED)
+        data = ask_graphql(host, port, LOADED, key)
         if data is None:
             return silent
         reasons = [_why_not_loaded(one) for one in data["workspaceOrError"].get("locationEntries") or [{}]]
         if any(reason is not None for reason in reasons):
             return f"The webserver at {host}:{port} has not loaded the code{''.join(one or '' for one in reasons)}"
-    data = ask_graphql(host, port, HEALTH)
+    data = ask_graphql(host, port, HEALTH, key)
     if data is None:
         return f"{silent}, so nothing is known of the daemon" if part == "daemon" else silent
     statuses = data["instance"]["daemonHealth"]["allDaemonStatuses"]
@@ -112,9 +135,9 @@ def find_problem(part: str, host: str, port: int, *, since: float = 0.0) -> str 
     return f"No sign of life from the daemon: {', '.join(dead)}" if dead else None
 
 
-def lists_made(host: str, port: int) -> tuple[bool, str]:
+def lists_made(host: str, port: int, key: str | None = None) -> tuple[bool, str]:
     """Tell whether a list has been made, or has failed, for everybody who takes part, and how many are ready."""
-    data = ask_graphql(host, port, LISTS) or {}
+    data = ask_graphql(host, port, LISTS, key) or {}
     stats = next((node.get("partitionStats") for node in data.get("assetNodes") or []), None) or {}
     everybody, made = stats.get("numPartitions") or 0, stats.get("numMaterialized") or 0
     tried = made + (stats.get("numFailed") or 0)
@@ -162,21 +185,35 @@ def grpc_server_answers(target: str, seconds: float = ANSWER_SECONDS) -> bool:
     return True
 
 
-def ask_graphql(host: str, port: int, query: str, seconds: float = ANSWER_SECONDS) -> dict[str, Any] | None:
+def ask_graphql(
+    host: str, port: int, query: str, key: str | None = None, seconds: float = ANSWER_SECONDS
+) -> dict[str, Any] | None:
     """Ask Dagster's webserver a query; None if it does not answer in time, or not with data."""
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/operate/graphql"
-    # The name by which every webserver of ours answers, whatever others it knows.
-    headers = {"Content-Type": "application/json", "Host": f"localhost:{port}"}
-    request = urllib.request.Request(address, json.dumps({"query": query}).encode(), headers)
-    # A proxy of the environment is for other hosts.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
     try:
-        with opener.open(request, timeout=seconds) as answer:
+        with _open(host, port, "/operate/graphql", json.dumps({"query": query}).encode(), headers, seconds) as answer:
             found = json.load(answer)
     except (OSError, ValueError):
         return None
     data = found.get("data") if isinstance(found, dict) else None
     return data if isinstance(data, dict) else None
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        with _open(host, port, "/health", None, {}, ANSWER_SECONDS) as answer:
+            return answer.status == 200
+    except (OSError, ValueError):
+        return False
+
+
+def _open(host: str, port: int, path: str, body: bytes | None, headers: dict[str, str], seconds: float) -> Any:
+    # The name by which every webserver of ours answers, whatever others it knows.
+    headers = {"Host": f"localhost:{port}", **headers}
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}{path}"
+    # A proxy of the environment is for other hosts.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    return opener.open(urllib.request.Request(address, body, headers), timeout=seconds)
 
 
 if __name__ == "__main__":

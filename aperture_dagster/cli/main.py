@@ -5,20 +5,17 @@ import sys
 
 import click
 
-from aperture_dagster.cli.alert import alert
-from aperture_dagster.cli.backup import backup
+from aperture_dagster.cli.backup import backup, migrate, restore
 from aperture_dagster.cli.common import require_free_port
 from aperture_dagster.cli.crowd import crowd
-from aperture_dagster.cli.demo import demo
+from aperture_dagster.cli.demo import StandIns, demo, stand_in_options
 from aperture_dagster.cli.discovery import discover, dismiss, request, requests
 from aperture_dagster.cli.doctor import doctor
-from aperture_dagster.cli.migrate import migrate
 from aperture_dagster.cli.publish import publish, unpublish
 from aperture_dagster.cli.ratings import rate, trakt
-from aperture_dagster.cli.restore import restore
+from aperture_dagster.cli.sessions import sign_out_everybody
 from aperture_dagster.cli.show import show
-from aperture_dagster.cli.stand_ins import StandIns, stand_in_options
-from aperture_dagster.cli.status import status
+from aperture_dagster.cli.status import alert, status
 from aperture_dagster.cli.up import up
 
 
@@ -71,7 +68,7 @@ COMMANDS = {
     "First steps": (demo, up, doctor, status, show),
     "For each user": (discover, dismiss, request, requests, rate, trakt),
     "On the media server": (publish, unpublish),
-    "Operating": (backup, restore, migrate, alert, crowd),
+    "Operating": (backup, restore, migrate, alert, crowd, sign_out_everybody),
     "Development": (simulate,),
 }
 """The commands as `aperture --help` groups them."""

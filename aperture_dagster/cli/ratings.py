@@ -13,12 +13,11 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from aperture_dagster.catalogue.people import User, who_takes_part
+from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.catalogue.references import KnownTitle
 from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.cli.common import operator_errors
-from aperture_dagster.cli.references import find_title, find_user
+from aperture_dagster.cli.show import find_title, find_user
 from aperture_dagster.cli.terminal import Console
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.model.clock import Clock
@@ -26,14 +25,12 @@ from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.model.wording import counted
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts
-from aperture_dagster.ratings.errors import AccountShared, NotConnected
-from aperture_dagster.ratings.guard import HeldRemoval, describe_held
-from aperture_dagster.ratings.merge import HIGHEST, LOWEST
+from aperture_dagster.ratings.merge import HIGHEST, LOWEST, HeldRemoval, describe_held
 from aperture_dagster.ratings.outbox import rate_here
-from aperture_dagster.ratings.records import DeviceCode
+from aperture_dagster.ratings.records import AccountShared, DeviceCode, NotConnected
 from aperture_dagster.ratings.removals import accept_removals, held_by_user, held_removals, undo_removals
 from aperture_dagster.ratings.server import lacks_ratings, rate_on_server
-from aperture_dagster.ratings.stored_accounts import TraktAccount
+from aperture_dagster.ratings.tokens import TraktAccount
 from aperture_dagster.settings import Settings, load_settings
 
 POLICY = """\

@@ -15,39 +15,50 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import click
+from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.people import who_takes_part
+from aperture_dagster.alerts.rules import Message, Notifier
+from aperture_dagster.catalogue.people import read_users, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
-from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.cli.common import echo_json, operator_errors
 from aperture_dagster.cli.demo import home_option, settings_of_home
 from aperture_dagster.cli.heartbeats import read_parts, up_is_running
 from aperture_dagster.cli.show import how_to_begin
-from aperture_dagster.cli.terminal import Terminal
-from aperture_dagster.http.redaction import redact
-from aperture_dagster.maintenance.future import future_dates
-from aperture_dagster.maintenance.overview import household_rows, server_identity
-from aperture_dagster.maintenance.status import CheckState, JobState, Status, UserState, Wrong, find_wrong
+from aperture_dagster.cli.terminal import Console, Terminal
+from aperture_dagster.http.errors import redact
+from aperture_dagster.maintenance.status import (
+    CheckState,
+    JobState,
+    Status,
+    UserState,
+    Wrong,
+    find_wrong,
+    future_dates,
+    household_rows,
+    server_identity,
+)
 from aperture_dagster.maintenance.tidying import size_of_database
 from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.model.moments import describe_future, elapsed
 from aperture_dagster.model.wording import counted
 from aperture_dagster.postgres.backup.folder import backup_folder, read_backups, why_overdue
 from aperture_dagster.postgres.connection import describe_server
+from aperture_dagster.postgres.database import NothingYet, read_only
 from aperture_dagster.postgres.errors import DatabaseError
-from aperture_dagster.postgres.read_only import NothingYet, read_only
 from aperture_dagster.publishing.outcome import why_unread
 from aperture_dagster.publishing.published import unread_libraries
-from aperture_dagster.ratings.guard import describe_held
+from aperture_dagster.ratings.merge import describe_held
 from aperture_dagster.ratings.removals import held_by_user
-from aperture_dagster.settings import Settings
+from aperture_dagster.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     import dagster as dg
 
     from aperture_dagster.defs.jobs import Job
+
 
 FORMAT = 1
 """Version of the JSON; keys are only added to it."""
@@ -133,7 +144,7 @@ def _read_instance(settings: Settings, now: datetime) -> dict[str, Any]:
     import dagster as dg
 
     from aperture_dagster.build import all_jobs, build_definitions
-    from aperture_dagster.instance import clock_jumps
+    from aperture_dagster.instance import dead_runs
     from aperture_dagster.sensors import freshness_makers
     from aperture_dagster.sensors.problems import look_at_checks, look_at_freshness
 
@@ -157,7 +168,7 @@ def _read_instance(settings: Settings, now: datetime) -> dict[str, Any]:
             "parts": up.parts if runs else (),
             "up_is_running": runs,
             "ui": up.address,
-            "dated_in_future": clock_jumps.future_dates(instance, now=now),
+            "dated_in_future": dead_runs.future_dates(instance, now=now),
         }
 
 
@@ -301,3 +312,38 @@ def _iso(moment: datetime | None) -> str | None:
 
 def _local(moment: str, zone: ZoneInfo) -> str:
     return f"{datetime.fromisoformat(moment).astimezone(zone):%Y-%m-%d %H:%M}"
+
+
+# ``aperture alert``: prove that alerts reach the operator.
+
+
+TEST = Message(
+    "Aperture: a test",
+    "Alerts reach this address. Problems are reported once when they begin, at most once a day while they go on, and "
+    "when they are over.",
+    is_good=True,
+)
+
+
+@click.group()
+def alert() -> None:
+    """Reports of problems to the addresses of APERTURE_ALERT_URLS."""
+
+
+@alert.command()
+def test() -> None:
+    """Send a message to each address, and show whether that worked; exit code 1 if it failed for one."""
+    with operator_errors():
+        notifier = Notifier(load_settings())
+    if not notifier.addresses:
+        raise OperatorError(
+            "APERTURE_ALERT_URLS is not set, so problems are only logged. Set it in the environment or in .env; "
+            "docs/alerts.md has examples."
+        )
+    outcomes = [notifier.send(address, TEST) for address in notifier.addresses]
+    table = Table(show_header=False, box=None, padding=(0, 1))
+    for address, reason in zip(notifier.addresses, outcomes, strict=True):
+        mark, said = (("✓", "green"), "sent") if reason is None else (("✗", "red"), f"not sent: {reason}")
+        table.add_row(Text(*mark), Text(address.shown), Text(said))
+    Console().print(table)
+    sys.exit(any(outcomes))

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 from rich.cells import cell_len
 from rich.text import Text
 
+from aperture_dagster.catalogue.people import read_users
 from aperture_dagster.catalogue.queries import catalogue_size
-from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.catalogue.watch_states import count_plays
 from aperture_dagster.cli.terminal import Terminal, fit, pad
 from aperture_dagster.discovery.suggestions import candidate_table, why_suggested

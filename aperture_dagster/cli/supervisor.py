@@ -142,8 +142,8 @@ class Supervisor:
         say(f"Ready: {ui.address} (Ctrl-C stops it).")
         if ui.host != ui.reachable_host:
             say(
-                f"From other machines: http://{os.uname().nodename}:{ui.port}. It asks for no password: "
-                "docs/remote-access.md says how to protect it."
+                f"From other machines: http://{os.uname().nodename}:{ui.port}. Passwords would cross the network "
+                "unencrypted: docs/remote-access.md says how to encrypt them."
             )
 
     def _show_what_is_missing(self) -> None:

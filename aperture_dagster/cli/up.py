@@ -14,23 +14,27 @@ from urllib.parse import urlsplit
 
 import click
 
+from aperture_dagster.cli.backup import migrate_databases
 from aperture_dagster.cli.common import echo, family_of, operator_errors, require_free_port, require_writable
 from aperture_dagster.cli.demo import (
     LISTS,
+    StandIns,
     demo_home,
     demo_home_option,
     load_settings_of,
     point_at,
+    stand_in_options,
+    usual_port,
     warn_of_ignored_database,
 )
 from aperture_dagster.cli.doctor import Finding, examine
 from aperture_dagster.cli.heartbeats import up_is_running
-from aperture_dagster.cli.migrate import migrate_databases
 from aperture_dagster.cli.parts import AWAITED, Limits, Part, Plan, Ui
-from aperture_dagster.cli.stand_ins import StandIns, stand_in_options, usual_port
 from aperture_dagster.cli.up_files import UpFiles, read_state
 from aperture_dagster.files import locks
 from aperture_dagster.files.private import write_file
+from aperture_dagster.front_door.guard import is_loopback
+from aperture_dagster.front_door.secrets import OPERATOR, secret_file
 from aperture_dagster.instance.home import LOCATION, use_dagster_home
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.backup.folder import in_container
@@ -78,7 +82,7 @@ def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, p
         folder = demo_home(home, stand_ins.server) if on_demo else None
         # Before a port is chosen, which that one most likely uses.
         _refuse_if_running(folder or given.home_path)
-        host = host or given.ui_host
+        host = host or _usual_host(given, on_demo=on_demo)
         port = _free_port(host, given.ui_port if port is None else port)
         first = [] if folder is None else [_start_stand_ins(stand_ins, folder, stack)]
         settings = load_settings()
@@ -102,6 +106,14 @@ def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, p
         signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
         # Replaced, not started: everything that the checks above imported would stay in memory for months.
         os.execv(sys.executable, plan.command())
+
+
+def _usual_host(given: Settings, *, on_demo: bool) -> str:
+    """Return the address of the settings, or this machine's own for a demo, which asks nobody who they are."""
+    if not on_demo or is_loopback(given.ui_host):
+        return given.ui_host
+    echo(f"APERTURE_UI_HOST={given.ui_host} is ignored: a demo has no sign-in, so it listens on this machine only.")
+    return "127.0.0.1"
 
 
 def _start_stand_ins(stand_ins: StandIns, folder: Path, stack: contextlib.ExitStack) -> Part:
@@ -207,10 +219,13 @@ def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequenc
     code_server += ["--location-name", LOCATION, "--inject-env-vars-from-instance"]
     code_server += ["--use-python-environment-entry-point"]
     check = ["all", "--host", ui.reachable_host, "--port", str(ui.port), "--wait", str(READY_SECONDS)]
-    check += ["--since", str(time.time())]
+    key = ["--key", str(secret_file(load_settings(), OPERATOR))]
+    check += ["--since", str(time.time()), *key]
     # A home may be without a media server for long.
-    lists = ["lists", "--host", ui.reachable_host, "--port", str(ui.port), "--wait", "inf"]
+    lists = ["lists", "--host", ui.reachable_host, "--port", str(ui.port), "--wait", "inf", *key]
     webserver = [*workspace, "--host", ui.host, "--port", str(ui.port), "--dagster-log-level", "warning"]
+    # With stand-ins there is nobody to keep out, and no account to sign in with.
+    webserver += ["--demo"] if stand_ins else []
     return Plan(
         parts=[
             *stand_ins,
@@ -218,7 +233,7 @@ def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequenc
             Part("webserver", "aperture_dagster.front_door", webserver, stage=2),
             Part("daemon", "dagster._daemon", ["run", *workspace, *quiet], stage=2),
             Part("readiness check", "aperture_dagster.cli.health", check, stage=3, is_check=True),
-            Part("lists", "aperture_dagster.cli.health", lists, stage=3, is_check=True, page="assets/recommendations"),
+            Part("lists", "aperture_dagster.cli.health", lists, stage=3, is_check=True, page=""),
         ],
         lock=lock,
         state=str(files.state),

@@ -13,7 +13,7 @@ import dagster as dg
 from pydantic import Field
 
 from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.http.redaction import redact
+from aperture_dagster.http.errors import redact
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts

@@ -1,17 +1,21 @@
 """Schedules of the jobs. They set only the times of starts; the order of assets follows from the lineage."""
 
 from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from aperture_dagster.defs.descriptions import describe_schedule
-from aperture_dagster.defs.jobs import Job
+from aperture_dagster.automation import daily_check
+from aperture_dagster.catalogue.people import new_partitions, users_of_partitions
+from aperture_dagster.defs.jobs import NIGHTLY_GRACE_HOURS, Job, describe_schedule
+from aperture_dagster.defs.reporting import warn_unless
 from aperture_dagster.instance.failures import describe
-from aperture_dagster.instance.gates import BlockingChecks, why_blocked
-from aperture_dagster.instance.runs import run_under_way
+from aperture_dagster.instance.markdown import markdown_table
+from aperture_dagster.instance.runs import BlockingChecks, run_under_way, why_blocked
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.partitions import user_partitions
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 
 # A connection to the database that was lost is there again at the second look.
@@ -67,3 +71,60 @@ def build_schedule(
         return request
 
     return start
+
+
+# How old what was made for each user is: Dagster's freshness knows only the asset as a whole.
+
+
+LIMIT = timedelta(hours=24 + NIGHTLY_GRACE_HOURS)
+NAMED = 5
+
+
+def fresh_for_every_user(asset: dg.AssetsDefinition, job: str) -> dg.AssetChecksDefinition:
+    """Make the check that names the users for whom the nightly ``job`` has not made ``asset`` in the last night.
+
+    It goes by the materializations, which such a job records for everybody, also when nothing changed. New users have
+    a day's time.
+    """
+
+    @daily_check(
+        asset=asset,
+        name="is_fresh_for_every_user",
+        description=f"Within the last two nights, it was made for every user who takes part. If not, the named "
+        f"users see an old state: the last run of {job} says why.",
+    )
+    def check(
+        context: dg.AssetCheckExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        database: dg.ResourceParam[Database],
+        clock: dg.ResourceParam[Clock],
+    ) -> dg.AssetCheckResult:
+        """Name the users whose part is older than a day and the time that the job may take."""
+        if job in settings.schedules_off:
+            return dg.AssetCheckResult(passed=True, description=f"APERTURE_SCHEDULES_OFF names {job}: made by hand.")
+        now = clock.now()
+        since = now - LIMIT
+        partitions = user_partitions(context.instance)
+        own = context.check_specs[0].asset_key
+        made = _made_since(context.instance, own, since)
+        with database.transaction() as connection:
+            users, new = users_of_partitions(connection, partitions), new_partitions(connection, since=since, now=now)
+        old = [key for key in users if key not in made and key not in new]
+        rows = [{"user": users[key].name, "made_at": _last_made(context.instance, own, key)} for key in old]
+        named = ", ".join(row["user"] for row in rows[:NAMED]) + (" and others" if len(rows) > NAMED else "")
+        found = f"Not made for more than a day: {named}. See the last run of {job}." if rows else ""
+        return warn_unless(not rows, found, {"stale_users": len(rows), "users": markdown_table(rows)})
+
+    return check
+
+
+def _made_since(instance: dg.DagsterInstance, asset: dg.AssetKey, since: datetime) -> set[str]:
+    """Return the partitions that were materialized since then, in two short queries."""
+    before = dg.AssetRecordsFilter(asset, before_timestamp=since.timestamp())
+    last = instance.fetch_materializations(before, limit=1).records
+    return instance.get_materialized_partitions(asset, after_cursor=last[0].storage_id if last else None)
+
+
+def _last_made(instance: dg.DagsterInstance, asset: dg.AssetKey, partition: str) -> str:
+    records = instance.fetch_materializations(dg.AssetRecordsFilter(asset, [partition]), limit=1).records
+    return datetime.fromtimestamp(records[0].timestamp, UTC).isoformat(timespec="minutes") if records else "never"

@@ -12,7 +12,6 @@ from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.identity import MediaType
 from aperture_dagster.catalogue.people import User
-from aperture_dagster.discovery.inputs import plan_users
 from aperture_dagster.discovery.plan import UserPlan, chosen_titles, next_requests
 from aperture_dagster.discovery.pool import (
     DETAILS,
@@ -23,24 +22,18 @@ from aperture_dagster.discovery.pool import (
     pool_population,
     pool_summary,
     read_lists,
+    read_trakt,
     write_details,
     write_list,
 )
-from aperture_dagster.discovery.suitability import today_of
-from aperture_dagster.discovery.trakt import read_trakt
-from aperture_dagster.enrichment.listed import SuggestedPage
+from aperture_dagster.discovery.suitability import plan_users, today_of
+from aperture_dagster.enrichment.queries import SuggestedPage
 from aperture_dagster.enrichment.tmdb.client import Tmdb
 from aperture_dagster.enrichment.tmdb.source import TMDB
-from aperture_dagster.http.errors import (
-    BadAnswer,
-    NotFound,
-    RequestRejected,
-    ServicePaused,
-    ServiceUnavailable,
-)
+from aperture_dagster.http.errors import BadAnswer, NotFound, RequestRejected, ServicePaused, ServiceUnavailable
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.postgres.versions import content_version
+from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.engine import Attempt, Tally, WorkList, one_by_one, work_through
 from aperture_dagster.worklist.populations import Source

@@ -15,7 +15,17 @@ from typing import Literal
 
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.references import MediaType
-from aperture_dagster.discovery.notes import (
+from aperture_dagster.discovery.seerr import (
+    RequestQuota,
+    RequestRefused,
+    Seerr,
+    SeerrRequest,
+    SeerrTitle,
+    SeerrUser,
+    WrongRequester,
+    comparable_id,
+)
+from aperture_dagster.discovery.suggestions import (
     UNWATCHED_TITLES,
     StoredRequest,
     Wish,
@@ -27,16 +37,6 @@ from aperture_dagster.discovery.notes import (
     wishes,
     withdraw_request,
     write_request,
-)
-from aperture_dagster.discovery.seerr import (
-    RequestQuota,
-    RequestRefused,
-    Seerr,
-    SeerrRequest,
-    SeerrTitle,
-    SeerrUser,
-    WrongRequester,
-    comparable_id,
 )
 from aperture_dagster.discovery.suitability import unsuitable
 from aperture_dagster.http.errors import (

@@ -1,7 +1,4 @@
-"""Score titles outside the library for each user, by the functions that score recommendations.
-
-Library and pool are rows of one table, of which only what is in the pool, and suits the user, may be on a list.
-"""
+"""Score titles outside the library for each user, by the functions that score recommendations."""
 
 from __future__ import annotations
 

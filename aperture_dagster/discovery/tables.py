@@ -6,7 +6,7 @@ They are works without copies, so that ratings, dismissals and requests stay wit
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from aperture_dagster.postgres.metadata import MEDIA_TYPES, Moment, between, metadata, one_of
+from aperture_dagster.postgres.tables import MEDIA_TYPES, Moment, between, metadata, one_of
 from aperture_dagster.taste.tables import HalfVector
 
 REQUEST_STATES = ("sending", "pending", "approved", "declined", "failed", "completed", "available", "refused")

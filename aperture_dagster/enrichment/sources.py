@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aperture_dagster.enrichment.mdblist.source import MDBLIST
+from aperture_dagster.enrichment.mdblist import MDBLIST
 from aperture_dagster.enrichment.merge import SERVER, SERVER_GIVES, MergePlan
-from aperture_dagster.enrichment.omdb.source import OMDB
+from aperture_dagster.enrichment.omdb import OMDB
 from aperture_dagster.enrichment.source import TitleSource
-from aperture_dagster.enrichment.tmdb.logos import TMDB_IMAGES
-from aperture_dagster.enrichment.tmdb.source import TMDB
+from aperture_dagster.enrichment.tmdb.source import TMDB, TMDB_IMAGES
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings

@@ -7,7 +7,7 @@ plausible range of a numeric column; values outside it are reported as misread o
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from aperture_dagster.postgres.metadata import MEDIA_TYPES, Moment, between, metadata, one_of
+from aperture_dagster.postgres.tables import MEDIA_TYPES, Moment, between, metadata, one_of
 
 COUNT = (0, 2**31 - 1)
 STUDIO_KINDS = ("company", "network")

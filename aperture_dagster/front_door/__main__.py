@@ -10,17 +10,26 @@ import click
 from starlette.routing import BaseRoute
 
 from aperture_dagster.front_door.app import OPERATE, FrontDoor
+from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.guard import AllowedHosts, Guard
 from aperture_dagster.front_door.home_rows import HomeRows, RowKeeper, first_member, reachable_address
 from aperture_dagster.front_door.pages import Pages
-from aperture_dagster.front_door.secrets import read_secret
+from aperture_dagster.front_door.secrets import ROWS, read_secret
 from aperture_dagster.front_door.server import known_server
 from aperture_dagster.instance.private import webserver
-from aperture_dagster.postgres.read_only import ReadOnlyDatabase
+from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.settings import Settings, load_settings
 
 DEFAULT_PORT = 3000
 """That of Dagster's command."""
+DEMO = "aperture.demo"
+DEMO_OPTION = click.Option(
+    ["--demo"],
+    is_flag=True,
+    expose_value=False,
+    callback=lambda context, _, value: context.meta.update({DEMO: value}),
+    help="Show everything to everybody, without a sign-in: for the stand-ins of a demo.",
+)
 
 _command, _create_dagster_app = webserver()
 
@@ -32,9 +41,10 @@ def create_app(process_context: Any, path_prefix: str = "", *arguments: Any, **o
     operate = _create_dagster_app(process_context, f"{path_prefix}{OPERATE}", *arguments, **options)
     settings = load_settings()
     database = ReadOnlyDatabase(settings)
+    gate = Gate(settings, database, is_open=click.get_current_context().meta.get(DEMO, False))
     rows = _rows(settings, database, (listening, given["port"] or DEFAULT_PORT), path_prefix)
-    pages = Pages(settings, database, path_prefix).application(*rows)
-    door = FrontDoor(operate, pages, path_prefix)
+    pages = Pages(settings, database, gate, path_prefix).application(*rows)
+    door = FrontDoor(operate, pages, gate, path_prefix)
     return Guard(door, AllowedHosts(listening, settings.ui_allowed_hosts), f"{path_prefix}{OPERATE}/graphql")
 
 
@@ -44,7 +54,7 @@ def _rows(
     """Yield the route of the home screen's rows, and keep them registered; nothing unless they are turned on."""
     if not settings.publish or settings.publish_as != "rows" or settings.media_server_url is None:
         return
-    secret, server = read_secret(settings, "rows.secret"), settings.media_server_url
+    secret, server = read_secret(settings, ROWS), settings.media_server_url
     rows = HomeRows(settings, database, secret)
 
     def endpoint() -> str:
@@ -65,6 +75,7 @@ def main() -> None:
     if name not in _command.host_dagster_ui_with_workspace_process_context.__code__.co_names:
         raise RuntimeError("This version of dagster-webserver cannot be guarded: install the one in constraints.txt.")
     setattr(_command, name, create_app)
+    _command.cli.params.append(DEMO_OPTION)
     _command.cli(auto_envvar_prefix="DAGSTER_WEBSERVER")
 
 

@@ -53,13 +53,13 @@ class AllowedHosts:
         """Allow the address that the UI listens on, and the names that the operator set, with or without a port."""
         self._authorities = {one for host in given if (one := parse_authority(host))}
         self._names = {name for name, _ in self._authorities} | {listening.lower()}
-        if not _is_loopback(listening):
+        if not is_loopback(listening):
             node = os.uname().nodename.lower()
             self._names |= {node, f"{node}.local"}
 
     def answers_to(self, name: str) -> bool:
         """Return whether requests to a name are answered, on any port: it may be that of a proxy or a container."""
-        return name in self._names or _is_loopback(name) or _is_address(name)
+        return name in self._names or is_loopback(name) or _is_address(name)
 
     def may_send(self, origin: str, host: tuple[str, str]) -> bool:
         """Return whether a page of an origin belongs to the UI: to the host that it sends to, or to one that was set.
@@ -129,7 +129,8 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _is_loopback(name: str) -> bool:
+def is_loopback(name: str) -> bool:
+    """Return whether a name or address is one that leads to this machine only."""
     if _is_address(name):
         return ipaddress.ip_address(name).is_loopback
     return name == "localhost" or name.endswith(".localhost")

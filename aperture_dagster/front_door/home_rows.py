@@ -23,15 +23,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from aperture_dagster.catalogue.people import who_takes_part
-from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.catalogue.people import read_users, who_takes_part
 from aperture_dagster.http.errors import ServiceError
-from aperture_dagster.maintenance.overview import server_identity
+from aperture_dagster.maintenance.status import server_identity
 from aperture_dagster.media_server.home_screen import HomeScreen
 from aperture_dagster.media_server.reader import MediaServerReader
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.errors import OperatorError
-from aperture_dagster.postgres.read_only import ReadOnlyDatabase
+from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.publishing.home_rows import ROWS, Row, as_item, register_rows, row_titles
 from aperture_dagster.settings import Settings
 

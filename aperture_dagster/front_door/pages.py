@@ -7,21 +7,25 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from aperture_dagster.catalogue.people import User, who_takes_part
-from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.front_door import content
+from aperture_dagster.front_door.gate import Gate, Visitor
+from aperture_dagster.front_door.guard import is_loopback
+from aperture_dagster.front_door.pictures import Pictures
+from aperture_dagster.front_door.sign_in import SignIn
+from aperture_dagster.maintenance.status import server_identity
 from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import NothingYet, ReadOnlyDatabase
 from aperture_dagster.postgres.errors import DatabaseError
-from aperture_dagster.postgres.read_only import NothingYet, ReadOnlyDatabase
 from aperture_dagster.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -49,12 +53,20 @@ class Pages:
     Args:
         settings: who takes part, and the operator's country and time zone.
         database: where the lists are.
+        gate: who visits.
         prefix: path below which everything is served; empty, or with a leading slash.
         clock: the time.
     """
 
-    def __init__(self, settings: Settings, database: ReadOnlyDatabase, prefix: str = "", clock: Clock | None = None):
-        self._settings, self._database, self._prefix = settings, database, prefix
+    def __init__(
+        self,
+        settings: Settings,
+        database: ReadOnlyDatabase,
+        gate: Gate,
+        prefix: str = "",
+        clock: Clock | None = None,
+    ) -> None:
+        self._settings, self._database, self._gate, self._prefix = settings, database, gate, prefix
         self._clock = clock or Clock()
         loader = FileSystemLoader(HERE / "templates")
         self._templates = Environment(
@@ -67,8 +79,12 @@ class Pages:
 
     def application(self, *others: BaseRoute) -> Starlette:
         """Return the application, with other routes that are served beside the pages."""
-        routes: list[BaseRoute] = [*others, *(Route(path, self._shown(path), methods=["GET"]) for path in LISTS)]
+        sign_in = SignIn(self._settings, self._database, self._gate, self._rendered, self._prefix)
+        pictures = Pictures(self._settings, self._database, self._gate)
+        routes: list[BaseRoute] = [*others, *sign_in.routes(), pictures.route()]
+        routes += [Route(path, self._shown(path), methods=["GET"]) for path in LISTS]
         routes.append(Route("/static/{name}", self._file, methods=["GET"]))
+        routes.append(Route("/health", lambda _: PlainTextResponse("ok\n"), methods=["GET"]))
         errors = {DatabaseError: self._not_ready, HTTPException: self._refused}
         return Starlette(
             routes=[Mount(self._prefix, routes=routes)] if self._prefix else routes,
@@ -80,25 +96,47 @@ class Pages:
         _, read = LISTS[path]
 
         def shown(request: Request) -> Response:
+            visitor = self._gate.visitor(request.scope)
+            if visitor is None:
+                return RedirectResponse(f"{self._prefix}/sign-in?{urlencode({'next': self._prefix + path})}", 303)
             with self._database.connection() as connection:
                 people = who_takes_part(self._settings, read_users(connection))
-                viewer = _viewer(people, request.query_params.get("as"))
+                viewer = _viewer(visitor, people, request.query_params.get("as"))
                 page = read(connection, viewer, self._settings, self._clock.now())
+                identity = server_identity(connection)
             chosen = {"as": viewer.partition_key} if "as" in request.query_params else {}
             return self._rendered(
                 "titles.html",
                 heading=page.heading,
                 shelves=page.shelves,
                 nothing=page.nothing,
+                link=self._link_to(identity, request.url.hostname or ""),
                 here=path,
                 tabs=[(path, name) for path, (name, _) in LISTS.items()],
                 viewer=viewer.name,
-                others=[(one.partition_key, one.name) for one in people],
-                operates=True,
+                others=[(one.partition_key, one.name) for one in people] if visitor.is_administrator else [],
+                operates=visitor.is_administrator,
+                csrf=visitor.session.csrf if visitor.session is not None else "",
                 query=f"?{urlencode(chosen)}" if chosen else "",
             )
 
         return shown
+
+    def _link_to(self, identity: dict[str, Any] | None, host: str) -> str:
+        """Return the address of a title in the server's web client, but for its id; empty if there is none.
+
+        ``host`` is the name by which the visitor reached this machine, which may be that of the server, too.
+        """
+        url = self._settings.media_server_url
+        if url is None or identity is None or self._gate.is_open:
+            return ""
+        parts = urlsplit(url)
+        if is_loopback(parts.hostname or "") and host:
+            name = f"[{host}]" if ":" in host else host
+            parts = parts._replace(netloc=f"{name}:{parts.port}" if parts.port else name)
+        is_emby = "emby" in str(identity.get("product", "")).lower()
+        page = "/web/index.html#!/item" if is_emby else "/web/#/details"
+        return f"{parts.geturl().removesuffix('/emby')}{page}?serverId={quote(str(identity['server_id']))}&id="
 
     def _rendered(self, template: str, status: int = 200, **values: Any) -> Response:
         text = self._templates.get_template(template).render(**values)
@@ -124,16 +162,23 @@ class Pages:
         return self._rendered("message.html", 503, heading="Almost there", text=text)
 
 
-def _viewer(people: Sequence[User], key: str | None) -> User:
-    """Return whose pages are shown: the one with this key, or else the first.
+def _viewer(visitor: Visitor, people: Sequence[User], key: str | None) -> User:
+    """Return whose pages a visitor sees: their own, or anybody's, if they are an administrator and name a key.
 
     Raises:
-        HTTPException: 404, there is nobody of that key.
+        HTTPException: 404, there is nobody of that key, or it is not theirs; 403, they do not take part.
         NothingYet: nobody takes part yet.
     """
-    if not people:
-        raise NothingYet("No users were read from the media server yet.")
-    found = people[0] if key is None else next((one for one in people if one.partition_key == key), None)
-    if found is None:
-        raise HTTPException(404)
-    return found
+    own = visitor.user.user_id if visitor.user is not None else None
+    allowed = people if visitor.is_administrator else [one for one in people if one.user_id == own]
+    if key is not None:
+        found = next((one for one in allowed if one.partition_key == key), None)
+        if found is None:
+            raise HTTPException(404)
+        return found
+    found = next((one for one in allowed if one.user_id == own), None) or next(iter(allowed), None)
+    if found is not None:
+        return found
+    if people and own is not None:
+        raise HTTPException(403, "You do not take part, so no lists are made for you.")
+    raise NothingYet("No users were read from the media server yet.")

@@ -11,6 +11,8 @@ from aperture_dagster.files.private import write_file
 from aperture_dagster.settings import Settings
 
 FOLDER = "front-door"
+SESSIONS, OPERATOR, ROWS = "sessions.secret", "operator.secret", "rows.secret"
+"""What signs sessions, what programs of this home show below ``/operate``, and what is in the address of rows."""
 
 
 def secret_file(settings: Settings, name: str) -> Path:
@@ -36,3 +38,8 @@ def read_secret(settings: Settings, name: str) -> str:
         os.link(made, path)
     made.unlink()
     return path.read_text(encoding="ascii").strip()
+
+
+def end_all_sessions(settings: Settings) -> None:
+    """End every session, in every browser: the next one is signed with another key."""
+    secret_file(settings, SESSIONS).unlink(missing_ok=True)

@@ -7,10 +7,9 @@ from contextlib import contextmanager
 
 from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.http.errors import ServiceRefused
-from aperture_dagster.maintenance.overview import server_identity
+from aperture_dagster.maintenance.status import server_identity
 from aperture_dagster.media_server.reader import MediaServerReader
-from aperture_dagster.postgres.database import Database
-from aperture_dagster.postgres.read_only import ReadOnlyDatabase
+from aperture_dagster.postgres.database import Database, ReadOnlyDatabase
 from aperture_dagster.settings import Settings
 
 

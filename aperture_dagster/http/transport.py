@@ -22,11 +22,10 @@ import httpx
 
 from aperture_dagster.http import errors
 from aperture_dagster.http.connections import Connections
+from aperture_dagster.http.errors import redact
 from aperture_dagster.http.home_network import Route, is_private
-from aperture_dagster.http.json_text import one_line
-from aperture_dagster.http.messages import Answer, Request, retry_after_seconds
+from aperture_dagster.http.messages import Answer, Request, one_line, retry_after_seconds
 from aperture_dagster.http.rate_limit import Pacer
-from aperture_dagster.http.redaction import redact
 
 log = logging.getLogger(__name__)
 # httpx logs every URL with its query at INFO, httpcore every header at DEBUG: both may hold a key.

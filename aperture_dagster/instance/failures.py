@@ -16,8 +16,8 @@ from aperture_dagster.http.errors import (
     ServicePaused,
     ServiceRefused,
     ServiceUnavailable,
+    redact,
 )
-from aperture_dagster.http.redaction import redact
 from aperture_dagster.instance.markdown import code_block
 from aperture_dagster.model.errors import MissingPrerequisite, OperatorError
 from aperture_dagster.model.wording import sentence

@@ -6,7 +6,7 @@ They only put steps in order: what keeps two processes from using one metadata s
 from typing import TYPE_CHECKING
 
 from aperture_dagster.enrichment.sources import SERVICES
-from aperture_dagster.postgres.schema_lock import schema_lock
+from aperture_dagster.postgres.migrate import schema_lock
 
 if TYPE_CHECKING:
     from dagster_postgres import PostgresEventLogStorage

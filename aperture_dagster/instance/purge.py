@@ -8,12 +8,21 @@ Every statement deletes one batch, in a transaction of its own. The record of a 
 any more, so that a purge that was killed is continued by the next one.
 """
 
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from aperture_dagster.files import locks
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.runs import ENDED, REPOSITORY_TAG, UNFINISHED, repository
 from aperture_dagster.maintenance.tidying import Freed, delete_in_batches, size_of_database, vacuum
@@ -23,6 +32,7 @@ from aperture_dagster.postgres.queries import execute
 if TYPE_CHECKING:
     from dagster_postgres import PostgresEventLogStorage
     from sqlalchemy import Connection
+
 
 _ENDED = ", ".join(f"'{status.value}'" for status in ENDED)
 _BACKFILL_ENDED = "'COMPLETED', 'COMPLETED_SUCCESS', 'COMPLETED_FAILED', 'FAILED', 'CANCELED'"
@@ -104,7 +114,7 @@ def database_bytes(instance: dg.DagsterInstance) -> int | None:
         return size_of_database(connection)
 
 
-def _on_postgres(instance: dg.DagsterInstance) -> "PostgresEventLogStorage | None":
+def _on_postgres(instance: dg.DagsterInstance) -> PostgresEventLogStorage | None:
     """Return the storage of events, beside which all other tables are; None if it is another, as in tests."""
     from dagster_postgres import PostgresEventLogStorage
 
@@ -112,7 +122,7 @@ def _on_postgres(instance: dg.DagsterInstance) -> "PostgresEventLogStorage | Non
     return storage if isinstance(storage, PostgresEventLogStorage) else None
 
 
-def _purge_events(connection: "Connection", **before: Any) -> Freed:
+def _purge_events(connection: Connection, **before: Any) -> Freed:
     """Delete old events, but of each asset and partition the last old one of each type."""
     statement = f"""
         SELECT max(id) FROM event_logs WHERE asset_key IS NOT NULL AND {_IS_OLD_EVENT}
@@ -134,7 +144,7 @@ def _purge_events(connection: "Connection", **before: Any) -> Freed:
     )
 
 
-def _purge_checks(connection: "Connection", **before: Any) -> Freed:
+def _purge_checks(connection: Connection, **before: Any) -> Freed:
     """Delete old results of checks, but of each check the last old one of each outcome."""
     statement = f"""
         SELECT max(id) FROM asset_check_executions WHERE {_IS_OLD_CHECK}
@@ -152,7 +162,7 @@ def _purge_checks(connection: "Connection", **before: Any) -> Freed:
     )
 
 
-def _purge_runs(connection: "Connection", **before: Any) -> Freed:
+def _purge_runs(connection: Connection, **before: Any) -> Freed:
     """Delete old runs of which no event and no result of a check is kept: the last attempts at an asset remain."""
     return delete_in_batches(
         connection,
@@ -168,7 +178,7 @@ def _purge_runs(connection: "Connection", **before: Any) -> Freed:
     )
 
 
-def _purge_backfills(connection: "Connection", **before: Any) -> Freed:
+def _purge_backfills(connection: Connection, **before: Any) -> Freed:
     """Delete old backfills that have ended and of which no run is kept."""
     return delete_in_batches(
         connection,
@@ -183,7 +193,7 @@ def _purge_backfills(connection: "Connection", **before: Any) -> Freed:
     )
 
 
-def _purge_future_ticks(connection: "Connection", *, latest: datetime, location: str) -> Freed:
+def _purge_future_ticks(connection: Connection, *, latest: datetime, location: str) -> Freed:
     """Delete ticks of a clock that was ahead: once their date has come, they would count as those of that day."""
     expired = """
         SELECT id FROM job_ticks WHERE id > :after AND timestamp > :latest AND selector_id IN (
@@ -193,7 +203,7 @@ def _purge_future_ticks(connection: "Connection", *, latest: datetime, location:
     return delete_in_batches(connection, "future_ticks", tables=("job_ticks",), expired=expired, **values)
 
 
-def _purge_messages(connection: "Connection", **before: Any) -> list[Freed]:
+def _purge_messages(connection: Connection, **before: Any) -> list[Freed]:
     """Delete messages to workers on other hosts that were read, and their results: Celery does not."""
     if not execute(connection, "SELECT to_regclass('kombu_message') IS NOT NULL").scalar():
         return []
@@ -203,3 +213,78 @@ def _purge_messages(connection: "Connection", **before: Any) -> list[Freed]:
         done = "SELECT id FROM celery_taskmeta WHERE id > :after AND date_done < :logs_before ORDER BY id"
         freed.append(delete_in_batches(connection, "results", tables=("celery_taskmeta",), expired=done, **before))
     return freed
+
+
+# Files of runs below ``APERTURE_HOME/dagster``, and the log of the embedded server: what is old is deleted.
+
+
+RUN_LOCKS = "run-locks"
+# What steps print, and values that steps pass on.
+FOLDERS_OF_RUNS = ("logs", "storage")
+LONGEST_SERVER_LOG, KEPT_OF_SERVER_LOG = 10_000_000, 1_000_000
+_RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def purge_run_files(folder: Path, kept: Collection[str], *, before: datetime) -> Freed:
+    """Delete files of runs, except for those that are ``kept``, in which nothing was written since ``before``.
+
+    Only what is named like the id of a run is looked at.
+    """
+    files = size = 0
+    for name in FOLDERS_OF_RUNS:
+        for path in _of_runs(folder / name, kept):
+            found = list(_files(path)) if path.is_dir() and not path.is_symlink() else []
+            newest = max((status.st_mtime for status in [_status(path), *found] if status), default=None)
+            if newest is not None and newest < before.timestamp():
+                shutil.rmtree(path, ignore_errors=True)
+                if not path.exists():
+                    files, size = files + len(found), size + sum(status.st_size for status in found)
+    # A killed process leaves its lock file behind; a run of another machine may hold one that looks free from here.
+    for path in _of_runs(folder / RUN_LOCKS, kept):
+        status = _status(path)
+        if status is not None and status.st_mtime < before.timestamp() and not locks.is_held(path):
+            path.unlink(missing_ok=True)
+            files += 1
+    return Freed("run_files", files, size)
+
+
+def shorten_server_log(data_directory: Path) -> Freed:
+    """Keep only the end of the embedded server's log once it is long; the server appends to it for ever."""
+    path = data_directory / "log"
+    status = _status(path)
+    if status is None or status.st_size <= LONGEST_SERVER_LOG:
+        return Freed("server_log", 0, 0)
+    # In place: the server keeps the file open, and appends at whatever is its end.
+    with path.open("r+b") as file:
+        file.seek(-KEPT_OF_SERVER_LOG, os.SEEK_END)
+        kept = file.read().partition(b"\n")[2]
+        file.seek(0)
+        file.write(kept)
+        file.truncate()
+    return Freed("server_log", 1, status.st_size - len(kept))
+
+
+def bytes_below(folder: Path) -> int:
+    """Return the bytes of all files below a folder; files that vanish meanwhile do not count."""
+    return sum(status.st_size for status in _files(folder))
+
+
+def _of_runs(folder: Path, kept: Collection[str]) -> list[Path]:
+    with suppress(FileNotFoundError):
+        return [path for path in folder.iterdir() if _RUN_ID.fullmatch(path.name) and path.name not in kept]
+    return []
+
+
+def _files(folder: Path) -> Iterator[os.stat_result]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            status = _status(Path(parent) / name)
+            if status is not None:
+                yield status
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except OSError:
+        return None

@@ -23,15 +23,17 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 
 from aperture_dagster.files.private import keep_private, prepare_home
-from aperture_dagster.instance.clock_jumps import latest_believed, watch_clock, without_future
 from aperture_dagster.instance.dead_runs import (
     all_runs_are_local,
     free_dead_slots,
+    latest_believed,
     lock_run,
     tags_of_this_machine,
     unlock_run,
+    watch_clock,
+    without_future,
 )
-from aperture_dagster.instance.home import LOCATION
+from aperture_dagster.instance.home import LOCATION, require_shared_folder
 from aperture_dagster.instance.pools import create_missing_pools
 from aperture_dagster.instance.private import (
     DaemonHeartbeat,
@@ -40,7 +42,6 @@ from aperture_dagster.instance.private import (
     LocalComputeLogManager,
 )
 from aperture_dagster.instance.runs import REPOSITORY_TAG, is_ours, location_of, repository
-from aperture_dagster.instance.shared import require_shared_folder
 from aperture_dagster.instance.terminal import log_foreseen_errors_once, log_runs_in_lines
 from aperture_dagster.postgres.connection import dagster_database_url, refuse_shared_database
 from aperture_dagster.postgres.embedded import full_disk_explained, restart_on_connect
@@ -50,8 +51,8 @@ from aperture_dagster.postgres.errors import (
     describe_full_disk,
     is_full_disk,
 )
+from aperture_dagster.postgres.migrate import schema_lock
 from aperture_dagster.postgres.run_lock import expect_end, require_locks
-from aperture_dagster.postgres.schema_lock import schema_lock
 from aperture_dagster.settings import Settings, load_settings
 
 # Dagster migrates its own tables with alembic, which logs several lines at every start.
@@ -160,7 +161,7 @@ def _watch_clock_once() -> None:
 class TerseScheduleStorage(PostgresScheduleStorage):
     """Schedules, sensors and their ticks in PostgreSQL, with a third of the statements.
 
-    What is dated in the future counts as never written (:mod:`aperture_dagster.instance.clock_jumps`).
+    What is dated in the future counts as never written (:mod:`aperture_dagster.instance.dead_runs`).
     """
 
     has_built_index = remember_yes(PostgresScheduleStorage.has_built_index)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from aperture_dagster.postgres.errors import DatabaseError
-from aperture_dagster.postgres.schema_lock import schema_lock
+from aperture_dagster.postgres.migrate import schema_lock
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance

@@ -18,8 +18,8 @@ from aperture_dagster.instance.launcher import check_lock
 from aperture_dagster.instance.private import CheckRunHealthResult, register_run_task
 from aperture_dagster.instance.storage import ConfiguredBySettings
 from aperture_dagster.postgres.connection import dagster_database_url
+from aperture_dagster.postgres.migrate import schema_lock
 from aperture_dagster.postgres.run_lock import KEEPALIVE
-from aperture_dagster.postgres.schema_lock import schema_lock
 from aperture_dagster.settings import load_settings
 
 QUEUE = "dagster"

@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
+from sqlalchemy import Connection, DateTime
+
 from aperture_dagster.catalogue.people import User
-from aperture_dagster.model.moments import FutureDates, elapsed
+from aperture_dagster.model.moments import SKEW, FutureDates, elapsed
 from aperture_dagster.model.wording import counted, listed
+from aperture_dagster.postgres.queries import read_rows, read_value
+from aperture_dagster.schema import metadata
 
 LEAST_FREE_BYTES = 1_000_000_000
 # The first list of a newcomer is made within minutes, and asked for again if that failed.
@@ -189,3 +193,66 @@ def why_no_list(user: User, *, takes_part: bool, titles: int, is_demo: bool, up_
     if up_is_running:
         return f"{reason} It comes within minutes; `aperture status` says if something prevents it."
     return f"{reason} Start `aperture up`, which makes it at once."
+
+
+# Rows of our tables that are dated in the future.
+
+
+NOT_OURS = {"added_at", "expires_at", "issued_at", "last_activity_at", "last_played_at", "rated_at"}
+"""Columns with dates of other servers, which are compared with now wherever they are read."""
+PLANNED = {"due_at", "report_after"}
+"""Columns with times that lie ahead on purpose."""
+
+
+def future_dates(connection: Connection, *, now: datetime) -> list[FutureDates]:
+    """Count the rows of each table with a date of ours that is later than now."""
+    selects: list[str] = []
+    for table in metadata.sorted_tables:
+        names = [one.name for one in table.columns if isinstance(one.type, DateTime)]
+        ours = ", ".join(f'"{name}"' for name in names if name not in NOT_OURS | PLANNED)
+        if ours:
+            selects.append(
+                f"SELECT '{table.name}' AS what, count(*) AS rows, max(greatest({ours})) AS latest "
+                f"FROM {table.name} WHERE greatest({ours}) > :latest"
+            )
+    statement = f"SELECT * FROM ({' UNION ALL '.join(selects)}) t WHERE rows > 0 ORDER BY what"
+    return [FutureDates(**row) for row in read_rows(connection, statement, latest=now + SKEW)]
+
+
+# What is there, in a few figures and for one user: for people and monitors who only look.
+
+
+def household_rows(connection: Connection) -> list[dict[str, Any]]:
+    """Return each present user with the lengths and the date of their lists."""
+    statement = """
+        SELECT u.user_id, u.name, u.first_seen_at,
+        count(r.rank) FILTER (WHERE r.media_type = 'movie') AS films,
+        count(r.rank) FILTER (WHERE r.media_type = 'series') AS series, max(r.generated_at) AS listed_at
+        FROM present_users u LEFT JOIN recommendations r USING (user_id)
+        GROUP BY u.user_id, u.name, u.first_seen_at ORDER BY u.name"""
+    return read_rows(connection, statement)
+
+
+def server_identity(connection: Connection) -> dict[str, Any] | None:
+    """Return the media server that the home belongs to: its id, name, product and version; None before it was read."""
+    return read_value(connection, "SELECT value FROM facts WHERE name = 'media_server'")
+
+
+def taste_of(connection: Connection, user_id: str) -> list[dict[str, Any]]:
+    """Return a user's taste per media type: how many titles it is based on, in words, and the distinctive genres."""
+    statement = """
+        SELECT media_type, titles, liked, disliked, summary->>'sentence' AS sentence,
+        coalesce(summary->'genres', '[]') AS genres FROM taste_profiles WHERE user_id = :user ORDER BY media_type"""
+    return read_rows(connection, statement, user=user_id)
+
+
+def recently_watched(connection: Connection, user_id: str, *, count: int) -> list[dict[str, Any]]:
+    """List the titles that a user watched last, each once: with the latest episode of a series, and when."""
+    statement = """
+        SELECT title, year, media_type, season, number, played_at FROM (
+          SELECT DISTINCT ON (t.work_id) n.title, n.year, t.media_type, e.season, e.number, p.played_at FROM plays p
+          LEFT JOIN episodes e ON e.item_id = p.item_id
+          JOIN titles t ON t.item_id = coalesce(e.series_item_id, p.item_id) JOIN work_names n ON n.work_id = t.work_id
+          WHERE p.user_id = :user ORDER BY t.work_id, p.played_at DESC, e.season DESC, e.number DESC) latest
+        ORDER BY played_at DESC, title LIMIT :count"""
+    return read_rows(connection, statement, user=user_id, count=count)

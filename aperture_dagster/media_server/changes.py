@@ -14,8 +14,7 @@ from urllib.parse import quote
 
 from aperture_dagster.http.client import ServiceClient
 from aperture_dagster.http.errors import BadAnswer, RequestRejected, UnknownServerVersion
-from aperture_dagster.http.json_text import expect
-from aperture_dagster.http.messages import Answer, Request
+from aperture_dagster.http.messages import Answer, Request, expect
 from aperture_dagster.media_server.listing import id_batches, parse_all
 from aperture_dagster.media_server.reader import MediaServerReader
 from aperture_dagster.media_server.records import ServerVersion

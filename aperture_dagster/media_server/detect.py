@@ -8,7 +8,7 @@ from typing import Any, Literal
 from aperture_dagster.http.client import ServiceClient
 from aperture_dagster.http.errors import BadAnswer, NotFound, RequestRejected, ServiceRefused
 from aperture_dagster.http.home_network import Route
-from aperture_dagster.http.json_text import expect
+from aperture_dagster.http.messages import expect
 
 ServerType = Literal["jellyfin", "emby"]
 # Emby counts versions from 4; Jellyfin, which began as a fork of it, from 10.

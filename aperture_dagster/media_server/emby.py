@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from aperture_dagster.http.errors import BadAnswer, NotFound, RequestRejected
-from aperture_dagster.http.json_text import expect
+from aperture_dagster.http.messages import expect
 from aperture_dagster.media_server.items import parse_library, parse_user, policy_of
 from aperture_dagster.media_server.listing import Parse, parse_all, parse_page, read_listing
 from aperture_dagster.media_server.reader import STATE_OVERLAP, MediaServerReader, Record

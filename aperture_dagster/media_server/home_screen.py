@@ -10,8 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from aperture_dagster.http.errors import NotFound, RequestRejected, ServiceFailed
-from aperture_dagster.http.json_text import as_object
-from aperture_dagster.http.messages import Request
+from aperture_dagster.http.messages import Request, as_object
 
 if TYPE_CHECKING:
     from aperture_dagster.http.transport import Transport

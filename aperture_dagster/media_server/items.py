@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aperture_dagster.http.json_text import as_object, expect
+from aperture_dagster.http.messages import as_object, expect
 from aperture_dagster.media_server import values
 from aperture_dagster.media_server.records import (
     ItemState,

@@ -20,7 +20,7 @@ from functools import partial
 from operator import attrgetter, itemgetter
 from typing import Any, ClassVar
 
-from aperture_dagster.http.json_text import expect
+from aperture_dagster.http.messages import expect
 from aperture_dagster.media_server import values
 from aperture_dagster.media_server.items import parse_tags, parse_user, parse_versions
 from aperture_dagster.media_server.listing import Parse, id_batches, parse_page, read_listings

@@ -19,8 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from aperture_dagster.http.errors import BadAnswer
-from aperture_dagster.http.json_text import expect
-from aperture_dagster.http.messages import Request
+from aperture_dagster.http.messages import Request, expect
 from aperture_dagster.media_server.changes import route
 from aperture_dagster.media_server.library_options import COLLECTION_TYPES
 from aperture_dagster.media_server.records import MediaType, PublishedLibrary

@@ -16,8 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from aperture_dagster.http.errors import BadAnswer, Conflict, NotFound, RequestRejected, ServiceUnavailable
-from aperture_dagster.http.json_text import expect
-from aperture_dagster.http.messages import Request
+from aperture_dagster.http.messages import Request, expect
 from aperture_dagster.media_server.changes import MediaServerChanges, route, stored_name
 from aperture_dagster.media_server.listing import IDS_PER_QUERY, id_batches, only_types
 from aperture_dagster.media_server.published import MARKER, ListType, marker_of, parse_list

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from aperture_dagster.http.errors import BadAnswer
-from aperture_dagster.http.json_text import expect
+from aperture_dagster.http.messages import expect
 from aperture_dagster.media_server.records import Listing, Page
 from aperture_dagster.media_server.values import parse_id
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, cast
 
-from aperture_dagster.http.json_text import expect
+from aperture_dagster.http.messages import expect
 from aperture_dagster.media_server.records import (
     ArtworkKind,
     MediaSource,

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 from aperture_dagster.http.client import ServiceClient
 from aperture_dagster.http.errors import BadAnswer, NotFound
 from aperture_dagster.http.home_network import Route
-from aperture_dagster.http.json_text import expect
+from aperture_dagster.http.messages import expect
 from aperture_dagster.media_server.activity import PlayEnded, parse_play
 from aperture_dagster.media_server.items import (
     ITEM_TYPES,

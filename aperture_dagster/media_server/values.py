@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from aperture_dagster.http.errors import BadAnswer
-from aperture_dagster.http.json_text import expect
+from aperture_dagster.http.messages import expect
 
 TICKS_PER_MINUTE = 600_000_000
 # Longer than any recording.

@@ -22,8 +22,7 @@ from aperture_dagster.http.errors import (
     RequestRejected,
     ServiceUnavailable,
 )
-from aperture_dagster.http.json_text import expect
-from aperture_dagster.http.messages import Request
+from aperture_dagster.http.messages import Request, expect
 from aperture_dagster.media_server.changes import route, stored_name
 from aperture_dagster.media_server.library_options import emby_options, jellyfin_options, merge_options
 from aperture_dagster.media_server.list_writer import ListWriter

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from aperture_dagster.postgres.metadata import Moment, between, metadata
+from aperture_dagster.postgres.tables import Moment, between, metadata
 
 shows_you_watch = sa.Table(
     "shows_you_watch",

@@ -7,9 +7,12 @@ Dagster's own.
 from __future__ import annotations
 
 import functools
+import json
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -19,10 +22,9 @@ from aperture_dagster.postgres.cluster import DAGSTER_DATABASE, PRODUCT_DATABASE
 from aperture_dagster.postgres.databases import server_connection
 from aperture_dagster.postgres.embedded import full_disk_explained, start_embedded_server
 from aperture_dagster.postgres.errors import DatabaseError, describe_connection_error
-from aperture_dagster.postgres.migrate import ensure_schema, forget_schema
+from aperture_dagster.postgres.migrate import ensure_schema, forget_schema, schema_lock
 from aperture_dagster.postgres.queries import define, execute, read_rows, read_value
 from aperture_dagster.postgres.run_lock import require_locks
-from aperture_dagster.postgres.schema_lock import schema_lock
 from aperture_dagster.settings import Settings
 
 
@@ -242,3 +244,64 @@ def _with_driver(url: str, driver: str, setting: str = "APERTURE_DATABASE_URL") 
     raise DatabaseError(
         f"{setting}: expected postgresql://user:password@host:port/database (with special characters encoded as %XX)."
     )
+
+
+# Encryption of tokens in the database, with a key that is derived from APERTURE_SECRET_KEY.
+
+
+# Part of the derivation, so that the same secret can serve other purposes, too.
+_PURPOSE = b"aperture-dagster tokens"
+
+
+class WrongKey(Exception):
+    """A text was encrypted with another key, or is damaged."""
+
+
+class Cipher:
+    """Encrypts and authenticates short texts (Fernet, keyed by HKDF-SHA256)."""
+
+    def __init__(self, secret_key: str) -> None:
+        from cryptography.fernet import Fernet
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+        derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=_PURPOSE).derive(secret_key.encode())
+        self._fernet = Fernet(urlsafe_b64encode(derived))
+
+    def encrypt(self, text: str) -> str:
+        """Encrypt a text; the same text looks different each time."""
+        return self._fernet.encrypt(text.encode()).decode()
+
+    def decrypt(self, encrypted: str) -> str:
+        """Decrypt a text. Raises WrongKey, which holds no part of it."""
+        from cryptography.fernet import InvalidToken
+
+        try:
+            return self._fernet.decrypt(encrypted.encode()).decode()
+        except (InvalidToken, UnicodeError):
+            raise WrongKey from None
+
+
+# The identity that marks folders of this installation: of backups, and of published libraries.
+#
+# A restored database keeps it, so that the installation goes on with its folders.
+
+
+FACT = "owner"
+
+
+def read_owner(connection: Connection) -> str | None:
+    """Read the identity; None if no folder was marked yet."""
+    return read_value(connection, "SELECT value->>'owner' FROM facts WHERE name = :fact", fact=FACT)
+
+
+def ensure_owner(connection: Connection) -> str:
+    """Return the identity, which is made at the first call."""
+    known = read_owner(connection)
+    if known is None:
+        statement = "INSERT INTO facts (name, value) VALUES (:fact, CAST(:value AS jsonb)) ON CONFLICT DO NOTHING"
+        execute(connection, statement, fact=FACT, value=json.dumps({"owner": uuid4().hex}))
+        # Another process may have made it at the same moment.
+        known = read_owner(connection)
+    assert known is not None
+    return known

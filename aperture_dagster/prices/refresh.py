@@ -10,17 +10,18 @@ from datetime import datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
 
-from aperture_dagster.http.errors import ServiceError
+from aperture_dagster.http.client import ServiceClient
+from aperture_dagster.http.errors import BadAnswer, NotFound, RequestRejected, ServiceError
 from aperture_dagster.http.home_network import is_private
+from aperture_dagster.http.messages import Request, as_object, objects, one_line
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import lock_until_commit
-from aperture_dagster.prices.model_lists import ModelListClient
-from aperture_dagster.prices.price_list import PriceListClient
 from aperture_dagster.prices.queries import (
     StoredPrice,
     add_prices,
@@ -45,6 +46,79 @@ from aperture_dagster.prices.rules import (
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.ranking.text import title_text
 from aperture_dagster.taste.vectors import text_rows
+
+# Client for a public list of the prices of AI models: one file.
+
+
+LIST_LABEL = "The price list"
+# LiteLLM's had 3.5 MB in November 2026.
+LARGEST_LIST = 20_000_000
+
+
+class PriceListClient(ServiceClient):
+    """The file at ``url``; ``options`` are those of the transport."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        folder, _, file = url.rpartition("/")
+        super().__init__(LIST_LABEL, folder, address_setting="APERTURE_PRICES_URL", **options)
+        self._path = f"/{file}"
+
+    def fetch(self) -> bytes:
+        """Download the file. Raises ServiceError: see :meth:`Transport.send`."""
+        # Its host serves it as text, so the content type says nothing.
+        return self.transport.send(Request("GET", self._path, max_bytes=LARGEST_LIST)).body
+
+
+# Which models an OpenAI-compatible endpoint offers; of Ollama's, also which of them run elsewhere.
+
+
+ENDPOINT_LABEL = "The embeddings endpoint"
+
+
+class ModelListClient(ServiceClient):
+    """The endpoint at ``url``; ``options`` are those of the transport."""
+
+    def __init__(self, url: str, api_key: str | None, *, at_home: bool, **options: Any) -> None:
+        # Ollama serves OpenAI's protocol below /v1, beside its own.
+        self._base = url.removesuffix("/v1")
+        super().__init__(
+            ENDPOINT_LABEL,
+            self._base,
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
+            secrets=[api_key or ""],
+            setting="OPENAI_API_KEY",
+            address_setting="APERTURE_EMBEDDER_URL",
+            **options,
+        )
+        self._openai_path = url.removeprefix(self._base) + "/models"
+        self._at_home = at_home
+
+    def list_models(self) -> list[OfferedModel]:
+        """Return the models that the endpoint lists now.
+
+        Raises:
+            BadAnswer: no answer is a list of models.
+            ServiceError: see :meth:`Transport.send`.
+        """
+        if self._at_home:
+            try:
+                return self._read("/api/tags", "models", "model")
+            except (NotFound, RequestRejected, BadAnswer):
+                # It is not Ollama.
+                pass
+        return self._read(self._openai_path, "data", "id")
+
+    def _read(self, path: str, field: str, name: str) -> list[OfferedModel]:
+        answer = as_object(self.transport.get_json(path))
+        # LM Studio answers an unknown path with status 200 and an error.
+        if not isinstance(answer.get(field), list):
+            raise BadAnswer(f"{ENDPOINT_LABEL} at {self._base}: {path} is not a list of models")
+        return [
+            OfferedModel(model, is_remote=bool(entry.get("remote_host") or entry.get("remote_model")))
+            for entry in objects(answer[field])
+            if (model := one_line(entry.get(name)) or one_line(entry.get("name")))
+        ]
+
 
 PACKAGED = Path(__file__).with_name("ai_prices.json")
 IN_PROCESS = "in this process"

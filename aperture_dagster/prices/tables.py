@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from aperture_dagster.postgres.metadata import Moment, between, metadata, one_of
+from aperture_dagster.postgres.tables import Moment, between, metadata, one_of
 
 USAGES = ("embedding", "text")
 PRICE_SOURCES = ("list", "package")

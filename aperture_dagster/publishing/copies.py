@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from aperture_dagster.catalogue.watch_states import PageResult, write_states
 from aperture_dagster.media_server.records import ItemState
-from aperture_dagster.postgres.metadata import MEDIA_TYPES
 from aperture_dagster.postgres.queries import array_of, execute
+from aperture_dagster.postgres.tables import MEDIA_TYPES
 from aperture_dagster.publishing.names import entry_id, entry_id_of, is_list_folder, list_folder
 from aperture_dagster.ratings.outbox import take_server_ratings
 
@@ -179,9 +179,3 @@ def note_shown(connection: Connection, folders: Mapping[str, str]) -> None:
         WHERE old.list_key <> excluded.list_key"""
     if folders:
         execute(connection, statement, ids=list(folders), folders=list(folders.values()))
-
-
-def note_leaving(connection: Connection, server_item_ids: Collection[str]) -> None:
-    """Record that copies are about to disappear, and forget what their states had in common with the originals'."""
-    statement = "DELETE FROM published_copies WHERE server_item_id = ANY(:ids)"
-    execute(connection, statement, ids=list(server_item_ids))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aperture_dagster.publishing.names import LONGEST_BELOW_ROOT, is_list_folder
 
 if TYPE_CHECKING:
-    from aperture_dagster.settings.publishing import PublishingSettings
+    from aperture_dagster.settings.lists import PublishingSettings
 
 # Folders of these names, and everything in them, are skipped by the servers.
 IGNORED_FOLDERS = frozenset(

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from aperture_dagster.enrichment.tmdb.logos import TMDB_IMAGES
+from aperture_dagster.enrichment.tmdb.source import TMDB_IMAGES
 from aperture_dagster.files.private import FileError, write_file
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.publishing.plan import Picture

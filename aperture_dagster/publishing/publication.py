@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
-from aperture_dagster.catalogue.parental import within_limit
-from aperture_dagster.catalogue.people import who_takes_part
-from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.catalogue.access import within_limit
+from aperture_dagster.catalogue.people import read_users, who_takes_part
 from aperture_dagster.http.errors import NotFound, RequestRejected
-from aperture_dagster.postgres.owner import ensure_owner
+from aperture_dagster.postgres.connection import ensure_owner
 from aperture_dagster.postgres.queries import database_time
 from aperture_dagster.publishing.access import AccessRules
-from aperture_dagster.publishing.copies import entry_folder_in, note_leaving, note_shown, record_states
+from aperture_dagster.publishing.copies import entry_folder_in, note_shown, record_states
 from aperture_dagster.publishing.entries import EntryForm, ListedTitle, ListSpec, build_library
 from aperture_dagster.publishing.forms import choose_form, merges_versions, shares_history
 from aperture_dagster.publishing.gather import Gathered, gather
@@ -376,7 +375,6 @@ class Publication:
         items = self._server.library_items(library, "Movie" if record.media_type == "movie" else "Series,Episode")
         copies = [one.server_item_id for one in items if entry_folder_in(one.path) in folders]
         with self._database.transaction() as connection:
-            # A run that ended after this point may have forgotten them already.
             note_shown(connection, dict.fromkeys(copies, record.folder))
             started_at = database_time(connection)
         for user_id in self._viewers_of(record):
@@ -392,8 +390,6 @@ class Publication:
                 continue
             if self._settings.share_watch_state:
                 self._sharing.share(user_id, copies=copies)
-        with self._database.transaction() as connection:
-            note_leaving(connection, copies)
 
 
 def _list_item(title: ListedTitle, as_episode: bool) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
@@ -14,9 +14,8 @@ from sqlalchemy.exc import OperationalError
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.model.moments import SKEW
 from aperture_dagster.postgres.bulk import upsert
-from aperture_dagster.postgres.queries import execute, read_rows, read_value
+from aperture_dagster.postgres.queries import content_version, execute, read_rows, read_value
 from aperture_dagster.postgres.tables import facts
-from aperture_dagster.postgres.versions import content_version
 from aperture_dagster.publishing.copies import note_shown, write_copies
 from aperture_dagster.publishing.manifest import (
     Leftover,
@@ -253,6 +252,12 @@ class Manifest:
         with self._transaction() as connection:
             note_shown(connection, dict.fromkeys(copies, folder))
             return write_copies(connection, copies)
+
+    def forget_other_copies(self, list_key: str, shown: Collection[str]) -> None:
+        """Forget which copies a library showed besides these, and what their states had in common with originals'."""
+        statement = "DELETE FROM published_copies WHERE list_key = :key AND NOT server_item_id = ANY(:shown)"
+        with self._transaction() as connection:
+            execute(connection, statement, key=list_key, shown=list(shown))
 
     def known_copies(self, server_ids: Iterable[str]) -> set[str]:
         """Return which of these server ids are recorded as those of published copies."""

@@ -6,7 +6,7 @@ hour after the first. There is no limit on that while it makes progress.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -99,7 +99,8 @@ class _Awaited:
 class _Look:
     """What the server shows of a library: the folders of entries that are missing or gone, and missing episodes.
 
-    ``videos`` are the films and episodes that it shows, ``unread`` the entries whose NFO it has not read.
+    ``videos`` are the films and episodes that it shows, ``unread`` the entries whose NFO it has not read. ``copies``
+    are the ids of all of them; None if no episodes were looked at.
     """
 
     missing: set[str]
@@ -107,6 +108,7 @@ class _Look:
     episodes: int
     videos: int
     unread: list[tuple[DesiredEntry, PublishedItem]]
+    copies: Collection[str] | None
 
     @property
     def is_complete(self) -> bool:
@@ -328,6 +330,7 @@ class LibraryReader:
             episodes=missing_videos if is_whole and record.media_type == "series" else 0,
             videos=len(work.videos) - missing_videos,
             unread=not_read([entry for entry in entries if entry.entry_id not in waiting], shown),
+            copies=list(copies) if is_whole else None,
         )
 
     def _accept(self, work: Work, look: _Look) -> None:
@@ -352,6 +355,8 @@ class LibraryReader:
                 f"{look.unread[0][0].title}, and shows them in a former order. Unlock their metadata on the server, "
                 "and set its clock right."
             )
+        if look.is_complete and look.copies is not None:
+            self._manifest.forget_other_copies(work.record.list_key, look.copies)
         is_empty = bool(look.missing) and len(look.missing) == entries
         since = work.record.unverified_since if is_empty else None
         work.record = replace(work.record, missing=len(look.missing), unverified_since=since)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aperture_dagster.postgres.owner import read_owner
+from aperture_dagster.postgres.connection import read_owner
 from aperture_dagster.publishing.folder import LibraryFolder
 from aperture_dagster.publishing.manifest import Leftover, PlacedLibrary
 from aperture_dagster.publishing.paths import PathMap, as_path, separator

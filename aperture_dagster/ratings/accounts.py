@@ -13,22 +13,21 @@ from typing import Any
 from aperture_dagster.http.errors import ServiceError, ServiceNotConfigured
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.moments import is_future
+from aperture_dagster.postgres.connection import WrongKey
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.postgres.secrets import WrongKey
-from aperture_dagster.ratings import stored_accounts as stored
+from aperture_dagster.ratings import tokens as stored
 from aperture_dagster.ratings.client import Access, Trakt
-from aperture_dagster.ratings.errors import (
+from aperture_dagster.ratings.records import (
     AccountShared,
     AppRefused,
     EdgeBlocked,
     NotConnected,
     ReconnectNeeded,
+    TokenPair,
     UserProblem,
 )
-from aperture_dagster.ratings.records import TokenPair
 from aperture_dagster.ratings.sign_in import TraktSignIn
-from aperture_dagster.ratings.stored_accounts import TraktAccount
-from aperture_dagster.ratings.tokens import TokenStore, UserAccess
+from aperture_dagster.ratings.tokens import TokenStore, TraktAccount, UserAccess
 from aperture_dagster.settings import Settings
 
 # A refused app is tried again after some hours: meanwhile the operator may have put it right.

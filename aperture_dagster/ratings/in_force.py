@@ -9,17 +9,21 @@ Writers hold the user's lock until the end of their transaction, which is that o
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
+from aperture_dagster.catalogue.identity import ProviderIds
 from aperture_dagster.catalogue.watch_states import SeenRating
+from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.model.moments import SKEW
-from aperture_dagster.postgres.queries import array_of, execute, read_value
-from aperture_dagster.postgres.versions import content_version
-from aperture_dagster.ratings.merge import LocalRating, whole_second, whole_step
+from aperture_dagster.postgres.bulk import upsert
+from aperture_dagster.postgres.queries import array_of, content_version, execute, read_value
+from aperture_dagster.ratings.merge import LocalRating, SyncedRating, is_same_rating, whole_second, whole_step
+from aperture_dagster.ratings.tables import trakt_ratings
 
 # The sources of ratings: the media server, the command line, and Trakt.
 SERVER, OWN, TRAKT = "server", "own", "trakt"
@@ -225,3 +229,82 @@ def ratings_version(connection: Connection, user_id: str, *sources: str) -> str:
     """Return a hash of a user's ratings from some sources."""
     versions = (content_version(connection, "ratings", user_id=user_id, source=source) for source in sources)
     return "-".join(versions)
+
+
+# Ratings on Trakt as they were last read, and how works are known there.
+
+
+@dataclass(frozen=True, slots=True)
+class WorkIds:
+    """How other services know a work."""
+
+    work_id: int
+    media_type: MediaType
+    ids: ProviderIds
+    title: str
+
+
+def read_base(connection: Connection, user_id: str) -> dict[int, SyncedRating]:
+    """Return a user's ratings on Trakt as they were last read and merged, by work."""
+    statement = "SELECT work_id, rating, rated_at, trakt_id, media_type FROM trakt_ratings WHERE user_id = :user"
+    rows = execute(connection, statement, user=user_id)
+    return {
+        row.work_id: SyncedRating(row.rating, whole_second(row.rated_at), row.trakt_id, row.media_type) for row in rows
+    }
+
+
+def change_base(
+    connection: Connection, user_id: str, changed: Mapping[int, SyncedRating], gone: Collection[int]
+) -> int:
+    """Write and delete ratings of the base, by work; return the number of rows."""
+    rows = [
+        {
+            "user_id": user_id,
+            "work_id": work,
+            "media_type": one.media_type,
+            "rating": one.value,
+            "rated_at": one.rated_at,
+            "trakt_id": one.trakt_id,
+        }
+        for work, one in changed.items()
+    ]
+    statement = "DELETE FROM trakt_ratings WHERE user_id = :user AND work_id = ANY(:works)"
+    deleted = execute(connection, statement, user=user_id, works=list(gone)).rowcount
+    return deleted + upsert(connection, trakt_ratings, rows).written
+
+
+def echoes_of(connection: Connection, user_id: str, ratings: Mapping[int, SyncedRating]) -> set[int]:
+    """Return which ratings on Trakt, by work, are earlier ones that were given here."""
+    statement = """
+        SELECT work_id, rating, rated_at FROM rating_changes
+        WHERE user_id = :user AND source <> 'trakt' AND rating IS NOT NULL AND work_id = ANY(:works)"""
+    rows = execute(connection, statement, user=user_id, works=list(ratings))
+    return {
+        row.work_id
+        for row in rows
+        if is_same_rating(ratings[row.work_id], whole_step(row.rating), whole_second(row.rated_at))
+    }
+
+
+def read_state(connection: Connection, user_id: str) -> tuple[datetime | None, Mapping[str, str]]:
+    """Return when a user's ratings were last read completely, and what Trakt's last activities were before."""
+    statement = "SELECT read_at, activities FROM trakt_accounts WHERE user_id = :user"
+    row = execute(connection, statement, user=user_id).first()
+    return (row.read_at, row.activities or {}) if row else (None, {})
+
+
+def works_to_push(connection: Connection, works: Collection[int]) -> dict[int, WorkIds]:
+    """Return how other services know works, with names to show."""
+    statement = """
+        SELECT i.work_id, i.media_type, i.tmdb_id, i.imdb_id, i.tvdb_id, coalesce(n.title, p.title) AS title
+        FROM work_ids i LEFT JOIN work_names n USING (work_id) LEFT JOIN discovery_pool p USING (work_id)
+        WHERE i.work_id = ANY(:works)"""
+    return {
+        row.work_id: WorkIds(
+            row.work_id,
+            row.media_type,
+            ProviderIds(row.tmdb_id, row.imdb_id, row.tvdb_id),
+            row.title or f"{row.media_type} {row.tmdb_id or row.imdb_id or row.tvdb_id or row.work_id}",
+        )
+        for row in execute(connection, statement, works=list(works))
+    }

@@ -8,7 +8,7 @@ import dagster as dg
 
 from aperture_dagster.defs.catalogue.plays import build_plays_sensor
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.defs.ratings.sensor import build_outbox_sensor
+from aperture_dagster.defs.ratings.assets import build_outbox_sensor
 from aperture_dagster.sensors.failures import build_failures_sensor
 from aperture_dagster.sensors.first_sync import build_first_sync_sensor
 from aperture_dagster.sensors.new_users import build_users_sensor

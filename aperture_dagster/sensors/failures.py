@@ -7,11 +7,10 @@ from pathlib import Path
 import dagster as dg
 
 from aperture_dagster.alerts import queries as alerts
-from aperture_dagster.alerts.notifications import Notifier
-from aperture_dagster.alerts.rules import REMINDER, Report, compose, due, headline, opening, update
+from aperture_dagster.alerts.rules import REMINDER, Notifier, Report, compose, due, headline, opening, update
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.files.private import FileError, prepare_home, write_file
-from aperture_dagster.http.redaction import redact
+from aperture_dagster.http.errors import redact
 from aperture_dagster.instance.failures import sentence
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.runs import location_of

@@ -24,18 +24,31 @@ from pydantic_settings import (
 )
 
 from aperture_dagster.model.errors import OperatorError
-from aperture_dagster.settings.alerts import AlertSettings, secrets_in
-from aperture_dagster.settings.backup import BackupSettings
-from aperture_dagster.settings.discovery import DiscoverySettings, SeerrSettings
-from aperture_dagster.settings.enrichment import EnrichmentSettings
-from aperture_dagster.settings.home import HomeSettings, RunSettings, UiSettings
-from aperture_dagster.settings.housekeeping import HousekeepingSettings
-from aperture_dagster.settings.media_server import MediaServerSettings
+from aperture_dagster.settings.home import (
+    AlertSettings,
+    BackupSettings,
+    HomeSettings,
+    HousekeepingSettings,
+    RunSettings,
+    UiSettings,
+    secrets_in,
+)
+from aperture_dagster.settings.lists import (
+    EmbedderSettings,
+    PublishingSettings,
+    RecommendationSettings,
+    TopPicksSettings,
+    WatchingSettings,
+)
 from aperture_dagster.settings.places import PREFIX, config_file, default_home, env_file
-from aperture_dagster.settings.prices import PricesSettings
-from aperture_dagster.settings.publishing import PublishingSettings, WatchingSettings
-from aperture_dagster.settings.ranking import EmbedderSettings, RecommendationSettings, TopPicksSettings
-from aperture_dagster.settings.trakt import TraktSettings
+from aperture_dagster.settings.services import (
+    DiscoverySettings,
+    EnrichmentSettings,
+    MediaServerSettings,
+    PricesSettings,
+    SeerrSettings,
+    TraktSettings,
+)
 from aperture_dagster.settings.types import SettingsGroup, parse_headers
 
 FILE_SUFFIX = "_FILE"

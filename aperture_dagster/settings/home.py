@@ -1,14 +1,16 @@
-"""Settings of this machine: where it keeps things, when it works, how it retries."""
+"""Settings of this machine: where it keeps things and for how long, when it works, how it retries, whom it tells."""
 
 import contextlib
 import os
+import re
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, StringConstraints
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, StringConstraints
 
-from aperture_dagster.settings.types import Hosts, Names, Secret, SettingsGroup, TimeZone
+from aperture_dagster.settings.types import Hosts, Names, OptionalAddress, Secret, SettingsGroup, TimeZone
 
 
 def host_timezone() -> str:
@@ -45,7 +47,7 @@ class HomeSettings(SettingsGroup):
 
 
 class UiSettings(SettingsGroup):
-    """The Dagster UI of `aperture up`. It has no login: [remote access](remote-access.md) says how to protect it."""
+    """Members' pages and the Dagster UI of `aperture up`; see [remote access](remote-access.md)."""
 
     ui_host: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] = "127.0.0.1"
     """Address that the UI listens on; 0.0.0.0 is every address of this machine."""
@@ -79,3 +81,100 @@ class RunSettings(SettingsGroup):
     def schedule_timezone(self) -> str:
         """Time zone of schedules and of the days of Top Picks."""
         return self.timezone or host_timezone()
+
+
+# Settings of alerts: whom to tell about problems, and how often.
+
+
+# A part of an address that looks like a token rather than like a word, which logs could contain anywhere.
+_TOKEN = re.compile(r"(?=.*[0-9A-Z])[\w.~+-]{8,}|[\w.~+-]{20,}")
+_HOST = re.compile(r"localhost|(?=.{1,60}$)[a-z0-9-]+(\.[a-z0-9-]+)+|\[[0-9a-f:]+\]")
+
+
+class AlertSettings(SettingsGroup):
+    """Alerts."""
+
+    alert_urls: Secret = None
+    """Addresses that problems are reported to, as [apprise URLs](alerts.md), separated by spaces or line breaks.
+    Without one, problems are only logged.
+    """
+    alert_ui_url: OptionalAddress = None
+    """Address at which you open the UI, for links in alerts."""
+
+    @property
+    def alert_addresses(self) -> tuple[str, ...]:
+        """The addresses in clear, each once."""
+        return tuple(dict.fromkeys(self.alert_urls.get_secret_value().split())) if self.alert_urls else ()
+
+
+def shown_address(url: str) -> str:
+    """Return an address without its secrets: the service, and the host if the address names one.
+
+    Of user, path and parameters nothing is shown: for many services they, or what looks like the host, are tokens.
+    """
+    scheme, separator, _ = url.partition("://")
+    if not separator or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
+        return "an address that is not a URL"
+    host = _host_of(url)
+    return f"{scheme}://{host}/…" if host else f"{scheme}://…"
+
+
+def secrets_in(url: str) -> list[str]:
+    """Return an address, its password, and those of its parts that look like tokens, as written and decoded."""
+    try:
+        password = urlsplit(url).password or ""
+    except ValueError:
+        password = ""
+    host = _host_of(url)
+    parts = [part for part in re.split(r"[/?&=@:#,;]+", url.partition("://")[2]) if part != host]
+    tokens = [part for part in parts if _TOKEN.fullmatch(unquote(part))]
+    found = [url, password, *tokens]
+    return sorted({form for one in found for form in (one, unquote(one)) if form})
+
+
+def _host_of(url: str) -> str:
+    """Return the host of an address if it can be no token, else an empty text."""
+    authority = re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0]
+    host = re.sub(r":\d+$", "", authority.rpartition("@")[2])
+    return host if _HOST.fullmatch(host) else ""
+
+
+# Settings of backups.
+
+
+class BackupSettings(SettingsGroup):
+    """Backups of the product's database."""
+
+    backup_folder: Path | None = None
+    """Folder for backups, preferably on another disk; accept it once with `aperture backup create --accept-folder`.
+    Default: `backups` in APERTURE_HOME.
+    """
+    backup_keep: int = Field(default=7, ge=1)
+    """Number of proven backups to keep. Older ones are deleted after a newer one has been proven."""
+    backup_before_migration: bool = True
+    """Whether a new version of this program makes a backup before it migrates the schema of the database. If that
+    fails, nothing is migrated.
+    """
+
+
+# Settings of housekeeping: how long records of the past are kept.
+
+
+class HousekeepingSettings(SettingsGroup):
+    """Housekeeping. Plays, ratings, requests and Top Picks are never deleted, nor is the latest state of anything."""
+
+    keep_logs_days: PositiveInt = 30
+    """Days for which the log of each run is kept, and what its steps printed: long enough to look into a fault that was
+    noticed weeks later.
+    """
+    keep_runs_days: PositiveInt = 90
+    """Days for which runs, results of checks and past materializations (the plots on an asset's page) are kept: a
+    season, in which trends show. Never shorter than the logs.
+    """
+    databases_limit_mb: PositiveInt = 2000
+    """Megabytes of both databases together above which a check warns."""
+
+    @property
+    def kept_runs_days(self) -> int:
+        """Days for which runs are kept: no log outlives its run."""
+        return max(self.keep_runs_days, self.keep_logs_days)

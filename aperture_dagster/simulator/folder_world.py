@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from aperture_dagster.simulator.catalogue import stable_number
-from aperture_dagster.simulator.neighbours import neighbours
+from aperture_dagster.simulator.opinions import neighbours
 from aperture_dagster.simulator.world import CastMember, Play, World, WorldTitle, WorldUser
 
 _LIKED = 4.0

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import PlainTextResponse, Response
 
-from aperture_dagster.simulator.environment import PRICES_FILE
 from aperture_dagster.simulator.responses import encode_json
 from aperture_dagster.simulator.service import Operation, Request, StandIn
+from aperture_dagster.simulator.settings import PRICES_FILE
 
 if TYPE_CHECKING:
     from aperture_dagster.simulator.state import SimulatorState

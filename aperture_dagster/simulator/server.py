@@ -6,30 +6,103 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 import uvicorn
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 from starlette.types import ASGIApp
 
-from aperture_dagster.simulator import environment
-from aperture_dagster.simulator.control import control_route
-from aperture_dagster.simulator.embeddings import EmbeddingsService
 from aperture_dagster.simulator.emby import EmbyService
+from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.jellyfin import JellyfinService
 from aperture_dagster.simulator.mdblist import MdblistService
-from aperture_dagster.simulator.model_servers import LmStudioService, OllamaService
+from aperture_dagster.simulator.model_services import EmbeddingsService, LmStudioService, OllamaService
 from aperture_dagster.simulator.omdb import OmdbService
 from aperture_dagster.simulator.prices import PriceListService
 from aperture_dagster.simulator.seerr.app import SeerrService
-from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.settings import (
+    EMBY_PATH,
+    JELLYFIN_PATH,
+    LM_STUDIO_PATH,
+    MDBLIST_PATH,
+    OLLAMA_PATH,
+    OMDB_PATH,
+    OPENAI_PATH,
+    PRICES_FILE,
+    PRICES_PATH,
+    SEERR_PATH,
+    TMDB_IMAGES_PATH,
+    TMDB_PATH,
+    TRAKT_AUTH_PATH,
+    TRAKT_PATH,
+    SimulatorSettings,
+)
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.tmdb import TmdbImageService, TmdbService
-from aperture_dagster.simulator.trakt.api import TraktService
-from aperture_dagster.simulator.trakt.auth import TraktAuthService
-from aperture_dagster.simulator.world import World
+from aperture_dagster.simulator.trakt.app import TraktAuthService, TraktService
+from aperture_dagster.simulator.world import CastMember, Play, World, WorldTitle, WorldUser
+
+# Control a running simulator from other processes: ``POST /_control/OPERATION``; from this machine only.
+#
+# An operation is a public method of `SimulatorState`, and the body its arguments as a JSON object. The response is
+# ``{"result": value}``, or ``{"error": text}`` with 400 for wrong arguments and 404 for an unknown user, title or the
+# like.
+
+
+_LOOPBACK = ("127.0.0.1", "::1", "testclient")
+
+
+def control_route(state: SimulatorState) -> Route:
+    """Build the route that runs the operations of a state."""
+
+    async def control(request: Request) -> Response:
+        if request.client is None or request.client.host not in _LOOPBACK or "origin" in request.headers:
+            # A page in a browser sends its origin.
+            return JSONResponse({"error": "from this machine only"}, 403)
+        name = request.path_params["operation"]
+        operation = getattr(state, name, None)
+        if operation is None or not getattr(operation, "is_operation", False):
+            return JSONResponse({"error": f"no operation {name!r}"}, 404)
+        try:
+            arguments = await request.json() if await request.body() else {}
+            result = operation(**_PARSERS.get(name, dict)(arguments))
+            return JSONResponse({"result": result})
+        except KeyError as error:
+            return JSONResponse({"error": f"unknown: {error.args[0]}"}, 404)
+        except (TypeError, ValueError) as error:
+            return JSONResponse({"error": str(error)}, 400)
+
+    return Route("/_control/{operation}", control, methods=["POST"])
+
+
+def _parse_play(body: dict[str, Any]) -> Play:
+    played_at = datetime.fromisoformat(body["played_at"]) if "played_at" in body else datetime.now(UTC)
+    return Play(**{**body, "played_at": played_at if played_at.tzinfo else played_at.replace(tzinfo=UTC)})
+
+
+def _parse_title(body: dict[str, Any]) -> WorldTitle:
+    """Parse a title; its cast as names or as ``{name, character}``."""
+    facts: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in body.items()}
+    cast = (
+        CastMember(**member) if isinstance(member, dict) else CastMember(member) for member in facts.pop("cast", ())
+    )
+    return WorldTitle(cast=tuple(cast), **facts)
+
+
+_PARSERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "add_fault": lambda body: {"rule": FaultRule(**body)},
+    "add_title": lambda body: {"title": _parse_title(body)},
+    "add_user": lambda body: {"user": WorldUser(**body)},
+    "play_item": lambda body: body | ({"at": datetime.fromisoformat(body["at"])} if body.get("at") else {}),
+    "play": lambda body: {"play": _parse_play(body)},
+}
+"""Operations whose arguments are the fields of one object."""
 
 _START_SECONDS = 30.0
 
@@ -42,21 +115,21 @@ class Simulator:
         omdb = OmdbService(self.state)
         self.app: ASGIApp = Router(
             [
-                Mount(environment.TMDB_PATH, TmdbService(self.state)),
-                Mount(environment.JELLYFIN_PATH, JellyfinService(self.state)),
-                Mount(environment.EMBY_PATH, EmbyService(self.state)),
-                Mount(environment.OPENAI_PATH, EmbeddingsService(self.state)),
-                Mount(environment.OLLAMA_PATH, OllamaService(self.state)),
-                Mount(environment.LM_STUDIO_PATH, LmStudioService(self.state)),
-                Mount(environment.PRICES_PATH, PriceListService(self.state)),
-                Mount(environment.OMDB_PATH, omdb),
+                Mount(TMDB_PATH, TmdbService(self.state)),
+                Mount(JELLYFIN_PATH, JellyfinService(self.state)),
+                Mount(EMBY_PATH, EmbyService(self.state)),
+                Mount(OPENAI_PATH, EmbeddingsService(self.state)),
+                Mount(OLLAMA_PATH, OllamaService(self.state)),
+                Mount(LM_STUDIO_PATH, LmStudioService(self.state)),
+                Mount(PRICES_PATH, PriceListService(self.state)),
+                Mount(OMDB_PATH, omdb),
                 # Some clients leave out the slash.
-                Route(environment.OMDB_PATH, omdb),
-                Mount(environment.MDBLIST_PATH, MdblistService(self.state)),
-                Mount(environment.TMDB_IMAGES_PATH, TmdbImageService(self.state)),
-                Mount(environment.TRAKT_AUTH_PATH, TraktAuthService(self.state)),
-                Mount(environment.TRAKT_PATH, TraktService(self.state)),
-                Mount(environment.SEERR_PATH, SeerrService(self.state)),
+                Route(OMDB_PATH, omdb),
+                Mount(MDBLIST_PATH, MdblistService(self.state)),
+                Mount(TMDB_IMAGES_PATH, TmdbImageService(self.state)),
+                Mount(TRAKT_AUTH_PATH, TraktAuthService(self.state)),
+                Mount(TRAKT_PATH, TraktService(self.state)),
+                Mount(SEERR_PATH, SeerrService(self.state)),
                 control_route(self.state),
             ],
             redirect_slashes=False,
@@ -90,23 +163,23 @@ class RunningSimulator:
         """The root of all services."""
         return f"http://127.0.0.1:{self.port}"
 
-    jellyfin_url = _Url(environment.JELLYFIN_PATH)
-    emby_url = _Url(environment.EMBY_PATH)
+    jellyfin_url = _Url(JELLYFIN_PATH)
+    emby_url = _Url(EMBY_PATH)
     """Base URL of Emby, which serves the same items."""
-    tmdb_url = _Url(environment.TMDB_PATH)
-    tmdb_images_url = _Url(environment.TMDB_IMAGES_PATH)
+    tmdb_url = _Url(TMDB_PATH)
+    tmdb_images_url = _Url(TMDB_IMAGES_PATH)
     """Base URL of TMDb's pictures, to be followed by size and path."""
-    openai_url = _Url(environment.OPENAI_PATH)
-    omdb_url = _Url(environment.OMDB_PATH)
-    mdblist_url = _Url(environment.MDBLIST_PATH)
-    trakt_url = _Url(environment.TRAKT_PATH)
-    trakt_auth_url = _Url(environment.TRAKT_AUTH_PATH)
+    openai_url = _Url(OPENAI_PATH)
+    omdb_url = _Url(OMDB_PATH)
+    mdblist_url = _Url(MDBLIST_PATH)
+    trakt_url = _Url(TRAKT_PATH)
+    trakt_auth_url = _Url(TRAKT_AUTH_PATH)
     """Base URL of Trakt's host for OAuth."""
-    seerr_url = _Url(environment.SEERR_PATH)
+    seerr_url = _Url(SEERR_PATH)
     """Address of Seerr, without the path of its API."""
-    ollama_url = _Url(environment.OLLAMA_PATH + "/v1")
-    lm_studio_url = _Url(environment.LM_STUDIO_PATH + "/v1")
-    prices_url = _Url(environment.PRICES_PATH + environment.PRICES_FILE)
+    ollama_url = _Url(OLLAMA_PATH + "/v1")
+    lm_studio_url = _Url(LM_STUDIO_PATH + "/v1")
+    prices_url = _Url(PRICES_PATH + PRICES_FILE)
     control_url = _Url("/_control")
     """Base URL of the control operations."""
 

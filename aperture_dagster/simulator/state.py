@@ -24,8 +24,7 @@ from aperture_dagster.simulator.lists import Lists
 from aperture_dagster.simulator.locking import locked
 from aperture_dagster.simulator.prices import price_list
 from aperture_dagster.simulator.scans import Scans
-from aperture_dagster.simulator.seerr.book import SeerrBook
-from aperture_dagster.simulator.seerr.operations import SeerrOperations
+from aperture_dagster.simulator.seerr.book import SeerrBook, SeerrOperations
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.sharing import UserDataSharing
 from aperture_dagster.simulator.trakt.book import TraktBook

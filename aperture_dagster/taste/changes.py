@@ -16,8 +16,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import aperture_dagster
-from aperture_dagster.catalogue.stored_users import read_users
-from aperture_dagster.postgres.versions import content_version
+from aperture_dagster.catalogue.people import read_users
+from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.taste.crowd import crowd_version
 from aperture_dagster.taste.inputs import (
     NOTHING,

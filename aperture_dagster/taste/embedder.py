@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.http import errors
 from aperture_dagster.http.client import ServiceClient
-from aperture_dagster.http.json_text import as_object, expect, one_line
-from aperture_dagster.http.messages import Answer
-from aperture_dagster.http.redaction import redact
+from aperture_dagster.http.errors import redact
+from aperture_dagster.http.messages import Answer, as_object, expect, one_line
 from aperture_dagster.taste.static_vectors import DIMENSIONS, StaticVectors
 
 if TYPE_CHECKING:

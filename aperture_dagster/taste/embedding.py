@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.model.errors import MissingPrerequisite
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.postgres.versions import content_version
+from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.taste.embedder import Embedder
 from aperture_dagster.taste.ranking.text import RECIPE, title_text
 from aperture_dagster.taste.vectors import (

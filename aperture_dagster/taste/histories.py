@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
-from aperture_dagster.postgres.packed import DOUBLE, INTEGER, read_packed
+from aperture_dagster.postgres.bulk import DOUBLE, INTEGER, read_packed
 from aperture_dagster.postgres.queries import execute
 from aperture_dagster.ratings.in_force import COUNTED_RATINGS
 

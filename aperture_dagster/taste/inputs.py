@@ -14,8 +14,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection
 
 from aperture_dagster.postgres.bulk import upsert
-from aperture_dagster.postgres.queries import execute, read_value
-from aperture_dagster.postgres.versions import content_versions
+from aperture_dagster.postgres.queries import content_versions, execute, read_value
 from aperture_dagster.taste.histories import HISTORIES
 from aperture_dagster.taste.lists import COPIES, ITEMS, TRAITS, WEIGHTS
 from aperture_dagster.taste.tables import computations

@@ -11,9 +11,7 @@ from sqlalchemy import Connection, Table
 
 from aperture_dagster.catalogue.access import Copy
 from aperture_dagster.model.wording import listed
-from aperture_dagster.postgres.bulk import WriteCounts, driver_cursor, merge, stage, upsert
-from aperture_dagster.postgres.metadata import written_columns
-from aperture_dagster.postgres.packed import INTEGER, read_packed
+from aperture_dagster.postgres.bulk import INTEGER, WriteCounts, driver_cursor, merge, read_packed, stage, upsert
 from aperture_dagster.postgres.queries import (
     array_of,
     execute,
@@ -22,6 +20,7 @@ from aperture_dagster.postgres.queries import (
     read_rows,
     read_value,
 )
+from aperture_dagster.postgres.tables import written_columns
 from aperture_dagster.taste.tables import recommendations, taste_profiles, taste_weights, top_picks
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.access import Copy, visible_copies
-from aperture_dagster.catalogue.parental import within_limit
+from aperture_dagster.catalogue.access import Copy, visible_copies, within_limit
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.postgres.queries import array_of, execute
 

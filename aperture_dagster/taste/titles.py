@@ -6,8 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aperture_dagster.catalogue.access import Copy, visible_copies
-from aperture_dagster.catalogue.parental import within_limit
+from aperture_dagster.catalogue.access import Copy, visible_copies, within_limit
 from aperture_dagster.taste.lists import read_titles
 from aperture_dagster.taste.vectors import read_vectors
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.queries import PRESENT
-from aperture_dagster.postgres.bulk import WriteCounts, driver_cursor
-from aperture_dagster.postgres.packed import INTEGER, read_packed
+from aperture_dagster.postgres.bulk import INTEGER, WriteCounts, driver_cursor, read_packed
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
 from aperture_dagster.taste.ranking.text import LISTS_OF_NAMES, TEXT_COLUMNS
 

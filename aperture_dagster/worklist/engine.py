@@ -29,12 +29,20 @@ from aperture_dagster.http.errors import (
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.wording import counted
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.worklist.due import Outcome, due_after
 from aperture_dagster.worklist.populations import Source
 from aperture_dagster.worklist.progress import Progress
-from aperture_dagster.worklist.queue import DueItem, count_due, due_items, find_due, write_fetches
-from aperture_dagster.worklist.quota import QuotaLedger
-from aperture_dagster.worklist.state import note_answers, note_trouble
+from aperture_dagster.worklist.queue import (
+    DueItem,
+    Outcome,
+    count_due,
+    due_after,
+    due_items,
+    find_due,
+    note_answers,
+    note_trouble,
+    write_fetches,
+)
+from aperture_dagster.worklist.services import QuotaLedger
 
 BATCH_OF_DUE_ITEMS = 200
 # For answers that are under way when the run is stopped.

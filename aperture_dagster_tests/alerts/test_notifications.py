@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from aperture_dagster.alerts.notifications import Notifier
-from aperture_dagster.alerts.rules import Message
+from aperture_dagster.alerts.rules import Message, Notifier
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.settings.alerts import secrets_in, shown_address
+from aperture_dagster.settings.home import secrets_in, shown_address
 from aperture_dagster_tests.inbox import Inbox, open_inbox
 
 MESSAGE = Message("Aperture: movies failed", "Movies failed: no.", is_good=False)

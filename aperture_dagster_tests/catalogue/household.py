@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aperture_dagster.catalogue.histories import HistoryReader
+from aperture_dagster.catalogue.people import read_users
 from aperture_dagster.catalogue.removal import RemovalRefused
-from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.catalogue.sync import (
     CatalogueResult,
     Coverage,

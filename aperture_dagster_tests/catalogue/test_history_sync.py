@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aperture_dagster.catalogue.histories import HistoryReader
-from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.catalogue.people import read_users
 from aperture_dagster.media_server.records import Listing
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.publishing.copies import record_states

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from aperture_dagster.catalogue.people import partition_key
-from aperture_dagster.catalogue.stored_users import (
+from aperture_dagster.catalogue.people import (
     natural_order,
+    partition_key,
     read_users,
     remember_server,
     users_of_partitions,

@@ -87,7 +87,7 @@ def test_marks_of_removed_titles_are_kept(shelf: Shelf):
 
 
 def test_a_user_who_left_keeps_their_history(shelf: Shelf):
-    from aperture_dagster.catalogue.stored_users import write_users
+    from aperture_dagster.catalogue.people import write_users
     from aperture_dagster_tests.shelf import user_row
 
     shelf.history("ann", played("film-1"))

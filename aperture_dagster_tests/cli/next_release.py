@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from aperture_dagster.cli import migrate as command
-from aperture_dagster.postgres import migrate, migrations, read_only, restore
+from aperture_dagster.cli import backup as command
+from aperture_dagster.postgres import database, migrate, migrations, restore
 
 REVISION = "v2"
 NEW_TABLE = "CREATE TABLE made_up"
@@ -34,7 +34,7 @@ def next_release(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
     (scripts / "versions" / "v2_made_up.py").write_text(MIGRATION)
     with monkeypatch.context() as patch:
         patch.setattr(migrate, "MIGRATIONS", scripts)
-        for module in (migrations, migrate, read_only, restore, command):
+        for module in (migrations, migrate, database, restore, command):
             patch.setattr(module, "HEAD_REVISION", REVISION)
         patch.setattr(migrate, "_up_to_date", set())
         yield REVISION

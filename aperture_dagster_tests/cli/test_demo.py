@@ -13,17 +13,16 @@ from typing import Any
 import httpx
 import pytest
 
-from aperture_dagster.cli.demo import demo_home, point_at
-from aperture_dagster.cli.stand_ins import StandIns
+from aperture_dagster.cli.demo import StandIns, demo_home, point_at
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings import environment_names, secret_names
-from aperture_dagster.simulator.environment import VOLUME
+from aperture_dagster.simulator.settings import VOLUME
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone
 
 KEEP = """
 import sys
-from aperture_dagster.cli.stand_ins import StandIns
+from aperture_dagster.cli.demo import StandIns
 with StandIns(users=1).running() as (_, environment):
     print(environment["APERTURE_MEDIA_SERVER_URL"], flush=True)
     sys.stdin.readline()

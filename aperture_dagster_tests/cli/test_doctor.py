@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -24,11 +24,7 @@ from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World, WorldUser
 from aperture_dagster_tests.household import Household
 
-
-@pytest.fixture(autouse=True)
-def isolated_dagster_instance() -> Iterator[None]:
-    with dg.instance_for_test():
-        yield
+pytestmark = pytest.mark.usefixtures("isolated_dagster_instance")
 
 
 def _by_name(settings: Settings, *only: str) -> dict[str, Finding]:

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
 
-from aperture_dagster.cli import restore as module
+from aperture_dagster.cli import backup as module
 from aperture_dagster.cli.main import main
 from aperture_dagster.instance.dead_runs import lock_run, tags_of_this_machine, unlock_run
 from aperture_dagster.model.clock import Clock
@@ -17,9 +17,8 @@ from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.partitions import USERS
 from aperture_dagster.postgres import run_lock
 from aperture_dagster.postgres.backup.create import create_backup
-from aperture_dagster.postgres.connection import product_database_url
+from aperture_dagster.postgres.connection import ensure_owner, product_database_url
 from aperture_dagster.postgres.databases import replaced_databases
-from aperture_dagster.postgres.owner import ensure_owner
 from aperture_dagster.settings import load_settings
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import run_statements

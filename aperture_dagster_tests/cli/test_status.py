@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,17 +32,18 @@ from aperture_dagster.maintenance.status import find_wrong
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.model.moments import describe_future
-from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.database import Database, read_only
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.postgres.migrations import HEAD_REVISION
 from aperture_dagster.postgres.queries import execute, read_value
-from aperture_dagster.postgres.read_only import read_only
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
 from aperture_dagster_tests.clocks import redate
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.household import Household
+
+pytestmark = pytest.mark.usefixtures("isolated_dagster_instance")
 
 NOW = datetime.now(UTC)
 FILMS = [
@@ -59,12 +60,6 @@ FILMS = [
 ]
 PEOPLE = [WorldUser("Ann", is_administrator=True), WorldUser("Bob"), WorldUser("Cy", is_disabled=True)]
 PLAYS = [Play("Ann", f"movie:{number}", NOW - timedelta(days=5 + number)) for number in (3, 2, 1, 0)]
-
-
-@pytest.fixture(autouse=True)
-def isolated_dagster_instance() -> Iterator[None]:
-    with dg.instance_for_test():
-        yield
 
 
 def _wrong(settings: Settings) -> dict[str, str]:

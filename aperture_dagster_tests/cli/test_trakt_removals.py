@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
 
@@ -16,13 +15,9 @@ from aperture_dagster.maintenance.status import find_wrong
 from aperture_dagster_tests.ratings.rated_home import RatedHome
 from aperture_dagster_tests.ratings.trakt_home import trakt_home
 
+pytestmark = pytest.mark.usefixtures("isolated_dagster_instance")
+
 FILMS = [f"movie:{number}" for number in range(1, 4)]
-
-
-@pytest.fixture(autouse=True)
-def isolated_dagster_instance() -> Iterator[None]:
-    with dg.instance_for_test():
-        yield
 
 
 @pytest.fixture

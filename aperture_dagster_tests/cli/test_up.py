@@ -63,6 +63,15 @@ def test_the_settings_say_where_the_ui_listens(tmp_path: Path, monkeypatch: pyte
     assert not (tmp_path / "home").exists()
 
 
+def test_a_demo_without_a_sign_in_is_not_open_to_the_network_by_a_setting(
+    make_settings: Callable[..., Settings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for host in ("0.0.0.0", "::", "192.168.1.10", "mediabox"):
+        settings = make_settings(ui_host=host)
+        assert up_module._usual_host(settings, on_demo=True) == "127.0.0.1" and host in capsys.readouterr().out
+        assert up_module._usual_host(settings, on_demo=False) == host
+
+
 @pytest.mark.parametrize(
     ("host", "address"),
     [("127.0.0.1", "http://127.0.0.1:3000"), ("0.0.0.0", "http://127.0.0.1:3000"), ("::", "http://[::1]:3000")],

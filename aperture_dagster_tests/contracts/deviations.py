@@ -174,7 +174,8 @@ DEVIATIONS: tuple[Deviation, ...] = (
     Deviation(
         "jellyfin", "answer", "format uuid",
         where=("* *UserData.ItemId", "* *Items.[*].Id", "* [*].Id", "* *ParentId", "* *People.[*].Id", "* *SeasonId",
-               "* *SeriesId", "* *Studios.[*].Id", "* *ItemId", "* Id", "* User.Id", "* SessionInfo.UserId"),
+               "* *SeriesId", "* *Studios.[*].Id", "* *ItemId", "* Id", "* User.Id", "* SessionInfo.UserId",
+               "* Items.[*].UserId"),
         differs="ids are 32 hex digits without dashes",
         because="The specification says uuid; the server writes no dashes, and takes both.",
         holds=lambda difference: re.fullmatch("[0-9a-f]{32}", difference.value) is not None,

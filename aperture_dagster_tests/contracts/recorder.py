@@ -12,9 +12,8 @@ from urllib.parse import parse_qsl, urlencode
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from aperture_dagster.simulator.environment import JELLYFIN_PATH, TMDB_PATH
 from aperture_dagster.simulator.server import RunningSimulator, Simulator, running
-from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.settings import JELLYFIN_PATH, TMDB_PATH, SimulatorSettings
 from aperture_dagster.simulator.world import World
 
 Headers = tuple[tuple[str, str], ...]

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from aperture_dagster.enrichment.listed import DiscoverFilters
+from aperture_dagster.enrichment.queries import DiscoverFilters
 from aperture_dagster.enrichment.tmdb.client import Tmdb
 from aperture_dagster.http.errors import BadAnswer, NotFound
 from aperture_dagster.media_server.jellyfin import JellyfinReader
@@ -24,7 +24,8 @@ from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.images import png
 from aperture_dagster.simulator.jellyfin.dto import name_id
 from aperture_dagster.simulator.server import RunningSimulator
-from aperture_dagster.simulator.tmdb.ids import named_id
+from aperture_dagster.simulator.tmdb.titles import named_id
+from aperture_dagster.simulator.world import Play
 from aperture_dagster_tests.contracts.recorder import Exchange
 
 NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)
@@ -97,6 +98,10 @@ def read_all_of_jellyfin(served: RunningSimulator, called: set[str], *, users: i
         writer = Watched(JellyfinWriter(server), called)
         for studio in [studio for page in server.studios() for studio in page][:1]:
             writer.set_picture(studio.server_item_id, png("a studio"), "image/png")
+        film = next(key for key in served.state.titles if key.startswith("movie:") and served.state.item_ids(key))
+        someone = next(iter(served.state.users.values()))
+        served.state.play(Play(someone.name, film, datetime.now(UTC)))
+        assert server.plays_ended(datetime.now(UTC) - timedelta(hours=1))
         for user in server.users().records[:users]:
             _spent(server.states_of(user.user_id, some_items))
             _spent(server.all_states(user.user_id, Listing()))
@@ -281,12 +286,13 @@ _NEWEST = {"sortBy": ["DateCreated", "SortName"], "sortOrder": ["Descending"], "
 JELLYFIN_ROUTES: dict[str, list[Ask]] = {
     "GET /System/Info/Public": [Ask()],
     "GET /System/Info": [Ask()],
+    "GET /System/ActivityLog/Entries": [Ask({"minDate": "2024-01-01T00:00:00Z", "hasUserId": True, "limit": 5})],
     "GET /Users": [Ask()],
     "GET /Users/Me": [Ask(status=400)],
     "POST /Users/AuthenticateByName": [Ask(body={"Username": "{administrator}", "Pw": "demo-password"})],
     "POST /QuickConnect/Initiate": [Ask()],
     "GET /QuickConnect/Connect": [Ask({"secret": "unknown"}, status=404)],
-    "POST /Users/AuthenticateWithQuickConnect": [Ask(body={"Secret": "unknown"}, status=401)],
+    "POST /Users/AuthenticateWithQuickConnect": [Ask(body={"Secret": "unknown"}, status=400)],
     "POST /Sessions/Logout": [Ask(status=204)],
     "GET /Users/{user_id}": [Ask()],
     "POST /Users/{user_id}/Policy": [Ask(body=_POLICY, where={"user_id": "{another}"}, status=204)],
@@ -336,6 +342,7 @@ JELLYFIN_ROUTES: dict[str, list[Ask]] = {
         Ask({"userId": "{another}"}, where={"item_id": "{playlist}"}),
     ],
     "POST /Items/{item_id}": [Ask(body=_BOX_SET, where={"item_id": "{box_set}"}, status=204)],
+    "GET /Items/{item_id}/Images": [Ask()],
     "GET /Items/{item_id}/Images/{image_type}": [Ask({"maxWidth": 300})],
     "POST /Items/{item_id}/Images/{image_type}": [
         Ask(body=_PICTURE, content_type="image/png", where={"item_id": "{studio}", "image_type": "Thumb"}, status=204),

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aperture_dagster.defs.freshness import LIMIT
+from aperture_dagster.defs.schedules import LIMIT
 from aperture_dagster.discovery.tables import REQUEST_STATES
-from aperture_dagster.ratings.pushing import NOT_FOUND
+from aperture_dagster.ratings.outbox import NOT_FOUND
 from aperture_dagster.taste.crowd import table_in_use
 from aperture_dagster.taste.crowd_table import ARRAYS, CrowdHeader, CrowdTable, write_table
 from aperture_dagster_tests.defs.check_bench import ERROR, NOW, WARN, Bench

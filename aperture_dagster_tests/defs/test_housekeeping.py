@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.settings import Settings
-from aperture_dagster.worklist.state import spend
+from aperture_dagster.worklist.queue import spend
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.household import Household, SetClock, failed_checks, failures, metadata_of
 

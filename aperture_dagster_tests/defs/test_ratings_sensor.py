@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
-from aperture_dagster.postgres.secrets import Cipher
-from aperture_dagster.ratings import stored_accounts as trakt
+from aperture_dagster.postgres.connection import Cipher
+from aperture_dagster.ratings import tokens as trakt
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.defs.check_bench import Bench

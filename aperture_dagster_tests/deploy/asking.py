@@ -43,14 +43,21 @@ def lists_of(box: Deployment, service: str = "aperture") -> Lists:
     return found
 
 
-def wait_for_lists(box: Deployment, ask: Ask = embedded, service: str = "aperture") -> None:
-    """Wait until every user has a list, and nothing is left to run."""
+def wait_for_lists(
+    box: Deployment, ask: Ask = embedded, service: str = "aperture", *, quiet_seconds: float = 0
+) -> None:
+    """Wait until every user has a list, and nothing has been left to run for so long: sensors look once a minute."""
+    last_at_work = time.monotonic()
 
     def are_there() -> bool:
+        nonlocal last_at_work
         users = ask(box, "SELECT count(*) FROM users"), ask(box, "SELECT count(DISTINCT user_id) FROM recommendations")
-        return users[0] == users[1] != "0" != "" and ask(box, UNFINISHED, "aperture_dagster") == "0"
+        if not (users[0] == users[1] != "0" != "" and ask(box, UNFINISHED, "aperture_dagster") == "0"):
+            last_at_work = time.monotonic()
+            return False
+        return time.monotonic() - last_at_work >= quiet_seconds
 
-    wait_for(are_there, lambda: f"no lists: {box.log(service)}", seconds=900, pause=2)
+    wait_for(are_there, lambda: f"no lists: {box.log(service)}", seconds=1200, pause=2)
 
 
 def took(began: float) -> str:

@@ -102,14 +102,16 @@ def household(deploy: Deploy) -> Iterator[Deployment]:
     with deploy("compose.yaml", "household.yaml", **OTHER_USER) as box:
         box.compose("up", "--detach")
         box.wait_until_healthy("aperture")
-        wait_for_lists(box)
+        wait_for_lists(box, quiet_seconds=60)
         yield box
 
 
 @pytest.fixture(scope="session")
 def undisturbed(household: Deployment) -> Lists:
     """The lists of a household that was left alone."""
-    return lists_of(household)
+    found = lists_of(household)
+    assert any(page["watching"] for page in found.values())
+    return found
 
 
 @pytest.fixture

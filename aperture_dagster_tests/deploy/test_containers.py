@@ -219,11 +219,19 @@ def test_the_workspace_names_the_location_under_which_state_is_kept():
 
 
 @contextmanager
-def graphql_server(answers: dict[str, Any]) -> Iterator[int]:
-    """Answer queries, by a word in them; yields the port."""
+def graphql_server(answers: dict[str, Any], key: str | None = None) -> Iterator[int]:
+    """Answer queries, by a word in them, if they show the key; yields the port."""
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/health" else 404)
+            self.end_headers()
+
         def do_POST(self) -> None:
+            if key is not None and self.headers["Authorization"] != f"Bearer {key}":
+                self.send_response(401)
+                self.end_headers()
+                return
             asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
             data = next(value for word, value in answers.items() if word in asked)
             self.send_response(200)
@@ -254,7 +262,7 @@ def loops(**healthy: bool) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("part", "answers", "problem"),
     [
-        ("webserver", {"version": {"version": "1.13"}}, None),
+        ("webserver", {}, None),
         ("daemon", {"daemonHealth": loops(SENSOR=True, SCHEDULER=True, ASSET=False)}, None),
         ("daemon", {"daemonHealth": loops(SENSOR=True, SCHEDULER=False)}, "No sign of life from the daemon: SCHEDULER"),
         ("all", {"workspace": {"workspaceOrError": {"locationEntries": []}}}, "has not loaded the code"),
@@ -272,6 +280,15 @@ def test_signs_of_life_of_an_earlier_daemon_do_not_count():
     with graphql_server({"daemonHealth": loops(SENSOR=True)}) as port:
         assert health.find_problem("daemon", "127.0.0.1", port, since=2.0) is not None
         assert health.find_problem("daemon", "127.0.0.1", port, since=0.5) is None
+
+
+def test_a_health_check_shows_the_key_that_lies_in_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with graphql_server({"daemonHealth": loops(SENSOR=True)}, key="secret") as port:
+        monkeypatch.setenv("APERTURE_HOME", str(tmp_path))
+        assert health.main(["daemon", "--port", str(port)]) == 1
+        (tmp_path / "front-door").mkdir()
+        (tmp_path / "front-door" / "operator.secret").write_text("secret")
+        assert health.main(["daemon", "--port", str(port)]) == 0
 
 
 def test_a_code_server_is_healthy_only_if_it_answers(tmp_path: Path):

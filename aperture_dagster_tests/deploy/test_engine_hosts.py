@@ -31,7 +31,9 @@ LAUNCH = """mutation { launchRun(executionParams: {
 ASK = """
 import json, sys, urllib.request
 body = json.dumps({"query": sys.argv[1]}).encode()
-request = urllib.request.Request("http://127.0.0.1:3000/operate/graphql", body, {"Content-Type": "application/json"})
+headers = {"Content-Type": "application/json"}
+headers["Authorization"] = "Bearer " + open("/var/lib/aperture/front-door/operator.secret").read().strip()
+request = urllib.request.Request("http://127.0.0.1:3000/operate/graphql", body, headers)
 print(urllib.request.urlopen(request, timeout=60).read().decode())
 """
 Say = Callable[[str], None]

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.catalogue.stored_users import read_users
-from aperture_dagster.discovery.notes import unwatched_requests, wishes
+from aperture_dagster.catalogue.people import read_users
 from aperture_dagster.discovery.suggestions import (
     candidate_table,
     dismiss_title,
     dismissed_titles,
     replace_candidates,
     undo_dismissal,
+    unwatched_requests,
+    wishes,
 )
 from aperture_dagster.discovery.suitability import SETTLED, unsuitable
 from aperture_dagster_tests.defs.check_bench import NOW, Bench

@@ -13,9 +13,8 @@ from click.testing import CliRunner, Result
 from sqlalchemy import insert
 
 from aperture_dagster.catalogue.identity import ProviderIds
-from aperture_dagster.catalogue.people import User
-from aperture_dagster.catalogue.stored_users import read_users
-from aperture_dagster.catalogue.works import works_for
+from aperture_dagster.catalogue.items import works_for
+from aperture_dagster.catalogue.people import User, read_users
 from aperture_dagster.cli.main import main
 from aperture_dagster.discovery.requests import RequestDesk
 from aperture_dagster.discovery.seerr import SEERR

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import pytest
 
-from aperture_dagster.cli.stand_ins import usual_port
+from aperture_dagster.cli.demo import usual_port
 from aperture_dagster_tests.chaos import environment
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone, processes_of

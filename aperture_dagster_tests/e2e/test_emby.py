@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aperture_dagster.cli.demo import demo_home
-from aperture_dagster.cli.stand_ins import StandIns
+from aperture_dagster.cli.demo import StandIns, demo_home
 from aperture_dagster.media_server.emby import EmbyReader
 from aperture_dagster.simulator.world import Play
 from aperture_dagster_tests.e2e.worlds import small_world

@@ -10,6 +10,7 @@ import pytest
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.conftest import tuned
 from aperture_dagster_tests.e2e.library import title
+from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import Household, failures, rows_written
 
 pytestmark = pytest.mark.e2e
@@ -31,8 +32,9 @@ def lost(before: dict[str, Any], home: Household) -> dict[str, Any]:
     return {table: rows for table, rows in gone.items() if rows}
 
 
-def test_an_outage_loses_nothing_and_a_transient_one_is_retried(settled: Any):
-    with settled(server="emby", step_retries=0) as (simulator, home, _), tuned(page_size=8):
+def test_an_outage_loses_nothing_and_a_transient_one_is_retried(household: Any):
+    synced = ("sync_users", "sync_series")
+    with household(small_world(), after=synced, server="emby") as (simulator, home), tuned(page_size=8):
         home.note_addresses()
         state = simulator.state
         # Something new, which changes no row that is there.

@@ -17,7 +17,7 @@ from aperture_dagster.build import all_jobs
 from aperture_dagster.partitions import USERS, range_tags
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.counters import UNMODELLED_LOG
-from aperture_dagster.simulator.environment import environment as speaking_to_the_stand_ins
+from aperture_dagster.simulator.settings import environment as speaking_to_the_stand_ins
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.household import Household
 from aperture_dagster_tests.processes import all_gone, processes_of, running

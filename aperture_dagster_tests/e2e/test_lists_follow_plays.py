@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -153,3 +154,20 @@ def test_without_a_log_the_end_of_activity_is_followed(viewers: Viewers):
         assert viewers.asked_for() == [], "it goes on"
     assert viewers.asked_for() == [(ADA, ADA)]
     assert viewers.asked_for() == []
+
+
+def test_a_history_is_recorded_as_soon_as_it_has_been_read(viewers: Viewers):
+    """A list follows when its user's history has been read, not everybody's."""
+    home = viewers.home
+    bela = home.value("SELECT user_id FROM users WHERE name = :name", name=BELA)
+    viewers.state.add_fault(FaultRule("jellyfin", f"userId={bela}", status=400))
+    run = home.run("sync_watch_history", users=[ADA, BELA])
+    assert not run.success
+    read = failed = None
+    for number, entry in enumerate(home.instance.all_logs(run.run_id)):
+        event = entry.dagster_event
+        if event is not None and event.is_step_materialization and event.partition == ADA:
+            read = number
+        elif failed is None and entry.level == logging.ERROR and BELA in entry.user_message:
+            failed = number
+    assert read is not None and failed is not None and read < failed

@@ -63,7 +63,7 @@ def read(place: Publishing) -> int:
 
 @two_servers
 def test_plays_on_copies_with_unknown_ids_count_for_the_originals(household: Any, tmp_path: Path, server: str):
-    with shelf(household, tmp_path, server=server, **SEPARATE) as place:
+    with shelf(household, tmp_path, server=server, share_watch_state=False, **SEPARATE) as place:
         publish_without_ids(place)
         watch(place)
         asked = read(place)

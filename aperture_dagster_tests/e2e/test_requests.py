@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster.simulator.seerr.records import Permission
+from aperture_dagster.simulator.seerr.book import Permission
 from aperture_dagster_tests.e2e.requesting import FILMS, ON, SHOW, requesting
 from aperture_dagster_tests.household import Household, failures, run_check
 

@@ -11,13 +11,12 @@ import pytest
 from sqlalchemy import create_engine, make_url
 from sqlalchemy.pool import NullPool
 
-from aperture_dagster.cli.restore import add_users, void_tokens
+from aperture_dagster.cli.backup import add_users, void_tokens
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.backup.create import create_backup
-from aperture_dagster.postgres.backup.fingerprint import Fingerprint, differences, read_fingerprint
-from aperture_dagster.postgres.connection import close_engine, product_database_url
+from aperture_dagster.postgres.backup.dump import Fingerprint, differences, read_fingerprint
+from aperture_dagster.postgres.connection import close_engine, ensure_owner, product_database_url
 from aperture_dagster.postgres.databases import drop_replaced_database, replaced_databases
-from aperture_dagster.postgres.owner import ensure_owner
 from aperture_dagster.postgres.restore import restore
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.databases import run_statements

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aperture_dagster.catalogue.parental import certified_age, within_limit
+from aperture_dagster.catalogue.access import certified_age, within_limit
 from aperture_dagster.cli.summary import summarize
 from aperture_dagster.partitions import USERS
 from aperture_dagster.simulator.demo_world import load_demo_world

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aperture_dagster.enrichment.listed import ListedTitle, ListPage, WorkIds, works_listed
+from aperture_dagster.enrichment.queries import ListedTitle, ListPage, WorkIds, works_listed
 
 LIBRARY = [WorkIds(1, 101, "tt1"), WorkIds(2, 102, "tt2"), WorkIds(3, None, "tt3"), WorkIds(4, 104), WorkIds(5)]
 

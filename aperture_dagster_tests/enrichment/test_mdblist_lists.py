@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.enrichment.listed import ListedTitle
-from aperture_dagster.enrichment.mdblist.client import MdbList, parse_list
+from aperture_dagster.enrichment.mdblist import MdbList, parse_list
+from aperture_dagster.enrichment.queries import ListedTitle
 from aperture_dagster.http.errors import BadAnswer, NotFound, ServiceRefused
 from aperture_dagster_tests.services import Answer, Scripted
 

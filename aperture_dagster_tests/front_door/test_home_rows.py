@@ -12,8 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from aperture_dagster.catalogue.stored_users import remember_server
+from aperture_dagster.catalogue.people import remember_server
 from aperture_dagster.cli.doctor import examine
+from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.home_rows import HomeRows, RowKeeper, first_member, reachable_address
 from aperture_dagster.front_door.pages import Pages
 from aperture_dagster.front_door.secrets import read_secret, secret_file
@@ -21,7 +22,7 @@ from aperture_dagster.front_door.server import known_server
 from aperture_dagster.http.errors import ServiceRefused
 from aperture_dagster.media_server.home_screen import HomeScreen
 from aperture_dagster.model.clock import Clock
-from aperture_dagster.postgres.read_only import ReadOnlyDatabase
+from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.publishing.home_rows import ROWS
 from aperture_dagster.publishing.publication import why_not_published
 from aperture_dagster.settings import Settings
@@ -89,7 +90,7 @@ def open_rows(shelf: Shelf, make_settings: Callable[..., Settings]) -> Callable[
                 lambda: endpoint,
                 lambda: first_member(settings, database),
             )
-            pages = Pages(settings, database, clock=Clock(lambda: NOW)).application(rows.route())
+            pages = Pages(settings, database, Gate(settings, database)).application(rows.route())
             with serving(pages, port), known_server(settings, database) as server:
                 yield Rows(home, simulator, keeper, HomeScreen(server.transport), settings, endpoint)
             database.close()

@@ -13,9 +13,10 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from aperture_dagster.front_door.app import FrontDoor
+from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.pages import Pages
 from aperture_dagster.model.clock import Clock
-from aperture_dagster.postgres.read_only import ReadOnlyDatabase
+from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.front_door.home import Home
 from aperture_dagster_tests.shelf import NOW
@@ -30,7 +31,8 @@ def titles(page: str) -> list[str]:
 def visit(settings: Settings) -> Iterator[Callable[..., Any]]:
     """Return a function that requests a page."""
     database = ReadOnlyDatabase(settings)
-    client = TestClient(Pages(settings, database, clock=Clock(lambda: NOW)).application(), follow_redirects=False)
+    gate = Gate(settings, database, is_open=True)
+    client = TestClient(Pages(settings, database, gate, clock=Clock(lambda: NOW)).application(), follow_redirects=False)
     yield client.get
     database.close()
 
@@ -116,7 +118,7 @@ def test_no_page_changes_anything(home: Home, settings: Settings):
     database.close()
 
 
-def test_operators_ui_is_below_its_path_and_everything_else_is_the_members():
+def test_operators_ui_is_below_its_path_and_everything_else_is_the_members(settings: Settings):
     def named(name: str) -> Starlette:
         async def endpoint(request: Any) -> PlainTextResponse:
             return PlainTextResponse(f"{name} {request.url.path}")
@@ -124,7 +126,8 @@ def test_operators_ui_is_below_its_path_and_everything_else_is_the_members():
         routes: list[Any] = [Route("/{path:path}", endpoint)]
         return Starlette(routes=[Mount("/a/operate", routes=routes)] if name == "operate" else routes)
 
-    client = TestClient(FrontDoor(named("operate"), named("pages"), "/a"))
+    gate = Gate(settings, ReadOnlyDatabase(settings), is_open=True)
+    client = TestClient(FrontDoor(named("operate"), named("pages"), gate, "/a"))
     for path, name in {
         "/a/operate": "operate", "/a/operate/": "operate", "/a/operate/runs/1": "operate", "/a/operated": "pages",
         "/operate": "pages", "/a/": "pages", "/a/shows": "pages", "/a//operate/graphql": "pages",

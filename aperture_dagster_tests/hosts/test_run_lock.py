@@ -17,11 +17,10 @@ from sqlalchemy.exc import DBAPIError
 
 from aperture_dagster.files.private import FileError
 from aperture_dagster.instance.dead_runs import dead_runs, unlock_run
-from aperture_dagster.instance.shared import MARKER
+from aperture_dagster.instance.home import MARKER
 from aperture_dagster.postgres import connection, run_lock
-from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.database import Database, service_lease
 from aperture_dagster.postgres.errors import DatabaseError
-from aperture_dagster.postgres.lease import service_lease
 from aperture_dagster.postgres.queries import execute, read_value
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.forks import run_fork

@@ -14,7 +14,7 @@ from kombu.transport.sqlalchemy import Channel
 
 from aperture_dagster.instance.purge import Retention, purge
 from aperture_dagster.instance.workers import QUEUE, SettingsCeleryRunLauncher, _app, celery_arguments
-from aperture_dagster.postgres.schema_lock import schema_lock
+from aperture_dagster.postgres.migrate import schema_lock
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.databases import run_statements
 

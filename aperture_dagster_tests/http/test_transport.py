@@ -29,11 +29,10 @@ from aperture_dagster.http.errors import (
     ServicePaused,
     ServiceRefused,
     ServiceUnavailable,
+    redact,
 )
-from aperture_dagster.http.json_text import expect
-from aperture_dagster.http.messages import Request, retry_after_seconds
+from aperture_dagster.http.messages import Request, expect, retry_after_seconds
 from aperture_dagster.http.rate_limit import Pacer
-from aperture_dagster.http.redaction import redact
 from aperture_dagster.http.transport import Transport
 from aperture_dagster_tests.interleaving import Side, Stop, WatchedLock
 from aperture_dagster_tests.services import Answer, Scripted

@@ -23,7 +23,7 @@ from dagster._scheduler.scheduler import launch_scheduled_runs
 
 from aperture_dagster.automation import daily
 from aperture_dagster.instance import storage
-from aperture_dagster.instance.clock_jumps import MOST_SET_BACK_SECONDS, future_dates, watch_clock
+from aperture_dagster.instance.dead_runs import MOST_SET_BACK_SECONDS, future_dates, watch_clock
 from aperture_dagster.instance.purge import Retention, purge
 from aperture_dagster_tests.waiting import wait_for
 
@@ -125,8 +125,11 @@ def daemon(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Ite
     yield Daemon(instance)
 
 
-@pytest.mark.parametrize("installed", [True, False], ids=["", "installed-while-it-was-ahead"])
-@pytest.mark.parametrize("ahead", [HOUR, DAY, YEAR], ids=["hour", "day", "year"])
+@pytest.mark.parametrize(
+    ("ahead", "installed"),
+    [(HOUR, True), (DAY, True), (YEAR, True), (YEAR, False)],
+    ids=["hour", "day", "year", "installed-while-it-was-a-year-ahead"],
+)
 def test_after_a_clock_that_was_ahead_sensors_schedules_and_automation_go_on_at_once(
     daemon: Daemon, ahead: timedelta, installed: bool
 ):
@@ -205,7 +208,7 @@ def test_a_clock_that_is_behind_deletes_and_changes_nothing_that_is_right(daemon
 def test_the_daemon_ends_when_its_clock_is_set_back_and_only_then(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("aperture_dagster.instance.clock_jumps.LOOK_SECONDS", 0)
+    monkeypatch.setattr("aperture_dagster.instance.dead_runs.LOOK_SECONDS", 0)
     year, asleep = YEAR.total_seconds(), 8 * 3600
     # Set forward, corrected a little, asleep (the other clock stands still), set back.
     ahead = [0, 0, year, year - MOST_SET_BACK_SECONDS / 2, year + asleep, asleep]

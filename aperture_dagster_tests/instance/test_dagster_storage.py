@@ -15,7 +15,7 @@ from sqlalchemy import make_url
 from aperture_dagster.postgres.cluster import server_url, short_path
 from aperture_dagster.postgres.connection import DAGSTER_DATABASE, close_engine, product_database_url
 from aperture_dagster.postgres.embedded import release_embedded_server
-from aperture_dagster.postgres.schema_lock import KEY
+from aperture_dagster.postgres.migrate import KEY
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import run_statements

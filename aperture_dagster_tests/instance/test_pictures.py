@@ -11,7 +11,7 @@ import pytest
 
 from aperture_dagster.defs.reporting import LONGEST_INLINE
 from aperture_dagster.instance.pictures import figure_bars, genre_bars, genre_panels, week_columns
-from aperture_dagster.popularity.household import weeks_until
+from aperture_dagster.popularity.queries import weeks_until
 
 GENRES = {
     "Drama": 0.5, "Science Fiction": 0.8, "Comedy": 0.2, "War": 0.1, "Sci-Fi & Fantasy": 0.4, "Western": 0.05,

@@ -20,10 +20,9 @@ from dagster_postgres import PostgresEventLogStorage
 from sqlalchemy import Connection, make_url, text
 
 from aperture_dagster.automation import on_upstream_change
-from aperture_dagster.instance.gates import blocking_checks, why_blocked
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.purge import Retention, purge, runs_with_files
-from aperture_dagster.instance.runs import REPOSITORY_TAG, repository
+from aperture_dagster.instance.runs import REPOSITORY_TAG, blocking_checks, repository, why_blocked
 from aperture_dagster.maintenance import tidying
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import database_copy, run_statements

@@ -7,8 +7,8 @@ from datetime import timedelta
 from sqlalchemy import DateTime
 
 from aperture_dagster.discovery.pool import lists_read, read_lists, write_list
-from aperture_dagster.enrichment.listed import SuggestedPage
-from aperture_dagster.maintenance.future import NOT_OURS, PLANNED, future_dates
+from aperture_dagster.enrichment.queries import SuggestedPage
+from aperture_dagster.maintenance.status import NOT_OURS, PLANNED, future_dates
 from aperture_dagster.schema import metadata
 from aperture_dagster_tests.shelf import NOW, Shelf
 

@@ -19,7 +19,7 @@ from aperture_dagster.maintenance.tidying import (
 )
 from aperture_dagster.schema import metadata
 from aperture_dagster.taste.vectors import activate_model, register_model, write_vectors
-from aperture_dagster.worklist.state import spend
+from aperture_dagster.worklist.queue import spend
 from aperture_dagster_tests.shelf import Shelf, film, played, tmdb_row
 
 MONTH = timedelta(days=30)
@@ -157,7 +157,7 @@ def test_old_days_of_a_quota_are_deleted(shelf: Shelf):
 
 def test_what_tmdb_has_not_confirmed_for_half_a_year_is_deleted(shelf: Shelf):
     from aperture_dagster.enrichment.queries import write_answers, write_collections
-    from aperture_dagster.enrichment.tmdb.title import parse_title
+    from aperture_dagster.enrichment.tmdb.titles import parse_title
 
     shelf.films(film(1), film(2), film(3))
     works = [shelf.item(f"film-{number}")["work_id"] for number in (1, 2, 3)]

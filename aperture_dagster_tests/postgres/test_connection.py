@@ -19,8 +19,8 @@ from aperture_dagster.postgres.connection import (
     product_database_url,
     refuse_shared_database,
 )
+from aperture_dagster.postgres.database import read_only
 from aperture_dagster.postgres.errors import DatabaseError
-from aperture_dagster.postgres.read_only import read_only
 from aperture_dagster.settings import load_settings
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import run_statements

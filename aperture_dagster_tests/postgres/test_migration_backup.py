@@ -13,11 +13,10 @@ from sqlalchemy import text
 from aperture_dagster.postgres import migrate
 from aperture_dagster.postgres.backup.create import create_backup
 from aperture_dagster.postgres.backup.folder import read_backups
-from aperture_dagster.postgres.connection import close_engine, product_database_url
+from aperture_dagster.postgres.connection import close_engine, ensure_owner, product_database_url
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.postgres.migrations import HEAD_REVISION
-from aperture_dagster.postgres.owner import ensure_owner
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster_tests.cli.next_release import next_release
 from aperture_dagster_tests.databases import run_statements

@@ -30,11 +30,10 @@ from sqlalchemy.exc import IntegrityError
 
 from aperture_dagster.postgres.cluster import embedded_tool
 from aperture_dagster.postgres.connection import open_engine
-from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.database import Database, read_only
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.postgres.migrate import alembic_config, ensure_schema, forget_schema
 from aperture_dagster.postgres.migrations import HEAD_REVISION
-from aperture_dagster.postgres.read_only import read_only
 from aperture_dagster.schema import metadata
 from aperture_dagster.settings import load_settings
 from aperture_dagster_tests.cli.next_release import next_release

@@ -16,17 +16,16 @@ import psycopg
 import pytest
 from sqlalchemy import make_url, text
 
-from aperture_dagster.cli.restore import void_tokens
+from aperture_dagster.cli.backup import void_tokens
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres import databases
 from aperture_dagster.postgres import restore as module
 from aperture_dagster.postgres.backup.create import create_backup
-from aperture_dagster.postgres.connection import close_engine, product_database_url
+from aperture_dagster.postgres.connection import close_engine, ensure_owner, product_database_url
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.databases import PREFIX, drop_replaced_database, replaced_databases
 from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.postgres.migrations import HEAD_REVISION
-from aperture_dagster.postgres.owner import ensure_owner
 from aperture_dagster.postgres.restore import Restored, restore
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster_tests.cli.next_release import next_release

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -113,6 +113,9 @@ class Memory:
         new = {key: value for key, value in copies.items() if self.copies.get(key) != value}
         self.copies |= copies
         return len(new)
+
+    def forget_other_copies(self, list_key: str, shown: Collection[str]) -> None:
+        pass
 
     def known_copies(self, server_ids: Iterable[str]) -> set[str]:
         return self.copies.keys() & set(server_ids)

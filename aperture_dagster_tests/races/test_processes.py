@@ -12,19 +12,17 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from aperture_dagster.catalogue.people import User
-from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.catalogue.people import User, read_users
 from aperture_dagster.files import locks
 from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.model.clock import Clock
-from aperture_dagster.postgres import embedded, lease
+from aperture_dagster.postgres import database, embedded
 from aperture_dagster.postgres.cluster import Cluster
 from aperture_dagster.postgres.connection import _ensure_database
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
 from aperture_dagster.prices.refresh import refresh_prices
-from aperture_dagster.ratings.outbox import rate_here
-from aperture_dagster.ratings.pushing import TraktOutbox
+from aperture_dagster.ratings.outbox import TraktOutbox, rate_here
 from aperture_dagster.ratings.server import rate_on_server
 from aperture_dagster.ratings.sign_in import TraktSignIn
 from aperture_dagster.simulator.world import World
@@ -53,7 +51,7 @@ TRY_LOCK = "pg_try_advisory_lock"
 @contextmanager
 def waits_at_lease(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Side[Any]], None]]:
     """Yield a function that waits until a side has found a lease taken twice, or is over."""
-    monkeypatch.setattr(lease, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(database, "POLL_SECONDS", 0.01)
     with count_statements(TRY_LOCK) as tries:
 
         def wait(side: Side[Any]) -> None:

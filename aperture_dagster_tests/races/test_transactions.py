@@ -13,11 +13,16 @@ import pytest
 from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.identity import ProviderIds
-from aperture_dagster.catalogue.stored_users import write_users
-from aperture_dagster.catalogue.works import works_for
-from aperture_dagster.discovery.notes import StoredRequest, begin_request
+from aperture_dagster.catalogue.items import works_for
+from aperture_dagster.catalogue.people import write_users
 from aperture_dagster.discovery.pool import DETAILS, write_details
-from aperture_dagster.discovery.suggestions import dismiss_title, replace_candidates, undo_dismissal
+from aperture_dagster.discovery.suggestions import (
+    StoredRequest,
+    begin_request,
+    dismiss_title,
+    replace_candidates,
+    undo_dismissal,
+)
 from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.maintenance.tidying import forget_unused_works
 from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
@@ -25,10 +30,9 @@ from aperture_dagster.popularity.queries import replace_shows
 from aperture_dagster.publishing.copies import record_states
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here
-from aperture_dagster.ratings.stored_accounts import installation_id
+from aperture_dagster.ratings.tokens import installation_id
 from aperture_dagster.taste.lists import replace_recommendations
-from aperture_dagster.worklist.queue import ask_again, enrol, write_fetches
-from aperture_dagster.worklist.state import spend
+from aperture_dagster.worklist.queue import ask_again, enrol, spend, write_fetches
 from aperture_dagster_tests.catalogue.viewers import furnish
 from aperture_dagster_tests.interleaving import Side, race, stop_before_statement, wait_until_blocked
 from aperture_dagster_tests.shelf import NOW, Shelf, film, played, user_row

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from aperture_dagster.http.errors import ServiceBusy, ServicePaused, ServiceUnavailable
-from aperture_dagster.ratings.errors import (
+from aperture_dagster.ratings.records import (
     ActionNeeded,
     AppRefused,
     EdgeBlocked,
     ReconnectNeeded,
+    TokenPair,
 )
-from aperture_dagster.ratings.records import TokenPair
 from aperture_dagster.ratings.tokens import TokenStore
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.clocks import redate

@@ -15,16 +15,14 @@ from hypothesis import given, settings
 
 from aperture_dagster.http.errors import BadAnswer, ServiceError, ServiceUnavailable
 from aperture_dagster.ratings.client import Trakt
-from aperture_dagster.ratings.errors import (
+from aperture_dagster.ratings.records import (
     AccountFull,
     AppRefused,
     EdgeBlocked,
-    UserPaused,
-)
-from aperture_dagster.ratings.records import (
     TraktIds,
     TraktRating,
     TraktTitle,
+    UserPaused,
     parse_code,
     parse_rating,
     parse_title,
@@ -150,7 +148,7 @@ def test_an_outage_is_waited_for_and_nobody_is_blamed(scripted: Scripted, trakt:
 def test_an_outage_is_given_time_before_the_next_attempt(scripted: Scripted, answer: Answer):
     scripted.say(answer, Answer({"movies": {"rated_at": "then"}}))
     with (
-        patch("aperture_dagster.ratings.answers.OUTAGE_WAIT_SECONDS", 0.4),
+        patch("aperture_dagster.ratings.client.OUTAGE_WAIT_SECONDS", 0.4),
         contextlib.closing(Trakt(scripted.url, CLIENT_ID, access=Tokens(), **QUIET)) as trakt,
     ):
         started = time.monotonic()

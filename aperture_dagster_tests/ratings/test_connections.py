@@ -12,13 +12,13 @@ from pydantic import SecretStr
 
 from aperture_dagster.http.errors import ServiceError, ServiceUnavailable
 from aperture_dagster.postgres.connection import close_engine, product_database_url
-from aperture_dagster.ratings.errors import (
+from aperture_dagster.ratings.outbox import TraktOutbox
+from aperture_dagster.ratings.records import (
     AccountShared,
     NotConnected,
     ReconnectNeeded,
     UserProblem,
 )
-from aperture_dagster.ratings.pushing import TraktOutbox
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.interleaving import Side, stop_at, wait_until

@@ -7,14 +7,19 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.ratings.guard import (
+from aperture_dagster.ratings.merge import (
     GuardedRemovals,
     HeldRemoval,
+    LocalRating,
+    RatingMerge,
     Removal,
+    Side,
+    SyncedRating,
+    TraktList,
     describe_held,
     guard_removals,
+    merge_ratings,
 )
-from aperture_dagster.ratings.merge import LocalRating, RatingMerge, Side, SyncedRating, TraktList, merge_ratings
 
 NOW = datetime(2026, 5, 17, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -10,13 +10,16 @@ import pytest
 
 from aperture_dagster.http import errors
 from aperture_dagster.http.errors import BadAnswer, ServiceError, ServiceUnavailable
-from aperture_dagster.ratings.errors import (
+from aperture_dagster.ratings.records import (
     AppRefused,
+    DeviceCode,
     EdgeBlocked,
     InvalidGrant,
     SignInFailed,
+    TokenPair,
+    parse_code,
+    parse_tokens,
 )
-from aperture_dagster.ratings.records import DeviceCode, TokenPair, parse_code, parse_tokens
 from aperture_dagster.ratings.sign_in import TraktSignIn
 from aperture_dagster_tests.http.troubles import page
 from aperture_dagster_tests.ratings.test_client import CLIENT_ID, CLIENT_SECRET, QUIET, TOKEN, opened

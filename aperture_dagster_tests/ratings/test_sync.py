@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aperture_dagster.catalogue.stored_users import write_users
+from aperture_dagster.catalogue.people import write_users
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.ratings.client import Trakt
 from aperture_dagster.ratings.sync import RatingsSync
@@ -320,7 +320,7 @@ def test_seasons_and_episodes_on_trakt_are_left_alone(rated: RatedHome):
 
 
 def test_batches_hold_a_hundred_at_most(rated: RatedHome, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("aperture_dagster.ratings.pushing.BATCH", 10)
+    monkeypatch.setattr("aperture_dagster.ratings.outbox.BATCH", 10)
     for number in range(1, 26):
         rated.rate("ada", f"movie:{number}", 8)
     rated.state.trakt_set(refuses_above=10)

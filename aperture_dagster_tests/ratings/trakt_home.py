@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
-from aperture_dagster.catalogue.stored_users import write_users
+from aperture_dagster.catalogue.people import write_users
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute, read_rows
 from aperture_dagster.ratings.accounts import TraktAccounts
@@ -111,7 +111,7 @@ class TraktHome:
 def quick_trakt() -> Iterator[None]:
     """Let clients of Trakt write as often as the stand-in allows, and repeat soon what failed."""
     writes = patch("aperture_dagster.ratings.client.WRITE_SECONDS", 0.01)
-    with writes, patch("aperture_dagster.ratings.answers.OUTAGE_WAIT_SECONDS", 0.02):
+    with writes, patch("aperture_dagster.ratings.client.OUTAGE_WAIT_SECONDS", 0.02):
         yield
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aperture_dagster.simulator.folder_world import WorldFileError, is_owned, later_plays, load_folder_world
-from aperture_dagster.simulator.neighbours import neighbours
+from aperture_dagster.simulator.opinions import neighbours
 from aperture_dagster_tests.conftest import HISTORIES, SHARED_DATA
 
 FILMS = [

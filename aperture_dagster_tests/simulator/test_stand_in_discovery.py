@@ -10,7 +10,7 @@ import pytest
 
 from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
-from aperture_dagster.simulator.tmdb.ids import named_id
+from aperture_dagster.simulator.tmdb.titles import named_id
 from aperture_dagster.simulator.world import CastMember, Offer, Release, World, WorldTitle
 
 TODAY = datetime(2026, 5, 17, 12, tzinfo=UTC)
@@ -175,7 +175,7 @@ def test_a_series_is_rated_in_most_countries(tmdb: httpx.Client) -> None:
 
 
 def test_most_rated_films_have_a_certification_in_another_country_and_some_do_not() -> None:
-    from aperture_dagster.simulator.tmdb.releases import certifications, releases
+    from aperture_dagster.simulator.tmdb.titles import certifications, releases
 
     films = [
         WorldTitle(f"movie:{number}", "movie", "A", official_rating="PG-13", release_date="2012-01-01")

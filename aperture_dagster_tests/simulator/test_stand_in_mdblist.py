@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster.simulator.mdblist.payloads import list_id
+from aperture_dagster.simulator.mdblist import list_id
 from aperture_dagster.simulator.opinions import SCALES
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.world import World, WorldTitle

@@ -10,7 +10,7 @@ import pytest
 
 from aperture_dagster.simulator.counters import RateLimit
 from aperture_dagster.simulator.server import RunningSimulator
-from aperture_dagster.simulator.tmdb.ids import named_id
+from aperture_dagster.simulator.tmdb.titles import named_id
 from aperture_dagster.simulator.world import CastMember, World, WorldTitle
 
 KEY = "demo-tmdb-key"

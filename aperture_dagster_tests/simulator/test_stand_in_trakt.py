@@ -11,8 +11,8 @@ import pytest
 
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
-from aperture_dagster.simulator.trakt import api as trakt_api
-from aperture_dagster.simulator.trakt.titles import trakt_id
+from aperture_dagster.simulator.trakt import app as trakt_api
+from aperture_dagster.simulator.trakt.book import trakt_id
 from aperture_dagster.simulator.world import World, WorldTitle
 
 FILMS = [

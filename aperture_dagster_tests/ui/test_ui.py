@@ -20,7 +20,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from aperture_dagster.cli.stand_ins import usual_port
+from aperture_dagster.cli.demo import usual_port
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.test_screenshots import load_screenshots
 from aperture_dagster_tests.ui.browser import needs_chromium, open_page

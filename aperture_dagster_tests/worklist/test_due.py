@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from aperture_dagster.worklist.due import Outcome, due_after, ttl_for
+from aperture_dagster.worklist.queue import Outcome, due_after, ttl_for
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 

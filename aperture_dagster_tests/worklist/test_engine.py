@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from aperture_dagster.catalogue.sync import Coverage, RemovalRules, TitleSync, write_libraries
-from aperture_dagster.enrichment.omdb.source import OMDB
+from aperture_dagster.enrichment.omdb import OMDB
 from aperture_dagster.http.errors import BadAnswer, ServiceRefused
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.worklist.engine import STORED_AT_ONCE, Attempt, WorkList, work_through

@@ -11,11 +11,9 @@ from sqlalchemy import create_engine, text
 
 from aperture_dagster.enrichment.sources import MDBLIST, OMDB
 from aperture_dagster.http.errors import QuotaSpent
-from aperture_dagster.postgres.database import Database
-from aperture_dagster.postgres.lease import service_lease
+from aperture_dagster.postgres.database import Database, service_lease
 from aperture_dagster.worklist.populations import Source
-from aperture_dagster.worklist.quota import QuotaLedger
-from aperture_dagster.worklist.state import (
+from aperture_dagster.worklist.queue import (
     batch_size,
     failing_services,
     note_answers,
@@ -23,6 +21,7 @@ from aperture_dagster.worklist.state import (
     remember_batch_size,
     spend,
 )
+from aperture_dagster.worklist.services import QuotaLedger
 from aperture_dagster_tests.household import SetClock
 from aperture_dagster_tests.shelf import NOW, Shelf
 

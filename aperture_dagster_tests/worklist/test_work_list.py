@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.enrichment.mdblist.source import MDBLIST
-from aperture_dagster.enrichment.omdb.source import OMDB
+from aperture_dagster.enrichment.mdblist import MDBLIST
+from aperture_dagster.enrichment.omdb import OMDB
 from aperture_dagster.enrichment.queries import write_answers
-from aperture_dagster.enrichment.tmdb.logos import TMDB_IMAGES
-from aperture_dagster.enrichment.tmdb.source import TMDB, TMDB_COLLECTIONS
+from aperture_dagster.enrichment.tmdb.source import TMDB, TMDB_COLLECTIONS, TMDB_IMAGES
 from aperture_dagster.worklist.populations import Population, Source
 from aperture_dagster.worklist.queue import (
     ask_again,

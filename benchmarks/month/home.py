@@ -46,7 +46,7 @@ import aperture_dagster.http.transport
 import aperture_dagster.instance.dead_runs
 import aperture_dagster.model.clock
 import aperture_dagster.partitions
-import aperture_dagster.ratings.answers
+import aperture_dagster.ratings.client
 from aperture_dagster.instance.dead_runs import dead_runs, free_dead_slots
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database
@@ -78,7 +78,7 @@ def use_clock(clock: SimulatedTime) -> None:
     for module in (
         aperture_dagster.defs.jobs, aperture_dagster.instance.dead_runs, aperture_dagster.partitions,
         aperture_dagster.model.clock, aperture_dagster.http.transport,
-        aperture_dagster.ratings.answers,
+        aperture_dagster.ratings.client,
     ):  # fmt: skip
         module.datetime = Simulated  # type: ignore[attr-defined]
 
@@ -180,9 +180,9 @@ class Home:
 
     def connect(self, tokens: dict[str, Any]) -> None:
         """Connect users to their accounts on Trakt, and sync their ratings as an operator who agrees to many."""
-        from aperture_dagster.catalogue.stored_users import users_of_partitions
+        from aperture_dagster.catalogue.people import users_of_partitions
         from aperture_dagster.definitions import defs
-        from aperture_dagster.defs.ratings.jobs import SYNC_JOB
+        from aperture_dagster.defs.ratings.assets import SYNC_JOB
         from aperture_dagster.partitions import USERS
         from aperture_dagster.ratings.accounts import TraktAccounts
         from aperture_dagster.ratings.records import parse_tokens
@@ -216,7 +216,7 @@ class Home:
     def old(self) -> list[str]:
         """Name the tastes and lists that a run would compute again, although the last night has passed."""
 
-        from aperture_dagster.catalogue.stored_users import users_of_partitions
+        from aperture_dagster.catalogue.people import users_of_partitions
         from aperture_dagster.partitions import USERS
         from aperture_dagster.taste.changes import find_changes, list_inputs, taste_inputs
         from aperture_dagster.taste.embedding import model_in_use

@@ -20,9 +20,8 @@ import psutil
 
 from aperture_dagster.settings.places import project_root
 from aperture_dagster.simulator.counters import DailyQuota
-from aperture_dagster.simulator.environment import VOLUME, environment
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
-from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.settings import VOLUME, SimulatorSettings, environment
 from aperture_dagster.simulator.world import World
 from aperture_dagster_tests.chaos import environment as isolated
 from aperture_dagster_tests.inbox import Inbox, open_inbox

@@ -87,7 +87,8 @@ class StandIns:
         command += ["--omdb-daily-limit", "100000", "--mdblist-daily-limit", "100000"]
         command += ["--port-file", str(port), "--parent-pid", str(os.getpid())]
         self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-        while not port.exists() or "MDBLIST_PERIOD" not in (folder / "stand-ins.log").read_text():
+        # Its address, and at once with it all variables.
+        while not port.exists() or "simulator: " not in (folder / "stand-ins.log").read_text():
             if self._process.poll() is not None:
                 raise RuntimeError((folder / "stand-ins.log").read_text())
             time.sleep(0.05)

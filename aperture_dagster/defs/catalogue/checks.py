@@ -5,9 +5,8 @@ import dagster as dg
 from aperture_dagster.automation import daily_check
 from aperture_dagster.catalogue.queries import catalogue_size, has_library_for, titles_without_ids
 from aperture_dagster.catalogue.watch_states import stale_histories
-from aperture_dagster.defs.catalogue.catalogue import episodes, movies, series
+from aperture_dagster.defs.catalogue.assets import episodes, match_the_settings, movies, series
 from aperture_dagster.defs.catalogue.history import watch_history
-from aperture_dagster.defs.catalogue.people import match_the_settings
 from aperture_dagster.defs.reporting import latest_numbers, warn_unless
 from aperture_dagster.instance.markdown import markdown_table
 from aperture_dagster.media_server.records import MediaType

@@ -5,15 +5,11 @@ from collections.abc import Iterator
 import dagster as dg
 
 from aperture_dagster.catalogue.histories import HistoryRead, HistoryReader, may_have_watched
-from aperture_dagster.catalogue.people import User, who_takes_part
+from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
-from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.catalogue.stored_users import read_users
-from aperture_dagster.catalogue.users import ids_on_server, read_users_once
+from aperture_dagster.catalogue.servers import MediaServers, ids_on_server, read_users_once
 from aperture_dagster.catalogue.watch_states import count_marked_items, latest_plays, read_mark
-from aperture_dagster.defs.catalogue.catalogue import episodes, movies, series
-from aperture_dagster.defs.catalogue.people import users
-from aperture_dagster.defs.catalogue.server import media_server
+from aperture_dagster.defs.catalogue.assets import episodes, media_server, movies, series, users
 from aperture_dagster.defs.reporting import problems_table
 from aperture_dagster.defs.users import UserLeft, UserOutcome, for_each_user, user_asset
 from aperture_dagster.http.errors import NotFound, RequestRejected
@@ -22,7 +18,7 @@ from aperture_dagster.instance.markdown import markdown_table
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.postgres.versions import content_version
+from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.publishing.copies import record_states
 from aperture_dagster.publishing.sharing import WatchStateSharing
 from aperture_dagster.ratings.in_force import OWN, SERVER, rated_since, ratings_version

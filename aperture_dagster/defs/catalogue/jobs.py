@@ -1,7 +1,7 @@
 """When the media server is read."""
 
+from aperture_dagster.defs.catalogue.assets import no_user_changed
 from aperture_dagster.defs.catalogue.history import nobody_was_active
-from aperture_dagster.defs.catalogue.people import no_user_changed
 from aperture_dagster.defs.jobs import Job
 
 JOBS = (

@@ -9,9 +9,8 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.catalogue.people import who_takes_part
+from aperture_dagster.catalogue.people import read_users, who_takes_part
 from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.instance.failures import describe

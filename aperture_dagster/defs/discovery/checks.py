@@ -6,15 +6,13 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.automation import daily_check
-from aperture_dagster.catalogue.stored_users import users_of_partitions
-from aperture_dagster.defs.discovery.candidates import discovery_candidates
-from aperture_dagster.defs.discovery.pool import discovery_pool
-from aperture_dagster.defs.freshness import fresh_for_every_user
+from aperture_dagster.catalogue.people import users_of_partitions
+from aperture_dagster.defs.discovery.assets import discovery_candidates, discovery_pool
 from aperture_dagster.defs.reporting import table, warn_unless
-from aperture_dagster.discovery.inputs import library_sizes
+from aperture_dagster.defs.schedules import fresh_for_every_user
 from aperture_dagster.discovery.pool import pool_summary, vectors_of_pool
 from aperture_dagster.discovery.suggestions import candidate_sizes
-from aperture_dagster.discovery.suitability import FORBIDDEN, OWNED, SETTLED, unsuitable_suggestions
+from aperture_dagster.discovery.suitability import FORBIDDEN, OWNED, SETTLED, library_sizes, unsuitable_suggestions
 from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.partitions import user_partitions

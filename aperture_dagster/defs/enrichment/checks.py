@@ -5,20 +5,18 @@ from datetime import timedelta
 import dagster as dg
 
 from aperture_dagster.automation import daily_check
-from aperture_dagster.defs.enrichment.logos import studio_logos
-from aperture_dagster.defs.enrichment.merged import enriched_metadata
+from aperture_dagster.defs.enrichment.assets import enriched_metadata, studio_logos
 from aperture_dagster.defs.reporting import table, warn_unless
 from aperture_dagster.enrichment.queries import unmerged_titles, values_out_of_range
 from aperture_dagster.enrichment.sources import SERVICES, SOURCES, TitleSource
 from aperture_dagster.enrichment.studios import stored_logos
-from aperture_dagster.enrichment.tmdb.logos import TMDB_IMAGES
+from aperture_dagster.enrichment.tmdb.source import TMDB_IMAGES
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.moments import elapsed
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.worklist.queue import count_stale, coverage, outcome_summary, total
+from aperture_dagster.worklist.queue import count_stale, coverage, failing_services, outcome_summary, total
 from aperture_dagster.worklist.services import Services
-from aperture_dagster.worklist.state import failing_services
 
 # An answer counts as overdue after its time and this, since a few runs may fail.
 GRACE_DAYS = 3

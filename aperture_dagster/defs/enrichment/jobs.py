@@ -5,7 +5,7 @@ from collections import defaultdict
 
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.enrichment.sources import SOURCES, TitleSource, nothing_is_due
-from aperture_dagster.enrichment.tmdb.logos import TMDB_IMAGES
+from aperture_dagster.enrichment.tmdb.source import TMDB_IMAGES
 
 # Hours for a large library, and nobody waits for it: see the limits in dagster.yaml.
 PRIORITY = -10

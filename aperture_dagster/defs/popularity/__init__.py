@@ -1,11 +1,14 @@
 """What the household as a whole watches, and the series that each user watches."""
 
-from aperture_dagster.defs.freshness import fresh_for_every_user
-from aperture_dagster.defs.groups import Group
-from aperture_dagster.defs.popularity.household import household_overview
-from aperture_dagster.defs.popularity.jobs import JOBS
-from aperture_dagster.defs.popularity.shows_you_watch import lead_to_unwatched_episodes, shows_you_watch
-from aperture_dagster.defs.popularity.top_picks import top_picks_asset
+from aperture_dagster.defs.jobs import Group
+from aperture_dagster.defs.popularity.assets import (
+    JOBS,
+    household_overview,
+    lead_to_unwatched_episodes,
+    shows_you_watch,
+    top_picks_asset,
+)
+from aperture_dagster.defs.schedules import fresh_for_every_user
 from aperture_dagster.settings import Settings
 
 __all__ = ["group", "shows_you_watch"]

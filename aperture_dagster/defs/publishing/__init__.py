@@ -5,7 +5,7 @@ Each asset here follows one pattern: read what should be there from the database
 applied at once, and look again. Each is off until the operator turns it on.
 """
 
-from aperture_dagster.defs.groups import Group
+from aperture_dagster.defs.jobs import Group
 from aperture_dagster.defs.publishing.checks import CHECKS
 from aperture_dagster.defs.publishing.jobs import JOBS
 from aperture_dagster.defs.publishing.libraries import library_assets, media_server_libraries

@@ -10,7 +10,7 @@ from aperture_dagster.defs.reporting import latest_numbers, materialized, table,
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.postgres.versions import content_version
+from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.publishing.studio_pictures import show_pictures
 from aperture_dagster.settings import Settings
 

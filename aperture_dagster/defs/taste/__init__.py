@@ -1,6 +1,6 @@
 """Vectors of the titles, the taste of each user, and their recommendations."""
 
-from aperture_dagster.defs.groups import Group
+from aperture_dagster.defs.jobs import Group
 from aperture_dagster.defs.taste.checks import CHECKS
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.jobs import JOBS

@@ -3,9 +3,9 @@
 import dagster as dg
 
 from aperture_dagster.automation import daily_check
-from aperture_dagster.catalogue.stored_users import users_of_partitions
-from aperture_dagster.defs.freshness import fresh_for_every_user
+from aperture_dagster.catalogue.people import users_of_partitions
 from aperture_dagster.defs.reporting import table, warn_unless
+from aperture_dagster.defs.schedules import fresh_for_every_user
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.profiles import taste_profiles
 from aperture_dagster.defs.taste.recommendations import recommendations

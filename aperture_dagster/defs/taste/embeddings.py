@@ -5,7 +5,7 @@ import dagster as dg
 from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.catalogue import movies, series
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.enrichment.sources import SOURCE_ASSETS
+from aperture_dagster.defs.enrichment.assets import SOURCE_ASSETS
 from aperture_dagster.defs.reporting import materialized, table
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.pools import EMBEDDER

@@ -1,9 +1,10 @@
-"""TMDb: facts, people, keywords and votes of titles, and the collections that they belong to."""
+"""TMDb as a source: facts, people, keywords, votes and collections of titles; logos of companies and networks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
@@ -11,14 +12,15 @@ from sqlalchemy import Connection
 from aperture_dagster.enrichment.merge import Gives, gives
 from aperture_dagster.enrichment.queries import write_collections
 from aperture_dagster.enrichment.source import TitleSource, store_titles
-from aperture_dagster.enrichment.tmdb.client import Tmdb
-from aperture_dagster.http.errors import NotFound
+from aperture_dagster.enrichment.studios import note_stored, note_tried
+from aperture_dagster.enrichment.tmdb.client import Tmdb, TmdbImages
+from aperture_dagster.files.private import write_file
+from aperture_dagster.http.errors import NotFound, ServiceRefused
 from aperture_dagster.settings import Settings
-from aperture_dagster.worklist.due import ttl_for
 from aperture_dagster.worklist.engine import Attempt, WorkList, one_by_one, outcome_of
-from aperture_dagster.worklist.populations import COLLECTIONS, Source
-from aperture_dagster.worklist.queue import DueItem
-from aperture_dagster.worklist.services import MeteredService
+from aperture_dagster.worklist.populations import COLLECTIONS, STUDIOS, Source
+from aperture_dagster.worklist.queue import DueItem, ttl_for
+from aperture_dagster.worklist.services import MeteredService, Service
 
 TTL = timedelta(days=30)
 # Votes and episodes of a title younger than a year still change.
@@ -124,3 +126,71 @@ is stored as it comes, so a run that is stopped is continued by the next. Skippe
 )
 # Collections have a kind of their own on TMDb's list.
 TMDB_COLLECTIONS = Source(name=TMDB.name, label=TMDB.label, population=COLLECTIONS)
+
+
+# TMDb's pictures: the logos of the companies and networks behind the library's titles.
+
+
+# A changed logo has another path and is fetched at once; this is for files that went bad on the server.
+LOGO_TTL = timedelta(days=365)
+SUFFIXES = {"png": "png", "jpeg": "jpg"}
+
+
+def logos(service: MeteredService[TmdbImages], client: TmdbImages, folder: Path) -> WorkList:
+    """Return the work list of logos, which are stored in ``folder``."""
+
+    def ask(studio: DueItem) -> Attempt:
+        if studio.logo_path is None:
+            return Attempt(studio, "not_found")
+        try:
+            return Attempt(studio, "ok", answer=client.logo(studio.logo_path))
+        except ServiceRefused as error:
+            # Without a key there is none to refuse: picture stores answer 403 for pictures that do not exist.
+            return Attempt(studio, "error", detail=str(error))
+
+    def store(connection: Connection, attempts: Sequence[Attempt]) -> int:
+        rows = []
+        for attempt in attempts:
+            picture, studio = attempt.answer, attempt.item
+            name = f"{studio.kind}-{studio.item}.{SUFFIXES[picture.facts.format]}"
+            write_file(folder / name, picture.content)
+            rows.append(
+                {
+                    "kind": studio.kind,
+                    "studio_id": studio.item,
+                    "stored_path": studio.logo_path,
+                    "file_name": name,
+                    "picture_kind": picture.facts.format,
+                    "sha256": picture.sha256,
+                    "bytes": len(picture.content),
+                }
+            )
+        return note_stored(connection, rows)
+
+    def note(connection: Connection, attempts: Sequence[Attempt]) -> None:
+        note_tried(connection, [attempt.item.key for attempt in attempts if attempt.outcome == "not_found"])
+
+    return WorkList(
+        source=TMDB_IMAGES,
+        ask=one_by_one(ask),
+        store=store,
+        note=note,
+        ttl=lambda attempt, now: LOGO_TTL,
+        cancel=client.cancel,
+        concurrency=service.concurrency,
+        what="logos",
+    )
+
+
+TMDB_IMAGES: Service[TmdbImages] = Service(
+    name="tmdb_images",
+    label="TMDb's pictures",
+    population=STUDIOS,
+    # Pictures need no key, but only TMDb says which there are.
+    connect=lambda settings, key, **options: TmdbImages(settings.tmdb_image_url, **options),
+    key=lambda settings: settings.tmdb_api_key,
+    key_setting="TMDB_API_KEY",
+    url=lambda settings: settings.tmdb_image_url,
+    without_key="there are no logos",
+    concurrency=4,
+)

@@ -16,14 +16,16 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from aperture_dagster.postgres.backup.dump import restore_dump, write_dump
-from aperture_dagster.postgres.backup.errors import BackupError, ToolFailed
-from aperture_dagster.postgres.backup.fingerprint import (
+from aperture_dagster.postgres.backup.dump import (
     SHOWN,
+    BackupError,
     Fingerprint,
+    ToolFailed,
     differences,
     read_fingerprint,
     read_sequences,
+    restore_dump,
+    write_dump,
 )
 from aperture_dagster.postgres.backup.folder import (
     backup_folder,

@@ -1,17 +1,134 @@
-"""A dump of a database in a compressed file, and its way back into an empty database."""
+"""Dumps: how they are made and read back, by which programs, and the fingerprints that prove them."""
 
 from __future__ import annotations
 
 import gzip
 import os
 import re
+import shutil
+import signal
+import subprocess
+import tempfile
 import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
-from aperture_dagster.postgres.backup.errors import BackupError
-from aperture_dagster.postgres.backup.tools import find_pg_dump, running_tool
-from aperture_dagster.postgres.cluster import embedded_tool
+from sqlalchemy import Connection
+
+from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.postgres.cluster import ENVIRONMENT, VERSION, embedded_tool, last_error
+from aperture_dagster.postgres.queries import execute
+
+# Errors of backups; each message is one sentence for the operator.
+
+
+class BackupError(OperatorError):
+    """A backup cannot be made, read or restored; the message says why, what was kept and what to do."""
+
+
+class ToolFailed(BackupError):
+    """One of PostgreSQL's client programs failed or was killed."""
+
+
+# PostgreSQL's client programs, run without a password in the process list.
+
+
+SERVICE = "aperture"
+# Where Debian puts each version's programs. Those on PATH are a wrapper that chooses a version by itself.
+SYSTEM_PROGRAMS = "/usr/lib/postgresql/{major}/bin"
+
+
+def find_pg_dump(server_major: int) -> Path:
+    """Return the pg_dump for a server: the one of this program, or one of the server's version if that is newer.
+
+    Raises:
+        BackupError: pg_dump refuses servers that are newer than it, and there is none of the server's version.
+    """
+    if server_major <= VERSION:
+        return embedded_tool("pg_dump")
+    folder = SYSTEM_PROGRAMS.format(major=server_major)
+    if found := shutil.which("pg_dump", path=folder):
+        return Path(found)
+    raise BackupError(
+        f"The database runs on PostgreSQL {server_major}, but this program brings the clients of version {VERSION}, "
+        f"and there is no pg_dump in {folder}: install postgresql-client-{server_major}."
+    )
+
+
+@contextmanager
+def running_tool(
+    program: Path, *arguments: str, url: str, options: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a client program on a database during the block, with pipes to its input and from its output.
+
+    The program is killed if the block raises. ``options`` are settings of its session on the server.
+
+    Raises:
+        ToolFailed: it ended with another exit code than 0, or was killed.
+    """
+    password, service = _connection_of(url, options or {})
+    environment = {name: value for name, value in os.environ.items() if name in ENVIRONMENT or name.startswith("PG")}
+    # Files, since a full pipe would block the program, and without names, so that a kill leaves no secret behind.
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as service_file:
+        service_file.write(service.encode())
+        service_file.flush()
+        place = {"PGSERVICE": SERVICE, "PGSERVICEFILE": f"/dev/fd/{service_file.fileno()}", "PGPASSWORD": password}
+        process = subprocess.Popen(
+            [program, *arguments],
+            # Messages are parsed.
+            env=environment | {"LC_ALL": "C"} | place,
+            pass_fds=(service_file.fileno(),),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            umask=0o077,
+        )
+        pipe_broke = False
+        try:
+            yield process
+        except BrokenPipeError:
+            # The program ended early; its exit code and messages say why.
+            pipe_broke = True
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            for stream in (process.stdin, process.stdout):
+                try:
+                    if stream is not None:
+                        stream.close()
+                except BrokenPipeError:
+                    pipe_broke = True
+            process.wait()
+        if process.returncode or pipe_broke:
+            errors.seek(0)
+            raise ToolFailed(_describe(program.name, process.returncode, errors.read().decode("utf-8", "replace")))
+
+
+def _describe(name: str, code: int, output: str) -> str:
+    if code < 0:
+        return f"{name} was killed ({signal.Signals(-code).name})."
+    # psql reports errors of the server in capitals, with the line of its input before them.
+    errors = [line.partition("ERROR:")[2].strip() for line in output.splitlines() if "ERROR:" in line]
+    reason = next(iter(errors), "") or last_error(output) or f"it ended with exit code {code}"
+    return f"{name} failed: {reason.rstrip('.')}."
+
+
+def _connection_of(url: str, options: Mapping[str, str]) -> tuple[str, str]:
+    """Return the password of a URL, and everything else as a service file, which nobody else can read either."""
+    from psycopg.conninfo import conninfo_to_dict
+
+    scheme, _, rest = url.partition("://")
+    parameters = conninfo_to_dict(f"{scheme.partition('+')[0]}://{rest}")
+    password = str(parameters.pop("password", ""))
+    settings = [parameters.get("options"), *(f"-c {name}={value}" for name, value in options.items())]
+    parameters["options"] = " ".join(str(one) for one in settings if one)
+    lines = [f"[{SERVICE}]", *(f"{name}={value}" for name, value in parameters.items() if value not in (None, ""))]
+    return password, "\n".join([*lines, ""])
+
 
 # Higher levels take several times as long for a file that is a little smaller.
 COMPRESSION = 1
@@ -97,3 +214,105 @@ def portable(line: bytes) -> bytes:
         others = [option for option in found[2].split(b", ") if not option.startswith(_COLUMN_VERSION)]
         return found[1] + b", ".join(others) + b");\n" if others else b""
     return line
+
+
+# What a database contains, in a form that can be compared: rows and hashes of tables, and the parts of the schema.
+
+
+SHOWN = 5
+# Rows are hashed as text, which these settings must not change; a large table takes its time.
+_FORMATS = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    # Definitions then name every table with its schema.
+    "search_path": "",
+    "statement_timeout": "0",
+}
+# Objects of the database itself, without temporary ones and those that belong to an extension.
+_OWN = """
+    n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%' AND NOT EXISTS (
+        SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e')"""
+_RELATIONS = "pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+_NAME = "format('%I.%I', n.nspname, c.relname)"
+_DEFINITIONS = f"""
+    SELECT 'column ' || {_NAME} || '.' || quote_ident(a.attname), concat_ws(' ', format_type(a.atttypid, a.atttypmod),
+        CASE WHEN a.attnotnull THEN 'not null' END, pg_get_expr(e.adbin, e.adrelid))
+    FROM {_RELATIONS} JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN pg_attrdef e ON e.adrelid = c.oid AND e.adnum = a.attnum WHERE c.relkind IN ('r', 'p') AND {_OWN}
+    UNION ALL SELECT 'constraint ' || {_NAME} || '.' || quote_ident(k.conname), pg_get_constraintdef(k.oid)
+    FROM {_RELATIONS} JOIN pg_constraint k ON k.conrelid = c.oid WHERE {_OWN}
+    UNION ALL SELECT 'index ' || {_NAME}, pg_get_indexdef(c.oid)
+    FROM {_RELATIONS} WHERE c.relkind IN ('i', 'I') AND {_OWN}
+    UNION ALL SELECT 'view ' || {_NAME}, pg_get_viewdef(c.oid)
+    FROM {_RELATIONS} WHERE c.relkind IN ('v', 'm') AND {_OWN}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The number of rows of a table, and a hash of them that does not depend on their order."""
+
+    count: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """The contents of a database: rows by table, and definitions of everything else as PostgreSQL writes them."""
+
+    tables: Mapping[str, Rows]
+    definitions: Mapping[str, str]
+
+    @property
+    def rows(self) -> int:
+        """The number of rows of all tables."""
+        return sum(one.count for one in self.tables.values())
+
+
+def read_fingerprint(connection: Connection) -> Fingerprint:
+    """Count and hash everything in the database of a connection, in its current transaction."""
+    # Its end takes the settings back.
+    with connection.begin_nested() as settings:
+        for name, value in _FORMATS.items():
+            execute(connection, "SELECT set_config(:name, :value, true)", name=name, value=value)
+        tables = {name: _read_table(connection, name) for name in _names(connection, "r")}
+        definitions = {name: str(definition) for name, definition in execute(connection, _DEFINITIONS)}
+        settings.rollback()
+    return Fingerprint(tables, definitions)
+
+
+def read_sequences(connection: Connection) -> dict[str, int]:
+    """Read which number each sequence gives next. Sequences belong to no transaction, and may go on at any time."""
+    next_number = "SELECT last_value + is_called::int FROM "
+    return {name: execute(connection, next_number + name).scalar_one() for name in _names(connection, "S")}
+
+
+def differences(expected: Fingerprint, found: Fingerprint) -> list[str]:
+    """Describe everything in which a restored database differs from the one that was dumped; empty if nothing does."""
+    problems: list[str] = []
+    for name in sorted(expected.tables.keys() | found.tables.keys()):
+        before, now = expected.tables.get(name), found.tables.get(name)
+        if before is None or now is None:
+            problems.append(f"table {name} {'is missing' if now is None else 'was not in the dumped database'}")
+        elif before.count != now.count:
+            problems.append(f"table {name} has {now.count:,} rows instead of {before.count:,}")
+        elif before != now:
+            problems.append(f"table {name} has other contents")
+    changed = sorted(name for name, _ in expected.definitions.items() ^ found.definitions.items())
+    return problems + [f"{name} is another" for name in dict.fromkeys(changed)]
+
+
+def _read_table(connection: Connection, name: str) -> Rows:
+    # A sum, unlike an exclusive or, also notices a pair of rows that is missing. MD5 gives the same value on every
+    # version and platform.
+    digest = "sum(('x' || left(md5(t::text), 16))::bit(64)::bigint)"
+    count, digested = execute(connection, f"SELECT count(*), coalesce({digest}, 0)::text FROM ONLY {name} t").one()
+    return Rows(count, digested)
+
+
+def _names(connection: Connection, kind: str) -> list[str]:
+    """Return the names of our lasting tables ("r") or sequences ("S"), with their schemas."""
+    statement = f"SELECT {_NAME} FROM {_RELATIONS} WHERE c.relkind = '{kind}' AND c.relpersistence <> 't' AND {_OWN}"
+    return sorted(name for (name,) in execute(connection, statement))

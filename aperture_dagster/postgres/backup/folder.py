@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from aperture_dagster.files.open_folder import Marker, OpenFolder
 from aperture_dagster.files.private import FileError, prepare_home, write_file
-from aperture_dagster.postgres.backup.errors import BackupError
+from aperture_dagster.postgres.backup.dump import BackupError
 from aperture_dagster.settings import Settings
 
 DEFAULT = "backups"

@@ -116,7 +116,9 @@ class UserEndpoints:
     def quick_connect(self, request: Request) -> Response:
         """``GET /QuickConnect/Connect``: whether somebody has entered the code."""
         secret = request.query.get("secret") or ""
-        return JSONResponse(self._code(secret)) if secret in self._codes else JSONResponse("Unknown secret", 404)
+        if secret not in self._codes:
+            raise NotFoundError(secret)
+        return JSONResponse(self._code(secret))
 
     def _code(self, secret: str) -> dict[str, Any]:
         code = self._codes[secret]
@@ -136,7 +138,7 @@ class UserEndpoints:
         code = self._codes.pop(str(json_object(request).get("Secret", "")), None)
         user = self._state.users.get(code.user or "") if code is not None else None
         if code is None or user is None:
-            raise WrongPasswordError("quick connect")
+            return Response(status_code=400)
         return self._signed_in(user, code.client)
 
     def set_policy(self, request: Request, user_id: str) -> Response:

@@ -13,31 +13,140 @@ Titles of the media server are available at once; the real one looks for them ev
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.responses import Response
 
 from aperture_dagster.simulator.responses import JSONResponse
-from aperture_dagster.simulator.seerr import payloads
-from aperture_dagster.simulator.seerr.book import Refused, Wish
-from aperture_dagster.simulator.seerr.records import (
+from aperture_dagster.simulator.seerr.book import (
     MEDIA_KINDS,
     OWNER_ID,
+    Media,
     MediaKind,
     MediaRequest,
+    MediaStatus,
     Permission,
+    Refused,
+    SeerrBook,
     SeerrUser,
+    Wish,
 )
-from aperture_dagster.simulator.service import (
-    Operation,
-    Request,
-    StandIn,
-    Unmodelled,
-    left_out,
-    refuse_other_fields,
-)
+from aperture_dagster.simulator.service import Operation, Request, StandIn, Unmodelled, left_out, refuse_other_fields
 from aperture_dagster.simulator.state import SimulatorState
+from aperture_dagster.simulator.world import WorldTitle
+
+# Seerr's JSON for users, media, requests and titles. Fields without a value are left out, as they are there.
+
+
+_LOCAL_USER, _JELLYFIN_USER = 2, 3
+
+
+def user_json(book: SeerrBook, one: SeerrUser, *, whole: bool) -> dict[str, Any]:
+    """Return a user; without ``whole``, without what only the user and administrators see."""
+    count = sum(request.requested_by is one for request in book.requests.values())
+    private = {"email": f"{one.name.lower()}@example.org"} if whole else {}
+    return private | {
+        "permissions": int(one.permissions),
+        "id": one.id,
+        "jellyfinUsername": one.name if one.jellyfin_id else None,
+        "username": None if one.jellyfin_id else one.name,
+        "userType": _JELLYFIN_USER if one.jellyfin_id else _LOCAL_USER,
+        "jellyfinUserId": one.jellyfin_id,
+        "createdAt": _time(one.created_at),
+        "updatedAt": _time(one.created_at),
+        "requestCount": count,
+        "displayName": one.name,
+    }
+
+
+def media(book: SeerrBook, one: Media, *, with_requests: bool = False) -> dict[str, Any]:
+    """Return a film or series as Seerr stores it."""
+    seasons = [
+        {
+            "id": 1000 * one.id + number,
+            "seasonNumber": number,
+            "status": int(status),
+            "status4k": int(MediaStatus.UNKNOWN),
+            "createdAt": _time(one.created_at),
+            "updatedAt": _time(one.updated_at),
+        }
+        for number, status in sorted(one.seasons.items())
+    ]
+    content: dict[str, Any] = {
+        "id": one.id,
+        "mediaType": one.kind,
+        "tmdbId": one.tmdb_id,
+        "tvdbId": one.tvdb_id,
+        "imdbId": None,
+        "status": int(one.status),
+        "status4k": int(MediaStatus.UNKNOWN),
+        "createdAt": _time(one.created_at),
+        "updatedAt": _time(one.updated_at),
+        "seasons": seasons,
+    }
+    if with_requests:
+        of_media = [request for request in book.requests.values() if request.media is one]
+        content["requests"] = [_request(book, request) for request in of_media]
+    return content
+
+
+def request_json(book: SeerrBook, one: MediaRequest) -> dict[str, Any]:
+    """Return a request with its media."""
+    return _request(book, one) | {"media": media(book, one.media)}
+
+
+def _request(book: SeerrBook, one: MediaRequest) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "status": int(one.status),
+        "createdAt": _time(one.created_at),
+        "updatedAt": _time(one.updated_at),
+        "type": one.media.kind,
+        "is4k": False,
+        "seasonCount": len(one.seasons),
+        "seasons": [
+            {
+                "id": 1000 * one.id + number,
+                "seasonNumber": number,
+                "status": int(status),
+                "createdAt": _time(one.created_at),
+                "updatedAt": _time(one.updated_at),
+            }
+            for number, status in sorted(one.seasons.items())
+        ],
+        "requestedBy": user_json(book, one.requested_by, whole=True),
+        "modifiedBy": None if one.modified_by is None else user_json(book, one.modified_by, whole=True),
+    }
+
+
+def details(book: SeerrBook, title: WorldTitle) -> dict[str, Any]:
+    """Return a title, with ``mediaInfo`` if Seerr has met it; of what TMDb says about it, what decides requests."""
+    found = book.media_of(title)
+    content: dict[str, Any] = {"id": title.tmdb_id, "externalIds": {"imdbId": title.imdb_id}}
+    if title.media_type == "movie":
+        content |= {"title": title.title, "releaseDate": title.release_date or ""}
+    else:
+        numbers = range(0 if title.specials else 1, len(title.episodes_per_season) + 1)
+        content |= {
+            "name": title.title,
+            "firstAirDate": title.release_date or "",
+            "numberOfSeasons": len(title.episodes_per_season),
+            "seasons": [{"seasonNumber": number} for number in numbers],
+        }
+    return content | ({} if found is None else {"mediaInfo": media(book, found, with_requests=True)})
+
+
+def page(results: Sequence[dict[str, Any]], total: int, take: int, skip: int) -> dict[str, Any]:
+    """Return a page of results."""
+    info = {"pages": -(-total // take), "pageSize": take, "results": total, "page": -(-skip // take) + 1}
+    return {"pageInfo": info, "results": list(results)}
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
 
 _ROOT = "/api/v1"
 _PAGES = {"take": 10, "skip": 0}
@@ -124,11 +233,11 @@ class SeerrService(StandIn):
         take, skip = _paging(request)
         users = list(self._book.users.values())
         whole = self._acting(request).may(Permission.MANAGE_USERS)
-        shown = [payloads.user(self._book, user, whole=whole) for user in users[skip : skip + take]]
-        return JSONResponse(payloads.page(shown, len(users), take, skip))
+        shown = [user_json(self._book, user, whole=whole) for user in users[skip : skip + take]]
+        return JSONResponse(page(shown, len(users), take, skip))
 
     def _me(self, request: Request) -> Response:
-        return JSONResponse(payloads.user(self._book, self._acting(request), whole=True))
+        return JSONResponse(user_json(self._book, self._acting(request), whole=True))
 
     def _quota(self, request: Request, number: str) -> Response:
         user, caller = self._book.users.get(_number(number, "userId")), self._acting(request)
@@ -151,7 +260,7 @@ class SeerrService(StandIn):
         title = self._book.title(kind, number)
         if title is None:
             return _message(500, failure)
-        return JSONResponse(payloads.details(self._book, title))
+        return JSONResponse(details(self._book, title))
 
     # Requests
 
@@ -159,7 +268,7 @@ class SeerrService(StandIn):
         wish = _parse_wish(request)
         created = self._book.request(wish, self._acting(request))
         # The title follows after the answer was made.
-        content = payloads.request(self._book, created)
+        content = request_json(self._book, created)
         self._book.settle(created)
         return JSONResponse(content, 201)
 
@@ -171,7 +280,7 @@ class SeerrService(StandIn):
         may_view = caller.may(Permission.MANAGE_REQUESTS, Permission.REQUEST_VIEW)
         if found.requested_by is not caller and not may_view:
             return _message(403, "You do not have permission to view this request.")
-        return JSONResponse(payloads.request(self._book, found))
+        return JSONResponse(request_json(self._book, found))
 
     def _find(self, number: str) -> MediaRequest | None:
         return self._book.requests.get(int(number)) if number.isdecimal() else None

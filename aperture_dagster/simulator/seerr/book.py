@@ -2,22 +2,122 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, IntFlag
+from typing import Any, Literal
 
 from aperture_dagster.simulator.catalogue import Catalogue
-from aperture_dagster.simulator.seerr.records import (
-    Media,
-    MediaKind,
-    MediaRequest,
-    MediaStatus,
-    Permission,
-    RequestStatus,
-    SeerrUser,
-)
+from aperture_dagster.simulator.locking import Operations, locked
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import WorldTitle
+
+# What Seerr stores: users with their permissions, media, and requests.
+
+
+MediaKind = Literal["movie", "tv"]
+MEDIA_KINDS: tuple[MediaKind, ...] = ("movie", "tv")
+OWNER_ID = 1
+
+
+class Permission(IntFlag):
+    """Rights of a user, as far as requests depend on them. Administrators have them all."""
+
+    ADMIN = 2
+    MANAGE_USERS = 8
+    MANAGE_REQUESTS = 16
+    REQUEST = 32
+    AUTO_APPROVE = 128
+    AUTO_APPROVE_MOVIE = 256
+    AUTO_APPROVE_TV = 512
+    REQUEST_VIEW = 16384
+    REQUEST_MOVIE = 262144
+    REQUEST_TV = 524288
+
+
+class MediaStatus(IntEnum):
+    """State of a film, series or season."""
+
+    UNKNOWN = 1
+    PENDING = 2
+    PROCESSING = 3
+    PARTIALLY_AVAILABLE = 4
+    AVAILABLE = 5
+    BLOCKLISTED = 6
+    DELETED = 7
+
+
+class RequestStatus(IntEnum):
+    """State of a request."""
+
+    PENDING = 1
+    APPROVED = 2
+    DECLINED = 3
+    FAILED = 4
+    COMPLETED = 5
+
+
+CLOSED = (RequestStatus.DECLINED, RequestStatus.COMPLETED)
+"""Requests in these states do not prevent a new one."""
+
+
+@dataclass(slots=True)
+class SeerrUser:
+    """A user. Quotas are a number of films or seasons and the days for which they count."""
+
+    id: int
+    name: str
+    jellyfin_id: str | None
+    permissions: Permission
+    created_at: float
+    movie_quota: tuple[int, int] | None = None
+    tv_quota: tuple[int, int] | None = None
+
+    def may(self, *permissions: Permission) -> bool:
+        """Return whether the user has one of these permissions."""
+        return any(self.permissions & one for one in (Permission.ADMIN, *permissions))
+
+
+@dataclass(slots=True)
+class Media:
+    """A film or series that Seerr has met, by TMDb id; ``key`` in the world. In 4K, there is nothing."""
+
+    id: int
+    kind: MediaKind
+    key: str
+    tmdb_id: int
+    tvdb_id: int | None
+    created_at: float
+    updated_at: float
+    status: MediaStatus = MediaStatus.UNKNOWN
+    seasons: dict[int, MediaStatus] = field(default_factory=dict)
+    """Status of the seasons that the library holds."""
+
+
+@dataclass(slots=True)
+class MediaRequest:
+    """A request of a user, and who approved or declined it."""
+
+    id: int
+    media: Media
+    requested_by: SeerrUser
+    modified_by: SeerrUser | None
+    status: RequestStatus
+    created_at: float
+    updated_at: float
+    seasons: dict[int, RequestStatus] = field(default_factory=dict)
+    """Seasons of a series by number."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the request still stands."""
+        return self.status not in CLOSED
+
+    def move(self, status: RequestStatus, now: float) -> None:
+        """Change the status, of the request and of its seasons."""
+        self.status, self.updated_at = status, now
+        self.seasons = dict.fromkeys(self.seasons, status)
+
 
 _DAY = 86_400
 _AVAILABLE = (MediaStatus.AVAILABLE, MediaStatus.PARTIALLY_AVAILABLE)
@@ -242,3 +342,97 @@ def seasons_of(title: WorldTitle) -> list[int]:
 
 def _place(title: WorldTitle) -> tuple[MediaKind, int]:
     return ("movie" if title.media_type == "movie" else "tv"), title.tmdb_id or 0
+
+
+# Operations on Seerr, as its administrators and the programs behind it perform them.
+
+
+class SeerrOperations(Operations):
+    """The part of the state that concerns Seerr. Titles are named by their keys in the world."""
+
+    @locked
+    def seerr_import(self, name: str) -> int:
+        """Import a user of the media server, and return the id on Seerr. Raises KeyError."""
+        return self.seerr.add_user(name, self.user_named(name).id).id
+
+    @locked
+    def seerr_user(
+        self,
+        name: str,
+        *,
+        permissions: int | None = None,
+        movie_quota: Iterable[int] | None = None,
+        tv_quota: Iterable[int] | None = None,
+    ) -> int:
+        """Change a user's permissions or quotas (None: as they are), and return the id. Raises KeyError.
+
+        A quota is a number of films or seasons, and days.
+        """
+        user = self.seerr.user_named(name)
+        if permissions is not None:
+            user.permissions = Permission(permissions)
+        if movie_quota is not None:
+            user.movie_quota = _pair(movie_quota)
+        if tv_quota is not None:
+            user.tv_quota = _pair(tv_quota)
+        return user.id
+
+    @locked
+    def seerr_loses_user(self, on: bool) -> None:
+        """Put a proxy in front of Seerr that removes ``X-API-User``, or take it away."""
+        self.seerr.loses_user = on
+
+    @locked
+    def seerr_requests(self) -> list[dict[str, Any]]:
+        """Return all requests, the oldest first: id, key, user, status in words, seasons."""
+        return [
+            {
+                "id": request.id,
+                "key": request.media.key,
+                "user": request.requested_by.name,
+                "status": request.status.name.lower(),
+                "seasons": sorted(request.seasons),
+            }
+            for request in self.seerr.requests.values()
+        ]
+
+    @locked
+    def seerr_decide(self, request_id: int, status: str) -> None:
+        """Approve, decline or fail a request: ``approved``, ``declined``, ``failed`` or ``pending``.
+
+        Raises KeyError for an unknown request, and ValueError for another status.
+        """
+        statuses: Mapping[str, RequestStatus] = {
+            one.name.lower(): one for one in RequestStatus if one is not RequestStatus.COMPLETED
+        }
+        if status not in statuses:
+            raise ValueError(f"a request becomes {', '.join(statuses)}, not {status!r}")
+        request = self.seerr.requests[request_id]
+        request.move(statuses[status], self.seerr.clock())
+        request.modified_by = self.seerr.users[OWNER_ID]
+        self.seerr.settle(request)
+
+    @locked
+    def seerr_make_available(self, key: str, seasons: Iterable[int] | None = None) -> None:
+        """Let the library have a title, or some seasons of it (None: all), whatever the media server owns.
+
+        Raises KeyError for an unknown title.
+        """
+        chosen = seasons_of(self.titles[key]) if seasons is None else list(seasons)
+        self.seerr.make_available(self._media(key), chosen)
+
+    @locked
+    def seerr_mark(self, key: str, status: str) -> None:
+        """Mark a title as ``blocklisted`` or ``deleted``. Raises KeyError for an unknown title, and ValueError."""
+        marks = {"blocklisted": MediaStatus.BLOCKLISTED, "deleted": MediaStatus.DELETED}
+        if status not in marks:
+            raise ValueError(f"a title is marked as {' or '.join(marks)}, not {status!r}")
+        self._media(key).status = marks[status]
+
+    def _media(self, key: str) -> Media:
+        return self.seerr.meet(self.titles[key])
+
+
+def _pair(numbers: Iterable[int]) -> tuple[int, int]:
+    limit, days = numbers
+    return limit, days

@@ -8,18 +8,19 @@ from functools import partial
 from typing import Any
 
 from aperture_dagster.simulator.catalogue import episode_air_date, stable_number
-from aperture_dagster.simulator.tmdb.ids import (
+from aperture_dagster.simulator.tmdb.titles import (
     COUNTRIES,
+    TitleIndex,
+    content_ratings,
     country_code,
     credit_id,
     genre_id,
     logo_path,
     named_id,
     picture_path,
+    release_dates,
+    watch_providers,
 )
-from aperture_dagster.simulator.tmdb.library import TitleIndex
-from aperture_dagster.simulator.tmdb.offers import watch_providers
-from aperture_dagster.simulator.tmdb.releases import content_ratings, release_dates
 from aperture_dagster.simulator.world import WorldTitle
 
 _LANGUAGES = {"en": "English", "fr": "French", "de": "German", "ja": "Japanese", "es": "Spanish", "it": "Italian"}

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from aperture_dagster.simulator.locking import Operations, locked
-from aperture_dagster.simulator.trakt.accounts import TROUBLES, Rated, Rating, Trouble, timestamp, whole_seconds
+from aperture_dagster.simulator.trakt.book import TROUBLES, Rated, Rating, Trouble, timestamp, whole_seconds
 
 
 class TraktOperations(Operations):

@@ -1,11 +1,22 @@
-"""Trakt's JSON for settings, activities, ratings and recommendations."""
+"""Trakt's JSON: what it returns, and the bodies of writes."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
-from aperture_dagster.simulator.trakt.accounts import Account, Rated, Rating, timestamp
-from aperture_dagster.simulator.trakt.titles import TraktTitle
+from aperture_dagster.simulator.service import Unmodelled, refuse_other_fields
+from aperture_dagster.simulator.trakt.book import (
+    ID_NAMES,
+    RATED,
+    Account,
+    Rated,
+    Rating,
+    TitleBook,
+    TraktTitle,
+    timestamp,
+    whole_seconds,
+)
 
 _SINGULAR = {"movies": "movie", "shows": "show"}
 _ACTIVITIES: dict[str, tuple[str, ...]] = {
@@ -52,3 +63,81 @@ def rating_row(rated: Rated, rating: Rating, known: TraktTitle) -> dict[str, Any
 def recommended(known: TraktTitle) -> dict[str, Any]:
     """Return a recommendation."""
     return known.summary() | {"favorited_by": [], "recommended_by": None}
+
+
+# The body of a write to ``/sync/ratings``: which ratings it sets or removes.
+
+
+_TEXT_IDS = ("slug", "imdb")
+
+
+class InvalidEntry(Exception):
+    """The body breaks the contract. Nothing of it is applied."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """The entries of a write: what they are for with their rating (None when removed), and those without a match."""
+
+    size: int = 0
+    found: list[tuple[Rated, Rating | None]] = field(default_factory=list)
+    not_found: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {kind: [] for kind in RATED})
+
+
+def parse_batch(body: object, titles: TitleBook, now: float, *, removes: bool) -> Batch:
+    """Parse a body. Raises InvalidEntry, and Unmodelled for fields that the stand-in does not model."""
+    if not isinstance(body, dict):
+        raise InvalidEntry("the body must be an object")
+    refuse_other_fields(body, ID_NAMES, "a write of ratings")
+    batch = Batch()
+    for kind in ID_NAMES:
+        for entry in _objects(body.get(kind)):
+            batch.size += 1
+            _parse_entry(batch, kind, entry, titles, now, removes)
+    return batch
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise InvalidEntry("expected a list of objects")
+    return value
+
+
+def _parse_entry(batch: Batch, kind: str, entry: dict[str, Any], titles: TitleBook, now: float, removes: bool) -> None:
+    refuse_other_fields(entry, ("ids",) if removes else ("ids", "rating", "rated_at"), f"an entry of {kind}")
+    known = titles.find(kind, _ids(kind, entry))
+    rating = None if removes else _rating(entry, now)
+    if known is None:
+        batch.not_found[kind].append(entry)
+    else:
+        batch.found.append((Rated(kind, known.key), rating))
+
+
+def _ids(kind: str, entry: dict[str, Any]) -> dict[str, Any]:
+    ids = entry.get("ids")
+    if not isinstance(ids, dict):
+        raise Unmodelled(f"an entry of {kind} without ids")
+    refuse_other_fields(ids, ID_NAMES[kind], f"ids of {kind}")
+    given = {name: value for name, value in ids.items() if value is not None}
+    for name, value in given.items():
+        kind_of_value = str if name in _TEXT_IDS else int
+        if not isinstance(value, kind_of_value) or isinstance(value, bool):
+            raise InvalidEntry(f"{name} has the wrong type")
+    if not given:
+        raise InvalidEntry("an entry needs an id")
+    return given
+
+
+def _rating(entry: dict[str, Any], now: float) -> Rating:
+    value = entry.get("rating")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 10:
+        raise InvalidEntry("rating must be an integer from 1 to 10")
+    rated_at = entry.get("rated_at")
+    if rated_at is not None and not isinstance(rated_at, str):
+        raise InvalidEntry("rated_at must be a time")
+    try:
+        return Rating(value, whole_seconds(rated_at, now))
+    except ValueError:
+        raise InvalidEntry("rated_at must be a time") from None

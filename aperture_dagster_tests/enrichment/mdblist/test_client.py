@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import ARRAY
 
-from aperture_dagster.enrichment.mdblist.client import (
+from aperture_dagster.enrichment.mdblist import (
     LETTERBOXD,
     SCALES,
     BatchTooLarge,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aperture_dagster.enrichment.omdb.client import Omdb, parse_title
+from aperture_dagster.enrichment.omdb import Omdb, parse_title
 from aperture_dagster.enrichment.tables import omdb_ratings
 from aperture_dagster.http.errors import BadAnswer, NotFound, QuotaSpent, ServiceRefused, ServiceUnavailable
 from aperture_dagster.simulator.server import running_simulator

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aperture_dagster.enrichment.omdb import values
-from aperture_dagster.enrichment.omdb.values import Awards
+from aperture_dagster.enrichment import omdb
+from aperture_dagster.enrichment.omdb import Awards
 
 # No database of examples: a test leaves no folder behind, and fails for everybody or nobody.
 many = settings(max_examples=100, derandomize=True, deadline=None)
@@ -22,11 +22,11 @@ TEXTS = st.text() | NEARLY | st.from_regex(r"[0-9]{1,30}([.,][0-9]{1,30})?([%/]1
 ANYTHING = TEXTS | st.none() | st.booleans() | st.integers() | st.floats() | st.lists(TEXTS, max_size=2)
 
 RANGES: list[tuple[Callable[[Any], float | None], float, float]] = [
-    (lambda text: values.number(text, most=10), 0, 10),
-    (values.count, 0, 2**31 - 1),
-    (values.percent, 0, 100),
-    (lambda text: values.out_of(text, 100), 0, 100),
-    (values.minutes, 1, values.MOST_MINUTES),
+    (lambda text: omdb.number(text, most=10), 0, 10),
+    (omdb.count, 0, 2**31 - 1),
+    (omdb.percent, 0, 100),
+    (lambda text: omdb.out_of(text, 100), 0, 100),
+    (omdb.minutes, 1, omdb.MOST_MINUTES),
 ]
 
 
@@ -36,17 +36,17 @@ def test_arbitrary_values_are_in_range_or_none(value: Any):
     for read, least, most in RANGES:
         found = read(value)
         assert found is None or least <= found <= most
-    assert values.day(value) is None or isinstance(values.day(value), date)
-    text = values.known(value)
+    assert omdb.day(value) is None or isinstance(omdb.day(value), date)
+    text = omdb.known(value)
     assert text is None or (text == text.strip() != "")
 
 
 @many
 @given(ANYTHING | st.from_regex(r"((Won|Nominated for) [0-9]{1,6} [A-Z][a-z]+s?\. )?(Another )?[0-9]{1,12} wins?"))
 def test_arbitrary_awards_texts_give_numbers_that_fit_their_columns(value: Any):
-    found = values.awards(value)
+    found = omdb.awards(value)
     for total in (found.award_wins, found.award_nominations):
-        assert total is None or 0 <= total <= 2 * values.MOST_AWARDS
+        assert total is None or 0 <= total <= 2 * omdb.MOST_AWARDS
     assert found.oscars_won is None or 0 <= found.oscars_won < 2**15
 
 
@@ -54,9 +54,9 @@ def test_arbitrary_awards_texts_give_numbers_that_fit_their_columns(value: Any):
 @given(st.text(" \t\n\xa0\u2003", max_size=3), st.sampled_from(["N/A", "n/a", "N/a", "N / A", "n/ A", ""]))
 def test_every_spelling_of_not_available_is_none(space: str, word: str):
     said = space + word + space
-    assert values.known(said) is None
-    assert values.awards(said) == Awards()
-    assert values.day(said) is None
+    assert omdb.known(said) is None
+    assert omdb.awards(said) == Awards()
+    assert omdb.day(said) is None
     for read, _, _ in RANGES:
         assert read(said) is None
 
@@ -64,32 +64,32 @@ def test_every_spelling_of_not_available_is_none(space: str, word: str):
 @many
 @given(st.integers(0, 2**31 - 1), st.integers(0, 100), st.integers(0, 100))
 def test_numbers_in_omdbs_format_are_parsed(votes: int, tenths: int, share: int):
-    assert values.count(f"{votes:,}") == values.count(str(votes)) == votes
-    assert values.number(f"{tenths / 10:.1f}", most=10) == values.out_of(f"{tenths / 10:.1f}/10", 10) == tenths / 10
-    assert values.percent(f"{share}%") == values.count(str(share), most=100) == values.out_of(f"{share}/100", 100)
+    assert omdb.count(f"{votes:,}") == omdb.count(str(votes)) == votes
+    assert omdb.number(f"{tenths / 10:.1f}", most=10) == omdb.out_of(f"{tenths / 10:.1f}/10", 10) == tenths / 10
+    assert omdb.percent(f"{share}%") == omdb.count(str(share), most=100) == omdb.out_of(f"{share}/100", 100)
 
 
 @many
 @given(st.dates(date(1000, 1, 1)))
 def test_days_in_omdbs_format_are_parsed(when: date):
     month = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"][when.month - 1]
-    assert values.day(f"{when.day:02d} {month} {when.year}") == values.day(f"{when.day} {month} {when.year}") == when
+    assert omdb.day(f"{when.day:02d} {month} {when.year}") == omdb.day(f"{when.day} {month} {when.year}") == when
 
 
 @many
-@given(st.integers(1, values.MOST_MINUTES))
+@given(st.integers(1, omdb.MOST_MINUTES))
 def test_minutes_are_parsed_in_each_format(total: int):
     hours, rest = divmod(total, 60)
-    assert values.minutes(f"{total} min") == values.minutes(f"{total:,} min") == total
+    assert omdb.minutes(f"{total} min") == omdb.minutes(f"{total:,} min") == total
     if hours:
-        assert values.minutes(f"{hours} h {rest} min") == values.minutes(f"{hours}h {rest}min") == total
+        assert omdb.minutes(f"{hours} h {rest} min") == omdb.minutes(f"{hours}h {rest}min") == total
 
 
 def plural(amount: int, word: str) -> str:
     return f"{amount} {word}" if amount == 1 else f"{amount:,} {word}s"
 
 
-amounts = st.integers(1, values.MOST_AWARDS)
+amounts = st.integers(1, omdb.MOST_AWARDS)
 
 
 @many
@@ -100,9 +100,9 @@ def test_awards_texts_are_parsed_to_the_numbers_they_were_made_from(
     totals = f"{plural(wins, 'win')} & {plural(nominations, 'nomination')}"
     lead = f"{'Won' if won else 'Nominated for'} {plural(named, prize)}. "
     expected = Awards(wins, nominations, oscars_won=named if prize == "Oscar" and won else None)
-    assert values.awards(f"{lead}{totals} total") == expected
-    assert values.awards(f"{totals}.") == Awards(wins, nominations)
-    besides = values.awards(f"{lead}Another {totals}.")
+    assert omdb.awards(f"{lead}{totals} total") == expected
+    assert omdb.awards(f"{totals}.") == Awards(wins, nominations)
+    besides = omdb.awards(f"{lead}Another {totals}.")
     assert (besides.award_wins, besides.award_nominations) == (wins + named * won, nominations + named * (not won))
     assert besides.oscars_won == expected.oscars_won
 
@@ -121,14 +121,14 @@ def test_awards_texts_are_parsed_to_the_numbers_they_were_made_from(
     ],
 )
 def test_numbers_missing_from_an_awards_text_are_none(said: str, expected: Awards):
-    assert values.awards(said) == expected
+    assert omdb.awards(said) == expected
 
 
 def test_an_invalid_date_is_none():
     for said in ("31 Feb 2010", "00 Jan 2010", "1 Foo 2010", "01 Jan 0000", "2010-07-16", "Jul 2010"):
-        assert values.day(said) is None
-    assert values.day("1 September 2010") == date(2010, 9, 1)
+        assert omdb.day(said) is None
+    assert omdb.day("1 September 2010") == date(2010, 9, 1)
 
 
 def test_a_score_must_state_its_scale():
-    assert values.out_of("7/10", 100) is values.out_of("74", 100) is values.out_of("174/100", 100) is None
+    assert omdb.out_of("7/10", 100) is omdb.out_of("74", 100) is omdb.out_of("174/100", 100) is None

@@ -14,7 +14,7 @@ from sqlalchemy import make_url
 from aperture_dagster.postgres.backup.create import BackupReport, create_backup
 from aperture_dagster.postgres.backup.dump import write_dump
 from aperture_dagster.postgres.cluster import VERSION
-from aperture_dagster.postgres.owner import ensure_owner
+from aperture_dagster.postgres.connection import ensure_owner
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.databases import database_copy, run_statements
 from aperture_dagster_tests.household import SetClock

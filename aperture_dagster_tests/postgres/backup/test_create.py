@@ -17,9 +17,9 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from aperture_dagster.postgres import cluster, databases
-from aperture_dagster.postgres.backup import create, dump, tools
+from aperture_dagster.postgres.backup import create, dump
 from aperture_dagster.postgres.backup.create import BackupReport
-from aperture_dagster.postgres.backup.errors import BackupError
+from aperture_dagster.postgres.backup.dump import BackupError
 from aperture_dagster.postgres.backup.folder import MARKER, backup_folder, read_backups
 from aperture_dagster.postgres.cluster import embedded_tool
 from aperture_dagster.postgres.databases import PREFIX, exclusive_maintenance, scratch_prefix
@@ -132,8 +132,8 @@ def test_a_failure_of_any_kind_leaves_the_last_backup_and_nothing_else(
         refused('psql failed: syntax error at or near "TABEL"')
     # A server that is newer than all clients.
     with monkeypatch.context() as patched:
-        patched.setattr(tools, "VERSION", cluster.VERSION - 1)
-        patched.setattr(tools, "SYSTEM_PROGRAMS", "/nowhere/{major}")
+        patched.setattr(dump, "VERSION", cluster.VERSION - 1)
+        patched.setattr(dump, "SYSTEM_PROGRAMS", "/nowhere/{major}")
         refused("install postgresql-client-18")
     # No room.
     usage = type("Usage", (), {"free": len(next(iter(before.values())))})()
@@ -153,7 +153,7 @@ def test_a_secret_is_neither_shown_nor_in_the_list_of_processes(
             back_up(settings=make_settings(database_url=wrong))
         assert "planted-wrong" not in str(error.value)
         right = url.set(username=role, password="right").update_query_dict({"sslpassword": "right-key"})
-        psql = functools.partial(tools.running_tool, embedded_tool("psql"), url=right.render_as_string(False))
+        psql = functools.partial(dump.running_tool, embedded_tool("psql"), url=right.render_as_string(False))
         with psql("-XAtc", "SELECT current_user") as process:
             assert process.communicate()[0] == f"{role}\n".encode()
         with psql("-Xq") as process:

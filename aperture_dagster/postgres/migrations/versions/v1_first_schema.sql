@@ -1,6 +1,40 @@
 CREATE EXTENSION IF NOT EXISTS vector;
 CREATE SEQUENCE item_id_seq AS BIGINT;
 
+CREATE TABLE facts (
+    name TEXT NOT NULL,
+    value JSONB NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_facts PRIMARY KEY (name)
+);
+COMMENT ON TABLE facts IS 'Single values about this installation, such as the identity of its media server.';
+
+CREATE TABLE services (
+    service TEXT NOT NULL,
+    batch_size INTEGER,
+    answered_at TIMESTAMP WITH TIME ZONE,
+    failing_since TIMESTAMP WITH TIME ZONE,
+    trouble TEXT,
+    CONSTRAINT pk_services PRIMARY KEY (service),
+    CONSTRAINT ck_services_batch_size CHECK (batch_size >= 1)
+);
+COMMENT ON TABLE services IS 'State of external services between runs.';
+COMMENT ON COLUMN services.batch_size IS 'largest accepted batch, if a larger one was refused';
+COMMENT ON COLUMN services.answered_at IS 'last success';
+COMMENT ON COLUMN services.failing_since IS 'first of the current failures; null while it works';
+COMMENT ON COLUMN services.trouble IS 'the last error';
+
+CREATE TABLE quota (
+    service TEXT NOT NULL,
+    day DATE NOT NULL,
+    used INTEGER NOT NULL,
+    "limit" INTEGER NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_quota PRIMARY KEY (service, day)
+);
+COMMENT ON TABLE quota IS 'Requests per service and day, by all processes.';
+COMMENT ON COLUMN quota.day IS 'UTC';
+
 CREATE TABLE alert_problems (
     key TEXT NOT NULL,
     category TEXT NOT NULL,
@@ -180,40 +214,6 @@ COMMENT ON COLUMN studio_logos.stored_path IS 'the logo_path of the stored file;
 COMMENT ON COLUMN studio_logos.file_name IS 'below APERTURE_HOME/logos';
 COMMENT ON COLUMN studio_logos.picture_kind IS 'png, jpeg or svg, by content';
 COMMENT ON COLUMN studio_logos.shown_sha256 IS 'the picture last uploaded to the media server';
-
-CREATE TABLE facts (
-    name TEXT NOT NULL,
-    value JSONB NOT NULL,
-    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_facts PRIMARY KEY (name)
-);
-COMMENT ON TABLE facts IS 'Single values about this installation, such as the identity of its media server.';
-
-CREATE TABLE services (
-    service TEXT NOT NULL,
-    batch_size INTEGER,
-    answered_at TIMESTAMP WITH TIME ZONE,
-    failing_since TIMESTAMP WITH TIME ZONE,
-    trouble TEXT,
-    CONSTRAINT pk_services PRIMARY KEY (service),
-    CONSTRAINT ck_services_batch_size CHECK (batch_size >= 1)
-);
-COMMENT ON TABLE services IS 'State of external services between runs.';
-COMMENT ON COLUMN services.batch_size IS 'largest accepted batch, if a larger one was refused';
-COMMENT ON COLUMN services.answered_at IS 'last success';
-COMMENT ON COLUMN services.failing_since IS 'first of the current failures; null while it works';
-COMMENT ON COLUMN services.trouble IS 'the last error';
-
-CREATE TABLE quota (
-    service TEXT NOT NULL,
-    day DATE NOT NULL,
-    used INTEGER NOT NULL,
-    "limit" INTEGER NOT NULL,
-    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_quota PRIMARY KEY (service, day)
-);
-COMMENT ON TABLE quota IS 'Requests per service and day, by all processes.';
-COMMENT ON COLUMN quota.day IS 'UTC';
 
 CREATE TABLE ai_prices (
     provider TEXT NOT NULL,
@@ -398,8 +398,8 @@ CREATE TABLE titles (
     CONSTRAINT fk_titles_work_id FOREIGN KEY(work_id) REFERENCES works (work_id),
     CONSTRAINT uq_titles_server_item_id UNIQUE (server_item_id)
 );
-CREATE INDEX ix_titles_work_id ON titles (work_id);
 CREATE INDEX ix_titles_media_type ON titles (media_type, removed_at);
+CREATE INDEX ix_titles_work_id ON titles (work_id);
 COMMENT ON TABLE titles IS 'One row per film or series item on the media server; removed_at is its tombstone. Never deleted.';
 COMMENT ON COLUMN titles.server_item_id IS 'null if the server has given it to another item';
 
@@ -1115,8 +1115,8 @@ CREATE TABLE episodes (
     CONSTRAINT fk_episodes_work_id FOREIGN KEY(work_id) REFERENCES works (work_id),
     CONSTRAINT uq_episodes_server_item_id UNIQUE (server_item_id)
 );
-CREATE INDEX ix_episodes_series_item_id ON episodes (series_item_id, season, number);
 CREATE INDEX ix_episodes_work_id ON episodes (work_id);
+CREATE INDEX ix_episodes_series_item_id ON episodes (series_item_id, season, number);
 COMMENT ON TABLE episodes IS 'One row per episode item on the media server; removed_at is its tombstone. Never deleted.';
 COMMENT ON COLUMN episodes.server_item_id IS 'null if the server has given it to another item';
 

@@ -1,1 +1,0 @@
-"""MDBList: scores of many sites, keywords, and where titles stream."""

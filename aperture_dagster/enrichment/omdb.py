@@ -1,0 +1,323 @@
+"""OMDb: ratings of critics and of IMDb's voters, and awards."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from datetime import date, timedelta
+from functools import partial
+from typing import Any, NamedTuple
+
+from aperture_dagster.enrichment.merge import gives
+from aperture_dagster.enrichment.source import TitleSource, store_titles
+from aperture_dagster.http import errors
+from aperture_dagster.http.client import ServiceClient
+from aperture_dagster.http.errors import redact
+from aperture_dagster.http.messages import Answer, expect, objects, one_line
+from aperture_dagster.settings import Settings
+from aperture_dagster.worklist.engine import Attempt, WorkList, one_by_one
+from aperture_dagster.worklist.queue import DueItem
+from aperture_dagster.worklist.services import MeteredService
+
+# Parse OMDb's values, all of which are text for human readers: a text that cannot be parsed is None, never 0.
+
+
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+# A larger number is a mistake, and does not fit its column.
+MOST_VOTES = 2**31 - 1
+MOST_MINUTES = 100_000
+MOST_AWARDS = 9_999
+
+# Python's \d matches the digits of all scripts. Digits may be grouped in threes.
+_WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,5}|[0-9]{1,16})"
+_NUMBER = re.compile(rf"({_WHOLE})(\.[0-9]{{1,16}})?")
+_OUT_OF = re.compile(rf"({_WHOLE}(?:\.[0-9]{{1,16}})?) ?/ ?({_WHOLE})")
+_DAY = re.compile(r"([0-9]{1,2}) ([A-Za-z]{3,9}) ([0-9]{4})")
+_MINUTES = re.compile(rf"(?:({_WHOLE}) ?h(?:ours?|rs?)?)? ?(?:({_WHOLE}) ?m(?:in(?:ute)?s?)?)?\.?", re.IGNORECASE)
+
+_COUNT = r"(?<![0-9.,-])([0-9]{1,3}(?:,[0-9]{3})|[0-9]{1,4})"
+_WINS = re.compile(rf"{_COUNT} wins?\b", re.IGNORECASE)
+_NOMINATIONS = re.compile(rf"{_COUNT} nominations?\b", re.IGNORECASE)
+# The name of the award extends to the next number: "Won 2 News & Documentary Emmys. 3 wins".
+_NAMED = re.compile(rf"\b(won|nominated for) {_COUNT} (?=([^.0-9]{{1,80}}))", re.IGNORECASE)
+_OSCAR = re.compile(r"\boscars?\b", re.IGNORECASE)
+_BESIDES = re.compile(r"\banother [0-9]", re.IGNORECASE)
+
+
+class Awards(NamedTuple):
+    """The numbers of an awards text, None if not stated. The first two count all awards, including Oscars."""
+
+    award_wins: int | None = None
+    award_nominations: int | None = None
+    oscars_won: int | None = None
+
+
+def known(value: Any) -> str | None:
+    """Return the text on one line and trimmed; None for "", "N/A" and anything but text."""
+    text = one_line(value)
+    return None if text is None or text.replace(" ", "").upper() == "N/A" else text
+
+
+def number(value: Any, *, most: float) -> float | None:
+    """Parse ``"8.8"`` or ``"2,300,000"``: from 0 to ``most``, to four decimals."""
+    match = _NUMBER.fullmatch(known(value) or "")
+    if match is None:
+        return None
+    found = float(match[1].replace(",", "") + (match[2] or ""))
+    return round(found, 4) if found <= most else None
+
+
+def count(value: Any, *, most: int = MOST_VOTES) -> int | None:
+    """Parse ``"2,300,000"``: a whole number from 0 to ``most``."""
+    match = _NUMBER.fullmatch(known(value) or "")
+    if match is None or match[2]:
+        return None
+    found = int(match[1].replace(",", ""))
+    return found if found <= most else None
+
+
+def percent(value: Any) -> int | None:
+    """Parse ``"87%"``: 0-100."""
+    text = known(value)
+    return count(text[:-1], most=100) if text and text.endswith("%") else None
+
+
+def out_of(value: Any, scale: int) -> float | None:
+    """Parse ``"74/100"`` or ``"8.8/10"``: from 0 to ``scale``, which the text must state."""
+    match = _OUT_OF.fullmatch(known(value) or "")
+    return number(match[1], most=scale) if match and count(match[2]) == scale else None
+
+
+def day(value: Any) -> date | None:
+    """Parse ``"16 Jul 2010"``, with English month names in every locale."""
+    match = _DAY.fullmatch(known(value) or "")
+    if match is None or (month := match[2][:3].lower()) not in MONTHS:
+        return None
+    try:
+        return date(int(match[3]), MONTHS.index(month) + 1, int(match[1]))
+    except ValueError:
+        return None
+
+
+def minutes(value: Any) -> int | None:
+    """Parse ``"148 min"``, ``"1 h 30 min"`` or ``"2 h"``: minutes, at least 1."""
+    match = _MINUTES.fullmatch(known(value) or "")
+    if match is None or not any(match.groups()):
+        return None
+    hours, rest = (int(part.replace(",", "")) if part else 0 for part in match.groups())
+    total = 60 * hours + rest
+    return total if 0 < total <= MOST_MINUTES else None
+
+
+def awards(value: Any) -> Awards:
+    """Parse ``"Won 4 Oscars. 159 wins & 220 nominations total"``, and its shorter and older forms.
+
+    Older texts have "Another 143 wins & 198 nominations" after the named awards, and short ones have no total. The
+    named awards are added there, so that wins and nominations always have the same meaning.
+    """
+    text = known(value)
+    if text is None:
+        return Awards()
+    named: dict[str, int | None] = {}
+    oscars_won: int | None = None
+    for how, amount, award in _NAMED.findall(text):
+        result = "won" if how.lower() == "won" else "nominated"
+        named.setdefault(result, _amount(amount))
+        if result == "won" and oscars_won is None and _OSCAR.search(award):
+            oscars_won = _amount(amount)
+    wins, nominations = (_amount(found[1]) if (found := kind.search(text)) else None for kind in (_WINS, _NOMINATIONS))
+    if _BESIDES.search(text) or (wins is None and nominations is None):
+        wins = _sum(wins, named.get("won"))
+        nominations = _sum(nominations, named.get("nominated"))
+    return Awards(wins, nominations, oscars_won)
+
+
+def _amount(text: str) -> int | None:
+    amount = int(text.replace(",", ""))
+    return amount if amount <= MOST_AWARDS else None
+
+
+def _sum(*parts: int | None) -> int | None:
+    present = [part for part in parts if part is not None]
+    return sum(present) if present else None
+
+
+# A client of OMDb: ratings of critics and of IMDb's voters, and awards.
+#
+# Facts about the API that shaped this module:
+#
+# - The key is accepted in the query only.
+# - A spent quota is 401, like a wrong key; only the text tells them apart.
+# - "Not found" is 200 with ``"Response": "False"``.
+# - Every value is text, "N/A" if unknown, in JSON that is assembled by hand and sometimes malformed; see
+#   :func:`parse_json`.
+
+
+# IMDb's first entry, to verify the key with.
+ANY_TITLE = "tt0000001"
+_IMDB_ID = re.compile(r"tt[0-9]{1,10}")
+_SPENT = re.compile(r"limit (?:has been )?reached|(?:request|daily|rate) limit|limit exceeded|quota", re.IGNORECASE)
+_KEY = re.compile(r"\bapi ?key\b", re.IGNORECASE)
+# "Incorrect IMDb ID." is the answer for ids that OMDb lacks, "Error getting data." for obscure ones.
+_NOT_FOUND = re.compile(r"not found|incorrect imdb id|error getting data", re.IGNORECASE)
+_PASSING = re.compile(r"something went wrong", re.IGNORECASE)
+
+
+class Omdb(ServiceClient):
+    """OMDb; ``options`` are passed to the transport."""
+
+    def __init__(self, url: str, api_key: str, **options: Any) -> None:
+        super().__init__(
+            "OMDb",
+            url,
+            params={"apikey": api_key},
+            inspect=partial(inspect, api_key),
+            secrets=[api_key],
+            setting="OMDB_API_KEY",
+            address_setting="APERTURE_OMDB_URL",
+            **options,
+        )
+
+    def check(self) -> None:
+        """Request any title to verify the key; costs one request of the quota. Raises as :meth:`title`."""
+        with suppress(errors.NotFound):
+            self._fetch(ANY_TITLE)
+
+    def title(self, imdb_id: str) -> dict[str, Any]:
+        """Request the columns of ``omdb_ratings`` of a title.
+
+        Raises:
+            NotFound: OMDb has no such title; also, and without a request, if the id is not that of a title on IMDb.
+            BadAnswer: the answer cannot be parsed, or is about another title.
+            QuotaSpent: the day's requests are used up.
+            ServiceRefused: OMDb does not accept the key.
+            ServiceUnavailable: see :class:`Transport`.
+        """
+        if not _IMDB_ID.fullmatch(imdb_id):
+            raise errors.NotFound(f"OMDb was not asked: {imdb_id!r} is not the IMDb id of a title")
+        return parse_title(self._fetch(imdb_id), imdb_id)
+
+    def _fetch(self, imdb_id: str) -> Any:
+        return self.transport.get_json("/", {"i": imdb_id, "r": "json"}, lenient=True)
+
+
+def inspect(api_key: str, answer: Answer) -> None:
+    """Raise what an answer of OMDb means, whatever its status; a hook for :class:`Transport`."""
+    if answer.status in (401, 403) or (answer.status == 200 and _is_error(answer)):
+        message = known(answer.message("Error", lenient=True)) or ""
+        raise _meaning(redact(message, [api_key])[:160], refused=answer.status != 200)
+    if answer.status == 404:
+        # OMDb has one path, and reports unknown titles with 200: this is another server, or OMDb is half down.
+        raise errors.TemporaryError("answered 404, as OMDb never does for a title. Check APERTURE_OMDB_URL")
+
+
+def _is_error(answer: Answer) -> bool:
+    if b"false" not in answer.body.lower():
+        return False
+    response = answer.fields(lenient=True).get("Response")
+    return isinstance(response, str) and response.strip().lower() == "false"
+
+
+def _meaning(message: str, *, refused: bool) -> errors.ServiceError | errors.TemporaryError:
+    quoted = f" ({message})" if message else ""
+    if _SPENT.search(message):
+        return errors.QuotaSpent(
+            f"OMDb: the day's requests are used up{quoted}. What was fetched is kept; the rest follows the next day."
+        )
+    if refused or _KEY.search(message):
+        return errors.ServiceRefused(
+            f"OMDb: the key was refused{quoted}. Check OMDB_API_KEY; "
+            "a new key works only after the link in OMDb's e-mail was opened."
+        )
+    if _NOT_FOUND.search(message):
+        return errors.NotFound(f"OMDb has no such title{quoted}")
+    if _PASSING.search(message):
+        return errors.TemporaryError(f"answered: {message}")
+    return errors.BadAnswer(f"OMDb answered with an unknown error: {message or 'no reason given'}")
+
+
+def parse_title(answer: Any, imdb_id: str) -> dict[str, Any]:
+    """Parse OMDb's answer for a title: the columns of ``omdb_ratings``, None if unknown, never 0.
+
+    Raises:
+        BadAnswer: it is not an object, is not marked as an answer, or is about another title.
+    """
+    answer = expect(answer, dict, "OMDb's answer")
+    response = expect(answer.get("Response"), str, "OMDb's answer: Response")
+    if response.strip().lower() != "true":
+        raise errors.BadAnswer(f"OMDb's answer for {imdb_id}: Response is {response[:40]!r}")
+    found = expect(answer.get("imdbID"), str, "OMDb's answer: imdbID").strip()
+    # The number may have more leading zeros.
+    if not _IMDB_ID.fullmatch(found) or int(found[2:]) != int(imdb_id[2:]):
+        raise errors.BadAnswer(f"OMDb was asked for {imdb_id} and answered with {found[:40]!r}")
+    ratings = {
+        source.lower(): entry.get("Value")
+        for entry in reversed(objects(answer.get("Ratings")))
+        if (source := known(entry.get("Source")))
+    }
+    metascore = count(answer.get("Metascore"), most=100)
+    of_hundred = out_of(ratings.get("metacritic"), 100)
+    rating = number(answer.get("imdbRating"), most=10)
+    return {
+        "imdb_id": imdb_id,
+        "imdb_rating": rating if rating is not None else out_of(ratings.get("internet movie database"), 10),
+        "imdb_votes": count(answer.get("imdbVotes")),
+        "rotten_tomatoes": percent(ratings.get("rotten tomatoes")),
+        "metacritic": metascore if metascore is not None or of_hundred is None else round(of_hundred),
+        "awards": known(answer.get("Awards")),
+        **awards(answer.get("Awards"))._asdict(),
+        "rated": known(answer.get("Rated")),
+        "released": day(answer.get("Released")),
+        "runtime_minutes": minutes(answer.get("Runtime")),
+    }
+
+
+# OMDb: ratings of critics and of IMDb's voters, and awards.
+
+
+TTL = timedelta(days=30)
+
+
+def _work_list(settings: Settings, service: MeteredService[Omdb], client: Omdb) -> WorkList:
+    def ask(title: DueItem) -> Attempt:
+        return Attempt(title, "ok", answer=client.title(title.imdb_id or ""))
+
+    return WorkList(
+        source=OMDB,
+        ask=one_by_one(ask),
+        store=store_titles(OMDB.name),
+        ttl=lambda attempt, now: TTL,
+        cancel=client.cancel,
+        quota=service.quota,
+        concurrency=service.concurrency,
+    )
+
+
+OMDB: TitleSource[Omdb] = TitleSource(
+    name="omdb",
+    label="OMDb",
+    asks_by="imdb",
+    connect=lambda settings, key, **options: Omdb(settings.omdb_url, key, **options),
+    key=lambda settings: settings.omdb_api_key,
+    key_setting="OMDB_API_KEY",
+    url=lambda settings: settings.omdb_url,
+    without_key="titles have no critics' scores and awards from OMDb",
+    concurrency=3,
+    # OMDb does not report what is left, so we count.
+    daily_limit=lambda settings: settings.omdb_daily_limit,
+    table="omdb_ratings",
+    about="OMDb: Rotten Tomatoes, Metacritic, IMDb's ratings, awards.",
+    description="""\
+OMDb's ratings of each title in the library that has an IMDb id, one row per work: Rotten Tomatoes, Metacritic, IMDb's
+rating and votes, awards.
+
+One request per title, within the daily quota, which is counted across runs and restarts. When it is used up, the step
+succeeds, and the next day's runs continue. Skipped without an OMDb key.""",
+    gives=(
+        # Scores that several sources pass on come from OMDb first: it reads them from the sites themselves.
+        *gives(20, "imdb_rating", "imdb_votes", "rotten_tomatoes", "metacritic"),
+        *gives(20, "awards", "award_wins", "award_nominations", "oscars_won"),
+        *gives(20, "runtime_minutes", official_rating="rated", release_date="released"),
+    ),
+    work_list=_work_list,
+)

@@ -1,1 +1,0 @@
-"""OMDb: ratings of critics and of the voters of IMDb, and awards."""

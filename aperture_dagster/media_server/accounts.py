@@ -1,0 +1,140 @@
+"""Sign in to Jellyfin or Emby with the account of a user: the server decides, and nothing of it is kept.
+
+Facts about the API that shaped this module: a sign-in needs no key but a client that names itself, and replaces the
+earlier one of the same device, so each has a device of its own; it stays in the server's list of devices until it is
+ended. A wrong password and an unknown name have the same answer, 401; Jellyfin answers 403 to somebody who may not sign
+in at all, for one from this network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aperture_dagster.http.client import ServiceClient
+from aperture_dagster.http.errors import BadAnswer, NotFound, RequestRejected, ServiceError, ServiceRefused
+from aperture_dagster.http.home_network import Route
+from aperture_dagster.http.messages import Request, as_object, expect
+from aperture_dagster.media_server.detect import ServerType
+from aperture_dagster.media_server.items import policy_of
+
+CLIENT = "Aperture"
+VERSION = "1"
+SECONDS = 10.0
+
+
+class WrongAccount(Exception):
+    """The server does not accept this name and password, or code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Somebody whom the server knows: ``server_id`` is that of the server itself."""
+
+    user_id: str
+    name: str
+    is_administrator: bool
+    server_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class QuickConnect:
+    """A code that a user enters in a client in which they are signed in; ``secret`` shows that it is ours."""
+
+    code: str
+    secret: str
+
+
+class ServerAccounts(ServiceClient):
+    """The sign-in of a media server. It uses no key.
+
+    Args:
+        server_type: which server it is.
+        url: its address.
+        route: how to reach it.
+    """
+
+    def __init__(self, server_type: ServerType, url: str, *, route: Route | None = None) -> None:
+        super().__init__(
+            "The media server", url, route=route, attempts=1, timeout_seconds=SECONDS,
+            address_setting="APERTURE_MEDIA_SERVER_URL",
+        )  # fmt: skip
+        self._is_emby = server_type == "emby"
+        self._device = f"aperture-{secrets.token_hex(8)}"
+
+    def sign_in(self, name: str, password: str) -> Account:
+        """Check a name and password.
+
+        Raises:
+            WrongAccount: the server does not accept them.
+            ServiceError: it does not answer, or not as expected.
+        """
+        self.transport.hide(password)
+        return self._account(lambda: self._post("/Users/AuthenticateByName", {"Username": name, "Pw": password}))
+
+    def begin_quick_connect(self) -> QuickConnect:
+        """Return a new code. Raises ServiceError; :class:`ServiceRefused` if the server does not offer it."""
+        found = as_object(self._post("/QuickConnect/Initiate", None))
+        code, secret = found.get("Code"), found.get("Secret")
+        if not isinstance(code, str) or not isinstance(secret, str):
+            raise BadAnswer("the media server's Quick Connect has no code")
+        return QuickConnect(code, secret)
+
+    def finish_quick_connect(self, secret: str) -> Account | None:
+        """Return who has entered the code; None while nobody has.
+
+        Raises:
+            WrongAccount: the code has expired.
+            ServiceError: the server does not answer, or not as expected.
+        """
+        self.transport.hide(secret)
+        request = Request("GET", "/QuickConnect/Connect", params={"secret": secret}, headers=self._headers())
+        try:
+            state = as_object(self.transport.send(request).json())
+        except (NotFound, RequestRejected):
+            raise WrongAccount from None
+        if not state.get("Authenticated"):
+            return None
+        return self._account(lambda: self._post("/Users/AuthenticateWithQuickConnect", {"Secret": secret}))
+
+    def _account(self, ask: Callable[[], Any]) -> Account:
+        try:
+            found = expect(ask(), dict, "the answer to a sign-in")
+        except (ServiceRefused, RequestRejected):
+            raise WrongAccount from None
+        user = as_object(found.get("User"))
+        token = found.get("AccessToken")
+        if isinstance(token, str):
+            self._end(token)
+        user_id, name = user.get("Id"), user.get("Name")
+        if not isinstance(user_id, str) or not isinstance(name, str):
+            raise BadAnswer("the answer to a sign-in names no user")
+        server_id = found.get("ServerId")
+        is_administrator = policy_of(user).get("IsAdministrator") is True
+        return Account(user_id, name, is_administrator, server_id if isinstance(server_id, str) else None)
+
+    def _post(self, path: str, body: Any, token: str | None = None) -> Any:
+        request = Request("POST", path, json=body, headers=self._headers(token))
+        try:
+            return self.transport.send(request).json()
+        except NotFound:
+            if not self._is_emby or self.transport.base_url.endswith("/emby"):
+                raise
+        # As for the reader: a reverse proxy may forward only what has the prefix.
+        self.transport.base_url += "/emby"
+        return self.transport.send(request).json()
+
+    def _end(self, token: str) -> None:
+        """End the sign-in on the server: from here on, our own session counts."""
+        self.transport.hide(token)
+        # It ends nothing that anybody uses, so a failure costs a line in the server's list of devices.
+        with contextlib.suppress(ServiceError):
+            self._post("/Sessions/Logout", None, token)
+
+    def _headers(self, token: str | None = None) -> dict[str, str]:
+        names = f'Client="{CLIENT}", Device="{CLIENT}", DeviceId="{self._device}", Version="{VERSION}"'
+        value = f"MediaBrowser {names}" + (f', Token="{token}"' if token else "")
+        return {"X-Emby-Authorization" if self._is_emby else "Authorization": value}

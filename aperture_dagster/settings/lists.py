@@ -1,0 +1,209 @@
+"""Settings of embeddings, recommendations and Top Picks, and of what is published on the media server."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, StringConstraints
+from pydantic_settings import NoDecode
+
+from aperture_dagster.settings.types import Address, Secret, SettingsGroup, Share, Texts, split_names
+
+# Settings of embeddings, recommendations and Top Picks.
+
+
+TMDB_LISTS = ("popular", "trending", "top_rated")
+# MDBList's orders of a list, except for ``random``, which would be another list every time.
+MDBLIST_SORTS = (
+    "rank", "score", "usort", "score_average", "released", "releasedigital", "imdbrating", "imdbvotes",
+    "last_air_date", "imdbpopular", "tmdbpopular", "rogerebert", "rtomatoes", "rtaudience", "metacritic",
+    "myanimelist", "letterrating", "lettervotes", "budget", "revenue", "runtime", "title", "added",
+)  # fmt: skip
+_LIST_ADDRESS = re.compile(r"https?://(?:www\.)?mdblist\.com/lists/", re.IGNORECASE)
+_LIST_NAME = re.compile(r"[0-9]{1,12}|[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
+
+
+class TopPicksSource(NamedTuple):
+    """What Top Picks are made from: the household's plays, a list of a service, or both."""
+
+    is_local: bool
+    service: Literal["tmdb", "mdblist"] | None = None
+    list_name: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse the text of a setting.
+
+        Raises:
+            ValueError: it names no source.
+        """
+        if text == "local":
+            return cls(True)
+        is_local = text.startswith("local+")
+        service, _, name = text.removeprefix("local+").partition(":")
+        if service == "tmdb":
+            if name not in TMDB_LISTS:
+                raise ValueError(f"expected one of {', '.join(f'tmdb:{one}' for one in TMDB_LISTS)}")
+            return cls(is_local, "tmdb", name)
+        if service != "mdblist":
+            raise ValueError("expected local, tmdb:popular, mdblist:2194, or local+ and one of these lists")
+        name = _LIST_ADDRESS.sub("", name.strip(), count=1).strip("/")
+        if not _LIST_NAME.fullmatch(name) or ".." in name:
+            raise ValueError("expected a list of MDBList by its number or as user/slug, such as mdblist:2194")
+        return cls(is_local, "mdblist", name)
+
+    @property
+    def kind(self) -> Literal["local", "hybrid", "tmdb", "mdblist"]:
+        """What the rows of a list say about their source."""
+        return "local" if self.service is None else "hybrid" if self.is_local else self.service
+
+
+def _check_source(value: str) -> str:
+    TopPicksSource.parse(value)
+    return value
+
+
+def _check_sort(value: str | None) -> str | None:
+    by, _, order = (value or "").partition(".")
+    if value is not None and (by not in MDBLIST_SORTS or order not in ("asc", "desc")):
+        names = ", ".join(MDBLIST_SORTS)
+        raise ValueError(f"expected one of {names}, with .asc or .desc, such as score.desc")
+    return value
+
+
+SourceText = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_check_source)]
+MdblistSort = Annotated[str | None, AfterValidator(_check_sort)]
+
+
+class EmbedderSettings(SettingsGroup):
+    """Embeddings."""
+
+    embedder: Literal["static", "fastembed", "openai"] = "static"
+    """Embedding backend: static (local, ships with the package), fastembed (local transformer, extra
+    `transformer`), openai (any OpenAI-compatible endpoint: OpenAI, Ollama, LM Studio).
+    """
+    embedder_model: str | None = None
+    """Model of fastembed or the endpoint. Defaults: BAAI/bge-small-en-v1.5, text-embedding-3-small."""
+    embedder_url: Address = "https://api.openai.com/v1"
+    """Base address of the OpenAI-compatible endpoint."""
+    embedder_api_key: Secret = Field(default=None, validation_alias="OPENAI_API_KEY")
+    """API key of that endpoint, if it requires one."""
+
+
+class RecommendationSettings(SettingsGroup):
+    """Taste and recommendations."""
+
+    recommendations_per_list: int = Field(default=50, ge=1, le=500)
+    """Titles per user and media type."""
+    diversity: Share = 0.1
+    """Weight of variety within a list: 0 ranks by score alone, 1 by variety alone."""
+
+
+class TopPicksSettings(SettingsGroup):
+    """Top Picks."""
+
+    top_picks_window_days: PositiveInt = 30
+    """Days of plays that Top Picks are based on."""
+    top_picks_per_list: int = Field(default=10, ge=1, le=200)
+    """Titles per media type in Top Picks."""
+    top_picks_minimum_viewers: PositiveInt = 2
+    """Viewers that a pick needs; lowered automatically when too few titles have them."""
+    top_picks_mdblist_sort: MdblistSort = None
+    """Order of lists of MDBList, such as score.desc or released.desc. Default: that of the list."""
+    top_picks_local_weight: Share = 0.5
+    """Weight of the household's plays where they are combined with a list; the list has the rest."""
+    top_picks_movies_source: SourceText = "local"
+    """Source of the films: `local` (the household's plays), or a list, of which the library's titles are taken:
+    `tmdb:popular`, `tmdb:trending` (of the week), `tmdb:top_rated`, or `mdblist:` and its number, user/slug or address.
+    Both together: `local+tmdb:popular`.
+    """
+    top_picks_series_source: SourceText = "local"
+    """Source of the series, likewise."""
+
+
+# Settings of what is published on the media server.
+
+
+def _check_template(value: str) -> str:
+    """Accept a name in which only the placeholders of a template appear in braces."""
+    try:
+        name = value.format(username="name", type="type")
+    except (LookupError, ValueError, AttributeError):
+        raise ValueError("expected a name with no other placeholders than {username} and {type}") from None
+    if not name.strip() or not name.isprintable():
+        raise ValueError("expected a name")
+    return value.strip()
+
+
+def _check_names(given: dict[str, str]) -> dict[str, str]:
+    """Accept names for kinds of lists that are distinct for each user and media type; the others keep their default."""
+    for kind, value in given.items():
+        if kind not in DEFAULT_NAMES:
+            raise ValueError(f"expected names for {', '.join(DEFAULT_NAMES)}, not for {kind}")
+        for placeholder in ("{username}", "{type}"):
+            if placeholder in DEFAULT_NAMES[kind] and placeholder not in value:
+                raise ValueError(f"expected {placeholder} in the name for {kind}, so that no two lists share a library")
+    return DEFAULT_NAMES | {kind: _check_template(value) for kind, value in given.items()}
+
+
+DEFAULT_NAMES = {
+    "recommendations": "{username}'s AI Picks - {type}",
+    "top_picks": "Top Picks - {type}",
+    "shows_you_watch": "Shows You Watch - {username}",
+}
+PublishedAs = Literal[
+    "recommendation_libraries", "recommendation_playlists", "top_picks_libraries", "top_picks_collections",
+    "top_picks_playlists", "shows_you_watch_libraries",
+]  # fmt: skip
+
+
+class PublishingSettings(SettingsGroup):
+    """Publishing on the media server."""
+
+    publish: bool = False
+    """Whether anything is published on the media server: libraries, collections, playlists."""
+    publish_root: Path | None = None
+    """Folder for published libraries, as this machine sees it. The media server must see it, too, and it must not be
+    inside one of its libraries. A marker file shows that it is the right one. Libraries move when the setting changes.
+    """
+    path_map: Texts = Field(default_factory=dict)
+    """Folders that the media server sees under another path, as a JSON object of this machine's paths and the
+    server's: `{"/volume1/media": "/media"}`.
+    """
+    publish_as: Literal["auto", "symlink", "hardlink", "strm", "rows"] = "auto"
+    """How published titles refer to the originals. auto: symlinks on Jellyfin, STRM files on Emby. rows: nothing is
+    placed on the server; lists are [rows on Jellyfin's home screen](publishing.md#rows-on-the-home-screen).
+    """
+    publish_strict_access: bool = True
+    """Whether users who may see all libraries get a list of them instead, so that they cannot find the published
+    libraries of others. Libraries that you add are added to it. If not, those of others are hidden in their views.
+    """
+    share_watch_state: bool = True
+    """Whether published copies and originals share what was watched, in both directions, where the media server does
+    not do so itself: played, position, favourite.
+    """
+    publish_reasons: Literal["tagline", "overview", "off"] = "tagline"
+    """Where the page of a recommended title says why: in place of its tagline, above its overview, or nowhere."""
+    publish_lists: Annotated[tuple[PublishedAs, ...], NoDecode, BeforeValidator(split_names)] = (
+        "recommendation_libraries", "top_picks_libraries", "shows_you_watch_libraries",
+    )  # fmt: skip
+    """What is published, of recommendation_libraries, recommendation_playlists, top_picks_libraries,
+    top_picks_collections, top_picks_playlists (one for each user) and shows_you_watch_libraries.
+    """
+    publish_names: Annotated[Texts, AfterValidator(_check_names)] = DEFAULT_NAMES
+    """Names of libraries, collections and playlists, as a JSON object of those that are not the default:
+    `{"top_picks": "Best of - {type}"}`.
+    """
+
+
+class WatchingSettings(SettingsGroup):
+    """Shows You Watch."""
+
+    shows_you_watch_minimum_episodes: PositiveInt = 2
+    """Episodes of a series that a user must have played."""
+    shows_you_watch_days: NonNegativeInt = 60
+    """Days since the last played episode after which a series is no longer listed; 0: never."""
+    shows_you_watch_ended_days: NonNegativeInt = 0
+    """The same for series that have ended or were canceled; 0: they are not listed."""
+    shows_you_watch_episodes: PositiveInt = 10
+    """Published episodes per series, from the next unwatched one on."""

@@ -1,0 +1,311 @@
+"""Who gets in: with which account, for how long, and where to."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import CliRunner
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from aperture_dagster.catalogue.people import remember_server
+from aperture_dagster.cli.main import main as aperture
+from aperture_dagster.front_door import gate as gates
+from aperture_dagster.front_door.app import FrontDoor
+from aperture_dagster.front_door.gate import Gate
+from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.front_door.secrets import OPERATOR, read_secret
+from aperture_dagster.front_door.sessions import ATTEMPTS, COOKIE, WINDOW_SECONDS, Sessions, Throttle
+from aperture_dagster.front_door.sign_in import safe_path
+from aperture_dagster.postgres.database import ReadOnlyDatabase
+from aperture_dagster.settings import Settings
+from aperture_dagster.simulator.server import RunningSimulator, running_simulator
+from aperture_dagster.simulator.world import World, WorldUser
+from aperture_dagster_tests.front_door.home import Home
+from aperture_dagster_tests.shelf import Shelf
+
+PASSWORD = "demo-password"
+
+
+@dataclass
+class Door:
+    """The front door of a household whose media server runs."""
+
+    home: Home
+    simulator: RunningSimulator
+    settings: Settings
+    app: FrontDoor
+
+    def browser(self, scheme: str = "http", **headers: Any) -> TestClient:
+        """Return a browser without cookies."""
+        page = {"accept": "text/html", **headers}
+        return TestClient(self.app, f"{scheme}://localhost", follow_redirects=False, headers=page)
+
+    def signed_in(self, name: str, **how: Any) -> TestClient:
+        """Return a browser in which somebody has signed in."""
+        browser = self.browser(**how)
+        answer = sign_in(browser, name)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        return browser
+
+
+def sign_in(browser: TestClient, name: str, password: str = PASSWORD, target: str = "/") -> httpx.Response:
+    return browser.post("/sign-in", data={"name": name, "password": password, "next": target})
+
+
+def operators_ui() -> Starlette:
+    async def page(request: Any) -> PlainTextResponse:
+        return PlainTextResponse("Dagster")
+
+    async def live(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.close()
+
+    routes: list[Any] = [WebSocketRoute("/graphql", live), Route("/{path:path}", page, methods=["GET", "POST"])]
+    return Starlette(routes=[Mount("/operate", routes=routes)])
+
+
+@pytest.fixture
+def open_door(
+    shelf: Shelf, make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
+    """Return a function that opens the front door of a household."""
+    # What a user may do is looked up with each request.
+    monkeypatch.setattr(gates, "REMEMBERED_SECONDS", -1.0)
+
+    @contextmanager
+    def opened(server: str = "jellyfin") -> Iterator[Door]:
+        world = World("door", users=[WorldUser("Anna", is_administrator=True), WorldUser("Ben")])
+        with running_simulator(world) as simulator:
+            home = Home(shelf, {name: simulator.state.user_named(name).id for name in ("Anna", "Ben")})
+            url = simulator.emby_url if server == "emby" else simulator.jellyfin_url
+            settings = make_settings(media_server_url=url, media_server_api_key="unused", media_server_type=server)
+            database = ReadOnlyDatabase(settings)
+            gate = Gate(settings, database)
+            yield Door(
+                home,
+                simulator,
+                settings,
+                FrontDoor(operators_ui(), Pages(settings, database, gate).application(), gate),
+            )
+            database.close()
+
+    return opened
+
+
+@pytest.mark.parametrize("server", ["jellyfin", "emby"])
+def test_members_sign_in_with_their_own_account_and_see_their_own_page_alone(
+    open_door: Callable[..., Any], server: str
+):
+    with open_door(server) as door:
+        door.home.recommend("Anna", 1)
+        door.home.recommend("Ben", 2)
+        stranger = door.browser()
+        for path in ("/", "/shows", "/top-picks", "/suggestions"):
+            answer = stranger.get(path)
+            assert answer.status_code == 303 and answer.headers["location"].startswith("/sign-in?next=%2F")
+        ben = door.signed_in("ben")
+        page = ben.get("/")
+        assert page.status_code == 200 and "Heat" in page.text
+        assert "Anna" not in page.text and "/operate" not in page.text
+        assert ben.get("/?as=Anna").status_code == 404
+        anna = door.signed_in("Anna")
+        assert "Alien" in anna.get("/").text and "Heat" in anna.get("/?as=Ben").text
+
+
+def test_a_wrong_password_an_unknown_name_and_a_disabled_user_have_one_answer(open_door: Callable[..., Any]):
+    with open_door() as door:
+        door.simulator.state.change_user("Ben", is_disabled=True)
+        answers = [sign_in(door.browser(), *one) for one in (("Anna", "x"), ("Nobody", PASSWORD), ("Ben", PASSWORD))]
+        assert {one.status_code for one in answers} == {403}
+        assert len({one.text for one in answers}) == 1 and "does not accept" in answers[0].text
+        assert not any("set-cookie" in one.headers for one in answers)
+
+
+def test_only_administrators_reach_the_operators_ui(open_door: Callable[..., Any]):
+    def socket(browser: TestClient) -> bool:
+        try:
+            with browser.websocket_connect("ws://localhost/operate/graphql") as live:
+                live.receive()
+            return True
+        except WebSocketDisconnect as refused:
+            return refused.code != 1008
+
+    with open_door() as door:
+        stranger, ben, anna = door.browser(), door.signed_in("Ben"), door.signed_in("Anna")
+        assert stranger.get("/operate/runs/1").headers["location"] == "/sign-in?next=%2Foperate%2Fruns%2F1"
+        assert stranger.post("/operate/graphql", json={}).status_code == 401
+        assert ben.get("/operate").status_code == ben.post("/operate/graphql").status_code == 403
+        assert anna.get("/operate/runs/1").text == anna.post("/operate/graphql").text == "Dagster"
+        assert [socket(one) for one in (stranger, ben, anna)] == [False, False, True]
+        # A program of this home, such as a health check, has a key.
+        key = read_secret(door.settings, OPERATOR)
+        assert door.browser(authorization=f"Bearer {key}").get("/operate/x").status_code == 200
+        for wrong in (f"Bearer {key}x", "Bearer ", f"Basic {key}", key):
+            assert door.browser(authorization=wrong, accept="").get("/operate/x").status_code == 401
+        door.home.user("Anna", is_administrator=False)
+        assert anna.get("/operate").status_code == 403
+
+
+@pytest.mark.parametrize("change", ["is_disabled = true", "removed_at = now()"])
+def test_who_was_disabled_or_removed_has_no_session_any_more(open_door: Callable[..., Any], change: str):
+    with open_door() as door:
+        browsers = [door.signed_in(name) for name in ("Anna", "Ben")]
+        door.home.shelf.do(f"UPDATE users SET {change}")
+        assert [one.get("/").headers.get("location") for one in browsers] == ["/sign-in?next=%2F"] * 2
+        assert browsers[0].get("/operate").status_code == 303
+
+
+def test_before_the_first_sync_an_administrator_can_see_why_there_is_none(open_door: Callable[..., Any]):
+    with open_door() as door:
+        door.home.shelf.do("DELETE FROM users")
+        assert door.signed_in("Anna").get("/operate/").text == "Dagster"
+        assert door.signed_in("Ben").get("/operate/").status_code == 403
+        assert door.signed_in("Ben").get("/").status_code == 503
+
+
+def test_one_command_ends_all_sessions(open_door: Callable[..., Any], monkeypatch: pytest.MonkeyPatch):
+    with open_door() as door:
+        browsers = [door.signed_in(name) for name in ("Anna", "Ben")]
+        monkeypatch.setenv("APERTURE_HOME", str(door.settings.home_path))
+        assert CliRunner().invoke(aperture, ["sign-out-everybody"]).exit_code == 0
+        assert [one.get("/").status_code for one in browsers] == [303, 303]
+        assert door.signed_in("Ben").get("/").status_code in (200, 503)
+
+
+def test_a_cookie_cannot_be_forged_and_ends_after_thirty_days(
+    open_door: Callable[..., Any], make_settings: Callable[..., Settings], tmp_path: Any, monkeypatch: Any
+):
+    with open_door() as door:
+        anna = door.simulator.state.user_named("Anna").id
+        elsewhere = Sessions(make_settings(home=tmp_path / "other")).begin(anna, is_administrator=True)
+        cookie = door.signed_in("Ben").cookies[COOKIE]
+        changed = cookie[:5] + ("A" if cookie[5] != "A" else "B") + cookie[6:]
+        quick = Sessions(door.settings).keep_quick_connect(anna, "1")
+        for forged in (elsewhere, changed, quick, cookie + "x", "", "\xff", "a.b.c", cookie.rpartition(".")[0]):
+            browser = door.browser(cookie=f"{COOKIE}={forged}".encode("latin-1"))
+            assert browser.get("/").status_code == 303, forged
+        assert door.browser(cookie=f"{COOKIE}={cookie}").get("/").status_code == 200
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + 31 * 86_400)
+        assert door.browser(cookie=f"{COOKIE}={cookie}").get("/").status_code == 303
+
+
+def test_the_cookie_is_for_the_browser_alone_and_encrypted_behind_tls(open_door: Callable[..., Any]):
+    with open_door() as door:
+        plain = sign_in(door.browser(), "Ben").headers["set-cookie"].lower()
+        assert "httponly" in plain and "samesite=lax" in plain and "path=/" in plain and "max-age=2592000" in plain
+        assert "secure" not in plain
+        assert "secure" in sign_in(door.browser(scheme="https"), "Ben").headers["set-cookie"].lower()
+
+
+def test_signing_out_needs_the_form_of_the_page(open_door: Callable[..., Any]):
+    with open_door() as door:
+        door.home.recommend("Ben", 1)
+        door.home.recommend("Anna", 1)
+        ben, anna = door.signed_in("Ben"), door.signed_in("Anna")
+
+        def token(browser: TestClient) -> str:
+            return re.findall(r'name="csrf" value="([0-9a-f]{64})"', browser.get("/").text)[0]
+
+        for wrong in ({"other": "x"}, {"csrf": ""}, {"csrf": token(anna)}):
+            assert ben.post("/sign-out", data=wrong).status_code == 403
+        assert ben.get("/sign-out").status_code == 405
+        assert ben.get("/").status_code == 200
+        assert ben.post("/sign-out", data={"csrf": token(ben)}).status_code == 303
+        assert ben.get("/").status_code == 303
+
+
+def test_nothing_of_a_sign_in_stays_on_the_media_server_or_in_the_log(
+    open_door: Callable[..., Any], caplog: pytest.LogCaptureFixture
+):
+    with open_door() as door, caplog.at_level("DEBUG"):
+        door.signed_in("Ben")
+        assert len(door.simulator.state.arrivals("jellyfin", "Logout")) == 1
+        sign_in(door.browser(), "Ben", "another secret")
+        assert PASSWORD not in caplog.text and "another secret" not in caplog.text
+
+
+def test_a_code_signs_in_whoever_enters_it(open_door: Callable[..., Any]):
+    with open_door() as door:
+        door.home.recommend("Ben", 2)
+        browser = door.browser()
+        shown = browser.post("/sign-in/quick-connect", data={"next": "/shows"})
+        code = re.findall(r'class="code">(\d+)<', shown.text)[0]
+        waiting = browser.post("/sign-in/quick-connect", data={"next": "/shows"})
+        assert "not been entered yet" in waiting.text and code in waiting.text
+        door.simulator.state.enter_code("Ben", code)
+        # In another browser, the code is worth nothing.
+        assert "location" not in door.browser().post("/sign-in/quick-connect", data={}).headers
+        done = browser.post("/sign-in/quick-connect", data={"next": "/shows"})
+        assert (done.status_code, done.headers["location"]) == (303, "/shows")
+        assert "Heat" in browser.get("/").text
+
+
+def test_the_account_of_another_server_is_refused(open_door: Callable[..., Any]):
+    with open_door() as door:
+        with door.home.shelf.open() as connection:
+            remember_server(connection, {"server_id": "other", "name": "Other"})
+        answer = sign_in(door.browser(), "Anna")
+        assert (
+            answer.status_code == 403 and "another media server" in answer.text and "set-cookie" not in answer.headers
+        )
+
+
+def test_ten_thousand_guesses_reach_the_server_a_few_times(open_door: Callable[..., Any]):
+    with open_door() as door:
+        browser = door.browser()
+        statuses = [sign_in(browser, "Anna", f"guess {number}").status_code for number in range(60)]
+        assert statuses == [403] * ATTEMPTS["pair"] + [429] * (60 - ATTEMPTS["pair"])
+        # Not even the right one.
+        assert sign_in(browser, "ANNA ").status_code == 429
+        assert len(door.simulator.state.arrivals("jellyfin", "AuthenticateByName")) == ATTEMPTS["pair"]
+
+
+def test_guesses_are_counted_for_names_and_addresses_and_forgotten():
+    now = [0.0]
+    throttle = Throttle(lambda: now[0])
+    passed = sum(throttle.take("anna", f"10.0.{number % 100}.1") for number in range(10_000))
+    assert passed == ATTEMPTS["account"]
+    assert sum(throttle.take(f"user {number}", "10.9.9.9") for number in range(10_000)) == ATTEMPTS["address"]
+    assert not throttle.take("ANNA", "10.8.8.8")
+    now[0] += WINDOW_SECONDS
+    assert throttle.take("anna", "10.8.8.8")
+    for _ in range(100):
+        assert throttle.take("ben", "10.7.7.7")
+        throttle.forgive("ben", "10.7.7.7")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [None, "", "https://evil.example", "//evil.example", "/\\evil.example", "\\\\evil", "/a\r\nX: y", "/a b", "evil",
+     "javascript:alert(1)", "/é"],
+)  # fmt: skip
+def test_a_sign_in_leads_nowhere_but_here(target: str | None):
+    assert safe_path(target, "") == "/" and safe_path(target, "/aperture") == "/aperture/"
+    assert (
+        safe_path("/operate/runs?x=1", "") == "/operate/runs?x=1" and safe_path("/other", "/aperture") == "/aperture/"
+    )
+
+
+def test_without_a_server_only_this_machine_reaches_the_operators_ui(settings: Settings):
+    database = ReadOnlyDatabase(settings)
+    gate = Gate(settings, database)
+    app = FrontDoor(operators_ui(), Pages(settings, database, gate).application(), gate)
+
+    def status(client: str, **headers: str) -> int:
+        return TestClient(app, "http://localhost", client=(client, 1), headers=headers).get("/operate/").status_code
+
+    assert status("127.0.0.1") == status("::1") == 200
+    assert status("192.168.1.9") == status("127.0.0.1", **{"x-forwarded-for": "192.168.1.9"}) == 403
+    database.close()
