@@ -78,8 +78,8 @@ CREATE TABLE works (
     CONSTRAINT pk_works PRIMARY KEY (work_id),
     CONSTRAINT ck_works_media_type CHECK (media_type IN ('movie', 'series'))
 );
-CREATE INDEX ix_works_imdb ON works (media_type, imdb_id);
 CREATE INDEX ix_works_tmdb ON works (media_type, tmdb_id);
+CREATE INDEX ix_works_imdb ON works (media_type, imdb_id);
 COMMENT ON TABLE works IS 'Films and series, independent of their copies. Works in use are never deleted: history and ratings refer to them.';
 COMMENT ON COLUMN works.unused_since IS 'since when no other row refers to it; null while one does';
 
@@ -163,9 +163,9 @@ CREATE TABLE fetches (
     CONSTRAINT ck_fetches_outcome CHECK (outcome IN ('ok', 'not_found', 'error', 'waiting')),
     CONSTRAINT ck_fetches_attempts CHECK (attempts >= 0)
 );
-CREATE INDEX ix_fetches_waiting ON fetches (source, kind, added_at DESC NULLS LAST, item) WHERE outcome = 'waiting';
-CREATE INDEX ix_fetches_item ON fetches (item);
 CREATE INDEX ix_fetches_due ON fetches (source, kind, due_at, item) WHERE outcome <> 'waiting';
+CREATE INDEX ix_fetches_item ON fetches (item);
+CREATE INDEX ix_fetches_waiting ON fetches (source, kind, added_at DESC NULLS LAST, item) WHERE outcome = 'waiting';
 COMMENT ON TABLE fetches IS 'The work lists of all sources: the last attempt per item, and when the next is due.';
 COMMENT ON COLUMN fetches.kind IS 'movie, series: item is a work; collection, company, network';
 COMMENT ON COLUMN fetches.outcome IS 'last attempt: ok, not_found, error; waiting: no attempt yet';
