@@ -78,8 +78,8 @@ CREATE TABLE works (
     CONSTRAINT pk_works PRIMARY KEY (work_id),
     CONSTRAINT ck_works_media_type CHECK (media_type IN ('movie', 'series'))
 );
-CREATE INDEX ix_works_tmdb ON works (media_type, tmdb_id);
 CREATE INDEX ix_works_imdb ON works (media_type, imdb_id);
+CREATE INDEX ix_works_tmdb ON works (media_type, tmdb_id);
 COMMENT ON TABLE works IS 'Films and series, independent of their copies. Works in use are never deleted: history and ratings refer to them.';
 COMMENT ON COLUMN works.unused_since IS 'since when no other row refers to it; null while one does';
 
