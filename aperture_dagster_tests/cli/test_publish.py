@@ -144,8 +144,8 @@ def test_a_folder_that_the_server_does_not_see_is_one_sentence_before_anything_e
         assert told.exit_code == 1
         (line,) = told.output.splitlines()
         assert line.startswith("Error: Nothing is published, and nothing was changed. Jellyfin does not see the files")
-        assert "/not/mounted" in line and "Jellyfin's container" in line and "APERTURE_PATH_MAP" in line
-        assert len(line) < 400
+        assert "/not/mounted" in line and "`volumes:` of Jellyfin's service" in line and "APERTURE_PATH_MAP" in line
+        assert len(line) < 480
         assert place.changes() == 0 and rows(place) == before
         # A file is placed for a moment.
         assert [path for path, *_ in on_disk(place)] == [path for path, *_ in files]

@@ -118,7 +118,7 @@ def test_the_command_shows_lists_with_reasons_and_where_to_stream(
     with discovered() as home:
         said = command(home, monkeypatch, "discover", "ann", "--count", "3")
         rows = [line for line in said.splitlines() if "Heist" in line]
-        assert len(rows) >= 5 and "People who liked Heist 3 also liked this" in rows[0]
+        assert len(rows) >= 5 and "People who liked Heist 3 and Heist 9 also liked this" in rows[0]
         assert "Where to stream (DE)" in said and "JustWatch" in said and "TMDb" in said
         together = command(home, monkeypatch, "discover", "--count", "1")
         # What two of the three would like comes first.

@@ -119,7 +119,7 @@ def test_unstorable_values_inside_lists_and_objects_are_cleaned(shelf: Shelf):
             for name in (*lists, "countries", "languages")
         }
         row |= {"cast": [{"name": "N\x00", "character": "\udfff"}], "companies": [], "networks": []}
-        row |= {"recommended_tmdb_ids": [2**40, 1]}
+        row |= {"recommended_tmdb_ids": [2**40, 1], "similar_tmdb_ids": []}
         assert write_answers(connection, "tmdb", [row]).inserted == 1
         assert write_answers(connection, "tmdb", [row]).written == 0
     stored = shelf.rows("SELECT * FROM tmdb_metadata")[0]
