@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
 
 class Recommendations:
-    """The lists of some users, which are ranked one by one."""
+    """The lists of some users, each given with the works that rest in theirs, which are ranked one by one."""
 
     def __init__(
         self,
         log: logging.Logger,
         database: Database,
         settings: Settings,
-        users: Sequence[User],
+        resting: Sequence[tuple[User, Collection[int]]],
         *,
         model_key: str,
         as_of: datetime,
-        resting: Mapping[str, Collection[int]],
     ) -> None:
         # pandas and numpy double the time that every `dagster` command takes to start.
         from aperture_dagster.taste.ranking.config import RankingInputs
         from aperture_dagster.taste.ranking.links import links_of
         from aperture_dagster.taste.ranking.recommend import prepare
 
+        users = [user for user, _ in resting]
         with database.transaction() as connection:
             shelves = read_shelves(connection, model_key)
             items, library = shelves.items, shelves.library
@@ -52,7 +52,7 @@ class Recommendations:
             as_of=as_of,
             users=[user.user_id for user in users],
             excluded=excluded,
-            resting={user.user_id: resting[user.user_id] for user in users},
+            resting={user.user_id: works for user, works in resting},
             crowd=read_crowd(log, settings, items),
         )
         self._model = prepare(inputs, ranking_config(settings), library=library, links=links)

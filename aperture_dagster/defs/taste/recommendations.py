@@ -72,11 +72,9 @@ def recommendations(
                 connection, settings, now=now, model_key=model_key, config=ranking_config(settings), resting=rest
             )
             changes = find_changes(connection, "recommendations", users, inputs, recompute=config.recompute)
-        asked = [user for user in users if user.user_id in changes.reasons]
+        asked = [(user, rest[user.user_id]) for user in users if user.user_id in changes.reasons]
         lists = (
-            Recommendations(context.log, database, settings, asked, model_key=model_key, as_of=now, resting=rest)
-            if asked
-            else None
+            Recommendations(context.log, database, settings, asked, model_key=model_key, as_of=now) if asked else None
         )
 
     def serve(user: User) -> UserOutcome:
