@@ -27,8 +27,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from idle import PROJECT, aperture, ask, free_port, running
+from idle import PROJECT, aperture, free_port, running
 from verdict import Verdict
+
+from aperture_dagster.cli.health import ask_graphql, read_key
 
 FIRST_LISTS_SECONDS, IN_DATABASE_SECONDS, ON_SERVER_SECONDS = 60, 180, 300
 PATIENCE_SECONDS = 1500
@@ -36,6 +38,8 @@ CATALOGUE = ("movies", "series", "episodes")
 LISTS = ("recommendations", "shows_you_watch")
 TMDB_LIMIT, OMDB_DAILY_LIMIT = (40, 10.0), 1000
 VOLUME = "/data/aperture"
+KEYS: dict[int, str | None] = {}
+"""Keys of the operator's pages, by port."""
 MADE = """{ assetNodes(assetKeys: [%s]) { assetKey { path } partitionStats { numPartitions }
     assetMaterializations(limit: 2000) { timestamp partition } } }"""
 
@@ -104,6 +108,9 @@ def up(folder: Path, settings: dict[str, str]) -> Iterator[int]:
     """Run `aperture up`; yield the port of its UI once it answers."""
     port = free_port()
     with running(aperture("up", "--port", str(port)), folder / "up.log", env=settings, cwd=folder):
+        key_file = folder / "home" / "front-door" / "operator.secret"
+        wait_for(key_file.exists, "the key of the operator's pages")
+        KEYS[port] = read_key(str(key_file))
         wait_for(lambda: ask(port, "{ version }"), "the UI")
         yield port
 
@@ -154,6 +161,11 @@ def play_to_list(root: str, folder: Path, settings: dict[str, str], verdict: Ver
     verdict.most("from a play to the list in the database", seconds["recommendations"], IN_DATABASE_SECONDS, " s")
     verdict.most("from a play to the list on the server", seconds[assets[2]], ON_SERVER_SECONDS, " s")
     verdict.most("histories read of users who played nothing", len(others), 0)
+
+
+def ask(port: int, query: str) -> Any:
+    """Ask the UI's server a GraphQL query, as its operator; None while it does not answer."""
+    return ask_graphql("127.0.0.1", port, query, KEYS.get(port), 20)
 
 
 def some_film() -> str:

@@ -72,7 +72,7 @@ def main() -> int:
             subprocess.run(aperture("demo", "--home", home), check=True, stdout=subprocess.DEVNULL, env=environment())
         with idle_up(home, folder) as up_port, idle_dagster(folder) as empty_port:
             settle(up_port, options.settle)
-            wait_for_answer(empty_port)
+            wait_for_answer(empty_port, "/graphql")
             usage = watch(home, options.minutes * 60)
     return report(usage, options.minutes)
 
@@ -135,21 +135,21 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def ask(port: int, query: str) -> Any:
+def ask(port: int, query: str, path: str = "/operate/graphql") -> Any:
     """Ask the UI's server a GraphQL query; None while it does not answer."""
     body = json.dumps({"query": query}).encode()
     request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/operate/graphql", body, headers={"Content-Type": "application/json"}
+        f"http://127.0.0.1:{port}{path}", body, headers={"Content-Type": "application/json"}
     )
     with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=20) as answer:
         return json.load(answer)["data"]
     return None
 
 
-def wait_for_answer(port: int) -> None:
+def wait_for_answer(port: int, path: str = "/operate/graphql") -> None:
     """Wait until the UI answers."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while ask(port, "{ version }") is None:
+    while ask(port, "{ version }", path) is None:
         if time.monotonic() > deadline:
             raise SystemExit(f"The UI on port {port} does not answer.")
         time.sleep(1)
