@@ -296,11 +296,12 @@ def _facts(document: Mapping[str, Any], zone: ZoneInfo) -> list[tuple[str, str]]
     lists = f"{users['with_list']} have a list{f', the oldest of {_local(oldest, zone)}' if oldest else ''}"
     kind = "embedded" if database["is_embedded"] else "APERTURE_DATABASE_URL"
     versions = f"PostgreSQL {database['postgresql']}, {kind}, schema {database['schema']}"
+    open_ones = len(checks["not_passed"])
     return [
         *facts,
         ("titles", ", ".join(counted(*size) for size in sizes)),
         ("users", f"{users['taking_part']} of {users['on_server']} take part, {lists}"),
-        ("checks", f"{checks['passed']} passed, {len(checks['not_passed'])} did not"),
+        ("checks", f"{checks['passed']} passed{f', {open_ones} did not' if open_ones else ''}"),
         ("database", f"{versions}, {database['bytes'] / 1e6:,.1f} MB"),
         ("backups", f"{backups['proven']} proven{f', the newest of {newest}' if newest else ''}"),
     ]
