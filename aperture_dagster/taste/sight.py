@@ -25,12 +25,13 @@ class VisibleTitle:
     server_item_id: str
     title: str
     year: int | None
+    picture_tag: str | None
 
 
 def titles_in_sight(connection: Connection, user: User, works: Collection[int]) -> dict[int, VisibleTitle]:
     """Return by work those of some works that are in the library, that a user may see, and that they did not hide."""
     statement = """
-        SELECT t.work_id, t.media_type, t.item_id, t.library_id, t.tags, t.path, t.server_item_id,
+        SELECT t.work_id, t.media_type, t.item_id, t.library_id, t.tags, t.path, t.server_item_id, t.picture_tag,
         coalesce(e.title, t.title) AS title, coalesce(e.year, t.year) AS year, e.official_rating AS merged_rating,
         t.official_rating FROM present_titles t LEFT JOIN enriched_metadata e USING (work_id)
         WHERE t.work_id = ANY(CAST(:works AS bigint[]))
@@ -48,7 +49,9 @@ def titles_in_sight(connection: Connection, user: User, works: Collection[int]) 
     copies = [Copy(row.work_id, row.item_id, row.library_id, tuple(row.tags), row.path) for row in rows]
     shown = visible_copies(copies, user.access, usual)
     return {
-        row.work_id: VisibleTitle(row.work_id, row.media_type, row.item_id, row.server_item_id, row.title, row.year)
+        row.work_id: VisibleTitle(
+            row.work_id, row.media_type, row.item_id, row.server_item_id, row.title, row.year, row.picture_tag
+        )
         for row in rows
         if row.work_id in allowed and shown.get(row.work_id) == row.item_id
     }
