@@ -61,6 +61,7 @@ titles = sa.Table(
     sa.Column("imdb_id", sa.Text),
     sa.Column("tvdb_id", sa.BigInteger),
     sa.Column("added_at", Moment),
+    sa.Column("picture_tag", sa.Text, comment="of the primary picture; null if it has none"),
     sa.Column("first_seen_at", Moment, nullable=False, server_default=sa.text("now()")),
     sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
     sa.Column("removed_at", Moment),

@@ -96,7 +96,7 @@ def discover(user: str | None, count: int, dismissed: bool) -> None:
 @click.argument("title")
 @click.option("--undo", is_flag=True, help="Let TITLE be suggested again.")
 def dismiss(user: str, title: str, undo: bool) -> None:
-    """Never suggest TITLE to USER again; it leaves their list at once, and another one takes its place at night.
+    """Never suggest TITLE to USER again, be it in the library or not; it leaves their lists, and others take its place.
 
     TITLE is a title, 'title (year)', or an id such as tmdb:movie:603, tmdb:series:1396 or imdb:tt0133093.
 
@@ -111,7 +111,7 @@ def dismiss(user: str, title: str, undo: bool) -> None:
             said = f"may be suggested to {person.name} again." if changed else f"was not dismissed by {person.name}."
             console.print(Text(f"{found.label} {said}"))
         elif dismiss_title(connection, person.user_id, found.work_id, found.title or found.label, now=Clock().now()):
-            here = " It is in the library: recommendations of what is there do not change." if found.in_library else ""
+            here = " It leaves their published list with the next publication." if found.in_library else ""
             console.print(Text(f"{found.label} is not suggested to {person.name} any more.{here}"))
         else:
             console.print(Text(f"{found.label}: {person.name} dismissed it before."))

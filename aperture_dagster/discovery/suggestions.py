@@ -154,7 +154,10 @@ _IDS = """
 
 
 def dismiss_title(connection: Connection, user_id: str, work_id: int, title: str, *, now: datetime) -> bool:
-    """Dismiss a title for a user, under all of its ids, and take it off their list at once; False if it was already."""
+    """Dismiss a title for a user, under all of its ids, and take it off their list at once; False if it was already.
+
+    A title of the library is on no page or row of theirs from now on, and on no list that is made or published.
+    """
     lock_until_commit(connection, f"dismissals:{user_id}")
     statement = f"""
         INSERT INTO dismissals (user_id, work_id, media_type, tmdb_id, imdb_id, tvdb_id, title, dismissed_at)
@@ -165,6 +168,14 @@ def dismiss_title(connection: Connection, user_id: str, work_id: int, title: str
     statement = "DELETE FROM discovery_candidates WHERE user_id = :user AND work_id = ANY(:works)"
     execute(connection, statement, user=user_id, works=list(settled))
     return is_new
+
+
+def suggested_title(connection: Connection, user_id: str, work_id: int) -> str | None:
+    """Return what a title is called that is suggested to a user; None if it is not."""
+    statement = """
+        SELECT coalesce(p.title, '') FROM discovery_candidates c JOIN discovery_pool p USING (work_id)
+        WHERE c.user_id = :user AND c.work_id = :work"""
+    return read_value(connection, statement, user=user_id, work=work_id)
 
 
 def undo_dismissal(connection: Connection, user_id: str, work_id: int) -> int:

@@ -10,13 +10,20 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.people import User
-from aperture_dagster.discovery.suggestions import candidate_table, where_to_stream, why_suggested
+from aperture_dagster.discovery.suggestions import (
+    candidate_table,
+    dismiss_title,
+    dismissed_titles,
+    suggested_title,
+    where_to_stream,
+    why_suggested,
+)
 from aperture_dagster.discovery.suitability import read_pool_titles, today_of, why_forbidden
 from aperture_dagster.model.wording import counted
 from aperture_dagster.popularity.queries import shows_table
 from aperture_dagster.popularity.series import episode_label
 from aperture_dagster.settings import Settings
-from aperture_dagster.taste.lists import reason_of, recommendation_table, top_picks_table
+from aperture_dagster.taste.lists import profile_table, reason_of, recommendation_table, top_picks_table
 from aperture_dagster.taste.sight import VisibleTitle, titles_in_sight
 
 LABELS = {"movie": "Films", "series": "Series"}
@@ -27,6 +34,7 @@ class Card(NamedTuple):
     """A title on a page: ``lines`` are shown below its name; ``item`` is its id on the media server, if it is there."""
 
     rank: int
+    work: int
     title: str
     year: int | None
     lines: Sequence[str]
@@ -34,19 +42,22 @@ class Card(NamedTuple):
 
 
 class Shelf(NamedTuple):
-    """Titles below a heading."""
+    """Titles below a heading. ``action`` is the path to which the button of each sends the number of its work."""
 
     heading: str
     cards: Sequence[Card]
+    action: str = "/not-for-me"
+    button: str = "Not for me"
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of a member; ``nothing`` says why there is none of its titles."""
+    """A page of a member; ``nothing`` says why there is none of its titles, ``lines`` come before them."""
 
     heading: str
     nothing: str
     shelves: Sequence[Shelf] = field(default_factory=tuple)
+    lines: Sequence[str] = field(default_factory=tuple)
 
 
 def for_you(connection: Connection, viewer: User, settings: Settings, now: datetime) -> Page:
@@ -81,11 +92,44 @@ def suggestions(connection: Connection, viewer: User, settings: Settings, now: d
     allowed = {one.work_id for one in titles if why_forbidden(one, viewer, settings.country) is None}
     shown = [row for row in rows if row["work_id"] in allowed]
     shelves = [
-        Shelf(label, [Card(place, row["title"], row["year"], _outside(row)) for place, row in enumerate(ours, start=1)])
+        Shelf(
+            label,
+            [
+                Card(place, row["work_id"], row["title"], row["year"], _outside(row))
+                for place, row in enumerate(ours, start=1)
+            ],
+        )
         for media_type, label in LABELS.items()
         if (ours := [row for row in shown if row["media_type"] == media_type])
     ]
     return Page("Not in the library", "Nothing is suggested at the moment.", shelves)
+
+
+def my_taste(connection: Connection, viewer: User, settings: Settings, now: datetime) -> Page:
+    """Return what a member likes, in words, and what they have hidden."""
+    likes = [row["taste"] for row in profile_table(connection, [viewer.user_id]) if row["taste"]]
+    cards = [
+        Card(place, row["work_id"], row["title"], None, [f"Hidden on {row['dismissed_at']:%Y-%m-%d}"])
+        for place, row in enumerate(dismissed_titles(connection, viewer.user_id), start=1)
+    ]
+    shelves = [Shelf("Not for you", cards, "/not-for-me/undo", "Show it again")] if cards else []
+    return Page(
+        "My taste",
+        "You have hidden nothing. “Not for me” below a title takes it off all of your lists.",
+        shelves,
+        likes,
+    )
+
+
+def hide(connection: Connection, viewer: User, work_id: int, now: datetime) -> bool:
+    """Take a title off all lists of a member; False if it is none that they could find on one."""
+    title = next((one.title for one in titles_in_sight(connection, viewer, [work_id]).values()), None)
+    if title is None:
+        title = suggested_title(connection, viewer.user_id, work_id)
+    if title is None:
+        return False
+    dismiss_title(connection, viewer.user_id, work_id, title, now=now)
+    return True
 
 
 def _works(rows: Collection[Row]) -> list[int]:
@@ -104,7 +148,7 @@ def _shelves(rows: Sequence[Row], visible: Mapping[int, VisibleTitle], say: Any)
 def _cards(rows: Sequence[Row], visible: Mapping[int, VisibleTitle], say: Any) -> list[Card]:
     seen = [(row, visible[row["work_id"]]) for row in rows if row["work_id"] in visible]
     return [
-        Card(place, title.title, title.year, say(row), title.server_item_id)
+        Card(place, title.work_id, title.title, title.year, say(row), title.server_item_id)
         for place, (row, title) in enumerate(seen, start=1)
     ]
 

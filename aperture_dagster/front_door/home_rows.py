@@ -31,7 +31,7 @@ from aperture_dagster.media_server.reader import MediaServerReader
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import ReadOnlyDatabase
-from aperture_dagster.publishing.home_rows import ROWS, Row, as_item, register_rows, row_titles
+from aperture_dagster.publishing.home_rows import ROWS, UNTOUCHED, Row, as_item, register_rows, row_titles, states_of
 from aperture_dagster.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -85,12 +85,13 @@ class HomeRows:
                     return EMPTY
                 today = self._clock.now().astimezone(ZoneInfo(self._settings.schedule_timezone)).date()
                 titles = row_titles(connection, row, user, today)
+                states = states_of(connection, user, titles)
                 identity = server_identity(connection) or {}
         except Exception as error:
             # The server would show an error instead of somebody's home screen.
             _LOG.warning("the row %s is empty: %s", row.row_id, error)
             return EMPTY
-        items = [as_item(title, identity.get("server_id")) for title in titles]
+        items = [as_item(one, identity.get("server_id"), states.get(one.item_id, UNTOUCHED)) for one in titles]
         return EMPTY | {"Items": items, "TotalRecordCount": len(items)}
 
 

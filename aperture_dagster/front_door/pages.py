@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -17,19 +19,23 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import BaseRoute, Mount, Route
 
 from aperture_dagster.catalogue.people import User, read_users, who_takes_part
+from aperture_dagster.discovery.suitability import today_of
 from aperture_dagster.front_door import content
 from aperture_dagster.front_door.gate import Gate, Visitor
 from aperture_dagster.front_door.guard import is_loopback
+from aperture_dagster.front_door.hiding import Hiding
 from aperture_dagster.front_door.pictures import Pictures
 from aperture_dagster.front_door.sign_in import SignIn
 from aperture_dagster.maintenance.status import server_identity
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import NothingYet, ReadOnlyDatabase
 from aperture_dagster.postgres.errors import DatabaseError
+from aperture_dagster.postgres.queries import state_of_database
 from aperture_dagster.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 HERE = Path(__file__).parent
+KEPT_PAGES = 200
 STATIC = {"aperture.css": "text/css; charset=utf-8", "aperture.svg": "image/svg+xml"}
 HEADERS = {
     "content-security-policy": "default-src 'none'; img-src 'self'; style-src 'self'; form-action 'self'; "
@@ -44,6 +50,7 @@ LISTS = {
     "/shows": ("Shows you watch", content.shows),
     "/top-picks": ("Top Picks", content.top_picks),
     "/suggestions": ("Not in the library", content.suggestions),
+    "/taste": ("My taste", content.my_taste),
 }
 
 
@@ -68,6 +75,7 @@ class Pages:
     ) -> None:
         self._settings, self._database, self._gate, self._prefix = settings, database, gate, prefix
         self._clock = clock or Clock()
+        self._kept = KeptPages()
         loader = FileSystemLoader(HERE / "templates")
         self._templates = Environment(
             loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -81,7 +89,8 @@ class Pages:
         """Return the application, with other routes that are served beside the pages."""
         sign_in = SignIn(self._settings, self._database, self._gate, self._rendered, self._prefix)
         pictures = Pictures(self._settings, self._database, self._gate)
-        routes: list[BaseRoute] = [*others, *sign_in.routes(), pictures.route()]
+        hiding = Hiding(self._settings, self._database, self._gate, self._prefix, self._clock)
+        routes: list[BaseRoute] = [*others, *sign_in.routes(), *hiding.routes(), pictures.route()]
         routes += [Route(path, self._shown(path), methods=["GET"]) for path in LISTS]
         routes.append(Route("/static/{name}", self._file, methods=["GET"]))
         routes.append(Route("/health", lambda _: PlainTextResponse("ok\n"), methods=["GET"]))
@@ -99,16 +108,26 @@ class Pages:
             visitor = self._gate.visitor(request.scope)
             if visitor is None:
                 return RedirectResponse(f"{self._prefix}/sign-in?{urlencode({'next': self._prefix + path})}", 303)
+            asked = request.query_params.get("as")
+            own = visitor.user.user_id if visitor.user is not None else None
+            csrf = visitor.session.csrf if visitor.session is not None else ""
+            today = today_of(self._clock.now(), self._settings)
             with self._database.connection() as connection:
+                state = f"{today} {state_of_database(connection)}"
+                wanted = (path, asked, request.url.hostname, visitor.is_administrator, own, csrf)
+                kept = self._kept.get(wanted, state)
+                if kept is not None:
+                    return _page(kept)
                 people = who_takes_part(self._settings, read_users(connection))
-                viewer = _viewer(visitor, people, request.query_params.get("as"))
+                viewer = _viewer(visitor, people, asked)
                 page = read(connection, viewer, self._settings, self._clock.now())
                 identity = server_identity(connection)
-            chosen = {"as": viewer.partition_key} if "as" in request.query_params else {}
-            return self._rendered(
+            chosen = {"as": viewer.partition_key} if asked is not None else {}
+            text = self._text(
                 "titles.html",
                 heading=page.heading,
                 shelves=page.shelves,
+                lines=page.lines,
                 nothing=page.nothing,
                 link=self._link_to(identity, request.url.hostname or ""),
                 here=path,
@@ -116,9 +135,12 @@ class Pages:
                 viewer=viewer.name,
                 others=[(one.partition_key, one.name) for one in people] if visitor.is_administrator else [],
                 operates=visitor.is_administrator,
-                csrf=visitor.session.csrf if visitor.session is not None else "",
+                csrf=csrf,
+                is_own=viewer.user_id == own,
                 query=f"?{urlencode(chosen)}" if chosen else "",
             )
+            self._kept.put(wanted, state, text)
+            return _page(text)
 
         return shown
 
@@ -139,8 +161,10 @@ class Pages:
         return f"{parts.geturl().removesuffix('/emby')}{page}?serverId={quote(str(identity['server_id']))}&id="
 
     def _rendered(self, template: str, status: int = 200, **values: Any) -> Response:
-        text = self._templates.get_template(template).render(**values)
-        return HTMLResponse(text, status, {**HEADERS, "cache-control": "private, no-store"})
+        return _page(self._text(template, **values), status)
+
+    def _text(self, template: str, **values: Any) -> str:
+        return self._templates.get_template(template).render(**values)
 
     def _file(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -160,6 +184,32 @@ class Pages:
             _LOG.warning("%s", error)
         text = "There are no lists yet. They are made once the library has been read; look again in a few minutes."
         return self._rendered("message.html", 503, heading="Almost there", text=text)
+
+
+def _page(text: str, status: int = 200) -> Response:
+    return HTMLResponse(text, status, {**HEADERS, "cache-control": "private, no-store"})
+
+
+class KeptPages:
+    """The last pages, each for as long as nothing that it was made from can have changed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pages: OrderedDict[Hashable, tuple[str, str]] = OrderedDict()
+
+    def get(self, wanted: Hashable, state: str) -> str | None:
+        """Return a page as it was made in this state of everything; None if there is none."""
+        with self._lock:
+            made_in, text = self._pages.get(wanted, (None, None))
+        return text if made_in == state else None
+
+    def put(self, wanted: Hashable, state: str, text: str) -> None:
+        """Keep a page that was made in a state, or in a later one."""
+        with self._lock:
+            self._pages[wanted] = (state, text)
+            self._pages.move_to_end(wanted)
+            while len(self._pages) > KEPT_PAGES:
+                self._pages.popitem(last=False)
 
 
 def _viewer(visitor: Visitor, people: Sequence[User], key: str | None) -> User:

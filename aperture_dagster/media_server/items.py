@@ -89,6 +89,7 @@ def parse_title(item: dict[str, Any]) -> ServerTitle:
         imdb_id=imdb_id if imdb_id.startswith("tt") and imdb_id[2:].isdigit() else None,
         tvdb_id=_provider_number(providers.get("tvdb", "")),
         added_at=values.moment_of(item, "DateCreated"),
+        picture_tag=values.parse_text(as_object(item.get("ImageTags")), "Primary"),
     )
 
 

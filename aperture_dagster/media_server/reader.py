@@ -207,7 +207,9 @@ class MediaServerReader(ServiceClient, ABC):
         self, library: ServerLibrary, item_type: str, fields: str, parse: Parse[Item], listing: Listing
     ) -> Iterator[list[Item]]:
         query = {"ParentId": library.library_id, "IncludeItemTypes": item_type, "Fields": fields}
-        return self._pages(query | {"EnableUserData": "false"}, only_types(item_type, parse), listing)
+        # Of titles, the tag of the poster is kept.
+        query |= {"EnableUserData": "false", "EnableImages": "false" if item_type == "Episode" else "true"}
+        return self._pages(query, only_types(item_type, parse), listing)
 
     def _pages(
         self,

@@ -70,7 +70,7 @@ class ServerLibrary:
 
 
 class ServerTitle(NamedTuple):
-    """A film or series.
+    """A film or series. ``picture_tag`` names the content of its primary picture, if it has one.
 
     Listings leave out its alternate versions (``version_ids``); a user's state of one of them counts for this item.
     """
@@ -97,6 +97,7 @@ class ServerTitle(NamedTuple):
     imdb_id: str | None = None
     tvdb_id: int | None = None
     added_at: datetime | None = None
+    picture_tag: str | None = None
     version_ids: tuple[str, ...] = ()
 
 

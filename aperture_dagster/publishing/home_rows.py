@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
@@ -10,12 +10,13 @@ from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.media_server.home_screen import HomeScreen
-from aperture_dagster.postgres.queries import read_rows
+from aperture_dagster.postgres.queries import array_of, read_rows
 from aperture_dagster.publishing.publishable import listed_works, next_episodes
 from aperture_dagster.taste.sight import VisibleTitle, titles_in_sight
 
 LENGTH = 24
 MEDIA_TYPES = ("movie", "series")
+UNTOUCHED: Mapping[str, Any] = {"PlayedPercentage": 0.0, "PlayCount": 0, "IsFavorite": False, "Played": False}
 
 
 def _in_turn(connection: Connection, kind: str, today: date) -> list[int]:
@@ -75,8 +76,28 @@ def row_titles(connection: Connection, row: Row, user: User, today: date) -> lis
     return [visible[work] for work in works if work in visible][:LENGTH]
 
 
-def as_item(title: VisibleTitle, server_id: str | None) -> dict[str, Any]:
-    """Describe a title as Jellyfin would, as far as a card on the home screen shows it."""
+def states_of(connection: Connection, user: User, titles: Sequence[VisibleTitle]) -> dict[int, dict[str, Any]]:
+    """Read what a user's cards say of titles, by item: the fields of Jellyfin's ``UserItemDataDto`` that we know."""
+    statement = """
+        SELECT item_id, played, play_count, position_share::float8 AS position_share, favorite FROM watch_state
+        WHERE user_id = :user AND item_id = ANY(CAST(:items AS bigint[]))"""
+    rows = read_rows(connection, statement, user=user.user_id, items=array_of([one.item_id for one in titles]))
+    return {
+        row["item_id"]: {
+            "PlayedPercentage": 100 * row["position_share"],
+            "PlayCount": row["play_count"],
+            "IsFavorite": row["favorite"],
+            "Played": row["played"],
+        }
+        for row in rows
+    }
+
+
+def as_item(title: VisibleTitle, server_id: str | None, state: Mapping[str, Any] = UNTOUCHED) -> dict[str, Any]:
+    """Describe a title as Jellyfin would, as far as a card on the home screen shows and opens it.
+
+    ``state`` is the user's, as of the last look at their history (see :func:`states_of`).
+    """
     is_series = title.media_type == "series"
     return {
         "Id": title.server_item_id,
@@ -86,10 +107,17 @@ def as_item(title: VisibleTitle, server_id: str | None) -> dict[str, Any]:
         "Type": "Series" if is_series else "Movie",
         "MediaType": "Unknown" if is_series else "Video",
         "IsFolder": is_series,
-        # The server sends the current picture, whatever the tag is: it is there for caches.
-        "ImageTags": {"Primary": title.server_item_id},
+        "LocationType": "FileSystem",
+        # Browsers keep a picture with a tag for a year, so it has to change with the picture.
+        "ImageTags": {"Primary": title.picture_tag} if title.picture_tag is not None else {},
         "PrimaryImageAspectRatio": 2 / 3,
         "BackdropImageTags": [],
+        "UserData": {
+            "PlaybackPositionTicks": 0,
+            "Key": title.server_item_id,
+            "ItemId": title.server_item_id,
+            **state,
+        },
     }
 
 

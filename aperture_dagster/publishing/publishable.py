@@ -21,14 +21,19 @@ if TYPE_CHECKING:
 _LATEST = """
     FROM top_picks WHERE media_type = :media_type
     AND day = (SELECT max(day) FROM top_picks WHERE media_type = :media_type AND day <= :today)"""
+_NOT_HIDDEN = "NOT EXISTS (SELECT 1 FROM dismissals d WHERE (d.user_id, d.work_id) = (:user, l.work_id))"
 # By kind of list: how its rows are read, and what the parts of its key after the kind stand for.
 _LISTS = {
     "recommendations": (
-        "SELECT rank, work_id FROM recommendations WHERE user_id = :user AND media_type = :media_type",
+        "SELECT rank, work_id FROM recommendations l WHERE user_id = :user AND media_type = :media_type "
+        f"AND {_NOT_HIDDEN}",
         ("user", "media_type"),
     ),
     "top_picks": (f"SELECT rank, work_id {_LATEST}", ("media_type",)),
-    "shows_you_watch": ("SELECT rank, work_id FROM shows_you_watch WHERE user_id = :user", ("user",)),
+    "shows_you_watch": (
+        f"SELECT rank, work_id FROM shows_you_watch l WHERE user_id = :user AND {_NOT_HIDDEN}",
+        ("user",),
+    ),
 }
 
 
@@ -50,9 +55,9 @@ def works_in_progress(connection: Connection, list_key: str, *, since: datetime)
     That is a film with a position, and a series with an episode that was touched and one that was not watched; only
     those that were touched since then, be it on the original or on a copy.
     """
-    statement = """
-        WITH published AS (SELECT work_id, min(rank) AS rank FROM published_entries
-          WHERE list_key = :key AND state <> 'leaving' AND work_id IS NOT NULL GROUP BY 1),
+    statement = f"""
+        WITH published AS (SELECT work_id, min(rank) AS rank FROM published_entries l
+          WHERE list_key = :key AND state <> 'leaving' AND work_id IS NOT NULL AND {_NOT_HIDDEN} GROUP BY 1),
         latest AS (SELECT DISTINCT ON (w.work_id, e.season, e.number) w.work_id, e.season, e.number, w.is_episode,
           w.position_share > 0 AS is_begun, w.last_played_at
           FROM watch_state w JOIN published USING (work_id) LEFT JOIN item_versions v USING (item_id)

@@ -34,6 +34,7 @@ from aperture_dagster.taste.inputs import (
     weight_hashes,
     write_computation,
 )
+from aperture_dagster.taste.sight import hidden_titles
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -138,7 +139,7 @@ def list_inputs(
         "TMDb's lists": link_hash(connection),
         "crowd": crowd_version(settings),
     }
-    copies = copies_hash(connection)
+    copies, unwanted = copies_hash(connection), hidden_titles(connection)
     histories = history_hashes(connection, now=now, without=settings.ignored_ratings)
     weights = weight_hashes(connection)
     present = {user.user_id for user in read_users(connection) if not user.gone}
@@ -152,6 +153,7 @@ def list_inputs(
             "taste": weights.get(mine, NOTHING),
             "household": _hash(others),
             "rest": _hash(sorted(resting.get(mine, ()))),
+            "hidden titles": _hash(sorted(unwanted.get(mine, ()))),
             "access": _hash((user.access, user.max_parental_rating, copies if user.access.is_limited else None)),
         }
 

@@ -272,13 +272,20 @@ def reason_of(row: Mapping[str, Any]) -> str:
 def recommendation_table(connection: Connection, user_id: str) -> list[dict[str, Any]]:
     """List a user's recommendations with titles and reasons, films first, in rank order."""
     statement = """
-        SELECT r.work_id, r.media_type, r.rank, n.title, n.year, n.tmdb_id, n.imdb_id, r.score::float8 AS score,
-        r.components, r.is_cold, r.generated_at,
-        ARRAY(SELECT b.title FROM unnest(r.because) WITH ORDINALITY AS b_(work_id, place)
-          JOIN work_names b USING (work_id) WHERE b.title IS NOT NULL ORDER BY place) AS because
-        FROM recommendations r JOIN work_names n USING (work_id)
-        WHERE r.user_id = :user ORDER BY r.media_type, r.rank"""
-    return read_rows(connection, statement, user=user_id)
+        SELECT work_id, media_type, rank, score::float8 AS score, components, is_cold, generated_at, because
+        FROM recommendations WHERE user_id = :user ORDER BY media_type, rank"""
+    rows = read_rows(connection, statement, user=user_id)
+    # Reasons repeat, so the names of each work are read once, by a list of ids that the planner knows to be short.
+    works = {work for row in rows for work in (row["work_id"], *row["because"])}
+    statement = """
+        SELECT work_id, title, year, tmdb_id, imdb_id FROM work_names
+        WHERE work_id = ANY(CAST(:works AS bigint[]))"""
+    names = {row["work_id"]: row for row in read_rows(connection, statement, works=array_of(works))}
+    titled = {work: row["title"] for work, row in names.items() if row["title"] is not None}
+    return [
+        row | names[row["work_id"]] | {"because": [titled[work] for work in row["because"] if work in titled]}
+        for row in rows
+    ]
 
 
 def first_recommendations(connection: Connection, user_ids: Sequence[str], limit: int) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aperture_dagster.taste.crowd import read_crowd
 from aperture_dagster.taste.histories import read_histories
 from aperture_dagster.taste.lists import read_copies, read_edges
+from aperture_dagster.taste.sight import hidden_titles
 from aperture_dagster.taste.titles import in_sight, read_shelves
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class Recommendations:
             links = links_of(read_edges(connection), library.index, len(library.work_ids))
             histories = read_histories(connection, without=settings.ignored_ratings)
             copies = read_copies(connection) if any(user.access.is_limited for user in users) else []
-        self._visible, excluded = in_sight(users, items, copies)
+            unwanted = hidden_titles(connection)
+        self._visible, excluded = in_sight(users, items, copies, unwanted)
         inputs = RankingInputs(
             items=items,
             histories=histories,

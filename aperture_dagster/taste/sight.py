@@ -1,4 +1,4 @@
-"""Which of a few titles a user may see now: by the rules of the lists, with the policies of the last sync.
+"""Which of a few titles a user may see, and wants to: by the rules of the lists, with the policies of the last sync.
 
 Lists are made ahead. What a user may see can have changed since, so whatever shows a list asks again.
 """
@@ -25,16 +25,19 @@ class VisibleTitle:
     server_item_id: str
     title: str
     year: int | None
+    picture_tag: str | None
 
 
 def titles_in_sight(connection: Connection, user: User, works: Collection[int]) -> dict[int, VisibleTitle]:
-    """Return by work those of some works that are in the library and that a user may see."""
+    """Return by work those of some works that are in the library, that a user may see, and that they did not hide."""
     statement = """
-        SELECT t.work_id, t.media_type, t.item_id, t.library_id, t.tags, t.path, t.server_item_id,
+        SELECT t.work_id, t.media_type, t.item_id, t.library_id, t.tags, t.path, t.server_item_id, t.picture_tag,
         coalesce(e.title, t.title) AS title, coalesce(e.year, t.year) AS year, e.official_rating AS merged_rating,
         t.official_rating FROM present_titles t LEFT JOIN enriched_metadata e USING (work_id)
-        WHERE t.work_id = ANY(CAST(:works AS bigint[])) ORDER BY t.work_id, t.item_id"""
-    rows = execute(connection, statement, works=array_of(works)).all()
+        WHERE t.work_id = ANY(CAST(:works AS bigint[]))
+        AND NOT EXISTS (SELECT 1 FROM dismissals d WHERE (d.user_id, d.work_id) = (:user, t.work_id))
+        ORDER BY t.work_id, t.item_id"""
+    rows = execute(connection, statement, works=array_of(works), user=user.user_id).all()
     allowed: set[int] = set()
     usual: dict[int, int] = {}
     for row in rows:
@@ -46,7 +49,17 @@ def titles_in_sight(connection: Connection, user: User, works: Collection[int]) 
     copies = [Copy(row.work_id, row.item_id, row.library_id, tuple(row.tags), row.path) for row in rows]
     shown = visible_copies(copies, user.access, usual)
     return {
-        row.work_id: VisibleTitle(row.work_id, row.media_type, row.item_id, row.server_item_id, row.title, row.year)
+        row.work_id: VisibleTitle(
+            row.work_id, row.media_type, row.item_id, row.server_item_id, row.title, row.year, row.picture_tag
+        )
         for row in rows
         if row.work_id in allowed and shown.get(row.work_id) == row.item_id
     }
+
+
+def hidden_titles(connection: Connection) -> dict[str, frozenset[int]]:
+    """Return by user the works that they never want to find on a list."""
+    found: dict[str, set[int]] = {}
+    for user_id, work_id in execute(connection, "SELECT user_id, work_id FROM dismissals"):
+        found.setdefault(user_id, set()).add(work_id)
+    return {user_id: frozenset(works) for user_id, works in found.items()}

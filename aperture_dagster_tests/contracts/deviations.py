@@ -227,7 +227,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
     Deviation(
         "jellyfin", "answer", "MediaTypeNotFound",
         where=("POST /Environment/ValidatePath", "POST /Users/{userId}/Policy",
-               "POST /Items/{itemId}/Images/{imageType}"),
+               "POST /Items/{itemId}/Images/{imageType}", "GET /QuickConnect/Connect"),
         differs="problem details have their own media type",
         because="They are declared as application/json and sent as application/problem+json.",
         instead=_problem_details,

@@ -159,6 +159,13 @@ CHANGES: dict[str, tuple[tuple[str, ...], tuple[Reasons, Reasons]]] = {
     "a parental limit": ((f"UPDATE users SET max_parental_rating = 12 WHERE {MINE}",), MY_ACCESS),
     "libraries": ((f"UPDATE users SET all_libraries = FALSE, library_ids = '{{}}' WHERE {MINE}",), MY_ACCESS),
     "blocked tags": ((f"UPDATE users SET blocked_tags = '{{scary}}' WHERE {MINE}",), MY_ACCESS),
+    "a title that I hid": (
+        (
+            "INSERT INTO dismissals (user_id, work_id, media_type, title, dismissed_at) "
+            f"SELECT user_id, {FILM}, 'movie', 'Hidden', now() FROM users WHERE {MINE}",
+        ),
+        ({}, {ME: {"hidden titles"}}),
+    ),
     "a name": ((f"UPDATE users SET email = 'new@example.org' WHERE {MINE}",), ({}, {})),
 }
 

@@ -16,6 +16,10 @@ from aperture_dagster_tests.household import Household, SetClock, run_check
 pytestmark = pytest.mark.e2e
 
 WATCHED_BY_ANN = (3, 6, 9)
+HIDE_THE_FIRST = """
+    INSERT INTO dismissals (user_id, work_id, media_type, title, dismissed_at)
+    SELECT r.user_id, r.work_id, r.media_type, 'Hidden', now() FROM recommendations r JOIN users u USING (user_id)
+    WHERE u.name = 'ann' AND r.media_type = 'movie' AND r.rank = 1 RETURNING 1"""
 
 
 def test_lists_follow_tmdbs_lists_the_settings_and_what_a_crowd_watched_along(household, tmp_path: Path):
@@ -39,6 +43,10 @@ def test_lists_follow_tmdbs_lists_the_settings_and_what_a_crowd_watched_along(ho
         usual = recommend()
         from_lists = {row["tmdb_id"]: row["components"]["recommended_from"] for row in usual}
         assert from_lists[5] > 0, "TMDb recommends it from a film that ann watched"
+        home.rows(HIDE_THE_FIRST)
+        assert {row["tmdb_id"] for row in recommend()} == {row["tmdb_id"] for row in usual[1:]}
+        home.rows("DELETE FROM dismissals RETURNING 1")
+        assert recommend() == usual
         by_score = recommend(recommendations_per_list=4, diversity=0.0)
         scores = [row["score"] for row in by_score]
         assert len(scores) == 4 < len(usual) and scores == sorted(scores, reverse=True)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -35,6 +36,7 @@ from aperture_dagster_tests.webserver import free_port, serving
 
 SECRET = "s" * 43
 PLUGIN = "Home Screen Sections"
+SPECIFICATION = Path(__file__).parents[1] / "contracts" / "specifications" / "jellyfin.json"
 
 
 @dataclass
@@ -115,6 +117,43 @@ def test_everybody_sees_their_own_rows_of_originals_in_order(open_rows: Callable
         (item,) = answer["Items"]
         assert (answer["TotalRecordCount"], answer["StartIndex"]) == (1, 0)
         assert (item["Id"], item["Type"], item["ProductionYear"]) == ("film-3", "Movie", 2000)
+
+
+def test_a_card_is_what_the_server_itself_would_answer(open_rows: Callable[..., Any]):
+    with open_rows() as rows:
+        ben = rows.simulator.state.user_named("Ben").id
+        rows.home.recommend("Ben", 3, 2)
+        rows.home.watch("Ben")
+        rows.home.shelf.do("UPDATE titles SET picture_tag = 'f00' WHERE server_item_id = 'film-3'")
+        up = rows.home.shelf.item("film-3")
+        rows.home.shelf.do(
+            "INSERT INTO watch_state (user_id, item_id, work_id, is_episode, played, play_count, position_share, "
+            "favorite) VALUES (:user, :item, :work, false, true, 2, 0.25, true)",
+            user=ben, item=up["item_id"], work=up["work_id"],
+        )  # fmt: skip
+        film, untouched = asked(rows, "ApertureForYou", ben)
+        (series,) = asked(rows, "ApertureShows", ben)
+        server = httpx.get(f"{rows.simulator.jellyfin_url}/System/Info/Public").json()["Id"]
+        assert film == {
+            "Id": "film-3", "ServerId": server, "Name": "Up", "ProductionYear": 2000, "Type": "Movie",
+            "MediaType": "Video", "IsFolder": False, "LocationType": "FileSystem", "ImageTags": {"Primary": "f00"},
+            "BackdropImageTags": [], "PrimaryImageAspectRatio": 2 / 3,
+            "UserData": {
+                "Key": "film-3", "ItemId": "film-3", "PlaybackPositionTicks": 0, "PlayedPercentage": 25.0,
+                "PlayCount": 2, "IsFavorite": True, "Played": True,
+            },
+        }  # fmt: skip
+        assert untouched["ImageTags"] == {} and untouched["UserData"]["Played"] is False
+        assert (series["Type"], series["MediaType"], series["IsFolder"]) == ("Series", "Unknown", True)
+        # All of it is known to the server, and of the types that it sends.
+        schema = json.loads(SPECIFICATION.read_text(encoding="utf-8"))["components"]["schemas"]
+        assert film.keys() <= schema["BaseItemDto"]["properties"].keys()
+        assert film["UserData"].keys() <= schema["UserItemDataDto"]["properties"].keys()
+
+
+def asked(rows: Rows, row: str, user_id: str) -> list[dict[str, Any]]:
+    """Ask for a row as the server does."""
+    return httpx.post(rows.endpoint.format(row=row), json={"UserId": user_id}).json()["Items"]
 
 
 def test_a_row_holds_what_is_recommended_for_the_same_reason(open_rows: Callable[..., Any]):

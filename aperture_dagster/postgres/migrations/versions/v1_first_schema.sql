@@ -389,6 +389,7 @@ CREATE TABLE titles (
     imdb_id TEXT,
     tvdb_id BIGINT,
     added_at TIMESTAMP WITH TIME ZONE,
+    picture_tag TEXT,
     first_seen_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     removed_at TIMESTAMP WITH TIME ZONE,
@@ -402,6 +403,7 @@ CREATE INDEX ix_titles_media_type ON titles (media_type, removed_at);
 CREATE INDEX ix_titles_work_id ON titles (work_id);
 COMMENT ON TABLE titles IS 'One row per film or series item on the media server; removed_at is its tombstone. Never deleted.';
 COMMENT ON COLUMN titles.server_item_id IS 'null if the server has given it to another item';
+COMMENT ON COLUMN titles.picture_tag IS 'of the primary picture; null if it has none';
 
 CREATE TABLE watch_state (
     user_id TEXT NOT NULL,
@@ -1141,7 +1143,7 @@ COMMENT ON COLUMN shared_states.pending IS 'what is being written: both states, 
 CREATE VIEW present_titles AS SELECT * FROM titles WHERE removed_at IS NULL;
 CREATE VIEW present_episodes AS SELECT * FROM episodes WHERE removed_at IS NULL;
 CREATE VIEW present_users AS SELECT * FROM users WHERE removed_at IS NULL;
-CREATE VIEW work_copies AS SELECT w.work_id, c.item_id, c.media_type, c.server_item_id, c.library_id, c.title, c.original_title, c.sort_title, c.year, c.premiere_date, c.end_date, c.overview, c.tagline, c.genres, c.tags, c.studios, c.official_rating, c.community_rating, c.critic_rating, c.runtime_minutes, c.status, c.path, c.tmdb_id, c.imdb_id, c.tvdb_id, c.added_at, c.first_seen_at, c.updated_at, c.removed_at FROM works w CROSS JOIN LATERAL (SELECT * FROM titles t WHERE t.work_id = w.work_id ORDER BY removed_at IS NOT NULL, item_id LIMIT 1) c;
+CREATE VIEW work_copies AS SELECT w.work_id, c.item_id, c.media_type, c.server_item_id, c.library_id, c.title, c.original_title, c.sort_title, c.year, c.premiere_date, c.end_date, c.overview, c.tagline, c.genres, c.tags, c.studios, c.official_rating, c.community_rating, c.critic_rating, c.runtime_minutes, c.status, c.path, c.tmdb_id, c.imdb_id, c.tvdb_id, c.added_at, c.picture_tag, c.first_seen_at, c.updated_at, c.removed_at FROM works w CROSS JOIN LATERAL (SELECT * FROM titles t WHERE t.work_id = w.work_id ORDER BY removed_at IS NOT NULL, item_id LIMIT 1) c;
 CREATE VIEW work_ids AS SELECT w.work_id, w.media_type, coalesce(w.tmdb_id, m.tmdb_id) AS tmdb_id, coalesce(w.imdb_id, m.imdb_id) AS imdb_id, coalesce(w.tvdb_id, m.tvdb_id) AS tvdb_id FROM works w LEFT JOIN tmdb_metadata m USING (work_id);
 CREATE VIEW work_names AS SELECT w.work_id, coalesce(e.title, c.title) AS title, coalesce(e.year, c.year) AS year, coalesce(e.tmdb_id, c.tmdb_id) AS tmdb_id, coalesce(e.imdb_id, c.imdb_id) AS imdb_id FROM works w LEFT JOIN enriched_metadata e USING (work_id) LEFT JOIN work_copies c USING (work_id);
 CREATE VIEW items AS SELECT server_item_id, item_id, item_id AS logged_as, work_id, false AS is_episode, NULL::int AS season, NULL::int AS number, title AS name, NULL::text AS series_name, removed_at, false AS is_version, false AS is_published FROM titles UNION ALL SELECT e.server_item_id, e.item_id, e.item_id, e.work_id, true, e.season, e.number, e.title, s.title, e.removed_at, false, false FROM episodes e JOIN titles s ON s.item_id = e.series_item_id UNION ALL SELECT v.server_item_id, v.item_id, v.primary_item_id, t.work_id, false, NULL, NULL, NULL, NULL, t.removed_at, true, v.is_published FROM item_versions v JOIN titles t ON t.item_id = v.primary_item_id UNION ALL SELECT v.server_item_id, v.item_id, v.primary_item_id, e.work_id, true, e.season, e.number, NULL, NULL, e.removed_at, true, v.is_published FROM item_versions v JOIN episodes e ON e.item_id = v.primary_item_id;
