@@ -5,7 +5,8 @@
 A household of 50 users and 10,000 films, with lists of 50 films and 50 series for each, is written directly into a new
 embedded database. The real application serves it in a process of its own, beside Dagster's webserver, whose memory is
 measured before the pages are loaded. Times are those of a client on the same machine: one request after the other, then
-100 members at once. The limit of the rows is that of a media server which waits for them while it draws a home screen.
+100 members at once, who reload pages that were made before, with nothing written in between.
+The limit of the rows is that of a media server which waits for them while it draws a home screen.
 """
 
 from __future__ import annotations
