@@ -45,6 +45,13 @@ def on_upstream_change(
         missing = missing.ignore(ignoring if required is None else ignoring - required)
     if additional is not None:
         missing = missing.ignore(additional)
+    passed = Condition.all_deps_blocking_checks_passed()
+    if ignoring is not None:
+        # What could wait for the night must not hold anything up while its sources are asked, which can take an hour:
+        # its check counts as not passed then. One that failed, or never ran, does.
+        passes = Condition.check_passed() | Condition.will_be_requested() | Condition.in_progress()
+        on_its_way = Condition.all_checks_match(passes, blocking_only=True)
+        passed = passed.ignore(ignoring) & Condition.all_deps_match(on_its_way)
     for key in after:
         under_way |= Condition.asset_matches(key, Condition.in_progress())
     # `since_last_handled()` would also forget a change that arrives while the asset is being materialized. Runs that
@@ -58,9 +65,7 @@ def on_upstream_change(
     retry = Condition.execution_failed() & Condition.cron_tick_passed(RETRY_CRON)
     wanted = news | retry
     wanted = wanted | never_made if first else wanted & (~Condition.missing() | Condition.execution_failed())
-    return (
-        wanted & ~missing & ~under_way & ~Condition.in_progress() & Condition.all_deps_blocking_checks_passed()
-    ).with_label("on upstream change")
+    return (wanted & ~missing & ~under_way & ~Condition.in_progress() & passed).with_label("on upstream change")
 
 
 def daily() -> Condition:

@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.events import AssetMaterializationPlannedData
 
 from aperture_dagster.automation import FROM_AUTOMATION
@@ -84,6 +85,12 @@ class Automation:
             planned = AssetMaterializationPlannedData(dg.AssetKey(asset))
             event = dg.DagsterEvent.build_asset_materialization_planned_event(job, asset, planned)  # type: ignore[attr-defined]
             self.instance.report_dagster_event(event, run.run_id)
+            if asset in BLOCKING:
+                check = AssetCheckEvaluationPlanned(asset_key=dg.AssetKey(asset), check_name=BLOCKING[asset])
+                event = dg.DagsterEvent(
+                    dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value, job, event_specific_data=check
+                )
+                self.instance.report_dagster_event(event, run.run_id)
         return run
 
     def everything_is_materialized(self) -> None:
@@ -367,6 +374,12 @@ def test_nothing_is_requested_while_an_upstream_asset_is_in_progress(settled: Au
     assert settled.tick() == {}
     settled.instance.report_run_failed(run)
     assert settled.tick() == {"enriched_metadata": {None}}
+
+
+def test_sources_that_are_asked_for_an_hour_hold_up_only_what_is_made_of_them(settled: Automation):
+    settled.begins("enrich_metadata", "tmdb_metadata", "enriched_metadata")
+    settled.materialized("taste_profiles", users=["Alma"])
+    assert settled.tick() == {"recommendations": {"Alma"}}
 
 
 @pytest.mark.parametrize("asset", ["enriched_metadata", pytest.param("embeddings", marks=ANOTHER_CASE)])
