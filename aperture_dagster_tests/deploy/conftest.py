@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -147,10 +147,10 @@ def undisturbed(household: Deployment) -> Lists:
 
 
 @pytest.fixture(scope="session")
-def services(deploy: Deploy, postgres_base: None) -> Iterator[Deployment]:
+def services(deploy: Deploy, stand_ins: str, postgres_base: None) -> Iterator[Deployment]:
     """PostgreSQL, code server, webserver and daemon by compose.services.yaml that start."""
-    with deploy("compose.services.yaml", "services.yaml", **OTHER_USER, POSTGRES_PASSWORD=PASSWORD) as box:
-        box.compose("up", "--detach")
+    settings = OTHER_USER | {"POSTGRES_PASSWORD": PASSWORD}
+    with deploy("compose.services.yaml", "services.yaml", **settings) as box, _started(box, "default", stand_ins):
         yield box
 
 
@@ -158,14 +158,20 @@ def services(deploy: Deploy, postgres_base: None) -> Iterator[Deployment]:
 def hosts(deploy: Deploy, stand_ins: str, hasty_image: str, postgres_base: None) -> Iterator[Deployment]:
     """PostgreSQL, code server, webserver, daemon and three workers that start."""
     settings = OTHER_USER | {"POSTGRES_PASSWORD": PASSWORD, "TEST_IMAGE": hasty_image}
-    with deploy("celery/compose.yaml", "hosts.yaml", **settings) as box:
-        box.compose("create")
-        docker("network", "connect", "--alias", "media-server", f"{box.name}_control", stand_ins)
-        try:
-            box.compose("up", "--detach")
-            yield box
-        finally:
-            docker("network", "disconnect", "--force", f"{box.name}_control", stand_ins)
+    with deploy("celery/compose.yaml", "hosts.yaml", **settings) as box, _started(box, "control", stand_ins):
+        yield box
+
+
+@contextmanager
+def _started(box: Deployment, network: str, stand_ins: str) -> Iterator[None]:
+    """Start services that have a network of their own, with the stand-ins in it: names of services are not unique."""
+    box.compose("create")
+    docker("network", "connect", "--alias", "media-server", f"{box.name}_{network}", stand_ins)
+    try:
+        box.compose("up", "--detach")
+        yield
+    finally:
+        docker("network", "disconnect", "--force", f"{box.name}_{network}", stand_ins)
 
 
 @pytest.fixture

@@ -306,4 +306,4 @@ def test_a_container_that_was_killed_in_each_phase_of_its_start_ends_like_one_th
     box.wait_until_healthy("aperture")
     box.run_in("aperture", "aperture", "backup", "create")
     assert lists_of(box) == undisturbed
-    assert embedded(box, UNFINISHED, "aperture_dagster") == "0"
+    wait_for(lambda: embedded(box, UNFINISHED, "aperture_dagster") == "0", "runs without an end", pause=1)
