@@ -168,7 +168,7 @@ def kill_in_each_phase(box: Deployment) -> Deployment:
     return box
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def killed(deploy: Deploy, hasty_image: str) -> Iterator[Future[Deployment]]:
     """A household that is killed in each phase of its start, while other tests run."""
     with ThreadPoolExecutor(1) as pool, deploy("compose.yaml", "household.yaml", TEST_IMAGE=hasty_image) as box:
