@@ -89,13 +89,14 @@ def test_the_runs_of_workers_that_are_lost_are_ended_and_started_again(
     try:
         killed, first = start_and_find_worker(hosts, "sync_series")
         docker("kill", "--signal", "KILL", first)
+        killed_at = time.monotonic()
         # The first worker takes nothing more, so this one is on another.
         cut_off, second = start_and_find_worker(hosts, "sync_movies")
         docker("network", "disconnect", network, second)
-        began = time.monotonic()
+        cut_off_at = time.monotonic()
     finally:
         docker("exec", stand_ins, "python", "-c", FAULT, "clear_faults", "{}")
-    for run, loss in ((killed, "killed"), (cut_off, "cut off")):
+    for run, loss, began in ((killed, "killed", killed_at), (cut_off, "cut off", cut_off_at)):
         wait_for_status(hosts, run, "FAILURE", seconds=HEARTBEAT_SECONDS)
         ended = took(began)
         again = wait_for(lambda run=run: retry_of(hosts, run), "it is not started again", seconds=120, pause=1)
