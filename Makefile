@@ -81,7 +81,7 @@ test-wheel: $(DEVELOPMENT)  ## install the wheel with each Python at hand, from 
 	@$(BIN)/python -m aperture_dagster_tests.wheels
 
 test-containers: $(DEVELOPMENT)  ## build the image, and run households, services and hosts as containers; needs Docker
-	@$(BIN)/pytest -n 0 -m containers --durations 5 aperture_dagster_tests/deploy
+	@$(BIN)/pytest -n 0 -m "$(or $(MARKS),containers)" --durations 5 aperture_dagster_tests/deploy
 
 arm64: $(DEVELOPMENT)  ## look whether every package of the image has a wheel for ARM, from a package index
 	@$(BIN)/python tools/arm64.py

@@ -135,8 +135,8 @@ class Supervisor:
         ui = self.plan.ui
         if ui.published is not None:
             say(
-                f"Ready: {ui.address} on the host, if it publishes port {ui.port} of this container there. It asks for "
-                "no password: docs/remote-access.md says how to protect it."
+                f"Ready: {ui.address} on the host, if it publishes port {ui.port} of this container there. Passwords "
+                "would cross a network unencrypted: docs/remote-access.md says how to encrypt them."
             )
             return
         say(f"Ready: {ui.address} (Ctrl-C stops it).")

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
 from aperture_dagster_tests.deploy import engine
-from aperture_dagster_tests.deploy.asking import Lists, lists_of, wait_for_lists
-from aperture_dagster_tests.deploy.engine import DEPLOY, IMAGE, Deployment, Unavailable, docker
+from aperture_dagster_tests.deploy.asking import PACKAGES, PASSWORD, Lists, lists_of, wait_for_lists
+from aperture_dagster_tests.deploy.engine import (
+    DEPLOY,
+    IMAGE,
+    POSTGRES_BASE,
+    PYTHON_BASE,
+    Deployment,
+    Unavailable,
+    docker,
+)
+from aperture_dagster_tests.webserver import free_port
 
 HERE = Path(__file__).parent
 WORLD = "generated:movies=60,series=6,episodes=40,users=3,plays=200"
@@ -46,6 +55,34 @@ def image() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def hasty_image(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The same, but Dagster's monitoring looks every ten seconds, and on one host a run has a minute to begin."""
+    household, of_hosts = f"{PACKAGES}/aperture_dagster/instance/dagster.yaml", "/etc/aperture/celery/dagster.yaml"
+    looks = f"sed -i 's/poll_interval_seconds: 60/poll_interval_seconds: 10/' {household} {of_hosts}"
+    begins = f"sed -i 's/start_timeout_seconds: 180/start_timeout_seconds: 60/' {household}"
+    instruction = f"RUN {looks} && {begins}"
+    with engine.derived_image(image, instruction, tmp_path_factory.mktemp("hasty")) as name:
+        yield name
+
+
+@pytest.fixture(scope="session")
+def postgres_base(image: str) -> None:
+    """The image of a PostgreSQL of its own."""
+    try:
+        engine.require_base(POSTGRES_BASE, "postgres", POSTGRES_BASE, PYTHON_BASE)
+    except Unavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def prefix(image: str) -> Iterator[str]:
+    """What all names of this test run begin with; nothing that has such a name outlives it."""
+    name = f"aperture-test-{secrets.token_hex(4)}"
+    with engine.swept(name):
+        yield name
+
+
+@pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of this machine for published libraries, which everybody may write to."""
     folder = tmp_path_factory.mktemp("published")
@@ -55,26 +92,21 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def network(image: str) -> Iterator[str]:
-    """A network, named as the test run."""
-    name = f"aperture-test-{os.getpid()}"
-    docker("network", "create", name)
-    yield name
-    docker("network", "rm", name)
+def network(prefix: str) -> str:
+    """A network with the stand-ins."""
+    docker("network", "create", prefix)
+    return prefix
 
 
 @pytest.fixture(scope="session")
-def stand_ins(image: str, network: str, published: Path) -> Iterator[str]:
+def stand_ins(image: str, network: str, published: Path) -> str:
     """The stand-ins as the host ``media-server``, which sees the published folder at ``SEEN_AT``."""
-    name = f"aperture-stand-ins-{os.getpid()}"
+    name = f"{network}-stand-ins"
     script = f"type=bind,source={HERE / 'stand_ins.py'},target=/stand_ins.py,readonly"
     words = ["--network", network, "--network-alias", "media-server", "--mount", script]
     program = ["python", "/stand_ins.py", "--world", WORLD, "--volume", f"{SEEN_AT}=/seen"]
-    try:
-        docker("run", "--detach", "--name", name, *words, "--volume", f"{published}:/seen", image, *program)
-        yield name
-    finally:
-        docker("rm", "--force", name)
+    docker("run", "--detach", "--name", name, *words, "--volume", f"{published}:/seen", image, *program)
+    return name
 
 
 @pytest.fixture(scope="session")
@@ -85,33 +117,61 @@ def deploy(image: str, network: str, stand_ins: str, tmp_path_factory: pytest.Te
     def one(file: str, adaptation: str, **settings: str) -> AbstractContextManager[Deployment]:
         number = next(made)
         given = (
-            SETTINGS
-            | ELSEWHERE
-            | {"APERTURE_UI_PORT": str(23000 + number), "TEST_IMAGE": image, "TEST_NETWORK": network}
+            SETTINGS | ELSEWHERE | {"APERTURE_UI_PORT": str(free_port()), "TEST_IMAGE": image, "TEST_NETWORK": network}
         )
         folder = tmp_path_factory.mktemp(f"deployment-{number}")
-        name = f"aperture-test-{os.getpid()}-{number}"
-        return engine.deployment([DEPLOY / file, HERE / adaptation], folder, given | settings, name)
+        return engine.deployment([DEPLOY / file, HERE / adaptation], folder, given | settings, f"{network}-{number}")
 
     return one
 
 
+# Deployments start, and are waited for where they are needed: so their own waits, as for a sensor's next look, overlap.
+
+
 @pytest.fixture(scope="session")
 def household(deploy: Deploy) -> Iterator[Deployment]:
-    """One container by compose.yaml, as a user without an account, that is healthy and has all lists."""
+    """One container by compose.yaml, as a user without an account, that starts."""
     with deploy("compose.yaml", "household.yaml", **OTHER_USER) as box:
         box.compose("up", "--detach")
-        box.wait_until_healthy("aperture")
-        wait_for_lists(box, quiet_seconds=60)
         yield box
 
 
 @pytest.fixture(scope="session")
 def undisturbed(household: Deployment) -> Lists:
-    """The lists of a household that was left alone."""
+    """The lists of that household, which was left alone until nothing was left to do."""
+    household.wait_until_healthy("aperture")
+    wait_for_lists(household, quiet_seconds=60)
     found = lists_of(household)
     assert any(page["watching"] for page in found.values())
     return found
+
+
+@pytest.fixture(scope="session")
+def services(deploy: Deploy, stand_ins: str, postgres_base: None) -> Iterator[Deployment]:
+    """PostgreSQL, code server, webserver and daemon by compose.services.yaml that start."""
+    settings = OTHER_USER | {"POSTGRES_PASSWORD": PASSWORD}
+    with deploy("compose.services.yaml", "services.yaml", **settings) as box, _started(box, "default", stand_ins):
+        yield box
+
+
+@pytest.fixture(scope="session")
+def hosts(deploy: Deploy, stand_ins: str, hasty_image: str, postgres_base: None) -> Iterator[Deployment]:
+    """PostgreSQL, code server, webserver, daemon and three workers that start."""
+    settings = OTHER_USER | {"POSTGRES_PASSWORD": PASSWORD, "TEST_IMAGE": hasty_image}
+    with deploy("celery/compose.yaml", "hosts.yaml", **settings) as box, _started(box, "control", stand_ins):
+        yield box
+
+
+@contextmanager
+def _started(box: Deployment, network: str, stand_ins: str) -> Iterator[None]:
+    """Start services that have a network of their own, with the stand-ins in it: names of services are not unique."""
+    box.compose("create")
+    docker("network", "connect", "--alias", "media-server", f"{box.name}_{network}", stand_ins)
+    try:
+        box.compose("up", "--detach")
+        yield
+    finally:
+        docker("network", "disconnect", "--force", f"{box.name}_{network}", stand_ins)
 
 
 @pytest.fixture

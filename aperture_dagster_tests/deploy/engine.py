@@ -18,6 +18,7 @@ from aperture_dagster_tests.waiting import wait_for
 
 DEPLOY = PROJECT / "deploy"
 BASES = Path(__file__).with_name("bases.sh")
+SWEEP = Path(__file__).with_name("sweep.sh")
 PYTHON_BASE = "python:3.13-slim-trixie"
 POSTGRES_BASE = "pgvector/pgvector:0.8.6-pg18-trixie"
 IMAGE = "aperture-dagster:test"
@@ -28,6 +29,16 @@ REACHES = "apt-get -o APT::Update::Error-Mode=any update && python -m pip downlo
 
 class Unavailable(Exception):
     """There is no engine, or what an image is made from cannot be had; says which."""
+
+
+@contextmanager
+def swept(prefix: str) -> Iterator[None]:
+    """After the block, or once this process is killed, remove containers, networks and volumes whose names begin so."""
+    # In a session of its own: Ctrl-C in the terminal is not for it.
+    program = [str(SWEEP), prefix]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, start_new_session=True):
+        # Leaving closes its input, and waits for its end.
+        yield
 
 
 def docker(*words: str, seconds: float = 600, **options: Any) -> str:
@@ -86,6 +97,18 @@ def build_image(name: str = IMAGE) -> None:
         if not succeeds("run", "--rm", PYTHON_BASE, "sh", "-ceu", REACHES, seconds=300):
             raise Unavailable("Containers do not reach the packages of Debian and Python, so no image can be built.")
         raise AssertionError(done.stdout + done.stderr)
+
+
+@contextmanager
+def derived_image(base: str, instruction: str, folder: Path) -> Iterator[str]:
+    """Yield an image that has one more layer than another, made by an instruction of a Dockerfile from a folder."""
+    name = f"aperture-dagster:test-{folder.name}"
+    (folder / "Dockerfile").write_text(f"FROM {base}\nUSER root\n{instruction}\nUSER aperture\n")
+    docker("build", "--tag", name, str(folder))
+    try:
+        yield name
+    finally:
+        docker("rmi", "--force", name)
 
 
 def files_of_context(dockerfile: Path, builder: str) -> set[str]:
@@ -171,16 +194,10 @@ class Deployment:
 
 
 @contextmanager
-def deployment(
-    files: Sequence[Path], folder: Path, settings: Mapping[str, str], name: str, *, networks: Sequence[str] = ()
-) -> Iterator[Deployment]:
+def deployment(files: Sequence[Path], folder: Path, settings: Mapping[str, str], name: str) -> Iterator[Deployment]:
     """Yield a deployment, of which nothing runs yet; remove it with its volumes at the end."""
     made = Deployment(files, folder, settings, name)
-    for network in networks:
-        docker("network", "create", network)
     try:
         yield made
     finally:
         made.compose("down", "--volumes", "--remove-orphans", "--timeout", "1")
-        for network in networks:
-            docker("network", "rm", network)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -13,6 +16,7 @@ import pytest
 
 from aperture_dagster.postgres.migrations import HEAD_REVISION
 from aperture_dagster_tests.cli.next_release import MIGRATION, REVISION
+from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.deploy import engine
 from aperture_dagster_tests.deploy.asking import (
     HOME,
@@ -25,6 +29,7 @@ from aperture_dagster_tests.deploy.asking import (
     lists_of,
     took,
     wait_for_lists,
+    wait_for_the_same,
 )
 from aperture_dagster_tests.deploy.conftest import OTHER_USER, SEEN_AT, Deploy
 from aperture_dagster_tests.deploy.engine import PYTHON_BASE, Deployment, docker, succeeds
@@ -36,6 +41,33 @@ MOST_BYTES = 380_000_000
 STOP_SECONDS = 10.0
 """What Docker gives a container before it kills it, unless told otherwise."""
 Say = Callable[[str], None]
+
+
+# The tests themselves
+
+STARTS = """
+import os, signal, sys
+from aperture_dagster_tests.deploy.engine import docker, swept
+name, image = sys.argv[1:]
+with swept(name):
+    docker("network", "create", f"{name}-network")
+    docker("run", "--detach", "--name", f"{name}-sleeps", "--volume", f"{name}-home:/home", image, "sleep", "600")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_nothing_is_left_of_tests_that_are_killed(image: str, prefix: str):
+    name = f"{prefix}-killed"
+    done = subprocess.run([sys.executable, "-c", STARTS, name, image], cwd=PROJECT)
+    assert done.returncode == -signal.SIGKILL
+
+    def left() -> str:
+        kinds = ("ps", "--all", "--format", "{{.Names}}"), ("network", "ls"), ("volume", "ls")
+        return "\n".join(line for kind in kinds for line in docker(*kind).splitlines() if name in line)
+
+    wait_for(lambda: not left(), left, seconds=60, pause=0.5)
+
+
 # The image
 
 
@@ -76,8 +108,9 @@ def test_a_builder_gets_nothing_but_what_the_image_is_made_from(image: str, tmp_
         }  # fmt: skip
 
 
-def test_a_container_with_another_command_is_not_called_ill(image: str):
-    container = docker("run", "--detach", "--health-interval", "1s", image, "sleep", "600")
+def test_a_container_with_another_command_is_not_called_ill(image: str, prefix: str):
+    container = f"{prefix}-sleeps"
+    docker("run", "--detach", "--name", container, "--health-interval", "1s", image, "sleep", "600")
     try:
         health = ["inspect", "--format", "{{.State.Health.Status}}", container]
         wait_for(lambda: docker(*health) == "healthy", lambda: docker("inspect", container), seconds=60, pause=0.5)
@@ -85,8 +118,9 @@ def test_a_container_with_another_command_is_not_called_ill(image: str):
         docker("rm", "--force", container)
 
 
-def test_a_container_ends_at_once_while_it_still_starts(image: str):
-    container = docker("run", "--detach", image)
+def test_a_container_ends_at_once_while_it_still_starts(image: str, prefix: str):
+    container = f"{prefix}-starts"
+    docker("run", "--detach", "--name", container, image)
     try:
         wait_for(lambda: "Starting on" in docker("logs", container), "it does not start", seconds=60, pause=0.2)
         began = time.monotonic()
@@ -100,6 +134,8 @@ def test_a_container_ends_at_once_while_it_still_starts(image: str):
 # A household
 
 
+# The others start, and get their lists, meanwhile.
+@pytest.mark.usefixtures("services", "hosts")
 def test_four_lines_of_settings_give_a_household(household: Deployment, undisturbed: Lists, say: Say):
     assert len(undisturbed) == 3
     port = re.search(r"UI_PORT=(\d+)", (household.folder / ".env").read_text())
@@ -143,66 +179,19 @@ def test_it_stops_in_time_with_postgresql_closed_and_is_the_same_when_it_comes_b
     assert lists_of(household) == undisturbed
 
 
-def finds(box: Deployment, path: str) -> bool:
-    return box.try_in("aperture", "test", "-e", path).returncode == 0
-
-
-def runs(box: Deployment) -> int:
-    return int(embedded(box, "SELECT count(*) FROM runs", "aperture_dagster") or 0)
-
-
-PHASES: dict[str, Callable[[Deployment], bool]] = {
-    "its database is made": lambda box: finds(box, f"{HOME}/postgres.new/PG_VERSION") or finds(box, f"{HOME}/postgres"),
-    "its parts start": lambda box: finds(box, f"{HOME}/dagster/up/code.sock"),
-    "the first run is there": lambda box: runs(box) > 0,
-    "titles are there": lambda box: embedded(box, "SELECT count(*) FROM works") not in ("", "0"),
-    "the first list is there": lambda box: embedded(box, "SELECT count(*) FROM recommendations") not in ("", "0"),
-}
-"""What a container has reached when it is killed, in their order."""
-
-
-def test_a_container_that_is_killed_in_each_phase_of_its_start_ends_like_one_that_was_not(
-    deploy: Deploy, undisturbed: Lists, say: Say
-):
-    with deploy("compose.yaml", "household.yaml") as box:
-        box.compose("up", "--detach")
-        for phase, is_reached in PHASES.items():
-            wait_for(lambda is_reached=is_reached: is_reached(box), f"never: {phase}", seconds=300, pause=0.2)
-            docker("kill", "--signal", "KILL", box.container("aperture"))
-            docker("start", box.container("aperture"))
-        began = time.monotonic()
-        box.wait_until_healthy("aperture")
-        wait_for_lists(box)
-        say(f"killed {len(PHASES)} times, whole again {took(began)} after the last one")
-        wait_for(lambda: lists_of(box) == undisturbed, "other lists", seconds=300, pause=5)
-        # In the middle of a backup, too.
-        docker("exec", "--detach", box.container("aperture"), "aperture", "backup", "create")
-        new = f"ls {HOME}/backups | grep -q aperture-backup"
-        wait_for(lambda: box.try_in("aperture", "sh", "-c", new).returncode == 0, "no backup", seconds=60)
-        docker("kill", "--signal", "KILL", box.container("aperture"))
-        docker("start", box.container("aperture"))
-        box.wait_until_healthy("aperture")
-        box.run_in("aperture", "aperture", "backup", "create")
-        assert lists_of(box) == undisturbed
-        assert embedded(box, UNFINISHED, "aperture_dagster") == "0"
-
-
 # Upgrades
+
+MIGRATIONS = "aperture_dagster/postgres/migrations/versions"
 
 
 @pytest.fixture(scope="module")
 def next_image(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An image of a made-up next release, whose schema has one more migration."""
-    folder, name = tmp_path_factory.mktemp("next"), "aperture-dagster:test-next"
+    folder = tmp_path_factory.mktemp("next")
     (folder / "v2_made_up.py").write_text(MIGRATION)
-    versions = f"{PACKAGES}/aperture_dagster/postgres/migrations/versions/"
-    (folder / "Dockerfile").write_text(
-        f"FROM {image}\nCOPY --chmod=644 v2_made_up.py {versions}\n".replace("--chmod=644 ", "")
-    )
     (folder / "v2_made_up.py").chmod(0o644)
-    docker("build", "--tag", name, str(folder))
-    yield name
-    docker("rmi", name)
+    with engine.derived_image(image, f"COPY v2_made_up.py {PACKAGES}/{MIGRATIONS}/", folder) as name:
+        yield name
 
 
 def test_a_new_image_makes_a_backup_before_it_migrates_and_the_old_one_can_go_back_to_it(
@@ -237,26 +226,68 @@ def test_a_new_image_makes_a_backup_before_it_migrates_and_the_old_one_can_go_ba
 # Services
 
 
-def test_services_of_their_own_give_the_same_lists_and_end_in_time(deploy: Deploy, undisturbed: Lists, say: Say):
-    engine.require_base(engine.POSTGRES_BASE, "postgres", engine.POSTGRES_BASE, PYTHON_BASE)
-    services = ("postgres", "code", "webserver", "daemon")
-    settings = OTHER_USER | {"POSTGRES_PASSWORD": PASSWORD}
-    with deploy("compose.services.yaml", "services.yaml", **settings) as box:
-        began = time.monotonic()
+def test_services_of_their_own_give_the_same_lists_and_end_in_time(services: Deployment, undisturbed: Lists, say: Say):
+    names = ("postgres", "code", "webserver", "daemon")
+    services.wait_until_healthy(*names)
+    wait_for_lists(services, external, "code")
+    wait_for_the_same(services, undisturbed, "code")
+    say(f"services take {'; '.join(services.memory().splitlines())}")
+    for name in names:
+        docker("kill", "--signal", "KILL", services.container(name))
+    services.compose("up", "--detach")
+    services.wait_until_healthy(*names)
+    assert lists_of(services, "code") == undisturbed
+    began = time.monotonic()
+    services.compose("stop")
+    say(f"`docker compose stop` took {took(began)}")
+    assert [services.state(one)["ExitCode"] for one in names] == [0, 0, 0, 0]
+    for name in names[1:]:
+        assert PASSWORD not in services.log(name)
+
+
+# Kills
+
+
+def finds(box: Deployment, path: str) -> bool:
+    return box.try_in("aperture", "test", "-e", path).returncode == 0
+
+
+def runs(box: Deployment) -> int:
+    return int(embedded(box, "SELECT count(*) FROM runs", "aperture_dagster") or 0)
+
+
+PHASES: dict[str, Callable[[Deployment], bool]] = {
+    "its database is made": lambda box: finds(box, f"{HOME}/postgres.new/PG_VERSION") or finds(box, f"{HOME}/postgres"),
+    "its parts start": lambda box: finds(box, f"{HOME}/dagster/code.sock"),
+    "the first run is there": lambda box: runs(box) > 0,
+    "titles are there": lambda box: embedded(box, "SELECT count(*) FROM works") not in ("", "0"),
+    "the first list is there": lambda box: embedded(box, "SELECT count(*) FROM recommendations") not in ("", "0"),
+}
+"""What a container has reached when it is killed, in their order."""
+
+
+@pytest.mark.not_in_ci
+def test_a_container_that_is_killed_in_each_phase_of_its_start_ends_like_one_that_was_not(
+    deploy: Deploy, hasty_image: str, undisturbed: Lists, say: Say
+):
+    with deploy("compose.yaml", "household.yaml", TEST_IMAGE=hasty_image) as box:
         box.compose("up", "--detach")
-        box.wait_until_healthy(*services)
-        say(f"four services were healthy after {took(began)}")
-        wait_for_lists(box, external, "code")
-        say(f"and had all lists after {took(began)}: {'; '.join(box.memory().splitlines())}")
-        wait_for(lambda: lists_of(box, "code") == undisturbed, "other lists", seconds=300, pause=5)
-        for service in services:
-            docker("kill", "--signal", "KILL", box.container(service))
-        box.compose("up", "--detach")
-        box.wait_until_healthy(*services)
-        assert lists_of(box, "code") == undisturbed
+        for phase, is_reached in PHASES.items():
+            wait_for(lambda is_reached=is_reached: is_reached(box), f"never: {phase}", seconds=400, pause=0.5)
+            docker("kill", "--signal", "KILL", box.container("aperture"))
+            docker("start", box.container("aperture"))
         began = time.monotonic()
-        box.compose("stop")
-        say(f"`docker compose stop` took {took(began)}")
-        assert [box.state(one)["ExitCode"] for one in services] == [0, 0, 0, 0]
-        for service in services[1:]:
-            assert PASSWORD not in box.log(service)
+        box.wait_until_healthy("aperture")
+        wait_for_lists(box)
+        say(f"killed {len(PHASES)} times, whole again {took(began)} after the last one")
+        wait_for_the_same(box, undisturbed)
+        # In the middle of a backup, too.
+        docker("exec", "--detach", box.container("aperture"), "aperture", "backup", "create")
+        begun = ["sh", "-c", f"ls {HOME}/backups | grep -q aperture-backup"]
+        wait_for(lambda: box.try_in("aperture", *begun).returncode == 0, "no backup", seconds=60)
+        docker("kill", "--signal", "KILL", box.container("aperture"))
+        docker("start", box.container("aperture"))
+        box.wait_until_healthy("aperture")
+        box.run_in("aperture", "aperture", "backup", "create")
+        assert lists_of(box) == undisturbed
+        wait_for(lambda: embedded(box, UNFINISHED, "aperture_dagster") == "0", "runs without an end", pause=1)
