@@ -135,7 +135,7 @@ def test_a_container_ends_at_once_while_it_still_starts(image: str, prefix: str)
 
 
 # The others start, and get their lists, meanwhile.
-@pytest.mark.usefixtures("services", "hosts")
+@pytest.mark.usefixtures("services")
 def test_four_lines_of_settings_give_a_household(household: Deployment, undisturbed: Lists, say: Say):
     assert len(undisturbed) == 3
     port = re.search(r"UI_PORT=(\d+)", (household.folder / ".env").read_text())

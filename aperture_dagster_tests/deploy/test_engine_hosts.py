@@ -12,7 +12,7 @@ from aperture_dagster_tests.deploy.asking import PASSWORD, Lists, external, took
 from aperture_dagster_tests.deploy.engine import Deployment, docker
 from aperture_dagster_tests.waiting import wait_for
 
-pytestmark = pytest.mark.containers
+pytestmark = [pytest.mark.containers, pytest.mark.not_in_ci]
 
 HEARTBEAT_SECONDS = 240
 """The longest time until the run of a lost worker has ended: the server gives up a connection of a host that has
