@@ -32,10 +32,10 @@ def build_first_sync_sensor(
         name="first_sync_sensor",
         jobs=[built[job.name] for job in first],
         # The steps of a first sync follow each other by its looks. Once everything is there, a look costs little.
-        minimum_interval_seconds=15,
+        minimum_interval_seconds=20,
         default_status=status,
         description=(
-            "Fills a new installation at once instead of waiting for the night. It looks every 15 seconds and starts "
+            "Fills a new installation at once instead of waiting for the night. It looks every 20 seconds and starts "
             f"{', '.join(job.name for job in first)}, each as soon as what it reads is there, until each has "
             "materialized its assets once. What failed is retried at once after a restart, otherwise after 1, 5, 15 "
             "and 60 minutes."

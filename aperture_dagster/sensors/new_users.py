@@ -57,12 +57,12 @@ def build_users_sensor(
         name="users_sensor",
         job=built[first_list.name],
         # Everybody waits for it on the first evening.
-        minimum_interval_seconds=15,
+        minimum_interval_seconds=20,
         default_status=status,
         description=(
             "Gives users who join a partition and starts first_list for them, in one run those who joined together; on "
             "a new installation, those whose history has been read since the last look. Removes the partition of those "
-            "who leave. It looks every 15 seconds at the users that sync_users has stored. Who has no list after that "
+            "who leave. It looks every 20 seconds at the users that sync_users has stored. Who has no list after that "
             "is retried after 1, 5, 15 and 60 minutes, then 3 and 6 hours, and at once after a restart."
         ),
     )
