@@ -1,6 +1,6 @@
 """Look whether every package of the image has a wheel for ARM with 64 bits: ``make arm64``; it needs a package index.
 
-Nothing is built for another processor on this machine, so this is what tells that the same Dockerfile works there.
+The image is built for this machine's processor only, so this check stands in for a build on ARM.
 """
 
 from __future__ import annotations

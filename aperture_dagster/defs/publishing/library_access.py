@@ -45,7 +45,7 @@ def library_access(
 
 
 def why_nothing_to_share(settings: Settings, clock: Clock) -> str | None:
-    """Look at the server's libraries, and say why nobody's list has to change; None if one may have to."""
+    """Compare the server's libraries with the lists; return why none has to change, or None if one may have to."""
     database = Database(settings)
     with MediaServers(settings, database).open_writer(dry_run=True) as writer:
         publication = Publication(settings, database, writer, clock, logging.getLogger(__name__))
