@@ -2,9 +2,9 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -104,10 +104,15 @@ class Job:
         """Whether a sensor starts it, for those users whom it concerns."""
         return self.scope in ("newcomers", "viewers")
 
+    def timed(self, settings: Settings) -> Self:
+        """Return the job with the time of the settings, if they name one."""
+        time = settings.schedules.get(self.name, "off")
+        return self if time == "off" else replace(self, cron=time)
+
     def why_off(self, settings: Settings) -> str | None:
         """Return the reason if the settings switch the job off."""
-        if self.name in settings.schedules_off:
-            return f"Switched off: APERTURE_SCHEDULES_OFF names {self.name}."
+        if settings.schedules.get(self.name) == "off":
+            return f"Switched off: {self.name} is off in APERTURE_SCHEDULES."
         return self.off_if(settings)
 
     def why_skip(self, instance: dg.DagsterInstance, settings: Settings, clock: Clock) -> str | None:

@@ -100,8 +100,8 @@ def fresh_for_every_user(asset: dg.AssetsDefinition, job: str) -> dg.AssetChecks
         clock: dg.ResourceParam[Clock],
     ) -> dg.AssetCheckResult:
         """Name the users whose part is older than a day and the time that the job may take."""
-        if job in settings.schedules_off:
-            return dg.AssetCheckResult(passed=True, description=f"APERTURE_SCHEDULES_OFF names {job}: made by hand.")
+        if settings.schedules.get(job) == "off":
+            return dg.AssetCheckResult(passed=True, description=f"{job} is off in APERTURE_SCHEDULES: made by hand.")
         now = clock.now()
         since = now - LIMIT
         partitions = user_partitions(context.instance)

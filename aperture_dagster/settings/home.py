@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, StringConstraints
 
-from aperture_dagster.settings.types import Hosts, Names, OptionalAddress, Secret, SettingsGroup, TimeZone
+from aperture_dagster.settings.types import Hosts, OptionalAddress, Secret, SettingsGroup, Times, TimeZone
 
 
 def host_timezone() -> str:
@@ -66,8 +66,10 @@ class RunSettings(SettingsGroup):
     """Time zone of the schedules. Default: the host's."""
     schedules_enabled: bool = True
     """Whether schedules and sensors start switched on; each can be switched in the UI."""
-    schedules_off: Names = ()
-    """Jobs that the clock does not start, such as `generate_discovery_suggestions`; they can be started by hand."""
+    schedules: Times = Field(default_factory=dict)
+    """When jobs start, if not at their [usual time](jobs.md), as a JSON object of jobs and crons:
+    `{"sync_movies": "0 4 * * *"}`. With `off`, the clock does not start a job; it can be started by hand.
+    """
     http_attempts: int = Field(default=5, ge=1, le=20)
     """Attempts per request, including the first."""
     http_retry_wait_seconds: PositiveFloat = 0.5

@@ -66,7 +66,8 @@ def _check_time_zone(value: str) -> str:
     return value
 
 
-def _parse_json(value: Any) -> Any:
+def parse_json(value: Any) -> Any:
+    """Let a JSON object in the environment mean what a table means in the file."""
     try:
         return json.loads(value) if isinstance(value, str) else value
     except ValueError:
@@ -110,10 +111,30 @@ def _check_headers(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+# Only times that a job's freshness can follow from, and that can be said in words.
+_TIME = re.compile(
+    r"[1-5]?\d (1?\d|2[0-3]) \* \* [*0-6]"
+    r"|[1-5]?\d \*(/([1-9]|1\d|2[0-3]))? \* \* \*"
+    r"|\*/([1-9]|[1-5]\d) \* \* \* \*"
+)
+
+
+def _check_times(value: dict[str, str]) -> dict[str, str]:
+    times = {job: " ".join(time.split()) for job, time in value.items()}
+    for job, time in times.items():
+        if time != "off" and not _TIME.fullmatch(time):
+            raise ValueError(
+                f"expected for {job} a time of every day (30 2 * * *) or of a weekday (30 2 * * 0; 0 is Sunday), an "
+                "interval (0 */6 * * *, */30 * * * *), or off"
+            )
+    return times
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_names)]
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(_check_authority)], ...], NoDecode, BeforeValidator(split_names)]
-Texts = Annotated[dict[str, str], NoDecode, BeforeValidator(_parse_json)]
+Texts = Annotated[dict[str, str], NoDecode, BeforeValidator(parse_json)]
+Times = Annotated[Texts, AfterValidator(_check_times)]
 OptionalText = Annotated[str | None, BeforeValidator(_blank_is_none)]
 Address = Annotated[str, AfterValidator(_check_address)]
 OptionalAddress = Annotated[Address | None, BeforeValidator(_blank_is_none)]

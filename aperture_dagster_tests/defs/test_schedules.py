@@ -187,13 +187,13 @@ def test_a_job_that_is_switched_off_cannot_become_too_old_and_a_wrong_name_is_re
         nodes = [graph.get(key) for key in graph.toposorted_asset_keys]
         return {node.key.to_user_string() for node in nodes if node.freshness_policy is not None}
 
-    assert watched() - watched(schedules_off=["sync_movies"]) == {"movies"}
-    with pytest.raises(SettingsError, match=r"APERTURE_SCHEDULES_OFF.*'sync_movie'; did you mean 'sync_movies'"):
-        build_definitions(make_settings(schedules_off=["sync_movie"]))
+    assert watched() - watched(schedules={"sync_movies": "off"}) == {"movies"}
+    with pytest.raises(SettingsError, match=r"APERTURE_SCHEDULES: .*'sync_movie'; did you mean 'sync_movies'"):
+        build_definitions(make_settings(schedules={"sync_movie": "off"}))
 
 
 def test_a_switched_off_job_is_not_started_by_the_first_sync_either(make_settings):
-    repository = build_definitions(make_settings(schedules_off=["sync_movies"])).get_repository_def()
+    repository = build_definitions(make_settings(schedules={"sync_movies": "off"})).get_repository_def()
     jobs = {job.name for job in repository.get_sensor_def("first_sync_sensor").jobs}
     assert "sync_movies" not in jobs and "sync_series" in jobs
 
