@@ -109,7 +109,7 @@ def doctor(as_json: bool, home: str | None) -> None:
         start = Text.assemble(" ", MARKS[finding.state], f"  {finding.what:<{NAMES}}  ")
         console.print_hanging(start + Text(finding.message), hang=NAMES + 6)
     console.print()
-    console.print_hanging(summary(counts), MARKS[findings[0].state][1])
+    console.print_hanging(summary(counts), "red" if counts["failed"] else "yellow" if counts["warning"] else "green")
     sys.exit(bool(counts["failed"]))
 
 

@@ -109,6 +109,19 @@ class Job:
         time = settings.schedules.get(self.name, "off")
         return self if time == "off" else replace(self, cron=time)
 
+    def next_start(self, now: datetime, settings: Settings) -> datetime | None:
+        """Return when the clock starts it next, in the operator's time zone; None if it does not."""
+        if self.cron is None or self.why_off(settings) is not None:
+            return None
+        minute, hour, _, _, weekday = self.cron.split()
+        moment = now.replace(second=0, microsecond=0)
+        while True:
+            moment += timedelta(minutes=1)
+            local = moment.astimezone(ZoneInfo(settings.schedule_timezone))
+            today = local.isoweekday() % 7
+            if _is_due(minute, local.minute) and _is_due(hour, local.hour) and _is_due(weekday, today):
+                return local
+
     def why_off(self, settings: Settings) -> str | None:
         """Return the reason if the settings switch the job off."""
         if settings.schedules.get(self.name) == "off":
@@ -159,6 +172,13 @@ class Job:
         return dg.FreshnessPolicy.time_window(
             warn_window=2 * interval + timedelta(hours=1), fail_window=max(8 * interval, timedelta(hours=12))
         )
+
+
+def _is_due(field: str, value: int) -> bool:
+    """Tell whether a field of a cron matches."""
+    if field.startswith("*"):
+        return value % int(field.removeprefix("*").removeprefix("/") or 1) == 0
+    return value == int(field)
 
 
 @functools.cache

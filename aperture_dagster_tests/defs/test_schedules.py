@@ -170,6 +170,26 @@ def test_a_job_late_in_the_evening_has_its_deadline_after_midnight():
 
 
 @pytest.mark.parametrize(
+    ("cron", "starts"),
+    [
+        ("30 12 * * *", "2026-05-17 12:30"),
+        ("0 12 * * *", "2026-05-18 12:00"),
+        ("15 3 * * 1", "2026-05-18 03:15"),
+        ("15 3 * * 0", "2026-05-24 03:15"),
+        ("0 */5 * * *", "2026-05-17 15:00"),
+        ("*/30 * * * *", "2026-05-17 12:30"),
+        ("5 * * * *", "2026-05-17 12:05"),
+    ],
+)
+def test_a_job_knows_when_the_clock_starts_it_next(cron: str, starts: str):
+    # A Sunday, at noon in Berlin.
+    now, settings = datetime(2026, 5, 17, 10, 0, 30, tzinfo=UTC), settings_of(**SERVER, timezone="Europe/Berlin")
+    job = Job("refresh_something", "Refresh something.", ("something",), cron=cron)
+    assert f"{job.next_start(now, settings):%Y-%m-%d %H:%M}" == starts
+    assert job.next_start(now, settings_of(schedules={"refresh_something": "off"})) is None
+
+
+@pytest.mark.parametrize(
     ("cron", "deadline"), [("0 8 * * 0", "0 11 * * 0"), ("30 22 * * 6", "30 1 * * 0"), ("15 21 * * 3", "15 0 * * 4")]
 )
 @pytest.mark.parametrize("quiet", [False, True])
