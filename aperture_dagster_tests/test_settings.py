@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -399,6 +400,24 @@ def test_a_job_starts_daily_weekly_or_every_so_often(time: str):
 def test_any_other_time_is_refused_with_examples(time: str):
     message = error_of(schedules={"sync_movies": time})
     assert "expected for sync_movies a time of every day (30 2 * * *)" in message
+
+
+@pytest.mark.parametrize(
+    ("span", "quiet", "loud"),
+    [("19:00-23:30", "19:00 23:29", "18:59 23:30 03:00"), (" 22:00 - 06:30 ", "22:00 00:00 06:29", "06:30 21:59")],
+)
+def test_quiet_hours_may_pass_midnight_and_follow_the_time_zone(span: str, quiet: str, loud: str):
+    settings = load_settings(quiet_hours=span, timezone="Asia/Tokyo")
+    for times, expected in ((quiet, True), (loud, False)):
+        for moment in times.split():
+            here = datetime.fromisoformat(f"2026-05-17T{moment}:00+09:00")
+            assert settings.is_quiet(here.astimezone(UTC)) is expected
+    assert not load_settings().is_quiet(datetime.now(UTC))
+
+
+@pytest.mark.parametrize("given", ["19:00", "19:00-19:00", "19-25", "evening", "19:00-23:00-24:00"])
+def test_quiet_hours_are_two_times_of_day(given: str):
+    assert "expected two times of day, such as 19:00-23:30" in error_of(quiet_hours=given)
 
 
 # What is published

@@ -20,6 +20,8 @@ ONE_AT_A_TIME = "aperture/one_at_a_time"
 Scope = Literal["all", "users", "day", "newcomers", "viewers"]
 # How long a nightly job may take, including retries, before it counts as late.
 NIGHTLY_GRACE_HOURS = 3
+# What is published, by the asset that writes it to the media server.
+PUBLISHED = ("recommendation_libraries", "shows_you_watch_libraries", "top_picks_libraries")
 # A job runs at least this often, whatever ``skip_if`` returns.
 FULL_RUN_EVERY = timedelta(hours=23)
 
@@ -91,6 +93,12 @@ class Job:
             return dg.RunRequest(job_name=self.name)
         users = user_partitions(instance)
         return dg.RunRequest(job_name=self.name, tags=range_tags(users[0], users[-1])) if users else None
+
+    def allowed(self, settings: Settings, now: datetime) -> list[dg.AssetKey]:
+        """Return the assets that a run which nobody started by hand may make now: in quiet hours, nothing is written
+        to the media server."""
+        quiet = settings.is_quiet(now)
+        return [dg.AssetKey(asset) for asset in self.assets if not (quiet and asset in writers(settings))]
 
     def first_request(self, instance: dg.DagsterInstance, settings: Settings) -> dg.RunRequest | None:
         """Request the first run on a new installation: as :meth:`run_request`, but of all days in one run."""
@@ -179,6 +187,12 @@ def _is_due(field: str, value: int) -> bool:
     if field.startswith("*"):
         return value % int(field.removeprefix("*").removeprefix("/") or 1) == 0
     return value == int(field)
+
+
+def writers(settings: Settings) -> set[str]:
+    """Return the assets that write to the media server."""
+    ratings = ["trakt_ratings"] if settings.ratings_to_server else []
+    return {*PUBLISHED, "library_access", "studio_pictures", *ratings}
 
 
 @functools.cache

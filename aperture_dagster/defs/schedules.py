@@ -60,6 +60,9 @@ def build_schedule(
         reason = reason or job.why_skip(instance, settings, clock)
         if reason is not None:
             return dg.SkipReason(reason)
+        allowed = job.allowed(settings, clock.now())
+        if not allowed:
+            return dg.SkipReason(f"Nothing is written to the media server in the quiet hours, {settings.quiet_hours}.")
         day = context.scheduled_execution_time.astimezone(ZoneInfo(timezone)).date()
         request = job.run_request(instance, settings, day=day)
         if request is None:
@@ -68,7 +71,7 @@ def build_schedule(
         if run is not None:
             state = "queued" if run.status == dg.DagsterRunStatus.QUEUED else "in progress"
             return dg.SkipReason(f"Run {run.run_id[:8]} of {job.name} is still {state}.")
-        return request
+        return request if len(allowed) == len(job.assets) else request.with_replaced_attrs(asset_selection=allowed)
 
     return start
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+from datetime import time
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -120,9 +121,9 @@ _TIME = re.compile(
 
 
 def _check_times(value: dict[str, str]) -> dict[str, str]:
-    times = {job: " ".join(time.split()) for job, time in value.items()}
-    for job, time in times.items():
-        if time != "off" and not _TIME.fullmatch(time):
+    times = {job: " ".join(given.split()) for job, given in value.items()}
+    for job, given in times.items():
+        if given != "off" and not _TIME.fullmatch(given):
             raise ValueError(
                 f"expected for {job} a time of every day (30 2 * * *) or of a weekday (30 2 * * 0; 0 is Sunday), an "
                 "interval (0 */6 * * *, */30 * * * *), or off"
@@ -130,11 +131,32 @@ def _check_times(value: dict[str, str]) -> dict[str, str]:
     return times
 
 
+def span_of(text: str) -> tuple[time, time]:
+    """Read when a span of a day begins and ends.
+
+    Raises:
+        ValueError: it is not of the form ``19:00-23:30``, or lasts for no time.
+    """
+    try:
+        start, end = (time.fromisoformat(part.strip()) for part in text.split("-"))
+    except ValueError:
+        start = end = time()
+    if start == end or start.tzinfo or end.tzinfo:
+        raise ValueError("expected two times of day, such as 19:00-23:30")
+    return start.replace(second=0, microsecond=0), end.replace(second=0, microsecond=0)
+
+
+def _check_span(value: str) -> str:
+    span_of(value)
+    return value
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_names)]
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(_check_authority)], ...], NoDecode, BeforeValidator(split_names)]
 Texts = Annotated[dict[str, str], NoDecode, BeforeValidator(parse_json)]
 Times = Annotated[Texts, AfterValidator(_check_times)]
+DaySpan = Annotated[str, BeforeValidator(_blank_is_none), AfterValidator(_check_span)]
 OptionalText = Annotated[str | None, BeforeValidator(_blank_is_none)]
 Address = Annotated[str, AfterValidator(_check_address)]
 OptionalAddress = Annotated[Address | None, BeforeValidator(_blank_is_none)]

@@ -169,6 +169,20 @@ def test_a_job_late_in_the_evening_has_its_deadline_after_midnight():
     )
 
 
+def test_in_quiet_hours_a_schedule_makes_only_what_is_not_written_to_the_media_server(tick):
+    now = datetime.now(UTC)
+    around = f"{now - timedelta(hours=1):%H:%M}-{now + timedelta(hours=1):%H:%M}"
+    before = f"{now - timedelta(hours=2):%H:%M}-{now - timedelta(hours=1):%H:%M}"
+    given = {"publish": True, "publish_root": "/nonexistent", "users": ("Alma",)}
+    skipped = tick("sync_libraries", **given, quiet_hours=around)
+    assert skipped.skip_message == f"Nothing is written to the media server in the quiet hours, {around}."
+    assert isinstance(tick("sync_libraries", **given, quiet_hours=before), dg.RunRequest)
+    assert tick("sync_watching_libraries", **given, quiet_hours=around).asset_selection == [
+        dg.AssetKey("shows_you_watch")
+    ]
+    assert tick("sync_watching_libraries", **given, quiet_hours=before).asset_selection is None
+
+
 @pytest.mark.parametrize(
     ("cron", "starts"),
     [
