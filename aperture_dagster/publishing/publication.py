@@ -32,9 +32,9 @@ from aperture_dagster.publishing.published import Manifest
 from aperture_dagster.publishing.publisher import Hooks, Publisher
 from aperture_dagster.publishing.roots import Roots, root_choice
 from aperture_dagster.publishing.sharing import WatchStateSharing
-from aperture_dagster.publishing.texts import texts_of
 from aperture_dagster.publishing.viewers import Viewers
 from aperture_dagster.publishing.work import Session
+from aperture_dagster.texts.translations import texts_of
 from aperture_dagster.worklist.services import Services
 
 if TYPE_CHECKING:

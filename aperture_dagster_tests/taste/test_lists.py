@@ -20,7 +20,6 @@ from aperture_dagster.taste.lists import (
     read_titles,
     read_traits,
     read_weights,
-    reason,
     recommendation_table,
     replace_recommendations,
     replace_taste,
@@ -29,6 +28,7 @@ from aperture_dagster.taste.lists import (
     trait_shares,
     users_with_taste,
     watched_recommendations,
+    why_recommended,
 )
 from aperture_dagster_tests.interleaving import Side, stop_before_statement
 from aperture_dagster_tests.shelf import FILMS, Shelf, film, played
@@ -75,7 +75,7 @@ def replace(shelf: Shelf, rows: list[dict[str, Any]], user: str = "ann") -> Any:
     ],
 )
 def test_a_reason_is_a_sentence(because: list[str], said: str):
-    assert reason(because) == said
+    assert why_recommended(because) == said
 
 
 def test_an_equal_list_is_not_written_and_keeps_its_date(shelf: Shelf, ids: list[tuple[int, int]]):
