@@ -31,13 +31,17 @@ Row = Mapping[str, Any]
 
 
 class Card(NamedTuple):
-    """A title on a page: ``lines`` are shown below its name; ``item`` is its id on the media server, if it is there."""
+    """A title on a page: ``lines`` are shown below its name; ``item`` is its id on the media server, if it is there.
+
+    ``row`` is that of the list.
+    """
 
     rank: int
     work: int
     title: str
     year: int | None
     lines: Sequence[str]
+    row: Row
     item: str | None = None
 
 
@@ -95,7 +99,7 @@ def suggestions(connection: Connection, viewer: User, settings: Settings, now: d
         Shelf(
             label,
             [
-                Card(place, row["work_id"], row["title"], row["year"], _outside(row))
+                Card(place, row["work_id"], row["title"], row["year"], _outside(row), row)
                 for place, row in enumerate(ours, start=1)
             ],
         )
@@ -109,7 +113,7 @@ def my_taste(connection: Connection, viewer: User, settings: Settings, now: date
     """Return what a member likes, in words, and what they have hidden."""
     likes = [row["taste"] for row in profile_table(connection, [viewer.user_id]) if row["taste"]]
     cards = [
-        Card(place, row["work_id"], row["title"], None, [f"Hidden on {row['dismissed_at']:%Y-%m-%d}"])
+        Card(place, row["work_id"], row["title"], None, [f"Hidden on {row['dismissed_at']:%Y-%m-%d}"], row)
         for place, row in enumerate(dismissed_titles(connection, viewer.user_id), start=1)
     ]
     shelves = [Shelf("Not for you", cards, "/not-for-me/undo", "Show it again")] if cards else []
@@ -148,16 +152,21 @@ def _shelves(rows: Sequence[Row], visible: Mapping[int, VisibleTitle], say: Any)
 def _cards(rows: Sequence[Row], visible: Mapping[int, VisibleTitle], say: Any) -> list[Card]:
     seen = [(row, visible[row["work_id"]]) for row in rows if row["work_id"] in visible]
     return [
-        Card(place, title.work_id, title.title, title.year, say(row), title.server_item_id)
+        Card(place, title.work_id, title.title, title.year, say(row), row, title.server_item_id)
         for place, (row, title) in enumerate(seen, start=1)
     ]
 
 
-def _progress(row: Row) -> list[str]:
-    """Say which episode is next, how many there are to watch, and when the next one airs."""
+def next_episode(row: Row) -> str:
+    """Say which episode of a series is next."""
     label = episode_label(row["next_season"], row["next_number"])
     name = " · ".join(part for part in (label, row["next_title"]) if part)
-    lines = [f"Next: {name}", f"{counted(row['behind'], 'episodes')} to watch"] if name else ["You are up to date"]
+    return f"Next: {name}" if name else "You are up to date"
+
+
+def _progress(row: Row) -> list[str]:
+    """Say which episode is next, how many there are to watch, and when the next one airs."""
+    lines = [next_episode(row), *([f"{counted(row['behind'], 'episodes')} to watch"] if row["behind"] else [])]
     if row["days_until"] is not None:
         when = "today" if row["days_until"] == 0 else f"in {counted(row['days_until'], 'days')}"
         lines.append(f"New episode {when}")
