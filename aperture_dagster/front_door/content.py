@@ -111,7 +111,11 @@ def suggestions(connection: Connection, viewer: User, settings: Settings, now: d
 
 def my_taste(connection: Connection, viewer: User, settings: Settings, now: datetime) -> Page:
     """Return what a member likes, in words, and what they have hidden."""
-    likes = [row["taste"] for row in profile_table(connection, [viewer.user_id]) if row["taste"]]
+    likes = [
+        f"{LABELS[row['media_type']]}: {row['taste']}"
+        for row in profile_table(connection, [viewer.user_id])
+        if row["taste"]
+    ]
     cards = [
         Card(place, row["work_id"], row["title"], None, [f"Hidden on {row['dismissed_at']:%Y-%m-%d}"], row)
         for place, row in enumerate(dismissed_titles(connection, viewer.user_id), start=1)
