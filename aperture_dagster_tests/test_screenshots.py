@@ -44,9 +44,10 @@ def page_like(seed: int = 0, *, changed: int = 0) -> Image.Image:
 
 
 def test_every_picture_of_the_documentation_is_made_by_the_script():
-    made = {f"{picture.name}.png" for picture in screenshots.PICTURES}
+    pictures = [*screenshots.PICTURES, *screenshots.MEMBER_PICTURES]
+    made = {f"{picture.name}.png" for picture in pictures}
     assert {path.name for path in (PROJECT / "docs" / "images").iterdir()} <= made
-    assert len(made) == len(screenshots.PICTURES)
+    assert len(made) == len(pictures)
 
 
 def test_pictures_are_of_assets_that_exist(settings: Settings):

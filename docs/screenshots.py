@@ -1,10 +1,11 @@
 """Take the pictures of README and docs from the UI: ``python docs/screenshots.py``, or ``make screenshots``.
 
 The demo is made in a temporary home, with which the real UI runs; Chromium opens its pages at 1,440 by 900. So the
-pictures show what the program shows. Everything that was started is ended, and the home is deleted.
+pictures show what the program shows. Pages of members are opened by one who has signed in, on a phone, too: a picture
+has both sizes side by side. Everything that was started is ended, and the home is deleted.
 
-`PICTURES` lists the pictures. To add one, add an entry and use its file in a page; a test holds that every file in
-``docs/images`` is used.
+`PICTURES` and `MEMBER_PICTURES` list the pictures. To add one, add an entry and use its file in a page; a test holds
+that every file in ``docs/images`` is used.
 """
 
 from __future__ import annotations
@@ -18,14 +19,23 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
+import uvicorn
 from PIL import Image, ImageChops
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from aperture_dagster.cli.demo import StandIns, point_at
+from aperture_dagster.front_door.gate import Gate
+from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.postgres.database import ReadOnlyDatabase
+from aperture_dagster.postgres.embedded import release_embedded_server
 
 IMAGES = Path(__file__).resolve().parent / "images"
 PROJECT = IMAGES.parents[1]
@@ -50,6 +60,11 @@ for (const table of document.querySelectorAll("table"))
         for (const row of table.rows) row.cells[1].style.display = "none";
 """
 """Hides when each value of an asset was recorded: it is the same for all, and differs each time."""
+LOAD_IMAGES = """
+Promise.all([...document.images].filter(one => one.getBoundingClientRect().top < innerHeight)
+    .map(one => one.decode().catch(() => null))).then(() => true)
+"""
+"""Waits for the images in the window; others may be loaded only when somebody scrolls to them."""
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )
@@ -115,6 +130,54 @@ PICTURES: tuple[Picture, ...] = (
 )
 
 
+MEMBER, PASSWORD = "Bruno", "demo-password"
+SCREENS: tuple[dict[str, Any], ...] = (
+    {"viewport": {"width": WIDTH, "height": HEIGHT}, "device_scale_factor": 0.64},
+    {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 0.6825, "is_mobile": True, "has_touch": True},
+)
+"""A desktop and a phone, which become equally high."""
+GAP, BETWEEN = 20, "#8c8a99"
+END_OF_MAIN = """
+Math.min(document.querySelector("main").getBoundingClientRect().bottom, innerHeight) * devicePixelRatio
+"""
+
+
+@dataclass(frozen=True)
+class MemberPicture:
+    """A page of a member, by the file and path, with a text that has to be there, and what the member does on it."""
+
+    name: str
+    path: str
+    shows: str
+    then: Callable[[Page], None] = lambda page: None
+
+
+def sign_in(page: Page) -> None:
+    """Sign in on the page for it."""
+    page.get_by_label("Name").fill(MEMBER)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.get_by_role("button", name="Sign out").wait_for()
+
+
+def hide(page: Page) -> None:
+    """Hide the first title of a page."""
+    first = page.locator(".titles button", has_text="Not for me").first
+    with page.expect_navigation():
+        first.click()
+
+
+MEMBER_PICTURES = (
+    MemberPicture("members-sign-in", "/sign-in", "Quick Connect", then=sign_in),
+    MemberPicture("members-for-you", "/", "Because you liked"),
+    MemberPicture("members-shows", "/shows", "Next: "),
+    MemberPicture("members-top-picks", "/top-picks", "Not for me"),
+    MemberPicture("members-suggestions", "/suggestions", "Streams on", then=hide),
+    MemberPicture("members-taste", "/taste", "Show it again"),
+)
+"""In this order."""
+
+
 # The UI on the demo
 
 
@@ -156,11 +219,11 @@ def running(arguments: Sequence[str], log: Path) -> Iterator[subprocess.Popen[by
 
 
 @contextlib.contextmanager
-def running_ui() -> Iterator[str]:
-    """Run the UI on a demo in a temporary home, and yield its address.
+def demo_home() -> Iterator[Path]:
+    """Run the demo in a temporary home, and yield it.
 
     Raises:
-        SystemExit: the demo failed, or the UI did not start; with the end of the output.
+        SystemExit: the demo failed; with the end of the output.
     """
     with tempfile.TemporaryDirectory(prefix="aperture-pictures-", ignore_cleanup_errors=True) as folder:
         home, log = Path(folder) / "home", Path(folder) / "log"
@@ -168,15 +231,45 @@ def running_ui() -> Iterator[str]:
         with running(["demo", "--home", str(home)], log) as demo:
             if demo.wait() != 0:
                 raise SystemExit(f"The demo failed:\n{_end_of(log)}")
-        port = free_port()
-        address = f"http://127.0.0.1:{port}"
-        with running(["up", "--demo", "--home", str(home), "--port", str(port)], log) as up:
-            deadline = time.monotonic() + START_SECONDS
-            while not _answers(address):
-                if up.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit(f"The UI did not start:\n{_end_of(log)}")
-                time.sleep(0.5)
-            yield address
+        yield home
+
+
+@contextlib.contextmanager
+def running_ui(home: Path) -> Iterator[str]:
+    """Run the UI on a demo, and yield its address.
+
+    Raises:
+        SystemExit: the UI did not start; with the end of the output.
+    """
+    port, log = free_port(), home.with_name("log")
+    address = f"http://127.0.0.1:{port}"
+    with running(["up", "--demo", "--home", str(home), "--port", str(port)], log) as up:
+        deadline = time.monotonic() + START_SECONDS
+        while not _answers(address):
+            if up.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"The UI did not start:\n{_end_of(log)}")
+            time.sleep(0.5)
+        yield address
+
+
+@contextlib.contextmanager
+def serving_members(home: Path) -> Iterator[str]:
+    """Serve the members' pages of a demo as where nobody sees anything without a sign-in, and yield their address."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    with StandIns().running() as (_, environment):
+        settings = point_at(environment, home, create=False)
+        database = ReadOnlyDatabase(settings)
+        pages = Pages(settings, database, Gate(settings, database)).application()
+        server = uvicorn.Server(uvicorn.Config(pages, log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+            database.close()
+            release_embedded_server(home / "postgres")
 
 
 def _answers(address: str) -> bool:
@@ -210,16 +303,11 @@ def running_browser() -> Iterator[Browser]:
             browser.close()
 
 
-def open_page(browser: Browser, address: str) -> Page:
-    """Open an empty page of the size and time zone of the pictures."""
-    page = browser.new_context(
-        viewport={"width": WIDTH, "height": HEIGHT},
-        base_url=address,
-        timezone_id="UTC",
-        locale="en-US",
-        color_scheme="light",
-        reduced_motion="reduce",
-    ).new_page()
+def open_page(browser: Browser, address: str, **screen: Any) -> Page:
+    """Open an empty page in the time zone of the pictures, of the size of the UI's if no other is given."""
+    options: dict[str, Any] = {"timezone_id": "UTC", "locale": "en-US", "color_scheme": "light"}
+    options |= {"reduced_motion": "reduce", "viewport": {"width": WIDTH, "height": HEIGHT}} | screen
+    page = browser.new_context(base_url=address, **options).new_page()
     page.set_default_timeout(PAGE_SECONDS * 1000)
     return page
 
@@ -227,7 +315,7 @@ def open_page(browser: Browser, address: str) -> Page:
 def settled(page: Page, *, seconds: float = 10) -> bytes:
     """Return the window as PNG once fonts and pictures are there and it no longer changes; spinners never settle."""
     page.evaluate("document.fonts.ready.then(() => true)")
-    page.wait_for_function("[...document.images].every(image => image.complete)")
+    page.evaluate(LOAD_IMAGES)
     deadline = time.monotonic() + seconds
     before = page.screenshot(animations="disabled")
     while True:
@@ -259,6 +347,35 @@ def take(page: Page, picture: Picture) -> Image.Image:
     return window.crop((max(left, 0), max(top, 0), min(right, WIDTH), min(bottom, top + picture.most)))
 
 
+def take_members(browser: Browser, address: str) -> Iterator[tuple[str, Image.Image]]:
+    """Go through the pages of a member on each screen, and yield the name of each picture with the picture.
+
+    Raises:
+        playwright.sync_api.TimeoutError: something that it should show is not on the page.
+    """
+    pages = [open_page(browser, address, **screen) for screen in SCREENS]
+    for picture in MEMBER_PICTURES:
+        windows, ends = [], []
+        for page in pages:
+            page.goto(picture.path)
+            page.get_by_text(picture.shows).first.wait_for()
+            windows.append(Image.open(io.BytesIO(settled(page))).convert("RGB"))
+            ends.append(int(page.evaluate(END_OF_MAIN)))
+            picture.then(page)
+        yield picture.name, side_by_side([window.crop((0, 0, window.width, max(ends))) for window in windows])
+
+
+def side_by_side(windows: Sequence[Image.Image]) -> Image.Image:
+    """Return one picture of windows of the same height, with a frame."""
+    width = GAP + sum(window.width + GAP for window in windows)
+    image = Image.new("RGB", (width, windows[0].height + 2 * GAP), BETWEEN)
+    left = GAP
+    for window in windows:
+        image.paste(window, (left, GAP))
+        left += window.width + GAP
+    return image
+
+
 def write(image: Image.Image, path: Path) -> bool:
     """Write a picture with a palette, unless the file shows the same already; return whether it was written."""
     image = image.convert("RGB")
@@ -282,12 +399,21 @@ def nearly_equal(one: Image.Image, other: Image.Image) -> bool:
 def main() -> None:
     """Take the pictures."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with running_ui() as address, running_browser() as browser:
-        page = open_page(browser, address)
-        for picture in PICTURES:
-            path = IMAGES / f"{picture.name}.png"
-            written = write(take(page, picture), path)
-            print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB{'' if written else ', as it was'}", flush=True)
+    with demo_home() as home, running_browser() as browser:
+        with serving_members(home) as address:
+            for name, image in take_members(browser, address):
+                keep(name, image)
+        with running_ui(home) as address:
+            page = open_page(browser, address)
+            for picture in PICTURES:
+                keep(picture.name, take(page, picture))
+
+
+def keep(name: str, image: Image.Image) -> None:
+    """Write a picture, and say so."""
+    path = IMAGES / f"{name}.png"
+    written = write(image, path)
+    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB{'' if written else ', as it was'}", flush=True)
 
 
 if __name__ == "__main__":

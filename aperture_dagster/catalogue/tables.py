@@ -140,6 +140,16 @@ users = sa.Table(
     comment="One row per user ever seen on the media server; removed_at is set if the server no longer lists them.",
 )
 
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True, comment="what the operator calls the program"),
+    sa.Column("digest", sa.Text, nullable=False, unique=True, comment="SHA-256 of the key"),
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), comment="whose lists it may read; null: everybody's"),
+    sa.Column("created_at", Moment, nullable=False, server_default=sa.text("now()")),
+    comment="Programs that may read lists of users.",
+)
+
 watch_state = sa.Table(
     "watch_state",
     metadata,

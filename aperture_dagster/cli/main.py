@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from aperture_dagster.cli.access import api_key, sign_out_everybody
 from aperture_dagster.cli.backup import backup, migrate, restore
 from aperture_dagster.cli.common import require_free_port
 from aperture_dagster.cli.crowd import crowd
@@ -13,7 +14,6 @@ from aperture_dagster.cli.discovery import discover, dismiss, request, requests
 from aperture_dagster.cli.doctor import doctor
 from aperture_dagster.cli.publish import publish, unpublish
 from aperture_dagster.cli.ratings import rate, trakt
-from aperture_dagster.cli.sessions import sign_out_everybody
 from aperture_dagster.cli.show import show
 from aperture_dagster.cli.status import alert, status
 from aperture_dagster.cli.up import up
@@ -68,7 +68,7 @@ COMMANDS = {
     "First steps": (demo, up, doctor, status, show),
     "For each user": (discover, dismiss, request, requests, rate, trakt),
     "On the media server": (publish, unpublish),
-    "Operating": (backup, restore, migrate, alert, crowd, sign_out_everybody),
+    "Operating": (backup, restore, migrate, alert, crowd, api_key, sign_out_everybody),
     "Development": (simulate,),
 }
 """The commands as `aperture --help` groups them."""

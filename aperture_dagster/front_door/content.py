@@ -24,7 +24,7 @@ from aperture_dagster.popularity.series import episode_label
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.lists import profile_table, reason_of, recommendation_table, top_picks_table
 from aperture_dagster.taste.sight import VisibleTitle, titles_in_sight
-from aperture_dagster.texts.translations import Texts, marked
+from aperture_dagster.texts.translations import ENGLISH, Texts, marked
 
 LABELS = {"movie": marked("Films"), "series": marked("Series")}
 NAMED_TRAITS = 4
@@ -32,13 +32,17 @@ Row = Mapping[str, Any]
 
 
 class Card(NamedTuple):
-    """A title on a page: ``lines`` are shown below its name; ``item`` is its id on the media server, if it is there."""
+    """A title on a page: ``lines`` are shown below its name; ``item`` is its id on the media server, if it is there.
+
+    ``row`` is that of the list.
+    """
 
     rank: int
     work: int
     title: str
     year: int | None
     lines: Sequence[str]
+    row: Row
     item: str | None = None
 
 
@@ -101,7 +105,7 @@ def suggestions(connection: Connection, viewer: User, settings: Settings, now: d
         Shelf(
             label,
             [
-                Card(place, row["work_id"], row["title"], row["year"], _outside(row, _))
+                Card(place, row["work_id"], row["title"], row["year"], _outside(row, _), row)
                 for place, row in enumerate(ours, start=1)
             ],
         )
@@ -120,6 +124,7 @@ def my_taste(connection: Connection, viewer: User, settings: Settings, now: date
             row["title"],
             None,
             [_("Hidden on %(day)s", day=_.day(today_of(row["dismissed_at"], settings)))],
+            row,
         )
         for place, row in enumerate(dismissed_titles(connection, viewer.user_id), start=1)
     ]
@@ -159,7 +164,7 @@ def _shelves(rows: Sequence[Row], visible: Mapping[int, VisibleTitle], say: Any)
 def _cards(rows: Sequence[Row], visible: Mapping[int, VisibleTitle], say: Any) -> list[Card]:
     seen = [(row, visible[row["work_id"]]) for row in rows if row["work_id"] in visible]
     return [
-        Card(place, title.work_id, title.title, title.year, say(row), title.server_item_id)
+        Card(place, title.work_id, title.title, title.year, say(row), row, title.server_item_id)
         for place, (row, title) in enumerate(seen, start=1)
     ]
 
@@ -180,15 +185,19 @@ def _likes(row: Row, _: Texts) -> list[str]:
     return [" ".join(lines)]
 
 
-def _progress(row: Row, _: Texts) -> list[str]:
-    """Say which episode is next, how many there are to watch, and when the next one airs."""
+def next_episode(row: Row, _: Texts = ENGLISH) -> str:
+    """Say which episode of a series is next."""
     label = episode_label(row["next_season"], row["next_number"])
     name = " · ".join(part for part in (label, row["next_title"]) if part)
+    return _("Next: %(episode)s", episode=name) if name else _("You are up to date")
+
+
+def _progress(row: Row, _: Texts) -> list[str]:
+    """Say which episode is next, how many there are to watch, and when the next one airs."""
     behind, days = row["behind"], row["days_until"]
-    lines = [_("You are up to date")]
-    if name:
-        to_watch = _.plural("%(count)s episode to watch", "%(count)s episodes to watch", behind)
-        lines = [_("Next: %(episode)s", episode=name), to_watch]
+    lines = [next_episode(row, _)]
+    if behind:
+        lines.append(_.plural("%(count)s episode to watch", "%(count)s episodes to watch", behind))
     if days is not None:
         in_days = _.plural("New episode in %(count)s day", "New episode in %(count)s days", days)
         lines.append(_("New episode today") if days == 0 else in_days)

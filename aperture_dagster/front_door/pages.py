@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.discovery.suitability import today_of
 from aperture_dagster.front_door import content
+from aperture_dagster.front_door.api import Api
 from aperture_dagster.front_door.gate import Gate, Visitor
 from aperture_dagster.front_door.guard import is_loopback
 from aperture_dagster.front_door.hiding import Hiding
@@ -92,7 +93,8 @@ class Pages:
         sign_in = SignIn(self._settings, self._database, self._gate, self._rendered, self._prefix)
         pictures = Pictures(self._settings, self._database, self._gate)
         hiding = Hiding(self._settings, self._database, self._gate, self._prefix, self._clock)
-        routes: list[BaseRoute] = [*others, *sign_in.routes(), *hiding.routes(), pictures.route()]
+        api = Api(self._settings, self._database, self._gate, self._prefix, self._clock)
+        routes: list[BaseRoute] = [*others, *sign_in.routes(), *hiding.routes(), pictures.route(), api.route()]
         routes += [Route(path, self._shown(path), methods=["GET"]) for path in LISTS]
         routes.append(Route("/static/{name}", self._file, methods=["GET"]))
         routes.append(Route("/health", lambda _: PlainTextResponse("ok\n"), methods=["GET"]))

@@ -91,8 +91,8 @@ def replace_shows(connection: Connection, user_id: str, rows: Sequence[dict[str,
 def shows_table(connection: Connection, user_id: str, *, today: date) -> list[dict[str, Any]]:
     """List a user's series by rank; ``days_until`` is None unless the next air date is known and has not passed."""
     statement = """
-        SELECT w.work_id, w.rank, n.title, w.next_season, w.next_number, w.next_title, w.behind, w.episodes_played,
-        w.episodes_out, w.next_air_date,
+        SELECT w.work_id, 'series' AS media_type, w.rank, n.title, n.tmdb_id, n.imdb_id, w.next_season, w.next_number,
+        w.next_title, w.behind, w.episodes_played, w.episodes_out, w.next_air_date,
         CASE WHEN w.next_air_date >= :today THEN w.next_air_date - :today END AS days_until, w.last_played_at,
         w.listed_at FROM shows_you_watch w JOIN work_names n USING (work_id) WHERE w.user_id = :user ORDER BY w.rank"""
     return read_rows(connection, statement, user=user_id, today=today)

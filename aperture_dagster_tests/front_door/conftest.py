@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pytest
 
+from aperture_dagster.front_door import gate as gates
+from aperture_dagster.front_door.app import FrontDoor
+from aperture_dagster.front_door.gate import Gate
+from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.postgres.database import ReadOnlyDatabase
+from aperture_dagster.settings import Settings
+from aperture_dagster.simulator.server import running_simulator
+from aperture_dagster.simulator.world import World, WorldUser
+from aperture_dagster_tests.front_door.door import Door, operators_ui
 from aperture_dagster_tests.front_door.home import Home
 from aperture_dagster_tests.shelf import Shelf
 
@@ -11,3 +24,29 @@ from aperture_dagster_tests.shelf import Shelf
 @pytest.fixture
 def home(shelf: Shelf) -> Home:
     return Home(shelf)
+
+
+@pytest.fixture
+def open_door(
+    shelf: Shelf, make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
+    """Return a function that opens the front door of a household."""
+    # What a user may do is looked up with each request.
+    monkeypatch.setattr(gates, "REMEMBERED_SECONDS", -1.0)
+
+    @contextmanager
+    def opened(server: str = "jellyfin") -> Iterator[Door]:
+        world = World("door", users=[WorldUser("Anna", is_administrator=True), WorldUser("Ben")])
+        with running_simulator(world) as simulator:
+            home = Home(shelf, {name: simulator.state.user_named(name).id for name in ("Anna", "Ben")})
+            url = simulator.emby_url if server == "emby" else simulator.jellyfin_url
+            settings = make_settings(
+                media_server_url=url, media_server_api_key="demo-jellyfin-key", media_server_type=server
+            )
+            database = ReadOnlyDatabase(settings)
+            gate = Gate(settings, database)
+            app = FrontDoor(operators_ui(), Pages(settings, database, gate).application(), gate)
+            yield Door(home, simulator, settings, app)
+            database.close()
+
+    return opened

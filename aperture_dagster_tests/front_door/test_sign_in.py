@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
 from click.testing import CliRunner
-from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
-from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocketDisconnect
 
 from aperture_dagster.catalogue.people import remember_server
 from aperture_dagster.cli.main import main as aperture
-from aperture_dagster.front_door import gate as gates
 from aperture_dagster.front_door.app import FrontDoor
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.pages import Pages
@@ -29,78 +22,7 @@ from aperture_dagster.front_door.sessions import ATTEMPTS, COOKIE, WINDOW_SECOND
 from aperture_dagster.front_door.sign_in import safe_path
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.settings import Settings
-from aperture_dagster.simulator.server import RunningSimulator, running_simulator
-from aperture_dagster.simulator.world import World, WorldUser
-from aperture_dagster_tests.front_door.home import Home
-from aperture_dagster_tests.shelf import Shelf
-
-PASSWORD = "demo-password"
-
-
-@dataclass
-class Door:
-    """The front door of a household whose media server runs."""
-
-    home: Home
-    simulator: RunningSimulator
-    settings: Settings
-    app: FrontDoor
-
-    def browser(self, scheme: str = "http", **headers: Any) -> TestClient:
-        """Return a browser without cookies."""
-        page = {"accept": "text/html", **headers}
-        return TestClient(self.app, f"{scheme}://localhost", follow_redirects=False, headers=page)
-
-    def signed_in(self, name: str, **how: Any) -> TestClient:
-        """Return a browser in which somebody has signed in."""
-        browser = self.browser(**how)
-        answer = sign_in(browser, name)
-        assert (answer.status_code, answer.headers["location"]) == (303, "/")
-        return browser
-
-
-def sign_in(browser: TestClient, name: str, password: str = PASSWORD, target: str = "/") -> httpx.Response:
-    return browser.post("/sign-in", data={"name": name, "password": password, "next": target})
-
-
-def operators_ui() -> Starlette:
-    async def page(request: Any) -> PlainTextResponse:
-        return PlainTextResponse("Dagster")
-
-    async def live(socket: WebSocket) -> None:
-        await socket.accept()
-        await socket.close()
-
-    routes: list[Any] = [WebSocketRoute("/graphql", live), Route("/{path:path}", page, methods=["GET", "POST"])]
-    return Starlette(routes=[Mount("/operate", routes=routes)])
-
-
-@pytest.fixture
-def open_door(
-    shelf: Shelf, make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Any]:
-    """Return a function that opens the front door of a household."""
-    # What a user may do is looked up with each request.
-    monkeypatch.setattr(gates, "REMEMBERED_SECONDS", -1.0)
-
-    @contextmanager
-    def opened(server: str = "jellyfin") -> Iterator[Door]:
-        world = World("door", users=[WorldUser("Anna", is_administrator=True), WorldUser("Ben")])
-        with running_simulator(world) as simulator:
-            home = Home(shelf, {name: simulator.state.user_named(name).id for name in ("Anna", "Ben")})
-            url = simulator.emby_url if server == "emby" else simulator.jellyfin_url
-            settings = make_settings(media_server_url=url, media_server_api_key="unused", media_server_type=server)
-            database = ReadOnlyDatabase(settings)
-            gate = Gate(settings, database)
-            yield Door(
-                home,
-                simulator,
-                settings,
-                FrontDoor(operators_ui(), Pages(settings, database, gate).application(), gate),
-            )
-            database.close()
-
-    return opened
+from aperture_dagster_tests.front_door.door import PASSWORD, operators_ui, sign_in
 
 
 @pytest.mark.parametrize("server", ["jellyfin", "emby"])

@@ -189,10 +189,17 @@ def test_the_page_of_published_libraries_shows_posters(page: Any, asset: str, qu
     assert all(posters.nth(number).get_attribute("alt") for number in range(posters.count()))
 
 
-def test_the_pictures_of_the_documentation_can_be_taken(page: Any, tmp_path: Path) -> None:
-    for one in screenshots.PICTURES:
-        path = tmp_path / f"{one.name}.png"
-        assert screenshots.write(screenshots.take(page, one), path)
+def test_the_pictures_of_the_documentation_can_be_taken(
+    page: Any, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Serving the members' pages points this process at the demo.
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    taken = [(one.name, screenshots.take(page, one)) for one in screenshots.PICTURES]
+    with screenshots.serving_members(home) as address:
+        taken += screenshots.take_members(page.context.browser, address)
+    for name, image in taken:
+        path = tmp_path / f"{name}.png"
+        assert screenshots.write(image, path)
         with Image.open(path) as picture:
             assert min(picture.size) >= 200, path.name
             # More than an empty page or a spinner.

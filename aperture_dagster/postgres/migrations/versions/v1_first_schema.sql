@@ -405,6 +405,20 @@ COMMENT ON TABLE titles IS 'One row per film or series item on the media server;
 COMMENT ON COLUMN titles.server_item_id IS 'null if the server has given it to another item';
 COMMENT ON COLUMN titles.picture_tag IS 'of the primary picture; null if it has none';
 
+CREATE TABLE api_keys (
+    name TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    user_id TEXT,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_api_keys PRIMARY KEY (name),
+    CONSTRAINT uq_api_keys_digest UNIQUE (digest),
+    CONSTRAINT fk_api_keys_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
+);
+COMMENT ON TABLE api_keys IS 'Programs that may read lists of users.';
+COMMENT ON COLUMN api_keys.name IS 'what the operator calls the program';
+COMMENT ON COLUMN api_keys.digest IS 'SHA-256 of the key';
+COMMENT ON COLUMN api_keys.user_id IS 'whose lists it may read; null: everybody''s';
+
 CREATE TABLE watch_state (
     user_id TEXT NOT NULL,
     item_id BIGINT NOT NULL,

@@ -1,0 +1,221 @@
+"""In Chromium: a member signs in, reads, hides, takes it back and signs out, and axe-core finds no page wanting.
+
+That is on a phone and a desktop, in light and dark colours, with a pointer and with the keyboard alone.
+
+To test another step, write a function that takes a :class:`Visit`, and add it to `STEPS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from aperture_dagster.front_door.guard import AllowedHosts, Guard
+from aperture_dagster.front_door.pages import LISTS
+from aperture_dagster.simulator.world import WorldTitle
+from aperture_dagster_tests.front_door.door import PASSWORD, Door
+from aperture_dagster_tests.ui.browser import needs_chromium, open_page
+from aperture_dagster_tests.webserver import free_port, serving
+
+pytestmark = [pytest.mark.ui, needs_chromium]
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+DESKTOP = {"viewport": {"width": 1440, "height": 900}}
+MOST_TABS = 60
+AXE = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
+FOCUS_IS_VISIBLE = """one => [getComputedStyle(one), getComputedStyle(one, "::after")].some(
+  style => style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2)"""
+
+
+@dataclass
+class Visit:
+    """A member's browser. Each step leaves pages that anybody can use, which :meth:`check` holds."""
+
+    page: Any
+    door: Door
+    by_keyboard: bool
+    checked: set[str] = field(default_factory=set)
+
+    def press(self, role: str, name: str) -> None:
+        """Press a link or button that leads to a page, and check that page."""
+        target = self.page.get_by_role(role, name=name, exact=True)
+        with self.page.expect_navigation():
+            if self.by_keyboard:
+                self.reach(target)
+                self.page.keyboard.press("Enter")
+            else:
+                target.click()
+        self.check()
+
+    def type(self, label: str, text: str) -> None:
+        """Replace what is in a field."""
+        target = self.page.get_by_label(label, exact=True)
+        if self.by_keyboard:
+            self.reach(target)
+            self.page.keyboard.press("Control+a")
+            self.page.keyboard.type(text)
+        else:
+            target.fill(text)
+
+    def reach(self, target: Any) -> None:
+        """Go on from where the focus is until it is on a target, and visibly so."""
+        target.wait_for()
+        for _ in range(MOST_TABS):
+            if target.evaluate("one => one === document.activeElement"):
+                assert target.evaluate(FOCUS_IS_VISIBLE), f"the focus of {target} cannot be seen"
+                return
+            self.page.keyboard.press("Tab")
+        raise AssertionError(f"the keyboard does not reach {target}")
+
+    def open(self, path: str) -> None:
+        """Open a page by its address, and check it."""
+        self.page.goto(path)
+        self.check()
+
+    def check(self) -> None:
+        """Find nothing wrong with the page, and nothing wider than the screen; once for each page that differs."""
+        if (content := self.page.content()) in self.checked:
+            return
+        found = Axe().run(self.page, options=AXE).response["violations"]
+        wrong = [f"{one['id']}: {one['nodes'][0]['html']} {one['nodes'][0]['failureSummary']}" for one in found]
+        assert not wrong, "\n".join([self.page.url, *wrong])
+        assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{self.page.url} is too wide"
+        self.checked.add(content)
+
+    def titles(self) -> list[str]:
+        """Return what is on the page."""
+        return [one.split("\n")[0] for one in self.page.locator(".titles h3").all_inner_texts()]
+
+
+def sign_in(visit: Visit) -> None:
+    visit.open("/")
+    for password in ("wrong", PASSWORD):
+        visit.type("Name", "Ben")
+        visit.type("Password", password)
+        visit.press("button", "Sign in")
+        assert visit.page.get_by_role("alert").count() == (password != PASSWORD)
+    assert visit.titles() == ["Heat 2000", "Alien & <Co> 2000"]
+    poster = visit.page.locator(".titles img").first
+    poster.evaluate("one => one.decode()")
+    assert poster.evaluate("one => one.naturalWidth") > 0
+
+
+def read_each_page(visit: Visit) -> None:
+    shown = {}
+    for name, _ in LISTS.values():
+        visit.press("link", name)
+        assert visit.page.get_by_role("link", name=name, exact=True).get_attribute("aria-current") == "page"
+        shown[name] = visit.titles()
+    assert list(shown.values()) == [
+        ["Heat 2000", "Alien & <Co> 2000"], ["Dark"], ["Up 2000", "Heat 2000"], ["Stalker 1999"], [],
+    ]  # fmt: skip
+    visit.press("link", "For you")
+    title = visit.page.get_by_role("link", name="Heat", exact=True)
+    assert "/web/#/details?serverId=" in title.get_attribute("href")
+    if visit.by_keyboard:
+        visit.reach(title)
+
+
+def hide(visit: Visit) -> None:
+    visit.press("button", "Not for me: Heat")
+    assert visit.titles() == ["Alien & <Co> 2000"]
+    visit.press("link", "Top Picks")
+    assert visit.titles() == ["Up 2000"]
+
+
+def undo(visit: Visit) -> None:
+    visit.press("link", "My taste")
+    assert visit.titles() == ["Heat"]
+    visit.press("button", "Show it again: Heat")
+    assert visit.titles() == []
+    visit.press("link", "For you")
+    assert visit.titles() == ["Heat 2000", "Alien & <Co> 2000"]
+
+
+def get_lost(visit: Visit) -> None:
+    visit.open("/nowhere")
+    assert "There is no such page" in visit.page.inner_text("main")
+    visit.press("link", "Back to your titles")
+
+
+def sign_out(visit: Visit) -> None:
+    visit.press("button", "Sign out")
+    visit.open("/shows")
+    assert visit.page.get_by_role("heading", level=1).inner_text() == "Sign in"
+    visit.press("button", "Sign in with a code (Quick Connect)")
+    visit.press("button", "I have entered it")
+
+
+STEPS: tuple[Callable[[Visit], None], ...] = (sign_in, read_each_page, hide, undo, get_lost, sign_out)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with open_page("about:blank") as page:
+        yield page.context.browser
+
+
+@contextmanager
+def visiting(browser: Any, door: Door, how: dict[str, Any], *, by_keyboard: bool) -> Iterator[Visit]:
+    """Open the front door in a browser, which asks nobody else for anything."""
+    port = free_port()
+    guarded = Guard(door.app, AllowedHosts("127.0.0.1"), "/operate/graphql")
+    with serving(guarded, port):
+        address = f"http://127.0.0.1:{port}"
+        context = browser.new_context(base_url=address, timezone_id="UTC", reduced_motion="reduce", **how)
+        page, asked, said = context.new_page(), [], []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        try:
+            yield Visit(page, door, by_keyboard)
+        finally:
+            context.close()
+        assert not said and {url for url in asked if not url.startswith(f"{address}/")} == set()
+
+
+@pytest.mark.parametrize(
+    ("screen", "colours", "by_keyboard"),
+    [
+        pytest.param(PHONE, "light", False, id="phone"),
+        pytest.param(DESKTOP, "dark", False, id="desktop"),
+        pytest.param(PHONE, "dark", True, id="phone-keyboard"),
+        pytest.param(DESKTOP, "light", True, id="desktop-keyboard"),
+    ],
+)
+def test_a_member_finds_their_way(
+    browser: Any, open_door: Callable[..., Any], screen: dict[str, Any], colours: str, by_keyboard: bool
+):
+    with open_door() as door:
+        door.home.recommend("Ben", 2, 1)
+        door.home.pick(3, 2)
+        door.home.watch("Ben")
+        door.home.suggest("Ben", "Stalker", "PG", flatrate=["Mubi"])
+        door.place("film-2", WorldTitle("movie:2", "movie", "Heat", tmdb_id=2))
+        how = {**screen, "color_scheme": colours}
+        with visiting(browser, door, how, by_keyboard=by_keyboard) as visit:
+            for step in STEPS:
+                step(visit)
+
+
+def test_an_administrator_looks_at_the_pages_of_others(browser: Any, open_door: Callable[..., Any]):
+    with open_door() as door:
+        door.home.recommend("Ben", 2, 1)
+        with visiting(browser, door, PHONE, by_keyboard=True) as visit:
+            visit.open("/")
+            visit.type("Name", "Anna")
+            visit.type("Password", PASSWORD)
+            visit.press("button", "Sign in")
+            others = visit.page.locator("summary")
+            visit.reach(others)
+            visit.page.keyboard.press("Enter")
+            visit.check()
+            visit.press("link", "Ben")
+            assert visit.titles() == ["Heat 2000", "Alien & <Co> 2000"]
+            assert visit.page.get_by_role("button", name="Not for me: Heat").count() == 0
+            visit.press("link", "Shows you watch")
+            assert "Ben" in visit.page.locator("summary").inner_text()
