@@ -10,7 +10,9 @@ import dagster as dg
 import psutil
 import psycopg
 import pytest
-from sqlalchemy import make_url
+from dagster_postgres import PostgresEventLogStorage
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import OperationalError
 
 from aperture_dagster.postgres.cluster import server_url, short_path
 from aperture_dagster.postgres.connection import DAGSTER_DATABASE, close_engine, product_database_url
@@ -37,15 +39,46 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         assert all_gone(home)
 
 
+def kill_server(home: Path) -> None:
+    servers = processes_of(home / "postgres")
+    assert servers
+    for server in servers:
+        server.kill()
+    psutil.wait_procs(servers, timeout=10)
+
+
 def test_dagster_restarts_a_killed_server(home: Path):
     with dg.DagsterInstance.get() as instance:
         run = instance.create_run_for_job(dg.GraphDefinition(name="kept").to_job())
-        servers = processes_of(home / "postgres")
-        assert servers
-        for server in servers:
-            server.kill()
-        psutil.wait_procs(servers, timeout=10)
+        kill_server(home)
         assert [found.run_id for found in instance.get_runs()] == [run.run_id]
+
+
+def test_a_run_is_launched_from_the_webserver_at_once_after_its_database_was_restarted(home: Path):
+    with dg.DagsterInstance.get() as instance:
+        # As the webserver's command does.
+        instance.optimize_for_webserver(15_000, 3600, 20)
+        job = dg.GraphDefinition(name="kept").to_job()
+
+        def launch() -> int:
+            run = instance.create_run_for_job(job)
+            instance.report_engine_event("It was put into the queue.", run)
+            instance.all_instigator_state()
+            return len(instance.all_logs(run.run_id))
+
+        assert launch() == 1
+        kill_server(home)
+        assert launch() == 1
+
+
+def test_the_server_ends_statements_of_the_webserver_that_take_too_long(home: Path):
+    with dg.DagsterInstance.get() as instance:
+        instance.get_runs()
+        instance.optimize_for_webserver(200, 3600, 20)
+        storage = instance.event_log_storage
+        assert isinstance(storage, PostgresEventLogStorage)
+        with storage.index_connection() as connection, pytest.raises(OperationalError, match="statement timeout"):
+            connection.execute(text("SELECT pg_sleep(10)"))
 
 
 @dg.op
