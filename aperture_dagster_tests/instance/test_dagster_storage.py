@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from dagster_postgres import PostgresEventLogStorage
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import OperationalError
 
+from aperture_dagster.instance.dead_runs import end_dead_runs
 from aperture_dagster.postgres.cluster import server_url, short_path
 from aperture_dagster.postgres.connection import DAGSTER_DATABASE, close_engine, product_database_url
 from aperture_dagster.postgres.embedded import release_embedded_server
@@ -21,6 +23,7 @@ from aperture_dagster.postgres.migrate import KEY
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import run_statements
+from aperture_dagster_tests.forks import Fork, run_fork
 from aperture_dagster_tests.interleaving import Side, wait_until_blocked
 from aperture_dagster_tests.processes import all_gone, processes_of
 
@@ -79,6 +82,33 @@ def test_the_server_ends_statements_of_the_webserver_that_take_too_long(home: Pa
         assert isinstance(storage, PostgresEventLogStorage)
         with storage.index_connection() as connection, pytest.raises(OperationalError, match="statement timeout"):
             connection.execute(text("SELECT pg_sleep(10)"))
+
+
+USE = """
+import sys
+import dagster as dg
+with dg.DagsterInstance.get():
+    print("uses it", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_run_that_was_killed_before_it_started_is_ended_once_nobody_else_uses_the_database(home: Path):
+    with dg.DagsterInstance.get() as instance:
+        settings = load_settings()
+        job = dg.GraphDefinition(name="launched").to_job()
+        run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTING)
+        # It may be the one that works on the run: it has not said so yet.
+        other = Fork(USE, environment=dict(os.environ))
+        assert other.stdout.readline() == "uses it\n"
+        assert end_dead_runs(instance, settings) == []
+        other.communicate("\n", timeout=60)
+        assert [one.run_id for one in end_dead_runs(instance, settings)] == [run.run_id]
+        assert instance.get_runs()[0].status == dg.DagsterRunStatus.FAILURE
+        # The database is still kept for this process alone.
+        assert run_fork(USE, environment=dict(os.environ)).returncode == 0
+        assert len(instance.get_runs()) == 1
+    close_engine(product_database_url(load_settings()))
 
 
 @dg.op
