@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Connection
 
@@ -70,12 +69,10 @@ def list_backups() -> None:
         folder = backup_folder(load_settings())
         found = read_backups(folder)
     console.print(Text(str(folder)), soft_wrap=True)
-    table = Table("File", "Size", "Proven", box=None, padding=(0, 1))
     for one in reversed(found):
-        state = Text("yes", "green") if one.is_proven else Text("no", "yellow")
-        table.add_row(Text(one.path.name, no_wrap=True), in_words(one.bytes), state)
-    if found:
-        console.print(table)
+        state = Text("proven    ", "green") if one.is_proven else Text("not proven", "yellow")
+        # The name comes last, and whole in any terminal: `aperture restore` takes it.
+        console.print(Text.assemble(state, f"{in_words(one.bytes):>10}  {one.path.name}"), soft_wrap=True)
     if not any(one.is_proven for one in found):
         raise OperatorError(f"There is no proven backup in {folder}: run `aperture backup create`.")
 
