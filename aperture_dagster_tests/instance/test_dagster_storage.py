@@ -23,7 +23,7 @@ from aperture_dagster.postgres.migrate import KEY
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import run_statements
-from aperture_dagster_tests.forks import Fork, run_fork
+from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.interleaving import Side, wait_until_blocked
 from aperture_dagster_tests.processes import all_gone, processes_of
 
@@ -106,7 +106,9 @@ def test_a_run_that_was_killed_before_it_started_is_ended_once_nobody_else_uses_
         assert [one.run_id for one in end_dead_runs(instance, settings)] == [run.run_id]
         assert instance.get_runs()[0].status == dg.DagsterRunStatus.FAILURE
         # The database is still kept for this process alone.
-        assert run_fork(USE, environment=dict(os.environ)).returncode == 0
+        other = Fork(USE, environment=dict(os.environ))
+        other.communicate("\n", timeout=15)
+        assert other.returncode == 0
         assert len(instance.get_runs()) == 1
     close_engine(product_database_url(load_settings()))
 
