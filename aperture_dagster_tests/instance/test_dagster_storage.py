@@ -15,7 +15,9 @@ from dagster_postgres import PostgresEventLogStorage
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import OperationalError
 
+from aperture_dagster.cli.backup import refuse_runs
 from aperture_dagster.instance.dead_runs import end_dead_runs
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.cluster import server_url, short_path
 from aperture_dagster.postgres.connection import DAGSTER_DATABASE, close_engine, product_database_url
 from aperture_dagster.postgres.embedded import release_embedded_server
@@ -26,6 +28,7 @@ from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.interleaving import Side, wait_until_blocked
 from aperture_dagster_tests.processes import all_gone, processes_of
+from aperture_dagster_tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -113,6 +116,20 @@ def test_a_run_that_was_killed_before_it_started_is_ended_once_nobody_else_uses_
     close_engine(product_database_url(load_settings()))
 
 
+def test_what_is_queued_holds_back_no_restore_while_nobody_is_there_who_could_start_it(home: Path):
+    with dg.DagsterInstance.get() as instance:
+        settings = load_settings()
+        instance.create_run_for_job(dg.GraphDefinition(name="queued").to_job())
+        other = Fork(USE, environment=dict(os.environ))
+        assert other.stdout.readline() == "uses it\n"
+        with pytest.raises(OperatorError, match="in progress or queued: queued"):
+            refuse_runs(instance, settings)
+        other.communicate("\n", timeout=60)
+        refuse_runs(instance, settings)
+        assert instance.get_runs()[0].status == dg.DagsterRunStatus.NOT_STARTED
+    close_engine(product_database_url(load_settings()))
+
+
 @dg.op
 def stumble() -> None:
     raise RuntimeError("out of luck")
@@ -144,7 +161,8 @@ def test_an_instance_keeps_one_connection_and_closes_it_with_itself(home: Path):
         # The look itself opens one, and the server may have counted the instance's own a moment later.
         assert after[0] - before[0] <= 2, "a connection for each statement"
         assert after[1] == 1
-    assert connections(home)[1] == 0
+    # Its process of the server may end a moment later.
+    wait_for(lambda: connections(home)[1] == 0, "a connection is left open")
     close_engine(product_database_url(load_settings()))
 
 
