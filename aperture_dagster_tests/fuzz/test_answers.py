@@ -84,6 +84,14 @@ def test_a_broken_item_of_the_media_server_costs_that_item_alone(name: str, data
     assert why_not_storable(page.records) is None
 
 
+@pytest.mark.parametrize("position", [2**63 - 512, 1e18, 10**400, -5])
+def test_a_position_that_no_film_has_costs_that_item_alone(position: float) -> None:
+    """Found by the test above."""
+    item = seeds("Movie of a user")[0]
+    item = item | {"UserData": item["UserData"] | {"PlaybackPositionTicks": position}}
+    assert why_not_storable(parse_page([item], items.parse_state).records) is None
+
+
 @FEW
 @given(data=st.data())
 def test_broken_files_of_a_film_are_read_or_refused(data: st.DataObject) -> None:
