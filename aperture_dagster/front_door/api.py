@@ -121,7 +121,8 @@ class Api:
                     raise HTTPException(404, ERRORS[404])
                 query = _query(request)
                 page = LISTS[path].page(connection, found[0], self._settings, self._clock.now(), ENGLISH)
-            cards = [card for shelf in page.shelves for card in shelf.cards if card.rank <= query.limit]
+            lists = [shelf for shelf in page.shelves if shelf.heading in content.LABELS.values()]
+            cards = [card for shelf in lists for card in shelf.cards if card.rank <= query.limit]
             titles = [_title(card, path) for card in cards if query.type in (None, card.row["media_type"])]
             return _answer(Listed(user=found[0].name, titles=titles).model_dump())
 

@@ -23,6 +23,7 @@ from aperture_dagster.popularity.queries import shows_table
 from aperture_dagster.popularity.series import episode_label
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.lists import profile_table, reason_of, recommendation_table, top_picks_table
+from aperture_dagster.taste.rewatches import watch_again
 from aperture_dagster.taste.sight import VisibleTitle, titles_in_sight
 from aperture_dagster.texts.translations import ENGLISH, Texts, marked
 
@@ -69,9 +70,12 @@ class Page:
 
 
 def for_you(connection: Connection, viewer: User, settings: Settings, now: datetime, _: Texts) -> Page:
-    """Return the films and series that are recommended to a member."""
+    """Return the films and series that are recommended to a member, and what they may like to watch again."""
     rows = recommendation_table(connection, viewer.user_id)
     shelves = _shelves(rows, titles_in_sight(connection, viewer, _works(rows)), lambda row: [reason_of(row, _)])
+    rows = watch_again(connection, viewer.user_id, today_of(now, settings))
+    if again := _cards(rows, titles_in_sight(connection, viewer, _works(rows)), lambda row: [_times(row, _)]):
+        shelves.append(Shelf(marked("Watch again"), again))
     return Page(
         _("For %(name)s", name=viewer.name),
         _("Your list is made once the library and what you watched have been read."),
@@ -167,6 +171,10 @@ def _cards(rows: Sequence[Row], visible: Mapping[int, VisibleTitle], say: Any) -
         Card(place, title.work_id, title.title, title.year, say(row), row, title.server_item_id)
         for place, (row, title) in enumerate(seen, start=1)
     ]
+
+
+def _times(row: Row, _: Texts) -> str:
+    return _("Watched %(times)s times, last on %(day)s", times=_.number(row["times"]), day=_.day(row["last"]))
 
 
 def _likes(row: Row, _: Texts) -> list[str]:

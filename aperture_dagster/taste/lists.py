@@ -380,11 +380,15 @@ def latest_top_picks_day(connection: Connection, day: date, media_type: str) -> 
 
 
 def watched_recommendations(connection: Connection, user_ids: Sequence[str]) -> int:
-    """Count recommended titles that the user had already played or started; the expected result is zero."""
+    """Count recommended titles that the user had already played or started; the expected result is zero.
+
+    A film that was begun once and left may be recommended again, so it does not count.
+    """
     statement = """
         SELECT count(DISTINCT (r.user_id, r.work_id)) FROM recommendations r
         JOIN watch_state w ON w.user_id = r.user_id AND w.work_id = r.work_id WHERE r.user_id = ANY(:users)
-        AND (w.played OR w.play_count > 0) AND w.updated_at <= r.generated_at AND r.generated_at <= clock_timestamp()"""
+        AND (w.played OR w.play_count > CASE WHEN w.position_share > 0 AND NOT w.is_episode THEN 1 ELSE 0 END)
+        AND w.updated_at <= r.generated_at AND r.generated_at <= clock_timestamp()"""
     return read_value(connection, statement, users=list(user_ids))
 
 

@@ -136,6 +136,13 @@ def test_a_watched_recommendation_is_found(shelf: Shelf, ids: list[tuple[int, in
         assert watched_recommendations(connection, ["bob"]) == 0
 
 
+def test_a_film_that_was_left_may_be_recommended(shelf: Shelf, ids: list[tuple[int, int]]):
+    shelf.history("ann", played("film-2", played=False, position_share=0.1))
+    replace(shelf, a_list(ids[:3]))
+    with shelf.open() as connection:
+        assert watched_recommendations(connection, ["ann"]) == 0
+
+
 def test_titles_watched_after_the_list_was_generated_do_not_count(shelf: Shelf, ids: list[tuple[int, int]]):
     replace(shelf, a_list(ids[:3]))
     shelf.history("ann", played("film-2"))
