@@ -22,6 +22,7 @@ from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.discovery.suitability import today_of
 from aperture_dagster.front_door import content
 from aperture_dagster.front_door.api import Api
+from aperture_dagster.front_door.choices import ChoosingForm, offer_to
 from aperture_dagster.front_door.gate import Gate, Visitor
 from aperture_dagster.front_door.guard import is_loopback
 from aperture_dagster.front_door.hiding import Hiding
@@ -94,7 +95,9 @@ class Pages:
         pictures = Pictures(self._settings, self._database, self._gate)
         hiding = Hiding(self._settings, self._database, self._gate, self._prefix, self._clock)
         api = Api(self._settings, self._database, self._gate, self._prefix, self._clock)
-        routes: list[BaseRoute] = [*others, *sign_in.routes(), *hiding.routes(), pictures.route(), api.route()]
+        choosing = ChoosingForm(self._settings, self._database, self._gate, self._prefix)
+        routes: list[BaseRoute] = [*others, *sign_in.routes(), *hiding.routes(), *choosing.routes()]
+        routes += [pictures.route(), api.route()]
         routes += [Route(path, self._shown(path), methods=["GET"]) for path in LISTS]
         routes.append(Route("/static/{name}", self._file, methods=["GET"]))
         routes.append(Route("/health", lambda _: PlainTextResponse("ok\n"), methods=["GET"]))
@@ -126,16 +129,18 @@ class Pages:
                 viewer = _viewer(visitor, people, asked)
                 page = read(connection, viewer, self._settings, self._clock.now(), _)
                 identity = server_identity(connection)
+                offer = offer_to(connection, viewer, self._settings) if path == "/taste" else None
             chosen = {"as": viewer.partition_key} if asked is not None else {}
             query = f"?{urlencode(chosen)}" if chosen else ""
             text = self._text(
                 "titles.html",
                 _,
-                back=f"{self._prefix}{path}{query}",
+                this_page=f"{self._prefix}{path}{query}",
                 heading=page.heading,
                 shelves=page.shelves,
                 lines=page.lines,
                 nothing=page.nothing,
+                offer=offer,
                 link=self._link_to(identity, request.url.hostname or ""),
                 here=path,
                 tabs=[(path, name) for path, (name, _) in LISTS.items()],
@@ -170,8 +175,8 @@ class Pages:
     def _rendered(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
         # Where the switch of the language leads: a form that was sent cannot be shown again.
         query = f"?{request.url.query}" if request.url.query else ""
-        back = f"{request.url.path}{query}" if request.method == "GET" else f"{self._prefix}/"
-        return _page(self._text(template, texts_for(request.scope), back=back, **values), status)
+        this_page = f"{request.url.path}{query}" if request.method == "GET" else f"{self._prefix}/"
+        return _page(self._text(template, texts_for(request.scope), this_page=this_page, **values), status)
 
     def _text(self, template: str, _: Texts, **values: Any) -> str:
         return self._templates.get_template(template).render(_=_, **values)
