@@ -1,4 +1,5 @@
-"""Measure members' pages and the rows of the home screen: how soon they answer, how large they are, what they add.
+"""Measure members' pages, their lists for programs, and the rows of the home screen: how soon they answer, how large
+they are, what they add.
 
     python benchmarks/front_door.py [--films 10000]
 
@@ -33,6 +34,7 @@ FILMS, LISTED = 10_000, 50
 MEMBERS, REQUESTS = 100, 100
 SECRET = "benchmark"
 PAGES = ("/", "/shows", "/top-picks")
+LISTS_OF = ("recommendations", "shows", "top-picks")
 PAGE_MS, AT_ONCE_MS, ROW_MS = 50.0, 500.0, 100.0
 PAGE_KB, ADDED_MB = 150.0, 40.0
 # More than an empty row has.
@@ -69,23 +71,26 @@ def main() -> int:
         home = Path(folder)
         try:
             generate(home, options.films)
-            fill_lists(home)
-            return measure(home)
+            return measure(home, fill_lists(home))
         finally:
             release_embedded_server(home / "postgres")
 
 
-def fill_lists(home: Path) -> None:
-    """Write the lists of everybody."""
+def fill_lists(home: Path) -> str:
+    """Write the lists of everybody; return the key of a program that reads them."""
+    from aperture_dagster.catalogue.keys import add_key
     from aperture_dagster.postgres.database import Database
     from aperture_dagster.settings import load_settings
 
     with Database(load_settings(home=home)).transaction() as connection:
         for statement in LISTS.split(";"):
             connection.exec_driver_sql(statement.replace("%", "%%"))
+        key = add_key(connection, "benchmark", None)
+    assert key is not None
+    return key
 
 
-def measure(home: Path) -> int:
+def measure(home: Path, key: str) -> int:
     """Send requests to a process that serves the home, and judge the figures."""
     command = [sys.executable, __file__, "--serve", str(home)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as served:
@@ -99,6 +104,11 @@ def measure(home: Path) -> int:
             verdict.most(f"{path}, largest", max(sizes) / 1e3, PAGE_KB, " kB")
         at_once = everybody_at_once(port, (pages["/"] * MEMBERS)[:MEMBERS])
         verdict.most(f"{MEMBERS} members at once, 95 % within", percentile(at_once, 95), AT_ONCE_MS, " ms")
+        for name in LISTS_OF:
+            targets = [f"/api/v1/users/{member}/{name}?limit={LISTED}" for member in members]
+            times, sizes = timed(port, [("GET", one, None) for one in (targets * REQUESTS)[:REQUESTS]], key)
+            assert max(sizes) > 10 * LEAST_BYTES, f"nobody has a list {name}"
+            verdict.most(f"list {name} for a program, median", statistics.median(times), PAGE_MS, " ms")
         for row in ("ApertureForYou", "ApertureBecause", "ApertureShows", "AperturePicks"):
             bodies = [json.dumps({"UserId": member, "AdditionalData": row}) for member in members]
             asked = [("POST", f"/home-rows/{SECRET}/{row}", one) for one in (bodies * REQUESTS)[:REQUESTS]]
@@ -111,13 +121,14 @@ def measure(home: Path) -> int:
     return verdict.close()
 
 
-def timed(port: int, requests: Sequence[tuple[str, str, str | None]]) -> tuple[list[float], list[int]]:
+def timed(port: int, requests: Sequence[tuple[str, str, str | None]], key: str = "") -> tuple[list[float], list[int]]:
     """Send requests one after the other; return milliseconds and sizes in bytes, without the first."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     connection = http.client.HTTPConnection("127.0.0.1", port)
     times, sizes = [], []
     for method, target, body in [requests[0], *requests]:
         began = time.perf_counter()
-        connection.request(method, target, body)
+        connection.request(method, target, body, headers)
         answer = connection.getresponse()
         content = answer.read()
         times.append((time.perf_counter() - began) * 1e3)
@@ -170,6 +181,7 @@ def start(home: Path) -> None:
 
     import uvicorn
 
+    from aperture_dagster.front_door.api import Api
     from aperture_dagster.front_door.gate import Gate
     from aperture_dagster.front_door.home_rows import HomeRows
     from aperture_dagster.front_door.pages import Pages
@@ -179,8 +191,11 @@ def start(home: Path) -> None:
     settings = load_settings(home=home)
     database = ReadOnlyDatabase(settings)
     rows = HomeRows(settings, database, SECRET)
-    pages = Pages(settings, database, Gate(settings, database, is_open=True)).application(rows.route())
-    server = uvicorn.Server(uvicorn.Config(pages, log_level="warning"))
+    # Pages are open, so that any member's can be loaded; lists need the key.
+    lists = Api(settings, database, Gate(settings, database))
+    pages = Pages(settings, database, Gate(settings, database, is_open=True))
+    application = pages.application(rows.route(), lists.route())
+    server = uvicorn.Server(uvicorn.Config(application, log_level="warning"))
     listening = socket.create_server(("127.0.0.1", 0), backlog=2 * MEMBERS)
     print(listening.getsockname()[1], flush=True)
     threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True).start()

@@ -115,12 +115,21 @@ class Api:
         """Return the endpoint of a list. It is no coroutine, so it runs in a thread of its own."""
 
         def endpoint(request: Request) -> JSONResponse:
-            with self._database.connection() as connection:
-                found = match_users(request.path_params["name"], self._readable(request, connection))
-                if len(found) != 1:
-                    raise HTTPException(404, ERRORS[404])
-                query = _query(request)
-                page = LISTS[path].page(connection, found[0], self._settings, self._clock.now(), ENGLISH)
+            digest = None if self._gate.is_open else self._digest(request)
+            try:
+                with self._database.connection() as connection:
+                    readable = who_takes_part(self._settings, read_users(connection))
+                    if digest is not None:
+                        user_id = self._scope(request, connection, digest)
+                        readable = [one for one in readable if user_id in (None, one.user_id)]
+                    found = match_users(request.path_params["name"], readable)
+                    if len(found) != 1:
+                        raise HTTPException(404, ERRORS[404])
+                    query = _query(request)
+                    page = LISTS[path].page(connection, found[0], self._settings, self._clock.now(), ENGLISH)
+            except DatabaseError:
+                self._forgive(request, digest)
+                raise
             lists = [shelf for shelf in page.shelves if shelf.heading in content.LABELS.values()]
             cards = [card for shelf in lists for card in shelf.cards if card.rank <= query.limit]
             titles = [_title(card, path) for card in cards if query.type in (None, card.row["media_type"])]
@@ -128,24 +137,35 @@ class Api:
 
         return endpoint
 
-    def _readable(self, request: Request, connection: Connection) -> list[User]:
-        """Return whose lists a program may read. Raises HTTPException unless it shows a key."""
-        people = who_takes_part(self._settings, read_users(connection))
-        if self._gate.is_open:
-            return people
+    def _digest(self, request: Request) -> str:
+        """Return the digest of the key that a program shows. Raises HTTPException: none, or too many wrong ones."""
         scheme, _, given = header_of(request.scope, b"authorization").partition(" ")
-        digest, address = digest_of(given.strip()), request.client.host if request.client else ""
+        if scheme.lower() != "bearer":
+            raise HTTPException(401, ERRORS[401], {"www-authenticate": "Bearer"})
+        digest = digest_of(given.strip())
         # Programs behind one proxy share an address: wrong keys must not lock out a program whose key was right.
-        if digest not in self._right and not self._throttle.take(digest, address):
+        if digest not in self._right and not self._throttle.take(digest, _address(request)):
             raise HTTPException(429, ERRORS[429], {"retry-after": f"{WINDOW_SECONDS:.0f}"})
-        key = find_key(connection, digest) if scheme.lower() == "bearer" else None
+        return digest
+
+    def _scope(self, request: Request, connection: Connection, digest: str) -> str | None:
+        """Return the user whose lists a key reads; None if it reads all. Raises HTTPException: it is wrong."""
+        key = find_key(connection, digest)
         if key is None:
             self._right.discard(digest)
             raise HTTPException(401, ERRORS[401], {"www-authenticate": "Bearer"})
-        if digest not in self._right:
-            self._throttle.forgive(digest, address)
-            self._right.add(digest)
-        return [one for one in people if key["user_id"] in (None, one.user_id)]
+        self._forgive(request, digest)
+        self._right.add(digest)
+        return key["user_id"]
+
+    def _forgive(self, request: Request, digest: str | None) -> None:
+        """Forget an attempt of which nobody said that it was wrong."""
+        if digest is not None and digest not in self._right:
+            self._throttle.forgive(digest, _address(request))
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def _query(request: Request) -> Query:

@@ -207,7 +207,7 @@ def test_guesses_end_and_lock_out_no_program_that_works(home: Home, programs: Pr
 
 
 def test_whatever_goes_wrong_is_json_with_the_status(home: Home, programs: Programs):
-    client = programs.client(programs.key("Homepage"))
+    client, key = programs.client(programs.key("Homepage")), programs.key("Late")
     found = {
         "/api/v1/users/Nobody/shows": 404, "/api/v1/users/Anna/nothing": 404, "/api/v1/": 404,
         "/api/v1/users/..%2F..%2Fetc/shows": 404, "/api/v1/users/%C3%A9%00/shows": 404,
@@ -221,9 +221,15 @@ def test_whatever_goes_wrong_is_json_with_the_status(home: Home, programs: Progr
     quiet = TestClient(programs.app, headers=client.headers, raise_server_exceptions=False)
     answer = quiet.get("/api/v1/users/Anna/recommendations")
     assert answer.json()["status"] == answer.status_code >= 500 and "recommendations" not in answer.text
+    version = home.shelf.value("SELECT version_num FROM alembic_version")
     home.shelf.do("UPDATE alembic_version SET version_num = 'other'")
-    answer = client.get("/api/v1/users/Anna/shows")
-    assert answer.status_code == answer.json()["status"] == 503
+    late = programs.client(key)
+    for _ in range(2 * ATTEMPTS["pair"]):
+        answer = late.get("/api/v1/users/Anna/shows")
+        assert answer.status_code == answer.json()["status"] == 503
+    # A database that is away says nothing of a key.
+    home.shelf.do("UPDATE alembic_version SET version_num = :version", version=version)
+    assert read(late, "Anna", "shows") == []
 
 
 def test_the_description_is_valid_and_true(home: Home, programs: Programs):

@@ -1,0 +1,163 @@
+"""What nobody gets from the front door, however they ask. More is in the tests of signing in, hiding and pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+from starlette.routing import Mount, Route
+from starlette.testclient import TestClient
+
+from aperture_dagster.front_door.gate import Gate
+from aperture_dagster.front_door.guard import AllowedHosts, Guard
+from aperture_dagster.front_door.pages import LISTS, Pages
+from aperture_dagster.front_door.sessions import ATTEMPTS, COOKIE, Sessions
+from aperture_dagster.postgres.database import ReadOnlyDatabase
+from aperture_dagster_tests.front_door.door import PASSWORD, Door, sign_in
+
+WITHOUT_SESSION = ("/sign-in", "/sign-in/quick-connect")
+"""What is sent before there is a session whose token a form could hold."""
+
+
+def routes(found: Any, prefix: str = "") -> Iterator[tuple[str, Route]]:
+    """Yield every route of an application with its path."""
+    for one in found:
+        if isinstance(one, Route):
+            yield prefix + one.path, one
+        elif isinstance(one, Mount):
+            yield from routes(one.routes or [], prefix + one.path)
+
+
+def members_routes(door: Door) -> dict[str, set[str]]:
+    """Return the methods of every path of the members' application, without placeholders."""
+    database = ReadOnlyDatabase(door.settings)
+    pages = Pages(door.settings, database, Gate(door.settings, database)).application()
+    found: dict[str, set[str]] = {}
+    for path, route in routes(pages.routes):
+        found.setdefault(re.sub(r"{\w+}", "1", path), set()).update(route.methods or ())
+    return found
+
+
+def token(browser: TestClient) -> str:
+    return re.findall(r'name="csrf" value="([0-9a-f]{64})"', browser.get("/").text)[0]
+
+
+def everything(door: Door) -> dict[str, list[Any]]:
+    """Return what members can change."""
+    tables = door.home.shelf.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    return {name: door.home.shelf.rows(f'SELECT * FROM "{name}"') for one in tables if (name := one["tablename"])}
+
+
+def test_whatever_changes_something_needs_a_form_of_its_own_page(open_door: Callable[..., Any]):
+    with open_door() as door:
+        for name in ("Anna", "Ben"):
+            door.home.recommend(name, 2)
+        ben, anna = door.signed_in("Ben"), door.signed_in("Anna")
+        changing = [path for path, methods in members_routes(door).items() if "POST" in methods]
+        changing = [path for path in changing if path not in WITHOUT_SESSION]
+        assert {"/sign-out", "/not-for-me", "/not-for-me/undo"} <= {*changing}
+        work, before = door.home.shelf.item("film-2")["work_id"], everything(door)
+        for path in changing:
+            for csrf in ("", "0" * 64, token(anna), token(ben)[:-1], token(ben).upper() + "x"):
+                form = {"csrf": csrf, "work": work, "title": work, "rating": 9, "value": 9, "next": "/"}
+                assert ben.post(path, data=form).status_code == 403, (path, csrf)
+                # Not with the token in the address, and not as something that is no form.
+                assert ben.post(f"{path}?csrf={token(ben)}", data=form).status_code == 403, path
+            assert ben.post(path, json={"csrf": token(ben), "work": work}).status_code in (403, 415), path
+            assert ben.get(path).status_code == 405, path
+            assert door.browser().post(path, data={"csrf": token(ben), "work": work}).status_code == 403, path
+        assert everything(door) == before and ben.get("/").status_code == 200
+
+
+def test_another_website_can_neither_sign_somebody_in_nor_change_anything(open_door: Callable[..., Any]):
+    with open_door() as door:
+        door.home.recommend("Ben", 2)
+        cookie = door.signed_in("Ben").cookies[COOKIE]
+        guarded = TestClient(Guard(door.app, AllowedHosts("127.0.0.1")), "http://localhost", follow_redirects=False)
+        for headers in (
+            {"origin": "https://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"},
+            {"sec-fetch-site": "same-site"}, {"origin": "http://localhost:81"}, {"host": "evil.example"},
+        ):  # fmt: skip
+            answer = guarded.post("/sign-in", data={"name": "Anna", "password": PASSWORD}, headers=headers)
+            assert answer.status_code in (403, 421) and "set-cookie" not in answer.headers, headers
+            for path in ("/", "/api/v1/openapi.json", "/not-for-me", "/pictures/film-2"):
+                answer = guarded.get(path, headers={**headers, "cookie": f"{COOKIE}={cookie}"})
+                assert answer.status_code in (403, 421) and "Heat" not in answer.text, (path, headers)
+        assert guarded.get("/", headers={"cookie": f"{COOKIE}={cookie}"}).status_code == 200
+
+
+def test_nobody_is_signed_in_as_somebody_else(open_door: Callable[..., Any]):
+    with open_door() as door:
+        door.home.recommend("Anna", 1)
+        door.home.recommend("Ben", 2)
+        anna = door.simulator.state.user_named("Anna").id
+        ben = door.signed_in("Ben")
+        for path in LISTS:
+            for asked in (f"{path}?as=Anna", f"{path}?as={anna}", f"{path}?as=Ben&as=Anna", f"{path}?user={anna}"):
+                answer = ben.get(asked, headers={"x-user": anna, "x-emby-token": "demo-jellyfin-key"})
+                assert answer.status_code == 404 or "Alien" not in answer.text, asked
+        # Whoever signs in next in this browser is somebody else from then on.
+        assert sign_in(ben, "Anna").status_code == 303 and "Alien" in ben.get("/").text
+        old = door.signed_in("Ben").cookies[COOKIE]
+        assert "Heat" in door.browser(cookie=f"{COOKIE}={old}").get("/").text
+        # A name that another user had is no way in: the id counts, which the media server gives once.
+        door.home.user("Ben", is_disabled=True)
+        door.home.shelf.do("UPDATE users SET name = 'Ben' WHERE name = 'Anna'")
+        assert door.browser(cookie=f"{COOKIE}={old}").get("/").status_code == 303
+
+
+def test_a_session_says_nothing_of_the_future(open_door: Callable[..., Any]):
+    with open_door() as door:
+        door.home.recommend("Ben", 2)
+        ben = door.simulator.state.user_named("Ben").id
+        # Being an administrator when signing in is no right of a user whom a sync has read since.
+        claimed = Sessions(door.settings).begin(ben, is_administrator=True)
+        browser = door.browser(cookie=f"{COOKIE}={claimed}")
+        assert browser.get("/").status_code == 200 and browser.get("/operate").status_code == 403
+        assert browser.get("/?as=Anna").status_code == 404
+
+
+def test_an_unknown_name_costs_as_much_as_a_known_one(open_door: Callable[..., Any]):
+    def asked(name: str) -> tuple[list[int], int]:
+        before = len(door.simulator.state.arrivals("jellyfin"))
+        statuses = [sign_in(door.browser(), name, "guess").status_code for _ in range(ATTEMPTS["pair"] + 2)]
+        return statuses, len(door.simulator.state.arrivals("jellyfin")) - before
+
+    with open_door() as door:
+        # The media server is asked in either case, so the time of an answer is the server's own.
+        assert asked("Anna") == asked("Nobody") == asked("Ben\r\nAnna")
+
+
+@pytest.mark.parametrize(
+    "path", ["//evil.example", "//evil.example/", "/\\evil.example/", "/shows/", "/%2f%2fevil.example/"]
+)
+def test_no_address_leads_elsewhere(open_door: Callable[..., Any], path: str):
+    with open_door() as door:
+        for browser in (door.browser(), door.signed_in("Anna")):
+            answer = browser.get(f"http://localhost{path}")
+            target = answer.headers.get("location", "/")
+            assert urlsplit(target).netloc in ("", "localhost") and not target.startswith(("//", "/\\")), target
+        for target in ("//evil.example", "https://evil.example", "/\\evil.example", "/%0d%0aSet-Cookie:%20x=1"):
+            answer = sign_in(door.browser(), "Ben", target=target)
+            where = answer.headers["location"]
+            assert where.startswith("/") and not where.startswith(("//", "/\\")) and "\r" not in where
+
+
+def test_names_and_titles_are_text_and_no_headers_or_markup(open_door: Callable[..., Any]):
+    evil = "B\"'><script>alert(1)</script>\r\nSet-Cookie: x=1"
+    with open_door() as door:
+        door.home.recommend("Ben", 2)
+        door.home.suggest("Ben", evil, "PG")
+        door.home.shelf.do("UPDATE users SET name = :evil WHERE name = 'Ben'", evil=evil)
+        door.home.shelf.do("UPDATE titles SET title = :evil", evil=evil)
+        ben, anna = door.signed_in("Ben"), door.signed_in("Anna")
+        asked = [ben.get(path) for path in LISTS]
+        asked += [anna.get("/", params={"as": "Ben"}), anna.get("/", params={"as": evil}), ben.get(f"/{quote(evil)}")]
+        asked += [door.browser().get("/sign-in", params={"next": f"/{evil}"}), sign_in(door.browser(), evil)]
+        asked += [door.browser().get("/", headers={"cookie": f"{COOKIE}=a%0d%0ax; aperture_quick_connect=%0a"})]
+        for answer in asked:
+            assert "<script" not in answer.text and "set-cookie" not in answer.headers, answer.url
+        assert asked[0].status_code == 200 and "&lt;script&gt;" in asked[0].text
