@@ -170,14 +170,6 @@ def dismiss_title(connection: Connection, user_id: str, work_id: int, title: str
     return is_new
 
 
-def suggested_title(connection: Connection, user_id: str, work_id: int) -> str | None:
-    """Return what a title is called that is suggested to a user; None if it is not."""
-    statement = """
-        SELECT coalesce(p.title, '') FROM discovery_candidates c JOIN discovery_pool p USING (work_id)
-        WHERE c.user_id = :user AND c.work_id = :work"""
-    return read_value(connection, statement, user=user_id, work=work_id)
-
-
 def undo_dismissal(connection: Connection, user_id: str, work_id: int) -> int:
     """Forget that a user dismissed a title, under whichever id; return how many dismissals are forgotten."""
     lock_until_commit(connection, f"dismissals:{user_id}")

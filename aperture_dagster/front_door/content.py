@@ -12,9 +12,7 @@ from sqlalchemy import Connection
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.discovery.suggestions import (
     candidate_table,
-    dismiss_title,
     dismissed_titles,
-    suggested_title,
     where_to_stream,
     why_suggested,
 )
@@ -22,6 +20,7 @@ from aperture_dagster.discovery.suitability import read_pool_titles, today_of, w
 from aperture_dagster.model.wording import counted
 from aperture_dagster.popularity.queries import shows_table
 from aperture_dagster.popularity.series import episode_label
+from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.lists import profile_table, reason_of, recommendation_table, top_picks_table
 from aperture_dagster.taste.sight import VisibleTitle, titles_in_sight
@@ -42,12 +41,11 @@ class Card(NamedTuple):
 
 
 class Shelf(NamedTuple):
-    """Titles below a heading. ``action`` is the path to which the button of each sends the number of its work."""
+    """Titles below a heading. ``button``: the path and text of the only button of each, in place of the usual ones."""
 
     heading: str
     cards: Sequence[Card]
-    action: str = "/not-for-me"
-    button: str = "Not for me"
+    button: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,7 @@ def my_taste(connection: Connection, viewer: User, settings: Settings, now: date
         Card(place, row["work_id"], row["title"], None, [f"Hidden on {row['dismissed_at']:%Y-%m-%d}"])
         for place, row in enumerate(dismissed_titles(connection, viewer.user_id), start=1)
     ]
-    shelves = [Shelf("Not for you", cards, "/not-for-me/undo", "Show it again")] if cards else []
+    shelves = [Shelf("Not for you", cards, ("/not-for-me/undo", "Show it again"))] if cards else []
     return Page(
         "My taste",
         "You have hidden nothing. “Not for me” below a title takes it off all of your lists.",
@@ -121,15 +119,30 @@ def my_taste(connection: Connection, viewer: User, settings: Settings, now: date
     )
 
 
-def hide(connection: Connection, viewer: User, work_id: int, now: datetime) -> bool:
-    """Take a title off all lists of a member; False if it is none that they could find on one."""
-    title = next((one.title for one in titles_in_sight(connection, viewer, [work_id]).values()), None)
-    if title is None:
-        title = suggested_title(connection, viewer.user_id, work_id)
-    if title is None:
-        return False
-    dismiss_title(connection, viewer.user_id, work_id, title, now=now)
-    return True
+def find_card(connection: Connection, viewer: User, settings: Settings, now: datetime, work_id: int) -> Card | None:
+    """Return a title of the library, or one that is suggested to a member; None unless they may see it."""
+    found = titles_in_sight(connection, viewer, [work_id]).get(work_id)
+    if found is None:
+        return _card_on(suggestions(connection, viewer, settings, now), work_id)
+    plain = Card(0, work_id, found.title, found.year, [], found.server_item_id)
+    return _card_on(for_you(connection, viewer, settings, now), work_id) or plain
+
+
+def one_title(connection: Connection, viewer: User, settings: Settings, now: datetime, work: int) -> Page | None:
+    """Return the page of a title; None if there is none that the member could find."""
+    card = find_card(connection, viewer, settings, now, work)
+    return None if card is None else Page(card.title, "", [Shelf("", [card])])
+
+
+def own_ratings(connection: Connection, viewer: User, page: Page) -> dict[int, int]:
+    """Return a member's ratings of the titles on a page, from 1 to 10."""
+    works = [card.work for shelf in page.shelves for card in shelf.cards]
+    found = ratings_in_force(connection, viewer.user_id, works=works)
+    return {work: one.value for work, one in found.items() if one.value is not None}
+
+
+def _card_on(page: Page, work_id: int) -> Card | None:
+    return next((card for shelf in page.shelves for card in shelf.cards if card.work == work_id), None)
 
 
 def _works(rows: Collection[Row]) -> list[int]:
