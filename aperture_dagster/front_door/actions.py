@@ -24,6 +24,7 @@ from aperture_dagster.postgres.database import Database, ReadOnlyDatabase
 from aperture_dagster.ratings.merge import HIGHEST, LOWEST
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.settings import Settings
+from aperture_dagster.taste.more_like_this import want_more, want_no_more
 
 LARGEST_ID = 2**63
 RATINGS = {"": None} | {str(step): step for step in range(LOWEST, HIGHEST + 1)}
@@ -68,10 +69,22 @@ def rate(connection: Connection, asked: Asked) -> None:
     rate_here(connection, asked.member.user_id, asked.work_id, RATINGS[given], now=asked.now)
 
 
+def follow(connection: Connection, asked: Asked) -> None:
+    """Ask for more like a title."""
+    want_more(connection, asked.member.user_id, asked.work_id, asked.title(connection), now=asked.now)
+
+
+def unfollow(connection: Connection, asked: Asked) -> None:
+    """Take back that more like a title was asked for."""
+    want_no_more(connection, asked.member.user_id, asked.work_id)
+
+
 CHANGES: Mapping[str, Callable[[Connection, Asked], None]] = {
     "/not-for-me": hide,
     "/not-for-me/undo": show_again,
     "/rate": rate,
+    "/more-like-this": follow,
+    "/more-like-this/undo": unfollow,
 }
 
 

@@ -23,6 +23,7 @@ from aperture_dagster.popularity.series import episode_label
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.lists import profile_table, reason_of, recommendation_table, top_picks_table
+from aperture_dagster.taste.more_like_this import titles_to_follow
 from aperture_dagster.taste.sight import VisibleTitle, titles_in_sight
 
 LABELS = {"movie": "Films", "series": "Series"}
@@ -105,18 +106,32 @@ def suggestions(connection: Connection, viewer: User, settings: Settings, now: d
 
 def my_taste(connection: Connection, viewer: User, settings: Settings, now: datetime) -> Page:
     """Return what a member likes, in words, and what they have hidden."""
-    likes = [row["taste"] for row in profile_table(connection, [viewer.user_id]) if row["taste"]]
-    cards = [
-        Card(place, row["work_id"], row["title"], None, [f"Hidden on {row['dismissed_at']:%Y-%m-%d}"])
-        for place, row in enumerate(dismissed_titles(connection, viewer.user_id), start=1)
+    user_id = viewer.user_id
+    likes = [row["taste"] for row in profile_table(connection, [user_id]) if row["taste"]]
+    shelves = [
+        _said_shelf(
+            "More like these", titles_to_follow(connection, user_id), "asked_at", "/more-like-this/undo", "Undo"
+        ),
+        _said_shelf(
+            "Not for you", dismissed_titles(connection, user_id), "dismissed_at", "/not-for-me/undo", "Show it again"
+        ),
     ]
-    shelves = [Shelf("Not for you", cards, ("/not-for-me/undo", "Show it again"))] if cards else []
     return Page(
         "My taste",
         "You have hidden nothing. “Not for me” below a title takes it off all of your lists.",
-        shelves,
+        [shelf for shelf in shelves if shelf.cards],
         likes,
     )
+
+
+def _said_shelf(heading: str, rows: Sequence[Row], at: str, *undo: str) -> Shelf:
+    """Arrange titles by the names that they had when a member said something of them, which they can take back."""
+    cards = [
+        Card(place, row["work_id"], row["title"], None, [f"{row[at]:%Y-%m-%d}"])
+        for place, row in enumerate(rows, start=1)
+    ]
+    path, text = undo
+    return Shelf(heading, cards, (path, text))
 
 
 def find_card(connection: Connection, viewer: User, settings: Settings, now: datetime, work_id: int) -> Card | None:

@@ -33,6 +33,7 @@ from aperture_dagster.postgres.database import NothingYet, ReadOnlyDatabase
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.postgres.queries import state_of_database
 from aperture_dagster.settings import Settings
+from aperture_dagster.taste.more_like_this import titles_to_follow
 
 _LOG = logging.getLogger(__name__)
 HERE = Path(__file__).parent
@@ -121,8 +122,8 @@ class Pages:
             today = today_of(self._clock.now(), self._settings)
             with self._database.connection() as connection:
                 state = f"{today} {state_of_database(connection)}"
-                wanted = (here, asked, back, request.url.hostname, visitor.is_administrator, own, csrf)
-                kept = self._kept.get(wanted, state)
+                key = (here, asked, back, request.url.hostname, visitor.is_administrator, own, csrf)
+                kept = self._kept.get(key, state)
                 if kept is not None:
                     return _page(kept)
                 people = who_takes_part(self._settings, read_users(connection))
@@ -131,6 +132,7 @@ class Pages:
                 if page is None:
                     raise HTTPException(404)
                 ratings = content.own_ratings(connection, viewer, page)
+                wanted = {row["work_id"] for row in titles_to_follow(connection, viewer.user_id)}
                 identity = server_identity(connection)
             chosen = {"as": viewer.partition_key} if asked is not None else {}
             text = self._text(
@@ -140,6 +142,7 @@ class Pages:
                 lines=page.lines,
                 nothing=page.nothing,
                 ratings=ratings,
+                wanted=wanted,
                 link=self._link_to(identity, request.url.hostname or ""),
                 here=here,
                 back=back,
@@ -152,7 +155,7 @@ class Pages:
                 acts=bool(csrf) and viewer.user_id == own,
                 query=f"?{urlencode(chosen)}" if chosen else "",
             )
-            self._kept.put(wanted, state, text)
+            self._kept.put(key, state, text)
             return _page(text)
 
         return shown

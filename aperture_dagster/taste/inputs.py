@@ -33,7 +33,8 @@ LIST_COLUMNS = (
     "popularity", "collection", "released", "official_rating", "tmdb_id", "imdb_id",
 )  # fmt: skip
 HISTORY_COLUMNS = (
-    "work_id", "plays", "completion", "favorite", "rating", "last_played_at", "episodes_played", "episodes_total",
+    "work_id", "plays", "completion", "favorite", "rating", "wants_more", "last_played_at", "episodes_played",
+    "episodes_total",
 )  # fmt: skip
 WEIGHT_COLUMNS = ("work_id", "weight")
 COPY_COLUMNS = ("work_id", "item_id", "library_id", "tags", "path")

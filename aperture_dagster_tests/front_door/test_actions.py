@@ -18,6 +18,7 @@ from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.publishing.publishable import listed_works
 from aperture_dagster.settings import Settings
+from aperture_dagster.taste.histories import read_histories
 from aperture_dagster_tests.front_door.home import Home
 from aperture_dagster_tests.front_door.test_pages import titles
 from aperture_dagster_tests.shelf import NOW, played
@@ -188,6 +189,32 @@ def test_what_is_no_rating_is_refused(rating: str, home: Home, signed_in: Browse
     assert home.shelf.rows("SELECT * FROM ratings") == []
 
 
+def test_more_like_a_title_becomes_part_of_its_members_taste_until_it_is_taken_back(home: Home, signed_in: Browsers):
+    home.recommend("Anna", 2, 1)
+    home.recommend("Ben", 2)
+    home.suggest("Anna", "Stalker", "PG")
+    anna, ben = signed_in("Anna"), signed_in("Ben")
+    assert press(anna, "/", "Heat", "More like this").headers["location"] == "/"
+    press(anna, "/suggestions", "Stalker", "More like this")
+    assert titles(anna.get("/").text) == ["Heat 2000", "Alien &amp; &lt;Co&gt; 2000"], "it stays on the list"
+    assert set(titles(anna.get("/taste").text)) == {"Heat", "Stalker"} and titles(ben.get("/taste").text) == []
+    assert "No longer more like this: Heat" in anna.get("/").text
+    assert "No longer more like this" not in ben.get("/").text
+
+    def wanted() -> list[tuple[str, float]]:
+        with home.shelf.open() as connection:
+            found = read_histories(connection)
+        return sorted(found.loc[found["wants_more"], ["user_id", "plays"]].itertuples(index=False, name=None))
+
+    assert wanted() == [("Anna", 0.0)] * 2
+    form = {"csrf": token(anna), "work": home.shelf.item("film-2")["work_id"]}
+    assert anna.post("/more-like-this", data=form).is_redirect and wanted() == [("Anna", 0.0)] * 2, "pressed twice"
+    press(anna, "/", "Heat", "No longer more like this")
+    press(anna, "/taste", "Stalker", "Undo")
+    assert wanted() == [] and anna.post("/more-like-this/undo", data=form).is_redirect
+    assert titles(anna.get("/taste").text) == []
+
+
 @pytest.mark.parametrize("path", sorted(CHANGES))
 def test_nobody_changes_anything_for_somebody_else_or_without_the_token(path: str, home: Home, signed_in: Browsers):
     home.recommend("Anna", 2)
@@ -200,7 +227,7 @@ def test_nobody_changes_anything_for_somebody_else_or_without_the_token(path: st
     assert stranger.post(path, data=form | {"csrf": token(anna)}).status_code == 403
     assert anna.get(path).status_code == 405
     assert anna.post(f"{path}?as=Ben", data=form | {"csrf": token(anna), "user": "Ben", "as": "Ben"}).is_redirect
-    for table in ("dismissals", "ratings"):
+    for table in ("dismissals", "ratings", "more_like_this"):
         assert home.shelf.value(f"SELECT count(*) FROM {table} WHERE user_id <> 'Anna'") == 0, table
     home.user("Ben", is_disabled=True)
     assert signed_in("Ben").post(path, data=form | {"csrf": "x"}).status_code == 403
@@ -219,7 +246,7 @@ def test_the_page_of_a_title_is_for_those_who_may_see_it(home: Home, signed_in: 
     assert [anna.get(f"/titles/{one}").status_code for one in (heat, up, stalker, caligula)] == [200, 200, 200, 404]
     assert [ben.get(f"/titles/{one}").status_code for one in (heat, up, stalker, caligula)] == [404, 200, 404, 404]
     for work in (heat, stalker, caligula):
-        for path in ("/rate", "/not-for-me"):
+        for path in ("/rate", "/not-for-me", "/more-like-this"):
             assert ben.post(path, data={"csrf": token(ben), "work": work, "rating": "9"}).status_code == 404
     for work in ("0", "-1", "x", "1e3", str(2**63), "9" * 300, "%00", "..%2f1"):
         assert ben.get(f"/titles/{work}").status_code == 404, work

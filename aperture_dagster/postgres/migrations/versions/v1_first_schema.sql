@@ -503,6 +503,18 @@ CREATE INDEX ix_taste_weights_media_type ON taste_weights (media_type);
 COMMENT ON TABLE taste_weights IS 'Weight of each work in a user''s history, positive or negative.';
 COMMENT ON COLUMN taste_weights.weight IS 'positive: liked, negative: disliked';
 
+CREATE TABLE more_like_this (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    title TEXT NOT NULL,
+    asked_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_more_like_this PRIMARY KEY (user_id, work_id),
+    CONSTRAINT fk_more_like_this_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_more_like_this_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE more_like_this IS 'Titles of which a user asked for more like them.';
+COMMENT ON COLUMN more_like_this.title IS 'as it was called then';
+
 CREATE TABLE recommendations (
     user_id TEXT NOT NULL,
     media_type TEXT NOT NULL,
