@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
@@ -27,6 +27,9 @@ from aperture_dagster.taste.more_like_this import titles_to_follow
 from aperture_dagster.taste.sight import VisibleTitle, titles_in_sight
 
 LABELS = {"movie": "Films", "series": "Series"}
+NEW = "New since yesterday"
+RESERVE = 5
+"""One part of so many of a list is shown only in place of titles that its member hides."""
 Row = Mapping[str, Any]
 
 
@@ -62,10 +65,13 @@ class Page:
 def for_you(connection: Connection, viewer: User, settings: Settings, now: datetime) -> Page:
     """Return the films and series that are recommended to a member."""
     rows = recommendation_table(connection, viewer.user_id)
-    shelves = _shelves(rows, titles_in_sight(connection, viewer, _works(rows)), lambda row: [reason_of(row)])
-    return Page(
-        f"For {viewer.name}", "Your list is made once the library and what you watched have been read.", shelves
-    )
+    today = today_of(now, settings)
+    # On the first day of a list, everything would be new.
+    news = {row["work_id"] for row in rows if row["listed_since"] == today} if _days(rows) - {today} else set()
+    visible = titles_in_sight(connection, viewer, _works(rows))
+    shelves = _shelves(rows, visible, lambda row: [*[NEW] * (row["work_id"] in news), reason_of(row)])
+    nothing = "Your list is made once the library and what you watched have been read."
+    return Page(f"For {viewer.name}", nothing, _in_view(shelves, settings.recommendations_per_list))
 
 
 def shows(connection: Connection, viewer: User, settings: Settings, now: datetime) -> Page:
@@ -101,7 +107,8 @@ def suggestions(connection: Connection, viewer: User, settings: Settings, now: d
         for media_type, label in LABELS.items()
         if (ours := [row for row in shown if row["media_type"] == media_type])
     ]
-    return Page("Not in the library", "Nothing is suggested at the moment.", shelves)
+    in_view = _in_view(shelves, settings.discovery_per_list)
+    return Page("Not in the library", "Nothing is suggested at the moment.", in_view)
 
 
 def my_taste(connection: Connection, viewer: User, settings: Settings, now: datetime) -> Page:
@@ -158,6 +165,15 @@ def own_ratings(connection: Connection, viewer: User, page: Page) -> dict[int, i
 
 def _card_on(page: Page, work_id: int) -> Card | None:
     return next((card for shelf in page.shelves for card in shelf.cards if card.work == work_id), None)
+
+
+def _in_view(shelves: Sequence[Shelf], most: int) -> list[Shelf]:
+    """Leave out what waits to take the place of titles that are hidden, of shelves of up to ``most`` titles."""
+    return [shelf._replace(cards=shelf.cards[: most - most // RESERVE]) for shelf in shelves]
+
+
+def _days(rows: Collection[Row]) -> set[date]:
+    return {row["listed_since"] for row in rows}
 
 
 def _works(rows: Collection[Row]) -> list[int]:

@@ -95,6 +95,12 @@ recommendations = sa.Table(
     sa.Column("components", JSONB, nullable=False, comment="components of the score"),
     sa.Column("because", sa.ARRAY(sa.BigInteger), nullable=False, comment="the most similar works in the history"),
     sa.Column("is_cold", sa.Boolean, nullable=False, comment="too little history: based on popularity"),
+    sa.Column(
+        "listed_since",
+        sa.Date,
+        nullable=False,
+        comment="the first of the days on which it has been on the list without a break",
+    ),
     sa.Column("generated_at", Moment, nullable=False, server_default=sa.text("now()")),
     one_of("media_type", MEDIA_TYPES),
     between("rank", 1),

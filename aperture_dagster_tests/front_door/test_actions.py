@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from typing import Any
 
@@ -21,14 +22,14 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.taste.histories import read_histories
 from aperture_dagster_tests.front_door.home import Home
 from aperture_dagster_tests.front_door.test_pages import titles
-from aperture_dagster_tests.shelf import NOW, played
+from aperture_dagster_tests.shelf import NOW, film, played
 
 Browsers = Callable[[str], TestClient]
 
 
-@pytest.fixture
-def signed_in(settings: Settings) -> Iterator[Browsers]:
-    """Return a function that returns the browser of a member who has signed in."""
+@contextmanager
+def browsers(settings: Settings) -> Iterator[Browsers]:
+    """Yield a function that returns the browser of a member who has signed in."""
     database = ReadOnlyDatabase(settings)
     pages = Pages(settings, database, Gate(settings, database), clock=Clock(lambda: NOW)).application()
 
@@ -38,6 +39,12 @@ def signed_in(settings: Settings) -> Iterator[Browsers]:
 
     yield browser
     database.close()
+
+
+@pytest.fixture
+def signed_in(settings: Settings) -> Iterator[Browsers]:
+    with browsers(settings) as found:
+        yield found
 
 
 def token(browser: TestClient) -> str:
@@ -85,6 +92,26 @@ def test_what_somebody_hides_leaves_all_of_their_lists_at_once_and_can_be_shown_
     press(anna, "/taste", "Heat", "Show it again")
     assert titles(anna.get("/taste").text) == ["Stalker"]
     assert titles(anna.get("/").text) == ["Heat 2000", "Alien &amp; &lt;Co&gt; 2000"]
+
+
+def test_another_title_takes_the_place_of_a_hidden_one_in_the_same_view(home: Home, settings: Settings):
+    for name in ("Stalker", "Mirror", "Nostalghia", "Ivan"):
+        home.suggest("Anna", name, "PG")
+    few = settings.model_copy(update={"recommendations_per_list": 5, "discovery_per_list": 5})
+    home.shelf.films(film(5, title="Fargo"), complete=set())
+    home.recommend("Anna", 1, 2, 3, 4, 5)
+    home.suggest("Anna", "Andrei", "PG")
+    with browsers(few) as signed_in:
+        anna = signed_in("Anna")
+        assert [one.split()[0] for one in titles(anna.get("/").text)] == ["Alien", "Heat", "Up", "Solaris"]
+        press(anna, "/", "Heat")
+        assert [one.split()[0] for one in titles(anna.get("/").text)] == ["Alien", "Up", "Solaris", "Fargo"]
+        press(anna, "/", "Up")
+        assert [one.split()[0] for one in titles(anna.get("/").text)] == ["Alien", "Solaris", "Fargo"]
+        outside = [one.split()[0] for one in titles(anna.get("/suggestions").text)]
+        assert outside == ["Stalker", "Mirror", "Nostalghia", "Ivan"]
+        press(anna, "/suggestions", "Mirror")
+        assert [one.split()[0] for one in titles(anna.get("/suggestions").text)][-1] == "Andrei"
 
 
 def test_what_is_hidden_is_published_for_nobody_who_hid_it(home: Home, signed_in: Browsers):

@@ -525,6 +525,7 @@ CREATE TABLE recommendations (
     components JSONB NOT NULL,
     because BIGINT[] NOT NULL,
     is_cold BOOLEAN NOT NULL,
+    listed_since DATE NOT NULL,
     generated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_recommendations PRIMARY KEY (user_id, media_type, rank),
     CONSTRAINT ck_recommendations_media_type CHECK (media_type IN ('movie', 'series')),
@@ -538,6 +539,7 @@ COMMENT ON COLUMN recommendations.item_id IS 'the copy to play';
 COMMENT ON COLUMN recommendations.components IS 'components of the score';
 COMMENT ON COLUMN recommendations.because IS 'the most similar works in the history';
 COMMENT ON COLUMN recommendations.is_cold IS 'too little history: based on popularity';
+COMMENT ON COLUMN recommendations.listed_since IS 'the first of the days on which it has been on the list without a break';
 
 CREATE TABLE first_places (
     user_id TEXT NOT NULL,
