@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.watch_states import recent_works
 from aperture_dagster.discovery.suggestions import (
     candidate_table,
     dismissed_titles,
+    read_requests,
     where_to_stream,
     why_suggested,
 )
@@ -20,14 +22,21 @@ from aperture_dagster.discovery.suitability import read_pool_titles, today_of, w
 from aperture_dagster.model.wording import counted
 from aperture_dagster.popularity.queries import shows_table
 from aperture_dagster.popularity.series import episode_label
+from aperture_dagster.ratings.accounts import why_off
 from aperture_dagster.ratings.in_force import ratings_in_force
+from aperture_dagster.ratings.tokens import read_account
 from aperture_dagster.settings import Settings
-from aperture_dagster.taste.lists import profile_table, reason_of, recommendation_table, top_picks_table
+from aperture_dagster.taste.lists import liked_genres, profile_table, reason_of, recommendation_table, top_picks_table
 from aperture_dagster.taste.more_like_this import titles_to_follow
 from aperture_dagster.taste.sight import VisibleTitle, titles_in_sight
 
 LABELS = {"movie": "Films", "series": "Series"}
 NEW = "New since yesterday"
+RECENT, GENRES = 12, 8
+"""Titles and genres under *My taste*."""
+CONNECT = "/trakt", "Connect Trakt"
+STATES = {"sending": "not confirmed yet", "pending": "waits for approval"}
+"""What states of requests are called, unless that is their name."""
 RESERVE = 5
 """One part of so many of a list is shown only in place of titles that its member hides."""
 Row = Mapping[str, Any]
@@ -45,21 +54,27 @@ class Card(NamedTuple):
 
 
 class Shelf(NamedTuple):
-    """Titles below a heading. ``button``: the path and text of the only button of each, in place of the usual ones."""
+    """Titles below a heading. ``button``: path and text of the only button of each, or nothing; None: the usual."""
 
     heading: str
     cards: Sequence[Card]
-    button: tuple[str, str] | None = None
+    button: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of a member; ``nothing`` says why there is none of its titles, ``lines`` come before them."""
+    """A page of a member; ``nothing`` says why there is none of its titles, ``lines`` come before them.
+
+    ``genres`` have the per cent of what they like; ``trakt`` says how their account there stands, and has the path and
+    text of the button that changes it.
+    """
 
     heading: str
     nothing: str
     shelves: Sequence[Shelf] = field(default_factory=tuple)
     lines: Sequence[str] = field(default_factory=tuple)
+    genres: Sequence[tuple[str, int]] = field(default_factory=tuple)
+    trakt: tuple[str, str, str] | None = None
 
 
 def for_you(connection: Connection, viewer: User, settings: Settings, now: datetime) -> Page:
@@ -107,15 +122,36 @@ def suggestions(connection: Connection, viewer: User, settings: Settings, now: d
         for media_type, label in LABELS.items()
         if (ours := [row for row in shown if row["media_type"] == media_type])
     ]
-    in_view = _in_view(shelves, settings.discovery_per_list)
+    in_view = [*_in_view(shelves, settings.discovery_per_list), *_requested(connection, viewer, settings)]
     return Page("Not in the library", "Nothing is suggested at the moment.", in_view)
+
+
+def _requested(connection: Connection, viewer: User, settings: Settings) -> list[Shelf]:
+    """Arrange what was requested for a member, with what became of it, without what they may not see by now."""
+    rows = read_requests(connection, [viewer.user_id])
+    works = [row.work_id for row in rows]
+    titles = read_pool_titles(connection, works)
+    allowed = {one.work_id for one in titles if why_forbidden(one, viewer, settings.country) is None}
+    allowed |= titles_in_sight(connection, viewer, works).keys()
+    shown = [row for row in rows if row.work_id in allowed]
+    cards = [
+        Card(place, row.work_id, row.title, None, [f"{row.requested_at:%Y-%m-%d}: {STATES.get(row.state, row.state)}"])
+        for place, row in enumerate(shown, start=1)
+    ]
+    return [Shelf("Requested", cards, ())] if cards else []
 
 
 def my_taste(connection: Connection, viewer: User, settings: Settings, now: datetime) -> Page:
     """Return what a member likes, in words, and what they have hidden."""
     user_id = viewer.user_id
     likes = [row["taste"] for row in profile_table(connection, [user_id]) if row["taste"]]
+    recent = recent_works(connection, user_id, RECENT)
+    watched = _cards(
+        recent, titles_in_sight(connection, viewer, _works(recent)), lambda row: [f"{row['played_at']:%Y-%m-%d}"]
+    )
+    shares = liked_genres(connection, [user_id])[user_id]
     shelves = [
+        Shelf("Recently watched", watched),
         _said_shelf(
             "More like these", titles_to_follow(connection, user_id), "asked_at", "/more-like-this/undo", "Undo"
         ),
@@ -125,10 +161,21 @@ def my_taste(connection: Connection, viewer: User, settings: Settings, now: date
     ]
     return Page(
         "My taste",
-        "You have hidden nothing. “Not for me” below a title takes it off all of your lists.",
+        "Nothing was watched or said yet. “Not for me” below a title takes it off all of your lists.",
         [shelf for shelf in shelves if shelf.cards],
         likes,
+        [(genre, round(100 * share)) for genre, share in list(shares.items())[:GENRES]],
+        None if why_off(settings) is not None else _trakt_of(connection, user_id),
     )
+
+
+def _trakt_of(connection: Connection, user_id: str) -> tuple[str, str, str]:
+    account = read_account(connection, user_id)
+    if account is None:
+        return "Your ratings here and on Trakt are kept in step once you connect your account there.", *CONNECT
+    if account.state != "connected":
+        return f"Trakt does not accept the connection to {account.trakt_user} any more.", *CONNECT
+    return f"Your ratings are kept in step with {account.trakt_user} on Trakt.", "/trakt/disconnect", "Disconnect"
 
 
 def _said_shelf(heading: str, rows: Sequence[Row], at: str, *undo: str) -> Shelf:

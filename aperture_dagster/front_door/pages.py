@@ -19,6 +19,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import BaseRoute, Mount, Route
 
 from aperture_dagster.catalogue.people import User, read_users, who_takes_part
+from aperture_dagster.discovery.seerr import why_not_configured
 from aperture_dagster.discovery.suitability import today_of
 from aperture_dagster.front_door import content
 from aperture_dagster.front_door.actions import LARGEST_ID, Actions
@@ -85,15 +86,15 @@ class Pages:
         self._static = {name: (HERE / "static" / name).read_bytes() for name in STATIC}
         # In the addresses of the files, so that browsers can keep them.
         version = hashlib.sha256(b"".join(self._static.values())).hexdigest()[:12]
-        self._templates.globals.update(base=prefix, version=version)
+        self._templates.globals.update(base=prefix, version=version, requests=why_not_configured(settings) is None)
         self._templates.filters["stars"] = stars
 
     def application(self, *others: BaseRoute) -> Starlette:
         """Return the application, with other routes that are served beside the pages."""
         sign_in = SignIn(self._settings, self._database, self._gate, self._rendered, self._prefix)
         pictures = Pictures(self._settings, self._database, self._gate)
-        actions = Actions(self._settings, self._database, self._gate, self._prefix, self._clock)
-        routes: list[BaseRoute] = [*others, *sign_in.routes(), *actions.routes(), pictures.route()]
+        actions = Actions(self._settings, self._database, self._gate, self._rendered, self._prefix)
+        routes: list[BaseRoute] = [*others, *sign_in.routes(), *actions.routes(self._clock), pictures.route()]
         routes += [Route(path, self._shown(read), methods=["GET"]) for path, (_, read) in LISTS.items()]
         routes.append(Route("/titles/{work:int}", self._shown(content.one_title, "title.html"), methods=["GET"]))
         routes.append(Route("/static/{name}", self._file, methods=["GET"]))
@@ -141,6 +142,8 @@ class Pages:
                 shelves=page.shelves,
                 lines=page.lines,
                 nothing=page.nothing,
+                genres=page.genres,
+                trakt=page.trakt,
                 ratings=ratings,
                 wanted=wanted,
                 link=self._link_to(identity, request.url.hostname or ""),

@@ -3,67 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import date
-from typing import Any
+from collections.abc import Iterator
+from datetime import date, timedelta
 
 import pytest
 from starlette.testclient import TestClient
 
-from aperture_dagster.front_door.actions import CHANGES
+from aperture_dagster.front_door.changes import CHANGES
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.pages import Pages
-from aperture_dagster.front_door.sessions import COOKIE, Sessions
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.publishing.publishable import listed_works
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.histories import read_histories
+from aperture_dagster.taste.lists import replace_taste
+from aperture_dagster_tests.front_door.browsing import Browsers, browsers, hidden_fields, press, token
 from aperture_dagster_tests.front_door.home import Home
 from aperture_dagster_tests.front_door.test_pages import titles
 from aperture_dagster_tests.shelf import NOW, film, played
 
-Browsers = Callable[[str], TestClient]
-
-
-@contextmanager
-def browsers(settings: Settings) -> Iterator[Browsers]:
-    """Yield a function that returns the browser of a member who has signed in."""
-    database = ReadOnlyDatabase(settings)
-    pages = Pages(settings, database, Gate(settings, database), clock=Clock(lambda: NOW)).application()
-
-    def browser(name: str) -> TestClient:
-        cookie = Sessions(settings).begin(name, is_administrator=False)
-        return TestClient(pages, cookies={COOKIE: cookie}, follow_redirects=False)
-
-    yield browser
-    database.close()
-
 
 @pytest.fixture
 def signed_in(settings: Settings) -> Iterator[Browsers]:
-    with browsers(settings) as found:
+    with browsers(settings, lambda: NOW) as found:
         yield found
-
-
-def token(browser: TestClient) -> str:
-    found = re.search(r'name="csrf" value="([^"]+)"', browser.get("/").text)
-    assert found is not None
-    return found[1]
-
-
-def press(browser: TestClient, path: str, name: str, button: str = "Not for me") -> Any:
-    """Press the button of a title on a page, as a browser without scripts does."""
-    page = browser.get(path).text
-    form = next(one for one in re.findall(r"<form.*?</form>", page, re.DOTALL) if f"{button}: {name}" in one)
-    found = re.search(rf'name="work" value="(\d+)" formaction="([^"]+)"[^>]*aria-label="{button}: {name}"', form)
-    assert found is not None
-    return browser.post(found[2], data={**hidden_fields(form), "work": found[1]})
-
-
-def hidden_fields(form: str) -> dict[str, str]:
-    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form))
 
 
 def rating_form(browser: TestClient, path: str, name: str) -> tuple[str, dict[str, str]]:
@@ -101,7 +65,7 @@ def test_another_title_takes_the_place_of_a_hidden_one_in_the_same_view(home: Ho
     home.shelf.films(film(5, title="Fargo"), complete=set())
     home.recommend("Anna", 1, 2, 3, 4, 5)
     home.suggest("Anna", "Andrei", "PG")
-    with browsers(few) as signed_in:
+    with browsers(few, lambda: NOW) as signed_in:
         anna = signed_in("Anna")
         assert [one.split()[0] for one in titles(anna.get("/").text)] == ["Alien", "Heat", "Up", "Solaris"]
         press(anna, "/", "Heat")
@@ -291,3 +255,24 @@ def test_in_a_demo_nothing_can_be_changed(home: Home, settings: Settings):
     for path in CHANGES:
         assert visitor.post(path, data={"csrf": "", "work": work, "rating": "9"}).status_code == 403
     database.close()
+
+
+def test_my_taste_says_what_somebody_likes_and_watched_last(home: Home, signed_in: Browsers):
+    home.shelf.films(
+        film(5, title="Fargo", genres=("War", "Drama"), official_rating="G"), film(6, genres=("War",)), complete=set()
+    )
+    home.shelf.history("Ben", played("film-5"), played("film-2", last_played_at=NOW - timedelta(days=3)))
+    works = [home.shelf.item(f"film-{number}")["work_id"] for number in (5, 6)]
+    weights = [
+        {"user_id": "Ben", "work_id": work, "media_type": "movie", "weight": weight}
+        for work, weight in zip(works, (1.0, 0.5), strict=True)
+    ]
+    with home.shelf.open() as connection:
+        replace_taste(connection, "Ben", [], weights)
+    ben = signed_in("Ben")
+    page = ben.get("/taste").text
+    assert titles(page) == ["Fargo 2000", "Heat 2000"] and "2026-05-17" in page and "Rate: Heat" in page
+    assert re.findall(r'<dt>(\w+)</dt><dd><meter max="100" value="(\d+)"', page) == [("War", "100"), ("Drama", "67")]
+    home.user("Ben", max_parental_rating=13)
+    assert titles(ben.get("/taste").text) == ["Fargo 2000"], "what they may not see by now"
+    assert titles(signed_in("Anna").get("/taste").text) == []
