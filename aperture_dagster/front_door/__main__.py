@@ -12,12 +12,13 @@ from starlette.routing import BaseRoute
 from aperture_dagster.front_door.app import OPERATE, FrontDoor
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.guard import AllowedHosts, Guard
-from aperture_dagster.front_door.home_rows import HomeRows, RowKeeper, first_member, reachable_address
+from aperture_dagster.front_door.home_rows import HomeRows
 from aperture_dagster.front_door.pages import Pages
 from aperture_dagster.front_door.secrets import ROWS, read_secret
 from aperture_dagster.front_door.server import known_server
 from aperture_dagster.instance.private import webserver
 from aperture_dagster.postgres.database import ReadOnlyDatabase
+from aperture_dagster.publishing.row_keeper import RowKeeper, first_member, reachable_address
 from aperture_dagster.settings import Settings, load_settings
 
 DEFAULT_PORT = 3000
@@ -61,7 +62,7 @@ def _rows(
         return f"{reachable_address(server, *listening)}{prefix}/home-rows/{secret}/{{row}}"
 
     opened = functools.partial(known_server, settings, database)
-    RowKeeper(rows, opened, endpoint, functools.partial(first_member, settings, database)).start()
+    RowKeeper(lambda: rows.answered, opened, endpoint, functools.partial(first_member, settings, database)).start()
     yield rows.route()
 
 

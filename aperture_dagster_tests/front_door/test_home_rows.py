@@ -16,7 +16,7 @@ import pytest
 from aperture_dagster.catalogue.people import remember_server
 from aperture_dagster.cli.doctor import examine
 from aperture_dagster.front_door.gate import Gate
-from aperture_dagster.front_door.home_rows import HomeRows, RowKeeper, first_member, reachable_address
+from aperture_dagster.front_door.home_rows import HomeRows
 from aperture_dagster.front_door.pages import Pages
 from aperture_dagster.front_door.secrets import read_secret, secret_file
 from aperture_dagster.front_door.server import known_server
@@ -26,6 +26,7 @@ from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.publishing.home_rows import ROWS
 from aperture_dagster.publishing.publication import why_not_published
+from aperture_dagster.publishing.row_keeper import RowKeeper, first_member, reachable_address
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
@@ -87,7 +88,7 @@ def open_rows(shelf: Shelf, make_settings: Callable[..., Settings]) -> Callable[
                 identity = httpx.get(f"{simulator.jellyfin_url}/System/Info/Public").json()
                 remember_server(connection, {"server_id": identity["Id"], "name": "Stand-in"})
             keeper = RowKeeper(
-                rows,
+                lambda: rows.answered,
                 lambda: known_server(settings, database),
                 lambda: endpoint,
                 lambda: first_member(settings, database),
