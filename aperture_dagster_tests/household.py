@@ -155,7 +155,7 @@ class Household:
         moments = {
             "updated_at", "created_at", "first_seen_at", "seen_at", "generated_at", "fetched_at", "attempted_at",
             "due_at", "synced_at", "full_synced_at", "activated_at", "answered_at", "noted_at", "listed_at", "read_at",
-            "wanted_at", "dismissed_at",
+            "wanted_at", "dismissed_at", "asked_at",
         }  # fmt: skip
         kept = {}
         for table in metadata.sorted_tables:

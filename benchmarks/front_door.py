@@ -40,9 +40,10 @@ PAGE_KB, ADDED_MB = 150.0, 40.0
 # More than an empty row has.
 LEAST_BYTES = 200
 LISTS = f"""
-    INSERT INTO recommendations (user_id, media_type, rank, work_id, item_id, score, components, because, is_cold)
+    INSERT INTO recommendations (user_id, media_type, rank, work_id, item_id, score, components, because, is_cold,
+    listed_since)
     SELECT user_id, media_type, rank, work_id, work_id, 0.5, '{{"similarity": 1}}',
-      ARRAY[1 + work_id % 900, 1 + work_id % 800, 1 + work_id % 700], false
+      ARRAY[1 + work_id % 900, 1 + work_id % 800, 1 + work_id % 700], false, '2026-05-01'
     FROM (SELECT user_id, media_type, work_id,
       row_number() OVER (PARTITION BY user_id, media_type ORDER BY md5(user_id || work_id)) AS rank
       FROM users CROSS JOIN works) w WHERE rank <= {LISTED};

@@ -321,3 +321,11 @@ def stale_histories(connection: Connection, *, now: datetime) -> list[dict[str, 
         h.synced_at NOT BETWEEN :day_before AND :day_after ORDER BY h.synced_at NULLS FIRST, u.name"""
     day = timedelta(days=1)
     return read_rows(connection, statement, day_before=now - day, day_after=now + day)
+
+
+def recent_works(connection: Connection, user_id: str, limit: int) -> list[dict[str, Any]]:
+    """List the films and series that a user watched last, the latest first: ``work_id`` and ``played_at``."""
+    statement = """
+        SELECT work_id, max(last_played_at) AS played_at FROM watch_state
+        WHERE user_id = :user AND last_played_at <= now() GROUP BY work_id ORDER BY 2 DESC, 1 LIMIT :limit"""
+    return read_rows(connection, statement, user=user_id, limit=limit)

@@ -15,16 +15,14 @@ from aperture_dagster.catalogue.people import User, read_users
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.show import find_title, find_user
 from aperture_dagster.cli.terminal import Console
-from aperture_dagster.discovery.requests import PlannedRequest, RequestDesk
-from aperture_dagster.discovery.seerr import SEERR, why_not_configured
+from aperture_dagster.discovery.requests import PlannedRequest, RequestDesk, open_desk
+from aperture_dagster.discovery.seerr import why_not_configured
 from aperture_dagster.discovery.suggestions import (
-    OPEN_STATES,
     Wish,
     candidate_table,
     dismiss_title,
     dismissed_titles,
     household_table,
-    read_request,
     read_requests,
     undo_dismissal,
     unsettled_requests,
@@ -37,7 +35,6 @@ from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.model.wording import titled
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.worklist.services import Services
 
 SHOWN_USERS = 3
 HEADINGS = (("movie", "Films"), ("series", "Series"))
@@ -161,7 +158,7 @@ def request(user: str, title: str, seasons: list[int] | None, yes: bool) -> None
             raise OperatorError(f"{found.label} is a film, and has no seasons.", exit_code=2)
         wish = Wish(found.work_id, found.media_type, found.ids.tmdb_id, found.label)
         with _desk(settings, database, clock) as desk:
-            planned = _plan(console, desk, database, person, wish, seasons)
+            planned = _plan(console, desk, person, wish, seasons)
         if planned is None:
             return
         _show_plan(console, person, planned)
@@ -169,7 +166,7 @@ def request(user: str, title: str, seasons: list[int] | None, yes: bool) -> None
             click.confirm("Send it?", abort=True)
         with _desk(settings, database, clock) as desk:
             # Somebody may have requested it, used the quota or changed a right while this one was read.
-            again = _plan(console, desk, database, person, wish, seasons)
+            again = _plan(console, desk, person, wish, seasons)
             if again != planned:
                 raise OperatorError("This has changed on Seerr meanwhile; nothing was sent. Repeat the command.")
             sent = desk.send(person, planned)
@@ -232,12 +229,12 @@ def _desk(settings: Settings, database: Database, clock: Clock) -> Iterator[Requ
     missing = why_not_configured(settings)
     if missing is not None:
         raise OperatorError(missing)
-    with Services(settings, database, clock).get(SEERR).open(patience_seconds=PATIENCE_SECONDS) as client:
-        yield RequestDesk(client, database, clock)
+    with open_desk(settings, database, clock, patience_seconds=PATIENCE_SECONDS) as desk:
+        yield desk
 
 
 def _plan(
-    console: Console, desk: RequestDesk, database: Database, person: User, wish: Wish, seasons: Sequence[int] | None
+    console: Console, desk: RequestDesk, person: User, wish: Wish, seasons: Sequence[int] | None
 ) -> PlannedRequest | None:
     """Say what would be requested; None, with the reason on the console, if there is nothing to send.
 
@@ -245,18 +242,7 @@ def _plan(
         OperatorError: the user may not request it.
         ServiceError: see :class:`RequestDesk`.
     """
-    account = desk.account_of(person)
-    desk.read_back(person)
-    with database.transaction() as connection:
-        stored = read_request(connection, person.user_id, wish.work_id)
-    # Of a series, other seasons can be requested.
-    if stored is not None and wish.media_type == "movie" and stored.state in OPEN_STATES:
-        when = f"{stored.requested_at:%Y-%m-%d}"
-        advice = " Retry it on Seerr." if stored.state == "failed" else ""
-        said = f"{stored.title} was requested on {when} already: {stored.state}. Nothing was sent.{advice}"
-        console.print(Text(said))
-        return None
-    planned = desk.plan(account, wish, seasons)
+    planned = desk.offer(person, wish, seasons)
     if planned.obstacle is None:
         return planned
     if planned.obstacle.kind != "title":
@@ -271,10 +257,6 @@ def _show_plan(console: Console, person: User, planned: PlannedRequest) -> None:
         f"Request for {person.name}, as {planned.account.name} (user {planned.account.seerr_id} on Seerr):",
         f"  tmdb:{wish.media_type}:{wish.tmdb_id}  {wish.title}",
     ]
-    if planned.seasons is not None:
-        lines.append(f"  seasons:  {planned.season_text}")
-    lines += [f"  quota:    {planned.quota_text}", f"  approval: {planned.approval_text}"]
-    if planned.was_declined:
-        lines.append("  note:     a request for it was declined before")
+    lines += [f"  {name + ':':<9} {text}" for name, text in planned.facts]
     for line in lines:
         console.print(Text(line))

@@ -6,9 +6,11 @@ note and reads on Seerr whether the request arrived, before it sends anything.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -16,6 +18,7 @@ from typing import Literal
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.references import MediaType
 from aperture_dagster.discovery.seerr import (
+    SEERR,
     RequestQuota,
     RequestRefused,
     Seerr,
@@ -26,6 +29,7 @@ from aperture_dagster.discovery.seerr import (
     comparable_id,
 )
 from aperture_dagster.discovery.suggestions import (
+    OPEN_STATES,
     UNWATCHED_TITLES,
     StoredRequest,
     Wish,
@@ -51,6 +55,7 @@ from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.wording import counted
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
+from aperture_dagster.worklist.services import Services
 
 log = logging.getLogger(__name__)
 # What prevents a request: of any title of this type, within a quota, or of this title.
@@ -115,6 +120,18 @@ class PlannedRequest:
             return "approved at once, and the download starts"
         return "waits on Seerr until somebody approves it"
 
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """What would be sent, and what would follow, for people."""
+        facts = [("seasons", self.season_text)] if self.seasons is not None else []
+        facts += [("quota", self.quota_text), ("approval", self.approval_text)]
+        return facts + [("note", "a request for it was declined before")] * self.was_declined
+
+    @property
+    def digest(self) -> str:
+        """A text that is another one as soon as anything has changed."""
+        return hashlib.blake2b(repr(self).encode(), digest_size=12).hexdigest()
+
 
 @dataclass(slots=True)
 class RequestedBest:
@@ -124,6 +141,15 @@ class RequestedBest:
     planned: list[PlannedRequest] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     changes: int = 0
+
+
+@contextmanager
+def open_desk(
+    settings: Settings, database: Database, clock: Clock, *, patience_seconds: float
+) -> Iterator[RequestDesk]:
+    """Connect to Seerr, once nobody else uses it. Raises ServiceError if it is not configured, or stays in use."""
+    with Services(settings, database, clock).get(SEERR).open(patience_seconds=patience_seconds) as client:
+        yield RequestDesk(client, database, clock)
 
 
 class RequestDesk:
@@ -192,6 +218,21 @@ class RequestDesk:
             any(one.status == "declined" for one in known.requests),
         )
         return replace(planned, obstacle=_obstacle(planned, known))
+
+    def offer(self, user: User, wish: Wish, seasons: Sequence[int] | None = None) -> PlannedRequest:
+        """Plan a request that a person asks for, after reading what became of earlier ones; raises as :meth:`plan`."""
+        account = self.account_of(user)
+        self.read_back(user)
+        with self._database.transaction() as connection:
+            stored = read_request(connection, user.user_id, wish.work_id)
+        planned = self.plan(account, wish, seasons)
+        # Of a series, other seasons can be requested.
+        if stored is None or wish.media_type != "movie" or stored.state not in OPEN_STATES:
+            return planned
+        when = f"{stored.requested_at:%Y-%m-%d}"
+        advice = " Retry it on Seerr." if stored.state == "failed" else ""
+        message = f"{stored.title} was requested on {when} already: {stored.state}.{advice}"
+        return replace(planned, obstacle=Obstacle("title", message))
 
     def send(self, user: User, planned: PlannedRequest, *, per_week: int | None = None) -> StoredRequest | None:
         """Send a request once, and note what Seerr says; None if the user's week has no room for it.

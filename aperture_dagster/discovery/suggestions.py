@@ -171,14 +171,6 @@ def dismiss_title(connection: Connection, user_id: str, work_id: int, title: str
     return is_new
 
 
-def suggested_title(connection: Connection, user_id: str, work_id: int) -> str | None:
-    """Return what a title is called that is suggested to a user; None if it is not."""
-    statement = """
-        SELECT coalesce(p.title, '') FROM discovery_candidates c JOIN discovery_pool p USING (work_id)
-        WHERE c.user_id = :user AND c.work_id = :work"""
-    return read_value(connection, statement, user=user_id, work=work_id)
-
-
 def undo_dismissal(connection: Connection, user_id: str, work_id: int) -> int:
     """Forget that a user dismissed a title, under whichever id; return how many dismissals are forgotten."""
     lock_until_commit(connection, f"dismissals:{user_id}")
@@ -252,6 +244,9 @@ class Wish:
     title: str
 
 
+_NAME = """
+    coalesce(p.title || coalesce(' (' || extract(year FROM p.release_date)::int || ')', ''),
+      'tmdb:' || c.media_type || ':' || p.tmdb_id)"""
 _COLUMNS = ", ".join(StoredRequest.__dataclass_fields__)
 
 
@@ -339,10 +334,8 @@ def wishes(connection: Connection, user_id: str, *, minimum_score: float, now: d
 
     What Seerr refused may be requested again after a week, since a quota or a blocklist changes.
     """
-    statement = """
-        SELECT c.work_id, c.media_type, p.tmdb_id,
-        coalesce(p.title || coalesce(' (' || extract(year FROM p.release_date)::int || ')', ''),
-          'tmdb:' || c.media_type || ':' || p.tmdb_id) AS title
+    statement = f"""
+        SELECT c.work_id, c.media_type, p.tmdb_id, {_NAME} AS title
         FROM discovery_candidates c JOIN discovery_pool p USING (work_id)
         WHERE c.user_id = :user AND c.score >= CAST(:minimum AS real)
         AND NOT EXISTS (
@@ -352,6 +345,15 @@ def wishes(connection: Connection, user_id: str, *, minimum_score: float, now: d
         ORDER BY c.score DESC, c.rank, c.work_id"""
     values = {"minimum": minimum_score, "refused_after": now - WEEK, "latest": now + SKEW}
     return [Wish(**row) for row in read_rows(connection, statement, user=user_id, **values)]
+
+
+def wish_for(connection: Connection, user_id: str, work_id: int) -> Wish | None:
+    """Return a suggestion of a user as a title that may be requested; None if it is none of theirs."""
+    statement = f"""
+        SELECT c.work_id, c.media_type, p.tmdb_id, {_NAME} AS title
+        FROM discovery_candidates c JOIN discovery_pool p USING (work_id)
+        WHERE c.user_id = :user AND c.work_id = :work"""
+    return next((Wish(**row) for row in read_rows(connection, statement, user=user_id, work=work_id)), None)
 
 
 def requests_table(connection: Connection, user_id: str) -> list[dict[str, Any]]:

@@ -4,38 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.watch_states import recent_works
 from aperture_dagster.discovery.suggestions import (
     candidate_table,
-    dismiss_title,
     dismissed_titles,
-    suggested_title,
+    read_requests,
     where_to_stream,
     why_suggested,
 )
 from aperture_dagster.discovery.suitability import read_pool_titles, today_of, why_forbidden
 from aperture_dagster.popularity.queries import shows_table
 from aperture_dagster.popularity.series import episode_label
+from aperture_dagster.ratings.accounts import why_off
+from aperture_dagster.ratings.in_force import ratings_in_force
+from aperture_dagster.ratings.tokens import read_account
 from aperture_dagster.settings import Settings
-from aperture_dagster.taste.lists import profile_table, reason_of, recommendation_table, top_picks_table
+from aperture_dagster.taste.lists import liked_genres, profile_table, reason_of, recommendation_table, top_picks_table
+from aperture_dagster.taste.more_like_this import titles_to_follow
 from aperture_dagster.taste.rewatches import watch_again
 from aperture_dagster.taste.sight import VisibleTitle, titles_in_sight
 from aperture_dagster.texts.translations import ENGLISH, Texts, marked
 
 LABELS = {"movie": marked("Films"), "series": marked("Series")}
-NAMED_TRAITS = 4
+RECENT, GENRES, NAMED_TRAITS = 12, 8, 4
+"""Titles and genres under *My taste*, and traits in a sentence."""
+CONNECT = "/trakt", marked("Connect Trakt")
+STATES = {
+    "sending": marked("not confirmed yet"),
+    "pending": marked("waits for approval"),
+    "approved": marked("approved"),
+    "declined": marked("declined"),
+    "failed": marked("failed"),
+    "completed": marked("completed"),
+    "available": marked("available"),
+    "refused": marked("refused"),
+}
+"""What states of requests are called."""
+RESERVE = 5
+"""One part of so many of a list is shown only in place of titles that its member hides."""
 Row = Mapping[str, Any]
 
 
 class Card(NamedTuple):
     """A title on a page: ``lines`` are shown below its name; ``item`` is its id on the media server, if it is there.
 
-    ``row`` is that of the list.
+    ``row`` is that of the list, if it is on one.
     """
 
     rank: int
@@ -48,39 +67,47 @@ class Card(NamedTuple):
 
 
 class Shelf(NamedTuple):
-    """Titles below a heading. ``action`` is the path to which the button of each sends the number of its work.
+    """Titles below a heading. ``button``: path and text of the only button of each, or nothing; None: the usual.
 
-    Heading and button are translated where they are shown.
+    Heading and text are translated where they are shown.
     """
 
     heading: str
     cards: Sequence[Card]
-    action: str = "/not-for-me"
-    button: str = marked("Not for me")
+    button: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of a member; ``nothing`` says why there is none of its titles, ``lines`` come before them."""
+    """A page of a member; ``nothing`` says why there is none of its titles, ``lines`` come before them.
+
+    ``genres`` have the per cent of what they like; ``trakt`` says how their account there stands, and has the path and
+    text of the button that changes it.
+    """
 
     heading: str
     nothing: str
     shelves: Sequence[Shelf] = field(default_factory=tuple)
     lines: Sequence[str] = field(default_factory=tuple)
+    genres: Sequence[tuple[str, int]] = field(default_factory=tuple)
+    trakt: tuple[str, str, str] | None = None
 
 
 def for_you(connection: Connection, viewer: User, settings: Settings, now: datetime, _: Texts) -> Page:
     """Return the films and series that are recommended to a member, and what they may like to watch again."""
     rows = recommendation_table(connection, viewer.user_id)
-    shelves = _shelves(rows, titles_in_sight(connection, viewer, _works(rows)), lambda row: [reason_of(row, _)])
-    rows = watch_again(connection, viewer.user_id, today_of(now, settings))
+    today = today_of(now, settings)
+    # On the first day of a list, everything would be new.
+    news = {row["work_id"] for row in rows if row["listed_since"] == today} if _days(rows) - {today} else set()
+    visible = titles_in_sight(connection, viewer, _works(rows))
+    new = _("New since yesterday")
+    shelves = _shelves(rows, visible, lambda row: [*[new] * (row["work_id"] in news), reason_of(row, _)])
+    shelves = _in_view(shelves, settings.recommendations_per_list)
+    rows = watch_again(connection, viewer.user_id, today)
     if again := _cards(rows, titles_in_sight(connection, viewer, _works(rows)), lambda row: [_times(row, _)]):
         shelves.append(Shelf(marked("Watch again"), again))
-    return Page(
-        _("For %(name)s", name=viewer.name),
-        _("Your list is made once the library and what you watched have been read."),
-        shelves,
-    )
+    nothing = _("Your list is made once the library and what you watched have been read.")
+    return Page(_("For %(name)s", name=viewer.name), nothing, shelves)
 
 
 def shows(connection: Connection, viewer: User, settings: Settings, now: datetime, _: Texts) -> Page:
@@ -116,40 +143,106 @@ def suggestions(connection: Connection, viewer: User, settings: Settings, now: d
         for media_type, label in LABELS.items()
         if (ours := [row for row in shown if row["media_type"] == media_type])
     ]
-    return Page(_("Not in the library"), _("Nothing is suggested at the moment."), shelves)
+    in_view = [*_in_view(shelves, settings.discovery_per_list), *_requested(connection, viewer, settings, _)]
+    return Page(_("Not in the library"), _("Nothing is suggested at the moment."), in_view)
+
+
+def _requested(connection: Connection, viewer: User, settings: Settings, _: Texts) -> list[Shelf]:
+    """Arrange what was requested for a member, with what became of it, without what they may not see by now."""
+    rows = read_requests(connection, [viewer.user_id])
+    works = [row.work_id for row in rows]
+    titles = read_pool_titles(connection, works)
+    allowed = {one.work_id for one in titles if why_forbidden(one, viewer, settings.country) is None}
+    allowed |= titles_in_sight(connection, viewer, works).keys()
+    shown = [row for row in rows if row.work_id in allowed]
+    said = [f"{_.day(today_of(row.requested_at, settings))}: {_(STATES[row.state])}" for row in shown]
+    cards = [
+        Card(place, row.work_id, row.title, None, [line], {})
+        for place, (row, line) in enumerate(zip(shown, said, strict=True), start=1)
+    ]
+    return [Shelf(marked("Requested"), cards, ())] if cards else []
 
 
 def my_taste(connection: Connection, viewer: User, settings: Settings, now: datetime, _: Texts) -> Page:
     """Return what a member likes, in words, and what they have hidden."""
-    cards = [
-        Card(
-            place,
-            row["work_id"],
-            row["title"],
-            None,
-            [_("Hidden on %(day)s", day=_.day(today_of(row["dismissed_at"], settings)))],
-            row,
-        )
-        for place, row in enumerate(dismissed_titles(connection, viewer.user_id), start=1)
+    user_id = viewer.user_id
+
+    def day(moment: datetime) -> str:
+        return _.day(today_of(moment, settings))
+
+    recent = recent_works(connection, user_id, RECENT)
+    visible = titles_in_sight(connection, viewer, _works(recent))
+    shares = liked_genres(connection, [user_id])[user_id]
+    hidden, wanted = dismissed_titles(connection, user_id), titles_to_follow(connection, user_id)
+    undo, show_again = ("/more-like-this/undo", marked("Undo")), ("/not-for-me/undo", marked("Show it again"))
+    shelves = [
+        Shelf(marked("Recently watched"), _cards(recent, visible, lambda row: [day(row["played_at"])])),
+        Shelf(marked("More like these"), [_said(row, day(row["asked_at"])) for row in wanted], undo),
+        Shelf(marked("Not for you"), [_said(row, day(row["dismissed_at"])) for row in hidden], show_again),
     ]
-    shelves = [Shelf(marked("Not for you"), cards, "/not-for-me/undo", marked("Show it again"))] if cards else []
     return Page(
         _("My taste"),
-        _("You have hidden nothing. “Not for me” below a title takes it off all of your lists."),
-        shelves,
-        [line for row in profile_table(connection, [viewer.user_id]) for line in _likes(row, _)],
+        _("Nothing was watched or said yet. “Not for me” below a title takes it off all of your lists."),
+        [shelf for shelf in shelves if shelf.cards],
+        [line for row in profile_table(connection, [user_id]) for line in _likes(row, _)],
+        [(genre, round(100 * share)) for genre, share in list(shares.items())[:GENRES]],
+        None if why_off(settings) is not None else _trakt_of(connection, user_id, _),
     )
 
 
-def hide(connection: Connection, viewer: User, work_id: int, now: datetime) -> bool:
-    """Take a title off all lists of a member; False if it is none that they could find on one."""
-    title = next((one.title for one in titles_in_sight(connection, viewer, [work_id]).values()), None)
-    if title is None:
-        title = suggested_title(connection, viewer.user_id, work_id)
-    if title is None:
-        return False
-    dismiss_title(connection, viewer.user_id, work_id, title, now=now)
-    return True
+def _said(row: Row, day: str) -> Card:
+    """Show a title by the name that it had when a member said something of it."""
+    return Card(0, row["work_id"], row["title"], None, [day], {})
+
+
+def _trakt_of(connection: Connection, user_id: str, _: Texts) -> tuple[str, str, str]:
+    account = read_account(connection, user_id)
+    if account is None:
+        return _("Your ratings here and on Trakt are kept in step once you connect your account there."), *CONNECT
+    name = account.trakt_user
+    if account.state != "connected":
+        return _("Trakt does not accept the connection to %(name)s any more.", name=name), *CONNECT
+    in_step = _("Your ratings are kept in step with %(name)s on Trakt.", name=name)
+    return in_step, "/trakt/disconnect", marked("Disconnect")
+
+
+def find_card(
+    connection: Connection, viewer: User, settings: Settings, now: datetime, work: int, _: Texts = ENGLISH
+) -> Card | None:
+    """Return a title of the library, or one that is suggested to a member; None unless they may see it."""
+    found = titles_in_sight(connection, viewer, [work]).get(work)
+    if found is None:
+        return _card_on(suggestions(connection, viewer, settings, now, _), work)
+    plain = Card(0, work, found.title, found.year, [], {}, found.server_item_id)
+    return _card_on(for_you(connection, viewer, settings, now, _), work) or plain
+
+
+def one_title(
+    connection: Connection, viewer: User, settings: Settings, now: datetime, _: Texts, work: int
+) -> Page | None:
+    """Return the page of a title; None if there is none that the member could find."""
+    card = find_card(connection, viewer, settings, now, work, _)
+    return None if card is None else Page(card.title, "", [Shelf("", [card])])
+
+
+def own_ratings(connection: Connection, viewer: User, page: Page) -> dict[int, int]:
+    """Return a member's ratings of the titles on a page, from 1 to 10."""
+    works = [card.work for shelf in page.shelves for card in shelf.cards]
+    found = ratings_in_force(connection, viewer.user_id, works=works)
+    return {work: one.value for work, one in found.items() if one.value is not None}
+
+
+def _card_on(page: Page, work_id: int) -> Card | None:
+    return next((card for shelf in page.shelves for card in shelf.cards if card.work == work_id), None)
+
+
+def _in_view(shelves: Sequence[Shelf], most: int) -> list[Shelf]:
+    """Leave out what waits to take the place of titles that are hidden, of shelves of up to ``most`` titles."""
+    return [shelf._replace(cards=shelf.cards[: most - most // RESERVE]) for shelf in shelves]
+
+
+def _days(rows: Collection[Row]) -> set[date]:
+    return {row["listed_since"] for row in rows}
 
 
 def _works(rows: Collection[Row]) -> list[int]:

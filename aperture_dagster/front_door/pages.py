@@ -19,22 +19,25 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import BaseRoute, Mount, Route
 
 from aperture_dagster.catalogue.people import User, read_users, who_takes_part
+from aperture_dagster.discovery.seerr import why_not_configured
 from aperture_dagster.discovery.suitability import today_of
 from aperture_dagster.front_door import content
+from aperture_dagster.front_door.actions import LARGEST_ID, Actions
 from aperture_dagster.front_door.api import Api
 from aperture_dagster.front_door.choices import ChoosingForm, offer_to
 from aperture_dagster.front_door.gate import Gate, Visitor
 from aperture_dagster.front_door.guard import is_loopback
-from aperture_dagster.front_door.hiding import Hiding
 from aperture_dagster.front_door.language import texts_for
 from aperture_dagster.front_door.pictures import Pictures
-from aperture_dagster.front_door.sign_in import NO_MEMBER, SignIn
+from aperture_dagster.front_door.sign_in import NO_MEMBER, SignIn, safe_path
 from aperture_dagster.maintenance.status import server_identity
 from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.wording import stars
 from aperture_dagster.postgres.database import NothingYet, ReadOnlyDatabase
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.postgres.queries import state_of_database
 from aperture_dagster.settings import Settings
+from aperture_dagster.taste.more_like_this import titles_to_follow
 from aperture_dagster.texts.translations import LANGUAGES, Texts, marked
 
 _LOG = logging.getLogger(__name__)
@@ -88,17 +91,20 @@ class Pages:
         # In the addresses of the files, so that browsers can keep them.
         version = hashlib.sha256(b"".join(self._static.values())).hexdigest()[:12]
         self._templates.globals.update(base=prefix, version=version, languages=LANGUAGES)
+        self._templates.globals["requests"] = why_not_configured(settings) is None
+        self._templates.filters["stars"] = stars
 
     def application(self, *others: BaseRoute) -> Starlette:
         """Return the application, with other routes that are served beside the pages."""
         sign_in = SignIn(self._settings, self._database, self._gate, self._rendered, self._prefix)
         pictures = Pictures(self._settings, self._database, self._gate)
-        hiding = Hiding(self._settings, self._database, self._gate, self._prefix, self._clock)
         api = Api(self._settings, self._database, self._gate, self._prefix, self._clock)
         choosing = ChoosingForm(self._settings, self._database, self._gate, self._prefix)
-        routes: list[BaseRoute] = [*others, *sign_in.routes(), *hiding.routes(), *choosing.routes()]
+        actions = Actions(self._settings, self._database, self._gate, self._rendered, self._prefix)
+        routes: list[BaseRoute] = [*others, *sign_in.routes(), *actions.routes(self._clock), *choosing.routes()]
         routes += [pictures.route(), api.route()]
-        routes += [Route(path, self._shown(path), methods=["GET"]) for path in LISTS]
+        routes += [Route(path, self._shown(read), methods=["GET"]) for path, (_, read) in LISTS.items()]
+        routes.append(Route("/titles/{work:int}", self._shown(content.one_title, "title.html"), methods=["GET"]))
         routes.append(Route("/static/{name}", self._file, methods=["GET"]))
         routes.append(Route("/health", lambda _: PlainTextResponse("ok\n"), methods=["GET"]))
         errors = {DatabaseError: self._not_ready, HTTPException: self._refused}
@@ -107,51 +113,65 @@ class Pages:
             exception_handlers=errors,  # pyright: ignore[reportArgumentType]
         )
 
-    def _shown(self, path: str) -> Callable[[Request], Response]:
-        """Return the endpoint of a list. It is no coroutine, so it runs in a thread of its own."""
-        _, read = LISTS[path]
+    def _shown(
+        self, read: Callable[..., content.Page | None], template: str = "titles.html"
+    ) -> Callable[[Request], Response]:
+        """Return the endpoint of a page. It is no coroutine, so it runs in a thread of its own."""
 
         def shown(request: Request) -> Response:
+            here = request.url.path.removeprefix(self._prefix)
             visitor = self._gate.visitor(request.scope)
             if visitor is None:
-                return RedirectResponse(f"{self._prefix}/sign-in?{urlencode({'next': self._prefix + path})}", 303)
-            asked = request.query_params.get("as")
+                return RedirectResponse(f"{self._prefix}/sign-in?{urlencode({'next': self._prefix + here})}", 303)
+            if request.path_params.get("work", 0) >= LARGEST_ID:
+                raise HTTPException(404)
+            asked, back = request.query_params.get("as"), safe_path(request.query_params.get("from"), self._prefix)
             own = visitor.user.user_id if visitor.user is not None else None
             csrf = visitor.session.csrf if visitor.session is not None else ""
             today, _ = today_of(self._clock.now(), self._settings), texts_for(request.scope)
             with self._database.connection() as connection:
                 state = f"{today} {state_of_database(connection)}"
-                wanted = (path, asked, request.url.hostname, visitor.is_administrator, own, csrf, str(_.locale))
-                kept = self._kept.get(wanted, state)
+                key = (here, asked, back, request.url.hostname, visitor.is_administrator, own, csrf, str(_.locale))
+                kept = self._kept.get(key, state)
                 if kept is not None:
                     return _page(kept)
                 people = who_takes_part(self._settings, read_users(connection))
                 viewer = _viewer(visitor, people, asked)
-                page = read(connection, viewer, self._settings, self._clock.now(), _)
+                page = read(connection, viewer, self._settings, self._clock.now(), _, **request.path_params)
+                if page is None:
+                    raise HTTPException(404)
+                ratings = content.own_ratings(connection, viewer, page)
+                wanted = {row["work_id"] for row in titles_to_follow(connection, viewer.user_id)}
                 identity = server_identity(connection)
-                offer = offer_to(connection, viewer, self._settings) if path == "/taste" else None
+                offer = offer_to(connection, viewer, self._settings) if here == "/taste" else None
             chosen = {"as": viewer.partition_key} if asked is not None else {}
             query = f"?{urlencode(chosen)}" if chosen else ""
             text = self._text(
-                "titles.html",
+                template,
                 _,
-                this_page=f"{self._prefix}{path}{query}",
+                this_page=f"{self._prefix}{here}{query}",
                 heading=page.heading,
                 shelves=page.shelves,
                 lines=page.lines,
                 nothing=page.nothing,
                 offer=offer,
+                genres=page.genres,
+                trakt=page.trakt,
+                ratings=ratings,
+                wanted=wanted,
                 link=self._link_to(identity, request.url.hostname or ""),
-                here=path,
+                here=here,
+                back=back,
                 tabs=[(path, name) for path, (name, _) in LISTS.items()],
                 viewer=viewer.name,
-                others=[(one.partition_key, one.name) for one in people] if visitor.is_administrator else [],
+                # Others may not find the same title.
+                others=[(one.partition_key, one.name) for one in people if visitor.is_administrator and here in LISTS],
                 operates=visitor.is_administrator,
                 csrf=csrf,
-                is_own=viewer.user_id == own,
+                acts=bool(csrf) and viewer.user_id == own,
                 query=query,
             )
-            self._kept.put(wanted, state, text)
+            self._kept.put(key, state, text)
             return _page(text)
 
         return shown

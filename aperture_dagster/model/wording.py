@@ -20,6 +20,11 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {noun}{space}{rest}"
 
 
+def stars(rating: int) -> str:
+    """Return a rating from 1 to 10 as up to five stars, the last of which may be half a one."""
+    return "★" * (rating // 2) + "½" * (rating % 2)
+
+
 def listed(names: Sequence[str], *, conjunction: str = "and") -> str:
     """Join names as a sentence does: `a`, `a and b`, `a, b and c`."""
     *others, last = names or [""]

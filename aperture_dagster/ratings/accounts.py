@@ -48,14 +48,7 @@ class TraktAccounts:
 
     def why_off(self) -> str | None:
         """Say in a sentence which setting Trakt lacks; None if it has all."""
-        settings = self._settings
-        if settings.trakt_client_id is None:
-            return "TRAKT_CLIENT_ID is not set: Trakt is off. It needs your own app (trakt.tv/oauth/applications)."
-        if settings.trakt_client_secret is None:
-            return "TRAKT_CLIENT_SECRET is not set: copy it from your app on trakt.tv/oauth/applications."
-        if settings.secret_key is None:
-            return f"APERTURE_SECRET_KEY is not set, and tokens are only stored encrypted: {MAKE_A_KEY}."
-        return None
+        return why_off(self._settings)
 
     def accounts(self) -> list[TraktAccount]:
         """Read the accounts of all users, by their names."""
@@ -333,9 +326,20 @@ class _NewToken:
         """Leave it to the caller."""
 
 
+def why_off(settings: Settings) -> str | None:
+    """Say in a sentence which setting Trakt lacks; None if it has all."""
+    if settings.trakt_client_id is None:
+        return "TRAKT_CLIENT_ID is not set: Trakt is off. It needs your own app (trakt.tv/oauth/applications)."
+    if settings.trakt_client_secret is None:
+        return "TRAKT_CLIENT_SECRET is not set: copy it from your app on trakt.tv/oauth/applications."
+    if settings.secret_key is None:
+        return f"APERTURE_SECRET_KEY is not set, and tokens are only stored encrypted: {MAKE_A_KEY}."
+    return None
+
+
 def why_no_sync(settings: Settings) -> str | None:
     """Say why there is nothing to keep in step by the settings: Trakt is off, and so is the media server's part."""
-    return None if settings.ratings_to_server else _accounts(settings).why_off()
+    return None if settings.ratings_to_server else why_off(settings)
 
 
 def why_nobody(settings: Settings) -> str | None:

@@ -94,6 +94,10 @@ class TraktSignIn(ServiceClient):
                 return tokens
             interval = interval * 2 if too_fast else interval
 
+    def ask(self, code: DeviceCode) -> TokenPair | None:
+        """Ask once whether the user has entered the code; None if they have not yet. Raises as :meth:`wait`."""
+        return self._poll(code)[0]
+
     def refresh(self, refresh_token: str) -> TokenPair:
         """Exchange a refresh token for new tokens, after which it is void. To be called by one process at a time.
 

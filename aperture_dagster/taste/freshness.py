@@ -107,8 +107,8 @@ def replace_places(connection: Connection, user_id: str, places: Sequence[Place]
 
 
 def replace_list(
-    connection: Connection, user_id: str, rows: Sequence[dict[str, Any]], places: Sequence[Place]
+    connection: Connection, user_id: str, rows: Sequence[dict[str, Any]], places: Sequence[Place], *, today: date
 ) -> WriteCounts:
     """Replace a user's lists and places together; return what changed in the lists."""
     replace_places(connection, user_id, places)
-    return replace_recommendations(connection, user_id, rows)
+    return replace_recommendations(connection, user_id, rows, today=today)

@@ -48,20 +48,22 @@ HISTORIES = f"""
       SELECT user_id, work_id, coalesce(f.rating, o.rating) AS rating
       FROM ({COUNTED_RATINGS}) f FULL JOIN of_episodes o USING (user_id, work_id))
     SELECT user_id, work_id, coalesce(plays, 0) AS plays, completion, coalesce(favorite, false) AS favorite, rating,
-    last_played_at, episodes_played, episodes_total
-    FROM watched FULL JOIN rated USING (user_id, work_id) LEFT JOIN totals USING (work_id)
-    WHERE (has_activity OR rating IS NOT NULL) AND user_id IN (SELECT user_id FROM present_users)"""
+    m.asked_at IS NOT NULL AS wants_more, last_played_at, episodes_played, episodes_total
+    FROM watched FULL JOIN rated USING (user_id, work_id) FULL JOIN more_like_this m USING (user_id, work_id)
+    LEFT JOIN totals USING (work_id)
+    WHERE (has_activity OR rating IS NOT NULL OR m.asked_at IS NOT NULL)
+    AND user_id IN (SELECT user_id FROM present_users)"""
 
 # The same as numbers: the place of the user in a list, NaN for null, and for a moment that is not known NaT.
 _NUMBERS = ("plays", "completion", "rating", "episodes_played", "episodes_total")
 _PACKED_HISTORIES = f"""
-    SELECT u.place AS "user", work_id, favorite::int::int8 AS favorite,
+    SELECT u.place AS "user", work_id, favorite::int::int8 AS favorite, wants_more::int::int8 AS wants_more,
     coalesce((extract(epoch FROM last_played_at) * 1000000)::int8, {-(2**63)}) AS microsecond,
     {", ".join(f"coalesce({name}, 'NaN')::float8 AS {name}" for name in _NUMBERS)}
     FROM ({HISTORIES.replace(":without", "%(without)s")}) h
     JOIN unnest(%(users)s::text[]) WITH ORDINALITY AS u (user_id, place) USING (user_id)"""
 _PACKED_COLUMNS: dict[str, tuple[str, Any]] = {
-    **dict.fromkeys(("user", "work_id", "favorite", "microsecond"), INTEGER),
+    **dict.fromkeys(("user", "work_id", "favorite", "wants_more", "microsecond"), INTEGER),
     **dict.fromkeys(_NUMBERS, DOUBLE),
 }
 
@@ -69,8 +71,8 @@ _PACKED_COLUMNS: dict[str, tuple[str, Any]] = {
 def read_histories(connection: Connection, *, without: Collection[str] = ()) -> pd.DataFrame:
     """Read the histories of present users, a row per user and work, in the columns of the ranking.
 
-    Whoever left the server no longer shapes the lists of the others. Works that were only rated are part of the
-    histories, in the library or not. Ratings from sources in ``without`` do not count.
+    Whoever left the server no longer shapes the lists of the others. Works that were only rated, or that the user wants
+    more of, are part of the histories, in the library or not. Ratings from sources in ``without`` do not count.
 
     All copies of a film or episode count as one. Some servers share the state between copies and others do not, so
     ``plays`` is the largest count of a copy, or the number of dates on which a copy was finished if that is larger.
@@ -94,6 +96,7 @@ def read_histories(connection: Connection, *, without: Collection[str] = ()) -> 
             "completion": numbers["completion"],
             "favorite": rows["favorite"].astype(bool),
             "rating": numbers["rating"],
+            "wants_more": rows["wants_more"].astype(bool),
             "last_played_at": pd.Series(moments).dt.tz_localize("UTC"),
             "episodes_played": numbers["episodes_played"],
             "episodes_total": numbers["episodes_total"],

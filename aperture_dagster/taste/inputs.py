@@ -33,7 +33,8 @@ LIST_COLUMNS = (
     "popularity", "collection", "released", "official_rating", "tmdb_id", "imdb_id",
 )  # fmt: skip
 HISTORY_COLUMNS = (
-    "work_id", "plays", "completion", "favorite", "rating", "last_played_at", "episodes_played", "episodes_total",
+    "work_id", "plays", "completion", "favorite", "rating", "wants_more", "last_played_at", "episodes_played",
+    "episodes_total",
 )  # fmt: skip
 WEIGHT_COLUMNS = ("work_id", "weight")
 COPY_COLUMNS = ("work_id", "item_id", "library_id", "tags", "path")
@@ -46,6 +47,12 @@ _LINKS = "SELECT work_id, recommended_tmdb_ids, similar_tmdb_ids FROM tmdb_metad
 _IDS = """
     SELECT work_id, media_type, tmdb_id FROM works w
     WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id)"""
+# What is not in the library is on no list that could follow.
+_SAID = """
+    SELECT user_id, work_id, 'hidden' AS what, NULL::float8 AS rating, dismissed_at AS said_at FROM dismissals d
+    WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = d.work_id)
+    UNION ALL SELECT user_id, work_id, 'more', NULL, asked_at FROM more_like_this
+    UNION ALL SELECT user_id, work_id, 'rated', rating, updated_at FROM ratings WHERE source = 'own'"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,11 @@ def history_hashes(connection: Connection, *, now: datetime, without: Collection
     columns = ["counted_date" if column == "last_played_at" else column for column in HISTORY_COLUMNS]
     query = _UNTIL_NOW.format(HISTORIES)
     return _hashes(connection, query, columns, by="user_id", now=now, without=list(without))
+
+
+def said_hashes(connection: Connection) -> dict[str, str]:
+    """Return a hash of what each user said by hand and their list follows; users who said nothing are absent."""
+    return _hashes(connection, _SAID, ("work_id", "what", "rating", "said_at"), by="user_id")
 
 
 def weight_hashes(connection: Connection) -> dict[str, str]:

@@ -216,9 +216,14 @@ def profile_table(connection: Connection, user_ids: Sequence[str]) -> list[dict[
     return read_rows(connection, statement, users=list(user_ids))
 
 
-def replace_recommendations(connection: Connection, user_id: str, rows: Sequence[dict[str, Any]]) -> WriteCounts:
-    """Replace a user's lists; equal lists are not written and keep their date."""
-    return replace_rows(connection, recommendations, rows, user_id=user_id)
+def replace_recommendations(
+    connection: Connection, user_id: str, rows: Sequence[dict[str, Any]], *, today: date
+) -> WriteCounts:
+    """Replace a user's lists; equal lists are not written, and titles that stay keep their ``listed_since``."""
+    statement = "SELECT work_id, listed_since FROM recommendations WHERE user_id = :user"
+    since = {row.work_id: row.listed_since for row in execute(connection, statement, user=user_id)}
+    dated = [row | {"listed_since": since.get(row["work_id"], today)} for row in rows]
+    return replace_rows(connection, recommendations, dated, user_id=user_id)
 
 
 def replace_top_picks(
@@ -282,8 +287,8 @@ def reason_of(row: Mapping[str, Any], _: Texts = ENGLISH) -> str:
 def recommendation_table(connection: Connection, user_id: str) -> list[dict[str, Any]]:
     """List a user's recommendations with titles and reasons, films first, in rank order."""
     statement = """
-        SELECT work_id, media_type, rank, score::float8 AS score, components, is_cold, generated_at, because
-        FROM recommendations WHERE user_id = :user ORDER BY media_type, rank"""
+        SELECT work_id, media_type, rank, score::float8 AS score, components, is_cold, listed_since, generated_at,
+        because FROM recommendations WHERE user_id = :user ORDER BY media_type, rank"""
     rows = read_rows(connection, statement, user=user_id)
     # Reasons repeat, so the names of each work are read once, by a list of ids that the planner knows to be short.
     works = {work for row in rows for work in (row["work_id"], *row["because"])}

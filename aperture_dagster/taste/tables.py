@@ -73,6 +73,16 @@ taste_weights = sa.Table(
     comment="Weight of each work in a user's history, positive or negative.",
 )
 
+more_like_this = sa.Table(
+    "more_like_this",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("title", sa.Text, nullable=False, comment="as it was called then"),
+    sa.Column("asked_at", Moment, nullable=False),
+    comment="Titles of which a user asked for more like them.",
+)
+
 recommendations = sa.Table(
     "recommendations",
     metadata,
@@ -85,6 +95,12 @@ recommendations = sa.Table(
     sa.Column("components", JSONB, nullable=False, comment="components of the score"),
     sa.Column("because", sa.ARRAY(sa.BigInteger), nullable=False, comment="the most similar works in the history"),
     sa.Column("is_cold", sa.Boolean, nullable=False, comment="too little history: based on popularity"),
+    sa.Column(
+        "listed_since",
+        sa.Date,
+        nullable=False,
+        comment="the first of the days on which it has been on the list without a break",
+    ),
     sa.Column("generated_at", Moment, nullable=False, server_default=sa.text("now()")),
     one_of("media_type", MEDIA_TYPES),
     between("rank", 1),

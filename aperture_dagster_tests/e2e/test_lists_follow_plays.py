@@ -10,9 +10,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from aperture_dagster.discovery.suggestions import dismiss_title, undo_dismissal
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
+from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.world import Play
+from aperture_dagster.taste.more_like_this import want_more, want_no_more
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import Household, SetClock, metadata_of
 from aperture_dagster_tests.sensors.runs import add_run
@@ -24,6 +27,7 @@ LISTS = ("watch_history", "shows_you_watch", "taste_profiles", "recommendations"
 LOG = "/System/ActivityLog/Entries"
 WORLD = small_world()
 YEAR = timedelta(days=365)
+NOBODY = "Nobody has watched anything, or said what they like."
 
 
 class Viewers:
@@ -70,7 +74,7 @@ def viewers(settled: Callable[..., Any], request: pytest.FixtureRequest) -> Iter
 
 
 def test_a_list_follows_a_play_of_its_user_and_nobody_elses_history_is_read(viewers: Viewers):
-    assert viewers.look().skip_message == "Nobody has watched anything."
+    assert viewers.look().skip_message == NOBODY
     title, before = viewers.watch(ADA), viewers.home.titles_for(BELA)
     (asked,) = viewers.look().run_requests
     assert (asked.tags[RANGE_START_TAG], asked.tags[RANGE_END_TAG]) == (ADA, ADA)
@@ -80,7 +84,7 @@ def test_a_list_follows_a_play_of_its_user_and_nobody_elses_history_is_read(view
     assert metadata_of(run, "watch_history", ADA)["plays_logged"] == 1
     assert title not in viewers.home.titles_for(ADA)
     assert viewers.home.titles_for(BELA) == before
-    assert viewers.look().skip_message == "Nobody has watched anything.", "the play has been told"
+    assert viewers.look().skip_message == NOBODY, "the play has been told"
 
 
 @pytest.mark.parametrize("viewers", [{"media_server_type": "jellyfin"}], indirect=True)
@@ -185,3 +189,47 @@ def test_a_history_is_recorded_as_soon_as_it_has_been_read(viewers: Viewers):
         elif failed is None and entry.level == logging.ERROR and BELA in entry.user_message:
             failed = number
     assert read is not None and failed is not None and read < failed
+
+
+def test_a_list_follows_what_its_member_says_once_they_have_paused(viewers: Viewers):
+    home = viewers.home
+    viewers.look()
+    first, second, third = home.titles_for(ADA)[:3]
+    bela = home.titles_for(BELA)
+    user = home.value("SELECT user_id FROM users WHERE name = :name", name=ADA)
+    works = {
+        title: home.value("SELECT min(work_id) FROM titles WHERE title = :title", title=title)
+        for title in (first, second, third)
+    }
+
+    def say(what: Callable[..., Any], *given: Any, **more: Any) -> None:
+        with home.database.transaction() as connection:
+            what(connection, user, *given, **more)
+
+    for title in (first, second):
+        say(dismiss_title, works[title], title, now=viewers.clock.moment)
+        assert viewers.look().skip_message == NOBODY, "they may go on"
+    kept = viewers.cursor
+    (asked,) = viewers.look().run_requests
+    assert (asked.tags[RANGE_START_TAG], asked.tags[RANGE_END_TAG]) == (ADA, ADA)
+    viewers.cursor = kept
+    assert viewers.look().run_requests[0].run_key == asked.run_key, "the same after a crash"
+    assert viewers.look().skip_message == NOBODY
+    home.must("follow_plays", users=[ADA], assets=list(LISTS))
+    assert not {first, second} & set(home.titles_for(ADA)) and home.titles_for(BELA) == bela
+    keys = {asked.run_key}
+    for say_it in (
+        lambda: say(undo_dismissal, works[first]),
+        lambda: say(dismiss_title, works[first], first, now=viewers.clock.moment),
+        lambda: say(undo_dismissal, works[first]),
+        lambda: say(want_more, works[third], third, now=viewers.clock.moment),
+        lambda: say(want_no_more, works[third]),
+        lambda: say(rate_here, works[third], 9, now=viewers.clock.moment),
+    ):
+        say_it()
+        assert viewers.asked_for() == []
+        (asked,) = viewers.look().run_requests
+        keys.add(asked.run_key)
+    assert len(keys) == 7, "each is followed, also what was said and taken back before"
+    home.must("follow_plays", users=[ADA], assets=list(LISTS))
+    assert first in home.titles_for(ADA) and third not in home.titles_for(ADA), "what was rated was seen elsewhere"

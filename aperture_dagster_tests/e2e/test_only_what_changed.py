@@ -95,6 +95,13 @@ CHANGES: dict[str, tuple[tuple[str, ...], tuple[Reasons, Reasons]]] = {
         ),
         HISTORY,
     ),
+    "a wish for more like a film": (
+        (
+            "INSERT INTO more_like_this (user_id, work_id, title, asked_at) "
+            f"SELECT user_id, {FILM}, 'Wanted', now() FROM users WHERE {MINE}",
+        ),
+        HISTORY,
+    ),
     "an episode of a series that I alone have seen": (
         (
             "INSERT INTO episodes (item_id, series_item_id, work_id, server_item_id, library_id, season, number, "

@@ -12,8 +12,9 @@ from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster_tests.shelf import NOW, Shelf, film, user_row
 
 RECOMMENDATION = """
-    INSERT INTO recommendations (user_id, media_type, rank, work_id, item_id, score, components, because, is_cold)
-    VALUES (:user, :media_type, :rank, :work, :item, 0.5, '{"similarity": 1}', :because, false)"""
+    INSERT INTO recommendations (user_id, media_type, rank, work_id, item_id, score, components, because, is_cold,
+    listed_since)
+    VALUES (:user, :media_type, :rank, :work, :item, 0.5, '{"similarity": 1}', :because, false, '2026-05-01')"""
 PICK = """
     INSERT INTO top_picks (day, media_type, rank, work_id, item_id, viewers, plays, completion, score, relaxed, source)
     VALUES (:day, 'movie', :rank, :work, :item, 2, 3, 1, 0.5, false, 'local')"""

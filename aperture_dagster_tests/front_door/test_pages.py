@@ -53,6 +53,18 @@ def test_a_member_finds_their_lists_with_reasons_ranks_and_the_next_episode(home
     assert titles(outside) == ["Stalker 1999"] and "Streams on Mubi" in outside
 
 
+def test_what_came_to_a_list_today_is_marked_unless_the_whole_list_is_new(home: Home, visit: Callable[..., Any]):
+    home.recommend("Anna", 2, 1)
+    home.recommend("Ben", 2, 1)
+    home.shelf.do("UPDATE recommendations SET listed_since = :day WHERE user_id = 'Ben'", day=NOW.date())
+    home.shelf.do("UPDATE recommendations SET listed_since = :day WHERE rank = 2", day=NOW.date())
+    page = visit("/?as=Anna").text
+    assert page.count("New since yesterday") == 1 and page.index("Heat") < page.index("New since") > page.index("Alien")
+    assert "New since yesterday" not in visit("/?as=Ben").text
+    home.shelf.do("UPDATE recommendations SET listed_since = '2026-05-16' WHERE user_id = 'Anna' AND rank = 2")
+    assert "New since yesterday" not in visit("/?as=Anna").text
+
+
 @pytest.mark.parametrize(
     ("columns", "found"),
     [

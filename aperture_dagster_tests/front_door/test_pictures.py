@@ -118,7 +118,9 @@ def test_a_title_leads_to_its_page_on_the_server(posters: Posters):
     work = posters.home.shelf.rows("SELECT work_id, item_id FROM titles WHERE server_item_id = :i", i=posters.item)[0]
     posters.home.shelf.do(
         "INSERT INTO recommendations (user_id, media_type, rank, work_id, item_id, score, components, because, "
-        "is_cold) SELECT user_id, 'movie', 1, :work_id, :item_id, 0.5, '{}', '{}', false FROM users", **work,
+        "is_cold, listed_since) SELECT user_id, 'movie', 1, :work_id, :item_id, 0.5, '{}', '{}', false, now() "
+        "FROM users",
+        **work,
     )  # fmt: skip
     page = posters.browser("Ben").get("/").text
     port = posters.simulator.jellyfin_url.split(":")[2].split("/")[0]

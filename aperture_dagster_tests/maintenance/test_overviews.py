@@ -12,7 +12,7 @@ from aperture_dagster.taste.lists import (
     replace_recommendations,
     replace_taste,
 )
-from aperture_dagster_tests.shelf import Shelf, film, played
+from aperture_dagster_tests.shelf import NOW, Shelf, film, played
 
 
 def test_the_share_of_a_genre_is_that_of_the_weight_of_what_is_liked(shelf: Shelf):
@@ -48,7 +48,7 @@ def test_the_first_titles_of_a_list_come_with_reasons_and_the_copy_whose_poster_
             for rank, one in enumerate(order, start=1)
         ]  # fmt: skip
         with shelf.open() as connection:
-            replace_recommendations(connection, user, rows)
+            replace_recommendations(connection, user, rows, today=NOW.date())
     with shelf.open() as connection:
         shown = first_recommendations(connection, ["ann", "bob"], 2)
         assert first_recommendations(connection, ["ann"], 1)[0]["user_id"] == "ann"

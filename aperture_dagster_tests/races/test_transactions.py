@@ -199,8 +199,8 @@ def test_of_two_lists_at_once_the_later_one_stands_alone(at_once: AtOnce, shelf:
     furnish(shelf)
     first, second = a_list(shelf, 0, 1, 2), a_list(shelf, 3, 4)
     at_once(
-        lambda connection: replace_recommendations(connection, "ann", first),
-        lambda connection: replace_recommendations(connection, "ann", second),
+        lambda connection: replace_recommendations(connection, "ann", first, today=NOW.date()),
+        lambda connection: replace_recommendations(connection, "ann", second, today=NOW.date()),
     )
     listed = [row["work_id"] for row in shelf.rows("SELECT work_id FROM recommendations ORDER BY rank")]
     assert listed == [work_of(shelf, 3), work_of(shelf, 4)]

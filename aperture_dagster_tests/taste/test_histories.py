@@ -86,6 +86,7 @@ def test_missing_columns_are_added_and_a_frame_without_rows_needs_none():
         ({"plays": 0, "episodes_played": 0}, False),
         ({"plays": 0, "rating": 0}, True),
         ({"plays": 0, "favorite": True}, False),
+        ({"plays": 0, "wants_more": True}, False),
     ],
 )
 def test_a_title_is_started_by_a_play_five_percent_an_episode_or_a_rating(row, seen):

@@ -33,6 +33,8 @@ from aperture_dagster.taste.lists import (
 from aperture_dagster_tests.interleaving import Side, stop_before_statement
 from aperture_dagster_tests.shelf import FILMS, Shelf, film, played
 
+TODAY = date(2026, 5, 17)
+
 
 @pytest.fixture
 def ids(shelf: Shelf) -> list[tuple[int, int]]:
@@ -60,9 +62,23 @@ def a_list(ids: list[tuple[int, int]], user: str = "ann", **facts: Any) -> list[
     ]
 
 
-def replace(shelf: Shelf, rows: list[dict[str, Any]], user: str = "ann") -> Any:
+def replace(shelf: Shelf, rows: list[dict[str, Any]], user: str = "ann", today: date = TODAY) -> Any:
     with shelf.open() as connection:
-        return replace_recommendations(connection, user, rows)
+        return replace_recommendations(connection, user, rows, today=today)
+
+
+def test_a_title_keeps_the_day_on_which_it_came_to_the_list_while_it_stays(shelf: Shelf, ids: list[tuple[int, int]]):
+    def since() -> dict[int, date]:
+        return {row["work_id"]: row["listed_since"] for row in shelf.rows("SELECT * FROM recommendations")}
+
+    first, second, third = (date(2026, 5, day) for day in (1, 2, 3))
+    (one, two, three) = (work for work, _ in ids[:3])
+    replace(shelf, a_list(ids[:2]), today=first)
+    replace(shelf, a_list(ids[1:3]), today=second)
+    assert since() == {two: first, three: second}
+    assert replace(shelf, a_list(ids[1:3]), today=third).written == 0
+    replace(shelf, a_list(ids[:2][::-1]), today=third)
+    assert since() == {two: first, one: third}, "what left the list comes anew"
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,21 @@ def test_a_dislike_counts_in_full_however_little_was_watched():
     assert left == pytest.approx(finished)
 
 
+def test_a_wish_for_more_like_a_title_counts_between_a_play_and_a_favourite_and_does_not_age():
+    unplayed = {"plays": 0, "completion": 0.0, "last_played_at": None}
+    found = weights_of(
+        {"work_id": 1},
+        {"work_id": 2, **unplayed, "wants_more": True},
+        {"work_id": 3, **unplayed, "favorite": True},
+        {"work_id": 4, "last_played_at": days_ago(900), "wants_more": True},
+        {"work_id": 5, "rating": 2, "wants_more": True},
+        {"work_id": 6, "rating": 10, "wants_more": True},
+        {"work_id": 7, **unplayed, "wants_more": None},
+    )
+    assert found[2] == found[4] == found[5] == pytest.approx(0.6) and found[7] == 0
+    assert found[1] < found[2] < found[3] and found[6] == pytest.approx(1.0), "a higher rating counts as before"
+
+
 def test_a_finished_film_whose_position_was_reset_counts_as_watched():
     assert weights_of({"work_id": 1, "completion": 0.0, "plays": 1})[1] == weights_of({"work_id": 1})[1]
 

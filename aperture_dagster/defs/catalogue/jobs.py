@@ -46,7 +46,7 @@ JOBS = (
     ),
     Job(
         "follow_plays",
-        "Read the history of those who have just watched something, renew their lists, and publish them.",
+        "Read the history of those who have just watched or said something, renew their lists, and publish them.",
         (
             "watch_history",
             "shows_you_watch",
@@ -56,7 +56,7 @@ JOBS = (
             "shows_you_watch_libraries",
         ),
         scope="viewers",
-        why="Lists follow a play within minutes.",
+        why="Lists follow a play, and what members say on their pages, within minutes.",
         priority=10,
     ),
 )

@@ -1,4 +1,4 @@
-"""Lists follow plays: one look a minute at what was just watched, and a run for those who watched it."""
+"""Lists follow plays, and what members say on their pages: one look a minute, and a run for those concerned."""
 
 import hashlib
 import json
@@ -21,6 +21,7 @@ from aperture_dagster.model.moments import past
 from aperture_dagster.partitions import contiguous_ranges, range_tags, user_partitions
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
+from aperture_dagster.taste.inputs import said_hashes
 
 HISTORY, LIST = "watch_history", "recommendations"
 # Runs of sync_watch_history are this far apart at most, and read whatever is older.
@@ -39,26 +40,28 @@ class Seen:
         until: date of the newest entry of the server's log, by the server's clock.
         entries: the entries from shortly before that on.
         waiting: users who watched something and have no run for it yet, each with what it was.
-        active: without a log: each user's last activity, and whether it has been told.
+        active: without a log: each user's last activity, as in :func:`settled`.
+        said: what each user said on their pages, likewise.
     """
 
     until: datetime | None = None
     entries: list[str] = field(default_factory=list)
     waiting: dict[str, str] = field(default_factory=dict)
-    active: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    active: dict[str, tuple[str, str]] = field(default_factory=dict)
+    said: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, cursor: str | None) -> "Seen":
         """Read a cursor."""
         given = json.loads(cursor) if cursor else {}
         until = datetime.fromisoformat(given["until"]) if given.get("until") else None
-        active = {user_id: (at, told) for user_id, (at, told) in given.get("active", {}).items()}
-        return cls(until, given.get("entries", []), given.get("waiting", {}), active)
+        active, said = given.get("active", {}), given.get("said", {})
+        return cls(until, given.get("entries", []), given.get("waiting", {}), active, said)
 
     def __str__(self) -> str:
         """Write it as a cursor."""
-        until = self.until.isoformat() if self.until else None
-        return json.dumps({"until": until, "entries": self.entries, "waiting": self.waiting, "active": self.active})
+        seen = {"entries": self.entries, "waiting": self.waiting, "active": self.active, "said": self.said}
+        return json.dumps({"until": self.until.isoformat() if self.until else None, **seen})
 
     def look(self, server: MediaServerReader, *, now: datetime) -> None:
         """Add those who have watched something since the last look to ``waiting``.
@@ -71,7 +74,10 @@ class Seen:
         since = max(until or now - LOOK_BACK, now - timedelta(days=1)) - OVERLAP
         plays = server.plays_ended(since)
         if plays is None:
-            self._look_at_activity({user.user_id: user.last_activity_at for user in server.users().records})
+            # Servers note activity every minute while somebody watches.
+            active_at = {user.user_id: user.last_activity_at for user in server.users().records}
+            states = {user_id: at.isoformat() if at else "" for user_id, at in active_at.items()}
+            self.waiting |= settled(self.active, states)
             return
         names = {f"{play.at.isoformat()} {play.entry}": play for play in plays}
         self.waiting |= {play.user_id: name for name, play in names.items() if name not in self.entries}
@@ -81,17 +87,22 @@ class Seen:
         known = sorted({*self.entries, *names})
         self.entries = [name for name in known if datetime.fromisoformat(name.partition(" ")[0]) >= kept]
 
-    def _look_at_activity(self, active_at: Mapping[str, datetime | None]) -> None:
-        """Tell of activity that has ended: servers note it every minute while somebody watches."""
-        first = not self.active
-        for user_id, moment in active_at.items():
-            at, told = self.active.get(user_id, (None, first))
-            now_at = moment.isoformat() if moment else ""
-            if at != now_at:
-                self.active[user_id] = (now_at, first)
-            elif not told:
-                self.active[user_id] = (now_at, True)
-                self.waiting[user_id] = now_at
+
+def settled(known: dict[str, tuple[str, str]], states: Mapping[str, str]) -> dict[str, str]:
+    """Return whose state has changed since it was told, and was the same in the last look, each with the change.
+
+    ``known`` has by user the state that was told and that of the last look, and is brought up to date. The first look
+    tells of nobody. That somebody changed something and then changed it back is told, too, if a look was in between.
+    """
+    is_first = not known
+    found: dict[str, str] = {}
+    for user_id, state in states.items():
+        told, last = known.get(user_id, (state if is_first else "", ""))
+        if last == state != told:
+            found[user_id] = f"{told} {state}"
+            told = state
+        known[user_id] = (told, state)
+    return found
 
 
 def build_plays_sensor(
@@ -106,7 +117,8 @@ def build_plays_sensor(
         job=built[job.name],
         minimum_interval_seconds=60,
         default_status=status,
-        description=f"Looks every minute at what was just watched, and starts {job.name} for those who watched it.",
+        description=f"Looks every minute who has just watched something, or said on their pages what they like or not, "
+        f"and starts {job.name} for them.",
     )
     def plays_sensor(
         context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
@@ -125,6 +137,8 @@ def build_plays_sensor(
             return dg.SkipReason(f"Could not look who watched something: {describe(error, settings)}")
         with database.transaction() as connection:
             users = {user.user_id: user.partition_key for user in who_takes_part(settings, read_users(connection))}
+            said = said_hashes(connection)
+        seen.waiting |= settled(seen.said, {user_id: said.get(user_id, "") for user_id in users})
         seen.waiting = {user_id: what for user_id, what in seen.waiting.items() if user_id in users}
         partitions = user_partitions(instance)
         ready = served & set(partitions) - _busy(instance, makers, partitions) if seen.waiting else set()
@@ -133,7 +147,7 @@ def build_plays_sensor(
         # What is not published has nothing to follow; in quiet hours it follows afterwards.
         allowed = job.allowed(settings, clock.now())
         assets = [key for key in allowed if settings.publish or key.to_user_string() not in PUBLISHED]
-        reason = "Nobody has watched anything."
+        reason = "Nobody has watched anything, or said what they like."
         if seen.waiting:
             reason = "Waiting for a first list, or for a run that is reading histories."
         return dg.SensorResult(

@@ -86,7 +86,7 @@ def recommendations(
             rows = lists.of(user)
             top = next_places(places[user.user_id], rest[user.user_id], rows, today)
             version, written = changes.store(
-                database, user.user_id, lambda one: replace_list(one, user.user_id, rows, top)
+                database, user.user_id, lambda one: replace_list(one, user.user_id, rows, top, today=today)
             )
         with database.transaction() as connection:
             shown = recommendation_table(connection, user.user_id)

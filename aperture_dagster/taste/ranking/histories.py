@@ -25,7 +25,9 @@ NUMBERS: dict[str, tuple[float, str]] = {
     "episodes_total": (np.inf, "max"),
 }
 """Of each number of a history its maximum, and how rows of the same user and work, sorted by date, are merged."""
-HISTORY_COLUMNS = ("user_id", "work_id", *NUMBERS, "favorite", "last_played_at")
+SIGNS = ("favorite", "wants_more")
+"""What a user may have said about a title without a number."""
+HISTORY_COLUMNS = ("user_id", "work_id", *NUMBERS, *SIGNS, "last_played_at")
 STARTED = 0.05
 """Completion from which a title counts as started."""
 LEFT = 0.25
@@ -46,8 +48,8 @@ def as_utc(moment: datetime | pd.Timestamp | str) -> pd.Timestamp:
 def tidy_histories(histories: pd.DataFrame, *, as_of: datetime | pd.Timestamp) -> pd.DataFrame:
     """Return a new frame with ``HISTORY_COLUMNS``, of one type and within range, sorted by user and work.
 
-    Rows of the same user and work (two copies of a film) are merged: the sum of plays, the highest completion,
-    favourite if either is, the latest known rating. A ``last_played_at`` after ``as_of``, the current time, comes from
+    Rows of the same user and work (two copies of a film) are merged: the sum of plays, the highest completion, a
+    sign if either has it, the latest known rating. A ``last_played_at`` after ``as_of``, the current time, comes from
     a wrong clock and becomes ``NaT``.
 
     Raises:
@@ -60,9 +62,10 @@ def tidy_histories(histories: pd.DataFrame, *, as_of: datetime | pd.Timestamp) -
     frame["work_id"] = histories.get("work_id", pd.Series(dtype="int64"))
     for column, (highest, _) in NUMBERS.items():
         frame[column] = _numbers(histories, column).clip(0.0, highest)
-    favorite = histories.get("favorite")
-    frame["favorite"] = False if favorite is None else pd.Series(favorite, index=frame.index).eq(True).fillna(False)
-    frame["favorite"] = frame["favorite"].astype(bool)
+    for column in SIGNS:
+        sign = histories.get(column)
+        frame[column] = False if sign is None else pd.Series(sign, index=frame.index).eq(True).fillna(False)
+        frame[column] = frame[column].astype(bool)
     frame["last_played_at"] = utc_column(histories, "last_played_at")
     frame.loc[frame["last_played_at"] > as_utc(as_of), "last_played_at"] = pd.NaT
     frame = frame.dropna(subset=["user_id", "work_id"])
@@ -70,7 +73,8 @@ def tidy_histories(histories: pd.DataFrame, *, as_of: datetime | pd.Timestamp) -
     frame["plays"] = frame["plays"].fillna(1.0)
     frame = frame.sort_values(["user_id", "work_id", "last_played_at"], kind="stable", na_position="first")
     if frame.duplicated(["user_id", "work_id"]).any():
-        merge = {column: how for column, (_, how) in NUMBERS.items()} | {"favorite": "any", "last_played_at": "max"}
+        merge = {column: how for column, (_, how) in NUMBERS.items()} | dict.fromkeys(SIGNS, "any")
+        merge["last_played_at"] = "max"
         frame = frame.groupby(["user_id", "work_id"], as_index=False, sort=True).agg(merge)
     return frame.reindex(columns=list(HISTORY_COLUMNS)).reset_index(drop=True)
 
@@ -78,8 +82,8 @@ def tidy_histories(histories: pd.DataFrame, *, as_of: datetime | pd.Timestamp) -
 def started(tidy: pd.DataFrame) -> NDArray[np.bool_]:
     """Return which rows of a tidy history are titles that the user started, finished or rated, shape (rows,).
 
-    A favourite alone does not count: a title that is marked to be watched some day may well be recommended. Nor does a
-    film that was left early, once the user has gone on for ``LEFT_HALF_LIFE_DAYS``.
+    A favourite alone does not count, nor does a title of which the user wants more: it may well be recommended. Nor
+    does a film that was left early, once the user has gone on for ``LEFT_HALF_LIFE_DAYS``.
     """
     seen = (tidy["plays"] > 0) | (tidy["completion"] >= STARTED) | (tidy["episodes_played"] > 0)
     forgotten = left_early(tidy) & (days_before_last(tidy) >= LEFT_HALF_LIFE_DAYS)
@@ -93,7 +97,7 @@ def left_early(tidy: pd.DataFrame) -> NDArray[np.bool_]:
     it at the end of a film. A series has no completion.
     """
     tried = (tidy["completion"] > 0) & (tidy["completion"] < LEFT) & (tidy["plays"] <= 1)
-    return np.asarray(tried & tidy["rating"].isna() & ~tidy["favorite"], dtype=bool)
+    return np.asarray(tried & tidy["rating"].isna() & ~tidy["favorite"] & ~tidy["wants_more"], dtype=bool)
 
 
 def days_before_last(tidy: pd.DataFrame) -> Doubles:

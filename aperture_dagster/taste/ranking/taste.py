@@ -32,6 +32,9 @@ LEFT_OPINION = -0.2
 """Opinion on a film that was left early: a weak dislike, which fades to nothing (see ``LEFT_HALF_LIFE_DAYS``)."""
 UNRATED = 0.5
 """Opinion on a watched title without a rating: mildly positive (a rating of 10 is 1.0)."""
+WANTS_MORE = 0.6
+"""The least weight of a title of which its user wants more: between one that was just watched and a favourite. It is
+chosen by hand, since the benchmark's data has no such wishes."""
 
 
 def taste_weights(histories: pd.DataFrame, *, as_of: datetime | pd.Timestamp) -> pd.DataFrame:
@@ -39,10 +42,15 @@ def taste_weights(histories: pd.DataFrame, *, as_of: datetime | pd.Timestamp) ->
 
     The columns are ``user_id``, ``work_id``, ``weight`` (about -1 to 2), and its factors: ``liking`` (the weight
     without recency), ``engagement`` (0 to 2), ``recency`` (0 to 1) and ``opinion`` (-1 to 1), all without NaN. Rows
-    that were not played, rated or marked as favourite have weight 0.
+    that were not played, rated or marked as favourite, and of which the user does not want more, have weight 0.
     """
     tidy = tidy_histories(histories, as_of=as_of)
     engagement, opinion, recency = _engagement(tidy), _opinion(tidy), _recency(tidy)
+    # The wish holds until it is taken back, so it does not age, and it is newer than most ratings.
+    wanted = tidy["wants_more"].to_numpy(dtype=bool)
+    engagement = np.where(wanted, np.maximum(engagement, 1.0), engagement)
+    opinion = np.where(wanted, np.maximum(opinion, WANTS_MORE), opinion)
+    recency = np.where(wanted, 1.0, recency)
     # A dislike counts in full, however little was watched: people stop watching what they dislike.
     strength = np.where(opinion < 0, 1.0, np.where(tidy["rating"].notna(), np.maximum(engagement, 0.5), engagement))
     return pd.DataFrame(

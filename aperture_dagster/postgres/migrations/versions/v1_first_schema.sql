@@ -534,6 +534,18 @@ CREATE INDEX ix_taste_weights_media_type ON taste_weights (media_type);
 COMMENT ON TABLE taste_weights IS 'Weight of each work in a user''s history, positive or negative.';
 COMMENT ON COLUMN taste_weights.weight IS 'positive: liked, negative: disliked';
 
+CREATE TABLE more_like_this (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    title TEXT NOT NULL,
+    asked_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_more_like_this PRIMARY KEY (user_id, work_id),
+    CONSTRAINT fk_more_like_this_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_more_like_this_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE more_like_this IS 'Titles of which a user asked for more like them.';
+COMMENT ON COLUMN more_like_this.title IS 'as it was called then';
+
 CREATE TABLE recommendations (
     user_id TEXT NOT NULL,
     media_type TEXT NOT NULL,
@@ -544,6 +556,7 @@ CREATE TABLE recommendations (
     components JSONB NOT NULL,
     because BIGINT[] NOT NULL,
     is_cold BOOLEAN NOT NULL,
+    listed_since DATE NOT NULL,
     generated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_recommendations PRIMARY KEY (user_id, media_type, rank),
     CONSTRAINT ck_recommendations_media_type CHECK (media_type IN ('movie', 'series')),
@@ -557,6 +570,7 @@ COMMENT ON COLUMN recommendations.item_id IS 'the copy to play';
 COMMENT ON COLUMN recommendations.components IS 'components of the score';
 COMMENT ON COLUMN recommendations.because IS 'the most similar works in the history';
 COMMENT ON COLUMN recommendations.is_cold IS 'too little history: based on popularity';
+COMMENT ON COLUMN recommendations.listed_since IS 'the first of the days on which it has been on the list without a break';
 
 CREATE TABLE first_places (
     user_id TEXT NOT NULL,

@@ -1,0 +1,278 @@
+"""What members do on their pages changes what is theirs, at once, and they alone can."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+import pytest
+from starlette.testclient import TestClient
+
+from aperture_dagster.front_door.changes import CHANGES
+from aperture_dagster.front_door.gate import Gate
+from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import ReadOnlyDatabase
+from aperture_dagster.publishing.publishable import listed_works
+from aperture_dagster.settings import Settings
+from aperture_dagster.taste.histories import read_histories
+from aperture_dagster.taste.lists import replace_taste
+from aperture_dagster_tests.front_door.browsing import Browsers, browsers, hidden_fields, press, token
+from aperture_dagster_tests.front_door.home import Home
+from aperture_dagster_tests.front_door.test_pages import titles
+from aperture_dagster_tests.shelf import NOW, film, played
+
+
+@pytest.fixture
+def signed_in(settings: Settings) -> Iterator[Browsers]:
+    with browsers(settings, lambda: NOW) as found:
+        yield found
+
+
+def rating_form(browser: TestClient, path: str, name: str) -> tuple[str, dict[str, str]]:
+    """Follow the link of a title to the page where it is rated; return the page and what its form would send."""
+    link = re.search(rf'href="(/titles/[^"]+)" aria-label="[^"]*{name}', browser.get(path).text)
+    assert link is not None
+    page = browser.get(link[1]).text
+    return page, hidden_fields(page.partition('action="/rate"')[2])
+
+
+def test_what_somebody_hides_leaves_all_of_their_lists_at_once_and_can_be_shown_again(home: Home, signed_in: Browsers):
+    home.recommend("Anna", 2, 1)
+    home.recommend("Ben", 2, 1)
+    home.pick(3, 2)
+    home.suggest("Anna", "Stalker", "PG")
+    anna, ben = signed_in("Anna"), signed_in("Ben")
+    assert titles(anna.get("/").text) == titles(ben.get("/").text) == ["Heat 2000", "Alien &amp; &lt;Co&gt; 2000"]
+    answer = press(anna, "/", "Heat")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert press(anna, "/suggestions", "Stalker").headers["location"] == "/suggestions"
+    assert titles(anna.get("/").text) == ["Alien &amp; &lt;Co&gt; 2000"]
+    assert titles(anna.get("/top-picks").text) == ["Up 2000"] and titles(anna.get("/suggestions").text) == []
+    assert set(titles(anna.get("/taste").text)) == {"Heat", "Stalker"}
+    assert titles(ben.get("/").text) == ["Heat 2000", "Alien &amp; &lt;Co&gt; 2000"]
+    assert titles(ben.get("/top-picks").text) == ["Up 2000", "Heat 2000"] and titles(ben.get("/taste").text) == []
+    press(anna, "/taste", "Heat", "Show it again")
+    assert titles(anna.get("/taste").text) == ["Stalker"]
+    assert titles(anna.get("/").text) == ["Heat 2000", "Alien &amp; &lt;Co&gt; 2000"]
+
+
+def test_another_title_takes_the_place_of_a_hidden_one_in_the_same_view(home: Home, settings: Settings):
+    for name in ("Stalker", "Mirror", "Nostalghia", "Ivan"):
+        home.suggest("Anna", name, "PG")
+    few = settings.model_copy(update={"recommendations_per_list": 5, "discovery_per_list": 5})
+    home.shelf.films(film(5, title="Fargo"), complete=set())
+    home.recommend("Anna", 1, 2, 3, 4, 5)
+    home.suggest("Anna", "Andrei", "PG")
+    with browsers(few, lambda: NOW) as signed_in:
+        anna = signed_in("Anna")
+        assert [one.split()[0] for one in titles(anna.get("/").text)] == ["Alien", "Heat", "Up", "Solaris"]
+        press(anna, "/", "Heat")
+        assert [one.split()[0] for one in titles(anna.get("/").text)] == ["Alien", "Up", "Solaris", "Fargo"]
+        press(anna, "/", "Up")
+        assert [one.split()[0] for one in titles(anna.get("/").text)] == ["Alien", "Solaris", "Fargo"]
+        outside = [one.split()[0] for one in titles(anna.get("/suggestions").text)]
+        assert outside == ["Stalker", "Mirror", "Nostalghia", "Ivan"]
+        press(anna, "/suggestions", "Mirror")
+        assert [one.split()[0] for one in titles(anna.get("/suggestions").text)][-1] == "Andrei"
+
+
+def test_what_is_hidden_is_published_for_nobody_who_hid_it(home: Home, signed_in: Browsers):
+    home.recommend("Anna", 2, 1)
+    home.recommend("Ben", 2, 1)
+    home.watch("Anna")
+    press(signed_in("Anna"), "/", "Heat")
+    press(signed_in("Anna"), "/shows", "Dark")
+    with home.shelf.open() as connection:
+        lists = {
+            key: [rank for rank, _ in listed_works(connection, key, today=date.max)]
+            for key in ("recommendations/Anna/movie", "recommendations/Ben/movie", "shows_you_watch/Anna")
+        }
+    assert list(lists.values()) == [[2], [1, 2], []]
+
+
+def test_nobody_hides_a_title_for_somebody_else(home: Home, signed_in: Browsers):
+    home.recommend("Anna", 2)
+    home.recommend("Ben", 2)
+    anna, ben = signed_in("Anna"), signed_in("Ben")
+    work = home.shelf.item("film-2")["work_id"]
+    for browser, csrf, status in ((ben, token(anna), 403), (ben, "", 403), (ben, "é", 403)):
+        assert browser.post("/not-for-me", data={"csrf": csrf, "work": work}).status_code == status, csrf
+    # An administrator sees the lists of others, and no buttons there.
+    assert "Not for me" not in anna.get("/?as=Ben").text and "Not for me" in anna.get("/").text
+    assert anna.post("/not-for-me?as=Ben", data={"csrf": token(anna), "work": work}).status_code == 303
+    assert titles(ben.get("/").text) == ["Heat 2000"]
+    stranger = TestClient(anna.app, follow_redirects=False)
+    assert stranger.post("/not-for-me", data={"csrf": token(anna), "work": work}).status_code == 403
+    assert anna.get("/not-for-me").status_code == 405
+    assert home.shelf.value("SELECT count(*) FROM dismissals WHERE user_id = 'Ben'") == 0
+
+
+def test_only_what_a_member_may_see_can_be_hidden(home: Home, signed_in: Browsers):
+    home.recommend("Ben", 3)
+    home.suggest("Anna", "Stalker", "PG")
+    home.user("Ben", max_parental_rating=13)
+    ben, outside = signed_in("Ben"), home.shelf.value("SELECT work_id FROM discovery_candidates")
+    for work in (home.shelf.item("film-2")["work_id"], outside, 10**6, "", "x", "²", 10**19, -1):
+        answer = ben.post("/not-for-me", data={"csrf": token(ben), "work": work})
+        assert answer.status_code == 404, work
+    assert home.shelf.rows("SELECT * FROM dismissals") == []
+    home.user("Ben", is_disabled=True)
+    up = {"csrf": "", "work": home.shelf.item("film-3")["work_id"], "next": "//elsewhere"}
+    assert ben.post("/not-for-me", data=up).status_code == 403
+
+
+def test_after_hiding_a_browser_stays_here(home: Home, signed_in: Browsers):
+    home.recommend("Ben", 3)
+    ben, up = signed_in("Ben"), home.shelf.item("film-3")["work_id"]
+    answer = ben.post("/not-for-me", data={"csrf": token(ben), "work": up, "next": "https://elsewhere.example/"})
+    assert answer.headers["location"] == "/"
+
+
+def test_a_title_is_rated_from_1_to_10_and_the_rating_goes_the_way_of_all_ratings(home: Home, signed_in: Browsers):
+    home.recommend("Anna", 2, 1)
+    home.suggest("Anna", "Stalker", "PG")
+    anna = signed_in("Anna")
+    page, form = rating_form(anna, "/", "Heat")
+    assert re.findall(r'<option value="(\d*)"', page) == ["", *map(str, range(10, 0, -1))]
+    assert '<label for="rating">' in page and "★★★★½ (9 of 10)" in page and ">½ (1 of 10)" in page
+    assert "selected" not in page
+    answer = anna.post("/rate", data={**form, "rating": "9"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    page, _ = rating_form(anna, "/", "Heat")
+    assert '<option value="9" selected>' in page and "Your rating of Heat: 9 of 10" in anna.get("/").text
+    anna.post("/rate", data={**form, "rating": "3"})
+    rows = home.shelf.rows("SELECT user_id, source, work_id, rating FROM ratings")
+    assert rows == [{"user_id": "Anna", "source": "own", "work_id": int(form["work"]), "rating": 3.0}]
+    anna.post("/rate", data={**form, "rating": ""})
+    assert anna.post("/rate", data={**form, "rating": ""}).status_code == 303, "there is none any more"
+    assert "Rate: Heat" in anna.get("/").text
+    anna.post("/rate", data={**rating_form(anna, "/suggestions", "Stalker")[1], "rating": "7"})
+    log = home.shelf.rows("SELECT rating FROM rating_changes ORDER BY change_id")
+    assert [row["rating"] for row in log] == [9, 3, None, 7]
+
+
+def test_a_rating_waits_for_trakt_if_its_member_is_connected(home: Home, signed_in: Browsers):
+    home.recommend("Ben", 1)
+    home.shelf.do(
+        "INSERT INTO trakt_accounts (user_id, access_token, refresh_token, issued_at, expires_at, installation_id, "
+        "state, connected_at) VALUES ('Ben', 'x', 'y', now(), now(), 'z', 'connected', now())"
+    )
+    ben = signed_in("Ben")
+    ben.post("/rate", data={**rating_form(ben, "/", "Alien")[1], "rating": "10"})
+    assert home.shelf.value("SELECT rating FROM rating_outbox WHERE user_id = 'Ben'") == 10
+
+
+def test_a_rating_on_the_media_server_is_shown_in_whole_steps(home: Home, signed_in: Browsers):
+    home.recommend("Ben", 1)
+    home.shelf.history("Ben", played("film-1", rating=7.6))
+    assert "Your rating of Alien &amp; &lt;Co&gt;: 8 of 10" in signed_in("Ben").get("/").text
+
+
+@pytest.mark.parametrize("rating", ["0", "11", "-1", "5.5", "x", "½", "٣", "1e1", " 5", "5" * 400])
+def test_what_is_no_rating_is_refused(rating: str, home: Home, signed_in: Browsers):
+    home.recommend("Ben", 1)
+    ben = signed_in("Ben")
+    _, form = rating_form(ben, "/", "Alien")
+    assert ben.post("/rate", data={**form, "rating": rating}).status_code == 400
+    assert ben.post("/rate", data=form).status_code == 400, "without a rating"
+    assert home.shelf.rows("SELECT * FROM ratings") == []
+
+
+def test_more_like_a_title_becomes_part_of_its_members_taste_until_it_is_taken_back(home: Home, signed_in: Browsers):
+    home.recommend("Anna", 2, 1)
+    home.recommend("Ben", 2)
+    home.suggest("Anna", "Stalker", "PG")
+    anna, ben = signed_in("Anna"), signed_in("Ben")
+    assert press(anna, "/", "Heat", "More like this").headers["location"] == "/"
+    press(anna, "/suggestions", "Stalker", "More like this")
+    assert titles(anna.get("/").text) == ["Heat 2000", "Alien &amp; &lt;Co&gt; 2000"], "it stays on the list"
+    assert set(titles(anna.get("/taste").text)) == {"Heat", "Stalker"} and titles(ben.get("/taste").text) == []
+    assert "No longer more like this: Heat" in anna.get("/").text
+    assert "No longer more like this" not in ben.get("/").text
+
+    def wanted() -> list[tuple[str, float]]:
+        with home.shelf.open() as connection:
+            found = read_histories(connection)
+        return sorted(found.loc[found["wants_more"], ["user_id", "plays"]].itertuples(index=False, name=None))
+
+    assert wanted() == [("Anna", 0.0)] * 2
+    form = {"csrf": token(anna), "work": home.shelf.item("film-2")["work_id"]}
+    assert anna.post("/more-like-this", data=form).is_redirect and wanted() == [("Anna", 0.0)] * 2, "pressed twice"
+    press(anna, "/", "Heat", "No longer more like this")
+    press(anna, "/taste", "Stalker", "Undo")
+    assert wanted() == [] and anna.post("/more-like-this/undo", data=form).is_redirect
+    assert titles(anna.get("/taste").text) == []
+
+
+@pytest.mark.parametrize("path", sorted(CHANGES))
+def test_nobody_changes_anything_for_somebody_else_or_without_the_token(path: str, home: Home, signed_in: Browsers):
+    home.recommend("Anna", 2)
+    home.recommend("Ben", 2)
+    anna, ben = signed_in("Anna"), signed_in("Ben")
+    form = {"work": home.shelf.item("film-2")["work_id"], "rating": "8"}
+    for csrf in (token(anna), "", "é"):
+        assert ben.post(path, data=form | {"csrf": csrf}).status_code == 403
+    stranger = TestClient(anna.app, follow_redirects=False)
+    assert stranger.post(path, data=form | {"csrf": token(anna)}).status_code == 403
+    assert anna.get(path).status_code == 405
+    assert anna.post(f"{path}?as=Ben", data=form | {"csrf": token(anna), "user": "Ben", "as": "Ben"}).is_redirect
+    for table in ("dismissals", "ratings", "more_like_this"):
+        assert home.shelf.value(f"SELECT count(*) FROM {table} WHERE user_id <> 'Anna'") == 0, table
+    home.user("Ben", is_disabled=True)
+    assert signed_in("Ben").post(path, data=form | {"csrf": "x"}).status_code == 403
+
+
+def test_the_page_of_a_title_is_for_those_who_may_see_it(home: Home, signed_in: Browsers):
+    home.suggest("Anna", "Stalker", "PG")
+    home.suggest("Ben", "Caligula", "R")
+    home.user("Ben", max_parental_rating=13)
+    anna, ben = signed_in("Anna"), signed_in("Ben")
+    heat, up = (home.shelf.item(f"film-{one}")["work_id"] for one in (2, 3))
+    stalker, caligula = (
+        home.shelf.value("SELECT work_id FROM discovery_pool WHERE title = :title", title=one)
+        for one in ("Stalker", "Caligula")
+    )
+    assert [anna.get(f"/titles/{one}").status_code for one in (heat, up, stalker, caligula)] == [200, 200, 200, 404]
+    assert [ben.get(f"/titles/{one}").status_code for one in (heat, up, stalker, caligula)] == [404, 200, 404, 404]
+    for work in (heat, stalker, caligula):
+        for path in ("/rate", "/not-for-me", "/more-like-this"):
+            assert ben.post(path, data={"csrf": token(ben), "work": work, "rating": "9"}).status_code == 404
+    for work in ("0", "-1", "x", "1e3", str(2**63), "9" * 300, "%00", "..%2f1"):
+        assert ben.get(f"/titles/{work}").status_code == 404, work
+    hostile = ben.get(f"/titles/{up}?from=https://elsewhere.example/").text
+    assert "elsewhere" not in hostile and 'href="/">Back' in hostile
+    assert 'value="/shows"' in ben.get(f"/titles/{up}?from=/shows").text
+
+
+def test_in_a_demo_nothing_can_be_changed(home: Home, settings: Settings):
+    home.recommend("Ben", 1)
+    database = ReadOnlyDatabase(settings)
+    pages = Pages(settings, database, Gate(settings, database, is_open=True), clock=Clock(lambda: NOW)).application()
+    visitor, work = TestClient(pages, follow_redirects=False), home.shelf.item("film-1")["work_id"]
+    assert "<button" not in visitor.get("/?as=Ben").text and "<button" not in visitor.get(f"/titles/{work}?as=Ben").text
+    for path in CHANGES:
+        assert visitor.post(path, data={"csrf": "", "work": work, "rating": "9"}).status_code == 403
+    database.close()
+
+
+def test_my_taste_says_what_somebody_likes_and_watched_last(home: Home, signed_in: Browsers):
+    home.shelf.films(
+        film(5, title="Fargo", genres=("War", "Drama"), official_rating="G"), film(6, genres=("War",)), complete=set()
+    )
+    home.shelf.history("Ben", played("film-5"), played("film-2", last_played_at=NOW - timedelta(days=3)))
+    works = [home.shelf.item(f"film-{number}")["work_id"] for number in (5, 6)]
+    weights = [
+        {"user_id": "Ben", "work_id": work, "media_type": "movie", "weight": weight}
+        for work, weight in zip(works, (1.0, 0.5), strict=True)
+    ]
+    with home.shelf.open() as connection:
+        replace_taste(connection, "Ben", [], weights)
+    ben = signed_in("Ben")
+    page = ben.get("/taste").text
+    assert titles(page) == ["Fargo 2000", "Heat 2000"] and "2026-05-17" in page and "Rate: Heat" in page
+    assert re.findall(r'<dt>(\w+)</dt><dd><meter max="100" value="(\d+)"', page) == [("War", "100"), ("Drama", "67")]
+    home.user("Ben", max_parental_rating=13)
+    assert titles(ben.get("/taste").text) == ["Fargo 2000"], "what they may not see by now"
+    assert titles(signed_in("Anna").get("/taste").text) == []

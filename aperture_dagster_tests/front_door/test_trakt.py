@@ -1,0 +1,134 @@
+"""Members connect their own account on Trakt from *My taste*, and disconnect it; nobody does so for somebody else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from aperture_dagster.ratings import connecting
+from aperture_dagster.ratings.tokens import sync_lease
+from aperture_dagster_tests.front_door.browsing import Browsers, browsers, hidden_fields
+from aperture_dagster_tests.ratings.trakt_home import TraktHome, trakt_home
+
+
+@pytest.fixture
+def open_door(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """``with open_door(**settings) as (home, browser)``; Trakt may be asked as often as one likes."""
+
+    @contextmanager
+    def opened(**settings: Any) -> Iterator[tuple[TraktHome, Browsers]]:
+        with trakt_home(serve, stand_ins={"trakt_device_interval": 0}, **settings) as home:
+            monkeypatch.setattr("aperture_dagster.ratings.records.SHORTEST_INTERVAL", 0.0)
+            with browsers(home.settings, home.clock.now) as browser:
+                yield home, browser
+
+    return opened
+
+
+def form(page: str, action: str) -> dict[str, str]:
+    found = re.search(rf'action="{action}">(.*?)</form>', page, re.DOTALL)
+    assert found is not None, page
+    return hidden_fields(found[1])
+
+
+def code_on(page: str) -> str:
+    found = re.search(r'class="code">([^<]+)<', page)
+    assert found is not None, page
+    return found[1]
+
+
+def test_a_member_connects_and_disconnects_their_account(open_door: Callable[..., Any]):
+    with open_door() as (home, browser):
+        ben = browser("ben")
+        begin = form(ben.get("/taste").text, "/trakt")
+        shown = ben.post("/trakt", data=begin)
+        code, confirm = code_on(shown.text), form(shown.text, "/trakt") | {"confirmed": "1"}
+        assert f"/{code}" in shown.text and "csrf" in confirm
+        (pending,) = home.state.trakt.pending()
+        assert pending.device_code not in shown.text, "what fetches the tokens stays here"
+        assert code_on(ben.post("/trakt", data=begin).text) == code, "the same code until it expires"
+        early = ben.post("/trakt", data=confirm)
+        assert "has not seen the code yet" in early.text and code_on(early.text) == code and home.states() == {}
+        home.state.trakt_approve("ben", code)
+        done = ben.post("/trakt", data=confirm)
+        assert (done.status_code, done.headers["location"]) == (303, "/taste")
+        assert home.states() == {"ben": "connected"} and home.look("ben") == "ben"
+        page = ben.get("/taste").text
+        assert "kept in step with ben on Trakt" in page and "Trakt" in browser("ada").get("/taste").text
+        assert "with ben" not in browser("ada").get("/taste").text
+        leave = form(page, "/trakt/disconnect")
+        assert ben.post("/trakt/disconnect", data=leave).headers["location"] == "/taste" and home.states() == {}
+        assert ben.post("/trakt/disconnect", data=leave).status_code == 303, "pressed twice"
+
+
+def test_nobody_connects_or_disconnects_somebody_else(open_door: Callable[..., Any]):
+    with open_door() as (home, browser):
+        home.connect("ada")
+        ada, ben = browser("ada"), browser("ben")
+        of_ada = form(ada.get("/taste").text, "/trakt/disconnect")
+        before = home.count()
+        for path in ("/trakt", "/trakt/disconnect"):
+            for csrf in (of_ada["csrf"], "", "é"):
+                assert ben.post(path, data={"csrf": csrf}).status_code == 403
+            assert TestClient(ben.app).post(path, data=of_ada).status_code == 403
+            assert ben.get(path).status_code == 405
+        own = form(ben.get("/taste").text, "/trakt")
+        assert ben.post("/trakt/disconnect", data=own | {"user": "ada", "as": "ada"}).status_code == 303
+        assert home.states() == {"ada": "connected"} and home.count() == before
+        # What somebody else has confirmed is theirs alone.
+        home.state.trakt_approve("ben", code_on(ben.post("/trakt", data=own).text))
+        again = form(ada.get("/taste").text, "/trakt/disconnect")
+        assert "has not seen" in ada.post("/trakt", data=again | {"confirmed": "1"}).text
+        assert home.states() == {"ada": "connected"}
+
+
+def test_an_account_of_somebody_else_here_is_refused_without_naming_them(open_door: Callable[..., Any]):
+    with open_door() as (home, browser):
+        home.connect("ada")
+        ben = browser("ben")
+        shown = ben.post("/trakt", data=form(ben.get("/taste").text, "/trakt")).text
+        home.state.trakt_approve("ada", code_on(shown))
+        refused = ben.post("/trakt", data=form(shown, "/trakt") | {"confirmed": "1"})
+        assert "Somebody else here uses this account" in refused.text and "ada" not in refused.text
+        assert home.states() == {"ada": "connected"}
+
+
+def test_a_code_that_was_refused_or_has_expired_is_replaced(open_door: Callable[..., Any]):
+    with open_door() as (home, browser):
+        ben = browser("ben")
+        begin = form(ben.get("/taste").text, "/trakt")
+        first = code_on(ben.post("/trakt", data=begin).text)
+        home.state.trakt_deny(first)
+        refused = ben.post("/trakt", data=begin | {"confirmed": "1"})
+        assert "refused on Trakt" in refused.text and "Show a code" in refused.text
+        assert code_on(ben.post("/trakt", data=begin).text) != first
+
+
+def test_what_was_confirmed_waits_for_a_sync_that_does_not_end(
+    open_door: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+):
+    with open_door() as (home, browser):
+        monkeypatch.setattr(connecting, "PATIENCE_SECONDS", -1.0)
+        ben = browser("ben")
+        shown = ben.post("/trakt", data=form(ben.get("/taste").text, "/trakt")).text
+        home.state.trakt_approve("ben", code_on(shown))
+        confirm = form(shown, "/trakt") | {"confirmed": "1"}
+        with home.database.lease(sync_lease("ben"), waiting=lambda seconds: None):
+            assert "cannot be used at the moment" in ben.post("/trakt", data=confirm).text
+        assert home.states() == {}
+        assert ben.post("/trakt", data=confirm).status_code == 303 and home.states() == {"ben": "connected"}
+
+
+def test_without_an_app_there_is_nothing_to_connect(open_door: Callable[..., Any]):
+    with open_door(trakt_client_id=None) as (home, browser):
+        ben = browser("ben")
+        page = ben.get("/taste").text
+        assert "Trakt" not in page
+        csrf = re.search(r'name="csrf" value="([^"]+)"', page)
+        assert csrf is not None
+        assert ben.post("/trakt", data={"csrf": csrf[1]}).status_code == 404 and home.count() == 0
