@@ -41,7 +41,7 @@ def _when(job: Job, automated: set[str]) -> str:
     if job.scope == "newcomers":
         times.append("when a user joins")
     if job.scope == "viewers":
-        times.append("when something was watched")
+        times.append("when something was watched or said")
     if automated.issuperset(job.assets):
         times.append("on upstream change")
     return ", ".join(times) or "by hand"

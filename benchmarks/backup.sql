@@ -62,6 +62,7 @@ SELECT user_id, 'trakt', work_id, item_id, 8, now() FROM watch_state WHERE rando
 INSERT INTO taste_weights (user_id, work_id, media_type, weight)
 SELECT user_id, work_id, media_type, random() FROM users, works WHERE work_id <= 500;
 
-INSERT INTO recommendations (user_id, media_type, rank, work_id, item_id, score, components, because, is_cold)
-SELECT user_id, 'movie', i, i, i, random(), '{"similarity": 0.5, "crowd": 0.25, "rating": 0.7}', '{1,2,3}', false
+INSERT INTO recommendations (user_id, media_type, rank, work_id, item_id, score, components, because, is_cold,
+  listed_since)
+SELECT user_id, 'movie', i, i, i, random(), '{"similarity": 0.5, "crowd": 0.25, "rating": 0.7}', '{1,2,3}', false, CURRENT_DATE
 FROM users, generate_series(1, 50) i;
