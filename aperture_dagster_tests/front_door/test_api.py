@@ -93,7 +93,7 @@ def test_a_program_chooses_the_type_and_how_many(home: Home, programs: Programs)
     dark = home.shelf.item("series-1")
     home.shelf.do(
         "INSERT INTO recommendations (user_id, media_type, rank, work_id, item_id, score, components, because, "
-        "is_cold) VALUES ('Anna', 'series', 1, :work_id, :item_id, 0.5, '{}', '{}', false)",
+        "is_cold, listed_since) VALUES ('Anna', 'series', 1, :work_id, :item_id, 0.5, '{}', '{}', false, now())",
         work_id=dark["work_id"], item_id=dark["item_id"],
     )  # fmt: skip
     client = programs.client(programs.key("Homepage"))
