@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dagster import AssetKey, AssetSelection, asset_check
 from dagster import AutomationCondition as Condition
 
+from aperture_dagster.settings.home import RunSettings
+from aperture_dagster.settings.types import span_of
+
 # On every run, and every backfill, that the automation sensor starts.
 FROM_AUTOMATION = "dagster/from_automation_condition"
 RETRY_CRON = "17 * * * *"
@@ -66,6 +69,17 @@ def on_upstream_change(
     wanted = news | retry
     wanted = wanted | never_made if first else wanted & (~Condition.missing() | Condition.execution_failed())
     return (wanted & ~missing & ~under_way & ~Condition.in_progress() & passed).with_label("on upstream change")
+
+
+def outside_quiet_hours(condition: Condition | None, settings: RunSettings) -> Condition | None:
+    """Let what writes to the media server wait for the end of the quiet hours; changes are remembered until then."""
+    if condition is None or settings.quiet_hours is None:
+        return condition
+    began, ended = (
+        Condition.cron_tick_passed(f"{moment.minute} {moment.hour} * * *", settings.schedule_timezone)
+        for moment in span_of(settings.quiet_hours)
+    )
+    return (condition & ~began.since(ended)).with_label("on upstream change, outside the quiet hours")
 
 
 def daily() -> Condition:

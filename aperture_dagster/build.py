@@ -5,6 +5,7 @@ import functools
 import gc
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -117,16 +118,16 @@ def _refuse_unknown_parts(given: Iterable[str]) -> None:
 
 def _refuse_unknown_jobs(settings: Settings, jobs: Sequence[Job]) -> None:
     names = [job.name for job in jobs if job.cron is not None]
-    for name in settings.schedules_off:
+    for name in settings.schedules:
         if name not in names:
             nearest = difflib.get_close_matches(name, names, 1)
             hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(names)}."
-            raise SettingsError(f"APERTURE_SCHEDULES_OFF: no scheduled job is named {name!r}; {hint}")
+            raise SettingsError(f"APERTURE_SCHEDULES: no scheduled job is named {name!r}; {hint}")
 
 
 def build_groups(settings: Settings) -> list[Group]:
     """Return the groups in the order in which a new installation runs their jobs."""
-    return [
+    groups = [
         catalogue.GROUP,
         enrichment.GROUP,
         ratings.GROUP,
@@ -137,6 +138,7 @@ def build_groups(settings: Settings) -> list[Group]:
         publishing.group(settings),
         maintenance.GROUP,
     ]
+    return [replace(group, jobs=[job.timed(settings) for job in group.jobs]) for group in groups]
 
 
 def look_for_garbage_rarely() -> None:

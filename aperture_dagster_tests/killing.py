@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -37,3 +39,17 @@ def killed_at(steps: Sequence[tuple[Any, str]], step: int) -> Iterator[list[str]
         for owner, name in steps:
             patch.setattr(owner, name, guarded(f"{owner.__name__}.{name}", getattr(owner, name)))
         yield done
+
+
+def die_at(owner: Any, name: str, when: str = "after") -> None:
+    """Let this process be killed for real ``before`` or ``after`` a function of a module or class is called."""
+    original = getattr(owner, name)
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        if when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, call)

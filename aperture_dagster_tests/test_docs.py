@@ -239,5 +239,5 @@ def test_commands_that_exist_are_accepted(text: str):
 
 
 def test_a_setting_that_does_not_exist_is_found():
-    text = "`APERTURE_EMBEDER`, `TMDP_API_KEY`, `APERTURE_HOME`, `TMDB_API_KEY`, `APERTURE_TOP_PICKS_MOVIES_SOURCE`"
+    text = "`APERTURE_EMBEDER`, `TMDP_API_KEY`, `APERTURE_HOME`, `TMDB_API_KEY`, `APERTURE_TOP_PICKS_MOVIES`"
     assert unknown_settings(text) == ["APERTURE_EMBEDER", "TMDP_API_KEY"]

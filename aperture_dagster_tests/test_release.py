@@ -53,14 +53,36 @@ def test_a_release_has_dated_notes_of_its_own(release: ModuleType, tmp_path: Pat
         release.notes_of("0.1.0", tmp_path)
 
 
+def test_a_release_is_made_of_what_its_tag_names(release: ModuleType, tmp_path: Path):
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@x", *words], cwd=tmp_path, check=True)
+
+    git("init", "--quiet")
+    (tmp_path / "one").write_text("released")
+    git("add", "one")
+    git("commit", "--quiet", "--message", "One")
+    git("tag", "v0.1.0")
+    release.require_checkout("v0.1.0", tmp_path)
+    (tmp_path / "two").write_text("not released")
+    with pytest.raises(release.NotReady, match="git checkout v0"):
+        release.require_checkout("v0.1.0", tmp_path)
+    git("add", "two")
+    git("commit", "--quiet", "--message", "Two")
+    with pytest.raises(release.NotReady, match=r"is not v0\.1\.0"):
+        release.require_checkout("v0.1.0", tmp_path)
+    with pytest.raises(release.NotReady):
+        release.require_checkout("v0.2.0", tmp_path)
+
+
 def test_the_contents_of_an_image_are_listed_and_checksums_are_those_of_the_files(release: ModuleType, tmp_path: Path):
     contents = [
-        ["numpy", "2", "pkg:pypi/numpy@2", "BSD-3-Clause"],
-        ["tini", "1", "pkg:deb/debian/tini@1", None],
+        ["pypi", "Typing_Extensions", "2", "PSF-2.0"],
+        ["deb/debian", "libcap2", "1:2.75-10+b3", None],
     ]
     document: dict[str, Any] = release.bill_of_materials("0.1.0", contents)
-    assert [one["purl"] for one in document["components"]] == ["pkg:pypi/numpy@2", "pkg:deb/debian/tini@1"]
-    assert document["components"][0]["licenses"] == [{"expression": "BSD-3-Clause"}]
+    purls = ["pkg:pypi/typing-extensions@2", "pkg:deb/debian/libcap2@1%3A2.75-10%2Bb3"]
+    assert [one["purl"] for one in document["components"]] == purls
+    assert document["components"][0]["licenses"] == [{"expression": "PSF-2.0"}]
     (tmp_path / "a.whl").write_bytes(b"wheel")
     release.write_checksums(tmp_path)
     subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=tmp_path, check=True, capture_output=True)

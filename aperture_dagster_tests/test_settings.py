@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,13 @@ def test_a_country_is_its_code_and_the_usual_slip_is_understood(written: str, co
 def test_the_environment_overrides_the_env_file_which_overrides_toml_which_overrides_defaults(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    config.write_text("http_attempts = 2\ntop_picks_per_list = 2\nstep_retries = 3\n")
-    config.with_name(".env").write_text("APERTURE_HTTP_ATTEMPTS=3\nAPERTURE_TOP_PICKS_PER_LIST=3\n")
+    config.write_text("http_attempts = 2\nrecommendations_per_list = 2\nstep_retries = 3\n")
+    config.with_name(".env").write_text("APERTURE_HTTP_ATTEMPTS=3\nAPERTURE_RECOMMENDATIONS_PER_LIST=3\n")
     monkeypatch.setenv("APERTURE_HTTP_ATTEMPTS", "4")
     # Undo after this test what loading the file adds to the environment.
     monkeypatch.setattr(os, "environ", os.environ.copy())
     settings = load_settings()
-    assert (settings.http_attempts, settings.top_picks_per_list, settings.step_retries) == (4, 3, 3)
+    assert (settings.http_attempts, settings.recommendations_per_list, settings.step_retries) == (4, 3, 3)
     assert load_settings(http_attempts=5).http_attempts == 5
 
 
@@ -106,8 +107,11 @@ def test_the_error_about_a_name_like_no_other_points_to_the_list(monkeypatch: py
 
 
 def test_a_misspelt_override_is_error_of():
-    message = error_of(top_picks_per_lists=1)
-    assert message == ("top_picks_per_lists given by the program is not a setting. Did you mean top_picks_per_list?")
+    message = error_of(recommendations_per_lists=1)
+    assert (
+        message
+        == "recommendations_per_lists given by the program is not a setting. Did you mean recommendations_per_list?"
+    )
 
 
 def test_a_misspelt_name_is_reported_before_impossible_values(config: Path):
@@ -343,18 +347,77 @@ def test_every_setting_has_a_description():
     ],
 )
 def test_a_source_of_top_picks_is_local_a_list_or_both(given: str, source: TopPicksSource):
-    assert TopPicksSource.parse(load_settings(top_picks_series_source=given).top_picks_series_source) == source
+    assert TopPicksSource.parse(load_settings(top_picks_series={"source": given}).top_picks_series.source) == source
 
 
 @pytest.mark.parametrize("given", ["anna", "a/b/c", "../user", "a/..", "12?x=1", "anna/best films", "a/b#c", ""])
 def test_what_is_no_list_of_mdblist_is_refused(given: str):
-    message = error_of(top_picks_movies_source=f"mdblist:{given}")
+    message = error_of(top_picks_movies={"source": f"mdblist:{given}"})
     assert "expected a list of MDBList by its number or as user/slug" in message
 
 
 @pytest.mark.parametrize("given", ["tmdb", "tmdb:best", "hybrid", "mdblist", "tmdb:popular+local"])
 def test_a_source_that_does_not_exist_is_refused(given: str):
-    assert "expected" in error_of(top_picks_movies_source=given)
+    assert "expected" in error_of(top_picks_movies={"source": given})
+
+
+def test_rules_of_top_picks_are_json_in_the_environment_and_a_table_in_the_file(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config.write_text("[top_picks_series]\nper_list = 4\n")
+    monkeypatch.setenv("APERTURE_TOP_PICKS_MOVIES", '{"window_days": 7}')
+    settings = load_settings()
+    assert (settings.top_picks_movies.window_days, settings.top_picks_movies.per_list) == (7, 10)
+    assert (settings.top_picks_series.window_days, settings.top_picks_series.per_list) == (30, 4)
+    for wrong in ('{"days": 7}', '{"window_days": 0}', "30", "{"):
+        monkeypatch.setenv("APERTURE_TOP_PICKS_MOVIES", wrong)
+        assert error_of().startswith("Setting top_picks_movies from the environment variable APERTURE_TOP_PICKS_MOVIES")
+
+
+# When jobs start
+
+
+@pytest.mark.parametrize("time", ["30 2 * * *", "5 22  * * 0", "0 */6 * * *", "15 * * * *", "*/30 * * * *", "off"])
+def test_a_job_starts_daily_weekly_or_every_so_often(time: str):
+    assert load_settings(schedules={"sync_movies": time}).schedules == {"sync_movies": " ".join(time.split())}
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "",
+        "never",
+        "02:30",
+        "60 2 * * *",
+        "0 24 * * *",
+        "0 2 * *",
+        "0 2 1 * *",
+        "0 2 * * 7",
+        "0 2 * * 1-5",
+        "*/0 * * * *",
+    ],
+)
+def test_any_other_time_is_refused_with_examples(time: str):
+    message = error_of(schedules={"sync_movies": time})
+    assert "expected for sync_movies a time of every day (30 2 * * *)" in message
+
+
+@pytest.mark.parametrize(
+    ("span", "quiet", "loud"),
+    [("19:00-23:30", "19:00 23:29", "18:59 23:30 03:00"), (" 22:00 - 06:30 ", "22:00 00:00 06:29", "06:30 21:59")],
+)
+def test_quiet_hours_may_pass_midnight_and_follow_the_time_zone(span: str, quiet: str, loud: str):
+    settings = load_settings(quiet_hours=span, timezone="Asia/Tokyo")
+    for times, expected in ((quiet, True), (loud, False)):
+        for moment in times.split():
+            here = datetime.fromisoformat(f"2026-05-17T{moment}:00+09:00")
+            assert settings.is_quiet(here.astimezone(UTC)) is expected
+    assert not load_settings().is_quiet(datetime.now(UTC))
+
+
+@pytest.mark.parametrize("given", ["19:00", "19:00-19:00", "19-25", "evening", "19:00-23:00-24:00"])
+def test_quiet_hours_are_two_times_of_day(given: str):
+    assert "expected two times of day, such as 19:00-23:30" in error_of(quiet_hours=given)
 
 
 # What is published
@@ -384,5 +447,5 @@ def test_names_of_published_lists_are_distinct(names: dict[str, str], problem: s
 
 @pytest.mark.parametrize("given", ["score", "score.down", "random.asc", "asc", ".asc"])
 def test_an_order_of_mdblist_has_a_name_and_a_direction(given: str):
-    assert "with .asc or .desc, such as score.desc" in error_of(top_picks_mdblist_sort=given)
-    assert load_settings(top_picks_mdblist_sort="score.desc").top_picks_mdblist_sort == "score.desc"
+    assert "with .asc or .desc, such as score.desc" in error_of(top_picks_movies={"mdblist_sort": given})
+    assert load_settings(top_picks_movies={"mdblist_sort": "score.desc"}).top_picks_movies.mdblist_sort == "score.desc"

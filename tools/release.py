@@ -15,6 +15,7 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from setuptools import build_meta
 
@@ -25,12 +26,11 @@ NAMED_IN = ("deploy/Dockerfile", "deploy/compose.yaml", "deploy/compose.services
 CONTENTS = """
 import json, subprocess
 from importlib.metadata import distributions
-found = [(one.metadata["Name"], one.version, f"pkg:pypi/{one.metadata['Name'].lower()}@{one.version}",
-          one.metadata.get("License-Expression")) for one in distributions()]
+found = [("pypi", one.metadata["Name"], one.version, one.metadata.get("License-Expression"))
+         for one in distributions()]
 asked = ["dpkg-query", "--show", "--showformat", "${Package} ${Version}\\n"]
 for line in subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines():
-    name, version = line.split()
-    found.append((name, version, f"pkg:deb/debian/{name}@{version}", None))
+    found.append(("deb/debian", *line.split(), None))
 print(json.dumps(found))
 """
 """What is asked in the image: every package of Python and of Debian."""
@@ -69,13 +69,29 @@ def notes_of(version: str, project: Path = PROJECT) -> str:
 def bill_of_materials(version: str, contents: list[list[Any]]) -> dict[str, Any]:
     """Return a CycloneDX document of what :data:`CONTENTS` printed."""
     components = [
-        {"type": "library", "name": name, "version": one, "purl": purl}
+        {"type": "library", "name": name, "version": one, "purl": _purl(kind, name, one)}
         | ({"licenses": [{"expression": licence}]} if licence else {})
-        for name, one, purl, licence in sorted(contents)
+        for kind, name, one, licence in sorted(contents, key=lambda row: row[1:3])
     ]
     product = {"type": "container", "name": "aperture-dagster", "version": version}
     document = {"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1}
     return document | {"metadata": {"component": product}, "components": components}
+
+
+def _purl(kind: str, name: str, version: str) -> str:
+    """Return the URL of a package, by the specification of package URLs."""
+    name = name.lower().replace("_", "-") if kind == "pypi" else name
+    return f"pkg:{kind}/{quote(name)}@{quote(version)}"
+
+
+def require_checkout(tag: str, project: Path = PROJECT) -> None:
+    """Make sure that what is released is what the tag names. Raises NotReady."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=project, capture_output=True, text=True).stdout.strip()
+
+    if git("rev-parse", f"{tag}^{{commit}}") != git("rev-parse", "HEAD") or git("status", "--porcelain"):
+        raise NotReady(f"What is checked out is not {tag}, or has changes: git checkout {tag}.")
 
 
 def write_image(version: str, folder: Path) -> None:
@@ -114,11 +130,14 @@ def main(tag: str) -> int:
     try:
         version = version_of(tag)
         notes = notes_of(version)
+        require_checkout(tag)
     except NotReady as error:
         print(f"No release: {error}", file=sys.stderr)
         return 1
     folder = PROJECT / "dist"
-    shutil.rmtree(folder, ignore_errors=True)
+    # The tool that builds the wheel would pack what an earlier one left behind.
+    for one in (folder, PROJECT / "build"):
+        shutil.rmtree(one, ignore_errors=True)
     folder.mkdir()
     build_meta.build_sdist(str(folder))
     build_meta.build_wheel(str(folder))

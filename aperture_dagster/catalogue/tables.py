@@ -150,6 +150,19 @@ api_keys = sa.Table(
     comment="Programs that may read lists of users.",
 )
 
+member_choices = sa.Table(
+    "member_choices",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("publish", sa.Boolean, nullable=False, comment="whether their own lists are on the media server"),
+    sa.Column("list_name", sa.Text, comment="in place of their name in the names of these"),
+    sa.Column("newsletter", sa.Boolean, nullable=False),
+    sa.Column("address", sa.Text, comment="e-mail address for it; null: the one in users"),
+    sa.Column("language", sa.Text, comment="in which it is, such as de-AT"),
+    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
+    comment="What members chose on their page; who chose nothing has no row.",
+)
+
 watch_state = sa.Table(
     "watch_state",
     metadata,

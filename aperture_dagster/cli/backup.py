@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Connection
 
@@ -25,6 +24,7 @@ from aperture_dagster.postgres.backup.folder import backup_folder, in_words, rea
 from aperture_dagster.postgres.connection import ensure_owner, product_database_url
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.databases import drop_replaced_database, replaced_databases
+from aperture_dagster.postgres.embedded import is_only_user
 from aperture_dagster.postgres.migrations import HEAD_REVISION
 from aperture_dagster.postgres.restore import Restored
 from aperture_dagster.postgres.restore import restore as restore_database
@@ -70,12 +70,10 @@ def list_backups() -> None:
         folder = backup_folder(load_settings())
         found = read_backups(folder)
     console.print(Text(str(folder)), soft_wrap=True)
-    table = Table("File", "Size", "Proven", box=None, padding=(0, 1))
     for one in reversed(found):
-        state = Text("yes", "green") if one.is_proven else Text("no", "yellow")
-        table.add_row(Text(one.path.name, no_wrap=True), in_words(one.bytes), state)
-    if found:
-        console.print(table)
+        state = Text("proven    ", "green") if one.is_proven else Text("not proven", "yellow")
+        # The name comes last, and whole in any terminal: `aperture restore` takes it.
+        console.print(Text.assemble(state, f"{in_words(one.bytes):>10}  {one.path.name}"), soft_wrap=True)
     if not any(one.is_proven for one in found):
         raise OperatorError(f"There is no proven backup in {folder}: run `aperture backup create`.")
 
@@ -139,15 +137,20 @@ def void_tokens(connection: Connection, path: Path) -> int:
 def refuse_runs(instance: DagsterInstance, settings: Settings) -> None:
     """Refuse to go on while Dagster has runs that have not ended; dead ones are ended first.
 
+    If no other process uses the embedded database, what is queued is left alone: nobody is there who could start it, or
+    let the operator take it out of the queue.
+
     Raises:
         OperatorError: there are some; it names them.
     """
     import dagster as dg
 
-    from aperture_dagster.instance.dead_runs import end_dead_runs
+    from aperture_dagster.instance.dead_runs import all_runs_are_local, end_dead_runs
     from aperture_dagster.instance.runs import UNFINISHED
 
     end_dead_runs(instance, settings)
+    if all_runs_are_local(settings) and is_only_user(settings.home_path / "postgres"):
+        return
     runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
     if runs:
         names = ", ".join(f"{run.job_name} {run.run_id[:8]}" for run in runs[:SHOWN_RUNS])

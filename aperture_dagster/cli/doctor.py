@@ -2,12 +2,15 @@
 
 import contextlib
 import difflib
+import json
 import logging
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,11 +18,12 @@ import click
 from rich.text import Text
 
 from aperture_dagster.alerts.rules import Notifier
+from aperture_dagster.catalogue.items import choose_libraries
 from aperture_dagster.catalogue.people import User, as_listed, read_users, users_named, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
 from aperture_dagster.catalogue.references import nearest_users
 from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.cli.common import operator_errors, require_writable
+from aperture_dagster.cli.common import echo_json, operator_errors, require_writable
 from aperture_dagster.cli.demo import demo_home, home_option, load_settings_of, settings_of_home
 from aperture_dagster.cli.heartbeats import read_parts, up_is_running
 from aperture_dagster.cli.terminal import Terminal
@@ -27,13 +31,15 @@ from aperture_dagster.discovery.seerr import SEERR, comparable_id, why_not_confi
 from aperture_dagster.enrichment.sources import SOURCES, TitleSource
 from aperture_dagster.http.errors import QuotaSpent, ServiceError, ServiceNotConfigured, redact
 from aperture_dagster.http.home_network import describe_route
+from aperture_dagster.http.messages import Request
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.maintenance.status import LEAST_FREE_BYTES, State, future_dates
 from aperture_dagster.media_server.home_screen import HomeScreen
+from aperture_dagster.media_server.records import ServerLibrary, ServerUser
 from aperture_dagster.model.clock import Clock
-from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.model.errors import MissingPrerequisite, OperatorError
 from aperture_dagster.model.moments import SKEW, describe_future
-from aperture_dagster.model.wording import duration, listed
+from aperture_dagster.model.wording import counted, duration, listed
 from aperture_dagster.postgres.backup.folder import backup_folder, is_in_container, read_backups, why_overdue
 from aperture_dagster.postgres.connection import describe_server
 from aperture_dagster.postgres.database import Database
@@ -41,7 +47,7 @@ from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.postgres.queries import database_time
 from aperture_dagster.publishing.home_rows import examine_rows
 from aperture_dagster.publishing.preflight import examine_publishing
-from aperture_dagster.publishing.published import Manifest
+from aperture_dagster.publishing.published import Manifest, published_library_ids
 from aperture_dagster.publishing.roots import Roots, root_choice
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.settings import Settings, environment_names
@@ -58,6 +64,7 @@ MARKS: dict[State, tuple[str, str]] = {
     "warning": ("!", "yellow"),
     "failed": ("✗", "red"),
 }
+WORST_FIRST: tuple[State, ...] = ("failed", "warning", "ok", "off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +76,18 @@ class Finding:
     message: str
 
 
+FORMAT = 1
+"""Version of the JSON; keys are only added to it."""
+
+
 @click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @home_option
-def doctor(home: str | None) -> None:
-    """Examine everything that a working system needs, and say what to do about what is wrong."""
+def doctor(as_json: bool, home: str | None) -> None:
+    """Examine everything that a working system needs, and say what to do about what is wrong.
+
+    What is wrong comes first. The exit code is 1 if anything failed; warnings do not count.
+    """
     # It logs each step of opening a database.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with operator_errors():
@@ -81,13 +96,29 @@ def doctor(home: str | None) -> None:
         if settings.media_server_url is None and up_is_running(demo_home(home)):
             settings = settings_of_home(home)
             about = f"{settings.home_path}, where the demo runs"
-        findings = list(examine(settings))
+        findings = sorted(examine(settings), key=lambda one: WORST_FIRST.index(one.state))
+    counts: Counter[State] = Counter(one.state for one in findings)
+    if as_json:
+        found = [{"what": one.what, "state": one.state, "message": one.message} for one in findings]
+        document = {"format": FORMAT, "ok": not counts["failed"], "home": str(settings.home_path), "findings": found}
+        echo_json(json.dumps(document, ensure_ascii=False, indent=1))
+        sys.exit(bool(counts["failed"]))
     console = Terminal()
     console.print_hanging(f"Examined {about}", "bold")
     for finding in findings:
         start = Text.assemble(" ", MARKS[finding.state], f"  {finding.what:<{NAMES}}  ")
         console.print_hanging(start + Text(finding.message), hang=NAMES + 6)
-    sys.exit(any(finding.state == "failed" for finding in findings))
+    console.print()
+    console.print_hanging(summary(counts), "red" if counts["failed"] else "yellow" if counts["warning"] else "green")
+    sys.exit(bool(counts["failed"]))
+
+
+def summary(counts: Mapping[State, int]) -> str:
+    """Say how many findings there are of each state."""
+    failed, warnings = counts["failed"], counts["warning"]
+    wrong = [f"{failed} failed"] * bool(failed) + [counted(warnings, "warnings")] * bool(warnings)
+    rest = f"{counts['ok']} fine, {counts['off']} off"
+    return f"{', '.join(wrong) or 'Nothing is wrong'}; {rest}."
 
 
 def examine(settings: Settings, only: Collection[str] | None = None) -> Iterator[Finding]:
@@ -98,8 +129,9 @@ def examine(settings: Settings, only: Collection[str] | None = None) -> Iterator
         "home": _home(settings),
         "database": _database(database),
         "clock": _clock(database, clock),
+        "time zone": _time_zone(settings),
         "backups": _backups(settings, clock),
-        "media server": _media_server(settings, database),
+        "media server": _media_server(settings, database, clock),
         "publishing": _publishing(settings, database),
         **{source.label: _title_source(source, settings, database, clock) for source in SOURCES},
         "Seerr": _seerr(settings, database, clock),
@@ -164,13 +196,28 @@ def _clock(database: Database, clock: Clock) -> Iterator[Finding]:
     with database.transaction() as connection:
         apart, found = database_time(connection) - now, future_dates(connection, now=now)
     if abs(apart) > SKEW:
-        span = duration(abs(apart).total_seconds())
-        message = f"the clocks of this machine and of the database are {span} apart: set the wrong one"
-        yield Finding("clock", "failed", message)
+        yield Finding("clock", "failed", _apart("the database", apart))
     with dg.DagsterInstance.get() as instance:
         found += dead_runs.future_dates(instance, now=now)
     sentence = describe_future(found, now)
     yield Finding("clock", "warning" if sentence else "ok", sentence or "nothing is dated in the future")
+
+
+def _apart(other: str, by: timedelta) -> str:
+    span = duration(abs(by).total_seconds())
+    return f"the clocks of this machine and of {other} are {span} apart: set the wrong one"
+
+
+def _time_zone(settings: Settings) -> Iterator[Finding]:
+    """Whether the schedules have a zone that somebody chose: a container has none of its own."""
+    zone = settings.schedule_timezone
+    if settings.timezone is None and zone == "UTC":
+        message = (
+            "the schedules follow UTC, since nothing says where you are: set APERTURE_TIMEZONE, to UTC if it is right"
+        )
+        yield Finding("time zone", "warning", message)
+    else:
+        yield Finding("time zone", "ok", zone)
 
 
 def _backups(settings: Settings, clock: Clock) -> Iterator[Finding]:
@@ -187,7 +234,8 @@ def _backups(settings: Settings, clock: Clock) -> Iterator[Finding]:
     yield Finding("backups", "warning" if wrong else "ok", wrong or about)
 
 
-def _media_server(settings: Settings, database: Database) -> Iterator[Finding]:
+def _media_server(settings: Settings, database: Database, clock: Clock) -> Iterator[Finding]:
+    """Whether the server answers, what it has, whether its clock is right, and who may see what is read."""
     servers = MediaServers(settings, database)
     with contextlib.ExitStack() as stack:
         try:
@@ -197,15 +245,48 @@ def _media_server(settings: Settings, database: Database) -> Iterator[Finding]:
             server = stack.enter_context(servers.open_without_database())
         identity = server.identity()
         users, libraries = server.users(), server.libraries()
+        dated = server.transport.send(Request("GET", "/System/Info/Public")).headers.get("date")
+    with contextlib.suppress(ValueError):
+        apart = clock.now() - parsedate_to_datetime(dated or "")
+        if abs(apart) > SKEW:
+            yield Finding("clock", "failed", _apart("the media server", apart))
     names = ", ".join(one.name if one.library_id else f"{one.name} (not scanned yet)" for one in libraries) or "none"
     about = f"{identity.product} {identity.version} {identity.name!r}, {len(users.records)} users, libraries: {names}"
     yield Finding("media server", "ok" if libraries else "warning", "; ".join([about, *describe_route(settings)]))
     yield from _named_libraries(settings, [one.name for one in libraries])
     people = {one.user_id: one.name for one in users.records}
     known: list[User] = []
+    ours: set[str] = set()
     with contextlib.suppress(DatabaseError), database.transaction() as connection:
-        known = read_users(connection)
-    yield from _named_users(settings, as_listed(known, people, people))
+        known, ours = read_users(connection), published_library_ids(connection)
+    everybody = as_listed(known, people, people)
+    yield from _named_users(settings, everybody)
+    takes_part = {one.user_id for one in who_takes_part(settings, everybody)}
+    members = [one for one in users.records if one.user_id in takes_part and not one.is_disabled]
+    yield from _unseen_libraries(settings, [one for one in libraries if one.library_id not in ours], members)
+
+
+def _unseen_libraries(
+    settings: Settings, libraries: Sequence[ServerLibrary], members: Sequence[ServerUser]
+) -> Iterator[Finding]:
+    """Find libraries that are read for nobody, and those chosen in the settings that some may not see."""
+    read: dict[str, ServerLibrary] = {}
+    for item_type in ("movie", "series"):
+        # A wrong name has been reported.
+        with contextlib.suppress(ServiceError, MissingPrerequisite):
+            chosen = choose_libraries(libraries, settings, item_type).chosen
+            read |= {one.library_id: one for one in chosen}
+    for library in read.values():
+        blind = [one.name for one in members if not (one.all_libraries or library.library_id in one.library_ids)]
+        if members and len(blind) == len(members):
+            message = (
+                f"{library.name!r} is read, but nobody who takes part may see it: let them, on the media server, or "
+                "name it in APERTURE_EXCLUDE_LIBRARIES"
+            )
+            yield Finding("libraries", "warning", message)
+        elif blind and settings.libraries:
+            message = f"APERTURE_LIBRARIES names {library.name!r}, which is hidden from {listed(blind)}"
+            yield Finding("libraries", "warning", f"{message}: nothing of it is recommended to them")
 
 
 def _named_libraries(settings: Settings, names: list[str]) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -34,6 +34,7 @@ from aperture_dagster.maintenance.status import (
     Status,
     UserState,
     Wrong,
+    changes_since,
     find_wrong,
     future_dates,
     household_rows,
@@ -136,6 +137,7 @@ def _read_product(connection: Connection, settings: Settings, now: datetime) -> 
         "server": server_identity(connection) or {},
         "database": {**describe_server(connection), "bytes": size_of_database(connection)},
         "dated_in_future": future_dates(connection, now=now),
+        "last_day": changes_since(connection, now - timedelta(days=1)),
     }
 
 
@@ -160,8 +162,14 @@ def _read_instance(settings: Settings, now: datetime) -> dict[str, Any]:
         looked = look_at_checks(instance, checks, patience=timedelta(seconds=1), clean=clean)
         # Without a daemon nobody evaluates the policies.
         late = look_at_freshness(instance, freshness_makers(settings, jobs), settings) if up.schedules_fire else None
+        switched = {state.instigator_name: state.is_running for state in instance.all_instigator_state()}
+
+        def next_start(job: Job) -> datetime | None:
+            fires = up.schedules_fire and switched.get(f"{job.name}_schedule", settings.schedules_enabled)
+            return job.next_start(now, settings) if fires else None
+
         return {
-            "jobs": [_job_state(instance, job, settings, clean) for job in jobs],
+            "jobs": [replace(_job_state(instance, job, settings, clean), next_at=next_start(job)) for job in jobs],
             "checks": [CheckState(one.subject, bool(one.delay), one.sentence or "It failed.") for one in looked.wrong],
             "checks_passed": len(looked.well),
             "out_of_date": [one.subject for one in late.wrong] if late is not None else [],
@@ -216,6 +224,7 @@ def as_document(settings: Settings, found: Status, wrong: Sequence[Wrong]) -> di
         },
         "titles": {"movies": found.movies, "series": found.series, "episodes": found.episodes},
         "lists": {"newest_at": _iso(max(dates, default=None)), "oldest_at": _iso(min(dates, default=None))},
+        "last_day": dict(found.last_day),
         "jobs": [
             {
                 "name": job.name,
@@ -224,6 +233,7 @@ def as_document(settings: Settings, found: Status, wrong: Sequence[Wrong]) -> di
                 "outcome": job.outcome,
                 "ended_at": _iso(job.ended_at),
                 "reasons": list(job.reasons),
+                "next_at": _iso(job.next_at),
             }
             for job in found.jobs
         ],
@@ -256,6 +266,7 @@ def _print(document: Mapping[str, Any], future: str | None, zone: ZoneInfo, cons
             mark = Text(*MARKS[job["outcome"]])
             when = _local(job["ended_at"], zone) if job["ended_at"] else "never ran"
             words = [when, *(["running now"] if job["is_running"] else []), *([] if job["is_on"] else ["off"])]
+            words += [f"next {_local(job['next_at'], zone)}"] if job["next_at"] else []
             console.print_hanging(mark + Text(f" {job['name']:<{width}}  {', '.join(words)}"), hang=width + 4)
     warnings = [check for check in document["checks"]["not_passed"] if check["is_warning"]]
     noted = [f"{check['name']}: {check['sentence']}" for check in warnings]
@@ -300,11 +311,23 @@ def _facts(document: Mapping[str, Any], zone: ZoneInfo) -> list[tuple[str, str]]
     return [
         *facts,
         ("titles", ", ".join(counted(*size) for size in sizes)),
+        ("last 24 h", _last_day(document["last_day"])),
         ("users", f"{users['taking_part']} of {users['on_server']} take part, {lists}"),
         ("checks", f"{checks['passed']} passed{f', {open_ones} did not' if open_ones else ''}"),
         ("database", f"{versions}, {database['bytes'] / 1e6:,.1f} MB"),
         ("backups", f"{backups['proven']} proven{f', the newest of {newest}' if newest else ''}"),
     ]
+
+
+def _last_day(changes: Mapping[str, int]) -> str:
+    """Say what has changed within a day."""
+    viewers = counted(changes["viewers"], "users")
+    parts = [
+        (changes["titles_added"], f"{counted(changes['titles_added'], 'titles')} added"),
+        (changes["plays"], f"{counted(changes['plays'], 'plays')} by {viewers}"),
+        (changes["lists_changed"], f"{counted(changes['lists_changed'], 'lists')} changed"),
+    ]
+    return ", ".join(text for count, text in parts if count) or "nothing new"
 
 
 def _iso(moment: datetime | None) -> str | None:

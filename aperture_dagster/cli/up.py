@@ -94,6 +94,7 @@ def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, p
         echo(f"Starting on {settings.home_path} …")
         # Once: otherwise each part that starts later would print its own long error.
         migrate_databases(settings)
+        _end_dead_runs(settings)
         for finding in _check_the_rest(settings, ["home"] if on_demo else ["home", "media server"]):
             if finding.state != "ok":
                 echo(f"! {finding.what}: {finding.message}")
@@ -182,6 +183,20 @@ def _already_running(home: Path) -> OperatorError:
         "started: with Ctrl-C, or by its service manager. To run another one beside it, set APERTURE_HOME to "
         "another folder."
     )
+
+
+def _end_dead_runs(settings: Settings) -> None:
+    """End the runs that were killed with the one before, which the daemon then starts again with its first look.
+
+    Its monitoring finds them later, and takes minutes to give up those that had not started.
+    """
+    import dagster as dg
+
+    from aperture_dagster.instance.dead_runs import end_dead_runs
+
+    with dg.DagsterInstance.get() as instance:
+        if ended := end_dead_runs(instance, settings):
+            echo(f"{len(ended)} run{'s were' if len(ended) > 1 else ' was'} killed, and will be started again.")
 
 
 def _release_databases(settings: Settings) -> None:

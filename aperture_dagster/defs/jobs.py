@@ -2,9 +2,9 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -20,6 +20,8 @@ ONE_AT_A_TIME = "aperture/one_at_a_time"
 Scope = Literal["all", "users", "day", "newcomers", "viewers"]
 # How long a nightly job may take, including retries, before it counts as late.
 NIGHTLY_GRACE_HOURS = 3
+# What is published, by the asset that writes it to the media server.
+PUBLISHED = ("recommendation_libraries", "shows_you_watch_libraries", "top_picks_libraries")
 # A job runs at least this often, whatever ``skip_if`` returns.
 FULL_RUN_EVERY = timedelta(hours=23)
 
@@ -92,6 +94,12 @@ class Job:
         users = user_partitions(instance)
         return dg.RunRequest(job_name=self.name, tags=range_tags(users[0], users[-1])) if users else None
 
+    def allowed(self, settings: Settings, now: datetime) -> list[dg.AssetKey]:
+        """Return the assets that a run which nobody started by hand may make now: in quiet hours, nothing is written
+        to the media server."""
+        quiet = settings.is_quiet(now)
+        return [dg.AssetKey(asset) for asset in self.assets if not (quiet and asset in writers(settings))]
+
     def first_request(self, instance: dg.DagsterInstance, settings: Settings) -> dg.RunRequest | None:
         """Request the first run on a new installation: as :meth:`run_request`, but of all days in one run."""
         if self.scope != "day":
@@ -104,10 +112,28 @@ class Job:
         """Whether a sensor starts it, for those users whom it concerns."""
         return self.scope in ("newcomers", "viewers")
 
+    def timed(self, settings: Settings) -> Self:
+        """Return the job with the time of the settings, if they name one."""
+        time = settings.schedules.get(self.name, "off")
+        return self if time == "off" else replace(self, cron=time)
+
+    def next_start(self, now: datetime, settings: Settings) -> datetime | None:
+        """Return when the clock starts it next, in the operator's time zone; None if it does not."""
+        if self.cron is None or self.why_off(settings) is not None:
+            return None
+        minute, hour, _, _, weekday = self.cron.split()
+        moment = now.replace(second=0, microsecond=0)
+        while True:
+            moment += timedelta(minutes=1)
+            local = moment.astimezone(ZoneInfo(settings.schedule_timezone))
+            today = local.isoweekday() % 7
+            if _is_due(minute, local.minute) and _is_due(hour, local.hour) and _is_due(weekday, today):
+                return local
+
     def why_off(self, settings: Settings) -> str | None:
         """Return the reason if the settings switch the job off."""
-        if self.name in settings.schedules_off:
-            return f"Switched off: APERTURE_SCHEDULES_OFF names {self.name}."
+        if settings.schedules.get(self.name) == "off":
+            return f"Switched off: {self.name} is off in APERTURE_SCHEDULES."
         return self.off_if(settings)
 
     def why_skip(self, instance: dg.DagsterInstance, settings: Settings, clock: Clock) -> str | None:
@@ -154,6 +180,19 @@ class Job:
         return dg.FreshnessPolicy.time_window(
             warn_window=2 * interval + timedelta(hours=1), fail_window=max(8 * interval, timedelta(hours=12))
         )
+
+
+def _is_due(field: str, value: int) -> bool:
+    """Tell whether a field of a cron matches."""
+    if field.startswith("*"):
+        return value % int(field.removeprefix("*").removeprefix("/") or 1) == 0
+    return value == int(field)
+
+
+def writers(settings: Settings) -> set[str]:
+    """Return the assets that write to the media server."""
+    ratings = ["trakt_ratings"] if settings.ratings_to_server else []
+    return {*PUBLISHED, "library_access", "studio_pictures", *ratings}
 
 
 @functools.cache

@@ -60,6 +60,9 @@ def build_schedule(
         reason = reason or job.why_skip(instance, settings, clock)
         if reason is not None:
             return dg.SkipReason(reason)
+        allowed = job.allowed(settings, clock.now())
+        if not allowed:
+            return dg.SkipReason(f"Nothing is written to the media server in the quiet hours, {settings.quiet_hours}.")
         day = context.scheduled_execution_time.astimezone(ZoneInfo(timezone)).date()
         request = job.run_request(instance, settings, day=day)
         if request is None:
@@ -68,7 +71,7 @@ def build_schedule(
         if run is not None:
             state = "queued" if run.status == dg.DagsterRunStatus.QUEUED else "in progress"
             return dg.SkipReason(f"Run {run.run_id[:8]} of {job.name} is still {state}.")
-        return request
+        return request if len(allowed) == len(job.assets) else request.with_replaced_attrs(asset_selection=allowed)
 
     return start
 
@@ -100,8 +103,8 @@ def fresh_for_every_user(asset: dg.AssetsDefinition, job: str) -> dg.AssetChecks
         clock: dg.ResourceParam[Clock],
     ) -> dg.AssetCheckResult:
         """Name the users whose part is older than a day and the time that the job may take."""
-        if job in settings.schedules_off:
-            return dg.AssetCheckResult(passed=True, description=f"APERTURE_SCHEDULES_OFF names {job}: made by hand.")
+        if settings.schedules.get(job) == "off":
+            return dg.AssetCheckResult(passed=True, description=f"{job} is off in APERTURE_SCHEDULES: made by hand.")
         now = clock.now()
         since = now - LIMIT
         partitions = user_partitions(context.instance)

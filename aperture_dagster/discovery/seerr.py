@@ -35,10 +35,11 @@ TYPES: dict[MediaType, str] = {"movie": "movie", "series": "tv"}
 PAGE_SIZE = 100
 # 100 pages are more users than any household has; the end of a list that never ends.
 MOST_PAGES = 100
-_REQUEST_STATUSES: dict[Any, RequestStatus] = {
+LARGEST_NUMBER = 2**31 - 1
+_REQUEST_STATUSES: dict[int, RequestStatus] = {
     1: "pending", 2: "approved", 3: "declined", 4: "failed", 5: "completed",
 }  # fmt: skip
-_MEDIA_STATUSES: dict[Any, MediaStatus] = {
+_MEDIA_STATUSES: dict[int, MediaStatus] = {
     1: "unknown", 2: "pending", 3: "processing", 4: "partly available", 5: "available", 6: "blocklisted", 7: "deleted",
 }  # fmt: skip
 _ADMIN, _MANAGE_REQUESTS = 1 << 1, 1 << 4
@@ -167,13 +168,13 @@ class Seerr(ServiceClient):
         """
         found = {}
         for entry in self._pages("/api/v1/user"):
-            number, server_id, permissions = (entry.get(name) for name in ("id", "jellyfinUserId", "permissions"))
-            if isinstance(number, int):
+            number, server_id = _whole(entry.get("id")), entry.get("jellyfinUserId")
+            if number is not None:
                 found[number] = SeerrUser(
                     number,
                     one_line(entry.get("displayName")) or f"user {number}",
                     comparable_id(server_id) if isinstance(server_id, str) and server_id.strip() else None,
-                    permissions if isinstance(permissions, int) else 0,
+                    _whole(entry.get("permissions")) or 0,
                 )
         return list(found.values())
 
@@ -324,12 +325,12 @@ def comparable_id(server_user_id: str) -> str:
 def parse_request(answer: Any) -> SeerrRequest | None:
     """Parse a request; None if it is not one."""
     entry = as_object(answer)
-    number, status = entry.get("id"), _REQUEST_STATUSES.get(entry.get("status"))
-    if not isinstance(number, int) or status is None:
+    number, code = _whole(entry.get("id")), _whole(entry.get("status"))
+    status = None if code is None else _REQUEST_STATUSES.get(code)
+    if number is None or status is None:
         return None
-    by = as_object(entry.get("requestedBy")).get("id")
-    seasons = _season_numbers(entry)
-    return SeerrRequest(number, status, by if isinstance(by, int) else None, seasons, _media_status(entry.get("media")))
+    by = _whole(as_object(entry.get("requestedBy")).get("id"))
+    return SeerrRequest(number, status, by, _season_numbers(entry), _media_status(entry.get("media")))
 
 
 def parse_title(answer: dict[str, Any]) -> SeerrTitle:
@@ -338,7 +339,7 @@ def parse_title(answer: dict[str, Any]) -> SeerrTitle:
     usual = [one for one in objects(media.get("requests")) if not one.get("is4k")]
     requests = [request for one in usual if (request := parse_request(one)) is not None]
     there = [one for one in objects(media.get("seasons")) if _media_status(one) not in ("unknown", "deleted")]
-    taken = {season.get("seasonNumber") for season in there}
+    taken = {_whole(season.get("seasonNumber")) for season in there}
     taken |= {season for one in requests if one.status not in ("declined", "completed") for season in one.seasons}
     seasons = tuple(number for number in _season_numbers(answer) if number > 0)
     return SeerrTitle(
@@ -351,19 +352,23 @@ def parse_title(answer: dict[str, Any]) -> SeerrTitle:
 
 
 def _season_numbers(entry: dict[str, Any]) -> tuple[int, ...]:
-    numbers = (one.get("seasonNumber") for one in objects(entry.get("seasons")))
-    return tuple(number for number in numbers if isinstance(number, int))
+    numbers = (_whole(one.get("seasonNumber")) for one in objects(entry.get("seasons")))
+    return tuple(number for number in numbers if number is not None)
 
 
 def _media_status(entry: Any) -> MediaStatus:
-    return _MEDIA_STATUSES.get(as_object(entry).get("status"), "unknown")
+    code = _whole(as_object(entry).get("status"))
+    return "unknown" if code is None else _MEDIA_STATUSES.get(code, "unknown")
+
+
+def _whole(value: Any) -> int | None:
+    """Return a number as it can be stored; None for anything else."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_number and 0 <= value <= LARGEST_NUMBER else None
 
 
 def _quota(entry: dict[str, Any]) -> RequestQuota:
-    limit, used, remaining, days = (
-        value if isinstance(value := entry.get(name), int) and not isinstance(value, bool) else None
-        for name in ("limit", "used", "remaining", "days")
-    )
+    limit, used, remaining, days = (_whole(entry.get(name)) for name in ("limit", "used", "remaining", "days"))
     if not limit:
         return RequestQuota(None, None, days)
     left = remaining if remaining is not None else max(0, limit - (used or 0))

@@ -16,6 +16,7 @@ from aperture_dagster.model.moments import SKEW
 from aperture_dagster.postgres.bulk import WriteCounts, upsert
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_frame, read_rows, read_value
 from aperture_dagster.taste.lists import reason_of, replace_rows
+from aperture_dagster.texts.translations import ENGLISH, Texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -196,9 +197,9 @@ def dismissed_titles(connection: Connection, user_id: str) -> list[dict[str, Any
     return read_rows(connection, statement, user=user_id)
 
 
-def why_suggested(row: Mapping[str, Any]) -> str:
-    """Return why a title is suggested, with at most two liked titles."""
-    return reason_of({**row, "because": row["because"][:REASONS]})
+def why_suggested(row: Mapping[str, Any], _: Texts = ENGLISH) -> str:
+    """Return why a title is suggested, with at most two liked titles, in a language."""
+    return reason_of({**row, "because": row["because"][:REASONS]}, _)
 
 
 def where_to_stream(providers: Mapping[str, Sequence[str]] | None, most: int = 2) -> str:

@@ -29,6 +29,7 @@ from aperture_dagster.postgres.database import NothingYet, ReadOnlyDatabase
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.lists import reason_of
+from aperture_dagster.texts.translations import ENGLISH, Texts
 
 _LOG = logging.getLogger(__name__)
 PATH = "/api/v1"
@@ -73,7 +74,7 @@ class List(NamedTuple):
     """A list: what it is, the page of a member that it is on, and how a row of it says why a title is there."""
 
     what: str
-    page: Callable[[Connection, User, Settings, datetime], content.Page]
+    page: Callable[[Connection, User, Settings, datetime, Texts], content.Page]
     reason: Callable[[content.Row], str | None]
 
 
@@ -125,11 +126,12 @@ class Api:
                     if len(found) != 1:
                         raise HTTPException(404, ERRORS[404])
                     query = _query(request)
-                    page = LISTS[path].page(connection, found[0], self._settings, self._clock.now())
+                    page = LISTS[path].page(connection, found[0], self._settings, self._clock.now(), ENGLISH)
             except DatabaseError:
                 self._forgive(request, digest)
                 raise
-            cards = [card for shelf in page.shelves for card in shelf.cards if card.rank <= query.limit]
+            lists = [shelf for shelf in page.shelves if shelf.heading in content.LABELS.values()]
+            cards = [card for shelf in lists for card in shelf.cards if card.rank <= query.limit]
             titles = [_title(card, path) for card in cards if query.type in (None, card.row["media_type"])]
             return _answer(Listed(user=found[0].name, titles=titles).model_dump())
 

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, RedirectResponse
 
 from aperture_dagster.front_door.gate import Gate, header_of
+from aperture_dagster.front_door.language import texts_for
 from aperture_dagster.postgres.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -51,8 +52,9 @@ class FrontDoor:
 
     def _refusal(self, scope: Scope, admitted: bool | None) -> ASGIApp:
         if admitted is not None:
-            text = "The operator's pages are for administrators of the media server.\n"
-            return PlainTextResponse(text, 403, NO_STORE)
+            _ = texts_for(scope)
+            text = _("The operator's pages are for administrators of the media server.")
+            return PlainTextResponse(f"{text}\n", 403, NO_STORE)
         if scope["method"] != "GET" or "text/html" not in header_of(scope, b"accept"):
             return PlainTextResponse("Sign in first.\n", 401, NO_STORE)
         wanted = quote(scope["path"], safe="/")

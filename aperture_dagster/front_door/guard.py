@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aperture_dagster.settings.types import parse_authority
+from aperture_dagster.texts.translations import preferred_language, texts_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,8 +28,8 @@ NO_FRAMES = [(b"x-frame-options", b"SAMEORIGIN"), (b"content-security-policy", b
 """Dagster's own policy stays in effect: browsers apply each of them."""
 
 PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Aperture</title>
-<p>Another website led here. If you followed a link, <a href="">continue to this page</a>.</p></html>
+<html lang="{language}"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Aperture</title>
+<p>{text} <a href="">{link}</a></p></html>
 """
 """An empty address is that of the page itself, so there is nothing to escape, and nowhere else to go."""
 
@@ -92,7 +93,10 @@ def find_refusal(scope: Scope, allowed: AllowedHosts, graphql: str) -> Refusal |
         )
     if any(site not in ("same-origin", "none") for site in _values(scope, b"sec-fetch-site")):
         if _is_followed_link(scope):
-            return Refusal(403, PAGE, "text/html; charset=utf-8")
+            _ = texts_of(preferred_language(", ".join(_values(scope, b"accept-language"))))
+            text, link = _("Another website led here."), _("If you followed a link, continue to this page.")
+            page = PAGE.format(language=_.locale.language, text=text, link=link)
+            return Refusal(403, page, "text/html; charset=utf-8")
         return Refusal(403, "A page of another website sent this.")
     return _find_graphql_refusal(scope, graphql)
 

@@ -16,7 +16,7 @@ from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.discovery.suggestions import undo_dismissal
 from aperture_dagster.front_door.content import hide
 from aperture_dagster.front_door.gate import Gate
-from aperture_dagster.front_door.sign_in import read_form, require_csrf, safe_path
+from aperture_dagster.front_door.sign_in import NO_MEMBER, read_form, require_csrf, safe_path
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database, ReadOnlyDatabase
 from aperture_dagster.settings import Settings
@@ -74,7 +74,7 @@ class Hiding:
             member = self._member(request, who_takes_part(self._settings, read_users(connection)))
         with self._written.transaction() as connection:
             if work_id >= LARGEST_ID or not change(connection, member, work_id):
-                raise HTTPException(404, "There is no such title.")
+                raise HTTPException(404)
         return RedirectResponse(safe_path(form.get("next"), self._prefix), 303, {"cache-control": "no-store"})
 
     def _member(self, request: Request, people: list[User]) -> User:
@@ -83,5 +83,5 @@ class Hiding:
         own = visitor.user.user_id if visitor is not None and visitor.user is not None else None
         member = next((one for one in people if one.user_id == own), None)
         if member is None:
-            raise HTTPException(403, "You do not take part, so no lists are made for you.")
+            raise HTTPException(403, NO_MEMBER)
         return member

@@ -22,17 +22,20 @@ from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.discovery.suitability import today_of
 from aperture_dagster.front_door import content
 from aperture_dagster.front_door.api import Api
+from aperture_dagster.front_door.choices import ChoosingForm, offer_to
 from aperture_dagster.front_door.gate import Gate, Visitor
 from aperture_dagster.front_door.guard import is_loopback
 from aperture_dagster.front_door.hiding import Hiding
+from aperture_dagster.front_door.language import texts_for
 from aperture_dagster.front_door.pictures import Pictures
-from aperture_dagster.front_door.sign_in import SignIn
+from aperture_dagster.front_door.sign_in import NO_MEMBER, SignIn
 from aperture_dagster.maintenance.status import server_identity
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import NothingYet, ReadOnlyDatabase
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.postgres.queries import state_of_database
 from aperture_dagster.settings import Settings
+from aperture_dagster.texts.translations import LANGUAGES, Texts, marked
 
 _LOG = logging.getLogger(__name__)
 HERE = Path(__file__).parent
@@ -47,11 +50,11 @@ HEADERS = {
     "x-content-type-options": "nosniff",
 }
 LISTS = {
-    "/": ("For you", content.for_you),
-    "/shows": ("Shows you watch", content.shows),
-    "/top-picks": ("Top Picks", content.top_picks),
-    "/suggestions": ("Not in the library", content.suggestions),
-    "/taste": ("My taste", content.my_taste),
+    "/": (marked("For you"), content.for_you),
+    "/shows": (marked("Shows you watch"), content.shows),
+    "/top-picks": (marked("Top Picks"), content.top_picks),
+    "/suggestions": (marked("Not in the library"), content.suggestions),
+    "/taste": (marked("My taste"), content.my_taste),
 }
 
 
@@ -84,7 +87,7 @@ class Pages:
         self._static = {name: (HERE / "static" / name).read_bytes() for name in STATIC}
         # In the addresses of the files, so that browsers can keep them.
         version = hashlib.sha256(b"".join(self._static.values())).hexdigest()[:12]
-        self._templates.globals.update(base=prefix, version=version)
+        self._templates.globals.update(base=prefix, version=version, languages=LANGUAGES)
 
     def application(self, *others: BaseRoute) -> Starlette:
         """Return the application, with other routes that are served beside the pages."""
@@ -92,7 +95,9 @@ class Pages:
         pictures = Pictures(self._settings, self._database, self._gate)
         hiding = Hiding(self._settings, self._database, self._gate, self._prefix, self._clock)
         api = Api(self._settings, self._database, self._gate, self._prefix, self._clock)
-        routes: list[BaseRoute] = [*others, *sign_in.routes(), *hiding.routes(), pictures.route(), api.route()]
+        choosing = ChoosingForm(self._settings, self._database, self._gate, self._prefix)
+        routes: list[BaseRoute] = [*others, *sign_in.routes(), *hiding.routes(), *choosing.routes()]
+        routes += [pictures.route(), api.route()]
         routes += [Route(path, self._shown(path), methods=["GET"]) for path in LISTS]
         routes.append(Route("/static/{name}", self._file, methods=["GET"]))
         routes.append(Route("/health", lambda _: PlainTextResponse("ok\n"), methods=["GET"]))
@@ -113,24 +118,29 @@ class Pages:
             asked = request.query_params.get("as")
             own = visitor.user.user_id if visitor.user is not None else None
             csrf = visitor.session.csrf if visitor.session is not None else ""
-            today = today_of(self._clock.now(), self._settings)
+            today, _ = today_of(self._clock.now(), self._settings), texts_for(request.scope)
             with self._database.connection() as connection:
                 state = f"{today} {state_of_database(connection)}"
-                wanted = (path, asked, request.url.hostname, visitor.is_administrator, own, csrf)
+                wanted = (path, asked, request.url.hostname, visitor.is_administrator, own, csrf, str(_.locale))
                 kept = self._kept.get(wanted, state)
                 if kept is not None:
                     return _page(kept)
                 people = who_takes_part(self._settings, read_users(connection))
                 viewer = _viewer(visitor, people, asked)
-                page = read(connection, viewer, self._settings, self._clock.now())
+                page = read(connection, viewer, self._settings, self._clock.now(), _)
                 identity = server_identity(connection)
+                offer = offer_to(connection, viewer, self._settings) if path == "/taste" else None
             chosen = {"as": viewer.partition_key} if asked is not None else {}
+            query = f"?{urlencode(chosen)}" if chosen else ""
             text = self._text(
                 "titles.html",
+                _,
+                this_page=f"{self._prefix}{path}{query}",
                 heading=page.heading,
                 shelves=page.shelves,
                 lines=page.lines,
                 nothing=page.nothing,
+                offer=offer,
                 link=self._link_to(identity, request.url.hostname or ""),
                 here=path,
                 tabs=[(path, name) for path, (name, _) in LISTS.items()],
@@ -139,7 +149,7 @@ class Pages:
                 operates=visitor.is_administrator,
                 csrf=csrf,
                 is_own=viewer.user_id == own,
-                query=f"?{urlencode(chosen)}" if chosen else "",
+                query=query,
             )
             self._kept.put(wanted, state, text)
             return _page(text)
@@ -162,11 +172,14 @@ class Pages:
         page = "/web/index.html#!/item" if is_emby else "/web/#/details"
         return f"{parts.geturl().removesuffix('/emby')}{page}?serverId={quote(str(identity['server_id']))}&id="
 
-    def _rendered(self, template: str, status: int = 200, **values: Any) -> Response:
-        return _page(self._text(template, **values), status)
+    def _rendered(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
+        # Where the switch of the language leads: a form that was sent cannot be shown again.
+        query = f"?{request.url.query}" if request.url.query else ""
+        this_page = f"{request.url.path}{query}" if request.method == "GET" else f"{self._prefix}/"
+        return _page(self._text(template, texts_for(request.scope), this_page=this_page, **values), status)
 
-    def _text(self, template: str, **values: Any) -> str:
-        return self._templates.get_template(template).render(**values)
+    def _text(self, template: str, _: Texts, **values: Any) -> str:
+        return self._templates.get_template(template).render(_=_, **values)
 
     def _file(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -176,16 +189,22 @@ class Pages:
         return Response(self._static[name], 200, headers, STATIC[name])
 
     def _refused(self, request: Request, error: HTTPException) -> Response:
-        texts = {404: "There is no such page.", 405: "This page cannot be asked for in that way."}
-        text = texts.get(error.status_code, error.detail)
-        return self._rendered("message.html", error.status_code, heading="Sorry", text=text)
+        texts = {404: marked("There is no such page."), 405: marked("This page cannot be asked for in that way.")}
+        return self._message(request, error.status_code, marked("Sorry"), texts.get(error.status_code, error.detail))
 
     def _not_ready(self, request: Request, error: DatabaseError) -> Response:
         if not isinstance(error, NothingYet):
             # Its sentence is for the operator.
             _LOG.warning("%s", error)
-        text = "There are no lists yet. They are made once the library has been read; look again in a few minutes."
-        return self._rendered("message.html", 503, heading="Almost there", text=text)
+        text = marked(
+            "There are no lists yet. They are made once the library has been read; look again in a few minutes."
+        )
+        return self._message(request, 503, marked("Almost there"), text)
+
+    def _message(self, request: Request, status: int, heading: str, text: str) -> Response:
+        """Show a text that is translated here."""
+        _ = texts_for(request.scope)
+        return self._rendered(request, "message.html", status, heading=_(heading), text=_(text))
 
 
 def _page(text: str, status: int = 200) -> Response:
@@ -232,5 +251,5 @@ def _viewer(visitor: Visitor, people: Sequence[User], key: str | None) -> User:
     if found is not None:
         return found
     if people and own is not None:
-        raise HTTPException(403, "You do not take part, so no lists are made for you.")
+        raise HTTPException(403, NO_MEMBER)
     raise NothingYet("No users were read from the media server yet.")

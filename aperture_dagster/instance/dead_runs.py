@@ -20,6 +20,7 @@ from aperture_dagster.model.moments import SKEW, FutureDates
 from aperture_dagster.model.wording import duration
 from aperture_dagster.postgres import run_lock
 from aperture_dagster.postgres.connection import dagster_database_url, forget_connections
+from aperture_dagster.postgres.embedded import is_only_user
 from aperture_dagster.postgres.queries import read_rows
 from aperture_dagster.settings import Settings
 
@@ -71,11 +72,17 @@ def tags_of_this_machine() -> dict[str, str]:
 def end_dead_runs(instance: DagsterInstance, settings: Settings, *, now: datetime | None = None) -> list[DagsterRun]:
     """End the dead runs where no daemon monitors them, and return them.
 
-    That includes runs that were created and not launched within five minutes.
+    That includes runs that were created and not launched within five minutes; and with the embedded database those that
+    were launched and have not started, if no other process uses it: a process of theirs that only begins finds that
+    they have ended, and does nothing.
     """
     now = now or datetime.now(UTC)
     never_launched = RunsFilter(statuses=[DagsterRunStatus.NOT_STARTED], created_before=now - LAUNCHED_WITHIN)
     suspects = [*dead_runs(instance, settings), *instance.get_runs(never_launched)]
+    if all_runs_are_local(settings):
+        # First: a process that has read such a run uses the database.
+        launched = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTING]))
+        suspects += launched if launched and is_only_user(settings.home_path / "postgres") else []
     return [run for run in suspects if _end(instance, run, settings)]
 
 

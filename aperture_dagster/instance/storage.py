@@ -96,7 +96,33 @@ def remember_yes(method: Callable[..., bool]) -> Callable[..., bool]:
     return answer
 
 
-class LockedRunStorage(PostgresRunStorage):
+class OnSharedEngine:
+    """A part of Dagster's storage that keeps the engine of its instance in the webserver, too.
+
+    There Dagster gives each part an engine of its own, whose kept connection fails its next statement after the
+    database was restarted: the run that somebody launches would be created, and never queued.
+    """
+
+    _engine: Engine
+
+    def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
+        """Let the server end statements that take longer than these milliseconds."""
+        _limit_statements(self._engine, statement_timeout)
+
+
+@functools.cache
+def _limit_statements(engine: Engine, milliseconds: int) -> None:
+    def limit(connection: Any, _: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('statement_timeout', %s, false)", (str(milliseconds),))
+        connection.commit()
+
+    event.listen(engine, "connect", limit)
+    # What was opened before has no limit.
+    engine.dispose()
+
+
+class LockedRunStorage(OnSharedEngine, PostgresRunStorage):
     """Runs in PostgreSQL; the process that works on a run holds the run's lock from start to end."""
 
     def __init__(self, postgres_url: str, settings: Settings, engine: Engine) -> None:
@@ -138,7 +164,7 @@ class LockedRunStorage(PostgresRunStorage):
         _watch_clock_once()
 
 
-class TerseEventLogStorage(PostgresEventLogStorage):
+class TerseEventLogStorage(OnSharedEngine, PostgresEventLogStorage):
     """Events in PostgreSQL, without Dagster's own messages that a process or a resource starts, has started or ends.
 
     They are half of the bytes of a short run, and say nothing that the start and end of runs and steps do not. Errors
@@ -158,7 +184,7 @@ def _watch_clock_once() -> None:
     threading.Thread(target=watch_clock, name="watch of the clock", daemon=True).start()
 
 
-class TerseScheduleStorage(PostgresScheduleStorage):
+class TerseScheduleStorage(OnSharedEngine, PostgresScheduleStorage):
     """Schedules, sensors and their ticks in PostgreSQL, with a third of the statements.
 
     What is dated in the future counts as never written (:mod:`aperture_dagster.instance.dead_runs`).

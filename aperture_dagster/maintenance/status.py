@@ -44,7 +44,8 @@ class UserState:
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """A job: whether it is in use, its last run that ended, and whether one is queued or in progress now."""
+    """A job: whether it is in use, its last run that ended, whether one is queued or in progress now, and the next one
+    by the clock."""
 
     name: str
     is_on: bool
@@ -52,6 +53,7 @@ class JobState:
     ended_at: datetime | None = None
     reasons: tuple[str, ...] = ()
     is_running: bool = False
+    next_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class Status:
         dated_in_future: what a clock that was ahead has written. It holds nothing up, and so nothing is wrong.
         server: product, version and name of the media server, as of the last time that it was read.
         database: versions and size.
+        last_day: what has changed within a day, as of :func:`changes_since`.
         proven_backups: the day of each.
         ui: address of the UI, if it runs.
     """
@@ -112,6 +115,7 @@ class Status:
     # Shown, but not judged.
     server: Mapping[str, Any] = field(default_factory=dict)
     database: Mapping[str, Any] = field(default_factory=dict)
+    last_day: Mapping[str, int] = field(default_factory=dict)
     checks_passed: int = 0
     backups: int = 0
     proven_backups: Sequence[date] = ()
@@ -231,6 +235,17 @@ def household_rows(connection: Connection) -> list[dict[str, Any]]:
         FROM present_users u LEFT JOIN recommendations r USING (user_id)
         GROUP BY u.user_id, u.name, u.first_seen_at ORDER BY u.name"""
     return read_rows(connection, statement)
+
+
+def changes_since(connection: Connection, since: datetime) -> dict[str, int]:
+    """Count the titles that were added since then, the plays and who played, and the users whose list changed."""
+    statement = """
+        SELECT (SELECT count(DISTINCT work_id) FROM titles WHERE first_seen_at > :since) AS titles_added,
+        (SELECT count(*) FROM plays WHERE played_at > :since) AS plays,
+        (SELECT count(DISTINCT user_id) FROM plays WHERE played_at > :since) AS viewers,
+        (SELECT count(DISTINCT user_id) FROM recommendations WHERE generated_at > :since) AS lists_changed"""
+    (row,) = read_rows(connection, statement, since=since)
+    return row
 
 
 def server_identity(connection: Connection) -> dict[str, Any] | None:

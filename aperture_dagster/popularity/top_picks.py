@@ -16,7 +16,7 @@ from aperture_dagster.http.errors import Cancelled, ServiceError
 from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.model.wording import sentence
 from aperture_dagster.settings import Settings
-from aperture_dagster.settings.lists import TopPicksSource
+from aperture_dagster.settings.lists import TopPicksRules, TopPicksSource
 from aperture_dagster.taste.lists import latest_top_picks_day, replace_top_picks, top_picks_sources
 from aperture_dagster.worklist.services import Service, Services
 
@@ -38,11 +38,14 @@ WIDEST = 12
 HYBRID_DEPTH = 3
 
 
+def rules_of(settings: Settings, media_type: MediaType) -> TopPicksRules:
+    """Return how the Top Picks of a media type are made."""
+    return settings.top_picks_movies if media_type == "movie" else settings.top_picks_series
+
+
 def source_of(settings: Settings, media_type: MediaType) -> TopPicksSource:
     """Return what the Top Picks of a media type are made from."""
-    return TopPicksSource.parse(
-        settings.top_picks_movies_source if media_type == "movie" else settings.top_picks_series_source
-    )
+    return TopPicksSource.parse(rules_of(settings, media_type).source)
 
 
 def missed_days(made: Iterable[date], today: date, *, within: timedelta) -> list[date]:
@@ -100,7 +103,7 @@ class Picker:
             source = source_of(self.settings, media_type)
             if source.service is None:
                 continue
-            wanted = self.settings.top_picks_per_list * (HYBRID_DEPTH if source.is_local else 1)
+            wanted = rules_of(self.settings, media_type).per_list * (HYBRID_DEPTH if source.is_local else 1)
             service = services.get(SERVICES[source.service])
             try:
                 with service.open(waiting=waiting, patience_seconds=PATIENCE_SECONDS) as client:
@@ -122,7 +125,7 @@ class Picker:
                 yield client.listed(media_type, source.list_name, page)
             return
         # As many entries as fit: each request counts against the day's quota.
-        how = {"sort": self.settings.top_picks_mdblist_sort, "limit": LARGEST_PAGE}
+        how = {"sort": rules_of(self.settings, media_type).mdblist_sort, "limit": LARGEST_PAGE}
         for page in range(MDBLIST_PAGES):
             yield client.listed(media_type, source.list_name, offset=page * LARGEST_PAGE, **how)
 
@@ -159,8 +162,8 @@ class Picker:
     def _store(
         self, connection: Connection, day: date, media_type: MediaType, kind: str, works: Sequence[int] = ()
     ) -> Made:
-        items: Any = self.items[self.items["media_type"] == media_type]
-        found, window = self._rank(connection, day, items, kind, works)
+        found, window = self._rank(connection, day, media_type, kind, works)
+        items = self._items(media_type)
         copies = dict(zip(items["work_id"], items["item_id"], strict=True))
         rows = [
             {
@@ -184,26 +187,29 @@ class Picker:
         made = Made(kind, picks=len(rows), written=written, window_days=window)
         made.relaxed = sum(row["relaxed"] for row in rows)
         if made.relaxed:
-            minimum = self.settings.top_picks_minimum_viewers
+            minimum = rules_of(self.settings, media_type).minimum_viewers
             few = f"{made.relaxed} of {len(rows)} picks have fewer than {minimum} viewers"
             made.notes.append(f"{few}, because too few titles have that many.")
         return made
 
+    def _items(self, media_type: MediaType) -> Any:
+        return self.items[self.items["media_type"] == media_type]
+
     def _rank(
-        self, connection: Connection, day: date, items: pd.DataFrame, kind: str, works: Sequence[int]
+        self, connection: Connection, day: date, media_type: MediaType, kind: str, works: Sequence[int]
     ) -> tuple[pd.DataFrame, int]:
         """Return the ranked titles, and how many days were looked back on."""
         from aperture_dagster.popularity.ranking import PickRules, top_picks
 
-        settings = self.settings
-        until = datetime.combine(day, time.min, ZoneInfo(settings.schedule_timezone))
-        weight = {"local": 1.0, "hybrid": settings.top_picks_local_weight}.get(kind, 0.0)
-        window = settings.top_picks_window_days
+        given = rules_of(self.settings, media_type)
+        until = datetime.combine(day, time.min, ZoneInfo(self.settings.schedule_timezone))
+        weight = {"local": 1.0, "hybrid": given.local_weight}.get(kind, 0.0)
+        window = given.window_days
         widest = window * (WIDEST if kind == "local" else 1)
         while True:
-            rules = PickRules(window, settings.top_picks_minimum_viewers, settings.top_picks_per_list, weight)
+            rules = PickRules(window, given.minimum_viewers, given.per_list, weight)
             plays = read_plays(connection, since=until - timedelta(days=window), until=until)
-            found = top_picks(plays, items, rules, as_of=until, works=works)
+            found = top_picks(plays, self._items(media_type), rules, as_of=until, works=works)
             if len(found) or window >= widest:
                 return found, window
             window = min(window * 2, widest)

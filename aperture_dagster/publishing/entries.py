@@ -18,7 +18,8 @@ from aperture_dagster.publishing.manifest import MediaType, PlacedEntry
 from aperture_dagster.publishing.nfo import EpisodeFacts, TitleFacts, episode_nfo, film_nfo, series_nfo
 from aperture_dagster.publishing.plan import DesiredEntry, DesiredFile, DesiredLibrary, Picture
 from aperture_dagster.publishing.selection import MediaFile, Source, best_source
-from aperture_dagster.publishing.texts import ENGLISH, Texts
+from aperture_dagster.taste.lists import why_recommended
+from aperture_dagster.texts.translations import ENGLISH, Texts
 
 POSTER_NAME = "poster.jpg"
 # As both servers find them beside a film or in the folder of a series.
@@ -209,7 +210,7 @@ def _entry(spec: ListSpec, title: ListedTitle, kept: _Identity, how: EntryForm) 
         provider_ids=title.facts.provider_ids if how.with_ids else {},
     )
     if title.because is not None and how.reasons != "off":
-        reason = texts.reason([title.because[work] for work in kept.because])
+        reason = why_recommended([title.because[work] for work in kept.because], _=texts)
         facts = (
             replace(facts, tagline=reason)
             if how.reasons == "tagline"
@@ -305,15 +306,23 @@ def _next_season(usable: Sequence[_Playable], watched: Number | None) -> list[_P
     return season[start : start + SEASON_EPISODES]
 
 
-def _season_note(copy: Original, episodes: Sequence[_Playable], rest: Sequence[_Playable], texts: Texts) -> str | None:
+def _season_note(copy: Original, episodes: Sequence[_Playable], rest: Sequence[_Playable], _: Texts) -> str | None:
     """Say what a series holds, and where the rest is; None if there is no more."""
     if not rest or not copy.library:
         return None
     first, last = episodes[0][0], episodes[-1][0]
     is_whole = all(one.season != first.season for one, _ in rest)
-    text = texts.season if is_whole else texts.episodes
-    end = last.number_end or last.number
-    return text.format(season=first.season, first=first.number, last=end, library=copy.library)
+    if is_whole:
+        return _(
+            "This is season %(season)s. All seasons are in %(library)s.", season=first.season, library=copy.library
+        )
+    return _(
+        "These are episodes %(first)s to %(last)s of season %(season)s. All episodes are in %(library)s.",
+        first=first.number,
+        last=last.number_end or last.number,
+        season=first.season,
+        library=copy.library,
+    )
 
 
 def _episode_files(episodes: Iterable[_Playable], series: TitleFacts, how: EntryForm) -> list[DesiredFile]:

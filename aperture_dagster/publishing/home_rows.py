@@ -12,6 +12,7 @@ from aperture_dagster.catalogue.people import User
 from aperture_dagster.media_server.home_screen import HomeScreen
 from aperture_dagster.postgres.queries import array_of, read_rows
 from aperture_dagster.publishing.publishable import listed_works, next_episodes
+from aperture_dagster.taste.rewatches import watch_again
 from aperture_dagster.taste.sight import VisibleTitle, titles_in_sight
 
 LENGTH = 24
@@ -46,6 +47,10 @@ def _watching(connection: Connection, user: User, today: date) -> Sequence[int]:
     return [work for _, work in listed if work in following]
 
 
+def _again(connection: Connection, user: User, today: date) -> Sequence[int]:
+    return [row["work_id"] for row in watch_again(connection, user.user_id, today)]
+
+
 def _popular(connection: Connection, user: User, today: date) -> Sequence[int]:
     return _in_turn(connection, "top_picks", today)
 
@@ -65,6 +70,7 @@ ROWS = (
     Row("ApertureForYou", "Picked for you", _picked),
     Row("ApertureBecause", "Because of a favourite of yours", _because),
     Row("ApertureShows", "Shows you watch", _watching),
+    Row("ApertureAgain", "Watch again", _again),
     Row("AperturePicks", "Top Picks", _popular),
 )
 

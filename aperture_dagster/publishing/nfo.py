@@ -122,7 +122,7 @@ def read_marker(content: bytes) -> str | None:
 
 def read_title(content: bytes) -> str | None:
     """Return the title of an NFO that was written here, or None."""
-    found = _TITLE.search(content.decode())
+    found = _TITLE.search(content.decode("utf-8", "replace"))
     return html.unescape(found[1]) if found else None
 
 

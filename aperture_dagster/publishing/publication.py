@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
 from aperture_dagster.catalogue.access import within_limit
-from aperture_dagster.catalogue.people import read_users, who_takes_part
+from aperture_dagster.catalogue.choices import Choices, read_choices
+from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.http.errors import NotFound, RequestRejected
 from aperture_dagster.postgres.connection import ensure_owner
 from aperture_dagster.postgres.queries import database_time
@@ -32,9 +33,9 @@ from aperture_dagster.publishing.published import Manifest
 from aperture_dagster.publishing.publisher import Hooks, Publisher
 from aperture_dagster.publishing.roots import Roots, root_choice
 from aperture_dagster.publishing.sharing import WatchStateSharing
-from aperture_dagster.publishing.texts import texts_of
 from aperture_dagster.publishing.viewers import Viewers
 from aperture_dagster.publishing.work import Session
+from aperture_dagster.texts.translations import texts_of
 from aperture_dagster.worklist.services import Services
 
 if TYPE_CHECKING:
@@ -103,6 +104,14 @@ def is_published(settings: Settings, kind: Kind) -> bool:
     return any(is_on(settings, kind, form) for form in FORMS)
 
 
+def why_own_lists_are_not_published(settings: Settings) -> str | None:
+    """Return why no list of a single user is published; None if such lists are."""
+    if not settings.publish or settings.publish_as == "rows":
+        return "skipped: nothing is placed on the server"
+    of_users = any(is_published(settings, kind) for kind in ("recommendations", "shows_you_watch"))
+    return None if of_users else "skipped: switched off in the settings"
+
+
 def kind_of(list_key: str) -> Kind:
     """Return what kind of list a key belongs to."""
     return next(kind for kind in STEMS if list_key.startswith(f"{kind}/"))
@@ -141,9 +150,12 @@ class Publication:
         )
         with database.transaction() as connection:
             users = read_users(connection)
+            self._choices = read_choices(connection)
         self._names = {user.user_id: user.name for user in users}
         self.users = who_takes_part(settings, users)
         self._by_id = {user.user_id: user for user in self.users}
+        # Whose own lists are published; Top Picks are everybody's.
+        self._owners = [user for user in self.users if self._choice(user).publish]
 
     def publish(self, kinds: Collection[Kind], *, only_users: Collection[str] | None = None) -> Published:
         """Publish the lists of some kinds, of all users who take part or of some by id.
@@ -261,24 +273,28 @@ class Publication:
                 name = template.format(type=label, username="")
                 yield ListSpec(f"{kind}/{media_type}", name, media_type, None, frozenset(self._by_id), badges=True)
             return
-        for user in self.users:
+        for user in self._owners:
             if only_users is not None and user.user_id not in only_users:
                 continue
+            name_of_user = self._choice(user).list_name or user.name
             key, own = f"{kind}/{user.user_id}", frozenset({user.user_id})
             if kind == "shows_you_watch":
-                name = template.format(username=user.name, type=series)
+                name = template.format(username=name_of_user, type=series)
                 yield ListSpec(key, name, "series", user.user_id, own, most_episodes=NEXT_EPISODES)
                 continue
             for media_type, label in TYPE_NAMES.items():
-                name = template.format(username=user.name, type=f"TV {label}" if media_type == "series" else label)
+                name = template.format(username=name_of_user, type=f"TV {label}" if media_type == "series" else label)
                 yield ListSpec(f"{key}/{media_type}", name, media_type, user.user_id, own)
+
+    def _choice(self, user: User) -> Choices:
+        return self._choices.get(user.user_id, Choices())
 
     def _retired(self, kinds: Collection[Kind], records: Mapping[str, PlacedLibrary]) -> list[str]:
         """Lists that are published as libraries and should no longer be."""
-        retired = []
+        retired, owners = [], {user.user_id for user in self._owners}
         for record in records.values():
             kind = kind_of(record.list_key)
-            left = record.user_id is not None and record.user_id not in self._by_id
+            left = record.user_id is not None and record.user_id not in owners
             if kind in kinds and (left or not is_on(self._settings, kind, "library")):
                 retired.append(record.list_key)
         return retired
@@ -320,11 +336,11 @@ class Publication:
                     elif titles and not suitable:
                         unsuitable.add((spec.list_key, list_kind, owner))
                     # Any other empty list means that something went wrong before: what is there stays.
-        stale = []
+        stale, owners = [], {user.user_id for user in self._owners}
         for placed in self.manifest.lists():
             kind = kind_of(placed.list_key)
             owner = placed.list_key.split("/")[1] if kind != "top_picks" else placed.user_id
-            left = bool(owner) and owner not in self._by_id
+            left = bool(owner) and owner not in (owners if kind != "top_picks" else self._by_id)
             left = left or (placed.list_key, placed.kind, placed.user_id) in unsuitable
             if kind in kinds and (left or not is_on(self._settings, kind, placed.kind)):
                 stale.append(placed)

@@ -215,8 +215,8 @@ def _explain(error: ValidationError, overrides: dict[str, Any]) -> str:
     problems = error.errors(include_url=False)
     # A misspelt name is often the cause of everything else.
     problem = min(problems, key=lambda one: one["type"] != "extra_forbidden")
-    key = str(problem["loc"][0])
-    if problem["type"] == "extra_forbidden":
+    key, *inner = map(str, problem["loc"])
+    if problem["type"] == "extra_forbidden" and not inner:
         return _explain_unknown(key, overrides)
     name = next(name for name in Settings.model_fields if key in (name, *environment_names(name)))
     variables = [variable + end for variable in environment_names(name) for end in ("", FILE_SUFFIX)]

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import unquote, urlsplit
@@ -10,7 +11,16 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, StringConstraints
 
-from aperture_dagster.settings.types import Hosts, Names, OptionalAddress, Secret, SettingsGroup, TimeZone
+from aperture_dagster.settings.types import (
+    DaySpan,
+    Hosts,
+    OptionalAddress,
+    Secret,
+    SettingsGroup,
+    Times,
+    TimeZone,
+    span_of,
+)
 
 
 def host_timezone() -> str:
@@ -66,8 +76,14 @@ class RunSettings(SettingsGroup):
     """Time zone of the schedules. Default: the host's."""
     schedules_enabled: bool = True
     """Whether schedules and sensors start switched on; each can be switched in the UI."""
-    schedules_off: Names = ()
-    """Jobs that the clock does not start, such as `generate_discovery_suggestions`; they can be started by hand."""
+    schedules: Times = Field(default_factory=dict)
+    """When jobs start, if not at their [usual time](jobs.md), as a JSON object of jobs and crons:
+    `{"sync_movies": "0 4 * * *"}`. With `off`, the clock does not start a job; it can be started by hand.
+    """
+    quiet_hours: DaySpan | None = None
+    """Hours in which nothing is written to the media server, such as `19:00-23:30`: lists are renewed, and published
+    afterwards. What you start by hand is written at once.
+    """
     http_attempts: int = Field(default=5, ge=1, le=20)
     """Attempts per request, including the first."""
     http_retry_wait_seconds: PositiveFloat = 0.5
@@ -81,6 +97,14 @@ class RunSettings(SettingsGroup):
     def schedule_timezone(self) -> str:
         """Time zone of schedules and of the days of Top Picks."""
         return self.timezone or host_timezone()
+
+    def is_quiet(self, now: datetime) -> bool:
+        """Whether ``now`` is within the quiet hours."""
+        if self.quiet_hours is None:
+            return False
+        start, end = span_of(self.quiet_hours)
+        time = now.astimezone(ZoneInfo(self.schedule_timezone)).time()
+        return start <= time < end if start < end else not end <= time < start
 
 
 # Settings of alerts: whom to tell about problems, and how often.

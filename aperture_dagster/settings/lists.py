@@ -4,10 +4,19 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    StringConstraints,
+)
 from pydantic_settings import NoDecode
 
-from aperture_dagster.settings.types import Address, Secret, SettingsGroup, Share, Texts, split_names
+from aperture_dagster.settings.types import Address, Secret, SettingsGroup, Share, Texts, parse_json, split_names
 
 # Settings of embeddings, recommendations and Top Picks.
 
@@ -99,26 +108,45 @@ class RecommendationSettings(SettingsGroup):
     """Weight of variety within a list: 0 ranks by score alone, 1 by variety alone."""
 
 
+class TopPicksRules(BaseModel):
+    """How the Top Picks of a media type are made.
+
+    Args:
+        source: the household's plays (``local``), a list of which the library's titles are taken, or both.
+        per_list: number of titles.
+        window_days: days of plays that they are based on.
+        minimum_viewers: viewers that a pick needs; lowered when too few titles have them.
+        local_weight: weight of the household's plays where they are combined with a list; the list has the rest.
+        mdblist_sort: order of a list of MDBList, such as score.desc; None: that of the list.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: SourceText = "local"
+    per_list: int = Field(default=10, ge=1, le=200)
+    window_days: PositiveInt = 30
+    minimum_viewers: PositiveInt = 2
+    local_weight: Share = 0.5
+    mdblist_sort: MdblistSort = None
+
+
+Rules = Annotated[TopPicksRules, NoDecode, BeforeValidator(parse_json)]
+
+
 class TopPicksSettings(SettingsGroup):
     """Top Picks."""
 
-    top_picks_window_days: PositiveInt = 30
-    """Days of plays that Top Picks are based on."""
-    top_picks_per_list: int = Field(default=10, ge=1, le=200)
-    """Titles per media type in Top Picks."""
-    top_picks_minimum_viewers: PositiveInt = 2
-    """Viewers that a pick needs; lowered automatically when too few titles have them."""
-    top_picks_mdblist_sort: MdblistSort = None
-    """Order of lists of MDBList, such as score.desc or released.desc. Default: that of the list."""
-    top_picks_local_weight: Share = 0.5
-    """Weight of the household's plays where they are combined with a list; the list has the rest."""
-    top_picks_movies_source: SourceText = "local"
-    """Source of the films: `local` (the household's plays), or a list, of which the library's titles are taken:
-    `tmdb:popular`, `tmdb:trending` (of the week), `tmdb:top_rated`, or `mdblist:` and its number, user/slug or address.
-    Both together: `local+tmdb:popular`.
+    top_picks_movies: Rules = TopPicksRules()
+    """How the films are picked, as a JSON object, or as a table in `aperture.toml`, of what is not the default:
+    `{"window_days": 14, "per_list": 20}`. There are `window_days`, the days of plays that count; `per_list`, the number
+    of titles; `minimum_viewers`, lowered automatically when too few titles have them; and `source`: `local` (the
+    household's plays), or a list, of which the library's titles are taken: `tmdb:popular`, `tmdb:trending` (of the
+    week), `tmdb:top_rated`, or `mdblist:` and its number, user/slug or address; both together: `local+tmdb:popular`,
+    in which the plays have `local_weight` (0 to 1) and the list the rest. `mdblist_sort` is the order of a list of
+    MDBList, such as `score.desc`.
     """
-    top_picks_series_source: SourceText = "local"
-    """Source of the series, likewise."""
+    top_picks_series: Rules = TopPicksRules()
+    """How the series are picked, likewise."""
 
 
 # Settings of what is published on the media server.

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+from datetime import time
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -66,7 +67,8 @@ def _check_time_zone(value: str) -> str:
     return value
 
 
-def _parse_json(value: Any) -> Any:
+def parse_json(value: Any) -> Any:
+    """Let a JSON object in the environment mean what a table means in the file."""
     try:
         return json.loads(value) if isinstance(value, str) else value
     except ValueError:
@@ -110,10 +112,51 @@ def _check_headers(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+# Only times that a job's freshness can follow from, and that can be said in words.
+_TIME = re.compile(
+    r"[1-5]?\d (1?\d|2[0-3]) \* \* [*0-6]"
+    r"|[1-5]?\d \*(/([1-9]|1\d|2[0-3]))? \* \* \*"
+    r"|\*/([1-9]|[1-5]\d) \* \* \* \*"
+)
+
+
+def _check_times(value: dict[str, str]) -> dict[str, str]:
+    times = {job: " ".join(given.split()) for job, given in value.items()}
+    for job, given in times.items():
+        if given != "off" and not _TIME.fullmatch(given):
+            raise ValueError(
+                f"expected for {job} a time of every day (30 2 * * *) or of a weekday (30 2 * * 0; 0 is Sunday), an "
+                "interval (0 */6 * * *, */30 * * * *), or off"
+            )
+    return times
+
+
+def span_of(text: str) -> tuple[time, time]:
+    """Read when a span of a day begins and ends.
+
+    Raises:
+        ValueError: it is not of the form ``19:00-23:30``, or lasts for no time.
+    """
+    try:
+        start, end = (time.fromisoformat(part.strip()) for part in text.split("-"))
+    except ValueError:
+        start = end = time()
+    if start == end or start.tzinfo or end.tzinfo:
+        raise ValueError("expected two times of day, such as 19:00-23:30")
+    return start.replace(second=0, microsecond=0), end.replace(second=0, microsecond=0)
+
+
+def _check_span(value: str) -> str:
+    span_of(value)
+    return value
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_names)]
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(_check_authority)], ...], NoDecode, BeforeValidator(split_names)]
-Texts = Annotated[dict[str, str], NoDecode, BeforeValidator(_parse_json)]
+Texts = Annotated[dict[str, str], NoDecode, BeforeValidator(parse_json)]
+Times = Annotated[Texts, AfterValidator(_check_times)]
+DaySpan = Annotated[str, BeforeValidator(_blank_is_none), AfterValidator(_check_span)]
 OptionalText = Annotated[str | None, BeforeValidator(_blank_is_none)]
 Address = Annotated[str, AfterValidator(_check_address)]
 OptionalAddress = Annotated[Address | None, BeforeValidator(_blank_is_none)]

@@ -106,7 +106,7 @@ class Item:
     @property
     def image_tag(self) -> str | None:
         """The tag of the primary image; None without one."""
-        return self.id[:16] if self.kind != "Episode" else None
+        return self.id if self.kind != "Episode" else None
 
     @property
     def artwork_files(self) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """Which titles rest after having been at the top of a list for a while, so that others get their turn.
 
-Somebody who watches nothing would see the same list for ever. So every second day, the title of each list that has
-been among the first ten for longest begins to rest. It comes after the others then, and competes again four weeks
-later. Thus a title stays at the top for some three weeks at most, and a third of the top changes in a week. Nothing is
-drawn by lot: a day has one list.
+Somebody who watches nothing would see the same list for ever. So a title that has been among the first ten for 14 days
+begins to rest: it comes after the first twenty others, and competes again four weeks later. Ten places and 14 days are
+five titles a week. They begin one a day, on five days of seven, so that a new list, whose titles all came on one day,
+does not change at once: its first ones rest earlier. Nothing is drawn by lot: a day has one list.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from aperture_dagster.taste.tables import first_places
 
 TOP = 10
 """Length of the top of a list."""
-LEAST = timedelta(days=4)
+LEAST = timedelta(days=3)
 """A title stays at the top for as long at least."""
-PACE = timedelta(days=2)
-"""At most one title of a list begins to rest in this time."""
+WEEK = timedelta(days=7)
+MOST = 5
+"""At most so many titles of a list begin to rest in a week: all ten in 14 days."""
 REST = timedelta(days=28)
 
 
@@ -50,7 +51,8 @@ def resting(places: Sequence[Place], today: date) -> frozenset[int]:
         begun = {place.work_id: place.rests_from for place in own if place.rests_from is not None}
         found |= {work for work, day in begun.items() if today < day + REST}
         due = [place for place in own if place.rests_from is None and place.since + LEAST <= today]
-        if due and all(day + PACE <= today for day in begun.values()):
+        lately = [day for day in begun.values() if today - WEEK < day]
+        if due and today not in lately and len(lately) < MOST:
             found.add(min(due, key=lambda place: (place.since, -(place.rank or 0), place.work_id)).work_id)
     return frozenset(found)
 

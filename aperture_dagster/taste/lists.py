@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import Connection, Table
 
 from aperture_dagster.catalogue.access import Copy
-from aperture_dagster.model.wording import listed
 from aperture_dagster.postgres.bulk import INTEGER, WriteCounts, driver_cursor, merge, read_packed, stage, upsert
 from aperture_dagster.postgres.queries import (
     array_of,
@@ -22,6 +21,7 @@ from aperture_dagster.postgres.queries import (
 )
 from aperture_dagster.postgres.tables import written_columns
 from aperture_dagster.taste.tables import recommendations, taste_profiles, taste_weights, top_picks
+from aperture_dagster.texts.translations import ENGLISH, Texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -206,9 +206,11 @@ def users_with_taste(connection: Connection) -> set[str]:
 
 
 def profile_table(connection: Connection, user_ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Describe users' tastes, for the asset's page and the summary."""
+    """Describe users' tastes, for the asset's page and the summary; genres and keywords are those that stand out."""
     statement = """
-        SELECT u.name AS user, p.media_type, p.titles, p.liked, p.disliked, p.summary->>'sentence' AS taste
+        SELECT u.name AS user, p.media_type, p.titles, p.liked, p.disliked, p.summary->>'sentence' AS taste,
+        jsonb_path_query_array(p.summary, '$.genres[*].name') AS genres,
+        jsonb_path_query_array(p.summary, '$.keywords[*].name') AS keywords
         FROM taste_profiles p JOIN users u USING (user_id) WHERE user_id = ANY(:users)
         ORDER BY u.first_seen_at, u.name, p.media_type"""
     return read_rows(connection, statement, users=list(user_ids))
@@ -249,24 +251,32 @@ def replace_rows(connection: Connection, target: Table, rows: Sequence[dict[str,
     return counts
 
 
-def reason(because: Sequence[str], *, together: bool = False) -> str:
-    """Return why a title is recommended.
+def why_recommended(because: Sequence[str], *, together: bool = False, _: Texts = ENGLISH) -> str:
+    """Return why a title is recommended, in a language.
 
     Args:
         because: The liked titles that contribute most to its score; none if it is widely liked.
         together: Whether they do so because others watched them together with it, and not because it is like them.
+        _: The texts.
     """
     if not because:
-        return "Widely liked"
-    named = listed(because)
-    return f"People who liked {named} also liked this" if together else f"Because you liked {named}"
+        return _("Widely liked")
+    titles, count = _.listed(because), len(because)
+    if together:
+        return _.plural(
+            "People who liked %(titles)s also liked this",
+            "People who liked %(titles)s also liked this",
+            count,
+            titles=titles,
+        )
+    return _.plural("Because you liked %(titles)s", "Because you liked %(titles)s", count, titles=titles)
 
 
-def reason_of(row: Mapping[str, Any]) -> str:
-    """Return why a title is on a list, given its row (``because`` and ``components``)."""
+def reason_of(row: Mapping[str, Any], _: Texts = ENGLISH) -> str:
+    """Return why a title is on a list, given its row (``because`` and ``components``), in a language."""
     parts = row["components"]
     together = parts.get("co_watch", 0.0) + parts.get("recommended_from", 0.0)
-    return reason(row["because"], together=together > parts.get("similarity", 0.0))
+    return why_recommended(row["because"], together=together > parts.get("similarity", 0.0), _=_)
 
 
 def recommendation_table(connection: Connection, user_id: str) -> list[dict[str, Any]]:
@@ -370,11 +380,15 @@ def latest_top_picks_day(connection: Connection, day: date, media_type: str) -> 
 
 
 def watched_recommendations(connection: Connection, user_ids: Sequence[str]) -> int:
-    """Count recommended titles that the user had already played or started; the expected result is zero."""
+    """Count recommended titles that the user had already played or started; the expected result is zero.
+
+    A film that was begun once and left may be recommended again, so it does not count.
+    """
     statement = """
         SELECT count(DISTINCT (r.user_id, r.work_id)) FROM recommendations r
         JOIN watch_state w ON w.user_id = r.user_id AND w.work_id = r.work_id WHERE r.user_id = ANY(:users)
-        AND (w.played OR w.play_count > 0) AND w.updated_at <= r.generated_at AND r.generated_at <= clock_timestamp()"""
+        AND (w.played OR w.play_count > CASE WHEN w.position_share > 0 AND NOT w.is_episode THEN 1 ELSE 0 END)
+        AND w.updated_at <= r.generated_at AND r.generated_at <= clock_timestamp()"""
     return read_value(connection, statement, users=list(user_ids))
 
 

@@ -71,6 +71,8 @@ def read_ratings(folder: Path, films: NDArray[Any], *, most_people: int | None =
         if not ratings["rating"].between(0.5, 5).all():
             raise ValueError("ratings must be from 0.5 to 5")
         ratings = ratings.loc[np.isin(ratings["movieId"], films)].drop_duplicates(["userId", "movieId"])
+        if "timestamp" in ratings:
+            ratings["timestamp"] = pd.to_datetime(ratings["timestamp"], unit="s", utc=True)
     except _BROKEN as error:
         raise CrowdError(f"{path} cannot be read: {error}") from None
     if not len(ratings):
@@ -85,7 +87,7 @@ def read_ratings(folder: Path, films: NDArray[Any], *, most_people: int | None =
         }
     )
     if "timestamp" in ratings:
-        histories["last_played_at"] = pd.to_datetime(ratings["timestamp"].to_numpy(), unit="s", utc=True)
+        histories["last_played_at"] = ratings["timestamp"].array
     return Ratings(histories, len(everybody))
 
 
@@ -133,7 +135,10 @@ def _read_lines(path: Path) -> pd.DataFrame:
     """Return the films of a file with one in each line, as JSON; CrowdError if it is malformed or empty."""
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
-            films = pd.DataFrame([json.loads(line) for line in lines if line.strip()])
+            given = [json.loads(line) for line in lines if line.strip()]
+        if not all(isinstance(one, dict) for one in given):
+            raise ValueError("each line must be an object")
+        films = pd.DataFrame(given)
         return films.assign(movieId=films["movieId"].astype("int64"))
     except _BROKEN as error:
         raise CrowdError(f"{path} cannot be read: {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -18,13 +19,13 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command with the settings of the test, in a terminal of the usual width."""
+    """Run a command with the settings of the test, in a narrow terminal."""
     assert settings.database_url is not None
     variables = {
         "APERTURE_DATABASE_URL": settings.database_url.get_secret_value(),
         "APERTURE_HOME": str(settings.home),
         "APERTURE_TIMEZONE": "UTC",
-        "COLUMNS": "80",
+        "COLUMNS": "40",
     }
 
     def running(*arguments: str) -> Result:
@@ -45,12 +46,12 @@ def test_a_backup_is_made_and_listed(run: Run, settings: Settings, monkeypatch: 
     assert made.exit_code == 0 and ": proven, " in made.output, made.output
     (path,) = (settings.home_path / "backups").glob("*.sql.gz")
     listed = run("list")
-    assert listed.exit_code == 0 and path.name in listed.output and "yes" in listed.output
+    assert listed.exit_code == 0 and re.search(rf"^proven +\S+ MB  {re.escape(path.name)}$", listed.output, re.M)
     monkeypatch.setattr(module, "CONTAINER_FILES", ())
     (good,) = _backups(settings, Clock())
     assert good.state == "ok" and path.name in good.message
     path.rename(module.unproven(path))
     listed = run("list")
-    assert listed.exit_code == 1 and module.unproven(path).name in listed.output
+    assert listed.exit_code == 1 and f"  {module.unproven(path).name}\n" in listed.output
     (bad,) = _backups(settings, Clock())
     assert bad.state == "warning" and "There is no proven backup" in bad.message

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World, WorldUser
-from aperture_dagster_tests.household import Household
+from aperture_dagster_tests.household import Household, SetClock
 
 pytestmark = pytest.mark.usefixtures("isolated_dagster_instance")
 
@@ -203,6 +204,57 @@ def test_libraries_and_users_that_the_server_does_not_have_are_named_with_the_ne
     assert left_out[0] == "warning" and "APERTURE_EXCLUDE_LIBRARIES names 'Musik'" in left_out[1]
     assert included[0] == "warning" and included[1].endswith("did you mean 'Annabel'?")
     assert excluded[0] == "warning" and "APERTURE_EXCLUDE_USERS names 'nobody at all'" in excluded[1]
+
+
+def test_libraries_that_members_may_not_see_are_named(serve: Callable[..., Any]) -> None:
+    world = World("a home", [], [WorldUser("Ada", is_administrator=True), WorldUser("Bob")])
+
+    def about_libraries(**given: Any) -> list[str]:
+        with serve(world, **given) as (simulator, settings):
+            simulator.state.allow_libraries("Bob", ["TV Shows"])
+            found = [one for one in examine(settings, {"media server"}) if one.what == "libraries"]
+        assert {one.state for one in found} <= {"warning"}
+        return [one.message for one in found]
+
+    assert about_libraries() == [], "who sees what is the household's own affair"
+    hidden = "APERTURE_LIBRARIES names 'Movies', which is hidden from Bob: nothing of it is recommended to them"
+    assert about_libraries(libraries=("movies", "tv shows")) == [hidden]
+    (unseen,) = about_libraries(include_users=("Bob",))
+    assert unseen.startswith("'Movies' is read, but nobody who takes part may see it")
+
+
+def test_a_clock_that_is_off_and_a_zone_that_nobody_chose_are_reported(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    with serve(odd_world(datetime.now(UTC)), timezone=None) as (_, settings):
+        zone = _by_name(settings)["time zone"]
+        assert zone.state == "warning" and "set APERTURE_TIMEZONE, to UTC if it is right" in zone.message
+        assert _by_name(settings.model_copy(update={"timezone": "UTC"}), "time zone")["time zone"].state == "ok"
+        assert "clock" not in _by_name(settings, "media server")
+        for hours in (2, -2):
+            ahead = SetClock(datetime.now(UTC) + timedelta(hours=hours))
+            monkeypatch.setattr("aperture_dagster.cli.doctor.Clock", lambda ahead=ahead: ahead)
+            clock = _by_name(settings, "media server")["clock"]
+            assert clock.state == "failed" and "of the media server are 120 min apart" in clock.message
+
+
+def test_what_is_wrong_comes_first_and_a_summary_last_as_text_and_as_json(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(odd_world(datetime.now(UTC)), libraries=("Moveis",)) as (_, settings):
+        monkeypatch.setattr("aperture_dagster.cli.doctor.load_settings_of", lambda _: settings)
+        text, document = (CliRunner().invoke(main, ["doctor", *more]) for more in ([], ["--json"]))
+    assert text.exit_code == document.exit_code == 1
+    lines = text.output.splitlines()
+    assert lines[1].startswith(" ✗  libraries     APERTURE_LIBRARIES names 'Moveis'")
+    marks = [line[1] for line in lines[1:-2] if line[1] != " "]
+    assert marks == sorted(marks, key="✗!✓-".index) and {"✗", "!", "✓"} <= set(marks)
+    assert marks.count("!") == 1
+    assert lines[-1] == f"1 failed, 1 warning; {marks.count('✓')} fine, {marks.count('-')} off."
+    found = json.loads(document.output)
+    assert (found["format"], found["ok"]) == (1, False)
+    assert [one["what"] for one in found["findings"] if one["state"] == "failed"] == ["libraries"]
 
 
 @pytest.mark.parametrize(("free", "state"), [(2_000_000_000, "ok"), (999_999_999, "warning"), (99_999_999, "failed")])

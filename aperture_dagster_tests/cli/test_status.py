@@ -114,6 +114,19 @@ def test_the_status_follows_what_happens(serve: Callable[..., Any]) -> None:
         for loop in instance.get_required_daemon_types():
             instance.add_daemon_heartbeat(DaemonHeartbeat(time.time(), loop, "a service", []))
         assert "aperture up" not in _wrong(settings)
+        # What has happened, and what comes next.
+        assert document["last_day"] == {"titles_added": 12, "plays": 0, "viewers": 0, "lists_changed": 0}
+        assert {job["next_at"] for job in document["jobs"]} == {None}, "nobody evaluates schedules"
+        off = settings.model_copy(update={"schedules_enabled": False})
+        document = as_document(off, read_status(off, now=datetime.now(UTC)), [])
+        assert {job["next_at"] for job in document["jobs"]} == {None}, "all schedules are off"
+        document = as_document(settings, read_status(settings, now=datetime.now(UTC)), [])
+        upcoming = {job["name"]: job["next_at"] for job in document["jobs"]}
+        assert upcoming["sync_movies"] > document["at"] and upcoming["send_requests"] is None
+        out = io.StringIO()
+        _print(document, None, ZoneInfo("UTC"), Terminal(out))
+        assert "last 24 h   12 titles added\n" in out.getvalue()
+        assert re.search(r"✓ sync_movies +\S+ \S+, next \d{4}-\d\d-\d\d \d\d:\d\d\n", out.getvalue())
 
 
 def test_a_page_shows_the_list_the_taste_and_what_was_watched(serve: Callable[..., Any]) -> None:

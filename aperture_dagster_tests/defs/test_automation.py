@@ -330,6 +330,25 @@ def test_new_logos_are_published(settled: Automation):
     assert result.get_num_requested(dg.AssetKey("studio_pictures")) == 1
 
 
+def test_what_is_written_to_the_media_server_waits_for_the_end_of_the_quiet_hours():
+    with dg.DagsterInstance.ephemeral() as instance:
+        automation = Automation(definitions_of(quiet_hours="12:40-13:10"), instance)
+        automation.everything_is_materialized()
+
+        def requested(hour: int, minute: int) -> int:
+            result = automation.evaluate(datetime(2026, 3, 1, hour, minute, tzinfo=UTC))
+            return result.get_num_requested(dg.AssetKey("studio_pictures"))
+
+        assert requested(12, 39) == requested(12, 41) == 0
+        automation.materialized("studio_logos")
+        assert requested(12, 42) == requested(13, 9) == 0
+        assert (requested(13, 10), requested(13, 11)) == (1, 0), "once, for all that changed"
+        automation.materialized("studio_pictures")
+        assert requested(13, 12) == 0
+        automation.materialized("studio_logos")
+        assert requested(13, 13) == 1
+
+
 def test_a_newcomer_is_left_to_the_first_list_and_then_followed_like_the_others(settled: Automation):
     settled.instance.add_dynamic_partitions(USERS, ["Dmitri"])
     assert settled.tick() == {}

@@ -159,9 +159,9 @@ def test_a_schedule_that_is_off_says_so_and_how_to_switch_it_on(definitions: dg.
     plain = {one.name: one.description or "" for one in definitions.get_repository_def().schedule_defs}
     assert "It is off now. Publishing is off: set APERTURE_PUBLISH" in plain["sync_libraries_schedule"]
     assert "off now" not in plain["sync_movies_schedule"]
-    off = build_definitions(make_settings(schedules_off=("sync_movies",)))
+    off = build_definitions(make_settings(schedules={"sync_movies": "off"}))
     (said,) = (one.description for one in off.schedules or [] if one.name == "sync_movies_schedule")
-    assert "It is off now. Switched off: APERTURE_SCHEDULES_OFF names sync_movies." in (said or "")
+    assert "It is off now. Switched off: sync_movies is off in APERTURE_SCHEDULES." in (said or "")
 
 
 def test_every_asset_says_its_grain(definitions: dg.Definitions):

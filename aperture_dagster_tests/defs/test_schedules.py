@@ -169,6 +169,40 @@ def test_a_job_late_in_the_evening_has_its_deadline_after_midnight():
     )
 
 
+def test_in_quiet_hours_a_schedule_makes_only_what_is_not_written_to_the_media_server(tick):
+    now = datetime.now(UTC)
+    around = f"{now - timedelta(hours=1):%H:%M}-{now + timedelta(hours=1):%H:%M}"
+    before = f"{now - timedelta(hours=2):%H:%M}-{now - timedelta(hours=1):%H:%M}"
+    given = {"publish": True, "publish_root": "/nonexistent", "users": ("Alma",)}
+    skipped = tick("sync_libraries", **given, quiet_hours=around)
+    assert skipped.skip_message == f"Nothing is written to the media server in the quiet hours, {around}."
+    assert isinstance(tick("sync_libraries", **given, quiet_hours=before), dg.RunRequest)
+    assert tick("sync_watching_libraries", **given, quiet_hours=around).asset_selection == [
+        dg.AssetKey("shows_you_watch")
+    ]
+    assert tick("sync_watching_libraries", **given, quiet_hours=before).asset_selection is None
+
+
+@pytest.mark.parametrize(
+    ("cron", "starts"),
+    [
+        ("30 12 * * *", "2026-05-17 12:30"),
+        ("0 12 * * *", "2026-05-18 12:00"),
+        ("15 3 * * 1", "2026-05-18 03:15"),
+        ("15 3 * * 0", "2026-05-24 03:15"),
+        ("0 */5 * * *", "2026-05-17 15:00"),
+        ("*/30 * * * *", "2026-05-17 12:30"),
+        ("5 * * * *", "2026-05-17 12:05"),
+    ],
+)
+def test_a_job_knows_when_the_clock_starts_it_next(cron: str, starts: str):
+    # A Sunday, at noon in Berlin.
+    now, settings = datetime(2026, 5, 17, 10, 0, 30, tzinfo=UTC), settings_of(**SERVER, timezone="Europe/Berlin")
+    job = Job("refresh_something", "Refresh something.", ("something",), cron=cron)
+    assert f"{job.next_start(now, settings):%Y-%m-%d %H:%M}" == starts
+    assert job.next_start(now, settings_of(schedules={"refresh_something": "off"})) is None
+
+
 @pytest.mark.parametrize(
     ("cron", "deadline"), [("0 8 * * 0", "0 11 * * 0"), ("30 22 * * 6", "30 1 * * 0"), ("15 21 * * 3", "15 0 * * 4")]
 )
@@ -187,13 +221,13 @@ def test_a_job_that_is_switched_off_cannot_become_too_old_and_a_wrong_name_is_re
         nodes = [graph.get(key) for key in graph.toposorted_asset_keys]
         return {node.key.to_user_string() for node in nodes if node.freshness_policy is not None}
 
-    assert watched() - watched(schedules_off=["sync_movies"]) == {"movies"}
-    with pytest.raises(SettingsError, match=r"APERTURE_SCHEDULES_OFF.*'sync_movie'; did you mean 'sync_movies'"):
-        build_definitions(make_settings(schedules_off=["sync_movie"]))
+    assert watched() - watched(schedules={"sync_movies": "off"}) == {"movies"}
+    with pytest.raises(SettingsError, match=r"APERTURE_SCHEDULES: .*'sync_movie'; did you mean 'sync_movies'"):
+        build_definitions(make_settings(schedules={"sync_movie": "off"}))
 
 
 def test_a_switched_off_job_is_not_started_by_the_first_sync_either(make_settings):
-    repository = build_definitions(make_settings(schedules_off=["sync_movies"])).get_repository_def()
+    repository = build_definitions(make_settings(schedules={"sync_movies": "off"})).get_repository_def()
     jobs = {job.name for job in repository.get_sensor_def("first_sync_sensor").jobs}
     assert "sync_movies" not in jobs and "sync_series" in jobs
 

@@ -283,9 +283,11 @@ def test_trouble_while_a_schedule_looks_costs_a_skip_with_the_reason_and_never_t
     assert "next time" in (tick.skip_reason or "")
 
 
-def test_a_job_that_is_switched_off_never_starts_by_the_clock(scheduler):
-    home = scheduler(schedules_off=("sync_movies",))
+def test_a_job_starts_at_the_time_of_the_settings_or_never_if_it_is_off(scheduler):
+    home = scheduler(schedules={"sync_movies": "off", "sync_series": "0 4 * * *"})
     home.at(datetime(2026, 5, 17, 1, 30, tzinfo=UTC))
     home.at(datetime(2026, 5, 17, 2, 1, tzinfo=UTC))
+    assert not home.runs("sync_movies") and not home.runs("sync_series")
+    home.at(datetime(2026, 5, 17, 4, 1, tzinfo=UTC))
     assert not home.runs("sync_movies") and len(home.runs("sync_series")) == 1
-    assert "APERTURE_SCHEDULES_OFF names sync_movies" in (home.ticks("sync_movies")[0].skip_reason or "")
+    assert "sync_movies is off in APERTURE_SCHEDULES" in (home.ticks("sync_movies")[0].skip_reason or "")

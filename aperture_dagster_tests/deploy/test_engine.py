@@ -134,6 +134,53 @@ def test_a_container_ends_at_once_while_it_still_starts(image: str, prefix: str)
 # A household
 
 
+def finds(box: Deployment, path: str) -> bool:
+    return box.try_in("aperture", "test", "-e", path).returncode == 0
+
+
+def runs(box: Deployment) -> int:
+    return int(embedded(box, "SELECT count(*) FROM runs", "aperture_dagster") or 0)
+
+
+PHASES: dict[str, Callable[[Deployment], bool]] = {
+    "its database is made": lambda box: finds(box, f"{HOME}/postgres.new/PG_VERSION") or finds(box, f"{HOME}/postgres"),
+    "its parts start": lambda box: finds(box, f"{HOME}/dagster/code.sock"),
+    "the first run is there": lambda box: runs(box) > 0,
+    "titles are there": lambda box: embedded(box, "SELECT count(*) FROM works") not in ("", "0"),
+    "the first list is there": lambda box: embedded(box, "SELECT count(*) FROM recommendations") not in ("", "0"),
+}
+"""What a container has reached when it is killed, in their order."""
+
+
+# The household, with which this one is compared, gets its lists meanwhile.
+@pytest.mark.usefixtures("household")
+def test_a_container_that_is_killed_in_each_phase_of_its_start_ends_like_one_that_was_not(
+    deploy: Deploy, request: pytest.FixtureRequest, say: Say
+):
+    def kill() -> None:
+        docker("kill", "--signal", "KILL", box.container("aperture"))
+        docker("start", box.container("aperture"))
+
+    with deploy("compose.yaml", "household.yaml") as box:
+        box.compose("up", "--detach")
+        for phase, is_reached in PHASES.items():
+            wait_for(lambda is_reached=is_reached: is_reached(box), f"never: {phase}", seconds=400, pause=0.5)
+            kill()
+        began = time.monotonic()
+        box.wait_until_healthy("aperture")
+        wait_for_lists(box)
+        say(f"killed {len(PHASES)} times, whole again {took(began)} after the last one")
+        # In the middle of a backup, too.
+        docker("exec", "--detach", box.container("aperture"), "aperture", "backup", "create")
+        begun = ["sh", "-c", f"ls {HOME}/backups | grep -q aperture-backup"]
+        wait_for(lambda: box.try_in("aperture", *begun).returncode == 0, "no backup", seconds=60)
+        kill()
+        box.wait_until_healthy("aperture")
+        box.run_in("aperture", "aperture", "backup", "create")
+        wait_for_the_same(box, request.getfixturevalue("undisturbed"))
+        wait_for(lambda: embedded(box, UNFINISHED, "aperture_dagster") == "0", "runs without an end", pause=1)
+
+
 # The others start, and get their lists, meanwhile.
 @pytest.mark.usefixtures("services")
 def test_four_lines_of_settings_give_a_household(household: Deployment, undisturbed: Lists, say: Say):
@@ -243,51 +290,3 @@ def test_services_of_their_own_give_the_same_lists_and_end_in_time(services: Dep
     assert [services.state(one)["ExitCode"] for one in names] == [0, 0, 0, 0]
     for name in names[1:]:
         assert PASSWORD not in services.log(name)
-
-
-# Kills
-
-
-def finds(box: Deployment, path: str) -> bool:
-    return box.try_in("aperture", "test", "-e", path).returncode == 0
-
-
-def runs(box: Deployment) -> int:
-    return int(embedded(box, "SELECT count(*) FROM runs", "aperture_dagster") or 0)
-
-
-PHASES: dict[str, Callable[[Deployment], bool]] = {
-    "its database is made": lambda box: finds(box, f"{HOME}/postgres.new/PG_VERSION") or finds(box, f"{HOME}/postgres"),
-    "its parts start": lambda box: finds(box, f"{HOME}/dagster/code.sock"),
-    "the first run is there": lambda box: runs(box) > 0,
-    "titles are there": lambda box: embedded(box, "SELECT count(*) FROM works") not in ("", "0"),
-    "the first list is there": lambda box: embedded(box, "SELECT count(*) FROM recommendations") not in ("", "0"),
-}
-"""What a container has reached when it is killed, in their order."""
-
-
-@pytest.mark.not_in_ci
-def test_a_container_that_is_killed_in_each_phase_of_its_start_ends_like_one_that_was_not(
-    deploy: Deploy, hasty_image: str, undisturbed: Lists, say: Say
-):
-    with deploy("compose.yaml", "household.yaml", TEST_IMAGE=hasty_image) as box:
-        box.compose("up", "--detach")
-        for phase, is_reached in PHASES.items():
-            wait_for(lambda is_reached=is_reached: is_reached(box), f"never: {phase}", seconds=400, pause=0.5)
-            docker("kill", "--signal", "KILL", box.container("aperture"))
-            docker("start", box.container("aperture"))
-        began = time.monotonic()
-        box.wait_until_healthy("aperture")
-        wait_for_lists(box)
-        say(f"killed {len(PHASES)} times, whole again {took(began)} after the last one")
-        wait_for_the_same(box, undisturbed)
-        # In the middle of a backup, too.
-        docker("exec", "--detach", box.container("aperture"), "aperture", "backup", "create")
-        begun = ["sh", "-c", f"ls {HOME}/backups | grep -q aperture-backup"]
-        wait_for(lambda: box.try_in("aperture", *begun).returncode == 0, "no backup", seconds=60)
-        docker("kill", "--signal", "KILL", box.container("aperture"))
-        docker("start", box.container("aperture"))
-        box.wait_until_healthy("aperture")
-        box.run_in("aperture", "aperture", "backup", "create")
-        assert lists_of(box) == undisturbed
-        wait_for(lambda: embedded(box, UNFINISHED, "aperture_dagster") == "0", "runs without an end", pause=1)

@@ -34,31 +34,33 @@ headers["Authorization"] = "Bearer " + open("/shared/front-door/operator.secret"
 request = urllib.request.Request("http://127.0.0.1:3000/operate/graphql", body, headers)
 print(urllib.request.urlopen(request, timeout=60).read().decode())
 """
+ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 Say = Callable[[str], None]
 
 
 def launch(box: Deployment, job: str) -> str:
-    """Put a run into the queue, as the UI does, and again if it cannot at first; return its id."""
-    command = ["python", "-c", ASK, LAUNCH % job]
-
-    def answer() -> str:
-        done = box.try_in("webserver", *command)
-        return done.stdout if done.returncode == 0 else ""
-
-    # A webserver whose database has just been away may not answer the first request.
-    answered = wait_for(answer, "no run can be started", seconds=60, pause=2)
-    return json.loads(answered)["data"]["launchRun"]["run"]["runId"]
+    """Put a run into the queue, as the UI does; return its id."""
+    answer = json.loads(box.run_in("webserver", "python", "-c", ASK, LAUNCH % job))
+    return answer["data"]["launchRun"]["run"]["runId"]
 
 
 def of_run(box: Deployment, run: str, column: str = "status") -> str:
     return external(box, f"SELECT {column} FROM runs WHERE run_id = '{run}'", "aperture_dagster")
 
 
+def story_of(box: Deployment, run: str) -> str:
+    """Return the events of a run, and what the workers have printed."""
+    events = f"SELECT timestamp::time(0), left(event, 600) FROM event_logs WHERE run_id = '{run}' ORDER BY id"
+    return f"{of_run(box, run)}: {external(box, events, 'aperture_dagster')}\n{box.compose('logs', 'worker')}"
+
+
 def wait_for_status(box: Deployment, run: str, *statuses: str, seconds: float = 240) -> None:
     def reached() -> bool:
-        return of_run(box, run) in statuses
+        status = of_run(box, run)
+        assert status in statuses or status not in ENDED, story_of(box, run)
+        return status in statuses
 
-    wait_for(reached, lambda: f"{of_run(box, run)}: {box.log('worker')}", seconds=seconds, pause=1)
+    wait_for(reached, lambda: story_of(box, run), seconds=seconds, pause=1)
 
 
 def worker_of(box: Deployment, run: str) -> str:
@@ -92,6 +94,7 @@ def test_hosts_give_the_lists_of_one_household(hosts: Deployment, undisturbed: L
 def test_the_runs_of_workers_that_are_lost_are_ended_and_started_again(
     hosts: Deployment, stand_ins: str, network: str, say: Say
 ):
+    wait_for_lists(hosts, external, "code")
     docker("exec", stand_ins, "python", "-c", FAULT, "add_fault", SLOW)
     try:
         killed, first = start_and_find_worker(hosts, "sync_series")

@@ -94,6 +94,20 @@ def test_a_look_is_one_request_for_everybody_and_none_before_the_first_list(view
     assert viewers.state.counters.total("jellyfin") == before + 1
 
 
+QUIET_NOW = f"{datetime.now(UTC) - timedelta(hours=6):%H:%M}-{datetime.now(UTC) + timedelta(hours=6):%H:%M}"
+NOT_WRITTEN = {"publish": True, "timezone": "UTC", "quiet_hours": QUIET_NOW}
+
+
+@pytest.mark.parametrize("viewers", [NOT_WRITTEN], indirect=True)
+def test_in_quiet_hours_a_list_follows_a_play_and_is_published_afterwards(viewers: Viewers):
+    viewers.look()
+    for assets in (set(LISTS), {*LISTS, "recommendation_libraries", "shows_you_watch_libraries"}):
+        viewers.watch(ADA)
+        (asked,) = viewers.look().run_requests
+        assert {key.to_user_string() for key in asked.asset_selection} == assets
+        viewers.clock.moment += timedelta(hours=12)
+
+
 def test_a_server_that_fails_loses_no_play(viewers: Viewers):
     viewers.look()
     viewers.state.add_fault(FaultRule("jellyfin", LOG, status=500))

@@ -128,7 +128,7 @@ def test_a_list_of_tmdb_keeps_its_order_and_shows_what_the_household_watched(hou
     others = [film(100 + number, popularity=5000.0, copies=0) for number in range(10)]
     plays = [*watched(4, "ada", "bob"), *watched(9, "ada", "bob", "cy")]
     one = world(*others, film(9, popularity=1.0), plays=plays)
-    with house(one, top_picks_movies_source="tmdb:popular", top_picks_per_list=3) as home:
+    with house(one, top_picks_movies={"source": "tmdb:popular", "per_list": 3}) as home:
         metadata = home.make()
         assert home.titles() == ["Film 1", "Film 2", "Film 3"]
         rows = [row for row in home.rows() if row["media_type"] == "movie"]
@@ -136,7 +136,7 @@ def test_a_list_of_tmdb_keeps_its_order_and_shows_what_the_household_watched(hou
         assert home.sources() == {"tmdb"} and home.sources("series") == set()
         assert metadata["movie_source"] == "tmdb" and metadata["requests"] == 1
         assert home.simulator.state.requests("tmdb", "popular") == 1, "no more pages than needed"
-        home.use(top_picks_movies_source="tmdb:top_rated", top_picks_per_list=10)
+        home.use(top_picks_movies={"source": "tmdb:top_rated", "per_list": 10})
         home.make()
         assert len(home.titles()) == 6
         row = next(row for row in home.rows() if row["title"] == "Film 4")
@@ -147,15 +147,15 @@ def test_a_hybrid_list_joins_what_is_watched_here_and_what_is_popular_outside(ho
     # Film 5 is first here and fifth of five outside, Film 1 the reverse; Film 2 is second in both.
     plays = [*watched(5, *USERS), *watched(2, "ada", "bob"), *watched(4, "ada", days_ago=20)]
     one = world(plays=plays)
-    sources = {"top_picks_movies_source": "local+tmdb:popular", "top_picks_per_list": 3}
-    with house(one, **sources) as home:
+    rules = {"source": "local+tmdb:popular", "per_list": 3}
+    with house(one, top_picks_movies=rules) as home:
         home.make()
         assert home.titles() == ["Film 2", "Film 5", "Film 1"]
         assert home.sources() == {"hybrid"}
-        home.use(top_picks_local_weight=1.0)
+        home.use(top_picks_movies=rules | {"local_weight": 1.0})
         home.make()
         assert home.titles() == ["Film 5", "Film 2", "Film 4"]
-        home.use(top_picks_local_weight=0.0)
+        home.use(top_picks_movies=rules | {"local_weight": 0.0})
         home.make()
         assert home.titles() == ["Film 1", "Film 2", "Film 3"]
 
@@ -165,7 +165,7 @@ def test_a_hybrid_list_joins_what_is_watched_here_and_what_is_popular_outside(ho
 
 def test_a_source_that_fails_keeps_the_last_list_and_costs_the_other_media_type_nothing(house: Any) -> None:
     plays = [Play(user, "series:1", NOON - DAY, season=1, episode=1) for user in USERS]
-    with house(world(plays=plays), top_picks_movies_source="tmdb:popular") as home:
+    with house(world(plays=plays), top_picks_movies={"source": "tmdb:popular"}) as home:
         home.clock.moment -= DAY
         home.make(TODAY - DAY)
         before = home.rows()
@@ -192,7 +192,7 @@ def test_a_source_that_fails_keeps_the_last_list_and_costs_the_other_media_type_
 
 def test_without_a_key_a_hybrid_list_is_made_from_plays_alone(house: Any) -> None:
     one = world(plays=watched(3, *USERS))
-    with house(one, top_picks_movies_source="local+tmdb:popular", tmdb_api_key=None) as home:
+    with house(one, top_picks_movies={"source": "local+tmdb:popular"}, tmdb_api_key=None) as home:
         metadata = home.make()
         assert home.titles() == ["Film 3"] and home.sources() == {"local"}
         assert "TMDB_API_KEY is not set. The list is made from the household's plays alone." in home.warnings()[0]
@@ -200,7 +200,7 @@ def test_without_a_key_a_hybrid_list_is_made_from_plays_alone(house: Any) -> Non
 
 
 def test_a_list_with_nothing_of_the_library_keeps_the_last_list_and_never_writes_an_empty_one(house: Any) -> None:
-    overrides = {"top_picks_movies_source": f"mdblist:{LIST}"}
+    overrides = {"top_picks_movies": {"source": f"mdblist:{LIST}"}}
     with house(world(film(70, copies=0)), stand_ins={"mdblist_lists": {LIST: ["movie:70"]}}, **overrides) as home:
         metadata = home.make()
         assert home.rows() == []
@@ -274,7 +274,7 @@ def test_days_missed_by_an_outage_are_made_up_for_by_the_next_run(house: Any, mo
 
 
 def test_past_days_of_a_list_from_outside_stay_as_they_were_made(house: Any) -> None:
-    with house(world(plays=watched(5, *USERS, days_ago=9)), top_picks_movies_source="tmdb:popular") as home:
+    with house(world(plays=watched(5, *USERS, days_ago=9)), top_picks_movies={"source": "tmdb:popular"}) as home:
         home.clock.moment -= 2 * DAY
         home.make(TODAY - 2 * DAY)
         before = home.titles(TODAY - 2 * DAY)
@@ -306,7 +306,7 @@ def test_days_begin_at_midnight_where_the_operator_lives_also_when_clocks_change
             (midnights[0] - timedelta(minutes=1), midnights[1] - timedelta(minutes=1), midnights[1] + DAY / 48), start=1
         )
     ]
-    with house(world(plays=plays), timezone="America/New_York", top_picks_window_days=5) as home:
+    with house(world(plays=plays), timezone="America/New_York", top_picks_movies={"window_days": 5}) as home:
         result = home.make_range(changed, changed + 2 * DAY)
         assert result.success, failures(result)
         found = {day: set(home.titles(day)) for day in (changed, changed + DAY, changed + 2 * DAY)}

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from aperture_dagster.simulator.server import RunningSimulator, running_simulato
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World, WorldUser
 from aperture_dagster_tests.front_door.home import Home
-from aperture_dagster_tests.shelf import NOW, Shelf
+from aperture_dagster_tests.shelf import NOW, Shelf, played
 from aperture_dagster_tests.webserver import free_port, serving
 
 SECRET = "s" * 43
@@ -107,7 +108,14 @@ def test_everybody_sees_their_own_rows_of_originals_in_order(open_rows: Callable
         rows.home.recommend("Ben", 3)
         rows.home.watch("Ben")
         rows.home.pick(3, 2)
+        ben, at = rows.simulator.state.user_named("Ben").id, NOW - timedelta(days=100)
+        again = [played(f"film-{n}", play_count=n, last_played_at=at) for n in (2, 3, 4)]
+        rows.home.shelf.history(ben, *again)
         rows.keeper.look(rows.screen)
+        assert (
+            rows.shown("ApertureAgain", "Ben") == ["Solaris", "Up", "Heat"]
+            and rows.shown("ApertureAgain", "Anna") == []
+        )
         assert rows.shown("ApertureForYou", "Anna") == ["Heat", "Alien & <Co>", "Up"]
         assert rows.shown("ApertureForYou", "Ben") == ["Up"]
         assert rows.shown("ApertureShows", "Anna") == [] and rows.shown("ApertureShows", "Ben") == ["Dark"]
@@ -173,9 +181,9 @@ def test_what_the_policies_forbid_since_the_lists_were_made_is_in_no_row(open_ro
         rows.home.watch("Ben")
         rows.keeper.look(rows.screen)
         rows.home.user("Ben", max_parental_rating=13)
-        assert [rows.shown(one.row_id, "Ben") for one in ROWS] == [["Up"], ["Up"], [], ["Up"]]
+        assert [rows.shown(one.row_id, "Ben") for one in ROWS] == [["Up"], ["Up"], [], [], ["Up"]]
         rows.home.user("Ben", is_disabled=True)
-        assert [rows.shown(one.row_id, "Ben") for one in ROWS] == [[], [], [], []]
+        assert [rows.shown(one.row_id, "Ben") for one in ROWS] == [[]] * len(ROWS)
 
 
 def test_rows_are_registered_once_and_again_after_the_server_restarted(open_rows: Callable[..., Any]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.front_door.home import Home
-from aperture_dagster_tests.shelf import NOW
+from aperture_dagster_tests.shelf import NOW, played
 
 
 def titles(page: str) -> list[str]:
@@ -133,3 +134,16 @@ def test_operators_ui_is_below_its_path_and_everything_else_is_the_members(setti
         "/operate": "pages", "/a/": "pages", "/a/shows": "pages", "/a//operate/graphql": "pages",
     }.items():  # fmt: skip
         assert client.get(path).text.startswith(name), path
+
+
+def test_who_watches_things_again_finds_them_below_their_lists(home: Home, visit: Callable[..., Any]):
+    home.recommend("Ben", 4)
+    assert "Watch again" not in visit("/?as=Ben").text
+    for number, times in ((1, 4), (2, 2), (3, 3)):
+        at = NOW - timedelta(days=100)
+        home.shelf.history("Ben", played(f"film-{number}", play_count=times, last_played_at=at))
+    page = visit("/?as=Ben").text
+    assert titles(page) == ["Solaris 2000", "Alien &amp; &lt;Co&gt; 2000", "Up 2000", "Heat 2000"]
+    assert "Watch again" in page and re.search(r"Watched 4 times, last on Feb \d+, 2026", page)
+    home.user("Ben", max_parental_rating=14)
+    assert "Heat 2000" not in titles(visit("/?as=Ben").text), "what they may not see by now is not offered"

@@ -18,8 +18,9 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.postgres.migrations import HEAD_REVISION
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster_tests.cli.next_release import next_release
+from aperture_dagster_tests.cli.next_release import REVISION, next_release
 from aperture_dagster_tests.databases import run_statements
+from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.postgres.test_restore import HOUSEHOLD
 
 
@@ -74,6 +75,62 @@ def test_a_household_is_backed_up_and_proven_once_before_its_schema_is_migrated(
     assert [one.path for one in before] == nightly
     assert made.is_proven and made.schema == HEAD_REVISION
     assert f"The backup before the migration is {made.path} (proven)." in caplog.messages
+
+
+KILLED = """
+import sys
+from pathlib import Path
+import pytest
+from aperture_dagster.postgres import migrate
+from aperture_dagster.postgres.backup import create
+from aperture_dagster.settings import load_settings
+from aperture_dagster_tests.cli.next_release import next_release
+from aperture_dagster_tests.killing import die_at
+from aperture_dagster_tests.postgres.test_migration_backup import opened
+
+where, when, url, home, scripts = sys.argv[1:]
+with next_release(Path(scripts), pytest.MonkeyPatch()):
+    if where == "statement":
+        from alembic.operations import Operations
+        die_at(Operations, "execute", when)
+    else:
+        die_at({"_create": create, "_upgrade": migrate}[where], where, when)
+    opened(load_settings(home=home, database_url=url))
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "when"),
+    [
+        ("_create", "before"),
+        ("_create", "after"),
+        ("statement", "before"),
+        ("statement", "after"),
+        ("_upgrade", "after"),
+    ],
+)
+def test_a_migration_that_is_killed_is_done_by_the_next_start(
+    household: Callable[..., Settings],
+    empty: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    when: str,
+):
+    settings, scripts = household(), tmp_path / "killed"
+    scripts.mkdir()
+    killed = run_fork(KILLED, where, when, empty, tmp_path, scripts)
+    assert killed.returncode == -9, killed.stderr
+    assert revision(empty) == (REVISION if where == "_upgrade" else HEAD_REVISION)
+    with next_release(tmp_path, monkeypatch) as new:
+        assert opened(settings) == 3 and revision(empty) == new
+    # Made once, and whole, whatever was killed; the table of the migration exists once, too.
+    (made,) = read_backups(tmp_path / "backups")
+    assert made.is_proven and made.schema == HEAD_REVISION
+    assert run_statements(empty, "SELECT count(*) FROM made_up")[0][0] == 0
+    with pytest.raises(DatabaseError, match="of a newer version of this program"):
+        opened(settings)
+    assert revision(empty) == new
 
 
 def test_without_a_backup_nothing_is_migrated_unless_the_operator_says_so(

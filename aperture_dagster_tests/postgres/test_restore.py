@@ -205,16 +205,15 @@ def test_a_schema_that_cannot_be_migrated_is_refused(
 
 
 KILLED = """
-import os, signal, sys
+import sys
 from pathlib import Path
 from aperture_dagster.settings import load_settings
 from aperture_dagster.postgres import restore as module
+from aperture_dagster_tests.killing import die_at
 from aperture_dagster_tests.postgres.test_restore import restored
 
 point, url, file, home = sys.argv[1:]
-def after(call):
-    return lambda *a, **k: (call(*a, **k), os.kill(os.getpid(), signal.SIGKILL))
-setattr(module, point, after(getattr(module, point)))
+die_at(module, point)
 restored(load_settings(home=home, database_url=url), Path(file))
 """
 

@@ -131,6 +131,30 @@ def test_after_a_kill_users_who_were_given_a_list_of_libraries_get_all_back_in_t
     assert is_over
 
 
+def test_a_killed_unpublishing_is_finished_by_the_next_one_and_leaves_nothing(tmp_path: Path):
+    is_over = False
+    with a_place(tmp_path) as place:
+        before, libraries = place.writer.user_objects(), place.writer.libraries()
+        lists = [place.wanted("ada", *OLD), place.wanted("bo", "Alone")]
+        for step in range(1, 1000, int(os.environ.get("CRASH_STRIDE", "7"))):
+            place.publish(*lists, strict=True)
+            assert (place.shown(PICKS), place.views("bo")) == (OLD, ["bo's picks"])
+            with killed_at(STEPS, step) as done, suppress(Killed):
+                place.publish(retired=[Place.key("ada"), Place.key("bo")], strict=True)
+            at = f"killed at {step}, {done[-1]}"
+            place.state.wait_for_scans()
+            assert PICKS not in place.views("bo") and "bo's picks" not in place.views("ada"), at
+            place.wait(180)
+            place.publish(retired=[Place.key("ada"), Place.key("bo")], strict=True)
+            # Like a server on which nothing was ever published.
+            assert (place.writer.user_objects(), place.writer.libraries()) == (before, libraries), at
+            assert not place.files() and not place.manifest.libraries() and place.manifest.leftovers() == [], at
+            is_over = len(done) * 2 < step
+            if is_over:
+                break
+    assert is_over
+
+
 def test_what_is_placed_or_removed_is_in_the_manifest_before_it_happens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -294,8 +294,8 @@ def test_ratings_are_not_out_of_date_when_nobody_is_connected_to_trakt_any_more(
 
 
 def test_an_asset_whose_job_is_switched_off_is_not_watched(make_settings: Callable[..., Settings]):
-    for off in ((), ("sync_movies",)):
-        settings = make_settings(schedules_off=off)
+    for off in ({}, {"sync_movies": "off"}):
+        settings = make_settings(schedules=off)
         assert (MOVIES in freshness_makers(settings, all_jobs(settings))) == (not off)
 
 

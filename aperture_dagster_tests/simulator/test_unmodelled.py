@@ -19,7 +19,7 @@ from aperture_dagster.simulator.world import World
 
 pytest_plugins = ["pytester"]
 AGENT = {"User-Agent": "a test"}
-CONFTEST = Path(__file__).parents[1] / "conftest.py"
+PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -148,13 +148,13 @@ def test_that_asks_for_nothing():
 
 def test_an_unmodelled_request_fails_the_test_whichever_process_serves_it(pytester: pytest.Pytester) -> None:
     """no test noticed what a stand-in ignored."""
-    pytester.makeconftest(CONFTEST.read_text(encoding="utf-8"))
+    pytester.makeconftest("from aperture_dagster_tests.conftest import no_unmodelled_requests, unmodelled_log")
     pytester.makeini("[pytest]\nmarkers = requests_unmodelled: on purpose\n")
     pytester.makepyfile(PROGRAM)
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:xdist"]
     ran = subprocess.run(
         command, cwd=pytester.path, capture_output=True, text=True, timeout=300,
-        env=os.environ | {"PYTHONPATH": str(CONFTEST.parents[1])},
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
     )  # fmt: skip
     errors = [line for line in ran.stdout.splitlines() if line.startswith("ERROR")]
     assert [line.partition("::")[2].partition(" ")[0] for line in errors] == [

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aperture_dagster.taste.lists import reason, reason_of
+from aperture_dagster.taste.lists import reason_of, why_recommended
 from aperture_dagster.taste.ranking.config import BlendWeights, RankingConfig, RankingInputs, TasteMix
 from aperture_dagster.taste.ranking.explain import Contributions, contributions, reasons
 from aperture_dagster.taste.ranking.histories import as_utc
@@ -158,9 +158,11 @@ def test_two_titles_in_a_row_do_not_name_the_same_ones():
 
 
 def test_the_wording_says_what_dominates():
-    assert reason([]) == "Widely liked"
-    assert reason(["Alien"]) == "Because you liked Alien"
-    assert reason(["Alien", "Heat", "Up"], together=True) == "People who liked Alien, Heat and Up also liked this"
+    assert why_recommended([]) == "Widely liked"
+    assert why_recommended(["Alien"]) == "Because you liked Alien"
+    assert (
+        why_recommended(["Alien", "Heat", "Up"], together=True) == "People who liked Alien, Heat and Up also liked this"
+    )
     row = {"because": ["Alien"], "components": {"similarity": 0.6, "co_watch": 0.4, "recommended_from": 0.3}}
     assert reason_of(row) == "People who liked Alien also liked this"
     row["components"]["similarity"] = 0.8

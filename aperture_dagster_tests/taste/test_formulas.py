@@ -27,8 +27,6 @@ from aperture_dagster_tests.taste.conftest import NOW, days_ago, history, tf_idf
         ({"plays": 0, "completion": 0.0, "favorite": True}, 1.25),
         ({"plays": 0, "completion": 0.3}, 0.3),
         ({"plays": 0, "completion": 0.25}, 0.25),
-        ({"plays": 0, "completion": 0.24}, 0.0),
-        ({"plays": 1, "completion": 0.1}, 0.1),
         ({"plays": 0, "completion": np.nan}, 0.0),
         ({"plays": 1, "completion": np.nan}, 1.0),
         ({"plays": 1, "completion": 0.0}, 1.0),

@@ -20,7 +20,6 @@ from aperture_dagster.taste.lists import (
     read_titles,
     read_traits,
     read_weights,
-    reason,
     recommendation_table,
     replace_recommendations,
     replace_taste,
@@ -29,6 +28,7 @@ from aperture_dagster.taste.lists import (
     trait_shares,
     users_with_taste,
     watched_recommendations,
+    why_recommended,
 )
 from aperture_dagster_tests.interleaving import Side, stop_before_statement
 from aperture_dagster_tests.shelf import FILMS, Shelf, film, played
@@ -75,7 +75,7 @@ def replace(shelf: Shelf, rows: list[dict[str, Any]], user: str = "ann") -> Any:
     ],
 )
 def test_a_reason_is_a_sentence(because: list[str], said: str):
-    assert reason(because) == said
+    assert why_recommended(because) == said
 
 
 def test_an_equal_list_is_not_written_and_keeps_its_date(shelf: Shelf, ids: list[tuple[int, int]]):
@@ -134,6 +134,13 @@ def test_a_watched_recommendation_is_found(shelf: Shelf, ids: list[tuple[int, in
     with shelf.open() as connection:
         assert watched_recommendations(connection, ["ann"]) == 1
         assert watched_recommendations(connection, ["bob"]) == 0
+
+
+def test_a_film_that_was_left_may_be_recommended(shelf: Shelf, ids: list[tuple[int, int]]):
+    shelf.history("ann", played("film-2", played=False, position_share=0.1))
+    replace(shelf, a_list(ids[:3]))
+    with shelf.open() as connection:
+        assert watched_recommendations(connection, ["ann"]) == 0
 
 
 def test_titles_watched_after_the_list_was_generated_do_not_count(shelf: Shelf, ids: list[tuple[int, int]]):

@@ -21,7 +21,7 @@ from aperture_dagster.taste.ranking.config import (
 from aperture_dagster.taste.ranking.features import FIELDS
 from aperture_dagster.taste.ranking.links import links_of
 from aperture_dagster.taste.ranking.recommend import blend_shares, prepare
-from aperture_dagster_tests.taste.conftest import NOW, crowd_of, history, topic_of
+from aperture_dagster_tests.taste.conftest import NOW, crowd_of, days_ago, history, topic_of
 
 
 def recommend(given: RankingInputs, config: RankingConfig | None = None) -> dict[Hashable, pd.DataFrame]:
@@ -80,6 +80,20 @@ def test_watched_started_and_rated_titles_are_never_recommended(library, vectors
     found = set(recommend(inputs(library, vectors, rows), RankingConfig(limit=100))["ann"]["work_id"])
     assert not found & {100, 101, 102, 103}
     assert {104, 105} <= found
+
+
+def test_a_film_left_early_comes_back_after_a_month_of_other_films_with_a_loss_that_fades(library, vectors):
+    scores = {}
+    for days in (29, 31, 61, 300):
+        left = watched("ann", [141], completion=0.1, last_played_at=days_ago(days))
+        model = prepare(inputs(library, vectors, pd.concat([watched("ann", SPACE), left])), RankingConfig(limit=100))
+        scores[days] = model.for_user("ann").set_index("work_id")["score"]
+    assert 141 not in scores[29], "it may still be finished"
+    assert {*scores[31].index} == {*scores[300].index} == {*scores[29].index, 141}
+    lost = [scores[300][141] - scores[days][141] for days in (31, 61)]
+    assert 0.9 < lost[0] < 1.3 and 0.4 < lost[1] < 0.7
+    others = scores[31].drop(141) - scores[300].drop(141)
+    assert others.abs().max() < 0.2, "other films are hardly touched"
 
 
 def test_excluded_titles_are_not_recommended(library, vectors):

@@ -31,6 +31,25 @@ def test_a_finished_film_whose_position_was_reset_counts_as_watched():
     assert weights_of({"work_id": 1, "completion": 0.0, "plays": 1})[1] == weights_of({"work_id": 1})[1]
 
 
+def test_a_film_left_early_is_a_weak_dislike_that_fades_with_what_the_user_does_later():
+    left = {"work_id": 1, "completion": 0.1}
+    assert weights_of(left)[1] == pytest.approx(-0.2), "a rating of 1 weighs about -0.8"
+    for days, weight in ((30, -0.1), (60, -0.05), (300, -0.0002)):
+        found = weights_of(left | {"last_played_at": days_ago(days)}, {"work_id": 2})
+        assert found[1] == pytest.approx(weight, rel=0.03) and found[2] > 0
+    alone = weights_of(left | {"last_played_at": days_ago(300)})
+    assert alone[1] == pytest.approx(-0.2), "nothing was watched since"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"completion": 0.25}, {"completion": 0.0}, {"plays": 2}, {"favorite": True}, {"rating": 8},
+     {"completion": np.nan, "episodes_played": 1, "episodes_total": 100}],
+)  # fmt: skip
+def test_what_was_not_just_tried_once_is_no_dislike(row):
+    assert weights_of({"work_id": 1, "completion": 0.1} | row)[1] > 0
+
+
 def test_a_pause_of_a_year_does_not_change_weights():
     rows = [{"work_id": w, "last_played_at": days_ago(d)} for w, d in enumerate((0, 90, 400))]
     later = [row | {"last_played_at": row["last_played_at"] - pd.Timedelta(days=365)} for row in rows]

@@ -11,7 +11,7 @@ import dagster as dg
 
 from aperture_dagster.catalogue.people import read_users, who_takes_part
 from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.defs.jobs import Job
+from aperture_dagster.defs.jobs import PUBLISHED, Job
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.instance.failures import describe
 from aperture_dagster.instance.runs import UNDER_WAY, partitions_of_run
@@ -23,7 +23,6 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 
 HISTORY, LIST = "watch_history", "recommendations"
-PUBLISHED = ("recommendation_libraries", "shows_you_watch_libraries")
 # Runs of sync_watch_history are this far apart at most, and read whatever is older.
 LOOK_BACK = timedelta(hours=2)
 # Entries of the log may become visible in another order than that of their dates.
@@ -100,8 +99,6 @@ def build_plays_sensor(
 ) -> dg.SensorDefinition:
     """Define the sensor."""
     (job,) = (job for job in jobs if job.scope == "viewers")
-    # What is not published has nothing to follow.
-    assets = [dg.AssetKey(asset) for asset in job.assets if settings.publish or asset not in PUBLISHED]
     makers = [one.name for one in jobs if {HISTORY, LIST} & set(one.assets)]
 
     @dg.sensor(
@@ -133,6 +130,9 @@ def build_plays_sensor(
         ready = served & set(partitions) - _busy(instance, makers, partitions) if seen.waiting else set()
         due = {users[user_id]: what for user_id, what in seen.waiting.items() if users[user_id] in ready}
         seen.waiting = {user_id: what for user_id, what in seen.waiting.items() if users[user_id] not in due}
+        # What is not published has nothing to follow; in quiet hours it follows afterwards.
+        allowed = job.allowed(settings, clock.now())
+        assets = [key for key in allowed if settings.publish or key.to_user_string() not in PUBLISHED]
         reason = "Nobody has watched anything."
         if seen.waiting:
             reason = "Waiting for a first list, or for a run that is reading histories."

@@ -48,7 +48,9 @@ class EmbyItemEndpoints(ItemEndpoints):
     def __init__(self, access: EmbyAccess, server_id: str) -> None:
         super().__init__(access, server_id, Listings(access.state, "emby", None))
 
-    def _library_dto(self, library: WorldLibrary, fields: frozenset[str] = frozenset()) -> dict[str, Any]:
+    def _library_dto(
+        self, library: WorldLibrary, fields: frozenset[str] = frozenset(), *, images: bool = True
+    ) -> dict[str, Any]:
         found = dto.library_dto(library, self._catalogue, self._server_id)
         return self._with_pictures([found], [library.item_id])[0]
 

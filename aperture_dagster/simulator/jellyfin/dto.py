@@ -78,6 +78,12 @@ def _source_count(item: Item) -> int | None:
     return count if item.kind in media.VIDEO and count != 1 else None
 
 
+def _locations(item: Item) -> list[str] | None:
+    """Return the countries of production, which only films send if there are none (``DtoService.cs``)."""
+    countries = list(item.title.countries) if item.has_own_facts else []
+    return countries if countries or item.kind == "Movie" else None
+
+
 def _aspect_ratio(item: Item) -> float | None:
     """Return the shape of the primary picture; see ``images.png``."""
     return None if item.image_tag is None else 100 / 150
@@ -86,7 +92,7 @@ def _aspect_ratio(item: Item) -> float | None:
 # Fields that are sent only on request.
 _OPTIONAL = {
     "providerids": lambda item: ("ProviderIds", provider_ids(item)),
-    "overview": lambda item: ("Overview", item.title.overview if item.has_own_facts else ""),
+    "overview": lambda item: ("Overview", item.title.overview or None if item.has_own_facts else None),
     "genres": lambda item: ("Genres", list(item.title.genres) if item.has_own_facts else []),
     "tags": lambda item: ("Tags", list(item.title.server_tags) if item.has_own_facts else []),
     "studios": lambda item: ("Studios", _studios(item)),
@@ -100,10 +106,7 @@ _OPTIONAL = {
         "OriginalTitle",
         item.title.original_title if item.has_own_facts else None,
     ),
-    "productionlocations": lambda item: (
-        "ProductionLocations",
-        list(item.title.countries) if item.has_own_facts else [],
-    ),
+    "productionlocations": lambda item: ("ProductionLocations", _locations(item)),
     "taglines": lambda item: (
         "Taglines",
         [item.title.tagline] if item.title.tagline and item.has_own_facts else [],
@@ -159,8 +162,9 @@ def item_dto(
     server_id: str,
     user: ServerUser | None = None,
     images: bool = True,
+    counted: bool = True,
 ) -> dict[str, Any]:
-    """Return a BaseItemDto with the requested ``fields`` (lower-case names)."""
+    """Return a BaseItemDto with the requested ``fields`` (lower-case names); ``counted``: see :func:`user_data_dto`."""
     title = item.title
     dto: dict[str, Any] = {"Name": item.name, "ServerId": server_id, "Id": item.id, "Type": item.kind}
     is_folder = item.kind not in media.VIDEO
@@ -171,7 +175,7 @@ def item_dto(
     year = int(premiere[:4]) if premiere and item.kind in ("Episode", "Season") else title.year
     if year is not None:
         dto["ProductionYear"] = year
-    if title.official_rating:
+    if title.official_rating and item.has_own_facts:
         dto["OfficialRating"] = title.official_rating
     if title.vote_average is not None and item.has_own_facts:
         dto["CommunityRating"] = round(title.vote_average, 3)
@@ -215,7 +219,7 @@ def item_dto(
     if display_order is not None:
         dto["DisplayOrder"] = display_order
     if user is not None:
-        dto["UserData"] = user_data_dto(item, user)
+        dto["UserData"] = user_data_dto(item, user, counted=counted or "recursiveitemcount" in fields)
     if item.kind in media.VIDEO:
         dto |= {"MediaType": "Video", **media.video_type(item)}
         kind = media.container(item)
@@ -234,8 +238,11 @@ def item_dto(
     return dto
 
 
-def user_data_dto(item: Item, user: ServerUser) -> dict[str, Any]:
+def user_data_dto(item: Item, user: ServerUser, *, counted: bool = True) -> dict[str, Any]:
     """Return a user's data on an item as UserItemDataDto.
+
+    Without ``counted``, a series does not say which share of it was played: before 12, only if its episodes are counted
+    (``Folder.cs``: ``FillUserDataDtoValues``).
 
     A primary version takes ``Played`` and ``LastPlayedDate`` from the version that was played last, but keeps its own
     position (12: ``MediaBrowser.Controller/Library/VersionResumeData.cs``; before, alternate versions have no data that
@@ -255,8 +262,8 @@ def user_data_dto(item: Item, user: ServerUser) -> dict[str, Any]:
         unplayed = user.unplayed_count(item)
         dto["UnplayedItemCount"] = unplayed
         dto["Played"] = user.has_played(item)
-        # A series without episodes is played, without a percentage (``Folder.cs``: ``FillUserDataDtoValues``).
-        if count:
+        # A series without episodes is played, without a percentage.
+        if count and counted:
             dto["PlayedPercentage"] = round(100.0 * (count - unplayed) / count, 6)
     elif datum.position and item.runtime_ticks:
         dto["PlayedPercentage"] = round(100.0 * datum.position / item.runtime_ticks, 6)
@@ -277,7 +284,9 @@ def user_data_dto(item: Item, user: ServerUser) -> dict[str, Any]:
     return dto
 
 
-def library_dto(library: WorldLibrary, server_id: str, fields: frozenset[str] = frozenset()) -> dict[str, Any]:
+def library_dto(
+    library: WorldLibrary, server_id: str, fields: frozenset[str] = frozenset(), *, images: bool = True
+) -> dict[str, Any]:
     """Return a library as an item (CollectionFolder). Of all ``fields``, only tags are modelled."""
     return {
         **({"Tags": list(library.tags)} if "tags" in fields else {}),
@@ -289,8 +298,7 @@ def library_dto(library: WorldLibrary, server_id: str, fields: frozenset[str] = 
         "IsFolder": True,
         "MediaType": "Unknown",
         "LocationType": "FileSystem",
-        "ImageTags": {},
-        "BackdropImageTags": [],
+        **({"ImageTags": {}, "BackdropImageTags": []} if images else {}),
     }
 
 

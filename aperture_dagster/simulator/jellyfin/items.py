@@ -121,19 +121,25 @@ class ItemEndpoints:
                 if len(found) < len(query.ids):
                     raise Unmodelled("ids of libraries and of other items at once")
                 fields = frozenset(name.lower() for name in request.query.split("fields"))
-                return self._library_listing(found, fields)
+                images = binding.boolean(request.query, "enableImages") is not False
+                return self._library_listing(found, fields, images=images)
         return self._page(request, self._listings.items(query, user), user)
 
-    def _library_listing(self, libraries: list[WorldLibrary], fields: frozenset[str] = frozenset()) -> Response:
+    def _library_listing(
+        self, libraries: list[WorldLibrary], fields: frozenset[str] = frozenset(), *, images: bool = True
+    ) -> Response:
         return binding.listing(
             Query(""),
             libraries,
-            lambda page: [self._library_dto(library, fields) for library in page],
+            lambda page: [self._library_dto(library, fields, images=images) for library in page],
             with_start=self.with_start,
         )
 
-    def _library_dto(self, library: WorldLibrary, fields: frozenset[str] = frozenset()) -> dict[str, Any]:
-        return self._with_pictures([dto.library_dto(library, self._server_id, fields)], [library.item_id])[0]
+    def _library_dto(
+        self, library: WorldLibrary, fields: frozenset[str] = frozenset(), *, images: bool = True
+    ) -> dict[str, Any]:
+        found = dto.library_dto(library, self._server_id, fields, images=images)
+        return self._with_pictures([found], [library.item_id])[0] if images else found
 
     def _page(self, request: Request, items: list[Item], user: ServerUser | None) -> Response:
         return binding.listing(
@@ -153,7 +159,8 @@ class ItemEndpoints:
             # (MediaBrowser.Controller/Entities/Folder.cs: FillUserDataDtoValues).
             for _ in (item for item in items if item.kind in ("Series", "Season")):
                 self._access.state.counters.count_costly("jellyfin", SERIES_COUNTED)
-        found = [dto.item_dto(item, fields, server_id=self._server_id, user=owner, images=images) for item in items]
+        facts = {"server_id": self._server_id, "user": owner, "images": images, "counted": self._release >= (12, 0)}
+        found = [dto.item_dto(item, fields, **facts) for item in items]
         return self._with_pictures(found, [item.id for item in items]) if images else found
 
     def _with_pictures(self, dtos: list[dict[str, Any]], numbers: list[str]) -> list[dict[str, Any]]:

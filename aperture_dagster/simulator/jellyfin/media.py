@@ -80,6 +80,7 @@ def media_streams(item: Item) -> list[dict[str, Any]]:
     for index, stream in enumerate(streams):
         external = bool(stream.get("IsExternal"))
         stream |= {"Index": index, "IsExternal": external, "IsDefault": index < 2, "IsForced": False}
+        stream.setdefault("IsTextSubtitleStream", False)
     return streams
 
 
@@ -106,7 +107,7 @@ def part_dtos(item: Item, server_id: str) -> list[dict[str, Any]]:
             {
                 "Name": name, "ServerId": server_id, "Id": number, "Type": "Video", "IsFolder": False, "Path": path,
                 "MediaType": "Video", "VideoType": "VideoFile", "Container": "mkv", "LocationType": "FileSystem",
-                "MediaSources": [_source(number, name, path, None)],
+                "MediaSources": [_source(number, name, path, item.runtime_ticks)],
             }
         )  # fmt: skip
     return parts

@@ -1,6 +1,6 @@
 """The Seerr stand-in: its users, quotas and requests.
 
-It follows seerr-team/seerr as of February 2026 (``server/entity/MediaRequest.ts``, ``server/entity/User.ts``,
+It follows seerr-team/seerr 3.1.0 (``server/entity/MediaRequest.ts``, ``server/entity/User.ts``,
 ``server/routes``, ``server/middleware/auth.ts``, ``seerr-api.yml``), also where that hurts:
 
 - With the key alone, a call acts as the owner, whose requests are approved at once. With ``X-API-User``, it acts as
@@ -84,12 +84,12 @@ def media(book: SeerrBook, one: Media, *, with_requests: bool = False) -> dict[s
         "status4k": int(MediaStatus.UNKNOWN),
         "createdAt": _time(one.created_at),
         "updatedAt": _time(one.updated_at),
-        "seasons": seasons,
     }
+    more: dict[str, Any] = {"seasons": seasons}
     if with_requests:
         of_media = [request for request in book.requests.values() if request.media is one]
-        content["requests"] = [_request(book, request) for request in of_media]
-    return content
+        more["requests"] = [_request(book, request) | {"media": content} for request in of_media]
+    return content | more
 
 
 def request_json(book: SeerrBook, one: MediaRequest) -> dict[str, Any]:
@@ -219,7 +219,7 @@ class SeerrService(StandIn):
     def _status(self, request: Request) -> Response:
         return JSONResponse(
             {
-                "version": "3.0.1",
+                "version": "3.1.0",
                 "commitTag": "local",
                 "updateAvailable": False,
                 "commitsBehind": 0,
@@ -245,7 +245,8 @@ class SeerrService(StandIn):
         if user is not caller and not manages:
             return _message(403, "You do not have permission to view this user's request limits.")
         if user is None:
-            return _message(404, 'Could not find any entity of type "User" matching the id')
+            where = json.dumps({"where": {"id": int(number)}}, indent=4)
+            return _message(404, f'Could not find any entity of type "User" matching: {where}')
         return JSONResponse({kind: self._book.quota(user, kind) for kind in MEDIA_KINDS})
 
     # Titles
@@ -267,8 +268,10 @@ class SeerrService(StandIn):
     def _create(self, request: Request) -> Response:
         wish = _parse_wish(request)
         created = self._book.request(wish, self._acting(request))
-        # The title follows after the answer was made.
-        content = request_json(self._book, created)
+        # The title follows after the answer was made. An answer to a creation has no null for who approved it.
+        left_out = {"seasonCount"} | ({"modifiedBy"} if created.modified_by is None else set())
+        left_out |= {"seasons"} if created.media.kind == "movie" else set()
+        content = {name: value for name, value in request_json(self._book, created).items() if name not in left_out}
         self._book.settle(created)
         return JSONResponse(content, 201)
 

@@ -241,7 +241,9 @@ class SeerrBook:
         media.status = MediaStatus.AVAILABLE if is_whole else MediaStatus.PARTIALLY_AVAILABLE
         for request in self.requests_for(media):
             if request.status == RequestStatus.PENDING and was_pending and is_whole:
+                # It is not completed, ever.
                 request.move(RequestStatus.APPROVED, now)
+                continue
             if request.status != RequestStatus.APPROVED:
                 continue
             ready = [one for one in request.seasons if media.seasons.get(one) == MediaStatus.AVAILABLE]
@@ -315,7 +317,9 @@ class SeerrBook:
         """Let the title follow its request's status, as Seerr does after it has stored the request."""
         media = request.media
         status = media.status
-        if request.status == RequestStatus.APPROVED and status not in (*_AVAILABLE, MediaStatus.PROCESSING):
+        # A request fails at Radarr or Sonarr, after it was approved.
+        is_approved = request.status in (RequestStatus.APPROVED, RequestStatus.FAILED)
+        if is_approved and status not in (*_AVAILABLE, MediaStatus.PROCESSING):
             media.status = MediaStatus.PROCESSING
         elif request.status == RequestStatus.DECLINED:
             others = self.requests_for(media)

@@ -28,6 +28,11 @@ NUMBERS: dict[str, tuple[float, str]] = {
 HISTORY_COLUMNS = ("user_id", "work_id", *NUMBERS, "favorite", "last_played_at")
 STARTED = 0.05
 """Completion from which a title counts as started."""
+LEFT = 0.25
+"""Share of a film below which it was left early, if it has no rating. (The benchmark's data has no such films.)"""
+LEFT_HALF_LIFE_DAYS = 30.0
+"""Days of the user's later activity in which having left a film loses half of what it says. From then on, the film may
+be recommended again."""
 
 
 def as_utc(moment: datetime | pd.Timestamp | str) -> pd.Timestamp:
@@ -73,10 +78,29 @@ def tidy_histories(histories: pd.DataFrame, *, as_of: datetime | pd.Timestamp) -
 def started(tidy: pd.DataFrame) -> NDArray[np.bool_]:
     """Return which rows of a tidy history are titles that the user started, finished or rated, shape (rows,).
 
-    A favourite alone does not count: a title that is marked to be watched some day may well be recommended.
+    A favourite alone does not count: a title that is marked to be watched some day may well be recommended. Nor does a
+    film that was left early, once the user has gone on for ``LEFT_HALF_LIFE_DAYS``.
     """
     seen = (tidy["plays"] > 0) | (tidy["completion"] >= STARTED) | (tidy["episodes_played"] > 0)
-    return np.asarray(seen | tidy["rating"].notna(), dtype=bool)
+    forgotten = left_early(tidy) & (days_before_last(tidy) >= LEFT_HALF_LIFE_DAYS)
+    return np.asarray(seen | tidy["rating"].notna(), dtype=bool) & ~forgotten
+
+
+def left_early(tidy: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which rows of a tidy history are films that were left before a quarter, shape (rows,).
+
+    Servers count a play at its start, so a second one was more than a try. A position of 0 says nothing: servers reset
+    it at the end of a film. A series has no completion.
+    """
+    tried = (tidy["completion"] > 0) & (tidy["completion"] < LEFT) & (tidy["plays"] <= 1)
+    return np.asarray(tried & tidy["rating"].isna() & ~tidy["favorite"], dtype=bool)
+
+
+def days_before_last(tidy: pd.DataFrame) -> Doubles:
+    """Return how many days before the user's own last activity each row's was, NaN where unknown, shape (rows,)."""
+    played = tidy["last_played_at"]
+    last = played.groupby(tidy["user_id"]).transform("max")
+    return ((last - played).dt.total_seconds() / 86_400.0).to_numpy(dtype=np.float64)
 
 
 def utc_column(frame: pd.DataFrame, column: str) -> pd.Series:

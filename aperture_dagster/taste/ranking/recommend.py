@@ -15,9 +15,12 @@ from aperture_dagster.taste.ranking.config import COLUMNS, COMPONENTS, RankingCo
 from aperture_dagster.taste.ranking.explain import SIMILAR, Contributions, contributions, reasons
 from aperture_dagster.taste.ranking.features import signed_root
 from aperture_dagster.taste.ranking.histories import (
+    LEFT_HALF_LIFE_DAYS,
     Doubles,
     Floats,
     Rows,
+    days_before_last,
+    left_early,
     positions,
     rows_where,
     started,
@@ -38,6 +41,9 @@ from aperture_dagster.taste.ranking.signals import (
     weight_matrix,
 )
 
+LEFT_LOSS = 2.0
+"""What a film loses of its score just after it was left early; half of that is left when it may be listed again."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RankingModel:
@@ -47,6 +53,8 @@ class RankingModel:
     library: Library
     people: People
     started: dict[Hashable, Rows]
+    left: dict[Hashable, UserTitles]
+    """Films that were left early, with what each loses of its own score."""
     excluded: Mapping[Hashable, NDArray[np.bool_]]
     fatigue: Mapping[Hashable, NDArray[np.float64]]
     resting: Mapping[Hashable, Collection[int]]
@@ -131,6 +139,10 @@ class RankingModel:
         score = sum(parts.values(), np.zeros(len(candidates)))
         if user_id in self.fatigue:
             score = score - self.fatigue[user_id][candidates]
+        if user_id in self.left:
+            lost = np.zeros(len(self.library.work_ids))
+            lost[self.left[user_id].rows] = self.left[user_id].weights
+            score = score - lost[candidates]
         # The last digits of long sums depend on how threads share the work; the lists must not.
         score = np.round(score, 5)
         tired = np.intersect1d(positions(np.array([*self.resting.get(user_id, ())]), self.library.index), candidates)
@@ -176,12 +188,19 @@ def prepare(
         links = links_of(inputs.edges, index, n)
     tidy = tidy_histories(inputs.histories, as_of=inputs.as_of)
     tidy = tidy.assign(row=positions(tidy["work_id"], index))
-    started_by_user = rows_where(tidy, started(tidy) & (tidy["row"].to_numpy() >= 0)).groupby("user_id")
+    is_here = tidy["row"].to_numpy() >= 0
+    started_by_user = rows_where(tidy, started(tidy) & is_here).groupby("user_id")
+    lost = tidy.assign(lost=LEFT_LOSS * np.exp2(-days_before_last(tidy) / LEFT_HALF_LIFE_DAYS))
+    left_by_user = rows_where(lost, left_early(tidy) & lost["lost"].notna() & is_here).groupby("user_id")
     return RankingModel(
         config=config,
         library=library,
         people=people,
         started={user: group["row"].to_numpy(dtype=np.int64) for user, group in started_by_user},
+        left={
+            user: UserTitles(group["row"].to_numpy(dtype=np.int64), group["lost"].to_numpy(dtype=np.float64))
+            for user, group in left_by_user
+        },
         excluded=inputs.excluded,
         fatigue=inputs.fatigue,
         resting=inputs.resting,

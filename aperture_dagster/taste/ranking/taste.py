@@ -12,7 +12,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aperture_dagster.taste.ranking.histories import Doubles, Floats, number_column, tidy_histories
+from aperture_dagster.taste.ranking.histories import (
+    LEFT_HALF_LIFE_DAYS,
+    Doubles,
+    Floats,
+    days_before_last,
+    left_early,
+    number_column,
+    tidy_histories,
+)
 
 HALF_LIFE_DAYS = 180.0
 RECENCY_FLOOR = 0.25
@@ -20,9 +28,8 @@ SCALE_MIDDLE = 5.0
 TYPICAL_RATING = 6.5
 TYPICAL_RATING_STRENGTH = 5.0
 """Number of ratings of ``TYPICAL_RATING`` mixed into a user's mean, because a few ratings say little about it."""
-LEFT = 0.25
-"""Share of a film below which having left it says nothing: whoever stops after a tenth has not liked it, and may go on
-tomorrow. (The benchmark's data has no such films.)"""
+LEFT_OPINION = -0.2
+"""Opinion on a film that was left early: a weak dislike, which fades to nothing (see ``LEFT_HALF_LIFE_DAYS``)."""
 UNRATED = 0.5
 """Opinion on a watched title without a rating: mildly positive (a rating of 10 is 1.0)."""
 
@@ -31,7 +38,7 @@ def taste_weights(histories: pd.DataFrame, *, as_of: datetime | pd.Timestamp) ->
     """Return one signed weight per user and work of histories (see ``tidy_histories``), sorted by both.
 
     The columns are ``user_id``, ``work_id``, ``weight`` (about -1 to 2), and its factors: ``liking`` (the weight
-    without recency), ``engagement`` (0 to 2), ``recency`` (floor to 1) and ``opinion`` (-1 to 1), all without NaN. Rows
+    without recency), ``engagement`` (0 to 2), ``recency`` (0 to 1) and ``opinion`` (-1 to 1), all without NaN. Rows
     that were not played, rated or marked as favourite have weight 0.
     """
     tidy = tidy_histories(histories, as_of=as_of)
@@ -103,7 +110,6 @@ def _engagement(tidy: pd.DataFrame) -> Doubles:
     seen = np.where(series & np.isfinite(of_the_series), np.sqrt(np.nan_to_num(of_the_series)), completion)
     seen = np.where(np.isfinite(seen), seen, np.where(plays > 0, 1.0, 0.0))
     seen = np.where((plays > 0) & (seen == 0.0) & ~series, 1.0, seen)
-    seen = np.where((plays == 0) & (seen < LEFT) & ~series, 0.0, seen)
     # Plays of a series are mostly its episodes, which `seen` has counted; only films count more when watched again.
     again = np.where(series, 0.0, np.log2(np.maximum(plays, 1.0)) * 0.25)
     engagement = seen * (1.0 + np.minimum(again, 0.75))
@@ -127,15 +133,18 @@ def _opinion(tidy: pd.DataFrame) -> Doubles:
     below = (value - middle) / middle
     opinion = np.where(value >= middle, above, below)
     unrated = np.where(tidy["favorite"].to_numpy(dtype=bool), 0.8, UNRATED)
+    unrated = np.where(left_early(tidy), LEFT_OPINION, unrated)
     return np.where(np.isfinite(value), opinion, unrated)
 
 
 def _recency(tidy: pd.DataFrame) -> Doubles:
-    """Return the decay since the user's own last activity, at least the floor; unknown dates get the user's median."""
-    played = tidy["last_played_at"]
-    last = played.groupby(tidy["user_id"]).transform("max")
-    days = ((last - played).dt.total_seconds() / 86_400.0).to_numpy(dtype=np.float64)
+    """Return the decay since the user's own last activity; unknown dates get the user's median.
+
+    It is at least the floor, except for films that were left early, which are forgotten.
+    """
+    days = days_before_last(tidy)
     recency = np.maximum(np.exp2(-days / HALF_LIFE_DAYS), RECENCY_FLOOR)
+    recency = np.where(left_early(tidy), np.exp2(-days / LEFT_HALF_LIFE_DAYS), recency)
     known = pd.Series(np.where(np.isfinite(days), recency, np.nan), index=tidy.index)
     usual = np.nan_to_num(np.asarray(known.groupby(tidy["user_id"]).transform("median"), dtype=np.float64), nan=1.0)
     return np.where(np.isfinite(days), recency, usual)

@@ -419,6 +419,23 @@ COMMENT ON COLUMN api_keys.name IS 'what the operator calls the program';
 COMMENT ON COLUMN api_keys.digest IS 'SHA-256 of the key';
 COMMENT ON COLUMN api_keys.user_id IS 'whose lists it may read; null: everybody''s';
 
+CREATE TABLE member_choices (
+    user_id TEXT NOT NULL,
+    publish BOOLEAN NOT NULL,
+    list_name TEXT,
+    newsletter BOOLEAN NOT NULL,
+    address TEXT,
+    language TEXT,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_member_choices PRIMARY KEY (user_id),
+    CONSTRAINT fk_member_choices_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
+);
+COMMENT ON TABLE member_choices IS 'What members chose on their page; who chose nothing has no row.';
+COMMENT ON COLUMN member_choices.publish IS 'whether their own lists are on the media server';
+COMMENT ON COLUMN member_choices.list_name IS 'in place of their name in the names of these';
+COMMENT ON COLUMN member_choices.address IS 'e-mail address for it; null: the one in users';
+COMMENT ON COLUMN member_choices.language IS 'in which it is, such as de-AT';
+
 CREATE TABLE watch_state (
     user_id TEXT NOT NULL,
     item_id BIGINT NOT NULL,

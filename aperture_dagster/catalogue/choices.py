@@ -1,0 +1,72 @@
+"""What members chose for themselves on their page; who chose nothing has the defaults."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.tables import member_choices
+from aperture_dagster.postgres.bulk import upsert
+
+LONGEST_NAME = 40
+# Library names become folders on the server.
+_NOT_IN_NAMES = frozenset('"<>|:*?\\/')
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The choices of a member.
+
+    Args:
+        publish: whether their own lists are on the media server, if the operator publishes any.
+        list_name: what stands for their name in the names of these; None: their name on the server.
+        newsletter: whether they get one.
+        address: e-mail address that it is sent to; None: the one that is known of them.
+        language: in which it is, such as ``de-AT``.
+    """
+
+    publish: bool = True
+    list_name: str | None = None
+    newsletter: bool = False
+    address: str | None = field(default=None, repr=False)
+    language: str | None = None
+
+
+def read_choices(connection: Connection) -> dict[str, Choices]:
+    """Return the choices by user; who chose nothing is missing."""
+    names = tuple(Choices.__dataclass_fields__)
+    rows = connection.execute(select(member_choices)).mappings()
+    return {row["user_id"]: Choices(**{name: row[name] for name in names}) for row in rows}
+
+
+def choices_of(connection: Connection, user_id: str) -> Choices:
+    """Return the choices of a user."""
+    return read_choices(connection).get(user_id, Choices())
+
+
+def write_choices(connection: Connection, user_id: str, choices: Choices) -> None:
+    """Replace the choices of a user."""
+    row: dict[str, Any] = {"user_id": user_id, **asdict(choices)}
+    upsert(connection, member_choices, [row], columns=list(row))
+
+
+def clean_name(text: str) -> str | None:
+    """Return a name without what a server would replace in the name of a library; None if nothing is left.
+
+    Invisible characters go, too: with them, two names could look the same, or turn the text after them around.
+    """
+    plain = "".join(one for one in unicodedata.normalize("NFC", text) if unicodedata.category(one) != "Cf")
+    kept = "".join(" " if one in _NOT_IN_NAMES or not one.isprintable() else one for one in plain)
+    return " ".join(kept.split())[:LONGEST_NAME].strip(" .") or None
+
+
+def is_taken(name: str, user_id: str, people: Iterable[User], choices: dict[str, Choices]) -> bool:
+    """Tell whether somebody else is called like this on the server, or chose to be."""
+    others = [one for one in people if one.user_id != user_id]
+    names = {(choices.get(one.user_id, Choices()).list_name or one.name).casefold() for one in others}
+    return name.casefold() in names | {one.name.casefold() for one in others}

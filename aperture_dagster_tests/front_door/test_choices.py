@@ -1,0 +1,125 @@
+"""The switches of a member's own: who may set them, to what, and that what the operator forbids is not there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from aperture_dagster.catalogue.choices import Choices, choices_of, clean_name
+from aperture_dagster.front_door.gate import Gate
+from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.front_door.sessions import COOKIE, Sessions
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.postgres.database import ReadOnlyDatabase
+from aperture_dagster.settings import Settings
+from aperture_dagster_tests.front_door.home import Home
+from aperture_dagster_tests.shelf import NOW
+
+Open = Callable[..., TestClient]
+
+
+@pytest.fixture
+def signed_in(make_settings: Callable[..., Settings], home: Home, tmp_path: Path) -> Iterator[Open]:
+    """Return a function that returns the browser of a member, on a home with these settings."""
+    opened: list[ReadOnlyDatabase] = []
+
+    def browser(name: str, **given: Any) -> TestClient:
+        settings = make_settings(**{"publish": True, "publish_root": tmp_path / "root", **given})
+        opened.append(ReadOnlyDatabase(settings))
+        pages = Pages(settings, opened[-1], Gate(settings, opened[-1]), clock=Clock(lambda: NOW)).application()
+        cookie = Sessions(settings).begin(name, is_administrator=name == "Anna")
+        return TestClient(pages, cookies={COOKIE: cookie}, follow_redirects=False)
+
+    yield browser
+    for database in opened:
+        database.close()
+
+
+def choose(browser: TestClient, **fields: str) -> Any:
+    """Send the form below *My taste* with these fields changed; one that is empty is an unchecked box."""
+    page = browser.get("/taste").text
+    given = dict(re.findall(r'<input[^>]*name="(csrf|next|list_name|address)"[^>]*? value="([^"]*)"', page))
+    given |= dict.fromkeys(re.findall(r'name="(\w+)" value="1" checked', page), "1")
+    return browser.post("/choices", data={name: value for name, value in (given | fields).items() if value})
+
+
+def chosen(home: Home, user: str) -> Choices:
+    with home.shelf.open() as connection:
+        return choices_of(connection, user)
+
+
+def test_a_member_chooses_whether_and_under_which_name_their_lists_are_published(home: Home, signed_in: Open):
+    ben = signed_in("Ben")
+    assert chosen(home, "Ben") == Choices()
+    answer = choose(ben, list_name="Benny ")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/taste")
+    assert chosen(home, "Ben") == Choices(publish=True, list_name="Benny")
+    assert 'value="Benny"' in ben.get("/taste").text
+    choose(ben, publish="")
+    assert chosen(home, "Ben") == Choices(publish=False, list_name="Benny")
+    assert "checked" not in ben.get("/taste").text
+    choose(ben, list_name="Ben", publish="1")
+    assert chosen(home, "Ben") == Choices() and chosen(home, "Anna") == Choices()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"publish": False, "publish_root": None},
+        {"publish_as": "rows"},
+        {"publish_lists": ("top_picks_libraries", "top_picks_playlists")},
+    ],
+)
+def test_what_the_operator_does_not_publish_cannot_be_chosen(home: Home, signed_in: Open, given: dict[str, Any]):
+    ben = signed_in("Ben", **given)
+    page = ben.get("/taste").text
+    assert "/choices" not in page
+    token = re.search(r'name="csrf" value="([^"]+)"', page)
+    assert token is not None
+    assert ben.post("/choices", data={"csrf": token[1], "list_name": "Benny"}).status_code == 404
+    assert home.shelf.rows("SELECT * FROM member_choices") == []
+
+
+def test_nobody_chooses_for_somebody_else(home: Home, signed_in: Open):
+    anna, ben = signed_in("Anna"), signed_in("Ben")
+    assert "/choices" not in anna.get("/taste?as=Ben").text
+    token = re.search(r'name="csrf" value="([^"]+)"', anna.get("/taste").text)
+    assert token is not None
+    for browser, csrf in ((ben, token[1]), (ben, ""), (TestClient(ben.app), token[1])):
+        assert browser.post("/choices", data={"csrf": csrf, "publish": "1"}).status_code == 403
+    home.user("Ben", is_disabled=True)
+    assert home.shelf.rows("SELECT * FROM member_choices") == []
+
+
+def test_two_members_do_not_have_one_name(home: Home, signed_in: Open):
+    anna, ben = signed_in("Anna"), signed_in("Ben")
+    for name in ("anna", " ANNA", "An\u200bna", "Anna."):
+        answer = choose(ben, list_name=name)
+        assert answer.status_code == 400 and "Somebody else has this name" in answer.text, name
+    choose(ben, list_name="Mum")
+    assert choose(anna, list_name="mum").status_code == 400
+    assert (chosen(home, "Ben").list_name, chosen(home, "Anna").list_name) == ("Mum", None)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("../../etc", "etc"), ("a/b\\c", "a b c"), ("a\r\nSet-Cookie: x", "a Set-Cookie x"), ("\u202eevil", "evil"),
+        ("...", None), ("   ", None), ("x" * 200, "x" * 40), ("Zoë", "Zoë"), ("{type}{0.x}", "{type}{0.x}"),
+        ("CON\x00", "CON"), ("名前", "名前"),
+    ],
+)  # fmt: skip
+def test_a_name_holds_nothing_that_a_file_system_or_a_header_would_mind(given: str, name: str | None):
+    assert clean_name(given) == name
+
+
+def test_a_name_is_shown_as_it_is(home: Home, signed_in: Open):
+    ben = signed_in("Ben")
+    choose(ben, list_name="'\"><script>{{ 7 }}")
+    page = ben.get("/taste").text
+    assert "<script" not in page and "{{ 7 }}" in page
