@@ -137,6 +137,16 @@ def skip_to_the_titles(visit: Visit) -> None:
     assert title.evaluate("one => one === document.activeElement"), "the next one is not the first title"
 
 
+def read_in_german(visit: Visit) -> None:
+    visit.press("button", "Deutsch")
+    assert visit.page.locator("html").get_attribute("lang") == "de"
+    for path in LISTS:
+        visit.open(path)
+    assert visit.page.get_by_role("heading", level=1).inner_text() == "Mein Geschmack"
+    visit.press("button", "English")
+    visit.press("link", "For you")
+
+
 def hide(visit: Visit) -> None:
     visit.press("button", "Not for me: Heat")
     assert visit.titles() == ["Alien & <Co> 2000"]
@@ -168,7 +178,7 @@ def sign_out(visit: Visit) -> None:
 
 
 STEPS: tuple[Callable[[Visit], None], ...] = (
-    sign_in, read_each_page, skip_to_the_titles, hide, undo, get_lost, sign_out,
+    sign_in, read_each_page, skip_to_the_titles, read_in_german, hide, undo, get_lost, sign_out,
 )  # fmt: skip
 
 
