@@ -24,8 +24,10 @@ import argparse
 import functools
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,7 @@ from numpy.typing import NDArray
 from verdict import Verdict, not_applicable
 
 from aperture_dagster.simulator.opinions import neighbours
+from aperture_dagster.taste import freshness
 from aperture_dagster.taste.folder_world import embed, read_folder, world_of_folder
 from aperture_dagster.taste.lists import reason_of
 from aperture_dagster.taste.ranking.config import RankingConfig
@@ -56,7 +59,7 @@ from aperture_dagster.taste.ranking.evaluation import (
 )
 from aperture_dagster.taste.ranking.histories import as_utc, positions, rows_where
 from aperture_dagster.taste.ranking.library import library_of
-from aperture_dagster.taste.ranking.metrics import FIRST
+from aperture_dagster.taste.ranking.metrics import FIRST, ndcg_at
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 CONFIG = RankingConfig(limit=DEPTH)
@@ -105,6 +108,15 @@ SMALLEST = 1.15
 """Least ratio to the votes in a library of 500 films."""
 MOST_POPULAR = 0.8
 """Mean votes of our lists, as a share of the baseline's."""
+MOST_SAME = 0.35
+"""Share of all places among the first ten of users alone that the 20 most frequent films take."""
+MOST_LOST = -0.15
+"""What two who share an account may lose to their own lists in turn."""
+IDLE_USERS, IDLE_DAYS = 20, 56
+LONGEST_STAY = 14
+"""Days among the first ten of somebody who watches nothing."""
+CHANGES = (0.2, 0.4)
+"""Share of the first twenty of theirs that changes in a week."""
 
 
 def load(folder: Path, vectors: NDArray[np.float32] | None = None) -> World:
@@ -295,6 +307,95 @@ def compare_newcomers(world: World, histories: pd.DataFrame) -> dict[str, float]
     return ratios
 
 
+def shared_accounts(world: World, users: Sequence[int], draw: int) -> tuple[World, list[tuple[int, int]]]:
+    """Return the world as if users shared an account in pairs, drawn at random (seeded), and the pairs.
+
+    An account has the number of its pair. What either has seen is known of it, and no hit.
+    """
+    order = np.random.default_rng(draw).permutation(np.array(users))
+    pairs = [(int(one), int(other)) for one, other in order[: len(order) // 2 * 2].reshape(-1, 2)]
+    account = {user: number for number, pair in enumerate(pairs) for user in pair}
+    training = rows_where(world.training, world.training["user_id"].isin(account.keys()))
+    seen = {n: np.union1d(world.seen[one], world.seen[other]) for n, (one, other) in enumerate(pairs)}
+    shared = replace(
+        world,
+        training=training.assign(user_id=training["user_id"].map(account)),
+        hits={n: (world.hits[a] | world.hits[b]) - set(seen[n].tolist()) for n, (a, b) in enumerate(pairs)},
+        seen=seen,
+        unreleased={n: world.unreleased[a] & world.unreleased[b] for n, (a, b) in enumerate(pairs)},
+    )
+    return shared, pairs
+
+
+def compare_shared_accounts(world: World) -> dict[str, float]:
+    """Print and return what it costs two of users 201-400 to share an account.
+
+    Both are judged by its list, and by their own lists in turn, without what either has seen.
+    """
+    users = [user for user in world.users if user in ALONE.users]
+    found: dict[str, float] = {}
+    for label in ("plays only", "ratings"):
+        known = world if label == "ratings" else without_ratings(world)
+        own = rank_household(known, users, alone_together(replace(CONFIG, limit=10 * DEPTH)))
+        apart, together = list[float](), list[float]()
+        for draw in range(HOUSEHOLDS.draws):
+            shared, pairs = shared_accounts(known, users, draw)
+            lists = rank_household(shared, list(shared.hits), alone_together(CONFIG))
+            for number, pair in enumerate(pairs):
+                seen = set(shared.seen[number].tolist())
+                longest = [[row for row in own[user].tolist() if row not in seen] for user in pair]
+                in_turn = list(dict.fromkeys(row for rows in zip(*longest, strict=False) for row in rows))
+                hits = [found for user in pair if (found := world.hits[user] - seen)]
+                if hits:
+                    apart.append(float(np.mean([ndcg_at(in_turn, one) for one in hits])))
+                    together.append(float(np.mean([ndcg_at(lists[number].tolist(), one) for one in hits])))
+        lost = (np.array(together) - np.array(apart)) / np.mean(apart)
+        margin = 1.96 * lost.std() / np.sqrt(len(lost))
+        found[label] = float(lost.mean())
+        print(
+            f"pairs of users who share an account, {label}: {np.mean(together):.4f}, by their own lists in turn "
+            f"{np.mean(apart):.4f}: {found[label]:+.1%} [{found[label] - margin:+.1%}, {found[label] + margin:+.1%}]"
+        )
+    return found
+
+
+def sameness(world: World, lists: Lists) -> float:
+    """Return the share of all places among the first ten that the 20 most frequent films take."""
+    places = Counter(int(row) for rows in lists.values() for row in rows[:FIRST])
+    return sum(count for _, count in places.most_common(20)) / sum(places.values())
+
+
+def while_nothing_is_watched(world: World) -> tuple[int, float, float]:
+    """Make the lists of some users who watch nothing day by day.
+
+    Returns:
+        The longest time that a film is among the first ten, in days, and the least and largest share of the first
+        twenty that changes in a week.
+    """
+    users = [user for user in world.users if user > 200][:IDLE_USERS]
+    model = household_model(world, users, alone_together(replace(CONFIG, limit=50)))
+    longest, changes = 0, list[float]()
+    for user in users:
+        places: list[freshness.Place] = []
+        stays, days = Counter[int](), list[set[int]]()
+        for number in range(IDLE_DAYS):
+            today = date(2026, 1, 1) + timedelta(days=number)
+            rest = freshness.resting(places, today)
+            rows = replace(model, resting={user: rest}).for_user(user).to_dict("records")
+            ranks = {row["work_id"]: row["rank"] for row in rows}
+            top = freshness.next_places(places, rest, rows, today)
+            places = [replace(place, rank=ranks.get(place.work_id)) for place in top]
+            stays = Counter({work: stays[work] + 1 for work, rank in ranks.items() if rank <= FIRST})
+            longest = max(longest, *stays.values())
+            days.append({work for work, rank in ranks.items() if rank <= 2 * FIRST})
+        changes += [len(one - week) / len(one) for one, week in zip(days, days[7:], strict=False)]
+    print(
+        f"\n{len(users)} users who watch nothing for {IDLE_DAYS} days: at most {longest} days among the first ten; "
+        f"{min(changes):.0%} to {max(changes):.0%} of the first twenty change in a week"
+    )
+    return longest, min(changes), max(changes)
+
+
 def explain(world: World, households: int = 3, shown: int = 30) -> float:
     """Print some reasons, and return how many of all name only liked titles among the three that contribute most."""
     titles = dict(zip(world.items["work_id"], world.items["title"], strict=True))
@@ -347,12 +448,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plays = compare(world, ratings=False, cut=not options.quick)
     rated = compare(world, ratings=True, cut=not options.quick)
     found = verdict(world, plays, rated)
+    for known in ("plays only", "ratings"):
+        alone = rank(world, ALONE, ratings=known == "ratings")
+        found.most(f"places that 20 films take, {known}, {ALONE.name}", sameness(world, alone), MOST_SAME)
     small = compare_small(small_worlds(options.data, lists))
     for label, ratio in small.items():
         found.least(f"{SMALL.name}, {label}, ratio to the votes", ratio, SMALLEST)
     if not options.quick:
+        for label, lost in compare_shared_accounts(world).items():
+            found.least(f"shared accounts, {label}, compared with their own lists in turn", lost, MOST_LOST)
         for name, ratio in compare_newcomers(world, read_folder(options.data)[1]).items():
             found.least(f"newcomers, {name}, ratio to the votes", ratio, 1.0)
+        longest, least, most = while_nothing_is_watched(world)
+        found.most("longest stay among the first ten while nothing is watched", longest, LONGEST_STAY, " days")
+        found.least("what changes of the first twenty in a week", least, CHANGES[0])
+        found.most("what changes of the first twenty in a week", most, CHANGES[1])
         found.least("reasons that name liked titles which contribute most", explain(world), 0.8)
     print(f"{time.perf_counter() - start:.0f} s")
     return found.close()

@@ -114,11 +114,13 @@ def test_only_the_first_five_of_a_cast_count_beside_directors_and_creators():
 def test_the_shares_of_the_components():
     config = RankingConfig(fade=0.8)
     crowd = 90 / (90 + 90) * 40 / 68
-    found = blend_shares(config, 40, 91)
+    found = blend_shares(config, 40, 91, has_lists=True)
+    linked = 40 / 70
+    general = (1 - 0.8 * crowd) * (1 - 0.7 * linked)
     assert found == pytest.approx(
-        {"similarity": 40 / 70, "era": (1 - 0.8 * crowd) * 40 / 60, "co_watch": config.weights.co_watch * crowd,
-         "recommended_from": config.weights.recommended_from * 40 / 70, "rating": 0.4 * (1 - 0.8 * crowd) * 40 / 43,
-         "votes": 0.45 * (1 - 0.8 * crowd), "trend": 0.3 * (1 - 0.8 * crowd) * 40 / 43}
+        {"similarity": linked, "era": general * 40 / 60, "co_watch": config.weights.co_watch * crowd,
+         "recommended_from": config.weights.recommended_from * linked, "rating": 0.4 * general * 40 / 43,
+         "votes": 0.45 * general, "trend": 0.3 * general * 40 / 43}
     )  # fmt: skip
     assert blend_shares(config, 40, 0)["co_watch"] == blend_shares(config, 40, 1)["co_watch"] == 0.0
     nothing = blend_shares(config, 0, 91)

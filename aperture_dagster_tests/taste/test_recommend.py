@@ -211,6 +211,20 @@ def test_titles_recommended_from_what_was_liked_rise(library):
     assert found["recommended_from"].iloc[0] == found["recommended_from"].max() > 0
 
 
+def test_popularity_counts_less_where_lists_lead_somewhere_and_in_full_where_they_do_not(library, vectors):
+    histories = watched("ann", SPACE)
+    there = pd.DataFrame({"work_id": [100], "recommended_work_id": [101], "rank": [1]})
+    nowhere = pd.DataFrame({"work_id": [101], "recommended_work_id": [102], "rank": [1]})
+    films = library.assign(vote_count=np.arange(60) * 10.0 + 1)
+    found = {
+        name: prepare(inputs(films, vectors, histories, edges=edges), RankingConfig(limit=100)).for_user("ann")
+        for name, edges in (("none", None), ("nowhere", nowhere), ("there", there))
+    }
+    spread = {name: one["popularity"].max() - one["popularity"].min() for name, one in found.items()}
+    assert spread["nowhere"] == spread["none"]
+    assert spread["there"] == pytest.approx(spread["none"] * (1 - 0.7 * 12 / 42))
+
+
 def test_liked_series_count_less_for_films_than_liked_films(library, vectors):
     mixed = library.assign(media_type=["series" if work in LOVE[:4] else "movie" for work in library["work_id"]])
     histories = watched("ann", SPACE[:3] + LOVE[:4])

@@ -63,6 +63,8 @@ class RankingConfig:
     """Number of other people at which co-watch has half of its weight: five people say little about a sixth."""
     fade: float = 0.8
     """Share of the weights of era, rating and popularity that goes as co-watch gains its own."""
+    fade_linked: float = 0.7
+    """The same as TMDb's lists gain theirs. With less, the lists of all users are alike."""
     cold_below: int = 3
     """With fewer known titles, a list says that its user is cold."""
     diversity: float = 0.1

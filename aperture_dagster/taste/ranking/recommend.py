@@ -108,7 +108,8 @@ class RankingModel:
         """Return what each part adds to the score of the candidates (rows of one media type, ascending)."""
         column, priors = self.people.column[user_id], self.library.priors
         others = self.people.co_watchers(user_id, self.library.rows[media_type])
-        shares = blend_shares(self.config, self._known(titles, media_type), others)
+        linked = np.zeros(0) if self.linked is None else self.linked[candidates, column]
+        shares = blend_shares(self.config, self._known(titles, media_type), others, has_lists=bool(linked.any()))
         votes, trend = (standardise(values[candidates]) for values in (priors.votes, priors.trend))
         found = {
             "rating": shares["rating"] * standardise(priors.rating[candidates]),
@@ -126,8 +127,7 @@ class RankingModel:
         watched = np.where(known, standardise(watched, None if self.people.crowd is None else known), 0.0)
         found["co_watch"] = shares["co_watch"] * watched
         if self.linked is not None:
-            linked = standardise(signed_root(self.linked[candidates, column]))
-            found["recommended_from"] = shares["recommended_from"] * linked
+            found["recommended_from"] = shares["recommended_from"] * standardise(signed_root(linked))
         return found
 
     def _ranked(self, user_id: Hashable, media_type: str) -> pd.DataFrame:
@@ -210,25 +210,30 @@ def prepare(
     )
 
 
-def blend_shares(config: RankingConfig, known: float, co_watchers: float) -> dict[str, float]:
+def blend_shares(
+    config: RankingConfig, known: float, co_watchers: float, *, has_lists: bool = False
+) -> dict[str, float]:
     """Return the weight of each component for a user with ``known`` titles among ``co_watchers`` people.
 
+    ``has_lists`` says whether TMDb's lists of what the user knows lead to any title.
+
     All curves are x / (x + half), and were fitted on histories cut to 1 to 860 titles and households of 1 to 200 people
-    (users 1-200 of the benchmark's data). What other people watched together says better than year, rating and
-    popularity what is worth watching, so these fade as it gains weight. A list for somebody of whom nothing is known is
-    that of the most votes.
+    (users 1-200 of the benchmark's data). What other people watched together, and TMDb's lists, say better than
+    year, rating and popularity what is worth watching, so these fade as those gain weight. A list for somebody of whom
+    nothing is known is that of the most votes.
     """
     base = config.weights
     taste = known / (known + config.half_known)
+    linked = taste if has_lists else 0.0
     others = max(co_watchers - 1, 0.0)
     crowd = others / (others + config.half_household) * known / (known + config.half_known_co_watch)
-    general = 1.0 - config.fade * crowd
+    general = (1.0 - config.fade * crowd) * (1.0 - config.fade_linked * linked)
     liking = general * known / (known + config.half_known_rating)
     return {
         "similarity": taste,
         "era": general * known / (known + config.half_known_era),
         "co_watch": base.co_watch * crowd,
-        "recommended_from": base.recommended_from * taste,
+        "recommended_from": base.recommended_from * linked,
         "rating": base.rating * liking,
         "votes": base.votes * general,
         "trend": base.trend * liking,
