@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from aperture_dagster.catalogue.people import (
     natural_order,
     partition_key,
     read_users,
     remember_server,
+    users_differ,
     users_of_partitions,
     write_users,
 )
 from aperture_dagster.simulator.odd_world import ODD_USERS
-from aperture_dagster_tests.shelf import Shelf, user_row
+from aperture_dagster_tests.shelf import NOW, Shelf, user_row
 
 
 def sync(shelf: Shelf, *rows: dict[str, Any], also_there: tuple[str, ...] = ()) -> Any:
@@ -53,6 +56,41 @@ def test_nobody_is_removed_while_a_user_cannot_be_identified(shelf: Shelf):
         counts = write_users(connection, [row("2", "Robert")], still_there=None, key_for=partition_key)
     assert (counts.updated, counts.deleted) == (1, 0)
     assert not users(shelf)["1"].gone
+
+
+ANN, BOB, CLEO = row("1", "ann"), row("2", "bob"), row("3", "cleo")
+
+
+@pytest.mark.parametrize(
+    ("rows", "on_server", "differ"),
+    [
+        ([ANN, BOB], ("1", "2"), False),
+        ([ANN, BOB | {"last_activity_at": NOW}], ("1", "2"), False),
+        ([ANN, BOB | {"name": "Robert"}], ("1", "2"), True),
+        ([ANN, BOB | {"is_administrator": True}], ("1", "2"), True),
+        ([ANN, BOB, CLEO], ("1", "2", "3"), True),
+        ([ANN], ("1",), True),
+        # One who cannot be read is still there, and in a list that may be incomplete, nobody is missing.
+        ([ANN], ("1", "2"), False),
+        ([ANN], None, False),
+    ],
+)
+def test_a_look_tells_whether_a_sync_would_change_anything(shelf: Shelf, rows: list[Any], on_server: Any, differ: bool):
+    sync(shelf, ANN, BOB)
+    with shelf.open() as connection:
+        assert users_differ(connection, rows, on_server=on_server) is differ
+    with shelf.open() as connection:
+        counts = write_users(connection, rows, still_there=on_server, key_for=partition_key)
+    moved = any(one["last_activity_at"] for one in rows)
+    assert bool(counts.written or counts.deleted) is (differ or moved)
+
+
+def test_a_user_who_left_and_came_back_differs(shelf: Shelf):
+    sync(shelf, ANN, BOB)
+    sync(shelf, ANN)
+    with shelf.open() as connection:
+        assert users_differ(connection, [ANN, BOB], on_server=("1", "2"))
+        assert not users_differ(connection, [ANN], on_server=("1",))
 
 
 def test_a_renamed_user_keeps_the_key(shelf: Shelf):

@@ -20,7 +20,7 @@ from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.http.messages import parse_json
 from aperture_dagster.media_server import items, published
 from aperture_dagster.media_server.activity import parse_play
-from aperture_dagster.media_server.listing import parse_page
+from aperture_dagster.media_server.listing import only_types, parse_page
 from aperture_dagster.prices.rules import PriceListRejected, parse_price_list
 from aperture_dagster_tests.fuzz import ANYTHING, FEW, broken, why_not_storable
 from aperture_dagster_tests.recordings.recording import load
@@ -67,7 +67,7 @@ MEDIA_SERVER: dict[str, tuple[Parser, str]] = {
     "a studio": (items.parse_studio, "Movie"),
     "an entry of the log": (parse_play, "play"),
     "a published film": (published.parse_published_item, "Movie"),
-    "a list": (published.parse_list, "BoxSet"),
+    "a list": (only_types("BoxSet", published.parse_list), "BoxSet"),
     "pictures": (published.artwork_tags, "Movie"),
 }
 

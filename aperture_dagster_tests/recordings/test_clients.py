@@ -79,7 +79,8 @@ def test_titles_are_read_with_their_facts(server: Server, media_type: Any) -> No
         assert (title.tmdb_id, title.imdb_id) == (int(ids["Tmdb"]) if "Tmdb" in ids else None, ids.get("Imdb"))
         assert title.path == item["Path"] and title.added_at.year == 2026  # type: ignore[union-attr]
         assert set(title.genres) == set(item["Genres"]) and title.overview == item.get("Overview")
-        assert title.community_rating == item.get("CommunityRating")
+        ratings = (item.get("CommunityRating"), item.get("CriticRating"))
+        assert (title.community_rating, title.critic_rating) == ratings
 
 
 def test_episodes_are_read_with_their_numbers(server: Server) -> None:
@@ -181,7 +182,8 @@ def test_files_are_known_with_versions_and_parts(server: Server) -> None:
     assert found and found.keys() <= items.keys()
     for number, files in found.items():
         sources = items[number].get("MediaSources", [])
-        assert [one.path for one in files.sources] == [one["Path"] for one in sources]
+        sent = [(one["Path"], one["Bitrate"], one["Size"]) for one in sources]
+        assert [(one.path, one.bitrate, one.size) for one in files.sources] == sent
         assert files.picture_tag == items[number]["ImageTags"].get("Primary")
 
 

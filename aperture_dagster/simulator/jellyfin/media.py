@@ -12,6 +12,7 @@ from typing import Any
 from aperture_dagster.simulator.catalogue import Item
 
 VIDEO = ("Movie", "Episode")
+_BYTES_PER_SECOND = 500_000
 _AUDIO = {"mka": "aac", "ac3": "ac3", "dts": "dts", "m4a": "aac", "flac": "flac"}
 _SUBTITLES = {"srt": "subrip", "ass": "ass", "ssa": "ssa", "vtt": "webvtt", "sub": "dvdsub", "idx": "dvdsub"}
 _LANGUAGES = {"en": "eng", "de": "ger", "fr": "fre", "es": "spa", "it": "ita", "ja": "jpn"}
@@ -60,7 +61,8 @@ def _source(number: str, name: str, path: str, runtime_ticks: int | None) -> dic
         "Id": number,
         "Path": path,
         "Type": "Default",
-        "Size": (runtime_ticks or 0) // 10_000_000 * 500_000,
+        "Size": (runtime_ticks or 0) // 10_000_000 * _BYTES_PER_SECOND,
+        "Bitrate": 8 * _BYTES_PER_SECOND,
         "Name": name,
         "IsRemote": False,
         "RunTimeTicks": runtime_ticks,
