@@ -93,7 +93,7 @@ class Pages:
         sign_in = SignIn(self._settings, self._database, self._gate, self._rendered, self._prefix)
         pictures = Pictures(self._settings, self._database, self._gate)
         hiding = Hiding(self._settings, self._database, self._gate, self._prefix, self._clock)
-        choosing = ChoosingForm(self._settings, self._database, self._gate, self._prefix)
+        choosing = ChoosingForm(self._settings, self._database, self._gate, self._rendered, self._prefix)
         routes: list[BaseRoute] = [*others, *sign_in.routes(), *hiding.routes(), *choosing.routes(), pictures.route()]
         routes += [Route(path, self._shown(path), methods=["GET"]) for path in LISTS]
         routes.append(Route("/static/{name}", self._file, methods=["GET"]))
