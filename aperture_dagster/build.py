@@ -16,6 +16,7 @@ from aperture_dagster.defs import (
     discovery,
     enrichment,
     maintenance,
+    newsletter,
     popularity,
     publishing,
     ratings,
@@ -134,6 +135,7 @@ def build_groups(settings: Settings) -> list[Group]:
         taste.GROUP,
         popularity.group(settings),
         discovery.GROUP,
+        newsletter.GROUP,
         # After the others: it shows what they made.
         publishing.group(settings),
         maintenance.GROUP,

@@ -9,6 +9,7 @@ import aperture_dagster.alerts.tables
 import aperture_dagster.catalogue.tables
 import aperture_dagster.discovery.tables
 import aperture_dagster.enrichment.tables
+import aperture_dagster.newsletter.tables
 import aperture_dagster.popularity.tables
 import aperture_dagster.postgres.tables
 import aperture_dagster.prices.tables

@@ -106,11 +106,12 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message in plain text; ``is_good`` if it reports nothing but recoveries."""
+    """A message, in plain text unless it ``is_html``; ``is_good`` if it reports nothing that is wrong."""
 
     title: str
     body: str
     is_good: bool
+    is_html: bool = False
 
 
 def update(
@@ -328,7 +329,7 @@ class Notifier:
                     body=message.body,
                     title=message.title,
                     notify_type=apprise.NotifyType.SUCCESS if message.is_good else apprise.NotifyType.WARNING,
-                    body_format=apprise.NotifyFormat.TEXT,
+                    body_format=apprise.NotifyFormat.HTML if message.is_html else apprise.NotifyFormat.TEXT,
                 )
                 why = said.getvalue()
             except Exception as error:

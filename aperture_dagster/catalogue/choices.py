@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -63,6 +64,11 @@ def clean_name(text: str) -> str | None:
     plain = "".join(one for one in unicodedata.normalize("NFC", text) if unicodedata.category(one) != "Cf")
     kept = "".join(" " if one in _NOT_IN_NAMES or not one.isprintable() else one for one in plain)
     return " ".join(kept.split())[:LONGEST_NAME].strip(" .") or None
+
+
+def is_plain_email(text: str) -> bool:
+    """Tell whether a text is one e-mail address of the usual form, and nothing that could be taken for more."""
+    return len(text) <= 200 and re.fullmatch(r"[A-Za-z0-9._+'-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", text) is not None
 
 
 def is_taken(name: str, user_id: str, people: Iterable[User], choices: dict[str, Choices]) -> bool:

@@ -159,6 +159,14 @@ member_choices = sa.Table(
     sa.Column("newsletter", sa.Boolean, nullable=False),
     sa.Column("address", sa.Text, comment="e-mail address for it; null: the one in users"),
     sa.Column("language", sa.Text, comment="in which it is, such as de-AT"),
+    sa.Column(
+        "unsubscribe_key",
+        sa.Text,
+        nullable=False,
+        unique=True,
+        server_default=sa.text("gen_random_uuid()::text"),
+        comment="in the link that ends it, for whoever holds a letter",
+    ),
     sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
     comment="What members chose on their page; who chose nothing has no row.",
 )

@@ -99,7 +99,7 @@ class Pages:
         sign_in = SignIn(self._settings, self._database, self._gate, self._rendered, self._prefix)
         pictures = Pictures(self._settings, self._database, self._gate)
         api = Api(self._settings, self._database, self._gate, self._prefix, self._clock)
-        choosing = ChoosingForm(self._settings, self._database, self._gate, self._prefix)
+        choosing = ChoosingForm(self._settings, self._database, self._gate, self._rendered, self._prefix)
         actions = Actions(self._settings, self._database, self._gate, self._rendered, self._prefix)
         routes: list[BaseRoute] = [*others, *sign_in.routes(), *actions.routes(self._clock), *choosing.routes()]
         routes += [pictures.route(), api.route()]

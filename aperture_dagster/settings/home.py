@@ -120,7 +120,7 @@ class AlertSettings(SettingsGroup):
 
     alert_urls: Secret = None
     """Addresses that problems are reported to, as [apprise URLs](alerts.md), separated by spaces or line breaks.
-    Without one, problems are only logged.
+    Without one, problems are only logged. The first for mail also sends [letters to members](members.md).
     """
     alert_ui_url: OptionalAddress = None
     """Address at which you open the UI, for links in alerts."""

@@ -102,6 +102,7 @@ def test_every_check_is_on_an_asset_that_is_made_here(definitions: dg.Definition
         dg.AssetKey("top_picks"),
         dg.AssetKey("household_overview"),
         dg.AssetKey("library_access"),
+        dg.AssetKey("newsletters"),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from babel.support import NullTranslations
@@ -29,8 +30,11 @@ Browser = Callable[..., TestClient]
 
 
 @pytest.fixture
-def browser(settings: Settings) -> Iterator[Browser]:
-    """Return a function that returns a browser of Anna's, by its ``Accept-Language``."""
+def browser(make_settings: Callable[..., Settings], tmp_path: Path) -> Iterator[Browser]:
+    """Return a function that returns a browser of Anna's, by its ``Accept-Language``, where everything is offered."""
+    settings = make_settings(
+        publish=True, publish_root=tmp_path, alert_urls="mailto://mail.example", alert_ui_url="https://home.example"
+    )
     database = ReadOnlyDatabase(settings)
     pages = Pages(settings, database, Gate(settings, database), clock=Clock(lambda: NOW)).application()
 
@@ -77,8 +81,10 @@ def test_everything_on_every_page_can_be_translated_but_names(
     translations.texts_of.cache_clear()
     monkeypatch.setattr(translations, "_translations", lambda _: Brackets())
     anna, stranger = browser("de"), browser("de", name=None)
-    pages = [anna.get(path).text for path in (*LISTS, "/nowhere", "/not-for-me")]
+    pages = [anna.get(path).text for path in (*LISTS, "/nowhere", "/not-for-me", "/unsubscribe/x")]
     pages += [stranger.get("/sign-in").text, stranger.post("/sign-in", data={"name": "x", "password": "y"}).text]
+    pages.append(anna.post("/unsubscribe/x").text)
+    assert "/choices" in pages[4]
     full.shelf.do("DELETE FROM recommendations")
     pages += [anna.get("/").text, anna.get("/?as=Ben").text, anna.post("/not-for-me", data={}).text]
     translations.texts_of.cache_clear()

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from aperture_dagster.front_door.hiding import Hiding
 from hypothesis import example, given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
@@ -16,7 +17,6 @@ from starlette.testclient import TestClient
 from aperture_dagster.front_door.app import FrontDoor
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.guard import AllowedHosts, find_refusal
-from aperture_dagster.front_door.hiding import Hiding
 from aperture_dagster.front_door.pages import Pages
 from aperture_dagster.front_door.sessions import COOKIE, QUICK_COOKIE
 from aperture_dagster.front_door.sign_in import safe_path

@@ -426,15 +426,18 @@ CREATE TABLE member_choices (
     newsletter BOOLEAN NOT NULL,
     address TEXT,
     language TEXT,
+    unsubscribe_key TEXT DEFAULT gen_random_uuid()::text NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_member_choices PRIMARY KEY (user_id),
-    CONSTRAINT fk_member_choices_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
+    CONSTRAINT fk_member_choices_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT uq_member_choices_unsubscribe_key UNIQUE (unsubscribe_key)
 );
 COMMENT ON TABLE member_choices IS 'What members chose on their page; who chose nothing has no row.';
 COMMENT ON COLUMN member_choices.publish IS 'whether their own lists are on the media server';
 COMMENT ON COLUMN member_choices.list_name IS 'in place of their name in the names of these';
 COMMENT ON COLUMN member_choices.address IS 'e-mail address for it; null: the one in users';
 COMMENT ON COLUMN member_choices.language IS 'in which it is, such as de-AT';
+COMMENT ON COLUMN member_choices.unsubscribe_key IS 'in the link that ends it, for whoever holds a letter';
 
 CREATE TABLE watch_state (
     user_id TEXT NOT NULL,
@@ -922,6 +925,17 @@ CREATE TABLE merges (
 );
 COMMENT ON TABLE merges IS 'The input of the last merge of each row of enriched_metadata.';
 COMMENT ON COLUMN merges.made_from IS 'merge rules and versions of all source rows';
+
+CREATE TABLE newsletters (
+    user_id TEXT NOT NULL,
+    week DATE NOT NULL,
+    begun_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_newsletters PRIMARY KEY (user_id, week),
+    CONSTRAINT fk_newsletters_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
+);
+COMMENT ON TABLE newsletters IS 'Letters that were sent, or were being sent when the run ended.';
+COMMENT ON COLUMN newsletters.week IS 'its Monday, in the operator''s time zone';
+COMMENT ON COLUMN newsletters.begun_at IS 'noted before it is sent, so that it is never sent twice';
 
 CREATE TABLE shows_you_watch (
     user_id TEXT NOT NULL,

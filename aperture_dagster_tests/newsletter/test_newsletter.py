@@ -1,0 +1,204 @@
+"""The weekly letters: what is in them, to whom they go, how often, and how they end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from aperture_dagster.alerts.rules import Notifier
+from aperture_dagster.catalogue.choices import Choices, choices_of, write_choices
+from aperture_dagster.catalogue.people import read_users
+from aperture_dagster.front_door.gate import Gate
+from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.front_door.sessions import COOKIE, Sessions
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.newsletter.sending import LetterNotSent, Newsletters, mail_url, why_no_newsletter
+from aperture_dagster.postgres.database import Database, ReadOnlyDatabase
+from aperture_dagster.settings import Settings
+from aperture_dagster_tests.front_door.home import Home
+from aperture_dagster_tests.front_door.test_choices import choose
+from aperture_dagster_tests.newsletter.mail import MailServer, mail_server
+from aperture_dagster_tests.shelf import NOW
+
+TODAY = NOW.date()
+UI = "https://home.example/aperture/operate"
+
+
+@dataclass
+class Post:
+    """A household whose letters go to a mail server."""
+
+    home: Home
+    mail: MailServer
+    settings: Settings
+
+    def want(self, user: str, address: str | None = None, language: str = "en", **more: Any) -> None:
+        with self.home.shelf.open() as connection:
+            choices = Choices(newsletter=True, address=address or f"{user}@home.example", language=language, **more)
+            write_choices(connection, user, choices)
+
+    def send(self, user: str, today: date = TODAY) -> str:
+        with self.home.shelf.open() as connection:
+            member = next(one for one in read_users(connection) if one.name == user)
+        return Newsletters(self.settings, Database(self.settings), Clock(lambda: NOW)).send(member, today)
+
+    def browser(self, name: str | None = None) -> TestClient:
+        database = ReadOnlyDatabase(self.settings)
+        pages = Pages(self.settings, database, Gate(self.settings, database), clock=Clock(lambda: NOW)).application()
+        cookies = {} if name is None else {COOKIE: Sessions(self.settings).begin(name, is_administrator=False)}
+        return TestClient(pages, cookies=cookies, follow_redirects=False)
+
+
+@pytest.fixture
+def post(home: Home, make_settings: Callable[..., Settings]) -> Iterator[Post]:
+    with mail_server() as mail:
+        home.shelf.do("UPDATE titles SET added_at = '2020-01-01', first_seen_at = '2020-01-01'")
+        home.recommend("Ben", 2, 1)
+        yield Post(home, mail, make_settings(alert_urls=mail.url, alert_ui_url=UI))
+
+
+def added(home: Home, item: str, **ago: int) -> None:
+    statement = "UPDATE titles SET added_at = :at WHERE server_item_id = :item"
+    home.shelf.do(statement, at=NOW - timedelta(**ago), item=item)
+
+
+def test_a_letter_has_what_is_recommended_what_is_new_and_one_suggestion(post: Post):
+    post.home.suggest("Ben", "Stalker", "PG", flatrate=["Mubi"])
+    post.home.suggest("Ben", "Mirror", "PG")
+    added(post.home, "film-3", days=6)
+    added(post.home, "film-4", days=8)
+    post.want("Ben", language="de-AT")
+    assert post.send("Ben") == "sent"
+    (letter,) = post.mail.letters
+    assert letter.recipients == ["Ben@home.example"]
+    for kind in ("plain", "html"):
+        text = letter.text(kind)
+        for expected in ("Heat", "Weil dir Solaris gefallen hat", "Up", "Stalker", "Mubi", "Filme für dich"):
+            assert expected in text, (kind, expected)
+        assert "Mirror" not in text and text.count("Solaris") == text.count("Weil dir Solaris")
+    assert "Alien &amp; &lt;Co&gt;" in letter.text("html") and "Alien & <Co>" in letter.text("plain")
+    assert '<html lang="de">' in letter.text("html")
+
+
+def test_a_letter_shows_only_what_its_member_may_see_by_now(post: Post):
+    post.home.suggest("Ben", "Stalker", "R")
+    for item in ("film-2", "film-3"):
+        added(post.home, item, days=1)
+    post.home.user("Ben", max_parental_rating=13)
+    post.want("Ben")
+    assert post.send("Ben") == "sent"
+    text = post.mail.letters[0].text("plain")
+    assert "Up" in text and not [one for one in ("Heat", "Alien", "Stalker") if one in text]
+    post.home.user("Ben", all_libraries=False, library_ids=[])
+    assert post.send("Ben", TODAY + timedelta(days=7)) == "nothing to tell" and len(post.mail.letters) == 1
+
+
+def test_nobody_gets_a_letter_who_did_not_ask_for_one(post: Post):
+    assert post.send("Ben") == "not wanted"
+    with post.home.shelf.open() as connection:
+        write_choices(connection, "Ben", Choices(address="ben@home.example"))
+    assert post.send("Ben") == "not wanted" and post.mail.letters == []
+
+
+def test_a_letter_is_sent_once_a_week_even_if_the_run_is_killed(post: Post, monkeypatch: pytest.MonkeyPatch):
+    post.want("Ben")
+    monday = TODAY - timedelta(days=TODAY.weekday())
+    sent = Notifier.send
+
+    def killed(*given: Any) -> None:
+        sent(*given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Notifier, "send", killed)
+        post.send("Ben", monday)
+    assert [post.send("Ben", monday + timedelta(days=day)) for day in (0, 6)] == ["sent before"] * 2
+    assert len(post.mail.letters) == 1
+    assert post.send("Ben", monday + timedelta(days=7)) == "sent"
+    # A clock that was ahead has been set right.
+    assert post.send("Ben", monday) == "sent before" and len(post.mail.letters) == 2
+
+
+def test_what_the_mail_server_refuses_is_sent_by_the_next_run_and_costs_nobody_else_theirs(post: Post):
+    post.home.recommend("Anna", 3)
+    post.want("Anna")
+    post.want("Ben")
+    post.mail.refused = {"Ben@home.example"}
+    with pytest.raises(LetterNotSent) as failed:
+        post.send("Ben")
+    assert "Ben's letter was not sent" in str(failed.value)
+    key = post.home.shelf.value("SELECT unsubscribe_key FROM member_choices WHERE user_id = 'Ben'")
+    assert "home.example" not in str(failed.value).replace("home.example/aperture", "") and key not in str(failed.value)
+    assert post.send("Anna") == "sent"
+    post.mail.refused = set()
+    assert post.send("Ben") == "sent" and len(post.mail.letters) == 2
+
+
+@pytest.mark.parametrize(
+    "address", ["a@b.example,c@d.example", "a@b.example\r\nBcc: c@d.example", "a", "a b@c.example"]
+)
+def test_an_address_is_one_address(post: Post, address: str):
+    post.want("Ben", address)
+    with pytest.raises(LetterNotSent):
+        post.send("Ben")
+    assert post.mail.letters == []
+    answer = choose(post.browser("Ben"), newsletter="1", address=address)
+    assert answer.status_code == 400
+
+
+def test_a_member_turns_letters_on_and_off(post: Post):
+    ben = post.browser("Ben")
+    assert choose(ben, newsletter="1").status_code == 400, "no address is known"
+    assert choose(ben, newsletter="1", address="ben@home.example").status_code == 303
+    with post.home.shelf.open() as connection:
+        chosen = choices_of(connection, "Ben")
+    assert (chosen.newsletter, chosen.address, chosen.language) == (True, "ben@home.example", "en")
+    assert "ben@home.example" not in repr(chosen)
+    choose(ben, newsletter="")
+    with post.home.shelf.open() as connection:
+        assert not choices_of(connection, "Ben").newsletter
+
+
+def test_a_letter_ends_the_letters_without_a_sign_in_and_looking_at_the_link_does_not(post: Post):
+    post.want("Ben")
+    post.home.recommend("Anna", 3)
+    post.want("Anna")
+    assert post.send("Ben") == "sent"
+    message = post.mail.letters[0].message
+    assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    link = re.fullmatch(r"<https://home\.example/aperture(/unsubscribe/[\w-]+)>", message["List-Unsubscribe"])
+    assert link is not None and f"https://home.example/aperture{link[1]}" in post.mail.letters[0].text("plain")
+    stranger = post.browser()
+    page = stranger.get(link[1])
+    assert page.status_code == 200 and "<form" in page.text and "Ben" not in page.text
+    assert post.send("Ben", TODAY + timedelta(days=7)) == "sent"
+    # As programs for mail do it, and as the page does.
+    multipart = {"files": {"List-Unsubscribe": (None, "One-Click")}}
+    for path, how in (("/unsubscribe/" + "x" * 36, {}), (link[1], multipart), (link[1], {})):
+        answer = stranger.post(path, **how)
+        assert answer.status_code == 200 and "no more letters" in answer.text
+    assert post.send("Ben", TODAY + timedelta(days=14)) == "not wanted"
+    assert post.send("Anna") == "sent"
+
+
+def test_letters_go_to_the_member_alone_through_the_operators_account():
+    sender = "mailtos://me:p%40ss@smtp.example.org:587/boss@x.example?to=me@x.example&cc=you@x.example&+Bcc=x@x.example&mode=ssl"
+    url = mail_url(sender, "ben@home.example", "https://home.example/unsubscribe/k")
+    assert url.startswith("mailtos://me:p%40ss@smtp.example.org:587?mode=ssl&to=ben%40home.example&format=html")
+    assert "x.example" not in url
+
+
+def test_nothing_is_offered_or_sent_without_an_address_to_send_from_and_one_to_link_to(
+    post: Post, make_settings: Callable[..., Settings]
+):
+    for given in ({}, {"alert_urls": post.mail.url}, {"alert_urls": "json://x.example", "alert_ui_url": UI}):
+        settings = make_settings(**given)
+        assert why_no_newsletter(settings) is not None
+        assert "newsletter" not in Post(post.home, post.mail, settings).browser("Ben").get("/taste").text
+    assert why_no_newsletter(post.settings) is None
