@@ -19,6 +19,7 @@ from aperture_dagster.front_door.language import texts_for
 from aperture_dagster.front_door.services import SERVICES
 from aperture_dagster.front_door.sign_in import NO_MEMBER, Render, read_form, require_csrf, safe_path
 from aperture_dagster.model.clock import Clock
+from aperture_dagster.newsletter.sending import unsubscribe
 from aperture_dagster.postgres.database import Database, ReadOnlyDatabase
 from aperture_dagster.ratings.connecting import Connecting
 from aperture_dagster.settings import Settings
@@ -47,7 +48,21 @@ class Actions:
         """Return the routes."""
         changes = {path: partial(self._change, change) for path, change in CHANGES.items()}
         answers = {**changes, **SERVICES}
-        return [Route(path, self._with(clock, answer), methods=["POST"]) for path, answer in answers.items()]
+        routes = [Route(path, self._with(clock, answer), methods=["POST"]) for path, answer in answers.items()]
+        return [*routes, Route("/unsubscribe/{key}", self._unsubscribe, methods=["GET", "POST"])]
+
+    def _unsubscribe(self, request: Request) -> Response:
+        """End somebody's letters, without a sign-in; a link alone does not, since programs for mail look at links.
+
+        Nobody learns whether a key is one.
+        """
+        is_done = request.method == "POST"
+        if is_done:
+            # The pages' own database has to be there first.
+            with self._database.connection(), self._written.transaction() as connection:
+                unsubscribe(connection, request.path_params["key"])
+        _ = texts_for(request.scope)
+        return self._render(request, "unsubscribe.html", heading=_("No more letters"), is_done=is_done)
 
     def _with(self, clock: Clock, answer: Callable[[Asked], Response]) -> Callable[[Request], Any]:
         """Return an endpoint that answers the form of a member."""

@@ -10,8 +10,10 @@ from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
+from aperture_dagster.catalogue.choices import write_choices
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.discovery.suggestions import dismiss_title, dismissed_titles, undo_dismissal
+from aperture_dagster.front_door.choices import chosen_in, offer_to
 from aperture_dagster.front_door.content import find_card
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database
@@ -91,6 +93,15 @@ def unfollow(connection: Connection, asked: Asked) -> None:
     want_no_more(connection, asked.member.user_id, asked.work_id)
 
 
+def choose(connection: Connection, asked: Asked) -> None:
+    """Store what a member chose of what they are offered."""
+    offer = offer_to(connection, asked.member, asked.settings)
+    if offer is None:
+        raise HTTPException(404)
+    chosen = chosen_in(asked.form, offer, connection, str(asked.texts.locale))
+    write_choices(connection, asked.member.user_id, chosen)
+
+
 Change = Callable[[Connection, Asked], None]
 CHANGES: Mapping[str, Change] = {
     "/not-for-me": hide,
@@ -98,4 +109,5 @@ CHANGES: Mapping[str, Change] = {
     "/rate": rate,
     "/more-like-this": follow,
     "/more-like-this/undo": unfollow,
+    "/choices": choose,
 }

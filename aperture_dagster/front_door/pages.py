@@ -24,7 +24,7 @@ from aperture_dagster.discovery.suitability import today_of
 from aperture_dagster.front_door import content
 from aperture_dagster.front_door.actions import LARGEST_ID, Actions
 from aperture_dagster.front_door.api import Api
-from aperture_dagster.front_door.choices import ChoosingForm, offer_to
+from aperture_dagster.front_door.choices import offer_to
 from aperture_dagster.front_door.gate import Gate, Visitor
 from aperture_dagster.front_door.guard import is_loopback
 from aperture_dagster.front_door.language import texts_for
@@ -99,9 +99,8 @@ class Pages:
         sign_in = SignIn(self._settings, self._database, self._gate, self._rendered, self._prefix)
         pictures = Pictures(self._settings, self._database, self._gate)
         api = Api(self._settings, self._database, self._gate, self._prefix, self._clock)
-        choosing = ChoosingForm(self._settings, self._database, self._gate, self._rendered, self._prefix)
         actions = Actions(self._settings, self._database, self._gate, self._rendered, self._prefix)
-        routes: list[BaseRoute] = [*others, *sign_in.routes(), *actions.routes(self._clock), *choosing.routes()]
+        routes: list[BaseRoute] = [*others, *sign_in.routes(), *actions.routes(self._clock)]
         routes += [pictures.route(), api.route()]
         routes += [Route(path, self._shown(read), methods=["GET"]) for path, (_, read) in LISTS.items()]
         routes.append(Route("/titles/{work:int}", self._shown(content.one_title, "title.html"), methods=["GET"]))

@@ -18,8 +18,8 @@ from aperture_dagster.front_door.sessions import ATTEMPTS, COOKIE, Sessions
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster_tests.front_door.door import PASSWORD, Door, sign_in
 
-WITHOUT_SESSION = ("/sign-in", "/sign-in/quick-connect", "/language")
-"""What is sent before there is a session whose token a form could hold: it changes nothing but that browser."""
+WITHOUT_SESSION = ("/sign-in", "/sign-in/quick-connect", "/language", "/unsubscribe/1")
+"""What is sent without a session whose token a form could hold: it changes that browser alone, or its address is a key."""
 
 
 def routes(found: Any, prefix: str = "") -> Iterator[tuple[str, Route]]:
