@@ -19,7 +19,7 @@ from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster_tests.front_door.door import PASSWORD, Door, sign_in
 
 WITHOUT_SESSION = ("/sign-in", "/sign-in/quick-connect", "/language", "/unsubscribe/1")
-"""What is sent without a session whose token a form could hold: it changes that browser alone, or its address is a key."""
+"""What is sent without a session: it changes that browser alone, or its address is a key."""
 
 
 def routes(found: Any, prefix: str = "") -> Iterator[tuple[str, Route]]:
