@@ -152,7 +152,7 @@ def parse_state(item: dict[str, Any]) -> ItemState:
         season=values.parse_integer(item, "ParentIndexNumber") if is_episode else None,
         number=values.parse_integer(item, "IndexNumber") if is_episode else None,
         path=path,
-        position_ticks=min(max(int(position), 0), int(values.LONGEST_TICKS)),
+        position_ticks=max(int(position), 0),
     )
 
 

@@ -16,7 +16,8 @@ from aperture_dagster.http.messages import expect
 TICKS_PER_MINUTE = 600_000_000
 # Longer than any recording.
 LONGEST_TICKS = 1e14
-LARGEST_NUMBER = 2**63
+# Beyond it, JSON has no exact numbers; no number of a server is that large.
+LARGEST_NUMBER = 2**53
 LARGEST_INTEGER = 2**31 - 1
 GUID = re.compile(r"^[0-9A-Fa-f]{8}(-?)(?:[0-9A-Fa-f]{4}\1){3}[0-9A-Fa-f]{12}$")
 """An id as Jellyfin and .NET write it: 32 digits in either case, or with dashes."""

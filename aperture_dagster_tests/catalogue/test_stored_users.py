@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from aperture_dagster.catalogue.people import (
+    SKEW,
     natural_order,
+    new_partitions,
     partition_key,
     read_users,
     remember_server,
@@ -91,6 +94,15 @@ def test_a_user_who_left_and_came_back_differs(shelf: Shelf):
     with shelf.open() as connection:
         assert users_differ(connection, [ANN, BOB], on_server=("1", "2"))
         assert not users_differ(connection, [ANN], on_server=("1",))
+
+
+def test_who_is_new_by_the_clock_of_the_database_is_new_by_one_that_is_a_little_behind(shelf: Shelf):
+    sync(shelf, ANN)
+    seen, second = shelf.value("SELECT first_seen_at FROM users"), timedelta(seconds=1)
+    with shelf.open() as connection:
+        assert new_partitions(connection, since=seen, now=seen - SKEW + second) == {"ann"}
+        assert new_partitions(connection, since=seen, now=seen - SKEW - second) == set()
+        assert new_partitions(connection, since=seen + second, now=seen + SKEW) == set()
 
 
 def test_a_renamed_user_keeps_the_key(shelf: Shelf):

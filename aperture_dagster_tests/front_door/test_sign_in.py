@@ -21,6 +21,7 @@ from aperture_dagster.front_door.secrets import OPERATOR, read_secret
 from aperture_dagster.front_door.sessions import ATTEMPTS, COOKIE, WINDOW_SECONDS, Sessions, Throttle
 from aperture_dagster.front_door.sign_in import safe_path
 from aperture_dagster.postgres.database import ReadOnlyDatabase
+from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.front_door.door import PASSWORD, operators_ui, sign_in
 
@@ -77,6 +78,21 @@ def test_only_administrators_reach_the_operators_ui(open_door: Callable[..., Any
             assert door.browser(authorization=wrong, accept="").get("/operate/x").status_code == 401
         door.home.user("Anna", is_administrator=False)
         assert anna.get("/operate").status_code == 403
+
+
+def test_nobody_reaches_the_operators_ui_while_it_is_not_known_who_they_are(
+    open_door: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+):
+    def away(database: ReadOnlyDatabase) -> Any:
+        raise DatabaseError("The database is away.")
+
+    with open_door() as door:
+        stranger, anna = door.browser(), door.signed_in("Anna")
+        monkeypatch.setattr(ReadOnlyDatabase, "connection", away)
+        assert anna.get("/operate").status_code == anna.post("/operate/graphql", json={}).status_code == 403
+        assert "Dagster" not in stranger.get("/operate").text
+        with pytest.raises(WebSocketDisconnect), anna.websocket_connect("ws://localhost/operate/graphql") as live:
+            live.receive()
 
 
 @pytest.mark.parametrize("change", ["is_disabled = true", "removed_at = now()"])
