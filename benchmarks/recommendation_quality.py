@@ -315,11 +315,11 @@ def shared_accounts(world: World, users: Sequence[int], draw: int) -> tuple[Worl
     order = np.random.default_rng(draw).permutation(np.array(users))
     pairs = [(int(one), int(other)) for one, other in order[: len(order) // 2 * 2].reshape(-1, 2)]
     account = {user: number for number, pair in enumerate(pairs) for user in pair}
-    training = rows_where(world.training, world.training["user_id"].isin(account.keys()))
+    training = rows_where(world.training, world.training["user_id"].isin(list(account)))
     seen = {n: np.union1d(world.seen[one], world.seen[other]) for n, (one, other) in enumerate(pairs)}
     shared = replace(
         world,
-        training=training.assign(user_id=training["user_id"].map(account)),
+        training=training.assign(user_id=[account[user] for user in training["user_id"]]),
         hits={n: (world.hits[a] | world.hits[b]) - set(seen[n].tolist()) for n, (a, b) in enumerate(pairs)},
         seen=seen,
         unreleased={n: world.unreleased[a] & world.unreleased[b] for n, (a, b) in enumerate(pairs)},
@@ -345,7 +345,7 @@ def compare_shared_accounts(world: World) -> dict[str, float]:
                 seen = set(shared.seen[number].tolist())
                 longest = [[row for row in own[user].tolist() if row not in seen] for user in pair]
                 in_turn = list(dict.fromkeys(row for rows in zip(*longest, strict=False) for row in rows))
-                hits = [found for user in pair if (found := world.hits[user] - seen)]
+                hits = [left for user in pair if (left := world.hits[user] - seen)]
                 if hits:
                     apart.append(float(np.mean([ndcg_at(in_turn, one) for one in hits])))
                     together.append(float(np.mean([ndcg_at(lists[number].tolist(), one) for one in hits])))
