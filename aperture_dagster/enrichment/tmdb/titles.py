@@ -117,7 +117,7 @@ def day_of(value: Any) -> date | None:
 
 def ids_of(value: Any) -> list[int]:
     """Return the ids of the entries of a list."""
-    return [entry["id"] for entry in objects(value) if isinstance(entry.get("id"), int)]
+    return [number for entry in objects(value) if (number := positive_of(entry.get("id"))) is not None]
 
 
 def texts_of(value: Any, name: str) -> list[str]:
@@ -131,8 +131,8 @@ def names_of(value: Any) -> list[str]:
 
 
 def _ids_by_name(value: Any) -> dict[str, int]:
-    entries = [entry for entry in objects(value) if isinstance(entry.get("id"), int)]
-    return {name: entry["id"] for entry in entries if (name := text_of(entry.get("name")))}
+    entries = [(text_of(entry.get("name")), positive_of(entry.get("id"))) for entry in objects(value)]
+    return {name: number for name, number in entries if name and number is not None}
 
 
 def _people(answer: dict[str, Any], credits: dict[str, Any]) -> dict[str, int]:
@@ -304,7 +304,7 @@ def _releases(answer: dict[str, Any]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for country, one in _by_country(answer, "release_dates"):
         for release in objects(one.get("release_dates")):
-            moment, way = text_of(release.get("release_date")), RELEASES.get(release.get("type") or 0)
+            moment, way = text_of(release.get("release_date")), RELEASES.get(positive_of(release.get("type")) or 0)
             day = day_of(moment[:10]) if moment is not None else None
             if day is not None and way is not None:
                 dates = found.setdefault(country, {})
