@@ -138,7 +138,7 @@ def _ids_by_name(value: Any) -> dict[str, int]:
 def _people(answer: dict[str, Any], credits: dict[str, Any]) -> dict[str, int]:
     """Return the ids of those who make a title what it is: directors or creators, and the leading actors."""
     cast = sorted(objects(credits.get("cast")), key=lambda entry: number_of(entry.get("order")) or 0)
-    directors = [entry for entry in objects(credits.get("crew")) if entry.get("job") in JOBS["directors"]]
+    directors = [entry for entry in objects(credits.get("crew")) if text_of(entry.get("job")) in JOBS["directors"]]
     return _ids_by_name([*objects(answer.get("created_by")), *directors, *cast[:LEADING_CAST]])
 
 
@@ -156,10 +156,10 @@ def _crew(crew: list[dict[str, Any]], jobs: set[str]) -> list[str]:
         name = text_of(entry.get("name"))
         if name is None:
             continue
-        if entry.get("job") in jobs:
+        if text_of(entry.get("job")) in jobs:
             episodes.setdefault(name, math.inf)
         for job in objects(entry.get("jobs")):
-            if job.get("job") in jobs:
+            if text_of(job.get("job")) in jobs:
                 episodes[name] = episodes.get(name, 0) + (number_of(job.get("episode_count")) or 0)
     most = sorted(episodes, key=lambda name: -episodes[name])
     return [name for place, name in enumerate(most) if place < CREW_KEPT or episodes[name] == math.inf]
@@ -181,7 +181,7 @@ def _character(member: dict[str, Any]) -> str:
 
 def _studios(value: Any) -> list[dict[str, Any]]:
     return [
-        {"id": entry.get("id"), "name": name, "logo_path": text_of(entry.get("logo_path"))}
+        {"id": positive_of(entry.get("id")), "name": name, "logo_path": text_of(entry.get("logo_path"))}
         for entry in objects(value)
         if (name := text_of(entry.get("name")))
     ]
