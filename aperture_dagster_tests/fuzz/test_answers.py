@@ -183,6 +183,7 @@ def test_odd_numbers_and_jobs_of_tmdb_are_none(odd: Any) -> None:
     ids |= {"production_companies": [{"id": odd, "name": "x"}]}
     assert why_not_storable(tmdb.parse_pool_title(TMDB | ids, "movie")) is None
     assert why_not_storable(tmdb.parse_title(TMDB | ids, "movie")) is None
+    assert tmdb.parse_entries([TMDB | {"id": odd}], "movie") == []
 
 
 @FEW

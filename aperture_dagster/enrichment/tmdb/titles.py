@@ -243,8 +243,8 @@ def parse_entries(results: Sequence[Any], media_type: MediaType) -> list[Suggest
     own_type, released = ("movie", "release_date") if media_type == "movie" else ("tv", "first_air_date")
     entries: dict[int, SuggestedTitle] = {}
     for one in objects(results):
-        tmdb_id = one.get("id")
-        if not isinstance(tmdb_id, int) or isinstance(tmdb_id, bool) or one.get("media_type", own_type) != own_type:
+        tmdb_id = positive_of(one.get("id"))
+        if tmdb_id is None or one.get("media_type", own_type) != own_type:
             continue
         votes = number_of(one.get("vote_count"))
         entry = SuggestedTitle(
