@@ -174,6 +174,18 @@ def test_an_odd_number_of_seerr_is_no_number(odd: Any) -> None:
     assert parse_request({"id": odd, "status": 1}) is None
 
 
+@pytest.mark.parametrize("odd", [[None], {}, 2**63, -1, True])
+def test_odd_numbers_and_jobs_of_tmdb_are_none(odd: Any) -> None:
+    """Found by the test above."""
+    dates = {"results": [{"iso_3166_1": "US", "release_dates": [{"type": odd, "release_date": "1979-05-25"}]}]}
+    ids = {"release_dates": dates, "recommendations": {"results": [{"id": odd}]}, "genres": [{"id": odd, "name": "x"}]}
+    ids |= {"credits": {"crew": [{"name": "x", "job": odd, "jobs": [{"job": odd}]}]}}
+    ids |= {"production_companies": [{"id": odd, "name": "x"}]}
+    assert why_not_storable(tmdb.parse_pool_title(TMDB | ids, "movie")) is None
+    assert why_not_storable(tmdb.parse_title(TMDB | ids, "movie")) is None
+    assert tmdb.parse_entries([TMDB | {"id": odd}], "movie") == []
+
+
 @FEW
 @given(data=st.data())
 def test_a_broken_answer_of_seerr_is_read_or_refused(data: st.DataObject) -> None:

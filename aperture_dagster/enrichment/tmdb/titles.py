@@ -117,7 +117,7 @@ def day_of(value: Any) -> date | None:
 
 def ids_of(value: Any) -> list[int]:
     """Return the ids of the entries of a list."""
-    return [entry["id"] for entry in objects(value) if isinstance(entry.get("id"), int)]
+    return [number for entry in objects(value) if (number := positive_of(entry.get("id"))) is not None]
 
 
 def texts_of(value: Any, name: str) -> list[str]:
@@ -131,14 +131,14 @@ def names_of(value: Any) -> list[str]:
 
 
 def _ids_by_name(value: Any) -> dict[str, int]:
-    entries = [entry for entry in objects(value) if isinstance(entry.get("id"), int)]
-    return {name: entry["id"] for entry in entries if (name := text_of(entry.get("name")))}
+    entries = [(text_of(entry.get("name")), positive_of(entry.get("id"))) for entry in objects(value)]
+    return {name: number for name, number in entries if name and number is not None}
 
 
 def _people(answer: dict[str, Any], credits: dict[str, Any]) -> dict[str, int]:
     """Return the ids of those who make a title what it is: directors or creators, and the leading actors."""
     cast = sorted(objects(credits.get("cast")), key=lambda entry: number_of(entry.get("order")) or 0)
-    directors = [entry for entry in objects(credits.get("crew")) if entry.get("job") in JOBS["directors"]]
+    directors = [entry for entry in objects(credits.get("crew")) if text_of(entry.get("job")) in JOBS["directors"]]
     return _ids_by_name([*objects(answer.get("created_by")), *directors, *cast[:LEADING_CAST]])
 
 
@@ -156,10 +156,10 @@ def _crew(crew: list[dict[str, Any]], jobs: set[str]) -> list[str]:
         name = text_of(entry.get("name"))
         if name is None:
             continue
-        if entry.get("job") in jobs:
+        if text_of(entry.get("job")) in jobs:
             episodes.setdefault(name, math.inf)
         for job in objects(entry.get("jobs")):
-            if job.get("job") in jobs:
+            if text_of(job.get("job")) in jobs:
                 episodes[name] = episodes.get(name, 0) + (number_of(job.get("episode_count")) or 0)
     most = sorted(episodes, key=lambda name: -episodes[name])
     return [name for place, name in enumerate(most) if place < CREW_KEPT or episodes[name] == math.inf]
@@ -181,7 +181,7 @@ def _character(member: dict[str, Any]) -> str:
 
 def _studios(value: Any) -> list[dict[str, Any]]:
     return [
-        {"id": entry.get("id"), "name": name, "logo_path": text_of(entry.get("logo_path"))}
+        {"id": positive_of(entry.get("id")), "name": name, "logo_path": text_of(entry.get("logo_path"))}
         for entry in objects(value)
         if (name := text_of(entry.get("name")))
     ]
@@ -243,8 +243,8 @@ def parse_entries(results: Sequence[Any], media_type: MediaType) -> list[Suggest
     own_type, released = ("movie", "release_date") if media_type == "movie" else ("tv", "first_air_date")
     entries: dict[int, SuggestedTitle] = {}
     for one in objects(results):
-        tmdb_id = one.get("id")
-        if not isinstance(tmdb_id, int) or isinstance(tmdb_id, bool) or one.get("media_type", own_type) != own_type:
+        tmdb_id = positive_of(one.get("id"))
+        if tmdb_id is None or one.get("media_type", own_type) != own_type:
             continue
         votes = number_of(one.get("vote_count"))
         entry = SuggestedTitle(
@@ -304,7 +304,7 @@ def _releases(answer: dict[str, Any]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for country, one in _by_country(answer, "release_dates"):
         for release in objects(one.get("release_dates")):
-            moment, way = text_of(release.get("release_date")), RELEASES.get(release.get("type") or 0)
+            moment, way = text_of(release.get("release_date")), RELEASES.get(positive_of(release.get("type")) or 0)
             day = day_of(moment[:10]) if moment is not None else None
             if day is not None and way is not None:
                 dates = found.setdefault(country, {})
