@@ -15,6 +15,7 @@ from aperture_dagster.front_door.pages import Pages
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.server import running_simulator
+from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World, WorldUser
 from aperture_dagster_tests.front_door.door import Door, operators_ui
 from aperture_dagster_tests.front_door.home import Home
@@ -35,13 +36,25 @@ def open_door(
     monkeypatch.setattr(gates, "REMEMBERED_SECONDS", -1.0)
 
     @contextmanager
-    def opened(server: str = "jellyfin") -> Iterator[Door]:
+    def opened(server: str = "jellyfin", *, services: bool = False) -> Iterator[Door]:
+        """With ``services``, Seerr and Trakt are there, too."""
         world = World("door", users=[WorldUser("Anna", is_administrator=True), WorldUser("Ben")])
-        with running_simulator(world) as simulator:
+        with running_simulator(world, SimulatorSettings(trakt_device_interval=0)) as simulator:
             home = Home(shelf, {name: simulator.state.user_named(name).id for name in ("Anna", "Ben")})
             url = simulator.emby_url if server == "emby" else simulator.jellyfin_url
+            others = {
+                "seerr_url": simulator.seerr_url,
+                "seerr_api_key": "demo-seerr-key",
+                "trakt_url": simulator.trakt_url,
+                "trakt_client_id": "demo-trakt-client-id",
+                "trakt_client_secret": "demo-trakt-client-secret",
+                "secret_key": "a key with which tokens are encrypted",
+            }
             settings = make_settings(
-                media_server_url=url, media_server_api_key="demo-jellyfin-key", media_server_type=server
+                media_server_url=url,
+                media_server_api_key="demo-jellyfin-key",
+                media_server_type=server,
+                **(others if services else {}),
             )
             database = ReadOnlyDatabase(settings)
             gate = Gate(settings, database)

@@ -1,4 +1,4 @@
-"""In Chromium: a member signs in, reads, hides, takes it back and signs out, and axe-core finds no page wanting.
+"""In Chromium: a member signs in, reads, hides, rates, requests, connects and signs out; axe-core finds nothing wrong.
 
 That is on a phone and a desktop, in light and dark colours, with a pointer and with the keyboard alone.
 
@@ -163,6 +163,51 @@ def undo(visit: Visit) -> None:
     assert visit.titles() == ["Heat 2000", "Alien & <Co> 2000"]
 
 
+def rate(visit: Visit) -> None:
+    visit.press("link", "Rate: Heat")
+    chosen = visit.page.get_by_label("Your rating", exact=True)
+    if visit.by_keyboard:
+        visit.reach(chosen)
+        for _ in ("10", "9"):
+            visit.page.keyboard.press("ArrowDown")
+    else:
+        chosen.select_option("9")
+    visit.press("button", "Save the rating")
+    visit.press("link", "Your rating of Heat: 9 of 10")
+    assert visit.page.get_by_label("Your rating", exact=True).input_value() == "9"
+    visit.press("link", "Back")
+
+
+def ask_for_more(visit: Visit) -> None:
+    visit.press("button", "More like this: Heat")
+    visit.press("link", "My taste")
+    visit.press("button", "Undo: Heat")
+    visit.press("link", "For you")
+    assert visit.page.get_by_role("button", name="More like this: Heat").count() == 1
+
+
+def request(visit: Visit) -> None:
+    visit.press("link", "Not in the library")
+    visit.press("button", "Request: Stalker")
+    assert visit.door.simulator.state.seerr_requests() == []
+    visit.press("button", "Send the request")
+    assert visit.page.get_by_role("heading", name="Requested").count() == 1
+    (sent,) = visit.door.simulator.state.seerr_requests()
+    assert sent["user"] == "Ben"
+
+
+def connect_trakt(visit: Visit) -> None:
+    visit.press("link", "My taste")
+    visit.press("button", "Connect Trakt")
+    code = visit.page.locator(".code").inner_text()
+    visit.press("button", "I have entered it")
+    assert "has not seen the code yet" in visit.page.get_by_role("alert").inner_text()
+    visit.door.simulator.state.trakt_approve("Ben", code)
+    visit.press("button", "I have entered it")
+    assert "kept in step with Ben on Trakt" in visit.page.inner_text("main")
+    visit.press("button", "Disconnect")
+
+
 def get_lost(visit: Visit) -> None:
     visit.open("/nowhere")
     assert "There is no such page" in visit.page.inner_text("main")
@@ -178,7 +223,8 @@ def sign_out(visit: Visit) -> None:
 
 
 STEPS: tuple[Callable[[Visit], None], ...] = (
-    sign_in, read_each_page, skip_to_the_titles, read_in_german, hide, undo, get_lost, sign_out,
+    sign_in, read_each_page, skip_to_the_titles, read_in_german, hide, undo, rate, ask_for_more, request, connect_trakt,
+    get_lost, sign_out,
 )  # fmt: skip
 
 
@@ -216,14 +262,21 @@ def visiting(browser: Any, door: Door, how: dict[str, Any], *, by_keyboard: bool
     ],
 )
 def test_a_member_finds_their_way(
-    browser: Any, open_door: Callable[..., Any], screen: dict[str, Any], colours: str, by_keyboard: bool
+    browser: Any,
+    open_door: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    screen: dict[str, Any],
+    colours: str,
+    by_keyboard: bool,
 ):
-    with open_door() as door:
+    with open_door(services=True) as door:
+        monkeypatch.setattr("aperture_dagster.ratings.records.SHORTEST_INTERVAL", 0.0)
         door.home.recommend("Ben", 2, 1)
         door.home.pick(3, 2)
         door.home.watch("Ben")
         door.home.suggest("Ben", "Stalker", "PG", flatrate=["Mubi"])
         door.place("film-2", WorldTitle("movie:2", "movie", "Heat", tmdb_id=2))
+        door.simulator.state.add_title(WorldTitle("movie:1000", "movie", "Stalker", tmdb_id=1000, copies=0))
         how = {**screen, "color_scheme": colours}
         with visiting(browser, door, how, by_keyboard=by_keyboard) as visit:
             for step in STEPS:
