@@ -28,7 +28,8 @@ THEIRS = {
 }
 WATCHED = (
     "SELECT count(*) FROM recommendations r JOIN watch_state w USING (user_id, work_id) "
-    "WHERE w.played OR w.play_count > 0"
+    # A film that was left early is listed again in the end.
+    "WHERE w.played OR w.play_count > 1"
 )
 PER_USER = ("sync_watch_history", "generate_recommendations")
 
