@@ -75,11 +75,23 @@ def outside_quiet_hours(condition: Condition | None, settings: RunSettings) -> C
     """Let what writes to the media server wait for the end of the quiet hours; changes are remembered until then."""
     if condition is None or settings.quiet_hours is None:
         return condition
-    began, ended = (
-        Condition.cron_tick_passed(f"{moment.minute} {moment.hour} * * *", settings.schedule_timezone)
-        for moment in span_of(settings.quiet_hours)
-    )
-    return (condition & ~began.since(ended)).with_label("on upstream change, outside the quiet hours")
+    # What has a memory would know nothing of the hours in a first evaluation, or of a user who joins during them.
+    quiet = Condition.initial_evaluation()
+    for cron in minutes_of(settings.quiet_hours):
+        quiet |= Condition.cron_tick_passed(cron, settings.schedule_timezone)
+    return (condition & ~quiet).with_label("on upstream change, outside the quiet hours")
+
+
+def minutes_of(span: str) -> list[str]:
+    """Return crons that together tick in every minute of a span of the day."""
+    start, end = span_of(span)
+    first, last = (60 * moment.hour + moment.minute for moment in (start, end))
+    crons = []
+    for begin, stop in [(first, last)] if first < last else [(first, 24 * 60), (0, last)]:
+        for hour in range(begin // 60, -(-stop // 60)):
+            minutes = max(begin, 60 * hour) % 60, min(stop, 60 * hour + 60) - 1 - 60 * hour
+            crons.append(f"{minutes[0]}-{minutes[1]} {hour} * * *")
+    return crons
 
 
 def daily() -> Condition:

@@ -246,7 +246,7 @@ def _media_server(settings: Settings, database: Database, clock: Clock) -> Itera
         identity = server.identity()
         users, libraries = server.users(), server.libraries()
         dated = server.transport.send(Request("GET", "/System/Info/Public")).headers.get("date")
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, TypeError):
         apart = clock.now() - parsedate_to_datetime(dated or "")
         if abs(apart) > SKEW:
             yield Finding("clock", "failed", _apart("the media server", apart))

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -14,6 +14,7 @@ from aperture_dagster.model.moments import elapsed
 from aperture_dagster.model.wording import listed
 from aperture_dagster.partitions import days_partitions, range_tags, user_partitions
 from aperture_dagster.settings import Settings
+from aperture_dagster.settings.types import span_of
 
 # The tag by which dagster.yaml lets one run at a time leave the queue.
 ONE_AT_A_TIME = "aperture/one_at_a_time"
@@ -113,9 +114,18 @@ class Job:
         return self.scope in ("newcomers", "viewers")
 
     def timed(self, settings: Settings) -> Self:
-        """Return the job with the time of the settings, if they name one."""
-        time = settings.schedules.get(self.name, "off")
-        return self if time == "off" else replace(self, cron=time)
+        """Return the job with the time of the settings, if they name one; what writes in quiet hours, at their end."""
+        given = settings.schedules.get(self.name, "off")
+        cron = self.cron if given == "off" else given
+        if cron is None or settings.quiet_hours is None or not set(self.assets) & writers(settings):
+            return replace(self, cron=cron)
+        minute, hour, _, _, weekday = cron.split()
+        if not hour.isdigit() or not settings.is_quiet_at(begins := time(int(hour), int(minute))):
+            return replace(self, cron=cron)
+        _, end = span_of(settings.quiet_hours)
+        if weekday != "*" and end <= begins:
+            weekday = str((int(weekday) + 1) % 7)
+        return replace(self, cron=f"{end.minute} {end.hour} * * {weekday}")
 
     def next_start(self, now: datetime, settings: Settings) -> datetime | None:
         """Return when the clock starts it next, in the operator's time zone; None if it does not."""

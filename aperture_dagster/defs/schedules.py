@@ -106,7 +106,8 @@ def fresh_for_every_user(asset: dg.AssetsDefinition, job: str) -> dg.AssetChecks
         if settings.schedules.get(job) == "off":
             return dg.AssetCheckResult(passed=True, description=f"{job} is off in APERTURE_SCHEDULES: made by hand.")
         now = clock.now()
-        since = now - LIMIT
+        weekly = not settings.schedules.get(job, "*").endswith("*")
+        since = now - LIMIT - timedelta(days=6 if weekly else 0)
         partitions = user_partitions(context.instance)
         own = context.check_specs[0].asset_key
         made = _made_since(context.instance, own, since)

@@ -55,6 +55,7 @@ from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.wording import counted
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
+from aperture_dagster.texts.translations import marked
 from aperture_dagster.worklist.services import Services
 
 log = logging.getLogger(__name__)
@@ -123,9 +124,9 @@ class PlannedRequest:
     @property
     def facts(self) -> list[tuple[str, str]]:
         """What would be sent, and what would follow, for people."""
-        facts = [("seasons", self.season_text)] if self.seasons is not None else []
-        facts += [("quota", self.quota_text), ("approval", self.approval_text)]
-        return facts + [("note", "a request for it was declined before")] * self.was_declined
+        facts = [(marked("seasons"), self.season_text)] if self.seasons is not None else []
+        facts += [(marked("quota"), self.quota_text), (marked("approval"), self.approval_text)]
+        return facts + [(marked("note"), "a request for it was declined before")] * self.was_declined
 
     @property
     def digest(self) -> str:

@@ -57,7 +57,7 @@ class Actions:
         Nobody learns whether a key is one.
         """
         is_done = request.method == "POST"
-        if is_done:
+        if is_done and request.path_params["key"].isprintable():
             # The pages' own database has to be there first.
             with self._database.connection(), self._written.transaction() as connection:
                 unsubscribe(connection, request.path_params["key"])

@@ -43,7 +43,8 @@ class Offer(NamedTuple):
 
 def offer_to(connection: Connection, member: User, settings: Settings) -> Offer | None:
     """Return what a member can choose; None if that is nothing."""
-    publishing, letters = why_own_lists_are_not_published(settings) is None, why_no_newsletter(settings) is None
+    publishing = why_own_lists_are_not_published(settings) is None
+    letters = why_no_newsletter(settings) is None
     known = read_value(connection, "SELECT coalesce(email, '') FROM users WHERE user_id = :user", user=member.user_id)
     if not (publishing or letters):
         return None
@@ -52,15 +53,24 @@ def offer_to(connection: Connection, member: User, settings: Settings) -> Offer 
 
 
 def chosen_in(form: Mapping[str, str], offer: Offer, connection: Connection, locale: str) -> Choices:
-    """Read the choices in a form; those that are not offered stay. Raises HTTPException 400 if one cannot be."""
+    """Read the choices in a form; those that are not offered, or were not when it was opened, stay.
+
+    Raises:
+        HTTPException: 400, one of them cannot be.
+    """
     chosen = offer.chosen
-    if offer.publishing:
-        name = clean_name(form.get("list_name", ""))
-        if name and is_taken(name, offer.user_id, read_users(connection), read_choices(connection)):
+    # A box that is not ticked is not sent; the field beside it always is.
+    if offer.publishing and "list_name" in form:
+        name = clean_name(form["list_name"])
+        name = None if name == clean_name(offer.name) else name
+        present = [one for one in read_users(connection) if not one.gone]
+        if name and is_taken(name, offer.user_id, present, read_choices(connection)):
             raise HTTPException(400, TAKEN)
-        chosen = replace(chosen, publish="publish" in form, list_name=None if name == offer.name else name)
-    if offer.letters:
-        address = form.get("address", "").strip() or None
+        chosen = replace(chosen, publish="publish" in form, list_name=name)
+    if offer.letters and "address" in form:
+        # The known address is that of the server or the operator, and may change.
+        address = form["address"].strip()
+        address = None if address in ("", offer.known_address) else address
         wanted = "newsletter" in form
         if wanted and not is_plain_email(address or offer.known_address):
             raise HTTPException(400, NO_ADDRESS)

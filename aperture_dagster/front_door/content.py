@@ -104,7 +104,7 @@ def for_you(connection: Connection, viewer: User, settings: Settings, now: datet
     shelves = _shelves(rows, visible, lambda row: [*[new] * (row["work_id"] in news), reason_of(row, _)])
     shelves = _in_view(shelves, settings.recommendations_per_list)
     rows = watch_again(connection, viewer.user_id, today)
-    if again := _cards(rows, titles_in_sight(connection, viewer, _works(rows)), lambda row: [_times(row, _)]):
+    if again := _cards(rows, titles_in_sight(connection, viewer, _works(rows)), lambda row: [_times(row, settings, _)]):
         shelves.append(Shelf(marked("Watch again"), again))
     nothing = _("Your list is made once the library and what you watched have been read.")
     return Page(_("For %(name)s", name=viewer.name), nothing, shelves)
@@ -150,10 +150,7 @@ def suggestions(connection: Connection, viewer: User, settings: Settings, now: d
 def _requested(connection: Connection, viewer: User, settings: Settings, _: Texts) -> list[Shelf]:
     """Arrange what was requested for a member, with what became of it, without what they may not see by now."""
     rows = read_requests(connection, [viewer.user_id])
-    works = [row.work_id for row in rows]
-    titles = read_pool_titles(connection, works)
-    allowed = {one.work_id for one in titles if why_forbidden(one, viewer, settings.country) is None}
-    allowed |= titles_in_sight(connection, viewer, works).keys()
+    allowed = _allowed(connection, viewer, settings, [row.work_id for row in rows])
     shown = [row for row in rows if row.work_id in allowed]
     said = [f"{_.day(today_of(row.requested_at, settings))}: {_(STATES[row.state])}" for row in shown]
     cards = [
@@ -161,6 +158,13 @@ def _requested(connection: Connection, viewer: User, settings: Settings, _: Text
         for place, (row, line) in enumerate(zip(shown, said, strict=True), start=1)
     ]
     return [Shelf(marked("Requested"), cards, ())] if cards else []
+
+
+def _allowed(connection: Connection, viewer: User, settings: Settings, works: Sequence[int]) -> set[int]:
+    """Return which works a member may see, be they in the library or not."""
+    titles = read_pool_titles(connection, works)
+    found = {one.work_id for one in titles if why_forbidden(one, viewer, settings.country) is None}
+    return found | titles_in_sight(connection, viewer, works).keys()
 
 
 def my_taste(connection: Connection, viewer: User, settings: Settings, now: datetime, _: Texts) -> Page:
@@ -174,10 +178,15 @@ def my_taste(connection: Connection, viewer: User, settings: Settings, now: date
     visible = titles_in_sight(connection, viewer, _works(recent))
     shares = liked_genres(connection, [user_id])[user_id]
     hidden, wanted = dismissed_titles(connection, user_id), titles_to_follow(connection, user_id)
+    allowed = _allowed(connection, viewer, settings, _works(wanted))
     undo, show_again = ("/more-like-this/undo", marked("Undo")), ("/not-for-me/undo", marked("Show it again"))
     shelves = [
         Shelf(marked("Recently watched"), _cards(recent, visible, lambda row: [day(row["played_at"])])),
-        Shelf(marked("More like these"), [_said(row, day(row["asked_at"])) for row in wanted], undo),
+        Shelf(
+            marked("More like these"),
+            [_said(row, day(row["asked_at"])) for row in wanted if row["work_id"] in allowed],
+            undo,
+        ),
         Shelf(marked("Not for you"), [_said(row, day(row["dismissed_at"])) for row in hidden], show_again),
     ]
     return Page(
@@ -199,7 +208,7 @@ def _trakt_of(connection: Connection, user_id: str, _: Texts) -> tuple[str, str,
     account = read_account(connection, user_id)
     if account is None:
         return _("Your ratings here and on Trakt are kept in step once you connect your account there."), *CONNECT
-    name = account.trakt_user
+    name = account.trakt_user or "Trakt"
     if account.state != "connected":
         return _("Trakt does not accept the connection to %(name)s any more.", name=name), *CONNECT
     in_step = _("Your ratings are kept in step with %(name)s on Trakt.", name=name)
@@ -266,8 +275,9 @@ def _cards(rows: Sequence[Row], visible: Mapping[int, VisibleTitle], say: Any) -
     ]
 
 
-def _times(row: Row, _: Texts) -> str:
-    return _("Watched %(times)s times, last on %(day)s", times=_.number(row["times"]), day=_.day(row["last"]))
+def _times(row: Row, settings: Settings, _: Texts) -> str:
+    day = _.day(today_of(row["last"], settings))
+    return _("Watched %(times)s times, last on %(day)s", times=_.number(row["times"]), day=day)
 
 
 def _likes(row: Row, _: Texts) -> list[str]:

@@ -148,7 +148,7 @@ class Pages:
             text = self._text(
                 template,
                 _,
-                this_page=f"{self._prefix}{here}{query}",
+                this_page=self._prefix + here + (query if here in LISTS else f"?{urlencode({**chosen, 'from': back})}"),
                 heading=page.heading,
                 shelves=page.shelves,
                 lines=page.lines,

@@ -73,6 +73,10 @@ def connect_trakt(asked: Asked) -> Response:
         if "confirmed" in asked.form:
             if asked.connecting.finish(accounts, user_id) is not None:
                 return asked.back()
+            # Pressed twice, or in two windows.
+            account = accounts.account(user_id)
+            if account is not None and account.state == "connected":
+                return asked.back()
             problem = NOT_YET
         code = asked.connecting.begin(accounts, user_id)
     except SignInFailed as error:

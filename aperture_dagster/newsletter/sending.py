@@ -39,6 +39,8 @@ class Subscriber:
 
 def why_no_newsletter(settings: Settings) -> str | None:
     """Return why nobody can get a newsletter; None if members can."""
+    if settings.schedules.get("send_newsletters") == "off":
+        return "send_newsletters is off in APERTURE_SCHEDULES."
     if _sender(settings) is None:
         return "Newsletters need an address for mail, mailto:// or mailtos://, in APERTURE_ALERT_URLS."
     if settings.alert_ui_url is None:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -43,27 +44,22 @@ class RowKeeper:
         asking: Callable[[], str | None],
     ) -> None:
         self._answered, self._open, self._endpoint, self._asking = answered, open_server, endpoint, asking
-        self._stop = threading.Event()
-        self._said = ""
+        self._said, self._has_all = "", False
 
     def start(self) -> None:
         """Begin, in a thread that ends with the process."""
         threading.Thread(target=self._keep, name="home rows", daemon=True).start()
 
-    def stop(self) -> None:
-        """End before the next look."""
-        self._stop.set()
-
     def _keep(self) -> None:
-        while not self._stop.is_set():
+        while True:
             try:
                 with self._open() as server:
-                    while not self._stop.is_set():
+                    while True:
                         self.look(HomeScreen(server.transport))
-                        self._stop.wait(LOOK_SECONDS)
+                        time.sleep(LOOK_SECONDS)
             except (ServiceError, OperatorError, OSError) as error:
                 self._say(f"The rows of the home screen cannot be registered: {error}")
-                self._stop.wait(LOOK_SECONDS)
+                time.sleep(LOOK_SECONDS)
 
     def look(self, screen: HomeScreen) -> None:
         """Register the rows unless the server knows them. Raises ServiceError if it does not answer."""
@@ -75,13 +71,16 @@ class RowKeeper:
             if state == "absent":
                 self._say("The media server does not have the plugin Home Screen Sections, so it shows no rows.")
             return
-        before = self._answered()
-        screen.shown(ROWS[0].row_id, user_id)
-        if self._answered() > before:
-            self._said = ""
+        # After an update there may be another row; a server that restarted has forgotten all of them.
+        rows, before = ROWS[:1] if self._has_all else ROWS, self._answered()
+        for row in rows:
+            screen.shown(row.row_id, user_id)
+        if self._answered() >= before + len(rows):
+            self._said, self._has_all = "", True
             return
         endpoint = self._endpoint()
         register_rows(screen, endpoint)
+        before = self._answered()
         screen.shown(ROWS[0].row_id, user_id)
         if self._answered() == before:
             where = urlsplit(endpoint)

@@ -83,6 +83,8 @@ def why_not_now(
     keys = [dg.AssetKey(name) for name in missing]
     if runs_that_make(instance, [job.name], keys, UNFINISHED):
         return "is running or queued"
+    if settings.publish and len(job.allowed(settings, now)) < len(job.assets):
+        return "waits for the end of the quiet hours"
     needed = _missing(job.needs, instance)
     if needed:
         return f"waits for {', '.join(needed)}"

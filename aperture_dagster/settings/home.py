@@ -3,7 +3,7 @@
 import contextlib
 import os
 import re
-from datetime import datetime
+from datetime import datetime, time
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import unquote, urlsplit
@@ -81,8 +81,8 @@ class RunSettings(SettingsGroup):
     `{"sync_movies": "0 4 * * *"}`. With `off`, the clock does not start a job; it can be started by hand.
     """
     quiet_hours: DaySpan | None = None
-    """Hours in which nothing is written to the media server, such as `19:00-23:30`: lists are renewed, and published
-    afterwards. What you start by hand is written at once.
+    """Hours in which nothing is published on the media server, such as `19:00-23:30`: lists are renewed, and published
+    afterwards. Copies and originals still share what was watched, and what you start by hand is written at once.
     """
     http_attempts: int = Field(default=5, ge=1, le=20)
     """Attempts per request, including the first."""
@@ -100,11 +100,14 @@ class RunSettings(SettingsGroup):
 
     def is_quiet(self, now: datetime) -> bool:
         """Whether ``now`` is within the quiet hours."""
+        return self.is_quiet_at(now.astimezone(ZoneInfo(self.schedule_timezone)).time())
+
+    def is_quiet_at(self, moment: time) -> bool:
+        """Whether a time of the operator's day is within the quiet hours."""
         if self.quiet_hours is None:
             return False
         start, end = span_of(self.quiet_hours)
-        time = now.astimezone(ZoneInfo(self.schedule_timezone)).time()
-        return start <= time < end if start < end else not end <= time < start
+        return start <= moment < end if start < end else not end <= moment < start
 
 
 # Settings of alerts: whom to tell about problems, and how often.
@@ -123,7 +126,7 @@ class AlertSettings(SettingsGroup):
     Without one, problems are only logged. The first for mail also sends [letters to members](members.md).
     """
     alert_ui_url: OptionalAddress = None
-    """Address at which you open the UI, for links in alerts."""
+    """Address at which you, and members, open the pages: for links in alerts and letters."""
 
     @property
     def alert_addresses(self) -> tuple[str, ...]:

@@ -138,12 +138,12 @@ def span_of(text: str) -> tuple[time, time]:
         ValueError: it is not of the form ``19:00-23:30``, or lasts for no time.
     """
     try:
-        start, end = (time.fromisoformat(part.strip()) for part in text.split("-"))
+        start, end = (time.fromisoformat(part.strip()).replace(second=0, microsecond=0) for part in text.split("-"))
     except ValueError:
         start = end = time()
     if start == end or start.tzinfo or end.tzinfo:
         raise ValueError("expected two times of day, such as 19:00-23:30")
-    return start.replace(second=0, microsecond=0), end.replace(second=0, microsecond=0)
+    return start, end
 
 
 def _check_span(value: str) -> str:

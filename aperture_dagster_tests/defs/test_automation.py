@@ -13,7 +13,7 @@ import pytest
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.events import AssetMaterializationPlannedData
 
-from aperture_dagster.automation import FROM_AUTOMATION
+from aperture_dagster.automation import FROM_AUTOMATION, minutes_of
 from aperture_dagster.build import build_definitions
 from aperture_dagster.partitions import USERS
 from aperture_dagster.postgres.database import Database
@@ -342,11 +342,25 @@ def test_what_is_written_to_the_media_server_waits_for_the_end_of_the_quiet_hour
         assert requested(12, 39) == requested(12, 41) == 0
         automation.materialized("studio_logos")
         assert requested(12, 42) == requested(13, 9) == 0
-        assert (requested(13, 10), requested(13, 11)) == (1, 0), "once, for all that changed"
+        assert requested(13, 10) == 0, "the last minute has passed since the look before"
+        assert (requested(13, 11), requested(13, 12)) == (1, 0), "once, for all that changed"
         automation.materialized("studio_pictures")
-        assert requested(13, 12) == 0
+        assert requested(13, 13) == 0
         automation.materialized("studio_logos")
-        assert requested(13, 13) == 1
+        assert requested(13, 14) == 1
+
+
+@pytest.mark.parametrize(
+    ("span", "minutes"),
+    [("12:40-13:10", 30), ("22:30-06:00", 450), ("00:00-23:59", 1439), ("05:00-06:00", 60)],
+)
+def test_quiet_hours_tick_in_each_of_their_minutes(span: str, minutes: int):
+    ticks = set()
+    for cron in minutes_of(span):
+        (first, last), hour = map(int, cron.split()[0].split("-")), int(cron.split()[1])
+        ticks |= {60 * hour + minute for minute in range(first, last + 1)}
+    start, end = (60 * int(part[:2]) + int(part[3:]) for part in span.split("-"))
+    assert len(ticks) == minutes and start in ticks and end not in ticks and (end - 1) % 1440 in ticks
 
 
 def test_a_newcomer_is_left_to_the_first_list_and_then_followed_like_the_others(settled: Automation):

@@ -184,6 +184,20 @@ def test_in_quiet_hours_a_schedule_makes_only_what_is_not_written_to_the_media_s
 
 
 @pytest.mark.parametrize(
+    ("cron", "quiet", "starts"),
+    [
+        ("0 5 * * *", "04:00-07:30", "30 7 * * *"), ("0 5 * * *", "22:00-07:30", "30 7 * * *"),
+        ("0 23 * * 6", "22:00-07:30", "30 7 * * 0"), ("0 5 * * *", "05:30-07:30", "0 5 * * *"),
+        ("0 5 * * *", "03:00-05:00", "0 5 * * *"), ("*/15 * * * *", "04:00-07:30", "*/15 * * * *"),
+    ],
+)  # fmt: skip
+def test_a_job_that_would_publish_in_the_quiet_hours_starts_at_their_end(cron: str, quiet: str, starts: str):
+    settings = settings_of(schedules={"refresh_something": cron}, quiet_hours=quiet)
+    assert Job("refresh_something", "Refresh.", ("recommendation_libraries",)).timed(settings).cron == starts
+    assert Job("refresh_something", "Refresh.", ("movies",)).timed(settings).cron == cron
+
+
+@pytest.mark.parametrize(
     ("cron", "starts"),
     [
         ("30 12 * * *", "2026-05-17 12:30"),

@@ -45,7 +45,9 @@ def choose(browser: TestClient, **fields: str) -> Any:
     page = browser.get("/taste").text
     given = dict(re.findall(r'<input[^>]*name="(csrf|next|list_name|address)"[^>]*? value="([^"]*)"', page))
     given |= dict.fromkeys(re.findall(r'name="(\w+)" value="1" checked', page), "1")
-    return browser.post("/choices", data={name: value for name, value in (given | fields).items() if value})
+    boxes = ("publish", "newsletter")
+    sent = {name: value for name, value in (given | fields).items() if value or name not in boxes}
+    return browser.post("/choices", data=sent)
 
 
 def chosen(home: Home, user: str) -> Choices:
@@ -65,6 +67,19 @@ def test_a_member_chooses_whether_and_under_which_name_their_lists_are_published
     assert "checked" not in ben.get("/taste").text
     choose(ben, list_name="Ben", publish="1")
     assert chosen(home, "Ben") == Choices() and chosen(home, "Anna") == Choices()
+
+
+def test_a_name_of_ones_own_is_never_taken_and_what_was_not_on_the_form_stays(home: Home, signed_in: Open):
+    # An account that was deleted and made anew has the same name and another id.
+    home.shelf.do("UPDATE users SET name = 'Ben', removed_at = now() WHERE user_id = 'Anna'")
+    ben = signed_in("Ben")
+    assert choose(ben, publish="").status_code == 303
+    assert chosen(home, "Ben") == Choices(publish=False)
+    csrf = re.findall(r'name="csrf" value="(\w+)"', ben.get("/taste").text)[0]
+    assert ben.post("/choices", data={"csrf": csrf, "list_name": "", "publish": "1"}).status_code == 303
+    # This form was opened before there was anything to publish.
+    assert ben.post("/choices", data={"csrf": csrf}).status_code == 303
+    assert chosen(home, "Ben") == Choices(publish=True)
 
 
 @pytest.mark.parametrize(

@@ -229,6 +229,8 @@ def build_outbox_sensor(
         trakt: dg.ResourceParam[TraktAccounts],
         clock: dg.ResourceParam[Clock],
     ) -> dg.SensorResult | dg.SkipReason:
+        if not JOBS[0].allowed(settings, clock.now()):
+            return dg.SkipReason("They wait for the end of the quiet hours: the media server gets them, too.")
         connected = trakt.connected_users()
         if not connected:
             return dg.SkipReason("Nobody is connected to Trakt, or Trakt is paused.")

@@ -86,7 +86,7 @@ def started(tidy: pd.DataFrame) -> NDArray[np.bool_]:
     does a film that was left early, once the user has gone on for ``LEFT_HALF_LIFE_DAYS``.
     """
     seen = (tidy["plays"] > 0) | (tidy["completion"] >= STARTED) | (tidy["episodes_played"] > 0)
-    forgotten = left_early(tidy) & (days_before_last(tidy) >= LEFT_HALF_LIFE_DAYS)
+    forgotten = left_early(tidy) & ~(days_before_last(tidy) < LEFT_HALF_LIFE_DAYS)
     return np.asarray(seen | tidy["rating"].notna(), dtype=bool) & ~forgotten
 
 

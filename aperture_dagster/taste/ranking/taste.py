@@ -148,11 +148,12 @@ def _opinion(tidy: pd.DataFrame) -> Doubles:
 def _recency(tidy: pd.DataFrame) -> Doubles:
     """Return the decay since the user's own last activity; unknown dates get the user's median.
 
-    It is at least the floor, except for films that were left early, which are forgotten.
+    It is at least the floor, except for films that were left early, which are forgotten, at once if their date is
+    unknown.
     """
-    days = days_before_last(tidy)
+    days, left = days_before_last(tidy), left_early(tidy)
     recency = np.maximum(np.exp2(-days / HALF_LIFE_DAYS), RECENCY_FLOOR)
-    recency = np.where(left_early(tidy), np.exp2(-days / LEFT_HALF_LIFE_DAYS), recency)
-    known = pd.Series(np.where(np.isfinite(days), recency, np.nan), index=tidy.index)
+    known = pd.Series(np.where(np.isfinite(days) & ~left, recency, np.nan), index=tidy.index)
     usual = np.nan_to_num(np.asarray(known.groupby(tidy["user_id"]).transform("median"), dtype=np.float64), nan=1.0)
-    return np.where(np.isfinite(days), recency, usual)
+    recency = np.where(left, np.exp2(-days / LEFT_HALF_LIFE_DAYS), recency)
+    return np.where(np.isfinite(days), recency, np.where(left, 0.0, usual))
