@@ -362,7 +362,8 @@ def take_members(browser: Browser, address: str) -> Iterator[tuple[str, Image.Im
             windows.append(Image.open(io.BytesIO(settled(page))).convert("RGB"))
             ends.append(int(page.evaluate(END_OF_MAIN)))
             picture.then(page)
-        yield picture.name, side_by_side([window.crop((0, 0, window.width, max(ends))) for window in windows])
+        bottom = min(max(ends), *(window.height for window in windows))
+        yield picture.name, side_by_side([window.crop((0, 0, window.width, bottom)) for window in windows])
 
 
 def side_by_side(windows: Sequence[Image.Image]) -> Image.Image:

@@ -1,11 +1,12 @@
-"""Small pictures of one plain colour, which follows from a name."""
+"""Small pictures of one plain colour, which follows from a name; posters have their title on it."""
 
 from __future__ import annotations
 
 import io
+import textwrap
 from functools import lru_cache
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from aperture_dagster.simulator.catalogue import stable_number
 
@@ -19,6 +20,18 @@ def colour_of(name: str) -> tuple[int, int, int]:
 def png(name: str, width: int = 100, height: int = 150) -> bytes:
     """Return a PNG."""
     return _encoded("PNG", name, width, height)
+
+
+@lru_cache(maxsize=256)
+def poster(name: str, title: str) -> bytes:
+    """Return a PNG of 100 by 150 pixels with a title on it."""
+    picture, content = Image.new("RGB", (100, 150), colour_of(name)), io.BytesIO()
+    lines = "\n".join(textwrap.wrap(title, 11)[:6])
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((4, 4, 95, 145), outline="white")
+    draw.multiline_text((50, 75), lines, "white", ImageFont.load_default(14), "mm", align="center")
+    picture.save(content, "PNG")
+    return content.getvalue()
 
 
 def jpeg(name: str, width: int = 104, height: int = 152) -> bytes:

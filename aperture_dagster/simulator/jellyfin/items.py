@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.disk import Entry
-from aperture_dagster.simulator.images import jpeg, png
+from aperture_dagster.simulator.images import jpeg, png, poster
 from aperture_dagster.simulator.jellyfin import binding, dto, media
 from aperture_dagster.simulator.jellyfin.access import Access
 from aperture_dagster.simulator.jellyfin.listing import ItemQuery, Listings, parse_item_query, parse_kinds
@@ -242,7 +242,7 @@ class ItemEndpoints:
         if isinstance(item, ScannedItem):
             return self._file_image(item, item.image if kind == "Primary" else item.artwork[kind])
         if kind == "Primary":
-            return Response(png(item.title.key), media_type="image/png")
+            return Response(poster(item.title.key, item.title.title), media_type="image/png")
         return _artwork(item, kind)
 
     def image_infos(self, request: Request, item_id: str) -> Response:
