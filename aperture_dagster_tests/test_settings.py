@@ -16,6 +16,7 @@ from aperture_dagster.settings import (
     environment_names,
     groups,
     load_settings,
+    misspelt_variables,
     secret_names,
 )
 from aperture_dagster.settings.home import host_timezone
@@ -104,6 +105,11 @@ def test_the_error_about_a_misspelt_name_in_the_file_names_the_file_and_the_near
 def test_the_error_about_a_name_like_no_other_points_to_the_list(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("APERTURE_ZZZZ_QQQQ", "1")
     assert "docs/settings.md" in error_of()
+
+
+def test_a_misspelt_variable_without_the_prefix_is_found_unless_the_right_one_is_set():
+    given = {"TMBD_API_KEY", "TRAKT_CLIENT_IDS", "OPENAI_API_KEY", "OPENAI_API_KEYS", "HOME", "AWS_API_KEY"}
+    assert misspelt_variables(given) == {"TMBD_API_KEY": "TMDB_API_KEY", "TRAKT_CLIENT_IDS": "TRAKT_CLIENT_ID"}
 
 
 def test_a_misspelt_override_is_error_of():

@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import json
 import logging
+import os
 import shutil
 import sys
 from collections import Counter
@@ -50,7 +51,7 @@ from aperture_dagster.publishing.preflight import examine_publishing
 from aperture_dagster.publishing.published import Manifest, published_library_ids
 from aperture_dagster.publishing.roots import Roots, root_choice
 from aperture_dagster.ratings.accounts import TraktAccounts
-from aperture_dagster.settings import Settings, environment_names
+from aperture_dagster.settings import Settings, environment_names, misspelt_variables
 from aperture_dagster.settings.places import describe_configuration
 from aperture_dagster.taste.embedders import Embedders
 from aperture_dagster.worklist.services import MeteredService
@@ -163,6 +164,8 @@ def _wanted(settings: Settings) -> set[str]:
 def _home(settings: Settings) -> Iterator[Finding]:
     home = settings.home_path
     yield Finding("settings", "ok", describe_configuration())
+    for name, meant in misspelt_variables(os.environ).items():
+        yield Finding("settings", "warning", f"{name} is set, and no setting: did you mean {meant}?")
     require_writable(home)
     dagster_home = use_dagster_home(settings, unless_set=True)
     yield Finding("dagster", "ok", f"commands need DAGSTER_HOME={dagster_home}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import unquote
@@ -154,6 +155,13 @@ def known_variables() -> set[str]:
     variables = {variable for name in Settings.model_fields for variable in environment_names(name)}
     files = {variable + FILE_SUFFIX for name in secret_names() for variable in environment_names(name)}
     return {PREFIX + "CONFIG", *variables, *files}
+
+
+def misspelt_variables(given: Collection[str]) -> dict[str, str]:
+    """Find variables without our prefix, which other programs may own, that look like one of ours which is not set."""
+    ours = [name for name in known_variables() if not name.startswith(PREFIX) and name not in given]
+    near = {name: difflib.get_close_matches(name, ours, 1, 0.85) for name in given if not name.startswith(PREFIX)}
+    return {name: found[0] for name, found in near.items() if found and name not in known_variables()}
 
 
 def load_settings(**overrides: Any) -> Settings:
