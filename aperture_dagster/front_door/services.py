@@ -27,6 +27,7 @@ CHANGED = marked("This has changed on Seerr meanwhile, so nothing was sent. Look
 SILENT = marked("Seerr gives no usable answer at the moment. What was sent, if anything, is below “Requested” later.")
 NOT_YET = marked("Trakt has not seen the code yet. Enter it there, confirm it, wait a few seconds, and try again.")
 SHARED = marked("Somebody else here uses this account on Trakt. Sign in there as yourself, and connect again.")
+NOT_REVOKED = marked("You are disconnected here, but Trakt could not be told: end the access there (Connected Apps).")
 TRAKT_SILENT = marked("Trakt cannot be used at the moment, and nothing was changed. Try again in a few minutes.")
 
 
@@ -93,11 +94,12 @@ def connect_trakt(asked: Asked) -> Response:
 
 def disconnect_trakt(asked: Asked) -> Response:
     """Disconnect a member from Trakt; all ratings are kept."""
+    _ = asked.texts
     try:
-        disconnect(_accounts(asked), asked.member.user_id)
+        if not disconnect(_accounts(asked), asked.member.user_id):
+            return asked.render("message.html", heading=_("Trakt"), text=_(NOT_REVOKED))
     except ServiceError as error:
         _LOG.warning("%s cannot be disconnected from Trakt: %s", asked.member.name, error)
-        _ = asked.texts
         return asked.render("message.html", 503, heading=_("Sorry"), text=_(TRAKT_SILENT))
     return asked.back()
 

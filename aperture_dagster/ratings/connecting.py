@@ -82,10 +82,15 @@ class Connecting:
             return owner
 
 
-def disconnect(accounts: TraktAccounts, user_id: str) -> None:
-    """Disconnect a user; one who is not connected stays so. Raises ServiceBusy if a sync does not end."""
+def disconnect(accounts: TraktAccounts, user_id: str) -> bool:
+    """Disconnect a user; one who is not connected stays so. Return whether Trakt knows of it.
+
+    Raises:
+        ServiceBusy: a sync does not end.
+    """
     with contextlib.suppress(NotConnected):
-        accounts.disconnect(user_id, waiting=_impatient)
+        return accounts.disconnect(user_id, waiting=_impatient) is None
+    return True
 
 
 def _impatient(seconds: float) -> None:

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from aperture_dagster.ratings import connecting
 from aperture_dagster.ratings.tokens import sync_lease
+from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.front_door.browsing import Browsers, browsers, hidden_fields
 from aperture_dagster_tests.ratings.trakt_home import TraktHome, trakt_home
 
@@ -64,6 +65,11 @@ def test_a_member_connects_and_disconnects_their_account(open_door: Callable[...
         leave = form(page, "/trakt/disconnect")
         assert ben.post("/trakt/disconnect", data=leave).headers["location"] == "/taste" and home.states() == {}
         assert ben.post("/trakt/disconnect", data=leave).status_code == 303, "pressed twice"
+        # What Trakt was not told has to be ended there.
+        home.connect("ben")
+        home.state.add_fault(FaultRule("trakt_auth", "/oauth/revoke", status=500))
+        answer = ben.post("/trakt/disconnect", data=leave)
+        assert "Trakt could not be told" in answer.text and home.states() == {}
 
 
 def test_nobody_connects_or_disconnects_somebody_else(open_door: Callable[..., Any]):
