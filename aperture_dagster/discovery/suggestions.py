@@ -194,6 +194,12 @@ def why_suggested(row: Mapping[str, Any], _: Texts = ENGLISH) -> str:
     return reason_of({**row, "because": row["because"][:REASONS]}, _)
 
 
+def said_to_stream(row: Mapping[str, Any], _: Texts) -> list[str]:
+    """Say where a suggested title streams without an extra price, in a line; nothing if no such service is known."""
+    streams = where_to_stream(row["providers"])
+    return [_("Streams on %(services)s", services=streams)] if streams and not streams.startswith("rent") else []
+
+
 def where_to_stream(providers: Mapping[str, Sequence[str]] | None, most: int = 2) -> str:
     """Name services that stream a title, those without an extra price first; empty if none is known."""
     offers = providers or {}

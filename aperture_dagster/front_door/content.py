@@ -15,7 +15,7 @@ from aperture_dagster.discovery.suggestions import (
     candidate_table,
     dismissed_titles,
     read_requests,
-    where_to_stream,
+    said_to_stream,
     why_suggested,
 )
 from aperture_dagster.discovery.suitability import read_pool_titles, today_of, why_forbidden
@@ -132,11 +132,12 @@ def suggestions(connection: Connection, viewer: User, settings: Settings, now: d
     titles = read_pool_titles(connection, _works(rows))
     allowed = {one.work_id for one in titles if why_forbidden(one, viewer, settings.country) is None}
     shown = [row for row in rows if row["work_id"] in allowed]
+    lines = {row["work_id"]: [why_suggested(row, _), *said_to_stream(row, _)] for row in shown}
     shelves = [
         Shelf(
             label,
             [
-                Card(place, row["work_id"], row["title"], row["year"], _outside(row, _), row)
+                Card(place, row["work_id"], row["title"], row["year"], lines[row["work_id"]], row)
                 for place, row in enumerate(ours, start=1)
             ],
         )
@@ -313,9 +314,3 @@ def _progress(row: Row, _: Texts) -> list[str]:
         in_days = _.plural("New episode in %(count)s day", "New episode in %(count)s days", days)
         lines.append(_("New episode today") if days == 0 else in_days)
     return lines
-
-
-def _outside(row: Row, _: Texts) -> list[str]:
-    streams = where_to_stream(row["providers"])
-    shown = streams and not streams.startswith("rent")
-    return [why_suggested(row, _), *([_("Streams on %(services)s", services=streams)] if shown else [])]

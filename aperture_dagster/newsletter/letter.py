@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.people import User
-from aperture_dagster.discovery.suggestions import candidate_table, where_to_stream, why_suggested
+from aperture_dagster.discovery.suggestions import candidate_table, said_to_stream, why_suggested
 from aperture_dagster.discovery.suitability import read_pool_titles, why_forbidden
 from aperture_dagster.model.moments import SKEW
 from aperture_dagster.model.wording import titled
@@ -80,9 +80,7 @@ def _suggestion(connection: Connection, member: User, settings: Settings, _: Tex
     for row in rows:
         title = pool.get(row["work_id"])
         if title is not None and why_forbidden(title, member, settings.country) is None:
-            streams = where_to_stream(row["providers"])
-            where = _("Streams on %(services)s", services=streams) if streams and not streams.startswith("rent") else ""
-            return [(titled(row), ". ".join(filter(None, [why_suggested(row, _), where])))]
+            return [(titled(row), ". ".join([why_suggested(row, _), *said_to_stream(row, _)]))]
     return []
 
 
