@@ -129,9 +129,8 @@ def top_picks(connection: Connection, viewer: User, settings: Settings, now: dat
 def suggestions(connection: Connection, viewer: User, settings: Settings, now: datetime, _: Texts) -> Page:
     """Return titles that are not in the library and would suit a member, with where they stream."""
     rows = candidate_table(connection, viewer.user_id, country=settings.country)
-    titles = read_pool_titles(connection, _works(rows))
-    allowed = {one.work_id for one in titles if why_forbidden(one, viewer, settings.country) is None}
-    shown = [row for row in rows if row["work_id"] in allowed]
+    suitable = _suitable(connection, viewer, settings, _works(rows))
+    shown = [row for row in rows if row["work_id"] in suitable]
     lines = {row["work_id"]: [why_suggested(row, _), *said_to_stream(row, _)] for row in shown}
     shelves = [
         Shelf(
@@ -161,11 +160,15 @@ def _requested(connection: Connection, viewer: User, settings: Settings, _: Text
     return [Shelf(marked("Requested"), cards, ())] if cards else []
 
 
+def _suitable(connection: Connection, viewer: User, settings: Settings, works: Sequence[int]) -> set[int]:
+    """Return which works that were suggested to somebody a member may see."""
+    titles = read_pool_titles(connection, works)
+    return {one.work_id for one in titles if why_forbidden(one, viewer, settings.country) is None}
+
+
 def _allowed(connection: Connection, viewer: User, settings: Settings, works: Sequence[int]) -> set[int]:
     """Return which works a member may see, be they in the library or not."""
-    titles = read_pool_titles(connection, works)
-    found = {one.work_id for one in titles if why_forbidden(one, viewer, settings.country) is None}
-    return found | titles_in_sight(connection, viewer, works).keys()
+    return _suitable(connection, viewer, settings, works) | titles_in_sight(connection, viewer, works).keys()
 
 
 def my_taste(connection: Connection, viewer: User, settings: Settings, now: datetime, _: Texts) -> Page:
