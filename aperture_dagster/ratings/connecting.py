@@ -49,7 +49,7 @@ class Connecting:
     def finish(self, accounts: TraktAccounts, user_id: str) -> str | None:
         """Connect a user who has confirmed their code; return the name of the account, None if they have not yet.
 
-        Trakt is asked no more often than it wants.
+        Trakt is asked no more often than it allows.
 
         Raises:
             SignInFailed: access was refused, or the code has expired.

@@ -70,7 +70,7 @@ def test_a_member_chooses_whether_and_under_which_name_their_lists_are_published
 
 
 def test_a_name_of_ones_own_is_never_taken_and_what_was_not_on_the_form_stays(home: Home, signed_in: Open):
-    # An account that was deleted and made anew has the same name and another id.
+    # An account that was deleted and created again has the same name and another id.
     home.shelf.do("UPDATE users SET name = 'Ben', removed_at = now() WHERE user_id = 'Anna'")
     ben = signed_in("Ben")
     assert choose(ben, publish="").status_code == 303

@@ -89,10 +89,10 @@ class Seen:
 
 
 def settled(known: dict[str, tuple[str, str]], states: Mapping[str, str]) -> dict[str, str]:
-    """Return whose state has changed since it was told, and was the same in the last look, each with the change.
+    """Return, by user, the change of a state that differs from the one last reported and was the same in the last look.
 
-    ``known`` has by user the state that was told and that of the last look, and is brought up to date. The first look
-    tells of nobody. That somebody changed something and then changed it back is told, too, if a look was in between.
+    ``known`` holds for each user the state that was reported and that of the last look, and is updated. The first look
+    reports nobody. A change that is taken back is reported, too, if there was a look in between.
     """
     is_first = not known
     found: dict[str, str] = {}
