@@ -575,6 +575,17 @@ COMMENT ON COLUMN recommendations.because IS 'the most similar works in the hist
 COMMENT ON COLUMN recommendations.is_cold IS 'too little history: based on popularity';
 COMMENT ON COLUMN recommendations.listed_since IS 'the first of the days on which it has been on the list without a break';
 
+CREATE TABLE past_picks (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    left_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    listed_since DATE NOT NULL,
+    CONSTRAINT pk_past_picks PRIMARY KEY (user_id, work_id, left_at),
+    CONSTRAINT fk_past_picks_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_past_picks_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE past_picks IS 'Titles that left the list of a user, and how long they had been on it.';
+
 CREATE TABLE first_places (
     user_id TEXT NOT NULL,
     work_id BIGINT NOT NULL,
