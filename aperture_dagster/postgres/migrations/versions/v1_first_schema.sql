@@ -469,16 +469,19 @@ CREATE TABLE plays (
     play_count INTEGER NOT NULL,
     completion REAL NOT NULL,
     seen_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    imported_from TEXT,
     CONSTRAINT pk_plays PRIMARY KEY (user_id, item_id, played_at),
     CONSTRAINT ck_plays_play_count CHECK (play_count >= 0),
     CONSTRAINT ck_plays_completion CHECK (completion >= 0 AND completion <= 1),
     CONSTRAINT fk_plays_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
     CONSTRAINT fk_plays_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
+CREATE INDEX ix_plays_imported ON plays (user_id) WHERE imported_from IS NOT NULL;
 CREATE INDEX ix_plays_played_at ON plays (played_at);
-COMMENT ON TABLE plays IS 'Append-only log of plays. Plays without a known time are not included.';
+COMMENT ON TABLE plays IS 'Log of plays. Plays without a known time are not included.';
 COMMENT ON COLUMN plays.play_count IS 'plays since the last sync';
 COMMENT ON COLUMN plays.completion IS '0-1';
+COMMENT ON COLUMN plays.imported_from IS 'the program whose file it is from; null: from the media server';
 
 CREATE TABLE history_syncs (
     user_id TEXT NOT NULL,
