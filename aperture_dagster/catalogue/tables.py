@@ -201,10 +201,12 @@ plays = sa.Table(
     sa.Column("play_count", sa.Integer, nullable=False, comment="plays since the last sync"),
     sa.Column("completion", sa.REAL, nullable=False, comment="0-1"),
     sa.Column("seen_at", Moment, nullable=False, server_default=sa.text("now()")),
+    sa.Column("imported_from", sa.Text, comment="the program whose file it is from; null: from the media server"),
     between("play_count", 0),
     between("completion", 0, 1),
     sa.Index("ix_plays_played_at", "played_at"),
-    comment="Append-only log of plays. Plays without a known time are not included.",
+    sa.Index("ix_plays_imported", "user_id", postgresql_where=sa.text("imported_from IS NOT NULL")),
+    comment="Log of plays. Plays without a known time are not included.",
 )
 
 history_syncs = sa.Table(

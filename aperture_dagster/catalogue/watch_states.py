@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FULL_SYNC_EVERY = timedelta(hours=24)
+SAME_PLAY = timedelta(hours=4)
+"""Dates of one play in two programs are closer than this: one dates its beginning, the other its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,7 @@ def write_states(
     counts = upsert_values(connection, watch_state, _STATE_COLUMNS, state_rows)
     ratings = [SeenRating(row.work_id, row.item_id, row.is_episode, state.rating) for row, state in same]
     logged = upsert_values(connection, plays, _PLAY_COLUMNS, _play_rows(connection, user_id, viewings))
+    forget_echoes(connection, user_id, [row.logged_as for row, _ in viewings])
     known = {row.server_item_id for row, _ in matched}
     unmatched = [state for state in listed.values() if state.server_item_id not in known and state.has_content]
     return PageResult(counts, logged.written, len(listed) - len(same), ratings, unmatched)
@@ -227,6 +230,21 @@ def _play_rows(
         logged[key] = (item_id, play_count, completion)
         play_rows[key] = (user_id, item_id, played_at, row.work_id, row.is_episode, play_count, completion)
     return play_rows.values()
+
+
+def forget_echoes(connection: Connection, user_id: str, items: Sequence[int]) -> None:
+    """Delete imported plays of some items that the media server has reported, too."""
+    if not items:
+        return
+    statement = """
+        DELETE FROM plays i USING plays s LEFT JOIN episodes e ON e.item_id = s.item_id
+        WHERE i.user_id = :user AND i.imported_from IS NOT NULL
+        AND s.user_id = :user AND s.imported_from IS NULL AND s.play_count > 0 AND s.work_id = i.work_id
+        AND (s.item_id = ANY(:items) OR i.item_id = ANY(:items))
+        AND s.played_at BETWEEN i.played_at - CAST(:patience AS interval) AND i.played_at + CAST(:patience AS interval)
+        AND (s.item_id = i.item_id OR NOT s.is_episode OR EXISTS (
+          SELECT 1 FROM episodes o WHERE o.item_id = i.item_id AND (o.season, o.number) = (e.season, e.number)))"""
+    execute(connection, statement, user=user_id, items=array_of(items), patience=SAME_PLAY)
 
 
 def _subject(row: Any, played_at: datetime) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ from aperture_dagster.cli.crowd import crowd
 from aperture_dagster.cli.demo import StandIns, demo, stand_in_options
 from aperture_dagster.cli.discovery import discover, dismiss, request, requests
 from aperture_dagster.cli.doctor import doctor
+from aperture_dagster.cli.history import history
 from aperture_dagster.cli.publish import publish, unpublish
 from aperture_dagster.cli.ratings import rate, trakt
 from aperture_dagster.cli.show import show
@@ -66,7 +67,7 @@ def simulate(stand_ins: StandIns, port: int) -> None:
 
 COMMANDS = {
     "First steps": (demo, up, doctor, status, show),
-    "For each user": (discover, dismiss, request, requests, rate, trakt),
+    "For each user": (discover, dismiss, request, requests, rate, trakt, history),
     "On the media server": (publish, unpublish),
     "Operating": (backup, restore, migrate, alert, crowd, api_key, sign_out_everybody),
     "Development": (simulate,),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from aperture_dagster.cli.show import how_to_begin
 from aperture_dagster.cli.terminal import Console, Terminal
 from aperture_dagster.http.errors import redact
 from aperture_dagster.maintenance.status import (
+    PICK_DAYS,
     CheckState,
     JobState,
     Status,
@@ -38,13 +39,14 @@ from aperture_dagster.maintenance.status import (
     find_wrong,
     future_dates,
     household_rows,
+    picks_watched,
     server_identity,
 )
 from aperture_dagster.maintenance.tidying import size_of_database
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.model.moments import describe_future, elapsed
-from aperture_dagster.model.wording import counted
+from aperture_dagster.model.wording import counted, listed
 from aperture_dagster.postgres.backup.folder import backup_folder, read_backups, why_overdue
 from aperture_dagster.postgres.connection import describe_server
 from aperture_dagster.postgres.database import NothingYet, read_only
@@ -138,6 +140,7 @@ def _read_product(connection: Connection, settings: Settings, now: datetime) -> 
         "database": {**describe_server(connection), "bytes": size_of_database(connection)},
         "dated_in_future": future_dates(connection, now=now),
         "last_day": changes_since(connection, now - timedelta(days=1)),
+        "picks_watched": picks_watched(connection, now=now, timezone=settings.schedule_timezone),
     }
 
 
@@ -225,6 +228,7 @@ def as_document(settings: Settings, found: Status, wrong: Sequence[Wrong]) -> di
         "titles": {"movies": found.movies, "series": found.series, "episodes": found.episodes},
         "lists": {"newest_at": _iso(max(dates, default=None)), "oldest_at": _iso(min(dates, default=None))},
         "last_day": dict(found.last_day),
+        "picks_watched": [asdict(one) | {"picks": list(one.picks), "rate": one.rate} for one in found.picks_watched],
         "jobs": [
             {
                 "name": job.name,
@@ -312,6 +316,7 @@ def _facts(document: Mapping[str, Any], zone: ZoneInfo) -> list[tuple[str, str]]
         *facts,
         ("titles", ", ".join(counted(*size) for size in sizes)),
         ("last 24 h", _last_day(document["last_day"])),
+        *_picks_watched(document["picks_watched"]),
         ("users", f"{users['taking_part']} of {users['on_server']} take part, {lists}"),
         ("checks", f"{checks['passed']} passed{f', {open_ones} did not' if open_ones else ''}"),
         ("database", f"{versions}, {database['bytes'] / 1e6:,.1f} MB"),
@@ -328,6 +333,19 @@ def _last_day(changes: Mapping[str, int]) -> str:
         (changes["lists_changed"], f"{counted(changes['lists_changed'], 'lists')} changed"),
     ]
     return ", ".join(text for count, text in parts if count) or "nothing new"
+
+
+def _picks_watched(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Say for each period who watched how many picks, and the titles for the shortest; users who watched nothing are
+    left out."""
+    for days in PICK_DAYS:
+        said = []
+        for one in rows:
+            if one["days"] == days and one["titles"]:
+                names = f" ({listed(one['picks'])})" if one["picks"] and days == min(PICK_DAYS) else ""
+                said.append(f"{one['user']} {len(one['picks'])} of {counted(one['titles'], 'titles')}{names}")
+        if said:
+            yield f"picks, {days} d", "watched: " + ", ".join(said)
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, DateTime
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.model.moments import SKEW, FutureDates, elapsed
 from aperture_dagster.model.wording import counted, listed
-from aperture_dagster.postgres.queries import read_rows, read_value
+from aperture_dagster.postgres.queries import execute, read_rows, read_value
 from aperture_dagster.schema import metadata
 
 LEAST_FREE_BYTES = 1_000_000_000
@@ -75,6 +75,21 @@ class PartState:
 
 
 @dataclass(frozen=True, slots=True)
+class PicksWatched:
+    """What a user watched to the end within some days: how many titles, and which of them were on their list then."""
+
+    user: str
+    days: int
+    titles: int
+    picks: tuple[str, ...]
+
+    @property
+    def rate(self) -> float | None:
+        """The share of picks among the watched titles, 0-1; None if nothing was watched."""
+        return round(len(self.picks) / self.titles, 3) if self.titles else None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The state of an installation.
 
@@ -91,6 +106,7 @@ class Status:
         server: product, version and name of the media server, as of the last time that it was read.
         database: versions and size.
         last_day: what has changed within a day, as of :func:`changes_since`.
+        picks_watched: per user and period, by the names of the users.
         proven_backups: the day of each.
         ui: address of the UI, if it runs.
     """
@@ -116,6 +132,7 @@ class Status:
     server: Mapping[str, Any] = field(default_factory=dict)
     database: Mapping[str, Any] = field(default_factory=dict)
     last_day: Mapping[str, int] = field(default_factory=dict)
+    picks_watched: Sequence[PicksWatched] = ()
     checks_passed: int = 0
     backups: int = 0
     proven_backups: Sequence[date] = ()
@@ -246,6 +263,35 @@ def changes_since(connection: Connection, since: datetime) -> dict[str, int]:
         (SELECT count(DISTINCT user_id) FROM recommendations WHERE generated_at > :since) AS lists_changed"""
     (row,) = read_rows(connection, statement, since=since)
     return row
+
+
+PICK_DAYS = (7, 30)
+
+
+def picks_watched(connection: Connection, *, now: datetime, timezone: str) -> list[PicksWatched]:
+    """Return for each present user and each of :data:`PICK_DAYS` what was watched; ``timezone`` is that of the lists.
+
+    A film counts as watched once it was finished, a series once an episode was.
+    """
+    statement = """
+        WITH picks AS (
+          SELECT user_id, work_id, listed_since, NULL AS left_at FROM recommendations
+          UNION ALL SELECT user_id, work_id, listed_since, left_at FROM past_picks),
+        watched AS (
+          SELECT user_id, days, work_id, bool_or(EXISTS (
+            SELECT 1 FROM picks k WHERE (k.user_id, k.work_id) = (p.user_id, p.work_id)
+            AND (p.played_at AT TIME ZONE :zone)::date >= k.listed_since
+            AND p.played_at <= coalesce(k.left_at, p.played_at))) AS is_pick
+          FROM unnest(CAST(:days AS int[])) AS days
+          JOIN plays p ON p.played_at > :now - make_interval(days => days) AND p.played_at <= :now
+          WHERE p.play_count > 0 GROUP BY user_id, days, work_id)
+        SELECT u.name, days, count(w.work_id) AS titles,
+        coalesce(array_agg(n.title ORDER BY n.title) FILTER (WHERE is_pick AND n.title IS NOT NULL), '{}') AS picks
+        FROM present_users u CROSS JOIN unnest(CAST(:days AS int[])) AS days
+        LEFT JOIN watched w USING (user_id, days) LEFT JOIN work_names n USING (work_id)
+        GROUP BY u.user_id, u.name, days ORDER BY lower(u.name), u.user_id, days"""
+    rows = execute(connection, statement, now=now, zone=timezone, days=list(PICK_DAYS))
+    return [PicksWatched(row.name, row.days, row.titles, tuple(row.picks)) for row in rows]
 
 
 def server_identity(connection: Connection) -> dict[str, Any] | None:

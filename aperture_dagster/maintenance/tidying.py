@@ -32,6 +32,8 @@ WORTH_A_VACUUM = 1_000
 # A correction may be reverted, or a model be used again.
 KEEP_UNUSED = timedelta(days=30)
 KEEP_QUOTA = timedelta(days=90)
+# `aperture status` looks back 30 days.
+KEEP_PAST_PICKS = timedelta(days=60)
 # TMDb allows its data to be kept for six months. What is in use is fetched again every month.
 KEEP_TMDB = timedelta(days=180)
 
@@ -160,6 +162,14 @@ def forget_quota(connection: Connection, *, before: datetime) -> Freed:
     return delete_in_batches(connection, "quota", tables=("quota",), expired=expired, key="ctid", day=before.date())
 
 
+def forget_past_picks(connection: Connection, *, before: datetime) -> Freed:
+    """Delete the record of titles that left the lists before ``before``."""
+    expired = "SELECT ctid FROM past_picks WHERE left_at < :before"
+    return delete_in_batches(
+        connection, "past_picks", tables=("past_picks",), expired=expired, key="ctid", before=before
+    )
+
+
 def forget_old_tmdb(connection: Connection, *, before: datetime) -> list[Freed]:
     """Delete what TMDb has not confirmed since ``before``: of titles that left the library, or if its key is gone."""
     found: list[Freed] = []
@@ -184,6 +194,7 @@ def tidy_database(database: Database, now: datetime) -> list[Freed]:
     with database.autocommit() as connection:
         freed.append(forget_old_models(connection, before=now - KEEP_UNUSED))
         freed.append(forget_quota(connection, before=now - KEEP_QUOTA))
+        freed.append(forget_past_picks(connection, before=now - KEEP_PAST_PICKS))
         freed.extend(forget_old_tmdb(connection, before=now - KEEP_TMDB))
         vacuum(connection, freed)
     return freed

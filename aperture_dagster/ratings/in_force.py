@@ -79,6 +79,11 @@ def give_rating(
     _log(connection, [given | {"previous": previous}])
 
 
+def never_rated(connection: Connection, user_id: str, works: Collection[int]) -> set[int]:
+    """Return which works the user has neither rated here nor unrated again."""
+    return set(works) - ratings_in_force(connection, user_id, works=works).keys()
+
+
 def write_server_ratings(
     connection: Connection,
     user_id: str,

@@ -219,10 +219,18 @@ def profile_table(connection: Connection, user_ids: Sequence[str]) -> list[dict[
 def replace_recommendations(
     connection: Connection, user_id: str, rows: Sequence[dict[str, Any]], *, today: date
 ) -> WriteCounts:
-    """Replace a user's lists; equal lists are not written, and titles that stay keep their ``listed_since``."""
+    """Replace a user's lists; equal lists are not written, and titles that stay keep their ``listed_since``.
+
+    Those that leave are added to ``past_picks``.
+    """
     statement = "SELECT work_id, listed_since FROM recommendations WHERE user_id = :user"
     since = {row.work_id: row.listed_since for row in execute(connection, statement, user=user_id)}
     dated = [row | {"listed_since": since.get(row["work_id"], today)} for row in rows]
+    statement = """
+        INSERT INTO past_picks (user_id, work_id, listed_since)
+        SELECT user_id, work_id, listed_since FROM recommendations
+        WHERE user_id = :user AND work_id <> ALL(CAST(:works AS bigint[])) ON CONFLICT DO NOTHING"""
+    execute(connection, statement, user=user_id, works=array_of([row["work_id"] for row in rows]))
     return replace_rows(connection, recommendations, dated, user_id=user_id)
 
 

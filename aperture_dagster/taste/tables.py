@@ -108,6 +108,17 @@ recommendations = sa.Table(
     comment="The current list of each user, replaced as a whole.",
 )
 
+past_picks = sa.Table(
+    "past_picks",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("left_at", Moment, primary_key=True, server_default=sa.text("now()")),
+    sa.Column("listed_since", sa.Date, nullable=False),
+    info={"derived": True},
+    comment="Titles that left the list of a user, and how long they had been on it.",
+)
+
 first_places = sa.Table(
     "first_places",
     metadata,

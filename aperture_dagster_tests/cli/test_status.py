@@ -123,9 +123,14 @@ def test_the_status_follows_what_happens(serve: Callable[..., Any]) -> None:
         document = as_document(settings, read_status(settings, now=datetime.now(UTC)), [])
         upcoming = {job["name"]: job["next_at"] for job in document["jobs"]}
         assert upcoming["sync_movies"] > document["at"] and upcoming["send_requests"] is None
+        (first, *_) = watched = document["picks_watched"]
+        assert [one["user"] for one in watched] == ["Ann", "Ann", "Bob", "Bob", "Cy", "Cy"]
+        watched[0] = first | {"titles": 3, "picks": ["Film 1", "Film 2"]}
         out = io.StringIO()
         _print(document, None, ZoneInfo("UTC"), Terminal(out))
         assert "last 24 h   12 titles added\n" in out.getvalue()
+        assert "picks, 7 d  watched: Ann 2 of 3 titles (Film 1 and Film 2)\n" in out.getvalue()
+        assert "picks, 30 d" not in out.getvalue()
         assert re.search(r"✓ sync_movies +\S+ \S+, next \d{4}-\d\d-\d\d \d\d:\d\d\n", out.getvalue())
 
 

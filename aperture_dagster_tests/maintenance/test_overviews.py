@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from aperture_dagster.catalogue.watch_states import plays_by_week
+from aperture_dagster.maintenance.status import picks_watched
+from aperture_dagster.maintenance.tidying import forget_past_picks
 from aperture_dagster.taste.lists import (
     favourites,
     first_recommendations,
@@ -73,3 +76,47 @@ def test_plays_are_counted_by_the_weeks_of_the_operators_time_zone(shelf: Shelf)
         since = date(2026, 4, 27)
         assert plays_by_week(connection, since=since, timezone="UTC") == {date(2026, 5, 4): 1, date(2026, 5, 11): 1}
         assert plays_by_week(connection, since=since, timezone="Europe/Berlin") == {date(2026, 5, 11): 2}
+
+
+def test_a_title_counts_as_a_watched_pick_if_it_was_on_the_list_when_it_was_finished(shelf: Shelf):
+    shelf.users("bob", "Ann")
+    shelf.films(*(film(number) for number in range(1, 8)))
+    now = datetime.now(UTC)
+
+    def put(*numbers: int, on: datetime) -> None:
+        rows: list[dict[str, Any]] = [
+            {
+                "user_id": "Ann", "media_type": "movie", "rank": rank, "work_id": one["work_id"],
+                "item_id": one["item_id"], "score": 1 / rank, "components": {}, "because": [], "is_cold": False,
+            }
+            for rank, one in enumerate((shelf.item(f"film-{number}") for number in numbers), start=1)
+        ]  # fmt: skip
+        with shelf.open() as connection:
+            replace_recommendations(connection, "Ann", rows, today=on.date())
+
+    def watch(number: int, at: datetime, **facts: Any) -> None:
+        shelf.history("Ann", played(f"film-{number}", last_played_at=at, **facts), now=now)
+
+    put(1, 2, 3, 4, 5, on=now - timedelta(days=20))
+    watch(1, now - timedelta(days=2))
+    watch(2, now - timedelta(days=15))
+    watch(3, now - timedelta(days=25))
+    watch(4, now - timedelta(hours=1), played=False, play_count=0, position_share=0.5)
+    watch(6, now - timedelta(hours=2))
+    # What is watched leaves the list.
+    put(4, 5, 7, on=now)
+    shelf.do("UPDATE past_picks SET left_at = left_at - interval '1 hour'")
+    watch(7, now - timedelta(days=1, hours=1))
+    watch(5, now - timedelta(minutes=1))
+    put(4, on=now)
+    shelf.do("UPDATE past_picks SET left_at = :early WHERE listed_since < :today AND left_at > :now",
+             early=now - timedelta(minutes=5), today=now.date(), now=now)  # fmt: skip
+    with shelf.open() as connection:
+        found = picks_watched(connection, now=now, timezone="UTC")
+    assert [(one.user, one.days, one.titles, one.picks, one.rate) for one in found] == [
+        ("Ann", 7, 4, ("Film 1",), 0.25), ("Ann", 30, 6, ("Film 1", "Film 2"), 0.333),
+        ("bob", 7, 0, (), None), ("bob", 30, 0, (), None),
+    ]  # fmt: skip
+    with shelf.open() as connection:
+        assert forget_past_picks(connection, before=now - timedelta(minutes=30)).rows == 3
+    assert shelf.value("SELECT count(*) FROM past_picks") == 2

@@ -16,6 +16,7 @@ from month.house import House
 NOT_COMPARED = {
     "computations": "hashes over rows with ids, which differ; that they are those of today is looked at in both homes",
     "first_places": "since when titles have been on lists depends on the nights on which these were made",
+    "past_picks": "which titles leave a list in between depends on the nights on which it was made",
     "item_files": "a memory of what was read for titles that were on a list once",
     "rating_changes": "a log of looks; what they led to is in ratings, trakt_ratings and on the server",
     "alert_problems": "only one of the homes had problems",

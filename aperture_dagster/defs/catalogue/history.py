@@ -89,7 +89,7 @@ def _outcome(user: User, read: HistoryRead, settings: Settings, database: Databa
         shown = latest_plays(connection, [user.user_id], timezone=settings.schedule_timezone)
         # Those from Trakt have an asset of their own, which also carries those of the command line, but is optional.
         versions = (
-            content_version(connection, "watch_state", user_id=user.user_id),
+            content_version(connection, "watch_state", "plays", user_id=user.user_id),
             ratings_version(connection, user.user_id, SERVER, OWN),
         )
         synced_at = read.before.synced_at

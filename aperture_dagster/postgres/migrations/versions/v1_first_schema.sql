@@ -469,16 +469,19 @@ CREATE TABLE plays (
     play_count INTEGER NOT NULL,
     completion REAL NOT NULL,
     seen_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    imported_from TEXT,
     CONSTRAINT pk_plays PRIMARY KEY (user_id, item_id, played_at),
     CONSTRAINT ck_plays_play_count CHECK (play_count >= 0),
     CONSTRAINT ck_plays_completion CHECK (completion >= 0 AND completion <= 1),
     CONSTRAINT fk_plays_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
     CONSTRAINT fk_plays_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
+CREATE INDEX ix_plays_imported ON plays (user_id) WHERE imported_from IS NOT NULL;
 CREATE INDEX ix_plays_played_at ON plays (played_at);
-COMMENT ON TABLE plays IS 'Append-only log of plays. Plays without a known time are not included.';
+COMMENT ON TABLE plays IS 'Log of plays. Plays without a known time are not included.';
 COMMENT ON COLUMN plays.play_count IS 'plays since the last sync';
 COMMENT ON COLUMN plays.completion IS '0-1';
+COMMENT ON COLUMN plays.imported_from IS 'the program whose file it is from; null: from the media server';
 
 CREATE TABLE history_syncs (
     user_id TEXT NOT NULL,
@@ -574,6 +577,17 @@ COMMENT ON COLUMN recommendations.components IS 'components of the score';
 COMMENT ON COLUMN recommendations.because IS 'the most similar works in the history';
 COMMENT ON COLUMN recommendations.is_cold IS 'too little history: based on popularity';
 COMMENT ON COLUMN recommendations.listed_since IS 'the first of the days on which it has been on the list without a break';
+
+CREATE TABLE past_picks (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    left_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    listed_since DATE NOT NULL,
+    CONSTRAINT pk_past_picks PRIMARY KEY (user_id, work_id, left_at),
+    CONSTRAINT fk_past_picks_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_past_picks_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE past_picks IS 'Titles that left the list of a user, and how long they had been on it.';
 
 CREATE TABLE first_places (
     user_id TEXT NOT NULL,

@@ -1,0 +1,256 @@
+"""``aperture history import`` shows what it would import, imports it once, and keeps it through syncs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sqlite3
+import zipfile
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from click.testing import CliRunner
+
+from aperture_dagster.catalogue.history_files import PastRow, SkippedRow, read_history_file
+from aperture_dagster.cli.main import main
+from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.settings import Settings
+from aperture_dagster_tests.catalogue.viewers import histories, history_of
+from aperture_dagster_tests.shelf import Shelf, film, played
+
+Import = Callable[..., str]
+DAY = datetime(2025, 3, 1, 20, tzinfo=UTC)
+
+
+@pytest.fixture
+def shelf(database: Database) -> Shelf:
+    """Four films, two of which have the same name, and a series of two episodes."""
+    filled = Shelf(database)
+    filled.users("ann", "bob")
+    filled.films(
+        film(1, title="Alien", year=1979, imdb_id="tt0078748", runtime_minutes=100),
+        film(2, title="Solaris", year=1972, runtime_minutes=100),
+        film(3, title="Solaris", year=2002, runtime_minutes=100),
+        film(4, title="Amélie", year=2001, tmdb_id=194, runtime_minutes=100),
+    )
+    filled.series(ServerTitle("show", "Dark", tmdb_id=70523, tvdb_id=334824, year=2017))
+    filled.episodes(
+        *(ServerEpisode(f"e{n}", "show", "E", season=1, number=n, runtime_minutes=50) for n in (1, 2))
+    )  # fmt: skip
+    return filled
+
+
+@pytest.fixture
+def run(shelf: Shelf, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Import:
+    """Run the command on files, and return what it prints."""
+    assert settings.database_url is not None
+    for name, value in (
+        ("DATABASE_URL", settings.database_url.get_secret_value()), ("HOME", str(tmp_path)), ("TIMEZONE", "UTC"),
+    ):  # fmt: skip
+        monkeypatch.setenv(f"APERTURE_{name}", value)
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def running(*arguments: Any, code: int = 0) -> str:
+        done = CliRunner().invoke(main, ["history", "import", *map(str, arguments)])
+        assert done.exit_code == code, done.output
+        return done.output
+
+    return running
+
+
+def plays(shelf: Shelf, user: str = "ann") -> list[tuple[str, datetime, str | None]]:
+    statement = """
+        SELECT i.server_item_id, p.played_at, p.imported_from FROM plays p JOIN items i USING (item_id)
+        WHERE p.user_id = :user ORDER BY p.played_at, i.server_item_id"""
+    return [(one["server_item_id"], one["played_at"], one["imported_from"]) for one in shelf.rows(statement, user=user)]
+
+
+def trakt(**what: Any) -> dict[str, Any]:
+    title = {"title": "?", "year": None, "ids": {"trakt": 1, "slug": "x"} | what.pop("ids", {})}
+    kind = "show" if "episode" in what or what.get("type") == "show" else "movie"
+    return {"id": 5, "watched_at": DAY.isoformat(), "type": kind, kind: title | what.pop("title", {})} | what
+
+
+@pytest.fixture
+def trakt_zip(tmp_path: Path) -> Path:
+    path = tmp_path / "export.zip"
+    history = [
+        trakt(ids={"tmdb": 1}, watched_at="2025-03-01T20:00:00.000Z"),
+        trakt(ids={"tmdb": 777}, title={"title": "Amelie", "year": 2001}),
+        trakt(title={"title": "AMELIE", "year": 2001}, watched_at="2025-03-02T20:00:00.000Z"),
+        trakt(ids={"tvdb": 334824}, episode={"season": 1, "number": 2, "ids": {}}),
+        trakt(ids={"tvdb": 334824}, episode={"season": 3, "number": 9, "ids": {}}, title={"title": "Dark"}),
+        trakt(ids={"tmdb": 1}, watched_at=None),
+        {"watched_at": "yesterday", "movie": {"title": "Alien", "ids": {}}},
+    ]
+    rated = {"rated_at": "2024-01-01T00:00:00.000Z", "rating": 9, "watched_at": None}
+    ratings = [trakt(ids={"tmdb": 1}, **rated), trakt(ids={"tmdb": 194}, **rated | {"rating": 99})]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("watched-history-1.json", json.dumps(history[:4]))
+        archive.writestr("x/watched/history-2.json", json.dumps(history[4:], indent=2))
+        # The same play again.
+        archive.writestr("watched-movies.json", json.dumps([
+            {"plays": 1, "last_watched_at": "2025-03-01T20:00:00.000Z"} | {"movie": history[0]["movie"]}
+        ]))  # fmt: skip
+        archive.writestr("ratings-movies.json", json.dumps(ratings))
+        archive.writestr("user-profile.json", "{}")
+    return path
+
+
+def test_a_trakt_export_is_shown_first_and_imported_once(shelf: Shelf, run: Import, trakt_zip: Path):
+    shown = run(trakt_zip, "--user", "ann")
+    assert [line.split() for line in shown.splitlines() if line.startswith(" ann")] == [["ann", "3", "1", "1", "0"]]
+    for reason in (
+        "1 row left out: not in the library (Amelie (2001))",
+        "1 row left out: an episode that is not in the library (Dark S03E09)",
+        "1 row left out: without a date (x/watched/history-2.json, entry 2)",
+        "1 row left out: cannot be read: Invalid isoformat string: 'yesterday' (x/watched/history-2.json, entry 3)",
+        "1 row left out: cannot be read: a rating of 99 (ratings-movies.json, entry 2)",
+        "Nothing was changed",
+    ):
+        assert reason in shown
+    assert plays(shelf) == [] and histories(shelf).empty
+    assert "Plays imported" in run(trakt_zip, "--user", "ann", "--apply")
+    assert plays(shelf) == [
+        ("e2", DAY, "trakt"), ("film-1", DAY, "trakt"), ("film-4", DAY + timedelta(days=1), "trakt")
+    ]  # fmt: skip
+    again = run(trakt_zip, "--user", "ann", "--apply")
+    assert [line.split() for line in again.splitlines() if line.startswith(" ann")] == [["ann", "0", "4", "0", "1"]]
+    assert len(plays(shelf)) == 3
+    # They count for the taste.
+    one = history_of(shelf, "film-1")
+    assert (one["plays"], one["completion"], one["rating"], one["last_played_at"]) == (1, 1, 9, DAY)
+    assert history_of(shelf, "show")["episodes_played"] == 1
+    # Without a name, nobody knows whose it is.
+    assert "the file does not say whose it is: --user NAME" in run(trakt_zip, code=1)
+
+
+def test_an_imported_play_survives_syncs_and_counts_once_if_the_server_reports_it_too(
+    shelf: Shelf, run: Import, tmp_path: Path
+):
+    path = tmp_path / "history.json"
+    moments = [DAY - timedelta(days=400), DAY, DAY + timedelta(minutes=90)]
+    path.write_text(json.dumps([trakt(ids={"imdb": "tt0078748"}, watched_at=one.isoformat()) for one in moments]))
+    shelf.history("ann", played("film-1", last_played_at=DAY + timedelta(days=300)))
+    assert [line.split()[1:3] for line in run(path, "--user", "ann", "--apply").splitlines() if " ann" in line] == [
+        ["2", "1"]
+    ], "the third is the end of the second"
+    shelf.history("ann", played("film-1", played=False, play_count=0, last_played_at=None))
+    assert [one[1:] for one in plays(shelf)] == [
+        (moments[0], "trakt"), (DAY, "trakt"), (DAY + timedelta(days=300), None)
+    ]  # fmt: skip
+    assert history_of(shelf, "film-1")["plays"] == 2, "the mark on the server was taken back"
+    # The server had it, too, but was read later.
+    shelf.history("ann", played("film-1", last_played_at=DAY - timedelta(hours=2)))
+    assert [one[1:] for one in plays(shelf)] == [
+        (moments[0], "trakt"), (DAY - timedelta(hours=2), None), (DAY + timedelta(days=300), None)
+    ]  # fmt: skip
+    run(path, "--user", "ann", "--apply")
+    assert len(plays(shelf)) == 3
+    assert histories(shelf, "bob").empty
+
+
+BACKUP = [
+    # Its id decides between two films of that name.
+    ("2025-03-01 21:00:00", "ANN", "film-3", "Movie", "Solaris", "DirectPlay", "Web", "TV", "5900"),
+    ("2025-03-02 20:00:00Z", "ann", "other", "Episode", "Dark - s01e01 - Secrets", "DirectPlay", "Web", "TV", "3000"),
+    ("2025-03-03 20:00:00.1234567", "ann", "film-1", "Movie", "Alien", "DirectPlay", "Web", "TV", "600"),
+    ("2025-03-03 20:00:00", "ann", "x", "Movie", "Solaris", "DirectPlay", "Web", "TV", "5900"),
+    ("2025-03-03 20:00:00", "carla", "film-1", "Movie", "Alien", "DirectPlay", "Web", "TV", "5900"),
+    ("2025-03-03 20:00:00", "ann", "song", "Audio", "ABBA - Waterloo (Waterloo)", "DirectPlay", "Web", "TV", "170"),
+]  # fmt: skip
+COLUMNS = (
+    "DateCreated", "UserId", "ItemId", "ItemType", "ItemName", "PlaybackMethod", "ClientName", "DeviceName",
+    "PlayDuration",
+)  # fmt: skip
+
+
+def playback_reporting(folder: Path, form: str) -> Path:
+    path = folder / f"backup.{form}"
+    if form == "tsv":
+        path.write_text("\n".join(["\t".join(row) for row in BACKUP] + ["cut\toff", ""]))
+    elif form == "json":
+        path.write_text(json.dumps([dict(zip(COLUMNS, row, strict=True)) for row in BACKUP])[:-1])
+    else:
+        with sqlite3.connect(path) as made:
+            made.execute(f"CREATE TABLE PlaybackActivity ({', '.join(COLUMNS)})")
+            made.executemany(f"INSERT INTO PlaybackActivity VALUES ({', '.join('?' * 9)})", BACKUP)
+        made.close()
+    return path
+
+
+@pytest.mark.parametrize("form", ["tsv", "json", "db"])
+def test_each_form_of_playback_reporting_is_read(shelf: Shelf, run: Import, tmp_path: Path, form: str):
+    path = playback_reporting(tmp_path, form)
+    shown = run(path, "--user", "carla=Bob", "--apply")
+    assert plays(shelf) == [
+        ("film-3", DAY + timedelta(hours=1), "playback_reporting"),
+        ("e1", DAY + timedelta(days=1), "playback_reporting"),
+    ]
+    assert plays(shelf, "bob") == [("film-1", DAY + timedelta(days=2), "playback_reporting")]
+    for reason in ("not watched to the end (Alien)", "several with that name (Solaris)", "no film or episode"):
+        assert reason in shown
+    assert ("it is damaged" in shown) == (form != "db")
+    assert "nobody here is called 'carla': --user carla=NAME" in run(path)
+
+
+def tautulli(**facts: Any) -> dict[str, Any]:
+    usual = {
+        "date": int(DAY.timestamp()), "started": int(DAY.timestamp()), "user": "ann@plex", "friendly_name": "Ann P.",
+        "media_type": "movie", "title": "Alien", "year": 1979, "guid": "plex://movie/5d77", "watched_status": 1,
+        "grandparent_title": "", "parent_media_index": "", "media_index": "", "percent_complete": 97,
+    }  # fmt: skip
+    return usual | facts
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_a_history_of_tautulli_is_read(shelf: Shelf, run: Import, tmp_path: Path, form: str):
+    rows = [
+        tautulli(),
+        tautulli(title="Renamed", guid="com.plexapp.agents.themoviedb://194?lang=en"),
+        tautulli(media_type="episode", title="Lies", grandparent_title="Renamed", year=2018, parent_media_index=1,
+                 media_index=2, guid="com.plexapp.agents.thetvdb://334824/1/2?lang=en"),
+        tautulli(media_type="episode", title="Secrets", grandparent_title="Dark", year=2019, parent_media_index="1",
+                 media_index="1"),
+        tautulli(title="Solaris", year=2002, watched_status=0.5),
+        tautulli(media_type="track", title="Waterloo"),
+        tautulli(media_index="?", media_type="episode"),
+        tautulli(started=int((datetime.now(UTC) + timedelta(days=9)).timestamp())),
+    ]  # fmt: skip
+    path = tmp_path / f"history.{form}"
+    if form == "json":
+        answer = {"response": {"result": "success", "data": {"recordsTotal": 7, "data": rows, "draw": 1}}}
+        path.write_text(json.dumps(answer))
+    else:
+        out = io.StringIO()
+        writer = csv.DictWriter(out, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        path.write_text(out.getvalue(), encoding="utf-8-sig")
+    shown = run(path, "--apply", "--user", "ANN@plex=ann")
+    assert {one[0] for one in plays(shelf)} == {"film-1", "film-4", "e1", "e2"}
+    for reason in ("not watched to the end", "no film or episode", "cannot be read: invalid literal", "in the future"):
+        assert reason in shown
+
+
+def test_a_file_of_another_kind_is_refused(run: Import, tmp_path: Path):
+    for name, content in (("a.json", '[{"a": 1}]'), ("b.txt", "hello"), ("c.zip", ""), ("d.db", "SQLite format 3\0…")):
+        path = tmp_path / name
+        path.write_text(content)
+        message = run(path, code=1)
+        assert name in message and "Traceback" not in message
+
+
+def test_a_large_file_is_read_in_pieces_up_to_where_it_is_damaged(tmp_path: Path):
+    path = tmp_path / "history.json"
+    entry = json.dumps(trakt(ids={"tmdb": 1}, title={"title": "ß" * 500}))
+    path.write_text(f"[{', '.join([entry] * 2000)}, {{ {entry}, {', '.join([entry] * 5000)}]", encoding="utf-8")
+    rows = list(read_history_file(path, ZoneInfo("UTC")))
+    assert sum(isinstance(row, PastRow) for row in rows) == 2000
+    assert rows[-1] == SkippedRow("history.json, after entry 2000", "cannot be read: it is damaged")
