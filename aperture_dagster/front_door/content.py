@@ -102,7 +102,7 @@ def for_you(connection: Connection, viewer: User, settings: Settings, now: datet
     visible = titles_in_sight(connection, viewer, _works(rows))
     new = _("New since yesterday")
     shelves = _shelves(rows, visible, lambda row: [*[new] * (row["work_id"] in news), reason_of(row, _)])
-    shelves = _in_view(shelves, settings.recommendations_per_list)
+    shelves = _in_view(shelves, {LABELS[name]: one.per_list for name, one in settings.recommendation_rules.items()})
     rows = watch_again(connection, viewer.user_id, today)
     if again := _cards(rows, titles_in_sight(connection, viewer, _works(rows)), lambda row: [_times(row, settings, _)]):
         shelves.append(Shelf(marked("Watch again"), again))
@@ -143,8 +143,9 @@ def suggestions(connection: Connection, viewer: User, settings: Settings, now: d
         for media_type, label in LABELS.items()
         if (ours := [row for row in shown if row["media_type"] == media_type])
     ]
-    in_view = [*_in_view(shelves, settings.discovery_per_list), *_requested(connection, viewer, settings, _)]
-    return Page(_("Not in the library"), _("Nothing is suggested at the moment."), in_view)
+    shelves = _in_view(shelves, dict.fromkeys(LABELS.values(), settings.discovery_per_list))
+    shelves += _requested(connection, viewer, settings, _)
+    return Page(_("Not in the library"), _("Nothing is suggested at the moment."), shelves)
 
 
 def _requested(connection: Connection, viewer: User, settings: Settings, _: Texts) -> list[Shelf]:
@@ -249,9 +250,10 @@ def _card_on(page: Page, work_id: int) -> Card | None:
     return next((card for shelf in page.shelves for card in shelf.cards if card.work == work_id), None)
 
 
-def _in_view(shelves: Sequence[Shelf], most: int) -> list[Shelf]:
-    """Leave out what waits to take the place of titles that are hidden, of shelves of up to ``most`` titles."""
-    return [shelf._replace(cards=shelf.cards[: most - most // RESERVE]) for shelf in shelves]
+def _in_view(shelves: Sequence[Shelf], most: Mapping[str, int]) -> list[Shelf]:
+    """Leave out what waits to take the place of hidden titles; ``most`` has the length of each list, by heading."""
+    reserves = {heading: length // RESERVE for heading, length in most.items()}
+    return [one._replace(cards=one.cards[: most[one.heading] - reserves[one.heading]]) for one in shelves]
 
 
 def _days(rows: Collection[Row]) -> set[date]:

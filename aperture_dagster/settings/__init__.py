@@ -235,7 +235,12 @@ def _explain(error: ValidationError, overrides: dict[str, Any]) -> str:
         where = f"from the environment variable {variable}" if variable else f"from {config_file()}"
     # An address may hold a password where it should not.
     shown = "" if name in secret_names() or name.endswith("_url") else f" (was {problem['input']!r})"
-    return f"Setting {name} {where}: {problem['msg'].removeprefix('Value error, ')}{shown}."
+    expected = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        known = list(getattr(Settings.model_fields[name].annotation, "model_fields", ()))
+        expected, shown = f"expected {', '.join(known)}, and it is none of them", ""
+    inside = "".join(f"{one}: " for one in inner if not one.isdigit())
+    return f"Setting {name} {where}: {inside}{expected}{shown}."
 
 
 def _explain_unknown(name: str, overrides: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.publishing.publishable import listed_works
 from aperture_dagster.settings import Settings
+from aperture_dagster.settings.lists import RecommendationRules
 from aperture_dagster.taste.histories import read_histories
 from aperture_dagster.taste.lists import replace_taste
 from aperture_dagster_tests.front_door.browsing import Browsers, browsers, hidden_fields, press, token
@@ -61,7 +62,8 @@ def test_what_somebody_hides_leaves_all_of_their_lists_at_once_and_can_be_shown_
 def test_another_title_takes_the_place_of_a_hidden_one_in_the_same_view(home: Home, settings: Settings):
     for name in ("Stalker", "Mirror", "Nostalghia", "Ivan"):
         home.suggest("Anna", name, "PG")
-    few = settings.model_copy(update={"recommendations_per_list": 5, "discovery_per_list": 5})
+    films = RecommendationRules(per_list=5)
+    few = settings.model_copy(update={"recommendations_movies": films, "discovery_per_list": 5})
     home.shelf.films(film(5, title="Fargo"), complete=set())
     home.recommend("Anna", 1, 2, 3, 4, 5)
     home.suggest("Anna", "Andrei", "PG")

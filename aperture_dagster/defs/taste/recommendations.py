@@ -29,7 +29,7 @@ from aperture_dagster.taste.lists import (
     recommendation_table,
     users_with_taste,
 )
-from aperture_dagster.taste.recommendations import Recommendations, ranking_config
+from aperture_dagster.taste.recommendations import Recommendations, ranking_configs
 
 SHOWN = 5
 # New votes and what others watched move a list only a little, so they can wait for the night. A new title reaches the
@@ -69,7 +69,7 @@ def recommendations(
             places = read_places(connection, [user.user_id for user in users])
             rest = {user_id: resting(own, today) for user_id, own in places.items()}
             inputs = list_inputs(
-                connection, settings, now=now, model_key=model_key, config=ranking_config(settings), resting=rest
+                connection, settings, now=now, model_key=model_key, config=ranking_configs(settings), resting=rest
             )
             changes = find_changes(connection, "recommendations", users, inputs, recompute=config.recompute)
         asked = [(user, rest[user.user_id]) for user in users if user.user_id in changes.reasons]
