@@ -12,7 +12,7 @@ from sqlalchemy import Connection, DateTime
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.model.moments import SKEW, FutureDates, elapsed
 from aperture_dagster.model.wording import counted, listed
-from aperture_dagster.postgres.queries import read_rows, read_value
+from aperture_dagster.postgres.queries import read_rows
 from aperture_dagster.schema import metadata
 
 LEAST_FREE_BYTES = 1_000_000_000
@@ -246,11 +246,6 @@ def changes_since(connection: Connection, since: datetime) -> dict[str, int]:
         (SELECT count(DISTINCT user_id) FROM recommendations WHERE generated_at > :since) AS lists_changed"""
     (row,) = read_rows(connection, statement, since=since)
     return row
-
-
-def server_identity(connection: Connection) -> dict[str, Any] | None:
-    """Return the media server that the home belongs to: its id, name, product and version; None before it was read."""
-    return read_value(connection, "SELECT value FROM facts WHERE name = 'media_server'")
 
 
 def taste_of(connection: Connection, user_id: str) -> list[dict[str, Any]]:
