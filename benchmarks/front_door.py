@@ -183,9 +183,10 @@ def start(home: Path) -> None:
     import uvicorn
 
     from aperture_dagster.front_door.api import Api
+    from aperture_dagster.front_door.app import members_pages
     from aperture_dagster.front_door.gate import Gate
     from aperture_dagster.front_door.home_rows import HomeRows
-    from aperture_dagster.front_door.pages import Pages
+    from aperture_dagster.front_door.house import House
     from aperture_dagster.postgres.database import ReadOnlyDatabase
     from aperture_dagster.settings import load_settings
 
@@ -193,9 +194,10 @@ def start(home: Path) -> None:
     database = ReadOnlyDatabase(settings)
     rows = HomeRows(settings, database, SECRET)
     # Pages are open, so that any member's can be loaded; lists need the key.
-    lists = Api(settings, database, Gate(settings, database))
-    pages = Pages(settings, database, Gate(settings, database, is_open=True))
-    application = pages.application(rows.route(), lists.route())
+    lists = Api(House(settings, database, Gate(settings, database)))
+    application = members_pages(
+        House(settings, database, Gate(settings, database, is_open=True)), rows.route(), lists.route()
+    )
     server = uvicorn.Server(uvicorn.Config(application, log_level="warning"))
     listening = socket.create_server(("127.0.0.1", 0), backlog=2 * MEMBERS)
     print(listening.getsockname()[1], flush=True)

@@ -20,7 +20,7 @@ from rich.text import Text
 from sqlalchemy import Connection
 
 from aperture_dagster.alerts.rules import Message, Notifier
-from aperture_dagster.catalogue.people import read_users, who_takes_part
+from aperture_dagster.catalogue.people import read_users, server_identity, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
 from aperture_dagster.cli.common import echo_json, operator_errors
 from aperture_dagster.cli.demo import home_option, settings_of_home
@@ -40,7 +40,6 @@ from aperture_dagster.maintenance.status import (
     future_dates,
     household_rows,
     picks_watched,
-    server_identity,
 )
 from aperture_dagster.maintenance.tidying import size_of_database
 from aperture_dagster.model.clock import Clock

@@ -10,7 +10,6 @@ import hmac
 import json
 import logging
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -18,8 +17,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from aperture_dagster.catalogue.people import read_users, who_takes_part
-from aperture_dagster.maintenance.status import server_identity
+from aperture_dagster.catalogue.people import read_users, server_identity, who_takes_part
+from aperture_dagster.discovery.suitability import today_of
+from aperture_dagster.front_door.house import read_body
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.publishing.home_rows import ROWS, UNTOUCHED, Row, as_item, row_titles, states_of
@@ -57,12 +57,8 @@ class HomeRows:
         if row is None or not hmac.compare_digest(given.encode(), self._secret.encode()):
             raise HTTPException(404)
         self.answered += 1
-        body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > LARGEST_REQUEST:
-                return JSONResponse(EMPTY)
-        return JSONResponse(await run_in_threadpool(self.answer, row, body))
+        body = await read_body(request, LARGEST_REQUEST)
+        return JSONResponse(EMPTY if body is None else await run_in_threadpool(self.answer, row, body))
 
     def answer(self, row: Row, body: bytes) -> dict[str, Any]:
         """Return what a user sees in a row; empty if the request is malformed, or on any trouble."""
@@ -73,8 +69,7 @@ class HomeRows:
                 user = next((one for one in people if one.user_id.replace("-", "").lower() == asking), None)
                 if user is None:
                     return EMPTY
-                today = self._clock.now().astimezone(ZoneInfo(self._settings.schedule_timezone)).date()
-                titles = row_titles(connection, row, user, today)
+                titles = row_titles(connection, row, user, today_of(self._clock.now(), self._settings))
                 states = states_of(connection, user, titles)
                 identity = server_identity(connection) or {}
         except Exception as error:

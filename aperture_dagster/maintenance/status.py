@@ -12,7 +12,7 @@ from sqlalchemy import Connection, DateTime
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.model.moments import SKEW, FutureDates, elapsed
 from aperture_dagster.model.wording import counted, listed
-from aperture_dagster.postgres.queries import execute, read_rows, read_value
+from aperture_dagster.postgres.queries import execute, read_rows
 from aperture_dagster.schema import metadata
 
 LEAST_FREE_BYTES = 1_000_000_000
@@ -292,11 +292,6 @@ def picks_watched(connection: Connection, *, now: datetime, timezone: str) -> li
         GROUP BY u.user_id, u.name, days ORDER BY lower(u.name), u.user_id, days"""
     rows = execute(connection, statement, now=now, zone=timezone, days=list(PICK_DAYS))
     return [PicksWatched(row.name, row.days, row.titles, tuple(row.picks)) for row in rows]
-
-
-def server_identity(connection: Connection) -> dict[str, Any] | None:
-    """Return the media server that the home belongs to: its id, name, product and version; None before it was read."""
-    return read_value(connection, "SELECT value FROM facts WHERE name = 'media_server'")
 
 
 def taste_of(connection: Connection, user_id: str) -> list[dict[str, Any]]:

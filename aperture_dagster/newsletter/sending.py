@@ -106,14 +106,14 @@ class Newsletters:
             if subscriber.address is None or not is_plain_email(subscriber.address):
                 raise LetterNotSent(f"{member.name} wants letters, and has no e-mail address that they can be sent to.")
             _ = texts_of(subscriber.language)
-            parts = read_letter(connection, member, self._settings, now, _)
-            if not parts:
+            shelves = read_letter(connection, member, self._settings, now, _)
+            if not shelves:
                 return "nothing to tell"
             if not note_letter(connection, member.user_id, week, now=now):
                 return "sent before"
         pages = pages_url(self._settings)
         link = f"{pages}/unsubscribe/{subscriber.key}"
-        html = write_letter(parts, member, _, pages=f"{pages}/", unsubscribe=link)
+        html = write_letter(shelves, member, _, pages=f"{pages}/", unsubscribe=link)
         # The title holds nothing of the member's, who could put a header into it.
         message = Message(_("Your week on the media server"), html, is_good=True, is_html=True)
         url = mail_url(self._sender, subscriber.address, link)

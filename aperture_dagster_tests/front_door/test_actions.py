@@ -9,9 +9,10 @@ from datetime import date, timedelta
 import pytest
 from starlette.testclient import TestClient
 
-from aperture_dagster.front_door.changes import CHANGES
+from aperture_dagster.front_door.app import members_pages
+from aperture_dagster.front_door.forms import CHANGES
 from aperture_dagster.front_door.gate import Gate
-from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.front_door.house import House
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.publishing.publishable import listed_works
@@ -252,7 +253,7 @@ def test_the_page_of_a_title_is_for_those_who_may_see_it(home: Home, signed_in: 
 def test_in_a_demo_nothing_can_be_changed(home: Home, settings: Settings):
     home.recommend("Ben", 1)
     database = ReadOnlyDatabase(settings)
-    pages = Pages(settings, database, Gate(settings, database, is_open=True), clock=Clock(lambda: NOW)).application()
+    pages = members_pages(House(settings, database, Gate(settings, database, is_open=True), clock=Clock(lambda: NOW)))
     visitor, work = TestClient(pages, follow_redirects=False), home.shelf.item("film-1")["work_id"]
     for path in ("/?as=Ben", f"/titles/{work}?as=Ben"):
         assert "<button" not in visitor.get(path).text.partition("<footer>")[0]

@@ -14,8 +14,9 @@ from starlette.testclient import TestClient
 from aperture_dagster.alerts.rules import Notifier
 from aperture_dagster.catalogue.choices import Choices, choices_of, write_choices
 from aperture_dagster.catalogue.people import read_users
+from aperture_dagster.front_door.app import members_pages
 from aperture_dagster.front_door.gate import Gate
-from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.front_door.house import House
 from aperture_dagster.front_door.sessions import COOKIE, Sessions
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.newsletter.sending import LetterNotSent, Newsletters, mail_url, why_no_newsletter
@@ -50,7 +51,7 @@ class Post:
 
     def browser(self, name: str | None = None) -> TestClient:
         database = ReadOnlyDatabase(self.settings)
-        pages = Pages(self.settings, database, Gate(self.settings, database), clock=Clock(lambda: NOW)).application()
+        pages = members_pages(House(self.settings, database, Gate(self.settings, database), clock=Clock(lambda: NOW)))
         cookies = {} if name is None else {COOKIE: Sessions(self.settings).begin(name, is_administrator=False)}
         return TestClient(pages, cookies=cookies, follow_redirects=False)
 
