@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
@@ -19,6 +19,7 @@ LEAST_FREE_BYTES = 1_000_000_000
 # The first list of a newcomer is made within minutes, and asked for again if that failed.
 NEWCOMER = timedelta(hours=1)
 NAMED_USERS = 5
+NAMED_PICKS = 5
 
 NO_TITLES = "No film or series has been read from the media server yet."
 Outcome = Literal["success", "failure", "canceled"]
@@ -265,6 +266,17 @@ def changes_since(connection: Connection, since: datetime) -> dict[str, int]:
     return row
 
 
+def describe_changes(changes: Mapping[str, int]) -> str:
+    """Say what :func:`changes_since` has counted."""
+    viewers = counted(changes["viewers"], "users")
+    parts = [
+        (changes["titles_added"], f"{counted(changes['titles_added'], 'titles')} added"),
+        (changes["plays"], f"{counted(changes['plays'], 'plays')} by {viewers}"),
+        (changes["lists_changed"], f"{counted(changes['lists_changed'], 'lists')} changed"),
+    ]
+    return ", ".join(text for count, text in parts if count) or "nothing new"
+
+
 PICK_DAYS = (7, 30)
 
 
@@ -292,6 +304,17 @@ def picks_watched(connection: Connection, *, now: datetime, timezone: str) -> li
         GROUP BY u.user_id, u.name, days ORDER BY lower(u.name), u.user_id, days"""
     rows = execute(connection, statement, now=now, zone=timezone, days=list(PICK_DAYS))
     return [PicksWatched(row.name, row.days, row.titles, tuple(row.picks)) for row in rows]
+
+
+def describe_picks(rows: Iterable[PicksWatched], days: int) -> str:
+    """Say who watched how many picks within so many days, and which, if they are few; users who watched nothing are
+    left out."""
+    said = []
+    for one in rows:
+        if one.days == days and one.titles:
+            names = f" ({listed(one.picks)})" if 0 < len(one.picks) <= NAMED_PICKS else ""
+            said.append(f"{one.user} {len(one.picks)} of {counted(one.titles, 'titles')}{names}")
+    return ", ".join(said)
 
 
 def server_identity(connection: Connection) -> dict[str, Any] | None:
