@@ -43,6 +43,7 @@ from aperture_dagster.maintenance.status import (
     future_dates,
     household_rows,
     picks_watched,
+    recent_outage,
     server_identity,
 )
 from aperture_dagster.maintenance.tidying import size_of_database
@@ -143,6 +144,7 @@ def _read_product(connection: Connection, settings: Settings, now: datetime) -> 
         "database": {**describe_server(connection), "bytes": size_of_database(connection)},
         "dated_in_future": future_dates(connection, now=now),
         "last_day": changes_since(connection, now - timedelta(days=1)),
+        "outage": recent_outage(connection, now=now),
         "picks_watched": picks_watched(connection, now=now, timezone=settings.schedule_timezone),
     }
 
@@ -231,6 +233,7 @@ def as_document(settings: Settings, found: Status, wrong: Sequence[Wrong]) -> di
         "titles": {"movies": found.movies, "series": found.series, "episodes": found.episodes},
         "lists": {"newest_at": _iso(max(dates, default=None)), "oldest_at": _iso(min(dates, default=None))},
         "last_day": dict(found.last_day),
+        "outage": found.outage,
         "picks_watched": [asdict(one) | {"picks": list(one.picks), "rate": one.rate} for one in found.picks_watched],
         "jobs": [
             {
@@ -278,6 +281,7 @@ def _print(document: Mapping[str, Any], future: str | None, zone: ZoneInfo, cons
     warnings = [check for check in document["checks"]["not_passed"] if check["is_warning"]]
     noted = [f"{check['name']}: {check['sentence']}" for check in warnings]
     noted += [f"clock: {future}"] if future is not None else []
+    noted += [f"outage: {document['outage']}"] if document["outage"] is not None else []
     if noted:
         console.print()
         for sentence in noted:

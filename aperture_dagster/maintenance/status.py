@@ -12,7 +12,9 @@ from sqlalchemy import Connection, DateTime
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.model.moments import SKEW, FutureDates, elapsed
 from aperture_dagster.model.wording import counted, listed
+from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
+from aperture_dagster.postgres.tables import facts
 from aperture_dagster.schema import metadata
 
 LEAST_FREE_BYTES = 1_000_000_000
@@ -108,6 +110,7 @@ class Status:
         database: versions and size.
         last_day: what has changed within a day, as of :func:`changes_since`.
         picks_watched: per user and period, by the names of the users.
+        outage: what an outage meant that ended within a day.
         proven_backups: the day of each.
         ui: address of the UI, if it runs.
     """
@@ -134,6 +137,7 @@ class Status:
     database: Mapping[str, Any] = field(default_factory=dict)
     last_day: Mapping[str, int] = field(default_factory=dict)
     picks_watched: Sequence[PicksWatched] = ()
+    outage: str | None = None
     checks_passed: int = 0
     backups: int = 0
     proven_backups: Sequence[date] = ()
@@ -320,6 +324,23 @@ def describe_picks(rows: Iterable[PicksWatched], days: int) -> str:
 def server_identity(connection: Connection) -> dict[str, Any] | None:
     """Return the media server that the home belongs to: its id, name, product and version; None before it was read."""
     return read_value(connection, "SELECT value FROM facts WHERE name = 'media_server'")
+
+
+OUTAGE = "outage"
+OUTAGE_SHOWN = timedelta(days=1)
+
+
+def note_outage(connection: Connection, sentence: str, *, now: datetime) -> None:
+    """Remember what an outage meant that has just ended."""
+    upsert(connection, facts, [{"name": OUTAGE, "value": {"ended_at": now.isoformat(), "sentence": sentence}}])
+
+
+def recent_outage(connection: Connection, *, now: datetime) -> str | None:
+    """Return what an outage meant that ended within a day; None if there was none."""
+    noted = read_value(connection, "SELECT value FROM facts WHERE name = :name", name=OUTAGE)
+    if noted is None or elapsed(datetime.fromisoformat(noted["ended_at"]), now) >= OUTAGE_SHOWN:
+        return None
+    return noted["sentence"]
 
 
 def taste_of(connection: Connection, user_id: str) -> list[dict[str, Any]]:
