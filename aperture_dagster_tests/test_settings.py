@@ -117,6 +117,20 @@ def test_a_misspelt_override_is_error_of():
     assert message == "backups_keep given by the program is not a setting. Did you mean backup_keep?"
 
 
+def test_the_error_about_a_line_or_a_value_in_the_env_file_names_the_file(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    env = config.with_name(".env")
+    env.write_text(f"APERTURE_HTTP_ATTEMPTS=3\nTMDB_API_KEY '{SECRET}'\n")
+    assert error_of().startswith(f"{env}, line 2: expected NAME=value")
+    env.write_text("APERTURE_HTTP_ATTEMPTS=many\n")
+    assert error_of().startswith(f"Setting http_attempts from APERTURE_HTTP_ATTEMPTS in {env}: ")
+    monkeypatch.delenv("APERTURE_HTTP_ATTEMPTS")
+    env.write_text("APERTURE_HTTP_ATEMPTS=3\n")
+    assert error_of().startswith(f"APERTURE_HTTP_ATEMPTS in {env} is not a setting. Did you mean")
+
+
 def test_a_misspelt_name_is_reported_before_impossible_values(config: Path):
     config.write_text("http_attempts = 'many'\nlibary = ['Films']\n")
     assert error_of().startswith("libary in ")

@@ -35,6 +35,7 @@ from aperture_dagster.maintenance.status import (
     UserState,
     Wrong,
     changes_since,
+    describe_changes,
     find_wrong,
     future_dates,
     household_rows,
@@ -191,7 +192,10 @@ def _job_state(instance: dg.DagsterInstance, job: Job, settings: Settings, clean
     ended = next((one for one in records if one.dagster_run.status in ENDED), None)
     is_running = any(one.dagster_run.status not in ENDED for one in records)
     if ended is None:
-        return JobState(job.name, is_on, is_running=is_running)
+        keys = [dg.AssetKey(asset) for asset in job.assets]
+        made = [one.timestamp for key in keys if (one := instance.get_latest_materialization_event(key)) is not None]
+        made_at = datetime.fromtimestamp(max(made), UTC) if made else None
+        return JobState(job.name, is_on, is_running=is_running, made_at=made_at)
     outcome: Any = ended.dagster_run.status.value.lower()
     reasons: tuple[str, ...] = ()
     if outcome == "failure":
@@ -234,6 +238,7 @@ def as_document(settings: Settings, found: Status, wrong: Sequence[Wrong]) -> di
                 "ended_at": _iso(job.ended_at),
                 "reasons": list(job.reasons),
                 "next_at": _iso(job.next_at),
+                "made_at": _iso(job.made_at),
             }
             for job in found.jobs
         ],
@@ -264,7 +269,8 @@ def _print(document: Mapping[str, Any], future: str | None, zone: ZoneInfo, cons
         width = max(len(job["name"]) for job in jobs)
         for job in jobs:
             mark = Text(*MARKS[job["outcome"]])
-            when = _local(job["ended_at"], zone) if job["ended_at"] else "never ran"
+            made = f"made {_local(job['made_at'], zone)} by other runs" if job["made_at"] else "never ran"
+            when = _local(job["ended_at"], zone) if job["ended_at"] else made
             words = [when, *(["running now"] if job["is_running"] else []), *([] if job["is_on"] else ["off"])]
             words += [f"next {_local(job['next_at'], zone)}"] if job["next_at"] else []
             console.print_hanging(mark + Text(f" {job['name']:<{width}}  {', '.join(words)}"), hang=width + 4)
@@ -311,23 +317,12 @@ def _facts(document: Mapping[str, Any], zone: ZoneInfo) -> list[tuple[str, str]]
     return [
         *facts,
         ("titles", ", ".join(counted(*size) for size in sizes)),
-        ("last 24 h", _last_day(document["last_day"])),
+        ("last 24 h", describe_changes(document["last_day"])),
         ("users", f"{users['taking_part']} of {users['on_server']} take part, {lists}"),
         ("checks", f"{checks['passed']} passed{f', {open_ones} did not' if open_ones else ''}"),
         ("database", f"{versions}, {database['bytes'] / 1e6:,.1f} MB"),
         ("backups", f"{backups['proven']} proven{f', the newest of {newest}' if newest else ''}"),
     ]
-
-
-def _last_day(changes: Mapping[str, int]) -> str:
-    """Say what has changed within a day."""
-    viewers = counted(changes["viewers"], "users")
-    parts = [
-        (changes["titles_added"], f"{counted(changes['titles_added'], 'titles')} added"),
-        (changes["plays"], f"{counted(changes['plays'], 'plays')} by {viewers}"),
-        (changes["lists_changed"], f"{counted(changes['lists_changed'], 'lists')} changed"),
-    ]
-    return ", ".join(text for count, text in parts if count) or "nothing new"
 
 
 def _iso(moment: datetime | None) -> str | None:
