@@ -428,7 +428,9 @@ class RequestDesk:
         except NotFound:
             if request.state == "declined":
                 return 0
-            deleted = "The request was deleted on Seerr."
+            deleted = "The request was deleted on Seerr"
+            # Seerr deletes a request that it cannot send to Sonarr, and says so to nobody.
+            deleted += ", or by Seerr because TheTVDB lacks the series" * (request.media_type == "series") + "."
             return self._write(replace(request, state="declined", read_at=self._clock.now(), detail=deleted))
         if state_of(found) == request.state:
             return 0

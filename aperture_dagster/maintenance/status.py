@@ -9,13 +9,18 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, DateTime
 
-from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.model.moments import SKEW, FutureDates, elapsed
 from aperture_dagster.model.wording import counted, listed
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
 from aperture_dagster.postgres.tables import facts
+from aperture_dagster.publishing.outcome import why_unread
+from aperture_dagster.publishing.published import unread_libraries
+from aperture_dagster.ratings.merge import describe_held
+from aperture_dagster.ratings.removals import held_by_user
 from aperture_dagster.schema import metadata
+from aperture_dagster.settings import Settings
 
 LEAST_FREE_BYTES = 1_000_000_000
 # The first list of a newcomer is made within minutes, and asked for again if that failed.
@@ -48,7 +53,7 @@ class UserState:
 @dataclass(frozen=True, slots=True)
 class JobState:
     """A job: whether it is in use, its last run that ended, whether one is queued or in progress now, and the next one
-    by the clock."""
+    by the clock; of one that never ended, when other runs last made an asset of it."""
 
     name: str
     is_on: bool
@@ -57,6 +62,7 @@ class JobState:
     reasons: tuple[str, ...] = ()
     is_running: bool = False
     next_at: datetime | None = None
+    made_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +342,23 @@ def recent_outage(connection: Connection, *, now: datetime) -> str | None:
     if noted is None or elapsed(datetime.fromisoformat(noted["ended_at"]), now) >= OUTAGE_SHOWN:
         return None
     return noted["sentence"]
+
+
+def describe_household(connection: Connection, settings: Settings, *, now: datetime) -> list[str]:
+    """Say what the household has got, and what waits for the operator; in sentences, the most important first."""
+    takes_part = {user.user_id for user in who_takes_part(settings, read_users(connection))}
+    members = [row for row in household_rows(connection) if row["user_id"] in takes_part]
+    ready = [row for row in members if row["films"] + row["series"]]
+    missing = [row["name"] for row in members if row not in ready]
+    unread = unread_libraries(connection, now=now)
+    return [
+        f"{len(ready)} of {counted(len(members), 'users')} have a list"
+        + (f"; none has been made for {listed(missing)}." if missing else "."),
+        f"Within 24 hours: {describe_changes(changes_since(connection, now - timedelta(days=1)))}.",
+        *(describe_held(one) for one in held_by_user(connection)),
+        *([why_unread(unread)] if unread else []),
+        "`aperture status` says more: failed jobs and checks, the next runs, backups.",
+    ]
 
 
 def taste_of(connection: Connection, user_id: str) -> list[dict[str, Any]]:

@@ -134,6 +134,11 @@ def test_the_status_follows_what_happens(serve: Callable[..., Any]) -> None:
         assert "picks, 7 d  watched: Ann 2 of 3 titles (Film 1 and Film 2)\n" in out.getvalue()
         assert "picks, 30 d" not in out.getvalue()
         assert re.search(r"✓ sync_movies +\S+ \S+, next \d{4}-\d\d-\d\d \d\d:\d\d\n", out.getvalue())
+        assert re.search(r"- generate_recommendations +never ran, next", out.getvalue())
+        instance.report_runless_asset_event(dg.AssetMaterialization("recommendations"))
+        document = as_document(settings, read_status(settings, now=datetime.now(UTC)), [])
+        _print(document, None, ZoneInfo("UTC"), Terminal(out))
+        assert re.search(r"- generate_recommendations +made \S+ \S+ by other runs, next", out.getvalue())
 
 
 def test_a_page_shows_the_list_the_taste_and_what_was_watched(serve: Callable[..., Any]) -> None:
