@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 from cosmic_ray.mutating import mutate_code
 
-from aperture_dagster_tests.mutants.__main__ import Copy, Result, lines_since, nearest_tests, read_decisions, score
+from aperture_dagster_tests.mutants.__main__ import (
+    SCHEMA_TESTS,
+    Copy,
+    Result,
+    lines_since,
+    nearest_tests,
+    read_decisions,
+    score,
+)
 from aperture_dagster_tests.mutants.mutations import find_mutants, sample
 from aperture_dagster_tests.mutants.operators import OPERATORS, OWN
 
@@ -121,6 +129,8 @@ def test_the_tests_of_a_module_are_those_named_after_it_and_then_those_of_its_fo
     inner = nearest_tests(toy, "aperture_dagster/room/inner/else.py")
     assert inner == [[f"{tests}/test_other.py", f"{tests}/test_toy.py"]]
     assert nearest_tests(toy, "aperture_dagster/elsewhere/a.py") == []
+    tables = nearest_tests(toy, "aperture_dagster/room/tables.py")
+    assert tables == [[SCHEMA_TESTS], [f"{tests}/test_other.py", f"{tests}/test_toy.py"]]
 
 
 def test_an_equivalent_mutant_does_not_count_and_an_accepted_one_counts_as_survived(tmp_path: Path):

@@ -24,13 +24,15 @@ class Watchman:
         self.database = Database(settings)
         self.sensor = build_sensor(settings, "failures_sensor", loaded_at=self.clock.now())
 
-    def tick(self, *, after: timedelta = timedelta(0)) -> str:
-        """Evaluate the sensor some time later, and return what it said."""
+    def tick(self, *, after: timedelta = timedelta(0), last: datetime | None = None) -> str:
+        """Evaluate the sensor some time later, and return what it said; ``last``: when Dagster evaluated it before."""
         self.ahead += after
         resources = {"database": self.database, "clock": self.clock}
         with dg.build_sensor_context(
             self.instance, self.cursor, definitions=definitions_of(), resources=resources
         ) as context:
+            # Dagster's function has no parameter for it.
+            context._last_tick_completion_time = last.timestamp() if last is not None else None
             ticked = self.sensor.evaluate_tick(context)
         self.cursor = ticked.cursor
         assert not ticked.run_requests

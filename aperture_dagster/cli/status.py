@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -32,20 +32,24 @@ from aperture_dagster.maintenance.status import (
     PICK_DAYS,
     CheckState,
     JobState,
+    PicksWatched,
     Status,
     UserState,
     Wrong,
     changes_since,
+    describe_changes,
+    describe_picks,
     find_wrong,
     future_dates,
     household_rows,
     picks_watched,
+    recent_outage,
 )
 from aperture_dagster.maintenance.tidying import size_of_database
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.model.moments import describe_future, elapsed
-from aperture_dagster.model.wording import counted, listed
+from aperture_dagster.model.wording import counted
 from aperture_dagster.postgres.backup.folder import backup_folder, read_backups, why_overdue
 from aperture_dagster.postgres.connection import describe_server
 from aperture_dagster.postgres.database import NothingYet, read_only
@@ -139,6 +143,7 @@ def _read_product(connection: Connection, settings: Settings, now: datetime) -> 
         "database": {**describe_server(connection), "bytes": size_of_database(connection)},
         "dated_in_future": future_dates(connection, now=now),
         "last_day": changes_since(connection, now - timedelta(days=1)),
+        "outage": recent_outage(connection, now=now),
         "picks_watched": picks_watched(connection, now=now, timezone=settings.schedule_timezone),
     }
 
@@ -193,7 +198,10 @@ def _job_state(instance: dg.DagsterInstance, job: Job, settings: Settings, clean
     ended = next((one for one in records if one.dagster_run.status in ENDED), None)
     is_running = any(one.dagster_run.status not in ENDED for one in records)
     if ended is None:
-        return JobState(job.name, is_on, is_running=is_running)
+        keys = [dg.AssetKey(asset) for asset in job.assets]
+        made = [one.timestamp for key in keys if (one := instance.get_latest_materialization_event(key)) is not None]
+        made_at = datetime.fromtimestamp(max(made), UTC) if made else None
+        return JobState(job.name, is_on, is_running=is_running, made_at=made_at)
     outcome: Any = ended.dagster_run.status.value.lower()
     reasons: tuple[str, ...] = ()
     if outcome == "failure":
@@ -227,6 +235,7 @@ def as_document(settings: Settings, found: Status, wrong: Sequence[Wrong]) -> di
         "titles": {"movies": found.movies, "series": found.series, "episodes": found.episodes},
         "lists": {"newest_at": _iso(max(dates, default=None)), "oldest_at": _iso(min(dates, default=None))},
         "last_day": dict(found.last_day),
+        "outage": found.outage,
         "picks_watched": [asdict(one) | {"picks": list(one.picks), "rate": one.rate} for one in found.picks_watched],
         "jobs": [
             {
@@ -237,6 +246,7 @@ def as_document(settings: Settings, found: Status, wrong: Sequence[Wrong]) -> di
                 "ended_at": _iso(job.ended_at),
                 "reasons": list(job.reasons),
                 "next_at": _iso(job.next_at),
+                "made_at": _iso(job.made_at),
             }
             for job in found.jobs
         ],
@@ -267,13 +277,15 @@ def _print(document: Mapping[str, Any], future: str | None, zone: ZoneInfo, cons
         width = max(len(job["name"]) for job in jobs)
         for job in jobs:
             mark = Text(*MARKS[job["outcome"]])
-            when = _local(job["ended_at"], zone) if job["ended_at"] else "never ran"
+            made = f"made {_local(job['made_at'], zone)} by other runs" if job["made_at"] else "never ran"
+            when = _local(job["ended_at"], zone) if job["ended_at"] else made
             words = [when, *(["running now"] if job["is_running"] else []), *([] if job["is_on"] else ["off"])]
             words += [f"next {_local(job['next_at'], zone)}"] if job["next_at"] else []
             console.print_hanging(mark + Text(f" {job['name']:<{width}}  {', '.join(words)}"), hang=width + 4)
     warnings = [check for check in document["checks"]["not_passed"] if check["is_warning"]]
     noted = [f"{check['name']}: {check['sentence']}" for check in warnings]
     noted += [f"clock: {future}"] if future is not None else []
+    noted += [f"outage: {document['outage']}"] if document["outage"] is not None else []
     if noted:
         console.print()
         for sentence in noted:
@@ -311,40 +323,19 @@ def _facts(document: Mapping[str, Any], zone: ZoneInfo) -> list[tuple[str, str]]
     kind = "embedded" if database["is_embedded"] else "APERTURE_DATABASE_URL"
     versions = f"PostgreSQL {database['postgresql']}, {kind}, schema {database['schema']}"
     open_ones = len(checks["not_passed"])
+    picks = [
+        PicksWatched(one["user"], one["days"], one["titles"], tuple(one["picks"])) for one in document["picks_watched"]
+    ]
     return [
         *facts,
         ("titles", ", ".join(counted(*size) for size in sizes)),
-        ("last 24 h", _last_day(document["last_day"])),
-        *_picks_watched(document["picks_watched"]),
+        ("last 24 h", describe_changes(document["last_day"])),
+        *((f"picks, {days} d", f"watched: {said}") for days in PICK_DAYS if (said := describe_picks(picks, days))),
         ("users", f"{users['taking_part']} of {users['on_server']} take part, {lists}"),
         ("checks", f"{checks['passed']} passed{f', {open_ones} did not' if open_ones else ''}"),
         ("database", f"{versions}, {database['bytes'] / 1e6:,.1f} MB"),
         ("backups", f"{backups['proven']} proven{f', the newest of {newest}' if newest else ''}"),
     ]
-
-
-def _last_day(changes: Mapping[str, int]) -> str:
-    """Say what has changed within a day."""
-    viewers = counted(changes["viewers"], "users")
-    parts = [
-        (changes["titles_added"], f"{counted(changes['titles_added'], 'titles')} added"),
-        (changes["plays"], f"{counted(changes['plays'], 'plays')} by {viewers}"),
-        (changes["lists_changed"], f"{counted(changes['lists_changed'], 'lists')} changed"),
-    ]
-    return ", ".join(text for count, text in parts if count) or "nothing new"
-
-
-def _picks_watched(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Say for each period who watched how many picks, and the titles for the shortest; users who watched nothing are
-    left out."""
-    for days in PICK_DAYS:
-        said = []
-        for one in rows:
-            if one["days"] == days and one["titles"]:
-                names = f" ({listed(one['picks'])})" if one["picks"] and days == min(PICK_DAYS) else ""
-                said.append(f"{one['user']} {len(one['picks'])} of {counted(one['titles'], 'titles')}{names}")
-        if said:
-            yield f"picks, {days} d", "watched: " + ", ".join(said)
 
 
 def _iso(moment: datetime | None) -> str | None:

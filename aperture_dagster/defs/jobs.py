@@ -1,9 +1,10 @@
 """What a job is: one declaration, from which the Dagster job, its schedule, first sync, demo and freshness derive."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import takewhile
 from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -131,14 +132,24 @@ class Job:
         """Return when the clock starts it next, in the operator's time zone; None if it does not."""
         if self.cron is None or self.why_off(settings) is not None:
             return None
-        minute, hour, _, _, weekday = self.cron.split()
-        moment = now.replace(second=0, microsecond=0)
+        return next(self._starts(now, settings))
+
+    def count_starts(self, since: datetime, until: datetime, settings: Settings) -> int:
+        """Count how often the clock would have started it after ``since``, until then."""
+        if self.cron is None or self.why_off(settings) is not None:
+            return 0
+        return sum(1 for _ in takewhile(lambda moment: moment <= until, self._starts(since, settings)))
+
+    def _starts(self, since: datetime, settings: Settings) -> Iterator[datetime]:
+        """Yield when the clock starts it after ``since``, in the operator's time zone, for ever."""
+        minute, hour, _, _, weekday = (self.cron or "").split()
+        zone, moment = ZoneInfo(settings.schedule_timezone), since.astimezone(UTC).replace(second=0, microsecond=0)
         while True:
             moment += timedelta(minutes=1)
-            local = moment.astimezone(ZoneInfo(settings.schedule_timezone))
+            local = moment.astimezone(zone)
             today = local.isoweekday() % 7
             if _is_due(minute, local.minute) and _is_due(hour, local.hour) and _is_due(weekday, today):
-                return local
+                yield local
 
     def why_off(self, settings: Settings) -> str | None:
         """Return the reason if the settings switch the job off."""

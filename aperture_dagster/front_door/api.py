@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 from pydantic.json_schema import models_json_schema
@@ -66,20 +66,14 @@ class Problem(BaseModel):
     error: str
 
 
-class List(NamedTuple):
-    """A list: what it is, the page of a member that it is on, and how a row of it says why a title is there."""
-
-    what: str
-    page: Callable[[Connection, User, Settings, datetime, Texts], Page]
-    reason: Callable[[Row], str | None]
-
-
-LISTS = {
-    "recommendations": List("Films and series in the library that suit a user.", for_you, reason_of),
-    "shows": List("Series that a user watches, with the next episode.", shows, next_episode),
-    "top-picks": List("What is popular in the household.", top_picks, lambda row: None),
-    "suggestions": List("Titles outside the library that suit a user.", suggestions, why_suggested),
+Read = Callable[[Connection, User, Settings, datetime, Texts], Page]
+LISTS: dict[str, tuple[str, Read, Callable[[Row], str | None]]] = {
+    "recommendations": ("Films and series in the library that suit a user.", for_you, reason_of),
+    "shows": ("Series that a user watches, with the next episode.", shows, next_episode),
+    "top-picks": ("What is popular in the household.", top_picks, lambda row: None),
+    "suggestions": ("Titles outside the library that suit a user.", suggestions, why_suggested),
 }
+"""What each list is, the page of a member that it is on, and how a row of it says why a title is there."""
 ERRORS = {
     400: "A parameter is malformed.",
     401: "The key is missing, wrong, or was removed.",
@@ -106,7 +100,7 @@ class Api:
 
     def _list(self, path: str, visit: Visit) -> JSONResponse:
         """Answer with a list of a user."""
-        house = self._house
+        house, (_, read, reason) = self._house, LISTS[path]
         with house.database.connection() as connection:
             readable = house.takes_part(connection)
             if not house.gate.is_open:
@@ -116,8 +110,8 @@ class Api:
             if len(found) != 1:
                 raise HTTPException(404, ERRORS[404])
             query = _query(visit)
-            page = LISTS[path].page(connection, found[0], house.settings, house.clock.now(), ENGLISH)
-        titles = [_title(card, path) for card in page.listed(query.type) if card.rank <= query.limit]
+            page = read(connection, found[0], house.settings, house.clock.now(), ENGLISH)
+        titles = [_title(card, reason) for card in page.listed(query.type) if card.rank <= query.limit]
         return _answer(Listed(user=found[0].name, titles=titles).model_dump())
 
     def _scope(self, visit: Visit, connection: Connection) -> str | None:
@@ -150,9 +144,9 @@ def _query(visit: Visit) -> Query:
         raise HTTPException(400, "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())) from None
 
 
-def _title(card: Card, path: str) -> Title:
+def _title(card: Card, reason: Callable[[Row], str | None]) -> Title:
     ids = {"server_item_id": card.item, "tmdb_id": card.row["tmdb_id"], "imdb_id": card.row["imdb_id"]}
-    scored = {"score": card.row.get("score"), "reason": LISTS[path].reason(card.row)}
+    scored = {"score": card.row.get("score"), "reason": reason(card.row)}
     return Title(type=card.row["media_type"], rank=card.rank, title=card.title, year=card.year, **ids, **scored)
 
 
@@ -188,9 +182,9 @@ def describe(address: str) -> dict[str, Any]:
         "security": [{"key": []}],
         "paths": {
             f"/users/{{name}}/{path}": {
-                "get": {"summary": one.what, "operationId": path, "parameters": parameters, "responses": answers}
+                "get": {"summary": what, "operationId": path, "parameters": parameters, "responses": answers}
             }
-            for path, one in LISTS.items()
+            for path, (what, _, _) in LISTS.items()
         },
         "components": {"schemas": schemas, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
     }

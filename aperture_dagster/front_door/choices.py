@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,30 +14,35 @@ from aperture_dagster.catalogue.choices import (
     Choices,
     choices_of,
     clean_name,
-    is_plain_email,
     is_taken,
-    read_choices,
     write_choices,
 )
-from aperture_dagster.catalogue.people import User, read_users
+from aperture_dagster.catalogue.people import User
 from aperture_dagster.front_door.house import Visit
+from aperture_dagster.newsletter.addresses import chosen_address, services, shown
 from aperture_dagster.newsletter.sending import why_no_newsletter
 from aperture_dagster.postgres.queries import read_value
 from aperture_dagster.publishing.publication import why_own_lists_are_not_published
 from aperture_dagster.settings import Settings
+from aperture_dagster.taste.lists import library_genres
 from aperture_dagster.texts.translations import marked
 
 TAKEN = marked("Somebody else has this name. Choose another one.")
-NO_ADDRESS = marked("This is no e-mail address that letters can be sent to.")
+NO_ADDRESS = marked("This is no address that letters can be sent to.")
 
 
 class Offer(NamedTuple):
-    """What a member can choose, with what they chose. What the operator's settings forbid is False."""
+    """What a member can choose, with what they chose. What the operator's settings forbid is False, or absent.
+
+    ``services`` are schemes of addresses for letters, beside e-mail, and ``address`` is theirs as it is shown.
+    """
 
     chosen: Choices
     name: str
     publishing: bool
     letters: bool
+    services: Sequence[str]
+    address: str
     known_address: str
     longest_name: int = LONGEST_NAME
 
@@ -48,7 +54,16 @@ def offer_to(connection: Connection, member: User, settings: Settings) -> Offer 
     if not (publishing or letters):
         return None
     known = read_value(connection, "SELECT coalesce(email, '') FROM users WHERE user_id = :user", user=member.user_id)
-    return Offer(choices_of(connection, member.user_id), member.name, publishing, letters, known or "")
+    chosen = choices_of(connection, member.user_id)
+    address = shown(chosen.address, settings) if chosen.address is not None else ""
+    return Offer(chosen, member.name, publishing, letters, services(settings), address, known or "")
+
+
+def exclude_genres(connection: Connection, visit: Visit) -> None:
+    """Store the genres of which a member wants no titles: those of the library whose boxes are ticked."""
+    ticked = [one for one in library_genres(connection) if f"without {one}" in visit.form]
+    chosen = choices_of(connection, visit.member.user_id)
+    write_choices(connection, visit.member.user_id, replace(chosen, excluded_genres=tuple(ticked)))
 
 
 def choose(connection: Connection, visit: Visit) -> None:
@@ -66,16 +81,13 @@ def choose(connection: Connection, visit: Visit) -> None:
     if offer.publishing and "list_name" in form:
         name = clean_name(form["list_name"])
         name = None if name == clean_name(member.name) else name
-        present = [one for one in read_users(connection) if not one.gone]
-        if name and is_taken(name, member.user_id, present, read_choices(connection)):
+        if name and is_taken(connection, name, member.user_id):
             raise HTTPException(400, TAKEN)
         chosen = replace(chosen, publish="publish" in form, list_name=name)
     if offer.letters and "address" in form:
-        # The known address is that of the server or the operator, and may change.
-        address = form["address"].strip()
-        address = None if address in ("", offer.known_address) else address
-        wanted = "newsletter" in form
-        if wanted and not is_plain_email(address or offer.known_address):
+        wanted, given = "newsletter" in form, form["address"].strip()
+        can_be_sent, own = chosen_address(given, chosen.address, offer.known_address, visit.settings)
+        if wanted and not can_be_sent:
             raise HTTPException(400, NO_ADDRESS)
-        chosen = replace(chosen, newsletter=wanted, address=address, language=str(visit.texts.locale))
+        chosen = replace(chosen, newsletter=wanted, address=own, language=str(visit.texts.locale))
     write_choices(connection, member.user_id, chosen)

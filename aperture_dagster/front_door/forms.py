@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute
 from aperture_dagster.discovery.requests import NoSeerrUser, open_desk
 from aperture_dagster.discovery.seerr import RequestRefused, why_not_configured
 from aperture_dagster.discovery.suggestions import dismiss_title, dismissed_titles, undo_dismissal, wish_for
-from aperture_dagster.front_door.choices import choose
+from aperture_dagster.front_door.choices import choose, exclude_genres
 from aperture_dagster.front_door.house import Answer, House, Visit
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.newsletter.sending import unsubscribe
@@ -24,6 +24,7 @@ from aperture_dagster.ratings.connecting import disconnect
 from aperture_dagster.ratings.merge import HIGHEST, LOWEST
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.ratings.records import AccountShared, SignInFailed
+from aperture_dagster.shelves.taste import CONNECT
 from aperture_dagster.taste.more_like_this import want_more, want_no_more
 from aperture_dagster.texts.translations import marked
 
@@ -64,7 +65,10 @@ def end_letters(visit: Visit) -> Response:
         with visit.house.database.connection(), visit.house.written.transaction() as connection:
             unsubscribe(connection, key)
     _ = visit.texts
-    return visit.render("unsubscribe.html", heading=_("No more letters"), is_done=is_done)
+    if is_done:
+        text = _("You get no more letters. You can turn them on again under “My taste”.")
+        return visit.step(_("No more letters"), text=text)
+    return visit.step(_("No more letters"), button=_("I want no more letters"))
 
 
 def hide(connection: Connection, visit: Visit) -> None:
@@ -108,47 +112,43 @@ def request_title(visit: Visit) -> Response:
         wish = wish_for(connection, visit.member.user_id, visit.work)
     if wish is None:
         raise HTTPException(404)
-    problem, planned, seen = "", None, visit.form.get("plan")
+    problem, planned, seen, _ = "", None, visit.form.get("plan"), visit.texts
     database, clock = visit.house.written, visit.house.clock
     try:
         with open_desk(visit.settings, database, clock, patience_seconds=PATIENCE_SECONDS) as desk:
-            planned = desk.offer(visit.member, wish)
+            planned = desk.offer(visit.member, wish, texts=_)
             if planned.obstacle is not None:
                 problem = planned.obstacle.message
             elif seen is not None and hmac.compare_digest(seen.encode(), planned.digest.encode()):
                 desk.send(visit.member, planned)
                 return visit.back()
             elif seen is not None:
-                problem = CHANGED
+                problem = _(CHANGED)
     except NoSeerrUser:
-        problem = NO_ACCOUNT
+        problem = _(NO_ACCOUNT)
     except RequestRefused as refusal:
-        problem, planned = str(refusal), None
+        problem, planned = refusal.said(_), None
     except ServiceError as error:
         _LOG.warning("a request of %s was not possible: %s", visit.member.name, error)
-        problem, planned = SILENT, None
-    _ = visit.texts
-    offered = planned if planned is not None and planned.obstacle is None else None
+        problem, planned = _(SILENT), None
     heading = _("Request %(title)s", title=title)
-    return visit.render("request.html", heading=heading, problem=problem and _(problem), planned=offered)
+    if planned is None or planned.obstacle is not None:
+        return visit.step(heading, problem=problem)
+    facts = [(_("title"), planned.wish.title), (_("as"), planned.account.name), *planned.facts]
+    sends, what = ("plan", planned.digest), _("This is what will be sent to Seerr:")
+    return visit.step(heading, problem=problem, text=what, facts=facts, button=_("Send the request"), sends=sends)
 
 
 def connect_trakt(visit: Visit) -> Response:
     """Show a code for a member to confirm on Trakt, and connect them once they have."""
     if why_off(visit.settings) is not None:
         raise HTTPException(404)
-    accounts, connecting, user_id = _accounts(visit), visit.house.connecting, visit.member.user_id
-    problem, code = "", None
+    code, is_confirmed = None, "confirmed" in visit.form
     try:
-        if "confirmed" in visit.form:
-            if connecting.finish(accounts, user_id) is not None:
-                return visit.back()
-            # Pressed twice, or in two windows.
-            account = accounts.account(user_id)
-            if account is not None and account.state == "connected":
-                return visit.back()
-            problem = NOT_YET
-        code = connecting.begin(accounts, user_id)
+        code = visit.house.connecting.step(_accounts(visit), visit.member.user_id, confirmed=is_confirmed)
+        if code is None:
+            return visit.back()
+        problem = NOT_YET if is_confirmed else ""
     except SignInFailed as error:
         problem = str(error)
     except AccountShared:
@@ -156,18 +156,27 @@ def connect_trakt(visit: Visit) -> Response:
     except ServiceError as error:
         _LOG.warning("%s cannot be connected to Trakt: %s", visit.member.name, error)
         problem = TRAKT_SILENT
-    _ = visit.texts
-    return visit.render("trakt.html", heading=_("Connect Trakt"), problem=problem and _(problem), code=code)
+    _, heading, problem = visit.texts, visit.texts(CONNECT[1]), problem and visit.texts(problem)
+    if code is None:
+        return visit.step(heading, problem=problem, button=_("Show a code"))
+    what = _(
+        "Enter this code on Trakt, where you are signed in to your own account. Ratings are then kept in step both "
+        "ways."
+    )
+    button, sends = _("I have entered it"), ("confirmed", "1")
+    return visit.step(
+        heading, problem=problem, text=what, link=code.link, code=code.user_code, button=button, sends=sends
+    )
 
 
 def disconnect_trakt(visit: Visit) -> Response:
     """Disconnect a member from Trakt; all ratings are kept."""
     try:
         if not disconnect(_accounts(visit), visit.member.user_id):
-            return visit.say(marked("Trakt"), NOT_REVOKED)
+            return visit.step("Trakt", text=visit.texts(NOT_REVOKED))
     except ServiceError as error:
         _LOG.warning("%s cannot be disconnected from Trakt: %s", visit.member.name, error)
-        return visit.say(marked("Sorry"), TRAKT_SILENT, 503)
+        return visit.step("Trakt", 503, text=visit.texts(TRAKT_SILENT))
     return visit.back()
 
 
@@ -183,6 +192,7 @@ CHANGES: Mapping[str, Change] = {
     "/more-like-this": follow,
     "/more-like-this/undo": unfollow,
     "/choices": choose,
+    "/genres": exclude_genres,
 }
 """Paths of forms, each with what it changes."""
 SERVICES: Mapping[str, Answer] = {

@@ -29,6 +29,11 @@ class Visitor:
     user: User | None
     is_administrator: bool
 
+    @property
+    def user_id(self) -> str | None:
+        """The id of the user, if they are known."""
+        return self.user.user_id if self.user is not None else None
+
 
 EVERYBODY = Visitor(None, is_administrator=True)
 
@@ -76,8 +81,9 @@ class Gate:
         if self.is_open or self._has_operators_key(request):
             return True
         if self._settings.media_server_url is None:
-            # There is nobody to ask who somebody is, and nothing to see yet.
-            return is_from_this_machine(request)
+            # There is nobody to ask who somebody is, and nothing to see yet, but for this machine itself.
+            forwarded = {"x-forwarded-for", "forwarded", "x-real-ip"} & set(request.headers)
+            return not forwarded and request.client is not None and is_loopback(request.client.host)
         visitor = self.visitor(request)
         return None if visitor is None else visitor.is_administrator
 
@@ -99,12 +105,6 @@ class Gate:
         if not given.startswith("Bearer "):
             return False
         return hmac.compare_digest(given[7:].encode(), read_secret(self._settings, OPERATOR).encode())
-
-
-def is_from_this_machine(request: HTTPConnection) -> bool:
-    """Tell whether a request comes from this machine itself, and not through a proxy on it."""
-    forwarded = {"x-forwarded-for", "forwarded", "x-real-ip"} & set(request.headers)
-    return not forwarded and request.client is not None and is_loopback(request.client.host)
 
 
 def texts_for(request: HTTPConnection) -> Texts:

@@ -24,7 +24,7 @@ from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.catalogue.servers import known_server
 from aperture_dagster.discovery.seerr import why_not_configured
 from aperture_dagster.front_door.gate import Gate, Visitor, texts_for
-from aperture_dagster.front_door.sessions import Session, Throttle
+from aperture_dagster.front_door.sessions import Throttle
 from aperture_dagster.media_server.posters import Posters
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.wording import stars
@@ -48,7 +48,7 @@ HEADERS = {
     "x-content-type-options": "nosniff",
 }
 LARGEST_ID = 2**63
-LARGEST_FORM, LONGEST_FIELD = 10_000, 500
+LARGEST_FORM, LONGEST_FIELD, MOST_FIELDS = 10_000, 500, 100
 NO_MEMBER = marked("You do not take part, so no lists are made for you.")
 NOT_READY = marked("There are no lists yet. They are made once the library has been read; look again in a few minutes.")
 
@@ -124,8 +124,10 @@ class House:
         """Say in the visitor's language why there is no page."""
         assert isinstance(error, HTTPException)
         texts = {404: marked("There is no such page."), 405: marked("This page cannot be asked for in that way.")}
-        heading = marked("Almost there") if error.detail == NOT_READY else marked("Sorry")
-        return Visit(self, request).say(heading, texts.get(error.status_code, error.detail), error.status_code)
+        visit = Visit(self, request)
+        _ = visit.texts
+        heading = _("Almost there") if error.detail == NOT_READY else _("Sorry")
+        return visit.step(heading, error.status_code, text=_(texts.get(error.status_code, error.detail)))
 
 
 class Visit:
@@ -140,18 +142,13 @@ class Visit:
         """Who comes; None if they have to sign in."""
         return self.house.gate.visitor(self.request)
 
-    @property
-    def session(self) -> Session | None:
-        """The session, be its owner known or not."""
-        return self.house.gate.session(self.request)
-
     @functools.cached_property
     def member(self) -> User:
         """Who comes, if they take part. Raises HTTPException 403 if they do not."""
         # The pages' own database has to be there first, so that no page creates or upgrades one.
         with self.house.database.connection() as connection:
             people = self.house.takes_part(connection)
-        own = self.visitor.user.user_id if self.visitor is not None and self.visitor.user is not None else None
+        own = self.visitor.user_id if self.visitor is not None else None
         found = next((one for one in people if one.user_id == own), None)
         if found is None:
             raise HTTPException(403, NO_MEMBER)
@@ -188,7 +185,7 @@ class Visit:
 
     def require_csrf(self) -> None:
         """Raise HTTPException 403 unless the form comes from a page of the session's owner."""
-        session = self.session
+        session = self.house.gate.session(self.request)
         if session is None or not hmac.compare_digest(self.csrf.encode(), session.csrf.encode()):
             raise HTTPException(403, marked("This form is too old: reload the page, and try again."))
 
@@ -203,10 +200,14 @@ class Visit:
         here = f"{self.request.url.path}{query}" if self.request.method == "GET" else f"{self.house.prefix}/"
         return as_page(self.house.text(template, self.texts, visit=self, this_page=here, **values), status)
 
-    def say(self, heading: str, text: str, status: int = 200) -> Response:
-        """Show a heading and a text, which are translated here."""
-        _ = self.texts
-        return self.render("message.html", status, heading=_(heading), text=_(text))
+    def step(self, heading: str, status: int = 200, **values: Any) -> Response:
+        """Show one thing and what can be done next.
+
+        ``values`` are any of ``problem``, ``text``, ``link``, ``code``, ``facts`` (names and texts), the text of a
+        ``button``, what it ``sends`` to the same path (a name and a value), and that of an ``other`` one.
+        """
+        usual = dict.fromkeys(("problem", "text", "link", "code", "facts", "button", "other"), "")
+        return self.render("step.html", status, heading=heading, **{**usual, "sends": ("step", "1"), **values})
 
 
 Answer = Callable[[Visit], Response]
@@ -225,7 +226,7 @@ async def read_form(request: Request) -> dict[str, str]:
     if body is None:
         raise HTTPException(413, marked("This form is too large."))
     try:
-        fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=20)
+        fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
     except ValueError:
         raise HTTPException(413, marked("This form has too many fields.")) from None
     return {name: values[0][:LONGEST_FIELD] for name, values in fields.items()}

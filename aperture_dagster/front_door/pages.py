@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
@@ -38,18 +36,14 @@ LISTS = {
     "/suggestions": (marked("Not in the library"), suggestions),
     "/taste": (marked("My taste"), my_taste),
 }
-PICTURE_HEADERS = {
-    # Only for this browser, since others may not be allowed to see the title.
-    "cache-control": "private, max-age=86400",
-    "content-security-policy": "default-src 'none'",
-    "cross-origin-resource-policy": "same-origin",
-    "x-content-type-options": "nosniff",
-}
+KeptPages = dict[Hashable, tuple[str, str]]
+"""Pages as text, each with the state in which it was made."""
 
 
 def routes(house: House) -> Sequence[BaseRoute]:
     """Return the routes."""
-    kept = KeptPages()
+    # The last pages, each for as long as nothing that it was made from can have changed.
+    kept: KeptPages = {}
     return [
         *(house.page(path, partial(show, kept, read, "titles.html")) for path, (_, read) in LISTS.items()),
         house.page("/titles/{work:int}", partial(show, kept, one_title, "title.html")),
@@ -59,47 +53,25 @@ def routes(house: House) -> Sequence[BaseRoute]:
     ]
 
 
-class KeptPages:
-    """The last pages, each for as long as nothing that it was made from can have changed."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pages: OrderedDict[Hashable, tuple[str, str]] = OrderedDict()
-
-    def get(self, wanted: Hashable, state: str) -> str | None:
-        """Return a page as it was made in this state of everything; None if there is none."""
-        with self._lock:
-            made_in, text = self._pages.get(wanted, (None, None))
-        return text if made_in == state else None
-
-    def put(self, wanted: Hashable, state: str, text: str) -> None:
-        """Keep a page that was made in a state, or in a later one."""
-        with self._lock:
-            self._pages[wanted] = (state, text)
-            self._pages.move_to_end(wanted)
-            while len(self._pages) > KEPT_PAGES:
-                self._pages.popitem(last=False)
-
-
 def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit: Visit) -> Response:
     """Show titles that are read for whoever visits, or for whom an administrator names."""
     house, request, _ = visit.house, visit.request, visit.texts
     here = request.url.path.removeprefix(house.prefix)
-    visitor, session = visit.visitor, visit.session
+    visitor, session = visit.visitor, house.gate.session(request)
     if visitor is None:
         return visit.back(house.prefix + sign_in.address(house.prefix + here))
     if request.path_params.get("work", 0) >= LARGEST_ID:
         raise HTTPException(404)
     asked, back = request.query_params.get("as"), safe_path(request.query_params.get("from"), house.prefix)
-    own = visitor.user.user_id if visitor.user is not None else None
+    own = visitor.user_id
     csrf = session.csrf if session is not None else ""
     now = house.clock.now()
     with house.database.connection() as connection:
         state = f"{today_of(now, visit.settings)} {state_of_database(connection)}"
         key = (here, asked, back, request.url.hostname, visitor.is_administrator, own, csrf, str(_.locale))
-        found = kept.get(key, state)
-        if found is not None:
-            return as_page(found)
+        made_in, text = kept.get(key, ("", ""))
+        if made_in == state:
+            return as_page(text)
         people = house.takes_part(connection)
         viewer = _viewer(visitor, people, asked)
         page = read(connection, viewer, visit.settings, now, _, **request.path_params)
@@ -132,7 +104,9 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
         acts=bool(csrf) and viewer.user_id == own,
         query=query,
     )
-    kept.put(key, state, text)
+    kept[key] = (state, text)
+    while len(kept) > KEPT_PAGES:
+        kept.pop(next(iter(kept), None), None)
     return as_page(text)
 
 
@@ -143,17 +117,14 @@ def _viewer(visitor: Visitor, people: Sequence[User], key: str | None) -> User:
         HTTPException: 404, there is nobody of that key, or it is not theirs; 403, they do not take part.
         NothingYet: nobody takes part yet.
     """
-    own = visitor.user.user_id if visitor.user is not None else None
-    allowed = people if visitor.is_administrator else [one for one in people if one.user_id == own]
+    own = [one for one in people if one.user_id == visitor.user_id]
+    allowed = people if visitor.is_administrator else own
+    found = [*own, *allowed] if key is None else [one for one in allowed if one.partition_key == key]
+    if found:
+        return found[0]
     if key is not None:
-        found = next((one for one in allowed if one.partition_key == key), None)
-        if found is None:
-            raise HTTPException(404)
-        return found
-    found = next((one for one in allowed if one.user_id == own), None) or next(iter(allowed), None)
-    if found is not None:
-        return found
-    if people and own is not None:
+        raise HTTPException(404)
+    if people and visitor.user_id is not None:
         raise HTTPException(403, NO_MEMBER)
     raise NothingYet("No users were read from the media server yet.")
 
@@ -163,11 +134,12 @@ def _link(visit: Visit, identity: dict[str, Any] | None) -> str:
 
     The name by which the visitor reached this machine may be that of the server, too.
     """
-    url, host = visit.settings.media_server_url, visit.request.url.hostname
+    public, host = visit.settings.media_server_public_url, visit.request.url.hostname
+    url = public or visit.settings.media_server_url
     if url is None or identity is None or visit.house.gate.is_open:
         return ""
     parts = urlsplit(url)
-    if is_loopback(parts.hostname or "") and host:
+    if public is None and is_loopback(parts.hostname or "") and host:
         name = f"[{host}]" if ":" in host else host
         parts = parts._replace(netloc=f"{name}:{parts.port}" if parts.port else name)
     is_emby = "emby" in str(identity.get("product", "")).lower()
@@ -188,7 +160,8 @@ def picture(visit: Visit) -> Response:
     found = visit.house.posters.get(item) if work is not None and (is_theirs or visitor.is_administrator) else None
     if found is None:
         raise HTTPException(404)
-    headers = {**PICTURE_HEADERS, "etag": found.tag}
+    # Only for this browser, since others may not be allowed to see the title.
+    headers = {**HEADERS, "cache-control": "private, max-age=86400", "etag": found.tag}
     if visit.request.headers.get("if-none-match") == found.tag:
         return Response(status_code=304, headers=headers)
     return Response(found.content, 200, headers, found.media_type)

@@ -43,11 +43,18 @@ def address(target: str) -> str:
     return f"/sign-in?{urlencode({'next': quote(target, safe='/%')})}"
 
 
-def show(visit: Visit, problem: str = "", status: int = 200, code: str = "") -> Response:
+def show(visit: Visit, problem: str = "", status: int = 200) -> Response:
     """Show the form."""
+    _, has_codes = visit.texts, visit.settings.media_server_type != "emby"
+    heading, problem = _("Sign in"), problem and _(problem)
+    return visit.render("sign_in.html", status, heading=heading, problem=problem, has_codes=has_codes)
+
+
+def _show_code(visit: Visit, code: str, problem: str = "") -> Response:
     _ = visit.texts
-    values = {"problem": problem and _(problem), "code": code, "has_codes": visit.settings.media_server_type != "emby"}
-    return visit.render("sign_in.html", status, heading=_("Sign in"), **values)
+    text = _("Enter this code in Jellyfin, where you are signed in, under Quick Connect in your settings:")
+    buttons = {"button": _("I have entered it"), "other": _("Another code")}
+    return visit.step(_("Sign in"), problem=problem, text=text, code=code, **buttons)
 
 
 def check(visit: Visit) -> Response:
@@ -71,15 +78,15 @@ def check(visit: Visit) -> Response:
 def quick_connect(visit: Visit) -> Response:
     """Show a new code, or see whether the one of this browser was entered."""
     sessions = visit.house.gate.sessions
-    pending = sessions.read_quick_connect(visit.request.cookies.get(QUICK_COOKIE))
+    pending = sessions.signed(QUICK_COOKIE, visit.request.cookies.get(QUICK_COOKIE), QUICK_SECONDS)
     try:
         with open_accounts(visit.settings) as server:
             if pending is None or "again" in visit.form:
                 if not visit.house.throttle.take(f"quick connect at {visit.address}", visit.address):
                     return show(visit, TOO_OFTEN, 429)
                 begun = server.begin_quick_connect()
-                answer = show(visit, code=begun.code)
-                kept = sessions.keep_quick_connect(begun.secret, begun.code)
+                answer = _show_code(visit, begun.code)
+                kept = sessions.sign(QUICK_COOKIE, begun.secret, begun.code)
                 _set_cookie(visit, answer, QUICK_COOKIE, kept, QUICK_SECONDS)
                 return answer
             account = server.finish_quick_connect(pending[0])
@@ -91,7 +98,7 @@ def quick_connect(visit: Visit) -> Response:
         _LOG.warning("Quick Connect is not possible: %s", error)
         return show(visit, marked("The media server offers no codes at the moment."), 503)
     if account is None:
-        return show(visit, marked("The code has not been entered yet."), code=pending[1])
+        return _show_code(visit, pending[1], visit.texts("The code has not been entered yet."))
     return _welcome(visit, account)
 
 

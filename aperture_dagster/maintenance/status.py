@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import Connection, DateTime
 
-from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.model.moments import SKEW, FutureDates, elapsed
 from aperture_dagster.model.wording import counted, listed
-from aperture_dagster.postgres.queries import execute, read_rows
+from aperture_dagster.postgres.bulk import upsert
+from aperture_dagster.postgres.queries import execute, read_rows, read_value
+from aperture_dagster.postgres.tables import facts
+from aperture_dagster.publishing.outcome import why_unread
+from aperture_dagster.publishing.published import unread_libraries
+from aperture_dagster.ratings.merge import describe_held
+from aperture_dagster.ratings.removals import held_by_user
 from aperture_dagster.schema import metadata
+from aperture_dagster.settings import Settings
 
 LEAST_FREE_BYTES = 1_000_000_000
 # The first list of a newcomer is made within minutes, and asked for again if that failed.
 NEWCOMER = timedelta(hours=1)
 NAMED_USERS = 5
+NAMED_PICKS = 5
 
 NO_TITLES = "No film or series has been read from the media server yet."
 Outcome = Literal["success", "failure", "canceled"]
@@ -45,7 +53,7 @@ class UserState:
 @dataclass(frozen=True, slots=True)
 class JobState:
     """A job: whether it is in use, its last run that ended, whether one is queued or in progress now, and the next one
-    by the clock."""
+    by the clock; of one that never ended, when other runs last made an asset of it."""
 
     name: str
     is_on: bool
@@ -54,6 +62,7 @@ class JobState:
     reasons: tuple[str, ...] = ()
     is_running: bool = False
     next_at: datetime | None = None
+    made_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +116,7 @@ class Status:
         database: versions and size.
         last_day: what has changed within a day, as of :func:`changes_since`.
         picks_watched: per user and period, by the names of the users.
+        outage: what an outage meant that ended within a day.
         proven_backups: the day of each.
         ui: address of the UI, if it runs.
     """
@@ -133,6 +143,7 @@ class Status:
     database: Mapping[str, Any] = field(default_factory=dict)
     last_day: Mapping[str, int] = field(default_factory=dict)
     picks_watched: Sequence[PicksWatched] = ()
+    outage: str | None = None
     checks_passed: int = 0
     backups: int = 0
     proven_backups: Sequence[date] = ()
@@ -265,6 +276,17 @@ def changes_since(connection: Connection, since: datetime) -> dict[str, int]:
     return row
 
 
+def describe_changes(changes: Mapping[str, int]) -> str:
+    """Say what :func:`changes_since` has counted."""
+    viewers = counted(changes["viewers"], "users")
+    parts = [
+        (changes["titles_added"], f"{counted(changes['titles_added'], 'titles')} added"),
+        (changes["plays"], f"{counted(changes['plays'], 'plays')} by {viewers}"),
+        (changes["lists_changed"], f"{counted(changes['lists_changed'], 'lists')} changed"),
+    ]
+    return ", ".join(text for count, text in parts if count) or "nothing new"
+
+
 PICK_DAYS = (7, 30)
 
 
@@ -292,6 +314,51 @@ def picks_watched(connection: Connection, *, now: datetime, timezone: str) -> li
         GROUP BY u.user_id, u.name, days ORDER BY lower(u.name), u.user_id, days"""
     rows = execute(connection, statement, now=now, zone=timezone, days=list(PICK_DAYS))
     return [PicksWatched(row.name, row.days, row.titles, tuple(row.picks)) for row in rows]
+
+
+def describe_picks(rows: Iterable[PicksWatched], days: int) -> str:
+    """Say who watched how many picks within so many days, and which, if they are few; users who watched nothing are
+    left out."""
+    said = []
+    for one in rows:
+        if one.days == days and one.titles:
+            names = f" ({listed(one.picks)})" if 0 < len(one.picks) <= NAMED_PICKS else ""
+            said.append(f"{one.user} {len(one.picks)} of {counted(one.titles, 'titles')}{names}")
+    return ", ".join(said)
+
+
+OUTAGE = "outage"
+OUTAGE_SHOWN = timedelta(days=1)
+
+
+def note_outage(connection: Connection, sentence: str, *, now: datetime) -> None:
+    """Remember what an outage meant that has just ended."""
+    upsert(connection, facts, [{"name": OUTAGE, "value": {"ended_at": now.isoformat(), "sentence": sentence}}])
+
+
+def recent_outage(connection: Connection, *, now: datetime) -> str | None:
+    """Return what an outage meant that ended within a day; None if there was none."""
+    noted = read_value(connection, "SELECT value FROM facts WHERE name = :name", name=OUTAGE)
+    if noted is None or elapsed(datetime.fromisoformat(noted["ended_at"]), now) >= OUTAGE_SHOWN:
+        return None
+    return noted["sentence"]
+
+
+def describe_household(connection: Connection, settings: Settings, *, now: datetime) -> list[str]:
+    """Say what the household has got, and what waits for the operator; in sentences, the most important first."""
+    takes_part = {user.user_id for user in who_takes_part(settings, read_users(connection))}
+    members = [row for row in household_rows(connection) if row["user_id"] in takes_part]
+    ready = [row for row in members if row["films"] + row["series"]]
+    missing = [row["name"] for row in members if row not in ready]
+    unread = unread_libraries(connection, now=now)
+    return [
+        f"{len(ready)} of {counted(len(members), 'users')} have a list"
+        + (f"; none has been made for {listed(missing)}." if missing else "."),
+        f"Within 24 hours: {describe_changes(changes_since(connection, now - timedelta(days=1)))}.",
+        *(describe_held(one) for one in held_by_user(connection)),
+        *([why_unread(unread)] if unread else []),
+        "`aperture status` says more: failed jobs and checks, the next runs, backups.",
+    ]
 
 
 def taste_of(connection: Connection, user_id: str) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.wording import printable
 from aperture_dagster.postgres.bulk import storable
 from aperture_dagster.postgres.database import Database
+from aperture_dagster.sensors.outage import report_outage
 from aperture_dagster.sensors.problems import Sightings, ended_runs, look_at_checks, look_at_freshness, look_at_runs
 from aperture_dagster.settings import Settings
 
@@ -66,7 +67,10 @@ def build_failures_sensor(
         # Checks are evaluated in runs.
         if runs or context.cursor is None:
             looks.append(look_at_checks(instance, checks, patience=REMINDER, clean=clean))
-        said = _write_log(settings.home_path, [line for look in looks for line in look.lines])
+        jobs = {job.name: job for job in makers.values()}.values()
+        outage = report_outage(context.last_tick_completion_time, jobs, settings, database, now=now)
+        lines = [f"{now.isoformat(timespec='seconds')} {line}" for line in outage]
+        said = outage + _write_log(settings.home_path, [*lines, *(line for look in looks for line in look.lines)])
         said += report(looks, settings, database, now=now)
         for line in said:
             context.log.info(line)

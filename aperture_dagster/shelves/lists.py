@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.people import User
+from aperture_dagster.discovery.requests import STATES
 from aperture_dagster.discovery.suggestions import candidate_table, read_requests, said_to_stream, why_suggested
 from aperture_dagster.discovery.suitability import read_pool_titles, today_of, why_forbidden
 from aperture_dagster.popularity.queries import shows_table
@@ -23,17 +24,6 @@ from aperture_dagster.taste.sight import VisibleTitle, titles_in_sight
 from aperture_dagster.texts.translations import ENGLISH, Texts, marked
 
 LABELS = {"movie": marked("Films"), "series": marked("Series")}
-STATES = {
-    "sending": marked("not confirmed yet"),
-    "pending": marked("waits for approval"),
-    "approved": marked("approved"),
-    "declined": marked("declined"),
-    "failed": marked("failed"),
-    "completed": marked("completed"),
-    "available": marked("available"),
-    "refused": marked("refused"),
-}
-"""What states of requests are called."""
 RESERVE = 5
 """One part of so many of a list is shown only in place of titles that its member hides."""
 Row = Mapping[str, Any]
@@ -70,7 +60,8 @@ class Shelf(NamedTuple):
 class Page:
     """What a member finds in one place; ``nothing`` says why there is none of its titles, ``lines`` come before them.
 
-    ``genres`` have the per cent of what they like; ``trakt`` says how their account there stands, and has the path and
+    ``genres`` have the per cent of what they like, ``choosable`` are those of the library, with whether the member
+    excludes them; ``trakt`` says how their account there stands, and has the path and
     text of the button that changes it.
     """
 
@@ -79,6 +70,7 @@ class Page:
     shelves: Sequence[Shelf] = field(default_factory=tuple)
     lines: Sequence[str] = field(default_factory=tuple)
     genres: Sequence[tuple[str, int]] = field(default_factory=tuple)
+    choosable: Sequence[tuple[str, bool]] = field(default_factory=tuple)
     trakt: tuple[str, str, str] | None = None
 
     def listed(self, media_type: str | None = None) -> list[Card]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from aperture_dagster.catalogue.choices import choices_of
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.watch_states import recent_works
 from aperture_dagster.discovery.suggestions import dismissed_titles
@@ -16,7 +17,7 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.settings import Settings
 from aperture_dagster.shelves.lists import Card, Page, Row, Shelf, allowed_works, cards_of, works_of
-from aperture_dagster.taste.lists import liked_genres, profile_table
+from aperture_dagster.taste.lists import library_genres, liked_genres, profile_table
 from aperture_dagster.taste.more_like_this import titles_to_follow
 from aperture_dagster.taste.sight import titles_in_sight
 from aperture_dagster.texts.translations import Texts, marked
@@ -45,6 +46,7 @@ def my_taste(connection: Connection, viewer: User, settings: Settings, now: date
     visible = titles_in_sight(connection, viewer, works_of(recent))
     shares = liked_genres(connection, [user_id])[user_id]
     hidden, wanted = dismissed_titles(connection, user_id), titles_to_follow(connection, user_id)
+    excluded = choices_of(connection, user_id).excluded_genres
     allowed = allowed_works(connection, viewer, settings, works_of([*hidden, *wanted]))
     undo, show_again = ("/more-like-this/undo", marked("Undo")), ("/not-for-me/undo", marked("Show it again"))
     shelves = [
@@ -58,6 +60,7 @@ def my_taste(connection: Connection, viewer: User, settings: Settings, now: date
         [shelf for shelf in shelves if shelf.cards],
         [line for row in profile_table(connection, [user_id]) for line in _likes(row, _)],
         [(genre, round(100 * share)) for genre, share in list(shares.items())[:GENRES]],
+        [(genre, genre in excluded) for genre in sorted({*library_genres(connection), *excluded})],
         _trakt_of(connection, user_id, settings, now, _),
     )
 

@@ -29,6 +29,7 @@ from aperture_dagster.cli.show import read_names, read_page
 from aperture_dagster.cli.status import _print, as_document, read_status
 from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.maintenance.status import find_wrong
+from aperture_dagster.maintenance.summary import why_no_summary
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.model.moments import describe_future
@@ -42,6 +43,7 @@ from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
 from aperture_dagster_tests.clocks import redate
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.household import Household
+from aperture_dagster_tests.inbox import open_inbox
 
 pytestmark = pytest.mark.usefixtures("isolated_dagster_instance")
 
@@ -132,6 +134,11 @@ def test_the_status_follows_what_happens(serve: Callable[..., Any]) -> None:
         assert "picks, 7 d  watched: Ann 2 of 3 titles (Film 1 and Film 2)\n" in out.getvalue()
         assert "picks, 30 d" not in out.getvalue()
         assert re.search(r"✓ sync_movies +\S+ \S+, next \d{4}-\d\d-\d\d \d\d:\d\d\n", out.getvalue())
+        assert re.search(r"- generate_recommendations +never ran, next", out.getvalue())
+        instance.report_runless_asset_event(dg.AssetMaterialization("recommendations"))
+        document = as_document(settings, read_status(settings, now=datetime.now(UTC)), [])
+        _print(document, None, ZoneInfo("UTC"), Terminal(out))
+        assert re.search(r"- generate_recommendations +made \S+ \S+ by other runs, next", out.getvalue())
 
 
 def test_a_page_shows_the_list_the_taste_and_what_was_watched(serve: Callable[..., Any]) -> None:
@@ -151,6 +158,18 @@ def test_a_page_shows_the_list_the_taste_and_what_was_watched(serve: Callable[..
             home.must("enrich_metadata")
             home.must("generate_embeddings")
             home.must("generate_recommendations", users=home.everyone())
+            with open_inbox() as inbox:
+                told = settings.model_copy(update={"alert_urls": SecretStr(inbox.url)})
+                assert "give send_weekly_summary a time" in (why_no_summary(told) or "")
+                timed = {"schedules": {"send_weekly_summary": "0 9 * * 1"}}
+                assert why_no_summary(told.model_copy(update=timed)) is None
+                Household(told, instance).must("send_weekly_summary")
+                (summary,) = inbox.take()
+            assert (summary["title"], summary["type"]) == ("Aperture: the week", "success")
+            lists, changes, picks, held = summary["message"].split("\n\n")
+            assert (lists, held) == ("Lists: 2 of 2 users have one.", "Nothing is held back.")
+            assert changes.endswith("12 titles added, 2 plays by 1 user, 2 lists changed.")
+            assert picks == "Picks watched: Ann 0 of 2 titles."
         page = read_page(settings, "ANN", count=3)
         assert [row["rank"] for row in page["films"]] == [1, 2, 3]
         assert page["no_list_because"] is None and all(row["reason"] for row in page["films"])

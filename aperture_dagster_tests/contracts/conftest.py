@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,9 +13,11 @@ from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster_tests.contracts import traffic
 from aperture_dagster_tests.contracts.recorder import recorded
-from aperture_dagster_tests.contracts.specification import Specification
 from aperture_dagster_tests.contracts.tmdb_routes import TMDB_ROUTES
 from aperture_dagster_tests.contracts.traffic import NOW, Traffic
+
+if TYPE_CHECKING:
+    from aperture_dagster_tests.contracts.specification import Specification
 
 SPECIFICATIONS = Path(__file__).parent / "specifications"
 VERSION_3_KEY = "0123456789abcdef0123456789abcdef"
@@ -23,6 +26,9 @@ VERSION_3_KEY = "0123456789abcdef0123456789abcdef"
 @pytest.fixture(scope="session")
 def specification() -> Specification:
     """What TMDb's specification says of the stand-in's operations; see ``specifications/README.md``."""
+    # Every worker imports this file, and one of them needs these libraries.
+    from aperture_dagster_tests.contracts.specification import Specification
+
     return Specification(SPECIFICATIONS / "tmdb.json")
 
 

@@ -10,10 +10,13 @@ import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from aperture_dagster.simulator.tmdb.payloads import APPENDABLE
 from aperture_dagster_tests.contracts.recorder import Exchange
-from aperture_dagster_tests.contracts.specification import Difference, Specification
+
+if TYPE_CHECKING:
+    from aperture_dagster_tests.contracts.specification import Difference, Specification
 
 Instead = Callable[[Exchange], Iterable[Exchange]]
 

@@ -5,7 +5,7 @@ Jellyfin and Seerr are held to recordings instead, and Emby's specification is n
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from starlette.routing import Match
@@ -15,8 +15,10 @@ from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.tmdb import TmdbService
 from aperture_dagster.simulator.world import World
 from aperture_dagster_tests.contracts.deviations import DEVIATIONS, Comparison
-from aperture_dagster_tests.contracts.specification import Difference, Specification, query_parameters
 from aperture_dagster_tests.contracts.traffic import Traffic, public_methods
+
+if TYPE_CHECKING:
+    from aperture_dagster_tests.contracts.specification import Difference, Specification
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use of allowEmptyValue:DeprecationWarning:openapi_core.*")
 
@@ -60,6 +62,8 @@ def test_every_operation_of_the_stand_in_was_used(recording: Traffic) -> None:
 def test_requests_of_the_client_are_specified_and_not_deprecated(
     specification: Specification, recording: Traffic
 ) -> None:
+    from aperture_dagster_tests.contracts.specification import query_parameters
+
     assert recording.clients
     for exchange in recording.clients:
         found = specification.operation(exchange)

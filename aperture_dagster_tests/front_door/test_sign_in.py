@@ -18,7 +18,7 @@ from aperture_dagster.front_door.app import FrontDoor, members_pages
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.house import House, safe_path
 from aperture_dagster.front_door.secrets import OPERATOR, read_secret
-from aperture_dagster.front_door.sessions import ATTEMPTS, COOKIE, WINDOW_SECONDS, Sessions, Throttle
+from aperture_dagster.front_door.sessions import ATTEMPTS, COOKIE, QUICK_COOKIE, WINDOW_SECONDS, Sessions, Throttle
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.settings import Settings
@@ -128,7 +128,7 @@ def test_a_cookie_cannot_be_forged_and_ends_after_thirty_days(
         elsewhere = Sessions(make_settings(home=tmp_path / "other")).begin(anna, is_administrator=True)
         cookie = door.signed_in("Ben").cookies[COOKIE]
         changed = cookie[:5] + ("A" if cookie[5] != "A" else "B") + cookie[6:]
-        quick = Sessions(door.settings).keep_quick_connect(anna, "1")
+        quick = Sessions(door.settings).sign(QUICK_COOKIE, anna, "1")
         for forged in (elsewhere, changed, quick, cookie + "x", "", "\xff", "a.b.c", cookie.rpartition(".")[0]):
             browser = door.browser(cookie=f"{COOKIE}={forged}".encode("latin-1"))
             assert browser.get("/").status_code == 303, forged

@@ -25,6 +25,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 PACKAGE, TESTS = "aperture_dagster", "aperture_dagster_tests"
 LEFT_OUT = ("simulator", "settings", "cli")
 """Rooms whose tests say little of a result that a user sees."""
+SCHEMA_TESTS = f"{TESTS}/postgres/test_migrations.py"
 DECISIONS = Path(__file__).with_name("decisions.toml")
 KINDS = ("equivalent", "accepted")
 PATIENCE = 60.0
@@ -73,7 +74,7 @@ def lines_since(project: Path, revision: str) -> dict[str, set[int]]:
 def nearest_tests(project: Path, path: str) -> list[list[str]]:
     """Return the tests of a module, nearest first: those named after it, then those of the folder that mirrors its own.
 
-    A folder without tests of its own has those of the folder around it.
+    A folder without tests of its own has those of the folder around it. Tables are compared with the migrations.
     """
     module = Path(path)
     folder = project / TESTS / module.parent.relative_to(PACKAGE)
@@ -81,6 +82,7 @@ def nearest_tests(project: Path, path: str) -> list[list[str]]:
         folder = folder.parent
     names = sorted(file.relative_to(project).as_posix() for file in folder.glob("test_*.py"))
     near = [name for name in names if module.stem.strip("_") in name]
+    near += [SCHEMA_TESTS] if module.name == "tables.py" else []
     return [stage for stage in (near, [name for name in names if name not in near]) if stage]
 
 

@@ -9,13 +9,14 @@ from aperture_dagster.defs.maintenance.assets import (
     ai_pricing,
     database_backup,
     databases_have_their_size,
+    household_summary,
     housekeeping,
 )
 
 __all__ = ["GROUP"]
 
 GROUP = Group(
-    assets=(ai_price_list, ai_pricing, database_backup, housekeeping),
+    assets=(ai_price_list, ai_pricing, database_backup, housekeeping, household_summary),
     checks=(*PRICING_CHECKS, *BACKUP_CHECKS, databases_have_their_size),
     jobs=JOBS,
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from aperture_dagster.alerts.rules import Notifier
 from aperture_dagster.automation import daily_check
 from aperture_dagster.defs.catalogue import movies, series
 from aperture_dagster.defs.discovery import discovery_pool
@@ -27,6 +28,8 @@ from aperture_dagster.instance.purge import (
     shorten_server_log,
 )
 from aperture_dagster.instance.runs import location_of
+from aperture_dagster.maintenance.summary import JOB as SUMMARY
+from aperture_dagster.maintenance.summary import weekly_summary, why_no_summary
 from aperture_dagster.maintenance.tidying import Freed, size_of_database, tidy_database
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.backup.create import create_backup
@@ -315,6 +318,32 @@ def _shown(price: Decimal | None) -> str:
 PRICING_CHECKS = (knows_the_configured_model, offers_the_configured_model)
 
 
+# The weekly summary.
+
+
+@dg.asset(group_name="maintenance")
+def household_summary(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    clock: dg.ResourceParam[Clock],
+) -> dg.MaterializeResult:
+    """The week in a message, one row per address: lists, changes, which picks were watched, and what is held back.
+
+    Sent to the addresses of APERTURE_ALERT_URLS, if APERTURE_SCHEDULES has a time for `send_weekly_summary`.
+    """
+    with operator_errors(context, settings):
+        with database.transaction() as connection:
+            message = weekly_summary(connection, settings, now=clock.now())
+        notifier = Notifier(settings)
+        sent = {address.shown: notifier.send(address, message) for address in notifier.addresses}
+    metadata: dict[str, Any] = {"sent": sum(reason is None for reason in sent.values()), "summary": message.body}
+    for address, reason in sent.items():
+        if reason is not None:
+            context.log.warning(f"No message to {address}: {reason}. `aperture alert test` tries it again.")
+    return materialized(context, metadata)
+
+
 # When maintenance takes place.
 
 
@@ -343,5 +372,13 @@ JOBS = (
         ("housekeeping",),
         cron="30 1 * * *",
         why="Dagster itself keeps every event forever.",
+    ),
+    Job(
+        SUMMARY,
+        "Tell the operator what the household got in a week.",
+        ("household_summary",),
+        cron="0 9 * * 1",
+        why="Only if APERTURE_SCHEDULES gives it a time.",
+        off_if=why_no_summary,
     ),
 )

@@ -98,13 +98,16 @@ def recommendations(
 
 
 def _page(rows: list[dict[str, Any]], *, brief: bool) -> dict[str, Any]:
-    """Show the top of the lists, and then the parts of the score; only the titles if it is to be ``brief``."""
+    """Show the top of the lists, the parts of the score, and whole lists; only the titles if it is to be ``brief``."""
     from aperture_dagster.taste.ranking.config import COMPONENTS
 
     shown: dict[str, Any] = {}
     scores: dict[str, Any] = {}
+    whole: dict[str, Any] = {}
     for media_type, name in (("movie", "films"), ("series", "series")):
-        top = [row for row in rows if row["media_type"] == media_type][:SHOWN]
+        own = [row for row in rows if row["media_type"] == media_type]
+        whole[f"all_{name}"] = markdown_list(map(titled, own), numbered=True)
+        top = own[:SHOWN]
         if brief:
             shown[name] = markdown_list(map(titled, top), numbered=True)
         else:
@@ -113,4 +116,4 @@ def _page(rows: list[dict[str, Any]], *, brief: bool) -> dict[str, Any]:
             scores[f"{name}_score"] = score_table(top, COMPONENTS)
     if not rows or any(row["is_cold"] for row in rows):
         scores["note"] = "Too little history yet: the list is led by what is widely liked."
-    return shown | scores
+    return shown | scores | whole
