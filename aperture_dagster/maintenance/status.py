@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, DateTime
 
@@ -344,21 +345,25 @@ def recent_outage(connection: Connection, *, now: datetime) -> str | None:
     return noted["sentence"]
 
 
-def describe_household(connection: Connection, settings: Settings, *, now: datetime) -> list[str]:
-    """Say what the household has got, and what waits for the operator; in sentences, the most important first."""
-    takes_part = {user.user_id for user in who_takes_part(settings, read_users(connection))}
-    members = [row for row in household_rows(connection) if row["user_id"] in takes_part]
-    ready = [row for row in members if row["films"] + row["series"]]
-    missing = [row["name"] for row in members if row not in ready]
-    unread = unread_libraries(connection, now=now)
-    return [
-        f"{len(ready)} of {counted(len(members), 'users')} have a list"
-        + (f"; none has been made for {listed(missing)}." if missing else "."),
-        f"Within 24 hours: {describe_changes(changes_since(connection, now - timedelta(days=1)))}.",
-        *(describe_held(one) for one in held_by_user(connection)),
-        *([why_unread(unread)] if unread else []),
-        "`aperture status` says more: failed jobs and checks, the next runs, backups.",
+def describe_household(
+    connection: Connection, settings: Settings, *, since: datetime, now: datetime
+) -> tuple[list[str], list[str]]:
+    """Say what the household has got since a moment, and what waits for the operator, each in sentences."""
+    zone = settings.schedule_timezone
+    keys = {user.user_id for user in who_takes_part(settings, read_users(connection))}
+    members = [row for row in household_rows(connection) if row["user_id"] in keys]
+    missing = [row["name"] for row in members if not row["films"] + row["series"]]
+    ready = f"{len(members) - len(missing)} of {counted(len(members), 'users')} have a list"
+    day, changes = since.astimezone(ZoneInfo(zone)), describe_changes(changes_since(connection, since))
+    picks = describe_picks(picks_watched(connection, now=now, timezone=zone), PICK_DAYS[0])
+    got = [
+        f"{ready}; none has been made for {listed(missing)}." if missing else f"{ready}.",
+        f"Since {day:%a %d %b, %H:%M}: {changes}.",
+        f"Picks watched within {counted(PICK_DAYS[0], 'days')}: {picks or 'nobody finished a title'}.",
     ]
+    unread = unread_libraries(connection, now=now)
+    waiting = [describe_held(one) for one in held_by_user(connection)] + ([why_unread(unread)] if unread else [])
+    return got, waiting
 
 
 def taste_of(connection: Connection, user_id: str) -> list[dict[str, Any]]:

@@ -167,9 +167,9 @@ def test_a_page_shows_the_list_the_taste_and_what_was_watched(serve: Callable[..
                 (summary,) = inbox.take()
             assert (summary["title"], summary["type"]) == ("Aperture: the week", "success")
             lists, changes, picks, held = summary["message"].split("\n\n")
-            assert (lists, held) == ("Lists: 2 of 2 users have one.", "Nothing is held back.")
+            assert (lists, held) == ("2 of 2 users have a list.", "Nothing is held back.")
             assert changes.endswith("12 titles added, 2 plays by 1 user, 2 lists changed.")
-            assert picks == "Picks watched: Ann 0 of 2 titles."
+            assert picks == "Picks watched within 7 days: Ann 0 of 2 titles."
         page = read_page(settings, "ANN", count=3)
         assert [row["rank"] for row in page["films"]] == [1, 2, 3]
         assert page["no_list_because"] is None and all(row["reason"] for row in page["films"])

@@ -46,7 +46,7 @@ def test_the_page_of_the_household_shows_everybodys_lists_and_is_new_only_if_som
         assert list(page)[:2] == ["status", "watch_first"], "what a person wants to know first"
         everybody = len(home.everyone())
         assert f"{everybody} of {everybody} users have a list." in page["status"]
-        assert "Within 24 hours: " in page["status"] and "lists changed" in page["status"]
+        assert "Since " in page["status"] and "lists changed" in page["status"]
         assert [(row["user"], without_year(row["film"])) for row in lines(page, "watch_first")] == [
             (user, home.titles_for(user)[0]) for user in home.everyone()
         ]

@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -85,9 +85,10 @@ def household_overview(
     with operator_errors(context, settings):
         found = read_overview(settings, database, user_partitions(context.instance), now)
         with database.transaction() as connection:
-            status = describe_household(connection, settings, now=now)
+            got, waiting = describe_household(connection, settings, since=now - timedelta(days=1), now=now)
     shown = _overview_page(found, settings)
-    metadata = {"status": markdown_list(status)} | {key: _entry(value) for key, value in shown.items()}
+    more = "`aperture status` says more: failed jobs and checks, the next runs, backups."
+    metadata = {"status": markdown_list([*got, *waiting, more])} | {key: _entry(value) for key, value in shown.items()}
     version = hashlib.blake2b(json.dumps(shown, default=str, sort_keys=True).encode(), digest_size=8).hexdigest()
     return materialized(context, metadata, version=version)
 
