@@ -62,8 +62,6 @@ log = logging.getLogger(__name__)
 # What prevents a request: of any title of this type, within a quota, or of this title.
 ObstacleKind = Literal["permission", "quota", "title"]
 NOUNS: dict[MediaType, str] = {"movie": marked("films"), "series": marked("seasons")}
-
-
 STATES = {
     "sending": marked("not confirmed yet"),
     "pending": marked("waits for approval"),
