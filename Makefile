@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 3 / 2)
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
 # Tests that make nightly runs with other parameters.
-REPEATED := catalogue/test_household_year.py publishing/test_crashes.py ratings/test_sync.py
+REPEATED := catalogue/test_household_year.py e2e/test_killed_runs.py publishing/test_crashes.py ratings/test_sync.py
 # Benchmarks that take longer than a coffee break, and those that are for nights.
 LONG := first_lists idle simulated_year
 OF_THE_NIGHT := soak
@@ -68,7 +68,7 @@ bench-full: $(DEVELOPMENT)  ## run all benchmarks: also idle minutes, a simulate
 
 nightly: $(DEVELOPMENT)  ## run the long tests, the random and the killed ones at every step and with more histories
 	@$(PYTEST) -m nightly $(addprefix --ignore=aperture_dagster_tests/, $(REPEATED))
-	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 $(BIN)/pytest -n $(WORKERS) -q -m '' \
+	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 KILL_POINTS=30 $(BIN)/pytest -n $(WORKERS) -q -m '' \
 	  $(addprefix aperture_dagster_tests/, $(REPEATED))
 
 soak: $(DEVELOPMENT)  ## live through a month with kills, faults and wrong clocks, and compare it with a quiet one

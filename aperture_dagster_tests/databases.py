@@ -205,7 +205,6 @@ def _dagster_template(postgres: str) -> str:
     product = make_url(postgres).set(drivername="postgresql", database="template_aperture")
     with tempfile.TemporaryDirectory() as home, pytest.MonkeyPatch.context() as patch:
         patch.setenv("APERTURE_DATABASE_URL", product.render_as_string(hide_password=False))
-        patch.delenv("APERTURE_DAGSTER_DATABASE_URL", raising=False)
         patch.setenv("APERTURE_HOME", home)
         patch.setenv("DAGSTER_HOME", str(PROJECT))
         with dg.DagsterInstance.get():

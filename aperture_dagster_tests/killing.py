@@ -4,22 +4,48 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+
+KILLS: Counter[str] = Counter()
+"""How often something was killed, by the test that did it."""
+
+
+def note_kill() -> None:
+    """Count a kill of the running test."""
+    KILLS[os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0]] += 1
 
 
 class Killed(BaseException):
     """The process is gone: nothing catches this."""
 
+    def __init__(self, step: str = "") -> None:
+        super().__init__(step)
+        note_kill()
+
+
+def end_work(step: str) -> NoReturn:
+    """End what a test does in its own process."""
+    raise Killed(step)
+
+
+def end_process(_: str = "") -> NoReturn:
+    """Kill this process, as the kernel does when memory is low: nothing is closed, and nothing is told."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("it is dead")
+
 
 @contextmanager
-def killed_at(steps: Sequence[tuple[Any, str]], step: int) -> Iterator[list[str]]:
+def killed_at(
+    steps: Sequence[tuple[Any, str]], step: int, end: Callable[[str], NoReturn] = end_work
+) -> Iterator[list[str]]:
     """Kill at the n-th half step: before a step on odd numbers, right after it on even ones; yields the steps so far.
 
-    ``steps`` are the methods that count, each with the class that has it.
+    ``steps`` are the methods that count, each with the class that has it. Without a number (0), they are only counted.
     """
     done: list[str] = []
 
@@ -27,10 +53,10 @@ def killed_at(steps: Sequence[tuple[Any, str]], step: int) -> Iterator[list[str]
         def call(*arguments: Any, **options: Any) -> Any:
             done.append(name)
             if len(done) * 2 - 1 == step:
-                raise Killed(name)
+                end(name)
             result = original(*arguments, **options)
             if len(done) * 2 == step:
-                raise Killed(name)
+                end(name)
             return result
 
         return call
@@ -46,10 +72,8 @@ def die_at(owner: Any, name: str, when: str = "after") -> None:
     original = getattr(owner, name)
 
     def call(*arguments: Any, **options: Any) -> Any:
-        if when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = original(*arguments, **options)
-        os.kill(os.getpid(), signal.SIGKILL)
-        return result
+        if when == "after":
+            original(*arguments, **options)
+        end_process()
 
     setattr(owner, name, call)

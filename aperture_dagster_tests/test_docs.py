@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -11,6 +13,9 @@ from urllib.parse import unquote
 
 import click
 import pytest
+import yaml
+from dagster._cli import create_dagster_cli
+from dagster_dg_cli.cli import create_dg_cli
 from PIL import Image
 
 from aperture_dagster.cli.main import main as aperture
@@ -22,6 +27,12 @@ PICTURES = sorted(path for path in (PROJECT / "docs" / "images").iterdir())
 MANUALS = [path for path in PAGES if path.name not in {"adding-a-source.md", "adding-a-job.md"}]
 """Pages without invented settings and files, which those two use as an example."""
 LARGEST_PICTURE = 150_000
+PROGRAMS: dict[str, click.Group] = {"aperture": aperture, "dagster": create_dagster_cli(), "dg": create_dg_cli()}
+COMPOSE = {
+    "exec": "", "logs": "--follow", "ps": "", "run": "--build --rm --volume", "stop": "",
+    "up": "--build --detach --scale",
+}  # fmt: skip
+"""Commands of Docker Compose and the options that pages use: there is no Docker where these tests run."""
 
 LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)|(?:src|href)=\"([^\"]+)\"")
 FENCE = re.compile(r"^( *)(```+|~~~+)[^\n]*\n(.*?)^\1\2[ \t]*$", re.S | re.M)
@@ -104,13 +115,13 @@ def words_after(program: str, line: str) -> list[str] | None:
     return words
 
 
-def wrong_words(words: list[str]) -> str | None:
-    """Say what in the words after ``aperture`` is no command and no option; None if all are."""
-    command: click.Command = aperture
+def wrong_words(words: list[str], command: click.Command = aperture) -> str | None:
+    """Say what in the words after a program is no command and no option; None if all are."""
     words = list(words)
     while isinstance(command, click.Group):
         options = {option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]}
-        if not words or words[0] in {*options, "--help", "…"}:
+        # What `dg scaffold defs` knows depends on the project.
+        if not words or words[0] in {*options, "--help", "…"} or command.name == "defs":
             return None
         name = words.pop(0)
         inner = command.get_command(click.Context(command), name)
@@ -118,17 +129,45 @@ def wrong_words(words: list[str]) -> str | None:
             return f"no command {name!r}"
         command = inner
     known = {option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]}
-    unknown = [word for word in words if word.startswith("--") and word.partition("=")[0] not in {*known, "--help"}]
+    options = [word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)]
+    unknown = [word for word in options if word not in {*known, "--help"}]
     return f"no option {unknown[0]!r} of {command.name!r}" if unknown else None
 
 
 def unknown_commands(text: str) -> list[str]:
+    return [
+        f"{line}: {problem}"
+        for line in code(text)
+        for program, command in PROGRAMS.items()
+        if (words := words_after(program, line)) is not None and (problem := wrong_words(words, command))
+    ]
+
+
+def incomplete_commands(text: str) -> list[str]:
+    """Return the lines of code blocks that ``aperture`` does not accept as they are; their files need not exist."""
     found = []
-    for line in code(text):
-        words = words_after("aperture", line)
-        if words is not None and (problem := wrong_words(words)):
-            found.append(f"{line}: {problem}")
+    for _, _, block in FENCE.findall(text):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = words_after("aperture", line.strip())
+            if words is None or "…" in line:
+                continue
+            command: click.Command = aperture
+            while isinstance(command, click.Group) and words and (inner := command.commands.get(words[0])):
+                command, words = inner, words[1:]
+            if isinstance(command, click.Group):
+                continue
+            try:
+                command.make_context(command.name, list(words))
+            except click.UsageError as error:
+                if "does not exist" not in error.format_message():
+                    found.append(f"{line.strip()}: {error.format_message()}")
     return found
+
+
+def names_in(program: str, line: str, *options: str) -> set[str]:
+    """Return the names that follow some options of a program on a line of code, separated by commas."""
+    words = words_after(program, line) or []
+    return {name for option, value in itertools.pairwise(words) if option in options for name in value.split(",")}
 
 
 def unknown_settings(text: str) -> list[str]:
@@ -172,6 +211,53 @@ def test_every_page_can_be_reached_from_the_readme():
 @each_page
 def test_every_command_that_a_page_names_exists(page: Path):
     assert unknown_commands(text_of(page)) == []
+
+
+@each_page
+def test_every_line_of_a_block_with_our_command_is_accepted_as_it_is(page: Path):
+    assert incomplete_commands(text_of(page)) == []
+
+
+def test_every_asset_and_job_that_a_command_names_exists():
+    known = json.loads((PROJECT / "aperture_dagster_tests" / "defs" / "golden.json").read_text(encoding="utf-8"))
+    lines = [line for page in PAGES for line in code(text_of(page))]
+    assets = {
+        name for line in lines for name in names_in("dagster", line, "--select") | names_in("dg", line, "--assets")
+    }
+    jobs = {name for line in lines for name in names_in("dagster", line, "-j") | names_in("dg", line, "--job")}
+    modules = {name for line in lines for name in names_in("dagster", line, "-m", "--module-name")}
+    assert assets and assets <= known["assets"].keys()
+    assert jobs and jobs <= known["jobs"].keys()
+    assert modules == {"aperture_dagster.definitions"}
+
+
+def test_every_file_service_and_option_of_compose_that_a_page_names_exists():
+    files = [*PROJECT.glob("deploy/*.yaml"), *PROJECT.glob("deploy/*/compose.yaml")]
+    services = {name for path in files for name in yaml.safe_load(path.read_text("utf-8")).get("services", {})}
+    for page in PAGES:
+        for line in code(text_of(page)):
+            words = (words_after("docker", line) or [""])[1:] if "docker compose " in line else []
+            if words[:1] == ["--file"]:
+                assert (PROJECT / "deploy" / words[1]).exists(), line
+                words = words[2:]
+            if not words:
+                continue
+            command, *others = words
+            assert command in COMPOSE, line
+            mine = [word for word in others[: 3 if command == "run" else None] if word.startswith("--")]
+            assert command == "exec" or set(mine) <= set(COMPOSE[command].split()), line
+            named = others[:1] if command == "exec" else [one for one in others if one == "worker"]
+            assert set(named) <= services, line
+
+
+@each_manual
+def test_every_file_of_the_project_that_a_page_names_exists(page: Path):
+    tops = "deploy|docs|tools|benchmarks|aperture_dagster|aperture_dagster_tests"
+    named = {
+        name for line in code(text_of(page)) for name in re.findall(rf"(?<![\w/.~-])((?:{tops})/[\w./-]*\w)", line)
+    }
+    places = (PROJECT, PROJECT / "aperture_dagster_tests")
+    assert [name for name in sorted(named) if not any((place / name).exists() for place in places)] == []
 
 
 @each_manual
@@ -218,6 +304,8 @@ def test_links_that_lead_somewhere_are_accepted():
         ("```\nAPERTURE_HOME=/tmp/x aperture backup creat\n```", "no command 'creat'"),
         ("`.venv/bin/aperture demo --hoem DIR`", "no option '--hoem' of 'demo'"),
         ("over two lines: `aperture\npublish --dry`", "no option '--dry' of 'publish'"),
+        ("`dagster asset materialise`", "no command 'materialise'"),
+        ("`dg launch --asset movies`", "no option '--asset' of 'launch'"),
     ],
 )
 def test_a_command_that_does_not_exist_is_found(text: str, problem: str):
@@ -236,6 +324,16 @@ def test_a_command_that_does_not_exist_is_found(text: str, problem: str):
 )
 def test_commands_that_exist_are_accepted(text: str):
     assert unknown_commands(text) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [("aperture rate anna", "Missing argument 'TITLE'"), ("aperture up --port many", "'many' is not a valid integer")],
+)
+def test_a_line_that_our_command_does_not_accept_is_found(line: str, problem: str):
+    (found,) = incomplete_commands(f"```\n{line}   # a remark\n```")
+    assert problem in found
+    assert incomplete_commands("```\naperture restore no-such-file.sql.gz\n```") == []
 
 
 def test_a_setting_that_does_not_exist_is_found():

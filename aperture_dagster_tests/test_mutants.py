@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 from cosmic_ray.mutating import mutate_code
 
-from aperture_dagster_tests.mutants.__main__ import Copy, Result, nearest_tests, read_decisions, score
+from aperture_dagster_tests.mutants.__main__ import (
+    SCHEMA_TESTS,
+    Copy,
+    Result,
+    lines_since,
+    nearest_tests,
+    read_decisions,
+    score,
+)
 from aperture_dagster_tests.mutants.mutations import find_mutants, sample
 from aperture_dagster_tests.mutants.operators import OPERATORS, OWN
 
@@ -121,6 +129,8 @@ def test_the_tests_of_a_module_are_those_named_after_it_and_then_those_of_its_fo
     inner = nearest_tests(toy, "aperture_dagster/room/inner/else.py")
     assert inner == [[f"{tests}/test_other.py", f"{tests}/test_toy.py"]]
     assert nearest_tests(toy, "aperture_dagster/elsewhere/a.py") == []
+    tables = nearest_tests(toy, "aperture_dagster/room/tables.py")
+    assert tables == [[SCHEMA_TESTS], [f"{tests}/test_other.py", f"{tests}/test_toy.py"]]
 
 
 def test_an_equivalent_mutant_does_not_count_and_an_accepted_one_counts_as_survived(tmp_path: Path):
@@ -143,3 +153,12 @@ def test_an_equivalent_mutant_does_not_count_and_an_accepted_one_counts_as_survi
 
 def test_every_decision_of_the_project_is_explained():
     assert read_decisions()
+
+
+def test_lines_count_as_new_when_they_were_written_after_a_revision_and_not_when_their_file_was_moved(toy: Path):
+    git = "git -c user.name=a -c user.email=a@b.invalid"
+    subprocess.run(f"{git} commit -qm first", shell=True, cwd=toy, check=True)
+    (toy / "aperture_dagster/new").mkdir()
+    subprocess.run("git mv aperture_dagster/room/toy.py aperture_dagster/new/moved.py", shell=True, cwd=toy, check=True)
+    (toy / "aperture_dagster/new/moved.py").write_text(TOY + "\n\nLIMIT = 5\n")
+    assert lines_since(toy, "HEAD") == {"aperture_dagster/new/moved.py": {3, 4, 5}}

@@ -20,7 +20,7 @@ from aperture_dagster.settings import (
     secret_names,
 )
 from aperture_dagster.settings.home import host_timezone
-from aperture_dagster.settings.lists import TopPicksSource
+from aperture_dagster.settings.lists import WEIGHTS, TopPicksSource
 from aperture_dagster.settings.places import project_root
 from aperture_dagster.settings.reference import descriptions
 
@@ -61,13 +61,13 @@ def test_a_country_is_its_code_and_the_usual_slip_is_understood(written: str, co
 def test_the_environment_overrides_the_env_file_which_overrides_toml_which_overrides_defaults(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    config.write_text("http_attempts = 2\nrecommendations_per_list = 2\nstep_retries = 3\n")
-    config.with_name(".env").write_text("APERTURE_HTTP_ATTEMPTS=3\nAPERTURE_RECOMMENDATIONS_PER_LIST=3\n")
+    config.write_text("http_attempts = 2\nbackup_keep = 2\nstep_retries = 3\n")
+    config.with_name(".env").write_text("APERTURE_HTTP_ATTEMPTS=3\nAPERTURE_BACKUP_KEEP=3\n")
     monkeypatch.setenv("APERTURE_HTTP_ATTEMPTS", "4")
     # Undo after this test what loading the file adds to the environment.
     monkeypatch.setattr(os, "environ", os.environ.copy())
     settings = load_settings()
-    assert (settings.http_attempts, settings.recommendations_per_list, settings.step_retries) == (4, 3, 3)
+    assert (settings.http_attempts, settings.backup_keep, settings.step_retries) == (4, 3, 3)
     assert load_settings(http_attempts=5).http_attempts == 5
 
 
@@ -113,11 +113,22 @@ def test_a_misspelt_variable_without_the_prefix_is_found_unless_the_right_one_is
 
 
 def test_a_misspelt_override_is_error_of():
-    message = error_of(recommendations_per_lists=1)
-    assert (
-        message
-        == "recommendations_per_lists given by the program is not a setting. Did you mean recommendations_per_list?"
-    )
+    message = error_of(backups_keep=1)
+    assert message == "backups_keep given by the program is not a setting. Did you mean backup_keep?"
+
+
+def test_the_error_about_a_line_or_a_value_in_the_env_file_names_the_file(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    env = config.with_name(".env")
+    env.write_text(f"APERTURE_HTTP_ATTEMPTS=3\nTMDB_API_KEY '{SECRET}'\n")
+    assert error_of().startswith(f"{env}, line 2: expected NAME=value")
+    env.write_text("APERTURE_HTTP_ATTEMPTS=many\n")
+    assert error_of().startswith(f"Setting http_attempts from APERTURE_HTTP_ATTEMPTS in {env}: ")
+    monkeypatch.delenv("APERTURE_HTTP_ATTEMPTS")
+    env.write_text("APERTURE_HTTP_ATEMPTS=3\n")
+    assert error_of().startswith(f"APERTURE_HTTP_ATEMPTS in {env} is not a setting. Did you mean")
 
 
 def test_a_misspelt_name_is_reported_before_impossible_values(config: Path):
@@ -129,7 +140,7 @@ def test_a_misspelt_name_is_reported_before_impossible_values(config: Path):
     ("name", "value"),
     [
         ("http_attempts", "many"), ("http_attempts", "0"), ("http_attempts", "21"), ("http_attempts", "2.5"),
-        ("diversity", "nan"), ("diversity", "5 %"),
+        ("discovery_other_languages", "nan"), ("discovery_other_languages", "5 %"),
         ("schedules_enabled", "perhaps"), ("timezone", "Mars/Olympus"), ("timezone", "Europe"), ("timezone", "../x"),
         ("media_server_url", "192.168.1.10:8096"), ("media_server_url", "ftp://x"), ("media_server_url", "http://"),
         ("tmdb_url", "x"), ("embedder", "magic"), ("user_emails", "ann@home"),
@@ -375,9 +386,41 @@ def test_rules_of_top_picks_are_json_in_the_environment_and_a_table_in_the_file(
     settings = load_settings()
     assert (settings.top_picks_movies.window_days, settings.top_picks_movies.per_list) == (7, 10)
     assert (settings.top_picks_series.window_days, settings.top_picks_series.per_list) == (30, 4)
-    for wrong in ('{"days": 7}', '{"window_days": 0}', "30", "{"):
-        monkeypatch.setenv("APERTURE_TOP_PICKS_MOVIES", wrong)
-        assert error_of().startswith("Setting top_picks_movies from the environment variable APERTURE_TOP_PICKS_MOVIES")
+    wrong = {
+        '{"days": 7}': "days: expected source,", '{"window_days": 0}': "window_days: Input", "{": "expected JSON",
+    }  # fmt: skip
+    for given, problem in wrong.items():
+        monkeypatch.setenv("APERTURE_TOP_PICKS_MOVIES", given)
+        where = "Setting top_picks_movies from the environment variable APERTURE_TOP_PICKS_MOVIES: "
+        assert error_of().startswith(where + problem)
+
+
+def test_top_picks_of_films_and_series_have_names_of_their_own():
+    names = load_settings(top_picks_movies={"name": " Our films "}, top_picks_series={"name": "Our series"})
+    assert [one.name for one in names.top_picks_rules.values()] == ["Our films", "Our series"]
+    assert "another name" in error_of(top_picks_movies={"name": "Ours"}, top_picks_series={"name": "ours"})
+
+
+def test_a_profile_of_lists_may_be_adjusted_by_experts(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("APERTURE_RECOMMENDATIONS_SERIES", '{"profile": "personal", "weights": {"popularity": 0}}')
+    settings = load_settings()
+    assert settings.recommendations_movies.factors == {}
+    assert settings.recommendations_series.factors == {"similarity": 1.5, "rating": 0.5, "popularity": 0}
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"profile": "popular"}, "profile: Input should be 'balanced', 'personal' or 'recent' (was 'popular')"),
+        ({"weights": {"novelty": 1}}, "weights: expected weights of similarity, era,"),
+        ({"weights": {"era": -1}}, "weights: era: Input should be greater than or equal to 0"),
+        ({"weights": dict.fromkeys(WEIGHTS, 0)}, "weights: expected a weight above 0"),
+        ({"per_list": 501}, "per_list: Input should be less than or equal to 500"),
+        ({"length": 20}, "length: expected per_list, profile, diversity, weights, and it is none of them"),
+    ],
+)
+def test_rules_of_lists_that_are_impossible_are_refused(given: dict[str, Any], problem: str):
+    assert problem in error_of(recommendations_movies=given)
 
 
 # When jobs start

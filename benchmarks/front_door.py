@@ -6,7 +6,9 @@ they are, what they add.
 A household of 50 users and 10,000 films, with lists of 50 films and 50 series for each, is written directly into a new
 embedded database. The real application serves it in a process of its own, beside Dagster's webserver, whose memory is
 measured before the pages are loaded. Times are those of a client on the same machine: one request after the other, then
-100 members at once, who reload pages that were made before, with nothing written in between.
+100 members at once, who reload pages that were made before, with nothing written in between. Then a run of Dagster's,
+which looks for changes in what everybody's lists are made from, is timed without members, and beside 100 who reload at
+once every few seconds.
 The limit of the rows is that of a media server which waits for them while it draws a home screen.
 """
 
@@ -23,11 +25,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
-from lists_at_scale import PROJECT, USERS, generate, partition
+from lists_at_scale import PROJECT, USERS, generate, in_a_new_process, partition
 from verdict import Verdict
 
 FILMS, LISTED = 10_000, 50
@@ -37,6 +39,7 @@ PAGES = ("/", "/shows", "/top-picks")
 LISTS_OF = ("recommendations", "shows", "top-picks")
 PAGE_MS, AT_ONCE_MS, ROW_MS = 50.0, 500.0, 100.0
 PAGE_KB, ADDED_MB = 150.0, 40.0
+RUNS, EVERY_SECONDS, DELAYED = 3, 5.0, 1.25
 # More than an empty row has.
 LEAST_BYTES = 200
 LISTS = f"""
@@ -117,9 +120,34 @@ def measure(home: Path, key: str) -> int:
             assert max(sizes) > LEAST_BYTES, f"nobody has a row {row}"
             verdict.most(f"row {row}, 99 % within", percentile(times, 99), ROW_MS, " ms")
         served.stdin.write("\n")
-        served.stdin.close()
+        served.stdin.flush()
         verdict.most("memory that all of it added", float(served.stdout.readline()), ADDED_MB, " MB")
+        for step in ("merge", "first"):
+            in_a_new_process(home, step)
+        alone, beside = (run_seconds(home, one) for one in (None, lambda: everybody_at_once(port, pages["/"] * 2)))
+        verdict.most("a run beside reloads, of its time without", beside / alone, DELAYED)
+        served.stdin.close()
     return verdict.close()
+
+
+def run_seconds(home: Path, meanwhile: Callable[[], object] | None) -> float:
+    """Return the seconds that a run takes, the least of several; ``meanwhile`` happens every few seconds."""
+
+    def run() -> float:
+        began = time.perf_counter()
+        in_a_new_process(home, "unchanged")
+        return time.perf_counter() - began
+
+    taken = []
+    for _ in range(RUNS):
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(run)
+            while not running.done():
+                if meanwhile is not None:
+                    meanwhile()
+                wait([running], EVERY_SECONDS)
+            taken.append(running.result())
+    return min(taken)
 
 
 def timed(port: int, requests: Sequence[tuple[str, str, str | None]], key: str = "") -> tuple[list[float], list[int]]:
@@ -162,7 +190,7 @@ def percentile(values: Sequence[float], share: int) -> float:
 
 
 def serve(home: Path) -> None:
-    """Serve the pages and rows until a line is read, then print the memory in MB that they added."""
+    """Serve the pages and rows; print the memory in MB that they added when a line is read, and end with the input."""
     from aperture_dagster.instance.private import webserver
     from aperture_dagster.instance.storage import ApertureDagsterStorage
 
@@ -174,6 +202,7 @@ def serve(home: Path) -> None:
     sys.stdin.readline()
     gc.collect()
     print(private_memory() - before, flush=True)
+    sys.stdin.read()
 
 
 def start(home: Path) -> None:
@@ -183,9 +212,10 @@ def start(home: Path) -> None:
     import uvicorn
 
     from aperture_dagster.front_door.api import Api
+    from aperture_dagster.front_door.app import members_pages
     from aperture_dagster.front_door.gate import Gate
     from aperture_dagster.front_door.home_rows import HomeRows
-    from aperture_dagster.front_door.pages import Pages
+    from aperture_dagster.front_door.house import House
     from aperture_dagster.postgres.database import ReadOnlyDatabase
     from aperture_dagster.settings import load_settings
 
@@ -193,9 +223,10 @@ def start(home: Path) -> None:
     database = ReadOnlyDatabase(settings)
     rows = HomeRows(settings, database, SECRET)
     # Pages are open, so that any member's can be loaded; lists need the key.
-    lists = Api(settings, database, Gate(settings, database))
-    pages = Pages(settings, database, Gate(settings, database, is_open=True))
-    application = pages.application(rows.route(), lists.route())
+    lists = Api(House(settings, database, Gate(settings, database)))
+    application = members_pages(
+        House(settings, database, Gate(settings, database, is_open=True)), rows.route(), lists.route()
+    )
     server = uvicorn.Server(uvicorn.Config(application, log_level="warning"))
     listening = socket.create_server(("127.0.0.1", 0), backlog=2 * MEMBERS)
     print(listening.getsockname()[1], flush=True)

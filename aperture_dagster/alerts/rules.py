@@ -294,6 +294,14 @@ class Address:
     url: str = field(repr=False)
 
 
+def is_understood(url: str) -> bool:
+    """Tell whether a text is an address that messages can be sent to. Nothing is sent."""
+    import apprise
+
+    logging.getLogger("apprise").propagate = False
+    return isinstance(apprise.Apprise.instantiate(url), apprise.NotifyBase)
+
+
 class Notifier:
     """Sends messages to the configured addresses."""
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Connection, select
 
-from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.people import read_users
 from aperture_dagster.catalogue.tables import member_choices
 from aperture_dagster.postgres.bulk import upsert
 
@@ -26,6 +25,7 @@ class Choices:
     Args:
         publish: whether their own lists are on the media server, if the operator publishes any.
         list_name: what stands for their name in the names of these; None: their name on the server.
+        excluded_genres: of which no title is on their lists.
         newsletter: whether they get one.
         address: e-mail address that it is sent to; None: the one that is known of them.
         language: in which it is, such as ``de-AT``.
@@ -33,6 +33,7 @@ class Choices:
 
     publish: bool = True
     list_name: str | None = None
+    excluded_genres: tuple[str, ...] = ()
     newsletter: bool = False
     address: str | None = field(default=None, repr=False)
     language: str | None = None
@@ -42,7 +43,8 @@ def read_choices(connection: Connection) -> dict[str, Choices]:
     """Return the choices by user; who chose nothing is missing."""
     names = tuple(Choices.__dataclass_fields__)
     rows = connection.execute(select(member_choices)).mappings()
-    return {row["user_id"]: Choices(**{name: row[name] for name in names}) for row in rows}
+    found = {row["user_id"]: Choices(**{name: row[name] for name in names}) for row in rows}
+    return {one: replace(choices, excluded_genres=tuple(choices.excluded_genres)) for one, choices in found.items()}
 
 
 def choices_of(connection: Connection, user_id: str) -> Choices:
@@ -52,7 +54,7 @@ def choices_of(connection: Connection, user_id: str) -> Choices:
 
 def write_choices(connection: Connection, user_id: str, choices: Choices) -> None:
     """Replace the choices of a user."""
-    row: dict[str, Any] = {"user_id": user_id, **asdict(choices)}
+    row: dict[str, Any] = {"user_id": user_id, **asdict(choices), "excluded_genres": list(choices.excluded_genres)}
     upsert(connection, member_choices, [row], columns=list(row))
 
 
@@ -71,8 +73,9 @@ def is_plain_email(text: str) -> bool:
     return len(text) <= 200 and re.fullmatch(r"[A-Za-z0-9._+'-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", text) is not None
 
 
-def is_taken(name: str, user_id: str, people: Iterable[User], choices: dict[str, Choices]) -> bool:
+def is_taken(connection: Connection, name: str, user_id: str) -> bool:
     """Tell whether somebody else is called like this on the server, or chose to be."""
-    others = [one for one in people if one.user_id != user_id]
+    choices = read_choices(connection)
+    others = [one for one in read_users(connection) if not one.gone and one.user_id != user_id]
     names = {(choices.get(one.user_id, Choices()).list_name or one.name).casefold() for one in others}
     return name.casefold() in names | {one.name.casefold() for one in others}

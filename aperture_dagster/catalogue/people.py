@@ -16,7 +16,7 @@ from aperture_dagster.catalogue.access import Access
 from aperture_dagster.catalogue.tables import users
 from aperture_dagster.model.moments import SKEW
 from aperture_dagster.postgres.bulk import WriteCounts, upsert
-from aperture_dagster.postgres.queries import execute
+from aperture_dagster.postgres.queries import execute, read_value
 from aperture_dagster.postgres.tables import facts, written_columns
 from aperture_dagster.settings.services import MediaServerSettings
 
@@ -279,11 +279,16 @@ def write_users(
     return counts
 
 
+def server_identity(connection: Connection) -> dict[str, Any] | None:
+    """Return the media server that the home belongs to: its id, name, product and version; None before it was read."""
+    return read_value(connection, "SELECT value FROM facts WHERE name = 'media_server'")
+
+
 def remember_server(
     connection: Connection, identity: dict[str, Any], *, dry_run: bool = False
 ) -> dict[str, Any] | None:
     """Record the media server that this home belongs to; return the previously recorded one, None the first time."""
-    before = connection.execute(select(facts.c.value).where(facts.c.name == "media_server")).scalar()
+    before = server_identity(connection)
     if not dry_run and (before is None or before.get("server_id") == identity["server_id"]):
         upsert(connection, facts, [{"name": "media_server", "value": identity}])
     return before

@@ -15,12 +15,14 @@ from aperture_dagster.catalogue.people import (
     is_email,
     operators_emails,
     remember_server,
+    server_identity,
     users_named,
     who_takes_part,
 )
 from aperture_dagster.http import errors
-from aperture_dagster.http.home_network import route_to_media_server
-from aperture_dagster.media_server.detect import detect_server_type
+from aperture_dagster.http.home_network import Route, route_to_media_server
+from aperture_dagster.media_server.accounts import ServerAccounts
+from aperture_dagster.media_server.detect import ServerType, detect_server_type
 from aperture_dagster.media_server.emby import EmbyReader
 from aperture_dagster.media_server.emby_writer import EmbyWriter
 from aperture_dagster.media_server.jellyfin import JellyfinReader
@@ -28,7 +30,7 @@ from aperture_dagster.media_server.jellyfin_writer import JellyfinWriter
 from aperture_dagster.media_server.reader import MediaServerReader
 from aperture_dagster.media_server.records import Page, ServerIdentity, ServerUser
 from aperture_dagster.media_server.writer import MediaServerWriter
-from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.database import Database, ReadOnlyDatabase
 from aperture_dagster.settings import Settings
 from aperture_dagster.settings.services import MediaServerSettings
 
@@ -91,18 +93,51 @@ class MediaServers:
                 "APERTURE_MEDIA_SERVER_API_KEY is not set: make a key on the server "
                 "(Jellyfin: Dashboard, API Keys; Emby: Settings, API Keys)."
             )
-        route = route_to_media_server(settings)
         options: dict[str, Any] = {
             "timeout_seconds": settings.media_server_timeout_seconds,
             "attempts": settings.http_attempts,
             "first_wait_seconds": settings.http_retry_wait_seconds,
         }
-        server_type = settings.media_server_type
-        if server_type == "auto":
-            server_type = detect_server_type(url, route, **options)
+        server_type, route = _reach(settings, url, **options)
         reader_type = {"jellyfin": JellyfinReader, "emby": EmbyReader}[server_type]
         with closing(reader_type(url, key.get_secret_value(), route=route, **options)) as server:
             yield server
+
+
+@contextmanager
+def known_server(settings: Settings, database: ReadOnlyDatabase) -> Iterator[MediaServerReader]:
+    """Connect to the media server for reading, without writing to the database, if it is the one that is stored.
+
+    Raises:
+        ServiceError: it is not configured, does not answer, refuses, or is another one.
+        DatabaseError: no server was read yet, or the database cannot be read.
+    """
+    with MediaServers(settings, Database(settings)).open_without_database() as server:
+        found = server.identity()
+        with database.connection() as connection:
+            known = server_identity(connection)
+        if known is None or known["server_id"] != found.server_id:
+            raise errors.ServiceRefused(
+                f"APERTURE_MEDIA_SERVER_URL leads to {found.name!r}, whose lists are not stored here."
+            )
+        yield server
+
+
+@contextmanager
+def open_accounts(settings: Settings) -> Iterator[ServerAccounts]:
+    """Connect to the sign-in of the media server, which needs no key. Raises ServiceError if it does not answer."""
+    url = settings.media_server_url
+    if url is None:
+        raise errors.ServiceNotConfigured("APERTURE_MEDIA_SERVER_URL is not set")
+    server_type, route = _reach(settings, url, attempts=1)
+    with closing(ServerAccounts(server_type, url, route=route)) as server:
+        yield server
+
+
+def _reach(settings: Settings, url: str, **options: Any) -> tuple[ServerType, Route]:
+    """Return which server it is, and how to reach it."""
+    route, server_type = route_to_media_server(settings), settings.media_server_type
+    return detect_server_type(url, route, **options) if server_type == "auto" else server_type, route
 
 
 def _identity(server: MediaServerReader, url: str) -> ServerIdentity:

@@ -156,8 +156,15 @@ member_choices = sa.Table(
     sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
     sa.Column("publish", sa.Boolean, nullable=False, comment="whether their own lists are on the media server"),
     sa.Column("list_name", sa.Text, comment="in place of their name in the names of these"),
+    sa.Column(
+        "excluded_genres",
+        sa.ARRAY(sa.Text),
+        nullable=False,
+        server_default="{}",
+        comment="of which no title is on their lists",
+    ),
     sa.Column("newsletter", sa.Boolean, nullable=False),
-    sa.Column("address", sa.Text, comment="e-mail address for it; null: the one in users"),
+    sa.Column("address", sa.Text, comment="e-mail address for it, or an encrypted one of apprise; null: that in users"),
     sa.Column("language", sa.Text, comment="in which it is, such as de-AT"),
     sa.Column(
         "unsubscribe_key",
@@ -242,6 +249,11 @@ VIEWS = {
     "work_names": "SELECT w.work_id, coalesce(e.title, c.title) AS title, coalesce(e.year, c.year) AS year, "
     "coalesce(e.tmdb_id, c.tmdb_id) AS tmdb_id, coalesce(e.imdb_id, c.imdb_id) AS imdb_id FROM works w "
     "LEFT JOIN enriched_metadata e USING (work_id) LEFT JOIN work_copies c USING (work_id)",
+    # What users do not want on any list: titles, and all of the genres that they excluded.
+    "hidden_works": "SELECT user_id, work_id FROM dismissals UNION SELECT c.user_id, g.work_id FROM member_choices c "
+    "JOIN (SELECT t.work_id, coalesce(e.genres, t.genres) AS genres FROM present_titles t "
+    "LEFT JOIN enriched_metadata e USING (work_id) "
+    "UNION ALL SELECT work_id, genres FROM discovery_pool) g ON g.genres && c.excluded_genres",
     # All server ids: titles, episodes and their alternate versions. The watch state of a version has its own item_id,
     # its plays have that of the title or episode. A version is removed if its primary item is.
     "items": "SELECT server_item_id, item_id, item_id AS logged_as, work_id, false AS is_episode, NULL::int AS season, "

@@ -258,10 +258,8 @@ def load_settings_of(home: str | None) -> Settings:
 def warn_of_ignored_database() -> None:
     """Say so when the environment names a database: a demo never uses it."""
     given = {name.upper().removesuffix(FILE_SUFFIX) for name, value in os.environ.items() if value}
-    names = [name for name in ("APERTURE_DATABASE_URL", "APERTURE_DAGSTER_DATABASE_URL") if name in given]
-    if names:
-        verb = "is" if len(names) == 1 else "are"
-        echo(f"{' and '.join(names)} {verb} ignored: the demo keeps everything in its own database.")
+    if "APERTURE_DATABASE_URL" in given:
+        echo("APERTURE_DATABASE_URL is ignored: the demo keeps everything in its own database.")
 
 
 def point_at(environment: dict[str, str], home: Path, lists: Path | None = None, *, create: bool = True) -> Settings:

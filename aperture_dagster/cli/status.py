@@ -20,7 +20,7 @@ from rich.text import Text
 from sqlalchemy import Connection
 
 from aperture_dagster.alerts.rules import Message, Notifier
-from aperture_dagster.catalogue.people import read_users, who_takes_part
+from aperture_dagster.catalogue.people import read_users, server_identity, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
 from aperture_dagster.cli.common import echo_json, operator_errors
 from aperture_dagster.cli.demo import home_option, settings_of_home
@@ -44,7 +44,6 @@ from aperture_dagster.maintenance.status import (
     household_rows,
     picks_watched,
     recent_outage,
-    server_identity,
 )
 from aperture_dagster.maintenance.tidying import size_of_database
 from aperture_dagster.maintenance.updates import find_update, is_address
@@ -204,7 +203,10 @@ def _job_state(instance: dg.DagsterInstance, job: Job, settings: Settings, clean
     ended = next((one for one in records if one.dagster_run.status in ENDED), None)
     is_running = any(one.dagster_run.status not in ENDED for one in records)
     if ended is None:
-        return JobState(job.name, is_on, is_running=is_running)
+        keys = [dg.AssetKey(asset) for asset in job.assets]
+        made = [one.timestamp for key in keys if (one := instance.get_latest_materialization_event(key)) is not None]
+        made_at = datetime.fromtimestamp(max(made), UTC) if made else None
+        return JobState(job.name, is_on, is_running=is_running, made_at=made_at)
     outcome: Any = ended.dagster_run.status.value.lower()
     reasons: tuple[str, ...] = ()
     if outcome == "failure":
@@ -250,6 +252,7 @@ def as_document(settings: Settings, found: Status, wrong: Sequence[Wrong]) -> di
                 "ended_at": _iso(job.ended_at),
                 "reasons": list(job.reasons),
                 "next_at": _iso(job.next_at),
+                "made_at": _iso(job.made_at),
             }
             for job in found.jobs
         ],
@@ -280,7 +283,8 @@ def _print(document: Mapping[str, Any], future: str | None, zone: ZoneInfo, cons
         width = max(len(job["name"]) for job in jobs)
         for job in jobs:
             mark = Text(*MARKS[job["outcome"]])
-            when = _local(job["ended_at"], zone) if job["ended_at"] else "never ran"
+            made = f"made {_local(job['made_at'], zone)} by other runs" if job["made_at"] else "never ran"
+            when = _local(job["ended_at"], zone) if job["ended_at"] else made
             words = [when, *(["running now"] if job["is_running"] else []), *([] if job["is_on"] else ["off"])]
             words += [f"next {_local(job['next_at'], zone)}"] if job["next_at"] else []
             console.print_hanging(mark + Text(f" {job['name']:<{width}}  {', '.join(words)}"), hang=width + 4)

@@ -33,7 +33,6 @@ from aperture_dagster.cli.parts import AWAITED, Limits, Part, Plan, Ui
 from aperture_dagster.cli.up_files import UpFiles, read_state
 from aperture_dagster.files import locks
 from aperture_dagster.files.private import write_file
-from aperture_dagster.front_door.guard import is_loopback
 from aperture_dagster.front_door.secrets import OPERATOR, secret_file
 from aperture_dagster.instance.home import LOCATION, use_dagster_home
 from aperture_dagster.model.errors import OperatorError
@@ -43,6 +42,7 @@ from aperture_dagster.postgres.connection import close_engine, product_database_
 from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.settings.places import checkout
+from aperture_dagster.settings.types import is_loopback
 
 LOOPS = {
     # Looks for runs that crashed, to restart them, and writes down that it has looked.

@@ -1,4 +1,4 @@
-"""What exists and when it is made, a folder per group. Assets are thin: read, compute, write, report."""
+"""What exists and when it is made, a file or folder per group. Assets are thin: read, compute, write, report."""
 
 import warnings
 

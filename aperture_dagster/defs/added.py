@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def with_added(product: dg.Definitions) -> dg.Definitions:
-    """Add the definitions of all files that are in no group; the folder of a group declares what belongs to it."""
+    """Add the definitions of all files that are in no group; a group declares what belongs to it."""
     modules = [import_module(f"{__package__}.{name}") for name in _names_of_files()]
     # A file may import the assets that its own depend on.
     keys = {key for one in product.assets or () for key in _keys_of(one)}
@@ -30,12 +30,13 @@ def with_added(product: dg.Definitions) -> dg.Definitions:
 
 def _names_of_files() -> list[str]:
     files = [path.relative_to(ROOT).with_suffix("") for path in sorted(ROOT.rglob("*.py"))]
-    grouped = {file.parts[0] for file in files if len(file.parts) > 1 and _is_group(file.parts[0])}
-    return [".".join(file.parts) for file in files if file.parts[0] not in grouped and file.name != "__init__"]
+    names = [file.parts for file in files if file.name != "__init__"]
+    grouped = {first for first in {name[0] for name in names} if _is_group(first)}
+    return [".".join(name) for name in names if name[0] not in grouped]
 
 
-def _is_group(folder: str) -> bool:
-    module = import_module(f"{__package__}.{folder}")
+def _is_group(name: str) -> bool:
+    module = import_module(f"{__package__}.{name}")
     return hasattr(module, "GROUP") or hasattr(module, "group")
 
 

@@ -233,8 +233,8 @@ def owned_under_any_id(connection: Connection, works: Collection[int] | None = N
     return set(execute(connection, statement, works=list(works) if works is not None else None).scalars())
 
 
-# What a user has watched anywhere, rated, dismissed or requested, under all ids known. Requests that failed or were
-# refused did not reach anybody.
+# What a user has watched anywhere, rated, dismissed or requested, under all ids known, or excluded the genre of.
+# Requests that failed or were refused did not reach anybody.
 _SETTLED = """
     SELECT k.user_id, k.work_id, i.media_type, i.tmdb_id, i.imdb_id, i.tvdb_id FROM (
       SELECT user_id, work_id FROM watch_state WHERE played OR play_count > 0 OR position_share > 0
@@ -244,6 +244,8 @@ _SETTLED = """
       UNION ALL SELECT work_id, media_type, tmdb_id, imdb_id, tvdb_id FROM titles) i USING (work_id)
     WHERE user_id = ANY(:users)
     UNION SELECT user_id, work_id, media_type, tmdb_id, imdb_id, tvdb_id FROM dismissals WHERE user_id = ANY(:users)
+    UNION SELECT h.user_id, work_id, p.media_type, p.tmdb_id, p.imdb_id, p.tvdb_id
+      FROM hidden_works h JOIN discovery_pool p USING (work_id) WHERE h.user_id = ANY(:users)
     UNION SELECT user_id, work_id, media_type, tmdb_id, NULL, NULL FROM seerr_requests
       WHERE user_id = ANY(:users) AND state NOT IN ('failed', 'refused')"""
 

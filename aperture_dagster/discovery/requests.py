@@ -55,13 +55,27 @@ from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.wording import counted
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.texts.translations import marked
+from aperture_dagster.texts.translations import ENGLISH, Texts, marked
 from aperture_dagster.worklist.services import Services
 
 log = logging.getLogger(__name__)
 # What prevents a request: of any title of this type, within a quota, or of this title.
 ObstacleKind = Literal["permission", "quota", "title"]
-NOUNS: dict[MediaType, str] = {"movie": "films", "series": "seasons"}
+NOUNS: dict[MediaType, str] = {"movie": marked("films"), "series": marked("seasons")}
+
+
+STATES = {
+    "sending": marked("not confirmed yet"),
+    "pending": marked("waits for approval"),
+    "approved": marked("approved"),
+    "processing": marked("approved"),
+    "declined": marked("declined"),
+    "failed": marked("failed"),
+    "completed": marked("completed"),
+    "available": marked("available"),
+    "refused": marked("refused"),
+}
+"""What states of requests, and of requested titles, are called."""
 
 
 class NoSeerrUser(ServiceError):
@@ -91,6 +105,7 @@ class PlannedRequest:
     quota: RequestQuota
     was_declined: bool
     obstacle: Obstacle | None = None
+    texts: Texts = field(default=ENGLISH, compare=False, repr=False)
 
     @property
     def count(self) -> int:
@@ -102,31 +117,37 @@ class PlannedRequest:
         """The seasons, for people."""
         if self.seasons is None:
             return ""
-        numbers = ", ".join(map(str, self.seasons))
-        return f"all {len(self.seasons)} without specials ({numbers})" if self.all_seasons else numbers
+        _, numbers = self.texts, ", ".join(map(str, self.seasons))
+        if not self.all_seasons:
+            return numbers
+        return _("all %(count)s without specials (%(numbers)s)", count=len(self.seasons), numbers=numbers)
 
     @property
     def quota_text(self) -> str:
         """What is left of the quota before this request, for people."""
-        quota = self.quota
+        quota, _ = self.quota, self.texts
         if quota.limit is None:
-            return "no limit"
-        days = f" in {quota.days} days" if quota.days else ""
-        return f"{quota.remaining} of {quota.limit} {NOUNS[self.wish.media_type]} left{days}"
+            return _("no limit")
+        left = {"remaining": quota.remaining, "limit": quota.limit, "what": _(NOUNS[self.wish.media_type])}
+        if not quota.days:
+            return _("%(remaining)s of %(limit)s %(what)s left", **left)
+        return _("%(remaining)s of %(limit)s %(what)s left in %(days)s days", days=quota.days, **left)
 
     @property
     def approval_text(self) -> str:
         """What happens after it is sent, for people."""
+        _ = self.texts
         if self.account.is_approved_at_once(self.wish.media_type):
-            return "approved at once, and the download starts"
-        return "waits on Seerr until somebody approves it"
+            return _("approved at once, and the download starts")
+        return _("waits on Seerr until somebody approves it")
 
     @property
     def facts(self) -> list[tuple[str, str]]:
         """What would be sent, and what would follow, for people."""
-        facts = [(marked("seasons"), self.season_text)] if self.seasons is not None else []
-        facts += [(marked("quota"), self.quota_text), (marked("approval"), self.approval_text)]
-        return facts + [(marked("note"), "a request for it was declined before")] * self.was_declined
+        _ = self.texts
+        facts = [(_("seasons"), self.season_text)] if self.seasons is not None else []
+        facts += [(_("quota"), self.quota_text), (_("approval"), self.approval_text)]
+        return facts + [(_("note"), _("a request for it was declined before"))] * self.was_declined
 
     @property
     def digest(self) -> str:
@@ -200,7 +221,9 @@ class RequestDesk:
                 log.warning("%s of %s keeps its state: %s", request.title, user.name, error)
         return changes
 
-    def plan(self, account: SeerrUser, wish: Wish, seasons: Sequence[int] | None = None) -> PlannedRequest:
+    def plan(
+        self, account: SeerrUser, wish: Wish, seasons: Sequence[int] | None = None, texts: Texts = ENGLISH
+    ) -> PlannedRequest:
         """Ask Seerr about a title and the user's quota, and say what a request would be; sends nothing.
 
         Raises:
@@ -217,22 +240,29 @@ class RequestDesk:
             seasons is None and chosen == known.seasons,
             self._client.quota(account.seerr_id)[wish.media_type],
             any(one.status == "declined" for one in known.requests),
+            texts=texts,
         )
         return replace(planned, obstacle=_obstacle(planned, known))
 
-    def offer(self, user: User, wish: Wish, seasons: Sequence[int] | None = None) -> PlannedRequest:
-        """Plan a request that a person asks for, after reading what became of earlier ones; raises as :meth:`plan`."""
+    def offer(
+        self, user: User, wish: Wish, seasons: Sequence[int] | None = None, texts: Texts = ENGLISH
+    ) -> PlannedRequest:
+        """Plan a request that a person asks for, after reading what became of earlier ones; raises as :meth:`plan`.
+
+        What it says is in the language of ``texts``.
+        """
         account = self.account_of(user)
         self.read_back(user)
         with self._database.transaction() as connection:
             stored = read_request(connection, user.user_id, wish.work_id)
-        planned = self.plan(account, wish, seasons)
+        planned, _ = self.plan(account, wish, seasons, texts), texts
         # Of a series, other seasons can be requested.
         if stored is None or wish.media_type != "movie" or stored.state not in OPEN_STATES:
             return planned
-        when = f"{stored.requested_at:%Y-%m-%d}"
-        advice = " Retry it on Seerr." if stored.state == "failed" else ""
-        message = f"{stored.title} was requested on {when} already: {stored.state}.{advice}"
+        told = {"title": stored.title, "day": _.day(stored.requested_at.date()), "state": _(STATES[stored.state])}
+        message = _("%(title)s was requested on %(day)s already: %(state)s.", **told)
+        if stored.state == "failed":
+            message += " " + _("Retry it on Seerr.")
         return replace(planned, obstacle=Obstacle("title", message))
 
     def send(self, user: User, planned: PlannedRequest, *, per_week: int | None = None) -> StoredRequest | None:
@@ -398,7 +428,9 @@ class RequestDesk:
         except NotFound:
             if request.state == "declined":
                 return 0
-            deleted = "The request was deleted on Seerr."
+            deleted = "The request was deleted on Seerr"
+            # Seerr deletes a request that it cannot send to Sonarr, and says so to nobody.
+            deleted += ", or by Seerr because TheTVDB lacks the series" * (request.media_type == "series") + "."
             return self._write(replace(request, state="declined", read_at=self._clock.now(), detail=deleted))
         if state_of(found) == request.state:
             return 0
@@ -432,23 +464,28 @@ def state_of(request: SeerrRequest) -> str:
 
 
 def _obstacle(planned: PlannedRequest, known: SeerrTitle) -> Obstacle | None:
-    title, media_type, account = planned.wish.title, planned.wish.media_type, planned.account
+    title, media_type, account, _ = planned.wish.title, planned.wish.media_type, planned.account, planned.texts
     if not account.may_request(media_type):
-        what = "films" if media_type == "movie" else "series"
-        return Obstacle("permission", f"{account.name} may not request {what} on Seerr.")
+        if media_type == "movie":
+            return Obstacle("permission", _("%(name)s may not request films on Seerr.", name=account.name))
+        return Obstacle("permission", _("%(name)s may not request series on Seerr.", name=account.name))
     if known.status == "blocklisted":
-        return Obstacle("title", f"{title} is on Seerr's blocklist.")
+        return Obstacle("title", _("%(title)s is on Seerr's blocklist.", title=title))
     if known.status == "available":
-        return Obstacle("title", f"{title} is available already, as Seerr says.")
+        return Obstacle("title", _("%(title)s is available already, as Seerr says.", title=title))
     open_requests = [one for one in known.requests if one.status not in ("declined", "completed")]
     if media_type == "movie" and (open_requests or known.status in ("pending", "processing")):
-        state = open_requests[-1].status if open_requests else known.status
-        return Obstacle("title", f"{title} has been requested on Seerr already ({state}).")
+        state = _(STATES[open_requests[-1].status if open_requests else known.status])
+        return Obstacle(
+            "title", _("%(title)s has been requested on Seerr already (%(state)s).", title=title, state=state)
+        )
     if media_type == "series" and not planned.seasons:
-        return Obstacle("title", f"No season of {title} is left to request.")
+        return Obstacle("title", _("No season of %(title)s is left to request.", title=title))
     if not planned.quota.allows(planned.count):
-        needed = "" if planned.count == 1 else f", and {planned.count} are needed"
-        return Obstacle("quota", f"{account.name}'s quota on Seerr: {planned.quota_text}{needed}.")
+        told = {"name": account.name, "quota": planned.quota_text, "count": planned.count}
+        if planned.count == 1:
+            return Obstacle("quota", _("%(name)s's quota on Seerr: %(quota)s.", **told))
+        return Obstacle("quota", _("%(name)s's quota on Seerr: %(quota)s, and %(count)s are needed.", **told))
     return None
 
 

@@ -21,10 +21,11 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.histories import read_histories
 from aperture_dagster.taste.lists import read_items
-from aperture_dagster.taste.ranking.config import COMPONENTS, RankingConfig, RankingInputs
+from aperture_dagster.taste.ranking.config import COMPONENTS, RankingInputs
 from aperture_dagster.taste.ranking.crowd import Crowd
 from aperture_dagster.taste.ranking.histories import rows_where
 from aperture_dagster.taste.ranking.recommend import RankingModel, prepare
+from aperture_dagster.taste.recommendations import ranking_configs
 from aperture_dagster.taste.vectors import read_vectors
 
 # After so many days on a list, a title loses score with each further day, so that others get their turn; off the list,
@@ -100,8 +101,9 @@ def score_pool(
     inputs = inputs_of(library, pool, histories, now, why_not, days)
     columns = ["work_id", "media_type", "tmdb_id", "imdb_id"]
     inputs = replace(inputs, users=user_ids, edges=edges, crowd=read_crowd(inputs.items.reindex(columns=columns)))
-    config = RankingConfig(limit=settings.discovery_per_list, diversity=settings.diversity)
-    return ScoredPool(prepare(inputs, config), why_not, today, outside.empty)
+    configs = ranking_configs(settings)
+    configs = {name: replace(one, limit=settings.discovery_per_list) for name, one in configs.items()}
+    return ScoredPool(prepare(inputs, configs), why_not, today, outside.empty)
 
 
 def inputs_of(

@@ -26,6 +26,7 @@ from aperture_dagster.http.client import ServiceClient
 from aperture_dagster.http.errors import ServiceNotConfigured, redact
 from aperture_dagster.http.messages import Answer, Request, as_object, expect, objects, one_line
 from aperture_dagster.settings import Settings
+from aperture_dagster.texts.translations import Texts
 from aperture_dagster.worklist.services import Service
 
 RequestStatus = Literal["pending", "approved", "declined", "failed", "completed"]
@@ -57,6 +58,17 @@ class RequestRefused(errors.ServiceError):
     def __init__(self, message: str, reason: Reason) -> None:
         super().__init__(message)
         self.reason: Reason = reason
+
+    def said(self, _: Texts) -> str:
+        """Say it to the user, in a language; Seerr's own words have but one."""
+        return {
+            "permission": _("Seerr does not let you request this."),
+            "quota": _("Your quota on Seerr is used up for now."),
+            "blocklist": _("This title is on Seerr's blocklist."),
+            "duplicate": _("This has been requested on Seerr already."),
+            "no seasons": _("No season is left to request."),
+            "other": _("Seerr refuses this request."),
+        }[self.reason]
 
 
 class WrongRequester(errors.ServiceRefused):

@@ -102,7 +102,7 @@ _SHOWN = """
 def candidate_table(connection: Connection, user_id: str, *, country: str) -> list[dict[str, Any]]:
     """List a user's suggestions with titles, reasons and where they stream in a country; films first, in rank order.
 
-    What the library has by now is left out.
+    What the library has by now, and what the user has hidden, is left out.
     """
     statement = f"""
         SELECT c.work_id, c.media_type, c.rank, {_SHOWN}, c.score::float8 AS score, c.components,
@@ -110,7 +110,8 @@ def candidate_table(connection: Connection, user_id: str, *, country: str) -> li
           LEFT JOIN work_names b USING (work_id) LEFT JOIN discovery_pool o USING (work_id)
           WHERE coalesce(b.title, o.title) IS NOT NULL ORDER BY place) AS because
         FROM discovery_candidates c JOIN discovery_pool p USING (work_id)
-        WHERE c.user_id = :user ORDER BY c.media_type, c.rank"""
+        WHERE c.user_id = :user AND work_id NOT IN (SELECT work_id FROM hidden_works WHERE user_id = :user)
+        ORDER BY c.media_type, c.rank"""
     return _outside(connection, read_rows(connection, statement, user=user_id, country=country))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import secrets
 import stat
 import tempfile
 from pathlib import Path
@@ -111,6 +112,25 @@ def write_file(path: Path, content: bytes, *, owner: tuple[int, int] | None = No
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def read_secret_file(path: Path) -> str:
+    """Read a secret of 256 bits, in characters for addresses; it is made at first use, in a folder of its own.
+
+    Raises:
+        FileError: it cannot be stored.
+        OSError: it cannot be read.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text(encoding="ascii").strip()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = path.with_name(f".{path.name}-{os.getpid()}")
+    write_file(made, secrets.token_urlsafe(32).encode())
+    # Two processes may both be the first.
+    with contextlib.suppress(FileExistsError):
+        os.link(made, path)
+    made.unlink()
+    return path.read_text(encoding="ascii").strip()
 
 
 def clear_unfinished(folder: Path) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import click
 from starlette.routing import BaseRoute
 
-from aperture_dagster.front_door.app import OPERATE, FrontDoor
+from aperture_dagster.catalogue.servers import known_server
+from aperture_dagster.front_door.app import OPERATE, FrontDoor, members_pages
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.guard import AllowedHosts, Guard
 from aperture_dagster.front_door.home_rows import HomeRows
-from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.front_door.house import House
 from aperture_dagster.front_door.secrets import ROWS, read_secret
-from aperture_dagster.front_door.server import known_server
 from aperture_dagster.instance.private import webserver
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.publishing.row_keeper import RowKeeper, first_member, reachable_address
@@ -44,7 +44,7 @@ def create_app(process_context: Any, path_prefix: str = "", *arguments: Any, **o
     database = ReadOnlyDatabase(settings)
     gate = Gate(settings, database, is_open=click.get_current_context().meta.get(DEMO, False))
     rows = _rows(settings, database, (listening, given["port"] or DEFAULT_PORT), path_prefix)
-    pages = Pages(settings, database, gate, path_prefix).application(*rows)
+    pages = members_pages(House(settings, database, gate, path_prefix), *rows)
     door = FrontDoor(operate, pages, gate, path_prefix)
     return Guard(door, AllowedHosts(listening, settings.ui_allowed_hosts), f"{path_prefix}{OPERATE}/graphql")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 from pydantic.json_schema import models_json_schema
@@ -14,24 +14,20 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Mount
 
 from aperture_dagster.catalogue.keys import digest_of, find_key
-from aperture_dagster.catalogue.people import User, read_users, who_takes_part
+from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.references import match_users
 from aperture_dagster.discovery.suggestions import why_suggested
-from aperture_dagster.front_door import content
-from aperture_dagster.front_door.gate import Gate, header_of
+from aperture_dagster.front_door.house import NO_STORE, House, Visit
 from aperture_dagster.front_door.sessions import WINDOW_SECONDS, Throttle
-from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.media import MediaType
-from aperture_dagster.postgres.database import NothingYet, ReadOnlyDatabase
-from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.settings import Settings
+from aperture_dagster.shelves.lists import Card, Page, Row, for_you, next_episode, shows, suggestions, top_picks
 from aperture_dagster.taste.lists import reason_of
 from aperture_dagster.texts.translations import ENGLISH, Texts
 
-_LOG = logging.getLogger(__name__)
 PATH = "/api/v1"
 
 
@@ -70,20 +66,14 @@ class Problem(BaseModel):
     error: str
 
 
-class List(NamedTuple):
-    """A list: what it is, the page of a member that it is on, and how a row of it says why a title is there."""
-
-    what: str
-    page: Callable[[Connection, User, Settings, datetime, Texts], content.Page]
-    reason: Callable[[content.Row], str | None]
-
-
-LISTS = {
-    "recommendations": List("Films and series in the library that suit a user.", content.for_you, reason_of),
-    "shows": List("Series that a user watches, with the next episode.", content.shows, content.next_episode),
-    "top-picks": List("What is popular in the household.", content.top_picks, lambda row: None),
-    "suggestions": List("Titles outside the library that suit a user.", content.suggestions, why_suggested),
+Read = Callable[[Connection, User, Settings, datetime, Texts], Page]
+LISTS: dict[str, tuple[str, Read, Callable[[Row], str | None]]] = {
+    "recommendations": ("Films and series in the library that suit a user.", for_you, reason_of),
+    "shows": ("Series that a user watches, with the next episode.", shows, next_episode),
+    "top-picks": ("What is popular in the household.", top_picks, lambda row: None),
+    "suggestions": ("Titles outside the library that suit a user.", suggestions, why_suggested),
 }
+"""What each list is, the page of a member that it is on, and how a row of it says why a title is there."""
 ERRORS = {
     400: "A parameter is malformed.",
     401: "The key is missing, wrong, or was removed.",
@@ -91,110 +81,83 @@ ERRORS = {
     429: "Too many wrong keys came from this address.",
     503: "There are no lists yet, or they cannot be read.",
 }
+UNKNOWN = HTTPException(500)
 
 
 class Api:
-    """The endpoints; for the arguments, see :class:`~aperture_dagster.front_door.pages.Pages`."""
+    """The endpoints, and what they remember of keys."""
 
-    def __init__(
-        self, settings: Settings, database: ReadOnlyDatabase, gate: Gate, prefix: str = "", clock: Clock | None = None
-    ) -> None:
-        self._settings, self._database, self._gate = settings, database, gate
-        self._clock, self._throttle, self._right = clock or Clock(), Throttle(), set[str]()
-        self._document = describe(f"{prefix}{PATH}")
+    def __init__(self, house: House) -> None:
+        self._house, self._throttle, self._right = house, Throttle(), set[str]()
 
     def route(self) -> Mount:
         """Return the route of all of it. What goes wrong below it is JSON, too."""
-        routes = [Route(f"/users/{{name}}/{path}", self._endpoint(path), methods=["GET"]) for path in LISTS]
-        routes.append(Route("/openapi.json", lambda _: _answer(self._document), methods=["GET"]))
-        errors: dict[Any, Any] = {HTTPException: _refused, DatabaseError: _not_ready}
-        errors[Exception] = lambda request, _: _refused(request, HTTPException(500))
+        document = describe(f"{self._house.prefix}{PATH}")
+        routes = [self._house.page(f"/users/{{name}}/{path}", partial(self._list, path)) for path in LISTS]
+        routes.append(self._house.page("/openapi.json", lambda _: _answer(document)))
+        errors: dict[Any, Any] = {HTTPException: _refused, Exception: lambda request, _: _refused(request, UNKNOWN)}
         return Mount(PATH, Starlette(routes=routes, exception_handlers=errors))
 
-    def _endpoint(self, path: str) -> Callable[[Request], JSONResponse]:
-        """Return the endpoint of a list. It is no coroutine, so it runs in a thread of its own."""
+    def _list(self, path: str, visit: Visit) -> JSONResponse:
+        """Answer with a list of a user."""
+        house, (_, read, reason) = self._house, LISTS[path]
+        with house.database.connection() as connection:
+            readable = house.takes_part(connection)
+            if not house.gate.is_open:
+                user_id = self._scope(visit, connection)
+                readable = [one for one in readable if user_id in (None, one.user_id)]
+            found = match_users(visit.request.path_params["name"], readable)
+            if len(found) != 1:
+                raise HTTPException(404, ERRORS[404])
+            query = _query(visit)
+            page = read(connection, found[0], house.settings, house.clock.now(), ENGLISH)
+        titles = [_title(card, reason) for card in page.listed(query.type) if card.rank <= query.limit]
+        return _answer(Listed(user=found[0].name, titles=titles).model_dump())
 
-        def endpoint(request: Request) -> JSONResponse:
-            digest = None if self._gate.is_open else self._digest(request)
-            try:
-                with self._database.connection() as connection:
-                    readable = who_takes_part(self._settings, read_users(connection))
-                    if digest is not None:
-                        user_id = self._scope(request, connection, digest)
-                        readable = [one for one in readable if user_id in (None, one.user_id)]
-                    found = match_users(request.path_params["name"], readable)
-                    if len(found) != 1:
-                        raise HTTPException(404, ERRORS[404])
-                    query = _query(request)
-                    page = LISTS[path].page(connection, found[0], self._settings, self._clock.now(), ENGLISH)
-            except DatabaseError:
-                self._forgive(request, digest)
-                raise
-            lists = [shelf for shelf in page.shelves if shelf.heading in content.LABELS.values()]
-            cards = [card for shelf in lists for card in shelf.cards if card.rank <= query.limit]
-            titles = [_title(card, path) for card in cards if query.type in (None, card.row["media_type"])]
-            return _answer(Listed(user=found[0].name, titles=titles).model_dump())
+    def _scope(self, visit: Visit, connection: Connection) -> str | None:
+        """Return the user whose lists the key of a program reads; None if it reads all.
 
-        return endpoint
-
-    def _digest(self, request: Request) -> str:
-        """Return the digest of the key that a program shows. Raises HTTPException: none, or too many wrong ones."""
-        scheme, _, given = header_of(request.scope, b"authorization").partition(" ")
+        Raises:
+            HTTPException: there is none, it is wrong, or there were too many wrong ones.
+        """
+        scheme, _, given = visit.request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise HTTPException(401, ERRORS[401], {"www-authenticate": "Bearer"})
         digest = digest_of(given.strip())
         # Programs behind one proxy share an address: wrong keys must not lock out a program whose key was right.
-        if digest not in self._right and not self._throttle.take(digest, _address(request)):
+        if digest not in self._right and not self._throttle.take(digest, visit.address):
             raise HTTPException(429, ERRORS[429], {"retry-after": f"{WINDOW_SECONDS:.0f}"})
-        return digest
-
-    def _scope(self, request: Request, connection: Connection, digest: str) -> str | None:
-        """Return the user whose lists a key reads; None if it reads all. Raises HTTPException: it is wrong."""
         key = find_key(connection, digest)
         if key is None:
             self._right.discard(digest)
             raise HTTPException(401, ERRORS[401], {"www-authenticate": "Bearer"})
-        self._forgive(request, digest)
-        self._right.add(digest)
+        if digest not in self._right:
+            self._throttle.forgive(digest, visit.address)
+            self._right.add(digest)
         return key["user_id"]
 
-    def _forgive(self, request: Request, digest: str | None) -> None:
-        """Forget an attempt of which nobody said that it was wrong."""
-        if digest is not None and digest not in self._right:
-            self._throttle.forgive(digest, _address(request))
 
-
-def _address(request: Request) -> str:
-    return request.client.host if request.client else ""
-
-
-def _query(request: Request) -> Query:
+def _query(visit: Visit) -> Query:
     try:
-        return Query.model_validate(dict(request.query_params))
+        return Query.model_validate(dict(visit.request.query_params))
     except ValidationError as error:
         raise HTTPException(400, "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())) from None
 
 
-def _title(card: content.Card, path: str) -> Title:
+def _title(card: Card, reason: Callable[[Row], str | None]) -> Title:
     ids = {"server_item_id": card.item, "tmdb_id": card.row["tmdb_id"], "imdb_id": card.row["imdb_id"]}
-    scored = {"score": card.row.get("score"), "reason": LISTS[path].reason(card.row)}
+    scored = {"score": card.row.get("score"), "reason": reason(card.row)}
     return Title(type=card.row["media_type"], rank=card.rank, title=card.title, year=card.year, **ids, **scored)
 
 
 def _answer(content: Any, status: int = 200, headers: Any = None) -> JSONResponse:
-    usual = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
-    return JSONResponse(content, status, {**usual, **(headers or {})})
+    return JSONResponse(content, status, {**NO_STORE, "x-content-type-options": "nosniff", **(headers or {})})
 
 
 def _refused(request: Request, error: HTTPException) -> JSONResponse:
-    return _answer({"status": error.status_code, "error": error.detail}, error.status_code, error.headers)
-
-
-def _not_ready(request: Request, error: DatabaseError) -> JSONResponse:
-    if not isinstance(error, NothingYet):
-        # Its sentence is for the operator.
-        _LOG.warning("%s", error)
-    return _refused(request, HTTPException(503, ERRORS[503]))
+    status = error.status_code
+    text = ERRORS[503] if status == 503 else error.detail
+    return _answer({"status": status, "error": text}, status, error.headers)
 
 
 def describe(address: str) -> dict[str, Any]:
@@ -219,9 +182,9 @@ def describe(address: str) -> dict[str, Any]:
         "security": [{"key": []}],
         "paths": {
             f"/users/{{name}}/{path}": {
-                "get": {"summary": one.what, "operationId": path, "parameters": parameters, "responses": answers}
+                "get": {"summary": what, "operationId": path, "parameters": parameters, "responses": answers}
             }
-            for path, one in LISTS.items()
+            for path, (what, _, _) in LISTS.items()
         },
         "components": {"schemas": schemas, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
     }

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-from urllib.parse import quote
+from collections.abc import Mapping
+from typing import Any
 
+from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import PlainTextResponse, RedirectResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from aperture_dagster.front_door.gate import Gate, header_of
-from aperture_dagster.front_door.language import texts_for
+from aperture_dagster.front_door import forms, pages, sign_in
+from aperture_dagster.front_door.api import Api
+from aperture_dagster.front_door.gate import Gate, texts_for
+from aperture_dagster.front_door.house import NO_STORE, House
 from aperture_dagster.postgres.errors import DatabaseError
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
 
 OPERATE = "/operate"
 """Path of Dagster's UI, which has to be created with it: it serves, and links to, full paths."""
-NO_STORE = {"cache-control": "no-store"}
+
+
+def members_pages(house: House, *others: BaseRoute) -> Starlette:
+    """Return the pages as an application, with other routes that are served beside them."""
+    routes = [*others, *pages.routes(house), *sign_in.routes(house), *forms.routes(house), Api(house).route()]
+    errors: Mapping[Any, Any] = {HTTPException: house.refuse}
+    return Starlette(routes=[Mount(house.prefix, routes=routes)] if house.prefix else routes, exception_handlers=errors)
 
 
 class FrontDoor:
@@ -26,8 +36,8 @@ class FrontDoor:
     Only whom the gate admits gets below ``/operate``.
     """
 
-    def __init__(self, operate: ASGIApp, pages: ASGIApp, gate: Gate, prefix: str = "") -> None:
-        self._operate, self._pages, self._gate = operate, pages, gate
+    def __init__(self, operate: ASGIApp, members: ASGIApp, gate: Gate, prefix: str = "") -> None:
+        self._operate, self._members, self._gate = operate, members, gate
         self._prefix, self._path = prefix, f"{prefix}{OPERATE}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,12 +45,12 @@ class FrontDoor:
         if scope["type"] not in ("http", "websocket"):
             await self._operate(scope, receive, send)
             return
-        path = scope["path"]
-        if path != self._path and not path.startswith(f"{self._path}/"):
-            await self._pages(scope, receive, send)
+        if not f"{scope['path']}/".startswith(f"{self._path}/"):
+            await self._members(scope, receive, send)
             return
+        request = HTTPConnection(scope)
         try:
-            admitted = await run_in_threadpool(self._gate.operates, scope)
+            admitted = await run_in_threadpool(self._gate.operates, request)
         except DatabaseError:
             admitted = False
         if admitted:
@@ -48,14 +58,13 @@ class FrontDoor:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            await self._refusal(scope, admitted)(scope, receive, send)
+            await self._refusal(request, is_known=admitted is not None)(scope, receive, send)
 
-    def _refusal(self, scope: Scope, admitted: bool | None) -> ASGIApp:
-        if admitted is not None:
-            _ = texts_for(scope)
+    def _refusal(self, request: HTTPConnection, *, is_known: bool) -> Response:
+        if is_known:
+            _ = texts_for(request)
             text = _("The operator's pages are for administrators of the media server.")
             return PlainTextResponse(f"{text}\n", 403, NO_STORE)
-        if scope["method"] != "GET" or "text/html" not in header_of(scope, b"accept"):
+        if request.scope["method"] != "GET" or "text/html" not in request.headers.get("accept", ""):
             return PlainTextResponse("Sign in first.\n", 401, NO_STORE)
-        wanted = quote(scope["path"], safe="/")
-        return RedirectResponse(f"{self._prefix}/sign-in?next={quote(wanted, safe='')}", 303, NO_STORE)
+        return RedirectResponse(f"{self._prefix}{sign_in.address(request.url.path)}", 303, NO_STORE)

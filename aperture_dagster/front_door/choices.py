@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,29 +14,35 @@ from aperture_dagster.catalogue.choices import (
     Choices,
     choices_of,
     clean_name,
-    is_plain_email,
     is_taken,
-    read_choices,
+    write_choices,
 )
-from aperture_dagster.catalogue.people import User, read_users
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.front_door.house import Visit
+from aperture_dagster.newsletter.addresses import chosen_address, services, shown
 from aperture_dagster.newsletter.sending import why_no_newsletter
 from aperture_dagster.postgres.queries import read_value
 from aperture_dagster.publishing.publication import why_own_lists_are_not_published
 from aperture_dagster.settings import Settings
+from aperture_dagster.taste.lists import library_genres
 from aperture_dagster.texts.translations import marked
 
 TAKEN = marked("Somebody else has this name. Choose another one.")
-NO_ADDRESS = marked("This is no e-mail address that letters can be sent to.")
+NO_ADDRESS = marked("This is no address that letters can be sent to.")
 
 
 class Offer(NamedTuple):
-    """What a member can choose, with what they chose. What the operator's settings forbid is False."""
+    """What a member can choose, with what they chose. What the operator's settings forbid is False, or absent.
+
+    ``services`` are schemes of addresses for letters, beside e-mail, and ``address`` is theirs as it is shown.
+    """
 
     chosen: Choices
-    user_id: str
     name: str
     publishing: bool
     letters: bool
+    services: Sequence[str]
+    address: str
     known_address: str
     longest_name: int = LONGEST_NAME
 
@@ -45,34 +51,43 @@ def offer_to(connection: Connection, member: User, settings: Settings) -> Offer 
     """Return what a member can choose; None if that is nothing."""
     publishing = why_own_lists_are_not_published(settings) is None
     letters = why_no_newsletter(settings) is None
-    known = read_value(connection, "SELECT coalesce(email, '') FROM users WHERE user_id = :user", user=member.user_id)
     if not (publishing or letters):
         return None
+    known = read_value(connection, "SELECT coalesce(email, '') FROM users WHERE user_id = :user", user=member.user_id)
     chosen = choices_of(connection, member.user_id)
-    return Offer(chosen, member.user_id, member.name, publishing, letters, known or "")
+    address = shown(chosen.address, settings) if chosen.address is not None else ""
+    return Offer(chosen, member.name, publishing, letters, services(settings), address, known or "")
 
 
-def chosen_in(form: Mapping[str, str], offer: Offer, connection: Connection, locale: str) -> Choices:
-    """Read the choices in a form; those that are not offered, or were not when it was opened, stay.
+def exclude_genres(connection: Connection, visit: Visit) -> None:
+    """Store the genres of which a member wants no titles: those of the library whose boxes are ticked."""
+    ticked = [one for one in library_genres(connection) if f"without {one}" in visit.form]
+    chosen = choices_of(connection, visit.member.user_id)
+    write_choices(connection, visit.member.user_id, replace(chosen, excluded_genres=tuple(ticked)))
+
+
+def choose(connection: Connection, visit: Visit) -> None:
+    """Store what a member chose; what they are not offered, or were not when the form was opened, stays.
 
     Raises:
-        HTTPException: 400, one of them cannot be.
+        HTTPException: 404, nothing is offered; 400, one of the choices cannot be.
     """
+    form, member = visit.form, visit.member
+    offer = offer_to(connection, member, visit.settings)
+    if offer is None:
+        raise HTTPException(404)
     chosen = offer.chosen
     # A box that is not ticked is not sent; the field beside it always is.
     if offer.publishing and "list_name" in form:
         name = clean_name(form["list_name"])
-        name = None if name == clean_name(offer.name) else name
-        present = [one for one in read_users(connection) if not one.gone]
-        if name and is_taken(name, offer.user_id, present, read_choices(connection)):
+        name = None if name == clean_name(member.name) else name
+        if name and is_taken(connection, name, member.user_id):
             raise HTTPException(400, TAKEN)
         chosen = replace(chosen, publish="publish" in form, list_name=name)
     if offer.letters and "address" in form:
-        # The known address is that of the server or the operator, and may change.
-        address = form["address"].strip()
-        address = None if address in ("", offer.known_address) else address
-        wanted = "newsletter" in form
-        if wanted and not is_plain_email(address or offer.known_address):
+        wanted, given = "newsletter" in form, form["address"].strip()
+        can_be_sent, own = chosen_address(given, chosen.address, offer.known_address, visit.settings)
+        if wanted and not can_be_sent:
             raise HTTPException(400, NO_ADDRESS)
-        chosen = replace(chosen, newsletter=wanted, address=address, language=locale)
-    return chosen
+        chosen = replace(chosen, newsletter=wanted, address=own, language=str(visit.texts.locale))
+    write_choices(connection, member.user_id, chosen)

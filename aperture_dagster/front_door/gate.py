@@ -1,26 +1,25 @@
-"""Who is at the front door: by the cookie of a session and the users as they were read last."""
+"""Who is at the front door, by the cookie of a session and the users as they were read last; and in which language."""
 
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
-from typing import TYPE_CHECKING, Any
+
+from starlette.requests import HTTPConnection
 
 from aperture_dagster.catalogue.people import User, read_users
 from aperture_dagster.front_door.secrets import OPERATOR, read_secret
 from aperture_dagster.front_door.sessions import COOKIE, Session, Sessions
 from aperture_dagster.postgres.database import NothingYet, ReadOnlyDatabase
 from aperture_dagster.settings import Settings
-
-if TYPE_CHECKING:
-    from starlette.types import Scope
+from aperture_dagster.settings.types import is_loopback
+from aperture_dagster.texts.translations import LANGUAGES, Texts, preferred_language, texts_of
 
 REMEMBERED_SECONDS = 20.0
+LANGUAGE_COOKIE = "aperture_language"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,11 @@ class Visitor:
 
     user: User | None
     is_administrator: bool
-    session: Session | None = None
+
+    @property
+    def user_id(self) -> str | None:
+        """The id of the user, if they are known."""
+        return self.user.user_id if self.user is not None else None
 
 
 EVERYBODY = Visitor(None, is_administrator=True)
@@ -52,7 +55,11 @@ class Gate:
         self._lock = threading.Lock()
         self._users: tuple[float, Mapping[str, User]] | None = None
 
-    def visitor(self, scope: Scope) -> Visitor | None:
+    def session(self, request: HTTPConnection) -> Session | None:
+        """Return the session that a request shows, whoever its owner is by now."""
+        return None if self.is_open else self.sessions.read(request.cookies.get(COOKIE))
+
+    def visitor(self, request: HTTPConnection) -> Visitor | None:
         """Return who sent a request; None if they have to sign in, or may not any more.
 
         Raises:
@@ -60,26 +67,24 @@ class Gate:
         """
         if self.is_open:
             return EVERYBODY
-        session = self.sessions.read(cookie_of(scope, COOKIE))
+        session = self.session(request)
         if session is None:
             return None
-        users = self._read_users()
-        user = users.get(session.user_id)
+        user = self._read_users().get(session.user_id)
         if user is None:
             # Before the first sync, an administrator must be able to see why there is none.
-            return Visitor(None, session.was_administrator, session)
-        if user.gone or user.is_disabled:
-            return None
-        return Visitor(user, user.is_administrator, session)
+            return Visitor(None, session.was_administrator)
+        return None if user.gone or user.is_disabled else Visitor(user, user.is_administrator)
 
-    def operates(self, scope: Scope) -> bool | None:
+    def operates(self, request: HTTPConnection) -> bool | None:
         """Return whether a request may reach the operator's UI; None if its sender has to sign in. Raises as above."""
-        if self.is_open or self._has_operators_key(scope):
+        if self.is_open or self._has_operators_key(request):
             return True
         if self._settings.media_server_url is None:
-            # There is nobody to ask who somebody is, and nothing to see yet.
-            return is_from_this_machine(scope)
-        visitor = self.visitor(scope)
+            # There is nobody to ask who somebody is, and nothing to see yet, but for this machine itself.
+            forwarded = {"x-forwarded-for", "forwarded", "x-real-ip"} & set(request.headers)
+            return not forwarded and request.client is not None and is_loopback(request.client.host)
+        visitor = self.visitor(request)
         return None if visitor is None else visitor.is_administrator
 
     def _read_users(self) -> Mapping[str, User]:
@@ -94,32 +99,19 @@ class Gate:
                 self._users = (time.monotonic(), found)
             return self._users[1]
 
-    def _has_operators_key(self, scope: Scope) -> bool:
+    def _has_operators_key(self, request: HTTPConnection) -> bool:
         """Tell whether a program of this home, such as a health check, shows the key that lies there."""
-        given = header_of(scope, b"authorization")
+        given = request.headers.get("authorization", "")
         if not given.startswith("Bearer "):
             return False
         return hmac.compare_digest(given[7:].encode(), read_secret(self._settings, OPERATOR).encode())
 
 
-def cookie_of(scope: Scope, name: str) -> str | None:
-    """Return a cookie of a request; None if it is missing or malformed."""
-    try:
-        found: Any = SimpleCookie(header_of(scope, b"cookie")).get(name)
-    except CookieError:
-        return None
-    return found.value if found is not None else None
+def texts_for(request: HTTPConnection) -> Texts:
+    """Return the texts for whoever sent a request: in the language that they chose, or else that of their browser.
 
-
-def header_of(scope: Scope, name: bytes) -> str:
-    """Return the first header of a name; empty if there is none."""
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name), "")
-
-
-def is_from_this_machine(scope: Scope) -> bool:
-    """Tell whether a request comes from this machine itself, and not through a proxy on it."""
-    forwarded = any(key.lower() in (b"x-forwarded-for", b"forwarded", b"x-real-ip") for key, _ in scope["headers"])
-    try:
-        return not forwarded and ipaddress.ip_address((scope.get("client") or ("",))[0]).is_loopback
-    except ValueError:
-        return False
+    The country, which dates depend on, is that of the browser.
+    """
+    chosen = request.cookies.get(LANGUAGE_COOKIE)
+    among = [chosen] if chosen in LANGUAGES else LANGUAGES
+    return texts_of(preferred_language(request.headers.get("accept-language", ""), among))

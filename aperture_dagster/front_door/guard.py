@@ -8,39 +8,29 @@ the last two, such as ``curl``, is not a page.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from aperture_dagster.settings.types import parse_authority
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from aperture_dagster.settings.types import is_address, is_loopback, parse_authority
 from aperture_dagster.texts.translations import preferred_language, texts_of
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SETTING = "APERTURE_UI_ALLOWED_HOSTS"
 GRAPHQL_TYPES = ("application/json", "application/graphql")
 """Content types that a page of another website can only send after a preflight request, which Dagster denies."""
 
-NO_FRAMES = [(b"x-frame-options", b"SAMEORIGIN"), (b"content-security-policy", b"frame-ancestors 'self'")]
+NO_FRAMES = {"x-frame-options": "SAMEORIGIN", "content-security-policy": "frame-ancestors 'self'"}
 """Dagster's own policy stays in effect: browsers apply each of them."""
+NO_STORE = {"cache-control": "no-store"}
 
 PAGE = """<!doctype html>
 <html lang="{language}"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Aperture</title>
 <p>{text} <a href="">{link}</a></p></html>
 """
 """An empty address is that of the page itself, so there is nothing to escape, and nowhere else to go."""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """The answer to a request that is not passed on."""
-
-    status: int
-    text: str
-    media_type: str = "text/plain; charset=utf-8"
 
 
 class AllowedHosts:
@@ -60,7 +50,7 @@ class AllowedHosts:
 
     def answers_to(self, name: str) -> bool:
         """Return whether requests to a name are answered, on any port: it may be that of a proxy or a container."""
-        return name in self._names or is_loopback(name) or _is_address(name)
+        return name in self._names or is_loopback(name) or is_address(name)
 
     def may_send(self, origin: str, host: tuple[str, str]) -> bool:
         """Return whether a page of an origin belongs to the UI: to the host that it sends to, or to one that was set.
@@ -72,72 +62,64 @@ class AllowedHosts:
         return sender is not None and (sender == host or sender in self._authorities)
 
 
-def find_refusal(scope: Scope, allowed: AllowedHosts, graphql: str) -> Refusal | None:
-    """Return why a request or WebSocket is refused; None if it is passed on. ``graphql``: path of the queries."""
-    hosts = [parse_authority(value) for value in _values(scope, b"host")]
+def find_refusal(scope: Scope, allowed: AllowedHosts, graphql: str) -> Response | None:
+    """Return the answer to a request or WebSocket that is refused; None if it is passed on.
+
+    ``graphql`` is the path of the queries.
+    """
+    hosts = [parse_authority(value) for value in _values(scope, "host")]
     host = hosts[0] if len(hosts) == 1 else None
     if host is None:
-        return Refusal(400, "The request names no host, or several, or one that is malformed.")
+        return _refusal(400, "The request names no host, or several, or one that is malformed.")
     if not allowed.answers_to(host[0]):
-        return Refusal(
+        return _refusal(
             421,
             f"The UI does not answer to the name {host[0]}, since another website could have pointed it here. If the "
             f"name is yours, add it to {SETTING} and restart.",
         )
-    foreign = [origin for origin in _values(scope, b"origin") if not allowed.may_send(origin, host)]
+    foreign = [origin for origin in _values(scope, "origin") if not allowed.may_send(origin, host)]
     if foreign:
-        return Refusal(
+        return _refusal(
             403,
             "A page of another website sent this. If it was the UI itself, behind a proxy that replaces the host, add "
             f"the name in the browser's address bar to {SETTING} and restart.",
         )
-    if any(site not in ("same-origin", "none") for site in _values(scope, b"sec-fetch-site")):
+    if any(site not in ("same-origin", "none") for site in _values(scope, "sec-fetch-site")):
         if _is_followed_link(scope):
-            _ = texts_of(preferred_language(", ".join(_values(scope, b"accept-language"))))
+            _ = texts_of(preferred_language(", ".join(_values(scope, "accept-language"))))
             text, link = _("Another website led here."), _("If you followed a link, continue to this page.")
             page = PAGE.format(language=_.locale.language, text=text, link=link)
-            return Refusal(403, page, "text/html; charset=utf-8")
-        return Refusal(403, "A page of another website sent this.")
+            return HTMLResponse(page, 403, NO_STORE)
+        return _refusal(403, "A page of another website sent this.")
     return _find_graphql_refusal(scope, graphql)
 
 
-def _find_graphql_refusal(scope: Scope, graphql: str) -> Refusal | None:
+def _find_graphql_refusal(scope: Scope, graphql: str) -> Response | None:
     """Refuse queries in a form that pages of other websites can send without a preflight, such as an HTML form."""
     # Starlette's routes also match with a line break at the end.
     if scope["type"] != "http" or scope["path"].rstrip("\n") != graphql:
         return None
     if scope["method"] != "POST":
         if scope["query_string"]:
-            return Refusal(405, "Queries are accepted as JSON by POST only.")
+            return _refusal(405, "Queries are accepted as JSON by POST only.")
         return None
-    types = [value.partition(";")[0].strip().lower() for value in _values(scope, b"content-type")]
+    types = [value.partition(";")[0].strip().lower() for value in _values(scope, "content-type")]
     if len(types) != 1 or types[0] not in GRAPHQL_TYPES:
-        return Refusal(415, f"Queries are accepted with the content type {GRAPHQL_TYPES[0]} only.")
+        return _refusal(415, f"Queries are accepted with the content type {GRAPHQL_TYPES[0]} only.")
     return None
 
 
 def _is_followed_link(scope: Scope) -> bool:
-    navigates = _values(scope, b"sec-fetch-mode") == ["navigate"] and _values(scope, b"sec-fetch-dest") == ["document"]
+    navigates = _values(scope, "sec-fetch-mode") == ["navigate"] and _values(scope, "sec-fetch-dest") == ["document"]
     return scope["type"] == "http" and scope["method"] == "GET" and navigates
 
 
-def _values(scope: Scope, name: bytes) -> list[str]:
-    return [value.decode("latin-1").strip() for key, value in scope["headers"] if key.lower() == name]
+def _refusal(status: int, text: str) -> Response:
+    return PlainTextResponse(f"{text}\n", status, NO_STORE)
 
 
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def is_loopback(name: str) -> bool:
-    """Return whether a name or address is one that leads to this machine only."""
-    if _is_address(name):
-        return ipaddress.ip_address(name).is_loopback
-    return name == "localhost" or name.endswith(".localhost")
+def _values(scope: Scope, name: str) -> list[str]:
+    return [value.strip() for value in Headers(scope=scope).getlist(name)]
 
 
 class Guard:
@@ -154,16 +136,14 @@ class Guard:
 
         async def send_without_frames(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *NO_FRAMES]}
+                headers = MutableHeaders(scope=message)
+                for name, value in NO_FRAMES.items():
+                    headers.append(name, value)
             await send(message)
 
         refusal = find_refusal(scope, self._allowed, self._graphql)
-        if refusal is None:
-            await self._app(scope, receive, send_without_frames)
-        elif scope["type"] == "websocket":
+        if refusal is not None and scope["type"] == "websocket":
             # It is not accepted yet, so the server answers 403.
             await send({"type": "websocket.close", "code": 1008})
         else:
-            headers = [(b"content-type", refusal.media_type.encode()), (b"cache-control", b"no-store")]
-            await send_without_frames({"type": "http.response.start", "status": refusal.status, "headers": headers})
-            await send({"type": "http.response.body", "body": f"{refusal.text}\n".encode()})
+            await (refusal or self._app)(scope, receive, send_without_frames)

@@ -10,7 +10,6 @@ import hmac
 import json
 import logging
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -18,11 +17,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from aperture_dagster.catalogue.people import read_users, who_takes_part
-from aperture_dagster.maintenance.status import server_identity
+from aperture_dagster.front_door.house import read_body
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
-from aperture_dagster.publishing.home_rows import ROWS, UNTOUCHED, Row, as_item, row_titles, states_of
+from aperture_dagster.publishing.home_rows import ROWS, Row, row_items
 from aperture_dagster.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -32,14 +30,7 @@ EMPTY: dict[str, Any] = {"Items": [], "TotalRecordCount": 0, "StartIndex": 0}
 
 
 class HomeRows:
-    """Answers the server's requests.
-
-    Args:
-        settings: who takes part.
-        database: where the lists are.
-        secret: part of the address.
-        clock: the time.
-    """
+    """Answers the server's requests; ``secret`` is part of their address."""
 
     def __init__(self, settings: Settings, database: ReadOnlyDatabase, secret: str, clock: Clock | None = None) -> None:
         self._settings, self._database, self._secret = settings, database, secret
@@ -57,29 +48,17 @@ class HomeRows:
         if row is None or not hmac.compare_digest(given.encode(), self._secret.encode()):
             raise HTTPException(404)
         self.answered += 1
-        body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > LARGEST_REQUEST:
-                return JSONResponse(EMPTY)
-        return JSONResponse(await run_in_threadpool(self.answer, row, body))
+        body = await read_body(request, LARGEST_REQUEST)
+        return JSONResponse(EMPTY if body is None else await run_in_threadpool(self.answer, row, body))
 
     def answer(self, row: Row, body: bytes) -> dict[str, Any]:
         """Return what a user sees in a row; empty if the request is malformed, or on any trouble."""
         try:
-            asking = json.loads(body)["UserId"].replace("-", "").lower()
+            asking = json.loads(body)["UserId"]
             with self._database.connection() as connection:
-                people = who_takes_part(self._settings, read_users(connection))
-                user = next((one for one in people if one.user_id.replace("-", "").lower() == asking), None)
-                if user is None:
-                    return EMPTY
-                today = self._clock.now().astimezone(ZoneInfo(self._settings.schedule_timezone)).date()
-                titles = row_titles(connection, row, user, today)
-                states = states_of(connection, user, titles)
-                identity = server_identity(connection) or {}
+                items = row_items(connection, row, asking, self._settings, self._clock.now())
         except Exception as error:
             # The server would show an error instead of somebody's home screen.
             _LOG.warning("the row %s is empty: %s", row.row_id, error)
             return EMPTY
-        items = [as_item(one, identity.get("server_id"), states.get(one.item_id, UNTOUCHED)) for one in titles]
         return EMPTY | {"Items": items, "TotalRecordCount": len(items)}

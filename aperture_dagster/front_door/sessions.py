@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 
@@ -46,40 +47,31 @@ class Sessions:
 
     def begin(self, user_id: str, *, is_administrator: bool) -> str:
         """Return the content of the cookie of a new session."""
-        return self._serializer("session").dumps([user_id, is_administrator, secrets.token_urlsafe(9)])
+        return self.sign(COOKIE, user_id, is_administrator, secrets.token_urlsafe(9))
 
     def read(self, cookie: str | None) -> Session | None:
         """Return the session of a cookie; None if it is missing, forged, expired, or was ended."""
-        found = self._loads("session", cookie, SESSION_SECONDS)
-        if not isinstance(found, list) or len(found) != 3:
+        found = self.signed(COOKIE, cookie, SESSION_SECONDS)
+        if found is None:
             return None
-        return Session(str(found[0]), found[1] is True, self._csrf(str(cookie)))
-
-    def keep_quick_connect(self, secret: str, code: str) -> str:
-        """Return the content of the cookie that holds a code of Quick Connect, which is signed but not encrypted."""
-        return self._serializer("quick connect").dumps([secret, code])
-
-    def read_quick_connect(self, cookie: str | None) -> tuple[str, str] | None:
-        """Return the secret and code in a cookie; None if there is none that is ours and recent."""
-        found = self._loads("quick connect", cookie, QUICK_SECONDS)
-        return (str(found[0]), str(found[1])) if isinstance(found, list) and len(found) == 2 else None
-
-    def _csrf(self, cookie: str) -> str:
         key = read_secret(self._settings, SESSIONS).encode()
-        return hmac.new(key, f"csrf {cookie}".encode(), hashlib.sha256).hexdigest()
+        csrf = hmac.new(key, f"csrf {cookie}".encode(), hashlib.sha256).hexdigest()
+        return Session(found[0], found[1] is True, csrf)
 
-    def _loads(self, purpose: str, cookie: str | None, seconds: int) -> object:
-        if not cookie:
-            return None
+    def sign(self, name: str, *values: Any) -> str:
+        """Return the content of a cookie, which is signed but not encrypted."""
+        return self._signer(name).dumps(values)
+
+    def signed(self, name: str, cookie: str | None, seconds: int) -> list[Any] | None:
+        """Return what was signed for the cookie of a name; None if that was something else, or so long ago."""
         try:
-            return self._serializer(purpose).loads(cookie, max_age=seconds)
+            return self._signer(name).loads(cookie or "", max_age=seconds)
         except BadData:
             return None
 
-    def _serializer(self, purpose: str) -> URLSafeTimedSerializer:
-        return URLSafeTimedSerializer(
-            read_secret(self._settings, SESSIONS), salt=purpose, signer_kwargs={"digest_method": hashlib.sha256}
-        )
+    def _signer(self, name: str) -> URLSafeTimedSerializer:
+        key, how = read_secret(self._settings, SESSIONS), {"digest_method": hashlib.sha256}
+        return URLSafeTimedSerializer(key, salt=name, signer_kwargs=how)
 
 
 class Throttle:

@@ -39,7 +39,7 @@ _locked: dict[str, int] = {}
 
 def all_runs_are_local(settings: Settings) -> bool:
     """Tell whether every run is a process of this home, as with the embedded database, which no other home reaches."""
-    return settings.database_url is None and settings.dagster_database_url is None
+    return settings.database_url is None
 
 
 def lock_run(run_id: str, settings: Settings) -> None:

@@ -43,7 +43,7 @@ from aperture_dagster.instance.private import (
 )
 from aperture_dagster.instance.runs import REPOSITORY_TAG, is_ours, location_of, repository
 from aperture_dagster.instance.terminal import log_foreseen_errors_once, log_runs_in_lines
-from aperture_dagster.postgres.connection import dagster_database_url, refuse_shared_database
+from aperture_dagster.postgres.connection import dagster_database_url
 from aperture_dagster.postgres.embedded import full_disk_explained, restart_on_connect
 from aperture_dagster.postgres.errors import (
     DatabaseError,
@@ -240,7 +240,6 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
         """
         settings = _prepare()
         log_foreseen_errors_once()
-        refuse_shared_database(settings)
         url = dagster_database_url(settings)
         if not all_runs_are_local(settings):
             _require_connection(url, settings)
@@ -321,7 +320,6 @@ def _opening(settings: Settings) -> Iterator[None]:
     Raises:
         DatabaseError: the database cannot be used, and why.
     """
-    setting = "APERTURE_DAGSTER_DATABASE_URL" if settings.dagster_database_url else "APERTURE_DATABASE_URL"
     embedded = all_runs_are_local(settings)
     with full_disk_explained(settings.home_path / "postgres") if embedded else nullcontext():
         try:
@@ -331,7 +329,7 @@ def _opening(settings: Settings) -> Iterator[None]:
             reason = error if isinstance(error, SQLAlchemyError) else error.__cause__
             if reason is None:
                 raise
-            raise DatabaseError(describe_connection_error(reason, setting, embedded=embedded)) from None
+            raise DatabaseError(describe_connection_error(reason, embedded=embedded)) from None
 
 
 def _explain_full_disk(context: ExceptionContext) -> None:

@@ -6,16 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, DateTime
 
-from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.model.moments import SKEW, FutureDates, elapsed
 from aperture_dagster.model.wording import counted, listed
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
 from aperture_dagster.postgres.tables import facts
+from aperture_dagster.publishing.outcome import why_unread
+from aperture_dagster.publishing.published import unread_libraries
+from aperture_dagster.ratings.merge import describe_held
+from aperture_dagster.ratings.removals import held_by_user
 from aperture_dagster.schema import metadata
+from aperture_dagster.settings import Settings
 
 LEAST_FREE_BYTES = 1_000_000_000
 # The first list of a newcomer is made within minutes, and asked for again if that failed.
@@ -48,7 +54,7 @@ class UserState:
 @dataclass(frozen=True, slots=True)
 class JobState:
     """A job: whether it is in use, its last run that ended, whether one is queued or in progress now, and the next one
-    by the clock."""
+    by the clock; of one that never ended, when other runs last made an asset of it."""
 
     name: str
     is_on: bool
@@ -57,6 +63,7 @@ class JobState:
     reasons: tuple[str, ...] = ()
     is_running: bool = False
     next_at: datetime | None = None
+    made_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,11 +330,6 @@ def describe_picks(rows: Iterable[PicksWatched], days: int) -> str:
     return ", ".join(said)
 
 
-def server_identity(connection: Connection) -> dict[str, Any] | None:
-    """Return the media server that the home belongs to: its id, name, product and version; None before it was read."""
-    return read_value(connection, "SELECT value FROM facts WHERE name = 'media_server'")
-
-
 OUTAGE = "outage"
 OUTAGE_SHOWN = timedelta(days=1)
 
@@ -343,6 +345,27 @@ def recent_outage(connection: Connection, *, now: datetime) -> str | None:
     if noted is None or elapsed(datetime.fromisoformat(noted["ended_at"]), now) >= OUTAGE_SHOWN:
         return None
     return noted["sentence"]
+
+
+def describe_household(
+    connection: Connection, settings: Settings, *, since: datetime, now: datetime
+) -> tuple[list[str], list[str]]:
+    """Say what the household has got since a moment, and what waits for the operator, each in sentences."""
+    zone = settings.schedule_timezone
+    keys = {user.user_id for user in who_takes_part(settings, read_users(connection))}
+    members = [row for row in household_rows(connection) if row["user_id"] in keys]
+    missing = [row["name"] for row in members if not row["films"] + row["series"]]
+    ready = f"{len(members) - len(missing)} of {counted(len(members), 'users')} have a list"
+    day, changes = since.astimezone(ZoneInfo(zone)), describe_changes(changes_since(connection, since))
+    picks = describe_picks(picks_watched(connection, now=now, timezone=zone), PICK_DAYS[0])
+    got = [
+        f"{ready}; none has been made for {listed(missing)}." if missing else f"{ready}.",
+        f"Since {day:%a %d %b, %H:%M}: {changes}.",
+        f"Picks watched within {counted(PICK_DAYS[0], 'days')}: {picks or 'nobody finished a title'}.",
+    ]
+    unread = unread_libraries(connection, now=now)
+    waiting = [describe_held(one) for one in held_by_user(connection)] + ([why_unread(unread)] if unread else [])
+    return got, waiting
 
 
 def taste_of(connection: Connection, user_id: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Send each member's letter once a week, through the operator's own address for mail."""
+"""Send each member's letter once a week, through the operator's own address for mail, or a service of the member's."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from aperture_dagster.catalogue.choices import is_plain_email
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.newsletter.addresses import PUBLIC, is_deliverable, mail_sender, services, unseal
 from aperture_dagster.newsletter.letter import read_letter, write_letter
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
 from aperture_dagster.settings import Settings
 from aperture_dagster.texts.translations import texts_of
 
-MAIL = ("mailto://", "mailtos://")
 # Of the operator's address: whom it writes to, and in which form.
 _REPLACED = frozenset({"to", "cc", "bcc", "format", "reply"})
 
@@ -41,15 +41,14 @@ def why_no_newsletter(settings: Settings) -> str | None:
     """Return why nobody can get a newsletter; None if members can."""
     if settings.schedules.get("send_newsletters") == "off":
         return "send_newsletters is off in APERTURE_SCHEDULES."
-    if _sender(settings) is None:
-        return "Newsletters need an address for mail, mailto:// or mailtos://, in APERTURE_ALERT_URLS."
+    if mail_sender(settings) is None and not services(settings):
+        return (
+            "Newsletters need an address in APERTURE_ALERT_URLS: for mail, mailto:// or mailtos://, or of one of these "
+            f"services, together with APERTURE_SECRET_KEY: {', '.join(PUBLIC)}."
+        )
     if settings.alert_ui_url is None:
         return "Newsletters need APERTURE_ALERT_UI_URL, since each holds a link that ends them."
     return None
-
-
-def _sender(settings: Settings) -> str | None:
-    return next((url for url in settings.alert_addresses if url.lower().startswith(MAIL)), None)
 
 
 def mail_url(sender: str, to: str, unsubscribe: str) -> str:
@@ -87,7 +86,7 @@ class Newsletters:
 
     def __init__(self, settings: Settings, database: Database, clock: Clock) -> None:
         self._settings, self._database, self._clock = settings, database, clock
-        self._sender, self._notifier = _sender(settings) or "", Notifier(settings)
+        self._notifier = Notifier(settings)
 
     def send(self, member: User, today: date) -> str:
         """Send a member the letter of this week, unless it was; return what was done, without titles or addresses.
@@ -103,25 +102,27 @@ class Newsletters:
             subscriber = read_subscriber(connection, member.user_id)
             if subscriber is None:
                 return "not wanted"
-            if subscriber.address is None or not is_plain_email(subscriber.address):
-                raise LetterNotSent(f"{member.name} wants letters, and has no e-mail address that they can be sent to.")
+            address = unseal(subscriber.address or "", self._settings)
+            if not is_deliverable(address, self._settings):
+                raise LetterNotSent(f"{member.name} wants letters, and has no address that they can be sent to.")
             _ = texts_of(subscriber.language)
-            parts = read_letter(connection, member, self._settings, now, _)
-            if not parts:
+            shelves = read_letter(connection, member, self._settings, now, _)
+            if not shelves:
                 return "nothing to tell"
             if not note_letter(connection, member.user_id, week, now=now):
                 return "sent before"
         pages = pages_url(self._settings)
         link = f"{pages}/unsubscribe/{subscriber.key}"
-        html = write_letter(parts, member, _, pages=f"{pages}/", unsubscribe=link)
+        html = write_letter(shelves, member, _, pages=f"{pages}/", unsubscribe=link)
         # The title holds nothing of the member's, who could put a header into it.
         message = Message(_("Your week on the media server"), html, is_good=True, is_html=True)
-        url = mail_url(self._sender, subscriber.address, link)
+        sender = mail_sender(self._settings)
+        url = mail_url(sender, address, link) if sender is not None and is_plain_email(address) else address
         reason = self._notifier.send(Address("", "", url), message)
         if reason is not None:
             with self._database.transaction() as connection:
                 forget_letter(connection, member.user_id, week)
-            for secret in (subscriber.address, quote(subscriber.address), subscriber.key):
+            for secret in (address, quote(address), subscriber.key):
                 reason = reason.replace(secret, "…")
             raise LetterNotSent(f"{member.name}'s letter was not sent: {reason}. The next run tries again.")
         return "sent"

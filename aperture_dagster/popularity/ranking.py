@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -92,20 +93,40 @@ def _household(plays: pd.DataFrame, titles: pd.DataFrame, as_of: pd.Timestamp, w
     ``completion`` and ``score`` (each 0 for what nobody watched).
     """
     known = _known_titles(titles)
-    per_viewer = _plays_per_viewer(plays, titles, as_of, window_days)
-    if per_viewer.empty:
+    seen = _plays_per_viewer(plays, pd.Index(known["work_id"]), as_of, window_days)
+    if not len(seen.title):
         return known.assign(viewers=0, plays=0, completion=0.0, score=0.0)
-    watched = _works_played(per_viewer, known)
+    # Share of the released episodes: distinct ones where the log has their ids, else the number of plays, at most all.
+    total = known["total"].to_numpy(dtype=np.float64)[seen.title]
+    episodes = np.where(seen.episodes > 0, seen.episodes, seen.plays)
+    is_series = total > 0
+    share = np.where(is_series, np.clip(episodes / np.where(is_series, total, 1.0), 0.0, 1.0), seen.best)
+    is_known = np.isfinite(share)
+
+    def per_title(which: NDArray[np.int64], values: Scores | None = None) -> Scores:
+        return np.bincount(which, values, len(known))
+
+    viewers = per_title(seen.title)
+    is_watched = viewers > 0
+    # Completion, and plays per viewer, are shrunk towards the mean of the window.
+    usual = float(np.mean(share[is_known])) if is_known.any() else 0.5
+    counted = per_title(seen.title[is_known])
+    completion = (per_title(seen.title[is_known], share[is_known]) + PRIOR_VIEWERS * usual) / (counted + PRIOR_VIEWERS)
+    recent = per_title(seen.title, seen.recent) + PRIOR_VIEWERS * float(np.mean(seen.recent))
+    recent *= viewers / (viewers + PRIOR_VIEWERS)
     # Viewers and plays are relative to the best of the window; plays by their logarithm, because next to a series of a
     # hundred episodes all films would otherwise look equal.
-    watched["score"] = (
-        TOP_PICKS_WEIGHTS["viewers"] * watched["viewers"] / watched["viewers"].max()
-        + TOP_PICKS_WEIGHTS["plays"] * np.log1p(watched["recent_plays"]) / np.log1p(watched["recent_plays"].max())
-        + TOP_PICKS_WEIGHTS["completion"] * watched["completion"]
+    score = (
+        TOP_PICKS_WEIGHTS["viewers"] * viewers / viewers.max()
+        + TOP_PICKS_WEIGHTS["plays"] * np.log1p(recent) / np.log1p(recent.max())
+        + TOP_PICKS_WEIGHTS["completion"] * completion
     ).round(9)
-    numbers = ["viewers", "plays", "completion", "score"]
-    found = known.merge(watched[["work_id", *numbers]], on="work_id", how="left")
-    return found.assign(**{name: found[name].fillna(0) for name in numbers})
+    return known.assign(
+        viewers=viewers,
+        plays=per_title(seen.title, seen.plays),
+        completion=np.where(is_watched, completion, 0.0),
+        score=np.where(is_watched, score, 0.0),
+    )
 
 
 def _best(picks: pd.DataFrame, min_viewers: int, limit: int) -> pd.DataFrame:
@@ -134,53 +155,38 @@ def _known_titles(titles: pd.DataFrame) -> pd.DataFrame:
     return known.drop_duplicates("work_id")
 
 
-def _plays_per_viewer(
-    plays: pd.DataFrame, titles: pd.DataFrame, as_of: pd.Timestamp, window_days: float
-) -> pd.DataFrame:
-    """Return a row per work and viewer within the window: plays, recency-weighted plays, best completion, episodes."""
+class _PerViewer(NamedTuple):
+    """Plays in the window, an entry per title and viewer: the title's place among the known ones, plays, the same
+    weighted by recency, the best completion (NaN: unknown), and distinct episodes.
+    """
+
+    title: NDArray[np.int64]
+    plays: Scores
+    recent: Scores
+    best: Scores
+    episodes: NDArray[np.int64]
+
+
+def _plays_per_viewer(plays: pd.DataFrame, works: pd.Index, as_of: pd.Timestamp, window_days: float) -> _PerViewer:
+    """Sum up the plays of ``works`` within the window."""
     if plays.empty:
-        return pd.DataFrame()
-    when = utc_column(plays, "played_at")
-    frame = plays.assign(
-        played_at=when,
-        times=np.nan_to_num(number_column(plays, "plays"), nan=1.0).clip(min=0.0),
-        completion=number_column(plays, "completion").clip(0.0, 1.0),
-        episode=plays["episode_id"].astype(object).where(plays["episode_id"].notna(), None),
+        nothing = np.zeros(0)
+        return _PerViewer(np.zeros(0, np.int64), nothing, nothing, nothing, np.zeros(0, np.int64))
+    age = (as_of - utc_column(plays, "played_at")).dt.total_seconds().to_numpy(dtype=np.float64) / 86_400.0
+    title = works.get_indexer(plays["work_id"])
+    times = np.nan_to_num(number_column(plays, "plays"), nan=1.0)
+    inside = (title >= 0) & (times > 0) & (age >= 0) & (age < window_days)
+    times, age = times[inside], age[inside]
+    viewer, viewers = pd.factorize(plays["user_id"][inside])
+    pairs, at = np.unique(title[inside] * max(len(viewers), 1) + viewer, return_inverse=True)
+    best = np.full(len(pairs), np.nan)
+    np.fmax.at(best, at, np.asarray(number_column(plays, "completion"))[inside].clip(0.0, 1.0))
+    episode, episodes = pd.factorize(plays["episode_id"][inside])
+    distinct = np.unique(at[episode >= 0] * max(len(episodes), 1) + episode[episode >= 0]) // max(len(episodes), 1)
+    return _PerViewer(
+        pairs // max(len(viewers), 1),
+        np.bincount(at, times, len(pairs)),
+        np.bincount(at, times * np.exp2(-age / (window_days / 2.0)), len(pairs)),
+        best,
+        np.bincount(distinct, minlength=len(pairs)),
     )
-    inside = (when > as_of - timedelta(days=float(window_days))) & (when <= as_of)
-    frame = frame[inside & frame["work_id"].isin(titles["work_id"]) & (frame["times"] > 0)]
-    if frame.empty:
-        return pd.DataFrame()
-    age = (as_of - frame["played_at"]).dt.total_seconds() / 86_400.0
-    frame = frame.assign(recent=frame["times"] * np.exp2(-age / (window_days / 2.0)))
-    found = frame.groupby(["work_id", "user_id"], sort=True).agg(
-        plays=("times", "sum"),
-        recent_plays=("recent", "sum"),
-        best=("completion", "max"),
-        episodes=("episode", "nunique"),
-    )
-    return found.reset_index()
-
-
-def _works_played(per_viewer: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per work, with plays per viewer and completion shrunk towards the mean of the window."""
-    joined = per_viewer.merge(known, on="work_id", how="inner", sort=False)
-    # Share of the released episodes: distinct ones where the log has their ids, else the number of plays, at most all.
-    episodes = np.where(joined["episodes"] > 0, joined["episodes"], joined["plays"])
-    total = joined["total"].to_numpy(dtype=np.float64)
-    series = total > 0
-    joined["seen"] = np.where(series, np.clip(episodes / np.where(series, total, 1.0), 0.0, 1.0), joined["best"])
-    works = joined.groupby("work_id", sort=True).agg(
-        viewers=("user_id", "nunique"),
-        plays=("plays", "sum"),
-        recent_plays=("recent_plays", "sum"),
-        seen=("seen", "sum"),
-        counted=("seen", "count"),
-    )
-    counted = joined["seen"].dropna()
-    usual = float(np.mean(counted)) if len(counted) else 0.5
-    works["completion"] = (works["seen"] + PRIOR_VIEWERS * usual) / (works["counted"] + PRIOR_VIEWERS)
-    usual_plays = float(np.mean(joined["recent_plays"]))
-    each = (works["recent_plays"] + PRIOR_VIEWERS * usual_plays) / (works["viewers"] + PRIOR_VIEWERS)
-    works["recent_plays"] = each * works["viewers"]
-    return works.reset_index().astype({"work_id": "int64"})

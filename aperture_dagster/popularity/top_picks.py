@@ -16,7 +16,7 @@ from aperture_dagster.http.errors import Cancelled, ServiceError
 from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.model.wording import sentence
 from aperture_dagster.settings import Settings
-from aperture_dagster.settings.lists import TopPicksRules, TopPicksSource
+from aperture_dagster.settings.lists import TopPicksSource
 from aperture_dagster.taste.lists import latest_top_picks_day, replace_top_picks, top_picks_sources
 from aperture_dagster.worklist.services import Service, Services
 
@@ -38,14 +38,9 @@ WIDEST = 12
 HYBRID_DEPTH = 3
 
 
-def rules_of(settings: Settings, media_type: MediaType) -> TopPicksRules:
-    """Return how the Top Picks of a media type are made."""
-    return settings.top_picks_movies if media_type == "movie" else settings.top_picks_series
-
-
 def source_of(settings: Settings, media_type: MediaType) -> TopPicksSource:
     """Return what the Top Picks of a media type are made from."""
-    return TopPicksSource.parse(rules_of(settings, media_type).source)
+    return TopPicksSource.parse(settings.top_picks_rules[media_type].source)
 
 
 def missed_days(made: Iterable[date], today: date, *, within: timedelta) -> list[date]:
@@ -103,7 +98,7 @@ class Picker:
             source = source_of(self.settings, media_type)
             if source.service is None:
                 continue
-            wanted = rules_of(self.settings, media_type).per_list * (HYBRID_DEPTH if source.is_local else 1)
+            wanted = self.settings.top_picks_rules[media_type].per_list * (HYBRID_DEPTH if source.is_local else 1)
             service = services.get(SERVICES[source.service])
             try:
                 with service.open(waiting=waiting, patience_seconds=PATIENCE_SECONDS) as client:
@@ -125,7 +120,7 @@ class Picker:
                 yield client.listed(media_type, source.list_name, page)
             return
         # As many entries as fit: each request counts against the day's quota.
-        how = {"sort": rules_of(self.settings, media_type).mdblist_sort, "limit": LARGEST_PAGE}
+        how = {"sort": self.settings.top_picks_rules[media_type].mdblist_sort, "limit": LARGEST_PAGE}
         for page in range(MDBLIST_PAGES):
             yield client.listed(media_type, source.list_name, offset=page * LARGEST_PAGE, **how)
 
@@ -187,7 +182,7 @@ class Picker:
         made = Made(kind, picks=len(rows), written=written, window_days=window)
         made.relaxed = sum(row["relaxed"] for row in rows)
         if made.relaxed:
-            minimum = rules_of(self.settings, media_type).minimum_viewers
+            minimum = self.settings.top_picks_rules[media_type].minimum_viewers
             few = f"{made.relaxed} of {len(rows)} picks have fewer than {minimum} viewers"
             made.notes.append(f"{few}, because too few titles have that many.")
         return made
@@ -201,7 +196,7 @@ class Picker:
         """Return the ranked titles, and how many days were looked back on."""
         from aperture_dagster.popularity.ranking import PickRules, top_picks
 
-        given = rules_of(self.settings, media_type)
+        given = self.settings.top_picks_rules[media_type]
         until = datetime.combine(day, time.min, ZoneInfo(self.settings.schedule_timezone))
         weight = {"local": 1.0, "hybrid": given.local_weight}.get(kind, 0.0)
         window = given.window_days

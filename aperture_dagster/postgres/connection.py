@@ -16,7 +16,6 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from aperture_dagster.postgres.cluster import DAGSTER_DATABASE, PRODUCT_DATABASE
 from aperture_dagster.postgres.databases import server_connection
@@ -37,9 +36,6 @@ def product_database_url(settings: Settings) -> str:
 
 def dagster_database_url(settings: Settings) -> str:
     """Return the URL of Dagster's database for SQLAlchemy (psycopg 2, for dagster-postgres); created if missing."""
-    if settings.dagster_database_url is not None:
-        url = settings.dagster_database_url.get_secret_value()
-        return _with_driver(url, "psycopg2", "APERTURE_DAGSTER_DATABASE_URL")
     if settings.database_url is None:
         return _with_driver(_embedded_url(settings, DAGSTER_DATABASE), "psycopg2")
     product = product_database_url(settings)
@@ -54,12 +50,11 @@ def open_engine(settings: Settings, *, before_migration: Callable[[str], None] |
     ``before_migration``: see :func:`ensure_schema`.
 
     Raises:
-        DatabaseError: the server cannot be reached, refuses, has no pgvector, or the database is also Dagster's.
+        DatabaseError: the server cannot be reached, refuses, or has no pgvector.
     """
     url = product_database_url(settings)
     engine = _engines.get(url)
     if engine is None:
-        refuse_shared_database(settings)
         engine = _engines[url] = _new_engine(url, settings)
     embedded = settings.database_url is None
     with full_disk_explained(settings.home_path / "postgres") if embedded else nullcontext():
@@ -161,63 +156,12 @@ def _ensure_database(server_url: str, name: str) -> None:
         if isinstance(reason, errors.InsufficientPrivilege):
             raise DatabaseError(
                 f"The user of APERTURE_DATABASE_URL may not create the database {name!r}, which Dagster needs: "
-                "create it, or set APERTURE_DAGSTER_DATABASE_URL to another."
+                f'create it (CREATE DATABASE "{name}"), or let that user create databases.'
             ) from None
         raise DatabaseError(describe_connection_error(error)) from None
 
 
 _ensure_embedded_database = functools.cache(_ensure_database)
-
-
-def refuse_shared_database(settings: Settings) -> None:
-    """Refuse to share a database between the product and Dagster: both have a table ``alembic_version``.
-
-    Compares the identities that the servers report, since a database may have several addresses. A server that cannot
-    be reached is reported when it is opened.
-
-    Raises:
-        DatabaseError: both settings lead to the same database, or to two servers, or Dagster's account may not end the
-            connections of a run that is dead.
-    """
-    if settings.database_url is None or settings.dagster_database_url is None:
-        return
-    product, dagster = _identity(product_database_url(settings)), _identity(dagster_database_url(settings))
-    if product is not None and dagster is not None and product[0] != dagster[0]:
-        raise DatabaseError(
-            "APERTURE_DATABASE_URL and APERTURE_DAGSTER_DATABASE_URL lead to two servers, but the locks of runs need "
-            "both databases on one."
-        )
-    if product is not None and product == dagster:
-        raise DatabaseError(
-            "APERTURE_DATABASE_URL and APERTURE_DAGSTER_DATABASE_URL lead to the same database, but each needs its "
-            "own: name another one in APERTURE_DAGSTER_DATABASE_URL, or unset it to use one beside the product's."
-        )
-    if product is not None and dagster is not None:
-        _require_right_to_end_sessions(settings)
-
-
-def _require_right_to_end_sessions(settings: Settings) -> None:
-    account = make_url(product_database_url(settings)).username
-    statement = """
-        SELECT rolname, rolsuper OR pg_has_role('pg_signal_backend', 'MEMBER') OR pg_has_role(p.oid, 'MEMBER')
-        FROM pg_roles d, (SELECT oid FROM pg_roles WHERE rolname = :account) p WHERE d.rolname = current_user"""
-    with create_engine(dagster_database_url(settings), poolclass=NullPool).connect() as connection:
-        row = execute(connection, statement, account=account).first()
-    if row is not None and not row[1]:
-        raise DatabaseError(
-            f"The account {row[0]} of Dagster's database may not end the connections of {account}, which it has to for "
-            f"runs that are dead: GRANT pg_signal_backend TO {row[0]}."
-        )
-
-
-def _identity(url: str) -> tuple[Any, ...] | None:
-    """Return the identity of a database: the start time of its server, and its OID."""
-    statement = "SELECT pg_postmaster_start_time(), oid FROM pg_database WHERE datname = current_database()"
-    try:
-        with create_engine(url, poolclass=NullPool).connect() as connection:
-            return tuple(execute(connection, statement).one())
-    except SQLAlchemyError:
-        return None
 
 
 def describe_server(connection: Connection) -> dict[str, str]:
@@ -230,7 +174,7 @@ def describe_server(connection: Connection) -> dict[str, str]:
 
 
 @functools.cache
-def _with_driver(url: str, driver: str, setting: str = "APERTURE_DATABASE_URL") -> str:
+def _with_driver(url: str, driver: str) -> str:
     scheme, separator, rest = url.strip().partition("://")
     try:
         usable = separator and scheme.partition("+")[0] in ("postgresql", "postgres")
@@ -242,7 +186,8 @@ def _with_driver(url: str, driver: str, setting: str = "APERTURE_DATABASE_URL") 
     except (ArgumentError, ValueError):
         pass
     raise DatabaseError(
-        f"{setting}: expected postgresql://user:password@host:port/database (with special characters encoded as %XX)."
+        "APERTURE_DATABASE_URL: expected postgresql://user:password@host:port/database (with special characters "
+        "encoded as %XX)."
     )
 
 

@@ -82,13 +82,13 @@ class Database:
         Raises:
             DatabaseError: the database cannot be reached or used; the message names the setting.
         """
-        with self._errors(), self._engine().begin() as connection:
+        with _errors(self._settings), self._engine().begin() as connection:
             yield connection
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """Open a connection for several transactions, with its own temporary tables; raises as :meth:`transaction`."""
-        with self._errors(), self._engine().connect() as connection:
+        with _errors(self._settings), self._engine().connect() as connection:
             # Closed at the end, and its temporary tables with it, instead of returning to the pool.
             connection.detach()
             yield connection
@@ -97,7 +97,7 @@ class Database:
     def autocommit(self) -> Iterator[Connection]:
         """Open a connection of which each statement is a transaction of its own; raises as :meth:`transaction`."""
         engine = open_engine(self._settings)
-        with self._errors(), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with _errors(self._settings), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             yield connection
 
     def lease(
@@ -105,17 +105,6 @@ class Database:
     ) -> AbstractContextManager[None]:
         """Use an outside service exclusively among all processes; see :func:`service_lease`."""
         return service_lease(self._engine(), service, waiting=waiting, patience_seconds=patience_seconds)
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Turn failures of the database into errors that say what to do."""
-        try:
-            yield
-        except Exception as error:
-            described = database_error(error, embedded=self._settings.database_url is None)
-            if described is None:
-                raise
-            raise described from None
 
 
 # The product's database for whatever only looks: it neither creates nor migrates anything.

@@ -29,9 +29,7 @@ NO_CONNECTION = (
 BETWEEN = ("the database system is starting up", "the database system is shutting down", "in recovery mode")
 
 
-def describe_connection_error(
-    error: BaseException, setting: str = "APERTURE_DATABASE_URL", *, embedded: bool = False
-) -> str:
+def describe_connection_error(error: BaseException, *, embedded: bool = False) -> str:
     """Describe a failed connection in one sentence, without the URL, which holds the password."""
     # A server on a full disk starts no session.
     if is_full_disk(error):
@@ -41,8 +39,9 @@ def describe_connection_error(
             f"The embedded database in APERTURE_HOME cannot be reached or used: {describe_reason(error)}. "
             "`aperture doctor` starts it, or says why it does not start."
         )
-    return f"The database cannot be reached or used: {describe_reason(error)}. Check {setting}" + (
-        "; without it the embedded database is used." if setting == "APERTURE_DATABASE_URL" else "."
+    return (
+        f"The database cannot be reached or used: {describe_reason(error)}. Check APERTURE_DATABASE_URL; without it "
+        "the embedded database is used."
     )
 
 

@@ -11,7 +11,7 @@ finds it free may end the run:
   run ends all its connections first, while holding the lock. So a process that was suspended, and does not know how
   late it is, writes nothing.
 
-Both databases must be on one server, which knows all locks and sessions.
+Both databases are on one server, which knows all locks and sessions.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def require_locks(connection: Any) -> None:
     """Make sure that a new connection, of psycopg or psycopg2, is not that of a process whose run was ended.
 
     Raises:
-        DatabaseError: its server is not that of Dagster's database.
+        DatabaseError: its server does not know the lock, such as a replica.
     """
     for lock in list(_locks.values()):
         lock.require(connection)
@@ -154,8 +154,8 @@ class RunLock:
             if holds or self._stop.is_set():
                 return
         raise DatabaseError(
-            "The database is not on the server of Dagster's database, which knows whether this run may go on: "
-            "APERTURE_DATABASE_URL and APERTURE_DAGSTER_DATABASE_URL must lead to one server."
+            "The server of APERTURE_DATABASE_URL does not know the lock of this run, which says whether it may go on: "
+            "connections must always lead to the same server."
         )
 
     def _watch(self) -> None:

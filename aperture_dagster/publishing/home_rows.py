@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.people import User, read_users, server_identity, who_takes_part
 from aperture_dagster.media_server.home_screen import HomeScreen
 from aperture_dagster.postgres.queries import array_of, read_rows
 from aperture_dagster.publishing.publishable import listed_works, next_episodes
+from aperture_dagster.settings import Settings
 from aperture_dagster.taste.rewatches import watch_again
 from aperture_dagster.taste.sight import VisibleTitle, titles_in_sight
 
@@ -125,6 +127,17 @@ def as_item(title: VisibleTitle, server_id: str | None, state: Mapping[str, Any]
             **state,
         },
     }
+
+
+def row_items(connection: Connection, row: Row, asking: str, settings: Settings, now: datetime) -> list[dict[str, Any]]:
+    """Return the cards of a row for the user of an id, as the server writes it; none for who does not take part."""
+    people = {one.user_id.replace("-", "").lower(): one for one in who_takes_part(settings, read_users(connection))}
+    user = people.get(asking.replace("-", "").lower())
+    if user is None:
+        return []
+    titles = row_titles(connection, row, user, now.astimezone(ZoneInfo(settings.schedule_timezone)).date())
+    states, identity = states_of(connection, user, titles), server_identity(connection) or {}
+    return [as_item(one, identity.get("server_id"), states.get(one.item_id, UNTOUCHED)) for one in titles]
 
 
 def register_rows(screen: HomeScreen, endpoint: str) -> None:

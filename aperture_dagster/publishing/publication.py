@@ -270,7 +270,7 @@ class Publication:
         template, series = self._settings.publish_names[kind], TYPE_NAMES["series"]
         if kind == "top_picks":
             for media_type, label in TYPE_NAMES.items():
-                name = template.format(type=label, username="")
+                name = self._settings.top_picks_rules[media_type].name or template.format(type=label, username="")
                 yield ListSpec(f"{kind}/{media_type}", name, media_type, None, frozenset(self._by_id), badges=True)
             return
         for user in self._owners:

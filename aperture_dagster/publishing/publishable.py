@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _LATEST = """
     FROM top_picks WHERE media_type = :media_type
     AND day = (SELECT max(day) FROM top_picks WHERE media_type = :media_type AND day <= :today)"""
-_NOT_HIDDEN = "NOT EXISTS (SELECT 1 FROM dismissals d WHERE (d.user_id, d.work_id) = (:user, l.work_id))"
+_NOT_HIDDEN = "NOT EXISTS (SELECT 1 FROM hidden_works d WHERE (d.user_id, d.work_id) = (:user, l.work_id))"
 # By kind of list: how its rows are read, and what the parts of its key after the kind stand for.
 _LISTS = {
     "recommendations": (

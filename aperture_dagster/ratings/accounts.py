@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
+from sqlalchemy import Connection
+
 from aperture_dagster.http.errors import ServiceError, ServiceNotConfigured
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.moments import is_future
@@ -59,8 +61,12 @@ class TraktAccounts:
     def account(self, user_id: str) -> TraktAccount | None:
         """Read the account of a user; None if there is none."""
         with self._database.transaction() as connection:
-            row, installation = stored.read_account(connection, user_id), stored.installation_id(connection)
-        return self._judge(row, installation) if row is not None else None
+            return self.account_in(connection, user_id)
+
+    def account_in(self, connection: Connection, user_id: str) -> TraktAccount | None:
+        """Read the account of a user over a connection, which may be read-only; None if there is none."""
+        row = stored.read_account(connection, user_id)
+        return self._judge(row, stored.known_installation(connection)) if row is not None else None
 
     def why_left_out(self, user_id: str, name: str) -> str | None:
         """Say in a sentence why a user's ratings are not compared with Trakt; None if they are."""
@@ -245,7 +251,7 @@ class TraktAccounts:
             return f"The tokens could not be revoked. {error} {BY_HAND}"
         return None
 
-    def _judge(self, row: TraktAccount, installation: str) -> TraktAccount:
+    def _judge(self, row: TraktAccount, installation: str | None) -> TraktAccount:
         """Return an account with its present state: what was recorded may be over, or not all that is wrong."""
         try:
             self._store.tokens(row, installation)

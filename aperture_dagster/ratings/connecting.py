@@ -28,8 +28,23 @@ class Connecting:
     """The codes that members were shown and have not confirmed yet. They stay in this process."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic, self._lock = monotonic, threading.Lock()
-        self._begun: dict[str, _Begun] = {}
+        self._monotonic, self._begun = monotonic, dict[str, _Begun]()
+        # Each for a user: Trakt, or a sync, may keep one of them waiting, and nobody else.
+        self._locks: dict[str, threading.Lock] = {}
+
+    def step(self, accounts: TraktAccounts, user_id: str, *, confirmed: bool) -> DeviceCode | None:
+        """Return the code that a user has to confirm, still or again; None if they are connected now.
+
+        ``confirmed``: they say that they have. Raises as :meth:`begin` and :meth:`finish`.
+        """
+        if confirmed:
+            if self.finish(accounts, user_id) is not None:
+                return None
+            # Pressed twice, or in two windows.
+            account = accounts.account(user_id)
+            if account is not None and account.state == "connected":
+                return None
+        return self.begin(accounts, user_id)
 
     def begin(self, accounts: TraktAccounts, user_id: str) -> DeviceCode:
         """Return the code that a user has to confirm on Trakt: the one that they were shown, while it is valid.
@@ -37,10 +52,9 @@ class Connecting:
         Raises:
             ServiceError: Trakt gives none.
         """
-        with self._lock:
-            now = self._monotonic()
-            self._begun = {one: begun for one, begun in self._begun.items() if now < begun.until}
-            if user_id not in self._begun:
+        with self._locks.setdefault(user_id, threading.Lock()):
+            now, begun = self._monotonic(), self._begun.get(user_id)
+            if begun is None or now >= begun.until:
                 with accounts.sign_in() as client:
                     code = client.start()
                 self._begun[user_id] = _Begun(code, now + code.expires_in, now)
@@ -57,7 +71,7 @@ class Connecting:
             ServiceBusy: a sync does not end.
             ServiceError: Trakt cannot be used.
         """
-        with self._lock:
+        with self._locks.setdefault(user_id, threading.Lock()):
             begun = self._begun.get(user_id)
             if begun is None:
                 return None

@@ -20,6 +20,7 @@ from aperture_dagster.http.client import ServiceClient
 from aperture_dagster.http.messages import Answer, Request
 from aperture_dagster.ratings.client import app_refused, transport_options, utc_now
 from aperture_dagster.ratings.records import DeviceCode, InvalidGrant, SignInFailed, TokenPair, parse_code, parse_tokens
+from aperture_dagster.texts.translations import marked
 
 REDIRECT_URI = "urn:ietf:wg:oauth:2.0:oob"
 # A lost answer is asked for once more with the same token: if that is void, no repetition helps.
@@ -155,7 +156,7 @@ class TraktSignIn(ServiceClient):
             case 404 | 409 | 410:
                 raise _expired()
             case 418:
-                raise SignInFailed("Access was refused on Trakt's page; nothing was connected.")
+                raise SignInFailed(marked("Access was refused on Trakt's page; nothing was connected."))
             case status if status >= 400:
                 raise app_refused(status, _error_in(answer))
         return parse_tokens(_json(answer), self._now()), False
@@ -167,7 +168,7 @@ class TraktSignIn(ServiceClient):
 
 
 def _expired() -> SignInFailed:
-    return SignInFailed("The code was not entered in time, or is void: start again.")
+    return SignInFailed(marked("The code was not entered in time, or is void: start again."))
 
 
 def _error_in(answer: Answer) -> str:

@@ -79,12 +79,17 @@ def installation_id(connection: Connection) -> str:
     tokens would sign each other out.
     """
     lock_until_commit(connection, INSTALLATION)
-    place = _place(connection)
+    known = known_installation(connection)
+    if known is None:
+        known = uuid4().hex
+        upsert(connection, facts, [{"name": INSTALLATION, "value": {"id": known, "place": _place(connection)}}])
+    return known
+
+
+def known_installation(connection: Connection) -> str | None:
+    """Return the identity of this installation; None if it has none yet, or is a copy of another one."""
     stored = read_value(connection, "SELECT value FROM facts WHERE name = :name", name=INSTALLATION)
-    if stored is None or stored["place"] != place:
-        stored = {"id": uuid4().hex, "place": place}
-        upsert(connection, facts, [{"name": INSTALLATION, "value": stored}])
-    return stored["id"]
+    return stored["id"] if stored is not None and stored["place"] == _place(connection) else None
 
 
 def read_accounts(connection: Connection) -> list[TraktAccount]:
@@ -237,7 +242,7 @@ class TokenStore:
             raise NotConnected("This user has not connected Trakt: run `aperture trakt connect USER`.")
         return account, self.tokens(account, installation)
 
-    def tokens(self, account: TraktAccount, installation: str) -> TokenPair:
+    def tokens(self, account: TraktAccount, installation: str | None) -> TokenPair:
         """Return the tokens of an account in clear.
 
         Raises:

@@ -15,6 +15,7 @@ from typing import Any, get_args
 from urllib.parse import unquote
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
@@ -183,6 +184,9 @@ def _read_env_file() -> None:
     read: set[Path] = set()
     while (path := env_file()) not in read and path.is_file():
         read.add(path)
+        with path.open(encoding="utf-8") as file:
+            if wrong := next((line for line in parse_stream(file) if line.error), None):
+                raise SettingsError(f"{path}, line {wrong.original.line}: expected NAME=value. Nothing of it is shown.")
         for name, value in dotenv_values(path).items():
             if value is not None:
                 os.environ.setdefault(name, value)
@@ -232,10 +236,21 @@ def _explain(error: ValidationError, overrides: dict[str, Any]) -> str:
     if name in overrides:
         where = "given by the program"
     else:
-        where = f"from the environment variable {variable}" if variable else f"from {config_file()}"
+        where = f"from {_origin(variable)}" if variable else f"from {config_file()}"
     # An address may hold a password where it should not.
     shown = "" if name in secret_names() or name.endswith("_url") else f" (was {problem['input']!r})"
-    return f"Setting {name} {where}: {problem['msg'].removeprefix('Value error, ')}{shown}."
+    expected = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        known = list(getattr(Settings.model_fields[name].annotation, "model_fields", ()))
+        expected, shown = f"expected {', '.join(known)}, and it is none of them", ""
+    inside = "".join(f"{one}: " for one in inner if not one.isdigit())
+    return f"Setting {name} {where}: {inside}{expected}{shown}."
+
+
+def _origin(variable: str) -> str:
+    """Say where a variable is set: ``.env`` has been copied into the environment."""
+    is_copied = env_file().is_file() and dotenv_values(env_file()).get(variable) == os.environ[variable]
+    return f"{variable} in {env_file()}" if is_copied else f"the environment variable {variable}"
 
 
 def _explain_unknown(name: str, overrides: dict[str, Any]) -> str:
@@ -243,7 +258,7 @@ def _explain_unknown(name: str, overrides: dict[str, Any]) -> str:
     where = "given by the program" if name in overrides else f"in {config_file()}"
     if name in os.environ:
         known = [variable for setting in known for variable in environment_names(setting)]
-        where = "in the environment"
+        where = f"in {env_file()}" if _origin(name).endswith(str(env_file())) else "in the environment"
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]}?" if near else "docs/settings.md lists all settings."
     return f"{name} {where} is not a setting. {hint}"

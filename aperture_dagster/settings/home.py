@@ -48,9 +48,9 @@ class HomeSettings(SettingsGroup):
     must see it. Default: the home.
     """
     database_url: Secret = None
-    """PostgreSQL (with pgvector) to use instead of the embedded one: postgresql://user:password@host/db."""
-    dagster_database_url: Secret = None
-    """Database for Dagster's runs and events. Default: beside the product's database, named `…_dagster`."""
+    """PostgreSQL (with pgvector) to use instead of the embedded one: postgresql://user:password@host/db. Dagster's runs
+    and events go to a database beside it, named `db_dagster`.
+    """
     secret_key: Secret = None
     """Key with which tokens (of Trakt) are encrypted in the database. Make one with
     `python -c "import secrets; print(secrets.token_urlsafe(32))"`, and keep it: without it, users connect again.

@@ -13,6 +13,8 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     StringConstraints,
+    ValidationInfo,
+    field_validator,
 )
 from pydantic_settings import NoDecode
 
@@ -67,6 +69,12 @@ class TopPicksSource(NamedTuple):
         return "local" if self.service is None else "hybrid" if self.is_local else self.service
 
 
+def _check_name(value: str) -> str:
+    if not value.strip() or not value.isprintable():
+        raise ValueError("expected a name")
+    return value.strip()
+
+
 def _check_source(value: str) -> str:
     TopPicksSource.parse(value)
     return value
@@ -78,6 +86,15 @@ def _check_sort(value: str | None) -> str | None:
         names = ", ".join(MDBLIST_SORTS)
         raise ValueError(f"expected one of {names}, with .asc or .desc, such as score.desc")
     return value
+
+
+def _check_weights(given: dict[str, float]) -> dict[str, float]:
+    for name in given:
+        if name not in WEIGHTS:
+            raise ValueError(f"expected weights of {', '.join(WEIGHTS)}, not of {name}")
+    if given and not any(given.get(name, name != "recency") for name in WEIGHTS):
+        raise ValueError("expected a weight above 0, since otherwise nothing ranks titles")
+    return given
 
 
 SourceText = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_check_source)]
@@ -99,13 +116,59 @@ class EmbedderSettings(SettingsGroup):
     """API key of that endpoint, if it requires one."""
 
 
+WEIGHTS = ("similarity", "era", "co_watch", "recommended_from", "rating", "popularity", "recency")
+PROFILES: dict[str, dict[str, float]] = {
+    "balanced": {},
+    "personal": {"similarity": 1.5, "popularity": 0.5, "rating": 0.5},
+    "recent": {"recency": 0.6},
+}
+"""What the components of a score are multiplied with; ``recency`` is one only where it has a weight."""
+
+
+class RecommendationRules(BaseModel):
+    """How the lists of a media type are made.
+
+    Args:
+        per_list: number of titles.
+        profile: what leads; see ``PROFILES``.
+        diversity: weight of variety within a list: 0 ranks by score alone, 1 by variety alone.
+        weights: by component, in place of what the profile has.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    per_list: int = Field(default=50, ge=1, le=500)
+    profile: Literal["balanced", "personal", "recent"] = "balanced"
+    diversity: Share = 0.1
+    weights: Annotated[dict[str, Annotated[float, Field(ge=0, le=5)]], AfterValidator(_check_weights)] = {}
+
+    @property
+    def factors(self) -> dict[str, float]:
+        """What the components of a score are multiplied with, where that is not 1."""
+        return PROFILES[self.profile] | self.weights
+
+
+RecommendationJson = Annotated[RecommendationRules, NoDecode, BeforeValidator(parse_json)]
+
+
 class RecommendationSettings(SettingsGroup):
     """Taste and recommendations."""
 
-    recommendations_per_list: int = Field(default=50, ge=1, le=500)
-    """Titles per user and media type."""
-    diversity: Share = 0.1
-    """Weight of variety within a list: 0 ranks by score alone, 1 by variety alone."""
+    recommendations_movies: RecommendationJson = RecommendationRules()
+    """How lists of films are made, and suggestions of films outside the library, as a JSON object, or as a table in
+    `aperture.toml`, of what is not the default: `{"profile": "recent", "per_list": 30}`. `per_list` is the number of
+    titles. `profile` is what leads: `balanced` is what was [measured](ranking.md#measured-quality), `personal` has less
+    of what everybody watches, for people who know the famous titles; `recent` has more of the last years, for a library
+    that grows by new releases. `diversity` is the weight of variety within a list: 0 ranks by score alone, 1 by variety
+    alone. `weights` are for [experts](ranking.md#profiles-and-weights).
+    """
+    recommendations_series: RecommendationJson = RecommendationRules()
+    """How lists of series are made, likewise."""
+
+    @property
+    def recommendation_rules(self) -> dict[str, RecommendationRules]:
+        """How lists are made, by media type."""
+        return {"movie": self.recommendations_movies, "series": self.recommendations_series}
 
 
 class TopPicksRules(BaseModel):
@@ -118,6 +181,7 @@ class TopPicksRules(BaseModel):
         minimum_viewers: viewers that a pick needs; lowered when too few titles have them.
         local_weight: weight of the household's plays where they are combined with a list; the list has the rest.
         mdblist_sort: order of a list of MDBList, such as score.desc; None: that of the list.
+        name: what they are called where they are published; None: as in ``publish_names``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -128,6 +192,7 @@ class TopPicksRules(BaseModel):
     minimum_viewers: PositiveInt = 2
     local_weight: Share = 0.5
     mdblist_sort: MdblistSort = None
+    name: Annotated[str, AfterValidator(_check_name)] | None = None
 
 
 Rules = Annotated[TopPicksRules, NoDecode, BeforeValidator(parse_json)]
@@ -143,10 +208,23 @@ class TopPicksSettings(SettingsGroup):
     household's plays), or a list, of which the library's titles are taken: `tmdb:popular`, `tmdb:trending` (of the
     week), `tmdb:top_rated`, or `mdblist:` and its number, user/slug or address; both together: `local+tmdb:popular`,
     in which the plays have `local_weight` (0 to 1) and the list the rest. `mdblist_sort` is the order of a list of
-    MDBList, such as `score.desc`.
+    MDBList, such as `score.desc`; `name` is what they are called where they are published.
     """
     top_picks_series: Rules = TopPicksRules()
     """How the series are picked, likewise."""
+
+    @field_validator("top_picks_series")
+    @classmethod
+    def _check_names(cls, series: TopPicksRules, info: ValidationInfo) -> TopPicksRules:
+        films = info.data.get("top_picks_movies")
+        if films is not None and series.name and series.name.casefold() == (films.name or "").casefold():
+            raise ValueError("expected another name than that of the films, so that no two lists share a library")
+        return series
+
+    @property
+    def top_picks_rules(self) -> dict[str, TopPicksRules]:
+        """How Top Picks are made, by media type."""
+        return {"movie": self.top_picks_movies, "series": self.top_picks_series}
 
 
 # Settings of what is published on the media server.
@@ -155,11 +233,9 @@ class TopPicksSettings(SettingsGroup):
 def _check_template(value: str) -> str:
     """Accept a name in which only the placeholders of a template appear in braces."""
     try:
-        name = value.format(username="name", type="type")
-    except (LookupError, ValueError, AttributeError):
+        _check_name(value.format(username="name", type="type"))
+    except (LookupError, AttributeError):
         raise ValueError("expected a name with no other placeholders than {username} and {type}") from None
-    if not name.strip() or not name.isprintable():
-        raise ValueError("expected a name")
     return value.strip()
 
 

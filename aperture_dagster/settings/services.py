@@ -26,6 +26,8 @@ class MediaServerSettings(SettingsGroup):
 
     media_server_url: OptionalAddress = None
     """Address of the Jellyfin or Emby server, such as http://192.168.1.10:8096."""
+    media_server_public_url: OptionalAddress = None
+    """Address at which members' browsers reach the server, if it is another one: for links to titles."""
     media_server_type: Literal["auto", "jellyfin", "emby"] = "auto"
     """Type of the server; auto detects it."""
     media_server_api_key: Secret = None

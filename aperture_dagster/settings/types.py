@@ -1,6 +1,7 @@
 """The types of settings, each with its own validation and a sentence about what it expects."""
 
 import contextlib
+import ipaddress
 import json
 import re
 from datetime import time
@@ -85,6 +86,22 @@ def parse_authority(text: str) -> tuple[str, str] | None:
         return None
     port = found["port"] or ""
     return found["name"].strip("[]"), "" if port in ("80", "443") else port
+
+
+def is_address(name: str) -> bool:
+    """Return whether a name is an IP address."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(name: str) -> bool:
+    """Return whether a name or address is one that leads to this machine only."""
+    if is_address(name):
+        return ipaddress.ip_address(name).is_loopback
+    return name == "localhost" or name.endswith(".localhost")
 
 
 def _check_authority(value: str) -> str:

@@ -51,6 +51,8 @@ _IDS = """
 _SAID = """
     SELECT user_id, work_id, 'hidden' AS what, NULL::float8 AS rating, dismissed_at AS said_at FROM dismissals d
     WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = d.work_id)
+    UNION ALL SELECT user_id, NULL, array_to_string(excluded_genres, '/'), NULL, NULL FROM member_choices
+    WHERE cardinality(excluded_genres) > 0
     UNION ALL SELECT user_id, work_id, 'more', NULL, asked_at FROM more_like_this
     UNION ALL SELECT user_id, work_id, 'rated', rating, updated_at FROM ratings WHERE source = 'own'"""
 

@@ -344,6 +344,14 @@ def liked_genres(connection: Connection, user_ids: Sequence[str]) -> dict[str, d
     return shares
 
 
+def library_genres(connection: Connection) -> list[str]:
+    """Return the genres of the library's titles, by name."""
+    statement = """
+        SELECT DISTINCT unnest(coalesce(e.genres, t.genres)) AS genre
+        FROM present_titles t LEFT JOIN enriched_metadata e USING (work_id) ORDER BY genre"""
+    return list(execute(connection, statement).scalars())
+
+
 def favourites(connection: Connection, user_id: str, limit: int) -> list[dict[str, Any]]:
     """List the titles with the highest taste weights of a user: ``media_type``, ``title``, ``year``, ``weight``."""
     statement = """

@@ -12,6 +12,7 @@ from aperture_dagster.catalogue.queries import read_added
 from aperture_dagster.taste.crowd import read_crowd
 from aperture_dagster.taste.histories import read_histories
 from aperture_dagster.taste.lists import read_copies, read_edges
+from aperture_dagster.taste.recommendations import ranking_configs
 from aperture_dagster.taste.titles import in_sight, read_shelves
 from aperture_dagster.taste.vectors import active_model
 
@@ -32,7 +33,6 @@ def measure_quality(
     A media type of which nothing can be judged is left out; without vectors, nothing can.
     """
     # pandas and numpy double the time that every `dagster` command takes to start.
-    from aperture_dagster.taste.ranking.config import RankingConfig
     from aperture_dagster.taste.ranking.evaluation import DEPTH, compare_with_votes, intervals, rank_household
     from aperture_dagster.taste.ranking.own_server import MOST_USERS, sample_of, worlds_of_server
 
@@ -52,13 +52,14 @@ def measure_quality(
     _, hidden = in_sight(asked, shelves.items, copies)
     worlds = worlds_of_server(shelves.items, shelves.library, histories, added=added, hidden=hidden, as_of=as_of)
     crowd = read_crowd(log, settings, shelves.items)
-    config = RankingConfig(limit=DEPTH, diversity=settings.diversity)
+    configs = ranking_configs(settings)
     found: dict[str, tuple[Comparison, Interval]] = {}
     for media_type, name in MEDIA_TYPES.items():
         world = worlds.get(media_type)
         if world is None or not world.users:
             continue
         everybody = sorted(set(world.training["user_id"]))
+        config = replace(configs[media_type], limit=DEPTH)
         lists = rank_household(replace(world, edges=edges), everybody, config, crowd=crowd)
         comparison = compare_with_votes(world, lists)
         found[name] = comparison, intervals(comparison.ours, comparison.votes)[1]

@@ -57,7 +57,7 @@ class Recommendations:
             resting={user.user_id: works for user, works in resting},
             crowd=read_crowd(log, settings, items),
         )
-        self._model = prepare(inputs, ranking_config(settings), library=library, links=links)
+        self._model = prepare(inputs, ranking_configs(settings), library=library, links=links)
 
     def of(self, user: User) -> list[dict[str, Any]]:
         """Return a user's rows of ``recommendations``."""
@@ -65,11 +65,14 @@ class Recommendations:
         return [_recommendation_row(user, row, self._visible[user.user_id]) for row in ranked]
 
 
-def ranking_config(settings: Settings) -> RankingConfig:
-    """Return the parameters of the ranking that the settings ask for."""
+def ranking_configs(settings: Settings) -> dict[str, RankingConfig]:
+    """Return the parameters of the ranking that the settings ask for, by media type."""
     from aperture_dagster.taste.ranking.config import RankingConfig
 
-    return RankingConfig(limit=settings.recommendations_per_list, diversity=settings.diversity)
+    return {
+        media_type: RankingConfig(limit=rules.per_list, diversity=rules.diversity, factors=rules.factors)
+        for media_type, rules in settings.recommendation_rules.items()
+    }
 
 
 def _recommendation_row(user: User, row: Mapping[str, Any], copies: Mapping[int, int]) -> dict[str, Any]:

@@ -28,16 +28,21 @@ class VisibleTitle:
     picture_tag: str | None
 
 
-def titles_in_sight(connection: Connection, user: User, works: Collection[int]) -> dict[int, VisibleTitle]:
-    """Return by work those of some works that are in the library, that a user may see, and that they did not hide."""
+def titles_in_sight(
+    connection: Connection, user: User, works: Collection[int], *, with_hidden: bool = False
+) -> dict[int, VisibleTitle]:
+    """Return by work those of some works that are in the library, and that a user may see.
+
+    ``with_hidden``: also those that they have hidden.
+    """
     statement = """
         SELECT t.work_id, t.media_type, t.item_id, t.library_id, t.tags, t.path, t.server_item_id, t.picture_tag,
         coalesce(e.title, t.title) AS title, coalesce(e.year, t.year) AS year, e.official_rating AS merged_rating,
         t.official_rating FROM present_titles t LEFT JOIN enriched_metadata e USING (work_id)
         WHERE t.work_id = ANY(CAST(:works AS bigint[]))
-        AND NOT EXISTS (SELECT 1 FROM dismissals d WHERE (d.user_id, d.work_id) = (:user, t.work_id))
+        AND (:hidden OR NOT EXISTS (SELECT 1 FROM hidden_works d WHERE (d.user_id, d.work_id) = (:user, t.work_id)))
         ORDER BY t.work_id, t.item_id"""
-    rows = execute(connection, statement, works=array_of(works), user=user.user_id).all()
+    rows = execute(connection, statement, works=array_of(works), user=user.user_id, hidden=with_hidden).all()
     allowed: set[int] = set()
     usual: dict[int, int] = {}
     for row in rows:
@@ -58,8 +63,9 @@ def titles_in_sight(connection: Connection, user: User, works: Collection[int]) 
 
 
 def hidden_titles(connection: Connection) -> dict[str, frozenset[int]]:
-    """Return by user the works that they never want to find on a list."""
+    """Return by user the works of the library that they never want to find on a list."""
     found: dict[str, set[int]] = {}
-    for user_id, work_id in execute(connection, "SELECT user_id, work_id FROM dismissals"):
+    statement = "SELECT user_id, work_id FROM hidden_works WHERE work_id IN (SELECT work_id FROM present_titles)"
+    for user_id, work_id in execute(connection, statement):
         found.setdefault(user_id, set()).add(work_id)
     return {user_id: frozenset(works) for user_id, works in found.items()}

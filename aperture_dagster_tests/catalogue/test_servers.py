@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.catalogue.people import read_users, write_users
+from aperture_dagster.catalogue.servers import MediaServers, check_names
 from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.http.errors import ServiceNotConfigured, ServiceRefused
 from aperture_dagster.model.clock import Clock
@@ -18,6 +19,7 @@ from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.world import World
 from aperture_dagster.worklist.services import MeteredService
 from aperture_dagster_tests.services import NOW
+from aperture_dagster_tests.shelf import Shelf, user_row
 
 Serve = Callable[..., AbstractContextManager[Any]]
 
@@ -61,3 +63,20 @@ def test_the_same_server_may_move_to_another_address(serve: Serve):
     for _ in range(2):
         with serve(odd_world(NOW)) as (_, settings), MediaServers(settings, Database(settings)).open():
             pass
+
+
+def test_settings_that_name_users_are_compared_with_everybody_ever_seen(shelf: Shelf):
+    shelf.users("alma", "ben")
+    with shelf.open() as connection:
+        write_users(
+            connection, [user_row("ben") | {"name": "Benno"}], still_there=["ben"], key_for=lambda name, *_: name
+        )
+        stored = read_users(connection)
+    settings = load_settings(include_users=("alma", "ben", "benni"), user_emails={"benno": "nobody"})
+    problems, notes = check_names(settings, stored)
+    assert notes == [
+        "APERTURE_INCLUDE_USERS names 'alma', who is no longer on the server.",
+        "APERTURE_INCLUDE_USERS names 'ben', who is called 'Benno' now.",
+    ]
+    assert "names 'benni', but no user has or had that name; did you mean 'Benno'?" in problems[0]
+    assert "'nobody' of 'benno' is not an e-mail address" in problems[1]

@@ -100,12 +100,12 @@ def test_a_demo_ignores_every_key_and_address_of_the_operator(tmp_path: Path, mo
         monkeypatch.setenv(environment_names(name)[-1], '{"X-Key": "hush"}')
     for service in ("MEDIA_SERVER", "TMDB", "OMDB", "MDBLIST", "EMBEDDER"):
         monkeypatch.setenv(f"APERTURE_{service}_URL", "http://films.example")
-    monkeypatch.setenv("APERTURE_DAGSTER_DATABASE_URL_FILE", "/run/secrets/database")
-    monkeypatch.delenv("APERTURE_DAGSTER_DATABASE_URL")
+    monkeypatch.setenv("APERTURE_DATABASE_URL_FILE", "/run/secrets/database")
+    monkeypatch.delenv("APERTURE_DATABASE_URL")
     monkeypatch.setenv("APERTURE_INCLUDE_USERS", "ann")
-    monkeypatch.setenv("APERTURE_RECOMMENDATIONS_PER_LIST", "3")
+    monkeypatch.setenv("APERTURE_DISCOVERY_PER_LIST", "3")
     settings = point_at({}, tmp_path / "demo")
     assert settings.secret_values() == []
     assert "films.example" not in repr(settings)
     assert settings.include_users == ()
-    assert settings.recommendations_per_list == 3, "settings without access to real services are kept"
+    assert settings.discovery_per_list == 3, "settings without access to real services are kept"

@@ -138,6 +138,11 @@ def test_the_status_follows_what_happens(serve: Callable[..., Any], tmp_path: Pa
         assert "! update: version 9999 is out, this is " in out.getvalue()
         assert "picks, 30 d" not in out.getvalue()
         assert re.search(r"✓ sync_movies +\S+ \S+, next \d{4}-\d\d-\d\d \d\d:\d\d\n", out.getvalue())
+        assert re.search(r"- generate_recommendations +never ran, next", out.getvalue())
+        instance.report_runless_asset_event(dg.AssetMaterialization("recommendations"))
+        document = as_document(settings, read_status(settings, now=datetime.now(UTC)), [])
+        _print(document, None, ZoneInfo("UTC"), Terminal(out))
+        assert re.search(r"- generate_recommendations +made \S+ \S+ by other runs, next", out.getvalue())
 
 
 def test_a_page_shows_the_list_the_taste_and_what_was_watched(serve: Callable[..., Any]) -> None:
@@ -166,9 +171,9 @@ def test_a_page_shows_the_list_the_taste_and_what_was_watched(serve: Callable[..
                 (summary,) = inbox.take()
             assert (summary["title"], summary["type"]) == ("Aperture: the week", "success")
             lists, changes, picks, held = summary["message"].split("\n\n")
-            assert (lists, held) == ("Lists: 2 of 2 users have one.", "Nothing is held back.")
+            assert (lists, held) == ("2 of 2 users have a list.", "Nothing is held back.")
             assert changes.endswith("12 titles added, 2 plays by 1 user, 2 lists changed.")
-            assert picks == "Picks watched: Ann 0 of 2 titles."
+            assert picks == "Picks watched within 7 days: Ann 0 of 2 titles."
         page = read_page(settings, "ANN", count=3)
         assert [row["rank"] for row in page["films"]] == [1, 2, 3]
         assert page["no_list_because"] is None and all(row["reason"] for row in page["films"])

@@ -1,4 +1,4 @@
-"""The list of allowed deviations from the specifications, with reasons.
+"""The list of allowed deviations from TMDb's specification, with reasons.
 
 A deviation is limited to places and values. Most also have a replacement for the exchange, which is then checked.
 A deviation that no longer occurs at one of its places is a failure.
@@ -10,23 +10,25 @@ import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from aperture_dagster.simulator.tmdb.payloads import APPENDABLE
 from aperture_dagster_tests.contracts.recorder import Exchange
-from aperture_dagster_tests.contracts.specification import Difference, Specification, query_parameters
 
-Instead = Callable[[Specification, Exchange], Iterable[Exchange]]
+if TYPE_CHECKING:
+    from aperture_dagster_tests.contracts.specification import Difference, Specification
+
+Instead = Callable[[Exchange], Iterable[Exchange]]
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """An allowed difference from a specification.
+    """An allowed difference from the specification.
 
     ``where`` are patterns of ``operation place``. ``holds`` limits the differences at these places, and ``instead``
     returns the exchanges to check instead: their requests and responses.
     """
 
-    service: str
     side: str
     rule: str
     where: tuple[str, ...]
@@ -37,55 +39,20 @@ class Deviation:
 
     def place_of(self, difference: Difference) -> str | None:
         """Return the pattern that a difference matches, or None."""
-        if (self.service, self.side, self.rule) != (difference.exchange.service, difference.side, difference.rule):
+        if (self.side, self.rule) != (difference.side, difference.rule):
             return None
         place = f"{difference.operation} {difference.place}".strip()
         found = next((pattern for pattern in self.where if fnmatchcase(place, pattern)), None)
         return found if found is not None and self.holds(difference) else None
 
     def __str__(self) -> str:
-        return f"{self.service}, {self.side}: {self.differs}"
+        return f"{self.side}: {self.differs}"
 
 
 # Replacements
 
 
-def _lists_repeated(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
-    """Yield the exchange with array parameters split at commas."""
-    found = specification.operation(exchange)
-    declared = query_parameters(found[1]) if found else {}
-    query: list[tuple[str, str]] = []
-    for name, value in exchange.query:
-        is_list = declared.get(name, {}).get("schema", {}).get("type") == "array"
-        query += [(name, part) for part in value.split(",")] if is_list else [(name, value)]
-    yield exchange.but(query=query)
-
-
-def _problem_details(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
-    """Yield the exchange with its body where problem details are declared."""
-    assert exchange.header("content-type").startswith("application/problem+json")
-    yield exchange.but(
-        method="GET",
-        path=f"/Users/{'0' * 32}",
-        query=[],
-        status=404,
-        answer_headers=(("content-type", "application/json"),),
-    )
-
-
-_NEW_ROUTES = (
-    (r"/Users/(\w+)/Views", "/UserViews"),
-    (r"/Users/(\w+)/Items", "/Items"),
-    (r"/Users/(\w+)/Items/Resume", "/UserItems/Resume"),
-    (r"/Users/(\w+)/Items/Latest", "/Items/Latest"),
-    (r"/Users/(\w+)/Configuration", "/Users/Configuration"),
-    (r"/Users/(\w+)/Items/(\w+)", r"/Items/{}"),
-    (r"/Users/(\w+)/PlayedItems/(\w+)", r"/UserPlayedItems/{}"),
-    (r"/Users/(\w+)/FavoriteItems/(\w+)", r"/UserFavoriteItems/{}"),
-)
-
-
-def _key_in_header(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
+def _key_in_header(exchange: Exchange) -> Iterable[Exchange]:
     query = dict(exchange.query)
     headers = (*exchange.request_headers, ("authorization", f"Bearer {query.pop('api_key')}"))
     yield exchange.but(request_headers=headers, query=list(query.items()))
@@ -97,7 +64,7 @@ _ERROR_CODES = {
 }  # fmt: skip
 
 
-def _error_form(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
+def _error_form(exchange: Exchange) -> Iterable[Exchange]:
     """Check for ``success``, a code of the status, and a text."""
     content = exchange.json()
     assert set(content) == {"success", "status_code", "status_message"}, content
@@ -110,7 +77,7 @@ def _error_form(specification: Specification, exchange: Exchange) -> Iterable[Ex
 _WITHOUT_ID = ("recommendations", "similar")
 
 
-def _parts_by_themselves(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
+def _parts_by_themselves(exchange: Exchange) -> Iterable[Exchange]:
     """Yield the response without the appended parts, and each part as a response of its own endpoint."""
     yield _details_alone(exchange)
     content = exchange.json()
@@ -128,7 +95,7 @@ def _details_alone(exchange: Exchange) -> Exchange:
     return exchange.but(query=query, content=content)
 
 
-def _as_last_episode(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
+def _as_last_episode(exchange: Exchange) -> Iterable[Exchange]:
     """Yield the next episode in place of the last one, which has the same form."""
     alone = _details_alone(exchange)
     content = alone.json()
@@ -137,13 +104,13 @@ def _as_last_episode(specification: Specification, exchange: Exchange) -> Iterab
     )
 
 
-def _as_recommended(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
+def _as_recommended(exchange: Exchange) -> Iterable[Exchange]:
     """Yield found series as recommended ones, which have the same form."""
     page = {"page": 1, "results": exchange.json()["tv_results"], "total_pages": 1, "total_results": 1}
     yield exchange.but(path="/3/tv/1/recommendations", query=[], content=page)
 
 
-def _as_similar(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
+def _as_similar(exchange: Exchange) -> Iterable[Exchange]:
     """Yield similar titles as recommended ones, which have the same form except for the media type."""
     content = exchange.json()
     types = {entry.pop("media_type") for entry in content["results"]}
@@ -154,7 +121,7 @@ def _as_similar(specification: Specification, exchange: Exchange) -> Iterable[Ex
 _OFFERS = ("flatrate", "free", "ads", "rent", "buy")
 
 
-def _as_flatrate(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
+def _as_flatrate(exchange: Exchange) -> Iterable[Exchange]:
     """Yield the response with each kind of offer in place of flat rates, which are declared everywhere."""
     content = exchange.json()
     for kind in _OFFERS:
@@ -172,96 +139,13 @@ _MOVIE, _TV = "GET /3/movie/{movie_id}", "GET /3/tv/{series_id}"
 
 DEVIATIONS: tuple[Deviation, ...] = (
     Deviation(
-        "jellyfin", "answer", "format uuid",
-        where=("* *UserData.ItemId", "* *Items.[*].Id", "* [*].Id", "* *ParentId", "* *People.[*].Id", "* *SeasonId",
-               "* *SeriesId", "* *Studios.[*].Id", "* *ItemId", "* Id", "* User.Id", "* SessionInfo.UserId",
-               "* Items.[*].UserId"),
-        differs="ids are 32 hex digits without dashes",
-        because="The specification says uuid; the server writes no dashes, and takes both.",
-        holds=lambda difference: re.fullmatch("[0-9a-f]{32}", difference.value) is not None,
-    ),
-    Deviation(
-        "jellyfin", "request", "format uuid",
-        where=("* path.collectionId", "* path.itemId", "* path.playlistId", "* path.seriesId", "* path.userId",
-               "* query.ids.[*]", "* query.parentId", "* query.seriesId", "* query.userId", "* body.Ids.*",
-               "* body.UserId", "* body.Id", "* body.LatestItemsExcludes.*"),
-        differs="ids are sent as the server gave them",
-        because="Both forms are accepted as input.",
-        holds=lambda difference: re.fullmatch("[0-9a-f]{32}", difference.value) is not None,
-    ),
-    Deviation(
-        "jellyfin", "request", "undeclared",
-        where=("POST /Library/VirtualFolders/LibraryOptions body.LibraryOptions.MediaSegmentProvideOrder",),
-        differs="a field of libraries' options is misspelt",
-        because="10.10 names it so, and options are written back as they were read.",
-    ),
-    Deviation(
-        "jellyfin", "answer", "undeclared",
-        where=("GET /System/Configuration EnableGroupingIntoCollections",),
-        differs="films and series are grouped by one setting",
-        because="10.11 has one for each.",
-    ),
-    Deviation(
-        "jellyfin", "request", "enum",
-        where=("GET /Items query.fields.[*]", "GET /Items query.includeItemTypes.[*]", "GET /Items query.sortBy.[*]"),
-        differs="lists are joined with commas",
-        because="The specification declares array parameters as repeated; the server takes commas, too.",
-        holds=lambda difference: "," in difference.value,
-        instead=_lists_repeated,
-    ),
-    Deviation(
-        "jellyfin", "request", "format uuid",
-        where=("GET /Items query.ids.[*]",),
-        differs="lists of ids are joined with commas",
-        because="The specification declares array parameters as repeated; the server takes commas, too.",
-        holds=lambda difference: "," in difference.value,
-        instead=_lists_repeated,
-    ),
-    Deviation(
-        "jellyfin", "answer", "ResponseNotFound",
-        where=("GET /Items 400", "GET /Items/{itemId} 400", "GET /Items/{itemId} 404"),
-        differs="invalid values and unknown ids are refused with problem details",
-        because="Binding failures are 400 with RFC 7807 problem details on every route; few routes declare errors.",
-        instead=_problem_details,
-    ),
-    Deviation(
-        "jellyfin", "answer", "MediaTypeNotFound",
-        where=("POST /Environment/ValidatePath", "POST /Users/{userId}/Policy",
-               "POST /Items/{itemId}/Images/{imageType}", "GET /QuickConnect/Connect"),
-        differs="problem details have their own media type",
-        because="They are declared as application/json and sent as application/problem+json.",
-        instead=_problem_details,
-    ),
-    Deviation(
-        "jellyfin", "answer", "MediaTypeNotFound",
-        where=("GET /Users/Me",),
-        differs="an uncaught exception is plain text",
-        because='Uncaught exceptions are text/plain, "Error processing request."',
-        holds=lambda difference: difference.exchange.answer_body == b"Error processing request.",
-    ),
-    Deviation(
-        "jellyfin", "answer", "type",
-        where=("GET /Users/{userId}", "GET /Items/{itemId}/Images/{imageType}", "GET /Shows/{seriesId}/Seasons",
-               "POST /Items/{itemId}/Images/{imageType}"),
-        differs="the error is a bare string",
-        because="An error's body is sometimes problem details, sometimes a bare JSON string.",
-        holds=lambda difference: difference.exchange.status in (400, 404) and isinstance(difference.value, str),
-    ),
-    Deviation(
-        "tmdb", "request", "undeclared",
+        "request", "undeclared",
         where=("GET /3/trending/movie/{time_window} query.page", "GET /3/trending/tv/{time_window} query.page"),
         differs="trending titles are read page by page",
         because="The answer has pages, and total_pages says how many; only the parameter is not declared.",
     ),
     Deviation(
-        "jellyfin", "answer", "undeclared",
-        where=("GET /Library/VirtualFolders *LibraryOptions.MediaSegmentProvideOrder",),
-        differs="an option of libraries has another name in 10.10",
-        because="It is misspelt there, and MediaSegmentProviderOrder since 10.11; the specification is that of 12.",
-        holds=lambda difference: difference.value == [],
-    ),
-    Deviation(
-        "tmdb", "request", "SecurityNotFound",
+        "request", "SecurityNotFound",
         where=("* header.authorization",),
         differs="a version 3 key is in the query",
         because="Only the header is declared; a version 3 key goes into the query as api_key.",
@@ -269,7 +153,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
         instead=_key_in_header,
     ),
     Deviation(
-        "tmdb", "request", "undeclared",
+        "request", "undeclared",
         where=("* query.api_key",),
         differs="a version 3 key is a parameter that no operation declares",
         because="Only the header is declared; a version 3 key goes into the query as api_key.",
@@ -277,14 +161,14 @@ DEVIATIONS: tuple[Deviation, ...] = (
         instead=_key_in_header,
     ),
     Deviation(
-        "tmdb", "answer", "ResponseNotFound",
+        "answer", "ResponseNotFound",
         where=tuple(f"* {status}" for status in _ERROR_CODES),
         differs="errors have responses",
         because="Only 200 is declared; errors have their own form, and a code for each meaning.",
         instead=_error_form,
     ),
     Deviation(
-        "tmdb", "answer", "undeclared",
+        "answer", "undeclared",
         where=tuple(f"{_MOVIE} {part}" for part in APPENDABLE["movie"])
         + tuple(f"{_TV} {part}" for part in APPENDABLE["series"]),
         differs="appended objects are part of the details",
@@ -293,56 +177,56 @@ DEVIATIONS: tuple[Deviation, ...] = (
         instead=_parts_by_themselves,
     ),
     Deviation(
-        "tmdb", "answer", "undeclared",
+        "answer", "undeclared",
         where=tuple(f"{_MOVIE}/recommendations {name}" for name in ("page", "results", "total_pages", "total_results")),
         differs="recommendations of films are not empty",
         because="They can be {}, and were so in the example of the specification.",
         instead=_as_similar,
     ),
     Deviation(
-        "tmdb", "answer", "unmodelled",
+        "answer", "unmodelled",
         where=(f"{_MOVIE}/recommendations",),
         differs="recommendations of films are not described",
         because="They can be {}, and were so in the example of the specification.",
         instead=_as_similar,
     ),
     Deviation(
-        "tmdb", "answer", "unmodelled",
+        "answer", "unmodelled",
         where=(f"{_TV} next_episode_to_air",),
         differs="the next episode is not described",
         because="It is an episode or null, and was null in the example of the specification.",
         instead=_as_last_episode,
     ),
     Deviation(
-        "tmdb", "answer", "unmodelled",
+        "answer", "unmodelled",
         where=("GET /3/find/{external_id} tv_results.[*]",),
         differs="found series are not described",
         because="Each media type is a list, and was empty in the example of the specification.",
         instead=_as_recommended,
     ),
     Deviation(
-        "tmdb", "answer", "absent",
+        "answer", "absent",
         where=(f"{_MOVIE}/watch/providers results.??", f"{_TV}/watch/providers results.??"),
         differs="not every country is present",
         because="Countries are keys; those without offers are left out.",
         holds=lambda difference: re.fullmatch("results.[A-Z]{2}", difference.place) is not None,
     ),
     Deviation(
-        "tmdb", "answer", "absent",
+        "answer", "absent",
         where=(f"{_MOVIE}/watch/providers results.??.*", f"{_TV}/watch/providers results.??.*"),
         differs="not every kind of offer is present",
         because="Kinds of offers are keys; those without services are left out.",
         holds=lambda difference: difference.place.rpartition(".")[2] in _OFFERS,
     ),
     Deviation(
-        "tmdb", "answer", "undeclared",
+        "answer", "undeclared",
         where=(f"{_MOVIE}/watch/providers results.??.*", f"{_TV}/watch/providers results.??.*"),
         differs="more kinds of offers are present",
         because="The same five kinds exist in every country; the example of the specification had some of them.",
         instead=_as_flatrate,
     ),
     Deviation(
-        "tmdb", "answer", "type",
+        "answer", "type",
         where=(
             f"{_MOVIE} belongs_to_collection", f"{_MOVIE} imdb_id", f"{_MOVIE} production_companies.[*].logo_path",
             f"{_MOVIE}/credits cast.[*].profile_path", f"{_MOVIE}/credits crew.[*].profile_path",
@@ -357,7 +241,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
         holds=lambda difference: difference.value is None,
     ),
     Deviation(
-        "tmdb", "answer", "type",
+        "answer", "type",
         where=(f"{_TV} seasons.[*].vote_average", "GET /3/discover/tv results.[*].vote_average",
                "GET /3/tv/popular results.[*].vote_average", f"{_TV}/similar results.[*].vote_average"),
         differs="averages have decimal places",
@@ -368,20 +252,19 @@ DEVIATIONS: tuple[Deviation, ...] = (
 
 
 class Comparison:
-    """Compares exchanges with their specifications. ``met`` collects the places of deviations."""
+    """Compares exchanges with the specification. ``met`` collects the places of deviations."""
 
-    def __init__(self, specifications: dict[str, Specification]) -> None:
-        self._specifications = specifications
+    def __init__(self, specification: Specification) -> None:
+        self._specification = specification
         self.met: set[tuple[Deviation, str]] = set()
         self._seen: set[tuple[str, ...]] = set()
 
     def unexplained(self, exchange: Exchange, sides: Collection[str] = ("request", "answer")) -> list[Difference]:
         """What differs and may not. Raises AssertionError where a deviation does not keep to its own rules."""
-        specification = self._specifications[exchange.service]
         sides = [side for side in sides if self._is_new(side, exchange)]
         left: list[Difference] = []
         followed: set[Instead] = set()
-        for difference in specification.differences(exchange, sides):
+        for difference in self._specification.differences(exchange, sides):
             deviation, place = _known(difference)
             if deviation is None:
                 left.append(difference)
@@ -389,15 +272,13 @@ class Comparison:
             self.met.add((deviation, place))
             if deviation.instead is not None and deviation.instead not in followed:
                 followed.add(deviation.instead)
-                # Where even the route is another one, both sides are still to be seen.
-                rest = sides if deviation.rule == "PathNotFound" else (deviation.side,)
-                for substitute in deviation.instead(specification, exchange):
-                    left += self.unexplained(substitute, rest)
+                for substitute in deviation.instead(exchange):
+                    left += self.unexplained(substitute, (deviation.side,))
         return left
 
     def _is_new(self, side: str, exchange: Exchange) -> bool:
         """Whether this half was not compared yet: a request that differs in ids and numbers alone is the same."""
-        half: tuple[str, ...] = (side, exchange.service, exchange.method)
+        half: tuple[str, ...] = (side, exchange.method)
         if side == "request":
             names = [name for name, _ in exchange.request_headers]
             target = re.sub(r"\b([0-9a-f]{32}|tt\d+|\d+)\b", "…", f"{exchange.path}?{exchange.query_string}")

@@ -13,19 +13,18 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aperture_dagster.simulator.server import RunningSimulator, Simulator, running
-from aperture_dagster.simulator.settings import JELLYFIN_PATH, TMDB_PATH, SimulatorSettings
+from aperture_dagster.simulator.settings import TMDB_PATH, SimulatorSettings
 from aperture_dagster.simulator.world import World
 
 Headers = tuple[tuple[str, str], ...]
-# A specification's paths begin where its server's address ends: TMDb's hold the version.
-_SERVICES = {JELLYFIN_PATH: "jellyfin", TMDB_PATH.removesuffix("/3"): "tmdb"}
+# The specification's paths begin where its server's address ends, and hold the version.
+_MOUNT = TMDB_PATH.removesuffix("/3")
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A request and its response. ``path`` is as in the service's specification; header names are in lower case."""
+    """A request and its response. ``path`` is as in the specification; header names are in lower case."""
 
-    service: str
     method: str
     path: str
     query_string: str
@@ -64,11 +63,11 @@ class Exchange:
     def __str__(self) -> str:
         """Describe the request without the ids, which change from run to run."""
         path = re.sub(r"[0-9a-f]{32}", "…", self.path)
-        return f"{self.service}: {self.method} {path} -> {self.status}"
+        return f"{self.method} {path} -> {self.status}"
 
 
 class Recorder:
-    """ASGI middleware that records every exchange with a stand-in that has a specification."""
+    """ASGI middleware that records every exchange with the stand-in of TMDb."""
 
     def __init__(self, application: ASGIApp) -> None:
         self._application = application
@@ -97,14 +96,12 @@ class Recorder:
 
     def _keep(self, scope: Scope, sent: bytes, start: MutableMapping[str, Any], received: bytes) -> None:
         raw_path = scope["raw_path"].decode("latin-1")
-        mount = next((mount for mount in _SERVICES if raw_path.startswith(mount + "/")), None)
-        if mount is None:
+        if not raw_path.startswith(f"{_MOUNT}/"):
             return
         self.exchanges.append(
             Exchange(
-                _SERVICES[mount],
                 scope["method"],
-                raw_path[len(mount) :],
+                raw_path.removeprefix(_MOUNT),
                 scope["query_string"].decode("latin-1"),
                 _text(scope["headers"]),
                 sent,

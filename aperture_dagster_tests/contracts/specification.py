@@ -1,4 +1,4 @@
-"""Published specifications, and the differences between an exchange and its specification."""
+"""A published specification, and the differences between an exchange and it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from jsonschema.exceptions import ValidationError
 from jsonschema_path import SchemaPath
-from openapi_core import V30RequestValidator, V30ResponseValidator, V31RequestValidator, V31ResponseValidator
+from openapi_core import V31RequestValidator, V31ResponseValidator
 from openapi_core.datatypes import RequestParameters
 from openapi_core.templating.paths.exceptions import PathError
 from openapi_core.templating.paths.finders import APICallPathFinder
@@ -80,7 +80,7 @@ class _KeptValidators(SchemaValidatorsFactory):
         return self._kept[key]
 
 
-class _GivenParameters:
+class _Requests(V31RequestValidator):
     """Looks at the parameters that a request has; openapi-core takes longest for the dozens that it has not."""
 
     def _get_parameter(self, parameters: RequestParameters, param: SchemaPath) -> Any:
@@ -88,14 +88,6 @@ class _GivenParameters:
         if name not in parameters[where] and not (param / "required").read_bool(default=False):
             raise MissingParameter(name, where)
         return super()._get_parameter(parameters, param)
-
-
-class _Requests30(_GivenParameters, V30RequestValidator):
-    pass
-
-
-class _Requests31(_GivenParameters, V31RequestValidator):
-    pass
 
 
 class _KeptPaths(APICallPathFinder):
@@ -107,32 +99,27 @@ class _KeptPaths(APICallPathFinder):
 
 
 class Specification:
-    """A service's specification in OpenAPI, 3.0 or 3.1.
+    """A service's specification in OpenAPI 3.1.
 
-    A specification ``made_from_examples`` does not declare which fields are required and that there are no others. All
-    fields of its objects are taken as required, and others as forbidden.
+    It was made from examples, and does not declare which fields are required and that there are no others. All fields
+    of its objects are taken as required, and others as forbidden.
     """
 
-    def __init__(self, path: Path, *, made_from_examples: bool) -> None:
+    def __init__(self, path: Path) -> None:
         self._content: dict[str, Any] = json.loads(path.read_bytes())
-        request, response = (
-            (_Requests30, V30ResponseValidator)
-            if self._content["openapi"].startswith("3.0")
-            else (_Requests31, V31ResponseValidator)
-        )
         spec = SchemaPath.from_dict(self._content)
         self._host: str = self._content["servers"][0]["url"]
-        self._requests = request(
+        self._requests = _Requests(
             spec,
             path_finder_cls=_KeptPaths,
-            schema_validators_factory=_KeptValidators(request.schema_validators_factory),
+            schema_validators_factory=_KeptValidators(_Requests.schema_validators_factory),
         )
-        self._responses = response(
+        self._responses = V31ResponseValidator(
             spec,
             path_finder_cls=_KeptPaths,
-            schema_validators_factory=_KeptValidators(response.schema_validators_factory),
-            forbid_unspecified_additional_properties=made_from_examples,
-            enforce_properties_required=made_from_examples,
+            schema_validators_factory=_KeptValidators(V31ResponseValidator.schema_validators_factory),
+            forbid_unspecified_additional_properties=True,
+            enforce_properties_required=True,
         )
 
     def operation(self, exchange: Exchange) -> tuple[str, dict[str, Any]] | None:

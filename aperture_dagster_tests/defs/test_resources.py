@@ -23,7 +23,6 @@ SECRETS = {
     "media_server_headers": '{"Authorization": "Basic secret-2"}',
     "tmdb_api_key": "secret-3",
     "database_url": "postgresql://ann:secret-4@10.0.0.5/household",
-    "dagster_database_url": "postgresql://ann:secret-5@10.0.0.5/dagster",
     "secret_key": "secret-6",
     "trakt_client_secret": "secret-7",
     "alert_urls": "json://ann:secret-8@10.0.0.5/alerts",

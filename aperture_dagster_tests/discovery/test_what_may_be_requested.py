@@ -13,6 +13,7 @@ from aperture_dagster.discovery.suggestions import (
     candidate_table,
     dismiss_title,
     dismissed_titles,
+    listed_since,
     replace_candidates,
     undo_dismissal,
     unwatched_requests,
@@ -216,3 +217,11 @@ def test_what_was_requested_and_not_started_is_counted_by_user(
         suggested.add("watch_state", {"user_id": "Alma", "play_count": 0} | state)
     with suggested.database.transaction() as connection:
         assert unwatched_requests(connection, "Alma", now=NOW) == (["It"] if waits else [])
+
+
+def test_a_title_that_stays_on_a_list_keeps_the_day_on_which_it_came(suggested: Bench):
+    row = {"media_type": "movie", "rank": 1, "score": 0.9, "components": {}, "because": [], "user_id": "Bruno"}
+    with suggested.database.transaction() as connection:
+        new = row | {"work_id": SERIES, "media_type": "series"}
+        replace_candidates(connection, "Bruno", [row | {"work_id": FILM}, new], today=NOW.date())
+        assert listed_since(connection, ["Bruno"]) == {"Bruno": {FILM: date(2026, 5, 1), SERIES: NOW.date()}}

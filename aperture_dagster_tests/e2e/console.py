@@ -184,6 +184,12 @@ def materialized(home: Household, run_id: str) -> list[dg.AssetMaterialization]:
     return [one.asset_materialization for one in logged if one.asset_materialization is not None]
 
 
+def why_failed(home: Household, run_id: str) -> list[str]:
+    """Return the reason of each step that failed in a run."""
+    failed = home.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    return [str(one.dagster_event.event_specific_data) for one in failed if one.dagster_event is not None]
+
+
 @contextmanager
 def console_of(home: Household) -> Iterator[Console]:
     """Open the UI and the daemon of a household."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -11,9 +13,11 @@ from aperture_dagster.defs.users import VERSION_TAG
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.records import parse_tokens
 from aperture_dagster.settings import load_settings
-from aperture_dagster.simulator.world import WorldTitle
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household, SetClock, materializations, metadata_of
+from aperture_dagster_tests.ratings.trakt_home import quick_trakt
 
 JOB = "sync_trakt_ratings"
 FILM, TWICE, ELSEWHERE = "movie:1", "movie:2", "movie:9"
@@ -96,3 +100,22 @@ class Raters:
         """Return the ratings of all copies."""
         owner = self.state.owner(user)
         return [owner.of(item).rating for item in self.state.catalogue.top_items(key)]
+
+
+@contextmanager
+def rating(household: Callable[..., Any], *, now: datetime | None = None, **overrides: Any) -> Iterator[Raters]:
+    """Open a household whose users may be connected to Trakt, at a time of whole seconds, by default the present."""
+    now = now or datetime.now(UTC).replace(microsecond=0)
+    clock = SetClock(now)
+    plays = [Play(user, FILM, now - timedelta(days=9)) for user in USERS]
+    world = World("rated", TITLES, [WorldUser(one) for one in USERS], plays)
+    stand_ins = SimulatorSettings(trakt_writes=(1000, 1.0), trakt_unknown_share=0.0, trakt_missing_ids_share=0.0)
+    with (
+        quick_trakt(),
+        household(world, parts={"clock": clock}, stand_ins=stand_ins, **TRAKT | overrides) as (simulator, home),
+    ):
+        settings = home.settings
+        given = {name: getattr(settings, name) for name in settings.model_fields_set}
+        urls = {"trakt_url": simulator.trakt_url}
+        home = Household(load_settings(**given | urls), home.instance, clock=clock)
+        yield Raters(simulator, home, clock)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from aperture_dagster.cli.main import main
-from aperture_dagster_tests.chaos import (
-    environment,
-)
+from aperture_dagster_tests.chaos import environment
 from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.processes import all_gone, processes_of
 
 pytestmark = pytest.mark.e2e
@@ -32,14 +29,10 @@ def home(tmp_path: Path) -> Iterator[Path]:
     assert not left
 
 
-def run_command(*arguments: str, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run a command that is refused before it starts anything."""
-    command = [sys.executable, "-m", "aperture_dagster.cli.main", *arguments]
-    return subprocess.run(command, env=environment(home, **more), cwd=PROJECT, capture_output=True, text=True)
-
-
-def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
-    """Check that a command failed with one sentence on stderr; return the sentence."""
+def one_sentence(*arguments: str, home: Path, **more: str) -> str:
+    """Run a command that is refused before it starts anything; return the sentence with which it failed."""
+    program = "import sys; from aperture_dagster.cli.main import main; main(sys.argv[1:])"
+    done = run_fork(program, *arguments, environment=environment(home, **more), folder=PROJECT)
     assert done.returncode not in (0, -signal.SIGKILL), done.stdout
     assert "Traceback" not in done.stderr + done.stdout, done.stderr
     said = done.stderr.strip()
@@ -59,11 +52,11 @@ def test_a_port_in_use_gives_one_sentence_from_the_stand_ins_too():
 
 def test_a_home_that_is_not_writable_fails_with_one_sentence(home: Path):
     home.write_text("a file is no folder", encoding="utf-8")
-    said = one_sentence(run_command("demo", "--home", str(home / "below"), home=home))
+    said = one_sentence("demo", "--home", str(home / "below"), home=home)
     assert str(home) in said
 
 
 def test_a_misspelt_setting_fails_with_one_sentence_that_suggests_a_name(home: Path):
     wrong = {"APERTURE_TIMEZOEN": "UTC", "APERTURE_HOME": str(home)}
     for command in (["demo"], ["up", "--port", "0"]):
-        assert "APERTURE_TIMEZONE" in one_sentence(run_command(*command, home=home, **wrong))
+        assert "APERTURE_TIMEZONE" in one_sentence(*command, home=home, **wrong)

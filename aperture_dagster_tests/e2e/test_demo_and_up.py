@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import pytest
 
-from aperture_dagster.cli.demo import usual_port
+from aperture_dagster.cli.heartbeats import up_is_running
 from aperture_dagster_tests.chaos import environment
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone, processes_of
@@ -67,8 +67,7 @@ class ForeignServer:
             connection.close()
 
     def variables(self) -> dict[str, str]:
-        url = f"postgresql://ann:hush-very-secret@127.0.0.1:{self.port}"
-        return {"APERTURE_DATABASE_URL": f"{url}/films", "APERTURE_DAGSTER_DATABASE_URL": f"{url}/runs"}
+        return {"APERTURE_DATABASE_URL": f"postgresql://ann:hush-very-secret@127.0.0.1:{self.port}/films"}
 
     def close(self) -> None:
         self._listener.close()
@@ -128,8 +127,20 @@ def demo(account: Account) -> Demo:
 class Up:
     """A running `aperture up`."""
 
-    def __init__(self, port: int, stand_ins: str, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.port, self.stand_ins, self.process, self.log = port, stand_ins, process, log
+    def __init__(self, account: Account, folder: Path) -> None:
+        self.account, self.folder = account, folder
+        self.port, self.log = free_port(), account.folder / "up.log"
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start it; what it says is added to the log."""
+        with self.log.open("ab") as out:
+            # Without a media server and without --demo: the operator has not asked for a demo.
+            return subprocess.Popen(
+                [*APERTURE, "up", "--port", str(self.port), *WORLD],
+                env=self.account.environment() | {"PYTHONPATH": str(PROJECT), "APERTURE_UI_ALLOWED_HOSTS": PROXY},
+                cwd=self.folder, stdout=out, stderr=out,
+            )  # fmt: skip
 
     def wait_for(self, what: Callable[[], Any]) -> Any:
         """Wait for a true value, and return it."""
@@ -154,23 +165,14 @@ def up(account: Account, demo: Demo) -> Iterator[Up]:
     # A file .env in the working directory takes precedence in Dagster.
     lines = [f"{key}={value}\n" for key, value in account.foreign.variables().items()]
     (elsewhere / ".env").write_text("".join(lines))
-    port, log = free_port(), account.folder / "up.log"
-    stand_ins = f"http://127.0.0.1:{usual_port(account.home)}"
-    with log.open("wb") as out:
-        # Without a media server and without --demo: the operator has not asked for a demo.
-        process = subprocess.Popen(
-            [*APERTURE, "up", "--port", str(port), *WORLD],
-            env=account.environment() | {"PYTHONPATH": str(PROJECT), "APERTURE_UI_ALLOWED_HOSTS": PROXY},
-            cwd=elsewhere, stdout=out, stderr=out,
-        )  # fmt: skip
+    running = Up(account, elsewhere)
     try:
-        running = Up(port, stand_ins, process, log)
         running.wait_for(running.everything_runs)
         yield running
     finally:
-        process.send_signal(signal.SIGINT)
-        ended = process.wait(PATIENCE)
-    assert ended == 0, log.read_text()
+        running.process.send_signal(signal.SIGINT)
+        ended = running.process.wait(PATIENCE)
+    assert ended == 0, running.log.read_text()
 
 
 def test_a_demo_publishes_every_list_and_sums_up_what_it_made(demo: Demo):
@@ -196,7 +198,7 @@ def test_a_demo_does_not_connect_to_the_configured_database(account: Account, de
     """Otherwise the demo would fill the operator's database with invented titles."""
     assert account.foreign.connections == 0
     lines = [line for line in demo.output.splitlines() if "APERTURE_DATABASE_URL" in line]
-    assert len(lines) == 1 and "APERTURE_DAGSTER_DATABASE_URL are ignored" in lines[0]
+    assert len(lines) == 1 and "is ignored" in lines[0]
     assert "hush" not in demo.output
     assert (account.home / "postgres" / "PG_VERSION").exists()
 
@@ -262,4 +264,30 @@ def test_the_ui_answers_its_own_pages_and_programs_and_no_other_website(up: Up):
 
 def test_the_ui_of_a_demo_does_not_connect_to_the_configured_database(account: Account, up: Up):
     assert account.foreign.connections == 0
-    assert "are ignored" in up.log.read_text()
+    assert "is ignored" in up.log.read_text()
+
+
+def test_a_second_start_on_the_same_home_is_refused_and_harms_nothing(account: Account, up: Up):
+    before, parts = up.log.read_text(), {one.pid for one in processes_of(account.folder)}
+    second = up.start()
+    assert second.wait(PATIENCE) == 1
+    said = " ".join(up.log.read_text().removeprefix(before).split())
+    assert f"already running on {account.home} (its UI is at http://127.0.0.1:{up.port}, process" in said
+    assert "stop it where it was started" in said and "set APERTURE_HOME to another folder" in said
+    assert up.process.poll() is None and up.everything_runs()
+    assert parts <= {one.pid for one in processes_of(account.folder)}, "none of the parts was started again"
+
+
+@pytest.mark.nightly(
+    reason="It starts everything once more.",
+    instead="cli/test_supervisor.py::test_nothing_is_left_after_a_kill_and_the_home_stays_locked_until_then",
+)
+def test_after_a_kill_another_start_takes_over(account: Account, up: Up):
+    runs = ask(up.port, RUNS % "sync_users")
+    up.process.kill()
+    up.process.wait()
+    # The parts end by themselves; until then, the home is theirs.
+    wait_for(lambda: not up_is_running(account.home), up.log.read_text)
+    up.process = up.start()
+    up.wait_for(up.everything_runs)
+    assert ask(up.port, RUNS % "sync_users") == runs

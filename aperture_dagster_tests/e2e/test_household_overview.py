@@ -43,7 +43,10 @@ def test_the_page_of_the_household_shows_everybodys_lists_and_is_new_only_if_som
     with settled() as (simulator, home, world):
         first = home.must(JOB)
         page = metadata_of(first, "household_overview")
-        assert next(iter(page)) == "watch_first", "what to watch is what a person wants to know first"
+        assert list(page)[:2] == ["status", "watch_first"], "what a person wants to know first"
+        everybody = len(home.everyone())
+        assert f"{everybody} of {everybody} users have a list." in page["status"]
+        assert "Since " in page["status"] and "lists changed" in page["status"]
         assert [(row["user"], without_year(row["film"])) for row in lines(page, "watch_first")] == [
             (user, home.titles_for(user)[0]) for user in home.everyone()
         ]
@@ -66,3 +69,5 @@ def test_the_page_of_the_household_shows_everybodys_lists_and_is_new_only_if_som
             home.must(job, users=home.everyone())
         home.must(JOB)
         assert version_of(home) != version
+        home.rows("DELETE FROM recommendations WHERE user_id = (SELECT min(user_id) FROM users) RETURNING 1")
+        assert "; none has been made for " in metadata_of(home.must(JOB), "household_overview")["status"]

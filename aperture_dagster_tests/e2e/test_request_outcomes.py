@@ -95,6 +95,16 @@ def test_states_change_after_a_request_was_completed_or_declined(open_place: Any
         assert place.states("ann")["Film 1 (2001)"] == "approved"
 
 
+def test_a_request_that_seerr_has_deleted_counts_as_declined_and_says_what_may_be_wrong(open_place: Any):
+    with open_place(**ON) as place:
+        place.suggest("ann", SHOW)
+        assert len(place.send()) == 1
+        place.state.seerr.requests.clear()
+        place.send()
+        assert place.states("ann") == {"Show (2010)": "declined"} and place.on_seerr() == []
+        assert "TheTVDB lacks the series" in " ".join(place.command("requests").output.split())
+
+
 def test_requests_of_users_who_left_are_not_asked_about(open_place: Any):
     with open_place() as place:
         place.suggest("bob", *FILMS[:2])

@@ -95,11 +95,18 @@ def test_who_may_not_request_is_told_why_and_nothing_is_sent(open_door: Callable
         place.state.seerr_user("bob", permissions=0)
         refused = press(browser("bob"), "/suggestions", "Film 1", "Request")
         assert "bob may not request films on Seerr." in refused.text and 'name="plan"' not in refused.text
+        german = browser("bob")
+        german.cookies.set("aperture_language", "de")
+        refused = press(german, "/suggestions", "Film 1", "Anfragen")
+        assert "bob darf bei Seerr keine Filme anfragen." in refused.text
         stranger = press(browser("cy"), "/suggestions", "Film 1", "Request")
         assert "no account on Seerr" in stranger.text and 'name="plan"' not in stranger.text
         place.state.seerr_user("bob", permissions=Permission.REQUEST)
         bob = browser("bob")
         form = plan(press(bob, "/suggestions", "Film 1", "Request").text)
+        shown = press(german, "/suggestions", "Film 1", "Anfragen").text
+        assert "wartet bei Seerr, bis jemand sie freigibt" in shown and "waits on Seerr" not in shown
+        assert plan(shown)["plan"] == form["plan"], "the same request in any language"
         place.state.add_fault(FaultRule("seerr", "/api/v1", status=503))
         silent = bob.post("/request", data=form)
         assert silent.status_code == 200 and "no usable answer" in silent.text and "503" not in silent.text

@@ -47,8 +47,7 @@ os.dup2(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT), 2)
 from aperture_dagster_tests.e2e.housekeeper import main
 main()
 """
-DATABASES = [name for name in secret_names() if name.endswith("database_url")]
-KEYS = [name for name in secret_names() if name not in DATABASES]
+KEYS = [name for name in secret_names() if name != "database_url"]
 # The stand-in's name of a key, by setting.
 STAND_INS_KEYS = {"media_server_api_key": "jellyfin_key", "embedder_api_key": "openai_key"}
 ADDRESSES = (
@@ -227,12 +226,9 @@ def test_no_secret_is_left_behind(
     url = make_url(database_url)
     aside = url.set(database=f"{url.database}_dagster")
     run_statements(postgres, f"CREATE DATABASE {aside.database}")
-    addresses = {"database_url": url, "dagster_database_url": aside}
     secrets = {name: planted(name) for name in KEYS}
     secrets["media_server_headers"] = json.dumps({"X-Password": planted("media_server_headers")})
-    secrets |= {
-        name: addresses[name].set(password=password(name)).render_as_string(hide_password=False) for name in DATABASES
-    }
+    secrets["database_url"] = url.set(password=password("database_url")).render_as_string(hide_password=False)
     stand_ins = SimulatorSettings(
         **{
             field: planted(name)

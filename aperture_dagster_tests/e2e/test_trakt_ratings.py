@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,29 +13,22 @@ from pydantic import SecretStr
 
 from aperture_dagster.cli.main import main
 from aperture_dagster.defs.users import VERSION_TAG
-from aperture_dagster.settings import Settings, environment_names, load_settings
+from aperture_dagster.settings import Settings, environment_names
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster.simulator.settings import SimulatorSettings
-from aperture_dagster.simulator.world import Play, World, WorldUser
 from aperture_dagster_tests.e2e.rating import (
     ELSEWHERE,
     FILM,
     JOB,
-    TITLES,
-    TRAKT,
     TWICE,
-    USERS,
     Raters,
+    rating,
 )
 from aperture_dagster_tests.household import (
-    Household,
-    SetClock,
     failures,
     markdown_rows,
     materializations,
     metadata_of,
 )
-from aperture_dagster_tests.ratings.trakt_home import quick_trakt
 from aperture_dagster_tests.sensors.runs import UNFINISHED, add_run
 
 pytestmark = pytest.mark.e2e
@@ -43,24 +36,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture
 def raters(household: Callable[..., Any]) -> Callable[..., Any]:
-    @contextmanager
-    def living(**overrides: Any) -> Iterator[Raters]:
-        now = datetime.now(UTC).replace(microsecond=0)
-        clock = SetClock(now)
-        plays = [Play(user, FILM, now - timedelta(days=9)) for user in USERS]
-        world = World("rated", TITLES, [WorldUser(one) for one in USERS], plays)
-        stand_ins = SimulatorSettings(trakt_writes=(1000, 1.0), trakt_unknown_share=0.0, trakt_missing_ids_share=0.0)
-        with (
-            quick_trakt(),
-            household(world, parts={"clock": clock}, stand_ins=stand_ins, **TRAKT | overrides) as (simulator, home),
-        ):
-            settings = home.settings
-            given = {name: getattr(settings, name) for name in settings.model_fields_set}
-            urls = {"trakt_url": simulator.trakt_url}
-            home = Household(load_settings(**given | urls), home.instance, clock=clock)
-            yield Raters(simulator, home, clock)
-
-    return living
+    return partial(rating, household)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.settings.lists import RecommendationRules
 from aperture_dagster.taste.crowd import table_in_use
 from aperture_dagster.taste.crowd_table import build_table, write_table
 from aperture_dagster_tests.e2e.discovery import JOB, NOW, Discovering, title, world
@@ -47,10 +48,11 @@ def test_lists_follow_tmdbs_lists_the_settings_and_what_a_crowd_watched_along(ho
         assert {row["tmdb_id"] for row in recommend()} == {row["tmdb_id"] for row in usual[1:]}
         home.rows("DELETE FROM dismissals RETURNING 1")
         assert recommend() == usual
-        by_score = recommend(recommendations_per_list=4, diversity=0.0)
+        by_score = recommend(recommendations_movies=RecommendationRules(per_list=4, diversity=0.0))
         scores = [row["score"] for row in by_score]
         assert len(scores) == 4 < len(usual) and scores == sorted(scores, reverse=True)
-        varied = [row["score"] for row in recommend(recommendations_per_list=4, diversity=1.0)]
+        various = RecommendationRules(per_list=4, diversity=1.0)
+        varied = [row["score"] for row in recommend(recommendations_movies=various)]
         assert varied[0] == scores[0] and varied != scores, "variety alone ignores the score after the first"
 
         here.discover()

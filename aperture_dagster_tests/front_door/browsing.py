@@ -10,8 +10,9 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
+from aperture_dagster.front_door.app import members_pages
 from aperture_dagster.front_door.gate import Gate
-from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.front_door.house import House
 from aperture_dagster.front_door.sessions import COOKIE, Sessions
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
@@ -24,7 +25,7 @@ Browsers = Callable[[str], TestClient]
 def browsers(settings: Settings, now: Callable[[], datetime]) -> Iterator[Browsers]:
     """Yield a function that returns the browser of the member with an id."""
     database = ReadOnlyDatabase(settings)
-    pages = Pages(settings, database, Gate(settings, database), clock=Clock(now)).application()
+    pages = members_pages(House(settings, database, Gate(settings, database), clock=Clock(now)))
 
     def browser(user_id: str) -> TestClient:
         cookie = Sessions(settings).begin(user_id, is_administrator=False)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from aperture_dagster.front_door import gate as gates
-from aperture_dagster.front_door.app import FrontDoor
+from aperture_dagster.front_door.app import FrontDoor, members_pages
 from aperture_dagster.front_door.gate import Gate
-from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.front_door.house import House
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.server import running_simulator
@@ -58,7 +58,7 @@ def open_door(
             )
             database = ReadOnlyDatabase(settings)
             gate = Gate(settings, database)
-            app = FrontDoor(operators_ui(), Pages(settings, database, gate).application(), gate)
+            app = FrontDoor(operators_ui(), members_pages(House(settings, database, gate)), gate)
             yield Door(home, simulator, settings, app)
             database.close()
 

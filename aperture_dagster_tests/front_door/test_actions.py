@@ -9,15 +9,18 @@ from datetime import date, timedelta
 import pytest
 from starlette.testclient import TestClient
 
-from aperture_dagster.front_door.changes import CHANGES
+from aperture_dagster.front_door.app import members_pages
+from aperture_dagster.front_door.forms import CHANGES
 from aperture_dagster.front_door.gate import Gate
-from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.front_door.house import House
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.publishing.publishable import listed_works
 from aperture_dagster.settings import Settings
+from aperture_dagster.settings.lists import RecommendationRules
 from aperture_dagster.taste.histories import read_histories
 from aperture_dagster.taste.lists import replace_taste
+from aperture_dagster.taste.sight import hidden_titles
 from aperture_dagster_tests.front_door.browsing import Browsers, browsers, hidden_fields, press, token
 from aperture_dagster_tests.front_door.home import Home
 from aperture_dagster_tests.front_door.test_pages import titles
@@ -61,7 +64,8 @@ def test_what_somebody_hides_leaves_all_of_their_lists_at_once_and_can_be_shown_
 def test_another_title_takes_the_place_of_a_hidden_one_in_the_same_view(home: Home, settings: Settings):
     for name in ("Stalker", "Mirror", "Nostalghia", "Ivan"):
         home.suggest("Anna", name, "PG")
-    few = settings.model_copy(update={"recommendations_per_list": 5, "discovery_per_list": 5})
+    films = RecommendationRules(per_list=5)
+    few = settings.model_copy(update={"recommendations_movies": films, "discovery_per_list": 5})
     home.shelf.films(film(5, title="Fargo"), complete=set())
     home.recommend("Anna", 1, 2, 3, 4, 5)
     home.suggest("Anna", "Andrei", "PG")
@@ -250,7 +254,7 @@ def test_the_page_of_a_title_is_for_those_who_may_see_it(home: Home, signed_in: 
 def test_in_a_demo_nothing_can_be_changed(home: Home, settings: Settings):
     home.recommend("Ben", 1)
     database = ReadOnlyDatabase(settings)
-    pages = Pages(settings, database, Gate(settings, database, is_open=True), clock=Clock(lambda: NOW)).application()
+    pages = members_pages(House(settings, database, Gate(settings, database, is_open=True), clock=Clock(lambda: NOW)))
     visitor, work = TestClient(pages, follow_redirects=False), home.shelf.item("film-1")["work_id"]
     for path in ("/?as=Ben", f"/titles/{work}?as=Ben"):
         assert "<button" not in visitor.get(path).text.partition("<footer>")[0]
@@ -278,3 +282,52 @@ def test_my_taste_says_what_somebody_likes_and_watched_last(home: Home, signed_i
     home.user("Ben", max_parental_rating=13)
     assert titles(ben.get("/taste").text) == ["Fargo 2000"], "what they may not see by now"
     assert titles(signed_in("Anna").get("/taste").text) == []
+
+
+def test_titles_of_an_excluded_genre_leave_all_lists_at_once_and_come_back(home: Home, signed_in: Browsers):
+    home.shelf.films(film(5, title="Fargo", genres=("Crime", "Drama")), complete=set())
+    home.recommend("Anna", 5, 1)
+    home.recommend("Ben", 5)
+    home.pick(5)
+    home.suggest("Anna", "Stalker", "PG")
+    anna, ben = signed_in("Anna"), signed_in("Ben")
+
+    def found() -> list[list[str]]:
+        return [[one.split()[0] for one in titles(anna.get(path).text)] for path in ("/", "/top-picks", "/suggestions")]
+
+    def published_and_ranked(user: str) -> tuple[list[int], int]:
+        with home.shelf.open() as connection:
+            listed = listed_works(connection, f"recommendations/{user}/movie", today=date.max)
+            return [rank for rank, _ in listed], len(hidden_titles(connection).get(user, ()))
+
+    everything = [["Fargo", "Alien"], ["Fargo"], ["Stalker"]]
+    assert found() == everything and "without Crime" in anna.get("/taste").text
+    form = {"csrf": token(anna), "next": "/taste", "without Drama": "1", "without Nothing": "1"}
+    assert anna.post("/genres", data=form).headers["location"] == "/taste"
+    assert found() == [["Alien"], [], []] and titles(ben.get("/").text) == ["Fargo 2000"]
+    assert 'name="without Drama" value="1" checked' in anna.get("/taste").text
+    assert published_and_ranked("Anna") == ([2], 1) and published_and_ranked("Ben") == ([1], 0)
+    # Other choices are kept.
+    home.shelf.do("UPDATE member_choices SET list_name = 'Mum'")
+    anna.post("/genres", data={"csrf": token(anna)})
+    assert found() == everything and home.shelf.value("SELECT list_name FROM member_choices") == "Mum"
+
+
+def test_names_of_what_a_limit_now_hides_are_not_on_my_taste_or_among_requests(home: Home, signed_in: Browsers):
+    home.recommend("Ben", 2, 3)
+    home.suggest("Ben", "Stalker", "R")
+    home.suggest("Ben", "Mirror", "G")
+    ben = signed_in("Ben")
+    for path, name in (("/", "Heat"), ("/", "Up"), ("/suggestions", "Stalker")):
+        press(ben, path, name)
+    home.shelf.do(
+        "INSERT INTO seerr_requests (user_id, work_id, media_type, tmdb_id, title, state, requested_at) "
+        "SELECT 'Ben', work_id, 'movie', tmdb_id, title, 'pending', now() FROM discovery_pool"
+    )
+    assert set(titles(ben.get("/taste").text)) == {"Heat", "Up", "Stalker"}
+    # What has left the pool was requested all the same.
+    home.shelf.do("DELETE FROM discovery_candidates")
+    home.shelf.do("DELETE FROM discovery_pool WHERE title = 'Stalker'")
+    assert set(titles(ben.get("/suggestions").text)) == {"Stalker", "Mirror"}
+    home.user("Ben", max_parental_rating=13)
+    assert titles(ben.get("/taste").text) == ["Up"] and titles(ben.get("/suggestions").text) == ["Mirror"]

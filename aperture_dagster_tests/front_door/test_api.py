@@ -15,8 +15,9 @@ from starlette.testclient import TestClient
 
 from aperture_dagster.cli.main import main
 from aperture_dagster.front_door.api import LISTS
+from aperture_dagster.front_door.app import members_pages
 from aperture_dagster.front_door.gate import Gate
-from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.front_door.house import House
 from aperture_dagster.front_door.sessions import ATTEMPTS, COOKIE, Sessions
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
@@ -56,7 +57,7 @@ class Programs:
 @pytest.fixture
 def programs(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Programs]:
     database = ReadOnlyDatabase(settings)
-    app = Pages(settings, database, Gate(settings, database), clock=Clock(lambda: NOW)).application()
+    app = members_pages(House(settings, database, Gate(settings, database), clock=Clock(lambda: NOW)))
     yield Programs(app, settings, monkeypatch)
     database.close()
 
@@ -258,7 +259,7 @@ def test_the_description_is_valid_and_true(home: Home, programs: Programs):
 def test_a_demo_needs_no_key(home: Home, settings: Settings):
     home.recommend("Anna", 1)
     database = ReadOnlyDatabase(settings)
-    pages = Pages(settings, database, Gate(settings, database, is_open=True), "/a").application()
+    pages = members_pages(House(settings, database, Gate(settings, database, is_open=True), "/a"))
     client = TestClient(pages, "http://localhost")
     assert len(client.get("/a/api/v1/users/Anna/recommendations").json()["titles"]) == 1
     assert client.get("/a/api/v1/openapi.json").json()["servers"] == [{"url": "/a/api/v1"}]

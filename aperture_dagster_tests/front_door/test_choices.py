@@ -11,8 +11,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from aperture_dagster.catalogue.choices import Choices, choices_of, clean_name
+from aperture_dagster.front_door.app import members_pages
 from aperture_dagster.front_door.gate import Gate
-from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.front_door.house import House
 from aperture_dagster.front_door.sessions import COOKIE, Sessions
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
@@ -31,7 +32,7 @@ def signed_in(make_settings: Callable[..., Settings], home: Home, tmp_path: Path
     def browser(name: str, **given: Any) -> TestClient:
         settings = make_settings(**{"publish": True, "publish_root": tmp_path / "root", **given})
         opened.append(ReadOnlyDatabase(settings))
-        pages = Pages(settings, opened[-1], Gate(settings, opened[-1]), clock=Clock(lambda: NOW)).application()
+        pages = members_pages(House(settings, opened[-1], Gate(settings, opened[-1]), clock=Clock(lambda: NOW)))
         cookie = Sessions(settings).begin(name, is_administrator=name == "Anna")
         return TestClient(pages, cookies={COOKIE: cookie}, follow_redirects=False)
 

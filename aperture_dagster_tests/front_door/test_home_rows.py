@@ -15,12 +15,13 @@ import httpx
 import pytest
 
 from aperture_dagster.catalogue.people import remember_server
+from aperture_dagster.catalogue.servers import known_server
 from aperture_dagster.cli.doctor import examine
+from aperture_dagster.front_door.app import members_pages
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.home_rows import HomeRows
-from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.front_door.house import House
 from aperture_dagster.front_door.secrets import read_secret, secret_file
-from aperture_dagster.front_door.server import known_server
 from aperture_dagster.http.errors import ServiceRefused
 from aperture_dagster.media_server.home_screen import HomeScreen
 from aperture_dagster.model.clock import Clock
@@ -94,7 +95,7 @@ def open_rows(shelf: Shelf, make_settings: Callable[..., Settings]) -> Callable[
                 lambda: endpoint,
                 lambda: first_member(settings, database),
             )
-            pages = Pages(settings, database, Gate(settings, database)).application(rows.route())
+            pages = members_pages(House(settings, database, Gate(settings, database)), rows.route())
             with serving(pages, port), known_server(settings, database) as server:
                 yield Rows(home, simulator, keeper, HomeScreen(server.transport), settings, endpoint)
             database.close()

@@ -12,8 +12,10 @@ from babel.support import NullTranslations
 from starlette.testclient import TestClient
 
 from aperture_dagster.discovery.suggestions import dismiss_title
+from aperture_dagster.front_door.app import members_pages
 from aperture_dagster.front_door.gate import Gate
-from aperture_dagster.front_door.pages import LISTS, Pages
+from aperture_dagster.front_door.house import House
+from aperture_dagster.front_door.pages import LISTS
 from aperture_dagster.front_door.sessions import COOKIE, Sessions
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
@@ -36,7 +38,7 @@ def browser(make_settings: Callable[..., Settings], tmp_path: Path) -> Iterator[
         publish=True, publish_root=tmp_path, alert_urls="mailto://mail.example", alert_ui_url="https://home.example"
     )
     database = ReadOnlyDatabase(settings)
-    pages = Pages(settings, database, Gate(settings, database), clock=Clock(lambda: NOW)).application()
+    pages = members_pages(House(settings, database, Gate(settings, database), clock=Clock(lambda: NOW)))
 
     def opened(accepted: str = "", name: str | None = "Anna") -> TestClient:
         cookies = {COOKIE: Sessions(settings).begin(name, is_administrator=True)} if name is not None else {}

@@ -13,9 +13,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
-from aperture_dagster.front_door.app import FrontDoor
+from aperture_dagster.front_door.app import FrontDoor, members_pages
 from aperture_dagster.front_door.gate import Gate
-from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.front_door.house import House
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.settings import Settings
@@ -33,7 +33,9 @@ def visit(settings: Settings) -> Iterator[Callable[..., Any]]:
     """Return a function that requests a page."""
     database = ReadOnlyDatabase(settings)
     gate = Gate(settings, database, is_open=True)
-    client = TestClient(Pages(settings, database, gate, clock=Clock(lambda: NOW)).application(), follow_redirects=False)
+    client = TestClient(
+        members_pages(House(settings, database, gate, clock=Clock(lambda: NOW))), follow_redirects=False
+    )
     yield client.get
     database.close()
 

@@ -12,8 +12,9 @@ from starlette.testclient import TestClient
 
 from aperture_dagster.catalogue.people import remember_server
 from aperture_dagster.front_door import gate as gates
+from aperture_dagster.front_door.app import members_pages
 from aperture_dagster.front_door.gate import Gate
-from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.front_door.house import House
 from aperture_dagster.front_door.sessions import COOKIE
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.settings import Settings
@@ -62,7 +63,7 @@ def posters(shelf: Shelf, make_settings: Callable[..., Settings], monkeypatch: p
             remember_server(connection, known)
         database = ReadOnlyDatabase(settings)
         gate = Gate(settings, database)
-        yield Posters(home, simulator, gate, Pages(settings, database, gate).application(), item)
+        yield Posters(home, simulator, gate, members_pages(House(settings, database, gate)), item)
         database.close()
 
 

@@ -11,9 +11,11 @@ import pytest
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
+from aperture_dagster.front_door.app import members_pages
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.guard import AllowedHosts, Guard
-from aperture_dagster.front_door.pages import LISTS, Pages
+from aperture_dagster.front_door.house import House
+from aperture_dagster.front_door.pages import LISTS
 from aperture_dagster.front_door.sessions import ATTEMPTS, COOKIE, Sessions
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster_tests.front_door.door import PASSWORD, Door, sign_in
@@ -34,7 +36,7 @@ def routes(found: Any, prefix: str = "") -> Iterator[tuple[str, Route]]:
 def members_routes(door: Door) -> dict[str, set[str]]:
     """Return the methods of every path of the members' application, without placeholders."""
     database = ReadOnlyDatabase(door.settings)
-    pages = Pages(door.settings, database, Gate(door.settings, database)).application()
+    pages = members_pages(House(door.settings, database, Gate(door.settings, database)))
     found: dict[str, set[str]] = {}
     for path, route in routes(pages.routes):
         found.setdefault(re.sub(r"{\w+}", "1", path), set()).update(route.methods or ())

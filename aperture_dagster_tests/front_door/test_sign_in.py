@@ -14,12 +14,11 @@ from starlette.websockets import WebSocketDisconnect
 
 from aperture_dagster.catalogue.people import remember_server
 from aperture_dagster.cli.main import main as aperture
-from aperture_dagster.front_door.app import FrontDoor
+from aperture_dagster.front_door.app import FrontDoor, members_pages
 from aperture_dagster.front_door.gate import Gate
-from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.front_door.house import House, safe_path
 from aperture_dagster.front_door.secrets import OPERATOR, read_secret
-from aperture_dagster.front_door.sessions import ATTEMPTS, COOKIE, WINDOW_SECONDS, Sessions, Throttle
-from aperture_dagster.front_door.sign_in import safe_path
+from aperture_dagster.front_door.sessions import ATTEMPTS, COOKIE, QUICK_COOKIE, WINDOW_SECONDS, Sessions, Throttle
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.settings import Settings
@@ -129,7 +128,7 @@ def test_a_cookie_cannot_be_forged_and_ends_after_thirty_days(
         elsewhere = Sessions(make_settings(home=tmp_path / "other")).begin(anna, is_administrator=True)
         cookie = door.signed_in("Ben").cookies[COOKIE]
         changed = cookie[:5] + ("A" if cookie[5] != "A" else "B") + cookie[6:]
-        quick = Sessions(door.settings).keep_quick_connect(anna, "1")
+        quick = Sessions(door.settings).sign(QUICK_COOKIE, anna, "1")
         for forged in (elsewhere, changed, quick, cookie + "x", "", "\xff", "a.b.c", cookie.rpartition(".")[0]):
             browser = door.browser(cookie=f"{COOKIE}={forged}".encode("latin-1"))
             assert browser.get("/").status_code == 303, forged
@@ -239,7 +238,7 @@ def test_a_sign_in_leads_nowhere_but_here(target: str | None):
 def test_without_a_server_only_this_machine_reaches_the_operators_ui(settings: Settings):
     database = ReadOnlyDatabase(settings)
     gate = Gate(settings, database)
-    app = FrontDoor(operators_ui(), Pages(settings, database, gate).application(), gate)
+    app = FrontDoor(operators_ui(), members_pages(House(settings, database, gate)), gate)
 
     def status(client: str, **headers: str) -> int:
         return TestClient(app, "http://localhost", client=(client, 1), headers=headers).get("/operate/").status_code

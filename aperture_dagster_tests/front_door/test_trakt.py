@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +12,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from aperture_dagster.http.errors import ServiceUnavailable
 from aperture_dagster.ratings import connecting
+from aperture_dagster.ratings.records import DeviceCode
 from aperture_dagster.ratings.tokens import sync_lease
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.front_door.browsing import Browsers, browsers, hidden_fields
@@ -138,3 +142,51 @@ def test_without_an_app_there_is_nothing_to_connect(open_door: Callable[..., Any
         csrf = re.search(r'name="csrf" value="([^"]+)"', page)
         assert csrf is not None
         assert ben.post("/trakt", data={"csrf": csrf[1]}).status_code == 404 and home.count() == 0
+
+
+def test_my_taste_says_how_the_account_stands_now(open_door: Callable[..., Any]):
+    with open_door() as (home, browser):
+        home.connect("ben")
+        ben = browser("ben")
+        home.do("UPDATE trakt_accounts SET state = 'parked', trouble = 'an upgrade', updated_at = now()")
+        home.do(f"UPDATE trakt_accounts SET updated_at = '{home.clock.now().isoformat()}'")
+        page = ben.get("/taste").text
+        assert "tried again once a day" in page and "/trakt/disconnect" in page
+        home.do("UPDATE trakt_accounts SET state = 'connected', installation_id = 'of another home'")
+        page = ben.get("/taste").text
+        assert "Connect again" in page and 'action="/trakt"' in page and "kept in step with" not in page
+
+
+def test_while_trakt_keeps_one_member_waiting_others_are_served():
+    asked, answered, served = threading.Event(), threading.Event(), []
+
+    class Silent:
+        def sign_in(self) -> Any:
+            asked.set()
+            assert answered.wait(20)
+            raise ServiceUnavailable("late")
+
+    class Quick:
+        def sign_in(self) -> Any:
+            return contextlib.nullcontext(self)
+
+        def start(self) -> DeviceCode:
+            return DeviceCode("device", "CODE", "https://trakt.example/activate", 600, 5)
+
+    codes = connecting.Connecting()
+
+    def wait() -> None:
+        with pytest.raises(ServiceUnavailable):
+            codes.begin(Silent(), "ben")  # pyright: ignore[reportArgumentType]
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    try:
+        assert asked.wait(20)
+        other = threading.Thread(target=lambda: served.append(codes.begin(Quick(), "ada")))  # pyright: ignore
+        other.start()
+        other.join(20)
+        assert [one.user_code for one in served] == ["CODE"] and waiting.is_alive()
+    finally:
+        answered.set()
+        waiting.join(20)

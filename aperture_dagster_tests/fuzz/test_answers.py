@@ -184,6 +184,8 @@ def test_odd_numbers_and_jobs_of_tmdb_are_none(odd: Any) -> None:
     assert why_not_storable(tmdb.parse_pool_title(TMDB | ids, "movie")) is None
     assert why_not_storable(tmdb.parse_title(TMDB | ids, "movie")) is None
     assert tmdb.parse_entries([TMDB | {"id": odd}], "movie") == []
+    with pytest.raises(ServiceError, match="an impossible one"):
+        tmdb.parse_title(TMDB | {"id": odd}, "movie")
 
 
 @FEW

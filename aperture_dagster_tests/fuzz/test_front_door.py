@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from aperture_dagster.front_door.app import FrontDoor
-from aperture_dagster.front_door.changes import CHANGES
+from aperture_dagster.front_door.app import FrontDoor, members_pages
+from aperture_dagster.front_door.forms import CHANGES, SERVICES
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.guard import AllowedHosts, find_refusal
-from aperture_dagster.front_door.pages import LISTS, Pages
-from aperture_dagster.front_door.services import SERVICES
+from aperture_dagster.front_door.house import House, safe_path
+from aperture_dagster.front_door.pages import LISTS
 from aperture_dagster.front_door.sessions import COOKIE, QUICK_COOKIE
-from aperture_dagster.front_door.sign_in import safe_path
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.front_door.home import Home
@@ -68,7 +67,7 @@ def door(shelf: Shelf, make_settings: Callable[..., Settings]) -> Iterator[Door]
     settings = make_settings(media_server_url="http://127.0.0.1:9", media_server_api_key="unused", http_attempts=1)
     database = ReadOnlyDatabase(settings)
     gate = Gate(settings, database)
-    pages = Pages(settings, database, gate).application()
+    pages = members_pages(House(settings, database, gate))
     yield Door(shelf, settings, gate, FrontDoor(Starlette(), pages, gate))
     database.close()
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from aperture_dagster.files.private import FileError
 from aperture_dagster.instance.dead_runs import dead_runs, unlock_run
 from aperture_dagster.instance.home import MARKER
-from aperture_dagster.postgres import connection, run_lock
+from aperture_dagster.postgres import run_lock
 from aperture_dagster.postgres.database import Database, service_lease
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.postgres.queries import execute, read_value
@@ -279,13 +279,3 @@ def test_a_host_that_sees_another_folder_than_the_others_does_not_start(
         dg.DagsterInstance.get()
     (empty / MARKER).write_text((shared / MARKER).read_text())
     dg.DagsterInstance.get().dispose()
-
-
-def test_databases_on_two_servers_are_refused(external: Settings, monkeypatch: pytest.MonkeyPatch):
-    """The server knows only its own locks and sessions."""
-    url = external.database_url
-    both = external.model_copy(update={"dagster_database_url": url})
-    started = iter(["at noon", "at night"])
-    monkeypatch.setattr(connection, "_identity", lambda _: (next(started), 1))
-    with pytest.raises(DatabaseError, match="lead to two servers"):
-        connection.refuse_shared_database(both)

@@ -186,10 +186,10 @@ def test_of_processes_that_start_at_once_on_a_new_database_one_creates_dagsters_
 ):
     assert external.database_url is not None
     product = make_url(external.database_url.get_secret_value())
-    own = product.set(database=f"{product.database}_own")
+    own = product.set(database=f"{product.database}_own_dagster")
     run_statements(postgres, f"CREATE DATABASE {own.database}")
     url = own.render_as_string(hide_password=False)
-    monkeypatch.setenv("APERTURE_DAGSTER_DATABASE_URL", url)
+    monkeypatch.setenv("APERTURE_DATABASE_URL", url.replace("_own_dagster", "_own"))
 
     def tables() -> set[str]:
         found = run_statements(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")

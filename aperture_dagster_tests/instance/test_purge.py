@@ -26,6 +26,7 @@ from aperture_dagster.instance.runs import REPOSITORY_TAG, blocking_checks, repo
 from aperture_dagster.maintenance import tidying
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import database_copy, run_statements
+from aperture_dagster_tests.killing import Killed
 
 USERS = ("ann", "ben", "cleo")
 LOGS, RUNS = 30, 90
@@ -363,10 +364,6 @@ def test_what_other_code_locations_and_unknown_programs_recorded_is_not_touched(
     assert years.instance.get_run_by_id(ours[0]) is None and freed["backfills"].rows == 1
     assert set(theirs) <= runs_with_files(years.instance)
     assert ours[1] not in runs_with_files(years.instance)
-
-
-class Killed(BaseException):
-    """The end of a process in the middle of its work."""
 
 
 def test_a_purge_that_was_killed_is_continued(years: Years, monkeypatch: pytest.MonkeyPatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 PACKAGE, TESTS = "aperture_dagster", "aperture_dagster_tests"
 LEFT_OUT = ("simulator", "settings", "cli")
 """Rooms whose tests say little of a result that a user sees."""
+SCHEMA_TESTS = f"{TESTS}/postgres/test_migrations.py"
 DECISIONS = Path(__file__).with_name("decisions.toml")
 KINDS = ("equivalent", "accepted")
 PATIENCE = 60.0
@@ -54,10 +56,25 @@ def all_mutants(rooms: Sequence[str]) -> list[Mutant]:
     return found
 
 
+def lines_since(project: Path, revision: str) -> dict[str, set[int]]:
+    """Return which lines of the package were written after a revision, by file; a move writes none."""
+    command = ["git", "diff", "--unified=0", "--find-renames", "--no-color", "--no-ext-diff", revision, "--", PACKAGE]
+    said = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True).stdout
+    found: dict[str, set[int]] = {}
+    lines: set[int] = set()
+    for line in said.splitlines():
+        if line.startswith("+++ b/"):
+            lines = found.setdefault(line.removeprefix("+++ b/"), set())
+        elif hunk := re.match(r"@@ -\S+ \+(\d+)(?:,(\d+))? @@", line):
+            first = int(hunk[1])
+            lines.update(range(first, first + int(hunk[2] or 1)))
+    return found
+
+
 def nearest_tests(project: Path, path: str) -> list[list[str]]:
     """Return the tests of a module, nearest first: those named after it, then those of the folder that mirrors its own.
 
-    A folder without tests of its own has those of the folder around it.
+    A folder without tests of its own has those of the folder around it. Tables are compared with the migrations.
     """
     module = Path(path)
     folder = project / TESTS / module.parent.relative_to(PACKAGE)
@@ -65,6 +82,7 @@ def nearest_tests(project: Path, path: str) -> list[list[str]]:
         folder = folder.parent
     names = sorted(file.relative_to(project).as_posix() for file in folder.glob("test_*.py"))
     near = [name for name in names if module.stem.strip("_") in name]
+    near += [SCHEMA_TESTS] if module.name == "tables.py" else []
     return [stage for stage in (near, [name for name in names if name not in near]) if stage]
 
 
@@ -182,6 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="another seed draws another sample")
     parser.add_argument("--room", action="append", default=[], help="only this folder of the package; can be repeated")
     parser.add_argument("--file", default="", help="only files whose path contains this")
+    parser.add_argument("--since", help="only lines that were written after this revision")
     parser.add_argument("--mutant", action="append", help="only the mutant of this name; can be repeated")
     parser.add_argument("--floor", type=float, default=85, help="exit with 1 if the score is lower, in per cent")
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
@@ -189,6 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     decisions = read_decisions()
     every = all_mutants(options.room)
     mutants = [one for one in every if options.file in one.path and one.key in (options.mutant or [one.key])]
+    if options.since:
+        fresh = lines_since(PROJECT, options.since)
+        mutants = [one for one in mutants if one.start[0] in fresh.get(one.path, ())]
     if options.sample:
         mutants = sample(mutants, options.sample, options.seed)
     results: list[Result] = []

@@ -14,8 +14,9 @@ from starlette.testclient import TestClient
 from aperture_dagster.alerts.rules import Notifier
 from aperture_dagster.catalogue.choices import Choices, choices_of, write_choices
 from aperture_dagster.catalogue.people import read_users
+from aperture_dagster.front_door.app import members_pages
 from aperture_dagster.front_door.gate import Gate
-from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.front_door.house import House
 from aperture_dagster.front_door.sessions import COOKIE, Sessions
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.newsletter.sending import LetterNotSent, Newsletters, mail_url, why_no_newsletter
@@ -50,7 +51,7 @@ class Post:
 
     def browser(self, name: str | None = None) -> TestClient:
         database = ReadOnlyDatabase(self.settings)
-        pages = Pages(self.settings, database, Gate(self.settings, database), clock=Clock(lambda: NOW)).application()
+        pages = members_pages(House(self.settings, database, Gate(self.settings, database), clock=Clock(lambda: NOW)))
         cookies = {} if name is None else {COOKIE: Sessions(self.settings).begin(name, is_administrator=False)}
         return TestClient(pages, cookies=cookies, follow_redirects=False)
 
@@ -202,3 +203,59 @@ def test_nothing_is_offered_or_sent_without_an_address_to_send_from_and_one_to_l
         assert why_no_newsletter(settings) is not None
         assert "newsletter" not in Post(post.home, post.mail, settings).browser("Ben").get("/taste").text
     assert why_no_newsletter(post.settings) is None
+
+
+DISCORD = "discord://123456789012345678/abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def with_services(post: Post, make_settings: Callable[..., Settings]) -> Post:
+    """Let the operator use Discord, too."""
+    urls = f"{post.mail.url} discord://987654321098765432/{'x' * 60}"
+    return Post(post.home, post.mail, make_settings(alert_urls=urls, alert_ui_url=UI, secret_key="k" * 40))
+
+
+def test_a_letter_goes_to_a_service_that_the_operator_uses_and_its_address_stays_secret(
+    post: Post, make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+):
+    served = with_services(post, make_settings)
+    ben = served.browser("Ben")
+    assert choose(ben, newsletter="1", address=DISCORD).status_code == 303
+    page, stored = ben.get("/taste").text, post.home.shelf.value("SELECT address FROM member_choices")
+    assert "discord://…" in page and "abcdef" not in page and "abcdef" not in stored and "12345" not in page + stored
+    # Sent back as it was shown, it stays.
+    assert choose(ben, newsletter="1").status_code == 303
+    assert post.home.shelf.value("SELECT address FROM member_choices").startswith("sealed:")
+    sent: list[str] = []
+    monkeypatch.setattr(Notifier, "send", lambda _, address, message: sent.append(address.url))
+    assert served.send("Ben") == "sent" and sent == [DISCORD]
+    # With another key, or once the operator no longer uses the service, nothing is sent to it.
+    for given in ({"secret_key": "other" * 9}, {"alert_urls": post.mail.url}):
+        later = make_settings(
+            **{"alert_urls": served.settings.alert_urls, "alert_ui_url": UI, "secret_key": "k" * 40, **given}
+        )
+        with pytest.raises(LetterNotSent):
+            Post(post.home, post.mail, later).send("Ben", TODAY + timedelta(days=7))
+    choose(ben, newsletter="1", address="ben@home.example")
+    assert post.home.shelf.value("SELECT address FROM member_choices") == "ben@home.example"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "json://192.168.1.1/x", "jsons://x.example", "xml://10.0.0.1", "form://localhost:8096", "ntfy://192.168.1.1/x",
+        "https://discord.com/api/webhooks/1/x", "mailto://evil.example", "gotify://10.0.0.1/token", "syslog://",
+        f"{DISCORD}?href=http://10.0.0.1", f"{DISCORD}\r\nx", "discord://", "slack://T1/B1/c1", "DISCORD://1/2",
+    ],
+)  # fmt: skip
+def test_an_address_of_a_member_leads_to_no_host_of_their_choice(
+    post: Post, make_settings: Callable[..., Settings], address: str, monkeypatch: pytest.MonkeyPatch
+):
+    served = with_services(post, make_settings)
+    assert choose(served.browser("Ben"), newsletter="1", address=address).status_code == 400
+    choose(served.browser("Ben"), newsletter="", address=address)
+    assert post.home.shelf.value("SELECT max(address) FROM member_choices") is None
+    # Nor does one that was written before the rules were.
+    served.want("Ben", address)
+    monkeypatch.setattr(Notifier, "send", lambda *_: pytest.fail("something was sent"))
+    with pytest.raises(LetterNotSent):
+        served.send("Ben")

@@ -8,21 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
-from click import ClickException
-from sqlalchemy import create_engine, inspect, make_url
+from sqlalchemy import make_url
 
 from aperture_dagster.postgres.connection import (
     dagster_database_url,
     open_engine,
     product_database_url,
-    refuse_shared_database,
 )
 from aperture_dagster.postgres.database import read_only
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.settings import load_settings
-from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import run_statements
 
 PASSWORD = "hush-very-secret"
@@ -55,13 +51,6 @@ def test_the_message_about_an_invalid_url_hides_the_password(url: str):
     for call in (product_database_url, dagster_database_url, open_engine):
         message = one_sentence(url, call)
         assert message.startswith("APERTURE_DATABASE_URL: expected postgresql://")
-
-
-def test_the_setting_of_the_wrong_url_is_named():
-    settings = load_settings(dagster_database_url=f"mysql://ann:{PASSWORD}@host/db")
-    with pytest.raises(DatabaseError, match="APERTURE_DAGSTER_DATABASE_URL") as raised:
-        dagster_database_url(settings)
-    assert PASSWORD not in str(raised.value)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "localhost:1", "no-such-host.invalid"])
@@ -110,53 +99,9 @@ def test_a_user_who_may_not_create_a_database_gets_the_remedy(empty: str, admin:
         url = make_url(empty).set(username=role, password=PASSWORD).render_as_string(hide_password=False)
         message = one_sentence(url, dagster_database_url)
         assert "may not create the database" in message
-        assert "APERTURE_DAGSTER_DATABASE_URL" in message
+        assert f'CREATE DATABASE "{make_url(empty).database}_dagster"' in message
     finally:
         admin(f"DROP ROLE {role}")
-
-
-# Two databases
-
-
-@pytest.mark.parametrize("written", ["the same", "another driver", "another host", "with an option"])
-@pytest.mark.parametrize("who", ["product", "dagster"])
-def test_a_shared_database_is_refused_however_its_url_is_written(
-    empty: str, written: str, who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """Both have an Alembic version table of the same name."""
-    url = make_url(empty)
-    if written == "another driver":
-        url = url.set(drivername="postgresql+psycopg2")
-    if written == "another host":
-        link = tmp_path / "link"
-        link.symlink_to(str(url.query["host"]))
-        url = url.set(query={**url.query, "host": str(link)})
-    if written == "with an option":
-        url = url.update_query_dict({"application_name": "dagster"})
-    other = url.render_as_string(hide_password=False)
-    if who == "product":
-        message = one_sentence(empty, dagster_database_url=other)
-    else:
-        for name, value in {
-            "APERTURE_DATABASE_URL": empty,
-            "APERTURE_DAGSTER_DATABASE_URL": other,
-            "APERTURE_HOME": str(tmp_path / "home"),
-            "DAGSTER_HOME": str(PROJECT),
-        }.items():
-            monkeypatch.setenv(name, value)
-        with pytest.raises(ClickException) as refused:
-            dg.DagsterInstance.get()
-        message = refused.value.message
-    assert "APERTURE_DATABASE_URL and APERTURE_DAGSTER_DATABASE_URL lead to the same database" in message
-    assert admin_tables(empty) == [], "and nothing was written"
-
-
-def admin_tables(url: str) -> list[str]:
-    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
-    try:
-        return inspect(engine).get_table_names()
-    finally:
-        engine.dispose()
 
 
 def test_a_connection_has_the_time_zone_utc_also_after_a_rollback(database_url: str):
@@ -166,29 +111,6 @@ def test_a_connection_has_the_time_zone_utc_also_after_a_rollback(database_url: 
             connection.exec_driver_sql("INSERT INTO facts (name, value) VALUES ('undone', '1')")
             connection.rollback()
             assert not connection.exec_driver_sql("SELECT 1 FROM facts WHERE name = 'undone'").all()
-
-
-def test_two_databases_on_one_server_are_accepted(database_url: str, empty: str):
-    settings = load_settings(database_url=database_url, dagster_database_url=empty)
-    refuse_shared_database(settings)
-    open_engine(settings)
-
-
-def test_an_account_of_dagsters_that_could_not_end_a_dead_run_is_refused(
-    database_url: str, empty: str, admin: Callable[..., Any]
-):
-    """Its connections belong to the account of the product."""
-    name, url = f"dagster_{make_url(empty).database}", make_url(empty)
-    admin(f"CREATE ROLE {name} LOGIN PASSWORD 'secret'")
-    try:
-        own = url.set(username=name, password="secret").render_as_string(hide_password=False)
-        settings = load_settings(database_url=database_url, dagster_database_url=own)
-        with pytest.raises(DatabaseError, match=f"GRANT pg_signal_backend TO {name}"):
-            refuse_shared_database(settings)
-        admin(f"GRANT pg_signal_backend TO {name}")
-        refuse_shared_database(settings)
-    finally:
-        admin(f"DROP ROLE {name}")
 
 
 def test_dagsters_database_is_created_beside_the_products(empty: str, admin: Callable[..., Any]):
@@ -202,16 +124,13 @@ def test_dagsters_database_is_created_beside_the_products(empty: str, admin: Cal
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2", "postgresql+psycopg"])
 def test_every_usual_form_of_the_url_is_accepted(scheme: str):
-    settings = load_settings(database_url=f"{scheme}://ann:p%40ss@host:5/db?sslmode=require", dagster_database_url=(
-        f"{scheme}://ann:p%40ss@host:5/other"
-    ))  # fmt: skip
-    product, dagster = make_url(product_database_url(settings)), make_url(dagster_database_url(settings))
+    settings = load_settings(database_url=f"{scheme}://ann:p%40ss@host:5/db?sslmode=require")
+    product = make_url(product_database_url(settings))
     assert (product.drivername, product.password, product.query["sslmode"]) == (
         "postgresql+psycopg",
         "p@ss",
         "require",
     )
-    assert (dagster.drivername, dagster.database) == ("postgresql+psycopg2", "other")
 
 
 def test_a_database_without_an_encoding_is_refused_with_a_sentence(postgres: str, tmp_path: Path):

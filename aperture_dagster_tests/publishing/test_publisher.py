@@ -396,3 +396,14 @@ def test_entries_that_no_database_knows_are_taken_over(place: Place):
     assert place.shown("ada's picks") == ["Merged", "Part One"]
     assert place.ids("ada's picks")["Merged"] == ids["Merged"]
     assert place.titles_on_disk("ada") == ["Merged", "Part One"]
+
+
+def test_what_the_last_run_changed_is_recorded(place: Place):
+    key = place.key("ada")
+    place.publish(place.wanted("ada", "Alone", "Merged"))
+    assert place.manifest.libraries()[key].changed == 2
+    place.wait(180)
+    place.publish(place.wanted("ada", "Alone", "Part One"))
+    assert place.manifest.libraries()[key].changed == 2, "one left, one is new"
+    place.publish(place.wanted("ada", "Alone", "Part One"))
+    assert place.manifest.libraries()[key].changed == 0

@@ -17,14 +17,11 @@ from aperture_dagster.publishing.copies import record_states
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.ratings.sync import Decisions, RatingsReport, RatingsSync
+from aperture_dagster_tests.killing import Killed
 from aperture_dagster_tests.ratings.trakt_home import FILMS, SHOWS, TraktHome
 from aperture_dagster_tests.shelf import Shelf
 
 log = logging.getLogger("ratings")
-
-
-class Killed(BaseException):
-    """The process ended."""
 
 
 class KillableDatabase(Database):

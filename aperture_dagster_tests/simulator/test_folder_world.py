@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -40,26 +40,12 @@ def test_every_rating_becomes_a_complete_play_with_twice_the_rating(folder: Path
     ]
 
 
-def test_users_are_named_and_ordered_by_number(folder: Path, now: datetime) -> None:
-    assert [user.name for user in load_folder_world(folder, now=now).users] == ["1", "2", "10"]
-    assert [user.name for user in load_folder_world(folder, now=now, users=2).users] == ["1", "2"]
-
-
 def test_the_last_event_is_today_and_never_in_the_future(folder: Path) -> None:
     for hour in (0, 11, 23):
         now = datetime(2026, 5, 17, hour, 0, 1, tzinfo=UTC)
         last = load_folder_world(folder, now=now).plays[-1].played_at
         assert last <= now
         assert last.date() == now.date()
-
-
-def test_the_shift_depends_only_on_the_day_and_the_whole_file(folder: Path, now: datetime) -> None:
-    morning, night = now.replace(hour=1), now.replace(hour=23)
-    assert load_folder_world(folder, now=morning).plays == load_folder_world(folder, now=night).plays
-    some = {play.played_at for play in load_folder_world(folder, now=now, users=1).plays}
-    assert some < {play.played_at for play in load_folder_world(folder, now=now).plays}
-    tomorrow = load_folder_world(folder, now=now + timedelta(days=1)).plays
-    assert tomorrow[0].played_at - load_folder_world(folder, now=now).plays[0].played_at == timedelta(days=1)
 
 
 def test_facts_of_films_are_unchanged_and_nulls_stay_unknown(folder: Path, now: datetime) -> None:
@@ -72,15 +58,6 @@ def test_facts_of_films_are_unchanged_and_nulls_stay_unknown(folder: Path, now: 
 
 def test_histories_do_not_leak_into_tmdbs_recommendations(folder: Path, now: datetime) -> None:
     assert all(title.recommended_tmdb_ids == () for title in load_folder_world(folder, now=now).titles)
-
-
-def test_compressed_files_are_read_like_plain_ones(folder: Path, now: datetime) -> None:
-    plain = load_folder_world(folder, now=now)
-    for name in ("movies.jsonl", "ratings.csv"):
-        content = (folder / name).read_bytes()
-        (folder / name).unlink()
-        (folder / f"{name}.gz").write_bytes(gzip.compress(content))
-    assert load_folder_world(folder, now=now) == plain
 
 
 def test_american_dates_are_read_in_the_century_of_the_film(folder: Path, now: datetime) -> None:
@@ -122,13 +99,6 @@ def test_the_library_owns_a_share_of_the_films_and_nobody_plays_the_others(large
     assert {key for key in owned if is_owned(key, 0.4)} == {
         title.key for title in whole.titles if is_owned(title.key, 0.4)
     }
-
-
-def test_a_range_of_users_is_served(large: Path, now: datetime) -> None:
-    world = load_folder_world(large, now=now, users=range(9, 99))
-    assert [(user.name, user.is_administrator) for user in world.users] == [("9", True), ("10", False)]
-    whole = load_folder_world(large, now=now)
-    assert world.plays == [play for play in whole.plays if play.user in ("9", "10")]
 
 
 def test_only_the_early_plays_of_each_user_have_happened(large: Path, now: datetime) -> None:
@@ -232,15 +202,6 @@ def test_the_error_for_a_missing_file_names_it(tmp_path: Path, now: datetime) ->
 def test_real_histories_load_completely(now: datetime) -> None:
     world = load_folder_world(HISTORIES, now=now)
     assert (len(world.titles), len(world.users), len(world.plays)) == (2_363, 138, 8_078)
-
-
-def test_a_part_of_real_histories_loads_with_recommendations(now: datetime) -> None:
-    world = load_folder_world(
-        HISTORIES, now=now, users=range(201, 301), owned=0.7, played=0.8, neighbours_of=range(1, 201)
-    )
-    assert len(world.users) == 30
-    assert sum(title.copies > 0 for title in world.titles) / len(world.titles) == pytest.approx(0.7, abs=0.02)
-    assert sum(bool(title.recommended_tmdb_ids) for title in world.titles) > 900
 
 
 @pytest.mark.nightly(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import httpx
@@ -212,18 +210,6 @@ def test_a_second_full_scan_cancels_the_first(make: MakeServer) -> None:
     assert (task["State"], task["LastExecutionResult"]["Status"]) == ("Idle", "Completed")
 
 
-def test_a_scan_ends_by_itself(make: MakeServer) -> None:
-    server = make(scan_seconds=0.05, create=False)
-    server.film("A (2001) [x]")
-    server.create()
-    library = server.folders()["Lists"]["ItemId"]
-    server.client.post(f"/Items/{library}/Refresh", params=DEFAULT)
-    began = time.monotonic()
-    while not server.items():
-        assert time.monotonic() - began < 60
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("version", ["10.9.11", "12.0.0", "12.1.0"])
 def test_a_path_that_contains_another_librarys_path_loses_its_items(make: MakeServer, version: str) -> None:
     server = make(version, create=False)
@@ -240,21 +226,6 @@ def test_a_library_above_another_empties_that_one(make: MakeServer, serve: Serve
     server.create(path="/media", refresh=True)
     server.state.wait_for_scans()
     assert before and server.items("Movies") == []
-
-
-def test_the_clock_can_be_moved(make: MakeServer) -> None:
-    server = make(create=False)
-
-    def clock() -> float:
-        return parsedate_to_datetime(server.client.get("/System/Info/Public").headers["date"]).timestamp()
-
-    before = clock()
-    server.state.advance(3_600)
-    assert 3_599 <= clock() - before < 3_700
-    server.state.skew_clock(-600)
-    assert 2_999 <= clock() - before < 3_100
-    with pytest.raises(ValueError, match="direction"):
-        server.state.advance(-1)
 
 
 @pytest.mark.parametrize("version", ["10.10.7", "12.0.0"])

@@ -56,21 +56,6 @@ def test_a_linked_film_is_listed_with_what_its_nfo_says(make: MakeServer, versio
     assert (image.content, image.headers["content-type"]) == (b"x", "image/jpeg")
 
 
-def test_an_item_keeps_its_id_as_long_as_its_path(make: MakeServer) -> None:
-    server = make()
-    server.film("B (2001) [x]")
-    server.film("A (2001) [y]")
-    server.scan()
-    before = {item["Path"]: item["Id"] for item in server.items()}
-    server.scan()
-    assert before == {item["Path"]: item["Id"] for item in server.items()}
-    (server.here / "A (2001) [y]").rename(server.here / "C (2001) [y]")
-    server.scan()
-    after = {item["Path"]: item["Id"] for item in server.items()}
-    assert after[f"{ROOT}/B (2001) [x]/B (2001) [x].mkv"] == before[f"{ROOT}/B (2001) [x]/B (2001) [x].mkv"]
-    assert len(set(before.values()) | set(after.values())) == 3
-
-
 @pytest.mark.parametrize(
     "entry",
     [".Hidden (2001) [x]", "extras", "metadata", "subs", "A (2001) [x]/sample", "Free Sample (2001) [x]", "A-trailer"],
@@ -106,23 +91,6 @@ def test_parts_are_one_film_and_versions_are_sources_of_it(make: MakeServer) -> 
     server.write(f"{folder}/Another.mkv")
     server.scan()
     assert len(server.items()) == 3
-
-
-@pytest.mark.parametrize(
-    ("version", "name", "ids"),
-    [
-        ("10.11.11", "A (2001) [tmdbid-603]", {"Tmdb": "603"}),
-        ("10.11.11", "A (2001) [tmdb-603]", {}),
-        ("12.0.0", "A (2001) {tmdb=603}", {"Tmdb": "603"}),
-        ("10.9.11", "A (2001) tt1234567", {"Imdb": "tt1234567"}),
-        ("12.0.0", "A (2001) [ap-603]", {}),
-    ],
-)
-def test_ids_are_read_from_names(make: MakeServer, version: str, name: str, ids: dict[str, str]) -> None:
-    server = make(version)
-    server.film(name)
-    server.scan()
-    assert server.item()["ProviderIds"] == ids
 
 
 # What disappears, what stays

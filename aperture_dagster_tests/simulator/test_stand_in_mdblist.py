@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.mdblist import list_id
 from aperture_dagster.simulator.opinions import SCALES
 from aperture_dagster.simulator.server import RunningSimulator
@@ -119,11 +118,6 @@ def test_a_batch_that_is_too_large_is_refused_and_costs_a_unit(serve, status: in
     assert answered.headers["x-ratelimit-remaining"] == "998"
 
 
-def test_an_invalid_batch_is_400(mdblist: httpx.Client) -> None:
-    for body in (b"", b"[]", b"{", b'{"ids":"tt1"}', b'{"ids":[null]}'):
-        assert mdblist.post("/imdb/movie", content=body).status_code == 400
-
-
 def test_default_user_agents_and_wrong_keys_are_refused(simulator: RunningSimulator) -> None:
     url = simulator.mdblist_url + "/user"
     for agent in ("", "python-httpx/0.28.1", "python-requests/2.32"):
@@ -153,19 +147,6 @@ def test_a_spent_quota_is_429_until_the_next_day(serve) -> None:
         assert int(answer.headers["x-ratelimit-reset"]) >= reset + 86_400
         assert simulator.state.asked("mdblist") == {"tt0000101": 4}
         assert simulator.state.answered("mdblist") == {"tt0000101": 3}
-
-
-def test_requests_are_counted_by_title(simulator: RunningSimulator, mdblist: httpx.Client) -> None:
-    batch(mdblist, MANY[:3])
-    mdblist.post("/tmdb/show", json={"ids": [101]})
-    simulator.state.add_fault(FaultRule("mdblist", status=502, times=1))
-    failed = batch(mdblist, MANY[2:4])
-    assert (failed.status_code, failed.text[:15]) == (502, "<!DOCTYPE html>")
-    ids = [title.imdb_id for title in MANY[:4]]
-    requested = simulator.state.asked("mdblist")
-    assert requested == {ids[0]: 1, ids[1]: 1, ids[2]: 2, ids[3]: 1, "tmdb/show/101": 1}
-    answered = simulator.state.answered("mdblist")
-    assert answered == {ids[0]: 1, ids[1]: 1, ids[2]: 1, "tmdb/show/101": 1}
 
 
 @pytest.mark.parametrize(("form", "status"), [("slash_by_redirect", 301), ("slash_only", 404)])

@@ -66,15 +66,6 @@ def test_a_policy_is_refused_without_providers_or_for_the_last_administrator():
         assert set_policy(server, "ada", before | {"IsAdministrator": False}) == 204
 
 
-def test_login_attempts_and_blocked_folders_are_special():
-    with jellyfin() as server:
-        movies, _, _ = server.state.catalogue.libraries
-        before = policy(server, "guest")
-        given = before | {"LoginAttemptsBeforeLockout": 0, "BlockedMediaFolders": [movies.item_id]}
-        assert set_policy(server, "guest", given) == 204
-        assert policy(server, "guest") == before | {"LoginAttemptsBeforeLockout": 3}
-
-
 def test_views_follow_policy_and_configuration():
     with jellyfin() as server:
         movies, shows, private = (library.item_id for library in server.state.catalogue.libraries)
@@ -112,22 +103,6 @@ def test_a_disabled_library_is_hidden_from_everyone_and_still_maintained():
         films = {"recursive": "true", "includeItemTypes": "Movie", "collapseBoxSetItems": "false"}
         assert "Private" not in server.names("/Items", userId=server.user("ada"), **films)
         assert "Private" in server.names("/Items", **films)
-
-
-def test_latest_leaves_out_played_items_and_excluded_libraries():
-    with jellyfin() as server:
-        ada = server.user("ada")
-        latest = {item["Name"] for item in server.get("/Items/Latest", userId=ada)}
-        assert latest == {"Alpha", "Bravo", "Charlie", "Private", "Show"}
-        server.state.mark_played("ada", "movie:1")
-        excluded = {"LatestItemsExcludes": [server.state.catalogue.libraries[2].item_id]}
-        assert server.send("POST", "/Users/Configuration", excluded, userId=ada) == 204
-        assert {item["Name"] for item in server.get("/Items/Latest", userId=ada)} == {"Alpha", "Bravo", "Show"}
-        assert server.send("POST", "/Users/Configuration", excluded | {"HidePlayedInLatest": False}, userId=ada) == 204
-        assert "Charlie" in {item["Name"] for item in server.get("/Items/Latest", userId=ada)}
-        private = server.get("/Items/Latest", userId=ada, parentId=server.state.catalogue.libraries[2].item_id)
-        assert [item["Name"] for item in private] == ["Private"]
-        assert server.send("GET", "/Items/Latest") == 400
 
 
 def test_emby_takes_guids_of_libraries_and_ignores_their_numbers():

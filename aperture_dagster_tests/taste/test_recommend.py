@@ -324,3 +324,41 @@ def test_diversity_may_choose_titles_from_beyond_the_length_of_the_list(library,
     plain, diverse = (recommend(given, RankingConfig(limit=6, diversity=d))["ann"] for d in (0.0, 0.6))
     assert {topic_of(work) for work in plain["work_id"]} == {"space"}
     assert {topic_of(work) for work in diverse["work_id"]} > {"space"}
+
+
+def test_factors_of_one_leave_the_lists_as_they_are_and_others_move_what_they_name(library, vectors):
+    given = inputs(library.assign(vote_count=np.arange(60) * 10.0 + 1), vectors, watched("ann", SPACE))
+    plain = recommend(given)["ann"]
+    neutral = RankingConfig(factors=dict.fromkeys((*COMPONENTS, "recency"), 1.0) | {"recency": 0.0})
+    assert recommend(given, neutral)["ann"].equals(plain)
+    for name in COMPONENTS:
+        doubled = recommend(given, RankingConfig(limit=60, factors={name: 2.0}))["ann"].set_index("work_id")
+        usual = recommend(given, RankingConfig(limit=60))["ann"].set_index("work_id").loc[doubled.index]
+        assert np.allclose(doubled[name], 2 * usual[name]), name
+        others = [one for one in COMPONENTS if one != name]
+        assert doubled[others].equals(usual[others]), name
+
+
+def test_recent_titles_rise_where_that_is_wanted_and_those_without_a_date_are_average(library, vectors):
+    dated = library.assign(year=[None, *range(1951, 2010)])
+    given = inputs(dated, vectors, watched("new", []))
+    years = dated.set_index("work_id")["year"]
+
+    def first(**factors: float) -> float:
+        lists = prepare(replace(given, users=["new"]), RankingConfig(limit=60, diversity=0, factors=factors))
+        return float(years.loc[lists.for_user("new")["work_id"][:10]].mean())
+
+    assert first(recency=5.0) > 1999 > first(recency=0.0)
+    found = prepare(replace(given, users=["new"]), RankingConfig(limit=60, factors={"recency": 1.0})).for_user("new")
+    assert abs(found.set_index("work_id")["era"][dated["work_id"][0]]) < 1e-9
+
+
+def test_each_media_type_has_rules_of_its_own(library, vectors):
+    mixed = library.assign(media_type=["series" if work in LOVE else "movie" for work in library["work_id"]])
+    mixed["vote_count"] = np.arange(60) * 10.0
+    configs = {"movie": RankingConfig(limit=3), "series": RankingConfig(limit=5, factors={"popularity": 0.0})}
+    found = prepare(inputs(mixed, vectors, watched("ann", SPACE)), configs).for_user("ann")
+    assert found["media_type"].value_counts().to_dict() == {"movie": 3, "series": 5}
+    assert found.groupby("media_type")["popularity"].apply(lambda one: bool(one.any())).to_dict() == {
+        "movie": True, "series": False,
+    }  # fmt: skip

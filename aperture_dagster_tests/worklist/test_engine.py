@@ -14,10 +14,10 @@ from sqlalchemy import text
 
 from aperture_dagster.catalogue.sync import Coverage, RemovalRules, TitleSync, write_libraries
 from aperture_dagster.enrichment.omdb import OMDB
-from aperture_dagster.http.errors import BadAnswer, ServiceRefused
+from aperture_dagster.http.errors import BadAnswer, QuotaSpent, ServicePaused, ServiceRefused
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.worklist.engine import STORED_AT_ONCE, Attempt, WorkList, work_through
-from aperture_dagster.worklist.queue import DueItem
+from aperture_dagster.worklist.queue import DueItem, failing_services
 from aperture_dagster_tests.household import SetClock
 from aperture_dagster_tests.shelf import FILMS, NOW, film
 
@@ -138,3 +138,55 @@ def test_an_interrupted_run_stores_the_answers_that_wait(database: Database, fil
     with pytest.raises(KeyboardInterrupt):
         work_through(service.work(ask=ask, concurrency=8), database, SetClock(NOW), LOG)
     assert done(database) == service.asked.total() >= 5
+
+
+class Ledger:
+    """The quota of a key that other programs use as well."""
+
+    resumes_at = NOW + timedelta(hours=9)
+    is_exhausted = False
+
+    def exhaust(self) -> None:
+        self.is_exhausted = True
+
+
+def failing(database: Database) -> list[str]:
+    with database.transaction() as connection:
+        return [row["service"] for row in failing_services(connection)]
+
+
+def test_a_key_that_is_used_up_is_not_asked_again_today_and_is_no_trouble(database: Database, films: int):
+    ledger: Any = Ledger()
+    service = Service(fails_after=4, error=QuotaSpent("none left"))
+    tally = work_through(service.work(concurrency=1, quota=ledger), database, SetClock(NOW), LOG)
+    assert ledger.is_exhausted, "our own count may be lower than the service's"
+    assert (tally.ok, tally.still_due, tally.resumes_at) == (4, films - 4, ledger.resumes_at)
+    assert failing(database) == []
+
+
+def test_a_pause_is_trouble_only_if_it_comes_before_any_answer(database: Database, films: int):
+    pause = ServicePaused("wait", NOW + timedelta(hours=1))
+    first = Service(fails_after=3, error=pause)
+    assert work_through(first.work(concurrency=1), database, SetClock(NOW), LOG).resumes_at == pause.resumes_at
+    assert failing(database) == []
+    work_through(Service(fails_after=0, error=pause).work(concurrency=1), database, SetClock(NOW), LOG)
+    assert failing(database) == [OMDB.name]
+    work_through(Service().work(), database, SetClock(NOW), LOG)
+    assert (failing(database), done(database)) == ([], films)
+
+
+def test_a_slow_answer_is_stored_within_a_second_or_so(database: Database, films: int):
+    service = Service()
+    stored = threading.Event()
+
+    def ask(unit: Sequence[DueItem]) -> Iterator[list[Attempt]]:
+        yield from service.ask(unit)
+        if service.asked.total() == 2:
+            assert stored.wait(60), "a kill would lose an answer that came long before"
+
+    def store(connection: Any, attempts: Sequence[Attempt]) -> int:
+        stored.set()
+        return service.store(connection, attempts)
+
+    work_through(service.work(ask=ask, store=store, concurrency=1), database, SetClock(NOW), LOG)
+    assert done(database) == films and max(service.batches) <= STORED_AT_ONCE

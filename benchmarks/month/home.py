@@ -220,10 +220,10 @@ class Home:
         from aperture_dagster.partitions import USERS
         from aperture_dagster.taste.changes import find_changes, list_inputs, taste_inputs
         from aperture_dagster.taste.embedding import model_in_use
-        from aperture_dagster.taste.recommendations import ranking_config
+        from aperture_dagster.taste.recommendations import ranking_configs
 
         now, keys = Clock().now(), self.instance.get_dynamic_partitions(USERS)
-        ranking = ranking_config(self.settings)
+        ranking = ranking_configs(self.settings)
         with self.database.transaction() as connection:
             model_key = model_in_use(connection)
             users = {user.user_id: user for user in users_of_partitions(connection, keys).values()}

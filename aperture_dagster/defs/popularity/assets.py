@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -40,6 +40,7 @@ from aperture_dagster.defs.users import (
 from aperture_dagster.instance.failures import describe, operator_errors
 from aperture_dagster.instance.markdown import Markup, markdown, markdown_list, markdown_table
 from aperture_dagster.instance.pictures import genre_panels, week_columns
+from aperture_dagster.maintenance.status import describe_household
 from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.partitions import HISTORY, days_partitions, user_partitions
@@ -83,8 +84,8 @@ def household_overview(
     database: dg.ResourceParam[Database],
     clock: dg.ResourceParam[Clock],
 ) -> dg.MaterializeResult:
-    """The whole household on one page, one row per user: their first film and series, the top five with reasons, and
-    their taste by genre; also plays per week and the Top Picks.
+    """The whole household on one page: what has changed and what waits for you, and one row per user: their first film
+    and series, the top five with reasons, and their taste by genre; also plays per week and the Top Picks.
 
     A view of recommendations, taste_profiles, watch_history and top_picks, without a table of its own. Made every night
     after the lists, and during the day when lists change, at most once an hour.
@@ -92,8 +93,11 @@ def household_overview(
     now = clock.now().astimezone(ZoneInfo(settings.schedule_timezone))
     with operator_errors(context, settings):
         found = read_overview(settings, database, user_partitions(context.instance), now)
+        with database.transaction() as connection:
+            got, waiting = describe_household(connection, settings, since=now - timedelta(days=1), now=now)
     shown = _overview_page(found, settings)
-    metadata = {key: _entry(value) for key, value in shown.items()}
+    more = "`aperture status` says more: failed jobs and checks, the next runs, backups."
+    metadata = {"status": markdown_list([*got, *waiting, more])} | {key: _entry(value) for key, value in shown.items()}
     version = hashlib.blake2b(json.dumps(shown, default=str, sort_keys=True).encode(), digest_size=8).hexdigest()
     return materialized(context, metadata, version=version)
 

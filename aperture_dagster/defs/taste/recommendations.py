@@ -29,7 +29,7 @@ from aperture_dagster.taste.lists import (
     recommendation_table,
     users_with_taste,
 )
-from aperture_dagster.taste.recommendations import Recommendations, ranking_config
+from aperture_dagster.taste.recommendations import Recommendations, ranking_configs
 
 SHOWN = 5
 # New votes and what others watched move a list only a little, so they can wait for the night. A new title reaches the
@@ -69,7 +69,7 @@ def recommendations(
             places = read_places(connection, [user.user_id for user in users])
             rest = {user_id: resting(own, today) for user_id, own in places.items()}
             inputs = list_inputs(
-                connection, settings, now=now, model_key=model_key, config=ranking_config(settings), resting=rest
+                connection, settings, now=now, model_key=model_key, config=ranking_configs(settings), resting=rest
             )
             changes = find_changes(connection, "recommendations", users, inputs, recompute=config.recompute)
         asked = [(user, rest[user.user_id]) for user in users if user.user_id in changes.reasons]
@@ -98,13 +98,16 @@ def recommendations(
 
 
 def _page(rows: list[dict[str, Any]], *, brief: bool) -> dict[str, Any]:
-    """Show the top of the lists, and then the parts of the score; only the titles if it is to be ``brief``."""
+    """Show the top of the lists, the parts of the score, and whole lists; only the titles if it is to be ``brief``."""
     from aperture_dagster.taste.ranking.config import COMPONENTS
 
     shown: dict[str, Any] = {}
     scores: dict[str, Any] = {}
+    whole: dict[str, Any] = {}
     for media_type, name in (("movie", "films"), ("series", "series")):
-        top = [row for row in rows if row["media_type"] == media_type][:SHOWN]
+        own = [row for row in rows if row["media_type"] == media_type]
+        whole[f"all_{name}"] = markdown_list(map(titled, own), numbered=True)
+        top = own[:SHOWN]
         if brief:
             shown[name] = markdown_list(map(titled, top), numbered=True)
         else:
@@ -113,4 +116,4 @@ def _page(rows: list[dict[str, Any]], *, brief: bool) -> dict[str, Any]:
             scores[f"{name}_score"] = score_table(top, COMPONENTS)
     if not rows or any(row["is_cold"] for row in rows):
         scores["note"] = "Too little history yet: the list is led by what is widely liked."
-    return shown | scores
+    return shown | scores | whole

@@ -43,8 +43,9 @@ def parse_title(answer: Any, media_type: MediaType) -> dict[str, Any]:
     """
     answer = expect(answer, dict, "TMDb's answer")
     is_movie = media_type == "movie"
-    tmdb_id = expect(answer.get("id"), int, "TMDb's answer: id")
-    title = text_of(answer.get("title" if is_movie else "name"))
+    tmdb_id, title = positive_of(answer.get("id")), text_of(answer.get("title" if is_movie else "name"))
+    if tmdb_id is None:
+        raise BadAnswer("TMDb's answer has no id, or an impossible one")
     if title is None:
         raise BadAnswer(f"TMDb's answer for {tmdb_id} has no title")
     names = ("external_ids", "keywords", "credits" if is_movie else "aggregate_credits")

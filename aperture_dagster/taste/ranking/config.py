@@ -43,7 +43,7 @@ class BlendWeights:
 
 @dataclass(frozen=True, slots=True)
 class RankingConfig:
-    """All parameters of the blend; the defaults were chosen on users 1-200 of the benchmark's data."""
+    """All parameters of the blend of a media type; the defaults were chosen on users 1-200 of the benchmark's data."""
 
     limit: int = 50
     """Titles per user and media type."""
@@ -68,6 +68,9 @@ class RankingConfig:
     cold_below: int = 3
     """With fewer known titles, a list says that its user is cold."""
     diversity: float = 0.1
+    factors: Mapping[str, float] = field(default_factory=dict)
+    """What components are multiplied with, 1 for those that are not named; and the weight of ``recency``: how new a
+    title is among the candidates, part of the component era."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

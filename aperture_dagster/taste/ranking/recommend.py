@@ -41,6 +41,8 @@ from aperture_dagster.taste.ranking.signals import (
     weight_matrix,
 )
 
+RECENT_HALF_LIFE_YEARS = 2.0
+"""Age, compared with the newest candidate, at which a title is half as new."""
 LEFT_LOSS = 2.0
 """What a film loses of its score just after it was left early; half of that is left when it may be listed again."""
 
@@ -49,7 +51,8 @@ LEFT_LOSS = 2.0
 class RankingModel:
     """Data shared by all users of a run."""
 
-    config: RankingConfig
+    config: RankingConfig | Mapping[str, RankingConfig]
+    """For all media types, or by media type."""
     library: Library
     people: People
     started: dict[Hashable, Rows]
@@ -91,6 +94,9 @@ class RankingModel:
         lifts = {name: values[place] for name, values in parts.items()}
         return contributions(self.library, self.people, self.links, user_id, picked, lifts)
 
+    def _config(self, media_type: str) -> RankingConfig:
+        return self.config if isinstance(self.config, RankingConfig) else self.config[media_type]
+
     def _candidates(self, user_id: Hashable, media_type: str) -> Rows:
         allowed = np.zeros(len(self.library.work_ids), dtype=bool)
         allowed[self.library.rows[media_type]] = True
@@ -102,14 +108,22 @@ class RankingModel:
     def _known(self, titles: UserTitles, media_type: str) -> float:
         """Return how many titles are known for a list of this type: those of other types count less."""
         of_type = int(np.isin(titles.rows, self.library.rows[media_type]).sum())
-        return of_type + self.config.other_known * (len(titles.rows) - of_type)
+        return of_type + self._config(media_type).other_known * (len(titles.rows) - of_type)
 
     def _parts(self, user_id: Hashable, titles: UserTitles, media_type: str, candidates: Rows) -> dict[str, Doubles]:
         """Return what each part adds to the score of the candidates (rows of one media type, ascending)."""
-        column, priors = self.people.column[user_id], self.library.priors
+        factors, parts = self._config(media_type).factors, self._blend(user_id, titles, media_type, candidates)
+        if "recency" in factors:
+            parts["recency"] = _newness(self.library.released[candidates])
+        components = {name: "similarity" if name in SIMILAR else name for name in parts}
+        return {name: part * factors.get(components[name], 1.0) for name, part in parts.items()}
+
+    def _blend(self, user_id: Hashable, titles: UserTitles, media_type: str, candidates: Rows) -> dict[str, Doubles]:
+        """Return the parts, each with its weight for this user."""
+        config, column, priors = self._config(media_type), self.people.column[user_id], self.library.priors
         others = self.people.co_watchers(user_id, self.library.rows[media_type])
         linked = np.zeros(0) if self.linked is None else self.linked[candidates, column]
-        shares = blend_shares(self.config, self._known(titles, media_type), others, has_lists=bool(linked.any()))
+        shares = blend_shares(config, self._known(titles, media_type), others, has_lists=bool(linked.any()))
         votes, trend = (standardise(values[candidates]) for values in (priors.votes, priors.trend))
         found = {
             "rating": shares["rating"] * standardise(priors.rating[candidates]),
@@ -119,7 +133,7 @@ class RankingModel:
             return found
         place = np.searchsorted(self.library.rows[media_type], candidates)
         described = self.similarity[media_type][place, column]
-        near = similar_parts(self.library, titles, described, candidates, media_type, self.config.mix)
+        near = similar_parts(self.library, titles, described, candidates, media_type, config.mix)
         found |= {name: values * shares["era" if name == "era" else "similarity"] for name, values in near.items()}
         # A title that nobody has watched yet, such as a new one, is neither better nor worse for it. A household knows
         # too few titles to be compared among themselves.
@@ -131,7 +145,7 @@ class RankingModel:
         return found
 
     def _ranked(self, user_id: Hashable, media_type: str) -> pd.DataFrame:
-        config, titles = self.config, self.people.titles.get(user_id, NO_TITLES)
+        config, titles = self._config(media_type), self.people.titles.get(user_id, NO_TITLES)
         candidates = self._candidates(user_id, media_type)
         if not len(candidates) or config.limit < 1:
             return empty_list(COLUMNS)
@@ -164,14 +178,15 @@ class RankingModel:
 
 def prepare(
     inputs: RankingInputs,
-    config: RankingConfig | None = None,
+    config: RankingConfig | Mapping[str, RankingConfig] | None = None,
     *,
     library: Library | None = None,
     links: Links | None = None,
 ) -> RankingModel:
     """Compute what all users share.
 
-    ``library`` is that of the same items and vectors, and ``links`` those of the edges, if they exist already.
+    ``config`` is for all media types, or by media type. ``library`` is that of the same items and vectors, and
+    ``links`` those of the edges, if they exist already.
 
     Raises:
         ValueError: when vectors or masks do not fit the items, a work_id occurs twice, or columns are missing.
@@ -240,8 +255,15 @@ def blend_shares(
     }
 
 
+def _newness(released: Doubles) -> Doubles:
+    """Return how new titles are compared with the newest one, standardised; one without a date is average."""
+    age = np.nanmax(released, initial=-np.inf) - released
+    return standardise(np.exp2(-age / RECENT_HALF_LIFE_YEARS), np.isfinite(released))
+
+
 def _components(parts: Mapping[str, Doubles]) -> dict[str, Doubles]:
     """Add up the parts that a list shows as one component."""
     none = np.zeros(len(next(iter(parts.values()))))
     found = {name: parts.get(name, none) for name in COMPONENTS}
-    return found | {"similarity": sum((parts.get(name, none) for name in SIMILAR), none)}
+    similarity = sum((parts.get(name, none) for name in SIMILAR), none)
+    return found | {"similarity": similarity, "era": found["era"] + parts.get("recency", none)}

@@ -423,6 +423,7 @@ CREATE TABLE member_choices (
     user_id TEXT NOT NULL,
     publish BOOLEAN NOT NULL,
     list_name TEXT,
+    excluded_genres TEXT[] DEFAULT '{}' NOT NULL,
     newsletter BOOLEAN NOT NULL,
     address TEXT,
     language TEXT,
@@ -435,7 +436,8 @@ CREATE TABLE member_choices (
 COMMENT ON TABLE member_choices IS 'What members chose on their page; who chose nothing has no row.';
 COMMENT ON COLUMN member_choices.publish IS 'whether their own lists are on the media server';
 COMMENT ON COLUMN member_choices.list_name IS 'in place of their name in the names of these';
-COMMENT ON COLUMN member_choices.address IS 'e-mail address for it; null: the one in users';
+COMMENT ON COLUMN member_choices.excluded_genres IS 'of which no title is on their lists';
+COMMENT ON COLUMN member_choices.address IS 'e-mail address for it, or an encrypted one of apprise; null: that in users';
 COMMENT ON COLUMN member_choices.language IS 'in which it is, such as de-AT';
 COMMENT ON COLUMN member_choices.unsubscribe_key IS 'in the link that ends it, for whoever holds a letter';
 
@@ -1219,4 +1221,5 @@ CREATE VIEW present_users AS SELECT * FROM users WHERE removed_at IS NULL;
 CREATE VIEW work_copies AS SELECT w.work_id, c.item_id, c.media_type, c.server_item_id, c.library_id, c.title, c.original_title, c.sort_title, c.year, c.premiere_date, c.end_date, c.overview, c.tagline, c.genres, c.tags, c.studios, c.official_rating, c.community_rating, c.critic_rating, c.runtime_minutes, c.status, c.path, c.tmdb_id, c.imdb_id, c.tvdb_id, c.added_at, c.picture_tag, c.first_seen_at, c.updated_at, c.removed_at FROM works w CROSS JOIN LATERAL (SELECT * FROM titles t WHERE t.work_id = w.work_id ORDER BY removed_at IS NOT NULL, item_id LIMIT 1) c;
 CREATE VIEW work_ids AS SELECT w.work_id, w.media_type, coalesce(w.tmdb_id, m.tmdb_id) AS tmdb_id, coalesce(w.imdb_id, m.imdb_id) AS imdb_id, coalesce(w.tvdb_id, m.tvdb_id) AS tvdb_id FROM works w LEFT JOIN tmdb_metadata m USING (work_id);
 CREATE VIEW work_names AS SELECT w.work_id, coalesce(e.title, c.title) AS title, coalesce(e.year, c.year) AS year, coalesce(e.tmdb_id, c.tmdb_id) AS tmdb_id, coalesce(e.imdb_id, c.imdb_id) AS imdb_id FROM works w LEFT JOIN enriched_metadata e USING (work_id) LEFT JOIN work_copies c USING (work_id);
+CREATE VIEW hidden_works AS SELECT user_id, work_id FROM dismissals UNION SELECT c.user_id, g.work_id FROM member_choices c JOIN (SELECT t.work_id, coalesce(e.genres, t.genres) AS genres FROM present_titles t LEFT JOIN enriched_metadata e USING (work_id) UNION ALL SELECT work_id, genres FROM discovery_pool) g ON g.genres && c.excluded_genres;
 CREATE VIEW items AS SELECT server_item_id, item_id, item_id AS logged_as, work_id, false AS is_episode, NULL::int AS season, NULL::int AS number, title AS name, NULL::text AS series_name, removed_at, false AS is_version, false AS is_published FROM titles UNION ALL SELECT e.server_item_id, e.item_id, e.item_id, e.work_id, true, e.season, e.number, e.title, s.title, e.removed_at, false, false FROM episodes e JOIN titles s ON s.item_id = e.series_item_id UNION ALL SELECT v.server_item_id, v.item_id, v.primary_item_id, t.work_id, false, NULL, NULL, NULL, NULL, t.removed_at, true, v.is_published FROM item_versions v JOIN titles t ON t.item_id = v.primary_item_id UNION ALL SELECT v.server_item_id, v.item_id, v.primary_item_id, e.work_id, true, e.season, e.number, NULL, NULL, e.removed_at, true, v.is_published FROM item_versions v JOIN episodes e ON e.item_id = v.primary_item_id;

@@ -1,0 +1,248 @@
+"""What all pages share, and a visit to one of them: who comes, with which form, in which language, for what."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import hmac
+import logging
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from sqlalchemy import Connection
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from aperture_dagster.catalogue.people import User, read_users, who_takes_part
+from aperture_dagster.catalogue.servers import known_server
+from aperture_dagster.discovery.seerr import why_not_configured
+from aperture_dagster.front_door.gate import Gate, Visitor, texts_for
+from aperture_dagster.front_door.sessions import Throttle
+from aperture_dagster.media_server.posters import Posters
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.model.wording import stars
+from aperture_dagster.postgres.database import Database, NothingYet, ReadOnlyDatabase
+from aperture_dagster.postgres.errors import DatabaseError
+from aperture_dagster.ratings.connecting import Connecting
+from aperture_dagster.settings import Settings
+from aperture_dagster.shelves.lists import find_card
+from aperture_dagster.texts.translations import LANGUAGES, Texts, marked
+
+_LOG = logging.getLogger(__name__)
+HERE = Path(__file__).parent
+STATIC = {"aperture.css": "text/css; charset=utf-8", "aperture.svg": "image/svg+xml"}
+NO_STORE = {"cache-control": "private, no-store"}
+HEADERS = {
+    "content-security-policy": "default-src 'none'; img-src 'self'; style-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+}
+LARGEST_ID = 2**63
+LARGEST_FORM, LONGEST_FIELD, MOST_FIELDS = 10_000, 500, 100
+NO_MEMBER = marked("You do not take part, so no lists are made for you.")
+NOT_READY = marked("There are no lists yet. They are made once the library has been read; look again in a few minutes.")
+
+
+class House:
+    """What all pages share.
+
+    Args:
+        settings: who takes part, and the operator's country and time zone.
+        database: where the lists are. What members say is written to another one, of the same settings.
+        gate: who visits.
+        prefix: path below which everything is served; empty, or with a leading slash.
+        clock: the time.
+    """
+
+    def __init__(
+        self, settings: Settings, database: ReadOnlyDatabase, gate: Gate, prefix: str = "", clock: Clock | None = None
+    ) -> None:
+        self.settings, self.database, self.gate, self.prefix = settings, database, gate, prefix
+        self.clock, self.written = clock or Clock(), Database(settings)
+        self.connecting, self.throttle = Connecting(), Throttle()
+        self.posters = Posters(functools.partial(known_server, settings, database))
+        self.static = {name: (HERE / "static" / name).read_bytes() for name in STATIC}
+        self._templates = Environment(
+            loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+            lstrip_blocks=True,
+        )  # fmt: skip
+        # In the addresses of the files, so that browsers can keep them.
+        version = hashlib.sha256(b"".join(self.static.values())).hexdigest()[:12]
+        self._templates.globals.update(base=prefix, version=version, languages=LANGUAGES)
+        self._templates.globals["requests"] = why_not_configured(settings) is None
+        self._templates.filters["stars"] = stars
+
+    def takes_part(self, connection: Connection) -> list[User]:
+        """Return who has lists."""
+        return who_takes_part(self.settings, read_users(connection))
+
+    def text(self, template: str, _: Texts, **values: Any) -> str:
+        """Return a page as text."""
+        return self._templates.get_template(template).render(_=_, **values)
+
+    def page(self, path: str, answer: Answer, *methods: str) -> Route:
+        """Return the route of what is answered in a thread of its own, by default to GET alone."""
+        return Route(path, lambda request: self._answer(answer, request, {}), methods=methods or ["GET"])
+
+    def form(self, path: str, answer: Answer) -> Route:
+        """Return the route of a form."""
+
+        async def endpoint(request: Request) -> Response:
+            return await run_in_threadpool(self._answer, answer, request, await read_form(request))
+
+        return Route(path, endpoint, methods=["POST"])
+
+    def members_form(self, path: str, answer: Answer) -> Route:
+        """Return the route of a form with which somebody who takes part changes what is theirs."""
+
+        def checked(visit: Visit) -> Response:
+            visit.require_csrf()
+            return answer(visit) if visit.member else visit.back()
+
+        return self.form(path, checked)
+
+    def _answer(self, answer: Answer, request: Request, form: Mapping[str, str]) -> Response:
+        try:
+            return answer(Visit(self, request, form))
+        except DatabaseError as error:
+            if not isinstance(error, NothingYet):
+                # Its sentence is for the operator.
+                _LOG.warning("%s", error)
+            raise HTTPException(503, NOT_READY) from None
+
+    def refuse(self, request: Request, error: Exception) -> Response:
+        """Say in the visitor's language why there is no page."""
+        assert isinstance(error, HTTPException)
+        texts = {404: marked("There is no such page."), 405: marked("This page cannot be asked for in that way.")}
+        visit = Visit(self, request)
+        _ = visit.texts
+        heading = _("Almost there") if error.detail == NOT_READY else _("Sorry")
+        return visit.step(heading, error.status_code, text=_(texts.get(error.status_code, error.detail)))
+
+
+class Visit:
+    """A request, and the form that came with it."""
+
+    def __init__(self, house: House, request: Request, form: Mapping[str, str] | None = None) -> None:
+        self.house, self.request, self.form = house, request, form or {}
+        self.settings, self.texts = house.settings, texts_for(request)
+
+    @functools.cached_property
+    def visitor(self) -> Visitor | None:
+        """Who comes; None if they have to sign in."""
+        return self.house.gate.visitor(self.request)
+
+    @functools.cached_property
+    def member(self) -> User:
+        """Who comes, if they take part. Raises HTTPException 403 if they do not."""
+        # The pages' own database has to be there first, so that no page creates or upgrades one.
+        with self.house.database.connection() as connection:
+            people = self.house.takes_part(connection)
+        own = self.visitor.user_id if self.visitor is not None else None
+        found = next((one for one in people if one.user_id == own), None)
+        if found is None:
+            raise HTTPException(403, NO_MEMBER)
+        return found
+
+    @property
+    def address(self) -> str:
+        """The address that it comes from."""
+        return self.request.client.host if self.request.client else ""
+
+    @property
+    def csrf(self) -> str:
+        """What belongs into every form of this session."""
+        return self.form.get("csrf", "")
+
+    @property
+    def work(self) -> int:
+        """The title that a form is about; 0: none that there could be."""
+        work = self.form.get("work", "")
+        is_id = work.isascii() and work.isdigit() and len(work) < 20 and int(work) < LARGEST_ID
+        return int(work) if is_id else 0
+
+    @property
+    def target(self) -> str:
+        """Where to go next: a path of ours, whatever the form or the link names."""
+        return safe_path(self.form.get("next") or self.request.query_params.get("next"), self.house.prefix)
+
+    def title(self, connection: Connection) -> str:
+        """Return what the title is called. Raises HTTPException 404 if it is none that the member could find."""
+        card = find_card(connection, self.member, self.settings, self.house.clock.now(), self.work)
+        if card is None:
+            raise HTTPException(404)
+        return card.title
+
+    def require_csrf(self) -> None:
+        """Raise HTTPException 403 unless the form comes from a page of the session's owner."""
+        session = self.house.gate.session(self.request)
+        if session is None or not hmac.compare_digest(self.csrf.encode(), session.csrf.encode()):
+            raise HTTPException(403, marked("This form is too old: reload the page, and try again."))
+
+    def back(self, target: str | None = None) -> Response:
+        """Lead to where they want to be next, or to another of our paths."""
+        return RedirectResponse(self.target if target is None else target, 303, NO_STORE)
+
+    def render(self, template: str, status: int = 200, **values: Any) -> Response:
+        """Show a page that is made from a template and its values."""
+        # Where the switch of the language leads: a form that was sent cannot be shown again.
+        query = f"?{self.request.url.query}" if self.request.url.query else ""
+        here = f"{self.request.url.path}{query}" if self.request.method == "GET" else f"{self.house.prefix}/"
+        return as_page(self.house.text(template, self.texts, visit=self, this_page=here, **values), status)
+
+    def step(self, heading: str, status: int = 200, **values: Any) -> Response:
+        """Show one thing and what can be done next.
+
+        ``values`` are any of ``problem``, ``text``, ``link``, ``code``, ``facts`` (names and texts), the text of a
+        ``button``, what it ``sends`` to the same path (a name and a value), and that of an ``other`` one.
+        """
+        usual = dict.fromkeys(("problem", "text", "link", "code", "facts", "button", "other"), "")
+        return self.render("step.html", status, heading=heading, **{**usual, "sends": ("step", "1"), **values})
+
+
+Answer = Callable[[Visit], Response]
+
+
+def as_page(text: str, status: int = 200) -> Response:
+    """Return a text as an answer that nobody else may keep."""
+    return HTMLResponse(text, status, {**HEADERS, **NO_STORE})
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """Read a form, each field once. Raises HTTPException if it is no form, or too large."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
+        raise HTTPException(415, marked("This is no form."))
+    body = await read_body(request, LARGEST_FORM)
+    if body is None:
+        raise HTTPException(413, marked("This form is too large."))
+    try:
+        fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise HTTPException(413, marked("This form has too many fields.")) from None
+    return {name: values[0][:LONGEST_FIELD] for name, values in fields.items()}
+
+
+async def read_body(request: Request, most: int) -> bytes | None:
+    """Read what was sent; None if it is more than so many bytes."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            return None
+    return body
+
+
+def safe_path(target: str | None, prefix: str) -> str:
+    """Return a path to go to: one of ours, whatever a link named."""
+    own = target is not None and target.startswith(f"{prefix}/") and re.fullmatch(r"/(?!/)[!-\[\]-~]*", target)
+    return target if own and target is not None else f"{prefix}/"

@@ -1,0 +1,130 @@
+"""What reading a history makes of answers that are incomplete, empty, or odd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from aperture_dagster.catalogue.histories import HistoryReader
+from aperture_dagster.catalogue.people import read_users
+from aperture_dagster.catalogue.removal import RemovalRefused
+from aperture_dagster.catalogue.watch_states import read_mark
+from aperture_dagster.media_server.records import ItemState, Listing, ServerEpisode
+from aperture_dagster.model.clock import Clock
+from aperture_dagster.publishing.copies import record_states
+from aperture_dagster_tests.catalogue.viewers import furnish, marked
+from aperture_dagster_tests.shelf import NOW, Shelf, played
+
+UNPLAYED: dict[str, Any] = {"played": False, "play_count": 0, "last_played_at": None}
+
+
+class Server:
+    """A media server that lists ``states``, of which ``unreadable`` ones come without content."""
+
+    def __init__(self) -> None:
+        self.states: list[ItemState] = []
+        self.unreadable: list[str] = []
+        self.shifts = self.is_empty = False
+        self.asked_since: list[Any] = []
+
+    def changed_states(self, user_id: str, since: Any, listing: Listing) -> Iterator[list[ItemState]]:
+        self.asked_since.append(since)
+        return self._pages(listing)
+
+    def all_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
+        self.asked_since.append(None)
+        return self._pages(listing)
+
+    def states_of(self, user_id: str, ids: Sequence[str]) -> Iterator[list[ItemState]]:
+        """What is asked for by id was unmarked by its user, unless the server knows nothing at all."""
+        yield [] if self.is_empty else [played(one, **UNPLAYED) for one in ids]
+
+    def _pages(self, listing: Listing) -> Iterator[list[ItemState]]:
+        listing.total = listing.seen = len(self.states)
+        listing.shifted = self.shifts
+        listing.unreadable_ids += self.unreadable
+        listing.problems += [f"{one} makes no sense" for one in self.unreadable]
+        yield self.states
+
+
+@pytest.fixture
+def server(shelf: Shelf) -> Server:
+    furnish(shelf)
+    return Server()
+
+
+def read(shelf: Shelf, server: Any, *, hours: float = 0, full: bool = False) -> Any:
+    reader = HistoryReader(server, shelf.database, Clock(lambda: NOW + timedelta(hours=hours)), record_states)
+    with shelf.open() as connection:
+        ann = next(user for user in read_users(connection) if user.user_id == "ann")
+    return reader.read(ann, full=full)
+
+
+def watermark(shelf: Shelf) -> Any:
+    with shelf.open() as connection:
+        return read_mark(connection, "ann").watermark
+
+
+def test_what_moved_while_it_was_listed_is_looked_for_again(shelf: Shelf, server: Server):
+    server.states = [played("film-1")]
+    read(shelf, server)
+    later = NOW + timedelta(hours=1)
+    server.states, server.shifts = [played("film-2", last_played_at=later)], True
+    read(shelf, server, hours=2)
+    assert watermark(shelf) == NOW, "a play of before that may have been missed"
+    server.shifts = False
+    read(shelf, server, hours=3)
+    assert (server.asked_since[-1], watermark(shelf)) == (NOW, later)
+
+
+def test_a_server_that_suddenly_knows_nothing_of_a_user_is_reported_and_takes_nothing_back(
+    shelf: Shelf, server: Server
+):
+    server.states = [played("film-1"), played("film-2")]
+    read(shelf, server)
+    server.states, server.is_empty = [], True
+    with pytest.raises(RemovalRefused, match="lists 0 items that ann watched"):
+        read(shelf, server, hours=25)
+    # It is no surprise of somebody who may see no library.
+    shelf.do("UPDATE users SET all_libraries = false")
+    assert read(shelf, server, hours=25).compared
+    assert marked(shelf) == 2
+
+
+def test_what_cannot_be_read_is_not_gone_and_is_looked_at_again_soon(shelf: Shelf, server: Server):
+    server.states = [played("film-1"), played("film-2"), played("film-3")]
+    read(shelf, server)
+    server.states, server.unreadable = [played("film-1")], ["film-2"]
+    found = read(shelf, server, full=True, hours=1)
+    assert found.unmarked == 1 and marked(shelf) == 2, "only film-3 lost its mark"
+    assert found.problems == ["film-2 makes no sense"]
+    server.unreadable = []
+    read(shelf, server, hours=24.5)
+    assert server.asked_since[-1] is None, "the comparison with a problem does not count as the daily one"
+
+
+def test_a_published_copy_that_leaves_its_list_is_no_loss_of_history(shelf: Shelf, server: Server):
+    shelf.history("ann", played("film-1"), played("film-100"))
+    assert marked(shelf) == 2
+    (film,) = shelf.rows("SELECT item_id, work_id FROM titles WHERE server_item_id = 'film-1'")
+    shelf.do(
+        "INSERT INTO item_versions (server_item_id, item_id, primary_item_id, is_published) "
+        "VALUES ('copy', 1000000, :film, true)",
+        film=film["item_id"],
+    )
+    shelf.history("ann", played("copy"))
+    assert shelf.value("SELECT count(*) FROM watch_state") == 3
+    assert marked(shelf) == 2
+
+
+def test_episodes_without_a_season_that_were_watched_together_are_two_viewings(shelf: Shelf):
+    furnish(shelf)
+    shelf.episodes(
+        ServerEpisode("extra-1", "show", "Extra 1", number=1), ServerEpisode("extra-2", "show", "Extra 2", number=1),
+        complete=set(),
+    )  # fmt: skip
+    both = [played(one, is_episode=True) for one in ("extra-1", "extra-2")]
+    assert shelf.history("ann", *both).plays == 2
