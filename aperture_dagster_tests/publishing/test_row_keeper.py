@@ -14,6 +14,8 @@ from aperture_dagster.publishing import row_keeper
 from aperture_dagster.publishing.row_keeper import LOOK_SECONDS, RowKeeper
 
 
+# How the test ends the thread.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_it_waits_a_minute_after_each_look_and_after_each_failure(monkeypatch: pytest.MonkeyPatch):
     looks: list[str] = []
     waits: list[float] = []
