@@ -163,6 +163,21 @@ def undo(visit: Visit) -> None:
     assert visit.titles() == ["Heat 2000", "Alien & <Co> 2000"]
 
 
+def exclude_a_genre(visit: Visit) -> None:
+    for found in ([], ["Stalker 1999"]):
+        visit.press("link", "My taste")
+        box = visit.page.get_by_label("Drama", exact=True)
+        if visit.by_keyboard:
+            visit.reach(box)
+            visit.page.keyboard.press("Space")
+        else:
+            box.click()
+        visit.press("button", "Save")
+        visit.press("link", "Not in the library")
+        assert visit.titles() == found
+    visit.press("link", "For you")
+
+
 def rate(visit: Visit) -> None:
     visit.press("link", "Rate: Heat")
     chosen = visit.page.get_by_label("Your rating", exact=True)
@@ -211,7 +226,7 @@ def connect_trakt(visit: Visit) -> None:
 def get_lost(visit: Visit) -> None:
     visit.open("/nowhere")
     assert "There is no such page" in visit.page.inner_text("main")
-    visit.press("link", "Back to your titles")
+    visit.press("link", "Back")
 
 
 def sign_out(visit: Visit) -> None:
@@ -223,8 +238,8 @@ def sign_out(visit: Visit) -> None:
 
 
 STEPS: tuple[Callable[[Visit], None], ...] = (
-    sign_in, read_each_page, skip_to_the_titles, read_in_german, hide, undo, rate, ask_for_more, request, connect_trakt,
-    get_lost, sign_out,
+    sign_in, read_each_page, skip_to_the_titles, read_in_german, hide, undo, exclude_a_genre, rate, ask_for_more,
+    request, connect_trakt, get_lost, sign_out,
 )  # fmt: skip
 
 
@@ -272,6 +287,7 @@ def test_a_member_finds_their_way(
     with open_door(services=True) as door:
         monkeypatch.setattr("aperture_dagster.ratings.records.SHORTEST_INTERVAL", 0.0)
         door.home.recommend("Ben", 2, 1)
+        door.home.shelf.do("UPDATE titles SET genres = '{Drama}' WHERE server_item_id = 'film-4'")
         door.home.pick(3, 2)
         door.home.watch("Ben")
         door.home.suggest("Ben", "Stalker", "PG", flatrate=["Mubi"])
