@@ -60,3 +60,4 @@ def test_documented_commands_do_what_the_pages_say(settled: Callable[..., Any], 
             if done.exit_code != (command in FAIL) or names.get(says, says) not in done.output:
                 wrong.append(f"{command}: {done.exit_code}, {done.output} {done.exception!r}")
         assert wrong == []
+        assert room not in CliRunner().invoke(main, ["show", user]).output, "what is hidden is not shown any more"
