@@ -283,9 +283,10 @@ def _print(document: Mapping[str, Any], future: str | None, zone: ZoneInfo, cons
         width = max(len(job["name"]) for job in jobs)
         for job in jobs:
             mark = Text(*MARKS[job["outcome"]])
-            made = f"made {_local(job['made_at'], zone)} by other runs" if job["made_at"] else "never ran"
-            when = _local(job["ended_at"], zone) if job["ended_at"] else made
-            words = [when, *(["running now"] if job["is_running"] else []), *([] if job["is_on"] else ["off"])]
+            before = "" if job["is_running"] else "never ran"
+            made = f"made {_local(job['made_at'], zone)} by other runs" if job["made_at"] else before
+            words = [_local(job["ended_at"], zone)] if job["ended_at"] else [made] * bool(made)
+            words += ["running now"] * job["is_running"] + ["off"] * (not job["is_on"])
             words += [f"next {_local(job['next_at'], zone)}"] if job["next_at"] else []
             console.print_hanging(mark + Text(f" {job['name']:<{width}}  {', '.join(words)}"), hang=width + 4)
     warnings = [check for check in document["checks"]["not_passed"] if check["is_warning"]]
