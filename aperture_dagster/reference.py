@@ -3,7 +3,8 @@
 import dagster as dg
 
 from aperture_dagster.build import all_jobs, build_groups
-from aperture_dagster.defs.jobs import Job, in_words
+from aperture_dagster.defs.jobs import Job
+from aperture_dagster.model.wording import in_words
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.settings.places import project_root
 

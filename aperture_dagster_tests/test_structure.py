@@ -221,7 +221,7 @@ SHOWN_BY = {
     r"\bMetadataValue\.md\(|\bMarkdownMetadataValue\(": {"instance/markdown.py"},
     # It declares that nothing in it is left to be escaped.
     r"\bMarkup\(": {
-        "instance/markdown.py", "instance/pictures.py", "defs/reporting.py", "defs/discovery/assets.py",
+        "instance/markdown.py", "instance/pictures.py", "defs/discovery/assets.py",
     },
 }  # fmt: skip
 

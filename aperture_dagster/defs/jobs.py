@@ -12,7 +12,7 @@ import dagster as dg
 
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.moments import elapsed
-from aperture_dagster.model.wording import listed
+from aperture_dagster.model.wording import listed, often
 from aperture_dagster.partitions import days_partitions, range_tags, user_partitions
 from aperture_dagster.settings import Settings
 from aperture_dagster.settings.types import span_of
@@ -237,11 +237,6 @@ class Group:
 # What the UI says about jobs and their schedules: what, when, why. It derives from the declaration of each job.
 
 
-WEEKDAYS = dict(
-    zip("0123456", ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"), strict=True)
-)
-
-
 def describe_job(job: Job, settings: Settings) -> str:
     """Say what a job does, when it starts, and why then."""
     parts = [job.description]
@@ -275,30 +270,3 @@ def _also(job: Job) -> str:
 def _why(job: Job, settings: Settings) -> list[str]:
     reason = job.why_off(settings)
     return [part for part in (job.why, f"It is off now. {reason}" if reason else "") if part]
-
-
-def often(cron: str) -> str:
-    """Say how often a cron starts, as part of a sentence."""
-    words = in_words(cron)
-    if words.startswith("every"):
-        return words
-    if words.startswith("`"):
-        return f"by the cron {words}"
-    day, _, time = words.rpartition(" ")
-    return f"every {day or 'day'} at {time}"
-
-
-def in_words(cron: str) -> str:
-    """Say when a cron starts; one without a common phrase is shown as it is."""
-    minute, hour, *days = cron.split()
-    at_a_time = minute.isdigit() and hour.isdigit()
-    if at_a_time and days[:2] == ["*", "*"] and days[2] in WEEKDAYS:
-        return f"{WEEKDAYS[days[2]]} {int(hour):02}:{int(minute):02}"
-    if days == ["*", "*", "*"]:
-        if at_a_time:
-            return f"{int(hour):02}:{int(minute):02}"
-        if minute == "0" and hour.startswith("*/"):
-            return f"every {hour.removeprefix('*/')} hours"
-        if hour == "*" and minute.startswith("*/"):
-            return f"every {minute.removeprefix('*/')} minutes"
-    return f"`{cron}`"

@@ -1,32 +1,19 @@
 """How assets report: metadata that the UI shows, and a closing log line."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 from aperture_dagster.automation import FROM_AUTOMATION
 from aperture_dagster.instance.failures import LONGEST_REASON
-from aperture_dagster.instance.markdown import LONGEST_INLINE, NOTHING, Markup, cell, markdown_table
-from aperture_dagster.instance.pictures import alternative_text
+from aperture_dagster.instance.markdown import NOTHING, arranged, cell
 from aperture_dagster.model.wording import counted
-from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.populations import Source
 from aperture_dagster.worklist.services import Service
 
 SHOWN_PROBLEMS = 20
 SHOWN_NAMES = 3
-MEGABYTE = 1_000_000
-# Figures of every run: those who add them up rely on them.
-KEPT_ZEROS = frozenset({"dagster/row_count", "rows_written", "requests"})
-ZEROS = "zero"
-POSTERS = 5
-POSTER_HEIGHT = 100
-
-
-def in_megabytes(size: int) -> str:
-    """Format a size in bytes for a column or sentence that names the unit."""
-    return f"{size / MEGABYTE:,.1f}"
 
 
 def table(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> dg.MetadataValue:
@@ -38,61 +25,6 @@ def table(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = 
     types = {name: _column_type([row.data[name] for row in rows]) for name in names}
     schema = dg.TableSchema(columns=[dg.TableColumn(name, types[name]) for name in names])
     return dg.MetadataValue.table(rows, schema=schema)
-
-
-def course(before: int, rank: int) -> str:
-    """Say how far a title has moved in a list; empty if it has not."""
-    return "" if before == rank else f"▲ {before - rank}" if before > rank else f"▼ {rank - before}"
-
-
-def poster_row(settings: Settings, titles: Iterable[tuple[str, str | None]]) -> Markup:
-    """Return Markdown with posters side by side: as many as the UI shows at once, empty if there are none.
-
-    The media server serves pictures without a key. ``titles`` are titles and ids on the server; those without one are
-    left out.
-    """
-    posters = ""
-    for title, server_item_id in titles:
-        if server_item_id is None or posters.count("![") == POSTERS:
-            continue
-        address = f"{settings.media_server_url}/Items/{server_item_id}/Images/Primary?maxHeight={POSTER_HEIGHT}"
-        poster = f"![{alternative_text(title)}]({address}) "
-        if len(posters) + len(poster) >= LONGEST_INLINE:
-            break
-        posters += poster
-    return Markup(posters.rstrip())
-
-
-def score_table(rows: Sequence[Mapping[str, Any]], parts: Iterable[str]) -> dg.MetadataValue:
-    """Show of what the scores of a list's first titles are made: a line per part and a column per title, by its rank.
-
-    Each row has ``rank``, ``score`` and ``components``.
-    """
-    if not rows:
-        return NOTHING
-    lines = {"score": [f"{row['score']:.2f}" for row in rows]}
-    lines |= {part: [f"{row['components'].get(part, 0):.2f}" for row in rows] for part in parts}
-    ranks = [f"#{row['rank']}" for row in rows]
-    return markdown_table([{"part": part} | dict(zip(ranks, values, strict=True)) for part, values in lines.items()])
-
-
-def arranged(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Order what a page shows: what a person reads first, then the numbers, which become plots, and last their zeros.
-
-    Within each part the order is kept. Counters that are 0, of which most runs have many, become one entry with their
-    names; the figures of every run (``KEPT_ZEROS``) stay.
-    """
-    words: dict[str, Any] = {}
-    numbers: dict[str, Any] = {}
-    zeros: list[str] = []
-    for name, value in metadata.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            words[name] = value
-        elif value == 0 and isinstance(value, int) and name not in KEPT_ZEROS:
-            zeros.append(name)
-        else:
-            numbers[name] = value
-    return words | numbers | ({ZEROS: ", ".join(zeros)} if zeros else {})
 
 
 def materialized(

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.catalogue.people import User, users_of_partitions
-from aperture_dagster.defs.reporting import SHOWN_NAMES, arranged, log_totals, table
+from aperture_dagster.defs.reporting import SHOWN_NAMES, log_totals, table
 from aperture_dagster.files.private import FileError
 from aperture_dagster.http.errors import (
     ServiceNotConfigured,
@@ -25,7 +25,7 @@ from aperture_dagster.instance.failures import (
     operator_errors,
     stack_trace,
 )
-from aperture_dagster.instance.markdown import code_block
+from aperture_dagster.instance.markdown import arranged, code_block
 from aperture_dagster.instance.runs import SCHEDULE_TAG
 from aperture_dagster.model.wording import counted
 from aperture_dagster.partitions import user_partitions, users_partitions

@@ -22,6 +22,10 @@ _BEGINS_A_BLOCK = re.compile(r"^(\d*)([-+#=>.)])")
 # The UI turns addresses into links after unescaping. A zero-width space breaks up what looks like one.
 _ADDRESS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=[-.\w+])(?=@\w)", re.IGNORECASE)
 _NO_WIDTH = "\u200b"
+MEGABYTE = 1_000_000
+# Figures of every run: those who add them up rely on them.
+KEPT_ZEROS = frozenset({"dagster/row_count", "rows_written", "requests"})
+ZEROS = "zero"
 
 
 class Markup(str):
@@ -96,3 +100,45 @@ def cell(value: Any) -> str | int | float | bool | None:
     if isinstance(value, dict):
         return json.dumps(value, ensure_ascii=False)
     return str(value)
+
+
+def score_table(rows: Sequence[Mapping[str, Any]], parts: Iterable[str]) -> dg.MetadataValue:
+    """Show of what the scores of a list's first titles are made: a line per part and a column per title, by its rank.
+
+    Each row has ``rank``, ``score`` and ``components``.
+    """
+    if not rows:
+        return NOTHING
+    lines = {"score": [f"{row['score']:.2f}" for row in rows]}
+    lines |= {part: [f"{row['components'].get(part, 0):.2f}" for row in rows] for part in parts}
+    ranks = [f"#{row['rank']}" for row in rows]
+    return markdown_table([{"part": part} | dict(zip(ranks, values, strict=True)) for part, values in lines.items()])
+
+
+def arranged(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Order what a page shows: what a person reads first, then the numbers, which become plots, and last their zeros.
+
+    Within each part the order is kept. Counters that are 0, of which most runs have many, become one entry with their
+    names; the figures of every run (``KEPT_ZEROS``) stay.
+    """
+    words: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
+    zeros: list[str] = []
+    for name, value in metadata.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            words[name] = value
+        elif value == 0 and isinstance(value, int) and name not in KEPT_ZEROS:
+            zeros.append(name)
+        else:
+            numbers[name] = value
+    return words | numbers | ({ZEROS: ", ".join(zeros)} if zeros else {})
+
+
+def course(before: int, rank: int) -> str:
+    """Say how far a title has moved in a list; empty if it has not."""
+    return "" if before == rank else f"▲ {before - rank}" if before > rank else f"▼ {rank - before}"
+
+
+def in_megabytes(size: int) -> str:
+    """Format a size in bytes for a column or sentence that names the unit."""
+    return f"{size / MEGABYTE:,.1f}"

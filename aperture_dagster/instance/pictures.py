@@ -7,12 +7,13 @@ background is transparent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from urllib.parse import quote
 
-from aperture_dagster.instance.markdown import Markup
+from aperture_dagster.instance.markdown import LONGEST_INLINE, Markup
 from aperture_dagster.model.wording import printable, shortened
+from aperture_dagster.settings import Settings
 
 INK, BAR = "#7a8094", "#7166e8"
 WIDTH = 440
@@ -21,6 +22,8 @@ LABEL = 160
 PANEL = (210, 18)
 COLUMNS = 3
 LONGEST_GENRE = 14
+POSTERS = 5
+POSTER_HEIGHT = 100
 
 Shares = Mapping[str, float]
 
@@ -137,3 +140,21 @@ def _lengths(values: Sequence[float], longest: int, *, most: float | None = None
     """Scale values to pixels, the largest (or ``most``) to ``longest``; a value above 0 has at least one pixel."""
     most = max(values) if most is None else most
     return [max(round(longest * value / most), 1) if value > 0 else 0 for value in values]
+
+
+def poster_row(settings: Settings, titles: Iterable[tuple[str, str | None]]) -> Markup:
+    """Return Markdown with posters side by side: as many as the UI shows at once, empty if there are none.
+
+    The media server serves pictures without a key. ``titles`` are titles and ids on the server; those without one are
+    left out.
+    """
+    posters = ""
+    for title, server_item_id in titles:
+        if server_item_id is None or posters.count("![") == POSTERS:
+            continue
+        address = f"{settings.media_server_url}/Items/{server_item_id}/Images/Primary?maxHeight={POSTER_HEIGHT}"
+        poster = f"![{alternative_text(title)}]({address}) "
+        if len(posters) + len(poster) >= LONGEST_INLINE:
+            break
+        posters += poster
+    return Markup(posters.rstrip())

@@ -10,6 +10,9 @@ from typing import Any
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 # Nouns whose singular is not the plural without its s.
 IRREGULAR = {"series": "series", "libraries": "library", "entries": "entry", "copies": "copy", "people": "person"}
+WEEKDAYS = dict(
+    zip("0123456", ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"), strict=True)
+)
 
 
 def counted(count: int, what: str) -> str:
@@ -61,3 +64,30 @@ def duration(seconds: float) -> str:
         if seconds >= least:
             return f"{seconds / unit:,.0f} {name}"
     return f"{seconds:.3g} s"
+
+
+def often(cron: str) -> str:
+    """Say how often a cron starts, as part of a sentence."""
+    words = in_words(cron)
+    if words.startswith("every"):
+        return words
+    if words.startswith("`"):
+        return f"by the cron {words}"
+    day, _, time = words.rpartition(" ")
+    return f"every {day or 'day'} at {time}"
+
+
+def in_words(cron: str) -> str:
+    """Say when a cron starts; one without a common phrase is shown as it is."""
+    minute, hour, *days = cron.split()
+    at_a_time = minute.isdigit() and hour.isdigit()
+    if at_a_time and days[:2] == ["*", "*"] and days[2] in WEEKDAYS:
+        return f"{WEEKDAYS[days[2]]} {int(hour):02}:{int(minute):02}"
+    if days == ["*", "*", "*"]:
+        if at_a_time:
+            return f"{int(hour):02}:{int(minute):02}"
+        if minute == "0" and hour.startswith("*/"):
+            return f"every {hour.removeprefix('*/')} hours"
+        if hour == "*" and minute.startswith("*/"):
+            return f"every {minute.removeprefix('*/')} minutes"
+    return f"`{cron}`"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from aperture_dagster.defs.reporting import arranged, poster_row, score_table
-from aperture_dagster.instance.markdown import LONGEST_INLINE, markdown_table
+from aperture_dagster.instance.markdown import LONGEST_INLINE, arranged, markdown_table, score_table
+from aperture_dagster.instance.pictures import poster_row
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.household import markdown_rows
 

@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from aperture_dagster.defs.reporting import poster_row
 from aperture_dagster.instance.markdown import Markup, code_block, escaped, markdown_list, markdown_table
-from aperture_dagster.instance.pictures import genre_panels, image
+from aperture_dagster.instance.pictures import genre_panels, image, poster_row
 from aperture_dagster.model.wording import UNPRINTABLE
 from aperture_dagster_tests.defs.shared import settings_of
 

@@ -21,7 +21,6 @@ from aperture_dagster.defs.reporting import (
     is_brief,
     log_waiting,
     materialized,
-    score_table,
     skipped,
     table,
     warn_unless,
@@ -42,7 +41,7 @@ from aperture_dagster.discovery.suggestions import (
 )
 from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
-from aperture_dagster.instance.markdown import Markup, markdown_list, markdown_table
+from aperture_dagster.instance.markdown import Markup, markdown_list, markdown_table, score_table
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.moments import elapsed
 from aperture_dagster.model.wording import shortened, titled

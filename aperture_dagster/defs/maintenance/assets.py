@@ -12,11 +12,11 @@ from aperture_dagster.defs.catalogue import movies, series
 from aperture_dagster.defs.discovery import discovery_pool
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.defs.reporting import MEGABYTE, in_megabytes, latest_numbers, materialized, table, warn_unless
+from aperture_dagster.defs.reporting import latest_numbers, materialized, table, warn_unless
 from aperture_dagster.defs.taste import embeddings
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.home import LOCATION
-from aperture_dagster.instance.markdown import markdown_table
+from aperture_dagster.instance.markdown import MEGABYTE, in_megabytes, markdown_table
 from aperture_dagster.instance.pools import PRICES
 from aperture_dagster.instance.purge import (
     Retention,

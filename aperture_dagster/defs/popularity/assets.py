@@ -18,16 +18,7 @@ from aperture_dagster.catalogue.watch_states import first_play
 from aperture_dagster.defs.catalogue import episodes, movies, series, users, watch_history
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.defs.reporting import (
-    arranged,
-    course,
-    is_brief,
-    log_totals,
-    materialized,
-    poster_row,
-    table,
-    warn_unless,
-)
+from aperture_dagster.defs.reporting import is_brief, log_totals, materialized, table, warn_unless
 from aperture_dagster.defs.taste import embeddings, recommendations, taste_profiles
 from aperture_dagster.defs.users import (
     UserOutcome,
@@ -38,8 +29,8 @@ from aperture_dagster.defs.users import (
     user_asset,
 )
 from aperture_dagster.instance.failures import describe, operator_errors
-from aperture_dagster.instance.markdown import Markup, markdown, markdown_list, markdown_table
-from aperture_dagster.instance.pictures import genre_panels, week_columns
+from aperture_dagster.instance.markdown import Markup, arranged, course, markdown, markdown_list, markdown_table
+from aperture_dagster.instance.pictures import genre_panels, poster_row, week_columns
 from aperture_dagster.maintenance.status import describe_household
 from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.model.clock import Clock

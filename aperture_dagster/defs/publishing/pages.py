@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from aperture_dagster.defs.reporting import course, is_brief, poster_row, table
-from aperture_dagster.instance.markdown import markdown, markdown_list
+from aperture_dagster.defs.reporting import is_brief, table
+from aperture_dagster.instance.markdown import course, markdown, markdown_list
+from aperture_dagster.instance.pictures import poster_row
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.publishing.outcome import Outcome

@@ -11,12 +11,12 @@ from aperture_dagster.catalogue.people import User, users_of_partitions
 from aperture_dagster.defs.catalogue import movies, series, users, watch_history
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.ratings import trakt_ratings
-from aperture_dagster.defs.reporting import is_brief, score_table
+from aperture_dagster.defs.reporting import is_brief
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.profiles import ComputeConfig, taste_profiles
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
-from aperture_dagster.instance.markdown import markdown_list, markdown_table
+from aperture_dagster.instance.markdown import markdown_list, markdown_table, score_table
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.wording import titled
 from aperture_dagster.postgres.database import Database
