@@ -96,7 +96,7 @@ class Supervised:
 
     def wait_until(self, condition: Callable[[], Any], otherwise: str) -> None:
         """Wait until something is true."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while not condition():
             assert time.monotonic() < deadline, f"{otherwise}:\n{self.said}"
             time.sleep(0.02)
@@ -131,7 +131,7 @@ class Supervised:
 
     def end(self) -> tuple[int, str]:
         """Wait for the end of the supervisor, which leaves nothing behind; return its exit code and what it said."""
-        code = self.process.wait(timeout=90)
+        code = self.process.wait(timeout=240)
         assert not processes_of(self.folder), "also not what a part has started"
         return code, self.said
 

@@ -107,7 +107,7 @@ def lose_lock(server: psycopg.Connection, run: dg.DagsterRun) -> None:
 
 
 def eventually(happens: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 240
     while not happens() and time.monotonic() < deadline:
         time.sleep(0.02)
     return happens()
@@ -186,7 +186,7 @@ def test_a_process_that_reaches_no_database_ends_itself_before_the_server_gives_
     monkeypatch.setattr(psycopg, "connect", refuse)
     begun = time.monotonic()
     lose_lock(server, run)
-    assert is_ended.wait(20) and time.monotonic() - begun >= 0.3
+    assert is_ended.wait(240) and time.monotonic() - begun >= 0.3
     monkeypatch.undo()
     assert "cannot hold the run's lock in Dagster's database (no route to host)" in ended[0]
 
