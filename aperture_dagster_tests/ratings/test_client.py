@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from aperture_dagster.http.errors import BadAnswer, ServiceError, ServiceUnavailable
 from aperture_dagster.ratings.client import Trakt
@@ -288,7 +288,6 @@ def test_ratings_are_joined_by_their_ids_only_and_rounded_once(scripted: Scripte
 
 
 @given(ANY_JSON)
-@settings(max_examples=150)
 def test_whatever_comes_costs_only_itself(value: Any):
     for shape in (value, {"rating": value, "rated_at": value, "movie": {"ids": value}}, {"ids": {"tmdb": value}}):
         parse_rating("movie", shape)
