@@ -127,7 +127,9 @@ def test_after_a_run_was_taken_over_its_old_process_writes_nothing(
         execute(connection, "INSERT INTO facts (name, value) VALUES ('written too late', '1')")
         lose_lock(server, run)
         assert another_host_ends_dead_runs() == [run.run_id]
-    with pytest.raises(ProcessEnded, match="another process has ended the run"), database.transaction() as connection:
+    # Or, if it took long to notice: it could not hold the lock.
+    told = "another process has ended the run|cannot hold the run's lock"
+    with pytest.raises(ProcessEnded, match=told), database.transaction() as connection:
         execute(connection, "INSERT INTO facts (name, value) VALUES ('written too late', '2')")
     with pytest.raises(ProcessEnded):
         # Nor does it tell Dagster anything.
