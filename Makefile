@@ -67,8 +67,8 @@ bench-full: $(DEVELOPMENT)  ## run all benchmarks: also idle minutes, a simulate
 	@$(call run-benchmarks,$(filter-out performance,$(BENCHMARKS)) $(LONG) "performance --full")
 
 nightly: $(DEVELOPMENT)  ## run the long tests, the random and the killed ones at every step and with more histories
-	@$(PYTEST) -m nightly $(addprefix --ignore=aperture_dagster_tests/, $(REPEATED))
-	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 KILL_POINTS=30 $(BIN)/pytest -n $(WORKERS) -q -m '' \
+	@$(PYTEST) --hypothesis-profile=night -m 'nightly or hypothesis' $(addprefix --ignore=aperture_dagster_tests/, $(REPEATED))
+	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 KILL_POINTS=30 $(BIN)/pytest --hypothesis-profile=night -n $(WORKERS) -q -m '' \
 	  $(addprefix aperture_dagster_tests/, $(REPEATED))
 
 soak: $(DEVELOPMENT)  ## live through a month with kills, faults and wrong clocks, and compare it with a quiet one

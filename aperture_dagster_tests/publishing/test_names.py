@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aperture_dagster.publishing.names import (
@@ -55,7 +55,6 @@ def assert_opaque(path: str) -> None:
     assert not server_rules.is_3d(path)
 
 
-@settings(max_examples=400, deadline=None)
 @given(titles, years, work_ids)
 @example("Blade Runner 2049", None, 1)
 @example("2001 - A Space Odyssey 1968", 1850, 1)
@@ -75,7 +74,6 @@ def test_a_film_with_any_title_is_read_as_itself(title: str, year: int | None, w
     assert server_rules.episodes(name) == []
 
 
-@settings(max_examples=400, deadline=None)
 @given(titles, years, work_ids, st.integers(0, 60), st.integers(1, 2000), st.none() | st.integers(1, 30))
 def test_an_episode_with_any_title_has_the_numbers_it_was_given(
     title: str, year: int | None, work: int, season: int, number: int, more: int | None
@@ -92,7 +90,6 @@ def test_an_episode_with_any_title_has_the_numbers_it_was_given(
     assert server_rules.stack(name) is None
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.tuples(titles, years), min_size=2, max_size=2), st.lists(work_ids, min_size=2, max_size=2, unique=True)
 )
