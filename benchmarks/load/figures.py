@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
-MB = 1024 * 1024
+from verdict import peak_memory
+
 Result = TypeVar("Result")
 
 
@@ -38,8 +38,7 @@ def measured() -> Iterator[Used]:
         yield used
     finally:
         used.cpu = cpu_seconds() - before
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        used.peak_mb = peak * (1 if sys.platform == "darwin" else 1024) / MB
+        used.peak_mb = peak_memory()
 
 
 def in_a_fork(work: Callable[[], Result]) -> Result:
