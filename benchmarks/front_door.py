@@ -17,6 +17,7 @@ import gc
 import http.client
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -161,7 +162,7 @@ def everybody_at_once(port: int, targets: Sequence[str]) -> list[float]:
 
 
 def serve(home: Path) -> None:
-    """Serve the pages and rows until a line is read, then print the memory in MB that they added."""
+    """Print the port, serve the pages and rows until a line is read, then print the memory in MB that they added."""
     from aperture_dagster.instance.private import webserver
     from aperture_dagster.instance.storage import ApertureDagsterStorage
 
@@ -169,16 +170,6 @@ def serve(home: Path) -> None:
     assert webserver() and ApertureDagsterStorage
     gc.collect()
     before = private_memory()
-    start(home)
-    sys.stdin.readline()
-    gc.collect()
-    print(private_memory() - before, flush=True)
-
-
-def start(home: Path) -> None:
-    """Load the pages and serve them until this process ends; print the port."""
-    import socket
-
     import uvicorn
 
     from aperture_dagster.front_door.api import Api
@@ -199,6 +190,9 @@ def start(home: Path) -> None:
     listening = socket.create_server(("127.0.0.1", 0), backlog=2 * MEMBERS)
     print(listening.getsockname()[1], flush=True)
     threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True).start()
+    sys.stdin.readline()
+    gc.collect()
+    print(private_memory() - before, flush=True)
 
 
 def private_memory() -> float:

@@ -25,6 +25,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import psutil
@@ -66,11 +67,6 @@ class Usage:
     memory_mb: list[float] = field(default_factory=list)
     cpu_seconds: float = 0.0
     written_bytes: int = 0
-
-    @property
-    def mean_mb(self) -> float:
-        """Mean PSS of the samples, in MB."""
-        return sum(self.memory_mb) / len(self.memory_mb)
 
 
 def main() -> int:
@@ -247,13 +243,13 @@ def report(usage: Mapping[str, Usage], minutes: float) -> int:
     for group in (UP, EMPTY_DEV, POSTGRES, STAND_INS):
         used = usage[group]
         print(
-            f"{group:<20}{max(used.processes):>10}{used.mean_mb:>11.0f}{used.cpu_seconds / minutes:>11.2f}"
+            f"{group:<20}{max(used.processes):>10}{mean(used.memory_mb):>11.0f}{used.cpu_seconds / minutes:>11.2f}"
             f"{used.written_bytes / MB * 60 / minutes:>14.1f}"
         )
     ours, empty = usage[UP], usage[EMPTY_DEV]
     verdict = Verdict()
     for name, value, other in (
-        ("memory", ours.mean_mb, empty.mean_mb),
+        ("memory", mean(ours.memory_mb), mean(empty.memory_mb)),
         ("CPU", ours.cpu_seconds, max(empty.cpu_seconds, 1 / TICKS)),
     ):
         verdict.most(f"{name}, ratio to an empty dagster dev", value / other, LIMIT)

@@ -262,12 +262,8 @@ def judge(verdict: Verdict, figures: Figures, *, complete: bool) -> None:
 
 
 def grown(verdict: Verdict, measured: list[Figures]) -> None:
-    """Print how each asset grows from one size to the next, and judge the growth of all of them."""
+    """Judge how all assets together grow from the smallest size to each larger one."""
     smallest = measured[0]
-    print(f"\n{'times the CPU':<20}" + "".join(f"{f'{one.films:,} films':>14}" for one in measured))
-    for asset, of in smallest.first.items():
-        times = [one.first[asset]["cpu"] / max(of["cpu"], 1e-9) for one in measured]
-        print(f"{asset:<20}" + "".join(f"{value:14.1f}" for value in times))
     for one in measured[1:]:
         times, limit = one.cpu("first") / smallest.cpu("first"), GROWTH_LIMIT * one.films / measured[-1].films
         verdict.most(f"CPU at {one.films:,} films, times that at {smallest.films:,}", times, limit)

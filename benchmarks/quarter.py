@@ -33,7 +33,7 @@ sys.path.insert(0, str(PROJECT))
 
 from days.growth import Sizes, grown  # noqa: E402
 from days.house import NIGHT_ENDS, STEPS, TIMEZONE, House, open_house, step_times  # noqa: E402
-from days.life import Happening, Life, make_world  # noqa: E402
+from days.life import Life, make_world  # noqa: E402
 from days.outcome import breaches, differences, outcome_of  # noqa: E402
 from days.points import POINTS  # noqa: E402
 from days.troubles import Chances, Plan, make_plan  # noqa: E402
@@ -66,8 +66,6 @@ class Record:
     outcome: dict[str, Any] = field(default_factory=dict)
     breaches: list[str] = field(default_factory=list)
     alerts: list[str] = field(default_factory=list)
-    cpu_seconds: float = 0.0
-    reached: list[str] = field(default_factory=list)
     sizes: list[Sizes] = field(default_factory=list)
     """One for each day."""
 
@@ -80,11 +78,6 @@ def first_day(days: int, now: datetime) -> datetime:
         day += timedelta(days=1)
     first = (day - timedelta(days=days // 2)).astimezone(zone)
     return first.replace(hour=0)
-
-
-def is_night(moment: datetime) -> bool:
-    """Return whether most jobs run around this time."""
-    return 1 <= moment.astimezone(ZoneInfo(TIMEZONE)).hour <= NIGHT_ENDS
 
 
 class Quarter:
@@ -110,7 +103,9 @@ class Quarter:
         installed, began, day = False, time.monotonic(), 0
         for moment, looks in times:
             while waiting and waiting[0].at <= moment:
-                self._happen(waiting.pop(0))
+                event = waiting.pop(0)
+                house.move_to(event.at)
+                event.happen(house.state)
             house.move_to(moment)
             self._approve(moment)
             if not installed:
@@ -135,13 +130,9 @@ class Quarter:
         due = {name: since for name, since in (self.plan.points if self.plan else {}).items() if since <= moment}
         return [name for name in due if name not in self.house.reached]
 
-    def _happen(self, event: Happening) -> None:
-        self.house.move_to(event.at)
-        event.happen(self.house.state)
-
     def _approve(self, moment: datetime) -> None:
         for one in self.house.state.seerr_requests():
-            if one["status"] == "pending" and moment.astimezone(ZoneInfo(TIMEZONE)).hour == 21:
+            if one["status"] == "pending" and moment.astimezone(ZoneInfo(TIMEZONE)).hour == 22:
                 self.house.state.seerr_decide(one["id"], "approved")
 
     def _connect(self) -> None:
@@ -174,7 +165,7 @@ class Quarter:
             return None
         if (fault := self.chances.disturb(state, moment, len(STEPS))) is not None and self.options.verbose:
             print(f"  {moment:%d %H:%M} {fault}", flush=True)
-        return self.chances.kill(len(STEPS), is_night=is_night(moment))
+        return self.chances.kill(len(STEPS), is_night=1 <= moment.astimezone(ZoneInfo(TIMEZONE)).hour <= NIGHT_ENDS)
 
     def _absorb(self, answer: dict[str, Any]) -> None:
         self.record.runs.update(answer["runs"])
@@ -203,13 +194,11 @@ class Quarter:
 
     def _finish(self) -> None:
         house = self.house
-        # The last midnight that is as long ago as a day.
-        last = self.start + timedelta(days=int(self.options.days + self.options.calm) - 1)
+        # The last midnight.
+        last = self.start + timedelta(days=int(self.options.days + self.options.calm))
         backups = house.ask({"ended": last.isoformat()})
         house.stop()
-        self.record.cpu_seconds = house.cpu_seconds
         self.record.kills += house.deaths
-        self.record.reached = house.reached
         self.record.alerts = [f"{one['title']}: {one['message']}" for one in house.inbox.messages]
         self.record.breaches += breaches(house, backups, disturbed=self.disturbed)
         self.record.outcome = outcome_of(house, (self.start + timedelta(days=self.options.days)).date())
@@ -259,13 +248,13 @@ def judge(disturbed: Quarter, twin: Record, seconds: float) -> int:
     for name, record in (("twin", twin), ("disturbed", disturbed.record)):
         print(
             f"{name}: {record.runs.total()} runs, {len(record.failed)} failed, kills {dict(record.kills)}, "
-            f"{record.cpu_seconds:.0f} CPU s, {len(record.alerts)} alerts"
+            f"{len(record.alerts)} alerts"
         )
         print(f"  {dict(record.runs)}")
     assert disturbed.chances is not None
     print(f"faults {dict(disturbed.chances.counted)}")
     for point in POINTS:
-        print(f"{'killed when' if point.name in disturbed.record.reached else 'did not come to'}: {point.name}")
+        print(f"{'killed when' if point.name in disturbed.house.reached else 'did not come to'}: {point.name}")
     print(f"{seconds:.0f} s")
     found = {
         "the undisturbed home is well": twin.breaches

@@ -68,7 +68,6 @@ class House:
         self.skew = timedelta(0)
         self.deaths: Counter[str] = Counter()
         self.reached: list[str] = []
-        self.cpu_seconds = 0.0
         self._environment = self._settings()
         self._process: subprocess.Popen[str] | None = None
         self._dying = ""
@@ -134,7 +133,6 @@ class House:
                 timer.cancel()
                 timer.join()
             if answer is not None:
-                self.cpu_seconds += answer.pop("cpu")
                 if kill is not None and process.poll() is not None:
                     self._process = None
                 return answer

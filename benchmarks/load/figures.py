@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,21 +23,15 @@ class Used:
     peak_mb: float = 0.0
 
 
-def cpu_seconds() -> float:
-    """Return the CPU seconds, user and system, of all threads of this process so far."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
 @contextmanager
 def measured() -> Iterator[Used]:
     """Measure the block; the figures are final at its end."""
     used = Used()
-    before = cpu_seconds()
+    before = time.process_time()
     try:
         yield used
     finally:
-        used.cpu = cpu_seconds() - before
+        used.cpu = time.process_time() - before
         used.peak_mb = peak_memory()
 
 
