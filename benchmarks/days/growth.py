@@ -64,12 +64,12 @@ def sizes_of(database: Database, dagster: Engine, settings: Settings) -> dict[st
             for table, size in connection.execute(text(tables)).all():
                 rows = connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()
                 found[f"{name} {table}"] = rows, size
-    places = {"home": settings.home_path, "published": settings.publish_root}
-    for name, root in places.items():
+    places = {"home": (settings.home_path, DEPTH), "published": (settings.publish_root, 0)}
+    for name, (root, depth) in places.items():
         for path in Path(root).rglob("*") if root else ():
             with suppress(OSError):
                 if path.is_file() and "base" not in path.parts:
-                    folder = _NAMES.sub("…", "/".join(path.relative_to(root).parent.parts[:DEPTH]))
+                    folder = _NAMES.sub("…", "/".join(path.relative_to(root).parent.parts[:depth]))
                     count, size = found.get(f"files {name}/{folder}", (0, 0))
                     found[f"files {name}/{folder}"] = count + 1, size + path.stat().st_size
     return found
