@@ -153,7 +153,7 @@ LIBRARY = (
     "UPDATE works SET imdb_id = NULL WHERE work_id % 40 = 0 OR work_id % 500 = 1",
     "DELETE FROM fetches",
     "INSERT INTO studio_logos (kind, studio_id, name, logo_path, titles) "
-    "SELECT 'company', n, 'Studio ' || n, '/logo.png', 1 FROM generate_series(1, 4000) n",
+    "SELECT 'company', n, 'Studio ' || n, '/logo.png', 1 FROM generate_series(1, (SELECT count(*) / 12 FROM works)) n",
 )
 
 
