@@ -85,7 +85,8 @@ def main() -> int:
         return verdict.close()
     sizes = {name: size_mb(package) for name, package in packages.items()}
     total = disk_usage_mb(options.environment) if options.environment else sum(sizes.values())
-    why = {canonicalize_name(name): reason for name, reason in ROW.findall(DOCUMENT.read_text(encoding="utf-8"))}
+    found = ROW.findall(DOCUMENT.read_text(encoding="utf-8"))
+    why: dict[str, str] = {canonicalize_name(name): reason for name, reason in found}
     for name, size in sorted(sizes.items(), key=lambda one: -one[1]):
         if size > LARGE_MB:
             if name not in why:
