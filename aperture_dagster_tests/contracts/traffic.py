@@ -125,7 +125,6 @@ def write_all_of_jellyfin(served: RunningSimulator, called: set[str], folder: st
         user_id, user = next(iter(writer.user_objects().items()))
         writer.set_policy(user_id, user["Policy"])
         writer.set_configuration(user_id, user["Configuration"] | {"LatestItemsExcludes": [movies.item_id]})
-        writer.views(user_id, hidden=True)
         date = {"LastPlayedDate": "2026-05-17T15:30:00.000000Z"}
         for data in ({"Played": True, "PlayCount": 1, **date}, {"PlaybackPositionTicks": 6_000_000_000, **date}):
             writer.set_user_data(user_id, films[0], data)
@@ -161,8 +160,7 @@ def _write_library(
     library = find()
     writer.set_library_options(library, library.options | writer.desired_options("movie", language) | {"Enabled": True})
     writer.correct_options(find(), "movie", language)
-    for replace in (False, True):
-        writer.refresh_library(library, replace=replace)
+    writer.refresh_library(library)
     writer.read_again(PublishedItem(library.item_id, "CollectionFolder", library.name))
     writer.start_scan()
     writer.scan_progress()
