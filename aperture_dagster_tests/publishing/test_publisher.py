@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from aperture_dagster.media_server.changes import MediaServerChanges
+from aperture_dagster.media_server.records import MediaSource
 from aperture_dagster.publishing import reading
 from aperture_dagster.publishing.folder import FolderError, LibraryFolder
 from aperture_dagster.publishing.outcome import NotShown, Outcome, PublishingError, ScanTooLong
 from aperture_dagster.publishing.publisher import Publisher
-from aperture_dagster.publishing.selection import MediaFile, Source
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.publishing.place import Place, a_place
 
@@ -360,7 +360,7 @@ def test_titles_that_the_server_does_not_show_are_counted_and_none_at_all_is_an_
     place: Place, caplog: pytest.LogCaptureFixture
 ):
     lost = place.title("Merged", 2)
-    source = Source((MediaFile("/elsewhere/Merged.mkv"),))
+    source = MediaSource("/elsewhere/Merged.mkv")
     lost = replace(lost, copies=(replace(lost.copies[0], sources=(source,)),))
     (outcome,) = place.publish(place.wanted("ada", lost), errors=True)
     assert isinstance(outcome.error, NotShown) and "shows no title of" in str(outcome.error)
