@@ -13,8 +13,8 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
 # Tests that make nightly runs with other parameters.
 REPEATED := catalogue/test_household_year.py e2e/test_killed_runs.py publishing/test_crashes.py ratings/test_sync.py
 # Benchmarks that take longer than a coffee break, and those that are for nights.
-LONG := first_lists idle simulated_year
-OF_THE_NIGHT := soak
+LONG := first_lists idle
+OF_THE_NIGHT := quarter
 BENCHMARKS := $(filter-out verdict $(LONG) $(OF_THE_NIGHT),$(basename $(notdir $(wildcard benchmarks/*.py))))
 # Every one is run, also after one that missed a limit; an exit code of 3 means that its data is not here.
 run-benchmarks = missed=; for one in $(1); do set -- $$one; echo "== benchmarks/$$*"; \
@@ -24,7 +24,7 @@ export DAGSTER_HOME := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test lint format settings nas screenshots bench bench-full nightly soak mutants fuzz test-wheel \
+.PHONY: help install demo up test lint format settings nas screenshots bench bench-full nightly quarter mutants fuzz test-wheel \
   test-containers arm64 release install-size size clean
 
 help:  ## list these targets
@@ -60,19 +60,19 @@ nas: $(DEVELOPMENT)  ## write the templates in deploy/nas from deploy/compose.ya
 screenshots: $(DEVELOPMENT)  ## take the pictures of README and docs from the demo
 	@$(BIN)/python docs/screenshots.py
 
-bench: $(DEVELOPMENT)  ## run the benchmarks: quality of the recommendations, speed, requests, a simulated day
+bench: $(DEVELOPMENT)  ## run the benchmarks: quality of the recommendations, speed, requests
 	@$(call run-benchmarks,$(BENCHMARKS))
 
-bench-full: $(DEVELOPMENT)  ## run all benchmarks: also idle minutes, a simulated year, and a very large library
+bench-full: $(DEVELOPMENT)  ## run all benchmarks: also idle minutes, first lists, and a very large library
 	@$(call run-benchmarks,$(filter-out performance,$(BENCHMARKS)) $(LONG) "performance --full")
 
 nightly: $(DEVELOPMENT)  ## run the long tests, the random and the killed ones at every step and with more histories
-	@$(PYTEST) -m nightly $(addprefix --ignore=aperture_dagster_tests/, $(REPEATED))
-	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 KILL_POINTS=30 $(BIN)/pytest -n $(WORKERS) -q -m '' \
+	@$(PYTEST) --hypothesis-profile=night -m 'nightly or hypothesis' $(addprefix --ignore=aperture_dagster_tests/, $(REPEATED))
+	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 KILL_POINTS=30 $(BIN)/pytest --hypothesis-profile=night -n $(WORKERS) -q -m '' \
 	  $(addprefix aperture_dagster_tests/, $(REPEATED))
 
-soak: $(DEVELOPMENT)  ## live through a month with kills, faults and wrong clocks, and compare it with a quiet one
-	@$(BIN)/python benchmarks/soak.py
+quarter: $(DEVELOPMENT)  ## live through 90 days with kills, faults and wrong clocks, compare them with quiet ones, and show what grew
+	@$(BIN)/python benchmarks/quarter.py
 
 mutants: $(DEVELOPMENT)  ## change the code in small ways, and count the changes that no test notices; SAMPLE=100 SEED=1 draws some
 	@$(BIN)/python -m aperture_dagster_tests.mutants $(if $(SAMPLE),--sample $(SAMPLE)) --seed $(or $(SEED),1) $(ARGS)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import psutil
 import pytest
 
@@ -35,6 +36,12 @@ HISTORIES = PROJECT / "aperture_dagster_tests" / "data" / "movielens"
 """A slice of real watch histories, in the format of ``SHARED_DATA``; its README says which."""
 SHARED_DATA = PROJECT.parent / "shared" / "data"
 SHARED_SPECS = PROJECT.parent / "shared" / "specs"
+
+# The same examples in every run, however slow the machine is; `make nightly` chooses more.
+PATIENT = hypothesis.settings(database=None, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("night", PATIENT, max_examples=1000)
+hypothesis.settings.register_profile("every day", PATIENT, derandomize=True)
+hypothesis.settings.load_profile("every day")
 
 MEMORY = Path("/dev/shm")
 ROOM = 4 * 1024**3

@@ -53,7 +53,7 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def all_gone(folder: Path, *, seconds: float = 60) -> bool:
+def all_gone(folder: Path, *, seconds: float = 240) -> bool:
     """Wait until no process works in the folder; return False if some still do after ``seconds``."""
     deadline = time.monotonic() + seconds
     while processes_of(folder):

@@ -36,14 +36,19 @@ NEARBY = (
 )  # fmt: skip
 # They start programs that load all definitions.
 QUICK = "not heavy and not loads_with and not opens_no_database and not definitions_valid"
-# Most of what a program costs is importing: one executes the modules that pages name, one after the other, then pytest.
+# Most of what a program costs is importing: one executes the modules that pages name, one after the other, then pytest
+# and dg.
 IN_ONE_PROCESS = """
 import json, runpy, sys
-modules, tests = map(json.loads, sys.argv[1:])
+modules, tests, words = map(json.loads, sys.argv[1:])
 for module in modules:
     runpy.run_module(module, run_name="__main__")
 import pytest
-sys.exit(pytest.main(tests))
+if failed := pytest.main(tests):
+    sys.exit(failed)
+from dagster_dg_cli.cli import main
+sys.argv = ["dg", *words]
+main()
 """
 
 
@@ -111,7 +116,8 @@ def test_the_pages_on_adding_things_are_followed_literally(tmp_path: Path):
     assert len(copy.follow("adding-a-job.md")) <= 3
     nearby = [f"aperture_dagster_tests/{name}" for name in NEARBY]
     tests = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", QUICK, *nearby]
-    copy.run(sys.executable, "-c", IN_ONE_PROCESS, json.dumps([*copy.modules]), json.dumps(tests))
+    scaffold = ["scaffold", "defs", "dagster.asset", "own_asset.py"]
+    copy.run(sys.executable, "-c", IN_ONE_PROCESS, *map(json.dumps, ([*copy.modules], tests, scaffold)))
 
     told = json.loads((tmp_path / "aperture_dagster_tests" / "defs" / "golden.json").read_text(encoding="utf-8"))
     scores = told["assets"]["critics_scores"]
@@ -124,7 +130,6 @@ def test_the_pages_on_adding_things_are_followed_literally(tmp_path: Path):
     assert "`critics_api_key`" in (tmp_path / "docs" / "settings.md").read_text(encoding="utf-8")
     assert "| `refresh_merged_view` | 06:30," in (tmp_path / "docs" / "jobs.md").read_text(encoding="utf-8")
 
-    copy.run(str(Path(sys.executable).with_name("dg")), "scaffold", "defs", "dagster.asset", "own_asset.py")
     loaded = "from aperture_dagster.definitions import defs; print(*defs.resolve_asset_graph().get_all_asset_keys())"
     assert "own_asset" in copy.run(sys.executable, "-c", loaded)
 

@@ -102,7 +102,7 @@ def test_a_verdict_needs_figures_and_forgets_none(benchmark, capsys: pytest.Capt
 
 
 def test_differences_between_two_homes_name_the_rows_of_both(benchmark):
-    differences = benchmark("month.outcome").differences
+    differences = benchmark("days.outcome").differences
     twin = {"table plays": [("ada", "Film 1", "1"), ("ben", "Film 2", "1")], "lists": {"Top Picks": ["Film 1"]}}
     assert differences(twin, twin) == []
     disturbed = {"table plays": [("ada", "Film 1", "2")], "lists": {"Top Picks": ["Film 1"], "Kids": ["Film 3"]}}
@@ -122,6 +122,27 @@ def test_differences_between_two_homes_name_the_rows_of_both(benchmark):
     [("0.12345", "0.12395", True), ("0.12345", "0.12545", False), ("7", "8", False), ("1", "0.9999", True)],
 )
 def test_only_numbers_with_decimals_may_differ_a_little(benchmark, mine: str, its: str, is_equal: bool):
-    differences = benchmark("month.outcome").differences
+    differences = benchmark("days.outcome").differences
     rows = [("ada", "Film 1", mine)], [("ada", "Film 1", its)]
     assert (differences({"table": rows[0]}, {"table": rows[1]}) == []) is is_equal
+
+
+def test_growth_must_level_off_or_have_a_reason_and_a_steady_pace(benchmark):
+    """Of 90 days: means of the first week, and of the week before each thirtieth day."""
+    grown = benchmark("days.growth").grown
+
+    def days(name: str, *levels: int) -> list[dict[str, tuple[int, int]]]:
+        return [{name: (level, 100)} for level in levels for _ in range(30)]
+
+    assert grown(days("Dagster's event_logs", 1000, 5000, 5100))[1] == []
+    assert grown(days("Dagster's event_logs", 1000, 2000, 3000))[1] == [
+        "Dagster's event_logs: 2,000 to 3,000, 0 to 0 kB"
+    ]
+    rising = [{"product plays": (10 * day, 100)} for day in range(90)]
+    lines, wrong = grown(rising)
+    assert wrong == []
+    assert lines[1].endswith("plays are never deleted")
+    faster = [{"product plays": (10 * day + 20 * max(day - 60, 0), 100)} for day in range(90)]
+    assert grown(faster)[1] != []
+    wider = [{"product facts": (20, 20_000 * day)} for day in range(90)]
+    assert grown(wider)[1] == ["product facts: 20 to 20, 1,120 to 1,720 kB"]

@@ -6,7 +6,7 @@ import itertools
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote
@@ -44,10 +44,6 @@ def page_id(path: Path) -> str:
     return path.relative_to(PROJECT).as_posix()
 
 
-each_page = pytest.mark.parametrize("page", PAGES, ids=page_id)
-each_manual = pytest.mark.parametrize("page", MANUALS, ids=page_id)
-
-
 def text_of(page: Path) -> str:
     return page.read_text(encoding="utf-8")
 
@@ -68,6 +64,11 @@ def anchors(text: str) -> set[str]:
             name = f"{slug}-{number}"
         found.add(name)
     return found
+
+
+def problems(pages: Iterable[Path], find: Callable[[Path], Collection[str]]) -> dict[str, Collection[str]]:
+    """Return what is found on pages, by page."""
+    return {page_id(page): found for page in pages if (found := find(page))}
 
 
 def links(text: str) -> list[str]:
@@ -181,9 +182,8 @@ def targets() -> set[str]:
 # Links and pictures
 
 
-@each_page
-def test_every_link_leads_to_a_file_and_a_heading(page: Path):
-    assert broken_links(page, text_of(page)) == []
+def test_every_link_leads_to_a_file_and_a_heading():
+    assert problems(PAGES, lambda page: broken_links(page, text_of(page))) == {}
 
 
 def test_every_picture_is_used_and_small():
@@ -208,14 +208,12 @@ def test_every_page_can_be_reached_from_the_readme():
 # What they name
 
 
-@each_page
-def test_every_command_that_a_page_names_exists(page: Path):
-    assert unknown_commands(text_of(page)) == []
+def test_every_command_that_a_page_names_exists():
+    assert problems(PAGES, lambda page: unknown_commands(text_of(page))) == {}
 
 
-@each_page
-def test_every_line_of_a_block_with_our_command_is_accepted_as_it_is(page: Path):
-    assert incomplete_commands(text_of(page)) == []
+def test_every_line_of_a_block_with_our_command_is_accepted_as_it_is():
+    assert problems(PAGES, lambda page: incomplete_commands(text_of(page))) == {}
 
 
 def test_every_asset_and_job_that_a_command_names_exists():
@@ -250,34 +248,38 @@ def test_every_file_service_and_option_of_compose_that_a_page_names_exists():
             assert set(named) <= services, line
 
 
-@each_manual
-def test_every_file_of_the_project_that_a_page_names_exists(page: Path):
+def test_every_file_of_the_project_that_a_page_names_exists():
     tops = "deploy|docs|tools|benchmarks|aperture_dagster|aperture_dagster_tests"
-    named = {
-        name for line in code(text_of(page)) for name in re.findall(rf"(?<![\w/.~-])((?:{tops})/[\w./-]*\w)", line)
-    }
     places = (PROJECT, PROJECT / "aperture_dagster_tests")
-    assert [name for name in sorted(named) if not any((place / name).exists() for place in places)] == []
+
+    def missing(page: Path) -> list[str]:
+        said = "\n".join(code(text_of(page)))
+        named = set(re.findall(rf"(?<![\w/.~-])((?:{tops})/[\w./-]*\w)", said))
+        return [name for name in sorted(named) if not any((place / name).exists() for place in places)]
+
+    assert problems(MANUALS, missing) == {}
 
 
-@each_manual
-def test_every_setting_that_a_page_names_exists(page: Path):
-    assert unknown_settings(text_of(page)) == []
+def test_every_setting_that_a_page_names_exists():
+    assert problems(MANUALS, lambda page: unknown_settings(text_of(page))) == {}
 
 
-@each_page
-def test_every_target_of_make_that_a_page_names_exists(page: Path):
-    named = [words for line in code(text_of(page)) if (words := words_after("make", line)) is not None]
-    assert {word for words in named for word in words if "=" not in word and word != "…"} <= targets()
+def test_every_target_of_make_that_a_page_names_exists():
+    def unknown(page: Path) -> set[str]:
+        named = [words for line in code(text_of(page)) if (words := words_after("make", line)) is not None]
+        return {word for words in named for word in words if "=" not in word and word != "…"} - targets()
+
+    assert problems(PAGES, unknown) == {}
 
 
-@each_page
-def test_every_module_and_script_that_a_page_runs_exists(page: Path):
-    for line in code(text_of(page)):
-        for module in re.findall(r"python -m ([\w.]+)", line):
-            assert find_spec(module), line
-        for script in re.findall(r"\b((?:benchmarks|docs)/\w+\.py)\b", line):
-            assert (PROJECT / script).exists(), line
+def test_every_module_and_script_that_a_page_runs_exists():
+    def unknown(page: Path) -> list[str]:
+        said = "\n".join(code(text_of(page)))
+        modules = [one for one in re.findall(r"python -m ([\w.]+)", said) if not find_spec(one)]
+        scripts = re.findall(r"\b((?:benchmarks|docs)/\w+\.py)\b", said)
+        return modules + [one for one in scripts if not (PROJECT / one).exists()]
+
+    assert problems(PAGES, unknown) == {}
 
 
 # The checks themselves

@@ -53,7 +53,7 @@ def main() -> int:
         try:
             started = time.monotonic()
             with open_engine(settings).begin() as connection:
-                _fill(connection, options.movies, options.episodes, options.users)
+                fill(connection, options.movies, options.episodes, options.users)
                 size = read_value(connection, "SELECT pg_database_size(current_database())")
             print(f"Filled a database of {in_words(size)} in {time.monotonic() - started:.0f} s")
             made = create_backup(settings, Clock().now(), ensure_owner, report=print)
@@ -85,7 +85,8 @@ def plain_seconds(url: str, file: Path) -> float:
     return time.monotonic() - started
 
 
-def _fill(connection: Connection, movies: int, episodes: int, users: int) -> None:
+def fill(connection: Connection, movies: int, episodes: int, users: int) -> None:
+    """Write a household into an empty database: users are called ``user1`` and so on."""
     series = max(episodes // EPISODES_PER_SERIES, 1)
     share = PLAYS_PER_USER / (movies + series + series * EPISODES_PER_SERIES)
     values = {

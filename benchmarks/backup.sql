@@ -7,11 +7,14 @@ $$ SELECT array_agg(random() - 0.5)::real[]::halfvec FROM generate_series(1, 384
 INSERT INTO works (media_type, tmdb_id, imdb_id)
 SELECT CASE WHEN i <= :movies THEN 'movie' ELSE 'series' END, i, 'tt' || i FROM generate_series(1, :movies + :series) i;
 
+INSERT INTO libraries (library_id, name, collection_type) VALUES ('library', 'Library', 'mixed');
+
 INSERT INTO titles (item_id, work_id, media_type, server_item_id, library_id, title, year, overview, genres, tags,
-    studios, path, tmdb_id, imdb_id)
+    studios, path, tmdb_id, imdb_id, added_at)
 SELECT nextval('item_id_seq'), work_id, media_type, md5(work_id::text), 'library', pg_temp.words(3), 1990,
-    pg_temp.words(60), '{Drama,Comedy}', '{}', '{A Studio}', '/media/' || md5(work_id::text) || '.mkv', tmdb_id, imdb_id
-FROM works;
+    pg_temp.words(60), '{Drama,Comedy}', '{}', '{A Studio}', '/media/' || md5(work_id::text) || '.mkv', tmdb_id, imdb_id,
+    now() - work_id * interval '1 minute'
+FROM works ORDER BY work_id;
 
 INSERT INTO episodes (item_id, series_item_id, work_id, server_item_id, library_id, season, number, title, air_date,
     runtime_minutes, path)

@@ -1,6 +1,6 @@
 """Measure how well discovery finds what people liked later, and what it costs, with the product on real histories.
 
-    python benchmarks/discovery.py [--data ../shared/data] [--seed 1]
+    python benchmarks/discovery.py [--data ../shared/data]
 
 The library holds 70 % of the films. TMDb's stand-in knows all of them, and recommends what users 1-200 liked together.
 Users 201-300 are the household; the last 20 % of their ratings by time have not happened yet, and there is no crowd.

@@ -21,25 +21,22 @@ import signal
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from idle import PROJECT, aperture, free_port, running
+import httpx
+from idle import PROJECT, Ui, aperture, free_port, running, wait_for
 from verdict import Verdict
 
-from aperture_dagster.cli.health import ask_graphql, read_key
+from aperture_dagster.simulator.generated_world import FIRST_INVENTED_ID
+from aperture_dagster.simulator.settings import SimulatorSettings, environment
 
 FIRST_LISTS_SECONDS, IN_DATABASE_SECONDS, ON_SERVER_SECONDS = 60, 180, 300
-PATIENCE_SECONDS = 1500
 CATALOGUE = ("movies", "series", "episodes")
 LISTS = ("recommendations", "shows_you_watch")
 TMDB_LIMIT, OMDB_DAILY_LIMIT = (40, 10.0), 1000
 VOLUME = "/data/aperture"
-KEYS: dict[int, str | None] = {}
-"""Keys of the operator's pages, by port."""
 MADE = """{ assetNodes(assetKeys: [%s]) { assetKey { path } partitionStats { numPartitions }
     assetMaterializations(limit: 2000) { timestamp partition } } }"""
 
@@ -86,8 +83,6 @@ def main() -> int:
 @contextlib.contextmanager
 def stand_ins(options: argparse.Namespace, folder: Path, lists: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Run the stand-ins; yield their address, and the environment of a home that uses them."""
-    from aperture_dagster.simulator.settings import SimulatorSettings, environment
-
     port_file = folder / "port"
     series = options.movies // 20
     world = f"generated:movies={options.movies},series={series},episodes={options.movies},plays={options.users * 500}"
@@ -104,24 +99,21 @@ def stand_ins(options: argparse.Namespace, folder: Path, lists: Path) -> Iterato
 
 
 @contextlib.contextmanager
-def up(folder: Path, settings: dict[str, str]) -> Iterator[int]:
-    """Run `aperture up`; yield the port of its UI once it answers."""
-    port = free_port()
-    with running(aperture("up", "--port", str(port)), folder / "up.log", env=settings, cwd=folder):
-        key_file = folder / "home" / "front-door" / "operator.secret"
-        wait_for(key_file.exists, "the key of the operator's pages")
-        KEYS[port] = read_key(str(key_file))
-        wait_for(lambda: ask(port, "{ version }"), "the UI")
-        yield port
+def up(folder: Path, settings: dict[str, str]) -> Iterator[Ui]:
+    """Run `aperture up`; yield its UI once it answers."""
+    ui = Ui(free_port(), folder / "home")
+    with running(aperture("up", "--port", str(ui.port)), folder / "up.log", env=settings, cwd=folder):
+        wait_for(lambda: ui.ask("{ version }"), "the UI")
+        yield ui
 
 
 def first_lists(folder: Path, settings: dict[str, str], verdict: Verdict) -> None:
     """Measure the first lists of everybody on an empty home."""
     started = time.time()
-    with up(folder, settings) as port:
-        wait_for(lambda: all(one.is_complete for one in made(port, *LISTS).values()), "first lists", every=1)
-        found = made(port, *CATALOGUE, "watch_history", "embeddings", *LISTS)
-        wait_for(lambda: announced(folder), "the line that says so", every=1)
+    with up(folder, settings) as ui:
+        wait_for(lambda: all(one.is_complete for one in made(ui, *LISTS).values()), "first lists")
+        found = made(ui, *CATALOGUE, "watch_history", "embeddings", *LISTS)
+        wait_for(lambda: announced(folder), "the line that says so")
     read = max(max(found[asset].first.values()) for asset in CATALOGUE)
     for asset in found:
         times = found[asset].first.values()
@@ -140,21 +132,22 @@ def announced(folder: Path) -> list[str]:
 def play_to_list(root: str, folder: Path, settings: dict[str, str], verdict: Verdict) -> None:
     """Measure how soon lists follow a play, in the database and on the server."""
     assets = ("watch_history", "recommendations", "recommendation_libraries")
-    with up(folder, settings) as port:
-        wait_for(lambda: made(port, assets[2])[assets[2]].is_complete, "published lists", every=5)
+    with up(folder, settings) as ui:
+        wait_for(lambda: made(ui, assets[2])[assets[2]].is_complete, "published lists", every=5)
         # A run of everybody would not show whose play it was.
-        wait_for(lambda: not unfinished_of_users(port), "the end of the runs", every=2)
-        before = made(port, *assets)
+        wait_for(lambda: not unfinished_of_users(ui), "the end of the runs", every=2)
+        before = made(ui, *assets)
         user = sorted(filter(None, before["recommendations"].last))[0]
         played = time.time()
-        call(root, "play", {"user": user, "title_key": some_film(), "completion": 1.0})
+        play = {"user": user, "title_key": f"movie:{FIRST_INVENTED_ID + 1}", "completion": 1.0}
+        httpx.post(f"{root}/_control/play", json=play, timeout=20).raise_for_status()
 
         def followed() -> bool:
-            now = made(port, *assets)
+            now = made(ui, *assets)
             return all(now[asset].last[user] > played for asset in assets)
 
-        wait_for(followed, "the list that follows a play", every=1)
-        after = made(port, *assets)
+        wait_for(followed, "the list that follows a play")
+        after = made(ui, *assets)
     seconds = {asset: after[asset].last[user] - played for asset in assets}
     print(", ".join(f"{asset} {spent:.0f} s after the play" for asset, spent in seconds.items()))
     others = [key for key, at in after["watch_history"].last.items() if at > played and key != user]
@@ -163,22 +156,10 @@ def play_to_list(root: str, folder: Path, settings: dict[str, str], verdict: Ver
     verdict.most("histories read of users who played nothing", len(others), 0)
 
 
-def ask(port: int, query: str) -> Any:
-    """Ask the UI's server a GraphQL query, as its operator; None while it does not answer."""
-    return ask_graphql("127.0.0.1", port, query, KEYS.get(port), 20)
-
-
-def some_film() -> str:
-    """Return the key of a film of a generated world."""
-    from aperture_dagster.simulator.generated_world import FIRST_INVENTED_ID
-
-    return f"movie:{FIRST_INVENTED_ID + 1}"
-
-
-def made(port: int, *assets: str) -> dict[str, Made]:
+def made(ui: Ui, *assets: str) -> dict[str, Made]:
     """Ask the UI's server when assets were made."""
     keys = ", ".join(f'{{path: ["{asset}"]}}' for asset in assets)
-    answer = ask(port, MADE % keys) or {"assetNodes": []}
+    answer = ui.ask(MADE % keys) or {"assetNodes": []}
     found = {asset: Made(0, {}, {}, 0) for asset in assets}
     for node in answer["assetNodes"]:
         first: dict[str | None, float] = {}
@@ -195,32 +176,15 @@ def made(port: int, *assets: str) -> dict[str, Made]:
     return found
 
 
-def unfinished_of_users(port: int) -> bool:
+def unfinished_of_users(ui: Ui) -> bool:
     """Tell whether a run other than those of the enrichment goes on."""
-    answer = ask(
-        port,
+    answer = ui.ask(
         """{ runsOrError(filter: {statuses: [QUEUED, NOT_STARTED, STARTING, STARTED]}) {
         ... on Runs { results { jobName } } } }""",
     )
     if answer is None:
         return True
     return any(not run["jobName"].startswith("enrich_") for run in answer["runsOrError"]["results"])
-
-
-def call(root: str, operation: str, arguments: Mapping[str, Any]) -> None:
-    """Run an operation of the stand-ins."""
-    body = json.dumps(arguments).encode()
-    request = urllib.request.Request(f"{root}/_control/{operation}", body, {"Content-Type": "application/json"})
-    urllib.request.urlopen(request, timeout=20).close()
-
-
-def wait_for(what: Any, name: str, *, every: float = 0.5) -> None:
-    """Wait until something is true."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not what():
-        if time.monotonic() > deadline:
-            raise SystemExit(f"Waited in vain for {name}.")
-        time.sleep(every)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ A household of 50 users and 10,000 films, with lists of 50 films and 50 series f
 embedded database. The real application serves it in a process of its own, beside Dagster's webserver, whose memory is
 measured before the pages are loaded. Times are those of a client on the same machine: one request after the other, then
 100 members at once, who reload pages that were made before, with nothing written in between. Then a run of Dagster's,
-which looks for changes in what everybody's lists are made from, is timed without members, and beside 100 who reload at
-once every few seconds.
+which makes the page of the household, is timed without members, and beside 100 who reload at once every few seconds.
 The limit of the rows is that of a media server which waits for them while it draws a home screen.
 """
 
@@ -19,6 +18,7 @@ import gc
 import http.client
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -29,12 +29,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
-from lists_at_scale import PROJECT, USERS, generate, in_a_new_process, partition
+from backup import fill
 from verdict import Verdict
 
-FILMS, LISTED = 10_000, 50
+PROJECT = Path(__file__).resolve().parents[1]
+FILMS, EPISODES, USERS, LISTED = 10_000, 40_000, 50, 50
 MEMBERS, REQUESTS = 100, 100
 SECRET = "benchmark"
+RUN = [*(sys.executable, "-m", "dagster", "asset", "materialize"), "--select", "household_overview"]
+RUN += ["--module-name", "aperture_dagster.definitions"]
 PAGES = ("/", "/shows", "/top-picks")
 LISTS_OF = ("recommendations", "shows", "top-picks")
 PAGE_MS, AT_ONCE_MS, ROW_MS = 50.0, 500.0, 100.0
@@ -43,6 +46,7 @@ RUNS, EVERY_SECONDS, DELAYED = 3, 5.0, 1.25
 # More than an empty row has.
 LEAST_BYTES = 200
 LISTS = f"""
+    DELETE FROM recommendations;
     INSERT INTO recommendations (user_id, media_type, rank, work_id, item_id, score, components, because, is_cold,
     listed_since)
     SELECT user_id, media_type, rank, work_id, work_id, 0.5, '{{"similarity": 1}}',
@@ -74,19 +78,19 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="aperture-door-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         try:
-            generate(home, options.films)
-            return measure(home, fill_lists(home))
+            return measure(home, fill_home(home, options.films))
         finally:
             release_embedded_server(home / "postgres")
 
 
-def fill_lists(home: Path) -> str:
-    """Write the lists of everybody; return the key of a program that reads them."""
+def fill_home(home: Path, films: int) -> str:
+    """Write a household and the lists of everybody; return the key of a program that reads them."""
     from aperture_dagster.catalogue.keys import add_key
     from aperture_dagster.postgres.database import Database
     from aperture_dagster.settings import load_settings
 
     with Database(load_settings(home=home)).transaction() as connection:
+        fill(connection, films, EPISODES, USERS)
         for statement in LISTS.split(";"):
             connection.exec_driver_sql(statement.replace("%", "%%"))
         key = add_key(connection, "benchmark", None)
@@ -100,14 +104,16 @@ def measure(home: Path, key: str) -> int:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as served:
         assert served.stdin is not None and served.stdout is not None
         port, verdict = int(served.stdout.readline()), Verdict()
-        members = [partition(number) for number in range(USERS)]
+        members = [f"user{number}" for number in range(1, USERS + 1)]
         pages = {path: [f"{path}?as={member}" for member in members] for path in PAGES}
         for path, targets in pages.items():
             times, sizes = timed(port, [("GET", one, None) for one in (targets * REQUESTS)[:REQUESTS]])
             verdict.most(f"{path}, median", statistics.median(times), PAGE_MS, " ms")
             verdict.most(f"{path}, largest", max(sizes) / 1e3, PAGE_KB, " kB")
         at_once = everybody_at_once(port, (pages["/"] * MEMBERS)[:MEMBERS])
-        verdict.most(f"{MEMBERS} members at once, 95 % within", percentile(at_once, 95), AT_ONCE_MS, " ms")
+        verdict.most(
+            f"{MEMBERS} members at once, 95 % within", statistics.quantiles(at_once, n=100)[94], AT_ONCE_MS, " ms"
+        )
         for name in LISTS_OF:
             targets = [f"/api/v1/users/{member}/{name}?limit={LISTED}" for member in members]
             times, sizes = timed(port, [("GET", one, None) for one in (targets * REQUESTS)[:REQUESTS]], key)
@@ -118,12 +124,10 @@ def measure(home: Path, key: str) -> int:
             asked = [("POST", f"/home-rows/{SECRET}/{row}", one) for one in (bodies * REQUESTS)[:REQUESTS]]
             times, sizes = timed(port, asked)
             assert max(sizes) > LEAST_BYTES, f"nobody has a row {row}"
-            verdict.most(f"row {row}, 99 % within", percentile(times, 99), ROW_MS, " ms")
+            verdict.most(f"row {row}, 99 % within", statistics.quantiles(times, n=100)[98], ROW_MS, " ms")
         served.stdin.write("\n")
         served.stdin.flush()
         verdict.most("memory that all of it added", float(served.stdout.readline()), ADDED_MB, " MB")
-        for step in ("merge", "first"):
-            in_a_new_process(home, step)
         alone, beside = (run_seconds(home, one) for one in (None, lambda: everybody_at_once(port, pages["/"] * 2)))
         verdict.most("a run beside reloads, of its time without", beside / alone, DELAYED)
         served.stdin.close()
@@ -135,7 +139,7 @@ def run_seconds(home: Path, meanwhile: Callable[[], object] | None) -> float:
 
     def run() -> float:
         began = time.perf_counter()
-        in_a_new_process(home, "unchanged")
+        subprocess.run(RUN, env=os.environ | {"APERTURE_HOME": str(home)}, cwd=PROJECT, capture_output=True, check=True)
         return time.perf_counter() - began
 
     taken = []
@@ -184,11 +188,6 @@ def everybody_at_once(port: int, targets: Sequence[str]) -> list[float]:
         return list(pool.map(ask, targets))
 
 
-def percentile(values: Sequence[float], share: int) -> float:
-    """Return the least value that this percentage of the values does not exceed."""
-    return sorted(values)[-(-len(values) * share // 100) - 1]
-
-
 def serve(home: Path) -> None:
     """Serve the pages and rows; print the memory in MB that they added when a line is read, and end with the input."""
     from aperture_dagster.instance.private import webserver
@@ -198,17 +197,6 @@ def serve(home: Path) -> None:
     assert webserver() and ApertureDagsterStorage
     gc.collect()
     before = private_memory()
-    start(home)
-    sys.stdin.readline()
-    gc.collect()
-    print(private_memory() - before, flush=True)
-    sys.stdin.read()
-
-
-def start(home: Path) -> None:
-    """Load the pages and serve them until this process ends; print the port."""
-    import socket
-
     import uvicorn
 
     from aperture_dagster.front_door.api import Api
@@ -231,6 +219,10 @@ def start(home: Path) -> None:
     listening = socket.create_server(("127.0.0.1", 0), backlog=2 * MEMBERS)
     print(listening.getsockname()[1], flush=True)
     threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True).start()
+    sys.stdin.readline()
+    gc.collect()
+    print(private_memory() - before, flush=True)
+    sys.stdin.read()
 
 
 def private_memory() -> float:

@@ -13,26 +13,29 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import psutil
 from verdict import Verdict
 
+from aperture_dagster.cli.health import ask_graphql, read_key
+
 LIMIT = 1.25
 SAMPLE_SECONDS = 15
-PATIENCE_SECONDS = 200
+PATIENCE_SECONDS = 1500
 PROJECT = Path(__file__).resolve().parents[1]
 EMPTY = "import dagster as dg\n\n\n@dg.asset\ndef one(): ...\n\n\ndefs = dg.Definitions(assets=[one])\n"
 MARK = "IDLE_BENCHMARK_OF"
@@ -43,6 +46,19 @@ UNFINISHED = """{ runsOrError(filter: {statuses: [QUEUED, NOT_STARTED, STARTING,
     ... on Runs { results { runId } } } }"""
 
 
+@dataclass(frozen=True)
+class Ui:
+    """The UI of `aperture up` on a home, which is asked as its operator would."""
+
+    port: int
+    home: Path
+
+    def ask(self, query: str) -> Any:
+        """Ask a GraphQL query; None while there is no answer."""
+        key = read_key(str(self.home / "front-door" / "operator.secret"))
+        return ask_graphql("127.0.0.1", self.port, query, key, 20)
+
+
 @dataclass
 class Usage:
     """What a group of processes used."""
@@ -51,11 +67,6 @@ class Usage:
     memory_mb: list[float] = field(default_factory=list)
     cpu_seconds: float = 0.0
     written_bytes: int = 0
-
-    @property
-    def mean_mb(self) -> float:
-        """Mean PSS of the samples, in MB."""
-        return sum(self.memory_mb) / len(self.memory_mb)
 
 
 def main() -> int:
@@ -70,9 +81,9 @@ def main() -> int:
         home = (options.home or folder / "home").resolve()
         if options.home is None:
             subprocess.run(aperture("demo", "--home", home), check=True, stdout=subprocess.DEVNULL, env=environment())
-        with idle_up(home, folder) as up_port, idle_dagster(folder) as empty_port:
-            settle(up_port, options.settle)
-            wait_for_answer(empty_port, "/graphql")
+        with idle_up(home, folder) as ui, idle_dagster(folder) as empty:
+            settle(ui, options.settle)
+            wait_for(lambda: answers(empty), "the empty dagster dev")
             usage = watch(home, options.minutes * 60)
     return report(usage, options.minutes)
 
@@ -106,12 +117,12 @@ def running(command: Sequence[str], log: Path, **options: Any) -> Iterator[None]
 
 
 @contextlib.contextmanager
-def idle_up(home: Path, folder: Path) -> Iterator[int]:
-    """Run `aperture up` on the demo; yield the port of its UI."""
+def idle_up(home: Path, folder: Path) -> Iterator[Ui]:
+    """Run `aperture up` on the demo; yield its UI."""
     port = free_port()
     command = aperture("up", "--demo", "--home", home, "--port", str(port))
     with running(command, folder / "up.log", env=environment(UP), cwd=folder):
-        yield port
+        yield Ui(port, home)
 
 
 @contextlib.contextmanager
@@ -128,44 +139,40 @@ def idle_dagster(folder: Path) -> Iterator[int]:
 
 def free_port() -> int:
     """Return a port that nobody listens on."""
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def ask(port: int, query: str, path: str = "/operate/graphql") -> Any:
-    """Ask the UI's server a GraphQL query; None while it does not answer."""
-    body = json.dumps({"query": query}).encode()
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}{path}", body, headers={"Content-Type": "application/json"}
-    )
-    with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=20) as answer:
-        return json.load(answer)["data"]
-    return None
+def answers(port: int) -> bool:
+    """Return whether Dagster's own webserver answers."""
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=20):
+        return True
+    return False
 
 
-def wait_for_answer(port: int, path: str = "/operate/graphql") -> None:
-    """Wait until the UI answers."""
+def wait_for(what: Callable[[], Any], name: str, *, every: float = 1) -> None:
+    """Wait until something is true."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while ask(port, "{ version }", path) is None:
+    while not what():
         if time.monotonic() > deadline:
-            raise SystemExit(f"The UI on port {port} does not answer.")
-        time.sleep(1)
+            raise SystemExit(f"Waited in vain for {name}.")
+        time.sleep(every)
 
 
-def settle(port: int, quiet_seconds: float) -> None:
+def settle(ui: Ui, quiet_seconds: float) -> None:
     """Wait until there has been no unfinished run for a while: sensors and automation may start some first."""
-    wait_for_answer(port)
-    deadline, since = time.monotonic() + PATIENCE_SECONDS + 2 * quiet_seconds, time.monotonic()
-    while time.monotonic() - since < quiet_seconds:
-        answer = ask(port, UNFINISHED)
+    wait_for(lambda: ui.ask("{ version }"), "the UI")
+    since = time.monotonic()
+
+    def is_quiet() -> bool:
+        nonlocal since
+        answer = ui.ask(UNFINISHED)
         if answer is None or answer["runsOrError"]["results"]:
             since = time.monotonic()
-        if time.monotonic() > deadline:
-            raise SystemExit("Runs did not come to an end.")
-        time.sleep(5)
+        return time.monotonic() - since >= quiet_seconds
+
+    wait_for(is_quiet, "the end of all runs", every=5)
 
 
 def watch(home: Path, seconds: float) -> dict[str, Usage]:
@@ -236,13 +243,13 @@ def report(usage: Mapping[str, Usage], minutes: float) -> int:
     for group in (UP, EMPTY_DEV, POSTGRES, STAND_INS):
         used = usage[group]
         print(
-            f"{group:<20}{max(used.processes):>10}{used.mean_mb:>11.0f}{used.cpu_seconds / minutes:>11.2f}"
+            f"{group:<20}{max(used.processes):>10}{mean(used.memory_mb):>11.0f}{used.cpu_seconds / minutes:>11.2f}"
             f"{used.written_bytes / MB * 60 / minutes:>14.1f}"
         )
     ours, empty = usage[UP], usage[EMPTY_DEV]
     verdict = Verdict()
     for name, value, other in (
-        ("memory", ours.mean_mb, empty.mean_mb),
+        ("memory", mean(ours.memory_mb), mean(empty.memory_mb)),
         ("CPU", ours.cpu_seconds, max(empty.cpu_seconds, 1 / TICKS)),
     ):
         verdict.most(f"{name}, ratio to an empty dagster dev", value / other, LIMIT)

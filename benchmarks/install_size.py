@@ -67,16 +67,6 @@ def size_mb(package: Distribution) -> float:
     return sum(path.stat().st_blocks * 512 for path in paths if path.is_file()) / 1e6
 
 
-def reasons(text: str) -> dict[str, str]:
-    """Read the reasons from the table of a document, by canonical name."""
-    return {canonicalize_name(name): reason for name, reason in ROW.findall(text)}
-
-
-def unexplained(sizes: dict[str, float], why: dict[str, str]) -> list[str]:
-    """Name the large packages without a reason."""
-    return [name for name, size in sizes.items() if size > LARGE_MB and name not in why]
-
-
 def main() -> int:
     """Measure, print, and return 0 if nothing is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -95,15 +85,16 @@ def main() -> int:
         return verdict.close()
     sizes = {name: size_mb(package) for name, package in packages.items()}
     total = disk_usage_mb(options.environment) if options.environment else sum(sizes.values())
-    why = reasons(DOCUMENT.read_text(encoding="utf-8"))
+    found = ROW.findall(DOCUMENT.read_text(encoding="utf-8"))
+    why: dict[str, str] = {canonicalize_name(name): reason for name, reason in found}
     for name, size in sorted(sizes.items(), key=lambda one: -one[1]):
         if size > LARGE_MB:
+            if name not in why:
+                verdict.holds(f"{name} takes {size:.0f} MB: {DOCUMENT.name} says why it is needed", False)
             print(f"{size:7.1f} MB  {name:<24} {why.get(name, '?')}")
     rest = [size for size in sizes.values() if size <= LARGE_MB]
     print(f"{sum(rest):7.1f} MB  {len(rest)} smaller packages")
     print(f"{total:7.1f} MB  {'the whole environment' if options.environment else 'all packages'}; limit {LIMIT_MB} MB")
-    for name in unexplained(sizes, why):
-        verdict.holds(f"{name} takes {sizes[name]:.0f} MB: {DOCUMENT.name} says why it is needed", False)
     verdict.most("installed", total, LIMIT_MB, " MB")
     return verdict.close()
 

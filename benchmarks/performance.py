@@ -5,7 +5,8 @@
 A generated library with four episodes and ten plays for each film, one series for twenty, and 50 users is read from
 stand-ins, enriched, embedded and ranked; then everything runs again without any change. Each asset has a process of its
 own, and only the CPU of that process counts, not that of the database or the stand-ins. ``--full`` measures 5,000,
-20,000 and 50,000 films, and how the CPU grows between them. See docs/performance.md.
+20,000 and 50,000 films, and how the CPU grows between them. Then one user alone gets a new list, as somebody who has
+just joined, and the definitions are loaded, as each command and each run does. See docs/performance.md.
 
 A generated library is described in a few hundred words, which a model knows by heart after a page. Before they are
 embedded, titles therefore get the overviews and taglines of real films, if ``--data`` has them.
@@ -19,6 +20,7 @@ import functools
 import gc
 import logging
 import os
+import subprocess
 import sys
 import tempfile
 import warnings
@@ -65,7 +67,20 @@ RATIOS = {
     "OMDb": (("omdb_ratings",), 2.0),
     "embeddings": (("embeddings",), 1.3),
 }
+ONE_USER = {"taste_profiles", "recommendations"}
 PEAK_LIMIT_MB = 700
+# One user's taste and list, two runs, at the largest size.
+ONE_USER_SECONDS = 4.0
+# Loading the definitions, times loading Dagster alone: with pandas, it would be more.
+LOADING_LIMIT, LOADINGS = 2.0, 3
+LOADING = """
+import time
+start = time.process_time()
+import dagster
+between = time.process_time()
+import aperture_dagster.definitions
+print(between - start, time.process_time() - between)
+"""
 # Ten times the films may take this much more CPU.
 GROWTH_LIMIT = 11.0
 # The first run and an unchanged second one at the largest size, times all floors together. An earlier version took
@@ -80,6 +95,7 @@ class Figures:
     films: int
     first: dict[str, dict[str, float]] = field(default_factory=dict)
     second: dict[str, dict[str, float]] = field(default_factory=dict)
+    one_user: dict[str, dict[str, float]] = field(default_factory=dict)
     floors: dict[str, float] = field(default_factory=dict)
     overhead: float = 0.0
     """CPU seconds of a run with next to nothing to do."""
@@ -95,7 +111,7 @@ class Figures:
         return cpu / sum(self.floors[one] for one in assets)
 
     def cpu(self, cycle: str) -> float:
-        """Return the CPU seconds of a cycle, ``first`` or ``second``."""
+        """Return the CPU seconds of a cycle: ``first``, ``second`` or ``one_user``."""
         return sum(of["cpu"] for of in getattr(self, cycle).values())
 
     def peak(self) -> float:
@@ -124,6 +140,7 @@ def main() -> int:
         judge(verdict, measured[-1], complete=len(only) == len(ASSETS))
     if len(sizes) > 1:
         grown(verdict, measured)
+    loading(verdict)
     return verdict.close()
 
 
@@ -166,6 +183,10 @@ def measure(films: int, only: Collection[str], data: Path) -> Figures:
                 if cycle is figures.first and asset in only and any(asset in assets for assets, _ in RATIOS.values()):
                     figures.floors[asset] = in_a_fork(functools.partial(floors.measure, settings, asset))
                     progress(f"floor of {asset}", figures.floors[asset])
+        for asset in ONE_USER & chosen.keys():
+            work = functools.partial(materialize, definitions, settings, chosen[asset], asset, alone=True)
+            figures.one_user[asset] = in_a_fork(work)
+            progress(f"{asset} of one user", figures.one_user[asset]["cpu"])
     # 50 rows.
     figures.overhead = figures.first["users"]["cpu"]
     for cycle in (figures.first, figures.second):
@@ -237,18 +258,26 @@ def judge(verdict: Verdict, figures: Figures, *, complete: bool) -> None:
         floor = sum(figures.floors.values())
         verdict.most(f"{name}: first run, times all floors", figures.cpu("first") / floor, FIRST_RUN_LIMIT)
         verdict.most(f"{name}: unchanged second run, times all floors", figures.cpu("second") / floor, SECOND_RUN_LIMIT)
+        verdict.most(f"{name}: taste and list of one user", figures.cpu("one_user"), ONE_USER_SECONDS, " s of CPU")
 
 
 def grown(verdict: Verdict, measured: list[Figures]) -> None:
-    """Print how each asset grows from one size to the next, and judge the growth of all of them."""
+    """Judge how all assets together grow from the smallest size to each larger one."""
     smallest = measured[0]
-    print(f"\n{'times the CPU':<20}" + "".join(f"{f'{one.films:,} films':>14}" for one in measured))
-    for asset, of in smallest.first.items():
-        times = [one.first[asset]["cpu"] / max(of["cpu"], 1e-9) for one in measured]
-        print(f"{asset:<20}" + "".join(f"{value:14.1f}" for value in times))
     for one in measured[1:]:
         times, limit = one.cpu("first") / smallest.cpu("first"), GROWTH_LIMIT * one.films / measured[-1].films
         verdict.most(f"CPU at {one.films:,} films, times that at {smallest.films:,}", times, limit)
+
+
+def loading(verdict: Verdict) -> None:
+    """Judge what loading the definitions costs; both are loaded in one process, and the least of several counts."""
+    command = [sys.executable, "-c", LOADING]
+    runs = [
+        tuple(map(float, subprocess.run(command, check=True, capture_output=True, cwd=PROJECT).stdout.split()))
+        for _ in range(LOADINGS)
+    ]
+    dagster, ours = (min(run[part] for run in runs) for part in (0, 1))
+    verdict.most("loading the definitions, times loading Dagster", ours / dagster, LOADING_LIMIT)
 
 
 if __name__ == "__main__":

@@ -12,21 +12,19 @@ from __future__ import annotations
 
 import argparse
 import logging
-import random
 import shutil
 import sys
 import tempfile
 import time
-from datetime import date
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import httpx
+from load.assets import silent
 from verdict import Verdict
 
 from aperture_dagster.build import build_definitions
-from aperture_dagster.catalogue.people import read_users
 from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.cli import demo
 from aperture_dagster.cli.demo import StandIns
@@ -35,15 +33,23 @@ from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.partitions import USERS, range_tags
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.embedded import release_embedded_server
+from aperture_dagster.postgres.queries import execute
 from aperture_dagster.publishing import reading
 from aperture_dagster.publishing.publication import Publication, Published
 from aperture_dagster.settings import Settings
-from aperture_dagster.taste.lists import read_items, replace_recommendations
 
 # Ratios to plain work; the first time, posters are drawn, and the stand-in scans.
 FIRST_LIMIT, SECOND_LIMIT = 10.0, 10.0
 # Ten episodes a series, as in a household that collects seasons rather than soaps.
 MOVIES, SERIES, EPISODES = 3_000, 400, 4_000
+LISTS = """
+    INSERT INTO recommendations (user_id, media_type, rank, work_id, item_id, score, components, because, is_cold,
+      listed_since)
+    SELECT user_id, media_type, rank, work_id, item_id, 1.0 / rank, '{}', '{}', false, '2026-05-17' FROM (
+      SELECT user_id, media_type, work_id, item_id,
+        row_number() OVER (PARTITION BY user_id, media_type ORDER BY md5(user_id || work_id)) AS rank
+      FROM users CROSS JOIN (SELECT DISTINCT ON (work_id) * FROM present_titles) t) l
+    WHERE rank <= :titles"""
 
 
 def main() -> int:
@@ -68,22 +74,23 @@ def main() -> int:
                 written = len(before.symmetric_difference(snapshot(lists)))
                 address = f"{settings.media_server_url}/System/Info/Public"
                 plain = [
-                    copy_seconds(lists, Path(folder) / "copy") + request_seconds(address, first[1].requests),
-                    look_seconds(lists) + request_seconds(address, second[1].requests),
+                    seconds(lambda: shutil.copytree(lists, Path(folder) / "copy", symlinks=True))
+                    + seconds(lambda: ask(address, first[1].requests)),
+                    seconds(lambda: snapshot(lists)) + seconds(lambda: ask(address, second[1].requests)),
                 ]
             finally:
                 release_embedded_server(home / "postgres")
     verdict = Verdict()
     measured = (("first", first, FIRST_LIMIT, plain[0]), ("second", second, SECOND_LIMIT, plain[1]))
-    for name, (seconds, published), limit, reference in measured:
+    for name, (took, published), limit, reference in measured:
         print(
             f"{name:<7}{sum(one.entries for one in published.outcomes):,} entries in {len(published.outcomes)} "
             f"libraries, {sum(one.changes for one in published.outcomes):,} changed, "
             f"{sum(published.writes.values()):,} writes to the server, {published.refreshes} scans asked for, "
             f"{published.requests:,} requests"
         )
-        what = f"the {name} time, {seconds:.1f} s, ratio to {reference:.1f} s of plain work"
-        verdict.most(what, seconds / reference, limit)
+        what = f"the {name} time, {took:.1f} s, ratio to {reference:.1f} s of plain work"
+        verdict.most(what, took / reference, limit)
     changed = sum(second[1].writes.values()) + second[1].refreshes + written
     print(f"{len(before):,} files; the second time {written} were written, and {changed - written} things changed")
     verdict.most("changes of the second time", changed, 0)
@@ -104,28 +111,7 @@ def prepare(settings: Settings, titles: int) -> None:
             if not result.success:
                 raise OperatorError(f"{name} failed.")
     with Database(settings).transaction() as connection:
-        items = read_items(connection)
-        for user in read_users(connection):
-            rows: list[dict[str, Any]] = []
-            for media_type in ("movie", "series"):
-                of_type = items[items["media_type"] == media_type]
-                own = list(zip(of_type["work_id"].tolist(), of_type["item_id"].tolist(), strict=True))
-                chosen = random.Random(f"{user.name} {media_type}").sample(own, min(titles, len(own)))
-                rows += [
-                    {
-                        "user_id": user.user_id,
-                        "media_type": media_type,
-                        "rank": rank,
-                        "work_id": work_id,
-                        "item_id": item_id,
-                        "score": 1 / rank,
-                        "components": {},
-                        "because": [],
-                        "is_cold": False,
-                    }
-                    for rank, (work_id, item_id) in enumerate(chosen, start=1)
-                ]
-            replace_recommendations(connection, user.user_id, rows, today=date(2026, 5, 17))
+        execute(connection, LISTS, titles=titles)
 
 
 def measure(settings: Settings) -> tuple[float, Published]:
@@ -141,27 +127,18 @@ def measure(settings: Settings) -> tuple[float, Published]:
     return time.monotonic() - started, published
 
 
-def copy_seconds(folder: Path, target: Path) -> float:
-    """Copy a folder with its links; return the seconds."""
+def seconds(work: Callable[[], object]) -> float:
+    """Do some work; return the seconds that it takes."""
     started = time.monotonic()
-    shutil.copytree(folder, target, symlinks=True)
+    work()
     return time.monotonic() - started
 
 
-def look_seconds(folder: Path) -> float:
-    """Look at every file below a folder; return the seconds."""
-    started = time.monotonic()
-    snapshot(folder)
-    return time.monotonic() - started
-
-
-def request_seconds(address: str, count: int) -> float:
-    """Send a request so many times, one after the other; return the seconds."""
-    started = time.monotonic()
+def ask(address: str, count: int) -> None:
+    """Send a request so many times, one after the other."""
     with httpx.Client() as client:
         for _ in range(count):
             client.get(address).raise_for_status()
-    return time.monotonic() - started
 
 
 def snapshot(folder: Path) -> set[tuple[str, int, int]]:
@@ -172,17 +149,6 @@ def snapshot(folder: Path) -> set[tuple[str, int, int]]:
         if not path.is_dir() or path.is_symlink():
             found.add((path.as_posix(), status.st_ino, status.st_mtime_ns))
     return found
-
-
-def silent() -> dg.LoggerDefinition:
-    """Return a logger without output, because standard output is for the figures."""
-
-    def make(_: dg.InitLoggerContext) -> logging.Logger:
-        logger = logging.getLogger("aperture.publishing.jobs")
-        logger.handlers, logger.propagate = [logging.NullHandler()], False
-        return logger
-
-    return dg.LoggerDefinition(make)
 
 
 if __name__ == "__main__":

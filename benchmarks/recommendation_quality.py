@@ -38,7 +38,6 @@ from verdict import Verdict, not_applicable
 from aperture_dagster.simulator.opinions import neighbours
 from aperture_dagster.taste import freshness
 from aperture_dagster.taste.folder_world import embed, read_folder, world_of_folder
-from aperture_dagster.taste.lists import reason_of
 from aperture_dagster.taste.ranking.config import RankingConfig
 from aperture_dagster.taste.ranking.crowd import Crowd, neighbours_of
 from aperture_dagster.taste.ranking.evaluation import (
@@ -396,27 +395,19 @@ def while_nothing_is_watched(world: World) -> tuple[int, float, float]:
     return longest, min(changes), max(changes)
 
 
-def explain(world: World, households: int = 3, shown: int = 30) -> float:
-    """Print some reasons, and return how many of all name only liked titles among the three that contribute most."""
-    titles = dict(zip(world.items["work_id"], world.items["title"], strict=True))
+def explain(world: World, households: int = 3) -> float:
+    """Return how many of all reasons name only liked titles among the three that contribute most."""
     liked = rows_where(world.training, world.training["rating"] > 5.0).groupby("user_id")["work_id"].apply(set)
-    lines: list[str] = []
     named = right = 0
     for members in list(households_of(HOUSEHOLDS.users, HOUSEHOLDS.household))[:households]:
         model = household_model(world, members, CONFIG)
         for user in model.people.users:
             found = model.for_user(user).head(FIRST)
             adds = model.contributions(user, found["work_id"].to_numpy())
-            for row, total in zip(found.to_dict("records"), adds.total, strict=True):
+            for because, total in zip(found["because"], adds.total, strict=True):
                 largest = set(model.library.work_ids[adds.liked[np.argsort(-total, kind="stable")[:3]]].tolist())
-                named += len(row["because"])
-                right += sum(work in largest and work in liked[user] for work in row["because"])
-                because = [str(titles[work]) for work in row["because"]]
-                lines.append(f"{user}: {titles[row['work_id']]}: {reason_of({'because': because, 'components': row})}")
-    widely = sum(line.endswith("Widely liked") for line in lines)
-    print(f"\nreasons of {len(lines)} titles, {widely} of them widely liked; some:")
-    for place in np.sort(np.random.default_rng(0).permutation(len(lines))[:shown]):
-        print(f"  {lines[place]}")
+                named += len(because)
+                right += sum(work in largest and work in liked[user] for work in because)
     return right / max(named, 1)
 
 

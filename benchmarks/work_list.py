@@ -17,21 +17,17 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
+from backup import EPISODES_PER_SERIES, fill
 from sqlalchemy import Connection, text
 from verdict import Verdict
 
-from aperture_dagster.catalogue.sync import Coverage, RemovalRules, TitleSync, write_libraries
-from aperture_dagster.enrichment.queries import write_answers
 from aperture_dagster.enrichment.sources import SERVICES
-from aperture_dagster.enrichment.tmdb.titles import parse_title
-from aperture_dagster.media_server.records import MediaType, ServerLibrary, ServerTitle
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.settings import load_settings
@@ -58,49 +54,13 @@ def main() -> int:
         # Stop the server before its folder is removed; otherwise it would stay alive for a while.
         in_the_end.callback(release_embedded_server, settings.home_path / "postgres")
         database = Database(settings)
-        fill(database, titles)
-        answer(database, titles // 2)
+        with database.transaction() as connection:
+            fill(connection, titles * 9 // 10, titles * EPISODES_PER_SERIES // 10, 1)
+            for statement in LIBRARY:
+                connection.exec_driver_sql(statement.replace("%", "%%"))
         print(f"{titles:,} titles, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
         look_at_the_list(database)
     return VERDICT.close()
-
-
-# --- the library ------------------------------------------------------------------------------------------------------
-
-
-def fill(database: Database, titles: int) -> None:
-    """Put this many titles into the catalogue, one in ten of them a series."""
-    libraries: list[tuple[MediaType, ServerLibrary, Sequence[int]]] = [
-        ("movie", ServerLibrary("films", "Films", "movies"), [n for n in range(titles) if n % 10]),
-        ("series", ServerLibrary("shows", "Shows", "tvshows"), range(0, titles, 10)),
-    ]
-    for media_type, library, numbers in libraries:
-        with database.connection() as connection:
-            with connection.begin():
-                write_libraries(connection, [library])
-            sync = TitleSync(connection, media_type)
-            for start in range(0, len(numbers), 1000):
-                sync.add(library, [title(n) for n in numbers[start : start + 1000]])
-            sync.merge(Coverage(complete={library.library_id}), RemovalRules(accepted=True))
-
-
-def title(number: int) -> ServerTitle:
-    """Return a title: one in twenty has only an IMDb id or none, one in five hundred only a TMDb id."""
-    position = number // 10
-    return ServerTitle(
-        f"title-{number}",
-        f"Title {number}",
-        overview="What happens in it, in a sentence or two. " * 5,
-        year=1960 + number % 60,
-        genres=("Drama", "Comedy"),
-        path=f"/media/{number}.mkv",
-        tmdb_id=number + 1 if position % 20 else None,
-        imdb_id=f"tt{number:07}" if position % 40 and position % 500 != 1 else None,
-        added_at=NOW - timedelta(minutes=number),
-    )
-
-
-# --- queries on the list ----------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -186,39 +146,15 @@ STATES = {
 }
 
 
-def answer(database: Database, titles: int) -> None:
-    """Write TMDb answers for this many titles, and their studios."""
-    with database.transaction() as connection:
-        works = connection.exec_driver_sql(
-            f"SELECT work_id, tmdb_id FROM works WHERE tmdb_id IS NOT NULL ORDER BY work_id LIMIT {titles}"
-        ).all()
-        for start in range(0, len(works), 1000):
-            write_answers(connection, "tmdb", ({"work_id": work, **read(n)} for work, n in works[start : start + 1000]))
-        connection.exec_driver_sql(
-            "INSERT INTO studio_logos (kind, studio_id, name, logo_path, titles) SELECT DISTINCT ON (s->>'id') "
-            "'company', (s->>'id')::bigint, s->>'name', '/logo.png', 1 FROM tmdb_metadata m "
-            "CROSS JOIN LATERAL jsonb_array_elements(m.companies) s ON CONFLICT DO NOTHING"
-        )
-
-
-def read(tmdb_id: int) -> dict[str, Any]:
-    """Return a TMDb answer about a film, of typical size."""
-    people = [{"name": f"Person {(tmdb_id + n) % 9000}", "character": f"Role {n}"} for n in range(15)]
-    return parse_title(
-        {
-            "id": tmdb_id,
-            "title": f"Title {tmdb_id}",
-            "overview": "What happens in it, in a sentence or two. " * 5,
-            "genres": [{"name": "Drama"}],
-            "keywords": {"keywords": [{"name": f"keyword {(tmdb_id + n) % 5000}"} for n in range(12)]},
-            "credits": {"cast": people, "crew": [{"job": "Director", "name": "Somebody"}]},
-            "production_companies": [{"id": tmdb_id % 4000, "name": f"Studio {tmdb_id % 4000}", "logo_path": "/l.png"}],
-            "vote_average": 7.1,
-            "vote_count": 1234,
-            "release_date": "1999-03-31",
-        },
-        "movie",
-    )
+# Titles without some of their ids, and studios that have no logo yet.
+LIBRARY = (
+    "UPDATE titles SET tmdb_id = NULL WHERE item_id % 20 = 0",
+    "UPDATE works SET tmdb_id = NULL WHERE work_id % 20 = 0",
+    "UPDATE works SET imdb_id = NULL WHERE work_id % 40 = 0 OR work_id % 500 = 1",
+    "DELETE FROM fetches",
+    "INSERT INTO studio_logos (kind, studio_id, name, logo_path, titles) "
+    "SELECT 'company', n, 'Studio ' || n, '/logo.png', 1 FROM generate_series(1, (SELECT count(*) / 12 FROM works)) n",
+)
 
 
 if __name__ == "__main__":

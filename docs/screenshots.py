@@ -32,8 +32,9 @@ from PIL import Image, ImageChops
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from aperture_dagster.cli.demo import StandIns, point_at
+from aperture_dagster.front_door.app import members_pages
 from aperture_dagster.front_door.gate import Gate
-from aperture_dagster.front_door.pages import Pages
+from aperture_dagster.front_door.house import House
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.postgres.embedded import release_embedded_server
 
@@ -259,7 +260,7 @@ def serving_members(home: Path) -> Iterator[str]:
     with StandIns().running() as (_, environment):
         settings = point_at(environment, home, create=False)
         database = ReadOnlyDatabase(settings)
-        pages = Pages(settings, database, Gate(settings, database)).application()
+        pages = members_pages(House(settings, database, Gate(settings, database)))
         server = uvicorn.Server(uvicorn.Config(pages, log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

@@ -182,6 +182,12 @@ def ids_on_server(page: Page[ServerUser]) -> set[str] | None:
     return {user.user_id for user in page.records} | set(page.unreadable_ids)
 
 
+def has_left(page: Page[ServerUser], user_id: str) -> bool:
+    """Tell whether the server lists its users without this one; a list that is empty, or not whole, says nothing."""
+    there = ids_on_server(page)
+    return bool(there) and user_id not in there
+
+
 def read_users_once(settings: Settings, database: Database) -> Page[ServerUser]:
     """Ask the server for its users, without retries, because a schedule is waiting for the answer."""
     with MediaServers(settings.model_copy(update={"http_attempts": 1}), database).open() as server:

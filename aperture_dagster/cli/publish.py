@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.text import Text
 
 from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.cli.common import operator_errors
@@ -23,6 +22,7 @@ from aperture_dagster.publishing.publication import Publication, Published
 from aperture_dagster.settings import Settings, load_settings
 
 SHOWN_LINES = 60
+SHOWN_IN_TERMINAL = 5
 FORGET_ROOT = click.option(
     "--forget-root",
     type=click.Path(path_type=Path),
@@ -121,18 +121,20 @@ def _show(console: Terminal, published: Published, *, dry_run: bool, if_none: st
     if not published.outcomes:
         console.print_hanging(if_none)
         return
+    # Whoever publishes for the first time would see nothing but titles.
+    most = SHOWN_LINES if dry_run or not console.is_terminal else SHOWN_IN_TERMINAL
     for outcome in published.outcomes:
         is_news = outcome.changes or outcome.retired
         console.print_hanging(_headline(outcome, dry_run=dry_run), "bold" if is_news else "")
         if outcome.error is not None:
             # Its plan was not carried out, and the reason comes last.
             continue
-        for line in outcome.plan[:SHOWN_LINES]:
-            console.print(Text(f"  {line}"))
-        if len(outcome.plan) > SHOWN_LINES:
-            console.print(Text(f"  … and {len(outcome.plan) - SHOWN_LINES} more", "dim"))
+        for line in outcome.plan[:most]:
+            console.print_hanging(line, indent=2, hang=9)
+        if len(outcome.plan) > most:
+            console.print_hanging(f"… and {len(outcome.plan) - most} more", "dim", indent=2)
         for reason in outcome.skipped:
-            console.print(Text(f"  skipped: {reason}", "dim"))
+            console.print_hanging(f"skipped: {reason}", "dim", indent=2)
     if published.access:
         console.print_hanging(f"Access to libraries, which {'would change' if dry_run else 'changed'}:", "bold")
         for sentence in published.access:

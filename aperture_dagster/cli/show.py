@@ -39,6 +39,7 @@ from aperture_dagster.popularity.series import episode_label
 from aperture_dagster.postgres.database import NothingYet, read_only
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.lists import reason_of, recommendation_table
+from aperture_dagster.taste.sight import hidden_titles
 
 # USER and TITLE on the command line: exactly one, or a message that says how to name it.
 
@@ -184,7 +185,9 @@ def read_page(settings: Settings, name: str, *, count: int = 10) -> dict[str, An
         with read_only(settings) as connection:
             user = find_user(connection, name)
             taking_part = who_takes_part(settings, read_users(connection))
-            listed = recommendation_table(connection, user.user_id)
+            # Until the list is made again.
+            hidden = hidden_titles(connection).get(user.user_id, frozenset())
+            listed = [row for row in recommendation_table(connection, user.user_id) if row["work_id"] not in hidden]
             tastes = taste_of(connection, user.user_id)
             watched = recently_watched(connection, user.user_id, count=count)
             watching = shows_table(connection, user.user_id, today=today)

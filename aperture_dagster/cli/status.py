@@ -46,6 +46,7 @@ from aperture_dagster.maintenance.status import (
     recent_outage,
 )
 from aperture_dagster.maintenance.tidying import size_of_database
+from aperture_dagster.maintenance.updates import find_update, is_address
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.model.moments import describe_future, elapsed
@@ -102,6 +103,10 @@ def read_status(settings: Settings, *, now: datetime) -> Status:
         "up_is_running": up_is_running(settings.home_path),
         "free_bytes": shutil.disk_usage(existing).free,
     }
+    # To ask a server is left to `aperture doctor`.
+    if settings.update_file is not None and not is_address(settings.update_file):
+        judged, said = find_update(settings)
+        state["update"] = said if judged == "warning" else None
     try:
         with read_only(settings) as connection:
             state |= _read_product(connection, settings, now)
@@ -236,6 +241,7 @@ def as_document(settings: Settings, found: Status, wrong: Sequence[Wrong]) -> di
         "lists": {"newest_at": _iso(max(dates, default=None)), "oldest_at": _iso(min(dates, default=None))},
         "last_day": dict(found.last_day),
         "outage": found.outage,
+        "update": found.update,
         "picks_watched": [asdict(one) | {"picks": list(one.picks), "rate": one.rate} for one in found.picks_watched],
         "jobs": [
             {
@@ -277,15 +283,16 @@ def _print(document: Mapping[str, Any], future: str | None, zone: ZoneInfo, cons
         width = max(len(job["name"]) for job in jobs)
         for job in jobs:
             mark = Text(*MARKS[job["outcome"]])
-            made = f"made {_local(job['made_at'], zone)} by other runs" if job["made_at"] else "never ran"
-            when = _local(job["ended_at"], zone) if job["ended_at"] else made
-            words = [when, *(["running now"] if job["is_running"] else []), *([] if job["is_on"] else ["off"])]
+            before = "" if job["is_running"] else "never ran"
+            made = f"made {_local(job['made_at'], zone)} by other runs" if job["made_at"] else before
+            words = [_local(job["ended_at"], zone)] if job["ended_at"] else [made] * bool(made)
+            words += ["running now"] * job["is_running"] + ["off"] * (not job["is_on"])
             words += [f"next {_local(job['next_at'], zone)}"] if job["next_at"] else []
             console.print_hanging(mark + Text(f" {job['name']:<{width}}  {', '.join(words)}"), hang=width + 4)
     warnings = [check for check in document["checks"]["not_passed"] if check["is_warning"]]
     noted = [f"{check['name']}: {check['sentence']}" for check in warnings]
     noted += [f"clock: {future}"] if future is not None else []
-    noted += [f"outage: {document['outage']}"] if document["outage"] is not None else []
+    noted += [f"{name}: {document[name]}" for name in ("outage", "update") if document[name] is not None]
     if noted:
         console.print()
         for sentence in noted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -80,7 +80,8 @@ def read_list(connection: Connection, request: str) -> tuple[SuggestedPage, date
 
 def write_list(connection: Connection, request: str, media_type: str, page: SuggestedPage, *, now: datetime) -> None:
     """Remember a page of a list that was read."""
-    entries = {"titles": [_stored_entry(one) for one in page.entries], "more": page.has_more}
+    known = [{name: value for name, value in asdict(one).items() if value is not None} for one in page.entries]
+    entries = {"titles": known, "more": page.has_more}
     row = {"request": request, "media_type": media_type, "entries": entries, "read_at": now}
     upsert(connection, discovery_lists, [row])
 
@@ -96,30 +97,9 @@ def _page(entries: Mapping[str, Any]) -> SuggestedPage:
     return SuggestedPage(tuple(_entry(one) for one in entries["titles"]), entries["more"])
 
 
-def _stored_entry(one: SuggestedTitle) -> dict[str, Any]:
-    values = {
-        "tmdb": one.tmdb_id,
-        "imdb": one.imdb_id,
-        "tvdb": one.tvdb_id,
-        "votes": one.votes,
-        "language": one.language,
-        "released": one.released.isoformat() if one.released is not None else None,
-        "adult": one.is_adult or None,
-    }
-    return {name: value for name, value in values.items() if value is not None}
-
-
 def _entry(one: Mapping[str, Any]) -> SuggestedTitle:
     released = one.get("released")
-    return SuggestedTitle(
-        one.get("tmdb"),
-        one.get("imdb"),
-        one.get("tvdb"),
-        one.get("votes"),
-        one.get("language"),
-        date.fromisoformat(released) if released else None,
-        bool(one.get("adult")),
-    )
+    return SuggestedTitle(**{**one, "released": date.fromisoformat(released) if released else None})
 
 
 # The pool

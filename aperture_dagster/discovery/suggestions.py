@@ -363,6 +363,14 @@ def wish_for(connection: Connection, user_id: str, work_id: int) -> Wish | None:
     return next((Wish(**row) for row in read_rows(connection, statement, user=user_id, work=work_id)), None)
 
 
+def suggested_title(connection: Connection, user_id: str, work_id: int) -> str | None:
+    """Return what a suggestion of a user is called; None if it is none of theirs."""
+    statement = """
+        SELECT p.title FROM discovery_candidates c JOIN discovery_pool p USING (work_id)
+        WHERE (c.user_id, c.work_id) = (:user, :work)"""
+    return read_value(connection, statement, user=user_id, work=work_id)
+
+
 def requests_table(connection: Connection, user_id: str) -> list[dict[str, Any]]:
     """List a user's requests, for the asset's page."""
     statement = """

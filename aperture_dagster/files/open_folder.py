@@ -161,10 +161,6 @@ class OpenFolder:
         """Create a symbolic link."""
         os.symlink(target, _name(name), dir_fd=self.descriptor)
 
-    def link(self, name: str, source: Path) -> None:
-        """Create a hard link to a file elsewhere."""
-        os.link(source, _name(name), dst_dir_fd=self.descriptor, follow_symlinks=False)
-
     def rename(self, name: str, new_name: str) -> None:
         """Rename within the folder, atomically. A file or link that has the new name is replaced."""
         os.replace(_name(name), _name(new_name), src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)

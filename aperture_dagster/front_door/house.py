@@ -32,7 +32,7 @@ from aperture_dagster.postgres.database import Database, NothingYet, ReadOnlyDat
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.ratings.connecting import Connecting
 from aperture_dagster.settings import Settings
-from aperture_dagster.shelves.lists import find_card
+from aperture_dagster.shelves.lists import name_of
 from aperture_dagster.texts.translations import LANGUAGES, Texts, marked
 
 _LOG = logging.getLogger(__name__)
@@ -178,10 +178,10 @@ class Visit:
 
     def title(self, connection: Connection) -> str:
         """Return what the title is called. Raises HTTPException 404 if it is none that the member could find."""
-        card = find_card(connection, self.member, self.settings, self.house.clock.now(), self.work)
-        if card is None:
+        name = name_of(connection, self.member, self.settings, self.work)
+        if name is None:
             raise HTTPException(404)
-        return card.title
+        return name
 
     def require_csrf(self) -> None:
         """Raise HTTPException 403 unless the form comes from a page of the session's owner."""

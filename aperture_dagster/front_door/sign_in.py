@@ -54,7 +54,7 @@ def _show_code(visit: Visit, code: str, problem: str = "") -> Response:
     _ = visit.texts
     text = _("Enter this code in Jellyfin, where you are signed in, under Quick Connect in your settings:")
     buttons = {"button": _("I have entered it"), "other": _("Another code")}
-    return visit.step(_("Sign in"), problem=problem, text=text, code=code, **buttons)
+    return visit.step(_("Sign in"), problem=problem and _(problem), text=text, code=code, **buttons)
 
 
 def check(visit: Visit) -> Response:
@@ -98,7 +98,7 @@ def quick_connect(visit: Visit) -> Response:
         _LOG.warning("Quick Connect is not possible: %s", error)
         return show(visit, marked("The media server offers no codes at the moment."), 503)
     if account is None:
-        return _show_code(visit, pending[1], visit.texts("The code has not been entered yet."))
+        return _show_code(visit, pending[1], marked("The code has not been entered yet."))
     return _welcome(visit, account)
 
 

@@ -36,22 +36,14 @@ def genre_bars(shares: Shares, *, title: str, rows: int = 7) -> Markup:
         title: above the bars.
         rows: genres at most.
     """
-    return _bars([(f"{name} {share:.0%}", share) for name, share in _largest(shares, rows)], title)
-
-
-def figure_bars(figures: Sequence[tuple[str, float]], *, title: str) -> Markup:
-    """Draw a bar per named figure, in the given order and on one scale, as Markdown."""
-    return _bars([(f"{name} {value:.3f}", max(value, 0.0)) for name, value in figures], title)
-
-
-def _bars(rows: Sequence[tuple[str, float]], title: str) -> Markup:
-    """Draw a bar below each other for texts with a value."""
-    if not any(value > 0 for _, value in rows):
+    largest = _largest(shares, rows)
+    if not largest:
         return Markup("*nothing yet*")
-    texts = [(0, 12, title), *((0, 32 + ROW * row, text) for row, (text, _) in enumerate(rows))]
-    lengths = _lengths([value for _, value in rows], WIDTH - LABEL)
-    bars = [(LABEL, 22 + ROW * row, length, 12) for row, length in enumerate(lengths) if length]
-    return image(_svg(WIDTH, 20 + ROW * len(rows), texts, bars), title)
+    texts = [(0, 12, title)]
+    texts += [(0, 32 + ROW * row, f"{name} {share:.0%}") for row, (name, share) in enumerate(largest)]
+    lengths = _lengths([share for _, share in largest], WIDTH - LABEL)
+    bars = [(LABEL, 22 + ROW * row, length, 12) for row, length in enumerate(lengths)]
+    return image(_svg(WIDTH, 20 + ROW * len(largest), texts, bars), title)
 
 
 def week_columns(plays: Sequence[tuple[date, int]], *, title: str) -> Markup:

@@ -118,6 +118,7 @@ class Status:
         last_day: what has changed within a day, as of :func:`changes_since`.
         picks_watched: per user and period, by the names of the users.
         outage: what an outage meant that ended within a day.
+        update: which newer version is out, or why that is not known; None if there is nothing to say.
         proven_backups: the day of each.
         ui: address of the UI, if it runs.
     """
@@ -145,6 +146,7 @@ class Status:
     last_day: Mapping[str, int] = field(default_factory=dict)
     picks_watched: Sequence[PicksWatched] = ()
     outage: str | None = None
+    update: str | None = None
     checks_passed: int = 0
     backups: int = 0
     proven_backups: Sequence[date] = ()

@@ -41,8 +41,6 @@ class MediaServerChanges(ServiceClient, ABC):
     """
 
     product: ClassVar[Literal["jellyfin", "emby"]]
-    _lock_fields: ClassVar[tuple[str, ...]] = ()
-    """Fields to request in listings for whether items are locked."""
 
     def __init__(self, reader: MediaServerReader, *, dry_run: bool = False) -> None:
         self.transport = reader.transport

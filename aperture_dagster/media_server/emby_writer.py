@@ -73,9 +73,6 @@ class EmbyWriter(MediaServerWriter):
     def _configuration_request(self, user_id: str, configuration: dict[str, Any]) -> Request:
         return self._request("POST", route("/Users/{}/Configuration", user_id), json=configuration, repeatable=True)
 
-    def _views(self, user_id: str, *, hidden: bool) -> Any:
-        return self._get(route("/Users/{}/Views", user_id), {"IncludeHidden": "true"} if hidden else None)
-
     def set_user_data(self, user_id: str, item_id: str, data: Mapping[str, Any]) -> None:
         """Raise RequestRejected."""
         raise RequestRejected("Emby shares what was watched between copies itself, so none was written.")

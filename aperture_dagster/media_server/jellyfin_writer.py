@@ -37,7 +37,6 @@ class JellyfinWriter(MediaServerWriter):
     """A Jellyfin server."""
 
     product = "jellyfin"
-    _lock_fields = ("Settings",)
     _known_versions = "Known are 10.9 to 12."
     _policy_needs: ClassVar = ("AuthenticationProviderId", "PasswordResetProviderId")
 
@@ -80,9 +79,6 @@ class JellyfinWriter(MediaServerWriter):
     def _configuration_request(self, user_id: str, configuration: dict[str, Any]) -> Request:
         query = {"UserId": user_id}
         return self._request("POST", "/Users/Configuration", query, json=configuration, repeatable=True)
-
-    def _views(self, user_id: str, *, hidden: bool) -> Any:
-        return self._get("/UserViews", {"UserId": user_id, "IncludeHidden": str(hidden).lower()})
 
     def set_user_data(self, user_id: str, item_id: str, data: Mapping[str, Any]) -> None:
         """Change some fields of a user's data of an item; see :meth:`MediaServerWriter.set_user_data`."""

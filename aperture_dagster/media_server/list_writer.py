@@ -39,11 +39,7 @@ class ListWriter(MediaServerChanges):
         return self._lists("Playlist", user_id)
 
     def _lists(self, list_type: ListType, user_id: str | None) -> list[ServerList]:
-        query = {
-            "IncludeItemTypes": list_type,
-            "Fields": ",".join(("ProviderIds", *self._lock_fields)),
-            "EnableImages": "false",
-        }
+        query = {"IncludeItemTypes": list_type, "Fields": "ProviderIds", "EnableImages": "false"}
         what = f"{self.reader.product}'s list of {_NAMES[list_type]}s"
         return self._all(self._items(query, user_id), only_types(list_type, parse_list), what)
 

@@ -11,10 +11,8 @@ from aperture_dagster.media_server.records import (
     PublishedItem,
     PublishedLibrary,
     ServerList,
-    SideCar,
 )
 from aperture_dagster.media_server.values import (
-    moment_of,
     parse_id,
     parse_integer,
     parse_number,
@@ -50,46 +48,34 @@ def _optional_id(item: dict[str, Any], name: str) -> str:
 
 def parse_published_item(item: dict[str, Any]) -> PublishedItem:
     """Parse an item of a library. Raises BadAnswer without id, type and name."""
-    tags, locked = item.get("ImageTags"), item.get("LockData")
     return PublishedItem(
         server_item_id=parse_id(item.get("Id")),
         item_type=require_text(item, "Type"),
         name=require_text(item, "Name"),
         path=parse_text(item, "Path"),
         sort_name=parse_text(item, "SortName"),
-        overview=parse_text(item, "Overview"),
         official_rating=parse_text(item, "OfficialRating"),
-        provider_ids=_provider_ids(item),
-        date_created=moment_of(item, "DateCreated"),
         series_item_id=_optional_id(item, "SeriesId") or None,
         season=parse_integer(item, "ParentIndexNumber"),
         number=parse_integer(item, "IndexNumber"),
-        locked=locked if isinstance(locked, bool) else None,
-        picture_tag=parse_text(tags, "Primary") if isinstance(tags, dict) else None,
     )
-
-
-def _provider_ids(item: dict[str, Any]) -> dict[str, str]:
-    ids = item.get("ProviderIds")
-    found = expect(ids, dict, "ProviderIds").items() if ids is not None else ()
-    return {name: value for name, value in found if isinstance(value, str) and value}
 
 
 def marker_of(item: dict[str, Any]) -> str | None:
     """Return the stamp on a list; names of provider ids are compared without case."""
-    return next((value for name, value in _provider_ids(item).items() if name.lower() == MARKER.lower()), None)
+    ids = item.get("ProviderIds")
+    found = expect(ids, dict, "ProviderIds").items() if ids is not None else ()
+    stamps = (value for name, value in found if name.lower() == MARKER.lower())
+    return next((one for one in stamps if isinstance(one, str) and one), None)
 
 
 def parse_list(item: dict[str, Any]) -> ServerList:
     """Parse a collection or a playlist."""
-    locked = item.get("LockData")
     return ServerList(
         list_id=parse_id(item.get("Id")),
         name=require_text(item, "Name"),
         list_type=cast(ListType, item.get("Type")),
         marker=marker_of(item),
-        locked=locked if isinstance(locked, bool) else None,
-        display_order=parse_text(item, "DisplayOrder"),
     )
 
 
@@ -111,10 +97,7 @@ def parse_media_source(source: dict[str, Any], parts: tuple[str, ...] = ()) -> M
     video = next((one for one in streams if isinstance(one, dict) and one.get("Type") == "Video"), {})
     size = parse_number(source, "Size")
     return MediaSource(
-        source_id=parse_id(source.get("Id")),
         path=parse_text(source, "Path"),
-        protocol=parse_text(source, "Protocol") or "File",
-        container=parse_text(source, "Container"),
         video_type=parse_text(source, "VideoType"),
         parts=parts,
         side_cars=tuple(car for stream in streams if (car := _parse_side_car(stream)) is not None),
@@ -125,10 +108,8 @@ def parse_media_source(source: dict[str, Any], parts: tuple[str, ...] = ()) -> M
     )
 
 
-def _parse_side_car(stream: Any) -> SideCar | None:
+def _parse_side_car(stream: Any) -> str | None:
+    """Return the path of a subtitle or audio track that is a file of its own."""
     if not isinstance(stream, dict) or stream.get("IsExternal") is not True:
         return None
-    path, kind = parse_text(stream, "Path"), str(stream.get("Type")).lower()
-    if path is None or kind not in ("subtitle", "audio"):
-        return None
-    return SideCar(path, "subtitle" if kind == "subtitle" else "audio", parse_text(stream, "Language"))
+    return parse_text(stream, "Path") if str(stream.get("Type")).lower() in ("subtitle", "audio") else None

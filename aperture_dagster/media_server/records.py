@@ -207,56 +207,40 @@ class PublishedLibrary:
 
 @dataclass(frozen=True, slots=True)
 class PublishedItem:
-    """An item of a library of ours, with what can be verified after publishing.
-
-    ``locked`` items keep what they have: the server does not read their files again. ``picture_tag`` changes with the
-    primary picture.
-    """
+    """An item of a library of ours, with what can be verified after publishing."""
 
     server_item_id: str
     item_type: str
     name: str
     path: str | None = None
     sort_name: str | None = None
-    overview: str | None = None
     official_rating: str | None = None
-    provider_ids: dict[str, str] = field(default_factory=dict, hash=False)
-    date_created: datetime | None = None
     series_item_id: str | None = None
     season: int | None = None
     number: int | None = None
-    locked: bool | None = None
-    picture_tag: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SideCar:
-    """A file beside a video that belongs to it: subtitles, or another audio track. ``path`` is that on the server."""
-
-    path: str
-    kind: Literal["subtitle", "audio"]
-    language: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class MediaSource:
     """A version of a title: its file, or a folder for a disc image (``video_type`` Dvd or BluRay).
 
-    ``parts`` are the files that continue it. Paths are as the server sees them. ``size`` is in bytes, ``width`` and
-    ``height`` in pixels, ``bitrate`` in bits per second.
+    ``parts`` are the files that continue it, ``side_cars`` subtitles and audio tracks beside it. Paths are as the
+    server sees them. ``size`` is in bytes, ``width`` and ``height`` in pixels, ``bitrate`` in bits per second.
     """
 
-    source_id: str
     path: str | None
-    protocol: str = "File"
-    container: str | None = None
     video_type: str | None = None
     parts: tuple[str, ...] = ()
-    side_cars: tuple[SideCar, ...] = ()
+    side_cars: tuple[str, ...] = ()
     size: int | None = None
     width: int | None = None
     height: int | None = None
     bitrate: int | None = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The paths of its file and of those that continue it."""
+        return (self.path, *self.parts) if self.path is not None else ()
 
 
 ArtworkKind = Literal["Backdrop", "Logo", "Thumb"]
@@ -291,8 +275,6 @@ class ServerList:
     name: str
     list_type: Literal["BoxSet", "Playlist"]
     marker: str | None = None
-    locked: bool | None = None
-    display_order: str | None = None
 
 
 @dataclass(slots=True)

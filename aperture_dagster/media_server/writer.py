@@ -52,7 +52,7 @@ PICTURE_SIZES: dict[PictureKind, tuple[str, str]] = {
 }  # fmt: skip
 # A listing that a scan changes while it is read is read again.
 ATTEMPTS_AT_LISTING = 3
-PUBLISHED_FIELDS = ("Path", "ProviderIds", "DateCreated", "SortName", "Overview")
+PUBLISHED_FIELDS = ("Path", "SortName")
 SCAN_TASK, SCAN_NAME = "RefreshLibrary", "scan media library"
 _GROUPING = (
     "EnableGroupingMoviesIntoCollections", "EnableGroupingShowsIntoCollections", "EnableGroupingIntoCollections",
@@ -236,14 +236,12 @@ class MediaServerWriter(ListWriter):
 
     # Scans
 
-    def refresh_library(self, library: PublishedLibrary, *, replace: bool = False) -> None:
-        """Have the server compare a library with its files. This returns at once; ``refresh_status`` shows the end.
+    def refresh_library(self, library: PublishedLibrary) -> None:
+        """Have the server compare a library, which has an ``item_id``, with its files.
 
-        Args:
-            library: with an ``item_id``.
-            replace: whether to read everything again, even if no file changed, and to forget what is in no file.
+        This returns at once; ``refresh_status`` shows the end.
         """
-        self._refresh(library.item_id, f"refresh the library {library.name!r}", replace=replace)
+        self._refresh(library.item_id, f"refresh the library {library.name!r}", replace=False)
 
     def read_again(self, item: PublishedItem) -> None:
         """Have the server read the files of an item again, even if none changed, and forget what is in no file.
@@ -302,7 +300,7 @@ class MediaServerWriter(ListWriter):
         query = {
             "ParentId": library.item_id,
             "IncludeItemTypes": item_types,
-            "Fields": ",".join((*PUBLISHED_FIELDS, *self._lock_fields, *self._rating_fields)),
+            "Fields": ",".join((*PUBLISHED_FIELDS, *self._rating_fields)),
             "SortBy": "DateCreated,SortName",
             "SortOrder": "Ascending",
         }
@@ -468,19 +466,6 @@ class MediaServerWriter(ListWriter):
     @abstractmethod
     def _configuration_request(self, user_id: str, configuration: dict[str, Any]) -> Request:
         """Return the request that replaces a user's configuration."""
-
-    def views(self, user_id: str, *, hidden: bool) -> list[tuple[str, str]]:
-        """Return id and name of the views that a user has, with or without those that the user hides."""
-        answer = self._views(user_id, hidden=hidden)
-        return self._all(
-            expect(answer, dict, f"{self.reader.product}'s list of views"),
-            lambda item: (parse_id(item.get("Id")), require_text(item, "Name")),
-            f"{self.reader.product}'s list of views",
-        )
-
-    @abstractmethod
-    def _views(self, user_id: str, *, hidden: bool) -> Any:
-        """Return the answer to the query of a user's views."""
 
     # The server
 

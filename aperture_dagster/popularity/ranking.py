@@ -104,7 +104,7 @@ def _household(plays: pd.DataFrame, titles: pd.DataFrame, as_of: pd.Timestamp, w
     is_known = np.isfinite(share)
 
     def per_title(which: NDArray[np.int64], values: Scores | None = None) -> Scores:
-        return np.bincount(which, values, len(known))
+        return np.bincount(which, values, len(known)).astype(np.float64)
 
     viewers = per_title(seen.title)
     is_watched = viewers > 0
@@ -173,7 +173,7 @@ def _plays_per_viewer(plays: pd.DataFrame, works: pd.Index, as_of: pd.Timestamp,
         nothing = np.zeros(0)
         return _PerViewer(np.zeros(0, np.int64), nothing, nothing, nothing, np.zeros(0, np.int64))
     age = (as_of - utc_column(plays, "played_at")).dt.total_seconds().to_numpy(dtype=np.float64) / 86_400.0
-    title = works.get_indexer(plays["work_id"])
+    title = works.get_indexer(np.asarray(plays["work_id"]))
     times = np.nan_to_num(number_column(plays, "plays"), nan=1.0)
     inside = (title >= 0) & (times > 0) & (age >= 0) & (age < window_days)
     times, age = times[inside], age[inside]
@@ -185,8 +185,8 @@ def _plays_per_viewer(plays: pd.DataFrame, works: pd.Index, as_of: pd.Timestamp,
     distinct = np.unique(at[episode >= 0] * max(len(episodes), 1) + episode[episode >= 0]) // max(len(episodes), 1)
     return _PerViewer(
         pairs // max(len(viewers), 1),
-        np.bincount(at, times, len(pairs)),
-        np.bincount(at, times * np.exp2(-age / (window_days / 2.0)), len(pairs)),
+        np.bincount(at, times, len(pairs)).astype(np.float64),
+        np.bincount(at, times * np.exp2(-age / (window_days / 2.0)), len(pairs)).astype(np.float64),
         best,
         np.bincount(distinct, minlength=len(pairs)),
     )

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
-from pathlib import Path
+from datetime import datetime, timedelta
 from typing import Literal
 
-from aperture_dagster.media_server.records import Artwork, ArtworkKind
+from aperture_dagster.media_server.records import Artwork, ArtworkKind, MediaSource
 from aperture_dagster.model.moments import past
 from aperture_dagster.publishing import names
 from aperture_dagster.publishing.forms import Form
 from aperture_dagster.publishing.manifest import MediaType, PlacedEntry
 from aperture_dagster.publishing.nfo import EpisodeFacts, TitleFacts, episode_nfo, film_nfo, series_nfo
 from aperture_dagster.publishing.plan import DesiredEntry, DesiredFile, DesiredLibrary, Picture
-from aperture_dagster.publishing.selection import MediaFile, Source, best_source
+from aperture_dagster.publishing.selection import best_source, is_on_disk
 from aperture_dagster.taste.lists import why_recommended
 from aperture_dagster.texts.translations import ENGLISH, Texts
 
@@ -38,7 +37,7 @@ class Original:
 
     item_id: int
     server_item_id: str
-    sources: tuple[Source, ...] = ()
+    sources: tuple[MediaSource, ...] = ()
     picture_tag: str | None = None
     artwork: tuple[Artwork, ...] = ()
     official_rating: str | None = None
@@ -46,17 +45,12 @@ class Original:
 
 
 @dataclass(frozen=True, slots=True)
-class OriginalEpisode:
+class OriginalEpisode(EpisodeFacts):
     """An episode of one copy of a series."""
 
     item_id: int
     server_item_id: str
-    season: int
-    number: int
-    number_end: int | None
-    title: str
-    air_date: date | None
-    sources: tuple[Source, ...]
+    sources: tuple[MediaSource, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +115,6 @@ class EntryForm:
         premiered: whether NFO files hold the date of the premiere.
         reasons: where NFO files say why a title is recommended.
         texts: in which words, by media type; English where there are none.
-        find_here: returns an original's path on this machine and its inode, for hard links; None if it is not there.
     """
 
     form: Form
@@ -130,7 +123,6 @@ class EntryForm:
     premiered: bool = True
     reasons: Literal["tagline", "overview", "off"] = "tagline"
     texts: Mapping[str, Texts] = field(default_factory=dict)
-    find_here: Callable[[str], tuple[Path, int] | None] = lambda path: None
 
 
 class _Unusable(Exception):
@@ -247,7 +239,7 @@ def _artwork(copy: Original, one: Artwork, how: EntryForm) -> DesiredFile:
     """A link to a picture of the original, where the server names its file; else it is downloaded, once."""
     name = ARTWORK_NAMES[one.kind]
     extension = posixpath.splitext(one.path or "")[1].lower()
-    if how.form == "symlink" and one.path is not None and extension in PICTURES and MediaFile(one.path).is_usable:
+    if how.form == "symlink" and one.path is not None and extension in PICTURES and is_on_disk(one.path):
         return DesiredFile(f"{name}{extension}", "artwork", one.path, target=one.path)
     picture = Picture(copy.server_item_id, one.tag, None, "", None, one.kind)
     extension = ".png" if one.kind == "Logo" else ".jpg"
@@ -267,14 +259,13 @@ def _film(title: ListedTitle, folder: str, how: EntryForm) -> tuple[Original, li
         raise _Unusable(_why_unusable(title.copies))
     copy = owners[id(source)]
     files: list[DesiredFile] = []
-    parts = sorted(source.files, key=lambda one: one.part)
-    for number, file in enumerate(parts, start=1):
-        name = names.video_name(folder, _extension(file, how), number if len(parts) > 1 else None)
-        files += _refer(name, file, how, copy.item_id)
+    for number, path in enumerate(source.files, start=1):
+        name = names.video_name(folder, _extension(path, how), number if source.parts else None)
+        files += _refer(name, path, source.side_cars if number == 1 else (), how, copy.item_id)
     return copy, files
 
 
-_Playable = tuple[OriginalEpisode, Source]
+_Playable = tuple[OriginalEpisode, MediaSource]
 """An episode, and the version of it that is published."""
 
 
@@ -329,25 +320,14 @@ def _episode_files(episodes: Iterable[_Playable], series: TitleFacts, how: Entry
     files: list[DesiredFile] = []
     for episode, source in episodes:
         season = names.season_folder(episode.season)
-        file = min(source.files, key=lambda one: one.part)
+        path = source.files[0]
         name = names.episode_name(
-            series.title, episode.season, episode.number, episode.number_end, series.marker, _extension(file, how)
+            series.title, episode.season, episode.number, episode.number_end, series.marker, _extension(path, how)
         )
-        nfo = episode_nfo(
-            EpisodeFacts(
-                title=episode.title,
-                season=episode.season,
-                number=episode.number,
-                number_end=episode.number_end,
-                air_date=episode.air_date,
-                date_added=series.date_added,
-                marker=series.marker,
-            ),
-            lock=how.lock,
-            premiered=how.premiered,
-        )
+        nfo = episode_nfo(episode, series, lock=how.lock, premiered=how.premiered)
         files.append(_text(f"{season}/{posixpath.splitext(name)[0]}.nfo", nfo))
-        files += [replace(one, path=f"{season}/{one.path}") for one in _refer(name, file, how, episode.item_id)]
+        stands_for_it = _refer(name, path, source.side_cars, how, episode.item_id)
+        files += [replace(one, path=f"{season}/{one.path}") for one in stands_for_it]
     return files
 
 
@@ -369,13 +349,13 @@ def _reaches(episode: OriginalEpisode, start: Number) -> bool:
     return episode.season == start[0] and episode.number <= start[1] <= (episode.number_end or episode.number)
 
 
-def _refer(name: str, file: MediaFile, how: EntryForm, item_id: int) -> list[DesiredFile]:
+def _refer(name: str, path: str, sidecars: Iterable[str], how: EntryForm, item_id: int) -> list[DesiredFile]:
     """The files that stand for an original: the video, and what lies beside it."""
-    files = [_original(name, file.path, how, item_id)]
+    files = [_original(name, path, how, item_id)]
     if how.form != "strm":
         taken = {name}
-        for sidecar in file.sidecars:
-            beside = names.sidecar_name(name, file.path, sidecar)
+        for sidecar in sidecars:
+            beside = names.sidecar_name(name, path, sidecar)
             if beside not in taken:
                 taken.add(beside)
                 files.append(_original(beside, sidecar, how, None))
@@ -385,27 +365,17 @@ def _refer(name: str, file: MediaFile, how: EntryForm, item_id: int) -> list[Des
 def _original(name: str, path: str, how: EntryForm, item_id: int | None) -> DesiredFile:
     if how.form == "symlink":
         return DesiredFile(name, "symlink", path, target=path, item_id=item_id)
-    if how.form == "strm":
-        return DesiredFile(name, "strm", path, content=f"{path}\n".encode(), target=path, item_id=item_id)
-    here = how.find_here(path)
-    if here is None:
-        raise _Unusable(
-            f"{path} is not on this machine, so no hard link can be made: set APERTURE_PATH_MAP, or "
-            "APERTURE_PUBLISH_AS to symlink"
-        )
-    source, inode = here
-    # The original's inode: a file that was replaced needs a new link.
-    return DesiredFile(name, "hardlink", f"{path}#{inode}", source=source, target=path, item_id=item_id)
+    return DesiredFile(name, "strm", path, content=f"{path}\n".encode(), target=path, item_id=item_id)
 
 
-def _extension(file: MediaFile, how: EntryForm) -> str:
+def _extension(path: str, how: EntryForm) -> str:
     if how.form == "strm":
         return ".strm"
-    suffix = posixpath.splitext(file.path.replace("\\", "/"))[1]
+    suffix = posixpath.splitext(path.replace("\\", "/"))[1]
     try:
         names.video_name("", suffix)
     except ValueError:
-        raise _Unusable(f"{file.path} has no extension by which a player would know it") from None
+        raise _Unusable(f"{path} has no extension by which a player would know it") from None
     return suffix
 
 

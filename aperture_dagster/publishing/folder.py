@@ -219,9 +219,6 @@ class LibraryFolder:
                 if file.kind == "symlink" or (file.kind == "artwork" and content is None):
                     assert file.target is not None
                     folder.symlink(temporary, file.target)
-                elif file.kind == "hardlink":
-                    assert file.source is not None
-                    folder.link(temporary, file.source)
                 else:
                     assert content is not None
                     self._write(folder, temporary, content)
@@ -324,6 +321,4 @@ def _is_own(entry: OpenFolder, path: str) -> bool:
     with _below(entry, parent) as folder:
         if name.endswith(".nfo"):
             return _marker(folder, name) is not None
-        status = folder.status(name)
-        is_linked = folder.kind(name) == "link" or (status is not None and status.st_nlink > 1)
-        return is_linked or name.endswith(".strm") or name.rpartition(".")[0] in _PICTURES
+        return folder.kind(name) == "link" or name.endswith(".strm") or name.rpartition(".")[0] in _PICTURES

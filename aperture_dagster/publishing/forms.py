@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
-Form = Literal["symlink", "hardlink", "strm"]
-FormSetting = Literal["auto", "symlink", "hardlink", "strm", "rows"]
+Form = Literal["symlink", "strm"]
+FormSetting = Literal["auto", "symlink", "strm", "rows"]
 Product = Literal["jellyfin", "emby"]
 
 # From this version on, Jellyfin plays only network addresses from STRM files.
@@ -16,7 +16,7 @@ NO_LOCAL_STRM = (10, 11, 7)
 HISTORY_PER_ITEM = (10, 11)
 
 
-def choose_form(setting: FormSetting, product: Product, version: tuple[int, ...]) -> Form:
+def choose_form(setting: FormSetting, product: Product) -> Form:
     """Return how published titles refer to the originals; auto: symlinks on Jellyfin, STRM files on Emby.
 
     With rows, there are none; those of earlier settings count as usual.

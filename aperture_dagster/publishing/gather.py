@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aperture_dagster.catalogue.access import Access, copies_in_sight
-from aperture_dagster.media_server.records import Artwork
+from aperture_dagster.media_server.records import Artwork, MediaSource
 from aperture_dagster.publishing.entries import ListedTitle, ListSpec, Number, Original, OriginalEpisode
 from aperture_dagster.publishing.nfo import TitleFacts
 from aperture_dagster.publishing.publishable import (
@@ -24,12 +24,10 @@ from aperture_dagster.publishing.publishable import (
     works_in_progress,
     write_files,
 )
-from aperture_dagster.publishing.selection import MediaFile, Source
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from aperture_dagster.media_server.records import MediaSource
     from aperture_dagster.media_server.writer import MediaServerWriter
     from aperture_dagster.postgres.database import Database
 
@@ -58,7 +56,7 @@ class Gathered:
 class _Files(NamedTuple):
     """The files of an item, the tag of its poster, and its other pictures."""
 
-    sources: tuple[Source, ...] = ()
+    sources: tuple[MediaSource, ...] = ()
     picture_tag: str | None = None
     artwork: tuple[Artwork, ...] = ()
 
@@ -172,7 +170,7 @@ def _files(
             {
                 "item_id": item_id,
                 "path": wanted[item_id][1],
-                "sources": [_stored(source) for source in answer.sources],
+                "sources": [asdict(source) for source in answer.sources],
                 "picture_tag": answer.picture_tag,
                 "artwork": [list(one) for one in answer.artwork],
                 "read_at": now,
@@ -190,29 +188,10 @@ def _files(
     }
 
 
-def _stored(source: MediaSource) -> dict[str, Any]:
-    """A version as it is remembered."""
-    files = [
-        MediaFile(
-            path=source.path or "",
-            size=source.size,
-            width=source.width,
-            height=source.height,
-            sidecars=tuple(sidecar.path for sidecar in source.side_cars),
-            video_type=source.video_type,
-        ),
-        *(MediaFile(path=path, part=number) for number, path in enumerate(source.parts, start=2)),
-    ]
-    return {"files": [asdict(file) for file in files], "bitrate": source.bitrate}
-
-
-def _sources(row: Mapping[str, Any]) -> tuple[Source, ...]:
+def _sources(row: Mapping[str, Any]) -> tuple[MediaSource, ...]:
     return tuple(
-        Source(
-            tuple(MediaFile(**{**file, "sidecars": tuple(file["sidecars"])}) for file in source["files"]),
-            source["bitrate"],
-        )
-        for source in row["sources"]
+        MediaSource(**{**one, "parts": tuple(one["parts"]), "side_cars": tuple(one["side_cars"])})
+        for one in row["sources"]
     )
 
 

@@ -109,10 +109,10 @@ def sidecar_name(video_name: str, original_video: str, sidecar: str) -> str:
     return f"{base}.{'.'.join(parts)}"
 
 
-def list_folder(list_key: str, name: str = "") -> str:
+def list_folder(list_key: str) -> str:
     """Return the name of the folder of a list under the root, such as `picks-movies-hkqzmbwr`.
 
-    It depends on the key only, so that ``name``, which people see and change, never moves a library.
+    It does not depend on the library's name, which people see and change, so that a change never moves a library.
     """
     words = [word for word in re.split(r"[^0-9a-z]+", list_key.lower()) if re.fullmatch(r"[a-z]{3,}", word)]
     readable = "-".join(word for word in words[:3] if not re.fullmatch(_FLAGS, word))

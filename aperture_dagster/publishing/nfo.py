@@ -55,20 +55,13 @@ class TitleFacts:
 
 @dataclass(frozen=True, slots=True)
 class EpisodeFacts:
-    """Facts about an episode. ``number_end`` is the last one of a file that holds several.
+    """Facts about an episode. ``number_end`` is the last one of a file that holds several."""
 
-    ``official_rating`` is needed only if it differs from that of the series.
-    """
-
-    title: str
     season: int
     number: int
-    date_added: datetime
-    marker: str
-    number_end: int | None = None
-    overview: str | None = None
-    air_date: date | None = None
-    official_rating: str | None = None
+    number_end: int | None
+    title: str
+    air_date: date | None
 
 
 def film_nfo(facts: TitleFacts, *, lock: bool = False, premiered: bool = True) -> bytes:
@@ -93,10 +86,10 @@ def series_nfo(facts: TitleFacts, *, lock: bool = False, premiered: bool = True)
     return _document("tvshow", parts, lock)
 
 
-def episode_nfo(facts: EpisodeFacts, *, lock: bool = False, premiered: bool = True) -> bytes:
-    """Return the content of an episode's NFO; for the arguments see `film_nfo`.
+def episode_nfo(facts: EpisodeFacts, series: TitleFacts, *, lock: bool = False, premiered: bool = True) -> bytes:
+    """Return the content of an episode's NFO; for the other arguments see `film_nfo`.
 
-    Without a rating of its own, the episode has that of its series.
+    Without a rating, the episode has that of its series.
     """
     several = facts.number_end is not None and facts.number_end > facts.number
     parts = [
@@ -104,11 +97,9 @@ def episode_nfo(facts: EpisodeFacts, *, lock: bool = False, premiered: bool = Tr
         f"<season>{facts.season}</season>",
         f"<episode>{facts.number}</episode>",
         f"<episodenumberend>{facts.number_end}</episodenumberend>" if several else "",
-        _element("plot", facts.overview),
-        _element("mpaa", facts.official_rating),
         f"<aired>{facts.air_date.isoformat()[:10]}</aired>" if premiered and facts.air_date else "",
-        _date_added(facts.date_added),
-        _uniqueid("aperture", facts.marker),
+        _date_added(series.date_added),
+        _uniqueid("aperture", series.marker),
     ]
     return _document("episodedetails", parts, lock)
 

@@ -52,7 +52,7 @@ class _Split(NamedTuple):
 
 
 class PathMap:
-    """Translation between paths of this machine and of the media server.
+    """Translation of paths of this machine to those of the media server.
 
     Args:
         pairs: Folders of this machine, and the same folders as the server sees them. The longest one that contains a
@@ -64,8 +64,7 @@ class PathMap:
 
     def __init__(self, pairs: Mapping[str, str]) -> None:
         split = [(_split(here), _split(there)) for here, there in pairs.items()]
-        self._to_server = sorted(split, key=lambda pair: -len(pair[0].segments))
-        self._to_here = sorted(split, key=lambda pair: -len(pair[1].segments))
+        self._pairs = sorted(split, key=lambda pair: -len(pair[0].segments))
 
     def to_server(self, path: Path | str) -> str:
         """Return a path of this machine as the server sees it; unchanged if no pair contains it.
@@ -74,25 +73,10 @@ class PathMap:
             ValueError: the path is not absolute.
         """
         split = _split(str(path))
-        for here, there in self._to_server:
+        for here, there in self._pairs:
             if split.starts_with(here):
                 return str(split.moved(here, there))
         return str(split)
-
-    def to_here(self, server_path: str) -> Path | None:
-        """Return a path of the server as this machine sees it, or None if it cannot be seen from here."""
-        try:
-            split = _split(server_path)
-        except ValueError:
-            return None
-        for here, there in self._to_here:
-            if split.starts_with(there):
-                split = split.moved(there, here)
-                break
-        found = str(split)
-        # A folder of the server can have the path of a folder here that is another one.
-        is_same = _split(self.to_server(found)).starts_with(_split(server_path))
-        return Path(found) if is_same and Path(found).is_absolute() else None
 
 
 def published_root(settings: PublishingSettings) -> list[str]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Literal
 
 from aperture_dagster.media_server.records import PictureKind
 from aperture_dagster.publishing.manifest import MediaType, PlacedEntry, PlacedFile
 
-FileKind = Literal["symlink", "hardlink", "strm", "nfo", "poster", "artwork"]
-VIDEO_KINDS = ("symlink", "hardlink", "strm")
+FileKind = Literal["symlink", "strm", "nfo", "poster", "artwork"]
+VIDEO_KINDS = ("symlink", "strm")
 # Jellyfin 10.11.3 and newer read an NFO again only if it is more than a minute newer than the item's last save, which a
 # scan or a playback moves. Two minutes leave room for the scan itself.
 NFO_PAUSE = timedelta(minutes=2)
@@ -39,8 +38,7 @@ class DesiredFile:
 
     ``digest`` identifies the content: two files with the same digest are the same. ``content`` is that of an NFO or
     STRM file; a poster is drawn from ``picture`` only if it is needed, and so is artwork without ``target``. That is
-    the path of the original, or of its artwork, as the media server sees it, and ``source`` that of the original as
-    this machine does, for a hard link. ``item_id`` is the row of the original.
+    the path of the original, or of its artwork, as the media server sees it. ``item_id`` is the row of the original.
     """
 
     path: str
@@ -49,7 +47,6 @@ class DesiredFile:
     content: bytes | None = None
     picture: Picture | None = None
     target: str | None = None
-    source: Path | None = None
     item_id: int | None = None
 
     @property

@@ -59,7 +59,7 @@ def examine_publishing(settings: Settings, writer: MediaServerWriter, roots: Roo
     assert settings.publish_root is not None
     root, paths, server = settings.publish_root.expanduser(), PathMap(settings.path_map), writer.server()
     on_server, product = paths.to_server(root), writer.reader.product
-    form = choose_form(settings.publish_as, server.product, server.version)
+    form = choose_form(settings.publish_as, server.product)
     problems = []
     if any(one.endswith("_libraries") for one in settings.publish_lists):
         libraries = writer.libraries()

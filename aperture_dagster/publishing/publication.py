@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -23,7 +22,6 @@ from aperture_dagster.publishing.gather import Gathered, gather
 from aperture_dagster.publishing.lists import DesiredList, ListKind, ListPublisher
 from aperture_dagster.publishing.manifest import PlacedEntry, PlacedLibrary, PlacedList
 from aperture_dagster.publishing.outcome import Outcome, PublishingError
-from aperture_dagster.publishing.paths import PathMap
 from aperture_dagster.publishing.pictures import Posters
 from aperture_dagster.publishing.places import Places
 from aperture_dagster.publishing.plan import DesiredLibrary
@@ -139,7 +137,6 @@ class Publication:
         **decisions: Any,
     ) -> None:
         self._settings, self._database, self._server, self._clock, self._log = settings, database, server, clock, log
-        self._paths = PathMap(settings.path_map)
         self._version = server.server()
         self._shares_history = shares_history(self._version.product, self._version.version)
         self._decisions = decisions
@@ -354,24 +351,16 @@ class Publication:
     # How it is published
 
     def _form(self, places: Places) -> EntryForm:
-        product, version = self._version.product, self._version.version
+        product = self._version.product
         return EntryForm(
-            form=choose_form(self._settings.publish_as, product, version),
+            form=choose_form(self._settings.publish_as, product),
             with_ids=self._shares_history and not merges_versions(self._server.plugins()),
             # Emby reads the NFO of a locked item again; Jellyfin does not.
             lock=product == "emby",
             premiered=product != "emby",
             reasons=self._settings.publish_reasons,
             texts={one: texts_of(places.language(one)[0]) for one in MEDIA_TYPES},
-            find_here=self._find_here,
         )
-
-    def _find_here(self, server_path: str) -> tuple[Path, int] | None:
-        path = self._paths.to_here(server_path)
-        try:
-            return (path, path.stat().st_ino) if path is not None else None
-        except OSError:
-            return None
 
     def _viewers_of(self, record: PlacedLibrary) -> frozenset[str]:
         return frozenset(self._by_id) if record.user_id is None else frozenset({record.user_id}) & self._by_id.keys()

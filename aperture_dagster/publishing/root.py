@@ -141,8 +141,6 @@ def folder_errors(path: Path) -> Iterator[None]:
             errno.EFBIG: "the disk is full",
             errno.EROFS: "it is read-only",
             errno.EISDIR: "a folder is in its place; remove it",
-            errno.EXDEV: "the original is on another volume; hard links need the same one, so set APERTURE_PUBLISH_AS "
-            "to symlink",
         }.get(error.errno or 0, error.strerror or str(error))
         # A name in an open folder, a path, or the number of a descriptor.
         where = path / error.filename if isinstance(error.filename, (str, Path)) else path

@@ -26,6 +26,11 @@ WILL_RETRY = "dagster/will_retry"
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 # A blocking check fails its step with this error, and is reported itself.
 CHECK_FAILED = "DagsterAssetCheckFailedError"
+DAGSTER_GAVE_UP = "This run has been marked as failed from outside the execution context."
+GIVEN_UP = (
+    "Dagster has given this run up, since its process did not start, or was no longer alive; on an overloaded machine, "
+    "that may be a matter of time."
+)
 
 
 @dataclass(slots=True)
@@ -187,7 +192,10 @@ def _steps(instance: dg.DagsterInstance, run_id: str) -> tuple[set[str], dict[st
 
 def _run_message(instance: dg.DagsterInstance, run_id: str) -> str:
     messages = [event.message or "" for event in _events(instance, run_id, {dg.DagsterEventType.RUN_FAILURE})]
-    return " ".join(messages[-1].split()) if messages else "The run ended before any of its steps failed."
+    if not messages:
+        return "The run ended before any of its steps failed."
+    message = " ".join(messages[-1].split())
+    return GIVEN_UP if message == DAGSTER_GAVE_UP else message
 
 
 def _events(instance: dg.DagsterInstance, run_id: str, types: set[dg.DagsterEventType]) -> Iterator[dg.DagsterEvent]:

@@ -272,9 +272,9 @@ class PublishingSettings(SettingsGroup):
     """
     path_map: Texts = Field(default_factory=dict)
     """Folders that the media server sees under another path, as a JSON object of this machine's paths and the
-    server's: `{"/volume1/media": "/media"}`.
+    server's: `{"/volume1/aperture": "/aperture"}`.
     """
-    publish_as: Literal["auto", "symlink", "hardlink", "strm", "rows"] = "auto"
+    publish_as: Literal["auto", "symlink", "strm", "rows"] = "auto"
     """How published titles refer to the originals. auto: symlinks on Jellyfin, STRM files on Emby. rows: nothing is
     placed on the server; lists are [rows on Jellyfin's home screen](publishing.md#rows-on-the-home-screen).
     """

@@ -11,7 +11,13 @@ from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.discovery.requests import STATES
-from aperture_dagster.discovery.suggestions import candidate_table, read_requests, said_to_stream, why_suggested
+from aperture_dagster.discovery.suggestions import (
+    candidate_table,
+    read_requests,
+    said_to_stream,
+    suggested_title,
+    why_suggested,
+)
 from aperture_dagster.discovery.suitability import read_pool_titles, today_of, why_forbidden
 from aperture_dagster.popularity.queries import shows_table
 from aperture_dagster.popularity.series import episode_label
@@ -157,23 +163,25 @@ def allowed_works(connection: Connection, viewer: User, settings: Settings, work
     )
 
 
-def find_card(
-    connection: Connection, viewer: User, settings: Settings, now: datetime, work: int, _: Texts = ENGLISH
-) -> Card | None:
-    """Return a title of the library, or one that is suggested to a member; None unless they may see it."""
+def name_of(connection: Connection, viewer: User, settings: Settings, work: int) -> str | None:
+    """Return what a title is called, of the library or suggested to a member; None unless they may see it."""
     found = titles_in_sight(connection, viewer, [work]).get(work)
-    page = (suggestions if found is None else for_you)(connection, viewer, settings, now, _)
-    listed = next((card for shelf in page.shelves for card in shelf.cards if card.work == work), None)
-    if listed is not None or found is None:
-        return listed
-    return Card(0, work, found.title, found.year, [], {}, found.server_item_id)
+    if found is not None:
+        return found.title
+    return (
+        suggested_title(connection, viewer.user_id, work) if _suitable(connection, viewer, settings, [work]) else None
+    )
 
 
 def one_title(
     connection: Connection, viewer: User, settings: Settings, now: datetime, _: Texts, work: int
 ) -> Page | None:
     """Return the page of a title; None if there is none that the member could find."""
-    card = find_card(connection, viewer, settings, now, work, _)
+    found = titles_in_sight(connection, viewer, [work]).get(work)
+    page = (suggestions if found is None else for_you)(connection, viewer, settings, now, _)
+    card = next((card for shelf in page.shelves for card in shelf.cards if card.work == work), None)
+    if card is None and found is not None:
+        card = Card(0, work, found.title, found.year, [], {}, found.server_item_id)
     return None if card is None else Page(card.title, "", [Shelf("", [card])])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aperture_dagster.catalogue.plays import Viewing, ViewState, next_watermark, viewing_between
@@ -13,7 +13,6 @@ from aperture_dagster.catalogue.plays import Viewing, ViewState, next_watermark,
 START = datetime(2026, 5, 1, tzinfo=UTC)
 STARTED = 0.05
 FAR_FUTURE = 700_000
-many = settings(max_examples=200, derandomize=True, deadline=None)
 moments = st.datetimes(datetime(1901, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
 shares = st.floats(0, 1)
 states = st.builds(ViewState, st.booleans(), st.integers(0, 50), shares, st.none() | moments)
@@ -81,7 +80,6 @@ evenings = st.lists(
 )
 
 
-@many
 @given(evenings, st.booleans())
 def test_when_read_after_every_step_each_finished_play_is_counted_once_whatever_the_servers_clock_shows(
     evenings: list[Any], keeps_the_latest: bool
@@ -98,7 +96,6 @@ def test_when_read_after_every_step_each_finished_play_is_counted_once_whatever_
         assert log.plays == server.finished
 
 
-@many
 @given(evenings, st.data())
 def test_when_read_now_and_then_no_play_is_invented(evenings: list[Any], data: st.DataObject):
     server, log, now = Server(), Log(), START
@@ -116,13 +113,11 @@ def test_when_read_now_and_then_no_play_is_invented(evenings: list[Any], data: s
     assert len(log.lines) <= 2 * server.state.play_count
 
 
-@many
 @given(states, moments)
 def test_an_unchanged_state_is_not_a_play(state: ViewState, now: datetime):
     assert viewing_between(state, state, now=now) is None
 
 
-@many
 @given(st.none() | states, states, moments)
 def test_a_viewing_is_never_dated_after_the_read_and_only_marked_items_count(
     before: ViewState | None, after: ViewState, now: datetime
@@ -137,7 +132,6 @@ def test_a_viewing_is_never_dated_after_the_read_and_only_marked_items_count(
     assert viewing.completion >= STARTED
 
 
-@many
 @given(st.none() | moments, st.lists(st.none() | moments), moments)
 def test_the_watermark_is_the_latest_known_date_that_is_not_in_the_future(
     current: datetime | None, dates: list[datetime | None], now: datetime

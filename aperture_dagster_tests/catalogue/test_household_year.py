@@ -330,8 +330,6 @@ def test_the_log_of_plays_is_correct_after_random_changes_of_the_library(
         settings=settings(
             max_examples=int(years or 3),
             stateful_step_count=40 if years else 30,
-            deadline=None,
-            derandomize=years is None,
             suppress_health_check=list(HealthCheck),
         ),
     )

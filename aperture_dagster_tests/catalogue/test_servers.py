@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from aperture_dagster.catalogue.people import read_users, write_users
-from aperture_dagster.catalogue.servers import MediaServers, check_names
+from aperture_dagster.catalogue.servers import MediaServers, check_names, has_left
 from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.http.errors import ServiceNotConfigured, ServiceRefused
 from aperture_dagster.model.clock import Clock
@@ -80,3 +81,22 @@ def test_settings_that_name_users_are_compared_with_everybody_ever_seen(shelf: S
     ]
     assert "names 'benni', but no user has or had that name; did you mean 'Benno'?" in problems[0]
     assert "'nobody' of 'benno' is not an e-mail address" in problems[1]
+
+
+@pytest.mark.parametrize(
+    ("listed", "unreadable", "problems", "left"),
+    [
+        (["ben"], [], [], True),
+        (["ann", "ben"], [], [], False),
+        ([], [], [], False),
+        (["ben"], ["ann"], ["ann has no name"], False),
+        (["ben"], [], ["somebody has no id"], False),
+    ],
+)
+def test_a_user_has_left_only_if_the_whole_list_is_there_without_them(
+    listed: list[str], unreadable: list[str], problems: list[str], left: bool
+):
+    page: Any = SimpleNamespace(
+        records=[SimpleNamespace(user_id=one) for one in listed], unreadable_ids=unreadable, problems=problems
+    )
+    assert has_left(page, "ann") is left

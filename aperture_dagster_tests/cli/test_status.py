@@ -75,7 +75,7 @@ def _key_paths(value: Any) -> set[str]:
     return {key for one in value for key in _key_paths(one)} if isinstance(value, list) else set()
 
 
-def test_the_status_follows_what_happens(serve: Callable[..., Any]) -> None:
+def test_the_status_follows_what_happens(serve: Callable[..., Any], tmp_path: Path) -> None:
     with serve(World("a home", FILMS, PEOPLE, PLAYS)) as (_, settings), dg.DagsterInstance.get() as instance:
         assert _wrong(settings).keys() == {"aperture up", "titles"}
         home = Household(settings, instance)
@@ -122,7 +122,10 @@ def test_the_status_follows_what_happens(serve: Callable[..., Any]) -> None:
         off = settings.model_copy(update={"schedules_enabled": False})
         document = as_document(off, read_status(off, now=datetime.now(UTC)), [])
         assert {job["next_at"] for job in document["jobs"]} == {None}, "all schedules are off"
-        document = as_document(settings, read_status(settings, now=datetime.now(UTC)), [])
+        newest = tmp_path / "newest.txt"
+        newest.write_text("9999")
+        mirrored = settings.model_copy(update={"update_file": str(newest)})
+        document = as_document(settings, read_status(mirrored, now=datetime.now(UTC)), [])
         upcoming = {job["name"]: job["next_at"] for job in document["jobs"]}
         assert upcoming["sync_movies"] > document["at"] and upcoming["send_requests"] is None
         (first, *_) = watched = document["picks_watched"]
@@ -132,6 +135,7 @@ def test_the_status_follows_what_happens(serve: Callable[..., Any]) -> None:
         _print(document, None, ZoneInfo("UTC"), Terminal(out))
         assert "last 24 h   12 titles added\n" in out.getvalue()
         assert "picks, 7 d  watched: Ann 2 of 3 titles (Film 1 and Film 2)\n" in out.getvalue()
+        assert "! update: version 9999 is out, this is " in out.getvalue()
         assert "picks, 30 d" not in out.getvalue()
         assert re.search(r"✓ sync_movies +\S+ \S+, next \d{4}-\d\d-\d\d \d\d:\d\d\n", out.getvalue())
         assert re.search(r"- generate_recommendations +never ran, next", out.getvalue())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +17,7 @@ from aperture_dagster.cli.ratings import _show_code
 from aperture_dagster.ratings.records import DeviceCode
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.ratings.trakt_home import TraktHome, trakt_home
+from aperture_dagster_tests.waiting import wait_for
 
 Run = Callable[..., Result]
 QUICK = {"trakt_device_interval": 0}
@@ -49,14 +49,13 @@ def answered(home: TraktHome, answer: Callable[[str], None]) -> threading.Thread
     """Answer the next code that waits on Trakt's page."""
 
     def answering() -> None:
-        deadline = time.monotonic() + 240
-        while time.monotonic() < deadline:
-            if codes := home.state.trakt_codes():
-                # The program sees at least one "not yet".
-                time.sleep(0.3)
-                answer(codes[-1])
-                return
-            time.sleep(0.02)
+        def polled() -> list[str]:
+            """The program has seen at least one "not yet"."""
+            codes = home.state.trakt.codes.values()
+            asked = {one.user_code for one in codes if one.polled_at is not None}
+            return [one for one in home.state.trakt_codes() if one in asked]
+
+        answer(wait_for(polled, "nobody polls")[-1])
 
     thread = threading.Thread(target=answering)
     thread.start()

@@ -10,7 +10,7 @@ import pytest
 from aperture_dagster.catalogue.people import User, read_users
 from aperture_dagster.discovery.requests import NoSeerrUser, RequestDesk
 from aperture_dagster.discovery.seerr import RequestQuota, SeerrRequest, SeerrTitle, SeerrUser
-from aperture_dagster.discovery.suggestions import read_requests
+from aperture_dagster.discovery.suggestions import Wish, read_requests
 from aperture_dagster.http.errors import ServiceUnavailable
 from aperture_dagster_tests.defs.check_bench import NOW, Bench
 from aperture_dagster_tests.discovery.test_what_may_be_requested import FILM, SERIES, asked, suggested
@@ -97,7 +97,11 @@ def test_a_request_whose_answer_was_lost_is_found_and_not_sent_again(suggested: 
     seerr.loses_answers = True
     with pytest.raises(ServiceUnavailable):
         request_best(suggested, seerr)
-    assert "sending" in {state for state, _ in stored(suggested).values()}
+    assert stored(suggested)[SERIES][0] == "sending"
+    # The best one comes first; the film is next.
+    with pytest.raises(ServiceUnavailable):
+        request_best(suggested, seerr)
+    assert stored(suggested)[FILM][0] == "sending"
     seerr.loses_answers = False
     request_best(suggested, seerr, days=1)
     assert [len(made) for made in seerr.made.values()] == [3, 1], "each was sent once"
@@ -139,3 +143,12 @@ def test_nothing_more_while_two_requested_titles_lie_unwatched(suggested: Bench,
         )
     result = request_best(suggested, seerr)
     assert result.sent == [] and "until earlier ones have been started: Old 1, Old 2" in result.reasons[0]
+
+
+def test_a_plan_says_what_would_be_sent_and_what_would_follow(suggested: Bench, seerr: Any):
+    desk = RequestDesk(seerr, suggested.database, suggested.clock)
+    after = [("quota", "no limit"), ("approval", "waits on Seerr until somebody approves it")]
+    show = desk.plan(ALMA, Wish(SERIES, "series", 11, "It"))
+    assert show.facts == [("seasons", "all 2 without specials (1, 2)"), *after]
+    assert desk.plan(ALMA, Wish(SERIES, "series", 11, "It"), [2]).season_text == "2"
+    assert desk.plan(ALMA, Wish(FILM, "movie", 10, "It")).facts == after

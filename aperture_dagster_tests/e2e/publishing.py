@@ -28,6 +28,7 @@ from aperture_dagster.simulator.world import World
 from aperture_dagster.taste.lists import replace_recommendations, replace_top_picks
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household, materializations, metadata_of
+from aperture_dagster_tests.media_server.writers import views_of
 
 OTHER_VERSIONS = pytest.mark.nightly(
     reason="Every version of every server again.", instead="the same test on another server or version"
@@ -144,6 +145,13 @@ class Publishing:
             found = next(one for one in writer.libraries() if one.name == library)
             return {item.name: item for item in writer.library_items(found, item_type)}
 
+    def raw_items(self, library: str, item_type: str) -> dict[str, dict[str, Any]]:
+        """What a client may show of a library's items, by name."""
+        with self.writer() as writer:
+            found = next(one for one in writer.libraries() if one.name == library)
+            query = {"ParentId": found.item_id, "IncludeItemTypes": item_type, "Fields": "Overview,DateCreated"}
+            return {item["Name"]: item for item in writer._items(query)["Items"]}
+
     def owned(self) -> set[str]:
         """Every file that the manifest knows of, by its path below the root."""
         rows = self.home.rows(
@@ -196,7 +204,7 @@ class Publishing:
     def views(self, user: str) -> list[str]:
         """The names of the libraries in a user's views, without hidden ones."""
         with self.writer() as writer:
-            return [name for _, name in writer.views(self.state.user_named(user).id, hidden=False)]
+            return [name for _, name in views_of(writer, self.state.user_named(user).id, hidden=False)]
 
     def users(self) -> dict[str, Any]:
         """All user objects of the server, whole."""

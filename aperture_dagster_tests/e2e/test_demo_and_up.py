@@ -31,8 +31,12 @@ pytestmark = pytest.mark.e2e
 
 APERTURE = [sys.executable, "-m", "aperture_dagster.cli.main"]
 WORLD = ["--world", "generated:movies=30,series=4,episodes=16,users=2,plays=60", "--server", "emby"]
-PATIENCE = 240
+PATIENCE = 600
 PROXY = "aperture.example.org"
+# Nothing is to run but what is started.
+ENVIRONMENT = {
+    "PYTHONPATH": str(PROJECT), "APERTURE_UI_ALLOWED_HOSTS": PROXY, "APERTURE_SCHEDULES_ENABLED": "false",
+}  # fmt: skip
 HEALTH = """{ workspaceOrError { ... on Workspace { locationEntries { loadStatus } } }
               instance { daemonHealth { allDaemonStatuses { daemonType healthy } } } }"""
 SYNC_USERS = """mutation { launchRun(executionParams: {
@@ -138,7 +142,7 @@ class Up:
             # Without a media server and without --demo: the operator has not asked for a demo.
             return subprocess.Popen(
                 [*APERTURE, "up", "--port", str(self.port), *WORLD],
-                env=self.account.environment() | {"PYTHONPATH": str(PROJECT), "APERTURE_UI_ALLOWED_HOSTS": PROXY},
+                env=self.account.environment() | ENVIRONMENT,
                 cwd=self.folder, stdout=out, stderr=out,
             )  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from aperture_dagster.catalogue.choices import Choices, write_choices
 from aperture_dagster.discovery.suggestions import dismiss_title, undo_dismissal
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
 from aperture_dagster.ratings.outbox import rate_here
@@ -222,6 +223,8 @@ def test_a_list_follows_what_its_member_says_once_they_have_paused(viewers: View
         lambda: say(undo_dismissal, works[first]),
         lambda: say(dismiss_title, works[first], first, now=viewers.clock.moment),
         lambda: say(undo_dismissal, works[first]),
+        lambda: say(write_choices, Choices(excluded_genres=("Drama",))),
+        lambda: say(write_choices, Choices()),
         lambda: say(want_more, works[third], third, now=viewers.clock.moment),
         lambda: say(want_no_more, works[third]),
         lambda: say(rate_here, works[third], 9, now=viewers.clock.moment),
@@ -230,6 +233,6 @@ def test_a_list_follows_what_its_member_says_once_they_have_paused(viewers: View
         assert viewers.asked_for() == []
         (asked,) = viewers.look().run_requests
         keys.add(asked.run_key)
-    assert len(keys) == 7, "each is followed, also what was said and taken back before"
+    assert len(keys) == 9, "each is followed, also what was said and taken back before"
     home.must("follow_plays", users=[ADA], assets=list(LISTS))
     assert first in home.titles_for(ADA) and third not in home.titles_for(ADA), "what was rated was seen elsewhere"

@@ -168,7 +168,7 @@ def test_the_next_season_follows_when_one_was_watched_wherever_that_was(househol
 
         place.must_publish()
         assert seasons() == [1, 1]
-        assert place.items(SHOWS, "Series")["Series 1"].overview == (
+        assert place.raw_items(SHOWS, "Series")["Series 1"]["Overview"] == (
             "This is season 1. All seasons are in TV Shows.\n\nA series."
         )
         watch(SHOWS)

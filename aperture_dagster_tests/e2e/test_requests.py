@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import get_ident
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.seerr.book import Permission
 from aperture_dagster_tests.e2e.requesting import FILMS, ON, SHOW, requesting
 from aperture_dagster_tests.household import Household, failures, run_check
+from aperture_dagster_tests.waiting import wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -42,7 +44,12 @@ def test_the_best_suggestions_are_requested_as_each_user_and_only_so_many_a_week
         assert place.send() == [("ann", "movie:3"), ("ann", "movie:4")]
 
 
-def test_two_runs_at_once_send_each_request_once(open_place: Any):
+def test_two_runs_at_once_send_each_request_once(open_place: Any, monkeypatch: pytest.MonkeyPatch):
+    lease, waits = Database.lease, set()
+
+    def noted(database: Database, service: str, *, waiting: Callable[[float], None], **how: Any) -> Any:
+        return lease(database, service, waiting=lambda seconds: waits.add(get_ident()) or waiting(seconds), **how)
+
     with open_place(**ON | {"requests_per_week": 1}) as place:
         place.suggest("ann", *FILMS)
 
@@ -55,8 +62,9 @@ def test_two_runs_at_once_send_each_request_once(open_place: Any):
 
         with ThreadPoolExecutor(2) as pool:
             with place.desk():
+                monkeypatch.setattr(Database, "lease", noted)
                 runs = [pool.submit(once, number) for number in range(2)]
-                time.sleep(1.5)
+                wait_for(lambda: len(waits) == 2, "the runs do not wait for each other")
                 assert place.state.counters.total("seerr") == 0, "Seerr is in use"
             assert all(run.result() for run in runs)
         assert place.on_seerr() == [("ann", "movie:1")]

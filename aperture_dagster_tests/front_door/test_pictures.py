@@ -33,8 +33,12 @@ class Posters:
     home: Home
     simulator: RunningSimulator
     gate: Gate
-    app: Any
+    house: House
     item: str
+
+    @property
+    def app(self) -> Any:
+        return members_pages(self.house)
 
     def browser(self, name: str) -> TestClient:
         user = self.simulator.state.user_named(name)
@@ -63,7 +67,7 @@ def posters(shelf: Shelf, make_settings: Callable[..., Settings], monkeypatch: p
             remember_server(connection, known)
         database = ReadOnlyDatabase(settings)
         gate = Gate(settings, database)
-        yield Posters(home, simulator, gate, members_pages(House(settings, database, gate)), item)
+        yield Posters(home, simulator, gate, House(settings, database, gate), item)
         database.close()
 
 
@@ -128,3 +132,9 @@ def test_a_title_leads_to_its_page_on_the_server(posters: Posters):
     # The server is on the machine that the visitor reached by this name.
     assert f'href="http://mediabox:{port}/jellyfin/web/#/details?serverId=' in page
     assert f"id={posters.item}" in page and f'src="/pictures/{posters.item}"' in page
+    # In a container, only others in its network know the name in the other setting.
+    public = {"media_server_public_url": "https://watch.example/jellyfin"}
+    posters.house.settings = posters.house.settings.model_copy(update=public)
+    posters.home.recommend("Anna", 1)
+    page = posters.browser("Ben").get("/").text
+    assert 'href="https://watch.example/jellyfin/web/#/details?serverId=' in page and f":{port}/" not in page

@@ -50,7 +50,7 @@ def kill_server(home: Path) -> None:
     assert servers
     for server in servers:
         server.kill()
-    psutil.wait_procs(servers, timeout=10)
+    psutil.wait_procs(servers, timeout=60)
 
 
 def test_dagster_restarts_a_killed_server(home: Path):
@@ -110,7 +110,7 @@ def test_a_run_that_was_killed_before_it_started_is_ended_once_nobody_else_uses_
         assert instance.get_runs()[0].status == dg.DagsterRunStatus.FAILURE
         # The database is still kept for this process alone.
         other = Fork(USE, environment=dict(os.environ))
-        other.communicate("\n", timeout=15)
+        other.communicate("\n", timeout=60)
         assert other.returncode == 0
         assert len(instance.get_runs()) == 1
     close_engine(product_database_url(load_settings()))

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from aperture_dagster.defs.reporting import LONGEST_INLINE
-from aperture_dagster.instance.pictures import figure_bars, genre_bars, genre_panels, week_columns
+from aperture_dagster.instance.pictures import genre_bars, genre_panels, week_columns
 from aperture_dagster.popularity.queries import weeks_until
 
 GENRES = {
@@ -31,13 +31,6 @@ def drawn(markdown: str) -> tuple[list[str], list[tuple[int, int, int, int]], tu
         for x, y, width, height in re.findall(r"M(\d+) (\d+)h(\d+)v(\d+)h-\d+z", path.attrib["d"])
     ]
     return texts, bars, (int(svg.attrib["width"]), int(svg.attrib["height"]))
-
-
-def test_figures_keep_their_order_and_are_on_one_scale():
-    texts, bars, _ = drawn(figure_bars([("most voted", 0.05), ("lists", 0.2), ("none", 0.0)], title="NDCG@10"))
-    assert texts == ["NDCG@10", "most voted 0.050", "lists 0.200", "none 0.000"]
-    assert [width / bars[1][2] for _, _, width, _ in bars] == pytest.approx([0.25, 1.0], abs=0.01)
-    assert figure_bars([("lists", 0.0)], title="NDCG@10") == "*nothing yet*"
 
 
 def test_the_genre_liked_most_comes_first_and_bars_are_in_proportion():

@@ -191,7 +191,6 @@ def test_a_refreshed_library_shows_the_published_files(server: str, folder: Path
         (item,) = writer.library_items(library, "Movie")
         assert item.path is not None and item.path.startswith(f"{PATH}/Alone [ap-1]")
         assert (item.name, item.item_type) == ("All Alone", "Movie")
-        assert item.locked is (None if server == "emby" else False)
         writer.start_scan()
         running.state.advance(15)
         progress = writer.scan_progress()

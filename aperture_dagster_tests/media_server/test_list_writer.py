@@ -10,6 +10,7 @@ from aperture_dagster.http.errors import BadAnswer, Conflict, NotFound, RequestR
 from aperture_dagster.media_server.jellyfin import JellyfinReader
 from aperture_dagster.media_server.jellyfin_writer import JellyfinWriter
 from aperture_dagster.media_server.listing import IDS_PER_QUERY
+from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.generated_world import WorldSize, generate_world
 from aperture_dagster_tests.media_server.writers import SERVERS, film_ids, service, user_id, writing
@@ -18,6 +19,12 @@ from aperture_dagster_tests.services import NOW, Answer, Scripted
 ORDERED = ("10.10.7", "10.11.11", "12.0.0")
 MARKER = "top-picks-movie"
 every_server = pytest.mark.parametrize("server", SERVERS)
+
+
+def whole(writer: MediaServerWriter, list_id: str) -> dict[str, Any]:
+    item = writer._whole_item(list_id, None)
+    assert item is not None
+    return item
 
 
 @every_server
@@ -32,7 +39,7 @@ def test_a_collection_is_created_changed_and_deleted(server: str):
         writer.stamp(made, MARKER)
         found = {one.name: one for one in writer.collections()}
         assert (found["Top Picks - Movies"].list_id, found["Top Picks - Movies"].marker) == (made, MARKER)
-        assert found["Top Picks - Movies"].locked is (None if server == "emby" else True)
+        assert whole(writer, made)["LockData"] is True
         assert found["Parts Collection"].marker is None
         writer.delete_list(made, expected_type="BoxSet", marker=MARKER)
         assert running.state.names_of_lists("BoxSet") == ["Parts Collection"]
@@ -62,12 +69,10 @@ def test_stamping_a_collection_leaves_its_members_and_its_other_facts_alone(serv
         writer.stamp(made, MARKER)
         assert writer.writes - writes == {"stamped": 1}
         assert writer.library_items(library, "Movie") == before
-        locked = {one.name: one.locked for one in writer.collections()}
         parts = next(one for one in writer.collections() if one.name == "Parts Collection")
         writer.stamp(parts.list_id, "other")
         assert {one.name: one.marker for one in writer.collections()} == {"Top Picks": MARKER, parts.name: "other"}
-        assert {one.name: one.locked for one in writer.collections()} == locked
-        assert locked == dict.fromkeys(locked) if server == "emby" else {"Top Picks": True, parts.name: False}
+        assert [whole(writer, one)["LockData"] for one in (made, parts.list_id)] == [True, False]
 
 
 @pytest.mark.parametrize("server", [*SERVERS])
@@ -77,11 +82,10 @@ def test_the_order_of_a_collection_is_kept_where_the_server_can(server: str):
         made = writer.create_collection("Top Picks", [films["Merged"], films["Alone"], films["Part One"]])
         writer.set_display_order(made, "Default")
         writer.set_display_order(made, "Default")
-        found = next(one for one in writer.collections() if one.list_id == made)
         assert writer.keeps_collection_order is (server in ORDERED)
         assert writer.writes["display_order"] == (server in ORDERED)
         if server in ORDERED:
-            assert found.display_order == "Default"
+            assert whole(writer, made)["DisplayOrder"] == "Default"
 
 
 @every_server

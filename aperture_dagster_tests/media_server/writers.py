@@ -11,6 +11,7 @@ from aperture_dagster.media_server.emby import EmbyReader
 from aperture_dagster.media_server.emby_writer import EmbyWriter
 from aperture_dagster.media_server.jellyfin import JellyfinReader
 from aperture_dagster.media_server.jellyfin_writer import JellyfinWriter
+from aperture_dagster.media_server.values import parse_id
 from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
@@ -70,3 +71,11 @@ def film_ids(writer: MediaServerWriter) -> dict[str, str]:
     """Return the ids of the films by name."""
     library = next(one for one in writer.libraries() if one.name == "Movies")
     return {film.name: film.server_item_id for film in writer.library_items(library, "Movie")}
+
+
+def views_of(writer: MediaServerWriter, user_id: str, *, hidden: bool) -> list[tuple[str, str]]:
+    """Id and name of the views that a user has, with or without those that the user hides."""
+    path, query = "/UserViews", {"userId": user_id, "includeHidden": str(hidden).lower()}
+    if writer.product == "emby":
+        path, query = f"/Users/{user_id}/Views", {"IncludeHidden": "true"} if hidden else {}
+    return [(parse_id(one["Id"]), one["Name"]) for one in writer.transport.get_json(path, query)["Items"]]

@@ -114,7 +114,7 @@ def kept(folder: Path, *writers: Writer) -> None:
 def committed(folder: Path) -> list[tuple[Any, ...]]:
     """Return the rows of all writers."""
     data = folder.parent / "home" / "postgres"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while True:
         url = start_embedded_server(data).replace("/postgres?", "/aperture?", 1)
         try:

@@ -163,7 +163,7 @@ def test_sessions_that_come_back_at_once_do_not_keep_the_old_database_in_place(s
         others = [pool.submit(again) for _ in range(3)]
         restored(settings, file)
         for other in others:
-            other.result(timeout=60)
+            other.result(timeout=240)
     assert ended, "nobody was connected at the moment of the switch"
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from aperture_dagster.media_server.records import PublishedItem
+from aperture_dagster.media_server.records import MediaSource, PublishedItem
 from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.publishing.access import AccessRules
 from aperture_dagster.publishing.entries import EntryForm, ListedTitle, ListSpec, Original, OriginalEpisode
@@ -25,10 +25,9 @@ from aperture_dagster.publishing.plan import DesiredLibrary, Picture
 from aperture_dagster.publishing.publisher import Build, Hooks, Publisher
 from aperture_dagster.publishing.root import MARKER
 from aperture_dagster.publishing.roots import RootChoice, Roots
-from aperture_dagster.publishing.selection import MediaFile, Source
 from aperture_dagster.publishing.work import Session
 from aperture_dagster.simulator.server import RunningSimulator
-from aperture_dagster_tests.media_server.writers import ROOT, connect, household, user_id, writing
+from aperture_dagster_tests.media_server.writers import ROOT, connect, household, user_id, views_of, writing
 
 LOG = logging.getLogger("publishing")
 
@@ -220,7 +219,7 @@ class Place:
         copy = Original(number, item.server_item_id, _sources(files.get(item.server_item_id)), "tag")
         found = [
             OriginalEpisode(
-                1000 * number + place, one.server_item_id, one.season, one.number, None, one.name, None,
+                one.season, one.number, None, one.name, None, 1000 * number + place, one.server_item_id,
                 _sources(files.get(one.server_item_id)),
             )
             for place, one in enumerate(sorted(episodes, key=lambda one: (one.season or 0, one.number or 0)))
@@ -328,7 +327,7 @@ class Place:
     def views(self, user: str) -> list[str]:
         """The published libraries that a user sees."""
         own = {one.name for one in self.writer.libraries() if is_list_folder(one.locations[0].rpartition("/")[2])}
-        return [name for _, name in self.writer.views(self.user(user), hidden=False) if name in own]
+        return [name for _, name in views_of(self.writer, self.user(user), hidden=False) if name in own]
 
     def files(self) -> dict[str, int]:
         """Every file below the root, without its marker, with its inode."""
@@ -348,14 +347,9 @@ class Place:
         return dict(self.writer.writes)
 
 
-def _sources(files: Any) -> tuple[Source, ...]:
-    """The versions of a title, as the server names them."""
-    return tuple(
-        Source(
-            tuple(MediaFile(path, 1, 1920, 1080, part=n) for n, path in enumerate([one.path, *one.parts], start=1)),
-        )
-        for one in (files.sources if files is not None else ())
-    )
+def _sources(files: Any) -> tuple[MediaSource, ...]:
+    """The versions of a title, as the server names them, without what lies beside them."""
+    return tuple(replace(one, side_cars=()) for one in (files.sources if files is not None else ()))
 
 
 @contextmanager

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aperture_dagster.media_server.records import Artwork
+from aperture_dagster.media_server.records import Artwork, MediaSource
 from aperture_dagster.publishing.entries import (
     EntryForm,
     ListedTitle,
@@ -22,7 +21,6 @@ from aperture_dagster.publishing.entries import (
 from aperture_dagster.publishing.manifest import PlacedEntry
 from aperture_dagster.publishing.nfo import TitleFacts, read_marker, read_title
 from aperture_dagster.publishing.plan import DesiredEntry, DesiredLibrary
-from aperture_dagster.publishing.selection import MediaFile, Source
 from aperture_dagster.texts.translations import texts_of
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 999, tzinfo=UTC)
@@ -32,12 +30,11 @@ SHOWS = ListSpec("recommendations/a/series", "Shows", "series", "a", frozenset({
 WATCHED = ListSpec("shows_you_watch/a", "Watched", "series", "a", frozenset({"a"}), most_episodes=50)
 
 
-def source(path: str, *, width: int = 1920, sidecars: tuple[str, ...] = (), parts: Sequence[str] = ()) -> Source:
-    files = [MediaFile(path, width=width, sidecars=sidecars)]
-    return Source((*files, *(MediaFile(part, part=number) for number, part in enumerate(parts, start=2))))
+def source(path: str, *, width: int = 1920, sidecars: tuple[str, ...] = (), parts: Sequence[str] = ()) -> MediaSource:
+    return MediaSource(path, parts=tuple(parts), side_cars=sidecars, width=width)
 
 
-def copy(item_id: int, *sources: Source) -> Original:
+def copy(item_id: int, *sources: MediaSource) -> Original:
     return Original(item_id, f"id-{item_id}", sources, f"tag-{item_id}")
 
 
@@ -106,7 +103,7 @@ def test_entries_of_two_lists_are_two_entries():
 
 
 def test_the_parts_of_a_film_are_in_their_order():
-    parts = Source((MediaFile("/m/b.mkv", part=2), MediaFile("/m/a.mkv", part=1), MediaFile("/m/c.avi", part=3)))
+    parts = source("/m/a.mkv", parts=["/m/b.mkv", "/m/c.avi"])
     entry = only(built(film(copy(1, parts))))
     found = files(entry)
     assert list(found.values()) == ["/m/a.mkv", "/m/b.mkv", "/m/c.avi"]
@@ -118,7 +115,7 @@ def test_the_parts_of_a_film_are_in_their_order():
     [
         ((), "the server names no file of it"),
         ((copy(1),), "the server names no file of it"),
-        ((copy(1, Source((MediaFile("/m/alien", video_type="BluRay"),))),), "a disc folder or a network address"),
+        ((copy(1, MediaSource("/m/alien", "BluRay")),), "a disc folder or a network address"),
         ((copy(1, source("http://elsewhere/alien.mkv")),), "a disc folder or a network address"),
         ((copy(1, source("/m/alien")),), "/m/alien has no extension"),
     ],
@@ -145,23 +142,6 @@ def test_strm_files_hold_the_path_of_the_server_and_have_no_sidecars():
         "D:\\films\\alien.mkv",
     )
     assert file.item_id == 5 and len(entry.files) == 3
-
-
-def test_hard_links_need_the_original_here_and_follow_a_replaced_file():
-    def find(inode: int) -> EntryForm:
-        return EntryForm("hardlink", with_ids=True, find_here=lambda path: (Path("/here") / path[3:], inode))
-
-    title = film(copy(5, source("/m/alien.mkv")))
-    first, second = (only(built(title, how=find(inode))).files[-1] for inode in (1, 2))
-    assert (first.kind, first.source, first.target, first.item_id) == (
-        "hardlink",
-        Path("/here/alien.mkv"),
-        "/m/alien.mkv",
-        5,
-    )
-    assert first.digest != second.digest
-    library = built(title, how=EntryForm("hardlink", with_ids=True))
-    assert library.entries == () and "APERTURE_PATH_MAP" in library.skipped[0]
 
 
 def test_ids_dates_and_locks_are_written_as_the_server_needs_them():
@@ -193,13 +173,13 @@ def episode(
 ) -> OriginalEpisode:
     there = path if path is not None else f"/tv/s{season}e{number}.mkv"
     return OriginalEpisode(
-        item_id,
-        f"e{item_id}",
         season,
         number,
         end,
         f"Title {season}.{number}",
         date(2020, season + 1, 1) + timedelta(days=number - 1),
+        item_id,
+        f"e{item_id}",
         (source(there),),
     )
 

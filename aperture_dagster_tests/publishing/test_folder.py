@@ -176,18 +176,6 @@ def test_what_somebody_put_into_an_entry_stays(shelf: Shelf):
     assert (folder / "my notes.txt").read_text() == "mine"
 
 
-def test_a_hard_link_is_the_original_itself(shelf: Shelf, tmp_path: Path):
-    original = tmp_path / "alien.mkv"
-    original.write_bytes(b"film")
-    one = entry()
-    video = replace(one.files[2], kind="hardlink", source=original, digest=f"x#{original.stat().st_ino}")
-    shelf.publish(replace(one, files=(*one.files[:2], video)))
-    linked = shelf.folder.path / one.folder / video.path
-    assert linked.stat().st_ino == original.stat().st_ino
-    shelf.publish()
-    assert original.read_bytes() == b"film"
-
-
 def test_from_links_to_strm_and_back(shelf: Shelf):
     one = entry()
     strm = DesiredFile(f"{one.folder}.strm", "strm", "/media/alien.mkv", content=b"/media/alien.mkv\n", item_id=11)

@@ -8,9 +8,9 @@ from aperture_dagster.publishing.forms import Form, Product, choose_form, form_w
 
 
 def test_links_are_used_on_jellyfin_and_strm_files_on_emby_unless_the_operator_decides():
-    assert choose_form("auto", "jellyfin", (10, 9, 11)) == choose_form("auto", "jellyfin", (12, 0)) == "symlink"
-    assert choose_form("auto", "emby", (4, 9)) == "strm"
-    assert choose_form("hardlink", "emby", (4, 9)) == choose_form("hardlink", "jellyfin", (12, 0)) == "hardlink"
+    assert choose_form("auto", "jellyfin") == choose_form("rows", "jellyfin") == "symlink"
+    assert choose_form("auto", "emby") == "strm"
+    assert choose_form("symlink", "emby") == "symlink" and choose_form("strm", "jellyfin") == "strm"
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,6 @@ def test_links_are_used_on_jellyfin_and_strm_files_on_emby_unless_the_operator_d
         ("strm", "jellyfin", (10, 11, 6), "not from 10.11.7 on"),
         ("strm", "emby", (4, 9, 0), None),
         ("symlink", "jellyfin", (12, 0), None),
-        ("hardlink", "jellyfin", (10, 11, 8), None),
     ],
 )
 def test_strm_files_on_jellyfin_are_warned_of(

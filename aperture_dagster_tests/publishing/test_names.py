@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aperture_dagster.publishing.names import (
@@ -55,7 +55,6 @@ def assert_opaque(path: str) -> None:
     assert not server_rules.is_3d(path)
 
 
-@settings(max_examples=400, deadline=None)
 @given(titles, years, work_ids)
 @example("Blade Runner 2049", None, 1)
 @example("2001 - A Space Odyssey 1968", 1850, 1)
@@ -75,7 +74,6 @@ def test_a_film_with_any_title_is_read_as_itself(title: str, year: int | None, w
     assert server_rules.episodes(name) == []
 
 
-@settings(max_examples=400, deadline=None)
 @given(titles, years, work_ids, st.integers(0, 60), st.integers(1, 2000), st.none() | st.integers(1, 30))
 def test_an_episode_with_any_title_has_the_numbers_it_was_given(
     title: str, year: int | None, work: int, season: int, number: int, more: int | None
@@ -92,7 +90,6 @@ def test_an_episode_with_any_title_has_the_numbers_it_was_given(
     assert server_rules.stack(name) is None
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.tuples(titles, years), min_size=2, max_size=2), st.lists(work_ids, min_size=2, max_size=2, unique=True)
 )
@@ -116,8 +113,7 @@ def test_no_id_can_be_read_as_a_number_or_a_word(key: str, work: int):
 
 def test_names_stay_the_same_over_releases_since_servers_identify_items_by_path():
     assert ID == "ap-rbwrnxbzqm"
-    assert list_folder("picks-movies-42", "Alice's AI Picks - Movies") == "picks-movies-hpkgmvpx"
-    assert list_folder("picks-movies-42", "Renamed") == list_folder("picks-movies-42", "Alice's AI Picks - Movies")
+    assert list_folder("picks-movies-42") == "picks-movies-hpkgmvpx"
     assert entry_folder("Mission: Impossible", 1996, ID) == f"Mission - Impossible (1996) [{ID}]"
     assert entry_folder("Face/Off", 1997, ID) == f"Face-Off (1997) [{ID}]"
     assert entry_folder("Doctor Who (2005)", 2005, ID) == f"Doctor Who (2005) [{ID}]"

@@ -35,46 +35,22 @@ PATHS = PathMap(
         ("/other/back\\slash", "/other/back\\slash"),
     ],
 )
-def test_a_path_is_translated_by_its_longest_folder_and_back(here: str, there: str):
+def test_a_path_is_translated_by_its_longest_folder(here: str, there: str):
     assert PATHS.to_server(here) == PATHS.to_server(Path(here)) == there
-    assert PATHS.to_here(there) == Path(here)
-
-
-def test_windows_paths_match_in_any_case_and_with_either_slash():
-    assert PATHS.to_here("d:/SHOWS/Lost/a.mkv") == Path("/volume1/media/tv/Lost/a.mkv")
-    assert PATHS.to_here("//NAS/share/x") is not None
-    assert PATHS.to_here("\\\\NAS\\Share\\x") == Path("/nas/x")
-    assert PATHS.to_here("/MEDIA/x") == Path("/MEDIA/x")
-
-
-@pytest.mark.parametrize("path", ["C:\\Films\\a.mkv", "D:\\Showsx\\a", "relative/a", "", "http://host/a", "D:a"])
-def test_a_path_that_this_machine_cannot_see_has_no_translation(path: str):
-    assert PATHS.to_here(path) is None
-
-
-def test_a_folder_of_the_server_is_not_mistaken_for_another_one_of_the_same_path_here():
-    # What is called /volume1/media here is the server's /media, and the server's /volume1/media is something else.
-    assert PATHS.to_here("/volume1/media/x") is None
-    assert PathMap({"/volume1": "/media", "/data": "/volume1"}).to_here("/volume1/x") == Path("/data/x")
 
 
 def test_dots_do_not_lead_out_of_a_folder():
     assert PATHS.to_server("/volume1/media/../secret/a") == "/volume1/secret/a"
-    assert PATHS.to_here("/media/../etc/passwd") == Path("/etc/passwd")
-    assert PATHS.to_here("D:\\Shows\\..\\x") is None
 
 
 segments = st.text(st.characters(exclude_characters="/\\\0", exclude_categories=["Cs"]), min_size=1, max_size=8)
 inner = st.lists(segments.filter(lambda one: one not in (".", "..")), max_size=4)
 
 
-@given(inner, st.sampled_from(["/media", "/media/deep/er", "D:\\", "D:\\a b", "\\\\nas\\share"]))
-def test_translation_there_and_back_is_the_same_path(rest: list[str], server: str):
-    paths = PathMap({"/volume1/media": server})
+@given(inner)
+def test_a_path_that_no_folder_contains_stays_as_it_is(rest: list[str]):
     here = "/".join(["/volume1/media", *rest])
-    assert paths.to_here(paths.to_server(here)) == Path(here)
     assert PathMap({}).to_server(here) == here
-    assert PathMap({}).to_here(here) == Path(here)
 
 
 @pytest.mark.parametrize("pairs", [{"media": "/media"}, {"/media": "media"}, {"/a": ""}])

@@ -57,7 +57,7 @@ def plan(
 def test_only_files_that_differ_or_are_not_intact_are_written(path: str):
     changed = plan(desired(digests=dict.fromkeys(FILES, "1") | {path: "2"}), before=[placed()])
     damaged = plan(desired(), before=[placed()], intact=set(FILES) - {path})
-    other = placed(files=placed().files | {path: PlacedFile("hardlink", "1", 5, 6, 7)})
+    other = placed(files=placed().files | {path: PlacedFile("strm", "1", 5, 6, 7)})
     other_kind = plan(desired(), before=[other])
     for made in (changed, damaged, other_kind):
         (change,) = made.change

@@ -201,7 +201,6 @@ def test_no_name_leads_out_of_an_open_folder(tmp_path: Path, name: str):
             lambda: folder.make(name),
             lambda: folder.write(name, content),
             lambda: folder.symlink(name, "/"),
-            lambda: folder.link(name, guarded.precious / "about.txt"),
             lambda: folder.rename("about.txt", name),
             lambda: folder.rename(name, "about.txt"),
             lambda: folder.remove(name),

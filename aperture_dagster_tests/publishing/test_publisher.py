@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from aperture_dagster.media_server.changes import MediaServerChanges
+from aperture_dagster.media_server.records import MediaSource
 from aperture_dagster.publishing import reading
+from aperture_dagster.publishing.folder import FolderError, LibraryFolder
 from aperture_dagster.publishing.outcome import NotShown, Outcome, PublishingError, ScanTooLong
 from aperture_dagster.publishing.publisher import Publisher
-from aperture_dagster.publishing.selection import MediaFile, Source
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.publishing.place import Place, a_place
 
@@ -359,7 +360,7 @@ def test_titles_that_the_server_does_not_show_are_counted_and_none_at_all_is_an_
     place: Place, caplog: pytest.LogCaptureFixture
 ):
     lost = place.title("Merged", 2)
-    source = Source((MediaFile("/elsewhere/Merged.mkv"),))
+    source = MediaSource("/elsewhere/Merged.mkv")
     lost = replace(lost, copies=(replace(lost.copies[0], sources=(source,)),))
     (outcome,) = place.publish(place.wanted("ada", lost), errors=True)
     assert isinstance(outcome.error, NotShown) and "shows no title of" in str(outcome.error)
@@ -407,3 +408,20 @@ def test_what_the_last_run_changed_is_recorded(place: Place):
     assert place.manifest.libraries()[key].changed == 2, "one left, one is new"
     place.publish(place.wanted("ada", "Alone", "Part One"))
     assert place.manifest.libraries()[key].changed == 0
+
+
+def test_after_three_failures_in_a_row_the_others_are_not_tried(place: Place, monkeypatch: pytest.MonkeyPatch):
+    tried: list[str] = []
+
+    def fail(folder: LibraryFolder, *_: Any) -> Any:
+        tried.append(str(folder))
+        raise FolderError("the disk is full")
+
+    monkeypatch.setattr(LibraryFolder, "place", fail)
+    wanted = [
+        place.wanted(owner, "Alone", media_type=kind, name=f"{owner}'s {kind}") for owner, kind in
+        (("ada", "movie"), ("bo", "movie"), ("cleo", "movie"), (None, "movie"))
+    ]  # fmt: skip
+    outcomes = place.publish(*wanted, errors=True)
+    assert len(tried) == 3 and [str(one.error) for one in outcomes] == ["the disk is full"] * 4
+    assert place.views("ada") == []

@@ -12,7 +12,7 @@ from aperture_dagster.publishing.folder import FolderError
 from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.publishing.root import MARKER, Root, RootError
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster_tests.media_server.writers import ROOT
+from aperture_dagster_tests.media_server.writers import ROOT, views_of
 from aperture_dagster_tests.publishing.place import Place, a_place
 from aperture_dagster_tests.publishing.test_planted_links import snapshot
 
@@ -240,7 +240,8 @@ def test_after_the_root_changed_libraries_move_there_and_nothing_stays_behind(pl
     assert (place.shown(PICKS), place.shown("bo's picks")) == (["Alone", "Merged"], ["Merged"])
     assert place.credited[:3], "plays on the copies were read before they went"
     # Libraries below either root are ours.
-    views = [[name for _, name in place.writer.views(place.user(one), hidden=False)] for one in ("ada", "bo", "cleo")]
+    users = (place.user(one) for one in ("ada", "bo", "cleo"))
+    views = [[name for _, name in views_of(place.writer, one, hidden=False)] for one in users]
     assert [[name for name in names if "picks" in name] for names in views] == [
         [PICKS],
         ["bo's picks"],

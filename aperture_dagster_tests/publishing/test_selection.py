@@ -6,13 +6,14 @@ from itertools import permutations
 
 import pytest
 
-from aperture_dagster.publishing.selection import MediaFile, Source, best_source
+from aperture_dagster.media_server.records import MediaSource
+from aperture_dagster.publishing.selection import best_source
 
 
 def source(
     name: str, width: int | None = 1920, height: int | None = 1080, *, bitrate: int | None = None, size: int = 1
-) -> Source:
-    return Source((MediaFile(f"/m/{name}.mkv", size, width, height),), bitrate)
+) -> MediaSource:
+    return MediaSource(f"/m/{name}.mkv", size=size, width=width, height=height, bitrate=bitrate)
 
 
 @pytest.mark.parametrize(
@@ -26,26 +27,25 @@ def source(
         (source("a"), [source("b"), source("c")]),
     ],
 )
-def test_resolution_counts_first_then_bitrate_then_size(best: Source, others: list[Source]):
+def test_resolution_counts_first_then_bitrate_then_size(best: MediaSource, others: list[MediaSource]):
     for order in permutations([best, *others]):
         assert best_source(order) == best
 
 
 @pytest.mark.parametrize("kind", ["Dvd", "BluRay", "HdDvd", "bluray"])
 def test_disc_folders_are_never_published(kind: str):
-    disc = Source((MediaFile("/m/Film", 10**11, 3840, 2160, video_type=kind),), 10**9)
+    disc = MediaSource("/m/Film", kind, size=10**11, width=3840, height=2160, bitrate=10**9)
     assert best_source([disc]) is None
     assert best_source([disc, source("sd", 720, 576)]) == source("sd", 720, 576)
 
 
 def test_an_image_of_a_disc_and_a_file_on_windows_are_files():
     for path in ("/m/Film.iso", "D:\\m\\Film.iso", "\\\\nas\\m\\Film.iso"):
-        image = Source((MediaFile(path, video_type="Iso"),))
+        image = MediaSource(path, "Iso")
         assert best_source([image]) == image
 
 
 def test_versions_without_a_file_of_their_own_are_left_out():
     assert best_source([]) is None
-    assert best_source([Source(()), Source((MediaFile("http://host/film.mkv"),)), Source((MediaFile(""),))]) is None
-    parts = (MediaFile("/m/a-part1.mkv", part=1), MediaFile("/m/a-part2", part=2, video_type="Dvd"))
-    assert best_source([Source(parts)]) is None
+    assert best_source([MediaSource(None), MediaSource("http://host/film.mkv"), MediaSource("")]) is None
+    assert best_source([MediaSource("/m/a-part1.mkv", parts=("http://host/a-part2.mkv",))]) is None

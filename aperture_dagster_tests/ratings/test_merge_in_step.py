@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from aperture_dagster.ratings.merge import (
@@ -196,7 +196,6 @@ syncs = st.tuples(
 )
 
 
-@settings(max_examples=400, deadline=None)
 @given(st.lists(edits | syncs, max_size=25))
 def test_both_sides_end_equal_with_the_newest_edit_and_nothing_is_written_after_that(story: list[Any]):
     both = TwoSides()

@@ -341,7 +341,7 @@ losses = st.tuples(st.just("lossy sync"), st.none(), st.integers(1, 2))
 steps = edits | syncs | failures | losses | undated.map(lambda edit: ("undated", *edit))
 
 
-@settings(max_examples=STORIES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=STORIES, suppress_health_check=list(HealthCheck))
 @given(story=st.lists(steps, min_size=2, max_size=8))
 def test_edits_failures_and_kills_in_any_order_end_in_step(rated: RatedHome, story: list[Any]):
     """The rules are tested with a model; here it is that the real sync carries them out."""

@@ -13,7 +13,7 @@ import pytest
 
 from aperture_dagster.settings import Settings, environment_names
 from aperture_dagster.simulator.__main__ import load_world
-from aperture_dagster_tests.waiting import wait_for
+from aperture_dagster_tests.waiting import SECONDS, wait_for
 
 MODULE = [sys.executable, "-m", "aperture_dagster.simulator"]
 ROOT = Path(__file__).parents[2]
@@ -55,7 +55,7 @@ def test_it_answers_once_the_port_file_exists_and_stops_on_a_signal(port_file: P
         assert [answer.status_code for answer in omdb] == [200, 401]
     finally:
         process.send_signal(signal.SIGTERM)
-        output = process.communicate(timeout=10)[0]
+        output = process.communicate(timeout=SECONDS)[0]
     address, *lines = output.splitlines()
     assert address == f"simulator: http://127.0.0.1:{port}"
     # Settings, each of them, for who wants to develop against it.
@@ -80,7 +80,7 @@ def test_it_exits_when_its_parent_is_killed(port_file: Path) -> None:
             httpx.get(f"http://127.0.0.1:{port}/jellyfin/System/Info/Public")
     finally:
         parent.kill()
-        parent.wait(timeout=5)
+        parent.wait(timeout=SECONDS)
         parent.stdout.close()
         if is_running(child):
             os.kill(child, signal.SIGKILL)
@@ -91,7 +91,7 @@ def test_it_exits_when_its_parent_has_already_ended(port_file: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     process = subprocess.Popen([*MODULE, "--world", "odd", "--parent-pid", str(gone.pid)], cwd=ROOT)
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=SECONDS) == 0
 
 
 @pytest.mark.parametrize("world", ["no such folder", "generated:films=3", "generated:movies=many"])
@@ -102,7 +102,7 @@ def test_the_error_for_an_unknown_world_names_it(world: str, now) -> None:
 
 def test_a_port_file_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
     command = [*MODULE, "--world", "odd", "--port-file", str(tmp_path / "missing" / "port")]
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20)
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
     assert finished.returncode == 2
     assert finished.stderr.startswith("simulator: ") and finished.stderr.count("\n") == 1
 
@@ -115,7 +115,7 @@ def test_a_taken_port_is_an_error_of_one_line() -> None:
         taken.listen()
         port = str(taken.getsockname()[1])
         finished = subprocess.run(
-            [*MODULE, "--world", "odd", "--port", port], cwd=ROOT, capture_output=True, text=True, timeout=20
+            [*MODULE, "--world", "odd", "--port", port], cwd=ROOT, capture_output=True, text=True, timeout=SECONDS
         )
     assert finished.returncode == 2
     assert finished.stderr.startswith("simulator: ") and finished.stderr.count("\n") == 1

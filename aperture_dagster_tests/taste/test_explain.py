@@ -168,3 +168,13 @@ def test_the_wording_says_what_dominates():
     row["components"]["similarity"] = 0.8
     assert reason_of(row) == "Because you liked Alien"
     assert reason_of(row | {"because": []}) == "Widely liked"
+
+
+def test_an_unwatched_favourite_is_a_reason_for_others_and_none_for_itself(library, vectors):
+    wished = {"user_id": "ann", "work_id": 100, "favorite": True, "plays": 0, "completion": 0.0, "last_played_at": None}
+    histories = pd.concat([watched("ann", [103, 106, 109]), history(wished)])
+    model = model_of(library, vectors, histories, RankingConfig(limit=60))
+    assert 100 in because(model)
+    found = model.contributions("ann", np.array([100, 112]))
+    own = library["work_id"].to_numpy()[found.liked] == 100
+    assert found.total[0][own].sum() == 0 < found.total[1][own].sum()

@@ -134,3 +134,12 @@ def test_positions_of_values_that_are_not_there_or_unknown_are_minus_one():
     assert positions(pd.Series(["b", None, "c", "a", "b"]), index).tolist() == [1, -1, -1, 0, 1]
     assert positions(["b", "c"], index).tolist() == [1, -1]
     assert positions(pd.Series([7, 9, 7]), {7: 3}).tolist() == [3, -1, 3]
+
+
+@pytest.mark.parametrize(("days", "is_closed"), [(29.9, True), (30.0, False)])
+def test_a_film_that_was_left_early_may_come_back_after_thirty_days_of_going_on(days: float, is_closed: bool):
+    found = tidy(
+        {"work_id": 1, "plays": 1, "completion": 0.1, "last_played_at": days_ago(days)},
+        {"work_id": 2, "plays": 1, "completion": 1.0, "last_played_at": days_ago(0)},
+    )
+    assert started(found).tolist() == [is_closed, True]

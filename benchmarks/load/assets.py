@@ -10,12 +10,17 @@ import dagster as dg
 
 from aperture_dagster.build import all_jobs, look_for_garbage_rarely
 from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.partitions import USERS
 from aperture_dagster.settings import Settings
 from load.figures import measured
 
 
-def materialize(definitions: dg.Definitions, settings: Settings, job_name: str, asset: str) -> dict[str, float]:
+def materialize(
+    definitions: dg.Definitions, settings: Settings, job_name: str, asset: str, *, alone: bool = False
+) -> dict[str, float]:
     """Run one asset of a job; return what it used, and its numbers. ``definitions`` log to :func:`silent`.
+
+    ``alone``: compute it for one user instead of everybody, whatever has changed.
 
     Raises:
         OperatorError: there are no users.
@@ -29,13 +34,17 @@ def materialize(definitions: dg.Definitions, settings: Settings, job_name: str, 
         request = job.first_request(instance, settings)
         if request is None:
             raise OperatorError("There are no users.")
+        partition, tags, config = request.partition_key, request.tags, dict[str, Any]()
+        if alone:
+            partition, tags = instance.get_dynamic_partitions(USERS)[-1], {}
+            config = {"ops": {asset: {"config": {"recompute": True}}}}
         with measured() as used:
             result = dagster_job.execute_in_process(
                 instance=instance,
-                partition_key=request.partition_key,
-                tags=request.tags,
+                partition_key=partition,
+                tags=tags,
                 asset_selection=[dg.AssetKey(asset)],
-                run_config={"loggers": {"console": {}}},
+                run_config={"loggers": {"console": {}}} | config,
             )
         numbers: dict[str, float] = {"rows_written": 0, "requests": 0}
         for event in result.all_events:

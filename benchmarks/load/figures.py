@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
-import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
-MB = 1024 * 1024
+from verdict import peak_memory
+
 Result = TypeVar("Result")
 
 
@@ -23,23 +23,16 @@ class Used:
     peak_mb: float = 0.0
 
 
-def cpu_seconds() -> float:
-    """Return the CPU seconds, user and system, of all threads of this process so far."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
 @contextmanager
 def measured() -> Iterator[Used]:
     """Measure the block; the figures are final at its end."""
     used = Used()
-    before = cpu_seconds()
+    before = time.process_time()
     try:
         yield used
     finally:
-        used.cpu = cpu_seconds() - before
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        used.peak_mb = peak * (1 if sys.platform == "darwin" else 1024) / MB
+        used.cpu = time.process_time() - before
+        used.peak_mb = peak_memory()
 
 
 def in_a_fork(work: Callable[[], Result]) -> Result:

@@ -101,40 +101,41 @@ class Floor:
 
     def tmdb(self) -> float:
         """Request each title of TMDb; return by how much the sample is smaller than the list."""
-        key = self.settings.tmdb_api_key
+        key, paths = self.settings.tmdb_api_key, {"movie": "movie", "series": "tv"}
         token = {"Authorization": f"Bearer {key.get_secret_value() if key else ''}"}
-        titles, whole = self._sample("tmdb_id IS NOT NULL")
-        paths = {"movie": "movie", "series": "tv"}
 
-        def answers() -> Iterator[tuple[int, str]]:
-            for work in titles:
-                media_type = work["media_type"]
-                url = f"{self.settings.tmdb_url}/{paths[media_type]}/{work['tmdb_id']}"
-                params = {"append_to_response": APPENDED[media_type], "language": self.settings.tmdb_language}
-                answer = self.others.get(url, params=params, headers=token)
-                json.loads(answer.content)
-                yield work["work_id"], answer.text
+        def answer(work: dict[str, Any]) -> tuple[str]:
+            url = f"{self.settings.tmdb_url}/{paths[work['media_type']]}/{work['tmdb_id']}"
+            params = {"append_to_response": APPENDED[work["media_type"]], "language": self.settings.tmdb_language}
+            found = self.others.get(url, params=params, headers=token)
+            json.loads(found.content)
+            return (found.text,)
 
-        self.copy(2, answers())
-        return whole
+        return self._each("tmdb_id", 2, answer)
 
     def omdb(self) -> float:
         """Request each title of OMDb; return by how much the sample is smaller than the list."""
         key = self.settings.omdb_api_key
-        titles, whole = self._sample("imdb_id IS NOT NULL")
+
+        def answer(work: dict[str, Any]) -> list[Any]:
+            params = {"apikey": key.get_secret_value() if key else "", "i": work["imdb_id"], "r": "json"}
+            found = json.loads(self.others.get(self.settings.omdb_url + "/", params=params).content)
+            return [found.get(name) for name in ("imdbID", "imdbRating", "Awards", "Released")]
+
+        return self._each("imdb_id", 5, answer)
+
+    def _each(self, key: str, columns: int, answer: Callable[[dict[str, Any]], Sequence[Any]]) -> float:
+        with self.engine.connect() as connection:
+            works = read_rows(connection, f"SELECT * FROM works WHERE {key} IS NOT NULL ORDER BY md5(work_id::text)")
 
         def answers() -> Iterator[list[Any]]:
-            for work in titles:
-                params = {"apikey": key.get_secret_value() if key else "", "i": work["imdb_id"], "r": "json"}
-                body = self.others.get(self.settings.omdb_url + "/", params=params).content
+            for work in works[:REQUESTS_MEASURED]:
                 # OMDb does not escape everything.
                 with suppress(ValueError):
-                    answer = json.loads(body)
-                    names = ("imdbID", "imdbRating", "Awards", "Released")
-                    yield [work["work_id"], *(answer.get(name) for name in names)]
+                    yield [work["work_id"], *answer(work)]
 
-        self.copy(5, answers())
-        return whole
+        self.copy(columns, answers())
+        return max(len(works) / REQUESTS_MEASURED, 1.0)
 
     def embeddings(self) -> float:
         """Embed the texts; reading them is not part of it."""
@@ -147,12 +148,6 @@ class Floor:
         model = StaticVectors()
         for texts in self.texts:
             model.embed(texts)
-
-    def _sample(self, condition: str) -> tuple[list[dict[str, Any]], float]:
-        with self.engine.connect() as connection:
-            statement = f"SELECT * FROM works WHERE {condition} ORDER BY md5(work_id::text)"
-            titles = read_rows(connection, statement)
-        return titles[:REQUESTS_MEASURED], max(len(titles) / REQUESTS_MEASURED, 1.0)
 
 
 def _state(item: dict[str, Any]) -> list[Any]:

@@ -7,7 +7,7 @@ import dagster as dg
 from aperture_dagster.catalogue.histories import HistoryRead, HistoryReader, may_have_watched
 from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
-from aperture_dagster.catalogue.servers import MediaServers, ids_on_server, read_users_once
+from aperture_dagster.catalogue.servers import MediaServers, has_left, read_users_once
 from aperture_dagster.catalogue.watch_states import count_marked_items, latest_plays, read_mark
 from aperture_dagster.defs.catalogue.assets import episodes, media_server, movies, series, users
 from aperture_dagster.defs.reporting import problems_table
@@ -69,10 +69,9 @@ def watch_history(
             try:
                 read = reader.read(user, full=config.full, accept_removals=config.accept_removals)
             except (NotFound, RequestRejected) as error:
-                there = ids_on_server(server.users())
-                if there is None or not there or user.user_id in there:
-                    raise
-                raise UserLeft(user.name) from error
+                if has_left(server.users(), user.user_id):
+                    raise UserLeft(user.name) from error
+                raise
             shared = sharing.share_or_warn(user) if settings.share_watch_state else 0
             outcome = _outcome(user, read, settings, database, clock)
             outcome.metadata["states_shared"] = shared

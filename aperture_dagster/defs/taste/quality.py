@@ -12,8 +12,6 @@ from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import latest_materialization, materialized, table, warn_unless
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.instance.failures import operator_errors
-from aperture_dagster.instance.markdown import markdown
-from aperture_dagster.instance.pictures import figure_bars
 from aperture_dagster.model.clock import Clock
 from aperture_dagster.partitions import user_partitions
 from aperture_dagster.postgres.database import Database
@@ -58,7 +56,7 @@ def recommendation_quality(
         verdicts = []
         for name, (comparison, interval) in found.items():
             verdicts.append(f"{name.capitalize()}: {verdict(comparison, interval)}.")
-            shown |= _page(name, comparison)
+            shown[name] = _compared(comparison)
             numbers |= _numbers(name, comparison, interval)
     metadata = {"verdict": " ".join(verdicts) or NOTHING} | shown | numbers
     return materialized(context, metadata)
@@ -86,15 +84,13 @@ def beats_popularity(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckRes
     return dg.AssetCheckResult(passed=True, severity=dg.AssetCheckSeverity.WARN, description=too_few)
 
 
-def _page(name: str, found: "Comparison") -> dict[str, Any]:
-    """Return what the page shows of a media type: a picture and a table."""
+def _compared(found: "Comparison") -> Any:
+    """Return the table of a media type."""
     rows = [
         {"figure": figure, "most voted": _rounded(votes), "lists": _rounded(ours)}
         for figure, votes, ours in found.rows()
     ]
-    bars = [("lists", found.ours.ndcg), ("most voted", found.votes.ndcg)]
-    picture = figure_bars(bars, title=f"NDCG@10, {name}")
-    return {f"{name}_picture": markdown(picture), name: table(rows)}
+    return table(rows)
 
 
 def _numbers(name: str, found: "Comparison", interval: tuple[float, float]) -> dict[str, float]:

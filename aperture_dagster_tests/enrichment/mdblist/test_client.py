@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import ARRAY
 
@@ -198,7 +198,6 @@ ENTRIES = st.dictionaries(st.sampled_from([*FILM, "ids"]), ANY_JSON, max_size=6)
 SCORES = st.fixed_dictionaries({"source": st.sampled_from(list(SCALES)), "value": ANY_JSON, "votes": ANY_JSON})
 
 
-@settings(max_examples=100, derandomize=True, deadline=None)
 @given(ANY_JSON | st.lists(ANY_JSON | ENTRIES, max_size=3), st.lists(SCORES, max_size=5), ENTRIES)
 def test_arbitrary_answers_are_parsed_within_their_scales_or_rejected(answer: Any, ratings: Any, other: Any):
     if isinstance(answer, list):

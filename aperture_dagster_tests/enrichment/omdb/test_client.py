@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aperture_dagster.enrichment.omdb import Omdb, parse_title
@@ -123,7 +123,6 @@ def test_an_answer_about_another_title_is_rejected(scripted: Scripted, answer: A
     assert len(scripted.asked) == 1
 
 
-@settings(max_examples=100, derandomize=True, deadline=None)
 @given(ANY_JSON, st.dictionaries(st.sampled_from(list(FILM)), ANY_JSON | st.lists(ANY_JSON)))
 def test_arbitrary_answers_are_parsed_or_rejected(answer: Any, fields: dict[str, Any]):
     with pytest.raises(BadAnswer):

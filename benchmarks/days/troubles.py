@@ -11,7 +11,7 @@ from typing import Any
 
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.state import SimulatorState
-from month.points import POINTS
+from days.points import POINTS
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 SERVICES = (
@@ -37,21 +37,27 @@ LAST_POINT = 0.7
 
 @dataclass(slots=True)
 class Plan:
-    """The troubles of a month.
+    """The troubles of a quarter.
 
     Attributes:
         asleep: from when until when nothing runs.
         wrong_clock: from when until when the home's clock is wrong, and by how much.
         no_room: from when until when files cannot grow.
+        away: from when until when the media server answers nothing but that it is unavailable.
     """
 
     asleep: tuple[datetime, datetime]
     wrong_clock: list[tuple[datetime, datetime, timedelta]]
     no_room: tuple[datetime, datetime]
+    away: list[tuple[datetime, datetime]]
     revoked: dict[datetime, bool]
     """When the tokens of a user become invalid, and whether the refresh token, too."""
     points: dict[str, datetime]
     """From when the home is killed at a point, once."""
+
+    def is_away(self, now: datetime) -> bool:
+        """Return whether the media server is away."""
+        return any(since <= now < until for since, until in self.away)
 
     def skew(self, now: datetime) -> timedelta:
         """Return by how much the home's clock is wrong."""
@@ -73,6 +79,7 @@ def make_plan(start: datetime, days: int, seed: int) -> Plan:
         asleep=(at(0.7, 12), at(0.7, 12) + nap),
         wrong_clock=[(at(0.23, 10), at(0.23, 20), -HOUR), (at(0.45, 10), at(0.45, 14), DAY)],
         no_room=(at(0.36, -2), at(0.36, 2)),
+        away=[(at(share, 3), at(share, 6)) for share in (0.3, 0.6)],
         revoked={at(0.13, 9): False, at(0.8, 15): True},
         points=rare
         | {name: start + days * LAST_POINT / len(names) * number * DAY for number, name in enumerate(names)},
@@ -138,6 +145,13 @@ class Chances:
         self._faulty_until = now + 2 * HOUR
         self.counted["shifted page"] += 1
         return f"jellyfin: shifted page without {key}"
+
+    def leave(self, state: SimulatorState, now: datetime) -> None:
+        """Let the media server be away, and nothing else be wrong, until the next trouble."""
+        self.calm(state)
+        state.add_fault(FaultRule("jellyfin", status=503))
+        self._faulty_until = now
+        self.counted["media server away"] += 1
 
     def calm(self, state: SimulatorState) -> None:
         """End all faults."""

@@ -1,4 +1,4 @@
-"""The soak in small: two days and two calm nights; ``make soak`` lives through a month.
+"""The quarter in small: two days and two calm nights; ``make quarter`` lives through three months.
 
 Faults alone are compared with a twin by day, in e2e/test_fault_matrix.py. Kills alone are in publishing/test_crashes.py
 and postgres/test_restore.py; both together, with wrong clocks, are only here.
@@ -24,6 +24,6 @@ pytestmark = [
 
 
 def test_days_with_kills_and_faults_end_like_the_same_days_without():
-    command = [sys.executable, str(PROJECT / "benchmarks" / "soak.py"), "--quick", "--seed", "1"]
+    command = [sys.executable, str(PROJECT / "benchmarks" / "quarter.py"), "--quick", "--seed", "1"]
     done = subprocess.run(command, cwd=PROJECT, env=dict(os.environ), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]

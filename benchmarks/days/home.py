@@ -1,4 +1,4 @@
-"""A home of the soak as a process of its own: Dagster's daemons and the product, by a simulated clock.
+"""A home of the quarter as a process of its own: Dagster's daemons and the product, by a simulated clock.
 
 It reads commands from stdin, a JSON object per line, and answers each with a line on stdout:
 
@@ -8,8 +8,8 @@ It reads commands from stdin, a JSON object per line, and answers each with a li
 - ``{"back_to": MOMENT}``: set the clock, also back.
 - ``{"connect": {USER: TOKENS}}``: connect users to Trakt; the operator agrees to the first sync of each.
 - ``{"room": BYTES}``: let no file that this process or its children write become larger, as on a full disk; null: any.
-- ``{"ended": true}``: list the backups, verify the newest one, name tastes and lists that do not follow what they are
-  made from.
+- ``{"sizes": true}``: the rows and bytes of every table, and the number and bytes of the files of each folder.
+- ``{"ended": MOMENT}``: list the backups, and what is not well on the last day, which began then.
 
 With ``--run RUN_ID MOMENT``, it executes that run and nothing else.
 """
@@ -24,10 +24,12 @@ import subprocess
 import sys
 import time
 import warnings
+from collections import Counter
 from contextlib import suppress
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -38,8 +40,6 @@ from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_ite
 from dagster._utils.hosted_user_process import recon_job_from_origin
 from dagster_shared.error import SerializableErrorInfo
 from sqlalchemy import text
-from week import daemons as week
-from week.daemons import Daemons, SimulatedTime, failures, until_quiet
 
 import aperture_dagster.defs.jobs
 import aperture_dagster.http.transport
@@ -49,18 +49,29 @@ import aperture_dagster.partitions
 import aperture_dagster.ratings.client
 from aperture_dagster.instance.dead_runs import dead_runs, free_dead_slots
 from aperture_dagster.model.clock import Clock
+from aperture_dagster.partitions import USERS, users_partitions
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import load_settings
-from month.points import PointKiller
+from days import daemons
+from days.daemons import Daemons, SimulatedTime, failures, until_quiet
+from days.growth import sizes_of
+from days.points import PointKiller
 
 CLOCK = "simulated-time"
 # Which point it was killed at.
 POINT = "point"
 READY = "ready"
-# PostgreSQL dates results of checks by the real clock, months before the simulated one.
-DATE_CHECKS = """
-    UPDATE asset_check_executions SET create_timestamp = evaluation_event_timestamp
-    WHERE create_timestamp < evaluation_event_timestamp - interval '1 day'"""
+# PostgreSQL dates these by the real clock, months before the simulated one.
+DATED = {
+    "asset_check_executions": ("create_timestamp",),
+    "asset_daemon_asset_evaluations": ("create_timestamp",),
+    "runs": ("create_timestamp", "update_timestamp"),
+}
+DATE = """
+    UPDATE {table} SET {column} = :now
+    WHERE {column} BETWEEN timezone('UTC', now() - interval '2 hours') AND timezone('UTC', now())"""
+PER_USER = ("watch_history", "taste_profiles", "recommendations", "shows_you_watch")
+SCHEDULE_TAG = "dagster/schedule_name"
 # A child needs seconds to import everything; a kill before that would hit nothing.
 MOST_SECONDS_TO_START = 1800
 LOOK_SECONDS = 0.1
@@ -113,8 +124,11 @@ class HomeDaemons(Daemons):
         """Work through the queue of runs; returns whether there was any."""
         worked = super().work()
         if worked:
-            with week.engines(self.instance)[0].begin() as connection:
-                connection.execute(text(DATE_CHECKS))
+            with daemons.engines(self.instance)[0].begin() as connection:
+                for table, columns in DATED.items():
+                    for column in columns:
+                        values = {"now": self.clock.now().replace(tzinfo=None)}
+                        connection.execute(text(DATE.format(table=table, column=column)), values)
         return worked
 
     def _execute(self, run: dg.DagsterRun) -> None:
@@ -167,11 +181,12 @@ class Home:
         daemons.launched, daemons.victim = 0, victim
         daemons.clock.move_to(datetime.fromisoformat(moment))
         daemons.start_schedules()
-        if daemons.runs or look:
+        if look:
             until_quiet(daemons)
         failed = [run for run in daemons.runs if run.status != dg.DagsterRunStatus.SUCCESS]
         return {
             "runs": [run.job_name for run in daemons.runs],
+            "scheduled": [run.job_name for run in daemons.runs if SCHEDULE_TAG in run.tags],
             "failed": [failures(self.instance, run)[:600] for run in failed],
             "killed": daemons.killed,
             "errors": daemons.errors,
@@ -239,6 +254,41 @@ class Home:
             for user_id, reasons in changes.reasons.items()
         ]
 
+    def unwell(self, since: datetime) -> list[str]:
+        """Name jobs and users that are left failed, and what was made more than once since the last day began.
+
+        Nobody watched anything on that day.
+        """
+        found = []
+        for job in daily_jobs(any_cron=True):
+            runs = self.instance.get_runs(dg.RunsFilter(job_name=job), limit=1)
+            if runs and runs[0].status != dg.DagsterRunStatus.SUCCESS:
+                found.append(f"the last run of {job} is {runs[0].status.value}")
+        users = self.instance.get_dynamic_partitions(USERS)
+        for asset in PER_USER:
+            statuses = self.instance.get_status_by_partition(dg.AssetKey(asset), users, users_partitions) or {}
+            failed = [user for user in users if (one := statuses.get(user)) is not None and one.value == "FAILED"]
+            found += [f"{asset} is left failed for {user}" for user in failed]
+        statement = """
+            SELECT asset_key || coalesce(' ' || partition, '') FROM event_logs WHERE timestamp >= :since
+            AND dagster_event_type = 'ASSET_MATERIALIZATION' GROUP BY asset_key, partition HAVING count(*) > 1"""
+        with daemons.engines(self.instance)[0].connect() as connection:
+            twice = connection.execute(text(statement), {"since": since.astimezone(UTC).replace(tzinfo=None)}).scalars()
+            return found + [f"made twice on the last day: {one}" for one in twice]
+
+    def missed(self) -> list[str]:
+        """Name the nights on which a daily job had no turn, or two."""
+        found, zone = [], ZoneInfo(self.settings.schedule_timezone)
+        for state in self.instance.all_instigator_state():
+            job = state.instigator_name.removesuffix("_schedule")
+            if state.instigator_type.value != "SCHEDULE" or job not in daily_jobs():
+                continue
+            ticks = self.instance.get_ticks(state.instigator_origin_id, state.selector_id)
+            days = Counter(datetime.fromtimestamp(tick.timestamp, zone).date() for tick in ticks)
+            span = (max(days) - min(days)).days + 1
+            found += [f"{job}: {len(ticks)} turns in {span} days"] * (len(ticks) != span or len(days) != span)
+        return found
+
     def answer(self, command: dict[str, Any]) -> dict[str, Any]:
         """Do what a command says."""
         if "live" in command:
@@ -255,14 +305,26 @@ class Home:
             most = command["room"]
             _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY if most is None else most, hard))
+        elif "sizes" in command:
+            return {"sizes": sizes_of(self.database, daemons.engines(self.instance)[0], self.settings)}
         elif "ended" in command:
-            return self.backups() | {"old": self.old()}
+            return self.backups() | {
+                "unwell": [*self.old(), *self.unwell(datetime.fromisoformat(command["ended"]))],
+                "missed": self.missed(),
+            }
         return {}
+
+
+def daily_jobs(*, any_cron: bool = False) -> list[str]:
+    """Return the jobs with one turn every night, or all that have turns."""
+    schedules = daemons.definitions().get_repository_def().schedule_defs
+    crons = {one.job_name: str(one.cron_schedule).split() for one in schedules}
+    return [job for job, cron in crons.items() if any_cron or (cron[1].isdigit() and cron[4] == "*")]
 
 
 def execute(run_id: str, clock: SimulatedTime) -> None:
     """Execute a run that the daemons launched."""
-    with week.open_instance() as instance:
+    with daemons.open_instance() as instance:
         run = instance.get_run_by_id(run_id)
         assert run is not None and run.job_code_origin is not None
         job = recon_job_from_origin(run.job_code_origin)
@@ -289,13 +351,11 @@ def main() -> None:
     clock = SimulatedTime(datetime.fromisoformat(sys.argv[1]))
     use_clock(clock)
     folder.mkdir(parents=True, exist_ok=True)
-    with week.open_instance() as instance:
+    with daemons.open_instance() as instance:
         home = Home(HomeDaemons(instance, clock, folder), PointKiller(folder.parent / POINT))
         print(json.dumps({READY: True}), file=answers, flush=True)
         for line in sys.stdin:
-            began = time.process_time()
-            answer = home.answer(json.loads(line))
-            print(json.dumps(answer | {"cpu": time.process_time() - began}), file=answers, flush=True)
+            print(json.dumps(home.answer(json.loads(line))), file=answers, flush=True)
 
 
 if __name__ == "__main__":

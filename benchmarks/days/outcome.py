@@ -11,7 +11,7 @@ from typing import Any
 
 from aperture_dagster_tests.chaos import DemoHome, tables
 from aperture_dagster_tests.processes import all_gone, processes_of
-from month.house import House
+from days.house import House
 
 NOT_COMPARED = {
     "computations": "hashes over rows with ids, which differ; that they are those of today is looked at in both homes",
@@ -247,7 +247,9 @@ def breaches(house: House, backups: dict[str, Any], *, disturbed: bool) -> list[
     twice = Counter(one["key"] for one in state.seerr_requests() if one["status"] != "declined")
     found += [f"requested {count} times on Seerr: {key}" for key, count in twice.items() if count > 1]
     found += [f"{what} among the backups" for what in backups.get("left", ())]
-    found += backups.get("old", ())
+    found += backups.get("unwell", ())
+    if not disturbed:
+        found += backups.get("missed", ())
     if not backups.get("days"):
         found.append("no proven backup")
     temporary = house.folder / "temporary"

@@ -21,7 +21,7 @@ import dagster._time as dagster_time
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.instance.ref import InstanceRef
-from dagster._core.launcher import LaunchRunContext, RunLauncher
+from dagster._core.launcher import DefaultRunLauncher, LaunchRunContext
 from dagster._core.log_manager import DagsterLogManager
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
@@ -33,12 +33,12 @@ from dagster._daemon.freshness import FreshnessDaemon
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from dagster._daemon.sensor import execute_sensor_iteration
 from dagster._scheduler.scheduler import launch_scheduled_runs
-from dagster._serdes import ConfigurableClass
 from dagster._utils.hosted_user_process import recon_job_from_origin
 from dagster_shared.error import SerializableErrorInfo
 from sqlalchemy import Engine, QueuePool
 
 from aperture_dagster.build import build_definitions
+from aperture_dagster.model.clock import Clock
 
 LOOK = timedelta(seconds=30)
 MOST_LOOKS = 200
@@ -81,43 +81,16 @@ class SimulatedTime:
         setattr(DagsterLogManager, "makeRecord", made)  # noqa: B010
 
 
-class Clock:
-    """The product's clock: Dagster's time."""
-
-    def now(self) -> datetime:
-        """Return the simulated time."""
-        return dagster_time.get_current_datetime()
-
-
 @functools.cache
 def definitions() -> dg.Definitions:
     """The definitions under test, as Dagster loads them from this module."""
-    return build_definitions(clock=Clock())
+    return build_definitions(clock=Clock(dagster_time.get_current_datetime))
 
 
-class Launcher(RunLauncher, ConfigurableClass):
+class Launcher(DefaultRunLauncher):
     """Keeps launched runs until they are executed: none ends within the look that requested it."""
 
     waiting: queue.SimpleQueue[dg.DagsterRun] = queue.SimpleQueue()
-
-    def __init__(self, inst_data: Any = None) -> None:
-        self._inst_data = inst_data
-        super().__init__()
-
-    @property
-    def inst_data(self) -> Any:
-        """Return what the instance was configured with."""
-        return self._inst_data
-
-    @classmethod
-    def config_type(cls) -> dict[str, Any]:
-        """Take no configuration."""
-        return {}
-
-    @classmethod
-    def from_config_value(cls, inst_data: Any, config_value: Any) -> Launcher:
-        """Make a launcher for an instance."""
-        return cls(inst_data)
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Keep a run."""

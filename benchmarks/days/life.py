@@ -14,10 +14,12 @@ from aperture_dagster.simulator.world import DEFAULT_LIBRARIES, Play, World, Wor
 
 KIDS = WorldLibrary("Kids", "movies", ("/media/kids",), has_id=False)
 NEWCOMER, RENAMED = "newcomer", "renamed"
-PLAYS_A_DAY = 8
+PLAYS_A_DAY = 4
 HOURS = (10, 13, 16, 18, 19, 20, 21, 22)
-# Share of the titles that only the metadata services know at first.
-OUTSIDE_SHARE = 0.35
+# Share of the unplayed titles that only the metadata services know at first.
+OUTSIDE_SHARE = 0.6
+NEW_EVERY, RENAMED_EVERY, GONE_EVERY = 3, 7, 11
+"""Days from one new title to the next, from one that gets another name, and from one that leaves for good."""
 
 
 @dataclass(order=True, slots=True)
@@ -32,7 +34,7 @@ class Happening:
 def make_world(start: datetime, *, users: int, seed: int) -> World:
     """Make a world of films, series and titles outside the library; one library is not there yet."""
     made = generate_world(
-        WorldSize(movies=140, series=24, episodes=300, users=users, plays=90 * users), seed=seed, now=start
+        WorldSize(movies=140, series=20, episodes=400, users=users, plays=30 * users), seed=seed, now=start
     )
     played = {play.title_key for play in made.plays}
     chance = random.Random(seed)
@@ -57,8 +59,10 @@ class Life:
         self._world, self._start, self._days = world, start, days
         self._chance = random.Random(seed + 1)
         self.users = [user.name for user in world.users]
-        self.connected = self.users[:3]
-        self._gone_title, self._leaver = "", self.users[-1]
+        self.connected = self.users[:2]
+        self._leaver = self.users[-1]
+        self._gone: set[str] = set()
+        """Titles that leave for good, or for a while."""
 
     def happenings(self) -> list[Happening]:
         """Return everything in order."""
@@ -73,7 +77,7 @@ class Life:
         return int(self._days * share)
 
     def _people(self) -> Iterator[Happening]:
-        renamed, leaver = self.users[3 % len(self.users)], self._leaver
+        renamed, leaver = self.users[2 % len(self.users)], self._leaver
         yield Happening(
             self._at(self._share(0.27), 14), "a user is renamed", lambda state: state.rename_user(renamed, RENAMED)
         )
@@ -91,12 +95,19 @@ class Life:
     def _titles(self) -> Iterator[Happening]:
         outside = [title for title in self._world.titles if title.copies == 0]
         self._chance.shuffle(outside)
-        for day in range(0, self._days, 2):
-            title = replace(outside.pop(), copies=1)
-            yield Happening(self._at(day, 17), f"{title.key} is new", lambda state, title=title: state.add_title(title))
+        for day, title in zip(range(0, self._days, NEW_EVERY), outside, strict=False):
+            yield self._changed(day, 17, "is new", replace(title, copies=1))
         played = {play.title_key for play in self._world.plays}
-        gone = next(one for one in self._owned("movie") if one.key not in played)
-        self._gone_title = gone.key
+        gone, *others = (one for one in self._owned("movie") if one.key not in played)
+        self._gone = {gone.key}
+        for day, title in zip(range(5, self._days, GONE_EVERY), others, strict=False):
+            self._gone.add(title.key)
+            yield Happening(
+                self._at(day, 11), f"{title.key} leaves", lambda state, key=title.key: state.remove_title(key)
+            )
+        for day, title in zip(range(4, self._days, RENAMED_EVERY), self._owned("movie"), strict=False):
+            if title.key not in self._gone:
+                yield self._changed(day, 11, "has a new name", replace(title, title=f"{title.title} Restored"))
         yield Happening(
             self._at(self._share(0.17), 11), f"{gone.key} is removed", lambda state: state.remove_title(gone.key)
         )
@@ -110,11 +121,10 @@ class Life:
         )
         for number, show in enumerate(self._owned("series")[:3]):
             longer = replace(show, episodes_per_season=(*show.episodes_per_season, 3))
-            yield Happening(
-                self._at(self._share(0.2 + 0.2 * number), 9),
-                f"{show.key} has a new season",
-                lambda state, longer=longer: state.add_title(longer),
-            )
+            yield self._changed(self._share(0.2 + 0.2 * number), 9, "has a new season", longer)
+
+    def _changed(self, day: int, hour: float, what: str, title: WorldTitle) -> Happening:
+        return Happening(self._at(day, hour), f"{title.key} {what}", lambda state: state.add_title(title))
 
     def _owned(self, media_type: str) -> list[WorldTitle]:
         return [
@@ -125,9 +135,9 @@ class Life:
 
     def _plays(self) -> Iterator[Happening]:
         seen = {(play.user, play.title_key) for play in self._world.plays}
-        films = [one.key for one in self._owned("movie") if one.key != self._gone_title]
+        films = [one.key for one in self._owned("movie") if one.key not in self._gone]
         shows = [one for one in self._owned("series") if sum(one.episodes_per_season) > 4]
-        stay = [user for user in self.users if user not in (self._leaver, self.users[3 % len(self.users)])]
+        stay = [user for user in self.users if user not in (self._leaver, self.users[2 % len(self.users)])]
         places = {(user, show.key): self._unseen(user, show) for user in stay for show in shows}
         for day in range(self._days):
             for hour in self._chance.sample(HOURS, k=min(PLAYS_A_DAY, len(HOURS))):
@@ -159,7 +169,7 @@ class Life:
 
     def _ratings(self) -> Iterator[Happening]:
         rated = {(play.user, play.title_key) for play in self._world.plays if play.rating is not None}
-        titles = [one.key for one in (*self._owned("movie"), *self._owned("series")) if one.key != self._gone_title]
+        titles = [one.key for one in (*self._owned("movie"), *self._owned("series")) if one.key not in self._gone]
         for day in range(self._days):
             for side in ("server", "trakt"):
                 user, key, value = (

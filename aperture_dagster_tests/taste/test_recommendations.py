@@ -1,0 +1,73 @@
+"""Whose list holds what: access, what was hidden, and what rests, of users who are served together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aperture_dagster.catalogue.access import Access
+from aperture_dagster.catalogue.people import User, read_users
+from aperture_dagster.discovery.suggestions import dismiss_title
+from aperture_dagster.enrichment.queries import write_enriched
+from aperture_dagster.enrichment.sources import merge_plan
+from aperture_dagster.settings import Settings
+from aperture_dagster.taste.recommendations import Recommendations
+from aperture_dagster.taste.vectors import activate_model, register_model, write_vectors
+from aperture_dagster_tests.shelf import NOW, Shelf, film, played
+
+FILMS, WATCHED = 30, 4
+Lists = Callable[..., list[str]]
+
+
+@pytest.fixture
+def ranked(shelf: Shelf, make_settings: Callable[..., Settings]) -> Lists:
+    """Rank for Ann and Bob, who watched the first films; return the films of Ann, by their ids on the server."""
+    shelf.users("ann", "bob")
+    shelf.films(*(film(number, tags=("private",) * (number % 2)) for number in range(FILMS)))
+    for user in ("ann", "bob"):
+        shelf.history(user, *(played(f"film-{number}") for number in range(WATCHED)))
+    works = [shelf.item(f"film-{number}")["work_id"] for number in range(FILMS)]
+    vectors = np.random.default_rng(1).normal(size=(FILMS, 8)).astype(np.float32)
+    with shelf.open() as connection:
+        write_enriched(connection, merge_plan())
+        register_model(connection, "m", 8)
+        write_vectors(connection, "m", works, list(map(str, works)), vectors)
+        activate_model(connection, "m")
+
+    def rank(access: Access | None = None, resting: Collection[int] = ()) -> list[str]:
+        with shelf.open() as connection:
+            ann, bob = sorted(read_users(connection), key=lambda user: user.name)
+        people: list[tuple[User, Collection[int]]] = [(replace(ann, access=access or ann.access), resting), (bob, ())]
+        made = Recommendations(
+            logging.getLogger("test"), shelf.database, make_settings(), people, model_key="m", as_of=NOW
+        )
+        names = {
+            row["item_id"]: row["server_item_id"] for row in shelf.rows("SELECT item_id, server_item_id FROM titles")
+        }
+        return [names[row["item_id"]] for row in made.of(people[0][0])]
+
+    return rank
+
+
+def test_a_limited_user_gets_what_they_may_see_also_beside_one_without_limits(ranked: Lists):
+    assert "film-7" in ranked()
+    found = ranked(Access(blocked_tags=("private",)))
+    assert found and all(int(one.removeprefix("film-")) % 2 == 0 for one in found)
+
+
+def test_what_was_watched_or_hidden_is_on_no_list(shelf: Shelf, ranked: Lists):
+    first = ranked()
+    assert not {f"film-{number}" for number in range(WATCHED)} & set(first)
+    with shelf.open() as connection:
+        dismiss_title(connection, "ann", shelf.item(first[0])["work_id"], "It", now=NOW)
+    assert ranked() and first[0] not in ranked()
+
+
+def test_what_rests_makes_room_for_others(shelf: Shelf, ranked: Lists):
+    first = ranked()
+    tired = [shelf.item(one)["work_id"] for one in first[:3]]
+    assert ranked(resting=tired)[0] not in first[:3]

@@ -1,1 +1,0 @@
-"""Parts of ``soak.py``: two households that live through the same month, and what happens to one of them."""
