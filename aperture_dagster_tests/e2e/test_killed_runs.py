@@ -23,7 +23,13 @@ from aperture_dagster_tests.e2e.rating import JOB, Raters, rating
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, BENS, shelf
 from aperture_dagster_tests.household import Household
 
-pytestmark = pytest.mark.e2e
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.nightly(
+        reason="Each point takes two households and three processes.",
+        instead="publishing/test_crashes.py and ratings/test_sync.py, which kill in their own process",
+    ),
+]
 
 POINTS = int(os.environ.get("KILL_POINTS", "2"))
 """At how many points a run is killed."""
