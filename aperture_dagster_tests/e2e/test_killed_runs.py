@@ -23,11 +23,19 @@ from aperture_dagster_tests.e2e.rating import JOB, Raters, rating
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, BENS, shelf
 from aperture_dagster_tests.household import Household
 
-pytestmark = pytest.mark.e2e
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.nightly(
+        reason="Each point takes two households and three processes.",
+        instead="publishing/test_crashes.py and ratings/test_sync.py, which kill in their own process",
+    ),
+]
 
 POINTS = int(os.environ.get("KILL_POINTS", "2"))
 """At how many points a run is killed."""
-PUBLISHED = ("published_copies", "published_access", "published_leftovers", "library_lists", "item_versions")
+PUBLISHED = ("published_copies", "published_access", "published_leftovers", "library_lists")
+# Without the numbers of a sequence, of which a killed transaction leaves some out.
+COPIES = "SELECT server_item_id, primary_item_id, is_published FROM item_versions ORDER BY 1"
 # Without how many entries the last run has changed.
 LIBRARIES = """
     SELECT list_key, name, folder, server_item_id, policy_id, missing, root, root_on_server, unverified_since
@@ -73,6 +81,7 @@ def published(place: Publishing) -> dict[str, Any]:
         "policies": {key: one["Policy"] for key, one in place.users().items()},
         "libraries here": place.home.rows(LIBRARIES),
         "entries": place.home.rows(ENTRIES),
+        "copies": place.home.rows(COPIES),
         "rows": {name: rows[name] for name in PUBLISHED},
     }
     return json.loads(json.dumps(seen, default=str).replace(str(place.root), "ROOT"))
@@ -156,9 +165,11 @@ def test_after_a_kill_and_another_run_all_is_as_without(household: Any, tmp_path
         steps = run_through(twin, 0)
         expected = twin.look()
     assert steps > 2 * POINTS and expected != before
-    stride = steps // POINTS
+    stride, killed = steps // POINTS, 0
     for kill_at in range(stride // 2 + 1, steps, stride):
         with open_scene(household, folder(str(kill_at))) as scene:
-            assert run_through(scene, kill_at) == 0, f"it was not killed at {kill_at} of {steps}"
+            # A server that reads faster is asked less often, so a run may be over before.
+            killed += run_through(scene, kill_at) == 0
             assert run_through(scene, 0)
             assert scene.look() == expected, f"killed at {kill_at} of {steps}"
+    assert killed
