@@ -53,8 +53,8 @@ def show(visit: Visit, problem: str = "", status: int = 200) -> Response:
 def _show_code(visit: Visit, code: str, problem: str = "") -> Response:
     _ = visit.texts
     text = _("Enter this code in Jellyfin, where you are signed in, under Quick Connect in your settings:")
-    buttons = {"button": _("I have entered it"), "other": _("Another code")}
-    return visit.step(_("Sign in"), problem=problem and _(problem), text=text, code=code, **buttons)
+    button, other, problem = _("I have entered it"), _("Another code"), problem and _(problem)
+    return visit.step(_("Sign in"), problem=problem, text=text, code=code, button=button, other=other)
 
 
 def check(visit: Visit) -> Response:
