@@ -397,13 +397,16 @@ def _seerr(settings: Settings, database: Database, clock: Clock) -> Iterator[Fin
     people: list[User] = []
     with contextlib.suppress(DatabaseError), database.transaction() as connection:
         people = who_takes_part(settings, read_users(connection))
-    known = {one.server_user_id for one in accounts}
-    strangers = [one.name for one in people if comparable_id(one.user_id) not in known]
+    known = Counter(one.server_user_id for one in accounts)
+    strangers = [one.name for one in people if not known[comparable_id(one.user_id)]]
+    doubled = [one.name for one in people if known[comparable_id(one.user_id)] > 1]
     mode = "off" if not settings.requests_per_week else "dry run" if settings.requests_dry_run else "on"
     message = f"{version}, the key is accepted, {len(accounts)} users; automatic requests: {mode}"
     if strangers:
         message += f"; without a user there, so nothing can be requested for them: {', '.join(strangers)}"
-    yield Finding("Seerr", "warning" if strangers else "ok", message)
+    if doubled:
+        message += f"; with several users there, of which you keep one, or nothing is requested for {listed(doubled)}"
+    yield Finding("Seerr", "warning" if strangers or doubled else "ok", message)
 
 
 def _trakt(settings: Settings, database: Database, clock: Clock) -> Iterator[Finding]:

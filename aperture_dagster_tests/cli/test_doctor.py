@@ -109,12 +109,16 @@ def test_a_refused_key_is_reported_with_the_name_of_its_setting_and_without_its_
 def test_seerr_is_examined_and_users_without_an_account_there_are_named(serve: Callable[..., Any]) -> None:
     people = [WorldUser("ann", is_administrator=True), WorldUser("cy")]
     known = SimulatorSettings(seerr_without=("cy",))
-    with serve(World("wishes", [], people), stand_ins=known, requests_per_week=2) as (_, settings):
+    with serve(World("wishes", [], people), stand_ins=known, requests_per_week=2) as (server, settings):
         with dg.DagsterInstance.ephemeral() as instance:
             Household(settings, instance).must("sync_users")
         found = _by_name(settings, "Seerr")["Seerr"]
         assert found.state == "warning" and "cy" in found.message and "dry run" in found.message
         assert "ann" not in found.message
+        with server.state.lock:
+            server.state.seerr.add_user("Ann again", server.state.user_named("ann").id)
+        doubled = _by_name(settings, "Seerr")["Seerr"].message
+        assert "with several users there" in doubled and doubled.endswith("ann")
         wrong = settings.model_copy(update={"seerr_api_key": SecretStr("secret-of-seerr")})
         refused = _by_name(wrong, "Seerr")["Seerr"]
         assert refused.state == "failed" and "SEERR_API_KEY" in refused.message and "secret-of" not in refused.message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
+from aperture_dagster.defs.taste.recommendations import _page as recommendations_page
 from aperture_dagster.instance.markdown import LONGEST_INLINE, arranged, markdown_table, score_table
 from aperture_dagster.instance.pictures import poster_row
 from aperture_dagster.settings import Settings
@@ -42,3 +43,15 @@ def test_posters_are_as_many_as_the_ui_shows_at_once(count: int, shown: int):
     if shown:
         first = f"![Film 0](http://server:8096/Items/{0:032}/Images/Primary?maxHeight=100)"
         assert row.startswith(first)
+
+
+def test_the_whole_list_of_a_user_is_on_their_page() -> None:
+    rows = [
+        {"media_type": media_type, "title": f"Title {rank}", "year": 2000, "is_cold": False}
+        for media_type in ("movie", "series")
+        for rank in range(1, 51)
+    ]
+    page = recommendations_page(rows, brief=True)
+    for name in ("all_films", "all_series"):
+        assert page[name].value.splitlines()[-1] == "50. Title 50 (2000)"
+    assert next(iter(page)) == "films", "what to watch first comes first"
