@@ -3,7 +3,7 @@
 import gc
 
 from aperture_dagster.build import build_definitions, look_for_garbage_rarely
-from aperture_dagster.defs.added import with_added
+from aperture_dagster.defs import with_added
 
 defs = with_added(build_definitions())
 # It stays until the process ends: a run that reads many rows would look through all of it for garbage again and again.

@@ -4,9 +4,9 @@ import dagster as dg
 
 from aperture_dagster.build import all_jobs, build_groups
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.model.wording import in_words
+from aperture_dagster.model import in_words
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.settings.places import project_root
+from aperture_dagster.settings.home import project_root
 
 BEGIN = "<!-- jobs: written by python -m aperture_dagster.reference -->"
 END = "<!-- end of jobs -->"

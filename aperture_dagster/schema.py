@@ -5,16 +5,16 @@ themselves, independent of the copies on the server and their ids. ``titles`` an
 and share one sequence of ids.
 """
 
-import aperture_dagster.alerts.tables
+import aperture_dagster.alerts
 import aperture_dagster.catalogue.tables
 import aperture_dagster.discovery.tables
 import aperture_dagster.enrichment.tables
-import aperture_dagster.newsletter.tables
-import aperture_dagster.popularity.tables
+import aperture_dagster.newsletter
+import aperture_dagster.popularity.queries
 import aperture_dagster.postgres.tables
-import aperture_dagster.prices.tables
+import aperture_dagster.prices
 import aperture_dagster.publishing.tables
-import aperture_dagster.ratings.tables
+import aperture_dagster.ratings.in_force
 import aperture_dagster.taste.tables
 from aperture_dagster.catalogue.tables import VIEWS
 from aperture_dagster.postgres.tables import metadata

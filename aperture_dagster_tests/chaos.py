@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from aperture_dagster.settings.places import project_root
+from aperture_dagster.settings.home import project_root
 from aperture_dagster.simulator.counters import UNMODELLED_LOG
 
 # Columns and tables that differ between equal results: times, and the cost of the run.

@@ -16,7 +16,7 @@ import psutil
 import psycopg
 
 from aperture_dagster.postgres.embedded import release_embedded_server
-from aperture_dagster.settings.places import project_root
+from aperture_dagster.settings.home import project_root
 from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.processes import processes_of
 

@@ -12,7 +12,7 @@ from aperture_dagster.build import all_jobs, build_definitions
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.markdown import ZEROS
 from aperture_dagster.instance.runs import REPOSITORY_TAG, SCHEDULE_TAG, repository
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.partitions import range_tags, user_partitions
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.tokens import installation_id

@@ -17,8 +17,8 @@ import pytest
 
 from aperture_dagster.http.client import ServiceClient
 from aperture_dagster.http.transport import Transport
-from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
+from aperture_dagster.simulator.worlds import odd_world
 
 NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)
 CERTIFICATES = Path(__file__).with_name("certificates")

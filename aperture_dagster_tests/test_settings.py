@@ -19,9 +19,8 @@ from aperture_dagster.settings import (
     misspelt_variables,
     secret_names,
 )
-from aperture_dagster.settings.home import host_timezone
+from aperture_dagster.settings.home import host_timezone, project_root
 from aperture_dagster.settings.lists import WEIGHTS, TopPicksSource
-from aperture_dagster.settings.places import project_root
 from aperture_dagster.settings.reference import descriptions
 
 SECRET = "hush-very-secret"

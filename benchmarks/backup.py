@@ -21,10 +21,10 @@ from pathlib import Path
 from sqlalchemy import Connection
 from verdict import Verdict
 
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
+from aperture_dagster.postgres.backup import in_words
 from aperture_dagster.postgres.backup.create import create_backup
 from aperture_dagster.postgres.backup.dump import COMPRESSION, running_tool
-from aperture_dagster.postgres.backup.folder import in_words
 from aperture_dagster.postgres.cluster import embedded_tool
 from aperture_dagster.postgres.connection import close_engine, ensure_owner, open_engine, product_database_url
 from aperture_dagster.postgres.databases import EXTENSION, scratch_database, server_connection

@@ -37,8 +37,8 @@ from aperture_dagster.simulator.folder_world import later_plays, load_folder_wor
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
-from aperture_dagster.taste.folder_world import read_folder
-from aperture_dagster.taste.ranking.metrics import recall_at
+from aperture_dagster.taste.movielens import read_folder
+from aperture_dagster.taste.ranking.evaluation import recall_at
 
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))

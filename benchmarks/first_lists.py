@@ -29,8 +29,8 @@ import httpx
 from idle import PROJECT, Ui, aperture, free_port, running, wait_for
 from verdict import Verdict
 
-from aperture_dagster.simulator.generated_world import FIRST_INVENTED_ID
 from aperture_dagster.simulator.settings import SimulatorSettings, environment
+from aperture_dagster.simulator.worlds import FIRST_INVENTED_ID
 
 FIRST_LISTS_SECONDS, IN_DATABASE_SECONDS, ON_SERVER_SECONDS = 60, 180, 300
 CATALOGUE = ("movies", "series", "episodes")

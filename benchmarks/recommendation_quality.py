@@ -36,12 +36,13 @@ from numpy.typing import NDArray
 from verdict import Verdict, not_applicable
 
 from aperture_dagster.simulator.opinions import neighbours
-from aperture_dagster.taste import freshness
-from aperture_dagster.taste.folder_world import embed, read_folder, world_of_folder
+from aperture_dagster.taste import recommendations
+from aperture_dagster.taste.movielens import embed, read_folder, world_of_folder
 from aperture_dagster.taste.ranking.config import RankingConfig
 from aperture_dagster.taste.ranking.crowd import Crowd, neighbours_of
 from aperture_dagster.taste.ranking.evaluation import (
     DEPTH,
+    FIRST,
     LIKED,
     Lists,
     Result,
@@ -52,13 +53,13 @@ from aperture_dagster.taste.ranking.evaluation import (
     intervals,
     judge,
     mean_result,
+    ndcg_at,
     rank_household,
     without_ratings,
     world_of,
 )
 from aperture_dagster.taste.ranking.histories import as_utc, positions, rows_where
 from aperture_dagster.taste.ranking.library import library_of
-from aperture_dagster.taste.ranking.metrics import FIRST, ndcg_at
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 CONFIG = RankingConfig(limit=DEPTH)
@@ -375,14 +376,14 @@ def while_nothing_is_watched(world: World) -> tuple[int, float, float]:
     model = household_model(world, users, alone_together(replace(CONFIG, limit=50)))
     longest, changes = 0, list[float]()
     for user in users:
-        places: list[freshness.Place] = []
+        places: list[recommendations.Place] = []
         stays, days = Counter[int](), list[set[int]]()
         for number in range(IDLE_DAYS):
             today = date(2026, 1, 1) + timedelta(days=number)
-            rest = freshness.resting(places, today)
+            rest = recommendations.resting(places, today)
             rows = replace(model, resting={user: rest}).for_user(user).to_dict("records")
             ranks = {row["work_id"]: row["rank"] for row in rows}
-            top = freshness.next_places(places, rest, rows, today)
+            top = recommendations.next_places(places, rest, rows, today)
             places = [replace(place, rank=ranks.get(place.work_id)) for place in top]
             stays = Counter({work: stays[work] + 1 for work, rank in ranks.items() if rank <= FIRST})
             longest = max(longest, *stays.values())

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from aperture_dagster.model.tags import clean_tags
+from aperture_dagster.model import clean_tags
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
+from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.people import User
-from aperture_dagster.catalogue.plays import next_watermark
 from aperture_dagster.catalogue.queries import last_addition
-from aperture_dagster.catalogue.removal import check_history_loss
+from aperture_dagster.catalogue.rules import check_history_loss, next_watermark
 from aperture_dagster.catalogue.watch_states import (
     PageResult,
     SyncMark,
@@ -24,12 +24,48 @@ from aperture_dagster.catalogue.watch_states import (
     read_mark,
     write_mark,
 )
+from aperture_dagster.files.private import LOG_OF_PLAYS, write_file
 from aperture_dagster.media_server.reader import MediaServerReader
 from aperture_dagster.media_server.records import ItemState, Listing, in_batches, with_content
-from aperture_dagster.model.clock import Clock
-from aperture_dagster.model.moments import past
+from aperture_dagster.model import Clock, past
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import database_time
+
+# Since when the household's plays are logged, in a small file in the home.
+#
+# The days of Top Picks begin with it, and Dagster's definitions must not open the database.
+
+
+@dataclass(frozen=True, slots=True)
+class LogOfPlays:
+    """The time of the first play in the log, and when that was first looked up: the time of the installation."""
+
+    first_play: datetime
+    noted_at: datetime
+
+
+def read_log_of_plays(home: Path) -> LogOfPlays | None:
+    """Return what is known of the log; None before the first Top Picks, or if the file cannot be read."""
+    try:
+        content = json.loads((home / LOG_OF_PLAYS).read_text(encoding="utf-8"))
+        moments = [datetime.fromisoformat(content[name]) for name in ("first_play", "noted_at")]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return LogOfPlays(*moments) if all(moment.tzinfo is not None for moment in moments) else None
+
+
+def note_log_of_plays(home: Path, first_play: datetime, *, now: datetime) -> None:
+    """Record the time of the first play, unless it is recorded already; ``noted_at`` is never changed.
+
+    Raises:
+        FileError: the file cannot be written.
+    """
+    known = read_log_of_plays(home)
+    if known is None or known.first_play != first_play:
+        noted_at = now if known is None else known.noted_at
+        content = {"first_play": first_play.isoformat(), "noted_at": noted_at.isoformat()}
+        write_file(home / LOG_OF_PLAYS, json.dumps(content).encode())
+
 
 # Servers note a user's activity about once a minute, so the end of a play may be later than what they say.
 ACTIVITY_LAG = timedelta(minutes=5)

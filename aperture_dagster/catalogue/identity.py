@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from aperture_dagster.model.media import MediaType as MediaType
+from aperture_dagster.model import MediaType as MediaType
 
 
 @dataclass(frozen=True, slots=True)

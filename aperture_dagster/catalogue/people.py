@@ -14,7 +14,7 @@ from sqlalchemy import Connection, select
 
 from aperture_dagster.catalogue.access import Access
 from aperture_dagster.catalogue.tables import users
-from aperture_dagster.model.moments import SKEW
+from aperture_dagster.model import SKEW
 from aperture_dagster.postgres.bulk import WriteCounts, upsert
 from aperture_dagster.postgres.queries import execute, read_value
 from aperture_dagster.postgres.tables import facts, written_columns

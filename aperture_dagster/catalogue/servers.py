@@ -21,12 +21,9 @@ from aperture_dagster.catalogue.people import (
 )
 from aperture_dagster.http import errors
 from aperture_dagster.http.home_network import Route, route_to_media_server
-from aperture_dagster.media_server.accounts import ServerAccounts
-from aperture_dagster.media_server.detect import ServerType, detect_server_type
-from aperture_dagster.media_server.emby import EmbyReader
-from aperture_dagster.media_server.emby_writer import EmbyWriter
-from aperture_dagster.media_server.jellyfin import JellyfinReader
-from aperture_dagster.media_server.jellyfin_writer import JellyfinWriter
+from aperture_dagster.media_server.accounts import ServerAccounts, ServerType, detect_server_type
+from aperture_dagster.media_server.emby import EmbyReader, EmbyWriter
+from aperture_dagster.media_server.jellyfin import JellyfinReader, JellyfinWriter
 from aperture_dagster.media_server.reader import MediaServerReader
 from aperture_dagster.media_server.records import Page, ServerIdentity, ServerUser
 from aperture_dagster.media_server.writer import MediaServerWriter

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from sqlalchemy import Connection, Table
 
 from aperture_dagster.catalogue.identity import Incoming, Known, ProviderIds, assign_identities
-from aperture_dagster.catalogue.removal import REMOVAL_LIMIT, LibraryLoss, RemovalRefused, check_removals
+from aperture_dagster.catalogue.rules import REMOVAL_LIMIT, LibraryLoss, RemovalRefused, check_removals
 from aperture_dagster.catalogue.tables import episodes, libraries, titles, works
 from aperture_dagster.media_server.records import MediaType, ServerLibrary
 from aperture_dagster.postgres.bulk import WriteCounts, as_copied, copy_rows, merge, upsert

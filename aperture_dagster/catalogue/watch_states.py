@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
-from aperture_dagster.catalogue.plays import Viewing, ViewState, viewing_between
 from aperture_dagster.catalogue.queries import GONE
+from aperture_dagster.catalogue.rules import Viewing, ViewState, viewing_between
 from aperture_dagster.catalogue.tables import history_syncs, plays, watch_state
 from aperture_dagster.media_server.records import ItemState
 from aperture_dagster.postgres.bulk import WriteCounts, as_copied, driver_cursor, storable, upsert_values

@@ -13,14 +13,12 @@ from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.people import read_users, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
-from aperture_dagster.cli.common import echo, operator_errors, require_writable
-from aperture_dagster.cli.terminal import Console
+from aperture_dagster.cli.common import Console, echo, operator_errors, require_writable
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.instance.upgrade import upgrade_instance
-from aperture_dagster.model.clock import Clock
-from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.model import Clock, OperatorError
+from aperture_dagster.postgres.backup import backup_folder, in_words, read_backups
 from aperture_dagster.postgres.backup.create import create_backup
-from aperture_dagster.postgres.backup.folder import backup_folder, in_words, read_backups
 from aperture_dagster.postgres.connection import ensure_owner, product_database_url
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.databases import drop_replaced_database, replaced_databases

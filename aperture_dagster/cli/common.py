@@ -1,18 +1,125 @@
-"""What the commands share: a usable home, a free port, and errors as one sentence."""
+"""What the commands share: the terminal, a usable home, a free port, and errors as one sentence.
+
+Nothing controls the terminal but our own colours, and text breaks between words only.
+"""
+
+from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import click
+import rich.console
+from rich.cells import cell_len
+from rich.console import ConsoleDimensions, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
 
 from aperture_dagster.files.private import FileError, prepare_home
 from aperture_dagster.http.errors import ServiceError
-from aperture_dagster.model.errors import OperatorError
-from aperture_dagster.model.wording import UNPRINTABLE, printable
-from aperture_dagster.settings.places import checkout
+from aperture_dagster.model import UNPRINTABLE, OperatorError, printable
+from aperture_dagster.settings.home import checkout
+
+# The terminal: its width, text that breaks between words only, and nothing that controls it but our own colours.
+
+
+WIDTH_WITHOUT_TERMINAL = 100
+WIDEST = 140
+"""Longer lines are hard to read, however wide the terminal is."""
+
+
+class Console(rich.console.Console):
+    """A console on which titles, names and messages from outside are text: they are no markup, and control nothing."""
+
+    def __init__(self, file: TextIO | None = None, *, soft_wrap: bool = False) -> None:
+        super().__init__(file=file, highlight=False, emoji=False, markup=False, soft_wrap=soft_wrap)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Turn anything into pieces of text with styles; whatever is printed comes through here."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else printable(text), style, control)
+
+
+class Terminal(Console):
+    """A console that asks its own file for its width.
+
+    While a step runs, Dagster redirects the descriptors that Rich would ask.
+    """
+
+    @property
+    def size(self) -> ConsoleDimensions:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Columns and lines; a file or pipe has a fixed width, unless the environment sets COLUMNS."""
+        columns = lines = 0
+        if self._width is not None:
+            columns = self._width
+        elif not self.is_terminal:
+            columns = WIDTH_WITHOUT_TERMINAL
+        else:
+            with contextlib.suppress(OSError, ValueError):
+                columns, lines = os.get_terminal_size(self.file.fileno())
+        # Some pseudo-terminals have no size.
+        return ConsoleDimensions(columns or 80, lines or 25)
+
+    @property
+    def text_width(self) -> int:
+        """Columns for text."""
+        return min(self.size.width, WIDEST)
+
+    def print_hanging(self, text: str | Text, style: str = "", *, indent: int = 0, hang: int | None = None) -> None:
+        """Print text that is broken between words; ``hang`` is the indentation of its second and later lines.
+
+        In a pipe it is one line, so that tools that read lines find all of it.
+        """
+        text = text if isinstance(text, Text) else Text(text)
+        # A style of the whole line would colour the indentation, too.
+        text.stylize(style)
+        hang = indent + 2 if hang is None else hang
+        lines = list(_wrapped(text, self.text_width - indent, self.text_width - hang)) if self.is_terminal else [text]
+        for number, line in enumerate(lines):
+            # Longer words, such as paths, are left to the terminal: what it breaks can still be copied.
+            self.print(Text(" " * (hang if number else indent)) + line, soft_wrap=True)
+
+
+def _wrapped(text: Text, first: int, rest: int) -> list[Text]:
+    """Break text between words into lines that fit, with their styles; ``first`` and ``rest`` are their widths."""
+    starts, position = [0], 0
+    for word in text.plain.split(" "):
+        width = max(rest if len(starts) > 1 else first, 1)
+        if position > starts[-1] and cell_len(text.plain[starts[-1] : position + len(word)]) > width:
+            starts.append(position)
+        position += len(word) + 1
+    ends = [*(start - 1 for start in starts[1:]), len(text.plain)]
+    return [text[start:end] for start, end in zip(starts, ends, strict=True)]
+
+
+def fit(text: str, width: int, *, between: Sequence[str] = (" ",)) -> str:
+    """Shorten text to a number of columns, and end it with an ellipsis.
+
+    It is cut at one of the separators ``between``, or else between words; a single long word is cut anywhere.
+    """
+    text = " ".join(text.split())
+    if cell_len(text) <= width:
+        return text
+    for separators in (between, (" ",)):
+        cuts = {found.start() for one in separators for found in re.finditer(re.escape(one), text)}
+        fitting = [cut for cut in cuts if cell_len(text[:cut]) < width]
+        if fitting:
+            return text[: max(fitting)].rstrip(",;: ") + "…"
+    kept = text
+    while kept and cell_len(kept) >= width:
+        kept = kept[:-1]
+    return f"{kept}…" if width > 0 else ""
+
+
+def pad(text: str, width: int) -> str:
+    """Fill text with spaces to a number of columns; some characters take two."""
+    return text + " " * (width - cell_len(text))
 
 
 def echo(text: str, *, err: bool = False) -> None:

@@ -10,10 +10,9 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from aperture_dagster.cli.common import operator_errors, require_writable
+from aperture_dagster.cli.common import Terminal, operator_errors, require_writable
 from aperture_dagster.cli.demo import home_option, settings_of_home
-from aperture_dagster.cli.terminal import Terminal
-from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.model import OperatorError
 from aperture_dagster.postgres.database import read_only
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.settings import Settings
@@ -106,7 +105,7 @@ def evaluate(folder: Path, households: int | None, plays_only: bool) -> None:
 
     Example: aperture crowd evaluate ml-latest-small --households 10 --plays-only
     """
-    from aperture_dagster.taste.folder_world import world_of_folder
+    from aperture_dagster.taste.movielens import world_of_folder
     from aperture_dagster.taste.ranking.evaluation import compare_with_votes, intervals, without_ratings
 
     console = Terminal()

@@ -23,12 +23,11 @@ from typing import Any, Literal, get_args
 import click
 from rich.text import Text
 
-from aperture_dagster.cli.common import echo, operator_errors, require_writable
+from aperture_dagster.cli.common import Terminal, echo, operator_errors, require_writable
 from aperture_dagster.cli.summary import show, summarize
-from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.enrichment.sources import SOURCES
 from aperture_dagster.instance.home import use_dagster_home
-from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.model import OperatorError
 from aperture_dagster.settings import (
     FILE_SUFFIX,
     PREFIX,
@@ -38,7 +37,7 @@ from aperture_dagster.settings import (
     load_settings,
     secret_names,
 )
-from aperture_dagster.settings.places import default_home, start_command
+from aperture_dagster.settings.home import default_home, start_command
 
 # The stand-ins for every service, as a process that commands and benchmarks run.
 

@@ -12,9 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from aperture_dagster.catalogue.people import User, read_users
-from aperture_dagster.cli.common import operator_errors
+from aperture_dagster.cli.common import Console, operator_errors
 from aperture_dagster.cli.show import find_title, find_user
-from aperture_dagster.cli.terminal import Console
 from aperture_dagster.discovery.requests import PlannedRequest, RequestDesk, open_desk
 from aperture_dagster.discovery.seerr import why_not_configured
 from aperture_dagster.discovery.suggestions import (
@@ -30,9 +29,7 @@ from aperture_dagster.discovery.suggestions import (
     why_suggested,
 )
 from aperture_dagster.http.errors import ServiceError
-from aperture_dagster.model.clock import Clock
-from aperture_dagster.model.errors import OperatorError
-from aperture_dagster.model.wording import titled
+from aperture_dagster.model import Clock, OperatorError, titled
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings, load_settings
 

@@ -18,16 +18,15 @@ from zoneinfo import ZoneInfo
 import click
 from rich.text import Text
 
-from aperture_dagster.alerts.rules import Notifier
+from aperture_dagster.alerts import Notifier
 from aperture_dagster.catalogue.items import choose_libraries
 from aperture_dagster.catalogue.people import User, as_listed, read_users, users_named, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
 from aperture_dagster.catalogue.references import nearest_users
 from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.cli.common import echo_json, operator_errors, require_writable
+from aperture_dagster.cli.common import Terminal, echo_json, operator_errors, require_writable
 from aperture_dagster.cli.demo import demo_home, home_option, load_settings_of, settings_of_home
 from aperture_dagster.cli.heartbeats import read_parts, up_is_running
-from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.discovery.seerr import SEERR, comparable_id, why_not_configured
 from aperture_dagster.enrichment.sources import SOURCES, TitleSource
 from aperture_dagster.http.errors import QuotaSpent, ServiceError, ServiceNotConfigured, redact
@@ -36,13 +35,19 @@ from aperture_dagster.http.messages import Request
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.maintenance.status import LEAST_FREE_BYTES, State, future_dates
 from aperture_dagster.maintenance.updates import find_update
-from aperture_dagster.media_server.home_screen import HomeScreen
+from aperture_dagster.media_server.jellyfin import HomeScreen
 from aperture_dagster.media_server.records import ServerLibrary, ServerUser
-from aperture_dagster.model.clock import Clock
-from aperture_dagster.model.errors import MissingPrerequisite, OperatorError
-from aperture_dagster.model.moments import SKEW, describe_future
-from aperture_dagster.model.wording import counted, duration, listed
-from aperture_dagster.postgres.backup.folder import backup_folder, is_in_container, read_backups, why_overdue
+from aperture_dagster.model import (
+    SKEW,
+    Clock,
+    MissingPrerequisite,
+    OperatorError,
+    counted,
+    describe_future,
+    duration,
+    listed,
+)
+from aperture_dagster.postgres.backup import backup_folder, is_in_container, read_backups, why_overdue
 from aperture_dagster.postgres.connection import describe_server
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.errors import DatabaseError
@@ -53,8 +58,8 @@ from aperture_dagster.publishing.published import Manifest, published_library_id
 from aperture_dagster.publishing.roots import Roots, root_choice
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.settings import Settings, environment_names, misspelt_variables
-from aperture_dagster.settings.places import describe_configuration
-from aperture_dagster.taste.embedders import Embedders
+from aperture_dagster.settings.home import describe_configuration
+from aperture_dagster.taste.embedder import Embedders
 from aperture_dagster.worklist.services import MeteredService
 
 NAMES = 12

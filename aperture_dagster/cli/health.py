@@ -17,14 +17,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aperture_dagster.model.wording import printable
+from aperture_dagster.model import printable
 
 ANSWER_SECONDS = 10.0
 POLL_SECONDS = 0.5
 LISTS_POLL_SHARE = 0.02
 """Share of the time since its start that the check of lists waits for: a home may have none for weeks."""
 MOST_AHEAD_SECONDS = 600.0
-"""As ``SKEW`` in ``aperture_dagster.model.moments``: the clocks of two hosts may differ by this much."""
+"""As ``SKEW`` in ``aperture_dagster.model``: the clocks of two hosts may differ by this much."""
 PORTS = {"code": 4000, "webserver": 3000, "daemon": 3000, "all": 3000, "container": 3000, "lists": 3000}
 UP = ("aperture up", "aperture_dagster.cli.supervisor")
 """What the command of a container has in it that runs everything: process 1 is that, or the init in front of it."""

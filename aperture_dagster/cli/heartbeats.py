@@ -2,20 +2,59 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aperture_dagster.cli.health import find_problem, grpc_server_answers
-from aperture_dagster.cli.up_files import UpFiles, read_state
 from aperture_dagster.files import locks
 from aperture_dagster.maintenance.status import PartState
-from aperture_dagster.model.moments import SKEW
+from aperture_dagster.model import SKEW
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
+
+# The files of `aperture up` in a home: its lock, its state, and what its parts print.
+#
+# Standard library only: the supervisor imports this, and it runs for months.
+
+
+class UpFiles(NamedTuple):
+    """Paths in the folder that Dagster's files are in, ``APERTURE_HOME/dagster``.
+
+    Attributes:
+        folder: the folder itself.
+        lock: held as long as `aperture up` or one of its parts runs.
+        state: JSON, written whenever a part starts, becomes ready or ends; meaningless while nobody holds the lock.
+        logs: folder with what each part prints, a file for each.
+        workspace: names the code server for the webserver and the daemon; ``workspace.yaml`` beside it is for commands
+            outside `aperture up`.
+    """
+
+    folder: Path
+    lock: Path
+    state: Path
+    logs: Path
+    workspace: Path
+
+    @classmethod
+    def of_home(cls, home: Path) -> UpFiles:
+        """Return the files of a home."""
+        folder = home / "dagster"
+        return cls(folder, folder / "up.lock", folder / "up.json", folder / "up", folder / "code-server.yaml")
+
+
+def read_state(path: Path) -> Mapping[str, Any]:
+    """Read a state file; empty if there is none, or if it cannot be understood."""
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) else {}
+
 
 LATE_SECONDS = 300.0
 """A loop of the daemon writes a heartbeat every 30 seconds, but the evaluation of a slow sensor may delay it."""

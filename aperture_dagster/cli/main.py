@@ -5,7 +5,6 @@ import sys
 
 import click
 
-from aperture_dagster.cli.access import api_key, sign_out_everybody
 from aperture_dagster.cli.backup import backup, migrate, restore
 from aperture_dagster.cli.common import require_free_port
 from aperture_dagster.cli.crowd import crowd
@@ -15,7 +14,7 @@ from aperture_dagster.cli.doctor import doctor
 from aperture_dagster.cli.history import history
 from aperture_dagster.cli.publish import publish, unpublish
 from aperture_dagster.cli.ratings import rate, trakt
-from aperture_dagster.cli.show import show
+from aperture_dagster.cli.show import api_key, show, sign_out_everybody
 from aperture_dagster.cli.status import alert, status
 from aperture_dagster.cli.up import up
 

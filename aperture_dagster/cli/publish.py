@@ -11,14 +11,11 @@ from typing import Any
 import click
 
 from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.cli.common import operator_errors
-from aperture_dagster.cli.terminal import Terminal
-from aperture_dagster.model.clock import Clock
-from aperture_dagster.model.errors import OperatorError
-from aperture_dagster.model.wording import counted
+from aperture_dagster.cli.common import Terminal, operator_errors
+from aperture_dagster.model import Clock, OperatorError, counted
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.publishing.outcome import Outcome, explain_failures
 from aperture_dagster.publishing.publication import Publication, Published
+from aperture_dagster.publishing.work import Outcome, explain_failures
 from aperture_dagster.settings import Settings, load_settings
 
 SHOWN_LINES = 60

@@ -10,10 +10,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
+from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.items import works_for
+from aperture_dagster.catalogue.members import add_key, read_keys, remove_key
 from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size, read_titles_to_name
 from aperture_dagster.catalogue.references import (
@@ -25,21 +27,19 @@ from aperture_dagster.catalogue.references import (
     nearest_users,
     parse_title_reference,
 )
-from aperture_dagster.cli.common import echo, echo_json, operator_errors
-from aperture_dagster.cli.demo import home_option, settings_of_home
+from aperture_dagster.cli.common import Terminal, echo, echo_json, operator_errors
+from aperture_dagster.cli.demo import home_option, load_settings_of, settings_of_home
 from aperture_dagster.cli.heartbeats import up_is_running
 from aperture_dagster.cli.summary import next_episode, noun, print_titles, progress_in
-from aperture_dagster.cli.terminal import Terminal
+from aperture_dagster.front_door.secrets import end_all_sessions
 from aperture_dagster.maintenance.status import recently_watched, taste_of, why_no_list
-from aperture_dagster.model.clock import Clock
-from aperture_dagster.model.errors import OperatorError
-from aperture_dagster.model.wording import titled
+from aperture_dagster.model import Clock, OperatorError, titled
 from aperture_dagster.popularity.queries import shows_table
 from aperture_dagster.popularity.series import episode_label
-from aperture_dagster.postgres.database import NothingYet, read_only
+from aperture_dagster.postgres.database import Database, NothingYet, read_only
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.lists import reason_of, recommendation_table
-from aperture_dagster.taste.sight import hidden_titles
+from aperture_dagster.taste.wishes import hidden_titles
 
 # USER and TITLE on the command line: exactly one, or a message that says how to name it.
 
@@ -291,3 +291,61 @@ def _day(moment: datetime, zone: ZoneInfo) -> str:
 
 def _text(value: Any) -> str:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+# ``aperture api-key``, and ``aperture sign-out-everybody``: what programs and members are admitted with.
+
+
+@click.command("sign-out-everybody")
+@home_option
+def sign_out_everybody(home: str | None) -> None:
+    """End the sessions of all members on the web pages, at once; everybody has to sign in again."""
+    with operator_errors():
+        end_all_sessions(load_settings_of(home))
+    echo("All sessions have ended.")
+
+
+@click.group("api-key")
+def api_key() -> None:
+    """The keys with which programs, such as dashboards, read lists."""
+
+
+@api_key.command()
+@click.argument("name")
+@click.option("--user", help="The one user whose lists it may read. Default: all.")
+@home_option
+def add(name: str, user: str | None, home: str | None) -> None:
+    """Make a key for the program NAME, and print it: it is shown this once, and not stored.
+
+    Example: aperture api-key add "Home Assistant" --user Anna
+    """
+    with operator_errors(), Database(load_settings_of(home)).transaction() as connection:
+        whose = find_user(connection, user) if user is not None else None
+        key = add_key(connection, name, whose.user_id if whose is not None else None)
+        if key is None:
+            raise OperatorError(f"There is a key named {name!r}. Choose another name, or remove that one first.")
+    echo(f"{name} reads the lists of {whose.name if whose is not None else 'all users'} with this key:", err=True)
+    echo(key)
+
+
+@api_key.command("list")
+@home_option
+def list_keys(home: str | None) -> None:
+    """Show which programs have a key, and for whose lists."""
+    with operator_errors(), Database(load_settings_of(home)).transaction() as connection:
+        rows = read_keys(connection)
+    table = Table("Program", "Lists of", "Since", box=None, padding=(0, 1))
+    for row in rows:
+        table.add_row(Text(row["name"]), Text(row["user"] or "all users"), f"{row['created_at']:%Y-%m-%d}")
+    Terminal().print(table if rows else "No program has a key: run `aperture api-key add NAME`.")
+
+
+@api_key.command()
+@click.argument("name")
+@home_option
+def remove(name: str, home: str | None) -> None:
+    """End the key of the program NAME, at once."""
+    with operator_errors(), Database(load_settings_of(home)).transaction() as connection:
+        if not remove_key(connection, name):
+            raise OperatorError(f"There is no key named {name!r}: see `aperture api-key list`.")
+    echo(f"The key of {name} is worth nothing from now on.")

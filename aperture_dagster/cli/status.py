@@ -19,15 +19,15 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Connection
 
-from aperture_dagster.alerts.rules import Message, Notifier
+from aperture_dagster.alerts import Message, Notifier
 from aperture_dagster.catalogue.people import read_users, server_identity, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
-from aperture_dagster.cli.common import echo_json, operator_errors
+from aperture_dagster.cli.common import Console, Terminal, echo_json, operator_errors
 from aperture_dagster.cli.demo import home_option, settings_of_home
 from aperture_dagster.cli.heartbeats import read_parts, up_is_running
 from aperture_dagster.cli.show import how_to_begin
-from aperture_dagster.cli.terminal import Console, Terminal
 from aperture_dagster.http.errors import redact
+from aperture_dagster.maintenance import size_of_database
 from aperture_dagster.maintenance.status import (
     PICK_DAYS,
     CheckState,
@@ -45,18 +45,14 @@ from aperture_dagster.maintenance.status import (
     picks_watched,
     recent_outage,
 )
-from aperture_dagster.maintenance.tidying import size_of_database
 from aperture_dagster.maintenance.updates import find_update, is_address
-from aperture_dagster.model.clock import Clock
-from aperture_dagster.model.errors import OperatorError
-from aperture_dagster.model.moments import describe_future, elapsed
-from aperture_dagster.model.wording import counted
-from aperture_dagster.postgres.backup.folder import backup_folder, read_backups, why_overdue
+from aperture_dagster.model import Clock, OperatorError, counted, describe_future, elapsed
+from aperture_dagster.postgres.backup import backup_folder, read_backups, why_overdue
 from aperture_dagster.postgres.connection import describe_server
 from aperture_dagster.postgres.database import NothingYet, read_only
 from aperture_dagster.postgres.errors import DatabaseError
-from aperture_dagster.publishing.outcome import why_unread
 from aperture_dagster.publishing.published import unread_libraries
+from aperture_dagster.publishing.work import why_unread
 from aperture_dagster.ratings.merge import describe_held
 from aperture_dagster.ratings.removals import held_by_user
 from aperture_dagster.settings import Settings, load_settings
@@ -159,8 +155,7 @@ def _read_instance(settings: Settings, now: datetime) -> dict[str, Any]:
 
     from aperture_dagster.build import all_jobs, build_definitions
     from aperture_dagster.instance import dead_runs
-    from aperture_dagster.sensors import freshness_makers
-    from aperture_dagster.sensors.problems import look_at_checks, look_at_freshness
+    from aperture_dagster.sensors import freshness_makers, look_at_checks, look_at_freshness
 
     def clean(text: str) -> str:
         return redact(text, settings.secret_values())
@@ -196,7 +191,7 @@ def _job_state(instance: dg.DagsterInstance, job: Job, settings: Settings, clean
     import dagster as dg
 
     from aperture_dagster.instance.runs import ENDED, ended_at
-    from aperture_dagster.sensors.problems import look_at_runs
+    from aperture_dagster.sensors import look_at_runs
 
     is_on = job.why_off(settings) is None
     records = instance.get_run_records(dg.RunsFilter(job_name=job.name), limit=READ_RUNS)

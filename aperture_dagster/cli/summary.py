@@ -14,9 +14,9 @@ from rich.text import Text
 from aperture_dagster.catalogue.people import read_users
 from aperture_dagster.catalogue.queries import catalogue_size
 from aperture_dagster.catalogue.watch_states import count_plays
-from aperture_dagster.cli.terminal import Terminal, fit, pad
+from aperture_dagster.cli.common import Terminal, fit, pad
 from aperture_dagster.discovery.suggestions import candidate_table, why_suggested
-from aperture_dagster.model.wording import counted, listed, titled
+from aperture_dagster.model import counted, listed, titled
 from aperture_dagster.popularity.queries import shows_table
 from aperture_dagster.popularity.series import episode_label
 from aperture_dagster.postgres.database import Database

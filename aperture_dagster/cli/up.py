@@ -28,20 +28,19 @@ from aperture_dagster.cli.demo import (
     warn_of_ignored_database,
 )
 from aperture_dagster.cli.doctor import Finding, examine
-from aperture_dagster.cli.heartbeats import up_is_running
+from aperture_dagster.cli.heartbeats import UpFiles, read_state, up_is_running
 from aperture_dagster.cli.parts import AWAITED, Limits, Part, Plan, Ui
-from aperture_dagster.cli.up_files import UpFiles, read_state
 from aperture_dagster.files import locks
 from aperture_dagster.files.private import write_file
 from aperture_dagster.front_door.secrets import OPERATOR, secret_file
 from aperture_dagster.instance.home import LOCATION, use_dagster_home
-from aperture_dagster.model.errors import OperatorError
-from aperture_dagster.postgres.backup.folder import in_container
+from aperture_dagster.model import OperatorError
+from aperture_dagster.postgres.backup import in_container
 from aperture_dagster.postgres.cluster import short_path
 from aperture_dagster.postgres.connection import close_engine, product_database_url
 from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.settings.places import checkout
+from aperture_dagster.settings.home import checkout
 from aperture_dagster.settings.types import is_loopback
 
 LOOPS = {

@@ -8,8 +8,8 @@ import dagster as dg
 from aperture_dagster.automation import FROM_AUTOMATION
 from aperture_dagster.instance.failures import LONGEST_REASON
 from aperture_dagster.instance.markdown import NOTHING, arranged, cell
-from aperture_dagster.model.wording import counted
-from aperture_dagster.worklist.populations import Source
+from aperture_dagster.model import counted
+from aperture_dagster.worklist.queue import Source
 from aperture_dagster.worklist.services import Service
 
 SHOWN_PROBLEMS = 20

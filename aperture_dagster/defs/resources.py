@@ -14,11 +14,11 @@ from pydantic import Field
 
 from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.http.errors import redact
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.settings import Settings, secret_names
-from aperture_dagster.taste.embedders import Embedders
+from aperture_dagster.taste.embedder import Embedders
 from aperture_dagster.worklist.services import Services
 
 SHOWN_ONLY = "Shown only: a change has no effect."

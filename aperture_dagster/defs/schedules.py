@@ -13,7 +13,7 @@ from aperture_dagster.defs.reporting import warn_unless
 from aperture_dagster.instance.failures import describe
 from aperture_dagster.instance.markdown import markdown_table
 from aperture_dagster.instance.runs import BlockingChecks, run_under_way, why_blocked
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.partitions import user_partitions
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
@@ -74,9 +74,6 @@ def build_schedule(
         return request if len(allowed) == len(job.assets) else request.with_replaced_attrs(asset_selection=allowed)
 
     return start
-
-
-# How old what was made for each user is: Dagster's freshness knows only the asset as a whole.
 
 
 LIMIT = timedelta(hours=24 + NIGHTLY_GRACE_HOURS)

@@ -27,12 +27,11 @@ from aperture_dagster.instance.failures import (
 )
 from aperture_dagster.instance.markdown import arranged, code_block
 from aperture_dagster.instance.runs import SCHEDULE_TAG
-from aperture_dagster.model.wording import counted
+from aperture_dagster.model import Progress, counted
 from aperture_dagster.partitions import user_partitions, users_partitions
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.errors import DatabaseError, DatabaseInterrupted
 from aperture_dagster.settings import Settings
-from aperture_dagster.worklist.progress import Progress
 
 # An asset with a partition per user, of which one run serves one user or all.
 user_asset = functools.partial(

@@ -28,16 +28,14 @@ from aperture_dagster.discovery.pool import (
 )
 from aperture_dagster.discovery.suitability import plan_users, today_of
 from aperture_dagster.enrichment.queries import SuggestedPage
-from aperture_dagster.enrichment.tmdb.client import Tmdb
-from aperture_dagster.enrichment.tmdb.source import TMDB
+from aperture_dagster.enrichment.tmdb import TMDB, Tmdb
 from aperture_dagster.http.errors import BadAnswer, NotFound, RequestRejected, ServicePaused, ServiceUnavailable
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.engine import Attempt, Tally, WorkList, one_by_one, work_through
-from aperture_dagster.worklist.populations import Source
-from aperture_dagster.worklist.queue import DueItem
+from aperture_dagster.worklist.queue import DueItem, Source
 from aperture_dagster.worklist.services import MeteredService
 
 # Requests for lists per day, for all users together.

@@ -16,15 +16,14 @@ from aperture_dagster.discovery.plan import MEDIA_TYPES, Key, KnownList
 from aperture_dagster.discovery.tables import discovery_lists, discovery_pool
 from aperture_dagster.enrichment.queries import SuggestedPage, SuggestedTitle
 from aperture_dagster.http.errors import ServiceError, ServicePaused, ServiceRefused
-from aperture_dagster.model.clock import Clock
-from aperture_dagster.model.moments import SKEW, is_future
+from aperture_dagster.model import SKEW, Clock, is_future
 from aperture_dagster.postgres.bulk import as_json, storable, upsert
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows, read_value
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.tokens import recommendations_of
 from aperture_dagster.settings import Settings
-from aperture_dagster.worklist.populations import Population
+from aperture_dagster.worklist.queue import Population
 
 # The name of TMDb's list of the pool in ``fetches``.
 POOL_SOURCE = "tmdb_discovery"

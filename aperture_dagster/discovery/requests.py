@@ -51,11 +51,10 @@ from aperture_dagster.http.errors import (
     ServiceFailed,
     ServiceUnavailable,
 )
-from aperture_dagster.model.clock import Clock
-from aperture_dagster.model.wording import counted
+from aperture_dagster.model import Clock, counted
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.texts.translations import ENGLISH, Texts, marked
+from aperture_dagster.texts import ENGLISH, Texts, marked
 from aperture_dagster.worklist.services import Services
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.discovery.suggestions import listed_since, read_pool, read_pool_edges, replace_candidates
 from aperture_dagster.discovery.suitability import today_of, unsuitable
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.bulk import WriteCounts
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings

@@ -26,7 +26,7 @@ from aperture_dagster.http.client import ServiceClient
 from aperture_dagster.http.errors import ServiceNotConfigured, redact
 from aperture_dagster.http.messages import Answer, Request, as_object, expect, objects, one_line
 from aperture_dagster.settings import Settings
-from aperture_dagster.texts.translations import Texts
+from aperture_dagster.texts import Texts
 from aperture_dagster.worklist.services import Service
 
 RequestStatus = Literal["pending", "approved", "declined", "failed", "completed"]

@@ -12,11 +12,11 @@ from sqlalchemy import Connection
 from aperture_dagster.catalogue.references import MediaType
 from aperture_dagster.discovery.pool import owned_under_any_id, settled_titles
 from aperture_dagster.discovery.tables import discovery_candidates, seerr_requests
-from aperture_dagster.model.moments import SKEW
+from aperture_dagster.model import SKEW
 from aperture_dagster.postgres.bulk import WriteCounts, upsert
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_frame, read_rows, read_value
 from aperture_dagster.taste.lists import reason_of, replace_rows
-from aperture_dagster.texts.translations import ENGLISH, Texts
+from aperture_dagster.texts import ENGLISH, Texts
 
 if TYPE_CHECKING:
     import pandas as pd

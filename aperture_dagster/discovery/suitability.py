@@ -15,7 +15,7 @@ from aperture_dagster.catalogue.people import User
 from aperture_dagster.discovery.plan import ENGLISH, MEDIA_TYPES, KnownList, UserPlan, least_votes, queries_for
 from aperture_dagster.discovery.pool import owned_ids, owned_under_any_id, settled_ids, settled_titles
 from aperture_dagster.enrichment.queries import SuggestedTitle
-from aperture_dagster.model.tags import clean_tags
+from aperture_dagster.model import clean_tags
 from aperture_dagster.postgres.queries import execute, read_rows
 from aperture_dagster.settings import Settings
 

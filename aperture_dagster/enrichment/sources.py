@@ -13,8 +13,8 @@ from aperture_dagster.enrichment.mdblist import MDBLIST
 from aperture_dagster.enrichment.merge import SERVER, SERVER_GIVES, MergePlan
 from aperture_dagster.enrichment.omdb import OMDB
 from aperture_dagster.enrichment.source import TitleSource
-from aperture_dagster.enrichment.tmdb.source import TMDB, TMDB_IMAGES
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.enrichment.tmdb import TMDB, TMDB_IMAGES
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.queue import find_due

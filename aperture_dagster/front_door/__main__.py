@@ -18,7 +18,7 @@ from aperture_dagster.front_door.house import House
 from aperture_dagster.front_door.secrets import ROWS, read_secret
 from aperture_dagster.instance.private import webserver
 from aperture_dagster.postgres.database import ReadOnlyDatabase
-from aperture_dagster.publishing.row_keeper import RowKeeper, first_member, reachable_address
+from aperture_dagster.publishing.home_rows import RowKeeper, first_member, reachable_address
 from aperture_dagster.settings import Settings, load_settings
 
 DEFAULT_PORT = 3000

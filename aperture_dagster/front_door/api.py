@@ -16,17 +16,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount
 
-from aperture_dagster.catalogue.keys import digest_of, find_key
+from aperture_dagster.catalogue.members import digest_of, find_key
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.references import match_users
 from aperture_dagster.discovery.suggestions import why_suggested
 from aperture_dagster.front_door.house import NO_STORE, House, Visit
 from aperture_dagster.front_door.sessions import WINDOW_SECONDS, Throttle
-from aperture_dagster.model.media import MediaType
+from aperture_dagster.model import MediaType
 from aperture_dagster.settings import Settings
-from aperture_dagster.shelves.lists import Card, Page, Row, for_you, next_episode, shows, suggestions, top_picks
+from aperture_dagster.shelves import Card, Page, Row, for_you, next_episode, shows, suggestions, top_picks
 from aperture_dagster.taste.lists import reason_of
-from aperture_dagster.texts.translations import ENGLISH, Texts
+from aperture_dagster.texts import ENGLISH, Texts
 
 PATH = "/api/v1"
 

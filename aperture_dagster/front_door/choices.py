@@ -9,23 +9,15 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 
-from aperture_dagster.catalogue.choices import (
-    LONGEST_NAME,
-    Choices,
-    choices_of,
-    clean_name,
-    is_taken,
-    write_choices,
-)
+from aperture_dagster.catalogue.members import LONGEST_NAME, Choices, choices_of, clean_name, is_taken, write_choices
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.front_door.house import Visit
-from aperture_dagster.newsletter.addresses import chosen_address, services, shown
-from aperture_dagster.newsletter.sending import why_no_newsletter
+from aperture_dagster.newsletter import chosen_address, services, shown, why_no_newsletter
 from aperture_dagster.postgres.queries import read_value
 from aperture_dagster.publishing.publication import why_own_lists_are_not_published
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.lists import library_genres
-from aperture_dagster.texts.translations import marked
+from aperture_dagster.texts import marked
 
 TAKEN = marked("Somebody else has this name. Choose another one.")
 NO_ADDRESS = marked("This is no address that letters can be sent to.")

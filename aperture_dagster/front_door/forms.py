@@ -18,15 +18,14 @@ from aperture_dagster.discovery.suggestions import dismiss_title, dismissed_titl
 from aperture_dagster.front_door.choices import choose, exclude_genres
 from aperture_dagster.front_door.house import Answer, House, Visit
 from aperture_dagster.http.errors import ServiceError
-from aperture_dagster.newsletter.sending import unsubscribe
-from aperture_dagster.ratings.accounts import TraktAccounts, why_off
-from aperture_dagster.ratings.connecting import disconnect
+from aperture_dagster.newsletter import unsubscribe
+from aperture_dagster.ratings.accounts import TraktAccounts, disconnect, why_off
 from aperture_dagster.ratings.merge import HIGHEST, LOWEST
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.ratings.records import AccountShared, SignInFailed
-from aperture_dagster.shelves.taste import CONNECT
-from aperture_dagster.taste.more_like_this import want_more, want_no_more
-from aperture_dagster.texts.translations import marked
+from aperture_dagster.shelves import CONNECT
+from aperture_dagster.taste.wishes import want_more, want_no_more
+from aperture_dagster.texts import marked
 
 _LOG = logging.getLogger(__name__)
 RATINGS = {"": None} | {str(step): step for step in range(LOWEST, HIGHEST + 1)}

@@ -16,7 +16,7 @@ from aperture_dagster.front_door.sessions import COOKIE, Session, Sessions
 from aperture_dagster.postgres.database import NothingYet, ReadOnlyDatabase
 from aperture_dagster.settings import Settings
 from aperture_dagster.settings.types import is_loopback
-from aperture_dagster.texts.translations import LANGUAGES, Texts, preferred_language, texts_of
+from aperture_dagster.texts import LANGUAGES, Texts, preferred_language, texts_of
 
 REMEMBERED_SECONDS = 20.0
 LANGUAGE_COOKIE = "aperture_language"

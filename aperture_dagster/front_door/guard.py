@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aperture_dagster.settings.types import is_address, is_loopback, parse_authority
-from aperture_dagster.texts.translations import preferred_language, texts_of
+from aperture_dagster.texts import preferred_language, texts_of
 
 SETTING = "APERTURE_UI_ALLOWED_HOSTS"
 GRAPHQL_TYPES = ("application/json", "application/graphql")

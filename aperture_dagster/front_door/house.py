@@ -26,14 +26,13 @@ from aperture_dagster.discovery.seerr import why_not_configured
 from aperture_dagster.front_door.gate import Gate, Visitor, texts_for
 from aperture_dagster.front_door.sessions import Throttle
 from aperture_dagster.media_server.posters import Posters
-from aperture_dagster.model.clock import Clock
-from aperture_dagster.model.wording import stars
+from aperture_dagster.model import Clock, stars
 from aperture_dagster.postgres.database import Database, NothingYet, ReadOnlyDatabase
 from aperture_dagster.postgres.errors import DatabaseError
-from aperture_dagster.ratings.connecting import Connecting
+from aperture_dagster.ratings.accounts import Connecting
 from aperture_dagster.settings import Settings
-from aperture_dagster.shelves.lists import name_of
-from aperture_dagster.texts.translations import LANGUAGES, Texts, marked
+from aperture_dagster.shelves import name_of
+from aperture_dagster.texts import LANGUAGES, Texts, marked
 
 _LOG = logging.getLogger(__name__)
 HERE = Path(__file__).parent

@@ -21,11 +21,9 @@ from aperture_dagster.front_door.house import HEADERS, LARGEST_ID, NO_MEMBER, ST
 from aperture_dagster.postgres.database import NothingYet
 from aperture_dagster.postgres.queries import read_value, state_of_database
 from aperture_dagster.settings.types import is_loopback
-from aperture_dagster.shelves.lists import Page, for_you, one_title, own_ratings, shows, suggestions, top_picks
-from aperture_dagster.shelves.taste import my_taste
-from aperture_dagster.taste.more_like_this import titles_to_follow
-from aperture_dagster.taste.sight import titles_in_sight
-from aperture_dagster.texts.translations import marked
+from aperture_dagster.shelves import Page, for_you, my_taste, one_title, own_ratings, shows, suggestions, top_picks
+from aperture_dagster.taste.wishes import titles_in_sight, titles_to_follow
+from aperture_dagster.texts import marked
 
 KEPT_PAGES = 200
 ID = re.compile(r"[A-Za-z0-9-]{1,64}")

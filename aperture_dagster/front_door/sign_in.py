@@ -17,7 +17,7 @@ from aperture_dagster.front_door.sessions import COOKIE, QUICK_COOKIE, QUICK_SEC
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.media_server.accounts import Account, WrongAccount
 from aperture_dagster.postgres.database import NothingYet
-from aperture_dagster.texts.translations import LANGUAGES, marked
+from aperture_dagster.texts import LANGUAGES, marked
 
 _LOG = logging.getLogger(__name__)
 LANGUAGE_SECONDS = 365 * 86_400

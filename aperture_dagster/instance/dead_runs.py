@@ -16,8 +16,7 @@ from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from aperture_dagster.files import locks
 from aperture_dagster.instance.private import InstigatorState, ScheduleInstigatorData, get_current_timestamp
 from aperture_dagster.instance.purge import RUN_LOCKS
-from aperture_dagster.model.moments import SKEW, FutureDates
-from aperture_dagster.model.wording import duration
+from aperture_dagster.model import SKEW, FutureDates, duration
 from aperture_dagster.postgres import run_lock
 from aperture_dagster.postgres.connection import dagster_database_url, forget_connections
 from aperture_dagster.postgres.embedded import is_only_user

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.catalogue.removal import RemovalRefused
+from aperture_dagster.catalogue.rules import RemovalRefused
 from aperture_dagster.http.errors import (
     NotFound,
     RequestRejected,
@@ -19,8 +19,7 @@ from aperture_dagster.http.errors import (
     redact,
 )
 from aperture_dagster.instance.markdown import code_block
-from aperture_dagster.model.errors import MissingPrerequisite, OperatorError
-from aperture_dagster.model.wording import sentence
+from aperture_dagster.model import MissingPrerequisite, OperatorError, sentence
 from aperture_dagster.postgres.errors import DatabaseInterrupted
 from aperture_dagster.settings import Settings
 

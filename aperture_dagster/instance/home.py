@@ -11,7 +11,7 @@ from uuid import uuid4
 from aperture_dagster.files.private import FileError, prepare_home, write_file
 from aperture_dagster.postgres.migrate import schema_lock
 from aperture_dagster.settings import Settings
-from aperture_dagster.settings.places import checkout
+from aperture_dagster.settings.home import checkout
 
 if TYPE_CHECKING:
     from dagster_postgres import PostgresRunStorage

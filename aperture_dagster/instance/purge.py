@@ -25,8 +25,8 @@ import dagster as dg
 from aperture_dagster.files import locks
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.runs import ENDED, REPOSITORY_TAG, UNFINISHED, repository
-from aperture_dagster.maintenance.tidying import Freed, delete_in_batches, size_of_database, vacuum
-from aperture_dagster.model.moments import SKEW
+from aperture_dagster.maintenance import Freed, delete_in_batches, size_of_database, vacuum
+from aperture_dagster.model import SKEW
 from aperture_dagster.postgres.queries import execute
 
 if TYPE_CHECKING:

@@ -10,14 +10,14 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, DateTime
 
+from aperture_dagster.alerts import Message
 from aperture_dagster.catalogue.people import User, read_users, who_takes_part
-from aperture_dagster.model.moments import SKEW, FutureDates, elapsed
-from aperture_dagster.model.wording import counted, listed
+from aperture_dagster.model import SKEW, FutureDates, counted, elapsed, listed
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
 from aperture_dagster.postgres.tables import facts
-from aperture_dagster.publishing.outcome import why_unread
 from aperture_dagster.publishing.published import unread_libraries
+from aperture_dagster.publishing.work import why_unread
 from aperture_dagster.ratings.merge import describe_held
 from aperture_dagster.ratings.removals import held_by_user
 from aperture_dagster.schema import metadata
@@ -386,3 +386,24 @@ def recently_watched(connection: Connection, user_id: str, *, count: int) -> lis
           WHERE p.user_id = :user ORDER BY t.work_id, p.played_at DESC, e.season DESC, e.number DESC) latest
         ORDER BY played_at DESC, title LIMIT :count"""
     return read_rows(connection, statement, user=user_id, count=count)
+
+
+# The weekly summary: what `aperture status` says of the household, as a message to the operator.
+
+
+JOB = "send_weekly_summary"
+DAYS = timedelta(days=7)
+
+
+def why_no_summary(settings: Settings) -> str | None:
+    """Return why no summary is sent; None if one is wanted and there is an address."""
+    if JOB not in settings.schedules:
+        return f"No weekly summary is wanted: give {JOB} a time in APERTURE_SCHEDULES."
+    return None if settings.alert_addresses else "APERTURE_ALERT_URLS names no address."
+
+
+def weekly_summary(connection: Connection, settings: Settings, *, now: datetime) -> Message:
+    """Write the summary of the last seven days."""
+    got, waiting = describe_household(connection, settings, since=now - DAYS, now=now)
+    paragraphs = [*got, *(waiting or ["Nothing is held back."])]
+    return Message("Aperture: the week", "\n\n".join(paragraphs), is_good=not waiting)

@@ -12,7 +12,7 @@ from aperture_dagster.http.client import ServiceClient
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.http.messages import Request
 from aperture_dagster.maintenance.status import State
-from aperture_dagster.model.wording import shortened
+from aperture_dagster.model import shortened
 from aperture_dagster.settings import Settings
 
 LABEL = "The file of APERTURE_UPDATE_FILE"

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from aperture_dagster.http.errors import BadAnswer
 from aperture_dagster.http.messages import expect
+from aperture_dagster.media_server.items import parse_id
 from aperture_dagster.media_server.records import Listing, Page
-from aperture_dagster.media_server.values import parse_id
 
 Record = TypeVar("Record")
 # Makes a record from an item.

@@ -7,19 +7,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from operator import attrgetter
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from aperture_dagster.http.client import ServiceClient
 from aperture_dagster.http.errors import BadAnswer, NotFound
 from aperture_dagster.http.home_network import Route
 from aperture_dagster.http.messages import expect
-from aperture_dagster.media_server.activity import PlayEnded, parse_play
 from aperture_dagster.media_server.items import (
     ITEM_TYPES,
+    moment_of,
     parse_episode,
+    parse_id,
     parse_library,
     parse_state,
     parse_studio,
+    parse_text,
     parse_title,
 )
 from aperture_dagster.media_server.listing import (
@@ -44,6 +46,35 @@ from aperture_dagster.media_server.records import (
     ServerUser,
     with_content,
 )
+
+# The server's activity log: who has just watched something.
+
+
+# Jellyfin's name, which Emby once shared, and Emby's own.
+PLAY_ENDED = frozenset({"videoplaybackstopped", "playback.stop"})
+
+
+class PlayEnded(NamedTuple):
+    """Somebody stopped watching something: the number of the log's entry, and the moment by the server's clock."""
+
+    entry: str
+    user_id: str
+    at: datetime
+
+
+def parse_play(item: Mapping[str, Any]) -> PlayEnded | None:
+    """Parse an entry of the log; None if it is about something else.
+
+    Raises:
+        BadAnswer: an entry about a play says not whose, or when.
+    """
+    if (parse_text(item, "Type") or "").casefold() not in PLAY_ENDED:
+        return None
+    at = moment_of(item, "Date")
+    if at is None:
+        raise BadAnswer("Date is missing")
+    return PlayEnded(str(item.get("Id")), parse_id(item.get("UserId"), "UserId"), at)
+
 
 Record = TypeVar("Record")
 Item = TypeVar("Item", ServerTitle, ServerEpisode)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
-from aperture_dagster.model.media import MediaType as MediaType
+from aperture_dagster.model import MediaType as MediaType
 
 Record = TypeVar("Record")
 # Servers are asked for small pages, and a transaction for each would cost more than reading it.

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aperture_dagster.taste.ranking.histories import as_utc, number_column, rows_where, utc_column
-from aperture_dagster.taste.ranking.priors import bayesian_average
+from aperture_dagster.taste.ranking.library import bayesian_average
 
 Scores = NDArray[np.float64]
 

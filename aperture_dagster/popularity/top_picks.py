@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 from aperture_dagster.catalogue.watch_states import read_plays
 from aperture_dagster.enrichment.mdblist import LARGEST_PAGE, MDBLIST
 from aperture_dagster.enrichment.queries import ListPage, WorkIds, works_listed
-from aperture_dagster.enrichment.tmdb.source import TMDB
+from aperture_dagster.enrichment.tmdb import TMDB
 from aperture_dagster.http.errors import Cancelled, ServiceError
 from aperture_dagster.media_server.records import MediaType
-from aperture_dagster.model.wording import sentence
+from aperture_dagster.model import sentence
 from aperture_dagster.settings import Settings
 from aperture_dagster.settings.lists import TopPicksSource
 from aperture_dagster.taste.lists import latest_top_picks_day, replace_top_picks, top_picks_sources

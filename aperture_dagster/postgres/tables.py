@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, CheckConstraint, DateTime, MetaData, Sequence
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 
-from aperture_dagster.model.media import MEDIA_TYPES as MEDIA_TYPES
+from aperture_dagster.model import MEDIA_TYPES as MEDIA_TYPES
 
 # Shared parts of all tables: metadata, constraint names, helpers for constraints, and descriptions of columns.
 

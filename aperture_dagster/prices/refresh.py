@@ -19,29 +19,27 @@ from aperture_dagster.http.client import ServiceClient
 from aperture_dagster.http.errors import BadAnswer, NotFound, RequestRejected, ServiceError
 from aperture_dagster.http.home_network import is_private
 from aperture_dagster.http.messages import Request, as_object, objects, one_line
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import lock_until_commit
-from aperture_dagster.prices.queries import (
-    StoredPrice,
-    add_prices,
-    current_prices,
-    embedding_rate,
-    read_offered,
-    replace_offered,
-)
-from aperture_dagster.prices.rules import (
+from aperture_dagster.prices import (
     LISTS_SAY_NOTHING,
     LOCAL,
     Key,
     OfferedModel,
     Price,
     PriceListRejected,
+    StoredPrice,
+    add_prices,
+    current_prices,
+    embedding_rate,
     estimate_tokens,
     is_same_model,
     names_remote_model,
     parse_price_list,
     provider_of_host,
+    read_offered,
+    replace_offered,
 )
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.ranking.text import title_text

@@ -10,15 +10,15 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from aperture_dagster.media_server.records import Artwork, ArtworkKind, MediaSource
-from aperture_dagster.model.moments import past
+from aperture_dagster.model import past
 from aperture_dagster.publishing import names
-from aperture_dagster.publishing.forms import Form
 from aperture_dagster.publishing.manifest import MediaType, PlacedEntry
+from aperture_dagster.publishing.names import Form
 from aperture_dagster.publishing.nfo import EpisodeFacts, TitleFacts, episode_nfo, film_nfo, series_nfo
 from aperture_dagster.publishing.plan import DesiredEntry, DesiredFile, DesiredLibrary, Picture
-from aperture_dagster.publishing.selection import best_source, is_on_disk
+from aperture_dagster.publishing.publishable import best_source, is_on_disk
 from aperture_dagster.taste.lists import why_recommended
-from aperture_dagster.texts.translations import ENGLISH, Texts
+from aperture_dagster.texts import ENGLISH, Texts
 
 POSTER_NAME = "poster.jpg"
 # As both servers find them beside a film or in the folder of a series.

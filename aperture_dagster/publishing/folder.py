@@ -18,8 +18,8 @@ from aperture_dagster.files.open_folder import NotAFolder, OpenFolder
 from aperture_dagster.publishing.manifest import PlacedEntry, PlacedFile
 from aperture_dagster.publishing.names import entry_id_of
 from aperture_dagster.publishing.nfo import read_marker
+from aperture_dagster.publishing.paths import FolderError, Root, folder_errors
 from aperture_dagster.publishing.plan import DesiredFile, EntryPlan, Picture
-from aperture_dagster.publishing.root import FolderError, Root, folder_errors
 
 __all__ = ["Draw", "FolderError", "LibraryFolder"]
 

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from aperture_dagster.model.wording import counted
+from aperture_dagster.model import counted
 from aperture_dagster.publishing.manifest import PlacedList
-from aperture_dagster.publishing.outcome import Outcome
-from aperture_dagster.publishing.places import library_names
-from aperture_dagster.publishing.work import Session
+from aperture_dagster.publishing.preflight import library_names
+from aperture_dagster.publishing.work import Outcome, Session
 
 if TYPE_CHECKING:
     from aperture_dagster.media_server.records import ServerList

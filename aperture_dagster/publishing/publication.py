@@ -9,37 +9,34 @@ from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
 from aperture_dagster.catalogue.access import within_limit
-from aperture_dagster.catalogue.choices import Choices, read_choices
+from aperture_dagster.catalogue.members import Choices, read_choices
 from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.http.errors import NotFound, RequestRejected
 from aperture_dagster.postgres.connection import ensure_owner
 from aperture_dagster.postgres.queries import database_time
-from aperture_dagster.publishing.access import AccessRules
+from aperture_dagster.publishing.access import AccessRules, Viewers
 from aperture_dagster.publishing.copies import entry_folder_in, note_shown, record_states
 from aperture_dagster.publishing.entries import EntryForm, ListedTitle, ListSpec, build_library
-from aperture_dagster.publishing.forms import choose_form, merges_versions, shares_history
 from aperture_dagster.publishing.gather import Gathered, gather
 from aperture_dagster.publishing.lists import DesiredList, ListKind, ListPublisher
 from aperture_dagster.publishing.manifest import PlacedEntry, PlacedLibrary, PlacedList
-from aperture_dagster.publishing.outcome import Outcome, PublishingError
+from aperture_dagster.publishing.names import choose_form, merges_versions, shares_history
 from aperture_dagster.publishing.pictures import Posters
-from aperture_dagster.publishing.places import Places
 from aperture_dagster.publishing.plan import DesiredLibrary
-from aperture_dagster.publishing.preflight import examine_publishing
+from aperture_dagster.publishing.preflight import Places, examine_publishing
 from aperture_dagster.publishing.publishable import work_titles
 from aperture_dagster.publishing.published import Manifest
 from aperture_dagster.publishing.publisher import Hooks, Publisher
 from aperture_dagster.publishing.roots import Roots, root_choice
 from aperture_dagster.publishing.sharing import WatchStateSharing
-from aperture_dagster.publishing.viewers import Viewers
-from aperture_dagster.publishing.work import Session
-from aperture_dagster.texts.translations import texts_of
+from aperture_dagster.publishing.work import Outcome, PublishingError, Session
+from aperture_dagster.texts import texts_of
 from aperture_dagster.worklist.services import Services
 
 if TYPE_CHECKING:
     from aperture_dagster.media_server.records import MediaType, PublishedLibrary
     from aperture_dagster.media_server.writer import MediaServerWriter
-    from aperture_dagster.model.clock import Clock
+    from aperture_dagster.model import Clock
     from aperture_dagster.postgres.database import Database
     from aperture_dagster.settings import Settings
 

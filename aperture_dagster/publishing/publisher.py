@@ -13,21 +13,19 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from aperture_dagster.model import Progress
 from aperture_dagster.publishing import reading
-from aperture_dagster.publishing.access import AccessRules
+from aperture_dagster.publishing.access import AccessRules, Viewers
 from aperture_dagster.publishing.folder import FolderError
 from aperture_dagster.publishing.manifest import PlacedEntry, PlacedLibrary
 from aperture_dagster.publishing.names import list_folder
-from aperture_dagster.publishing.outcome import Outcome, PublishingError, ScanTooLong
 from aperture_dagster.publishing.paths import as_path
 from aperture_dagster.publishing.pictures import Posters
-from aperture_dagster.publishing.places import Places, by_place, library_names
 from aperture_dagster.publishing.plan import DesiredLibrary, pictures_of, plan_library, planned_entries
+from aperture_dagster.publishing.preflight import Places, by_place, library_names
 from aperture_dagster.publishing.reading import LibraryReader
 from aperture_dagster.publishing.retirement import FAILURES_IN_A_ROW, Credit, Leaving, Retirement
-from aperture_dagster.publishing.viewers import Viewers
-from aperture_dagster.publishing.work import Session, Work
-from aperture_dagster.worklist.progress import Progress
+from aperture_dagster.publishing.work import Outcome, PublishingError, ScanTooLong, Session, Work
 
 CHECKED_ORIGINALS = 3
 SMALLEST_SKEW = timedelta(seconds=2)

@@ -10,16 +10,12 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from aperture_dagster.model.errors import StillChanging
-from aperture_dagster.model.moments import past
-from aperture_dagster.model.wording import counted
+from aperture_dagster.model import SECONDS_BETWEEN_LINES, StillChanging, counted, past, time_left
 from aperture_dagster.publishing.manifest import PlacedEntry, PlacedLibrary
-from aperture_dagster.publishing.outcome import NotShown, ScanTooLong
 from aperture_dagster.publishing.paths import as_path
-from aperture_dagster.publishing.places import Places, by_place, not_read, originals_of
 from aperture_dagster.publishing.plan import DesiredEntry
-from aperture_dagster.publishing.work import Session, Work
-from aperture_dagster.worklist.progress import SECONDS_BETWEEN_LINES, time_left
+from aperture_dagster.publishing.preflight import Places, by_place, not_read, originals_of
+from aperture_dagster.publishing.work import NotShown, ScanTooLong, Session, Work
 
 if TYPE_CHECKING:
     from aperture_dagster.media_server.records import PublishedItem, PublishedLibrary

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from aperture_dagster.publishing.folder import FolderError
 from aperture_dagster.publishing.manifest import Leftover, PlacedEntry, PlacedLibrary
-from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.publishing.paths import as_path
-from aperture_dagster.publishing.work import Session
+from aperture_dagster.publishing.work import Outcome, Session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aperture_dagster.postgres.connection import read_owner
 from aperture_dagster.publishing.folder import LibraryFolder
 from aperture_dagster.publishing.manifest import Leftover, PlacedLibrary
-from aperture_dagster.publishing.paths import PathMap, as_path, separator
-from aperture_dagster.publishing.root import ACCEPT, Root, RootError
+from aperture_dagster.publishing.paths import ACCEPT, PathMap, Root, RootError, as_path, separator
 
 if TYPE_CHECKING:
     from aperture_dagster.postgres.database import Database

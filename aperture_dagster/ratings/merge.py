@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from math import floor
 from typing import Literal
 
-from aperture_dagster.model.wording import counted, listed
+from aperture_dagster.model import counted, listed
 
 Side = Literal["here", "trakt"]
 # A title on Trakt by media type and id: films and series are numbered separately there.

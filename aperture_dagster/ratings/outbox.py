@@ -13,8 +13,7 @@ from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.watch_states import SeenRating, lock_history
 from aperture_dagster.http.errors import RequestRejected, ServiceError, ServicePaused
 from aperture_dagster.media_server.records import MediaType
-from aperture_dagster.model.clock import Clock
-from aperture_dagster.model.moments import SKEW, elapsed, is_future
+from aperture_dagster.model import SKEW, Clock, elapsed, is_future
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
 from aperture_dagster.ratings.client import Trakt

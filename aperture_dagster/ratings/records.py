@@ -14,7 +14,7 @@ from aperture_dagster.catalogue.identity import ProviderIds
 from aperture_dagster.http.errors import BadAnswer, ServiceError, ServicePaused, ServiceRefused, ServiceUnavailable
 from aperture_dagster.http.messages import as_object, expect, one_line
 from aperture_dagster.media_server.records import MediaType
-from aperture_dagster.model.moments import is_future
+from aperture_dagster.model import is_future
 
 PLURALS: dict[MediaType, str] = {"movie": "movies", "series": "shows"}
 SINGULARS: dict[MediaType, str] = {"movie": "movie", "series": "show"}

@@ -13,7 +13,7 @@ from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.watch_states import SeenRating, lock_history
 from aperture_dagster.http.errors import NotFound, RequestRejected
 from aperture_dagster.media_server.writer import MediaServerWriter
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows, read_value
 from aperture_dagster.ratings.in_force import OWN, TRAKT, forget_server_writes, rows_in_force, write_server_ratings

@@ -17,12 +17,12 @@ from sqlalchemy import Connection
 from aperture_dagster.catalogue.identity import ProviderIds
 from aperture_dagster.catalogue.items import works_for, works_sharing_ids
 from aperture_dagster.catalogue.people import User
-from aperture_dagster.catalogue.removal import RemovalRefused
+from aperture_dagster.catalogue.rules import RemovalRefused
 from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.catalogue.watch_states import lock_history
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.media_server.records import MediaType
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.client import Trakt

@@ -17,14 +17,14 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from aperture_dagster.http.errors import ServiceBusy, ServiceError, ServicePaused, ServiceUnavailable
-from aperture_dagster.model.clock import Clock
-from aperture_dagster.model.moments import elapsed
+from aperture_dagster.model import Clock, elapsed
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.connection import Cipher, WrongKey
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows, read_value
 from aperture_dagster.postgres.tables import facts
+from aperture_dagster.ratings.in_force import trakt_accounts
 from aperture_dagster.ratings.records import (
     ActionNeeded,
     AppRefused,
@@ -36,7 +36,6 @@ from aperture_dagster.ratings.records import (
     UserProblem,
 )
 from aperture_dagster.ratings.sign_in import TraktSignIn
-from aperture_dagster.ratings.tables import trakt_accounts
 from aperture_dagster.settings import Settings
 
 # Accounts that users connected to Trakt, with encrypted tokens; the identity of this installation; pauses.

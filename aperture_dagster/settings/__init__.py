@@ -25,14 +25,18 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.model import OperatorError
 from aperture_dagster.settings.home import (
+    PREFIX,
     AlertSettings,
     BackupSettings,
     HomeSettings,
     HousekeepingSettings,
     RunSettings,
     UiSettings,
+    config_file,
+    default_home,
+    env_file,
     secrets_in,
 )
 from aperture_dagster.settings.lists import (
@@ -42,7 +46,6 @@ from aperture_dagster.settings.lists import (
     TopPicksSettings,
     WatchingSettings,
 )
-from aperture_dagster.settings.places import PREFIX, config_file, default_home, env_file
 from aperture_dagster.settings.services import (
     DiscoverySettings,
     EnrichmentSettings,

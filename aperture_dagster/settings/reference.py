@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aperture_dagster.settings import Settings, environment_names, groups, secret_names
-from aperture_dagster.settings.places import project_root
+from aperture_dagster.settings.home import project_root
 
 HEAD = """# Settings
 

@@ -15,11 +15,10 @@ import uvicorn
 
 from aperture_dagster.simulator.demo_world import load_demo_world
 from aperture_dagster.simulator.folder_world import load_folder_world
-from aperture_dagster.simulator.generated_world import WorldSize, generate_world
-from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.server import Simulator, listen, make_server
 from aperture_dagster.simulator.settings import SimulatorSettings, environment
 from aperture_dagster.simulator.world import World
+from aperture_dagster.simulator.worlds import WorldSize, generate_world, odd_world
 
 _PARENT_POLL_SECONDS = 0.5
 

@@ -163,9 +163,6 @@ def _traits(title: WorldTitle) -> dict[str, tuple[str, ...]]:
     }
 
 
-# --- files ---------------------------------------------------------------------------------------------------------
-
-
 def _read(name: str) -> str:
     return resources.files("aperture_dagster.simulator").joinpath("demo", name).read_text(encoding="utf-8")
 
@@ -251,9 +248,6 @@ def _is_anime(row: dict[str, Any]) -> bool:
     return row.get("language") == "ja" and "Animation" in row["genres"]
 
 
-# --- recommendations ------------------------------------------------------------------------------------------------
-
-
 def _with_recommendations(titles: Sequence[WorldTitle]) -> list[WorldTitle]:
     """Add recommendations by TF-IDF cosine similarity, in place of the metadata service's lists."""
     documents = [_terms(title) for title in titles]
@@ -286,9 +280,6 @@ def _terms(title: WorldTitle) -> dict[str, float]:
         ("language", 0.5, (title.language,) if title.language else ()),
     )
     return {f"{kind}:{value}": weight for kind, weight, values in kinds for value in values}
-
-
-# --- plays ---------------------------------------------------------------------------------------------------------
 
 
 class _Household:

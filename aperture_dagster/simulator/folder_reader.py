@@ -8,15 +8,155 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from aperture_dagster.simulator import names
 from aperture_dagster.simulator.disk import Entry, ServerDisk
 from aperture_dagster.simulator.nfo_reader import Nfo
-from aperture_dagster.simulator.rules import ServerRules
+from aperture_dagster.simulator.settings import ServerRules
 from aperture_dagster.simulator.world import WorldLibrary
+
+# What the media server reads from the names of files and folders.
+#
+# Modelled on jellyfin/jellyfin, ``Emby.Naming/Common/NamingOptions.cs``, ``Emby.Naming/Video``, ``Emby.Naming/TV``,
+# ``Emby.Server.Implementations/Library/{IgnorePatterns,PathExtensions}.cs``; only the forms that clients would choose
+# on purpose are modelled, and what must not happen by accident.
+
+
+VIDEO_EXTENSIONS = frozenset(
+    (
+        ".avi", ".divx", ".flv", ".iso", ".m2ts", ".m4v", ".mk3d", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts",
+        ".ogm", ".ogv", ".rmvb", ".strm", ".ts", ".vob", ".webm", ".wmv",
+    )
+)  # fmt: skip
+_IGNORED_FOLDERS = frozenset(
+    (
+        "metadata", "ps3_update", "ps3_vprm", "extrafanart", "extrathumbs", ".actors", ".wd_tv", "lost+found", "subs",
+        ".snapshots", ".snapshot", "temprec", "tempsbe", "eadir", "@eadir", "#recycle", "@recycle", ".@__thumb",
+        "$recycle.bin", "system volume information", ".grab", ".zfs",
+    )
+)  # fmt: skip
+_IGNORED_FILES = re.compile(
+    r"^(small\.jpg|albumart\.jpg|thumbs\.db|.*\.bts|.*\.sync|.*\.trickplay|(.*\.)?(sample|minta)\..{1,5}|\..*)$",
+    re.IGNORECASE | re.DOTALL,
+)
+_SAMPLE = re.compile(r"\bsample\b", re.IGNORECASE)
+_EXTRA_FOLDERS = frozenset(
+    (
+        "trailers", "backdrops", "theme-music", "behind the scenes", "deleted scenes", "interviews", "scenes",
+        "samples", "shorts", "featurettes", "extras", "extra", "other", "clips",
+    )
+)  # fmt: skip
+_EXTRA_SUFFIX = re.compile(
+    r"([-._ ]trailer|[-._ ]sample|-(scene|clip|interview|behindthescenes|deleted|deletedscene|featurette|short|extra|"
+    r"other))$|^(trailer|sample|theme)$",
+    re.IGNORECASE,
+)
+_PART = re.compile(
+    r"^(?P<name>.*?)(?:(?<=[\]\)\}])|[ _.-]+)[\(\[]?(?P<type>cd|dvd|part|pt|dis[ck])[ _.-]*"
+    r"(?P<number>[0-9]+|[a-d])[\)\]]?$",
+    re.IGNORECASE,
+)
+_YEAR = re.compile(r"(.+[^_,.()\[\]-])[ _.()\[\]-]+(19[0-9]{2}|20[0-9]{2})(?![0-9])([ _,.()\[\]-]|$)")
+_SERIES_YEAR = re.compile(r"(?P<title>.+?)\s*\((?P<year>[0-9]{4})\)")
+_EPISODE = re.compile(r"[Ss](?P<season>[0-9]+)[\]\[ ._-]*[Ee](?P<episode>[0-9]+)(?:-?[Ee-](?P<end>[0-9]+))?")
+_SEASON_PREFIX = re.compile(r"[sS](\d{1,4})(?!\d|[eE]\d)(?=[._\[\]\s-]|$)")
+_SEASON_WORD = re.compile(
+    r"^\s*(?:season|saison|staffel|series|temporada|stagione|sezon|seizoen|s[äa]song)\s*(\d+?)(?=\d{3,4}p|\D|$)(?!\s*e\d)",
+    re.IGNORECASE,
+)
+_IMDB = re.compile(r"tt([0-9]{7,8})")
+_CLOSERS = {"[": "]", "(": ")", "{": "}"}
+
+
+def is_ignored(name: str, *, is_folder: bool) -> bool:
+    """Return whether the server ignores an entry with this name, and what is below it."""
+    if is_folder and (name.lower() in _IGNORED_FOLDERS or name.lower() in _EXTRA_FOLDERS):
+        return True
+    return bool(_IGNORED_FILES.match(name))
+
+
+def hides_what_is_below(segment: str) -> bool:
+    """Return whether nothing below a folder with this name, at any depth, is seen."""
+    return segment.lower() in _IGNORED_FOLDERS or segment.lower().endswith(".trickplay")
+
+
+def is_video(name: str) -> bool:
+    """Return whether a file is a film or an episode, rather than an extra, a sample, or of another type."""
+    stem, extension = posixpath.splitext(name)
+    if extension.lower() not in VIDEO_EXTENSIONS:
+        return False
+    return not (_SAMPLE.search(name) or _EXTRA_SUFFIX.search(stem))
+
+
+def part_of(stem: str) -> tuple[str, str] | None:
+    """Return the common name and the number of a film in several files, such as ``Film-part1``."""
+    found = _PART.match(stem)
+    return (found["name"], found["number"].lower().zfill(6)) if found else None
+
+
+def film_year(name: str) -> int | None:
+    """Return the year in the name of a film's file or folder."""
+    found = _YEAR.search(f"{name} ")
+    return int(found[2]) if found else None
+
+
+def series_name(folder: str) -> tuple[str, int | None]:
+    """Return a series' name and year from its folder."""
+    found = _SERIES_YEAR.match(folder)
+    if found and found["title"].strip():
+        return found["title"].strip(), int(found["year"])
+    return re.sub(r"(?<=[^._]{2})[._]+", " ", folder).strip(), None
+
+
+def season_number(folder: str) -> int | None:
+    """Return the number of a season from its folder; 0 for specials; None for other folders."""
+    if folder.lower() in ("specials", "extras"):
+        return 0
+    if folder.isdecimal():
+        return int(folder)
+    found = _SEASON_PREFIX.search(folder) or _SEASON_WORD.match(folder)
+    return int(found[1]) if found else None
+
+
+def episode_numbers(stem: str) -> tuple[int, int, int | None] | None:
+    """Return season, episode and, of a double episode, the last number. Only ``SxxEyy`` is modelled."""
+    found = _EPISODE.search(stem)
+    if found is None:
+        return None
+    end = int(found["end"]) if found["end"] else None
+    return int(found["season"]), int(found["episode"]), end if end and end > int(found["episode"]) else None
+
+
+def id_in(name: str, attribute: str, *, short: bool) -> str | None:
+    """Return the id in a name such as ``Film [tmdbid-603]``; ``short``: the rules of 12 apply."""
+    wanted = attribute.removesuffix("id") + "(?:id)?" if short else attribute
+    openers = r"[\[({]" if short else r"\["
+    for found in re.finditer(rf"({openers}){wanted}[=-]", name, re.IGNORECASE):
+        rest = name[found.end() :]
+        value = rest[: max(rest.find(_CLOSERS[found[1]]), 0)].strip()
+        if value:
+            return value
+    return None
+
+
+def imdb_id_in(path: str, *, short: bool) -> str | None:
+    """Return the IMDb id anywhere in a path, in brackets or bare."""
+    found = id_in(path, "imdbid", short=short)
+    if found is None and (bare := _IMDB.search(path)):
+        return bare.group()
+    return found
+
+
+def is_version_of(folder: str, stem: str) -> bool:
+    """Return whether a file in a film's folder is a version of it, by their names."""
+    if not stem.lower().startswith(folder.lower()):
+        return False
+    rest = stem[len(folder) :].strip()
+    return not rest or rest[0] in "-_." or bool(re.match(r"^\[([^]]*)\]", rest))
+
 
 _IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".tbn", ".gif", ".svg")
 _IMAGE_NAMES = ("folder", "poster", "cover", "default")
@@ -96,7 +236,7 @@ class FolderReader:
 
     def _is_hidden(self, root: str) -> bool:
         segments = root.split("/")
-        return any(names.hides_what_is_below(segment) for segment in segments) or segments[-1].startswith(".")
+        return any(hides_what_is_below(segment) for segment in segments) or segments[-1].startswith(".")
 
     def _usable(self, folder: str) -> list[Entry] | None:
         """Return what the server does not ignore; None for a folder that is unreadable."""
@@ -105,7 +245,7 @@ class FolderReader:
             return None
         if any(entry.name == ".ignore" for entry in entries):
             self._note_unmodelled(f"the stand-in does not model {folder}/.ignore")
-        return [entry for entry in entries if not names.is_ignored(entry.name, is_folder=entry.is_folder)]
+        return [entry for entry in entries if not is_ignored(entry.name, is_folder=entry.is_folder)]
 
     def _films(self, folder: str, entries: list[Entry]) -> list[Found]:
         """Return the films in a folder that is not that of a single film."""
@@ -128,8 +268,8 @@ class FolderReader:
         stacks = _stacks(videos)
         if len(stacks) > 1:
             stems = [_stem(stack[0].name) for stack in stacks]
-            same_year = len({names.film_year(stem) for stem in stems}) == 1
-            if not same_year or not all(names.is_version_of(folder.name, stem) for stem in stems):
+            same_year = len({film_year(stem) for stem in stems}) == 1
+            if not same_year or not all(is_version_of(folder.name, stem) for stem in stems):
                 return self._films(folder.path, entries)
         if any(entry.is_folder for entry in entries):
             return self._films(folder.path, entries)
@@ -147,12 +287,12 @@ class FolderReader:
         stem = _stem(first.name)
         # The id in the name of a film's own folder takes precedence.
         places = [stem] if mixed else [posixpath.basename(posixpath.dirname(first.path)), stem]
-        found = Found("Movie", first.path, _clean(stem), first, names.film_year(stem))
+        found = Found("Movie", first.path, _clean(stem), first, film_year(stem))
         for provider in ("tmdbid", "tvdbid"):
-            ids = (names.id_in(place, provider, short=self._rules.reads_short_ids) for place in places)
+            ids = (id_in(place, provider, short=self._rules.reads_short_ids) for place in places)
             if value := next(filter(None, ids), None):
                 found.provider_ids[provider.removesuffix("id").title()] = value
-        if imdb := names.imdb_id_in(first.path, short=self._rules.reads_short_ids):
+        if imdb := imdb_id_in(first.path, short=self._rules.reads_short_ids):
             found.provider_ids["Imdb"] = imdb
         found.locked = "[dontfetchmeta]" in first.path.lower()
         found.parts = tuple(entry.path for entry in files[1:])
@@ -177,15 +317,15 @@ class FolderReader:
             found.artwork = _artwork(around)
 
     def _series(self, folder: Entry, options: dict[str, Any]) -> Found:
-        name, year = names.series_name(folder.name)
+        name, year = series_name(folder.name)
         series = Found("Series", folder.path, name, folder, year)
         short = self._rules.reads_short_ids
         series.provider_ids = {
             provider: value
             for provider in ("Tmdb", "Tvdb")
-            if (value := names.id_in(folder.name, f"{provider.lower()}id", short=short))
+            if (value := id_in(folder.name, f"{provider.lower()}id", short=short))
         }
-        if imdb := names.imdb_id_in(folder.name, short=short):
+        if imdb := imdb_id_in(folder.name, short=short):
             series.provider_ids["Imdb"] = imdb
         series.locked = "[dontfetchmeta]" in folder.path.lower()
         entries = self._usable(folder.path) or []
@@ -195,7 +335,7 @@ class FolderReader:
         series.artwork = _artwork(around)
         seasons: dict[int, Found] = {}
         for entry in entries:
-            number = names.season_number(entry.name) if entry.is_folder else None
+            number = season_number(entry.name) if entry.is_folder else None
             if number is None or number in seasons:
                 continue
             inside = self._usable(entry.path) or []
@@ -222,7 +362,7 @@ class FolderReader:
             if not _is_film(entry):
                 continue
             stem = _stem(entry.name)
-            numbers = names.episode_numbers(stem)
+            numbers = episode_numbers(stem)
             if numbers is None:
                 self._note_unmodelled(f"the stand-in does not model the name of the episode {entry.path}")
                 continue
@@ -245,7 +385,7 @@ def every_found(found: list[Found]) -> Iterator[Found]:
 
 
 def _is_film(entry: Entry) -> bool:
-    return not entry.is_folder and names.is_video(entry.name)
+    return not entry.is_folder and is_video(entry.name)
 
 
 def _stem(name: str) -> str:
@@ -254,7 +394,7 @@ def _stem(name: str) -> str:
 
 def _clean(stem: str) -> str:
     """Return the title in a file's name: what is before the year or the brackets."""
-    year = names.film_year(stem)
+    year = film_year(stem)
     head = stem.partition(f"({year})")[0] if year else stem
     return head.partition("[")[0].strip(" .-_") or stem
 
@@ -263,7 +403,7 @@ def _stacks(videos: list[Entry]) -> list[list[Entry]]:
     """Group the files of films that are in several parts; the first part first."""
     groups: dict[str, list[tuple[str, Entry]]] = {}
     for entry in videos:
-        part = names.part_of(_stem(entry.name))
+        part = part_of(_stem(entry.name))
         key, number = (f"part of {part[0].lower()}", part[1]) if part else (entry.name, "")
         groups.setdefault(key, []).append((number, entry))
     stacks: list[list[Entry]] = []

@@ -8,8 +8,33 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from aperture_dagster.simulator.members import Member, Ownership
 from aperture_dagster.simulator.world import WorldLibrary, WorldTitle
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An entry of a box set or playlist; ``number`` is unique in the catalogue."""
+
+    item: Item
+    number: int
+
+
+@dataclass(slots=True)
+class Ownership:
+    """The owner of a playlist, by id. A playlist without an owner is everyone's to see and to edit."""
+
+    owner: str | None
+    is_public: bool
+    media_type: str = "Video"
+
+    def allows(self, user_id: str) -> bool:
+        """Return whether a user sees the playlist."""
+        return self.is_public or self.owner in (None, user_id)
+
+    def allows_edits(self, user_id: str) -> bool:
+        """Return whether a user may change the playlist."""
+        return self.owner in (None, user_id)
+
 
 TICKS_PER_MINUTE = 600_000_000
 FIRST_NUMBER = 1_000

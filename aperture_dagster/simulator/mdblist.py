@@ -17,9 +17,6 @@ from aperture_dagster.simulator.tmdb.titles import named_id
 from aperture_dagster.simulator.trakt.book import trakt_id
 from aperture_dagster.simulator.world import WorldTitle
 
-# MDBList's JSON for titles: ratings on each site's own scale, with several forms for a missing one.
-
-
 _STREAMS = {8: "Netflix", 9: "Amazon Prime Video", 337: "Disney Plus", 1899: "Max", 350: "Apple TV Plus", 11: "MUBI"}
 _KEYWORDS = (
     "anti-hero", "based-on-novel", "based-on-true-story", "betrayal", "blockbuster", "coming-of-age", "cult-film",

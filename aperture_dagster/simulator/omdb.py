@@ -18,9 +18,6 @@ from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.tmdb.titles import picture_path
 from aperture_dagster.simulator.world import WorldTitle
 
-# OMDb's JSON for titles: all values are strings, ``N/A`` if unknown.
-
-
 UNKNOWN = "N/A"
 _SHORT_PLOT = 200
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

@@ -1,17 +1,71 @@
-"""Ratings of titles on every site, the same from whichever stand-in they come.
-
-TMDb's rating is the world's own. The other sites deviate from it a little, and know fewer series.
-"""
+"""What stand-ins show of a title, the same whichever it is: ratings on every site, and small pictures."""
 
 from __future__ import annotations
 
+import io
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from aperture_dagster.simulator.catalogue import stable_number
 from aperture_dagster.simulator.world import WorldTitle
+
+
+def colour_of(name: str) -> tuple[int, int, int]:
+    """Return a muted colour as red, green, blue (0-255)."""
+    number = stable_number(name)
+    return 48 + number % 128, 48 + (number >> 8) % 128, 48 + (number >> 16) % 128
+
+
+def png(name: str, width: int = 100, height: int = 150) -> bytes:
+    """Return a PNG."""
+    return _encoded("PNG", name, width, height)
+
+
+@lru_cache(maxsize=256)
+def poster(name: str, title: str) -> bytes:
+    """Return a PNG of 100 by 150 pixels with a title on it."""
+    picture, content = Image.new("RGB", (100, 150), colour_of(name)), io.BytesIO()
+    lines = "\n".join(textwrap.wrap(title, 11)[:6])
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((4, 4, 95, 145), outline="white")
+    draw.multiline_text((50, 75), lines, "white", ImageFont.load_default(14), "mm", align="center")
+    picture.save(content, "PNG")
+    return content.getvalue()
+
+
+def jpeg(name: str, width: int = 104, height: int = 152) -> bytes:
+    """Return a JPEG."""
+    return _encoded("JPEG", name, width, height)
+
+
+@lru_cache(maxsize=256)
+def _encoded(form: str, name: str, width: int, height: int) -> bytes:
+    picture = io.BytesIO()
+    Image.new("RGB", (width, height), colour_of(name)).save(picture, form)
+    return picture.getvalue()
+
+
+def convert(content: bytes, form: str) -> bytes:
+    """Return a picture in another format: JPEG, PNG or WEBP. Raises OSError when it is not a picture."""
+    with Image.open(io.BytesIO(content)) as picture:
+        converted = io.BytesIO()
+        picture.convert("RGB").save(converted, form)
+    return converted.getvalue()
+
+
+def svg(name: str) -> bytes:
+    """Return an SVG, as some logos are."""
+    red, green, blue = colour_of(name)
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="100" height="40">'
+        f'<rect width="100" height="40" fill="#{red:02x}{green:02x}{blue:02x}"/></svg>'
+    ).encode()
+
 
 SCALES = {
     "imdb": 10, "metacritic": 100, "trakt": 100, "tomatoes": 100, "popcorn": 100, "tmdb": 100, "letterboxd": 5,
@@ -69,9 +123,6 @@ def _votes(site: str, title: WorldTitle) -> int:
     if site in ("tomatoes", "metacritic"):
         return 5 + int(spread * counted**0.5)
     return max(5, int(spread * counted * (40 if site == "imdb" else 3)))
-
-
-# Which titles the same people like: the behaviour behind a metadata service's recommendations.
 
 
 _AT_MOST = 40

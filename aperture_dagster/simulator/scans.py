@@ -15,8 +15,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 from aperture_dagster.simulator.libraries import LibraryBook
-from aperture_dagster.simulator.scanned_item import ScannedItem
-from aperture_dagster.simulator.scanner import Modes, ScanResult, playable
+from aperture_dagster.simulator.scanner import Modes, ScannedItem, ScanResult, playable
 from aperture_dagster.simulator.world import WorldLibrary
 
 if TYPE_CHECKING:

@@ -19,13 +19,13 @@ from starlette.routing import Mount, Route, Router
 from starlette.types import ASGIApp
 
 from aperture_dagster.simulator.emby import EmbyService
-from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.jellyfin import JellyfinService
 from aperture_dagster.simulator.mdblist import MdblistService
 from aperture_dagster.simulator.model_services import EmbeddingsService, LmStudioService, OllamaService
 from aperture_dagster.simulator.omdb import OmdbService
 from aperture_dagster.simulator.prices import PriceListService
-from aperture_dagster.simulator.seerr.app import SeerrService
+from aperture_dagster.simulator.responses import FaultRule
+from aperture_dagster.simulator.seerr import SeerrService
 from aperture_dagster.simulator.settings import (
     EMBY_PATH,
     JELLYFIN_PATH,

@@ -17,8 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
-from aperture_dagster.simulator.faults import FaultRule, spoil
-from aperture_dagster.simulator.responses import JSONResponse
+from aperture_dagster.simulator.responses import FaultRule, JSONResponse, spoil
 
 if TYPE_CHECKING:
     from aperture_dagster.simulator.state import SimulatorState

@@ -14,22 +14,23 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aperture_dagster.simulator.catalogue import Catalogue, Item
-from aperture_dagster.simulator.clock import Clock
-from aperture_dagster.simulator.counters import Arrivals, Counters, DailyQuota, RateLimit
-from aperture_dagster.simulator.faults import FaultBook, FaultRule
+from aperture_dagster.simulator.counters import Arrivals, Clock, Counters, DailyQuota, RateLimit
 from aperture_dagster.simulator.libraries import LibraryBook
-from aperture_dagster.simulator.library_operations import LibraryOperations
-from aperture_dagster.simulator.list_operations import ListOperations
-from aperture_dagster.simulator.lists import Lists
-from aperture_dagster.simulator.locking import locked
+from aperture_dagster.simulator.operations import LibraryOperations, ListOperations, TraktOperations, locked
 from aperture_dagster.simulator.prices import price_list
+from aperture_dagster.simulator.responses import FaultBook, FaultRule
 from aperture_dagster.simulator.scans import Scans
-from aperture_dagster.simulator.seerr.book import SeerrBook, SeerrOperations
+from aperture_dagster.simulator.seerr_book import SeerrBook, SeerrOperations
 from aperture_dagster.simulator.settings import SimulatorSettings
-from aperture_dagster.simulator.sharing import UserDataSharing
 from aperture_dagster.simulator.trakt.book import TraktBook
-from aperture_dagster.simulator.trakt.operations import TraktOperations
-from aperture_dagster.simulator.user_data import PlayEnded, QuickConnectCode, ServerUser, user_id
+from aperture_dagster.simulator.user_data import (
+    Lists,
+    PlayEnded,
+    QuickConnectCode,
+    ServerUser,
+    UserDataSharing,
+    user_id,
+)
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
 
 

@@ -1,15 +1,26 @@
-"""Users of the media server and their user data per item."""
+"""Users of the media server, their user data per item, and box sets and playlists."""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aperture_dagster.simulator.catalogue import Item
-from aperture_dagster.simulator.world import WorldLibrary, WorldUser
+from aperture_dagster.simulator.catalogue import (
+    CREATED_WITHIN_DAYS,
+    Catalogue,
+    Item,
+    file_name,
+    sort_name,
+    stable_number,
+)
+from aperture_dagster.simulator.item import Member, Ownership
+from aperture_dagster.simulator.world import BoxSet, WorldLibrary, WorldTitle, WorldUser
+
+if TYPE_CHECKING:
+    from aperture_dagster.simulator.state import SimulatorState
 
 PLAYED_FROM = 0.9
 """A play that reaches this share counts as complete, as on the real server."""
@@ -235,3 +246,183 @@ class QuickConnectCode:
     code: str
     client: dict[str, str]
     user: str | None = None
+
+
+# User data that items share, or inherit from removed items.
+#
+# Modelled on jellyfin/jellyfin, ``Emby.Server.Implementations/Library/UserDataManager.cs``: up to 10.10, rows belong to
+# a user and a key; items read the row of their first key and write those of all their keys. From 10.11 on
+# (``BaseItemRepository``, ``ItemPersistenceService.ReattachUserData``), rows belong to an item, and those of a removed
+# item go to the next new one with a common key.
+
+
+class UserDataSharing:
+    """Copies user data between the items of a state. The caller must hold the state's lock."""
+
+    def __init__(self, state: SimulatorState) -> None:
+        self._state = state
+        self._shares = state.settings.rules.shares_user_data
+        self._first_keys: dict[str, list[Item]] = {}
+        self._version = -1
+
+    def settle(self) -> None:
+        """Copy changed user data to the items that share it."""
+        for user in self._state.users.values():
+            if not user.touched:
+                continue
+            touched = list(user.touched.values())
+            if self._shares:
+                for item in touched:
+                    datum = user.of(item)
+                    for key in item.user_data_keys:
+                        for peer in self._peers(key):
+                            if peer is not item:
+                                user.copy(datum, peer)
+            user.touched.clear()
+
+    def _peers(self, key: str) -> list[Item]:
+        """Return the items on the server whose user data is read under a key: those that have it first."""
+        catalogue = self._state.catalogue
+        if self._version != catalogue.version:
+            self._first_keys = {}
+            for item in catalogue.every_item():
+                if item.present and item.kind not in ("BoxSet", "Playlist"):
+                    self._first_keys.setdefault(item.user_data_keys[0], []).append(item)
+            self._version = catalogue.version
+        return self._first_keys.get(key, [])
+
+    def inherit(self, items: Iterable[Item]) -> None:
+        """Give new items the user data under their keys: shared, or left behind by an item that was removed."""
+        every_item = self._state.catalogue.every_item()
+        for user in self._state.users.values():
+            left: dict[str, tuple[UserDatum, Item]] = {}
+            for slot, datum in user.data.items():
+                source = every_item[slot]
+                if self._shares or not source.present:
+                    left.update((key, (datum, source)) for key in source.user_data_keys)
+            for item in items if left else ():
+                keys = item.user_data_keys[:1] if self._shares else item.user_data_keys
+                found = next((left[key] for key in keys if key in left), None)
+                if found is None or found[1] is item:
+                    continue
+                user.copy(found[0], item)
+                if not self._shares:
+                    # It was parked, and can be taken once.
+                    user.forget(found[1])
+                    left = {key: pair for key, pair in left.items() if pair[1] is not found[1]}
+            user.touched.clear()
+
+
+PLAYLISTS = WorldLibrary("Playlists", "playlists", ("/config/data/playlists",))
+"""Where playlists are: a folder of the server's own, which is no library for clients."""
+
+
+class Lists:
+    """The box sets and playlists of a catalogue."""
+
+    def __init__(
+        self, catalogue: Catalogue, box_sets: Iterable[BoxSet], clock: Callable[[], float], *, drops_removed: bool
+    ) -> None:
+        self._catalogue = catalogue
+        self._drops_removed = drops_removed
+        self._clock = clock
+        self._entries = 0
+        for box_set in box_sets:
+            self._make_box_set(box_set)
+
+    def by_member(self) -> dict[int, list[Item]]:
+        """Return the box sets of each item, by the item's slot."""
+        found: dict[int, list[Item]] = {}
+        for box_set in self._catalogue.items("BoxSet"):
+            for member in box_set.members:
+                found.setdefault(member.item.slot, []).append(box_set)
+        return found
+
+    def members_of(self, item: Item) -> list[Member]:
+        """Return the entries of a box set or playlist whose items are on the server now.
+
+        Links to removed items are lost for good from Jellyfin 12 on. Before, they count again when the item returns.
+        """
+        if self._drops_removed:
+            item.members = [member for member in item.members if member.item.present]
+        return [member for member in item.members if self._catalogue.find(member.item.id) is member.item]
+
+    def member(self, item: Item) -> Member:
+        """Make an entry for a box set or playlist."""
+        self._entries += 1
+        return Member(item, self._entries)
+
+    def collections_library(self) -> WorldLibrary:
+        """Return the library of box sets, which a server creates with the first one."""
+        library = next((each for each in self._catalogue.libraries if each.collection_type == "boxsets"), None)
+        if library is None:
+            taken = {each.name for each in self._catalogue.libraries}
+            names = ("Collections", *(f"Collections{number}" for number in range(2, 100)))
+            name = next(name for name in names if name not in taken)
+            library = WorldLibrary(name, "boxsets", ("/config/data/collections",))
+            self._catalogue.libraries.append(library)
+        return library
+
+    def _make_box_set(self, box_set: BoxSet) -> None:
+        title = WorldTitle("", "movie", box_set.name, tmdb_id=box_set.tmdb_id, tags=())
+        age = stable_number(f"boxset:{box_set.name}") % (CREATED_WITHIN_DAYS * 86_400) + 1
+        created = self._catalogue.today.timestamp() - age
+        item = self.add("BoxSet", title, f"{file_name(box_set.name)} [boxset]", created)
+        item.members = [self.member(top) for key in box_set.title_keys for top in self._catalogue.top_items(key)]
+
+    def add(self, kind: str, title: WorldTitle, folder: str, created: float) -> Item:
+        """Add an empty box set or playlist; its id follows from its folder, and replaces an item with the same id."""
+        library = PLAYLISTS if kind == "Playlist" else self.collections_library()
+        path = f"{library.locations[0]}/{folder}"
+        title = replace(title, key=f"{kind.lower()}:{path}")
+        item = self._catalogue.make_item(kind, title, title.title, library, created)
+        item.sort_name = sort_name(title.title)
+        item.folder = path
+        self._catalogue.version += 1
+        return item
+
+    def create_box_set(self, name: str, *, locked: bool) -> Item:
+        """Create an empty box set. One in the same folder, and so with the same id, is overwritten."""
+        title, folder = WorldTitle("", "movie", name, tags=()), file_name(f"{name} [boxset]")
+        item = self.add("BoxSet", title, folder, self._clock())
+        item.locked = locked
+        return item
+
+    def create_playlist(self, name: str, ownership: Ownership) -> Item:
+        """Create an empty playlist. Names may repeat: ``1`` is appended to the folder until it is unique."""
+        taken = {item.folder for item in self._catalogue.items("Playlist")}
+        folder = file_name(name)
+        while f"{PLAYLISTS.locations[0]}/{folder}" in taken:
+            folder += "1"
+        item = self.add("Playlist", WorldTitle("", "movie", name, tags=()), folder, self._clock())
+        item.ownership = ownership
+        return item
+
+    def add_members(self, target: Item, items: Iterable[Item]) -> None:
+        """Add items at the end of a box set or playlist."""
+        target.members += [self.member(item) for item in items]
+        self.touch(target)
+
+    def keep(self, target: Item, wanted: Callable[[Member], bool]) -> None:
+        """Keep some of the entries of a box set or playlist, and remove the others."""
+        target.members = [member for member in target.members if wanted(member)]
+        self.touch(target)
+
+    def touch(self, target: Item) -> None:
+        """Record a change of a box set or playlist; a box set has the lowest of its members' official ratings."""
+        if target.kind == "BoxSet":
+            rated = [item for member in self.members_of(target) if (item := member.item).title.official_rating]
+            lowest = min(rated, key=lambda item: 1_001 if item.rating_age is None else item.rating_age, default=None)
+            if lowest is not None:
+                target.title = replace(target.title, official_rating=lowest.title.official_rating)
+        target.saved = self._clock()
+        self._catalogue.version += 1
+
+    def playable(self, item: Item) -> list[Item]:
+        """Return the items that a playlist stores for an item.
+
+        These are the episodes of a series or season, or the members of a box set.
+        """
+        if item.kind in ("BoxSet", "Playlist"):
+            return [one for member in self.members_of(item) for one in self.playable(member.item)]
+        return episodes_of(item) if item.kind in ("Series", "Season") else [item]

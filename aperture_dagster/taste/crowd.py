@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperture_dagster.http.errors import ServiceError
-from aperture_dagster.model.wording import sentence
+from aperture_dagster.model import sentence
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -21,12 +21,12 @@ from aperture_dagster.postgres.queries import (
 )
 from aperture_dagster.postgres.tables import written_columns
 from aperture_dagster.taste.tables import recommendations, taste_profiles, taste_weights, top_picks
-from aperture_dagster.texts.translations import ENGLISH, Texts
+from aperture_dagster.texts import ENGLISH, Texts
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from aperture_dagster.taste.ranking.names import PackedNames
+    from aperture_dagster.taste.ranking.features import PackedNames
 
 NAME_LISTS = ("genres", "directors", "creators", "cast")
 ITEM_BATCH = 2_000
@@ -101,7 +101,7 @@ def read_titles(connection: Connection) -> tuple[pd.DataFrame, dict[str, PackedN
     # pandas and numpy double the time that every `dagster` command takes to start.
     import pandas as pd
 
-    from aperture_dagster.taste.ranking.names import PackedNames
+    from aperture_dagster.taste.ranking.features import PackedNames
 
     # A cursor of the server: otherwise, all rows would be there twice for a while.
     with driver_cursor(connection, name="titles", binary=True) as cursor:

@@ -12,8 +12,7 @@ from aperture_dagster.catalogue.queries import read_added
 from aperture_dagster.taste.crowd import read_crowd
 from aperture_dagster.taste.histories import read_histories
 from aperture_dagster.taste.lists import read_copies, read_edges
-from aperture_dagster.taste.recommendations import ranking_configs
-from aperture_dagster.taste.titles import in_sight, read_shelves
+from aperture_dagster.taste.recommendations import in_sight, ranking_configs, read_shelves
 from aperture_dagster.taste.vectors import active_model
 
 if TYPE_CHECKING:
@@ -33,8 +32,15 @@ def measure_quality(
     A media type of which nothing can be judged is left out; without vectors, nothing can.
     """
     # pandas and numpy double the time that every `dagster` command takes to start.
-    from aperture_dagster.taste.ranking.evaluation import DEPTH, compare_with_votes, intervals, rank_household
-    from aperture_dagster.taste.ranking.own_server import MOST_USERS, sample_of, worlds_of_server
+    from aperture_dagster.taste.ranking.evaluation import (
+        DEPTH,
+        MOST_USERS,
+        compare_with_votes,
+        intervals,
+        rank_household,
+        sample_of,
+        worlds_of_server,
+    )
 
     with database.transaction() as connection:
         model_key = active_model(connection)

@@ -3,21 +3,193 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import Connection
+
+from aperture_dagster.catalogue.access import Copy, visible_copies, within_limit
+from aperture_dagster.postgres.bulk import WriteCounts
+from aperture_dagster.postgres.queries import read_rows
 from aperture_dagster.taste.crowd import read_crowd
 from aperture_dagster.taste.histories import read_histories
-from aperture_dagster.taste.lists import read_copies, read_edges
-from aperture_dagster.taste.sight import hidden_titles
-from aperture_dagster.taste.titles import in_sight, read_shelves
+from aperture_dagster.taste.lists import read_copies, read_edges, read_titles, replace_recommendations, replace_rows
+from aperture_dagster.taste.tables import first_places
+from aperture_dagster.taste.vectors import read_vectors
+from aperture_dagster.taste.wishes import hidden_titles
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
     from aperture_dagster.catalogue.people import User
     from aperture_dagster.postgres.database import Database
     from aperture_dagster.settings import Settings
     from aperture_dagster.taste.ranking.config import RankingConfig
+    from aperture_dagster.taste.ranking.library import Library
+
+# The titles of the library as lists are ranked in them, and which of them each user may see.
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shelves:
+    """The item table without its lists of names, and what was computed from it and the vectors."""
+
+    items: pd.DataFrame
+    library: Library
+
+
+def read_shelves(connection: Connection, model_key: str) -> Shelves:
+    """Read and prepare the library."""
+    # pandas and numpy double the time that every `dagster` command takes to start.
+    from aperture_dagster.taste.ranking.library import library_of
+
+    items, names = read_titles(connection)
+    return Shelves(items, library_of(items, *read_vectors(connection, model_key, items["work_id"]), names))
+
+
+def in_sight(
+    users: Sequence[User],
+    items: pd.DataFrame,
+    copies: Sequence[Copy],
+    unwanted: Mapping[str, Collection[int]] = MappingProxyType({}),
+) -> tuple[dict[str, Mapping[int, int]], dict[Hashable, NDArray[np.bool_]]]:
+    """Return by user the works of which they may see a copy, with that copy, and a mask of the titles to leave out.
+
+    ``copies`` are all copies in the library; only users whose access is limited need them. ``unwanted`` has the works
+    that users have hidden, by user.
+    """
+    usual: dict[int, int] = dict(zip(items["work_id"].tolist(), items["item_id"].tolist(), strict=True))
+    visible: dict[str, Mapping[int, int]] = {
+        user.user_id: visible_copies(copies, user.access, usual) if user.access.is_limited else usual for user in users
+    }
+    return visible, {
+        user.user_id: _excluded(user, items, visible[user.user_id], unwanted.get(user.user_id, ())) for user in users
+    }
+
+
+def _excluded(
+    user: User, items: pd.DataFrame, visible: Mapping[int, int], unwanted: Collection[int]
+) -> NDArray[np.bool_]:
+    """Mask the titles, shape (n,), of which a user may see no copy, which are beyond their parental limit, or which
+    they have hidden.
+    """
+    import numpy as np
+
+    mask = np.isin(items["work_id"], np.fromiter(unwanted, dtype=np.int64, count=len(unwanted)))
+    if user.access.is_limited:
+        mask |= ~np.isin(items["work_id"], np.fromiter(visible, dtype=np.int64, count=len(visible)))
+    if user.max_parental_rating is not None:
+        # A few dozen ratings are those of all titles.
+        beyond = {one for one in items["official_rating"].unique() if not within_limit(one, user.max_parental_rating)}
+        mask |= np.fromiter((one in beyond for one in items["official_rating"]), dtype=bool, count=len(items))
+    return mask
+
+
+# Which titles rest after having been at the top of a list for a while, so that others get their turn.
+#
+# Somebody who watches nothing would see the same list for ever. So a title that has been among the first ten for 14
+# days begins to rest: it comes after the first twenty others, and competes again four weeks later. Ten places and 14
+# days are five titles a week. They begin one a day, on five days of seven, so that a new list, whose titles all came on
+# one day, does not change at once: its first ones rest earlier. Nothing is drawn by lot: a day has one list.
+
+
+TOP = 10
+"""Length of the top of a list."""
+LEAST = timedelta(days=3)
+"""A title stays at the top for as long at least."""
+WEEK = timedelta(days=7)
+MOST = 5
+"""At most so many titles of a list begin to rest in a week: all ten in 14 days."""
+REST = timedelta(days=28)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A title that is at the top of a user's list, or rests."""
+
+    work_id: int
+    media_type: str
+    since: date
+    """The day on which it came to the top."""
+    rests_from: date | None = None
+    rank: int | None = None
+    """Its rank now; None if it is not on the list."""
+
+
+def resting(places: Sequence[Place], today: date) -> frozenset[int]:
+    """Return which titles of a user rest today."""
+    found: set[int] = set()
+    for media_type in {place.media_type for place in places}:
+        own = [place for place in places if place.media_type == media_type]
+        begun = {place.work_id: place.rests_from for place in own if place.rests_from is not None}
+        found |= {work for work, day in begun.items() if today < day + REST}
+        due = [place for place in own if place.rests_from is None and place.since + LEAST <= today]
+        lately = [day for day in begun.values() if today - WEEK < day]
+        if due and today not in lately and len(lately) < MOST:
+            found.add(min(due, key=lambda place: (place.since, -(place.rank or 0), place.work_id)).work_id)
+    return frozenset(found)
+
+
+def next_places(
+    places: Sequence[Place], rest: Collection[int], listed: Sequence[Mapping[str, Any]], today: date
+) -> list[Place]:
+    """Return the places after a user's list was made: the top of it, and what rests.
+
+    Args:
+        places: Those before.
+        rest: The works that rest today.
+        listed: The rows of the list, with ``work_id``, ``media_type`` and ``rank``.
+        today: The day of the list.
+    """
+    before = {place.work_id: place for place in places}
+    top = {
+        row["work_id"]: before[row["work_id"]].since
+        if row["work_id"] in before and before[row["work_id"]].rests_from is None
+        else today
+        for row in listed
+        if row["rank"] <= TOP and row["work_id"] not in rest
+    }
+    types = {row["work_id"]: row["media_type"] for row in listed}
+    kept = [
+        Place(place.work_id, place.media_type, place.since, place.rests_from or today)
+        for place in places
+        if place.work_id in rest
+    ]
+    return [*kept, *(Place(work, types[work], since) for work, since in top.items())]
+
+
+def read_places(connection: Connection, user_ids: Sequence[str]) -> dict[str, list[Place]]:
+    """Read the places of users."""
+    statement = """
+        SELECT p.user_id, p.work_id, p.media_type, p.since, p.rests_from, r.rank FROM first_places p
+        LEFT JOIN recommendations r USING (user_id, work_id) WHERE p.user_id = ANY(:users) ORDER BY p.work_id"""
+    found: dict[str, list[Place]] = {user_id: [] for user_id in user_ids}
+    for row in read_rows(connection, statement, users=list(user_ids)):
+        found[row.pop("user_id")].append(Place(**row))
+    return found
+
+
+def replace_places(connection: Connection, user_id: str, places: Sequence[Place]) -> None:
+    """Replace the places of a user; equal ones are not written."""
+    rows = [
+        {"user_id": user_id, "work_id": one.work_id, "media_type": one.media_type, "since": one.since,
+         "rests_from": one.rests_from}
+        for one in places
+    ]  # fmt: skip
+    replace_rows(connection, first_places, rows, user_id=user_id)
+
+
+def replace_list(
+    connection: Connection, user_id: str, rows: Sequence[dict[str, Any]], places: Sequence[Place], *, today: date
+) -> WriteCounts:
+    """Replace a user's lists and places together; return what changed in the lists."""
+    replace_places(connection, user_id, places)
+    return replace_recommendations(connection, user_id, rows, today=today)
 
 
 class Recommendations:

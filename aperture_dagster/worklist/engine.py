@@ -26,14 +26,12 @@ from aperture_dagster.http.errors import (
     ServicePaused,
     ServiceUnavailable,
 )
-from aperture_dagster.model.clock import Clock
-from aperture_dagster.model.wording import counted
+from aperture_dagster.model import Clock, Progress, counted
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.worklist.populations import Source
-from aperture_dagster.worklist.progress import Progress
 from aperture_dagster.worklist.queue import (
     DueItem,
     Outcome,
+    Source,
     count_due,
     due_after,
     due_items,

@@ -14,12 +14,12 @@ from pydantic import SecretStr
 from aperture_dagster.http.client import ServiceClient
 from aperture_dagster.http.errors import QuotaSpent, ServiceBusy, ServiceNotConfigured
 from aperture_dagster.http.rate_limit import Pacer
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist import queue as services
-from aperture_dagster.worklist.populations import Source
+from aperture_dagster.worklist.queue import Source
 
 # Daily quotas of services, kept in the database, where all processes and restarts count together.
 #

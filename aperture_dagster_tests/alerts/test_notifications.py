@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from aperture_dagster.alerts.rules import Message, Notifier
+from aperture_dagster.alerts import Message, Notifier
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.settings.home import secrets_in, shown_address
 from aperture_dagster_tests.inbox import Inbox, open_inbox

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aperture_dagster.alerts.rules import (
+from aperture_dagster.alerts import (
     LONGEST_SENTENCE,
     RETRY_AFTER,
     SETTLED_AFTER,

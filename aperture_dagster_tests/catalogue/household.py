@@ -11,7 +11,7 @@ from typing import Any
 
 from aperture_dagster.catalogue.histories import HistoryReader
 from aperture_dagster.catalogue.people import read_users
-from aperture_dagster.catalogue.removal import RemovalRefused
+from aperture_dagster.catalogue.rules import RemovalRefused
 from aperture_dagster.catalogue.sync import (
     CatalogueResult,
     Coverage,
@@ -21,7 +21,7 @@ from aperture_dagster.catalogue.sync import (
     write_libraries,
 )
 from aperture_dagster.media_server.records import ItemState, Listing, ServerEpisode, ServerLibrary, ServerTitle
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.publishing.copies import record_states
 from aperture_dagster.settings import Settings

@@ -155,7 +155,7 @@ def test_a_corrected_identification_moves_the_history_to_the_right_work(shelf: S
 
 
 def test_titles_whose_ids_changed_are_fetched_again(shelf: Shelf):
-    from aperture_dagster.enrichment.tmdb.source import TMDB
+    from aperture_dagster.enrichment.tmdb import TMDB
     from aperture_dagster.worklist.queue import due_items, write_fetches
 
     shelf.films(film(1, tmdb_id=None), film(2))

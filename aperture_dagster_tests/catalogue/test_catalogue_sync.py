@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster.simulator.generated_world import WorldSize, generate_world
-from aperture_dagster.simulator.odd_world import ODD_TITLES, odd_world
+from aperture_dagster.simulator.responses import FaultRule
+from aperture_dagster.simulator.worlds import ODD_TITLES, WorldSize, generate_world, odd_world
 from aperture_dagster.taste.histories import read_histories
 from aperture_dagster_tests.habits import small_world
 from aperture_dagster_tests.media_server.writers import writing

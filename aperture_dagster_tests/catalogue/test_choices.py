@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aperture_dagster.catalogue.choices import (
+from aperture_dagster.catalogue.members import (
     Choices,
     choices_of,
     clean_name,

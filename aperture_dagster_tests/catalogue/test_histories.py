@@ -10,10 +10,10 @@ import pytest
 
 from aperture_dagster.catalogue.histories import HistoryReader
 from aperture_dagster.catalogue.people import read_users
-from aperture_dagster.catalogue.removal import RemovalRefused
+from aperture_dagster.catalogue.rules import RemovalRefused
 from aperture_dagster.catalogue.watch_states import read_mark
 from aperture_dagster.media_server.records import ItemState, Listing, ServerEpisode
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.publishing.copies import record_states
 from aperture_dagster_tests.catalogue.viewers import furnish, marked
 from aperture_dagster_tests.shelf import NOW, Shelf, played

@@ -12,10 +12,10 @@ import pytest
 from aperture_dagster.catalogue.histories import HistoryReader
 from aperture_dagster.catalogue.people import read_users
 from aperture_dagster.media_server.records import Listing
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.publishing.copies import record_states
-from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.world import Play
+from aperture_dagster.simulator.worlds import odd_world
 from aperture_dagster_tests.shelf import NOW, Shelf
 
 USER = "plain"

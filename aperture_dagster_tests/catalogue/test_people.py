@@ -19,7 +19,7 @@ from aperture_dagster.catalogue.people import (
     partition_changes,
     partition_key,
 )
-from aperture_dagster.simulator.odd_world import LONG_NAME, ODD_USERS
+from aperture_dagster.simulator.worlds import LONG_NAME, ODD_USERS
 
 ODD_NAMES = [
     *ODD_USERS,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aperture_dagster.catalogue.plays import Viewing, ViewState, next_watermark, viewing_between
+from aperture_dagster.catalogue.rules import Viewing, ViewState, next_watermark, viewing_between
 
 NOW = datetime(2026, 5, 1, 20, tzinfo=UTC)
 HOUR = timedelta(hours=1)

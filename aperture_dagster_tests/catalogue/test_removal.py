@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aperture_dagster.catalogue.removal import LibraryLoss, RemovalRefused, check_history_loss, check_removals
+from aperture_dagster.catalogue.rules import LibraryLoss, RemovalRefused, check_history_loss, check_removals
 
 
 def losses(**missing_of: tuple[int, int]) -> dict[str, LibraryLoss]:

@@ -11,13 +11,13 @@ import pytest
 
 from aperture_dagster.catalogue.people import read_users, write_users
 from aperture_dagster.catalogue.servers import MediaServers, check_names, has_left
-from aperture_dagster.enrichment.tmdb.source import TMDB
+from aperture_dagster.enrichment.tmdb import TMDB
 from aperture_dagster.http.errors import ServiceNotConfigured, ServiceRefused
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.world import World
+from aperture_dagster.simulator.worlds import odd_world
 from aperture_dagster.worklist.services import MeteredService
 from aperture_dagster_tests.services import NOW
 from aperture_dagster_tests.shelf import Shelf, user_row

@@ -18,7 +18,7 @@ from aperture_dagster.catalogue.people import (
     users_of_partitions,
     write_users,
 )
-from aperture_dagster.simulator.odd_world import ODD_USERS
+from aperture_dagster.simulator.worlds import ODD_USERS
 from aperture_dagster_tests.shelf import NOW, Shelf, user_row
 
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from aperture_dagster.cli.main import main
 from aperture_dagster.taste.crowd_table import read_table
-from aperture_dagster.taste.folder_world import world_of_folder
+from aperture_dagster.taste.movielens import world_of_folder
 from aperture_dagster.taste.ranking.config import RankingConfig
 from aperture_dagster.taste.ranking.evaluation import compare_with_votes, rank_household
 from aperture_dagster_tests.conftest import HISTORIES

@@ -16,13 +16,13 @@ from dagster._daemon.types import DaemonHeartbeat
 from pydantic import SecretStr
 
 from aperture_dagster.cli.doctor import Finding, examine, room_on_disk
+from aperture_dagster.cli.heartbeats import UpFiles
 from aperture_dagster.cli.main import main
-from aperture_dagster.cli.up_files import UpFiles
 from aperture_dagster.files import locks
 from aperture_dagster.settings import Settings
-from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World, WorldUser
+from aperture_dagster.simulator.worlds import odd_world
 from aperture_dagster_tests.household import Household, SetClock
 
 pytestmark = pytest.mark.usefixtures("isolated_dagster_instance")

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aperture_dagster.cli.main import main
-from aperture_dagster.defs.publishing.library_access import why_nobody_is_listed, why_nothing_to_share
-from aperture_dagster.model.clock import Clock
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.defs.publishing import why_nobody_is_listed, why_nothing_to_share
+from aperture_dagster.model import Clock
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.e2e.publishing import OTHER_VERSIONS, ROOT_ON_SERVER, Publishing, at_night
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, BENS, shelf
 from aperture_dagster_tests.e2e.test_publishing_safety import environment

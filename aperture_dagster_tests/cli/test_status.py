@@ -23,16 +23,13 @@ from dagster._daemon.types import DaemonHeartbeat
 from pydantic import SecretStr
 from sqlalchemy.exc import InternalError
 
+from aperture_dagster.cli.common import Terminal
 from aperture_dagster.cli.doctor import examine
 from aperture_dagster.cli.main import main
 from aperture_dagster.cli.show import read_names, read_page
 from aperture_dagster.cli.status import _print, as_document, read_status
-from aperture_dagster.cli.terminal import Terminal
-from aperture_dagster.maintenance.status import find_wrong
-from aperture_dagster.maintenance.summary import why_no_summary
-from aperture_dagster.model.clock import Clock
-from aperture_dagster.model.errors import OperatorError
-from aperture_dagster.model.moments import describe_future
+from aperture_dagster.maintenance.status import find_wrong, why_no_summary
+from aperture_dagster.model import Clock, OperatorError, describe_future
 from aperture_dagster.postgres.database import Database, read_only
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.postgres.migrations import HEAD_REVISION

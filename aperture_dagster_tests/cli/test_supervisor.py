@@ -15,9 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
+from aperture_dagster.cli.heartbeats import read_state
 from aperture_dagster.cli.parts import LONGEST_LOG, Limits, Part, PartLog, Plan, Ui
 from aperture_dagster.cli.supervisor import SupervisedPart
-from aperture_dagster.cli.up_files import read_state
 from aperture_dagster.files import locks
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone, processes_of

@@ -16,10 +16,10 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.build import all_jobs
+from aperture_dagster.cli.common import Terminal, fit
 from aperture_dagster.cli.cycle import ProgressHandler, captured_logs
 from aperture_dagster.cli.summary import show
-from aperture_dagster.cli.terminal import Terminal, fit
-from aperture_dagster.model.wording import counted, listed
+from aperture_dagster.model import counted, listed
 from aperture_dagster.settings import load_settings
 from aperture_dagster_tests.chaos import environment
 from aperture_dagster_tests.conftest import PROJECT

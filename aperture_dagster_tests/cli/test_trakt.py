@@ -15,7 +15,7 @@ from aperture_dagster.cli.doctor import Finding, examine
 from aperture_dagster.cli.main import main
 from aperture_dagster.cli.ratings import _show_code
 from aperture_dagster.ratings.records import DeviceCode
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.ratings.trakt_home import TraktHome, trakt_home
 from aperture_dagster_tests.waiting import wait_for
 

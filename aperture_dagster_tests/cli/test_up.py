@@ -14,13 +14,13 @@ from pydantic import SecretStr
 
 from aperture_dagster.cli import up as up_module
 from aperture_dagster.cli.common import family_of, require_free_port
+from aperture_dagster.cli.heartbeats import UpFiles
 from aperture_dagster.cli.main import main
 from aperture_dagster.cli.parts import Ui
 from aperture_dagster.cli.up import _check_the_rest, _lock_home
-from aperture_dagster.cli.up_files import UpFiles
 from aperture_dagster.files import locks
-from aperture_dagster.model.errors import OperatorError
-from aperture_dagster.postgres.backup import folder as folder_module
+from aperture_dagster.model import OperatorError
+from aperture_dagster.postgres import backup as folder_module
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.world import World
 from aperture_dagster_tests.conftest import PROJECT

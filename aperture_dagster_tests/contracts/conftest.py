@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aperture_dagster.simulator.demo_world import load_demo_world
-from aperture_dagster.simulator.generated_world import WorldSize, generate_world
-from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.worlds import WorldSize, generate_world, odd_world
 from aperture_dagster_tests.contracts import traffic
 from aperture_dagster_tests.contracts.recorder import recorded
 from aperture_dagster_tests.contracts.tmdb_routes import TMDB_ROUTES

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from aperture_dagster.enrichment.queries import DiscoverFilters
-from aperture_dagster.enrichment.tmdb.client import Tmdb
+from aperture_dagster.enrichment.tmdb import Tmdb
 from aperture_dagster.http.errors import BadAnswer, NotFound
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.tmdb.titles import named_id
 from aperture_dagster_tests.contracts.recorder import Exchange

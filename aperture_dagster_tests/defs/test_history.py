@@ -11,7 +11,7 @@ from aperture_dagster.catalogue.histories import HistoryRead
 from aperture_dagster.catalogue.people import read_users
 from aperture_dagster.catalogue.watch_states import SyncMark
 from aperture_dagster.defs.catalogue.history import _outcome
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.catalogue.viewers import furnish

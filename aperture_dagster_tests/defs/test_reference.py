@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aperture_dagster.build import all_jobs, build_definitions
-from aperture_dagster.model.wording import in_words
+from aperture_dagster.model import in_words
 from aperture_dagster.reference import BEGIN, END, job_table, with_job_table
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.conftest import PROJECT

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from aperture_dagster.defs.taste.recommendations import _page as recommendations_page
-from aperture_dagster.instance.markdown import LONGEST_INLINE, arranged, markdown_table, score_table
-from aperture_dagster.instance.pictures import poster_row
+from aperture_dagster.defs.taste.lists import _list_page as recommendations_page
+from aperture_dagster.instance.markdown import LONGEST_INLINE, arranged, markdown_table, poster_row, score_table
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.household import markdown_rows
 

@@ -13,10 +13,10 @@ from dagster._core.remote_representation.external_data import RepositorySnap, Re
 
 from aperture_dagster.build import build_definitions
 from aperture_dagster.defs.resources import RESOURCES, SHOWN_ONLY, build_resources
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.taste.embedders import Embedders
+from aperture_dagster.taste.embedder import Embedders
 
 SECRETS = {
     "media_server_api_key": "secret-1",

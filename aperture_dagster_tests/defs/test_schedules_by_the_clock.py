@@ -26,7 +26,7 @@ from dagster._scheduler.scheduler import launch_scheduled_runs
 from aperture_dagster.build import all_jobs, build_definitions
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.defs.schedules import build_schedule
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.partitions import USERS, range_tags
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.sensors.runs import add_run

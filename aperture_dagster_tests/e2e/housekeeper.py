@@ -16,12 +16,12 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.catalogue.people import read_users
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.records import parse_tokens
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.taste.embedders import Embedders
+from aperture_dagster.taste.embedder import Embedders
 from aperture_dagster_tests.frugal_dagster import frugal_dagster
 from aperture_dagster_tests.household import Household
 

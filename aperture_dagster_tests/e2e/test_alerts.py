@@ -11,7 +11,7 @@ import pytest
 
 from aperture_dagster.build import all_jobs
 from aperture_dagster.sensors import freshness_makers
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.inbox import Inbox, open_inbox
 from aperture_dagster_tests.watchman import Watchman

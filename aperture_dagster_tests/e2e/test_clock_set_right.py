@@ -11,8 +11,8 @@ import pytest
 from aperture_dagster.build import all_jobs
 from aperture_dagster.enrichment.omdb import OMDB
 from aperture_dagster.maintenance.status import future_dates
-from aperture_dagster.model.moments import describe_future
-from aperture_dagster.postgres.backup.folder import backup_folder, read_backups
+from aperture_dagster.model import describe_future
+from aperture_dagster.postgres.backup import backup_folder, read_backups
 from aperture_dagster.publishing.publishable import known_files, listed_works
 from aperture_dagster.simulator.world import Play
 from aperture_dagster.worklist.services import Services

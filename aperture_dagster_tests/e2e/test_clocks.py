@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.simulator.generated_world import WorldSize, generate_world
 from aperture_dagster.simulator.world import Play
+from aperture_dagster.simulator.worlds import WorldSize, generate_world
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household, SetClock, metadata_of
 

@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 from aperture_dagster.partitions import USERS
 from aperture_dagster.postgres.connection import close_engine
 from aperture_dagster.settings import load_settings
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.taste.ranking.config import COMPONENTS

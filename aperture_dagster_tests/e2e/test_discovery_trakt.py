@@ -11,7 +11,7 @@ import pytest
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.records import parse_tokens
 from aperture_dagster.settings import load_settings
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.world import Play
 from aperture_dagster_tests.e2e.discovery import DAY, NOW, Discovering, title, watched, world
 from aperture_dagster_tests.household import Household, SetClock

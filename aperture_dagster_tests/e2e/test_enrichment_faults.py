@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.e2e.library import ASSETS, JOBS, titles
 from aperture_dagster_tests.household import Household, failures, metadata_of
 

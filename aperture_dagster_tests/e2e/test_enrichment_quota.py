@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.e2e.library import imdb, titles
 from aperture_dagster_tests.household import metadata_of
 

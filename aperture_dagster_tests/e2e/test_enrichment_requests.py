@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.worklist.engine import STORED_AT_ONCE
 from aperture_dagster_tests.e2e.library import imdb, title, titles, wait_until_asked
 

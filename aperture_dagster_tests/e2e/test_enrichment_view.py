@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.taste.ranking.text import title_text
 from aperture_dagster.taste.vectors import text_rows
 from aperture_dagster_tests.e2e.library import Library, imdb, title, titles

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.conftest import tuned
 from aperture_dagster_tests.e2e.library import title
 from aperture_dagster_tests.e2e.worlds import small_world

@@ -14,7 +14,7 @@ from aperture_dagster.catalogue import histories
 from aperture_dagster.catalogue import watch_states as stored
 from aperture_dagster.defs.catalogue import history
 from aperture_dagster.media_server.records import in_batches
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import Play, World, WorldUser
 from aperture_dagster_tests.e2e.library import NOON, title, titles

@@ -167,7 +167,7 @@ def test_the_demo_fills_its_home_and_says_where_it_is_and_how_to_go_on(installed
     assert "To open it in the Dagster UI: aperture up" in " ".join(demo.split())
     assert {"postgres", "dagster", "libraries"} <= {path.name for path in home.iterdir()}
     assert home.stat().st_mode & 0o077 == 0
-    code = "from aperture_dagster.settings.places import start_command; print(start_command())"
+    code = "from aperture_dagster.settings.home import start_command; print(start_command())"
     assert installed.run("python", "-c", code) == "aperture up\n"
 
 

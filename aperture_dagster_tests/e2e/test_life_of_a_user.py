@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.build import all_jobs
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
 from aperture_dagster.simulator.world import World, WorldTitle, WorldUser
 from aperture_dagster.taste.vectors import activate_model, register_model

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster.simulator.generated_world import WorldSize, generate_world
+from aperture_dagster.simulator.responses import FaultRule
+from aperture_dagster.simulator.worlds import WorldSize, generate_world
 from aperture_dagster_tests.household import Household, failures
 from aperture_dagster_tests.shelf import NOW
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aperture_dagster.build import all_jobs
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.world import Play
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.e2e.test_publishing import film

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.catalogue.choices import Choices, write_choices
+from aperture_dagster.catalogue.members import Choices, write_choices
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, BENS, shelf
 
 pytestmark = pytest.mark.e2e

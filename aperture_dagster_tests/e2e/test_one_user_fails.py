@@ -12,7 +12,7 @@ import pytest
 
 from aperture_dagster.defs.users import VERSION_TAG
 from aperture_dagster.partitions import users_partitions
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.household import Household, failures, materializations
 
 pytestmark = pytest.mark.e2e

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.media_server.jellyfin_writer import JellyfinWriter
+from aperture_dagster.media_server.jellyfin import JellyfinWriter
 from aperture_dagster_tests.e2e.publishing import Publishing, at_night
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, SHOWS, shelf
 from aperture_dagster_tests.killing import killed_at

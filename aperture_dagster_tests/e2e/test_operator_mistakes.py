@@ -22,8 +22,8 @@ from sqlalchemy import make_url
 from aperture_dagster.cli.main import main
 from aperture_dagster.postgres.connection import close_engine
 from aperture_dagster.settings import load_settings
-from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.server import running_simulator
+from aperture_dagster.simulator.worlds import odd_world
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import no_room, role_with_password, run_statements
 from aperture_dagster_tests.forks import run_fork

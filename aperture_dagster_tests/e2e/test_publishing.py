@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.world import World, WorldTitle, WorldUser
 from aperture_dagster_tests.e2e.publishing import (
     READS,

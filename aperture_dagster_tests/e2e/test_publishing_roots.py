@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from aperture_dagster.cli.doctor import Finding, examine
 from aperture_dagster.cli.main import main
-from aperture_dagster.publishing.root import MARKER
+from aperture_dagster.publishing.paths import MARKER
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.e2e.publishing import ROOT_ON_SERVER, Publishing
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, BENS, SHOWS, shelf

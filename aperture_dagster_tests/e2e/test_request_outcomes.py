@@ -9,7 +9,7 @@ import click
 import pytest
 
 from aperture_dagster.discovery.seerr import Seerr
-from aperture_dagster.simulator.seerr.book import Permission
+from aperture_dagster.simulator.seerr_book import Permission
 from aperture_dagster_tests.e2e.requesting import FILMS, ON, SHOW, requesting
 from aperture_dagster_tests.household import failures, run_check
 

@@ -11,8 +11,8 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster.simulator.seerr.book import Permission
+from aperture_dagster.simulator.responses import FaultRule
+from aperture_dagster.simulator.seerr_book import Permission
 from aperture_dagster_tests.e2e.requesting import FILMS, ON, SHOW, requesting
 from aperture_dagster_tests.household import Household, failures, run_check
 from aperture_dagster_tests.waiting import wait_for

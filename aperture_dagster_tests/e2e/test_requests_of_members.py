@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster.simulator.seerr.book import Permission
+from aperture_dagster.simulator.responses import FaultRule
+from aperture_dagster.simulator.seerr_book import Permission
 from aperture_dagster_tests.e2e.requesting import FILMS, SHOW, Requesting, requesting
 from aperture_dagster_tests.front_door.browsing import Browsers, browsers, hidden_fields, press, token
 from aperture_dagster_tests.front_door.test_pages import titles

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.pool import NullPool
 
 from aperture_dagster.cli.backup import add_users, void_tokens
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.backup.create import create_backup
 from aperture_dagster.postgres.backup.dump import Fingerprint, differences, read_fingerprint
 from aperture_dagster.postgres.connection import close_engine, ensure_owner, product_database_url

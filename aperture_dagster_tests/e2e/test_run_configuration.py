@@ -14,7 +14,7 @@ from dagster._core.test_utils import in_process_test_workspace
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster_graphql.test.utils import execute_dagster_graphql
 
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.e2e.one_run import plain
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import Household

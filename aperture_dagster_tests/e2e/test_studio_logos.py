@@ -12,8 +12,8 @@ import pytest
 
 from aperture_dagster.build import all_jobs
 from aperture_dagster.enrichment.pictures import check_picture
-from aperture_dagster.model.clock import Clock
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.model import Clock
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster_tests.e2e.worlds import ENRICHED, small_world, world_of_studios
 from aperture_dagster_tests.household import Household, metadata_of

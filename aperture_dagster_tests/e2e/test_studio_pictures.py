@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster_tests.e2e.worlds import ENRICHED, world_of_studios
 from aperture_dagster_tests.household import Household, failures, metadata_of

@@ -12,11 +12,11 @@ import dagster as dg
 import pytest
 
 from aperture_dagster import partitions
-from aperture_dagster.catalogue.log_of_plays import note_log_of_plays
-from aperture_dagster.defs.popularity import assets
+from aperture_dagster.catalogue.histories import note_log_of_plays
+from aperture_dagster.defs import popularity
 from aperture_dagster.partitions import days_partitions, range_tags
 from aperture_dagster.settings import load_settings
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
@@ -255,7 +255,7 @@ def test_a_day_that_fails_costs_only_that_day(house: Any) -> None:
 
 
 def test_days_missed_by_an_outage_are_made_up_for_by_the_next_run(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assets, "HISTORY", 5 * DAY)
+    monkeypatch.setattr(popularity, "HISTORY", 5 * DAY)
     with house(world(plays=watched(1, *USERS, days_ago=3))) as home:
         home.clock.moment -= 20 * DAY
         home.make(TODAY - 20 * DAY)

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from aperture_dagster.cli.main import main
 from aperture_dagster.defs.users import VERSION_TAG
 from aperture_dagster.settings import Settings, environment_names
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.e2e.rating import (
     ELSEWHERE,
     FILM,

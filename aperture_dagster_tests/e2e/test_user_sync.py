@@ -10,8 +10,8 @@ import pytest
 
 from aperture_dagster.build import all_jobs
 from aperture_dagster.defs import jobs
-from aperture_dagster.model.clock import Clock
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.model import Clock
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import WorldUser
 from aperture_dagster_tests.e2e.worlds import small_world

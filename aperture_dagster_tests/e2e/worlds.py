@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from datetime import UTC, datetime
 
-from aperture_dagster.simulator.generated_world import WorldSize, generate_world
 from aperture_dagster.simulator.world import World
+from aperture_dagster.simulator.worlds import WorldSize, generate_world
 
 ENRICHED = ("sync_users", "sync_movies", "sync_series", "enrich_metadata")
 """The jobs after which the studios of a library are known."""

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aperture_dagster.enrichment.pictures import NotAPicture, PictureFacts, check_picture
-from aperture_dagster.simulator.images import jpeg, png, svg
+from aperture_dagster.simulator.opinions import jpeg, png, svg
 
 PNG, JPEG = png("a", 30, 20), jpeg("a", 32, 24)
 

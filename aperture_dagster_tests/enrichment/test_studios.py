@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aperture_dagster.enrichment.queries import write_answers
-from aperture_dagster.enrichment.studios import gather_studios
+from aperture_dagster.enrichment.queries import gather_studios, write_answers
 from aperture_dagster_tests.shelf import ACCEPTED, Shelf, film, tmdb_row
 
 A24: dict[str, Any] = {"id": 41077, "name": "A24", "logo_path": "/a24.png"}

@@ -13,14 +13,14 @@ from aperture_dagster.front_door.app import members_pages
 from aperture_dagster.front_door.forms import CHANGES
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.house import House
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.publishing.publishable import listed_works
 from aperture_dagster.settings import Settings
 from aperture_dagster.settings.lists import RecommendationRules
 from aperture_dagster.taste.histories import read_histories
 from aperture_dagster.taste.lists import replace_taste
-from aperture_dagster.taste.sight import hidden_titles
+from aperture_dagster.taste.wishes import hidden_titles
 from aperture_dagster_tests.front_door.browsing import Browsers, browsers, hidden_fields, press, token
 from aperture_dagster_tests.front_door.home import Home
 from aperture_dagster_tests.front_door.test_pages import titles

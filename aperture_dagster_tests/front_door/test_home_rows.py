@@ -23,12 +23,11 @@ from aperture_dagster.front_door.home_rows import HomeRows
 from aperture_dagster.front_door.house import House
 from aperture_dagster.front_door.secrets import read_secret, secret_file
 from aperture_dagster.http.errors import ServiceRefused
-from aperture_dagster.media_server.home_screen import HomeScreen
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.media_server.jellyfin import HomeScreen
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
-from aperture_dagster.publishing.home_rows import ROWS
+from aperture_dagster.publishing.home_rows import ROWS, RowKeeper, first_member, reachable_address
 from aperture_dagster.publishing.publication import why_not_published
-from aperture_dagster.publishing.row_keeper import RowKeeper, first_member, reachable_address
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings

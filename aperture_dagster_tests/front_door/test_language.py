@@ -11,16 +11,16 @@ import pytest
 from babel.support import NullTranslations
 from starlette.testclient import TestClient
 
+from aperture_dagster import texts
 from aperture_dagster.discovery.suggestions import dismiss_title
 from aperture_dagster.front_door.app import members_pages
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.house import House
 from aperture_dagster.front_door.pages import LISTS
 from aperture_dagster.front_door.sessions import COOKIE, Sessions
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.settings import Settings
-from aperture_dagster.texts import translations
 from aperture_dagster_tests.front_door.home import Home
 from aperture_dagster_tests.shelf import NOW
 
@@ -80,8 +80,8 @@ class Brackets(NullTranslations):
 def test_everything_on_every_page_can_be_translated_but_names(
     full: Home, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ):
-    translations.texts_of.cache_clear()
-    monkeypatch.setattr(translations, "_translations", lambda _: Brackets())
+    texts.texts_of.cache_clear()
+    monkeypatch.setattr(texts, "_translations", lambda _: Brackets())
     anna, stranger = browser("de"), browser("de", name=None)
     pages = [anna.get(path).text for path in (*LISTS, "/nowhere", "/not-for-me", "/unsubscribe/x")]
     pages += [stranger.get("/sign-in").text, stranger.post("/sign-in", data={"name": "x", "password": "y"}).text]
@@ -89,7 +89,7 @@ def test_everything_on_every_page_can_be_translated_but_names(
     assert "/choices" in pages[4]
     full.shelf.do("DELETE FROM recommendations")
     pages += [anna.get("/").text, anna.get("/?as=Ben").text, anna.post("/not-for-me", data={}).text]
-    translations.texts_of.cache_clear()
+    texts.texts_of.cache_clear()
     names = {"Aperture", "English", "Deutsch", "Anna", "Ben", "Alien", "Co", "Heat", "Up", "Dark", "Stalker"}
     for page in pages:
         text, left = shown(page), ""

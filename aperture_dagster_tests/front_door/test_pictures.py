@@ -18,7 +18,7 @@ from aperture_dagster.front_door.house import House
 from aperture_dagster.front_door.sessions import COOKIE
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.settings import Settings
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.state import Picture
 from aperture_dagster.simulator.world import World, WorldTitle, WorldUser

@@ -13,10 +13,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from aperture_dagster.http.errors import ServiceUnavailable
-from aperture_dagster.ratings import connecting
+from aperture_dagster.ratings import accounts
 from aperture_dagster.ratings.records import DeviceCode
 from aperture_dagster.ratings.tokens import sync_lease
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.front_door.browsing import Browsers, browsers, hidden_fields
 from aperture_dagster_tests.ratings.trakt_home import TraktHome, trakt_home
 
@@ -123,7 +123,7 @@ def test_what_was_confirmed_waits_for_a_sync_that_does_not_end(
     open_door: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ):
     with open_door() as (home, browser):
-        monkeypatch.setattr(connecting, "PATIENCE_SECONDS", -1.0)
+        monkeypatch.setattr(accounts, "PATIENCE_SECONDS", -1.0)
         ben = browser("ben")
         shown = ben.post("/trakt", data=form(ben.get("/taste").text, "/trakt")).text
         home.state.trakt_approve("ben", code_on(shown))
@@ -173,7 +173,7 @@ def test_while_trakt_keeps_one_member_waiting_others_are_served():
         def start(self) -> DeviceCode:
             return DeviceCode("device", "CODE", "https://trakt.example/activate", 600, 5)
 
-    codes = connecting.Connecting()
+    codes = accounts.Connecting()
 
     def wait() -> None:
         with pytest.raises(ServiceUnavailable):

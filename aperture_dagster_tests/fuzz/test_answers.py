@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from aperture_dagster.discovery.seerr import parse_request
 from aperture_dagster.discovery.seerr import parse_title as parse_seerr_title
 from aperture_dagster.enrichment import mdblist, omdb
-from aperture_dagster.enrichment.tmdb import titles as tmdb
+from aperture_dagster.enrichment import tmdb_titles as tmdb
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.http.messages import parse_json
-from aperture_dagster.media_server import items, published
-from aperture_dagster.media_server.activity import parse_play
+from aperture_dagster.media_server import items, list_writer
 from aperture_dagster.media_server.listing import only_types, parse_page
-from aperture_dagster.prices.rules import PriceListRejected, parse_price_list
+from aperture_dagster.media_server.reader import parse_play
+from aperture_dagster.prices import PriceListRejected, parse_price_list
 from aperture_dagster_tests.fuzz import ANYTHING, FEW, broken, why_not_storable
 from aperture_dagster_tests.recordings.recording import load
 
@@ -66,9 +66,9 @@ MEDIA_SERVER: dict[str, tuple[Parser, str]] = {
     "the tags of an item": (items.parse_tags, "Movie"),
     "a studio": (items.parse_studio, "Movie"),
     "an entry of the log": (parse_play, "play"),
-    "a published film": (published.parse_published_item, "Movie"),
-    "a list": (only_types("BoxSet", published.parse_list), "BoxSet"),
-    "pictures": (published.artwork_tags, "Movie"),
+    "a published film": (list_writer.parse_published_item, "Movie"),
+    "a list": (only_types("BoxSet", list_writer.parse_list), "BoxSet"),
+    "pictures": (list_writer.artwork_tags, "Movie"),
 }
 
 
@@ -99,7 +99,7 @@ def test_broken_files_of_a_film_are_read_or_refused(data: st.DataObject) -> None
     source = data.draw(broken(_one_of(data, sources)))
     assume(isinstance(source, dict))
     try:
-        found = published.parse_media_source(source)
+        found = list_writer.parse_media_source(source)
     except ServiceError:
         return
     assert found.source_id and why_not_storable((found.size, found.bitrate, found.width)) is None

@@ -11,9 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from aperture_dagster.instance.markdown import Markup, code_block, escaped, markdown_list, markdown_table
-from aperture_dagster.instance.pictures import genre_panels, image, poster_row
-from aperture_dagster.model.wording import UNPRINTABLE
+from aperture_dagster.instance.markdown import (
+    Markup,
+    code_block,
+    escaped,
+    genre_panels,
+    image,
+    markdown_list,
+    markdown_table,
+    poster_row,
+)
+from aperture_dagster.model import UNPRINTABLE
 from aperture_dagster_tests.defs.shared import settings_of
 
 # As in Dagster's UI: with tables and strikethrough, and HTML shown as text or dropped. Here it would be a tag.

@@ -19,11 +19,11 @@ from dagster._serdes import serialize_value
 from dagster_postgres import PostgresEventLogStorage
 from sqlalchemy import Connection, make_url, text
 
+from aperture_dagster import maintenance
 from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.purge import Retention, purge, runs_with_files
 from aperture_dagster.instance.runs import REPOSITORY_TAG, blocking_checks, repository, why_blocked
-from aperture_dagster.maintenance import tidying
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import database_copy, run_statements
 from aperture_dagster_tests.killing import Killed
@@ -122,7 +122,7 @@ class Years:
             self.do(f"UPDATE {table} SET " + ", ".join(f"{name} = {name} - interval '{days} days'" for name in names))
         self.do(f"UPDATE runs SET end_time = end_time - {days * 86_400}, start_time = start_time - {days * 86_400}")
 
-    def purge(self) -> dict[str, tidying.Freed]:
+    def purge(self) -> dict[str, maintenance.Freed]:
         """Purge with the retention of these tests."""
         now = datetime.now(UTC)
         retention = Retention(logs=now - timedelta(days=LOGS), runs=now - timedelta(days=RUNS))
@@ -367,9 +367,9 @@ def test_what_other_code_locations_and_unknown_programs_recorded_is_not_touched(
 
 
 def test_a_purge_that_was_killed_is_continued(years: Years, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tidying, "BATCH", 7)
+    monkeypatch.setattr(maintenance, "BATCH", 7)
     before, statements, lives = years.state(), 0, 0
-    real = tidying.execute
+    real = maintenance.execute
 
     def dying(connection: Connection, statement: str, **values: Any) -> Any:
         nonlocal statements
@@ -378,7 +378,7 @@ def test_a_purge_that_was_killed_is_continued(years: Years, monkeypatch: pytest.
             raise Killed
         return real(connection, statement, **values)
 
-    monkeypatch.setattr(tidying, "execute", dying)
+    monkeypatch.setattr(maintenance, "execute", dying)
     kills = 0
     orphans = "SELECT count(*) FROM event_logs e WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.run_id = e.run_id)"
     while True:
@@ -395,15 +395,15 @@ def test_a_purge_that_was_killed_is_continued(years: Years, monkeypatch: pytest.
             assert kills < 100
     assert kills > 3
     assert years.state() == before
-    monkeypatch.setattr(tidying, "execute", real)
+    monkeypatch.setattr(maintenance, "execute", real)
     assert sum(one.rows for one in years.purge().values()) == 0, "the last one did the rest"
     assert years.instance.get_run_by_id(years.named["first"]) is None
 
 
 def test_one_night_deletes_a_bounded_number_of_batches(years: Years, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tidying, "BATCH", 5)
-    monkeypatch.setattr(tidying, "MOST_BATCHES", 2)
+    monkeypatch.setattr(maintenance, "BATCH", 5)
+    monkeypatch.setattr(maintenance, "MOST_BATCHES", 2)
     assert years.purge()["events"].rows == 10
     assert years.purge()["events"].rows == 10
-    monkeypatch.setattr(tidying, "MOST_BATCHES", 1_000)
+    monkeypatch.setattr(maintenance, "MOST_BATCHES", 1_000)
     assert years.purge()["events"].rows > 10

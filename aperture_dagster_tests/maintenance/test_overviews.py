@@ -6,8 +6,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from aperture_dagster.catalogue.watch_states import plays_by_week
+from aperture_dagster.maintenance import forget_past_picks
 from aperture_dagster.maintenance.status import picks_watched
-from aperture_dagster.maintenance.tidying import forget_past_picks
 from aperture_dagster.taste.lists import (
     favourites,
     first_recommendations,

@@ -9,7 +9,7 @@ import pytest
 
 from aperture_dagster.enrichment.queries import write_answers, write_enriched
 from aperture_dagster.enrichment.sources import merge_plan
-from aperture_dagster.maintenance.tidying import (
+from aperture_dagster.maintenance import (
     DERIVED,
     KEEPERS,
     forget_old_models,
@@ -157,7 +157,7 @@ def test_old_days_of_a_quota_are_deleted(shelf: Shelf):
 
 def test_what_tmdb_has_not_confirmed_for_half_a_year_is_deleted(shelf: Shelf):
     from aperture_dagster.enrichment.queries import write_answers, write_collections
-    from aperture_dagster.enrichment.tmdb.titles import parse_title
+    from aperture_dagster.enrichment.tmdb_titles import parse_title
 
     shelf.films(film(1), film(2), film(3))
     works = [shelf.item(f"film-{number}")["work_id"] for number in (1, 2, 3)]

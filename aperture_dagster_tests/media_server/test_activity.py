@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aperture_dagster.media_server.activity import parse_play
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.media_server.reader import parse_play
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.world import Play
 from aperture_dagster_tests.media_server.test_media_server_habits import SERVERS, served
 

@@ -13,18 +13,17 @@ import pytest
 
 from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.http.errors import BadAnswer
-from aperture_dagster.media_server.detect import detect_server_type
-from aperture_dagster.media_server.emby import EmbyReader
-from aperture_dagster.media_server.emby_writer import EmbyWriter
+from aperture_dagster.media_server.accounts import detect_server_type
+from aperture_dagster.media_server.emby import EmbyReader, EmbyWriter
 from aperture_dagster.media_server.items import parse_title
 from aperture_dagster.media_server.jellyfin import JellyfinReader
 from aperture_dagster.media_server.records import Listing
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster.simulator.odd_world import odd_world
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.world import Play
+from aperture_dagster.simulator.worlds import odd_world
 from aperture_dagster_tests.services import NOW, Answer, Asked, Scripted
 
 KEY = "demo-emby-key"

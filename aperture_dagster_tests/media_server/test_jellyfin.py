@@ -11,16 +11,15 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from aperture_dagster.http.errors import BadAnswer, ServiceRefused
-from aperture_dagster.media_server.items import parse_episode, parse_state, parse_title, parse_user
+from aperture_dagster.media_server.items import parse_episode, parse_moment, parse_state, parse_title, parse_user
 from aperture_dagster.media_server.jellyfin import JellyfinReader
 from aperture_dagster.media_server.listing import parse_page
 from aperture_dagster.media_server.records import ItemState, Listing, ServerLibrary, ServerTitle
-from aperture_dagster.media_server.values import parse_moment
-from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster.simulator.odd_world import ODD_TITLES, ODD_USERS, odd_world
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import Play
+from aperture_dagster.simulator.worlds import ODD_TITLES, ODD_USERS, odd_world
 from aperture_dagster_tests.services import NOW, Answer, Asked, Scripted
 
 FILMS = ServerLibrary("films", "Films", "movies")

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 
 from aperture_dagster.http.errors import BadAnswer, Conflict, NotFound, RequestRejected, ServiceUnavailable
-from aperture_dagster.media_server.jellyfin import JellyfinReader
-from aperture_dagster.media_server.jellyfin_writer import JellyfinWriter
+from aperture_dagster.media_server.jellyfin import JellyfinReader, JellyfinWriter
 from aperture_dagster.media_server.listing import IDS_PER_QUERY
 from aperture_dagster.media_server.writer import MediaServerWriter
-from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster.simulator.generated_world import WorldSize, generate_world
+from aperture_dagster.simulator.responses import FaultRule
+from aperture_dagster.simulator.worlds import WorldSize, generate_world
 from aperture_dagster_tests.media_server.writers import SERVERS, film_ids, service, user_id, writing
 from aperture_dagster_tests.services import NOW, Answer, Scripted
 

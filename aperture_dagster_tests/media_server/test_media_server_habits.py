@@ -16,8 +16,8 @@ from aperture_dagster.media_server.items import parse_user
 from aperture_dagster.media_server.jellyfin import JellyfinReader
 from aperture_dagster.media_server.reader import MediaServerReader
 from aperture_dagster.media_server.records import Listing, ServerEpisode, ServerLibrary, ServerTitle
-from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.jellyfin.items import SERIES_COUNTED
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import Play, WorldLibrary, WorldUser

@@ -7,7 +7,7 @@ import pytest
 from aperture_dagster.catalogue.access import Access
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.references import match_users
-from aperture_dagster.media_server.values import parse_id
+from aperture_dagster.media_server.items import parse_id
 
 PLAIN = "0123456789abcdef0123456789abcdef"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from aperture_dagster.model.moments import SKEW, FutureDates, describe_future, elapsed, past
+from aperture_dagster.model import SKEW, FutureDates, describe_future, elapsed, past
 
 NOW = datetime(2026, 5, 17, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from aperture_dagster.alerts.rules import Notifier
-from aperture_dagster.catalogue.choices import Choices, choices_of, write_choices
+from aperture_dagster.alerts import Notifier
+from aperture_dagster.catalogue.members import Choices, choices_of, write_choices
 from aperture_dagster.catalogue.people import read_users
 from aperture_dagster.front_door.app import members_pages
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.house import House
 from aperture_dagster.front_door.sessions import COOKIE, Sessions
-from aperture_dagster.model.clock import Clock
-from aperture_dagster.newsletter.sending import LetterNotSent, Newsletters, mail_url, why_no_newsletter
+from aperture_dagster.model import Clock
+from aperture_dagster.newsletter import LetterNotSent, Newsletters, mail_url, why_no_newsletter
 from aperture_dagster.postgres.database import Database, ReadOnlyDatabase
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.front_door.home import Home

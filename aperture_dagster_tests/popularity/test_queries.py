@@ -10,7 +10,7 @@ import pytest
 
 from aperture_dagster.enrichment.queries import write_answers, write_enriched
 from aperture_dagster.enrichment.sources import merge_plan
-from aperture_dagster.enrichment.tmdb.titles import parse_title
+from aperture_dagster.enrichment.tmdb_titles import parse_title
 from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster.popularity.queries import (
     outdated_shows,

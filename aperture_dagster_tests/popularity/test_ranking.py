@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from aperture_dagster.popularity.ranking import TOP_PICKS_COLUMNS, PickRules, bayesian_average, top_picks
-from aperture_dagster.taste.ranking.priors import log_votes, media_rows, priors, quantile_rank
+from aperture_dagster.taste.ranking.library import log_votes, media_rows, priors, quantile_rank
 from aperture_dagster_tests.taste.conftest import NOW, days_ago
 
 

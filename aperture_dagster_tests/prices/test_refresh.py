@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
+from aperture_dagster.prices import Key, OfferedModel, Price, StoredPrice, add_prices, current_prices, read_offered
 from aperture_dagster.prices import refresh as source
-from aperture_dagster.prices.queries import StoredPrice, add_prices, current_prices, read_offered
 from aperture_dagster.prices.refresh import (
     ConfiguredModel,
     estimate_usage,
@@ -22,9 +22,8 @@ from aperture_dagster.prices.refresh import (
     refresh_prices,
     why_not_offered,
 )
-from aperture_dagster.prices.rules import Key, OfferedModel, Price
 from aperture_dagster.settings import Settings
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import World

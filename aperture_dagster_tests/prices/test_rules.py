@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.prices.rules import (
+from aperture_dagster.prices import (
     LOCAL,
     Price,
     PriceListRejected,

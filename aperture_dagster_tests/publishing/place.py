@@ -20,12 +20,11 @@ from aperture_dagster.publishing.lists import DesiredList, ListPublisher
 from aperture_dagster.publishing.manifest import Leftover, LibraryList, PlacedEntry, PlacedLibrary, PlacedList
 from aperture_dagster.publishing.names import is_list_folder
 from aperture_dagster.publishing.nfo import TitleFacts
-from aperture_dagster.publishing.outcome import Outcome
+from aperture_dagster.publishing.paths import MARKER
 from aperture_dagster.publishing.plan import DesiredLibrary, Picture
 from aperture_dagster.publishing.publisher import Build, Hooks, Publisher
-from aperture_dagster.publishing.root import MARKER
 from aperture_dagster.publishing.roots import RootChoice, Roots
-from aperture_dagster.publishing.work import Session
+from aperture_dagster.publishing.work import Outcome, Session
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster_tests.media_server.writers import ROOT, connect, household, user_id, views_of, writing
 

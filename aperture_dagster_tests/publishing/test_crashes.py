@@ -16,8 +16,8 @@ from aperture_dagster.media_server.changes import MediaServerChanges
 from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.publishing.folder import Draw, FolderError, LibraryFolder
 from aperture_dagster.publishing.manifest import PlacedEntry
+from aperture_dagster.publishing.paths import MARKER
 from aperture_dagster.publishing.plan import EntryPlan
-from aperture_dagster.publishing.root import MARKER
 from aperture_dagster_tests.killing import Killed, killed_at
 from aperture_dagster_tests.publishing.place import Memory, Place, a_place
 

@@ -21,7 +21,7 @@ from aperture_dagster.publishing.entries import (
 from aperture_dagster.publishing.manifest import PlacedEntry
 from aperture_dagster.publishing.nfo import TitleFacts, read_marker, read_title
 from aperture_dagster.publishing.plan import DesiredEntry, DesiredLibrary
-from aperture_dagster.texts.translations import texts_of
+from aperture_dagster.texts import texts_of
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 999, tzinfo=UTC)
 LINKS = EntryForm("symlink", with_ids=True)

@@ -18,6 +18,7 @@ from aperture_dagster.files.open_folder import OpenFolder
 from aperture_dagster.publishing.folder import FolderError, LibraryFolder
 from aperture_dagster.publishing.manifest import PlacedEntry
 from aperture_dagster.publishing.nfo import TitleFacts, film_nfo
+from aperture_dagster.publishing.paths import Root
 from aperture_dagster.publishing.plan import (
     DesiredEntry,
     DesiredFile,
@@ -27,7 +28,6 @@ from aperture_dagster.publishing.plan import (
     plan_library,
     planned_entries,
 )
-from aperture_dagster.publishing.root import Root
 from aperture_dagster_tests.killing import Killed, killed_at
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

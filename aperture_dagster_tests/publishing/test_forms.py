@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aperture_dagster.publishing.forms import Form, Product, choose_form, form_warning, merges_versions, shares_history
+from aperture_dagster.publishing.names import Form, Product, choose_form, form_warning, merges_versions, shares_history
 
 
 def test_links_are_used_on_jellyfin_and_strm_files_on_emby_unless_the_operator_decides():

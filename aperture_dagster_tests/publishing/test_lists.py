@@ -11,7 +11,7 @@ import pytest
 
 from aperture_dagster.publishing.lists import DesiredList, ListKind, kept_items, marker_of, target_items
 from aperture_dagster.publishing.manifest import PlacedList
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.publishing.place import Place, a_place
 
 SERVERS = ["10.10.7", "12.0.0", "emby"]

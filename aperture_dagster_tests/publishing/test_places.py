@@ -10,8 +10,8 @@ import pytest
 from aperture_dagster.media_server.records import PublishedItem
 from aperture_dagster.publishing.nfo import TitleFacts, film_nfo
 from aperture_dagster.publishing.paths import as_path, separator
-from aperture_dagster.publishing.places import library_names, not_read
 from aperture_dagster.publishing.plan import DesiredEntry, DesiredFile
+from aperture_dagster.publishing.preflight import library_names, not_read
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -15,9 +15,9 @@ from aperture_dagster.media_server.changes import MediaServerChanges
 from aperture_dagster.media_server.records import MediaSource
 from aperture_dagster.publishing import reading
 from aperture_dagster.publishing.folder import FolderError, LibraryFolder
-from aperture_dagster.publishing.outcome import NotShown, Outcome, PublishingError, ScanTooLong
 from aperture_dagster.publishing.publisher import Publisher
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.publishing.work import NotShown, Outcome, PublishingError, ScanTooLong
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.publishing.place import Place, a_place
 
 # With ids at once and without, with libraries that can be hidden and without.

@@ -17,9 +17,9 @@ import pytest
 
 from aperture_dagster.media_server import writer
 from aperture_dagster.publishing import reading
-from aperture_dagster.publishing.outcome import Outcome, ScanTooLong, explain_failures
 from aperture_dagster.publishing.publisher import Publisher
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.publishing.work import Outcome, ScanTooLong, explain_failures
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.killing import Killed
 from aperture_dagster_tests.publishing.place import Place, a_place
 

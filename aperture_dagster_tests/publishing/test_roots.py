@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from aperture_dagster.publishing.folder import FolderError
-from aperture_dagster.publishing.outcome import Outcome
-from aperture_dagster.publishing.root import MARKER, Root, RootError
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.publishing.paths import MARKER, Root, RootError
+from aperture_dagster.publishing.work import Outcome
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.media_server.writers import ROOT, views_of
 from aperture_dagster_tests.publishing.place import Place, a_place
 from aperture_dagster_tests.publishing.test_planted_links import snapshot

@@ -7,7 +7,7 @@ from itertools import permutations
 import pytest
 
 from aperture_dagster.media_server.records import MediaSource
-from aperture_dagster.publishing.selection import best_source
+from aperture_dagster.publishing.publishable import best_source
 
 
 def source(

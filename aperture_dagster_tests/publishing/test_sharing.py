@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aperture_dagster.media_server.records import ItemState
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.publishing.sharing import WatchStateSharing
 from aperture_dagster_tests.catalogue.viewers import DAY, furnish
 from aperture_dagster_tests.publishing.test_works_in_progress import publish

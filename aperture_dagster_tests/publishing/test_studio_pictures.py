@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from aperture_dagster.enrichment.studios import StoredLogo
+from aperture_dagster.enrichment.queries import StoredLogo
 from aperture_dagster.media_server.records import ServerStudio
-from aperture_dagster.publishing.studio_pictures import plan_pictures
+from aperture_dagster.publishing.pictures import plan_pictures
 
 
 def logo(name: str, sha256: str = "new", shown: str | None = None, *, studio_id: int = 1) -> StoredLogo:

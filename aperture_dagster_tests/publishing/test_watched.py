@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aperture_dagster.media_server.records import ItemState
-from aperture_dagster.publishing.watched import (
+from aperture_dagster.publishing.sharing import (
     NOTHING,
     Copy,
     Pending,

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, text
 from aperture_dagster.catalogue.people import User, read_users
 from aperture_dagster.files import locks
 from aperture_dagster.media_server.writer import MediaServerWriter
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres import database, embedded
 from aperture_dagster.postgres.cluster import Cluster
 from aperture_dagster.postgres.connection import _ensure_database

@@ -11,8 +11,8 @@ from sqlalchemy import text
 
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.publishing import published
-from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.publishing.published import AlreadyPublishing, Manifest
+from aperture_dagster.publishing.work import Outcome
 from aperture_dagster_tests.interleaving import race, stop_at
 from aperture_dagster_tests.publishing.place import Place, a_place
 from aperture_dagster_tests.publishing.test_lists import Lists

@@ -23,8 +23,8 @@ from aperture_dagster.discovery.suggestions import (
     replace_candidates,
     undo_dismissal,
 )
-from aperture_dagster.enrichment.tmdb.source import TMDB
-from aperture_dagster.maintenance.tidying import forget_unused_works
+from aperture_dagster.enrichment.tmdb import TMDB
+from aperture_dagster.maintenance import forget_unused_works
 from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster.popularity.queries import replace_shows
 from aperture_dagster.publishing.copies import record_states

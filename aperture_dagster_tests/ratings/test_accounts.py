@@ -21,7 +21,7 @@ from aperture_dagster.ratings.records import (
     TokenPair,
 )
 from aperture_dagster.ratings.tokens import TokenStore
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.clocks import redate
 from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.ratings.trakt_home import LIFE, TraktHome, trakt_home
@@ -30,7 +30,7 @@ from aperture_dagster_tests.waiting import wait_for
 # Opens Trakt for a user, in a process of its own.
 LOOK = """
 import sys
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import load_settings
 from aperture_dagster.ratings.accounts import TraktAccounts

@@ -19,7 +19,7 @@ from aperture_dagster.ratings.records import (
     ReconnectNeeded,
     UserProblem,
 )
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.interleaving import Side, stop_at, wait_until
 from aperture_dagster_tests.ratings.rated_home import RatedHome

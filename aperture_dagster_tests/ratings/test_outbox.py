@@ -11,7 +11,7 @@ import pytest
 from aperture_dagster.http.errors import RequestRejected
 from aperture_dagster.ratings.client import Trakt
 from aperture_dagster.ratings.sync import RatingsSync
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.trakt.book import Account
 from aperture_dagster_tests.ratings.rated_home import RatedHome
 from aperture_dagster_tests.ratings.trakt_home import trakt_home

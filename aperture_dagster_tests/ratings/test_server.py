@@ -12,7 +12,7 @@ import pytest
 from aperture_dagster.catalogue.people import User, read_users
 from aperture_dagster.http.errors import RequestRejected
 from aperture_dagster.media_server.writer import MediaServerWriter
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import database_time
 from aperture_dagster.publishing.copies import record_states

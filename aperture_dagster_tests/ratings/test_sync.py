@@ -17,7 +17,7 @@ from aperture_dagster.catalogue.people import write_users
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.ratings.client import Trakt
 from aperture_dagster.ratings.sync import RatingsSync
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.world import WorldTitle
 from aperture_dagster_tests.ratings.rated_home import RatedHome
 from aperture_dagster_tests.ratings.trakt_home import trakt_home

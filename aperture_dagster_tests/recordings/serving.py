@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from aperture_dagster.simulator.images import jpeg
+from aperture_dagster.simulator.opinions import jpeg
 from aperture_dagster.simulator.server import Simulator, running
 from aperture_dagster.simulator.world import World
 from aperture_dagster_tests.recordings.recording import ID, Recorded

@@ -11,8 +11,7 @@ import pytest
 
 from aperture_dagster.discovery.seerr import RequestRefused, Seerr
 from aperture_dagster.http.errors import NotFound, ServiceError, ServiceRefused
-from aperture_dagster.media_server.jellyfin import JellyfinReader
-from aperture_dagster.media_server.jellyfin_writer import JellyfinWriter
+from aperture_dagster.media_server.jellyfin import JellyfinReader, JellyfinWriter
 from aperture_dagster.media_server.records import ItemState, Listing, ServerLibrary
 from aperture_dagster_tests.recordings.recording import Recorded, load
 from aperture_dagster_tests.recordings.serving import serving

@@ -9,9 +9,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG, USERS
-from aperture_dagster.sensors.attempts import next_attempt
+from aperture_dagster.sensors.new_users import next_attempt
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.defs.shared import build_sensor, definitions_of, settings_of
 from aperture_dagster_tests.sensors.runs import UNFINISHED, add_run

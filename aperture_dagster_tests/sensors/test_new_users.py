@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.catalogue.people import partition_key, write_users
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG, USERS
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings

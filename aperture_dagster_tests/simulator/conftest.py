@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
+from aperture_dagster.simulator.worlds import odd_world
 from aperture_dagster_tests.simulator.published import ROOT, Server
 
 NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)

@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from aperture_dagster.simulator.generated_world import FIRST_INVENTED_ID, WorldSize, generate_world
-from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import World
+from aperture_dagster.simulator.worlds import FIRST_INVENTED_ID, WorldSize, generate_world, odd_world
 
 SIZE = WorldSize(movies=300, series=20, episodes=777, users=8, plays=2_000)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from aperture_dagster.simulator.images import png
+from aperture_dagster.simulator.opinions import png
 from aperture_dagster.simulator.world import World, WorldLibrary, WorldTitle, WorldUser
 from aperture_dagster_tests.simulator.conftest import MakeServer
 from aperture_dagster_tests.simulator.servers import JELLYFINS, Server, emby, jellyfin, lists_world, since

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aperture_dagster.simulator.clock import Clock
+from aperture_dagster.simulator.counters import Clock
 from aperture_dagster_tests.simulator.conftest import MakeServer
 from aperture_dagster_tests.simulator.published import DEFAULT, JELLYFINS, ROOT
 

@@ -7,7 +7,7 @@ import json
 import httpx
 import pytest
 
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 
 FILMS = {"recursive": "true", "includeItemTypes": "Movie"}

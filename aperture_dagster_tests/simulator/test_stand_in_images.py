@@ -9,7 +9,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.world import World, WorldTitle
 from aperture_dagster_tests.simulator.conftest import Control

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 import httpx
 import pytest
 
-from aperture_dagster.simulator.generated_world import WorldSize, generate_world
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.world import Play, WorldTitle
+from aperture_dagster.simulator.worlds import WorldSize, generate_world
 
 ALL = {"recursive": "true", "includeItemTypes": "Movie", "collapseBoxSetItems": "false"}
 KEY = "demo-jellyfin-key"

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from aperture_dagster.simulator.seerr.book import Permission
+from aperture_dagster.simulator.seerr_book import Permission
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.world import World, WorldTitle, WorldUser
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from aperture_dagster.simulator.images import jpeg, png
+from aperture_dagster.simulator.opinions import jpeg, png
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.world import World, WorldTitle
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.trakt import app as trakt_api
 from aperture_dagster.simulator.trakt.book import trakt_id

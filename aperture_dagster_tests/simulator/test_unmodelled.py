@@ -115,7 +115,7 @@ def test_a_literal_path_takes_precedence_over_a_placeholder() -> None:
 PROGRAM = """
 import subprocess, sys, httpx, pytest
 from datetime import UTC, datetime
-from aperture_dagster.simulator.odd_world import odd_world
+from aperture_dagster.simulator.worlds import odd_world
 from aperture_dagster.simulator.server import running_simulator
 
 def ask(root):

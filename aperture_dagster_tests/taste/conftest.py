@@ -13,8 +13,7 @@ import pandas as pd
 import pytest
 
 from aperture_dagster.taste.ranking.crowd import Crowd, neighbours_of
-from aperture_dagster.taste.ranking.features import weigh_names
-from aperture_dagster.taste.ranking.names import count_names
+from aperture_dagster.taste.ranking.features import count_names, weigh_names
 
 NOW = pd.Timestamp("2026-03-01", tz="UTC")
 PROJECT = Path(__file__).parents[2]

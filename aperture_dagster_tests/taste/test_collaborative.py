@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aperture_dagster.taste.ranking.collaborative import Ease, fit_ease, ridge_for
+from aperture_dagster.taste.ranking.crowd import Ease, fit_ease, ridge_for
 
 
 def published(x: np.ndarray, ridge: float) -> np.ndarray:

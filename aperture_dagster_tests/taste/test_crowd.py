@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aperture_dagster.taste.ranking.collaborative import fit_ease, ridge_for
-from aperture_dagster.taste.ranking.crowd import Crowd, Neighbours, fit_neighbours
+from aperture_dagster.taste.ranking.crowd import Crowd, Neighbours, fit_ease, fit_neighbours, ridge_for
 
 
 def pairs(people: int, titles: int, seed: int = 1):

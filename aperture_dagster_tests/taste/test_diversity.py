@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from aperture_dagster.taste.ranking.diversity import mmr
+from aperture_dagster.taste.ranking.signals import mmr
 from aperture_dagster.taste.ranking.taste import centre
 
 

@@ -17,22 +17,22 @@ from aperture_dagster.http.errors import (
     ServiceRefused,
 )
 from aperture_dagster.settings import load_settings
-from aperture_dagster.simulator.odd_world import LONG_NAME, ODD_TITLES
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
+from aperture_dagster.simulator.worlds import LONG_NAME, ODD_TITLES
 from aperture_dagster.taste import embedder
 from aperture_dagster.taste.embedder import (
     MOST_TOKENS,
     USUAL_TOKENS,
     OpenAiEmbedder,
     StaticEmbedder,
+    StaticVectors,
     make_embedder,
     tokens_of,
     truncate,
     unit_length,
 )
-from aperture_dagster.taste.static_vectors import StaticVectors
 from aperture_dagster_tests.http.troubles import with_key
 from aperture_dagster_tests.services import Answer, Asked, Scripted
 

@@ -8,9 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aperture_dagster.taste.ranking.evaluation import Result, by_votes, intervals, judge, leave_last_out, world_of
+from aperture_dagster.taste.ranking.evaluation import (
+    Result,
+    by_votes,
+    coverage,
+    hit_rate_at,
+    intervals,
+    judge,
+    leave_last_out,
+    mean_popularity,
+    ndcg_at,
+    recall_at,
+    world_of,
+)
 from aperture_dagster.taste.ranking.library import library_of
-from aperture_dagster.taste.ranking.metrics import coverage, hit_rate_at, mean_popularity, ndcg_at, recall_at
 from aperture_dagster_tests.taste.conftest import days_ago
 
 

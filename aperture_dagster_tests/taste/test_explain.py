@@ -10,9 +10,8 @@ import pytest
 
 from aperture_dagster.taste.lists import reason_of, why_recommended
 from aperture_dagster.taste.ranking.config import BlendWeights, RankingConfig, RankingInputs, TasteMix
-from aperture_dagster.taste.ranking.explain import Contributions, contributions, reasons
 from aperture_dagster.taste.ranking.histories import as_utc
-from aperture_dagster.taste.ranking.recommend import RankingModel, prepare
+from aperture_dagster.taste.ranking.recommend import Contributions, RankingModel, contributions, prepare, reasons
 from aperture_dagster_tests.taste.conftest import NOW, crowd_of, history, topic_of
 
 NOTHING_ALIKE = TasteMix(description=0, people=0, genres=0, era=0)

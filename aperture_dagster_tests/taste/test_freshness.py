@@ -7,10 +7,9 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 
-from aperture_dagster.taste.freshness import TOP, Place, next_places, read_places, replace_places, resting
 from aperture_dagster.taste.ranking.config import RankingConfig, RankingInputs
-from aperture_dagster.taste.ranking.parts import rested
-from aperture_dagster.taste.ranking.recommend import prepare
+from aperture_dagster.taste.ranking.recommend import prepare, rested
+from aperture_dagster.taste.recommendations import TOP, Place, next_places, read_places, replace_places, resting
 from aperture_dagster_tests.shelf import Shelf, film
 from aperture_dagster_tests.taste.conftest import NOW, history
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from aperture_dagster.taste.changes import HISTORY_COLUMNS, LIST_COLUMNS, TRAIT_COLUMNS, WEIGHT_COLUMNS
 from aperture_dagster.taste.histories import read_histories
-from aperture_dagster.taste.inputs import HISTORY_COLUMNS, LIST_COLUMNS, TRAIT_COLUMNS, WEIGHT_COLUMNS
 from aperture_dagster.taste.lists import read_items, read_weights
 from aperture_dagster_tests.shelf import Shelf
 

@@ -303,7 +303,7 @@ def test_titles_are_read_with_the_same_names_in_fewer_objects(shelf: Shelf, monk
 
 def test_tmdb_recommendations_lead_to_works_of_the_same_media_type(shelf: Shelf):
     from aperture_dagster.enrichment.queries import write_answers
-    from aperture_dagster.enrichment.tmdb.titles import parse_title
+    from aperture_dagster.enrichment.tmdb_titles import parse_title
     from aperture_dagster.media_server.records import ServerTitle
 
     shelf.films(film(1), film(2), film(3))
@@ -323,7 +323,7 @@ def test_tmdb_recommendations_lead_to_works_of_the_same_media_type(shelf: Shelf)
 
 def test_what_a_large_library_lacks_is_not_read(shelf: Shelf, monkeypatch: pytest.MonkeyPatch):
     from aperture_dagster.enrichment.queries import write_answers
-    from aperture_dagster.enrichment.tmdb.titles import parse_title
+    from aperture_dagster.enrichment.tmdb_titles import parse_title
     from aperture_dagster.taste import lists
 
     shelf.films(film(1), film(2))
@@ -337,7 +337,7 @@ def test_what_a_large_library_lacks_is_not_read(shelf: Shelf, monkeypatch: pytes
 def test_tmdb_recommendations_are_between_works_of_the_library(shelf: Shelf):
     """Edges of removed works were read, too."""
     from aperture_dagster.enrichment.queries import write_answers
-    from aperture_dagster.enrichment.tmdb.titles import parse_title
+    from aperture_dagster.enrichment.tmdb_titles import parse_title
 
     shelf.films(*(film(n) for n in (1, 2, 3)))
     works = {n: shelf.item(f"film-{n}")["work_id"] for n in (1, 2, 3)}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aperture_dagster.taste.ranking.names import NameLists, PackedNames, count_names
-from aperture_dagster.taste.ranking.sparse import entries_of, find, first_of
+from aperture_dagster.taste.ranking.features import NameLists, PackedNames, count_names
+from aperture_dagster.taste.ranking.histories import entries_of, find, first_of
 
 LISTS = [["b", "a", "b"], [], ["c"], ["a", "d"], []]
 

@@ -14,9 +14,10 @@ from aperture_dagster.taste.ranking.evaluation import (
     Result,
     compare_with_votes,
     rank_household,
+    sample_of,
+    worlds_of_server,
 )
 from aperture_dagster.taste.ranking.library import library_of
-from aperture_dagster.taste.ranking.own_server import sample_of, worlds_of_server
 from aperture_dagster_tests.taste.conftest import NOW, days_ago, history
 
 

@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from aperture_dagster.taste.ranking.config import RankingConfig, RankingInputs
-from aperture_dagster.taste.ranking.parts import in_order
-from aperture_dagster.taste.ranking.recommend import prepare
+from aperture_dagster.taste.ranking.recommend import in_order, prepare
 from aperture_dagster_tests.taste.conftest import NOW, history
 
 NONE = np.nan

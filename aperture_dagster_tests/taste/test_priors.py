@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aperture_dagster.taste.ranking.priors import bayesian_average, log_votes, quantile_rank
+from aperture_dagster.taste.ranking.library import bayesian_average, log_votes, quantile_rank
 
 
 def test_averages_with_unknown_votes():

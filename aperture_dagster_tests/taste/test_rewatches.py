@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
-from aperture_dagster.taste.rewatches import watch_again
+from aperture_dagster.taste.wishes import watch_again
 from aperture_dagster_tests.shelf import NOW, Shelf, film, played
 
 

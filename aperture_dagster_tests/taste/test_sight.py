@@ -8,7 +8,7 @@ from typing import Any
 from aperture_dagster.catalogue.access import Access
 from aperture_dagster.catalogue.people import read_users
 from aperture_dagster.discovery.suggestions import dismiss_title
-from aperture_dagster.taste.sight import titles_in_sight
+from aperture_dagster.taste.wishes import titles_in_sight
 from aperture_dagster_tests.catalogue.viewers import furnish
 from aperture_dagster_tests.shelf import NOW, Shelf, film
 

@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 
 from aperture_dagster.taste.ranking import signals
-from aperture_dagster.taste.ranking.collaborative import ridge_for
 from aperture_dagster.taste.ranking.config import TasteMix
-from aperture_dagster.taste.ranking.crowd import Crowd
+from aperture_dagster.taste.ranking.crowd import Crowd, ridge_for
 from aperture_dagster.taste.ranking.features import signed_root
 from aperture_dagster.taste.ranking.library import UserTitles, library_of
 from aperture_dagster.taste.ranking.signals import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aperture_dagster.taste.ranking import similarity
-from aperture_dagster.taste.ranking.similarity import history_similarity
+from aperture_dagster.taste.ranking import signals
+from aperture_dagster.taste.ranking.signals import history_similarity
 from aperture_dagster.taste.ranking.taste import centre
 
 
@@ -19,7 +19,7 @@ def test_the_sum_over_the_history_equals_the_formula(vectors):
 @pytest.mark.parametrize("block", [1, 3, 7, 512])
 def test_the_block_size_does_not_change_the_result(vectors, monkeypatch, block: int):
     """Titles of a history that are candidates, those that are none, and candidates that nobody watched."""
-    monkeypatch.setattr(similarity, "BLOCK", block)
+    monkeypatch.setattr(signals, "BLOCK", block)
     unit, random = centre(vectors), np.random.default_rng(4)
     liked, candidates = random.permutation(len(unit))[:13], random.permutation(len(unit))[:17]
     weights = np.where(random.random((13, 4)) < 0.4, random.normal(size=(13, 4)), 0.0)

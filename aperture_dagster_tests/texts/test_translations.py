@@ -11,7 +11,7 @@ from babel.messages.catalog import Message
 from babel.messages.pofile import read_po
 
 from aperture_dagster.taste.lists import why_recommended
-from aperture_dagster.texts.translations import ENGLISH, FOLDER, LANGUAGES, preferred_language, texts_of, translated
+from aperture_dagster.texts import ENGLISH, FOLDER, LANGUAGES, preferred_language, texts_of, translated
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.texts.extraction import PACKAGE, texts_used
 

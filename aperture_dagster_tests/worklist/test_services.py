@@ -12,8 +12,8 @@ from sqlalchemy import create_engine, text
 from aperture_dagster.enrichment.sources import MDBLIST, OMDB
 from aperture_dagster.http.errors import QuotaSpent
 from aperture_dagster.postgres.database import Database, service_lease
-from aperture_dagster.worklist.populations import Source
 from aperture_dagster.worklist.queue import (
+    Source,
     batch_size,
     failing_services,
     note_answers,

@@ -10,9 +10,10 @@ import pytest
 from aperture_dagster.enrichment.mdblist import MDBLIST
 from aperture_dagster.enrichment.omdb import OMDB
 from aperture_dagster.enrichment.queries import write_answers
-from aperture_dagster.enrichment.tmdb.source import TMDB, TMDB_COLLECTIONS, TMDB_IMAGES
-from aperture_dagster.worklist.populations import Population, Source
+from aperture_dagster.enrichment.tmdb import TMDB, TMDB_COLLECTIONS, TMDB_IMAGES
 from aperture_dagster.worklist.queue import (
+    Population,
+    Source,
     ask_again,
     count_due,
     count_stale,

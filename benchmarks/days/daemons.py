@@ -38,7 +38,7 @@ from dagster_shared.error import SerializableErrorInfo
 from sqlalchemy import Engine, QueuePool
 
 from aperture_dagster.build import build_definitions
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 
 LOOK = timedelta(seconds=30)
 MOST_LOOKS = 200

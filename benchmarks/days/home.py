@@ -44,11 +44,11 @@ from sqlalchemy import text
 import aperture_dagster.defs.jobs
 import aperture_dagster.http.transport
 import aperture_dagster.instance.dead_runs
-import aperture_dagster.model.clock
+import aperture_dagster.model
 import aperture_dagster.partitions
 import aperture_dagster.ratings.client
 from aperture_dagster.instance.dead_runs import dead_runs, free_dead_slots
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.partitions import USERS, users_partitions
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import load_settings
@@ -88,7 +88,7 @@ def use_clock(clock: SimulatedTime) -> None:
 
     for module in (
         aperture_dagster.defs.jobs, aperture_dagster.instance.dead_runs, aperture_dagster.partitions,
-        aperture_dagster.model.clock, aperture_dagster.http.transport,
+        aperture_dagster.model, aperture_dagster.http.transport,
         aperture_dagster.ratings.client,
     ):  # fmt: skip
         module.datetime = Simulated  # type: ignore[attr-defined]
@@ -197,7 +197,7 @@ class Home:
         """Connect users to their accounts on Trakt, and sync their ratings as an operator who agrees to many."""
         from aperture_dagster.catalogue.people import users_of_partitions
         from aperture_dagster.definitions import defs
-        from aperture_dagster.defs.ratings.assets import SYNC_JOB
+        from aperture_dagster.defs.ratings import SYNC_JOB
         from aperture_dagster.partitions import USERS
         from aperture_dagster.ratings.accounts import TraktAccounts
         from aperture_dagster.ratings.records import parse_tokens
@@ -218,7 +218,7 @@ class Home:
 
     def backups(self) -> dict[str, Any]:
         """List the proven backups, and what else is in their folder."""
-        from aperture_dagster.postgres.backup.folder import backup_folder, read_backups
+        from aperture_dagster.postgres.backup import backup_folder, read_backups
 
         folder = backup_folder(self.settings)
         found = read_backups(folder)
@@ -234,8 +234,8 @@ class Home:
         from aperture_dagster.catalogue.people import users_of_partitions
         from aperture_dagster.partitions import USERS
         from aperture_dagster.taste.changes import find_changes, list_inputs, taste_inputs
-        from aperture_dagster.taste.embedding import model_in_use
         from aperture_dagster.taste.recommendations import ranking_configs
+        from aperture_dagster.taste.vectors import model_in_use
 
         now, keys = Clock().now(), self.instance.get_dynamic_partitions(USERS)
         ranking = ranking_configs(self.settings)

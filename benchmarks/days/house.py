@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 import psutil
 
-from aperture_dagster.settings.places import project_root
+from aperture_dagster.settings.home import project_root
 from aperture_dagster.simulator.counters import DailyQuota
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import VOLUME, SimulatorSettings, environment

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from aperture_dagster.simulator.generated_world import WorldSize, generate_world
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import DEFAULT_LIBRARIES, Play, World, WorldLibrary, WorldTitle, WorldUser
+from aperture_dagster.simulator.worlds import WorldSize, generate_world
 
 KIDS = WorldLibrary("Kids", "movies", ("/media/kids",), has_id=False)
 NEWCOMER, RENAMED = "newcomer", "renamed"

@@ -15,7 +15,7 @@ from aperture_dagster.instance.failures import cause_of, operator_errors
 from aperture_dagster.instance.markdown import markdown_table
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.media_server.records import ServerLibrary
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.partitions import add_user_partitions
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import change_version, content_version
@@ -23,18 +23,12 @@ from aperture_dagster.publishing.paths import is_any_published, published_root
 from aperture_dagster.publishing.published import published_library_ids, published_roots
 from aperture_dagster.settings import Settings
 
-# The media server itself, where the lineage begins.
-
-
 media_server = dg.AssetSpec(
     "media_server",
     group_name="catalogue",
     description="The media server itself (Jellyfin or Emby): where titles, users and plays come from.",
     kinds={"jellyfin", "emby"},
 )
-
-
-# What there is to watch on the media server: its films, series and episodes.
 
 
 class CatalogueConfig(dg.Config):
@@ -148,9 +142,6 @@ episodes = catalogue_asset(
     "who has watched how much of a series, and what comes next.",
     deps=[series],
 )
-
-
-# Who uses the media server.
 
 
 # What decides which titles a user may see. Everything else that the server says of a user changes no list.

@@ -5,18 +5,24 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from aperture_dagster.automation import daily_check
 from aperture_dagster.catalogue.people import users_of_partitions
 from aperture_dagster.defs.catalogue import movies, series, users, watch_history
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import latest_materialization, materialized, table, warn_unless
-from aperture_dagster.defs.taste.embeddings import embeddings
+from aperture_dagster.defs.schedules import fresh_for_every_user
+from aperture_dagster.defs.taste.lists import embeddings, recommendations, taste_profiles
+from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.instance.failures import operator_errors
-from aperture_dagster.model.clock import Clock
+from aperture_dagster.model import Clock, sentence
 from aperture_dagster.partitions import user_partitions
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
+from aperture_dagster.taste.crowd import table_in_use
+from aperture_dagster.taste.lists import list_sizes, watched_recommendations
 from aperture_dagster.taste.quality import MEDIA_TYPES, measure_quality, verdict
+from aperture_dagster.taste.vectors import active_model, missing_vectors, model_table
 
 if TYPE_CHECKING:
     from aperture_dagster.taste.ranking.evaluation import Comparison
@@ -105,3 +111,101 @@ def _numbers(name: str, found: "Comparison", interval: tuple[float, float]) -> d
 
 def _rounded(value: float) -> float | None:
     return round(value, 3) if math.isfinite(value) else None
+
+
+# A few titles whose text the model refuses are no reason to hold back everybody's list.
+TOLERATED_WITHOUT_VECTOR = 0.05
+
+
+@dg.asset_check(
+    asset=embeddings,
+    description="The model in use has a vector for at least 95 % of the titles; similarity is blind to the others. "
+    "Materialize embeddings again. Until it passes, nothing downstream is made.",
+    blocking=True,
+)
+def cover_the_library(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
+    """Fail when the model in use lacks many vectors: similarity would be blind to those titles."""
+    with database.transaction() as connection:
+        model_key = active_model(connection)
+        missing = missing_vectors(connection, model_key) if model_key else 0
+        works = next((row["works"] for row in model_table(connection) if row["model"] == model_key), 0)
+    total = works + missing
+    found = f"{missing:,} of {total:,} titles have no vector" if missing else None
+    return dg.AssetCheckResult(
+        passed=model_key is not None and missing <= TOLERATED_WITHOUT_VECTOR * total,
+        metadata={"missing": missing, "titles": total},
+        description=found if model_key is not None else "no model is complete yet",
+    )
+
+
+# Both look at all users, so they do not belong to a run that serves one; and they run when some users failed.
+@daily_check(
+    asset=recommendations,
+    description="No list holds what its user had watched when it was made. If one does, materialize "
+    "recommendations again, and please report it.",
+)
+def hold_nothing_watched(
+    context: dg.AssetCheckExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+) -> dg.AssetCheckResult:
+    """Fail when a list holds a title that its user had played when the list was made."""
+    with database.transaction() as connection:
+        users = users_of_partitions(connection, user_partitions(context.instance))
+        watched = watched_recommendations(connection, [user.user_id for user in users.values()])
+    return dg.AssetCheckResult(
+        passed=watched == 0,
+        metadata={"watched": watched},
+        description=f"{watched:,} recommended titles had been watched." if watched else None,
+    )
+
+
+@daily_check(
+    asset=recommendations,
+    description="Every user who takes part has a list. If not, materialize recommendations for the named users; the "
+    "run says what is missing.",
+)
+def exist_for_every_user(
+    context: dg.AssetCheckExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+) -> dg.AssetCheckResult:
+    """Warn of users to whom nothing is recommended."""
+    participants = set(user_partitions(context.instance))
+    with database.transaction() as connection:
+        sizes = [row for row in list_sizes(connection) if row["partition"] in participants]
+    without = [row["name"] for row in sizes if row["films"] + row["series"] == 0]
+    found = f"No list yet: {', '.join(without[:5])}." if without else ""
+    metadata = {"users": len(sizes), "without_a_list": len(without)}
+    return warn_unless(not without, found, metadata | ({"lists": table(sizes)} if without else {}))
+
+
+@daily_check(
+    asset=recommendations,
+    description="What other people watched can be read, if `aperture crowd use` provides it. Lists are made without it "
+    "otherwise; build the table again and use it, and materialize recommendations.",
+)
+def crowd_is_usable(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """Warn when the table of other people's histories cannot be used."""
+    place = table_in_use(settings)
+    if not place.exists():
+        return dg.AssetCheckResult(passed=True, description="No crowd is set up.")
+    # pandas doubles the time that every `dagster` command takes to start.
+    from aperture_dagster.taste.crowd_table import read_table
+
+    try:
+        found = read_table(place)
+    except ServiceError as error:
+        return warn_unless(False, sentence(error), {})
+    header, films = found.header, len(found.arrays["tmdb_ids"])
+    metadata = {"source": header.source, "people": header.people, "films": films, "licence": header.licence or "none"}
+    return dg.AssetCheckResult(passed=True, metadata=metadata)
+
+
+CHECKS = (
+    cover_the_library,
+    hold_nothing_watched,
+    exist_for_every_user,
+    crowd_is_usable,
+    *(fresh_for_every_user(asset, "generate_recommendations") for asset in (taste_profiles, recommendations)),
+)

@@ -16,6 +16,17 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from aperture_dagster.postgres.backup import (
+    backup_folder,
+    expired,
+    new_path,
+    open_folder,
+    read_backups,
+    require_room,
+    sync_folder,
+    unproven,
+    why_no_room,
+)
 from aperture_dagster.postgres.backup.dump import (
     SHOWN,
     BackupError,
@@ -26,17 +37,6 @@ from aperture_dagster.postgres.backup.dump import (
     read_sequences,
     restore_dump,
     write_dump,
-)
-from aperture_dagster.postgres.backup.folder import (
-    backup_folder,
-    expired,
-    new_path,
-    open_folder,
-    read_backups,
-    require_room,
-    sync_folder,
-    unproven,
-    why_no_room,
 )
 from aperture_dagster.postgres.connection import product_database_url
 from aperture_dagster.postgres.databases import EXTENSION, CannotCreate, exclusive_maintenance, scratch_database

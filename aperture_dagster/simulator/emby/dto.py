@@ -1,15 +1,110 @@
-"""Emby's JSON for items and users: Jellyfin's, with other ids, and with few fields unless requested."""
+"""Emby's JSON for items and users, its ids, the key check, and look-ups by those ids."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from aperture_dagster.simulator.catalogue import Catalogue, Item
-from aperture_dagster.simulator.emby import ids
+from aperture_dagster.simulator.catalogue import Catalogue, Item, stable_number
+from aperture_dagster.simulator.catalogue import item_number as item_number
 from aperture_dagster.simulator.jellyfin import dto as jellyfin
-from aperture_dagster.simulator.user_data import ServerUser
+from aperture_dagster.simulator.jellyfin.access import TOKEN, Access, visible_to
+from aperture_dagster.simulator.jellyfin.binding import NotFoundError, UnknownUserError
+from aperture_dagster.simulator.service import Request
+from aperture_dagster.simulator.state import SimulatorState
+from aperture_dagster.simulator.user_data import PLAYLISTS, ServerUser
 from aperture_dagster.simulator.world import WorldLibrary
+
+_PLAYLISTS = "2"
+_FIRST_LIBRARY, _FIRST_FOLDER, _FIRST_SUB_FOLDER = 3, 503, 703
+
+
+def find_item(catalogue: Catalogue, number: str) -> Item | None:
+    """Return the item with this id, if it is on the server now."""
+    return catalogue.at_number(number)
+
+
+def name_number(kind: str, name: str) -> int:
+    """Return the id of a studio, genre, tag or person."""
+    return stable_number(f"{kind}|{name}") % 2**31
+
+
+def library_number(catalogue: Catalogue, library: WorldLibrary) -> str:
+    """Return the ``ItemId`` of a library, which is also the parent of its items."""
+    if library == PLAYLISTS:
+        return _PLAYLISTS
+    return str(_FIRST_LIBRARY + catalogue.place(library))
+
+
+def folder_number(catalogue: Catalogue, library: WorldLibrary) -> str:
+    """Return the ``Id`` of a library, which changes to it use. The third id, ``Guid``, is for users' policies."""
+    return str(_FIRST_FOLDER + catalogue.place(library))
+
+
+def sub_folders(catalogue: Catalogue, library: WorldLibrary) -> dict[str, str]:
+    """Return the ids of a library's folders by path."""
+    first = _FIRST_SUB_FOLDER + 10 * catalogue.place(library)
+    return {location: str(first + place) for place, location in enumerate(library.locations)}
+
+
+def excluded_folders(catalogue: Catalogue, locations: tuple[str, ...]) -> list[str]:
+    """Return folders as users' policies name them: the library's Guid and the folder's id."""
+    return [
+        f"{library.item_id}_{number}"
+        for library in catalogue.libraries
+        for location, number in sub_folders(catalogue, library).items()
+        if location in locations
+    ]
+
+
+def excluded_locations(catalogue: Catalogue, names: list[str]) -> tuple[str, ...]:
+    """Return the paths of such names, without unknown ones."""
+    known = {
+        f"{library.item_id}_{number}": location
+        for library in catalogue.libraries
+        for location, number in sub_folders(catalogue, library).items()
+    }
+    return tuple(known[name] for name in names if name in known)
+
+
+class EmbyAccess(Access):
+    """The key check, and look-ups that fail as on the real server."""
+
+    def __init__(self, state: SimulatorState) -> None:
+        super().__init__(state)
+        self._emby_key = state.settings.emby_key
+
+    def authorized(self, request: Request) -> bool:
+        """Return whether the request has the key, as ``X-Emby-Token``, ``api_key`` or in ``X-Emby-Authorization``."""
+        tokens = self._tokens(request)
+        return self._emby_key in tokens or bool(self._sessions.keys() & set(tokens))
+
+    def _tokens(self, request: Request) -> list[str]:
+        tokens = [request.headers.get("x-emby-token", ""), request.query.get("api_key") or ""]
+        return [*tokens, *TOKEN.findall(request.headers.get("x-emby-authorization", ""))]
+
+    def user(self, request: Request, user_id: str | None = None) -> ServerUser | None:
+        """Return the user from the path or ``UserId``; None when there is neither. Raises UnknownUserError."""
+        wanted = user_id or request.query.get("UserId")
+        if wanted is None:
+            return None
+        user = self.state.users.get(wanted.replace("-", "").lower())
+        if user is None:
+            raise UnknownUserError(wanted)
+        return user
+
+    def item(self, item_id: str, user: ServerUser | None) -> Item:
+        """Return the item with this number, if the user may see it. Raises NotFoundError."""
+        item = find_item(self.state.catalogue, item_id)
+        if item is None or (user is not None and not visible_to(user)(item)):
+            raise NotFoundError(item_id)
+        return item
+
+    def library(self, item_id: str) -> WorldLibrary | None:
+        """Return the library with this number."""
+        catalogue = self.state.catalogue
+        return next((each for each in self.libraries() if library_number(catalogue, each) == item_id), None)
+
 
 # Jellyfin always sends these, Emby only if they are in ``Fields``.
 _ON_REQUEST = (
@@ -36,11 +131,11 @@ def item_dto(
     if dto.get("Status") == "Unreleased":
         # Emby has only Continuing and Ended.
         del dto["Status"]
-    dto["Id"] = ids.item_number(item)
+    dto["Id"] = item_number(item)
     if item.series is not None:
-        dto["SeriesId"] = ids.item_number(item.series)
+        dto["SeriesId"] = item_number(item.series)
         if "SeasonId" in dto and item.season is not None:
-            dto["SeasonId"] = ids.item_number(item.season_item)
+            dto["SeasonId"] = item_number(item.season_item)
     if "ParentId" in dto:
         dto["ParentId"] = _parent_number(item, catalogue)
     if "Genres" in dto:
@@ -50,9 +145,9 @@ def item_dto(
     if "Studios" in dto:
         dto["Studios"] = _named("studio", [studio["Name"] for studio in dto["Studios"]])
     for person in dto.get("People", ()):
-        person["Id"] = str(ids.name_number("person", person["Name"]))
+        person["Id"] = str(name_number("person", person["Name"]))
     for source, version in zip(dto.get("MediaSources", ()), [item, *item.versions], strict=False):
-        source["ItemId"] = ids.item_number(version)
+        source["ItemId"] = item_number(version)
         source["Id"] = f"mediasource_{source['ItemId']}"
     for name in ("PremiereDate", "EndDate", "DateCreated"):
         if name in dto:
@@ -87,7 +182,7 @@ def _full_date(value: str) -> str:
 
 def library_dto(library: WorldLibrary, catalogue: Catalogue, server_id: str) -> dict[str, Any]:
     """Return a library as an item (CollectionFolder)."""
-    number, guid = ids.library_number(catalogue, library), library.item_id
+    number, guid = library_number(catalogue, library), library.item_id
     return {**jellyfin.library_dto(library, server_id), "Id": number, "Guid": guid}
 
 
@@ -104,8 +199,8 @@ def virtual_folder_dto(
         return folder
     return {
         **folder,
-        "ItemId": ids.library_number(catalogue, library),
-        "Id": ids.folder_number(catalogue, library),
+        "ItemId": library_number(catalogue, library),
+        "Id": folder_number(catalogue, library),
         "Guid": library.item_id,
     }
 
@@ -114,11 +209,11 @@ def media_folder_dto(library: WorldLibrary, catalogue: Catalogue) -> dict[str, A
     """Return a library as MediaFolder, with the folders that users' policies can exclude."""
     folders = [
         {"Name": location.rpartition("/")[2], "Id": number, "Path": location, "IsUserAccessConfigurable": True}
-        for location, number in ids.sub_folders(catalogue, library).items()
+        for location, number in sub_folders(catalogue, library).items()
     ]
     return {
         "Name": library.name,
-        "Id": ids.library_number(catalogue, library),
+        "Id": library_number(catalogue, library),
         "Guid": library.item_id,
         "SubFolders": folders,
         "IsUserAccessConfigurable": True,
@@ -128,7 +223,7 @@ def media_folder_dto(library: WorldLibrary, catalogue: Catalogue) -> dict[str, A
 def user_dto(user: ServerUser, catalogue: Catalogue, server_id: str, connect_name: str | None) -> dict[str, Any]:
     """Return a UserDto. ``connect_name`` is the name of a linked Emby Connect account."""
     dto = jellyfin.user_dto(user, server_id, None)
-    dto["Policy"]["ExcludedSubFolders"] = ids.excluded_folders(catalogue, user.policy.excluded_locations)
+    dto["Policy"]["ExcludedSubFolders"] = excluded_folders(catalogue, user.policy.excluded_locations)
     if connect_name is not None:
         dto |= {"ConnectUserName": connect_name, "ConnectLinkType": "LinkedUser"}
     return dto
@@ -144,11 +239,11 @@ def connect_names(users: list[ServerUser]) -> dict[str, str]:
 
 
 def _named(kind: str, names: list[str]) -> list[dict[str, Any]]:
-    return [{"Name": name, "Id": ids.name_number(kind, name)} for name in names]
+    return [{"Name": name, "Id": name_number(kind, name)} for name in names]
 
 
 def _parent_number(item: Item, catalogue: Catalogue) -> str:
     if item.series is None or item.season is None:
-        return ids.library_number(catalogue, item.library)
+        return library_number(catalogue, item.library)
     parent = item.series if item.kind == "Season" else item.season_item
-    return ids.item_number(parent)
+    return item_number(parent)

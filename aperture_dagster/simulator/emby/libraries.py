@@ -10,19 +10,19 @@ from typing import Any
 
 from starlette.responses import Response
 
-from aperture_dagster.simulator.emby import dto, ids
-from aperture_dagster.simulator.emby.access import EmbyAccess
+from aperture_dagster.simulator.emby import dto
+from aperture_dagster.simulator.emby import dto as ids
+from aperture_dagster.simulator.emby.dto import EmbyAccess
 from aperture_dagster.simulator.jellyfin import binding
 from aperture_dagster.simulator.jellyfin.access import json_object
 from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
 from aperture_dagster.simulator.jellyfin.dto import name_id
 from aperture_dagster.simulator.jellyfin.libraries import LibraryEndpoints, ServerError, parse_mode
-from aperture_dagster.simulator.libraries import COLLECTION_TYPES
-from aperture_dagster.simulator.library_options import complete
+from aperture_dagster.simulator.libraries import COLLECTION_TYPES, complete
 from aperture_dagster.simulator.responses import JSONResponse
-from aperture_dagster.simulator.rules import ServerRules, version_numbers
 from aperture_dagster.simulator.scanner import Modes
 from aperture_dagster.simulator.service import Operation, Request, Unmodelled, refuse_other_fields
+from aperture_dagster.simulator.settings import ServerRules, version_numbers
 from aperture_dagster.simulator.world import WorldLibrary
 
 _BODY = frozenset(("Name", "CollectionType", "RefreshLibrary", "Paths", "LibraryOptions"))

@@ -1,26 +1,98 @@
-"""The key check, and look-ups of users, items and libraries.
-
-Modelled on jellyfin/jellyfin v10.9.11, v10.10.7, v10.11.11 and v12.0-rc5,
-``Jellyfin.Server.Implementations/Security/AuthorizationContext.cs`` (``GetAuthorizationInfoFromDictionary``): the key
-is in an ``Authorization`` header with the scheme MediaBrowser, or in ``ApiKey`` in the query; headers with other
-schemes are ignored. Legacy forms depend on ``EnableLegacyAuthorization``, which is off from 12 on.
-"""
+"""What clients may see: the key check, look-ups of users, items and libraries, and the items that a user sees."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote
+
+from starlette.responses import Response
 
 from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.jellyfin import binding
 from aperture_dagster.simulator.jellyfin.binding import ArgumentError, BindingError, NotFoundError, UnknownUserError
-from aperture_dagster.simulator.jellyfin.visibility import visible_to
-from aperture_dagster.simulator.service import Request, Unmodelled
+from aperture_dagster.simulator.service import Operation, Request, StandIn, Unmodelled
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
 from aperture_dagster.simulator.world import WorldLibrary
+
+# Which items a user sees.
+#
+# Modelled on jellyfin/jellyfin, ``MediaBrowser.Controller/Entities/``, 10.9 to 12: ``BaseItem.cs``
+# (``IsParentalAllowed``, ``IsVisibleViaTags``, ``GetInheritedTags``), ``CollectionFolder.cs``, ``Movies/BoxSet.cs`` and
+# ``../Playlists/Playlist.cs`` (``IsVisible``).
+
+
+Predicate = Callable[[Item], bool]
+
+
+def visible_to(user: ServerUser) -> Predicate:
+    """Return a predicate for the items that a user's policy allows.
+
+    It checks library, folder, minimum age and tags; those of a series apply to its seasons and episodes, too. A box
+    set is visible if the library of any member is, whether or not the library of box sets is; a playlist to its owner,
+    or if it is shared or public.
+    """
+    policy, limit = user.policy, user.facts.max_parental_rating
+    excluded = tuple(f"{location}/" for location in policy.excluded_locations)
+    allowed = allowed_to(user)
+
+    def visible(item: Item) -> bool:
+        if item.kind == "Playlist":
+            return item.ownership is None or item.ownership.allows(user.id)
+        if item.kind == "BoxSet":
+            members = [member.item for member in item.members if member.item.present]
+            seen = [member for member in members if policy.allows_library(member.library)]
+            return allowed(item) and (
+                not members or (bool(seen) and any(_suits_age(member, limit) for member in members))
+            )
+        if not policy.allows_library(item.library):
+            return False
+        if excluded and f"{(item.series or item).folder}/".startswith(excluded):
+            return False
+        return allowed(item)
+
+    return visible
+
+
+def allowed_to(user: ServerUser) -> Predicate:
+    """Return a predicate for the items whose age and tags a user's policy allows, in whichever library they are."""
+    policy, limit = user.policy, user.facts.max_parental_rating
+    blocked, required = lower_case(policy.blocked_tags), lower_case(policy.allowed_tags)
+
+    def allowed(item: Item) -> bool:
+        if blocked or required:
+            tags = lower_case(item.tags)
+            if blocked & tags or (required and not required & tags):
+                return False
+        return _suits_age(item, limit)
+
+    return allowed
+
+
+def _suits_age(item: Item, limit: int | None) -> bool:
+    if limit is None:
+        return True
+    age = item.rating_age
+    return age is None or age <= limit
+
+
+def is_limited(user: ServerUser) -> bool:
+    """Return whether a user's policy restricts anything."""
+    policy = user.policy
+    return (
+        not policy.enable_all_folders
+        or user.facts.max_parental_rating is not None
+        or bool(policy.blocked_tags or policy.allowed_tags or policy.excluded_locations)
+    )
+
+
+def lower_case(names: Iterable[str]) -> set[str]:
+    """Return names in lower case."""
+    return {name.lower() for name in names}
+
 
 TOKEN = re.compile(r'\bToken="?([^",]*)"?', re.IGNORECASE)
 
@@ -127,3 +199,40 @@ def json_object(request: Request) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise BindingError("$", "not an object")
     return content
+
+
+_LONGEST_REQUEST_LINE = 8192
+
+
+class MediaServer(StandIn):
+    """A media server over a state."""
+
+    parameters = ("ApiKey", "api_key")
+    ignore_case = True
+
+    def __init__(self, state: SimulatorState, access: Access, server_id: str, operations: Iterable[Operation]) -> None:
+        super().__init__(state, operations)
+        self._access = access
+        self._server_id = server_id
+
+    def refuse(self, request: Request, operation: Operation | None) -> Response | None:
+        """Refuse requests that are too long or lack the key. Paths that are not modelled are 501 with or without it."""
+        if len(f"{request.method} {request.target} HTTP/1.1\r\n") > _LONGEST_REQUEST_LINE:
+            return Response(status_code=414)
+        if operation is None or operation.public or not operation.is_modelled or self._access.authorized(request):
+            return None
+        return self.refusal(401)
+
+    def check(self, operation: Operation | None, request: Request) -> None:
+        """Raise Unmodelled for a request of somebody whose rights are not modelled."""
+        if operation is not None and not operation.public:
+            self._access.require_modelled(request)
+
+    def unknown(self, request: Request) -> Response:
+        """Answer 404 for files of the web client and for a plugin that is not installed, which are not in the API."""
+        is_no_part = request.path.lower().startswith(("/web/", "/homescreen/"))
+        return self.refusal(404) if is_no_part else super().unknown(request)
+
+    def refusal(self, status: int) -> Response:
+        """Return the response to a request without the key (401), or for a file that does not exist (404)."""
+        return self.error(status)

@@ -11,17 +11,22 @@ from starlette.responses import Response
 
 from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.disk import Entry
-from aperture_dagster.simulator.images import jpeg, png, poster
-from aperture_dagster.simulator.jellyfin import binding, dto, media
-from aperture_dagster.simulator.jellyfin.access import Access
-from aperture_dagster.simulator.jellyfin.listing import ItemQuery, Listings, parse_item_query, parse_kinds
-from aperture_dagster.simulator.jellyfin.sorting import parse_sort, sort_items
-from aperture_dagster.simulator.jellyfin.visibility import visible_to
-from aperture_dagster.simulator.lists import PLAYLISTS
+from aperture_dagster.simulator.jellyfin import binding, dto
+from aperture_dagster.simulator.jellyfin import dto as media
+from aperture_dagster.simulator.jellyfin.access import Access, visible_to
+from aperture_dagster.simulator.jellyfin.listing import (
+    ItemQuery,
+    Listings,
+    parse_item_query,
+    parse_kinds,
+    parse_sort,
+    sort_items,
+)
+from aperture_dagster.simulator.opinions import jpeg, png, poster
 from aperture_dagster.simulator.responses import JSONResponse
-from aperture_dagster.simulator.scanned_item import ScannedItem
+from aperture_dagster.simulator.scanner import ScannedItem
 from aperture_dagster.simulator.service import Query, Request, Unmodelled
-from aperture_dagster.simulator.user_data import ServerUser, episodes_of
+from aperture_dagster.simulator.user_data import PLAYLISTS, ServerUser, episodes_of
 from aperture_dagster.simulator.world import WorldLibrary
 
 _SINGLE_ITEM_FIELDS = frozenset(

@@ -1,21 +1,152 @@
-"""Users: reading them, and writing their policies and configurations.
-
-Modelled on jellyfin/jellyfin, ``Jellyfin.Api/Controllers/UserController.cs``, 10.9 to 12.
-"""
+"""Users, their policies and configurations, their user data of items, and the activity log."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from starlette.responses import Response
 
+from aperture_dagster.simulator.catalogue import Item, item_number
 from aperture_dagster.simulator.jellyfin import binding, dto, policies
 from aperture_dagster.simulator.jellyfin.access import Access, json_object
-from aperture_dagster.simulator.jellyfin.binding import ArgumentError, NotFoundError
+from aperture_dagster.simulator.jellyfin.binding import ArgumentError, BindingError, NotFoundError
 from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.service import Request
-from aperture_dagster.simulator.user_data import QuickConnectCode, ServerUser
+from aperture_dagster.simulator.state import SimulatorState
+from aperture_dagster.simulator.user_data import PlayEnded, QuickConnectCode, ServerUser
+
+# The activity log of the media server: which plays ended, and when. Nothing else is logged.
+#
+# Modelled on jellyfin/jellyfin 10.9 to 12, ``Jellyfin.Api/Controllers/ActivityLogController.cs``,
+# ``Jellyfin.Server.Implementations/Activity/ActivityManager.cs`` and
+# ``Events/Consumers/Session/PlaybackStopLogger.cs``. Emby's is closed source: path and fields are as in
+# MediaBrowser/Emby.SDK ``Resources/OpenApi/openapi_v3.json`` (4.8.11).
+
+
+PARAMETERS = ("startIndex", "limit", "minDate", "hasUserId")
+EMBY_PARAMETERS = ("StartIndex", "Limit", "MinDate")
+
+
+class Dialect(NamedTuple):
+    """How a server writes an entry: its type, its severity, and the id of the item."""
+
+    play_ended: str
+    severity: str
+    id_of: Callable[[Item], str]
+
+
+JELLYFIN = Dialect("VideoPlaybackStopped", "Information", lambda item: item.id)
+EMBY = Dialect("playback.stop", "Info", item_number)
+
+
+class ActivityEndpoints:
+    """The endpoint that lists the log."""
+
+    def __init__(self, state: SimulatorState, dialect: Dialect) -> None:
+        self._state, self._dialect = state, dialect
+
+    def entries(self, request: Request) -> Response:
+        """``GET /System/ActivityLog/Entries``: the newest entries first."""
+        since = binding.moment(request.query, "minDate")
+        of_users = binding.boolean(request.query, "hasUserId") is not False
+        found = [one for one in self._state.plays_ended if of_users and (since is None or one.at >= since)]
+        found.sort(key=lambda one: (one.at, one.number), reverse=True)
+        return binding.listing(request.query, found, lambda page: [self._entry(one) for one in page])
+
+    def _entry(self, one: PlayEnded) -> dict[str, Any]:
+        user = self._state.users.get(one.user_id)
+        name = user.name if user is not None else "Somebody"
+        return {
+            "Id": one.number,
+            "Name": f"{name} has finished playing {one.item.name} on a television",
+            "Type": self._dialect.play_ended,
+            "ItemId": self._dialect.id_of(one.item),
+            "Date": binding.ticks_date(one.at),
+            "UserId": one.user_id,
+            "Severity": self._dialect.severity,
+        }
+
+
+class PlaystateEndpoints:
+    """Played, favourite, rating, position. Every write responds with the item's user data."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def get(self, request: Request, item_id: str) -> Response:
+        """``GET /UserItems/{item_id}/UserData``."""
+        user, item = self._find(request, item_id)
+        return self._response(item, user)
+
+    def write(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
+        """``POST /UserItems/{item_id}/UserData``: only the given fields change, not when the user was active."""
+        user, item = self._find(request, item_id, user_id)
+        write_user_data(user, item, json_object(request))
+        return self._response(item, user)
+
+    def unrate(self, request: Request, item_id: str) -> Response:
+        """``DELETE /UserItems/{item_id}/Rating``."""
+        user, item = self._find(request, item_id)
+        user.edit(item).rating = None
+        return self._response(item, user)
+
+    def played(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
+        """``POST /UserPlayedItems/{item_id}``: for a series, every episode. It makes the user active."""
+        user, item = self._find(request, item_id, user_id)
+        user.last_activity = self._access.state.clock.now()
+        user.mark_played(item, binding.moment(request.query, "datePlayed"), self._access.state.clock.now())
+        return self._response(item, user)
+
+    def unplayed(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
+        """``DELETE /UserPlayedItems/{item_id}``. It makes the user active."""
+        user, item = self._find(request, item_id, user_id)
+        user.last_activity = self._access.state.clock.now()
+        user.mark_unplayed(item)
+        return self._response(item, user)
+
+    def favorite(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
+        """``POST`` or ``DELETE`` ``/UserFavoriteItems/{item_id}``."""
+        user, item = self._find(request, item_id, user_id)
+        user.edit(item).favorite = request.method == "POST"
+        return self._response(item, user)
+
+    def _response(self, item: Item, user: ServerUser) -> Response:
+        return JSONResponse(dto.user_data_dto(item, user))
+
+    def _find(self, request: Request, item_id: str, user_id: str | None = None) -> tuple[ServerUser, Item]:
+        user = self._access.required_user(request, user_id)
+        return user, self._access.item(item_id, user)
+
+
+def write_user_data(user: ServerUser, item: Item, given: dict[str, Any]) -> None:
+    """Change the given fields of an item's user data; null leaves one as it is. Raises BindingError, ArgumentError."""
+    content = {name: value for name, value in given.items() if value is not None}
+    try:
+        position, count = int(content.get("PlaybackPositionTicks", -1)), int(content.get("PlayCount", -1))
+        rating = float(content["Rating"]) if "Rating" in content else None
+    except (TypeError, ValueError) as error:
+        raise BindingError("$", str(error)) from None
+    if rating is not None and not 0 <= rating <= 10:
+        # The setter of MediaBrowser.Controller/Entities/UserItemData.cs throws; it does so for NaN, too.
+        raise ArgumentError(f"Rating {rating}")
+    datum = user.edit(item)
+    if "PlaybackPositionTicks" in content:
+        datum.position = position
+    if "PlayCount" in content:
+        datum.play_count = count
+    if "IsFavorite" in content:
+        datum.favorite = bool(content["IsFavorite"])
+    if "Likes" in content:
+        datum.rating = 10.0 if content["Likes"] else 1.0
+    if rating is not None:
+        datum.rating = rating
+    if "LastPlayedDate" in content:
+        datum.last_played = binding.parse_moment("LastPlayedDate", str(content["LastPlayedDate"]))
+    if "Played" in content:
+        user.set_played(item, bool(content["Played"]))
+
 
 _NAMES = re.compile(r'\b(Client|Device|DeviceId|Version)="?([^",]*)"?')
 _PROVIDERS = ("AuthenticationProviderId", "PasswordResetProviderId")

@@ -12,9 +12,6 @@ from aperture_dagster.simulator.catalogue import stable_number
 from aperture_dagster.simulator.opinions import share
 from aperture_dagster.simulator.world import Offer, Release, WorldTitle
 
-# Ids that follow from names, in a range that the real service does not use.
-
-
 FIRST_INVENTED = 900_000_000
 _GENRES = {
     "action": 28, "adventure": 12, "animation": 16, "comedy": 35, "crime": 80, "documentary": 99, "drama": 18,
@@ -85,9 +82,6 @@ def picture_names(titles: Iterable[WorldTitle]) -> Iterator[str]:
         path = logo_path(kind, name)
         if path is not None:
             yield path[1:]
-
-
-# The world's titles as TMDb knows them, by their ids.
 
 
 _RECOMMENDED_AT_MOST = 40
@@ -272,9 +266,6 @@ def content_ratings(title: WorldTitle) -> dict[str, Any]:
     """Return TMDb's JSON of a series' ratings."""
     rated = certifications(title).items()
     return {"results": [{"descriptors": [], "iso_3166_1": code, "rating": rating} for code, rating in rated]}
-
-
-# Where a title can be watched, by country, as the world gives it or as it follows from releases.
 
 
 _FLATRATE = {"Netflix": 8, "Amazon Prime Video": 9, "Disney Plus": 337, "Apple TV+": 350, "MUBI": 11}

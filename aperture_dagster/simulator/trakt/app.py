@@ -37,9 +37,6 @@ from aperture_dagster.simulator.trakt.payloads import (
     settings_of,
 )
 
-# What Trakt's two hosts have in common: the network in front of them, and their errors.
-
-
 _UPGRADE = "https://trakt.tv/vip"
 
 

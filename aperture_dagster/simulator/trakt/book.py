@@ -15,9 +15,6 @@ from aperture_dagster.simulator.opinions import share
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import WorldTitle
 
-# Accounts on Trakt: their ratings, activities, recommendations and troubles.
-
-
 RATED: tuple[str, ...] = ("movies", "shows", "seasons", "episodes")
 """What can be rated, in Trakt's words."""
 Trouble = Literal["limit", "locked", "deactivated"]
@@ -121,9 +118,6 @@ def whole_seconds(moment: datetime | str | float | None, now: float) -> float:
     if isinstance(moment, datetime):
         moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     return float(moment // 1)
-
-
-# The world's titles as Trakt knows them: by its own ids, slugs, and those of other services.
 
 
 Kind = Literal["movies", "shows"]

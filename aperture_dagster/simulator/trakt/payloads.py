@@ -65,9 +65,6 @@ def recommended(known: TraktTitle) -> dict[str, Any]:
     return known.summary() | {"favorited_by": [], "recommended_by": None}
 
 
-# The body of a write to ``/sync/ratings``: which ratings it sets or removes.
-
-
 _TEXT_IDS = ("slug", "imdb")
 
 

@@ -6,8 +6,10 @@ baseline, the titles with the most votes. Users without hits to find, or who lik
 Nothing that is held out reaches the ranking: no ratings, counts or dates.
 """
 
+import hashlib
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -16,10 +18,58 @@ from numpy.typing import NDArray
 
 from aperture_dagster.taste.ranking.config import RankingConfig, RankingInputs
 from aperture_dagster.taste.ranking.crowd import Crowd
-from aperture_dagster.taste.ranking.histories import Doubles, Rows, as_utc, positions, rows_where
+from aperture_dagster.taste.ranking.histories import Doubles, Rows, as_utc, positions, rows_where, tidy_histories
 from aperture_dagster.taste.ranking.library import Library
-from aperture_dagster.taste.ranking.metrics import coverage, hit_rate_at, mean_popularity, ndcg_at, recall_at
 from aperture_dagster.taste.ranking.recommend import RankingModel, prepare
+from aperture_dagster.taste.ranking.taste import taste_weights
+
+# Measures of ranked lists, against what was held out and by how popular they are.
+
+
+FIRST = 10
+"""Number of titles that most measures look at: what fits on a screen."""
+
+
+def ndcg_at(recommended: Sequence[Any], relevant: Collection[Any], k: int = FIRST) -> float:
+    """Return the normalised discounted cumulative gain of the first k, 0-1 (a hit gains 1/log2(rank + 1)).
+
+    NaN when nothing is relevant.
+    """
+    if not relevant:
+        return float("nan")
+    wanted = set(relevant)
+    gain = sum(1.0 / np.log2(rank + 2) for rank, work in enumerate(recommended[:k]) if work in wanted)
+    best = sum(1.0 / np.log2(rank + 2) for rank in range(min(k, len(wanted))))
+    return float(gain / best)
+
+
+def hit_rate_at(recommended: Sequence[Any], relevant: Collection[Any], k: int = FIRST) -> float:
+    """Return 1.0 when any of the first k is relevant, else 0.0; NaN when nothing is relevant."""
+    if not relevant:
+        return float("nan")
+    wanted = set(relevant)
+    return float(any(work in wanted for work in recommended[:k]))
+
+
+def recall_at(recommended: Sequence[Any], relevant: Collection[Any], k: int = 20) -> float:
+    """Return the share of the relevant titles among the first k, 0-1; NaN when nothing is relevant."""
+    if not relevant:
+        return float("nan")
+    wanted = set(relevant)
+    return len(wanted & set(recommended[:k])) / len(wanted)
+
+
+def mean_popularity(lists: Iterable[Rows], votes: NDArray[Any], k: int = FIRST) -> float:
+    """Return the mean of ``votes[row]`` over the first k of all lists; NaN without lists."""
+    together = np.concatenate([np.zeros(0, dtype=np.int64), *(entry[:k] for entry in lists)])
+    return float(np.nanmean(np.asarray(votes, dtype=np.float64)[together])) if len(together) else float("nan")
+
+
+def coverage(lists: Iterable[Rows], n: int, k: int = FIRST) -> float:
+    """Return the share of the n titles that appear among the first k of any list, 0-1."""
+    shown = {int(row) for entry in lists for row in entry[:k]}
+    return len(shown) / n if n else float("nan")
+
 
 LIKED = 8.0
 """Least rating of a hit: 4 of 5 stars, on the product's scale of 0 to 10."""
@@ -301,3 +351,67 @@ def _mean(values: Iterable[float]) -> float:
     """Return the mean of the values that are known; NaN if there is none."""
     known = [value for value in values if value == value]
     return float(np.mean(known)) if known else float("nan")
+
+
+# The evaluation of a media server's own lists, on the histories of its users.
+#
+# A hit is a title of which the user watched at least half, or that they rated well. Candidates are the titles that were
+# in the library by the user's last known activity and that the user may see. A title counts as added when the server
+# says so, or when somebody first played it, if that was earlier: a library that was imported again has later dates.
+
+
+LEAST_LIKING = 0.25
+"""Liking of an unrated title of which half was watched; see ``taste_weights``."""
+MOST_USERS = 200
+"""Users whose lists are judged at most; co-watch still learns from everybody."""
+
+
+def sample_of(users: Iterable[str], limit: int = MOST_USERS) -> list[str]:
+    """Return at most so many users, the same ones each time, in order."""
+    chosen = sorted(users, key=lambda user: hashlib.sha256(user.encode()).digest())[:limit]
+    return sorted(chosen)
+
+
+def worlds_of_server(
+    items: pd.DataFrame,
+    library: Library,
+    histories: pd.DataFrame,
+    *,
+    added: Mapping[int, datetime],
+    hidden: Mapping[Hashable, NDArray[np.bool_]],
+    as_of: datetime,
+) -> dict[str, World]:
+    """Return the world of each media type: what is known, and what users watched later.
+
+    Args:
+        items: The titles of the library, as in ``RankingInputs``.
+        library: The same titles.
+        histories: Those of everybody, likewise.
+        added: When each work was added to the library, where known.
+        hidden: Per user who is asked, the titles that they may not see, shape (n,).
+        as_of: The present.
+    """
+    tidy = tidy_histories(histories, as_of=as_of)
+    # Both are sorted by user and work.
+    liking = taste_weights(tidy, as_of=as_of)["liking"].to_numpy(dtype=np.float64)
+    from_when = _from_when(library, tidy, added)
+    worlds: dict[str, World] = {}
+    for media_type, rows in library.rows.items():
+        others = np.ones(len(library.work_ids), dtype=bool)
+        others[rows] = False
+
+        def unavailable(user: Any, known: pd.Timestamp, _: pd.Timestamp, others: NDArray[np.bool_] = others) -> Any:
+            return others | hidden[user] | (from_when > known.timestamp())
+
+        worlds[media_type] = world_of(items, library, tidy, liking >= LEAST_LIKING, unavailable, users=hidden.keys())
+    return worlds
+
+
+def _from_when(library: Library, tidy: pd.DataFrame, added: Mapping[int, datetime]) -> NDArray[np.float64]:
+    """Return the second (UTC) from which each title was there, shape (n,); minus infinity where nothing is known."""
+    seconds = np.array([added[work].timestamp() if work in added else -np.inf for work in library.work_ids.tolist()])
+    played = tidy.loc[tidy["last_played_at"].notna()]
+    rows = positions(played["work_id"], library.index)
+    moments = played["last_played_at"].map(pd.Timestamp.timestamp).to_numpy(dtype=np.float64)
+    np.minimum.at(seconds, rows[rows >= 0], moments[rows >= 0])
+    return seconds

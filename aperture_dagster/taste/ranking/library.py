@@ -1,18 +1,119 @@
 """Input of the ranking: the titles of a library, and the weighted titles of a user."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from aperture_dagster.taste.ranking.features import Features, content_features
+from aperture_dagster.taste.ranking.features import Features, PackedNames, content_features
 from aperture_dagster.taste.ranking.histories import Doubles, Floats, Rows, index_of, number_column
-from aperture_dagster.taste.ranking.names import PackedNames
-from aperture_dagster.taste.ranking.priors import Priors, media_rows, priors
 from aperture_dagster.taste.ranking.taste import centre
+
+# What is known of every title without any history: the world's ratings and votes.
+
+
+Scores = NDArray[np.float64]
+
+
+def quantile_rank(values: ArrayLike, *, missing: float = 0.5) -> Scores:
+    """Map values of any distribution to 0-1 by their rank; equal values share one, the lowest is 0, the highest 1.
+
+    Args:
+        values: shape (n,). When all known values are equal, they become 0.5.
+        missing: result for NaN.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    known = np.isfinite(numbers)
+    ranks = np.full(numbers.shape, missing, dtype=np.float64)
+    if known.any():
+        distinct, place, counts = np.unique(numbers[known], return_inverse=True, return_counts=True)
+        if len(distinct) == 1:
+            ranks[known] = 0.5
+        else:
+            middle = np.cumsum(counts) - (counts + 1) / 2.0
+            ranks[known] = ((middle - middle[0]) / (middle[-1] - middle[0]))[place]
+    return ranks
+
+
+def bayesian_average(vote_average: ArrayLike, vote_count: ArrayLike) -> Scores:
+    """Shrink vote averages (0-10) towards the library's mean: (v·R + m·C) / (v + m), IMDb's "weighted rating".
+
+    C is the vote-weighted mean of the library (6.5 if nothing has votes), m its median number of votes (at least 10).
+
+    Args:
+        vote_average: shape (n,), 0-10; NaN and 0 (TMDb's "no votes") are unknown.
+        vote_count: shape (n,); NaN with a known average counts as m / 10 votes.
+
+    Returns:
+        shape (n,), 0-10, without NaN: an unknown title gets C.
+    """
+    average, votes = np.asarray(vote_average, dtype=np.float64), np.asarray(vote_count, dtype=np.float64)
+    known = np.isfinite(average) & (average > 0) & ~(np.isfinite(votes) & (votes <= 0))
+    counted = known & np.isfinite(votes)
+    prior_votes = max(float(np.median(votes[counted])), 10.0) if counted.any() else 10.0
+    weight = np.where(known, np.where(np.isfinite(votes), np.maximum(votes, 0.0), prior_votes / 10.0), 0.0)
+    voted = weight * np.where(known, np.clip(average, 0.0, 10.0), 0.0)
+    prior_mean = float(voted.sum() / weight.sum()) if weight.sum() > 0 else 6.5
+    return (voted + prior_votes * prior_mean) / (weight + prior_votes)
+
+
+def log_votes(vote_count: ArrayLike, popularity: ArrayLike | None = None) -> Scores:
+    """Return log(1 + votes), shape (n,), without NaN.
+
+    A title without votes gets the quantile of its ``popularity`` (on another scale), and without that the lower
+    quartile of the library, because well-known titles rarely lack a count.
+    """
+    votes = np.asarray(vote_count, dtype=np.float64)
+    known = np.isfinite(votes)
+    logged = np.log1p(np.maximum(np.where(known, votes, 0.0), 0.0))
+    if known.all():
+        return logged
+    quantiles = np.full(votes.shape, 0.25)
+    if popularity is not None:
+        fame = np.asarray(popularity, dtype=np.float64)
+        quantiles = quantile_rank(np.where(np.isfinite(fame), fame, np.nan), missing=0.25)
+    if known.any():
+        return np.where(known, logged, np.quantile(logged[known], quantiles))
+    return quantiles
+
+
+@dataclass(frozen=True, slots=True)
+class Priors:
+    """User-independent data about every title; each array has shape (n,)."""
+
+    rating: Scores
+    """Bayesian vote average, 0-10."""
+    votes: Scores
+    """log(1 + votes), or its replacement; see ``log_votes``."""
+    trend: Scores
+    """log(1 + TMDb's popularity); an unknown one is the media type's mean."""
+
+
+def priors(items: pd.DataFrame) -> Priors:
+    """Return the priors of an item table, per media type (series gather fewer votes than films)."""
+    average, votes = number_column(items, "vote_average"), number_column(items, "vote_count")
+    fame = number_column(items, "popularity")
+    rating, logged, trend = np.zeros(len(items)), np.zeros(len(items)), np.log1p(np.maximum(fame, 0.0))
+    for rows in media_rows(items).values():
+        rating[rows] = bayesian_average(average[rows], votes[rows])
+        logged[rows] = log_votes(votes[rows], fame[rows])
+        known = np.isfinite(trend[rows])
+        trend[rows] = np.where(known, trend[rows], trend[rows][known].mean() if known.any() else 0.0)
+    return Priors(rating=rating, votes=logged, trend=trend)
+
+
+def media_rows(items: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
+    """Return the rows of each media type; in a table without the column, all titles are films."""
+    if "media_type" not in items.columns:
+        return {"movie": np.arange(len(items))} if len(items) else {}
+    media_types = items["media_type"].astype(str).to_numpy()
+    return {media_type: np.flatnonzero(media_types == media_type) for media_type in sorted(set(media_types))}
+
 
 NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
 
@@ -24,7 +125,7 @@ class UserTitles:
     rows: Rows
     weights: Doubles
 
-    def largest(self, limit: int) -> "UserTitles":
+    def largest(self, limit: int) -> UserTitles:
         """Return the titles with the largest weights, at most so many."""
         return UserTitles(self.rows[:limit], self.weights[:limit])
 

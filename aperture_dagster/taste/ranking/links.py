@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aperture_dagster.taste.ranking.histories import Doubles, Floats, Rows, number_column, positions
-from aperture_dagster.taste.ranking.sparse import first_of
+from aperture_dagster.taste.ranking.histories import Doubles, Floats, Rows, first_of, number_column, positions
 
 LINK_DEPTH = 40
 """Lowest rank in a list that still counts: TMDb's lists end there. A link without a rank counts as the last."""

@@ -33,9 +33,9 @@ from aperture_dagster.http.errors import (
     ServiceRefused,
 )
 from aperture_dagster.simulator.counters import DailyQuota
-from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.worlds import odd_world
 from aperture_dagster_tests.http.troubles import ANY_JSON, NO_JSON, PASSING, QUICK, Trouble, page, with_key
 from aperture_dagster_tests.services import NOW, Answer, Asked, Scripted
 

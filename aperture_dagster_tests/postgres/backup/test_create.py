@@ -17,10 +17,9 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from aperture_dagster.postgres import cluster, databases
-from aperture_dagster.postgres.backup import create, dump
+from aperture_dagster.postgres.backup import MARKER, backup_folder, create, dump, read_backups
 from aperture_dagster.postgres.backup.create import BackupReport
 from aperture_dagster.postgres.backup.dump import BackupError
-from aperture_dagster.postgres.backup.folder import MARKER, backup_folder, read_backups
 from aperture_dagster.postgres.cluster import embedded_tool
 from aperture_dagster.postgres.databases import PREFIX, exclusive_maintenance, scratch_prefix
 from aperture_dagster.settings import Settings

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from aperture_dagster.postgres.backup import folder as module
-from aperture_dagster.postgres.backup.folder import expired, is_in_container, new_path, read_backups, why_overdue
+from aperture_dagster.postgres import backup as module
+from aperture_dagster.postgres.backup import expired, is_in_container, new_path, read_backups, why_overdue
 from aperture_dagster.settings import load_settings
 
 NOW = datetime(2026, 5, 17, 1, 0, tzinfo=UTC)

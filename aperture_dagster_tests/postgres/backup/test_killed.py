@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from aperture_dagster.postgres.backup import backup_folder, read_backups
 from aperture_dagster.postgres.backup.create import BackupReport
-from aperture_dagster.postgres.backup.folder import backup_folder, read_backups
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.household import SetClock

@@ -942,88 +942,6 @@ CREATE TABLE merges (
 COMMENT ON TABLE merges IS 'The input of the last merge of each row of enriched_metadata.';
 COMMENT ON COLUMN merges.made_from IS 'merge rules and versions of all source rows';
 
-CREATE TABLE newsletters (
-    user_id TEXT NOT NULL,
-    week DATE NOT NULL,
-    begun_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    CONSTRAINT pk_newsletters PRIMARY KEY (user_id, week),
-    CONSTRAINT fk_newsletters_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
-);
-COMMENT ON TABLE newsletters IS 'Letters that were sent, or were being sent when the run ended.';
-COMMENT ON COLUMN newsletters.week IS 'its Monday, in the operator''s time zone';
-COMMENT ON COLUMN newsletters.begun_at IS 'noted before it is sent, so that it is never sent twice';
-
-CREATE TABLE shows_you_watch (
-    user_id TEXT NOT NULL,
-    work_id BIGINT NOT NULL,
-    rank SMALLINT NOT NULL,
-    item_id BIGINT NOT NULL,
-    episodes_played INTEGER NOT NULL,
-    episodes_out INTEGER NOT NULL,
-    next_item_id BIGINT,
-    next_season INTEGER,
-    next_number INTEGER,
-    next_title TEXT,
-    behind INTEGER NOT NULL,
-    next_air_date DATE,
-    last_played_at TIMESTAMP WITH TIME ZONE,
-    listed_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_shows_you_watch PRIMARY KEY (user_id, work_id),
-    CONSTRAINT ck_shows_you_watch_rank CHECK (rank >= 1),
-    CONSTRAINT ck_shows_you_watch_episodes_played CHECK (episodes_played >= 0),
-    CONSTRAINT ck_shows_you_watch_episodes_out CHECK (episodes_out >= 0),
-    CONSTRAINT ck_shows_you_watch_behind CHECK (behind >= 0),
-    CONSTRAINT fk_shows_you_watch_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
-    CONSTRAINT fk_shows_you_watch_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-COMMENT ON TABLE shows_you_watch IS 'The series that each user is watching, and where they are in it.';
-COMMENT ON COLUMN shows_you_watch.rank IS 'by last activity, 1 is the latest';
-COMMENT ON COLUMN shows_you_watch.item_id IS 'the copy of the series to play';
-COMMENT ON COLUMN shows_you_watch.episodes_played IS 'of episodes_out';
-COMMENT ON COLUMN shows_you_watch.episodes_out IS 'in the library and aired, or played';
-COMMENT ON COLUMN shows_you_watch.next_item_id IS 'the next episode to watch; null: none in the library';
-COMMENT ON COLUMN shows_you_watch.behind IS 'aired episodes to watch, from the next one on';
-COMMENT ON COLUMN shows_you_watch.next_air_date IS 'of the next episode to air; null: unknown';
-COMMENT ON COLUMN shows_you_watch.last_played_at IS 'null: unknown';
-COMMENT ON COLUMN shows_you_watch.listed_at IS 'kept while it is listed';
-
-CREATE TABLE published_entries (
-    list_key TEXT NOT NULL,
-    entry_id TEXT NOT NULL,
-    work_id BIGINT,
-    folder TEXT NOT NULL,
-    rank SMALLINT NOT NULL,
-    state TEXT NOT NULL,
-    date_added TIMESTAMP WITH TIME ZONE NOT NULL,
-    nfo_changed_at TIMESTAMP WITH TIME ZONE,
-    files JSONB NOT NULL,
-    because BIGINT[] NOT NULL,
-    CONSTRAINT pk_published_entries PRIMARY KEY (list_key, entry_id),
-    CONSTRAINT ck_published_entries_state CHECK (state IN ('planned', 'placed', 'leaving')),
-    CONSTRAINT ck_published_entries_rank CHECK (rank >= 1),
-    CONSTRAINT fk_published_entries_list_key FOREIGN KEY(list_key) REFERENCES published_libraries (list_key),
-    CONSTRAINT fk_published_entries_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-COMMENT ON TABLE published_entries IS 'Titles in published libraries, with every file that was or may have been placed.';
-COMMENT ON COLUMN published_entries.entry_id IS 'also at the end of the folder''s name, and in the NFO';
-COMMENT ON COLUMN published_entries.work_id IS 'null: found on disk, as after a restore';
-COMMENT ON COLUMN published_entries.folder IS 'below the library''s folder';
-COMMENT ON COLUMN published_entries.state IS 'planned: files may be there; placed: they are; leaving: may be';
-COMMENT ON COLUMN published_entries.date_added IS 'as the server shows it; kept while the entry stays';
-COMMENT ON COLUMN published_entries.nfo_changed_at IS 'when an NFO was last replaced; null: not since it was placed';
-COMMENT ON COLUMN published_entries.files IS 'path below the folder -> kind, digest, size, mtime, item';
-COMMENT ON COLUMN published_entries.because IS 'the works that its reason names on the server';
-
-CREATE TABLE published_copies (
-    server_item_id TEXT NOT NULL,
-    list_key TEXT NOT NULL,
-    CONSTRAINT pk_published_copies PRIMARY KEY (server_item_id),
-    CONSTRAINT fk_published_copies_list_key FOREIGN KEY(list_key) REFERENCES published_libraries (list_key) ON DELETE CASCADE
-);
-CREATE INDEX ix_published_copies_list_key ON published_copies (list_key);
-COMMENT ON TABLE published_copies IS 'Titles and episodes that published libraries show, by their ids on the media server, as long as they do. item_versions says which originals they are copies of.';
-
 CREATE TABLE ratings (
     user_id TEXT NOT NULL,
     source TEXT NOT NULL,
@@ -1169,6 +1087,88 @@ COMMENT ON COLUMN rating_removals.removed_on IS 'here, trakt: the side that the 
 COMMENT ON COLUMN rating_removals.had IS 'ratings of the user that were in step before';
 COMMENT ON COLUMN rating_removals.passed_at IS 'when it was decided to remove it on the other side, too; null: held back';
 COMMENT ON COLUMN rating_removals.accepted_at IS 'by the operator; those that were removed by then no longer count';
+
+CREATE TABLE shows_you_watch (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    rank SMALLINT NOT NULL,
+    item_id BIGINT NOT NULL,
+    episodes_played INTEGER NOT NULL,
+    episodes_out INTEGER NOT NULL,
+    next_item_id BIGINT,
+    next_season INTEGER,
+    next_number INTEGER,
+    next_title TEXT,
+    behind INTEGER NOT NULL,
+    next_air_date DATE,
+    last_played_at TIMESTAMP WITH TIME ZONE,
+    listed_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_shows_you_watch PRIMARY KEY (user_id, work_id),
+    CONSTRAINT ck_shows_you_watch_rank CHECK (rank >= 1),
+    CONSTRAINT ck_shows_you_watch_episodes_played CHECK (episodes_played >= 0),
+    CONSTRAINT ck_shows_you_watch_episodes_out CHECK (episodes_out >= 0),
+    CONSTRAINT ck_shows_you_watch_behind CHECK (behind >= 0),
+    CONSTRAINT fk_shows_you_watch_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_shows_you_watch_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE shows_you_watch IS 'The series that each user is watching, and where they are in it.';
+COMMENT ON COLUMN shows_you_watch.rank IS 'by last activity, 1 is the latest';
+COMMENT ON COLUMN shows_you_watch.item_id IS 'the copy of the series to play';
+COMMENT ON COLUMN shows_you_watch.episodes_played IS 'of episodes_out';
+COMMENT ON COLUMN shows_you_watch.episodes_out IS 'in the library and aired, or played';
+COMMENT ON COLUMN shows_you_watch.next_item_id IS 'the next episode to watch; null: none in the library';
+COMMENT ON COLUMN shows_you_watch.behind IS 'aired episodes to watch, from the next one on';
+COMMENT ON COLUMN shows_you_watch.next_air_date IS 'of the next episode to air; null: unknown';
+COMMENT ON COLUMN shows_you_watch.last_played_at IS 'null: unknown';
+COMMENT ON COLUMN shows_you_watch.listed_at IS 'kept while it is listed';
+
+CREATE TABLE newsletters (
+    user_id TEXT NOT NULL,
+    week DATE NOT NULL,
+    begun_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_newsletters PRIMARY KEY (user_id, week),
+    CONSTRAINT fk_newsletters_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
+);
+COMMENT ON TABLE newsletters IS 'Letters that were sent, or were being sent when the run ended.';
+COMMENT ON COLUMN newsletters.week IS 'its Monday, in the operator''s time zone';
+COMMENT ON COLUMN newsletters.begun_at IS 'noted before it is sent, so that it is never sent twice';
+
+CREATE TABLE published_entries (
+    list_key TEXT NOT NULL,
+    entry_id TEXT NOT NULL,
+    work_id BIGINT,
+    folder TEXT NOT NULL,
+    rank SMALLINT NOT NULL,
+    state TEXT NOT NULL,
+    date_added TIMESTAMP WITH TIME ZONE NOT NULL,
+    nfo_changed_at TIMESTAMP WITH TIME ZONE,
+    files JSONB NOT NULL,
+    because BIGINT[] NOT NULL,
+    CONSTRAINT pk_published_entries PRIMARY KEY (list_key, entry_id),
+    CONSTRAINT ck_published_entries_state CHECK (state IN ('planned', 'placed', 'leaving')),
+    CONSTRAINT ck_published_entries_rank CHECK (rank >= 1),
+    CONSTRAINT fk_published_entries_list_key FOREIGN KEY(list_key) REFERENCES published_libraries (list_key),
+    CONSTRAINT fk_published_entries_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE published_entries IS 'Titles in published libraries, with every file that was or may have been placed.';
+COMMENT ON COLUMN published_entries.entry_id IS 'also at the end of the folder''s name, and in the NFO';
+COMMENT ON COLUMN published_entries.work_id IS 'null: found on disk, as after a restore';
+COMMENT ON COLUMN published_entries.folder IS 'below the library''s folder';
+COMMENT ON COLUMN published_entries.state IS 'planned: files may be there; placed: they are; leaving: may be';
+COMMENT ON COLUMN published_entries.date_added IS 'as the server shows it; kept while the entry stays';
+COMMENT ON COLUMN published_entries.nfo_changed_at IS 'when an NFO was last replaced; null: not since it was placed';
+COMMENT ON COLUMN published_entries.files IS 'path below the folder -> kind, digest, size, mtime, item';
+COMMENT ON COLUMN published_entries.because IS 'the works that its reason names on the server';
+
+CREATE TABLE published_copies (
+    server_item_id TEXT NOT NULL,
+    list_key TEXT NOT NULL,
+    CONSTRAINT pk_published_copies PRIMARY KEY (server_item_id),
+    CONSTRAINT fk_published_copies_list_key FOREIGN KEY(list_key) REFERENCES published_libraries (list_key) ON DELETE CASCADE
+);
+CREATE INDEX ix_published_copies_list_key ON published_copies (list_key);
+COMMENT ON TABLE published_copies IS 'Titles and episodes that published libraries show, by their ids on the media server, as long as they do. item_versions says which originals they are copies of.';
 
 CREATE TABLE episodes (
     item_id BIGINT NOT NULL,

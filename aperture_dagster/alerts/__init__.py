@@ -1,1 +1,0 @@
-"""Messages to the operator about what is wrong: when, in which words, and to which addresses."""

@@ -1,0 +1,438 @@
+"""Titles outside the library: the pool, what each user may like of it, and requests through Seerr."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+import dagster as dg
+
+from aperture_dagster.automation import daily_check, on_upstream_change
+from aperture_dagster.catalogue.people import User, read_users, users_of_partitions
+from aperture_dagster.defs.catalogue import movies, series, users, watch_history
+from aperture_dagster.defs.enrichment import SOURCE_ASSETS, enriched_metadata
+from aperture_dagster.defs.jobs import Group, Job
+from aperture_dagster.defs.ratings import trakt_ratings
+from aperture_dagster.defs.reporting import (
+    SHOWN_PROBLEMS,
+    is_brief,
+    log_waiting,
+    materialized,
+    skipped,
+    table,
+    warn_unless,
+)
+from aperture_dagster.defs.schedules import fresh_for_every_user
+from aperture_dagster.defs.taste.lists import embeddings, taste_profiles
+from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
+from aperture_dagster.discovery.fill import Filling, pool_version
+from aperture_dagster.discovery.pool import forget_old, pool_summary, pool_text_rows, vectors_of_pool
+from aperture_dagster.discovery.requests import RequestDesk, RequestedBest
+from aperture_dagster.discovery.seerr import SEERR, requests_are_off
+from aperture_dagster.discovery.suggestions import (
+    candidate_sizes,
+    candidate_table,
+    read_requests,
+    requests_table,
+    where_to_stream,
+    why_suggested,
+)
+from aperture_dagster.discovery.suitability import FORBIDDEN, OWNED, SETTLED, library_sizes, unsuitable_suggestions
+from aperture_dagster.enrichment.tmdb import TMDB
+from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
+from aperture_dagster.instance.markdown import Markup, markdown_list, markdown_table, score_table
+from aperture_dagster.model import Clock, elapsed, shortened, titled
+from aperture_dagster.partitions import user_partitions
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.queries import content_version
+from aperture_dagster.settings import Settings
+from aperture_dagster.taste.changes import program_hash
+from aperture_dagster.taste.crowd import read_crowd
+from aperture_dagster.taste.embedder import Embedders
+from aperture_dagster.taste.lists import users_with_taste
+from aperture_dagster.taste.vectors import active_model, embed_changed, model_in_use, model_key_of, register_model
+from aperture_dagster.worklist.services import Services
+
+TMDB_METADATA = tuple(one for one in SOURCE_ASSETS if one.key.path[-1] == TMDB.table)
+GENERATE_SUGGESTIONS = Job(
+    "generate_discovery_suggestions",
+    "Look for titles outside the library, and suggest to each user what they may like.",
+    ("discovery_pool", "discovery_candidates"),
+    cron="0 6 * * *",
+    why="After tastes have been renewed.",
+    scope="users",
+    first_run=True,
+    needs=("taste_profiles", "tmdb_metadata"),
+)
+
+
+@dg.asset(
+    group_name="discovery",
+    deps=[users, movies, series, watch_history, *TMDB_METADATA, taste_profiles, TMDB.name],
+    kinds={"tmdb", "numpy", "postgres"},
+    pool=TMDB.name,
+    metadata={"dagster/table_name": "discovery_pool"},
+)
+def discovery_pool(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    services: dg.ResourceParam[Services],
+    embedders: dg.ResourceParam[Embedders],
+    clock: dg.ResourceParam[Clock],
+) -> dg.MaterializeResult:
+    """Titles that are not in the library and were suggested to somebody, one row per title, with details from TMDb.
+
+    TMDb's recommendations from what each user liked, and its titles by their genres, keywords and people. Lists are
+    read once and details once per title, for everybody together. Skipped without a TMDb key.
+    """
+    with operator_errors(context, settings), database.transaction() as connection:
+        # Also without TMDb: nothing is kept longer than allowed.
+        pruned = forget_old(connection, now=clock.now())
+        version = pool_version(connection)
+        keys = user_partitions(context.instance)
+        people = list(users_of_partitions(connection, keys).values())
+    service = services.get(TMDB)
+    if not service.configured:
+        return skipped(context, TMDB, version, without="nothing outside the library is suggested")
+    with operator_errors(context, settings):
+        filling = Filling(settings, database, clock, context.log)
+        plans, from_trakt = filling.plan(people)
+        with service.open(waiting=log_waiting(context, TMDB)) as client:
+            figures = filling.fill(service, client, people, plans)
+            requests = client.requests
+        figures["lists_failed"] += from_trakt.pop("lists_failed")
+        embedder = embedders.get()
+        model_key = model_key_of(embedder)
+        with database.transaction() as connection:
+            register_model(connection, model_key, embedder.dimensions)
+        embedded, refused, _ = embed_changed(
+            context.log, database, embedder, model_key, pool_text_rows, "discovery_vectors"
+        )
+        with database.transaction() as connection:
+            version = pool_version(connection)
+        figures |= from_trakt | {"pruned": pruned, "requests": requests}
+        return materialized(context, figures | {"embedded": embedded, "refused": len(refused)}, version=version)
+
+
+SHOWN = 4
+POSTER = "w92"
+LONGEST_TITLE = 40
+# TMDb's terms ask for both.
+ATTRIBUTION = "Data from TMDb, which does not endorse this product; streaming from JustWatch."
+# The pool is filled at night with the day's tastes; what else has changed can wait for the next one, except for limits.
+AT_NIGHT = dg.AssetSelection.assets(
+    movies, series, watch_history, enriched_metadata, *TMDB_METADATA, embeddings, taste_profiles, trakt_ratings
+)
+
+
+@user_asset(
+    group_name="discovery",
+    deps=[
+        users, movies, series, watch_history, trakt_ratings, *TMDB_METADATA, enriched_metadata, embeddings,
+        taste_profiles, discovery_pool,
+    ],
+    kinds={"numpy", "postgres"},
+    automation_condition=on_upstream_change(ignoring=AT_NIGHT, required=dg.AssetSelection.assets(taste_profiles)),
+    code_version=program_hash("discovery"),
+    metadata={"dagster/table_name": "discovery_candidates"},
+)  # fmt: skip
+def discovery_candidates(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    clock: dg.ResourceParam[Clock],
+) -> Iterator[dg.MaterializeResult]:
+    """Titles outside the library that each user may like, 50 per user and media type, each with the reason, where it
+    streams, and the parts of its score.
+
+    Nothing owned, watched, rated, dismissed or requested; nothing above the user's parental limit; only what can be
+    watched at home. Made every night from discovery_pool; replaced whole, in one transaction.
+    """
+    from aperture_dagster.discovery.scoring import score_pool
+
+    with operator_errors(context, settings):
+        with database.transaction() as connection:
+            learned, model_key = users_with_taste(connection), model_in_use(connection)
+            asked = list(users_of_partitions(connection, list(context.partition_keys)).values())
+        scored = score_pool(
+            settings, database, clock, asked, model_key, lambda titles: read_crowd(context.log, settings, titles)
+        )
+
+    def serve(user: User) -> UserOutcome:
+        if user.user_id not in learned:
+            raise MissingPrerequisite("No taste has been learned yet: materialize taste_profiles first.")
+        with database.transaction() as connection:
+            counts = scored.replace_list(connection, user)
+            rows = candidate_table(connection, user.user_id, country=settings.country)
+            version = content_version(connection, "discovery_candidates", user_id=user.user_id)
+        reasons = Counter(scored.unsuitable[user.user_id].values())
+        metadata = _shown_lists(context, settings, rows) | {
+            "dagster/row_count": len(rows),
+            "film_suggestions": sum(row["media_type"] == "movie" for row in rows),
+            "series_suggestions": sum(row["media_type"] == "series" for row in rows),
+            "left_out": markdown_table([{"why": why, "titles": count} for why, count in reasons.most_common()]),
+        }
+        if not is_brief(context):
+            metadata["attribution"] = ATTRIBUTION
+        if scored.is_empty:
+            metadata["note"] = "The pool is empty: materialize discovery_pool, which needs a TMDb key."
+        return UserOutcome(version, rows_written=counts.written, metadata=metadata)
+
+    yield from for_each_user(context, settings, database, serve)
+
+
+def _shown_lists(
+    context: dg.AssetExecutionContext, settings: Settings, rows: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Show the top of a user's films and series: posters, reasons and services; only titles in runs of automation."""
+    from aperture_dagster.taste.ranking.config import COMPONENTS
+
+    shown: dict[str, Any] = {}
+    scores: dict[str, Any] = {}
+    for media_type, name in (("movie", "films"), ("series", "series")):
+        own = [row for row in rows if row["media_type"] == media_type][:SHOWN]
+        if is_brief(context):
+            shown[name] = markdown_list(map(titled, own), numbered=True)
+            continue
+        shown[name] = markdown_table(
+            [
+                {
+                    "rank": row["rank"],
+                    "poster": _poster(settings, row["poster_path"]),
+                    "title": titled({**row, "title": shortened(row["title"], LONGEST_TITLE)}),
+                    "why": why_suggested(row),
+                    "stream": where_to_stream(row["providers"]),
+                }
+                for row in own
+            ]
+        )
+        scores[f"{name}_score"] = score_table(own, COMPONENTS)
+    return shown | scores
+
+
+def _poster(settings: Settings, path: str | None) -> Markup:
+    """Return Markdown that shows a small poster from TMDb; empty without one."""
+    return Markup(f"![]({settings.tmdb_image_url}/{POSTER}{quote(path)})" if path else "")
+
+
+UNANSWERED_FOR = timedelta(days=1)
+
+
+SEND_REQUESTS = Job(
+    "send_requests",
+    "Request each user's best suggestions through Seerr, a few per week, if that is turned on.",
+    ("seerr_requests",),
+    cron="0 9 * * *",
+    why="After the night's suggestions, when somebody can still take a request back.",
+    scope="users",
+    off_if=requests_are_off,
+)
+
+
+@user_asset(
+    group_name="discovery",
+    deps=[users, discovery_candidates],
+    kinds={"postgres"},
+    metadata={"dagster/table_name": "seerr_requests"},
+)
+def seerr_requests(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    services: dg.ResourceParam[Services],
+    clock: dg.ResourceParam[Clock],
+) -> Iterator[dg.MaterializeResult]:
+    """What was requested on Seerr for each user and what became of it, one row per user and title.
+
+    Sends the best suggestions as that user, within a limit per week and the user's quota on Seerr. Off unless
+    `requests_per_week` is set; with `requests_dry_run`, only shows what would be sent.
+    """
+    off = requests_are_off(settings)
+    if off is not None:
+        context.log.info(off)
+    with ExitStack() as stack:
+        desk: RequestDesk | None = None
+        if off is None:
+            with operator_errors(context, settings):
+                desk = RequestDesk(stack.enter_context(services.get(SEERR).open()), database, clock)
+        sent_before = 0
+
+        def serve(user: User) -> UserOutcome:
+            nonlocal sent_before
+            if desk is None:
+                return UserOutcome("off", {"skipped": off or "off"})
+            result = desk.request_best(user, settings)
+            _log(context, user, result)
+            with database.transaction() as connection:
+                shown = requests_table(connection, user.user_id)
+                version = content_version(connection, "seerr_requests", user_id=user.user_id)
+            sent_before, sent = desk.http_requests, desk.http_requests - sent_before
+            return UserOutcome(version, _metadata(settings, result, shown), result.changes, requests=sent)
+
+        yield from for_each_user(context, settings, database, serve)
+
+
+@daily_check(
+    asset=seerr_requests,
+    description="Seerr answered every request within a day, and passed on what was approved. If not, the description "
+    "of the result says which command helps.",
+)
+def were_answered(
+    context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
+) -> dg.AssetCheckResult:
+    """Warn of requests without a known answer for a day, and of those that failed on Seerr.
+
+    Users who have left the media server wait for nothing.
+    """
+    with database.transaction() as connection:
+        here = [one.user_id for one in read_users(connection) if not one.gone]
+        stored = read_requests(connection, here, states=("sending", "failed"))
+    failed = [one for one in stored if one.state == "failed"]
+    sending = [one for one in stored if one.state == "sending"]
+    unknown = [one for one in sending if elapsed(one.requested_at, clock.now()) > UNANSWERED_FOR]
+    problems = []
+    if unknown:
+        problems.append(f"{len(unknown)} requests have no known answer: run `aperture requests`, which asks Seerr.")
+    if failed:
+        problems.append(f"{len(failed)} failed on Seerr, which could not pass them on: retry them there.")
+    metadata: dict[str, Any] = {"unanswered": len(unknown), "failed": len(failed)}
+    if problems:
+        rows = [{"title": one.title, "state": one.state, "detail": one.detail} for one in (*unknown, *failed)]
+        metadata["requests"] = table(rows[:SHOWN_PROBLEMS])
+    return warn_unless(not problems, " ".join(problems), metadata)
+
+
+def _log(context: dg.AssetExecutionContext, user: User, result: RequestedBest) -> None:
+    for sent in result.sent:
+        context.log.info(f"Requested {sent.title} for {user.name}: {sent.state}.")
+    for planned in result.planned:
+        context.log.info(f"Would request {planned.wish.title} for {user.name} ({planned.approval_text}).")
+    for reason in result.reasons:
+        context.log.info(f"{user.name}: {reason}")
+
+
+def _metadata(settings: Settings, result: RequestedBest, shown: list[dict[str, Any]]) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "requests_sent": len(result.sent),
+        "dagster/row_count": len(shown),
+        "states": table(shown),
+    }
+    if settings.requests_dry_run:
+        rows = [
+            {
+                "title": one.wish.title,
+                "as": one.account.name,
+                "seasons": one.season_text,
+                "quota": one.quota_text,
+                "approval": one.approval_text,
+            }
+            for one in result.planned
+        ]
+        metadata |= {"would_be_sent": table(rows), "dry_run": True}
+    if result.reasons:
+        metadata["reasons"] = markdown_list(result.reasons[:20])
+    return metadata
+
+
+SHOWN_TITLES, NAMED = 20, 5
+REMEDY = "run the job generate_discovery_suggestions"
+
+
+# All look at all users, so they do not belong to a run that serves one; and they run when some users failed.
+@daily_check(
+    asset=discovery_candidates,
+    description="Nothing is suggested that is in the library, that its user watched, rated, dismissed or requested, or "
+    f"that their parental limit or tags forbid. If something is, {REMEDY}.",
+)
+def suit_their_users(
+    context: dg.AssetCheckExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    clock: dg.ResourceParam[Clock],
+) -> dg.AssetCheckResult:
+    """Fail when a list holds what its user's limit or tags forbid now, warn when something became pointless."""
+    with database.transaction() as connection:
+        users = users_of_partitions(connection, user_partitions(context.instance)).values()
+        found = unsuitable_suggestions(connection, settings, list(users), now=clock.now())
+    forbidden = sum(row["why"] in FORBIDDEN for row in found)
+    pointless = sum(row["why"] in (OWNED, SETTLED) for row in found)
+    problems = [f"{forbidden:,} suggestions are above their user's limit or have a blocked tag"] if forbidden else []
+    problems += [f"{pointless:,} suggestions are in the library or known to their user"] if pointless else []
+    shown = [row for row in found if row["why"] in (*FORBIDDEN, OWNED, SETTLED)]
+    metadata: dict[str, Any] = {"forbidden": forbidden, "known": pointless}
+    return dg.AssetCheckResult(
+        passed=not problems,
+        severity=dg.AssetCheckSeverity.ERROR if forbidden else dg.AssetCheckSeverity.WARN,
+        description=f"{'; '.join(problems)}: {REMEDY}." if problems else None,
+        metadata=metadata | ({"titles": table(shown[:SHOWN_TITLES])} if shown else {}),
+    )
+
+
+@daily_check(
+    asset=discovery_candidates,
+    description="Every user who takes part has suggestions of films and of series, as far as the library has any. If "
+    "not, the page of discovery_candidates says what was left out, and why.",
+)
+def exist_for_every_user(
+    context: dg.AssetCheckExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+) -> dg.AssetCheckResult:
+    """Warn of users to whom nothing outside the library is suggested."""
+    participants = set(user_partitions(context.instance))
+    with database.transaction() as connection:
+        sizes = [row for row in candidate_sizes(connection) if row["partition"] in participants]
+        here, pool = library_sizes(connection), pool_summary(connection)
+    if settings.tmdb_api_key is None or not pool["films"] + pool["series"]:
+        why = f"{TMDB.key_setting} is not set" if settings.tmdb_api_key is None else "no title is known yet"
+        return dg.AssetCheckResult(
+            passed=True, metadata={"users": len(sizes)}, description=f"Nothing outside the library is suggested: {why}."
+        )
+    columns = {"movie": "films", "series": "series"}
+    without = {
+        column: sorted(row["name"] for row in sizes if not row[column])
+        for media_type, column in columns.items()
+        if here.get(media_type)
+    }
+    missing = [f"no {column} for {_named(names)}" for column, names in without.items() if names]
+    advice = f"{REMEDY}; the page of discovery_candidates says what was left out."
+    found = f"There are {' and '.join(missing)}: {advice}" if missing else ""
+    metadata: dict[str, Any] = {
+        "users": len(sizes), "without_suggestions": len({name for names in without.values() for name in names})
+    }  # fmt: skip
+    return warn_unless(not missing, found, metadata | ({"lists": table(sizes)} if missing else {}))
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")
+
+
+@daily_check(
+    asset=discovery_pool,
+    description="Every title of the pool with details has a vector; similarity is blind to the others. Materialize "
+    "discovery_pool again.",
+)
+def have_vectors(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
+    """Warn of titles without a vector of the model in use: similarity is blind to them."""
+    with database.transaction() as connection:
+        titles, without = vectors_of_pool(connection, active_model(connection))
+    found = f"{without:,} of {titles:,} titles have no vector of the model in use: materialize discovery_pool."
+    return warn_unless(not without, found if without else "", {"titles": titles, "without_a_vector": without})
+
+
+CHECKS = (
+    have_vectors,
+    suit_their_users,
+    exist_for_every_user,
+    fresh_for_every_user(discovery_candidates, "generate_discovery_suggestions"),
+)
+
+
+GROUP = Group(
+    assets=(discovery_pool, discovery_candidates, seerr_requests),
+    checks=(*CHECKS, were_answered),
+    jobs=(GENERATE_SUGGESTIONS, SEND_REQUESTS),
+)

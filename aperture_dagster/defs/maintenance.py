@@ -1,0 +1,378 @@
+"""What keeps an installation in order: backups, housekeeping, prices of AI models, and when they take place."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import dagster as dg
+
+from aperture_dagster.alerts import Notifier
+from aperture_dagster.automation import daily_check
+from aperture_dagster.defs.catalogue import movies, series
+from aperture_dagster.defs.discovery import discovery_pool
+from aperture_dagster.defs.enrichment import enriched_metadata
+from aperture_dagster.defs.jobs import Group, Job
+from aperture_dagster.defs.reporting import latest_numbers, materialized, table, warn_unless
+from aperture_dagster.defs.taste import embeddings
+from aperture_dagster.instance.failures import operator_errors
+from aperture_dagster.instance.home import LOCATION
+from aperture_dagster.instance.markdown import MEGABYTE, in_megabytes, markdown_table
+from aperture_dagster.instance.pools import PRICES
+from aperture_dagster.instance.purge import (
+    Retention,
+    bytes_below,
+    database_bytes,
+    purge,
+    purge_run_files,
+    runs_with_files,
+    shorten_server_log,
+)
+from aperture_dagster.instance.runs import location_of
+from aperture_dagster.maintenance import Freed, size_of_database, tidy_database
+from aperture_dagster.maintenance.status import JOB as SUMMARY
+from aperture_dagster.maintenance.status import weekly_summary, why_no_summary
+from aperture_dagster.model import Clock
+from aperture_dagster.postgres.backup import backup_folder, read_backups, why_overdue
+from aperture_dagster.postgres.backup.create import create_backup
+from aperture_dagster.postgres.connection import ensure_owner
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.queries import content_version
+from aperture_dagster.prices import Key, Price, cost, current_prices, read_offered, show
+from aperture_dagster.prices.refresh import (
+    OFF,
+    estimate_usage,
+    read_configured_model,
+    refresh_offered,
+    refresh_prices,
+    why_not_offered,
+)
+from aperture_dagster.settings import Settings
+
+__all__ = ["GROUP"]
+
+
+SHOWN_BACKUPS = 10
+
+
+@dg.multi_asset(
+    # The job has the asset's name, so the step needs another.
+    name="make_backup",
+    specs=[
+        dg.AssetSpec(
+            "database_backup",
+            group_name="maintenance",
+            kinds={"postgres"},
+            description="The newest backup of the product's database, one file per night: "
+            "`aperture-backup-YYYY-MM-DD.sql.gz`. It gets its name after it has been restored into a scratch database "
+            "and compared, row by row, with what was dumped; only then are the oldest backups deleted. Dagster's own "
+            "database is not in it.",
+        )
+    ],
+)
+def database_backup(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], clock: dg.ResourceParam[Clock]
+) -> dg.MaterializeResult:
+    """Make a backup, prove it, and delete the oldest ones."""
+    with operator_errors(context, settings):
+        made = create_backup(settings, clock.now(), ensure_owner, report=context.log.info)
+        kept = read_backups(backup_folder(settings))[-SHOWN_BACKUPS:]
+    metadata = {
+        "dagster/row_count": made.rows,
+        "size_mb": made.bytes / MEGABYTE,
+        "proven": made.unproven_because is None,
+        "seconds": made.seconds,
+        "file": dg.MetadataValue.path(str(made.path)),
+        "backups": markdown_table(
+            [
+                {"file": one.path.name, "MB": in_megabytes(one.bytes), "proven": "yes" if one.is_proven else "no"}
+                for one in reversed(kept)
+            ]
+        ),
+    }
+    if made.deleted:
+        metadata["deleted"] = ", ".join(made.deleted)
+    if made.unproven_because:
+        context.log.warning(f"The backup was dumped, but not proven: {made.unproven_because}")
+        metadata["not_proven_because"] = made.unproven_because
+    return materialized(context, metadata)
+
+
+@dg.asset_check(
+    asset=database_backup,
+    description="The new backup was restored and equals the database. If not, it is kept but does not count, and no "
+    "older one is deleted; the log of the run says what is missing.",
+)
+def was_proven(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """Warn if the newest backup could not be proven."""
+    backups = read_backups(backup_folder(settings))
+    found = "There is no backup." if not backups else ""
+    if backups and not backups[-1].is_proven:
+        found = f"{backups[-1].path.name} could not be proven: the log of the run that made it says why."
+    return warn_unless(not found, found, {"unproven": sum(not one.is_proven for one in backups)})
+
+
+@daily_check(
+    asset=database_backup,
+    description="There is a proven backup from the last two days. If not, look at the last run of database_backup, and "
+    "run `aperture backup create`.",
+)
+def is_recent_and_proven(settings: dg.ResourceParam[Settings], clock: dg.ResourceParam[Clock]) -> dg.AssetCheckResult:
+    """Warn if the newest proven backup is old."""
+    backups = read_backups(backup_folder(settings))
+    found = why_overdue(settings, backups, clock.now()) or ""
+    return warn_unless(not found, found, {"proven": sum(one.is_proven for one in backups)})
+
+
+BACKUP_CHECKS = (was_proven, is_recent_and_proven)
+
+
+SIZES = ("product_database_bytes", "dagster_database_bytes")
+
+
+@dg.multi_asset(
+    # The job has the asset's name, so the step needs another.
+    name="purge",
+    specs=[
+        dg.AssetSpec(
+            "housekeeping",
+            group_name="maintenance",
+            kinds={"postgres"},
+            description="What was deleted because it is old and nothing uses it, one row per part: logs, runs, "
+            "vectors, request counts. Histories, lists and the latest state of each asset stay; the settings say how "
+            "long the rest is kept. Nothing depends on this asset, and what it does changes no data version.",
+        )
+    ],
+)
+def housekeeping(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    clock: dg.ResourceParam[Clock],
+) -> dg.MaterializeResult:
+    """Delete what is old, in both databases and in the home."""
+    now = clock.now()
+    logs_before = now - timedelta(days=settings.keep_logs_days)
+    with operator_errors(context, settings):
+        retention = Retention(logs=logs_before, runs=now - timedelta(days=settings.kept_runs_days), now=now)
+        location = location_of(context.run) or LOCATION
+        freed = purge(context.instance, retention, location=location)
+        freed += tidy_database(database, now)
+        home = settings.home_path
+        kept = runs_with_files(context.instance, location=location)
+        freed.append(purge_run_files(settings.shared_path / "dagster", kept, before=logs_before))
+        freed.append(shorten_server_log(home / "postgres"))
+        with database.transaction() as connection:
+            product_bytes = size_of_database(connection)
+        sizes = {
+            "product_database_bytes": product_bytes,
+            "dagster_database_bytes": database_bytes(context.instance) or 0,
+            "home_bytes": bytes_below(home),
+        }
+    return materialized(context, _report(freed, sizes))
+
+
+def _report(freed: list[Freed], sizes: dict[str, int]) -> dict[str, Any]:
+    """Build the metadata: totals, sizes and each part as numbers, and a table of what was freed."""
+    parts = {f"{one.part}_{what}": count for one in freed for what, count in (("rows", one.rows), ("bytes", one.bytes))}
+    rows = [
+        {"part": one.part.replace("_", " "), "rows": f"{one.rows:,}", "MB": in_megabytes(one.bytes)} for one in freed
+    ]
+    return {
+        "rows_freed": sum(one.rows for one in freed),
+        "bytes_freed": sum(one.bytes for one in freed),
+        **sizes,
+        "freed": markdown_table(rows),
+        **parts,
+    }
+
+
+@dg.asset_check(
+    asset=housekeeping,
+    description="Both databases together are below APERTURE_DATABASES_LIMIT_MB. If not, the result says which settings "
+    "make them smaller.",
+)
+def databases_have_their_size(
+    context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
+) -> dg.AssetCheckResult:
+    """Warn if the databases are larger than the settings say that they should be."""
+    sizes = latest_numbers(context, SIZES)
+    total, limit = sum(sizes.values()), settings.databases_limit_mb
+    found = (
+        f"The databases take {in_megabytes(total)} MB, more than {limit:,} MB. Shorten APERTURE_KEEP_LOGS_DAYS or "
+        "APERTURE_KEEP_RUNS_DAYS, or raise APERTURE_DATABASES_LIMIT_MB if the library is large."
+        if total > limit * MEGABYTE
+        else ""
+    )
+    return warn_unless(not found, found, {"total_bytes": total, **sizes})
+
+
+SHOWN_PRICES = 15
+
+ai_price_list = dg.AssetSpec(
+    "ai_price_list",
+    group_name="maintenance",
+    description="A public list of the prices of AI models.",
+    kinds={"json"},
+)
+
+
+@dg.asset(
+    group_name="maintenance",
+    deps=[ai_price_list, movies, series, enriched_metadata, embeddings, discovery_pool],
+    kinds={"postgres"},
+    pool=PRICES,
+    metadata={"dagster/table_name": "ai_prices"},
+)
+def ai_pricing(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    clock: dg.ResourceParam[Clock],
+) -> dg.MaterializeResult:
+    """Prices of embedding and text models with their history, one row per model and change, in US dollars per million.
+
+    From a public price list; from the package for models that it never listed, and offline. Shows what the configured
+    embedding model costs for this library, and how many models its endpoint offers.
+    """
+    with operator_errors(context, settings):
+        changed, list_trouble = refresh_prices(settings, database, clock)
+        offered_trouble = refresh_offered(settings, database)
+        configured = read_configured_model(settings, database, clock)
+        with database.transaction() as connection:
+            known = len(current_prices(connection, now=clock.now()))
+            offered = len(read_offered(connection, settings.embedder_url))
+            usage = estimate_usage(connection, clock.now())
+            version = content_version(connection, "ai_prices", columns=["provider", "model", "input_price"])
+    notes = [f"{trouble.rstrip('.')}." for trouble in (list_trouble, offered_trouble) if trouble is not None]
+    for note in notes:
+        context.log.warning(f"{note} What was known before stays as it was.")
+    if settings.prices_url is None:
+        notes.append(OFF)
+    metadata: dict[str, Any] = {
+        "dagster/row_count": known,
+        "rows_written": len(changed),
+        "configured_model": configured.model,
+        "configured_price": f"{_shown(configured.price)}: {configured.why}",
+        "texts": usage.texts,
+        "tokens": usage.tokens,
+        "rate_of_change": usage.why,
+        "offered": offered,
+    }
+    # Only what is known can be plotted.
+    if configured.price is not None:
+        metadata["usd_library"] = float(cost(usage.tokens, configured.price))
+        if usage.tokens_per_month is not None:
+            metadata["usd_per_month"] = float(cost(usage.tokens_per_month, configured.price))
+    if changed:
+        metadata["changes"] = table([_row(key, price) for key, price in list(changed.items())[:SHOWN_PRICES]])
+    if notes:
+        metadata["note"] = " ".join(notes)
+    return materialized(context, metadata, version=version)
+
+
+@dg.asset_check(
+    asset=ai_pricing,
+    description="The price of the configured embedding model is known, or it runs on this machine. If not, set "
+    "APERTURE_EMBEDDER_PRICE.",
+)
+def knows_the_configured_model(
+    settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
+) -> dg.AssetCheckResult:
+    """Warn of a configured model whose price is unknown, and say what to set."""
+    configured = read_configured_model(settings, database, clock)
+    found = "" if configured.price is not None else f"The price of {configured.model} is unknown. {configured.why}"
+    metadata = {"model": configured.model, "provider": configured.provider or "unknown", "why": configured.why}
+    return warn_unless(not found, found, metadata)
+
+
+@dg.asset_check(
+    asset=ai_pricing,
+    description="The endpoint still offers the configured embedding model, as far as it lists its models.",
+)
+def offers_the_configured_model(
+    settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]
+) -> dg.AssetCheckResult:
+    """Warn of a configured model that the endpoint's list lacks."""
+    with database.transaction() as connection:
+        offered = read_offered(connection, settings.embedder_url)
+    found = why_not_offered(settings, offered) or ""
+    return warn_unless(not found, found, {"offered": len(offered)})
+
+
+def _row(key: Key, price: Price) -> dict[str, Any]:
+    provider, model = key
+    return {"model": model, "provider": provider, "usd_per_million": show(price.input)}
+
+
+def _shown(price: Decimal | None) -> str:
+    return "unknown" if price is None else show(price)
+
+
+PRICING_CHECKS = (knows_the_configured_model, offers_the_configured_model)
+
+
+@dg.asset(group_name="maintenance")
+def household_summary(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    clock: dg.ResourceParam[Clock],
+) -> dg.MaterializeResult:
+    """The week in a message, one row per address: lists, changes, which picks were watched, and what is held back.
+
+    Sent to the addresses of APERTURE_ALERT_URLS, if APERTURE_SCHEDULES has a time for `send_weekly_summary`.
+    """
+    with operator_errors(context, settings):
+        with database.transaction() as connection:
+            message = weekly_summary(connection, settings, now=clock.now())
+        notifier = Notifier(settings)
+        sent = {address.shown: notifier.send(address, message) for address in notifier.addresses}
+    metadata: dict[str, Any] = {"sent": sum(reason is None for reason in sent.values()), "summary": message.body}
+    for address, reason in sent.items():
+        if reason is not None:
+            context.log.warning(f"No message to {address}: {reason}. `aperture alert test` tries it again.")
+    return materialized(context, metadata)
+
+
+JOBS = (
+    Job(
+        "refresh_ai_pricing",
+        "Read current prices of AI models, and what the configured one costs for this library.",
+        ("ai_pricing",),
+        cron="0 8 * * 1",
+        why="Prices change rarely.",
+        first_run=True,
+        needs=("embeddings",),
+        # First lists come first.
+        after=("watch_history",),
+    ),
+    Job(
+        "database_backup",
+        "Back up the product's database, prove that the backup restores, and delete the oldest ones.",
+        ("database_backup",),
+        cron="0 1 * * *",
+        why="Before the night's jobs change anything.",
+    ),
+    Job(
+        "housekeeping",
+        "Delete old runs, events, logs and whatever else nothing uses any more.",
+        ("housekeeping",),
+        cron="30 1 * * *",
+        why="Dagster itself keeps every event forever.",
+    ),
+    Job(
+        SUMMARY,
+        "Tell the operator what the household got in a week.",
+        ("household_summary",),
+        cron="0 9 * * 1",
+        why="Only if APERTURE_SCHEDULES gives it a time.",
+        off_if=why_no_summary,
+    ),
+)
+
+
+GROUP = Group(
+    assets=(ai_price_list, ai_pricing, database_backup, housekeeping, household_summary),
+    checks=(*PRICING_CHECKS, *BACKUP_CHECKS, databases_have_their_size),
+    jobs=JOBS,
+)

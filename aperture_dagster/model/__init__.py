@@ -1,1 +1,0 @@
-"""What everything else speaks of. Imports nothing of the package."""
