@@ -28,7 +28,8 @@ from aperture_dagster.build import build_definitions
 from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.cli import demo
 from aperture_dagster.cli.demo import StandIns
-from aperture_dagster.model import Clock, OperatorError
+from aperture_dagster.model import Clock
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.partitions import USERS, range_tags
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.embedded import release_embedded_server

@@ -22,7 +22,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from aperture_dagster.catalogue.identity import MediaType, ProviderIds
-from aperture_dagster.model import OperatorError
+from aperture_dagster.model.errors import OperatorError
 
 Source = Literal["trakt", "playback_reporting", "tautulli"]
 

@@ -23,7 +23,8 @@ from aperture_dagster.catalogue.tables import works
 from aperture_dagster.http.errors import BadAnswer, ServiceError
 from aperture_dagster.media_server.reader import MediaServerReader
 from aperture_dagster.media_server.records import Listing, MediaType, ServerLibrary
-from aperture_dagster.model import MissingPrerequisite, Progress
+from aperture_dagster.model import Progress
+from aperture_dagster.model.errors import MissingPrerequisite
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import execute, lock_until_commit
 from aperture_dagster.settings.services import MediaServerSettings

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from aperture_dagster.catalogue.identity import MediaType, ProviderIds
 from aperture_dagster.catalogue.people import User
-from aperture_dagster.model import OperatorError
+from aperture_dagster.model.errors import OperatorError
 
 NEAREST = 5
 T = TypeVar("T")

@@ -16,7 +16,8 @@ from aperture_dagster.catalogue.queries import catalogue_size
 from aperture_dagster.cli.common import Console, echo, operator_errors, require_writable
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.instance.upgrade import upgrade_instance
-from aperture_dagster.model import Clock, OperatorError
+from aperture_dagster.model import Clock
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.backup import backup_folder, in_words, read_backups
 from aperture_dagster.postgres.backup.create import create_backup
 from aperture_dagster.postgres.connection import ensure_owner, product_database_url

@@ -23,7 +23,8 @@ from rich.text import Text
 
 from aperture_dagster.files.private import FileError, prepare_home
 from aperture_dagster.http.errors import ServiceError
-from aperture_dagster.model import UNPRINTABLE, OperatorError, printable
+from aperture_dagster.model import UNPRINTABLE, printable
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings.home import checkout
 
 # The terminal: its width, text that breaks between words only, and nothing that controls it but our own colours.

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from aperture_dagster.cli.common import Terminal, operator_errors, require_writable
 from aperture_dagster.cli.demo import home_option, settings_of_home
-from aperture_dagster.model import OperatorError
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import read_only
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.settings import Settings

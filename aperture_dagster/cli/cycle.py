@@ -17,7 +17,8 @@ from aperture_dagster.instance.dead_runs import end_dead_runs
 from aperture_dagster.instance.failures import failure_reason
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.runs import REPOSITORY_TAG, repository
-from aperture_dagster.model import OperatorError, counted
+from aperture_dagster.model import counted
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings import Settings
 
 TOTALS = "Done: "

@@ -27,7 +27,7 @@ from aperture_dagster.cli.common import Terminal, echo, operator_errors, require
 from aperture_dagster.cli.summary import show, summarize
 from aperture_dagster.enrichment.sources import SOURCES
 from aperture_dagster.instance.home import use_dagster_home
-from aperture_dagster.model import OperatorError
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings import (
     FILE_SUFFIX,
     PREFIX,

@@ -29,7 +29,8 @@ from aperture_dagster.discovery.suggestions import (
     why_suggested,
 )
 from aperture_dagster.http.errors import ServiceError
-from aperture_dagster.model import Clock, OperatorError, titled
+from aperture_dagster.model import Clock, titled
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings, load_settings
 

@@ -37,16 +37,8 @@ from aperture_dagster.maintenance.status import LEAST_FREE_BYTES, State, future_
 from aperture_dagster.maintenance.updates import find_update
 from aperture_dagster.media_server.jellyfin import HomeScreen
 from aperture_dagster.media_server.records import ServerLibrary, ServerUser
-from aperture_dagster.model import (
-    SKEW,
-    Clock,
-    MissingPrerequisite,
-    OperatorError,
-    counted,
-    describe_future,
-    duration,
-    listed,
-)
+from aperture_dagster.model import SKEW, Clock, counted, describe_future, duration, listed
+from aperture_dagster.model.errors import MissingPrerequisite, OperatorError
 from aperture_dagster.postgres.backup import backup_folder, is_in_container, read_backups, why_overdue
 from aperture_dagster.postgres.connection import describe_server
 from aperture_dagster.postgres.database import Database

@@ -17,7 +17,8 @@ from aperture_dagster.catalogue.people import User, read_users
 from aperture_dagster.catalogue.watch_states import lock_history
 from aperture_dagster.cli.common import Console, Terminal, operator_errors
 from aperture_dagster.cli.show import find_user
-from aperture_dagster.model import Clock, OperatorError, counted
+from aperture_dagster.model import Clock, counted
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.in_force import TRAKT, give_rating, never_rated
 from aperture_dagster.settings import load_settings

@@ -12,7 +12,8 @@ import click
 
 from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.cli.common import Terminal, operator_errors
-from aperture_dagster.model import Clock, OperatorError, counted
+from aperture_dagster.model import Clock, counted
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.publishing.publication import Publication, Published
 from aperture_dagster.publishing.work import Outcome, explain_failures

@@ -19,7 +19,8 @@ from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.cli.common import Console, operator_errors
 from aperture_dagster.cli.show import find_title, find_user
 from aperture_dagster.http.errors import ServiceError
-from aperture_dagster.model import Clock, OperatorError, counted
+from aperture_dagster.model import Clock, counted
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.merge import HIGHEST, LOWEST, HeldRemoval, describe_held

@@ -33,7 +33,8 @@ from aperture_dagster.cli.heartbeats import up_is_running
 from aperture_dagster.cli.summary import next_episode, noun, print_titles, progress_in
 from aperture_dagster.front_door.secrets import end_all_sessions
 from aperture_dagster.maintenance.status import recently_watched, taste_of, why_no_list
-from aperture_dagster.model import Clock, OperatorError, titled
+from aperture_dagster.model import Clock, titled
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.popularity.queries import shows_table
 from aperture_dagster.popularity.series import episode_label
 from aperture_dagster.postgres.database import Database, NothingYet, read_only

@@ -46,7 +46,8 @@ from aperture_dagster.maintenance.status import (
     recent_outage,
 )
 from aperture_dagster.maintenance.updates import find_update, is_address
-from aperture_dagster.model import Clock, OperatorError, counted, describe_future, elapsed
+from aperture_dagster.model import Clock, counted, describe_future, elapsed
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.backup import backup_folder, read_backups, why_overdue
 from aperture_dagster.postgres.connection import describe_server
 from aperture_dagster.postgres.database import NothingYet, read_only

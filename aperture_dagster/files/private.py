@@ -10,7 +10,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from aperture_dagster.model import OperatorError
+from aperture_dagster.model.errors import OperatorError
 
 # Entries that a person may have made readable by others; new files are private through the umask.
 LOG_OF_PLAYS = "log-of-plays.json"

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
 
-from aperture_dagster.model import StillChanging
+from aperture_dagster.model.errors import StillChanging
 
 
 class ServiceError(Exception):

@@ -19,7 +19,8 @@ from aperture_dagster.http.errors import (
     redact,
 )
 from aperture_dagster.instance.markdown import code_block
-from aperture_dagster.model import MissingPrerequisite, OperatorError, sentence
+from aperture_dagster.model import sentence
+from aperture_dagster.model.errors import MissingPrerequisite, OperatorError
 from aperture_dagster.postgres.errors import DatabaseInterrupted
 from aperture_dagster.settings import Settings
 

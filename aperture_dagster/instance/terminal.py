@@ -16,7 +16,8 @@ import dagster as dg
 
 from aperture_dagster.instance.failures import failure_reason, is_foreseen, is_interruption
 from aperture_dagster.instance.private import console_logger_config, replace_console_logger
-from aperture_dagster.model import OperatorError, printable
+from aperture_dagster.model import printable
+from aperture_dagster.model.errors import OperatorError
 
 MOMENT = "%Y-%m-%d %H:%M:%S"
 NO_CODE_SERVER = ("Could not reach user code server", "The code server is stopping")

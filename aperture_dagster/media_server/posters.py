@@ -14,7 +14,7 @@ from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.http.messages import Request
 from aperture_dagster.media_server.reader import MediaServerReader
 from aperture_dagster.media_server.writer import route
-from aperture_dagster.model import OperatorError
+from aperture_dagster.model.errors import OperatorError
 
 _LOG = logging.getLogger(__name__)
 WIDTH = 240

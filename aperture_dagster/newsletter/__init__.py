@@ -17,7 +17,8 @@ from sqlalchemy import Connection
 from aperture_dagster.alerts import Address, Message, Notifier, is_understood
 from aperture_dagster.catalogue.members import is_plain_email
 from aperture_dagster.catalogue.people import User
-from aperture_dagster.model import SKEW, Clock, OperatorError
+from aperture_dagster.model import SKEW, Clock
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.connection import Cipher, WrongKey
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute, read_rows, read_value

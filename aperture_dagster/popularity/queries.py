@@ -15,7 +15,8 @@ from sqlalchemy import Connection, text
 from aperture_dagster.catalogue.access import Copy, copies_in_sight, within_limit
 from aperture_dagster.catalogue.people import User, users_of_partitions
 from aperture_dagster.catalogue.watch_states import plays_by_week
-from aperture_dagster.model import MissingPrerequisite, titled
+from aperture_dagster.model import titled
+from aperture_dagster.model.errors import MissingPrerequisite
 from aperture_dagster.popularity.series import (
     Episode,
     Series,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.exc import DBAPIError
 
-from aperture_dagster.model import OperatorError
+from aperture_dagster.model.errors import OperatorError
 
 
 class DatabaseError(OperatorError):

@@ -19,7 +19,7 @@ from aperture_dagster.catalogue.people import User, read_users, server_identity,
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.media_server.jellyfin import HomeScreen
 from aperture_dagster.media_server.reader import MediaServerReader
-from aperture_dagster.model import OperatorError
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.postgres.queries import array_of, read_rows
 from aperture_dagster.publishing.publishable import listed_works, next_episodes

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from aperture_dagster.files.open_folder import FOLDER_MODE, Marker, NotAFolder, OpenFolder
-from aperture_dagster.model import OperatorError
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.publishing.names import LONGEST_BELOW_ROOT, is_list_folder
 
 if TYPE_CHECKING:

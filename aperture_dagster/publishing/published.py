@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import OperationalError
 
-from aperture_dagster.model import SKEW, OperatorError
+from aperture_dagster.model import SKEW
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import content_version, execute, read_rows, read_value
 from aperture_dagster.postgres.tables import facts

@@ -10,7 +10,8 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from aperture_dagster.model import SECONDS_BETWEEN_LINES, StillChanging, counted, past, time_left
+from aperture_dagster.model import SECONDS_BETWEEN_LINES, counted, past, time_left
+from aperture_dagster.model.errors import StillChanging
 from aperture_dagster.publishing.manifest import PlacedEntry, PlacedLibrary
 from aperture_dagster.publishing.paths import as_path
 from aperture_dagster.publishing.plan import DesiredEntry

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from aperture_dagster.model import OperatorError, counted, duration, listed
+from aperture_dagster.model import counted, duration, listed
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.publishing.folder import LibraryFolder
 from aperture_dagster.publishing.manifest import PlacedLibrary
 from aperture_dagster.publishing.plan import DesiredEntry, DesiredLibrary, LibraryPlan

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from platformdirs import user_data_path
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, StringConstraints
 
-from aperture_dagster.model import OperatorError
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings.types import (
     DaySpan,
     Hosts,

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.queries import PRESENT
-from aperture_dagster.model import MissingPrerequisite, Progress
+from aperture_dagster.model import Progress
+from aperture_dagster.model.errors import MissingPrerequisite
 from aperture_dagster.postgres.bulk import INTEGER, WriteCounts, driver_cursor, read_packed
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version, execute, read_rows, read_value

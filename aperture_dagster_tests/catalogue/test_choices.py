@@ -10,10 +10,8 @@ from aperture_dagster.catalogue.members import (
     clean_name,
     is_plain_email,
     is_taken,
-    read_choices,
     write_choices,
 )
-from aperture_dagster.catalogue.people import read_users
 from aperture_dagster_tests.shelf import Shelf
 
 
@@ -32,7 +30,7 @@ def test_nobody_takes_the_name_of_somebody_else_be_it_given_or_chosen(shelf: She
     shelf.users("ann", "ben")
     with shelf.open() as connection:
         write_choices(connection, "ben", Choices(list_name="Maestro"))
-        assert is_taken(name, of, read_users(connection), read_choices(connection)) is taken
+        assert is_taken(connection, name, of) is taken
 
 
 def test_choices_are_replaced_whole_and_whoever_chose_nothing_has_the_defaults(shelf: Shelf):

@@ -14,7 +14,7 @@ from aperture_dagster.catalogue.references import (
     parse_title_reference,
     simplify,
 )
-from aperture_dagster.model import OperatorError
+from aperture_dagster.model.errors import OperatorError
 
 
 def known(work_id: int, title: str | None, year: int | None = None, **facts: object) -> KnownTitle:

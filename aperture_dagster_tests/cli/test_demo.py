@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from aperture_dagster.cli.demo import StandIns, demo_home, point_at
-from aperture_dagster.model import OperatorError
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings import environment_names, secret_names
 from aperture_dagster.simulator.settings import VOLUME
 from aperture_dagster_tests.conftest import PROJECT

@@ -20,6 +20,7 @@ from aperture_dagster_tests.e2e.publishing import OTHER_VERSIONS, ROOT_ON_SERVER
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, BENS, shelf
 from aperture_dagster_tests.e2e.test_publishing_safety import environment
 from aperture_dagster_tests.household import failures
+from aperture_dagster_tests.media_server.writers import views_of
 from aperture_dagster_tests.settled import Templates, households
 
 pytestmark = pytest.mark.e2e
@@ -255,7 +256,7 @@ def test_with_strict_access_nobody_sees_the_lists_of_others(household: Any, tmp_
             assert own in views and other not in views
             assert {"Movies", "TV Shows"} <= set(views)
             with place.writer() as writer:
-                hidden = [name for _, name in writer.views(place.state.user_named(user).id, hidden=True)]
+                hidden = [name for _, name in views_of(writer, place.state.user_named(user).id, hidden=True)]
             assert other not in hidden, "hidden is not enough"
         add_library(place, tmp_path, "More")
         place.publish_now()

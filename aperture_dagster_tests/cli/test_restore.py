@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 from aperture_dagster.cli import backup as module
 from aperture_dagster.cli.main import main
 from aperture_dagster.instance.dead_runs import lock_run, tags_of_this_machine, unlock_run
-from aperture_dagster.model import Clock, OperatorError
+from aperture_dagster.model import Clock
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.partitions import USERS
 from aperture_dagster.postgres import run_lock
 from aperture_dagster.postgres.backup.create import create_backup

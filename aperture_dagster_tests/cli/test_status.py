@@ -29,7 +29,8 @@ from aperture_dagster.cli.main import main
 from aperture_dagster.cli.show import read_names, read_page
 from aperture_dagster.cli.status import _print, as_document, read_status
 from aperture_dagster.maintenance.status import find_wrong, why_no_summary
-from aperture_dagster.model import Clock, OperatorError, describe_future
+from aperture_dagster.model import Clock, describe_future
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database, read_only
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.postgres.migrations import HEAD_REVISION

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from aperture_dagster.cli.common import Console, Terminal, echo, echo_json
 from aperture_dagster.instance.terminal import RunFormatter, TerminalHandler
-from aperture_dagster.model import UNPRINTABLE, OperatorError
+from aperture_dagster.model import UNPRINTABLE
+from aperture_dagster.model.errors import OperatorError
 
 CONTROLS = "\x1b[31m\x1b]0;title\x07\x1b[2J\x9b1A\u202e\u2066\r\x08"
 FROM_OUTSIDE = f"Al{CONTROLS}ien [red]x[/] [/] [link=http://evil.example]y[/link] :smile:"

@@ -19,7 +19,7 @@ from aperture_dagster.cli.main import main
 from aperture_dagster.cli.parts import Ui
 from aperture_dagster.cli.up import _check_the_rest, _lock_home
 from aperture_dagster.files import locks
-from aperture_dagster.model import OperatorError
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres import backup as folder_module
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.world import World

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.taste import changes
 from aperture_dagster.taste.changes import find_changes, list_inputs, taste_inputs
 from aperture_dagster.taste.crowd import table_in_use
-from aperture_dagster.taste.ranking.config import RankingConfig
+from aperture_dagster.taste.recommendations import ranking_configs
 from aperture_dagster.taste.vectors import active_model
 from aperture_dagster_tests.household import Household, SetClock, materializations, metadata_of, rows_written
 
@@ -37,7 +38,7 @@ class Looking:
 
     def __init__(self, home: Household, clock: SetClock) -> None:
         self.home, self.clock = home, clock
-        self.config = RankingConfig()
+        self.config = ranking_configs(home.settings)
 
     def reasons(self, connection: Connection, settings: Settings | None = None) -> tuple[Reasons, Reasons]:
         """Return the reasons to compute tastes, and to compute lists."""
@@ -227,6 +228,7 @@ def test_settings_a_crowd_and_another_version_of_the_program_are_inputs_too(
             connection.execute(text(rating))
         home.must(JOB, users=home.everyone())
         look = Looking(home, clock)
+        usual = look.config
         with look.after() as connection:
             assert look.reasons(connection) == ({}, {})
             ignoring = home.settings.model_copy(update={"trakt_sync_only": True})
@@ -236,9 +238,9 @@ def test_settings_a_crowd_and_another_version_of_the_program_are_inputs_too(
             table.write_bytes(b"what it says is read later")
             assert look.reasons(connection) == ({}, everybody("crowd"))
             table.unlink()
-            look.config = RankingConfig(diversity=0.5)
+            look.config = {**usual, "movie": replace(usual["movie"], diversity=0.5)}
             assert look.reasons(connection) == ({}, everybody("settings"))
-            look.config = RankingConfig()
+            look.config = usual
             monkeypatch.setattr(changes, "program_hash", lambda: "another")
             assert look.reasons(connection) == (everybody("program"), everybody("program"))
 

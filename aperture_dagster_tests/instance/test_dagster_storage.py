@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 from aperture_dagster.cli.backup import refuse_runs
 from aperture_dagster.instance.dead_runs import end_dead_runs
-from aperture_dagster.model import OperatorError
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.cluster import server_url, short_path
 from aperture_dagster.postgres.connection import DAGSTER_DATABASE, close_engine, product_database_url
 from aperture_dagster.postgres.embedded import release_embedded_server

@@ -9,8 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from aperture_dagster.defs.reporting import LONGEST_INLINE
-from aperture_dagster.instance.markdown import genre_bars, genre_panels, week_columns
+from aperture_dagster.instance.markdown import LONGEST_INLINE, genre_bars, genre_panels, week_columns
 from aperture_dagster.popularity.queries import weeks_until
 
 GENRES = {

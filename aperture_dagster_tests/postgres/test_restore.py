@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 from aperture_dagster.cli.backup import void_tokens
-from aperture_dagster.model import OperatorError
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres import databases
 from aperture_dagster.postgres import restore as module
 from aperture_dagster.postgres.backup.create import create_backup

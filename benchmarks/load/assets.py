@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.build import all_jobs, look_for_garbage_rarely
-from aperture_dagster.model import OperatorError
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.partitions import USERS
 from aperture_dagster.settings import Settings
 from load.figures import measured

@@ -18,7 +18,7 @@ from secrets import token_hex
 
 from sqlalchemy import Connection
 
-from aperture_dagster.model import OperatorError
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.cluster import ENVIRONMENT, VERSION, embedded_tool, last_error
 from aperture_dagster.postgres.queries import execute
 
