@@ -374,7 +374,9 @@ class Notifier:
                     return "it is not an address that apprise understands: see docs/alerts.md for examples"
                 if service.overflow_mode == apprise.OverflowMode.UPSTREAM:
                     # A service that takes no long messages, such as Discord, would refuse it each time.
-                    service.overflow_mode = apprise.OverflowMode.TRUNCATE
+                    # A letter ends with the link that ends letters, so it comes in parts instead of being cut.
+                    mode = apprise.OverflowMode
+                    service.overflow_mode = mode.SPLIT if message.is_html else mode.TRUNCATE
                 is_sent = service.notify(
                     body=message.body,
                     title=message.title,

@@ -23,11 +23,13 @@ from zoneinfo import ZoneInfo
 
 from aperture_dagster.catalogue.identity import MediaType, ProviderIds
 from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.postgres.bulk import storable
 
 Source = Literal["trakt", "playback_reporting", "tautulli"]
 
 KNOWN_FILES = "a Trakt export, a backup of Playback Reporting or a history of Tautulli"
 NOT_FINISHED = "not watched to the end"
+WITHOUT_DATE = "without a date"
 # The two layouts of Trakt's export: watched-history-1.json, and watched/history-1.json.
 _IN_ZIP = re.compile(r"(watched-history|history|watched-(movies|shows)|ratings-(movies|shows))(-\d+)?\.json")
 # The columns of the table, and of its backups, which have no headings.
@@ -74,7 +76,9 @@ class PastRow:
         """What to call it in a message."""
         name = self.title or " ".join(str(value) for _, value in self.ids.present()) or "a title without a name"
         year = f" ({self.year})" if self.year else ""
-        return f"{name}{year}" if self.number is None else f"{name} S{self.season:02}E{self.number:02}"
+        if self.number is None or self.season is None:
+            return f"{name}{year}"
+        return f"{name} S{self.season:02}E{self.number:02}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,20 +131,18 @@ def _of_trakt(record: Mapping[str, Any], zone: ZoneInfo) -> Iterator[PastRow | s
     media_type: MediaType = "movie" if "movie" in record else "series"
     title = record["movie" if media_type == "movie" else "show"]
     given = title["ids"]
-    ids = ProviderIds(_number(given.get("tmdb")), given.get("imdb") or None, _number(given.get("tvdb")))
+    ids = ProviderIds(_number(given.get("tmdb")), _text(given.get("imdb")), _number(given.get("tvdb")))
     what: dict[str, Any] = {
         "media_type": media_type,
-        "title": title.get("title"),
+        "title": _text(title.get("title")),
         "year": _number(title.get("year")),
         "ids": ids,
     }
 
     def viewing(moment: str | None, season: Any = None, number: Any = None) -> PastRow | str:
-        # A play without a known date has none, or the beginning of time.
-        at = _moment(moment, zone) if moment else None
-        if at is None or at.year < 1980:
-            return "without a date"
-        return PastRow("trakt", None, **what, at=at, season=_number(season), number=_number(number))
+        if not moment:
+            return WITHOUT_DATE
+        return PastRow("trakt", None, **what, at=_moment(moment, zone), season=_number(season), number=_number(number))
 
     if "rated_at" in record:
         if record.get("type", "show") not in ("movie", "show") or "episode" in record or "season" in record:
@@ -165,7 +167,7 @@ def _of_trakt(record: Mapping[str, Any], zone: ZoneInfo) -> Iterator[PastRow | s
 
 
 def _of_playback_reporting(record: Mapping[str, Any], zone: ZoneInfo) -> PastRow | str:
-    kind, title, season, number = record["ItemType"], record["ItemName"], None, None
+    kind, title, season, number = record["ItemType"], _text(record["ItemName"]) or "", None, None
     if kind == "Episode":
         match = _EPISODE_NAME.fullmatch(title)
         if match is None:
@@ -173,10 +175,11 @@ def _of_playback_reporting(record: Mapping[str, Any], zone: ZoneInfo) -> PastRow
         title, season, number = match[1], int(match[2]), int(match[3])
     elif kind != "Movie":
         return "no film or episode"
+    media_type: MediaType = "movie" if kind == "Movie" else "series"
     return PastRow(
-        "playback_reporting", record["UserId"], "movie" if kind == "Movie" else "series", title, None, ProviderIds(),
+        "playback_reporting", _text(record["UserId"]), media_type, title, None, ProviderIds(),
         _moment(record["DateCreated"], zone), season, number, seconds=int(record["PlayDuration"]),
-        item_id=record["ItemId"],
+        item_id=_text(record["ItemId"]),
     )  # fmt: skip
 
 
@@ -196,9 +199,9 @@ def _of_tautulli(record: Mapping[str, Any]) -> PastRow | str:
         guids.append(record["guid"])
     return PastRow(
         "tautulli",
-        record.get("user") or record["friendly_name"],
+        _text(record.get("user") or record["friendly_name"]),
         "movie" if is_film else "series",
-        record["title" if is_film else "grandparent_title"],
+        _text(record["title" if is_film else "grandparent_title"]),
         # The year of an episode is not that of its series.
         _number(record.get("year")) if is_film else None,
         _ids_of(guids),
@@ -213,9 +216,14 @@ def _ids_of(guids: list[Any]) -> ProviderIds:
     found = {match[1]: match[2] for guid in guids if (match := _GUID.search(str(guid)))}
     return ProviderIds(
         _number(found.get("tmdb") or found.get("themoviedb")),
-        found.get("imdb"),
+        _text(found.get("imdb")),
         _number(found.get("tvdb") or found.get("thetvdb")),
     )
+
+
+def _text(value: Any) -> str | None:
+    # Who converts files makes numbers of ids and names, and a damaged file may hold a NUL.
+    return storable(str(value)) if value not in (None, "") else None
 
 
 def _number(value: Any) -> int | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.history_files import NOT_FINISHED, PastRow, SkippedRow
+from aperture_dagster.catalogue.history_files import NOT_FINISHED, WITHOUT_DATE, PastRow, SkippedRow
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.queries import read_titles_to_name
 from aperture_dagster.catalogue.references import KnownTitle, match_users, simplify
@@ -21,6 +21,7 @@ from aperture_dagster.postgres.queries import execute, lock_until_commit
 
 FINISHED_SHARE = 0.8
 """Share of a title's length from which it counts as watched to the end, 0-1."""
+EARLIEST_YEAR = 1980
 EXAMPLES = 5
 
 
@@ -93,6 +94,9 @@ class PastPlays:
     def _resolve(self, connection: Connection, row: PastRow) -> tuple[User, dict[str, Any] | None]:
         """Return whose a row is and, if it is a play that is new, its values; raises :class:`_LeftOut`."""
         user = self._user(row.user)
+        # Programs write the beginning of time for a date that they do not know.
+        if row.at.year < EARLIEST_YEAR:
+            raise _LeftOut(WITHOUT_DATE)
         if row.at > self._now:
             raise _LeftOut("dated in the future")
         found = self.found.setdefault(user.user_id, UserImport(user.name))

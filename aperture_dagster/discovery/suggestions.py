@@ -166,9 +166,12 @@ def dismiss_title(connection: Connection, user_id: str, work_id: int, title: str
         SELECT :user, work_id, media_type, tmdb_id, imdb_id, tvdb_id, :title, :now FROM ({_IDS}) i
         ON CONFLICT DO NOTHING"""
     is_new = execute(connection, statement, user=user_id, work=work_id, title=title, now=now).rowcount > 0
-    settled = settled_titles(connection, [user_id])[user_id] | {work_id}
-    statement = "DELETE FROM discovery_candidates WHERE user_id = :user AND work_id = ANY(:works)"
-    execute(connection, statement, user=user_id, works=list(settled))
+    # Titles of excluded genres are only hidden: they return at once if the genre is wanted again.
+    statement = """
+        DELETE FROM discovery_candidates WHERE user_id = :user AND (work_id = :work OR work_id = ANY(:settled)
+        AND work_id NOT IN (SELECT work_id FROM hidden_works WHERE user_id = :user))"""
+    settled = list(settled_titles(connection, [user_id])[user_id])
+    execute(connection, statement, user=user_id, work=work_id, settled=settled)
     return is_new
 
 

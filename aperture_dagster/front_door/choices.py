@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from aperture_dagster.catalogue.members import LONGEST_NAME, Choices, choices_of, clean_name, is_taken, write_choices
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.front_door.house import Visit
-from aperture_dagster.newsletter import chosen_address, services, shown, why_no_newsletter
+from aperture_dagster.newsletter import chosen_address, mail_sender, services, shown, why_no_newsletter
 from aperture_dagster.postgres.queries import read_value
 from aperture_dagster.publishing.publication import why_own_lists_are_not_published
 from aperture_dagster.settings import Settings
@@ -36,6 +36,7 @@ class Offer(NamedTuple):
     services: Sequence[str]
     address: str
     known_address: str
+    takes_mail: bool
     longest_name: int = LONGEST_NAME
 
 
@@ -45,16 +46,21 @@ def offer_to(connection: Connection, member: User, settings: Settings) -> Offer 
     letters = why_no_newsletter(settings) is None
     if not (publishing or letters):
         return None
-    known = read_value(connection, "SELECT coalesce(email, '') FROM users WHERE user_id = :user", user=member.user_id)
+    known = ""
+    if takes_mail := mail_sender(settings) is not None:
+        known = read_value(
+            connection, "SELECT coalesce(email, '') FROM users WHERE user_id = :user", user=member.user_id
+        )
     chosen = choices_of(connection, member.user_id)
     address = shown(chosen.address, settings) if chosen.address is not None else ""
-    return Offer(chosen, member.name, publishing, letters, services(settings), address, known or "")
+    return Offer(chosen, member.name, publishing, letters, services(settings), address, known or "", takes_mail)
 
 
 def exclude_genres(connection: Connection, visit: Visit) -> None:
-    """Store the genres of which a member wants no titles: those of the library whose boxes are ticked."""
-    ticked = [one for one in library_genres(connection) if f"without {one}" in visit.form]
+    """Store the genres of which a member wants no titles: those whose boxes are ticked."""
     chosen = choices_of(connection, visit.member.user_id)
+    shown_genres = {*library_genres(connection), *chosen.excluded_genres}
+    ticked = sorted(one for one in shown_genres if f"without {one}" in visit.form)
     write_choices(connection, visit.member.user_id, replace(chosen, excluded_genres=tuple(ticked)))
 
 

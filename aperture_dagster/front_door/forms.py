@@ -126,6 +126,7 @@ def request_title(visit: Visit) -> Response:
     except NoSeerrUser:
         problem = _(NO_ACCOUNT)
     except RequestRefused as refusal:
+        _LOG.warning("a request of %s was refused: %s", visit.member.name, refusal)
         problem, planned = refusal.said(_), None
     except ServiceError as error:
         _LOG.warning("a request of %s was not possible: %s", visit.member.name, error)

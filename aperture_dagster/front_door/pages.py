@@ -102,9 +102,11 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
         acts=bool(csrf) and viewer.user_id == own,
         query=query,
     )
+    # Those that were made last come last. Other threads change it meanwhile.
+    kept.pop(key, None)
     kept[key] = (state, text)
-    while len(kept) > KEPT_PAGES:
-        kept.pop(next(iter(kept), None), None)
+    for oldest in list(kept)[:-KEPT_PAGES]:
+        kept.pop(oldest, None)
     return as_page(text)
 
 

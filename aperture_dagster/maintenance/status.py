@@ -309,7 +309,8 @@ def picks_watched(connection: Connection, *, now: datetime, timezone: str) -> li
             AND p.played_at <= coalesce(k.left_at, p.played_at))) AS is_pick
           FROM unnest(CAST(:days AS int[])) AS days
           JOIN plays p ON p.played_at > :now - make_interval(days => days) AND p.played_at <= :now
-          WHERE p.play_count > 0 GROUP BY user_id, days, work_id)
+          -- Who breaks off and goes on tomorrow began with the pick, which has left the list by then.
+          GROUP BY user_id, days, work_id HAVING bool_or(p.play_count > 0))
         SELECT u.name, days, count(w.work_id) AS titles,
         coalesce(array_agg(n.title ORDER BY n.title) FILTER (WHERE is_pick AND n.title IS NOT NULL), '{}') AS picks
         FROM present_users u CROSS JOIN unnest(CAST(:days AS int[])) AS days

@@ -249,7 +249,9 @@ class Newsletters:
                 return "not wanted"
             address = unseal(subscriber.address or "", self._settings)
             if not is_deliverable(address, self._settings):
-                raise LetterNotSent(f"{member.name} wants letters, and has no address that they can be sent to.")
+                # An address of a service that cannot be read, or whose service is gone, is entered again.
+                why = ": it is entered again under My taste" if subscriber.address else ""
+                raise LetterNotSent(f"{member.name} wants letters, and has no address that they can be sent to{why}.")
             _ = texts_of(subscriber.language)
             shelves = read_letter(connection, member, self._settings, now, _)
             if not shelves:

@@ -299,7 +299,9 @@ def build_failures_sensor(
         if runs or context.cursor is None:
             looks.append(look_at_checks(instance, checks, patience=REMINDER, clean=clean))
         jobs = {job.name: job for job in makers.values()}.values()
-        outage = report_outage(context.last_tick_completion_time, jobs, settings, database, now=now)
+        # Whoever has switched this sensor off and on again knows; nothing else stood still.
+        last_look = None if context.is_first_tick_since_sensor_start else context.last_tick_completion_time
+        outage = report_outage(last_look, jobs, settings, database, now=now)
         lines = [f"{now.isoformat(timespec='seconds')} {line}" for line in outage]
         said = outage + _write_log(settings.home_path, [*lines, *(line for look in looks for line in look.lines)])
         said += report(looks, settings, database, now=now)

@@ -19,7 +19,7 @@ from aperture_dagster.settings.types import (
     DaySpan,
     Hosts,
     OptionalAddress,
-    OptionalText,
+    PathOrAddress,
     Secret,
     SettingsGroup,
     Times,
@@ -117,8 +117,9 @@ class HomeSettings(SettingsGroup):
     and events go to a database beside it, named `db_dagster`.
     """
     secret_key: Secret = None
-    """Key with which tokens (of Trakt) are encrypted in the database. Make one with
-    `python -c "import secrets; print(secrets.token_urlsafe(32))"`, and keep it: without it, users connect again.
+    """Key with which tokens of Trakt, and addresses that members enter for letters, are encrypted in the database. Make
+    one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`, and keep it: with another key, users
+    connect with Trakt and enter their addresses again.
     """
 
 
@@ -193,7 +194,7 @@ class AlertSettings(SettingsGroup):
     """
     alert_ui_url: OptionalAddress = None
     """Address at which you, and members, open the pages: for links in alerts and letters."""
-    update_file: OptionalText = None
+    update_file: PathOrAddress = None
     """Path or address (`https://…`) of a text file whose first line is the newest version, which your proxy or mirror
     keeps; `aperture doctor` and `aperture status` say if it is newer than this one. Default: nobody looks.
     """

@@ -76,6 +76,11 @@ def test_a_message_that_is_too_long_for_a_service_is_cut_and_not_refused(
     assert [notifier.send(address, long) for address in notifier.addresses] == [None]
     (message,) = inboxes[0].take()
     assert message["message"].startswith("Movies failed") and len(message["message"]) <= 100
+    # A letter comes whole, since its end has the link that ends letters.
+    letter = Message("Your week", "<p>A film.</p>" * 20 + "<p>The end</p>", is_good=True, is_html=True)
+    assert [notifier.send(address, letter) for address in notifier.addresses] == [None]
+    parts = inboxes[0].take()
+    assert len(parts) > 2 and "".join(one["message"] for one in parts).replace(" ", "").endswith("Theend</p>")
 
 
 def test_what_a_service_raises_is_a_reason_without_the_secrets_of_the_address(

@@ -157,6 +157,7 @@ def test_an_imported_play_survives_syncs_and_counts_once_if_the_server_reports_i
 
 
 BACKUP = [
+    ("0001-01-01 00:00:00", "ann", "film-1", "Movie", "Alien", "DirectPlay", "Web", "TV", "5900"),
     # Its id decides between two films of that name.
     ("2025-03-01 21:00:00", "ANN", "film-3", "Movie", "Solaris", "DirectPlay", "Web", "TV", "5900"),
     ("2025-03-02 20:00:00Z", "ann", "other", "Episode", "Dark - s01e01 - Secrets", "DirectPlay", "Web", "TV", "3000"),
@@ -222,6 +223,8 @@ def test_a_history_of_tautulli_is_read(shelf: Shelf, run: Import, tmp_path: Path
         tautulli(media_type="track", title="Waterloo"),
         tautulli(media_index="?", media_type="episode"),
         tautulli(started=int((datetime.now(UTC) + timedelta(days=9)).timestamp())),
+        tautulli(title=300, user=5),
+        tautulli(user="ann\0@plex", title="Alien\0", started=1, date=1),
     ]  # fmt: skip
     path = tmp_path / f"history.{form}"
     if form == "json":
@@ -235,8 +238,31 @@ def test_a_history_of_tautulli_is_read(shelf: Shelf, run: Import, tmp_path: Path
         path.write_text(out.getvalue(), encoding="utf-8-sig")
     shown = run(path, "--apply", "--user", "ANN@plex=ann")
     assert {one[0] for one in plays(shelf)} == {"film-1", "film-4", "e1", "e2"}
-    for reason in ("not watched to the end", "no film or episode", "cannot be read: invalid literal", "in the future"):
+    assert "without a date (Alien (1979))" in shown
+    for reason in (
+        "not watched to the end",
+        "no film or episode",
+        "cannot be read: invalid literal",
+        "in the future",
+        "'5'",
+    ):
         assert reason in shown
+
+
+def test_a_row_that_lacks_or_mistypes_something_costs_itself(shelf: Shelf, run: Import, tmp_path: Path):
+    path = tmp_path / "history.json"
+    show = {"title": "Dark", "year": 2017, "ids": {}}
+    at = DAY.isoformat()
+    bad = [
+        {"watched_at": at, "show": show, "episode": {"season": None, "number": 1}},
+        {"watched_at": at, "show": show, "episode": {"season": "one", "number": 1}},
+        {"watched_at": "0001-01-01T00:00:00Z", "show": show, "episode": {"season": 1, "number": 1}},
+        {"watched_at": at, "movie": {"title": 300, "ids": {"imdb": 5}}},
+    ]
+    good = {"watched_at": at, "show": show, "episode": {"season": 1, "number": 1}}
+    path.write_text(json.dumps([*bad, good]))
+    run(path, "--user", "ann", "--apply")
+    assert [one[0] for one in plays(shelf)] == ["e1"]
 
 
 def test_a_file_of_another_kind_is_refused(run: Import, tmp_path: Path):

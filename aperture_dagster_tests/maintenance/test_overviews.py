@@ -80,7 +80,7 @@ def test_plays_are_counted_by_the_weeks_of_the_operators_time_zone(shelf: Shelf)
 
 def test_a_title_counts_as_a_watched_pick_if_it_was_on_the_list_when_it_was_finished(shelf: Shelf):
     shelf.users("bob", "Ann")
-    shelf.films(*(film(number) for number in range(1, 8)))
+    shelf.films(*(film(number) for number in range(1, 9)))
     now = datetime.now(UTC)
 
     def put(*numbers: int, on: datetime) -> None:
@@ -97,15 +97,20 @@ def test_a_title_counts_as_a_watched_pick_if_it_was_on_the_list_when_it_was_fini
     def watch(number: int, at: datetime, **facts: Any) -> None:
         shelf.history("Ann", played(f"film-{number}", last_played_at=at, **facts), now=now)
 
-    put(1, 2, 3, 4, 5, on=now - timedelta(days=20))
+    put(1, 2, 3, 4, 5, 8, on=now - timedelta(days=20))
     watch(1, now - timedelta(days=2))
     watch(2, now - timedelta(days=15))
     watch(3, now - timedelta(days=25))
     watch(4, now - timedelta(hours=1), played=False, play_count=0, position_share=0.5)
     watch(6, now - timedelta(hours=2))
+    # Begun while it was a pick, which ended that, and finished the day after.
+    watch(8, now - timedelta(days=12), played=False, play_count=0, position_share=0.5)
+    watch(8, now - timedelta(days=11))
     # What is watched leaves the list.
     put(4, 5, 7, on=now)
     shelf.do("UPDATE past_picks SET left_at = left_at - interval '1 hour'")
+    shelf.do("UPDATE past_picks SET left_at = :then WHERE work_id = :work", then=now - timedelta(days=12),
+             work=shelf.item("film-8")["work_id"])  # fmt: skip
     watch(7, now - timedelta(days=1, hours=1))
     watch(5, now - timedelta(minutes=1))
     put(4, on=now)
@@ -114,9 +119,9 @@ def test_a_title_counts_as_a_watched_pick_if_it_was_on_the_list_when_it_was_fini
     with shelf.open() as connection:
         found = picks_watched(connection, now=now, timezone="UTC")
     assert [(one.user, one.days, one.titles, one.picks, one.rate) for one in found] == [
-        ("Ann", 7, 4, ("Film 1",), 0.25), ("Ann", 30, 6, ("Film 1", "Film 2"), 0.333),
+        ("Ann", 7, 4, ("Film 1",), 0.25), ("Ann", 30, 7, ("Film 1", "Film 2", "Film 8"), 0.429),
         ("bob", 7, 0, (), None), ("bob", 30, 0, (), None),
     ]  # fmt: skip
     with shelf.open() as connection:
-        assert forget_past_picks(connection, before=now - timedelta(minutes=30)).rows == 3
+        assert forget_past_picks(connection, before=now - timedelta(minutes=30)).rows == 4
     assert shelf.value("SELECT count(*) FROM past_picks") == 2

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from aperture_dagster.maintenance.updates import LARGEST_BYTES, find_update
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.listener import listening
 
@@ -41,12 +42,23 @@ def test_without_a_file_nobody_looks_and_a_missing_one_is_named(make_settings: C
 
 def test_the_file_may_be_on_a_server(make_settings: Callable[..., Settings]):
     def look(url: str) -> tuple[str, str]:
-        return find_update(make_settings(update_file=f"{url}/mirror/newest.txt?v=1", http_attempts=1))
+        return find_update(make_settings(update_file=f"{url}/mirror/newest.txt", http_attempts=1))
 
     with listening("99.2\n") as mirror:
         assert "99.2 is out" in look(mirror.url)[1]
         (request,) = mirror.received
-        assert request.startswith("GET /mirror/newest.txt?v=1 ")
+        assert request.startswith("GET /mirror/newest.txt ")
     with listening() as mirror:
         state, said = look(mirror.url)
     assert state == "warning" and "could not be read" in said
+
+
+@pytest.mark.parametrize(
+    "address", ["https://me:secret@mirror/newest.txt", "https://mirror/a?token=secret", "https://mirror"]
+)
+def test_an_address_that_would_show_a_secret_or_names_no_file_is_refused(
+    make_settings: Callable[..., Settings], address: str
+):
+    with pytest.raises(OperatorError) as refused:
+        make_settings(update_file=address)
+    assert "secret" not in str(refused.value)
