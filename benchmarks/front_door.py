@@ -7,7 +7,7 @@ A household of 50 users and 10,000 films, with lists of 50 films and 50 series f
 embedded database. The real application serves it in a process of its own, beside Dagster's webserver, whose memory is
 measured before the pages are loaded. Times are those of a client on the same machine: one request after the other, then
 100 members at once, who reload pages that were made before, with nothing written in between. Then a run of Dagster's,
-which makes the page of the household, is timed without members, and beside 100 who reload at once every few seconds.
+housekeeping, is timed without members, and beside 100 who reload at once every few seconds.
 The limit of the rows is that of a media server which waits for them while it draws a home screen.
 """
 
@@ -36,7 +36,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 FILMS, EPISODES, USERS, LISTED = 10_000, 40_000, 50, 50
 MEMBERS, REQUESTS = 100, 100
 SECRET = "benchmark"
-RUN = [*(sys.executable, "-m", "dagster", "asset", "materialize"), "--select", "household_overview"]
+RUN = [*(sys.executable, "-m", "dagster", "asset", "materialize"), "--select", "housekeeping"]
 RUN += ["--module-name", "aperture_dagster.definitions"]
 PAGES = ("/", "/shows", "/top-picks")
 LISTS_OF = ("recommendations", "shows", "top-picks")

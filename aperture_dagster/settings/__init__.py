@@ -241,7 +241,6 @@ def _explain(error: ValidationError, overrides: dict[str, Any]) -> str:
     else:
         where = f"from {_origin(variable)}" if variable else f"from {config_file()}"
     # An address may hold a password where it should not.
-    # An address may hold a password, wherever it was entered.
     is_private = name in secret_names() or name.endswith("_url") or "://" in str(problem["input"])
     shown = "" if is_private else f" (was {problem['input']!r})"
     expected = problem["msg"].removeprefix("Value error, ")
