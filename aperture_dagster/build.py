@@ -22,10 +22,10 @@ from aperture_dagster.defs import (
     ratings,
     taste,
 )
-from aperture_dagster.defs.jobs import Group, Job, describe_job, executor
 from aperture_dagster.defs.resources import RESOURCES, build_resources
 from aperture_dagster.defs.schedules import build_schedule
 from aperture_dagster.instance.runs import blocking_checks, upstream_keys
+from aperture_dagster.jobs import Group, Job, describe_job, executor
 from aperture_dagster.model import Clock, often
 from aperture_dagster.postgres.tables import column_schema
 from aperture_dagster.sensors import build_sensors

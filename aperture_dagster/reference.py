@@ -3,7 +3,7 @@
 import dagster as dg
 
 from aperture_dagster.build import all_jobs, build_groups
-from aperture_dagster.defs.jobs import Job
+from aperture_dagster.jobs import Job
 from aperture_dagster.model import in_words
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.settings.home import project_root

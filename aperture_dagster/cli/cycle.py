@@ -12,11 +12,11 @@ from rich.text import Text
 
 from aperture_dagster.build import DAILY_CHECKS, all_jobs, build_definitions
 from aperture_dagster.cli.common import Terminal
-from aperture_dagster.defs.jobs import Job
 from aperture_dagster.instance.dead_runs import end_dead_runs
 from aperture_dagster.instance.failures import failure_reason
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.runs import REPOSITORY_TAG, repository
+from aperture_dagster.jobs import Job
 from aperture_dagster.model import counted
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings import Settings

@@ -61,7 +61,7 @@ from aperture_dagster.settings import Settings, load_settings
 if TYPE_CHECKING:
     import dagster as dg
 
-    from aperture_dagster.defs.jobs import Job
+    from aperture_dagster.jobs import Job
 
 
 FORMAT = 1

@@ -13,7 +13,6 @@ from aperture_dagster.automation import daily_check, on_upstream_change
 from aperture_dagster.catalogue.people import User, read_users, users_of_partitions
 from aperture_dagster.defs.catalogue import movies, series, users, watch_history
 from aperture_dagster.defs.enrichment import SOURCE_ASSETS, enriched_metadata
-from aperture_dagster.defs.jobs import Group, Job
 from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import (
     SHOWN_PROBLEMS,
@@ -43,6 +42,7 @@ from aperture_dagster.discovery.suitability import FORBIDDEN, OWNED, SETTLED, li
 from aperture_dagster.enrichment.tmdb import TMDB
 from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.instance.markdown import Markup, markdown_list, markdown_table, score_table
+from aperture_dagster.jobs import Group, Job
 from aperture_dagster.model import Clock, elapsed, shortened, titled
 from aperture_dagster.partitions import user_partitions
 from aperture_dagster.postgres.database import Database

@@ -9,7 +9,6 @@ import dagster as dg
 
 from aperture_dagster.automation import daily_check, on_upstream_change
 from aperture_dagster.defs.catalogue import movies, series
-from aperture_dagster.defs.jobs import Group, Job
 from aperture_dagster.defs.reporting import is_brief, log_waiting, materialized, skipped, table, warn_unless
 from aperture_dagster.enrichment.merge import SERVER, MergePlan
 from aperture_dagster.enrichment.queries import (
@@ -29,6 +28,7 @@ from aperture_dagster.enrichment.tmdb import TMDB, TMDB_IMAGES, logos
 from aperture_dagster.files.private import clear_unfinished
 from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.instance.markdown import markdown_table
+from aperture_dagster.jobs import Group, Job
 from aperture_dagster.model import Clock, elapsed, titled
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import change_version, content_version

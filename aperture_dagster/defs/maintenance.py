@@ -11,7 +11,6 @@ from aperture_dagster.automation import daily_check
 from aperture_dagster.defs.catalogue import movies, series
 from aperture_dagster.defs.discovery import discovery_pool
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.jobs import Group, Job
 from aperture_dagster.defs.reporting import latest_numbers, materialized, table, warn_unless
 from aperture_dagster.defs.taste import embeddings
 from aperture_dagster.instance.failures import operator_errors
@@ -28,6 +27,7 @@ from aperture_dagster.instance.purge import (
     shorten_server_log,
 )
 from aperture_dagster.instance.runs import location_of
+from aperture_dagster.jobs import Group, Job
 from aperture_dagster.maintenance import Freed, size_of_database, tidy_database
 from aperture_dagster.maintenance.status import JOB as SUMMARY
 from aperture_dagster.maintenance.status import weekly_summary, why_no_summary

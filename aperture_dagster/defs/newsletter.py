@@ -7,10 +7,10 @@ import dagster as dg
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.defs.catalogue import users
 from aperture_dagster.defs.discovery import discovery_candidates
-from aperture_dagster.defs.jobs import Group, Job
 from aperture_dagster.defs.taste import recommendations
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.discovery.suitability import today_of
+from aperture_dagster.jobs import Group, Job
 from aperture_dagster.model import Clock
 from aperture_dagster.newsletter import Newsletters, why_no_newsletter
 from aperture_dagster.postgres.database import Database

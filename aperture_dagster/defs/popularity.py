@@ -17,7 +17,6 @@ from aperture_dagster.catalogue.people import User, users_of_partitions
 from aperture_dagster.catalogue.watch_states import first_play
 from aperture_dagster.defs.catalogue import episodes, movies, series, users, watch_history
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.jobs import Group, Job
 from aperture_dagster.defs.reporting import is_brief, log_totals, materialized, table, warn_unless
 from aperture_dagster.defs.schedules import fresh_for_every_user
 from aperture_dagster.defs.taste import embeddings, recommendations, taste_profiles
@@ -41,6 +40,7 @@ from aperture_dagster.instance.markdown import (
     poster_row,
     week_columns,
 )
+from aperture_dagster.jobs import Group, Job
 from aperture_dagster.maintenance.status import describe_household
 from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.model import Clock

@@ -11,13 +11,13 @@ from aperture_dagster.automation import daily_check
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.defs.catalogue import users, watch_history
-from aperture_dagster.defs.jobs import Group, Job
 from aperture_dagster.defs.reporting import warn_unless
 from aperture_dagster.defs.users import UserOutcome, for_each_user, record_user, user_asset
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.markdown import markdown_table
 from aperture_dagster.instance.pools import TRAKT
 from aperture_dagster.instance.runs import UNFINISHED, ended_at
+from aperture_dagster.jobs import Group, Job
 from aperture_dagster.model import Clock, elapsed
 from aperture_dagster.partitions import contiguous_ranges, range_tags, user_partitions
 from aperture_dagster.postgres.database import Database

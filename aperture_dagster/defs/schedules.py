@@ -8,11 +8,11 @@ import dagster as dg
 
 from aperture_dagster.automation import daily_check
 from aperture_dagster.catalogue.people import new_partitions, users_of_partitions
-from aperture_dagster.defs.jobs import NIGHTLY_GRACE_HOURS, Job, describe_schedule
 from aperture_dagster.defs.reporting import warn_unless
 from aperture_dagster.instance.failures import describe
 from aperture_dagster.instance.markdown import markdown_table
 from aperture_dagster.instance.runs import BlockingChecks, run_under_way, why_blocked
+from aperture_dagster.jobs import NIGHTLY_GRACE_HOURS, Job, describe_schedule
 from aperture_dagster.model import Clock
 from aperture_dagster.partitions import user_partitions
 from aperture_dagster.postgres.database import Database

@@ -26,13 +26,13 @@ from aperture_dagster.alerts import (
     update,
 )
 from aperture_dagster.defs.catalogue.history import build_plays_sensor
-from aperture_dagster.defs.jobs import Job
 from aperture_dagster.defs.ratings import build_outbox_sensor
 from aperture_dagster.files.private import FileError, prepare_home, write_file
 from aperture_dagster.http.errors import redact
 from aperture_dagster.instance.failures import failure_cause, failure_reason, sentence
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.runs import ended_at, location_of, partitions_of_run
+from aperture_dagster.jobs import Job
 from aperture_dagster.model import SKEW, Clock, past, printable
 from aperture_dagster.partitions import user_partitions, users_partitions
 from aperture_dagster.postgres.bulk import storable

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from aperture_dagster.catalogue.people import partition_changes, read_users, who_takes_part
-from aperture_dagster.defs.jobs import Job
 from aperture_dagster.instance.runs import ENDED, UNFINISHED, ended_at, partitions_of_run
+from aperture_dagster.jobs import Job
 from aperture_dagster.model import Clock, is_future
 from aperture_dagster.partitions import contiguous_ranges, range_tags, user_partitions, users_partitions
 from aperture_dagster.postgres.database import Database

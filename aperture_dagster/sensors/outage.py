@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from aperture_dagster.alerts import Message, Notifier
-from aperture_dagster.defs.jobs import Job
+from aperture_dagster.jobs import Job
 from aperture_dagster.maintenance.status import note_outage
 from aperture_dagster.model import counted, duration
 from aperture_dagster.postgres.database import Database

@@ -7,7 +7,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepo
 
 from aperture_dagster.cli import up
 from aperture_dagster.cli.cycle import run_one
-from aperture_dagster.defs.jobs import Job
+from aperture_dagster.jobs import Job
 from aperture_dagster.settings import Settings
 
 

@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from aperture_dagster.build import OWNER, all_jobs, build_definitions
-from aperture_dagster.defs.jobs import ONE_AT_A_TIME
 from aperture_dagster.enrichment.sources import SOURCES, merge_plan
+from aperture_dagster.jobs import ONE_AT_A_TIME
 from aperture_dagster.model import Clock, often
 from aperture_dagster.settings import Settings, SettingsError
 from aperture_dagster.taste.changes import program_hash

@@ -12,7 +12,7 @@ import pytest
 
 from aperture_dagster import partitions
 from aperture_dagster.build import build_definitions
-from aperture_dagster.defs.jobs import Job
+from aperture_dagster.jobs import Job
 from aperture_dagster.model import in_words
 from aperture_dagster.partitions import USERS
 from aperture_dagster.settings import SettingsError

@@ -24,8 +24,8 @@ from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._scheduler.scheduler import launch_scheduled_runs
 
 from aperture_dagster.build import all_jobs, build_definitions
-from aperture_dagster.defs.jobs import Job
 from aperture_dagster.defs.schedules import build_schedule
+from aperture_dagster.jobs import Job
 from aperture_dagster.model import Clock
 from aperture_dagster.partitions import USERS, range_tags
 from aperture_dagster.settings import Settings

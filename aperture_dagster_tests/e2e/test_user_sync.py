@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster import jobs
 from aperture_dagster.build import all_jobs
-from aperture_dagster.defs import jobs
 from aperture_dagster.model import Clock
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.state import SimulatorState

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from aperture_dagster.defs.jobs import Job
+from aperture_dagster.jobs import Job
 from aperture_dagster.maintenance.status import recent_outage
 from aperture_dagster.sensors.outage import describe_outage
 from aperture_dagster.settings import Settings

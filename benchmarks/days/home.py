@@ -41,9 +41,9 @@ from dagster._utils.hosted_user_process import recon_job_from_origin
 from dagster_shared.error import SerializableErrorInfo
 from sqlalchemy import text
 
-import aperture_dagster.defs.jobs
 import aperture_dagster.http.transport
 import aperture_dagster.instance.dead_runs
+import aperture_dagster.jobs
 import aperture_dagster.model
 import aperture_dagster.partitions
 import aperture_dagster.ratings.client
@@ -87,7 +87,7 @@ def use_clock(clock: SimulatedTime) -> None:
             return clock.now().astimezone(tz) if tz is not None else clock.now().replace(tzinfo=None)
 
     for module in (
-        aperture_dagster.defs.jobs, aperture_dagster.instance.dead_runs, aperture_dagster.partitions,
+        aperture_dagster.jobs, aperture_dagster.instance.dead_runs, aperture_dagster.partitions,
         aperture_dagster.model, aperture_dagster.http.transport,
         aperture_dagster.ratings.client,
     ):  # fmt: skip

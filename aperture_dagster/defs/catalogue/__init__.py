@@ -15,9 +15,9 @@ from aperture_dagster.defs.catalogue.assets import (
     users,
 )
 from aperture_dagster.defs.catalogue.history import nobody_was_active, watch_history
-from aperture_dagster.defs.jobs import Group, Job
 from aperture_dagster.defs.reporting import latest_numbers, warn_unless
 from aperture_dagster.instance.markdown import markdown_table
+from aperture_dagster.jobs import Group, Job
 from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.model import Clock
 from aperture_dagster.partitions import user_partitions

@@ -13,7 +13,6 @@ from aperture_dagster.catalogue.queries import catalogue_size
 from aperture_dagster.catalogue.servers import MediaServers, has_left, read_users_once
 from aperture_dagster.catalogue.watch_states import count_marked_items, latest_plays, read_mark
 from aperture_dagster.defs.catalogue.assets import episodes, media_server, movies, series, users
-from aperture_dagster.defs.jobs import PUBLISHED, Job
 from aperture_dagster.defs.reporting import problems_table
 from aperture_dagster.defs.users import UserLeft, UserOutcome, for_each_user, user_asset
 from aperture_dagster.http.errors import NotFound, RequestRejected, ServiceError
@@ -21,6 +20,7 @@ from aperture_dagster.instance.failures import MissingPrerequisite, describe, op
 from aperture_dagster.instance.markdown import markdown_table
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.instance.runs import UNDER_WAY, partitions_of_run
+from aperture_dagster.jobs import PUBLISHED, Job
 from aperture_dagster.model import Clock
 from aperture_dagster.partitions import contiguous_ranges, range_tags, user_partitions
 from aperture_dagster.postgres.database import Database

@@ -13,11 +13,11 @@ from aperture_dagster.automation import daily_check, on_upstream_change, outside
 from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.defs.catalogue import movies, series, users
 from aperture_dagster.defs.enrichment import studio_logos
-from aperture_dagster.defs.jobs import Group, Job
 from aperture_dagster.defs.publishing.libraries import library_assets, media_server_libraries
 from aperture_dagster.defs.reporting import latest_numbers, materialized, table, warn_unless
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.pools import MEDIA_SERVER
+from aperture_dagster.jobs import Group, Job
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version

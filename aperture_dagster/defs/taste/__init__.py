@@ -1,8 +1,8 @@
 """Vectors of the titles, the taste of each user, and their recommendations."""
 
-from aperture_dagster.defs.jobs import Group, Job
 from aperture_dagster.defs.taste.lists import embeddings, recommendations, taste_profiles
 from aperture_dagster.defs.taste.quality import CHECKS, beats_popularity, recommendation_quality
+from aperture_dagster.jobs import Group, Job
 
 JOBS = (
     Job(
