@@ -47,7 +47,7 @@ import aperture_dagster.instance.dead_runs
 import aperture_dagster.model
 import aperture_dagster.partitions
 import aperture_dagster.ratings.client
-from aperture_dagster.instance.dead_runs import dead_runs, free_dead_slots
+from aperture_dagster.instance.dead_runs import dead_runs, free_dead_slots, unlock_run
 from aperture_dagster.model import Clock
 from aperture_dagster.partitions import USERS, users_partitions
 from aperture_dagster.postgres.database import Database
@@ -110,8 +110,6 @@ class HomeDaemons(Daemons):
     def look(self) -> bool:
         """Let every daemon look once; an error of one of them does not end the others, as in a deployment."""
         (self._folder / CLOCK).write_text(self.clock.now().isoformat(), encoding="utf-8")
-        self.exhaust(execute_run_monitoring_iteration(self.context, self.logger))
-        self.exhaust(self._repeats.run_iteration(self.context))
         return super().look()
 
     def exhaust(self, iteration: Any) -> None:
@@ -121,7 +119,9 @@ class HomeDaemons(Daemons):
                 self.errors.append(result.to_string()[-600:])
 
     def work(self) -> bool:
-        """Work through the queue of runs; returns whether there was any."""
+        """End dead runs, repeat them, and work through the queue of runs; returns whether there was any."""
+        self.exhaust(execute_run_monitoring_iteration(self.context, self.logger))
+        self.exhaust(self._repeats.run_iteration(self.context))
         worked = super().work()
         if worked:
             with daemons.engines(self.instance)[0].begin() as connection:
@@ -137,6 +137,8 @@ class HomeDaemons(Daemons):
         free_dead_slots(self.instance.run_storage, self.instance.event_log_storage, self._settings)  # pyright: ignore
         if self.victim is None or self.launched != self.victim["run"]:
             super()._execute(run)
+            # As the end of its own process would, also of a run that could not note its end in a dead database.
+            unlock_run(run.run_id, self._settings)
             return
         after, self.victim = self.victim["after"], None
         command = [sys.executable, __file__, "--run", run.run_id, self.clock.now().isoformat()]
