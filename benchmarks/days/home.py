@@ -26,7 +26,7 @@ import time
 import warnings
 from collections import Counter
 from contextlib import suppress
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -47,11 +47,20 @@ import aperture_dagster.instance.dead_runs
 import aperture_dagster.model
 import aperture_dagster.partitions
 import aperture_dagster.ratings.client
+import aperture_dagster.sensors.outage
+from aperture_dagster.catalogue.people import users_of_partitions
+from aperture_dagster.defs.ratings import SYNC_JOB
 from aperture_dagster.instance.dead_runs import dead_runs, free_dead_slots, unlock_run
 from aperture_dagster.model import Clock
 from aperture_dagster.partitions import USERS, users_partitions
+from aperture_dagster.postgres.backup import backup_folder, read_backups
 from aperture_dagster.postgres.database import Database
+from aperture_dagster.ratings.accounts import TraktAccounts
+from aperture_dagster.ratings.records import parse_tokens
 from aperture_dagster.settings import load_settings
+from aperture_dagster.taste.changes import find_changes, list_inputs, taste_inputs
+from aperture_dagster.taste.recommendations import ranking_configs
+from aperture_dagster.taste.vectors import model_in_use
 from days import daemons
 from days.daemons import Daemons, SimulatedTime, failures, until_quiet
 from days.growth import sizes_of
@@ -71,7 +80,6 @@ DATE = """
     UPDATE {table} SET {column} = :now
     WHERE {column} BETWEEN timezone('UTC', now() - interval '2 hours') AND timezone('UTC', now())"""
 PER_USER = ("watch_history", "taste_profiles", "recommendations", "shows_you_watch")
-SCHEDULE_TAG = "dagster/schedule_name"
 # A child needs seconds to import everything; a kill before that would hit nothing.
 MOST_SECONDS_TO_START = 1800
 LOOK_SECONDS = 0.1
@@ -92,6 +100,8 @@ def use_clock(clock: SimulatedTime) -> None:
         aperture_dagster.ratings.client,
     ):  # fmt: skip
         module.datetime = Simulated  # type: ignore[attr-defined]
+    # Sensors look a few times a day here, instead of every minute.
+    aperture_dagster.sensors.outage.OUTAGE = timedelta(hours=11)
 
 
 class HomeDaemons(Daemons):
@@ -176,10 +186,8 @@ class Home:
     def live(self, moment: str, *, look: bool, victim: dict[str, Any] | None) -> dict[str, Any]:
         """Work until nothing more is requested."""
         daemons = self.daemons
-        daemons.runs.clear()
-        daemons.killed.clear()
-        daemons.errors.clear()
-        daemons.mistaken.clear()
+        for noted in (daemons.runs, daemons.killed, daemons.errors, daemons.mistaken):
+            noted.clear()
         daemons.launched, daemons.victim = 0, victim
         daemons.clock.move_to(datetime.fromisoformat(moment))
         daemons.start_schedules()
@@ -188,7 +196,6 @@ class Home:
         failed = [run for run in daemons.runs if run.status != dg.DagsterRunStatus.SUCCESS]
         return {
             "runs": [run.job_name for run in daemons.runs],
-            "scheduled": [run.job_name for run in daemons.runs if SCHEDULE_TAG in run.tags],
             "failed": [failures(self.instance, run)[:600] for run in failed],
             "killed": daemons.killed,
             "errors": daemons.errors,
@@ -197,13 +204,6 @@ class Home:
 
     def connect(self, tokens: dict[str, Any]) -> None:
         """Connect users to their accounts on Trakt, and sync their ratings as an operator who agrees to many."""
-        from aperture_dagster.catalogue.people import users_of_partitions
-        from aperture_dagster.definitions import defs
-        from aperture_dagster.defs.ratings import SYNC_JOB
-        from aperture_dagster.partitions import USERS
-        from aperture_dagster.ratings.accounts import TraktAccounts
-        from aperture_dagster.ratings.records import parse_tokens
-
         accounts = TraktAccounts(self.settings, self.database, Clock())
         with self.database.transaction() as connection:
             users = users_of_partitions(connection, self.instance.get_dynamic_partitions(USERS))
@@ -211,7 +211,7 @@ class Home:
         for name, pair in tokens.items():
             partition, user_id = partitions[name]
             accounts.connect(user_id, parse_tokens(pair, Clock().now()))
-            defs.resolve_job_def(SYNC_JOB).execute_in_process(
+            daemons.definitions().resolve_job_def(SYNC_JOB).execute_in_process(
                 instance=self.instance,
                 partition_key=partition,
                 run_config={"ops": {"trakt_ratings": {"config": {"accept_first_sync": True}}}},
@@ -220,8 +220,6 @@ class Home:
 
     def backups(self) -> dict[str, Any]:
         """List the proven backups, and what else is in their folder."""
-        from aperture_dagster.postgres.backup import backup_folder, read_backups
-
         folder = backup_folder(self.settings)
         found = read_backups(folder)
         names = {path.name for path in folder.iterdir()} if folder.exists() else set()
@@ -232,13 +230,6 @@ class Home:
 
     def old(self) -> list[str]:
         """Name the tastes and lists that a run would compute again, although the last night has passed."""
-
-        from aperture_dagster.catalogue.people import users_of_partitions
-        from aperture_dagster.partitions import USERS
-        from aperture_dagster.taste.changes import find_changes, list_inputs, taste_inputs
-        from aperture_dagster.taste.recommendations import ranking_configs
-        from aperture_dagster.taste.vectors import model_in_use
-
         now, keys = Clock().now(), self.instance.get_dynamic_partitions(USERS)
         ranking = ranking_configs(self.settings)
         with self.database.transaction() as connection:

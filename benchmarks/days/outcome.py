@@ -29,7 +29,8 @@ NOT_COMPARED = {
 }
 # What was made for somebody who has left stays as it was on that day, which is the last that a home had come to.
 OF_USERS = (
-    "recommendations", "discovery_candidates", "taste_profiles", "taste_weights", "shows_you_watch",
+    "recommendations", "discovery_candidates", "taste_profiles", "taste_weights", "shows_you_watch", "watch_state",
+    "plays",
 )  # fmt: skip
 # Rank and score of suggestions, by place in a row: a title loses score for each night on a list, also for those through
 # which only one home slept. The parts of the score are compared.
@@ -61,7 +62,11 @@ def database_of(house: House, since: date) -> dict[str, Any]:
         found: dict[str, Any] = {
             table: [tuple(without_own(value) for value in row) for row in rows]
             for table, rows in tables(
-                product, volatile=VOLATILE, leave_out=NOT_COMPARED, where={"top_picks": f"day >= '{since}'"}
+                product,
+                volatile=VOLATILE,
+                leave_out=NOT_COMPARED,
+                # Only one of the homes had an outage.
+                where={"top_picks": f"day >= '{since}'", "facts": "name <> 'outage'"},
             ).items()
         }
         found["titles"] = [
