@@ -59,7 +59,7 @@ from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.records import parse_tokens
 from aperture_dagster.settings import load_settings
 from aperture_dagster.taste.changes import find_changes, list_inputs, taste_inputs
-from aperture_dagster.taste.recommendations import ranking_configs
+from aperture_dagster.taste.recommendations import ranking_configs, read_places, resting
 from aperture_dagster.taste.vectors import model_in_use
 from days import daemons
 from days.daemons import Daemons, SimulatedTime, failures, until_quiet
@@ -223,20 +223,20 @@ class Home:
         folder = backup_folder(self.settings)
         found = read_backups(folder)
         names = {path.name for path in folder.iterdir()} if folder.exists() else set()
-        return {
-            "days": [one.day.isoformat() for one in found if one.is_proven],
-            "left": sorted(names - {one.path.name for one in found}),
-        }
+        days = [one.day.isoformat() for one in found if one.is_proven]
+        return {"days": days, "left": sorted(names - {one.path.name for one in found})}
 
     def old(self) -> list[str]:
         """Name the tastes and lists that a run would compute again, although the last night has passed."""
         now, keys = Clock().now(), self.instance.get_dynamic_partitions(USERS)
-        ranking = ranking_configs(self.settings)
+        ranking, zone = ranking_configs(self.settings), ZoneInfo(self.settings.schedule_timezone)
         with self.database.transaction() as connection:
             model_key = model_in_use(connection)
             users = {user.user_id: user for user in users_of_partitions(connection, keys).values()}
             tastes = taste_inputs(connection, self.settings, now=now)
-            lists = list_inputs(connection, self.settings, now=now, model_key=model_key, config=ranking)
+            places = read_places(connection, list(users))
+            rest = {user_id: resting(own, now.astimezone(zone).date()) for user_id, own in places.items()}
+            lists = list_inputs(connection, self.settings, now=now, model_key=model_key, config=ranking, resting=rest)
             found = {
                 "taste": find_changes(connection, "taste_profiles", users.values(), tastes),
                 "list": find_changes(connection, "recommendations", users.values(), lists),
