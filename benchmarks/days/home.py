@@ -248,9 +248,9 @@ class Home:
         ]
 
     def unwell(self, since: datetime) -> list[str]:
-        """Name jobs and users that are left failed, and what was made more than once since the last day began.
+        """Name jobs and users that are left failed, and what changed more than once since the last day began.
 
-        Nobody watched anything on that day.
+        Nobody watched anything on that day. What is looked at again and stays as it is has not changed.
         """
         found = []
         for job in daily_jobs(any_cron=True):
@@ -263,11 +263,13 @@ class Home:
             failed = [user for user in users if (one := statuses.get(user)) is not None and one.value == "FAILED"]
             found += [f"{asset} is left failed for {user}" for user in failed]
         statement = """
-            SELECT asset_key || coalesce(' ' || partition, '') FROM event_logs WHERE timestamp >= :since
-            AND dagster_event_type = 'ASSET_MATERIALIZATION' GROUP BY asset_key, partition HAVING count(*) > 1"""
+            SELECT e.asset_key || coalesce(' ' || partition, '') FROM event_logs e JOIN asset_event_tags t
+            ON t.event_id = e.id AND t.key = 'dagster/data_version' WHERE timestamp >= :since
+            AND dagster_event_type = 'ASSET_MATERIALIZATION' GROUP BY e.asset_key, partition
+            HAVING count(DISTINCT t.value) > 1"""
         with daemons.engines(self.instance)[0].connect() as connection:
             twice = connection.execute(text(statement), {"since": since.astimezone(UTC).replace(tzinfo=None)}).scalars()
-            return found + [f"made twice on the last day: {one}" for one in twice]
+            return found + [f"changed twice on the last day: {one}" for one in twice]
 
     def missed(self) -> list[str]:
         """Name the nights on which a daily job had no turn, or two."""
