@@ -16,16 +16,16 @@ Figures are CPU seconds and peak memory (RSS). What a run costs more than one wi
 from __future__ import annotations
 
 import argparse
-import subprocess
+import functools
 import sys
 import tempfile
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from verdict import Verdict, peak_memory
+from load.figures import in_a_fork, measured
+from verdict import Verdict
 
 from aperture_dagster.taste.crowd_table import build_table, read_table, write_table
 from aperture_dagster.taste.ranking.config import RankingConfig, RankingInputs
@@ -34,7 +34,6 @@ from aperture_dagster.taste.ranking.recommend import prepare
 FILMS, OWNED, DIMENSIONS, HOUSEHOLD = 20_000, 5_000, 256, 10
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LIMITS = {"CPU": 60.0, "memory": 1_000.0, "later CPU": 2.0, "later memory": 500.0, "file": 2.5}
-PARTS = ("none", "build", "use")
 TABLE = "crowd.npz"
 
 
@@ -82,44 +81,36 @@ def make_lists(table: Path | None) -> int:
     return sum(len(model.for_user(user)) for user in model.people.users)
 
 
-def measure_inside(part: str, folder: Path) -> None:
-    """Do one part in this process; print its CPU seconds and its peak memory (MB)."""
-    before = time.process_time()
-    if part == "build":
-        write_table(folder / TABLE, build_table(folder))
-    else:
-        assert make_lists(None if part == "none" else folder / TABLE)
-    print(time.process_time() - before, peak_memory())
-
-
 def measure(part: str, folder: Path) -> tuple[float, float]:
-    """Return CPU seconds and peak memory (MB) of a process that does one part."""
-    command = [sys.executable, __file__, "--inside", part, "--folder", str(folder)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    seconds, memory = done.stdout.split()[-2:]
-    return float(seconds), float(memory)
+    """Do one part in this process; return its CPU seconds and its peak memory (MB)."""
+    with measured() as used:
+        if part == "build":
+            write_table(folder / TABLE, build_table(folder))
+        else:
+            assert make_lists(None if part == "none" else folder / TABLE)
+    return used.cpu, used.peak_mb
 
 
 def main() -> int:
     """Run the benchmark, print its figures, and return 0 if all limits are kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=20_000, help="size of the crowd")
-    parser.add_argument("--inside", choices=PARTS, help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.inside:
-        measure_inside(options.inside, options.folder)
-        return 0
     verdict = Verdict()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        ratings = write_crowd(folder, options.people)
+
+        def apart(part: str) -> tuple[float, float]:
+            return in_a_fork(functools.partial(measure, part, folder))
+
+        # Apart as well, or its memory would count as that of the others.
+        ratings = in_a_fork(functools.partial(write_crowd, folder, options.people))
         print(f"{options.people:,} people, {ratings:,} ratings of {FILMS:,} films; a library of {OWNED:,}", flush=True)
-        built, built_memory = measure("build", folder)
+        built, built_memory = apart("build")
         size = (folder / TABLE).stat().st_size / 1e6
         # The smallest of three, since other programs run here, too.
-        used, used_memory = min(measure("use", folder) for _ in range(3))
-        none, none_memory = min(measure("none", folder) for _ in range(3))
+        used, used_memory = min(apart("use") for _ in range(3))
+        none, none_memory = min(apart("none") for _ in range(3))
     verdict.most("making the table, CPU", built, LIMITS["CPU"], " s")
     verdict.most("making the table, peak memory", built_memory, LIMITS["memory"], " MB")
     verdict.most("a run, more CPU than with no crowd", used - none, LIMITS["later CPU"], " s")

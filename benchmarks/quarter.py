@@ -180,7 +180,7 @@ class Quarter:
             ]
         self.record.kills["run"] += len(answer["killed"])
         if self.options.verbose:
-            for text in [*answer["failed"], *answer["errors"]]:
+            for text in [*(one.partition("\n")[0] for one in answer["failed"]), *answer["errors"]]:
                 print(f"  {self.name} {self.house.now:%d %H:%M}: {text}", flush=True)
 
     def _report(self, day: int, seconds: float) -> None:

@@ -18,14 +18,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
 import httpx
+from idle import PROJECT, wait_for
 from sqlalchemy import text
 from verdict import Verdict
 
@@ -39,7 +38,6 @@ from aperture_dagster.settings import load_settings
 from aperture_dagster.worklist.queue import enrol
 
 ANSWER_SECONDS = (0.02, 0.3)
-PROJECT = Path(__file__).resolve().parents[1]
 MOST_SECONDS = 600
 
 
@@ -104,7 +102,7 @@ def main() -> int:
             database = Database(demo.point_at(environment, home))
             stand_ins = StandIns(environment["APERTURE_TMDB_URL"].removesuffix("/tmdb/3"))
             try:
-                run("movies").wait_until_over()
+                Run("movies").wait_until_over()
                 for limit in LIMITS:
                     if options.only in str(limit):
                         one_run(database, stand_ins, limit, seconds[limit], verdict)
@@ -152,12 +150,12 @@ class StandIns:
 class Run:
     """A process that materializes an asset."""
 
-    def __init__(self, asset: str, environment: dict[str, str]) -> None:
+    def __init__(self, asset: str, **environment: str) -> None:
         command = [sys.executable, __file__, "--work", asset]
         # A killed process leaves temporary files; put them into the home, which is removed at the end.
-        environment = {**os.environ, "TMPDIR": os.environ["APERTURE_HOME"], **environment}
+        whole = {**os.environ, "TMPDIR": os.environ["APERTURE_HOME"], **environment}
         self._process = subprocess.Popen(
-            command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            command, cwd=PROJECT, env=whole, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         self._asset = asset
 
@@ -174,16 +172,11 @@ class Run:
         self._process.communicate(timeout=60)
 
 
-def run(asset: str, **environment: str) -> Run:
-    """Start to materialize an asset in another process."""
-    return Run(asset, environment)
-
-
 def one_run(database: Database, stand_ins: StandIns, limit: Limit, seconds: float, verdict: Verdict) -> None:
     """Measure a run that lasts this long: the limit must be used, and kept."""
     put_on_the_list(database, limit, int((seconds / limit.seconds + 1) * limit.requests) * limit.titles)
     stand_ins.begin(limit.service)
-    run(limit.asset, **limit.environment).wait_until_over()
+    Run(limit.asset, **limit.environment).wait_until_over()
     arrivals = stand_ins.arrivals(limit.service)
     ratio, most = used(arrivals, limit), most_in_window(arrivals, limit.seconds)
     print(f"{limit}: {len(arrivals):,} requests in {arrivals[-1] - arrivals[0]:.0f} s", flush=True)
@@ -196,20 +189,20 @@ def in_sequence(database: Database, stand_ins: StandIns, limit: Limit, verdict: 
     full = limit.requests
     stand_ins.begin(limit.service)
     put_on_the_list(database, limit, 6 * full)
-    stopped = run(limit.asset, **limit.environment)
-    wait_for(lambda: len(stand_ins.arrivals(limit.service)) > full // 2)
-    killed = run(limit.asset, **limit.environment)
-    wait_for(lambda: len(stand_ins.arrivals(limit.service)) > full * 3 // 2)
+    stopped = Run(limit.asset, **limit.environment)
+    wait_for_requests(stand_ins, limit, full // 2)
+    killed = Run(limit.asset, **limit.environment)
+    wait_for_requests(stand_ins, limit, full * 3 // 2)
     stopped.end(signal.SIGINT)
     first = len(stand_ins.arrivals(limit.service))
-    wait_for(lambda: len(stand_ins.arrivals(limit.service)) > first)
-    third = run(limit.asset, **limit.environment)
-    wait_for(lambda: len(stand_ins.arrivals(limit.service)) > first + full * 3 // 2)
+    wait_for_requests(stand_ins, limit, first)
+    third = Run(limit.asset, **limit.environment)
+    wait_for_requests(stand_ins, limit, first + full * 3 // 2)
     killed.end(signal.SIGKILL)
     second = len(stand_ins.arrivals(limit.service)) - first
     third.wait_until_over()
     put_on_the_list(database, limit, full * 3 // 2)
-    run(limit.asset, **limit.environment).wait_until_over()
+    Run(limit.asset, **limit.environment).wait_until_over()
     arrivals = stand_ins.arrivals(limit.service)
     most = most_in_window(arrivals, limit.seconds)
     print(
@@ -239,13 +232,9 @@ def put_on_the_list(database: Database, limit: Limit, titles: int) -> None:
         assert due == titles, f"the library holds {due} titles for {limit.service}, not {titles}"
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Poll until a condition is true."""
-    deadline = time.monotonic() + MOST_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise SystemExit(f"timed out after {MOST_SECONDS} s")
-        time.sleep(0.01)
+def wait_for_requests(stand_ins: StandIns, limit: Limit, more_than: int) -> None:
+    """Wait until more requests than this have arrived."""
+    wait_for(lambda: len(stand_ins.arrivals(limit.service)) > more_than, "requests", every=0.01)
 
 
 def used(arrivals: list[float], limit: Limit) -> float:

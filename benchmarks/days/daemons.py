@@ -21,7 +21,7 @@ import dagster._time as dagster_time
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.instance.ref import InstanceRef
-from dagster._core.launcher import DefaultRunLauncher, LaunchRunContext
+from dagster._core.launcher import LaunchRunContext
 from dagster._core.log_manager import DagsterLogManager
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
@@ -38,6 +38,7 @@ from dagster_shared.error import SerializableErrorInfo
 from sqlalchemy import Engine, QueuePool
 
 from aperture_dagster.build import build_definitions
+from aperture_dagster.instance.launcher import PatientRunLauncher
 from aperture_dagster.model import Clock
 
 LOOK = timedelta(seconds=30)
@@ -87,8 +88,11 @@ def definitions() -> dg.Definitions:
     return build_definitions(clock=Clock(dagster_time.get_current_datetime))
 
 
-class Launcher(DefaultRunLauncher):
-    """Keeps launched runs until they are executed: none ends within the look that requested it."""
+class Launcher(PatientRunLauncher):
+    """Keeps launched runs until they are executed: none ends within the look that requested it.
+
+    It tells Dagster's monitoring which runs are dead, as the product's does.
+    """
 
     waiting: queue.SimpleQueue[dg.DagsterRun] = queue.SimpleQueue()
 

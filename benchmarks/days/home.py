@@ -26,7 +26,7 @@ import time
 import warnings
 from collections import Counter
 from contextlib import suppress
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -47,11 +47,20 @@ import aperture_dagster.jobs
 import aperture_dagster.model
 import aperture_dagster.partitions
 import aperture_dagster.ratings.client
-from aperture_dagster.instance.dead_runs import dead_runs, free_dead_slots
+import aperture_dagster.sensors.outage
+from aperture_dagster.catalogue.people import users_of_partitions
+from aperture_dagster.defs.ratings import SYNC_JOB
+from aperture_dagster.instance.dead_runs import dead_runs, free_dead_slots, unlock_run
 from aperture_dagster.model import Clock
 from aperture_dagster.partitions import USERS, users_partitions
+from aperture_dagster.postgres.backup import backup_folder, read_backups
 from aperture_dagster.postgres.database import Database
+from aperture_dagster.ratings.accounts import TraktAccounts
+from aperture_dagster.ratings.records import parse_tokens
 from aperture_dagster.settings import load_settings
+from aperture_dagster.taste.changes import find_changes, list_inputs, taste_inputs
+from aperture_dagster.taste.recommendations import ranking_configs, read_places, resting
+from aperture_dagster.taste.vectors import model_in_use
 from days import daemons
 from days.daemons import Daemons, SimulatedTime, failures, until_quiet
 from days.growth import sizes_of
@@ -71,7 +80,6 @@ DATE = """
     UPDATE {table} SET {column} = :now
     WHERE {column} BETWEEN timezone('UTC', now() - interval '2 hours') AND timezone('UTC', now())"""
 PER_USER = ("watch_history", "taste_profiles", "recommendations", "shows_you_watch")
-SCHEDULE_TAG = "dagster/schedule_name"
 # A child needs seconds to import everything; a kill before that would hit nothing.
 MOST_SECONDS_TO_START = 1800
 LOOK_SECONDS = 0.1
@@ -92,6 +100,8 @@ def use_clock(clock: SimulatedTime) -> None:
         aperture_dagster.ratings.client,
     ):  # fmt: skip
         module.datetime = Simulated  # type: ignore[attr-defined]
+    # Sensors look a few times a day here, instead of every minute.
+    aperture_dagster.sensors.outage.OUTAGE = timedelta(hours=11)
 
 
 class HomeDaemons(Daemons):
@@ -110,8 +120,6 @@ class HomeDaemons(Daemons):
     def look(self) -> bool:
         """Let every daemon look once; an error of one of them does not end the others, as in a deployment."""
         (self._folder / CLOCK).write_text(self.clock.now().isoformat(), encoding="utf-8")
-        self.exhaust(execute_run_monitoring_iteration(self.context, self.logger))
-        self.exhaust(self._repeats.run_iteration(self.context))
         return super().look()
 
     def exhaust(self, iteration: Any) -> None:
@@ -121,7 +129,9 @@ class HomeDaemons(Daemons):
                 self.errors.append(result.to_string()[-600:])
 
     def work(self) -> bool:
-        """Work through the queue of runs; returns whether there was any."""
+        """End dead runs, repeat them, and work through the queue of runs; returns whether there was any."""
+        self.exhaust(execute_run_monitoring_iteration(self.context, self.logger))
+        self.exhaust(self._repeats.run_iteration(self.context))
         worked = super().work()
         if worked:
             with daemons.engines(self.instance)[0].begin() as connection:
@@ -137,6 +147,8 @@ class HomeDaemons(Daemons):
         free_dead_slots(self.instance.run_storage, self.instance.event_log_storage, self._settings)  # pyright: ignore
         if self.victim is None or self.launched != self.victim["run"]:
             super()._execute(run)
+            # As the end of its own process would, also of a run that could not note its end in a dead database.
+            unlock_run(run.run_id, self._settings)
             return
         after, self.victim = self.victim["after"], None
         command = [sys.executable, __file__, "--run", run.run_id, self.clock.now().isoformat()]
@@ -174,10 +186,8 @@ class Home:
     def live(self, moment: str, *, look: bool, victim: dict[str, Any] | None) -> dict[str, Any]:
         """Work until nothing more is requested."""
         daemons = self.daemons
-        daemons.runs.clear()
-        daemons.killed.clear()
-        daemons.errors.clear()
-        daemons.mistaken.clear()
+        for noted in (daemons.runs, daemons.killed, daemons.errors, daemons.mistaken):
+            noted.clear()
         daemons.launched, daemons.victim = 0, victim
         daemons.clock.move_to(datetime.fromisoformat(moment))
         daemons.start_schedules()
@@ -186,7 +196,6 @@ class Home:
         failed = [run for run in daemons.runs if run.status != dg.DagsterRunStatus.SUCCESS]
         return {
             "runs": [run.job_name for run in daemons.runs],
-            "scheduled": [run.job_name for run in daemons.runs if SCHEDULE_TAG in run.tags],
             "failed": [failures(self.instance, run)[:600] for run in failed],
             "killed": daemons.killed,
             "errors": daemons.errors,
@@ -195,13 +204,6 @@ class Home:
 
     def connect(self, tokens: dict[str, Any]) -> None:
         """Connect users to their accounts on Trakt, and sync their ratings as an operator who agrees to many."""
-        from aperture_dagster.catalogue.people import users_of_partitions
-        from aperture_dagster.definitions import defs
-        from aperture_dagster.defs.ratings import SYNC_JOB
-        from aperture_dagster.partitions import USERS
-        from aperture_dagster.ratings.accounts import TraktAccounts
-        from aperture_dagster.ratings.records import parse_tokens
-
         accounts = TraktAccounts(self.settings, self.database, Clock())
         with self.database.transaction() as connection:
             users = users_of_partitions(connection, self.instance.get_dynamic_partitions(USERS))
@@ -209,7 +211,7 @@ class Home:
         for name, pair in tokens.items():
             partition, user_id = partitions[name]
             accounts.connect(user_id, parse_tokens(pair, Clock().now()))
-            defs.resolve_job_def(SYNC_JOB).execute_in_process(
+            daemons.definitions().resolve_job_def(SYNC_JOB).execute_in_process(
                 instance=self.instance,
                 partition_key=partition,
                 run_config={"ops": {"trakt_ratings": {"config": {"accept_first_sync": True}}}},
@@ -218,32 +220,23 @@ class Home:
 
     def backups(self) -> dict[str, Any]:
         """List the proven backups, and what else is in their folder."""
-        from aperture_dagster.postgres.backup import backup_folder, read_backups
-
         folder = backup_folder(self.settings)
         found = read_backups(folder)
         names = {path.name for path in folder.iterdir()} if folder.exists() else set()
-        return {
-            "days": [one.day.isoformat() for one in found if one.is_proven],
-            "left": sorted(names - {one.path.name for one in found}),
-        }
+        days = [one.day.isoformat() for one in found if one.is_proven]
+        return {"days": days, "left": sorted(names - {one.path.name for one in found})}
 
     def old(self) -> list[str]:
         """Name the tastes and lists that a run would compute again, although the last night has passed."""
-
-        from aperture_dagster.catalogue.people import users_of_partitions
-        from aperture_dagster.partitions import USERS
-        from aperture_dagster.taste.changes import find_changes, list_inputs, taste_inputs
-        from aperture_dagster.taste.recommendations import ranking_configs
-        from aperture_dagster.taste.vectors import model_in_use
-
         now, keys = Clock().now(), self.instance.get_dynamic_partitions(USERS)
-        ranking = ranking_configs(self.settings)
+        ranking, zone = ranking_configs(self.settings), ZoneInfo(self.settings.schedule_timezone)
         with self.database.transaction() as connection:
             model_key = model_in_use(connection)
             users = {user.user_id: user for user in users_of_partitions(connection, keys).values()}
             tastes = taste_inputs(connection, self.settings, now=now)
-            lists = list_inputs(connection, self.settings, now=now, model_key=model_key, config=ranking)
+            places = read_places(connection, list(users))
+            rest = {user_id: resting(own, now.astimezone(zone).date()) for user_id, own in places.items()}
+            lists = list_inputs(connection, self.settings, now=now, model_key=model_key, config=ranking, resting=rest)
             found = {
                 "taste": find_changes(connection, "taste_profiles", users.values(), tastes),
                 "list": find_changes(connection, "recommendations", users.values(), lists),
@@ -255,9 +248,9 @@ class Home:
         ]
 
     def unwell(self, since: datetime) -> list[str]:
-        """Name jobs and users that are left failed, and what was made more than once since the last day began.
+        """Name jobs and users that are left failed, and what changed more than once since the last day began.
 
-        Nobody watched anything on that day.
+        Nobody watched anything on that day. What is looked at again and stays as it is has not changed.
         """
         found = []
         for job in daily_jobs(any_cron=True):
@@ -270,11 +263,13 @@ class Home:
             failed = [user for user in users if (one := statuses.get(user)) is not None and one.value == "FAILED"]
             found += [f"{asset} is left failed for {user}" for user in failed]
         statement = """
-            SELECT asset_key || coalesce(' ' || partition, '') FROM event_logs WHERE timestamp >= :since
-            AND dagster_event_type = 'ASSET_MATERIALIZATION' GROUP BY asset_key, partition HAVING count(*) > 1"""
+            SELECT e.asset_key || coalesce(' ' || partition, '') FROM event_logs e JOIN asset_event_tags t
+            ON t.event_id = e.id AND t.key = 'dagster/data_version' WHERE timestamp >= :since
+            AND dagster_event_type = 'ASSET_MATERIALIZATION' GROUP BY e.asset_key, partition
+            HAVING count(DISTINCT t.value) > 1"""
         with daemons.engines(self.instance)[0].connect() as connection:
             twice = connection.execute(text(statement), {"since": since.astimezone(UTC).replace(tzinfo=None)}).scalars()
-            return found + [f"made twice on the last day: {one}" for one in twice]
+            return found + [f"changed twice on the last day: {one}" for one in twice]
 
     def missed(self) -> list[str]:
         """Name the nights on which a daily job had no turn, or two."""

@@ -24,10 +24,9 @@ NEW_EVERY, RENAMED_EVERY, GONE_EVERY = 3, 7, 11
 
 @dataclass(order=True, slots=True)
 class Happening:
-    """Something that happens at a moment; ``name`` is for the progress lines."""
+    """Something that happens at a moment."""
 
     at: datetime
-    name: str
     happen: Callable[[SimulatorState], Any] = field(compare=False)
 
 
@@ -78,53 +77,40 @@ class Life:
 
     def _people(self) -> Iterator[Happening]:
         renamed, leaver = self.users[2 % len(self.users)], self._leaver
-        yield Happening(
-            self._at(self._share(0.27), 14), "a user is renamed", lambda state: state.rename_user(renamed, RENAMED)
-        )
+        yield Happening(self._at(self._share(0.27), 14), lambda state: state.rename_user(renamed, RENAMED))
 
         def come(state: SimulatorState) -> None:
             state.add_user(WorldUser(NEWCOMER))
             state.seerr_import(NEWCOMER)
 
-        yield Happening(self._at(self._share(0.34), 15), "a user comes", come)
+        yield Happening(self._at(self._share(0.34), 15), come)
         if leaver not in (*self.connected, renamed):
             # Just before a look at the users that reads no histories: that of somebody who has left cannot be read.
-            at = self._at(self._share(0.6), 8.5)
-            yield Happening(at, "a user leaves", lambda state: state.remove_user(leaver))
+            yield Happening(self._at(self._share(0.6), 8.5), lambda state: state.remove_user(leaver))
 
     def _titles(self) -> Iterator[Happening]:
         outside = [title for title in self._world.titles if title.copies == 0]
         self._chance.shuffle(outside)
         for day, title in zip(range(0, self._days, NEW_EVERY), outside, strict=False):
-            yield self._changed(day, 17, "is new", replace(title, copies=1))
+            yield self._changed(day, 17, replace(title, copies=1))
         played = {play.title_key for play in self._world.plays}
         gone, *others = (one for one in self._owned("movie") if one.key not in played)
         self._gone = {gone.key}
         for day, title in zip(range(5, self._days, GONE_EVERY), others, strict=False):
             self._gone.add(title.key)
-            yield Happening(
-                self._at(day, 11), f"{title.key} leaves", lambda state, key=title.key: state.remove_title(key)
-            )
+            yield Happening(self._at(day, 11), lambda state, key=title.key: state.remove_title(key))
         for day, title in zip(range(4, self._days, RENAMED_EVERY), self._owned("movie"), strict=False):
             if title.key not in self._gone:
-                yield self._changed(day, 11, "has a new name", replace(title, title=f"{title.title} Restored"))
-        yield Happening(
-            self._at(self._share(0.17), 11), f"{gone.key} is removed", lambda state: state.remove_title(gone.key)
-        )
-        yield Happening(
-            self._at(self._share(0.5), 11), f"{gone.key} is back", lambda state: state.shift(comes=gone.key)
-        )
-        yield Happening(
-            self._at(self._share(0.4), 11),
-            "a library is added",
-            lambda state: state.change_library(KIDS.name, has_id=True),
-        )
+                yield self._changed(day, 11, replace(title, title=f"{title.title} Restored"))
+        yield Happening(self._at(self._share(0.17), 11), lambda state: state.remove_title(gone.key))
+        yield Happening(self._at(self._share(0.5), 11), lambda state: state.shift(comes=gone.key))
+        yield Happening(self._at(self._share(0.4), 11), lambda state: state.change_library(KIDS.name, has_id=True))
         for number, show in enumerate(self._owned("series")[:3]):
             longer = replace(show, episodes_per_season=(*show.episodes_per_season, 3))
-            yield self._changed(self._share(0.2 + 0.2 * number), 9, "has a new season", longer)
+            yield self._changed(self._share(0.2 + 0.2 * number), 9, longer)
 
-    def _changed(self, day: int, hour: float, what: str, title: WorldTitle) -> Happening:
-        return Happening(self._at(day, hour), f"{title.key} {what}", lambda state: state.add_title(title))
+    def _changed(self, day: int, hour: float, title: WorldTitle) -> Happening:
+        return Happening(self._at(day, hour), lambda state: state.add_title(title))
 
     def _owned(self, media_type: str) -> list[WorldTitle]:
         return [
@@ -154,7 +140,7 @@ class Life:
                     if episode is None:
                         continue
                     play = Play(user, show.key, at, *episode)
-                yield Happening(at, "a play", lambda state, play=play: state.play(play))
+                yield Happening(at, lambda state, play=play: state.play(play))
 
     def _unseen(self, user: str, show: WorldTitle) -> Iterator[tuple[int, int]]:
         played = {
@@ -179,12 +165,11 @@ class Life:
                     continue
                 rated.add((user, key))
                 at = self._at(day, 12 if side == "server" else 20)
-                yield Happening(at, f"a rating ({side})", _rating(side, user, key, value))
+                yield Happening(at, _rating(side, user, key, value))
                 if self._chance.random() < 0.15 and day + 6 < self._days:
                     # Long enough afterwards to be known in both homes.
-                    later = at + timedelta(days=5)
                     other = "trakt" if side == "server" else "server"
-                    yield Happening(later, f"a rating is changed ({other})", _rating(other, user, key, 11 - value))
+                    yield Happening(at + timedelta(days=5), _rating(other, user, key, 11 - value))
 
     def _prices(self) -> Iterator[Happening]:
         for number, share in enumerate((0.2, 0.6), start=2):
@@ -192,7 +177,7 @@ class Life:
             def change(state: SimulatorState, number: int = number) -> None:
                 state.prices["text-embedding-3-small"]["input_cost_per_token"] = number * 2e-08
 
-            yield Happening(self._at(self._share(share), 8), "a price changes", change)
+            yield Happening(self._at(self._share(share), 8), change)
 
 
 def _rating(side: str, user: str, key: str, value: int) -> Callable[[SimulatorState], Any]:
