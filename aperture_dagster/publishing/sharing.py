@@ -182,7 +182,8 @@ def changes(current: ItemState, lacks: WatchState, source: ItemState, *, now: da
         if after is None:
             data |= {"Played": False, "PlayCount": 0, "PlaybackPositionTicks": 0}
         elif after.played:
-            is_repeated = before.watched is not None and before.watched.played
+            # Without a date it may be the same play, shared while this clock was behind the server's.
+            is_repeated = before.watched is not None and before.watched.played and before.watched.at is not None
             count = max(1, source.play_count, current.play_count + is_repeated)
             data |= {"Played": True, "PlayCount": count, "PlaybackPositionTicks": 0}
         elif source.position_ticks:

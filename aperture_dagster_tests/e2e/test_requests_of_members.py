@@ -105,7 +105,7 @@ def test_who_may_not_request_is_told_why_and_nothing_is_sent(open_door: Callable
         bob = browser("bob")
         form = plan(press(bob, "/suggestions", "Film 1", "Request").text)
         shown = press(german, "/suggestions", "Film 1", "Anfragen").text
-        assert "wartet bei Seerr, bis jemand sie freigibt" in shown and "waits on Seerr" not in shown
+        assert "wartet bei Seerr auf die Freigabe" in shown and "waits on Seerr" not in shown
         assert plan(shown)["plan"] == form["plan"], "the same request in any language"
         place.state.add_fault(FaultRule("seerr", "/api/v1", status=503))
         silent = bob.post("/request", data=form)

@@ -134,6 +134,8 @@ def test_only_what_differs_is_written():
     # It was seen twice.
     earlier = played._replace(last_played_at=NOW - timedelta(days=9))
     assert changes(earlier, finished, played, now=NOW)["PlayCount"] == 2
+    # One without a date was shared while this clock was behind the server's, or is a mark.
+    assert changes(played._replace(last_played_at=None), finished, played, now=NOW)["PlayCount"] == 1
     # An earlier play stays marked.
     assert changes(earlier, half, begun, now=NOW) == {
         "PlaybackPositionTicks": 77, "LastPlayedDate": "2026-05-17T18:00:00.000000Z",
