@@ -21,7 +21,7 @@ from aperture_dagster.postgres.tables import Moment, between, metadata, one_of
 from aperture_dagster.settings import Settings
 from aperture_dagster.settings.home import secrets_in, shown_address
 
-# Alerts: problems that the operator hears about, and what each address was told.
+# Tables: the open problems, and the messages about them that each address has received.
 
 
 CATEGORIES = ("run", "check", "freshness")
@@ -353,6 +353,10 @@ class Notifier:
             for url in settings.alert_addresses
         ]
         self._secrets = settings.secret_values()
+
+    def send_to_all(self, message: Message) -> list[tuple[Address, str | None]]:
+        """Send a message to every address; return each with the reason if that failed, as :meth:`send` does."""
+        return [(address, self.send(address, message)) for address in self.addresses]
 
     def send(self, address: Address, message: Message) -> str | None:
         """Send a message; return the reason, without secrets, if that fails.

@@ -34,7 +34,7 @@ from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.lists import (
-    library_genres,
+    genres_to_choose,
     liked_genres,
     profile_table,
     reason_of,
@@ -307,7 +307,7 @@ def my_taste(connection: Connection, viewer: User, settings: Settings, now: date
         [shelf for shelf in shelves if shelf.cards],
         [line for row in profile_table(connection, [user_id]) for line in _likes(row, _)],
         [(genre, round(100 * share)) for genre, share in list(shares.items())[:GENRES]],
-        [(genre, genre in excluded) for genre in sorted({*library_genres(connection), *excluded})],
+        [(genre, genre in excluded) for genre in genres_to_choose(connection, excluded)],
         _trakt_of(connection, user_id, settings, now, _),
     )
 

@@ -34,7 +34,7 @@ def end_work(step: str) -> NoReturn:
 
 
 def end_process(_: str = "") -> NoReturn:
-    """Kill this process, as the kernel does when memory is low: nothing is closed, and nothing is told."""
+    """Kill this process, as the kernel does when memory is low: nothing is closed, and nobody is notified."""
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("it is dead")
 

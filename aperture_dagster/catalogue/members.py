@@ -118,7 +118,7 @@ def read_keys(connection: Connection) -> list[dict[str, Any]]:
 
 
 def find_key(connection: Connection, digest: str) -> dict[str, Any] | None:
-    """Return the key of a digest, as a row of :func:`read_keys`; None if it is nobody's."""
+    """Return the key of a digest, as a row of :func:`read_keys`; None if no program has it."""
     # All are compared, each in the same time, so that the time of an answer says nothing about any.
     found = [row for row in read_keys(connection) if hmac.compare_digest(row["digest"], digest)]
     return found[0] if found else None

@@ -161,7 +161,6 @@ class _Titles:
                 self._by_id.setdefault((one.media_type, name, value), one)
             for name in {simplify(name) for name in one.names}:
                 self._by_name[one.media_type, name].append(one)
-        self._names = {one.work_id: one for known in self._by_name.values() for one in known}
         self._episodes: dict[int, dict[tuple[int, int], _Copy]] = {}
         self._items: dict[str, int] = {}
 

@@ -325,12 +325,11 @@ def household_summary(
     with operator_errors(context, settings):
         with database.transaction() as connection:
             message = weekly_summary(connection, settings, now=clock.now())
-        notifier = Notifier(settings)
-        sent = {address.shown: notifier.send(address, message) for address in notifier.addresses}
-    metadata: dict[str, Any] = {"sent": sum(reason is None for reason in sent.values()), "summary": message.body}
-    for address, reason in sent.items():
+        sent = Notifier(settings).send_to_all(message)
+    metadata: dict[str, Any] = {"sent": sum(reason is None for _, reason in sent), "summary": message.body}
+    for address, reason in sent:
         if reason is not None:
-            context.log.warning(f"No message to {address}: {reason}. `aperture alert test` tries it again.")
+            context.log.warning(f"No message to {address.shown}: {reason}. `aperture alert test` tries it again.")
     return materialized(context, metadata)
 
 

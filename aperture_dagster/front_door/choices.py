@@ -16,7 +16,7 @@ from aperture_dagster.newsletter import chosen_address, mail_sender, services, s
 from aperture_dagster.postgres.queries import read_value
 from aperture_dagster.publishing.publication import why_own_lists_are_not_published
 from aperture_dagster.settings import Settings
-from aperture_dagster.taste.lists import library_genres
+from aperture_dagster.taste.lists import genres_to_choose
 from aperture_dagster.texts import marked
 
 TAKEN = marked("Somebody else has this name. Choose another one.")
@@ -59,8 +59,8 @@ def offer_to(connection: Connection, member: User, settings: Settings) -> Offer 
 def exclude_genres(connection: Connection, visit: Visit) -> None:
     """Store the genres of which a member wants no titles: those whose boxes are ticked."""
     chosen = choices_of(connection, visit.member.user_id)
-    shown_genres = {*library_genres(connection), *chosen.excluded_genres}
-    ticked = sorted(one for one in shown_genres if f"without {one}" in visit.form)
+    genres = genres_to_choose(connection, chosen.excluded_genres)
+    ticked = [one for one in genres if f"without {one}" in visit.form]
     write_choices(connection, visit.member.user_id, replace(chosen, excluded_genres=tuple(ticked)))
 
 

@@ -255,7 +255,7 @@ def _makes_good(instance: dg.DagsterInstance, run: dg.DagsterRun, failed_id: str
 
 LONGEST_LOG_BYTES = 1_000_000
 LOG = "failures.log"
-"""The home's own log, which is told like an address."""
+"""The home's own log, which receives reports as an address does."""
 
 
 def build_failures_sensor(
@@ -313,7 +313,7 @@ def build_failures_sensor(
 
 
 def report(looks: Sequence[Sightings], settings: Settings, database: Database, *, now: datetime) -> list[str]:
-    """Remember what is wrong, tell each address what it is to be told, and say what was reported and what failed.
+    """Store what is wrong, send each address the reports that are due, and say what was reported and what failed.
 
     An attempt is recorded before it is made, so that a process that dies meanwhile repeats it only after a while.
     """

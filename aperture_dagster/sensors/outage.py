@@ -41,10 +41,8 @@ def report_outage(
     said = describe_outage(jobs, settings, since=since, now=now)
     with database.transaction() as connection:
         note_outage(connection, said, now=now)
-    notifier = Notifier(settings)
-    message = Message("Aperture: it runs again", said, is_good=True)
-    reasons = {address.shown: notifier.send(address, message) for address in notifier.addresses}
-    return [said, *(f"No message to {address}: {reason}." for address, reason in reasons.items() if reason)]
+    sent = Notifier(settings).send_to_all(Message("Aperture: it runs again", said, is_good=True))
+    return [said, *(f"No message to {address.shown}: {reason}." for address, reason in sent if reason)]
 
 
 def describe_outage(jobs: Collection[Job], settings: Settings, *, since: datetime, now: datetime) -> str:

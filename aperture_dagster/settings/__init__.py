@@ -238,8 +238,12 @@ def _explain(error: ValidationError, overrides: dict[str, Any]) -> str:
     variable = next((variable for variable in variables if os.environ.get(variable)), None)
     if name in overrides:
         where = "given by the program"
+    elif variable is None:
+        where = f"from {config_file()}"
+    elif _is_copied(variable):
+        where = f"from {variable} in {env_file()}"
     else:
-        where = f"from {_origin(variable)}" if variable else f"from {config_file()}"
+        where = f"from the environment variable {variable}"
     # An address may hold a password where it should not.
     is_private = name in secret_names() or name.endswith("_url") or "://" in str(problem["input"])
     shown = "" if is_private else f" (was {problem['input']!r})"
@@ -251,10 +255,9 @@ def _explain(error: ValidationError, overrides: dict[str, Any]) -> str:
     return f"Setting {name} {where}: {inside}{expected}{shown}."
 
 
-def _origin(variable: str) -> str:
-    """Say where a variable is set: ``.env`` has been copied into the environment."""
-    is_copied = env_file().is_file() and dotenv_values(env_file()).get(variable) == os.environ[variable]
-    return f"{variable} in {env_file()}" if is_copied else f"the environment variable {variable}"
+def _is_copied(variable: str) -> bool:
+    """Return whether a variable of the environment was copied there from ``.env``."""
+    return env_file().is_file() and dotenv_values(env_file()).get(variable) == os.environ[variable]
 
 
 def _explain_unknown(name: str, overrides: dict[str, Any]) -> str:
@@ -262,7 +265,7 @@ def _explain_unknown(name: str, overrides: dict[str, Any]) -> str:
     where = "given by the program" if name in overrides else f"in {config_file()}"
     if name in os.environ:
         known = [variable for setting in known for variable in environment_names(setting)]
-        where = f"in {env_file()}" if _origin(name).endswith(str(env_file())) else "in the environment"
+        where = f"in {env_file()}" if _is_copied(name) else "in the environment"
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]}?" if near else "docs/settings.md lists all settings."
     return f"{name} {where} is not a setting. {hint}"

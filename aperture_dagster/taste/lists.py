@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -344,12 +344,12 @@ def liked_genres(connection: Connection, user_ids: Sequence[str]) -> dict[str, d
     return shares
 
 
-def library_genres(connection: Connection) -> list[str]:
-    """Return the genres of the library's titles, by name."""
+def genres_to_choose(connection: Connection, chosen: Collection[str]) -> list[str]:
+    """Return the genres of the library's titles and those ``chosen`` before that it has lost, by name."""
     statement = """
-        SELECT DISTINCT unnest(coalesce(e.genres, t.genres)) AS genre
-        FROM present_titles t LEFT JOIN enriched_metadata e USING (work_id) ORDER BY genre"""
-    return list(execute(connection, statement).scalars())
+        SELECT DISTINCT unnest(coalesce(e.genres, t.genres))
+        FROM present_titles t LEFT JOIN enriched_metadata e USING (work_id)"""
+    return sorted({*execute(connection, statement).scalars(), *chosen})
 
 
 def favourites(connection: Connection, user_id: str, limit: int) -> list[dict[str, Any]]:

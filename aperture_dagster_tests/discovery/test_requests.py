@@ -1,4 +1,4 @@
-"""What is requested on Seerr, as whom, and when not: by the desk alone, with a Seerr that answers as it is told."""
+"""What is requested on Seerr, as whom, and when not: by the desk alone, with scripted answers of Seerr."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A program that runs one job. Job, assets, time and settings come as JSON on stdin.
 
-It prints ``{"success": …, "failures": …, "steps": …}``, unless it was told to be killed before.
+It prints ``{"success": …, "failures": …, "steps": …}``, unless the run is killed first.
 """
 
 from __future__ import annotations
