@@ -11,7 +11,6 @@ from typing import Any
 import dagster as dg
 
 # Neither the loop nor a workspace has a public way in; a real daemon and webserver cost ten times as much.
-from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
 from dagster._core.launcher import LaunchRunContext
 from dagster._core.launcher.sync_in_memory_run_launcher import SyncInMemoryRunLauncher
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
@@ -208,9 +207,3 @@ def console_of(home: Household) -> Iterator[Console]:
             yield Console(home, process, launcher)
     finally:
         del _loaded[name]
-
-
-def job_of(home: Household, job: str) -> ReconstructableJob:
-    """Return a job of a household with an open console, as commands get it."""
-    (name,) = (name for name, one in _loaded.items() if one is home.definitions)
-    return ReconstructableRepository.for_module(__name__, name).get_reconstructable_job(job)

@@ -1,4 +1,4 @@
-"""The whole graph on Emby: full sync, incremental history, access."""
+"""What was watched on Emby."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aperture_dagster.cli.demo import StandIns, demo_home
-from aperture_dagster.media_server.emby import EmbyReader
 from aperture_dagster.simulator.world import Play
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import metadata_of
@@ -37,12 +35,3 @@ def test_an_incremental_history_on_emby_takes_one_request_per_user_and_sees_remo
         )
         assert home.value(played, title=unseen.title) is True
         assert home.value(played, title=unmarked.title) is False
-
-
-def test_the_demo_on_emby_has_its_own_server_and_home(tmp_path):
-    assert demo_home(None, "emby") != demo_home(None)
-    with StandIns("odd", server="emby").running() as (_, environment):
-        assert environment["APERTURE_MEDIA_SERVER_TYPE"] == "emby"
-        server = EmbyReader(environment["APERTURE_MEDIA_SERVER_URL"], environment["APERTURE_MEDIA_SERVER_API_KEY"])
-        assert server.identity().product == "Emby Server"
-        server.close()

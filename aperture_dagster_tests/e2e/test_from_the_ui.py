@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
@@ -13,9 +13,9 @@ import pytest
 from aperture_dagster.build import all_jobs
 from aperture_dagster.defs.users import VERSION_TAG
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG, users_partitions
-from aperture_dagster.simulator.world import Play
 from aperture_dagster_tests.defs.shared import definitions_of
-from aperture_dagster_tests.e2e.console import Console, console_of, job_of, materialized, why_failed
+from aperture_dagster_tests.e2e.console import Console, console_of, materialized, why_failed
+from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import Household
 
 pytestmark = pytest.mark.e2e
@@ -65,51 +65,28 @@ def assert_recorded(home: Household, events: list[dg.AssetMaterialization], user
         )
 
 
-def test_a_backfill_of_all_users_succeeds_and_records_each_user_once(console: Console):
-    home = console.home
-    everyone, assets = home.everyone(), assets_of_users()
+def test_a_backfill_of_everything_that_has_users_records_each_asset_and_user_once(console: Console):
+    home, assets = console.home, assets_of_users()
+    everyone, before = home.everyone(), {asset: versions(home, asset) for asset in assets}
     assert len(assets) > 5 and len(everyone) == 4
+    done = console.backfill(*assets)
+    assert (done.status, done.errors) == (SERVED, [])
     for asset in assets:
-        before = versions(home, asset)
-        assert set(before) == set(everyone), asset
-        done = console.backfill(asset, users=everyone)
-        assert (done.status, done.errors) == (SERVED, []), asset
-        assert len(set(before.values())) == len(everyone) or asset not in CHAIN, f"{asset}: no two are alike"
-        assert len(done.runs) == 1, f"{asset}: one run serves all"
+        assert len(set(before[asset].values())) == len(everyone) or asset not in CHAIN, f"{asset}: no two are alike"
         assert_recorded(home, done.events(asset), everyone, asset)
-        assert versions(home, asset) == before, f"{asset}: nothing has changed"
+        assert versions(home, asset) == before[asset], f"{asset}: nothing has changed"
         assert status(home, asset) == dict.fromkeys(everyone, "MATERIALIZED")
         assert set(console.checks_of(asset).values()) <= {"SUCCEEDED"}, asset
 
 
-def test_a_backfill_of_everything_that_has_users_records_each_asset_and_user_once(console: Console):
-    home, assets = console.home, assets_of_users()
-    everyone, before = home.everyone(), {asset: versions(home, asset) for asset in assets}
-    done = console.backfill(*assets)
-    assert (done.status, done.errors) == (SERVED, [])
-    for asset in assets:
-        assert_recorded(home, done.events(asset), everyone, asset)
-        assert versions(home, asset) == before[asset], asset
-
-
-def test_everything_is_computed_again_by_a_backfill_with_the_documented_configuration(console: Console):
-    home = console.home
-    everyone, config = home.everyone(), {"ops": {asset: {"config": {"recompute": True}} for asset in CHAIN}}
-    done = console.backfill(*CHAIN, users=everyone, runConfigData=config)
-    assert done.status == SERVED and len(done.runs) == 1
+def test_a_backfill_of_some_users_serves_these_with_the_documented_configuration(console: Console):
+    everyone, config = console.home.everyone(), {"ops": {asset: {"config": {"recompute": True}} for asset in CHAIN}}
+    users = [everyone[0], everyone[2]]
+    done = console.backfill(*CHAIN, users=users, runConfigData=config)
+    assert (done.status, len(done.runs)) == (SERVED, 2), "one run for each range without a gap"
     for asset in CHAIN:
-        assert_recorded(home, done.events(asset), everyone, asset)
+        assert_recorded(console.home, done.events(asset), users, asset)
         assert {one.metadata["computed_because"].value for one in done.events(asset)} == {"asked for"}
-
-
-def test_a_backfill_of_some_users_serves_these(console: Console):
-    everyone = console.home.everyone()
-    for chosen, runs in (((1, 2), 1), ((1,), 1), ((0, 2), 2)):
-        users = [everyone[number] for number in chosen]
-        done = console.backfill(*CHAIN, users=users)
-        assert (done.status, len(done.runs)) == (SERVED, runs), users
-        for asset in CHAIN:
-            assert_recorded(console.home, done.events(asset), users, asset)
 
 
 @pytest.fixture
@@ -141,44 +118,16 @@ def test_a_backfill_in_which_one_user_fails_says_so_and_records_the_others(conso
     assert "SKIPPED" not in console.checks_of("recommendations").values()
 
 
-def test_the_page_of_the_household_follows_a_backfill(console: Console):
-    home, user = console.home, console.home.everyone()[0]
-    overview = dg.AssetKey("household_overview")
-    at, cursor = datetime.now(UTC), None
-
-    def requested() -> bool:
-        nonlocal at, cursor
-        # Changes wait for the next hour.
-        at += timedelta(hours=1)
-        result = dg.evaluate_automation_conditions(home.definitions, home.instance, cursor=cursor, evaluation_time=at)
-        cursor = result.cursor
-        return bool(result.get_num_requested(overview))
-
-    requested()
-    assert not requested(), "it has come to rest"
-    film = next(title for title in console.world.titles if title.title == home.titles_for(user)[0])
-    console.simulator.state.play(Play(user, film.key, datetime.now(UTC)))
-    home.must("sync_watch_history", users=home.everyone())
-    assert console.backfill(*CHAIN).status == SERVED
-    assert film.title not in home.titles_for(user)
-    assert requested()
-
-
 def test_checks_run_with_one_partition_and_are_about_everybody(console: Console):
     home = console.home
     user, other = home.everyone()[:2]
-    checked = [asset for asset in assets_of_users() if console.checks_of(asset)]
-    assert len(checked) > 5
-    for asset in checked:
-        run = console.materialize(asset, partition=user)
-        assert run.is_success and RANGE_START_TAG not in run.tags, asset
-        assert_recorded(home, materialized(home, run.run_id), [user], asset)
-        assert set(console.checks_of(asset).values()) == {"SUCCEEDED"}, asset
     home.rows(
         "DELETE FROM recommendations WHERE user_id = (SELECT user_id FROM users WHERE name = :name) RETURNING 1",
         name=other,
     )
-    console.materialize("recommendations", partition=user)
+    run = console.materialize("recommendations", partition=user)
+    assert run.is_success and RANGE_START_TAG not in run.tags
+    assert_recorded(home, materialized(home, run.run_id), [user], "recommendations")
     assert console.checks_of("recommendations") == dict.fromkeys(console.checks_of("recommendations"), "SUCCEEDED") | {
         "exist_for_every_user": "FAILED"
     }
@@ -209,23 +158,7 @@ def test_a_job_that_is_launched_without_a_partition_serves_everybody(console: Co
             assert (run.tags[RANGE_START_TAG], run.tags[RANGE_END_TAG]) == (everyone[0], everyone[-1]), job.name
 
 
-def test_a_job_that_is_executed_without_a_partition_in_a_terminal_serves_everybody(console: Console):
-    with dg.execute_job(job_of(console.home, "generate_recommendations"), console.instance) as result:
-        assert result.success
-    for asset in CHAIN:
-        events = [one for one in materialized(console.home, result.run_id) if one.asset_key == dg.AssetKey(asset)]
-        assert_recorded(console.home, events, console.home.everyone(), asset)
-
-
-def test_a_job_without_partitions_is_launched_as_it_is(console: Console):
-    for job in ("run_daily_checks", "refresh_household_overview"):
-        run = console.launch(job)
-        assert run.is_success and RANGE_START_TAG not in run.tags, job
-
-
 def test_a_job_for_everybody_says_what_to_do_while_nobody_takes_part(household: Any):
-    from aperture_dagster_tests.e2e.worlds import small_world
-
     with household(small_world(movies=1)) as (_, home), console_of(home) as console:
         run = console.launch("generate_recommendations")
         assert run.status == dg.DagsterRunStatus.FAILURE

@@ -8,10 +8,9 @@ from typing import Any
 import click
 import pytest
 
-from aperture_dagster.discovery.seerr import Seerr
 from aperture_dagster.simulator.seerr_book import Permission
 from aperture_dagster_tests.e2e.requesting import FILMS, ON, SHOW, requesting
-from aperture_dagster_tests.household import failures, run_check
+from aperture_dagster_tests.household import failures
 
 pytestmark = pytest.mark.e2e
 
@@ -31,18 +30,6 @@ def test_nothing_is_sent_as_the_owner_while_something_removes_the_user(open_plac
         assert place.on_seerr() == [] and place.states("ann") == {}
         place.state.seerr_loses_user(False)
         assert place.send() == [("ann", "movie:1")]
-
-
-def test_what_was_made_as_somebody_else_all_the_same_is_named_and_never_repeated(
-    open_place: Any, monkeypatch: pytest.MonkeyPatch
-):
-    with open_place(**ON) as place:
-        place.suggest("ann", FILMS[0])
-        monkeypatch.setattr(Seerr, "verify_user", lambda client, user: None)
-        place.state.seerr_loses_user(True)
-        assert "Delete the request on Seerr" in failures(place.run())["seerr_requests"]
-        assert place.on_seerr() == [("owner", "movie:1")] and place.states("ann") == {"Film 1 (2001)": "approved"}
-        assert place.send() == []
 
 
 def test_what_changes_before_the_answer_is_not_sent(open_place: Any, monkeypatch: pytest.MonkeyPatch):
@@ -103,24 +90,3 @@ def test_a_request_that_seerr_has_deleted_counts_as_declined_and_says_what_may_b
         place.send()
         assert place.states("ann") == {"Show (2010)": "declined"} and place.on_seerr() == []
         assert "TheTVDB lacks the series" in " ".join(place.command("requests").output.split())
-
-
-def test_requests_of_users_who_left_are_not_asked_about(open_place: Any):
-    with open_place() as place:
-        place.suggest("bob", *FILMS[:2])
-        place.command("request", "bob", "Film 1", "--yes")
-        place.note("bob", FILMS[1], "sending", requested_at="2026-05-01")
-        assert not run_check(place.home, "seerr_requests", "were_answered").passed
-        place.home.rows("UPDATE users SET removed_at = now() WHERE name = 'bob' RETURNING 1")
-        asked = place.state.counters.total("seerr")
-        listed = place.command("requests")
-        assert "pending" in listed.output and place.state.counters.total("seerr") == asked
-        assert run_check(place.home, "seerr_requests", "were_answered").passed
-
-
-def test_a_failed_request_is_retried_on_seerr(open_place: Any):
-    with open_place() as place:
-        place.command("request", "ann", "tmdb:movie:1", "--yes")
-        place.decide("movie:1", "failed")
-        again = place.command("request", "ann", "tmdb:movie:1", "--yes")
-        assert "Retry it on Seerr" in again.output and len(place.on_seerr()) == 1

@@ -82,42 +82,6 @@ def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(open_place: Any):
         assert {row["as"] for row in rows} == {"ann"}
 
 
-def test_nothing_more_while_earlier_requests_lie_unwatched(open_place: Any):
-    with open_place(**ON | {"requests_per_week": 2}) as place:
-        place.suggest("ann", *FILMS)
-        place.send()
-        for key in ("movie:1", "movie:2"):
-            place.state.seerr_make_available(key)
-        place.later(days=8)
-        assert place.send() == [("ann", "movie:3"), ("ann", "movie:4")]
-        place.later(days=29)
-        assert place.send() == [("ann", "movie:5"), ("ann", "movie:6")]
-        place.suggest("bob", SHOW)
-        place.home.rows(
-            "DELETE FROM discovery_candidates WHERE user_id = :ann RETURNING 1", ann=place.user("ann").user_id
-        )
-        place.home.rows("UPDATE discovery_candidates SET user_id = :ann RETURNING 1", ann=place.user("ann").user_id)
-        place.later(days=8)
-        assert place.send() == []
-        assert "until earlier ones have been started: Film 1 (2001), Film 2 (2002)" in place.page("ann")["reasons"]
-        started = """
-            INSERT INTO watch_state VALUES (:user, 1, :work, false, false, 0, 0.1, now(), false, now()) RETURNING 1"""
-        place.home.rows(started, user=place.user("ann").user_id, work=place.works["movie:2"])
-        assert place.send() == [("ann", "series:8")]
-
-
-def test_a_quota_of_seasons_is_respected_and_shown(open_place: Any):
-    with open_place(**ON) as place:
-        place.suggest("ann", SHOW)
-        place.state.seerr_user("ann", tv_quota=(2, 7))
-        assert place.send() == []
-        assert "2 of 2 seasons left in 7 days, and 3 are needed" in place.page("ann")["reasons"]
-        place.state.seerr_user("ann", tv_quota=(3, 7))
-        assert place.send() == [("ann", "series:8")]
-        (made,) = place.state.seerr_requests()
-        assert made["seasons"] == [1, 2, 3]
-
-
 def test_one_users_refusal_costs_only_that_user_and_nothing_of_theirs(open_place: Any):
     with open_place(**ON) as place:
         place.suggest("ann", FILMS[0])
@@ -166,20 +130,6 @@ def test_a_note_of_a_request_that_never_arrived_is_sent_by_the_next_run(open_pla
         assert place.states("ann") == {"Film 1 (2001)": "pending"}
 
 
-def test_an_answer_that_is_lost_is_found_and_an_error_is_not_repeated_every_day(open_place: Any):
-    with open_place(**ON | {"requests_per_week": 1}) as place:
-        place.suggest("ann", *FILMS[:2])
-        post = {"service": "seerr", "path_contains": "/api/v1/request", "times": 1}
-        place.state.add_fault(FaultRule(**post, kind="cut_off"))
-        assert not place.run().success
-        assert place.send() == [] and place.states("ann") == {"Film 1 (2001)": "pending"}
-        place.suggest("bob", FILMS[2], FILMS[3])
-        place.state.add_fault(FaultRule(**post, status=500))
-        assert not place.run("bob").success
-        assert place.send("bob") == [("bob", "movie:4")]
-        assert place.states("bob")["Film 3 (2003)"] == "refused"
-
-
 # The commands
 
 
@@ -219,20 +169,6 @@ def test_a_series_is_requested_as_a_whole_or_by_seasons_even_if_unknown_so_far(o
         none = place.command("request", "bob", "tmdb:series:8", "--yes")
         assert none.exit_code == 0 and "No season" in none.output
         assert place.command("request", "bob", "tmdb:series:8", "--seasons", "0").exit_code == 2
-
-
-def test_a_declined_title_can_be_requested_again_by_command_and_says_so(open_place: Any):
-    with open_place() as place:
-        place.command("request", "ann", "tmdb:movie:1", "--yes")
-        place.decide("movie:1", "declined")
-        again = place.command("request", "ann", "tmdb:movie:1", "--yes")
-        assert again.exit_code == 0 and "declined before" in again.output
-        assert len(place.on_seerr()) == 2 and place.states("ann") == {"Film 1": "pending"}
-        # As a run leaves it that was killed after the request arrived: the older one is not taken for it.
-        for older, state in ((1, "pending"), (2, "pending")):
-            place.home.rows("UPDATE seerr_requests SET state = 'sending', request_id = :id RETURNING 1", id=older)
-            assert state in place.command("requests", "ann").output
-            assert place.home.value("SELECT request_id FROM seerr_requests") == 2
 
 
 def test_requests_can_be_listed_while_seerr_is_down_and_never_show_the_key(open_place: Any):

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aperture_dagster.build import all_jobs
 from aperture_dagster.enrichment.pictures import check_picture
-from aperture_dagster.model import Clock
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster_tests.e2e.worlds import ENRICHED, small_world, world_of_studios
@@ -21,30 +18,13 @@ from aperture_dagster_tests.household import Household, metadata_of
 pytestmark = pytest.mark.e2e
 
 STORED = "SELECT kind, studio_id, file_name, picture_kind, bytes FROM studio_logos WHERE file_name IS NOT NULL"
-OUTCOMES = "SELECT outcome, count(*) AS n FROM fetches WHERE source = 'tmdb_images' GROUP BY 1"
-
-
-class Calendar:
-    """A clock that tests can move."""
-
-    def __init__(self) -> None:
-        self.now = datetime.now(UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 @contextmanager
-def enriched(household: Any, **settings: Any) -> Iterator[tuple[RunningSimulator, Household, Calendar]]:
+def enriched(household: Any, **settings: Any) -> Iterator[tuple[RunningSimulator, Household]]:
     """A home with metadata of TMDb, so that the studios are known."""
-    calendar = Calendar()
-    parts = {"clock": Clock(calendar)}
-    with household(world_of_studios(), parts, after=ENRICHED, **settings) as (simulator, home):
-        yield simulator, home, calendar
-
-
-def outcomes(home: Household) -> dict[str, int]:
-    return {row["outcome"]: row["n"] for row in home.rows(OUTCOMES)}
+    with household(world_of_studios(), after=ENRICHED, **settings) as (simulator, home):
+        yield simulator, home
 
 
 def logos(home: Household) -> Path:
@@ -60,7 +40,7 @@ def due_again(home: Household) -> None:
 
 
 def test_every_logo_is_downloaded_once_and_its_type_follows_its_content(household):
-    with enriched(household) as (simulator, home, _):
+    with enriched(household) as (simulator, home):
         metadata = run(home)
         with_logo = home.value("SELECT count(*) FROM studio_logos WHERE logo_path IS NOT NULL")
         without = home.value("SELECT count(*) FROM studio_logos WHERE logo_path IS NULL")
@@ -76,7 +56,7 @@ def test_every_logo_is_downloaded_once_and_its_type_follows_its_content(househol
 
 
 def test_content_that_is_not_a_picture_is_refused_and_requested_again_later(household):
-    with enriched(household) as (simulator, home, _):
+    with enriched(household) as (simulator, home):
         simulator.state.add_fault(FaultRule("tmdb_images", kind="wrong_content"))
         metadata = run(home)
         assert metadata["fetched"] == 0 and metadata["errors"] == metadata["requests"] > 5
@@ -89,31 +69,8 @@ def test_content_that_is_not_a_picture_is_refused_and_requested_again_later(hous
         assert run(home)["fetched"] == metadata["errors"]
 
 
-def test_what_failed_is_downloaded_by_the_schedule_an_hour_later_and_then_after_twice_the_time(household):
-    with enriched(household, http_attempts=1) as (simulator, home, calendar):
-        (job,) = (one for one in all_jobs(home.settings) if one.name == "enrich_studio_logos")
-
-        def is_due() -> bool:
-            return job.cron is not None and job.why_skip(home.instance, home.settings, Clock(calendar)) is None
-
-        simulator.state.add_fault(FaultRule("tmdb_images", status=500, times=2))
-        simulator.state.add_fault(FaultRule("tmdb_images", kind="cut_off", times=1))
-        assert run(home)["errors"] == 3
-        assert run(home)["asked"] == 0 and not is_due(), "not before an hour has passed"
-        calendar.now += timedelta(minutes=61)
-        simulator.state.add_fault(FaultRule("tmdb_images", status=500, times=1))
-        assert is_due()
-        again = run(home)
-        assert (again["errors"], again["fetched"]) == (1, 2)
-        calendar.now += timedelta(minutes=61)
-        assert not is_due()
-        calendar.now += timedelta(minutes=61)
-        assert is_due() and run(home)["fetched"] == 1
-        assert outcomes(home).keys() == {"ok", "not_found"} and not is_due()
-
-
 def test_a_changed_logo_and_a_lost_file_are_downloaded_at_once(household):
-    with enriched(household) as (_, home, _):
+    with enriched(household) as (_, home):
         run(home)
         one, two, *_ = home.rows(f"{STORED} ORDER BY studio_id")
         (logos(home) / one["file_name"]).unlink()

@@ -33,14 +33,8 @@ def logos_by_name(home: Household) -> dict[str, bytes]:
     return {row["name"]: (home.settings.home_path / "logos" / row["file_name"]).read_bytes() for row in rows}
 
 
-@pytest.mark.parametrize(
-    "server",
-    [
-        "emby",
-    ],
-)
-def test_studios_without_a_picture_get_their_logo_and_the_operators_choice_stays(household, server: str):
-    with enriched(household, server=server, set_studio_pictures=True) as (simulator, home):
+def test_studios_without_a_picture_get_their_logo_and_the_operators_choice_stays(household):
+    with enriched(household, set_studio_pictures=True) as (simulator, home):
         named = "SELECT s->>'name' AS name FROM tmdb_metadata, jsonb_array_elements(companies || networks) s "
         with_logo = {row["name"] for row in home.rows(named + "WHERE s->>'logo_path' IS NOT NULL")}
         with MediaServers(home.settings, home.database).open_writer() as writer:

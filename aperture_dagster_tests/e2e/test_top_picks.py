@@ -123,26 +123,6 @@ def house(household: Any) -> Any:
 # Sources
 
 
-def test_a_list_of_tmdb_keeps_its_order_and_shows_what_the_household_watched(house: Any) -> None:
-    # Popular: 10 films that nobody here owns, then those of the library. Film 3 has no TMDb id on the server's side.
-    others = [film(100 + number, popularity=5000.0, copies=0) for number in range(10)]
-    plays = [*watched(4, "ada", "bob"), *watched(9, "ada", "bob", "cy")]
-    one = world(*others, film(9, popularity=1.0), plays=plays)
-    with house(one, top_picks_movies={"source": "tmdb:popular", "per_list": 3}) as home:
-        metadata = home.make()
-        assert home.titles() == ["Film 1", "Film 2", "Film 3"]
-        rows = [row for row in home.rows() if row["media_type"] == "movie"]
-        assert [(row["viewers"], row["plays"]) for row in rows] == [(0, 0)] * 3
-        assert home.sources() == {"tmdb"} and home.sources("series") == set()
-        assert metadata["movie_source"] == "tmdb" and metadata["requests"] == 1
-        assert home.simulator.state.requests("tmdb", "popular") == 1, "no more pages than needed"
-        home.use(top_picks_movies={"source": "tmdb:top_rated", "per_list": 10})
-        home.make()
-        assert len(home.titles()) == 6
-        row = next(row for row in home.rows() if row["title"] == "Film 4")
-        assert (row["viewers"], row["plays"]) == (2, 2)
-
-
 def test_a_hybrid_list_joins_what_is_watched_here_and_what_is_popular_outside(house: Any) -> None:
     # Film 5 is first here and fifth of five outside, Film 1 the reverse; Film 2 is second in both.
     plays = [*watched(5, *USERS), *watched(2, "ada", "bob"), *watched(4, "ada", days_ago=20)]
@@ -209,15 +189,6 @@ def test_a_list_with_nothing_of_the_library_keeps_the_last_list_and_never_writes
         )
 
 
-def test_a_household_that_watched_nothing_keeps_its_last_list(house: Any) -> None:
-    with house(world(plays=watched(3, *USERS))) as home:
-        home.make()
-        assert home.titles() == ["Film 3"]
-        home.home.rows("DELETE FROM plays RETURNING 1")
-        assert home.make()["movie_source"] == "none"
-        assert home.titles() == ["Film 3"]
-
-
 # Days
 
 
@@ -271,21 +242,6 @@ def test_days_missed_by_an_outage_are_made_up_for_by_the_next_run(house: Any, mo
         home.make(TODAY - 2 * DAY)
         home.make()
         assert {row["day"] for row in home.rows()} == {TODAY - 2 * DAY, TODAY}
-
-
-def test_past_days_of_a_list_from_outside_stay_as_they_were_made(house: Any) -> None:
-    with house(world(plays=watched(5, *USERS, days_ago=9)), top_picks_movies={"source": "tmdb:popular"}) as home:
-        home.clock.moment -= 2 * DAY
-        home.make(TODAY - 2 * DAY)
-        before = home.titles(TODAY - 2 * DAY)
-        home.clock.moment += 2 * DAY
-        home.simulator.state.add_title(film(60, popularity=9000.0))
-        asked = home.simulator.state.requests("tmdb")
-        result = home.make_range(TODAY - 3 * DAY, TODAY - DAY)
-        assert result.success
-        assert home.titles(TODAY - 2 * DAY) == before
-        assert home.titles(TODAY - DAY) == [], "what TMDb listed yesterday is not known"
-        assert home.simulator.state.requests("tmdb") == asked
 
 
 def test_days_begin_at_midnight_where_the_operator_lives_also_when_clocks_change(

@@ -12,7 +12,6 @@ from click.testing import CliRunner, Result
 from pydantic import SecretStr
 
 from aperture_dagster.cli.main import main
-from aperture_dagster.defs.users import VERSION_TAG
 from aperture_dagster.settings import Settings, environment_names
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.e2e.rating import (
@@ -24,10 +23,8 @@ from aperture_dagster_tests.e2e.rating import (
     rating,
 )
 from aperture_dagster_tests.household import (
-    failures,
     markdown_rows,
     materializations,
-    metadata_of,
 )
 from aperture_dagster_tests.sensors.runs import UNFINISHED, add_run
 
@@ -140,34 +137,6 @@ def test_users_without_a_connection_are_left_out_and_the_job_says_so(raters: Any
     with raters(trakt_client_id=None) as place:
         assert "TRAKT_CLIENT_ID is not set" in (job.off_if(place.home.settings) or "")
         assert all("TRAKT_CLIENT_ID is not set" in one["note"] for one in place.sync().values())
-
-
-def test_a_run_shows_what_it_holds_back_records_the_rest_and_accepts_what_an_earlier_one_held(raters: Any):
-    with raters() as place:
-        place.connect("ann", "bob")
-        for key in (FILM, "movie:3", "movie:4"):
-            place.state.trakt_rate("ann", key, 8)
-        before = place.sync()["ann"]["version"]
-        for key in (FILM, "movie:3", "movie:4"):
-            place.state.trakt_unrate("ann", key)
-        place.state.trakt_rate("ann", TWICE, 3)
-        place.state.trakt_rate("bob", TWICE, 4)
-        accepted = {"trakt_ratings": {"accept_removals": True}}
-        for config in (accepted, None):
-            result = place.home.run(JOB, users=place.home.everyone(), config=config)
-            said = failures(result)["trakt_ratings"]
-            assert "of ann's 3 ratings" in said and "`aperture trakt removals ann`" in said, "nothing was held before"
-        assert place.here("ann")[TWICE] == 3 and place.here("bob") == {TWICE: 4}
-        (made,) = (one for one in materializations(result) if one.partition == "ann")
-        shown = metadata_of(result, "trakt_ratings", "ann")
-        assert (made.tags or {})[VERSION_TAG] != before and shown["held"] == 3
-        rows = markdown_rows(shown["held_removals"])
-        assert {row["title"] for row in rows} == {"Film 1 (2000)", "Film 3 (2000)", "Film 4 (2000)"} and rows[0][
-            "removed on"
-        ] == "Trakt"
-        made = place.sync(accept_removals=True)
-        assert (made["ann"]["removed"], made["ann"]["held"]) == (3, 0)
-        assert {key: value for key, value in place.here("ann").items() if value} == {TWICE: 3}
 
 
 def test_ratings_reach_every_copy_on_jellyfin_and_do_not_come_back(raters: Any, command: Callable[..., Result]):

@@ -111,46 +111,12 @@ def test_a_new_film_is_enriched_embedded_and_may_be_recommended(settled):
             vote_average=9.5, vote_count=100_000, popularity=500.0, tmdb_id=999_000_001, imdb_id="tt999000001",
         )  # fmt: skip
         simulator.state.add_title(film)
-        results = home.cycle(skip=("sync_users", "sync_series", "refresh_top_picks"))
+        results = {job: home.must(job) for job in ("sync_movies", "enrich_metadata", "generate_embeddings")}
+        home.must("generate_recommendations", users=home.everyone())
         assert simulator.state.requests("tmdb", "/movie/") == 1
         assert metadata_of(results.values(), "movies")["added"] == 1
         assert metadata_of(results.values(), "embeddings")["embedded"] == 1
         assert any("The Newcomer" in titles for titles in lists_of(home).values())
-
-
-def test_a_play_changes_the_taste_and_removes_the_film_from_the_list(settled):
-    with settled() as (simulator, home, world):
-        keys = {title.title: title.key for title in world.titles}
-        first = home.titles_for("ada0")[0]
-        others = lists_of(home)
-        weights = "SELECT count(*) FROM taste_weights JOIN users USING (user_id) WHERE name = 'ada0'"
-        before = home.value(weights)
-        simulator.state.play(Play("ada0", keys[first], datetime.now(UTC)))
-        home.must("sync_watch_history", users=home.everyone())
-        home.must("generate_recommendations", partition="ada0")
-        assert first not in home.titles_for("ada0")
-        assert home.value(weights) == before + 1
-        assert all(titles == others[name] for name, titles in lists_of(home).items() if name != "ada0")
-
-
-def test_a_rating_turns_a_like_into_a_dislike(settled):
-    weight = (
-        "SELECT weight FROM taste_weights w JOIN users USING (user_id) JOIN titles USING (work_id) "
-        "WHERE users.name = 'ada0' AND titles.title = :title"
-    )
-    liked = (
-        "SELECT t.title FROM taste_weights w JOIN users USING (user_id) JOIN titles t USING (work_id) "
-        "WHERE users.name = 'ada0' AND w.weight > 0 AND w.media_type = 'movie' ORDER BY w.weight DESC, t.title LIMIT 1"
-    )
-    with settled() as (simulator, home, world):
-        title = home.value(liked)
-        key = next(one.key for one in world.titles if one.title == title)
-        before = home.titles_for("ada0")
-        simulator.state.rate("ada0", key, 1.0)
-        home.must("sync_watch_history", partition="ada0", config={"watch_history": {"full": True}})
-        home.must("generate_recommendations", partition="ada0")
-        assert home.value(weight, title=title) < 0
-        assert home.titles_for("ada0") != before
 
 
 def test_a_new_user_gets_a_first_list_from_one_run(settled):
