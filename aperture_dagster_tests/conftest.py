@@ -40,7 +40,7 @@ SHARED_SPECS = PROJECT.parent / "shared" / "specs"
 # The same examples in every run, however slow the machine is; `make nightly` chooses more.
 PATIENT = hypothesis.settings(database=None, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.register_profile("night", PATIENT, max_examples=1000)
-hypothesis.settings.register_profile("every day", PATIENT, derandomize=True)
+hypothesis.settings.register_profile("every day", PATIENT, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("every day")
 
 MEMORY = Path("/dev/shm")

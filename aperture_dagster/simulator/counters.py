@@ -195,8 +195,6 @@ class RateLimit(Arrivals):
     """A sliding window: at most ``requests`` in any ``seconds``."""
 
     def __init__(self, requests: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        if requests < 1 or seconds <= 0:
-            raise ValueError("a rate limit needs at least one request and a window longer than 0 seconds")
         super().__init__(seconds, clock)
         self.requests = requests
         self._accepted: deque[float] = deque()

@@ -39,9 +39,6 @@ from aperture_dagster.simulator.world import (
     box_sets_of,
 )
 
-SERIES_ID_BASE = 900_000_000
-"""Ids of series are above this number, where no real ids are."""
-
 ANIME = WorldLibrary("Anime", "movies", ("/media/anime",))
 """The household's second library of films."""
 

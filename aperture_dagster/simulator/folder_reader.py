@@ -1,4 +1,4 @@
-"""What a server finds in the folders of a library: films with their parts and versions, series, seasons, episodes.
+"""What a server finds in the folders of a library: films with their parts, series, seasons, episodes.
 
 Modelled on jellyfin/jellyfin 10.9 to 12: ``Emby.Server.Implementations/Library/Resolvers``,
 ``Emby.Naming/Video/VideoListResolver.cs``, ``MediaBrowser.LocalMetadata/Images/LocalImageProvider.cs``.
@@ -15,7 +15,6 @@ from typing import Any
 
 from aperture_dagster.simulator.disk import Entry, ServerDisk
 from aperture_dagster.simulator.nfo_reader import Nfo
-from aperture_dagster.simulator.settings import ServerRules
 from aperture_dagster.simulator.world import WorldLibrary
 
 # What the media server reads from the names of files and folders.
@@ -61,14 +60,8 @@ _PART = re.compile(
 )
 _YEAR = re.compile(r"(.+[^_,.()\[\]-])[ _.()\[\]-]+(19[0-9]{2}|20[0-9]{2})(?![0-9])([ _,.()\[\]-]|$)")
 _SERIES_YEAR = re.compile(r"(?P<title>.+?)\s*\((?P<year>[0-9]{4})\)")
+_SEASON = re.compile(r"Season (\d+)")
 _EPISODE = re.compile(r"[Ss](?P<season>[0-9]+)[\]\[ ._-]*[Ee](?P<episode>[0-9]+)(?:-?[Ee-](?P<end>[0-9]+))?")
-_SEASON_PREFIX = re.compile(r"[sS](\d{1,4})(?!\d|[eE]\d)(?=[._\[\]\s-]|$)")
-_SEASON_WORD = re.compile(
-    r"^\s*(?:season|saison|staffel|series|temporada|stagione|sezon|seizoen|s[äa]song)\s*(\d+?)(?=\d{3,4}p|\D|$)(?!\s*e\d)",
-    re.IGNORECASE,
-)
-_IMDB = re.compile(r"tt([0-9]{7,8})")
-_CLOSERS = {"[": "]", "(": ")", "{": "}"}
 
 
 def is_ignored(name: str, *, is_folder: bool) -> bool:
@@ -112,12 +105,8 @@ def series_name(folder: str) -> tuple[str, int | None]:
 
 
 def season_number(folder: str) -> int | None:
-    """Return the number of a season from its folder; 0 for specials; None for other folders."""
-    if folder.lower() in ("specials", "extras"):
-        return 0
-    if folder.isdecimal():
-        return int(folder)
-    found = _SEASON_PREFIX.search(folder) or _SEASON_WORD.match(folder)
+    """Return the number of a season from its folder; None for other folders."""
+    found = _SEASON.fullmatch(folder)
     return int(found[1]) if found else None
 
 
@@ -128,34 +117,6 @@ def episode_numbers(stem: str) -> tuple[int, int, int | None] | None:
         return None
     end = int(found["end"]) if found["end"] else None
     return int(found["season"]), int(found["episode"]), end if end and end > int(found["episode"]) else None
-
-
-def id_in(name: str, attribute: str, *, short: bool) -> str | None:
-    """Return the id in a name such as ``Film [tmdbid-603]``; ``short``: the rules of 12 apply."""
-    wanted = attribute.removesuffix("id") + "(?:id)?" if short else attribute
-    openers = r"[\[({]" if short else r"\["
-    for found in re.finditer(rf"({openers}){wanted}[=-]", name, re.IGNORECASE):
-        rest = name[found.end() :]
-        value = rest[: max(rest.find(_CLOSERS[found[1]]), 0)].strip()
-        if value:
-            return value
-    return None
-
-
-def imdb_id_in(path: str, *, short: bool) -> str | None:
-    """Return the IMDb id anywhere in a path, in brackets or bare."""
-    found = id_in(path, "imdbid", short=short)
-    if found is None and (bare := _IMDB.search(path)):
-        return bare.group()
-    return found
-
-
-def is_version_of(folder: str, stem: str) -> bool:
-    """Return whether a file in a film's folder is a version of it, by their names."""
-    if not stem.lower().startswith(folder.lower()):
-        return False
-    rest = stem[len(folder) :].strip()
-    return not rest or rest[0] in "-_." or bool(re.match(r"^\[([^]]*)\]", rest))
 
 
 _IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".tbn", ".gif", ".svg")
@@ -173,14 +134,11 @@ class Found:
     name: str
     entry: Entry
     year: int | None = None
-    provider_ids: dict[str, str] = field(default_factory=dict)
-    locked: bool = False
     nfo_file: Entry | None = None
     nfo: Nfo | None = None
     image: Entry | None = None
     artwork: dict[str, Entry] = field(default_factory=dict)
     parts: tuple[str, ...] = ()
-    versions: list[Found] = field(default_factory=list)
     children: list[Found] = field(default_factory=list)
     season: int | None = None
     episode: int | None = None
@@ -198,13 +156,11 @@ class FolderReader:
 
     Args:
         disk: the files as the server sees them.
-        rules: the server's rules.
         note_unmodelled: records what the stand-in does not model.
     """
 
-    def __init__(self, disk: ServerDisk, rules: ServerRules, note_unmodelled: Callable[[str], None]) -> None:
+    def __init__(self, disk: ServerDisk, note_unmodelled: Callable[[str], None]) -> None:
         self._disk = disk
-        self._rules = rules
         self._note_unmodelled = note_unmodelled
 
     def read(
@@ -251,13 +207,13 @@ class FolderReader:
         """Return the films in a folder that is not that of a single film."""
         found = [film for entry in entries if entry.is_folder for film in self._films_in(entry)]
         around = {entry.name: entry for entry in entries}
-        films = [self._film(stack, mixed=True) for stack in _stacks([each for each in entries if _is_film(each)])]
+        films = [self._film(stack) for stack in _stacks([each for each in entries if _is_film(each)])]
         for film in films:
             self._sidecars(film, around, mixed=True)
         return found + films
 
     def _films_in(self, folder: Entry) -> list[Found]:
-        """Return the film whose folder this is, with its versions; or else the films and folders in it."""
+        """Return the film whose folder this is; or else the films and folders in it."""
         entries = self._usable(folder.path)
         if entries is None:
             return []
@@ -266,35 +222,17 @@ class FolderReader:
         if not videos:
             return [film for entry in entries if entry.is_folder for film in self._films_in(entry)]
         stacks = _stacks(videos)
-        if len(stacks) > 1:
-            stems = [_stem(stack[0].name) for stack in stacks]
-            same_year = len({film_year(stem) for stem in stems}) == 1
-            if not same_year or not all(is_version_of(folder.name, stem) for stem in stems):
-                return self._films(folder.path, entries)
-        if any(entry.is_folder for entry in entries):
+        if len(stacks) > 1 or any(entry.is_folder for entry in entries):
             return self._films(folder.path, entries)
-        stacks.sort(key=lambda stack: (_stem(stack[0].name) != folder.name, stack[0].name))
-        film = self._film(stacks[0], mixed=False)
+        film = self._film(stacks[0])
         film.name = folder.name
         self._sidecars(film, around, mixed=False)
-        film.versions = [self._film(stack, mixed=False) for stack in stacks[1:]]
-        for version in film.versions:
-            version.name = film.name
         return [film]
 
-    def _film(self, files: list[Entry], *, mixed: bool) -> Found:
+    def _film(self, files: list[Entry]) -> Found:
         first = files[0]
         stem = _stem(first.name)
-        # The id in the name of a film's own folder takes precedence.
-        places = [stem] if mixed else [posixpath.basename(posixpath.dirname(first.path)), stem]
         found = Found("Movie", first.path, _clean(stem), first, film_year(stem))
-        for provider in ("tmdbid", "tvdbid"):
-            ids = (id_in(place, provider, short=self._rules.reads_short_ids) for place in places)
-            if value := next(filter(None, ids), None):
-                found.provider_ids[provider.removesuffix("id").title()] = value
-        if imdb := imdb_id_in(first.path, short=self._rules.reads_short_ids):
-            found.provider_ids["Imdb"] = imdb
-        found.locked = "[dontfetchmeta]" in first.path.lower()
         found.parts = tuple(entry.path for entry in files[1:])
         found.strm = self._strm(first)
         return found
@@ -319,15 +257,6 @@ class FolderReader:
     def _series(self, folder: Entry, options: dict[str, Any]) -> Found:
         name, year = series_name(folder.name)
         series = Found("Series", folder.path, name, folder, year)
-        short = self._rules.reads_short_ids
-        series.provider_ids = {
-            provider: value
-            for provider in ("Tmdb", "Tvdb")
-            if (value := id_in(folder.name, f"{provider.lower()}id", short=short))
-        }
-        if imdb := imdb_id_in(folder.name, short=short):
-            series.provider_ids["Imdb"] = imdb
-        series.locked = "[dontfetchmeta]" in folder.path.lower()
         entries = self._usable(folder.path) or []
         around = {entry.name: entry for entry in entries}
         series.nfo_file = around.get("tvshow.nfo")
@@ -342,17 +271,9 @@ class FolderReader:
             season = Found("Season", entry.path, _season_name(number, options), entry, season=number)
             beside = {each.name: each for each in inside}
             season.nfo_file = beside.get("season.nfo")
-            prefix = "season-specials" if number == 0 else f"season{number:02d}"
-            season.image = _image([f"{prefix}-poster"], around) or _image(_IMAGE_NAMES, beside)
+            season.image = _image([f"season{number:02d}-poster"], around) or _image(_IMAGE_NAMES, beside)
             season.children = self._episodes(inside, beside)
             seasons[number] = season
-        for episode in self._episodes(entries, around):
-            number = 1 if episode.season is None else episode.season
-            if number not in seasons:
-                # The server makes a season without a folder for them.
-                path = f"{folder.path}/{number}"
-                seasons[number] = Found("Season", path, _season_name(number, options), folder, season=number)
-            seasons[number].children.append(episode)
         series.children = [seasons[number] for number in sorted(seasons)]
         return series
 
@@ -371,16 +292,14 @@ class FolderReader:
             found.nfo_file = around.get(f"{stem}.nfo")
             found.image = _image([f"{stem}-thumb", stem], around)
             found.strm = self._strm(entry)
-            found.locked = "[dontfetchmeta]" in entry.path.lower()
             episodes.append(found)
         return episodes
 
 
 def every_found(found: list[Found]) -> Iterator[Found]:
-    """Yield what was found, with versions, seasons and episodes."""
+    """Yield what was found, with seasons and episodes."""
     for each in found:
         yield each
-        yield from each.versions
         yield from every_found(each.children)
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.disk import ServerDisk
-from aperture_dagster.simulator.scanner import Modes, Scanner, ScanResult
-from aperture_dagster.simulator.service import refuse_other_fields
+from aperture_dagster.simulator.scanner import Scanner, ScanResult
+from aperture_dagster.simulator.service import Unmodelled, refuse_other_fields
 from aperture_dagster.simulator.settings import ServerRules
 from aperture_dagster.simulator.world import WorldLibrary
 
@@ -86,14 +86,6 @@ _TYPE_OPTIONS = ("Type", "MetadataFetchers", "MetadataFetcherOrder", "ImageFetch
 _TYPE_OPTIONS_12 = ("SimilarItemProviders", "SimilarItemProviderOrder")
 
 
-class OptionsError(Exception):
-    """A value in the options has the wrong type."""
-
-    def __init__(self, field: str) -> None:
-        super().__init__(field)
-        self.field = field
-
-
 def _known(rules: ServerRules) -> dict[str, Any]:
     if rules.emby:
         return {name: value for name, value in _EMBY.items() if rules.version >= (4, 9) or name not in _EMBY_FROM_4_9}
@@ -108,7 +100,7 @@ def complete(given: dict[str, Any], rules: ServerRules) -> dict[str, Any]:
     """Return the whole object: what is given, and the class's defaults for the rest. Nulls are left out.
 
     Names that only other versions of the server know are dropped, as its parser does; ``PathInfos`` may be null.
-    Raises OptionsError for a value of the wrong type, and Unmodelled for a name that no version knows.
+    Raises Unmodelled for a value of the wrong type, or a name that no version knows.
     """
     known = _known(rules)
     everywhere = _EMBY if rules.emby else _JELLYFIN | {name: [] for name in _MISSPELT.values()}
@@ -118,10 +110,10 @@ def complete(given: dict[str, Any], rules: ServerRules) -> dict[str, Any]:
         value = given[name] if name in given else (None if name in _NULL_BY_DEFAULT else copy.deepcopy(default))
         if value is None:
             if name not in _NULL_BY_DEFAULT and not isinstance(default, list):
-                raise OptionsError(name)
+                raise Unmodelled(f"null for {name}")
             continue
         if not _fits(value, default):
-            raise OptionsError(name)
+            raise Unmodelled(f"{name} of the wrong type")
         options[name] = copy.deepcopy(value)
     if "TypeOptions" in options:
         options["TypeOptions"] = [_type_options(each, rules) for each in options["TypeOptions"]]
@@ -142,16 +134,12 @@ def _fits(value: Any, default: Any) -> bool:
 
 
 def _type_options(given: Any, rules: ServerRules) -> dict[str, Any]:
-    if not isinstance(given, dict):
-        raise OptionsError("TypeOptions")
     names = _TYPE_OPTIONS + (_TYPE_OPTIONS_12 if not rules.emby and rules.version >= (12,) else ())
     refuse_other_fields(given, (*_TYPE_OPTIONS, *_TYPE_OPTIONS_12), "TypeOptions")
     return {name: given.get(name) or [] for name in names if name != "Type" or given.get("Type")}
 
 
 def _path_info(given: Any, rules: ServerRules) -> dict[str, Any]:
-    if not isinstance(given, dict) or not isinstance(given.get("Path"), str):
-        raise OptionsError("PathInfos")
     refuse_other_fields(given, ("Path", "NetworkPath"), "PathInfos")
     keep = rules.emby or rules.version < (10, 10)
     return {name: value for name, value in given.items() if value is not None and (name == "Path" or keep)}
@@ -167,10 +155,6 @@ class PathMissingError(Exception):
 
 class UnknownLibraryError(Exception):
     """There is no library of this name or id."""
-
-
-class NullPathsError(Exception):
-    """Options have null instead of paths: an internal error of the server."""
 
 
 class LibraryBook:
@@ -253,7 +237,7 @@ class LibraryBook:
     def create(self, name: str, collection_type: str, given: dict[str, Any], *, refresh: bool) -> WorldLibrary:
         """Make a library. A used name gets a number.
 
-        Raises PathMissingError, NullPathsError, OptionsError, Unmodelled.
+        Raises PathMissingError, Unmodelled.
         """
         options = complete(given, self.rules)
         name = _INVALID.sub(" ", name)
@@ -276,9 +260,6 @@ class LibraryBook:
         self._catalogue.libraries.append(library)
         self._catalogue.place(library)
         self._catalogue.version += 1
-        if "PathInfos" not in options:
-            # The folder exists by then.
-            raise NullPathsError
         if at_once:
             self.validate()
         return library
@@ -295,10 +276,8 @@ class LibraryBook:
         return path.startswith("/") and (_trimmed(path) in mounted or self.disk.has_folder(_trimmed(path)))
 
     def set_options(self, library: WorldLibrary, given: dict[str, Any]) -> None:
-        """Replace all options. Raises NullPathsError, OptionsError, Unmodelled."""
+        """Replace all options. Raises Unmodelled."""
         options = complete(given, self.rules)
-        if "PathInfos" not in options:
-            raise NullPathsError
         before = {info["Path"] for info in self.options_of(library).get("PathInfos", ())}
         added = tuple(info["Path"] for info in options["PathInfos"] if info["Path"] not in before)
         locations = library.locations
@@ -348,9 +327,9 @@ class LibraryBook:
 
     # Scans
 
-    def read(self, library: WorldLibrary, modes: Modes) -> ScanResult:
+    def read(self, library: WorldLibrary, replace: bool) -> ScanResult:
         """Read a library from the disk."""
-        return self.scanner.read(library, self.options_of(library), modes, self._conflicts())
+        return self.scanner.read(library, self.options_of(library), replace, self._conflicts())
 
     def apply(self, result: ScanResult, only: str | None = None, *, since: int = 0, until: int | None = None) -> None:
         """Apply what was read, if the library still exists; see :meth:`Scanner.apply`."""

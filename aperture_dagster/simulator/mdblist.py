@@ -279,7 +279,7 @@ class MdblistService(StandIn):
             raise Unmodelled(f"POST {request.path}")
         ids = _batch_ids(request)
         if ids is None:
-            return JSONResponse({"error": "ids must be a list of ids"}, 400)
+            raise Unmodelled("a batch without ids")
         content = request.parse_json()
         refuse_other_fields(content, ("ids", "append_to_response"), "a batch")
         if content.get("append_to_response") not in (None, ["keyword"]):
@@ -357,10 +357,7 @@ def _whole(text: str | None, usual: int) -> int | None:
 
 def _batch_ids(request: Request) -> list[str | int] | None:
     """Return the ids of a batch; None when the body has no list of ids."""
-    try:
-        content = request.parse_json()
-    except ValueError:
-        return None
+    content = request.parse_json()
     ids = content.get("ids") if isinstance(content, dict) else None
     if not isinstance(ids, list) or not all(isinstance(one, str | int) and not isinstance(one, bool) for one in ids):
         return None

@@ -75,12 +75,7 @@ class EmbeddingsService(StandIn):
         return JSONResponse({"object": "list", "data": models})
 
     def _embeddings(self, request: Request) -> Response:
-        try:
-            body = request.parse_json()
-        except ValueError:
-            body = None
-        if not isinstance(body, dict):
-            return _refused(400, "We could not parse the JSON body of your request.", None)
+        body = request.parse_json()
         if unknown := body.keys() - {"model", "input", "encoding_format"}:
             raise Unmodelled(f"{', '.join(sorted(unknown))} in the body")
         model = body.get("model")

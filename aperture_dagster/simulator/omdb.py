@@ -161,8 +161,7 @@ def _ratings(ratings: dict[str, Opinion]) -> list[dict[str, str]]:
 # The OMDb stand-in: key, daily quota, many kinds of errors, and sometimes invalid JSON.
 #
 # The real service seems to write JSON by hand. Modelled are raw control characters (0x1F, tab) and invalid escapes in
-# plots (omdbapi/OMDb-API issues 53 and 322), and unescaped quotation marks in the error about an id that is not a
-# number (issues 239, 258 and 301).
+# plots (omdbapi/OMDb-API issues 53 and 322).
 
 
 _IMDB_ID = re.compile(r"tt\d+")
@@ -216,13 +215,8 @@ class OmdbService(StandIn):
         form, number = request.query.get("r"), request.query.get("i")
         if form not in (None, "json"):
             raise Unmodelled(f"r={form}")
-        if number is not None and number.startswith("tt") and not _IMDB_ID.fullmatch(number):
-            # The quotation marks inside the string are not escaped.
-            error = f"Conversion from string \"{number[2:]}\" to type 'Double' is not valid."
-            text = f'{{"Response":"False","Error":"{error}"}}'
-            return raw_json(text.encode())
         if number is None or not _IMDB_ID.fullmatch(number):
-            return _refused("Incorrect IMDb ID.")
+            raise Unmodelled(f"i={number}")
         title = self._titles.get(number)
         if title is None:
             # It uses both messages for unknown ids.

@@ -14,9 +14,8 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from aperture_dagster.simulator.catalogue import Item, sort_name
+from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.item import Ownership
-from aperture_dagster.simulator.libraries import UnknownLibraryError
 from aperture_dagster.simulator.scanner import ScannedItem
 from aperture_dagster.simulator.scans import is_playable
 from aperture_dagster.simulator.trakt.book import TROUBLES, Rated, Rating, Trouble, timestamp, whole_seconds
@@ -101,22 +100,13 @@ class LibraryOperations(Operations):
 
     @locked
     def unmount_library(self, name: str) -> None:
-        """Take away the disk of a library of the world. Its items stay, but links to its files lead nowhere.
-
-        Raises KeyError when unknown.
-        """
-        self._mount(name, mounted=False)
+        """Take away the disk of a library of the world. Its items stay, but links to its files lead nowhere."""
+        self.libraries.unmount(name, mounted=False)
 
     @locked
     def mount_library(self, name: str) -> None:
-        """Give the disk back. Raises KeyError when unknown."""
-        self._mount(name, mounted=True)
-
-    def _mount(self, name: str, *, mounted: bool) -> None:
-        try:
-            self.libraries.unmount(name, mounted=mounted)
-        except UnknownLibraryError:
-            raise KeyError(name) from None
+        """Give the disk back."""
+        self.libraries.unmount(name, mounted=True)
 
     @locked
     def add_volume(self, path: str, here: str | Path) -> None:
@@ -135,12 +125,7 @@ class LibraryOperations(Operations):
 
     @locked
     def set_scan_speed(self, entries_per_second: float | None) -> None:
-        """Make scans that start from now on read so many films and episodes per second; None: all at once.
-
-        Raises ValueError for a speed that is not positive.
-        """
-        if entries_per_second is not None and entries_per_second <= 0:
-            raise ValueError("the speed of scans must be positive")
+        """Make scans that start from now on read so many films and episodes per second; None: all at once."""
         self.scans.speed = entries_per_second
 
     @locked
@@ -215,21 +200,6 @@ class ListOperations(Operations):
         playlist = self.lists.create_playlist(name, ownership)
         self.lists.add_members(playlist, self._first_of(keys))
         return playlist.id
-
-    @locked
-    def set_members(self, list_id: str, keys: Iterable[str]) -> None:
-        """Replace the members of a box set or playlist. Raises KeyError for an unknown list or title."""
-        target = self.list_of(list_id)
-        items = self._first_of(keys)
-        self.lists.keep(target, lambda _: False)
-        self.lists.add_members(target, items)
-
-    @locked
-    def rename_list(self, list_id: str, name: str) -> None:
-        """Rename a box set or playlist; its folder and its id stay. Raises KeyError for an unknown list."""
-        target = self.list_of(list_id)
-        target.name, target.sort_name = name, sort_name(name)
-        self.lists.touch(target)
 
     @locked
     def members_of(self, list_id: str) -> list[str]:
@@ -317,7 +287,7 @@ class TraktOperations(Operations):
 
     @locked
     def trakt_set(self, **habits: Any) -> None:
-        """Change how Trakt behaves; see `Habits`. Raises TypeError for an unknown habit, and ValueError."""
+        """Change how Trakt behaves; see `Habits`. Raises TypeError for an unknown habit."""
         self.trakt.habits = replace(self.trakt.habits, **habits)
 
     @locked

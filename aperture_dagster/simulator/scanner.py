@@ -117,22 +117,13 @@ _PROBED_MINUTES = 90
 FETCHED = "metadata fetched from the internet"
 
 
-@dataclass(frozen=True, slots=True)
-class Modes:
-    """How a refresh treats metadata and images: each None, ValidationOnly, Default or FullRefresh."""
-
-    metadata: str = "Default"
-    images: str = "Default"
-    replace_all: bool = False
-
-
 @dataclass(slots=True)
 class ScanResult:
     """What a scan of a library found. ``kept`` are folders that could not be read: their items stay."""
 
     library: str
     at: float
-    modes: Modes
+    replace: bool
     found: list[Found]
     kept: list[str]
 
@@ -144,29 +135,29 @@ class Scanner:
         self._state = state
         self._disk = disk
         self._rules = state.settings.rules
-        self._reader = FolderReader(disk, self._rules, state.counters.note_unmodelled)
+        self._reader = FolderReader(disk, state.counters.note_unmodelled)
         self._new: list[ScannedItem] = []
 
     # Reading
 
-    def read(self, library: WorldLibrary, options: dict[str, Any], modes: Modes, conflicts: set[str]) -> ScanResult:
+    def read(self, library: WorldLibrary, options: dict[str, Any], replace: bool, conflicts: set[str]) -> ScanResult:
         """Read a library from the disk.
 
         Args:
             library: the library.
             options: its options.
-            modes: what to refresh.
+            replace: whether everything is read again, and what is in no file is forgotten.
             conflicts: its locations that count as duplicates of other libraries' locations.
         """
         now = self._state.clock.now()
-        result = ScanResult(library.name, now, modes, *self._reader.read(library, options, conflicts))
+        result = ScanResult(library.name, now, replace, *self._reader.read(library, options, conflicts))
         for found in every_found(result.found):
-            self._read_metadata(found, modes)
+            self._read_metadata(found, replace)
         return result
 
-    def _read_metadata(self, found: Found, modes: Modes) -> None:
+    def _read_metadata(self, found: Found, replace: bool) -> None:
         """Read the NFO file if the server would."""
-        if found.nfo_file is None or not self._wants_nfo(found, modes):
+        if found.nfo_file is None or not self._wants_nfo(found, replace):
             return
         content = self._disk.read(found.nfo_file.path)
         if content is None:
@@ -175,19 +166,14 @@ class Scanner:
         for gap in sorted(found.nfo.unmodelled):
             self._state.counters.note_unmodelled(f"the stand-in does not model <{gap}> in {found.nfo_file.path}")
 
-    def _wants_nfo(self, found: Found, modes: Modes) -> bool:
-        if modes.metadata == "None":
-            return False
+    def _wants_nfo(self, found: Found, replace: bool) -> bool:
         item = self._item(found.item_id)
         if item is None or not item.present:
-            return not (found.locked and self._rules.skips_nfo_of_locked)
+            return True
         if item.locked and self._rules.skips_nfo_of_locked:
             return False
-        if modes.metadata == "FullRefresh":
-            return True
         assert found.nfo_file is not None
-        newer = found.nfo_file.modified - item.saved > self._rules.nfo_tolerance
-        return modes.metadata == "Default" and newer
+        return replace or found.nfo_file.modified - item.saved > self._rules.nfo_tolerance
 
     def _item(self, item_id: str) -> ScannedItem | None:
         item = self._state.catalogue.by_id.get(item_id)
@@ -261,12 +247,6 @@ class Scanner:
     def _keep_film(self, found: Found, library: WorldLibrary, options: dict[str, Any], result: ScanResult) -> None:
         film = self._keep(found, library, options, result)
         film.primary, film.parts = None, found.parts
-        film.versions = []
-        for number, version in enumerate(found.versions, start=1):
-            item = self._keep(version, library, options, result)
-            item.primary, item.version = film, number
-            item.title, item.name, item.sort_name = film.title, film.name, film.sort_name
-            film.versions.append(item)
 
     def _keep_series(self, found: Found, library: WorldLibrary, options: dict[str, Any], result: ScanResult) -> None:
         series = self._keep(found, library, options, result)
@@ -290,7 +270,7 @@ class Scanner:
         series: ScannedItem | None = None,
     ) -> ScannedItem:  # fmt: skip
         """Make or update the item of a file or folder."""
-        catalogue, modes = self._state.catalogue, result.modes
+        catalogue = self._state.catalogue
         item = self._item(found.item_id)
         is_new = item is None or not item.present
         if item is None:
@@ -300,10 +280,10 @@ class Scanner:
         changed = is_new
         if is_new:
             item.present, item.series = True, series
-            item.locked = found.locked
+            item.locked = False
             item.created = self._date(found)
             item.season, item.episode, item.episode_end = found.season, found.episode, found.episode_end
-            item.values, item.own_provider_ids = self._values_of(found)
+            item.values, item.own_provider_ids = self._values_of(found), {}
             item.image, item.artwork = None, {}
         elif found.entry.modified != item.file_modified and not found.entry.is_folder:
             changed = True
@@ -315,20 +295,19 @@ class Scanner:
         self._probe(item, found)
         if found.nfo is not None:
             changed = True
-            if modes.replace_all and modes.metadata == "FullRefresh" and not is_new:
-                item.values, item.own_provider_ids = self._values_of(found)
+            if result.replace and not is_new:
+                item.values, item.own_provider_ids = self._values_of(found), {}
                 item.forced_sort_name = None
             # With a saver, the server writes its own file first, and reads that.
-            if not (modes.replace_all and not is_new and options.get("MetadataSavers") is None):
-                self._merge(item, found.nfo, fill=modes.metadata == "FullRefresh" and not is_new
-                            and not modes.replace_all and self._rules.full_refresh_only_fills)  # fmt: skip
-        if is_new and modes.metadata != "None":
+            if not (result.replace and not is_new and options.get("MetadataSavers") is None):
+                self._merge(item, found.nfo)
+        if is_new:
             self._fetch(item, options)
-        if modes.images != "None" and _differs(item.image, found.image):
+        if _differs(item.image, found.image):
             item.image = found.image
             changed = True
         kinds = item.artwork.keys() | found.artwork.keys()
-        if modes.images != "None" and any(_differs(item.artwork.get(one), found.artwork.get(one)) for one in kinds):
+        if any(_differs(item.artwork.get(one), found.artwork.get(one)) for one in kinds):
             item.artwork = found.artwork
             changed = True
         if changed:
@@ -354,23 +333,22 @@ class Scanner:
             item.runtime_ticks = _PROBED_MINUTES * TICKS_PER_MINUTE
 
     @staticmethod
-    def _values_of(found: Found) -> tuple[dict[str, Any], dict[str, str]]:
+    def _values_of(found: Found) -> dict[str, Any]:
         values: dict[str, Any] = {"name": found.name}
         if found.year is not None:
             values["year"] = found.year
-        return values, dict(found.provider_ids)
+        return values
 
-    def _merge(self, item: ScannedItem, nfo: Nfo, *, fill: bool) -> None:
-        """Take over what an NFO file says; ``fill``: only what is missing so far."""
+    def _merge(self, item: ScannedItem, nfo: Nfo) -> None:
+        """Take over what an NFO file says."""
         for name, value in nfo.values.items():
             if name == "created":
                 item.created = value
-            elif value not in ("", [], None) and not (fill and item.values.get(name)):
+            elif value not in ("", [], None):
                 item.values[name] = value
         ids = dict(item.own_provider_ids or {})
         for name, value in nfo.provider_ids.items():
-            if not (fill and any(each.lower() == name.lower() for each in ids)):
-                set_provider_id(ids, name, value)
+            set_provider_id(ids, name, value)
         item.own_provider_ids = ids
         # Once locked, an item stays locked.
         item.locked = item.locked or bool(nfo.locked)

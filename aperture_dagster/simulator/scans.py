@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 from aperture_dagster.simulator.libraries import LibraryBook
-from aperture_dagster.simulator.scanner import Modes, ScannedItem, ScanResult, playable
+from aperture_dagster.simulator.scanner import ScannedItem, ScanResult, playable
 from aperture_dagster.simulator.world import WorldLibrary
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Refresh:
 
     library: str
     only: str | None
-    modes: Modes
+    replace: bool
     leaves_queue: float = math.inf
     starts: float = math.inf
     ends: float = math.inf
@@ -115,9 +115,9 @@ class Scans:
 
     # Asking
 
-    def refresh(self, library: WorldLibrary, modes: Modes, only: str | None = None) -> None:
+    def refresh(self, library: WorldLibrary, replace: bool, only: str | None = None) -> None:
         """Queue a refresh. Refreshes are done one after the other."""
-        self._queue.append(Refresh(library.name, only, modes))
+        self._queue.append(Refresh(library.name, only, replace))
         if len(self._queue) == 1:
             self._schedule(self._state.clock.now())
         self._wake()
@@ -129,12 +129,11 @@ class Scans:
             self.last = Execution(self._full.starts, now, "Cancelled")
         self._book.validate()
         self._full = full = FullScan(now, now + (self.seconds if self.speed is None else 0))
-        modes = Modes()
         for library in self._state.catalogue.libraries:
             if self._book.is_made_by_client(library):
                 # With a speed, one after the other; else all at once.
                 begins = now if self.speed is None else full.ends
-                full.readings.append(self._read(library, modes, None, begins))
+                full.readings.append(self._read(library, False, None, begins))
                 full.ends = max(full.ends, full.readings[-1].ends)
         self._wake()
 
@@ -217,7 +216,7 @@ class Scans:
         if not first.has_started:
             first.has_started = True
             if library is not None and self._book.is_made_by_client(library):
-                first.reading = self._read(library, first.modes, first.only, first.starts)
+                first.reading = self._read(library, first.replace, first.only, first.starts)
                 first.ends = first.reading.ends
             else:
                 first.ends = first.starts + self.seconds
@@ -234,8 +233,8 @@ class Scans:
             first.leaves_queue = moment + gap
             first.starts = first.leaves_queue + gap
 
-    def _read(self, library: WorldLibrary, modes: Modes, only: str | None, starts: float) -> Reading:
-        result = self._book.read(library, modes)
+    def _read(self, library: WorldLibrary, replace: bool, only: str | None, starts: float) -> Reading:
+        result = self._book.read(library, replace)
         sizes = [len(playable([each], only)) for each in result.found]
         stalls = library.name in self.stalls
         duration = self.seconds if self.speed is None else sum(sizes) / self.speed

@@ -173,10 +173,7 @@ class SeerrBook:
 
     def user_named(self, name: str) -> SeerrUser:
         """Return a user by name. Raises KeyError."""
-        found = next((user for user in self.users.values() if user.name == name), None)
-        if found is None:
-            raise KeyError(name)
-        return found
+        return {user.name: user for user in self.users.values()}[name]
 
     def quota(self, user: SeerrUser, kind: MediaKind) -> dict[str, Any]:
         """Return what a user may still request of a kind. Without a limit, there are no days and no remainder."""
@@ -218,10 +215,8 @@ class SeerrBook:
         return media
 
     def meet(self, title: WorldTitle) -> Media:
-        """Return what Seerr has of a title, from now on if it has nothing yet. Raises ValueError without a TMDb id."""
+        """Return what Seerr has of a title, from now on if it has nothing yet."""
         kind, tmdb_id = _place(title)
-        if tmdb_id == 0:
-            raise ValueError(f"{title.key!r} has no TMDb id")
         if (kind, tmdb_id) not in self.media:
             now = self.clock()
             number = len(self.media) + 1
@@ -328,13 +323,6 @@ class SeerrBook:
             if is_free:
                 media.status = MediaStatus.UNKNOWN
 
-    def remove_request(self, request: MediaRequest) -> None:
-        """Delete a request. A title that nobody requests any more is unknown again, unless it is available."""
-        del self.requests[request.id]
-        media = request.media
-        if not self.requests_for(media) and media.status != MediaStatus.AVAILABLE:
-            media.status = MediaStatus.UNKNOWN
-
 
 def seasons_of(title: WorldTitle) -> list[int]:
     """Return the numbers of a series' seasons, without the specials."""
@@ -398,15 +386,10 @@ class SeerrOperations(Operations):
     def seerr_decide(self, request_id: int, status: str) -> None:
         """Approve, decline or fail a request: ``approved``, ``declined``, ``failed`` or ``pending``.
 
-        Raises KeyError for an unknown request, and ValueError for another status.
+        Raises KeyError for an unknown request or another status.
         """
-        statuses: Mapping[str, RequestStatus] = {
-            one.name.lower(): one for one in RequestStatus if one is not RequestStatus.COMPLETED
-        }
-        if status not in statuses:
-            raise ValueError(f"a request becomes {', '.join(statuses)}, not {status!r}")
         request = self.seerr.requests[request_id]
-        request.move(statuses[status], self.seerr.clock())
+        request.move(RequestStatus[status.upper()], self.seerr.clock())
         request.modified_by = self.seerr.users[OWNER_ID]
         self.seerr.settle(request)
 
@@ -421,11 +404,8 @@ class SeerrOperations(Operations):
 
     @locked
     def seerr_mark(self, key: str, status: str) -> None:
-        """Mark a title as ``blocklisted`` or ``deleted``. Raises KeyError for an unknown title, and ValueError."""
-        marks = {"blocklisted": MediaStatus.BLOCKLISTED, "deleted": MediaStatus.DELETED}
-        if status not in marks:
-            raise ValueError(f"a title is marked as {' or '.join(marks)}, not {status!r}")
-        self._media(key).status = marks[status]
+        """Mark a title as ``blocklisted`` or ``deleted``. Raises KeyError for an unknown title or another mark."""
+        self._media(key).status = MediaStatus[status.upper()]
 
     def _media(self, key: str) -> Media:
         return self.seerr.meet(self.titles[key])

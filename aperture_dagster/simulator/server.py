@@ -173,15 +173,11 @@ class RunningSimulator:
     omdb_url = _Url(OMDB_PATH)
     mdblist_url = _Url(MDBLIST_PATH)
     trakt_url = _Url(TRAKT_PATH)
-    trakt_auth_url = _Url(TRAKT_AUTH_PATH)
-    """Base URL of Trakt's host for OAuth."""
     seerr_url = _Url(SEERR_PATH)
     """Address of Seerr, without the path of its API."""
     ollama_url = _Url(OLLAMA_PATH + "/v1")
     lm_studio_url = _Url(LM_STUDIO_PATH + "/v1")
     prices_url = _Url(PRICES_PATH + PRICES_FILE)
-    control_url = _Url("/_control")
-    """Base URL of the control operations."""
 
 
 def listen(port: int = 0) -> socket.socket:

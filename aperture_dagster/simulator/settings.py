@@ -68,11 +68,6 @@ class ServerRules:
         return self._jellyfin_from(10, 9, 4)
 
     @property
-    def full_refresh_only_fills(self) -> bool:
-        """Whether a full refresh leaves values that exist, unless all are to be replaced."""
-        return self._jellyfin_from(10, 11)
-
-    @property
     def dates_links_by_target(self) -> bool:
         """Whether a link's date is that of its target."""
         return self._jellyfin_from(10, 11)
@@ -95,11 +90,6 @@ class ServerRules:
     @property
     def sorts_as_named(self) -> bool:
         """Whether a forced sort name loses articles and characters, as a name does."""
-        return self._jellyfin_from(12)
-
-    @property
-    def reads_short_ids(self) -> bool:
-        """Whether ids in names may lack ``id``, as in ``[tmdb-603]``, and be in other brackets."""
         return self._jellyfin_from(12)
 
 

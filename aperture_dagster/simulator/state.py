@@ -184,11 +184,6 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
             quota.start_day()
 
     @locked
-    def use_quota(self, service: str, requests: int) -> None:
-        """Use up part of today's quota. Raises KeyError for a service without a quota."""
-        self.quotas[service].take(requests)
-
-    @locked
     def arrivals(self, service: str, target_contains: str = "") -> list[tuple[str, float]]:
         """Return target (path and query) and monotonic time of a service's last requests."""
         return self.counters.arrivals(service, target_contains)
@@ -228,20 +223,13 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
 
     @locked
     def restore_user(self, name: str) -> None:
-        """Bring back a removed user under the old id, as a restored database of the server does.
-
-        Raises KeyError (no such user was removed) or ValueError (name taken).
-        """
-        if name in self._users_by_name:
-            raise ValueError(f"there is a user named {name!r} already")
+        """Bring back a removed user under the old id, as a restored database of the server does. Raises KeyError."""
         user = self._removed_users.pop(name)
         self.users[user.id] = self._users_by_name[name] = user
 
     @locked
     def rename_user(self, name: str, new_name: str) -> None:
-        """Rename a user; the id stays. Raises KeyError (no such user) or ValueError (name taken)."""
-        if new_name in self._users_by_name:
-            raise ValueError(f"there is a user named {new_name!r} already")
+        """Rename a user; the id stays. Raises KeyError."""
         user = self._users_by_name.pop(name)
         user.rename(new_name)
         self._users_by_name[new_name] = user
@@ -310,9 +298,7 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
 
     @locked
     def hide_library(self, name: str) -> None:
-        """Hide a library with all its items, as when a disk is not mounted. Raises KeyError when unknown."""
-        if self.catalogue.library_named(name) is None:
-            raise KeyError(name)
+        """Hide a library with all its items, as when a disk is not mounted."""
         self.catalogue.hidden_libraries.add(name)
         self.catalogue.version += 1
 

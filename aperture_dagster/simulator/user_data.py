@@ -330,14 +330,6 @@ class Lists:
         for box_set in box_sets:
             self._make_box_set(box_set)
 
-    def by_member(self) -> dict[int, list[Item]]:
-        """Return the box sets of each item, by the item's slot."""
-        found: dict[int, list[Item]] = {}
-        for box_set in self._catalogue.items("BoxSet"):
-            for member in box_set.members:
-                found.setdefault(member.item.slot, []).append(box_set)
-        return found
-
     def members_of(self, item: Item) -> list[Member]:
         """Return the entries of a box set or playlist whose items are on the server now.
 

@@ -83,9 +83,7 @@ class WorldSize:
     plays: int = 0
 
     def __post_init__(self) -> None:
-        """Raise ValueError for negative sizes, and for plays without users or titles."""
-        if min(self.movies, self.series, self.episodes, self.users, self.plays) < 0:
-            raise ValueError("the sizes of a world must not be negative")
+        """Raise ValueError for plays without users or titles."""
         if self.plays and not (self.users and (self.movies or (self.series and self.episodes))):
             raise ValueError("plays need users and something to play")
 

@@ -80,20 +80,20 @@ def test_titles_missing_from_an_answer_are_not_found_and_those_of_a_failed_batch
 
 
 def test_a_killed_run_loses_only_requests_in_flight_and_one_batch(library):
-    with library(titles(1, 40), concurrency=4) as here:
+    with library(titles(1, 60), concurrency=4) as here:
         here.state.add_fault(FaultRule("tmdb", kind="slow", delay_seconds=0.05))
         process = here.start("tmdb")
-        wait_until_asked(here, "tmdb", 30, process)
+        wait_until_asked(here, "tmdb", 45, process)
         process.kill()
         process.communicate(timeout=300)
         # A request sent before the process was killed may arrive late, but not after those of the next run.
         kept = {name for name, outcome in here.outcomes("tmdb").items() if outcome == "ok"}
-        assert 0 < len(kept) < 40
+        assert 0 < len(kept) < 60
         here.state.clear_faults()
         here.ask("tmdb")
-        assert here.count("tmdb") == {"ok": 40}
-        assert here.home.value("SELECT count(*) FROM tmdb_metadata") == 40
+        assert here.count("tmdb") == {"ok": 60}
+        assert here.home.value("SELECT count(*) FROM tmdb_metadata") == 60
         asked = here.state.asked("tmdb")
-        ids = {f"Film {n}": f"movie/{n}" for n in range(1, 41)}
+        ids = {f"Film {n}": f"movie/{n}" for n in range(1, 61)}
         assert {asked[ids[name]] for name in kept} == {1}, "stored titles are not requested again"
         assert sum(number - 1 for number in asked.values()) < STORED_AT_ONCE + 4

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 EXAMPLES = "FUZZ_EXAMPLES"
 _LONG = int(os.environ.get(EXAMPLES, "0"))
 FEW = settings(
-    max_examples=_LONG or 40,
+    max_examples=_LONG or 20,
     derandomize=not _LONG,
     database=None,
     deadline=None,

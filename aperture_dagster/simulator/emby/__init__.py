@@ -21,12 +21,11 @@ from aperture_dagster.simulator.emby.items import (
 from aperture_dagster.simulator.emby.libraries import EmbyLibraryEndpoints
 from aperture_dagster.simulator.jellyfin import binding, policies
 from aperture_dagster.simulator.jellyfin.access import MediaServer, json_object
-from aperture_dagster.simulator.jellyfin.binding import ArgumentError, BindingError, NotFoundError
+from aperture_dagster.simulator.jellyfin.binding import ArgumentError, NotFoundError
 from aperture_dagster.simulator.jellyfin.dto import name_id
-from aperture_dagster.simulator.jellyfin.editing import PictureError, StudioEndpoints
-from aperture_dagster.simulator.jellyfin.libraries import ServerError
+from aperture_dagster.simulator.jellyfin.editing import StudioEndpoints
 from aperture_dagster.simulator.jellyfin.users import EMBY, EMBY_PARAMETERS, ActivityEndpoints, UserEndpoints
-from aperture_dagster.simulator.libraries import NullPathsError, OptionsError, PathMissingError, UnknownLibraryError
+from aperture_dagster.simulator.libraries import PathMissingError, UnknownLibraryError
 from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.service import Operation, Request, left_out
 from aperture_dagster.simulator.state import SimulatorState
@@ -61,17 +60,10 @@ class EmbyUserEndpoints(UserEndpoints):
         """``GET /Users/Query``."""
         return binding.listing(request.query, self._dtos(request), list, with_start=False)
 
-    def single(self, request: Request, user_id: str) -> Response:
-        """``GET /Users/{user_id}``."""
-        return JSONResponse(self._dto(self._access.required_user(request, user_id)))
-
     def set_policy(self, request: Request, user_id: str) -> Response:
         """``POST /Users/{user_id}/Policy``: folders are Guids; other ids are accepted and grant nothing."""
         user = self._access.required_user(request, user_id)
         policy = policies.parse_policy(json_object(request), None)
-        refusal = self._refusal(user, policy)
-        if refusal is not None:
-            return PlainTextResponse(refusal, 403)
         folders = tuple(str(folder).replace("-", "").lower() for folder in policy["EnabledFolders"])
         self._replace_policy(user, policy, folders)
         excluded = [str(name) for name in policy["ExcludedSubFolders"]]
@@ -86,7 +78,6 @@ class EmbyUserEndpoints(UserEndpoints):
 
 
 _PICTURE = ("MaxWidth", "MaxHeight", "Tag", "Quality", "Format")
-_LATEST = ("ParentId", "IncludeItemTypes", "IsPlayed", "Limit", "Fields", "EnableImages", "EnableUserData")
 _TEXTS = {
     400: "Input string was not in a correct format.",
     401: "Access token is invalid or expired.",
@@ -121,16 +112,12 @@ class EmbyService(MediaServer):
         return PlainTextResponse(_TEXTS.get(status, "The server is busy. Please try again later."), status)
 
     def client_error(self, error: Exception) -> Response | None:
-        """Return the response to a request that cannot be bound, or that asks for what does not exist."""
+        """Return the response to a request for what does not exist."""
         match error:
-            case BindingError() | ArgumentError() | OptionsError() | PathMissingError():
+            case ArgumentError() | PathMissingError():
                 return self.error(400)
             case NotFoundError() | UnknownLibraryError():
                 return self.error(404)
-            case NullPathsError():
-                return self.error(500)
-            case ServerError() | PictureError():
-                return self.error(error.status)
         return None
 
     def _operations(
@@ -142,20 +129,13 @@ class EmbyService(MediaServer):
             Operation("GET", "/System/Info", self._info),
             Operation("GET", "/Library/SelectableMediaFolders", self._media_folders),
             Operation("GET", "/Items", items.listing, listing),
-            Operation("GET", "/Users/{user_id}/Views", items.views, ("IncludeHidden",)),
-            Operation("GET", "/Users/{user_id}/Items/Latest", items.latest, _LATEST),
+            Operation("GET", "/Users/{user_id}/Views", items.views),
             Operation("GET", "/Videos/{item_id}/AdditionalParts", items.parts, ("UserId",)),
             Operation("GET", "/Users/{user_id}/Items", items.listing, listing),
-            Operation("GET", "/Users/{user_id}/Items/Resume", items.resume, PAGE_PARAMETERS),
             Operation("GET", "/Users/{user_id}/Items/{item_id}", items.single),
             Operation("POST", "/Users/{user_id}/Items/{item_id}/UserData", playstate.write),
             Operation("POST", "/Users/{user_id}/PlayedItems/{item_id}", playstate.played, ("DatePlayed",)),
             Operation("DELETE", "/Users/{user_id}/PlayedItems/{item_id}", playstate.unplayed),
-            Operation("POST", "/Users/{user_id}/FavoriteItems/{item_id}", playstate.favorite),
-            Operation("DELETE", "/Users/{user_id}/FavoriteItems/{item_id}", playstate.favorite),
-            Operation(
-                "GET", "/Shows/{series_id}/Episodes", items.episodes, ("UserId", "Season", "SeasonId", *PAGE_PARAMETERS)
-            ),
             Operation("GET", "/Items/{item_id}/Images/{image_type}", studios.image, _PICTURE, public=True),
             Operation("POST", "/Items/{item_id}/Images/{image_type}", studios.set_image),
             Operation("DELETE", "/Items/{item_id}/Images/{image_type}", studios.remove_image),
@@ -188,7 +168,6 @@ def _user_operations(users: EmbyUserEndpoints) -> list[Operation]:
         Operation("POST", "/Sessions/Logout", users.sign_out),
         Operation("GET", "/Users/Query", users.query, ("StartIndex", "Limit")),
         Operation("GET", "/Users", users.listing),
-        Operation("GET", "/Users/{user_id}", users.single),
         Operation("POST", "/Users/{user_id}/Policy", users.set_policy),
         Operation("POST", "/Users/{user_id}/Configuration", users.set_configuration),
     ]

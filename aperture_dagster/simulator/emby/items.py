@@ -14,7 +14,7 @@ from aperture_dagster.simulator.emby.dto import EmbyAccess
 from aperture_dagster.simulator.item import Member
 from aperture_dagster.simulator.jellyfin import binding
 from aperture_dagster.simulator.jellyfin.access import allowed_to, json_object
-from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
+from aperture_dagster.simulator.jellyfin.binding import NotFoundError
 from aperture_dagster.simulator.jellyfin.editing import EditingEndpoints
 from aperture_dagster.simulator.jellyfin.items import ItemEndpoints
 from aperture_dagster.simulator.jellyfin.listing import ItemQuery, Listings, parse_item_query
@@ -36,7 +36,7 @@ _ALL_FIELDS = frozenset(
 _EMBY_PARAMETERS = ("ParentId", "Ids", "MinDateLastSavedForUser", "UserId", "GroupItemsIntoCollections")
 LISTING_PARAMETERS = (
     "UserId", "ParentId", "Recursive", "IncludeItemTypes", "Ids", "SortBy", "SortOrder", "Filters", "IsPlayed",
-    "IsFavorite", "SearchTerm", "MinDateLastSaved", "MinDateLastSavedForUser", "GroupItemsIntoCollections",
+    "IsFavorite", "MinDateLastSaved", "MinDateLastSavedForUser", "GroupItemsIntoCollections",
 )  # fmt: skip
 """Parameters that select items; 4.8 has neither location types nor listings without a total."""
 PAGE_PARAMETERS = ("StartIndex", "Limit", "Fields", "EnableImages", "EnableUserData")
@@ -61,9 +61,6 @@ class EmbyItemEndpoints(ItemEndpoints):
     def _names_of(self, library: WorldLibrary) -> list[str]:
         # Which of its ids a configuration has is not known.
         return [library.item_id, ids.library_number(self._catalogue, library)]
-
-    def _parent_of(self, request: Request) -> str | None:
-        return self._parent(request.query.get("ParentId"))
 
     def listing(self, request: Request, user_id: str | None = None) -> Response:
         """``GET /Items`` and ``GET /Users/{user_id}/Items``: without ``Recursive`` and a parent, the libraries."""
@@ -125,19 +122,6 @@ class EmbyItemEndpoints(ItemEndpoints):
             return JSONResponse(self._library_dto(library))
         item = self._access.item(item_id, user)
         return JSONResponse(self._with_pictures([self._dto(item, _ALL_FIELDS, user)], [item.id])[0])
-
-    def episodes(self, request: Request, series_id: str) -> Response:
-        """``GET /Shows/{series_id}/Episodes``, optionally of one ``Season`` or ``SeasonId``."""
-        user = self._access.user(request)
-        series = self._access.item(series_id, user)
-        season, season_id = binding.integer(request.query, "Season"), request.query.get("SeasonId")
-        found = [
-            episode
-            for each in series.every_season
-            if season in (None, each.item.season) and season_id in (None, ids.item_number(each.item))
-            for episode in each.episodes
-        ]
-        return self._page(request, found, user)
 
     def _find(self, item_id: str) -> Item | None:
         return ids.find_item(self._catalogue, item_id)
@@ -238,7 +222,7 @@ class EmbyListEndpoints:
     def _name(self, request: Request) -> str:
         name = request.query.get("Name")
         if name is None:
-            raise BindingError("Name", "")
+            raise Unmodelled("a list without a name")
         return name
 
     def _found(self, request: Request, name: str) -> list[Item]:

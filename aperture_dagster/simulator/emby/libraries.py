@@ -15,18 +15,16 @@ from aperture_dagster.simulator.emby import dto as ids
 from aperture_dagster.simulator.emby.dto import EmbyAccess
 from aperture_dagster.simulator.jellyfin import binding
 from aperture_dagster.simulator.jellyfin.access import json_object
-from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
+from aperture_dagster.simulator.jellyfin.binding import NotFoundError
 from aperture_dagster.simulator.jellyfin.dto import name_id
-from aperture_dagster.simulator.jellyfin.libraries import LibraryEndpoints, ServerError, parse_mode
+from aperture_dagster.simulator.jellyfin.libraries import LibraryEndpoints, replaces
 from aperture_dagster.simulator.libraries import COLLECTION_TYPES, complete
 from aperture_dagster.simulator.responses import JSONResponse
-from aperture_dagster.simulator.scanner import Modes
 from aperture_dagster.simulator.service import Operation, Request, Unmodelled, refuse_other_fields
 from aperture_dagster.simulator.settings import ServerRules, version_numbers
 from aperture_dagster.simulator.world import WorldLibrary
 
 _BODY = frozenset(("Name", "CollectionType", "RefreshLibrary", "Paths", "LibraryOptions"))
-_PARTIAL_REFUSED_FROM = (4, 9)
 
 
 class EmbyLibraryEndpoints(LibraryEndpoints):
@@ -91,14 +89,12 @@ class EmbyLibraryEndpoints(LibraryEndpoints):
         refuse_other_fields(content, _BODY, "a library")
         name = content.get("Name") or query.get("name")
         if not isinstance(name, str) or not name.strip():
-            raise ServerError(400)
+            raise Unmodelled("a library without a name")
         kind = str(content.get("CollectionType") or query.get("collectionType") or "").lower()
         if kind and kind not in COLLECTION_TYPES:
-            raise BindingError("CollectionType", kind)
+            raise binding.invalid("CollectionType", kind)
         options = content.get("LibraryOptions") or {}
         paths = content.get("Paths") or query.split("paths")
-        if not isinstance(options, dict) or not isinstance(paths, list):
-            raise ServerError(400)
         if not options.get("PathInfos"):
             options = {**options, "PathInfos": [{"Path": path} for path in paths]}
         content_type = str(options.get("ContentType") or "")
@@ -128,41 +124,29 @@ class EmbyLibraryEndpoints(LibraryEndpoints):
         return Response(status_code=204)
 
     def set_options(self, request: Request) -> Response:
-        """``POST /Library/VirtualFolders/LibraryOptions``: the whole object is replaced.
-
-        A part of it loses the rest, ``ContentType`` included, or is an internal error from 4.9 on.
-        """
+        """``POST /Library/VirtualFolders/LibraryOptions``: the whole object is replaced."""
         self._require_emby()
         content = json_object(request)
         refuse_other_fields(content, ("Id", "LibraryOptions"), "options of a library")
         library, options = self._library(content.get("Id")), content.get("LibraryOptions")
-        if not isinstance(options, dict):
-            raise ServerError(500)
-        missing = self._book.options_of(library).keys() - options.keys()
-        if missing and self._rules.version >= _PARTIAL_REFUSED_FROM:
-            raise ServerError(500)
+        if not isinstance(options, dict) or self._book.options_of(library).keys() - options.keys():
+            raise Unmodelled("a part of the options of a library")
         self._book.set_options(library, options)
         return Response(status_code=204)
 
     def refresh(self, request: Request, item_id: str) -> Response:
         """``POST /Items/{item_id}/Refresh``: without ``Recursive``, the contents of a library are not scanned."""
         query = request.query
-        modes = Modes(
-            parse_mode(query, "MetadataRefreshMode"),
-            parse_mode(query, "ImageRefreshMode"),
-            bool(binding.boolean(query, "ReplaceAllMetadata")),
-        )
-        if binding.boolean(query, "ReplaceAllImages"):
-            raise Unmodelled("ReplaceAllImages=true")
+        replace = replaces(query)
         recursive = bool(binding.boolean(query, "Recursive"))
         library = self._access.library(item_id)
         if library is not None:
             if recursive:
-                self._scans.refresh(library, modes)
+                self._scans.refresh(library, replace)
             return Response(status_code=204)
         item = self._access.item(item_id, None)
         if recursive or item.kind in ("Movie", "Episode"):
-            self._scans.refresh(item.library, modes, only=item.id)
+            self._scans.refresh(item.library, replace, only=item.id)
         return Response(status_code=204)
 
     def plugins(self, request: Request) -> Response:

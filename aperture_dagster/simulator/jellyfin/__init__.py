@@ -11,10 +11,10 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access, MediaServer, json_object
-from aperture_dagster.simulator.jellyfin.binding import ArgumentError, BindingError, NotFoundError, UnknownUserError
-from aperture_dagster.simulator.jellyfin.editing import EditingEndpoints, PictureError, StudioEndpoints
+from aperture_dagster.simulator.jellyfin.binding import ArgumentError, NotFoundError, UnknownUserError
+from aperture_dagster.simulator.jellyfin.editing import EditingEndpoints, StudioEndpoints
 from aperture_dagster.simulator.jellyfin.items import ItemEndpoints
-from aperture_dagster.simulator.jellyfin.libraries import LibraryEndpoints, ServerError
+from aperture_dagster.simulator.jellyfin.libraries import LibraryEndpoints
 from aperture_dagster.simulator.jellyfin.listing import LISTING_PARAMETERS, PAGE_PARAMETERS, Listings
 from aperture_dagster.simulator.jellyfin.lists import BoxSetEndpoints, PlaylistEndpoints
 from aperture_dagster.simulator.jellyfin.users import (
@@ -25,7 +25,7 @@ from aperture_dagster.simulator.jellyfin.users import (
     UserEndpoints,
     WrongPasswordError,
 )
-from aperture_dagster.simulator.libraries import NullPathsError, OptionsError, PathMissingError, UnknownLibraryError
+from aperture_dagster.simulator.libraries import PathMissingError, UnknownLibraryError
 from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.service import Operation, Request, left_out, refuse_other_fields
 from aperture_dagster.simulator.state import SimulatorState
@@ -99,8 +99,6 @@ class HomeScreenEndpoints:
 _BUSY_PAGE = "<!DOCTYPE html><html><body>The server is starting. Please try again shortly.</body></html>"
 _USER = ("userId",)
 _ITEM_PARAMETERS = ("fields", "enableImages", "enableUserData")
-_LATEST = ("parentId", "includeItemTypes", "isPlayed", "limit", *_ITEM_PARAMETERS)
-_RESUME = ("parentId", "includeItemTypes", "mediaTypes", *PAGE_PARAMETERS)
 _PICTURE = ("maxWidth", "maxHeight", "tag", "quality", "format")
 # What would be taken for an id.
 _LEFT_OUT = ("/Users/Public", "/Items/Filters", "/Items/Filters2", "/Items/Suggestions", "/Items/Root")
@@ -141,12 +139,8 @@ class JellyfinService(MediaServer):
         return Response(status_code=status)
 
     def client_error(self, error: Exception) -> Response | None:
-        """Return the response to a request that cannot be bound, or that asks for what does not exist."""
+        """Return the response to a request for what does not exist."""
         match error:
-            case BindingError():
-                return error.response()
-            case OptionsError():
-                return BindingError(f"$.LibraryOptions.{error.field}", "").response()
             case ArgumentError() | PathMissingError():
                 return self.error(400)
             case WrongPasswordError():
@@ -155,15 +149,7 @@ class JellyfinService(MediaServer):
                 # Jellyfin.Api/Middleware/ExceptionMiddleware.cs
                 return self.error(404)
             case NotFoundError():
-                return binding.problem(404)
-            case NullPathsError():
-                return self.error(500)
-            case ServerError():
-                return self.error(error.status)
-            case PictureError(status=400):
-                return JSONResponse("Incorrect ContentType.", 400)
-            case PictureError():
-                return self.error(error.status)
+                return binding.not_found()
         return None
 
     def _operations(
@@ -180,22 +166,11 @@ class JellyfinService(MediaServer):
             Operation("DELETE", "/Items/{item_id}/Images/{image_type}", studios.remove_image),
             Operation("GET", "/Videos/{item_id}/AdditionalParts", items.parts, _USER),
             Operation("GET", "/Studios", studios.listing, ("startIndex", "limit", "enableImages")),
-            Operation("GET", "/Shows/NextUp", items.next_up, ("seriesId", *_USER, *PAGE_PARAMETERS)),
-            Operation("GET", "/Shows/{series_id}/Seasons", items.seasons, (*_USER, *_ITEM_PARAMETERS)),
-            Operation(
-                "GET",
-                "/Shows/{series_id}/Episodes",
-                items.episodes,
-                ("season", "seasonId", "sortBy", "startIndex", "limit", *_USER, *_ITEM_PARAMETERS),
-            ),
-            Operation("GET", "/UserItems/Resume", items.resume, (*_RESUME, *_USER)),
             Operation("GET", "/UserItems/{item_id}/UserData", playstate.get, _USER),
             Operation("POST", "/UserItems/{item_id}/UserData", playstate.write, _USER),
             Operation("DELETE", "/UserItems/{item_id}/Rating", playstate.unrate, _USER),
             Operation("POST", "/UserPlayedItems/{item_id}", playstate.played, ("datePlayed", *_USER)),
             Operation("DELETE", "/UserPlayedItems/{item_id}", playstate.unplayed, _USER),
-            Operation("POST", "/UserFavoriteItems/{item_id}", playstate.favorite, _USER),
-            Operation("DELETE", "/UserFavoriteItems/{item_id}", playstate.favorite, _USER),
         ]
 
     def _system(self) -> dict[str, Any]:
@@ -217,17 +192,14 @@ class JellyfinService(MediaServer):
 def _user_operations(users: UserEndpoints, items: ItemEndpoints) -> list[Operation]:
     return [
         Operation("GET", "/Users", users.listing),
-        Operation("GET", "/Users/Me", users.me),
         Operation("POST", "/Users/AuthenticateByName", users.sign_in, public=True),
         Operation("POST", "/Users/AuthenticateWithQuickConnect", users.finish_quick_connect, public=True),
         Operation("POST", "/QuickConnect/Initiate", users.begin_quick_connect, public=True),
         Operation("GET", "/QuickConnect/Connect", users.quick_connect, ("secret",), public=True),
         Operation("POST", "/Sessions/Logout", users.sign_out),
-        Operation("GET", "/Users/{user_id}", users.single),
         Operation("POST", "/Users/{user_id}/Policy", users.set_policy),
         Operation("POST", "/Users/Configuration", users.set_configuration, _USER),
-        Operation("GET", "/UserViews", items.views, ("includeHidden", *_USER)),
-        Operation("GET", "/Items/Latest", items.latest, (*_LATEST, *_USER)),
+        Operation("GET", "/UserViews", items.views, _USER),
     ]
 
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.jellyfin import binding
-from aperture_dagster.simulator.jellyfin.binding import ArgumentError, BindingError, NotFoundError, UnknownUserError
+from aperture_dagster.simulator.jellyfin.binding import ArgumentError, NotFoundError, UnknownUserError
 from aperture_dagster.simulator.service import Operation, Request, StandIn, Unmodelled
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
@@ -148,7 +148,7 @@ class Access:
     def user(self, request: Request, user_id: str | None = None) -> ServerUser | None:
         """Return the user from the path or ``userId``, or else the one who signed in; None when there is none.
 
-        Raises UnknownUserError or BindingError.
+        Raises UnknownUserError or Unmodelled.
         """
         wanted = binding.as_guid("userId", user_id) if user_id else binding.guid(request.query, "userId")
         if wanted is None:
@@ -166,7 +166,7 @@ class Access:
         return user
 
     def item(self, item_id: str, user: ServerUser | None) -> Item:
-        """Return the item with this id, if the user may see it. Raises NotFoundError or BindingError."""
+        """Return the item with this id, if the user may see it. Raises NotFoundError or Unmodelled."""
         item = self.state.catalogue.find(binding.as_guid("itemId", item_id))
         if item is None or (user is not None and not visible_to(user)(item)):
             raise NotFoundError(item_id)
@@ -191,13 +191,10 @@ class Access:
 
 
 def json_object(request: Request) -> dict[str, Any]:
-    """Parse the body as a JSON object. Raises BindingError."""
-    try:
-        content = request.parse_json()
-    except ValueError:
-        raise BindingError("$", "not JSON") from None
+    """Parse the body as a JSON object. Raises Unmodelled."""
+    content = request.parse_json()
     if not isinstance(content, dict):
-        raise BindingError("$", "not an object")
+        raise binding.invalid("$", content)
     return content
 
 

@@ -1,8 +1,7 @@
-"""Parameter binding as on the real server: 400 with problem details for values that it cannot bind."""
+"""Parameters of requests as the real server binds them. What it would refuse, no client of ours may send."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,23 +10,10 @@ from typing import Any, TypeVar
 from starlette.responses import Response
 
 from aperture_dagster.simulator.responses import JSONResponse
-from aperture_dagster.simulator.service import Query
+from aperture_dagster.simulator.service import Query, Unmodelled
 
 T = TypeVar("T")
 _GUID = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-
-
-class BindingError(Exception):
-    """A parameter has an invalid value."""
-
-    def __init__(self, field: str, value: str) -> None:
-        super().__init__(f"{field}: {value}")
-        self.field = field
-        self.value = value
-
-    def response(self) -> Response:
-        """Return 400 with RFC 7807 problem details."""
-        return problem(400, {self.field: [f"The value '{self.value}' is not valid."]})
 
 
 class NotFoundError(Exception):
@@ -42,18 +28,15 @@ class UnknownUserError(NotFoundError):
     """No user has this id. On the real server this is an uncaught exception, answered with plain text."""
 
 
-def problem(status: int, errors: dict[str, list[str]] | None = None) -> Response:
-    """Return an error in RFC 7807 form."""
-    titles = {400: "One or more validation errors occurred.", 404: "Not Found"}
-    content: dict[str, object] = {
-        "type": f"https://tools.ietf.org/html/rfc9110#section-15.5.{1 if status == 400 else 5}",
-        "title": titles.get(status, "Error"),
-        "status": status,
-        "traceId": f"00-{hashlib.md5(repr(errors).encode(), usedforsecurity=False).hexdigest()}-0000000000000001-00",
-    }
-    if errors:
-        content["errors"] = errors
-    return JSONResponse(content, status, media_type="application/problem+json; charset=utf-8")
+def invalid(name: str, value: object) -> Unmodelled:
+    """Return the error for a value that the server cannot bind."""
+    return Unmodelled(f"the invalid value {value!r} of {name}")
+
+
+def not_found() -> Response:
+    """Return 404 with RFC 7807 problem details."""
+    content = {"type": "https://tools.ietf.org/html/rfc9110#section-15.5.5", "title": "Not Found", "status": 404}
+    return JSONResponse(content, 404, media_type="application/problem+json; charset=utf-8")
 
 
 def listing(
@@ -75,35 +58,35 @@ def listing(
 
 
 def integer(query: Query, name: str) -> int | None:
-    """Parse an int32; None when absent. Raises BindingError."""
+    """Parse an int32; None when absent. Raises Unmodelled."""
     value = query.get(name)
     if value is None:
         return None
     if not re.fullmatch(r"[+-]?[0-9]{1,10}", value) or not -(2**31) <= int(value) < 2**31:
-        raise BindingError(name, value)
+        raise invalid(name, value)
     return int(value)
 
 
 def boolean(query: Query, name: str) -> bool | None:
-    """Parse a boolean in any case; None when absent. Raises BindingError."""
+    """Parse a boolean in any case; None when absent. Raises Unmodelled."""
     value = query.get(name)
     if value is None:
         return None
     if value.lower() not in ("true", "false"):
-        raise BindingError(name, value)
+        raise invalid(name, value)
     return value.lower() == "true"
 
 
 def guid(query: Query, name: str) -> str | None:
-    """Parse an id to 32 lower-case hex digits; None when absent. Raises BindingError."""
+    """Parse an id to 32 lower-case hex digits; None when absent. Raises Unmodelled."""
     value = query.get(name)
     return None if value is None else as_guid(name, value)
 
 
 def as_guid(name: str, value: str) -> str:
-    """Parse an id, with or without dashes, to 32 lower-case hex digits. Raises BindingError."""
+    """Parse an id, with or without dashes, to 32 lower-case hex digits. Raises Unmodelled."""
     if not _GUID.fullmatch(value):
-        raise BindingError(name, value)
+        raise invalid(name, value)
     return value.replace("-", "").lower()
 
 
@@ -113,7 +96,7 @@ def guids(query: Query, name: str) -> tuple[str, ...]:
 
 
 def moment(query: Query, name: str) -> float | None:
-    """Parse a date (ISO 8601, or ``yyyyMMddHHmmss``) to Unix seconds; None when absent. Raises BindingError."""
+    """Parse a date (ISO 8601, or ``yyyyMMddHHmmss``) to Unix seconds; None when absent. Raises Unmodelled."""
     value = query.get(name)
     if value is None:
         return None
@@ -121,7 +104,7 @@ def moment(query: Query, name: str) -> float | None:
 
 
 def parse_moment(name: str, value: str) -> float:
-    """Parse a date to Unix seconds; one without a zone is UTC. Raises BindingError."""
+    """Parse a date to Unix seconds; one without a zone is UTC. Raises Unmodelled."""
     try:
         if re.fullmatch(r"[0-9]{14}", value):
             when = datetime.strptime(value, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
@@ -129,7 +112,7 @@ def parse_moment(name: str, value: str) -> float:
             # An unencoded plus sign in a query arrives as a blank.
             when = datetime.fromisoformat(re.sub(r" (\d\d:?\d\d)$", r"+\1", value))
     except ValueError:
-        raise BindingError(name, value) from None
+        raise invalid(name, value) from None
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 

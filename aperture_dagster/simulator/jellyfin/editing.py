@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -13,7 +12,7 @@ from starlette.responses import Response
 from aperture_dagster.simulator.catalogue import Item, sort_name
 from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access, json_object
-from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
+from aperture_dagster.simulator.jellyfin.binding import NotFoundError
 from aperture_dagster.simulator.opinions import convert
 from aperture_dagster.simulator.service import Request, Unmodelled
 from aperture_dagster.simulator.state import Picture
@@ -76,7 +75,7 @@ class EditingEndpoints:
 
 
 def write_item(item: Item, content: dict[str, Any]) -> None:
-    """Write a whole BaseItemDto to an item, except for its lock. Raises BindingError."""
+    """Write a whole BaseItemDto to an item, except for its lock. Raises Unmodelled."""
     title = _title(item, content)
     if content.get("DateCreated"):
         item.created = binding.parse_moment("DateCreated", str(content["DateCreated"]))
@@ -98,7 +97,7 @@ def _title(item: Item, content: dict[str, Any]) -> WorldTitle:
     year, rating = content.get("ProductionYear"), content.get("CommunityRating")
     for name, value in (("ProductionYear", year), ("CommunityRating", rating)):
         if value is not None and not isinstance(value, int | float):
-            raise BindingError(f"$.{name}", str(value))
+            raise binding.invalid(f"$.{name}", value)
     title = replace(
         item.title,
         title=str(content.get("Name") or ""),
@@ -133,26 +132,18 @@ def _title(item: Item, content: dict[str, Any]) -> WorldTitle:
 
 def _of_type(content: dict[str, Any], name: str, kind: type) -> Any:
     if not isinstance(content[name], kind):
-        raise BindingError(f"$.{name}", str(content[name]))
+        raise binding.invalid(f"$.{name}", content[name])
     return content[name]
 
 
 # Media types that a client can upload.
 _MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
 # Formats that a client can ask for (``ImageFormat``), by the name of the library that converts them.
-_FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "bmp": None, "gif": None, "svg": None}
+_FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
 _IMAGE_TYPES = (
     "primary", "art", "backdrop", "banner", "logo", "thumb", "disc", "box", "screenshot", "menu", "chapter", "boxrear",
     "profile",
 )  # fmt: skip
-
-
-class PictureError(Exception):
-    """An upload is not named as a picture (400, 415), or is not base64 (500)."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
 
 
 class StudioEndpoints:
@@ -208,9 +199,9 @@ class StudioEndpoints:
         return self._names_by_id.get(item_id.replace("-", "").lower())
 
     def _picture_key(self, item_id: str, image_type: str) -> tuple[str, str, str]:
-        """Return the key of a picture in the state. Raises NotFoundError or BindingError."""
+        """Return the key of a picture in the state. Raises NotFoundError or Unmodelled."""
         if image_type.lower() not in _IMAGE_TYPES:
-            raise BindingError("imageType", image_type)
+            raise binding.invalid("imageType", image_type)
         studio = self._studio(item_id)
         if studio is not None:
             return "studio", studio, image_type.lower()
@@ -238,15 +229,13 @@ class StudioEndpoints:
 
     @staticmethod
     def _converted(request: Request, response: Response) -> Response:
-        """Return a picture in the ``format`` that a client asks for. The size stays. Raises BindingError."""
+        """Return a picture in the ``format`` that a client asks for. The size stays. Raises Unmodelled."""
         wanted = request.query.get("format")
         if wanted is None or response.status_code != 200:
             return response
         if wanted.lower() not in _FORMATS:
-            raise BindingError("format", wanted)
+            raise binding.invalid("format", wanted)
         form = _FORMATS[wanted.lower()]
-        if form is None:
-            raise Unmodelled(f"format={wanted}")
         try:
             return Response(convert(bytes(response.body), form), media_type=f"image/{form.lower()}")
         except OSError:
@@ -256,20 +245,16 @@ class StudioEndpoints:
     def set_image(self, request: Request, item_id: str, image_type: str) -> Response:
         """``POST /Items/{item_id}/Images/{image_type}``: base64, with the picture's own content type.
 
-        Raises NotFoundError, BindingError, or PictureError.
+        Raises NotFoundError or Unmodelled.
         """
         key = self._picture_key(item_id, image_type)
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type not in _MEDIA_TYPES:
-            raise PictureError(400 if media_type.startswith("image/") else 415)
-        try:
-            content = base64.b64decode(request.content, validate=True)
-        except binascii.Error:
-            raise PictureError(500) from None
-        self._state.pictures[key] = Picture(media_type, content)
+            raise binding.invalid("content-type", media_type)
+        self._state.pictures[key] = Picture(media_type, base64.b64decode(request.content, validate=True))
         return Response(status_code=204)
 
     def remove_image(self, request: Request, item_id: str, image_type: str) -> Response:
-        """``DELETE /Items/{item_id}/Images/{image_type}``. Raises NotFoundError or BindingError."""
+        """``DELETE /Items/{item_id}/Images/{image_type}``. Raises NotFoundError or Unmodelled."""
         self._state.pictures.pop(self._picture_key(item_id, image_type), None)
         return Response(status_code=204)

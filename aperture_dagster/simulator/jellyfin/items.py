@@ -15,18 +15,14 @@ from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin import dto as media
 from aperture_dagster.simulator.jellyfin.access import Access, visible_to
 from aperture_dagster.simulator.jellyfin.listing import (
-    ItemQuery,
     Listings,
     parse_item_query,
-    parse_kinds,
-    parse_sort,
-    sort_items,
 )
 from aperture_dagster.simulator.opinions import jpeg, png, poster
 from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.scanner import ScannedItem
 from aperture_dagster.simulator.service import Query, Request, Unmodelled
-from aperture_dagster.simulator.user_data import PLAYLISTS, ServerUser, episodes_of
+from aperture_dagster.simulator.user_data import PLAYLISTS, ServerUser
 from aperture_dagster.simulator.world import WorldLibrary
 
 _SINGLE_ITEM_FIELDS = frozenset(
@@ -37,7 +33,6 @@ _SINGLE_ITEM_FIELDS = frozenset(
         "customrating",
     )
 )  # fmt: skip
-_LATEST = 20
 SERIES_COUNTED = "series counted for its user data"
 
 
@@ -61,7 +56,7 @@ class ItemEndpoints:
         self._server_id = server_id
 
     def views(self, request: Request, user_id: str | None = None) -> Response:
-        """``GET /UserViews``: libraries as items, as a user sees and orders them.
+        """``GET /UserViews``: libraries as items, as a user sees them.
 
         Libraries of box sets and playlists are missing unless the user sees any of their items
         (``Emby.Server.Implementations/Library/UserViewManager.cs``: ``GetUserViews``).
@@ -70,18 +65,8 @@ class ItemEndpoints:
         views = [library for library in self._access.libraries(user) if self._has_content(library, user)]
         if self._has_content(PLAYLISTS, user):
             views.append(PLAYLISTS)
-        grouped = [view for view in views if self._is_named(view, user, "GroupedFolders")]
-        if any(sum(view.collection_type == one.collection_type for view in grouped) > 1 for one in grouped):
-            raise Unmodelled("grouped libraries")
-        if not binding.boolean(request.query, "includeHidden"):
-            views = [view for view in views if not self._is_named(view, user, "MyMediaExcludes")]
-        order = [str(one) for one in user.configuration.get("OrderedViews", ())]
-
-        def place(view: WorldLibrary) -> tuple[int, str]:
-            names = [order.index(name) for name in self._names_of(view) if name in order]
-            return min(names, default=len(order)), view.name.lower()
-
-        return self._library_listing(sorted(views, key=place))
+        views = [view for view in views if not self._is_named(view, user, "MyMediaExcludes")]
+        return self._library_listing(sorted(views, key=lambda view: view.name.lower()))
 
     def _has_content(self, library: WorldLibrary, user: ServerUser) -> bool:
         kind = {"boxsets": "BoxSet", "playlists": "Playlist"}.get(library.collection_type)
@@ -93,13 +78,6 @@ class ItemEndpoints:
 
     def _is_named(self, library: WorldLibrary, user: ServerUser, name: str) -> bool:
         return any(one in user.configuration.get(name, ()) for one in self._names_of(library))
-
-    def _excluded(self, request: Request, user: ServerUser) -> frozenset[str]:
-        """Return the libraries that a user does not want in lists of all of them: ``LatestItemsExcludes``."""
-        if request.query.get("parentId") is not None:
-            return frozenset()
-        libraries = self._catalogue.libraries
-        return frozenset(one.item_id for one in libraries if self._is_named(one, user, "LatestItemsExcludes"))
 
     def _libraries(self, user: ServerUser | None) -> Response:
         return self._library_listing(self._access.libraries(user))
@@ -200,45 +178,6 @@ class ItemEndpoints:
         parts = media.part_dtos(item, self._server_id)
         return binding.listing(Query(""), parts, list, with_start=self.with_start)
 
-    def latest(self, request: Request, user_id: str | None = None) -> Response:
-        """``GET /Items/Latest``: a bare array, by default without played items, as the user's configuration says."""
-        user = self._access.required_user(request, user_id)
-        played = binding.boolean(request.query, "isPlayed")
-        if played is None and user.configuration.get("HidePlayedInLatest", True):
-            played = False
-        query = ItemQuery(
-            kinds=parse_kinds(request.query) or ("Movie", "Series"),
-            parent=self._parent_of(request),
-            recursive=True,
-            collapse=False,
-            sort=(("datecreated", True), ("sortname", True), ("productionyear", True)),
-            user_filters=frozenset() if played is None else frozenset({("played", played)}),
-            without_libraries=self._excluded(request, user),
-        )
-        items = self._listings.items(query, user)[: binding.integer(request.query, "limit") or _LATEST]
-        return JSONResponse(self.dtos(request, items, user))
-
-    def _parent_of(self, request: Request) -> str | None:
-        return binding.guid(request.query, "parentId")
-
-    def resume(self, request: Request, user_id: str | None = None) -> Response:
-        """``GET /UserItems/Resume``: items in progress, the latest first."""
-        user = self._access.required_user(request, user_id)
-        query = ItemQuery(
-            kinds=parse_kinds(request.query) or ("Movie", "Episode"),
-            parent=self._parent_of(request),
-            recursive=True,
-            sort=(("dateplayed", True),),
-            without_libraries=self._excluded(request, user),
-            user_filters=frozenset({("resumable", True)}),
-            collapse=False,
-            virtual=False,
-        )
-        media_types = [one.lower() for one in request.query.split("mediaTypes")]
-        # Films and episodes are videos.
-        found = self._listings.items(query, user) if not media_types or "video" in media_types else []
-        return self._page(request, found, user)
-
     def image(self, request: Request, item_id: str, image_type: str) -> Response:
         """``GET /Items/{item_id}/Images/{image_type}``: the primary picture, the backdrop, the logo or the thumb."""
         item, kind = self._find(item_id), image_type.capitalize()
@@ -277,58 +216,6 @@ class ItemEndpoints:
         if image is None or content is None:
             return self._no_image(item.id)
         return Response(content, media_type=mimetypes.guess_type(image.name)[0] or "application/octet-stream")
-
-    def _series(self, series_id: str, user: ServerUser | None) -> Item | None:
-        item = self._catalogue.find(binding.as_guid("seriesId", series_id))
-        if item is None or item.kind != "Series" or (user is not None and not visible_to(user)(item)):
-            return None
-        return item
-
-    def seasons(self, request: Request, series_id: str) -> Response:
-        """``GET /Shows/{series_id}/Seasons``."""
-        user = self._access.user(request)
-        series = self._series(series_id, user)
-        if series is None:
-            return JSONResponse("Series not found", 404)
-        return self._page(request, [season.item for season in series.every_season], user)
-
-    def episodes(self, request: Request, series_id: str) -> Response:
-        """``GET /Shows/{series_id}/Episodes``, optionally of one ``season`` or ``seasonId``."""
-        user = self._access.user(request)
-        series = self._series(series_id, user)
-        if series is None:
-            return JSONResponse("Series not found", 404)
-        season, season_id = binding.integer(request.query, "season"), binding.guid(request.query, "seasonId")
-        episodes = [
-            episode
-            for each in series.every_season
-            if season in (None, each.item.season) and season_id in (None, each.item.id)
-            for episode in each.episodes
-        ]
-        sort = parse_sort(request.query.split("sortBy"), [])
-        return self._page(request, sort_items(episodes, sort, user), user)
-
-    def next_up(self, request: Request) -> Response:
-        """``GET /Shows/NextUp``: the episode after the last played one, for every series in progress."""
-        user = self._access.required_user(request)
-        only = binding.guid(request.query, "seriesId")
-        excluded = self._excluded(request, user)
-        query = ItemQuery(kinds=("Series",), recursive=True, collapse=False, without_libraries=excluded)
-        found: list[tuple[float, Item]] = []
-        for series in self._listings.items(query, user):
-            if (only is not None and series.id != only) or not user.played_episodes.get(series.slot):
-                continue
-            episodes = episodes_of(series)
-            # Specials are not part of the order.
-            episodes = [episode for episode in episodes if episode.season]
-            last = max((index for index, episode in enumerate(episodes) if user.of(episode).played), default=None)
-            if last is None:
-                continue
-            later = next((episode for episode in episodes[last + 1 :] if not user.of(episode).played), None)
-            if later is not None:
-                found.append((user.of(episodes[last]).last_played or 0.0, later))
-        found.sort(key=lambda pair: -pair[0])
-        return self._page(request, [episode for _, episode in found], user)
 
 
 def _artwork(item: Item, kind: str) -> Response:

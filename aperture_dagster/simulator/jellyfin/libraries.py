@@ -12,24 +12,13 @@ from starlette.responses import Response
 
 from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access, json_object
-from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
+from aperture_dagster.simulator.jellyfin.binding import NotFoundError
 from aperture_dagster.simulator.libraries import COLLECTION_TYPES
 from aperture_dagster.simulator.responses import JSONResponse
-from aperture_dagster.simulator.scanner import Modes
 from aperture_dagster.simulator.service import Operation, Query, Request, Unmodelled, refuse_other_fields
-from aperture_dagster.simulator.world import WorldLibrary
 
-_MODES = {mode.lower(): mode for mode in ("None", "ValidationOnly", "Default", "FullRefresh")}
 _TASK_KEY = "RefreshLibrary"
 _TASK_ID = "7738148ffcd07979c7ceb148e06b3aed"
-
-
-class ServerError(Exception):
-    """The server fails at a request in a way that its exception middleware maps to a status."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
 
 
 class LibraryEndpoints:
@@ -79,20 +68,15 @@ class LibraryEndpoints:
         self._require_jellyfin()
         query = request.query
         name = _raw(query, "name")
-        if name is None:
-            return binding.problem(400, {"name": ["The name field is required."]})
-        if name != name.strip():
-            raise Unmodelled("a name with blanks around it")
+        if name is None or name != name.strip():
+            raise binding.invalid("name", name)
         kind = (query.get("collectionType") or "").lower()
         if kind and kind not in COLLECTION_TYPES:
-            raise BindingError("collectionType", kind)
+            raise binding.invalid("collectionType", kind)
         refresh = bool(binding.boolean(query, "refreshLibrary"))
         content = json_object(request) if request.content.strip() else {}
         refuse_other_fields(content, ("LibraryOptions",), "a library")
-        options = content.get("LibraryOptions") or {}
-        if not isinstance(options, dict):
-            raise BindingError("$.LibraryOptions", str(options))
-        self._book.create(name, kind, options, refresh=refresh)
+        self._book.create(name, kind, content.get("LibraryOptions") or {}, refresh=refresh)
         if refresh:
             self._scans.start()
         return Response(status_code=204)
@@ -101,9 +85,7 @@ class LibraryEndpoints:
         """``DELETE /Library/VirtualFolders``."""
         self._require_jellyfin()
         name, refresh = _raw(request.query, "name"), bool(binding.boolean(request.query, "refreshLibrary"))
-        if name is None:
-            return binding.problem(400, {"name": ["The name field is required."]})
-        self._book.remove(self._book.named(name))
+        self._book.remove(self._book.named(name or ""))
         if refresh:
             self._book.validate(removed=True)
             self._scans.start()
@@ -118,15 +100,8 @@ class LibraryEndpoints:
         library = self._access.library(wanted)
         if library is None:
             raise NotFoundError(wanted)
-        self._replace_options(library, content.get("LibraryOptions"))
+        self._book.set_options(library, content["LibraryOptions"])
         return Response(status_code=204)
-
-    def _replace_options(self, library: WorldLibrary, options: Any) -> None:
-        if options is None:
-            raise ServerError(500)
-        if not isinstance(options, dict):
-            raise BindingError("$.LibraryOptions", str(options))
-        self._book.set_options(library, options)
 
     def scan(self, request: Request) -> Response:
         """``POST /Library/Refresh``: a scan of everything; one that is running is cancelled."""
@@ -134,23 +109,16 @@ class LibraryEndpoints:
         return Response(status_code=204)
 
     def refresh(self, request: Request, item_id: str) -> Response:
-        """``POST /Items/{item_id}/Refresh``: of a library, or an item. Both modes are None unless given."""
+        """``POST /Items/{item_id}/Refresh``: of a library, or an item."""
         query = request.query
-        modes = Modes(
-            parse_mode(query, "metadataRefreshMode"),
-            parse_mode(query, "imageRefreshMode"),
-            bool(binding.boolean(query, "replaceAllMetadata")),
-        )
-        for name in ("replaceAllImages", "regenerateTrickplay"):
-            if binding.boolean(query, name):
-                raise Unmodelled(f"{name}=true")
+        replace = replaces(query)
         wanted = binding.as_guid("itemId", item_id)
         library = self._access.library(wanted)
         if library is not None:
-            self._scans.refresh(library, modes)
+            self._scans.refresh(library, replace)
         else:
             item = self._access.item(wanted, None)
-            self._scans.refresh(item.library, modes, only=item.id)
+            self._scans.refresh(item.library, replace, only=item.id)
         return Response(status_code=204)
 
     def tasks(self, request: Request) -> Response:
@@ -188,7 +156,7 @@ class LibraryEndpoints:
         path, is_file = content.get("Path"), content.get("IsFile")
         refuse_other_fields(content, ("Path", "IsFile"), "the check of a path")
         if not isinstance(path, str) or is_file not in (None, True, False):
-            raise BindingError("$.Path", str(path))
+            raise binding.invalid("$.Path", path)
         found = (is_file is not False and self._book.has_file(path)) or (
             is_file is not True and self._book.has_folder(path)
         )
@@ -235,14 +203,16 @@ class LibraryEndpoints:
         )
 
 
-def parse_mode(query: Query, name: str) -> str:
-    """Parse a mode of a refresh, which is None unless given. Raises BindingError."""
-    value = query.get(name)
-    if value is None:
-        return "None"
-    if value.lower() not in _MODES:
-        raise BindingError(name, value)
-    return _MODES[value.lower()]
+def replaces(query: Query) -> bool:
+    """Return whether a refresh reads everything again. Raises Unmodelled for any but the two that clients ask for."""
+    given = tuple((query.get(f"{what}RefreshMode") or "None").lower() for what in ("metadata", "image"))
+    replace = bool(binding.boolean(query, "replaceAllMetadata"))
+    if given != ("fullrefresh" if replace else "default",) * 2:
+        raise Unmodelled(f"a refresh with the modes {given}")
+    for name in ("replaceAllImages", "regenerateTrickplay"):
+        if binding.boolean(query, name):
+            raise Unmodelled(f"{name}=true")
+    return replace
 
 
 def _raw(query: Query, name: str) -> str | None:

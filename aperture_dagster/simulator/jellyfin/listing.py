@@ -29,7 +29,6 @@ from aperture_dagster.simulator.jellyfin import binding
 from aperture_dagster.simulator.jellyfin.access import Predicate, is_limited, visible_to
 from aperture_dagster.simulator.jellyfin.dto import item_sort_name, premiere_date
 from aperture_dagster.simulator.service import Query, Unmodelled
-from aperture_dagster.simulator.settings import version_numbers
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
 
@@ -100,21 +99,17 @@ class ItemQuery:
     ids: tuple[str, ...] = ()
     sort: SortSpec = ()
     user_filters: frozenset[tuple[str, bool]] = frozenset()
-    search: str = ""
     saved_from: float | None = None
     user_saved_from: float | None = None
     """Minimum time at which the user's own data was saved. This filter works on Emby only."""
     virtual: bool | None = None
     """Whether items lack a file; None: either."""
-    without_libraries: frozenset[str] = frozenset()
-    """Libraries whose items are left out."""
     collapse: bool | None = None
     """Whether box sets replace their members; None: the server decides."""
 
 
 _USER_FILTERS = {
     "isplayed": ("played", True),
-    "isunplayed": ("played", False),
     "isfavorite": ("favorite", True),
     "isresumable": ("resumable", True),
 }
@@ -122,7 +117,7 @@ _USER_FILTERS = {
 
 LISTING_PARAMETERS = (
     "userId", "parentId", "recursive", "includeItemTypes", "ids", "sortBy", "sortOrder", "filters", "isPlayed",
-    "isFavorite", "searchTerm", "minDateLastSaved", "minDateLastSavedForUser", "excludeLocationTypes",
+    "isFavorite", "minDateLastSaved", "minDateLastSavedForUser", "excludeLocationTypes",
     "collapseBoxSetItems",
 )  # fmt: skip
 """Parameters that select items; see `parse_item_query`."""
@@ -131,7 +126,7 @@ PAGE_PARAMETERS = ("startIndex", "limit", "enableTotalRecordCount", "fields", "e
 
 
 def parse_item_query(query: Query) -> ItemQuery:
-    """Parse a listing's parameters. Raises BindingError, and Unmodelled for values that are not modelled."""
+    """Parse a listing's parameters. Raises Unmodelled."""
     if unknown := [name for name in query.split("filters") if name.lower() not in _USER_FILTERS]:
         raise Unmodelled(f"filters={','.join(unknown)}")
     user_filters = {_USER_FILTERS[name.lower()] for name in query.split("filters")}
@@ -148,7 +143,6 @@ def parse_item_query(query: Query) -> ItemQuery:
         ids=binding.guids(query, "ids"),
         sort=parse_sort(query.split("sortBy"), query.split("sortOrder")),
         user_filters=frozenset(user_filters),
-        search=(query.get("searchTerm") or "").lower(),
         saved_from=max((when for when in saved if when is not None), default=None),
         virtual=False if "virtual" in map(str.lower, query.split("excludeLocationTypes")) else None,
         collapse=binding.boolean(query, "collapseBoxSetItems"),
@@ -200,7 +194,7 @@ class Listings:
 
     def _collapses(self, query: ItemQuery, user: ServerUser | None) -> bool:
         """Return whether box sets replace their members: ``CollapseBoxSetItems``."""
-        if query.ids or query.search or not query.recursive:
+        if query.ids or not query.recursive:
             return False
         parent = self._state.catalogue.find(query.parent) if query.parent else None
         if parent is not None and parent.kind in _LISTS:
@@ -224,17 +218,6 @@ class Listings:
         if self._release is not None and self._release < (10, 11):
             return True
         return all(name != "communityrating" for name, _ in query.sort)
-
-    def _collapsed(self, items: list[Item]) -> list[Item]:
-        """Replace the members of box sets by the box sets, and drop box sets without listed members."""
-        box_sets = self._state.lists.by_member()
-        kept: dict[int, Item] = {}
-        for item in items:
-            for each in box_sets.get(item.slot, ()):
-                kept[each.slot] = each
-            if item.kind != "BoxSet" and item.slot not in box_sets:
-                kept[item.slot] = item
-        return list(kept.values())
 
     def _keep(self, key: Hashable, compute: Callable[[], list[Item]]) -> list[Item]:
         found = self._kept.get(key)
@@ -278,7 +261,7 @@ class Listings:
         if user is not None and not self._in_memory and self._release is not None:
             candidates = self._joined(candidates)
         if self._collapses(query, user) and (user is not None or not self._in_memory):
-            candidates, presorted = self._collapsed(candidates), False
+            raise Unmodelled("a listing in which box sets replace their members")
         return candidates if presorted else sort_items(candidates, query.sort, user)
 
     def _hides_some(self, query: ItemQuery) -> bool:
@@ -306,33 +289,17 @@ class Listings:
             return []
         members = [member.item for member in self._state.lists.members_of(parent)]
         if parent.kind == "BoxSet" and not query.sort:
-            members = self._in_order(parent, members, query, user)
+            members = self._in_order(members, query, user)
         return [item for item in members if not query.kinds or item.kind in query.kinds]
 
-    def _in_order(self, box_set: Item, members: list[Item], query: ItemQuery, user: ServerUser | None) -> list[Item]:
+    def _in_order(self, members: list[Item], query: ItemQuery, user: ServerUser | None) -> list[Item]:
         """Sort the members of a box set for a client that asks for no order (``Folder.cs``: ``QueryRecursive``)."""
         if self._in_memory and user is None:
             return members
         if user is None or (query.recursive and not self._in_memory):
             # The database decides.
             return sorted(members, key=lambda item: item.id)
-        return self._in_display_order(box_set, members)
-
-    def _in_display_order(self, box_set: Item, members: list[Item]) -> list[Item]:
-        """Sort the members of a box set (``Movies/BoxSet.cs``).
-
-        The order of adding counts from 10.10 on; 10.11.0 to 10.11.4 ignore the setting where clients list members.
-        """
-        wanted = str(box_set.edits.get("DisplayOrder") or "PremiereDate").lower()
-        if self._release is None or self._release < (10, 10):
-            by_name = wanted == "sortname"
-            names = ["sortname"] if by_name else ["productionyear", "premieredate", "sortname"]
-            return sort_items(members, tuple((name, False) for name in names), None)
-        if (10, 11) <= version_numbers(self._state.settings.jellyfin_version) < (10, 11, 5):
-            wanted = "premieredate"
-        if wanted == "default":
-            return members
-        return sort_items(members, parse_sort([wanted], []) or (("premieredate", False),), None)
+        raise Unmodelled("the members of a box set in its own order")
 
     def _version_predicates(self, query: ItemQuery, user: ServerUser | None) -> list[Predicate]:
         """Return predicates for the versions of a film that are listed."""
@@ -358,11 +325,8 @@ class Listings:
         kinds = query.kinds or tuple(KINDS.values())
         if query.parent is None:
             return [item for kind in kinds for item in catalogue.items(kind)]
-        parent = catalogue.find(query.parent)
-        if parent is not None:
-            return [item for item in _children(parent, query.recursive) if item.kind in kinds]
-        if not query.recursive:
-            kinds = tuple(kind for kind in kinds if kind in ("Movie", "Series", *_LISTS))
+        if catalogue.find(query.parent) is not None or not query.recursive:
+            raise Unmodelled("the children of an item")
         return [item for kind in kinds for item in catalogue.items(kind) if item.library.item_id == query.parent]
 
 
@@ -371,15 +335,6 @@ def _grouped(items: list[Item]) -> list[Item]:
     kept = {(item.primary or item).slot: item for item in reversed(items) if item.primary is not None}
     kept |= {item.slot: item for item in items if item.primary is None}
     return [item for item in items if kept[(item.primary or item).slot] is item]
-
-
-def _children(parent: Item, recursive: bool) -> list[Item]:
-    if parent.kind == "Season" and parent.series is not None and parent.season is not None:
-        return parent.series.numbered(parent.season).episodes
-    seasons = [season.item for season in parent.every_season]
-    return (
-        seasons + [episode for season in parent.every_season for episode in season.episodes] if recursive else seasons
-    )
 
 
 def _needs_user_data(query: ItemQuery) -> bool:
@@ -414,10 +369,6 @@ def _user_predicates(query: ItemQuery, user: ServerUser, *, shared: bool, folder
 
 def _predicates(query: ItemQuery) -> list[Predicate]:
     tests: list[Predicate] = []
-    if query.without_libraries:
-        tests.append(lambda item: item.library.item_id not in query.without_libraries)
-    if query.search:
-        tests.append(lambda item: query.search in item.name.lower())
     if query.virtual is not None:
         tests.append(lambda item: item.virtual is query.virtual)
     if (saved := query.saved_from) is not None:

@@ -11,7 +11,7 @@ from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.item import Member
 from aperture_dagster.simulator.jellyfin import binding
 from aperture_dagster.simulator.jellyfin.access import Access, allowed_to, json_object
-from aperture_dagster.simulator.jellyfin.binding import ArgumentError, BindingError
+from aperture_dagster.simulator.jellyfin.binding import ArgumentError, NotFoundError
 from aperture_dagster.simulator.jellyfin.items import ItemEndpoints
 from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.service import Request, Unmodelled, refuse_other_fields
@@ -40,7 +40,7 @@ class BoxSetEndpoints:
         query = request.query
         name = query.get("name")
         if name is None:
-            raise ArgumentError("name")
+            raise binding.invalid("name", name)
         if not binding.boolean(query, "isLocked"):
             # The server would take the title of the first collection that TMDb finds by this name.
             raise Unmodelled("a box set that is not locked")
@@ -52,16 +52,12 @@ class BoxSetEndpoints:
     def add(self, request: Request, box_set_id: str) -> Response:
         """``POST /Collections/{box_set_id}/Items``: known members are skipped."""
         box_set = self._find(box_set_id)
-        if request.query.get("ids") is None:
-            return binding.problem(400, {"ids": ["The ids field is required."]})
         self._add(box_set, list(binding.guids(request.query, "ids")))
         return Response(status_code=204)
 
     def remove(self, request: Request, box_set_id: str) -> Response:
         """``DELETE /Collections/{box_set_id}/Items``: unknown ids are ignored."""
         box_set = self._find(box_set_id)
-        if request.query.get("ids") is None:
-            return binding.problem(400, {"ids": ["The ids field is required."]})
         removed = set(binding.guids(request.query, "ids"))
         self._state.lists.keep(box_set, lambda member: member.item.id not in removed)
         return Response(status_code=204)
@@ -97,7 +93,6 @@ class BoxSetEndpoints:
 
 
 _FIELDS = ("Name", "Ids", "UserId", "MediaType", "Users", "IsPublic")
-NOT_FOUND = "Playlist not found"
 
 
 class PlaylistEndpoints:
@@ -113,31 +108,21 @@ class PlaylistEndpoints:
         """``POST /Playlists``, with a JSON body."""
         content = json_object(request)
         refuse_other_fields(content, _FIELDS, "POST /Playlists")
-        if content.get("Users"):
-            raise Unmodelled("a playlist that is shared with users")
-        name, given = content.get("Name"), content.get("UserId")
-        if not isinstance(name, str):
-            raise BindingError("$.Name", str(name))
+        name, given = str(content["Name"]), content.get("UserId")
         numbers = [binding.as_guid("Ids", str(one)) for one in content.get("Ids") or ()]
         user = self._access.user(request, given) if given else None
         if user is None:
             raise ArgumentError("Guid can't be empty")
-        if content.get("MediaType") != "Video":
-            raise Unmodelled(f"a playlist of the media type {content.get('MediaType')}")
+        if content.get("Users") or content.get("MediaType") != "Video":
+            raise Unmodelled(f"the playlist {content}")
         created = self._state.create_playlist(name, owner=user.name, is_public=bool(content.get("IsPublic", True)))
         playlist = self._state.catalogue.by_id[created]
         self._add(playlist, numbers, user)
         return JSONResponse({"Id": playlist.id})
 
-    def refuse_key(self, request: Request, **_: str) -> Response:
-        """Refuse calls that look for the caller's own playlists, since an API key has no user."""
-        raise ArgumentError("Guid can't be empty")
-
     def listing(self, request: Request, playlist_id: str) -> Response:
         """``GET /Playlists/{playlist_id}/Items``."""
         user, playlist = self._of_user(request, playlist_id)
-        if playlist is None:
-            return JSONResponse(NOT_FOUND, 404)
         # 10.9 also shows what the user may not see.
         allowed = (lambda _: True) if self._release < (10, 10) else allowed_to(user)
         members = [member for member in self._state.lists.members_of(playlist) if allowed(member.item)]
@@ -158,8 +143,6 @@ class PlaylistEndpoints:
     def add(self, request: Request, playlist_id: str) -> Response:
         """``POST /Playlists/{playlist_id}/Items``: ids that the server does not know are skipped."""
         user, playlist = self._of_user(request, playlist_id)
-        if playlist is None:
-            return JSONResponse(NOT_FOUND, 404)
         if playlist.ownership is None or not playlist.ownership.allows_edits(user.id):
             return Response(status_code=403)
         self._add(playlist, list(binding.guids(request.query, "ids")), user)
@@ -168,10 +151,9 @@ class PlaylistEndpoints:
     def remove(self, request: Request, playlist_id: str) -> Response:
         """``DELETE /Playlists/{playlist_id}/Items``: from 10.11 on, an API key may do this for any user's playlist."""
         if self._release < (10, 11):
-            return self.refuse_key(request)
-        playlist = self._find(playlist_id)
-        if playlist is None:
-            return binding.problem(404)
+            # It would look for the caller's own playlists.
+            raise ArgumentError("Guid can't be empty")
+        playlist = self._found(self._find(playlist_id))
         removed = set(request.query.split("entryIds"))
         self._state.lists.keep(playlist, lambda member: self.entry_id(member) not in removed)
         return Response(status_code=204)
@@ -193,9 +175,14 @@ class PlaylistEndpoints:
         item = self._state.catalogue.find(binding.as_guid("playlistId", playlist_id))
         return item if item is not None and item.kind == "Playlist" else None
 
-    def _of_user(self, request: Request, playlist_id: str) -> tuple[ServerUser, Item | None]:
-        """Return the user of the request and the playlist, if it exists and the user sees it."""
+    def _found(self, playlist: Item | None) -> Item:
+        if playlist is None:
+            raise NotFoundError("Playlist not found")
+        return playlist
+
+    def _of_user(self, request: Request, playlist_id: str) -> tuple[ServerUser, Item]:
+        """Return the user of the request and the playlist. Raises NotFoundError, also if the user does not see it."""
         user = self._access.required_user(request)
         playlist = self._find(playlist_id)
         visible = playlist is not None and playlist.ownership is not None and playlist.ownership.allows(user.id)
-        return user, playlist if visible else None
+        return user, self._found(playlist if visible else None)

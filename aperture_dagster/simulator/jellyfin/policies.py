@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from aperture_dagster.simulator.jellyfin import binding
-from aperture_dagster.simulator.jellyfin.binding import BindingError
 from aperture_dagster.simulator.user_data import ServerUser
 
 _AUTHENTICATION = "Jellyfin.Server.Implementations.Users.DefaultAuthenticationProvider"
@@ -104,12 +103,8 @@ def policy_dto(user: ServerUser, release: tuple[int, int] | None) -> dict[str, A
 
 
 def parse_policy(content: Mapping[str, Any], release: tuple[int, int] | None) -> dict[str, Any]:
-    """Return a whole policy from what a client sent; what it left out has its default. Raises BindingError."""
-    policy = _parse(_EMBY_POLICY if release is None else _JELLYFIN_POLICY, content)
-    if release is not None and policy["LoginAttemptsBeforeLockout"] == 0:
-        # It is what a client means by the default.
-        policy["LoginAttemptsBeforeLockout"] = 3
-    return policy
+    """Return a whole policy from what a client sent; what it left out has its default. Raises Unmodelled."""
+    return _parse(_EMBY_POLICY if release is None else _JELLYFIN_POLICY, content)
 
 
 def extra_of(policy: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,15 +125,11 @@ def configuration_dto(user: ServerUser, release: tuple[int, int] | None) -> dict
     return _sent(_JELLYFIN_CONFIGURATION, given | own)
 
 
-def parse_configuration(
-    content: Mapping[str, Any], before: Mapping[str, Any], release: tuple[int, int] | None
-) -> dict[str, Any]:
-    """Return a whole configuration from what a client sent. Raises BindingError."""
+def parse_configuration(content: Mapping[str, Any], release: tuple[int, int] | None) -> dict[str, Any]:
+    """Return a whole configuration from what a client sent. Raises Unmodelled."""
     if release is None:
         return _parse(_EMBY_CONFIGURATION, content)
     configuration = _parse(_JELLYFIN_CONFIGURATION, content)
-    if configuration["CastReceiverId"] not in _CAST_RECEIVERS:
-        configuration["CastReceiverId"] = before.get("CastReceiverId")
     for name in ("GroupedFolders", "OrderedViews", "LatestItemsExcludes", "MyMediaExcludes"):
         configuration[name] = [binding.as_guid(name, str(folder)) for folder in configuration[name]]
     return configuration
@@ -158,7 +149,7 @@ def _parse(fields: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, A
         kinds = (int,) if name in _NUMBERS else (str,) if default is None else (type(default),)
         is_number = isinstance(value, bool) is (kinds == (bool,))
         if not (isinstance(value, kinds) and is_number) and not (value is None and _is_nullable(default)):
-            raise BindingError(f"$.{name}", str(value))
+            raise binding.invalid(f"$.{name}", value)
         parsed[name] = [] if value is None and isinstance(default, list) else value
     return parsed
 

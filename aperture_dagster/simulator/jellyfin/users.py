@@ -11,7 +11,7 @@ from starlette.responses import Response
 from aperture_dagster.simulator.catalogue import Item, item_number
 from aperture_dagster.simulator.jellyfin import binding, dto, policies
 from aperture_dagster.simulator.jellyfin.access import Access, json_object
-from aperture_dagster.simulator.jellyfin.binding import ArgumentError, BindingError, NotFoundError
+from aperture_dagster.simulator.jellyfin.binding import ArgumentError, NotFoundError
 from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.service import Request
 from aperture_dagster.simulator.state import SimulatorState
@@ -106,12 +106,6 @@ class PlaystateEndpoints:
         user.mark_unplayed(item)
         return self._response(item, user)
 
-    def favorite(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
-        """``POST`` or ``DELETE`` ``/UserFavoriteItems/{item_id}``."""
-        user, item = self._find(request, item_id, user_id)
-        user.edit(item).favorite = request.method == "POST"
-        return self._response(item, user)
-
     def _response(self, item: Item, user: ServerUser) -> Response:
         return JSONResponse(dto.user_data_dto(item, user))
 
@@ -121,21 +115,17 @@ class PlaystateEndpoints:
 
 
 def write_user_data(user: ServerUser, item: Item, given: dict[str, Any]) -> None:
-    """Change the given fields of an item's user data; null leaves one as it is. Raises BindingError, ArgumentError."""
+    """Change the given fields of an item's user data; null leaves one as it is. Raises Unmodelled."""
     content = {name: value for name, value in given.items() if value is not None}
-    try:
-        position, count = int(content.get("PlaybackPositionTicks", -1)), int(content.get("PlayCount", -1))
-        rating = float(content["Rating"]) if "Rating" in content else None
-    except (TypeError, ValueError) as error:
-        raise BindingError("$", str(error)) from None
+    rating = float(content["Rating"]) if "Rating" in content else None
     if rating is not None and not 0 <= rating <= 10:
         # The setter of MediaBrowser.Controller/Entities/UserItemData.cs throws; it does so for NaN, too.
-        raise ArgumentError(f"Rating {rating}")
+        raise binding.invalid("Rating", rating)
     datum = user.edit(item)
     if "PlaybackPositionTicks" in content:
-        datum.position = position
+        datum.position = int(content["PlaybackPositionTicks"])
     if "PlayCount" in content:
-        datum.play_count = count
+        datum.play_count = int(content["PlayCount"])
     if "IsFavorite" in content:
         datum.favorite = bool(content["IsFavorite"])
     if "Likes" in content:
@@ -150,9 +140,6 @@ def write_user_data(user: ServerUser, item: Item, given: dict[str, Any]) -> None
 
 _NAMES = re.compile(r'\b(Client|Device|DeviceId|Version)="?([^",]*)"?')
 _PROVIDERS = ("AuthenticationProviderId", "PasswordResetProviderId")
-LAST_ADMINISTRATOR = "There must be at least one user in the system with administrative access."
-DISABLED_ADMINISTRATOR = "Administrators cannot be disabled."
-LAST_USER = "There must be at least one enabled user in the system."
 
 
 class WrongPasswordError(Exception):
@@ -178,18 +165,6 @@ class UserEndpoints:
 
     def _dto(self, user: ServerUser) -> dict[str, Any]:
         return dto.user_dto(user, self._server_id, self._release)
-
-    def single(self, request: Request, user_id: str) -> Response:
-        """``GET /Users/{user_id}``."""
-        user = self._state.users.get(binding.as_guid("userId", user_id))
-        return JSONResponse("User not found", 404) if user is None else JSONResponse(self._dto(user))
-
-    def me(self, request: Request) -> Response:
-        """``GET /Users/Me``: the user who signed in. An API key has no user of its own."""
-        user = self._access.caller(request)
-        if user is None:
-            raise ArgumentError("no user")
-        return JSONResponse(self._dto(user))
 
     def sign_in(self, request: Request) -> Response:
         """``POST /Users/AuthenticateByName``: a token for requests as a user, from a client that names itself.
@@ -277,14 +252,10 @@ class UserEndpoints:
         content = json_object(request)
         missing = [name for name in _PROVIDERS if not content.get(name)]
         if missing:
-            return binding.problem(400, {name: [f"The {name} field is required."] for name in missing})
+            raise binding.invalid(missing[0], None)
         policy = policies.parse_policy(content, self._release)
         folders = tuple(binding.as_guid("EnabledFolders", str(folder)) for folder in policy["EnabledFolders"])
-        user = self._known(user_id)
-        refusal = self._refusal(user, policy)
-        if refusal is not None:
-            return JSONResponse(refusal, 403)
-        self._replace_policy(user, policy, folders)
+        self._replace_policy(self._known(user_id), policy, folders)
         return Response(status_code=204)
 
     def _known(self, user_id: str) -> ServerUser:
@@ -292,18 +263,6 @@ class UserEndpoints:
         if user is None:
             raise NotFoundError(user_id)
         return user
-
-    def _refusal(self, user: ServerUser, policy: dict[str, Any]) -> str | None:
-        """Return why a policy is refused, if it is."""
-        everybody = self._state.users.values()
-        if user.facts.is_administrator:
-            if not policy["IsAdministrator"] and sum(one.facts.is_administrator for one in everybody) == 1:
-                return LAST_ADMINISTRATOR
-            if policy["IsDisabled"]:
-                return DISABLED_ADMINISTRATOR
-        if policy["IsDisabled"] and not user.facts.is_disabled:
-            return LAST_USER if sum(not one.facts.is_disabled for one in everybody) == 1 else None
-        return None
 
     def _replace_policy(self, user: ServerUser, policy: dict[str, Any], folders: tuple[str, ...]) -> None:
         user.policy.enable_all_folders = policy["EnableAllFolders"]
@@ -323,6 +282,6 @@ class UserEndpoints:
         """``POST /Users/Configuration``: replaces the whole configuration of ``userId``."""
         configuration = json_object(request)
         user = self._access.required_user(request, user_id)
-        user.configuration = policies.parse_configuration(configuration, user.configuration, self._release)
+        user.configuration = policies.parse_configuration(configuration, self._release)
         user.version += 1
         return Response(status_code=204)

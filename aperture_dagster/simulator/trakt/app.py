@@ -29,7 +29,6 @@ from aperture_dagster.simulator.trakt.book import (
 )
 from aperture_dagster.simulator.trakt.payloads import (
     Batch,
-    InvalidEntry,
     activities_of,
     parse_batch,
     rating_row,
@@ -122,10 +121,6 @@ class TraktAuthService(TraktHost):
             ],
         )
 
-    def client_error(self, error: Exception) -> Response | None:
-        """Answer an invalid body with 400, in OAuth's words."""
-        return _failure(400, "invalid_request", str(error)) if isinstance(error, _InvalidRequest) else None
-
     def _code(self, request: Request) -> Response:
         body = _body(request, ("client_id",))
         if self._is_unknown(body["client_id"]):
@@ -209,24 +204,14 @@ class TraktAuthService(TraktHost):
         return None
 
 
-class _InvalidRequest(Exception):
-    """The body is not what the operation takes."""
-
-
 def _body(request: Request, required: Collection[str], optional: Collection[str] = ()) -> dict[str, Any]:
-    """Parse the fields of a body, all of them text. Raises _InvalidRequest."""
-    if not request.headers.get("content-type", "").startswith("application/json"):
-        raise _InvalidRequest("the body must be JSON")
-    try:
-        body = request.parse_json()
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise _InvalidRequest("the body must be a JSON object")
+    """Parse the fields of a body, all of them text. Raises Unmodelled."""
+    body = request.parse_json()
+    if not isinstance(body, dict) or not request.headers.get("content-type", "").startswith("application/json"):
+        raise Unmodelled("a body other than a JSON object")
     refuse_other_fields(body, {*required, *optional}, "a request for a token")
-    for name in required:
-        if not isinstance(body.get(name), str) or not body[name]:
-            raise _InvalidRequest(f"{name} is required")
+    if not all(isinstance(body.get(name), str) and body[name] for name in required):
+        raise Unmodelled(f"a request for a token without {', '.join(required)}")
     return body
 
 
@@ -244,8 +229,7 @@ def _failure(status: int, error: str, description: str) -> Response:
 # - No user agent: the network in front answers 403 with HTML (issue 670). An app that was deleted or blocked gets 403
 #   for everything (issues 902 and 933).
 # - ``rated_at`` has no fraction of a second in any published sample.
-# - That ``added`` counts only ratings that changed, that a full account refuses the whole write, and that an entry that
-#   breaks the contract is 422, are not verified.
+# - That ``added`` counts only ratings that changed, and that a full account refuses the whole write, are not verified.
 
 
 _PAGING = ("page", "limit")
@@ -296,12 +280,6 @@ class TraktService(TraktHost):
         if session is None or not state.trakt.is_valid(session):
             return self.error(401)
         return self._account_refusal(session.account, is_write=request.method != "GET")
-
-    def client_error(self, error: Exception) -> Response | None:
-        """Answer what breaks the contract with 422, and what is no JSON with 400."""
-        if isinstance(error, InvalidEntry):
-            return self.error(422)
-        return self.error(400) if isinstance(error, json.JSONDecodeError) else None
 
     def _account_refusal(self, account: Account, is_write: bool) -> Response | None:
         if account.trouble in ("locked", "deactivated"):

@@ -273,11 +273,6 @@ class Habits:
     count_error: int = 0
     refuses_above: int | None = None
 
-    def __post_init__(self) -> None:
-        """Raise ValueError for a state that does not exist."""
-        if self.app not in (None, "deleted", "blocked") or self.edge not in (None, "blocked", "banned"):
-            raise ValueError("app is deleted or blocked, edge is blocked or banned, or null")
-
 
 @dataclass(slots=True)
 class Session:
@@ -336,9 +331,7 @@ class TraktBook:
         self._by_refresh: dict[str, Session] = {}
 
     def account(self, name: str) -> Account:
-        """Return the account of this name, which is opened if there is none. Raises ValueError for an empty name."""
-        if not name.strip():
-            raise ValueError("an account needs a name")
+        """Return the account of this name, which is opened if there is none."""
         if name not in self.accounts:
             self.accounts[name] = make_account(name, self.settings, self.clock)
         return self.accounts[name]

@@ -68,10 +68,6 @@ def recommended(known: TraktTitle) -> dict[str, Any]:
 _TEXT_IDS = ("slug", "imdb")
 
 
-class InvalidEntry(Exception):
-    """The body breaks the contract. Nothing of it is applied."""
-
-
 @dataclass(slots=True)
 class Batch:
     """The entries of a write: what they are for with their rating (None when removed), and those without a match."""
@@ -82,24 +78,15 @@ class Batch:
 
 
 def parse_batch(body: object, titles: TitleBook, now: float, *, removes: bool) -> Batch:
-    """Parse a body. Raises InvalidEntry, and Unmodelled for fields that the stand-in does not model."""
-    if not isinstance(body, dict):
-        raise InvalidEntry("the body must be an object")
+    """Parse a body. Raises Unmodelled for what breaks the contract."""
+    assert isinstance(body, dict)
     refuse_other_fields(body, ID_NAMES, "a write of ratings")
     batch = Batch()
     for kind in ID_NAMES:
-        for entry in _objects(body.get(kind)):
+        for entry in body.get(kind) or ():
             batch.size += 1
             _parse_entry(batch, kind, entry, titles, now, removes)
     return batch
-
-
-def _objects(value: object) -> list[dict[str, Any]]:
-    if value is None:
-        return []
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        raise InvalidEntry("expected a list of objects")
-    return value
 
 
 def _parse_entry(batch: Batch, kind: str, entry: dict[str, Any], titles: TitleBook, now: float, removes: bool) -> None:
@@ -113,28 +100,15 @@ def _parse_entry(batch: Batch, kind: str, entry: dict[str, Any], titles: TitleBo
 
 
 def _ids(kind: str, entry: dict[str, Any]) -> dict[str, Any]:
-    ids = entry.get("ids")
-    if not isinstance(ids, dict):
-        raise Unmodelled(f"an entry of {kind} without ids")
-    refuse_other_fields(ids, ID_NAMES[kind], f"ids of {kind}")
-    given = {name: value for name, value in ids.items() if value is not None}
-    for name, value in given.items():
-        kind_of_value = str if name in _TEXT_IDS else int
-        if not isinstance(value, kind_of_value) or isinstance(value, bool):
-            raise InvalidEntry(f"{name} has the wrong type")
-    if not given:
-        raise InvalidEntry("an entry needs an id")
+    refuse_other_fields(entry["ids"], ID_NAMES[kind], f"ids of {kind}")
+    given = {name: value for name, value in entry["ids"].items() if value is not None}
+    if not given or any(type(value) is not (str if name in _TEXT_IDS else int) for name, value in given.items()):
+        raise Unmodelled(f"an entry of {kind} with the ids {given}")
     return given
 
 
 def _rating(entry: dict[str, Any], now: float) -> Rating:
     value = entry.get("rating")
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 10:
-        raise InvalidEntry("rating must be an integer from 1 to 10")
-    rated_at = entry.get("rated_at")
-    if rated_at is not None and not isinstance(rated_at, str):
-        raise InvalidEntry("rated_at must be a time")
-    try:
-        return Rating(value, whole_seconds(rated_at, now))
-    except ValueError:
-        raise InvalidEntry("rated_at must be a time") from None
+    if type(value) is not int or not 1 <= value <= 10:
+        raise Unmodelled(f"the rating {value!r}")
+    return Rating(value, whole_seconds(entry.get("rated_at"), now))
