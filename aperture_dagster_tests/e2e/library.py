@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -15,8 +14,6 @@ from aperture_dagster.media_server.records import ServerTitle
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import WorldTitle
-from aperture_dagster_tests.e2e import one_run
-from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of
 from aperture_dagster_tests.shelf import Shelf, film
 
@@ -81,12 +78,6 @@ class Library:
         assert result.success, failures(result)
         return metadata_of(result, ASSETS[source])
 
-    def fail(self, source: str) -> str:
-        """Run a source's step, which must fail; return the message to the operator."""
-        result = self.run(source)
-        assert not result.success
-        return failures(result)[ASSETS[source]]
-
     def ask_twice_at_once(self, source: str) -> None:
         """Run a source's step in two threads, like two runs of one process."""
 
@@ -99,10 +90,6 @@ class Library:
         with ThreadPoolExecutor(2) as pool:
             for result in pool.map(once, range(2)):
                 assert result.success, failures(result)
-
-    def start(self, source: str) -> Fork:
-        """Run a source's step in another process."""
-        return one_run.start(self.home.settings, JOBS[source], ASSETS[source], now=self.clock.moment)
 
     def log(self, result: dg.ExecuteInProcessResult) -> str:
         """Return the log of a run."""
@@ -150,12 +137,3 @@ def _on_server(one: WorldTitle, fields: dict[str, Any]) -> ServerTitle:
     number = int(one.key.partition(":")[2])
     ids = {"tmdb_id": one.tmdb_id, "imdb_id": one.imdb_id, "tvdb_id": one.tvdb_id}
     return film(number, **{"title": one.title, "year": one.year, "path": f"/{one.key}"} | ids | fields)
-
-
-def wait_until_asked(library: Library, source: str, requests: int, process: Fork) -> None:
-    """Wait until a source has received this many requests; the process must still be running."""
-    deadline = time.monotonic() + 240
-    while library.state.requests(source) < requests:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import SecretStr
 
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.e2e.library import ASSETS, JOBS, titles
@@ -39,27 +38,6 @@ def test_a_service_that_is_down_is_soon_skipped_and_the_others_are_used(library)
         here.move(hours=6)
         here.home.must("enrich_metadata")
         assert here.count("omdb") == {"ok": 60}
-
-
-def test_a_refused_key_fails_with_one_sentence_and_marks_no_title(library):
-    """MDBList refuses a key like a batch that is too large."""
-    source = "mdblist"
-    with library(titles(1, 30), step_retries=3, step_retry_wait_seconds=30, mdblist_api_key="wr0ng-s3cret") as here:
-        result = here.run(source)
-        message = failures(result)[ASSETS[source]]
-        assert LABELS[source] in message and f"Check {source.upper()}_API_KEY" in message
-        assert "\n" not in message and "s3cret" not in message
-        assert not [event for event in result.all_events if event.is_step_up_for_retry]
-        assert "s3cret" not in here.log(result)
-        assert here.state.requests(source) <= 4
-        assert here.count(source) == {"waiting": 30}
-        remembered = here.home.rows("SELECT batch_size, trouble FROM services WHERE service = :source", source=source)
-        assert [row["batch_size"] for row in remembered] == [None]
-        assert "s3cret" not in remembered[0]["trouble"]
-        good = here.home.settings.model_copy(update={f"{source}_api_key": SecretStr(f"demo-{source}-key")})
-        here.home = Household(good, here.home.instance, clock=here.clock)
-        here.ask(source)
-        assert here.count(source) == {"ok": 30}
 
 
 def test_a_wrong_address_marks_no_title_as_unknown(library):

@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 
 from aperture_dagster.simulator.responses import FaultRule
-from aperture_dagster.worklist.engine import STORED_AT_ONCE
-from aperture_dagster_tests.e2e.library import imdb, title, titles, wait_until_asked
+from aperture_dagster_tests.e2e.library import imdb, title, titles
 
 pytestmark = pytest.mark.e2e
 
@@ -60,40 +59,4 @@ def test_a_refused_id_is_isolated_without_a_request_for_each_other_one(library):
         assert (metadata["requests"], metadata["batch_size"]) == (4 + 9 + 4 + 1, 100)
 
 
-def test_titles_missing_from_an_answer_are_not_found_and_those_of_a_failed_batch_are_errors(library):
-    """A failed batch does not tell which of its titles are unknown."""
-    with library(titles(1, 15), batch=5, http_attempts=1) as here:
-        for number in (2, 7, 12):
-            here.state.titles.pop(f"movie:{number}")
-        here.state.titles_version += 1
-        here.state.add_fault(FaultRule("mdblist", kind="malformed_json", after=1, times=1))
-        metadata = here.ask("mdblist")
-        assert (metadata["fetched"], metadata["not_found"], metadata["errors"]) == (8, 2, 5)
-        expected = {f"Film {n}": "ok" for n in range(1, 16)} | {f"Film {n}": "error" for n in range(6, 11)}
-        assert here.outcomes("mdblist") == expected | {"Film 2": "not_found", "Film 12": "not_found"}
-        here.move(minutes=61)
-        metadata = here.ask("mdblist")
-        assert (metadata["asked"], metadata["fetched"], metadata["not_found"], metadata["requests"]) == (5, 4, 1, 1)
-
-
 # Killed runs
-
-
-def test_a_killed_run_loses_only_requests_in_flight_and_one_batch(library):
-    with library(titles(1, 60), concurrency=4) as here:
-        here.state.add_fault(FaultRule("tmdb", kind="slow", delay_seconds=0.05))
-        process = here.start("tmdb")
-        wait_until_asked(here, "tmdb", 45, process)
-        process.kill()
-        process.communicate(timeout=300)
-        # A request sent before the process was killed may arrive late, but not after those of the next run.
-        kept = {name for name, outcome in here.outcomes("tmdb").items() if outcome == "ok"}
-        assert 0 < len(kept) < 60
-        here.state.clear_faults()
-        here.ask("tmdb")
-        assert here.count("tmdb") == {"ok": 60}
-        assert here.home.value("SELECT count(*) FROM tmdb_metadata") == 60
-        asked = here.state.asked("tmdb")
-        ids = {f"Film {n}": f"movie/{n}" for n in range(1, 61)}
-        assert {asked[ids[name]] for name in kept} == {1}, "stored titles are not requested again"
-        assert sum(number - 1 for number in asked.values()) < STORED_AT_ONCE + 4

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from aperture_dagster.build import all_jobs
-from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.world import Play
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.e2e.test_publishing import film
@@ -68,14 +67,6 @@ def test_histories_are_read_again_when_the_catalogue_learns_of_new_titles(househ
         assert tick(home, HISTORY, clock) is None
         watched = metadata_of(home.must(HISTORY, users=home.everyone()), "watch_history", "bela1")
         assert (watched["compared_in_full"], watched["plays_logged"]) == (False, 1)
-
-
-def test_a_server_that_knows_of_no_activity_is_read_every_time(household: Any):
-    clock = SetClock(datetime.now(UTC))
-    with household(small_world(), {"clock": clock}) as (simulator, home):
-        synced(home)
-        simulator.state.add_fault(FaultRule("jellyfin", "/Users", kind="missing_field", field="LastActivityDate"))
-        assert tick(home, HISTORY, clock) is None
 
 
 def test_sources_are_asked_when_a_title_is_due_or_new(household: Any):

@@ -12,7 +12,6 @@ import pytest
 
 from aperture_dagster.defs.users import VERSION_TAG
 from aperture_dagster.partitions import users_partitions
-from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.household import Household, failures, materializations
 
 pytestmark = pytest.mark.e2e
@@ -21,11 +20,10 @@ KEY = "demo-jellyfin-key"
 UNLUCKY = "bela1"
 HISTORY = "aperture_dagster.defs.catalogue.history"
 TASTE = "aperture_dagster.taste"
-# By asset: its job, and a function with the user first that serves one user.
+# By asset: its job, and a function with the user first that serves one user. That of lists: test_from_the_ui.py.
 TURNS = {
     "watch_history": ("sync_watch_history", HISTORY, "_outcome"),
     "taste_profiles": ("generate_recommendations", f"{TASTE}.profiles", "_profile_row"),
-    "recommendations": ("generate_recommendations", f"{TASTE}.recommendations", "_recommendation_row"),
 }
 
 
@@ -104,10 +102,3 @@ def test_a_user_who_was_deleted_since_the_users_were_read_costs_nobody_and_loses
         home.must("sync_users")
         gone = home.rows("SELECT name FROM users WHERE removed_at IS NOT NULL")
         assert [row["name"] for row in gone] == [UNLUCKY]
-
-
-def test_a_user_whom_the_server_has_and_whose_history_it_does_not_find_still_fails(settled):
-    with settled() as (simulator, home, _):
-        simulator.state.add_fault(FaultRule("jellyfin", "/Items", status=404))
-        result = home.run("sync_watch_history", users=home.everyone(), scheduled=True)
-        assert list(failures(result)) == ["watch_history"]

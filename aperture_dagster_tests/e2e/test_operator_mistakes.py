@@ -217,7 +217,7 @@ def test_a_mistake_is_reported_in_one_sentence_by_the_doctor(
             assert words in rows[mistake.where]
 
 
-IN_RUNS = [one for one in OF_THE_SERVER if one.name in ("nothing listens", "a refused key")]
+IN_RUNS = [one for one in OF_THE_SERVER if one.name == "a refused key"]
 
 
 @pytest.mark.parametrize("mistake", IN_RUNS, ids=lambda mistake: mistake.name)
@@ -294,11 +294,8 @@ def test_the_doctor_reports_an_unusable_database_and_still_checks_services(
     ("name", "value", "words"),
     [
         (SERVER, f"http://ann:{PASSWORD}@127.0.0.1:8096", "without user and password"),
-        (SERVER, f"http://127.0.0.1:8096/?api_key={PASSWORD}", "without ? or #"),
         ("APERTURE_TMDB_URL", f"https://api.themoviedb.org/3?api_key={PASSWORD}", "without ? or #"),
         ("APERTURE_EMBEDDER_URL", f"ann:{PASSWORD}@host/v1", "http://"),
-        (SERVER, "http://my server:8096", "http://192.168.1.10:8096"),
-        (SERVER, "http://192.168.1.10:809600", "http://192.168.1.10:8096"),
         ("APERTURE_HTTP_ATTEMPTS", "many", "integer"),
     ],
 )

@@ -1,7 +1,7 @@
 """The quarter in small: two days and two calm nights; ``make quarter`` lives through three months.
 
-Faults alone are compared with a twin by day, in e2e/test_fault_matrix.py. Kills alone are in publishing/test_crashes.py
-and postgres/test_restore.py; both together, with wrong clocks, are only here.
+Faults alone are in e2e/test_listings.py. Kills alone are in publishing/test_crashes.py and postgres/test_restore.py;
+both together, with wrong clocks, are only here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.nightly(
         reason="It lives through four days twice, with every job: six minutes of processor time.",
-        instead="e2e/test_fault_matrix.py::test_an_outage_loses_nothing_and_a_transient_one_is_retried",
+        instead="e2e/test_listings.py::test_titles_listed_before_a_failure_are_stored_and_nothing_is_removed",
     ),
 ]
 

@@ -123,23 +123,6 @@ def house(household: Any) -> Any:
 # Sources
 
 
-def test_a_hybrid_list_joins_what_is_watched_here_and_what_is_popular_outside(house: Any) -> None:
-    # Film 5 is first here and fifth of five outside, Film 1 the reverse; Film 2 is second in both.
-    plays = [*watched(5, *USERS), *watched(2, "ada", "bob"), *watched(4, "ada", days_ago=20)]
-    one = world(plays=plays)
-    rules = {"source": "local+tmdb:popular", "per_list": 3}
-    with house(one, top_picks_movies=rules) as home:
-        home.make()
-        assert home.titles() == ["Film 2", "Film 5", "Film 1"]
-        assert home.sources() == {"hybrid"}
-        home.use(top_picks_movies=rules | {"local_weight": 1.0})
-        home.make()
-        assert home.titles() == ["Film 5", "Film 2", "Film 4"]
-        home.use(top_picks_movies=rules | {"local_weight": 0.0})
-        home.make()
-        assert home.titles() == ["Film 1", "Film 2", "Film 3"]
-
-
 # Trouble
 
 
