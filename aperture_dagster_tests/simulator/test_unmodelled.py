@@ -25,7 +25,7 @@ JELLYFIN = {"Authorization": 'MediaBrowser Token="demo-jellyfin-key"'}
         ("tmdb/3/discover/tv?with_people=1&api_key=demo-tmdb-key", "with_people"),
         ("tmdb/3/movie/900000000?append_to_response=credits,nonsense&api_key=demo-tmdb-key", "nonsense"),
         ("tmdb/3/movie/upcoming?api_key=demo-tmdb-key", "/movie/upcoming"),
-        ("jellyfin/Items?recursive=true&fields=Trickplay", "trickplay"),
+        ("jellyfin/Items?recursive=true&collapseBoxSetItems=false&fields=Trickplay", "trickplay"),
         ("jellyfin/Users/Public", "/Users/Public"),
     ],
 )

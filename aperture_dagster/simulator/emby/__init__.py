@@ -129,7 +129,7 @@ class EmbyService(MediaServer):
             Operation("GET", "/System/Info", self._info),
             Operation("GET", "/Library/SelectableMediaFolders", self._media_folders),
             Operation("GET", "/Items", items.listing, listing),
-            Operation("GET", "/Users/{user_id}/Views", items.views),
+            Operation("GET", "/Users/{user_id}/Views", items.views, ("IncludeHidden",)),
             Operation("GET", "/Videos/{item_id}/AdditionalParts", items.parts, ("UserId",)),
             Operation("GET", "/Users/{user_id}/Items", items.listing, listing),
             Operation("GET", "/Users/{user_id}/Items/{item_id}", items.single),

@@ -199,7 +199,7 @@ def _user_operations(users: UserEndpoints, items: ItemEndpoints) -> list[Operati
         Operation("POST", "/Sessions/Logout", users.sign_out),
         Operation("POST", "/Users/{user_id}/Policy", users.set_policy),
         Operation("POST", "/Users/Configuration", users.set_configuration, _USER),
-        Operation("GET", "/UserViews", items.views, _USER),
+        Operation("GET", "/UserViews", items.views, ("includeHidden", *_USER)),
     ]
 
 

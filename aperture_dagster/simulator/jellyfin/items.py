@@ -65,7 +65,8 @@ class ItemEndpoints:
         views = [library for library in self._access.libraries(user) if self._has_content(library, user)]
         if self._has_content(PLAYLISTS, user):
             views.append(PLAYLISTS)
-        views = [view for view in views if not self._is_named(view, user, "MyMediaExcludes")]
+        if not binding.boolean(request.query, "includeHidden"):
+            views = [view for view in views if not self._is_named(view, user, "MyMediaExcludes")]
         return self._library_listing(sorted(views, key=lambda view: view.name.lower()))
 
     def _has_content(self, library: WorldLibrary, user: ServerUser) -> bool:
