@@ -232,7 +232,7 @@ def _backups(settings: Settings, clock: Clock) -> Iterator[Finding]:
     wrong = why_overdue(settings, kept, clock.now())
     if is_in_container(folder):
         wrong = wrong or f"{folder} is inside the container, and lost when that is updated: mount a volume."
-    about = f"{sum(one.is_proven for one in kept)} proven in {folder}, the newest {kept[-1].path.name}"
+    about = f"{len(kept)} proven in {folder}, the newest {kept[-1].path.name}"
     yield Finding("backups", "warning" if wrong else "ok", wrong or about)
 
 

@@ -23,15 +23,13 @@ from aperture_dagster.postgres.backup import (
     open_folder,
     read_backups,
     require_room,
+    require_room_for_copy,
     sync_folder,
-    unproven,
-    why_no_room,
 )
 from aperture_dagster.postgres.backup.dump import (
     SHOWN,
     BackupError,
     Fingerprint,
-    ToolFailed,
     differences,
     read_fingerprint,
     read_sequences,
@@ -39,7 +37,7 @@ from aperture_dagster.postgres.backup.dump import (
     write_dump,
 )
 from aperture_dagster.postgres.connection import product_database_url
-from aperture_dagster.postgres.databases import EXTENSION, CannotCreate, exclusive_maintenance, scratch_database
+from aperture_dagster.postgres.databases import EXTENSION, exclusive_maintenance, scratch_database
 from aperture_dagster.postgres.errors import (
     DatabaseError,
     describe_connection_error,
@@ -53,7 +51,6 @@ Identify = Callable[[Connection], str]
 """Reads the identity of the installation, which marks its folders."""
 LOCK_WAIT_SECONDS = 60
 PARTIAL = ".partial"
-LACKS_RIGHT = ("permission denied", "must be owner")
 # A migration that fails is tried again by every process, and each new backup would expire an older one.
 REUSED_WITHIN = timedelta(days=1)
 log = logging.getLogger(__name__)
@@ -64,14 +61,12 @@ class BackupReport:
     """What :func:`create_backup` did.
 
     Attributes:
-        unproven_because: why it could not be restored for a proof; None for a proven backup.
         rows: of all tables.
         deleted: names of the old backups that were deleted.
         seconds: how long it took.
     """
 
     path: Path
-    unproven_because: str | None
     rows: int
     bytes: int
     deleted: tuple[str, ...]
@@ -107,9 +102,6 @@ def create_backup(
     report: Callable[[str], None] = lambda message: None,
 ) -> BackupReport:
     """Make a backup of the product's database in the configured folder, prove it, and delete expired ones.
-
-    A backup that cannot be proven, because a right or room is missing, is kept and named as such; nothing is deleted
-    for it.
 
     Args:
         before_migration_from: the present schema, if a migration is the reason.
@@ -168,15 +160,14 @@ def back_up_before_migration(settings: Settings, identify: Identify, revision: s
             f"nothing was migrated. {error} Put that right, or set APERTURE_BACKUP_BEFORE_MIGRATION=false to migrate "
             "without a backup."
         ) from None
-    state = f"dumped, not proven: {made.unproven_because}" if made.unproven_because else "proven"
-    log.warning("The backup before the migration is %s (%s).", made.path, state)
+    log.warning("The backup before the migration is %s.", made.path)
 
 
 def _earlier_attempt(settings: Settings, revision: str, today: date) -> Path | None:
     # A folder that cannot be read is reported by the new backup.
     with suppress(OSError):
         for one in reversed(read_backups(backup_folder(settings))):
-            if one.is_proven and one.schema == revision and abs(today - one.day) <= REUSED_WITHIN:
+            if one.schema == revision and abs(today - one.day) <= REUSED_WITHIN:
                 return one.path
     return None
 
@@ -194,10 +185,9 @@ def _create(
         report("Dumping the database.")
         expected = _dump(url, partial)
         report("Restoring it into a scratch database and comparing.")
-        why_unproven = _prove(settings, server, url, partial, expected)
-        made = unproven(path) if why_unproven else path
+        _prove(settings, server, url, partial, expected)
         size, mode = partial.stat().st_size, partial.stat().st_mode & 0o777
-        partial.rename(made)
+        partial.rename(path)
         sync_folder(folder)
     except BackupError as error:
         # The file is gone when its name is read.
@@ -206,10 +196,9 @@ def _create(
         partial.unlink(missing_ok=True)
     if mode & 0o077:
         report(f"The file system of {folder} lets others read the backups (mode {mode:04o}).")
-    # Only a proven backup replaces an older one.
-    deleted = () if why_unproven else _delete_expired(folder, made, settings.backup_keep, report)
+    deleted = _delete_expired(folder, path, settings.backup_keep, report)
     seconds = round(time.monotonic() - started, 2)
-    return BackupReport(made, why_unproven, expected.fingerprint.rows, size, deleted, seconds)
+    return BackupReport(path, expected.fingerprint.rows, size, deleted, seconds)
 
 
 def _dump(url: str, file: Path) -> _Expected:
@@ -231,35 +220,26 @@ def _dump(url: str, file: Path) -> _Expected:
         return _Expected(read_fingerprint(snapshot), before, read_sequences(snapshot))
 
 
-def _prove(settings: Settings, server: Connection, url: str, file: Path, expected: _Expected) -> str | None:
-    """Restore a dump beside its database and compare the two; return why that is impossible, None if it was done.
+def _prove(settings: Settings, server: Connection, url: str, file: Path, expected: _Expected) -> None:
+    """Restore a dump beside its database and compare the two.
 
     Raises:
-        BackupError: the dump cannot be restored, or the restored database differs.
+        DatabaseError: a right is missing to create a database.
+        BackupError: there is no room, the dump cannot be restored, or the restored database differs.
     """
     if settings.database_url is None:
         size = "SELECT pg_database_size(CAST(:name AS name))"
         bytes_ = read_value(server, size, name=create_engine(url).url.database)
-        if full := why_no_room(settings.home_path, 2 * bytes_):
-            return full
-    try:
-        with scratch_database(server, url) as scratch:
-            restore_dump(scratch, file)
-            with create_engine(scratch, poolclass=NullPool).connect() as connection:
-                problems = expected.problems(connection)
-    except CannotCreate as error:
-        return str(error)
-    except ToolFailed as error:
-        # Of an extension that only an administrator may install, for example.
-        if is_full_disk(str(error)) or any(words in str(error) for words in LACKS_RIGHT):
-            return f"The server could not restore it: {error}"
-        raise
+        require_room_for_copy(settings.home_path, 2 * bytes_)
+    with scratch_database(server, url) as scratch:
+        restore_dump(scratch, file)
+        with create_engine(scratch, poolclass=NullPool).connect() as connection:
+            problems = expected.problems(connection)
     if problems:
         more = f", and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise BackupError(
             f"{file} was restored, but differs from the database that was dumped: {'; '.join(problems[:SHOWN])}{more}."
         )
-    return None
 
 
 def _delete_expired(folder: Path, newest: Path, keep: int, report: Callable[[str], None]) -> tuple[str, ...]:
