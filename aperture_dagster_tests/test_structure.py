@@ -216,7 +216,7 @@ SHOWN_BY = {
     r"\bclick\.(?:echo|secho|style)\(": {"cli/common.py"},
     r"\brich\.console import .*\bConsole\b|\brich\.console\.Console\b|import rich\b(?!\.console$)": {"cli/common.py"},
     r"^\s*print\(|[^.\w]print\(.*file=|\bsys\.std(?:out|err)\.write": {
-        "cli/health.py", "instance/terminal.py", "reference.py", "settings/reference.py", "postgres/run_lock.py",
+        "cli/health.py", "instance/terminal.py", "reference.py", "settings/reference.py",
     },
     r"\bMetadataValue\.md\(|\bMarkdownMetadataValue\(": {"instance/markdown.py"},
     # It declares that nothing in it is left to be escaped.

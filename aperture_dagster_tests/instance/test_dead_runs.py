@@ -97,17 +97,6 @@ def test_a_killed_run_is_ended_and_frees_its_slot(
     assert end_dead_runs(instance, external) == []
 
 
-def test_a_live_run_is_left_alone(instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]):
-    runner = start()
-    later = datetime.now(UTC) + timedelta(days=30)
-    assert end_dead_runs(instance, external, now=later) == []
-    free_dead_slots(instance, instance.event_log_storage, external)
-    (run,) = instance.get_runs()
-    assert pool(instance) == {run.run_id}
-    runner.complete()
-    assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS]
-
-
 @needs_namespaces
 def test_a_run_in_another_container_is_checked_without_its_process_id(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
@@ -115,19 +104,14 @@ def test_a_run_in_another_container_is_checked_without_its_process_id(
     """Process ids are not valid in other containers."""
     runner = start(container=True)
     (run,) = instance.get_runs()
-    assert end_dead_runs(instance, external) == []
+    assert end_dead_runs(instance, external, now=datetime.now(UTC) + timedelta(days=30)) == []
     runner.die()
-    assert [ended.run_id for ended in end_dead_runs(instance, external)] == [run.run_id]
-
-
-def test_without_a_daemon_the_next_process_frees_the_slot_of_a_dead_run(
-    instance: dg.DagsterInstance, start: Callable[..., Runner]
-):
-    start().die()
     assert pool(instance)
+    # Without a daemon, the next process frees the slot.
     with dg.DagsterInstance.get():
         pass
     assert not pool(instance)
+    assert [ended.run_id for ended in end_dead_runs(instance, external)] == [run.run_id]
 
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING])
@@ -144,10 +128,12 @@ def test_a_run_that_was_created_or_launched_and_never_started_is_ended_after_a_w
 def test_dagsters_monitoring_ends_dead_runs_without_any_sensor(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
 ):
-    dead, alive = start(), None
+    dead = start()
     (lost,) = instance.get_runs()
     alive = start()
     dead.die()
+    free_dead_slots(instance, instance.event_log_storage, external)
+    assert pool(instance) == {run.run_id for run in instance.get_runs()} - {lost.run_id}
     for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
         monitor_started_run(instance, Mock(), record, logging.getLogger("monitoring"))
     alive.complete()

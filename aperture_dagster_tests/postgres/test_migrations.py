@@ -84,10 +84,7 @@ def test_an_empty_database_gets_its_schema_on_first_use(empty: str):
     [
         ("v999", "of a newer version of this program, which knows schemas up to v"),
         ("0001", "which no version of this program has since its first release"),
-        ("20261129", "which no version of this program has since its first release"),
         ("a6ee7ffd4b61", "or another program"),
-        ("v", "or another program"),
-        ("v0", "which no version of this program has since its first release"),
     ],
 )
 def test_an_unknown_schema_is_kept_and_the_remedy_deletes_nothing(
