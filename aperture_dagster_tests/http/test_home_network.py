@@ -16,7 +16,6 @@ from aperture_dagster.http.errors import ServiceError, ServiceNotConfigured, Ser
 from aperture_dagster.http.home_network import is_private
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings, SettingsError
-from aperture_dagster.taste.embedder import OpenAiEmbedder
 from aperture_dagster_tests.services import CERTIFICATES, Answer, Asked, Scripted
 
 MakeSettings = Callable[..., Settings]
@@ -155,23 +154,6 @@ def test_the_environments_proxy_is_not_used_for_a_media_server_at_home(
         assert identify(settings) == "Home"
         assert (bool(proxy.asked), bool(scripted.asked)) == (wanted, not wanted)
         assert ("through the environment's proxy" in doctor(settings).message) == wanted
-    finally:
-        proxy.close()
-
-
-def test_the_environments_proxy_is_not_used_for_any_service_at_home(
-    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
-):
-    proxy = Scripted()
-    try:
-        scripted.say(lambda _: Answer({"data": [{"index": 0, "embedding": [3.0, 4.0]}]}))
-        for name in ("http_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY"):
-            monkeypatch.setenv(name, proxy.url)
-        for name in ("no_proxy", "NO_PROXY"):
-            monkeypatch.delenv(name, raising=False)
-        embedder = OpenAiEmbedder(scripted.url, None, model="m")
-        assert embedder.embed(["a film"]).vectors.tolist() == [[pytest.approx(0.6), pytest.approx(0.8)]]
-        assert not proxy.asked
     finally:
         proxy.close()
 

@@ -77,13 +77,6 @@ def test_new_items_are_added_to_an_existing_list(shelf: Shelf):
     assert due(shelf) == ["Film 2"]
 
 
-def test_other_sources_have_their_own_list(shelf: Shelf):
-    shelf.films(film(1, imdb_id="tt1"))
-    attempt(shelf, 1, hours=5)
-    assert due(shelf) == []
-    assert due(shelf, source=OMDB) == ["Film 1"]
-
-
 def test_items_in_progress_are_not_returned_again(shelf: Shelf):
     shelf.films(film(1), film(2))
     with shelf.open() as connection:
