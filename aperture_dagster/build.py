@@ -4,7 +4,7 @@ import difflib
 import functools
 import gc
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -53,7 +53,8 @@ def build_definitions(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     settings = settings or load_settings()
     clock = resources.get("clock") or Clock()
-    _refuse_unknown_parts(resources)
+    if unknown := resources.keys() - RESOURCES.keys():
+        raise TypeError(f"build_definitions() has no part {', '.join(unknown)}: there are {', '.join(RESOURCES)}.")
     parts = build_resources(settings, **resources)
     groups = build_groups(settings)
     jobs = [job for group in groups for job in group.jobs]
@@ -106,14 +107,6 @@ class NothingPasses(dg.IOManager):
     def load_input(self, context: dg.InputContext) -> None:
         """Raise TypeError: there is nothing to load."""
         raise TypeError(f"{context.name}: nothing passes between steps; read it from the database.")
-
-
-def _refuse_unknown_parts(given: Iterable[str]) -> None:
-    for name in given:
-        if name not in RESOURCES:
-            nearest = difflib.get_close_matches(name, RESOURCES, 1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(sorted(RESOURCES))}."
-            raise TypeError(f"build_definitions() has no part {name!r}: {hint}")
 
 
 def _refuse_unknown_jobs(settings: Settings, jobs: Sequence[Job]) -> None:

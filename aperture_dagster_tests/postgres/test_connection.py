@@ -81,7 +81,7 @@ def test_a_server_with_an_old_pgvector_is_refused_with_the_update(empty: str, ad
             path.chmod(0o755)
         admin(f"ALTER DATABASE {make_url(empty).database} SET extension_control_path = '{made}'")
         message = one_sentence(empty)
-    assert "older than 0.7" in message and "ALTER EXTENSION vector UPDATE" in message
+    assert "0.7 or newer" in message and "ALTER EXTENSION vector UPDATE" in message
     assert "cannot be reached" not in message
 
 

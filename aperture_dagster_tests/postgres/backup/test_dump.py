@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aperture_dagster.postgres.backup.dump import END_MARK, BackupError, ToolFailed, portable, restore_dump
+from aperture_dagster.postgres.backup.dump import END_MARK, BackupError, portable, restore_dump
 from aperture_dagster.postgres.databases import scratch_database, server_connection
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import run_statements
@@ -61,7 +61,7 @@ def test_only_a_whole_and_harmless_dump_is_restored(
                 restore_dump(url, path)
             assert tables(plain(url)) == 0, what
         assert not (tmp_path / "owned").exists()
-        with pytest.raises(ToolFailed, match=r'psql failed: column "nothing" does not exist'):
+        with pytest.raises(BackupError, match=r'psql failed: column "nothing" does not exist'):
             restore_dump(url, path)
         # Texts that look like commands or like the end are none.
         restore_dump(url, dump_file(dump))
