@@ -192,12 +192,9 @@ def test_a_job_that_would_publish_in_the_quiet_hours_starts_at_their_end(cron: s
     ("cron", "starts"),
     [
         ("30 12 * * *", "2026-05-17 12:30"),
-        ("0 12 * * *", "2026-05-18 12:00"),
         ("15 3 * * 1", "2026-05-18 03:15"),
         ("15 3 * * 0", "2026-05-24 03:15"),
         ("0 */5 * * *", "2026-05-17 15:00"),
-        ("*/30 * * * *", "2026-05-17 12:30"),
-        ("5 * * * *", "2026-05-17 12:05"),
     ],
 )
 def test_a_job_knows_when_the_clock_starts_it_next(cron: str, starts: str):
@@ -211,9 +208,8 @@ def test_a_job_knows_when_the_clock_starts_it_next(cron: str, starts: str):
 @pytest.mark.parametrize(
     ("cron", "deadline"), [("0 8 * * 0", "0 11 * * 0"), ("30 22 * * 6", "30 1 * * 0"), ("15 21 * * 3", "15 0 * * 4")]
 )
-@pytest.mark.parametrize("quiet", [False, True])
-def test_what_is_made_weekly_must_have_been_made_since_the_last_deadline(cron: str, deadline: str, quiet: bool):
-    weekly = Job("refresh_something", "Refresh something.", ("something",), cron=cron, quiet=quiet)
+def test_what_is_made_weekly_must_have_been_made_since_the_last_deadline(cron: str, deadline: str):
+    weekly = Job("refresh_something", "Refresh something.", ("something",), cron=cron, quiet=True)
     assert weekly.freshness("UTC") == dg.FreshnessPolicy.cron(
         deadline, lower_bound_delta=timedelta(days=7), timezone="UTC"
     )

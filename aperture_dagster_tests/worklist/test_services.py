@@ -14,11 +14,9 @@ from aperture_dagster.http.errors import QuotaSpent
 from aperture_dagster.postgres.database import Database, service_lease
 from aperture_dagster.worklist.queue import (
     Source,
-    batch_size,
     failing_services,
     note_answers,
     note_trouble,
-    remember_batch_size,
 )
 from aperture_dagster.worklist.services import QuotaLedger
 from aperture_dagster_tests.household import SetClock
@@ -207,15 +205,3 @@ def test_a_failing_service_keeps_the_first_time_and_the_last_error_until_it_work
         assert [row["service"] for row in failing_services(connection)] == ["tmdb"]
         note_trouble(connection, "omdb", now=NOW + 4 * hour, trouble="again")
         assert failing_services(connection)[0]["failing_since"] == NOW + 4 * hour
-
-
-def test_the_batch_size_is_stored_independently_of_the_health(shelf: Shelf):
-    with shelf.open() as connection:
-        assert batch_size(connection, "mdblist") is None
-        note_trouble(connection, "mdblist", now=NOW, trouble="answered 500")
-        assert batch_size(connection, "mdblist") is None
-        remember_batch_size(connection, "mdblist", 50)
-        remember_batch_size(connection, "mdblist", 10)
-        assert batch_size(connection, "mdblist") == 10
-        assert len(failing_services(connection)) == 1
-    assert shelf.value("SELECT count(*) FROM services") == 1
