@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import dagster as dg
+from sqlalchemy.dialects import postgresql
 
 from aperture_dagster.automation import DAILY_CRON
 from aperture_dagster.defs import (
@@ -27,7 +28,7 @@ from aperture_dagster.defs.schedules import build_schedule
 from aperture_dagster.instance.runs import blocking_checks, upstream_keys
 from aperture_dagster.jobs import Group, Job, describe_job, executor
 from aperture_dagster.model import Clock, often
-from aperture_dagster.postgres.tables import column_schema
+from aperture_dagster.postgres.tables import metadata
 from aperture_dagster.sensors import build_sensors
 from aperture_dagster.settings import Settings, SettingsError, load_settings
 
@@ -169,11 +170,11 @@ def _complete(spec: dg.AssetSpec, *, jobs: Sequence[Job], timezone: str, code: M
         columns = [
             dg.TableColumn(
                 column.name,
-                column.type,
-                column.comment or None,
-                constraints=dg.TableColumnConstraints(nullable=column.nullable, unique=column.is_key),
+                column.type.compile(dialect=postgresql.dialect()).lower(),
+                column.comment,
+                constraints=dg.TableColumnConstraints(nullable=bool(column.nullable), unique=column.primary_key),
             )
-            for column in column_schema(table)
+            for column in metadata.tables[table].columns
         ]
         spec = spec.merge_attributes(metadata={"dagster/column_schema": dg.TableSchema(columns)})
     policies = (job.freshness(timezone) for job in jobs if spec.key.to_user_string() in job.assets)

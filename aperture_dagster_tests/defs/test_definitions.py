@@ -184,6 +184,14 @@ def test_the_ui_links_each_asset_to_its_function(definitions: dg.Definitions):
             assert place.line_number == inspect.getsourcelines(function)[1], spec.key
 
 
+def test_columns_have_postgresqls_types_and_their_comments(definitions: dg.Definitions):
+    tastes = definitions.resolve_asset_graph().get(dg.AssetKey("taste_profiles"))
+    columns = {one.name: one for one in tastes.metadata["dagster/column_schema"].columns}
+    assert columns["updated_at"].type == "timestamp with time zone" and columns["user_id"].constraints.unique
+    assert columns["titles"].description == "titles that the taste is based on"
+    assert not columns["titles"].constraints.nullable and not columns["titles"].constraints.unique
+
+
 def test_columns_of_the_merged_view_name_the_columns_of_its_sources(definitions: dg.Definitions):
     graph = definitions.resolve_asset_graph()
     view = graph.get(dg.AssetKey("enriched_metadata"))
