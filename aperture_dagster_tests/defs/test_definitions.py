@@ -150,8 +150,8 @@ def test_jobs_and_schedules_say_what_when_and_why(definitions: dg.Definitions, s
             assert job.description[1:] in said[name] and job.why in said[name], name
             assert job.cron is None or f"{often(job.cron)} (UTC)" in said[name], name
     assert said["sync_movies_schedule"] == (
-        "Starts sync_movies every day at 02:00 (UTC): read the media server's films. Before titles are embedded and "
-        "lists are made from them."
+        "Read the media server's films. Starts every day at 02:00 (UTC), and at once on a new home. Before titles are "
+        "embedded and lists are made from them."
     )
     assert "on a new home as soon as it can read movies and series" in said["generate_embeddings"]
 
