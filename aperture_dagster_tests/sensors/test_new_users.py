@@ -11,7 +11,7 @@ import pytest
 
 from aperture_dagster.catalogue.people import partition_key, write_users
 from aperture_dagster.model import Clock
-from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG, USERS
+from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG, USERS, range_tags
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.vectors import activate_model, register_model
@@ -269,14 +269,8 @@ def test_who_comes_back_gets_the_partition_and_a_new_first_list(home: Home):
 
 
 @pytest.mark.parametrize(
-    "tags",
-    [
-        {"dagster/partition": "Bruno"},
-        {"dagster/asset_partition_range_start": "Alma", "dagster/asset_partition_range_end": "Cleo"},
-    ],
-    ids=["a run for the user", "a run for a range"],
+    ("status", "tags"), [("QUEUED", {"dagster/partition": "Bruno"}), ("STARTED", range_tags("Alma", "Cleo"))]
 )
-@pytest.mark.parametrize("status", ["QUEUED", "STARTED"])
 def test_a_partition_is_not_removed_under_an_unfinished_run(home: Home, tags: dict[str, str], status: str):
     home.users_are("Alma", "Bruno", "Cleo")
     home.tick()
@@ -289,20 +283,11 @@ def test_a_partition_is_not_removed_under_an_unfinished_run(home: Home, tags: di
     assert home.partitions == ["Alma", "Cleo"]
 
 
-@pytest.mark.parametrize(
-    "tags",
-    [
-        {"dagster/partition": "Alma"},
-        {"dagster/asset_partition_range_start": "Alma", "dagster/asset_partition_range_end": "Bruno"},
-        {"dagster/asset_partition_range_start": "2024-01-01", "dagster/asset_partition_range_end": "2024-01-09"},
-    ],
-    ids=["another user", "a range of others", "days"],
-)
-def test_a_run_for_something_else_protects_no_partition(home: Home, tags: dict[str, str]):
+def test_a_run_for_something_else_protects_no_partition(home: Home):
     home.users_are("Alma", "Bruno", "Cleo")
     home.tick()
     home.users_are("Alma", "Bruno")
-    add_run(home.instance, "generate_recommendations", "STARTED", **tags)
+    add_run(home.instance, "generate_recommendations", "STARTED", **range_tags("2024-01-01", "2024-01-09"))
     home.tick()
     assert home.partitions == ["Alma", "Bruno"]
 
