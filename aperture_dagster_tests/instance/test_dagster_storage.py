@@ -10,9 +10,7 @@ import dagster as dg
 import psutil
 import psycopg
 import pytest
-from dagster_postgres import PostgresEventLogStorage
-from sqlalchemy import make_url, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import make_url
 
 from aperture_dagster.postgres.cluster import server_url, short_path
 from aperture_dagster.postgres.connection import DAGSTER_DATABASE, close_engine, product_database_url
@@ -63,16 +61,6 @@ def test_a_run_is_launched_from_the_webserver_at_once_after_its_database_was_res
         assert launch() == 1
         kill_server(home)
         assert launch() == 1
-
-
-def test_the_server_ends_statements_of_the_webserver_that_take_too_long(external: Settings):
-    with dg.DagsterInstance.get() as instance:
-        instance.get_runs()
-        instance.optimize_for_webserver(200, 3600, 20)
-        storage = instance.event_log_storage
-        assert isinstance(storage, PostgresEventLogStorage)
-        with storage.index_connection() as connection, pytest.raises(OperationalError, match="statement timeout"):
-            connection.execute(text("SELECT pg_sleep(10)"))
 
 
 @dg.op
