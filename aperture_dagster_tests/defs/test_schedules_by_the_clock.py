@@ -31,7 +31,7 @@ from aperture_dagster.partitions import USERS
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.sensors.runs import add_run
 
-SERVER = {"media_server_url": "http://127.0.0.1:9", "media_server_api_key": "key", "http_attempts": 1}
+SERVER = {"media_server_url": "http://127.0.0.1:9", "media_server_api_key": "key", "database_url": None}
 HALF_PAST_TWO = (
     Job("by_night", "Probe.", ("probe",), cron="30 2 * * *"),
     Job("by_week", "Probe.", ("probe",), cron="30 2 * * 0"),
