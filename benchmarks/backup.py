@@ -5,7 +5,7 @@
 Fills an embedded database in a temporary folder with films, series, metadata, vectors, histories and lists, with texts
 as long and as hard to compress as real ones; makes a backup and proves it. The limit is a ratio to the time that the
 programs of PostgreSQL and gzip take in the same run to dump, compress and restore that database, without a check; the
-exit code is 1 if it took longer.
+exit code is 1 if it took longer, or the backup was not proven.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ def main() -> int:
             release_embedded_server(home / "postgres")
     print(f"{made.rows:,} rows; {in_words(made.bytes)}; {os.cpu_count()} cores (load {os.getloadavg()[0]:.1f})")
     verdict = Verdict()
+    verdict.holds(f"the backup is proven {made.unproven_because or ''}".strip(), made.unproven_because is None)
     print(f"{made.seconds:.1f} s; a plain dump and restore {reference:.1f} s")
     verdict.most("a proven backup, ratio to a plain dump and restore", made.seconds / reference, RATIO_LIMIT)
     return verdict.close()

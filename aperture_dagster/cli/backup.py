@@ -53,25 +53,27 @@ def create(accept_folder: bool) -> None:
             accept_folder=accept_folder,
             report=lambda step: console.print(Text(step, "dim"), soft_wrap=True),
         )
+    state = Text("dumped, not proven", "yellow") if made.unproven_because else Text("proven", "green")
     size = f", {in_words(made.bytes)}, {made.rows:,} rows, {made.seconds:.0f} s"
-    console.print(Text.assemble(f"{made.path}: ", Text("proven", "green"), size), soft_wrap=True)
-    for name in made.deleted:
-        console.print(Text(f"Deleted: {name}.", "dim"), soft_wrap=True)
+    console.print(Text.assemble(f"{made.path}: ", state, size), soft_wrap=True)
+    for sentence in filter(None, [made.unproven_because, *(f"Deleted: {name}." for name in made.deleted)]):
+        console.print(Text(sentence, "dim"), soft_wrap=True)
 
 
 @backup.command(name="list")
 def list_backups() -> None:
-    """List the backups, newest first; exit code 1 if there is none."""
+    """List the backups, newest first; exit code 1 if none is proven."""
     console = Console()
     with operator_errors():
         folder = backup_folder(load_settings())
         found = read_backups(folder)
     console.print(Text(str(folder)), soft_wrap=True)
     for one in reversed(found):
+        state = Text("proven    ", "green") if one.is_proven else Text("not proven", "yellow")
         # The name comes last, and whole in any terminal: `aperture restore` takes it.
-        console.print(Text(f"{in_words(one.bytes):>10}  {one.path.name}"), soft_wrap=True)
-    if not found:
-        raise OperatorError(f"There is no backup in {folder}: run `aperture backup create`.")
+        console.print(Text.assemble(state, f"{in_words(one.bytes):>10}  {one.path.name}"), soft_wrap=True)
+    if not any(one.is_proven for one in found):
+        raise OperatorError(f"There is no proven backup in {folder}: run `aperture backup create`.")
 
 
 # ``aperture restore``: put a backup in the place of the database, and drop databases that were replaced.

@@ -30,6 +30,7 @@ from aperture_dagster.cli.heartbeats import read_parts, up_is_running
 from aperture_dagster.discovery.seerr import SEERR, comparable_id, why_not_configured
 from aperture_dagster.enrichment.sources import SOURCES, TitleSource
 from aperture_dagster.http.errors import QuotaSpent, ServiceError, ServiceNotConfigured, redact
+from aperture_dagster.http.home_network import describe_route
 from aperture_dagster.http.messages import Request
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.maintenance.status import LEAST_FREE_BYTES, State, future_dates
@@ -231,7 +232,7 @@ def _backups(settings: Settings, clock: Clock) -> Iterator[Finding]:
     wrong = why_overdue(settings, kept, clock.now())
     if is_in_container(folder):
         wrong = wrong or f"{folder} is inside the container, and lost when that is updated: mount a volume."
-    about = f"{len(kept)} proven in {folder}, the newest {kept[-1].path.name}"
+    about = f"{sum(one.is_proven for one in kept)} proven in {folder}, the newest {kept[-1].path.name}"
     yield Finding("backups", "warning" if wrong else "ok", wrong or about)
 
 
@@ -253,7 +254,7 @@ def _media_server(settings: Settings, database: Database, clock: Clock) -> Itera
             yield Finding("clock", "failed", _apart("the media server", apart))
     names = ", ".join(one.name if one.library_id else f"{one.name} (not scanned yet)" for one in libraries) or "none"
     about = f"{identity.product} {identity.version} {identity.name!r}, {len(users.records)} users, libraries: {names}"
-    yield Finding("media server", "ok" if libraries else "warning", about)
+    yield Finding("media server", "ok" if libraries else "warning", "; ".join([about, *describe_route(settings)]))
     yield from _named_libraries(settings, [one.name for one in libraries])
     people = {one.user_id: one.name for one in users.records}
     known: list[User] = []

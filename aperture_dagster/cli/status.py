@@ -109,7 +109,7 @@ def read_status(settings: Settings, *, now: datetime) -> Status:
             state |= _read_product(connection, settings, now)
         backups = read_backups(backup_folder(settings))
         state["backups"] = len(backups)
-        state["proven_backups"] = [one.day for one in backups]
+        state["proven_backups"] = [one.day for one in backups if one.is_proven]
         # The first one is made in the night after the installation.
         is_new = all(elapsed(user.first_seen_at, now) < timedelta(days=1) for user in state["users"])
         state["backups_wrong"] = None if is_new and not backups else why_overdue(settings, backups, now)

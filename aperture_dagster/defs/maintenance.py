@@ -79,13 +79,36 @@ def database_backup(
     metadata = {
         "dagster/row_count": made.rows,
         "size_mb": made.bytes / MEGABYTE,
+        "proven": made.unproven_because is None,
         "seconds": made.seconds,
         "file": dg.MetadataValue.path(str(made.path)),
-        "backups": markdown_table([{"file": one.path.name, "MB": in_megabytes(one.bytes)} for one in reversed(kept)]),
+        "backups": markdown_table(
+            [
+                {"file": one.path.name, "MB": in_megabytes(one.bytes), "proven": "yes" if one.is_proven else "no"}
+                for one in reversed(kept)
+            ]
+        ),
     }
     if made.deleted:
         metadata["deleted"] = ", ".join(made.deleted)
+    if made.unproven_because:
+        context.log.warning(f"The backup was dumped, but not proven: {made.unproven_because}")
+        metadata["not_proven_because"] = made.unproven_because
     return materialized(context, metadata)
+
+
+@dg.asset_check(
+    asset=database_backup,
+    description="The new backup was restored and equals the database. If not, it is kept but does not count, and no "
+    "older one is deleted; the log of the run says what is missing.",
+)
+def was_proven(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """Warn if the newest backup could not be proven."""
+    backups = read_backups(backup_folder(settings))
+    found = "There is no backup." if not backups else ""
+    if backups and not backups[-1].is_proven:
+        found = f"{backups[-1].path.name} could not be proven: the log of the run that made it says why."
+    return warn_unless(not found, found, {"unproven": sum(not one.is_proven for one in backups)})
 
 
 @daily_check(
@@ -94,13 +117,13 @@ def database_backup(
     "run `aperture backup create`.",
 )
 def is_recent_and_proven(settings: dg.ResourceParam[Settings], clock: dg.ResourceParam[Clock]) -> dg.AssetCheckResult:
-    """Warn if the newest backup is old."""
+    """Warn if the newest proven backup is old."""
     backups = read_backups(backup_folder(settings))
     found = why_overdue(settings, backups, clock.now()) or ""
-    return warn_unless(not found, found, {"proven": len(backups)})
+    return warn_unless(not found, found, {"proven": sum(one.is_proven for one in backups)})
 
 
-BACKUP_CHECKS = (is_recent_and_proven,)
+BACKUP_CHECKS = (was_proven, is_recent_and_proven)
 
 
 @dg.multi_asset(

@@ -33,7 +33,7 @@ from aperture_dagster.instance.markdown import (
     Markup,
     arranged,
     course,
-    genre_shares,
+    genre_bars,
     markdown,
     markdown_list,
     markdown_table,
@@ -111,9 +111,7 @@ def _overview_page(found: Overview, settings: Settings) -> dict[str, Any]:
         "plays_per_week": week_columns(found.plays),
         "top_picks": found.top_picks,
         "taste_by_genre": [
-            {"user": name, "likes": genre_shares(shares, most=GENRES)}
-            for name, shares in found.genres.items()
-            if shares
+            {"user": user, "likes": ", ".join(genre_bars(shares, most=GENRES))} for user, shares in found.genres.items()
         ],
         **found.tops,
     }

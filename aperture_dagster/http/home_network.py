@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -52,6 +53,21 @@ def route_to_media_server(settings: Settings) -> Route:
         certificate_advice=CERTIFICATE_ADVICE,
         password_advice=PASSWORD_ADVICE,
     )
+
+
+def describe_route(settings: Settings) -> list[str]:
+    """Describe what is unusual about the route to the media server, for the operator."""
+    route = route_to_media_server(settings)
+    described = []
+    if not settings.media_server_verify_tls:
+        described.append("its certificate is not verified (APERTURE_MEDIA_SERVER_VERIFY_TLS)")
+    elif settings.media_server_ca_file is not None:
+        described.append(f"its certificate is verified with {settings.media_server_ca_file}")
+    if route.headers:
+        described.append(f"sent with each request: {', '.join(route.headers)} (APERTURE_MEDIA_SERVER_HEADERS)")
+    if not route.direct and (proxies := urllib.request.getproxies()) and {"http", "https", "all"} & proxies.keys():
+        described.append("reached through the environment's proxy")
+    return described
 
 
 def is_private(host: str, *, resolve: bool = True) -> bool:

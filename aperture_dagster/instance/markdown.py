@@ -153,12 +153,13 @@ def in_megabytes(size: int) -> str:
 POSTERS = 5
 POSTER_HEIGHT = 100
 COLUMNS = "▁▂▃▄▅▆▇█"
+LONGEST_BAR = 10
 
 
-def genre_shares(shares: Mapping[str, float], *, most: int = 7) -> str:
-    """Name the genres with the largest shares (0-1) of what somebody likes, in a line."""
+def genre_bars(shares: Mapping[str, float], *, most: int = 7) -> list[str]:
+    """Draw a bar for each of the genres with the largest shares (0-1) of what somebody likes, the largest first."""
     largest = sorted(((name, share) for name, share in shares.items() if share > 0), key=lambda one: (-one[1], one[0]))
-    return ", ".join(f"{name} {share:.0%}" for name, share in largest[:most])
+    return [f"{COLUMNS[-1] * max(round(share * LONGEST_BAR), 1)} {name} {share:.0%}" for name, share in largest[:most]]
 
 
 def week_columns(plays: Sequence[tuple[date, int]]) -> str:

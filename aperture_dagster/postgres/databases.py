@@ -35,6 +35,10 @@ REPLACED = "aperture: replaced by a restore of {!r}"
 IN_USE = "55006"
 
 
+class CannotCreate(DatabaseError):
+    """The user of the database may not create another one with pgvector; the message names the missing right."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReplacedDatabase:
     """A database that a restore has replaced, and that can be dropped."""
@@ -96,7 +100,7 @@ def exclusive_maintenance(url: str, report: Callable[[str], None]) -> Iterator[C
 def scratch_database(server: Connection, url: str) -> Iterator[str]:
     """Provide an empty database with pgvector beside that of a URL; yields its URL.
 
-    It is dropped afterwards, unless it has another name by then. Raises DatabaseError, which names a missing right.
+    It is dropped afterwards, unless it has another name by then. Raises CannotCreate.
     """
     own = make_url(url).set(drivername="postgresql+psycopg")
     name = f"{scratch_prefix(own.database or '')}{uuid4().hex[:12]}"
@@ -107,7 +111,7 @@ def scratch_database(server: Connection, url: str) -> Iterator[str]:
             execute(connection, f"CREATE EXTENSION IF NOT EXISTS {EXTENSION}")
     except SQLAlchemyError as error:
         _drop(server, name)
-        raise DatabaseError(_why_not_created(server, error)) from None
+        raise CannotCreate(_why_not_created(server, error)) from None
     try:
         yield scratch.render_as_string(hide_password=False)
     finally:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from aperture_dagster.postgres.backup import require_room_for_copy
+from aperture_dagster.postgres.backup import why_no_room
 from aperture_dagster.postgres.backup.dump import BackupError, restore_dump
 from aperture_dagster.postgres.connection import close_engine, product_database_url
 from aperture_dagster.postgres.databases import exclusive_maintenance, scratch_database, switch
@@ -67,8 +67,8 @@ def restore(
     close_engine(url)
     with exclusive_maintenance(url, report) as server:
         # The disks of other servers are not known.
-        if settings.database_url is None:
-            require_room_for_copy(settings.home_path, LARGEST_GROWTH * size)
+        if settings.database_url is None and (full := why_no_room(settings.home_path, LARGEST_GROWTH * size)):
+            raise BackupError(full)
         try:
             with scratch_database(server, url) as new:
                 report("Restoring into a new database.")

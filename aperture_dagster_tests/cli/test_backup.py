@@ -39,17 +39,19 @@ def run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def test_a_backup_is_made_and_listed(run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch):
     nothing = run("list")
-    assert nothing.exit_code == 1 and "There is no backup" in nothing.output
+    assert nothing.exit_code == 1 and "There is no proven backup" in nothing.output
     (none,) = _backups(settings, Clock())
     assert none.state == "off"
     made = run("create")
     assert made.exit_code == 0 and ": proven, " in made.output, made.output
     (path,) = (settings.home_path / "backups").glob("*.sql.gz")
     listed = run("list")
-    assert listed.exit_code == 0 and re.search(rf"^ +\S+ MB  {re.escape(path.name)}$", listed.output, re.M)
+    assert listed.exit_code == 0 and re.search(rf"^proven +\S+ MB  {re.escape(path.name)}$", listed.output, re.M)
     monkeypatch.setattr(module, "CONTAINER_FILES", ())
     (good,) = _backups(settings, Clock())
     assert good.state == "ok" and path.name in good.message
-    path.rename(path.with_name("aperture-backup-2020-01-01.sql.gz"))
+    path.rename(module.unproven(path))
+    listed = run("list")
+    assert listed.exit_code == 1 and f"  {module.unproven(path).name}\n" in listed.output
     (bad,) = _backups(settings, Clock())
-    assert bad.state == "warning" and "days old" in bad.message
+    assert bad.state == "warning" and "There is no proven backup" in bad.message

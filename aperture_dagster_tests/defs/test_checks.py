@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.postgres.backup import backup_folder
+from aperture_dagster.postgres.backup import backup_folder, unproven
 from aperture_dagster.postgres.connection import Cipher
 from aperture_dagster.ratings import tokens as trakt
 from aperture_dagster_tests.defs import test_checks_of_lists, test_checks_of_sources
@@ -65,20 +65,33 @@ def offers_the_configured_model(bench: Bench, check: str) -> None:
 # Backups
 
 
-def backup(bench: Bench, day: int) -> None:
+def backup(bench: Bench, day: int, *, proven: bool = True) -> None:
     folder = backup_folder(bench.settings)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"aperture-backup-{date(2026, 5, day)}.sql.gz").write_bytes(b"dump")
+    path = folder / f"aperture-backup-{date(2026, 5, day)}.sql.gz"
+    (path if proven else unproven(path)).write_bytes(b"dump")
+
+
+def was_proven(bench: Bench, check: str) -> None:
+    bench.fails(check, "There is no backup.", unproven=0)
+    backup(bench, 15)
+    bench.passes(check, unproven=0)
+    backup(bench, 16, proven=False)
+    bench.fails(check, "05-16.unproven.sql.gz could not be proven", unproven=1)
+    backup(bench, 17)
+    bench.passes(check, unproven=1)
 
 
 def is_recent_and_proven(bench: Bench, check: str) -> None:
-    bench.fails(check, "There is no backup: run `aperture backup create`.", proven=0)
+    bench.fails(check, "There is no proven backup: run `aperture backup create`.", proven=0)
+    backup(bench, 17, proven=False)
+    bench.fails(check, "There is no proven backup", proven=0)
     backup(bench, 14)
     bench.fails(check, "aperture-backup-2026-05-14.sql.gz, is 3 days old", proven=1)
     backup(bench, 15)
     bench.passes(check, proven=2)
     shutil.rmtree(backup_folder(bench.settings))
-    bench.fails(check, "There is no backup")
+    bench.fails(check, "There is no proven backup")
 
 
 # Connections
@@ -115,6 +128,7 @@ def have_working_connections(bench: Bench, check: str) -> None:
 CHECKS: dict[str, tuple[Any, ...]] = {
     "ai_pricing.knows_the_configured_model": (WARN, knows_the_configured_model),
     "ai_pricing.offers_the_configured_model": (WARN, offers_the_configured_model),
+    "database_backup.was_proven": (WARN, was_proven),
     "database_backup.is_recent_and_proven": (WARN, is_recent_and_proven),
     "trakt_ratings.have_working_connections": (WARN, have_working_connections),
 }

@@ -22,7 +22,7 @@ def test_the_nightly_backup_is_proven_and_holds_no_secret(serve: Callable[..., A
     ):
         household = Household(home.settings, instance, clock=home.clock)
         check = run_check(household, "database_backup", "is_recent_and_proven")
-        assert not check.passed and "There is no backup" in (check.description or "")
+        assert not check.passed and "There is no proven backup" in (check.description or "")
         household.must("sync_movies")
         tokens = [home.grant(user) for user in ("ada", "ben")]
         for user, granted in zip(("ada", "ben"), tokens, strict=True):
@@ -30,6 +30,9 @@ def test_the_nightly_backup_is_proven_and_holds_no_secret(serve: Callable[..., A
 
         run = household.must("database_backup")
         (made,) = run.asset_materializations_for_node("make_backup")
+        (evaluation,) = run.get_asset_check_evaluations()
+        assert evaluation.check_name == "was_proven" and evaluation.passed
+        assert made.metadata["proven"].value is True
         assert made.metadata["dagster/row_count"].value > 60 and made.metadata["size_mb"].value > 0
         folder = backup_folder(home.settings)
         (backup,) = read_backups(folder)
@@ -54,4 +57,4 @@ def test_the_nightly_backup_is_proven_and_holds_no_secret(serve: Callable[..., A
         home.clock.moment += timedelta(days=3)
         assert "is 3 days old" in is_recent()
         backup.path.unlink()
-        assert "There is no backup" in is_recent()
+        assert "There is no proven backup" in is_recent()

@@ -30,7 +30,7 @@ COMMANDS = {
     "requests": "",
     "trakt status": "TRAKT_CLIENT_ID is not set",
     "backup create": "proven",
-    "backup list": "aperture-backup-",
+    "backup list": "proven",
     "restore --drop-old": "No database was replaced",
     "crowd remove": "There is no table of a crowd",
     "migrate": "has the schema",

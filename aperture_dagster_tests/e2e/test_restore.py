@@ -29,6 +29,7 @@ pytestmark = pytest.mark.e2e
 
 def back_up(settings: Settings) -> Path:
     made = create_backup(settings, Clock().now(), ensure_owner)
+    assert made.unproven_because is None
     return made.path
 
 

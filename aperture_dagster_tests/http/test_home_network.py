@@ -58,12 +58,21 @@ def test_a_self_signed_certificate_is_reported_at_once_with_the_setting(scripted
     assert finding.state == "failed" and "APERTURE_MEDIA_SERVER_CA_FILE" in finding.message
 
 
-@pytest.mark.parametrize("more", [{"media_server_ca_file": CERTIFICATE}, {"media_server_verify_tls": False}])
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"media_server_ca_file": CERTIFICATE}, f"verified with {CERTIFICATE}"),
+        ({"media_server_verify_tls": False}, "not verified (APERTURE_MEDIA_SERVER_VERIFY_TLS)"),
+    ],
+)
 def test_a_self_signed_certificate_is_accepted_if_configured(
-    scripted_tls: Scripted, at_home: Any, more: dict[str, Any]
+    scripted_tls: Scripted, at_home: Any, more: dict[str, Any], told: str
 ):
     scripted_tls.say(jellyfin)
-    assert identify(at_home(scripted_tls.url, **more)) == "Home"
+    settings = at_home(scripted_tls.url, **more)
+    assert identify(settings) == "Home"
+    finding = doctor(settings)
+    assert finding.state == "ok" and told in finding.message
 
 
 def test_the_environments_certificate_authority_is_used_without_proxies(
@@ -104,6 +113,8 @@ def test_headers_for_a_reverse_proxy_are_sent(scripted: Scripted, at_home: Any):
     # The blank is what a copied value ends with.
     settings = at_home(scripted.url, media_server_headers=json.dumps({"CF-Access-Client-Secret": "secret-of-ann "}))
     assert identify(settings) == "Home"
+    assert "CF-Access-Client-Secret (APERTURE_MEDIA_SERVER_HEADERS)" in doctor(settings).message
+    assert "secret-of-ann" not in doctor(settings).message
 
 
 def test_no_message_contains_a_header_of_the_reverse_proxy(scripted: Scripted, at_home: Any):

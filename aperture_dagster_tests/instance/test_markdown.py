@@ -16,7 +16,7 @@ from aperture_dagster.instance.markdown import (
     Markup,
     code_block,
     escaped,
-    genre_shares,
+    genre_bars,
     markdown_list,
     markdown_table,
     poster_row,
@@ -120,7 +120,7 @@ def test_pictures_named_after_hostile_titles_are_one_picture_each():
 
 def test_figures_are_shown_in_a_line():
     shares = {"Drama": 0.5, "Science Fiction": 0.8, "War": 0.1, "Music": 0.0}
-    assert genre_shares(shares, most=2) == "Science Fiction 80%, Drama 50%"
-    assert genre_shares({}) == week_columns([(date(2026, 5, 18), 0)]) == ""
+    assert genre_bars(shares, most=2) == ["████████ Science Fiction 80%", "█████ Drama 50%"]
+    assert genre_bars({}) == [] and week_columns([(date(2026, 5, 18), 0)]) == ""
     weeks = [(date(2026, 5, 4), 0), (date(2026, 5, 11), 700), (date(2026, 5, 18), 1400)]
     assert week_columns(weeks) == "04 May ▁▅█ 18 May, highest week 1,400"

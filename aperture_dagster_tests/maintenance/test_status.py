@@ -70,7 +70,7 @@ def test_nothing_is_wrong(changes: dict[str, Any]):
         ({"checks": [CheckState("embeddings.cover", is_warning=False, sentence="70 have none.")]}, "embeddings.cover"),
         ({"removals_held": ["Of ann's 3 ratings …"]}, "ratings"),
         ({"out_of_date": ["movies"]}, "movies"),
-        ({"backups_wrong": "There is no backup."}, "backups"),
+        ({"backups_wrong": "There is no proven backup."}, "backups"),
         ({"publishing_wrong": "The media server has not shown what was placed."}, "publishing"),
         ({"storage_wrong": "It cannot be reached."}, "database"),
     ],

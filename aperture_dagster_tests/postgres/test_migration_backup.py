@@ -73,8 +73,8 @@ def test_a_household_is_backed_up_and_proven_once_before_its_schema_is_migrated(
         opened(settings)
     before, made = read_backups(tmp_path / "backups")
     assert before.path == nightly
-    assert made.schema == HEAD_REVISION
-    assert f"The backup before the migration is {made.path}." in caplog.messages
+    assert made.is_proven and made.schema == HEAD_REVISION
+    assert f"The backup before the migration is {made.path} (proven)." in caplog.messages
 
 
 KILLED = """

@@ -83,6 +83,7 @@ def file(backup: Path, tmp_path: Path) -> Path:
 
 def make_backup(settings: Settings) -> Path:
     made = create_backup(settings, NOW, ensure_owner)
+    assert made.unproven_because is None
     return made.path
 
 

@@ -223,7 +223,7 @@ class Home:
         folder = backup_folder(self.settings)
         found = read_backups(folder)
         names = {path.name for path in folder.iterdir()} if folder.exists() else set()
-        days = [one.day.isoformat() for one in found]
+        days = [one.day.isoformat() for one in found if one.is_proven]
         return {"days": days, "left": sorted(names - {one.path.name for one in found})}
 
     def old(self) -> list[str]:

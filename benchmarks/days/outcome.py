@@ -254,7 +254,7 @@ def breaches(house: House, backups: dict[str, Any], *, disturbed: bool) -> list[
     if not disturbed:
         found += backups.get("missed", ())
     if not backups.get("days"):
-        found.append("no backup")
+        found.append("no proven backup")
     temporary = house.folder / "temporary"
     found += [f"a temporary file: {path.name}" for path in temporary.iterdir()] if temporary.exists() else []
     if not all_gone(house.folder):

@@ -15,9 +15,7 @@ from aperture_dagster.defs.reporting import is_brief, materialized, table
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.instance.markdown import (
-    escaped,
-    genre_shares,
-    markdown,
+    genre_bars,
     markdown_list,
     markdown_table,
     score_table,
@@ -162,7 +160,7 @@ def _taste_page(database: Database, user: User) -> dict[str, Any]:
         loved = favourites(connection, user.user_id, FAVOURITES)
     tastes = [{"media_type": one["media_type"], "taste": one["taste"]} for one in profiles]
     return {
-        "genres": markdown(escaped(genre_shares(genres))),
+        "genres": markdown_list(genre_bars(genres)),
         "favourites": markdown_table(loved, ["title", "year"]),
         "taste": markdown_table(tastes),
         "liked": sum(one["liked"] for one in profiles),

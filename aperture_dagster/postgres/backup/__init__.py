@@ -19,8 +19,8 @@ from aperture_dagster.settings import Settings
 
 # The folder of the backups: which files are backups, whether it is the right folder, and what may be deleted.
 #
-# A backup has its name, ``aperture-backup-2026-05-17.sql.gz``, once it is proven. Every other file is foreign, and is
-# never touched.
+# A backup is proven when it has its name, ``aperture-backup-2026-05-17.sql.gz``: one that could not be restored for a
+# proof has ``.unproven`` in it. Every other file is foreign, and is never touched.
 
 
 DEFAULT = "backups"
@@ -30,7 +30,7 @@ SPARE_BYTES = 1 << 30
 PROVEN_WITHIN = timedelta(days=2)
 CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
 _NAME = re.compile(
-    r"aperture-backup-(?P<day>\d{4}-\d\d-\d\d)(?:-(?P<time>\d{6}))?(?:-schema-(?P<schema>\w+))?\.sql\.gz"
+    r"aperture-backup-(?P<day>\d{4}-\d\d-\d\d)(?:-(?P<time>\d{6}))?(?:-schema-(?P<schema>\w+))?(?P<not>\.unproven)?\.sql\.gz"
 )
 
 
@@ -48,6 +48,7 @@ class Backup:
     day: date
     time: str
     schema: str | None
+    is_proven: bool
     bytes: int
 
 
@@ -72,12 +73,13 @@ def read_backups(folder: Path) -> list[Backup]:
             continue
         with contextlib.suppress(ValueError):
             day = date.fromisoformat(name["day"])
-            found.append(Backup(path, day, name["time"] or "", name["schema"], path.stat().st_size))
+            proven = name["not"] is None
+            found.append(Backup(path, day, name["time"] or "", name["schema"], proven, path.stat().st_size))
     return sorted(found, key=lambda one: (one.day, one.time, one.path.name))
 
 
 def new_path(folder: Path, made_at: datetime, schema: str | None) -> Path:
-    """Return the path for a backup made at a local time; a second one of a day is named after its time, too."""
+    """Return the path for a proven backup made at a local time; a second one of a day is named after its time, too."""
     suffix = f"-schema-{schema}" if schema else ""
     for day in (f"{made_at:%Y-%m-%d}", f"{made_at:%Y-%m-%d-%H%M%S}"):
         path = folder / f"aperture-backup-{day}{suffix}.sql.gz"
@@ -86,32 +88,43 @@ def new_path(folder: Path, made_at: datetime, schema: str | None) -> Path:
     raise BackupError(f"{path} is there already: try again in a second.")
 
 
+def unproven(path: Path) -> Path:
+    """Return the path of a backup that could not be proven."""
+    return path.with_name(path.name.removesuffix(".sql.gz") + ".unproven.sql.gz")
+
+
 def expired(backups: Sequence[Backup], *, newest: Path, keep: int) -> list[Backup]:
     """Return the backups that may be deleted once ``newest`` has been proven: older ones than the ``keep`` last ones.
 
-    Only those are counted that are not dated later than the newest: the clock was wrong then, or is now.
+    Only proven ones are counted, and only those that are not dated later than the newest: the clock was wrong then, or
+    is now.
     """
     today = next(one.day for one in backups if one.path == newest)
     others = [one for one in backups if one.path != newest and one.day <= today]
-    return others[: max(len(others) - keep + 1, 0)]
+    proven = [one for one in others if one.is_proven]
+    if len(proven) < keep:
+        return []
+    kept = proven[len(proven) - keep + 1 :]
+    return others[: others.index(kept[0])] if kept else others
 
 
 def why_overdue(settings: Settings, backups: Sequence[Backup], now: datetime) -> str | None:
-    """Say that no backup was made lately, or that the clock hides it; None if all is well."""
+    """Say that no backup was proven lately, or that the clock hides it; None if all is well."""
     today = now.astimezone(ZoneInfo(settings.schedule_timezone)).date()
-    if not backups:
-        return "There is no backup: run `aperture backup create`."
+    proven = [one for one in backups if one.is_proven]
+    if not proven:
+        return "There is no proven backup: run `aperture backup create`."
     # Time zones differ by a day.
-    dated = [one for one in backups if one.day <= today + timedelta(days=1)]
+    dated = [one for one in proven if one.day <= today + timedelta(days=1)]
     if not dated:
         return (
-            f"The newest backup, {backups[-1].path.name}, is dated in the future: the clock was wrong then, or "
+            f"The newest proven backup, {proven[-1].path.name}, is dated in the future: the clock was wrong then, or "
             "is now. Set it, and run `aperture backup create`."
         )
     if today - dated[-1].day <= PROVEN_WITHIN:
         return None
     return (
-        f"The newest backup, {dated[-1].path.name}, is {(today - dated[-1].day).days} days old: look at the "
+        f"The newest proven backup, {dated[-1].path.name}, is {(today - dated[-1].day).days} days old: look at the "
         "latest runs of database_backup, or run `aperture backup create`."
     )
 
@@ -163,14 +176,15 @@ def require_room(folder: Path, last_bytes: int) -> None:
         )
 
 
-def require_room_for_copy(home: Path, needed: int) -> None:
-    """Check that a second copy of the embedded database fits on its disk. Raises BackupError."""
+def why_no_room(home: Path, needed: int) -> str | None:
+    """Say that a second copy of the embedded database does not fit on its disk; None if it does."""
     free = shutil.disk_usage(home).free
-    if free < needed + SPARE_BYTES:
-        raise BackupError(
-            f"A restored copy needs {in_words(needed + SPARE_BYTES)} on the disk of {home}, but {in_words(free)} are "
-            "free: make room there."
-        )
+    if free >= needed + SPARE_BYTES:
+        return None
+    return (
+        f"A restored copy needs {in_words(needed + SPARE_BYTES)} on the disk of {home}, but {in_words(free)} are free: "
+        "make room there."
+    )
 
 
 def sync_folder(folder: Path) -> None:

@@ -23,8 +23,9 @@ from aperture_dagster.postgres.backup import (
     open_folder,
     read_backups,
     require_room,
-    require_room_for_copy,
     sync_folder,
+    unproven,
+    why_no_room,
 )
 from aperture_dagster.postgres.backup.dump import (
     SHOWN,
@@ -37,7 +38,7 @@ from aperture_dagster.postgres.backup.dump import (
     write_dump,
 )
 from aperture_dagster.postgres.connection import product_database_url
-from aperture_dagster.postgres.databases import EXTENSION, exclusive_maintenance, scratch_database
+from aperture_dagster.postgres.databases import EXTENSION, CannotCreate, exclusive_maintenance, scratch_database
 from aperture_dagster.postgres.errors import (
     DatabaseError,
     describe_connection_error,
@@ -61,12 +62,14 @@ class BackupReport:
     """What :func:`create_backup` did.
 
     Attributes:
+        unproven_because: why it could not be restored for a proof; None for a proven backup.
         rows: of all tables.
         deleted: names of the old backups that were deleted.
         seconds: how long it took.
     """
 
     path: Path
+    unproven_because: str | None
     rows: int
     bytes: int
     deleted: tuple[str, ...]
@@ -102,6 +105,9 @@ def create_backup(
     report: Callable[[str], None] = lambda message: None,
 ) -> BackupReport:
     """Make a backup of the product's database in the configured folder, prove it, and delete expired ones.
+
+    A backup that cannot be proven, because a right or room is missing, is kept and named as such; nothing is deleted
+    for it.
 
     Args:
         before_migration_from: the present schema, if a migration is the reason.
@@ -160,14 +166,15 @@ def back_up_before_migration(settings: Settings, identify: Identify, revision: s
             f"nothing was migrated. {error} Put that right, or set APERTURE_BACKUP_BEFORE_MIGRATION=false to migrate "
             "without a backup."
         ) from None
-    log.warning("The backup before the migration is %s.", made.path)
+    state = f"dumped, not proven: {made.unproven_because}" if made.unproven_because else "proven"
+    log.warning("The backup before the migration is %s (%s).", made.path, state)
 
 
 def _earlier_attempt(settings: Settings, revision: str, today: date) -> Path | None:
     # A folder that cannot be read is reported by the new backup.
     with suppress(OSError):
         for one in reversed(read_backups(backup_folder(settings))):
-            if one.schema == revision and abs(today - one.day) <= REUSED_WITHIN:
+            if one.is_proven and one.schema == revision and abs(today - one.day) <= REUSED_WITHIN:
                 return one.path
     return None
 
@@ -185,9 +192,10 @@ def _create(
         report("Dumping the database.")
         expected = _dump(url, partial)
         report("Restoring it into a scratch database and comparing.")
-        _prove(settings, server, url, partial, expected)
+        why_unproven = _prove(settings, server, url, partial, expected)
+        made = unproven(path) if why_unproven else path
         size, mode = partial.stat().st_size, partial.stat().st_mode & 0o777
-        partial.rename(path)
+        partial.rename(made)
         sync_folder(folder)
     except BackupError as error:
         # The file is gone when its name is read.
@@ -196,9 +204,10 @@ def _create(
         partial.unlink(missing_ok=True)
     if mode & 0o077:
         report(f"The file system of {folder} lets others read the backups (mode {mode:04o}).")
-    deleted = _delete_expired(folder, path, settings.backup_keep, report)
+    # Only a proven backup replaces an older one.
+    deleted = () if why_unproven else _delete_expired(folder, made, settings.backup_keep, report)
     seconds = round(time.monotonic() - started, 2)
-    return BackupReport(path, expected.fingerprint.rows, size, deleted, seconds)
+    return BackupReport(made, why_unproven, expected.fingerprint.rows, size, deleted, seconds)
 
 
 def _dump(url: str, file: Path) -> _Expected:
@@ -220,26 +229,30 @@ def _dump(url: str, file: Path) -> _Expected:
         return _Expected(read_fingerprint(snapshot), before, read_sequences(snapshot))
 
 
-def _prove(settings: Settings, server: Connection, url: str, file: Path, expected: _Expected) -> None:
-    """Restore a dump beside its database and compare the two.
+def _prove(settings: Settings, server: Connection, url: str, file: Path, expected: _Expected) -> str | None:
+    """Restore a dump beside its database and compare the two; return why that is impossible, None if it was done.
 
     Raises:
-        DatabaseError: a right is missing to create a database.
-        BackupError: there is no room, the dump cannot be restored, or the restored database differs.
+        BackupError: the dump cannot be restored, or the restored database differs.
     """
     if settings.database_url is None:
         size = "SELECT pg_database_size(CAST(:name AS name))"
         bytes_ = read_value(server, size, name=create_engine(url).url.database)
-        require_room_for_copy(settings.home_path, 2 * bytes_)
-    with scratch_database(server, url) as scratch:
-        restore_dump(scratch, file)
-        with create_engine(scratch, poolclass=NullPool).connect() as connection:
-            problems = expected.problems(connection)
+        if full := why_no_room(settings.home_path, 2 * bytes_):
+            return full
+    try:
+        with scratch_database(server, url) as scratch:
+            restore_dump(scratch, file)
+            with create_engine(scratch, poolclass=NullPool).connect() as connection:
+                problems = expected.problems(connection)
+    except CannotCreate as error:
+        return str(error)
     if problems:
         more = f", and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise BackupError(
             f"{file} was restored, but differs from the database that was dumped: {'; '.join(problems[:SHOWN])}{more}."
         )
+    return None
 
 
 def _delete_expired(folder: Path, newest: Path, keep: int, report: Callable[[str], None]) -> tuple[str, ...]:

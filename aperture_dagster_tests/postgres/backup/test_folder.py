@@ -30,6 +30,7 @@ def test_a_name_says_what_a_backup_is_and_all_other_files_are_foreign(tmp_path: 
         "2026-05-17",
         "2026-05-17-010203",
         "2026-05-17-020304-schema-v1",
+        "2026-05-18.unproven",
     )
     folder = folder_of(tmp_path, *reversed(names))
     for foreign in ("notes.txt", ".aperture-backup-2026-05-17.sql.gz.partial", name("x"), name("2026-02-31")):
@@ -37,7 +38,8 @@ def test_a_name_says_what_a_backup_is_and_all_other_files_are_foreign(tmp_path: 
     (folder / name("2026-01-01")).symlink_to(folder / name("2026-05-17"))
     found = read_backups(folder)
     assert [one.path.name for one in found] == [name(one) for one in names]
-    assert [one.schema for one in found] == [None, None, None, "v1"]
+    assert [one.is_proven for one in found] == [True] * 4 + [False]
+    assert [one.schema for one in found] == [None, None, None, "v1", None]
     assert read_backups(tmp_path / "nowhere") == []
 
 
@@ -54,12 +56,17 @@ def test_a_second_backup_of_a_day_does_not_replace_the_first(tmp_path: Path):
         (["2026-05-15", "2026-05-16"], 3, []),
         (["2026-05-14", "2026-05-15", "2026-05-16"], 3, ["2026-05-14"]),
         (["2026-05-16"], 1, ["2026-05-16"]),
+        # Only proven ones count, and unproven ones go with what is older than those.
+        (["2026-05-14", "2026-05-15.unproven", "2026-05-16.unproven"], 2, []),
+        (["2026-05-13", "2026-05-14.unproven", "2026-05-15", "2026-05-16"], 3, ["2026-05-13", "2026-05-14.unproven"]),
         # The clock was wrong when these were made, or it is now.
         (["2026-05-16", "2027-05-16", "2027-05-17"], 2, []),
         (["2026-05-15", "2026-05-16", "2027-05-16"], 2, ["2026-05-15"]),
     ],
 )
-def test_as_many_backups_are_kept_as_the_setting_says(tmp_path: Path, others: list[str], keep: int, gone: list[str]):
+def test_as_many_proven_backups_are_kept_as_the_setting_says(
+    tmp_path: Path, others: list[str], keep: int, gone: list[str]
+):
     folder = folder_of(tmp_path, *others, "2026-05-17")
     found = expired(read_backups(folder), newest=folder / name("2026-05-17"), keep=keep)
     assert [one.path.name for one in found] == [name(one) for one in gone]
@@ -68,7 +75,8 @@ def test_as_many_backups_are_kept_as_the_setting_says(tmp_path: Path, others: li
 @pytest.mark.parametrize(
     ("names", "why"),
     [
-        ([], "There is no backup"),
+        ([], "There is no proven backup"),
+        (["2026-05-17.unproven"], "There is no proven backup"),
         (["2026-05-15"], None),
         (["2026-05-14"], f"{name('2026-05-14')}, is 3 days old"),
         (["2026-05-18"], None),
@@ -77,7 +85,7 @@ def test_as_many_backups_are_kept_as_the_setting_says(tmp_path: Path, others: li
         (["2026-05-15", "2027-05-19"], None),
     ],
 )
-def test_the_newest_backup_is_overdue_after_two_days(tmp_path: Path, names: list[str], why: str | None):
+def test_a_proven_backup_is_overdue_after_two_days(tmp_path: Path, names: list[str], why: str | None):
     settings = load_settings(home=tmp_path, timezone="UTC")
     found = why_overdue(settings, read_backups(folder_of(tmp_path, *names)), NOW)
     assert found is None if why is None else why in (found or "")
