@@ -4,11 +4,12 @@ import difflib
 import functools
 import gc
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import dagster as dg
+from sqlalchemy.dialects import postgresql
 
 from aperture_dagster.automation import DAILY_CRON
 from aperture_dagster.defs import (
@@ -27,7 +28,7 @@ from aperture_dagster.defs.schedules import build_schedule
 from aperture_dagster.instance.runs import blocking_checks, upstream_keys
 from aperture_dagster.jobs import Group, Job, describe_job, executor
 from aperture_dagster.model import Clock, often
-from aperture_dagster.postgres.tables import column_schema
+from aperture_dagster.postgres.tables import metadata
 from aperture_dagster.sensors import build_sensors
 from aperture_dagster.settings import Settings, SettingsError, load_settings
 
@@ -53,7 +54,8 @@ def build_definitions(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     settings = settings or load_settings()
     clock = resources.get("clock") or Clock()
-    _refuse_unknown_parts(resources)
+    if unknown := resources.keys() - RESOURCES.keys():
+        raise TypeError(f"build_definitions() has no part {', '.join(unknown)}: there are {', '.join(RESOURCES)}.")
     parts = build_resources(settings, **resources)
     groups = build_groups(settings)
     jobs = [job for group in groups for job in group.jobs]
@@ -106,14 +108,6 @@ class NothingPasses(dg.IOManager):
     def load_input(self, context: dg.InputContext) -> None:
         """Raise TypeError: there is nothing to load."""
         raise TypeError(f"{context.name}: nothing passes between steps; read it from the database.")
-
-
-def _refuse_unknown_parts(given: Iterable[str]) -> None:
-    for name in given:
-        if name not in RESOURCES:
-            nearest = difflib.get_close_matches(name, RESOURCES, 1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(sorted(RESOURCES))}."
-            raise TypeError(f"build_definitions() has no part {name!r}: {hint}")
 
 
 def _refuse_unknown_jobs(settings: Settings, jobs: Sequence[Job]) -> None:
@@ -176,11 +170,11 @@ def _complete(spec: dg.AssetSpec, *, jobs: Sequence[Job], timezone: str, code: M
         columns = [
             dg.TableColumn(
                 column.name,
-                column.type,
-                column.comment or None,
-                constraints=dg.TableColumnConstraints(nullable=column.nullable, unique=column.is_key),
+                column.type.compile(dialect=postgresql.dialect()).lower(),
+                column.comment,
+                constraints=dg.TableColumnConstraints(nullable=bool(column.nullable), unique=column.primary_key),
             )
-            for column in column_schema(table)
+            for column in metadata.tables[table].columns
         ]
         spec = spec.merge_attributes(metadata={"dagster/column_schema": dg.TableSchema(columns)})
     policies = (job.freshness(timezone) for job in jobs if spec.key.to_user_string() in job.assets)

@@ -231,7 +231,7 @@ class Group:
 
 
 def describe_job(job: Job, settings: Settings) -> str:
-    """Say what a job does, when it starts, and why then."""
+    """Say what a job does, when it starts, and why then; shown with its schedule, too."""
     parts = [job.description]
     if job.cron is not None:
         parts.append(f"Starts {often(job.cron)} ({settings.schedule_timezone}){_also(job)}.")
@@ -241,15 +241,8 @@ def describe_job(job: Job, settings: Settings) -> str:
         parts.append("Starts within a minute of a play, for those who watched something.")
     else:
         parts.append("No schedule starts it.")
-    return " ".join([*parts, *_why(job, settings)])
-
-
-def describe_schedule(job: Job, settings: Settings) -> str:
-    """Say when a schedule starts its job, what that does, why then, and when it does not."""
-    what = job.description[:1].lower() + job.description[1:]
-    start = f"Starts {job.name} {often(job.cron or '')} ({settings.schedule_timezone}): {what}"
-    look = " It looks first, and starts no run if there is nothing to do." if job.skip_if is not None else ""
-    return " ".join([start + look, *_why(job, settings)])
+    reason = job.why_off(settings)
+    return " ".join(filter(None, [*parts, job.why, f"It is off now. {reason}" if reason else ""]))
 
 
 def _also(job: Job) -> str:
@@ -258,11 +251,6 @@ def _also(job: Job) -> str:
     if not job.needs:
         return ", and at once on a new home"
     return f", and on a new home as soon as it can read {listed(job.needs)}"
-
-
-def _why(job: Job, settings: Settings) -> list[str]:
-    reason = job.why_off(settings)
-    return [part for part in (job.why, f"It is off now. {reason}" if reason else "") if part]
 
 
 class _ForEverybody(dg.Executor):

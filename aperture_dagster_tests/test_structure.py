@@ -216,7 +216,7 @@ SHOWN_BY = {
     r"\bclick\.(?:echo|secho|style)\(": {"cli/common.py"},
     r"\brich\.console import .*\bConsole\b|\brich\.console\.Console\b|import rich\b(?!\.console$)": {"cli/common.py"},
     r"^\s*print\(|[^.\w]print\(.*file=|\bsys\.std(?:out|err)\.write": {
-        "cli/health.py", "instance/terminal.py", "reference.py", "settings/reference.py", "postgres/run_lock.py",
+        "cli/health.py", "instance/terminal.py", "reference.py", "settings/reference.py",
     },
     r"\bMetadataValue\.md\(|\bMarkdownMetadataValue\(": {"instance/markdown.py"},
     # It declares that nothing in it is left to be escaped.
@@ -318,7 +318,6 @@ HEAVY = {
     "apprise": (120, "loading the definitions, and whatever sends no alert"),
     "dagster_postgres": (260, "loading the definitions"),
     "dagster_webserver": (200, "each process but the webserver"),
-    "dagster_celery": (150, "each process but the workers of several hosts"),
     "dagster": (386, "the command line"),
     "aperture_dagster.simulator": (134, "whatever does not run on the stand-ins"),
 }

@@ -116,7 +116,13 @@ PICTURES: tuple[Picture, ...] = (
         margin=2,
     ),
     metadata_of(
-        "household_overview", "watch_first", "posters", "plays", name="household", most=1100, shows=(SHOWN_USER,)
+        "household_overview",
+        "watch_first",
+        "posters",
+        "plays_per_week",
+        name="household",
+        most=1100,
+        shows=(SHOWN_USER,),
     ),
     metadata_of("recommendations", "films", name="recommendations", partition=SHOWN_USER, most=700, shows=LIST),
     metadata_of(

@@ -23,7 +23,6 @@ from aperture_dagster.postgres.backup.create import create_backup
 from aperture_dagster.postgres.connection import ensure_owner, product_database_url
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.databases import drop_replaced_database, replaced_databases
-from aperture_dagster.postgres.embedded import is_only_user
 from aperture_dagster.postgres.migrations import HEAD_REVISION
 from aperture_dagster.postgres.restore import Restored
 from aperture_dagster.postgres.restore import restore as restore_database
@@ -134,28 +133,22 @@ def void_tokens(connection: Connection, path: Path) -> int:
 
 
 def refuse_runs(instance: DagsterInstance, settings: Settings) -> None:
-    """Refuse to go on while Dagster has runs that have not ended; dead ones are ended first.
-
-    If no other process uses the embedded database, what is queued is left alone: nobody is there who could start it, or
-    let the operator take it out of the queue.
+    """Refuse to go on while runs of Dagster are in progress; dead ones are ended first.
 
     Raises:
         OperatorError: there are some; it names them.
     """
     import dagster as dg
 
-    from aperture_dagster.instance.dead_runs import all_runs_are_local, end_dead_runs
-    from aperture_dagster.instance.runs import UNFINISHED
+    from aperture_dagster.instance.dead_runs import STARTED, end_dead_runs
 
     end_dead_runs(instance, settings)
-    if all_runs_are_local(settings) and is_only_user(settings.home_path / "postgres"):
-        return
-    runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+    runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, *STARTED]))
     if runs:
         names = ", ".join(f"{run.job_name} {run.run_id[:8]}" for run in runs[:SHOWN_RUNS])
         more = f" and {len(runs) - SHOWN_RUNS} more" if len(runs) > SHOWN_RUNS else ""
         raise OperatorError(
-            f"Runs are in progress or queued: {names}{more}. Wait until they have ended, or terminate them in the UI, "
+            f"Runs are in progress: {names}{more}. Wait until they have ended, or terminate them in the UI, "
             "and try again."
         )
 

@@ -36,7 +36,6 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.engine import Tally, work_through
 from aperture_dagster.worklist.queue import (
     Source,
-    about_titles_without_id,
     count_stale,
     coverage,
     failing_services,
@@ -122,11 +121,6 @@ def source_asset(source: TitleSource[Any]) -> dg.AssetsDefinition:
             if source.also is not None and tally.resumes_at is None:
                 also = work_through(source.also(service, client), database, clock, context.log)
                 tally.rows, tally.resumes_at = tally.rows + also.rows, also.resumes_at
-            if source.asks_by == "any_known":
-                with database.transaction() as connection:
-                    unknowable = about_titles_without_id(connection, source)
-                if unknowable is not None:
-                    context.log.warning(unknowable)
             metadata = source_metadata(database, source, tally, requests=client.requests, quota=service.quota)
             if work.unit_size is not None:
                 metadata["batch_size"] = work.unit_size()

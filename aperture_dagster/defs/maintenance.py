@@ -11,7 +11,7 @@ from aperture_dagster.automation import daily_check
 from aperture_dagster.defs.catalogue import movies, series
 from aperture_dagster.defs.discovery import discovery_pool
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.reporting import latest_numbers, materialized, table, warn_unless
+from aperture_dagster.defs.reporting import materialized, table, warn_unless
 from aperture_dagster.defs.taste import embeddings
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.home import LOCATION
@@ -126,9 +126,6 @@ def is_recent_and_proven(settings: dg.ResourceParam[Settings], clock: dg.Resourc
 BACKUP_CHECKS = (was_proven, is_recent_and_proven)
 
 
-SIZES = ("product_database_bytes", "dagster_database_bytes")
-
-
 @dg.multi_asset(
     # The job has the asset's name, so the step needs another.
     name="purge",
@@ -184,26 +181,6 @@ def _report(freed: list[Freed], sizes: dict[str, int]) -> dict[str, Any]:
         "freed": markdown_table(rows),
         **parts,
     }
-
-
-@dg.asset_check(
-    asset=housekeeping,
-    description="Both databases together are below APERTURE_DATABASES_LIMIT_MB. If not, the result says which settings "
-    "make them smaller.",
-)
-def databases_have_their_size(
-    context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
-) -> dg.AssetCheckResult:
-    """Warn if the databases are larger than the settings say that they should be."""
-    sizes = latest_numbers(context, SIZES)
-    total, limit = sum(sizes.values()), settings.databases_limit_mb
-    found = (
-        f"The databases take {in_megabytes(total)} MB, more than {limit:,} MB. Shorten APERTURE_KEEP_LOGS_DAYS or "
-        "APERTURE_KEEP_RUNS_DAYS, or raise APERTURE_DATABASES_LIMIT_MB if the library is large."
-        if total > limit * MEGABYTE
-        else ""
-    )
-    return warn_unless(not found, found, {"total_bytes": total, **sizes})
 
 
 SHOWN_PRICES = 15
@@ -372,6 +349,6 @@ JOBS = (
 
 GROUP = Group(
     assets=(ai_price_list, ai_pricing, database_backup, housekeeping, household_summary),
-    checks=(*PRICING_CHECKS, *BACKUP_CHECKS, databases_have_their_size),
+    checks=(*PRICING_CHECKS, *BACKUP_CHECKS),
     jobs=JOBS,
 )

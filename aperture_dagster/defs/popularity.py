@@ -33,7 +33,7 @@ from aperture_dagster.instance.markdown import (
     Markup,
     arranged,
     course,
-    genre_panels,
+    genre_bars,
     markdown,
     markdown_list,
     markdown_table,
@@ -45,7 +45,7 @@ from aperture_dagster.maintenance.status import describe_household
 from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.model import Clock
 from aperture_dagster.partitions import HISTORY, days_partitions, user_partitions
-from aperture_dagster.popularity.queries import WEEKS, Overview, ShowLists, outdated_shows, read_overview, shows_table
+from aperture_dagster.popularity.queries import Overview, ShowLists, outdated_shows, read_overview, shows_table
 from aperture_dagster.popularity.series import episode_label
 from aperture_dagster.popularity.top_picks import MEDIA_TYPES, NOUNS, Made, Picker, missed_days, source_of
 from aperture_dagster.postgres.database import Database
@@ -58,7 +58,7 @@ from aperture_dagster.worklist.services import Services
 __all__ = ["group", "shows_you_watch"]
 
 
-GENRES = "Share of what each user likes, by genre"
+GENRES = 5
 # Lists decide when it is made again; everything else that it shows changes with them, or can wait for the night.
 OVERVIEW_AT_NIGHT = dg.AssetSelection.assets(
     users, movies, series, watch_history, enriched_metadata, taste_profiles
@@ -108,9 +108,11 @@ def _overview_page(found: Overview, settings: Settings) -> dict[str, Any]:
     shown = {
         "watch_first": found.watch_first,
         "posters": poster_row(settings, found.posters),
-        "plays": week_columns(found.plays, title=f"Plays per week, last {WEEKS} weeks"),
+        "plays_per_week": week_columns(found.plays),
         "top_picks": found.top_picks,
-        "taste_by_genre": genre_panels(found.genres, title=GENRES),
+        "taste_by_genre": [
+            {"user": user, "likes": ", ".join(genre_bars(shares, most=GENRES))} for user, shares in found.genres.items()
+        ],
         **found.tops,
     }
     numbers = {"dagster/row_count": found.people, "plays_last_week": found.plays[-2][1]}

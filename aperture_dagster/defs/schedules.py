@@ -12,7 +12,7 @@ from aperture_dagster.defs.reporting import warn_unless
 from aperture_dagster.instance.failures import describe
 from aperture_dagster.instance.markdown import markdown_table
 from aperture_dagster.instance.runs import BlockingChecks, run_under_way, why_blocked
-from aperture_dagster.jobs import NIGHTLY_GRACE_HOURS, Job, describe_schedule
+from aperture_dagster.jobs import NIGHTLY_GRACE_HOURS, Job, describe_job
 from aperture_dagster.model import Clock
 from aperture_dagster.partitions import user_partitions
 from aperture_dagster.postgres.database import Database
@@ -38,7 +38,7 @@ def build_schedule(
         cron_schedule=job.cron or "",
         execution_timezone=timezone,
         default_status=status.RUNNING if settings.schedules_enabled else status.STOPPED,
-        description=describe_schedule(job, settings),
+        description=describe_job(job, settings),
     )
     def start(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         if settings.media_server_url is None:

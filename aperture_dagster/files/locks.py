@@ -71,11 +71,6 @@ def upgrade(descriptor: int) -> bool:
     return True
 
 
-def share(descriptor: int) -> None:
-    """Make the lock of a descriptor shared, whether it is exclusive or was lost by :func:`upgrade`; waits for it."""
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
-
-
 def release(descriptor: int) -> None:
     """Close the descriptor. This releases the lock unless another process has a copy."""
     _held.discard(descriptor)

@@ -49,7 +49,7 @@ def route_to_media_server(settings: Settings) -> Route:
     return Route(
         headers=(parse_headers(headers.get_secret_value()) or {}) if headers is not None else {},
         verify=_verification(settings),
-        direct=not settings.media_server_proxy and is_private(urlsplit(settings.media_server_url or "").hostname or ""),
+        direct=is_private(urlsplit(settings.media_server_url or "").hostname or ""),
         certificate_advice=CERTIFICATE_ADVICE,
         password_advice=PASSWORD_ADVICE,
     )

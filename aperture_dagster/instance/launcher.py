@@ -16,12 +16,6 @@ STOPPING = "after telling it to shut down"
 """Part of the code server's answer while it waits for the end of its runs and accepts no new ones."""
 
 
-def check_lock(instance: dg.DagsterInstance, run: dg.DagsterRun) -> CheckRunHealthResult:
-    """Answer Dagster's monitoring whether the process of a run lives, by the run's lock; a dead run has been ended."""
-    is_dead = end_if_dead(instance, run, load_settings())
-    return CheckRunHealthResult(WorkerStatus.FAILED if is_dead else WorkerStatus.RUNNING)
-
-
 class PatientRunLauncher(dg.DefaultRunLauncher):
     """Dagster's own launcher, which knows dead runs, and waits for a code server that is stopping.
 
@@ -35,8 +29,9 @@ class PatientRunLauncher(dg.DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Tell whether the process of a run lives."""
-        return check_lock(self._instance, run)
+        """Tell whether the process of a run lives, by the run's lock; a dead run has been ended."""
+        is_dead = end_if_dead(self._instance, run, load_settings())
+        return CheckRunHealthResult(WorkerStatus.FAILED if is_dead else WorkerStatus.RUNNING)
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Start the process of a run.

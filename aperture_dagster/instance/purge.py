@@ -87,7 +87,6 @@ def purge(instance: dg.DagsterInstance, retention: Retention, *, location: str =
             _purge_checks(connection, **before),
             _purge_runs(connection, **before),
             _purge_backfills(connection, runs_before=runs, location=location, assets=assets),
-            *_purge_messages(connection, logs_before=logs),
             _purge_future_ticks(connection, latest=retention.now + SKEW, location=location),
         ]
         vacuum(connection, freed)
@@ -203,18 +202,6 @@ def _purge_future_ticks(connection: Connection, *, latest: datetime, location: s
     return delete_in_batches(connection, "future_ticks", tables=("job_ticks",), expired=expired, **values)
 
 
-def _purge_messages(connection: Connection, **before: Any) -> list[Freed]:
-    """Delete messages to workers on other hosts that were read, and their results: Celery does not."""
-    if not execute(connection, "SELECT to_regclass('kombu_message') IS NOT NULL").scalar():
-        return []
-    read = "SELECT id FROM kombu_message WHERE id > :after AND NOT visible AND timestamp < :logs_before ORDER BY id"
-    freed = [delete_in_batches(connection, "messages", tables=("kombu_message",), expired=read, **before)]
-    if execute(connection, "SELECT to_regclass('celery_taskmeta') IS NOT NULL").scalar():
-        done = "SELECT id FROM celery_taskmeta WHERE id > :after AND date_done < :logs_before ORDER BY id"
-        freed.append(delete_in_batches(connection, "results", tables=("celery_taskmeta",), expired=done, **before))
-    return freed
-
-
 # Files of runs below ``APERTURE_HOME/dagster``, and the log of the embedded server: what is old is deleted.
 
 
@@ -239,7 +226,7 @@ def purge_run_files(folder: Path, kept: Collection[str], *, before: datetime) ->
                 shutil.rmtree(path, ignore_errors=True)
                 if not path.exists():
                     files, size = files + len(found), size + sum(status.st_size for status in found)
-    # A killed process leaves its lock file behind; a run of another machine may hold one that looks free from here.
+    # A killed process leaves its lock file behind.
     for path in _of_runs(folder / RUN_LOCKS, kept):
         status = _status(path)
         if status is not None and status.st_mtime < before.timestamp() and not locks.is_held(path):

@@ -24,11 +24,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from aperture_dagster.files.private import keep_private, prepare_home
 from aperture_dagster.instance.dead_runs import (
-    all_runs_are_local,
     free_dead_slots,
     latest_believed,
     lock_run,
-    tags_of_this_machine,
     unlock_run,
     watch_clock,
     without_future,
@@ -52,7 +50,6 @@ from aperture_dagster.postgres.errors import (
     is_full_disk,
 )
 from aperture_dagster.postgres.migrate import schema_lock
-from aperture_dagster.postgres.run_lock import expect_end, require_locks
 from aperture_dagster.settings import Settings, load_settings
 
 # Dagster migrates its own tables with alembic, which logs several lines at every start.
@@ -106,33 +103,19 @@ class OnSharedEngine:
     _engine: Engine
 
     def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
-        """Let the server end statements that take longer than these milliseconds."""
-        _limit_statements(self._engine, statement_timeout)
-
-
-@functools.cache
-def _limit_statements(engine: Engine, milliseconds: int) -> None:
-    def limit(connection: Any, _: object) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, false)", (str(milliseconds),))
-        connection.commit()
-
-    event.listen(engine, "connect", limit)
-    # What was opened before has no limit.
-    engine.dispose()
+        """Keep the engine; no statement of the webserver takes long enough for a limit."""
 
 
 class LockedRunStorage(OnSharedEngine, PostgresRunStorage):
     """Runs in PostgreSQL; the process that works on a run holds the run's lock from start to end."""
 
-    def __init__(self, postgres_url: str, settings: Settings, engine: Engine) -> None:
+    def __init__(self, postgres_url: str, settings: Settings) -> None:
         self._settings = settings
-        self._shared_engine = engine
         super().__init__(postgres_url, should_autocreate_tables=False)
 
     def dispose(self) -> None:
         """Close the connection of this instance."""
-        self._shared_engine.dispose()
+        self._engine.dispose()
         super().dispose()
 
     def add_run(self, dagster_run: dg.DagsterRun) -> dg.DagsterRun:
@@ -145,15 +128,9 @@ class LockedRunStorage(OnSharedEngine, PostgresRunStorage):
         return super().add_run(dagster_run)
 
     def handle_run_event(self, run_id: str, event: dg.DagsterEvent, update_timestamp: datetime | None = None) -> None:
-        """Lock the run when it starts and tag it with this machine; unlock it when the run has ended."""
+        """Lock the run when it starts; unlock it when it has ended."""
         if event.event_type == dg.DagsterEventType.RUN_START:
-            if not all_runs_are_local(self._settings):
-                # What was opened before does not carry the run's name.
-                self._shared_engine.dispose()
             lock_run(run_id, self._settings)
-            self.add_run_tags(run_id, tags_of_this_machine())
-        if event.event_type in RUN_ENDED:
-            expect_end(run_id)
         super().handle_run_event(run_id, event, update_timestamp)
         if event.event_type in RUN_ENDED:
             unlock_run(run_id, self._settings)
@@ -225,7 +202,7 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
             create = not TABLES.issubset(inspect(engine).get_table_names())
             with _creating_alone(engine) if create else nullcontext():
                 super().__init__(postgres_url=url, should_autocreate_tables=create, inst_data=inst_data)
-        self._run_storage = LockedRunStorage(url, settings, engine)
+        self._run_storage = LockedRunStorage(url, settings)
         self._event_log_storage = TerseEventLogStorage(url, should_autocreate_tables=False)
         self._schedule_storage = TerseScheduleStorage(url, should_autocreate_tables=False)
         for part in (self._run_storage, self._event_log_storage, self._schedule_storage):
@@ -241,7 +218,7 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
         settings = _prepare()
         log_foreseen_errors_once()
         url = dagster_database_url(settings)
-        if not all_runs_are_local(settings):
+        if settings.database_url is not None:
             _require_connection(url, settings)
         storage = cls(url, settings, inst_data)
         require_shared_folder(storage._run_storage, settings)
@@ -271,10 +248,8 @@ def shared_engine(url: str, settings: Settings) -> Engine:
             url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=-1, pool_pre_ping=True
         )
         event.listen(engine, "handle_error", _explain_full_disk)
-        if all_runs_are_local(settings):
+        if settings.database_url is None:
             restart_on_connect(engine, settings.home_path / "postgres")
-        else:
-            event.listen(engine, "connect", lambda connection, _: require_locks(connection))
     return engine
 
 
@@ -320,7 +295,7 @@ def _opening(settings: Settings) -> Iterator[None]:
     Raises:
         DatabaseError: the database cannot be used, and why.
     """
-    embedded = all_runs_are_local(settings)
+    embedded = settings.database_url is None
     with full_disk_explained(settings.home_path / "postgres") if embedded else nullcontext():
         try:
             yield

@@ -180,9 +180,7 @@ class Cluster:
                 self.data.rmdir()
             unfinished.rename(self.data)
         except subprocess.CalledProcessError as error:
-            # What fails before initdb knows its own name for an error has no mark, such as a user without a name.
-            said = last_error(error.stderr) or error.stderr.strip().rpartition("\n")[2].removeprefix("initdb: ")
-            reason = said.rstrip(".") or f"initdb ended with {error.returncode}"
+            reason = last_error(error.stderr).rstrip(".") or f"initdb ended with {error.returncode}"
             remedy = MAKE_ROOM if is_full_disk(error.stderr) else "Set APERTURE_HOME or APERTURE_DATABASE_URL instead."
             raise DatabaseError(
                 f"The embedded database could not be created in {self.data}: {reason}. {remedy}"

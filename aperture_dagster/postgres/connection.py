@@ -23,7 +23,6 @@ from aperture_dagster.postgres.embedded import full_disk_explained, start_embedd
 from aperture_dagster.postgres.errors import DatabaseError, describe_connection_error
 from aperture_dagster.postgres.migrate import ensure_schema, forget_schema, schema_lock
 from aperture_dagster.postgres.queries import define, execute, read_rows, read_value
-from aperture_dagster.postgres.run_lock import require_locks
 from aperture_dagster.settings import Settings
 
 
@@ -73,12 +72,6 @@ def close_engine(url: str) -> None:
     forget_schema(url)
 
 
-def forget_connections() -> None:
-    """Close the connections to the product's database that are not in use; others will be opened when needed."""
-    for engine in _engines.values():
-        engine.dispose()
-
-
 def _new_engine(url: str, settings: Settings) -> Engine:
     # A small pool: the in-process executor works one step at a time, and home servers have few connections. A step that
     # asks a service holds its lease, stores answers, and takes from the quota at the same time.
@@ -96,8 +89,6 @@ def _new_engine(url: str, settings: Settings) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _prepare(connection, _record) -> None:  # pyright: ignore[reportUnusedFunction]
-        if settings.database_url is not None:
-            require_locks(connection)
         # Another time zone would appear in formatted dates, and move dates at the end of the year 9999 out of range.
         connection.autocommit = True
         connection.execute("SET TIME ZONE 'UTC'")

@@ -11,7 +11,6 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from aperture_dagster.postgres.backup.create import back_up_before_migration
 from aperture_dagster.postgres.connection import ensure_owner, open_engine, product_database_url, refuse_bytes
@@ -122,9 +121,12 @@ def read_only(settings: Settings) -> Iterator[Connection]:
         NothingYet: nothing was ever stored.
         DatabaseError: the database cannot be reached, or has the schema of another version.
     """
-    with _errors(settings), _open_engine(settings, poolclass=NullPool).connect() as connection:
-        _require_schema(connection)
-        yield connection
+    database = ReadOnlyDatabase(settings)
+    try:
+        with database.connection() as connection:
+            yield connection
+    finally:
+        database.close()
 
 
 class ReadOnlyDatabase:
@@ -141,9 +143,7 @@ class ReadOnlyDatabase:
         with _errors(self._settings):
             with self._lock:
                 if self._engine is None:
-                    # Home servers have few connections, and a request holds one for some milliseconds.
-                    pool = {"pool_size": 3, "max_overflow": 2, "pool_pre_ping": True, "pool_recycle": 300}
-                    self._engine = _open_engine(self._settings, **pool)
+                    self._engine = _open_engine(self._settings)
             with self._engine.connect() as connection:
                 # Another process may migrate the schema at any time.
                 _require_schema(connection)
@@ -157,10 +157,12 @@ class ReadOnlyDatabase:
                 self._engine = None
 
 
-def _open_engine(settings: Settings, **pool: Any) -> Engine:
+def _open_engine(settings: Settings) -> Engine:
     if settings.database_url is None and not (settings.home_path / "postgres").exists():
         raise NothingYet(f"There is nothing in {settings.home_path} yet.")
-    engine = create_engine(product_database_url(settings), **pool)
+    # Home servers have few connections, and a request holds one for some milliseconds.
+    url = product_database_url(settings)
+    engine = create_engine(url, pool_size=3, max_overflow=2, pool_pre_ping=True, pool_recycle=300)
     refuse_bytes(engine)
 
     @event.listens_for(engine, "connect")

@@ -74,25 +74,6 @@ def release_embedded_server(data_directory: Path) -> None:
             locks.release(in_use)
 
 
-def is_only_user(data_directory: Path) -> bool:
-    """Tell whether this process uses the server, and no other one does, in whichever container.
-
-    Raises:
-        OSError: the folder cannot be read.
-    """
-    cluster = Cluster(data_directory)
-    with _thread_lock:
-        in_use = _used.get(cluster.data)
-        if in_use is None or not locks.is_at(in_use, cluster.users):
-            return False
-        # Nobody else begins to use it meanwhile.
-        with _administration(cluster):
-            try:
-                return locks.upgrade(in_use)
-            finally:
-                locks.share(in_use)
-
-
 def restart_on_connect(engine: Engine, data_directory: Path) -> None:
     """Make an engine restart the embedded server when a new connection fails, because the server was killed."""
 

@@ -102,16 +102,11 @@ def ensure_schema(
                 "The user of APERTURE_DATABASE_URL may not create the extension 'vector': "
                 "have a superuser run CREATE EXTENSION vector in that database once."
             ) from None
-        if "vector" in str(error) and "extension" in str(error):
+        if 'type "halfvec" does not exist' in str(error) or ("vector" in str(error) and "extension" in str(error)):
             raise DatabaseError(
-                "The database has no pgvector (extension 'vector' 0.7 or newer): install it on the server of "
-                "APERTURE_DATABASE_URL, or unset that to use the embedded database."
-            ) from None
-        if 'type "halfvec" does not exist' in str(error):
-            raise DatabaseError(
-                "The database's pgvector (extension 'vector') is older than 0.7: update it on the server of "
-                "APERTURE_DATABASE_URL and run ALTER EXTENSION vector UPDATE in that database, or unset that to use "
-                "the embedded database."
+                "The database needs pgvector (extension 'vector') 0.7 or newer: install it on the server of "
+                "APERTURE_DATABASE_URL, and if an older one is there, run ALTER EXTENSION vector UPDATE in that "
+                "database; or unset that to use the embedded database."
             ) from None
         raise DatabaseError(describe_connection_error(error, embedded=embedded)) from None
     _up_to_date.add(url)

@@ -1,11 +1,9 @@
 """What all tables share, and the state of this installation and of the services that it uses."""
 
 from collections.abc import Collection
-from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, CheckConstraint, DateTime, MetaData, Sequence, Table
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 
 from aperture_dagster.model import MEDIA_TYPES as MEDIA_TYPES
@@ -34,35 +32,6 @@ def one_of(column: str, values: Collection[str]) -> CheckConstraint:
 def between(column: str, low: float, high: float | None = None) -> CheckConstraint:
     """Allow only numbers from ``low`` to ``high``, if given. NaN counts as greater than every number."""
     return CheckConstraint(f"{column} >= {low}" + ("" if high is None else f" AND {column} <= {high}"), name=column)
-
-
-class ColumnSchema(NamedTuple):
-    """Description of a column, with PostgreSQL's type name and the comment, which may be empty."""
-
-    name: str
-    type: str
-    comment: str
-    nullable: bool
-    is_key: bool
-
-
-def column_schema(table_name: str) -> list[ColumnSchema]:
-    """Describe the columns of a table, in order.
-
-    Raises:
-        KeyError: there is no such table.
-    """
-    dialect = postgresql.dialect()
-    return [
-        ColumnSchema(
-            column.name,
-            column.type.compile(dialect=dialect).lower(),
-            column.comment or "",
-            bool(column.nullable),
-            column.primary_key,
-        )
-        for column in metadata.tables[table_name].columns
-    ]
 
 
 def written_columns(table: Table) -> tuple[str, ...]:

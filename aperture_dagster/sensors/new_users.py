@@ -202,9 +202,6 @@ WAITS = minutes(1, 5, 15, 60, 180, 360)
 WAITS_WITH_HISTORY = WAITS[1:]
 
 # Partitions of users without a list, each with the time of the return of those who had one before they left.
-# A run costs seconds before it does anything, in which a server that is near lists the histories of a household.
-TOGETHER = timedelta(seconds=20)
-NOT_STARTED = [status for status in UNFINISHED if status != dg.DagsterRunStatus.STARTED]
 
 Waiting = dict[str, datetime | None]
 
@@ -331,8 +328,7 @@ def plan_first_lists(
     """Return the runs that are to make first lists now.
 
     Nobody gets two runs at a time, whichever job makes the list, and a history that is being read is waited for;
-    ``makers`` are the jobs that make each of the two. Newcomers share a run, as do those whose histories are read
-    within seconds of each other, or before a run has started. Users whose last attempt failed get runs
+    ``makers`` are the jobs that make each of the two. Newcomers share a run. Users whose last attempt failed get runs
     of their own, one for those whose history could be read and one for the others: a user who fails again keeps the
     others in the run from their lists.
     """
@@ -343,18 +339,14 @@ def plan_first_lists(
     def partitions_of(records: Iterable[dg.RunRecord]) -> set[str]:
         return {key for record in records for key in partitions_of_run(record.dagster_run, partitions)}
 
-    ended, serving, reading = runs_of(LIST, ENDED), runs_of(LIST, UNFINISHED), runs_of(HISTORY, UNFINISHED)
-    being_served, being_read = partitions_of(serving), partitions_of(reading)
-    # Those who are read meanwhile share a run.
-    begun = [datetime.fromtimestamp(one.start_time, UTC) for one in reading if one.start_time]
-    wait = any(timedelta(0) <= now - at < TOGETHER for at in begun)
-    wait |= any(one.dagster_run.status in NOT_STARTED for one in serving)
+    ended = runs_of(LIST, ENDED)
+    being_served, being_read = (partitions_of(runs_of(asset, UNFINISHED)) for asset in (LIST, HISTORY))
     with_history = instance.get_materialized_partitions(dg.AssetKey(HISTORY))
     groups: defaultdict[tuple[bool, bool], list[str]] = defaultdict(list)
     for key, since in waiting.items():
         # Who has come back may have watched something meanwhile.
         is_read = key in with_history and since is None
-        if key in being_served or (wait if is_read else key in being_read):
+        if key in being_served or (key in being_read and not is_read):
             continue
         own = [record for record in ended if key in partitions_of([record])]
         began = max(loaded_at, since) if since else loaded_at

@@ -269,8 +269,6 @@ class HousekeepingSettings(SettingsGroup):
     """Days for which runs, results of checks and past materializations (the plots on an asset's page) are kept: a
     season, in which trends show. Never shorter than the logs.
     """
-    databases_limit_mb: PositiveInt = 2000
-    """Megabytes of both databases together above which a check warns."""
 
     @property
     def kept_runs_days(self) -> int:

@@ -38,8 +38,6 @@ class MediaServerSettings(SettingsGroup):
     """Whether to verify the server's certificate; switch it off only in a network you trust."""
     media_server_headers: SecretHeaders = None
     """Headers required by a reverse proxy in front of the server, as a JSON object: `{"Authorization": "Basic …"}`."""
-    media_server_proxy: bool = False
-    """Whether to use the environment's proxy (`HTTP_PROXY` …) even for a server at a private address."""
     libraries: Names = ()
     """Names of the libraries to read. Default: all."""
     exclude_libraries: Names = ()

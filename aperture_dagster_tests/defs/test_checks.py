@@ -94,21 +94,6 @@ def is_recent_and_proven(bench: Bench, check: str) -> None:
     bench.fails(check, "There is no proven backup")
 
 
-def databases_have_their_size(bench: Bench, check: str) -> None:
-
-    def measured(product: int, dagster: int) -> None:
-        bench.made("housekeeping", product_database_bytes=product, dagster_database_bytes=dagster)
-
-    bench.configure(databases_limit_mb=100)
-    bench.passes(check, total_bytes=0)
-    measured(60 * MEGABYTE, 40 * MEGABYTE)
-    bench.passes(check, total_bytes=100 * MEGABYTE)
-    measured(60 * MEGABYTE, 41 * MEGABYTE)
-    bench.fails(check, "The databases take 101.0 MB, more than 100 MB. Shorten")
-    bench.configure(databases_limit_mb=101)
-    bench.passes(check, total_bytes=101 * MEGABYTE)
-
-
 # Connections
 
 
@@ -145,7 +130,6 @@ CHECKS: dict[str, tuple[Any, ...]] = {
     "ai_pricing.offers_the_configured_model": (WARN, offers_the_configured_model),
     "database_backup.was_proven": (WARN, was_proven),
     "database_backup.is_recent_and_proven": (WARN, is_recent_and_proven),
-    "housekeeping.databases_have_their_size": (WARN, databases_have_their_size),
     "trakt_ratings.have_working_connections": (WARN, have_working_connections),
 }
 

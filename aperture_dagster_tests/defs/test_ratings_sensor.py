@@ -15,7 +15,7 @@ from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.defs.check_bench import Bench
 from aperture_dagster_tests.defs.shared import build_sensor, definitions_of
-from aperture_dagster_tests.sensors.runs import ENDED, UNFINISHED, add_run
+from aperture_dagster_tests.sensors.runs import ENDED, add_run
 
 APP = {"trakt_client_id": "app", "trakt_client_secret": "secret", "secret_key": "a key that encrypts tokens"}
 MINUTE = timedelta(minutes=1)
@@ -98,7 +98,7 @@ def test_ratings_of_who_is_not_connected_or_has_left_start_nothing(outbox: Outbo
     assert outbox.look() == "No rating is due."
 
 
-@pytest.mark.parametrize("status", UNFINISHED)
+@pytest.mark.parametrize("status", ["QUEUED", "STARTED"])
 def test_a_run_under_way_is_waited_for(outbox: Outbox, status: str):
     outbox.connect("Alma")
     outbox.rate("Alma")
@@ -126,10 +126,9 @@ def test_a_failure_is_followed_by_ten_minutes_of_rest_also_after_a_restart(outbo
             assert outbox.look() == [("Alma", "Alma")], status
 
 
-@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=365)], ids=["hour", "year"])
-def test_a_rating_and_a_failure_that_are_dated_in_the_future_hold_nothing_up(outbox: Outbox, ahead: timedelta):
+def test_a_rating_and_a_failure_that_are_dated_in_the_future_hold_nothing_up(outbox: Outbox):
     outbox.connect("Alma")
-    wrong = outbox.bench.clock.now() + ahead
+    wrong = outbox.bench.clock.now() + timedelta(days=365)
     outbox.bench.add(
         "rating_outbox", {"user_id": "Alma"}, queued_at=wrong, attempted_at=wrong, due_at=wrong + 30 * MINUTE
     )

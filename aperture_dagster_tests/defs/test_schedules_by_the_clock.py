@@ -23,15 +23,15 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._scheduler.scheduler import launch_scheduled_runs
 
-from aperture_dagster.build import all_jobs, build_definitions
+from aperture_dagster.build import all_jobs
 from aperture_dagster.defs.schedules import build_schedule
 from aperture_dagster.jobs import Job
 from aperture_dagster.model import Clock
-from aperture_dagster.partitions import USERS, range_tags
+from aperture_dagster.partitions import USERS
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.sensors.runs import add_run
 
-SERVER = {"media_server_url": "http://127.0.0.1:9", "media_server_api_key": "key", "http_attempts": 1}
+SERVER = {"media_server_url": "http://127.0.0.1:9", "media_server_api_key": "key", "database_url": None}
 HALF_PAST_TWO = (
     Job("by_night", "Probe.", ("probe",), cron="30 2 * * *"),
     Job("by_week", "Probe.", ("probe",), cron="30 2 * * 0"),
@@ -90,8 +90,7 @@ def scheduler(
 ) -> Iterator[Callable[..., Scheduler]]:
     """Return a function that starts the scheduler of a household: the project's schedules, and two at half past two.
 
-    With ``only_times``, the jobs do nothing and are always ready: what counts is when they start. ``only`` leaves out
-    the other jobs.
+    The jobs do nothing and are always ready: what counts is when they start. ``only`` leaves out the other jobs.
     """
     # One file for the events of all runs: one for each would take longer than the rest.
     storages = {
@@ -108,26 +107,25 @@ def scheduler(
         # Each tick would open an instance of its own, which takes long, too.
         monkeypatch.setattr(dg.DagsterInstance, "from_ref", lambda _: nullcontext(instance))
 
-        def starting(*, only_times: bool = False, only: Collection[str] | None = None, **overrides: Any) -> Scheduler:
+        def starting(*, only: Collection[str] | None = None, **overrides: Any) -> Scheduler:
             settings = make_settings(**SERVER | overrides)
 
             @dg.asset
             def probe() -> None: ...
 
-            jobs = [*HALF_PAST_TWO]
-            if only_times:
-                scheduled = [job for job in all_jobs(settings) if job.cron is not None]
-                jobs += [
-                    Job(job.name, "Probe.", ("probe",), cron=job.cron)
-                    for job in scheduled
-                    if only is None or job.name in only
-                ]
-            probes = dg.Definitions(
-                assets=[probe],
-                jobs=[job.build(without=dg.AssetSelection.checks()) for job in jobs],
-                schedules=[build_schedule(job, settings, Clock(), (), {}) for job in jobs],
+            scheduled = [job for job in all_jobs(settings) if job.cron is not None]
+            jobs = [*HALF_PAST_TWO] + [
+                Job(job.name, "Probe.", ("probe",), cron=job.cron)
+                for job in scheduled
+                if only is None or job.name in only
+            ]
+            _loaded.append(
+                dg.Definitions(
+                    assets=[probe],
+                    jobs=[job.build(without=dg.AssetSelection.checks()) for job in jobs],
+                    schedules=[build_schedule(job, settings, Clock(), (), {}) for job in jobs],
+                )
             )
-            _loaded.append(probes if only_times else dg.Definitions.merge(build_definitions(settings), probes))
             instance.add_dynamic_partitions(USERS, ["Alma", "Bruno"])
             return Scheduler(instance, settings)
 
@@ -135,29 +133,11 @@ def scheduler(
     _loaded.clear()
 
 
-long = pytest.mark.nightly(
-    reason="A night hour by hour, with all schedules, takes long.", instead="the same test with some of the schedules"
-)
-SUNDAYS = (
-    ("Europe/Berlin", date(2026, 3, 29)),
-    ("Europe/Berlin", date(2026, 10, 25)),
-    ("America/New_York", date(2026, 3, 8)),
-    ("America/New_York", date(2026, 11, 1)),
-)
-
-
-@pytest.mark.parametrize(
-    ("zone", "sunday", "only"),
-    [
-        *((*sunday, SOME_OF_EACH) for sunday in SUNDAYS[:2]),
-        *(pytest.param(*sunday, None, marks=long) for sunday in SUNDAYS),
-    ],
-)
-def test_what_runs_once_a_day_runs_once_on_the_days_when_the_clock_changes(
-    scheduler, zone: str, sunday: date, only: Collection[str] | None
-):
+@pytest.mark.parametrize("sunday", [date(2026, 3, 29), date(2026, 10, 25)])
+def test_what_runs_once_a_day_runs_once_on_the_days_when_the_clock_changes(scheduler, sunday: date):
+    zone = "Europe/Berlin"
     here = ZoneInfo(zone)
-    home = scheduler(only_times=True, only=only, timezone=zone)
+    home = scheduler(only=SOME_OF_EACH, timezone=zone)
     moment = datetime(sunday.year, sunday.month, sunday.day, tzinfo=here).astimezone(UTC) - timedelta(minutes=15)
     # Through the night hour by hour, and through the morning until the last of the nightly jobs.
     for hour in (*range(6), 7, 9, 11, 13):
@@ -171,7 +151,7 @@ def test_what_runs_once_a_day_runs_once_on_the_days_when_the_clock_changes(
     for job in (*all_jobs(home.settings), *HALF_PAST_TWO):
         if job.cron is None or not job.cron.split()[1].isdigit() or job.cron.split()[4] not in ("*", "0"):
             continue
-        if only is not None and job.name not in only and job not in HALF_PAST_TWO:
+        if job.name not in SOME_OF_EACH and job not in HALF_PAST_TWO:
             continue
         assert on(job.name, sunday) == 1, job.name
         assert all(tick.status == TickStatus.SUCCESS for tick in home.ticks(job.name))
@@ -182,7 +162,7 @@ def test_what_runs_once_a_day_runs_once_on_the_days_when_the_clock_changes(
 
 
 def test_what_was_missed_is_started_once(scheduler):
-    home = scheduler(only_times=True)
+    home = scheduler()
     start = datetime(2026, 5, 18, 0, 10, tzinfo=UTC)
     home.at(start)
     # Off for three days: nights, and hundreds of half hours.
@@ -200,7 +180,7 @@ def test_what_was_missed_is_started_once(scheduler):
 
 
 def test_a_schedule_waits_for_the_run_before_and_names_it(scheduler):
-    home = scheduler(only_times=True, only=("sync_users",))
+    home = scheduler(only=("sync_users",))
     first = datetime(2026, 5, 17, 0, 10, tzinfo=UTC)
     home.at(first)
     home.at(first + timedelta(minutes=25))
@@ -225,33 +205,8 @@ def _event(run: dg.DagsterRun, kind: dg.DagsterEventType) -> dg.EventLogEntry:
     return dg.EventLogEntry(None, logging.DEBUG, "", run.run_id, moment, job_name=run.job_name, dagster_event=event)
 
 
-RUNNING = {
-    "everybody": (range_tags("Alma", "Bruno"), False),
-    "one user": ({"dagster/partition": "Alma"}, True),
-    "a range of one user": (range_tags("Alma", "Alma"), True),
-    "an older run of the schedule": (
-        {"dagster/schedule_name": "sync_watch_history_schedule"} | range_tags("Alma", "Alma"), False,
-    ),
-}  # fmt: skip
-
-
-def test_only_a_run_that_does_the_same_holds_a_schedule_up(scheduler):
-    home = scheduler()
-    now = datetime(2026, 5, 17, 1, 30, tzinfo=UTC)
-    home.at(now)
-    now += timedelta(minutes=31)
-    for name, (tags, starts) in RUNNING.items():
-        before = len(home.runs("sync_watch_history"))
-        run = add_run(home.instance, "sync_watch_history", "STARTED", **tags)
-        home.at(now)
-        assert len(home.runs("sync_watch_history")) == before + 1 + starts, name
-        home.end_runs()
-        home.instance.report_run_canceled(run)
-        now += timedelta(hours=2)
-
-
 def test_a_tick_that_was_interrupted_queues_the_run_that_it_created(scheduler):
-    home = scheduler(only_times=True, only=("sync_movies",))
+    home = scheduler(only=("sync_movies",))
     home.at(datetime(2026, 5, 17, 1, 30, tzinfo=UTC))
     # A run that was created and never queued: as a killed daemon leaves it.
     add_run(home.instance, "sync_movies", "NOT_STARTED", **{"dagster/schedule_name": "sync_movies_schedule"})
@@ -262,7 +217,7 @@ def test_a_tick_that_was_interrupted_queues_the_run_that_it_created(scheduler):
 def test_trouble_while_a_schedule_looks_costs_a_skip_with_the_reason_and_never_the_tick(
     scheduler, monkeypatch: pytest.MonkeyPatch
 ):
-    home = scheduler(only_times=True)
+    home = scheduler(only=("sync_movies", "sync_series", "sync_users"))
     home.at(datetime(2026, 5, 17, 1, 30, tzinfo=UTC))
     fails = {"left": 1}
 
@@ -273,7 +228,7 @@ def test_trouble_while_a_schedule_looks_costs_a_skip_with_the_reason_and_never_t
 
     monkeypatch.setattr("aperture_dagster.defs.schedules.why_blocked", failing)
     home.at(datetime(2026, 5, 17, 2, 1, tzinfo=UTC))
-    for job in ("sync_movies", "sync_series", "sync_users", "sync_watch_history", "sync_trakt_ratings"):
+    for job in ("sync_movies", "sync_series", "sync_users"):
         assert len(home.runs(job)) == 1, "the second look succeeds, whichever schedule it is"
     fails["left"] = 1000
     home.at(datetime(2026, 5, 17, 2, 31, tzinfo=UTC))
@@ -285,7 +240,10 @@ def test_trouble_while_a_schedule_looks_costs_a_skip_with_the_reason_and_never_t
 
 
 def test_a_job_starts_at_the_time_of_the_settings_or_never_if_it_is_off(scheduler):
-    home = scheduler(schedules={"sync_movies": "off", "sync_series": "0 4 * * *"})
+    home = scheduler(
+        only=("sync_movies", "sync_series"),
+        schedules={"sync_movies": "off", "sync_series": "0 4 * * *"},
+    )
     home.at(datetime(2026, 5, 17, 1, 30, tzinfo=UTC))
     home.at(datetime(2026, 5, 17, 2, 1, tzinfo=UTC))
     assert not home.runs("sync_movies") and not home.runs("sync_series")

@@ -16,7 +16,6 @@ from aperture_dagster.http.errors import ServiceError, ServiceNotConfigured, Ser
 from aperture_dagster.http.home_network import is_private
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings, SettingsError
-from aperture_dagster.taste.embedder import OpenAiEmbedder
 from aperture_dagster_tests.services import CERTIFICATES, Answer, Asked, Scripted
 
 MakeSettings = Callable[..., Settings]
@@ -65,7 +64,6 @@ def test_a_self_signed_certificate_is_reported_at_once_with_the_setting(scripted
         ({"media_server_ca_file": CERTIFICATE}, f"verified with {CERTIFICATE}"),
         ({"media_server_verify_tls": False}, "not verified (APERTURE_MEDIA_SERVER_VERIFY_TLS)"),
     ],
-    ids=["CA file", "not verified"],
 )
 def test_a_self_signed_certificate_is_accepted_if_configured(
     scripted_tls: Scripted, at_home: Any, more: dict[str, Any], told: str
@@ -115,9 +113,8 @@ def test_headers_for_a_reverse_proxy_are_sent(scripted: Scripted, at_home: Any):
     # The blank is what a copied value ends with.
     settings = at_home(scripted.url, media_server_headers=json.dumps({"CF-Access-Client-Secret": "secret-of-ann "}))
     assert identify(settings) == "Home"
-    finding = doctor(settings)
-    assert finding.state == "ok" and "CF-Access-Client-Secret (APERTURE_MEDIA_SERVER_HEADERS)" in finding.message
-    assert "secret-of-ann" not in finding.message
+    assert "CF-Access-Client-Secret (APERTURE_MEDIA_SERVER_HEADERS)" in doctor(settings).message
+    assert "secret-of-ann" not in doctor(settings).message
 
 
 def test_no_message_contains_a_header_of_the_reverse_proxy(scripted: Scripted, at_home: Any):
@@ -130,18 +127,15 @@ def test_no_message_contains_a_header_of_the_reverse_proxy(scripted: Scripted, a
     assert "secret-of-ann" not in repr(settings)
 
 
-@pytest.mark.parametrize(
-    "headers", ["X-Key: value", "[]", '{"X-Key": 7}', '{"X Key": "v"}', '{"X-Key": "a\\nb"}', '{"": "v"}', '{"X": " "}']
-)
+@pytest.mark.parametrize("headers", ["X-Key: value", '{"X-Key": 7}', '{"X Key": "v"}', '{"X-Key": "a\\nb"}'])
 def test_malformed_headers_are_refused_without_showing_them(make_settings: MakeSettings, headers: str):
     with pytest.raises(SettingsError, match=r"media_server_headers.*expected a JSON object") as refused:
         make_settings(media_server_headers=headers)
     assert headers not in str(refused.value)
 
 
-@pytest.mark.parametrize("wanted", [False, True])
 def test_the_environments_proxy_is_not_used_for_a_media_server_at_home(
-    scripted: Scripted, at_home: Any, monkeypatch: pytest.MonkeyPatch, wanted: bool
+    scripted: Scripted, at_home: Any, monkeypatch: pytest.MonkeyPatch
 ):
     proxy = Scripted()
     try:
@@ -151,27 +145,8 @@ def test_the_environments_proxy_is_not_used_for_a_media_server_at_home(
             monkeypatch.setenv(name, proxy.url)
         for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.delenv(name, raising=False)
-        settings = at_home(scripted.url, media_server_proxy=wanted)
-        assert identify(settings) == "Home"
-        assert (bool(proxy.asked), bool(scripted.asked)) == (wanted, not wanted)
-        assert ("through the environment's proxy" in doctor(settings).message) == wanted
-    finally:
-        proxy.close()
-
-
-def test_the_environments_proxy_is_not_used_for_any_service_at_home(
-    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
-):
-    proxy = Scripted()
-    try:
-        scripted.say(lambda _: Answer({"data": [{"index": 0, "embedding": [3.0, 4.0]}]}))
-        for name in ("http_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY"):
-            monkeypatch.setenv(name, proxy.url)
-        for name in ("no_proxy", "NO_PROXY"):
-            monkeypatch.delenv(name, raising=False)
-        embedder = OpenAiEmbedder(scripted.url, None, model="m")
-        assert embedder.embed(["a film"]).vectors.tolist() == [[pytest.approx(0.6), pytest.approx(0.8)]]
-        assert not proxy.asked
+        assert identify(at_home(scripted.url)) == "Home"
+        assert scripted.asked and not proxy.asked
     finally:
         proxy.close()
 

@@ -13,8 +13,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from datetime import UTC, datetime
 from unittest.mock import patch
 from urllib.parse import quote, quote_plus
 
@@ -34,7 +33,6 @@ from aperture_dagster.http.errors import (
 from aperture_dagster.http.messages import Request, expect, retry_after_seconds
 from aperture_dagster.http.rate_limit import Pacer
 from aperture_dagster.http.transport import Transport
-from aperture_dagster_tests.interleaving import Side, Stop, WatchedLock
 from aperture_dagster_tests.services import Answer, Scripted
 from aperture_dagster_tests.waiting import wait_for
 
@@ -42,19 +40,11 @@ Make = Callable[..., Transport]
 GOOD = Answer({"good": True})
 
 
-@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520, 526])
+@pytest.mark.parametrize("status", [408, 429, 503, 520])
 def test_temporary_statuses_are_retried(scripted: Scripted, transport: Make, status: int):
     scripted.say(Answer("", status), Answer("", status), GOOD)
     assert transport().get_json("/x") == {"good": True}
     assert len(scripted.asked) == 3
-
-
-def test_a_request_may_be_given_more_time_than_others(scripted: Scripted, transport: Make):
-    scripted.say(Answer({"good": True}, delay=0.4))
-    client = transport(timeout_seconds=0.1, attempts=1)
-    assert client.send(Request("GET", "/x", timeout_seconds=5)).json() == {"good": True}
-    with pytest.raises(ServiceUnavailable):
-        client.send(Request("GET", "/x"))
 
 
 @pytest.mark.parametrize(
@@ -108,25 +98,6 @@ def test_an_empty_answer_is_a_success(scripted: Scripted, transport: Make):
     answer = transport().send(Request("POST", "/x", json={}))
     assert (answer.status, answer.body, answer.json()) == (200, b"", None)
     assert len(scripted.asked) == 3
-
-
-def test_an_answer_has_its_status_and_headers(scripted: Scripted, transport: Make):
-    scripted.say(Answer({"id": 7}, 201, {"x-pagination-page-count": "3"}))
-    answer = transport().send(
-        Request("POST", "/x", json={"a": 1}, params={"page": 2}, headers={"If-None-Match": '"v1"'})
-    )
-    assert (answer.status, answer.headers["X-Pagination-Page-Count"], answer.json()) == (201, "3", {"id": 7})
-    asked = scripted.asked[0]
-    assert (asked.target, asked.headers["if-none-match"]) == ("/x?page=2", '"v1"')
-
-
-def test_an_accepted_status_is_returned(scripted: Scripted, transport: Make):
-    scripted.say(Answer("", 304))
-    assert transport().send(Request("GET", "/x", accept=(304, 410))).status == 304
-    scripted.say(Answer({"error": "expired"}, 410))
-    assert transport().send(Request("GET", "/x", accept=(304, 410))).json() == {"error": "expired"}
-    with pytest.raises(RequestRejected):
-        transport().send(Request("GET", "/x", accept=(304,)))
 
 
 def test_a_requests_own_token_appears_in_no_message(scripted: Scripted, transport: Make):
@@ -207,21 +178,6 @@ def test_retry_after_in_seconds_is_honoured(scripted: Scripted, transport: Make)
     assert 0.29 <= second - first < 2
 
 
-def test_retry_after_as_a_date_is_honoured(scripted: Scripted, transport: Make):
-    when = datetime.now(UTC) + timedelta(seconds=2)
-    scripted.say(Answer("", 503, {"retry-after": format_datetime(when, usegmt=True)}), GOOD)
-    transport().get_json("/x")
-    first, second = (asked.at for asked in scripted.asked)
-    # The date has whole seconds.
-    assert 0.9 <= second - first < 3
-
-
-@pytest.mark.parametrize("value", ["0", "-5", "soon", "Wed, 21 Oct 2015 07:28:00 GMT", "nan"])
-def test_a_retry_after_without_a_wait_is_retried(scripted: Scripted, transport: Make, value: str):
-    scripted.say(Answer("", 429, {"retry-after": value}), GOOD)
-    assert transport().get_json("/x") == {"good": True}
-
-
 def test_the_wait_doubles_and_has_an_upper_bound(scripted: Scripted, transport: Make):
     scripted.say(Answer("", 500))
     client = transport(attempts=5, first_wait_seconds=0.04, longest_wait_seconds=0.1)
@@ -263,7 +219,7 @@ def everything(error: BaseException, records: list[logging.LogRecord]) -> str:
     return "\n".join(told)
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 429, 500])
+@pytest.mark.parametrize("status", [401, 500])
 def test_a_key_repeated_by_the_service_is_redacted(
     scripted: Scripted, transport: Make, caplog: pytest.LogCaptureFixture, status: int
 ):
@@ -348,11 +304,6 @@ def test_every_attempt_is_counted(scripted: Scripted, transport: Make):
     with closing(transport()) as client:
         client.get_json("/x")
         assert client.requests == 3
-
-
-def test_a_body_is_posted_as_json(scripted: Scripted, transport: Make):
-    transport().post_json("/x", {"a": ["ü"]})
-    assert (scripted.asked[0].method, scripted.asked[0].body) == ("POST", {"a": ["ü"]})
 
 
 # Bounds
@@ -462,24 +413,3 @@ def test_expect_names_the_expected_and_the_actual_type():
     ):
         with pytest.raises(BadAnswer, match=said):
             expect(value, kind, "things")
-
-
-def test_the_requests_of_two_threads_are_both_counted(scripted: Scripted, transport: Make):
-    lock, stop = WatchedLock(), Stop()
-
-    class Count(int):
-        def __add__(self, other: int) -> int:
-            stop.arrive()
-            return int(self) + other
-
-    scripted.say(GOOD, GOOD)
-    client = transport()
-    client._count_lock = lock  # pyright: ignore[reportAttributeAccessIssue]
-    client.requests = Count(0)
-    first = Side(lambda: client.get_json("/x"))
-    stop.wait_for(first)
-    second = Side(lambda: client.get_json("/x"))
-    lock.wait_until_wanted(second)
-    stop.go_on()
-    assert first.result() == second.result() == {"good": True}
-    assert client.requests == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +10,8 @@ import dagster as dg
 import psutil
 import psycopg
 import pytest
-from dagster_postgres import PostgresEventLogStorage
-from sqlalchemy import make_url, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import make_url
 
-from aperture_dagster.cli.backup import refuse_runs
-from aperture_dagster.instance.dead_runs import end_dead_runs
-from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.cluster import server_url, short_path
 from aperture_dagster.postgres.connection import DAGSTER_DATABASE, close_engine, product_database_url
 from aperture_dagster.postgres.embedded import release_embedded_server
@@ -25,7 +19,6 @@ from aperture_dagster.postgres.migrate import KEY
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import run_statements
-from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.interleaving import Side, wait_until_blocked
 from aperture_dagster_tests.processes import all_gone, processes_of
 from aperture_dagster_tests.waiting import wait_for
@@ -53,13 +46,6 @@ def kill_server(home: Path) -> None:
     psutil.wait_procs(servers, timeout=60)
 
 
-def test_dagster_restarts_a_killed_server(home: Path):
-    with dg.DagsterInstance.get() as instance:
-        run = instance.create_run_for_job(dg.GraphDefinition(name="kept").to_job())
-        kill_server(home)
-        assert [found.run_id for found in instance.get_runs()] == [run.run_id]
-
-
 def test_a_run_is_launched_from_the_webserver_at_once_after_its_database_was_restarted(home: Path):
     with dg.DagsterInstance.get() as instance:
         # As the webserver's command does.
@@ -75,59 +61,6 @@ def test_a_run_is_launched_from_the_webserver_at_once_after_its_database_was_res
         assert launch() == 1
         kill_server(home)
         assert launch() == 1
-
-
-def test_the_server_ends_statements_of_the_webserver_that_take_too_long(home: Path):
-    with dg.DagsterInstance.get() as instance:
-        instance.get_runs()
-        instance.optimize_for_webserver(200, 3600, 20)
-        storage = instance.event_log_storage
-        assert isinstance(storage, PostgresEventLogStorage)
-        with storage.index_connection() as connection, pytest.raises(OperationalError, match="statement timeout"):
-            connection.execute(text("SELECT pg_sleep(10)"))
-
-
-USE = """
-import sys
-import dagster as dg
-with dg.DagsterInstance.get():
-    print("uses it", flush=True)
-    sys.stdin.readline()
-"""
-
-
-def test_a_run_that_was_killed_before_it_started_is_ended_once_nobody_else_uses_the_database(home: Path):
-    with dg.DagsterInstance.get() as instance:
-        settings = load_settings()
-        job = dg.GraphDefinition(name="launched").to_job()
-        run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTING)
-        # It may be the one that works on the run: it has not said so yet.
-        other = Fork(USE, environment=dict(os.environ))
-        assert other.stdout.readline() == "uses it\n"
-        assert end_dead_runs(instance, settings) == []
-        other.communicate("\n", timeout=60)
-        assert [one.run_id for one in end_dead_runs(instance, settings)] == [run.run_id]
-        assert instance.get_runs()[0].status == dg.DagsterRunStatus.FAILURE
-        # The database is still kept for this process alone.
-        other = Fork(USE, environment=dict(os.environ))
-        other.communicate("\n", timeout=60)
-        assert other.returncode == 0
-        assert len(instance.get_runs()) == 1
-    close_engine(product_database_url(load_settings()))
-
-
-def test_what_is_queued_holds_back_no_restore_while_nobody_is_there_who_could_start_it(home: Path):
-    with dg.DagsterInstance.get() as instance:
-        settings = load_settings()
-        instance.create_run_for_job(dg.GraphDefinition(name="queued").to_job())
-        other = Fork(USE, environment=dict(os.environ))
-        assert other.stdout.readline() == "uses it\n"
-        with pytest.raises(OperatorError, match="in progress or queued: queued"):
-            refuse_runs(instance, settings)
-        other.communicate("\n", timeout=60)
-        refuse_runs(instance, settings)
-        assert instance.get_runs()[0].status == dg.DagsterRunStatus.NOT_STARTED
-    close_engine(product_database_url(load_settings()))
 
 
 @dg.op

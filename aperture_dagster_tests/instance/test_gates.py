@@ -78,31 +78,6 @@ def test_a_check_of_an_earlier_materialization_does_not_count(instance, reason):
     assert "has not run since" in reason()
 
 
-def run_for_one_user(instance: dg.DagsterInstance, *, passes: bool) -> None:
-    """A run that also holds a partitioned asset."""
-
-    @dg.asset(deps=[titles], partitions_def=dg.StaticPartitionsDefinition(["Alma"]))
-    def tastes() -> None: ...
-
-    sound["titles"] = passes
-    everything = dg.AssetSelection.all()
-    parts = [titles, are_complete, tastes]
-    dg.materialize(parts, instance=instance, partition_key="Alma", raise_on_error=False, selection=everything)
-
-
-def test_a_check_of_a_run_for_one_user_counts(instance, reason):
-    run_for_one_user(instance, passes=False)
-    assert "are_complete failed: 3 are missing" in reason()
-    run_for_one_user(instance, passes=True)
-    assert reason() is None
-
-
-def test_a_check_of_an_earlier_run_for_one_user_does_not_count(instance, reason):
-    run_for_one_user(instance, passes=True)
-    run(instance, titles)
-    assert "has not run since" in reason()
-
-
 def test_a_check_that_a_failed_run_never_reached_keeps_it_closed(instance, reason):
     run(instance, titles, are_complete)
 
@@ -155,8 +130,3 @@ def test_the_finding_before_a_run_under_way_keeps_it_closed(instance, reason):
     run(instance, titles, are_complete, passes=False)
     under_way(instance, titles, are_complete, made=True)
     assert "are_complete failed: 3 are missing" in reason()
-
-
-def test_the_first_run_must_finish(instance, reason):
-    under_way(instance, titles, are_complete, made=True)
-    assert "has nothing to look at yet" in reason()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster_celery.launcher import CeleryRunLauncher
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
 
 import aperture_dagster
@@ -16,8 +15,6 @@ from aperture_dagster_tests.conftest import PROJECT
 
 PACKAGE = Path(aperture_dagster.__file__).parent
 PRIVATE = PACKAGE / "instance" / "private.py"
-# Modules that Dagster's documentation names for dagster.yaml.
-DOCUMENTED = {"dagster_celery.launcher"}
 OVERRIDDEN = {
     PostgresRunStorage: ("add_run", "handle_run_event", "add_daemon_heartbeat"),
     PostgresEventLogStorage: ("store_event", "_has_asset_key_col_on_connection"),
@@ -26,7 +23,6 @@ OVERRIDDEN = {
         "_has_asset_daemon_asset_evaluations_table", "_deserialize_rows", "_ticks_query",
     ),
     dg.DefaultRunLauncher: ("launch_run", "check_run_worker_health"),
-    CeleryRunLauncher: ("terminate", "check_run_worker_health"),
 }  # fmt: skip
 
 
@@ -46,7 +42,7 @@ def test_only_one_file_imports_private_modules_of_dagster():
         f"{path.relative_to(PACKAGE)} imports {module}"
         for path in PACKAGE.rglob("*.py")
         for module, _ in imports(path)
-        if path != PRIVATE and module not in DOCUMENTED
+        if path != PRIVATE
     }
     assert not others, f"{', '.join(sorted(others))}: it belongs in instance/private.py."
 

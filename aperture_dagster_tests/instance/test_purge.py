@@ -20,7 +20,6 @@ from dagster_postgres import PostgresEventLogStorage
 from sqlalchemy import Connection, make_url, text
 
 from aperture_dagster import maintenance
-from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.purge import Retention, purge, runs_with_files
 from aperture_dagster.instance.runs import REPOSITORY_TAG, blocking_checks, repository, why_blocked
@@ -55,7 +54,6 @@ def are_sound() -> dg.AssetCheckResult:
     deps=[movies],
     partitions_def=users,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    automation_condition=on_upstream_change(),
     output_required=False,
 )
 def tastes(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
@@ -71,7 +69,6 @@ def tastes(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
     deps=[tastes],
     partitions_def=users,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    automation_condition=on_upstream_change(),
 )
 def lists(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     return dg.MaterializeResult(data_version=dg.DataVersion("1"))
@@ -82,13 +79,12 @@ def are_complete() -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=True)
 
 
-@dg.asset(deps=[movies], automation_condition=on_upstream_change())
+@dg.asset(deps=[movies])
 def never_made() -> None:
     raise dg.Failure("no luck", allow_retries=False)
 
 
 ASSETS = (movies, tastes, lists, never_made)
-DEFINITIONS = dg.Definitions(assets=ASSETS, asset_checks=[are_sound, are_complete])
 
 
 class Years:
@@ -96,7 +92,6 @@ class Years:
 
     def __init__(self, instance: dg.DagsterInstance, named: dict[str, str] | None = None) -> None:
         self.instance, self.named = instance, named or {}
-        self.cursor: Any = None
 
     def run(self, asset: dg.AssetsDefinition, *people: str, location: str | None = LOCATION, **tags: str) -> str:
         """Materialize an asset for a range of users, as a run of a code location; return the id of the run."""
@@ -145,12 +140,6 @@ class Years:
             key=name, status=status, body=serialize_value(record),
         )  # fmt: skip
         self.do("INSERT INTO backfill_tags (backfill_id, key, value) VALUES (:key, 'a', 'b')", key=name)
-
-    def requested(self) -> int:
-        """Evaluate the automation conditions as the next look of the sensor would; return how much they request."""
-        result = dg.evaluate_automation_conditions(DEFINITIONS, self.instance, cursor=self.cursor)
-        self.cursor = result.cursor
-        return result.total_requested
 
     def do(self, statement: str, **values: Any) -> list[Any]:
         """Execute a statement on Dagster's database."""
@@ -268,25 +257,6 @@ def test_old_runs_go_and_nothing_about_the_present_changes(years: Years):
                     "t.event_id)") == [(0,)]  # fmt: skip
     again = years.purge()
     assert [one.rows for one in again.values()] == [0] * len(again), "once is enough"
-
-
-@pytest.mark.nightly(
-    reason="Dagster evaluates the conditions of the whole graph at each tick, which takes seconds.",
-    instead="instance/test_purge.py::test_old_runs_go_and_nothing_about_the_present_changes",
-)
-def test_automation_sees_no_news_after_a_purge(years: Years):
-    years.requested()
-    assert years.requested() == 0
-    years.purge()
-    assert years.requested() == 0, "what failed has still failed, and nothing is missing"
-    # Equal versions, recorded since the sensor looked last; their predecessors are older than all that is kept.
-    years.run(movies)
-    years.run(tastes, *USERS)
-    years.purge()
-    assert years.requested() == 0
-    years.run(movies, version="2")
-    years.purge()
-    assert years.requested() == 1 + len(USERS), "a new version is news"
 
 
 def test_runs_and_backfills_in_progress_are_not_touched(years: Years):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 
 from aperture_dagster.catalogue.people import read_users
-from aperture_dagster.popularity.queries import read_overview
+from aperture_dagster.popularity.queries import read_overview, weeks_until
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.catalogue.viewers import furnish
 from aperture_dagster_tests.publishing.test_gather import recommend
@@ -27,3 +28,8 @@ def test_everybody_is_shown_with_their_own_first_title(shelf: Shelf, make_settin
         "ann": "Film 1 (2000)", "bob": "Film 2 (2000)",
     }  # fmt: skip
     assert sorted(title for title, _ in page.posters) == ["Film 1", "Film 3"]
+
+
+def test_weeks_begin_on_mondays_and_end_with_the_present_one():
+    assert weeks_until(date(2026, 5, 24), 3) == [date(2026, 5, 4), date(2026, 5, 11), date(2026, 5, 18)]
+    assert weeks_until(date(2026, 5, 18), 1) == [date(2026, 5, 18)]

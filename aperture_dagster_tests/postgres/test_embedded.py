@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from aperture_dagster.postgres.cluster import embedded_tool
 from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster_tests.forks import run_fork
@@ -35,10 +34,9 @@ def test_the_server_is_shared_and_stops_with_its_last_user(folder: Path, hold: C
     assert all_gone(folder.parent)
 
 
-@pytest.mark.parametrize("name", ["films, and more", 'it\'s 100% "mine" $HOME; x'])
-def test_the_folder_may_have_any_name(folder: Path, name: str):
+def test_the_folder_may_have_any_name(folder: Path):
     """PostgreSQL's clients read a comma in a socket path as a separator between hosts."""
-    data = folder.with_name(name) / "postgres"
+    data = folder.with_name('it\'s, 100% "mine" $HOME; x') / "postgres"
     data.parent.mkdir()
     assert run(start_embedded_server(data), "SELECT 1") == [(1,)]
     release_embedded_server(data)
@@ -84,8 +82,10 @@ def test_stale_files_do_not_prevent_a_start(folder: Path, hold: Callable[..., Ho
     other.wait()
     release_embedded_server(folder)
     assert all_gone(folder.parent)
-    # And a half-written file.
-    (folder / "postmaster.pid").write_text("")
+    # And a socket to which nobody listens.
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / ".s.PGSQL.5432"))
+    (folder / "postmaster.pid").write_text(f"1\n{folder}\n1700000000\n5432\n{folder}\n\n1 2\nready\n")
     assert run(start_embedded_server(folder), "SELECT 1") == [(1,)]
 
 
@@ -161,14 +161,8 @@ def test_processes_with_different_temporary_folders_share_the_server(folder: Pat
     temporary = [folder.parent / name for name in ("service", "shell")]
     for one in temporary:
         one.mkdir()
-    for _ in range(2):
-        holders = [hold(TMPDIR=str(one)) for one in temporary]
-        assert len({holder.url() for holder in holders} - {""}) == 1
-        for holder in holders:
-            holder.end()
-        assert not (folder / "postmaster.pid").exists()
-
-
-def test_backup_tools_are_included():
-    for name in ("pg_dump", "psql"):
-        assert os.access(embedded_tool(name), os.X_OK)
+    holders = [hold(TMPDIR=str(one)) for one in temporary]
+    assert len({holder.url() for holder in holders} - {""}) == 1
+    for holder in holders:
+        holder.end()
+    assert not (folder / "postmaster.pid").exists()

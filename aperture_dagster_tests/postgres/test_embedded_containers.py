@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,9 +19,7 @@ from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster_tests.forks import Fork, run_fork
 from aperture_dagster_tests.holders import Holder, kill_server, run
 from aperture_dagster_tests.processes import all_gone
-from aperture_dagster_tests.users import (
-    needs_namespaces,
-)
+from aperture_dagster_tests.users import needs_namespaces
 
 WRITE = """
 import sys
@@ -127,45 +124,24 @@ def committed(folder: Path) -> list[tuple[Any, ...]]:
 
 
 @needs_namespaces
-def test_two_containers_on_one_home_lose_no_commit(folder: Path, write: Callable[..., Writer]):
-    """Two PID namespaces started two servers on one data directory."""
-    one = write("one", 300)
-    one.wait_for(50)
-    writers = [one, write("other", 300)]
-    for writer in writers:
-        writer.complete()
-        # Whoever ends first may take the server along: the other's transaction fails, and the next one goes on.
-        assert len(writer.acknowledged()) == 300
-    kept(folder, *writers)
-    assert all_gone(folder.parent)
-
-
-@needs_namespaces
-def test_other_containers_continue_after_the_servers_container_ends(folder: Path, write: Callable[..., Writer]):
-    """The server dies with its container, and a remaining process restarts it."""
-    first = write("first", 100_000)
-    first.wait_for(100)
-    second, outside = write("second", 200), write("outside", 200, container=False)
-    second.wait_for(50), outside.wait_for(50)
-    first.kill()
-    for writer in (second, outside):
-        writer.complete()
-    kept(folder, first, second, outside)
-    assert all_gone(folder.parent)
-
-
-@needs_namespaces
-def test_killing_any_process_at_any_time_does_not_affect_the_others(folder: Path, write: Callable[..., Writer]):
-    """Kill processes inside and outside of containers, including one that is starting the server."""
-    steady = [write("steady", 200), write("steady-outside", 200, container=False)]
-    victims = []
-    # Some die while they start, some while they write.
-    for number, commits in enumerate((0, 0, 1, 7, 20)):
+def test_containers_on_one_home_lose_no_commit_whichever_process_is_killed(folder: Path, write: Callable[..., Writer]):
+    """Two process namespaces started two servers on one data directory; and a server dies with its container."""
+    owner = write("owner", 100_000)
+    owner.wait_for(1)
+    steady = [write("steady", 80), write("steady-outside", 80, container=False)]
+    for writer in steady:
+        writer.wait_for(5)
+    owner.kill()
+    victims = [owner]
+    # Some die while they start, perhaps the server, some while they write.
+    for number, commits in enumerate((0, 3)):
         victims.append(write(f"victim-{number}", 100_000, container=number % 2 == 0))
         victims[-1].wait_for(commits)
         victims[-1].kill()
     for writer in steady:
+        # Whoever ends first may take the server along: the other's transaction fails, and the next one goes on.
         writer.complete()
+        assert len(writer.acknowledged()) == 80
     kept(folder, *steady, *victims)
     assert all_gone(folder.parent)
 
@@ -222,22 +198,6 @@ os.waitpid(child, 0)
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 
-def test_a_child_program_does_not_keep_the_server_running(folder: Path):
-    program = """
-import subprocess, sys
-from pathlib import Path
-from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
-data = Path(sys.argv[1])
-start_embedded_server(data)
-child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False)
-release_embedded_server(data)
-print((data / "postmaster.pid").exists(), flush=True)
-child.communicate()
-"""
-    done = run_fork(program, folder)
-    assert (done.stdout, done.stderr) == ("False\n", "")
-
-
 def test_a_connection_pool_recovers_from_a_killed_server(folder: Path, make_settings: Callable[..., Any]):
     from sqlalchemy import text
 
@@ -261,7 +221,7 @@ FLOCK = {"x86_64": 73, "aarch64": 32}.get(os.uname().machine)
 
 
 @pytest.mark.skipif(FLOCK is None or sys.platform != "linux", reason="needs seccomp")
-@pytest.mark.parametrize("answer", [errno.ENOLCK, errno.EOPNOTSUPP, 0], ids=["no locks", "unsupported", "no effect"])
+@pytest.mark.parametrize("answer", [errno.ENOLCK, 0], ids=["no locks", "no effect"])
 def test_a_filesystem_without_working_locks_is_reported_in_one_sentence(folder: Path, answer: int):
     """Without locks, two servers could run on the same data. The test imitates the answers of such filesystems."""
     program = f"""
@@ -308,13 +268,3 @@ def test_a_server_that_a_person_started_is_refused_and_its_data_used_once_it_has
     url = start_embedded_server(folder)
     assert run(url, "SELECT n FROM kept") == [(42,)]
     assert run(url, "SELECT DISTINCT auth_method FROM pg_hba_file_rules") == [("peer",)]
-
-
-def test_a_socket_without_a_listener_is_not_a_server(folder: Path):
-    start_embedded_server(folder)
-    release_embedded_server(folder)
-
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(folder / ".s.PGSQL.5432"))
-    (folder / "postmaster.pid").write_text(f"1\n{folder}\n1700000000\n5432\n{folder}\n\n1 2\nready\n")
-    assert run(start_embedded_server(folder), "SELECT 1") == [(1,)]

@@ -85,22 +85,9 @@ def is_private(url: str) -> None:
 
 
 @needs_root
-@pytest.mark.parametrize(
-    "below",
-    [
-        pytest.param(
-            "",
-            id="a short path",
-            marks=pytest.mark.nightly(
-                reason="it starts a server with a new interpreter", instead="the same test with a long path"
-            ),
-        ),
-        pytest.param("f" * 120, id="a path too long for a socket"),
-    ],
-)
-def test_only_the_owner_can_use_the_socket(alices_home: Path, below: str):
-    """With a long path, any user could connect as superuser and run programs."""
-    data = alices_home / below / "postgres"
+def test_only_the_owner_can_use_the_socket(alices_home: Path):
+    """With a path too long for a socket, any user could connect as superuser and run programs."""
+    data = alices_home / ("f" * 120) / "postgres"
     holder = Holder(data, inside=lambda command: acting_as(ALICE, command), TMPDIR=str(alices_home.parents[1]))
     try:
         alices_home.parents[1].chmod(0o1777)
@@ -109,8 +96,7 @@ def test_only_the_owner_can_use_the_socket(alices_home: Path, below: str):
         is_private(url)
         with pytest.raises(psycopg.OperationalError, match=r"[Pp]eer authentication failed"):
             psycopg.connect(url)
-        left = [path for path in alices_home.parents[1].iterdir() if path.is_symlink()]
-        assert len(left) == (1 if below else 0)
+        assert len([path for path in alices_home.parents[1].iterdir() if path.is_symlink()]) == 1
     finally:
         holder.end()
     assert not [path for path in alices_home.parents[1].iterdir() if path.is_symlink()]
@@ -153,7 +139,7 @@ def test_root_does_not_touch_another_users_home(alices_home: Path):
     assert f"sudo -u {ALICE.pw_name}" in str(refused.value)
     environment = {"APERTURE_HOME": str(alices_home), "APERTURE_MEDIA_SERVER_URL": "http://127.0.0.1:9"}
     aperture = "import sys; from aperture_dagster.cli.main import main; main(sys.argv[1:])"
-    for command in (["doctor"], ["up", "--port", "0", "--home", alices_home], ["demo", "--home", alices_home]):
+    for command in (["doctor"], ["up", "--port", "0", "--home", alices_home]):
         done = run_fork(aperture, *command, environment=os.environ | environment | {"COLUMNS": "500"})
         assert done.returncode == 1, done.stdout
         assert f"sudo -u {ALICE.pw_name}" in done.stdout + done.stderr
@@ -174,19 +160,6 @@ def test_root_does_not_touch_another_users_home(alices_home: Path):
 
 
 @needs_root
-def test_an_ordinary_user_cannot_use_the_home_of_root(alices_home: Path):
-    """The error names the folder."""
-    root_home = alices_home.parents[1] / "roots"
-    start_embedded_server(root_home / "postgres")
-    try:
-        said = told(ALICE, root_home / "postgres")
-        assert "cannot be written (Permission denied)" in said and "APERTURE_HOME" in said
-        is_private(start_embedded_server(root_home / "postgres"))
-    finally:
-        release_embedded_server(root_home / "postgres")
-
-
-@needs_root
 def test_roots_server_exposes_no_folder_and_accepts_only_root(folder: Path):
     """As root, all users could read the folders above the home, and write to the socket's."""
     home = folder.parent / "closed" / "home"
@@ -199,6 +172,8 @@ def test_roots_server_exposes_no_folder_and_accepts_only_root(folder: Path):
         for path in (home, home.parent, folder.parent):
             assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_uid) == (0o700, 0)
         is_private(url)
+        said = told(ALICE, home / "postgres")
+        assert "cannot be written (Permission denied)" in said and "APERTURE_HOME" in said
         # Even one who could reach the socket.
         for path in (home, home.parent, folder.parent, home / "postgres"):
             path.chmod(0o755)
@@ -237,23 +212,8 @@ for _ in range(2):
 
 
 @needs_root
-@pytest.mark.parametrize(
-    ("before", "said"),
-    [
-        ("", "User 43210 has no name on this machine, but the embedded database needs one: add an account for it"),
-        # What PostgreSQL's own program says where nobody has asked before.
-        (
-            "from aperture_dagster.postgres import cluster\ncluster.own_name = lambda: 'somebody'",
-            "could not be created in {data}: could not look up effective user ID 43210: user does not exist. Set",
-        ),
-    ],
-)
-def test_a_user_without_a_name_is_told_so_and_nothing_is_left(alices_home: Path, before: str, said: str):
+def test_a_user_without_a_name_is_told_so_and_nothing_is_left(alices_home: Path):
     nameless = pwd.struct_passwd(("", "", 43210, 43210, "", "", ""))
     os.chown(alices_home, nameless.pw_uid, nameless.pw_gid)
-    data = alices_home / "postgres"
-    done = subprocess.run(
-        acting_as(nameless, [sys.executable, "-c", before + TRY, data]), capture_output=True, text=True, cwd=PROJECT
-    )
-    assert said.format(data=data) in done.stdout, done.stderr
+    assert told(nameless, alices_home / "postgres").startswith("User 43210 has no name on this machine, but the emb")
     assert not [path for path in alices_home.iterdir() if path.is_dir()]

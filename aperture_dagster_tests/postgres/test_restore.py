@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -182,20 +181,12 @@ def test_a_backup_of_an_older_schema_is_migrated(
     assert which(url) == "backed up"
 
 
-@pytest.mark.parametrize(
-    ("revision", "reason"),
-    [
-        ("0007", "schema 0007, which no version of this program has .* Restore it with the version that made it"),
-        ("v999", "has the schema v999, of a newer version .* Restore it with the version that made it"),
-    ],
-)
-def test_a_schema_that_cannot_be_migrated_is_refused(
-    settings: Settings, postgres: str, file: Path, revision: str, reason: str
-):
+def test_a_schema_that_cannot_be_migrated_is_refused(settings: Settings, postgres: str, file: Path):
     row = f"COPY public.alembic_version (version_num) FROM stdin;\n{HEAD_REVISION}\n".encode()
     dump = gzip.decompress(file.read_bytes())
     assert row in dump
-    file.write_bytes(gzip.compress(dump.replace(row, row.replace(HEAD_REVISION.encode(), revision.encode()))))
+    file.write_bytes(gzip.compress(dump.replace(row, row.replace(HEAD_REVISION.encode(), b"v999"))))
+    reason = "has the schema v999, of a newer version .* Restore it with the version that made it"
     with pytest.raises(OperatorError, match=reason):
         restored(settings, file)
     assert which(url_of(settings)) == "damaged" and not beside(postgres, url_of(settings))
@@ -288,47 +279,10 @@ def test_a_file_that_is_no_whole_backup_changes_nothing(settings: Settings, file
     assert which(url_of(settings)) == "damaged" and not beside(postgres, url_of(settings))
 
 
-# Rights
-
-
-@pytest.mark.parametrize(
-    ("right", "is_owner", "refusal"),
-    [
-        ("", True, 'ALTER ROLE "{role}" CREATEDB'),
-        ("SUPERUSER", False, None),
-    ],
-)
-def test_a_role_restores_if_it_may_create_databases(
-    settings: Settings, file: Path, postgres: str, tmp_path: Path, right: str, is_owner: bool, refusal: str | None
-):
-    role = f"plain_{uuid.uuid4().hex[:8]}"
-    own = make_url(url_of(settings))
-    run_statements(
-        postgres,
-        f"CREATE ROLE {role} LOGIN {right}",
-        f"ALTER DATABASE {own.database} OWNER TO {role if is_owner else 'postgres'}",
-    )
-    url = own.set(username=role).render_as_string(hide_password=False)
-    limited = load_settings(home=tmp_path / "home", database_url=url)
-    try:
-        if refusal is None:
-            restored(limited, file)
-            assert which(url) == "backed up"
-        else:
-            with pytest.raises(OperatorError, match=refusal.format(role=role)):
-                restored(limited, file)
-            assert which(url_of(settings)) == "damaged" and not beside(postgres, url)
-    finally:
-        close_engine(product_database_url(limited))
-        for name in (own.database, *beside(postgres, url)):
-            run_statements(postgres, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        run_statements(postgres, f"DROP ROLE {role}")
-
-
 # Between servers
 
 
-def test_a_household_moves_from_the_embedded_database_to_a_server_and_back(
+def test_a_household_moves_from_a_server_to_the_embedded_database_and_back(
     settings: Settings, file: Path, tmp_path: Path
 ):
     embedded = load_settings(home=tmp_path / "moving")
@@ -339,9 +293,6 @@ def test_a_household_moves_from_the_embedded_database_to_a_server_and_back(
         there = url_of(settings)
         restored(settings, make_backup(embedded))
         assert which(there) == "moved"
-        run_statements(there, "UPDATE facts SET value = '\"back again\"' WHERE name = 'which'")
-        restored(embedded, make_backup(load_settings(home=tmp_path / "moving", database_url=there)))
-        assert which(here) == "back again"
     finally:
         close_engine(product_database_url(embedded))
         release_embedded_server(tmp_path / "moving" / "postgres")

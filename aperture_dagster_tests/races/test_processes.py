@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
 
 from aperture_dagster.catalogue.people import User, read_users
 from aperture_dagster.files import locks
@@ -18,24 +16,17 @@ from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres import database, embedded
 from aperture_dagster.postgres.cluster import Cluster
-from aperture_dagster.postgres.connection import _ensure_database
-from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
-from aperture_dagster.prices.refresh import refresh_prices
 from aperture_dagster.ratings.outbox import TraktOutbox, rate_here
 from aperture_dagster.ratings.server import rate_on_server
 from aperture_dagster.ratings.sign_in import TraktSignIn
-from aperture_dagster.simulator.world import World
-from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.holders import run
-from aperture_dagster_tests.household import SetClock
 from aperture_dagster_tests.interleaving import (
     Side,
     WatchedLock,
     count_statements,
     race,
     stop_at,
-    stop_before_statement,
     wait_until,
     wait_until_blocked,
     wait_until_blocked_by_file,
@@ -43,7 +34,7 @@ from aperture_dagster_tests.interleaving import (
 from aperture_dagster_tests.media_server.writers import film_ids, user_id, writing
 from aperture_dagster_tests.ratings.rated_home import RatedHome
 from aperture_dagster_tests.ratings.trakt_home import LIFE, TraktHome, trakt_home
-from aperture_dagster_tests.shelf import NOW, Shelf
+from aperture_dagster_tests.shelf import Shelf
 
 TRY_LOCK = "pg_try_advisory_lock"
 
@@ -59,22 +50,6 @@ def waits_at_lease(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Side[A
             wait_until(lambda: side.is_over or tries() >= before + 3, "a side waits for a lease, or ends")
 
         yield wait
-
-
-def test_of_two_containers_at_the_first_start_both_find_dagsters_database(empty: str, postgres: str):
-    name = f"{empty.rpartition('/')[2].partition('?')[0]}_dagster"
-    url = empty.replace("postgresql://", "postgresql+psycopg://")
-    admin = create_engine(postgres)
-    with admin.connect() as holding:
-        # Both have looked for the database before either can create it.
-        holding.execute(text("LOCK TABLE pg_database IN SHARE MODE"))
-        both = [Side(lambda: _ensure_database(url, name)) for _ in range(2)]
-        wait_until_blocked(postgres, *both)
-        holding.rollback()
-        for side in both:
-            side.result()
-    admin.dispose()
-    assert run_statements(postgres, f"SELECT count(*) FROM pg_database WHERE datname = '{name}'") == [(1,)]
 
 
 # Services and ratings
@@ -183,20 +158,6 @@ def test_a_rating_that_two_processes_find_missing_is_written_to_the_server_once(
     with stop_at(server.writer, "set_rating") as stop:
         assert race(database_url, stop, server.write, server.write) == (1, 0)
     assert server.there() == 9
-
-
-def test_a_price_that_two_runs_find_changed_is_stored_once(serve: Callable[..., Any], database_url: str):
-    with serve(World("empty", [])) as (_, settings):
-        database = Database(settings)
-
-        def refresh(days: int) -> Callable[[], int]:
-            return lambda: len(refresh_prices(settings, database, SetClock(NOW + timedelta(days=days)))[0])
-
-        with stop_before_statement("ai_prices (") as stop:
-            first, second = race(database_url, stop, refresh(0), refresh(1))
-        assert first > 0 and second == 0
-        rows = Shelf(database).rows("SELECT DISTINCT valid_from FROM ai_prices")
-        assert rows == [{"valid_from": NOW}]
 
 
 # Files that processes of one home lock

@@ -21,18 +21,16 @@ from aperture_dagster.discovery.suggestions import (
     begin_request,
     dismiss_title,
     replace_candidates,
-    undo_dismissal,
 )
 from aperture_dagster.enrichment.tmdb import TMDB
 from aperture_dagster.maintenance import forget_unused_works
 from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
-from aperture_dagster.popularity.queries import replace_shows
 from aperture_dagster.publishing.copies import record_states
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.ratings.tokens import installation_id
 from aperture_dagster.taste.lists import replace_recommendations
-from aperture_dagster.worklist.queue import ask_again, enrol, spend, write_fetches
+from aperture_dagster.worklist.queue import ask_again, spend, write_fetches
 from aperture_dagster_tests.catalogue.viewers import furnish
 from aperture_dagster_tests.interleaving import Side, race, stop_before_statement, wait_until_blocked
 from aperture_dagster_tests.shelf import NOW, Shelf, film, played, user_row
@@ -206,23 +204,6 @@ def test_of_two_lists_at_once_the_later_one_stands_alone(at_once: AtOnce, shelf:
     assert listed == [work_of(shelf, 3), work_of(shelf, 4)]
 
 
-def test_of_two_lists_of_series_at_once_the_later_one_stands_alone(at_once: AtOnce, shelf: Shelf):
-    furnish(shelf)
-
-    def show(number: int) -> list[dict[str, Any]]:
-        counts = dict.fromkeys(("episodes_played", "episodes_out", "behind"), 1)
-        names = ("next_item_id", "next_season", "next_number", "next_title", "next_air_date", "last_played_at")
-        item = shelf.item(f"film-{number}")
-        return [{"user_id": "ann", "rank": 1, **item, **counts, **dict.fromkeys(names)}]
-
-    first, second = show(1), show(2)
-    at_once(
-        lambda connection: replace_shows(connection, "ann", first),
-        lambda connection: replace_shows(connection, "ann", second),
-    )
-    assert [row["work_id"] for row in shelf.rows("SELECT work_id FROM shows_you_watch")] == [work_of(shelf, 2)]
-
-
 def candidates(work: int) -> list[dict[str, Any]]:
     return [
         {
@@ -239,24 +220,6 @@ def test_what_is_dismissed_while_the_list_is_made_is_not_on_it(at_once: AtOnce, 
         lambda connection: replace_candidates(connection, "ann", candidates(work), today=NOW.date()),
     )
     assert shelf.rows("SELECT * FROM discovery_candidates") == []
-
-
-def test_what_is_dismissed_just_before_the_list_is_stored_leaves_it(at_once: AtOnce, shelf: Shelf):
-    work = suggested_work(shelf)
-    at_once(
-        lambda connection: replace_candidates(connection, "ann", candidates(work), today=NOW.date()),
-        lambda connection: dismiss_title(connection, "ann", work, "A film", now=NOW),
-    )
-    assert shelf.rows("SELECT * FROM discovery_candidates") == []
-
-
-def test_a_dismissal_that_is_being_written_can_be_undone(at_once: AtOnce, shelf: Shelf):
-    work = suggested_work(shelf)
-    _, undone = at_once(
-        lambda connection: dismiss_title(connection, "ann", work, "A film", now=NOW),
-        lambda connection: undo_dismissal(connection, "ann", work),
-    )
-    assert undone == 1 and shelf.rows("SELECT * FROM dismissals") == []
 
 
 # Limits, identities and queues
@@ -296,11 +259,6 @@ def test_two_newcomers_of_one_name_get_different_partitions(at_once: AtOnce, she
 
     at_once(sync("1"), sync("2"))
     assert {row["partition_key"] for row in shelf.rows("SELECT partition_key FROM users")} == {"ann", "ann-2"}
-
-
-def test_new_items_are_enrolled_once(at_once: AtOnce, shelf: Shelf):
-    shelf.films(*(film(number) for number in range(3)))
-    assert at_once(*[lambda connection: enrol(connection, TMDB, now=NOW)] * 2) == (3, 0)
 
 
 def test_writers_of_the_same_items_do_not_wait_for_each_other_in_a_circle(shelf: Shelf, database_url: str):

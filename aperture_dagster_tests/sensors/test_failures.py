@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from unittest.mock import Mock
 
 import dagster as dg
@@ -15,7 +14,7 @@ from dagster._core.definitions.freshness import FreshnessState, FreshnessStateCh
 from aperture_dagster import alerts as alerts
 from aperture_dagster import sensors
 from aperture_dagster.build import all_jobs
-from aperture_dagster.http.errors import ServiceRefused, ServiceUnavailable
+from aperture_dagster.http.errors import ServiceRefused
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.runs import REPOSITORY_TAG, repository
@@ -126,15 +125,6 @@ def test_the_first_failure_is_reported_three_repeats_are_not_and_the_recovery_is
     ]
     watchman.tick(after=MINUTE)
     assert inbox.take() == []
-
-
-def test_several_problems_of_one_look_are_one_message(watchman: Watchman, inbox: Inbox):
-    for step in ("movies", "series"):
-        run(watchman, ServiceUnavailable("Jellyfin cannot be reached"), step=step)
-    watchman.tick()
-    (message,) = inbox.take()
-    assert message["title"] == "Aperture: 2 problems"
-    assert "Movies failed" in message["message"] and "Series failed" in message["message"]
 
 
 def test_an_error_that_nobody_foresaw_is_a_problem_by_its_class(watchman: Watchman, inbox: Inbox):
@@ -265,21 +255,6 @@ def test_an_asset_that_stays_out_of_date_is_reported_once(watchman: Watchman, in
     assert inbox.titles == ["Aperture: movies is up to date again"]
 
 
-def test_the_success_of_a_job_for_one_user_does_not_end_its_failure_for_all(watchman: Watchman, inbox: Inbox):
-    watchman.instance.add_dynamic_partitions(USERS, ["ada", "bela"])
-    dead = add_run(watchman.instance, "sync_movies", "STARTED", **range_tags("ada", "bela"))
-    watchman.instance.report_run_failed(dead)
-    watchman.tick()
-    (message,) = inbox.take()
-    assert message["title"] == "Aperture: sync_movies failed"
-    assert "Dagster has given this run up" in message["message"]
-    for last in ("ada", "bela"):
-        run(watchman, tags=range_tags("ada", last))
-        watchman.tick(after=MINUTE)
-        watchman.tick(after=2 * HOUR)
-        assert inbox.titles == ([] if last == "ada" else ["Aperture: sync_movies works again"])
-
-
 def test_ratings_are_not_out_of_date_when_nobody_is_connected_to_trakt_any_more(
     make_settings: Callable[..., Settings], instance: dg.DagsterInstance, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ):
@@ -382,23 +357,6 @@ def test_a_process_that_dies_after_sending_repeats_the_message_after_a_while_onl
     ]
 
 
-def test_nothing_is_locked_while_a_message_is_sent(watchman: Watchman, inbox: Inbox):
-    inbox.hang.clear()
-    run(watchman, ServiceRefused("no"))
-
-    def write_meanwhile() -> None:
-        assert inbox.arrived.wait(30)
-        url = watchman.settings.database_url.get_secret_value()
-        run_statements(url, "SET lock_timeout = '5s'; UPDATE alert_problems SET count = count + 1")
-        inbox.hang.set()
-
-    writer = threading.Thread(target=write_meanwhile)
-    writer.start()
-    watchman.tick()
-    writer.join()
-    assert inbox.titles == ["Aperture: movies failed"]
-
-
 # Secrets
 
 
@@ -426,21 +384,6 @@ def test_no_secret_is_in_a_message_a_log_or_the_database(
 
 
 # The log
-
-
-def test_without_an_address_problems_are_only_logged(settings: Settings, instance: dg.DagsterInstance):
-    watchman = Watchman(settings, instance)
-    run(watchman, ServiceRefused("TMDb refuses the key:\n set TMDB_API_KEY."))
-    check(watchman, passed=False, severity=dg.AssetCheckSeverity.ERROR)
-    watchman.tick()
-    first, second = watchman.log()
-    assert datetime.fromisoformat(first.split(" ")[0]) <= datetime.now(UTC)
-    assert "sync_movies" in first
-    assert first.endswith("failed: movies: TMDb refuses the key: set TMDB_API_KEY.")
-    assert second.endswith("the check movies.is_not_empty failed: The server has no films.")
-    watchman.tick(after=MINUTE)
-    assert len(watchman.log()) == 2
-    assert (settings.home_path / "failures.log").stat().st_mode & 0o777 == 0o600, "only its owner can read it"
 
 
 def test_a_long_log_loses_its_older_half(settings: Settings, instance: dg.DagsterInstance):

@@ -156,22 +156,14 @@ def test_a_page_begins_with_what_is_of_interest_and_fits_a_laptop(page: Any, add
     assert page.evaluate(CUT_OFF) <= 1, "a table is cut off"
 
 
-def test_the_household_sees_everybodys_first_titles_and_pictures(page: Any) -> None:
+def test_the_household_sees_everybodys_first_titles_and_plays(page: Any) -> None:
     page.goto("/operate/assets/household_overview?view=overview")
     page.get_by_text("watch_first").first.wait_for(timeout=40_000)
     lines = page.locator("tr", has_text="watch_first").first.locator("table tbody tr")
     texts = [cells.split("\t") for cells in lines.all_inner_texts()]
     assert len(texts) == 12 and all(len(cells) == 3 and all(cells) for cells in texts), texts
     assert "Alma" in {cells[0] for cells in texts}
-    plays = page.locator("img[src^='data:image/svg']").first
-    assert plays.evaluate("picture => picture.complete && picture.naturalWidth > 300")
-    page.locator("tr", has_text="taste_by_genre").last.get_by_text("[Show Markdown]").click()
-    panels = page.get_by_role("dialog").locator("img[src^='data:image/svg']")
-    panels.wait_for(timeout=10_000)
-    page.wait_for_function(
-        "[...document.querySelectorAll(\"img[src^='data:image/svg']\")].every(one => one.naturalWidth > 0)"
-    )
-    assert panels.bounding_box()["width"] <= 720
+    page.get_by_text("highest week").first.wait_for(timeout=10_000)
 
 
 @pytest.mark.parametrize(

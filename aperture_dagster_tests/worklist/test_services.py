@@ -7,19 +7,16 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine
 
 from aperture_dagster.enrichment.sources import MDBLIST, OMDB
 from aperture_dagster.http.errors import QuotaSpent
 from aperture_dagster.postgres.database import Database, service_lease
 from aperture_dagster.worklist.queue import (
     Source,
-    batch_size,
     failing_services,
     note_answers,
     note_trouble,
-    remember_batch_size,
-    spend,
 )
 from aperture_dagster.worklist.services import QuotaLedger
 from aperture_dagster_tests.household import SetClock
@@ -57,13 +54,6 @@ def test_every_day_has_its_own_quota(database: Database, clock: SetClock, shelf:
     assert (ledger.usage(), left(ledger)) == ((0, 3), 3)
     days = [(row["day"], row["used"]) for row in shelf.rows("SELECT day, used FROM quota ORDER BY day DESC")]
     assert days == [(date(2026, 5, 18), 3), (date(2026, 5, 17), 3)]
-
-
-def test_days_of_the_quota_are_in_utc_whatever_the_clocks_time_zone(database: Database, clock: SetClock):
-    from zoneinfo import ZoneInfo
-
-    clock.moment = datetime(2026, 5, 18, 8, 30, tzinfo=ZoneInfo("Asia/Tokyo"))
-    assert QuotaLedger(database, clock, OMDB, 3).resumes_at == datetime(2026, 5, 18, tzinfo=UTC)
 
 
 def test_the_quota_reported_by_the_service_takes_precedence(database: Database, clock: SetClock):
@@ -215,22 +205,3 @@ def test_a_failing_service_keeps_the_first_time_and_the_last_error_until_it_work
         assert [row["service"] for row in failing_services(connection)] == ["tmdb"]
         note_trouble(connection, "omdb", now=NOW + 4 * hour, trouble="again")
         assert failing_services(connection)[0]["failing_since"] == NOW + 4 * hour
-
-
-def test_the_batch_size_is_stored_independently_of_the_health(shelf: Shelf):
-    with shelf.open() as connection:
-        assert batch_size(connection, "mdblist") is None
-        note_trouble(connection, "mdblist", now=NOW, trouble="answered 500")
-        assert batch_size(connection, "mdblist") is None
-        remember_batch_size(connection, "mdblist", 50)
-        remember_batch_size(connection, "mdblist", 10)
-        assert batch_size(connection, "mdblist") == 10
-        assert len(failing_services(connection)) == 1
-    assert shelf.value("SELECT count(*) FROM services") == 1
-
-
-def test_sql_of_a_quota_needs_no_service_to_be_known(shelf: Shelf):
-    with shelf.open() as connection:
-        assert connection.execute(text("SELECT count(*) FROM services")).scalar() == 0
-        assert spend(connection, "omdb", day=TODAY, limit=1, reported=True)
-        assert not spend(connection, "omdb", day=TODAY, limit=9, reported=True), "a reported limit is kept for the day"

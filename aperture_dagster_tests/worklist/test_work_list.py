@@ -12,7 +12,6 @@ from aperture_dagster.enrichment.omdb import OMDB
 from aperture_dagster.enrichment.queries import write_answers
 from aperture_dagster.enrichment.tmdb import TMDB, TMDB_COLLECTIONS, TMDB_IMAGES
 from aperture_dagster.worklist.queue import (
-    Population,
     Source,
     ask_again,
     count_due,
@@ -21,7 +20,6 @@ from aperture_dagster.worklist.queue import (
     enrol,
     not_fetched,
     outcome_summary,
-    without_id,
     write_fetches,
 )
 from aperture_dagster_tests.shelf import ACCEPTED, NOW, Shelf, film, tmdb_row
@@ -75,13 +73,6 @@ def test_new_items_are_added_to_an_existing_list(shelf: Shelf):
         assert enrol(connection, TMDB, now=NOW) == 1
         assert enrol(connection, TMDB, now=NOW) == 0
     assert due(shelf) == ["Film 2"]
-
-
-def test_other_sources_have_their_own_list(shelf: Shelf):
-    shelf.films(film(1, imdb_id="tt1"))
-    attempt(shelf, 1, hours=5)
-    assert due(shelf) == []
-    assert due(shelf, source=OMDB) == ["Film 1"]
 
 
 def test_items_in_progress_are_not_returned_again(shelf: Shelf):
@@ -202,27 +193,3 @@ def test_a_collection_is_due_once_and_removed_with_its_last_film(shelf: Shelf):
     shelf.films(film(3), rules=ACCEPTED)
     with shelf.open() as connection:
         assert due_items(connection, TMDB_COLLECTIONS, now=NOW, limit=5) == []
-
-
-def test_a_population_needs_no_library(shelf: Shelf):
-    """Items are added, named and removed as their population declares."""
-    shelf.do("CREATE TABLE wanted AS SELECT n AS item FROM generate_series(1, 3) n")
-    wanted = Population(
-        kinds=("company",),
-        members="SELECT 'company' AS kind, item, NULL::timestamptz AS added_at FROM wanted WHERE {askable}",
-        has_member="EXISTS (SELECT 1 FROM wanted w WHERE w.item = f.item)",
-        name="SELECT 'Item ' || f.item AS name, NULL::int AS year",
-    )
-    source = Source(name="elsewhere", label="Elsewhere", population=wanted)
-    assert due(shelf, source=source) == ["Item 1", "Item 2", "Item 3"]
-    with shelf.open() as connection:
-        row = {"kind": "company", "item": 2, "outcome": "error", "attempts": 1, "fetched_at": None}
-        row |= {"attempted_at": NOW, "due_at": NOW + HOUR, "found_id": None, "detail": "answered 500"}
-        write_fetches(connection, source, [row])
-        assert [found["name"] for found in not_fetched(connection, source)] == ["Item 2"]
-        assert without_id(connection, source) == []
-    shelf.do("DELETE FROM wanted WHERE item = 1")
-    assert due(shelf, source=source) == ["Item 3"]
-    with shelf.open() as connection:
-        counts = {row["outcome"]: row["items"] for row in outcome_summary(connection, source)}
-    assert counts == {"waiting": 1, "error": 1}

@@ -14,7 +14,12 @@ from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import is_brief, materialized, table
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
-from aperture_dagster.instance.markdown import genre_bars, markdown, markdown_list, markdown_table, score_table
+from aperture_dagster.instance.markdown import (
+    genre_bars,
+    markdown_list,
+    markdown_table,
+    score_table,
+)
 from aperture_dagster.instance.pools import EMBEDDER
 from aperture_dagster.model import Clock, titled
 from aperture_dagster.postgres.database import Database
@@ -155,7 +160,7 @@ def _taste_page(database: Database, user: User) -> dict[str, Any]:
         loved = favourites(connection, user.user_id, FAVOURITES)
     tastes = [{"media_type": one["media_type"], "taste": one["taste"]} for one in profiles]
     return {
-        "genres": markdown(genre_bars(genres, title="Share of liked titles, by genre")),
+        "genres": markdown_list(genre_bars(genres)),
         "favourites": markdown_table(loved, ["title", "year"]),
         "taste": markdown_table(tastes),
         "liked": sum(one["liked"] for one in profiles),

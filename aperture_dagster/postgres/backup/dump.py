@@ -29,10 +29,6 @@ class BackupError(OperatorError):
     """A backup cannot be made, read or restored; the message says why, what was kept and what to do."""
 
 
-class ToolFailed(BackupError):
-    """One of PostgreSQL's client programs failed or was killed."""
-
-
 # PostgreSQL's client programs, run without a password in the process list.
 
 
@@ -67,7 +63,7 @@ def running_tool(
     The program is killed if the block raises. ``options`` are settings of its session on the server.
 
     Raises:
-        ToolFailed: it ended with another exit code than 0, or was killed.
+        BackupError: it ended with another exit code than 0, or was killed.
     """
     password, service = _connection_of(url, options or {})
     environment = {name: value for name, value in os.environ.items() if name in ENVIRONMENT or name.startswith("PG")}
@@ -105,7 +101,7 @@ def running_tool(
             process.wait()
         if process.returncode or pipe_broke:
             errors.seek(0)
-            raise ToolFailed(_describe(program.name, process.returncode, errors.read().decode("utf-8", "replace")))
+            raise BackupError(_describe(program.name, process.returncode, errors.read().decode("utf-8", "replace")))
 
 
 def _describe(name: str, code: int, output: str) -> str:
