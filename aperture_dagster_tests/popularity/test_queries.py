@@ -100,8 +100,9 @@ def test_an_episode_that_was_only_started_or_marked_as_unwatched_is_not_watched(
 def test_an_imported_play_counts_unless_the_server_knows_better(shelf: Shelf):
     for name, days in (("show-1", 90), ("show-2", 3), ("show-3", 3)):
         shelf.do(
-            "INSERT INTO plays (user_id, item_id, played_at, work_id, is_episode, imported_from, play_count, completion) "
-            "SELECT 'ann', item_id, :at, work_id, true, 'trakt', 1, 1 FROM episodes WHERE server_item_id = :id",
+            """INSERT INTO plays (user_id, item_id, played_at, work_id, is_episode, imported_from,
+            play_count, completion) SELECT 'ann', item_id, :at, work_id, true, 'trakt', 1, 1
+            FROM episodes WHERE server_item_id = :id""",
             at=NOW - days * DAY,
             id=name,
         )
