@@ -291,13 +291,10 @@ class TokenStore:
         return leased(self.database, f"trakt:{user_id}", LEASE_PATIENCE_SECONDS, message)
 
     @contextmanager
-    def exclusive(self, user_id: str, *, waiting: Callable[[float], None] = lambda seconds: None) -> Iterator[None]:
+    def exclusive(self, user_id: str, patience_seconds: float) -> Iterator[None]:
         """Change whose account a user has, while nobody syncs their ratings or uses the tokens.
 
         A sync takes both locks in the same order.
-
-        Args:
-            waiting: called about every second with the seconds waited so far for a sync to end.
 
         Raises:
             ServiceBusy: a sync, or another use of the tokens, does not end.
@@ -306,7 +303,7 @@ class TokenStore:
             "A run has been syncing the ratings of this user for too long; nothing was changed. Wait until it has "
             "ended, or cancel it, and repeat this."
         )
-        with leased(self.database, sync_lease(user_id), SYNC_PATIENCE_SECONDS, message, waiting), self.lease(user_id):
+        with leased(self.database, sync_lease(user_id), patience_seconds, message), self.lease(user_id):
             yield
 
     def encrypt(self, tokens: TokenPair) -> dict[str, Any]:
@@ -337,17 +334,11 @@ def sync_lease(user_id: str) -> str:
 
 
 @contextmanager
-def leased(
-    database: Database,
-    name: str,
-    patience: float,
-    message: str,
-    waiting: Callable[[float], None] = lambda seconds: None,
-) -> Iterator[None]:
+def leased(database: Database, name: str, patience: float, message: str) -> Iterator[None]:
     """Hold a lease in a block; raises ServiceBusy with a message if another process does not give it up."""
     with ExitStack() as stack:
         try:
-            stack.enter_context(database.lease(name, waiting=waiting, patience_seconds=patience))
+            stack.enter_context(database.lease(name, waiting=lambda seconds: None, patience_seconds=patience))
         except TimeoutError:
             raise ServiceBusy(message) from None
         yield

@@ -984,21 +984,6 @@ COMMENT ON COLUMN rating_changes.rating IS 'null: removed';
 COMMENT ON COLUMN rating_changes.previous IS 'null: none';
 COMMENT ON COLUMN rating_changes.rated_at IS 'of the new value, or when the removal was noticed';
 
-CREATE TABLE server_rating_writes (
-    user_id TEXT NOT NULL,
-    item_id BIGINT NOT NULL,
-    rating SMALLINT,
-    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    in_force_since TIMESTAMP WITH TIME ZONE NOT NULL,
-    CONSTRAINT pk_server_rating_writes PRIMARY KEY (user_id, item_id),
-    CONSTRAINT ck_server_rating_writes_rating CHECK (rating >= 1 AND rating <= 10),
-    CONSTRAINT fk_server_rating_writes_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
-);
-COMMENT ON TABLE server_rating_writes IS 'Ratings that are being written to the media server: what it reports of them was not given there.';
-COMMENT ON COLUMN server_rating_writes.rating IS '1-10; null: removed';
-COMMENT ON COLUMN server_rating_writes.rated_at IS 'of the rating that is copied';
-COMMENT ON COLUMN server_rating_writes.in_force_since IS 'ratings.updated_at of the rating that is copied';
-
 CREATE TABLE trakt_accounts (
     user_id TEXT NOT NULL,
     trakt_user TEXT,
