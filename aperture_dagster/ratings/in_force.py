@@ -69,7 +69,6 @@ trakt_accounts = sa.Table(
     metadata,
     sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
     sa.Column("trakt_user", sa.Text, comment="their name on Trakt"),
-    sa.Column("is_vip", sa.Boolean, comment="as Trakt said when last asked"),
     sa.Column("access_token", sa.Text, nullable=False, comment="encrypted with APERTURE_SECRET_KEY"),
     sa.Column("refresh_token", sa.Text, nullable=False, comment="encrypted, valid for one use"),
     sa.Column("issued_at", Moment, nullable=False),
