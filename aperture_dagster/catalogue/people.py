@@ -162,16 +162,10 @@ def is_email(text: str) -> bool:
 # Users of the media server, and the identity of the server.
 
 
-def natural_order(name: str) -> list[tuple[int, int, str]]:
-    """Return a sort key that orders numbers inside a name as numbers."""
-    parts = re.split(r"([0-9]+)", name.casefold())
-    return [(0, int(part), "") if part.isascii() and part.isdigit() else (1, 0, part) for part in parts if part]
-
-
 def read_users(connection: Connection) -> list[User]:
-    """Read all users ever seen, ordered by first appearance, then by name (2 before 10)."""
+    """Read all users ever seen, ordered by first appearance, then by name."""
     rows = connection.execute(select(users)).all()
-    rows = sorted(rows, key=lambda row: (row.first_seen_at, natural_order(row.name), row.user_id))
+    rows = sorted(rows, key=lambda row: (row.first_seen_at, row.name.casefold(), row.user_id))
     return [
         User(
             row.user_id,

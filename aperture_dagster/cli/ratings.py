@@ -84,12 +84,7 @@ def _trakt_news(settings: Settings, database: Database, trakt: TraktAccounts, us
     with database.transaction() as connection:
         takes_part = any(one.user_id == user.user_id for one in who_takes_part(settings, read_users(connection)))
     if not takes_part:
-        why = (
-            "is no longer on the media server"
-            if user.gone
-            else "does not take part (APERTURE_INCLUDE_USERS, APERTURE_EXCLUDE_USERS)"
-        )
-        return f"{user.name} {why}, so Trakt does not get it; it stays here."
+        return f"{user.name} does not take part, so Trakt does not get it; it stays here."
     reason = trakt.why_left_out(user.user_id, user.name) or trakt.pause()
     if reason is not None:
         return f"It waits for Trakt: {reason}"
@@ -111,13 +106,8 @@ def _server_news(settings: Settings, database: Database, clock: Clock, user: Use
         return f"Not on the media server yet: {error}. The next run of sync_trakt_ratings tries again."
     if written.note is not None:
         return written.note
-    left = {
-        "left alone, as they were rated there meanwhile": written.rated_there,
-        f"that {user.name} does not see there": written.hidden,
-        "refused by the server, see the log": written.refused,
-    }
-    parts = [f"{count} {words}" for words, count in left.items() if count]
-    return "; ".join([f"Copies rated on the media server: {written.written}", *parts]) + "."
+    left = f", left alone: {written.left}" if written.left else ""
+    return f"Copies rated on the media server: {written.written}{left}."
 
 
 @click.group()

@@ -254,10 +254,6 @@ class TraktOutbox:
         self._rejected: dict[int, str] = {}
         self._missing: list[int] = []
 
-    def is_uncertain(self) -> bool:
-        """Return whether something is due that may have been pushed already, which activities need not show."""
-        return any(one.attempted_at is not None for one in self._due().values())
-
     def push(self, *, unclear: Collection[int] = (), unsure: Collection[int] = ()) -> dict[int, Edit]:
         """Push what is due, in batches; return what Trakt did not refuse, by work.
 

@@ -23,20 +23,12 @@ NO_RATINGS = "Emby keeps no ratings from 0 to 10, so none was written there."
 
 @dataclass(slots=True)
 class ServerWrites:
-    """Copies that were rated, and those that were not.
-
-    Attributes:
-        written: number of copies that were rated.
-        rated_there: that were given another rating on the server, which is read with the history.
-        hidden: that the user does not see, or that are gone.
-        refused: that the server did not accept a rating of.
-        note: why none was written.
+    """How many copies were rated, and how many were left alone: the user does not see them, they were rated on the
+    server meanwhile, or it refused the rating. ``note`` says why none was written.
     """
 
     written: int = 0
-    rated_there: int = 0
-    hidden: int = 0
-    refused: int = 0
+    left: int = 0
     note: str | None = None
 
 
@@ -95,20 +87,16 @@ def rate_on_server(
             copy = next((one for one in current if one.item_id == listed.item_id), None)
             if copy is None:
                 continue
-            if not states:
-                result.hidden += 1
-                continue
-            shown = states[0].rating
-            if whole_step(shown) not in (whole_step(copy.known), copy.wanted):
-                result.rated_there += 1
+            shown = states[0].rating if states else None
+            if not states or whole_step(shown) not in (whole_step(copy.known), copy.wanted):
+                result.left += 1
                 continue
             if whole_step(shown) != copy.wanted:
                 try:
                     writer.set_rating(user_id, copy.server_item_id, copy.wanted)
                 except (NotFound, RequestRejected) as error:
                     log.warning(f"{user.name}: {copy.title} was not rated on the media server: {error}")
-                    result.hidden += isinstance(error, NotFound)
-                    result.refused += not isinstance(error, NotFound)
+                    result.left += 1
                     continue
                 result.written += 1
                 shown = copy.wanted

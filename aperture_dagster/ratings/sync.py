@@ -159,7 +159,7 @@ class RatingsSync:
     def _run(self) -> RatingsReport:
         outbox = TraktOutbox(self._database, self._clock, self._user, self._trakt)
         try:
-            lists = self._read(again=outbox.is_uncertain())
+            lists = self._read(again=False)
             consented = self._merge(lists)
             if lists is not None and lists.incomplete is None and consented:
                 # Reading takes a while, and what is pushed replaces what was rated meanwhile.

@@ -12,7 +12,6 @@ import pytest
 
 from aperture_dagster.catalogue import histories
 from aperture_dagster.catalogue import watch_states as stored
-from aperture_dagster.defs.catalogue import history
 from aperture_dagster.media_server.records import in_batches
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.state import SimulatorState
@@ -64,46 +63,6 @@ def viewer(household: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> It
     with household(world, {"clock": clock}, page_size=PAGE) as (simulator, home):
         read_server(home)
         yield Viewer(simulator.state, home, clock)
-
-
-def test_a_full_look_with_an_unreadable_state_is_repeated_by_the_next_run(viewer: Viewer):
-    viewer.watch(*range(1, 11), days=-30)
-    (film,) = viewer.state.catalogue.top_items("movie:1")
-    unreadable = FaultRule(
-        "jellyfin", "userId=", kind="missing_field", field="UserData", entry_contains=f'"Id":"{film.id}"'
-    )
-    viewer.state.add_fault(unreadable)
-    assert viewer.read(days=0)["unreadable"] == 1
-    assert "Film 1" not in viewer.watched()
-    viewer.state.clear_faults()
-    # The play is too old for a quick look.
-    assert viewer.read(days=1)["compared_in_full"] is True
-    assert "Film 1" in viewer.watched()
-    assert viewer.read(days=2)["compared_in_full"] is False, "the full look has been made up for"
-
-
-def test_a_play_that_moved_over_the_edge_of_a_page_is_found_by_the_next_quick_look(viewer: Viewer, monkeypatch):
-    viewer.watch(1, days=-30)
-    viewer.read(days=0)
-    viewer.watch(*range(2, 10), days=1)
-    record_states, pages = history.record_states, []
-
-    def write_and_shift(*page: Any, **how: Any) -> Any:
-        """After the second page the two newest films leave the server: film 3 moves from the third page to it."""
-        pages.append(page)
-        if len(pages) == 2:
-            for key in ("movie:9", "movie:8"):
-                viewer.state.remove_title(key)
-        return record_states(*page, **how)
-
-    # So few states would all be read before the first is written.
-    monkeypatch.setattr(histories, "in_batches", partial(in_batches, size=1))
-    with monkeypatch.context() as patch:
-        patch.setattr(history, "record_states", write_and_shift)
-        assert viewer.read(days=20)["compared_in_full"] is False
-    assert "Film 3" not in viewer.watched()
-    assert viewer.read(days=21)["compared_in_full"] is False
-    assert "Film 3" in viewer.watched()
 
 
 def test_a_film_watched_before_the_catalogue_knew_of_it_is_found_by_a_quick_look(viewer: Viewer):

@@ -174,7 +174,7 @@ def test_a_rating_given_there_after_the_films_were_looked_up_is_left_alone(home:
     for film in (FILM, OTHER):
         home.rate(9, film)
     event = partial(home.writer.set_rating, home.bo, home.films[OTHER], 3)
-    assert home.write(Interrupted(home.writer, event, late=True)) == ServerWrites(written=1, rated_there=1)
+    assert home.write(Interrupted(home.writer, event, late=True)) == ServerWrites(written=1, left=1)
     assert home.there(OTHER) == 3
 
 
@@ -201,8 +201,8 @@ def test_what_was_not_rated_is_told_apart(home: Home):
             raise RequestRejected("no")
 
     home.rate(9)
-    assert home.write(Refusing(home.writer, lambda: None, late=False)) == ServerWrites(refused=1)
+    assert home.write(Refusing(home.writer, lambda: None, late=False)) == ServerWrites(left=1)
     home.shelf.do(
         "UPDATE titles SET server_item_id = :id WHERE server_item_id = :old", id="0" * 32, old=home.films[FILM]
     )
-    assert home.write() == ServerWrites(hidden=1)
+    assert home.write() == ServerWrites(left=1)

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from aperture_dagster.catalogue.people import write_users
 from aperture_dagster.http.errors import ServiceError
-from aperture_dagster.ratings.client import Trakt
 from aperture_dagster.ratings.sync import RatingsSync
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.world import WorldTitle
@@ -185,20 +184,6 @@ def test_what_is_rated_on_trakt_while_the_lists_are_read_is_not_overwritten(
     monkeypatch.setattr(RatingsSync, "_read", slow)
     rated.sync()
     assert rated.values() == rated.values_there() == {FILM: 4, OTHER: 5}
-
-
-def test_a_push_without_an_answer_is_read_before_it_is_repeated(rated: RatedHome, monkeypatch: pytest.MonkeyPatch):
-    """Nobody knows whether Trakt's activities change at once."""
-    rated.sync()
-    monkeypatch.setattr(Trakt, "last_activities", lambda self: {"movie": "unchanged", "series": "unchanged"})
-    rated.sync()
-    rated.rate("ada", FILM, 8)
-    kills = iter(range(1, 100))
-    while not rated.pushed():
-        assert rated.sync_until("ada", next(kills))
-    rated.home.wait(120)
-    assert not rated.sync_until("ada", None)
-    assert len(rated.pushed()) == 1 and rated.outbox() == []
 
 
 def test_a_rating_taken_back_after_a_push_that_was_not_confirmed_stays_taken_back(rated: RatedHome):
