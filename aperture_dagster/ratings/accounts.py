@@ -380,37 +380,10 @@ class Connecting:
         self._locks: dict[str, threading.Lock] = {}
 
     def step(self, accounts: TraktAccounts, user_id: str, *, confirmed: bool) -> DeviceCode | None:
-        """Return the code that a user has to confirm, still or again; None if they are connected now.
+        """Return the code that a user has to confirm on Trakt, the same one while it is valid; None if they are
+        connected now.
 
-        ``confirmed``: they say that they have. Raises as :meth:`begin` and :meth:`finish`.
-        """
-        if confirmed:
-            if self.finish(accounts, user_id) is not None:
-                return None
-            # Pressed twice, or in two windows.
-            account = accounts.account(user_id)
-            if account is not None and account.state == "connected":
-                return None
-        return self.begin(accounts, user_id)
-
-    def begin(self, accounts: TraktAccounts, user_id: str) -> DeviceCode:
-        """Return the code that a user has to confirm on Trakt: the one that they were shown, while it is valid.
-
-        Raises:
-            ServiceError: Trakt gives none.
-        """
-        with self._locks.setdefault(user_id, threading.Lock()):
-            now, begun = self._monotonic(), self._begun.get(user_id)
-            if begun is None or now >= begun.until:
-                with accounts.sign_in() as client:
-                    code = client.start()
-                self._begun[user_id] = _Begun(code, now + code.expires_in, now)
-            return self._begun[user_id].code
-
-    def finish(self, accounts: TraktAccounts, user_id: str) -> str | None:
-        """Connect a user who has confirmed their code; return the name of the account, None if they have not yet.
-
-        Trakt is asked no more often than it allows.
+        ``confirmed``: they say that they have. Trakt is asked no more often than it allows.
 
         Raises:
             SignInFailed: access was refused, or the code has expired.
@@ -420,27 +393,37 @@ class Connecting:
         """
         with self._locks.setdefault(user_id, threading.Lock()):
             begun = self._begun.get(user_id)
-            if begun is None:
-                return None
-            now = self._monotonic()
-            if begun.tokens is None and now - begun.asked_at >= begun.code.interval:
-                begun.asked_at = now
+            if confirmed:
                 try:
-                    with accounts.sign_in() as client:
-                        begun.tokens = client.ask(begun.code)
-                except SignInFailed:
+                    if begun is not None and self._finish(accounts, user_id, begun):
+                        del self._begun[user_id]
+                        return None
+                except (SignInFailed, AccountShared):
+                    # Code or tokens are void. After another failure, they serve the next call.
                     del self._begun[user_id]
                     raise
-            if begun.tokens is None:
-                return None
-            try:
-                owner = accounts.connect(user_id, begun.tokens, patience_seconds=PATIENCE_SECONDS)
-            except AccountShared:
-                # Its tokens were revoked. After another failure, they serve the next call.
-                del self._begun[user_id]
-                raise
-            del self._begun[user_id]
-            return owner
+                # Pressed twice, or in two windows.
+                account = accounts.account(user_id)
+                if account is not None and account.state == "connected":
+                    return None
+            now = self._monotonic()
+            if begun is None or now >= begun.until:
+                with accounts.sign_in() as client:
+                    code = client.start()
+                begun = self._begun[user_id] = _Begun(code, now + code.expires_in, now)
+            return begun.code
+
+    def _finish(self, accounts: TraktAccounts, user_id: str, begun: _Begun) -> bool:
+        """Connect a user who has confirmed their code; return False if they have not yet."""
+        now = self._monotonic()
+        if begun.tokens is None and now - begun.asked_at >= begun.code.interval:
+            begun.asked_at = now
+            with accounts.sign_in() as client:
+                begun.tokens = client.ask(begun.code)
+        if begun.tokens is None:
+            return False
+        accounts.connect(user_id, begun.tokens, patience_seconds=PATIENCE_SECONDS)
+        return True
 
 
 def disconnect(accounts: TraktAccounts, user_id: str) -> bool:
