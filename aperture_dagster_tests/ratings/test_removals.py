@@ -69,7 +69,8 @@ def test_what_is_removed_at_a_normal_rate_travels_until_the_sum_is_too_much(losi
     report = losing.lose(side, FILMS[10:12])
     assert losing.left(side) == 20 and losing.held() == set(FILMS[10:12])
     assert isinstance(report.refusal, RemovalRefused) and "of ada's 30 ratings, 2 " in str(report.refusal)
-    losing.home.wait(29 * DAY)
+    losing.home.wait(30 * DAY)
+    losing.sync()
     # Those of the first day no longer count, but what is held stays held.
     assert len(losing.lose(side, FILMS[12:13]).held) == 2
     assert losing.left(side) == 19
@@ -141,6 +142,7 @@ def test_a_rating_that_is_back_is_held_no_longer(losing: Losing, side: str):
 def test_kills_between_any_two_steps_count_every_removal_once(losing: Losing):
     losing.have(14)
     for start, is_held in ((0, False), (6, True)):
+        losing.home.wait(DAY)
         for key in FILMS[start : start + 6]:
             losing.rate_on_trakt("ada", key, None)
         kill_at = 1
