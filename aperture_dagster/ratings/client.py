@@ -5,8 +5,8 @@ Facts about the API that shaped this module:
 - ``/sync/ratings/{type}`` has been paged at times, and not at others. A limit may be clamped silently, so a short page
   is not the last one. A removed rating shows only by its absence.
 - Nested titles are old snapshots: only their ids count.
-- Writes are limited to one per second and user. A batch of hundreds times out, so ours are small. A
-  rating is inserted or updated with the date that is sent, so the same one may be sent again.
+- Writes are limited to one per second and user. A batch of hundreds times out, so ours are small. A rating
+  is inserted or updated with the date that is sent, so the same one may be sent again.
 - A token may be refused minutes after it was issued.
 """
 
@@ -234,8 +234,9 @@ class Trakt(ServiceClient):
         return found
 
     def ratings(self, media_type: MediaType) -> RatingsList:
-        """Request all ratings of a media type: to the end, the last page that Trakt counts, an empty page, or one that
-        starts over.
+        """Request all ratings of a media type.
+
+        The list ends with the last page that Trakt counts, with an empty page, or with one that starts over.
         """
         path = f"/sync/ratings/{PLURALS[media_type]}"
         ratings: list[TraktRating] = []
