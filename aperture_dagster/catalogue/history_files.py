@@ -1,24 +1,19 @@
 """Histories that other programs exported: Trakt, Playback Reporting (a plugin of Jellyfin and Emby) and Tautulli.
 
-A file is read row by row, whatever its size. A row that cannot be read costs only itself.
+A row that cannot be read costs only itself.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
-import sqlite3
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
-from typing import IO, Any, Literal
-from urllib.parse import quote
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from aperture_dagster.catalogue.identity import MediaType, ProviderIds
@@ -31,18 +26,14 @@ KNOWN_FILES = "a Trakt export, a backup of Playback Reporting or a history of Ta
 NOT_FINISHED = "not watched to the end"
 WITHOUT_DATE = "without a date"
 # The two layouts of Trakt's export: watched-history-1.json, and watched/history-1.json.
-_IN_ZIP = re.compile(r"(watched-history|history|watched-(movies|shows)|ratings-(movies|shows))(-\d+)?\.json")
-# The columns of the table, and of its backups, which have no headings.
+_IN_ZIP = re.compile(r"(watched-history|history|ratings-(movies|shows))(-\d+)?\.json")
+# The columns of its backups.
 _PLAYBACK_REPORTING = (
     "DateCreated", "UserId", "ItemId", "ItemType", "ItemName", "PlaybackMethod", "ClientName", "DeviceName",
     "PlayDuration",
 )  # fmt: skip
 _EPISODE_NAME = re.compile(r"(.*) - s(\d+)e(\d+) - .*", re.DOTALL)
 _GUID = re.compile(r"(?:agents\.)?(imdb|tmdb|themoviedb|tvdb|thetvdb)://(tt\d+|\d+)")
-_FIRST_OBJECT = re.compile(r"\[\s*(?=[{\]])")
-_BETWEEN_OBJECTS = re.compile(r"[\s,]*")
-_CHUNK = 1 << 16
-_LARGEST_ENTRY = 1 << 20
 _READABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError)
 
 
@@ -100,70 +91,51 @@ def read_history_file(path: Path, zone: ZoneInfo) -> Iterator[PastRow | SkippedR
         try:
             if not isinstance(record, dict):
                 raise ValueError("it is damaged")
-            rows = list(_rows(record, zone))
+            row = _row(record, zone)
         except _READABLE as error:
             what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
             yield SkippedRow(where, f"cannot be read: {what}")
             continue
         is_known = True
-        for row in rows:
-            yield SkippedRow(where, row) if isinstance(row, str) else row
+        yield SkippedRow(where, row) if isinstance(row, str) else row
     if not is_known:
         raise OperatorError(f"{path} is not {KNOWN_FILES}, or it is empty.")
 
 
-def _rows(record: Mapping[str, Any], zone: ZoneInfo) -> Iterator[PastRow | str]:
-    """Yield what a record stands for, or why it is left out."""
+def _row(record: Mapping[str, Any], zone: ZoneInfo) -> PastRow | str:
+    """Return what a record stands for, or why it is left out."""
     if "DateCreated" in record:
-        yield _of_playback_reporting(record, zone)
-    elif "movie" in record or "show" in record:
-        yield from _of_trakt(record, zone)
-    elif "media_type" in record:
-        yield _of_tautulli(record)
-    else:
-        raise ValueError("it is of an unknown kind")
+        return _of_playback_reporting(record, zone)
+    if "movie" in record or "show" in record:
+        return _of_trakt(record, zone)
+    if "media_type" in record:
+        return _of_tautulli(record)
+    raise ValueError("it is of an unknown kind")
 
 
 # Trakt: entries as its API has them.
 
 
-def _of_trakt(record: Mapping[str, Any], zone: ZoneInfo) -> Iterator[PastRow | str]:
+def _of_trakt(record: Mapping[str, Any], zone: ZoneInfo) -> PastRow | str:
     media_type: MediaType = "movie" if "movie" in record else "series"
-    title = record["movie" if media_type == "movie" else "show"]
+    title, episode = record["movie" if media_type == "movie" else "show"], record.get("episode")
     given = title["ids"]
     ids = ProviderIds(_number(given.get("tmdb")), _text(given.get("imdb")), _number(given.get("tvdb")))
-    what: dict[str, Any] = {
-        "media_type": media_type,
-        "title": _text(title.get("title")),
-        "year": _number(title.get("year")),
-        "ids": ids,
-    }
-
-    def viewing(moment: str | None, season: Any = None, number: Any = None) -> PastRow | str:
-        if not moment:
-            return WITHOUT_DATE
-        return PastRow("trakt", None, **what, at=_moment(moment, zone), season=_number(season), number=_number(number))
-
+    names = (_text(title.get("title")), _number(title.get("year")), ids)
     if "rated_at" in record:
-        if record.get("type", "show") not in ("movie", "show") or "episode" in record or "season" in record:
-            yield "a rating of a season or an episode"
-        else:
-            rating = int(record["rating"])
-            if not 1 <= rating <= 10:
-                raise ValueError(f"a rating of {rating}")
-            yield PastRow("trakt", None, **what, at=_moment(record["rated_at"], zone), rating=rating)
-    elif "episode" in record:
-        yield viewing(record["watched_at"], record["episode"]["season"], record["episode"]["number"])
-    elif media_type == "movie":
-        yield viewing(record["watched_at"] if "watched_at" in record else record["last_watched_at"])
-    else:
-        # Of a whole series, the history has the episodes.
-        for season in record.get("seasons", ()):
-            for one in season["episodes"]:
-                yield viewing(one["last_watched_at"], season["number"], one["number"])
+        if record.get("type", "show") not in ("movie", "show") or episode is not None or "season" in record:
+            return "a rating of a season or an episode"
+        rating = int(record["rating"])
+        if not 1 <= rating <= 10:
+            raise ValueError(f"a rating of {rating}")
+        return PastRow("trakt", None, media_type, *names, _moment(record["rated_at"], zone), rating=rating)
+    if not record["watched_at"]:
+        return WITHOUT_DATE
+    place = {} if media_type == "movie" else {name: int(record["episode"][name]) for name in ("season", "number")}
+    return PastRow("trakt", None, media_type, *names, _moment(record["watched_at"], zone), **place)
 
 
-# Playback Reporting: the rows of its table.
+# Playback Reporting: the lines of its backups.
 
 
 def _of_playback_reporting(record: Mapping[str, Any], zone: ZoneInfo) -> PastRow | str:
@@ -235,95 +207,38 @@ def _moment(text: str, zone: ZoneInfo) -> datetime:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)
 
 
-# Records of files: of a database, a ZIP file, JSON, or columns of text.
+# Records of files: of a ZIP file, JSON, or lines of text.
 
 
 def _records(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield each record with its place in the file; None is one that cannot be read."""
-    with path.open("rb") as file:
-        head = file.read(16)
-    if head.startswith(b"SQLite format 3"):
-        yield from _of_database(path)
-    elif zipfile.is_zipfile(path):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                for name in sorted(archive.namelist()):
-                    if "__MACOSX" not in name and _IN_ZIP.fullmatch(name.rpartition("/")[2]):
-                        with archive.open(name) as file:
-                            yield from _of_text(name, file)
-        except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:
-            raise OperatorError(f"{path} is damaged or encrypted: {error}.") from None
-    else:
-        with path.open("rb") as file:
-            yield from _of_text(path.name, file)
-
-
-def _of_database(path: Path) -> Iterator[tuple[str, Any]]:
-    database = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
-    database.row_factory = sqlite3.Row
-    try:
-        for number, row in enumerate(database.execute("SELECT * FROM PlaybackActivity"), start=1):
-            yield f"{path.name}, row {number}", dict(row)
-    except sqlite3.Error as error:
-        raise OperatorError(f"{path} is no database of Playback Reporting, or it is damaged: {error}.") from None
-    finally:
-        database.close()
-
-
-def _of_text(name: str, file: IO[bytes]) -> Iterator[tuple[str, Any]]:
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="")
-    first = text.readline(_CHUNK)
-    if first.lstrip()[:1] in ("[", "{"):
-        yield from _of_json(name, first, text)
-    else:
-        yield from _of_columns(name, first, text)
-
-
-def _of_json(name: str, first: str, text: io.TextIOWrapper) -> Iterator[tuple[str, Any]]:
-    """Yield the objects of the first array that holds some, one by one, without reading the whole file at once."""
-    decoder, buffer, place, number = json.JSONDecoder(), first + text.read(_CHUNK), 0, 0
-    begin = _FIRST_OBJECT.search(buffer)
-    if begin is None:
+    if not zipfile.is_zipfile(path):
+        yield from _of_text(path.name, path.read_bytes())
         return
-    place = begin.end()
-    while True:
-        place = _BETWEEN_OBJECTS.match(buffer, place).end()  # pyright: ignore[reportOptionalMemberAccess]
-        if buffer[place : place + 1] == "]":
-            return
-        try:
-            record, place = decoder.raw_decode(buffer, place)
-        except ValueError:
-            more = text.read(_CHUNK)
-            # After a syntax error, the rest of the file looks like one endless entry.
-            if not more or len(buffer) - place > _LARGEST_ENTRY:
-                yield f"{name}, after entry {number}", None
-                return
-            buffer, place = buffer[place:] + more, 0
-        else:
-            number += 1
-            yield f"{name}, entry {number}", record
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in sorted(archive.namelist()):
+                if "__MACOSX" not in name and _IN_ZIP.fullmatch(name.rpartition("/")[2]):
+                    yield from _of_text(name, archive.read(name))
+    except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+        raise OperatorError(f"{path} is damaged or encrypted: {error}.") from None
 
 
-def _of_columns(name: str, first: str, text: io.TextIOWrapper) -> Iterator[tuple[str, Any]]:
-    """Yield the lines of a table, with headings or as Playback Reporting writes them."""
-    is_tab = "\t" in first
-    lines = csv.reader(
-        chain([first], text), delimiter="\t" if is_tab else ",", quoting=csv.QUOTE_NONE if is_tab else csv.QUOTE_MINIMAL
-    )
-    names: list[str] | None = None
-    while True:
-        try:
-            values = next(lines)
-        except StopIteration:
-            return
-        except csv.Error:
-            yield f"{name}, line {lines.line_num}", None
-            continue
-        if names is None:
-            is_heading = {"DateCreated", "media_type"} & set(values)
-            names = values if is_heading else list(_PLAYBACK_REPORTING)
-            if is_heading:
-                continue
-        if values:
-            is_whole = len(values) == len(names)
-            yield f"{name}, line {lines.line_num}", dict(zip(names, values, strict=True)) if is_whole else None
+def _of_text(name: str, content: bytes) -> Iterator[tuple[str, Any]]:
+    text = content.decode("utf-8-sig", errors="replace")
+    if text.lstrip()[:1] not in ("[", "{"):
+        # As Playback Reporting writes it: without headings.
+        for number, line in enumerate(text.splitlines(), start=1):
+            values = line.split("\t")
+            is_whole = len(values) == len(_PLAYBACK_REPORTING)
+            yield f"{name}, line {number}", dict(zip(_PLAYBACK_REPORTING, values, strict=True)) if is_whole else None
+        return
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise OperatorError(f"{name} is damaged: {error}.") from None
+    # Tautulli's rows are within its answer.
+    for step in ("response", "data", "data"):
+        found = found.get(step) if isinstance(found, dict) else found
+    for number, record in enumerate(found if isinstance(found, list) else (), start=1):
+        yield f"{name}, entry {number}", record

@@ -47,8 +47,7 @@ def partition_key(name: str, user_id: str, taken: Collection[str]) -> str:
 class User:
     """A user ever seen on the media server; ``gone`` if it no longer lists them.
 
-    ``former_names`` are those before renames, the latest last. ``operators_email`` is the address that the operator
-    gave, as of the last sync.
+    ``former_names`` are those before renames, the latest last.
     """
 
     user_id: str
@@ -60,7 +59,6 @@ class User:
     access: Access
     gone: bool
     former_names: tuple[str, ...] = ()
-    operators_email: str | None = None
 
 
 def former_names(user: User, name: str) -> tuple[str, ...]:
@@ -134,43 +132,16 @@ def participants(users: Iterable[User], *, include: Collection[str], exclude: Co
     return [user for user in users if takes_part(user)]
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionChanges:
-    """Partitions to add and to remove, in order."""
-
-    add: list[str]
-    remove: list[str]
-
-
-def partition_changes(wanted: Iterable[str], existing: Iterable[str], in_flight: Collection[str]) -> PartitionChanges:
-    """Return how to turn ``existing`` into ``wanted``. A partition with a run in progress is removed another time."""
-    wanted, existing = list(dict.fromkeys(wanted)), list(existing)
-    return PartitionChanges(
-        add=[key for key in wanted if key not in set(existing)],
-        remove=[key for key in existing if key not in set(wanted) and key not in in_flight],
-    )
-
-
 def operators_emails(users: Sequence[User], emails: Mapping[str, str]) -> dict[str, str]:
     """Return the addresses that the operator gave by name, by user id; the users have their present names.
 
-    Who got an address under a name keeps it, even if somebody else bears that name now. An address given for a
-    present name comes before one for a former name.
+    An address given for a present name comes before one for a former name.
     """
-    meant, names = users_named(users, emails), {name.casefold() for name in emails}
     former: dict[str, str] = {}
     present: dict[str, str] = {}
-    for name, email in emails.items():
-        holders = [
-            user
-            for user in users
-            if user.operators_email == email
-            and _had(user, name)
-            and user.name.casefold() not in names
-            and not user.gone
-        ]
-        for user in holders or meant[name]:
-            (present if _has(user, name) else former)[user.user_id] = email
+    for name, meant in users_named(users, emails).items():
+        for user in meant:
+            (present if _has(user, name) else former)[user.user_id] = emails[name]
     return former | present
 
 
@@ -191,16 +162,10 @@ def is_email(text: str) -> bool:
 # Users of the media server, and the identity of the server.
 
 
-def natural_order(name: str) -> list[tuple[int, int, str]]:
-    """Return a sort key that orders numbers inside a name as numbers."""
-    parts = re.split(r"([0-9]+)", name.casefold())
-    return [(0, int(part), "") if part.isascii() and part.isdigit() else (1, 0, part) for part in parts if part]
-
-
 def read_users(connection: Connection) -> list[User]:
-    """Read all users ever seen, ordered by first appearance, then by name (2 before 10)."""
+    """Read all users ever seen, ordered by first appearance, then by name."""
     rows = connection.execute(select(users)).all()
-    rows = sorted(rows, key=lambda row: (row.first_seen_at, natural_order(row.name), row.user_id))
+    rows = sorted(rows, key=lambda row: (row.first_seen_at, row.name.casefold(), row.user_id))
     return [
         User(
             row.user_id,
@@ -212,7 +177,6 @@ def read_users(connection: Connection) -> list[User]:
             Access(**{one.name: getattr(row, one.name) for one in fields(Access)}),
             gone=row.removed_at is not None,
             former_names=tuple(row.former_names),
-            operators_email=row.email if row.email_source == "operator" else None,
         )
         for row in rows
     ]

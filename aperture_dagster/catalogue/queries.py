@@ -33,14 +33,6 @@ def catalogue_size(connection: Connection) -> dict[str, int]:
     return read_rows(connection, statement)[0]
 
 
-def tombstones(connection: Connection, counted: str) -> int:
-    """Count removed films, series or episodes that are not gone yet. ``counted``: a key of :func:`catalogue_size`."""
-    table = "episodes" if counted == "episodes" else "titles"
-    media_type = {"movies": "media_type = 'movie'", "series": "media_type = 'series'"}.get(counted, "TRUE")
-    statement = f"SELECT count(*) FROM {table} WHERE {media_type} AND removed_at IS NOT NULL AND NOT ({GONE})"
-    return read_value(connection, statement)
-
-
 def known_libraries(connection: Connection) -> set[str]:
     """Return the ids of all libraries that titles or episodes came from."""
     statement = "SELECT library_id FROM titles UNION SELECT library_id FROM episodes"
@@ -69,15 +61,6 @@ def newest_titles(connection: Connection, media_type: MediaType) -> list[dict[st
         SELECT title, year, genres, runtime_minutes, added_at::date AS added FROM present_titles
         WHERE media_type = :media_type ORDER BY added_at DESC NULLS LAST, item_id LIMIT 20"""
     return read_rows(connection, statement, media_type=media_type)
-
-
-def largest_series(connection: Connection) -> list[dict[str, Any]]:
-    """List the 20 series with the most episodes, for the asset's page."""
-    statement = """
-        SELECT t.title, t.year, count(DISTINCT e.season) AS seasons, count(*) AS episodes, max(e.air_date) AS last_aired
-        FROM present_episodes e JOIN present_titles t ON t.item_id = e.series_item_id
-        GROUP BY t.item_id, t.title, t.year ORDER BY episodes DESC, t.title LIMIT 20"""
-    return read_rows(connection, statement)
 
 
 # When titles were added to the library.

@@ -45,7 +45,6 @@ titles = sa.Table(
     sa.Column("sort_title", sa.Text),
     sa.Column("year", sa.Integer),
     sa.Column("premiere_date", sa.Date),
-    sa.Column("end_date", sa.Date),
     sa.Column("overview", sa.Text),
     sa.Column("tagline", sa.Text),
     sa.Column("genres", sa.ARRAY(sa.Text), nullable=False),

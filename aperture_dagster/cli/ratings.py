@@ -6,7 +6,7 @@ import io
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 import click
@@ -84,12 +84,7 @@ def _trakt_news(settings: Settings, database: Database, trakt: TraktAccounts, us
     with database.transaction() as connection:
         takes_part = any(one.user_id == user.user_id for one in who_takes_part(settings, read_users(connection)))
     if not takes_part:
-        why = (
-            "is no longer on the media server"
-            if user.gone
-            else "does not take part (APERTURE_INCLUDE_USERS, APERTURE_EXCLUDE_USERS)"
-        )
-        return f"{user.name} {why}, so Trakt does not get it; it stays here."
+        return f"{user.name} does not take part, so Trakt does not get it; it stays here."
     reason = trakt.why_left_out(user.user_id, user.name) or trakt.pause()
     if reason is not None:
         return f"It waits for Trakt: {reason}"
@@ -106,18 +101,13 @@ def _server_news(settings: Settings, database: Database, clock: Clock, user: Use
         return "Nothing to change on the media server."
     try:
         with MediaServers(settings, database).open_writer() as writer:
-            written = rate_on_server(database, clock, writer, user, log=log, works=[title.work_id])
+            written = rate_on_server(database, writer, user, log=log, works=[title.work_id])
     except ServiceError as error:
         return f"Not on the media server yet: {error}. The next run of sync_trakt_ratings tries again."
     if written.note is not None:
         return written.note
-    left = {
-        "left alone, as they were rated there meanwhile": written.rated_there,
-        f"that {user.name} does not see there": written.hidden,
-        "refused by the server, see the log": written.refused,
-    }
-    parts = [f"{count} {words}" for words, count in left.items() if count]
-    return "; ".join([f"Copies rated on the media server: {written.written}", *parts]) + "."
+    left = f", left alone: {written.left}" if written.left else ""
+    return f"Copies rated on the media server: {written.written}{left}."
 
 
 @click.group()
@@ -127,8 +117,7 @@ def trakt() -> None:
 
 @trakt.command()
 @click.argument("user")
-@click.option("--shared", is_flag=True, help="Allow an account on Trakt that another user here is connected to.")
-def connect(user: str, shared: bool) -> None:
+def connect(user: str) -> None:
     """Connect USER to Trakt: shows a link with a code, and waits until it was opened and confirmed."""
     console = Console()
     with operator_errors():
@@ -148,11 +137,10 @@ def connect(user: str, shared: bool) -> None:
             )
             tokens = client.wait(code)
         try:
-            owner = accounts.connect(found.user_id, tokens, shared=shared, waiting=_once(console, found.name))
+            owner = accounts.connect(found.user_id, tokens)
         except AccountShared as error:
             raise OperatorError(
-                f"{error} Sign out of Trakt in the browser, sign in as {found.name}, and connect again. If both are "
-                f"to share the account, run `aperture trakt connect --shared {shlex.quote(found.name)}`."
+                f"{error} Sign out of Trakt in the browser, sign in as {found.name}, and connect again."
             ) from None
         console.print(f"{found.name} is connected to the account {owner} on Trakt.")
         first = (
@@ -217,7 +205,7 @@ def removals(user: str | None, decision: str | None, yes: bool) -> None:
                 undone = undo_removals(connection, user_id, works, now=Clock().now())
                 said = f"{counted(undone, 'ratings')} kept. The next sync pushes those that Trakt lacks."
             else:
-                accept_removals(connection, user_id, works=works)
+                accept_removals(connection, user_id, works)
                 said = f"The next run of sync_trakt_ratings removes {count}, and starts counting again."
     console.print(Text(said))
     if settings.schedules_enabled:
@@ -232,7 +220,7 @@ def disconnect(user: str) -> None:
     with operator_errors():
         _, accounts, found = _find(user)
         try:
-            left = accounts.disconnect(found.user_id, waiting=_once(console, found.name))
+            left = accounts.disconnect(found.user_id)
         except NotConnected:
             raise OperatorError(f"{found.name} has not connected Trakt.") from None
     console.print(f"{found.name} is disconnected from Trakt. All ratings are kept.")
@@ -258,18 +246,6 @@ def _show_code(console: Console, user: str, code: DeviceCode) -> None:
         segno.make(code.link, error="l").terminal(out=drawn, border=2, compact=True)
         console.print()
         console.file.write(drawn.getvalue())
-
-
-def _once(console: Console, user: str) -> Callable[[float], None]:
-    """Say once that a sync is waited for."""
-    said: list[float] = []
-
-    def waiting(seconds: float) -> None:
-        if not said:
-            console.print(Text(f"Waiting until the run that syncs the ratings of {user} has ended …", "dim"))
-        said.append(seconds)
-
-    return waiting
 
 
 def _accounts_table(accounts: Sequence[TraktAccount]) -> Table:

@@ -23,7 +23,7 @@ from aperture_dagster.partitions import contiguous_ranges, range_tags, user_part
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts, why_no_sync, why_nobody
 from aperture_dagster.ratings.outbox import NOT_FOUND, due_partitions, waiting_ratings
-from aperture_dagster.ratings.sync import Decisions, RatingsKeeper, RatingsReport
+from aperture_dagster.ratings.sync import RatingsKeeper, RatingsReport
 from aperture_dagster.settings import Settings
 
 __all__ = ["GROUP", "trakt_ratings"]
@@ -45,8 +45,6 @@ class TraktRatingsConfig(dg.Config):
 
     accept_first_sync: bool = False
     """Push any number of ratings in a user's first sync."""
-    accept_removals: bool = False
-    """Remove the ratings whose removal was held back before this run."""
 
 
 @user_asset(
@@ -72,10 +70,7 @@ def trakt_ratings(
     Trakt shows it. Users without a connection are left out.
     """
     with operator_errors(context, settings):
-        # What a retry of this step finds held back was not shown when the run was started.
-        started = context.instance.get_run_record_by_id(context.run.run_id) if config.accept_removals else None
-        decisions = Decisions(config.accept_first_sync, started.create_timestamp if started is not None else None)
-        keeper = RatingsKeeper(settings, database, clock, trakt, media_servers, context.log, decisions)
+        keeper = RatingsKeeper(settings, database, clock, trakt, media_servers, context.log, config.accept_first_sync)
         is_due = settings.ratings_to_server and _is_due(context, clock)
 
         def serve(user: User) -> UserOutcome:

@@ -13,7 +13,7 @@ from aperture_dagster.http.errors import BadAnswer, NotFound, RequestRejected
 from aperture_dagster.http.messages import Request, expect
 from aperture_dagster.media_server.changes import COLLECTION_TYPES, route
 from aperture_dagster.media_server.items import parse_id, parse_library, parse_text, parse_texts, parse_user, policy_of
-from aperture_dagster.media_server.listing import Parse, parse_all, parse_page, read_listing
+from aperture_dagster.media_server.listing import Parse, parse_all, read_listing
 from aperture_dagster.media_server.reader import STATE_OVERLAP, MediaServerReader, Record
 from aperture_dagster.media_server.records import (
     ItemState,
@@ -46,7 +46,7 @@ class EmbyReader(MediaServerReader):
     product = "Emby"
     title_fields = (
         "ProviderIds,Overview,Genres,Tags,Studios,DateCreated,OriginalTitle,Taglines,SortName,Path,ProductionYear,"
-        "PremiereDate,EndDate,CommunityRating,CriticRating,OfficialRating,Status"
+        "PremiereDate,CommunityRating,CriticRating,OfficialRating,Status"
     )
     episode_fields = "Path,PremiereDate"
     state_fields = "Path,UserDataPlayCount,UserDataLastPlayedDate"
@@ -109,12 +109,7 @@ class EmbyReader(MediaServerReader):
             return self.transport.get_json("/Users/Query", {"StartIndex": start, "Limit": self.page_size + overlap})
 
         what, listing = "Emby's list of users", Listing()
-        try:
-            pages = read_listing(fetch, parse, listing, what=what, key=key)
-            users = [user for page in pages for user in page]
-        except (NotFound, RequestRejected):
-            # Older servers have the plain list only.
-            return parse_page(expect(self.transport.get_json("/Users"), list, what), parse)
+        users = [user for page in read_listing(fetch, parse, listing, what=what, key=key) for user in page]
         without_id = len(listing.problems) - len(listing.unreadable_ids)
         if listing.shifted or listing.seen + without_id < (listing.total or 0):
             raise BadAnswer(f"{what} changed while it was read.")
@@ -123,11 +118,8 @@ class EmbyReader(MediaServerReader):
     def library_objects(self) -> list[Any]:
         """Return all libraries as Emby sends them."""
         what = "Emby's list of libraries"
-        try:
-            answer = expect(self.transport.get_json("/Library/VirtualFolders/Query"), dict, what).get("Items")
-        except (NotFound, RequestRejected):
-            answer = self.transport.get_json("/Library/VirtualFolders")
-        return expect(answer, list, what)
+        answer = expect(self.transport.get_json("/Library/VirtualFolders/Query"), dict, what)
+        return expect(answer.get("Items"), list, what)
 
     def changed_states(self, user_id: str, since: datetime, listing: Listing) -> Iterator[list[ItemState]]:
         """Yield all states that were saved since then, unmarked items included."""

@@ -191,7 +191,6 @@ def parse_title(item: dict[str, Any]) -> ServerTitle:
         sort_title=parse_text(item, "SortName"),
         year=parse_integer(item, "ProductionYear"),
         premiere_date=day_of(item, "PremiereDate"),
-        end_date=day_of(item, "EndDate"),
         overview=parse_text(item, "Overview"),
         tagline=taglines[0] if taglines else None,
         genres=parse_texts(item, "Genres"),

@@ -24,6 +24,7 @@ from aperture_dagster.media_server.records import (
     PublishedLibrary,
     ServerLibrary,
     ServerUser,
+    with_content,
 )
 from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.model import clean_tags
@@ -128,6 +129,21 @@ class JellyfinReader(MediaServerReader):
             for page in self._pages(query, parse, Listing(), key=itemgetter(0)):
                 found.update(page)
         return found
+
+    def all_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
+        """Yield every item that the user played, started, marked or rated.
+
+        The only filter for ratings finds those from 6.5 on. Lower ones of films that were never played are found among
+        all such films, which are read only for users who have rated something: hardly any client can rate.
+        """
+        liked = partial(self._states, user_id, {"Filters": "Likes", "IncludeItemTypes": "Movie"})
+        has_rated = False
+        for page in read_listings([partial(super().all_states, user_id), liked], listing):
+            has_rated |= any(state.rating is not None for state in page)
+            yield page
+        if has_rated:
+            unplayed = partial(self._states, user_id, {"Filters": "IsUnplayed", "IncludeItemTypes": "Movie"})
+            yield from with_content(read_listings([unplayed], listing))
 
     def changed_states(self, user_id: str, since: datetime, listing: Listing) -> Iterator[list[ItemState]]:
         """Yield what was played since then (newest first), and everything in progress or marked as favourite.

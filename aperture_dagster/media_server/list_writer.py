@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, cast
 
 from aperture_dagster.http.errors import BadAnswer, Conflict, NotFound, RequestRejected, ServiceUnavailable
@@ -236,22 +237,17 @@ class ListWriter(MediaServerChanges):
         Raises:
             RequestRejected: one of a batch of items does not exist, and none of that batch was added.
         """
-        what = f"add {{}} items to the collection {collection_id}"
         path = self._list_path("/Collections/{}/Items", collection_id)
-        self._write_batches(
-            "collection_items_added",
-            what,
-            lambda ids: self._request("POST", path, {"Ids": ids}, repeatable=True),
-            item_ids,
-        )
+        what = f"add {{}} items to the collection {collection_id}"
+        add = partial(self._request, "POST", path, repeatable=True)
+        self._write_batches("collection_items_added", what, lambda ids: add({"Ids": ids}), item_ids)
 
     def remove_from_collection(self, collection_id: str, item_ids: Sequence[str]) -> None:
         """Remove members."""
-        what = f"remove {{}} items from the collection {collection_id}"
         path = self._list_path("/Collections/{}/Items", collection_id)
-        self._write_batches(
-            "collection_items_removed", what, lambda ids: self._request("DELETE", path, {"Ids": ids}), item_ids
-        )
+        what = f"remove {{}} items from the collection {collection_id}"
+        remove = partial(self._request, "DELETE", path)
+        self._write_batches("collection_items_removed", what, lambda ids: remove({"Ids": ids}), item_ids)
 
     def playlist_entries(self, playlist_id: str, user_id: str) -> list[tuple[str, str]]:
         """Return the ids of the entries and of their items, in order.
@@ -274,14 +270,10 @@ class ListWriter(MediaServerChanges):
         Never repeated after a failure, because some versions would add the items twice: read the entries, then add
         what is missing.
         """
-        what = f"add {{}} items to the playlist {playlist_id}"
         path = self._list_path("/Playlists/{}/Items", playlist_id)
-        self._write_batches(
-            "playlist_items_added",
-            what,
-            lambda ids: self._request("POST", path, {"Ids": ids, "UserId": user_id}),
-            item_ids,
-        )
+        what = f"add {{}} items to the playlist {playlist_id}"
+        add = partial(self._request, "POST", path)
+        self._write_batches("playlist_items_added", what, lambda ids: add({"Ids": ids, "UserId": user_id}), item_ids)
 
     def remove_from_playlist(self, playlist_id: str, user_id: str, entry_ids: Sequence[str]) -> None:
         """Remove entries. ``user_id``, the owner, is not sent: an API key removes entries of any playlist.
@@ -293,9 +285,8 @@ class ListWriter(MediaServerChanges):
             raise RequestRejected(f"{self.reader.product} removes no entries of playlists with an API key")
         path = self._list_path("/Playlists/{}/Items", playlist_id)
         what = f"remove {{}} entries from the playlist {playlist_id}"
-        self._write_batches(
-            "playlist_items_removed", what, lambda ids: self._request("DELETE", path, {"EntryIds": ids}), entry_ids
-        )
+        remove = partial(self._request, "DELETE", path)
+        self._write_batches("playlist_items_removed", what, lambda ids: remove({"EntryIds": ids}), entry_ids)
 
     def _list_path(self, pattern: str, list_id: str) -> str:
         # In a dry run, a list that would have been created has no id.

@@ -226,7 +226,7 @@ class MediaServerReader(ServiceClient, ABC):
             yield from self._states(user_id, {"Ids": ids}, Listing())
 
     def _series_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
-        # No filter knows ratings, so all series are read, and their favourites with them.
+        # No filter knows all ratings, so all series are read, and their favourites with them.
         return with_content(self._states(user_id, {"IncludeItemTypes": "Series"}, listing))
 
     def _states(self, user_id: str, query: Mapping[str, str], listing: Listing) -> Iterator[list[ItemState]]:

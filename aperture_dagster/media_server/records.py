@@ -81,7 +81,6 @@ class ServerTitle(NamedTuple):
     sort_title: str | None = None
     year: int | None = None
     premiere_date: date | None = None
-    end_date: date | None = None
     overview: str | None = None
     tagline: str | None = None
     genres: tuple[str, ...] = ()

@@ -87,13 +87,16 @@ def read_episodes(
 
     The episodes are those of all copies in the library, and removed ones that the user has a state of. Servers clear
     the mark of an episode while it is watched again; it counts as watched if the log has a finished play of it, unless
-    it was marked as unwatched since, which also resets the count.
+    it was marked as unwatched since, which also resets the count. Imported plays count where the server knows nothing.
     """
     statement = """
         WITH states AS MATERIALIZED (SELECT coalesce(v.primary_item_id, w.item_id) AS item_id,
           bool_or(w.played) AS played, bool_or(w.play_count > 0) AS counted, max(w.last_played_at) AS last_played_at
-          FROM watch_state w LEFT JOIN item_versions v USING (item_id) WHERE w.user_id = :user AND w.is_episode
-          AND (w.played OR w.play_count > 0 OR w.position_share > 0) GROUP BY 1),
+          FROM (SELECT item_id, played, play_count, last_played_at FROM watch_state WHERE user_id = :user AND is_episode
+            AND (played OR play_count > 0 OR position_share > 0)
+            UNION ALL SELECT p.item_id, true, p.play_count, p.played_at FROM plays p LEFT JOIN watch_state o
+            USING (user_id, item_id) WHERE p.user_id = :user AND p.is_episode AND p.imported_from IS NOT NULL
+            AND o.item_id IS NULL) w LEFT JOIN item_versions v USING (item_id) GROUP BY 1),
         active AS MATERIALIZED (SELECT e.work_id FROM states s JOIN episodes e USING (item_id) GROUP BY e.work_id
           HAVING CAST(:since AS timestamptz) IS NULL OR max(s.last_played_at) >= :since),
         finished AS MATERIALIZED (SELECT DISTINCT item_id FROM plays

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from aperture_dagster.http.errors import ServiceBusy, ServiceError, ServiceNotConfigured
+from aperture_dagster.http.errors import ServiceError, ServiceNotConfigured
 from aperture_dagster.model import Clock, is_future
 from aperture_dagster.postgres.connection import WrongKey
 from aperture_dagster.postgres.database import Database
@@ -33,7 +33,7 @@ from aperture_dagster.ratings.records import (
     UserProblem,
 )
 from aperture_dagster.ratings.sign_in import TraktSignIn
-from aperture_dagster.ratings.tokens import TokenStore, TraktAccount, UserAccess
+from aperture_dagster.ratings.tokens import SYNC_PATIENCE_SECONDS, TokenStore, TraktAccount, UserAccess
 from aperture_dagster.settings import Settings
 
 # A refused app is tried again after some hours: meanwhile the operator may have put it right.
@@ -155,8 +155,7 @@ class TraktAccounts:
         user_id: str,
         tokens: TokenPair,
         *,
-        shared: bool = False,
-        waiting: Callable[[float], None] = lambda seconds: None,
+        patience_seconds: float = SYNC_PATIENCE_SECONDS,
     ) -> str:
         """Ask Trakt whose account these tokens are of, and store them for a user who let this installation in.
 
@@ -166,20 +165,16 @@ class TraktAccounts:
         Returns:
             The account's name on Trakt.
 
-        Args:
-            shared: allow an account that another user is connected to.
-            waiting: called about every second with the seconds waited so far for a sync to end.
-
         Raises:
             AccountShared: another user is connected to that account; the tokens were revoked.
             ServiceError: Trakt did not say whose the tokens are.
             ServiceBusy: a sync does not end.
         """
         try:
-            with self._store.exclusive(user_id, waiting=waiting):
+            with self._store.exclusive(user_id, patience_seconds):
                 with self._noting_pauses(), closing(self._client(_NewToken(tokens))) as client:
                     owner = client.account()
-                self._write_account(user_id, tokens, owner, shared=shared)
+                self._write_account(user_id, tokens, owner)
         except AccountShared:
             with suppress(ServiceError), self.sign_in() as client:
                 client.revoke(tokens.access_token)
@@ -187,7 +182,7 @@ class TraktAccounts:
         self._clear_pause()
         return owner
 
-    def _write_account(self, user_id: str, tokens: TokenPair, owner: str, *, shared: bool) -> None:
+    def _write_account(self, user_id: str, tokens: TokenPair, owner: str) -> None:
         now = self._clock.now()
         with self._database.transaction() as connection:
             # It also lets one process at a time look who has which account.
@@ -199,7 +194,7 @@ class TraktAccounts:
                 for one in stored.read_accounts(connection)
                 if one.user_id != user_id and not one.gone and _is_same(one.trakt_user, owner)
             ]
-            if others and not shared and not is_same:
+            if others and not is_same:
                 raise AccountShared(owner, others)
             if not is_same:
                 # What was in step with another account says nothing about this one. Without an account, there may be
@@ -217,11 +212,8 @@ class TraktAccounts:
                 updated_at=now,
             )
 
-    def disconnect(self, user_id: str, *, waiting: Callable[[float], None] = lambda seconds: None) -> str | None:
+    def disconnect(self, user_id: str, *, patience_seconds: float = SYNC_PATIENCE_SECONDS) -> str | None:
         """Revoke a user's tokens, and delete them and what was in step; ratings are kept. A sync is waited for.
-
-        Args:
-            waiting: called about every second with the seconds waited so far for a sync to end.
 
         Returns:
             None, or why the tokens could not be revoked and what to do, in a sentence; they are deleted all the same.
@@ -230,7 +222,7 @@ class TraktAccounts:
             NotConnected: the user has not connected.
             ServiceBusy: a sync does not end.
         """
-        with self._store.exclusive(user_id, waiting=waiting):
+        with self._store.exclusive(user_id, patience_seconds):
             with self._database.transaction() as connection:
                 account = stored.read_account(connection, user_id)
                 installation = stored.installation_id(connection)
@@ -388,37 +380,10 @@ class Connecting:
         self._locks: dict[str, threading.Lock] = {}
 
     def step(self, accounts: TraktAccounts, user_id: str, *, confirmed: bool) -> DeviceCode | None:
-        """Return the code that a user has to confirm, still or again; None if they are connected now.
+        """Return the code that a user has to confirm on Trakt, the same one while it is valid; None if they are
+        connected now.
 
-        ``confirmed``: they say that they have. Raises as :meth:`begin` and :meth:`finish`.
-        """
-        if confirmed:
-            if self.finish(accounts, user_id) is not None:
-                return None
-            # Pressed twice, or in two windows.
-            account = accounts.account(user_id)
-            if account is not None and account.state == "connected":
-                return None
-        return self.begin(accounts, user_id)
-
-    def begin(self, accounts: TraktAccounts, user_id: str) -> DeviceCode:
-        """Return the code that a user has to confirm on Trakt: the one that they were shown, while it is valid.
-
-        Raises:
-            ServiceError: Trakt gives none.
-        """
-        with self._locks.setdefault(user_id, threading.Lock()):
-            now, begun = self._monotonic(), self._begun.get(user_id)
-            if begun is None or now >= begun.until:
-                with accounts.sign_in() as client:
-                    code = client.start()
-                self._begun[user_id] = _Begun(code, now + code.expires_in, now)
-            return self._begun[user_id].code
-
-    def finish(self, accounts: TraktAccounts, user_id: str) -> str | None:
-        """Connect a user who has confirmed their code; return the name of the account, None if they have not yet.
-
-        Trakt is asked no more often than it allows.
+        ``confirmed``: they say that they have. Trakt is asked no more often than it allows.
 
         Raises:
             SignInFailed: access was refused, or the code has expired.
@@ -428,27 +393,37 @@ class Connecting:
         """
         with self._locks.setdefault(user_id, threading.Lock()):
             begun = self._begun.get(user_id)
-            if begun is None:
-                return None
-            now = self._monotonic()
-            if begun.tokens is None and now - begun.asked_at >= begun.code.interval:
-                begun.asked_at = now
+            if confirmed:
                 try:
-                    with accounts.sign_in() as client:
-                        begun.tokens = client.ask(begun.code)
-                except SignInFailed:
+                    if begun is not None and self._finish(accounts, user_id, begun):
+                        del self._begun[user_id]
+                        return None
+                except (SignInFailed, AccountShared):
+                    # Code or tokens are void. After another failure, they serve the next call.
                     del self._begun[user_id]
                     raise
-            if begun.tokens is None:
-                return None
-            try:
-                owner = accounts.connect(user_id, begun.tokens, waiting=_impatient)
-            except AccountShared:
-                # Its tokens were revoked. After another failure, they serve the next call.
-                del self._begun[user_id]
-                raise
-            del self._begun[user_id]
-            return owner
+                # Pressed twice, or in two windows.
+                account = accounts.account(user_id)
+                if account is not None and account.state == "connected":
+                    return None
+            now = self._monotonic()
+            if begun is None or now >= begun.until:
+                with accounts.sign_in() as client:
+                    code = client.start()
+                begun = self._begun[user_id] = _Begun(code, now + code.expires_in, now)
+            return begun.code
+
+    def _finish(self, accounts: TraktAccounts, user_id: str, begun: _Begun) -> bool:
+        """Connect a user who has confirmed their code; return False if they have not yet."""
+        now = self._monotonic()
+        if begun.tokens is None and now - begun.asked_at >= begun.code.interval:
+            begun.asked_at = now
+            with accounts.sign_in() as client:
+                begun.tokens = client.ask(begun.code)
+        if begun.tokens is None:
+            return False
+        accounts.connect(user_id, begun.tokens, patience_seconds=PATIENCE_SECONDS)
+        return True
 
 
 def disconnect(accounts: TraktAccounts, user_id: str) -> bool:
@@ -458,10 +433,5 @@ def disconnect(accounts: TraktAccounts, user_id: str) -> bool:
         ServiceBusy: a sync does not end.
     """
     with contextlib.suppress(NotConnected):
-        return accounts.disconnect(user_id, waiting=_impatient) is None
+        return accounts.disconnect(user_id, patience_seconds=PATIENCE_SECONDS) is None
     return True
-
-
-def _impatient(seconds: float) -> None:
-    if seconds > PATIENCE_SECONDS:
-        raise ServiceBusy("A run is syncing the ratings of this user.")

@@ -4,10 +4,9 @@ Facts about the API that shaped this module:
 
 - ``/sync/ratings/{type}`` has been paged at times, and not at others. A limit may be clamped silently, so a short page
   is not the last one. A removed rating shows only by its absence.
-- Thousands of ratings may time out unless they are read by value.
 - Nested titles are old snapshots: only their ids count.
-- Writes are limited to one per second and user. A batch of hundreds times out. A rating is inserted or updated with the
-  date that is sent, so the same one may be sent again.
+- Writes are limited to one per second and user. A batch of hundreds times out, so ours are small. A rating
+  is inserted or updated with the date that is sent, so the same one may be sent again.
 - A token may be refused minutes after it was issued.
 """
 
@@ -147,19 +146,17 @@ def count_in(answer: Answer, name: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
-LARGEST_BATCH = 100
+LARGEST_BATCH = 50
 PAGE_SIZE = 100
 MOST_PAGES = 2000
 MOST_RECOMMENDATIONS = 100
 WRITE_TIMEOUT_SECONDS = 60.0
 # Trakt allows one write per second and user.
 WRITE_SECONDS = 1.1
-# What fails now is tried again by a later run; a batch that times out is halved rather than sent for many minutes.
+# What fails now is tried again by a later run.
 ATTEMPTS = 3
 # Interpreted here, with the token in mind.
 _INTERPRETED = (401, 403, 420, 423, 426)
-_TOO_SLOW = 504
-_TOO_LARGE = 413
 _FULL = 420
 
 
@@ -210,7 +207,6 @@ class Trakt(ServiceClient):
         self._user = access.name if access is not None else "nobody"
         user = self._user if access is not None else None
         known = transport_options(client_id, user=user, now=now)
-        self._largest_batch = LARGEST_BATCH
         # The first write waits, too: another process may have just sent one.
         self._writes = Pacer(1, WRITE_SECONDS - JITTER_SECONDS)
         attempts = min(options.get("attempts", ATTEMPTS), ATTEMPTS)
@@ -238,60 +234,17 @@ class Trakt(ServiceClient):
         return found
 
     def ratings(self, media_type: MediaType) -> RatingsList:
-        """Request all ratings of a media type. If that takes Trakt too long, they are requested by value."""
+        """Request all ratings of a media type.
+
+        The list ends with the last page that Trakt counts, with an empty page, or with one that starts over.
+        """
         path = f"/sync/ratings/{PLURALS[media_type]}"
-        try:
-            return self._ratings(path, media_type)
-        except errors.ServiceTimedOut:
-            before = self.last_activities().get(media_type)
-            parts = [self._ratings(f"{path}/{value}", media_type) for value in range(1, 11)]
-            ratings = tuple(rating for part in parts for rating in part.ratings)
-            incomplete = next((part.incomplete for part in parts if part.incomplete), None) or _doubles(ratings)
-            # One whose value changed meanwhile may be in none of the lists.
-            if before is None or self.last_activities().get(media_type) != before:
-                incomplete = incomplete or "ratings may have changed while they were read"
-            return RatingsList(ratings, incomplete)
-
-    def push_ratings(self, batch: Sequence[TraktRating]) -> tuple[TraktRating, ...]:
-        """Set up to 100 ratings, with their dates; a batch that Trakt cannot take at once is halved.
-
-        Returns:
-            Those whose title Trakt does not have. Only a later read proves that the others were applied.
-
-        Raises:
-            AccountFull: Trakt takes no more ratings of this user.
-            RequestRejected: Trakt considers an entry invalid (400, 422); none of its part was applied.
-            ValueError: the batch is too large.
-        """
-        return self._write("/sync/ratings", batch)
-
-    def remove_ratings(self, batch: Sequence[TraktTitle]) -> tuple[TraktTitle, ...]:
-        """Remove the ratings of up to 100 titles; return those that have none. Raises as :meth:`push_ratings`."""
-        return self._write("/sync/ratings/remove", [TraktTitle(title.media_type, title.ids) for title in batch])
-
-    def recommendations(self, media_type: MediaType) -> tuple[TraktTitle, ...] | None:
-        """Request up to 100 titles that Trakt recommends to the user, the best first.
-
-        None: the answer is empty, which Trakt's cache sometimes is; an earlier list still stands. ActionNeeded is about
-        recommendations alone, so it is raised and not reported: it does not stop ratings.
-        """
-        params = {"limit": MOST_RECOMMENDATIONS, "ignore_watched": "true", "ignore_collected": "true"}
-        request = Request("GET", f"/recommendations/{PLURALS[media_type]}", params=params)
-        answer = self._send(request, parks=False)
-        rows = expect(_json(answer) or [], list, "Trakt's recommendations")
-        titles = [title for row in objects(rows) if (title := parse_title(media_type, row))]
-        return tuple(dict.fromkeys(titles)) or None
-
-    def _ratings(self, path: str, media_type: MediaType) -> RatingsList:
-        """Read a list to its end: the last page that Trakt counts, an empty page, or one that starts over."""
         ratings: list[TraktRating] = []
         first: list[Any] = []
         counts: set[int | None] = set()
         rows, pages, page = 0, None, 0
         for page in range(1, MOST_PAGES + 1):
-            answer = self._get(path, {"page": page, "limit": PAGE_SIZE}, accept=[_TOO_SLOW])
-            if answer.status == _TOO_SLOW:
-                raise errors.ServiceTimedOut(f"Trakt: GET {path}: answered 504")
+            answer = self._get(path, {"page": page, "limit": PAGE_SIZE})
             found = expect(_json(answer), list, "Trakt's ratings")
             counts.add(count_in(answer, "x-pagination-item-count"))
             pages = count_in(answer, "x-pagination-page-count") or pages
@@ -308,27 +261,41 @@ class Trakt(ServiceClient):
             incomplete = incomplete or f"page {page} of {pages} is empty"
         return RatingsList(tuple(ratings), incomplete)
 
+    def push_ratings(self, batch: Sequence[TraktRating]) -> tuple[TraktRating, ...]:
+        """Set up to 50 ratings, with their dates.
+
+        Returns:
+            Those whose title Trakt does not have. Only a later read proves that the others were applied.
+
+        Raises:
+            AccountFull: Trakt takes no more ratings of this user.
+            RequestRejected: Trakt considers an entry invalid (400, 422); none of its part was applied.
+            ValueError: the batch is too large.
+        """
+        return self._write("/sync/ratings", batch)
+
+    def remove_ratings(self, batch: Sequence[TraktTitle]) -> tuple[TraktTitle, ...]:
+        """Remove the ratings of up to 50 titles; return those that have none. Raises as :meth:`push_ratings`."""
+        return self._write("/sync/ratings/remove", [TraktTitle(title.media_type, title.ids) for title in batch])
+
+    def recommendations(self, media_type: MediaType) -> tuple[TraktTitle, ...] | None:
+        """Request up to 100 titles that Trakt recommends to the user, the best first.
+
+        None: the answer is empty, which Trakt's cache sometimes is; an earlier list still stands. ActionNeeded is about
+        recommendations alone, so it is raised and not reported: it does not stop ratings.
+        """
+        params = {"limit": MOST_RECOMMENDATIONS, "ignore_watched": "true", "ignore_collected": "true"}
+        request = Request("GET", f"/recommendations/{PLURALS[media_type]}", params=params)
+        answer = self._send(request, parks=False)
+        rows = expect(_json(answer) or [], list, "Trakt's recommendations")
+        titles = [title for row in objects(rows) if (title := parse_title(media_type, row))]
+        return tuple(dict.fromkeys(titles)) or None
+
     def _write(self, path: str, batch: Sequence[Entry]) -> tuple[Entry, ...]:
         if len(batch) > LARGEST_BATCH:
             raise ValueError(f"Trakt takes {LARGEST_BATCH} ratings at once, not {len(batch)}")
-        missing: list[Entry] = []
-        left = list(batch)
-        while left:
-            part = left[: self._largest_batch]
-            answer = self._send_part(path, part)
-            if answer is None:
-                if len(part) == 1:
-                    raise errors.ServiceUnavailable(f"Trakt: POST {path}: a single rating takes it too long (413, 504)")
-                self._largest_batch = (len(part) + 1) // 2
-                continue
-            missing += _not_found(answer, part)
-            left = left[len(part) :]
-        return tuple(missing)
-
-    def _send_part(self, path: str, part: Sequence[TraktTitle]) -> Answer | None:
-        """Send entries at once; None if they are too many."""
         body = {
-            plural: [entry.body() for entry in part if entry.media_type == media_type]
+            plural: [entry.body() for entry in batch if entry.media_type == media_type]
             for media_type, plural in PLURALS.items()
         }
         request = Request(
@@ -337,19 +304,14 @@ class Trakt(ServiceClient):
             json=body,
             # The same rating with the same date changes nothing.
             repeatable=True,
-            accept=[_TOO_LARGE, _TOO_SLOW, _FULL],
+            accept=[_FULL],
             timeout_seconds=WRITE_TIMEOUT_SECONDS,
         )
         self._writes.wait()
-        try:
-            answer = self._send(request)
-        except errors.ServiceTimedOut:
-            if len(part) == 1:
-                raise
-            return None
+        answer = self._send(request)
         if answer.status == _FULL:
             raise AccountFull(self._user)
-        return None if answer.status in (_TOO_LARGE, _TOO_SLOW) else answer
+        return tuple(_not_found(answer, batch))
 
     def _get(self, path: str, params: dict[str, Any] | None = None, accept: Sequence[int] = ()) -> Answer:
         return self._send(Request("GET", path, params=params, accept=accept))

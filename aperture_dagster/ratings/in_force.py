@@ -64,24 +64,11 @@ rating_changes = sa.Table(
     comment="Append-only log of ratings given, changed and removed.",
 )
 
-server_rating_writes = sa.Table(
-    "server_rating_writes",
-    metadata,
-    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("item_id", sa.BigInteger, primary_key=True),
-    sa.Column("rating", sa.SmallInteger, comment="1-10; null: removed"),
-    sa.Column("rated_at", Moment, nullable=False, comment="of the rating that is copied"),
-    sa.Column("in_force_since", Moment, nullable=False, comment="ratings.updated_at of the rating that is copied"),
-    between("rating", 1, 10),
-    comment="Ratings that are being written to the media server: what it reports of them was not given there.",
-)
-
 trakt_accounts = sa.Table(
     "trakt_accounts",
     metadata,
     sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
     sa.Column("trakt_user", sa.Text, comment="their name on Trakt"),
-    sa.Column("is_vip", sa.Boolean, comment="as Trakt said when last asked"),
     sa.Column("access_token", sa.Text, nullable=False, comment="encrypted with APERTURE_SECRET_KEY"),
     sa.Column("refresh_token", sa.Text, nullable=False, comment="encrypted, valid for one use"),
     sa.Column("issued_at", Moment, nullable=False),
@@ -222,8 +209,7 @@ def write_server_ratings(
     """Write ratings of items as the media server reports them.
 
     An equal value keeps its date, which is when it was first seen. A value that equals the one in force only confirms
-    it, and so does one that was being written there by us: it has the dates of the rating that was copied. If the one
-    in force is removed on the server, it is removed altogether. The caller holds the lock.
+    it. If the one in force is removed on the server, it is removed altogether. The caller holds the lock.
 
     Items whose rating on the server was noted since ``requested_at`` (by the database's clock) are left out: another
     process may have rated them there after the server reported them. The next report has them again.
@@ -243,8 +229,6 @@ def write_server_ratings(
         return 0, []
     in_force = rows_in_force(connection, user_id, {work for work, _ in changed})
     elsewhere = _works_rated_elsewhere(connection, user_id, in_force)
-    begun = _begun_writes(connection, user_id, [item for _, item in changed])
-    copied = {key for key in changed if (one := begun.get(key[1])) and whole_step(values[key]) == one.rating}
     stamp = _next_stamp(connection, user_id)
     # Formatted once instead of for each row.
     dates = {"rated_at": str(now), "updated_at": str(stamp)}
@@ -258,35 +242,42 @@ def write_server_ratings(
         was_in_force = current is not None and whole_step(known.get(key)) == whole_step(current.rating)
         row = {"user_id": user_id, "source": SERVER, "work_id": work_id, "item_id": item_id, "rating": value}
         log.append(row | {"previous": known.get(key), "rated_at": dates["rated_at"]})
-        if value is None and (key in copied or not (was_in_force and work_id in elsewhere)):
+        if value is None and not (was_in_force and work_id in elsewhere):
             removed.append(item_id)
-        elif key in copied:
-            copy = begun[item_id]
-            written.append(row | {"rated_at": copy.rated_at, "updated_at": copy.in_force_since})
         elif confirms and current is not None:
             written.append(row | {"rated_at": current.rated_at, "updated_at": current.updated_at})
         else:
             written.append(row | dates)
     _put(connection, written)
-    statement = "DELETE FROM ratings WHERE user_id = :user AND source = :source AND item_id = ANY(:items)"
-    execute(connection, statement, user=user_id, source=SERVER, items=array_of(removed))
+    _delete_server_ratings(connection, user_id, removed)
     _log(connection, log)
-    forget_server_writes(connection, user_id, list(begun))
-    given = {key[0] for key in changed if key not in copied and not rated[key].is_episode}
-    return len(changed), sorted(given)
+    return len(changed), sorted({key[0] for key in changed if not rated[key].is_episode})
 
 
-def forget_server_writes(connection: Connection, user_id: str, items: Sequence[int]) -> None:
-    """Forget what was being written to copies: the server has shown it, or something else, or has refused it."""
-    statement = "DELETE FROM server_rating_writes WHERE user_id = :user AND item_id = ANY(:items)"
-    execute(connection, statement, user=user_id, items=array_of(items))
+def note_copied_rating(
+    connection: Connection, user_id: str, item_id: int, copied: Any, *, known: float | None, shown: float | None
+) -> None:
+    """Record that the media server shows a rating that was copied to it: it has the dates of that one.
+
+    So a rating that was given meanwhile stays in force. The caller holds the lock.
+
+    Args:
+        copied: the row of the rating in force then, see :func:`rows_in_force`.
+        known: what the server showed before.
+        shown: what it shows now.
+    """
+    row = {"user_id": user_id, "source": SERVER, "work_id": copied.work_id, "item_id": item_id, "rating": shown}
+    row["rated_at"] = copied.rated_at
+    if shown is None:
+        _delete_server_ratings(connection, user_id, [item_id])
+    else:
+        _put(connection, [row | {"updated_at": copied.updated_at}])
+    _log(connection, [row | {"previous": known}])
 
 
-def _begun_writes(connection: Connection, user_id: str, items: Sequence[int]) -> dict[int, Any]:
-    statement = """
-        SELECT item_id, rating, rated_at, in_force_since FROM server_rating_writes
-        WHERE user_id = :user AND item_id = ANY(:items)"""
-    return {row.item_id: row for row in execute(connection, statement, user=user_id, items=array_of(items))}
+def _delete_server_ratings(connection: Connection, user_id: str, items: Sequence[int]) -> None:
+    statement = "DELETE FROM ratings WHERE user_id = :user AND source = :source AND item_id = ANY(:items)"
+    execute(connection, statement, user=user_id, source=SERVER, items=array_of(items))
 
 
 def _stored(connection: Connection, user_id: str, source: str, items: Sequence[int]) -> dict[tuple[int, int], Any]:

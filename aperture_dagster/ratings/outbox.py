@@ -16,7 +16,7 @@ from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.model import SKEW, Clock, elapsed, is_future
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
-from aperture_dagster.ratings.client import Trakt
+from aperture_dagster.ratings.client import LARGEST_BATCH, Trakt
 from aperture_dagster.ratings.in_force import (
     OWN,
     WorkIds,
@@ -198,7 +198,6 @@ def waiting_ratings(connection: Connection, *, queued_before: datetime) -> list[
 # Pushing what the outbox holds to Trakt: what it refused, or does not show afterwards, waits for another attempt.
 
 
-BATCH = 100
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=2)
 # A title that Trakt does not have may be added there some day.
 PARKED_FOR = timedelta(days=30)
@@ -255,10 +254,6 @@ class TraktOutbox:
         self._rejected: dict[int, str] = {}
         self._missing: list[int] = []
 
-    def is_uncertain(self) -> bool:
-        """Return whether something is due that may have been pushed already, which activities need not show."""
-        return any(one.attempted_at is not None for one in self._due().values())
-
     def push(self, *, unclear: Collection[int] = (), unsure: Collection[int] = ()) -> dict[int, Edit]:
         """Push what is due, in batches; return what Trakt did not refuse, by work.
 
@@ -287,8 +282,8 @@ class TraktOutbox:
         try:
             for is_removal in (True, False):
                 chosen = [entry for entry in entries if entry.ids and (entry.waiting.rating is None) == is_removal]
-                for start in range(0, len(chosen), BATCH):
-                    self._push(chosen[start : start + BATCH], is_removal=is_removal)
+                for start in range(0, len(chosen), LARGEST_BATCH):
+                    self._push(chosen[start : start + LARGEST_BATCH], is_removal=is_removal)
         except AccountFull as error:
             self.full = str(error)
         with self._database.transaction() as connection:

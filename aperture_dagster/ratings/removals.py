@@ -64,23 +64,13 @@ def held_by_user(connection: Connection) -> list[list[HeldRemoval]]:
     return [list(group) for _, group in groupby(waiting, key=lambda one: one.user_id)]
 
 
-def accept_removals(
-    connection: Connection, user_id: str, *, works: Collection[int] | None = None, held_before: datetime | None = None
-) -> int:
-    """Let a user's held removals travel; return how many. Those that travelled before no longer count.
-
-    Args:
-        works: only of these.
-        held_before: only those that were held back before, by the database's clock.
-    """
+def accept_removals(connection: Connection, user_id: str, works: Collection[int]) -> int:
+    """Let a user's held removals of some works travel; return how many. Those that travelled before no longer count."""
     lock_history(connection, user_id)
     statement = """
         UPDATE rating_removals SET accepted_at = clock_timestamp()
-        WHERE user_id = :user AND passed_at IS NULL AND accepted_at IS NULL
-        AND (CAST(:works AS bigint[]) IS NULL OR work_id = ANY(CAST(:works AS bigint[])))
-        AND noticed_at < coalesce(CAST(:before AS timestamptz), 'infinity')"""
-    chosen = None if works is None else list(works)
-    accepted = execute(connection, statement, user=user_id, works=chosen, before=held_before).rowcount
+        WHERE user_id = :user AND passed_at IS NULL AND accepted_at IS NULL AND work_id = ANY(:works)"""
+    accepted = execute(connection, statement, user=user_id, works=list(works)).rowcount
     if accepted:
         statement = """
             UPDATE rating_removals SET accepted_at = clock_timestamp()

@@ -58,7 +58,7 @@ from aperture_dagster.ratings.merge import (
 )
 from aperture_dagster.ratings.outbox import TraktOutbox, Waiting, let_wait, read_outbox, resume, write_outbox
 from aperture_dagster.ratings.records import RatingsList
-from aperture_dagster.ratings.removals import accept_removals, held_removals, read_removals, write_removals
+from aperture_dagster.ratings.removals import held_removals, read_removals, write_removals
 from aperture_dagster.ratings.server import lacks_ratings, rate_on_server
 from aperture_dagster.ratings.tokens import leased, sync_lease, write_activities
 from aperture_dagster.settings import Settings
@@ -117,30 +117,16 @@ class RatingsReport:
         """What to raise after everything else is done: removals are held back."""
         if not self.held:
             return None
-        return RemovalRefused(
-            f"{describe_held(self.held)} The rest is in step. To accept them in a run: accept_removals: true "
-            f"{IN_THE_UI}."
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Decisions:
-    """What the operator decided for a run.
-
-    Attributes:
-        accept_first_sync: a first sync may push any number of ratings.
-        accept_held_before: removals that were held back before then may travel, and no others; by the database's clock.
-    """
-
-    accept_first_sync: bool = False
-    accept_held_before: datetime | None = None
-
-
-NOTHING_DECIDED = Decisions()
+        return RemovalRefused(f"{describe_held(self.held)} The rest is in step.")
 
 
 class RatingsSync:
-    """Keeps the ratings of one user in step with Trakt; ``trakt`` is a client of that user."""
+    """Keeps the ratings of one user in step with Trakt.
+
+    Args:
+        trakt: a client of that user.
+        accept_first_sync: whether a first sync may push any number of ratings.
+    """
 
     def __init__(
         self,
@@ -149,10 +135,11 @@ class RatingsSync:
         user: User,
         trakt: Trakt,
         log: logging.Logger,
-        decisions: Decisions = NOTHING_DECIDED,
+        *,
+        accept_first_sync: bool = False,
     ) -> None:
         self._database, self._clock, self._log = database, clock, log
-        self._user, self._trakt, self._decisions = user, trakt, decisions
+        self._user, self._trakt, self._accept_first_sync = user, trakt, accept_first_sync
         self._report = RatingsReport()
         # Of the last merge: works for which nothing was decided, and why.
         self._unknown: Collection[int] = ()
@@ -171,11 +158,8 @@ class RatingsSync:
 
     def _run(self) -> RatingsReport:
         outbox = TraktOutbox(self._database, self._clock, self._user, self._trakt)
-        if (held_before := self._decisions.accept_held_before) is not None:
-            with self._database.transaction() as connection:
-                accept_removals(connection, self._user.user_id, held_before=held_before)
         try:
-            lists = self._read(again=outbox.is_uncertain())
+            lists = self._read(again=False)
             consented = self._merge(lists)
             if lists is not None and lists.incomplete is None and consented:
                 # Reading takes a while, and what is pushed replaces what was rated meanwhile.
@@ -250,7 +234,7 @@ class RatingsSync:
             echoes = echoes_of(connection, user_id, news) if news else ()
             merge = merge_ratings(base, here, listed, now=now, edited=outbox.keys(), echoes=echoes)
             if read_at is None:
-                if not self._decisions.accept_first_sync and needs_consent(merge, here):
+                if not self._accept_first_sync and needs_consent(merge, here):
                     self._ask(merge, here)
                     due_at = self._clock.now() + READ_EVERY
                     let_wait(connection, user_id, list(outbox), due_at=due_at, detail=WAITS_FOR_CONSENT)
@@ -352,7 +336,7 @@ def _is_current(
 
 @dataclass(frozen=True, slots=True)
 class RatingsKeeper:
-    """Keeps users' ratings in step, as the operator decided."""
+    """Keeps users' ratings in step; ``accept_first_sync`` as for :class:`RatingsSync`."""
 
     settings: Settings
     database: Database
@@ -360,7 +344,7 @@ class RatingsKeeper:
     trakt: TraktAccounts
     media_servers: MediaServers
     log: logging.Logger
-    decisions: Decisions
+    accept_first_sync: bool = False
 
     def serve(self, user: User) -> RatingsReport:
         """Compare a user's ratings with Trakt, if they are connected, and rate on the media server, if that is wanted.
@@ -372,7 +356,9 @@ class RatingsKeeper:
         left_out = self.trakt.why_left_out(user.user_id, user.name)
         if left_out is None:
             with self.trakt.open(user.user_id) as client:
-                report = RatingsSync(self.database, self.clock, user, client, self.log, self.decisions).run()
+                accept = self.accept_first_sync
+                sync = RatingsSync(self.database, self.clock, user, client, self.log, accept_first_sync=accept)
+                report = sync.run()
                 report.requests = client.requests
         else:
             report = RatingsReport(notes=[left_out], is_left_out=True)
@@ -385,7 +371,7 @@ class RatingsKeeper:
     def _rate_on_server(self, user: User, report: RatingsReport) -> None:
         try:
             with self.media_servers.open_writer() as writer:
-                written = rate_on_server(self.database, self.clock, writer, user, log=self.log)
+                written = rate_on_server(self.database, writer, user, log=self.log)
         except ServiceError as error:
             # Ratings on Trakt do not wait for the media server; the next run writes what is missing.
             self.log.warning(f"{user.name}: ratings were not written to the media server: {error}")

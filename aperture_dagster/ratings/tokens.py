@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -14,14 +13,12 @@ from uuid import uuid4
 
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import SQLAlchemyError
 
 from aperture_dagster.http.errors import ServiceBusy, ServiceError, ServicePaused, ServiceUnavailable
 from aperture_dagster.model import Clock, elapsed
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.connection import Cipher, WrongKey
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows, read_value
 from aperture_dagster.postgres.tables import facts
 from aperture_dagster.ratings.in_force import trakt_accounts
@@ -219,7 +216,6 @@ PARKED_FOR = timedelta(days=1)
 LEASE_PATIENCE_SECONDS = 300.0
 # A first sync pushes for minutes, and a user who has just confirmed a code should not have to do so again.
 SYNC_PATIENCE_SECONDS = 1800.0
-WRITE_WAITS_SECONDS = (0.5, 2.0, 5.0, 10.0)
 
 
 class TokenStore:
@@ -262,21 +258,9 @@ class TokenStore:
             raise ReconnectNeeded(account.name, reason) from None
 
     def write(self, user_id: str, tokens: TokenPair) -> None:
-        """Store new tokens of a user; they are committed at the end.
-
-        A failure of the database is waited for: Trakt has voided the earlier tokens, and these exist nowhere else.
-        """
-        encrypted = self.encrypt(tokens)
-        for wait in (*WRITE_WAITS_SECONDS, None):
-            try:
-                with self.database.transaction() as connection:
-                    write_tokens(connection, user_id, encrypted)
-                return
-            except (DatabaseError, SQLAlchemyError) as error:
-                if wait is None:
-                    raise
-                log.warning("new tokens of Trakt could not be stored (%s); trying again", type(error).__name__)
-                time.sleep(wait)
+        """Store new tokens of a user; they are committed at the end."""
+        with self.database.transaction() as connection:
+            write_tokens(connection, user_id, self.encrypt(tokens))
 
     def lease(self, user_id: str) -> AbstractContextManager[None]:
         """Use the tokens of a user alone among all processes, so that none is spent twice.
@@ -291,13 +275,10 @@ class TokenStore:
         return leased(self.database, f"trakt:{user_id}", LEASE_PATIENCE_SECONDS, message)
 
     @contextmanager
-    def exclusive(self, user_id: str, *, waiting: Callable[[float], None] = lambda seconds: None) -> Iterator[None]:
+    def exclusive(self, user_id: str, patience_seconds: float) -> Iterator[None]:
         """Change whose account a user has, while nobody syncs their ratings or uses the tokens.
 
         A sync takes both locks in the same order.
-
-        Args:
-            waiting: called about every second with the seconds waited so far for a sync to end.
 
         Raises:
             ServiceBusy: a sync, or another use of the tokens, does not end.
@@ -306,7 +287,7 @@ class TokenStore:
             "A run has been syncing the ratings of this user for too long; nothing was changed. Wait until it has "
             "ended, or cancel it, and repeat this."
         )
-        with leased(self.database, sync_lease(user_id), SYNC_PATIENCE_SECONDS, message, waiting), self.lease(user_id):
+        with leased(self.database, sync_lease(user_id), patience_seconds, message), self.lease(user_id):
             yield
 
     def encrypt(self, tokens: TokenPair) -> dict[str, Any]:
@@ -337,17 +318,11 @@ def sync_lease(user_id: str) -> str:
 
 
 @contextmanager
-def leased(
-    database: Database,
-    name: str,
-    patience: float,
-    message: str,
-    waiting: Callable[[float], None] = lambda seconds: None,
-) -> Iterator[None]:
+def leased(database: Database, name: str, patience: float, message: str) -> Iterator[None]:
     """Hold a lease in a block; raises ServiceBusy with a message if another process does not give it up."""
     with ExitStack() as stack:
         try:
-            stack.enter_context(database.lease(name, waiting=waiting, patience_seconds=patience))
+            stack.enter_context(database.lease(name, waiting=lambda seconds: None, patience_seconds=patience))
         except TimeoutError:
             raise ServiceBusy(message) from None
         yield
@@ -436,10 +411,6 @@ class UserAccess:
             with self._sign_in() as client:
                 renewed = client.refresh(tokens.refresh_token)
         except InvalidGrant:
-            # A process that lost its lock with its connection may have been faster.
-            _, newer = self._store.read(self._user_id)
-            if newer.refresh_token != tokens.refresh_token:
-                return newer
             reason = (
                 "Trakt no longer knows its tokens (access was revoked there, or Trakt's answer with new ones was lost)"
             )

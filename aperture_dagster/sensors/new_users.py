@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from aperture_dagster.catalogue.people import partition_changes, read_users, who_takes_part
+from aperture_dagster.catalogue.people import read_users, who_takes_part
 from aperture_dagster.instance.runs import ENDED, UNFINISHED, ended_at, partitions_of_run
 from aperture_dagster.jobs import Job
 from aperture_dagster.model import Clock, is_future
@@ -255,8 +255,10 @@ def build_users_sensor(
         existing = user_partitions(instance)
         unfinished = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
         busy = {key for run in unfinished for key in partitions_of_run(run, existing)}
-        changes = partition_changes(wanted, existing, busy)
-        partitions = [key for key in existing if key not in changes.remove] + changes.add
+        added = [key for key in wanted if key not in existing]
+        # One with a run in progress is removed another time.
+        removed = [key for key in existing if key not in wanted and key not in busy]
+        partitions = [key for key in existing if key not in removed] + added
         served = instance.get_materialized_partitions(list_key)
         waiting, present = waiting_for_first_list(context.cursor, wanted, served, now=now)
         waiting = {
@@ -286,8 +288,8 @@ def build_users_sensor(
             dynamic_partitions_requests=[
                 build(keys)
                 for build, keys in (
-                    (users_partitions.build_add_request, changes.add),
-                    (users_partitions.build_delete_request, changes.remove),
+                    (users_partitions.build_add_request, added),
+                    (users_partitions.build_delete_request, removed),
                 )
                 if keys
             ],

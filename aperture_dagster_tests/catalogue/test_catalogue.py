@@ -38,13 +38,6 @@ def test_the_second_sync_writes_nothing(shelf: Shelf):
     assert shelf.value("SELECT last_value FROM item_id_seq") >= 10
 
 
-def test_only_changed_titles_are_written(shelf: Shelf):
-    shelf.films(*TEN)
-    changed = [film(0, overview="New."), *TEN[1:], film(10)]
-    result = shelf.films(*changed)
-    assert (result.counts.updated, result.counts.inserted) == (1, 1)
-
-
 def test_a_removed_title_gets_a_tombstone_and_returns_as_the_same_item(shelf: Shelf):
     shelf.films(*TEN)
     before = shelf.item("film-3")
@@ -64,24 +57,7 @@ def test_removing_more_than_a_fifth_is_refused(shelf: Shelf):
     assert (result.removed, result.counts.inserted) == (0, 1), "nothing is removed, what is new is written"
     assert shelf.value("SELECT count(*) FROM titles WHERE removed_at IS NULL") == 101
     assert shelf.films(*many[:81], film(200)).removed == 19
-
-
-@pytest.mark.parametrize("left", [0, 4])
-def test_a_large_loss_of_a_library_is_applied_only_when_accepted(shelf: Shelf, left: int):
-    many = [film(number) for number in range(40)]
-    shelf.films(*many)
-    result = shelf.films(*many[:left])
-    assert result.refusal is not None
-    assert result.removed == 0
-    accepted = shelf.films(*many[:left], rules=ACCEPTED)
-    assert (accepted.refusal, accepted.removed) == (None, 40 - left)
-
-
-def test_a_partially_read_library_loses_nothing(shelf: Shelf):
-    shelf.films(*TEN)
-    result = shelf.films(*TEN[:9], complete=set(), incomplete=["Films"])
-    assert (result.removed, result.refusal) == (0, None)
-    assert result.incomplete_libraries == ["Films"]
+    assert shelf.films(rules=ACCEPTED).removed == 82
 
 
 def test_an_unreadable_item_is_not_removed(shelf: Shelf):
@@ -130,15 +106,6 @@ def test_a_title_with_a_new_server_id_keeps_its_item_its_work_and_its_history(sh
     assert (result.recognised, result.removed, result.counts.inserted) == (10, 0, 0)
     assert shelf.item("new-3") == before
     assert shelf.value("SELECT item_id FROM watch_state") == before["item_id"]
-
-
-def test_two_films_with_the_same_name_and_year_stay_separate(shelf: Shelf):
-    shelf.films(
-        ServerTitle("a", "Twins", year=2001, tmdb_id=1, path="/a"),
-        ServerTitle("b", "Twins", year=2001, tmdb_id=2, path="/b"),
-        ServerTitle("c", "Twins", year=2001, path="/c"),
-    )
-    assert shelf.value("SELECT count(DISTINCT work_id) FROM titles") == 3
 
 
 def test_a_corrected_identification_moves_the_history_to_the_right_work(shelf: Shelf):
@@ -209,13 +176,12 @@ def test_a_copy_does_not_replace_an_unreadable_item(shelf: Shelf):
     assert shelf.item("film-3") == before
 
 
-@pytest.mark.parametrize("new_id", ["film-10", "film-4"], ids=["of nobody", "of another"])
-def test_nothing_is_matched_while_an_unreadable_item_has_a_new_id(shelf: Shelf, new_id: str):
+def test_nothing_is_matched_while_an_unreadable_item_has_a_new_id(shelf: Shelf):
     """It may be the very item that is missing. A rebuilt server reassigns ids."""
     shelf.films(*TEN)
     before = shelf.item("film-3")
     others = [*TEN[:3], *TEN[5:], TEN[4]._replace(server_item_id="film-11")]
-    result = shelf.listing("movie", {FILMS: others, UHD: [film(30, tmdb_id=3)]}, unreadable=[new_id])
+    result = shelf.listing("movie", {FILMS: others, UHD: [film(30, tmdb_id=3)]}, unreadable=["film-10"])
     assert (result.recognised, shelf.item("film-3")["item_id"]) == (1, before["item_id"])
 
 
@@ -298,13 +264,6 @@ def test_an_id_may_change_from_film_to_series_to_episode_and_back(shelf: Shelf):
     assert items(shelf, "film-1") == [film_1]
 
 
-def test_a_film_with_a_renamed_file_keeps_its_id_and_history(shelf: Shelf):
-    shelf.films(*TEN)
-    before = shelf.item("film-3")
-    shelf.films(*TEN[:3], film(3, path="/films/renamed.mkv"), *TEN[4:])
-    assert shelf.item("film-3") == before
-
-
 # Episodes
 
 
@@ -336,14 +295,6 @@ def test_an_id_reassigned_to_another_episode_creates_a_new_item(shelf: Shelf):
     assert items(shelf, "episode-1-2", "new") == before
     assert shelf.value("SELECT item_id FROM watch_state") == before[0]
     assert shelf.episodes(*dealt).counts.written == 0
-
-
-def test_an_episode_with_a_corrected_number_keeps_its_item(shelf: Shelf):
-    shelf.series(SHOW)
-    shelf.episodes(episode(1))
-    before = items(shelf, "episode-1-1")
-    shelf.episodes(episode(1)._replace(number=5))
-    assert items(shelf, "episode-1-1") == before
 
 
 def test_episodes_belong_to_their_series_and_orphans_are_counted(shelf: Shelf):
@@ -381,31 +332,6 @@ def test_episodes_with_new_ids_are_recognised_by_season_and_number(shelf: Shelf)
     result = shelf.episodes(*(episode(number, server_item_id=f"new-{number}") for number in range(1, 6)))
     assert (result.recognised, result.removed, result.counts.inserted) == (5, 0, 0)
     assert shelf.item("new-3") == before
-
-
-def test_two_copies_of_an_episode_with_new_ids_stay_separate(shelf: Shelf):
-    shelf.series(SHOW)
-    shelf.episodes(episode(1, server_item_id="a"), episode(1, server_item_id="b", path="/b.mkv"))
-    before = {name: shelf.item(name)["item_id"] for name in ("a", "b")}
-    shelf.episodes(episode(1, server_item_id="c", path="/b.mkv"), episode(1, server_item_id="d"))
-    after = {name: shelf.item(name)["item_id"] for name in ("c", "d")}
-    assert len(set(after.values())) == 2
-    assert set(after.values()) <= {*before.values(), *range(1, 100)}
-    assert after["c"] == before["b"], "the path says which is which"
-
-
-def test_another_copy_of_an_episode_is_a_new_item(shelf: Shelf):
-    shelf.series(SHOW)
-    shelf.episodes(episode(1))
-    result = shelf.episodes(episode(1), episode(1, server_item_id="copy"))
-    assert (result.counts.inserted, result.recognised) == (1, 0)
-
-
-def test_episodes_without_numbers_stay_separate(shelf: Shelf):
-    shelf.series(SHOW)
-    nameless = [ServerEpisode(f"x{n}", "show", f"Extra {n}") for n in range(3)]
-    assert shelf.episodes(*nameless).counts.inserted == 3
-    assert shelf.episodes(*nameless).counts.written == 0
 
 
 def test_an_episode_without_a_number_is_recognised_by_its_path(shelf: Shelf):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,9 +12,7 @@ import pytest
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.worlds import ODD_TITLES, WorldSize, generate_world, odd_world
 from aperture_dagster.taste.histories import read_histories
-from aperture_dagster_tests.habits import small_world
-from aperture_dagster_tests.media_server.writers import writing
-from aperture_dagster_tests.shelf import ACCEPTED, NOW, Shelf
+from aperture_dagster_tests.shelf import NOW, Shelf
 
 Serve = Callable[..., AbstractContextManager[Any]]
 SNAPSHOT = (
@@ -55,60 +52,6 @@ def test_odd_titles_are_stored_unchanged_and_the_second_sync_writes_nothing(
         before = shelf.rows(SNAPSHOT)
         assert written(shelf.sync(server)) == 0
         assert shelf.rows(SNAPSHOT) == before
-
-
-@pytest.mark.parametrize("server", ["10.11.11", "emby"])
-def test_an_episode_that_the_server_knows_without_a_file_is_no_row(shelf: Shelf, server: str):
-    def numbers(*without: int) -> list[tuple[int, int]]:
-        """Sync while episodes of the first season have no file, and return the rows."""
-        world = small_world()
-        (show,) = (title for title in world.titles if title.media_type == "series")
-        world.titles.remove(show)
-        world.titles.append(replace(show, missing_episodes=tuple((1, number) for number in without)))
-        with writing(server, world=world) as (simulator, writer):
-            assert sum(one.virtual for one in simulator.state.catalogue.items("Episode")) == len(without)
-            shelf.sync(writer.reader)  # pyright: ignore[reportArgumentType]
-        rows = shelf.rows("SELECT season, number FROM episodes WHERE removed_at IS NULL ORDER BY season, number")
-        return [(row["season"], row["number"]) for row in rows]
-
-    # The first one holds two episodes.
-    assert numbers(4) == [(0, 1), (1, 1), (1, 3)]
-    assert shelf.value("SELECT count(*) FROM episodes") == 3
-    assert numbers() == [(0, 1), (1, 1), (1, 3), (1, 4)]
-    assert numbers(3, 4) == [(0, 1), (1, 1)]
-
-
-def test_the_page_size_does_not_change_the_result(shelf: Shelf, serve: Serve, connect: Callable[..., Any], small: Any):
-    with serve(small) as (simulator, _):
-        results = shelf.sync(connect(simulator, page_size=9))
-        assert results["series"].listed == 5
-        assert results["episode"].listed == 80
-        assert results["movie"].listed >= 60
-        assert written(shelf.sync(connect(simulator, page_size=500))) == 0
-
-
-def test_a_large_loss_is_refused_until_the_operator_accepts_it(
-    shelf: Shelf, serve: Serve, connect: Callable[..., Any], small: Any
-):
-    with serve(small) as (simulator, _):
-        server = connect(simulator)
-        shelf.sync(server)
-        simulator.state.hide_library("Movies")
-        vanished = shelf.sync(server)["movie"]
-        assert "(100%)" in str(vanished.refusal)
-        assert vanished.removed == 0
-        simulator.state.show_library("Movies")
-        assert written(shelf.sync(server)) == 0
-        for number in range(36):
-            simulator.state.remove_title(f"movie:{900_000_000 + number}")
-        lost = shelf.sync(server)["movie"]
-        assert lost.refusal is not None
-        assert lost.removed == 0
-        assert shelf.value("SELECT count(*) FROM titles WHERE removed_at IS NOT NULL") == 0
-        accepted = shelf.sync(server, rules=ACCEPTED)["movie"]
-        assert accepted.refusal is None
-        assert accepted.removed >= 36
-        assert shelf.sync(server)["movie"].removed == 0
 
 
 @pytest.mark.parametrize("kind", ["empty_list", "status"])
@@ -182,20 +125,6 @@ def test_new_ids_of_everything_keep_items_works_and_histories(
         for user in users:
             assert shelf.read_history(server, user, NOW + timedelta(hours=1)) == 0
         assert (shelf.rows(ids), shelf.rows(history), shelf.rows(log)) == before
-
-
-def test_an_excluded_library_is_removed_and_returns_unchanged(
-    shelf: Shelf, serve: Serve, connect: Callable[..., Any], small: Any
-):
-    ids = "SELECT item_id, work_id, server_item_id FROM titles WHERE removed_at IS NULL ORDER BY 1"
-    with serve(small) as (simulator, _):
-        server = connect(simulator)
-        shelf.sync(server)
-        before = shelf.rows(ids)
-        assert shelf.sync(server, exclude=["Movies"])["movie"].removed >= 60
-        assert {row["server_item_id"] for row in shelf.rows(ids)} < {row["server_item_id"] for row in before}
-        shelf.sync(server)
-        assert shelf.rows(ids) == before
 
 
 def test_including_a_library_again_after_forty_days_does_not_double_history(

@@ -65,12 +65,6 @@ def test_copies_watched_separately_are_two_viewings(shelf: Shelf):
     assert history_of(shelf, "film-1")["plays"] == 2
 
 
-def test_copies_of_an_episode_watched_on_different_days_are_two_viewings(shelf: Shelf):
-    copies = [played("show-1-1", is_episode=True, last_played_at=NOW - DAY), played("show-copy-1-1", is_episode=True)]
-    shelf.history("ann", *copies)
-    assert shelf.value("SELECT count(*) FROM plays") == 2
-
-
 def versions_of_film_1(shelf: Shelf) -> None:
     shelf.films(*(film(n) for n in range(5)), film(1, version_ids=("film-1-uhd",)))
     shelf.films(*(film(n) for n in (0, 2, 3, 4)), film(1, version_ids=("film-1-uhd",)))
@@ -100,14 +94,6 @@ def test_a_play_without_a_length_counts_unless_it_is_of_a_published_copy(shelf: 
     assert (begun.states.written, begun.plays) == (1, 1)
     own = shelf.history("ann", played("film-2", has_runtime=False))
     assert (own.states.written, own.plays, own.unknown) == (1, 1, 0)
-
-
-def test_a_film_and_its_version_that_share_their_state_count_once(shelf: Shelf):
-    """Exactly once."""
-    versions_of_film_1(shelf)
-    shelf.history("ann", played("film-1"), played("film-1-uhd"))
-    assert history_of(shelf, "film-1")["plays"] == 1
-    assert shelf.value("SELECT count(*) FROM plays") == 1
 
 
 def test_a_version_of_an_episode_counts_for_the_episode(shelf: Shelf):
@@ -145,18 +131,6 @@ def test_a_version_that_becomes_the_primary_one_keeps_its_marks_its_plays_and_th
     assert shelf.value("SELECT rated_at FROM ratings") == NOW
     mark(shelf, "ann")
     assert histories(shelf, "ann").empty, "and its marks can be taken back"
-
-
-def test_a_version_of_an_episode_that_becomes_the_primary_one_keeps_its_marks_and_plays(shelf: Shelf):
-    first = ServerEpisode("show-1-1", "show", "E", season=1, number=1, version_ids=("show-1-1-uhd",))
-    shelf.episodes(first, complete=set())
-    watched = played("show-1-1-uhd", is_episode=True)
-    shelf.history("ann", watched)
-    shelf.episodes(first._replace(server_item_id="show-1-1-uhd", version_ids=("show-1-1",)), complete=set())
-    again = shelf.history("ann", watched, now=NOW + DAY)
-    assert (again.states.written, again.plays) == (0, 0)
-    shelf.history("ann", watched._replace(played=False, play_count=0, last_played_at=None))
-    assert histories(shelf, "ann").empty, "and they can be taken back"
 
 
 def test_a_version_id_reassigned_to_another_film_does_not_move_marks(shelf: Shelf):

@@ -8,10 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aperture_dagster.catalogue.rules import Viewing, ViewState, next_watermark, viewing_between
+from aperture_dagster.catalogue.rules import Viewing, ViewState, viewing_between
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
-STARTED = 0.05
 FAR_FUTURE = 700_000
 moments = st.datetimes(datetime(1901, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
 shares = st.floats(0, 1)
@@ -111,37 +110,3 @@ def test_when_read_now_and_then_no_play_is_invented(evenings: list[Any], data: s
     log.read(now + timedelta(days=9), server.state)
     assert log.plays <= server.state.play_count
     assert len(log.lines) <= 2 * server.state.play_count
-
-
-@given(states, moments)
-def test_an_unchanged_state_is_not_a_play(state: ViewState, now: datetime):
-    assert viewing_between(state, state, now=now) is None
-
-
-@given(st.none() | states, states, moments)
-def test_a_viewing_is_never_dated_after_the_read_and_only_marked_items_count(
-    before: ViewState | None, after: ViewState, now: datetime
-):
-    viewing = viewing_between(before, after, now=now)
-    if viewing is None:
-        return
-    assert after.last_played_at is not None
-    assert viewing.played_at == min(after.last_played_at, now)
-    assert (viewing.play_count > 0) == (viewing.completion == 1.0) or viewing.completion == after.position_share
-    assert viewing.play_count == 0 or after.played
-    assert viewing.completion >= STARTED
-
-
-@given(st.none() | moments, st.lists(st.none() | moments), moments)
-def test_the_watermark_is_the_latest_known_date_that_is_not_in_the_future(
-    current: datetime | None, dates: list[datetime | None], now: datetime
-):
-    mark = next_watermark(current, dates, now)
-    usable = {date for date in [current, *dates] if date is not None and date <= now}
-    assert mark in usable or (mark is None and not usable)
-    assert all(mark is not None and date <= mark for date in usable)
-    # Page by page gives the same result as all at once.
-    step = current
-    for date in dates:
-        step = next_watermark(step, [date], now)
-    assert step == mark or (not dates and current is not None and current > now)

@@ -11,7 +11,6 @@ import pytest
 
 from aperture_dagster.catalogue.histories import HistoryReader
 from aperture_dagster.catalogue.people import read_users
-from aperture_dagster.media_server.records import Listing
 from aperture_dagster.model import Clock
 from aperture_dagster.publishing.copies import record_states
 from aperture_dagster.simulator.world import Play
@@ -72,28 +71,6 @@ def test_an_incremental_sync_stores_and_logs_a_new_play(reader: Reader):
     assert reader.shelf.value("SELECT max(played_at) FROM plays") == NOW + timedelta(hours=1)
 
 
-def test_watching_again_is_logged_with_its_own_date(reader: Reader):
-    reader.read(full=True)
-    log = (
-        "SELECT played_at, play_count FROM plays JOIN titles t USING (item_id) WHERE t.title = 'Two Copies' ORDER BY 1"
-    )
-    assert len(reader.shelf.rows(log)) == 1
-    reader.state.play(Play(USER, "movie:900000102", NOW + timedelta(hours=1)))
-    reader.read(full=False, hours=2)
-    assert [row["play_count"] for row in reader.shelf.rows(log)] == [1, 1]
-
-
-def test_a_film_started_again_without_finishing_is_no_second_play(reader: Reader):
-    reader.read(full=True)
-    reader.state.play(Play(USER, "movie:900000102", NOW + timedelta(hours=1), completion=0.3))
-    reader.read(full=False, hours=2)
-    log = reader.shelf.rows(
-        "SELECT play_count, round(completion::numeric, 1)::float8 AS share FROM plays JOIN titles t USING (item_id) "
-        "WHERE t.title = 'Two Copies' ORDER BY played_at"
-    )
-    assert log == [{"play_count": 1, "share": 1.0}, {"play_count": 0, "share": 0.3}]
-
-
 def test_a_full_sync_finds_a_removed_mark_and_keeps_its_play(reader: Reader):
     reader.read(full=True)
     plays = reader.shelf.value("SELECT count(*) FROM plays")
@@ -104,21 +81,3 @@ def test_a_full_sync_finds_a_removed_mark_and_keeps_its_play(reader: Reader):
     assert reader.read(full=True, hours=24) == 1
     assert not reader.states()["Two Copies"]["played"]
     assert reader.shelf.value("SELECT count(*) FROM plays") == plays
-
-
-def test_a_mark_without_count_and_date_is_in_the_state_and_not_in_the_log(reader: Reader):
-    reader.read(full=True)
-    plays = reader.shelf.value("SELECT count(*) FROM plays")
-    reader.state.mark_played(USER, "movie:900000012", bare=True)
-    reader.read(full=True, hours=1)
-    assert reader.states()["CON"] == {"title": "CON", "played": True, "play_count": 0, "favorite": False, "share": 0.0}
-    assert reader.shelf.value("SELECT count(*) FROM plays") == plays
-
-
-def test_plays_of_excluded_items_are_counted_but_not_stored(reader: Reader):
-    reader.read(full=True)
-    reader.shelf.do("DELETE FROM titles WHERE title = 'Two Copies'")
-    with reader.shelf.open() as connection:
-        pages = reader.server.all_states(reader.user, Listing())
-        unknown = sum(record_states(connection, reader.user, page, now=NOW).unknown for page in pages)
-    assert unknown == 1

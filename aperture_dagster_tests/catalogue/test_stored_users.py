@@ -9,7 +9,6 @@ import pytest
 
 from aperture_dagster.catalogue.people import (
     SKEW,
-    natural_order,
     new_partitions,
     partition_key,
     read_users,
@@ -113,14 +112,6 @@ def test_a_renamed_user_keeps_the_key(shelf: Shelf):
     assert users(shelf)["2"].partition_key != "ann"
 
 
-def test_a_new_account_with_an_old_name_is_another_user(shelf: Shelf):
-    sync(shelf, row("1", "ann"))
-    sync(shelf, row("2", "ann"))
-    found = users(shelf)
-    assert found["1"].gone
-    assert found["2"].partition_key.startswith("ann-")
-
-
 def test_odd_names_are_stored_unchanged_with_unique_keys(shelf: Shelf):
     rows = [row(f"{number}", name) for number, name in enumerate(ODD_USERS)]
     assert sync(shelf, *rows).inserted == len(ODD_USERS)
@@ -131,11 +122,6 @@ def test_odd_names_are_stored_unchanged_with_unique_keys(shelf: Shelf):
     assert len({key.casefold() for key in keys}) == len(keys)
     with shelf.open() as connection:
         assert list(users_of_partitions(connection, [keys[3], "nobody", keys[1]])) == [keys[3], keys[1]]
-
-
-def test_names_are_in_natural_order(shelf: Shelf):
-    names = ["user 10", "user 2", "User 1", "10", "9", "", "²", "a"]
-    assert sorted(names, key=natural_order) == ["", "9", "10", "a", "User 1", "user 2", "user 10", "²"]
 
 
 def test_the_first_server_of_a_home_is_recorded(shelf: Shelf):

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aperture_dagster.catalogue.queries import tombstones
 from aperture_dagster.catalogue.watch_states import (
     SyncMark,
     count_plays,
@@ -16,7 +15,6 @@ from aperture_dagster.catalogue.watch_states import (
     stale_histories,
     write_mark,
 )
-from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster.postgres.connection import close_engine
 from aperture_dagster_tests.catalogue.viewers import DAY, furnish, histories, history_of, mark, marked
 from aperture_dagster_tests.shelf import NOW, Shelf, film, played
@@ -51,15 +49,6 @@ def test_every_observed_play_is_logged_with_its_date(shelf: Shelf):
         (NOW - DAY, 2),
     ]
     assert shelf.value("SELECT play_count FROM watch_state") == 8
-
-
-def test_values_in_the_log_never_decrease(shelf: Shelf):
-    shelf.history("ann", played("film-1", play_count=5, last_played_at=NOW - DAY))
-    shelf.history("ann", played("film-1", play_count=8))
-    mark(shelf, "ann")
-    shelf.history("ann", played("film-1", play_count=1))
-    log = shelf.rows("SELECT play_count, completion FROM plays ORDER BY played_at")
-    assert [row["play_count"] for row in log] == [1, 3], "marked again with its old date, it is what it was"
 
 
 def test_states_of_unknown_items_are_counted_and_left_out(shelf: Shelf):
@@ -156,11 +145,6 @@ def test_copies_of_an_episode_count_once_and_specials_do_not_count(shelf: Shelf)
     assert row["completion"] != row["completion"], "a series has no completion of its own"
 
 
-def test_an_episode_that_was_started_counts(shelf: Shelf):
-    shelf.history("ann", played("show-1-1", is_episode=True, played=False, play_count=0, position_share=0.5))
-    assert history_of(shelf, "show")["episodes_played"] == 1
-
-
 def test_an_empty_state_is_no_history(shelf: Shelf):
     shelf.history("ann", played("film-1", played=False, play_count=0, last_played_at=None))
     assert histories(shelf, "ann").empty
@@ -197,7 +181,6 @@ def test_the_latest_plays_are_shown_with_titles(shelf: Shelf):
     shelf.films(*(film(number) for number in (0, 3, 4, 100)))
     with shelf.open() as connection:
         shown = latest_plays(connection, ["ann"])
-        assert tombstones(connection, "movies") == 1
     assert [(row["title"], row["episode"]) for row in shown] == [
         ("Show", "S2E1"),
         ("(no longer in the library)", None),
@@ -217,45 +200,6 @@ def test_dates_do_not_depend_on_the_time_zone_of_the_database_server(shelf: Shel
     with shelf.open() as connection:
         shown = {row["title"]: row["played_at"] for row in latest_plays(connection, ["ann"], timezone="Asia/Kolkata")}
     assert shown["Film 2"] == "2026-05-17 21:00", "in the operator's own zone, not the server's"
-
-
-def test_history_survives_a_year_without_its_film_and_counts_once(shelf: Shelf):
-    """A purged title returned as a new one, and its plays were counted again."""
-    shelf.history("ann", played("film-2"))
-    before = shelf.item("film-2")
-    shelf.films(*(film(n) for n in (0, 1, 3, 4, 100)))
-    shelf.do("UPDATE titles SET removed_at = now() - interval '1 year' WHERE server_item_id = 'film-2'")
-    shelf.films(*(film(n) for n in (0, 1, 3, 4, 100)))
-    assert before["work_id"] in set(histories(shelf, "ann").work_id)
-    shelf.films(*(film(n) for n in (0, 1, 3, 4, 100)), ServerTitle("returned", "Film 2", tmdb_id=2))
-    shelf.history("ann", played("returned"))
-    assert shelf.item("returned") == before
-    assert history_of(shelf, "returned")["plays"] == 1
-    assert shelf.value("SELECT count(*) FROM plays") == 1
-
-
-def test_episodes_of_a_series_that_returns_after_its_tombstone_count_once(shelf: Shelf):
-    """The history counted ten episodes of five."""
-    numbers = [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)]
-
-    def listed(series: str) -> list[ServerEpisode]:
-        return [ServerEpisode(f"{series}-{s}-{n}", series, "E", season=s, number=n) for s, n in numbers]
-
-    shelf.series(ServerTitle("show", "Show", tmdb_id=1))
-    shelf.episodes(*listed("show"))
-    shelf.history("ann", *(played(one.server_item_id, is_episode=True) for one in listed("show")))
-    shelf.series()
-    shelf.episodes()
-    shelf.do("UPDATE titles SET removed_at = now() - interval '40 days' WHERE media_type = 'series'")
-    shelf.do("UPDATE episodes SET removed_at = now() - interval '40 days'")
-    shelf.series()
-    shelf.episodes()
-    shelf.series(ServerTitle("again", "Show", tmdb_id=1))
-    shelf.episodes(*listed("again"))
-    shelf.history("ann", *(played(one.server_item_id, is_episode=True) for one in listed("again")))
-    row = history_of(shelf, "again")
-    assert (row["plays"], row["episodes_played"], row["episodes_total"]) == (5, 5, 5)
-    assert shelf.value("SELECT count(*) FROM plays") == 5
 
 
 # Ids that mean something else by now

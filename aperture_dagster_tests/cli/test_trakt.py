@@ -105,16 +105,13 @@ def test_a_denied_code_connects_nobody(home: TraktHome, run: Run):
     assert home.states() == {}
 
 
-def test_two_users_on_one_account_need_an_option(home: TraktHome, run: Run):
+def test_two_users_on_one_account_are_refused(home: TraktHome, run: Run):
     home.accounts.connect("ben", home.grant("family"))
-    for options, refused in ([], True), (["--shared"], False):
-        thread = answered(home, lambda code: home.state.trakt_approve("family", code))
-        done = run("connect", "ada", *options, APERTURE_TRAKT_SYNC_ONLY="true")
-        thread.join()
-        assert done.exit_code == refused and ("family on Trakt is already used by ben;" in done.output) == refused
-        assert ("aperture trakt connect --shared ada" in done.output) == refused
-    assert home.states() == {"ada": "connected", "ben": "connected"}
-    assert "first sync comes with the next run of sync_trakt_ratings" in done.output
+    thread = answered(home, lambda code: home.state.trakt_approve("family", code))
+    done = run("connect", "ada", APERTURE_TRAKT_SYNC_ONLY="true")
+    thread.join()
+    assert done.exit_code == 1 and "family on Trakt is already used by ben;" in done.output
+    assert home.states() == {"ben": "connected"}
     assert "APERTURE_TRAKT_SYNC_ONLY is on" in done.output
 
 

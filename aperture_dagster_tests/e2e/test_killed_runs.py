@@ -45,7 +45,7 @@ ENTRIES = """
     SELECT list_key, entry_id, rank, state, array_agg(f.key || ' ' || (f.value->>0) ORDER BY f.key) AS files
     FROM published_entries LEFT JOIN jsonb_each(files) f ON true GROUP BY 1, 2, 3, 4 ORDER BY 1, 2"""
 NOW = datetime.now(UTC).replace(microsecond=0)
-RATED = ("ratings", "trakt_ratings", "rating_outbox", "server_rating_writes")
+RATED = ("ratings", "trakt_ratings", "rating_outbox")
 # Without when it was written here.
 REMOVALS = "SELECT user_id, work_id, removed_on, had, passed_at, accepted_at FROM rating_removals ORDER BY 1, 2"
 

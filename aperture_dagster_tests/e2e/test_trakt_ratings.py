@@ -159,6 +159,34 @@ def test_ratings_reach_every_copy_on_jellyfin_and_do_not_come_back(raters: Any, 
         assert "Copies rated on the media server: 2." in said and place.on_server("bob", TWICE) == [7, 7]
 
 
+def test_a_film_rated_on_jellyfin_without_a_play_counts_for_lists_and_on_trakt_until_it_is_taken_back(raters: Any):
+    with raters() as place:
+        place.connect("ann")
+        place.sync()
+        home = place.home
+        home.must("sync_movies")
+
+        def listed() -> set[str]:
+            place.read_server()
+            home.must("generate_embeddings")
+            home.must("generate_recommendations", users=home.everyone())
+            rows = home.rows(
+                "SELECT t.title FROM recommendations r JOIN titles t USING (item_id) WHERE r.user_id = :user",
+                user=place.ids["ann"],
+            )
+            return {row["title"] for row in rows}
+
+        place.state.rate("ann", "movie:3", 9.0)
+        place.state.rate("ann", "movie:4", 1.0)
+        assert listed() == {"Film 2"}, "they know both"
+        place.sync()
+        assert place.there("ann") == {"movie:3": 9, "movie:4": 1}
+        place.state.rate("ann", "movie:3", None)
+        assert listed() == {"Film 2", "Film 3"}
+        place.sync()
+        assert place.there("ann") == {"movie:4": 1}
+
+
 def test_ratings_on_trakt_do_not_wait_for_the_media_server(raters: Any):
     with raters(ratings_to_server=True, http_attempts=1) as place:
         place.connect("ann")

@@ -177,13 +177,13 @@ def test_while_trakt_keeps_one_member_waiting_others_are_served():
 
     def wait() -> None:
         with pytest.raises(ServiceUnavailable):
-            codes.begin(Silent(), "ben")  # pyright: ignore[reportArgumentType]
+            codes.step(Silent(), "ben", confirmed=False)  # pyright: ignore[reportArgumentType]
 
     waiting = threading.Thread(target=wait)
     waiting.start()
     try:
         assert asked.wait(20)
-        other = threading.Thread(target=lambda: served.append(codes.begin(Quick(), "ada")))  # pyright: ignore
+        other = threading.Thread(target=lambda: served.append(codes.step(Quick(), "ada", confirmed=False)))  # pyright: ignore
         other.start()
         other.join(20)
         assert [one.user_code for one in served] == ["CODE"] and waiting.is_alive()

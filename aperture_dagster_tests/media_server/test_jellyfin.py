@@ -392,16 +392,6 @@ def test_a_play_that_was_reported_late_is_within_the_overlap(odd: RunningSimulat
     assert list(states) == odd.state.item_ids("movie:900000001")
 
 
-def test_a_play_in_progress_and_a_favourite_show_however_old_they_are(odd: RunningSimulator):
-    long_ago = NOW - timedelta(days=300)
-    odd.state.play(Play("never played", "movie:900000001", long_ago, completion=0.5))
-    odd.state.set_favorite("never played", "movie:900000002")
-    with connected(odd.jellyfin_url) as server:
-        states = states_of(server.changed_states(user_id(server, "never played"), NOW, Listing()))
-    assert states[odd.state.item_ids("movie:900000001")[0]].position_share == pytest.approx(0.5, abs=0.01)
-    assert states[odd.state.item_ids("movie:900000002")[0]].favorite
-
-
 def test_states_of_given_items_include_empty_ones(odd: RunningSimulator):
     seen, unseen = odd.state.item_ids("movie:900000102")[0], odd.state.item_ids("movie:900000005")[0]
     series = odd.state.item_ids("series:900000000")[0]
@@ -412,13 +402,3 @@ def test_states_of_given_items_include_empty_ones(odd: RunningSimulator):
         assert list(server.states_of(user, [])) == []
     assert {key: state.played for key, state in states.items()} == {seen: True, unseen: False, series: False}
     assert list(many) == [seen], "more than fit into one request"
-
-
-def test_every_listing_leaves_out_virtual_items_and_keeps_films_of_collections(scripted: Scripted):
-    scripted.say(Answer({"Items": [], "TotalRecordCount": 0}))
-    with connected(scripted.url) as server:
-        films_of(server, FILMS)
-        assert not [page for page in server.all_states("u", Listing()) if page]
-    for asked in scripted.asked:
-        query = parse_qs(urlsplit(asked.target).query)
-        assert (query["excludeLocationTypes"], query["collapseBoxSetItems"]) == (["Virtual"], ["false"])

@@ -134,6 +134,26 @@ def test_changes_are_read_without_counting_the_episodes_of_every_series(server: 
         assert state.item_ids("series:1")[0] in {one.server_item_id for page in pages for one in page}
 
 
+@pytest.mark.parametrize("server", VERSIONS)
+def test_ratings_of_films_that_were_never_played_are_read_and_cost_one_request_where_nobody_rates(server: str):
+    with served(server, page_size=2) as (running, client):
+        state, user = running.state, running.state.user_named("ada").id
+
+        def look() -> tuple[dict[str, float], int]:
+            listing, before = Listing(), client.requests
+            found = [one for page in client.all_states(user, listing) for one in page]
+            assert listing.complete and all(one.has_content for one in found)
+            return {one.name or "": one.rating for one in found if one.rating is not None}, client.requests - before
+
+        nothing, requests = look()
+        assert nothing == {} and requests == 5
+        state.rate("ada", "movie:1", 9.0)
+        state.rate("ada", "movie:2", 2.0)
+        assert look()[0] == {"Alone": 9.0, "Part One": 2.0}
+        state.rate("ada", "movie:1", None)
+        assert look() == ({}, 5), "what is known is looked up by its id"
+
+
 @pytest.mark.parametrize(("client_type", "items"), [(JellyfinReader, "/Items"), (EmbyReader, "/Items")])
 def test_pages_with_user_data_are_smaller(
     scripted: Scripted, client_type: type[JellyfinReader] | type[EmbyReader], items: str

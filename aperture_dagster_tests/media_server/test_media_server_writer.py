@@ -227,10 +227,3 @@ def test_all_files_of_a_film_are_found(server: str):
         (parted,) = sources[films["Two Parts"]]
         assert len({parted.path, *parted.parts}) == 2
         assert sorted(car[car.index(".") :] for car in parted.side_cars) == [".de.forced.srt", ".en.mka"]
-
-
-@every_server
-def test_the_locations_of_libraries_are_read_for_the_syncs(server: str):
-    with writing(server) as (_, writer):
-        libraries = {library.name: library.locations for library in writer.reader.libraries()}
-        assert libraries["Movies"] == ("/media/movies",)

@@ -97,6 +97,23 @@ def test_an_episode_that_was_only_started_or_marked_as_unwatched_is_not_watched(
     assert watched(episodes_of(shelf)["Show"]) == []
 
 
+def test_an_imported_play_counts_unless_the_server_knows_better(shelf: Shelf):
+    for name, days in (("show-1", 90), ("show-2", 3), ("show-3", 3)):
+        shelf.do(
+            """INSERT INTO plays (user_id, item_id, played_at, work_id, is_episode, imported_from,
+            play_count, completion) SELECT 'ann', item_id, :at, work_id, true, 'trakt', 1, 1
+            FROM episodes WHERE server_item_id = :id""",
+            at=NOW - days * DAY,
+            id=name,
+        )
+    (found,) = episodes_of(shelf, since=NOW - 4 * DAY).values()
+    assert watched(found) == [1, 2, 3] and len(found) == 6
+    watch(shelf, "ann", "show-3")
+    watch(shelf, "ann", "show-3", played=False, play_count=0, last_played_at=None)
+    assert watched(episodes_of(shelf)["Show"]) == [1, 2], "marked as unwatched"
+    assert episodes_of(shelf, since=NOW) == {}
+
+
 def test_a_favourite_that_was_never_played_is_not_activity(shelf: Shelf):
     watch(shelf, "ann", "show-1", played=False, play_count=0, favorite=True, last_played_at=None)
     assert episodes_of(shelf) == {}

@@ -139,7 +139,7 @@ class RatedServer:
         with self.shelf.open() as connection:
             user: User = next(one for one in read_users(connection) if one.user_id == self.bo)
         log = logging.getLogger("ratings")
-        return rate_on_server(self.shelf.database, Clock(), self.writer, user, log=log).written
+        return rate_on_server(self.shelf.database, self.writer, user, log=log).written
 
     def there(self) -> float | None:
         ((state,),) = self.writer.reader.states_of(self.bo, [self.film])

@@ -16,7 +16,7 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.publishing.copies import record_states
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here
-from aperture_dagster.ratings.sync import Decisions, RatingsReport, RatingsSync
+from aperture_dagster.ratings.sync import RatingsReport, RatingsSync
 from aperture_dagster_tests.killing import Killed
 from aperture_dagster_tests.ratings.trakt_home import FILMS, SHOWS, TraktHome
 from aperture_dagster_tests.shelf import Shelf
@@ -118,7 +118,7 @@ class RatedHome:
     def _sync(self, user: str, database: Database, **how: Any) -> RatingsReport:
         with self.home.accounts.open(user) as client:
             trakt: Any = KillableTrakt(client, database) if isinstance(database, KillableDatabase) else client
-            return RatingsSync(database, self.home.clock, self.user(user), trakt, log, Decisions(**how)).run()
+            return RatingsSync(database, self.home.clock, self.user(user), trakt, log, **how).run()
 
     # Results
 

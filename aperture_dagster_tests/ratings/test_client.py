@@ -258,27 +258,6 @@ def test_a_page_that_fails_is_an_error_and_not_a_shorter_list(scripted: Scripted
         trakt.ratings("movie")
 
 
-@pytest.mark.parametrize("late", [True, False])
-def test_a_list_that_takes_too_long_is_read_by_value(scripted: Scripted, late: bool):
-    changed_at = ["then", "then"]
-
-    def slow(asked: Asked) -> Answer:
-        if "last_activities" in asked.target:
-            return Answer({"movies": {"rated_at": changed_at.pop()}})
-        value = asked.target.partition("movies")[2].partition("?")[0].lstrip("/")
-        if not value:
-            return Answer([], delay=2) if late else Answer(b"", 504)
-        return Answer([row(int(value), int(value))] if "page=1&" in asked.target else [])
-
-    scripted.say(slow)
-    with opened(scripted.url, timeout_seconds=0.8, attempts=1) as trakt:
-        found = trakt.ratings("movie")
-        assert sorted(rating.rating for rating in found.ratings) == list(range(1, 11)) and found.is_complete
-        # A rating that moved from a list that was not read yet to one that was.
-        changed_at += ["now", "then"]
-        assert not trakt.ratings("movie").is_complete
-
-
 def test_ratings_are_joined_by_their_ids_only_and_rounded_once(scripted: Scripted, trakt: Trakt):
     show = {"title": "A", "ids": {"trakt": 5, "slug": "a", "imdb": "", "tmdb": 0, "tvdb": 77}}
     scripted.say(pages([{"rated_at": "2024-05-06T09:08:09.731+02:00", "rating": 7.5, "show": show}]))
@@ -332,20 +311,6 @@ def test_ratings_are_pushed_as_integers_with_their_date_in_whole_seconds(scripte
     for wrong in (0, 11):
         with pytest.raises(ValueError, match="1 to 10"):
             film(1, wrong)
-
-
-@pytest.mark.parametrize("status", [413, 504])
-def test_a_batch_that_is_too_large_is_halved_and_stays_so(scripted: Scripted, trakt: Trakt, status: int):
-    scripted.say(lambda asked: Answer(b"", status) if len(asked.body["movies"]) > 30 else created(asked))
-    assert trakt.push_ratings([film(number) for number in range(1, 101)]) == ()
-    assert [len(asked.body["movies"]) for asked in scripted.asked] == [100, 50, 25, 25, 25, 25]
-    trakt.push_ratings([film(number) for number in range(1, 51)])
-    assert [len(asked.body["movies"]) for asked in scripted.asked[6:]] == [25, 25]
-    scripted.say(Answer(b"", status))
-    with pytest.raises(ServiceUnavailable):
-        trakt.push_ratings([film(1), film(2)])
-    with pytest.raises(ValueError, match="100"):
-        trakt.push_ratings([film(number) for number in range(1, 102)])
 
 
 def test_what_is_not_found_is_recognised_by_the_ids_that_were_sent(scripted: Scripted, trakt: Trakt):

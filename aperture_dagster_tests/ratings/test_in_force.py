@@ -21,7 +21,6 @@ from aperture_dagster.ratings.in_force import (
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.ratings.server import copies_to_rate
 from aperture_dagster.taste.histories import read_histories
-from aperture_dagster.taste.ranking.taste import taste_weights
 from aperture_dagster_tests.catalogue.viewers import DAY, furnish, history_of, mark, marked
 from aperture_dagster_tests.shelf import NOW, Shelf, film, played
 
@@ -133,25 +132,6 @@ def test_sync_only_ratings_from_trakt_do_not_count_not_even_when_the_server_conf
     assert (counted(shelf), counted(shelf, TRAKT)) == (None, 4)
 
 
-def test_a_bad_rating_pushes_the_taste_away_and_a_good_one_draws_it(shelf: Shelf):
-    give(shelf, TRAKT, 2)
-    give(shelf, OWN, 9, item="film-2")
-    with shelf.open() as connection:
-        weights = taste_weights(read_histories(connection), as_of=NOW)
-    by_work = dict(zip(weights.work_id, weights.weight, strict=True))
-    assert by_work[work(shelf)] < 0 < by_work[work(shelf, "film-2")]
-
-
-def test_rated_works_outside_the_library_are_part_of_the_history(shelf: Shelf):
-    (row,) = shelf.rows("INSERT INTO works (media_type, tmdb_id) VALUES ('movie', 4711) RETURNING work_id")
-    with shelf.open() as connection:
-        give_rating(connection, "ann", row["work_id"], 7, source=TRAKT, rated_at=NOW)
-        frame = read_histories(connection)
-    assert set(frame[frame.user_id == "ann"].work_id) == {row["work_id"]}
-    with shelf.open() as connection:
-        assert read_histories(connection, without=[TRAKT]).empty
-
-
 def test_a_transaction_that_began_earlier_and_wrote_later_is_in_force(shelf: Shelf):
     """The time of a transaction is that of its begin."""
     with shelf.open() as early:
@@ -248,16 +228,6 @@ def test_a_rating_keeps_the_date_when_it_was_first_seen(shelf: Shelf):
     shelf.history("ann", played("film-1", rating=8), now=NOW + 2 * DAY)
     assert shelf.value("SELECT rated_at FROM ratings") == NOW + 2 * DAY
     assert rating_log(shelf) == [(None, 7.3, NOW), (7.3, 8.0, NOW + 2 * DAY)]
-
-
-def test_a_removed_rating_is_recorded_as_a_change(shelf: Shelf):
-    """An item whose rating was removed must differ from one that was never rated."""
-    shelf.history("ann", played("film-1", rating=4), played("film-2"))
-    shelf.history("ann", played("film-1"), played("film-2"), now=NOW + DAY)
-    assert shelf.value("SELECT count(*) FROM ratings") == 0
-    assert rating_log(shelf) == [(None, 4.0, NOW), (4.0, None, NOW + DAY)]
-    shelf.history("ann", played("film-1", rating=4), now=NOW + 2 * DAY)
-    assert shelf.value("SELECT rated_at FROM ratings") == NOW + 2 * DAY
 
 
 def test_the_latest_rating_of_two_copies_counts(shelf: Shelf):

@@ -31,7 +31,7 @@ EDITS: dict[str, Edit] = {
     "movie:22": lambda home: home.rate_on_trakt("ada", "movie:22", 8),
     "series:1": lambda home: home.rate("ada", "series:1", 6),
 }
-KILLS = (None, 1, 4, 7)
+KILLS = (None, 4)
 """At which step the first sync after the restore is killed, if at all."""
 
 

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from aperture_dagster.catalogue.people import write_users
 from aperture_dagster.http.errors import ServiceError
-from aperture_dagster.ratings.client import Trakt
 from aperture_dagster.ratings.sync import RatingsSync
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.world import WorldTitle
@@ -187,31 +186,6 @@ def test_what_is_rated_on_trakt_while_the_lists_are_read_is_not_overwritten(
     assert rated.values() == rated.values_there() == {FILM: 4, OTHER: 5}
 
 
-def test_a_push_without_an_answer_is_read_before_it_is_repeated(rated: RatedHome, monkeypatch: pytest.MonkeyPatch):
-    """Nobody knows whether Trakt's activities change at once."""
-    rated.sync()
-    monkeypatch.setattr(Trakt, "last_activities", lambda self: {"movie": "unchanged", "series": "unchanged"})
-    rated.sync()
-    rated.rate("ada", FILM, 8)
-    kills = iter(range(1, 100))
-    while not rated.pushed():
-        assert rated.sync_until("ada", next(kills))
-    rated.home.wait(120)
-    assert not rated.sync_until("ada", None)
-    assert len(rated.pushed()) == 1 and rated.outbox() == []
-
-
-def test_the_same_rating_given_again_here_is_an_edit(rated: RatedHome):
-    rated.rate("ada", FILM, 7)
-    rated.sync()
-    rated.home.wait(60)
-    rated.rate_on_trakt("ada", FILM, 8)
-    rated.home.wait(60)
-    rated.rate("ada", FILM, 7)
-    rated.sync()
-    assert rated.values() == rated.values_there() == {FILM: 7}
-
-
 def test_a_rating_taken_back_after_a_push_that_was_not_confirmed_stays_taken_back(rated: RatedHome):
     rated.rate_on_server("ada", FILM, 7)
     rated.sync()
@@ -244,16 +218,6 @@ def test_a_title_is_found_by_its_other_ids(rated: RatedHome):
     assert rated.values_there() == {FILM: 8}
 
 
-def test_a_merged_title_on_trakt_is_a_move_and_no_removal(rated: RatedHome):
-    rated.rate("ada", FILM, 8)
-    rated.sync()
-    rated.state.trakt_merge(FILM)
-    rated.rate_on_trakt("ada", OTHER, 5)
-    rated.sync()
-    assert rated.values() == rated.values_there() == {FILM: 8, OTHER: 5}
-    assert len(rated.pushed()) == 1
-
-
 def test_titles_outside_the_library_become_works_without_copies(rated: RatedHome):
     rated.state.trakt_change_ids(FILM, {"tmdb": 4711, "imdb": "tt4711471"})
     rated.rate_on_trakt("ada", FILM, 9)
@@ -263,16 +227,6 @@ def test_titles_outside_the_library_become_works_without_copies(rated: RatedHome
         "USING (work_id)"
     )
     assert rows == [{"tmdb_id": 4711, "rating": 9, "item_id": None}]
-
-
-def test_ids_of_two_works_are_skipped_and_never_removed(rated: RatedHome):
-    rated.rate_on_trakt("ada", FILM, 9)
-    rated.sync()
-    rated.state.trakt_change_ids(FILM, {"tmdb": 2})
-    rated.rate_on_trakt("ada", FILM, 4)
-    report = rated.sync()
-    assert report.unmatched == 1
-    assert rated.values() == {FILM: 9} and rated.pushed() == []
 
 
 def test_a_large_first_push_asks_first_and_changes_nothing_until_accepted(rated: RatedHome):
@@ -317,16 +271,6 @@ def test_seasons_and_episodes_on_trakt_are_left_alone(rated: RatedHome):
     rated.rate("ada", long.key, 5)
     rated.sync()
     assert rated.values_there() == {long.key: 5, f"{long.key} S01": 3, f"{long.key} S01E01": 2}
-
-
-def test_batches_hold_a_hundred_at_most(rated: RatedHome, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("aperture_dagster.ratings.outbox.BATCH", 10)
-    for number in range(1, 26):
-        rated.rate("ada", f"movie:{number}", 8)
-    rated.state.trakt_set(refuses_above=10)
-    rated.state.reset_counters()
-    assert rated.sync(accept_first_sync=True).pushed == 25
-    assert rated.home.count("POST /sync/ratings") == 3
 
 
 # Nightly runs have more.

@@ -20,13 +20,18 @@ from aperture_dagster_tests.recordings.recording import ID, Recorded
 def serving(recorded: Sequence[Recorded]) -> Iterator[str]:
     """Answer each request as the one was answered that is most like it; yield the address.
 
-    A path that begins with ``/only/3`` is answered with the third recording, whatever follows.
+    Filters that nobody asked for match nothing. A path that begins with ``/only/3`` is answered with the third
+    recording, whatever follows.
     """
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        chosen = _chosen(recorded, request)
-        await _response(chosen)(scope, receive, send)
+        known = {one.query.get("filters") for one in recorded}
+        if request.query_params.get("filters") in known:
+            response = _response(_chosen(recorded, request))
+        else:
+            response = JSONResponse({"Items": [], "TotalRecordCount": 0, "StartIndex": 0})
+        await response(scope, receive, send)
 
     simulator = Simulator(World("empty"))
     simulator.app = answer

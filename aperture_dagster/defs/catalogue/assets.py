@@ -6,8 +6,8 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.catalogue.items import ItemsRead, ItemType, choose_libraries, read_items
-from aperture_dagster.catalogue.people import User, partition_key, read_users, users_differ, who_takes_part, write_users
-from aperture_dagster.catalogue.queries import catalogue_size, largest_series, newest_titles, tombstones
+from aperture_dagster.catalogue.people import partition_key, read_users, users_differ, who_takes_part, write_users
+from aperture_dagster.catalogue.queries import catalogue_size, newest_titles
 from aperture_dagster.catalogue.servers import MediaServers, check_names, ids_on_server, read_users_once, user_rows
 from aperture_dagster.defs.reporting import materialized, problems_table, table, warn_of_unreadable, warn_unless
 from aperture_dagster.http.errors import BadAnswer
@@ -83,12 +83,8 @@ def _without_ours(listed: Sequence[ServerLibrary], database: Database, settings:
 def _page(database: Database, name: str, item_type: ItemType) -> tuple[dict[str, Any], str]:
     """Return what the asset's page shows of the catalogue, and the version of its rows."""
     with database.transaction() as connection:
-        shown: dict[str, Any] = {
-            "dagster/row_count": catalogue_size(connection)[name],
-            "tombstones": tombstones(connection, name),
-        }
+        shown: dict[str, Any] = {"dagster/row_count": catalogue_size(connection)[name]}
         if item_type == "episode":
-            shown["largest_series"] = markdown_table(largest_series(connection))
             return shown, change_version(connection, "episodes")
         newest = newest_titles(connection, item_type)
         shown["newest"] = markdown_table(newest, ["title", "year", "genres", "added"])
@@ -190,7 +186,7 @@ def users(
             "takes part": "yes" if user.partition_key in partaking else "no",
             "limit": user.max_parental_rating,
             "e-mail": sources.get(user.user_id),
-            "remarks": _remarks(user),
+            "gone": "yes" if user.gone else "",
         }
         for user in stored
     ]
@@ -202,21 +198,6 @@ def users(
         "users": table(shown),
     }
     return materialized(context, metadata | problems_table(page.problems), version=version)
-
-
-def _remarks(user: User) -> str:
-    """Say what sets a user apart from the others."""
-    return ", ".join(
-        remark
-        for applies, remark in (
-            (user.is_administrator, "administrator"),
-            (user.is_disabled, "disabled"),
-            (user.gone, "gone"),
-            (user.partition_key != user.name, f"partition {user.partition_key}"),
-            (user.former_names, f"formerly {', '.join(user.former_names)}"),
-        )
-        if applies
-    )
 
 
 def no_user_changed(settings: Settings, clock: Clock) -> str | None:

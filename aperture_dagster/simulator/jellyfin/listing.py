@@ -112,6 +112,7 @@ _USER_FILTERS = {
     "isplayed": ("played", True),
     "isfavorite": ("favorite", True),
     "isresumable": ("resumable", True),
+    "likes": ("liked", True),
 }
 
 
@@ -358,6 +359,7 @@ def _user_predicates(query: ItemQuery, user: ServerUser, *, shared: bool, folder
     properties: dict[str, Callable[[Item], Any]] = {
         "played": (lambda item: user.of(item).played) if folder_itself else user.has_played,
         "favorite": lambda item: user.of(item).favorite,
+        "liked": lambda item: user.of(item).likes,
         "resumable": begun,
     }
     tests: list[Predicate] = []

@@ -373,7 +373,6 @@ CREATE TABLE titles (
     sort_title TEXT,
     year INTEGER,
     premiere_date DATE,
-    end_date DATE,
     overview TEXT,
     tagline TEXT,
     genres TEXT[] NOT NULL,
@@ -984,25 +983,9 @@ COMMENT ON COLUMN rating_changes.rating IS 'null: removed';
 COMMENT ON COLUMN rating_changes.previous IS 'null: none';
 COMMENT ON COLUMN rating_changes.rated_at IS 'of the new value, or when the removal was noticed';
 
-CREATE TABLE server_rating_writes (
-    user_id TEXT NOT NULL,
-    item_id BIGINT NOT NULL,
-    rating SMALLINT,
-    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    in_force_since TIMESTAMP WITH TIME ZONE NOT NULL,
-    CONSTRAINT pk_server_rating_writes PRIMARY KEY (user_id, item_id),
-    CONSTRAINT ck_server_rating_writes_rating CHECK (rating >= 1 AND rating <= 10),
-    CONSTRAINT fk_server_rating_writes_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
-);
-COMMENT ON TABLE server_rating_writes IS 'Ratings that are being written to the media server: what it reports of them was not given there.';
-COMMENT ON COLUMN server_rating_writes.rating IS '1-10; null: removed';
-COMMENT ON COLUMN server_rating_writes.rated_at IS 'of the rating that is copied';
-COMMENT ON COLUMN server_rating_writes.in_force_since IS 'ratings.updated_at of the rating that is copied';
-
 CREATE TABLE trakt_accounts (
     user_id TEXT NOT NULL,
     trakt_user TEXT,
-    is_vip BOOLEAN,
     access_token TEXT NOT NULL,
     refresh_token TEXT NOT NULL,
     issued_at TIMESTAMP WITH TIME ZONE NOT NULL,
@@ -1020,7 +1003,6 @@ CREATE TABLE trakt_accounts (
 );
 COMMENT ON TABLE trakt_accounts IS 'Users who connected Trakt.';
 COMMENT ON COLUMN trakt_accounts.trakt_user IS 'their name on Trakt';
-COMMENT ON COLUMN trakt_accounts.is_vip IS 'as Trakt said when last asked';
 COMMENT ON COLUMN trakt_accounts.access_token IS 'encrypted with APERTURE_SECRET_KEY';
 COMMENT ON COLUMN trakt_accounts.refresh_token IS 'encrypted, valid for one use';
 COMMENT ON COLUMN trakt_accounts.installation_id IS 'of the installation that connected it';
@@ -1218,7 +1200,7 @@ COMMENT ON COLUMN shared_states.pending IS 'what is being written: both states, 
 CREATE VIEW present_titles AS SELECT * FROM titles WHERE removed_at IS NULL;
 CREATE VIEW present_episodes AS SELECT * FROM episodes WHERE removed_at IS NULL;
 CREATE VIEW present_users AS SELECT * FROM users WHERE removed_at IS NULL;
-CREATE VIEW work_copies AS SELECT w.work_id, c.item_id, c.media_type, c.server_item_id, c.library_id, c.title, c.original_title, c.sort_title, c.year, c.premiere_date, c.end_date, c.overview, c.tagline, c.genres, c.tags, c.studios, c.official_rating, c.community_rating, c.critic_rating, c.runtime_minutes, c.status, c.path, c.tmdb_id, c.imdb_id, c.tvdb_id, c.added_at, c.picture_tag, c.first_seen_at, c.updated_at, c.removed_at FROM works w CROSS JOIN LATERAL (SELECT * FROM titles t WHERE t.work_id = w.work_id ORDER BY removed_at IS NOT NULL, item_id LIMIT 1) c;
+CREATE VIEW work_copies AS SELECT w.work_id, c.item_id, c.media_type, c.server_item_id, c.library_id, c.title, c.original_title, c.sort_title, c.year, c.premiere_date, c.overview, c.tagline, c.genres, c.tags, c.studios, c.official_rating, c.community_rating, c.critic_rating, c.runtime_minutes, c.status, c.path, c.tmdb_id, c.imdb_id, c.tvdb_id, c.added_at, c.picture_tag, c.first_seen_at, c.updated_at, c.removed_at FROM works w CROSS JOIN LATERAL (SELECT * FROM titles t WHERE t.work_id = w.work_id ORDER BY removed_at IS NOT NULL, item_id LIMIT 1) c;
 CREATE VIEW work_ids AS SELECT w.work_id, w.media_type, coalesce(w.tmdb_id, m.tmdb_id) AS tmdb_id, coalesce(w.imdb_id, m.imdb_id) AS imdb_id, coalesce(w.tvdb_id, m.tvdb_id) AS tvdb_id FROM works w LEFT JOIN tmdb_metadata m USING (work_id);
 CREATE VIEW work_names AS SELECT w.work_id, coalesce(e.title, c.title) AS title, coalesce(e.year, c.year) AS year, coalesce(e.tmdb_id, c.tmdb_id) AS tmdb_id, coalesce(e.imdb_id, c.imdb_id) AS imdb_id FROM works w LEFT JOIN enriched_metadata e USING (work_id) LEFT JOIN work_copies c USING (work_id);
 CREATE VIEW hidden_works AS SELECT user_id, work_id FROM dismissals UNION SELECT c.user_id, g.work_id FROM member_choices c JOIN (SELECT t.work_id, coalesce(e.genres, t.genres) AS genres FROM present_titles t LEFT JOIN enriched_metadata e USING (work_id) UNION ALL SELECT work_id, genres FROM discovery_pool) g ON g.genres && c.excluded_genres;
