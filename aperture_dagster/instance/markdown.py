@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import dagster as dg
 
-from aperture_dagster.model import printable, shortened
+from aperture_dagster.model import printable
 from aperture_dagster.settings import Settings
 
 # Titles, names and messages come from servers that anybody may fill. Unescaped, they could make the operator's browser
@@ -162,9 +162,6 @@ INK, BAR = "#7a8094", "#7166e8"
 WIDTH = 440
 ROW = 20
 LABEL = 160
-PANEL = (210, 18)
-COLUMNS = 3
-LONGEST_GENRE = 14
 POSTERS = 5
 POSTER_HEIGHT = 100
 
@@ -209,28 +206,6 @@ def week_columns(plays: Sequence[tuple[date, int]], *, title: str) -> Markup:
     return image(_svg(WIDTH, bottom + 20, texts, bars), title)
 
 
-def genre_panels(people: Mapping[str, Shares], *, title: str, rows: int = 5) -> Markup:
-    """Draw a small panel of bars per person, all on one scale, as Markdown; somebody without shares has no panel."""
-    panels = [(name, _largest(shares, rows)) for name, shares in people.items() if shares]
-    if not panels:
-        return Markup("*nothing yet*")
-    width, line = PANEL
-    height = line * (rows + 2)
-    most = max(share for _, top in panels for _, share in top)
-    texts, bars = [(0, 12, title)], []
-    for place, (name, top) in enumerate(panels):
-        down, across = divmod(place, COLUMNS)
-        left, above = across * (width + 20), 20 + down * height
-        texts.append((left, above + 16, f"▸ {name}"))
-        lengths = _lengths([share for _, share in top], width - 130, most=most)
-        for row, ((genre, share), length) in enumerate(zip(top, lengths, strict=True), start=1):
-            texts.append((left, above + 14 + line * row, f"{shortened(genre, LONGEST_GENRE)} {share:.0%}"))
-            bars.append((left + 130, above + 4 + line * row, length, 11))
-    across = min(len(panels), COLUMNS)
-    down = -(-len(panels) // COLUMNS)
-    return image(_svg(across * (width + 20), 24 + down * height, texts, bars), title)
-
-
 def alternative_text(title: str) -> str:
     """Return a title without what would end, or be read as Markdown in, the alternative text of an image."""
     return "".join(one for one in printable(title) if one not in "[]\\`\n")
@@ -271,9 +246,9 @@ def _largest(shares: Shares, rows: int) -> list[tuple[str, float]]:
     ]
 
 
-def _lengths(values: Sequence[float], longest: int, *, most: float | None = None) -> list[int]:
-    """Scale values to pixels, the largest (or ``most``) to ``longest``; a value above 0 has at least one pixel."""
-    most = max(values) if most is None else most
+def _lengths(values: Sequence[float], longest: int) -> list[int]:
+    """Scale values to pixels, the largest to ``longest``; a value above 0 has at least one pixel."""
+    most = max(values)
     return [max(round(longest * value / most), 1) if value > 0 else 0 for value in values]
 
 

@@ -15,7 +15,7 @@ from aperture_dagster.instance.markdown import (
     Markup,
     code_block,
     escaped,
-    genre_panels,
+    genre_bars,
     image,
     markdown_list,
     markdown_table,
@@ -117,7 +117,7 @@ def test_pictures_named_after_hostile_titles_are_one_picture_each():
         page = RENDER.render(poster_row(settings_of(media_server_url="http://nas.example"), [(text, "1")]))
         assert re.findall(r"<(\w+)", page) == ["p", "img"]
         assert re.findall(r'src="([^"]*)"', page) == ["http://nas.example/Items/1/Images/Primary?maxHeight=100"]
-        for picture in (image("<svg/>", text), genre_panels({text: {text: 0.5}}, title=text)):
+        for picture in (image("<svg/>", text), genre_bars({text: 0.5}, title=text)):
             page = RENDER.render(picture)
             assert re.findall(r"<(\w+)", page) == ["p", "img"]
             assert "evil.example" not in re.sub(r'alt="[^"]*"|%[0-9A-F]{2}|data:[^"]*', "", page)

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from aperture_dagster.instance.markdown import LONGEST_INLINE, genre_bars, genre_panels, week_columns
+from aperture_dagster.instance.markdown import LONGEST_INLINE, genre_bars, week_columns
 from aperture_dagster.popularity.queries import weeks_until
 
 GENRES = {
@@ -52,14 +52,6 @@ def test_the_column_of_a_week_is_as_high_as_its_plays():
     assert [x for x, *_ in bars] == sorted(x for x, *_ in bars), "the oldest week is on the left"
 
 
-def test_people_are_drawn_on_one_scale():
-    panels = genre_panels({"Ann": {"Drama": 0.8}, "Bob": {"War": 0.4}, "New": {}}, title="Genres")
-    texts, bars, (width, _) = drawn(panels)
-    assert [bars[1][2] / bars[0][2]] == pytest.approx([0.5], abs=0.02)
-    assert "▸ Ann" in texts and "▸ Bob" in texts and "▸ New" not in texts
-    assert all(x + wide <= width for x, _, wide, _ in bars) and width <= 700
-
-
 def test_pictures_that_are_shown_in_place_are_short_enough():
     weeks = [(week, 10_000 + place) for place, week in enumerate(weeks_until(date(2026, 5, 20), 26))]
     assert len(week_columns(weeks, title="Plays per week, last 26 weeks")) < LONGEST_INLINE
@@ -68,17 +60,13 @@ def test_pictures_that_are_shown_in_place_are_short_enough():
 
 
 def test_names_cannot_break_out_of_a_picture():
-    texts, _, _ = drawn(genre_panels({"<b>&'\"](x)": {"Dra'ma > %41 #": 0.5}}, title="a]b"))
-    assert texts[1:] == ["▸ <b>&'\"](x)", "Dra'ma > %41 # 50%"]
+    texts, _, _ = drawn(genre_bars({"<b>&'\"](x) > %41 #": 0.5}, title="a]b"))
+    assert texts[1:] == ["<b>&'\"](x) > %41 # 50%"]
 
 
 def test_nothing_is_drawn_of_nothing():
-    nothing = [
-        week_columns([(date(2026, 5, 18), 0)], title="Plays"),
-        genre_bars({}, title="G"),
-        genre_panels({}, title="G"),
-    ]
-    assert nothing == ["*nothing yet*"] * 3
+    nothing = [week_columns([(date(2026, 5, 18), 0)], title="Plays"), genre_bars({}, title="G")]
+    assert nothing == ["*nothing yet*"] * 2
 
 
 def test_weeks_begin_on_mondays_and_end_with_the_present_one():
