@@ -40,7 +40,6 @@ from aperture_dagster.popularity.series import episode_label
 from aperture_dagster.postgres.database import Database, NothingYet, read_only
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.lists import reason_of, recommendation_table
-from aperture_dagster.taste.wishes import hidden_titles
 
 # USER and TITLE on the command line: exactly one, or a message that says how to name it.
 
@@ -186,9 +185,7 @@ def read_page(settings: Settings, name: str, *, count: int = 10) -> dict[str, An
         with read_only(settings) as connection:
             user = find_user(connection, name)
             taking_part = who_takes_part(settings, read_users(connection))
-            # Until the list is made again.
-            hidden = hidden_titles(connection).get(user.user_id, frozenset())
-            listed = [row for row in recommendation_table(connection, user.user_id) if row["work_id"] not in hidden]
+            listed = recommendation_table(connection, user.user_id)
             tastes = taste_of(connection, user.user_id)
             watched = recently_watched(connection, user.user_id, count=count)
             watching = shows_table(connection, user.user_id, today=today)
