@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
 from aperture_dagster.catalogue.access import within_limit
@@ -121,7 +121,7 @@ class Publication:
         server: the media server; in a dry run, nothing is written.
         clock: the time.
         log: for the operator.
-        decisions: of the operator about folders; see :class:`RootChoice`.
+        accept_root: whether the folder of the settings is taken for the root although it has no marker.
     """
 
     def __init__(
@@ -131,12 +131,13 @@ class Publication:
         server: MediaServerWriter,
         clock: Clock,
         log: logging.Logger,
-        **decisions: Any,
+        *,
+        accept_root: bool = False,
     ) -> None:
         self._settings, self._database, self._server, self._clock, self._log = settings, database, server, clock, log
         self._version = server.server()
         self._shares_history = shares_history(self._version.product, self._version.version)
-        self._decisions = decisions
+        self._accept_root = accept_root
         self._sharing = WatchStateSharing(database, clock, server, log)
         waiting = "Another run is publishing: waiting for it, for up to a quarter of an hour."
         self.manifest = Manifest(
@@ -202,14 +203,17 @@ class Publication:
 
         It does not wait for another process that publishes. Returns what was done, a sentence for each user.
         """
-        return self._viewers().share_new_libraries()
+        session = self._session()
+        granted = self._viewers(session).grant({}, (), only_listed=True)
+        for error in granted.refused.values():
+            raise error
+        return session.access
 
     def has_new_libraries(self) -> bool:
-        """Look, with one request, whether there is something for :meth:`sync_library_access` to do."""
-        return self._viewers().has_new_libraries()
+        """Look, with one request, whether there is something for :meth:`share_new_libraries` to do."""
+        return self._viewers(self._session()).has_new_libraries()
 
-    def _viewers(self) -> Viewers:
-        session = self._session()
+    def _viewers(self, session: Session) -> Viewers:
         return Viewers(session, Places(self._server, session.roots), self._rules(self._viewers_of))
 
     def _rules(self, viewers_of: Callable[[PlacedLibrary], frozenset[str]]) -> AccessRules:
@@ -230,7 +234,7 @@ class Publication:
         return self._result(session, publisher, outcomes)
 
     def _session(self) -> Session:
-        choice = root_choice(self._settings, self._database, **self._decisions)
+        choice = root_choice(self._settings, self._database, accepted=self._accept_root)
         roots = Roots(self.manifest, choice, dry_run=self._server.dry_run)
         return Session(self._server, self.manifest, roots, self._log, now=self._clock.now)
 
