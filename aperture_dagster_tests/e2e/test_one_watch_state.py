@@ -239,7 +239,7 @@ def test_a_mark_that_is_taken_back_stays_taken_back(household: Any, tmp_path: Pa
         assert anna.has(anna.copy(5)) == (True, 0, again)
 
 
-@pytest.mark.parametrize("server", ["jellyfin@10.10.7", "emby"])
+@pytest.mark.parametrize("server", ["jellyfin@10.10.7", *at_night("emby")])
 def test_nothing_is_written_where_the_server_shares_what_was_watched(household: Any, tmp_path: Path, server: str):
     with watching(household, tmp_path, server, publish_as="symlink") as anna:
         anna.play(anna.copy(3), 0.5, ago(hours=1))
