@@ -155,34 +155,6 @@ def test_a_killed_unpublishing_is_finished_by_the_next_one_and_leaves_nothing(tm
     assert is_over
 
 
-def test_what_is_placed_or_removed_is_in_the_manifest_before_it_happens(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    key, steps = Place.key("ada"), []
-    put, take = LibraryFolder.place, LibraryFolder.remove
-    with a_place(tmp_path) as place:
-
-        def placing(folder: LibraryFolder, plan: EntryPlan, draw: Draw) -> PlacedEntry:
-            known = place.manifest.entries(key)[plan.entry.entry_id]
-            assert known.state == "planned" and {one.path for one in plan.write} <= known.files.keys()
-            steps.append("placed")
-            return put(folder, plan, draw)
-
-        def removing(folder: LibraryFolder, entry: PlacedEntry) -> bool:
-            assert place.manifest.entries(key)[entry.entry_id].state == "leaving"
-            steps.append("removed")
-            return take(folder, entry)
-
-        monkeypatch.setattr(LibraryFolder, "place", placing)
-        monkeypatch.setattr(LibraryFolder, "remove", removing)
-        place.publish(place.wanted("ada", *OLD))
-        place.wait(180)
-        place.publish(place.wanted("ada", *NEW))
-        assert {one.state for one in place.manifest.entries(key).values()} == {"placed"}
-    # "Merged" goes, and the others have new ranks.
-    assert steps == ["placed"] * 3 + ["placed"] * 3 + ["removed"]
-
-
 def test_what_was_placed_before_a_failure_is_in_the_manifest_as_placed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     key, put = Place.key("ada"), LibraryFolder.place
     left = iter((True, True, False))

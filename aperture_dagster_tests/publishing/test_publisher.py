@@ -43,6 +43,7 @@ def test_each_user_sees_the_own_list_in_rank_order_and_a_second_run_changes_noth
             ("ada's picks", 3, 3, 3, True), ("bo's picks", 2, 2, 2, True), ("everybody's picks", 1, 1, 1, True),
             ("bo's shows", 1, 1, 1, True),
         ]  # fmt: skip
+        assert sorted(one.changed for one in place.manifest.libraries().values()) == [1, 1, 2, 3]
         # A row for each entry, and one for each copy that the server shows.
         assert outcomes[0].rows_written == 6
         assert place.shown("ada's picks") == ["Part Two", "Alone", "Part One"]
