@@ -298,7 +298,9 @@ def test_a_member_finds_their_way(
         how = {**screen, "color_scheme": colours}
         with visiting(browser, door, how, by_keyboard=by_keyboard) as visit:
             for step in STEPS:
-                step(visit)
+                # The keyboard reaches in German what it reaches in English.
+                if not (by_keyboard and step is read_in_german):
+                    step(visit)
 
 
 def test_an_administrator_looks_at_the_pages_of_others(browser: Any, open_door: Callable[..., Any]):
