@@ -185,7 +185,7 @@ class Publication:
             if is_on(self._settings, kind_of(spec.list_key), "library")
             and (gathered.titles[spec.list_key] or (spec.most_episodes is not None and spec.list_key in records))
         }
-        publisher = self._publisher(session, self._viewers_of)
+        publisher = self._publisher(session)
         outcomes = publisher.publish(wanted, retired=self._retired(kinds, records))
         lists, stale = self._lists(specs, gathered, kinds, grouped=preflight.hides_members)
         outcomes += ListPublisher(session, self._names).publish(lists, retired=stale)
@@ -214,10 +214,10 @@ class Publication:
         return self._viewers(self._session()).has_new_libraries()
 
     def _viewers(self, session: Session) -> Viewers:
-        return Viewers(session, Places(self._server, session.roots), self._rules(self._viewers_of))
+        return Viewers(session, Places(self._server, session.roots), self._rules())
 
-    def _rules(self, viewers_of: Callable[[PlacedLibrary], frozenset[str]]) -> AccessRules:
-        return AccessRules(self._settings.publish_strict_access, self._shares_history, viewers_of)
+    def _rules(self) -> AccessRules:
+        return AccessRules(self._settings.publish_strict_access, self._shares_history, self._viewers_of)
 
     def unpublish(self) -> Published:
         """Retire everything that was placed: libraries, collections, playlists, files, and what users were set.
@@ -228,7 +228,7 @@ class Publication:
         with self.manifest.exclusively():
             session = self._session()
             self._identify(session)
-            publisher = self._publisher(session, lambda record: frozenset())
+            publisher = self._publisher(session)
             outcomes = publisher.publish({}, retired=list(self.manifest.libraries()))
             outcomes += ListPublisher(session, self._names).publish([], retired=self.manifest.lists())
         return self._result(session, publisher, outcomes)
@@ -244,9 +244,9 @@ class Publication:
             with self._database.transaction() as connection:
                 session.roots.identify(ensure_owner(connection))
 
-    def _publisher(self, session: Session, viewers_of: Callable[[PlacedLibrary], frozenset[str]]) -> Publisher:
+    def _publisher(self, session: Session) -> Publisher:
         posters = Posters(self._server, self._settings, Services(self._settings, self._database, self._clock))
-        return Publisher(session, self._rules(viewers_of), Hooks(self._credit, posters, self._titles))
+        return Publisher(session, self._rules(), Hooks(self._credit, posters, self._titles))
 
     def _result(self, session: Session, publisher: Publisher, outcomes: list[Outcome]) -> Published:
         for outcome in outcomes:

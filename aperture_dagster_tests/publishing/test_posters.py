@@ -91,7 +91,7 @@ def test_without_a_usable_picture_there_is_a_card_with_the_title(unusable: str):
     assert low < 70 and high > 230
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.binary(max_size=200) | st.tuples(st.integers(0, 400), st.integers(0, 255)), st.text(max_size=400))
 def test_no_bytes_and_no_title_raise(damage: bytes | tuple[int, int], title: str):
     if isinstance(damage, bytes):

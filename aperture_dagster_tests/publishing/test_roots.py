@@ -93,6 +93,7 @@ def test_while_the_root_is_not_mounted_nothing_changes_and_afterwards_it_goes_on
 def test_without_its_marker_nothing_is_written_or_deleted_although_the_libraries_are_there(place: Place):
     place.publish(place.wanted("ada", "Alone", "Merged"))
     (place.root / MARKER.name).unlink()
+    place.viewers = {place.key("ada"): frozenset({place.user("ada")})}
     before, files = state_of(place), snapshot(place.root)
     with pytest.raises(RootError):
         place.publish(place.wanted("ada", "Part One"))
@@ -187,6 +188,7 @@ def test_whatever_the_settings_name_everything_is_taken_back_where_it_was_placed
 
 def test_while_the_root_is_not_mounted_nothing_is_taken_back(place: Place):
     place.publish(place.wanted("ada", "Alone", "Merged"), place.wanted("bo", "Merged"))
+    place.viewers = {place.key(one): frozenset({place.user(one)}) for one in ("ada", "bo")}
     unmount(place)
     before = state_of(place)
     for dry_run in (True, False):
