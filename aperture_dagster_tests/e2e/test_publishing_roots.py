@@ -74,7 +74,7 @@ def test_unpublish_takes_everything_back_whatever_the_settings_name_now(househol
         with unmounted(place):
             refused = run(place.home.settings, "unpublish", "--yes")
             assert refused.exit_code == 1 and f"The folder {place.root} has no marker" in words(refused)
-            assert ANNAS in place.libraries()
+            assert ANNAS in place.views("anna"), "it stays with its owner"
         again = run(now, "unpublish", "--yes")
         assert again.exit_code == 0, again.output
         owners = {ANNAS: "anna", BENS: "ben", SHOWS: "anna"}
