@@ -95,8 +95,9 @@ def test_the_status_follows_what_happens(serve: Callable[..., Any], tmp_path: Pa
         with home.database.transaction() as connection:
             execute(
                 connection,
-                "INSERT INTO published_libraries (list_key, media_type, name, folder, missing, changed, "
-                "unverified_since) VALUES ('top_picks/movie', 'movie', 'Top Picks', 'top-picks', 0, 0, now())",
+                "INSERT INTO published_libraries (list_key, media_type, name, folder, missing, changed, root, "
+                "root_on_server, unverified_since) "
+                "VALUES ('top_picks/movie', 'movie', 'Top Picks', 'top-picks', 0, 0, '/', '/', now())",
             )
         assert "publishing" not in _wrong(settings), "a slow server reads for hours"
         later = read_status(settings, now=datetime.now(UTC) + timedelta(hours=7))
