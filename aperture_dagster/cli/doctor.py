@@ -318,7 +318,6 @@ def _unknown(setting: str, name: str, whose: str, near: list[str]) -> str:
 
 def _publishing(settings: Settings, database: Database) -> Iterator[Finding]:
     """Whether lists can be published: the folder, how the media server sees it, and what would not play."""
-    yield from _left_behind(database)
     if not settings.publish:
         yield Finding("publishing", "off", "APERTURE_PUBLISH is off: nothing is written to the media server")
         return
@@ -343,20 +342,6 @@ def _home_rows(settings: Settings, database: Database) -> Finding:
         users = who_takes_part(settings, read_users(connection))
         is_well, message = examine_rows(connection, HomeScreen(server.transport), users, today)
     return Finding("home rows", "ok" if is_well else "failed", message)
-
-
-def _left_behind(database: Database) -> Iterator[Finding]:
-    """Name folders with files of libraries that are gone."""
-    with contextlib.suppress(DatabaseError):
-        leftovers = Manifest(database.transaction, database.connection).leftovers()
-        for root, count in Counter(one.root for one in leftovers).items():
-            what = "a library that is" if count == 1 else f"{count} libraries that are"
-            message = (
-                f"files of {what} no longer on the media server are still in {root}: once the folder is mounted again, "
-                "`aperture publish` or `aperture unpublish` removes them; if it is gone for good, add "
-                f"`--forget-root {root}`"
-            )
-            yield Finding("published", "warning", message)
 
 
 def _title_source(source: TitleSource[Any], settings: Settings, database: Database, clock: Clock) -> Iterator[Finding]:

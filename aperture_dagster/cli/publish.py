@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import click
@@ -21,19 +20,13 @@ from aperture_dagster.settings import Settings, load_settings
 
 SHOWN_LINES = 60
 SHOWN_IN_TERMINAL = 5
-FORGET_ROOT = click.option(
-    "--forget-root",
-    type=click.Path(path_type=Path),
-    help="A folder that was published to and is gone for good: forget the files in it.",
-)
 log = logging.getLogger(__name__)
 
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--accept-root", is_flag=True, help="Accept a new or emptied APERTURE_PUBLISH_ROOT.")
-@FORGET_ROOT
-def publish(dry_run: bool, accept_root: bool, forget_root: Path | None) -> None:
+def publish(dry_run: bool, accept_root: bool) -> None:
     """Publish all lists on the media server now."""
     console = Terminal()
     with _errors():
@@ -45,8 +38,7 @@ def publish(dry_run: bool, accept_root: bool, forget_root: Path | None) -> None:
             )
         if not settings.publish or settings.publish_root is None:
             raise OperatorError("Publishing is off: set APERTURE_PUBLISH and APERTURE_PUBLISH_ROOT.")
-        decisions = {"accepted": accept_root, "forgotten": forget_root}
-        with _publication(settings, console, dry_run=dry_run, **decisions) as publication:
+        with _publication(settings, console, dry_run=dry_run, accept_root=accept_root) as publication:
             published = publication.publish_all()
     _show(console, published, dry_run=dry_run, if_none="There is no list to publish yet: `aperture up` makes them.")
 
@@ -54,12 +46,11 @@ def publish(dry_run: bool, accept_root: bool, forget_root: Path | None) -> None:
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@FORGET_ROOT
-def unpublish(dry_run: bool, yes: bool, forget_root: Path | None) -> None:
+def unpublish(dry_run: bool, yes: bool) -> None:
     """Remove everything that was published on the media server: libraries, collections, playlists and files.
 
-    It is found wherever it was published, also if APERTURE_PUBLISH_ROOT is another folder now. What cannot be removed,
-    such as files on a disk that is not mounted, is listed, and removed when you run this again.
+    It is found wherever it was published, also if APERTURE_PUBLISH_ROOT is another folder now. While the folder is not
+    mounted, no library is removed.
 
     Do so before an upgrade from Jellyfin 10.10 to 10.11, which would move what was watched from originals to published
     copies; publish again afterwards.
@@ -67,12 +58,9 @@ def unpublish(dry_run: bool, yes: bool, forget_root: Path | None) -> None:
     console = Terminal()
     if not dry_run and not yes:
         click.confirm("Remove everything that was published on the media server?", abort=True)
-    with _errors(), _publication(load_settings(), console, dry_run=dry_run, forgotten=forget_root) as publication:
+    with _errors(), _publication(load_settings(), console, dry_run=dry_run) as publication:
         published = publication.unpublish()
     _show(console, published, dry_run=dry_run, if_none="Nothing is published.")
-    left = list(dict.fromkeys(one.left_behind for one in published.outcomes if one.left_behind is not None))
-    if left and not dry_run:
-        raise OperatorError(f"Some files are still there. {' '.join(left)} Run this again to remove them.")
 
 
 @contextmanager
@@ -88,14 +76,14 @@ def _errors() -> Iterator[None]:
 
 
 @contextmanager
-def _publication(settings: Settings, console: Terminal, *, dry_run: bool, **decisions: Any) -> Iterator[Publication]:
+def _publication(settings: Settings, console: Terminal, *, dry_run: bool, **options: Any) -> Iterator[Publication]:
     database = Database(settings)
     handler = _ConsoleHandler(console)
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
         with MediaServers(settings, database).open_writer(dry_run=dry_run) as writer:
-            yield Publication(settings, database, writer, Clock(), log, **decisions)
+            yield Publication(settings, database, writer, Clock(), log, **options)
     except KeyboardInterrupt:
         if dry_run:
             raise
@@ -163,9 +151,7 @@ def _headline(outcome: Outcome, *, dry_run: bool) -> str:
     if outcome.error is not None:
         return f"{outcome.label}: failed"
     if outcome.retired:
-        removed = "would be removed" if dry_run else "removed"
-        rest = "; its files would stay" if dry_run else "; its files are still there"
-        return f"{outcome.label}: {removed}{f' from the media server{rest}' if outcome.left_behind else ''}"
+        return f"{outcome.label}: {'would be removed' if dry_run else 'removed'}"
     parts = [
         f"{count} {what}"
         for count, what in (

@@ -1,4 +1,4 @@
-"""``aperture show``: one user's list and taste, on one screen."""
+"""``aperture show``: one user's list, on one screen."""
 
 from __future__ import annotations
 
@@ -30,17 +30,15 @@ from aperture_dagster.catalogue.references import (
 from aperture_dagster.cli.common import Terminal, echo, echo_json, operator_errors
 from aperture_dagster.cli.demo import home_option, load_settings_of, settings_of_home
 from aperture_dagster.cli.heartbeats import up_is_running
-from aperture_dagster.cli.summary import next_episode, noun, print_titles, progress_in
+from aperture_dagster.cli.summary import next_episode, print_titles, progress_in
 from aperture_dagster.front_door.secrets import end_all_sessions
-from aperture_dagster.maintenance.status import recently_watched, taste_of, why_no_list
+from aperture_dagster.maintenance.status import why_no_list
 from aperture_dagster.model import Clock, titled
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.popularity.queries import shows_table
-from aperture_dagster.popularity.series import episode_label
 from aperture_dagster.postgres.database import Database, NothingYet, read_only
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.lists import reason_of, recommendation_table
-from aperture_dagster.taste.wishes import hidden_titles
 
 # USER and TITLE on the command line: exactly one, or a message that says how to name it.
 
@@ -128,7 +126,7 @@ def _user_lines(users: list[User]) -> list[str]:
     return [f"{user.user_id}  {user.name}{' (no longer on the media server)' if user.gone else ''}" for user in users]
 
 
-SHOWN_GENRES, SHOWN_WATCHED, SHOWN_SERIES = 4, 4, 4
+SHOWN_SERIES = 4
 
 
 @click.command()
@@ -137,7 +135,7 @@ SHOWN_GENRES, SHOWN_WATCHED, SHOWN_SERIES = 4, 4, 4
 @click.option("--json", "as_json", is_flag=True, help="Print the same as JSON, for programs.")
 @home_option
 def show(user: str | None, count: int, as_json: bool, home: str | None) -> None:
-    """Show USER's list with reasons, their taste, and what they are watching; without USER, the names of all users.
+    """Show USER's list with reasons, and the series they are watching; without USER, the names of all users.
 
     Example: aperture show Anna
     """
@@ -186,11 +184,7 @@ def read_page(settings: Settings, name: str, *, count: int = 10) -> dict[str, An
         with read_only(settings) as connection:
             user = find_user(connection, name)
             taking_part = who_takes_part(settings, read_users(connection))
-            # Until the list is made again.
-            hidden = hidden_titles(connection).get(user.user_id, frozenset())
-            listed = [row for row in recommendation_table(connection, user.user_id) if row["work_id"] not in hidden]
-            tastes = taste_of(connection, user.user_id)
-            watched = recently_watched(connection, user.user_id, count=count)
+            listed = recommendation_table(connection, user.user_id)
             watching = shows_table(connection, user.user_id, today=today)
             size = catalogue_size(connection)
     except NothingYet as error:
@@ -213,12 +207,6 @@ def read_page(settings: Settings, name: str, *, count: int = 10) -> dict[str, An
         ),
         "films": _entries(listed, "movie", count),
         "series": _entries(listed, "series", count),
-        "taste": {noun(row, plural=True): _taste(row) for row in tastes},
-        "recently_watched": [
-            {key: row[key] for key in ("media_type", "title", "year")}
-            | {"episode": episode_label(row["season"], row["number"]), "played_at": row["played_at"]}
-            for row in watched
-        ],
         "watching": [
             {key: row[key] for key in ("title", "behind", "next_air_date", "days_until")}
             | {"next_episode": next_episode(row)}
@@ -244,10 +232,6 @@ def _entries(rows: Sequence[Mapping[str, Any]], media_type: str, count: int) -> 
     ][:count]
 
 
-def _taste(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: row[key] for key in ("titles", "liked", "disliked", "sentence", "genres")}
-
-
 def _print(page: Mapping[str, Any], console: Terminal) -> None:
     zone = ZoneInfo(page["timezone"])
     about = f"list of {_day(page['listed_at'], zone)}" if page["listed_at"] else page["no_list_because"]
@@ -259,27 +243,6 @@ def _print(page: Mapping[str, Any], console: Terminal) -> None:
             console.print()
             console.print_hanging(heading, "bold")
             print_titles([(f"{row['rank']:>2}", titled(row), row["reason"]) for row in page[key]], console)
-    for key, taste in page["taste"].items():
-        if taste["liked"]:
-            console.print()
-            console.print_hanging(
-                Text.assemble(
-                    (f"Taste in {key}", "bold"), f": {taste['liked']:,} liked, {taste['disliked']:,} disliked"
-                )
-            )
-            figures = "{titles:,} of {liked:,}, {lift:.1f}x the library's share"
-            rows = [
-                ("", one["name"], figures.format(liked=taste["liked"], **one)) for one in taste["genres"][:SHOWN_GENRES]
-            ]
-            print_titles(rows, console)
-    if page["recently_watched"]:
-        console.print()
-        console.print_hanging("Recently watched", "bold")
-        rows = [
-            (_day(row["played_at"], zone), titled(row), row["episode"] or "")
-            for row in page["recently_watched"][:SHOWN_WATCHED]
-        ]
-        print_titles(rows, console)
     if page["watching"]:
         console.print()
         console.print_hanging("In the middle of", "bold")

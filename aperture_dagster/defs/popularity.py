@@ -19,7 +19,7 @@ from aperture_dagster.defs.catalogue import episodes, movies, series, users, wat
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.reporting import is_brief, log_totals, materialized, table, warn_unless
 from aperture_dagster.defs.schedules import fresh_for_every_user
-from aperture_dagster.defs.taste import embeddings, recommendations, taste_profiles
+from aperture_dagster.defs.taste import embeddings, recommendations
 from aperture_dagster.defs.users import (
     UserOutcome,
     for_each_user,
@@ -33,7 +33,6 @@ from aperture_dagster.instance.markdown import (
     Markup,
     arranged,
     course,
-    genre_bars,
     markdown,
     markdown_list,
     markdown_table,
@@ -58,21 +57,18 @@ from aperture_dagster.worklist.services import Services
 __all__ = ["group", "shows_you_watch"]
 
 
-GENRES = 5
 # Lists decide when it is made again; everything else that it shows changes with them, or can wait for the night.
-OVERVIEW_AT_NIGHT = dg.AssetSelection.assets(
-    users, movies, series, watch_history, enriched_metadata, taste_profiles
-) | dg.AssetSelection.assets("top_picks")
+OVERVIEW_AT_NIGHT = dg.AssetSelection.assets(users, movies, series, watch_history, enriched_metadata)
 
 
 @dg.asset(
     group_name="popularity",
     deps=[
         users, movies, series, enriched_metadata,
-        # All users and days, whatever the partitions of the run.
+        # All users, whatever the partitions of the run.
         *(
             dg.AssetDep(one, partition_mapping=dg.AllPartitionMapping())
-            for one in (watch_history, taste_profiles, recommendations, "top_picks")
+            for one in (watch_history, recommendations)
         ),
     ],
     kinds={"postgres"},
@@ -85,11 +81,11 @@ def household_overview(
     database: dg.ResourceParam[Database],
     clock: dg.ResourceParam[Clock],
 ) -> dg.MaterializeResult:
-    """The whole household on one page: what has changed and what waits for you, and one row per user: their first film
-    and series, the top five with reasons, and their taste by genre; also plays per week and the Top Picks.
+    """The whole household on one page: what has changed and what waits for you, one row per user with their first film
+    and series, and plays per week.
 
-    A view of recommendations, taste_profiles, watch_history and top_picks, without a table of its own. Made every night
-    after the lists, and during the day when lists change, at most once an hour.
+    A view of recommendations and watch_history, without a table of its own. Made every night after the lists, and
+    during the day when lists change, at most once an hour.
     """
     now = clock.now().astimezone(ZoneInfo(settings.schedule_timezone))
     with operator_errors(context, settings):
@@ -109,11 +105,6 @@ def _overview_page(found: Overview, settings: Settings) -> dict[str, Any]:
         "watch_first": found.watch_first,
         "posters": poster_row(settings, found.posters),
         "plays_per_week": week_columns(found.plays),
-        "top_picks": found.top_picks,
-        "taste_by_genre": [
-            {"user": user, "likes": ", ".join(genre_bars(shares, most=GENRES))} for user, shares in found.genres.items()
-        ],
-        **found.tops,
     }
     numbers = {"dagster/row_count": found.people, "plays_last_week": found.plays[-2][1]}
     return {key: value for key, value in shown.items() if value} | numbers
@@ -390,7 +381,7 @@ JOBS = (
     ),
     Job(
         "refresh_household_overview",
-        "Show the whole household on one page: everybody's first titles, plays per week, and tastes.",
+        "Show the whole household on one page: everybody's first titles, and plays per week.",
         ("household_overview",),
         cron="30 5 * * *",
         why="After the night's lists. Automation renews it within an hour of a change.",

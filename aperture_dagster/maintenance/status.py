@@ -369,26 +369,6 @@ def describe_household(
     return got, waiting
 
 
-def taste_of(connection: Connection, user_id: str) -> list[dict[str, Any]]:
-    """Return a user's taste per media type: how many titles it is based on, in words, and the distinctive genres."""
-    statement = """
-        SELECT media_type, titles, liked, disliked, summary->>'sentence' AS sentence,
-        coalesce(summary->'genres', '[]') AS genres FROM taste_profiles WHERE user_id = :user ORDER BY media_type"""
-    return read_rows(connection, statement, user=user_id)
-
-
-def recently_watched(connection: Connection, user_id: str, *, count: int) -> list[dict[str, Any]]:
-    """List the titles that a user watched last, each once: with the latest episode of a series, and when."""
-    statement = """
-        SELECT title, year, media_type, season, number, played_at FROM (
-          SELECT DISTINCT ON (t.work_id) n.title, n.year, t.media_type, e.season, e.number, p.played_at FROM plays p
-          LEFT JOIN episodes e ON e.item_id = p.item_id
-          JOIN titles t ON t.item_id = coalesce(e.series_item_id, p.item_id) JOIN work_names n ON n.work_id = t.work_id
-          WHERE p.user_id = :user ORDER BY t.work_id, p.played_at DESC, e.season DESC, e.number DESC) latest
-        ORDER BY played_at DESC, title LIMIT :count"""
-    return read_rows(connection, statement, user=user_id, count=count)
-
-
 # The weekly summary: what `aperture status` says of the household, as a message to the operator.
 
 

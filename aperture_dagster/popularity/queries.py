@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import groupby
@@ -31,7 +31,7 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows
 from aperture_dagster.postgres.tables import Moment, between, metadata
 from aperture_dagster.settings import Settings
-from aperture_dagster.taste.lists import first_recommendations, liked_genres, read_copies, top_picks_table
+from aperture_dagster.taste.lists import first_recommendations, read_copies
 
 # The series that users are watching.
 
@@ -148,29 +148,17 @@ def outdated_shows(connection: Connection, user_ids: Sequence[str]) -> list[dict
 # The household at a glance: everybody's first titles, what they like, and how much is watched.
 
 
-FIRST = 5
 WEEKS = 26
-# An event of a large household must not become large, too.
-SHOWN_ROWS = 100
-NAMED_REASONS = 2
-MEDIA_TYPES = {"movie": "films", "series": "series"}
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What is worth knowing of a household, as rows of tables and numbers.
-
-    ``posters`` are titles with their ids on the media server, ``genres`` the shares that each person likes, ``tops``
-    everybody's first titles by films and series.
-    """
+    """What is worth knowing of a household: ``posters`` are titles with their ids on the media server."""
 
     people: int
     watch_first: list[dict[str, Any]]
     posters: list[tuple[str, str | None]]
     plays: list[tuple[date, int]]
-    top_picks: list[dict[str, Any]]
-    genres: Mapping[str, Mapping[str, float]]
-    tops: Mapping[str, list[dict[str, Any]]]
 
 
 def read_overview(settings: Settings, database: Database, partitions: Collection[str], now: datetime) -> Overview:
@@ -184,23 +172,14 @@ def read_overview(settings: Settings, database: Database, partitions: Collection
         people = list(users_of_partitions(connection, partitions).values())
         if not people:
             raise MissingPrerequisite("No users take part yet: run sync_users.")
-        user_ids = [user.user_id for user in people]
-        lists = first_recommendations(connection, user_ids, FIRST)
-        genres = liked_genres(connection, user_ids)
+        lists = first_recommendations(connection, [user.user_id for user in people], 1)
         by_week = plays_by_week(connection, since=weeks[0], timezone=settings.schedule_timezone)
-        picks = top_picks_table(connection, now.date())
-    heads = {row["work_id"]: row for row in lists if row["rank"] == 1}
+    heads = {row["work_id"]: row for row in lists}
     return Overview(
         people=len(people),
         watch_first=[_first(user, lists) for user in people],
         posters=[(row["title"], row["server_item_id"]) for row in heads.values()],
         plays=[(week, by_week.get(week, 0)) for week in weeks],
-        top_picks=[_pick_names(picks, rank) for rank in range(1, FIRST + 1)] if picks else [],
-        genres={user.name: genres[user.user_id] for user in people},
-        tops={
-            label: _top(people, [row for row in lists if row["media_type"] == media_type])
-            for media_type, label in MEDIA_TYPES.items()
-        },
     )
 
 
@@ -212,34 +191,8 @@ def weeks_until(day: date, weeks: int) -> list[date]:
 
 def _first(user: User, lists: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return a user's first film and series."""
-    first = {row["media_type"]: row for row in lists if row["user_id"] == user.user_id and row["rank"] == 1}
-    titles = {label: _named(first.get(media_type)) for media_type, label in (("movie", "film"), ("series", "series"))}
-    return {"user": user.name, **titles}
-
-
-def _top(people: Sequence[User], lists: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the first titles of everybody, with short reasons; fewer of each in a large household."""
-    each = max(min(FIRST, SHOWN_ROWS // len(people)), 1)
-    return [
-        {"user": user.name, "rank": row["rank"], "title": titled(row), "like": _like(row["because"])}
-        for user in people[:SHOWN_ROWS]
-        for row in lists
-        if row["user_id"] == user.user_id and row["rank"] <= each
-    ]
-
-
-def _like(because: Sequence[str]) -> str:
-    return ", ".join(because[:NAMED_REASONS]) or "widely liked"
-
-
-def _pick_names(picks: Sequence[dict[str, Any]], rank: int) -> dict[str, Any]:
-    """Return the film and the series at a rank of the Top Picks."""
-    at_rank = {row["media_type"]: row for row in picks if row["rank"] == rank}
-    return {"rank": rank, "film": _named(at_rank.get("movie")), "series": _named(at_rank.get("series"))}
-
-
-def _named(row: dict[str, Any] | None) -> str | None:
-    return titled(row) if row is not None else None
+    first = {row["media_type"]: titled(row) for row in lists if row["user_id"] == user.user_id}
+    return {"user": user.name, "film": first.get("movie"), "series": first.get("series")}
 
 
 # The series that users are watching, as far as each may see them: from the catalogue and histories to the list.

@@ -51,10 +51,21 @@ class OwnLibrary:
     list_key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """What was set before: what was hidden in the settings of all users, and the lists of libraries, by user id."""
+@dataclass(slots=True)
+class Libraries:
+    """What decides about access.
 
+    Args:
+        own: all published libraries.
+        others: names of all other libraries on the server, by their ids in policies.
+        retired: names of published libraries that are gone, by their ids in either form.
+        hidden: what was hidden before in the settings of all users.
+        lists: the lists of libraries that users were given before, by user id.
+    """
+
+    own: list[OwnLibrary] = field(default_factory=list)
+    others: dict[str, str] = field(default_factory=dict)
+    retired: dict[str, str] = field(default_factory=dict)
     hidden: Collection[Setting] = ()
     lists: Mapping[str, LibraryList] = field(default_factory=dict)
 
@@ -79,15 +90,7 @@ class AccessChange:
     warning: str | None = None
 
 
-def plan_access(
-    user: Mapping[str, Any],
-    own: Sequence[OwnLibrary],
-    *,
-    others: Mapping[str, str],
-    retired: Mapping[str, str],
-    remembered: Remembered,
-    rules: AccessRules,
-) -> AccessChange:
+def plan_access(user: Mapping[str, Any], libraries: Libraries, rules: AccessRules) -> AccessChange:
     """Compare a user's policy and settings with who may see what.
 
     A user with a list of libraries gets exactly the published ones that are theirs. If the rules are ``strict``, a user
@@ -97,17 +100,15 @@ def plan_access(
 
     Args:
         user: the server's object.
-        own: all published libraries.
-        others: names of all other libraries on the server, by their ids in policies.
-        retired: names of published libraries that are gone, by their ids in either form.
-        remembered: what was set before.
+        libraries: what there is, and what was set before.
         rules: how libraries are kept from others.
     """
+    own, others, retired = libraries.own, libraries.others, libraries.retired
     user_id, name = str(user["Id"]), str(user.get("Name") or user["Id"])
     policy, configuration = copy.deepcopy(user["Policy"]), copy.deepcopy(user.get("Configuration") or {})
     theirs = [library for library in own if _key(user_id) in {_key(one) for one in library.viewers}]
     foreign = [library for library in own if library not in theirs]
-    given = remembered.lists.get(user_id)
+    given = libraries.lists.get(user_id)
     sees_all, enabled = bool(policy.get("EnableAllFolders")), list(policy.get("EnabledFolders") or [])
     if given is not None and not sees_all and _is_shortened(given, enabled, others):
         given = None
@@ -147,34 +148,9 @@ def plan_access(
         hide.extend((library, kind) for library in foreign for kind in HIDDEN_IN)
     if rules.hide_own_from_latest:
         hide.extend((library, "latest") for library in theirs)
-    _plan_settings(change, configuration, hide, retired, remembered.hidden)
+    _plan_settings(change, configuration, hide, retired, libraries.hidden)
     if configuration != (user.get("Configuration") or {}):
         change.configuration = configuration
-    return change
-
-
-def plan_new_libraries(user: Mapping[str, Any], given: LibraryList, others: Mapping[str, str]) -> AccessChange:
-    """Put libraries that the operator has added on the list that a user was given, and change nothing else.
-
-    Args:
-        user: the server's object.
-        given: the list.
-        others: names of the libraries that are not published here, by their ids in policies.
-    """
-    policy = user["Policy"]
-    enabled = list(policy.get("EnabledFolders") or [])
-    change = AccessChange(str(user["Id"]), str(user.get("Name") or user["Id"]), given)
-    if policy.get("EnableAllFolders"):
-        return change
-    if _is_shortened(given, enabled, others):
-        change.given = None
-        return change
-    new = _not_offered(given, others)
-    if new:
-        known = {_key(one) for one in enabled}
-        change.policy = {**policy, "EnabledFolders": [*enabled, *(one for one in new if _key(one) not in known)]}
-        change.given = LibraryList(given.user_id, given.before, (*given.offered, *new))
-        change.about = f"{change.name}, who has a list of libraries, gets {_named(list(new.values()))}."
     return change
 
 
@@ -274,16 +250,6 @@ class Granted:
     unprotected: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Access:
-    """What decides about access; see :func:`plan_access`."""
-
-    own: list[OwnLibrary] = field(default_factory=list)
-    others: dict[str, str] = field(default_factory=dict)
-    retired: dict[str, str] = field(default_factory=dict)
-    remembered: Remembered = field(default_factory=Remembered)
-
-
 class Viewers:
     """Sets users' policies and settings.
 
@@ -297,21 +263,26 @@ class Viewers:
         self._session, self._places, self._rules = session, places, rules
         self._server, self._manifest = session.server, session.manifest
 
-    def grant(self, viewers: Mapping[str, frozenset[str]], gone: Collection[PlacedLibrary]) -> Granted:
+    def grant(
+        self, viewers: Mapping[str, frozenset[str]], gone: Collection[PlacedLibrary], *, only_listed: bool = False
+    ) -> Granted:
         """Set who sees which library. Every published library and every user of the server is considered.
 
         Args:
             viewers: ids of the users who may see a library, by list key.
             gone: libraries that are retired.
+            only_listed: consider only users who were given a list of libraries.
         """
         granted = Granted()
         with self._manifest.policies():
             access = self._access(viewers, gone, granted.records)
             for user, change in self._changes(access):
+                if only_listed and change.user_id not in access.lists:
+                    continue
                 if change.warning is not None:
                     self._session.warn(change.warning)
                 try:
-                    self._apply(change, access.remembered.lists.get(change.user_id))
+                    self._apply(change, access.lists.get(change.user_id))
                 except Exception as error:
                     refused = f"{change.name}: the media server refused to change what they may see ({error})"
                     granted.refused[change.user_id] = error
@@ -341,34 +312,14 @@ class Viewers:
         lists = self._manifest.library_lists().values()
         return bool(lists) and has_new_libraries(lists, self._places.others(self._server.libraries()))
 
-    def share_new_libraries(self) -> list[str]:
-        """Let everybody who was given a list of libraries see those that the operator has added since.
-
-        Nothing else is changed. Returns what was done, a sentence for each user.
-
-        Raises:
-            ServiceError: the media server refused.
-        """
-        with self._manifest.policies():
-            lists = self._manifest.library_lists()
-            others = self._places.others(self._server.libraries())
-            changes = [
-                plan_new_libraries(user, lists[user_id], others)
-                for user_id, user in self._server.user_objects().items()
-                if user_id in lists
-            ]
-            for change in changes:
-                self._apply(change, lists[change.user_id])
-        return [change.about for change in changes if change.about is not None]
-
     def _access(
         self,
         viewers: Mapping[str, frozenset[str]],
         gone: Collection[PlacedLibrary],
         recorded: dict[str, PlacedLibrary],
-    ) -> _Access:
+    ) -> Libraries:
         """Read what decides about access. ``recorded`` gets the libraries whose ids are recorded only now."""
-        access = _Access()
+        access = Libraries()
         libraries = self._server.libraries()
         listed, leaving = by_place(libraries), {record.list_key for record in gone}
         for record in gone:
@@ -389,22 +340,12 @@ class Viewers:
         for library in access.own:
             for one in (library.item_id, library.policy_id):
                 access.retired.pop(one, None)
-        access.remembered = Remembered(self._manifest.settings_set(), self._manifest.library_lists())
+        access.hidden, access.lists = self._manifest.settings_set(), self._manifest.library_lists()
         return access
 
-    def _changes(self, access: _Access) -> Iterator[tuple[dict[str, Any], AccessChange]]:
+    def _changes(self, access: Libraries) -> Iterator[tuple[dict[str, Any], AccessChange]]:
         for user in self._server.user_objects().values():
-            yield (
-                user,
-                plan_access(
-                    user,
-                    access.own,
-                    others=access.others,
-                    retired=access.retired,
-                    remembered=access.remembered,
-                    rules=self._rules,
-                ),
-            )
+            yield user, plan_access(user, access, self._rules)
 
     def _apply(self, change: AccessChange, before: LibraryList | None) -> None:
         if change.is_new_list and change.given is not None:

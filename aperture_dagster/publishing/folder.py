@@ -120,16 +120,7 @@ class LibraryFolder:
                 if folder.kind(entry.folder) is None
                 else self._change(folder, plan, draw)
             )
-        return PlacedEntry(
-            entry_id=entry.entry_id,
-            work_id=entry.work_id,
-            folder=entry.folder,
-            rank=entry.rank,
-            state="placed",
-            date_added=entry.date_added,
-            files=files,
-            because=entry.because,
-        )
+        return plan.record("placed", files)
 
     def remove(self, entry: PlacedEntry) -> bool:
         """Remove an entry's files; return whether its folder is gone, too. Files that were not placed stay.

@@ -76,21 +76,6 @@ class PlacedLibrary:
 
 
 @dataclass(frozen=True, slots=True)
-class Leftover:
-    """The folder of a library that is gone from the media server, whose files could not be removed yet.
-
-    ``entries`` are those that were placed, by entry id. For the rest see :class:`PlacedLibrary`.
-    """
-
-    list_key: str
-    name: str
-    root: str
-    root_on_server: str
-    folder: str
-    entries: Mapping[str, PlacedEntry] = field(hash=False)
-
-
-@dataclass(frozen=True, slots=True)
 class LibraryList:
     """The list of libraries that a user was given, who might see all of them.
 

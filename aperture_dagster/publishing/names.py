@@ -39,14 +39,10 @@ def form_warning(form: Form, product: Product, version: tuple[int, ...]) -> str 
     """Return a sentence for the operator if published titles would not play, or soon would not."""
     if form != "strm" or product != "jellyfin":
         return None
-    if version >= NO_LOCAL_STRM:
-        return (
-            f"Jellyfin {_text(version)} does not play STRM files with local paths: published titles will be listed, "
-            "but will not start. Set APERTURE_PUBLISH_AS to symlink or auto."
-        )
+    when = "do not play" if version >= NO_LOCAL_STRM else "will not play after an update"
     return (
-        f"Published STRM files play on Jellyfin {_text(version)}, but not from {_text(NO_LOCAL_STRM)} on, and some "
-        "clients mark them as played when they start. Set APERTURE_PUBLISH_AS to symlink or auto."
+        f"Published titles {when}: from version {'.'.join(map(str, NO_LOCAL_STRM))} on, Jellyfin plays no STRM files "
+        "with local paths. Set APERTURE_PUBLISH_AS to symlink or auto."
     )
 
 
@@ -61,10 +57,6 @@ def shares_history(product: Product, version: tuple[int, ...]) -> bool:
 def merges_versions(plugins: Iterable[str]) -> bool:
     """Return whether a plugin would merge published titles that carry ids with their originals."""
     return any(re.search("merge.*version", name, re.IGNORECASE) for name in plugins)
-
-
-def _text(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))
 
 
 # Consonants that form none of the words that the servers look for (tt, cd, pt, dvd, ...). Digits are left out, since

@@ -24,7 +24,8 @@ IGNORED_FOLDERS = frozenset(
         "@recycle", ".@__thumb", "$recycle.bin", "system volume information", ".grab", ".zfs",
     }
 )  # fmt: skip
-# An IMDb id, `[tmdbid-1]`, and a word that locks what is below.
+# What media servers skip with everything in it, read as an id of it, or by which they take it for 3D.
+_HIDDEN = re.compile(r"[^\\/]+\.trickplay(?=[\\/]|$)|(?<=[\\/])\.[^\\/]*$", re.IGNORECASE)
 _ID = re.compile(r"tt[0-9]{7}|[\[({](?:tmdb|imdb|tvdb)(?:id)?[=-]|\[dontfetchmeta\]", re.IGNORECASE)
 _3D = re.compile(r"(?<![^/\\ ()\-._\[\]])(?:mvc|sbs3d|[fh]?sbs|[fh]?tab)(?![^/\\ ()\-._\[\]])", re.IGNORECASE)
 _WINDOWS = re.compile(r"[A-Za-z]:(?:[\\/]|$)|\\\\")
@@ -135,18 +136,12 @@ def root_problems(root_on_server: str, library_locations: Iterable[str]) -> list
         return [f"The publishing folder {root_on_server} is not an absolute path of the media server."]
     named = f"The publishing folder {root}"
     problems = [problem for one in library_locations if (problem := _conflict(named, root, one))]
-    for segment in root.segments[1:]:
-        if segment.casefold() in IGNORED_FOLDERS or segment.casefold().endswith(".trickplay"):
-            problems.append(f"{named} contains the folder {segment}, which media servers skip. Use another folder.")
-    if len(root.segments) > 1 and root.segments[-1].startswith("."):
-        problems.append(f"{named} begins with a dot, and media servers skip hidden folders. Rename it.")
-    if match := _ID.search(str(root)):
+    misread = [one for one in root.segments[1:] if one.casefold() in IGNORED_FOLDERS]
+    misread += [match[0] for one in (_HIDDEN, _ID, _3D) if (match := one.search(str(root)))]
+    if misread:
         problems.append(
-            f'{named} contains "{match[0]}", which media servers read as an id of everything in it. Use another folder.'
-        )
-    if match := _3D.search(str(root)):
-        problems.append(
-            f'{named} contains "{match[0]}", by which media servers take everything in it for 3D. Use another folder.'
+            f'{named} contains "{misread[0]}", because of which media servers skip or misread everything in it. Use '
+            "another folder."
         )
     if root.is_windows and (length := len(str(root))) > WINDOWS_LONGEST - LONGEST_BELOW_ROOT:
         problems.append(
@@ -306,7 +301,7 @@ class Root:
             if folder.names() == [MARKER.name]:
                 folder.remove(MARKER.name)
 
-    def refusal(self, owner: str | None, remedy: str = ACCEPT) -> RootError:
+    def refusal(self, owner: str | None) -> RootError:
         """Say why the folder is not taken for the root, given the identity in its marker."""
         if owner is not None:
             what = "belongs to another installation, which its marker ({}) names"
@@ -315,7 +310,7 @@ class Root:
             what = "has no marker ({})" if self.path.is_dir() else "is not there, nor is its marker ({})"
             ask = "Make sure that its disk or share is mounted."
         what = what.format(MARKER.name)
-        return RootError(f"The folder {self.path} {what}. Nothing was written or deleted in it. {ask} {remedy}")
+        return RootError(f"The folder {self.path} {what}. Nothing was written or deleted in it. {ask} {ACCEPT}")
 
 
 @contextlib.contextmanager

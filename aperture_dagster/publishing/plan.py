@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from aperture_dagster.media_server.records import PictureKind
-from aperture_dagster.publishing.manifest import MediaType, PlacedEntry, PlacedFile
+from aperture_dagster.publishing.manifest import EntryState, MediaType, PlacedEntry, PlacedFile
 
 FileKind = Literal["symlink", "strm", "nfo", "poster", "artwork"]
 VIDEO_KINDS = ("symlink", "strm")
@@ -110,6 +110,21 @@ class EntryPlan:
         """The kinds of files that change."""
         return ", ".join(sorted({"video" if one.is_original else one.kind for one in self.write})) or "files removed"
 
+    def record(self, state: EntryState, files: Mapping[str, PlacedFile]) -> PlacedEntry:
+        """The entry with its files, as the manifest remembers it in a state."""
+        entry, before = self.entry, self.placed
+        return PlacedEntry(
+            entry_id=entry.entry_id,
+            work_id=entry.work_id,
+            folder=entry.folder,
+            rank=entry.rank,
+            state=state,
+            date_added=entry.date_added,
+            nfo_changed_at=before.nfo_changed_at if before is not None else None,
+            files=files,
+            because=entry.because,
+        )
+
 
 @dataclass(slots=True)
 class LibraryPlan:
@@ -205,19 +220,8 @@ def _must_wait(write: Sequence[DesiredFile], placed: PlacedEntry, intact: Collec
 def planned_entries(plan: LibraryPlan) -> Iterator[PlacedEntry]:
     """The entries with every file that will or may be there."""
     for each in [*plan.change, *plan.add]:
-        entry, before = each.entry, each.placed
-        new = {one.path: PlacedFile(one.kind, one.digest) for one in each.write}
-        yield PlacedEntry(
-            entry_id=entry.entry_id,
-            work_id=entry.work_id,
-            folder=entry.folder,
-            rank=entry.rank,
-            state="planned",
-            date_added=entry.date_added,
-            nfo_changed_at=before.nfo_changed_at if before else None,
-            files={**(before.files if before else {}), **new},
-            because=entry.because,
-        )
+        before = each.placed.files if each.placed is not None else {}
+        yield each.record("planned", {**before, **{one.path: PlacedFile(one.kind, one.digest) for one in each.write}})
     for entry in plan.remove:
         yield replace(entry, state="leaving")
 

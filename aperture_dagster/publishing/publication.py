@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
 from aperture_dagster.catalogue.access import within_limit
@@ -121,7 +121,7 @@ class Publication:
         server: the media server; in a dry run, nothing is written.
         clock: the time.
         log: for the operator.
-        decisions: of the operator about folders; see :class:`RootChoice`.
+        accept_root: whether the folder of the settings is taken for the root although it has no marker.
     """
 
     def __init__(
@@ -131,12 +131,13 @@ class Publication:
         server: MediaServerWriter,
         clock: Clock,
         log: logging.Logger,
-        **decisions: Any,
+        *,
+        accept_root: bool = False,
     ) -> None:
         self._settings, self._database, self._server, self._clock, self._log = settings, database, server, clock, log
         self._version = server.server()
         self._shares_history = shares_history(self._version.product, self._version.version)
-        self._decisions = decisions
+        self._accept_root = accept_root
         self._sharing = WatchStateSharing(database, clock, server, log)
         waiting = "Another run is publishing: waiting for it, for up to a quarter of an hour."
         self.manifest = Manifest(
@@ -184,7 +185,7 @@ class Publication:
             if is_on(self._settings, kind_of(spec.list_key), "library")
             and (gathered.titles[spec.list_key] or (spec.most_episodes is not None and spec.list_key in records))
         }
-        publisher = self._publisher(session, self._viewers_of)
+        publisher = self._publisher(session)
         outcomes = publisher.publish(wanted, retired=self._retired(kinds, records))
         lists, stale = self._lists(specs, gathered, kinds, grouped=preflight.hides_members)
         outcomes += ListPublisher(session, self._names).publish(lists, retired=stale)
@@ -202,18 +203,21 @@ class Publication:
 
         It does not wait for another process that publishes. Returns what was done, a sentence for each user.
         """
-        return self._viewers().share_new_libraries()
+        session = self._session()
+        granted = self._viewers(session).grant({}, (), only_listed=True)
+        for error in granted.refused.values():
+            raise error
+        return session.access
 
     def has_new_libraries(self) -> bool:
-        """Look, with one request, whether there is something for :meth:`sync_library_access` to do."""
-        return self._viewers().has_new_libraries()
+        """Look, with one request, whether there is something for :meth:`share_new_libraries` to do."""
+        return self._viewers(self._session()).has_new_libraries()
 
-    def _viewers(self) -> Viewers:
-        session = self._session()
-        return Viewers(session, Places(self._server, session.roots), self._rules(self._viewers_of))
+    def _viewers(self, session: Session) -> Viewers:
+        return Viewers(session, Places(self._server, session.roots), self._rules())
 
-    def _rules(self, viewers_of: Callable[[PlacedLibrary], frozenset[str]]) -> AccessRules:
-        return AccessRules(self._settings.publish_strict_access, self._shares_history, viewers_of)
+    def _rules(self) -> AccessRules:
+        return AccessRules(self._settings.publish_strict_access, self._shares_history, self._viewers_of)
 
     def unpublish(self) -> Published:
         """Retire everything that was placed: libraries, collections, playlists, files, and what users were set.
@@ -224,13 +228,13 @@ class Publication:
         with self.manifest.exclusively():
             session = self._session()
             self._identify(session)
-            publisher = self._publisher(session, lambda record: frozenset())
+            publisher = self._publisher(session)
             outcomes = publisher.publish({}, retired=list(self.manifest.libraries()))
             outcomes += ListPublisher(session, self._names).publish([], retired=self.manifest.lists())
         return self._result(session, publisher, outcomes)
 
     def _session(self) -> Session:
-        choice = root_choice(self._settings, self._database, **self._decisions)
+        choice = root_choice(self._settings, self._database, accepted=self._accept_root)
         roots = Roots(self.manifest, choice, dry_run=self._server.dry_run)
         return Session(self._server, self.manifest, roots, self._log, now=self._clock.now)
 
@@ -240,9 +244,9 @@ class Publication:
             with self._database.transaction() as connection:
                 session.roots.identify(ensure_owner(connection))
 
-    def _publisher(self, session: Session, viewers_of: Callable[[PlacedLibrary], frozenset[str]]) -> Publisher:
+    def _publisher(self, session: Session) -> Publisher:
         posters = Posters(self._server, self._settings, Services(self._settings, self._database, self._clock))
-        return Publisher(session, self._rules(viewers_of), Hooks(self._credit, posters, self._titles))
+        return Publisher(session, self._rules(), Hooks(self._credit, posters, self._titles))
 
     def _result(self, session: Session, publisher: Publisher, outcomes: list[Outcome]) -> Published:
         for outcome in outcomes:

@@ -14,24 +14,14 @@ from sqlalchemy.exc import OperationalError
 from aperture_dagster.model import SKEW
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.bulk import upsert
-from aperture_dagster.postgres.queries import content_version, execute, read_rows, read_value
-from aperture_dagster.postgres.tables import facts
+from aperture_dagster.postgres.queries import content_version, execute, read_rows
 from aperture_dagster.publishing.copies import note_shown, write_copies
-from aperture_dagster.publishing.manifest import (
-    Leftover,
-    LibraryList,
-    PlacedEntry,
-    PlacedFile,
-    PlacedLibrary,
-    PlacedList,
-)
+from aperture_dagster.publishing.manifest import LibraryList, PlacedEntry, PlacedFile, PlacedLibrary, PlacedList
 from aperture_dagster.publishing.tables import library_lists, published_entries, published_libraries, published_lists
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-ROOTS = "published_roots"
-"""The fact with the folders that have our marker, as the server and as this machine sees them."""
 TRY_LOCK = "SELECT pg_try_advisory_lock(hashtext('aperture publishing'))"
 LOCK = "SELECT pg_advisory_lock(hashtext('aperture publishing'))"
 UNLOCK = "SELECT pg_advisory_unlock(hashtext('aperture publishing'))"
@@ -57,8 +47,7 @@ def published_library_ids(connection: Connection) -> set[str]:
 
 def published_roots(connection: Connection) -> set[str]:
     """Read below which folders, as the media server sees them, libraries were placed."""
-    statement = "SELECT root_on_server FROM published_libraries UNION SELECT root_on_server FROM published_leftovers"
-    return set(execute(connection, statement).scalars()) - {None}
+    return set(execute(connection, "SELECT DISTINCT root_on_server FROM published_libraries").scalars())
 
 
 def published_summary(connection: Connection) -> list[dict[str, Any]]:
@@ -172,7 +161,8 @@ class Manifest:
         names = ", ".join(one.name for one in fields(PlacedEntry))
         rows = self._read(f"SELECT {names} FROM published_entries WHERE list_key = :key ORDER BY rank", key=list_key)
         for row in rows:
-            row |= {"files": _placed_files(row["files"]), "because": tuple(row["because"])}
+            files = {path: PlacedFile(*values) for path, values in row["files"].items()}
+            row |= {"files": files, "because": tuple(row["because"])}
         return {row["entry_id"]: PlacedEntry(**row) for row in rows}
 
     def write_library(self, library: PlacedLibrary) -> None:
@@ -197,52 +187,8 @@ class Manifest:
     def forget_library(self, list_key: str) -> None:
         """Forget a library and its entries."""
         with self._transaction() as connection:
-            _forget(connection, list_key)
-
-    def leave_library(self, library: PlacedLibrary) -> None:
-        """Forget a library, but remember what is still on disk."""
-        statement = """
-            INSERT INTO published_leftovers AS old (root, folder, root_on_server, list_key, name, entries)
-            SELECT :root, l.folder, :root_on_server, l.list_key, l.name,
-            coalesce(jsonb_object_agg(e.entry_id, jsonb_build_array(e.folder, e.files))
-              FILTER (WHERE e.entry_id IS NOT NULL), '{}')
-            FROM published_libraries l LEFT JOIN published_entries e USING (list_key)
-            WHERE l.list_key = :key GROUP BY l.list_key
-            ON CONFLICT (root, folder) DO UPDATE SET entries = old.entries || excluded.entries"""
-        root, on_server, key = library.root, library.root_on_server, library.list_key
-        with self._transaction() as connection:
-            execute(connection, statement, root=root, root_on_server=on_server, key=key)
-            _forget(connection, key)
-
-    def leftovers(self) -> list[Leftover]:
-        """Read what is still on disk of libraries that are gone."""
-        found = []
-        for row in self._read("SELECT * FROM published_leftovers ORDER BY root, folder"):
-            left_at = row.pop("left_at")
-            entries = {
-                key: PlacedEntry(key, None, folder, 1, "leaving", left_at, None, _placed_files(files))
-                for key, (folder, files) in row.pop("entries").items()
-            }
-            found.append(Leftover(**row, entries=entries))
-        return found
-
-    def forget_leftover(self, leftover: Leftover) -> None:
-        """Forget what was on disk of a library."""
-        statement = "DELETE FROM published_leftovers WHERE root = :root AND folder = :folder"
-        with self._transaction() as connection:
-            execute(connection, statement, root=leftover.root, folder=leftover.folder)
-
-    def marked_roots(self) -> dict[str, str]:
-        """Read the folders that have our marker: as the server and as this machine sees them."""
-        with self._transaction() as connection:
-            return dict(read_value(connection, "SELECT value FROM facts WHERE name = :name", name=ROOTS) or {})
-
-    def note_root(self, root_on_server: str, root: str | None) -> None:
-        """Record that a folder has our marker, or, with None as ``root``, that it no longer has it."""
-        roots = {key: path for key, path in self.marked_roots().items() if key != root_on_server}
-        roots |= {root_on_server: root} if root is not None else {}
-        with self._transaction() as connection:
-            upsert(connection, facts, [{"name": ROOTS, "value": roots}])
+            execute(connection, "DELETE FROM published_entries WHERE list_key = :key", key=list_key)
+            execute(connection, "DELETE FROM published_libraries WHERE list_key = :key", key=list_key)
 
     def write_copies(self, copies: Mapping[str, int], folder: str) -> int:
         """Record the server ids of the copies that a library shows, with their originals; return the rows written.
@@ -337,13 +283,3 @@ class Manifest:
     def _read(self, statement: str, **values: Any) -> list[dict[str, Any]]:
         with self._transaction() as connection:
             return read_rows(connection, statement, **values)
-
-
-def _placed_files(stored: Mapping[str, list[Any]]) -> dict[str, PlacedFile]:
-    return {path: PlacedFile(*values) for path, values in stored.items()}
-
-
-def _forget(connection: Connection, list_key: str) -> None:
-    """Forget a library and its entries."""
-    execute(connection, "DELETE FROM published_entries WHERE list_key = :key", key=list_key)
-    execute(connection, "DELETE FROM published_libraries WHERE list_key = :key", key=list_key)

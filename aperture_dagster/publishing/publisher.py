@@ -95,10 +95,9 @@ class Publisher:
             for key, record in records.items():
                 if record != noted[key] and not self._dry_run:
                     self._manifest.write_library(record)
-            # Here for a run that was killed before it came to the end.
-            self._roots.release()
+            placed = list(records.values())
             self._check_server(is_wanted=bool(wanted))
-            outcomes = self._retirement.finish(dry_run=self._dry_run)
+            outcomes: list[Outcome] = []
             moved = [key for key in wanted if key in records and not self._roots.is_current(records[key])]
             if moved:
                 outcomes += self._run({}, moved, records)
@@ -106,8 +105,7 @@ class Publisher:
                 wanted = {key: build for key, build in wanted.items() if key not in stuck}
                 records = {key: record for key, record in records.items() if key not in moved}
             outcomes = self._run(wanted, retired, records) + outcomes
-            self._roots.release()
-            self._retirement.report(outcomes)
+            self._roots.release(placed)
         return outcomes
 
     def _run(
@@ -118,12 +116,13 @@ class Publisher:
             Leaving(one, Outcome(one.list_key, one.name, one.user_id, retired=True))
             for one in (records[key] for key in retired if key in records)
         ]
+        self._retirement.check(leaving)
+        going = [one for one in leaving if one.outcome.error is None]
         if self._dry_run:
-            self._retirement.preview(leaving)
             new = {one.library.list_key: (one.library.name, one.library.viewers) for one in works}
-            self._viewers.preview(new, [one.record for one in leaving])
-        elif not self._carry_out(works, leaving):
-            for one in leaving:
+            self._viewers.preview(new, [one.record for one in going])
+        elif not self._carry_out(works, going):
+            for one in going:
                 one.fail(ScanTooLong(one.record.name, "untouched", reading.WAIT_SECONDS))
         return [one.outcome for one in (*works, *leaving)]
 
@@ -318,10 +317,9 @@ class Publisher:
         try:
             for plan in [*work.plan.change, *work.plan.add]:
                 entry = work.folder.place(plan, self._hooks.posters.draw)
-                nfos = any(one.kind == "nfo" for one in plan.write)
-                before = plan.placed.nfo_changed_at if plan.placed is not None else None
-                replaced = nfos and plan.placed is not None
-                done.append(replace(entry, nfo_changed_at=self._server_time() if replaced else before))
+                if plan.placed is not None and any(one.kind == "nfo" for one in plan.write):
+                    entry = replace(entry, nfo_changed_at=self._server_time())
+                done.append(entry)
             for entry in work.plan.remove:
                 work.folder.remove(entry)
                 gone.append(entry.entry_id)

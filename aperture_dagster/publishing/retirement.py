@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aperture_dagster.publishing.folder import FolderError
-from aperture_dagster.publishing.manifest import Leftover, PlacedEntry, PlacedLibrary
+from aperture_dagster.publishing.manifest import PlacedEntry, PlacedLibrary
 from aperture_dagster.publishing.paths import as_path
 from aperture_dagster.publishing.work import Outcome, Session
 
@@ -36,7 +35,7 @@ class Leaving:
 
 
 class Retirement:
-    """Takes libraries back. Files that cannot be removed now are remembered, for a later run to remove."""
+    """Takes libraries back."""
 
     def __init__(self, session: Session, credit: Credit) -> None:
         self._session, self._credit = session, credit
@@ -67,62 +66,32 @@ class Retirement:
                 if len(failed) > 1:
                     return
 
-    def preview(self, leaving: Sequence[Leaving]) -> None:
-        """Say in a plan whose files could not be removed."""
+    def check(self, leaving: Sequence[Leaving]) -> None:
+        """Fail those whose files cannot be removed now. Below a folder of earlier settings, they may stay."""
         for one in leaving:
-            one.outcome.left_behind = self._why_left(one.record)
-
-    def _why_left(self, record: PlacedLibrary | Leftover) -> str | None:
-        try:
-            self._roots.require(record)
-        except FolderError as error:
-            return None if self._roots.is_forgotten(record) else str(error)
-        return None
+            try:
+                self._roots.require(one.record)
+            except FolderError as error:
+                self._give_up(one, error)
 
     def remove_files(self, one: Leaving) -> None:
-        """Remove the files of a library that is gone from the server and forget it, or remember what is still there."""
-        record = one.record
-        one.outcome.left_behind = self._remove(record, self._manifest.entries(record.list_key).values())
-        if one.outcome.left_behind is None:
-            self._manifest.forget_library(record.list_key)
-        else:
-            self._manifest.leave_library(record)
-
-    def finish(self, *, dry_run: bool) -> list[Outcome]:
-        """Remove the files that earlier runs had to leave."""
-        outcomes = []
-        placed = {(as_path(one.root_on_server), one.folder) for one in self._manifest.libraries().values()}
-        for leftover in self._manifest.leftovers():
-            if (as_path(leftover.root_on_server), leftover.folder) in placed:
-                # The library is there again, and takes over what carries our marker.
-                if not dry_run:
-                    self._manifest.forget_leftover(leftover)
-                continue
-            outcome = Outcome(leftover.list_key, leftover.name, None, retired=True)
-            outcomes.append(outcome)
-            if dry_run:
-                outcome.left_behind = self._why_left(leftover)
-                continue
-            outcome.left_behind = self._remove(leftover, leftover.entries.values())
-            if outcome.left_behind is None:
-                self._manifest.forget_leftover(leftover)
-        return outcomes
-
-    def report(self, outcomes: Sequence[Outcome]) -> None:
-        """Warn once for each reason for which files have to stay."""
-        for reason, count in Counter(one.left_behind for one in outcomes if one.left_behind).items():
-            self._session.warn(
-                f"The files of {count} {'library' if count == 1 else 'libraries'} cannot be removed now: {reason}"
-            )
-
-    def _remove(self, record: PlacedLibrary | Leftover, entries: Collection[PlacedEntry]) -> str | None:
-        """Remove what was placed of a library; say why it cannot be removed, unless its folder was given up."""
+        """Remove the files of a library that is gone from the server, and forget it."""
         try:
-            self._roots.require(record)
-            folder = self._roots.folder(record)
+            folder = self._roots.folder(one.record)
+            entries = self._manifest.entries(one.record.list_key).values()
             left = [entry.folder for entry in entries if not folder.remove(entry)]
             if not folder.retire() or left:
                 self._session.warn(f"{folder.path} holds files that this product did not place; they are still there.")
         except FolderError as error:
-            return None if self._roots.is_forgotten(record) else str(error)
-        return None
+            self._give_up(one, error)
+        if one.outcome.error is None:
+            self._manifest.forget_library(one.record.list_key)
+
+    def _give_up(self, one: Leaving, error: FolderError) -> None:
+        if self._roots.is_current(one.record):
+            one.fail(error)
+        else:
+            self._session.warn(
+                f"Files that were published in {one.record.root} cannot be removed now, and stay there: delete them "
+                "yourself."
+            )

@@ -6,23 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aperture_dagster.postgres.connection import read_owner
 from aperture_dagster.publishing.folder import LibraryFolder
-from aperture_dagster.publishing.manifest import Leftover, PlacedLibrary
+from aperture_dagster.publishing.manifest import PlacedLibrary
 from aperture_dagster.publishing.paths import ACCEPT, PathMap, Root, RootError, as_path, separator
 
 if TYPE_CHECKING:
     from aperture_dagster.postgres.database import Database
     from aperture_dagster.publishing.published import Manifest
     from aperture_dagster.settings import Settings
-
-# What to do about a folder that is not needed any more.
-FORGET = (
-    "If it is gone for good, add `--forget-root {}` to `aperture publish` or `aperture unpublish`, and the files in it "
-    "are forgotten."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +28,22 @@ class RootChoice:
         on_server: the same, as the media server sees it.
         owner: the identity of this installation, which marks its folders.
         accepted: whether the folder is taken for the root although it has no marker.
-        forgotten: a folder that is gone for good: files that cannot be removed there are forgotten.
     """
 
     path: Path | None = None
     on_server: str | None = None
     owner: str | None = None
     accepted: bool = False
-    forgotten: Path | None = None
 
 
-def root_choice(settings: Settings, database: Database, **decisions: Any) -> RootChoice:
-    """Return the folder that the settings name; ``decisions`` are those of the operator about folders."""
+def root_choice(settings: Settings, database: Database, *, accepted: bool = False) -> RootChoice:
+    """Return the folder that the settings name, and whether the operator ``accepted`` it."""
     with database.transaction() as connection:
         owner = read_owner(connection)
     if settings.publish_root is None:
-        return RootChoice(owner=owner, **decisions)
+        return RootChoice(owner=owner)
     root = settings.publish_root.expanduser()
-    return RootChoice(root, PathMap(settings.path_map).to_server(root), owner, **decisions)
+    return RootChoice(root, PathMap(settings.path_map).to_server(root), owner, accepted)
 
 
 class Roots:
@@ -85,10 +77,10 @@ class Roots:
 
     def on_server(self) -> set[str]:
         """Every folder below which there may be libraries of ours, as the server sees it."""
-        placed = (*self._manifest.libraries().values(), *self._manifest.leftovers())
-        return {one.root_on_server for one in placed} | ({self._choice.on_server} - {None})  # pyright: ignore[reportReturnType]
+        current = [self._choice.on_server] if self._choice.on_server is not None else []
+        return {*current, *(one.root_on_server for one in self._manifest.libraries().values())}
 
-    def is_current(self, record: PlacedLibrary | Leftover) -> bool:
+    def is_current(self, record: PlacedLibrary) -> bool:
         """Tell whether a library is below the folder that the settings name."""
         there = self._choice.on_server
         return there is not None and as_path(record.root_on_server) == as_path(there)
@@ -107,7 +99,7 @@ class Roots:
         """A folder below the one that the settings name, which there must be."""
         return LibraryFolder(Root(self.current()[0], self._choice.owner), name, clock_skew=self.clock_skew)
 
-    def folder(self, record: PlacedLibrary | Leftover) -> LibraryFolder:
+    def folder(self, record: PlacedLibrary) -> LibraryFolder:
         """The folder of a library."""
         return LibraryFolder(Root(self._path(record), self._choice.owner), record.folder, clock_skew=self.clock_skew)
 
@@ -119,59 +111,49 @@ class Roots:
             FolderError: it cannot be read or written.
         """
         path, on_server = self.current()
-        self._prove(path, on_server, ACCEPT, mark=mark and not self._dry_run)
+        self._prove(path, on_server, mark=mark and not self._dry_run)
 
-    def require(self, record: PlacedLibrary | Leftover) -> None:
+    def require(self, record: PlacedLibrary) -> None:
         """Make sure that the folder below which a library was placed is what it is taken for.
 
         Raises:
             RootError: it is not; nothing was written.
             FolderError: it cannot be read or written.
         """
-        path = self._path(record)
-        remedy = ACCEPT if self.is_current(record) else FORGET.format(path)
-        self._prove(path, record.root_on_server, remedy, mark=not self._dry_run)
+        self._prove(self._path(record), record.root_on_server, mark=not self._dry_run)
 
-    def is_forgotten(self, record: PlacedLibrary | Leftover) -> bool:
-        """Tell whether the operator gave up the folder below which a library was placed."""
-        return self._path(record) == self._choice.forgotten
-
-    def release(self) -> None:
-        """Remove the markers of roots that hold nothing of ours any more, unless they hold something else."""
-        for on_server, path in self._manifest.marked_roots().items():
+    def release(self, before: Iterable[PlacedLibrary]) -> None:
+        """Remove the markers of roots that held these libraries, and hold none any more."""
+        for path, on_server in {(self._path(one), one.root_on_server) for one in before}:
             if not self._dry_run and not self._is_used(on_server):
-                Root(Path(path), self._choice.owner).unmark()
-                self._manifest.note_root(on_server, None)
+                Root(path, self._choice.owner).unmark()
 
-    def _path(self, record: PlacedLibrary | Leftover) -> Path:
+    def _path(self, record: PlacedLibrary) -> Path:
         """The folder below which a library was placed, as this machine sees it now."""
         return self.current()[0] if self.is_current(record) else Path(record.root)
 
-    def _prove(self, path: Path, on_server: str, remedy: str, *, mark: bool) -> None:
+    def _prove(self, path: Path, on_server: str, *, mark: bool) -> None:
         """Make sure by its marker that a folder is a root; mark one that is used for the first time, or was accepted.
 
         Raises:
             RootError: the marker is missing, or another installation's; nothing was written.
         """
         root = Root(path, self._choice.owner)
-        owner, noted = root.owner(), self._manifest.marked_roots().get(as_path(on_server))
-        if owner is None or owner != self._choice.owner:
-            if not (self._choice.accepted and path == self._choice.path):
-                if owner is not None or noted is not None or self._is_used(on_server):
-                    raise root.refusal(owner, remedy)
-                if not root.is_unused():
-                    raise RootError(
-                        f"The folder {path} is not empty, and nothing was published there before. Nothing was written. "
-                        f"Set APERTURE_PUBLISH_ROOT to an empty folder. {remedy}"
-                    )
-            if mark:
-                root.mark()
-        if mark and noted != str(path):
-            self._manifest.note_root(as_path(on_server), str(path))
+        owner = root.owner()
+        if owner is not None and owner == self._choice.owner:
+            return
+        if not (self._choice.accepted and path == self._choice.path):
+            if owner is not None or self._is_used(on_server):
+                raise root.refusal(owner)
+            if not root.is_unused():
+                raise RootError(
+                    f"The folder {path} is not empty, and nothing was published there before. Nothing was written. "
+                    f"Set APERTURE_PUBLISH_ROOT to an empty folder. {ACCEPT}"
+                )
+        if mark:
+            root.mark()
 
     def _is_used(self, on_server: str) -> bool:
         """Tell whether anything is placed below a root."""
-        placed: Iterable[PlacedLibrary | Leftover] = (
-            *self._manifest.libraries().values(), *self._manifest.leftovers(),
-        )  # fmt: skip
+        placed = self._manifest.libraries().values()
         return any(as_path(one.root_on_server) == as_path(on_server) for one in placed)

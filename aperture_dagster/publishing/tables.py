@@ -23,8 +23,8 @@ published_libraries = Table(
     Column("changed", Integer, nullable=False, comment="entries that the last run added, changed or removed"),
     Column("created_at", Moment, nullable=False, server_default=text("now()")),
     Column("unverified_since", Moment, comment="when something was placed that the server has not shown yet"),
-    Column("root", Text, comment="APERTURE_PUBLISH_ROOT when it was placed; null: not known, as from earlier versions"),
-    Column("root_on_server", Text, comment="the same folder, as the media server sees it"),
+    Column("root", Text, nullable=False, comment="APERTURE_PUBLISH_ROOT when it was placed"),
+    Column("root_on_server", Text, nullable=False, comment="the same folder, as the media server sees it"),
     one_of("media_type", MEDIA_TYPES),
     comment="Libraries that were created on the media server. One is found there by its folder, never by id or name.",
 )
@@ -72,19 +72,6 @@ shared_states = Table(
     Index("ix_shared_states_copy_id", "copy_id"),
     comment="The watch states of users in which originals and published copies last agreed.",
 )  # fmt: skip
-
-published_leftovers = Table(
-    "published_leftovers",
-    metadata,
-    Column("root", Text, primary_key=True, comment="as this machine sees it"),
-    Column("folder", Text, primary_key=True, comment="below the root"),
-    Column("root_on_server", Text, nullable=False),
-    Column("list_key", Text, nullable=False),
-    Column("name", Text, nullable=False, comment="on the media server"),
-    Column("entries", JSONB, nullable=False, comment="entry -> folder, and its files as in published_entries"),
-    Column("left_at", Moment, nullable=False, server_default=text("now()")),
-    comment="Folders of libraries that are gone from the media server, whose files could not be removed yet.",
-)
 
 published_lists = Table(
     "published_lists",

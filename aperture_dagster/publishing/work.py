@@ -61,8 +61,7 @@ class Outcome:
     """What happened to one library, collection or playlist.
 
     ``added``, ``changed``, ``removed`` and ``waiting`` count entries. ``listed`` are its entries now, ``ranks_before``
-    the ranks of the last time by work id, ``left`` the titles that left. ``left_behind`` says why the files of a
-    retired library are still on disk. ``whose`` is the name of its owner.
+    the ranks of the last time by work id, ``left`` the titles that left. ``whose`` is the name of its owner.
     """
 
     list_key: str
@@ -82,7 +81,6 @@ class Outcome:
     plan: list[str] = field(default_factory=list)
     created: bool = False
     retired: bool = False
-    left_behind: str | None = None
     whose: str = ""
     error: Exception | None = None
 

@@ -327,33 +327,3 @@ def test_a_library_that_the_operator_adds_reaches_everybody_but_whom_the_operato
         assert after[anna] == before[anna]
         assert not after[ben]["Policy"]["EnableAllFolders"], "what the operator restricted stays so"
         assert why_nobody_is_listed(settings) is not None
-
-
-@pytest.mark.parametrize(
-    "step",
-    [
-        "aperture_dagster.media_server.writer.MediaServerWriter.set_policy",
-        "aperture_dagster.publishing.published.Manifest.write_library_list",
-    ],
-)
-def test_a_list_of_libraries_survives_a_kill_between_the_server_and_the_record(
-    household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
-):
-    """Nobody counts as restricted by the operator because a run ended in between."""
-
-    def killed(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    with shelf(household, tmp_path) as place:
-        before = place.users()
-        place.publish_now()
-        add_library(place, tmp_path, "More")
-        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-            patched.setattr(step, killed)
-            with place.publication() as publication:
-                publication.share_new_libraries()
-        place.publish_now()
-        assert "More" in place.views("anna") and "More" in place.views("ben")
-        with place.publication() as publication:
-            publication.unpublish()
-        assert place.users() == before

@@ -49,13 +49,7 @@ def test_the_page_of_the_household_shows_everybodys_lists_and_is_new_only_if_som
         assert [(row["user"], without_year(row["film"])) for row in lines(page, "watch_first")] == [
             (user, home.titles_for(user)[0]) for user in home.everyone()
         ]
-        films = lines(page, "films")
-        for user in home.everyone():
-            own = [without_year(row["title"]) for row in films if row["user"] == user]
-            assert own == home.titles_for(user)[:5]
-        assert all(row["like"] for row in films)
         assert page["dagster/row_count"] == len(home.everyone())
-        assert {row["user"] for row in lines(page, "taste_by_genre")} == set(home.everyone())
         assert sum(len(str(value)) for value in page.values()) < 20_000, "events are kept"
         version = version_of(home)
         home.must(JOB)

@@ -86,13 +86,6 @@ def test_top_picks_are_a_collection_and_a_playlist_for_each_user(household: Any,
         assert place.changes() == 0
 
 
-def test_top_picks_are_called_as_the_settings_say(household: Any, tmp_path: Path):
-    with lists(household, tmp_path, "top_picks_collections", top_picks_movies={"name": "Our films"}) as place:
-        place.pick("Film 5", "Film 2")
-        place.publish_top_picks()
-        assert titles(place, "BoxSet", "Our films") == ["Film 5", "Film 2"]
-
-
 @three_servers
 def test_recommendations_are_playlists_that_only_their_owner_sees(household: Any, tmp_path: Path, server: str):
     with lists(household, tmp_path, *PLAYLISTS, server=server) as place:

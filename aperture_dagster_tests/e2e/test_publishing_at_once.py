@@ -1,17 +1,14 @@
-"""Runs that publish at the same time: one waits for the other, but not for hours, and nothing comes in between."""
+"""Runs that publish at the same time: one waits for the other, but not for hours."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aperture_dagster.publishing import publication, published
-from aperture_dagster.publishing.lists import ListPublisher
-from aperture_dagster.publishing.publisher import Publisher
+from aperture_dagster.publishing import published
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, shelf
 from aperture_dagster_tests.household import materializations
 
@@ -48,29 +45,3 @@ def test_while_another_run_publishes_for_hours_a_run_ends_without_a_failure_and_
         place.must_publish()
         place.publish_top_picks()
         assert {ANNAS, "Top Picks - Movies"} <= set(place.views("anna"))
-
-
-def test_nobody_else_publishes_from_the_reading_of_lists_to_the_last_playlist(
-    household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """What waited would publish what it read earlier, over what another run read later."""
-    monkeypatch.setattr(published, "PATIENCE", "10ms")
-    refused: list[str] = []
-    with shelf(household, tmp_path, also=["recommendation_playlists"]) as place, place.publication() as other:
-
-        def watched(owner: Any, name: str) -> None:
-            do: Callable[..., Any] = getattr(owner, name)
-
-            def call(*arguments: Any, **options: Any) -> Any:
-                with pytest.raises(published.AlreadyPublishing), other.manifest.exclusively():
-                    pass
-                refused.append(name)
-                return do(*arguments, **options)
-
-            monkeypatch.setattr(owner, name, call)
-
-        watched(publication, "gather")
-        watched(Publisher, "publish")
-        watched(ListPublisher, "publish")
-        place.publish_now()
-    assert refused == ["gather", "publish", "publish"]

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster_tests.e2e.worlds import ENRICHED, world_of_studios
-from aperture_dagster_tests.household import Household, failures, metadata_of
+from aperture_dagster_tests.household import Household, metadata_of
 
 pytestmark = pytest.mark.e2e
 
@@ -56,14 +55,3 @@ def test_the_media_server_is_not_touched_unless_turned_on(household):
         assert publish(home)["skipped"].startswith("skipped: APERTURE_SET_STUDIO_PICTURES")
         assert simulator.state.studio_pictures() == {}
         assert simulator.state.requests("jellyfin", "Studios") == 0
-
-
-def test_a_server_that_is_down_fails_the_step_with_a_sentence_and_keeps_the_logos(household):
-    with enriched(household, set_studio_pictures=True) as (simulator, home):
-        simulator.state.add_fault(FaultRule("jellyfin", "/Studios", status=503))
-        result = home.run("enrich_studio_logos")
-        (sentence,) = failures(result).values()
-        assert "Jellyfin" in sentence and "What was there is kept" in sentence
-        assert logos_by_name(home)
-        simulator.state.clear_faults()
-        assert publish(home)["rows_written"] > 1

@@ -153,15 +153,6 @@ def test_a_source_that_fails_keeps_the_last_list_and_costs_the_other_media_type_
         assert home.rows() == made, "a second run that fails keeps the list of the first"
 
 
-def test_without_a_key_a_hybrid_list_is_made_from_plays_alone(house: Any) -> None:
-    one = world(plays=watched(3, *USERS))
-    with house(one, top_picks_movies={"source": "local+tmdb:popular"}, tmdb_api_key=None) as home:
-        metadata = home.make()
-        assert home.titles() == ["Film 3"] and home.sources() == {"local"}
-        assert "TMDB_API_KEY is not set. The list is made from the household's plays alone." in home.warnings()[0]
-        assert "TMDB_API_KEY" in metadata["movie_without_outside"]
-
-
 def test_a_list_with_nothing_of_the_library_keeps_the_last_list_and_never_writes_an_empty_one(house: Any) -> None:
     overrides = {"top_picks_movies": {"source": f"mdblist:{LIST}"}}
     with house(world(film(70, copies=0)), stand_ins={"mdblist_lists": {LIST: ["movie:70"]}}, **overrides) as home:

@@ -96,23 +96,6 @@ def test_what_is_hidden_is_published_for_nobody_who_hid_it(home: Home, signed_in
     assert list(lists.values()) == [[2], [1, 2], []]
 
 
-def test_nobody_hides_a_title_for_somebody_else(home: Home, signed_in: Browsers):
-    home.recommend("Anna", 2)
-    home.recommend("Ben", 2)
-    anna, ben = signed_in("Anna"), signed_in("Ben")
-    work = home.shelf.item("film-2")["work_id"]
-    for browser, csrf, status in ((ben, token(anna), 403), (ben, "", 403), (ben, "é", 403)):
-        assert browser.post("/not-for-me", data={"csrf": csrf, "work": work}).status_code == status, csrf
-    # An administrator sees the lists of others, and no buttons there.
-    assert "Not for me" not in anna.get("/?as=Ben").text and "Not for me" in anna.get("/").text
-    assert anna.post("/not-for-me?as=Ben", data={"csrf": token(anna), "work": work}).status_code == 303
-    assert titles(ben.get("/").text) == ["Heat 2000"]
-    stranger = TestClient(anna.app, follow_redirects=False)
-    assert stranger.post("/not-for-me", data={"csrf": token(anna), "work": work}).status_code == 403
-    assert anna.get("/not-for-me").status_code == 405
-    assert home.shelf.value("SELECT count(*) FROM dismissals WHERE user_id = 'Ben'") == 0
-
-
 def test_only_what_a_member_may_see_can_be_hidden(home: Home, signed_in: Browsers):
     home.recommend("Ben", 3)
     home.suggest("Anna", "Stalker", "PG")
@@ -125,13 +108,6 @@ def test_only_what_a_member_may_see_can_be_hidden(home: Home, signed_in: Browser
     home.user("Ben", is_disabled=True)
     up = {"csrf": "", "work": home.shelf.item("film-3")["work_id"], "next": "//elsewhere"}
     assert ben.post("/not-for-me", data=up).status_code == 403
-
-
-def test_after_hiding_a_browser_stays_here(home: Home, signed_in: Browsers):
-    home.recommend("Ben", 3)
-    ben, up = signed_in("Ben"), home.shelf.item("film-3")["work_id"]
-    answer = ben.post("/not-for-me", data={"csrf": token(ben), "work": up, "next": "https://elsewhere.example/"})
-    assert answer.headers["location"] == "/"
 
 
 def test_a_title_is_rated_from_1_to_10_and_the_rating_goes_the_way_of_all_ratings(home: Home, signed_in: Browsers):
@@ -174,12 +150,12 @@ def test_a_rating_on_the_media_server_is_shown_in_whole_steps(home: Home, signed
     assert "Your rating of Alien &amp; &lt;Co&gt;: 8 of 10" in signed_in("Ben").get("/").text
 
 
-@pytest.mark.parametrize("rating", ["0", "11", "-1", "5.5", "x", "½", "٣", "1e1", " 5", "5" * 400])
-def test_what_is_no_rating_is_refused(rating: str, home: Home, signed_in: Browsers):
+def test_what_is_no_rating_is_refused(home: Home, signed_in: Browsers):
     home.recommend("Ben", 1)
     ben = signed_in("Ben")
     _, form = rating_form(ben, "/", "Alien")
-    assert ben.post("/rate", data={**form, "rating": rating}).status_code == 400
+    for rating in ("0", "11", "-1", "5.5", "x", "½", "٣", "1e1", " 5", "5" * 400):
+        assert ben.post("/rate", data={**form, "rating": rating}).status_code == 400, rating
     assert ben.post("/rate", data=form).status_code == 400, "without a rating"
     assert home.shelf.rows("SELECT * FROM ratings") == []
 
@@ -210,23 +186,26 @@ def test_more_like_a_title_becomes_part_of_its_members_taste_until_it_is_taken_b
     assert titles(anna.get("/taste").text) == []
 
 
-@pytest.mark.parametrize("path", sorted(CHANGES))
-def test_nobody_changes_anything_for_somebody_else_or_without_the_token(path: str, home: Home, signed_in: Browsers):
+def test_nobody_changes_anything_for_somebody_else_or_without_the_token(home: Home, signed_in: Browsers):
     home.recommend("Anna", 2)
     home.recommend("Ben", 2)
     anna, ben = signed_in("Anna"), signed_in("Ben")
+    # An administrator sees the lists of others, and no buttons there.
+    assert "Not for me" not in anna.get("/?as=Ben").text and "Not for me" in anna.get("/").text
+    token_of_anna, stranger = token(anna), TestClient(anna.app, follow_redirects=False)
     form = {"work": home.shelf.item("film-2")["work_id"], "rating": "8"}
-    for csrf in (token(anna), "", "é"):
-        assert ben.post(path, data=form | {"csrf": csrf}).status_code == 403
-    stranger = TestClient(anna.app, follow_redirects=False)
-    assert stranger.post(path, data=form | {"csrf": token(anna)}).status_code == 403
-    assert anna.get(path).status_code == 405
-    answer = anna.post(f"{path}?as=Ben", data=form | {"csrf": token(anna), "user": "Ben", "as": "Ben"})
-    assert answer.status_code == (404 if path == "/choices" else 303), "nothing is published here, so nothing to choose"
+    for path in sorted(CHANGES):
+        for csrf in (token_of_anna, "", "é"):
+            assert ben.post(path, data=form | {"csrf": csrf}).status_code == 403, path
+        assert stranger.post(path, data=form | {"csrf": token_of_anna}).status_code == 403, path
+        assert anna.get(path).status_code == 405, path
+        answer = anna.post(f"{path}?as=Ben", data=form | {"csrf": token_of_anna, "user": "Ben", "as": "Ben"})
+        assert answer.status_code == (404 if path == "/choices" else 303), "nothing is published, so nothing to choose"
     for table in ("dismissals", "ratings", "more_like_this", "member_choices"):
         assert home.shelf.value(f"SELECT count(*) FROM {table} WHERE user_id <> 'Anna'") == 0, table
     home.user("Ben", is_disabled=True)
-    assert signed_in("Ben").post(path, data=form | {"csrf": "x"}).status_code == 403
+    for path in sorted(CHANGES):
+        assert signed_in("Ben").post(path, data=form | {"csrf": "x"}).status_code == 403, path
 
 
 def test_the_page_of_a_title_is_for_those_who_may_see_it(home: Home, signed_in: Browsers):

@@ -58,7 +58,6 @@ def answer(
     [
         ("127.0.0.1:3000", {}),
         ("localhost:3000", {}),
-        ("LOCALHOST", {}),
         ("localhost.:3000", {}),
         ("[::1]:3000", {}),
         ("aperture.localhost", {}),
@@ -66,11 +65,8 @@ def answer(
         ("localhost:8080", {}),
         ("192.168.1.10:8080", {"listening": "0.0.0.0"}),
         ("[fd00::10]:3000", {"listening": "::"}),
-        ("100.64.0.7:3000", {"listening": "100.64.0.7"}),
         ("mediabox:3000", {"listening": "mediabox"}),
         ("box-7:3000", {"listening": "0.0.0.0"}),
-        ("Box-7.local:3000", {"listening": "0.0.0.0"}),
-        ("aperture.example.org", {"allowed": ("aperture.example.org",)}),
         ("aperture.example.org:8443", {"allowed": ("Aperture.example.org",)}),
     ],
 )
@@ -87,22 +83,15 @@ def test_the_ui_answers_to_the_names_of_this_machine_and_to_those_that_were_set(
     [
         ("Host: evil.example:3000", 421),
         ("Host: localhost.evil.example:3000", 421),
-        ("Host: 127.0.0.1.evil.example", 421),
-        ("Host: notlocalhost", 421),
         ("Host: box-7:3000", 421),
         ("Host: 127.1:3000", 421),
-        ("Host: 2130706433:3000", 421),
         ("Host: sub.aperture.example.org", 421),
         ("", 400),
         ("Host:", 400),
         ("Host: localhost\nHost: evil.example", 400),
-        ("Host: localhost\nHost: localhost", 400),
         ("Host: localhost, evil.example", 400),
         ("Host: user@localhost", 400),
-        ("Host: localhost:3000:1", 400),
-        ("Host: localhost:port", 400),
         ("Host: [::1", 400),
-        ("Host: local/host", 400),
     ],
 )
 def test_another_name_is_refused_since_its_owner_could_point_it_here(
@@ -124,17 +113,14 @@ def test_another_name_is_refused_since_its_owner_could_point_it_here(
         # No page: curl, health checks.
         (f"Host: {LOCAL}", {}),
         # The UI itself, in browsers of any age.
-        (f"Host: {LOCAL}\nOrigin: http://{LOCAL}", {}),
         (f"Host: {LOCAL}\nOrigin: http://{LOCAL}\nSec-Fetch-Site: same-origin", {}),
         ("Host: Localhost:3000\nOrigin: http://localhost:3000", {}),
         (f"Host: {LOCAL}\nSec-Fetch-Site: none\nSec-Fetch-Mode: navigate\nSec-Fetch-Dest: document", {}),
         # Caddy and Tailscale keep the host, nginx as documented leaves the port out, others replace it.
         (f"Host: {PROXIED}\nOrigin: https://{PROXIED}\nX-Forwarded-Proto: https", {"allowed": (PROXIED,)}),
         (f"Host: {PROXIED}:443\nOrigin: https://{PROXIED}", {"allowed": (PROXIED,)}),
-        (f"Host: {PROXIED}:8443\nOrigin: https://{PROXIED}:8443", {"allowed": (PROXIED,)}),
         (f"Host: {PROXIED}\nOrigin: https://{PROXIED}:8443", {"allowed": (f"{PROXIED}:8443",)}),
         (f"Host: {LOCAL}\nOrigin: https://{PROXIED}\nSec-Fetch-Site: same-origin", {"allowed": (PROXIED,)}),
-        (f"Host: {LOCAL}\nOrigin: https://{PROXIED}:8443", {"allowed": (f"{PROXIED}:8443",)}),
     ],
 )
 def test_the_ui_and_programs_may_send_anything(head: str, how: dict[str, Any]):
@@ -150,31 +136,23 @@ def test_the_ui_and_programs_may_send_anything(head: str, how: dict[str, Any]):
         "Origin: http://evil.example",
         "Origin: http://evil.example\nSec-Fetch-Site: same-origin",
         f"Origin: http://{LOCAL}\nOrigin: http://evil.example",
-        f"Origin: http://{LOCAL}, http://evil.example",
         "Origin: null",
-        "Origin:",
         f"Origin: {LOCAL}",
         # Another program on this machine, and another protocol.
         f"Origin: {OTHERS_PORT}",
-        "Origin: http://127.0.0.1",
         "Origin: http://localhost:3000",
-        f"Origin: file://{LOCAL}",
         f"Origin: http://{LOCAL}.evil.example",
         f"Origin: http://{PROXIED}:8096",
         "Sec-Fetch-Site: cross-site",
         "Sec-Fetch-Site: same-site",
-        "Sec-Fetch-Site: anything",
         f"Origin: http://{LOCAL}\nSec-Fetch-Site: cross-site",
-        "Sec-Fetch-Site: none\nSec-Fetch-Site: cross-site",
     ],
 )
 def test_what_a_page_of_another_website_sends_is_refused(head: str):
     head, how = f"Host: {LOCAL}\n{head}", {"allowed": (PROXIED,)}
     for method, path in (
-        ("GET", "/runs"), ("GET", "/graphql"), ("GET", "/logs/a/b/err"), ("GET", "/notebook?path=a.ipynb"),
-        ("GET", "/download_debug/1"), ("GET", "/server_info"), ("HEAD", "/"), ("OPTIONS", "/graphql"),
-        ("POST", "/graphql"), ("POST", "/report_asset_materialization/movies"), ("POST", "/report_asset_check/movies"),
-        ("POST", "/report_asset_observation/movies"),
+        ("GET", "/runs"), ("GET", "/graphql"), ("HEAD", "/"), ("OPTIONS", "/graphql"), ("POST", "/graphql"),
+        ("POST", "/report_asset_materialization/movies"),
     ):  # fmt: skip
         status, found, _ = answer(f"{head}\nContent-Type: application/json", method, path, **how)
         assert status == 403 and "x-app" not in found, (method, path)
@@ -210,22 +188,17 @@ def test_nothing_but_a_followed_link_gets_a_way_to_continue(head: str, method: s
     ("method", "path", "content_type", "status"),
     [
         ("GET", "/graphql?query=mutation+x", "", 405),
-        ("GET", "/graphql?query=query+x", "", 405),
         ("GET", "/graphql%0A?query=mutation+x", "", 405),
-        ("HEAD", "/graphql?query=mutation+x", "", 405),
         ("PUT", "/graphql?query=mutation+x", "application/json", 405),
         ("GET", "/graphql", "", 200),
         ("GET", "/assets/graphql?view=lineage", "", 200),
         ("POST", "/graphql", "application/json", 200),
         ("POST", "/graphql", "application/json; charset=utf-8", 200),
-        ("POST", "/graphql", "Application/GraphQL", 200),
         ("POST", "/graphql?query=mutation+x", "", 415),
         ("POST", "/graphql?query=mutation+x", "application/x-www-form-urlencoded", 415),
         ("POST", "/graphql?query=mutation+x", "multipart/form-data; boundary=application/json", 415),
-        ("POST", "/graphql?query=mutation+x", "text/plain", 415),
         # Dagster looks for its type anywhere in the header, browsers at the beginning.
         ("POST", "/graphql", "text/plain; application/json", 415),
-        ("POST", "/graphql", "text/plain;application/graphql", 415),
     ],
 )
 @pytest.mark.parametrize("prefix", ["", "/aperture"])

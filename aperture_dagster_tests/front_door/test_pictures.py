@@ -95,14 +95,13 @@ def test_who_may_not_see_a_title_does_not_see_its_poster(posters: Posters):
     assert posters.fetched() == 0
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["..%2fUsers", "%2e%2e", "../Users", "x%2f..%2f..%2fUsers%3fa", "http:%2f%2f127.0.0.1%2f", "film-99", "@evil",
-     "%00a"],
-)  # fmt: skip
-def test_nothing_but_ids_of_titles_reaches_the_server(posters: Posters, path: str):
-    before = len(posters.simulator.state.arrivals("jellyfin"))
-    assert posters.browser("Anna").get(f"/pictures/{path}").status_code == 404
+def test_nothing_but_ids_of_titles_reaches_the_server(posters: Posters):
+    before, anna = len(posters.simulator.state.arrivals("jellyfin")), posters.browser("Anna")
+    for path in (
+        "..%2fUsers", "%2e%2e", "../Users", "x%2f..%2f..%2fUsers%3fa", "http:%2f%2f127.0.0.1%2f", "film-99", "@evil",
+        "%00a",
+    ):  # fmt: skip
+        assert anna.get(f"/pictures/{path}").status_code == 404, path
     assert len(posters.simulator.state.arrivals("jellyfin")) == before
 
 

@@ -141,18 +141,6 @@ def test_what_the_mail_server_refuses_is_sent_by_the_next_run_and_costs_nobody_e
     assert post.send("Ben") == "sent" and len(post.mail.letters) == 2
 
 
-@pytest.mark.parametrize(
-    "address", ["a@b.example,c@d.example", "a@b.example\r\nBcc: c@d.example", "a", "a b@c.example"]
-)
-def test_an_address_is_one_address(post: Post, address: str):
-    post.want("Ben", address)
-    with pytest.raises(LetterNotSent):
-        post.send("Ben")
-    assert post.mail.letters == []
-    answer = choose(post.browser("Ben"), newsletter="1", address=address)
-    assert answer.status_code == 400
-
-
 def test_a_member_turns_letters_on_and_off(post: Post):
     ben = post.browser("Ben")
     assert choose(ben, newsletter="1").status_code == 400, "no address is known"
@@ -239,23 +227,26 @@ def test_a_letter_goes_to_a_service_that_the_operator_uses_and_its_address_stays
     assert post.home.shelf.value("SELECT address FROM member_choices") == "ben@home.example"
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "json://192.168.1.1/x", "jsons://x.example", "xml://10.0.0.1", "form://localhost:8096", "ntfy://192.168.1.1/x",
-        "https://discord.com/api/webhooks/1/x", "mailto://evil.example", "gotify://10.0.0.1/token", "syslog://",
-        f"{DISCORD}?href=http://10.0.0.1", f"{DISCORD}\r\nx", "discord://", "slack://T1/B1/c1", "DISCORD://1/2",
-    ],
+NO_ADDRESSES = (
+    "json://192.168.1.1/x", "jsons://x.example", "xml://10.0.0.1", "form://localhost:8096", "ntfy://192.168.1.1/x",
+    "https://discord.com/api/webhooks/1/x", "mailto://evil.example", "gotify://10.0.0.1/token", "syslog://",
+    f"{DISCORD}?href=http://10.0.0.1", f"{DISCORD}\r\nx", "discord://", "slack://T1/B1/c1", "DISCORD://1/2",
+    "a@b.example,c@d.example", "a@b.example\r\nBcc: c@d.example", "a", "a b@c.example",
 )  # fmt: skip
-def test_an_address_of_a_member_leads_to_no_host_of_their_choice(
-    post: Post, make_settings: Callable[..., Settings], address: str, monkeypatch: pytest.MonkeyPatch
+
+
+def test_an_address_of_a_member_is_one_and_leads_to_no_host_of_their_choice(
+    post: Post, make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ):
     served = with_services(post, make_settings)
-    assert choose(served.browser("Ben"), newsletter="1", address=address).status_code == 400
-    choose(served.browser("Ben"), newsletter="", address=address)
-    assert post.home.shelf.value("SELECT max(address) FROM member_choices") is None
-    # Nor does one that was written before the rules were.
-    served.want("Ben", address)
     monkeypatch.setattr(Notifier, "send", lambda *_: pytest.fail("something was sent"))
-    with pytest.raises(LetterNotSent):
-        served.send("Ben")
+    browser = served.browser("Ben")
+    for address in NO_ADDRESSES:
+        assert choose(browser, newsletter="1", address=address).status_code == 400, address
+        choose(browser, newsletter="", address=address)
+        assert post.home.shelf.value("SELECT max(address) FROM member_choices") is None, address
+    # Nor does one that was written before the rules were.
+    for address in NO_ADDRESSES:
+        served.want("Ben", address)
+        with pytest.raises(LetterNotSent):
+            served.send("Ben")

@@ -24,9 +24,6 @@ def test_everybody_is_shown_with_their_own_first_title(shelf: Shelf, make_settin
         ("ann", "Film 3 (2000)"),
         ("bob", "Film 1 (2000)"),
     ]
-    assert {row["user"]: row["title"] for row in page.tops["films"] if row["rank"] == 2} == {
-        "ann": "Film 1 (2000)", "bob": "Film 2 (2000)",
-    }  # fmt: skip
     assert sorted(title for title, _ in page.posters) == ["Film 1", "Film 3"]
 
 

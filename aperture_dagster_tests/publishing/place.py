@@ -17,7 +17,7 @@ from aperture_dagster.publishing.access import AccessRules
 from aperture_dagster.publishing.entries import EntryForm, ListedTitle, ListSpec, Original, OriginalEpisode
 from aperture_dagster.publishing.entries import build_library as build
 from aperture_dagster.publishing.lists import DesiredList, ListPublisher
-from aperture_dagster.publishing.manifest import Leftover, LibraryList, PlacedEntry, PlacedLibrary, PlacedList
+from aperture_dagster.publishing.manifest import LibraryList, PlacedEntry, PlacedLibrary, PlacedList
 from aperture_dagster.publishing.names import is_list_folder
 from aperture_dagster.publishing.nfo import TitleFacts
 from aperture_dagster.publishing.paths import MARKER
@@ -38,8 +38,6 @@ class Memory:
         self._libraries: dict[str, PlacedLibrary] = {}
         self._entries: dict[str, dict[str, PlacedEntry]] = {}
         self._lists: dict[tuple[str, str, str], PlacedList] = {}
-        self._leftovers: dict[tuple[str, str], Leftover] = {}
-        self.roots: dict[str, str] = {}
         self.settings: set[tuple[str, str, str]] = set()
         self.lists_of_users: dict[str, LibraryList] = {}
         self.copies: dict[str, int] = {}
@@ -79,33 +77,6 @@ class Memory:
         self._write(f"forget {list_key}")
         self._libraries.pop(list_key, None)
         self._entries.pop(list_key, None)
-
-    def leave_library(self, library: PlacedLibrary) -> None:
-        entries = self.entries(library.list_key)
-        self._leftovers[library.root, library.folder] = Leftover(
-            library.list_key, library.name, library.root, library.root_on_server, library.folder, entries
-        )
-        self.forget_library(library.list_key)
-
-    def keep_leftover(self, leftover: Leftover) -> None:
-        """Remember what is still on disk, as :meth:`leave_library` does."""
-        self._leftovers[leftover.root, leftover.folder] = leftover
-
-    def leftovers(self) -> list[Leftover]:
-        return list(self._leftovers.values())
-
-    def forget_leftover(self, leftover: Leftover) -> None:
-        self._write(f"forget leftover {leftover.list_key}")
-        del self._leftovers[leftover.root, leftover.folder]
-
-    def marked_roots(self) -> dict[str, str]:
-        return dict(self.roots)
-
-    def note_root(self, root_on_server: str, root: str | None) -> None:
-        self._write(f"root {root_on_server}")
-        self.roots.pop(root_on_server, None)
-        if root is not None:
-            self.roots[root_on_server] = root
 
     def write_copies(self, copies: Mapping[str, int], folder: str) -> int:
         new = {key: value for key, value in copies.items() if self.copies.get(key) != value}

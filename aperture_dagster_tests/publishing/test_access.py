@@ -7,14 +7,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.publishing.access import (
-    AccessChange,
-    AccessRules,
-    OwnLibrary,
-    Remembered,
-    plan_access,
-    plan_new_libraries,
-)
+from aperture_dagster.publishing.access import AccessChange, AccessRules, Libraries, OwnLibrary, plan_access
 from aperture_dagster.publishing.manifest import LibraryList
 
 ANNA, BEN = "a" * 32, "b" * 32
@@ -43,9 +36,8 @@ def user(user_id: str = ANNA, *, folders: list[str] | None = None, **configurati
 def plan(one: dict[str, Any], **options: Any) -> AccessChange:
     rules = AccessRules(options.pop("strict", False), options.pop("hide_own", False), lambda record: frozenset())
     lists = {each.user_id: each for each in options.pop("lists", [])}
-    remembered = Remembered(options.pop("hidden", set()), lists)
-    given: dict[str, Any] = {"own": [ANNAS, BENS, SHARED], "others": {FILMS: "Films"}, "retired": {}}
-    return plan_access(one, rules=rules, remembered=remembered, **(given | options))
+    given: dict[str, Any] = {"own": [ANNAS, BENS, SHARED], "others": {FILMS: "Films"}, "lists": lists}
+    return plan_access(one, Libraries(**(given | options)), rules)
 
 
 def after(one: dict[str, Any], change: AccessChange) -> dict[str, Any]:
@@ -126,7 +118,6 @@ def test_a_list_follows_new_libraries_of_the_operator():
     assert change.policy["EnabledFolders"] == [FILMS, ANNAS.policy_id, SHARED.policy_id, NEW]
     assert change.given == listed(FILMS, NEW)
     assert change.about == "anna, who has a list of libraries, gets Documentaries."
-    assert plan_new_libraries(anna, listed(FILMS), others).policy == change.policy
     by_the_operator = plan(anna, strict=True, others=others)
     assert by_the_operator.policy is None
 
@@ -137,7 +128,6 @@ def test_a_list_that_the_operator_shortened_is_the_operators_from_then_on():
     others = {FILMS: "Films", NEW: "Documentaries"}
     for change in (
         plan(anna, strict=True, lists=[listed(FILMS)], others=others),
-        plan_new_libraries(anna, listed(FILMS), others),
         plan(anna, strict=False, lists=[listed(FILMS)], own=[ANNAS, SHARED], others=others),
     ):
         assert change.policy is None and change.given is None and not change.is_new_list

@@ -159,23 +159,6 @@ def test_a_file_that_somebody_changed_is_put_right(shelf: Shelf, damage: str):
     assert b"Alien" in (folder / "movie.nfo").read_bytes()
 
 
-def test_a_title_that_leaves_takes_its_files_along(shelf: Shelf):
-    shelf.publish(entry(), entry(2, marker="ap-ghjk"))
-    shelf.publish(entry(2, marker="ap-ghjk"))
-    assert {path.partition("/")[0] for path in shelf.files()} == {"Alien (1979) [ap-ghjk]", "about.txt"}
-
-
-def test_what_somebody_put_into_an_entry_stays(shelf: Shelf):
-    shelf.publish(entry())
-    folder = shelf.folder.path / "Alien (1979) [ap-bcdf]"
-    (folder / "my notes.txt").write_text("mine")
-    placed = shelf.placed["ap-bcdf"]
-    assert not shelf.folder.remove(placed)
-    assert [one.name for one in folder.iterdir()] == ["my notes.txt"]
-    assert not shelf.folder.retire()
-    assert (folder / "my notes.txt").read_text() == "mine"
-
-
 def test_from_links_to_strm_and_back(shelf: Shelf):
     one = entry()
     strm = DesiredFile(f"{one.folder}.strm", "strm", "/media/alien.mkv", content=b"/media/alien.mkv\n", item_id=11)

@@ -16,9 +16,8 @@ def test_links_are_used_on_jellyfin_and_strm_files_on_emby_unless_the_operator_d
 @pytest.mark.parametrize(
     ("form", "product", "version", "warning"),
     [
-        ("strm", "jellyfin", (10, 11, 7), "will not start"),
-        ("strm", "jellyfin", (12, 0, 0), "Jellyfin 12.0.0 does not play"),
-        ("strm", "jellyfin", (10, 11, 6), "not from 10.11.7 on"),
+        ("strm", "jellyfin", (10, 11, 7), "titles do not play: from version 10.11.7 on"),
+        ("strm", "jellyfin", (10, 11, 6), "titles will not play after an update"),
         ("strm", "emby", (4, 9, 0), None),
         ("symlink", "jellyfin", (12, 0), None),
     ],

@@ -151,15 +151,6 @@ def test_the_folder_of_a_list_is_never_skipped_or_misread(key: str, user: str):
     assert folder != list_folder(f"{key}-{user}-2")
 
 
-def test_the_longest_words_of_a_key_do_not_make_its_folder_longer_than_30_characters():
-    assert re.fullmatch(r"abcdefghijk-lmnopqrst-[a-z]{8}", list_folder("abcdefghijk/lmnopqrstuv/wxyz"))
-
-
-def test_a_sidecar_has_at_most_240_bytes():
-    for length, expected in ((229, f"V [id].{'x' * 229}.srt"), (230, "V [id].srt")):
-        assert sidecar_name("V [id].mkv", "/m/Film.mkv", f"/m/{'x' * length}.srt") == expected
-
-
 def test_the_longest_paths_are_known():
     film = entry_folder("x" * 300, 2000, ID)
     assert len(f"{'x' * 30}/{film}/{video_name(film, 'm2ts', 1)}") <= LONGEST_BELOW_ROOT

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aperture_dagster.publishing.names import LONGEST_BELOW_ROOT
-from aperture_dagster.publishing.paths import IGNORED_FOLDERS, PathMap, root_problems
+from aperture_dagster.publishing.paths import PathMap, root_problems
 
 PATHS = PathMap(
     {
@@ -81,14 +81,14 @@ def test_a_root_that_conflicts_with_a_library_is_refused(root: str, library: str
 @pytest.mark.parametrize(
     ("root", "reason"),
     [
-        *((f"/srv/{name.upper()}/x", "which media servers skip") for name in sorted(IGNORED_FOLDERS)),
-        ("/srv/a.trickplay", "which media servers skip"),
-        ("/srv/.aperture", "begins with a dot"),
-        ("/.aperture", "begins with a dot"),
-        ("/srv/tt1234567", "as an id"),
-        ("/srv/x [tmdbid=1]", "as an id"),
-        ("/srv/x [dontfetchmeta]", "as an id"),
-        ("/srv/tab/x", "3D"),
+        *((f"/srv/{name.upper()}/x", f'"{name.upper()}"') for name in ("metadata", "@eadir", "lost+found")),
+        ("/srv/a.trickplay", '"a.trickplay"'),
+        ("/srv/.aperture", '".aperture"'),
+        ("/.aperture", '".aperture"'),
+        ("/srv/tt1234567", '"tt1234567"'),
+        ("/srv/x [tmdbid=1]", "[tmdbid="),
+        ("/srv/x [dontfetchmeta]", "[dontfetchmeta]"),
+        ("/srv/tab/x", '"tab"'),
         ("C:\\" + "x" * (259 - LONGEST_BELOW_ROOT), "259 characters of Windows"),
         ("aperture", "not an absolute path"),
     ],

@@ -24,7 +24,7 @@ from aperture_dagster_tests.killing import Killed
 from aperture_dagster_tests.publishing.place import Place, a_place
 
 # Scans that are refreshes of single libraries, and scans of everything; libraries that cannot be hidden are apart.
-SERVERS = ["10.10.7", "10.11.11", "12.0.0"]
+SERVERS = ["10.10.7", "12.0.0"]
 LISTS = {"ada": ["Alone", "Merged"], "bo": ["Part One", "Part Two"], "cleo": ["Two Files", "Alone"]}
 # A film in 100 s.
 SLOW: dict[str, Any] = {"scan_entries_per_second": 0.01}
@@ -32,13 +32,13 @@ SLOW: dict[str, Any] = {"scan_entries_per_second": 0.01}
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], None]:
-    """A look every 20 s, and patience for 300 s; the test may set others."""
+    """A look every 40 s, and patience for 300 s; the test may set others."""
 
     def be_patient(seconds: float, poll: float) -> None:
         monkeypatch.setattr(reading, "WAIT_SECONDS", seconds)
         monkeypatch.setattr(reading, "POLL_SECONDS", poll)
 
-    be_patient(300, 20)
+    be_patient(300, 40)
     return be_patient
 
 
@@ -82,8 +82,8 @@ def test_each_library_is_shown_as_soon_as_the_server_has_read_it(tmp_path: Path,
         watching(place, lambda: history.append(sum(map(bool, seen_by(place).values()))))
         outcomes = place.publish(*lists(place))
         assert all(one.error is None for one in outcomes)
-        # The first is complete after 200 s of 600, which is 10 looks; three more confirm it.
-        assert [history.count(number) for number in (0, 1, 2)] == pytest.approx([13, 10, 10], abs=4)
+        # The first is complete after 200 s of 600, which is 5 looks; three more confirm it.
+        assert [history.count(number) for number in (0, 1, 2)] == pytest.approx([8, 5, 5], abs=3)
         assert seen_by(place) == {owner: [f"{owner}'s picks"] for owner in LISTS}
         assert {one.unverified_since for one in place.manifest.libraries().values()} == {None}
 
@@ -101,7 +101,7 @@ def test_on_a_server_that_hides_no_library_access_comes_first_and_each_is_verifi
         assert {0, 1, 2} == set(verified) and len(place.manifest.copies) == 6
 
 
-@pytest.mark.parametrize("server", [*SERVERS, "emby"])
+@pytest.mark.parametrize("server", ["12.0.0", "emby"])
 def test_a_scan_that_goes_on_for_hours_is_waited_for(
     tmp_path: Path, server: str, patience: Callable[[float, float], None]
 ):
@@ -116,7 +116,10 @@ def test_a_scan_that_goes_on_for_hours_is_waited_for(
         assert place.views("ada") == ["ada's picks"]
 
 
-def test_somebody_elses_scan_is_waited_for_while_it_goes_on_and_costs_the_others_nothing(slow: Place):
+def test_somebody_elses_scan_is_waited_for_while_it_goes_on_and_costs_the_others_nothing(
+    slow: Place, patience: Callable[[float, float], None]
+):
+    patience(300, 100)
     slow.publish(slow.wanted("ada", "Alone"))
     slow.state.set_scan_speed(None)
     slow.state.hold_scans(2000)
@@ -143,7 +146,7 @@ def test_while_somebody_elses_scan_hangs_nothing_is_changed_but_what_is_right_al
     )
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("server", ["10.11.11"])
 def test_a_library_that_hangs_costs_only_those_that_are_not_read(tmp_path: Path, server: str):
     with a_place(tmp_path, server, **SLOW) as place:
         watching(place)
@@ -252,18 +255,6 @@ def test_a_library_that_changes_while_it_is_listed_is_waited_for(
     assert slow.manifest.libraries()[slow.key("ada")].unverified_since is None
 
 
-def test_the_next_run_counts_only_what_the_server_has_still_to_read(slow: Place, caplog: pytest.LogCaptureFixture):
-    killed_while_it_waits(slow, *lists(slow))
-    slow.wait(150)
-    caplog.set_level(logging.INFO)
-    slow.publish(*lists(slow))
-    lines = [one.getMessage() for one in caplog.records if "has read" in one.getMessage()]
-    assert lines and all(" of 5 entries" in one for one in lines), "one of six was there"
-    # Half of the first library was read before this run: that says nothing about the pace.
-    slow_ones = [one for one in lines if "0 of 3 libraries" in one]
-    assert slow_ones and not any(" left" in one for one in slow_ones)
-
-
 @pytest.mark.parametrize("media_type", ["movie", "series"])
 def test_what_the_server_has_read_in_part_is_not_shown(slow: Place, media_type: str):
     titles = ["Show"] if media_type == "series" else LISTS["ada"]
@@ -281,7 +272,7 @@ def test_what_the_server_has_read_in_part_is_not_shown(slow: Place, media_type: 
 
     watching(slow, look)
     slow.publish(wanted)
-    assert len(seen) > 10 and not any(seen)
+    assert len(seen) > 3 and not any(seen)
     assert slow.views("ada") == ["ada's picks"]
     shown = slow.writer.library_items(slow.libraries()["ada's picks"], "Movie,Episode")
     assert len(shown) > 1 and {one.server_item_id for one in shown} <= slow.manifest.copies.keys()
@@ -359,7 +350,7 @@ def test_the_log_says_how_far_the_server_is_and_how_long_it_takes(slow: Place, c
     caplog.set_level(logging.INFO)
     slow.publish(*lists(slow))
     lines = [one.getMessage() for one in caplog.records if "has read" in one.getMessage()]
-    assert 10 < len(lines) < 40, "the longer it takes, the rarer they are"
+    assert 5 < len(lines) < 30, "the longer it takes, the rarer they are"
     assert any(
         re.fullmatch(r"The media server has read 1 of 3 libraries, 2 of 6 entries; about \d min left\.", one)
         for one in lines

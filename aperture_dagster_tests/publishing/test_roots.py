@@ -44,7 +44,6 @@ def state_of(place: Place) -> tuple[Any, ...]:
         place.writer.user_objects(),
         list(memory.writes),
         memory.libraries(),
-        memory.leftovers(),
     )
 
 
@@ -94,12 +93,14 @@ def test_while_the_root_is_not_mounted_nothing_changes_and_afterwards_it_goes_on
 def test_without_its_marker_nothing_is_written_or_deleted_although_the_libraries_are_there(place: Place):
     place.publish(place.wanted("ada", "Alone", "Merged"))
     (place.root / MARKER.name).unlink()
+    place.viewers = {place.key("ada"): frozenset({place.user("ada")})}
     before, files = state_of(place), snapshot(place.root)
     with pytest.raises(RootError):
         place.publish(place.wanted("ada", "Part One"))
     assert state_of(place) == before and snapshot(place.root) == files
     (outcome,) = unpublish(place)
-    assert outcome.left_behind is not None and snapshot(place.root) == files
+    assert isinstance(outcome.error, RootError) and not outcome.retired
+    assert state_of(place) == before and snapshot(place.root) == files
 
 
 def test_a_marker_that_disappears_during_a_run_ends_what_is_written(place: Place, monkeypatch: pytest.MonkeyPatch):
@@ -176,48 +177,46 @@ def test_whatever_the_settings_name_everything_is_taken_back_where_it_was_placed
     place.publish(place.wanted("ada", "Alone", "Merged"), place.wanted("bo", "Merged"))
     now = {"path": other, "on_server": OTHER} if settings == "another root" else {}
     outcomes = unpublish(place, **({"path": None, "on_server": None} | now))
-    assert [(one.name, one.retired, one.error, one.left_behind) for one in outcomes] == [
-        (PICKS, True, None, None),
-        ("bo's picks", True, None, None),
+    assert [(one.name, one.retired, one.error) for one in outcomes] == [
+        (PICKS, True, None),
+        ("bo's picks", True, None),
     ]
     assert place.libraries() == libraries and place.writer.user_objects() == users
     assert list(place.root.iterdir()) == [] and list(other.iterdir()) == []
     assert place.manifest.libraries() == {} and place.manifest.settings_set() == set()
 
 
-def test_what_cannot_be_removed_is_named_and_remembered_until_a_later_run_removes_it(place: Place):
-    users, libraries = place.writer.user_objects(), place.libraries()
+def test_while_the_root_is_not_mounted_nothing_is_taken_back(place: Place):
     place.publish(place.wanted("ada", "Alone", "Merged"), place.wanted("bo", "Merged"))
+    place.viewers = {place.key(one): frozenset({place.user(one)}) for one in ("ada", "bo")}
     unmount(place)
     before = state_of(place)
-    planned = unpublish(place, path=None, on_server=None, dry_run=True)
-    assert all(str(place.root) in (one.left_behind or "") for one in planned) and state_of(place) == before
-    for _ in range(2):
-        outcomes = unpublish(place, path=None, on_server=None)
-        assert [(one.name, one.error) for one in outcomes] == [(PICKS, None), ("bo's picks", None)]
-        for outcome in outcomes:
-            assert outcome.left_behind is not None and str(place.root) in outcome.left_behind
-            assert f"--forget-root {place.root}" in outcome.left_behind
-        (warning,) = place.warnings
-        assert warning.startswith("The files of 2 libraries cannot be removed now: The folder")
-        assert place.libraries() == libraries and place.writer.user_objects() == users
-        assert place.manifest.libraries() == {}
+    for dry_run in (True, False):
+        outcomes = unpublish(place, dry_run=dry_run)
+        assert [(one.retired, type(one.error)) for one in outcomes] == [(False, RootError)] * 2
+        assert str(place.root) in str(outcomes[0].error) and state_of(place) == before
     mount(place)
-    assert [(one.retired, one.left_behind) for one in unpublish(place)] == [(True, None)] * 2
-    assert place.files() == {} and list(place.root.iterdir()) == [] and place.manifest.leftovers() == []
-    assert unpublish(place) == [] and place.warnings == []
+    assert [(one.retired, one.error) for one in unpublish(place)] == [(True, None)] * 2
+    assert list(place.root.iterdir()) == [] and unpublish(place) == []
 
 
-def test_files_of_a_root_that_is_gone_for_good_can_be_forgotten(place: Place, other: Path):
+def test_files_in_a_folder_of_earlier_settings_that_is_gone_cost_no_list(place: Place, other: Path):
+    users = place.writer.user_objects()
     place.publish(place.wanted("ada", "Alone"), place.wanted("bo", "Merged"))
     unmount(place)
-    place.publish(place.wanted("ada", "Alone"), path=other, on_server=OTHER)
-    assert len(place.manifest.leftovers()) == 1 and len(place.warnings) == 1
-    now = {"path": other, "on_server": OTHER, "forgotten": place.root}
-    place.publish(place.wanted("ada", "Alone"), place.wanted("bo", "Merged"), **now)
-    assert place.manifest.leftovers() == [] and place.warnings == []
-    assert place.views("ada") == [PICKS] and place.shown("bo's picks") == ["Merged"]
-    assert {one.root for one in place.manifest.libraries().values()} == {str(other)}
+    now: dict[str, Any] = {"path": other, "on_server": OTHER}
+    place.publish(place.wanted("ada", "Alone"), **now)
+    (warning,) = place.warnings
+    assert f"Files that were published in {place.root} cannot be removed now" in warning
+    assert place.views("ada") == [PICKS] and place.shown(PICKS) == ["Alone"]
+    assert {one.root for one in place.manifest.libraries().values()} == {str(other), str(place.root)}
+    assert [(one.retired, one.error) for one in unpublish(place, **now)] == [(True, None)] * 2
+    assert len(place.warnings) == 1 and place.manifest.libraries() == {} and list(other.iterdir()) == []
+    assert place.writer.user_objects() == users
+    mount(place)
+    # What is there is taken over by the library that is there again.
+    place.publish(place.wanted("ada", "Alone"))
+    assert place.titles_on_disk("ada") == ["Alone"] and place.shown(PICKS) == ["Alone"]
 
 
 def test_after_the_root_changed_libraries_move_there_and_nothing_stays_behind(place: Place, other: Path):
@@ -251,35 +250,11 @@ def test_after_the_root_changed_libraries_move_there_and_nothing_stays_behind(pl
     assert {path.partition("/")[0] for path in place.files()} == {rest}
     place.publish(lists[2], **now)
     assert list(place.root.iterdir()) == [], "the marker of the earlier root is gone, too"
-    assert place.manifest.roots == {OTHER: str(other)}
     # Nothing is left to do.
     before = place.writes()
     place.wait(180)
     place.publish(*lists, **now)
     assert place.writes() == before
-
-
-def leave_behind(place: Place, other: Path) -> None:
-    """Leave files of a library below a root that was not mounted when the library moved to another one."""
-    place.publish(place.wanted("ada", "Alone", "Merged"))
-    unmount(place)
-    place.publish(place.wanted("ada", "Alone", "Merged"), path=other, on_server=OTHER)
-    mount(place)
-    assert [one.root for one in place.manifest.leftovers()] == [str(place.root)]
-
-
-def test_what_was_left_behind_is_taken_over_by_a_library_that_is_there_again(place: Place, other: Path):
-    wanted = place.wanted("ada", "Alone", "Merged")
-    leave_behind(place, other)
-    (stuck,) = place.manifest.leftovers()
-    place.publish(wanted)
-    assert place.manifest.leftovers() == [] and place.shown(PICKS) == ["Alone", "Merged"]
-    # As if something of it could not be removed before the library came back.
-    place.manifest.keep_leftover(stuck)
-    files = place.files()
-    place.wait(180)
-    place.publish(wanted)
-    assert place.files() == files and place.manifest.leftovers() == []
 
 
 # One library costs no other
@@ -314,8 +289,8 @@ def test_what_somebody_puts_in_the_place_of_a_library_costs_no_other_one(place: 
     assert isinstance(ada.error, FolderError) and f"{folder} is a link or a file" in str(ada.error)
     assert bo.error is None and place.shown("bo's picks") == ["Alone"] and snapshot(precious) == before
     ada, bo = unpublish(place)
-    assert ada.left_behind is not None and f"{folder} is a link or a file" in ada.left_behind
-    assert bo.left_behind is None and snapshot(precious) == before
+    assert isinstance(ada.error, FolderError) and f"{folder} is a link or a file" in str(ada.error)
+    assert bo.error is None and snapshot(precious) == before
     assert folder.is_symlink() if planted == "link" else folder.read_text() == "mine"
     folder.unlink()
     place.publish(*lists)

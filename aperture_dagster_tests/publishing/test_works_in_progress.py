@@ -14,8 +14,8 @@ UNTOUCHED = timedelta(days=14)
 
 def publish(shelf: Shelf, list_key: str, *server_ids: str) -> None:
     shelf.do(
-        "INSERT INTO published_libraries (list_key, media_type, name, folder, missing, changed) "
-        "VALUES (:key, 'movie', :key, :key, 0, 0)",
+        "INSERT INTO published_libraries (list_key, media_type, name, folder, missing, changed, root, root_on_server) "
+        "VALUES (:key, 'movie', :key, :key, 0, 0, '/', '/')",
         key=list_key,
     )
     for rank, server_id in enumerate(server_ids, start=1):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aperture_dagster.discovery.suggestions import dismiss_title
 from aperture_dagster.media_server.records import ServerLibrary
 from aperture_dagster.taste import lists
 from aperture_dagster.taste.lists import (
@@ -31,7 +32,7 @@ from aperture_dagster.taste.lists import (
     why_recommended,
 )
 from aperture_dagster_tests.interleaving import Side, stop_before_statement
-from aperture_dagster_tests.shelf import FILMS, Shelf, film, played
+from aperture_dagster_tests.shelf import FILMS, NOW, Shelf, film, played
 
 TODAY = date(2026, 5, 17)
 
@@ -142,6 +143,10 @@ def test_a_list_is_shown_with_titles_and_reasons(shelf: Shelf, ids: list[tuple[i
     assert [row["title"] for row in shown] == ["Film 1", "Film 2", "Film 3"]
     assert shown[0]["because"] == ["Film 5", "Film 4"]
     assert [(row["name"], row["films"]) for row in sizes] == [("bob", 0), ("ann", 3)]
+    with shelf.open() as connection:
+        dismiss_title(connection, "ann", ids[1][0], "Film 2", now=NOW)
+        shown = recommendation_table(connection, "ann")
+    assert [row["title"] for row in shown] == ["Film 1", "Film 3"], "until the list is made again"
 
 
 def test_a_watched_recommendation_is_found(shelf: Shelf, ids: list[tuple[int, int]]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Hashable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ METHODS = [("**.py", "python"), ("**.html", "jinja2.ext:babel_extract")]
 KEYWORDS = {"_": None, "marked": None, "plural": (1, 2)}
 
 
+@functools.cache
 def texts_used() -> dict[Hashable, str]:
     """Return each text, or pair of singular and plural, with the file that uses it."""
     found: dict[Hashable, str] = {}

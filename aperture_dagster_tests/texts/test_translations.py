@@ -58,9 +58,8 @@ def test_templates_hold_no_words_of_their_own():
     ("given", "locale", "day"),
     [
         ("de", "de", "24.12.2026"), ("de-AT", "de_AT", "24.12.2026"), ("DE_ch", "de_CH", "24.12.2026"),
-        ("en", "en", "Dec 24, 2026"), ("en-GB", "en_GB", "24 Dec 2026"), ("de-XQ", "de", "24.12.2026"),
-        ("tlh", "en", "Dec 24, 2026"), (None, "en", "Dec 24, 2026"), ("", "en", "Dec 24, 2026"),
-        ("../de", "en", "Dec 24, 2026"), ("de-../x", "de", "24.12.2026"), ("zh-Hant-TW", "en", "Dec 24, 2026"),
+        ("en-GB", "en_GB", "24 Dec 2026"), ("de-XQ", "de", "24.12.2026"), ("tlh", "en", "Dec 24, 2026"),
+        (None, "en", "Dec 24, 2026"), ("../de", "en", "Dec 24, 2026"), ("de-../x", "de", "24.12.2026"),
     ],
 )  # fmt: skip
 def test_a_language_without_texts_is_english_and_dates_are_those_of_the_country(

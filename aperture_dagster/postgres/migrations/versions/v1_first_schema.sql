@@ -258,8 +258,8 @@ CREATE TABLE published_libraries (
     changed INTEGER NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     unverified_since TIMESTAMP WITH TIME ZONE,
-    root TEXT,
-    root_on_server TEXT,
+    root TEXT NOT NULL,
+    root_on_server TEXT NOT NULL,
     CONSTRAINT pk_published_libraries PRIMARY KEY (list_key),
     CONSTRAINT ck_published_libraries_media_type CHECK (media_type IN ('movie', 'series')),
     CONSTRAINT uq_published_libraries_folder UNIQUE (folder)
@@ -274,24 +274,8 @@ COMMENT ON COLUMN published_libraries.policy_id IS 'the same in users'' policies
 COMMENT ON COLUMN published_libraries.missing IS 'entries that the server did not show after its last scan';
 COMMENT ON COLUMN published_libraries.changed IS 'entries that the last run added, changed or removed';
 COMMENT ON COLUMN published_libraries.unverified_since IS 'when something was placed that the server has not shown yet';
-COMMENT ON COLUMN published_libraries.root IS 'APERTURE_PUBLISH_ROOT when it was placed; null: not known, as from earlier versions';
+COMMENT ON COLUMN published_libraries.root IS 'APERTURE_PUBLISH_ROOT when it was placed';
 COMMENT ON COLUMN published_libraries.root_on_server IS 'the same folder, as the media server sees it';
-
-CREATE TABLE published_leftovers (
-    root TEXT NOT NULL,
-    folder TEXT NOT NULL,
-    root_on_server TEXT NOT NULL,
-    list_key TEXT NOT NULL,
-    name TEXT NOT NULL,
-    entries JSONB NOT NULL,
-    left_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_published_leftovers PRIMARY KEY (root, folder)
-);
-COMMENT ON TABLE published_leftovers IS 'Folders of libraries that are gone from the media server, whose files could not be removed yet.';
-COMMENT ON COLUMN published_leftovers.root IS 'as this machine sees it';
-COMMENT ON COLUMN published_leftovers.folder IS 'below the root';
-COMMENT ON COLUMN published_leftovers.name IS 'on the media server';
-COMMENT ON COLUMN published_leftovers.entries IS 'entry -> folder, and its files as in published_entries';
 
 CREATE TABLE published_lists (
     list_key TEXT NOT NULL,
