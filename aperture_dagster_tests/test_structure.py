@@ -318,7 +318,6 @@ HEAVY = {
     "apprise": (120, "loading the definitions, and whatever sends no alert"),
     "dagster_postgres": (260, "loading the definitions"),
     "dagster_webserver": (200, "each process but the webserver"),
-    "dagster_celery": (150, "each process but the workers of several hosts"),
     "dagster": (386, "the command line"),
     "aperture_dagster.simulator": (134, "whatever does not run on the stand-ins"),
 }

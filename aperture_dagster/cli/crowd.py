@@ -72,7 +72,7 @@ def use(file: Path, home: str | None) -> None:
     with operator_errors():
         found = read_table(file)
         settings = settings_of_home(home)
-        require_writable(settings.shared_path)
+        require_writable(settings.home_path)
         write_table(table_in_use(settings), found)
     header = found.header
     console.print_hanging(f"Lists made from now on know what {header.people:,} people of {header.source} watched.")
@@ -88,7 +88,7 @@ def remove(home: str | None) -> None:
     with operator_errors():
         settings = settings_of_home(home)
         if not table_in_use(settings).exists():
-            raise OperatorError(f"There is no table of a crowd in {settings.shared_path}.")
+            raise OperatorError(f"There is no table of a crowd in {settings.home_path}.")
         table_in_use(settings).unlink()
     Terminal().print_hanging("Removed. Lists made from now on do without it.")
 

@@ -82,14 +82,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--key", default=_usual_key_file(), metavar="FILE",
-        help="The key of the operator's pages. Default: that of APERTURE_SHARED_FOLDER or APERTURE_HOME.",
+        help="The key of the operator's pages. Default: that of APERTURE_HOME.",
     )  # fmt: skip
     return parser.parse_args(arguments)
 
 
 def _usual_key_file() -> str:
     """Return where the front door keeps the key, as ``aperture_dagster.front_door.secrets`` does."""
-    home = os.environ.get("APERTURE_SHARED_FOLDER") or os.environ.get("APERTURE_HOME") or ""
+    home = os.environ.get("APERTURE_HOME")
     return str(Path(home, "front-door", "operator.secret")) if home else ""
 
 

@@ -125,11 +125,6 @@ class Settings(
         root = default_home()
         return (root if self.media_server_url else root / "demo").resolve()
 
-    @property
-    def shared_path(self) -> Path:
-        """The folder that holds what belongs to all hosts, absolute: the home, unless there are several."""
-        return self.home_path if self.shared_folder is None else self.shared_folder.expanduser().resolve()
-
     def secret_values(self) -> list[str]:
         """The configured secrets in clear, with passwords and tokens in addresses and headers, for redaction only."""
         values = [getattr(self, name) for name in secret_names()]

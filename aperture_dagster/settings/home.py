@@ -108,10 +108,6 @@ class HomeSettings(SettingsGroup):
     checkout, otherwise `aperture` in the user's data folder (on Linux `~/.local/share/aperture`); while no media server
     is configured, the folder `demo` in it.
     """
-    shared_folder: Path | None = None
-    """Folder for files that belong to all hosts, if there are several ([which](several-hosts.md#files)); every host
-    must see it. Default: the home.
-    """
     database_url: Secret = None
     """PostgreSQL (with pgvector) to use instead of the embedded one: postgresql://user:password@host/db. Dagster's runs
     and events go to a database beside it, named `db_dagster`.

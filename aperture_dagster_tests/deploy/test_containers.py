@@ -30,14 +30,12 @@ from jsonschema import Draft7Validator
 
 from aperture_dagster.cli import health
 from aperture_dagster.cli.main import main as aperture
-from aperture_dagster.instance import workers
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.settings import known_variables
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.deploy.compose_file import (
     COMPOSE,
     ENV_EXAMPLE,
-    HOSTS,
     HOUSEHOLD,
     Missing,
     Service,
@@ -48,7 +46,7 @@ from aperture_dagster_tests.webserver import free_port
 
 SCHEMA = Path(__file__).with_name("compose-spec.json")
 PASSWORD = {"POSTGRES_PASSWORD": "x"}
-OURS = {"PUID", "PGID", "HOME_FOLDER", "BACKUPS_FOLDER", "POSTGRES_FOLDER", "POSTGRES_PASSWORD", "SHARED_FOLDER"}
+OURS = {"PUID", "PGID", "HOME_FOLDER", "BACKUPS_FOLDER", "POSTGRES_FOLDER", "POSTGRES_PASSWORD"}
 """Variables that Compose alone reads; a name that begins with APERTURE_ would be refused as an unknown setting."""
 SETTINGS = known_variables()
 SERVICES = ("code", "webserver", "daemon")
@@ -70,8 +68,8 @@ def ours(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_the_file_is_valid_by_the_schema_of_the_compose_specification(compose: dict[str, Any]):
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    files = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (HOUSEHOLD, COMPOSE, HOSTS)]
-    for given in (*files, read_compose({}, HOUSEHOLD), read_compose(PASSWORD, HOSTS), compose):
+    files = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (HOUSEHOLD, COMPOSE)]
+    for given in (*files, read_compose({}, HOUSEHOLD), compose):
         problems = [f"{list(one.path)}: {one.message}" for one in Draft7Validator(schema).iter_errors(given)]
         assert not problems
     # The schema itself finds a slip.
@@ -81,7 +79,7 @@ def test_the_file_is_valid_by_the_schema_of_the_compose_specification(compose: d
 
 
 def test_every_variable_is_a_setting_or_explained_in_the_example():
-    text = "".join(path.read_text(encoding="utf-8") for path in (HOUSEHOLD, COMPOSE, HOSTS))
+    text = "".join(path.read_text(encoding="utf-8") for path in (HOUSEHOLD, COMPOSE))
     used = set(re.findall(r"\$\{(\w+)", text))
     assert used <= SETTINGS | OURS
     explained = read_env_file(commented=True).keys()
@@ -138,19 +136,6 @@ def test_the_household_and_the_services_have_the_same_folders_and_rights(compose
     assert {key: value for key, value in one.items() if key not in differs} == {
         key: value for key, value in code.items() if key not in differs
     }
-
-
-def test_hosts_have_the_parts_of_the_services_and_workers_apart_from_them(compose: dict[str, Any]):
-    hosts = read_compose(PASSWORD, HOSTS)["services"]
-    for name in SERVICES:
-        for key in ("command", "healthcheck"):
-            assert hosts[name][key] == compose["services"][name][key], name
-    for one in (hosts[name] for name in (*SERVICES, "worker")):
-        assert one["read_only"] is True and one["cap_drop"] == ["ALL"] and one["user"] == "1000:1000"
-        assert one["environment"]["DAGSTER_HOME"] == "/etc/aperture/celery"
-    assert hosts["postgres"]["networks"] == ["control", "work"] and hosts["worker"]["networks"] == ["work"]
-    assert all(hosts[name]["networks"] == ["control"] for name in SERVICES)
-    assert hosts["worker"]["command"][:3] == ["celery", "--app", workers.__name__]
 
 
 def test_one_service_alone_migrates_and_the_others_wait_for_it(compose: dict[str, Any]):

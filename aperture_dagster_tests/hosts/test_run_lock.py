@@ -8,16 +8,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import dagster as dg
 import psycopg
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from aperture_dagster.files.private import FileError
 from aperture_dagster.instance.dead_runs import dead_runs, unlock_run
-from aperture_dagster.instance.home import MARKER
 from aperture_dagster.postgres import run_lock
 from aperture_dagster.postgres.database import Database, service_lease
 from aperture_dagster.postgres.errors import DatabaseError
@@ -261,23 +258,3 @@ def test_two_hosts_share_the_limits_of_a_service(
         unlock_run(run.run_id, external)
         with service_lease(database._engine(), "tmdb", patience_seconds=0):
             pass
-
-
-def test_a_host_that_sees_another_folder_than_the_others_does_not_start(
-    external: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    shared, empty = tmp_path / "shared", tmp_path / "mount point"
-    monkeypatch.setenv("APERTURE_SHARED_FOLDER", str(shared))
-    with pytest.raises(FileError, match="is not there: create it, or mount it"):
-        dg.DagsterInstance.get()
-    shared.mkdir()
-    for _ in range(2):
-        with dg.DagsterInstance.get() as instance:
-            assert instance.storage_directory() == str(shared / "dagster" / "storage")
-    assert (shared / MARKER).stat().st_mode & 0o777 == 0o600
-    empty.mkdir()
-    monkeypatch.setenv("APERTURE_SHARED_FOLDER", str(empty))
-    with pytest.raises(FileError, match="is not the folder that the other hosts see"):
-        dg.DagsterInstance.get()
-    (empty / MARKER).write_text((shared / MARKER).read_text())
-    dg.DagsterInstance.get().dispose()
