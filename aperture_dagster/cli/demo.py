@@ -34,6 +34,7 @@ from aperture_dagster.settings import (
     Settings,
     environment_names,
     groups,
+    known_variables,
     load_settings,
     secret_names,
 )
@@ -277,6 +278,10 @@ def point_at(environment: dict[str, str], home: Path, lists: Path | None = None,
         # Settings are read from names in lower case, too.
         if {name.upper(), name.upper().removesuffix(FILE_SUFFIX)} & ignored:
             del os.environ[name]
+    # Empty instead of absent: so a file `.env` in this home gives them no value either.
+    os.environ.update(
+        {name + end: "" for name in ignored for end in ("", FILE_SUFFIX) if name + end in known_variables()}
+    )
     os.environ.update(environment)
     os.environ[PREFIX + "HOME"] = str(home)
     os.environ[PREFIX + "PUBLISH"] = str(lists is not None).lower()
@@ -284,7 +289,6 @@ def point_at(environment: dict[str, str], home: Path, lists: Path | None = None,
         lists.mkdir(parents=True, exist_ok=True)
         os.environ[PREFIX + "PUBLISH_ROOT"] = str(lists)
         os.environ[PREFIX + "PATH_MAP"] = json.dumps({str(lists): VOLUME})
-    os.environ[PREFIX + "CONFIG"] = os.devnull
     settings = load_settings()
     use_dagster_home(settings, create=create)
     return settings

@@ -18,7 +18,7 @@ from aperture_dagster_tests.marks import ANOTHER_CASE
 
 @pytest.fixture(autouse=True)
 def isolated_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("APERTURE_HOME", "APERTURE_CONFIG", "DAGSTER_HOME"):
+    for name in ("APERTURE_HOME", "DAGSTER_HOME"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
     monkeypatch.setenv("APERTURE_MEDIA_SERVER_URL", "http://films.example")
 

@@ -22,7 +22,7 @@ TOPICS = ("space", "love", "crime")
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("APERTURE_HOME", "APERTURE_CONFIG", "DAGSTER_HOME"):
+    for name in ("APERTURE_HOME", "DAGSTER_HOME"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
     monkeypatch.setenv("APERTURE_MEDIA_SERVER_URL", "http://films.example")
     monkeypatch.chdir(tmp_path)

@@ -30,7 +30,7 @@ with StandIns(users=1).running() as (_, environment):
 
 
 def test_the_stand_ins_of_a_killed_demo_stop_and_leave_no_file(tmp_path: Path):
-    environment = os.environ | {"APERTURE_CONFIG": os.devnull, "TMPDIR": str(tmp_path)}
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(
         [sys.executable, "-c", KEEP], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT,
         env=environment,
@@ -83,7 +83,7 @@ def test_a_demo_has_its_own_folder_in_the_operators_home(tmp_path: Path, monkeyp
 def test_a_demo_ignores_a_configured_database_whatever_the_case_of_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ):
-    for variable in ("APERTURE_HOME", "APERTURE_CONFIG", "DAGSTER_HOME"):
+    for variable in ("APERTURE_HOME", "DAGSTER_HOME"):
         monkeypatch.setenv(variable, str(tmp_path))
     monkeypatch.setenv(name, "postgresql://ann@films.example/films")
     monkeypatch.setenv("APERTURE_EMBEDDER", "openai")
@@ -94,7 +94,7 @@ def test_a_demo_ignores_a_configured_database_whatever_the_case_of_its_name(
 
 
 def test_a_demo_ignores_every_key_and_address_of_the_operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    for variable in ("APERTURE_HOME", "APERTURE_CONFIG", "DAGSTER_HOME"):
+    for variable in ("APERTURE_HOME", "DAGSTER_HOME"):
         monkeypatch.setenv(variable, str(tmp_path))
     for name in secret_names():
         monkeypatch.setenv(environment_names(name)[-1], '{"X-Key": "hush"}')

@@ -52,7 +52,6 @@ def test_a_server_that_does_not_answer_holds_the_start_up_for_seconds_only(
 
 def test_the_settings_say_where_the_ui_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("APERTURE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("APERTURE_CONFIG", "/dev/null")
     with socket.create_server(("127.0.0.2", 0)) as used:
         port = used.getsockname()[1]
         monkeypatch.setenv("APERTURE_UI_HOST", "127.0.0.2")
@@ -95,7 +94,6 @@ def test_a_home_that_is_in_use_is_noticed_before_anything_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("APERTURE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("APERTURE_CONFIG", "/dev/null")
     lock = UpFiles.of_home(tmp_path / "home" / "demo").lock
     lock.parent.mkdir(parents=True)
     with locks.exclusive(lock):
@@ -108,7 +106,6 @@ def test_a_home_that_is_in_use_is_noticed_before_anything_is_started(
 
 def test_a_home_that_is_in_use_is_named_rather_than_its_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("APERTURE_HOME", str(tmp_path))
-    monkeypatch.setenv("APERTURE_CONFIG", "/dev/null")
     monkeypatch.setenv("APERTURE_MEDIA_SERVER_URL", "http://127.0.0.1:1")
     files = UpFiles.of_home(tmp_path)
     files.folder.mkdir()
@@ -131,7 +128,6 @@ def test_a_world_that_does_not_exist_leaves_no_home_behind(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("APERTURE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("APERTURE_CONFIG", "/dev/null")
     program = "import sys; from aperture_dagster.cli.main import main; main(sys.argv[1:])"
     done = run_fork(program, *command.split(), "--world", "nowhere", folder=PROJECT)
     assert done.returncode == 1 and "unknown world 'nowhere'" in done.stderr

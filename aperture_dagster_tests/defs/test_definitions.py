@@ -67,7 +67,7 @@ def test_it_loads_with_no_environment_at_all_and_no_warning_of_ours():
 def test_loading_opens_no_database_and_makes_no_folder(tmp_path: Path):
     home = tmp_path / "home"
     code = "import aperture_dagster.definitions as module; module.defs.get_repository_def().load_all_definitions()"
-    environment = {"APERTURE_HOME": str(home), "APERTURE_CONFIG": os.devnull}
+    environment = {"APERTURE_HOME": str(home)}
     assert run_fork(code, environment=environment, folder=PROJECT).returncode == 0
     assert not home.exists()
 
@@ -287,7 +287,7 @@ def test_schedules_and_sensors_can_be_switched_off_together(make_settings):
 def test_dagster_finds_the_definitions_valid_and_leaves_nothing_behind(tmp_path: Path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "APERTURE_CONFIG": os.devnull}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     validated = subprocess.run(
         [Path(sys.executable).with_name("dagster"), "definitions", "validate"],
         env=environment

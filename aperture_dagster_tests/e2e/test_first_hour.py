@@ -107,7 +107,6 @@ def test_a_new_server_has_everybodys_first_list_soon_after_its_key_was_corrected
         "PYTHONPATH": str(PROJECT),
         "DAGSTER_HOME": str(PROJECT),
         "APERTURE_HOME": str(home),
-        "APERTURE_CONFIG": os.devnull,
         "APERTURE_TIMEZONE": "UTC",
         UNMODELLED_LOG: os.environ[UNMODELLED_LOG],
     }

@@ -82,7 +82,6 @@ def test_a_start_on_a_full_disk_is_one_sentence_and_succeeds_once_there_is_room(
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": str(tmp_path),
         "DAGSTER_HOME": str(PROJECT),
-        "APERTURE_CONFIG": "/dev/null",
         "APERTURE_HOME": str(disk / "home"),
     }
     script = ["unshare", "--mount", "--propagation", "private", "sh", "-c", ON_SMALL_DISK, "sh"]
