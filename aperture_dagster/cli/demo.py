@@ -1,4 +1,4 @@
-"""``aperture demo``: the stand-ins, one run of every job on them, and a summary of the results."""
+"""``aperture demo``: the stand-ins, one run of every job on them, and the lists that it made."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ import click
 from rich.text import Text
 
 from aperture_dagster.cli.common import Terminal, echo, operator_errors, require_writable
-from aperture_dagster.cli.summary import show, summarize
 from aperture_dagster.enrichment.sources import SOURCES
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.model.errors import OperatorError
@@ -179,14 +178,11 @@ demo_home_option = click.option(
 @click.command()
 @stand_in_options
 @demo_home_option
-@click.option("--summary", type=click.Path(dir_okay=False), help="Also write the summary to this file, as JSON.")
-def demo(stand_ins: StandIns, home: str | None, summary: str | None) -> None:
+def demo(stand_ins: StandIns, home: str | None) -> None:
     """Run everything once on stand-ins, without keys, server or network, and show the results.
 
     Example: aperture demo --users 3 --server emby
     """
-    if summary and not Path(summary).absolute().parent.is_dir():
-        raise click.BadParameter(f"the folder of {summary} does not exist.", param_hint="--summary")
     started = time.monotonic()
     folder = demo_home(home, stand_ins.server)
     # A descriptor of its own: while a step runs, Dagster redirects the usual one to a file, which is no terminal.
@@ -201,12 +197,10 @@ def demo(stand_ins: StandIns, home: str | None, summary: str | None) -> None:
             # Not before: stand-ins that cannot serve this world should leave no folder behind.
             require_writable(folder)
             settings = point_at(environment, folder, folder / LISTS)
-            from aperture_dagster.cli.cycle import run_cycle
+            from aperture_dagster.cli.cycle import run_cycle, show_lists
 
-            result = summarize(settings, run_cycle(settings, console))
-        show(result, console)
-        if summary:
-            Path(summary).write_text(json.dumps(result, ensure_ascii=False, indent=1, default=str), encoding="utf-8")
+            run_cycle(settings, console)
+            show_lists(settings, console)
         options = stand_ins.options()
         options += [f"--home {shlex.quote(str(folder))}"] if stand_ins.world != "demo" or home else []
         command = " ".join(["aperture up --demo", *options]) if options else start_command()

@@ -27,13 +27,12 @@ from aperture_dagster.catalogue.references import (
     nearest_users,
     parse_title_reference,
 )
-from aperture_dagster.cli.common import Terminal, echo, echo_json, operator_errors
+from aperture_dagster.cli.common import Terminal, echo, echo_json, operator_errors, print_titles
 from aperture_dagster.cli.demo import home_option, load_settings_of, settings_of_home
 from aperture_dagster.cli.heartbeats import up_is_running
-from aperture_dagster.cli.summary import next_episode, noun, print_titles, progress_in
 from aperture_dagster.front_door.secrets import end_all_sessions
 from aperture_dagster.maintenance.status import recently_watched, taste_of, why_no_list
-from aperture_dagster.model import Clock, titled
+from aperture_dagster.model import Clock, counted, titled
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.popularity.queries import shows_table
 from aperture_dagster.popularity.series import episode_label
@@ -155,7 +154,7 @@ def show(user: str | None, count: int, as_json: bool, home: str | None) -> None:
     if as_json:
         echo_json(json.dumps(page, ensure_ascii=False, indent=1, default=_text))
     else:
-        _print(page, console)
+        print_page(page, console)
 
 
 def read_names(settings: Settings) -> list[str]:
@@ -213,7 +212,7 @@ def read_page(settings: Settings, name: str, *, count: int = 10) -> dict[str, An
         ),
         "films": _entries(listed, "movie", count),
         "series": _entries(listed, "series", count),
-        "taste": {noun(row, plural=True): _taste(row) for row in tastes},
+        "taste": {"films" if row["media_type"] == "movie" else "series": _taste(row) for row in tastes},
         "recently_watched": [
             {key: row[key] for key in ("media_type", "title", "year")}
             | {"episode": episode_label(row["season"], row["number"]), "played_at": row["played_at"]}
@@ -221,7 +220,7 @@ def read_page(settings: Settings, name: str, *, count: int = 10) -> dict[str, An
         ],
         "watching": [
             {key: row[key] for key in ("title", "behind", "next_air_date", "days_until")}
-            | {"next_episode": next_episode(row)}
+            | {"next_episode": _next_episode(row)}
             for row in watching
         ],
         "timezone": settings.schedule_timezone,
@@ -248,7 +247,8 @@ def _taste(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: row[key] for key in ("titles", "liked", "disliked", "sentence", "genres")}
 
 
-def _print(page: Mapping[str, Any], console: Terminal) -> None:
+def print_page(page: Mapping[str, Any], console: Terminal) -> None:
+    """Print what :func:`read_page` has read."""
     zone = ZoneInfo(page["timezone"])
     about = f"list of {_day(page['listed_at'], zone)}" if page["listed_at"] else page["no_list_because"]
     console.print_hanging(Text.assemble((page["user"], "bold"), f": {about}"))
@@ -283,7 +283,21 @@ def _print(page: Mapping[str, Any], console: Terminal) -> None:
     if page["watching"]:
         console.print()
         console.print_hanging("In the middle of", "bold")
-        print_titles([("", row["title"], progress_in(row)) for row in page["watching"][:SHOWN_SERIES]], console)
+        print_titles([("", row["title"], _progress_in(row)) for row in page["watching"][:SHOWN_SERIES]], console)
+
+
+def _next_episode(row: Mapping[str, Any]) -> str | None:
+    """Name the episode of ``shows_you_watch`` that a user watches next; None if there is none."""
+    return episode_label(row["next_season"], row["next_number"]) or row["next_title"]
+
+
+def _progress_in(row: Mapping[str, Any]) -> str:
+    """Say in a line what is next in a series of ``shows_you_watch``."""
+    parts = [f"next: {row['next_episode']}, {row['behind']} to watch" if row["next_episode"] else "all watched"]
+    if row["days_until"] is not None:
+        when = f"in {counted(row['days_until'], 'days')}" if row["days_until"] else "today"
+        parts.append(f"new episode {when}")
+    return "; ".join(parts)
 
 
 def _day(moment: datetime, zone: ZoneInfo) -> str:

@@ -32,7 +32,6 @@ def isolated_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("demo --wrld odd", "--wrld"),
         ("demo --users 0", "--users"),
         ("demo --server plex", "'plex' is not one of 'jellyfin', 'jellyfin@10.9'"),
-        ("demo --summary /nowhere/summary.json", "the folder of /nowhere/summary.json does not exist"),
         ("up --port 65536", "65536 is not in the range"),
         ("up --world odd", "need --demo"),
         ("up --users 3", "need --demo"),
