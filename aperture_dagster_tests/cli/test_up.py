@@ -77,6 +77,8 @@ def test_a_demo_without_a_sign_in_is_not_open_to_the_network_by_a_setting(
 )
 def test_the_address_of_the_ui_is_one_that_a_browser_can_open(host: str, address: str) -> None:
     assert Ui(host, 3000).address == address
+    # What is open to other machines is said, with its danger.
+    assert ("unencrypted" in up_module._ready(Ui(host, 3000))) == (host != "127.0.0.1")
 
 
 def test_in_a_container_it_is_the_address_that_the_settings_give_to_its_host(
@@ -86,7 +88,9 @@ def test_in_a_container_it_is_the_address_that_the_settings_give_to_its_host(
     monkeypatch.setattr(folder_module, "CONTAINER_FILES", ())
     assert up_module._ui("0.0.0.0", 3000, settings).address == "http://127.0.0.1:3000"
     monkeypatch.setattr(folder_module, "CONTAINER_FILES", (tmp_path,))
-    assert up_module._ui("0.0.0.0", 3000, settings).address == "http://192.168.1.5:3100"
+    published = up_module._ui("0.0.0.0", 3000, settings)
+    assert published.address == "http://192.168.1.5:3100"
+    assert "publishes port 3000 of this container" in up_module._ready(published)
     assert up_module._ui("127.0.0.1", 3000, settings).address == "http://127.0.0.1:3000"
 
 
