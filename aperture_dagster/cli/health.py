@@ -153,7 +153,7 @@ def lists_made(host: str, port: int, key: str | None = None) -> tuple[bool, str]
     tried = made + (stats.get("numFailed") or 0)
     is_there = made > 0 and tried >= everybody and not stats.get("numMaterializing")
     of_all = f" of {everybody}" if made != everybody else ""
-    return is_there, f"{made}{of_all} list{'s are' if made != 1 else ' is'} ready"
+    return is_there, f"{made}{of_all} {'list' if everybody == 1 else 'lists'} {'is' if made == 1 else 'are'} ready"
 
 
 def runs_everything(first_process: Path) -> bool:
