@@ -22,6 +22,7 @@ import pytest
 from aperture_dagster.cli.heartbeats import up_is_running
 from aperture_dagster_tests.chaos import DemoHome, environment
 from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.processes import all_gone, processes_of
 from aperture_dagster_tests.waiting import wait_for
 from aperture_dagster_tests.webserver import ask, free_port
@@ -113,10 +114,8 @@ def account() -> Iterator[Account]:
 @pytest.fixture(scope="module")
 def demo(account: Account) -> str:
     """What a demo printed."""
-    done = subprocess.run(
-        [*APERTURE, "demo", *WORLD],
-        env=account.environment(), cwd=PROJECT, capture_output=True, text=True, timeout=PATIENCE,
-    )  # fmt: skip
+    program = "import sys; from aperture_dagster.cli.main import main; main(sys.argv[1:])"
+    done = run_fork(program, "demo", *WORLD, environment=account.environment(), folder=PROJECT)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
