@@ -172,40 +172,6 @@ def test_every_key_and_database_is_a_secret():
 
 
 @pytest.mark.parametrize("name", secret_names())
-def test_a_secret_may_be_in_a_file_that_its_variable_names(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "secret").write_text(f"{secret_of(name)}\n")
-    monkeypatch.setenv(environment_names(name)[-1] + "_FILE", str(tmp_path / "secret"))
-    value = getattr(load_settings(), name)
-    assert isinstance(value, SecretStr) and value.get_secret_value() == secret_of(name)
-    assert environment_names(name)[-1] not in os.environ, "children read the file as well"
-
-
-def test_a_secret_in_a_file_and_in_the_environment_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "secret").write_text(SECRET)
-    monkeypatch.setenv("APERTURE_TMDB_API_KEY_FILE", str(tmp_path / "secret"))
-    monkeypatch.setenv("TMDB_API_KEY", SECRET)
-    assert error_of() == "Both TMDB_API_KEY and APERTURE_TMDB_API_KEY_FILE are set: remove one of them."
-
-
-def test_the_error_about_the_file_of_a_secret_names_variable_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = tmp_path / "secret"
-    monkeypatch.setenv("APERTURE_MEDIA_SERVER_HEADERS_FILE", str(path))
-    assert error_of() == (
-        f"APERTURE_MEDIA_SERVER_HEADERS_FILE names {path}, which cannot be read: No such file or directory."
-    )
-    path.write_bytes(b"\xff")
-    assert error_of().endswith("which cannot be read: it is not text.")
-    # Its contents are as wrong as they would be in the environment.
-    path.write_text(SECRET)
-    assert "from the environment variable APERTURE_MEDIA_SERVER_HEADERS_FILE" in error_of()
-
-
-def test_only_a_secret_may_be_in_a_file(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("APERTURE_MEDIA_SERVER_URL_FILE", "/run/secrets/url")
-    assert "APERTURE_MEDIA_SERVER_URL_FILE in the environment is not a setting" in error_of()
-
-
-@pytest.mark.parametrize("name", secret_names())
 def test_spaces_and_line_breaks_around_a_secret_are_stripped(name: str):
     value = getattr(load_settings(**{name: f" {secret_of(name)}\r\n"}), name)
     assert isinstance(value, SecretStr)

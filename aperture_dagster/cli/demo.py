@@ -28,12 +28,10 @@ from aperture_dagster.enrichment.sources import SOURCES
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings import (
-    FILE_SUFFIX,
     PREFIX,
     Settings,
     environment_names,
     groups,
-    known_variables,
     load_settings,
     secret_names,
 )
@@ -251,8 +249,7 @@ def load_settings_of(home: str | None) -> Settings:
 
 def warn_of_ignored_database() -> None:
     """Say so when the environment names a database: a demo never uses it."""
-    given = {name.upper().removesuffix(FILE_SUFFIX) for name, value in os.environ.items() if value}
-    if "APERTURE_DATABASE_URL" in given:
+    if "APERTURE_DATABASE_URL" in {name.upper() for name, value in os.environ.items() if value}:
         echo("APERTURE_DATABASE_URL is ignored: the demo keeps everything in its own database.")
 
 
@@ -270,12 +267,10 @@ def point_at(environment: dict[str, str], home: Path, lists: Path | None = None,
     ignored = {name for group in real for setting in group.model_fields for name in environment_names(setting)}
     for name in list(os.environ):
         # Settings are read from names in lower case, too.
-        if {name.upper(), name.upper().removesuffix(FILE_SUFFIX)} & ignored:
+        if name.upper() in ignored:
             del os.environ[name]
     # Empty instead of absent: so a file `.env` in this home gives them no value either.
-    os.environ.update(
-        {name + end: "" for name in ignored for end in ("", FILE_SUFFIX) if name + end in known_variables()}
-    )
+    os.environ.update(dict.fromkeys(ignored, ""))
     os.environ.update(environment)
     os.environ[PREFIX + "HOME"] = str(home)
     os.environ[PREFIX + "PUBLISH"] = str(lists is not None).lower()

@@ -53,9 +53,6 @@ from aperture_dagster.settings.services import (
 )
 from aperture_dagster.settings.types import SettingsGroup, parse_headers
 
-FILE_SUFFIX = "_FILE"
-"""What the name of a secret's variable ends with if it names a file with the secret, as of Docker or systemd."""
-
 
 class SettingsError(OperatorError):
     """A setting is misspelt, of the wrong type or impossible; the message names it and says what is expected."""
@@ -100,12 +97,11 @@ class Settings(
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Overrides first, then the environment with the files that it names."""
+        """Overrides first, then the environment."""
         known = known_variables()
         # Pydantic ignores variables that it does not know; as extra input they are refused like any other name.
         unknown = {name: "" for name in os.environ if name.startswith(PREFIX) and name not in known}
-        named = InitSettingsSource(settings_cls, _read_secret_files())
-        return init_settings, env_settings, named, InitSettingsSource(settings_cls, unknown)
+        return init_settings, env_settings, InitSettingsSource(settings_cls, unknown)
 
     @property
     def home_path(self) -> Path:
@@ -140,10 +136,8 @@ def environment_names(name: str) -> list[str]:
 
 
 def known_variables() -> set[str]:
-    """Every environment variable that is read, with those that name the file of a secret."""
-    variables = {variable for name in Settings.model_fields for variable in environment_names(name)}
-    files = {variable + FILE_SUFFIX for name in secret_names() for variable in environment_names(name)}
-    return variables | files
+    """Every environment variable that is read."""
+    return {variable for name in Settings.model_fields for variable in environment_names(name)}
 
 
 def misspelt_variables(given: Collection[str]) -> dict[str, str]:
@@ -178,30 +172,6 @@ def _read_env_file() -> None:
                 os.environ.setdefault(name, value)
 
 
-def _read_secret_files() -> dict[str, str]:
-    """Read the secrets whose files the environment names, by setting.
-
-    Raises:
-        SettingsError: a file cannot be read, or the secret is also in the environment.
-    """
-    found: dict[str, str] = {}
-    for name in secret_names():
-        variables = environment_names(name)
-        for variable in variables:
-            path = os.environ.get(variable + FILE_SUFFIX)
-            if not path:
-                continue
-            given = next((one for one in variables if os.environ.get(one)), None)
-            if given is not None:
-                raise SettingsError(f"Both {given} and {variable + FILE_SUFFIX} are set: remove one of them.")
-            try:
-                found[name] = Path(path).read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "it is not text"
-                raise SettingsError(f"{variable + FILE_SUFFIX} names {path}, which cannot be read: {reason}.") from None
-    return found
-
-
 def _passwords_in(address: str) -> list[str]:
     """The password in the address of a database, as written there and decoded."""
     user, separator, _ = address.partition("://")[2].rpartition("@")
@@ -217,8 +187,7 @@ def _explain(error: ValidationError, overrides: dict[str, Any]) -> str:
     if problem["type"] == "extra_forbidden" and not inner:
         return _explain_unknown(key, overrides)
     name = next(name for name in Settings.model_fields if key in (name, *environment_names(name)))
-    variables = [variable + end for variable in environment_names(name) for end in ("", FILE_SUFFIX)]
-    variable = next((variable for variable in variables if os.environ.get(variable)), None)
+    variable = next((variable for variable in environment_names(name) if os.environ.get(variable)), None)
     if name in overrides:
         where = "given by the program"
     elif variable is not None and _is_copied(variable):

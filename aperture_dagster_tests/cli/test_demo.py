@@ -100,8 +100,6 @@ def test_a_demo_ignores_every_key_and_address_of_the_operator(tmp_path: Path, mo
         monkeypatch.setenv(environment_names(name)[-1], '{"X-Key": "hush"}')
     for service in ("MEDIA_SERVER", "TMDB", "OMDB", "MDBLIST", "EMBEDDER"):
         monkeypatch.setenv(f"APERTURE_{service}_URL", "http://films.example")
-    monkeypatch.setenv("APERTURE_DATABASE_URL_FILE", "/run/secrets/database")
-    monkeypatch.delenv("APERTURE_DATABASE_URL")
     monkeypatch.setenv("APERTURE_INCLUDE_USERS", "ann")
     monkeypatch.setenv("APERTURE_DISCOVERY_PER_LIST", "3")
     settings = point_at({}, tmp_path / "demo")
