@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -49,20 +48,15 @@ def test_the_stand_ins_of_a_killed_demo_stop_and_leave_no_file(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("server", "version"), [("jellyfin@10.10", "10.10.7"), ("emby", "4.8.11.0")])
-def test_the_media_server_has_a_version_and_sees_the_published_folder(tmp_path: Path, server: Any, version: str):
-    with StandIns("odd", server=server).running(lists=tmp_path) as (_, environment):
+def test_the_media_server_sees_the_published_folder(tmp_path: Path):
+    with StandIns("odd", server="emby").running(lists=tmp_path) as (_, environment):
         url = environment["APERTURE_MEDIA_SERVER_URL"]
-        assert httpx.get(f"{url}/System/Info/Public").json()["Version"] == version
-        assert environment["APERTURE_MEDIA_SERVER_TYPE"] == server.partition("@")[0]
+        assert environment["APERTURE_MEDIA_SERVER_TYPE"] == "emby"
         headers = {"X-Emby-Token": environment["APERTURE_MEDIA_SERVER_API_KEY"]}
         statuses = []
         for folder in (VOLUME, str(tmp_path)):
-            body = {"Name": "Lists", "LibraryOptions": {"PathInfos": [{"Path": folder}]}}
-            sent = body if server == "emby" else {"LibraryOptions": body["LibraryOptions"]}
-            query = {} if server == "emby" else {"name": "Lists"}
-            answer = httpx.post(f"{url}/Library/VirtualFolders", params=query, json=sent, headers=headers)
-            statuses.append(answer.status_code)
+            sent = {"Name": "Lists", "LibraryOptions": {"PathInfos": [{"Path": folder}]}}
+            statuses.append(httpx.post(f"{url}/Library/VirtualFolders", json=sent, headers=headers).status_code)
         assert statuses == [204, 400]
 
 

@@ -42,7 +42,7 @@ def test_a_refused_key_is_one_warning_with_its_remedy(serve: Callable[..., Any])
 def test_a_server_that_does_not_answer_holds_the_start_up_for_seconds_only(
     make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(up_module, "CHECK_SECONDS", 2.0)
+    monkeypatch.setattr(up_module, "CHECK_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         settings = make_settings(media_server_url=address, media_server_api_key="key")
