@@ -207,7 +207,7 @@ def read_page(settings: Settings, name: str, *, count: int = 10) -> dict[str, An
             takes_part=takes_part,
             titles=size["movies"] + size["series"],
             is_demo=settings.media_server_url is None,
-            # On a database of its own, the parts may be services, on other hosts, too.
+            # On a database of its own, the parts may be services.
             up_is_running=settings.database_url is not None or up_is_running(settings.home_path),
         ),
         "films": _entries(listed, "movie", count),
