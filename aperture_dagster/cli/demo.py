@@ -1,4 +1,4 @@
-"""``aperture demo``: the stand-ins, one run of every job on them, and the lists that it made."""
+"""The stand-ins and the home of a demo, and the home that a command works on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,9 +20,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import click
-from rich.text import Text
 
-from aperture_dagster.cli.common import Terminal, echo, operator_errors, require_writable
+from aperture_dagster.cli.common import echo
 from aperture_dagster.enrichment.sources import SOURCES
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.model.errors import OperatorError
@@ -35,7 +33,7 @@ from aperture_dagster.settings import (
     load_settings,
     secret_names,
 )
-from aperture_dagster.settings.home import default_home, start_command
+from aperture_dagster.settings.home import default_home
 
 # The stand-ins for every service, as a process that commands and benchmarks run.
 
@@ -171,41 +169,6 @@ demo_home_option = click.option(
     type=click.Path(file_okay=False),
     help="Folder to keep everything in. Default for stand-ins: the folder 'demo' in APERTURE_HOME.",
 )
-
-
-@click.command()
-@stand_in_options
-@demo_home_option
-def demo(stand_ins: StandIns, home: str | None) -> None:
-    """Run everything once on stand-ins, without keys, server or network, and show the results.
-
-    Example: aperture demo --users 3 --server emby
-    """
-    started = time.monotonic()
-    folder = demo_home(home, stand_ins.server)
-    # A descriptor of its own: while a step runs, Dagster redirects the usual one to a file, which is no terminal.
-    with (
-        operator_errors(),
-        os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding=sys.stdout.encoding, errors="replace") as terminal,
-    ):
-        console = Terminal(terminal)
-        warn_of_ignored_database()
-        console.print_hanging(f"Starting the stand-ins ({stand_ins.world}); everything is kept in {folder}")
-        with stand_ins.running(lists=folder / LISTS, port=usual_port(folder)) as (_, environment):
-            # Not before: stand-ins that cannot serve this world should leave no folder behind.
-            require_writable(folder)
-            settings = point_at(environment, folder, folder / LISTS)
-            from aperture_dagster.cli.cycle import run_cycle, show_lists
-
-            run_cycle(settings, console)
-            show_lists(settings, console)
-        options = stand_ins.options()
-        options += [f"--home {shlex.quote(str(folder))}"] if stand_ins.world != "demo" or home else []
-        command = " ".join(["aperture up --demo", *options]) if options else start_command()
-        done = f"Done in {time.monotonic() - started:.0f} s. To open it in the Dagster UI:"
-        # In one piece, to be copied.
-        fits = len(f"{done} {command}") <= console.text_width
-        console.print(Text.assemble(done, " " if fits else "\n  ", (command, "bold")), soft_wrap=True)
 
 
 def demo_home(home: str | None, server: Server = "jellyfin") -> Path:

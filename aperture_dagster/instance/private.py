@@ -54,13 +54,6 @@ def console_logger_config() -> Any:
     return loggers.colored_console_logger.config_schema
 
 
-def register_run_task(celery: Any) -> None:
-    """Let a Celery worker execute runs; the public ``dagster_celery.app`` reads its own file of settings."""
-    from dagster_celery.tasks import create_execute_job_task
-
-    create_execute_job_task(celery)
-
-
 def webserver() -> tuple[Any, Any]:
     """Return the module of the webserver's command and the function that creates its application.
 
