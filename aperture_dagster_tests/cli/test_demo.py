@@ -15,6 +15,7 @@ import pytest
 from aperture_dagster.cli.demo import StandIns, demo_home, point_at
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings import environment_names, secret_names
+from aperture_dagster.settings.home import env_file
 from aperture_dagster.simulator.settings import VOLUME
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone
@@ -96,6 +97,10 @@ def test_a_demo_ignores_every_key_and_address_of_the_operator(tmp_path: Path, mo
         monkeypatch.setenv(f"APERTURE_{service}_URL", "http://films.example")
     monkeypatch.setenv("APERTURE_INCLUDE_USERS", "ann")
     monkeypatch.setenv("APERTURE_DISCOVERY_PER_LIST", "3")
+    # Also those in a file that is read later.
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / ".env").write_text("TMDB_API_KEY=hush\nAPERTURE_DATABASE_URL=postgresql://films.example/x\n")
+    monkeypatch.setattr("aperture_dagster.settings.env_file", env_file)
     settings = point_at({}, tmp_path / "demo")
     assert settings.secret_values() == []
     assert "films.example" not in repr(settings)

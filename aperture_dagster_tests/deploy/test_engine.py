@@ -88,7 +88,7 @@ def test_the_image_is_small_says_what_it_is_and_holds_no_tools_to_build_with(ima
 
 def test_a_builder_gets_nothing_but_what_the_image_is_made_from(image: str, tmp_path: Path):
     (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY . /context/\n")
-    secret = engine.DEPLOY / ".env"
+    secret = engine.DEPLOY / "nas" / ".env"
     secret.write_text("APERTURE_SECRET_KEY=never-in-an-image")
     try:
         builders = ["0", *(["1"] if succeeds("buildx", "version") else [])]
