@@ -116,7 +116,7 @@ def run_cycle(settings: Settings, console: Terminal) -> None:
 
 
 def show_lists(settings: Settings, console: Terminal) -> None:
-    """Print Top Picks, and the pages of those who have watched most."""
+    """Print Top Picks, and the pages of the first users."""
     today = datetime.now(ZoneInfo(settings.schedule_timezone)).date()
     with Database(settings).transaction() as connection:
         picks = top_picks_table(connection, today)
@@ -126,10 +126,9 @@ def show_lists(settings: Settings, console: Terminal) -> None:
     print_titles(
         [(kinds[row["media_type"]], titled(row), counted(row["viewers"], "viewers")) for row in picks], console
     )
-    pages = [read_page(settings, name, count=SHOWN_TITLES) for name in read_names(settings)]
-    for page in sorted(pages, key=lambda page: -sum(one["titles"] for one in page["taste"].values()))[:SHOWN_USERS]:
+    for name in read_names(settings)[:SHOWN_USERS]:
         console.print()
-        print_page(page, console)
+        print_page(read_page(settings, name, count=SHOWN_TITLES), console)
 
 
 @contextlib.contextmanager

@@ -48,10 +48,7 @@ PAGE: dict[str, Any] = {
     ],
     "series": [_title(1, "Only Murders in the Building", None, "Because you liked Donaudampfschifffahrtselektrizitäten"
                       "hauptbetriebswerkbauunterbeamtengesellschaft")],
-    "taste": {"films": {"titles": 80, "liked": 66, "disliked": 14, "genres": [
-        {"name": "Science Fiction", "titles": 12, "lift": 3.94}]}},
-    "recently_watched": [{"title": "Dark", "year": 2017, "episode": "S01E02", "played_at": datetime(2026, 5, 16, 20,
-                                                                                                  tzinfo=UTC)}],
+    "taste": {}, "recently_watched": [],
     "watching": [
         {"title": "Severance", "next_episode": "S02E01", "behind": 10, "days_until": 1},
         {"title": "Bridgerton", "next_episode": None, "behind": 0, "days_until": None},
