@@ -83,7 +83,7 @@ fuzz: $(DEVELOPMENT)  ## break what comes in from outside at random; MINUTES=60 
 test-wheel: $(DEVELOPMENT)  ## install the wheel with each Python at hand, from a package index, and test it
 	@$(BIN)/python -m aperture_dagster_tests.wheels
 
-test-containers: $(DEVELOPMENT)  ## build the image, and run households, services and hosts as containers; needs Docker
+test-containers: $(DEVELOPMENT)  ## build the image, and run households and services as containers; needs Docker
 	@$(BIN)/pytest -n 0 -m "$(or $(MARKS),containers)" --durations 5 aperture_dagster_tests/deploy
 
 arm64: $(DEVELOPMENT)  ## look whether every package of the image has a wheel for ARM, from a package index

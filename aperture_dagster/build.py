@@ -40,7 +40,7 @@ DAILY_CHECKS = "run_daily_checks"
 def build_definitions(
     settings: Settings | None = None, *, loggers: Mapping[str, dg.LoggerDefinition] | None = None, **resources: Any
 ) -> dg.Definitions:
-    """Build the definitions from the settings of the environment and ``aperture.toml``, unless others are given.
+    """Build the definitions from the settings of the environment and ``.env``, unless others are given.
 
     ``loggers`` say where runs log, besides the event log (default: Dagster's console); ``resources`` replace the usual
     parts by name, such as ``clock`` or ``embedders``.

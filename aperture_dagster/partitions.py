@@ -43,7 +43,7 @@ def first_day(settings: Settings, *, today: date) -> date:
 
     Days that nobody will ever ask for would show as missing. Before the first Top Picks, the installation is today.
     """
-    log = read_log_of_plays(settings.shared_path)
+    log = read_log_of_plays(settings.home_path)
     if log is None:
         return today - HISTORY
     first_play, noted_at = (

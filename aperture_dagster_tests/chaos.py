@@ -36,7 +36,6 @@ def environment(home: Path, **more: str) -> dict[str, str]:
         "PATH": os.environ["PATH"],
         "HOME": str(home.parent),
         "TMPDIR": str(temporary),
-        "APERTURE_CONFIG": os.devnull,
         "APERTURE_TIMEZONE": "UTC",
         "DAGSTER_HOME": str(project_root()),
         # Its stand-ins report unmodelled requests in the log of the tests.

@@ -167,7 +167,8 @@ def isolated_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("APERTURE_") or name in SETTINGS_IN_ENVIRONMENT:
             monkeypatch.delenv(name)
-    monkeypatch.setenv("APERTURE_CONFIG", os.devnull)
+    # That of the checkout.
+    monkeypatch.setattr("aperture_dagster.settings.env_file", lambda: Path(os.devnull))
 
 
 @pytest.fixture(scope="session", autouse=True)

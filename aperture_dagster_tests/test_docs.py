@@ -12,7 +12,6 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import click
-import pytest
 import yaml
 from dagster._cli import create_dagster_cli
 from dagster_dg_cli.cli import create_dg_cli
@@ -285,59 +284,18 @@ def test_every_module_and_script_that_a_page_runs_exists():
 # The checks themselves
 
 
-@pytest.mark.parametrize(
-    "link",
-    ["no-such-page.md", "docs/guide.md#no-such-heading", "#no-such-heading", "../outside.md", "docs/images/no.png"],
-)
-def test_a_link_that_leads_nowhere_is_found(link: str):
-    page = PROJECT / "README.md"
-    assert broken_links(page, f"# A heading\n\nSee [this page]({link}).") == [link]
-
-
-def test_links_that_lead_somewhere_are_accepted():
-    text = "# What it *is*, in short\n\n[a](docs/guide.md) [b](#what-it-is-in-short) [c](https://example.org/x#y)"
-    assert broken_links(PROJECT / "README.md", f"{text}\n\n`[no link](nowhere.md)`") == []
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("Run `aperture docter`.", "no command 'docter'"),
-        ("```\nAPERTURE_HOME=/tmp/x aperture backup creat\n```", "no command 'creat'"),
-        ("`.venv/bin/aperture demo --hoem DIR`", "no option '--hoem' of 'demo'"),
-        ("over two lines: `aperture\npublish --dry`", "no option '--dry' of 'publish'"),
-        ("`dagster asset materialise`", "no command 'materialise'"),
-        ("`dg launch --asset movies`", "no option '--asset' of 'launch'"),
-    ],
-)
-def test_a_command_that_does_not_exist_is_found(text: str, problem: str):
-    (found,) = unknown_commands(text)
-    assert found.endswith(problem)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "`aperture`, `aperture --help`, `aperture restore FILE`",
-        '```\naperture dismiss anna "The Room (2003)"   # never again; --undone takes that back\n```',
-        "`aperture up --demo --port=3001`",
-        "```\naperture backup create && ls --no-such-option\n```",
-    ],
-)
-def test_commands_that_exist_are_accepted(text: str):
-    assert unknown_commands(text) == []
-
-
-@pytest.mark.parametrize(
-    ("line", "problem"),
-    [("aperture rate anna", "Missing argument 'TITLE'"), ("aperture up --port many", "'many' is not a valid integer")],
-)
-def test_a_line_that_our_command_does_not_accept_is_found(line: str, problem: str):
-    (found,) = incomplete_commands(f"```\n{line}   # a remark\n```")
-    assert problem in found
-    assert incomplete_commands("```\naperture restore no-such-file.sql.gz\n```") == []
-
-
-def test_a_setting_that_does_not_exist_is_found():
-    text = "`APERTURE_EMBEDER`, `TMDP_API_KEY`, `APERTURE_HOME`, `TMDB_API_KEY`, `APERTURE_TOP_PICKS_MOVIES`"
-    assert unknown_settings(text) == ["APERTURE_EMBEDER", "TMDP_API_KEY"]
+def test_what_does_not_exist_is_found():
+    nowhere = ["no-such-page.md", "docs/guide.md#no-such-heading", "#no-such-heading", "../outside.md"]
+    page, text = PROJECT / "README.md", "# What it *is*, in short\n\n[a](docs/guide.md) [b](#what-it-is-in-short) "
+    assert broken_links(page, text + " ".join(f"[x]({link})" for link in nowhere)) == nowhere
+    for wrong, problem in {
+        "Run `aperture docter`.": "no command 'docter'",
+        "```\nAPERTURE_HOME=/tmp/x aperture backup creat && ls --all\n```": "no command 'creat'",
+        "over two lines: `aperture\npublish --dry`": "no option '--dry' of 'publish'",
+        "`dg launch --asset movies`": "no option '--asset' of 'launch'",
+    }.items():
+        (found,) = unknown_commands(wrong)
+        assert found.endswith(problem)
+    (missing,) = incomplete_commands("```\naperture rate anna   # a remark\naperture restore no-such-file.sql.gz\n```")
+    assert "Missing argument 'TITLE'" in missing
+    assert unknown_settings("`APERTURE_EMBEDER`, `APERTURE_HOME`, `TMDB_API_KEY`") == ["APERTURE_EMBEDER"]

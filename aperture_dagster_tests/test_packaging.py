@@ -19,7 +19,7 @@ from aperture_dagster_tests.test_structure import imports, modules
 from aperture_dagster_tests.wheels import VERSIONS
 
 # Imported only with a setting that asks for it.
-OPTIONAL = {"fastembed", "dagster-celery"}
+OPTIONAL = {"fastembed"}
 
 
 @pytest.fixture(scope="module")

@@ -314,7 +314,6 @@ HEAVY = {
     "grpc_health": (90, "the same"),
     "PIL": (13, "loading the definitions, and the command line"),
     "cryptography": (9, "loading the definitions, and homes without Trakt"),
-    "segno": (24, "the command line"),
     "apprise": (120, "loading the definitions, and whatever sends no alert"),
     "dagster_postgres": (260, "loading the definitions"),
     "dagster_webserver": (200, "each process but the webserver"),

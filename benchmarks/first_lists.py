@@ -90,7 +90,7 @@ def stand_ins(options: argparse.Namespace, folder: Path, lists: Path) -> Iterato
     command += ["--port-file", str(port_file), "--volume", f"{VOLUME}={lists}"]
     command += ["--tmdb-limit", *map(str, TMDB_LIMIT), "--omdb-daily-limit", str(OMDB_DAILY_LIMIT)]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("APERTURE_", "DAGSTER_"))}
-    kept |= {"PYTHONPATH": str(PROJECT), "APERTURE_HOME": str(folder / "home"), "APERTURE_CONFIG": os.devnull}
+    kept |= {"PYTHONPATH": str(PROJECT), "APERTURE_HOME": str(folder / "home")}
     with running(command, folder / "stand-ins.log", env=kept, cwd=folder):
         wait_for(port_file.exists, "the stand-ins", every=0.2)
         root = f"http://127.0.0.1:{port_file.read_text().strip()}"

@@ -45,7 +45,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--titles", type=int, default=50_000)
     titles = parser.parse_args().titles
-    os.environ["APERTURE_CONFIG"] = os.devnull
     with (
         tempfile.TemporaryDirectory(prefix="aperture-work-list-", ignore_cleanup_errors=True) as folder,
         contextlib.ExitStack() as in_the_end,

@@ -19,14 +19,14 @@ PLATFORMS = [f"manylinux_2_{minor}_aarch64" for minor in range(41, 16, -1)] + ["
 def main() -> int:
     """Resolve the packages for the other processor; return pip's exit code."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["celery"]]
     platforms = [word for one in PLATFORMS for word in ("--platform", one)]
     with tempfile.TemporaryDirectory() as folder:
         return subprocess.run(
             [
                 sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--report", f"{folder}/report.json",
                 "--ignore-installed", "--only-binary", ":all:", "--python-version", "3.13", "--implementation", "cp",
-                "--target", f"{folder}/target", "--constraint", str(PROJECT / "constraints.txt"), *platforms, *wanted,
+                "--target", f"{folder}/target", "--constraint", str(PROJECT / "constraints.txt"), *platforms,
+                *project["dependencies"],
             ]
         ).returncode  # fmt: skip
 

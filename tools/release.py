@@ -21,7 +21,7 @@ from setuptools import build_meta
 
 PROJECT = Path(__file__).resolve().parents[1]
 TAG = re.compile(r"v(\d+\.\d+\.\d+(?:rc\d+)?)")
-NAMED_IN = ("deploy/Dockerfile", "deploy/compose.yaml", "deploy/compose.services.yaml", "deploy/celery/compose.yaml")
+NAMED_IN = ("deploy/Dockerfile", "deploy/compose.yaml", "deploy/compose.services.yaml")
 """Files that name the version of the image."""
 CONTENTS = """
 import json, subprocess

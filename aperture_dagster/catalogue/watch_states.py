@@ -313,11 +313,6 @@ def first_play(connection: Connection) -> datetime | None:
     return read_value(connection, "SELECT min(played_at) FROM plays")
 
 
-def count_plays(connection: Connection) -> int:
-    """Count the viewings in the log."""
-    return read_value(connection, "SELECT count(*) FROM plays")
-
-
 def latest_plays(connection: Connection, user_ids: Sequence[str], *, timezone: str = "UTC") -> list[dict[str, Any]]:
     """List the 20 latest plays of users with times in ``timezone``, for the asset's page."""
     statement = f"""

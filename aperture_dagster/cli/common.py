@@ -46,6 +46,11 @@ class Console(rich.console.Console):
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else printable(text), style, control)
 
+    def on_broken_pipe(self) -> None:
+        """Say nothing more: whoever read this, such as `head`, has seen enough, and what is under way goes on."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
 
 class Terminal(Console):
     """A console that asks its own file for its width.
@@ -121,6 +126,33 @@ def fit(text: str, width: int, *, between: Sequence[str] = (" ",)) -> str:
 def pad(text: str, width: int) -> str:
     """Fill text with spaces to a number of columns; some characters take two."""
     return text + " " * (width - cell_len(text))
+
+
+PARTS = ("; ", ", ", " and ")
+"""What separates the parts of a reason; the last parts are left out where there is no room."""
+# Columns of a title, and of the reason beside it.
+LEAST_TITLE, LONGEST_TITLE, LEAST_REASON = 20, 40, 28
+
+
+def print_titles(rows: Sequence[tuple[str, str, str]], console: Terminal) -> None:
+    """Print a line for each title: what it is, its name, and the reason or state beside it (or below, without room)."""
+    kinds = max((len(kind) for kind, _, _ in rows), default=0)
+    room = console.text_width - kinds - 4
+    titles = min(max((cell_len(title) for _, title, _ in rows), default=0), LONGEST_TITLE, max(room // 2, LEAST_TITLE))
+    for kind, title, about in rows:
+        start = Text.assemble(("  " + kind.ljust(kinds), "dim"), "  ")
+        if room - titles - 2 < LEAST_REASON:
+            console.print(start + Text(fit(title, room)), soft_wrap=True)
+            if about:
+                console.print(Text(" " * len(start) + fit(about, room, between=PARTS), "dim"), soft_wrap=True)
+        else:
+            line = (
+                start
+                + Text(pad(fit(title, titles), titles))
+                + Text(f"  {fit(about, room - titles - 2, between=PARTS)}", "dim")
+            )
+            line.rstrip()
+            console.print(line, soft_wrap=True)
 
 
 def echo(text: str, *, err: bool = False) -> None:

@@ -8,19 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
-from rich.text import Text
 
 from aperture_dagster.cli.common import Terminal, operator_errors, require_writable
 from aperture_dagster.cli.demo import home_option, settings_of_home
 from aperture_dagster.model.errors import OperatorError
-from aperture_dagster.postgres.database import read_only
-from aperture_dagster.postgres.errors import DatabaseError
-from aperture_dagster.settings import Settings
 from aperture_dagster.taste.crowd import table_in_use
-from aperture_dagster.taste.lists import read_items
 
 if TYPE_CHECKING:
-    from aperture_dagster.taste.crowd_table import CrowdTable
     from aperture_dagster.taste.ranking.evaluation import Comparison, Interval, World
 
 # pandas and numpy would slow every command down: modules that import them are imported when a command runs.
@@ -72,13 +66,12 @@ def use(file: Path, home: str | None) -> None:
     with operator_errors():
         found = read_table(file)
         settings = settings_of_home(home)
-        require_writable(settings.shared_path)
+        require_writable(settings.home_path)
         write_table(table_in_use(settings), found)
     header = found.header
     console.print_hanging(f"Lists made from now on know what {header.people:,} people of {header.source} watched.")
     if header.licence:
         console.print_hanging(f"Terms of the data: {header.licence}")
-    console.print(Text(_known(settings, found)), soft_wrap=True)
 
 
 @crowd.command()
@@ -88,7 +81,7 @@ def remove(home: str | None) -> None:
     with operator_errors():
         settings = settings_of_home(home)
         if not table_in_use(settings).exists():
-            raise OperatorError(f"There is no table of a crowd in {settings.shared_path}.")
+            raise OperatorError(f"There is no table of a crowd in {settings.home_path}.")
         table_in_use(settings).unlink()
     Terminal().print_hanging("Removed. Lists made from now on do without it.")
 
@@ -162,15 +155,3 @@ def _print(console: Terminal, found: Comparison, of_ratio: Interval) -> None:
 
 def _shown(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:,.0f}" if value >= 100 else f"{value:.3f}"
-
-
-def _known(settings: Settings, table: CrowdTable) -> str:
-    """Say how many films of the library a table knows."""
-    try:
-        with read_only(settings) as connection:
-            items = read_items(connection)
-    except DatabaseError:
-        return "What it knows about the library will be seen once the library has been read."
-    films = items["media_type"].tolist().count("movie")
-    known = len(set(table.works(items).tolist()) - {-1})
-    return f"It knows {known:,} of the {films:,} films in the library."

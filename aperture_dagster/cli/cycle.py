@@ -2,8 +2,9 @@
 
 import contextlib
 import logging
-from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
@@ -11,26 +12,28 @@ from rich.table import Column
 from rich.text import Text
 
 from aperture_dagster.build import DAILY_CHECKS, all_jobs, build_definitions
-from aperture_dagster.cli.common import Terminal
+from aperture_dagster.cli.common import Terminal, print_titles
+from aperture_dagster.cli.show import print_page, read_names, read_page
 from aperture_dagster.instance.dead_runs import end_dead_runs
 from aperture_dagster.instance.failures import failure_reason
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.runs import REPOSITORY_TAG, repository
 from aperture_dagster.jobs import Job
-from aperture_dagster.model import counted
+from aperture_dagster.model import counted, titled
 from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
+from aperture_dagster.taste.lists import top_picks_table
 
+SHOWN_USERS, SHOWN_TITLES = 2, 5
 TOTALS = "Done: "
 """How the closing line of a step begins."""
-LEAST_FOR_COLUMNS = 64
-"""On narrower terminals, figures go on below the name of a step."""
 SHOWN_WARNINGS = 1
 """Warnings of a step that are shown; further ones mostly say the same of other days or users."""
 
 
 class ProgressHandler(logging.Handler):
-    """Show on a terminal what steps do and warn of, and add up their figures."""
+    """Show on a terminal what steps do and warn of."""
 
     def __init__(self, console: Terminal, assets: set[str]) -> None:
         super().__init__()
@@ -40,9 +43,7 @@ class ProgressHandler(logging.Handler):
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.task = self.bar.add_task("starting", total=len(assets))
         self.console, self.assets = console, assets
-        self.seconds: dict[str, float] = {}
-        self.rows_written: Counter[str] = Counter()
-        self.requests: Counter[str] = Counter()
+        self._done: set[str] = set()
         self._name_width = max(map(len, assets), default=0)
         # Of the step that is running.
         self._totals, self._warnings = "", 0
@@ -65,31 +66,25 @@ class ProgressHandler(logging.Handler):
 
     def _take_in(self, event: dg.DagsterEvent) -> None:
         step = event.step_key
-        if event.is_step_materialization:
-            materialization = event.step_materialization_data.materialization
-            for figure, total in (("rows_written", self.rows_written), ("requests", self.requests)):
-                value = materialization.metadata.get(figure)
-                total[materialization.asset_key.to_user_string()] += int(getattr(value, "value", 0) or 0)
-        elif step not in self.assets:
+        if step not in self.assets:
             return
         elif event.is_step_start:
             self._totals, self._warnings = "", 0
             self.bar.update(self.task, description=step)
         elif event.is_step_success:
-            self.seconds[step] = round(event.step_success_data.duration_ms / 1000, 3)
             # Not one more each time: two jobs may have an asset in common.
-            self.bar.update(self.task, completed=len(self.seconds))
-            self._show_end(step)
+            self._done.add(step)
+            self.bar.update(self.task, completed=len(self._done))
+            self._show_end(step, event.step_success_data.duration_ms / 1000)
 
-    def _show_end(self, step: str) -> None:
+    def _show_end(self, step: str, seconds: float) -> None:
         if self._warnings > SHOWN_WARNINGS:
             more = counted(self._warnings - SHOWN_WARNINGS, "warnings more in the log of the run")
             self.console.print_hanging(f"{step}: {more}", "yellow", indent=4)
         mark = Text("!", "yellow") if self._warnings else Text("✓", "green")
-        start = Text.assemble(mark, f" {step:<{self._name_width}} {self.seconds[step]:5.1f} s")
+        start = Text.assemble(mark, f" {step:<{self._name_width}} {seconds:5.1f} s")
         totals = ", ".join(part for part in self._totals.split(", ") if not part.startswith("0 "))
-        hang = len(start) + 2 if self.console.text_width >= LEAST_FOR_COLUMNS else 4
-        self.console.print_hanging(start + Text(f"  {totals}".rstrip(), "dim"), hang=hang)
+        self.console.print_hanging(start + Text(f"  {totals}".rstrip(), "dim"), hang=4)
 
     def logger(self) -> dg.LoggerDefinition:
         """Define the Dagster logger that writes to this handler."""
@@ -102,15 +97,12 @@ class ProgressHandler(logging.Handler):
         return dg.LoggerDefinition(create, description="Progress of the demo on the terminal.")
 
 
-def run_cycle(settings: Settings, console: Terminal) -> dict[str, dict[str, float]]:
-    """Run every job and then every daily check once; return seconds and rows written by asset, and requests by service.
+def run_cycle(settings: Settings, console: Terminal) -> None:
+    """Run every job and then every daily check once.
 
     Raises:
         OperatorError: a run failed; with the step and the reason.
     """
-    made = [asset for asset in build_definitions(settings).assets or [] if isinstance(asset, dg.AssetsDefinition)]
-    # The pool of an asset is named after the service that it asks.
-    pools = {key.to_user_string(): asset.op.pool for asset in made for key in asset.keys}
     jobs = [job for job in all_jobs(settings) if not job.is_for_some]
     progress = ProgressHandler(console, {asset for job in jobs for asset in job.assets})
     definitions = build_definitions(settings, loggers={"console": progress.logger()})
@@ -121,12 +113,22 @@ def run_cycle(settings: Settings, console: Terminal) -> dict[str, dict[str, floa
             run_one(definitions, instance, job, settings)
         # Automation would run them only on the next day.
         run_now(definitions, instance, dg.RunRequest(job_name=DAILY_CHECKS))
-    names = {"media_server": settings.media_server_type}
-    requests: Counter[str] = Counter()
-    for asset, pool in pools.items():
-        if pool is not None:
-            requests[names.get(pool, pool)] += progress.requests[asset]
-    return {"seconds": progress.seconds, "requests": dict(requests), "rows_written": dict(progress.rows_written)}
+
+
+def show_lists(settings: Settings, console: Terminal) -> None:
+    """Print Top Picks, and the pages of the first users."""
+    today = datetime.now(ZoneInfo(settings.schedule_timezone)).date()
+    with Database(settings).transaction() as connection:
+        picks = top_picks_table(connection, today)
+    console.print()
+    console.print_hanging("Top Picks: what this household watches", "bold")
+    kinds = {"movie": "film", "series": "series"}
+    print_titles(
+        [(kinds[row["media_type"]], titled(row), counted(row["viewers"], "viewers")) for row in picks], console
+    )
+    for name in read_names(settings)[:SHOWN_USERS]:
+        console.print()
+        print_page(read_page(settings, name, count=SHOWN_TITLES), console)
 
 
 @contextlib.contextmanager

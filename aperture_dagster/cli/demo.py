@@ -1,4 +1,4 @@
-"""``aperture demo``: the stand-ins, one run of every job on them, and a summary of the results."""
+"""The stand-ins and the home of a demo, and the home that a command works on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,15 +20,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import click
-from rich.text import Text
 
-from aperture_dagster.cli.common import Terminal, echo, operator_errors, require_writable
-from aperture_dagster.cli.summary import show, summarize
+from aperture_dagster.cli.common import echo
 from aperture_dagster.enrichment.sources import SOURCES
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings import (
-    FILE_SUFFIX,
     PREFIX,
     Settings,
     environment_names,
@@ -37,7 +33,7 @@ from aperture_dagster.settings import (
     load_settings,
     secret_names,
 )
-from aperture_dagster.settings.home import default_home, start_command
+from aperture_dagster.settings.home import default_home
 
 # The stand-ins for every service, as a process that commands and benchmarks run.
 
@@ -175,46 +171,6 @@ demo_home_option = click.option(
 )
 
 
-@click.command()
-@stand_in_options
-@demo_home_option
-@click.option("--summary", type=click.Path(dir_okay=False), help="Also write the summary to this file, as JSON.")
-def demo(stand_ins: StandIns, home: str | None, summary: str | None) -> None:
-    """Run everything once on stand-ins, without keys, server or network, and show the results.
-
-    Example: aperture demo --users 3 --server emby
-    """
-    if summary and not Path(summary).absolute().parent.is_dir():
-        raise click.BadParameter(f"the folder of {summary} does not exist.", param_hint="--summary")
-    started = time.monotonic()
-    folder = demo_home(home, stand_ins.server)
-    # A descriptor of its own: while a step runs, Dagster redirects the usual one to a file, which is no terminal.
-    with (
-        operator_errors(),
-        os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding=sys.stdout.encoding, errors="replace") as terminal,
-    ):
-        console = Terminal(terminal)
-        warn_of_ignored_database()
-        console.print_hanging(f"Starting the stand-ins ({stand_ins.world}); everything is kept in {folder}")
-        with stand_ins.running(lists=folder / LISTS, port=usual_port(folder)) as (_, environment):
-            # Not before: stand-ins that cannot serve this world should leave no folder behind.
-            require_writable(folder)
-            settings = point_at(environment, folder, folder / LISTS)
-            from aperture_dagster.cli.cycle import run_cycle
-
-            result = summarize(settings, run_cycle(settings, console))
-        show(result, console)
-        if summary:
-            Path(summary).write_text(json.dumps(result, ensure_ascii=False, indent=1, default=str), encoding="utf-8")
-        options = stand_ins.options()
-        options += [f"--home {shlex.quote(str(folder))}"] if stand_ins.world != "demo" or home else []
-        command = " ".join(["aperture up --demo", *options]) if options else start_command()
-        done = f"Done in {time.monotonic() - started:.0f} s. To open it in the Dagster UI:"
-        # In one piece, to be copied.
-        fits = len(f"{done} {command}") <= console.text_width
-        console.print(Text.assemble(done, " " if fits else "\n  ", (command, "bold")), soft_wrap=True)
-
-
 def demo_home(home: str | None, server: Server = "jellyfin") -> Path:
     """The folder of the demo: as given, or ``demo`` in the operator's own home, apart from its contents.
 
@@ -256,8 +212,7 @@ def load_settings_of(home: str | None) -> Settings:
 
 def warn_of_ignored_database() -> None:
     """Say so when the environment names a database: a demo never uses it."""
-    given = {name.upper().removesuffix(FILE_SUFFIX) for name, value in os.environ.items() if value}
-    if "APERTURE_DATABASE_URL" in given:
+    if "APERTURE_DATABASE_URL" in {name.upper() for name, value in os.environ.items() if value}:
         echo("APERTURE_DATABASE_URL is ignored: the demo keeps everything in its own database.")
 
 
@@ -275,8 +230,10 @@ def point_at(environment: dict[str, str], home: Path, lists: Path | None = None,
     ignored = {name for group in real for setting in group.model_fields for name in environment_names(setting)}
     for name in list(os.environ):
         # Settings are read from names in lower case, too.
-        if {name.upper(), name.upper().removesuffix(FILE_SUFFIX)} & ignored:
+        if name.upper() in ignored:
             del os.environ[name]
+    # Empty instead of absent: so a file `.env` in this home gives them no value either.
+    os.environ.update(dict.fromkeys(ignored, ""))
     os.environ.update(environment)
     os.environ[PREFIX + "HOME"] = str(home)
     os.environ[PREFIX + "PUBLISH"] = str(lists is not None).lower()
@@ -284,7 +241,6 @@ def point_at(environment: dict[str, str], home: Path, lists: Path | None = None,
         lists.mkdir(parents=True, exist_ok=True)
         os.environ[PREFIX + "PUBLISH_ROOT"] = str(lists)
         os.environ[PREFIX + "PATH_MAP"] = json.dumps({str(lists): VOLUME})
-    os.environ[PREFIX + "CONFIG"] = os.devnull
     settings = load_settings()
     use_dagster_home(settings, create=create)
     return settings

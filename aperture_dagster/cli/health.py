@@ -21,11 +21,13 @@ from aperture_dagster.model import printable
 
 ANSWER_SECONDS = 10.0
 POLL_SECONDS = 0.5
+SILENT_SECONDS = 60.0
+"""After how long a start says what it waits for."""
 LISTS_POLL_SHARE = 0.02
-"""Share of the time since its start that the check of lists waits for: a home may have none for weeks."""
+"""Share of the time since the start after which it looks for lists again: a home may have none for weeks."""
 MOST_AHEAD_SECONDS = 600.0
 """As ``SKEW`` in ``aperture_dagster.model``: the clocks of two hosts may differ by this much."""
-PORTS = {"code": 4000, "webserver": 3000, "daemon": 3000, "all": 3000, "container": 3000, "lists": 3000}
+PARTS = ("code", "webserver", "daemon", "all", "container", "start")
 UP = ("aperture up", "aperture_dagster.cli.supervisor")
 """What the command of a container has in it that runs everything: process 1 is that, or the init in front of it."""
 FIRST_PROCESS = Path("/proc/1/cmdline")
@@ -41,55 +43,64 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parse(arguments)
     if given.part == "container" and not runs_everything(FIRST_PROCESS):
         return 0
-    port = given.port or PORTS[given.part]
-    started = time.monotonic()
-    deadline, said = started + given.wait, ""
-
-    def look() -> str | None:
-        return find_problem(given.part, given.host, port, since=given.since, key=read_key(given.key))
-
-    while (problem := look()) is not None:
+    if given.part == "start":
+        herald(given)
+        return 0
+    deadline, said = time.monotonic() + given.wait, ""
+    while (problem := find_problem(given.part, given.host, given.port, key=read_key(given.key))) is not None:
         if time.monotonic() >= deadline:
             _say(f"{problem}, after {given.wait:.0f} seconds." if given.wait else f"{problem}.")
             return 1
         if problem != said:
             said = problem
             _say(f"{problem}; waiting.")
-        wait = POLL_SECONDS
-        if given.part == "lists":
-            wait = min(max(1.0, LISTS_POLL_SHARE * (time.monotonic() - started)), 300.0)
-        time.sleep(min(wait, max(0.0, deadline - time.monotonic())))
-    if given.part == "lists":
-        _say(lists_made(given.host, port, read_key(given.key))[1])
+        time.sleep(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
     return 0
+
+
+def herald(given: argparse.Namespace) -> None:
+    """Say that everything is ready, once it is, and that everybody has a first list, once that is so."""
+    started, said = time.monotonic(), ""
+    while problem := find_problem("all", given.host, given.port, since=given.since, key=read_key(given.key)):
+        if time.monotonic() - started > SILENT_SECONDS and problem != said:
+            said = problem
+            _say(f"Not ready yet: {problem}. {given.logs} holds what the parts print.")
+        time.sleep(POLL_SECONDS)
+    _say(given.ready)
+    while not (found := lists_made(given.host, given.port, read_key(given.key)))[0]:
+        time.sleep(min(max(1.0, LISTS_POLL_SHARE * (time.monotonic() - started)), 300.0))
+    _say(f"{found[1]}: {given.address}/")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the arguments of the command; ends the program if they are wrong."""
     parser = argparse.ArgumentParser(prog="python -m aperture_dagster.cli.health", description=main.__doc__)
     parser.add_argument(
-        "part", nargs="?", choices=PORTS, default="all",
+        "part", nargs="?", choices=PARTS, default="all",
         help="code: its server answers. webserver: it answers. daemon: all of its loops are alive, as the webserver "
         "says. all: the webserver answers, has loaded the code, and the daemon is alive. container: all, if the "
-        "command of this container is `aperture up`; with another command, nothing. lists: everybody has a first "
-        "list, or it failed. Default: all.",
+        "command of this container is `aperture up`; with another command, nothing. start: say when all is well, and "
+        "when everybody has a first list. Default: all.",
     )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="Where the code server or the webserver is.")
     parser.add_argument("--port", type=int, help="Default: 4000 for code, else 3000.")
     parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="Wait so long until all is well.")
     parser.add_argument(
-        "--since", type=float, default=0.0, help="Seconds since the epoch; signs of life before that do not count."
-    )
-    parser.add_argument(
         "--key", default=_usual_key_file(), metavar="FILE",
-        help="The key of the operator's pages. Default: that of APERTURE_SHARED_FOLDER or APERTURE_HOME.",
+        help="The key of the operator's pages. Default: that of APERTURE_HOME.",
     )  # fmt: skip
-    return parser.parse_args(arguments)
+    # Of `start`: signs of life before that time do not count; what to say, and which places to name.
+    parser.add_argument("--since", type=float, default=0.0, help=argparse.SUPPRESS)
+    for name in ("--ready", "--address", "--logs"):
+        parser.add_argument(name, default="", help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    given.port = given.port or (4000 if given.part == "code" else 3000)
+    return given
 
 
 def _usual_key_file() -> str:
     """Return where the front door keeps the key, as ``aperture_dagster.front_door.secrets`` does."""
-    home = os.environ.get("APERTURE_SHARED_FOLDER") or os.environ.get("APERTURE_HOME") or ""
+    home = os.environ.get("APERTURE_HOME")
     return str(Path(home, "front-door", "operator.secret")) if home else ""
 
 
@@ -101,7 +112,9 @@ def read_key(path: str) -> str | None:
 
 
 def _say(text: str) -> None:
-    print(printable(text), file=sys.stderr, flush=True)
+    # The terminal may be gone.
+    with contextlib.suppress(OSError):
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def find_problem(part: str, host: str, port: int, *, since: float = 0.0, key: str | None = None) -> str | None:
@@ -111,9 +124,6 @@ def find_problem(part: str, host: str, port: int, *, since: float = 0.0, key: st
     silent = f"No webserver answers at {host}:{port}"
     if part == "webserver":
         return None if _answers(host, port) else silent
-    if part == "lists":
-        is_there, how_many = lists_made(host, port, key)
-        return None if is_there else how_many
     if part in ("all", "container"):
         data = ask_graphql(host, port, LOADED, key)
         if data is None:
@@ -143,7 +153,7 @@ def lists_made(host: str, port: int, key: str | None = None) -> tuple[bool, str]
     tried = made + (stats.get("numFailed") or 0)
     is_there = made > 0 and tried >= everybody and not stats.get("numMaterializing")
     of_all = f" of {everybody}" if made != everybody else ""
-    return is_there, f"{made}{of_all} list{'s are' if made != 1 else ' is'} ready"
+    return is_there, f"{made}{of_all} {'list' if everybody == 1 else 'lists'} {'is' if made == 1 else 'are'} ready"
 
 
 def runs_everything(first_process: Path) -> bool:

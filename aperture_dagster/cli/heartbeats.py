@@ -59,16 +59,6 @@ def read_state(path: Path) -> Mapping[str, Any]:
 LATE_SECONDS = 300.0
 """A loop of the daemon writes a heartbeat every 30 seconds, but the evaluation of a slow sensor may delay it."""
 STARTING_SECONDS = 120.0
-LOOPS = {
-    "SENSOR": "sensors",
-    "SCHEDULER": "schedules",
-    "ASSET": "automation",
-    "QUEUED_RUN_COORDINATOR": "queue of runs",
-    "BACKFILL": "backfills",
-    "MONITORING": "run monitoring",
-    "EVENT_LOG_CONSUMER": "run retries",
-    "FRESHNESS_DAEMON": "freshness",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +148,17 @@ def judge_running(
         loops: types that the instance needs.
         now: seconds since the epoch.
     """
-    found = [_judge(part, answers.get(part["name"])) for part in state.get("parts", ())]
-    for number, part in enumerate(state.get("parts", ())):
-        if part["name"] == "daemon" and part["state"] == "running":
-            found[number] = _judge_daemon(part, heartbeats, loops, now=now)
+    parts = state.get("parts", ())
+    found = [
+        _judge_daemon(part, heartbeats, loops, now=now)
+        if part["name"] == "daemon" and part["state"] == "running"
+        else _judge(part, answers.get(part["name"]))
+        for part in parts
+    ]
     address = state.get("address")
-    about = "stopping" if state.get("stopping") else "running" if state.get("ready") else "starting"
-    about += f"; the UI is at {address}" if state.get("ready") else ""
-    mine = PartState("aperture up", "ok" if state.get("ready") else "warning", about)
+    about = "stopping" if state.get("stopping") else f"running; the UI is at {address}" if parts else "starting"
+    is_well = bool(parts) and all(one.state == "ok" for one in found) and not state.get("stopping")
+    mine = PartState("aperture up", "ok" if is_well else "warning", about)
     fires = any(one.name == "daemon" and one.state in ("ok", "warning") for one in found)
     return UpStatus(True, address, (mine, *found), schedules_fire=fires)
 
@@ -177,35 +170,25 @@ def _judge(part: Mapping[str, Any], answers: bool | None) -> PartState:
         return PartState(part["name"], "warning", "starting")
     if answers is False:
         return PartState(part["name"], "failed", "does not answer: restart `aperture up` if that goes on for minutes")
-    return PartState(part["name"], "ok", f"{'alive' if answers is None else 'answers'}{_past(part)}")
+    return PartState(part["name"], "ok", "alive" if answers is None else "answers")
 
 
 def _judge_daemon(
     part: Mapping[str, Any], heartbeats: Mapping[str, Heartbeat], loops: Iterable[str], *, now: float
 ) -> PartState:
     """Judge the daemon by the heartbeats of its loops: one that is silent does nothing, whatever the others do."""
-    # Started by a clock that has been set back since.
-    is_ahead = part["since"] > now + SKEW.total_seconds()
     silent, failing = [], []
     for loop in sorted(loops):
-        beat = heartbeats.get(loop)
-        name = LOOPS.get(loop, loop.lower().replace("_", " "))
-        if beat is None or not (part["since"] <= beat.timestamp or is_ahead) or not beat.is_fresh(now):
+        beat, name = heartbeats.get(loop), loop.lower().replace("_", " ")
+        if beat is None or not part["since"] <= beat.timestamp or not beat.is_fresh(now):
             silent.append(name)
         elif beat.error:
             failing.append(f"{name}: {beat.error.splitlines()[0]}")
-    if silent and not is_ahead and now - part["since"] < STARTING_SECONDS:
+    if silent and now - part["since"] < STARTING_SECONDS:
         return PartState("daemon", "warning", f"starting; no sign of life yet: {', '.join(silent)}")
     if silent:
         message = f"no sign of life for more than {LATE_SECONDS / 60:.0f} minutes: {', '.join(silent)}"
         return PartState("daemon", "failed", f"{message}. Stop `aperture up`, and start it again")
     if failing:
         return PartState("daemon", "warning", f"alive, with errors in the last minutes: {'; '.join(failing)}")
-    return PartState("daemon", "ok", f"all loops alive{_past(part)}")
-
-
-def _past(part: Mapping[str, Any]) -> str:
-    if part["ended"] is None:
-        return ""
-    last = datetime.fromtimestamp(part["ended"], UTC).isoformat(sep=" ", timespec="minutes")
-    return f"; restarted, the last time at {last} ({part['ending']})"
+    return PartState("daemon", "ok", "all loops alive")

@@ -1,14 +1,27 @@
 """The command line, ``aperture``."""
 
 import io
+import os
+import shlex
 import sys
+import time
 
 import click
+from rich.text import Text
 
 from aperture_dagster.cli.backup import backup, migrate, restore
-from aperture_dagster.cli.common import require_free_port
+from aperture_dagster.cli.common import Terminal, operator_errors, require_free_port, require_writable
 from aperture_dagster.cli.crowd import crowd
-from aperture_dagster.cli.demo import StandIns, demo, stand_in_options
+from aperture_dagster.cli.demo import (
+    LISTS,
+    StandIns,
+    demo_home,
+    demo_home_option,
+    point_at,
+    stand_in_options,
+    usual_port,
+    warn_of_ignored_database,
+)
 from aperture_dagster.cli.discovery import discover, dismiss, request, requests
 from aperture_dagster.cli.doctor import doctor
 from aperture_dagster.cli.history import history
@@ -17,6 +30,7 @@ from aperture_dagster.cli.ratings import rate, trakt
 from aperture_dagster.cli.show import api_key, show, sign_out_everybody
 from aperture_dagster.cli.status import alert, status
 from aperture_dagster.cli.up import up
+from aperture_dagster.settings.home import start_command
 
 
 class Sections(click.Group):
@@ -46,6 +60,41 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A title, or a mark, that the terminal's character set lacks should not end a command.
         sys.stdout.reconfigure(errors="replace")
+
+
+@click.command()
+@stand_in_options
+@demo_home_option
+def demo(stand_ins: StandIns, home: str | None) -> None:
+    """Run everything once on stand-ins, without keys, server or network, and show the results.
+
+    Example: aperture demo --users 3 --server emby
+    """
+    started = time.monotonic()
+    folder = demo_home(home, stand_ins.server)
+    # A descriptor of its own: while a step runs, Dagster redirects the usual one to a file, which is no terminal.
+    with (
+        operator_errors(),
+        os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding=sys.stdout.encoding, errors="replace") as terminal,
+    ):
+        console = Terminal(terminal)
+        warn_of_ignored_database()
+        console.print_hanging(f"Starting the stand-ins ({stand_ins.world}); everything is kept in {folder}")
+        with stand_ins.running(lists=folder / LISTS, port=usual_port(folder)) as (_, environment):
+            # Not before: stand-ins that cannot serve this world should leave no folder behind.
+            require_writable(folder)
+            settings = point_at(environment, folder, folder / LISTS)
+            from aperture_dagster.cli.cycle import run_cycle, show_lists
+
+            run_cycle(settings, console)
+            show_lists(settings, console)
+        options = stand_ins.options()
+        options += [f"--home {shlex.quote(str(folder))}"] if stand_ins.world != "demo" or home else []
+        command = " ".join(["aperture up --demo", *options]) if options else start_command()
+        done = f"Done in {time.monotonic() - started:.0f} s. To open it in the Dagster UI:"
+        # In one piece, to be copied.
+        fits = len(f"{done} {command}") <= console.text_width
+        console.print(Text.assemble(done, " " if fits else "\n  ", (command, "bold")), soft_wrap=True)
 
 
 @click.command()

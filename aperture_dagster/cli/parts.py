@@ -45,9 +45,7 @@ class Part:
         stage: parts of a stage start once all of the earlier stages can be used, and stop before them.
         socket: Unix socket that it listens on once it can be used.
         pid: process id if it has been started already.
-        is_check: it ends, without an error, once what it looks for is there.
-        page: of a check that looks for something to show: the page of the UI that is named with its last words. The
-            check without one says when everything is ready.
+        is_herald: it says on the terminal what has become ready, and then ends.
     """
 
     name: str
@@ -56,8 +54,7 @@ class Part:
     stage: int = 0
     socket: str | None = None
     pid: int | None = None
-    is_check: bool = False
-    page: str | None = None
+    is_herald: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ class Limits:
 
     Attributes:
         stop_seconds: time to stop, after which a part is killed. Dagster's daemon gives its threads 30 seconds.
-        check_seconds: time between two looks at the logs.
+        check_seconds: time between two looks at the size of the logs.
         pause_seconds: pause before a part is started again; doubles with each time that it ended lately.
         restarts: how often a part may end within ``window_seconds`` and be started again.
     """
@@ -113,9 +110,8 @@ class Plan:
         lock: descriptor whose lock is held as long as the supervisor or a part is running.
         state: file that tells other commands what runs.
         logs: folder for what the parts print.
-        ui: the address that is shown once everything works.
+        ui: where the webserver listens.
         folder: working folder of the parts; None is that of the supervisor.
-        failures: log of failures whose new lines are shown on the terminal.
     """
 
     parts: Sequence[Part]
@@ -124,7 +120,6 @@ class Plan:
     logs: str
     ui: Ui
     folder: str | None = None
-    failures: str | None = None
     limits: Limits = field(default_factory=Limits)
 
     def command(self) -> list[str]:
@@ -197,7 +192,6 @@ class SupervisedPart:
         self.start_at = 0.0
         self.endings: list[float] = []
         self.ending: str | None = None
-        self.ended_at: float | None = None
         self.last_words = ""
         self.pid: int | None = None
         self._group: int | None = None
@@ -226,7 +220,7 @@ class SupervisedPart:
 
     def _popen(self, group: int) -> subprocess.Popen[bytes]:
         reading, self._pipe = os.pipe()
-        output = self.log.open()
+        output = os.dup(1) if self.part.is_herald else self.log.open()
         command = [sys.executable, "-P", "-m", SUPERVISOR, "--part", str(reading), self.part.module]
         try:
             return subprocess.Popen(
@@ -271,7 +265,7 @@ class SupervisedPart:
         """Note the exit code, which the supervisor has collected."""
         if self._process is not None:
             self._process.returncode = code
-        if self.part.is_check and code == 0:
+        if self.part.is_herald and code == 0:
             self._close_pipe()
             self.state = "done"
         else:
@@ -280,7 +274,7 @@ class SupervisedPart:
     def ended(self, how: str) -> None:
         """Note how it ended, and schedule its restart: the more often it ended lately, the later."""
         limits, now = self._plan.limits, time.monotonic()
-        self.ending, self.ended_at, self.last_words = how, time.time(), self.log.last_line()
+        self.ending, self.last_words = how, self.log.last_line()
         self.log.note(f"ended: {how}")
         self._close_pipe()
         self.endings = [*(one for one in self.endings if now - one < limits.window_seconds), now]
@@ -318,8 +312,7 @@ class SupervisedPart:
 
     def described(self) -> dict[str, Any]:
         """Return what other commands may know of it."""
-        about = {"since": self.since, "ending": self.ending, "ended": self.ended_at}
-        return {"name": self.part.name, "state": self.state, **about}
+        return {"name": self.part.name, "state": self.state, "since": self.since, "ending": self.ending}
 
 
 def _described(code: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import shlex
 import sys
@@ -239,13 +238,6 @@ def _find(user: str) -> tuple[Settings, TraktAccounts, User]:
 def _show_code(console: Console, user: str, code: DeviceCode) -> None:
     console.print(Text(f"\nIn a browser in which {user} is signed in to Trakt, open\n\n  {code.link}\n"))
     console.print(Text(f"or enter the code {code.user_code} at {code.verification_url}."))
-    if console.is_terminal:
-        import segno
-
-        drawn = io.StringIO()
-        segno.make(code.link, error="l").terminal(out=drawn, border=2, compact=True)
-        console.print()
-        console.file.write(drawn.getvalue())
 
 
 def _accounts_table(accounts: Sequence[TraktAccount]) -> Table:

@@ -27,15 +27,15 @@ from aperture_dagster.catalogue.references import (
     nearest_users,
     parse_title_reference,
 )
-from aperture_dagster.cli.common import Terminal, echo, echo_json, operator_errors
+from aperture_dagster.cli.common import Terminal, echo, echo_json, operator_errors, print_titles
 from aperture_dagster.cli.demo import home_option, load_settings_of, settings_of_home
 from aperture_dagster.cli.heartbeats import up_is_running
-from aperture_dagster.cli.summary import next_episode, print_titles, progress_in
 from aperture_dagster.front_door.secrets import end_all_sessions
 from aperture_dagster.maintenance.status import why_no_list
-from aperture_dagster.model import Clock, titled
+from aperture_dagster.model import Clock, counted, titled
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.popularity.queries import shows_table
+from aperture_dagster.popularity.series import episode_label
 from aperture_dagster.postgres.database import Database, NothingYet, read_only
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.lists import reason_of, recommendation_table
@@ -153,7 +153,7 @@ def show(user: str | None, count: int, as_json: bool, home: str | None) -> None:
     if as_json:
         echo_json(json.dumps(page, ensure_ascii=False, indent=1, default=_text))
     else:
-        _print(page, console)
+        print_page(page, console)
 
 
 def read_names(settings: Settings) -> list[str]:
@@ -202,14 +202,14 @@ def read_page(settings: Settings, name: str, *, count: int = 10) -> dict[str, An
             takes_part=takes_part,
             titles=size["movies"] + size["series"],
             is_demo=settings.media_server_url is None,
-            # On a database of its own, the parts may be services, on other hosts, too.
+            # On a database of its own, the parts may be services.
             up_is_running=settings.database_url is not None or up_is_running(settings.home_path),
         ),
         "films": _entries(listed, "movie", count),
         "series": _entries(listed, "series", count),
         "watching": [
             {key: row[key] for key in ("title", "behind", "next_air_date", "days_until")}
-            | {"next_episode": next_episode(row)}
+            | {"next_episode": _next_episode(row)}
             for row in watching
         ],
         "timezone": settings.schedule_timezone,
@@ -232,7 +232,8 @@ def _entries(rows: Sequence[Mapping[str, Any]], media_type: str, count: int) -> 
     ][:count]
 
 
-def _print(page: Mapping[str, Any], console: Terminal) -> None:
+def print_page(page: Mapping[str, Any], console: Terminal) -> None:
+    """Print what :func:`read_page` has read."""
     zone = ZoneInfo(page["timezone"])
     about = f"list of {_day(page['listed_at'], zone)}" if page["listed_at"] else page["no_list_because"]
     console.print_hanging(Text.assemble((page["user"], "bold"), f": {about}"))
@@ -246,7 +247,21 @@ def _print(page: Mapping[str, Any], console: Terminal) -> None:
     if page["watching"]:
         console.print()
         console.print_hanging("In the middle of", "bold")
-        print_titles([("", row["title"], progress_in(row)) for row in page["watching"][:SHOWN_SERIES]], console)
+        print_titles([("", row["title"], _progress_in(row)) for row in page["watching"][:SHOWN_SERIES]], console)
+
+
+def _next_episode(row: Mapping[str, Any]) -> str | None:
+    """Name the episode of ``shows_you_watch`` that a user watches next; None if there is none."""
+    return episode_label(row["next_season"], row["next_number"]) or row["next_title"]
+
+
+def _progress_in(row: Mapping[str, Any]) -> str:
+    """Say in a line what is next in a series of ``shows_you_watch``."""
+    parts = [f"next: {row['next_episode']}, {row['behind']} to watch" if row["next_episode"] else "all watched"]
+    if row["days_until"] is not None:
+        when = f"in {counted(row['days_until'], 'days')}" if row["days_until"] else "today"
+        parts.append(f"new episode {when}")
+    return "; ".join(parts)
 
 
 def _day(moment: datetime, zone: ZoneInfo) -> str:

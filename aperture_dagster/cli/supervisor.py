@@ -21,8 +21,6 @@ from pathlib import Path
 
 from aperture_dagster.cli.parts import AWAITED, STOPPING, Plan, SupervisedPart, run_part
 
-MOST_FAILURES = 5
-"""Lines of the log of failures that are shown at once."""
 STARTING_POLL_SECONDS = 0.2
 PATIENT_STOP_SECONDS = 5.0
 
@@ -34,7 +32,7 @@ class Supervisor:
         self.plan = plan
         self.parts = [SupervisedPart(plan, number) for number in range(len(plan.parts))]
         self.started = time.time()
-        self.is_ready = self.is_stopping = False
+        self.is_stopping = False
         self._signals, written = os.pipe()
         for end in (self._signals, written):
             os.set_blocking(end, False)
@@ -46,10 +44,7 @@ class Supervisor:
                 signal.signal(number, lambda *_: None)
         # Until now they were kept for this process.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, AWAITED)
-        self._said_missing = ""
-        self._shown: list[SupervisedPart] = []
         self._next_check = time.monotonic() + plan.limits.check_seconds
-        self._failures_seen = self._size_of_failures()
 
     def run(self) -> int:
         """Run the parts until a signal arrives or one of them cannot be kept alive; return the exit code."""
@@ -108,72 +103,18 @@ class Supervisor:
         return None
 
     def _may_start(self, one: SupervisedPart) -> bool:
-        return all(other.state == "running" for other in self.parts if other.part.stage < one.part.stage)
+        return all(other.state in ("running", "done") for other in self.parts if other.part.stage < one.part.stage)
 
     def _look(self) -> None:
-        """See which parts have become usable and, now and then, what is in the logs."""
+        """See which parts have become usable and, now and then, how long the logs are."""
         for one in self.parts:
             if one.state == "starting" and one.is_usable:
                 one.state = "running"
                 self._write_state()
-        if not self.is_ready and any(one.state == "done" and one.part.page is None for one in self.parts):
-            self.is_ready = True
-            self._write_state()
-            self._announce()
-        for one in self.parts:
-            if self.is_ready and one.state == "done" and one.part.page is not None and one not in self._shown:
-                self._shown.append(one)
-                say(f"{one.log.last_line()}: {self.plan.ui.address}/{one.part.page}")
         if time.monotonic() >= self._next_check:
             self._next_check = time.monotonic() + self.plan.limits.check_seconds
-            self._show_what_is_missing()
-            self._show_failures()
             for one in self.parts:
                 one.log.shorten()
-
-    def _announce(self) -> None:
-        ui = self.plan.ui
-        if ui.published is not None:
-            say(
-                f"Ready: {ui.address} on the host, if it publishes port {ui.port} of this container there. Passwords "
-                "would cross a network unencrypted: docs/remote-access.md says how to encrypt them."
-            )
-            return
-        say(f"Ready: {ui.address} (Ctrl-C stops it).")
-        if ui.host != ui.reachable_host:
-            say(
-                f"From other machines: http://{os.uname().nodename}:{ui.port}. Passwords would cross the network "
-                "unencrypted: docs/remote-access.md says how to encrypt them."
-            )
-
-    def _show_what_is_missing(self) -> None:
-        checks = (one for one in self.parts if one.part.is_check and one.part.page is None)
-        for check in (one for one in checks if one.state != "done"):
-            starting = next((one.part.name for one in self.parts if one.state != "running"), None)
-            missing = check.log.last_line() if starting is None else f"waiting for the {starting}."
-            if missing not in ("", self._said_missing):
-                self._said_missing = missing
-                say(f"Not ready yet: {missing} {self.plan.logs} holds what the parts print.")
-
-    def _size_of_failures(self) -> int:
-        with contextlib.suppress(OSError):
-            return Path(self.plan.failures).stat().st_size if self.plan.failures else 0
-        return 0
-
-    def _show_failures(self) -> None:
-        """Show new lines of the log of failures: the journal of a service manager should show them without the UI."""
-        size, seen = self._size_of_failures(), self._failures_seen
-        self._failures_seen = size
-        if self.plan.failures is None or size <= seen:
-            # The beginning is removed when it becomes too long.
-            return
-        with contextlib.suppress(OSError), Path(self.plan.failures).open("rb") as file:
-            file.seek(seen)
-            lines = file.read(100_000).decode("utf-8", "replace").splitlines()
-            for line in lines[:MOST_FAILURES]:
-                say(line)
-            if len(lines) > MOST_FAILURES:
-                say(f"… and {len(lines) - MOST_FAILURES} more: {self.plan.failures}")
 
     def _sleep(self) -> None:
         times = [one.start_at for one in self.parts if one.state == "waiting" and self._may_start(one)]
@@ -202,13 +143,12 @@ class Supervisor:
         state = {
             "pid": os.getpid(),
             "started": self.started,
-            "ready": self.is_ready,
             "stopping": self.is_stopping,
             "address": ui.address,
             "host": ui.reachable_host,
             "port": ui.port,
             "socket": next((one.part.socket for one in self.parts if one.part.socket is not None), None),
-            "parts": [one.described() for one in self.parts if not one.part.is_check],
+            "parts": [one.described() for one in self.parts if not one.part.is_herald],
         }
         new = path.with_suffix(".new")
         with contextlib.suppress(OSError):

@@ -51,8 +51,6 @@ LOOPS = {
 }
 """Seconds between two looks of loops of the daemon that do not need Dagster's 5 and 30; see ``docs/idle.md``."""
 
-READY_SECONDS = 3600
-"""How long one readiness check waits before it starts over."""
 CONTAINER_STOP_SECONDS = 4.0
 """How long the parts of a stage may take to stop in a container, which Docker kills after ten seconds: the code server,
 which stops the database, comes after the daemon."""
@@ -221,6 +219,17 @@ def _check_the_rest(settings: Settings, what: Sequence[str]) -> list[Finding]:
     return found
 
 
+def _ready(ui: Ui) -> str:
+    """Say where the UI is, once it is ready."""
+    warning = "Passwords would cross the network unencrypted: docs/remote-access.md says how to encrypt them."
+    if ui.published is not None:
+        return f"Ready: {ui.address} on the host, if it publishes port {ui.port} of this container there. {warning}"
+    here = f"Ready: {ui.address} (Ctrl-C stops it)."
+    if ui.host == ui.reachable_host:
+        return here
+    return f"{here}\nFrom other machines: http://{os.uname().nodename}:{ui.port}. {warning}"
+
+
 def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequence[Part]) -> Plan:
     """Plan the parts that ``dagster dev`` has, with one code server for all and no process in front of it."""
     files = UpFiles.of_home(home)
@@ -232,11 +241,9 @@ def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequenc
     code_server = ["api", "grpc", "--socket", code_socket, "--module-name", "aperture_dagster.definitions", *quiet]
     code_server += ["--location-name", LOCATION, "--inject-env-vars-from-instance"]
     code_server += ["--use-python-environment-entry-point"]
-    check = ["all", "--host", ui.reachable_host, "--port", str(ui.port), "--wait", str(READY_SECONDS)]
-    key = ["--key", str(secret_file(load_settings(), OPERATOR))]
-    check += ["--since", str(time.time()), *key]
-    # A home may be without a media server for long.
-    lists = ["lists", "--host", ui.reachable_host, "--port", str(ui.port), "--wait", "inf", *key]
+    herald = ["start", "--host", ui.reachable_host, "--port", str(ui.port), "--since", str(time.time())]
+    herald += ["--key", str(secret_file(load_settings(), OPERATOR)), "--logs", str(files.logs)]
+    herald += ["--ready", _ready(ui), "--address", ui.address]
     webserver = [*workspace, "--host", ui.host, "--port", str(ui.port), "--dagster-log-level", "warning"]
     # With stand-ins there is nobody to keep out, and no account to sign in with.
     webserver += ["--demo"] if stand_ins else []
@@ -246,8 +253,7 @@ def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequenc
             Part("code server", "dagster", code_server, stage=1, socket=code_socket),
             Part("webserver", "aperture_dagster.front_door", webserver, stage=2),
             Part("daemon", "dagster._daemon", ["run", *workspace, *quiet], stage=2),
-            Part("readiness check", "aperture_dagster.cli.health", check, stage=3, is_check=True),
-            Part("lists", "aperture_dagster.cli.health", lists, stage=3, is_check=True, page=""),
+            Part("herald", "aperture_dagster.cli.health", herald, is_herald=True),
         ],
         lock=lock,
         state=str(files.state),
@@ -255,6 +261,5 @@ def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequenc
         ui=ui,
         # Dagster lets a .env file in the working folder override the environment; a demo must not see it.
         folder=str(folder or files.folder) if folder or not checkout() else None,
-        failures=str(home / "failures.log"),
         limits=Limits(stop_seconds=CONTAINER_STOP_SECONDS) if in_container() else Limits(),
     )

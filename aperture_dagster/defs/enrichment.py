@@ -238,7 +238,7 @@ def studio_logos(
     From TMDb, when its metadata names a new one. Each logo is downloaded once, and kept only if its content is an
     image. Skipped without a TMDb key.
     """
-    service, folder = services.get(TMDB_IMAGES), settings.shared_path / "logos"
+    service, folder = services.get(TMDB_IMAGES), settings.home_path / "logos"
     if not service.configured:
         return skipped(context, TMDB_IMAGES, _version(database))
     with operator_errors(context, settings), service.open(waiting=log_waiting(context, TMDB_IMAGES)) as client:
@@ -341,7 +341,7 @@ def has_values_in_range(source: TitleSource) -> dg.AssetChecksDefinition:
 )
 def has_its_files(settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     """Warn of logos that failed, and of files that are gone; both are fetched again."""
-    folder = settings.shared_path / "logos"
+    folder = settings.home_path / "logos"
     with database.transaction() as connection:
         stored = stored_logos(connection)
         errors = total(outcome_summary(connection, TMDB_IMAGES), "error")

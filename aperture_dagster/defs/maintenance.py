@@ -156,7 +156,7 @@ def housekeeping(
         freed += tidy_database(database, now)
         home = settings.home_path
         kept = runs_with_files(context.instance, location=location)
-        freed.append(purge_run_files(settings.shared_path / "dagster", kept, before=logs_before))
+        freed.append(purge_run_files(settings.home_path / "dagster", kept, before=logs_before))
         freed.append(shorten_server_log(home / "postgres"))
         with database.transaction() as connection:
             product_bytes = size_of_database(connection)

@@ -260,7 +260,7 @@ def top_picks_asset(settings: Settings) -> dg.AssetsDefinition:
                         failed |= dict.fromkeys(days[number:], error)
                         break
             if began is not None:
-                note_log_of_plays(settings.shared_path, began, now=now)
+                note_log_of_plays(settings.home_path, began, now=now)
             if not made:
                 raise next(iter(failed.values()))
             _log_notes(context, made)

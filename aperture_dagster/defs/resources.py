@@ -33,7 +33,7 @@ class _Documented:
 
 
 class SettingsResource(_Documented, dg.ConfigurableResource[Settings]):
-    """All settings of the product, from the environment and `aperture.toml`; `docs/settings.md` explains them. They are
+    """All settings of the product, from the environment and `.env`; `docs/settings.md` explains them. They are
     read when the program starts.
     """
 

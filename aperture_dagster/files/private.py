@@ -16,7 +16,7 @@ from aperture_dagster.model.errors import OperatorError
 LOG_OF_PLAYS = "log-of-plays.json"
 HOME_ENTRIES = (
     "dagster", "logos", "models", "crowd", "postgres", "backups", "failures.log", LOG_OF_PLAYS, "demo", "demo-emby",
-    ".env", "aperture.toml", "front-door",
+    ".env", "front-door",
 )  # fmt: skip
 WORKING_FILES = (".postgres", "postgres.")
 

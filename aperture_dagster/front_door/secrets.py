@@ -1,4 +1,4 @@
-"""The secrets of the front door: files in the shared folder."""
+"""The secrets of the front door: files in the home."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SESSIONS, OPERATOR, ROWS = "sessions.secret", "operator.secret", "rows.secret"
 
 def secret_file(settings: Settings, name: str) -> Path:
     """Return where the secret of a name is."""
-    return settings.shared_path / FOLDER / name
+    return settings.home_path / FOLDER / name
 
 
 def read_secret(settings: Settings, name: str) -> str:

@@ -31,7 +31,7 @@ from aperture_dagster.instance.dead_runs import (
     watch_clock,
     without_future,
 )
-from aperture_dagster.instance.home import LOCATION, require_shared_folder
+from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.pools import create_missing_pools
 from aperture_dagster.instance.private import (
     DaemonHeartbeat,
@@ -221,7 +221,6 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
         if settings.database_url is not None:
             _require_connection(url, settings)
         storage = cls(url, settings, inst_data)
-        require_shared_folder(storage._run_storage, settings)
         create_missing_pools(storage._event_log_storage)
         # Without a daemon nobody else frees them, and the next run would wait for a dead one forever.
         free_dead_slots(storage._run_storage, storage._event_log_storage, settings)
@@ -257,21 +256,21 @@ _engines: dict[str, Engine] = {}
 
 
 class ApertureArtifactStorage(ConfiguredBySettings, LocalArtifactStorage):
-    """Dagster's own files, below ``APERTURE_HOME/dagster``, or else in the folder that all hosts see."""
+    """Dagster's own files, below ``APERTURE_HOME/dagster``."""
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> Self:
         """Put the files below the configured folder."""
-        return cls(base_dir=str(_prepare().shared_path / "dagster"), inst_data=inst_data)
+        return cls(base_dir=str(_prepare().home_path / "dagster"), inst_data=inst_data)
 
 
 class ApertureComputeLogManager(ConfiguredBySettings, LocalComputeLogManager):
-    """Raw output of steps, below ``APERTURE_HOME/dagster/logs``, or else in the folder that all hosts see."""
+    """Raw output of steps, below ``APERTURE_HOME/dagster/logs``."""
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> Self:
         """Put the logs below the configured folder."""
-        return cls(base_dir=str(_prepare().shared_path / "dagster" / "logs"), inst_data=inst_data)
+        return cls(base_dir=str(_prepare().home_path / "dagster" / "logs"), inst_data=inst_data)
 
 
 def _prepare() -> Settings:

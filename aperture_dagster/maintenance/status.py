@@ -214,7 +214,7 @@ def _without_list(status: Status) -> list[Wrong]:
 def why_no_list(user: User, *, takes_part: bool, titles: int, is_demo: bool, up_is_running: bool) -> str:
     """Say why a user has no list, and when it comes.
 
-    ``up_is_running``: whether ``aperture up`` runs on the home, or something else may, as services or on other hosts.
+    ``up_is_running``: whether ``aperture up`` runs on the home, or its parts may, as services.
     """
     if user.gone:
         return f"{user.name} is no longer on the media server; what is known of them is kept."

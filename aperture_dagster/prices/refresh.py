@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -45,77 +45,64 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.taste.ranking.text import title_text
 from aperture_dagster.taste.vectors import text_rows
 
-# Client for a public list of the prices of AI models: one file.
-
-
 LIST_LABEL = "The price list"
 # LiteLLM's had 3.5 MB in November 2026.
 LARGEST_LIST = 20_000_000
-
-
-class PriceListClient(ServiceClient):
-    """The file at ``url``; ``options`` are those of the transport."""
-
-    def __init__(self, url: str, **options: Any) -> None:
-        folder, _, file = url.rpartition("/")
-        super().__init__(LIST_LABEL, folder, address_setting="APERTURE_PRICES_URL", **options)
-        self._path = f"/{file}"
-
-    def fetch(self) -> bytes:
-        """Download the file. Raises ServiceError: see :meth:`Transport.send`."""
-        # Its host serves it as text, so the content type says nothing.
-        return self.transport.send(Request("GET", self._path, max_bytes=LARGEST_LIST)).body
-
-
-# Which models an OpenAI-compatible endpoint offers; of Ollama's, also which of them run elsewhere.
-
-
 ENDPOINT_LABEL = "The embeddings endpoint"
 
 
-class ModelListClient(ServiceClient):
-    """The endpoint at ``url``; ``options`` are those of the transport."""
+def fetch_list(settings: Settings, url: str) -> bytes:
+    """Download a public list of the prices of AI models. Raises ServiceError: see :meth:`Transport.send`."""
+    folder, _, file = url.rpartition("/")
+    with closing(
+        ServiceClient(LIST_LABEL, folder, address_setting="APERTURE_PRICES_URL", **_attempts(settings))
+    ) as client:
+        # Its host serves it as text, so the content type says nothing.
+        return client.transport.send(Request("GET", f"/{file}", max_bytes=LARGEST_LIST)).body
 
-    def __init__(self, url: str, api_key: str | None, *, at_home: bool, **options: Any) -> None:
-        # Ollama serves OpenAI's protocol below /v1, beside its own.
-        self._base = url.removesuffix("/v1")
-        super().__init__(
-            ENDPOINT_LABEL,
-            self._base,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
-            secrets=[api_key or ""],
-            setting="OPENAI_API_KEY",
-            address_setting="APERTURE_EMBEDDER_URL",
-            **options,
-        )
-        self._openai_path = url.removeprefix(self._base) + "/models"
-        self._at_home = at_home
 
-    def list_models(self) -> list[OfferedModel]:
-        """Return the models that the endpoint lists now.
+def list_models(settings: Settings) -> list[OfferedModel]:
+    """Return the models that the configured endpoint, which speaks OpenAI's protocol, lists now.
 
-        Raises:
-            BadAnswer: no answer is a list of models.
-            ServiceError: see :meth:`Transport.send`.
-        """
-        if self._at_home:
-            try:
-                return self._read("/api/tags", "models", "model")
-            except (NotFound, RequestRejected, BadAnswer):
-                # It is not Ollama.
-                pass
-        return self._read(self._openai_path, "data", "id")
+    Raises:
+        BadAnswer: no answer is a list of models.
+        ServiceError: see :meth:`Transport.send`.
+    """
+    url, key = settings.embedder_url, settings.embedder_api_key
+    secret = key.get_secret_value() if key is not None else ""
+    # Ollama serves OpenAI's protocol below /v1, beside its own.
+    base = url.removesuffix("/v1")
+    client = ServiceClient(
+        ENDPOINT_LABEL,
+        base,
+        headers={"Authorization": f"Bearer {secret}"} if secret else None,
+        secrets=[secret],
+        setting="OPENAI_API_KEY",
+        address_setting="APERTURE_EMBEDDER_URL",
+        **_attempts(settings),
+    )
 
-    def _read(self, path: str, field: str, name: str) -> list[OfferedModel]:
-        answer = as_object(self.transport.get_json(path))
+    def read(path: str, field: str, name: str) -> list[OfferedModel]:
+        answer = as_object(client.transport.get_json(path))
         # LM Studio answers an unknown path with status 200 and an error.
         if not isinstance(answer.get(field), list):
-            raise BadAnswer(f"{ENDPOINT_LABEL} at {self._base}: {path} is not a list of models")
+            raise BadAnswer(f"{ENDPOINT_LABEL} at {base}: {path} is not a list of models")
         return [
             OfferedModel(model, is_remote=bool(entry.get("remote_host") or entry.get("remote_model")))
             for entry in objects(answer[field])
             if (model := one_line(entry.get(name)) or one_line(entry.get("name")))
         ]
+
+    with closing(client):
+        if _is_at_home(settings):
+            # Unless it is not Ollama.
+            with suppress(NotFound, RequestRejected, BadAnswer):
+                return read("/api/tags", "models", "model")
+        return read(f"{url.removeprefix(base)}/models", "data", "id")
+
+
+def _attempts(settings: Settings) -> dict[str, Any]:
+    return {"attempts": settings.http_attempts, "first_wait_seconds": settings.http_retry_wait_seconds}
 
 
 PACKAGED = Path(__file__).with_name("ai_prices.json")
@@ -173,12 +160,10 @@ def refresh_prices(settings: Settings, database: Database, clock: Clock) -> tupl
     listed: dict[Key, Price] = {}
     trouble = None
     if settings.prices_url is not None:
-        options = {"attempts": settings.http_attempts, "first_wait_seconds": settings.http_retry_wait_seconds}
-        with closing(PriceListClient(settings.prices_url, **options)) as client:
-            try:
-                listed = parse_price_list(client.fetch())
-            except (ServiceError, PriceListRejected) as error:
-                trouble = str(error)
+        try:
+            listed = parse_price_list(fetch_list(settings, settings.prices_url))
+        except (ServiceError, PriceListRejected) as error:
+            trouble = str(error)
     with database.transaction() as connection:
         # Two runs at once would both write the same change.
         lock_until_commit(connection, "ai_prices")
@@ -200,21 +185,12 @@ def refresh_offered(settings: Settings, database: Database) -> str | None:
     """Read which models the configured endpoint offers now, and store them; return why not if it does not answer."""
     if settings.embedder != "openai":
         return None
-    endpoint, key = settings.embedder_url, settings.embedder_api_key
-    client = ModelListClient(
-        endpoint,
-        key.get_secret_value() if key is not None else None,
-        at_home=_is_at_home(settings),
-        attempts=settings.http_attempts,
-        first_wait_seconds=settings.http_retry_wait_seconds,
-    )
-    with closing(client):
-        try:
-            models = client.list_models()
-        except ServiceError as error:
-            return str(error)
+    try:
+        models = list_models(settings)
+    except ServiceError as error:
+        return str(error)
     with database.transaction() as connection:
-        replace_offered(connection, endpoint, models)
+        replace_offered(connection, settings.embedder_url, models)
     return None
 
 

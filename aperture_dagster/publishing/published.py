@@ -50,16 +50,6 @@ def published_roots(connection: Connection) -> set[str]:
     return set(execute(connection, "SELECT DISTINCT root_on_server FROM published_libraries").scalars())
 
 
-def published_summary(connection: Connection) -> list[dict[str, Any]]:
-    """List what is published: ``name``, ``type``, ``user_id`` (null or empty: shared), ``entries``, ``changed``."""
-    statement = """
-        SELECT name, 'library' AS type, user_id, (SELECT count(*)::int FROM published_entries e
-          WHERE e.list_key = l.list_key) AS entries, changed FROM published_libraries l
-        UNION ALL SELECT name, kind, user_id, cardinality(items), changed FROM published_lists
-        ORDER BY type DESC, name"""
-    return read_rows(connection, statement)
-
-
 def unfinished_libraries(connection: Connection, kind: str, *, now: datetime) -> list[dict[str, Any]]:
     """List libraries of a kind of list that are not shown as they should be.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import tomllib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, get_args
@@ -22,7 +21,6 @@ from pydantic_settings import (
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from aperture_dagster.model.errors import OperatorError
@@ -34,7 +32,6 @@ from aperture_dagster.settings.home import (
     HousekeepingSettings,
     RunSettings,
     UiSettings,
-    config_file,
     default_home,
     env_file,
     secrets_in,
@@ -55,9 +52,6 @@ from aperture_dagster.settings.services import (
     TraktSettings,
 )
 from aperture_dagster.settings.types import SettingsGroup, parse_headers
-
-FILE_SUFFIX = "_FILE"
-"""What the name of a secret's variable ends with if it names a file with the secret, as of Docker or systemd."""
 
 
 class SettingsError(OperatorError):
@@ -103,19 +97,11 @@ class Settings(
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Overrides first, then the environment with the files that it names, then ``aperture.toml``."""
-        file = TomlConfigSettingsSource(settings_cls, toml_file=config_file())
-        for name in secret_names():
-            if file.toml_data.keys() & {name, *environment_names(name)}:
-                raise SettingsError(
-                    f"{name} is a secret and must not be in {config_file()}: remove it and set "
-                    f"{environment_names(name)[0]} in the environment (or in a .env file that is not shared)."
-                )
+        """Overrides first, then the environment."""
         known = known_variables()
         # Pydantic ignores variables that it does not know; as extra input they are refused like any other name.
         unknown = {name: "" for name in os.environ if name.startswith(PREFIX) and name not in known}
-        named = InitSettingsSource(settings_cls, _read_secret_files())
-        return init_settings, env_settings, named, file, InitSettingsSource(settings_cls, unknown)
+        return init_settings, env_settings, InitSettingsSource(settings_cls, unknown)
 
     @property
     def home_path(self) -> Path:
@@ -124,11 +110,6 @@ class Settings(
             return self.home.expanduser().resolve()
         root = default_home()
         return (root if self.media_server_url else root / "demo").resolve()
-
-    @property
-    def shared_path(self) -> Path:
-        """The folder that holds what belongs to all hosts, absolute: the home, unless there are several."""
-        return self.home_path if self.shared_folder is None else self.shared_folder.expanduser().resolve()
 
     def secret_values(self) -> list[str]:
         """The configured secrets in clear, with passwords and tokens in addresses and headers, for redaction only."""
@@ -155,10 +136,8 @@ def environment_names(name: str) -> list[str]:
 
 
 def known_variables() -> set[str]:
-    """Every environment variable that is read, with those that name the file of a secret."""
-    variables = {variable for name in Settings.model_fields for variable in environment_names(name)}
-    files = {variable + FILE_SUFFIX for name in secret_names() for variable in environment_names(name)}
-    return {PREFIX + "CONFIG", *variables, *files}
+    """Every environment variable that is read."""
+    return {variable for name in Settings.model_fields for variable in environment_names(name)}
 
 
 def misspelt_variables(given: Collection[str]) -> dict[str, str]:
@@ -175,14 +154,12 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError(_explain(error, overrides)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{config_file()} is not valid TOML: {error}") from None
 
 
 def _read_env_file() -> None:
     """Copy ``.env`` into the environment, for every process; variables already set win.
 
-    It may name another home or ``aperture.toml``. What is beside that is read too, as a child of this process would.
+    It may name another home, whose ``.env`` is read, too, as a child of this process would.
     """
     read: set[Path] = set()
     while (path := env_file()) not in read and path.is_file():
@@ -193,30 +170,6 @@ def _read_env_file() -> None:
         for name, value in dotenv_values(path).items():
             if value is not None:
                 os.environ.setdefault(name, value)
-
-
-def _read_secret_files() -> dict[str, str]:
-    """Read the secrets whose files the environment names, by setting.
-
-    Raises:
-        SettingsError: a file cannot be read, or the secret is also in the environment.
-    """
-    found: dict[str, str] = {}
-    for name in secret_names():
-        variables = environment_names(name)
-        for variable in variables:
-            path = os.environ.get(variable + FILE_SUFFIX)
-            if not path:
-                continue
-            given = next((one for one in variables if os.environ.get(one)), None)
-            if given is not None:
-                raise SettingsError(f"Both {given} and {variable + FILE_SUFFIX} are set: remove one of them.")
-            try:
-                found[name] = Path(path).read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "it is not text"
-                raise SettingsError(f"{variable + FILE_SUFFIX} names {path}, which cannot be read: {reason}.") from None
-    return found
 
 
 def _passwords_in(address: str) -> list[str]:
@@ -234,16 +187,13 @@ def _explain(error: ValidationError, overrides: dict[str, Any]) -> str:
     if problem["type"] == "extra_forbidden" and not inner:
         return _explain_unknown(key, overrides)
     name = next(name for name in Settings.model_fields if key in (name, *environment_names(name)))
-    variables = [variable + end for variable in environment_names(name) for end in ("", FILE_SUFFIX)]
-    variable = next((variable for variable in variables if os.environ.get(variable)), None)
+    variable = next((variable for variable in environment_names(name) if os.environ.get(variable)), None)
     if name in overrides:
         where = "given by the program"
-    elif variable is None:
-        where = f"from {config_file()}"
-    elif _is_copied(variable):
+    elif variable is not None and _is_copied(variable):
         where = f"from {variable} in {env_file()}"
     else:
-        where = f"from the environment variable {variable}"
+        where = f"from the environment variable {variable or environment_names(name)[0]}"
     # An address may hold a password where it should not.
     is_private = name in secret_names() or name.endswith("_url") or "://" in str(problem["input"])
     shown = "" if is_private else f" (was {problem['input']!r})"
@@ -262,8 +212,8 @@ def _is_copied(variable: str) -> bool:
 
 def _explain_unknown(name: str, overrides: dict[str, Any]) -> str:
     known = list(Settings.model_fields)
-    where = "given by the program" if name in overrides else f"in {config_file()}"
-    if name in os.environ:
+    where = "given by the program"
+    if name not in overrides:
         known = [variable for setting in known for variable in environment_names(setting)]
         where = f"in {env_file()}" if _is_copied(name) else "in the environment"
     near = difflib.get_close_matches(name, known, n=1)

@@ -29,8 +29,9 @@ from aperture_dagster.settings.types import (
 
 # Where a checkout and an installed package keep things, and where each of them reads its settings from.
 #
-# A checkout keeps everything in its own folder. An installed package keeps everything in its home, by default the
-# user's data folder, and never looks at the working folder: a service must not depend on where it is started.
+# A checkout keeps everything in its own folder, unless the environment names a home. An installed package keeps
+# everything in its home, by default the user's data folder, and never looks at the working folder: a service must not
+# depend on where it is started.
 
 
 PREFIX = "APERTURE_"
@@ -61,27 +62,18 @@ def default_home() -> Path:
     return folder / ".aperture" if folder else user_data_path(NAME, appauthor=False)
 
 
-def config_file() -> Path:
-    """Return the path of ``aperture.toml``: in the checkout, else in the home, or as ``APERTURE_CONFIG`` says."""
-    named = os.environ.get(PREFIX + "CONFIG")
-    if named:
-        return Path(named).expanduser()
-    folder = checkout() or Path(os.environ.get(PREFIX + "HOME") or default_home()).expanduser()
-    return folder.absolute() / f"{NAME}.toml"
-
-
 def env_file() -> Path:
-    """Return the path of ``.env``: beside ``aperture.toml``."""
-    return config_file().with_name(".env")
+    """Return the path of ``.env``: in the home, or in a checkout whose home is not elsewhere, in its folder."""
+    folder = os.environ.get(PREFIX + "HOME") or checkout() or default_home()
+    return Path(folder).expanduser().absolute() / ".env"
 
 
 def describe_configuration() -> str:
-    """Say which files settings are read from, which of them exist, and which one is not read."""
-    files = [env_file(), config_file()]
-    said = ", ".join(f"{path} ({'read' if path.is_file() else 'not there'})" for path in files)
+    """Say which file settings are read from, whether it is there, and which one is not read."""
+    said = f"{env_file()} ({'read' if env_file().is_file() else 'not there'})"
     ignored = Path.cwd() / ".env"
     # Somebody who knows other programs may have put it there.
-    return f"{said}; {ignored} is not read" if ignored.is_file() and ignored != files[0] else said
+    return f"{said}; {ignored} is not read" if ignored.is_file() and ignored != env_file() else said
 
 
 def start_command() -> str:
@@ -107,10 +99,6 @@ class HomeSettings(SettingsGroup):
     """Folder for everything that this machine keeps (database, logs, pictures, backups). Default: `.aperture` in a
     checkout, otherwise `aperture` in the user's data folder (on Linux `~/.local/share/aperture`); while no media server
     is configured, the folder `demo` in it.
-    """
-    shared_folder: Path | None = None
-    """Folder for files that belong to all hosts, if there are several ([which](several-hosts.md#files)); every host
-    must see it. Default: the home.
     """
     database_url: Secret = None
     """PostgreSQL (with pgvector) to use instead of the embedded one: postgresql://user:password@host/db. Dagster's runs

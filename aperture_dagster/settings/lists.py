@@ -155,8 +155,8 @@ class RecommendationSettings(SettingsGroup):
     """Taste and recommendations."""
 
     recommendations_movies: RecommendationJson = RecommendationRules()
-    """How lists of films are made, and suggestions of films outside the library, as a JSON object, or as a table in
-    `aperture.toml`, of what is not the default: `{"profile": "recent", "per_list": 30}`. `per_list` is the number of
+    """How lists of films are made, and suggestions of films outside the library, as a JSON object of what is
+    not the default: `{"profile": "recent", "per_list": 30}`. `per_list` is the number of
     titles. `profile` is what leads: `balanced` is what was [measured](ranking.md#measured-quality), `personal` has less
     of what everybody watches, for people who know the famous titles; `recent` has more of the last years, for a library
     that grows by new releases. `diversity` is the weight of variety within a list: 0 ranks by score alone, 1 by variety
@@ -202,7 +202,7 @@ class TopPicksSettings(SettingsGroup):
     """Top Picks."""
 
     top_picks_movies: Rules = TopPicksRules()
-    """How the films are picked, as a JSON object, or as a table in `aperture.toml`, of what is not the default:
+    """How the films are picked, as a JSON object of what is not the default:
     `{"window_days": 14, "per_list": 20}`. There are `window_days`, the days of plays that count; `per_list`, the number
     of titles; `minimum_viewers`, lowered automatically when too few titles have them; and `source`: `local` (the
     household's plays), or a list, of which the library's titles are taken: `tmdb:popular`, `tmdb:trending` (of the

@@ -28,7 +28,7 @@ def _blank_is_none(value: Any) -> Any:
 
 
 def split_names(value: Any) -> Any:
-    """Let ``a, b`` in the environment mean what ``["a", "b"]`` means in the file."""
+    """Split ``a, b`` or ``["a", "b"]``."""
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("["):
@@ -78,7 +78,7 @@ def _check_time_zone(value: str) -> str:
 
 
 def parse_json(value: Any) -> Any:
-    """Let a JSON object in the environment mean what a table means in the file."""
+    """Parse a JSON object."""
     try:
         return json.loads(value) if isinstance(value, str) else value
     except ValueError:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def table_in_use(settings: Settings) -> Path:
     """Return where the home keeps the table that ``aperture crowd use`` copies."""
-    return settings.shared_path / "crowd" / "table.npz"
+    return settings.home_path / "crowd" / "table.npz"
 
 
 def crowd_version(settings: Settings) -> str:

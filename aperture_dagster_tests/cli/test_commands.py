@@ -18,7 +18,7 @@ from aperture_dagster_tests.marks import ANOTHER_CASE
 
 @pytest.fixture(autouse=True)
 def isolated_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("APERTURE_HOME", "APERTURE_CONFIG", "DAGSTER_HOME"):
+    for name in ("APERTURE_HOME", "DAGSTER_HOME"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
     monkeypatch.setenv("APERTURE_MEDIA_SERVER_URL", "http://films.example")
 
@@ -32,7 +32,6 @@ def isolated_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("demo --wrld odd", "--wrld"),
         ("demo --users 0", "--users"),
         ("demo --server plex", "'plex' is not one of 'jellyfin', 'jellyfin@10.9'"),
-        ("demo --summary /nowhere/summary.json", "the folder of /nowhere/summary.json does not exist"),
         ("up --port 65536", "65536 is not in the range"),
         ("up --world odd", "need --demo"),
         ("up --users 3", "need --demo"),

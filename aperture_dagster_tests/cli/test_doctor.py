@@ -162,8 +162,7 @@ def test_while_a_daemon_is_alive_schedules_that_are_switched_off_are_named(
 def test_the_home_that_is_examined_is_named_and_without_a_server_it_is_that_of_the_demo_that_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {"APERTURE_HOME": str(tmp_path), "APERTURE_CONFIG": os.devnull}.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("APERTURE_HOME", str(tmp_path))
     monkeypatch.setenv("DAGSTER_HOME", os.environ.get("DAGSTER_HOME", ""))
     monkeypatch.setenv("APERTURE_PUBLISH", "false")
     examined: list[Path] = []

@@ -18,10 +18,10 @@ STARTED = NOW - 3600
 
 def state(**daemon: Any) -> dict[str, Any]:
     """Return the state file of an `aperture up` that was started an hour ago."""
-    running = {"state": "running", "since": STARTED, "ending": None, "ended": None}
+    running = {"state": "running", "since": STARTED, "ending": None}
     parts = [running | {"name": name} for name in ("code server", "webserver")]
     own = running | {"name": "daemon"} | daemon
-    return {"address": "http://127.0.0.1:3000", "started": STARTED, "ready": True, "parts": [*parts, own]}
+    return {"address": "http://127.0.0.1:3000", "started": STARTED, "parts": [*parts, own]}
 
 
 def judged(
@@ -48,7 +48,7 @@ def test_a_system_whose_loops_all_give_signs_of_life_is_well():
 def test_one_silent_loop_is_a_failure_though_the_others_are_alive():
     status = judged({"SENSOR": 10, "SCHEDULER": 600})
     found, message = of(status, "daemon")
-    assert found == "failed" and "schedules" in message and "sensors" not in message
+    assert found == "failed" and "scheduler" in message and "sensor" not in message
     assert not status.schedules_fire
 
 
@@ -59,13 +59,13 @@ def test_a_loop_that_the_instance_does_not_need_may_be_silent():
 @pytest.mark.parametrize(("since", "expected"), [(NOW - 20, "warning"), (NOW - 200, "failed")])
 def test_heartbeats_of_the_daemon_before_do_not_count(since: float, expected: str):
     found, message = of(judged({"SENSOR": 250, "SCHEDULER": 250}, since=since), "daemon")
-    assert found == expected and "sensors" in message
+    assert found == expected and "sensor" in message
 
 
 def test_an_error_of_a_loop_is_shown_and_does_not_stop_schedules():
     status = judged({"SENSOR": 10, "SCHEDULER": 20}, errors={"SENSOR": "no route to host\nmore"})
     found, message = of(status, "daemon")
-    assert found == "warning" and message.endswith("sensors: no route to host")
+    assert found == "warning" and message.endswith("sensor: no route to host")
     assert status.schedules_fire
 
 
@@ -106,11 +106,10 @@ def test_heartbeats_dated_in_the_future_are_no_signs_of_life():
     year = 365 * 86_400.0
     ahead = {"SENSOR": -year, "SCHEDULER": -year}
     found, message = of(judged(ahead), "daemon")
-    assert found == "failed" and "sensors" in message and "schedules" in message
+    assert found == "failed" and "sensor" in message and "scheduler" in message
     status = judge_stopped(Path("/home"), {loop: Heartbeat(NOW + year) for loop in LOOPS}, LOOPS, now=NOW)
     assert not status.schedules_fire and of(status, "aperture up")[0] == "warning"
     assert of(judged({"SENSOR": -30, "SCHEDULER": 20}), "daemon")[0] == "ok", "clocks of two hosts differ a little"
-    assert of(judged({"SENSOR": 10, "SCHEDULER": 20}, since=NOW + year), "daemon")[0] == "ok", "started by that clock"
 
 
 @pytest.mark.parametrize(("beat", "expected"), [(-10.0, None), (365 * 86_400.0, "No sign of life from the daemon")])

@@ -189,9 +189,9 @@ def test_a_page_shows_the_list_or_why_there_is_none(serve: Callable[..., Any]) -
 def test_looking_into_an_empty_home_creates_nothing(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    for name in ("APERTURE_HOME", "DAGSTER_HOME", "APERTURE_CONFIG"):
+    for name in ("APERTURE_HOME", "DAGSTER_HOME"):
         # Restored afterwards: the command changes them.
-        monkeypatch.setenv(name, os.devnull if name == "APERTURE_CONFIG" else str(tmp_path / "home"))
+        monkeypatch.setenv(name, str(tmp_path / "home"))
     result = CliRunner().invoke(main, [*command, "--home", str(tmp_path / "home")])
     assert result.exit_code == 1
     assert "Run `aperture demo`" in " ".join(result.output.split())

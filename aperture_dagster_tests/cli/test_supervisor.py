@@ -35,8 +35,7 @@ if "serves" in options:
     (folder / "socket").unlink(missing_ok=True)
     server.bind(str(folder / "socket"))
     server.listen()
-if "check" in options:
-    print("no module named films", flush=True)
+if "herald" in options:
     while not (folder / "loaded").exists():
         time.sleep(0.02)
     sys.exit(0)
@@ -64,7 +63,6 @@ assert ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0) == 0
 os.execv(sys.argv[1], sys.argv[1:])
 """
 QUICK = Limits(pause_seconds=0.05, check_seconds=0.2)
-ADDRESS = "http://127.0.0.1:3000"
 
 
 class Supervised:
@@ -157,10 +155,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
         planned = [
             Part(
                 name, "part_of_test", [str(tmp_path), name, *options.split()],
-                stage=0 if "serves" in options else 2 if "check" in options else 1,
+                stage=0 if "serves" in options or "herald" in options else 1,
                 socket=str(tmp_path / "socket") if "serves" in options else None,
-                is_check="check" in options,
-                page="assets/lists" if "page" in options else None,
+                is_herald="herald" in options,
             )
             for name, options in parts.items()
         ]  # fmt: skip
@@ -168,12 +165,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
             tmp_path,
             lambda lock: Plan(
                 planned, lock, str(tmp_path / "up.json"), str(tmp_path / "logs"), Ui("127.0.0.1", 3000), str(tmp_path),
-                str(tmp_path / "failures.log"), limits,
+                limits,
             ),
             prefix,
         )  # fmt: skip
         if wait:
-            supervised.wait_for(*(f"{name}.started" for name, options in parts.items() if "check" not in options))
+            supervised.wait_for(*(f"{name}.started" for name, options in parts.items() if "herald" not in options))
         return supervised
 
     yield started
@@ -223,7 +220,7 @@ def test_nothing_is_left_after_a_kill_and_the_home_stays_locked_until_then(start
     up.wait_until(lambda: not locks.is_held(up.lock_file), "the home is still locked")
 
 
-def test_a_part_that_dies_is_started_again_while_its_runs_and_the_other_parts_go_on(start: Start):
+def test_a_part_that_dies_is_started_again_while_its_runs_and_the_other_parts_go_on(start: Start, tmp_path: Path):
     up = start(server="serves", daemon="")
     up.kill("server")
     first, second = up.children("server")
@@ -231,13 +228,7 @@ def test_a_part_that_dies_is_started_again_while_its_runs_and_the_other_parts_go
     assert len(up.children("daemon")) == 1
     up.wait_for_words("The server ended (killed by SIGKILL); starting it again.")
     assert os.getpgid(first) == os.getpgid(second), "so that the runs of the first server end with the second"
-    up.process.send_signal(signal.SIGTERM)
-    assert up.end()[0] == 0
-
-
-def test_runs_of_a_part_that_died_end_when_the_supervisor_is_killed(start: Start, tmp_path: Path):
-    up = start(server="serves", daemon="")
-    up.kill("server")
+    # Also when the supervisor is killed.
     up.process.kill()
     up.process.wait()
     assert all_gone(tmp_path)
@@ -291,12 +282,6 @@ def test_the_part_that_others_use_stops_last(start: Start, tmp_path: Path):
     assert server_was_told >= daemon_ended
 
 
-def test_a_part_that_does_not_stop_is_killed(start: Start):
-    up = start(Limits(stop_seconds=0.5), daemon="stubborn")
-    up.process.send_signal(signal.SIGTERM)
-    assert up.end()[0] == 0
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="needs prctl")
 def test_as_process_1_of_a_container_it_does_not_wait_for_runs_that_have_ended(start: Start):
     # Longer than the test waits.
@@ -307,8 +292,8 @@ def test_as_process_1_of_a_container_it_does_not_wait_for_runs_that_have_ended(s
     assert up.end()[0] == 0
 
 
-def test_a_second_signal_says_what_is_waited_for_and_does_not_interrupt_the_stopping(start: Start):
-    up = start(Limits(stop_seconds=2), daemon="stubborn")
+def test_a_part_that_does_not_stop_is_killed_and_a_second_signal_says_what_is_waited_for(start: Start):
+    up = start(Limits(stop_seconds=1), daemon="stubborn")
     up.process.send_signal(signal.SIGINT)
     up.wait_for_words("Stopping …")
     up.process.send_signal(signal.SIGINT)
@@ -316,19 +301,15 @@ def test_a_second_signal_says_what_is_waited_for_and_does_not_interrupt_the_stop
     assert up.end()[0] == 0
 
 
-def test_it_is_ready_once_the_check_has_ended_and_says_until_then_what_is_missing(start: Start, tmp_path: Path):
-    up = start(webserver="", daemon="", check="check", lists="check page")
-    up.wait_for_words("Not ready yet: no module named films")
-    assert "Ready" not in up.said and not read_state(tmp_path / "up.json")["ready"]
+def test_what_has_become_ready_is_said_on_the_terminal_once(start: Start, tmp_path: Path):
+    up = start(webserver="", herald="herald")
+    up.wait_for_words("words of herald")
     (tmp_path / "loaded").touch()
-    up.wait_for_words(f"Ready: {ADDRESS} (Ctrl-C stops it).\nno module named films: {ADDRESS}/assets/lists\n")
-    up.wait_until(lambda: read_state(tmp_path / "up.json")["ready"], "other commands do not know")
-    assert [part["name"] for part in read_state(tmp_path / "up.json")["parts"]] == ["webserver", "daemon"]
-
-    (tmp_path / "failures.log").write_text("".join(f"failure {number}\n" for number in range(9)))
-    up.wait_for_words("failure 4\n… and 4 more")
-    assert "failure 5" not in up.said
-    assert up.said.count("/assets/lists") == 1
+    up.wait_until(lambda: not up.leaders("herald"), "the herald did not end")
+    # Parts that started after it are started again, although it has ended.
+    up.kill("webserver")
+    assert up.said.count("words of herald") == 1 and "words of webserver" not in up.said
+    assert [part["name"] for part in read_state(tmp_path / "up.json")["parts"]] == ["webserver"]
     up.process.send_signal(signal.SIGTERM)
     assert up.end()[0] == 0
 

@@ -6,9 +6,11 @@ The expected screens are in ``snapshots/``; ``python -m aperture_dagster_tests.c
 import io
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import pytest
 from aperture_dagster.build import all_jobs
 from aperture_dagster.cli.common import Terminal, fit
 from aperture_dagster.cli.cycle import ProgressHandler, captured_logs
-from aperture_dagster.cli.summary import show
+from aperture_dagster.cli.show import print_page
 from aperture_dagster.model import counted, listed
 from aperture_dagster.settings import load_settings
 from aperture_dagster_tests.chaos import environment
@@ -31,37 +33,26 @@ WIDTH = 80
 DURATION = re.compile(r" +[0-9]+\.[0-9] s")
 
 
-def _title(media_type: str, title: str, year: int | None, because: str) -> dict[str, Any]:
-    return {"media_type": media_type, "title": title, "year": year, "tmdb_id": 1, "score": 0.5, "because": because}
+def _title(rank: int, title: str, year: int | None, reason: str) -> dict[str, Any]:
+    return {"rank": rank, "title": title, "year": year, "reason": reason}
 
 
-SUMMARY: dict[str, Any] = {
-    "users": 1, "movies": 401, "series": 57, "episodes": 2406, "plays": 1,
-    "taste": {"Ann [of the house]": [
-        {"media_type": "movie", "titles": 80, "liked": 66, "disliked": 14, "taste": "66 liked, 14 disliked; compared "
-         "with the library, more Science Fiction (3.9x), Action (1.8x); often space marine, alien, dystopia."},
-        {"media_type": "series", "titles": 0, "liked": 0, "disliked": 0, "taste": ""},
-    ]},
-    "recommendations": {"Ann [of the house]": [
-        _title("movie", "Gladiator", 2000, "Because you liked Seven Samurai, Star Wars: Episode III - Revenge of the "
-               "Sith and Star Trek"),
-        _title("movie", "The Lord of the Rings: The Fellowship of the Ring", 2001, "Widely liked"),
-        _title("movie", "千と千尋の神隠し", 2001, "Because you liked もののけ姫 and となりのトトロ"),
-        _title("series", "Only Murders in the Building", None, "Because you liked Donaudampfschifffahrtselektrizitäten"
-               "hauptbetriebswerkbauunterbeamtengesellschaft"),
-    ]},
-    "discovery": {"Ann [of the house]": [_title("movie", "Avatar", 2009, "Because you liked Aliens and Alien")]},
-    "top_picks": {
-        "movie": [{"title": "The Grand Budapest Hotel", "year": 2014, "viewers": 5},
-                  {"title": "Alien", "year": 1979, "viewers": 1}],
-        "series": [{"title": "Dark", "year": 2017, "viewers": 12}],
-    },
-    "shows_you_watch": {"Ann [of the house]": [
+PAGE: dict[str, Any] = {
+    "user": "Ann [of the house]", "takes_part": True, "listed_at": datetime(2026, 5, 17, 4, tzinfo=UTC),
+    "timezone": "UTC",
+    "films": [
+        _title(1, "Gladiator", 2000, "Because you liked Seven Samurai, Star Wars: Episode III - Revenge of the Sith "
+               "and Star Trek"),
+        _title(2, "The Lord of the Rings: The Fellowship of the Ring", 2001, "Widely liked"),
+        _title(10, "千と千尋の神隠し", 2001, "Because you liked もののけ姫 and となりのトトロ"),
+    ],
+    "series": [_title(1, "Only Murders in the Building", None, "Because you liked Donaudampfschifffahrtselektrizitäten"
+                      "hauptbetriebswerkbauunterbeamtengesellschaft")],
+    "taste": {}, "recently_watched": [],
+    "watching": [
         {"title": "Severance", "next_episode": "S02E01", "behind": 10, "days_until": 1},
         {"title": "Bridgerton", "next_episode": None, "behind": 0, "days_until": None},
-    ]},
-    "published": {"Ann's AI Picks": {"type": "library", "users": [], "entries": 4, "changed": 1}},
-    "rows_written": {"movies": 48236}, "requests": {"tmdb": 1},
+    ],
 }  # fmt: skip
 
 
@@ -87,16 +78,17 @@ def users(context: dg.AssetExecutionContext) -> None:
 
 
 def _demo(console: Terminal) -> None:
-    """Run a small graph with the demo's progress, and show its summary."""
+    """Run a small graph with the demo's progress, and show a user's page."""
     assets = [movies, shows_you_watch_libraries, users]
     progress = ProgressHandler(console, {asset.key.to_user_string() for asset in assets})
     job = dg.define_asset_job("everything")
     definitions = dg.Definitions(assets, jobs=[job], loggers={"console": progress.logger()})
     with progress.bar, captured_logs(progress), dg.DagsterInstance.ephemeral() as instance:
-        definitions.resolve_job_def("everything").execute_in_process(
+        result = definitions.resolve_job_def("everything").execute_in_process(
             instance=instance, run_config={"loggers": {"console": {}}}
         )
-    show(SUMMARY, console)
+    assert result.success
+    print_page(PAGE, console)
 
 
 def _in_terminal(width: int) -> Screen:
@@ -141,6 +133,13 @@ def test_a_pipe_gets_the_same_without_control_sequences_and_with_whole_log_lines
     output = _in_pipe()
     assert "\x1b" not in output and "\r" not in output
     assert _normalized(output) == (SNAPSHOTS / "pipe.txt").read_text(encoding="utf-8")
+
+
+def test_runs_go_on_when_whoever_read_their_progress_has_had_enough():
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as output:
+        _demo(Terminal(output))
 
 
 def test_without_colour_there_is_none(monkeypatch: pytest.MonkeyPatch):

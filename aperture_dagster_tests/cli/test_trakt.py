@@ -9,12 +9,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from rich.console import Console
 
 from aperture_dagster.cli.doctor import Finding, examine
 from aperture_dagster.cli.main import main
-from aperture_dagster.cli.ratings import _show_code
-from aperture_dagster.ratings.records import DeviceCode
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.ratings.trakt_home import TraktHome, trakt_home
 from aperture_dagster_tests.waiting import wait_for
@@ -181,12 +178,3 @@ def test_the_doctor_examines_the_app_and_the_accounts(home: TraktHome):
     assert finding().state == "warning" and "APERTURE_SECRET_KEY" in finding().message
     home.use(settings.model_copy(update={"trakt_client_id": None}))
     assert finding().state == "off"
-
-
-def test_a_terminal_gets_a_code_to_scan(capsys: pytest.CaptureFixture[str]):
-    code = DeviceCode("device", "ABCD1234", "https://auth.trakt.tv/activate", 600, 5)
-    for is_terminal in (True, False):
-        _show_code(Console(force_terminal=is_terminal), "ada", code)
-        shown = capsys.readouterr().out
-        assert "https://auth.trakt.tv/activate/ABCD1234" in shown
-        assert ("▄" in shown) is is_terminal

@@ -116,7 +116,7 @@ def test_only_what_was_on_the_screen_is_accepted(
     assert rated.values() == {"movie:4": 8} and rated.values_there() == {}
 
 
-@pytest.mark.parametrize("arguments", [("--accept",), ("--undo", "--yes")])
-def test_a_decision_is_about_one_user(run: Callable[..., Result], arguments: tuple[str, ...]):
-    refused = run("removals", *arguments)
-    assert refused.exit_code == 2 and f"USER {arguments[0]}" in refused.output
+def test_a_decision_is_about_one_user():
+    for decision in ("--accept", "--undo"):
+        refused = CliRunner().invoke(main, ["trakt", "removals", decision, "--yes"])
+        assert refused.exit_code == 2 and f"USER {decision}" in refused.output

@@ -42,7 +42,7 @@ def test_a_refused_key_is_one_warning_with_its_remedy(serve: Callable[..., Any])
 def test_a_server_that_does_not_answer_holds_the_start_up_for_seconds_only(
     make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(up_module, "CHECK_SECONDS", 2.0)
+    monkeypatch.setattr(up_module, "CHECK_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         settings = make_settings(media_server_url=address, media_server_api_key="key")
@@ -52,7 +52,6 @@ def test_a_server_that_does_not_answer_holds_the_start_up_for_seconds_only(
 
 def test_the_settings_say_where_the_ui_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("APERTURE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("APERTURE_CONFIG", "/dev/null")
     with socket.create_server(("127.0.0.2", 0)) as used:
         port = used.getsockname()[1]
         monkeypatch.setenv("APERTURE_UI_HOST", "127.0.0.2")
@@ -78,6 +77,8 @@ def test_a_demo_without_a_sign_in_is_not_open_to_the_network_by_a_setting(
 )
 def test_the_address_of_the_ui_is_one_that_a_browser_can_open(host: str, address: str) -> None:
     assert Ui(host, 3000).address == address
+    # What is open to other machines is said, with its danger.
+    assert ("unencrypted" in up_module._ready(Ui(host, 3000))) == (host != "127.0.0.1")
 
 
 def test_in_a_container_it_is_the_address_that_the_settings_give_to_its_host(
@@ -87,7 +88,9 @@ def test_in_a_container_it_is_the_address_that_the_settings_give_to_its_host(
     monkeypatch.setattr(folder_module, "CONTAINER_FILES", ())
     assert up_module._ui("0.0.0.0", 3000, settings).address == "http://127.0.0.1:3000"
     monkeypatch.setattr(folder_module, "CONTAINER_FILES", (tmp_path,))
-    assert up_module._ui("0.0.0.0", 3000, settings).address == "http://192.168.1.5:3100"
+    published = up_module._ui("0.0.0.0", 3000, settings)
+    assert published.address == "http://192.168.1.5:3100"
+    assert "publishes port 3000 of this container" in up_module._ready(published)
     assert up_module._ui("127.0.0.1", 3000, settings).address == "http://127.0.0.1:3000"
 
 
@@ -95,7 +98,6 @@ def test_a_home_that_is_in_use_is_noticed_before_anything_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("APERTURE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("APERTURE_CONFIG", "/dev/null")
     lock = UpFiles.of_home(tmp_path / "home" / "demo").lock
     lock.parent.mkdir(parents=True)
     with locks.exclusive(lock):
@@ -108,7 +110,6 @@ def test_a_home_that_is_in_use_is_noticed_before_anything_is_started(
 
 def test_a_home_that_is_in_use_is_named_rather_than_its_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("APERTURE_HOME", str(tmp_path))
-    monkeypatch.setenv("APERTURE_CONFIG", "/dev/null")
     monkeypatch.setenv("APERTURE_MEDIA_SERVER_URL", "http://127.0.0.1:1")
     files = UpFiles.of_home(tmp_path)
     files.folder.mkdir()
@@ -131,7 +132,6 @@ def test_a_world_that_does_not_exist_leaves_no_home_behind(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("APERTURE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("APERTURE_CONFIG", "/dev/null")
     program = "import sys; from aperture_dagster.cli.main import main; main(sys.argv[1:])"
     done = run_fork(program, *command.split(), "--world", "nowhere", folder=PROJECT)
     assert done.returncode == 1 and "unknown world 'nowhere'" in done.stderr

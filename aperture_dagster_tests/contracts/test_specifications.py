@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aperture_dagster_tests.conftest import SHARED_SPECS
-from aperture_dagster_tests.contracts.conftest import SPECIFICATIONS
 from tools.cut_specifications import SOURCES, as_text, cut
 
+SPECIFICATIONS = Path(__file__).parent / "specifications"
 SMALL = 2**20
 
 

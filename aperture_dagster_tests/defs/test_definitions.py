@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import re
 import subprocess
 import sys
@@ -66,7 +65,7 @@ def test_it_loads_with_no_environment_at_all_and_no_warning_of_ours():
 def test_loading_opens_no_database_and_makes_no_folder(tmp_path: Path):
     home = tmp_path / "home"
     code = "import aperture_dagster.definitions as module; module.defs.get_repository_def().load_all_definitions()"
-    environment = {"APERTURE_HOME": str(home), "APERTURE_CONFIG": os.devnull}
+    environment = {"APERTURE_HOME": str(home)}
     assert run_fork(code, environment=environment, folder=PROJECT).returncode == 0
     assert not home.exists()
 

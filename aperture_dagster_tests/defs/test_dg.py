@@ -21,7 +21,6 @@ def dg(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
         "HOME": str(tmp_path),
         "PYTHONPATH": str(PROJECT),
         "APERTURE_HOME": str(tmp_path / "home"),
-        "APERTURE_CONFIG": os.devnull,
     }
     command = [Path(sys.executable).with_name("dg"), *words]
     return subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=300)

@@ -14,7 +14,6 @@ from aperture_dagster_tests.conftest import PROJECT
 
 HOUSEHOLD = PROJECT / "deploy" / "compose.yaml"
 COMPOSE = PROJECT / "deploy" / "compose.services.yaml"
-HOSTS = PROJECT / "deploy" / "celery" / "compose.yaml"
 ENV_EXAMPLE = PROJECT / "deploy" / ".env.example"
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?:(?P<operator>:-|:\?)(?P<rest>[^}]*))?\}")
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}

@@ -55,14 +55,6 @@ def image() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def hasty_image(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The same, but Dagster's monitoring of several hosts looks every ten seconds, not once a minute."""
-    looks = "sed -i 's/poll_interval_seconds: 60/poll_interval_seconds: 10/' /etc/aperture/celery/dagster.yaml"
-    with engine.derived_image(image, f"RUN {looks}", tmp_path_factory.mktemp("hasty")) as name:
-        yield name
-
-
-@pytest.fixture(scope="session")
 def postgres_base(image: str) -> None:
     """The image of a PostgreSQL of its own."""
     try:
@@ -148,14 +140,6 @@ def services(deploy: Deploy, stand_ins: str, postgres_base: None) -> Iterator[De
     """PostgreSQL, code server, webserver and daemon by compose.services.yaml that start."""
     settings = OTHER_USER | {"POSTGRES_PASSWORD": PASSWORD}
     with deploy("compose.services.yaml", "services.yaml", **settings) as box, _started(box, "default", stand_ins):
-        yield box
-
-
-@pytest.fixture(scope="session")
-def hosts(deploy: Deploy, stand_ins: str, hasty_image: str, postgres_base: None) -> Iterator[Deployment]:
-    """PostgreSQL, code server, webserver, daemon and three workers that start."""
-    settings = OTHER_USER | {"POSTGRES_PASSWORD": PASSWORD, "TEST_IMAGE": hasty_image}
-    with deploy("celery/compose.yaml", "hosts.yaml", **settings) as box, _started(box, "control", stand_ins):
         yield box
 
 

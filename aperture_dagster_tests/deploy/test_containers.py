@@ -30,14 +30,12 @@ from jsonschema import Draft7Validator
 
 from aperture_dagster.cli import health
 from aperture_dagster.cli.main import main as aperture
-from aperture_dagster.instance import workers
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.settings import known_variables
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.deploy.compose_file import (
     COMPOSE,
     ENV_EXAMPLE,
-    HOSTS,
     HOUSEHOLD,
     Missing,
     Service,
@@ -48,7 +46,7 @@ from aperture_dagster_tests.webserver import free_port
 
 SCHEMA = Path(__file__).with_name("compose-spec.json")
 PASSWORD = {"POSTGRES_PASSWORD": "x"}
-OURS = {"PUID", "PGID", "HOME_FOLDER", "BACKUPS_FOLDER", "POSTGRES_FOLDER", "POSTGRES_PASSWORD", "SHARED_FOLDER"}
+OURS = {"PUID", "PGID", "HOME_FOLDER", "BACKUPS_FOLDER", "POSTGRES_FOLDER", "POSTGRES_PASSWORD"}
 """Variables that Compose alone reads; a name that begins with APERTURE_ would be refused as an unknown setting."""
 SETTINGS = known_variables()
 SERVICES = ("code", "webserver", "daemon")
@@ -70,8 +68,8 @@ def ours(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_the_file_is_valid_by_the_schema_of_the_compose_specification(compose: dict[str, Any]):
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    files = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (HOUSEHOLD, COMPOSE, HOSTS)]
-    for given in (*files, read_compose({}, HOUSEHOLD), read_compose(PASSWORD, HOSTS), compose):
+    files = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (HOUSEHOLD, COMPOSE)]
+    for given in (*files, read_compose({}, HOUSEHOLD), compose):
         problems = [f"{list(one.path)}: {one.message}" for one in Draft7Validator(schema).iter_errors(given)]
         assert not problems
     # The schema itself finds a slip.
@@ -81,7 +79,7 @@ def test_the_file_is_valid_by_the_schema_of_the_compose_specification(compose: d
 
 
 def test_every_variable_is_a_setting_or_explained_in_the_example():
-    text = "".join(path.read_text(encoding="utf-8") for path in (HOUSEHOLD, COMPOSE, HOSTS))
+    text = "".join(path.read_text(encoding="utf-8") for path in (HOUSEHOLD, COMPOSE))
     used = set(re.findall(r"\$\{(\w+)", text))
     assert used <= SETTINGS | OURS
     explained = read_env_file(commented=True).keys()
@@ -108,7 +106,7 @@ def test_the_file_is_refused_without_a_password_and_the_example_has_none():
 def test_the_example_is_read_by_the_product_as_it_is(tmp_path: Path):
     (tmp_path / ".env").write_text(re.sub(r"^#([A-Z])", r"\1", ENV_EXAMPLE.read_text(encoding="utf-8"), flags=re.M))
     code = "from aperture_dagster.settings import load_settings; s = load_settings(); print(s.publish_root, s.path_map)"
-    environment = os.environ | {"APERTURE_CONFIG": str(tmp_path / "aperture.toml")}
+    environment = os.environ | {"APERTURE_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("/srv/aperture/published")
@@ -138,19 +136,6 @@ def test_the_household_and_the_services_have_the_same_folders_and_rights(compose
     assert {key: value for key, value in one.items() if key not in differs} == {
         key: value for key, value in code.items() if key not in differs
     }
-
-
-def test_hosts_have_the_parts_of_the_services_and_workers_apart_from_them(compose: dict[str, Any]):
-    hosts = read_compose(PASSWORD, HOSTS)["services"]
-    for name in SERVICES:
-        for key in ("command", "healthcheck"):
-            assert hosts[name][key] == compose["services"][name][key], name
-    for one in (hosts[name] for name in (*SERVICES, "worker")):
-        assert one["read_only"] is True and one["cap_drop"] == ["ALL"] and one["user"] == "1000:1000"
-        assert one["environment"]["DAGSTER_HOME"] == "/etc/aperture/celery"
-    assert hosts["postgres"]["networks"] == ["control", "work"] and hosts["worker"]["networks"] == ["work"]
-    assert all(hosts[name]["networks"] == ["control"] for name in SERVICES)
-    assert hosts["worker"]["command"][:3] == ["celery", "--app", workers.__name__]
 
 
 def test_one_service_alone_migrates_and_the_others_wait_for_it(compose: dict[str, Any]):
@@ -341,6 +326,26 @@ def test_who_waits_for_a_part_says_so_once_and_goes_on_when_it_is_there(
     monkeypatch.setattr(health, "grpc_server_answers", lambda address: False)
     assert health.main(["code", "--wait", "0.05"]) == 1
     assert capsys.readouterr().err.endswith("No code server answers at 127.0.0.1:4000, after 0 seconds.\n")
+
+
+def test_a_start_says_what_is_missing_then_where_the_ui_is_and_then_that_the_lists_are_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(health, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(health, "SILENT_SECONDS", -1.0)
+    monkeypatch.setattr(health.time, "sleep", lambda seconds: None)
+    problems = iter(["No webserver answers", "No webserver answers", None])
+    monkeypatch.setattr(health, "find_problem", lambda *_, **__: next(problems))
+    counts = iter([(0, 0, 0, 0), (2, 1, 0, 1), (2, 1, 0, 0), (2, 1, 1, 0)])
+
+    def stats(*_: Any) -> dict[str, Any]:
+        names = ("numPartitions", "numMaterialized", "numFailed", "numMaterializing")
+        return {"assetNodes": [{"partitionStats": dict(zip(names, next(counts), strict=True))}]}
+
+    monkeypatch.setattr(health, "ask_graphql", stats)
+    assert health.main(["start", "--ready", "Ready: http://x", "--address", "http://x", "--logs", "/logs"]) == 0
+    missing = "Not ready yet: No webserver answers. /logs holds what the parts print.\n"
+    assert capsys.readouterr().err == f"{missing}Ready: http://x\n1 of 2 lists is ready: http://x/\n"
 
 
 def test_a_health_check_imports_nothing_but_the_standard_library():

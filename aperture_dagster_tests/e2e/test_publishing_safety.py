@@ -33,7 +33,6 @@ def environment(settings: Settings) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(settings.home_path),
-        "APERTURE_CONFIG": os.devnull,
         "PYTHONDONTWRITEBYTECODE": "1",
         **texts,
     }

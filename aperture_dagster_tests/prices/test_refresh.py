@@ -112,11 +112,7 @@ BROKEN: dict[str, Callable[[SimulatorState], Any]] = {
     "not an object": lambda state: setattr(state, "prices", [state.prices]),
     "holds no price": lambda state: setattr(state, "prices", {}),
     "is not JSON, or was cut off": lambda state: state.add_fault(FaultRule("prices", kind="malformed_json")),
-    "The price list at": lambda state: state.add_fault(FaultRule("prices", kind="cut_off")),
-    "is not JSON": lambda state: state.add_fault(FaultRule("prices", kind="html")),
-    "is larger than": lambda state: state.add_fault(FaultRule("prices", kind="huge")),
     "larger than 20 MB": lambda state: state.add_fault(FaultRule("prices", kind="packed")),
-    "not found": lambda state: state.add_fault(FaultRule("prices", status=404)),
 }
 
 

@@ -56,15 +56,12 @@ def test_a_price_for_a_token_becomes_the_exact_price_for_a_million_of_a_model_at
     [
         "free",
         ENTRY | {"litellm_provider": None},
-        ENTRY | {"mode": ["embedding"]},
         ENTRY | {"mode": "image_generation"},
         {"mode": "chat", "litellm_provider": "openai", "input_cost_per_token": 1e-06},
-        {"mode": "chat", "litellm_provider": "openai", "input_cost_per_token": 1e-06, "output_cost_per_token": 0},
         {"mode": "chat", "litellm_provider": "openai", "input_cost_per_token": 1e-06, "output_cost_per_token": 6e-4},
-        *(ENTRY | {"input_cost_per_token": price} for price in ("0.00000002", True, [2e-08], {"usd": 1}, None, -1, 0)),
+        *(ENTRY | {"input_cost_per_token": price} for price in ("0.00000002", True, None, -1, 0)),
         # More than any model costs: errors of unit.
         ENTRY | {"input_cost_per_token": 5.01e-06},
-        ENTRY | {"input_cost_per_token": 2e-05},
     ],
     ids=str,
 )
@@ -73,19 +70,13 @@ def test_what_has_no_plausible_price_is_unknown_and_costs_only_its_entry(entry: 
     assert parsed({"dear": ENTRY | {"input_cost_per_token": 5e-06}})["openai", "dear"].input == 5
 
 
-@pytest.mark.parametrize("number", ["1e999999", "1e-999999", "123456789e50", "NaN", "Infinity"])
+@pytest.mark.parametrize("number", ["1e999999", "1e-999999", "NaN"])
 def test_absurd_numbers_are_neither_prices_nor_crashes(number: str):
     odd = json.dumps({"odd": ENTRY | {"input_cost_per_token": "?"}} | GOOD).replace('"?"', number)
     assert set(parse_price_list(odd.encode())) == {SMALL}
 
 
-def test_a_name_that_no_index_can_hold_costs_only_its_entry():
-    assert list(parsed({"x" * 301: ENTRY, "y" * 300: ENTRY, "z" * 10_000: ENTRY})) == [("openai", "y" * 300)]
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"[]", b"{}", b"<html>", json.dumps(GOOD).encode()[:-4], b'{"a": 1}', b"[" * 100_000]
-)
+@pytest.mark.parametrize("content", [b"[]", b"{}", json.dumps(GOOD).encode()[:-4], b'{"a": 1}', b"[" * 100_000])
 def test_a_broken_list_is_refused_as_a_whole(content: bytes):
     with pytest.raises(PriceListRejected):
         parse_price_list(content)
@@ -100,13 +91,9 @@ def test_a_list_may_decorate_the_names_of_models():
 @pytest.mark.parametrize(
     ("host", "at_home", "provider"),
     [
-        ("api.openai.com", False, "openai"),
         ("API.OpenAI.com.", False, "openai"),
         ("my-resource.openai.azure.com", False, "azure"),
         ("openai.azure.com.example.org", False, None),
-        ("notapi.openai.com.example.org", False, None),
-        ("openrouter.ai", False, "openrouter"),
-        ("llm.example.org", False, None),
         ("192.168.1.5", True, LOCAL),
     ],
 )
@@ -136,11 +123,6 @@ def test_costs_are_exact_and_shown_with_the_places_they_need():
             27,
         ),
         (
-            "Un jeune fermier d'une planète désertique achète deux droïdes porteurs d'un message secret et se retrouve "
-            "entraîné dans une rébellion contre une arme grande comme une lune.",
-            44,
-        ),
-        (
             "Мальчик с фермы на пустынной планете покупает двух дроидов с тайным посланием и оказывается втянут в "
             "восстание против оружия размером с луну.",
             69,
@@ -150,7 +132,7 @@ def test_costs_are_exact_and_shown_with_the_places_they_need():
             76,
         ),
     ],
-    ids=["English", "French", "Russian", "Japanese"],
+    ids=["English", "Russian", "Japanese"],
 )
 def test_tokens_are_estimated_within_a_fifth(text: str, tokens: int):
     assert estimate_tokens(text) == pytest.approx(tokens, rel=0.2)

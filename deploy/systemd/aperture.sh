@@ -1,4 +1,3 @@
 #!/bin/sh
 # The command `aperture` for administrators, for /usr/local/bin/aperture: as the account of the service, on its files.
-exec runuser -u aperture -- env -C / APERTURE_HOME=/var/lib/aperture APERTURE_CONFIG=/etc/aperture/aperture.toml \
-  /opt/aperture/bin/aperture "$@"
+exec runuser -u aperture -- env -C / APERTURE_HOME=/var/lib/aperture /opt/aperture/bin/aperture "$@"

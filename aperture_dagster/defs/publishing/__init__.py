@@ -100,7 +100,7 @@ def studio_pictures(
         # Nothing is published, and that does not change.
         return materialized(context, {"skipped": reason, "rows_written": 0, "requests": 0}, version="off")
     with operator_errors(context, settings), media_servers.open_writer() as writer:
-        shown = show_pictures(writer, database, settings.shared_path / "logos", context.log)
+        shown = show_pictures(writer, database, settings.home_path / "logos", context.log)
         with database.transaction() as connection:
             version = content_version(connection, "studio_logos", columns=("kind", "studio_id", "shown_sha256"))
         metadata = {

@@ -60,7 +60,7 @@ def in_container() -> bool:
 def backup_folder(settings: Settings) -> Path:
     """Return the folder of the backups, absolute."""
     if settings.backup_folder is None:
-        return settings.shared_path / DEFAULT
+        return settings.home_path / DEFAULT
     return settings.backup_folder.expanduser().resolve()
 
 
