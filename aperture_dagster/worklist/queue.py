@@ -276,19 +276,6 @@ def without_id(connection: Connection, source: Source, limit: int = 20) -> list[
     return read_rows(connection, statement, n=limit)
 
 
-def about_titles_without_id(connection: Connection, source: Source) -> str | None:
-    """Say how many titles no source can be asked about, which nobody would notice otherwise; None if there are none."""
-    count = total(outcome_summary(connection, source), "no_id")
-    if not count:
-        return None
-    names = [row["title"] for row in without_id(connection, source, limit=3)]
-    return (
-        f"Titles without an id that any source knows: {count:,} ({', '.join(names)}"
-        f"{', …' if count > len(names) else ''}). They are not enriched; an AniDB id is not enough. Let the media "
-        "server identify them by TMDb, IMDb or, for series, TVDb."
-    )
-
-
 def count_stale(connection: Connection, source: Source, *, now: datetime, grace_days: float) -> tuple[int, int]:
     """Return the number of answers overdue by more than ``grace_days``, and the number of all answers."""
     statement = f"""

@@ -11,7 +11,7 @@ import pytest
 from aperture_dagster.discovery.seerr import Seerr
 from aperture_dagster.simulator.seerr_book import Permission
 from aperture_dagster_tests.e2e.requesting import FILMS, ON, SHOW, requesting
-from aperture_dagster_tests.household import failures, run_check
+from aperture_dagster_tests.household import failures
 
 pytestmark = pytest.mark.e2e
 
@@ -74,7 +74,7 @@ def test_missing_seasons_of_a_series_in_the_library_can_be_requested(open_place:
 
 
 def test_states_change_after_a_request_was_completed_or_declined(open_place: Any):
-    with open_place(**ON | {"requests_per_week": 5}) as place:
+    with open_place(requests_per_week=5) as place:
         place.suggest("ann", *FILMS[:2], SHOW)
         assert len(place.send()) == 3
         place.state.seerr_make_available("series:8", [1, 2])
@@ -110,12 +110,10 @@ def test_requests_of_users_who_left_are_not_asked_about(open_place: Any):
         place.suggest("bob", *FILMS[:2])
         place.command("request", "bob", "Film 1", "--yes")
         place.note("bob", FILMS[1], "sending", requested_at="2026-05-01")
-        assert not run_check(place.home, "seerr_requests", "were_answered").passed
         place.home.rows("UPDATE users SET removed_at = now() WHERE name = 'bob' RETURNING 1")
         asked = place.state.counters.total("seerr")
         listed = place.command("requests")
         assert "pending" in listed.output and place.state.counters.total("seerr") == asked
-        assert run_check(place.home, "seerr_requests", "were_answered").passed
 
 
 def test_a_failed_request_is_retried_on_seerr(open_place: Any):

@@ -55,10 +55,6 @@ def run(home: Household) -> dict[str, Any]:
     return metadata_of(home.must("enrich_studio_logos"), "studio_logos")
 
 
-def due_again(home: Household) -> None:
-    home.rows("UPDATE fetches SET due_at = due_at - interval '2 hours' WHERE outcome = 'error' RETURNING 1")
-
-
 def test_every_logo_is_downloaded_once_and_its_type_follows_its_content(household):
     with enriched(household) as (simulator, home, _):
         metadata = run(home)
@@ -73,20 +69,6 @@ def test_every_logo_is_downloaded_once_and_its_type_follows_its_content(househol
         again = run(home)
         assert (again["asked"], again["requests"], again["rows_written"]) == (0, 0, 0)
         assert set(simulator.state.asked("tmdb_images").values()) == {1}
-
-
-def test_content_that_is_not_a_picture_is_refused_and_requested_again_later(household):
-    with enriched(household) as (simulator, home, _):
-        simulator.state.add_fault(FaultRule("tmdb_images", kind="wrong_content"))
-        metadata = run(home)
-        assert metadata["fetched"] == 0 and metadata["errors"] == metadata["requests"] > 5
-        troubled = [record.data for record in metadata["not_fetched"].records]
-        assert all("was rejected" in row["detail"] for row in troubled if row["outcome"] == "error")
-        assert list(logos(home).glob("*")) == []
-        simulator.state.clear_faults()
-        assert run(home)["requests"] == 0, "not before an hour has passed"
-        due_again(home)
-        assert run(home)["fetched"] == metadata["errors"]
 
 
 def test_what_failed_is_downloaded_by_the_schedule_an_hour_later_and_then_after_twice_the_time(household):
