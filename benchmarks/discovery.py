@@ -37,7 +37,7 @@ from aperture_dagster.simulator.folder_world import later_plays, load_folder_wor
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
-from aperture_dagster.taste.movielens import read_folder
+from aperture_dagster.taste.movielens import read_films, read_ratings
 from aperture_dagster.taste.ranking.evaluation import recall_at
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -99,7 +99,7 @@ def ask(data: Path, world: World) -> Question:
         if play.title_key in votes and play.rating is not None and play.rating >= LIKED:
             relevant.setdefault(play.user, set()).add(play.title_key)
     last: dict[str, date] = {}
-    _, histories = read_folder(data)
+    histories = read_ratings(data, read_films(data)["work_id"].to_numpy()).histories
     histories = histories[histories["user_id"].isin(ASKED)]
     for number, work_id, moment in zip(
         histories["user_id"], histories["work_id"], histories["last_played_at"], strict=True

@@ -25,10 +25,11 @@ import functools
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,8 @@ from verdict import Verdict, not_applicable
 
 from aperture_dagster.simulator.opinions import neighbours
 from aperture_dagster.taste import recommendations
-from aperture_dagster.taste.movielens import embed, read_folder, world_of_folder
+from aperture_dagster.taste.embedder import StaticEmbedder
+from aperture_dagster.taste.movielens import read_films, read_ratings
 from aperture_dagster.taste.ranking.config import RankingConfig
 from aperture_dagster.taste.ranking.crowd import Crowd, neighbours_of
 from aperture_dagster.taste.ranking.evaluation import (
@@ -49,17 +51,14 @@ from aperture_dagster.taste.ranking.evaluation import (
     World,
     by_votes,
     household_model,
-    households_of,
     intervals,
     judge,
-    mean_result,
-    ndcg_at,
     rank_household,
-    without_ratings,
     world_of,
 )
 from aperture_dagster.taste.ranking.histories import as_utc, positions, rows_where
 from aperture_dagster.taste.ranking.library import library_of
+from aperture_dagster.taste.ranking.text import title_text
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 CONFIG = RankingConfig(limit=DEPTH)
@@ -110,8 +109,6 @@ MOST_POPULAR = 0.8
 """Mean votes of our lists, as a share of the baseline's."""
 MOST_SAME = 0.355
 """Share of all places among the first ten of users alone that the 20 most frequent films take."""
-MOST_LOST = -0.15
-"""What two who share an account may lose to their own lists in turn."""
 IDLE_USERS, IDLE_DAYS = 20, 56
 LONGEST_STAY = 14
 """Days among the first ten of somebody who watches nothing."""
@@ -121,7 +118,40 @@ CHANGES = (0.2, 0.4)
 
 def load(folder: Path, vectors: NDArray[np.float32] | None = None) -> World:
     """Read the data, embed the titles unless given their vectors, and split the histories."""
-    return world_of_folder(folder, vectors)
+    items, histories = read_folder(folder)
+    library = library_of(items, embed(items) if vectors is None else vectors)
+    liked = histories["rating"].to_numpy(dtype=np.float64) >= LIKED
+    # A film of unknown year compares as released.
+    years = items["year"].to_numpy(dtype=np.float64)
+    return world_of(items, library, histories, liked, lambda _user, _known, last: years > last.year)
+
+
+def read_folder(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the item table of a folder, and the histories."""
+    items = read_films(folder)
+    return items, read_ratings(folder, items["work_id"].to_numpy()).histories
+
+
+def embed(items: pd.DataFrame) -> NDArray[np.float32]:
+    """Return the vectors of the product's text of each title, from the default embedder."""
+    return StaticEmbedder().embed([title_text(row) for row in items.to_dict("records")]).vectors
+
+
+def households_of(users: Sequence[Any], size: int, draw: int = 0) -> Iterator[list[Any]]:
+    """Divide users into households of ``size`` at random; ``draw`` is the seed. The last one may be smaller."""
+    order = np.random.default_rng(draw).permutation(len(users))
+    for start in range(0, len(order), size):
+        yield [users[place] for place in order[start : start + size]]
+
+
+def without_ratings(world: World) -> World:
+    """Return the world as if nobody had rated anything that is known, as on most media servers."""
+    return replace(world, training=world.training.assign(rating=np.nan))
+
+
+def mean_result(results: Sequence[Result]) -> Result:
+    """Return the mean of several draws of the same users."""
+    return Result(**{one.name: np.mean([getattr(r, one.name) for r in results], axis=0) for one in fields(Result)})
 
 
 def rank(
@@ -307,58 +337,6 @@ def compare_newcomers(world: World, histories: pd.DataFrame) -> dict[str, float]
     return ratios
 
 
-def shared_accounts(world: World, users: Sequence[int], draw: int) -> tuple[World, list[tuple[int, int]]]:
-    """Return the world as if users shared an account in pairs, drawn at random (seeded), and the pairs.
-
-    An account has the number of its pair. What either has seen is known of it, and no hit.
-    """
-    order = np.random.default_rng(draw).permutation(np.array(users))
-    pairs = [(int(one), int(other)) for one, other in order[: len(order) // 2 * 2].reshape(-1, 2)]
-    account = {user: number for number, pair in enumerate(pairs) for user in pair}
-    training = rows_where(world.training, world.training["user_id"].isin(list(account)))
-    seen = {n: np.union1d(world.seen[one], world.seen[other]) for n, (one, other) in enumerate(pairs)}
-    shared = replace(
-        world,
-        training=training.assign(user_id=training["user_id"].map(account.__getitem__)),
-        hits={n: (world.hits[a] | world.hits[b]) - set(seen[n].tolist()) for n, (a, b) in enumerate(pairs)},
-        seen=seen,
-        unreleased={n: world.unreleased[a] & world.unreleased[b] for n, (a, b) in enumerate(pairs)},
-    )
-    return shared, pairs
-
-
-def compare_shared_accounts(world: World) -> dict[str, float]:
-    """Print and return what it costs two of users 201-400 to share an account.
-
-    Both are judged by its list, and by their own lists in turn, without what either has seen.
-    """
-    users = [user for user in world.users if user in ALONE.users]
-    found: dict[str, float] = {}
-    for label in ("plays only", "ratings"):
-        known = world if label == "ratings" else without_ratings(world)
-        own = rank_household(known, users, alone_together(replace(CONFIG, limit=10 * DEPTH)))
-        apart, together = list[float](), list[float]()
-        for draw in range(HOUSEHOLDS.draws):
-            shared, pairs = shared_accounts(known, users, draw)
-            lists = rank_household(shared, list(shared.hits), alone_together(CONFIG))
-            for number, pair in enumerate(pairs):
-                seen = set(shared.seen[number].tolist())
-                longest = [[row for row in own[user].tolist() if row not in seen] for user in pair]
-                in_turn = list(dict.fromkeys(row for rows in zip(*longest, strict=False) for row in rows))
-                hits = [rest for user in pair if (rest := world.hits[user] - seen)]
-                if hits:
-                    apart.append(float(np.mean([ndcg_at(in_turn, one) for one in hits])))
-                    together.append(float(np.mean([ndcg_at(lists[number].tolist(), one) for one in hits])))
-        lost = (np.array(together) - np.array(apart)) / np.mean(apart)
-        margin = 1.96 * lost.std() / np.sqrt(len(lost))
-        found[label] = float(lost.mean())
-        print(
-            f"pairs of users who share an account, {label}: {np.mean(together):.4f}, by their own lists in turn "
-            f"{np.mean(apart):.4f}: {found[label]:+.1%} [{found[label] - margin:+.1%}, {found[label] + margin:+.1%}]"
-        )
-    return found
-
-
 def sameness(world: World, lists: Lists) -> float:
     """Return the share of all places among the first ten that the 20 most frequent films take."""
     places = Counter(int(row) for rows in lists.values() for row in rows[:FIRST])
@@ -447,8 +425,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for label, ratio in small.items():
         found.least(f"{SMALL.name}, {label}, ratio to the votes", ratio, SMALLEST)
     if not options.quick:
-        for label, lost in compare_shared_accounts(world).items():
-            found.least(f"shared accounts, {label}, compared with their own lists in turn", lost, MOST_LOST)
         for name, ratio in compare_newcomers(world, read_folder(options.data)[1]).items():
             found.least(f"newcomers, {name}, ratio to the votes", ratio, 1.0)
         longest, least, most = while_nothing_is_watched(world)

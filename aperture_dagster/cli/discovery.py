@@ -21,7 +21,6 @@ from aperture_dagster.discovery.suggestions import (
     candidate_table,
     dismiss_title,
     dismissed_titles,
-    household_table,
     read_requests,
     undo_dismissal,
     unsettled_requests,
@@ -34,7 +33,6 @@ from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings, load_settings
 
-SHOWN_USERS = 3
 HEADINGS = (("movie", "Films"), ("series", "Series"))
 NOTHING = "Nothing is suggested yet: run the job generate_discovery_suggestions, which needs a TMDb key."
 # TMDb's terms ask for both.
@@ -45,43 +43,36 @@ _RANGE = re.compile(r"([0-9]{1,3})(?:-([0-9]{1,3}))?")
 
 
 @click.command()
-@click.argument("user", required=False)
+@click.argument("user")
 @click.option("--count", type=click.IntRange(1, 500), default=15, show_default=True, help="Titles per media type.")
 @click.option("--dismissed", is_flag=True, help="Show what USER has dismissed instead.")
-def discover(user: str | None, count: int, dismissed: bool) -> None:
-    """Show what USER may like of what is not in the library, or without USER what would please most people.
+def discover(user: str, count: int, dismissed: bool) -> None:
+    """Show what USER may like of what is not in the library.
 
     Example: aperture discover Anna --count 5
     """
     console = Console()
-    if dismissed and user is None:
-        raise click.UsageError("--dismissed needs a USER.")
     with operator_errors():
         settings = load_settings()
         with Database(settings).transaction() as connection:
-            if user is None:
-                rows = household_table(connection, country=settings.country)
-                last = ("Would please", _pleased)
-            else:
-                person = find_user(connection, user)
-                if dismissed:
-                    _show_dismissed(console, dismissed_titles(connection, person.user_id))
-                    return
-                rows = candidate_table(connection, person.user_id, country=settings.country)
-                last = ("Why", why_suggested)
+            person = find_user(connection, user)
+            if dismissed:
+                _show_dismissed(console, dismissed_titles(connection, person.user_id))
+                return
+            rows = candidate_table(connection, person.user_id, country=settings.country)
     if not rows:
         console.print(NOTHING)
         return
-    columns = [last, (f"Where to stream ({settings.country})", lambda row: where_to_stream(row["providers"]))]
     for media_type, heading in HEADINGS:
         own = [row for row in rows if row["media_type"] == media_type][:count]
         if own:
             table = Table(title=heading, title_justify="left", title_style="bold")
-            for name in ("", "Title", *(name for name, _ in columns)):
+            for name in ("", "Title", "Why", f"Where to stream ({settings.country})"):
                 table.add_column(name, justify="left" if name else "right")
             for row in own:
-                cells = [Text(str(value(row))) for _, value in columns]
-                table.add_row(str(row["rank"]), Text(titled(row)), *cells)
+                table.add_row(
+                    str(row["rank"]), *map(Text, (titled(row), why_suggested(row), where_to_stream(row["providers"])))
+                )
             console.print(table)
     console.print(Text(ATTRIBUTION, "dim"))
 
@@ -214,12 +205,6 @@ def _show_dismissed(console: Console, rows: Sequence[Mapping[str, Any]]) -> None
     for row in rows:
         name = f"tmdb:{row['media_type']}:{row['tmdb_id']}" if row["tmdb_id"] else f"imdb:{row['imdb_id']}"
         console.print(Text(f"{row['dismissed_at']:%Y-%m-%d}  {row['title']}  {name}"))
-
-
-def _pleased(row: Mapping[str, Any]) -> str:
-    """Name those whom a title would please most, and count the others."""
-    names, others = row["users"][:SHOWN_USERS], len(row["users"]) - SHOWN_USERS
-    return ", ".join(names) + (f" and {others} more" if others > 0 else "")
 
 
 @contextmanager

@@ -382,7 +382,7 @@ def _seerr(settings: Settings, database: Database, clock: Clock) -> Iterator[Fin
     known = Counter(one.server_user_id for one in accounts)
     strangers = [one.name for one in people if not known[comparable_id(one.user_id)]]
     doubled = [one.name for one in people if known[comparable_id(one.user_id)] > 1]
-    mode = "off" if not settings.requests_per_week else "dry run" if settings.requests_dry_run else "on"
+    mode = f"{settings.requests_per_week} a week" if settings.requests_per_week else "off"
     message = f"{version}, the key is accepted, {len(accounts)} users; automatic requests: {mode}"
     if strangers:
         message += f"; without a user there, so nothing can be requested for them: {', '.join(strangers)}"

@@ -3,47 +3,42 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
 import dagster as dg
 
 from aperture_dagster.automation import daily_check, on_upstream_change
-from aperture_dagster.catalogue.people import User, read_users, users_of_partitions
+from aperture_dagster.catalogue.people import User, users_of_partitions
 from aperture_dagster.defs.catalogue import movies, series, users, watch_history
 from aperture_dagster.defs.enrichment import SOURCE_ASSETS, enriched_metadata
 from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import (
-    SHOWN_PROBLEMS,
     is_brief,
     log_waiting,
     materialized,
     skipped,
     table,
-    warn_unless,
 )
 from aperture_dagster.defs.schedules import fresh_for_every_user
 from aperture_dagster.defs.taste.lists import embeddings, taste_profiles
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.discovery.fill import Filling, pool_version
-from aperture_dagster.discovery.pool import forget_old, pool_summary, pool_text_rows, vectors_of_pool
+from aperture_dagster.discovery.pool import forget_old, pool_text_rows
 from aperture_dagster.discovery.requests import RequestDesk, RequestedBest
 from aperture_dagster.discovery.seerr import SEERR, requests_are_off
 from aperture_dagster.discovery.suggestions import (
-    candidate_sizes,
     candidate_table,
-    read_requests,
     requests_table,
     where_to_stream,
     why_suggested,
 )
-from aperture_dagster.discovery.suitability import FORBIDDEN, OWNED, SETTLED, library_sizes, unsuitable_suggestions
+from aperture_dagster.discovery.suitability import FORBIDDEN, OWNED, SETTLED, unsuitable_suggestions
 from aperture_dagster.enrichment.tmdb import TMDB
 from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.instance.markdown import Markup, markdown_list, markdown_table, score_table
 from aperture_dagster.jobs import Group, Job
-from aperture_dagster.model import Clock, elapsed, shortened, titled
+from aperture_dagster.model import Clock, shortened, titled
 from aperture_dagster.partitions import user_partitions
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
@@ -52,7 +47,7 @@ from aperture_dagster.taste.changes import program_hash
 from aperture_dagster.taste.crowd import read_crowd
 from aperture_dagster.taste.embedder import Embedders
 from aperture_dagster.taste.lists import users_with_taste
-from aperture_dagster.taste.vectors import active_model, embed_changed, model_in_use, model_key_of, register_model
+from aperture_dagster.taste.vectors import embed_changed, model_in_use, model_key_of, register_model
 from aperture_dagster.worklist.services import Services
 
 TMDB_METADATA = tuple(one for one in SOURCE_ASSETS if one.key.path[-1] == TMDB.table)
@@ -218,9 +213,6 @@ def _poster(settings: Settings, path: str | None) -> Markup:
     return Markup(f"![]({settings.tmdb_image_url}/{POSTER}{quote(path)})" if path else "")
 
 
-UNANSWERED_FOR = timedelta(days=1)
-
-
 SEND_REQUESTS = Job(
     "send_requests",
     "Request each user's best suggestions through Seerr, a few per week, if that is turned on.",
@@ -248,7 +240,7 @@ def seerr_requests(
     """What was requested on Seerr for each user and what became of it, one row per user and title.
 
     Sends the best suggestions as that user, within a limit per week and the user's quota on Seerr. Off unless
-    `requests_per_week` is set; with `requests_dry_run`, only shows what would be sent.
+    `requests_per_week` is set.
     """
     off = requests_are_off(settings)
     if off is not None:
@@ -270,78 +262,34 @@ def seerr_requests(
                 shown = requests_table(connection, user.user_id)
                 version = content_version(connection, "seerr_requests", user_id=user.user_id)
             sent_before, sent = desk.http_requests, desk.http_requests - sent_before
-            return UserOutcome(version, _metadata(settings, result, shown), result.changes, requests=sent)
+            return UserOutcome(version, _metadata(result, shown), result.changes, requests=sent)
 
         yield from for_each_user(context, settings, database, serve)
-
-
-@daily_check(
-    asset=seerr_requests,
-    description="Seerr answered every request within a day, and passed on what was approved. If not, the description "
-    "of the result says which command helps.",
-)
-def were_answered(
-    context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
-) -> dg.AssetCheckResult:
-    """Warn of requests without a known answer for a day, and of those that failed on Seerr.
-
-    Users who have left the media server wait for nothing.
-    """
-    with database.transaction() as connection:
-        here = [one.user_id for one in read_users(connection) if not one.gone]
-        stored = read_requests(connection, here, states=("sending", "failed"))
-    failed = [one for one in stored if one.state == "failed"]
-    sending = [one for one in stored if one.state == "sending"]
-    unknown = [one for one in sending if elapsed(one.requested_at, clock.now()) > UNANSWERED_FOR]
-    problems = []
-    if unknown:
-        problems.append(f"{len(unknown)} requests have no known answer: run `aperture requests`, which asks Seerr.")
-    if failed:
-        problems.append(f"{len(failed)} failed on Seerr, which could not pass them on: retry them there.")
-    metadata: dict[str, Any] = {"unanswered": len(unknown), "failed": len(failed)}
-    if problems:
-        rows = [{"title": one.title, "state": one.state, "detail": one.detail} for one in (*unknown, *failed)]
-        metadata["requests"] = table(rows[:SHOWN_PROBLEMS])
-    return warn_unless(not problems, " ".join(problems), metadata)
 
 
 def _log(context: dg.AssetExecutionContext, user: User, result: RequestedBest) -> None:
     for sent in result.sent:
         context.log.info(f"Requested {sent.title} for {user.name}: {sent.state}.")
-    for planned in result.planned:
-        context.log.info(f"Would request {planned.wish.title} for {user.name} ({planned.approval_text}).")
     for reason in result.reasons:
         context.log.info(f"{user.name}: {reason}")
 
 
-def _metadata(settings: Settings, result: RequestedBest, shown: list[dict[str, Any]]) -> dict[str, Any]:
+def _metadata(result: RequestedBest, shown: list[dict[str, Any]]) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "requests_sent": len(result.sent),
         "dagster/row_count": len(shown),
         "states": table(shown),
     }
-    if settings.requests_dry_run:
-        rows = [
-            {
-                "title": one.wish.title,
-                "as": one.account.name,
-                "seasons": one.season_text,
-                "quota": one.quota_text,
-                "approval": one.approval_text,
-            }
-            for one in result.planned
-        ]
-        metadata |= {"would_be_sent": table(rows), "dry_run": True}
     if result.reasons:
         metadata["reasons"] = markdown_list(result.reasons[:20])
     return metadata
 
 
-SHOWN_TITLES, NAMED = 20, 5
+SHOWN_TITLES = 20
 REMEDY = "run the job generate_discovery_suggestions"
 
 
-# All look at all users, so they do not belong to a run that serves one; and they run when some users failed.
+# It looks at all users, so it does not belong to a run that serves one; and it runs when some users failed.
 @daily_check(
     asset=discovery_candidates,
     description="Nothing is suggested that is in the library, that its user watched, rated, dismissed or requested, or "
@@ -371,68 +319,14 @@ def suit_their_users(
     )
 
 
-@daily_check(
-    asset=discovery_candidates,
-    description="Every user who takes part has suggestions of films and of series, as far as the library has any. If "
-    "not, the page of discovery_candidates says what was left out, and why.",
-)
-def exist_for_every_user(
-    context: dg.AssetCheckExecutionContext,
-    settings: dg.ResourceParam[Settings],
-    database: dg.ResourceParam[Database],
-) -> dg.AssetCheckResult:
-    """Warn of users to whom nothing outside the library is suggested."""
-    participants = set(user_partitions(context.instance))
-    with database.transaction() as connection:
-        sizes = [row for row in candidate_sizes(connection) if row["partition"] in participants]
-        here, pool = library_sizes(connection), pool_summary(connection)
-    if settings.tmdb_api_key is None or not pool["films"] + pool["series"]:
-        why = f"{TMDB.key_setting} is not set" if settings.tmdb_api_key is None else "no title is known yet"
-        return dg.AssetCheckResult(
-            passed=True, metadata={"users": len(sizes)}, description=f"Nothing outside the library is suggested: {why}."
-        )
-    columns = {"movie": "films", "series": "series"}
-    without = {
-        column: sorted(row["name"] for row in sizes if not row[column])
-        for media_type, column in columns.items()
-        if here.get(media_type)
-    }
-    missing = [f"no {column} for {_named(names)}" for column, names in without.items() if names]
-    advice = f"{REMEDY}; the page of discovery_candidates says what was left out."
-    found = f"There are {' and '.join(missing)}: {advice}" if missing else ""
-    metadata: dict[str, Any] = {
-        "users": len(sizes), "without_suggestions": len({name for names in without.values() for name in names})
-    }  # fmt: skip
-    return warn_unless(not missing, found, metadata | ({"lists": table(sizes)} if missing else {}))
-
-
-def _named(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")
-
-
-@daily_check(
-    asset=discovery_pool,
-    description="Every title of the pool with details has a vector; similarity is blind to the others. Materialize "
-    "discovery_pool again.",
-)
-def have_vectors(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
-    """Warn of titles without a vector of the model in use: similarity is blind to them."""
-    with database.transaction() as connection:
-        titles, without = vectors_of_pool(connection, active_model(connection))
-    found = f"{without:,} of {titles:,} titles have no vector of the model in use: materialize discovery_pool."
-    return warn_unless(not without, found if without else "", {"titles": titles, "without_a_vector": without})
-
-
 CHECKS = (
-    have_vectors,
     suit_their_users,
-    exist_for_every_user,
     fresh_for_every_user(discovery_candidates, "generate_discovery_suggestions"),
 )
 
 
 GROUP = Group(
     assets=(discovery_pool, discovery_candidates, seerr_requests),
-    checks=(*CHECKS, were_answered),
+    checks=CHECKS,
     jobs=(GENERATE_SUGGESTIONS, SEND_REQUESTS),
 )

@@ -13,13 +13,10 @@ from aperture_dagster.defs.reporting import is_brief, log_waiting, materialized,
 from aperture_dagster.enrichment.merge import SERVER, MergePlan
 from aperture_dagster.enrichment.queries import (
     ask_for_changed_logos,
-    count_values,
-    enriched_sample,
     gather_studios,
     stored_logos,
     studio_table,
     unmerged_titles,
-    values_out_of_range,
     write_enriched,
 )
 from aperture_dagster.enrichment.queries import coverage as shares_filled
@@ -29,7 +26,7 @@ from aperture_dagster.files.private import clear_unfinished
 from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.instance.markdown import markdown_table
 from aperture_dagster.jobs import Group, Job
-from aperture_dagster.model import Clock, elapsed, titled
+from aperture_dagster.model import Clock, elapsed
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import change_version, content_version
 from aperture_dagster.settings import Settings
@@ -136,8 +133,6 @@ SERVICE_SPECS = tuple(
 """The services themselves, where lineage begins."""
 
 
-# Headings that are as narrow as the figures below them.
-SCORES = {"TMDb": "vote_average", "IMDb": "imdb_rating", "RT": "rotten_tomatoes", "MDB": "mdblist_score"}
 PLAN = merge_plan()
 
 
@@ -192,29 +187,8 @@ def enriched_metadata(
         filled = [{"titles with": name, "share": f"{share:.0%}"} for name, share in shares.items()]
         if not is_brief(context):
             metadata["coverage"] = markdown_table(filled)
-        if counts.written and not is_brief(context):
-            metadata["merged_last"] = markdown_table([_scores(row) for row in enriched_sample(connection)])
-            metadata["where_values_came_from"] = markdown_table(_provenance(PLAN, count_values(connection)), whole=True)
         version = change_version(connection, "enriched_metadata")
     return materialized(context, metadata, version=version)
-
-
-def _scores(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a title's row of the page: its scores by service."""
-    return {"title": titled(row)} | {name: row[column] for name, column in SCORES.items()}
-
-
-def _provenance(plan: MergePlan, counts: dict[tuple[str, str], int]) -> list[dict[str, Any]]:
-    """List for each column the order of its sources (a plus combines), and how many titles have a value from each."""
-    names = [SERVER, *(source.name for source in SOURCES)]
-    names += sorted({source for _, source in counts} - set(names))
-    rows = []
-    for column, candidates in plan.columns.items():
-        labels = [(f"{source}.{one.own or column}", one.joined) for source, one in candidates]
-        joined = " + ".join(label for label, is_joined in labels if is_joined)
-        order = " → ".join([joined] * bool(joined) + [label for label, is_joined in labels if not is_joined])
-        rows.append({"column": column, **{name: counts.get((column, name)) for name in names}, "order": order})
-    return rows
 
 
 @dg.asset(
@@ -311,48 +285,6 @@ def is_fresh(source: TitleSource) -> dg.AssetChecksDefinition:
     return check
 
 
-def has_values_in_range(source: TitleSource) -> dg.AssetChecksDefinition:
-    """Return a check that fails when numbers lie outside of the ranges that the source's table declares."""
-
-    @daily_check(
-        asset=source.table,
-        name="has_values_in_range",
-        description=f"{source.label}'s numbers lie within the ranges of their scales. If not, the service has changed "
-        "a scale, and lists may be ranked wrongly: please report it.",
-    )
-    def check(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
-        with database.transaction() as connection:
-            columns = values_out_of_range(connection, source.name)
-        wrong = [row for row in columns if row["out_of_range"]]
-        count = sum(row["out_of_range"] for row in wrong)
-        return dg.AssetCheckResult(
-            passed=not wrong,
-            metadata={"out_of_range": count} | ({"columns": table(wrong)} if wrong else {}),
-            description=f"{count:,} values are out of range." if wrong else None,
-        )
-
-    return check
-
-
-@daily_check(
-    asset=studio_logos,
-    description="At most 10 % of the logos failed, and no stored one lost its file. Both are downloaded again by the "
-    "next run of enrich_studio_logos.",
-)
-def has_its_files(settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
-    """Warn of logos that failed, and of files that are gone; both are fetched again."""
-    folder = settings.home_path / "logos"
-    with database.transaction() as connection:
-        stored = stored_logos(connection)
-        errors = total(outcome_summary(connection, TMDB_IMAGES), "error")
-    gone = [logo.name for logo in stored if not (folder / logo.file_name).is_file()]
-    return warn_unless(
-        not gone and errors <= TOLERATED * (len(stored) + errors),
-        f"{len(gone):,} files are gone, {errors:,} logos failed." if gone or errors else "",
-        {"stored": len(stored), "gone": len(gone), "errors": errors},
-    )
-
-
 @dg.asset_check(
     asset=enriched_metadata,
     blocking=True,
@@ -394,8 +326,7 @@ def has_sources_that_answer(
 
 
 CHECKS = [
-    *(make(source) for source in SOURCES for make in (covers_the_library, is_fresh, has_values_in_range)),
-    has_its_files,
+    *(make(source) for source in SOURCES for make in (covers_the_library, is_fresh)),
     has_every_title,
     has_sources_that_answer,
 ]

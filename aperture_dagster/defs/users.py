@@ -60,8 +60,7 @@ class UserOutcome:
     """The outcome of serving one user.
 
     ``version`` is a hash of what other assets read of the user's partition, ``metadata`` is that of the partition, and
-    ``record`` asks to record it in a quiet run even if nothing changed. ``because`` is why the result was computed,
-    empty if nothing had changed, and None for what is done for everybody in any case.
+    ``record`` asks to record it in a quiet run even if nothing changed. ``unchanged``: there was nothing to compute.
     """
 
     version: str
@@ -69,7 +68,7 @@ class UserOutcome:
     rows_written: int = 0
     requests: int = 0
     record: bool = False
-    because: tuple[str, ...] | None = None
+    unchanged: bool = False
 
 
 class UserLeft(Exception):
@@ -114,7 +113,7 @@ def for_each_user(
         sent = sum(outcome.requests for outcome in run.served.values())
         left = {"users gone": len(run.left)} if run.left else {}
         served = {"users served": len(run.served)}
-        unchanged = sum(outcome.because == () for outcome in run.served.values())
+        unchanged = sum(outcome.unchanged for outcome in run.served.values())
         served |= {"of them unchanged": unchanged} if unchanged else {}
         log_totals(context, served | left | {"rows written": written, "requests sent": sent})
 

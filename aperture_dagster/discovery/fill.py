@@ -29,7 +29,7 @@ from aperture_dagster.discovery.pool import (
 from aperture_dagster.discovery.suitability import plan_users, today_of
 from aperture_dagster.enrichment.queries import SuggestedPage
 from aperture_dagster.enrichment.tmdb import TMDB, Tmdb
-from aperture_dagster.http.errors import BadAnswer, NotFound, RequestRejected, ServicePaused, ServiceUnavailable
+from aperture_dagster.http.errors import BadAnswer, RequestRejected, ServicePaused, ServiceUnavailable
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
@@ -130,12 +130,16 @@ class Filling:
     def _details(self, service: MeteredService[Tmdb], client: Tmdb, wanted_at: datetime) -> WorkList:
         """Return the work list of the details of the titles that are wanted now."""
 
+        def ask(title: DueItem) -> Attempt:
+            media_type: MediaType = "movie" if title.kind == "movie" else "series"
+            return Attempt(title, "ok", answer=client.pool_title(media_type, title.tmdb_id or 0))
+
         def store(connection: Connection, attempts: Sequence[Attempt]) -> int:
             return write_details(connection, {one.item.item: one.answer for one in attempts}, now=self.clock.now())
 
         return WorkList(
             source=Source(name=POOL_SOURCE, label=TMDB.label, population=pool_population(wanted_at)),
-            ask=one_by_one(lambda title: _ask(client, title)),
+            ask=one_by_one(ask),
             store=store,
             ttl=lambda attempt, now: FRESH_FOR - SLACK,
             cancel=client.cancel,
@@ -154,15 +158,3 @@ def pool_version(connection: Connection) -> str:
     pool = content_version(connection, "discovery_pool", columns=("work_id", *DETAILS))
     vectors = content_version(connection, "discovery_vectors", columns=("model_key", "work_id", "text_hash"))
     return f"{pool}:{vectors}"
-
-
-def _ask(client: Tmdb, title: DueItem) -> Attempt:
-    media_type: MediaType = "movie" if title.kind == "movie" else "series"
-    try:
-        return Attempt(title, "ok", answer=client.pool_title(media_type, title.tmdb_id or 0))
-    except NotFound:
-        # Merged and deleted ids are gone without a pointer, but the title may be found by another one.
-        found = client.find(media_type, imdb_id=title.imdb_id, tvdb_id=title.tvdb_id)
-        if found is None or found == title.tmdb_id:
-            raise
-        return Attempt(title, "ok", answer=client.pool_title(media_type, found))

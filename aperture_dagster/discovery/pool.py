@@ -136,9 +136,6 @@ def admit(connection: Connection, titles: Iterable[Key], *, now: datetime) -> in
 def write_details(connection: Connection, answers: Mapping[int, dict[str, Any]], *, now: datetime) -> int:
     """Write details of titles of the pool by work; return how many rows were written.
 
-    If TMDb has another number for a title by now, so does the pool. If that is a title of the pool already, the old one
-    leaves it. What users have dismissed stays dismissed: dismissals know a title by all of its ids.
-
     A work without copies gains the ids that it lacks, so that what was rated or requested is found again when the
     library gets the title.
     """
@@ -146,34 +143,17 @@ def write_details(connection: Connection, answers: Mapping[int, dict[str, Any]],
     lock_until_commit(connection, "catalogue")
     written = 0
     gained: dict[MediaType, dict[int, ProviderIds]] = {"movie": {}, "series": {}}
+    columns = ", ".join(f'"{name}"' for name in DETAILS)
+    statement = f"""
+        UPDATE discovery_pool p SET ({columns}, fetched_at) = (SELECT {columns}, CAST(:now AS timestamptz)
+        FROM jsonb_populate_record(NULL::discovery_pool, CAST(:answer AS jsonb))) WHERE p.work_id = :work
+        RETURNING media_type"""
     for work_id, answer in answers.items():
-        key = {"work": work_id, "tmdb_id": answer["tmdb_id"]}
-        statement = """
-            SELECT p.tmdb_id, p.media_type, EXISTS (SELECT 1 FROM discovery_pool o WHERE o.media_type = p.media_type
-              AND o.tmdb_id = :tmdb_id AND o.work_id <> p.work_id) AS is_known
-            FROM discovery_pool p WHERE work_id = :work"""
-        row = execute(connection, statement, **key).first()
-        if row is None:
-            continue
-        if row.is_known:
-            forget(connection, [work_id])
-            continue
-        if row.tmdb_id != answer["tmdb_id"]:
-            # Of the library's works, the library says the ids.
-            statement = """
-                UPDATE works w SET tmdb_id = :tmdb_id WHERE work_id = :work
-                AND NOT EXISTS (SELECT 1 FROM titles t WHERE t.work_id = w.work_id)
-                AND NOT EXISTS (SELECT 1 FROM works o
-                  WHERE o.media_type = w.media_type AND o.tmdb_id = :tmdb_id AND o.work_id <> w.work_id)"""
-            execute(connection, statement, **key)
-        written += 1
-        values = {name: answer[name] for name in DETAILS}
-        columns = ", ".join(f'"{name}"' for name in DETAILS)
-        statement = f"""
-            UPDATE discovery_pool p SET ({columns}, fetched_at) = (SELECT {columns}, CAST(:now AS timestamptz)
-            FROM jsonb_populate_record(NULL::discovery_pool, CAST(:answer AS jsonb))) WHERE p.work_id = :work"""
-        execute(connection, statement, now=now, answer=as_json(values), work=work_id)
-        gained[row.media_type][work_id] = ProviderIds(None, storable(answer["imdb_id"]), answer["tvdb_id"])
+        values = as_json({name: answer[name] for name in DETAILS})
+        row = execute(connection, statement, now=now, answer=values, work=work_id).first()
+        if row is not None:
+            written += 1
+            gained[row.media_type][work_id] = ProviderIds(None, storable(answer["imdb_id"]), answer["tvdb_id"])
     for media_type, ids in gained.items():
         complete_works(connection, media_type, ids)
     return written
@@ -286,15 +266,6 @@ def pool_text_rows(connection: Connection, after: int, batch: int) -> list[dict[
         directors, creators, "cast", companies, networks, countries, original_language AS language, overview
         FROM discovery_pool WHERE fetched_at IS NOT NULL AND work_id > :last ORDER BY work_id LIMIT :n"""
     return read_rows(connection, statement, last=after, n=batch)
-
-
-def vectors_of_pool(connection: Connection, model_key: str | None) -> tuple[int, int]:
-    """Count the titles with details, and those of them without a vector of a model."""
-    statement = """
-        SELECT count(*), count(*) FILTER (WHERE v.work_id IS NULL) FROM discovery_pool p
-        LEFT JOIN discovery_vectors v ON (v.model_key, v.work_id) = (:key, p.work_id) WHERE p.fetched_at IS NOT NULL"""
-    titles, without = execute(connection, statement, key=model_key).one()
-    return titles, without
 
 
 # What Trakt recommends to users who connected it: one request per media type and day.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -30,14 +29,12 @@ from aperture_dagster.discovery.seerr import (
 )
 from aperture_dagster.discovery.suggestions import (
     OPEN_STATES,
-    UNWATCHED_TITLES,
     StoredRequest,
     Wish,
     begin_request,
     read_request,
     requested_in_week,
     unsettled_requests,
-    unwatched_requests,
     wishes,
     withdraw_request,
     write_request,
@@ -154,10 +151,9 @@ class PlannedRequest:
 
 @dataclass(slots=True)
 class RequestedBest:
-    """What was done for a user: requests sent, those that a dry run would send, and why there are not more."""
+    """What was done for a user: requests sent, and why there are not more."""
 
     sent: list[StoredRequest] = field(default_factory=list)
-    planned: list[PlannedRequest] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     changes: int = 0
 
@@ -312,10 +308,9 @@ class RequestDesk:
         return self._adopt(note, made)
 
     def request_best(self, user: User, settings: Settings) -> RequestedBest:
-        """Read back a user's open requests, then request their best suggestions, or only say which in a dry run.
+        """Read back a user's open requests, then request their best suggestions, as far as the week has room.
 
-        Only what nobody requested before and what suits the user now, the best first, as far as the week has room; and
-        nothing while earlier requests have been available for long and were not started.
+        Only what nobody requested before, and what suits the user now.
 
         Raises:
             RequestRefused: Seerr refused for a reason that is not known.
@@ -328,75 +323,61 @@ class RequestDesk:
             result.reasons.append(str(error))
             return result
         result.changes = self.read_back(user)
-        now, minimum, per_week = self._clock.now(), settings.requests_minimum_score, settings.requests_per_week
+        now, per_week = self._clock.now(), settings.requests_per_week
         with self._database.transaction() as connection:
             room = per_week - requested_in_week(connection, user.user_id, now=now)
-            unwatched = unwatched_requests(connection, user.user_id, now=now)
-            wanted = wishes(connection, user.user_id, minimum_score=minimum, now=now)
+            wanted = wishes(connection, user.user_id, now=now)
             works = [one.work_id for one in wanted]
             why_not = unsuitable(connection, settings, [user], now=now, works=works)[user.user_id]
-        result.reasons += [f"{one.title}: {why_not[one.work_id]}." for one in wanted if one.work_id in why_not]
-        wanted = [one for one in wanted if one.work_id not in why_not]
-        if len(unwatched) >= UNWATCHED_TITLES:
-            names = ", ".join(unwatched[:UNWATCHED_TITLES])
-            result.reasons.append(f"No new requests until earlier ones have been started: {names}.")
-        elif room <= 0:
-            result.reasons.append(f"This week's limit of {counted(per_week, 'requests')} has been reached.")
-        elif not wanted:
-            result.reasons.append(f"No new suggestion has a score of {minimum:g} or more.")
-        else:
-            self._request_first(user, account, wanted, room, settings, result)
+        closed: set[MediaType] = set()
+        for wish in wanted:
+            if len(result.sent) >= room:
+                result.reasons.append(f"This week's limit of {counted(per_week, 'requests')} has been reached.")
+                break
+            if wish.work_id in why_not:
+                result.reasons.append(f"{wish.title}: {why_not[wish.work_id]}.")
+            elif wish.media_type not in closed:
+                self._request_one(user, account, wish, per_week, result, closed)
         return result
 
-    def _request_first(
+    def _request_one(
         self,
         user: User,
         account: SeerrUser,
-        wanted: Sequence[Wish],
-        room: int,
-        settings: Settings,
+        wish: Wish,
+        per_week: int,
         result: RequestedBest,
+        closed: set[MediaType],
     ) -> None:
-        """Go through the wishes, the best first, until the week is full."""
-        closed: set[MediaType] = set()
-        # What a dry run would have taken from the quota.
-        taken: Counter[MediaType] = Counter()
-        for wish in wanted:
-            if room <= 0:
-                return
-            if wish.media_type in closed:
-                continue
-            try:
-                planned = self.plan(account, wish)
-            except NotFound as error:
-                result.reasons.append(f"{wish.title}: {error}.")
-                continue
-            obstacle = planned.obstacle or _obstacle_of_the_job(planned, taken[wish.media_type])
-            if obstacle is not None:
-                result.reasons.append(obstacle.message)
-                # A shorter series may still fit into what is left of the quota.
-                if obstacle.kind == "permission" or not planned.quota.allows(taken[wish.media_type] + 1):
-                    closed.add(wish.media_type)
-                continue
-            if settings.requests_dry_run:
-                result.planned.append(planned)
-                taken[wish.media_type] += planned.count
-            else:
-                try:
-                    sent = self.send(user, planned, per_week=settings.requests_per_week)
-                except RequestRefused as refusal:
-                    if refusal.reason == "other":
-                        raise
-                    result.reasons.append(f"{wish.title}: {refusal}")
-                    if refusal.reason in ("permission", "quota"):
-                        closed.add(wish.media_type)
-                    continue
+        """Request a title, or note why not; media types of which the user may request no more are ``closed``."""
+        try:
+            planned = self.plan(account, wish)
+            obstacle = planned.obstacle
+            if obstacle is None and planned.was_declined:
+                # A person may ask again.
+                obstacle = Obstacle("title", f"A request for {wish.title} was declined on Seerr.")
+            if obstacle is None:
+                sent = self.send(user, planned, per_week=per_week)
                 if sent is None:
-                    # Another run used the rest of the week meanwhile.
+                    # Another process has used the rest of the week meanwhile.
+                    closed.update(NOUNS)
                     return
                 result.sent.append(sent)
                 result.changes += 1
-            room -= 1
+                return
+            result.reasons.append(obstacle.message)
+            # A shorter series may still fit into what is left of the quota.
+            is_closed = obstacle.kind == "permission" or not planned.quota.allows(1)
+        except NotFound as error:
+            result.reasons.append(f"{wish.title}: {error}.")
+            return
+        except RequestRefused as refusal:
+            if refusal.reason == "other":
+                raise
+            result.reasons.append(f"{wish.title}: {refusal}")
+            is_closed = refusal.reason in ("permission", "quota")
+        if is_closed:
+            closed.add(wish.media_type)
 
     def _resolve(self, request: StoredRequest, user: User) -> int:
         """Find out whether a request whose answer is not known was created."""
@@ -483,15 +464,6 @@ def _obstacle(planned: PlannedRequest, known: SeerrTitle) -> Obstacle | None:
         if planned.count == 1:
             return Obstacle("quota", _("%(name)s's quota on Seerr: %(quota)s.", **told))
         return Obstacle("quota", _("%(name)s's quota on Seerr: %(quota)s, and %(count)s are needed.", **told))
-    return None
-
-
-def _obstacle_of_the_job(planned: PlannedRequest, taken: int) -> Obstacle | None:
-    """Return why the job does not send what a person may send; ``taken`` is what it would have sent already."""
-    if planned.was_declined:
-        return Obstacle("title", f"A request for {planned.wish.title} was declined on Seerr.")
-    if not planned.quota.allows(taken + planned.count):
-        return Obstacle("quota", f"{planned.account.name}'s quota on Seerr: {planned.quota_text}.")
     return None
 
 

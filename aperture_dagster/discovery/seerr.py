@@ -417,8 +417,5 @@ def why_not_configured(settings: Settings) -> str | None:
 def requests_are_off(settings: Settings) -> str | None:
     """Say why nothing is requested automatically; None while it is."""
     if not settings.requests_per_week:
-        return (
-            "Automatic requests are off. APERTURE_REQUESTS_PER_WEEK=2 shows what would be requested for each user; "
-            "APERTURE_REQUESTS_DRY_RUN=false as well really sends it."
-        )
+        return "Automatic requests are off. APERTURE_REQUESTS_PER_WEEK=2 sends two for each user every week."
     return why_not_configured(settings)

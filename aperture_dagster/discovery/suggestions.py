@@ -112,40 +112,9 @@ def candidate_table(connection: Connection, user_id: str, *, country: str) -> li
         FROM discovery_candidates c JOIN discovery_pool p USING (work_id)
         WHERE c.user_id = :user AND work_id NOT IN (SELECT work_id FROM hidden_works WHERE user_id = :user)
         ORDER BY c.media_type, c.rank"""
-    return _outside(connection, read_rows(connection, statement, user=user_id, country=country))
-
-
-def household_table(connection: Connection, *, country: str) -> list[dict[str, Any]]:
-    """List what would please most people, with their names, those whom it would please most first; films first.
-
-    The score of a title is the mean over everybody, in which whoever does not have it on their list counts 0: what one
-    person loves and nobody else wants is below what most like. What the library has by now is left out.
-    """
-    statement = f"""
-        WITH wanted AS (
-          SELECT c.work_id, c.media_type, array_agg(u.name ORDER BY c.score DESC, u.name) AS users,
-          sum(c.score)::float8 / (SELECT count(*) FROM present_users) AS score
-          FROM discovery_candidates c JOIN present_users u USING (user_id) GROUP BY 1, 2)
-        SELECT c.work_id, c.media_type, {_SHOWN}, c.score, c.users, row_number() OVER (PARTITION BY c.media_type
-          ORDER BY round(c.score::numeric, 5) DESC, cardinality(c.users) DESC, c.work_id) AS rank
-        FROM wanted c JOIN discovery_pool p USING (work_id) ORDER BY c.media_type, rank"""
-    return _outside(connection, read_rows(connection, statement, country=country))
-
-
-def _outside(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leave out what the library has got since the lists were made."""
+    rows = read_rows(connection, statement, user=user_id, country=country)
     owned = owned_under_any_id(connection, [row["work_id"] for row in rows]) if rows else set()
     return [row for row in rows if row["work_id"] not in owned]
-
-
-def candidate_sizes(connection: Connection) -> list[dict[str, Any]]:
-    """Return the lengths of each present user's lists; users without one come first."""
-    statement = """
-        SELECT u.partition_key AS partition, u.name, count(*) FILTER (WHERE c.media_type = 'movie') AS films,
-        count(*) FILTER (WHERE c.media_type = 'series') AS series, max(c.generated_at)::text AS changed
-        FROM present_users u LEFT JOIN discovery_candidates c USING (user_id)
-        GROUP BY u.user_id, u.partition_key, u.name ORDER BY count(c.rank), u.name"""
-    return read_rows(connection, statement)
 
 
 # All ids of a work.
@@ -222,9 +191,6 @@ OPEN_STATES = ("sending", "pending", "approved", "failed")
 # What was completed becomes available, and what was declined can be approved after all: Seerr is asked for so long.
 COMPLETED_FOR, DECLINED_FOR = timedelta(days=180), timedelta(days=28)
 WEEK = timedelta(days=7)
-# The job sends nothing while so many requested titles have been available for so long and were not started.
-UNWATCHED_FOR = timedelta(days=30)
-UNWATCHED_TITLES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,15 +226,11 @@ _NAME = """
 _COLUMNS = ", ".join(StoredRequest.__dataclass_fields__)
 
 
-def read_requests(
-    connection: Connection, user_ids: Collection[str] | None = None, *, states: Collection[str] | None = None
-) -> list[StoredRequest]:
-    """Read the requests of users (None: of all) in some states (None: in any), the latest first."""
+def read_requests(connection: Connection, user_ids: Collection[str]) -> list[StoredRequest]:
+    """Read the requests of users, the latest first."""
     statement = f"""
-        SELECT {_COLUMNS} FROM seerr_requests WHERE (CAST(:users AS text[]) IS NULL OR user_id = ANY(:users))
-        AND (CAST(:states AS text[]) IS NULL OR state = ANY(:states)) ORDER BY requested_at DESC, title, work_id"""
-    values = {"users": None if user_ids is None else list(user_ids), "states": states and list(states)}
-    return [StoredRequest(**row) for row in read_rows(connection, statement, **values)]
+        SELECT {_COLUMNS} FROM seerr_requests WHERE user_id = ANY(:users) ORDER BY requested_at DESC, title, work_id"""
+    return [StoredRequest(**row) for row in read_rows(connection, statement, users=list(user_ids))]
 
 
 def unsettled_requests(connection: Connection, user_ids: Collection[str], *, now: datetime) -> list[StoredRequest]:
@@ -327,19 +289,7 @@ def requested_in_week(connection: Connection, user_id: str, *, now: datetime) ->
     return read_value(connection, statement, user=user_id, since=now - WEEK, latest=now + SKEW)
 
 
-def unwatched_requests(connection: Connection, user_id: str, *, now: datetime) -> list[str]:
-    """List the titles that were requested for a user, have been available for long, and that they did not start."""
-    statement = """
-        SELECT r.title FROM seerr_requests r WHERE r.user_id = :user AND r.state = 'available'
-        AND r.read_at < :before AND NOT EXISTS (
-          SELECT 1 FROM watch_state s JOIN work_ids w ON w.work_id = s.work_id
-          WHERE s.user_id = r.user_id AND (s.played OR s.play_count > 0 OR s.position_share > 0)
-          AND (w.work_id = r.work_id OR (w.media_type, w.tmdb_id) = (r.media_type, r.tmdb_id)))
-        ORDER BY r.read_at, r.title"""
-    return list(execute(connection, statement, user=user_id, before=now - UNWATCHED_FOR).scalars())
-
-
-def wishes(connection: Connection, user_id: str, *, minimum_score: float, now: datetime) -> list[Wish]:
+def wishes(connection: Connection, user_id: str, *, now: datetime) -> list[Wish]:
     """List a user's suggestions that were requested for nobody before, the best first.
 
     What Seerr refused may be requested again after a week, since a quota or a blocklist changes.
@@ -347,13 +297,12 @@ def wishes(connection: Connection, user_id: str, *, minimum_score: float, now: d
     statement = f"""
         SELECT c.work_id, c.media_type, p.tmdb_id, {_NAME} AS title
         FROM discovery_candidates c JOIN discovery_pool p USING (work_id)
-        WHERE c.user_id = :user AND c.score >= CAST(:minimum AS real)
-        AND NOT EXISTS (
+        WHERE c.user_id = :user AND NOT EXISTS (
           SELECT 1 FROM seerr_requests r
           WHERE (r.work_id = c.work_id OR (r.media_type, r.tmdb_id) = (c.media_type, p.tmdb_id))
           AND NOT (r.state = 'refused' AND r.requested_at NOT BETWEEN :refused_after AND :latest))
         ORDER BY c.score DESC, c.rank, c.work_id"""
-    values = {"minimum": minimum_score, "refused_after": now - WEEK, "latest": now + SKEW}
+    values = {"refused_after": now - WEEK, "latest": now + SKEW}
     return [Wish(**row) for row in read_rows(connection, statement, user=user_id, **values)]
 
 

@@ -27,8 +27,6 @@ discovery_pool = sa.Table(
     sa.Column("tagline", sa.Text),
     sa.Column("status", sa.Text),
     sa.Column("release_date", sa.Date),
-    sa.Column("runtime_minutes", sa.Integer),
-    sa.Column("seasons", sa.SmallInteger, comment="of a series, without specials"),
     sa.Column("genres", sa.ARRAY(sa.Text)),
     sa.Column("keywords", sa.ARRAY(sa.Text)),
     sa.Column("cast", sa.ARRAY(sa.Text)),

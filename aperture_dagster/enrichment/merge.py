@@ -52,8 +52,7 @@ def gives(rank: int, *same: str, **renamed: str) -> tuple[Gives, ...]:
 SERVER = "server"
 SERVER_GIVES = (
     *gives(0, "title", "year", "tmdb_id", "imdb_id", "tvdb_id", "official_rating", "runtime_minutes"),
-    # Between TMDb and OMDb.
-    *gives(15, release_date="premiere_date"),
+    *gives(90, release_date="premiere_date"),
     *gives(90, "original_title", "overview", "tagline", "genres", "status"),
     *gives(90, keywords="tags", companies="studios", vote_average="community_rating"),
 )

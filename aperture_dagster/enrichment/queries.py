@@ -98,24 +98,6 @@ def _source_and_column(name: str) -> tuple[str, str]:
     return (source, column) if dot else (SERVER, name)
 
 
-def enriched_sample(connection: Connection) -> list[dict[str, Any]]:
-    """List the 20 most recently merged titles, for the asset's page."""
-    statement = """
-        SELECT title, year, media_type, array_to_string(genres, ', ') AS genres,
-        array_to_string(keywords[1:6], ', ') AS keywords, vote_average, vote_count, imdb_rating, rotten_tomatoes,
-        metacritic, mdblist_score, awards
-        FROM enriched_metadata ORDER BY updated_at DESC, vote_count DESC NULLS LAST LIMIT 20"""
-    return read_rows(connection, statement)
-
-
-def count_values(connection: Connection) -> dict[tuple[str, str], int]:
-    """Count the values of the merged view by column and source."""
-    statement = f"""
-        SELECT s.key AS column, s.value AS source, count(*) AS titles FROM enriched_metadata e,
-        jsonb_each_text(e.sources) s WHERE {PRESENT} GROUP BY 1, 2"""
-    return {(column, source): titles for column, source, titles in execute(connection, statement)}
-
-
 def coverage(connection: Connection) -> dict[str, float]:
     """Return the share of works (0-1) with keywords, overview, cast, votes, critics and awards, and their number."""
     statement = f"""
@@ -132,23 +114,6 @@ def unmerged_titles(connection: Connection) -> int:
         SELECT count(DISTINCT work_id) FROM present_titles t
         WHERE NOT EXISTS (SELECT 1 FROM enriched_metadata e WHERE e.work_id = t.work_id)"""
     return read_value(connection, statement)
-
-
-def value_ranges(source: str) -> dict[str, tuple[float, float]]:
-    """Return the plausible range of each numeric column of a source."""
-    return {column.name: column.info["range"] for column in SOURCE_TABLES[source].columns if "range" in column.info}
-
-
-def values_out_of_range(connection: Connection, source: str) -> list[dict[str, Any]]:
-    """Count the values of each numeric column of a source and those out of range, with minimum and maximum."""
-    table = SOURCE_TABLES[source].name
-    parts = [
-        f"SELECT '{column}' AS column, count({column}) AS values, min({column})::float8 AS least, "
-        f"max({column})::float8 AS greatest, "
-        f"count(*) FILTER (WHERE NOT {column} BETWEEN {low} AND {high}) AS out_of_range FROM {table}"
-        for column, (low, high) in value_ranges(source).items()
-    ]
-    return read_rows(connection, " UNION ALL ".join(parts)) if parts else []
 
 
 # Lists of titles from outside, and which works of the library are on them.

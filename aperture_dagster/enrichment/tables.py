@@ -1,7 +1,6 @@
 """Metadata from other services: the work lists, a table per source, and the merged view.
 
-The table of a title source has a row per work and the source's name in ``info["source"]``. ``info["range"]`` is the
-plausible range of a numeric column; values outside it are reported as misread or wrong at the source.
+The table of a title source has a row per work and the source's name in ``info["source"]``.
 """
 
 import sqlalchemy as sa
@@ -9,7 +8,6 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from aperture_dagster.postgres.tables import MEDIA_TYPES, Moment, between, metadata, one_of
 
-COUNT = (0, 2**31 - 1)
 STUDIO_KINDS = ("company", "network")
 FETCH_KINDS = (*MEDIA_TYPES, "collection", *STUDIO_KINDS)
 
@@ -58,7 +56,7 @@ tmdb_metadata = sa.Table(
     sa.Column("tagline", sa.Text),
     sa.Column("status", sa.Text),
     sa.Column("release_date", sa.Date),
-    sa.Column("runtime_minutes", sa.Integer, info={"range": (1, 2000)}),
+    sa.Column("runtime_minutes", sa.Integer),
     sa.Column("genres", sa.ARRAY(sa.Text), nullable=False),
     sa.Column("keywords", sa.ARRAY(sa.Text), nullable=False),
     sa.Column("cast", JSONB, nullable=False, comment="first 15: [{name, character}]"),
@@ -72,8 +70,8 @@ tmdb_metadata = sa.Table(
     sa.Column("countries", sa.ARRAY(sa.Text), nullable=False),
     sa.Column("languages", sa.ARRAY(sa.Text), nullable=False),
     sa.Column("original_language", sa.Text),
-    sa.Column("vote_average", sa.Float, info={"range": (0, 10)}),
-    sa.Column("vote_count", sa.Integer, info={"range": COUNT}),
+    sa.Column("vote_average", sa.Float),
+    sa.Column("vote_count", sa.Integer),
     sa.Column("popularity", sa.Float),
     sa.Column("poster_path", sa.Text),
     sa.Column("backdrop_path", sa.Text),
@@ -110,17 +108,15 @@ omdb_ratings = sa.Table(
     metadata,
     sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
     sa.Column("imdb_id", sa.Text, nullable=False),
-    sa.Column("imdb_rating", sa.REAL, comment="0-10", info={"range": (1, 10)}),
-    sa.Column("imdb_votes", sa.Integer, info={"range": COUNT}),
-    sa.Column("rotten_tomatoes", sa.SmallInteger, comment="0-100, critics", info={"range": (0, 100)}),
-    sa.Column("metacritic", sa.SmallInteger, comment="0-100", info={"range": (0, 100)}),
+    sa.Column("imdb_rating", sa.REAL, comment="0-10"),
+    sa.Column("imdb_votes", sa.Integer),
+    sa.Column("rotten_tomatoes", sa.SmallInteger, comment="0-100, critics"),
+    sa.Column("metacritic", sa.SmallInteger, comment="0-100"),
     sa.Column("awards", sa.Text, comment="text from OMDb"),
-    sa.Column("award_wins", sa.Integer, info={"range": (0, 5000)}),
+    sa.Column("award_wins", sa.Integer),
     sa.Column("award_nominations", sa.Integer),
-    sa.Column("oscars_won", sa.SmallInteger, info={"range": (0, 100)}),
+    sa.Column("oscars_won", sa.SmallInteger),
     sa.Column("rated", sa.Text),
-    sa.Column("released", sa.Date),
-    sa.Column("runtime_minutes", sa.Integer),
     sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
     info={"source": "omdb"},
     comment="Ratings and awards of a work from OMDb.",
@@ -130,14 +126,14 @@ mdblist_scores = sa.Table(
     "mdblist_scores",
     metadata,
     sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
-    sa.Column("score", sa.SmallInteger, comment="0-100, computed by MDBList", info={"range": (0, 100)}),
-    sa.Column("imdb_rating", sa.REAL, comment="0-10", info={"range": (1, 10)}),
+    sa.Column("score", sa.SmallInteger, comment="0-100, computed by MDBList"),
+    sa.Column("imdb_rating", sa.REAL, comment="0-10"),
     sa.Column("imdb_votes", sa.Integer),
-    sa.Column("trakt", sa.REAL, comment="0-100", info={"range": (0, 100)}),
-    sa.Column("letterboxd", sa.REAL, comment="0-5", info={"range": (0, 5)}),
-    sa.Column("rotten_tomatoes", sa.REAL, comment="0-100, critics", info={"range": (0, 100)}),
-    sa.Column("rotten_tomatoes_audience", sa.REAL, comment="0-100", info={"range": (0, 100)}),
-    sa.Column("metacritic", sa.REAL, comment="0-100", info={"range": (0, 100)}),
+    sa.Column("trakt", sa.REAL, comment="0-100"),
+    sa.Column("letterboxd", sa.REAL, comment="0-5"),
+    sa.Column("rotten_tomatoes", sa.REAL, comment="0-100, critics"),
+    sa.Column("rotten_tomatoes_audience", sa.REAL, comment="0-100"),
+    sa.Column("metacritic", sa.REAL, comment="0-100"),
     sa.Column("keywords", sa.ARRAY(sa.Text), nullable=False),
     sa.Column("streams", sa.ARRAY(sa.Text), nullable=False),
     sa.Column("certification", sa.Text),

@@ -213,7 +213,7 @@ WAYS_TO_STREAM = ("flatrate", "free", "ads", "rent", "buy")
 # Columns of ``discovery_pool`` that are those of a title in the library.
 _SAME = (
     "tmdb_id", "imdb_id", "tvdb_id", "title", "original_title", "overview", "tagline", "status", "release_date",
-    "runtime_minutes", "genres", "keywords", "directors", "creators", "countries", "original_language", "vote_average",
+    "genres", "keywords", "directors", "creators", "countries", "original_language", "vote_average",
     "vote_count", "popularity", "poster_path", "recommended_tmdb_ids",
 )  # fmt: skip
 
@@ -268,7 +268,6 @@ def parse_pool_title(answer: Any, media_type: MediaType) -> dict[str, Any]:
     title = parse_title(answer, media_type)
     is_movie = media_type == "movie"
     return {name: title[name] for name in _SAME} | {
-        "seasons": None if is_movie else _seasons(answer),
         "cast": [member["name"] for member in title["cast"]][:LEADING_CAST],
         "companies": [one["name"] for one in title["companies"]],
         "networks": [one["name"] for one in title["networks"]],
@@ -277,13 +276,6 @@ def parse_pool_title(answer: Any, media_type: MediaType) -> dict[str, Any]:
         "releases": _releases(answer) if is_movie else None,
         "providers": _providers(answer),
     }
-
-
-def _seasons(answer: dict[str, Any]) -> int | None:
-    """Return the number of seasons without specials, which TMDb counts or does not."""
-    numbers = [one.get("season_number") for one in objects(answer.get("seasons"))]
-    found = sum(isinstance(number, int) and number > 0 for number in numbers)
-    return min(found, 32_767) or None
 
 
 def _by_country(answer: dict[str, Any], name: str) -> list[tuple[str, dict[str, Any]]]:

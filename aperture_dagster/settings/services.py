@@ -132,10 +132,6 @@ class SeerrSettings(SettingsGroup):
     """Requests per user within seven days up to which the job `send_requests` asks Seerr, once a day, for each user's
     best suggestions; those by command count, too. 0 turns the job off.
     """
-    requests_dry_run: bool = True
-    """Whether that job only shows what it would request."""
-    requests_minimum_score: Share = 0.5
-    """Score that a suggestion needs before that job requests it."""
 
 
 # Settings of AI prices: where they are read, and what the configured embedding model costs.

@@ -131,19 +131,10 @@ def words_of(text: str) -> list[str]:
 ENDPOINT = "The embeddings endpoint"
 # Part of the key of the vectors. Change it with the file of the vectors or the rules by which words are split.
 STATIC_MODEL = "static-minilm-1"
-# The longest text in tokens, by a part of the model's name, the most specific first; endpoints refuse longer texts.
-# OpenAI: platform.openai.com/docs/guides/embeddings. The others as served by Ollama: ollama.com/library.
-MODEL_TOKENS = {
-    "text-embedding-3": 8191, "text-embedding-ada": 8191, "nomic-embed": 2048, "mxbai-embed": 512, "all-minilm": 256,
-    "snowflake-arctic-embed2": 8192, "snowflake-arctic-embed": 512, "embeddinggemma": 2048, "granite-embedding": 512,
-    "bge-m3": 8192, "bge-large": 512, "qwen3-embedding": 8192, "jina-embeddings-v2": 8192,
-}  # fmt: skip
-# For other models; few accept less.
-USUAL_TOKENS = 512
+# Tokens of a text at most; titles have about 120. A text that a model refuses as too long is halved.
+MOST_TOKENS = 1000
 # Texts in a request: an answer with as many vectors of 3,000 dimensions has some 4 MB.
 BATCH = 64
-# Titles have about 120 tokens, so more is never needed.
-MOST_TOKENS = 2000
 SHORTEST_TEXT = 100
 # After so many texts refused one by one and none accepted, the texts are not the reason.
 REFUSALS_THAT_MEAN_ALL = 8
@@ -249,7 +240,6 @@ class OpenAiEmbedder(Embedder):
             **options,
         )
         self._model = model
-        self._tokens = tokens_of(model)
 
     @property
     def requests(self) -> int:
@@ -268,7 +258,7 @@ class OpenAiEmbedder(Embedder):
 
         found: dict[int, np.ndarray] = {}
         refused: dict[int, str] = {}
-        cut = [truncate(text, self._tokens) for text in texts]
+        cut = [truncate(text) for text in texts]
         batches = deque(range(start, min(start + BATCH, len(cut))) for start in range(0, len(cut), BATCH))
         while batches:
             places = batches.popleft()
@@ -320,14 +310,8 @@ class OpenAiEmbedder(Embedder):
         return vectors
 
 
-def tokens_of(model: str) -> int:
-    """Return how many tokens a text for a model may have."""
-    name = model.lower()
-    return min(next((most for part, most in MODEL_TOKENS.items() if part in name), USUAL_TOKENS), MOST_TOKENS)
-
-
-def truncate(text: str, tokens: int) -> str:
-    """Truncate a text to at most so many tokens, by a safe estimate.
+def truncate(text: str, tokens: int = MOST_TOKENS) -> str:
+    """Truncate a text to at most so many tokens, by a safe estimate; endpoints refuse longer texts.
 
     English has four to five characters a token, other scripts up to two tokens a character.
     """
@@ -379,9 +363,6 @@ def make_embedder(settings: Settings) -> Embedder:
             first_wait_seconds=settings.http_retry_wait_seconds,
         )
     return StaticEmbedder()
-
-
-# The embedder of the settings.
 
 
 class Embedders:

@@ -15,7 +15,6 @@ from aperture_dagster.postgres.queries import (
     array_of,
     execute,
     lock_until_commit,
-    read_frame,
     read_rows,
     read_value,
 )
@@ -76,9 +75,6 @@ EDGES = f"""
 COPIES = """
     SELECT work_id, item_id, library_id, tags, path FROM present_titles
     WHERE media_type = coalesce(CAST(:media_type AS text), media_type)"""
-WEIGHTS = """
-    SELECT user_id, work_id, weight::float8 FROM taste_weights JOIN present_users USING (user_id)
-    ORDER BY user_id, work_id"""
 
 
 def read_items(connection: Connection) -> pd.DataFrame:
@@ -193,11 +189,6 @@ def replace_taste(
     statement = "DELETE FROM taste_weights WHERE user_id = :user AND NOT work_id = ANY(CAST(:works AS bigint[]))"
     counts.deleted = execute(connection, statement, user=user_id, works=works).rowcount
     return counts
-
-
-def read_weights(connection: Connection) -> pd.DataFrame:
-    """Read the taste weights of all present users: ``user_id``, ``work_id``, ``weight``."""
-    return read_frame(connection, WEIGHTS)
 
 
 def users_with_taste(connection: Connection) -> set[str]:
@@ -353,15 +344,6 @@ def genres_to_choose(connection: Connection, chosen: Collection[str]) -> list[st
     return sorted({*execute(connection, statement).scalars(), *chosen})
 
 
-def favourites(connection: Connection, user_id: str, limit: int) -> list[dict[str, Any]]:
-    """List the titles with the highest taste weights of a user: ``media_type``, ``title``, ``year``, ``weight``."""
-    statement = """
-        SELECT w.media_type, n.title, n.year, w.weight::float8 AS weight FROM taste_weights w
-        JOIN work_names n USING (work_id) WHERE w.user_id = :user AND w.weight > 0
-        ORDER BY w.weight DESC, n.title LIMIT :limit"""
-    return read_rows(connection, statement, user=user_id, limit=limit)
-
-
 _IN_EFFECT = """(SELECT media_type, max(day) AS day FROM top_picks WHERE day <= :day GROUP BY media_type)"""
 
 
@@ -412,13 +394,3 @@ def watched_recommendations(connection: Connection, user_ids: Sequence[str]) -> 
         AND (w.played OR w.play_count > CASE WHEN w.position_share > 0 AND NOT w.is_episode THEN 1 ELSE 0 END)
         AND w.updated_at <= r.generated_at AND r.generated_at <= clock_timestamp()"""
     return read_value(connection, statement, users=list(user_ids))
-
-
-def list_sizes(connection: Connection) -> list[dict[str, Any]]:
-    """Return the lengths and the date of each user's lists; users without a list come first."""
-    statement = """
-        SELECT u.partition_key AS partition, u.name, count(*) FILTER (WHERE r.media_type = 'movie') AS films,
-        count(*) FILTER (WHERE r.media_type = 'series') AS series, coalesce(bool_or(r.is_cold), false) AS cold,
-        max(r.generated_at)::text AS changed FROM present_users u LEFT JOIN recommendations r USING (user_id)
-        GROUP BY u.user_id, u.partition_key, u.name ORDER BY count(r.rank), u.name"""
-    return read_rows(connection, statement)

@@ -137,11 +137,11 @@ computations = sa.Table(
     metadata,
     sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
     sa.Column("result", sa.Text, primary_key=True, comment="taste_profiles, recommendations"),
-    sa.Column("made_from", JSONB, nullable=False, comment="a hash of each input, by its name"),
+    sa.Column("made_from", sa.Text, nullable=False, comment="a version of all inputs"),
     sa.Column("version", sa.Text, nullable=False, comment="a hash of the rows that were made"),
     sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
     one_of("result", COMPUTED),
-    comment="The inputs of the last computation of each user's taste and list: with equal ones there is none.",
+    comment="The last computation of each user's taste and list: with equal inputs there is no other.",
 )
 
 TOP_PICKS_SOURCES = ("local", "mdblist", "tmdb", "hybrid")

@@ -1,9 +1,7 @@
-"""``aperture crowd``: a table is made, used and removed again, and lists are judged by the histories of a folder."""
+"""``aperture crowd``: a table is made, used and removed again."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,13 +9,7 @@ from click.testing import CliRunner, Result
 
 from aperture_dagster.cli.main import main
 from aperture_dagster.taste.crowd_table import read_table
-from aperture_dagster.taste.movielens import world_of_folder
-from aperture_dagster.taste.ranking.config import RankingConfig
-from aperture_dagster.taste.ranking.evaluation import compare_with_votes, rank_household
 from aperture_dagster_tests.conftest import HISTORIES
-
-HEAD = "userId,movieId,rating,timestamp\n"
-TOPICS = ("space", "love", "crime")
 
 
 @pytest.fixture(autouse=True)
@@ -67,70 +59,3 @@ def test_a_folder_that_is_no_crowd_writes_nothing(tmp_path: Path):
     assert not (tmp_path / "crowd.npz").exists()
     missing = crowd("build", "nowhere")
     assert missing.exit_code == 2 and "nowhere" in missing.output
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Sixty films on three topics; twelve people who like those of one, which hardly anybody voted for."""
-    films = [
-        {"movieId": number, "title": f"About {TOPICS[number % 3]} {number}", "genres": [TOPICS[number % 3]],
-         "year": 2000, "vote_count": 1_000 if number % 3 == 0 else 10, "vote_average": 6}
-        for number in range(60)
-    ]  # fmt: skip
-    rows = [
-        f"{person},{number},{4.5 if number % 3 == person % 3 else 2.0},{1_500_000_000 + 100 * step}\n"
-        for person in range(1, 13)
-        for step, number in enumerate((number * 7 + person) % 60 for number in range(25))
-    ]
-    place = tmp_path / "world"
-    place.mkdir()
-    (place / "movies.jsonl").write_text("".join(json.dumps(film) + "\n" for film in films))
-    (place / "ratings.csv").write_text(HEAD + "".join(rows))
-    return place
-
-
-def figures(*arguments: object) -> dict[str, list[str]]:
-    """Run the evaluation, and return the rows of its table."""
-    done = crowd("evaluate", *arguments)
-    assert done.exit_code == 0, done.output
-    lines = done.output.splitlines()
-    start = next(number for number, line in enumerate(lines) if "most voted" in line and "ours" in line)
-    assert max(map(len, lines[start : start + 6])) <= 60, "it fits a narrow terminal"
-    assert "95 % interval" in done.output and "films to find are too few to trust the interval" in done.output
-    return {line[:12].strip(): line[12:].split() for line in lines[start + 1 : start + 6]}
-
-
-def test_the_figures_are_those_of_the_evaluation(folder: Path):
-    shown = figures(folder)
-    world = world_of_folder(folder)
-    found = compare_with_votes(world, rank_household(world, sorted(world.last_known), RankingConfig(limit=20)))
-    assert list(shown) == ["NDCG@10", "hit rate@10", "recall@20", "coverage", "mean votes"]
-    for name, votes, ours in found.rows()[:-1]:
-        assert shown[name][:2] == [f"{votes:.3f}", f"{ours:.3f}"], name
-    assert found.ratio > 1.2
-
-
-def test_households_and_plays_only_change_what_is_known(folder: Path):
-    one, small, plays = (figures(folder, *options) for options in ([], ["--households", 3], ["--plays-only"]))
-    for name, (votes, ours, *_) in one.items():
-        assert votes == small[name][0] == plays[name][0], f"the baseline knows nothing of this: {name} {ours}"
-    assert one != small and one != plays
-
-
-@pytest.mark.parametrize(
-    ("broken", "message"),
-    [
-        (lambda folder: (folder / "ratings.csv").unlink(), "has no ratings.csv"),
-        (lambda folder: (folder / "movies.jsonl").unlink(), "has no movies.jsonl"),
-        (lambda folder: (folder / "movies.jsonl").write_text(""), "cannot be read"),
-        (lambda folder: (folder / "ratings.csv").write_text(HEAD), "no rating of a film"),
-        (lambda folder: (folder / "ratings.csv").write_text(HEAD + "1,1,5,1\n"), "has nobody"),
-        (lambda folder: (folder / "ratings.csv").write_text("userId,movieId,rating\n1,1,5\n1,4,5\n"), "has nobody"),
-    ],
-    ids=["no ratings", "no films", "empty films", "empty ratings", "nobody qualifies", "no dates"],
-)
-def test_a_folder_without_anything_to_measure_is_one_sentence(folder: Path, broken: Callable[[Path], object], message):
-    broken(folder)
-    done = crowd("evaluate", folder)
-    assert done.exit_code == 1 and message in " ".join(done.output.split())
-    assert "Traceback" not in done.output

@@ -306,7 +306,6 @@ def test_checks_of_everything_run_once_a_day_also_when_users_failed_or_nothing_w
     daily = {key for key in graph.asset_check_keys if graph.get(key).automation_condition is not None}
     assert {check.name for check in daily} >= {
         "is_fresh_for_every_user",
-        "exist_for_every_user",
         "hold_nothing_watched",
         "has_sources_that_answer",
         "is_fresh",

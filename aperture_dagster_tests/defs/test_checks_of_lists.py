@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from aperture_dagster.defs.schedules import LIMIT
-from aperture_dagster.discovery.tables import REQUEST_STATES
 from aperture_dagster.ratings.outbox import NOT_FOUND
 from aperture_dagster.taste.crowd import table_in_use
 from aperture_dagster.taste.crowd_table import ARRAYS, CrowdHeader, CrowdTable, write_table
@@ -70,16 +69,6 @@ def hold_nothing_watched(bench: Bench, check: str) -> None:
     bench.passes(check, watched=0)
     leave_out(bench, "Alma")
     bench.passes(check, watched=0)
-
-
-def exist_for_every_user(bench: Bench, check: str) -> None:
-    bench.passes(check, users=0, lists=None)
-    bench.users("Alma", "Bruno")
-    bench.fails(check, "No list yet: Alma, Bruno.", users=2, without_a_list=2, lists=2)
-    bench.add("recommendations", user_id="Alma", media_type="series")
-    bench.fails(check, "No list yet: Bruno.", without_a_list=1)
-    leave_out(bench, "Bruno")
-    bench.passes(check, users=1, without_a_list=0)
 
 
 def fresh_for_every_user(bench: Bench, check: str, asset: str) -> None:
@@ -216,65 +205,6 @@ def stay_within_parental_limits(bench: Bench, check: str) -> None:
     bench.passes(check, forbidden=0)
 
 
-def suggestions_exist(bench: Bench, check: str) -> None:
-    key = {"tmdb_api_key": "key"}
-    bench.users("Alma", "Bruno")
-    bench.passes(check, "suggested: TMDB_API_KEY is not set.", users=2)
-    bench.configure(**key)
-    bench.passes(check, "suggested: no title is known yet.")
-    bench.add("discovery_pool", work_id=99, tmdb_id=99, fetched_at=NOW)
-    bench.passes(check, users=2, without_suggestions=0, lists=None)
-    bench.films(50)
-    bench.fails(check, "There are no films for Alma, Bruno: run the job", without_suggestions=2, lists=2)
-    suggested(bench, "Alma", 1)
-    bench.fails(check, "There are no films for Bruno: ", users=2, without_suggestions=1)
-    bench.films(60, media_type="series")
-    bench.fails(check, "no films for Bruno and no series for Alma, Bruno: ", without_suggestions=2)
-    suggested(bench, "Alma", 2, media_type="series")
-    bench.fails(check, "no films for Bruno and no series for Bruno: ")
-    leave_out(bench, "Bruno")
-    bench.passes(check, users=1, without_suggestions=0)
-
-
-def pool_has_vectors(bench: Bench, check: str) -> None:
-    details = {"fetched_at": NOW}
-    bench.passes(check, titles=0, without_a_vector=0)
-    bench.add("discovery_pool", work_id=1, tmdb_id=1)
-    bench.passes(check, titles=0)
-    bench.add("discovery_pool", {"work_id": 2, "tmdb_id": 2}, {"work_id": 3, "tmdb_id": 3}, **details)
-    bench.fails(check, "2 of 2 titles have no vector of the model in use: materialize discovery_pool.", titles=2)
-    model(bench, "old", age=3)
-    model(bench, "m", age=1)
-    vectors(bench, 2, 3, table="discovery_vectors", model="old")
-    bench.fails(check, "2 of 2 titles", without_a_vector=2)
-    vectors(bench, 2, table="discovery_vectors")
-    bench.fails(check, "1 of 2 titles", without_a_vector=1)
-    vectors(bench, 3, table="discovery_vectors")
-    bench.passes(check, titles=2, without_a_vector=0)
-
-
-def were_answered(bench: Bench, check: str) -> None:
-    asked = [
-        {"user_id": "Alma", "work_id": work, "state": state, "requested_at": NOW - 9 * DAY}
-        for work, state in enumerate(REQUEST_STATES)
-        if state not in ("sending", "failed")
-    ]
-    state = "UPDATE seerr_requests SET state = :state, requested_at = :at WHERE work_id = 0"
-    bench.users("Alma")
-    bench.passes(check, unanswered=0, failed=0, requests=None)
-    bench.add("seerr_requests", *asked)
-    bench.add("seerr_requests", user_id="Alma", work_id=0, state="sending", requested_at=NOW - DAY)
-    bench.passes(check, unanswered=0)
-    bench.do(state, state="sending", at=NOW - DAY - SECOND)
-    bench.fails(
-        check, "1 requests have no known answer: run `aperture requests`, which asks Seerr.", unanswered=1, requests=1
-    )
-    bench.do(state, state="failed", at=NOW)
-    bench.fails(check, "1 failed on Seerr, which could not pass", failed=1)
-    bench.do("UPDATE users SET removed_at = now()")
-    bench.passes(check, failed=0)
-
-
 # Libraries and ratings
 
 
@@ -378,15 +308,11 @@ KINDS = {"recommendation": "recommendations", "top_picks": "top_picks", "shows_y
 CHECKS: dict[str, tuple[Any, ...]] = {
     "embeddings.cover_the_library": (ERROR, cover_the_library),
     "recommendations.hold_nothing_watched": (ERROR, hold_nothing_watched),
-    "recommendations.exist_for_every_user": (WARN, exist_for_every_user),
     "recommendation_quality.beats_popularity": (WARN, beats_popularity),
     "recommendations.crowd_is_usable": (WARN, crowd_is_usable),
     **FRESHNESS,
     "shows_you_watch.lead_to_unwatched_episodes": (WARN, lead_to_unwatched_episodes),
     "discovery_candidates.suit_their_users": (WARN, hold_nothing_known),
-    "discovery_candidates.exist_for_every_user": (WARN, suggestions_exist),
-    "discovery_pool.have_vectors": (WARN, pool_has_vectors),
-    "seerr_requests.were_answered": (WARN, were_answered),
     **{f"{name}_libraries.are_shown_completely": (WARN, are_shown_completely, kind) for name, kind in KINDS.items()},
     "studio_pictures.are_on_the_server": (WARN, are_on_the_server),
     "trakt_ratings.reach_trakt_within_a_day": (WARN, reach_trakt_within_a_day),

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.enrichment.queries import value_ranges
 from aperture_dagster.enrichment.sources import SOURCES, TitleSource
 from aperture_dagster_tests.defs.check_bench import ERROR, NOW, WARN, Bench
 
@@ -162,61 +161,6 @@ def is_fresh(bench: Bench, check: str, source: TitleSource) -> None:
     bench.passes(check, stale=0)
 
 
-def has_values_in_range(bench: Bench, check: str, source: TitleSource) -> None:
-    ranges = value_ranges(source.name)
-
-    def values(**changed: float) -> None:
-        bench.do(f"UPDATE {source.table} SET {', '.join((f'{name} = {value}' for name, value in changed.items()))}")
-
-    above = {name: high + 1 for name, (_, high) in ranges.items() if high < LARGEST}
-    bench.passes(check, out_of_range=0, columns=None)
-    bench.add(source.table, work_id=1)
-    bench.passes(check, out_of_range=0)
-    values(**{name: low for name, (low, _) in ranges.items()})
-    bench.passes(check, out_of_range=0)
-    values(**{name: high for name, (_, high) in ranges.items()})
-    bench.passes(check, out_of_range=0)
-    for beyond in ({name: low - 1 for name, (low, _) in ranges.items()}, above):
-        for name, value in beyond.items():
-            values(**middle(ranges) | {name: value})
-            bench.fails(check, "1 values are out of range.", out_of_range=1, columns=1)
-
-
-def middle(ranges: dict[str, tuple[float, float]]) -> dict[str, float]:
-    return {name: (low + min(high, 100 * low + 4)) // 2 for name, (low, high) in ranges.items()}
-
-
-def has_its_files(bench: Bench, check: str) -> None:
-    names = [f"{number}.png" for number in range(1, 10)]
-    logos = [{"studio_id": place, "file_name": name} for place, name in enumerate(names, start=1)]
-
-    def write(bench: Bench) -> None:
-        folder = bench.settings.home_path / "logos"
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in names:
-            (folder / name).touch()
-
-    def lose(bench: Bench) -> None:
-        (bench.settings.home_path / "logos" / names[0]).unlink()
-
-    def failed(studio: int) -> None:
-        told = {"source": "tmdb_images", "kind": "company", "item": studio, "outcome": "error"}
-        bench.add("studio_logos", kind="company", studio_id=studio, titles=1, logo_path="/x.png")
-        bench.add("fetches", told)
-
-    bench.passes(check, stored=0, gone=0, errors=0)
-    bench.add("studio_logos", *logos, kind="company")
-    write(bench)
-    bench.passes(check, stored=9, gone=0)
-    lose(bench)
-    bench.fails(check, "1 files are gone, 0 logos failed.", gone=1)
-    write(bench)
-    failed(10)
-    bench.passes(check, "0 files are gone, 1 logos failed.", errors=1)
-    failed(11)
-    bench.fails(check, "0 files are gone, 2 logos failed.", errors=2)
-
-
 def has_every_title(bench: Bench, check: str) -> None:
     bench.passes(check, missing=0)
     bench.films(1, 2)
@@ -252,8 +196,6 @@ CHECKS: dict[str, tuple[Any, ...]] = {
     "watch_history.is_fresh_for_every_user": (WARN, history_is_fresh),
     **{f"{one.table}.covers_the_library": (WARN, covers_the_library, one) for one in SOURCES},
     **{f"{one.table}.is_fresh": (WARN, is_fresh, one) for one in SOURCES},
-    **{f"{one.table}.has_values_in_range": (ERROR, has_values_in_range, one) for one in SOURCES},
-    "studio_logos.has_its_files": (WARN, has_its_files),
     "enriched_metadata.has_every_title": (ERROR, has_every_title),
     "enriched_metadata.has_sources_that_answer": (WARN, has_sources_that_answer),
 }

@@ -78,11 +78,12 @@ def test_with_enough_titles_of_a_type_its_lists_are_not_read_beyond_a_depth():
     assert scarce_types([("movie", number) for number in range(ENOUGH - 1)]) == {"movie", "series"}
 
 
-def test_no_page_is_requested_that_tmdb_refuses():
-    known = {query(1).request(number): page(number) for number in range(1, 500)}
+def test_no_page_is_requested_that_tmdb_refuses(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(plan, "LAST_PAGE", 9)
+    known = {query(1).request(number): page(number) for number in range(1, 9)}
     plans = [UserPlan(queries=[query(1)])]
-    assert [number for _, number in next_requests(plans, known, 0)] == [500]
-    known[query(1).request(500)] = page(500)
+    assert [number for _, number in next_requests(plans, known, 0)] == [9]
+    known[query(1).request(9)] = page(9)
     assert list(next_requests(plans, known, 0)) == []
 
 

@@ -66,8 +66,7 @@ def alma(bench: Bench) -> User:
 
 
 def request_best(bench: Bench, seerr: Any, *, days: float = 0, **settings: Any) -> Any:
-    usual: dict[str, Any] = {"requests_minimum_score": 0.1, "requests_dry_run": False, "requests_per_week": 9}
-    bench.configure(**usual | settings)
+    bench.configure(**{"requests_per_week": 9} | settings)
     bench.clock.moment = NOW + timedelta(days=days)
     return RequestDesk(seerr, bench.database, bench.clock).request_best(alma(bench), bench.settings)
 
@@ -116,15 +115,21 @@ def test_a_note_that_never_arrived_is_not_taken_for_an_older_request(suggested: 
     assert stored(suggested)[FILM] == ("completed", 8), "only the older one exists"
 
 
-def test_a_dry_run_promises_no_more_than_the_quota_has(suggested: Bench, seerr: Seerr):
-    for statement in (
-        "discovery_candidates SET media_type = 'movie', rank = 2",
-        "discovery_pool SET media_type = 'movie'",
-    ):
-        suggested.do(f"UPDATE {statement} WHERE work_id = {SERIES}")
+def test_a_note_that_never_arrived_is_sent_by_the_next_run_and_a_full_week_sends_no_more(
+    suggested: Bench, seerr: Seerr
+):
+    asked("Alma", "sending", requested_at=NOW - timedelta(hours=1))(suggested)
+    result = request_best(suggested, seerr, requests_per_week=1)
+    assert [one.work_id for one in result.sent] == [SERIES]
+    assert "limit of 1 requests" in result.reasons[-1]
+    assert request_best(suggested, seerr, requests_per_week=1).sent == []
+
+
+def test_a_quota_that_a_series_exceeds_leaves_room_for_a_film(suggested: Bench, seerr: Seerr):
     seerr.left = 1
-    result = request_best(suggested, seerr, requests_dry_run=True)
-    assert len(result.planned) == 1 and "1 of 1 films left" in result.reasons[0]
+    result = request_best(suggested, seerr)
+    assert [one.work_id for one in result.sent] == [FILM]
+    assert "1 of 1 seasons left in 7 days, and 2 are needed" in result.reasons[0]
 
 
 def test_what_was_declined_is_not_requested_again_by_itself(suggested: Bench, seerr: Seerr):
@@ -132,17 +137,6 @@ def test_what_was_declined_is_not_requested_again_by_itself(suggested: Bench, se
     result = request_best(suggested, seerr)
     assert [one.work_id for one in result.sent] == [FILM]
     assert "A request for It (2000) was declined on Seerr." in result.reasons
-
-
-def test_nothing_more_while_two_requested_titles_lie_unwatched(suggested: Bench, seerr: Seerr):
-    long_ago = {"read_at": NOW - timedelta(days=31), "requested_at": NOW - timedelta(days=40)}
-    suggested.add("works", {"work_id": 20, "tmdb_id": 20}, {"work_id": 21, "tmdb_id": 21})
-    for number, work in ((1, 20), (2, 21)):
-        asked("Alma", "available", work_id=work, media_type="movie", tmdb_id=work, title=f"Old {number}", **long_ago)(
-            suggested
-        )
-    result = request_best(suggested, seerr)
-    assert result.sent == [] and "until earlier ones have been started: Old 1, Old 2" in result.reasons[0]
 
 
 def test_a_plan_says_what_would_be_sent_and_what_would_follow(suggested: Bench, seerr: Any):

@@ -16,7 +16,6 @@ from aperture_dagster.discovery.suggestions import (
     listed_since,
     replace_candidates,
     undo_dismissal,
-    unwatched_requests,
     wishes,
 )
 from aperture_dagster.discovery.suitability import SETTLED, unsuitable
@@ -59,7 +58,7 @@ def suggested(bench: Bench) -> Bench:
     series = {"work_id": SERIES, "media_type": "series"} | IDS
     bench.add("works", {"work_id": FILM, "tmdb_id": 10}, series)
     known = {"fetched_at": NOW, "status": "Released", "release_date": date(2000, 1, 1), "vote_count": 5000}
-    pool = {"title": "It", "original_language": "en", "certifications": {"US": ["PG"]}, "seasons": 2} | known
+    pool = {"title": "It", "original_language": "en", "certifications": {"US": ["PG"]}} | known
     bench.add("discovery_pool", {"work_id": FILM, "tmdb_id": 10}, series, **pool)
     listed = {"listed_since": date(2026, 5, 1)}
     bench.add("discovery_candidates", {"work_id": FILM, "score": 0.6}, user_id="Alma", **listed)
@@ -70,10 +69,10 @@ def suggested(bench: Bench) -> Bench:
     return bench
 
 
-def requestable(bench: Bench, user: str = "Alma", minimum: float = 0.5) -> list[int]:
+def requestable(bench: Bench, user: str = "Alma") -> list[int]:
     with bench.database.transaction() as connection:
         (person,) = (one for one in read_users(connection) if one.name == user)
-        found = [one.work_id for one in wishes(connection, person.user_id, minimum_score=minimum, now=NOW)]
+        found = [one.work_id for one in wishes(connection, person.user_id, now=NOW)]
         out = unsuitable(connection, bench.settings, [person], now=NOW, works=found)[person.user_id]
     return [work for work in found if work not in out]
 
@@ -124,8 +123,7 @@ OWNED = {"media_type": "series", "tmdb_id": None, "imdb_id": None, "tvdb_id": No
 def test_the_job_requests_nothing_that_is_settled_or_owned_under_any_id(suggested: Bench, then: Then, allowed: bool):
     then(suggested)
     assert requestable(suggested) == ([SERIES, FILM] if allowed else [FILM]), "the best first"
-    assert requestable(suggested, minimum=0.91) == []
-    assert requestable(suggested, "Bruno", minimum=0.95) == [FILM]
+    assert requestable(suggested, "Bruno") == [FILM]
 
 
 @pytest.mark.parametrize(
@@ -193,30 +191,6 @@ def test_a_dismissal_is_undone_under_whichever_id_it_was_made(suggested: Bench, 
     dismissed("Alma", work_id=99, **known)(suggested)
     with suggested.database.transaction() as connection:
         assert undo_dismissal(connection, "Alma", SERIES) == 1
-
-
-@pytest.mark.parametrize(
-    ("facts", "state", "waits"),
-    [
-        ({}, None, True),
-        ({"read_at": NOW - 30 * DAY}, None, False),
-        ({"state": "approved"}, None, False),
-        ({"user_id": "Bruno"}, None, False),
-        ({}, {"work_id": SERIES, "position_share": 0.01}, False),
-        ({}, {"work_id": SERIES, "position_share": 0.01, "user_id": "Bruno"}, True),
-        ({}, {"work_id": SERIES, "position_share": 0.0, "play_count": 0}, True),
-        ({"work_id": 99}, {"work_id": SERIES, "played": True}, False),
-    ],
-)
-def test_what_was_requested_and_not_started_is_counted_by_user(
-    suggested: Bench, facts: dict[str, Any], state: dict[str, Any] | None, waits: bool
-):
-    usual = {"user_id": "Alma", "state": "available", "read_at": NOW - 31 * DAY, "title": "It"}
-    suggested.add("seerr_requests", usual | {"work_id": SERIES, "media_type": "series", "tmdb_id": 11} | facts)
-    if state is not None:
-        suggested.add("watch_state", {"user_id": "Alma", "play_count": 0} | state)
-    with suggested.database.transaction() as connection:
-        assert unwatched_requests(connection, "Alma", now=NOW) == (["It"] if waits else [])
 
 
 def test_a_title_that_stays_on_a_list_keeps_the_day_on_which_it_came(suggested: Bench):

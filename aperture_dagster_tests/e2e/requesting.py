@@ -33,7 +33,7 @@ FILMS = [WorldTitle(f"movie:{one}", "movie", f"Film {one}", 2000 + one, tmdb_id=
 SHOW = WorldTitle("series:8", "series", "Show", 2010, tmdb_id=8, tvdb_id=80, episodes_per_season=(2, 2, 2), copies=0)
 OWNED = WorldTitle("movie:9", "movie", "Owned", 1999, tmdb_id=9, imdb_id="tt0000009")
 HALF = WorldTitle("series:10", "series", "Half a show", 2012, tmdb_id=10, tvdb_id=100, episodes_per_season=(2, 2))
-ON: dict[str, Any] = {"requests_per_week": 2, "requests_dry_run": False}
+ON: dict[str, Any] = {"requests_per_week": 2}
 
 
 class Requesting:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import dagster as dg
 import pytest
 
-from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.taste.ranking.text import title_text
 from aperture_dagster.taste.vectors import text_rows
 from aperture_dagster_tests.e2e.library import Library, imdb, title, titles
-from aperture_dagster_tests.household import Household, failed_checks, markdown_rows, metadata_of, run_check
+from aperture_dagster_tests.household import Household, failed_checks, markdown_rows, metadata_of
 
 pytestmark = pytest.mark.e2e
 
@@ -66,33 +63,6 @@ def test_keywords_of_two_sources_are_embedded_and_only_changed_texts_again(libra
 
 
 # Checks
-
-
-def plain(check: dg.AssetCheckEvaluation) -> dict[str, Any]:
-    return {name: getattr(value, "value", value) for name, value in check.metadata.items()}
-
-
-def test_the_metadata_of_a_source_shows_its_coverage(library):
-    nameless = title(10, imdb_id=None, tmdb_id=None)
-    with library(titles(1, 9), shelved=[*titles(1, 8), nameless, title(11, imdb_id="tt7777777")]) as here:
-        here.state.add_fault(FaultRule("omdb", f"i={imdb(3)}", kind="empty_object"))
-        here.state.add_fault(FaultRule("omdb", f"i={imdb(4)}", kind="empty_object"))
-        result = here.home.must("enrich_metadata")
-        metadata = metadata_of(result, "omdb_ratings")
-        assert (metadata["dagster/row_count"], metadata["coverage"]) == (6, round(6 / 9, 4))
-        standing = {row["outcome"]: row["items"] for row in markdown_rows(metadata["outcomes"])}
-        assert standing == {"ok": "6", "not_found": "1", "error": "2", "no_id": "1"}
-        covers = run_check(here.home, "omdb_ratings", "covers_the_library")
-        assert (covers.passed, covers.severity) == (False, dg.AssetCheckSeverity.WARN)
-        assert covers.description == (
-            "2 of 9 titles could not be fetched; they are tried again. 1 title has no id that OMDb knows."
-        )
-        assert plain(covers)["no_id"] == 1
-        assert run_check(here.home, "tmdb_metadata", "covers_the_library").passed
-        here.state.clear_faults()
-        here.move(minutes=61)
-        here.ask("omdb")
-        assert run_check(here.home, "omdb_ratings", "covers_the_library").passed
 
 
 # Quiet runs

@@ -61,7 +61,7 @@ def test_missing_seasons_of_a_series_in_the_library_can_be_requested(open_place:
 
 
 def test_states_change_after_a_request_was_completed_or_declined(open_place: Any):
-    with open_place(**ON | {"requests_per_week": 5}) as place:
+    with open_place(requests_per_week=5) as place:
         place.suggest("ann", *FILMS[:2], SHOW)
         assert len(place.send()) == 3
         place.state.seerr_make_available("series:8", [1, 2])

@@ -7,14 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import get_ident
 from typing import Any
 
-import dagster as dg
 import pytest
 
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.seerr_book import Permission
-from aperture_dagster_tests.e2e.requesting import FILMS, ON, SHOW, requesting
-from aperture_dagster_tests.household import Household, failures, run_check
+from aperture_dagster_tests.e2e.requesting import FILMS, ON, requesting
+from aperture_dagster_tests.household import failures
 from aperture_dagster_tests.waiting import wait_for
 
 pytestmark = pytest.mark.e2e
@@ -29,7 +28,7 @@ def open_place(household: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_best_suggestions_are_requested_as_each_user_and_only_so_many_a_week(open_place: Any):
-    with open_place(**ON | {"requests_per_week": 2}) as place:
+    with open_place(**ON) as place:
         place.suggest("ann", *FILMS[:5])
         place.suggest("bob", FILMS[0], FILMS[5])
         place.suggest("cy", FILMS[1])
@@ -44,7 +43,7 @@ def test_the_best_suggestions_are_requested_as_each_user_and_only_so_many_a_week
         assert place.send() == [("ann", "movie:3"), ("ann", "movie:4")]
 
 
-def test_two_runs_at_once_send_each_request_once(open_place: Any, monkeypatch: pytest.MonkeyPatch):
+def test_two_at_once_send_each_request_once(open_place: Any, monkeypatch: pytest.MonkeyPatch):
     lease, waits = Database.lease, set()
 
     def noted(database: Database, service: str, *, waiting: Callable[[float], None], **how: Any) -> Any:
@@ -53,33 +52,20 @@ def test_two_runs_at_once_send_each_request_once(open_place: Any, monkeypatch: p
     with open_place(**ON | {"requests_per_week": 1}) as place:
         place.suggest("ann", *FILMS)
 
-        def once(_: int) -> bool:
-            with dg.DagsterInstance.ephemeral() as instance:
-                home = Household(place.home.settings, instance, clock=place.clock)
-                for key in place.home.everyone():
-                    instance.add_dynamic_partitions("users", [key])
-                return home.run("send_requests", users=place.home.everyone()).success
+        ann = place.user("ann")
+
+        def once(_: int) -> int:
+            with place.desk() as desk:
+                return len(desk.request_best(ann, place.home.settings).sent)
 
         with ThreadPoolExecutor(2) as pool:
             with place.desk():
                 monkeypatch.setattr(Database, "lease", noted)
                 runs = [pool.submit(once, number) for number in range(2)]
-                wait_for(lambda: len(waits) == 2, "the runs do not wait for each other")
+                wait_for(lambda: len(waits) == 2, "they do not wait for each other")
                 assert place.state.counters.total("seerr") == 0, "Seerr is in use"
-            assert all(run.result() for run in runs)
+            assert sorted(run.result() for run in runs) == [0, 1]
         assert place.on_seerr() == [("ann", "movie:1")]
-
-
-def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(open_place: Any):
-    with open_place(**ON | {"requests_dry_run": True}) as place:
-        place.suggest("ann", *FILMS[:3], SHOW)
-        tables = place.home.snapshot()
-        assert place.send() == []
-        assert place.home.snapshot() == tables
-        page = place.page("ann")
-        rows = [record.data for record in page["would_be_sent"].records]
-        assert [row["title"] for row in rows] == ["Film 1 (2001)", "Film 2 (2002)"]
-        assert {row["as"] for row in rows} == {"ann"}
 
 
 def test_one_users_refusal_costs_only_that_user_and_nothing_of_theirs(open_place: Any):
@@ -114,20 +100,6 @@ def test_seerr_down_fails_the_run_with_a_sentence_and_keeps_everything(open_plac
 
 
 # Sent once
-
-
-def test_a_note_of_a_request_that_never_arrived_is_sent_by_the_next_run(open_place: Any):
-    with open_place(**ON | {"requests_per_week": 1}) as place:
-        place.suggest("ann", *FILMS[:2])
-        place.note("ann", FILMS[0], "sending")
-        assert run_check(place.home, "seerr_requests", "were_answered").passed
-        place.later(days=1.1)
-        found = run_check(place.home, "seerr_requests", "were_answered")
-        assert not found.passed and "no known answer" in (found.description or "")
-        assert place.send() == [("ann", "movie:1")]
-        assert run_check(place.home, "seerr_requests", "were_answered").passed
-        assert place.send() == []
-        assert place.states("ann") == {"Film 1 (2001)": "pending"}
 
 
 # The commands

@@ -187,7 +187,7 @@ OLD_TOKEN = (
     "UPDATE trakt_accounts SET state = 'connected', trouble = NULL, expires_at = now() + interval '1 second'",
     "DELETE FROM facts WHERE name = 'trakt_pause'",
 )
-REQUESTS_ON = {"requests_per_week": 2, "requests_dry_run": False}
+REQUESTS_ON = {"requests_per_week": 2}
 
 
 @pytest.fixture

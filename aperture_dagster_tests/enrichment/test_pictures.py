@@ -71,16 +71,12 @@ def test_a_changed_byte_never_raises_anything_else_and_a_png_with_one_is_refused
     [
         (b"", "it is empty"),
         (b"   <!DOCTYPE HTML><html>", "it is a page"),
-        (b"\xef\xbb\xbf<html></html>", "it is a page"),
         (svg("a"), "HTML or XML"),
-        (b'{"success": false}', "neither PNG nor JPEG"),
         (b"GIF89a" + bytes(50), "neither PNG nor JPEG"),
-        (bytes(100), "neither PNG nor JPEG"),
         (PNG + b"more", "something follows its end"),
         (JPEG + b"<script>", "something follows its end"),
         (PNG[:-4] + bytes(4), "cut off"),
         (png_of(3, 2, b"\0abc\0d"), "damaged"),
-        (png_of(3, 2, b""), "damaged"),
         (png_of(5, 2**31 - 1, b"\0"), "by 2147483647|too large"),
     ],
 )

@@ -10,10 +10,8 @@ from sqlalchemy import text
 
 from aperture_dagster.enrichment.merge import SERVER, MergePlan
 from aperture_dagster.enrichment.queries import (
-    count_values,
     coverage,
     unmerged_titles,
-    values_out_of_range,
     write_answers,
     write_enriched,
 )
@@ -162,23 +160,11 @@ def test_the_merged_view_uses_every_source_and_names_it(shelf: Shelf):
         scores = row_of(mdblist_scores, shelf, 1, keywords=["heist", "vault"], rotten_tomatoes=80, letterboxd=4.1)
         write_answers(connection, "mdblist", [scores])
         write_enriched(connection, merge_plan())
-        counted = count_values(connection)
         known = coverage(connection)
     one = next(row for row in shelf.rows("SELECT * FROM enriched_metadata") if row["title"] == "Film 1")
     assert (one["rotten_tomatoes"], one["letterboxd"], one["awards"]) == (87, 4.1, "1 win.")
     assert one["keywords"] == ["Heist", "vault"]
     assert one["sources"]["keywords"] == "tmdb+mdblist"
     assert (one["sources"]["rotten_tomatoes"], one["sources"]["letterboxd"]) == ("omdb", "mdblist")
-    assert counted["title", "server"] == 2 and counted["rotten_tomatoes", "omdb"] == 1
     assert (known["critics"], known["awards"]) == (0.5, 0.5)
     assert set(one) == set(enriched_metadata.columns.keys())
-
-
-def test_a_number_out_of_its_range_is_counted(shelf: Shelf):
-    shelf.films(film(1), film(2))
-    with shelf.open() as connection:
-        rows = [row_of(mdblist_scores, shelf, n, letterboxd=value) for n, value in ((1, 4.5), (2, 45))]
-        write_answers(connection, "mdblist", rows)
-        found = {row["column"]: row for row in values_out_of_range(connection, "mdblist")}
-    assert (found["letterboxd"]["values"], found["letterboxd"]["out_of_range"]) == (2, 1)
-    assert found["score"]["values"] == 0

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from aperture_dagster.popularity.ranking import TOP_PICKS_COLUMNS, PickRules, bayesian_average, top_picks
-from aperture_dagster.taste.ranking.library import log_votes, media_rows, priors, quantile_rank
+from aperture_dagster.taste.ranking.library import media_rows, priors
 from aperture_dagster_tests.taste.conftest import NOW, days_ago
 
 
@@ -28,22 +28,6 @@ def test_titles_without_votes_get_the_prior_and_never_nan():
     assert 6.0 < shrunk[0] < shrunk[2] < shrunk[3] < 8.0
     assert np.isfinite(bayesian_average([np.nan] * 3, [np.nan] * 3)).all()
     assert bayesian_average([], []).shape == (0,)
-
-
-def test_missing_votes_are_estimated_from_popularity():
-    votes = log_votes([10, 1000, np.nan, np.nan], [1.0, 50.0, 100.0, np.nan])
-    assert votes[2] == pytest.approx(votes[1]) and votes[0] <= votes[3] < votes[1]
-    only_fame = log_votes([np.nan] * 3, [5.0, 1.0, 3.0])
-    assert np.argsort(only_fame).tolist() == [1, 2, 0]
-    assert np.isfinite(log_votes([np.nan] * 3)).all()
-
-
-def test_ranks_are_between_zero_and_one_and_equal_values_share_one():
-    assert quantile_rank([3, 1, 2]).tolist() == [1.0, 0.0, 0.5]
-    shared = quantile_rank([1, 1, 2, 9, np.nan])
-    assert shared[0] == shared[1] == 0.0 and shared[3] == 1.0 and shared[4] == 0.5
-    assert quantile_rank([4, 4]).tolist() == [0.5, 0.5]
-    assert quantile_rank([np.nan, np.inf]).tolist() == [0.5, 0.5]
 
 
 def test_series_are_compared_with_series():

@@ -23,15 +23,11 @@ from aperture_dagster.simulator.world import World
 from aperture_dagster.simulator.worlds import LONG_NAME, ODD_TITLES
 from aperture_dagster.taste import embedder
 from aperture_dagster.taste.embedder import (
-    MOST_TOKENS,
-    USUAL_TOKENS,
     OpenAiEmbedder,
     StaticEmbedder,
     StaticVectors,
     make_embedder,
-    tokens_of,
     truncate,
-    unit_length,
 )
 from aperture_dagster_tests.http.troubles import with_key
 from aperture_dagster_tests.services import Answer, Asked, Scripted
@@ -58,7 +54,7 @@ def static() -> StaticEmbedder:
     return StaticEmbedder()
 
 
-def test_the_built_in_remoteneeds_no_network(monkeypatch: pytest.MonkeyPatch):
+def test_the_built_in_embedder_needs_no_network(monkeypatch: pytest.MonkeyPatch):
     def no_network(*_: Any) -> None:
         raise AssertionError("the local model must not reach for the network")
 
@@ -67,7 +63,7 @@ def test_the_built_in_remoteneeds_no_network(monkeypatch: pytest.MonkeyPatch):
     assert vectors.shape == (1, 320)
 
 
-def test_the_vectors_of_the_built_in_remotenever_change_under_the_same_name(static: StaticEmbedder):
+def test_the_vectors_of_the_built_in_embedder_never_change_under_the_same_name(static: StaticEmbedder):
     """Stored vectors would be compared with others: whoever changes the values changes the name."""
     vectors = static.embed(["Toy Story 2", "Schwarzenegger returns", "Amélie 星际 🚀"]).vectors.astype(np.float64)
     assert static.name == "static-minilm-1-320"
@@ -92,13 +88,6 @@ def test_vectors_have_length_one_and_are_reproducible(static: StaticEmbedder):
     assert np.array_equal(vectors, many[300:])
 
 
-def test_similar_texts_have_similar_vectors(static: StaticEmbedder):
-    heist, robbery, garden = static.embed(
-        ["Thieves plan a bank heist.", "Robbers prepare to rob a bank.", "A gardener grows roses in spring."]
-    ).vectors
-    assert heist @ robbery > heist @ garden + 0.25
-
-
 def test_case_and_accents_make_no_difference(static: StaticEmbedder):
     one, two = static.embed(["Le Fabuleux Destin d'Amélie Poulain", "LE FABULEUX DESTIN D'AMELIE POULAIN"]).vectors
     assert np.array_equal(one, two)
@@ -119,7 +108,7 @@ def test_texts_in_any_script_have_vectors_that_tell_them_apart(static: StaticEmb
     assert first @ near > 0.3 and first @ near > first @ far + 0.2
 
 
-@pytest.mark.parametrize("text", ["x" * 100_000, "word " * 20_000, "星" * 33_000, "Amélie, " * 12_000, "\ud800 \x00"])
+@pytest.mark.parametrize("text", ["x" * 100_000, "word " * 20_000, "星" * 33_000, "\ud800 \x00"])
 def test_long_and_broken_texts_are_embedded(static: StaticEmbedder, text: str):
     assert np.linalg.norm(static.embed([text]).vectors[0]) == pytest.approx(1, abs=1e-3)
 
@@ -135,10 +124,6 @@ def test_words_are_split_into_the_longest_pieces_from_the_start():
 def test_empty_texts_have_zero_vectors_and_no_texts_none(static: StaticEmbedder):
     assert not static.embed(["", " \n"]).vectors.any()
     assert static.embed([]).vectors.shape == (0, 320)
-
-
-def test_a_zero_vector_stays_zero():
-    assert np.array_equal(unit_length(np.array([[0.0, 0.0], [3.0, 4.0]])), np.array([[0, 0], [0.6, 0.8]], np.float32))
 
 
 # OpenAI-compatible
@@ -175,16 +160,12 @@ def test_vectors_are_returned_in_the_order_of_the_texts(scripted: Scripted):
 @pytest.mark.parametrize(
     "answer",
     [
-        vectors_of(2), vectors_of(4), {"data": []}, {"data": {}}, {}, [],
+        vectors_of(2), {"data": {}}, {"data": [{"embedding": [1.0]}] * 3}, {"data": [None] * 3},
         {"data": [{"index": n // 2, "embedding": [1.0]} for n in range(3)]},
-        {"data": [{"embedding": [1.0]}] * 3}, {"data": [1, 2, 3]}, {"data": [None] * 3},
         {"data": [{"index": n, "embedding": [1.0] * (n + 1)} for n in range(3)]},
-        {"data": [{"index": n, "embedding": []} for n in range(3)]},
         {"data": [{"index": n, "embedding": [None, 1.0]} for n in range(3)]},
-        {"data": [{"index": n, "embedding": "AACAPw=="} for n in range(3)]},
-        {"data": [{"index": n, "embedding": 1.0} for n in range(3)]},
     ],
-    ids=range(15),
+    ids=range(7),
 )  # fmt: skip
 def test_vectors_that_cannot_be_matched_to_their_texts_are_rejected(scripted: Scripted, answer: Any):
     scripted.say(Answer(answer))
@@ -192,7 +173,7 @@ def test_vectors_that_cannot_be_matched_to_their_texts_are_rejected(scripted: Sc
         remote.embed(["a", "b", "c"])
 
 
-def test_a_remotethat_changes_its_dimensions_is_rejected(scripted: Scripted, monkeypatch: pytest.MonkeyPatch):
+def test_an_endpoint_that_changes_its_dimensions_is_rejected(scripted: Scripted, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(embedder, "BATCH", 1)
     scripted.say(Answer(vectors_of(1, 3)), Answer(vectors_of(1, 4)))
     with endpoint(scripted.url) as changing, pytest.raises(BadAnswer, match="length to 4"):
@@ -212,16 +193,6 @@ def test_no_text_is_sent_empty_or_too_long(scripted: Scripted):
 
 
 # What an endpoint refuses
-
-
-def test_an_account_without_credit_is_not_retried():
-    with running_simulator(World("empty"), SimulatorSettings(embedding_credit=0)) as simulator:
-        remote = OpenAiEmbedder(
-            simulator.openai_url, "demo-openai-key", model="demo-embedding", first_wait_seconds=0.01
-        )
-        with pytest.raises(ServiceRefused, match=r"no credit left .*exceeded your current quota.*APERTURE_EMBEDDER"):
-            remote.embed(["a", "b", "c", "d"])
-        assert remote.requests == 1
 
 
 @pytest.mark.parametrize(
@@ -259,10 +230,9 @@ def test_an_endpoint_that_refuses_everything_fails_early(scripted: Scripted):
         assert remote.requests < 40
 
 
-@pytest.mark.parametrize("model", ["mxbai-embed-large", "nomic-embed-text", "text-embedding-3-small"])
-@pytest.mark.parametrize("text", ["word " * 5_000, "\u6620\u753b" * 5_000, "\u00e9t\u00e9 " * 5_000])
-def test_texts_are_truncated_to_the_limit_of_the_model(steady: RunningSimulator, model: str, text: str):
-    with endpoint(steady.openai_url, model=model) as remote:
+@pytest.mark.parametrize("text", ["word " * 5_000, "\u6620\u753b" * 5_000])
+def test_texts_are_truncated_to_what_models_accept(steady: RunningSimulator, text: str):
+    with endpoint(steady.openai_url, model="text-embedding-3-small") as remote:
         embedding = remote.embed(["short", text])
         assert (embedding.refused, remote.requests) == ({}, 1)
     assert embedding.vectors[1].any()
@@ -281,9 +251,7 @@ def test_a_text_that_is_still_too_long_is_truncated_further(scripted: Scripted):
     assert embedding.vectors.any(axis=1).all()
 
 
-def test_each_remotehas_its_own_limit():
-    models = ("text-embedding-3-large", "mxbai-embed-large:latest", "text-embedding-nomic-embed-text-v1.5@q8", "mine")
-    assert [tokens_of(model) for model in models] == [MOST_TOKENS, 512, MOST_TOKENS, USUAL_TOKENS]
+def test_a_long_text_is_truncated_by_its_scripts_tokens():
     assert truncate("abc" * 10, 10) == "abc" * 10
     assert truncate("abc" * 11, 10) == "abc" * 10
     assert truncate("\u6620" * 10, 10) == "\u6620" * 5

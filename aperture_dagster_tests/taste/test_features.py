@@ -18,12 +18,6 @@ def weights(n: int, **rows: float) -> np.ndarray:
     return found
 
 
-def test_a_shared_rare_name_counts_more_than_a_shared_common_one():
-    names = tf_idf([["rare", "common"], ["rare", "other"], ["common", "other"], *[["common"]] * 20])
-    near = names.affinity(weights(23, row0=1.0))
-    assert near[1] > near[2] > 0
-
-
 def test_affinity_is_the_sum_of_cosines():
     lists = [["a", "b"], ["a"], ["b", "c"], ["c", "a"], []]
     names = tf_idf(lists)
@@ -43,19 +37,6 @@ def test_the_cosine_of_each_pair_is_that_of_these_two():
     dense[np.repeat(np.arange(len(lists)), np.diff(names.first)), names.columns] = names.values
     rows, others = np.array([1, 0, 4]), np.array([6, 3, 4, 2, 0, 1])
     assert names.between(rows, others) == pytest.approx((dense @ dense.T)[np.ix_(rows, others)])
-
-
-def test_names_of_a_single_title_are_ignored():
-    assert tf_idf([["a"], ["b"]]).names == 0
-    assert not tf_idf([["a"], ["b"]]).affinity(np.ones(2)).any()
-
-
-def test_years_close_to_liked_titles_score_higher_and_disliked_ones_do_not_count():
-    features = content_features(pd.DataFrame({"year": [1975, 1976, 1990, 2020, np.nan, 0]}))
-    near = features.era(weights(6, row0=1.0, row3=-5.0), ERA_YEARS)
-    assert near[1] > near[2] >= near[3]
-    assert near[4] == near[5] == pytest.approx(near[:4].mean())
-    assert not features.era(np.zeros(6), ERA_YEARS).any()
 
 
 def test_missing_columns_and_values_are_accepted():

@@ -63,17 +63,6 @@ def test_titles_that_lead_to_the_same_title_outside_the_library_are_tied_half_as
     assert found.between(rows, others) == pytest.approx(np.array([[0.0, found.spread(liked)[1, 0]], [0.0, 0.0]]))
 
 
-def test_a_disliked_title_lowers_what_is_recommended_from_it():
-    assert links((0, 1, 1)).spread(np.array([[-1.0], *[[0.0]] * 7]))[1, 0] < 0
-
-
-def test_a_title_on_every_list_does_not_lead_over_one_on_the_right_list():
-    everywhere, liked, right = 1, 0, 2
-    found = links((liked, everywhere, 1), (liked, right, 3), *((other, everywhere, 1) for other in range(3, 23)), n=23)
-    scores = found.spread(np.eye(23)[:, [liked]])[:, 0]
-    assert scores[right] > scores[everywhere] > 0
-
-
 def test_the_strengths_between_some_titles_are_those_of_their_links():
     random = np.random.default_rng(9)
     ends = random.integers(0, 8, size=(20, 2))

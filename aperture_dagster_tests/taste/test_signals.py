@@ -25,7 +25,7 @@ from aperture_dagster.taste.ranking.signals import (
     titles_by_user,
     weight_matrix,
 )
-from aperture_dagster_tests.taste.conftest import NOW, crowd_of, history
+from aperture_dagster_tests.taste.conftest import NOW, history
 
 INDEX = {work: work - 1 for work in range(1, 7)}
 ROWS = np.arange(6)
@@ -119,14 +119,6 @@ def test_a_crowd_counts_by_the_square_of_what_it_knows_of_the_liked_titles():
     assert found.co_watchers("ann", ROWS[:2]) == 1 + 80 / 4
     assert found.co_watchers("ann", ROWS[3:]) == 1, "of these titles it knows none"
     assert found.co_watchers("ann", ROWS[2:4]) == 1, "none of these is liked"
-
-
-def test_a_crowd_without_pairs_changes_nothing():
-    own = history({"work_id": 1})
-    one = crowd_of(history({"work_id": 1}, {"work_id": 2}))
-    found = [people(own, crowd=crowd).co_watchers("ann", ROWS) for crowd in (one, None)]
-    assert found == [1, 1], "one person is no crowd"
-    assert not people(own, crowd=one).co_watch.any()
 
 
 def test_an_empty_list_has_the_types_of_a_full_one():

@@ -28,21 +28,6 @@ def test_the_block_size_does_not_change_the_result(vectors, monkeypatch, block: 
     assert history_similarity(unit, liked, weights, candidates=candidates) == pytest.approx(naive, abs=1e-5)
 
 
-def test_many_users_at_once_get_the_same_scores_as_one_by_one(vectors):
-    unit, liked = centre(vectors), np.arange(8)
-    weights = np.random.default_rng(0).normal(size=(8, 3))
-    together = history_similarity(unit, liked, weights, candidates=np.arange(20))
-    for user in range(3):
-        alone = history_similarity(unit, liked, weights[:, user], candidates=np.arange(20))
-        assert together[:, user] == pytest.approx(alone, abs=1e-5)
-
-
-def test_a_dislike_pushes_similar_titles_away(vectors):
-    unit = centre(vectors)
-    scores = history_similarity(unit, np.array([0]), np.array([-1.0]))
-    assert scores[3::3].max() < scores[1::3].min()
-
-
 def test_an_empty_history_gives_zeros(vectors):
     unit, none = centre(vectors), np.zeros(0, dtype=np.int64)
     assert not history_similarity(unit, none, np.zeros(0)).any()

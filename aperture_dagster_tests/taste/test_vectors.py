@@ -129,16 +129,3 @@ def test_names_of_a_text_are_those_that_are_stored(shelf: Shelf, works: list[int
     with shelf.open() as connection:
         row = next(text_rows(connection))[0]
     assert row["genres"] == ['Drama, or "so" {not}', "Köln\\x"] and row["keywords"] == []
-
-
-def test_single_questions_are_answered_by_distance(shelf: Shelf, works: list[int]):
-    rows = vectors(6)
-    with shelf.open() as connection:
-        register_model(connection, "m", 8)
-        write_vectors(connection, "m", works, ["h"] * 6, rows)
-        nearest = connection.exec_driver_sql(
-            "SELECT work_id FROM embeddings WHERE model_key = 'm' ORDER BY vector <=> %s::halfvec LIMIT 3",
-            (str(rows[3].tolist()),),
-        ).scalars()
-        expected = np.argsort(-(rows @ rows[3]))[:3]
-        assert list(nearest) == [works[place] for place in expected]

@@ -227,25 +227,24 @@ class Home:
         return {"days": days, "left": sorted(names - {one.path.name for one in found})}
 
     def old(self) -> list[str]:
-        """Name the tastes and lists that a run would compute again, although the last night has passed."""
+        """Name the users whose taste or list a run would compute again, although the last night has passed."""
         now, keys = Clock().now(), self.instance.get_dynamic_partitions(USERS)
         ranking, zone = ranking_configs(self.settings), ZoneInfo(self.settings.schedule_timezone)
         with self.database.transaction() as connection:
-            model_key = model_in_use(connection)
-            users = {user.user_id: user for user in users_of_partitions(connection, keys).values()}
-            tastes = taste_inputs(connection, self.settings, now=now)
-            places = read_places(connection, list(users))
-            rest = {user_id: resting(own, now.astimezone(zone).date()) for user_id, own in places.items()}
-            lists = list_inputs(connection, self.settings, now=now, model_key=model_key, config=ranking, resting=rest)
-            found = {
-                "taste": find_changes(connection, "taste_profiles", users.values(), tastes),
-                "list": find_changes(connection, "recommendations", users.values(), lists),
+            users = {user.user_id: user.name for user in users_of_partitions(connection, keys).values()}
+            tastes = dict.fromkeys(users, taste_inputs(connection, self.settings))
+            rest = {
+                user_id: resting(own, now.astimezone(zone).date())
+                for user_id, own in read_places(connection, list(users)).items()
             }
-        return [
-            f"the {what} of {users[user_id].name} is old: {', '.join(reasons)}"
-            for what, changes in found.items()
-            for user_id, reasons in changes.reasons.items()
-        ]
+            lists = list_inputs(
+                connection, self.settings, model_key=model_in_use(connection), config=ranking, resting=rest
+            )
+            found = {
+                "taste": find_changes(connection, "taste_profiles", tastes),
+                "list": find_changes(connection, "recommendations", lists),
+            }
+        return [f"the {what} of {users[user_id]} is old" for what, changes in found.items() for user_id in changes.due]
 
     def unwell(self, since: datetime) -> list[str]:
         """Name jobs and users that are left failed, and what changed more than once since the last day began.

@@ -46,8 +46,7 @@ SETTINGS = {
     "EMBEDDER": "openai", "EMBEDDER_MODEL": "demo-embedding", "PUBLISH": "true",
     "PUBLISH_LISTS": "recommendation_libraries,recommendation_playlists,top_picks_libraries,top_picks_collections,"
     "top_picks_playlists,shows_you_watch_libraries",
-    "REQUESTS_DRY_RUN": "false", "REQUESTS_PER_WEEK": "100",
-    "REQUESTS_MINIMUM_SCORE": "0", "DISCOVERY_MINIMUM_VOTES": "20", "RATINGS_TO_SERVER": "true",
+    "REQUESTS_PER_WEEK": "100", "DISCOVERY_MINIMUM_VOTES": "20", "RATINGS_TO_SERVER": "true",
     "TIMEZONE": TIMEZONE,
     # So that records of the past fill up within a third of a quarter.
     "KEEP_LOGS_DAYS": "10", "KEEP_RUNS_DAYS": "20",

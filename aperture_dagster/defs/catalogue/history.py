@@ -29,7 +29,7 @@ from aperture_dagster.publishing.copies import record_states
 from aperture_dagster.publishing.sharing import WatchStateSharing
 from aperture_dagster.ratings.in_force import OWN, SERVER, rated_since, ratings_version
 from aperture_dagster.settings import Settings
-from aperture_dagster.taste.changes import said_hashes
+from aperture_dagster.taste.wishes import said_hashes
 
 
 class HistoryConfig(dg.Config):

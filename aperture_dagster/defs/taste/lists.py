@@ -24,10 +24,9 @@ from aperture_dagster.instance.pools import EMBEDDER
 from aperture_dagster.model import Clock, titled
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.taste.changes import find_changes, list_inputs, program_hash, taste_inputs
+from aperture_dagster.taste.changes import Computation, find_changes, list_inputs, program_hash, taste_inputs
 from aperture_dagster.taste.embedder import Embedders
 from aperture_dagster.taste.lists import (
-    favourites,
     liked_genres,
     profile_table,
     reason_of,
@@ -93,14 +92,11 @@ def embeddings(
     return materialized(context, metadata, version=done.version)
 
 
-FAVOURITES = 8
-
-
 class ComputeConfig(dg.Config):
     """Run configuration of tastes and lists."""
 
     recompute: bool = False
-    """Compute everything again, also for users whose inputs have not changed."""
+    """Compute everything again, even if nothing has changed."""
 
 
 @user_asset(
@@ -127,17 +123,17 @@ def taste_profiles(
     them apart. The weight of each title is in taste_weights.
 
     From the signed weight of everything they watched and rated. Looked at every night, and when somebody has watched or
-    rated something; computed for those whose history, or the titles, have changed.
+    rated something; computed if a history, or a title, has changed.
     """
     now = clock.now()
     with operator_errors(context, settings), database.transaction() as connection:
         users = users_of_partitions(connection, list(context.partition_keys)).values()
-        inputs = taste_inputs(connection, settings, now=now)
-        changes = find_changes(connection, "taste_profiles", users, inputs, recompute=config.recompute)
-        tastes = Tastes(connection, settings, changes.reasons, as_of=now) if changes.reasons else None
+        made_from = dict.fromkeys((user.user_id for user in users), taste_inputs(connection, settings))
+        changes = find_changes(connection, "taste_profiles", made_from, recompute=config.recompute)
+        tastes = Tastes(connection, settings, changes.due, as_of=now) if changes.due else None
 
     def serve(user: User) -> UserOutcome:
-        if (last := changes.unchanged(user.user_id)) is not None or tastes is None:
+        if (last := changes.unchanged.get(user.user_id)) is not None or tastes is None:
             version, written = last.version if last else "", 0
         else:
             profiles, weights = tastes.of(user)
@@ -146,10 +142,14 @@ def taste_profiles(
             )
         # Runs that a change started are many.
         page = {} if is_brief(context) else _taste_page(database, user)
-        because = changes.reasons.get(user.user_id, ())
-        return UserOutcome(version, page | changes.shown(user.user_id), rows_written=written, because=because)
+        return UserOutcome(version, page | _since(last), rows_written=written, unchanged=last is not None)
 
     yield from for_each_user(context, settings, database, serve)
+
+
+def _since(last: Computation | None) -> dict[str, Any]:
+    """Say on the user's page since when nothing has changed."""
+    return {"unchanged_since": last.computed_at.isoformat(timespec="seconds")} if last is not None else {}
 
 
 def _taste_page(database: Database, user: User) -> dict[str, Any]:
@@ -157,11 +157,9 @@ def _taste_page(database: Database, user: User) -> dict[str, Any]:
     with database.transaction() as connection:
         profiles = profile_table(connection, [user.user_id])
         genres = liked_genres(connection, [user.user_id])[user.user_id]
-        loved = favourites(connection, user.user_id, FAVOURITES)
     tastes = [{"media_type": one["media_type"], "taste": one["taste"]} for one in profiles]
     return {
         "genres": markdown_list(genre_bars(genres)),
-        "favourites": markdown_table(loved, ["title", "year"]),
         "taste": markdown_table(tastes),
         "liked": sum(one["liked"] for one in profiles),
         "disliked": sum(one["disliked"] for one in profiles),
@@ -205,11 +203,11 @@ def recommendations(
             users = users_of_partitions(connection, list(context.partition_keys)).values()
             places = read_places(connection, [user.user_id for user in users])
             rest = {user_id: resting(own, today) for user_id, own in places.items()}
-            inputs = list_inputs(
-                connection, settings, now=now, model_key=model_key, config=ranking_configs(settings), resting=rest
+            made_from = list_inputs(
+                connection, settings, model_key=model_key, config=ranking_configs(settings), resting=rest
             )
-            changes = find_changes(connection, "recommendations", users, inputs, recompute=config.recompute)
-        asked = [(user, rest[user.user_id]) for user in users if user.user_id in changes.reasons]
+            changes = find_changes(connection, "recommendations", made_from, recompute=config.recompute)
+        asked = [(user, rest[user.user_id]) for user in users if user.user_id in changes.due]
         lists = (
             Recommendations(context.log, database, settings, asked, model_key=model_key, as_of=now) if asked else None
         )
@@ -217,7 +215,7 @@ def recommendations(
     def serve(user: User) -> UserOutcome:
         if user.user_id not in learned:
             raise MissingPrerequisite("No taste has been learned yet: materialize taste_profiles first.")
-        if (last := changes.unchanged(user.user_id)) is not None or lists is None:
+        if (last := changes.unchanged.get(user.user_id)) is not None or lists is None:
             version, written = last.version if last else "", 0
         else:
             rows = lists.of(user)
@@ -227,11 +225,8 @@ def recommendations(
             )
         with database.transaction() as connection:
             shown = recommendation_table(connection, user.user_id)
-        page = (
-            {"dagster/row_count": len(shown)} | _list_page(shown, brief=is_brief(context)) | changes.shown(user.user_id)
-        )
-        because = changes.reasons.get(user.user_id, ())
-        return UserOutcome(version, page, rows_written=written, because=because)
+        page = {"dagster/row_count": len(shown)} | _list_page(shown, brief=is_brief(context)) | _since(last)
+        return UserOutcome(version, page, rows_written=written, unchanged=last is not None)
 
     yield from for_each_user(context, settings, database, serve)
 

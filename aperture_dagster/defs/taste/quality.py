@@ -20,7 +20,7 @@ from aperture_dagster.partitions import user_partitions
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.crowd import table_in_use
-from aperture_dagster.taste.lists import list_sizes, watched_recommendations
+from aperture_dagster.taste.lists import watched_recommendations
 from aperture_dagster.taste.quality import MEDIA_TYPES, measure_quality, verdict
 from aperture_dagster.taste.vectors import active_model, missing_vectors, model_table
 
@@ -138,7 +138,7 @@ def cover_the_library(database: dg.ResourceParam[Database]) -> dg.AssetCheckResu
     )
 
 
-# Both look at all users, so they do not belong to a run that serves one; and they run when some users failed.
+# It looks at all users, so it does not belong to a run that serves one; and it runs when some users failed.
 @daily_check(
     asset=recommendations,
     description="No list holds what its user had watched when it was made. If one does, materialize "
@@ -158,26 +158,6 @@ def hold_nothing_watched(
         metadata={"watched": watched},
         description=f"{watched:,} recommended titles had been watched." if watched else None,
     )
-
-
-@daily_check(
-    asset=recommendations,
-    description="Every user who takes part has a list. If not, materialize recommendations for the named users; the "
-    "run says what is missing.",
-)
-def exist_for_every_user(
-    context: dg.AssetCheckExecutionContext,
-    settings: dg.ResourceParam[Settings],
-    database: dg.ResourceParam[Database],
-) -> dg.AssetCheckResult:
-    """Warn of users to whom nothing is recommended."""
-    participants = set(user_partitions(context.instance))
-    with database.transaction() as connection:
-        sizes = [row for row in list_sizes(connection) if row["partition"] in participants]
-    without = [row["name"] for row in sizes if row["films"] + row["series"] == 0]
-    found = f"No list yet: {', '.join(without[:5])}." if without else ""
-    metadata = {"users": len(sizes), "without_a_list": len(without)}
-    return warn_unless(not without, found, metadata | ({"lists": table(sizes)} if without else {}))
 
 
 @daily_check(
@@ -205,7 +185,6 @@ def crowd_is_usable(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult
 CHECKS = (
     cover_the_library,
     hold_nothing_watched,
-    exist_for_every_user,
     crowd_is_usable,
     *(fresh_for_every_user(asset, "generate_recommendations") for asset in (taste_profiles, recommendations)),
 )

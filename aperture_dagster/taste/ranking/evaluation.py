@@ -7,8 +7,8 @@ Nothing that is held out reaches the ranking: no ratings, counts or dates.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -257,18 +257,6 @@ def rank_household(world: World, members: Sequence[Any], config: RankingConfig, 
     return lists_of(world, household_model(world, members, config, **inputs))
 
 
-def households_of(users: Sequence[Any], size: int, draw: int = 0) -> Iterator[list[Any]]:
-    """Divide users into households of ``size`` at random; ``draw`` is the seed. The last one may be smaller."""
-    order = np.random.default_rng(draw).permutation(len(users))
-    for start in range(0, len(order), size):
-        yield [users[place] for place in order[start : start + size]]
-
-
-def without_ratings(world: World) -> World:
-    """Return the world as if nobody had rated anything that is known, as on most media servers."""
-    return replace(world, training=world.training.assign(rating=np.nan))
-
-
 def judge(world: World, lists: Mapping[Any, Rows], users: Sequence[Any] | None = None) -> Result:
     """Return the figures for ``users`` (default: all) who have a list."""
     chosen = [user for user in (world.users if users is None else users) if user in lists]
@@ -281,11 +269,6 @@ def judge(world: World, lists: Mapping[Any, Rows], users: Sequence[Any] | None =
         votes=mean_popularity(own, world.votes),
         coverage=coverage(own, len(world.items)),
     )
-
-
-def mean_result(results: Sequence[Result]) -> Result:
-    """Return the mean of several draws of the same users."""
-    return Result(**{one.name: np.mean([getattr(r, one.name) for r in results], axis=0) for one in fields(Result)})
 
 
 def intervals(ours: Result, baseline: Result) -> tuple[Interval, Interval]:

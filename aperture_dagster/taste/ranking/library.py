@@ -20,26 +20,6 @@ from aperture_dagster.taste.ranking.taste import centre
 Scores = NDArray[np.float64]
 
 
-def quantile_rank(values: ArrayLike, *, missing: float = 0.5) -> Scores:
-    """Map values of any distribution to 0-1 by their rank; equal values share one, the lowest is 0, the highest 1.
-
-    Args:
-        values: shape (n,). When all known values are equal, they become 0.5.
-        missing: result for NaN.
-    """
-    numbers = np.asarray(values, dtype=np.float64)
-    known = np.isfinite(numbers)
-    ranks = np.full(numbers.shape, missing, dtype=np.float64)
-    if known.any():
-        distinct, place, counts = np.unique(numbers[known], return_inverse=True, return_counts=True)
-        if len(distinct) == 1:
-            ranks[known] = 0.5
-        else:
-            middle = np.cumsum(counts) - (counts + 1) / 2.0
-            ranks[known] = ((middle - middle[0]) / (middle[-1] - middle[0]))[place]
-    return ranks
-
-
 def bayesian_average(vote_average: ArrayLike, vote_count: ArrayLike) -> Scores:
     """Shrink vote averages (0-10) towards the library's mean: (v·R + m·C) / (v + m), IMDb's "weighted rating".
 
@@ -62,24 +42,16 @@ def bayesian_average(vote_average: ArrayLike, vote_count: ArrayLike) -> Scores:
     return (voted + prior_votes * prior_mean) / (weight + prior_votes)
 
 
-def log_votes(vote_count: ArrayLike, popularity: ArrayLike | None = None) -> Scores:
+def log_votes(vote_count: ArrayLike) -> Scores:
     """Return log(1 + votes), shape (n,), without NaN.
 
-    A title without votes gets the quantile of its ``popularity`` (on another scale), and without that the lower
-    quartile of the library, because well-known titles rarely lack a count.
+    A title without a count gets the lower quartile of the library, because well-known titles rarely lack one.
     """
     votes = np.asarray(vote_count, dtype=np.float64)
     known = np.isfinite(votes)
-    logged = np.log1p(np.maximum(np.where(known, votes, 0.0), 0.0))
-    if known.all():
-        return logged
-    quantiles = np.full(votes.shape, 0.25)
-    if popularity is not None:
-        fame = np.asarray(popularity, dtype=np.float64)
-        quantiles = quantile_rank(np.where(np.isfinite(fame), fame, np.nan), missing=0.25)
-    if known.any():
-        return np.where(known, logged, np.quantile(logged[known], quantiles))
-    return quantiles
+    logged = np.log1p(np.maximum(votes, 0.0))
+    usual = float(np.quantile(logged[known], 0.25)) if known.any() else 0.0
+    return np.where(known, logged, usual)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +73,7 @@ def priors(items: pd.DataFrame) -> Priors:
     rating, logged, trend = np.zeros(len(items)), np.zeros(len(items)), np.log1p(np.maximum(fame, 0.0))
     for rows in media_rows(items).values():
         rating[rows] = bayesian_average(average[rows], votes[rows])
-        logged[rows] = log_votes(votes[rows], fame[rows])
+        logged[rows] = log_votes(votes[rows])
         known = np.isfinite(trend[rows])
         trend[rows] = np.where(known, trend[rows], trend[rows][known].mean() if known.any() else 0.0)
     return Priors(rating=rating, votes=logged, trend=trend)

@@ -32,7 +32,6 @@ from aperture_dagster.http.errors import (
     ServicePaused,
     ServiceRefused,
 )
-from aperture_dagster.simulator.counters import DailyQuota
 from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.worlds import odd_world
@@ -101,16 +100,11 @@ def test_a_batch_is_one_request_and_each_score_keeps_its_scale(scripted: Scripte
             streams=["Netflix"], certification="PG-13",
         )
     })  # fmt: skip
+    assert answer.found["tt1375666"].keys() == NOTHING.keys()
     (asked,) = scripted.asked
     assert (asked.method, asked.target) == ("POST", f"/imdb/movie?apikey={KEY}")
     assert asked.body == {"ids": ["tt1375666", "tt1"], "append_to_response": ["keyword"]}
     assert asked.headers["user-agent"].startswith("aperture-dagster")
-
-
-def test_a_row_has_each_sites_score_under_its_name():
-    row = parse_title(FILM)
-    assert row.keys() == NOTHING.keys()
-    assert (row["letterboxd"], row["keywords"]) == (4.2, ["dream", "heist"])
 
 
 def test_entries_are_joined_by_their_id_whatever_their_order_and_type(scripted: Scripted):
@@ -129,18 +123,9 @@ def test_entries_are_joined_by_their_id_whatever_their_order_and_type(scripted: 
     assert (answer.unreadable, answer.doubtful) == ({}, 0)
 
 
-def test_no_ids_cause_no_request_and_each_id_is_sent_once(scripted: Scripted):
-    with connected(scripted.url) as client:
-        assert client.titles("movie", "tmdb", []) == MdbListAnswer()
-        assert scripted.asked == []
-        scripted.say(Answer([]))
-        client.titles("movie", "tmdb", [1, 1, 2])
-    assert scripted.asked[0].body["ids"] == [1, 2]
-
-
 @pytest.mark.parametrize(
     "bad",
-    [None, 5, "x", [], {}, {"ids": None}, {"ids": [3]}, {"ids": {}}, entry(None), entry(True), entry(3.5), entry([3])],
+    [None, {}, {"ids": [3]}, entry(None), entry(3.5)],
 )
 def test_an_entry_without_an_id_makes_missing_titles_doubtful(bad: Any):
     answer = parse_titles([entry(1, score=50), bad, entry(2, score=60)], "tmdb", {"1": 1, "2": 2, "3": 3})
@@ -149,7 +134,7 @@ def test_an_entry_without_an_id_makes_missing_titles_doubtful(bad: Any):
 
 
 @pytest.mark.parametrize("name", ["ratings", "keywords", "streams"])
-@pytest.mark.parametrize("value", [{}, "none", 5, True])
+@pytest.mark.parametrize("value", [{}, 5])
 def test_a_malformed_entry_is_unreadable_rather_than_unknown(name: str, value: Any):
     answer = parse_titles([entry(1, **{name: value}), entry(2)], "tmdb", {"1": 1, "2": 2, "3": 3})
     assert list(answer.found) == [2]
@@ -179,11 +164,6 @@ def test_letterboxds_rating_is_derived_from_its_score(value: Any, score: Any):
     assert parse_title({"ratings": [{"source": "letterboxd", "value": value, "score": score}]})["letterboxd"] == 3.7
 
 
-def test_a_score_may_be_listed_under_any_name_of_its_site():
-    ratings = [{"source": "popcorn", "value": None}, {"source": "Audience ", "value": 55}, {"source": None}, 7]
-    assert parse_title({"ratings": ratings})["rotten_tomatoes_audience"] == 55
-
-
 @pytest.mark.parametrize("unknown", [None, 0, "", "0", -5, True, 10**400, {}, "absent"])
 def test_every_form_of_unknown_is_none(unknown: Any):
     names = ("score", "certification")
@@ -194,11 +174,11 @@ def test_every_form_of_unknown_is_none(unknown: Any):
     assert parse_title({"ratings": votes, **said}) == parse_title({}) == NOTHING
 
 
-ENTRIES = st.dictionaries(st.sampled_from([*FILM, "ids"]), ANY_JSON, max_size=6)
+ENTRIES = st.dictionaries(st.sampled_from([*FILM, "ids"]), ANY_JSON, max_size=2)
 SCORES = st.fixed_dictionaries({"source": st.sampled_from(list(SCALES)), "value": ANY_JSON, "votes": ANY_JSON})
 
 
-@given(ANY_JSON | st.lists(ANY_JSON | ENTRIES, max_size=3), st.lists(SCORES, max_size=5), ENTRIES)
+@given(ANY_JSON | st.lists(ENTRIES, max_size=2), st.lists(SCORES, max_size=2), ENTRIES)
 def test_arbitrary_answers_are_parsed_within_their_scales_or_rejected(answer: Any, ratings: Any, other: Any):
     if isinstance(answer, list):
         read = parse_titles([*answer, other | {"ids": {"tmdb": 603}}], "tmdb", {"603": 603, "7.5": 75})
@@ -223,8 +203,7 @@ def test_arbitrary_answers_are_parsed_within_their_scales_or_rejected(answer: An
         ("1000", "998", [(1000, 998)]),
         (" 1000 ", "0", [(1000, 0)]),
         *((limit, remaining, []) for limit, remaining in [
-            (None, "5"), ("1000", None), ("many", "5"), ("1000", "-1"), ("0", "0"), ("10", "11"), ("1e3", "5"),
-            ("9" * 40, "5"), ("1000", "5.5"), ("", ""), ("1000, 1000", "5"),
+            (None, "5"), ("1000", None), ("many", "5"), ("1000", "-1"), ("0", "0"), ("10", "11"), ("9" * 40, "5"),
         ]),
     ],
 )  # fmt: skip
@@ -256,14 +235,11 @@ NO: dict[str, tuple[int, Trouble]] = {
     "spent": (1, Trouble(Answer({"error": "KEY"}, 429, SPENT), QuotaSpent, "used up.*next day", 1)),
     "wrong key": (100, Trouble(Answer({"error": "Invalid key KEY"}, 401), ServiceRefused, "401.*MDBLIST_API_KEY", 1)),
     "wrong key, one id": (1, Trouble(Answer({"detail": "no KEY"}, 403), ServiceRefused, "403.*MDBLIST_API_KEY", 1)),
-    "wrong key, ten ids": (10, Trouble(Answer({"response": False}, 403), ServiceRefused, "MDBLIST_API_KEY", 1)),
     "barred by a page": (1, Trouble(page(403), ServiceRefused, r"was refused \(403\)\. Check", 1)),
     "too many, or a wrong key": (11, Trouble(Answer({}, 403), BatchTooLarge, r"refuses 11 titles at once \(403\)", 1)),
-    "too many": (100, Trouble(Answer({"error": "Too many, KEY"}, 400), BatchTooLarge, "400.*Too many", 1)),
     "too large": (2, Trouble(page(413), BatchTooLarge, r"refuses 2 titles at once \(413\)", 1)),
     "wrong id": (1, Trouble(Answer("bad id KEY", 400, {"content-type": "text/plain"}), RequestRejected, "bad id", 1)),
     "another server": (5, Trouble(page(404), NoSuchPath, "404.*APERTURE_MDBLIST_URL", 2)),
-    "another path": (5, Trouble(Answer({"error": "Not found"}, 404), NoSuchPath, "APERTURE_MDBLIST_URL", 2)),
     "redirected": (5, Trouble(Answer("", 301, {"location": "/x?apikey=KEY"}), Redirected, "redirects to /x", 2)),
     "spent, as if well": (5, Trouble(Answer(SPENT_IN_BODY), QuotaSpent, "used up.*Limit Reached.*next day", 1)),
     "spent, as if well, in other words": (
@@ -271,8 +247,6 @@ NO: dict[str, tuple[int, Trouble]] = {
         Trouble(Answer({"response": False, "error": "API Rate Limit Exceeded"}), QuotaSpent, "used up", 1),
     ),
     "an error as if well": (5, Trouble(Answer({"error": "Oops, KEY"}), BadAnswer, "with an error: Oops", 1)),
-    "an object": (5, Trouble(Answer({"titles": []}), BadAnswer, "expected list, got dict", 1)),
-    "a word": (5, Trouble(Answer('"KEY"'), BadAnswer, "expected list, got str", 1)),
 }
 # A POST may be answered with nothing; a batch may not.
 NO_JSON = NO_JSON | {"nothing": Trouble(Answer(""), BadAnswer, "expected list, got NoneType", 1)}
@@ -288,12 +262,6 @@ def test_each_failure_is_reported_by_its_cause_and_without_the_key(scripted: Scr
         assert client.requests == trouble.requests
     assert type(told.value) is trouble.error
     assert KEY not in str(told.value) + repr(told.value)
-
-
-def test_a_spent_quota_reported_with_status_200_is_recognised(scripted: Scripted):
-    scripted.say(Answer(SPENT_IN_BODY))
-    with connected(scripted.url) as client, pytest.raises(QuotaSpent):
-        client.titles("movie", "tmdb", [1, 2, 3])
 
 
 WINDOW = {"x-ratelimit-limit": "1000", "x-ratelimit-remaining": "0"}
@@ -328,58 +296,7 @@ def test_the_path_is_used_with_or_without_a_trailing_slash(form: Any):
         assert client.requests == (3 if form == "any" else 4)
 
 
-def test_a_refused_batch_size_does_not_change_the_path(scripted: Scripted):
-    scripted.say(Answer({"error": "too many"}, 400), Answer([]), Answer({"error": "Not found"}, 404))
-    with connected(scripted.url) as client:
-        with pytest.raises(BatchTooLarge):
-            client.titles("movie", "tmdb", [1, 2])
-        client.titles("movie", "tmdb", [1])
-        with pytest.raises(NoSuchPath):
-            client.titles("movie", "tmdb", [1])
-    assert [asked.target.partition("?")[0] for asked in scripted.asked] == ["/tmdb/movie"] * 3
-
-
 def test_a_404_with_item_not_found_is_an_empty_answer(scripted: Scripted):
     scripted.say(Answer({"error": "Item not found"}, 404))
     with connected(scripted.url) as client:
         assert client.titles("movie", "tmdb", [1]) == MdbListAnswer()
-
-
-# The stand-in
-
-
-def stepping_down(client: MdbList, ids: list[int]) -> tuple[MdbListAnswer[int], list[int]]:
-    size, tried = 100, list[int]()
-    while True:
-        tried.append(size)
-        try:
-            return client.titles("movie", "tmdb", ids[:size]), tried
-        except BatchTooLarge as error:
-            size = error.smaller
-
-
-@pytest.mark.parametrize("status", [400, 403, 413])
-def test_stepping_down_finds_the_accepted_size_or_the_refused_key(status: int):
-    settings = SimulatorSettings(
-        mdblist_largest_batch=10, mdblist_batch_refusal=status, mdblist_daily_limit=3, mdblist_unknown_share=0
-    )
-    with running_simulator(odd_world(NOW), settings) as running:
-        # Shortly before midnight a spent quota looks like the limit over some minutes.
-        running.state.quotas["mdblist"] = DailyQuota(3, datetime(2026, 5, 17, 12, tzinfo=UTC).timestamp)
-        heard: list[tuple[int, int]] = []
-        with connected(running.mdblist_url, "demo-mdblist-key", quota=Reports(heard)) as client:
-            client.check()
-            answer, tried = stepping_down(client, [900_000_001, *range(1, 200)])
-            assert tried == [100, 50, 10]
-            assert list(answer.found) == [900_000_001]
-            assert heard == [(3, 2), (3, 1), (3, 0)]
-            with pytest.raises(QuotaSpent):
-                client.titles("movie", "tmdb", [1])
-        # Which status refuses a key depends on it.
-        requests = {}
-        for key in ("wrong-key-0", "wrong-key-1", "wrong-key-2"):
-            with connected(running.mdblist_url, key) as client:
-                with pytest.raises(ServiceRefused, match="Check MDBLIST_API_KEY") as told:
-                    stepping_down(client, list(range(200)))
-                requests["(403)" if "(403)" in str(told.value) else "(401)"] = client.requests
-        assert requests == {"(401)": 1, "(403)": 3}

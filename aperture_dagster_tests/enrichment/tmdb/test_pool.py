@@ -70,17 +70,17 @@ def test_details_of_a_film_take_one_request_and_fill_the_columns_of_the_pool(ser
         "FR": {"theatrical": "2026-03-01"},
     }, "a premiere is no release"
     assert film["providers"]["DE"] == {"flatrate": ["Netflix"], "rent": ["Apple TV"]}
-    assert film["is_adult"] is True and film["seasons"] is None
+    assert film["is_adult"] is True
     assert film["cast"] == [f"Actor {number}" for number in range(5)] and film["companies"] == ["Studio"]
     assert len(film["recommended_tmdb_ids"]) == 20
 
 
-def test_details_of_a_series_have_ratings_and_seasons(served: RunningSimulator) -> None:
+def test_details_of_a_series_have_ratings(served: RunningSimulator) -> None:
     with connected(served) as client:
         series = client.pool_title("series", 5)
     assert set(series) == set(DETAILS)
     assert series["certifications"] == {"US": ["TV-14"], "DE": ["12"]}
-    assert (series["seasons"], series["releases"], series["tvdb_id"]) == (2, None, 55)
+    assert (series["releases"], series["tvdb_id"]) == (None, 55)
     assert series["networks"] == ["Channel"] and series["creators"] == ["Eve"]
 
 

@@ -592,16 +592,16 @@ COMMENT ON COLUMN first_places.rests_from IS 'the day from which it rests; null 
 CREATE TABLE computations (
     user_id TEXT NOT NULL,
     result TEXT NOT NULL,
-    made_from JSONB NOT NULL,
+    made_from TEXT NOT NULL,
     version TEXT NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_computations PRIMARY KEY (user_id, result),
     CONSTRAINT ck_computations_result CHECK (result IN ('taste_profiles', 'recommendations')),
     CONSTRAINT fk_computations_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
 );
-COMMENT ON TABLE computations IS 'The inputs of the last computation of each user''s taste and list: with equal ones there is none.';
+COMMENT ON TABLE computations IS 'The last computation of each user''s taste and list: with equal inputs there is no other.';
 COMMENT ON COLUMN computations.result IS 'taste_profiles, recommendations';
-COMMENT ON COLUMN computations.made_from IS 'a hash of each input, by its name';
+COMMENT ON COLUMN computations.made_from IS 'a version of all inputs';
 COMMENT ON COLUMN computations.version IS 'a hash of the rows that were made';
 
 CREATE TABLE top_picks (
@@ -646,8 +646,6 @@ CREATE TABLE discovery_pool (
     tagline TEXT,
     status TEXT,
     release_date DATE,
-    runtime_minutes INTEGER,
-    seasons SMALLINT,
     genres TEXT[],
     keywords TEXT[],
     "cast" TEXT[],
@@ -674,7 +672,6 @@ CREATE TABLE discovery_pool (
 COMMENT ON TABLE discovery_pool IS 'Titles that are not in the library and were suggested to somebody, with details from TMDb.';
 COMMENT ON COLUMN discovery_pool.wanted_at IS 'when it was last suggested to anybody';
 COMMENT ON COLUMN discovery_pool.fetched_at IS 'when the columns below were requested; null: not yet';
-COMMENT ON COLUMN discovery_pool.seasons IS 'of a series, without specials';
 COMMENT ON COLUMN discovery_pool.certifications IS 'country -> certifications, without empty ones';
 COMMENT ON COLUMN discovery_pool.releases IS 'of a film: country -> {theatrical, digital, physical, tv: first date}';
 COMMENT ON COLUMN discovery_pool.providers IS 'country -> {flatrate, free, ads, rent, buy: names}; from JustWatch';
@@ -817,8 +814,6 @@ CREATE TABLE omdb_ratings (
     award_nominations INTEGER,
     oscars_won SMALLINT,
     rated TEXT,
-    released DATE,
-    runtime_minutes INTEGER,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_omdb_ratings PRIMARY KEY (work_id),
     CONSTRAINT fk_omdb_ratings_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
