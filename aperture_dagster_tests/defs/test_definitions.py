@@ -101,6 +101,7 @@ def test_every_check_is_on_an_asset_that_is_made_here(definitions: dg.Definition
         dg.AssetKey("household_overview"),
         dg.AssetKey("household_summary"),
         dg.AssetKey("library_access"),
+        dg.AssetKey("housekeeping"),
         dg.AssetKey("newsletters"),
     }
 
