@@ -121,7 +121,7 @@ def test_a_note_that_never_arrived_is_sent_by_the_next_run_and_a_full_week_sends
     asked("Alma", "sending", requested_at=NOW - timedelta(hours=1))(suggested)
     result = request_best(suggested, seerr, requests_per_week=1)
     assert [one.work_id for one in result.sent] == [SERIES]
-    assert "limit of 1 requests" in result.reasons[-1]
+    assert "limit of 1 request " in result.reasons[-1]
     assert request_best(suggested, seerr, requests_per_week=1).sent == []
 
 
