@@ -271,6 +271,7 @@ def shared_engine(url: str, settings: Settings) -> Engine:
             url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=-1, pool_pre_ping=True
         )
         event.listen(engine, "handle_error", _explain_full_disk)
+        event.listen(engine, "connect", _use_utc)
         if all_runs_are_local(settings):
             restart_on_connect(engine, settings.home_path / "postgres")
         else:
@@ -279,6 +280,13 @@ def shared_engine(url: str, settings: Settings) -> Engine:
 
 
 _engines: dict[str, Engine] = {}
+
+
+def _use_utc(connection: Any, _: object) -> None:
+    # Dagster's columns have no zone: in another one than UTC, the server would store the local time of its dates.
+    with connection.cursor() as cursor:
+        cursor.execute("SET TIME ZONE 'UTC'")
+    connection.commit()
 
 
 class ApertureArtifactStorage(ConfiguredBySettings, LocalArtifactStorage):
