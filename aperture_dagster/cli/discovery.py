@@ -54,7 +54,7 @@ def discover(user: str | None, count: int, dismissed: bool) -> None:
 
     Example: aperture discover Anna --count 5
     """
-    console = Console()
+    console = Terminal()
     if dismissed and user is None:
         raise click.UsageError("--dismissed needs a USER.")
     with operator_errors():
@@ -71,7 +71,7 @@ def discover(user: str | None, count: int, dismissed: bool) -> None:
                 rows = candidate_table(connection, person.user_id, country=settings.country)
                 last = ("Why", why_suggested)
     if not rows:
-        console.print(NOTHING)
+        console.print_hanging(NOTHING)
         return
     columns = [last, (f"Where to stream ({settings.country})", lambda row: where_to_stream(row["providers"]))]
     for media_type, heading in HEADINGS:
@@ -84,7 +84,7 @@ def discover(user: str | None, count: int, dismissed: bool) -> None:
                 cells = [Text(str(value(row))) for _, value in columns]
                 table.add_row(str(row["rank"]), Text(titled(row)), *cells)
             console.print(table)
-    console.print(Text(ATTRIBUTION, "dim"))
+    console.print_hanging(ATTRIBUTION, "dim")
 
 
 @click.command()
