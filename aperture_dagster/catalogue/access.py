@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from aperture_dagster.media_server.records import ServerLibrary, ServerUser
 from aperture_dagster.model import clean_tags
 
 
@@ -74,6 +75,21 @@ def copies_in_sight(copies: Iterable[Copy], access: Access) -> Iterator[Copy]:
         if folders and copy.path is not None and _as_prefix(copy.path).startswith(folders):
             continue
         yield copy
+
+
+def hidden_from(users: Iterable[ServerUser], library: ServerLibrary) -> dict[str, list[ServerUser]]:
+    """Return which users may not see a library or, where that differs, each of its folders."""
+
+    def may_see(user: ServerUser, path: str | None) -> bool:
+        access = Access(user.all_libraries, user.library_ids, excluded_folders=user.excluded_folders)
+        return any(copies_in_sight([Copy(0, 0, library.library_id, path=path)], access))
+
+    everybody = list(users)
+    blind = {path: [one for one in everybody if not may_see(one, path)] for path in library.locations or (None,)}
+    first, *others = blind.values()
+    if all(one == first for one in others):
+        return {repr(library.name): first}
+    return {f"{path} in {library.name!r}": found for path, found in blind.items()}
 
 
 def _as_prefix(path: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,15 @@ from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.people import read_users, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
-from aperture_dagster.cli.common import Console, echo, operator_errors, require_writable
+from aperture_dagster.cli.common import (
+    Console,
+    Terminal,
+    echo,
+    echo_json,
+    json_option,
+    operator_errors,
+    require_writable,
+)
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.instance.upgrade import upgrade_instance
 from aperture_dagster.model import Clock
@@ -44,7 +53,7 @@ def backup() -> None:
 )
 def create(accept_folder: bool) -> None:
     """Make a backup now, and prove it by restoring it into a scratch database."""
-    console = Console()
+    console = Terminal()
     with operator_errors():
         made = create_backup(
             load_settings(),
@@ -55,23 +64,27 @@ def create(accept_folder: bool) -> None:
         )
     state = Text("dumped, not proven", "yellow") if made.unproven_because else Text("proven", "green")
     size = f", {in_words(made.bytes)}, {made.rows:,} rows, {made.seconds:.0f} s"
-    console.print(Text.assemble(f"{made.path}: ", state, size), soft_wrap=True)
+    console.print_hanging(Text.assemble(f"{made.path}: ", state, size))
     for sentence in filter(None, [made.unproven_because, *(f"Deleted: {name}." for name in made.deleted)]):
-        console.print(Text(sentence, "dim"), soft_wrap=True)
+        console.print_hanging(sentence, "dim")
 
 
 @backup.command(name="list")
-def list_backups() -> None:
+@json_option
+def list_backups(as_json: bool) -> None:
     """List the backups, newest first; exit code 1 if none is proven."""
     console = Console()
     with operator_errors():
         folder = backup_folder(load_settings())
         found = read_backups(folder)
-    console.print(Text(str(folder)), soft_wrap=True)
-    for one in reversed(found):
-        state = Text("proven    ", "green") if one.is_proven else Text("not proven", "yellow")
-        # The name comes last, and whole in any terminal: `aperture restore` takes it.
-        console.print(Text.assemble(state, f"{in_words(one.bytes):>10}  {one.path.name}"), soft_wrap=True)
+    if as_json:
+        echo_json([asdict(one) for one in reversed(found)])
+    else:
+        console.print(Text(str(folder)), soft_wrap=True)
+        for one in reversed(found):
+            state = Text("proven    ", "green") if one.is_proven else Text("not proven", "yellow")
+            # The name comes last, and whole in any terminal: `aperture restore` takes it.
+            console.print(Text.assemble(state, f"{in_words(one.bytes):>10}  {one.path.name}"), soft_wrap=True)
     if not any(one.is_proven for one in found):
         raise OperatorError(f"There is no proven backup in {folder}: run `aperture backup create`.")
 
@@ -94,7 +107,7 @@ def restore(file: Path | None, yes: bool, drop_old: bool) -> None:
     """
     if (file is None) != drop_old:
         raise click.UsageError("Name the FILE to restore, or --drop-old.")
-    console = Console()
+    console = Terminal()
     with operator_errors():
         settings = load_settings()
         use_dagster_home(settings, unless_set=True)
@@ -105,12 +118,12 @@ def restore(file: Path | None, yes: bool, drop_old: bool) -> None:
             _restore(settings, path.expanduser().absolute(), console, yes=yes)
 
 
-def _restore(settings: Settings, path: Path, console: Console, *, yes: bool) -> None:
+def _restore(settings: Settings, path: Path, console: Terminal, *, yes: bool) -> None:
     import dagster as dg
 
     embedded = f"the embedded server in {settings.home_path}"
     where = "the server of APERTURE_DATABASE_URL" if settings.database_url else embedded
-    console.print(Text(f"{path} ({in_words(path.stat().st_size)}) is to be restored on {where}."), soft_wrap=True)
+    console.print_hanging(f"{path} ({in_words(path.stat().st_size)}) is to be restored on {where}.")
     if not yes:
         click.confirm("Put it in the place of the present database, which is kept under another name?", abort=True)
     with dg.DagsterInstance.get() as instance:
@@ -167,37 +180,39 @@ def add_users(instance: DagsterInstance, settings: Settings) -> list[str]:
     return missing
 
 
-def _show(console: Console, done: Restored, settings: Settings) -> None:
+def _show(console: Terminal, done: Restored, settings: Settings) -> None:
     with Database(settings).transaction() as connection:
         size = catalogue_size(connection)
     migrated = "" if done.schema == HEAD_REVISION else f" It was migrated from schema {done.schema}."
-    console.print(f"The backup is in place: {size['movies'] + size['series']:,} films and series.{migrated}")
+    console.print_hanging(f"The backup is in place: {size['movies'] + size['series']:,} films and series.{migrated}")
     if done.voided:
-        console.print(
+        console.print_hanging(
             f"Trakt: {done.voided} users have to connect again, since the tokens in a backup are void: "
             "`aperture trakt status` names them.",
         )
-    console.print("The next runs read what has changed since. What is published is adopted, not published twice.")
+    console.print_hanging(
+        "The next runs read what has changed since. What is published is adopted, not published twice."
+    )
     if done.kept is not None:
-        console.print(
+        console.print_hanging(
             f"The database that was replaced is kept as {done.kept}. When you no longer need it: "
             "`aperture restore --drop-old`.",
         )
 
 
-def _drop_old(settings: Settings, console: Console, *, yes: bool) -> None:
+def _drop_old(settings: Settings, console: Terminal, *, yes: bool) -> None:
     url = product_database_url(settings)
     old = replaced_databases(url)
     if not old:
-        console.print("No database was replaced by a restore, or all of them were dropped.")
+        console.print_hanging("No database was replaced by a restore, or all of them were dropped.")
         return
     for one in old:
-        console.print(f"{one.name}, {in_words(one.size_bytes)}")
+        console.print_hanging(f"{one.name}, {in_words(one.size_bytes)}")
     if not yes:
         click.confirm("Drop for good?", abort=True)
     for one in old:
         drop_replaced_database(url, one.name)
-    console.print(f"Dropped {len(old)}.")
+    console.print_hanging(f"Dropped {len(old)}.")
 
 
 # ``aperture migrate``: bring both databases to the schemas of this version, or wait while another process does.

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 import rich.console
@@ -160,9 +161,18 @@ def echo(text: str, *, err: bool = False) -> None:
     click.echo(printable(text), err=err)
 
 
-def echo_json(document: str) -> None:
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+"""The option of commands that programs may want to read."""
+
+
+def echo_json(document: Any) -> None:
     """Print JSON with escaped control characters: programs read all of them, and no terminal obeys them."""
-    click.echo(UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", document))
+    text = json.dumps(document, ensure_ascii=False, indent=1, default=_as_text)
+    click.echo(UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def _as_text(value: Any) -> str:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 @contextlib.contextmanager

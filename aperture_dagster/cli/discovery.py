@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aperture_dagster.catalogue.people import User, read_users
-from aperture_dagster.cli.common import Console, operator_errors
+from aperture_dagster.cli.common import Console, Terminal, echo, echo_json, json_option, operator_errors
 from aperture_dagster.cli.show import find_title, find_user
 from aperture_dagster.discovery.requests import PlannedRequest, RequestDesk, open_desk
 from aperture_dagster.discovery.seerr import why_not_configured
@@ -51,7 +52,7 @@ def discover(user: str, count: int, dismissed: bool) -> None:
 
     Example: aperture discover Anna --count 5
     """
-    console = Console()
+    console = Terminal()
     with operator_errors():
         settings = load_settings()
         with Database(settings).transaction() as connection:
@@ -61,12 +62,12 @@ def discover(user: str, count: int, dismissed: bool) -> None:
                 return
             rows = candidate_table(connection, person.user_id, country=settings.country)
     if not rows:
-        console.print(NOTHING)
+        console.print_hanging(NOTHING)
         return
     for media_type, heading in HEADINGS:
         own = [row for row in rows if row["media_type"] == media_type][:count]
         if own:
-            table = Table(title=heading, title_justify="left", title_style="bold")
+            table = Table(title=heading, title_justify="left", title_style="bold", box=None, padding=(0, 1))
             for name in ("", "Title", "Why", f"Where to stream ({settings.country})"):
                 table.add_column(name, justify="left" if name else "right")
             for row in own:
@@ -74,7 +75,7 @@ def discover(user: str, count: int, dismissed: bool) -> None:
                     str(row["rank"]), *map(Text, (titled(row), why_suggested(row), where_to_stream(row["providers"])))
                 )
             console.print(table)
-    console.print(Text(ATTRIBUTION, "dim"))
+    console.print_hanging(ATTRIBUTION, "dim")
 
 
 @click.command()
@@ -88,19 +89,20 @@ def dismiss(user: str, title: str, undo: bool) -> None:
 
     Example: aperture dismiss Anna "The Matrix (1999)"
     """
-    console = Console(soft_wrap=True)
-    with operator_errors(), Database(load_settings()).transaction() as connection:
+    console = Terminal()
+    with operator_errors(), Database(settings := load_settings()).transaction() as connection:
         person = find_user(connection, user)
         found = find_title(connection, title, create=not undo)
         if undo:
             changed = undo_dismissal(connection, person.user_id, found.work_id) > 0
             said = f"may be suggested to {person.name} again." if changed else f"was not dismissed by {person.name}."
-            console.print(Text(f"{found.label} {said}"))
+            console.print_hanging(f"{found.label} {said}")
         elif dismiss_title(connection, person.user_id, found.work_id, found.title or found.label, now=Clock().now()):
-            here = " It leaves their published list with the next publication." if found.in_library else ""
-            console.print(Text(f"{found.label} is not suggested to {person.name} any more.{here}"))
+            published = ", and leaves the published one with the next publication" if settings.publish else ""
+            here = f" It has left their list{published}." if found.in_library else ""
+            console.print_hanging(f"{found.label} is not suggested to {person.name} any more.{here}")
         else:
-            console.print(Text(f"{found.label}: {person.name} dismissed it before."))
+            console.print_hanging(f"{found.label}: {person.name} dismissed it before.")
 
 
 def parse_seasons(
@@ -165,7 +167,8 @@ def request(user: str, title: str, seasons: list[int] | None, yes: bool) -> None
 
 @click.command()
 @click.argument("user", required=False)
-def requests(user: str | None) -> None:
+@json_option
+def requests(user: str | None, as_json: bool) -> None:
     """List what was requested for USER, or for everybody, and what became of it."""
     console = Console()
     with operator_errors():
@@ -183,10 +186,13 @@ def requests(user: str | None) -> None:
                         desk.read_back(person)
             except (ServiceError, OperatorError) as error:
                 said = f"Seerr could not be reached; the states are from the last check: {error}"
-                console.print(Text(said, "yellow"))
+                echo(said, err=True)
         with database.transaction() as connection:
             stored = read_requests(connection, [one.user_id for one in people])
     names = {one.user_id: one.name for one in people}
+    if as_json:
+        echo_json([asdict(one) | {"user": names[one.user_id]} for one in stored])
+        return
     if not stored:
         console.print("Nothing was requested.")
         return

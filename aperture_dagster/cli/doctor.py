@@ -2,35 +2,36 @@
 
 import contextlib
 import difflib
-import json
 import logging
 import os
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import click
 from rich.text import Text
 
 from aperture_dagster.alerts import Notifier
+from aperture_dagster.catalogue.access import hidden_from
 from aperture_dagster.catalogue.items import choose_libraries
 from aperture_dagster.catalogue.people import User, as_listed, read_users, users_named, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
 from aperture_dagster.catalogue.references import nearest_users
 from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.cli.common import Terminal, echo_json, operator_errors, require_writable
+from aperture_dagster.cli.common import Terminal, echo_json, json_option, operator_errors, require_writable
 from aperture_dagster.cli.demo import demo_home, home_option, load_settings_of, settings_of_home
 from aperture_dagster.cli.heartbeats import read_parts, up_is_running
 from aperture_dagster.discovery.seerr import SEERR, comparable_id, why_not_configured
 from aperture_dagster.enrichment.sources import SOURCES, TitleSource
 from aperture_dagster.http.errors import QuotaSpent, ServiceError, ServiceNotConfigured, redact
-from aperture_dagster.http.home_network import describe_route
+from aperture_dagster.http.home_network import certificate_dates, describe_route
 from aperture_dagster.http.messages import Request
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.maintenance.status import LEAST_FREE_BYTES, State, future_dates
@@ -48,6 +49,7 @@ from aperture_dagster.publishing.home_rows import examine_rows
 from aperture_dagster.publishing.preflight import examine_publishing
 from aperture_dagster.publishing.published import Manifest, published_library_ids
 from aperture_dagster.publishing.roots import Roots, root_choice
+from aperture_dagster.publishing.work import some
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.settings import Settings, environment_names, misspelt_variables
 from aperture_dagster.settings.home import describe_configuration
@@ -63,6 +65,7 @@ MARKS: dict[State, tuple[str, str]] = {
     "warning": ("!", "yellow"),
     "failed": ("✗", "red"),
 }
+ENDS_SOON = timedelta(days=14)
 WORST_FIRST: tuple[State, ...] = ("failed", "warning", "ok", "off")
 
 
@@ -80,7 +83,7 @@ FORMAT = 1
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@json_option
 @home_option
 def doctor(as_json: bool, home: str | None) -> None:
     """Examine everything that a working system needs, and say what to do about what is wrong.
@@ -98,9 +101,9 @@ def doctor(as_json: bool, home: str | None) -> None:
         findings = sorted(examine(settings), key=lambda one: WORST_FIRST.index(one.state))
     counts: Counter[State] = Counter(one.state for one in findings)
     if as_json:
-        found = [{"what": one.what, "state": one.state, "message": one.message} for one in findings]
-        document = {"format": FORMAT, "ok": not counts["failed"], "home": str(settings.home_path), "findings": found}
-        echo_json(json.dumps(document, ensure_ascii=False, indent=1))
+        found = [asdict(one) for one in findings]
+        document = {"format": FORMAT, "ok": not counts["failed"], "home": settings.home_path, "findings": found}
+        echo_json(document)
         sys.exit(bool(counts["failed"]))
     console = Terminal()
     console.print_hanging(f"Examined {about}", "bold")
@@ -131,6 +134,7 @@ def examine(settings: Settings, only: Collection[str] | None = None) -> Iterator
         "time zone": _time_zone(settings),
         "backups": _backups(settings, clock),
         "media server": _media_server(settings, database, clock),
+        "certificates": _certificates(settings, clock),
         "publishing": _publishing(settings, database),
         **{source.label: _title_source(source, settings, database, clock) for source in SOURCES},
         "Seerr": _seerr(settings, database, clock),
@@ -268,27 +272,50 @@ def _media_server(settings: Settings, database: Database, clock: Clock) -> Itera
     yield from _unseen_libraries(settings, [one for one in libraries if one.library_id not in ours], members)
 
 
+def _certificates(settings: Settings, clock: Clock) -> Iterator[Finding]:
+    """Whether the certificate of an address of the household's own ends soon."""
+    given = (settings.media_server_url, settings.media_server_public_url, settings.seerr_url)
+    for address in sorted({urlsplit(url).netloc for url in given if url is not None and url.startswith("https:")}):
+        # That it cannot be reached is reported already, and its public name may lead nowhere from inside.
+        with contextlib.suppress(OSError, ValueError):
+            begins, ends = certificate_dates(address)
+            # Some live for hours only, and are renewed as often.
+            is_late = ends - clock.now() < min(ENDS_SOON, (ends - begins) / 5)
+            message = f"that of {address} ends on {ends:%d %b %Y, %H:%M} UTC"
+            todo = ", and is not trusted from then on: renew it there, or on the reverse proxy in front of it"
+            yield Finding("certificates", "warning" if is_late else "ok", message + todo * is_late)
+
+
 def _unseen_libraries(
     settings: Settings, libraries: Sequence[ServerLibrary], members: Sequence[ServerUser]
 ) -> Iterator[Finding]:
-    """Find libraries that are read for nobody, and those chosen in the settings that some may not see."""
+    """Find what is read, and may be seen by none of those who take part, or only by some."""
     read: dict[str, ServerLibrary] = {}
     for item_type in ("movie", "series"):
         # A wrong name has been reported.
         with contextlib.suppress(ServiceError, MissingPrerequisite):
-            chosen = choose_libraries(libraries, settings, item_type).chosen
-            read |= {one.library_id: one for one in chosen}
-    for library in read.values():
-        blind = [one.name for one in members if not (one.all_libraries or library.library_id in one.library_ids)]
-        if members and len(blind) == len(members):
-            message = (
-                f"{library.name!r} is read, but nobody who takes part may see it: let them, on the media server, or "
-                "name it in APERTURE_EXCLUDE_LIBRARIES"
-            )
-            yield Finding("libraries", "warning", message)
-        elif blind and settings.libraries:
-            message = f"APERTURE_LIBRARIES names {library.name!r}, which is hidden from {listed(blind)}"
-            yield Finding("libraries", "warning", f"{message}: nothing of it is recommended to them")
+            read |= {one.library_id: one for one in choose_libraries(libraries, settings, item_type).chosen}
+    blind = {what: users for one in read.values() for what, users in hidden_from(members, one).items() if users}
+    for what in [what for what, users in blind.items() if len(users) == len(members)]:
+        del blind[what]
+        message = (
+            f"{what} is read, but nobody who takes part may see it: let them, on the media server, or name the library "
+            "in APERTURE_EXCLUDE_LIBRARIES"
+        )
+        yield Finding("libraries", "warning", message)
+    if not blind:
+        return
+    # Rows of the home screen show each user what they may see.
+    is_shared = settings.publish and settings.publish_as != "rows" and "top_picks" in "".join(settings.publish_lists)
+    # What children may see is limited on purpose, and so is much else that no setting of ours is about.
+    adults = any(one.max_parental_rating is None for users in blind.values() for one in users)
+    hidden = "; ".join(f"{what} is hidden from {some([one.name for one in users])}" for what, users in blind.items())
+    everybody = ", and published Top Picks leave it out for everybody" if is_shared else ""
+    message = (
+        f"{hidden}. Nothing of it is recommended to them{everybody}. If that is not intended, change what they may see "
+        "on the media server"
+    )
+    yield Finding("libraries", "warning" if adults and (is_shared or settings.libraries) else "ok", message)
 
 
 def _named_libraries(settings: Settings, names: list[str]) -> Iterator[Finding]:
@@ -401,12 +428,15 @@ def _trakt(settings: Settings, database: Database, clock: Clock) -> Iterator[Fin
     accounts.check_app()
     users = [one for one in accounts.accounts() if not one.gone]
     troubled = [f"{one.name}: {one.trouble}" for one in users if one.trouble is not None]
+    # A sync renews it days before it ends.
+    troubled += [
+        f"{one.name}: access ended on {one.expires_at:%d %b %Y}, and sync_trakt_ratings has not run to renew it"
+        for one in users
+        if one.trouble is None and one.expires_at < clock.now()
+    ]
     about = f"the app is accepted at {settings.trakt_url}; {len(users)} users have connected"
-    if troubled:
-        advice = "`aperture trakt status` says who has to do what"
-        yield Finding("Trakt", "warning", "; ".join([about, *troubled, advice]))
-    else:
-        yield Finding("Trakt", "ok", about)
+    advice = ["`aperture trakt status` says who has to do what"] * bool(troubled)
+    yield Finding("Trakt", "warning" if troubled else "ok", "; ".join([about, *troubled, *advice]))
 
 
 def _embedder(settings: Settings) -> Iterator[Finding]:

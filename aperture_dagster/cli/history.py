@@ -72,7 +72,9 @@ def import_history(files: Sequence[Path], names: Sequence[str], write: bool) -> 
         console.print_hanging(Text.assemble(("! ", "yellow"), said))
     if not plays.found:
         raise OperatorError("There is nothing to import.")
-    if write:
+    if not any([*new_ratings.values(), *(one.plays for one in plays.found.values())]):
+        console.print_hanging("All of it is known.", "dim")
+    elif write:
         console.print_hanging("Tastes and lists follow in the coming night, or run generate_recommendations.", "dim")
     else:
         console.print_hanging("Nothing was changed. To import this, add --apply.", "dim")

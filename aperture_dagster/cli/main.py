@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 import time
+from pathlib import Path
 
 import click
 from rich.text import Text
@@ -122,9 +123,36 @@ COMMANDS = {
 }
 """The commands as `aperture --help` groups them."""
 
+
+def _work_in(_context: click.Context, _parameter: click.Parameter, home: str | None) -> None:
+    if home is not None:
+        os.environ["APERTURE_HOME"] = str(Path(home).expanduser().resolve())
+
+
+HOME = click.Option(
+    ["--home"],
+    type=click.Path(file_okay=False),
+    expose_value=False,
+    is_eager=True,
+    callback=_work_in,
+    help="Folder to work in. Default: your own, or else the demo's.",
+)
+WITHOUT_HOME = {"simulate", "crowd build", "crowd evaluate"}
+
+
+def add_home(command: click.Command, path: str) -> None:
+    """Give a command, or each in a group, the option that chooses the home, unless it has one of its own."""
+    if isinstance(command, click.Group):
+        for name, one in command.commands.items():
+            add_home(one, f"{path} {name}")
+    elif path not in WITHOUT_HOME and all(one.name != "home" for one in command.params):
+        command.params.append(HOME)
+
+
 for group in COMMANDS.values():
     for command in group:
         main.add_command(command)
+        add_home(command, str(command.name))
 
 if __name__ == "__main__":
     main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -27,7 +26,7 @@ from aperture_dagster.catalogue.references import (
     nearest_users,
     parse_title_reference,
 )
-from aperture_dagster.cli.common import Terminal, echo, echo_json, operator_errors, print_titles
+from aperture_dagster.cli.common import Terminal, echo, echo_json, json_option, operator_errors, print_titles
 from aperture_dagster.cli.demo import home_option, load_settings_of, settings_of_home
 from aperture_dagster.cli.heartbeats import up_is_running
 from aperture_dagster.front_door.secrets import end_all_sessions
@@ -64,11 +63,11 @@ def find_user(connection: Connection, text: str) -> User:
             ),
             exit_code=AMBIGUOUS,
         )
-    near = nearest_users(text, users) or users[:SHOWN_MATCHES]
-    if not near:
+    if not users:
         raise OperatorError(f"No user is called {text!r}: no users were read from the media server yet.")
-    names = ", ".join(user.name for user in near)
-    raise OperatorError(f"No user is called {text!r}. Did you mean {names}?", exit_code=UNKNOWN)
+    names = ", ".join(user.name for user in nearest_users(text, users))
+    hint = f"Did you mean {names}?" if names else "`aperture show` lists their names."
+    raise OperatorError(f"No user is called {text!r}. {hint}", exit_code=UNKNOWN)
 
 
 def find_title(connection: Connection, text: str, *, create: bool = False) -> KnownTitle:
@@ -132,7 +131,7 @@ SHOWN_SERIES = 4
 @click.command()
 @click.argument("user", required=False)
 @click.option("--count", type=click.IntRange(1, 500), default=10, show_default=True, help="Titles per media type.")
-@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON, for programs.")
+@json_option
 @home_option
 def show(user: str | None, count: int, as_json: bool, home: str | None) -> None:
     """Show USER's list with reasons, and the series they are watching; without USER, the names of all users.
@@ -145,13 +144,13 @@ def show(user: str | None, count: int, as_json: bool, home: str | None) -> None:
         if user is None:
             names = read_names(settings)
             if as_json:
-                echo_json(json.dumps(names, ensure_ascii=False, indent=1))
+                echo_json(names)
             else:
                 echo("\n".join(names))
             return
         page = read_page(settings, user, count=count)
     if as_json:
-        echo_json(json.dumps(page, ensure_ascii=False, indent=1, default=_text))
+        echo_json(page)
     else:
         print_page(page, console)
 
@@ -266,10 +265,6 @@ def _progress_in(row: Mapping[str, Any]) -> str:
 
 def _day(moment: datetime, zone: ZoneInfo) -> str:
     return f"{moment.astimezone(zone):%Y-%m-%d}"
-
-
-def _text(value: Any) -> str:
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 # ``aperture api-key``, and ``aperture sign-out-everybody``: what programs and members are admitted with.

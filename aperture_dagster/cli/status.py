@@ -5,24 +5,22 @@ It looks at the state that is stored here, and asks no service; ``aperture docto
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import click
-from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Connection
 
 from aperture_dagster.alerts import Message, Notifier
 from aperture_dagster.catalogue.people import read_users, server_identity, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
-from aperture_dagster.cli.common import Console, Terminal, echo_json, operator_errors
+from aperture_dagster.cli.common import Terminal, echo_json, json_option, operator_errors
 from aperture_dagster.cli.demo import home_option, settings_of_home
 from aperture_dagster.cli.heartbeats import read_parts, up_is_running
 from aperture_dagster.cli.show import how_to_begin
@@ -32,7 +30,6 @@ from aperture_dagster.maintenance.status import (
     PICK_DAYS,
     CheckState,
     JobState,
-    PicksWatched,
     Status,
     UserState,
     Wrong,
@@ -71,23 +68,22 @@ MARKS = {"success": ("✓", "green"), "failure": ("✗", "red"), "canceled": ("-
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs; docs/status.md explains its keys.")
+@json_option
 @home_option
 def status(as_json: bool, home: str | None) -> None:
     """Show what is there and what is wrong; the exit code is 1 if something is.
 
-    It reads what is stored and asks no service. To find out why something is wrong: aperture doctor
+    It reads what is stored and asks no service. To find out why something is wrong: aperture doctor. The keys of the
+    JSON are explained in docs/status.md.
     """
     with operator_errors():
         settings = settings_of_home(home)
         found = read_status(settings, now=Clock().now())
         wrong = find_wrong(found)
-    document = as_document(settings, found, wrong)
     if as_json:
-        echo_json(json.dumps(document, ensure_ascii=False, indent=1))
+        echo_json(as_document(settings, found, wrong))
     else:
-        future = describe_future(found.dated_in_future, found.at)
-        _print(document, future, ZoneInfo(settings.schedule_timezone), Terminal())
+        _print(settings, found, wrong, Terminal())
     sys.exit(1 if wrong else 0)
 
 
@@ -238,18 +234,9 @@ def as_document(settings: Settings, found: Status, wrong: Sequence[Wrong]) -> di
         "last_day": dict(found.last_day),
         "outage": found.outage,
         "update": found.update,
-        "picks_watched": [asdict(one) | {"picks": list(one.picks), "rate": one.rate} for one in found.picks_watched],
+        "picks_watched": [asdict(one) | {"rate": one.rate} for one in found.picks_watched],
         "jobs": [
-            {
-                "name": job.name,
-                "is_on": job.is_on,
-                "is_running": job.is_running,
-                "outcome": job.outcome,
-                "ended_at": _iso(job.ended_at),
-                "reasons": list(job.reasons),
-                "next_at": _iso(job.next_at),
-                "made_at": _iso(job.made_at),
-            }
+            asdict(job) | {name: _iso(getattr(job, name)) for name in ("ended_at", "next_at", "made_at")}
             for job in found.jobs
         ],
         "checks": {"passed": found.checks_passed, "not_passed": [asdict(one) for one in found.checks]},
@@ -269,75 +256,77 @@ def as_document(settings: Settings, found: Status, wrong: Sequence[Wrong]) -> di
     }
 
 
-def _print(document: Mapping[str, Any], future: str | None, zone: ZoneInfo, console: Terminal) -> None:
-    """Print the document; ``future`` is a sentence about what a clock that was ahead has written."""
-    for name, text in _facts(document, zone):
+def _print(settings: Settings, found: Status, wrong: Sequence[Wrong], console: Terminal) -> None:
+    zone = ZoneInfo(settings.schedule_timezone)
+    for name, text in _facts(settings, found, zone):
         console.print_hanging(Text.assemble((f"{name:<12}", "bold"), text), hang=12)
-    jobs = [job for job in document["jobs"] if job["is_on"] or job["outcome"] is not None]
-    if any(job["outcome"] is not None or job["is_running"] for job in jobs):
+    jobs = [job for job in found.jobs if job.is_on or job.outcome is not None]
+    if any(job.outcome is not None or job.is_running for job in jobs):
         console.print()
-        width = max(len(job["name"]) for job in jobs)
+        width = max(len(job.name) for job in jobs)
         for job in jobs:
-            mark = Text(*MARKS[job["outcome"]])
-            before = "" if job["is_running"] else "never ran"
-            made = f"made {_local(job['made_at'], zone)} by other runs" if job["made_at"] else before
-            words = [_local(job["ended_at"], zone)] if job["ended_at"] else [made] * bool(made)
-            words += ["running now"] * job["is_running"] + ["off"] * (not job["is_on"])
-            words += [f"next {_local(job['next_at'], zone)}"] if job["next_at"] else []
-            console.print_hanging(mark + Text(f" {job['name']:<{width}}  {', '.join(words)}"), hang=width + 4)
-    warnings = [check for check in document["checks"]["not_passed"] if check["is_warning"]]
-    noted = [f"{check['name']}: {check['sentence']}" for check in warnings]
-    noted += [f"clock: {future}"] if future is not None else []
-    noted += [f"{name}: {document[name]}" for name in ("outage", "update") if document[name] is not None]
+            before = "" if job.is_running else "never ran"
+            made = f"made {_local(job.made_at, zone)} by other runs" if job.made_at else before
+            words = [_local(job.ended_at, zone)] if job.ended_at else [made] * bool(made)
+            words += ["running now"] * job.is_running + ["off"] * (not job.is_on)
+            words += [f"next {_local(job.next_at, zone)}"] if job.next_at else []
+            mark = Text(*MARKS[job.outcome])
+            console.print_hanging(mark + Text(f" {job.name:<{width}}  {', '.join(words)}"), hang=width + 4)
+    noted = [f"{check.name}: {check.sentence}" for check in found.checks if check.is_warning]
+    future = describe_future(found.dated_in_future, found.at)
+    others = {"clock": future, "outage": found.outage, "update": found.update}
+    noted += [f"{name}: {sentence}" for name, sentence in others.items() if sentence is not None]
     if noted:
         console.print()
         for sentence in noted:
             console.print_hanging(Text.assemble(("! ", "yellow"), sentence))
     console.print()
-    for one in document["wrong"]:
-        console.print_hanging(Text.assemble(("✗ ", "red"), (one["subject"], "bold"), f": {one['sentence']}"))
-    if document["wrong"]:
+    for one in wrong:
+        console.print_hanging(Text.assemble(("✗ ", "red"), (one.subject, "bold"), f": {one.sentence}"))
+    if wrong:
         console.print_hanging("`aperture doctor` examines connections and settings, and says what to do.", "dim")
     else:
         console.print_hanging("Nothing is wrong.", "green")
 
 
-def _facts(document: Mapping[str, Any], zone: ZoneInfo) -> list[tuple[str, str]]:
+def _facts(settings: Settings, found: Status, zone: ZoneInfo) -> list[tuple[str, str]]:
     """Say what is there, a line for each subject."""
-    home, server, users, titles = (document[key] for key in ("home", "server", "users", "titles"))
-    database, backups, up, checks = (document[key] for key in ("database", "backups", "up", "checks"))
-    demo = ", the demo" if home["is_demo"] else ""
-    facts = [("home", f"{home['path']}, {home['free_bytes'] / 1e9:.1f} GB free{demo}")]
-    address = f", {server['url']}" if server["url"] else ""
-    if server["product"]:
-        facts.append(("server", f"{server['product']} {server['version']} {server['name']!r}{address}"))
+    demo = ", the demo" if found.is_demo else ""
+    facts = [("home", f"{settings.home_path}, {found.free_bytes / 1e9:.1f} GB free{demo}")]
+    address = f", {settings.media_server_url}" if settings.media_server_url else ""
+    if found.server:
+        product = f"{found.server['product']} {found.server['version']} {found.server['name']!r}"
+        facts.append(("server", f"{product}{address}"))
     elif address:
         facts.append(("server", f"not read yet{address}"))
-    ui = f", the UI is at {up['ui']}" if up["ui"] else ""
-    if up["is_running"] and all(one["name"] != "aperture up" for one in up["parts"]):
+    if found.up_is_running and all(one.name != "aperture up" for one in found.parts):
         facts.append(("parts", "services of their own"))
     else:
-        facts.append(("aperture up", f"running{ui}" if up["is_running"] else "not running"))
-    if database["bytes"] is None:
+        ui = f", the UI is at {found.ui}" if found.ui else ""
+        facts.append(("aperture up", f"running{ui}" if found.up_is_running else "not running"))
+    if not found.database:
         return facts
-    oldest, newest = document["lists"]["oldest_at"], backups["newest_proven_on"]
-    sizes = [(titles["movies"], "films"), (titles["series"], "series"), (titles["episodes"], "episodes")]
-    lists = f"{users['with_list']} have a list{f', the oldest of {_local(oldest, zone)}' if oldest else ''}"
-    kind = "embedded" if database["is_embedded"] else "APERTURE_DATABASE_URL"
-    versions = f"PostgreSQL {database['postgresql']}, {kind}, schema {database['schema']}"
-    open_ones = len(checks["not_passed"])
-    picks = [
-        PicksWatched(one["user"], one["days"], one["titles"], tuple(one["picks"])) for one in document["picks_watched"]
-    ]
+    taking_part = [user for user in found.users if user.takes_part]
+    dates = [user.listed_at for user in taking_part if user.listed_at is not None]
+    oldest = f", the oldest of {_local(min(dates), zone)}" if dates else ""
+    lists = f"{sum(user.has_list for user in taking_part)} have a list{oldest}"
+    sizes = [(found.movies, "films"), (found.series, "series"), (found.episodes, "episodes")]
+    kind = "embedded" if settings.database_url is None else "APERTURE_DATABASE_URL"
+    versions = f"PostgreSQL {found.database['postgresql']}, {kind}, schema {found.database['schema']}"
+    newest = f", the newest of {max(found.proven_backups)}" if found.proven_backups else ""
     return [
         *facts,
         ("titles", ", ".join(counted(*size) for size in sizes)),
-        ("last 24 h", describe_changes(document["last_day"])),
-        *((f"picks, {days} d", f"watched: {said}") for days in PICK_DAYS if (said := describe_picks(picks, days))),
-        ("users", f"{users['taking_part']} of {users['on_server']} take part, {lists}"),
-        ("checks", f"{checks['passed']} passed{f', {open_ones} did not' if open_ones else ''}"),
-        ("database", f"{versions}, {database['bytes'] / 1e6:,.1f} MB"),
-        ("backups", f"{backups['proven']} proven{f', the newest of {newest}' if newest else ''}"),
+        ("last 24 h", describe_changes(found.last_day)),
+        *(
+            (f"picks, {days} d", f"watched: {said}")
+            for days in PICK_DAYS
+            if (said := describe_picks(found.picks_watched, days))
+        ),
+        ("users", f"{len(taking_part)} of {len(found.users)} take part, {lists}"),
+        ("checks", f"{found.checks_passed} passed{f', {len(found.checks)} did not' if found.checks else ''}"),
+        ("database", f"{versions}, {found.database['bytes'] / 1e6:,.1f} MB"),
+        ("backups", f"{len(found.proven_backups)} proven{newest}"),
     ]
 
 
@@ -345,8 +334,8 @@ def _iso(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat(timespec="seconds") if moment is not None else None
 
 
-def _local(moment: str, zone: ZoneInfo) -> str:
-    return f"{datetime.fromisoformat(moment).astimezone(zone):%Y-%m-%d %H:%M}"
+def _local(moment: datetime, zone: ZoneInfo) -> str:
+    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M}"
 
 
 # ``aperture alert``: prove that alerts reach the operator.
@@ -376,9 +365,8 @@ def test() -> None:
             "docs/alerts.md has examples."
         )
     outcomes = notifier.send_to_all(TEST)
-    table = Table(show_header=False, box=None, padding=(0, 1))
+    console = Terminal()
     for address, reason in outcomes:
         mark, said = (("✓", "green"), "sent") if reason is None else (("✗", "red"), f"not sent: {reason}")
-        table.add_row(Text(*mark), Text(address.shown), Text(said))
-    Console().print(table)
+        console.print_hanging(Text.assemble(mark, f"  {address.shown}  {' '.join(said.split())}"), hang=3)
     sys.exit(any(reason is not None for _, reason in outcomes))

@@ -8,6 +8,7 @@ import ssl
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from urllib.parse import urlsplit
 
 from aperture_dagster.http.errors import ServiceNotConfigured
@@ -22,6 +23,7 @@ PASSWORD_ADVICE = (
     "Something in front of the server asks for a password: set APERTURE_MEDIA_SERVER_HEADERS, "
     'such as {"Authorization": "Basic …"}.'
 )
+CERTIFICATE_SECONDS = 5
 HOME_DOMAINS = (".local", ".lan", ".internal", ".home", ".home.arpa", ".localhost")
 # Shared by carriers and overlay networks, and neither private nor public to Python.
 SHARED_ADDRESSES = ipaddress.ip_network("100.64.0.0/10")
@@ -68,6 +70,20 @@ def describe_route(settings: Settings) -> list[str]:
     if not route.direct and (proxies := urllib.request.getproxies()) and {"http", "https", "all"} & proxies.keys():
         described.append("reached through the environment's proxy")
     return described
+
+
+def certificate_dates(address: str) -> tuple[datetime, datetime]:
+    """Return from when and until when the certificate of a host, or host and port, is valid, trusted or not.
+
+    Raises:
+        OSError, ValueError: there is none to be read.
+    """
+    from cryptography.x509 import load_pem_x509_certificate
+
+    parts = urlsplit(f"https://{address}")
+    found = ssl.get_server_certificate((parts.hostname or "", parts.port or 443), timeout=CERTIFICATE_SECONDS)
+    certificate = load_pem_x509_certificate(found.encode())
+    return certificate.not_valid_before_utc, certificate.not_valid_after_utc
 
 
 def is_private(host: str, *, resolve: bool = True) -> bool:

@@ -247,12 +247,20 @@ def shared_engine(url: str, settings: Settings) -> Engine:
             url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=-1, pool_pre_ping=True
         )
         event.listen(engine, "handle_error", _explain_full_disk)
+        event.listen(engine, "connect", _use_utc)
         if settings.database_url is None:
             restart_on_connect(engine, settings.home_path / "postgres")
     return engine
 
 
 _engines: dict[str, Engine] = {}
+
+
+def _use_utc(connection: Any, _: object) -> None:
+    # Dagster's columns have no zone: in another one than UTC, the server would store the local time of its dates.
+    with connection.cursor() as cursor:
+        cursor.execute("SET TIME ZONE 'UTC'")
+    connection.commit()
 
 
 class ApertureArtifactStorage(ConfiguredBySettings, LocalArtifactStorage):

@@ -17,7 +17,7 @@ from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
 from aperture_dagster.postgres.tables import facts
 from aperture_dagster.publishing.published import unread_libraries
-from aperture_dagster.publishing.work import why_unread
+from aperture_dagster.publishing.work import some, why_unread
 from aperture_dagster.ratings.merge import describe_held
 from aperture_dagster.ratings.removals import held_by_user
 from aperture_dagster.schema import metadata
@@ -26,7 +26,6 @@ from aperture_dagster.settings import Settings
 LEAST_FREE_BYTES = 1_000_000_000
 # The first list of a newcomer is made within minutes, and asked for again if that failed.
 NEWCOMER = timedelta(hours=1)
-NAMED_USERS = 5
 NAMED_PICKS = 5
 
 NO_TITLES = "No film or series has been read from the media server yet."
@@ -207,8 +206,7 @@ def _without_list(status: Status) -> list[Wrong]:
     ]
     if not names:
         return []
-    more = [counted(len(names) - NAMED_USERS, "others")] if len(names) > NAMED_USERS else []
-    return [Wrong("lists", f"No list has been made for {listed([*names[:NAMED_USERS], *more])}.")]
+    return [Wrong("lists", f"No list has been made for {some(names)}.")]
 
 
 def why_no_list(user: User, *, takes_part: bool, titles: int, is_demo: bool, up_is_running: bool) -> str:
@@ -296,7 +294,8 @@ PICK_DAYS = (7, 30)
 def picks_watched(connection: Connection, *, now: datetime, timezone: str) -> list[PicksWatched]:
     """Return for each present user and each of :data:`PICK_DAYS` what was watched; ``timezone`` is that of the lists.
 
-    A film counts as watched once it was finished, a series once an episode was.
+    A film counts as watched once it was finished, a series once an episode was. What was watched before the first list
+    could not be a pick, and does not count.
     """
     statement = """
         WITH picks AS (
@@ -309,6 +308,8 @@ def picks_watched(connection: Connection, *, now: datetime, timezone: str) -> li
             AND p.played_at <= coalesce(k.left_at, p.played_at))) AS is_pick
           FROM unnest(CAST(:days AS int[])) AS days
           JOIN plays p ON p.played_at > :now - make_interval(days => days) AND p.played_at <= :now
+          JOIN (SELECT user_id, min(listed_since) AS since FROM picks GROUP BY user_id) f USING (user_id)
+          WHERE (p.played_at AT TIME ZONE :zone)::date >= f.since
           -- Who breaks off and goes on tomorrow began with the pick, which has left the list by then.
           GROUP BY user_id, days, work_id HAVING bool_or(p.play_count > 0))
         SELECT u.name, days, count(w.work_id) AS titles,
@@ -362,7 +363,7 @@ def describe_household(
     got = [
         f"{ready}; none has been made for {listed(missing)}." if missing else f"{ready}.",
         f"Since {day:%a %d %b, %H:%M}: {changes}.",
-        f"Picks watched within {counted(PICK_DAYS[0], 'days')}: {picks or 'nobody finished a title'}.",
+        f"Picks watched within {counted(PICK_DAYS[0], 'days')}: {picks or 'none'}.",
     ]
     unread = unread_libraries(connection, now=now)
     waiting = [describe_held(one) for one in held_by_user(connection)] + ([why_unread(unread)] if unread else [])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from aperture_dagster.catalogue.access import Access, Copy, visible_copies
+from aperture_dagster.catalogue.access import Access, Copy, hidden_from, visible_copies
+from aperture_dagster.media_server.records import ServerLibrary, ServerUser
 
 COPIES = [
     Copy(1, 11, "films", ("Sci-Fi", "Gore"), "/media/films/Alien (1979)"),
@@ -54,3 +55,16 @@ def test_the_preferred_copy_is_shown_if_it_is_visible():
     assert visible_copies(COPIES, Access(), usual)[1] == 12
     assert visible_copies(reversed(COPIES), Access(), usual)[1] == 12
     assert visible_copies(COPIES, Access(all_libraries=False, library_ids=("films",)), usual)[1] == 11
+
+
+def test_who_may_not_see_a_library_is_told_by_folder_only_where_that_differs():
+    ann, ben = ServerUser("a", "Ann"), ServerUser("b", "Ben", all_libraries=False)
+    cy = ServerUser("c", "Cy", excluded_folders=("/media/kids",))
+    films = ServerLibrary("films", "Films", "movies", ("/media/films", "/media/kids"))
+    assert hidden_from([ann], films) == {"'Films'": []}
+    assert hidden_from([ann, ben], films) == {"'Films'": [ben]}
+    assert hidden_from([ann, ben, cy], films) == {
+        "/media/films in 'Films'": [ben],
+        "/media/kids in 'Films'": [ben, cy],
+    }
+    assert hidden_from([ben], ServerLibrary("new", "Not scanned", None)) == {"'Not scanned'": [ben]}

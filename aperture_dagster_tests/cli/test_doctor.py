@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,11 @@ from typing import Any, Literal
 import dagster as dg
 import pytest
 from click.testing import CliRunner
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from dagster._daemon.types import DaemonHeartbeat
 from pydantic import SecretStr
 
@@ -24,6 +30,7 @@ from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World, WorldUser
 from aperture_dagster.simulator.worlds import odd_world
 from aperture_dagster_tests.household import Household, SetClock
+from aperture_dagster_tests.services import Scripted
 
 pytestmark = pytest.mark.usefixtures("isolated_dagster_instance")
 
@@ -209,21 +216,62 @@ def test_libraries_and_users_that_the_server_does_not_have_are_named_with_the_ne
     assert excluded[0] == "warning" and "APERTURE_EXCLUDE_USERS names 'nobody at all'" in excluded[1]
 
 
-def test_libraries_that_members_may_not_see_are_named(serve: Callable[..., Any]) -> None:
-    world = World("a home", [], [WorldUser("Ada", is_administrator=True), WorldUser("Bob")])
-
-    def about_libraries(**given: Any) -> list[str]:
+def test_a_library_that_only_some_may_see_is_named_with_who_does_not_and_what_that_costs(
+    serve: Callable[..., Any],
+) -> None:
+    def about_libraries(bob: WorldUser | None = None, **given: Any) -> list[tuple[str, str]]:
+        world = World("a home", [], [WorldUser("Ada", is_administrator=True), bob or WorldUser("Bob")])
         with serve(world, **given) as (simulator, settings):
             simulator.state.allow_libraries("Bob", ["TV Shows"])
             found = [one for one in examine(settings, {"media server"}) if one.what == "libraries"]
-        assert {one.state for one in found} <= {"warning"}
-        return [one.message for one in found]
+        return [(one.state, one.message) for one in found]
 
-    assert about_libraries() == [], "who sees what is the household's own affair"
-    hidden = "APERTURE_LIBRARIES names 'Movies', which is hidden from Bob: nothing of it is recommended to them"
-    assert about_libraries(libraries=("movies", "tv shows")) == [hidden]
+    (hint,) = about_libraries()
+    assert hint[0] == "ok" and hint[1].startswith(
+        "'Movies' is hidden from Bob. Nothing of it is recommended to them. If"
+    )
+    assert about_libraries(libraries=("movies", "tv shows")) == [("warning", hint[1])]
+    published = {"publish": True, "publish_lists": ("top_picks_libraries",)}
+    (shared,) = about_libraries(**published)
+    assert shared[0] == "warning" and "to them, and published Top Picks leave it out for everybody" in shared[1]
+    child = WorldUser("Bob", max_parental_rating=10)
+    assert about_libraries(child, libraries=("movies",), **published) == [("ok", shared[1])]
     (unseen,) = about_libraries(include_users=("Bob",))
-    assert unseen.startswith("'Movies' is read, but nobody who takes part may see it")
+    assert unseen[0] == "warning" and unseen[1].startswith("'Movies' is read, but nobody who takes part may see it")
+
+
+def _tls(folder: Path, *, since: timedelta, left: timedelta) -> ssl.SSLContext:
+    """Make a certificate that has been valid for some time, and a server's context with it."""
+    now, key = datetime.now(UTC), ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a server")])
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now - since, now + left).sign(key, SHA256())
+    pem = folder / "both.pem"
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    pem.write_bytes(made.public_bytes(Encoding.PEM) + secret)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    return context
+
+
+@pytest.mark.parametrize(
+    ("since", "left", "state"),
+    [
+        (timedelta(days=77), timedelta(days=13), "warning"),
+        (timedelta(days=75), timedelta(days=15), "ok"),
+        (timedelta(days=91), timedelta(days=-1), "warning"),
+        (timedelta(hours=8), timedelta(hours=4), "ok"),
+    ],
+)
+def test_a_certificate_is_reported_before_it_ends_and_one_that_lives_for_hours_is_not(
+    make_settings: Callable[..., Settings], tmp_path: Path, since: timedelta, left: timedelta, state: str
+) -> None:
+    server = Scripted(_tls(tmp_path, since=since, left=left))
+    settings = make_settings(media_server_url=server.url, media_server_public_url="https://127.0.0.1:1")
+    (finding,) = examine(settings, {"certificates"})
+    server.close()
+    assert finding.state == state
+    assert f"ends on {datetime.now(UTC) + left:%d %b %Y}" in finding.message
+    assert ("renew it there" in finding.message) is (state == "warning")
 
 
 def test_a_clock_that_is_off_and_a_zone_that_nobody_chose_are_reported(

@@ -233,3 +233,12 @@ if __name__ == "__main__":
     picture = _normalized("\n".join(_in_terminal(WIDTH).lines))
     (SNAPSHOTS / "80.txt").write_text(picture, encoding="utf-8")
     (SNAPSHOTS / "pipe.txt").write_text(_normalized(_in_pipe()), encoding="utf-8")
+
+
+def test_a_command_goes_on_when_nobody_reads_its_output_any_more():
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as file:
+        console = Terminal(file)
+        os.close(reader)
+        for _ in range(3):
+            console.print("A line")

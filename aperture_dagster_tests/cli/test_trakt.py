@@ -169,6 +169,10 @@ def test_the_doctor_examines_the_app_and_the_accounts(home: TraktHome):
 
     home.connect("ada", "ben")
     assert finding().state == "ok" and "2 users" in finding().message
+    home.do("UPDATE trakt_accounts SET expires_at = now() - interval '1 hour' WHERE user_id = 'ben'")
+    assert finding().state == "warning" and "ben: access ended on " in finding().message
+    assert "ada" not in finding().message
+    home.do("UPDATE trakt_accounts SET expires_at = now() + interval '7 days'")
     home.do("UPDATE trakt_accounts SET installation_id = 'another' WHERE user_id = 'ada'")
     assert finding().state == "warning" and "ada: another installation" in finding().message
     home.state.trakt_set(app="blocked")

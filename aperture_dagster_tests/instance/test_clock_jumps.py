@@ -25,6 +25,7 @@ from aperture_dagster.automation import daily
 from aperture_dagster.instance import storage
 from aperture_dagster.instance.dead_runs import MOST_SET_BACK_SECONDS, future_dates, watch_clock
 from aperture_dagster.instance.purge import Retention, purge
+from aperture_dagster.settings import Settings
 from aperture_dagster_tests.waiting import wait_for
 
 START = datetime(2026, 5, 17, 1, 10, tzinfo=UTC)
@@ -166,6 +167,19 @@ def test_after_a_clock_that_was_ahead_sensors_schedules_and_automation_go_on_at_
     daemon.look(night + DAY)
     assert daemon.ticks("nightly")[-1] == night + DAY - MINUTE
     assert len(daemon.ticks("nightly", since=night + HOUR)) == 1, "not repeated for each missed time"
+
+
+def test_on_a_server_in_a_zone_ahead_of_utc_nothing_is_dated_in_the_future(
+    external: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PGTZ", "Asia/Tokyo")
+    now = datetime.now(UTC)
+    with dg.DagsterInstance.get() as instance:
+        instance.add_daemon_heartbeat(DaemonHeartbeat(now.timestamp(), "SENSOR", "one", []))
+        instance.report_runless_asset_event(dg.AssetMaterialization("films"))
+        (found,) = instance.get_daemon_heartbeats().values()
+        assert future_dates(instance, now=now) == []
+        assert found.timestamp == pytest.approx(now.timestamp(), abs=1)
 
 
 def test_ticks_of_a_wrong_clock_do_not_count_as_those_of_their_day_when_it_comes(daemon: Daemon):
