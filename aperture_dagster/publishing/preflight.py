@@ -44,7 +44,7 @@ class Places:
     def language(self, media_type: str) -> tuple[str | None, str | None]:
         """Language and country of the originals' library."""
         wanted = "movies" if media_type == "movie" else "tvshows"
-        libraries = [one for one in self._writer.libraries() if not self.is_ours(one)]
+        libraries = self.not_ours(self._writer.libraries())
         library = next((one for one in libraries if one.collection_type == wanted), None)
         return self._writer.language_of(library) if library is not None else (None, None)
 
@@ -52,13 +52,14 @@ class Places:
         """The folder of a published library, as the server sees it."""
         return self._roots.location(record)
 
-    def is_ours(self, library: PublishedLibrary) -> bool:
-        """Tell whether a library is one of the published ones."""
-        return is_any_published(library.locations, self._roots.on_server())
+    def not_ours(self, libraries: Iterable[PublishedLibrary]) -> list[PublishedLibrary]:
+        """Return the libraries that are not published here."""
+        published = self._roots.on_server()
+        return [one for one in libraries if not is_any_published(one.locations, published)]
 
     def others(self, libraries: Iterable[PublishedLibrary]) -> dict[str, str]:
         """Names of the libraries that are not published here, by their ids in policies."""
-        return {one.policy_id: one.name for one in libraries if one.policy_id and not self.is_ours(one)}
+        return {one.policy_id: one.name for one in self.not_ours(libraries) if one.policy_id}
 
     def items(self, library: PublishedLibrary, record: PlacedLibrary, *, episodes: bool) -> list[PublishedItem]:
         """What the server shows of a library: films or series, and with ``episodes`` those as well."""

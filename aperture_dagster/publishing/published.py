@@ -236,8 +236,9 @@ class Manifest:
                 connection.exec_driver_sql(UNLOCK_POLICIES)
 
     def library_lists(self) -> dict[str, LibraryList]:
-        """Read which users were given a list of libraries in place of all, by user id."""
-        rows = self._read("SELECT user_id, before, offered FROM library_lists")
+        """Read which users of the server were given a list of libraries in place of all, by user id."""
+        gone = "SELECT user_id FROM users WHERE removed_at IS NOT NULL"
+        rows = self._read(f"SELECT user_id, before, offered FROM library_lists WHERE user_id NOT IN ({gone})")
         return {
             row["user_id"]: LibraryList(row["user_id"], tuple(row["before"]), tuple(row["offered"])) for row in rows
         }

@@ -133,10 +133,8 @@ class Publisher:
         server = self._server.server()
         if server.clock is not None and abs(server.clock - self._session.now()) >= SMALLEST_SKEW:
             self._roots.clock_skew = server.clock - self._session.now()
-        locations = [
-            path for one in self._server.libraries() if not self._places.is_ours(one) for path in one.locations
-        ]
-        self._foreign_places = [as_path(location) for location in locations]
+        others = self._places.not_ours(self._server.libraries())
+        self._foreign_places = [as_path(location) for one in others for location in one.locations]
         if is_wanted:
             self._roots.require_current()
 

@@ -18,7 +18,7 @@ from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.e2e.publishing import OTHER_VERSIONS, ROOT_ON_SERVER, Publishing, at_night
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, BENS, shelf
 from aperture_dagster_tests.e2e.test_publishing_safety import environment
-from aperture_dagster_tests.household import failures
+from aperture_dagster_tests.household import failures, materializations
 from aperture_dagster_tests.media_server.writers import views_of
 from aperture_dagster_tests.settled import Templates, households
 
@@ -302,3 +302,17 @@ def test_a_library_that_the_operator_adds_reaches_everybody_but_whom_the_operato
         assert after[anna] == before[anna]
         assert not after[ben]["Policy"]["EnableAllFolders"], "what the operator restricted stays so"
         assert why_nobody_is_listed(settings) is not None
+
+
+def test_a_library_is_shared_once_although_somebody_has_left(household: Any, tmp_path: Path):
+    """Otherwise a run would start every quarter of an hour, for ever, and each would count as a change."""
+    with shelf(household, tmp_path) as place:
+        place.publish_now()
+        place.state.remove_user("ben")
+        place.home.must("sync_users")
+        add_library(place, tmp_path, "More")
+        shared, again = (next(materializations(place.home.must("sync_library_access"))) for _ in range(2))
+        assert "More" in place.views("anna")
+        assert why_nothing_to_share(place.home.settings, Clock()) == "No library was added since the last run."
+        version = "dagster/data_version"
+        assert (shared.tags or {})[version] == (again.tags or {})[version]

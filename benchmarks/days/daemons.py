@@ -197,7 +197,7 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
         for engine in engines(instance):
             # Dagster opens a connection for every statement, which would take a third of the time.
             pool = engine.pool
-            engine.pool = QueuePool(pool._creator, _dispatch=pool.dispatch, dialect=pool._dialect, pre_ping=True)
+            engine.pool = QueuePool(pool._creator, _dispatch=pool.dispatch, dialect=pool._dialect)
         # Each look of a sensor would open an instance of its own.
         setattr(dg.DagsterInstance, "from_ref", staticmethod(lambda _: nullcontext(instance)))  # noqa: B010
         yield instance

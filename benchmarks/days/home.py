@@ -285,6 +285,9 @@ class Home:
 
     def answer(self, command: dict[str, Any]) -> dict[str, Any]:
         """Do what a command says."""
+        # The database may have been killed since the last command.
+        for engine in daemons.engines(self.instance):
+            engine.dispose()
         if "live" in command:
             self.killer.arm(command["points"])
             try:

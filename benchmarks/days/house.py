@@ -38,8 +38,8 @@ MOST_SECONDS_TO_STOP = 1800
 # A minute after these times, by the clock of the home, what is due begins; the sensors look at the times marked True.
 # No play is less than an hour before, so that none is in the future for a clock that is behind by an hour.
 STEPS = {
-    "01:00": False, "01:30": False, "02:00": False, "03:00": False, "04:00": True, "05:30": False, "06:00": False,
-    "07:00": False, "09:00": True, "15:00": False, "18:00": True, "22:00": True,
+    "01:00": False, "02:00": False, "03:00": False, "04:00": True, "05:30": False, "06:00": False, "09:00": True,
+    "15:00": False, "18:00": True, "22:00": True,
 }  # fmt: skip
 NIGHT_ENDS = 9
 SETTINGS = {

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import contextmanager
 from datetime import date
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from aperture_dagster_tests.chaos import VOLATILE_FACTS, DemoHome, tables
 from aperture_dagster_tests.processes import all_gone, processes_of
-from days.house import House
+from days.house import TIMEZONE, House
 
 NOT_COMPARED = {
     "computations": "versions of rows with ids, which differ; that they are those of today is looked at in both homes",
@@ -32,15 +32,20 @@ OF_USERS = (
     "recommendations", "discovery_candidates", "taste_profiles", "taste_weights", "shows_you_watch", "watch_state",
     "plays",
 )  # fmt: skip
-# Only one of the homes had an outage.
-FACTS = {"facts": f"{VOLATILE_FACTS} AND name <> 'outage'"}
-# Rank and score of suggestions, by place in a row: a title loses score for each night on a list, also for those through
-# which only one home slept. The parts of the score are compared.
-TIRED = {"table discovery_candidates": (2, 4)}
-# Beyond those of tests/chaos.py: times, tokens, and words about failures.
+# Only one of the homes had an outage, and what was asked about titles of past suggestions stays as long as they do.
+WHERE = {"facts": f"{VOLATILE_FACTS} AND name <> 'outage'", "fetches": "source <> 'tmdb_discovery'"}
+# Ranks, by place in a row, and the score of suggestions: a title tires with each night on a list, and of those at the
+# top of a list, one a day begins to rest; one home slept through a night. What the rank is made from is compared.
+TIRED = {
+    "table discovery_candidates": (2, 4), "table recommendations": (2,), "table published": (1,),
+    "table published_lists": (4,),
+}  # fmt: skip
+RESTING = "AI Picks"
+# Beyond those of tests/chaos.py: times, tokens, words about failures, and the server's own ids of lists: playlists of
+# the same name are numbered in the order in which they were made.
 VOLATILE = {
     "access_token", "refresh_token", "issued_at", "expires_at", "connected_at", "installation_id", "activities",
-    "detail", "queued_at",
+    "detail", "queued_at", "server_list_id",
 }  # fmt: skip
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 # What belongs to a home itself: the port of its stand-ins, its folder, and the mark of its backups.
@@ -53,18 +58,13 @@ TOLERANCE = 0.001
 EXAMPLES, WIDEST = 4, 600
 
 
-def without_own(value: Any) -> Any:
-    """Replace what belongs to a home itself in a text."""
-    return _OWN.sub("own", value) if isinstance(value, str) else value
-
-
 def database_of(house: House, since: date) -> dict[str, Any]:
     """Return the rows of all tables, with names instead of ids; of Top Picks, those of the calm days."""
-    with house_databases(house) as (product, _):
+    with DemoHome(house.home).databases() as (product, _):
         found: dict[str, Any] = {
-            table: [tuple(without_own(value) for value in row) for row in rows]
+            table: [tuple(_OWN.sub("own", one) if isinstance(one, str) else one for one in row) for row in rows]
             for table, rows in tables(
-                product, volatile=VOLATILE, leave_out=NOT_COMPARED, where=FACTS | {"top_picks": f"day >= '{since}'"}
+                product, volatile=VOLATILE, leave_out=NOT_COMPARED, where=WHERE | {"top_picks": f"day >= '{since}'"}
             ).items()
         }
         found["titles"] = [
@@ -104,26 +104,29 @@ def server_of(house: House) -> dict[str, Any]:
             }
             for user in state.users.values()
         }
+    for titles in (own for shown in (items, lists) for name, own in shown.items() if RESTING in name):
+        titles.sort()
     return {"libraries on the server": items, "lists on the server": lists, "users on the server": people}
 
 
 def services_of(house: House) -> dict[str, Any]:
-    """Return the accounts on Trakt, and the titles requested on Seerr among those that are suggested in the end.
+    """Return the accounts on Trakt, and the suggestions of earlier days that nobody has requested on Seerr.
 
-    What was suggested only in a night through which a home slept is requested by the other one alone.
+    Which night a title is requested in, and for whom, depends on the nights through which a home slept.
     """
-    state = house.state
-    with house_databases(house) as (product, _):
-        works = product.execute(
-            "SELECT w.media_type || ':' || w.tmdb_id FROM discovery_candidates JOIN works w USING (work_id)"
-        )
-        suggested = {key for (key,) in works}
+    state, today = house.state, house.now.astimezone(ZoneInfo(TIMEZONE)).date()
+    statement = (
+        "SELECT w.media_type || ':' || w.tmdb_id FROM discovery_candidates JOIN works w USING (work_id) "
+        "JOIN present_users USING (user_id) WHERE listed_since < %s"
+    )
+    with DemoHome(house.home).databases() as (product, _):
+        suggested = {key for (key,) in product.execute(statement, [today])}
     return {
         "ratings on Trakt": {
             name: {key: one["rating"] for key, one in state.trakt_ratings(name).items()}
             for name in state.trakt.accounts
         },
-        "requests on Seerr": sorted({one["key"] for one in state.seerr_requests()} & suggested),
+        "not requested on Seerr": sorted(suggested - {one["key"] for one in state.seerr_requests()}),
     }
 
 
@@ -197,7 +200,7 @@ def _are_close(row: Any, other: Any) -> bool:
 def breaches(house: House, backups: dict[str, Any], *, disturbed: bool) -> list[str]:
     """List what must not be in any household, whatever happened."""
     state, found = house.state, []
-    with house_databases(house) as (product, dagster):
+    with DemoHome(house.home).databases() as (product, dagster):
         found += [
             str(text)
             for (text,) in dagster.execute(
@@ -261,10 +264,3 @@ def breaches(house: House, backups: dict[str, Any], *, disturbed: bool) -> list[
         found += [f"process {one.pid}: {' '.join(one.cmdline())[:80]}" for one in processes_of(house.folder)]
     found += [f"a request that the stand-in does not model: {one}" for one in dict.fromkeys(state.counters.unmodelled)]
     return found
-
-
-@contextmanager
-def house_databases(house: House) -> Any:
-    """Connect to both databases of a household whose process has ended."""
-    with DemoHome(house.home).databases() as found:
-        yield found

@@ -49,14 +49,14 @@ def library_access(
         for sentence in shared:
             context.log.info(sentence)
         with database.transaction() as connection:
-            rows = listed_users(connection)
+            rows, version = listed_users(connection), content_version(connection, "library_lists")
         metadata = {
             "users": table(rows),
             "dagster/row_count": len(rows),
             "rows_written": len(shared),
             "requests": writer.requests,
         }
-        return materialized(context, metadata)
+        return materialized(context, metadata, version=version)
 
 
 def why_nothing_to_share(settings: Settings, clock: Clock) -> str | None:
