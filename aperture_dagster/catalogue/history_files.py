@@ -131,8 +131,10 @@ def _of_trakt(record: Mapping[str, Any], zone: ZoneInfo) -> PastRow | str:
         return PastRow("trakt", None, media_type, *names, _moment(record["rated_at"], zone), rating=rating)
     if not record["watched_at"]:
         return WITHOUT_DATE
-    place = {} if media_type == "movie" else {name: int(record["episode"][name]) for name in ("season", "number")}
-    return PastRow("trakt", None, media_type, *names, _moment(record["watched_at"], zone), **place)
+    season, number = (None, None) if episode is None else (int(episode["season"]), int(episode["number"]))
+    if media_type == "series" and episode is None:
+        raise KeyError("episode")
+    return PastRow("trakt", None, media_type, *names, _moment(record["watched_at"], zone), season=season, number=number)
 
 
 # Playback Reporting: the lines of its backups.
