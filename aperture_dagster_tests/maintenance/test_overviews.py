@@ -9,7 +9,6 @@ from aperture_dagster.catalogue.watch_states import plays_by_week
 from aperture_dagster.maintenance import forget_past_picks
 from aperture_dagster.maintenance.status import picks_watched
 from aperture_dagster.taste.lists import (
-    favourites,
     first_recommendations,
     liked_genres,
     replace_recommendations,
@@ -31,10 +30,8 @@ def test_the_share_of_a_genre_is_that_of_the_weight_of_what_is_liked(shelf: Shel
     with shelf.open() as connection:
         replace_taste(connection, "ann", [], rows)
         shares = liked_genres(connection, ["ann", "bob"])
-        loved = favourites(connection, "ann", 2)
     assert shares == {"ann": {"Drama": 0.5, "War": 0.375}, "bob": {}}, "what is disliked is no share of what is liked"
     assert list(shares["ann"]) == ["Drama", "War"]
-    assert [(row["title"], row["weight"]) for row in loved] == [("Film 4", 2.0), ("Film 1", 1.5)]
 
 
 def test_the_first_titles_of_a_list_come_with_reasons_and_the_copy_whose_poster_is_shown(shelf: Shelf):
