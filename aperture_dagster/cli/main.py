@@ -137,7 +137,7 @@ HOME = click.Option(
     callback=_work_in,
     help="Folder to work in. Default: your own, or else the demo's.",
 )
-WITHOUT_HOME = {"simulate", "crowd build", "crowd evaluate"}
+WITHOUT_HOME = {"simulate", "crowd build"}
 
 
 def add_home(command: click.Command, path: str) -> None:

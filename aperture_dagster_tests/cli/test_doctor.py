@@ -120,7 +120,7 @@ def test_seerr_is_examined_and_users_without_an_account_there_are_named(serve: C
         with dg.DagsterInstance.ephemeral() as instance:
             Household(settings, instance).must("sync_users")
         found = _by_name(settings, "Seerr")["Seerr"]
-        assert found.state == "warning" and "cy" in found.message and "dry run" in found.message
+        assert found.state == "warning" and "cy" in found.message and "2 a week" in found.message
         assert "ann" not in found.message
         with server.state.lock:
             server.state.seerr.add_user("Ann again", server.state.user_named("ann").id)

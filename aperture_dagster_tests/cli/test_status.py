@@ -208,7 +208,7 @@ def test_every_command_that_uses_a_home_can_be_told_which(tmp_path: Path, monkey
             yield from leaves(one, f"{path} {name}".strip())
 
     without = {path for path, one in leaves(main, "") if all(param.name != "home" for param in one.params)}
-    assert without == {"simulate", "crowd build", "crowd evaluate"}
+    assert without == {"simulate", "crowd build"}
     # So that it is as before afterwards.
     monkeypatch.setenv("APERTURE_HOME", str(tmp_path / "another"))
     listed = CliRunner().invoke(main, ["backup", "list", "--json", "--home", str(tmp_path / "home")])
