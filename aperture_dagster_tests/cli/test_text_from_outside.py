@@ -46,10 +46,10 @@ def test_titles_and_messages_control_no_terminal_and_are_no_markup(is_terminal: 
 
 def test_lines_json_and_errors_control_no_terminal(capsys: pytest.CaptureFixture[str]):
     echo(FROM_OUTSIDE)
-    echo_json(json.dumps({"title": FROM_OUTSIDE}, ensure_ascii=False))
+    echo_json({"title": FROM_OUTSIDE})
     OperatorError(FROM_OUTSIDE).show()
     out, err = capsys.readouterr()
-    line, document = out.splitlines()
+    line, document = out.split("\n", 1)
     assert line == AS_SHOWN
     assert json.loads(document) == {"title": FROM_OUTSIDE}, "a program finds all of it"
     assert err == f"Error: {AS_SHOWN}\n"

@@ -89,7 +89,7 @@ def test_the_reason_of_a_failure_and_the_names_of_users_are_in_the_sentences():
     users = [replace(NEW, name=f"u{number}", first_seen_at=NOW - timedelta(days=1)) for number in range(7)]
     job, lists = sorted(find_wrong(replace(WELL, jobs=[failed], users=users)), key=lambda one: one.subject == "lists")
     assert job.sentence == "Jellyfin refused the key. Look."
-    assert lists.sentence == "No list has been made for u0, u1, u2, u3, u4 and 2 others."
+    assert lists.sentence == "No list has been made for u0, u1, u2, u3, u4, u5 and u6."
 
 
 @pytest.mark.parametrize(
