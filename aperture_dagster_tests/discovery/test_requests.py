@@ -139,6 +139,13 @@ def test_what_was_declined_is_not_requested_again_by_itself(suggested: Bench, se
     assert "A request for It (2000) was declined on Seerr." in result.reasons
 
 
+def test_what_a_new_limit_forbids_is_not_requested_even_if_it_is_still_on_the_list(suggested: Bench, seerr: Seerr):
+    suggested.do("UPDATE users SET max_parental_rating = 5 WHERE name = 'Alma'")
+    result = request_best(suggested, seerr)
+    assert result.sent == [] and not any(seerr.made.values())
+    assert result.reasons == ["It (2000): above the parental limit."] * 2
+
+
 def test_a_plan_says_what_would_be_sent_and_what_would_follow(suggested: Bench, seerr: Any):
     desk = RequestDesk(seerr, suggested.database, suggested.clock)
     after = [("quota", "no limit"), ("approval", "waits on Seerr until somebody approves it")]
