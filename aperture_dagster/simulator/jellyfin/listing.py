@@ -110,6 +110,7 @@ class ItemQuery:
 
 _USER_FILTERS = {
     "isplayed": ("played", True),
+    "isunplayed": ("played", False),
     "isfavorite": ("favorite", True),
     "isresumable": ("resumable", True),
     "likes": ("liked", True),
