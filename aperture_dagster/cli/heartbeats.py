@@ -152,7 +152,7 @@ def judge_running(
     found = [
         _judge_daemon(part, heartbeats, loops, now=now)
         if part["name"] == "daemon" and part["state"] == "running"
-        else _judge(part, answers.get(part["name"]))
+        else _judge(part, answers.get(part["name"]), now=now)
         for part in parts
     ]
     address = state.get("address")
@@ -163,10 +163,10 @@ def judge_running(
     return UpStatus(True, address, (mine, *found), schedules_fire=fires)
 
 
-def _judge(part: Mapping[str, Any], answers: bool | None) -> PartState:
+def _judge(part: Mapping[str, Any], answers: bool | None, *, now: float) -> PartState:
     if part["state"] == "waiting":
         return PartState(part["name"], "failed", f"ended ({part['ending']}), and is about to be restarted")
-    if part["state"] != "running":
+    if part["state"] != "running" or (answers is False and 0 <= now - part["since"] < STARTING_SECONDS):
         return PartState(part["name"], "warning", "starting")
     if answers is False:
         return PartState(part["name"], "failed", "does not answer: restart `aperture up` if that goes on for minutes")

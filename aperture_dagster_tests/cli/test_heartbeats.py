@@ -121,3 +121,10 @@ def test_a_container_is_not_healthy_by_heartbeats_from_the_future(
     monkeypatch.setattr(health, "ask_graphql", lambda *_: answer)
     found = health.find_problem("daemon", "127.0.0.1", 3000)
     assert (found is None) if expected is None else (found or "").startswith(expected)
+
+
+def test_a_part_that_was_started_a_moment_ago_need_not_answer_yet():
+    for age, expected in ((5.0, "warning"), (3600.0, "failed")):
+        part = {"name": "webserver", "state": "running", "since": NOW - age, "ending": None}
+        found = judge_running({"parts": [part], "address": "http://x"}, {"webserver": False}, {}, (), now=NOW)
+        assert of(found, "webserver")[0] == expected
