@@ -45,7 +45,6 @@ class Catalogue:
         self.version = 0
         self._clock = clock
         self.libraries = list(libraries)
-        self.hidden_libraries: set[str] = set()
         self.duplicate_libraries: set[str] = set()
         """Names of libraries whose folders the server takes for parts of another library, so that they are empty."""
         self.removed_libraries: list[WorldLibrary] = []
@@ -72,12 +71,7 @@ class Catalogue:
 
     def _is_here(self, item: Item) -> bool:
         library = item.library
-        return (
-            item.present
-            and library.has_id
-            and library.name not in self.hidden_libraries
-            and library.name not in self.duplicate_libraries
-        )
+        return item.present and library.has_id and library.name not in self.duplicate_libraries
 
     @property
     def hides_libraries(self) -> bool:

@@ -22,8 +22,6 @@ from aperture_dagster.simulator.state import SimulatorState
 #
 # Modelled are OpenAI's errors as in openai/openai-openapi, and
 #
-# - an account without credit: 429 with type and code ``insufficient_quota``, which is not worth a retry
-#   (langchain-ai/langchainjs issue 1929);
 # - a content filter: 400 with the code ``content_filter`` for the whole request, as from Azure's endpoint;
 # - models of Ollama 0.13.5 and later: 400 for a text that exceeds their context (ollama/ollama issue 14186).
 
@@ -48,7 +46,6 @@ class EmbeddingsService(StandIn):
             state, [Operation("POST", "/embeddings", self._embeddings), Operation("GET", "/models", self._models)]
         )
         self._settings = state.settings
-        self._tokens_used = 0
 
     def refuse(self, request: Request, operation: Operation | None) -> Response | None:
         """Refuse requests without the key, if one is set."""
@@ -91,11 +88,6 @@ class EmbeddingsService(StandIn):
         if body.get("encoding_format", "float") != "float":
             raise Unmodelled(f"encoding_format={body['encoding_format']}")
         used = sum(token_count(text) for text in texts)
-        credit = self._settings.embedding_credit
-        if credit is not None and self._tokens_used + used > credit:
-            text = "You exceeded your current quota, please check your plan and billing details."
-            return _refused(429, text, "insufficient_quota", error_type="insufficient_quota")
-        self._tokens_used += used
         data = [
             {"object": "embedding", "index": place, "embedding": embed(text, length)}
             for place, text in enumerate(texts)

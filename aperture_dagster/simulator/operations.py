@@ -372,14 +372,6 @@ class TraktOperations(Operations):
                 for rated in [one for one in account.ratings if one.key == key]:
                     del account.ratings[rated]
 
-    @locked
-    def trakt_merge(self, key: str) -> None:
-        """Merge a title into a duplicate: it has another Trakt id and slug, and its ratings move along.
-
-        Raises KeyError for an unknown title.
-        """
-        self.trakt.titles.renumber(key)
-
     def _rated(self, key: str, season: int | None, episode: int | None) -> Rated:
         known = self.trakt.titles.of_key(key)
         if known is None:

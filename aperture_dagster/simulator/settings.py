@@ -160,8 +160,6 @@ class SimulatorSettings:
     """If empty, no key is required, as with a local model server."""
     embedding_models: Mapping[str, int] = field(default_factory=_embedding_models)
     """Dimensions by embedding model."""
-    embedding_credit: int | None = None
-    """Tokens that the account can pay for; beyond that, every request is ``insufficient_quota``. None: unlimited."""
     embedding_refused_words: tuple[str, ...] = ()
     """Words that trigger the content filter, which refuses the whole request."""
     ollama_models: tuple[str, ...] = ("nomic-embed-text:latest", "mxbai-embed-large:335m", "gpt-oss:120b-cloud")

@@ -297,12 +297,6 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
         return [item.id for item in self.catalogue.top_items(key) if item.present]
 
     @locked
-    def hide_library(self, name: str) -> None:
-        """Hide a library with all its items, as when a disk is not mounted."""
-        self.catalogue.hidden_libraries.add(name)
-        self.catalogue.version += 1
-
-    @locked
     def change_library(self, name: str, *, has_id: bool) -> None:
         """Take a library's id away, and its items with it, or give it back. Raises KeyError when unknown."""
         before = self.catalogue.library_named(name)
@@ -329,12 +323,6 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
     def costly(self, service: str, habit: str = "") -> int:
         """Return the number of requests that made the media server scan its whole library, of one habit or of all."""
         return self.counters.costly_total(service, habit)
-
-    @locked
-    def show_library(self, name: str) -> None:
-        """Show a hidden library again."""
-        self.catalogue.hidden_libraries.discard(name)
-        self.catalogue.version += 1
 
     @locked
     def studio_pictures(self) -> dict[str, Picture]:

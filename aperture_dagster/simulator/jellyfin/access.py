@@ -185,9 +185,8 @@ class Access:
         return next((each for each in self.libraries() if each.item_id == wanted), None)
 
     def folders(self) -> list[WorldLibrary]:
-        """Return all libraries that are not hidden, including those without an id."""
-        catalogue = self.state.catalogue
-        return [library for library in catalogue.libraries if library.name not in catalogue.hidden_libraries]
+        """Return all libraries, including those without an id."""
+        return list(self.state.catalogue.libraries)
 
 
 def json_object(request: Request) -> dict[str, Any]:

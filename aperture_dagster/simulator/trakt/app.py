@@ -347,8 +347,6 @@ class TraktService(TraktHost):
 
     def _rate(self, request: Request) -> Response:
         batch = self._batch(request, removes=False)
-        if isinstance(batch, Response):
-            return batch
         account = self._account(request)
         added = dict.fromkeys(RATED, 0)
         limit = RATINGS_LIMITS[account.vip]
@@ -364,8 +362,6 @@ class TraktService(TraktHost):
 
     def _unrate(self, request: Request) -> Response:
         batch = self._batch(request, removes=True)
-        if isinstance(batch, Response):
-            return batch
         account = self._account(request)
         deleted = dict.fromkeys(RATED, 0)
         for rated, _ in batch.found:
@@ -376,11 +372,9 @@ class TraktService(TraktHost):
             )
         return JSONResponse({"deleted": deleted, "not_found": batch.not_found})
 
-    def _batch(self, request: Request, *, removes: bool) -> Batch | Response:
+    def _batch(self, request: Request, *, removes: bool) -> Batch:
         book = self._state.trakt
-        batch = parse_batch(request.parse_json(), book.titles, book.clock(), removes=removes)
-        refused_above = book.habits.refuses_above
-        return self.error(413) if refused_above is not None and batch.size > refused_above else batch
+        return parse_batch(request.parse_json(), book.titles, book.clock(), removes=removes)
 
     def _recommend(self, request: Request, kind: str) -> Response:
         """Return titles that the account did not rate. Nothing is watched, collected or on a watchlist."""

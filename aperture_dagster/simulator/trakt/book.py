@@ -151,13 +151,13 @@ class TraktTitle:
         return {"title": self.title.title, "year": self.title.year, "ids": dict(self.ids)}
 
 
-def trakt_id(key: str, generation: int = 0) -> int:
-    """Return Trakt's id of a title. A title whose duplicate was merged has the id of another generation.
+def trakt_id(key: str) -> int:
+    """Return Trakt's id of a title.
 
     Trakt numbers films and shows separately: ``movie:1`` and ``series:1`` have the same id.
     """
     name = key.partition(":")[2] or key
-    return 1 + stable_number(f"{name}|trakt" + (f"|{generation}" if generation else "")) % 1_000_000_000
+    return 1 + stable_number(f"{name}|trakt") % 1_000_000_000
 
 
 class TitleBook:
@@ -173,7 +173,6 @@ class TitleBook:
         self._known: dict[str, TraktTitle] = {}
         self._by_id: dict[tuple[str, str, str], TraktTitle] = {}
         self._changed: dict[str, Mapping[str, int | str | None] | None] = {}
-        self._generations: dict[str, int] = {}
 
     def change(self, key: str, ids: Mapping[str, int | str | None] | None) -> None:
         """Replace some ids of a title, or take it away (None). Raises KeyError for an unknown title."""
@@ -181,11 +180,6 @@ class TitleBook:
         if ids is not None and (unknown := ids.keys() - set(ID_NAMES[kind])):
             raise ValueError(f"{kind} have no {', '.join(sorted(unknown))}")
         self._changed[key] = ids
-        self._version = -1
-
-    def renumber(self, key: str) -> None:
-        """Give a title another id and slug, as when Trakt merges duplicates. Raises KeyError for an unknown title."""
-        self._generations[key] = self._generations.get(self._titles[key].key, 0) + 1
         self._version = -1
 
     def of_key(self, key: str) -> TraktTitle | None:
@@ -224,10 +218,9 @@ class TitleBook:
         changed = self._changed.get(key, {})
         if changed is None:
             return None
-        generation = self._generations.get(key, 0)
         ids: dict[str, int | str | None] = {
-            "trakt": trakt_id(key, generation),
-            "slug": _slug(title) + (f"-{generation + 1}" if generation else ""),
+            "trakt": trakt_id(key),
+            "slug": _slug(title),
             "imdb": title.imdb_id or None,
             "tmdb": title.tmdb_id,
             "tvdb": title.tvdb_id,
@@ -263,7 +256,6 @@ class Habits:
     - ``paged``: ratings that are read without ``page`` and ``limit`` come in pages, too; otherwise, all at once.
     - ``lost_rows``: rows that the first page lacks and that no other page has, although they are counted.
     - ``count_error``: added to the number of rows in the headers.
-    - ``refuses_above``: entries per write above which it is refused with 413.
     """
 
     app: Literal["deleted", "blocked"] | None = None
@@ -271,7 +263,6 @@ class Habits:
     paged: bool = False
     lost_rows: int = 0
     count_error: int = 0
-    refuses_above: int | None = None
 
 
 @dataclass(slots=True)

@@ -72,7 +72,6 @@ _TEXT_IDS = ("slug", "imdb")
 class Batch:
     """The entries of a write: what they are for with their rating (None when removed), and those without a match."""
 
-    size: int = 0
     found: list[tuple[Rated, Rating | None]] = field(default_factory=list)
     not_found: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {kind: [] for kind in RATED})
 
@@ -84,7 +83,6 @@ def parse_batch(body: object, titles: TitleBook, now: float, *, removes: bool) -
     batch = Batch()
     for kind in ID_NAMES:
         for entry in body.get(kind) or ():
-            batch.size += 1
             _parse_entry(batch, kind, entry, titles, now, removes)
     return batch
 
