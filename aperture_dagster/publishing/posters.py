@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import textwrap
+import unicodedata
 from io import BytesIO
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -13,6 +14,9 @@ SIZE = WIDTH, HEIGHT = 600, 900
 LARGEST_PIXELS = 50_000_000
 # Pictures of other proportions are shown whole, on a dark ground.
 MOST_CROPPED = 0.2
+_PLAIN = str.maketrans(
+    {"ß": "ss", "æ": "ae", "Æ": "AE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "\u2019": "'", "\u2013": "-"}
+)
 _DARK, _GOLD, _WHITE = (20, 24, 34), (245, 197, 66), (255, 255, 255)
 
 
@@ -57,7 +61,9 @@ def _fit(picture: bytes) -> Image.Image | None:
 
 def _draw_card(title: str) -> Image.Image:
     card = Image.new("RGB", SIZE, _DARK)
-    text = "\n".join(textwrap.wrap(title, 15, max_lines=8, placeholder="…"))
+    # Pillow's font has the letters of ASCII, and draws boxes in place of others.
+    plain = unicodedata.normalize("NFKD", title.translate(_PLAIN)).encode("ascii", "ignore").decode()
+    text = "\n".join(textwrap.wrap(plain, 15, max_lines=8, placeholder="..."))
     at = (WIDTH / 2, HEIGHT / 2)
     ImageDraw.Draw(card).multiline_text(at, text, _WHITE, _font(60), "mm", spacing=14, align="center")
     return card

@@ -91,6 +91,13 @@ def test_without_a_usable_picture_there_is_a_card_with_the_title(unusable: str):
     assert low < 70 and high > 230
 
 
+def test_a_card_has_no_boxes_in_place_of_letters():
+    assert draw_poster(None, title="Łódź – Amélie’s Größe", rank=1) == draw_poster(
+        None, title="Lodz - Amelie's Grosse", rank=1
+    )
+    assert draw_poster(None, title="千と千尋の神隠し", rank=1) == draw_poster(None, title="", rank=1)
+
+
 @settings(max_examples=15)
 @given(st.binary(max_size=200) | st.tuples(st.integers(0, 400), st.integers(0, 255)), st.text(max_size=400))
 def test_no_bytes_and_no_title_raise(damage: bytes | tuple[int, int], title: str):
