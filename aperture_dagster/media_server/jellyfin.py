@@ -134,12 +134,12 @@ class JellyfinReader(MediaServerReader):
         """Yield every item that the user played, started, marked or rated.
 
         The only filter for ratings finds those from 6.5 on. Lower ones of films that were never played are found among
-        all such films, which are read only for users who have rated something: hardly any client can rate.
+        all such films, which are read only for users who have rated one: hardly any client can rate.
         """
         liked = partial(self._states, user_id, {"Filters": "Likes", "IncludeItemTypes": "Movie"})
         has_rated = False
         for page in read_listings([partial(super().all_states, user_id), liked], listing):
-            has_rated |= any(state.rating is not None for state in page)
+            has_rated |= any(state.rating is not None and not state.played for state in page)
             yield page
         if has_rated:
             unplayed = partial(self._states, user_id, {"Filters": "IsUnplayed", "IncludeItemTypes": "Movie"})
