@@ -230,7 +230,7 @@ def _of_text(name: str, content: bytes) -> Iterator[tuple[str, Any]]:
     text = content.decode("utf-8-sig", errors="replace")
     if text.lstrip()[:1] not in ("[", "{"):
         # As Playback Reporting writes it: without headings.
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(re.split(r"\r?\n", text.rstrip("\r\n")), start=1):
             values = line.split("\t")
             is_whole = len(values) == len(_PLAYBACK_REPORTING)
             yield f"{name}, line {number}", dict(zip(_PLAYBACK_REPORTING, values, strict=True)) if is_whole else None

@@ -47,7 +47,8 @@ def partition_key(name: str, user_id: str, taken: Collection[str]) -> str:
 class User:
     """A user ever seen on the media server; ``gone`` if it no longer lists them.
 
-    ``former_names`` are those before renames, the latest last.
+    ``former_names`` are those before renames, the latest last. ``operators_email`` is the address that the operator
+    gave, as of the last sync.
     """
 
     user_id: str
@@ -59,6 +60,7 @@ class User:
     access: Access
     gone: bool
     former_names: tuple[str, ...] = ()
+    operators_email: str | None = None
 
 
 def former_names(user: User, name: str) -> tuple[str, ...]:
@@ -135,12 +137,22 @@ def participants(users: Iterable[User], *, include: Collection[str], exclude: Co
 def operators_emails(users: Sequence[User], emails: Mapping[str, str]) -> dict[str, str]:
     """Return the addresses that the operator gave by name, by user id; the users have their present names.
 
-    An address given for a present name comes before one for a former name.
+    Who got an address under a name keeps it, even if somebody else bears that name now: it must not be shown to them,
+    nor their letters be sent to it. An address given for a present name comes before one for a former name.
     """
+    names = {name.casefold() for name in emails}
     former: dict[str, str] = {}
     present: dict[str, str] = {}
     for name, meant in users_named(users, emails).items():
-        for user in meant:
+        holders = [
+            user
+            for user in users
+            if user.operators_email == emails[name]
+            and _had(user, name)
+            and user.name.casefold() not in names
+            and not user.gone
+        ]
+        for user in holders or meant:
             (present if _has(user, name) else former)[user.user_id] = emails[name]
     return former | present
 
@@ -177,6 +189,7 @@ def read_users(connection: Connection) -> list[User]:
             Access(**{one.name: getattr(row, one.name) for one in fields(Access)}),
             gone=row.removed_at is not None,
             former_names=tuple(row.former_names),
+            operators_email=row.email if row.email_source == "operator" else None,
         )
         for row in rows
     ]

@@ -14,10 +14,14 @@ SIZE = WIDTH, HEIGHT = 600, 900
 LARGEST_PIXELS = 50_000_000
 # Pictures of other proportions are shown whole, on a dark ground.
 MOST_CROPPED = 0.2
-_PLAIN = str.maketrans(
-    {"ß": "ss", "æ": "ae", "Æ": "AE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "\u2019": "'", "\u2013": "-"}
-)
 _DARK, _GOLD, _WHITE = (20, 24, 34), (245, 197, 66), (255, 255, 255)
+# The font has ASCII alone. Letters that do not consist of a plain one and an accent, quotation marks, and dashes.
+_PLAIN = str.maketrans(
+    {
+        "ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "\u2019": "'",
+        "\u2018": "'", "\u201c": '"', "\u201d": '"', "\u201e": '"', "\u2013": "-", "\u2014": "-", "\u00b7": "-",
+    }
+)  # fmt: skip
 
 
 def draw_poster(picture: bytes | None, *, title: str, rank: int | None) -> bytes:
@@ -61,11 +65,14 @@ def _fit(picture: bytes) -> Image.Image | None:
 
 def _draw_card(title: str) -> Image.Image:
     card = Image.new("RGB", SIZE, _DARK)
-    # Pillow's font has the letters of ASCII, and draws boxes in place of others.
     plain = unicodedata.normalize("NFKD", title.translate(_PLAIN)).encode("ascii", "ignore").decode()
-    text = "\n".join(textwrap.wrap(plain, 15, max_lines=8, placeholder="..."))
-    at = (WIDTH / 2, HEIGHT / 2)
-    ImageDraw.Draw(card).multiline_text(at, text, _WHITE, _font(60), "mm", spacing=14, align="center")
+    lines = textwrap.wrap(plain, 15, max_lines=8, placeholder="...")
+    widest = max((_font(60).getlength(line) for line in lines), default=0)
+    font = _font(int(min(60, 60 * (WIDTH - 60) / max(widest, 1))))
+    # Of a title in another script, what is left would say nothing.
+    if 2 * sum(map(str.isalnum, plain)) > sum(map(str.isalnum, title)):
+        at = (WIDTH / 2, HEIGHT / 2)
+        ImageDraw.Draw(card).multiline_text(at, "\n".join(lines), _WHITE, font, "mm", spacing=14, align="center")
     return card
 
 

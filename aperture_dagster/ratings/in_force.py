@@ -17,7 +17,7 @@ from aperture_dagster.catalogue.watch_states import SeenRating
 from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.model import SKEW
 from aperture_dagster.postgres.bulk import upsert
-from aperture_dagster.postgres.queries import array_of, content_version, execute, read_value
+from aperture_dagster.postgres.queries import array_of, content_version, execute, lock_until_commit, read_value
 from aperture_dagster.postgres.tables import MEDIA_TYPES, Moment, between, metadata, one_of
 from aperture_dagster.ratings.merge import LocalRating, SyncedRating, is_same_rating, whole_second, whole_step
 
@@ -266,7 +266,10 @@ def note_copied_rating(
         known: what the server showed before.
         shown: what it shows now.
     """
-    row = {"user_id": user_id, "source": SERVER, "work_id": copied.work_id, "item_id": item_id, "rating": shown}
+    # The item may have moved to another work during the request, and may not do so now.
+    lock_until_commit(connection, "catalogue", shared=True)
+    work_id = read_value(connection, "SELECT work_id FROM titles WHERE item_id = :item", item=item_id)
+    row = {"user_id": user_id, "source": SERVER, "work_id": work_id, "item_id": item_id, "rating": shown}
     row["rated_at"] = copied.rated_at
     if shown is None:
         _delete_server_ratings(connection, user_id, [item_id])

@@ -76,7 +76,13 @@ def rate_on_server(
         return result
     with database.transaction() as connection:
         copies = copies_to_rate(connection, user_id, works=works)
+    # Those that are hidden from the user are so in every run, and many.
+    pages = writer.reader.states_of(user_id, [copy.server_item_id for copy in copies])
+    visible = {state.server_item_id for page in pages for state in page}
+    result.left = sum(copy.server_item_id not in visible for copy in copies)
     for listed in copies:
+        if listed.server_item_id not in visible:
+            continue
         # Only around the requests of one copy, with other transactions inside: whoever has another lock must not take
         # it. One request for the states of all copies would be minutes old at the last of them.
         with database.transaction() as guard:

@@ -80,6 +80,16 @@ def test_what_moved_while_it_was_listed_is_looked_for_again(shelf: Shelf, server
     assert (server.asked_since[-1], watermark(shelf)) == (NOW, later)
 
 
+def test_after_a_clock_that_was_ahead_everything_is_compared_and_no_play_is_hidden(shelf: Shelf, server: Server):
+    server.states = [played("film-1")]
+    read(shelf, server)
+    server.states = [played("film-2", last_played_at=NOW + timedelta(hours=20))]
+    read(shelf, server, hours=23)
+    assert server.asked_since[-1] == NOW
+    read(shelf, server, hours=3)
+    assert server.asked_since[-1] is None, "plays of now are older than the mark"
+
+
 def test_a_server_that_suddenly_knows_nothing_of_a_user_is_reported_and_takes_nothing_back(
     shelf: Shelf, server: Server
 ):

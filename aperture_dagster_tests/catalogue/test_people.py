@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import dagster as dg
 import pytest
@@ -133,8 +134,9 @@ class Accounts:
     def sync(self, emails: dict[str, str] | None = None, /, **names: str) -> dict[str, str]:
         """Read the accounts; return the operator's addresses by id."""
         listed = as_listed(self.users, names, set(names))
-        self.users = listed
-        return operators_emails(listed, emails or {})
+        found = operators_emails(listed, emails or {})
+        self.users = [replace(user, operators_email=found.get(user.user_id)) for user in listed]
+        return found
 
     def include(self, *names: str) -> set[str]:
         return {user.user_id for user in participants(self.users, include=names, exclude=())}
@@ -148,6 +150,8 @@ def test_an_address_stays_with_the_person_who_is_renamed():
     assert accounts.sync(home, a="ann", b="bob") == {"a": "ann@home.example"}
     for name in ("Annabel", "Anna", "Annabel", "ann"):
         assert accounts.sync(home, a=name, b="bob") == {"a": "ann@home.example"}
+    accounts.sync(home, a="Annabel", b="bob")
+    assert accounts.sync(home, a="Annabel", b="ann") == {"a": "ann@home.example"}, "not whoever has the name now"
     # The operator says who is meant.
     both = {"ann": "ann@home.example", "annabel": "annabel@home.example"}
     assert accounts.sync(both, a="Annabel", b="ann") == {"a": "annabel@home.example", "b": "ann@home.example"}

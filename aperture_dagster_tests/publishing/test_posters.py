@@ -91,11 +91,15 @@ def test_without_a_usable_picture_there_is_a_card_with_the_title(unusable: str):
     assert low < 70 and high > 230
 
 
-def test_a_card_has_no_boxes_in_place_of_letters():
-    assert draw_poster(None, title="Łódź – Amélie’s Größe", rank=1) == draw_poster(
-        None, title="Lodz - Amelie's Grosse", rank=1
-    )
-    assert draw_poster(None, title="千と千尋の神隠し", rank=1) == draw_poster(None, title="", rank=1)
+def test_a_title_fits_on_its_card_in_letters_that_the_font_has():
+    def card(title: str) -> bytes:
+        return draw_poster(None, title=title, rank=None)
+
+    edge = decoded(card("W" * 60 + " Mississippi")).convert("L").crop((580, 0, 600, 900))
+    assert edge.getextrema()[1] < 110
+    assert card("Amélie – “Œuvre”, Größe") == card('Amelie - "Oeuvre", Grosse')
+    # Rather nothing than boxes.
+    assert card("千と千尋の神隠し 2") == card("")
 
 
 @settings(max_examples=15)

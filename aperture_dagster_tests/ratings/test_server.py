@@ -195,6 +195,19 @@ def test_a_run_that_was_killed_between_the_server_and_the_record_is_made_up_for(
     assert (home.here(), home.there(), home.for_trakt()) == (None, None, [None])
 
 
+def test_an_item_that_moves_to_another_work_meanwhile_takes_its_rating_along(home: Home):
+    home.rate(9)
+    before = home.work()
+
+    def move() -> None:
+        statement = "UPDATE titles SET work_id = :other WHERE server_item_id = :id"
+        home.shelf.do(statement, other=home.work(OTHER), id=home.films[FILM])
+
+    home.write(Interrupted(home.writer, move, late=True))
+    rows = home.shelf.rows("SELECT source, work_id FROM ratings ORDER BY source")
+    assert rows == [{"source": "own", "work_id": before}, {"source": "server", "work_id": home.work(OTHER)}]
+
+
 def test_what_was_not_rated_is_told_apart(home: Home):
     class Refusing(Interrupted):
         def set_rating(self, *arguments: Any) -> None:
