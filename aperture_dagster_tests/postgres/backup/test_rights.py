@@ -75,6 +75,11 @@ def test_a_proof_with_the_rights_that_there_are(
         proven = back_up(settings=owners)
         assert proven.unproven_because is None
         assert proven.path in [one.path for one in read_backups(folder)]
+        # One that is not proven replaces none that is.
+        run_statements(postgres, f"ALTER ROLE {name} NOCREATEDB")
+        report = back_up(settings=owners)
+        assert report.unproven_because is not None and report.deleted == ()
+        assert {report.path, proven.path} <= {one.path for one in read_backups(folder)}
     finally:
         run_statements(
             postgres, "ALTER DATABASE aperture_template IS_TEMPLATE false", "DROP DATABASE aperture_template"
