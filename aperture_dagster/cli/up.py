@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
+from dotenv import dotenv_values
 
 from aperture_dagster.cli.backup import migrate_databases
 from aperture_dagster.cli.common import echo, family_of, operator_errors, require_free_port, require_writable
@@ -40,7 +41,7 @@ from aperture_dagster.postgres.cluster import short_path
 from aperture_dagster.postgres.connection import close_engine, product_database_url
 from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.settings.home import checkout
+from aperture_dagster.settings.home import checkout, env_file
 from aperture_dagster.settings.types import is_loopback
 
 LOOPS = {
@@ -230,6 +231,12 @@ def _ready(ui: Ui) -> str:
     return f"{here}\nFrom other machines: http://{os.uname().nodename}:{ui.port}. {warning}"
 
 
+def _has_other_settings(folder: Path) -> bool:
+    """Return whether a folder has a ``.env`` that this process has not read: Dagster lets that of its folder win."""
+    found = {name: value for name, value in dotenv_values(folder / ".env").items() if value is not None}
+    return folder != env_file().parent and any(os.environ.get(name) != value for name, value in found.items())
+
+
 def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequence[Part]) -> Plan:
     """Plan the parts that ``dagster dev`` has, with one code server for all and no process in front of it."""
     files = UpFiles.of_home(home)
@@ -259,7 +266,6 @@ def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequenc
         state=str(files.state),
         logs=str(files.logs),
         ui=ui,
-        # Dagster lets a .env file in the working folder override the environment; a demo must not see it.
-        folder=str(folder or files.folder) if folder or not checkout() else None,
+        folder=str(folder or files.folder) if folder or not checkout() or _has_other_settings(Path.cwd()) else None,
         limits=Limits(stop_seconds=CONTAINER_STOP_SECONDS) if in_container() else Limits(),
     )

@@ -34,7 +34,8 @@ FRESH_FOR, KEPT_FOR = timedelta(days=14), timedelta(days=60)
 DETAILS = tuple(
     column.name
     for column in discovery_pool.columns
-    if column.name not in ("work_id", "media_type", "wanted_at", "fetched_at")
+    # The number is what was asked for: another one in the answer may be that of another title of the pool.
+    if column.name not in ("work_id", "media_type", "tmdb_id", "wanted_at", "fetched_at")
 )
 # Ids, of any kind, of what the library has.
 _OWNED = """

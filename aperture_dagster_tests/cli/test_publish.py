@@ -203,8 +203,10 @@ def test_unpublish_takes_everything_back(
             assert not [one for one in publication.publish_all().outcomes if one.error is not None]
         assert ANNAS in place.views("anna") and place.users() != users
         assert place.home.rows("SELECT 1 FROM published_lists")
-        told = run("unpublish", "--dry-run", "--yes")
+        told = run("unpublish", "--dry-run")
         assert told.exit_code == 0 and f'Library "{ANNAS}" of anna: would be removed' in told.output
+        # Nobody has answered.
+        assert run("unpublish").exit_code == 1
         assert ANNAS in place.libraries() and place.files()
         done = run("unpublish", "--yes")
         assert done.exit_code == 0, done.output

@@ -62,6 +62,25 @@ def test_the_settings_say_where_the_ui_listens(tmp_path: Path, monkeypatch: pyte
     assert not (tmp_path / "home").exists()
 
 
+def test_an_env_file_of_another_home_has_no_effect_on_the_parts(
+    make_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster lets the one in its working folder win over the environment."""
+    home, elsewhere = make_settings().home_path, tmp_path / "elsewhere"
+    for folder, name in ((home, "Ours"), (elsewhere, "Theirs")):
+        UpFiles.of_home(folder).folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".env").write_text(f"APERTURE_BACKUP_KEEP={len(name)}\n")
+    monkeypatch.setenv("APERTURE_HOME", str(home))
+    monkeypatch.setenv("APERTURE_BACKUP_KEEP", "4")
+
+    def working_folder(started_in: Path) -> str | None:
+        monkeypatch.chdir(started_in)
+        return up_module._plan(home, Ui("127.0.0.1", 3000), 0, None, []).folder
+
+    assert working_folder(elsewhere) == str(UpFiles.of_home(home).folder)
+    assert working_folder(home) is None and working_folder(tmp_path) is None
+
+
 def test_a_demo_without_a_sign_in_is_not_open_to_the_network_by_a_setting(
     make_settings: Callable[..., Settings], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,7 +21,7 @@ def learn(shelf: Shelf, media_type: Any, tmdb_id: int, **ids: Any) -> int:
         assert work_id is not None
         row = {"work_id": work_id, "media_type": media_type, "tmdb_id": tmdb_id, "wanted_at": NOW}
         connection.execute(insert(discovery_pool).values(row))
-        answer = dict.fromkeys(DETAILS) | {"tmdb_id": tmdb_id, **ids}
+        answer = dict.fromkeys(DETAILS) | ids
         assert write_details(connection, {work_id: answer}, now=NOW) == 1
     return work_id
 
@@ -48,3 +48,14 @@ def test_an_id_of_another_work_is_not_given_and_the_library_says_its_own(shelf: 
     assert stored[taken]["imdb_id"] is None and stored[taken]["tvdb_id"] == 22
     assert stored[first]["imdb_id"] == stored[other_type]["imdb_id"] == "tt0000003"
     assert stored[second]["imdb_id"] is None and stored[owned]["imdb_id"] is None
+
+
+def test_an_answer_under_the_number_of_another_title_of_the_pool_stops_nothing(shelf: Shelf):
+    """Otherwise every run would fail with the whole batch."""
+    learn(shelf, "movie", 1)
+    moved = learn(shelf, "movie", 2)
+    with shelf.open() as connection:
+        answer = dict.fromkeys(DETAILS) | {"tmdb_id": 1, "title": "Merged"}
+        assert write_details(connection, {moved: answer}, now=NOW) == 1
+    (row,) = shelf.rows("SELECT tmdb_id, title FROM discovery_pool WHERE title IS NOT NULL")
+    assert dict(row) == {"tmdb_id": 2, "title": "Merged"}

@@ -52,6 +52,7 @@ Identify = Callable[[Connection], str]
 """Reads the identity of the installation, which marks its folders."""
 LOCK_WAIT_SECONDS = 60
 PARTIAL = ".partial"
+LACKS_RIGHT = ("permission denied", "must be owner")
 # A migration that fails is tried again by every process, and each new backup would expire an older one.
 REUSED_WITHIN = timedelta(days=1)
 log = logging.getLogger(__name__)
@@ -247,6 +248,11 @@ def _prove(settings: Settings, server: Connection, url: str, file: Path, expecte
                 problems = expected.problems(connection)
     except CannotCreate as error:
         return str(error)
+    except BackupError as error:
+        # Of an extension that only an administrator may install, for example.
+        if is_full_disk(str(error)) or any(words in str(error) for words in LACKS_RIGHT):
+            return f"The server could not restore it: {error}"
+        raise
     if problems:
         more = f", and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise BackupError(

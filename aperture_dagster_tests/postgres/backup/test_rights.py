@@ -75,6 +75,15 @@ def test_a_proof_with_the_rights_that_there_are(
         proven = back_up(settings=owners)
         assert proven.unproven_because is None
         assert proven.path in [one.path for one in read_backups(folder)]
+        # The dump has something that only a superuser may make: it is kept, and nothing is deleted for it.
+        run_statements(
+            make_url(role[1]).set(username=make_url(postgres).username).render_as_string(hide_password=False),
+            "CREATE FUNCTION nothing() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'",
+            "CREATE EVENT TRIGGER nothing ON ddl_command_end EXECUTE FUNCTION nothing()",
+        )
+        report = back_up(settings=owners)
+        assert "permission denied to create event trigger" in (report.unproven_because or "")
+        assert report.deleted == () and proven.path.exists()
     finally:
         run_statements(
             postgres, "ALTER DATABASE aperture_template IS_TEMPLATE false", "DROP DATABASE aperture_template"
