@@ -28,7 +28,8 @@ class UpFiles(NamedTuple):
     Attributes:
         folder: the folder itself.
         lock: held as long as `aperture up` or one of its parts runs.
-        state: JSON, written whenever a part starts, becomes ready or ends; meaningless while nobody holds the lock.
+        state: JSON, written whenever a part starts, becomes ready or ends; while nobody holds the lock, only its date
+            counts.
         logs: folder with what each part prints, a file for each.
         workspace: names the code server for the webserver and the daemon; ``workspace.yaml`` beside it is for commands
             outside `aperture up`.
@@ -104,14 +105,18 @@ def read_parts(home: Path, instance: DagsterInstance) -> UpStatus:
     Raises:
         DatabaseError: the heartbeats cannot be read.
     """
+    file, is_running = UpFiles.of_home(home).state, up_is_running(home)
+    # What an `aperture up` writes last is that its daemon ended: later heartbeats are those of another daemon.
+    since = file.stat().st_mtime if file.exists() and not is_running else 0.0
     heartbeats = {
         kind: Heartbeat(beat.timestamp, beat.errors[0].message.strip() if beat.errors else None)
         for kind, beat in instance.get_daemon_heartbeats().items()
+        if beat.timestamp > since
     }
     loops, now = instance.get_required_daemon_types(), datetime.now(UTC).timestamp()
-    if not up_is_running(home):
+    if not is_running:
         return judge_stopped(home, heartbeats, loops, now=now)
-    state = read_state(UpFiles.of_home(home).state)
+    state = read_state(file)
     answers = {}
     if state:
         answers["code server"] = grpc_server_answers(f"unix:{state['socket']}")
@@ -123,7 +128,7 @@ def judge_stopped(home: Path, heartbeats: Mapping[str, Heartbeat], loops: Iterab
     """Judge a home on which `aperture up` does not run; a daemon that is a service of its own may."""
     silent = [loop for loop in loops if loop not in heartbeats or not heartbeats[loop].is_fresh(now)]
     age = now - max((beat.timestamp for beat in heartbeats.values() if beat.is_fresh(now)), default=0.0)
-    # The heartbeats of one that ended a moment ago are fresh, too.
+    # The heartbeats of one that was killed a moment ago are fresh, too.
     if not silent and age < STARTING_SECONDS / 2:
         message = f"a service of its own; its last sign of life was {max(0, age):.0f} seconds ago"
         return UpStatus(False, None, (PartState("daemon", "ok", message),), schedules_fire=True)

@@ -64,8 +64,6 @@ class Supervisor:
             self.is_stopping = True
             self._write_state()
             self._stop()
-            with contextlib.suppress(OSError):
-                Path(self.plan.state).unlink()
         if failure is None:
             return 0
         # Last, where it is seen.

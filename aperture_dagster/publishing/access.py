@@ -75,7 +75,8 @@ class AccessChange:
     """What changes for one user; None: nothing.
 
     ``noted`` and ``forgotten`` are settings to remember, or no more. ``given`` is the list of libraries that the user
-    has from us afterwards, if any, and ``is_new_list`` whether only now. ``about`` says what changes in the policy.
+    has from us afterwards, if any, and ``is_new_list`` whether only now. ``about`` says what changes in the policy,
+    without the name.
     """
 
     user_id: str
@@ -108,6 +109,9 @@ def plan_access(user: Mapping[str, Any], libraries: Libraries, rules: AccessRule
     policy, configuration = copy.deepcopy(user["Policy"]), copy.deepcopy(user.get("Configuration") or {})
     theirs = [library for library in own if _key(user_id) in {_key(one) for one in library.viewers}]
     foreign = [library for library in own if library not in theirs]
+    # So that one sentence holds for all users who are alike.
+    in_order = sorted(theirs, key=lambda one: len(one.viewers) == 1)
+    labels = {one.policy_id: "their own" if len(one.viewers) == 1 else one.name for one in in_order}
     given = libraries.lists.get(user_id)
     sees_all, enabled = bool(policy.get("EnableAllFolders")), list(policy.get("EnabledFolders") or [])
     if given is not None and not sees_all and _is_shortened(given, enabled, others):
@@ -124,23 +128,22 @@ def plan_access(user: Mapping[str, Any], libraries: Libraries, rules: AccessRule
         change.given, change.is_new_list = LibraryList(user_id, before, tuple(others)), True
         policy["EnableAllFolders"] = False
         policy["EnabledFolders"] = [*others, *(library.policy_id for library in theirs)]
-        listed_now = _named([*others.values(), *(library.name for library in theirs)])
         change.about = (
-            f"{name} may see all libraries now, and gets a list instead: {listed_now}. Libraries that you add are put "
-            "on it."
+            f"a list in place of all libraries, with {_named([*others.values(), *labels.values()])}. Libraries that "
+            "you add are put on it."
         )
     elif given is not None and (sees_all or not rules.strict or not own):
         # Somebody gave all libraries back, the stricter form was switched off, or nothing is published.
         policy["EnableAllFolders"], policy["EnabledFolders"] = True, list(given.before)
         change.given = None
         if not sees_all:
-            change.about = f"{name} may see all libraries again."
+            change.about = "all libraries again."
     elif not sees_all:
         new = _not_offered(given, others) if given is not None else {}
         change.given = given and LibraryList(user_id, given.before, (*given.offered, *new))
         policy["EnabledFolders"] = _enabled(policy, own, theirs, retired, list(new))
-        names = {**others, **{library.policy_id: library.name for library in own}, **retired}
-        change.about = _difference(name, enabled, policy["EnabledFolders"], names)
+        names = {**others, **{library.policy_id: library.name for library in own}, **labels, **retired}
+        change.about = _difference(enabled, policy["EnabledFolders"], names)
     if policy != user["Policy"]:
         change.policy = policy
     hide: list[tuple[OwnLibrary, SettingKind]] = []
@@ -171,18 +174,19 @@ def _is_shortened(given: LibraryList, enabled: Collection[str], others: Collecti
     return not offered <= {_key(one) for one in enabled}
 
 
-def _named(names: Sequence[str]) -> str:
+def _named(names: Iterable[str]) -> str:
+    names = list(dict.fromkeys(names))
     return listed(names) if len(names) <= MOST_NAMES else counted(len(names), "libraries")
 
 
-def _difference(name: str, before: Collection[str], after: Collection[str], names: Mapping[str, str]) -> str | None:
+def _difference(before: Collection[str], after: Collection[str], names: Mapping[str, str]) -> str | None:
     """Say what is put on a user's list of libraries, and what is taken off it; ``names`` are those of all libraries."""
     old, new = ({_key(one) for one in ids} for ids in (before, after))
     added = [label for one, label in names.items() if _key(one) in new - old]
     removed = [label for one, label in names.items() if _key(one) in old - new]
-    parts = [f"gets {_named(added)}"] if added else []
-    parts += [f"no longer gets {_named(removed)}"] if removed else []
-    return f"{name}, who has a list of libraries, {' and '.join(parts)}." if parts else None
+    parts = [f"{_named(added)} added to the list of libraries"] if added else []
+    parts += [f"{_named(removed)} taken off the list of libraries"] if removed else []
+    return f"{', '.join(parts)}." if parts else None
 
 
 def _enabled(
@@ -365,7 +369,7 @@ class Viewers:
         self._say([change])
 
     def _say(self, changes: Iterable[AccessChange]) -> None:
-        """Keep what is said about policies for the operator, each sentence once."""
+        """Keep what is said about policies for the operator, each sentence once, with the users of whom it is true."""
         for change in changes:
-            if change.about is not None and change.about not in self._session.access:
-                self._session.access.append(change.about)
+            if change.about is not None:
+                self._session.access.setdefault(change.about, {})[change.name] = None

@@ -201,13 +201,13 @@ class Publication:
     def share_new_libraries(self) -> list[str]:
         """Let users who were given a list of libraries see those that the operator has added since.
 
-        It does not wait for another process that publishes. Returns what was done, a sentence for each user.
+        It does not wait for another process that publishes. Returns what was done, a sentence for all who are alike.
         """
         session = self._session()
         granted = self._viewers(session).grant({}, (), only_listed=True)
         for error in granted.refused.values():
             raise error
-        return session.access
+        return session.describe_access()
 
     def has_new_libraries(self) -> bool:
         """Look, with one request, whether there is something for :meth:`share_new_libraries` to do."""
@@ -256,7 +256,7 @@ class Publication:
         return Published(
             outcomes,
             session.warnings,
-            session.access,
+            session.describe_access(),
             dict(self._server.writes),
             publisher.refreshes,
             self._server.requests,

@@ -151,7 +151,7 @@ class Session:
         elapsed: seconds that have passed, from a clock that nobody sets.
         sleep: waits some seconds.
         warnings: sentences for the operator.
-        access: what changes in users' policies, a sentence for each.
+        access: what changes in users' policies, with the names of those whose policy it is, in order.
     """
 
     server: MediaServerWriter
@@ -162,7 +162,11 @@ class Session:
     elapsed: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     warnings: list[str] = field(default_factory=list)
-    access: list[str] = field(default_factory=list)
+    access: dict[str, dict[str, None]] = field(default_factory=dict)
+
+    def describe_access(self) -> list[str]:
+        """Say what changes in users' policies, a sentence for all users who are alike."""
+        return [f"{listed(list(names))}: {about}" for about, names in self.access.items()]
 
     def warn(self, sentence: str) -> None:
         """Add a warning, unless it is there."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from dagster._daemon.types import DaemonHeartbeat
 
 from aperture_dagster.cli import health
-from aperture_dagster.cli.heartbeats import Heartbeat, UpStatus, judge_running, judge_stopped
+from aperture_dagster.cli.heartbeats import Heartbeat, UpFiles, UpStatus, judge_running, judge_stopped, read_parts
 
 LOOPS = {"SENSOR", "SCHEDULER"}
 NOW = 10_000.0
@@ -100,6 +102,20 @@ def test_without_aperture_up_schedules_fire_only_if_another_daemon_is_alive(
     else:
         assert (part.name, part.state) == ("aperture up", "warning")
         assert "not running on /home" in part.message and "start `aperture up`" in part.message
+
+
+@pytest.mark.parametrize(("seconds", "fires"), [(-5, False), (5, True)])
+def test_heartbeats_from_before_the_end_of_aperture_up_are_of_its_own_daemon(
+    tmp_path: Path, seconds: float, fires: bool
+):
+    state = UpFiles.of_home(tmp_path).state
+    state.parent.mkdir()
+    state.write_text("{}")
+    beat = DaemonHeartbeat(state.stat().st_mtime + seconds, "SENSOR", "1", [])
+    instance: Any = SimpleNamespace(
+        get_daemon_heartbeats=lambda: {"SENSOR": beat}, get_required_daemon_types=lambda: {"SENSOR"}
+    )
+    assert read_parts(tmp_path, instance).schedules_fire is fires
 
 
 def test_heartbeats_dated_in_the_future_are_no_signs_of_life():

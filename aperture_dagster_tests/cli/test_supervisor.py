@@ -188,7 +188,8 @@ def test_a_signal_ends_every_part_and_what_the_parts_have_started(start: Start, 
     assert code == 0
     # On a busy machine it also says for what it waits.
     assert said.splitlines()[0] == "Stopping …" and "killed" not in said
-    assert not (up.folder / "up.json").exists()
+    parts = read_state(up.folder / "up.json")["parts"]
+    assert parts and all(part["state"] != "running" for part in parts), "its date tells when the daemon ended"
 
 
 def test_nohup_keeps_it_running_when_the_terminal_is_closed(start: Start):
