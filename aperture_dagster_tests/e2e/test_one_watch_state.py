@@ -113,6 +113,17 @@ def test_half_a_film_on_a_copy_is_on_the_original_and_stays_in_the_list_until_it
 
 
 @separate
+def test_before_a_copy_leaves_its_position_is_on_the_original(household: Any, tmp_path: Path, server: str):
+    """Nobody reads the history in between, and it was untouched for longer than a title is kept."""
+    with watching(household, tmp_path, server) as anna:
+        at = ago(days=15)
+        anna.play(anna.copy(3), 0.5, at)
+        anna.renew("Film 6", "Film 5")
+        assert anna.place.titles(ANNAS) == ["Film 6", "Film 5"]
+        assert anna.has(anna.original(3)) == (False, 50, at)
+
+
+@separate
 def test_an_episode_on_a_copy_counts_for_the_original_and_a_favourite_is_one_on_both(
     household: Any, tmp_path: Path, server: str
 ):

@@ -1,14 +1,16 @@
-"""Runs that publish at the same time: one waits for the other, but not for hours."""
+"""Runs that publish at the same time: one waits for the other, but not for hours, and nothing comes in between."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aperture_dagster.publishing import published
+from aperture_dagster.publishing import publication, published
+from aperture_dagster.publishing.lists import ListPublisher
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, shelf
 from aperture_dagster_tests.household import materializations
 
@@ -42,6 +44,23 @@ def test_while_another_run_publishes_for_hours_a_run_ends_without_a_failure_and_
             with place.publication(dry_run=True) as planned:
                 outcomes = planned.publish(["recommendations"]).outcomes
             assert {one.kind: one.added for one in outcomes if one.name == ANNAS} == {"library": 5, "playlist": 5}
+        # What waited would publish what it read earlier, over what another run read later.
+        refused: list[str] = []
+
+        def watched(owner: Any, name: str) -> None:
+            do: Callable[..., Any] = getattr(owner, name)
+
+            def call(*arguments: Any, **options: Any) -> Any:
+                with pytest.raises(published.AlreadyPublishing), other.manifest.exclusively():
+                    pass
+                refused.append(name)
+                return do(*arguments, **options)
+
+            monkeypatch.setattr(owner, name, call)
+
+        watched(publication, "gather")
+        watched(ListPublisher, "publish")
         place.must_publish()
+        assert refused == ["gather", "publish"]
         place.publish_top_picks()
         assert {ANNAS, "Top Picks - Movies"} <= set(place.views("anna"))
