@@ -139,7 +139,7 @@ class JellyfinReader(MediaServerReader):
         liked = partial(self._states, user_id, {"Filters": "Likes", "IncludeItemTypes": "Movie"})
         has_rated = False
         for page in read_listings([partial(super().all_states, user_id), liked], listing):
-            has_rated |= any(state.rating is not None and not state.played for state in page)
+            has_rated |= any(state.rating is not None and not (state.played or state.position_share) for state in page)
             yield page
         if has_rated:
             unplayed = partial(self._states, user_id, {"Filters": "IsUnplayed", "IncludeItemTypes": "Movie"})
