@@ -153,6 +153,29 @@ def test_a_source_that_fails_keeps_the_last_list_and_costs_the_other_media_type_
         assert home.rows() == made, "a second run that fails keeps the list of the first"
 
 
+def test_a_hybrid_list_joins_both_outlives_a_failure_and_stays_when_its_day_is_past(house: Any) -> None:
+    # Film 5 is first here and fifth of five outside, Film 1 the reverse; Film 2 is second in both.
+    plays = [*watched(5, *USERS, days_ago=4), *watched(2, "ada", "bob", days_ago=4), *watched(4, "ada", days_ago=20)]
+    yesterday = TODAY - DAY
+    with house(world(plays=plays), top_picks_movies={"source": "local+tmdb:popular", "per_list": 3}) as home:
+        home.clock.moment -= DAY
+        home.make(yesterday)
+        made = home.rows()
+        assert home.titles(yesterday) == ["Film 2", "Film 5", "Film 1"] and home.sources() == {"hybrid"}
+        home.simulator.state.add_fault(FaultRule("tmdb", status=503))
+        home.make(yesterday)
+        assert home.rows() == made
+        home.clock.moment += DAY
+        home.make()
+        assert home.titles() == ["Film 5", "Film 2", "Film 4"], "from plays alone"
+        home.simulator.state.clear_faults()
+        home.use(top_picks_movies={"source": "tmdb:popular", "per_list": 3})
+        home.make(yesterday)
+        home.make(yesterday - DAY)
+        assert [row for row in home.rows() if row["day"] == yesterday] == made
+        assert home.titles(yesterday - DAY) == [], "what TMDb listed then is not known"
+
+
 def test_a_list_with_nothing_of_the_library_keeps_the_last_list_and_never_writes_an_empty_one(house: Any) -> None:
     overrides = {"top_picks_movies": {"source": f"mdblist:{LIST}"}}
     with house(world(film(70, copies=0)), stand_ins={"mdblist_lists": {LIST: ["movie:70"]}}, **overrides) as home:
