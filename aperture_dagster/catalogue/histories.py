@@ -189,7 +189,7 @@ class HistoryReader:
         check_history_loss(
             user.name,
             listed=len(found.listed),
-            lost=len(states if believed else known),
+            lost=sum(not state.has_content for state in states) if believed else len(known),
             known=len(known),
             accepted=accept_removals,
         )

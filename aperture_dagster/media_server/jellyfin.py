@@ -136,13 +136,17 @@ class JellyfinReader(MediaServerReader):
         The only filter for ratings finds those from 6.5 on. Lower ones of films that were never played are found among
         all such films, which are read only for users who have rated one: hardly any client can rate.
         """
-        liked = partial(self._states, user_id, {"Filters": "Likes", "IncludeItemTypes": "Movie"})
-        has_rated = False
-        for page in read_listings([partial(super().all_states, user_id), liked], listing):
-            has_rated |= any(state.rating is not None and not (state.played or state.position_share) for state in page)
-            yield page
-        if has_rated:
-            unplayed = partial(self._states, user_id, {"Filters": "IsUnplayed", "IncludeItemTypes": "Movie"})
+        movies, never_played = {"IncludeItemTypes": "Movie"}, 0
+
+        def liked(listing: Listing) -> Iterator[list[ItemState]]:
+            nonlocal never_played
+            for page in self._states(user_id, {"Filters": "Likes", **movies}, listing):
+                never_played += sum(not (one.played or one.play_count or one.position_share) for one in page)
+                yield page
+
+        yield from read_listings([partial(super().all_states, user_id), liked], listing)
+        if never_played:
+            unplayed = partial(self._states, user_id, {"Filters": "IsUnplayed", **movies})
             yield from with_content(read_listings([unplayed], listing))
 
     def changed_states(self, user_id: str, since: datetime, listing: Listing) -> Iterator[list[ItemState]]:
