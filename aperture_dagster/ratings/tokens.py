@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -13,12 +14,14 @@ from uuid import uuid4
 
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
 
 from aperture_dagster.http.errors import ServiceBusy, ServiceError, ServicePaused, ServiceUnavailable
 from aperture_dagster.model import Clock, elapsed
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.connection import Cipher, WrongKey
 from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows, read_value
 from aperture_dagster.postgres.tables import facts
 from aperture_dagster.ratings.in_force import trakt_accounts
@@ -216,6 +219,7 @@ PARKED_FOR = timedelta(days=1)
 LEASE_PATIENCE_SECONDS = 300.0
 # A first sync pushes for minutes, and a user who has just confirmed a code should not have to do so again.
 SYNC_PATIENCE_SECONDS = 1800.0
+WRITE_WAITS_SECONDS = (0.5, 2.0, 5.0, 10.0)
 
 
 class TokenStore:
@@ -258,9 +262,21 @@ class TokenStore:
             raise ReconnectNeeded(account.name, reason) from None
 
     def write(self, user_id: str, tokens: TokenPair) -> None:
-        """Store new tokens of a user; they are committed at the end."""
-        with self.database.transaction() as connection:
-            write_tokens(connection, user_id, self.encrypt(tokens))
+        """Store new tokens of a user; they are committed at the end.
+
+        A failure of the database is waited for: Trakt has voided the earlier tokens, and these exist nowhere else.
+        """
+        encrypted = self.encrypt(tokens)
+        for wait in (*WRITE_WAITS_SECONDS, None):
+            try:
+                with self.database.transaction() as connection:
+                    write_tokens(connection, user_id, encrypted)
+                return
+            except (DatabaseError, SQLAlchemyError) as error:
+                if wait is None:
+                    raise
+                log.warning("new tokens of Trakt could not be stored (%s); trying again", type(error).__name__)
+                time.sleep(wait)
 
     def lease(self, user_id: str) -> AbstractContextManager[None]:
         """Use the tokens of a user alone among all processes, so that none is spent twice.
@@ -411,6 +427,10 @@ class UserAccess:
             with self._sign_in() as client:
                 renewed = client.refresh(tokens.refresh_token)
         except InvalidGrant:
+            # A process that lost its lock with its connection may have been faster.
+            _, newer = self._store.read(self._user_id)
+            if newer.refresh_token != tokens.refresh_token:
+                return newer
             reason = (
                 "Trakt no longer knows its tokens (access was revoked there, or Trakt's answer with new ones was lost)"
             )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -161,6 +163,25 @@ def test_a_token_that_is_still_valid_is_used_while_another_process_holds_the_loc
     assert home.look("ada") == "ada" and home.states() == {"ada": "connected"}
 
 
+def test_a_hiccup_of_the_database_does_not_lose_new_tokens(
+    home: TraktHome, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr("aperture_dagster.ratings.tokens.WRITE_WAITS_SECONDS", (0.05,) * 1_000)
+    home.connect("ada")
+    home.wait(LIFE * 0.95)
+    home.state.reset_counters()
+    home.do("ALTER TABLE trakt_accounts ADD CONSTRAINT hiccup CHECK (issued_at < '2000-01-01') NOT VALID")
+    with ThreadPoolExecutor() as pool:
+        looking = pool.submit(home.look, "ada")
+        while caplog.text.count("could not be stored") < 2:
+            assert not looking.done()
+            time.sleep(0.01)
+        home.do("ALTER TABLE trakt_accounts DROP CONSTRAINT hiccup")
+        assert looking.result(30) == "ada"
+    assert home.count("POST /oauth/token") == 1
+    assert home.look("ada") == "ada" and home.states() == {"ada": "connected"}
+
+
 def test_refused_recommendations_do_not_stop_the_ratings(home: TraktHome):
     home.connect("ada")
     home.state.add_fault(FaultRule("trakt", path_contains="recommendations", status=426))
@@ -184,6 +205,21 @@ def test_a_refused_token_is_renewed_once_and_the_request_repeated(home: TraktHom
         home.look("ada")
     assert home.count("POST /oauth/token") == 1
     assert home.states() == {"ada": "parked"}
+
+
+def test_a_void_token_is_forgiven_if_a_newer_one_was_stored_meanwhile(home: TraktHome):
+    home.connect("ada")
+    home.wait(LIFE * 0.95)
+    home.state.trakt_invalidate("ada")
+    home.state.reset_counters()
+    home.state.add_fault(FaultRule("trakt_auth", kind="slow", delay_seconds=0.5, times=1))
+    with ThreadPoolExecutor() as pool:
+        looking = pool.submit(home.look, "ada")
+        wait_for_refresh(home)
+        # As a process would whose lock was lost with its connection.
+        TokenStore(home.settings, home.database, home.clock).write("ada", home.grant("ada"))
+        assert looking.result(30) == "ada"
+    assert home.states() == {"ada": "connected"}
 
 
 def test_refused_tokens_are_tried_once_a_day_until_trakt_has_recovered(home: TraktHome):
