@@ -286,7 +286,8 @@ def test_a_second_start_on_the_same_home_is_refused_and_harms_nothing(account: A
     assert f"already running on {account.home} (its UI is at http://127.0.0.1:{up.port}, process" in said
     assert "stop it where it was started" in said and "set APERTURE_HOME to another folder" in said
     assert up.process.poll() is None and up.everything_runs()
-    assert parts and up.parts() == parts, "none of the parts was started again"
+    # The part that says what is ready ends by itself.
+    assert len(parts) > 1 and up.parts() <= parts, "none of the parts was started again"
 
 
 @pytest.mark.nightly(

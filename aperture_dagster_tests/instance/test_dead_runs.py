@@ -26,12 +26,14 @@ from aperture_dagster_tests.watchman import Watchman
 
 RUN = """
 import sys
+import time
 import dagster as dg
 
 @dg.op(pool="media_server")
 def working():
     print("working", flush=True)
-    sys.stdin.readline()
+    # At the end of the input, a kill is on its way.
+    sys.stdin.readline() or time.sleep(60)
 
 @dg.job
 def work():

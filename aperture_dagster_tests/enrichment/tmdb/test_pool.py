@@ -62,7 +62,7 @@ def test_details_of_a_film_take_one_request_and_fill_the_columns_of_the_pool(ser
     with connected(served) as client:
         film = client.pool_title("movie", 1)
         assert client.requests == 1
-    assert set(film) == set(DETAILS)
+    assert set(film) == {*DETAILS, "tmdb_id"}
     assert film["certifications"]["DE"] == ["16", "12"] or set(film["certifications"]["DE"]) == {"12", "16"}
     assert film["certifications"]["US"] == ["NR"] and "FR" not in film["certifications"]
     assert film["releases"] == {
@@ -78,7 +78,7 @@ def test_details_of_a_film_take_one_request_and_fill_the_columns_of_the_pool(ser
 def test_details_of_a_series_have_ratings(served: RunningSimulator) -> None:
     with connected(served) as client:
         series = client.pool_title("series", 5)
-    assert set(series) == set(DETAILS)
+    assert set(series) == {*DETAILS, "tmdb_id"}
     assert series["certifications"] == {"US": ["TV-14"], "DE": ["12"]}
     assert (series["releases"], series["tvdb_id"]) == (None, 55)
     assert series["networks"] == ["Channel"] and series["creators"] == ["Eve"]
