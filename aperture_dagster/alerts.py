@@ -306,7 +306,7 @@ def _paragraph(report: Report, zone: ZoneInfo, ui_url: str | None) -> str:
 
 def _place(problem: Problem, ui_url: str | None) -> str:
     if ui_url is not None:
-        return f"{ui_url}/{problem.page}"
+        return f"{ui_url.rstrip('/').removesuffix('/operate')}/operate/{problem.page}"
     folder, _, name = problem.page.partition("?")[0].partition("/")
     return f"Look at run {name[:8]} in the UI." if folder == "runs" else f"Look at the asset {name} in the UI."
 

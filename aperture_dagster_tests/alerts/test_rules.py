@@ -167,7 +167,7 @@ def test_a_message_says_what_failed_since_when_what_helps_and_where_to_look():
     message = compose([Report("new", problem("movies"))], timezone="Europe/Berlin", ui_url="http://nas:3000")
     assert message.title == "Aperture: movies failed"
     assert message.body == (
-        "Movies failed: Jellyfin refuses the key.\nSince Thu 26 Nov 03:00. http://nas:3000/runs/1a2b3c4d-ffff"
+        "Movies failed: Jellyfin refuses the key.\nSince Thu 26 Nov 03:00. http://nas:3000/operate/runs/1a2b3c4d-ffff"
     )
     assert not message.is_good
     assert "Look at run 1a2b3c4d in the UI." in body([Report("new", problem("movies"))])

@@ -45,7 +45,7 @@ def test_an_outage_is_reported_once_and_its_end_too(household: Any, inbox: Inbox
         assert message["title"] == "Aperture: movies failed"
         assert "refused (401)" in message["message"]
         assert "Check APERTURE_MEDIA_SERVER_API_KEY" in message["message"]
-        assert f"http://nas.example.org:3000/runs/{failed.run_id}" in message["message"]
+        assert f"http://nas.example.org:3000/operate/runs/{failed.run_id}" in message["message"]
         assert not home.run("sync_movies").success
         watchman.tick(after=MINUTE)
         assert inbox.take() == [], "repeats are not reported"
