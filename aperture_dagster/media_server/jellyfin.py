@@ -134,7 +134,7 @@ class JellyfinReader(MediaServerReader):
         """Yield every item that the user played, started, marked or rated.
 
         The only filter for ratings finds those from 6.5 on. Lower ones of films that were never played are found among
-        all such films, which are read only for users who have rated one: hardly any client can rate.
+        all such films, which are read only for users who like one of them: hardly any client can rate.
         """
         movies, never_played = {"IncludeItemTypes": "Movie"}, 0
 

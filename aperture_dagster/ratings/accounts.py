@@ -383,7 +383,7 @@ class Connecting:
         """Return the code that a user has to confirm on Trakt, the same one while it is valid; None if they are
         connected now.
 
-        ``confirmed``: they say that they have. Trakt is asked no more often than it allows.
+        ``confirmed``: whether the user says that the code was entered. Trakt is asked only as often as it permits.
 
         Raises:
             SignInFailed: access was refused, or the code has expired.
