@@ -180,7 +180,8 @@ class Cluster:
                 self.data.rmdir()
             unfinished.rename(self.data)
         except subprocess.CalledProcessError as error:
-            reason = last_error(error.stderr).rstrip(".") or f"initdb ended with {error.returncode}"
+            said = last_error(error.stderr) or " ".join(error.stderr.split())[-300:]
+            reason = said.rstrip(".") or f"initdb ended with {error.returncode}"
             remedy = MAKE_ROOM if is_full_disk(error.stderr) else "Set APERTURE_HOME or APERTURE_DATABASE_URL instead."
             raise DatabaseError(
                 f"The embedded database could not be created in {self.data}: {reason}. {remedy}"
