@@ -152,10 +152,12 @@ def test_a_run_computes_what_changed_and_leaves_the_rest_as_it_was(settled: Call
             user: of["taste_weights"] for user, of in after.items()
         }
 
-        # The lists are those that would be made if nothing were ever left out.
+        # The lists are those that would be made if nothing were ever left out. The last digit of a score may differ: it
+        # is rounded, and what is summed depends on how many users are computed together.
+        whole = works(home)
         again = home.must(JOB, users=users, config={asset: {"recompute": True} for asset in ASSETS})
         assert unchanged(again, "recommendations") == set()
-        assert rows_written(again) == {} and stored(home) == night
+        assert works(home) == whole
 
         # A run that ended between taste and list, and results that were lost or altered, are made good.
         rate(home, home.value(f"SELECT min(work_id) AS work_id FROM recommendations WHERE {MINE}"))
