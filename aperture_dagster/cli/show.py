@@ -27,7 +27,7 @@ from aperture_dagster.catalogue.references import (
     parse_title_reference,
 )
 from aperture_dagster.cli.common import Terminal, echo, echo_json, json_option, operator_errors, print_titles
-from aperture_dagster.cli.demo import home_option, load_settings_of, settings_of_home
+from aperture_dagster.cli.demo import home_option, settings_of_home
 from aperture_dagster.cli.heartbeats import up_is_running
 from aperture_dagster.front_door.secrets import end_all_sessions
 from aperture_dagster.maintenance.status import why_no_list
@@ -36,7 +36,7 @@ from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.popularity.queries import shows_table
 from aperture_dagster.popularity.series import episode_label
 from aperture_dagster.postgres.database import Database, NothingYet, read_only
-from aperture_dagster.settings import Settings
+from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.taste.lists import reason_of, recommendation_table
 
 # USER and TITLE on the command line: exactly one, or a message that says how to name it.
@@ -271,11 +271,10 @@ def _day(moment: datetime, zone: ZoneInfo) -> str:
 
 
 @click.command("sign-out-everybody")
-@home_option
-def sign_out_everybody(home: str | None) -> None:
+def sign_out_everybody() -> None:
     """End the sessions of all members on the web pages, at once; everybody has to sign in again."""
     with operator_errors():
-        end_all_sessions(load_settings_of(home))
+        end_all_sessions(load_settings())
     echo("All sessions have ended.")
 
 
@@ -287,13 +286,12 @@ def api_key() -> None:
 @api_key.command()
 @click.argument("name")
 @click.option("--user", help="The one user whose lists it may read. Default: all.")
-@home_option
-def add(name: str, user: str | None, home: str | None) -> None:
+def add(name: str, user: str | None) -> None:
     """Make a key for the program NAME, and print it: it is shown this once, and not stored.
 
     Example: aperture api-key add "Home Assistant" --user Anna
     """
-    with operator_errors(), Database(load_settings_of(home)).transaction() as connection:
+    with operator_errors(), Database(load_settings()).transaction() as connection:
         whose = find_user(connection, user) if user is not None else None
         key = add_key(connection, name, whose.user_id if whose is not None else None)
         if key is None:
@@ -303,10 +301,9 @@ def add(name: str, user: str | None, home: str | None) -> None:
 
 
 @api_key.command("list")
-@home_option
-def list_keys(home: str | None) -> None:
+def list_keys() -> None:
     """Show which programs have a key, and for whose lists."""
-    with operator_errors(), Database(load_settings_of(home)).transaction() as connection:
+    with operator_errors(), Database(load_settings()).transaction() as connection:
         rows = read_keys(connection)
     table = Table("Program", "Lists of", "Since", box=None, padding=(0, 1))
     for row in rows:
@@ -316,10 +313,9 @@ def list_keys(home: str | None) -> None:
 
 @api_key.command()
 @click.argument("name")
-@home_option
-def remove(name: str, home: str | None) -> None:
+def remove(name: str) -> None:
     """End the key of the program NAME, at once."""
-    with operator_errors(), Database(load_settings_of(home)).transaction() as connection:
+    with operator_errors(), Database(load_settings()).transaction() as connection:
         if not remove_key(connection, name):
             raise OperatorError(f"There is no key named {name!r}: see `aperture api-key list`.")
     echo(f"The key of {name} is worth nothing from now on.")
