@@ -115,11 +115,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer of a service. ``headers`` ignores case; ``body`` is decoded and complete."""
+    """The answer of a service. ``headers`` ignores case; ``body`` is decoded and complete.
+
+    ``source`` names the service and the request, for messages, without any secret.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    source: str
 
     @property
     def content_type(self) -> str:
@@ -138,7 +142,7 @@ class Answer:
         try:
             return parse_json(self.body, lenient=lenient)
         except ValueError:
-            raise BadAnswer(f"the answer is not JSON ({self.content_type})") from None
+            raise BadAnswer(f"{self.source}: the answer is not JSON ({self.content_type})") from None
 
     def fields(self, *, lenient: bool = False) -> dict[str, Any]:
         """Parse the body; empty unless it is a JSON object."""

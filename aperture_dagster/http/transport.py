@@ -281,9 +281,9 @@ class Transport:
         try:
             if answer.body.strip() or answer.status == 204 or request.method == "POST":
                 return answer.json(lenient=lenient)
-        except errors.BadAnswer as error:
+        except errors.BadAnswer:
             if "json" in answer.content_type:
-                raise errors.BadAnswer(f"{self._where(request)}: {error}") from None
+                raise
         raise errors.TemporaryError(f"the answer is not JSON ({answer.content_type}){self._check_address()}")
 
     def _retry(self, request: Request, attempt: Callable[[Request], T]) -> T:
@@ -351,7 +351,7 @@ class Transport:
                 raise errors.BadAnswer(
                     f"{self.service}: {request.path} is larger than {limit / 1e6:g} MB; it was not read"
                 )
-        return Answer(response.status_code, response.headers, bytes(body[:limit]))
+        return Answer(response.status_code, response.headers, bytes(body[:limit]), self._where(request))
 
     def _translate(self, error: Exception) -> Exception:
         """Return what a failure of the network, or of the address, means for the request."""

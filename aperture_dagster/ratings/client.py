@@ -218,14 +218,14 @@ class Trakt(ServiceClient):
 
     def account(self) -> str:
         """Request whose account the token belongs to."""
-        return parse_user(_json(self._get("/users/settings")))
+        return parse_user(self._get("/users/settings").json())
 
     def last_activities(self) -> dict[MediaType, str]:
         """Request when ratings of films and series last changed, removals included.
 
         The values are to be compared for inequality only, and a media type may be missing.
         """
-        activities = expect(_json(self._get("/sync/last_activities")), dict, "Trakt's activities")
+        activities = expect(self._get("/sync/last_activities").json(), dict, "Trakt's activities")
         found: dict[MediaType, str] = {}
         for media_type, plural in PLURALS.items():
             rated_at = as_object(activities.get(plural)).get("rated_at")
@@ -245,7 +245,7 @@ class Trakt(ServiceClient):
         rows, pages, page = 0, None, 0
         for page in range(1, MOST_PAGES + 1):
             answer = self._get(path, {"page": page, "limit": PAGE_SIZE})
-            found = expect(_json(answer), list, "Trakt's ratings")
+            found = expect(answer.json(), list, "Trakt's ratings")
             counts.add(count_in(answer, "x-pagination-item-count"))
             pages = count_in(answer, "x-pagination-page-count") or pages
             # Without paging, every page is the whole list.
@@ -287,7 +287,7 @@ class Trakt(ServiceClient):
         params = {"limit": MOST_RECOMMENDATIONS, "ignore_watched": "true", "ignore_collected": "true"}
         request = Request("GET", f"/recommendations/{PLURALS[media_type]}", params=params)
         answer = self._send(request, parks=False)
-        rows = expect(_json(answer) or [], list, "Trakt's recommendations")
+        rows = expect(answer.json() or [], list, "Trakt's recommendations")
         titles = [title for row in objects(rows) if (title := parse_title(media_type, row))]
         return tuple(dict.fromkeys(titles)) or None
 
@@ -363,13 +363,6 @@ class Trakt(ServiceClient):
                 return answer
 
 
-def _json(answer: Answer) -> Any:
-    try:
-        return answer.json()
-    except errors.BadAnswer as error:
-        raise errors.BadAnswer(f"Trakt: {error}") from None
-
-
 def _why_incomplete(rows: int, readable: int, counts: set[int | None]) -> str | None:
     counted = counts - {None}
     if len(counted) > 1:
@@ -387,7 +380,7 @@ def _doubles(ratings: Sequence[TraktRating]) -> str | None:
 
 def _not_found(answer: Answer, sent: Sequence[Entry]) -> list[Entry]:
     """Return the entries that Trakt names as not found."""
-    fields = expect(_json(answer), dict, "Trakt's answer to ratings")
+    fields = expect(answer.json(), dict, "Trakt's answer to ratings")
     echoes = {
         media_type: [as_object(echo.get("ids")) for echo in objects(as_object(fields.get("not_found")).get(plural))]
         for media_type, plural in PLURALS.items()

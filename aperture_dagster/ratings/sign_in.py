@@ -62,7 +62,7 @@ class TraktSignIn(ServiceClient):
         answer = self._send(Request("POST", "/oauth/device/code", json=body, repeatable=True, accept=_REFUSALS))
         if answer.status >= 400:
             raise app_refused(answer.status, _error_in(answer))
-        return parse_code(_json(answer))
+        return parse_code(answer.json())
 
     def wait(
         self,
@@ -124,7 +124,7 @@ class TraktSignIn(ServiceClient):
                 # Such as a disturbance; a void token has its own name, or none.
                 raise errors.ServiceUnavailable(f"Trakt: a token could not be renewed now ({answer.status})")
             raise InvalidGrant(f"Trakt: the refresh token is void ({answer.status})")
-        return parse_tokens(_json(answer), self._now())
+        return parse_tokens(answer.json(), self._now())
 
     def revoke(self, token: str) -> None:
         """Ask Trakt to forget a token. It says yes to anything."""
@@ -159,7 +159,7 @@ class TraktSignIn(ServiceClient):
                 raise SignInFailed(marked("Access was refused on Trakt's page; nothing was connected."))
             case status if status >= 400:
                 raise app_refused(status, _error_in(answer))
-        return parse_tokens(_json(answer), self._now()), False
+        return parse_tokens(answer.json(), self._now()), False
 
     def _send(self, request: Request) -> Answer:
         answer = self.transport.send(request)
@@ -177,10 +177,3 @@ def _error_in(answer: Answer) -> str:
     if not name:
         return ""
     return name if name in (*_APP_ERRORS, "invalid_grant", "invalid_request", "authorization_pending") else _UNKNOWN
-
-
-def _json(answer: Answer) -> Any:
-    try:
-        return answer.json()
-    except errors.BadAnswer as error:
-        raise errors.BadAnswer(f"Trakt's sign-in: {error}") from None

@@ -74,6 +74,8 @@ def test_malformed_json_is_requested_once(scripted: Scripted, transport: Make, b
     with pytest.raises(BadAnswer, match=r"GET /x: the answer is not JSON \(application/json\)"):
         transport().get_json("/x")
     assert len(scripted.asked) == 1
+    with pytest.raises(BadAnswer, match=r"^The service at http://127\.0\.0\.1:\d+: GET /x: the answer is not JSON"):
+        transport().send(Request("GET", "/x")).json()
 
 
 def test_a_post_is_sent_once_unless_it_may_be_repeated(scripted: Scripted, transport: Make):
