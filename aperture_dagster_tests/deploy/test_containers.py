@@ -38,7 +38,6 @@ from aperture_dagster_tests.deploy.compose_file import (
     ENV_EXAMPLE,
     HOUSEHOLD,
     Missing,
-    Service,
     read_compose,
     read_env_file,
 )
@@ -156,7 +155,9 @@ def test_the_programs_of_a_service_exist_and_accept_their_arguments(name: str, c
     assert program[0] == "exec"
     _require_known(first)
     _require_known(program[1:])
-    _require_known(Service.read(name, compose).check)
+    kind, *check = compose["services"][name]["healthcheck"]["test"]
+    assert kind == "CMD"
+    _require_known(check)
 
 
 def test_every_service_runs_the_ui_behind_the_guard(compose: dict[str, Any]):
