@@ -177,22 +177,16 @@ def test_the_rooms_of_capabilities_do_not_import_dagster():
                 assert not uses(path, name), f"{module} imports {name}"
 
 
-def test_the_ranking_is_pure():
-    for path in modules("taste/ranking"):
-        for name in ("httpx", "sqlalchemy", "psycopg", "os", "pathlib", "time", "random", "aperture_dagster.postgres"):
-            assert not uses(path, name), f"{path.name} imports {name}"
-
-
 RULES = (
-    "catalogue/access.py", "catalogue/identity.py", "catalogue/rules.py",
-    "catalogue/rules.py", "enrichment/merge.py", "popularity/series.py", "ratings/merge.py", "ratings/merge.py",
+    "catalogue/access.py", "catalogue/identity.py", "catalogue/rules.py", "enrichment/merge.py", "popularity/series.py",
+    "ratings/merge.py",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("file", RULES)
-def test_rules_are_pure(file: str):
-    for name in ("httpx", "sqlalchemy", "psycopg", "os", "pathlib", "time", "random", "aperture_dagster.postgres"):
-        assert not uses(PACKAGE / file, name), f"{file} imports {name}"
+def test_rules_and_the_ranking_are_pure():
+    for path in [*modules("taste/ranking"), *(PACKAGE / file for file in RULES)]:
+        for name in ("httpx", "sqlalchemy", "psycopg", "os", "pathlib", "time", "random", "aperture_dagster.postgres"):
+            assert not uses(path, name), f"{path.relative_to(PACKAGE)} imports {name}"
 
 
 def test_assets_and_checks_contain_neither_http_nor_sql():
