@@ -16,6 +16,7 @@ from aperture_dagster.postgres.connection import DAGSTER_DATABASE, close_engine,
 from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.postgres.migrate import KEY
 from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster_tests.clusters import copy_clusters
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.holders import kill_server
@@ -25,8 +26,9 @@ from aperture_dagster_tests.waiting import wait_for
 
 
 @pytest.fixture
-def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def home(monkeypatch: pytest.MonkeyPatch, clusters: Path) -> Iterator[Path]:
     """Yield an empty home with an embedded server of its own, of which nothing is left afterwards."""
+    copy_clusters(monkeypatch, clusters)
     with tempfile.TemporaryDirectory(prefix="aperture-storage-", ignore_cleanup_errors=True) as folder:
         home = Path(folder).resolve()
         monkeypatch.setenv("APERTURE_HOME", str(home))

@@ -28,6 +28,7 @@ from aperture_dagster.postgres.migrations import HEAD_REVISION
 from aperture_dagster.postgres.restore import Restored, restore
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster_tests.cli.next_release import next_release
+from aperture_dagster_tests.clusters import copy_clusters
 from aperture_dagster_tests.databases import database_copy, run_statements
 from aperture_dagster_tests.forks import run_fork
 
@@ -283,8 +284,9 @@ def test_a_file_that_is_no_whole_backup_changes_nothing(settings: Settings, file
 
 
 def test_a_household_moves_from_a_server_to_the_embedded_database_and_back(
-    settings: Settings, file: Path, tmp_path: Path
+    settings: Settings, file: Path, tmp_path: Path, clusters: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    copy_clusters(monkeypatch, clusters)
     embedded = load_settings(home=tmp_path / "moving")
     try:
         restored(embedded, file)
