@@ -12,10 +12,13 @@ from click.testing import CliRunner, Result
 from aperture_dagster.cli.main import main
 from aperture_dagster.cli.status import read_status
 from aperture_dagster.maintenance.status import find_wrong
+from aperture_dagster_tests.instance.conftest import external
 from aperture_dagster_tests.ratings.rated_home import RatedHome
 from aperture_dagster_tests.ratings.trakt_home import trakt_home
 
-pytestmark = pytest.mark.usefixtures("isolated_dagster_instance")
+__all__ = ["external"]
+
+pytestmark = pytest.mark.usefixtures("external")
 
 FILMS = [f"movie:{number}" for number in range(1, 4)]
 
