@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import getpass
+import importlib.util
 import ipaddress
 import os
 import shutil
@@ -13,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
@@ -28,6 +30,7 @@ from aperture_dagster.simulator.world import World
 
 if TYPE_CHECKING:
     from aperture_dagster_tests.databases import SpareDatabases
+    from aperture_dagster_tests.inbox import Inbox
 
 pytest_plugins = ["aperture_dagster_tests.shelf", "aperture_dagster_tests.services"]
 
@@ -36,6 +39,19 @@ HISTORIES = PROJECT / "aperture_dagster_tests" / "data" / "movielens"
 """A slice of real watch histories, in the format of ``SHARED_DATA``; its README says which."""
 SHARED_DATA = PROJECT.parent / "shared" / "data"
 SHARED_SPECS = PROJECT.parent / "shared" / "specs"
+
+
+def load_script(path: str) -> ModuleType:
+    """Return a script of the project, which is in no package, as a module."""
+    script = PROJECT / path
+    spec = importlib.util.spec_from_file_location(script.stem, script)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Where its dataclasses look for it.
+    sys.modules[script.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
 
 # The same examples in every run, however slow the machine is; `make nightly` chooses more.
 PATIENT = hypothesis.settings(database=None, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -266,6 +282,24 @@ def isolated_dagster_instance(empty_instance: Path, tmp_path_factory: pytest.Tem
     folder = shutil.copytree(empty_instance, tmp_path_factory.mktemp("instance"), dirs_exist_ok=True)
     with dg.instance_for_test(temp_dir=str(folder)):
         yield
+
+
+@pytest.fixture
+def instance() -> Iterator[Any]:
+    """Yield an instance of Dagster's own, in memory."""
+    import dagster as dg
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    """Yield an address for alerts."""
+    from aperture_dagster_tests.inbox import open_inbox
+
+    with open_inbox() as inbox:
+        yield inbox
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import psycopg
 from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.settings.home import project_root
 from aperture_dagster_tests.forks import Fork
-from aperture_dagster_tests.processes import processes_of
+from aperture_dagster_tests.processes import processes_of, wait_until_ended
 
 HOLD = """
 import sys
@@ -93,7 +93,7 @@ def kill_server(folder: Path) -> None:
     children = psutil.Process(pid).children(recursive=True)
     os.kill(pid, signal.SIGKILL)
     # The postmaster's children exit on their own after it.
-    psutil.wait_procs(children, timeout=10)
+    wait_until_ended(children)
 
 
 @contextmanager

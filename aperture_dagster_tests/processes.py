@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
 
+from aperture_dagster_tests.waiting import wait_for
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether a process has ended, even if its parent, such as process 1 of a container, has not collected it yet."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_until_ended(processes: Iterable[psutil.Process]) -> None:
+    """Wait until all of these processes have ended."""
+    for process in processes:
+        wait_for(lambda process=process: has_ended(process), f"still running: {process}", pause=0.01)
+
 
 def processes_of(folder: Path) -> list[psutil.Process]:
     """List running processes with the folder's path in their command line or environment."""
-    found = []
+    found, own = [], os.getpid()
     for process in psutil.process_iter():
         try:
-            if process.status() == psutil.STATUS_ZOMBIE or process.pid == psutil.Process().pid:
+            if process.pid == own or has_ended(process):
                 continue
             words = [*process.cmdline(), *process.environ().values()]
         except (psutil.NoSuchProcess, psutil.AccessDenied):

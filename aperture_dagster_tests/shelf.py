@@ -183,6 +183,15 @@ def played(server_item_id: str, **facts: Any) -> ItemState:
     return ItemState(server_item_id, **usual | facts)
 
 
+def list_rows(user: str, items: Iterable[Mapping[str, Any]], **facts: Any) -> list[dict[str, Any]]:
+    """Return the rows of a list of films for a user, in order, as tests of lists write them."""
+    usual = {"user_id": user, "media_type": "movie", "components": {}, "because": [], "is_cold": False}
+    return [
+        usual | {"rank": rank, "score": 1 / rank, "work_id": one["work_id"], "item_id": one["item_id"]} | facts
+        for rank, one in enumerate(items, start=1)
+    ]
+
+
 def tmdb_row(shelf: Shelf, number: int, **facts: Any) -> dict[str, Any]:
     """Return a row of TMDb metadata for a film on the shelf."""
     answer = {"id": number, "title": f"TMDb {number}", "overview": "Said.", "vote_average": 7, "vote_count": 3} | facts

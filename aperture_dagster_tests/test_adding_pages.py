@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from aperture_dagster.build import build_definitions
 from aperture_dagster.enrichment.sources import SERVICES, SOURCES
 from aperture_dagster.schema import metadata
-from aperture_dagster.settings import Settings
 from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.defs.shared import definitions_of
 
 COPIED = (
     "aperture_dagster", "aperture_dagster_tests", "docs", "deploy", "pyproject.toml", "dagster.yaml", "workspace.yaml",
@@ -29,10 +28,11 @@ BLOCK = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 NEARBY = (
-    "test_structure.py::test_imports_run_down_or_along_the_arrows", "test_settings_reference.py",
-    "test_adding_pages.py::test_every_source_has_what_is_derived", "test_schema.py",
-    "defs/test_definitions.py::test_they_are_what_the_golden_file_says", "defs/test_reference.py",
-    "postgres/test_migrations.py::test_migrations_and_table_definitions_create_the_same_schema",
+    "test_structure.py::test_imports_run_down_or_along_the_arrows", "test_schema.py",
+    "test_adding_pages.py::test_every_source_has_what_is_derived",
+    "test_settings_reference.py::test_the_page_is_up_to_date", "defs/test_reference.py::test_the_page_is_up_to_date",
+    "defs/test_definitions.py::test_they_are_what_the_golden_file_says",
+    "postgres/test_migrations.py::test_an_empty_database_gets_the_schema_of_the_table_definitions_on_first_use",
 )  # fmt: skip
 # Most of what a program costs is importing: one executes the modules that pages name, one after the other, then pytest
 # and dg, and loads the definitions once more.
@@ -100,10 +100,10 @@ class Copy:
             assert text.count(before) == 1, f"{path.name} does not have once:\n{before}"
             path.write_text(text.replace(before, after), encoding="utf-8")
 
-    def run(self, *command: str) -> str:
+    def run(self, *command: str, **variables: str) -> str:
         """Run a command in the copy, without the settings of whoever runs the tests; it must succeed."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("APERTURE_")}
-        environment |= {"PYTHONPATH": str(self.root), "APERTURE_HOME": str(self.root / "home")}
+        environment |= {"PYTHONPATH": str(self.root), "APERTURE_HOME": str(self.root / "home")} | variables
         done = subprocess.run(
             command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=600, check=False
         )
@@ -112,14 +112,15 @@ class Copy:
 
 
 @pytest.mark.e2e
-def test_the_pages_on_adding_things_are_followed_literally(tmp_path: Path):
+def test_the_pages_on_adding_things_are_followed_literally(tmp_path: Path, postgres: str):
     copy = Copy(tmp_path)
     assert len(copy.follow("adding-a-source.md")) <= 6
     assert len(copy.follow("adding-a-job.md")) <= 3
     nearby = [f"aperture_dagster_tests/{name}" for name in NEARBY]
     tests = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", *nearby]
     scaffold = ["scaffold", "defs", "dagster.asset", "own_asset.py"]
-    printed = copy.run(sys.executable, "-c", IN_ONE_PROCESS, *map(json.dumps, ([*copy.modules], tests, scaffold)))
+    given = map(json.dumps, ([*copy.modules], tests, scaffold))
+    printed = copy.run(sys.executable, "-c", IN_ONE_PROCESS, *given, TESTS_POSTGRES_URL=postgres)
     assert "own_asset" in printed.splitlines()[-1].split()
 
     told = json.loads((tmp_path / "aperture_dagster_tests" / "defs" / "golden.json").read_text(encoding="utf-8"))
@@ -134,8 +135,8 @@ def test_the_pages_on_adding_things_are_followed_literally(tmp_path: Path):
     assert "| `refresh_merged_view` | 06:30," in (tmp_path / "docs" / "jobs.md").read_text(encoding="utf-8")
 
 
-def test_every_source_has_what_is_derived(settings: Settings):
-    definitions = build_definitions(settings)
+def test_every_source_has_what_is_derived():
+    definitions = definitions_of()
     graph = definitions.resolve_asset_graph()
     names = {key.to_user_string() for key in graph.get_all_asset_keys()}
     checks = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}

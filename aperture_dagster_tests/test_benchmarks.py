@@ -68,6 +68,10 @@ def test_without_its_data_a_benchmark_says_so_and_is_no_success(
     assert str(tmp_path) in capsys.readouterr().out
 
 
+@pytest.mark.nightly(
+    reason="It runs a benchmark to its end.",
+    instead="test_benchmarks.py::test_the_exit_code_is_that_of_the_verdict",
+)
 @pytest.mark.parametrize("name", QUICK)
 def test_a_missed_limit_is_an_exit_code_of_one(
     benchmark, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str

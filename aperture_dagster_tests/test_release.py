@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -15,18 +14,14 @@ from typing import Any
 import pytest
 import yaml
 
-from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.conftest import PROJECT, load_script
 
 VERSION = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 
 @pytest.fixture(scope="module")
 def release() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("release", PROJECT / "tools" / "release.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/release.py")
 
 
 def test_everything_that_names_the_version_agrees_with_its_tag(release: ModuleType, tmp_path: Path):

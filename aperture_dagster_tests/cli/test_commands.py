@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import click
@@ -13,6 +12,7 @@ from click.testing import CliRunner
 
 from aperture_dagster.cli.main import main
 from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.marks import ANOTHER_CASE
 
 
@@ -71,11 +71,10 @@ def test_the_help_begins_with_what_a_newcomer_needs_and_lists_every_command():
     ("server", "version"), [pytest.param("emby", "4.8.11.0", marks=ANOTHER_CASE), ("jellyfin@10.10", "10.10.7")]
 )
 def test_the_stand_ins_alone_play_any_media_server(server: str, version: str):
-    command = [sys.executable, "-m", "aperture_dagster.cli.main", "simulate", "--server", server, "--world", "odd"]
-    with subprocess.Popen([*command, "--port", "0"], stdout=subprocess.PIPE, text=True, cwd=PROJECT) as simulator:
-        assert simulator.stdout is not None
-        root = simulator.stdout.readline().removeprefix("simulator: ").strip()
-        product = server.partition("@")[0]
-        info = httpx.get(f"{root}/{product}/System/Info/Public").json()
-        simulator.terminate()
+    program = "import sys; from aperture_dagster.cli.main import main; main(sys.argv[1:])"
+    simulator = Fork(program, "simulate", "--server", server, "--world", "odd", "--port", "0", folder=PROJECT)
+    root = simulator.stdout.readline().removeprefix("simulator: ").strip()
+    info = httpx.get(f"{root}/{server.partition('@')[0]}/System/Info/Public").json()
+    simulator.send_signal(signal.SIGTERM)
+    simulator.communicate()
     assert info["Version"] == version

@@ -25,7 +25,7 @@ def crowd(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["crowd", *map(str, arguments)])
 
 
-def test_a_table_is_made_used_and_removed(home: Path, tmp_path: Path):
+def test_a_table_is_made_used_and_removed_and_a_file_that_is_none_leaves_it_alone(home: Path, tmp_path: Path):
     made = crowd("build", HISTORIES, "--licence", "research only")
     assert made.exit_code == 0 and "from 138 of 138 people" in made.output
     assert "aperture crowd use crowd.npz" in made.output
@@ -35,21 +35,15 @@ def test_a_table_is_made_used_and_removed(home: Path, tmp_path: Path):
     assert "Terms of the data: research" in used.output
     (kept,) = (home / "crowd").iterdir()
     assert read_table(kept).header == read_table(tmp_path / "crowd.npz").header
+    before = kept.read_bytes()
+    Path("bad.npz").write_bytes(before[:5_000])
+    refused = crowd("use", "bad.npz")
+    assert refused.exit_code == 1 and "bad.npz is no usable table" in refused.output
+    assert "Traceback" not in refused.output and kept.read_bytes() == before
     removed = crowd("remove")
     assert removed.exit_code == 0 and not kept.exists()
     again = crowd("remove")
     assert again.exit_code == 1 and "There is no table" in again.output
-
-
-def test_a_file_that_is_no_table_leaves_the_one_in_use_alone(home: Path):
-    crowd("build", HISTORIES, "--output", "good.npz")
-    crowd("use", "good.npz")
-    before = (home / "crowd" / "table.npz").read_bytes()
-    Path("bad.npz").write_bytes(Path("good.npz").read_bytes()[:5_000])
-    refused = crowd("use", "bad.npz")
-    assert refused.exit_code == 1 and "bad.npz is no usable table" in refused.output
-    assert "Traceback" not in refused.output
-    assert (home / "crowd" / "table.npz").read_bytes() == before
 
 
 def test_a_folder_that_is_no_crowd_writes_nothing(tmp_path: Path):

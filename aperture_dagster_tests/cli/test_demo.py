@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
@@ -18,6 +15,7 @@ from aperture_dagster.settings import environment_names, secret_names
 from aperture_dagster.settings.home import env_file
 from aperture_dagster.simulator.settings import VOLUME
 from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.processes import all_gone
 
 KEEP = """
@@ -30,16 +28,11 @@ with StandIns(users=1).running() as (_, environment):
 
 
 def test_the_stand_ins_of_a_killed_demo_stop_and_leave_no_file(tmp_path: Path):
-    environment = os.environ | {"TMPDIR": str(tmp_path)}
-    with subprocess.Popen(
-        [sys.executable, "-c", KEEP], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT,
-        env=environment,
-    ) as demo:  # fmt: skip
-        assert demo.stdout is not None
-        url = demo.stdout.readline().strip()
-        assert httpx.get(f"{url}/System/Info/Public").is_success
-        demo.send_signal(signal.SIGKILL)
-        demo.communicate()
+    demo = Fork(KEEP, environment=os.environ | {"TMPDIR": str(tmp_path)}, folder=PROJECT)
+    url = demo.stdout.readline().strip()
+    assert httpx.get(f"{url}/System/Info/Public").is_success
+    demo.kill()
+    demo.communicate()
     assert all_gone(tmp_path)
     with pytest.raises(httpx.ConnectError):
         # The system may still be closing the port, and reset one connection.

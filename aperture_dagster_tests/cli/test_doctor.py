@@ -39,9 +39,14 @@ def _by_name(settings: Settings, *only: str) -> dict[str, Finding]:
     return {finding.what: finding for finding in examine(settings, only or None)}
 
 
-def test_a_working_system_is_reported_as_ok(serve: Callable[..., Any]) -> None:
+def test_a_working_system_is_reported_as_ok_and_a_refused_key_with_its_setting_and_without_its_value(
+    serve: Callable[..., Any],
+) -> None:
     with serve(odd_world(datetime.now(UTC))) as (_, settings):
         findings = _by_name(settings)
+        wrong = {"media_server_api_key": "secret-of-the-server", "tmdb_api_key": "secret-of-tmdb"}
+        keys = {name: SecretStr(key) for name, key in wrong.items()}
+        refused = _by_name(settings.model_copy(update=keys), "media server", "TMDb")
     assert {findings[what].state for what in ("home", "database", "media server", "TMDb", "Seerr", "embedder")} == {
         "ok"
     }
@@ -50,13 +55,10 @@ def test_a_working_system_is_reported_as_ok(serve: Callable[..., Any]) -> None:
     assert findings["aperture up"].state == "warning"
     assert "start `aperture up`" in findings["aperture up"].message
     assert "schedules" not in findings, "nobody evaluates them"
-
-
-def test_a_service_that_is_not_configured_is_off_and_names_the_setting(settings: Settings) -> None:
-    findings = _by_name(settings)
-    assert findings["media server"].state == findings["TMDb"].state == "off"
-    assert "APERTURE_MEDIA_SERVER_URL" in findings["media server"].message
-    assert "TMDB_API_KEY" in findings["TMDb"].message
+    assert refused["media server"].state == refused["TMDb"].state == "failed"
+    assert "APERTURE_MEDIA_SERVER_API_KEY" in refused["media server"].message
+    assert "TMDB_API_KEY" in refused["TMDb"].message
+    assert "secret-of" not in str(refused)
 
 
 @pytest.mark.parametrize(
@@ -99,18 +101,6 @@ def test_publishing_is_examined_up_to_what_the_media_server_sees(
         assert form.state == ("ok" if server == "emby" else "warning")
         assert ("APERTURE_PUBLISH_AS" in form.message) is (server == "jellyfin")
         assert list(root.iterdir()) == []
-
-
-def test_a_refused_key_is_reported_with_the_name_of_its_setting_and_without_its_value(
-    serve: Callable[..., Any],
-) -> None:
-    wrong = {"media_server_api_key": "secret-of-the-server", "tmdb_api_key": "secret-of-tmdb"}
-    with serve(odd_world(datetime.now(UTC)), **wrong) as (_, settings):
-        findings = _by_name(settings)
-    assert findings["media server"].state == findings["TMDb"].state == "failed"
-    assert "APERTURE_MEDIA_SERVER_API_KEY" in findings["media server"].message
-    assert "TMDB_API_KEY" in findings["TMDb"].message
-    assert "secret-of" not in str(findings)
 
 
 def test_seerr_is_examined_and_users_without_an_account_there_are_named(serve: Callable[..., Any]) -> None:
@@ -186,12 +176,17 @@ def test_the_home_that_is_examined_is_named_and_without_a_server_it_is_that_of_t
     assert "where the demo runs" in " ".join(beside.output.split())
 
 
-def test_a_half_configured_server_is_a_mistake_and_none_is_not(make_settings: Callable[..., Settings]) -> None:
+def test_a_half_configured_server_is_a_mistake_and_a_service_without_settings_is_off_and_names_them(
+    make_settings: Callable[..., Settings],
+) -> None:
     half = [{"media_server_url": "http://films.invalid"}, {"media_server_api_key": "secret-of-mine"}]
     for given, missing in zip(half, ("APERTURE_MEDIA_SERVER_API_KEY", "APERTURE_MEDIA_SERVER_URL"), strict=True):
         finding = _by_name(make_settings(**given), "media server")["media server"]
         assert finding.state == "failed" and finding.message.startswith(f"{missing} is not set")
-    assert _by_name(make_settings(), "media server")["media server"].state == "off"
+    findings = _by_name(make_settings(), "media server", "TMDb")
+    assert findings["media server"].state == findings["TMDb"].state == "off"
+    assert "APERTURE_MEDIA_SERVER_URL" in findings["media server"].message
+    assert "TMDB_API_KEY" in findings["TMDb"].message
 
 
 def test_libraries_and_users_that_the_server_does_not_have_are_named_with_the_nearest(
@@ -279,7 +274,7 @@ def test_a_clock_that_is_off_and_a_zone_that_nobody_chose_are_reported(
 ) -> None:
     monkeypatch.setenv("TZ", "UTC")
     with serve(odd_world(datetime.now(UTC)), timezone=None) as (_, settings):
-        zone = _by_name(settings)["time zone"]
+        zone = _by_name(settings, "time zone")["time zone"]
         assert zone.state == "warning" and "set APERTURE_TIMEZONE, to UTC if it is right" in zone.message
         assert _by_name(settings.model_copy(update={"timezone": "UTC"}), "time zone")["time zone"].state == "ok"
         assert "clock" not in _by_name(settings, "media server")

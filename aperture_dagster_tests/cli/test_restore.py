@@ -59,6 +59,9 @@ def words(result: Result) -> str:
 
 
 def test_a_backup_is_shown_and_restored_when_the_operator_agrees_and_no_run_is_in_progress(url: str, tmp_path: Path):
+    missing = aperture("restore nowhere.sql.gz --yes")
+    assert missing.exit_code == 1 and "nowhere.sql.gz" in words(missing) and "No such file" in words(missing)
+    assert aperture("restore").exit_code == 2
     (backup,) = (tmp_path / "home" / "backups").glob("*.sql.gz")
     refused = aperture(f"restore {backup}", answer="n\n")
     assert refused.exit_code == 1 and which(url) == "damaged"
@@ -98,9 +101,3 @@ def test_a_restore_whose_users_cannot_be_added_to_dagster_says_that_the_backup_i
     done = aperture(f"restore {backup} --yes")
     assert done.exit_code == 1 and which(url) == "backed up"
     assert "The backup is in place" in words(done) and "cannot be reached" in words(done)
-
-
-def test_a_file_that_is_not_there_is_named(url: str):
-    missing = aperture("restore nowhere.sql.gz --yes")
-    assert missing.exit_code == 1 and "nowhere.sql.gz" in words(missing) and "No such file" in words(missing)
-    assert aperture("restore").exit_code == 2

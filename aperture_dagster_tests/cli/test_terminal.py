@@ -142,16 +142,15 @@ def test_runs_go_on_when_whoever_read_their_progress_has_had_enough():
         _demo(Terminal(output))
 
 
-def test_without_colour_there_is_none(monkeypatch: pytest.MonkeyPatch):
+def test_a_terminal_gets_no_colour_if_it_wants_none_and_no_control_sequences_if_it_knows_none(
+    monkeypatch: pytest.MonkeyPatch,
+):
     colours = re.compile(r"\x1b\[[0-9;]*(?:3[0-7]|38;[0-9;]+)m")
     assert colours.search(_in_terminal(WIDTH).raw)
     monkeypatch.setenv("NO_COLOR", "1")
     screen = _in_terminal(WIDTH)
     assert not colours.search(screen.raw)
     assert _normalized("\n".join(screen.lines)) == (SNAPSHOTS / "80.txt").read_text(encoding="utf-8")
-
-
-def test_a_terminal_that_knows_no_control_sequences_gets_none(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TERM", "dumb")
     assert "\x1b" not in _in_terminal(WIDTH).raw
 
@@ -233,12 +232,3 @@ if __name__ == "__main__":
     picture = _normalized("\n".join(_in_terminal(WIDTH).lines))
     (SNAPSHOTS / "80.txt").write_text(picture, encoding="utf-8")
     (SNAPSHOTS / "pipe.txt").write_text(_normalized(_in_pipe()), encoding="utf-8")
-
-
-def test_a_command_goes_on_when_nobody_reads_its_output_any_more():
-    reader, writer = os.pipe()
-    with os.fdopen(writer, "w") as file:
-        console = Terminal(file)
-        os.close(reader)
-        for _ in range(3):
-            console.print("A line")

@@ -165,7 +165,7 @@ def test_the_status_says_who_has_to_do_what(home: TraktHome, run: Run):
 
 def test_the_doctor_examines_the_app_and_the_accounts(home: TraktHome):
     def finding() -> Finding:
-        return next(one for one in examine(home.settings) if one.what == "Trakt")
+        return next(examine(home.settings, ["Trakt"]))
 
     home.connect("ada", "ben")
     assert finding().state == "ok" and "2 users" in finding().message

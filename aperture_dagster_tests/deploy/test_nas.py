@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -15,7 +14,7 @@ import yaml
 from jsonschema import Draft7Validator
 
 from aperture_dagster.settings import known_variables
-from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.conftest import PROJECT, load_script
 from aperture_dagster_tests.deploy.compose_file import HOUSEHOLD, read_compose, read_env_file
 
 FOLDER = PROJECT / "deploy" / "nas"
@@ -26,11 +25,7 @@ DIFFERS = {"build", "env_file", "environment", "user", "ports", "volumes"}
 
 @pytest.fixture(scope="module")
 def nas() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("nas", PROJECT / "tools" / "nas.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/nas.py")
 
 
 @pytest.fixture(scope="module")

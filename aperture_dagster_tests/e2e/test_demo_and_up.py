@@ -292,7 +292,8 @@ def test_a_second_start_on_the_same_home_is_refused_and_harms_nothing(account: A
 
 @pytest.mark.nightly(
     reason="It starts everything once more.",
-    instead="cli/test_supervisor.py::test_nothing_is_left_after_a_kill_and_the_home_stays_locked_until_then",
+    instead="cli/test_supervisor.py"
+    "::test_a_part_that_dies_is_started_again_while_its_runs_and_others_go_on_and_a_kill_ends_all_of_them",
 )
 def test_after_a_kill_another_start_takes_over(account: Account, up: Up):
     runs = ask(up.port, RUNS % "sync_users")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from aperture_dagster.files.private import FileError, clear_unfinished, prepare_home, write_file
+from aperture_dagster_tests.clusters import copy_clusters
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.forks import run_fork
 
@@ -55,11 +56,12 @@ def test_the_folder_for_temporary_files_keeps_its_mode(tmp_path: Path):
 APERTURE = "from aperture_dagster.cli.main import main; main(sys.argv[1:])"
 
 
-def test_files_of_all_commands_are_private(tmp_path: Path):
+def test_files_of_all_commands_are_private(tmp_path: Path, clusters: Path, monkeypatch: pytest.MonkeyPatch):
     """Even in a folder that others may enter."""
     home = tmp_path / "home"
     home.mkdir()
     (home / "something else").touch(mode=0o600)
+    copy_clusters(monkeypatch, clusters)
     environment = os.environ | {"APERTURE_HOME": str(home), "DAGSTER_HOME": str(PROJECT)}
     done = run_fork(f"import os, sys; os.umask(0o022); {APERTURE}", "doctor", environment=environment)
     assert "Traceback" not in done.stderr

@@ -12,7 +12,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from unittest.mock import patch
 from urllib.parse import quote, quote_plus
@@ -267,13 +267,6 @@ def test_a_key_is_redacted_in_every_encoding(form: str):
     assert redact(f"x{form}y", [SECRET]) == "x***y"
 
 
-def test_a_key_in_a_redirect_is_redacted(scripted: Scripted, transport: Make):
-    scripted.say(Answer("", 302, {"location": f"/elsewhere?key={quote(SECRET)}"}))
-    with pytest.raises(RequestRejected) as told:
-        transport(params={"key": SECRET}, secrets=[SECRET]).get_json("/x")
-    assert quote(SECRET) not in str(told.value)
-
-
 def test_urls_are_not_logged(scripted: Scripted, transport: Make, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO)
     transport(params={"key": "abc123"}, secrets=["abc123"]).get_json("/x")
@@ -301,13 +294,6 @@ def test_the_key_is_sent_unchanged(scripted: Scripted, transport: Make):
     assert asked.target in ("/x?page=1&q=a+b%26c%3Dd", "/x?page=1&q=a%20b%26c%3Dd")
 
 
-def test_every_attempt_is_counted(scripted: Scripted, transport: Make):
-    scripted.say(Answer("", 500), Answer("", 500), GOOD)
-    with closing(transport()) as client:
-        client.get_json("/x")
-        assert client.requests == 3
-
-
 # Bounds
 
 
@@ -329,7 +315,7 @@ def test_a_decompression_bomb_is_not_read(scripted: Scripted, transport: Make, s
 def test_a_dripping_server_cannot_hold_a_request(transport: Make, drips: str):
     """Every single read returns in time."""
     with dripping_server(drips) as url:
-        client = transport(url, timeout_seconds=0.5, attempts=1)
+        client = transport(url, timeout_seconds=0.25, attempts=1)
         started = time.monotonic()
         # The server drips for a minute, and what it sends would be complete then.
         with pytest.raises(ServiceUnavailable, match="no answer in time"):
@@ -396,12 +382,6 @@ def test_a_long_pause_is_reported_with_its_end(scripted: Scripted, transport: Ma
         transport().get_json("/x")
     assert 4_900 < (paused.value.resumes_at - datetime.now(UTC)).total_seconds() <= 5_000
     assert len(scripted.asked) == 1
-
-
-def test_a_slow_answer_is_bounded_by_the_timeout(scripted: Scripted, transport: Make):
-    scripted.say(Answer({}, delay=60))
-    with pytest.raises(ServiceUnavailable, match="no answer in time"):
-        transport(timeout_seconds=0.1, attempts=1).get_json("/x")
 
 
 def test_expect_names_the_expected_and_the_actual_type():

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
-import psutil
 import psycopg
 import pytest
 from sqlalchemy import make_url
@@ -17,16 +16,19 @@ from aperture_dagster.postgres.connection import DAGSTER_DATABASE, close_engine,
 from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.postgres.migrate import KEY
 from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster_tests.clusters import copy_clusters
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import run_statements
+from aperture_dagster_tests.holders import kill_server
 from aperture_dagster_tests.interleaving import Side, wait_until_blocked
-from aperture_dagster_tests.processes import all_gone, processes_of
+from aperture_dagster_tests.processes import all_gone
 from aperture_dagster_tests.waiting import wait_for
 
 
 @pytest.fixture
-def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def home(monkeypatch: pytest.MonkeyPatch, clusters: Path) -> Iterator[Path]:
     """Yield an empty home with an embedded server of its own, of which nothing is left afterwards."""
+    copy_clusters(monkeypatch, clusters)
     with tempfile.TemporaryDirectory(prefix="aperture-storage-", ignore_cleanup_errors=True) as folder:
         home = Path(folder).resolve()
         monkeypatch.setenv("APERTURE_HOME", str(home))
@@ -36,14 +38,6 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         finally:
             release_embedded_server(home / "postgres")
         assert all_gone(home)
-
-
-def kill_server(home: Path) -> None:
-    servers = processes_of(home / "postgres")
-    assert servers
-    for server in servers:
-        server.kill()
-    psutil.wait_procs(servers, timeout=60)
 
 
 def test_a_run_is_launched_from_the_webserver_at_once_after_its_database_was_restarted(home: Path):
@@ -59,7 +53,7 @@ def test_a_run_is_launched_from_the_webserver_at_once_after_its_database_was_res
             return len(instance.all_logs(run.run_id))
 
         assert launch() == 1
-        kill_server(home)
+        kill_server(home / "postgres")
         assert launch() == 1
 
 

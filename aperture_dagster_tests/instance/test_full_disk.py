@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import dagster as dg
@@ -14,19 +13,11 @@ from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.databases import run_statements
 
-BIN = Path(sys.executable).parent
 FULL = (
     "CREATE FUNCTION no_room() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION "
     "'could not extend file \"base/5/16384\"\\: {}' USING ERRCODE = 'disk_full', HINT = 'Check free space.'; END $$",
     "CREATE EVENT TRIGGER no_room ON ddl_command_start WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION no_room()",
 )
-ON_SMALL_DISK = """
-mount -t tmpfs -o size="$2",mode=700 disk "$1"
-"$3" migrate; echo "ended with $?"
-mount -o remount,size=300m "$1"
-"$3" migrate; echo "ended with $?"
-umount "$1"
-"""
 
 
 def test_a_disk_that_is_full_when_dagsters_tables_are_created_is_one_sentence(external: Settings):

@@ -54,21 +54,12 @@ def test_nothing_starts_before_what_it_builds_on_exists(reason):
     assert "titles is not sound" in reason()
 
 
-def test_a_failed_check_is_named_with_its_finding_and_what_to_do(instance, reason):
+def test_a_failed_check_is_named_with_its_finding_and_what_to_do_until_it_passes(instance, reason):
     run(instance, titles, are_complete, passes=False)
     assert "are_complete failed: 3 are missing" in reason()
     assert "materialize titles" in reason()
-
-
-def test_a_passed_check_opens_and_a_check_that_does_not_block_never_closes(instance, reason):
+    # One that does not block never closes anything.
     run(instance, titles, are_complete, are_pretty)
-    assert reason() is None
-
-
-def test_it_opens_by_itself_when_the_check_passes_later(instance, reason):
-    run(instance, titles, are_complete, passes=False)
-    assert reason() is not None
-    run(instance, titles, are_complete)
     assert reason() is None
 
 

@@ -37,16 +37,6 @@ def imports(path: Path) -> list[tuple[str, str | None]]:
     return [(module, name) for module, name in found if module.startswith("dagster") and "." in module]
 
 
-def test_only_one_file_imports_private_modules_of_dagster():
-    others = {
-        f"{path.relative_to(PACKAGE)} imports {module}"
-        for path in PACKAGE.rglob("*.py")
-        for module, _ in imports(path)
-        if path != PRIVATE
-    }
-    assert not others, f"{', '.join(sorted(others))}: it belongs in instance/private.py."
-
-
 @pytest.mark.parametrize(("module", "name"), imports(PRIVATE))
 def test_a_private_name_is_where_it_is_looked_for(module: str, name: str | None):
     says = f"Dagster {dg.__version__} moved {module}{f'.{name}' if name else ''}: mend instance/private.py."

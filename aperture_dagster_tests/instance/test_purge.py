@@ -358,9 +358,6 @@ def test_a_purge_that_was_killed_is_continued(years: Years, monkeypatch: pytest.
         except Killed:
             # It survives one statement more each time.
             kills, lives, statements = kills + 1, lives + 1, 0
-            orphans = (
-                "SELECT count(*) FROM event_logs e WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.run_id = e.run_id)"
-            )
             assert years.do(orphans) == [(0,)], "events without their run would never be found again"
             assert kills < 100
     assert kills > 3

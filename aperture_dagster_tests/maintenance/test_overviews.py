@@ -14,7 +14,7 @@ from aperture_dagster.taste.lists import (
     replace_recommendations,
     replace_taste,
 )
-from aperture_dagster_tests.shelf import NOW, Shelf, film, played
+from aperture_dagster_tests.shelf import NOW, Shelf, film, list_rows, played
 
 
 def test_the_share_of_a_genre_is_that_of_the_weight_of_what_is_liked(shelf: Shelf):
@@ -39,14 +39,7 @@ def test_the_first_titles_of_a_list_come_with_reasons_and_the_copy_whose_poster_
     shelf.films(*(film(number) for number in range(1, 6)))
     items = [shelf.item(f"film-{number}") for number in range(1, 6)]
     for user, order in (("ann", items), ("bob", items[::-1])):
-        rows = [
-            {
-                "user_id": user, "media_type": "movie", "rank": rank, "work_id": one["work_id"],
-                "item_id": one["item_id"], "score": 1 / rank, "components": {}, "because": [items[2]["work_id"]],
-                "is_cold": False,
-            }
-            for rank, one in enumerate(order, start=1)
-        ]  # fmt: skip
+        rows = list_rows(user, order, because=[items[2]["work_id"]])
         with shelf.open() as connection:
             replace_recommendations(connection, user, rows, today=NOW.date())
     with shelf.open() as connection:
@@ -81,13 +74,7 @@ def test_a_title_counts_as_a_watched_pick_if_it_was_on_the_list_when_it_was_fini
     now = datetime.now(UTC)
 
     def put(*numbers: int, on: datetime) -> None:
-        rows: list[dict[str, Any]] = [
-            {
-                "user_id": "Ann", "media_type": "movie", "rank": rank, "work_id": one["work_id"],
-                "item_id": one["item_id"], "score": 1 / rank, "components": {}, "because": [], "is_cold": False,
-            }
-            for rank, one in enumerate((shelf.item(f"film-{number}") for number in numbers), start=1)
-        ]  # fmt: skip
+        rows = list_rows("Ann", (shelf.item(f"film-{number}") for number in numbers))
         with shelf.open() as connection:
             replace_recommendations(connection, "Ann", rows, today=on.date())
 

@@ -22,8 +22,11 @@ def starts_of(folder: Path) -> int:
 
 
 def test_the_server_is_shared_and_stops_with_its_last_user(folder: Path, hold: Callable[..., Holder]):
-    # All at once, on a folder that is not there yet.
-    holders = [hold() for _ in range(3)]
+    # All at once, on a folder that is not there yet, and with temporary folders of their own.
+    temporary = [folder.parent / name for name in ("service", "shell", "cron")]
+    for one in temporary:
+        one.mkdir()
+    holders = [hold(TMPDIR=str(one)) for one in temporary]
     assert len({holder.url() for holder in holders}) == 1
     url = start_embedded_server(folder)
     assert starts_of(folder) == 1
@@ -154,15 +157,3 @@ def test_a_removed_folder_causes_no_error_at_exit(folder: Path):
     done = run_fork(program, folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert not folder.parent.exists()
-
-
-def test_processes_with_different_temporary_folders_share_the_server(folder: Path, hold: Callable[..., Holder]):
-    folder.parent.mkdir(exist_ok=True)
-    temporary = [folder.parent / name for name in ("service", "shell")]
-    for one in temporary:
-        one.mkdir()
-    holders = [hold(TMPDIR=str(one)) for one in temporary]
-    assert len({holder.url() for holder in holders} - {""}) == 1
-    for holder in holders:
-        holder.end()
-    assert not (folder / "postmaster.pid").exists()

@@ -88,36 +88,28 @@ from aperture_dagster_tests.cli.next_release import next_release
 from aperture_dagster_tests.killing import die_at
 from aperture_dagster_tests.postgres.test_migration_backup import opened
 
-where, when, url, home, scripts = sys.argv[1:]
+where, url, home, scripts = sys.argv[1:]
 with next_release(Path(scripts), pytest.MonkeyPatch()):
     if where == "statement":
         from alembic.operations import Operations
-        die_at(Operations, "execute", when)
+        die_at(Operations, "execute")
     else:
-        die_at({"_create": create, "_upgrade": migrate}[where], where, when)
+        die_at(migrate, where)
     opened(load_settings(home=home, database_url=url))
 """
 
 
-@pytest.mark.parametrize(
-    ("where", "when"),
-    [
-        ("_create", "after"),
-        ("statement", "after"),
-        ("_upgrade", "after"),
-    ],
-)
+@pytest.mark.parametrize("where", ["statement", "_upgrade"])
 def test_a_migration_that_is_killed_is_done_by_the_next_start(
     household: Callable[..., Settings],
     empty: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     where: str,
-    when: str,
 ):
     settings, scripts = household(), tmp_path / "killed"
     scripts.mkdir()
-    killed = run_fork(KILLED, where, when, empty, tmp_path, scripts)
+    killed = run_fork(KILLED, where, empty, tmp_path, scripts)
     assert killed.returncode == -9, killed.stderr
     assert revision(empty) == (REVISION if where == "_upgrade" else HEAD_REVISION)
     with next_release(tmp_path, monkeypatch) as new:

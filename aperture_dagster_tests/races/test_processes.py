@@ -52,22 +52,7 @@ def waits_at_lease(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Side[A
         yield wait
 
 
-# Services and ratings
-
-
-def test_a_service_is_used_by_one_process_at_a_time(shelf: Shelf, monkeypatch: pytest.MonkeyPatch):
-    order: list[str] = []
-
-    def second() -> None:
-        with shelf.database.lease("omdb", waiting=lambda seconds: None):
-            order.append("second")
-
-    with waits_at_lease(monkeypatch) as wait, shelf.database.lease("omdb", waiting=lambda seconds: None):
-        other = Side(second)
-        wait(other)
-        order.append("first")
-    other.result()
-    assert order == ["first", "second"]
+# Ratings
 
 
 @pytest.fixture

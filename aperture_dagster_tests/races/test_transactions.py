@@ -33,7 +33,7 @@ from aperture_dagster.taste.lists import replace_recommendations
 from aperture_dagster.worklist.queue import ask_again, spend, write_fetches
 from aperture_dagster_tests.catalogue.viewers import furnish
 from aperture_dagster_tests.interleaving import Side, race, stop_before_statement, wait_until_blocked
-from aperture_dagster_tests.shelf import NOW, Shelf, film, played, user_row
+from aperture_dagster_tests.shelf import NOW, Shelf, film, list_rows, played, user_row
 
 Work = Callable[[Connection], Any]
 
@@ -182,20 +182,9 @@ def test_a_rating_that_is_being_read_from_the_server_can_be_taken_back(at_once: 
 # Lists
 
 
-def a_list(shelf: Shelf, *numbers: int) -> list[dict[str, Any]]:
-    items = [shelf.item(f"film-{number}") for number in numbers]
-    return [
-        {
-            "user_id": "ann", "media_type": "movie", "rank": rank, "work_id": item["work_id"],
-            "item_id": item["item_id"], "score": 0.5, "components": {}, "because": [], "is_cold": False,
-        }
-        for rank, item in enumerate(items, start=1)
-    ]  # fmt: skip
-
-
 def test_of_two_lists_at_once_the_later_one_stands_alone(at_once: AtOnce, shelf: Shelf):
     furnish(shelf)
-    first, second = a_list(shelf, 0, 1, 2), a_list(shelf, 3, 4)
+    first, second = (list_rows("ann", (shelf.item(f"film-{one}") for one in films)) for films in ((0, 1, 2), (3, 4)))
     at_once(
         lambda connection: replace_recommendations(connection, "ann", first, today=NOW.date()),
         lambda connection: replace_recommendations(connection, "ann", second, today=NOW.date()),

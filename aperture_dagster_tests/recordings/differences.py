@@ -12,6 +12,24 @@ from dataclasses import dataclass, field
 UNREAD = "No client here reads it, so the stand-in leaves it out."
 """The reason that is checked: the name of such a key is nowhere in the clients."""
 _JELLYFINS = ("jellyfin-12.0.0", "jellyfin-10.11.11")
+# What several places lack: sources of a film, titles and people as Seerr describes them, and its requests.
+_SOURCE = """
+    ETag Formats GenPtsInput HasSegments IgnoreDts IgnoreIndex IsInfiniteStream MediaAttachments ReadAtNativeFramerate
+    RequiredHttpHeaders RequiresClosing RequiresLooping RequiresOpening SupportsDirectPlay SupportsDirectStream
+    SupportsProbing SupportsTranscoding TranscodingSubProtocol UseMostCompatibleTranscodingProfile
+"""
+_MEDIA = """
+    downloadStatus downloadStatus4k externalServiceId externalServiceId4k externalServiceSlug externalServiceSlug4k
+    jellyfinMediaId jellyfinMediaId4k lastSeasonChange mediaAddedAt ratingKey ratingKey4k serviceId serviceId4k
+"""
+_PERSON = """
+    avatar avatarETag avatarVersion movieQuotaDays movieQuotaLimit plexId plexUsername recoveryLinkExpirationDate
+    tvQuotaDays tvQuotaLimit warnings
+"""
+_REQUESTS = (
+    "GET /movie/* 200.mediaInfo.requests[]", "GET /tv/* 200.mediaInfo.requests[]", "GET /request/* 200",
+    "POST /request 201",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +78,8 @@ DIFFERENCES: tuple[Difference, ...] = (
             WebSocketPortNumber
             """,
             "Movie": "ChannelId ForcedSortName GenreItems ImageBlurHashes",
-            "Movie.MediaSources[]": """
-            ETag Formats GenPtsInput HasSegments IgnoreDts IgnoreIndex IsInfiniteStream MediaAttachments
-            ReadAtNativeFramerate RequiredHttpHeaders RequiresClosing RequiresLooping RequiresOpening
-            SupportsDirectPlay SupportsDirectStream SupportsProbing SupportsTranscoding TranscodingSubProtocol
-            UseMostCompatibleTranscodingProfile
-            """,
-            "Video.MediaSources[]": """
-            ETag Formats GenPtsInput HasSegments IgnoreDts IgnoreIndex IsInfiniteStream MediaAttachments
-            ReadAtNativeFramerate RequiredHttpHeaders RequiresClosing RequiresLooping RequiresOpening
-            SupportsDirectPlay SupportsDirectStream SupportsProbing SupportsTranscoding TranscodingSubProtocol
-            UseMostCompatibleTranscodingProfile
-            """,
+            "Movie.MediaSources[]": _SOURCE,
+            "Video.MediaSources[]": _SOURCE,
             "Movie.MediaSources[].MediaStreams[]": """
             AudioSpatialFormat AverageFrameRate BitDepth BitRate ChannelLayout DisplayTitle IsAVC IsAnamorphic
             IsHearingImpaired IsInterlaced Level LocalizedDefault LocalizedExternal NalLengthSize PixelFormat
@@ -107,73 +115,19 @@ DIFFERENCES: tuple[Difference, ...] = (
             releases revenue runtime spokenLanguages tagline video voteAverage voteCount watchProviders
             """,
             "GET /movie/* 200.externalIds": "facebookId instagramId twitterId",
-            "GET /movie/* 200.mediaInfo": """
-            downloadStatus downloadStatus4k externalServiceId externalServiceId4k externalServiceSlug
-            externalServiceSlug4k issues jellyfinMediaId jellyfinMediaId4k lastSeasonChange mediaAddedAt mediaUrl
-            ratingKey ratingKey4k serviceId serviceId4k serviceUrl
-            """,
-            "GET /tv/* 200.mediaInfo": """
-            downloadStatus downloadStatus4k externalServiceId externalServiceId4k externalServiceSlug
-            externalServiceSlug4k issues jellyfinMediaId jellyfinMediaId4k lastSeasonChange mediaAddedAt mediaUrl
-            ratingKey ratingKey4k serviceId serviceId4k serviceUrl
-            """,
-            "GET /movie/* 200.mediaInfo.requests[]": """
-            isAutoRequest languageProfileId profileId rootFolder serverId tags
-            """,
-            "GET /request/* 200": "isAutoRequest languageProfileId profileId rootFolder serverId tags",
-            "GET /tv/* 200.mediaInfo.requests[]": "isAutoRequest languageProfileId profileId rootFolder serverId tags",
-            "POST /request 201": "isAutoRequest languageProfileId profileId rootFolder serverId tags",
-            "GET /movie/* 200.mediaInfo.requests[].media": """
-            downloadStatus downloadStatus4k externalServiceId externalServiceId4k externalServiceSlug
-            externalServiceSlug4k jellyfinMediaId jellyfinMediaId4k lastSeasonChange mediaAddedAt mediaUrl ratingKey
-            ratingKey4k serviceId serviceId4k serviceUrl
-            """,
-            "GET /movie/* 200.mediaInfo.requests[].modifiedBy": """
-            avatar avatarETag avatarVersion movieQuotaDays movieQuotaLimit plexId plexUsername
-            recoveryLinkExpirationDate tvQuotaDays tvQuotaLimit warnings
-            """,
-            "GET /movie/* 200.mediaInfo.requests[].requestedBy": """
-            avatar avatarETag avatarVersion movieQuotaDays movieQuotaLimit plexId plexUsername
-            recoveryLinkExpirationDate tvQuotaDays tvQuotaLimit warnings
-            """,
-            "GET /tv/* 200.mediaInfo.requests[].modifiedBy": """
-            avatar avatarETag avatarVersion movieQuotaDays movieQuotaLimit plexId plexUsername
-            recoveryLinkExpirationDate tvQuotaDays tvQuotaLimit warnings
-            """,
-            "GET /tv/* 200.mediaInfo.requests[].requestedBy": """
-            avatar avatarETag avatarVersion movieQuotaDays movieQuotaLimit plexId plexUsername
-            recoveryLinkExpirationDate tvQuotaDays tvQuotaLimit warnings
-            """,
-            "GET /user 200.results[]": """
-            avatar avatarETag avatarVersion movieQuotaDays movieQuotaLimit plexId plexUsername
-            recoveryLinkExpirationDate tvQuotaDays tvQuotaLimit warnings
-            """,
-            "GET /request/* 200.media": """
-            downloadStatus downloadStatus4k externalServiceId externalServiceId4k externalServiceSlug
-            externalServiceSlug4k jellyfinMediaId jellyfinMediaId4k lastSeasonChange mediaAddedAt ratingKey
-            ratingKey4k serviceId serviceId4k serviceUrl
-            """,
-            "GET /tv/* 200.mediaInfo.requests[].media": """
-            downloadStatus downloadStatus4k externalServiceId externalServiceId4k externalServiceSlug
-            externalServiceSlug4k jellyfinMediaId jellyfinMediaId4k lastSeasonChange mediaAddedAt ratingKey
-            ratingKey4k serviceId serviceId4k serviceUrl
-            """,
-            "GET /request/* 200.modifiedBy": """
-            avatar avatarETag avatarVersion movieQuotaDays movieQuotaLimit plexId plexUsername
-            recoveryLinkExpirationDate settings tvQuotaDays tvQuotaLimit warnings
-            """,
-            "GET /request/* 200.requestedBy": """
-            avatar avatarETag avatarVersion movieQuotaDays movieQuotaLimit plexId plexUsername
-            recoveryLinkExpirationDate settings tvQuotaDays tvQuotaLimit warnings
-            """,
-            "POST /request 201.modifiedBy": """
-            avatar avatarETag avatarVersion movieQuotaDays movieQuotaLimit plexId plexUsername
-            recoveryLinkExpirationDate settings tvQuotaDays tvQuotaLimit warnings
-            """,
-            "POST /request 201.requestedBy": """
-            avatar avatarETag avatarVersion movieQuotaDays movieQuotaLimit plexId plexUsername
-            recoveryLinkExpirationDate settings tvQuotaDays tvQuotaLimit warnings
-            """,
+            "GET /movie/* 200.mediaInfo": f"{_MEDIA} issues mediaUrl serviceUrl",
+            "GET /tv/* 200.mediaInfo": f"{_MEDIA} issues mediaUrl serviceUrl",
+            "GET /movie/* 200.mediaInfo.requests[].media": f"{_MEDIA} mediaUrl serviceUrl",
+            "GET /request/* 200.media": f"{_MEDIA} serviceUrl",
+            "GET /tv/* 200.mediaInfo.requests[].media": f"{_MEDIA} serviceUrl",
+            "POST /request 201.media": f"{_MEDIA} mediaUrl",
+            "GET /user 200.results[]": _PERSON,
+            **{place: "isAutoRequest languageProfileId profileId rootFolder serverId tags" for place in _REQUESTS},
+            **{
+                f"{place}.{who}": _PERSON if "mediaInfo" in place else f"{_PERSON} settings"
+                for place in _REQUESTS
+                for who in ("modifiedBy", "requestedBy")
+            },
             "GET /tv/* 200": """
             backdropPath contentRatings createdBy credits episodeRunTime genres homepage inProduction keywords
             languages lastAirDate lastEpisodeToAir networks nextEpisodeToAir numberOfEpisodes onUserWatchlist
@@ -184,37 +138,27 @@ DIFFERENCES: tuple[Difference, ...] = (
             facebookId freebaseId freebaseMid instagramId tvdbId tvrageId twitterId
             """,
             "GET /tv/* 200.seasons[]": "airDate episodeCount overview posterPath",
-            "POST /request 201.media": """
-            downloadStatus downloadStatus4k externalServiceId externalServiceId4k externalServiceSlug
-            externalServiceSlug4k jellyfinMediaId jellyfinMediaId4k lastSeasonChange mediaAddedAt mediaUrl ratingKey
-            ratingKey4k serviceId serviceId4k
-            """,
         },
     ),
     Difference(
         ("seerr-3.1.0",),
         "The owner of the recorded server signs in with Jellyfin; ours has a password of its own.",
         differs=(
-            "GET /movie/* 200.mediaInfo.requests[].modifiedBy.jellyfinUserId is id or null, not id",
-            "GET /movie/* 200.mediaInfo.requests[].modifiedBy.jellyfinUsername is null or text, not text",
-            "GET /movie/* 200.mediaInfo.requests[].modifiedBy.username is null or text, not null",
-            "GET /movie/* 200.mediaInfo.requests[].requestedBy.jellyfinUserId is id or null, not id",
-            "GET /movie/* 200.mediaInfo.requests[].requestedBy.jellyfinUsername is null or text, not text",
-            "GET /movie/* 200.mediaInfo.requests[].requestedBy.username is null or text, not null",
-            "GET /request/* 200.modifiedBy.jellyfinUserId is id or null, not id",
-            "GET /request/* 200.modifiedBy.jellyfinUsername is null or text, not text",
-            "GET /request/* 200.modifiedBy.username is null or text, not null",
+            *(
+                f"{place}.{difference}"
+                for place in (
+                    *(f"{request}.modifiedBy" for request in _REQUESTS),
+                    "GET /movie/* 200.mediaInfo.requests[].requestedBy",
+                    "GET /user 200.results[]",
+                )
+                for difference in (
+                    "jellyfinUserId is id or null, not id",
+                    "jellyfinUsername is null or text, not text",
+                    "username is null or text, not null",
+                )
+            ),
             "GET /request/* 200.requestedBy.jellyfinUserId is id or null, not id",
             "GET /request/* 200.requestedBy.jellyfinUsername is null or text, not text",
-            "GET /tv/* 200.mediaInfo.requests[].modifiedBy.jellyfinUserId is id or null, not id",
-            "GET /tv/* 200.mediaInfo.requests[].modifiedBy.jellyfinUsername is null or text, not text",
-            "GET /tv/* 200.mediaInfo.requests[].modifiedBy.username is null or text, not null",
-            "GET /user 200.results[].jellyfinUserId is id or null, not id",
-            "GET /user 200.results[].jellyfinUsername is null or text, not text",
-            "GET /user 200.results[].username is null or text, not null",
-            "POST /request 201.modifiedBy.jellyfinUserId is id or null, not id",
-            "POST /request 201.modifiedBy.jellyfinUsername is null or text, not text",
-            "POST /request 201.modifiedBy.username is null or text, not null",
             "POST /request 201.requestedBy.jellyfinUserId is id or null, not id",
             "POST /request 201.requestedBy.jellyfinUsername is null or text, not text",
         ),
@@ -242,9 +186,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     Difference(
         ("seerr-3.1.0",),
         "Of a new request, only the state of its title is read.",
-        lacks={
-            "POST /request 201.media": "requests",
-        },
+        lacks={"POST /request 201.media": "requests"},
     ),
     Difference(
         _JELLYFINS,
@@ -260,9 +202,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     Difference(
         ("jellyfin-12.0.0",),
         "The client reads nothing but the paths of a film's further files.",
-        lacks={
-            "Video": "PremiereDate ProductionYear",
-        },
+        lacks={"Video": "PremiereDate ProductionYear"},
     ),
     Difference(
         _JELLYFINS,
@@ -283,23 +223,17 @@ DIFFERENCES: tuple[Difference, ...] = (
     Difference(
         _JELLYFINS,
         "The recorded sound names no language.",
-        adds={
-            "Movie.MediaSources[].MediaStreams[]": "Language",
-        },
+        adds={"Movie.MediaSources[].MediaStreams[]": "Language"},
     ),
     Difference(
         _JELLYFINS,
         "A collection takes them from its members; the client writes them back as it read them.",
-        lacks={
-            "BoxSet": "OfficialRating PremiereDate ProductionYear",
-        },
+        lacks={"BoxSet": "OfficialRating PremiereDate ProductionYear"},
     ),
     Difference(
         _JELLYFINS,
         "Ours has a picture of its own, the recorded one none yet.",
-        adds={
-            "BoxSet.ImageTags": "*",
-        },
+        adds={"BoxSet.ImageTags": "*"},
     ),
     Difference(
         _JELLYFINS,
@@ -328,29 +262,19 @@ DIFFERENCES: tuple[Difference, ...] = (
     Difference(
         _JELLYFINS,
         "The duration of a list is not read.",
-        lacks={
-            "Playlist": "RunTimeTicks",
-        },
+        lacks={"Playlist": "RunTimeTicks"},
     ),
     Difference(
         ("jellyfin-12.0.0",),
         "Which of the lists has ids at a service depends on what was read: before they were stamped, or after.",
-        lacks={
-            "Playlist.ProviderIds": "*",
-        },
-        adds={
-            "BoxSet.ProviderIds": "*",
-        },
+        lacks={"Playlist.ProviderIds": "*"},
+        adds={"BoxSet.ProviderIds": "*"},
     ),
     Difference(
         ("jellyfin-10.11.11",),
         "The recorded lists were read before they had pictures, and with the rating of their films.",
-        lacks={
-            "Playlist": "OfficialRating",
-        },
-        adds={
-            "Playlist.ImageTags": "*",
-        },
+        lacks={"Playlist": "OfficialRating"},
+        adds={"Playlist.ImageTags": "*"},
     ),
     Difference(
         ("jellyfin-10.11.11",),

@@ -22,7 +22,6 @@ _RICH: dict[str, Any] = {
     "genres": ("Drama",), "overview": "A plot.", "keywords": ("one", "two"), "companies": ("Studio",),
     "cast": (CastMember("Somebody", "Herself"),), "runtime_minutes": 100, "vote_average": 7.25, "official_rating": "R",
 }  # fmt: skip
-_COPIES = "/media/copies"
 
 
 def jellyfin_world() -> World:

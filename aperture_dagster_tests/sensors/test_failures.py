@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import timedelta
 from unittest.mock import Mock
@@ -24,24 +24,12 @@ from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.sensors import LOG, freshness_makers
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.databases import run_statements
-from aperture_dagster_tests.inbox import TOKEN, Inbox, open_inbox
+from aperture_dagster_tests.inbox import TOKEN, Inbox
 from aperture_dagster_tests.sensors.runs import add_run
 from aperture_dagster_tests.watchman import Watchman
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 MOVIES = dg.AssetKey("movies")
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
-
-
-@pytest.fixture
-def inbox() -> Iterator[Inbox]:
-    with open_inbox() as inbox:
-        yield inbox
 
 
 @pytest.fixture
@@ -146,6 +134,16 @@ def test_after_a_restart_only_what_is_still_wrong_is_reported(watchman: Watchman
     # A week without a look: the next run says more than that old one.
     watchman.tick(after=timedelta(days=7))
     assert "Aperture: episodes failed" not in inbox.titles
+
+
+def test_after_a_clock_that_was_ahead_the_next_failure_is_reported_at_once(watchman: Watchman, inbox: Inbox):
+    year = timedelta(days=365)
+    watchman.tick(after=year)
+    run(watchman, ServiceRefused("Jellyfin refuses the key."))
+    assert "Movies failed" in watchman.tick(after=-year)
+    assert inbox.titles == ["Aperture: movies failed"]
+    run(watchman)
+    assert "Movies works again" in watchman.tick(after=2 * HOUR)
 
 
 def test_a_failure_of_another_code_location_is_not_reported(watchman: Watchman, inbox: Inbox):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,12 +20,6 @@ from aperture_dagster_tests.sensors.runs import add_run
 from aperture_dagster_tests.shelf import user_row
 
 FIRST_LIST_ASSETS = ("watch_history", "taste_profiles", "recommendations")
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 class Home:

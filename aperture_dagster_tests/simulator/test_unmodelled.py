@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 import pytest
 
 from aperture_dagster.simulator.server import RunningSimulator
+from aperture_dagster_tests.forks import run_fork
 
 pytest_plugins = ["pytester"]
 PROJECT = Path(__file__).parents[2]
@@ -81,11 +80,9 @@ def test_an_unmodelled_request_fails_the_test_whichever_process_serves_it(pytest
     pytester.makeconftest("from aperture_dagster_tests.conftest import no_unmodelled_requests, unmodelled_log")
     pytester.makeini("[pytest]\nmarkers = requests_unmodelled: on purpose\n")
     pytester.makepyfile(PROGRAM)
-    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    ran = subprocess.run(
-        command, cwd=pytester.path, capture_output=True, text=True, timeout=300,
-        env=os.environ | {"PYTHONPATH": str(PROJECT)},
-    )  # fmt: skip
+    command = "import sys, pytest; sys.exit(pytest.main(['-v', '-p', 'no:cacheprovider', '-p', 'no:xdist']))"
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    ran = run_fork(command, environment=environment, folder=pytester.path)
     errors = [line for line in ran.stdout.splitlines() if line.startswith("ERROR")]
     assert [line.partition("::")[2].partition(" ")[0] for line in errors] == [
         "test_in_this_process", "test_in_another_process", "test_marked_without_need",

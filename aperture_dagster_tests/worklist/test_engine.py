@@ -16,6 +16,7 @@ from aperture_dagster.catalogue.sync import Coverage, RemovalRules, TitleSync, w
 from aperture_dagster.enrichment.omdb import OMDB
 from aperture_dagster.http.errors import BadAnswer, QuotaSpent, ServicePaused, ServiceRefused
 from aperture_dagster.postgres.database import Database
+from aperture_dagster.worklist import engine
 from aperture_dagster.worklist.engine import STORED_AT_ONCE, Attempt, WorkList, work_through
 from aperture_dagster.worklist.queue import DueItem, failing_services
 from aperture_dagster_tests.household import SetClock
@@ -84,7 +85,10 @@ def test_answers_are_stored_together_and_each_once(database: Database, films: in
     assert len(service.batches) < films / 5, "a transaction for each answer would take longer than the answer"
 
 
-def test_answers_are_stored_while_the_rest_of_their_unit_is_asked_about(database: Database, films: int):
+def test_answers_are_stored_while_the_rest_of_their_unit_is_asked_about(
+    database: Database, films: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(engine, "LONGEST_UNSTORED_SECONDS", 0.1)
     service = Service()
     stored = threading.Event()
 
@@ -173,20 +177,3 @@ def test_a_pause_is_trouble_only_if_it_comes_before_any_answer(database: Databas
     assert failing(database) == [OMDB.name]
     work_through(Service().work(), database, SetClock(NOW), LOG)
     assert (failing(database), done(database)) == ([], films)
-
-
-def test_a_slow_answer_is_stored_within_a_second_or_so(database: Database, films: int):
-    service = Service()
-    stored = threading.Event()
-
-    def ask(unit: Sequence[DueItem]) -> Iterator[list[Attempt]]:
-        yield from service.ask(unit)
-        if service.asked.total() == 2:
-            assert stored.wait(60), "a kill would lose an answer that came long before"
-
-    def store(connection: Any, attempts: Sequence[Attempt]) -> int:
-        stored.set()
-        return service.store(connection, attempts)
-
-    work_through(service.work(ask=ask, store=store, concurrency=1), database, SetClock(NOW), LOG)
-    assert done(database) == films and max(service.batches) <= STORED_AT_ONCE

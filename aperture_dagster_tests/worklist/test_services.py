@@ -11,6 +11,7 @@ from sqlalchemy import create_engine
 
 from aperture_dagster.enrichment.sources import MDBLIST, OMDB
 from aperture_dagster.http.errors import QuotaSpent
+from aperture_dagster.postgres import database as leases
 from aperture_dagster.postgres.database import Database, service_lease
 from aperture_dagster.worklist.queue import (
     Source,
@@ -146,7 +147,11 @@ def test_what_was_taken_in_advance_is_not_given_back_once_the_service_reports_th
 # One user at a time
 
 
-def test_the_lease_of_a_service_is_exclusive_and_independent_of_other_services(shelf: Shelf):
+def test_the_lease_of_a_service_is_exclusive_and_independent_of_other_services(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(leases, "POLL_SECONDS", 0.01)
+
     def use(service: str, **how: Any) -> Any:
         return shelf.database.lease(service, waiting=how.pop("waiting", lambda seconds: None), **how)
 

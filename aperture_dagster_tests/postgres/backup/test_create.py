@@ -103,7 +103,7 @@ def test_a_failure_of_any_kind_leaves_the_last_backup_and_nothing_else(
         killer.start()
         refused(r"pg_dump was killed \(SIGKILL\)")
         killer.join()
-        monkeypatch.setattr(create, "LOCK_WAIT_SECONDS", 1)
+        monkeypatch.setattr(create, "LOCK_WAIT_SECONDS", 0.05)
         refused("pg_dump failed: .*timeout")
     # Another backup or a restore.
     with exclusive_maintenance(database_url, print), monkeypatch.context() as patched:

@@ -23,7 +23,7 @@ from aperture_dagster.settings import load_settings
 from aperture_dagster_tests.killing import die_at
 
 name, when, url, home, now, keep = sys.argv[1:]
-die_at(Path if name == "rename" else create, name, when)
+die_at(create, name, when)
 settings = load_settings(home=home, database_url=url, backup_keep=int(keep))
 create.create_backup(settings, datetime.fromisoformat(now), ensure_owner)
 """
@@ -37,7 +37,6 @@ def test_backups_that_are_killed_leave_the_others_and_the_next_one_is_whole(
     url, made = settings.database_url.get_secret_value(), 1
     for name, when, is_made in (
         ("restore_dump", "after", False),
-        ("rename", "before", False),
         ("_delete_expired", "before", True),
     ):
         before = files(settings)
