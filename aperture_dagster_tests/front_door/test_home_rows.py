@@ -120,12 +120,16 @@ def test_everybody_sees_their_own_rows_of_originals_in_order(open_rows: Callable
         assert rows.shown("ApertureForYou", "Ben") == ["Up"]
         assert rows.shown("ApertureShows", "Anna") == [] and rows.shown("ApertureShows", "Ben") == ["Dark"]
         assert rows.shown("AperturePicks", "Ben") == ["Up", "Heat"]
-        answer = httpx.post(
-            rows.endpoint.format(row="ApertureForYou"), json={"UserId": rows.simulator.state.user_named("Ben").id}
-        ).json()
+        answer = httpx.post(rows.endpoint.format(row="ApertureForYou"), json={"UserId": ben}).json()
         (item,) = answer["Items"]
         assert (answer["TotalRecordCount"], answer["StartIndex"]) == (1, 0)
         assert (item["Id"], item["Type"], item["ProductionYear"]) == ("film-3", "Movie", 2000)
+        # What is recommended for the same reason.
+        rows.home.recommend("Anna", 1, 2, 3)
+        heat = rows.home.shelf.item("film-2")["work_id"]
+        rows.home.shelf.do("UPDATE recommendations SET because = ARRAY[:work, because[1]] WHERE rank = 2", work=heat)
+        rows.keeper.look(rows.screen)
+        assert rows.shown("ApertureBecause", "Anna") == ["Alien & <Co>", "Up"]
 
 
 def test_a_card_is_what_the_server_itself_would_answer(open_rows: Callable[..., Any]):
@@ -165,15 +169,6 @@ def asked(rows: Rows, row: str, user_id: str) -> list[dict[str, Any]]:
     return httpx.post(rows.endpoint.format(row=row), json={"UserId": user_id}).json()["Items"]
 
 
-def test_a_row_holds_what_is_recommended_for_the_same_reason(open_rows: Callable[..., Any]):
-    with open_rows() as rows:
-        rows.home.recommend("Anna", 1, 2, 3)
-        heat = rows.home.shelf.item("film-2")["work_id"]
-        rows.home.shelf.do("UPDATE recommendations SET because = ARRAY[:work, because[1]] WHERE rank = 2", work=heat)
-        rows.keeper.look(rows.screen)
-        assert rows.shown("ApertureBecause", "Anna") == ["Alien & <Co>", "Up"]
-
-
 def test_what_the_policies_forbid_since_the_lists_were_made_is_in_no_row(open_rows: Callable[..., Any]):
     with open_rows() as rows:
         rows.home.recommend("Ben", 2, 3)
@@ -186,33 +181,32 @@ def test_what_the_policies_forbid_since_the_lists_were_made_is_in_no_row(open_ro
         assert [rows.shown(one.row_id, "Ben") for one in ROWS] == [[]] * len(ROWS)
 
 
-def test_rows_are_registered_once_and_again_after_the_server_restarted(open_rows: Callable[..., Any]):
-    with open_rows() as rows:
-        rows.home.recommend("Anna", 1)
-        for _ in range(3):
-            rows.keeper.look(rows.screen)
-        assert rows.registrations() == len(ROWS)
-        # The headings are the same for everybody, so they name nobody.
-        assert not any(name in json.dumps(rows.simulator.state.home_rows) for name in ("Anna", "Ben", "Alien"))
-        rows.simulator.state.forget_home_rows(starting=True)
-        rows.keeper.look(rows.screen)
-        assert rows.registrations() == len(ROWS)
-        rows.simulator.state.forget_home_rows()
-        rows.keeper.look(rows.screen)
-        assert rows.registrations() == 2 * len(ROWS) and rows.shown("ApertureForYou", "Anna") == ["Alien & <Co>"]
-
-
-def test_the_doctor_says_what_a_row_needs(open_rows: Callable[..., Any], caplog: pytest.LogCaptureFixture):
+def test_rows_are_registered_once_and_again_after_the_server_restarted_and_the_doctor_says_what_they_need(
+    open_rows: Callable[..., Any],
+):
     with open_rows() as rows:
         state, message = rows.examined()
         assert state == "ok" and "nobody has a list" in message
         rows.home.recommend("Ben", 1, 2)
         state, message = rows.examined()
         assert state == "failed" and "Ben is empty" in message
-        rows.keeper.look(rows.screen)
+        for _ in range(3):
+            rows.keeper.look(rows.screen)
+        assert rows.registrations() == len(ROWS)
         assert rows.examined() == ("ok", "the row 'Picked for you' of Ben has 2 titles")
+        # The headings are the same for everybody, so they name nobody.
+        assert not any(name in json.dumps(rows.simulator.state.home_rows) for name in ("Anna", "Ben", "Alien"))
         rows.simulator.state.forget_home_rows(starting=True)
         assert "is starting" in rows.examined()[1]
+        rows.keeper.look(rows.screen)
+        assert rows.registrations() == len(ROWS)
+        rows.simulator.state.forget_home_rows()
+        rows.keeper.look(rows.screen)
+        assert rows.registrations() == 2 * len(ROWS) and rows.shown("ApertureForYou", "Ben") == ["Alien & <Co>", "Heat"]
+        # Another server is not told the address.
+        rows.home.shelf.do("""UPDATE facts SET value = '{"server_id": "other"}' WHERE name = 'media_server'""")
+        with pytest.raises(ServiceRefused, match="not stored here"), rows.keeper._open():
+            pass
 
 
 def test_a_server_without_the_plugin_gets_nothing(open_rows: Callable[..., Any], caplog: pytest.LogCaptureFixture):
@@ -236,13 +230,6 @@ def test_a_server_that_does_not_reach_the_rows_is_named_without_the_secret(
 
 def test_with_rows_nothing_is_placed_on_the_server(make_settings: Callable[..., Settings]):
     assert "rows on the home screen" in (why_not_published(make_settings(publish=True, publish_as="rows")) or "")
-
-
-def test_another_server_is_not_told_the_address(open_rows: Callable[..., Any], settings: Settings):
-    with open_rows() as rows:
-        rows.home.shelf.do("""UPDATE facts SET value = '{"server_id": "other"}' WHERE name = 'media_server'""")
-        with pytest.raises(ServiceRefused, match="not stored here"), rows.keeper._open():
-            pass
 
 
 def test_only_the_secret_opens_a_row_and_trouble_is_an_empty_one(open_rows: Callable[..., Any]):

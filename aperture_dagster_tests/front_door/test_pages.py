@@ -13,12 +13,11 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
-from aperture_dagster.front_door.app import FrontDoor, members_pages
+from aperture_dagster.front_door.app import FrontDoor
 from aperture_dagster.front_door.gate import Gate
-from aperture_dagster.front_door.house import House
-from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.settings import Settings
+from aperture_dagster_tests.front_door.browsing import members_app
 from aperture_dagster_tests.front_door.home import Home
 from aperture_dagster_tests.shelf import NOW, played
 
@@ -31,13 +30,8 @@ def titles(page: str) -> list[str]:
 @pytest.fixture
 def visit(settings: Settings) -> Iterator[Callable[..., Any]]:
     """Return a function that requests a page."""
-    database = ReadOnlyDatabase(settings)
-    gate = Gate(settings, database, is_open=True)
-    client = TestClient(
-        members_pages(House(settings, database, gate, clock=Clock(lambda: NOW))), follow_redirects=False
-    )
-    yield client.get
-    database.close()
+    with members_app(settings, is_open=True) as pages:
+        yield TestClient(pages, follow_redirects=False).get
 
 
 def test_a_member_finds_their_lists_with_reasons_ranks_and_the_next_episode(home: Home, visit: Callable[..., Any]):

@@ -144,24 +144,7 @@ def test_the_cookie_is_for_the_browser_alone_and_encrypted_behind_tls(open_door:
         plain = sign_in(door.browser(), "Ben").headers["set-cookie"].lower()
         assert "httponly" in plain and "samesite=lax" in plain and "path=/" in plain and "max-age=2592000" in plain
         assert "secure" not in plain
-        assert "secure" in sign_in(door.browser(scheme="https"), "Ben").headers["set-cookie"].lower()
-
-
-def test_signing_out_needs_the_form_of_the_page(open_door: Callable[..., Any]):
-    with open_door() as door:
-        door.home.recommend("Ben", 1)
-        door.home.recommend("Anna", 1)
-        ben, anna = door.signed_in("Ben"), door.signed_in("Anna")
-
-        def token(browser: TestClient) -> str:
-            return re.findall(r'name="csrf" value="([0-9a-f]{64})"', browser.get("/").text)[0]
-
-        for wrong in ({"other": "x"}, {"csrf": ""}, {"csrf": token(anna)}):
-            assert ben.post("/sign-out", data=wrong).status_code == 403
-        assert ben.get("/sign-out").status_code == 405
-        assert ben.get("/").status_code == 200
-        assert ben.post("/sign-out", data={"csrf": token(ben)}).status_code == 303
-        assert ben.get("/").status_code == 303
+        assert "secure" in sign_in(door.browser("https://localhost"), "Ben").headers["set-cookie"].lower()
 
 
 def test_nothing_of_a_sign_in_stays_on_the_media_server_or_in_the_log(
@@ -200,14 +183,18 @@ def test_the_account_of_another_server_is_refused(open_door: Callable[..., Any])
         )
 
 
-def test_ten_thousand_guesses_reach_the_server_a_few_times(open_door: Callable[..., Any]):
+def test_ten_thousand_guesses_reach_the_server_a_few_times_whether_or_not_there_is_such_a_name(
+    open_door: Callable[..., Any],
+):
     with open_door() as door:
-        browser = door.browser()
-        statuses = [sign_in(browser, "Anna", f"guess {number}").status_code for number in range(60)]
-        assert statuses == [403] * ATTEMPTS["pair"] + [429] * (60 - ATTEMPTS["pair"])
-        # Not even the right one.
-        assert sign_in(browser, "ANNA ").status_code == 429
-        assert len(door.simulator.state.arrivals("jellyfin", "AuthenticateByName")) == ATTEMPTS["pair"]
+        browser, asked = door.browser(), 0
+        # The media server is asked in each case, so the time of an answer is the server's own.
+        for name in ("Anna", "Nobody", "Ben\r\nAnna"):
+            statuses = [sign_in(browser, name, f"guess {one}").status_code for one in range(ATTEMPTS["pair"] + 2)]
+            assert statuses == [403] * ATTEMPTS["pair"] + [429] * 2, name
+            asked += ATTEMPTS["pair"]
+            assert len(door.simulator.state.arrivals("jellyfin", "AuthenticateByName")) == asked, name
+        assert sign_in(browser, "ANNA ").status_code == 429, "not even with the right one"
 
 
 def test_guesses_are_counted_for_names_and_addresses_and_forgotten():
