@@ -36,10 +36,12 @@ def open_door(
     monkeypatch.setattr(gates, "REMEMBERED_SECONDS", -1.0)
 
     @contextmanager
-    def opened(server: str = "jellyfin", *, services: bool = False, **given: Any) -> Iterator[Door]:
-        """With ``services``, Seerr and Trakt are there, too; other settings are ``given``."""
+    def opened(
+        server: str = "jellyfin", *, services: bool = False, plugins: tuple[str, ...] = (), **given: Any
+    ) -> Iterator[Door]:
+        """The media server has ``plugins``. With ``services``, Seerr and Trakt are there; other settings are given."""
         world = World("door", users=[WorldUser("Anna", is_administrator=True), WorldUser("Ben")])
-        with running_simulator(world, SimulatorSettings(trakt_device_interval=0)) as simulator:
+        with running_simulator(world, SimulatorSettings(trakt_device_interval=0, plugins=plugins)) as simulator:
             home = Home(shelf, {name: simulator.state.user_named(name).id for name in ("Anna", "Ben")})
             url = simulator.emby_url if server == "emby" else simulator.jellyfin_url
             others = {

@@ -51,11 +51,15 @@ class Door:
         self.home.shelf.do(
             "UPDATE titles SET server_item_id = :new WHERE server_item_id = :old", new=item, old=server_item_id
         )
+        self.remember_server()
+        return item
+
+    def remember_server(self) -> None:
+        """Let the household be of this media server, as after a sync."""
         identity = httpx.get(f"{self.simulator.jellyfin_url}/System/Info/Public").json()
         known = {"server_id": identity["Id"], "name": "Stand-in", "product": identity["ProductName"]}
         with self.home.shelf.open() as connection:
             remember_server(connection, known)
-        return item
 
 
 def sign_in(browser: TestClient, name: str, password: str = PASSWORD, target: str = "/") -> httpx.Response:

@@ -14,26 +14,20 @@ from typing import Any
 import httpx
 import pytest
 
-from aperture_dagster.catalogue.people import remember_server
 from aperture_dagster.catalogue.servers import known_server
 from aperture_dagster.cli.doctor import examine
 from aperture_dagster.front_door.app import members_pages
-from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.home_rows import HomeRows
-from aperture_dagster.front_door.house import House
 from aperture_dagster.front_door.secrets import read_secret, secret_file
 from aperture_dagster.http.errors import ServiceRefused
 from aperture_dagster.media_server.jellyfin import HomeScreen
 from aperture_dagster.model import Clock
-from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.publishing.home_rows import ROWS, RowKeeper, first_member, reachable_address
 from aperture_dagster.publishing.publication import why_not_published
 from aperture_dagster.settings import Settings
-from aperture_dagster.simulator.server import RunningSimulator, running_simulator
-from aperture_dagster.simulator.settings import SimulatorSettings
-from aperture_dagster.simulator.world import World, WorldUser
+from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster_tests.front_door.home import Home
-from aperture_dagster_tests.shelf import NOW, Shelf, played
+from aperture_dagster_tests.shelf import NOW, played
 from aperture_dagster_tests.webserver import free_port, serving
 
 SECRET = "s" * 43
@@ -67,37 +61,25 @@ class Rows:
 
 
 @pytest.fixture
-def open_rows(shelf: Shelf, make_settings: Callable[..., Settings]) -> Callable[..., Any]:
+def open_rows(open_door: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that opens rows; ``reached`` is whether the server reaches their address."""
 
     @contextmanager
     def opened(plugin: str = PLUGIN, *, reached: bool = True) -> Iterator[Rows]:
-        world = World("rows", users=[WorldUser("Anna", is_administrator=True), WorldUser("Ben")])
-        with running_simulator(world, SimulatorSettings(plugins=(plugin,))) as simulator:
-            home = Home(shelf, {name: simulator.state.user_named(name).id for name in ("Anna", "Ben")})
-            settings = make_settings(
-                media_server_url=simulator.jellyfin_url,
-                media_server_api_key="demo-jellyfin-key",
-                http_attempts=1,
-                publish=True,
-                publish_as="rows",
-            )
-            database, port = ReadOnlyDatabase(settings), free_port()
+        with open_door(plugins=(plugin,), http_attempts=1, publish=True, publish_as="rows") as door:
+            settings, database, port = door.settings, door.house.database, free_port()
             rows = HomeRows(settings, database, SECRET, Clock(lambda: NOW))
             endpoint = f"http://127.0.0.1:{port if reached else free_port()}/home-rows/{SECRET}/{{row}}"
-            with shelf.open() as connection:
-                identity = httpx.get(f"{simulator.jellyfin_url}/System/Info/Public").json()
-                remember_server(connection, {"server_id": identity["Id"], "name": "Stand-in"})
+            door.remember_server()
             keeper = RowKeeper(
                 lambda: rows.answered,
                 lambda: known_server(settings, database),
                 lambda: endpoint,
                 lambda: first_member(settings, database),
             )
-            pages = members_pages(House(settings, database, Gate(settings, database)), rows.route())
+            pages = members_pages(door.house, rows.route())
             with serving(pages, port), known_server(settings, database) as server:
-                yield Rows(home, simulator, keeper, HomeScreen(server.transport), settings, endpoint)
-            database.close()
+                yield Rows(door.home, door.simulator, keeper, HomeScreen(server.transport), settings, endpoint)
 
     return opened
 

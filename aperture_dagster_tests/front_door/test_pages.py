@@ -47,6 +47,8 @@ def test_a_member_finds_their_lists_with_reasons_ranks_and_the_next_episode(home
     assert titles(visit("/top-picks?as=Anna").text) == ["Up 2000"]
     outside = visit("/suggestions?as=Anna").text
     assert titles(outside) == ["Stalker 1999"] and "Streams on Mubi" in outside
+    home.shelf.do("UPDATE titles SET removed_at = now() WHERE server_item_id = 'film-1'")
+    assert titles(visit("/?as=Anna").text) == ["Heat 2000"], "what left the library leaves the page"
 
 
 def test_what_came_to_a_list_today_is_marked_unless_the_whole_list_is_new(home: Home, visit: Callable[..., Any]):
@@ -89,12 +91,6 @@ def test_what_the_policies_forbid_since_the_lists_were_made_is_on_no_page(home: 
         assert seen["/"] == seen["/top-picks"] == found & {"Heat 2000", "Up 2000"}, columns
         # Others see them still.
         assert titles(visit("/top-picks?as=Anna").text) == ["Heat 2000", "Up 2000"]
-
-
-def test_what_left_the_library_leaves_the_page(home: Home, visit: Callable[..., Any]):
-    home.recommend("Anna", 1, 2)
-    home.shelf.do("UPDATE titles SET removed_at = now() WHERE server_item_id = 'film-1'")
-    assert titles(visit("/?as=Anna").text) == ["Heat 2000"]
 
 
 def test_only_who_takes_part_has_a_page(home: Home, visit: Callable[..., Any]):
