@@ -1,4 +1,4 @@
-"""Browsers without scripts, of members who have signed in."""
+"""The members' pages, and browsers without scripts, of members who have signed in."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from aperture_dagster.front_door.app import members_pages
@@ -17,22 +18,33 @@ from aperture_dagster.front_door.sessions import COOKIE, Sessions
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.settings import Settings
+from aperture_dagster_tests.shelf import NOW
 
 Browsers = Callable[[str], TestClient]
 
 
 @contextmanager
-def browsers(settings: Settings, now: Callable[[], datetime]) -> Iterator[Browsers]:
-    """Yield a function that returns the browser of the member with an id."""
+def members_app(
+    settings: Settings, now: Callable[[], datetime] = lambda: NOW, *, is_open: bool = False, prefix: str = ""
+) -> Iterator[Starlette]:
+    """Open the members' pages alone; everybody sees all of them if they are ``is_open``, as in a demo."""
     database = ReadOnlyDatabase(settings)
-    pages = members_pages(House(settings, database, Gate(settings, database), clock=Clock(now)))
-
-    def browser(user_id: str) -> TestClient:
-        cookie = Sessions(settings).begin(user_id, is_administrator=False)
-        return TestClient(pages, cookies={COOKIE: cookie}, follow_redirects=False)
-
-    yield browser
+    gate = Gate(settings, database, is_open=is_open)
+    yield members_pages(House(settings, database, gate, prefix, Clock(now)))
     database.close()
+
+
+@contextmanager
+def browsers(settings: Settings, now: Callable[[], datetime] = lambda: NOW) -> Iterator[Browsers]:
+    """Yield a function that returns the browser of the member with an id."""
+    with members_app(settings, now) as pages:
+        yield lambda user_id: browser_of(pages, settings, user_id)
+
+
+def browser_of(pages: Any, settings: Settings, user_id: str | None, **headers: str) -> TestClient:
+    """Return the browser of a member, or of a stranger."""
+    cookies = {} if user_id is None else {COOKIE: Sessions(settings).begin(user_id, is_administrator=user_id == "Anna")}
+    return TestClient(pages, cookies=cookies, headers=headers, follow_redirects=False)
 
 
 def token(browser: TestClient) -> str:

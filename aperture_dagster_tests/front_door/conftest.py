@@ -36,10 +36,12 @@ def open_door(
     monkeypatch.setattr(gates, "REMEMBERED_SECONDS", -1.0)
 
     @contextmanager
-    def opened(server: str = "jellyfin", *, services: bool = False) -> Iterator[Door]:
-        """With ``services``, Seerr and Trakt are there, too."""
+    def opened(
+        server: str = "jellyfin", *, services: bool = False, plugins: tuple[str, ...] = (), **given: Any
+    ) -> Iterator[Door]:
+        """The media server has ``plugins``. With ``services``, Seerr and Trakt are there; other settings are given."""
         world = World("door", users=[WorldUser("Anna", is_administrator=True), WorldUser("Ben")])
-        with running_simulator(world, SimulatorSettings(trakt_device_interval=0)) as simulator:
+        with running_simulator(world, SimulatorSettings(trakt_device_interval=0, plugins=plugins)) as simulator:
             home = Home(shelf, {name: simulator.state.user_named(name).id for name in ("Anna", "Ben")})
             url = simulator.emby_url if server == "emby" else simulator.jellyfin_url
             others = {
@@ -55,11 +57,12 @@ def open_door(
                 media_server_api_key="demo-jellyfin-key",
                 media_server_type=server,
                 **(others if services else {}),
+                **given,
             )
             database = ReadOnlyDatabase(settings)
             gate = Gate(settings, database)
-            app = FrontDoor(operators_ui(), members_pages(House(settings, database, gate)), gate)
-            yield Door(home, simulator, settings, app)
+            house = House(settings, database, gate)
+            yield Door(home, simulator, settings, house, FrontDoor(operators_ui(), members_pages(house), gate))
             database.close()
 
     return opened

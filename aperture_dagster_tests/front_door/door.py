@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket
 
 from aperture_dagster.catalogue.people import remember_server
 from aperture_dagster.front_door.app import FrontDoor
+from aperture_dagster.front_door.house import House
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.world import WorldTitle
@@ -29,12 +30,13 @@ class Door:
     home: Home
     simulator: RunningSimulator
     settings: Settings
+    house: House
     app: FrontDoor
 
-    def browser(self, scheme: str = "http", **headers: Any) -> TestClient:
+    def browser(self, address: str = "http://localhost", **headers: Any) -> TestClient:
         """Return a browser without cookies."""
         page = {"accept": "text/html", **headers}
-        return TestClient(self.app, f"{scheme}://localhost", follow_redirects=False, headers=page)
+        return TestClient(self.app, address, follow_redirects=False, headers=page)
 
     def signed_in(self, name: str, **how: Any) -> TestClient:
         """Return a browser in which somebody has signed in."""
@@ -43,12 +45,17 @@ class Door:
         assert (answer.status_code, answer.headers["location"]) == (303, "/")
         return browser
 
-    def place(self, server_item_id: str, title: WorldTitle) -> None:
-        """Let the media server have a film of the household, which gets another id thereby."""
+    def place(self, server_item_id: str, title: WorldTitle) -> str:
+        """Let the media server have a film of the household, which gets another id thereby; return that."""
         (item,) = self.simulator.state.add_title(title)
         self.home.shelf.do(
             "UPDATE titles SET server_item_id = :new WHERE server_item_id = :old", new=item, old=server_item_id
         )
+        self.remember_server()
+        return item
+
+    def remember_server(self) -> None:
+        """Let the household be of this media server, as after a sync."""
         identity = httpx.get(f"{self.simulator.jellyfin_url}/System/Info/Public").json()
         known = {"server_id": identity["Id"], "name": "Stand-in", "product": identity["ProductName"]}
         with self.home.shelf.open() as connection:

@@ -19,7 +19,14 @@ from aperture_dagster_tests.listener import Listener, listening
 from aperture_dagster_tests.ui.browser import needs_chromium, open_page
 from aperture_dagster_tests.webserver import free_port, serving
 
-pytestmark = [pytest.mark.ui, needs_chromium]
+pytestmark = [
+    pytest.mark.ui,
+    needs_chromium,
+    pytest.mark.nightly(
+        reason="What browsers send changes with browsers, and attacks take seconds.",
+        instead="front_door/test_guard.py, with the headers that they send",
+    ),
+]
 
 LAUNCHER = {"module": "aperture_dagster_tests.front_door.launcher", "class": "KeySendingLauncher"}
 COORDINATOR = {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"}

@@ -152,7 +152,7 @@ def test_what_a_page_of_another_website_sends_is_refused(head: str):
     head, how = f"Host: {LOCAL}\n{head}", {"allowed": (PROXIED,)}
     for method, path in (
         ("GET", "/runs"), ("GET", "/graphql"), ("HEAD", "/"), ("OPTIONS", "/graphql"), ("POST", "/graphql"),
-        ("POST", "/report_asset_materialization/movies"),
+        ("POST", "/report_asset_materialization/movies"), ("POST", "/sign-in"), ("GET", "/api/v1/openapi.json"),
     ):  # fmt: skip
         status, found, _ = answer(f"{head}\nContent-Type: application/json", method, path, **how)
         assert status == 403 and "x-app" not in found, (method, path)

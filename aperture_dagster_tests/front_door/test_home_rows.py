@@ -14,26 +14,20 @@ from typing import Any
 import httpx
 import pytest
 
-from aperture_dagster.catalogue.people import remember_server
 from aperture_dagster.catalogue.servers import known_server
 from aperture_dagster.cli.doctor import examine
 from aperture_dagster.front_door.app import members_pages
-from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.home_rows import HomeRows
-from aperture_dagster.front_door.house import House
 from aperture_dagster.front_door.secrets import read_secret, secret_file
 from aperture_dagster.http.errors import ServiceRefused
 from aperture_dagster.media_server.jellyfin import HomeScreen
 from aperture_dagster.model import Clock
-from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.publishing.home_rows import ROWS, RowKeeper, first_member, reachable_address
 from aperture_dagster.publishing.publication import why_not_published
 from aperture_dagster.settings import Settings
-from aperture_dagster.simulator.server import RunningSimulator, running_simulator
-from aperture_dagster.simulator.settings import SimulatorSettings
-from aperture_dagster.simulator.world import World, WorldUser
+from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster_tests.front_door.home import Home
-from aperture_dagster_tests.shelf import NOW, Shelf, played
+from aperture_dagster_tests.shelf import NOW, played
 from aperture_dagster_tests.webserver import free_port, serving
 
 SECRET = "s" * 43
@@ -67,37 +61,25 @@ class Rows:
 
 
 @pytest.fixture
-def open_rows(shelf: Shelf, make_settings: Callable[..., Settings]) -> Callable[..., Any]:
+def open_rows(open_door: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that opens rows; ``reached`` is whether the server reaches their address."""
 
     @contextmanager
     def opened(plugin: str = PLUGIN, *, reached: bool = True) -> Iterator[Rows]:
-        world = World("rows", users=[WorldUser("Anna", is_administrator=True), WorldUser("Ben")])
-        with running_simulator(world, SimulatorSettings(plugins=(plugin,))) as simulator:
-            home = Home(shelf, {name: simulator.state.user_named(name).id for name in ("Anna", "Ben")})
-            settings = make_settings(
-                media_server_url=simulator.jellyfin_url,
-                media_server_api_key="demo-jellyfin-key",
-                http_attempts=1,
-                publish=True,
-                publish_as="rows",
-            )
-            database, port = ReadOnlyDatabase(settings), free_port()
+        with open_door(plugins=(plugin,), http_attempts=1, publish=True, publish_as="rows") as door:
+            settings, database, port = door.settings, door.house.database, free_port()
             rows = HomeRows(settings, database, SECRET, Clock(lambda: NOW))
             endpoint = f"http://127.0.0.1:{port if reached else free_port()}/home-rows/{SECRET}/{{row}}"
-            with shelf.open() as connection:
-                identity = httpx.get(f"{simulator.jellyfin_url}/System/Info/Public").json()
-                remember_server(connection, {"server_id": identity["Id"], "name": "Stand-in"})
+            door.remember_server()
             keeper = RowKeeper(
                 lambda: rows.answered,
                 lambda: known_server(settings, database),
                 lambda: endpoint,
                 lambda: first_member(settings, database),
             )
-            pages = members_pages(House(settings, database, Gate(settings, database)), rows.route())
+            pages = members_pages(door.house, rows.route())
             with serving(pages, port), known_server(settings, database) as server:
-                yield Rows(home, simulator, keeper, HomeScreen(server.transport), settings, endpoint)
-            database.close()
+                yield Rows(door.home, door.simulator, keeper, HomeScreen(server.transport), settings, endpoint)
 
     return opened
 
@@ -120,12 +102,16 @@ def test_everybody_sees_their_own_rows_of_originals_in_order(open_rows: Callable
         assert rows.shown("ApertureForYou", "Ben") == ["Up"]
         assert rows.shown("ApertureShows", "Anna") == [] and rows.shown("ApertureShows", "Ben") == ["Dark"]
         assert rows.shown("AperturePicks", "Ben") == ["Up", "Heat"]
-        answer = httpx.post(
-            rows.endpoint.format(row="ApertureForYou"), json={"UserId": rows.simulator.state.user_named("Ben").id}
-        ).json()
+        answer = httpx.post(rows.endpoint.format(row="ApertureForYou"), json={"UserId": ben}).json()
         (item,) = answer["Items"]
         assert (answer["TotalRecordCount"], answer["StartIndex"]) == (1, 0)
         assert (item["Id"], item["Type"], item["ProductionYear"]) == ("film-3", "Movie", 2000)
+        # What is recommended for the same reason.
+        rows.home.recommend("Anna", 1, 2, 3)
+        heat = rows.home.shelf.item("film-2")["work_id"]
+        rows.home.shelf.do("UPDATE recommendations SET because = ARRAY[:work, because[1]] WHERE rank = 2", work=heat)
+        rows.keeper.look(rows.screen)
+        assert rows.shown("ApertureBecause", "Anna") == ["Alien & <Co>", "Up"]
 
 
 def test_a_card_is_what_the_server_itself_would_answer(open_rows: Callable[..., Any]):
@@ -165,15 +151,6 @@ def asked(rows: Rows, row: str, user_id: str) -> list[dict[str, Any]]:
     return httpx.post(rows.endpoint.format(row=row), json={"UserId": user_id}).json()["Items"]
 
 
-def test_a_row_holds_what_is_recommended_for_the_same_reason(open_rows: Callable[..., Any]):
-    with open_rows() as rows:
-        rows.home.recommend("Anna", 1, 2, 3)
-        heat = rows.home.shelf.item("film-2")["work_id"]
-        rows.home.shelf.do("UPDATE recommendations SET because = ARRAY[:work, because[1]] WHERE rank = 2", work=heat)
-        rows.keeper.look(rows.screen)
-        assert rows.shown("ApertureBecause", "Anna") == ["Alien & <Co>", "Up"]
-
-
 def test_what_the_policies_forbid_since_the_lists_were_made_is_in_no_row(open_rows: Callable[..., Any]):
     with open_rows() as rows:
         rows.home.recommend("Ben", 2, 3)
@@ -186,33 +163,32 @@ def test_what_the_policies_forbid_since_the_lists_were_made_is_in_no_row(open_ro
         assert [rows.shown(one.row_id, "Ben") for one in ROWS] == [[]] * len(ROWS)
 
 
-def test_rows_are_registered_once_and_again_after_the_server_restarted(open_rows: Callable[..., Any]):
-    with open_rows() as rows:
-        rows.home.recommend("Anna", 1)
-        for _ in range(3):
-            rows.keeper.look(rows.screen)
-        assert rows.registrations() == len(ROWS)
-        # The headings are the same for everybody, so they name nobody.
-        assert not any(name in json.dumps(rows.simulator.state.home_rows) for name in ("Anna", "Ben", "Alien"))
-        rows.simulator.state.forget_home_rows(starting=True)
-        rows.keeper.look(rows.screen)
-        assert rows.registrations() == len(ROWS)
-        rows.simulator.state.forget_home_rows()
-        rows.keeper.look(rows.screen)
-        assert rows.registrations() == 2 * len(ROWS) and rows.shown("ApertureForYou", "Anna") == ["Alien & <Co>"]
-
-
-def test_the_doctor_says_what_a_row_needs(open_rows: Callable[..., Any], caplog: pytest.LogCaptureFixture):
+def test_rows_are_registered_once_and_again_after_the_server_restarted_and_the_doctor_says_what_they_need(
+    open_rows: Callable[..., Any],
+):
     with open_rows() as rows:
         state, message = rows.examined()
         assert state == "ok" and "nobody has a list" in message
         rows.home.recommend("Ben", 1, 2)
         state, message = rows.examined()
         assert state == "failed" and "Ben is empty" in message
-        rows.keeper.look(rows.screen)
+        for _ in range(3):
+            rows.keeper.look(rows.screen)
+        assert rows.registrations() == len(ROWS)
         assert rows.examined() == ("ok", "the row 'Picked for you' of Ben has 2 titles")
+        # The headings are the same for everybody, so they name nobody.
+        assert not any(name in json.dumps(rows.simulator.state.home_rows) for name in ("Anna", "Ben", "Alien"))
         rows.simulator.state.forget_home_rows(starting=True)
         assert "is starting" in rows.examined()[1]
+        rows.keeper.look(rows.screen)
+        assert rows.registrations() == len(ROWS)
+        rows.simulator.state.forget_home_rows()
+        rows.keeper.look(rows.screen)
+        assert rows.registrations() == 2 * len(ROWS) and rows.shown("ApertureForYou", "Ben") == ["Alien & <Co>", "Heat"]
+        # Another server is not told the address.
+        rows.home.shelf.do("""UPDATE facts SET value = '{"server_id": "other"}' WHERE name = 'media_server'""")
+        with pytest.raises(ServiceRefused, match="not stored here"), rows.keeper._open():
+            pass
 
 
 def test_a_server_without_the_plugin_gets_nothing(open_rows: Callable[..., Any], caplog: pytest.LogCaptureFixture):
@@ -236,13 +212,6 @@ def test_a_server_that_does_not_reach_the_rows_is_named_without_the_secret(
 
 def test_with_rows_nothing_is_placed_on_the_server(make_settings: Callable[..., Settings]):
     assert "rows on the home screen" in (why_not_published(make_settings(publish=True, publish_as="rows")) or "")
-
-
-def test_another_server_is_not_told_the_address(open_rows: Callable[..., Any], settings: Settings):
-    with open_rows() as rows:
-        rows.home.shelf.do("""UPDATE facts SET value = '{"server_id": "other"}' WHERE name = 'media_server'""")
-        with pytest.raises(ServiceRefused, match="not stored here"), rows.keeper._open():
-            pass
 
 
 def test_only_the_secret_opens_a_row_and_trouble_is_an_empty_one(open_rows: Callable[..., Any]):

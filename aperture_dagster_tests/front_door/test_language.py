@@ -13,14 +13,9 @@ from starlette.testclient import TestClient
 
 from aperture_dagster import texts
 from aperture_dagster.discovery.suggestions import dismiss_title
-from aperture_dagster.front_door.app import members_pages
-from aperture_dagster.front_door.gate import Gate
-from aperture_dagster.front_door.house import House
 from aperture_dagster.front_door.pages import LISTS
-from aperture_dagster.front_door.sessions import COOKIE, Sessions
-from aperture_dagster.model import Clock
-from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.settings import Settings
+from aperture_dagster_tests.front_door.browsing import browser_of, members_app
 from aperture_dagster_tests.front_door.home import Home
 from aperture_dagster_tests.shelf import NOW
 
@@ -37,15 +32,8 @@ def browser(make_settings: Callable[..., Settings], tmp_path: Path) -> Iterator[
     settings = make_settings(
         publish=True, publish_root=tmp_path, alert_urls="mailto://mail.example", alert_ui_url="https://home.example"
     )
-    database = ReadOnlyDatabase(settings)
-    pages = members_pages(House(settings, database, Gate(settings, database), clock=Clock(lambda: NOW)))
-
-    def opened(accepted: str = "", name: str | None = "Anna") -> TestClient:
-        cookies = {COOKIE: Sessions(settings).begin(name, is_administrator=True)} if name is not None else {}
-        return TestClient(pages, cookies=cookies, headers={"accept-language": accepted}, follow_redirects=False)
-
-    yield opened
-    database.close()
+    with members_app(settings) as pages:
+        yield lambda accepted="", name="Anna": browser_of(pages, settings, name, **{"accept-language": accepted})
 
 
 @pytest.fixture

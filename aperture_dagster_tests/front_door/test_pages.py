@@ -13,12 +13,11 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
-from aperture_dagster.front_door.app import FrontDoor, members_pages
+from aperture_dagster.front_door.app import FrontDoor
 from aperture_dagster.front_door.gate import Gate
-from aperture_dagster.front_door.house import House
-from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.settings import Settings
+from aperture_dagster_tests.front_door.browsing import members_app
 from aperture_dagster_tests.front_door.home import Home
 from aperture_dagster_tests.shelf import NOW, played
 
@@ -31,13 +30,8 @@ def titles(page: str) -> list[str]:
 @pytest.fixture
 def visit(settings: Settings) -> Iterator[Callable[..., Any]]:
     """Return a function that requests a page."""
-    database = ReadOnlyDatabase(settings)
-    gate = Gate(settings, database, is_open=True)
-    client = TestClient(
-        members_pages(House(settings, database, gate, clock=Clock(lambda: NOW))), follow_redirects=False
-    )
-    yield client.get
-    database.close()
+    with members_app(settings, is_open=True) as pages:
+        yield TestClient(pages, follow_redirects=False).get
 
 
 def test_a_member_finds_their_lists_with_reasons_ranks_and_the_next_episode(home: Home, visit: Callable[..., Any]):
@@ -53,6 +47,8 @@ def test_a_member_finds_their_lists_with_reasons_ranks_and_the_next_episode(home
     assert titles(visit("/top-picks?as=Anna").text) == ["Up 2000"]
     outside = visit("/suggestions?as=Anna").text
     assert titles(outside) == ["Stalker 1999"] and "Streams on Mubi" in outside
+    home.shelf.do("UPDATE titles SET removed_at = now() WHERE server_item_id = 'film-1'")
+    assert titles(visit("/?as=Anna").text) == ["Heat 2000"], "what left the library leaves the page"
 
 
 def test_what_came_to_a_list_today_is_marked_unless_the_whole_list_is_new(home: Home, visit: Callable[..., Any]):
@@ -95,12 +91,6 @@ def test_what_the_policies_forbid_since_the_lists_were_made_is_on_no_page(home: 
         assert seen["/"] == seen["/top-picks"] == found & {"Heat 2000", "Up 2000"}, columns
         # Others see them still.
         assert titles(visit("/top-picks?as=Anna").text) == ["Heat 2000", "Up 2000"]
-
-
-def test_what_left_the_library_leaves_the_page(home: Home, visit: Callable[..., Any]):
-    home.recommend("Anna", 1, 2)
-    home.shelf.do("UPDATE titles SET removed_at = now() WHERE server_item_id = 'film-1'")
-    assert titles(visit("/?as=Anna").text) == ["Heat 2000"]
 
 
 def test_only_who_takes_part_has_a_page(home: Home, visit: Callable[..., Any]):

@@ -1,6 +1,28 @@
 """Fixtures of the tests of ratings."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from aperture_dagster_tests.ratings.rated_home import RatedHome
+from aperture_dagster_tests.ratings.trakt_home import TraktHome, trakt_home
 from aperture_dagster_tests.services import scripted
 from aperture_dagster_tests.shelf import admin, clusters, empty, folder, shelf
 
 __all__ = ["admin", "clusters", "empty", "folder", "scripted", "shelf"]
+
+
+@pytest.fixture
+def home(serve: Callable[..., Any]) -> Iterator[TraktHome]:
+    with trakt_home(serve) as opened:
+        yield opened
+
+
+@pytest.fixture
+def rated(home: TraktHome) -> RatedHome:
+    """A home with a user who is connected to Trakt."""
+    home.connect("ada")
+    return RatedHome(home)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -89,9 +89,13 @@ class RatedHome:
 
     def rate_on_server(self, user: str, key: str, rating: float | None) -> None:
         """Rate on the media server, and read that."""
-        state = ItemState(key, rating=rating)
+        self.rate_all_on_server(user, [key], rating)
+
+    def rate_all_on_server(self, user: str, keys: Iterable[str], rating: float | None) -> None:
+        """Rate some titles alike on the media server, and read that."""
+        states = [ItemState(key, rating=rating) for key in keys]
         with self.home.database.transaction() as connection:
-            record_states(connection, user, [state], now=self.home.clock.now())
+            record_states(connection, user, states, now=self.home.clock.now())
 
     def rate_on_trakt(self, user: str, key: str, rating: int | None, *, days_ago: float = 0) -> None:
         """Rate on Trakt's site, or take a rating back."""

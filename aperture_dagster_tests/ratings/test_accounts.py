@@ -5,26 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from aperture_dagster.http.errors import ServiceBusy, ServicePaused, ServiceUnavailable
-from aperture_dagster.ratings.records import (
-    ActionNeeded,
-    AppRefused,
-    EdgeBlocked,
-    ReconnectNeeded,
-    TokenPair,
-)
+from aperture_dagster.ratings.records import ActionNeeded, AppRefused, EdgeBlocked, ReconnectNeeded, TokenPair
 from aperture_dagster.ratings.tokens import TokenStore
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.clocks import redate
 from aperture_dagster_tests.forks import Fork
-from aperture_dagster_tests.ratings.trakt_home import LIFE, TraktHome, trakt_home
+from aperture_dagster_tests.ratings.trakt_home import LIFE, TraktHome
 from aperture_dagster_tests.waiting import wait_for
 
 # Opens Trakt for a user, in a process of its own.
@@ -38,12 +30,6 @@ settings = load_settings()
 with TraktAccounts(settings, Database(settings), Clock()).open(sys.argv[1]) as client:
     print(client.account())
 """
-
-
-@pytest.fixture
-def home(serve: Callable[..., Any]) -> Iterator[TraktHome]:
-    with trakt_home(serve) as opened:
-        yield opened
 
 
 def look_elsewhere(home: TraktHome, user: str) -> Fork:
@@ -190,7 +176,7 @@ def test_refused_recommendations_do_not_stop_the_ratings(home: TraktHome):
     assert home.states() == {"ada": "connected"} and home.look("ada") == "ada"
 
 
-def test_a_refused_token_is_renewed_once_and_the_request_repeated(home: TraktHome):
+def test_a_refused_token_is_renewed_once_the_request_repeated_and_then_tried_once_a_day(home: TraktHome):
     home.connect("ada")
     home.state.trakt_invalidate("ada", refresh=False)
     home.state.reset_counters()
@@ -205,6 +191,17 @@ def test_a_refused_token_is_renewed_once_and_the_request_repeated(home: TraktHom
         home.look("ada")
     assert home.count("POST /oauth/token") == 1
     assert home.states() == {"ada": "parked"}
+    # After that, it is tried once a day until Trakt has recovered.
+    home.state.reset_counters()
+    with pytest.raises(ActionNeeded, match="aperture trakt connect ada"):
+        home.look("ada")
+    assert not home.count(), "it was tried again at once"
+    home.wait(86_400)
+    with pytest.raises(ActionNeeded):
+        home.look("ada")
+    home.state.clear_faults()
+    home.wait(86_400)
+    assert home.look("ada") == "ada" and home.states() == {"ada": "connected"}
 
 
 def test_a_void_token_is_forgiven_if_a_newer_one_was_stored_meanwhile(home: TraktHome):
@@ -220,23 +217,6 @@ def test_a_void_token_is_forgiven_if_a_newer_one_was_stored_meanwhile(home: Trak
         TokenStore(home.settings, home.database, home.clock).write("ada", home.grant("ada"))
         assert looking.result(30) == "ada"
     assert home.states() == {"ada": "connected"}
-
-
-def test_refused_tokens_are_tried_once_a_day_until_trakt_has_recovered(home: TraktHome):
-    home.connect("ada")
-    outage = home.state.add_fault(FaultRule("trakt", status=401))
-    with pytest.raises(ActionNeeded):
-        home.look("ada")
-    home.state.reset_counters()
-    with pytest.raises(ActionNeeded, match="aperture trakt connect ada"):
-        home.look("ada")
-    assert not home.count(), "it was tried again at once"
-    home.wait(86_400)
-    with pytest.raises(ActionNeeded):
-        home.look("ada")
-    home.state.remove_fault(outage)
-    home.wait(86_400)
-    assert home.look("ada") == "ada" and home.states() == {"ada": "connected"}
 
 
 def test_a_token_that_another_process_renewed_is_used_instead_of_renewing_it_again(home: TraktHome):

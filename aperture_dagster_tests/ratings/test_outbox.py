@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -13,17 +12,9 @@ from aperture_dagster.ratings.client import Trakt
 from aperture_dagster.ratings.sync import RatingsSync
 from aperture_dagster.simulator.trakt.book import Account
 from aperture_dagster_tests.ratings.rated_home import RatedHome
-from aperture_dagster_tests.ratings.trakt_home import trakt_home
 
 FILM, OTHER, THIRD = "movie:1", "movie:2", "movie:3"
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-def rated(serve: Callable[..., Any]) -> Iterator[RatedHome]:
-    with trakt_home(serve) as home:
-        home.connect("ada")
-        yield RatedHome(home)
 
 
 def test_a_title_with_the_ids_of_two_works_is_never_pushed_over(rated: RatedHome):
@@ -110,8 +101,7 @@ def test_a_rating_that_trakt_rejects_does_not_keep_the_others_from_it(
     rated: RatedHome, monkeypatch: pytest.MonkeyPatch
 ):
     picky = Picky(monkeypatch, 7)
-    for number in range(1, 21):
-        rated.rate("ada", f"movie:{number}", 8)
+    rated.rate_all_on_server("ada", [f"movie:{number}" for number in range(1, 21)], 8)
     assert rated.sync().pushed == 19
     (entry,) = rated.outbox()
     assert entry["work_id"] == rated.works["movie:7"] and "Trakt rejects" in entry["detail"]
@@ -121,15 +111,16 @@ def test_a_rating_that_trakt_rejects_does_not_keep_the_others_from_it(
 
 def test_if_trakt_rejects_everything_nothing_is_parked(rated: RatedHome, monkeypatch: pytest.MonkeyPatch):
     picky = Picky(monkeypatch, *range(1, 31))
-    for number in range(1, 21):
-        rated.rate("ada", f"movie:{number}", 8)
+    rated.rate_all_on_server("ada", [f"movie:{number}" for number in range(1, 21)], 8)
     with pytest.raises(RequestRejected):
         rated.sync()
     assert picky.calls < 15
     assert all(one["due_at"] - rated.home.clock.now() <= timedelta(minutes=1) for one in rated.outbox())
 
 
-def test_a_full_account_is_still_read(rated: RatedHome):
+def test_a_full_account_is_still_read_and_another_rating_of_what_waits_is_pushed_as_soon_as_there_is_room(
+    rated: RatedHome,
+):
     rated.sync()
     rated.state.trakt_account("ada", trouble="limit")
     for key in (FILM, OTHER):
@@ -140,22 +131,14 @@ def test_a_full_account_is_still_read(rated: RatedHome):
     assert rated.home.states()["ada"] == "connected"
     assert all(one["due_at"] > rated.home.clock.now() + 0.9 * DAY for one in rated.outbox())
     rated.state.trakt_account("ada")
-    rated.home.wait(90_000)
-    assert rated.sync().pushed == 2
-
-
-def test_another_rating_of_what_waits_for_long_is_pushed_at_once(rated: RatedHome):
-    rated.sync()
-    rated.state.trakt_account("ada", trouble="limit")
-    rated.rate("ada", FILM, 8)
-    rated.sync()
-    rated.state.trakt_account("ada")
-    assert rated.sync().pushed == 0, "it waits for a day"
+    assert rated.sync().pushed == 0, "they wait for a day"
     rated.home.wait(60)
     rated.rate("ada", FILM, 9)
-    (entry,) = rated.outbox()
+    entry = next(one for one in rated.outbox() if one["work_id"] == rated.works[FILM])
     assert (entry["attempts"], entry["detail"]) == (0, None)
-    assert rated.sync().pushed == 1 and rated.values_there() == {FILM: 9}
+    assert rated.sync().pushed == 1 and rated.values_there() == {FILM: 9, THIRD: 4}
+    rated.home.wait(90_000)
+    assert rated.sync().pushed == 1 and rated.values_there()[OTHER] == 8
 
 
 def test_what_trakt_accepts_and_does_not_show_waits_longer_each_time(rated: RatedHome, monkeypatch: pytest.MonkeyPatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -12,11 +11,10 @@ from aperture_dagster.catalogue.rules import RemovalRefused
 from aperture_dagster.ratings.removals import accept_removals, held_by_user, held_removals, undo_removals
 from aperture_dagster.ratings.sync import RatingsReport
 from aperture_dagster_tests.ratings.rated_home import RatedHome
-from aperture_dagster_tests.ratings.trakt_home import trakt_home
+from aperture_dagster_tests.ratings.trakt_home import TraktHome
 
 FILMS = [f"movie:{number}" for number in range(1, 31)]
 DAY = 86_400
-SIDES = pytest.mark.parametrize("side", ["trakt", "server"])
 
 
 class Losing(RatedHome):
@@ -24,8 +22,7 @@ class Losing(RatedHome):
 
     def have(self, count: int, user: str = "ada") -> None:
         """Have ratings on the media server that are in step."""
-        for key in FILMS[:count]:
-            self.rate_on_server(user, key, 8)
+        self.rate_all_on_server(user, FILMS[:count], 8)
         self.sync(user, accept_first_sync=True)
         assert len(self.values(user)) == len(self.values_there(user)) == count
 
@@ -46,6 +43,9 @@ class Losing(RatedHome):
         with self.home.database.transaction() as connection:
             return {keys[one.work_id] for one in held_removals(connection, user) if not one.is_accepted}
 
+    def removals(self) -> list[Any]:
+        return self.shelf.rows("SELECT * FROM rating_removals ORDER BY work_id")
+
     def accept(self, keys: list[str], user: str = "ada") -> int:
         with self.home.database.transaction() as connection:
             return accept_removals(connection, user, [self.works[key] for key in keys])
@@ -56,51 +56,48 @@ class Losing(RatedHome):
 
 
 @pytest.fixture
-def losing(serve: Callable[..., Any]) -> Iterator[Losing]:
-    with trakt_home(serve) as home:
-        home.connect("ada", "ben")
-        yield Losing(home)
+def losing(home: TraktHome) -> Losing:
+    home.connect("ada", "ben")
+    return Losing(home)
 
 
-@SIDES
-def test_what_is_removed_at_a_normal_rate_travels_until_the_sum_is_too_much(losing: Losing, side: str):
+def test_what_is_removed_at_a_normal_rate_travels_until_the_sum_is_too_much(losing: Losing):
     losing.have(30)
-    assert losing.lose(side, FILMS[:10]).refusal is None
-    report = losing.lose(side, FILMS[10:12])
-    assert losing.left(side) == 20 and losing.held() == set(FILMS[10:12])
+    assert losing.lose("server", FILMS[:10]).refusal is None
+    report = losing.lose("server", FILMS[10:12])
+    assert losing.left("server") == 20 and losing.held() == set(FILMS[10:12])
     assert isinstance(report.refusal, RemovalRefused) and "of ada's 30 ratings, 2 " in str(report.refusal)
     losing.home.wait(30 * DAY)
     losing.sync()
     # Those of the first day no longer count, but what is held stays held.
-    assert len(losing.lose(side, FILMS[12:13]).held) == 2
-    assert losing.left(side) == 19
+    assert len(losing.lose("server", FILMS[12:13]).held) == 2
+    assert losing.left("server") == 19
 
 
-@pytest.mark.parametrize(("side", "count"), [("trakt", 3), ("own", 1)])
-def test_whoever_loses_everything_keeps_it_however_little_that_is(losing: Losing, side: str, count: int):
-    losing.have(count)
+def test_whoever_loses_everything_keeps_it_however_little_that_is(losing: Losing):
+    losing.have(1)
     losing.have(1, "ben")
-    report = losing.lose(side, FILMS[:count])
-    assert losing.left(side) == count and len(report.held) == count
+    report = losing.lose("own", FILMS[:1])
+    assert losing.left("own") == len(report.held) == 1
     said = str(report.refusal)
-    assert f"of ada's {count} rating" in said and "Film 1" in said and "`aperture trakt removals ada`" in said
+    assert "of ada's 1 rating," in said and "Film 1" in said and "`aperture trakt removals ada`" in said
     losing.rate_on_trakt("ada", "series:1", 4)
     losing.rate_on_trakt("ben", "series:2", 3)
     for user, key, value in (("ada", "series:1", 4), ("ben", "series:2", 3)):
         losing.sync(user)
         assert losing.values(user)[key] == value, "the rest goes on"
-    assert len(losing.held()) == count
+    assert len(losing.held()) == 1
 
 
 def test_what_was_shown_can_be_accepted_and_nothing_else(losing: Losing):
     losing.have(30)
-    losing.lose("trakt", FILMS[:5])
-    losing.lose("trakt", FILMS[5:12])
-    assert losing.held() == set(FILMS[5:12])
-    assert losing.accept([*FILMS[:1], *FILMS[5:11]]) == 6
-    report = losing.lose("trakt", FILMS[12:16])
+    losing.lose("trakt", FILMS[:8])
+    losing.lose("trakt", FILMS[8:15])
+    assert losing.held() == set(FILMS[8:15])
+    assert losing.accept([*FILMS[:1], *FILMS[8:14]]) == 6
+    report = losing.lose("trakt", FILMS[15:19])
     assert report.removed_here == 6 + 4, "counting has started again"
-    assert losing.held() == {FILMS[11]} and losing.left("trakt") == 15
+    assert losing.held() == {FILMS[14]} and losing.left("trakt") == 12
 
 
 def test_a_decision_that_is_not_carried_out_yet_survives_a_kill_and_can_be_taken_back(losing: Losing):
@@ -114,27 +111,28 @@ def test_a_decision_that_is_not_carried_out_yet_survives_a_kill_and_can_be_taken
     assert losing.values() == losing.values_there() == {FILMS[0]: 8}
 
 
-@SIDES
-def test_held_removals_can_be_undone(losing: Losing, side: str):
+@pytest.mark.parametrize("side", ["trakt", "own"])
+def test_held_removals_write_nothing_again_and_can_be_undone(losing: Losing, side: str):
     losing.have(3)
     before = losing.here()
     losing.lose(side, FILMS[:3])
-    assert losing.undo(FILMS[:2]) == 2 and losing.held() == {FILMS[2]}
+    removals = losing.removals()
+    losing.home.wait(DAY)
+    assert losing.sync().rows_written == 0 and losing.removals() == removals and len(removals) == 3
+    assert losing.undo(FILMS[1:3]) == 2 and losing.held() == {FILMS[0]}
     losing.sync()
-    assert len(losing.values().keys() & losing.values_there().keys()) == 2 and losing.held() == {FILMS[2]}
+    assert len(losing.values().keys() & losing.values_there().keys()) == 2 and losing.held() == {FILMS[0]}
     assert losing.undo(FILMS) == 1
     losing.sync()
     assert losing.here() == losing.there() == before and losing.held() == set()
 
 
-@SIDES
-def test_a_rating_that_is_back_is_held_no_longer(losing: Losing, side: str):
+def test_a_rating_that_is_back_is_held_no_longer(losing: Losing):
     losing.have(2)
-    losing.lose(side, FILMS[:2])
-    give = {"trakt": losing.rate_on_trakt, "server": losing.rate_on_server}[side]
-    give("ada", FILMS[0], 8)
+    losing.lose("trakt", FILMS[:2])
+    losing.rate_on_trakt("ada", FILMS[0], 8)
     assert len(losing.sync().held) == 1
-    give("ada", FILMS[1], 9)
+    losing.rate_on_trakt("ada", FILMS[1], 9)
     assert losing.sync().refusal is None
     assert losing.values() == losing.values_there() == {FILMS[0]: 8, FILMS[1]: 9}
 
@@ -166,14 +164,7 @@ def test_a_clock_that_was_ahead_or_jumps_ahead_empties_nothing(losing: Losing):
     assert len(losing.lose("server", FILMS[14:18]).held) == 10
 
 
-def test_another_account_on_trakt_begins_without_held_removals(losing: Losing):
-    losing.have(3)
-    losing.lose("server", FILMS[:3])
-    losing.home.accounts.connect("ada", losing.home.grant("somebody-else"))
-    assert losing.held() == set()
-
-
-def test_held_removals_are_listed_by_user_without_those_who_are_gone(losing: Losing):
+def test_held_removals_are_listed_by_user_without_those_who_are_gone_or_use_another_account(losing: Losing):
     for user in ("ada", "ben"):
         losing.have(2, user)
         losing.lose("server", FILMS[:2], user)
@@ -182,12 +173,5 @@ def test_held_removals_are_listed_by_user_without_those_who_are_gone(losing: Los
     losing.home.do("UPDATE users SET removed_at = now() WHERE user_id = 'ada'")
     with losing.home.database.transaction() as connection:
         assert [held[0].user for held in held_by_user(connection)] == ["ben"]
-
-
-def test_held_removals_write_nothing_again(losing: Losing):
-    losing.have(3)
-    losing.lose("server", FILMS[:3])
-    before = losing.shelf.rows("SELECT * FROM rating_removals ORDER BY work_id")
-    losing.home.wait(DAY)
-    assert losing.sync().rows_written == 0
-    assert losing.shelf.rows("SELECT * FROM rating_removals ORDER BY work_id") == before and len(before) == 3
+    losing.home.accounts.connect("ben", losing.home.grant("somebody-else"))
+    assert losing.held("ben") == set()

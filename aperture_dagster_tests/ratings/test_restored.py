@@ -14,6 +14,7 @@ from aperture_dagster.postgres.backup.create import create_backup
 from aperture_dagster.postgres.connection import ensure_owner
 from aperture_dagster.postgres.restore import restore
 from aperture_dagster_tests.databases import database_copy, run_statements
+from aperture_dagster_tests.marks import ANOTHER_CASE
 from aperture_dagster_tests.postgres.test_restore import beside
 from aperture_dagster_tests.ratings.rated_home import RatedHome
 from aperture_dagster_tests.ratings.trakt_home import trakt_home
@@ -31,7 +32,7 @@ EDITS: dict[str, Edit] = {
     "movie:22": lambda home: home.rate_on_trakt("ada", "movie:22", 8),
     "series:1": lambda home: home.rate("ada", "series:1", 6),
 }
-KILLS = (None, 4)
+KILLS = (4, pytest.param(None, marks=ANOTHER_CASE))
 """At which step the first sync after the restore is killed, if at all."""
 
 

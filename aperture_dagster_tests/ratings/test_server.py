@@ -138,8 +138,7 @@ class Interrupted:
             event()
 
 
-@pytest.mark.parametrize("late", [False, True])
-@pytest.mark.parametrize("newer", [5, None])
+@pytest.mark.parametrize(("late", "newer"), [(False, 5), (True, None)])
 def test_a_rating_given_while_others_are_written_is_written_instead(home: Home, late: bool, newer: int | None):
     """It was looked up once, minutes before, and then counted as the server's own."""
     for film in (FILM, OTHER):

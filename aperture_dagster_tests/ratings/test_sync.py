@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from itertools import count
@@ -19,19 +18,11 @@ from aperture_dagster.ratings.sync import RatingsSync
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.world import WorldTitle
 from aperture_dagster_tests.ratings.rated_home import RatedHome
-from aperture_dagster_tests.ratings.trakt_home import trakt_home
 from aperture_dagster_tests.shelf import user_row
 
 FILM, OTHER, SHOW = "movie:1", "movie:2", "series:1"
 KEPT = ("movie:3", "movie:4", "movie:5")
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-def rated(serve: Callable[..., Any]) -> Iterator[RatedHome]:
-    with trakt_home(serve) as home:
-        home.connect("ada")
-        yield RatedHome(home)
 
 
 def test_ratings_travel_both_ways_with_their_dates(rated: RatedHome):
@@ -45,7 +36,7 @@ def test_ratings_travel_both_ways_with_their_dates(rated: RatedHome):
     assert rated.here() == rated.there() == wanted
 
 
-def test_the_second_run_writes_nothing_and_the_third_neither(rated: RatedHome):
+def test_later_runs_write_nothing_and_read_lists_again_after_a_change_or_a_day(rated: RatedHome):
     rated.rate_on_server("ada", FILM, 8.5)
     rated.rate_on_server("ada", SHOW, 2.4)
     rated.rate_on_trakt("ada", OTHER, 4)
@@ -53,21 +44,16 @@ def test_the_second_run_writes_nothing_and_the_third_neither(rated: RatedHome):
     before, pushed = rated.tables(), len(rated.pushed())
     assert pushed == 2
     for _ in range(2):
-        assert rated.sync().rows_written == 0
+        rated.state.reset_counters()
+        report = rated.sync()
+        assert (report.rows_written, report.was_read) == (0, False)
+        assert rated.state.counters.total("trakt", "") == 1
         rated.home.wait(3600)
-    # A day later, the lists are read in full.
     rated.home.wait(86_400)
     assert rated.sync().was_read
     assert (rated.tables(), len(rated.pushed())) == (before, pushed)
-
-
-def test_unchanged_activities_spare_the_lists(rated: RatedHome):
-    rated.sync()
-    rated.state.reset_counters()
-    assert not rated.sync().was_read
-    assert rated.home.count() == 1
-    rated.rate_on_trakt("ada", FILM, 4)
-    assert rated.sync().was_read and rated.values() == {FILM: 4}
+    rated.rate_on_trakt("ada", OTHER, 5)
+    assert rated.sync().was_read and rated.values()[OTHER] == 5
 
 
 def test_a_rounding_difference_does_not_loop(rated: RatedHome):
@@ -80,30 +66,21 @@ def test_a_rounding_difference_does_not_loop(rated: RatedHome):
     assert [one["rating"] for one in rated.pushed()] == [9, 8]
 
 
-def test_removals_travel_both_ways(rated: RatedHome):
+def test_removals_travel_both_ways_though_a_series_has_the_films_number_there(rated: RatedHome):
     for key in (FILM, OTHER, SHOW):
         rated.rate("ada", key, 8)
     rated.rate_on_server("ada", "movie:3", 5)
     rated.sync()
+    titles = rated.state.trakt.titles
+    assert titles.of_key(FILM).number == titles.of_key(SHOW).number  # pyright: ignore[reportOptionalMemberAccess]
     rated.home.wait(60)
-    rated.rate("ada", FILM, None)
-    rated.rate_on_trakt("ada", SHOW, None)
+    rated.rate("ada", OTHER, None)
+    rated.rate_on_trakt("ada", FILM, None)
     rated.rate_on_server("ada", "movie:3", None)
     report = rated.sync()
     assert (report.removed_there, report.removed_here) == (2, 1)
-    assert rated.values() == rated.values_there() == {OTHER: 8}
+    assert rated.values() == rated.values_there() == {SHOW: 8}
     assert rated.sync().rows_written == 0
-
-
-def test_a_removal_on_trakt_is_seen_though_a_series_has_the_films_number_there(rated: RatedHome):
-    rated.rate("ada", FILM, 8)
-    rated.rate("ada", SHOW, 7)
-    rated.sync()
-    titles = rated.state.trakt.titles
-    assert titles.of_key(FILM).number == titles.of_key(SHOW).number  # pyright: ignore[reportOptionalMemberAccess]
-    rated.rate_on_trakt("ada", FILM, None)
-    rated.sync()
-    assert rated.values() == rated.values_there() == {SHOW: 7}
 
 
 def test_a_rating_from_here_that_is_removed_there_stays_removed_whatever_the_server_has(rated: RatedHome):
@@ -200,22 +177,16 @@ def test_a_rating_taken_back_after_a_push_that_was_not_confirmed_stays_taken_bac
     assert rated.values() == rated.values_there() == {FILM: 7}
 
 
-def test_a_title_that_trakt_does_not_know_waits_in_sight_and_the_rating_stays(rated: RatedHome):
+def test_a_title_that_trakt_does_not_know_by_any_id_waits_in_sight_and_the_rating_stays(rated: RatedHome):
     rated.state.trakt_change_ids(FILM, None)
+    rated.state.trakt_change_ids(OTHER, {"tmdb": 999})
     rated.rate("ada", FILM, 8)
     rated.rate("ada", OTHER, 7)
     report = rated.sync()
-    assert (report.pushed, report.waiting) == (1, 1)
+    assert (report.pushed, report.waiting) == (1, 1) and rated.values_there() == {OTHER: 7}
     (entry,) = rated.outbox()
     assert "does not know this title" in entry["detail"]
     assert entry["due_at"] - rated.home.clock.now() >= 29 * DAY and rated.values() == {FILM: 8, OTHER: 7}
-
-
-def test_a_title_is_found_by_its_other_ids(rated: RatedHome):
-    rated.state.trakt_change_ids(FILM, {"tmdb": 999})
-    rated.rate("ada", FILM, 8)
-    assert rated.sync().pushed == 1
-    assert rated.values_there() == {FILM: 8}
 
 
 def test_titles_outside_the_library_become_works_without_copies(rated: RatedHome):
@@ -230,32 +201,24 @@ def test_titles_outside_the_library_become_works_without_copies(rated: RatedHome
 
 
 def test_a_large_first_push_asks_first_and_changes_nothing_until_accepted(rated: RatedHome):
-    for number in range(1, 31):
-        rated.rate("ada", f"movie:{number}", 8)
+    rated.rate_all_on_server("ada", [f"movie:{number}" for number in range(1, 31)], 8)
+    rated.rate("ada", "series:2", 8)
     rated.rate_on_trakt("ada", SHOW, 3)
     before = [rated.tables()[0], rated.tables()[1]]
     for _ in range(2):
         report = rated.sync()
-        assert "would push 30 of 30 ratings" in report.notes[0] and "accept_first_sync" in report.notes[0]
+        assert "would push 31 of 31 ratings" in report.notes[0] and "accept_first_sync" in report.notes[0]
         assert [rated.tables()[0], rated.tables()[1]] == before and rated.pushed() == []
     assert all(entry["due_at"] > rated.home.clock.now() for entry in rated.outbox()), "no run every minute"
-    assert rated.sync(accept_first_sync=True).pushed == 30
-    assert rated.values() == rated.values_there() and len(rated.values()) == 31 and rated.outbox() == []
-
-
-def test_ratings_given_before_the_consent_and_after_the_question_take_part_in_the_first_sync(rated: RatedHome):
-    for number in range(1, 28):
-        rated.rate_on_server("ada", f"movie:{number}", 6)
-    rated.rate("ada", SHOW, 8)
-    rated.sync()
+    # What is rated after the question takes part.
     rated.home.wait(3600)
-    rated.rate("ada", "series:2", 9)
-    rated.rate("ada", SHOW, 7)
+    rated.rate("ada", "series:3", 9)
+    rated.rate("ada", "series:2", 7)
     rated.sync()
     rated.home.wait(60)
-    rated.sync(accept_first_sync=True)
+    assert rated.sync(accept_first_sync=True).pushed == 32
     there = rated.values_there()
-    assert there == rated.values() and (there[SHOW], there["series:2"], len(there)) == (7, 9, 29)
+    assert there == rated.values() and (there["series:2"], there["series:3"], len(there)) == (7, 9, 33)
     assert rated.outbox() == []
 
 

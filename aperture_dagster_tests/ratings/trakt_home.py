@@ -109,9 +109,10 @@ class TraktHome:
 
 @contextmanager
 def quick_trakt() -> Iterator[None]:
-    """Let clients of Trakt write as often as the stand-in allows, and repeat soon what failed."""
+    """Let clients of Trakt write as often as the stand-in allows, and repeat soon what failed or is in use."""
     writes = patch("aperture_dagster.ratings.client.WRITE_SECONDS", 0.01)
-    with writes, patch("aperture_dagster.ratings.client.OUTAGE_WAIT_SECONDS", 0.02):
+    leases = patch("aperture_dagster.postgres.database.POLL_SECONDS", 0.02)
+    with writes, leases, patch("aperture_dagster.ratings.client.OUTAGE_WAIT_SECONDS", 0.02):
         yield
 
 

@@ -32,6 +32,11 @@ def history(*rows: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame([usual | row for row in rows])
 
 
+def watched(user: str, works: list[int], **more: Any) -> pd.DataFrame:
+    """A history of somebody who watched some works."""
+    return history(*({"user_id": user, "work_id": work} | more for work in works))
+
+
 def crowd_of(histories: pd.DataFrame) -> Crowd:
     """What the people of these histories watched together, with their own work ids."""
     table = neighbours_of(histories, as_of=NOW)

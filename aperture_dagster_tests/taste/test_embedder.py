@@ -10,25 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aperture_dagster.http.errors import (
-    BadAnswer,
-    RequestRejected,
-    ServiceNotConfigured,
-    ServiceRefused,
-)
+from aperture_dagster.http.errors import BadAnswer, RequestRejected, ServiceNotConfigured, ServiceRefused
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
 from aperture_dagster.simulator.worlds import LONG_NAME, ODD_TITLES
 from aperture_dagster.taste import embedder
-from aperture_dagster.taste.embedder import (
-    OpenAiEmbedder,
-    StaticEmbedder,
-    StaticVectors,
-    make_embedder,
-    truncate,
-)
+from aperture_dagster.taste.embedder import OpenAiEmbedder, StaticEmbedder, StaticVectors, make_embedder, truncate
 from aperture_dagster_tests.http.troubles import with_key
 from aperture_dagster_tests.services import Answer, Asked, Scripted
 

@@ -12,7 +12,7 @@ from aperture_dagster.taste.lists import reason_of, why_recommended
 from aperture_dagster.taste.ranking.config import BlendWeights, RankingConfig, RankingInputs, TasteMix
 from aperture_dagster.taste.ranking.histories import as_utc
 from aperture_dagster.taste.ranking.recommend import Contributions, RankingModel, contributions, prepare, reasons
-from aperture_dagster_tests.taste.conftest import NOW, crowd_of, history, topic_of
+from aperture_dagster_tests.taste.conftest import NOW, crowd_of, history, topic_of, watched
 
 NOTHING_ALIKE = TasteMix(description=0, people=0, genres=0, era=0)
 BY_OTHERS = RankingConfig(weights=BlendWeights(rating=0, votes=0, trend=0), mix=NOTHING_ALIKE, limit=3)
@@ -22,10 +22,6 @@ def model_of(library: pd.DataFrame, vectors: np.ndarray | None, histories: pd.Da
     return prepare(
         RankingInputs(items=library, histories=histories, as_of=as_utc(str(NOW)), vectors=vectors, **more), config
     )
-
-
-def watched(user: str, works: list[int], **more) -> pd.DataFrame:
-    return history(*({"user_id": user, "work_id": work} | more for work in works))
 
 
 def because(model: RankingModel, user: str = "ann") -> dict[int, list[int]]:

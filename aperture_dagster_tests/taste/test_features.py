@@ -11,32 +11,18 @@ from aperture_dagster.taste.ranking.signals import ERA_YEARS
 from aperture_dagster_tests.taste.conftest import tf_idf
 
 
-def weights(n: int, **rows: float) -> np.ndarray:
-    found = np.zeros(n)
-    for row, weight in rows.items():
-        found[int(row.removeprefix("row"))] = weight
-    return found
-
-
-def test_affinity_is_the_sum_of_cosines():
-    lists = [["a", "b"], ["a"], ["b", "c"], ["c", "a"], []]
-    names = tf_idf(lists)
-    dense = np.zeros((5, names.names))
-    dense[np.repeat(np.arange(5), np.diff(names.first)), names.columns] = names.values
-    signed = np.array([1.0, -0.5, 0.0, 2.0, 1.0])
-    assert names.affinity(signed) == pytest.approx(dense @ dense.T @ signed)
-    for rows in ([2], [4, 1], [3, 0, 2, 1]):
-        assert names.affinity(signed, np.array(rows)) == pytest.approx((dense @ dense.T @ signed)[rows])
-    assert np.linalg.norm(dense[:4], axis=1) == pytest.approx(1.0)
-
-
-def test_the_cosine_of_each_pair_is_that_of_these_two():
+def test_affinity_is_the_sum_of_the_cosines_of_pairs():
     lists = [["a", "b"], ["a"], ["b", "c"], ["c", "a"], [], ["d", "c"], ["d"]]
     names = tf_idf(lists)
     dense = np.zeros((len(lists), names.names))
     dense[np.repeat(np.arange(len(lists)), np.diff(names.first)), names.columns] = names.values
+    cosines, signed = dense @ dense.T, np.array([1.0, -0.5, 0.0, 2.0, 1.0, 0.0, 3.0])
+    assert np.diag(cosines) == pytest.approx([1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0])
+    assert names.affinity(signed) == pytest.approx(cosines @ signed)
+    for rows in ([2], [4, 1], [3, 0, 2, 1]):
+        assert names.affinity(signed, np.array(rows)) == pytest.approx((cosines @ signed)[rows])
     rows, others = np.array([1, 0, 4]), np.array([6, 3, 4, 2, 0, 1])
-    assert names.between(rows, others) == pytest.approx((dense @ dense.T)[np.ix_(rows, others)])
+    assert names.between(rows, others) == pytest.approx(cosines[np.ix_(rows, others)])
 
 
 def test_missing_columns_and_values_are_accepted():

@@ -15,6 +15,7 @@ from aperture_dagster.taste.ranking.features import signed_root
 from aperture_dagster.taste.ranking.library import UserTitles, library_of
 from aperture_dagster.taste.ranking.signals import (
     empty_list,
+    history_similarity,
     in_library,
     learn_people,
     ranked_list,
@@ -25,6 +26,7 @@ from aperture_dagster.taste.ranking.signals import (
     titles_by_user,
     weight_matrix,
 )
+from aperture_dagster.taste.ranking.taste import centre
 from aperture_dagster_tests.taste.conftest import NOW, history
 
 INDEX = {work: work - 1 for work in range(1, 7)}
@@ -133,6 +135,20 @@ VECTORS = np.array([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6], [-0.6, 0.8], [0.6, -0.8]
 def six_titles() -> pd.DataFrame:
     types = ["movie", "series", "movie", "movie", "series", "movie"]
     return pd.DataFrame({"work_id": range(1, 7), "media_type": types})
+
+
+def test_the_similarity_to_a_history_is_the_weighted_sum_of_cubes_whatever_the_size_of_a_block(vectors, monkeypatch):
+    """Of titles of a history that are candidates, those that are none, and candidates that nobody watched."""
+    unit, random = centre(vectors), np.random.default_rng(4)
+    liked, some = random.permutation(len(unit))[:13], random.permutation(len(unit))[:17]
+    weights = np.where(random.random((13, 4)) < 0.4, random.normal(size=(13, 4)), 0.0)
+    assert 0 < len(np.intersect1d(liked, some)) < 13
+    naive = ((unit @ unit[liked].T).astype(np.float64) ** 3) @ weights
+    for block in (1, 3, 7, 512):
+        monkeypatch.setattr(signals, "BLOCK", block)
+        assert history_similarity(unit, liked, weights, candidates=some) == pytest.approx(naive[some], abs=1e-5), block
+    assert history_similarity(unit, liked, weights[:, 0]) == pytest.approx(naive[:, 0], abs=1e-5)
+    assert not history_similarity(unit, liked[:0], np.zeros(0)).any()
 
 
 def test_similarities_sum_cubes_with_half_the_weight_for_the_other_type(monkeypatch):
