@@ -40,7 +40,6 @@ def at_night(*servers: Any) -> list[Any]:
     return [pytest.param(server, marks=OTHER_VERSIONS) for server in servers]
 
 
-SERVERS = ["jellyfin@12.0.0", *at_night("jellyfin@10.9.11", "jellyfin@10.10.7", "jellyfin@10.11.11"), "emby"]
 ROOT_ON_SERVER = "/srv/aperture"
 READS = ("sync_users", "sync_movies", "sync_series")
 
@@ -174,11 +173,6 @@ class Publishing:
     def user_id(self, user: str) -> str:
         """The id of a user, as the database has it."""
         return self.home.value("SELECT user_id FROM users WHERE name = :name", name=user)
-
-    def films(self) -> list[str]:
-        """The titles of all films, each once."""
-        rows = self.home.rows("SELECT title FROM present_titles WHERE media_type = 'movie' ORDER BY item_id")
-        return list(dict.fromkeys(row["title"] for row in rows))
 
     def publish(self, **how: Any) -> dg.ExecuteInProcessResult:
         """Run the job that publishes recommendations, for everybody."""

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.enrichment.queries import write_enriched
+from aperture_dagster.enrichment.sources import merge_plan
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import DEFAULT_LIBRARIES, WorldLibrary, WorldTitle, WorldUser
+from aperture_dagster.taste.vectors import activate_model, register_model
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.habits import small_world
 from aperture_dagster_tests.marks import ANOTHER_CASE
@@ -44,8 +47,10 @@ def test_titles_hidden_from_a_user_by_tags_or_folders_are_not_recommended(househ
         simulator.state.restrict("child", allowed_tags=["kids"])
         simulator.state.restrict("confined", excluded_locations=["/media/more"])
         read_server(home, histories=True)
-        for job in ("enrich_metadata", "generate_embeddings"):
-            home.must(job)
+        with home.database.transaction() as connection:
+            write_enriched(connection, merge_plan())
+            register_model(connection, "model", 3)
+            activate_model(connection, "model")
         home.must("generate_recommendations", users=home.everyone())
         offered = {user: set(home.titles_for(user) + home.titles_for(user, "series")) for user in home.everyone()}
         everything = {"Gory", "For Kids", "Untagged", "Elsewhere", "Gory Show", "Cut", "Uncut"}

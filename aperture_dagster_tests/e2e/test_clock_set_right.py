@@ -12,12 +12,10 @@ from aperture_dagster.build import all_jobs
 from aperture_dagster.enrichment.omdb import OMDB
 from aperture_dagster.maintenance.status import future_dates
 from aperture_dagster.model import describe_future
-from aperture_dagster.postgres.backup import backup_folder, read_backups
 from aperture_dagster.publishing.publishable import known_files, listed_works
 from aperture_dagster.simulator.world import Play
 from aperture_dagster.worklist.services import Services
 from aperture_dagster_tests.clocks import redate
-from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import SetClock, failed_checks, metadata_of, run_check
 
 pytestmark = pytest.mark.e2e
@@ -84,27 +82,3 @@ def test_after_a_clock_that_was_ahead_every_job_works_as_if_it_had_been_right(se
         with home.database.transaction() as connection:
             sentence = describe_future(future_dates(connection, now=now), now)
         assert sentence is not None and "in the future" in sentence and "users" not in sentence.split(":")[0]
-
-
-def test_backups_are_made_kept_and_judged_by_their_dates_whatever_the_clock_said_before(household: Any):
-    clock = SetClock(datetime.now(UTC))
-    with household(small_world(), {"clock": clock}, backup_keep=2) as (_, home):
-        home.must("sync_users")
-
-        def back_up() -> list[str]:
-            home.must("database_backup")
-            return [f"{one.day:%Y}" for one in read_backups(backup_folder(home.settings))]
-
-        def is_recent() -> str:
-            return run_check(home, "database_backup", "is_recent_and_proven").description or ""
-
-        right, wrong = f"{clock.moment:%Y}", f"{clock.moment + YEAR:%Y}"
-        assert back_up() == [right]
-        clock.moment += YEAR
-        assert back_up() == [right, wrong]
-        clock.moment -= YEAR - timedelta(hours=1)
-        assert is_recent() == "", "the one from before is recent"
-        clock.moment += timedelta(days=3)
-        assert "is 3 days old" in is_recent(), "none is known to be recent"
-        # The night's run makes one; the good one from before is not deleted for the one that is dated in the future.
-        assert back_up() == [right, right, wrong] and is_recent() == ""

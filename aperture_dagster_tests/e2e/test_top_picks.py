@@ -32,22 +32,17 @@ DAY = timedelta(days=1)
 LIST = "friends/ours"
 
 
+def title(media_type: str, name: str, number: int, **fields: Any) -> WorldTitle:
+    """A title whose popularity on TMDb falls with its number."""
+    usual: dict[str, Any] = {
+        "title": f"{name} {number}", "year": 2000, "release_date": "2000-01-01", "vote_average": 7.0,
+        "vote_count": 300, "popularity": 1000.0 - number, "tmdb_id": number,
+    }  # fmt: skip
+    return WorldTitle(f"{media_type}:{number}", media_type, **usual | fields)
+
+
 def film(number: int, **fields: Any) -> WorldTitle:
-    """A film whose popularity on TMDb falls with its number."""
-    usual: dict[str, Any] = {
-        "title": f"Film {number}", "year": 2000, "release_date": "2000-01-01", "vote_average": 7.0,
-        "vote_count": 300, "popularity": 1000.0 - number, "tmdb_id": number, "imdb_id": f"tt{number:07}",
-    }  # fmt: skip
-    return WorldTitle(f"movie:{number}", "movie", **usual | fields)
-
-
-def show(number: int, **fields: Any) -> WorldTitle:
-    """A series of ten episodes."""
-    usual: dict[str, Any] = {
-        "title": f"Show {number}", "year": 2000, "release_date": "2000-01-01", "vote_average": 7.0,
-        "vote_count": 300, "popularity": 1000.0 - number, "tmdb_id": number, "episodes_per_season": (10,),
-    }  # fmt: skip
-    return WorldTitle(f"series:{number}", "series", **usual | fields)
+    return title("movie", "Film", number, imdb_id=f"tt{number:07}", **fields)
 
 
 def watched(number: int, *users: str, days_ago: float = 1) -> list[Play]:
@@ -57,7 +52,11 @@ def watched(number: int, *users: str, days_ago: float = 1) -> list[Play]:
 
 def world(*others: WorldTitle, plays: Sequence[Play] = (), owned: Sequence[int] = range(1, 6)) -> World:
     """Some films and two series in the library, and other titles that only the services know."""
-    titles = [*(film(number) for number in owned), show(1), show(2), *others]
+    titles = [
+        *(film(number) for number in owned),
+        *(title("series", "Show", one, episodes_per_season=(10,)) for one in (1, 2)),
+        *others,
+    ]
     return World("a household", titles, [WorldUser(user) for user in USERS], list(plays))
 
 
@@ -120,10 +119,7 @@ def house(household: Any) -> Any:
     return living
 
 
-# Sources
-
-
-# Trouble
+# Sources that fail
 
 
 def test_a_source_that_fails_keeps_the_last_list_and_costs_the_other_media_type_nothing(house: Any) -> None:
@@ -192,7 +188,7 @@ def test_a_list_with_nothing_of_the_library_keeps_the_last_list_and_never_writes
 def test_a_backfill_is_one_run_with_the_rows_of_single_runs(house: Any) -> None:
     # The server tells only when somebody last watched a film.
     plays = [play for day in range(40) for play in watched(1 + day, USERS[day % 3], USERS[day % 2], days_ago=day)]
-    days = [TODAY - number * DAY for number in range(4, -1, -1)]
+    days = [TODAY - number * DAY for number in range(2, -1, -1)]
     with house(world(plays=plays, owned=range(1, 41))) as home:
         result = home.make_range(days[0], days[-1])
         assert result.success, failures(result)

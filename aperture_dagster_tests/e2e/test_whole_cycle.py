@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
+import dagster as dg
 import pytest
 
 from aperture_dagster.catalogue.access import certified_age, within_limit
+from aperture_dagster.defs.users import VERSION_TAG
 from aperture_dagster.discovery.suggestions import candidate_table, why_suggested
 from aperture_dagster.partitions import USERS
 from aperture_dagster.postgres.database import Database
@@ -26,7 +29,7 @@ def lists_of(home: Household) -> dict[str, list[str]]:
 
 @pytest.mark.nightly(
     reason="A whole cycle of the largest household: sixteen seconds of processor time.",
-    instead="e2e/test_demo_and_up.py::test_a_demo_publishes_every_list_and_shows_them",
+    instead="e2e/test_demo_and_up.py::test_a_demo_publishes_every_list_and_shows_them_without_the_configured_database",
 )
 def test_a_first_cycle_gives_every_user_a_full_list_with_reasons_or_says_why_there_are_none(household):
     world = load_demo_world(now=datetime.now(UTC))
@@ -87,8 +90,8 @@ def test_a_first_cycle_gives_every_user_a_full_list_with_reasons_or_says_why_the
         assert "note" not in metadata_of(results.values(), "recommendations", "Alma")
 
 
-def test_a_second_cycle_writes_requests_and_embeds_nothing(settled):
-    with settled() as (simulator, home, _):
+def test_a_second_cycle_writes_requests_and_embeds_nothing_and_what_is_new_gets_its_place(settled):
+    with settled() as (simulator, home, world):
         home.note_addresses()
         before = home.snapshot()
         dates = home.rows("SELECT user_id, media_type, rank, generated_at FROM recommendations ORDER BY 1, 2, 3")
@@ -102,28 +105,61 @@ def test_a_second_cycle_writes_requests_and_embeds_nothing(settled):
             home.rows("SELECT user_id, media_type, rank, generated_at FROM recommendations ORDER BY 1, 2, 3") == dates
         )
 
-
-def test_a_new_film_is_enriched_embedded_and_may_be_recommended(settled):
-    with settled() as (simulator, home, _):
+        # A new film and a new user.
         simulator.state.reset_counters()
         film = WorldTitle(
             "movie:new", "movie", "The Newcomer", year=2024, genres=("Drama",), overview="Everybody waited for it.",
             vote_average=9.5, vote_count=100_000, popularity=500.0, tmdb_id=999_000_001, imdb_id="tt999000001",
         )  # fmt: skip
         simulator.state.add_title(film)
-        results = {job: home.must(job) for job in ("sync_movies", "enrich_metadata", "generate_embeddings")}
-        home.must("generate_recommendations", users=home.everyone())
+        simulator.state.add_user(WorldUser("newcomer"))
+        simulator.state.play(Play("newcomer", world.titles[3].key, datetime.now(UTC) - timedelta(days=1)))
+        jobs = ("sync_users", "sync_movies", "enrich_metadata", "generate_embeddings")
+        results = {job: home.must(job) for job in jobs}
         assert simulator.state.requests("tmdb", "/movie/") == 1
         assert metadata_of(results.values(), "movies")["added"] == 1
         assert metadata_of(results.values(), "embeddings")["embedded"] == 1
-        assert any("The Newcomer" in titles for titles in lists_of(home).values())
-
-
-def test_a_new_user_gets_a_first_list_from_one_run(settled):
-    with settled() as (simulator, home, world):
-        simulator.state.add_user(WorldUser("newcomer"))
-        simulator.state.play(Play("newcomer", world.titles[3].key, datetime.now(UTC) - timedelta(days=1)))
-        home.must("sync_users")
         assert "newcomer" in home.instance.get_dynamic_partitions(USERS)
         home.must("first_list", partition="newcomer")
         assert len(home.titles_for("newcomer")) == 50
+        home.must("generate_recommendations", users=home.everyone())
+        assert any("The Newcomer" in titles for titles in lists_of(home).values())
+
+
+# The page of the household
+
+
+JOB = "refresh_household_overview"
+
+
+def version_of(home: Household) -> str:
+    """Return the version of the event that the page of the household shows."""
+    event = home.instance.get_latest_materialization_event(dg.AssetKey("household_overview"))
+    assert event is not None and event.asset_materialization is not None
+    return (event.asset_materialization.tags or {})[VERSION_TAG]
+
+
+def without_year(title: str) -> str:
+    return re.sub(r" \(\d{4}\)$", "", title)
+
+
+def test_the_page_of_the_household_shows_everybodys_lists_and_is_new_only_if_something_changed(settled):
+    with settled() as (_, home, _):
+        first = home.must(JOB)
+        page = metadata_of(first, "household_overview")
+        assert list(page)[:2] == ["status", "watch_first"], "what a person wants to know first"
+        everybody = len(home.everyone())
+        assert f"{everybody} of {everybody} users have a list." in page["status"]
+        assert "Since " in page["status"] and "lists changed" in page["status"]
+        rows = [record.data for record in page["watch_first"].records]
+        assert [(row["user"], without_year(row["film"])) for row in rows] == [
+            (user, home.titles_for(user)[0]) for user in home.everyone()
+        ]
+        assert page["dagster/row_count"] == len(home.everyone())
+        assert sum(len(str(value)) for value in page.values()) < 20_000, "events are kept"
+        version = version_of(home)
+        home.must(JOB)
+        assert version_of(home) == version
+        home.rows("DELETE FROM recommendations WHERE user_id = (SELECT min(user_id) FROM users) RETURNING 1")
+        assert "; none has been made for " in metadata_of(home.must(JOB), "household_overview")["status"]
+        assert version_of(home) != version
