@@ -1,7 +1,6 @@
 """Less work in Dagster for each run in a test, and in libraries for each server and client, with the same results.
 
-Of the processes that tests start, :mod:`aperture_dagster_tests.e2e.housekeeper` uses it, and the demo in
-``e2e/test_demo_and_up.py``.
+Of the processes that tests start, only :mod:`aperture_dagster_tests.e2e.housekeeper` uses it.
 """
 
 from __future__ import annotations

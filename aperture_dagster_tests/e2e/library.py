@@ -92,18 +92,14 @@ class Library:
 
     # Results
 
-    def outcomes(self, source: str) -> dict[str, str]:
-        """Return the outcome of the last attempt by title."""
+    def count(self, source: str) -> Counter[str]:
+        """Return the number of titles by the outcome of the last attempt."""
         rows = self.home.rows(
-            "SELECT t.title, f.outcome FROM fetches f JOIN titles t ON t.work_id = f.item "
-            "WHERE f.source = :source AND f.kind IN ('movie', 'series') ORDER BY t.item_id",
+            "SELECT f.outcome FROM fetches f JOIN titles t ON t.work_id = f.item "
+            "WHERE f.source = :source AND f.kind IN ('movie', 'series')",
             source=source,
         )
-        return {row["title"]: row["outcome"] for row in rows}
-
-    def count(self, source: str) -> Counter[str]:
-        """Return the number of titles by outcome."""
-        return Counter(self.outcomes(source).values())
+        return Counter(row["outcome"] for row in rows)
 
     def why(self, source: str) -> dict[str, str]:
         """Return the recorded reason of unsuccessful attempts by title."""

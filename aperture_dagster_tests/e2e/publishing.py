@@ -26,7 +26,6 @@ from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
 from aperture_dagster.taste.lists import replace_recommendations, replace_top_picks
-from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household, materializations, metadata_of
 from aperture_dagster_tests.media_server.writers import views_of
 
@@ -62,10 +61,6 @@ class Publishing:
         """A writer to the server, to read with."""
         with MediaServers(self.home.settings, self.home.database).open_writer() as writer:
             yield writer
-
-    def synced(self) -> None:
-        """Read users and catalogue, as far as publishing needs them."""
-        read_server(self.home)
 
     def recommend(self, user: str, *titles: str, media_type: str = "movie") -> None:
         """Give a user a list, by titles in rank order."""

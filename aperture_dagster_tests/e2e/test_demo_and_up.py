@@ -1,7 +1,6 @@
 """What a newcomer does first: `aperture demo`, then `aperture up` on its results, and a look at the UI.
 
-All processes are real; in that of the demo, Dagster does less for each run. One demo and one start serve all tests, in
-this order.
+All processes are real. One demo and one start serve all tests, in this order.
 """
 
 from __future__ import annotations
@@ -32,13 +31,6 @@ pytestmark = pytest.mark.e2e
 
 APERTURE = [sys.executable, "-m", "aperture_dagster.cli.main"]
 WORLD = ["--world", "generated:movies=16,series=3,episodes=12,users=2,plays=40", "--server", "emby"]
-DEMO = """
-import sys
-from aperture_dagster.cli.main import main
-from aperture_dagster_tests.frugal_dagster import frugal_dagster
-with frugal_dagster():
-    main(sys.argv[1:])
-"""
 PATIENCE = 600
 Lists = dict[str, list[tuple[str, list[int], list[str]]]]
 """Key, works and titles of each list of recommendations, by user."""
@@ -112,7 +104,9 @@ def account() -> Iterator[Account]:
 @pytest.fixture(scope="module")
 def demo(account: Account, clusters: Path) -> str:
     """What a demo printed."""
-    done = run_fork(DEMO, "demo", *WORLD, environment=account.environment() | {FOLDER: str(clusters)}, folder=PROJECT)
+    program = "import sys; from aperture_dagster.cli.main import main; main(sys.argv[1:])"
+    own = account.environment() | {FOLDER: str(clusters)}
+    done = run_fork(program, "demo", *WORLD, environment=own, folder=PROJECT)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 

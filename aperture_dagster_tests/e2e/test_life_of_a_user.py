@@ -14,6 +14,7 @@ from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
 from aperture_dagster.simulator.world import World, WorldTitle, WorldUser
 from aperture_dagster.taste.vectors import activate_model, register_model
 from aperture_dagster_tests.e2e.publishing import Publishing, publishing
+from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household
 
 pytestmark = pytest.mark.e2e
@@ -84,7 +85,7 @@ def test_a_user_is_one_person_from_the_first_day_to_the_last(household: Any, tmp
         with place.home.database.transaction() as connection:
             register_model(connection, "model", 3)
             activate_model(connection, "model")
-        place.synced()
+        read_server(place.home)
         place.recommend("Anna", "Film 1", "Film 2")
         place.recommend("Ben", "Film 3", "Film 4")
         assert home.sync() == ["Anna"], "one run serves both, from Anna to Ben"

@@ -13,7 +13,7 @@ import pytest
 from aperture_dagster.media_server.jellyfin import JellyfinWriter
 from aperture_dagster.simulator.world import Play, World, WorldUser
 from aperture_dagster_tests.e2e.publishing import Publishing, at_night, publishing
-from aperture_dagster_tests.e2e.reading import read_histories
+from aperture_dagster_tests.e2e.reading import read_histories, read_server
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, SHOWS, series, shelf
 from aperture_dagster_tests.household import materializations
 from aperture_dagster_tests.killing import killed_at
@@ -329,7 +329,7 @@ def test_a_series_begins_with_the_next_unwatched_episode_and_every_night_is_reco
         [*watched(1, 1, 2, 3, hours_ago=30), *watched(2, 1, 2, hours_ago=3)],
     )
     with publishing(household, world, tmp_path, server=server, also=["shows_you_watch_libraries"]) as place:
-        place.synced()
+        read_server(place.home)
         publish(place)
         assert place.titles(LIBRARY, "Series") == ["Series 2", "Series 1"]
         ten = [(1, 4), (1, 5), *((2, number) for number in range(1, 9))]
