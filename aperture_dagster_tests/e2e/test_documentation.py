@@ -22,9 +22,6 @@ from aperture_dagster_tests.test_docs import PAGES, code, text_of, words_after
 
 pytestmark = pytest.mark.e2e
 
-# Commands
-
-
 # In this order, with what each says.
 COMMANDS = {
     "show": "",

@@ -14,8 +14,6 @@ from aperture_dagster_tests.newsletter.mail import mail_server
 
 pytestmark = pytest.mark.e2e
 
-# Lists
-
 
 def test_the_lists_of_who_wants_none_there_leave_and_come_back_and_nobody_elses(household: Any, tmp_path: Path):
     with shelf(household, tmp_path) as place:

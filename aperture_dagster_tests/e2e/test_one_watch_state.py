@@ -15,14 +15,11 @@ from aperture_dagster.simulator.world import Play, World, WorldUser
 from aperture_dagster_tests.e2e.publishing import Publishing, at_night, publishing
 from aperture_dagster_tests.e2e.reading import read_histories, read_server
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, SHOWS, series, shelf
-from aperture_dagster_tests.household import materializations
+from aperture_dagster_tests.household import materializations, metadata_of
 from aperture_dagster_tests.killing import killed_at
 from aperture_dagster_tests.marks import ANOTHER_CASE
 
 pytestmark = pytest.mark.e2e
-
-# One state
-
 
 TICKS = 60 * 10_000_000
 """A minute."""
@@ -292,10 +289,10 @@ LIBRARY = "Shows You Watch - anna"
 NOW = datetime.now(UTC)
 
 
-def watched(number: int, *episodes: int, season: int = 1, hours_ago: float) -> list[Play]:
+def watched(number: int, *episodes: int, season: int = 1, hours_ago: float, user: str = "anna") -> list[Play]:
     at = NOW - timedelta(hours=hours_ago)
     return [
-        Play("anna", f"series:{900 + number}", at + timedelta(minutes=one), season=season, episode=one)
+        Play(user, f"series:{900 + number}", at + timedelta(minutes=one), season=season, episode=one)
         for one in episodes
     ]
 
@@ -326,10 +323,13 @@ def test_a_series_begins_with_the_next_unwatched_episode_and_every_night_is_reco
         "watching",
         [series(1, 5, 9, specials=2, **running), series(2, 4, **running), series(3, 3, **running)],
         [WorldUser("anna"), WorldUser("ben")],
-        [*watched(1, 1, 2, 3, hours_ago=30), *watched(2, 1, 2, hours_ago=3)],
+        [*watched(1, 1, 2, 3, hours_ago=30), *watched(2, 1, 2, hours_ago=3), *watched(2, 1, hours_ago=9, user="ben")],
     )
     with publishing(household, world, tmp_path, server=server, also=["shows_you_watch_libraries"]) as place:
-        read_server(place.home)
+        read_server(place.home, histories=True)
+        # What ben watched before is known.
+        place.state.change_user("ben", max_parental_rating=3)
+        place.home.must("sync_users")
         publish(place)
         assert place.titles(LIBRARY, "Series") == ["Series 2", "Series 1"]
         ten = [(1, 4), (1, 5), *((2, number) for number in range(1, 9))]
@@ -353,3 +353,7 @@ def test_a_series_begins_with_the_next_unwatched_episode_and_every_night_is_reco
         recorded = {(one.asset_key.to_user_string(), one.partition) for one in materializations(result)}
         for asset in ("shows_you_watch", "shows_you_watch_libraries"):
             assert {(asset, user) for user in ("anna", "ben")} <= recorded
+        shown = {user: metadata_of(result, "shows_you_watch", user) for user in ("anna", "ben")}
+        assert {user: one["dagster/row_count"] for user, one in shown.items()} == {"anna": 2, "ben": 0}
+        first = shown["anna"]["series"].records[0].data
+        assert (first["title"], first["next episode"], first["behind"]) == ("Series 1", "S01E05", 10)

@@ -181,7 +181,7 @@ class Echo:
 FAILING_JOBS = (
     "sync_users", "enrich_metadata", "enrich_mdblist", "generate_embeddings", "sync_trakt_ratings", "send_requests",
 )  # fmt: skip
-SUCCEEDING_JOBS = ("enrich_metadata", "generate_embeddings", "sync_trakt_ratings", "send_requests")
+SUCCEEDING_JOBS = ("enrich_metadata", "generate_embeddings", "sync_trakt_ratings")
 # A user's token of Trakt is about to end, whatever became of the account and of the app before.
 OLD_TOKEN = (
     "UPDATE trakt_accounts SET state = 'connected', trouble = NULL, expires_at = now() + interval '1 second'",

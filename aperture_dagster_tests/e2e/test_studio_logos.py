@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,18 +14,21 @@ from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.enrichment.pictures import check_picture
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
-from aperture_dagster_tests.e2e.worlds import ENRICHED, world_of_studios
+from aperture_dagster_tests.e2e.publishing import READS
+from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import Household, metadata_of
 
 pytestmark = pytest.mark.e2e
 
+# One world: homes of the same world are copied.
+world_of_studios = functools.cache(functools.partial(small_world, movies=25))
 STORED = "SELECT kind, studio_id, file_name, picture_kind, bytes FROM studio_logos WHERE file_name IS NOT NULL"
 
 
 @contextmanager
 def enriched(household: Any, **settings: Any) -> Iterator[tuple[RunningSimulator, Household]]:
     """A home with metadata of TMDb, so that the studios are known."""
-    with household(world_of_studios(), after=ENRICHED, **settings) as (simulator, home):
+    with household(world_of_studios(), after=(*READS, "enrich_metadata"), **settings) as (simulator, home):
         yield simulator, home
 
 

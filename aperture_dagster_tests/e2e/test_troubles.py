@@ -22,8 +22,6 @@ from aperture_dagster_tests.household import Household, failures, materializatio
 
 pytestmark = pytest.mark.e2e
 
-# Failures outside
-
 
 def test_a_failure_that_affects_every_user_is_not_tried_with_every_user(household):
     """A server that is down is not tried again for each user."""
