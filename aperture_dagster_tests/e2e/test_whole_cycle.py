@@ -32,6 +32,7 @@ from aperture_dagster_tests.household import (
     rows_written,
     run_check,
 )
+from aperture_dagster_tests.marks import ANOTHER_CASE
 
 pytestmark = pytest.mark.e2e
 
@@ -194,8 +195,6 @@ WATCHED = (
 )
 PER_USER = ("sync_watch_history", "generate_recommendations")
 
-AT_NIGHT = pytest.mark.nightly(reason="The same on the other server.", instead="the same test on the other server")
-
 
 def theirs(home: Household) -> dict[str, Any]:
     """Return what is stored of all users."""
@@ -232,7 +231,7 @@ def test_new_server_ids_of_every_item_change_nothing_for_any_user(settled: Any, 
         assert {asset for asset, _ in rows_written(again)} == {"movies", "series", "episodes"}
 
 
-@pytest.mark.parametrize("server", ["jellyfin", pytest.param("emby", marks=AT_NIGHT)])
+@pytest.mark.parametrize("server", ["jellyfin", pytest.param("emby", marks=ANOTHER_CASE)])
 def test_items_that_a_user_may_no_longer_see_keep_their_marks_and_plays(settled: Any, server: str):
     with settled(server=server) as (simulator, home, _):
         ada = simulator.state.user_named("ada0").id
