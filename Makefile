@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 3 / 2)
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
 # Tests that make nightly runs with other parameters.
-REPEATED := catalogue/test_household_year.py e2e/test_killed_runs.py publishing/test_crashes.py ratings/test_sync.py
+REPEATED := catalogue/test_household_year.py publishing/test_crashes.py ratings/test_sync.py
 # Benchmarks that take longer than a coffee break, and those that are for nights.
 LONG := first_lists idle
 OF_THE_NIGHT := quarter
@@ -68,7 +68,7 @@ bench-full: $(DEVELOPMENT)  ## run all benchmarks: also idle minutes, first list
 
 nightly: $(DEVELOPMENT)  ## run the long tests, the random and the killed ones at every step and with more histories
 	@$(PYTEST) --hypothesis-profile=night -m 'nightly or hypothesis' $(addprefix --ignore=aperture_dagster_tests/, $(REPEATED))
-	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 KILL_POINTS=30 $(BIN)/pytest --hypothesis-profile=night -n $(WORKERS) -q -m '' \
+	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 $(BIN)/pytest --hypothesis-profile=night -n $(WORKERS) -q -m '' \
 	  $(addprefix aperture_dagster_tests/, $(REPEATED))
 
 quarter: $(DEVELOPMENT)  ## live through 90 days with kills, faults and wrong clocks, compare them with quiet ones, and show what grew

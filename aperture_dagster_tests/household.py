@@ -13,7 +13,7 @@ from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.markdown import ZEROS
 from aperture_dagster.instance.runs import REPOSITORY_TAG, SCHEDULE_TAG, repository
 from aperture_dagster.model import Clock
-from aperture_dagster.partitions import range_tags, user_partitions
+from aperture_dagster.partitions import range_tags, user_partitions, users_partitions
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.tokens import installation_id
 from aperture_dagster.settings import Settings
@@ -243,3 +243,9 @@ def run_check(home: Household, asset: str, name: str) -> dg.AssetCheckEvaluation
     result = definitions.resolve_job_def("run_check").execute_in_process(instance=home.instance, raise_on_error=False)
     (found,) = result.get_asset_check_evaluations()
     return found
+
+
+def status_of(home: Household, asset: str) -> dict[str, str]:
+    """Return the status of each user's partition of an asset, as the UI shows it."""
+    found = home.instance.get_status_by_partition(dg.AssetKey(asset), home.everyone(), users_partitions)
+    return {key: state.value for key, state in (found or {}).items() if state is not None}

@@ -28,21 +28,14 @@ class Killed(BaseException):
         note_kill()
 
 
-def end_work(step: str) -> NoReturn:
-    """End what a test does in its own process."""
-    raise Killed(step)
-
-
-def end_process(_: str = "") -> NoReturn:
+def end_process() -> NoReturn:
     """Kill this process, as the kernel does when memory is low: nothing is closed, and nobody is notified."""
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("it is dead")
 
 
 @contextmanager
-def killed_at(
-    steps: Sequence[tuple[Any, str]], step: int, end: Callable[[str], NoReturn] = end_work
-) -> Iterator[list[str]]:
+def killed_at(steps: Sequence[tuple[Any, str]], step: int) -> Iterator[list[str]]:
     """Kill at the n-th half step: before a step on odd numbers, right after it on even ones; yields the steps so far.
 
     ``steps`` are the methods that count, each with the class that has it. Without a number (0), they are only counted.
@@ -53,10 +46,10 @@ def killed_at(
         def call(*arguments: Any, **options: Any) -> Any:
             done.append(name)
             if len(done) * 2 - 1 == step:
-                end(name)
+                raise Killed(name)
             result = original(*arguments, **options)
             if len(done) * 2 == step:
-                end(name)
+                raise Killed(name)
             return result
 
         return call

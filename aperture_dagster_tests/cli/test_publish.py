@@ -15,9 +15,9 @@ from aperture_dagster.cli.main import main
 from aperture_dagster.defs.publishing import why_nobody_is_listed, why_nothing_to_share
 from aperture_dagster.model import Clock
 from aperture_dagster.simulator.responses import FaultRule
+from aperture_dagster_tests.e2e.commands import environment
 from aperture_dagster_tests.e2e.publishing import OTHER_VERSIONS, ROOT_ON_SERVER, Publishing, at_night
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, BENS, shelf
-from aperture_dagster_tests.e2e.test_publishing_safety import environment
 from aperture_dagster_tests.household import failures, materializations
 from aperture_dagster_tests.media_server.writers import views_of
 from aperture_dagster_tests.settled import Templates, households

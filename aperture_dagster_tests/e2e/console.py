@@ -36,6 +36,11 @@ LAUNCH_RUN = """mutation ($params: ExecutionParams!) {
     ... on RunConfigValidationInvalid { errors { message } }
   }
 }"""
+RESUME = """mutation ($run: ReexecutionParams!) {
+  launchPipelineReexecution(reexecutionParams: $run) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+  }
+}"""
 CHECKS = """query ($key: AssetKeyInput!) {
   assetNodeOrError(assetKey: $key) { ... on AssetNode { assetChecksOrError { ... on AssetChecks { checks {
     name executionForLatestMaterialization { status runId }
@@ -129,6 +134,16 @@ class Console:
         """Launch a job from its launchpad; return the run, which has ended."""
         return self._launch({"pipelineName": job}, partition)
 
+    def launch_with(self, job: str, config: dict[str, Any]) -> None:
+        """Launch a job with a run configuration, which may be refused."""
+        self._ask(LAUNCH_RUN, params=self._params({"pipelineName": job}, runConfigData=config))
+        self._launcher.work()
+
+    def resume(self, run: dg.DagsterRun) -> dg.DagsterRun:
+        """Execute a run again from where it failed; return the new one, which has ended."""
+        given = {"parentRunId": run.run_id, "strategy": "FROM_FAILURE"}
+        return self._started(self._ask(RESUME, run=given)["launchPipelineReexecution"])
+
     def checks_of(self, asset: str) -> dict[str, str | None]:
         """Return what the UI shows of the last result of each check of an asset."""
         key = {"path": [asset]}
@@ -140,13 +155,14 @@ class Console:
 
     def _launch(self, selector: dict[str, Any], partition: str | None) -> dg.DagsterRun:
         tags = [{"key": "dagster/partition", "value": partition}] if partition is not None else []
-        params = {
-            "mode": "default",
-            "runConfigData": "{}",
-            "executionMetadata": {"tags": tags},
-            "selector": {"repositoryLocationName": LOCATION, "repositoryName": "__repository__", **selector},
-        }
-        answer = self._ask(LAUNCH_RUN, params=params)["launchPipelineExecution"]
+        params = self._params(selector, executionMetadata={"tags": tags})
+        return self._started(self._ask(LAUNCH_RUN, params=params)["launchPipelineExecution"])
+
+    def _params(self, selector: dict[str, Any], **more: Any) -> dict[str, Any]:
+        where = {"repositoryLocationName": LOCATION, "repositoryName": "__repository__"}
+        return {"mode": "default", "runConfigData": "{}", "selector": where | selector, **more}
+
+    def _started(self, answer: dict[str, Any]) -> dg.DagsterRun:
         assert answer["__typename"] == "LaunchRunSuccess", answer
         self._launcher.work()
         run = self.instance.get_run_by_id(answer["run"]["runId"])

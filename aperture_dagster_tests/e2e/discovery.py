@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
-import pytest
-from click.testing import CliRunner
 
-from aperture_dagster.cli.main import main
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.world import CastMember, Play, Release, World, WorldTitle, WorldUser
+from aperture_dagster_tests.e2e.commands import run_command
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household, SetClock, metadata_of
 
@@ -59,38 +56,13 @@ def theme_of(number: int) -> str:
     return list(THEMES)[number % 3]
 
 
-def watched(user: str, *numbers: int, media_type: str = "movie", days_ago: float = 5) -> list[Play]:
-    """Plays of films, or of the first episode of series."""
+def watched(user: str, *numbers: int, media_type: str = "movie") -> list[Play]:
+    """Plays of films, or of the first episode of series, of five days ago."""
     episode = {} if media_type == "movie" else {"season": 1, "episode": 1}
     return [
-        Play(user, f"{media_type}:{number}", NOW - days_ago * DAY - timedelta(hours=place), **episode)
+        Play(user, f"{media_type}:{number}", NOW - 5 * DAY - timedelta(hours=place), **episode)
         for place, number in enumerate(numbers)
     ]
-
-
-def world(
-    *others: WorldTitle,
-    users: Sequence[WorldUser] = (WorldUser("ann", is_administrator=True), WorldUser("bob")),
-    plays: Sequence[Play] | None = None,
-    owned: int = 12,
-) -> World:
-    """Films 0-11 and series 0-11 in the library, six unowned titles for each, and ``others``, which replace them."""
-    titles = {
-        one.key: one
-        for media_type in ("movie", "series")
-        for number in range(1, owned + 1)
-        for one in (
-            title(number, theme_of(number), media_type),
-            *(title(OUTSIDE + number * 10 + place, theme_of(number), media_type) for place in range(6)),
-        )
-    }
-    titles |= {one.key: one for one in others}
-    if plays is None:
-        plays = [
-            *watched("ann", 3, 6, 9), *watched("ann", 3, 6, media_type="series"),
-            *watched("bob", 1, 4, 7), *watched("bob", 1, 4, media_type="series"),
-        ]  # fmt: skip
-    return World("discovery", list(titles.values()), list(users), list(plays))
 
 
 # Films that are recommended from what ann and kid like, each with something against it.
@@ -110,18 +82,31 @@ ODD = {
 }  # fmt: skip
 
 
-def odd_world(**options: Any) -> World:
-    """The usual world, with films that have something against them, for ann, bob and kid, who may see up to 12."""
+def odd_world() -> World:
+    """Films and series 1-12 in the library, six unowned titles for each, and films with something against them.
+
+    Ann, bob and kid, who may see up to 12, have watched some.
+    """
     odd = {name: title(2001 + place, "heist", title=name, **fields) for place, (name, fields) in enumerate(ODD.items())}
     usual = title(3, "heist")
     favourite = title(3, "heist", recommended_tmdb_ids=(*usual.recommended_tmdb_ids, *range(2001, 2001 + len(ODD))))
     other_copy = title(50, "space", tmdb_id=None, imdb_id="tt0099999")
-    users = (WorldUser("ann", is_administrator=True), WorldUser("bob"), WorldUser("kid", max_parental_rating=12))
+    users = [WorldUser("ann", is_administrator=True), WorldUser("bob"), WorldUser("kid", max_parental_rating=12)]
     plays = [
         *watched("ann", 3, 6, 9), *watched("ann", 3, 6, media_type="series"),
         *watched("bob", 1, 4, 7), *watched("bob", 1, 4, media_type="series"), *watched("kid", 3, 6),
     ]  # fmt: skip
-    return world(favourite, other_copy, *odd.values(), users=users, plays=plays, **options)
+    titles = {
+        one.key: one
+        for media_type in ("movie", "series")
+        for number in range(1, 13)
+        for one in (
+            title(number, theme_of(number), media_type),
+            *(title(OUTSIDE + number * 10 + place, theme_of(number), media_type) for place in range(6)),
+        )
+    }
+    titles |= {one.key: one for one in (favourite, other_copy, *odd.values())}
+    return World("discovery", list(titles.values()), users, plays)
 
 
 @dataclass
@@ -178,10 +163,6 @@ class Discovering:
         """The titles suggested to a user in rank order."""
         return [row["title"] for row in self.rows(user, media_type)]
 
-    def asked(self) -> int:
-        """Requests to TMDb so far."""
-        return self.state.requests("tmdb")
-
     def details(self) -> Counter[str]:
         """Requests for details of titles outside the library so far, such as ``movie/1030``."""
         asked = self.state.asked("tmdb")
@@ -192,19 +173,13 @@ class Discovering:
         return sum(self.state.requests("tmdb", one) for one in ("discover", "recommendations"))
 
 
-def dismiss(home: Discovering, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
+def dismiss(home: Discovering, *arguments: str) -> str:
     """Run ``aperture dismiss``; return what it says."""
-    return command(home, monkeypatch, "dismiss", *arguments)
+    return command(home, "dismiss", *arguments)
 
 
-def command(home: Discovering, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
+def command(home: Discovering, *arguments: str) -> str:
     """Run a command that succeeds; return what it says."""
-    with monkeypatch.context() as patched:
-        settings = home.home.settings
-        patched.setenv("APERTURE_HOME", str(settings.home_path))
-        patched.setenv("APERTURE_DATABASE_URL", str(settings.database_url.get_secret_value()))
-        patched.setenv("APERTURE_COUNTRY", "DE")
-        patched.setenv("COLUMNS", "200")
-        result = CliRunner().invoke(main, list(arguments))
+    result = run_command(home.home.settings, *arguments, columns=200)
     assert result.exit_code == 0, result.output
     return result.output

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -59,9 +58,9 @@ class Library:
         """State of the stand-ins: requests so far, faults and quotas."""
         return self.simulator.state
 
-    def shelve(self, *chosen: WorldTitle, **fields: Any) -> None:
-        """Replace the titles of the library; ``fields`` override attributes on the server."""
-        shelved = [(one.media_type, _on_server(one, fields)) for one in chosen]
+    def shelve(self, *chosen: WorldTitle) -> None:
+        """Replace the titles of the library."""
+        shelved = [(one.media_type, _on_server(one)) for one in chosen]
         self.shelf.films(*(one for media_type, one in shelved if media_type == "movie"))
         if any(media_type == "series" for media_type, _ in shelved):
             self.shelf.series(*(one for media_type, one in shelved if media_type == "series"))
@@ -78,19 +77,6 @@ class Library:
         assert result.success, failures(result)
         return metadata_of(result, ASSETS[source])
 
-    def ask_twice_at_once(self, source: str) -> None:
-        """Run a source's step in two threads, like two runs of one process."""
-
-        def once(_: int) -> dg.ExecuteInProcessResult:
-            # One instance per thread, because an ephemeral one is not thread-safe.
-            with dg.DagsterInstance.ephemeral() as instance:
-                home = Household(self.home.settings, instance, clock=self.clock)
-                return home.run(JOBS[source], assets=[ASSETS[source]])
-
-        with ThreadPoolExecutor(2) as pool:
-            for result in pool.map(once, range(2)):
-                assert result.success, failures(result)
-
     def log(self, result: dg.ExecuteInProcessResult) -> str:
         """Return the log of a run."""
         return "\n".join(record.user_message for record in self.home.instance.all_logs(result.run_id))
@@ -106,18 +92,14 @@ class Library:
 
     # Results
 
-    def outcomes(self, source: str) -> dict[str, str]:
-        """Return the outcome of the last attempt by title."""
+    def count(self, source: str) -> Counter[str]:
+        """Return the number of titles by the outcome of the last attempt."""
         rows = self.home.rows(
-            "SELECT t.title, f.outcome FROM fetches f JOIN titles t ON t.work_id = f.item "
-            "WHERE f.source = :source AND f.kind IN ('movie', 'series') ORDER BY t.item_id",
+            "SELECT f.outcome FROM fetches f JOIN titles t ON t.work_id = f.item "
+            "WHERE f.source = :source AND f.kind IN ('movie', 'series')",
             source=source,
         )
-        return {row["title"]: row["outcome"] for row in rows}
-
-    def count(self, source: str) -> Counter[str]:
-        """Return the number of titles by outcome."""
-        return Counter(self.outcomes(source).values())
+        return Counter(row["outcome"] for row in rows)
 
     def why(self, source: str) -> dict[str, str]:
         """Return the recorded reason of unsuccessful attempts by title."""
@@ -133,7 +115,7 @@ class Library:
         return self.home.value("SELECT coalesce(sum(used), 0) FROM quota WHERE service = :source", source=source)
 
 
-def _on_server(one: WorldTitle, fields: dict[str, Any]) -> ServerTitle:
+def _on_server(one: WorldTitle) -> ServerTitle:
     number = int(one.key.partition(":")[2])
     ids = {"tmdb_id": one.tmdb_id, "imdb_id": one.imdb_id, "tvdb_id": one.tvdb_id}
-    return film(number, **{"title": one.title, "year": one.year, "path": f"/{one.key}"} | ids | fields)
+    return film(number, **{"title": one.title, "year": one.year, "path": f"/{one.key}"} | ids)

@@ -26,7 +26,6 @@ from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
 from aperture_dagster.taste.lists import replace_recommendations, replace_top_picks
-from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household, materializations, metadata_of
 from aperture_dagster_tests.media_server.writers import views_of
 
@@ -40,7 +39,6 @@ def at_night(*servers: Any) -> list[Any]:
     return [pytest.param(server, marks=OTHER_VERSIONS) for server in servers]
 
 
-SERVERS = ["jellyfin@12.0.0", *at_night("jellyfin@10.9.11", "jellyfin@10.10.7", "jellyfin@10.11.11"), "emby"]
 ROOT_ON_SERVER = "/srv/aperture"
 READS = ("sync_users", "sync_movies", "sync_series")
 
@@ -63,10 +61,6 @@ class Publishing:
         """A writer to the server, to read with."""
         with MediaServers(self.home.settings, self.home.database).open_writer() as writer:
             yield writer
-
-    def synced(self) -> None:
-        """Read users and catalogue, as far as publishing needs them."""
-        read_server(self.home)
 
     def recommend(self, user: str, *titles: str, media_type: str = "movie") -> None:
         """Give a user a list, by titles in rank order."""
@@ -174,11 +168,6 @@ class Publishing:
     def user_id(self, user: str) -> str:
         """The id of a user, as the database has it."""
         return self.home.value("SELECT user_id FROM users WHERE name = :name", name=user)
-
-    def films(self) -> list[str]:
-        """The titles of all films, each once."""
-        rows = self.home.rows("SELECT title FROM present_titles WHERE media_type = 'movie' ORDER BY item_id")
-        return list(dict.fromkeys(row["title"] for row in rows))
 
     def publish(self, **how: Any) -> dg.ExecuteInProcessResult:
         """Run the job that publishes recommendations, for everybody."""

@@ -15,7 +15,7 @@ from aperture_dagster.ratings.records import parse_tokens
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
-from aperture_dagster_tests.e2e.reading import read_server
+from aperture_dagster_tests.e2e.reading import read_histories, read_server
 from aperture_dagster_tests.household import Household, SetClock, materializations, metadata_of
 from aperture_dagster_tests.ratings.trakt_home import quick_trakt
 
@@ -51,15 +51,8 @@ class Raters:
             tokens = parse_tokens(self.state.trakt_connect(user), self.clock.now())
             self.trakt.connect(self.ids[user], tokens)
 
-    def use(self, **changed: Any) -> None:
-        settings = self.home.settings
-        given = {name: getattr(settings, name) for name in settings.model_fields_set} | changed
-        self.home = Household(load_settings(**given), self.home.instance, clock=self.clock)
-        self.trakt = TraktAccounts(self.home.settings, self.home.database, self.clock)
-
     def read_server(self) -> None:
-        config = {"watch_history": {"full": True}}
-        self.home.must("sync_watch_history", users=self.home.everyone(), config=config)
+        read_histories(self.home, full=True)
 
     def sync(self, *, scheduled: bool = False, **config: Any) -> dict[str, dict[str, Any]]:
         """Sync everybody; return the metadata of each, with the data version."""
@@ -103,9 +96,9 @@ class Raters:
 
 
 @contextmanager
-def rating(household: Callable[..., Any], *, now: datetime | None = None, **overrides: Any) -> Iterator[Raters]:
-    """Open a household whose users may be connected to Trakt, at a time of whole seconds, by default the present."""
-    now = now or datetime.now(UTC).replace(microsecond=0)
+def rating(household: Callable[..., Any], **overrides: Any) -> Iterator[Raters]:
+    """Open a household whose users may be connected to Trakt, at a time of whole seconds."""
+    now = datetime.now(UTC).replace(microsecond=0)
     clock = SetClock(now)
     plays = [Play(user, FILM, now - timedelta(days=9)) for user in USERS]
     world = World("rated", TITLES, [WorldUser(one) for one in USERS], plays)

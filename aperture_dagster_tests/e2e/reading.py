@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aperture_dagster.catalogue.histories import HistoryReader
+from aperture_dagster.catalogue.histories import HistoryRead, HistoryReader
 from aperture_dagster.catalogue.people import partition_key, read_users, who_takes_part, write_users
 from aperture_dagster.catalogue.servers import MediaServers, ids_on_server, user_rows
 from aperture_dagster.partitions import USERS
@@ -25,7 +25,14 @@ def read_server(home: Household, *, histories: bool = False) -> None:
             taking_part = who_takes_part(settings, read_users(connection))
         home.instance.add_dynamic_partitions(USERS, [user.partition_key for user in taking_part])
         Shelf(database).sync(server)
-        if histories:
-            reader = HistoryReader(server, database, home.clock, record_states)
-            for user in taking_part:
-                reader.read(user)
+    if histories:
+        read_histories(home)
+
+
+def read_histories(home: Household, *, full: bool = False) -> dict[str, HistoryRead]:
+    """Read what is new of everybody's history, or all of it; return what was read by the name of its user."""
+    with MediaServers(home.settings, home.database).open() as server:
+        reader = HistoryReader(server, home.database, home.clock, record_states)
+        with home.database.transaction() as connection:
+            taking_part = who_takes_part(home.settings, read_users(connection))
+        return {user.name: reader.read(user, full=full) for user in taking_part}

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
-from click.testing import CliRunner, Result
+from click.testing import Result
 from sqlalchemy import insert
 
 from aperture_dagster.catalogue.identity import ProviderIds
 from aperture_dagster.catalogue.items import works_for
 from aperture_dagster.catalogue.people import User, read_users
-from aperture_dagster.cli.main import main
-from aperture_dagster.discovery.requests import RequestDesk
-from aperture_dagster.discovery.seerr import SEERR
 from aperture_dagster.discovery.tables import discovery_candidates, discovery_pool
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import World, WorldTitle, WorldUser
-from aperture_dagster.worklist.services import Services
+from aperture_dagster_tests.e2e.commands import run_command
 from aperture_dagster_tests.e2e.reading import read_server
-from aperture_dagster_tests.e2e.test_publishing_safety import environment
 from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of
 
 START = datetime(2026, 5, 17, 9, tzinfo=UTC)
@@ -39,8 +34,8 @@ ON: dict[str, Any] = {"requests_per_week": 2}
 class Requesting:
     """Runs the job and the commands, and reads what they did here and on Seerr."""
 
-    def __init__(self, home: Household, state: SimulatorState, clock: SetClock, monkeypatch: Any) -> None:
-        self.home, self.state, self.clock, self._patch = home, state, clock, monkeypatch
+    def __init__(self, home: Household, state: SimulatorState, clock: SetClock) -> None:
+        self.home, self.state, self.clock = home, state, clock
         self.works: dict[str, int] = {}
 
     def suggest(self, user: str, *titles: WorldTitle, score: float = 0.9) -> None:
@@ -103,35 +98,14 @@ class Requesting:
     def later(self, **time_passed: float) -> None:
         self.clock.moment += timedelta(**time_passed)
 
-    @contextmanager
-    def desk(self) -> Iterator[RequestDesk]:
-        services = Services(self.home.settings, self.home.database, self.clock)
-        with services.get(SEERR).open() as client:
-            yield RequestDesk(client, self.home.database, self.clock)
-
     def command(self, *arguments: str, answer: str | None = None) -> Result:
         """Run a command; ``answer`` is typed when it asks."""
-        with self._patch.context() as patched:
-            for name, value in environment(self.home.settings).items():
-                patched.setenv(name, value)
-            return CliRunner().invoke(main, list(arguments), input=answer)
-
-    def note(self, user: str, title: WorldTitle, state: str, **columns: Any) -> None:
-        """Insert a request as an earlier run left it."""
-        values = {
-            "user_id": self.user(user).user_id, "work_id": self.works[title.key], "media_type": title.media_type,
-            "tmdb_id": title.tmdb_id, "title": f"{title.title} ({title.year})", "state": state,
-            "requested_at": self.clock.moment.isoformat(),
-        } | columns  # fmt: skip
-        statement = (
-            "INSERT INTO seerr_requests SELECT * FROM jsonb_populate_record(NULL::seerr_requests, :row) RETURNING 1"
-        )
-        self.home.rows(statement.replace(":row", "CAST(:row AS jsonb)"), row=json.dumps(values, default=str))
+        return run_command(self.home.settings, *arguments, answer=answer)
 
 
 @contextmanager
 def requesting(
-    household: Callable[..., Any], monkeypatch: Any, *, stand_ins: dict[str, Any] | None = None, **settings: Any
+    household: Callable[..., Any], *, stand_ins: dict[str, Any] | None = None, **settings: Any
 ) -> Iterator[Requesting]:
     """Open a household of ann, bob and cy, whom Seerr does not know."""
     clock = SetClock(START)
@@ -143,4 +117,4 @@ def requesting(
     known = SimulatorSettings(**{"seerr_without": ("cy",)} | (stand_ins or {}))
     with household(world, parts={"clock": clock}, stand_ins=known, **settings) as (simulator, home):
         read_server(home)
-        yield Requesting(home, simulator.state, clock, monkeypatch)
+        yield Requesting(home, simulator.state, clock)

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import pytest
 
 from aperture_dagster.cli.heartbeats import up_is_running
 from aperture_dagster_tests.chaos import DemoHome, environment
+from aperture_dagster_tests.clusters import FOLDER
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.processes import all_gone, processes_of
@@ -30,7 +30,7 @@ from aperture_dagster_tests.webserver import ask, free_port
 pytestmark = pytest.mark.e2e
 
 APERTURE = [sys.executable, "-m", "aperture_dagster.cli.main"]
-WORLD = ["--world", "generated:movies=30,series=4,episodes=16,users=2,plays=60", "--server", "emby"]
+WORLD = ["--world", "generated:movies=16,series=3,episodes=12,users=2,plays=40", "--server", "emby"]
 PATIENCE = 600
 Lists = dict[str, list[tuple[str, list[int], list[str]]]]
 """Key, works and titles of each list of recommendations, by user."""
@@ -54,46 +54,36 @@ LISTS = """{ assetOrError(assetKey: {path: ["recommendations"]}) { ... on Asset 
     ... on MarkdownMetadataEntry { mdStr } } } } } }"""
 
 
-class ForeignServer:
-    """A port that counts connections, in place of the operator's database."""
-
-    def __init__(self) -> None:
-        self.connections = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            connection.close()
-
-    def variables(self) -> dict[str, str]:
-        return {"APERTURE_DATABASE_URL": f"postgresql://ann:hush-very-secret@127.0.0.1:{self.port}/films"}
-
-    def close(self) -> None:
-        self._listener.close()
-
-
 @dataclass(frozen=True)
 class Account:
     """An operator who has configured a database, and tries the demo."""
 
     folder: Path
-    foreign: ForeignServer
+    foreign: socket.socket
+    """A port in place of the operator's database."""
 
     @property
     def home(self) -> Path:
         """The home that the demo chooses by itself."""
         return self.folder / "home" / "demo-emby"
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """What names the operator's database."""
+        port = self.foreign.getsockname()[1]
+        return {"APERTURE_DATABASE_URL": f"postgresql://ann:hush-very-secret@127.0.0.1:{port}/films"}
+
     def environment(self) -> dict[str, str]:
         home = self.folder / "home"
-        return environment(home, APERTURE_HOME=str(home), **self.foreign.variables())
+        return environment(home, APERTURE_HOME=str(home), **self.variables)
+
+    def nobody_connected(self) -> bool:
+        """Return whether nothing has connected to the operator's database."""
+        try:
+            self.foreign.accept()[0].close()
+        except BlockingIOError:
+            return True
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +92,9 @@ def account() -> Iterator[Account]:
     # A path short enough for a socket two levels below it.
     with tempfile.TemporaryDirectory(prefix="aperture-", ignore_cleanup_errors=True) as made:
         folder = Path(made).resolve()
-        foreign = ForeignServer()
-        yield Account(folder, foreign)
-        foreign.close()
+        with socket.create_server(("127.0.0.1", 0)) as foreign:
+            foreign.setblocking(False)
+            yield Account(folder, foreign)
         left = [] if all_gone(folder) else processes_of(folder)
         for process in left:
             process.kill()
@@ -112,10 +102,11 @@ def account() -> Iterator[Account]:
 
 
 @pytest.fixture(scope="module")
-def demo(account: Account) -> str:
+def demo(account: Account, clusters: Path) -> str:
     """What a demo printed."""
     program = "import sys; from aperture_dagster.cli.main import main; main(sys.argv[1:])"
-    done = run_fork(program, "demo", *WORLD, environment=account.environment(), folder=PROJECT)
+    own = account.environment() | {FOLDER: str(clusters)}
+    done = run_fork(program, "demo", *WORLD, environment=own, folder=PROJECT)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -184,7 +175,7 @@ def up(account: Account, demo: str) -> Iterator[Up]:
     elsewhere = account.folder / "elsewhere"
     elsewhere.mkdir()
     # A file .env in the working directory takes precedence in Dagster.
-    lines = [f"{key}={value}\n" for key, value in account.foreign.variables().items()]
+    lines = [f"{key}={value}\n" for key, value in account.variables.items()]
     (elsewhere / ".env").write_text("".join(lines))
     running = Up(account, elsewhere)
     try:
@@ -196,18 +187,17 @@ def up(account: Account, demo: str) -> Iterator[Up]:
     assert ended == 0, running.log.read_text()
 
 
-def test_a_demo_publishes_every_list_and_shows_them(demo: str, lists: Lists):
+def test_a_demo_publishes_every_list_and_shows_them_without_the_configured_database(
+    account: Account, demo: str, lists: Lists
+):
+    """Otherwise the demo would fill the operator's database with invented titles."""
     assert sorted(lists) == ["ada0", "bela1"]
     for user, ones in lists.items():
         assert f"{user}: list of " in demo
         assert all(titles[0] in demo for _, _, titles in ones)
     assert "Top Picks: what this household watches" in demo
     assert "\x1b" not in demo and "\r" not in demo, "control sequences in a pipe"
-
-
-def test_a_demo_does_not_connect_to_the_configured_database(account: Account, demo: str):
-    """Otherwise the demo would fill the operator's database with invented titles."""
-    assert account.foreign.connections == 0
+    assert account.nobody_connected()
     lines = [line for line in demo.splitlines() if "APERTURE_DATABASE_URL" in line]
     assert len(lines) == 1 and "is ignored" in lines[0]
     assert "hush" not in demo
@@ -238,31 +228,21 @@ def test_every_check_of_a_demo_was_evaluated(up: Up):
     assert {"database_backup.was_proven", "database_backup.is_recent_and_proven"} <= found.keys()
 
 
-def test_the_ui_answers_its_own_pages_and_programs_and_no_other_website(up: Up):
+def test_the_ui_answers_its_own_pages_and_programs_and_no_other_website(account: Account, up: Up):
     runs, mutation = ask(up.port, RUNS % "sync_users"), quote(SYNC_USERS)
     socket_key = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     socket_key += "Sec-WebSocket-Protocol: graphql-ws\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     own, proxied = f"Host: 127.0.0.1:{up.port}\r\n", f"Host: {PROXY}\r\nOrigin: https://{PROXY}\r\n"
     evil = "Origin: http://evil.example\r\n"
+    # The rules have tests of their own, in front_door/test_guard.py.
     for request, head, status in [
         ("GET /operate/server_info", own, 200),
-        (
-            "GET /operate/server_info",
-            f"{own}Origin: http://127.0.0.1:{up.port}\r\nSec-Fetch-Site: same-origin\r\n",
-            200,
-        ),
         ("GET /operate/server_info", proxied, 200),
         ("GET /operate/graphql", own + socket_key, 101),
         ("GET /operate/graphql", proxied + socket_key, 101),
         ("GET /operate/graphql", own + evil + socket_key, 403),
-        ("GET /operate/graphql", "Host: evil.example\r\n" + socket_key, 403),
-        ("GET /operate/server_info", own + evil, 403),
-        ("GET /operate/server_info", f"{own}Sec-Fetch-Site: cross-site\r\n", 403),
         ("GET /operate/server_info", "Host: evil.example\r\n", 421),
-        ("GET /operate/server_info", f"{own}Host: evil.example\r\n", 400),
-        (f"GET http://127.0.0.1:{up.port}/operate/server_info", "Host: evil.example\r\n", 421),
         (f"GET /operate/graphql?query={mutation}", own, 405),
-        (f"GET /operate/graphql%0A?query={mutation}", own, 405),
         (f"POST /operate/graphql?query={mutation}", f"{own}Content-Length: 0\r\n", 415),
         ("POST /operate/report_asset_materialization/movies", f"{own}{evil}Content-Length: 0\r\n", 403),
     ]:
@@ -271,15 +251,16 @@ def test_the_ui_answers_its_own_pages_and_programs_and_no_other_website(up: Up):
             answer = connection.recv(100).decode("latin-1")
             assert answer.startswith(f"HTTP/1.1 {status} "), (request, head, answer)
     assert ask(up.port, RUNS % "sync_users") == runs
+    assert account.nobody_connected() and "is ignored" in up.log.read_text()
 
 
-def test_the_ui_of_a_demo_does_not_connect_to_the_configured_database(account: Account, up: Up):
-    assert account.foreign.connections == 0
-    assert "is ignored" in up.log.read_text()
-
-
-def test_a_second_start_on_the_same_home_is_refused_and_harms_nothing(account: Account, up: Up):
-    before, parts = up.log.read_text(), up.parts()
+@pytest.mark.nightly(
+    reason="It starts everything once more.",
+    instead="cli/test_supervisor.py"
+    "::test_a_part_that_dies_is_started_again_while_its_runs_and_others_go_on_and_a_kill_ends_all_of_them",
+)
+def test_a_second_start_on_the_same_home_is_refused_and_after_a_kill_it_takes_over(account: Account, up: Up):
+    runs, before, parts = ask(up.port, RUNS % "sync_users"), up.log.read_text(), up.parts()
     second = up.start()
     assert second.wait(PATIENCE) == 1
     said = " ".join(up.log.read_text().removeprefix(before).split())
@@ -288,15 +269,6 @@ def test_a_second_start_on_the_same_home_is_refused_and_harms_nothing(account: A
     assert up.process.poll() is None and up.everything_runs()
     # The part that says what is ready ends by itself.
     assert len(parts) > 1 and up.parts() <= parts, "none of the parts was started again"
-
-
-@pytest.mark.nightly(
-    reason="It starts everything once more.",
-    instead="cli/test_supervisor.py"
-    "::test_a_part_that_dies_is_started_again_while_its_runs_and_others_go_on_and_a_kill_ends_all_of_them",
-)
-def test_after_a_kill_another_start_takes_over(account: Account, up: Up):
-    runs = ask(up.port, RUNS % "sync_users")
     up.process.kill()
     up.process.wait()
     # The parts end by themselves; until then, the home is theirs.

@@ -1,9 +1,11 @@
-"""From what users like to what is suggested to them of what the library does not have."""
+"""From what users like to what is suggested to them, also of what the library does not have."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -12,10 +14,14 @@ from sqlalchemy import make_url
 
 from aperture_dagster.partitions import USERS
 from aperture_dagster.postgres.connection import close_engine
+from aperture_dagster.ratings.accounts import TraktAccounts
+from aperture_dagster.ratings.records import parse_tokens
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.taste.crowd import table_in_use
+from aperture_dagster.taste.crowd_table import build_table, write_table
 from aperture_dagster_tests.databases import database_copy
 from aperture_dagster_tests.e2e.discovery import (
     DAY,
@@ -111,16 +117,14 @@ def test_people_get_what_resembles_their_taste_and_nothing_with_something_agains
         assert home.titles("ann", "series")[0].startswith("Heist")
 
 
-def test_the_command_shows_lists_with_reasons_and_where_to_stream(
-    discovered: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_shows_lists_with_reasons_and_where_to_stream(discovered: Any) -> None:
     with discovered() as home:
-        said = command(home, monkeypatch, "discover", "ann", "--count", "3")
+        said = command(home, "discover", "ann", "--count", "3")
         rows = [line for line in said.splitlines() if "Heist" in line]
         assert len(rows) >= 5 and "People who liked Heist 3 and Heist 9 also liked this" in rows[0]
         assert "Where to stream (DE)" in said and "JustWatch" in said and "TMDb" in said
-        dismiss(home, monkeypatch, "kid", "Heist 1031")
-        assert "tmdb:movie:1031" in command(home, monkeypatch, "discover", "kid", "--dismissed")
+        dismiss(home, "kid", "Heist 1031")
+        assert "tmdb:movie:1031" in command(home, "discover", "kid", "--dismissed")
 
 
 # Requests
@@ -148,54 +152,171 @@ def test_a_day_later_only_what_is_new_or_old_is_requested(discovered: Any) -> No
 # What users and the library have
 
 
-def test_a_dismissed_title_leaves_at_once_for_its_user_alone_and_comes_back_when_undone(
-    discovered: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dismissed_title_leaves_at_once_for_its_user_alone_and_comes_back_when_undone(discovered: Any) -> None:
     with discovered(discovery_per_list=10) as home:
         home.suggest()
         before = home.titles("ann")
         assert "Heist 1030" in before
-        said = dismiss(home, monkeypatch, "ann", "Heist 1030 (2010)")
+        said = dismiss(home, "ann", "Heist 1030 (2010)")
         assert said.strip() == "Heist 1030 (2010) is not suggested to ann any more."
-        said = dismiss(home, monkeypatch, "ann", "Heist 6 (2010)")
+        said = dismiss(home, "ann", "Heist 6 (2010)")
         assert said.endswith(" It has left their list.\n"), "it is in the library"
-        dismiss(home, monkeypatch, "ann", "Heist 6 (2010)", "--undo")
+        dismiss(home, "ann", "Heist 6 (2010)", "--undo")
         assert home.titles("ann") == [one for one in before if one != "Heist 1030"] and "Heist 1030" in home.titles(
             "kid"
         )
         home.suggest()
         after = home.titles("ann")
         assert len(after) == 10 and "Heist 1030" not in after, "another one takes its place"
-        # TMDb gives the title a new number; the dismissal knows it by its IMDb id, too.
-        home.home.rows("UPDATE discovery_pool SET tmdb_id = 77777 WHERE title = 'Heist 1030' RETURNING 1")
-        home.home.rows("UPDATE dismissals SET work_id = (SELECT min(work_id) FROM works) RETURNING 1")
-        home.suggest()
-        assert "Heist 1030" not in home.titles("ann")
-        home.home.rows("UPDATE discovery_pool SET tmdb_id = 1030 WHERE tmdb_id = 77777 RETURNING 1")
-        assert "may be suggested to ann again" in dismiss(home, monkeypatch, "ann", "imdb:tt0001030", "--undo")
+        assert "may be suggested to ann again" in dismiss(home, "ann", "imdb:tt0001030", "--undo")
         home.suggest()
         assert home.titles("ann") == before
 
 
-def test_what_the_library_gets_leaves_all_lists_and_the_pool(discovered: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_library_gets_leaves_all_lists_and_the_pool(discovered: Any) -> None:
     with discovered() as home:
-        assert "Heist 1030" in command(home, monkeypatch, "discover", "ann")
+        assert "Heist 1030" in command(home, "discover", "ann")
         home.state.add_title(outside(3, "heist", copies=2))
         home.home.must("sync_movies")
         found = run_check(home.home, "discovery_candidates", "suit_their_users")
         assert not found.passed and (found.description or "").startswith("3 suggestions")
-        assert "Heist 1030" not in command(home, monkeypatch, "discover", "ann")
+        assert "Heist 1030" not in command(home, "discover", "ann")
         home.state.add_fault(FaultRule("tmdb", status=503))
         home.clock.moment += 15 * DAY
         lists = home.home.snapshot()["discovery_lists"]
         result = home.run()
         assert not result.success and "503" in failures(result)["discovery_pool"]
         assert home.home.snapshot()["discovery_lists"] == lists, "TMDb is down, but what is here is known"
-        assert "Heist 1030" not in command(home, monkeypatch, "discover", "ann")
+        assert "Heist 1030" not in command(home, "discover", "ann")
         home.state.clear_faults()
         home.discover()
         assert "Heist 1030" not in {*home.titles("ann"), *home.titles("kid")}
         assert run_check(home.home, "discovery_candidates", "suit_their_users").passed
+
+
+# Trakt
+
+
+def test_what_trakt_recommends_is_asked_once_a_day_and_an_empty_answer_or_failure_keeps_it(discovered: Any) -> None:
+    # Nothing else leads to them: no list of recommendations, and no trait of what ann likes.
+    titles = [
+        title(3000 + number, "space", title=f"Unheard {number}", vote_count=400, recommended_tmdb_ids=())
+        for number in range(3)
+    ]
+    # No list of TMDb's has a title.
+    with discovered(discovery_minimum_votes=100_000) as home:
+        stand_ins = home.state.settings
+        home.use(
+            trakt_url=home.simulator.trakt_url,
+            trakt_client_id=stand_ins.trakt_client_id,
+            trakt_client_secret=stand_ins.trakt_client_secret,
+            secret_key="a key with which tokens are encrypted",
+        )
+        for one in titles:
+            home.state.add_title(one)
+        home.clock.moment += timedelta(minutes=5)
+        tokens = parse_tokens(home.state.trakt_connect("ann"), home.clock.now())
+        user_id = home.home.value("SELECT user_id FROM users WHERE name = 'ann'")
+        TraktAccounts(home.home.settings, home.home.database, home.clock).connect(user_id, tokens)
+        home.state.trakt_recommend("ann", [one.key for one in titles])
+
+        def unheard() -> set[str]:
+            """The titles of Trakt's list that are wanted in the pool now."""
+            rows = home.home.rows(
+                "SELECT title FROM discovery_pool WHERE title LIKE 'Unheard%' "
+                "AND wanted_at = (SELECT max(wanted_at) FROM discovery_pool)"
+            )
+            return {row["title"] for row in rows}
+
+        def asked() -> int:
+            """The number of requests for recommendations to Trakt."""
+            return home.state.requests("trakt", "recommendations")
+
+        assert home.discover()["requests_to_trakt"] == 2
+        every = {one.title for one in titles}
+        assert unheard() == every
+        home.use(discovery_minimum_votes=50)
+        home.suggest()
+        assert every <= set(home.titles("ann"))
+        home.use(discovery_minimum_votes=100_000)
+        home.clock.moment += DAY
+        home.state.trakt_recommend("ann", [])
+        home.discover()
+        assert asked() == 4 and unheard() == every
+        assert home.discover()["requests_to_trakt"] == 0, "that it was empty is known for the day"
+        home.clock.moment += DAY
+        home.state.add_fault(FaultRule("trakt", status=503))
+        assert home.discover()["lists_failed"] == 1
+        assert unheard() == every
+        home.state.clear_faults()
+        home.clock.moment += DAY
+        before = asked()
+        home.use(trakt_sync_only=True)
+        assert home.discover()["requests_to_trakt"] == 0 and asked() == before
+        assert unheard() == set(), "Trakt is only kept in step"
+
+
+# Other people's lists and histories
+
+
+def test_lists_follow_tmdbs_lists_and_what_a_crowd_watched_along(discovered: Any, tmp_path: Path) -> None:
+    with discovered(discovery_per_list=100) as home:
+        home.home.rows(
+            "UPDATE tmdb_metadata SET recommended_tmdb_ids = recommended_tmdb_ids || 5 "
+            "WHERE work_id IN (SELECT work_id FROM titles WHERE media_type = 'movie' AND tmdb_id = 3) RETURNING 1"
+        )
+
+        def recommend() -> list[dict]:
+            """Recommend again; return ann's films, best first."""
+            home.home.must("generate_recommendations", users=home.home.everyone(), assets=["recommendations"])
+            return home.home.rows(
+                "SELECT r.rank, n.tmdb_id, r.components, r.score FROM recommendations r JOIN users u USING (user_id) "
+                "JOIN work_names n USING (work_id) WHERE u.name = 'ann' AND r.media_type = 'movie' ORDER BY r.rank"
+            )
+
+        usual = recommend()
+        from_lists = {row["tmdb_id"]: row["components"]["recommended_from"] for row in usual}
+        assert from_lists[5] > 0, "TMDb recommends it from a film that ann watched"
+        before = usual, home.rows("ann")
+        # Of both lists the last film, which a crowd watched along with what ann has watched.
+        chosen = [[row["tmdb_id"] for row in rows if row["tmdb_id"]][-1] for rows in before]
+        others = tuple(row["tmdb_id"] for rows in before for row in rows[:2] if row["tmdb_id"])
+        write_crowd(tmp_path, (3, 6, 9, *chosen), others)
+        table = table_in_use(home.home.settings)
+        write_table(table, build_table(tmp_path))
+        after = [recommend()]
+        home.home.must(JOB, users=home.home.everyone(), assets=["discovery_candidates"])
+        after.append(home.rows("ann"))
+        for number, old, new in zip(chosen, before, after, strict=True):
+            assert leading(new, "co_watch") == number
+            scores = [next(row["score"] for row in rows if row["tmdb_id"] == number) for rows in (old, new)]
+            assert scores[1] > scores[0]
+
+        table.write_bytes(b"no table")
+        assert recommend() == usual, "what cannot be read costs only the crowd"
+        found = run_check(home.home, "recommendations", "crowd_is_usable")
+        assert not found.passed and "no usable table" in (found.description or "")
+
+
+def leading(rows: list[dict], component: str) -> int:
+    """Return the TMDb id of the only film with the best of a component, which speaks for it."""
+    best, second = sorted(rows, key=lambda row: -row["components"][component])[:2]
+    assert best["components"][component] > max(second["components"][component], 0.0)
+    return best["tmdb_id"]
+
+
+def write_crowd(folder: Path, *likes: tuple[int, ...]) -> None:
+    """Write thirty people for each group of films, by TMDb id, who give all of them four stars and a half."""
+    films = sorted({film for group in likes for film in group})
+    # The ids of MovieLens are others than those of TMDb.
+    (folder / "links.csv").write_text("movieId,imdbId,tmdbId\n" + "".join(f"{film + 7},,{film}\n" for film in films))
+    rows = [
+        f"{100 * number + person},{film + 7},4.5,{1_500_000_000 + person}\n"
+        for number, group in enumerate(likes, start=1)
+        for person in range(30)
+        for film in group
+    ]
+    (folder / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + "".join(rows))
 
 
 # Trouble

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -12,11 +12,15 @@ import pytest
 
 from aperture_dagster.build import all_jobs
 from aperture_dagster.defs.users import VERSION_TAG
-from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG, users_partitions
+from aperture_dagster.jobs import Job
+from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
+from aperture_dagster.simulator.responses import FaultRule
+from aperture_dagster.taste import recommendations
 from aperture_dagster_tests.defs.shared import definitions_of
 from aperture_dagster_tests.e2e.console import Console, console_of, materialized, why_failed
 from aperture_dagster_tests.e2e.worlds import small_world
-from aperture_dagster_tests.household import Household
+from aperture_dagster_tests.household import Household, status_of
+from aperture_dagster_tests.listener import listening
 
 pytestmark = pytest.mark.e2e
 
@@ -49,12 +53,6 @@ def versions(home: Household, asset: str) -> dict[str, str]:
     return {partition: one[VERSION_TAG] for partition, one in tags.items()}
 
 
-def status(home: Household, asset: str) -> dict[str, str]:
-    """The status of each user's partition, as the UI shows it."""
-    found = home.instance.get_status_by_partition(dg.AssetKey(asset), home.everyone(), users_partitions)
-    return {key: state.value for key, state in (found or {}).items() if state is not None}
-
-
 def assert_recorded(home: Household, events: list[dg.AssetMaterialization], users: list[str], about: str) -> None:
     """Assert that each of the users is recorded once, with a page and a data version, and nothing else is."""
     assert [one.partition for one in events] == users, about
@@ -75,7 +73,7 @@ def test_a_backfill_of_everything_that_has_users_records_each_asset_and_user_onc
         assert len(set(before[asset].values())) == len(everyone) or asset not in CHAIN, f"{asset}: no two are alike"
         assert_recorded(home, done.events(asset), everyone, asset)
         assert versions(home, asset) == before[asset], f"{asset}: nothing has changed"
-        assert status(home, asset) == dict.fromkeys(everyone, "MATERIALIZED")
+        assert status_of(home, asset) == dict.fromkeys(everyone, "MATERIALIZED")
         assert set(console.checks_of(asset).values()) <= {"SUCCEEDED"}, asset
 
 
@@ -89,23 +87,17 @@ def test_a_backfill_of_some_users_serves_these_with_the_documented_configuration
         assert not any("unchanged_since" in one.metadata for one in done.events(asset)), "it is computed again"
 
 
-@pytest.fixture
-def unlucky(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the list of one user fail from now on."""
-    module = import_module("aperture_dagster.taste.recommendations")
-    original = module._recommendation_row
+def test_a_backfill_in_which_one_user_fails_says_so_and_records_the_others(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+):
+    home, original = console.home, recommendations._recommendation_row
 
     def broken(user: Any, *more: Any) -> Any:
         if user.name == UNLUCKY:
             raise RuntimeError("no rule for this one")
         return original(user, *more)
 
-    monkeypatch.setattr(module, "_recommendation_row", broken)
-
-
-@pytest.mark.usefixtures("unlucky")
-def test_a_backfill_in_which_one_user_fails_says_so_and_records_the_others(console: Console):
-    home = console.home
+    monkeypatch.setattr(recommendations, "_recommendation_row", broken)
     others = [user for user in home.everyone() if user != UNLUCKY]
     home.daily_checks()
     config = {"ops": {"recommendations": {"config": {"recompute": True}}}}
@@ -113,7 +105,7 @@ def test_a_backfill_in_which_one_user_fails_says_so_and_records_the_others(conso
     assert done.status == FAILED
     assert_recorded(home, done.events("taste_profiles"), home.everyone(), "taste_profiles")
     assert_recorded(home, done.events("recommendations"), others, "recommendations")
-    assert status(home, "recommendations") == {UNLUCKY: "FAILED"} | dict.fromkeys(others, "MATERIALIZED")
+    assert status_of(home, "recommendations") == {UNLUCKY: "FAILED"} | dict.fromkeys(others, "MATERIALIZED")
     assert set(console.checks_of("taste_profiles").values()) == {"SUCCEEDED"}
     assert "SKIPPED" not in console.checks_of("recommendations").values()
 
@@ -136,9 +128,12 @@ def test_checks_run_with_one_partition_and_are_about_everybody(console: Console)
 
 def test_a_job_that_is_launched_without_a_partition_serves_everybody(console: Console):
     home, everyone = console.home, console.home.everyone()
-    jobs = [job for job in all_jobs(home.settings) if job.scope != "all"]
-    assert len(jobs) > 5
-    for job in jobs:
+    # Of each scope, the one that makes most.
+    scopes: dict[str, Job] = {}
+    for job in sorted(all_jobs(home.settings), key=lambda job: len(job.assets)):
+        scopes[job.scope] = job
+    assert scopes.pop("all") and {"users", "day"} <= scopes.keys()
+    for job in scopes.values():
         run = console.launch(job.name)
         assert run.is_success, (job.name, why_failed(home, run.run_id))
         recorded: dict[str, list[dg.AssetMaterialization]] = {}
@@ -165,3 +160,34 @@ def test_a_job_for_everybody_says_what_to_do_while_nobody_takes_part(household: 
         assert run.status == dg.DagsterRunStatus.FAILURE
         said = " ".join(str(one.dagster_event) for one in home.instance.all_logs(run.run_id))
         assert "No users take part yet: run sync_users." in said
+
+
+def test_a_run_that_failed_is_resumed_where_it_failed_and_none_sends_or_writes_anything_elsewhere(
+    household: Any, tmp_path: Path
+):
+    """Whoever can start a run, a page in a browser included, cannot have a key sent to another address."""
+    world = small_world(movies=3, users=1, plays=2)
+    with (
+        listening() as listener,
+        household(world, after=("sync_users", "sync_movies"), http_attempts=1) as (simulator, home),
+        console_of(home) as console,
+    ):
+        simulator.state.add_fault(FaultRule("jellyfin", "includeItemTypes=Episode"))
+        first = console.launch("sync_series")
+        simulator.state.clear_faults()
+        again = console.resume(first)
+
+        def steps(run: dg.DagsterRun) -> set[str]:
+            return {one.asset_key.to_user_string() for one in materialized(home, run.run_id)}
+
+        assert not first.is_success and (steps(first), steps(again)) == ({"series"}, {"episodes"})
+        elsewhere, known = tmp_path / "elsewhere", len(home.instance.get_runs())
+        for resource, config in (
+            # The folder for what passes between steps.
+            ("io_manager", {"base_dir": str(elsewhere)}),
+            ("media_servers", {"media_server_url": listener.url}),
+            ("services", {"tmdb_url": listener.url}),
+        ):
+            console.launch_with("sync_users", {"resources": {resource: {"config": config}}})
+        assert not elsewhere.exists() and listener.received == []
+        assert all(run.is_success for run in home.instance.get_runs()[:-known])

@@ -1,4 +1,4 @@
-"""Originals and published copies share what was watched, where the server does not share it itself."""
+"""What is watched on published copies counts for the originals; where the server does not share it, both have it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 
 from aperture_dagster.media_server.jellyfin import JellyfinWriter
-from aperture_dagster_tests.e2e.publishing import Publishing, at_night
-from aperture_dagster_tests.e2e.test_publishing import ANNAS, SHOWS, shelf
+from aperture_dagster.simulator.world import Play, World, WorldUser
+from aperture_dagster_tests.e2e.publishing import Publishing, at_night, publishing
+from aperture_dagster_tests.e2e.reading import read_histories, read_server
+from aperture_dagster_tests.e2e.test_publishing import ANNAS, SHOWS, series, shelf
+from aperture_dagster_tests.household import materializations, metadata_of
 from aperture_dagster_tests.killing import killed_at
 from aperture_dagster_tests.marks import ANOTHER_CASE
 
@@ -86,45 +89,7 @@ def watching(household: Any, tmp_path: Path, server: str = "jellyfin@12.0.0", **
 
 
 @separate
-def test_half_a_film_on_a_copy_is_on_the_original_and_stays_in_the_list_until_it_is_finished(
-    household: Any, tmp_path: Path, server: str
-):
-    with watching(household, tmp_path, server) as anna:
-        copy, original, at = anna.copy(3), anna.original(3), ago(hours=1)
-        active = anna.place.state.user_named("ben").last_activity
-        anna.play(copy, 0.5, at)
-        anna.play(anna.original(1), 0.3, at)
-        anna.sync()
-        assert anna.has(original) == (False, 50, at)
-        assert anna.has(anna.copy(1)) == anna.has(anna.original(1)), "and the other way round"
-        anna.renew("Film 6", "Film 8")
-        assert anna.place.titles(ANNAS) == ["Film 6", "Film 8", "Film 3", "Film 1"]
-        assert {copy.id, original.id} <= anna.continues()
-        assert anna.has(anna.copy(8)) == anna.has(anna.original(8)), "what comes later has the state from the start"
-        anna.play(original, 1.0, ago(minutes=1))
-        anna.sync()
-        assert anna.has(copy) == (True, 0, anna.has(original)[2])
-        assert not {copy.id, original.id} & anna.continues()
-        ben = anna.place.state.user_named("ben")
-        assert not any(data.played or data.position for data in ben.data.values()) and ben.last_activity == active
-        anna.place.state.reset_counters()
-        anna.sync()
-        assert anna.place.changes() == 0
-
-
-@separate
-def test_before_a_copy_leaves_its_position_is_on_the_original(household: Any, tmp_path: Path, server: str):
-    """Nobody reads the history in between, and it was untouched for longer than a title is kept."""
-    with watching(household, tmp_path, server) as anna:
-        at = ago(days=15)
-        anna.play(anna.copy(3), 0.5, at)
-        anna.renew("Film 6", "Film 5")
-        assert anna.place.titles(ANNAS) == ["Film 6", "Film 5"]
-        assert anna.has(anna.original(3)) == (False, 50, at)
-
-
-@separate
-def test_an_episode_on_a_copy_counts_for_the_original_and_a_favourite_is_one_on_both(
+def test_what_is_watched_on_a_copy_or_an_original_is_the_same_on_both_and_stays_in_the_list_until_it_is_finished(
     household: Any, tmp_path: Path, server: str
 ):
     with watching(household, tmp_path, server) as anna:
@@ -134,13 +99,37 @@ def test_an_episode_on_a_copy_counts_for_the_original_and_a_favourite_is_one_on_
             anna.user.edit(item).favorite = True
         anna.play(anna.episode(1, 1, is_copy=True), 1.0, ago(hours=2))
         anna.play(anna.episode(1, 2, is_copy=True), 0.5, ago(hours=1))
+        copy, original, at = anna.copy(3), anna.original(3), ago(hours=1)
+        active = anna.place.state.user_named("ben").last_activity
+        anna.play(copy, 0.5, at)
+        anna.play(anna.original(1), 0.3, at)
         anna.sync()
+        assert anna.has(original) == (False, 50, at)
+        assert anna.has(anna.copy(1)) == anna.has(anna.original(1)), "and the other way round"
         assert anna.has(anna.episode(1, 1, is_copy=False))[:2] == (True, 0)
         assert anna.has(anna.episode(1, 2, is_copy=False)) == anna.has(anna.episode(1, 2, is_copy=True))
         assert anna.user.of(series).favorite and anna.user.of(anna.copy(5)).favorite
+        anna.renew("Film 6", "Film 8")
+        assert anna.place.titles(ANNAS) == ["Film 6", "Film 8", "Film 3", "Film 1"]
+        assert {copy.id, original.id} <= anna.continues()
+        assert anna.has(anna.copy(8)) == anna.has(anna.original(8)), "what comes later has the state from the start"
+        anna.play(original, 1.0, ago(minutes=1))
         anna.play(anna.episode(1, 2, is_copy=False), 1.0, ago(minutes=1))
         anna.sync()
-        assert anna.has(anna.episode(1, 2, is_copy=True))[:2] == (True, 0) and anna.continues() == set()
+        assert anna.has(copy) == (True, 0, anna.has(original)[2])
+        assert anna.has(anna.episode(1, 2, is_copy=True))[:2] == (True, 0)
+        assert not {copy.id, original.id} & anna.continues()
+        ben = anna.place.state.user_named("ben")
+        assert not any(data.played or data.position for data in ben.data.values()) and ben.last_activity == active
+        anna.place.state.reset_counters()
+        anna.sync()
+        assert anna.place.changes() == 0
+        # Before a copy leaves, its position is on the original: nobody reads the history in between.
+        at = ago(days=15)
+        anna.play(anna.copy(6), 0.5, at)
+        anna.renew("Film 8", "Film 5")
+        assert anna.place.titles(ANNAS)[:2] == ["Film 8", "Film 5"] and "Film 6" not in anna.place.titles(ANNAS)
+        assert anna.has(anna.original(6)) == (False, 50, at)
 
 
 @pytest.mark.parametrize("is_sent", [True, pytest.param(False, marks=ANOTHER_CASE)])
@@ -180,3 +169,191 @@ def test_nothing_is_written_where_the_server_shares_what_was_watched_or_sharing_
         assert anna.place.titles(ANNAS) == ["Film 6", "Film 5", "Film 3"]
         requests = anna.place.state.counters.requests
         assert not [name for one in requests.values() for name in one if "UserData" in name or "PlayedItems" in name]
+
+
+# Copies whose ids on the server were never recorded
+
+
+two_servers = pytest.mark.parametrize("server", ["jellyfin@12.0.0", *at_night("jellyfin@10.11.11", "emby")])
+SEPARATE = {"publish_as": "symlink"}
+"""Copies with a watch state of their own on each server."""
+TOP_PICKS = "Top Picks - Movies"
+MANIFEST = ("published_entries", "published_libraries", "published_lists", "published_access")
+LOG = """
+    SELECT coalesce(t.title, s.title || format(' S%sE%s', e.season, e.number)) AS title,
+    round(p.completion::numeric, 1)::float8 AS completion FROM plays p JOIN users u USING (user_id)
+    LEFT JOIN titles t USING (item_id) LEFT JOIN episodes e USING (item_id)
+    LEFT JOIN titles s ON s.item_id = e.series_item_id
+    WHERE u.name = 'anna' AND p.played_at > now() - interval '1 day' ORDER BY 1, 2"""
+WATCHED = [
+    {"title": "Film 3", "completion": 0.5},
+    {"title": "Film 5", "completion": 1.0},
+    {"title": "Series 1 S1E2", "completion": 1.0},
+]
+
+
+def publish_without_ids(place: Publishing) -> None:
+    """Publish, but as a run that ended before the server had read what it placed."""
+    place.publish_now()
+    # Without any play, every look would be a full one.
+    place.state.play(Play("anna", "movie:8", datetime.now(UTC) - timedelta(days=2)))
+    read_histories(place.home)
+    forget_ids(place)
+
+
+def forget_ids(place: Publishing) -> None:
+    assert place.home.rows("DELETE FROM item_versions WHERE is_published RETURNING 1")
+
+
+def watch(place: Publishing) -> None:
+    """Anna finishes a film and an episode on their copies, and watches half of another film."""
+    films = place.items(ANNAS)
+    with place.writer() as writer:
+        episodes = writer.library_items(place.libraries()[SHOWS], "Episode")
+    (episode,) = (one for one in episodes if (one.season, one.number) == (1, 2))
+    for item, completion in ((films["Film 5"], 1.0), (films["Film 3"], 0.5), (episode, 1.0)):
+        place.state.play_item("anna", item.server_item_id, completion, datetime.now(UTC))
+
+
+def read(place: Publishing) -> int:
+    """Read what is new of the histories; return how many requests that took."""
+    place.state.reset_counters()
+    assert read_histories(place.home)["anna"].compared is False
+    return sum(sum(counts.values()) for counts in place.state.counters.requests.values())
+
+
+@two_servers
+def test_plays_on_copies_with_unknown_ids_count_for_the_originals(household: Any, tmp_path: Path, server: str):
+    with shelf(household, tmp_path, server=server, share_watch_state=False, **SEPARATE) as place:
+        publish_without_ids(place)
+        watch(place)
+        asked = read(place)
+        assert place.home.rows(LOG) == WATCHED
+        recorded = place.home.rows("SELECT server_item_id FROM item_versions WHERE is_published ORDER BY 1")
+        assert len(recorded) == 3
+        assert read(place) == asked, "it took no request to find out"
+        assert place.home.rows(LOG) == WATCHED
+        # By ids that are known now.
+        copy = place.items(ANNAS)["Film 3"].server_item_id
+        place.state.play_item("anna", copy, 1.0, datetime.now(UTC))
+        read(place)
+        again = [WATCHED[0], {"title": "Film 3", "completion": 1.0}, *WATCHED[1:]]
+        assert place.home.rows(LOG) == again
+
+        # Without what the manifest knew either, as after the restore of a backup from before the publication.
+        forget_ids(place)
+        for table in MANIFEST:
+            place.home.rows(f"DELETE FROM {table} RETURNING 1")
+        place.state.play_item("anna", place.items(ANNAS)["Film 1"].server_item_id, 1.0, datetime.now(UTC))
+        read(place)
+        assert place.home.rows(LOG) == [{"title": "Film 1", "completion": 1.0}, *again]
+
+
+@two_servers
+def test_plays_on_copies_with_unknown_ids_are_kept_when_the_copies_disappear(
+    household: Any, tmp_path: Path, server: str
+):
+    """Nobody reads the histories in between."""
+    with shelf(household, tmp_path, server=server, **SEPARATE) as place:
+        place.recommend("anna", "Film 3", "Film 1", "Film 5")
+        publish_without_ids(place)
+        watch(place)
+        with place.publication() as publication:
+            published = publication.unpublish()
+        assert not [one.error for one in published.outcomes if one.error is not None]
+        assert ANNAS not in place.libraries() and place.home.rows(LOG) == WATCHED
+        read(place)
+        assert place.home.rows(LOG) == WATCHED
+
+
+def test_a_user_who_was_deleted_on_the_server_costs_nobody_a_library_of_everybody(household: Any, tmp_path: Path):
+    with shelf(household, tmp_path, also=["top_picks_libraries"], server="jellyfin@12.0.0", **SEPARATE) as place:
+        place.pick("Film 3", "Film 1")
+        place.publish_top_picks()
+        film = place.items(TOP_PICKS)["Film 3"]
+        place.state.play_item("anna", film.server_item_id, 1.0, datetime.now(UTC))
+        place.state.advance(180)
+        place.pick("Film 1")
+        place.state.remove_user("ben")
+        with place.publication() as publication:
+            published = publication.publish(["top_picks"])
+        assert [one.error for one in published.outcomes if one.error is not None] == []
+        assert TOP_PICKS in place.libraries()
+        assert [row["title"] for row in place.home.rows(LOG)] == ["Film 3"]
+
+
+# Shows You Watch as a library: what comes next, in the order in which it was watched
+
+
+LIBRARY = "Shows You Watch - anna"
+NOW = datetime.now(UTC)
+
+
+def watched(number: int, *episodes: int, season: int = 1, hours_ago: float, user: str = "anna") -> list[Play]:
+    at = NOW - timedelta(hours=hours_ago)
+    return [
+        Play(user, f"series:{900 + number}", at + timedelta(minutes=one), season=season, episode=one)
+        for one in episodes
+    ]
+
+
+def publish(place: Publishing) -> None:
+    place.home.must("sync_watch_history", users=place.home.everyone())
+    place.home.must("sync_watching_libraries", users=place.home.everyone())
+
+
+def episodes(place: Publishing) -> dict[str, list[tuple[int | None, int | None]]]:
+    """The episodes of each series as the server shows them."""
+    with place.writer() as writer:
+        items = writer.library_items(place.libraries()[LIBRARY], "Series,Episode")
+    names = {one.server_item_id: one.name for one in items if one.item_type == "Series"}
+    found: dict[str, list[tuple[int | None, int | None]]] = {name: [] for name in names.values()}
+    for one in items:
+        if one.item_type == "Episode" and one.series_item_id is not None:
+            found[names[one.series_item_id]].append((one.season, one.number))
+    return {name: sorted(found[name]) for name in found}
+
+
+@pytest.mark.parametrize("server", [*at_night("jellyfin@10.10.7", "jellyfin@12.0.0"), "emby"])
+def test_a_series_begins_with_the_next_unwatched_episode_and_every_night_is_recorded(
+    household: Any, tmp_path: Path, server: str
+):
+    running = {"status": "Returning Series", "runtime_minutes": 40}
+    world = World(
+        "watching",
+        [series(1, 5, 9, specials=2, **running), series(2, 4, **running), series(3, 3, **running)],
+        [WorldUser("anna"), WorldUser("ben")],
+        [*watched(1, 1, 2, 3, hours_ago=30), *watched(2, 1, 2, hours_ago=3), *watched(2, 1, hours_ago=9, user="ben")],
+    )
+    with publishing(household, world, tmp_path, server=server, also=["shows_you_watch_libraries"]) as place:
+        read_server(place.home, histories=True)
+        # What ben watched before is known.
+        place.state.change_user("ben", max_parental_rating=3)
+        place.home.must("sync_users")
+        publish(place)
+        assert place.titles(LIBRARY, "Series") == ["Series 2", "Series 1"]
+        ten = [(1, 4), (1, 5), *((2, number) for number in range(1, 9))]
+        assert episodes(place) == {"Series 2": [(1, 3), (1, 4)], "Series 1": ten}
+        assert LIBRARY in place.views("anna") and LIBRARY not in place.views("ben")
+        before = place.raw_items(LIBRARY, "Episode")
+        place.state.advance(180)
+        for play in watched(1, 4, hours_ago=0):
+            place.state.play(play)
+        publish(place)
+        assert place.titles(LIBRARY, "Series") == ["Series 1", "Series 2"]
+        assert episodes(place) == {"Series 2": [(1, 3), (1, 4)], "Series 1": [*ten[1:], (2, 9)]}
+        after = place.raw_items(LIBRARY, "Episode")
+        kept = before.keys() & after.keys()
+        assert len(kept) > 5
+        for name in kept:
+            assert after[name]["Id"] == before[name]["Id"]
+            assert after[name]["DateCreated"] == before[name]["DateCreated"]
+        # Otherwise, what is current would be reported as out of date after two nights without a change.
+        result = place.home.must("sync_watching_libraries", users=place.home.everyone(), scheduled=True)
+        recorded = {(one.asset_key.to_user_string(), one.partition) for one in materializations(result)}
+        for asset in ("shows_you_watch", "shows_you_watch_libraries"):
+            assert {(asset, user) for user in ("anna", "ben")} <= recorded
+        shown = {user: metadata_of(result, "shows_you_watch", user) for user in ("anna", "ben")}
+        assert {user: one["dagster/row_count"] for user, one in shown.items()} == {"anna": 2, "ben": 0}
+        first = shown["anna"]["series"].records[0].data
+        assert (first["title"], first["next episode"], first["behind"]) == ("Series 1", "S01E05", 10)

@@ -1,14 +1,14 @@
 """Mistakes of an operator: each gives one sentence that names the setting and the remedy, and affects nothing else.
 
-They are tested with the doctor and with a real run in this process; Dagster's own command is a process of its own.
+They are tested with the doctor and with a real run in this process; commands that cannot start have one of their own.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,17 +17,17 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import make_url
 
 from aperture_dagster.cli.main import main
-from aperture_dagster.postgres.connection import close_engine
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.simulator.worlds import odd_world
+from aperture_dagster_tests.chaos import environment
 from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.databases import no_room, role_with_password, run_statements
+from aperture_dagster_tests.databases import no_room
 from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.household import Household, failures
+from aperture_dagster_tests.processes import all_gone, processes_of
 from aperture_dagster_tests.services import Answer, Scripted
 
 pytestmark = pytest.mark.e2e
@@ -38,66 +38,45 @@ NO_PAGE = Answer("<html><body>Nothing here</body></html>", 404, {"content-type":
 PLAIN_TO_TLS = Answer("<html>The plain HTTP request was sent to HTTPS port</html>", 400, {"content-type": "text/html"})
 TO_LOGIN = Answer("", 302, {"location": "https://elsewhere.example/login"})
 SERVER, KEY = "APERTURE_MEDIA_SERVER_URL", "APERTURE_MEDIA_SERVER_API_KEY"
-
-
-class Surroundings:
-    """Possible targets of an address: working stand-ins, another web server, a silent port and a closed one."""
-
-    def __init__(self, root: str, other: Scripted, silent: str, nobody: str) -> None:
-        self.root, self.other, self.silent, self.nobody = root, other, silent, nobody
-
-
-Place = Callable[[Surroundings], str]
+ATTEMPTS = "APERTURE_HTTP_ATTEMPTS"
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """Wrong settings, and words of the message about them."""
+    """Wrong settings, with names of places, and words of the message about them."""
 
     name: str
-    variables: dict[str, str | Place]
+    variables: dict[str, str]
     told: tuple[str, ...]
     where: str = "media server"
     answer: Answer | None = None
 
 
-def at(path: str) -> Place:
-    return lambda around: around.root + path
-
-
-def other(around: Surroundings) -> str:
-    return around.other.url
-
-
-def nobody(around: Surroundings) -> str:
-    return around.nobody
-
-
 NEITHER = (SERVER, "neither Jellyfin nor Emby", "http://192.168.1.10:8096")
-OPENAI: dict[str, str | Place] = {
+OPENAI = {
     "APERTURE_EMBEDDER": "openai",
     "APERTURE_EMBEDDER_MODEL": "demo-embedding",
     "OPENAI_API_KEY": "demo-openai-key",
 }
 OF_THE_SERVER = [
     Mistake("no such host", {SERVER: "http://no-such-host.invalid:8096"}, (f"Check {SERVER}", "no-such-host")),
-    Mistake("nothing listens", {SERVER: nobody}, (f"Check {SERVER}", "refused")),
+    Mistake("nothing listens", {SERVER: "{nobody}"}, (f"Check {SERVER}", "refused")),
     Mistake(
-        "no answer", {SERVER: lambda around: around.silent, "APERTURE_MEDIA_SERVER_TIMEOUT_SECONDS": "0.5"},
+        "no answer", {SERVER: "{silent}", "APERTURE_MEDIA_SERVER_TIMEOUT_SECONDS": "0.5"},
         (f"Check {SERVER}", "no answer in time"),
     ),
-    Mistake("another web server's page", {SERVER: other}, (f"Check {SERVER}", "not JSON (text/html)")),
-    Mistake("another web server's 404", {SERVER: other}, NEITHER, answer=NO_PAGE),
-    Mistake("another program's JSON", {SERVER: other}, NEITHER, answer=Answer({"hello": "world"})),
-    Mistake("another program's list", {SERVER: other}, NEITHER, answer=Answer([])),
-    Mistake("http to an https port", {SERVER: other}, NEITHER, answer=PLAIN_TO_TLS),
-    Mistake("a page for logging in", {SERVER: other}, (f"set {SERVER} to", "elsewhere.example/login"), answer=TO_LOGIN),
-    Mistake("the path is missing", {SERVER: at(""), "APERTURE_MEDIA_SERVER_TYPE": "jellyfin"}, NEITHER),
-    Mistake("the browser's path", {SERVER: at("/jellyfin/web/index.html")}, NEITHER),
+    Mistake("another web server's page", {SERVER: "{other}"}, (f"Check {SERVER}", "not JSON (text/html)")),
+    Mistake("another web server's 404", {SERVER: "{other}"}, NEITHER, answer=NO_PAGE),
+    Mistake("another program's JSON", {SERVER: "{other}"}, NEITHER, answer=Answer({"hello": "world"})),
+    Mistake("another program's list", {SERVER: "{other}"}, NEITHER, answer=Answer([])),
+    Mistake("http to an https port", {SERVER: "{other}"}, NEITHER, answer=PLAIN_TO_TLS),
     Mistake(
-        "https to an http port",
-        {SERVER: lambda around: around.root.replace("http:", "https:") + "/jellyfin"},
-        (f"Check {SERVER}", "does not speak https", "http://"),
+        "a page for logging in", {SERVER: "{other}"}, (f"set {SERVER} to", "elsewhere.example/login"), answer=TO_LOGIN
+    ),
+    Mistake("the path is missing", {SERVER: "{root}", "APERTURE_MEDIA_SERVER_TYPE": "jellyfin"}, NEITHER),
+    Mistake("the browser's path", {SERVER: "{root}/jellyfin/web/index.html"}, NEITHER),
+    Mistake(
+        "https to an http port", {SERVER: "{tls}/jellyfin"}, (f"Check {SERVER}", "does not speak https", "http://")
     ),
     Mistake("a refused key", {KEY: PASSWORD}, (f"Check {KEY}", "refused (401)")),
     Mistake("a key with odd characters", {KEY: "hush…very-secret"}, (KEY, "contains a character")),
@@ -105,20 +84,20 @@ OF_THE_SERVER = [
 ]  # fmt: skip
 OF_TMDB = [
     Mistake("TMDb's key", {"TMDB_API_KEY": PASSWORD}, ("Check TMDB_API_KEY", "refused (401)"), "TMDb"),
-    Mistake("TMDb's address", {"APERTURE_TMDB_URL": nobody}, ("Check APERTURE_TMDB_URL", "refused"), "TMDb"),
-    Mistake("TMDb's path", {"APERTURE_TMDB_URL": at("/nowhere")}, ("APERTURE_TMDB_URL", "unset it"), "TMDb"),
+    Mistake("TMDb's address", {"APERTURE_TMDB_URL": "{nobody}"}, ("Check APERTURE_TMDB_URL", "refused"), "TMDb"),
+    Mistake("TMDb's path", {"APERTURE_TMDB_URL": "{root}/nowhere"}, ("APERTURE_TMDB_URL", "unset it"), "TMDb"),
 ]
 OF_THE_EMBEDDER = [
     Mistake(
-        "the embedder's key", OPENAI | {"APERTURE_EMBEDDER_URL": at("/openai/v1"), "OPENAI_API_KEY": PASSWORD},
+        "the embedder's key", OPENAI | {"APERTURE_EMBEDDER_URL": "{root}/openai/v1", "OPENAI_API_KEY": PASSWORD},
         ("Check OPENAI_API_KEY", "refused (401)"), "embedder",
     ),
     Mistake(
-        "the embedder's address", OPENAI | {"APERTURE_EMBEDDER_URL": nobody},
+        "the embedder's address", OPENAI | {"APERTURE_EMBEDDER_URL": "{nobody}"},
         ("Check APERTURE_EMBEDDER_URL", "refused"), "embedder",
     ),
     Mistake(
-        "the embedder's path", OPENAI | {"APERTURE_EMBEDDER_URL": at("/openai")},
+        "the embedder's path", OPENAI | {"APERTURE_EMBEDDER_URL": "{root}/openai"},
         ("Check APERTURE_EMBEDDER_URL", "/v1", "APERTURE_EMBEDDER_MODEL"), "embedder",
     ),
 ]  # fmt: skip
@@ -130,31 +109,39 @@ ROUNDS = [
 
 
 @pytest.fixture(scope="module")
-def around() -> Iterator[Surroundings]:
+def places() -> Iterator[dict[str, str]]:
+    """Possible targets of an address: working stand-ins, a silent port and a closed one."""
     with running_simulator(odd_world(datetime.now(UTC))) as simulator, socket.socket() as mute, socket.socket() as free:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
         free.bind(("127.0.0.1", 0))
-        scripted = Scripted()
-        places = [f"http://127.0.0.1:{one.getsockname()[1]}" for one in (mute, free)]
-        yield Surroundings(simulator.url, scripted, *places)
-        scripted.close()
+        silent, nobody = (f"http://127.0.0.1:{one.getsockname()[1]}" for one in (mute, free))
+        tls = simulator.url.replace("http:", "https:")
+        yield {"root": simulator.url, "tls": tls, "silent": silent, "nobody": nobody}
 
 
 @pytest.fixture
-def well(around: Surroundings, database_url: str, tmp_path: Path) -> dict[str, str]:
+def other() -> Iterator[Scripted]:
+    """Another web server."""
+    scripted = Scripted()
+    yield scripted
+    scripted.close()
+
+
+@pytest.fixture
+def well(places: dict[str, str], database_url: str, tmp_path: Path) -> dict[str, str]:
     """The environment of a correctly configured home, without retries."""
     return {
         "APERTURE_HOME": str(tmp_path / "home"),
         "APERTURE_DATABASE_URL": database_url,
         "APERTURE_TIMEZONE": "UTC",
-        "APERTURE_HTTP_ATTEMPTS": "1",
+        ATTEMPTS: "1",
         "APERTURE_STEP_RETRIES": "0",
-        SERVER: f"{around.root}/jellyfin",
+        SERVER: f"{places['root']}/jellyfin",
         KEY: "demo-jellyfin-key",
         "TMDB_API_KEY": "demo-tmdb-key",
-        "APERTURE_TMDB_URL": f"{around.root}/tmdb/3",
-        "APERTURE_TMDB_IMAGE_URL": f"{around.root}/tmdb-images",
+        "APERTURE_TMDB_URL": f"{places['root']}/tmdb/3",
+        "APERTURE_TMDB_IMAGE_URL": f"{places['root']}/tmdb-images",
         "COLUMNS": "1000",
     }
 
@@ -171,9 +158,10 @@ def doctor(instance_that_is_well: str, monkeypatch: pytest.MonkeyPatch) -> Calla
     """``aperture doctor`` in this process, on a working Dagster instance."""
 
     def ask(environment: dict[str, str]) -> Result:
-        for name, value in (environment | {"DAGSTER_HOME": instance_that_is_well}).items():
-            monkeypatch.setenv(name, value)
-        return CliRunner().invoke(main, ["doctor"])
+        with monkeypatch.context() as patched:
+            for name, value in (environment | {"DAGSTER_HOME": instance_that_is_well}).items():
+                patched.setenv(name, value)
+            return CliRunner().invoke(main, ["doctor"])
 
     return ask
 
@@ -195,121 +183,63 @@ def is_one_sentence(told: str) -> None:
     assert "Traceback" not in told and "hush" not in told and ".." not in told.replace("...", "")
 
 
-@pytest.mark.parametrize("mistakes", ROUNDS, ids=lambda mistakes: ", ".join(one.name for one in mistakes))
-def test_a_mistake_is_reported_in_one_sentence_by_the_doctor(
-    around: Surroundings, well: dict[str, str], doctor: Callable[..., Result], mistakes: list[Mistake]
+def test_each_mistake_is_reported_in_one_sentence_by_the_doctor(
+    places: dict[str, str], other: Scripted, well: dict[str, str], doctor: Callable[..., Result]
 ):
-    around.other.say(mistakes[0].answer or PAGE)
-    wrong = {
-        name: value if isinstance(value, str) else value(around)
-        for mistake in mistakes
-        for name, value in mistake.variables.items()
-    }
-    result = doctor(well | wrong)
-    rows = found(result)
-    failed = {mistake.where for mistake in mistakes}
-    assert {what for what, message in rows.items() if message[0] == "✗"} == failed, result.output
-    assert result.exit_code == (1 if failed else 0)
-    assert "aperture up" in rows and rows["database"].startswith("✓"), "the other rows are checked, too"
-    for mistake in mistakes:
-        is_one_sentence(rows[mistake.where])
-        for words in mistake.told:
-            assert words in rows[mistake.where]
+    for mistakes in ROUNDS:
+        other.say(mistakes[0].answer or PAGE)
+        wrong = {name: value for mistake in mistakes for name, value in mistake.variables.items()}
+        result = doctor(well | {name: value.format(**places, other=other.url) for name, value in wrong.items()})
+        rows, about = found(result), ", ".join(one.name for one in mistakes)
+        assert {what for what, said in rows.items() if said[0] == "✗"} == {one.where for one in mistakes}, about
+        assert result.exit_code == 1
+        assert "aperture up" in rows and rows["database"].startswith("✓"), "the other rows are checked, too"
+        for mistake in mistakes:
+            is_one_sentence(rows[mistake.where])
+            for words in mistake.told:
+                assert words in rows[mistake.where], mistake.name
 
 
-IN_RUNS = [one for one in OF_THE_SERVER if one.name == "a refused key"]
-
-
-@pytest.mark.parametrize("mistake", IN_RUNS, ids=lambda mistake: mistake.name)
-def test_a_mistake_is_reported_in_one_sentence_in_a_run(
-    around: Surroundings, well: dict[str, str], monkeypatch: pytest.MonkeyPatch, mistake: Mistake
-):
-    around.other.say(mistake.answer or PAGE)
-    for name, value in (well | mistake.variables).items():
-        monkeypatch.setenv(name, value if isinstance(value, str) else value(around))
+def test_a_mistake_is_reported_in_one_sentence_in_a_run(well: dict[str, str], monkeypatch: pytest.MonkeyPatch):
+    for name, value in (well | {KEY: PASSWORD}).items():
+        monkeypatch.setenv(name, value)
     with dg.DagsterInstance.ephemeral() as instance:
         run = Household(load_settings(), instance).run("sync_users")
     assert not run.success
     (message,) = failures(run).values()
     is_one_sentence(message)
-    assert all(words in message for words in mistake.told)
+    assert f"Check {KEY}" in message and "refused (401)" in message
     (failure,) = [event for event in run.all_events if event.is_step_failure]
     assert failure.step_failure_data.error is not None
     assert failure.step_failure_data.error.cause is None, "no cause that Dagster would print before the message"
 
 
 def test_the_doctor_reports_the_server_of_another_home(
-    around: Surroundings, well: dict[str, str], doctor: Callable[..., Result]
+    other: Scripted, well: dict[str, str], doctor: Callable[..., Result]
 ):
     assert doctor(well).exit_code == 0
     another = Answer({"Id": "0" * 32, "ServerName": "Another", "Version": "12.0.0", "ProductName": "Jellyfin Server"})
-    around.other.say(another)
-    result = doctor(well | {SERVER: around.other.url})
+    other.say(another)
+    result = doctor(well | {SERVER: other.url})
     assert result.exit_code == 1
     told = found(result)["media server"]
     is_one_sentence(told)
     assert f"{SERVER} leads to 'Another'" in told and "Set APERTURE_HOME to another folder" in told
 
 
-# Addresses and databases
-
-
-def without_pgvector(postgres: str) -> str:
-    """Create a database in which the extension cannot be found."""
-    name = f"bare_{uuid.uuid4().hex[:12]}"
-    run_statements(postgres, f"CREATE DATABASE {name}")
-    run_statements(postgres, f"ALTER DATABASE {name} SET extension_control_path = '/nowhere'")
-    return name
-
-
-def test_the_doctor_reports_an_unusable_database_and_still_checks_services(
-    postgres: str, well: dict[str, str], doctor: Callable[..., Result]
-):
-    url = make_url(postgres).set(drivername="postgresql")
-    bare = without_pgvector(postgres)
-    with role_with_password(postgres) as role:
-        wrong = {
-            "another port": (f"postgresql://ann:{PASSWORD}@127.0.0.1:1/db", "refused"),
-            "another password": (
-                url.set(username=role, password=PASSWORD).render_as_string(hide_password=False),
-                "password authentication failed",
-            ),
-            "no pgvector": (url.set(database=bare).render_as_string(hide_password=False), "pgvector"),
-            "no address of a database": (f"mysql://ann:{PASSWORD}@host/db", "expected postgresql://"),
-        }
-        for name, (address, words) in wrong.items():
-            result = doctor(well | {"APERTURE_DATABASE_URL": address})
-            rows = found(result)
-            assert result.exit_code == 1, name
-            is_one_sentence(rows["database"])
-            assert rows["database"].startswith("✗") and words in rows["database"], rows["database"]
-            assert "APERTURE_DATABASE_URL" in rows["database"], name
-            assert {rows[what][0] for what in ("home", "media server", "TMDb", "embedder")} == {"✓"}, name
-            assert PASSWORD not in result.output
-    close_engine(url.set(drivername="postgresql+psycopg", database=bare).render_as_string(hide_password=False))
-    run_statements(postgres, f"DROP DATABASE {bare} WITH (FORCE)")
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "words"),
-    [
-        (SERVER, f"http://ann:{PASSWORD}@127.0.0.1:8096", "without user and password"),
-        ("APERTURE_TMDB_URL", f"https://api.themoviedb.org/3?api_key={PASSWORD}", "without ? or #"),
-        ("APERTURE_EMBEDDER_URL", f"ann:{PASSWORD}@host/v1", "http://"),
-        ("APERTURE_HTTP_ATTEMPTS", "many", "integer"),
-    ],
-)
 def test_an_invalid_setting_ends_every_command_with_one_sentence_that_names_it(
-    well: dict[str, str], monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+    well: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ):
-    for variable, its in (well | {name: value}).items():
-        monkeypatch.setenv(variable, its)
-    for command in (["doctor"], ["up", "--port", "0"]):
-        result = CliRunner().invoke(main, command)
-        assert result.exit_code == 1
-        assert result.output.startswith("Error: ")
-        is_one_sentence(result.output)
-        assert name in result.output and words in result.output
+    address = f"http://ann:{PASSWORD}@127.0.0.1:8096"
+    for name, value, words in ((SERVER, address, "without user and password"), (ATTEMPTS, "many", "integer")):
+        for variable, its in (well | {name: value}).items():
+            monkeypatch.setenv(variable, its)
+        for command in (["doctor"], ["up", "--port", "0"]):
+            result = CliRunner().invoke(main, command)
+            assert result.exit_code == 1
+            assert result.output.startswith("Error: ")
+            is_one_sentence(result.output)
+            assert name in result.output and words in result.output
 
 
 # Dagster's own command
@@ -361,3 +291,45 @@ def test_a_disk_that_fills_up_in_a_step_gives_one_sentence_and_loses_nothing(
     assert {table: after[table] for table in ("users", "titles", "episodes")} == {
         table: before[table] for table in ("users", "titles", "episodes")
     }
+
+
+# Commands that cannot start
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A folder for a home. Processes still running there at the end are an error, and are killed."""
+    yield tmp_path / "home"
+    left = [] if all_gone(tmp_path) else processes_of(tmp_path)
+    for process in left:
+        process.kill()
+    assert not left
+
+
+def one_sentence(*arguments: str, home: Path, **more: str) -> str:
+    """Run a command that is refused before it starts anything; return the sentence with which it failed."""
+    program = "import sys; from aperture_dagster.cli.main import main; main(sys.argv[1:])"
+    done = run_fork(program, *arguments, environment=environment(home, **more), folder=PROJECT)
+    assert done.returncode not in (0, -signal.SIGKILL), done.stdout
+    assert "Traceback" not in done.stderr + done.stdout, done.stderr
+    said = done.stderr.strip()
+    assert said.startswith("Error: ") and len(said.splitlines()) == 1, done.stderr
+    return said
+
+
+def test_a_port_in_use_gives_one_sentence_from_the_stand_ins_too():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        result = CliRunner().invoke(main, ["simulate", "--port", port])
+    assert result.exit_code == 1 and port in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+
+
+def test_a_home_that_is_not_writable_and_a_misspelt_setting_fail_with_one_sentence(home: Path):
+    wrong = {"APERTURE_TIMEZOEN": "UTC", "APERTURE_HOME": str(home)}
+    assert "APERTURE_TIMEZONE" in one_sentence("up", "--port", "0", home=home, **wrong), "it suggests a name"
+    home.write_text("a file is no folder", encoding="utf-8")
+    said = one_sentence("demo", "--home", str(home / "below"), home=home)
+    assert str(home) in said

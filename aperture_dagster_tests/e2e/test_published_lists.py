@@ -1,31 +1,26 @@
-"""Collections and playlists on the media server: ours are as the lists say, and nothing of anybody else is touched."""
+"""Collections and playlists on the media server, and runs that publish at the same time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aperture_dagster.publishing import publication, published
+from aperture_dagster.publishing.lists import ListPublisher
 from aperture_dagster_tests.e2e.publishing import Publishing, at_night
-from aperture_dagster_tests.e2e.test_publishing import film, shelf
+from aperture_dagster_tests.e2e.test_publishing import ANNAS, SHOWS, shelf
+from aperture_dagster_tests.household import materializations
 
 pytestmark = pytest.mark.e2e
 
-PICKS, ANNAS = "Top Picks - Movies", "anna's AI Picks - Movies"
-SHOWS = "anna's AI Picks - TV Series"
+PICKS = "Top Picks - Movies"
 three_servers = pytest.mark.parametrize("server", ["jellyfin@12.0.0", *at_night("jellyfin@10.10.7", "emby")])
 BOTH = ("top_picks_collections", "top_picks_playlists")
 PLAYLISTS = ("recommendation_playlists",)
-
-
-@contextmanager
-def lists(household: Any, tmp_path: Path, *published: str, **how: Any) -> Iterator[Publishing]:
-    """The household of `shelf`, without libraries."""
-    with shelf(household, tmp_path, publish_lists=published, **how) as place:
-        yield place
 
 
 def keeps_order(server: str) -> bool:
@@ -56,7 +51,7 @@ def picks(place: Publishing) -> list[str]:
     "server", ["jellyfin@12.0.0", *at_night("jellyfin@10.9.11", "jellyfin@10.10.7", "jellyfin@10.11.11", "emby")]
 )
 def test_top_picks_are_a_collection_and_a_playlist_for_each_user(household: Any, tmp_path: Path, server: str):
-    with lists(household, tmp_path, *BOTH, server=server) as place:
+    with shelf(household, tmp_path, publish_lists=BOTH, server=server) as place:
         place.pick("Film 5", "Film 2", "Film 7", "Film 1")
         metadata = place.publish_top_picks()
         expected = ["Film 5", "Film 2", "Film 7", "Film 1"]
@@ -88,7 +83,7 @@ def test_top_picks_are_a_collection_and_a_playlist_for_each_user(household: Any,
 
 @three_servers
 def test_recommendations_are_playlists_that_only_their_owner_sees(household: Any, tmp_path: Path, server: str):
-    with lists(household, tmp_path, *PLAYLISTS, server=server) as place:
+    with shelf(household, tmp_path, publish_lists=PLAYLISTS, server=server) as place:
         recorded = place.must_publish()
         assert titles(place, "Playlist", ANNAS, "anna") == ["Film 3", "Film 1", "Film 5", "Film 2", "Film 4"]
         assert set(found(place, "Playlist", "anna")) == {ANNAS, SHOWS}
@@ -104,7 +99,7 @@ def test_recommendations_are_playlists_that_only_their_owner_sees(household: Any
 
 
 def test_no_collection_where_it_would_hide_its_titles(household: Any, tmp_path: Path):
-    with lists(household, tmp_path, *BOTH, stand_ins={"group_into_collections": True}) as place:
+    with shelf(household, tmp_path, publish_lists=BOTH, stand_ins={"group_into_collections": True}) as place:
         place.pick("Film 1", "Film 2")
         metadata = place.publish_top_picks()
         assert found(place, "BoxSet") == {}
@@ -112,27 +107,53 @@ def test_no_collection_where_it_would_hide_its_titles(household: Any, tmp_path: 
         assert titles(place, "Playlist", PICKS, "ben") == ["Film 1", "Film 2"]
 
 
-def test_a_users_parental_limit_holds_for_their_playlist_and_further_runs_change_nothing(
-    household: Any, tmp_path: Path
+# At once: one waits for the other, but not for hours, and nothing comes in between
+
+
+def test_while_another_run_publishes_for_hours_a_run_ends_without_a_failure_and_the_next_one_publishes(
+    household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    """The server drops more than is known here, and says nothing."""
-    ratings = {1: "PG", 2: "R", 3: "G", 4: "Unheard-of", 5: "NC-17", 6: "PG"}
-    films = [film(number, official_rating=rating, tags=(f"tag {number}",)) for number, rating in ratings.items()]
-    with shelf(household, tmp_path, *films, publish_lists=("top_picks_playlists",)) as place:
-        place.state.change_user("ben", max_parental_rating=12)
-        place.home.must("sync_users")
-        place.pick("Film 5", "Film 3", "Film 2", "Film 1", "Film 4")
-        # Since the users were read.
-        place.state.user_named("ben").policy.blocked_tags = ("tag 3",)
+    caplog.set_level("INFO", "test")
+    monkeypatch.setattr(published, "PATIENCE", "50ms")
+    also = ["top_picks_libraries", "recommendation_playlists"]
+    day = datetime.now(UTC).date().isoformat()
+    with shelf(household, tmp_path, also=also) as place, place.publication() as other:
+        place.pick("Film 1")
+        home, tables = place.home, place.home.snapshot()
+        place.state.reset_counters()
+        with other.manifest.exclusively():
+            for result in (
+                place.publish(),
+                home.must("refresh_top_picks", partition=day, assets=["top_picks_libraries"]),
+            ):
+                assert result.success and not list(materializations(result))
+            with place.publication() as mine, pytest.raises(published.AlreadyPublishing, match="try again"):
+                mine.unpublish()
+            assert "Another run is publishing: waiting for it" in caplog.text, "nobody should wonder"
+            assert place.changes() == 0 and place.files() == {}
+            changed = {name for name, rows in home.snapshot().items() if rows != tables[name]}
+            assert not {name for name in changed if name.startswith(("published", "recommendations"))}
+            # A plan needs no lock.
+            with place.publication(dry_run=True) as planned:
+                outcomes = planned.publish(["recommendations"]).outcomes
+            assert {one.kind: one.added for one in outcomes if one.name == ANNAS} == {"library": 5, "playlist": 5}
+        # What waited would publish what it read earlier, over what another run read later.
+        refused: list[str] = []
+
+        def watched(owner: Any, name: str) -> None:
+            do: Callable[..., Any] = getattr(owner, name)
+
+            def call(*arguments: Any, **options: Any) -> Any:
+                with pytest.raises(published.AlreadyPublishing), other.manifest.exclusively():
+                    pass
+                refused.append(name)
+                return do(*arguments, **options)
+
+            monkeypatch.setattr(owner, name, call)
+
+        watched(publication, "gather")
+        watched(ListPublisher, "publish")
+        place.must_publish()
+        assert refused == ["gather", "publish"]
         place.publish_top_picks()
-        assert titles(place, "Playlist", PICKS, "anna") == ["Film 5", "Film 3", "Film 2", "Film 1", "Film 4"]
-        assert titles(place, "Playlist", PICKS, "ben") == ["Film 1"]
-        for _ in range(2):
-            place.state.reset_counters()
-            metadata = place.publish_top_picks()
-            assert place.changes() == 0 and not any(metadata[one] for one in ("added", "changed", "removed"))
-        # Of today's picks, nothing is for Ben.
-        place.pick("Film 5", "Film 2")
-        place.publish_top_picks()
-        assert PICKS not in found(place, "Playlist", "ben")
-        assert titles(place, "Playlist", PICKS, "anna") == ["Film 5", "Film 2"]
+        assert {ANNAS, "Top Picks - Movies"} <= set(place.views("anna"))

@@ -1,4 +1,4 @@
-"""A server measures how good its own lists are, and says so when there is too little to tell."""
+"""What is recommended: nothing that a user may not see on the server, and better than the most voted titles."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from datetime import timedelta
 
 import pytest
 
-from aperture_dagster.simulator.world import Play, World, WorldUser
+from aperture_dagster.enrichment.queries import write_enriched
+from aperture_dagster.enrichment.sources import merge_plan
+from aperture_dagster.simulator.world import DEFAULT_LIBRARIES, Play, World, WorldLibrary, WorldTitle, WorldUser
+from aperture_dagster.taste.vectors import activate_model, register_model
 from aperture_dagster_tests.e2e.discovery import NOW, theme_of, title
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import SetClock, metadata_of, run_check
+from aperture_dagster_tests.marks import ANOTHER_CASE
 
 pytestmark = pytest.mark.e2e
 
@@ -58,3 +62,46 @@ def test_a_server_measures_its_own_lists_against_the_most_voted_titles(household
         home.must("sync_users")
         blind = metadata_of(home.must(JOB), "recommendation_quality")
         assert blind["films_users"] == 1, "who may see nothing is not judged"
+
+
+# Tags and folders
+
+
+@pytest.mark.parametrize("server", [pytest.param("jellyfin", marks=ANOTHER_CASE), "emby"])
+def test_titles_hidden_from_a_user_by_tags_or_folders_are_not_recommended(household, server: str):
+    titles = [
+        WorldTitle("movie:1", "movie", "Gory", 2001, tmdb_id=1, tags=("gore",)),
+        WorldTitle("movie:2", "movie", "For Kids", 2002, tmdb_id=2, tags=("Kids",)),
+        WorldTitle("movie:3", "movie", "Untagged", 2003, tmdb_id=3, tags=()),
+        WorldTitle("movie:4", "movie", "Elsewhere", 2004, tmdb_id=4, tags=("kids",), location="/media/more"),
+        WorldTitle("series:1", "series", "Gory Show", 2005, tmdb_id=5, tags=("Gore",), episodes_per_season=(2,)),
+        # Two copies each, one of them a cut version.
+        WorldTitle("movie:6", "movie", "Cut", 2006, tmdb_id=6, tags=("gore",)),
+        WorldTitle("movie:7", "movie", "Cut", 2006, tmdb_id=6, tags=()),
+        WorldTitle("movie:8", "movie", "Uncut", 2007, tmdb_id=7, tags=()),
+        WorldTitle("movie:9", "movie", "Uncut", 2007, tmdb_id=7, tags=("gore",)),
+    ]
+    libraries = (WorldLibrary("Movies", "movies", ("/media/movies", "/media/more")), DEFAULT_LIBRARIES[1])
+    users = [WorldUser(name) for name in ("all", "mild", "child", "confined")]
+    with household(World("access", titles, users, libraries=libraries), server=server) as (simulator, home):
+        simulator.state.restrict("mild", blocked_tags=["GORE"])
+        simulator.state.restrict("child", allowed_tags=["kids"])
+        simulator.state.restrict("confined", excluded_locations=["/media/more"])
+        read_server(home, histories=True)
+        with home.database.transaction() as connection:
+            write_enriched(connection, merge_plan())
+            register_model(connection, "model", 3)
+            activate_model(connection, "model")
+        home.must("generate_recommendations", users=home.everyone())
+        offered = {user: set(home.titles_for(user) + home.titles_for(user, "series")) for user in home.everyone()}
+        everything = {"Gory", "For Kids", "Untagged", "Elsewhere", "Gory Show", "Cut", "Uncut"}
+        assert offered["all"] == everything
+        assert offered["mild"] == {"For Kids", "Untagged", "Elsewhere", "Cut", "Uncut"}
+        shown = home.rows(
+            "SELECT t.tags FROM recommendations r JOIN users u USING (user_id) JOIN titles t USING (item_id) "
+            "WHERE u.name = 'mild'"
+        )
+        assert not any("gore" in row["tags"] for row in shown), "the item of a recommendation is visible to the user"
+        assert offered["child"] == {"For Kids", "Elsewhere"}
+        # Jellyfin has no excluded folders.
+        assert offered["confined"] == (everything - {"Elsewhere"} if server == "emby" else everything)

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from threading import get_ident
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+import click
 import pytest
+from starlette.testclient import TestClient
 
-from aperture_dagster.postgres.database import Database
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.seerr_book import Permission
-from aperture_dagster_tests.e2e.requesting import FILMS, ON, requesting
+from aperture_dagster_tests.e2e.requesting import FILMS, ON, SHOW, Requesting, requesting
+from aperture_dagster_tests.front_door.browsing import Browsers, browsers, hidden_fields, press, token
 from aperture_dagster_tests.household import failures
-from aperture_dagster_tests.waiting import wait_for
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
-def open_place(household: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    return lambda **how: requesting(household, monkeypatch, **how)
+def open_place(household: Callable[..., Any]) -> Callable[..., Any]:
+    return partial(requesting, household)
 
 
 # The job
@@ -32,6 +34,13 @@ def test_the_best_suggestions_are_requested_as_each_user_and_only_so_many_a_week
         place.suggest("ann", *FILMS[:5])
         place.suggest("bob", FILMS[0], FILMS[5])
         place.suggest("cy", FILMS[1])
+        # Something on the way removes the user: nothing is sent as the owner.
+        place.state.seerr_loses_user(True)
+        assert "X-API-User" in failures(place.run())["seerr_requests"]
+        by_command = place.command("request", "ann", "Film 1", "--yes")
+        assert by_command.exit_code == 1 and "Seerr's own address" in by_command.output
+        assert place.on_seerr() == [] and place.states("ann") == {}
+        place.state.seerr_loses_user(False)
         assert place.send() == [("ann", "movie:1"), ("ann", "movie:2"), ("bob", "movie:6")]
         assert "no user on Seerr" in place.page("cy")["reasons"]
         assert place.states("ann") == {"Film 1 (2001)": "pending", "Film 2 (2002)": "pending"}
@@ -41,31 +50,6 @@ def test_the_best_suggestions_are_requested_as_each_user_and_only_so_many_a_week
         assert "2 requests" in place.page("ann")["reasons"]
         place.later(days=0.2)
         assert place.send() == [("ann", "movie:3"), ("ann", "movie:4")]
-
-
-def test_two_at_once_send_each_request_once(open_place: Any, monkeypatch: pytest.MonkeyPatch):
-    lease, waits = Database.lease, set()
-
-    def noted(database: Database, service: str, *, waiting: Callable[[float], None], **how: Any) -> Any:
-        return lease(database, service, waiting=lambda seconds: waits.add(get_ident()) or waiting(seconds), **how)
-
-    with open_place(**ON | {"requests_per_week": 1}) as place:
-        place.suggest("ann", *FILMS)
-
-        ann = place.user("ann")
-
-        def once(_: int) -> int:
-            with place.desk() as desk:
-                return len(desk.request_best(ann, place.home.settings).sent)
-
-        with ThreadPoolExecutor(2) as pool:
-            with place.desk():
-                monkeypatch.setattr(Database, "lease", noted)
-                runs = [pool.submit(once, number) for number in range(2)]
-                wait_for(lambda: len(waits) == 2, "they do not wait for each other")
-                assert place.state.counters.total("seerr") == 0, "Seerr is in use"
-            assert sorted(run.result() for run in runs) == [0, 1]
-        assert place.on_seerr() == [("ann", "movie:1")]
 
 
 def test_one_users_refusal_costs_only_that_user_and_nothing_of_theirs(open_place: Any):
@@ -86,7 +70,7 @@ def test_one_users_refusal_costs_only_that_user_and_nothing_of_theirs(open_place
         assert place.send() == [("ann", "movie:1")], "the title was not used up"
 
 
-def test_seerr_down_fails_the_run_with_a_sentence_and_keeps_everything(open_place: Any):
+def test_seerr_down_fails_the_run_with_a_sentence_and_keeps_everything_which_can_be_listed(open_place: Any):
     with open_place(**ON) as place:
         place.suggest("ann", FILMS[0])
         place.send()
@@ -97,9 +81,42 @@ def test_seerr_down_fails_the_run_with_a_sentence_and_keeps_everything(open_plac
         message = failures(result)["seerr_requests"]
         assert "Seerr" in message and "kept" in message
         assert place.home.snapshot() == tables
+        listed = place.command("requests")
+        assert listed.exit_code == 0 and "Film 1" in listed.output and "from the last check" in listed.output
+        failed = place.command("request", "ann", "tmdb:movie:2", "--yes")
+        assert failed.exit_code == 1 and "demo-seerr-key" not in failed.output + listed.output + message
 
 
-# Sent once
+def test_states_change_after_a_request_was_completed_or_declined(open_place: Any):
+    with open_place(requests_per_week=5) as place:
+        place.suggest("ann", *FILMS[:2], SHOW)
+        assert len(place.send()) == 3
+        place.state.seerr_make_available("series:8", [1, 2])
+        show, declined = place.state.seerr.requests[3], place.state.seerr.requests[1]
+        assert declined.media.key == "movie:1"
+        place.decide("series:8", "approved")
+        show.seasons = dict.fromkeys([1, 2], show.status)
+        place.state.seerr_make_available("series:8", [1, 2])
+        place.decide("movie:1", "declined")
+        place.send()
+        assert place.states("ann")["Show (2010)"] == "completed"
+        assert place.states("ann")["Film 1 (2001)"] == "declined"
+        place.later(days=20)
+        place.state.seerr_make_available("series:8")
+        place.decide("movie:1", "approved")
+        place.send()
+        assert place.states("ann")["Show (2010)"] == "available"
+        assert place.states("ann")["Film 1 (2001)"] == "approved"
+
+
+def test_a_request_that_seerr_has_deleted_counts_as_declined_and_says_what_may_be_wrong(open_place: Any):
+    with open_place(**ON) as place:
+        place.suggest("ann", SHOW)
+        assert len(place.send()) == 1
+        place.state.seerr.requests.clear()
+        place.send()
+        assert place.states("ann") == {"Show (2010)": "declined"} and place.on_seerr() == []
+        assert "TheTVDB lacks the series" in " ".join(place.command("requests").output.split())
 
 
 # The commands
@@ -112,12 +129,12 @@ def test_a_request_by_command_shows_what_is_sent_and_asks(open_place: Any):
         refused = place.command("request", "ann", "film 1", answer="n\n")
         assert refused.exit_code == 1 and place.on_seerr() == []
         for words in (
-            "for ann, as ann (user 2 on Seerr)",
+            "for ann, as ann (user 2",
             "tmdb:movie:1  Film 1 (2001)",
-            "5 of 5 films left in 7 days",
+            "5 of 5 films left",
+            "somebody approves",
         ):
             assert words in refused.output
-        assert "somebody approves" in refused.output
         assert place.states("ann") == {}
         sent = place.command("request", "ann", "film 1", answer="y\n")
         assert sent.exit_code == 0 and "pending" in sent.output
@@ -129,7 +146,7 @@ def test_a_request_by_command_shows_what_is_sent_and_asks(open_place: Any):
         assert "Nothing was requested" in place.command("requests", "bob").output
 
 
-def test_a_series_is_requested_as_a_whole_or_by_seasons_even_if_unknown_so_far(open_place: Any):
+def test_a_series_is_requested_as_a_whole_or_by_seasons_whether_unknown_so_far_or_in_the_library(open_place: Any):
     with open_place() as place:
         place.state.seerr_user("bob", permissions=Permission.REQUEST | Permission.AUTO_APPROVE)
         some = place.command("request", "bob", "tmdb:tv:8", "--seasons", "1,3", "--yes")
@@ -141,13 +158,144 @@ def test_a_series_is_requested_as_a_whole_or_by_seasons_even_if_unknown_so_far(o
         none = place.command("request", "bob", "tmdb:series:8", "--yes")
         assert none.exit_code == 0 and "No season" in none.output
         assert place.command("request", "bob", "tmdb:series:8", "--seasons", "0").exit_code == 2
+        # Of one in the library, what is missing.
+        place.home.must("sync_series")
+        place.state.seerr_make_available("series:10", [1])
+        whole = place.command("request", "ann", "Half a show", "--yes")
+        assert "in the library already" in whole.output and "--seasons" in whole.output
+        rest = place.command("request", "ann", "Half a show", "--seasons", "1-2", "--yes")
+        assert rest.exit_code == 0, rest.output
+        assert [one["seasons"] for one in place.state.seerr_requests()][2:] == [[2]]
 
 
-def test_requests_can_be_listed_while_seerr_is_down_and_never_show_the_key(open_place: Any):
+def test_what_changes_before_the_answer_is_not_sent(open_place: Any, monkeypatch: pytest.MonkeyPatch):
     with open_place() as place:
-        place.command("request", "ann", "tmdb:movie:1", "--yes")
-        place.state.add_fault(FaultRule("seerr", status=503))
-        listed = place.command("requests")
-        assert listed.exit_code == 0 and "Film 1" in listed.output and "from the last check" in listed.output
-        failed = place.command("request", "ann", "tmdb:movie:2", "--yes")
-        assert failed.exit_code == 1 and "demo-seerr-key" not in failed.output + listed.output
+        place.suggest("bob", SHOW)
+        place.state.seerr_user("bob", permissions=Permission.REQUEST)
+
+        def answer(*_: Any, **__: Any) -> bool:
+            place.state.seerr_user("bob", permissions=Permission.REQUEST | Permission.AUTO_APPROVE)
+            return True
+
+        monkeypatch.setattr(click, "confirm", answer)
+        result = place.command("request", "bob", "Show")
+        assert result.exit_code == 1 and "waits on Seerr" in result.output and "has changed" in result.output
+        assert place.on_seerr() == []
+        again = place.command("request", "bob", "Show")
+        assert "approved at once" in again.output and place.on_seerr() == [("bob", "series:8")]
+
+
+# Members: as themselves, once they have seen what is sent, and only once
+
+
+@pytest.fixture
+def open_door(household: Callable[..., Any]) -> Callable[..., Any]:
+    """``with open_door(**settings) as (place, browser)``: ``browser`` takes the name of a member."""
+
+    @contextmanager
+    def opened(**settings: Any) -> Iterator[tuple[Requesting, Browsers]]:
+        with (
+            requesting(household, **settings) as place,
+            browsers(place.home.settings, lambda: place.clock.moment) as found,
+        ):
+            yield place, lambda name: found(place.user(name).user_id)
+
+    return opened
+
+
+def plan(page: str) -> dict[str, str]:
+    """Return what the form on the page of a request would send."""
+    found = re.search(r'name="plan" value="(\w+)"', page)
+    assert found is not None, page
+    return hidden_fields(page.partition('action="/request"')[2].partition("</form>")[0]) | {"plan": found[1]}
+
+
+def test_a_member_sees_what_is_sent_and_then_sends_it_as_themselves(open_door: Callable[..., Any]):
+    with open_door() as (place, browser):
+        place.suggest("bob", FILMS[0], SHOW)
+        place.state.seerr_user("bob", permissions=Permission.REQUEST)
+        bob = browser("bob")
+        shown = press(bob, "/suggestions", "Show", "Request")
+        assert shown.status_code == 200 and "all 3 without specials (1, 2, 3)" in shown.text
+        assert "waits on Seerr until somebody approves it" in shown.text and "<dd>bob</dd>" in shown.text
+        assert place.on_seerr() == [] and place.states("bob") == {}, "nothing is sent by looking"
+        sent = bob.post("/request", data=plan(shown.text))
+        assert (sent.status_code, sent.headers["location"]) == (303, "/suggestions")
+        assert place.on_seerr() == [("bob", "series:8")]
+        page = bob.get("/suggestions").text
+        assert "Requested" in page and "May 17, 2026: waits for approval" in page
+        assert "Request: Show (2010)" not in page, "what was requested has no button of its own"
+        assert bob.post("/request", data=plan(shown.text)).status_code == 200, "a form that is sent again"
+        assert place.on_seerr() == [("bob", "series:8")]
+
+
+def test_what_changed_since_a_member_looked_is_not_sent(open_door: Callable[..., Any]):
+    with open_door() as (place, browser):
+        place.suggest("bob", SHOW)
+        place.state.seerr_user("bob", permissions=Permission.REQUEST)
+        bob = browser("bob")
+        form = plan(press(bob, "/suggestions", "Show", "Request").text)
+        place.state.seerr_user("bob", permissions=Permission.REQUEST | Permission.AUTO_APPROVE)
+        again = bob.post("/request", data=form)
+        assert "has changed on Seerr" in again.text and "approved at once" in again.text and place.on_seerr() == []
+        for wrong in ("", "é", "x" * 400):
+            assert bob.post("/request", data=form | {"plan": wrong}).status_code == 200
+        assert place.on_seerr() == []
+        assert bob.post("/request", data=plan(again.text)).status_code == 303
+        assert place.on_seerr() == [("bob", "series:8")]
+
+
+def test_who_may_not_request_is_told_why_and_nothing_is_sent(open_door: Callable[..., Any]):
+    with open_door() as (place, browser):
+        for user in ("bob", "cy"):
+            place.suggest(user, FILMS[0])
+        place.state.seerr_user("bob", permissions=0)
+        refused = press(browser("bob"), "/suggestions", "Film 1", "Request")
+        assert "bob may not request films on Seerr." in refused.text and 'name="plan"' not in refused.text
+        german = browser("bob")
+        german.cookies.set("aperture_language", "de")
+        refused = press(german, "/suggestions", "Film 1", "Anfragen")
+        assert "bob darf bei Seerr keine Filme anfragen." in refused.text
+        stranger = press(browser("cy"), "/suggestions", "Film 1", "Request")
+        assert "no account on Seerr" in stranger.text and 'name="plan"' not in stranger.text
+        place.state.seerr_user("bob", permissions=Permission.REQUEST)
+        bob = browser("bob")
+        form = plan(press(bob, "/suggestions", "Film 1", "Request").text)
+        shown = press(german, "/suggestions", "Film 1", "Anfragen").text
+        assert "wartet bei Seerr auf die Freigabe" in shown and "waits on Seerr" not in shown
+        assert plan(shown)["plan"] == form["plan"], "the same request in any language"
+        place.state.add_fault(FaultRule("seerr", "/api/v1", status=503))
+        silent = bob.post("/request", data=form)
+        assert silent.status_code == 200 and "no usable answer" in silent.text and "503" not in silent.text
+        place.state.clear_faults()
+        assert place.on_seerr() == []
+
+
+def test_nobody_requests_for_somebody_else_or_what_is_not_suggested_to_them(open_door: Callable[..., Any]):
+    with open_door() as (place, browser):
+        place.suggest("ann", FILMS[0], FILMS[1])
+        place.suggest("bob", FILMS[1])
+        ann, bob = browser("ann"), browser("bob")
+        of_ann = plan(press(ann, "/suggestions", "Film 2", "Request").text)
+        before = place.state.counters.total("seerr")
+        assert bob.post("/request", data=of_ann).status_code == 403, "the form of somebody else"
+        assert bob.post("/request", data=of_ann | {"csrf": ""}).status_code == 403
+        assert TestClient(bob.app).post("/request", data=of_ann).status_code == 403
+        own = place.home.value("SELECT min(work_id) FROM titles")
+        for work in (of_ann["work"] + "0", place.works["movie:1"], own, "", "-1", "x", 2**63):
+            answer = bob.post("/request", data={"csrf": token(bob), "work": work, "plan": of_ann["plan"]})
+            assert answer.status_code == 404, work
+        place.home.rows("UPDATE users SET max_parental_rating = 6 WHERE name = 'bob' RETURNING 1")
+        hidden = bob.post("/request", data={"csrf": token(bob), "work": place.works["movie:2"]})
+        assert hidden.status_code == 404, "what a member may not see by now"
+        assert place.state.counters.total("seerr") == before and place.on_seerr() == []
+        forged = bob.post("/request", data={"csrf": token(bob), "work": place.works["movie:2"], "as": "ann"})
+        assert forged.status_code == 404 and bob.get("/request").status_code == 405
+
+
+def test_without_seerr_nothing_can_be_requested(open_door: Callable[..., Any]):
+    with open_door(seerr_url=None) as (place, browser):
+        place.suggest("bob", FILMS[0])
+        bob = browser("bob")
+        assert "Request" not in bob.get("/suggestions").text
+        assert bob.post("/request", data={"csrf": token(bob), "work": place.works["movie:1"]}).status_code == 404

@@ -8,24 +8,13 @@ from functools import partial
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
-from pydantic import SecretStr
+from click.testing import Result
 
-from aperture_dagster.cli.main import main
-from aperture_dagster.settings import Settings, environment_names
+from aperture_dagster.build import all_jobs
 from aperture_dagster.simulator.responses import FaultRule
-from aperture_dagster_tests.e2e.rating import (
-    ELSEWHERE,
-    FILM,
-    JOB,
-    TWICE,
-    Raters,
-    rating,
-)
-from aperture_dagster_tests.household import (
-    markdown_rows,
-    materializations,
-)
+from aperture_dagster_tests.e2e.commands import run_command
+from aperture_dagster_tests.e2e.rating import ELSEWHERE, FILM, JOB, TWICE, Raters, rating
+from aperture_dagster_tests.household import markdown_rows, materializations
 from aperture_dagster_tests.sensors.runs import UNFINISHED, add_run
 
 pytestmark = pytest.mark.e2e
@@ -36,27 +25,12 @@ def raters(household: Callable[..., Any]) -> Callable[..., Any]:
     return partial(rating, household)
 
 
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Run a command with the settings of a household."""
-
-    def run(place: Raters, *arguments: str) -> Result:
-        settings: Settings = place.home.settings
-        with monkeypatch.context() as patched:
-            for name in settings.model_fields_set:
-                value = getattr(settings, name)
-                text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-                patched.setenv(environment_names(name)[0], text)
-            # Wide enough for every message on one line.
-            patched.setenv("COLUMNS", "400")
-            return CliRunner().invoke(main, list(arguments))
-
-    return run
+def command(place: Raters, *arguments: str) -> Result:
+    """Run a command with the settings of a household, with every message on one line."""
+    return run_command(place.home.settings, *arguments, columns=400)
 
 
-def test_a_rating_given_on_the_command_line_is_on_trakt_after_the_sensors_tick(
-    raters: Any, command: Callable[..., Result]
-):
+def test_a_rating_given_on_the_command_line_is_on_trakt_after_the_sensors_tick(raters: Any):
     with raters() as place:
         place.connect("ann", "bob")
         place.sync()
@@ -82,7 +56,7 @@ def test_a_rating_given_on_the_command_line_is_on_trakt_after_the_sensors_tick(
         assert place.there("ann") == {FILM: 8}
 
 
-def test_the_command_says_what_happens_next(raters: Any, command: Callable[..., Result]):
+def test_the_command_says_what_happens_next(raters: Any):
     with raters() as place:
         assert "not connected to Trakt" in command(place, "rate", "cy", "Film 1", "8").output
         place.connect("cy")
@@ -103,11 +77,11 @@ def test_the_command_says_what_happens_next(raters: Any, command: Callable[..., 
         assert place.here("cy") == {FILM: 9}
 
 
-def test_without_trakt_a_rating_reaches_the_taste_with_the_next_look_at_histories(
-    raters: Any, command: Callable[..., Result]
-):
+def test_without_trakt_a_rating_reaches_the_taste_with_the_next_look_at_histories(raters: Any):
     with raters(trakt_client_id=None) as place:
-        history = next(one for one in _jobs(place) if one.name == "sync_watch_history")
+        job, history = (next(one for one in _jobs(place) if one.name == name) for name in (JOB, "sync_watch_history"))
+        assert "TRAKT_CLIENT_ID is not set" in (job.off_if(place.home.settings) or "")
+        assert all("TRAKT_CLIENT_ID is not set" in one["note"] for one in place.sync().values())
 
         def recorded() -> list[str | None]:
             place.catch_up()
@@ -122,7 +96,7 @@ def test_without_trakt_a_rating_reaches_the_taste_with_the_next_look_at_historie
         assert (recorded(), recorded()) == (["ann"], [])
 
 
-def test_users_without_a_connection_are_left_out_and_the_job_says_so(raters: Any):
+def test_users_with_a_connection_are_in_step_and_the_job_says_who_has_none(raters: Any):
     with raters() as place:
         (job,) = (one for one in _jobs(place) if one.name == JOB)
         assert "Nobody is connected" in (job.why_skip(place.home.instance, place.home.settings, place.clock) or "")
@@ -134,12 +108,18 @@ def test_users_without_a_connection_are_left_out_and_the_job_says_so(raters: Any
         assert markdown_rows(made["ann"]["changes"]) == [{"title": "Film 1", "change": "from Trakt", "rating": "4"}]
         assert made["bob"]["note"] == "Not connected to Trakt: run `aperture trakt connect bob`."
         assert place.sync(scheduled=True) == {}, "nothing new is recorded"
-    with raters(trakt_client_id=None) as place:
-        assert "TRAKT_CLIENT_ID is not set" in (job.off_if(place.home.settings) or "")
-        assert all("TRAKT_CLIENT_ID is not set" in one["note"] for one in place.sync().values())
+        # Rated on Jellyfin without a play, until it is taken back.
+        place.state.rate("ann", "movie:3", 9.0)
+        place.read_server()
+        place.sync()
+        assert place.there("ann") == {FILM: 4, "movie:3": 9}
+        place.state.rate("ann", "movie:3", None)
+        place.read_server()
+        place.sync()
+        assert place.there("ann") == {FILM: 4}
 
 
-def test_ratings_reach_every_copy_on_jellyfin_and_do_not_come_back(raters: Any, command: Callable[..., Result]):
+def test_ratings_reach_every_copy_on_jellyfin_and_do_not_come_back(raters: Any):
     with raters(ratings_to_server=True) as place:
         place.connect("ann")
         place.state.trakt_rate("ann", TWICE, 8)
@@ -159,34 +139,6 @@ def test_ratings_reach_every_copy_on_jellyfin_and_do_not_come_back(raters: Any, 
         assert "Copies rated on the media server: 2." in said and place.on_server("bob", TWICE) == [7, 7]
 
 
-def test_a_film_rated_on_jellyfin_without_a_play_counts_for_lists_and_on_trakt_until_it_is_taken_back(raters: Any):
-    with raters() as place:
-        place.connect("ann")
-        place.sync()
-        home = place.home
-        home.must("sync_movies")
-
-        def listed() -> set[str]:
-            place.read_server()
-            home.must("generate_embeddings")
-            home.must("generate_recommendations", users=home.everyone())
-            rows = home.rows(
-                "SELECT t.title FROM recommendations r JOIN titles t USING (item_id) WHERE r.user_id = :user",
-                user=place.ids["ann"],
-            )
-            return {row["title"] for row in rows}
-
-        place.state.rate("ann", "movie:3", 9.0)
-        place.state.rate("ann", "movie:4", 1.0)
-        assert listed() == {"Film 2"}, "they know both"
-        place.sync()
-        assert place.there("ann") == {"movie:3": 9, "movie:4": 1}
-        place.state.rate("ann", "movie:3", None)
-        assert listed() == {"Film 2", "Film 3"}
-        place.sync()
-        assert place.there("ann") == {"movie:4": 1}
-
-
 def test_ratings_on_trakt_do_not_wait_for_the_media_server(raters: Any):
     with raters(ratings_to_server=True, http_attempts=1) as place:
         place.connect("ann")
@@ -200,8 +152,6 @@ def test_ratings_on_trakt_do_not_wait_for_the_media_server(raters: Any):
 
 
 def _jobs(place: Raters) -> list[Any]:
-    from aperture_dagster.build import all_jobs
-
     return all_jobs(place.home.settings)
 
 

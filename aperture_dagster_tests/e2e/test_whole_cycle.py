@@ -1,18 +1,38 @@
-"""The whole graph on the demo: first lists, a second cycle without changes, and reactions to changes."""
+"""The whole graph: first lists, a second cycle without changes, and what changes of the world around it do."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import dagster as dg
 import pytest
 
+from aperture_dagster.build import all_jobs
 from aperture_dagster.catalogue.access import certified_age, within_limit
+from aperture_dagster.defs.users import VERSION_TAG
 from aperture_dagster.discovery.suggestions import candidate_table, why_suggested
+from aperture_dagster.enrichment.omdb import OMDB
+from aperture_dagster.maintenance.status import future_dates
+from aperture_dagster.model import describe_future
 from aperture_dagster.partitions import USERS
 from aperture_dagster.postgres.database import Database
+from aperture_dagster.publishing.publishable import known_files, listed_works
 from aperture_dagster.simulator.demo_world import load_demo_world
 from aperture_dagster.simulator.world import Play, WorldTitle, WorldUser
-from aperture_dagster_tests.household import NO_BACKUP, Household, failed_checks, metadata_of, rows_written
+from aperture_dagster.worklist.services import Services
+from aperture_dagster_tests.clocks import redate
+from aperture_dagster_tests.household import (
+    NO_BACKUP,
+    Household,
+    SetClock,
+    failed_checks,
+    metadata_of,
+    rows_written,
+    run_check,
+)
+from aperture_dagster_tests.marks import ANOTHER_CASE
 
 pytestmark = pytest.mark.e2e
 
@@ -26,7 +46,7 @@ def lists_of(home: Household) -> dict[str, list[str]]:
 
 @pytest.mark.nightly(
     reason="A whole cycle of the largest household: sixteen seconds of processor time.",
-    instead="e2e/test_demo_and_up.py::test_a_demo_publishes_every_list_and_shows_them",
+    instead="e2e/test_demo_and_up.py::test_a_demo_publishes_every_list_and_shows_them_without_the_configured_database",
 )
 def test_a_first_cycle_gives_every_user_a_full_list_with_reasons_or_says_why_there_are_none(household):
     world = load_demo_world(now=datetime.now(UTC))
@@ -87,8 +107,8 @@ def test_a_first_cycle_gives_every_user_a_full_list_with_reasons_or_says_why_the
         assert "note" not in metadata_of(results.values(), "recommendations", "Alma")
 
 
-def test_a_second_cycle_writes_requests_and_embeds_nothing(settled):
-    with settled() as (simulator, home, _):
+def test_a_second_cycle_writes_requests_and_embeds_nothing_and_what_is_new_gets_its_place(settled):
+    with settled() as (simulator, home, world):
         home.note_addresses()
         before = home.snapshot()
         dates = home.rows("SELECT user_id, media_type, rank, generated_at FROM recommendations ORDER BY 1, 2, 3")
@@ -102,28 +122,205 @@ def test_a_second_cycle_writes_requests_and_embeds_nothing(settled):
             home.rows("SELECT user_id, media_type, rank, generated_at FROM recommendations ORDER BY 1, 2, 3") == dates
         )
 
-
-def test_a_new_film_is_enriched_embedded_and_may_be_recommended(settled):
-    with settled() as (simulator, home, _):
+        # A new film and a new user.
         simulator.state.reset_counters()
         film = WorldTitle(
             "movie:new", "movie", "The Newcomer", year=2024, genres=("Drama",), overview="Everybody waited for it.",
             vote_average=9.5, vote_count=100_000, popularity=500.0, tmdb_id=999_000_001, imdb_id="tt999000001",
         )  # fmt: skip
         simulator.state.add_title(film)
-        results = {job: home.must(job) for job in ("sync_movies", "enrich_metadata", "generate_embeddings")}
-        home.must("generate_recommendations", users=home.everyone())
+        simulator.state.add_user(WorldUser("newcomer"))
+        simulator.state.play(Play("newcomer", world.titles[3].key, datetime.now(UTC) - timedelta(days=1)))
+        jobs = ("sync_users", "sync_movies", "enrich_metadata", "generate_embeddings")
+        results = {job: home.must(job) for job in jobs}
         assert simulator.state.requests("tmdb", "/movie/") == 1
         assert metadata_of(results.values(), "movies")["added"] == 1
         assert metadata_of(results.values(), "embeddings")["embedded"] == 1
-        assert any("The Newcomer" in titles for titles in lists_of(home).values())
-
-
-def test_a_new_user_gets_a_first_list_from_one_run(settled):
-    with settled() as (simulator, home, world):
-        simulator.state.add_user(WorldUser("newcomer"))
-        simulator.state.play(Play("newcomer", world.titles[3].key, datetime.now(UTC) - timedelta(days=1)))
-        home.must("sync_users")
         assert "newcomer" in home.instance.get_dynamic_partitions(USERS)
         home.must("first_list", partition="newcomer")
         assert len(home.titles_for("newcomer")) == 50
+        home.must("generate_recommendations", users=home.everyone())
+        assert any("The Newcomer" in titles for titles in lists_of(home).values())
+
+
+# The page of the household
+
+
+JOB = "refresh_household_overview"
+
+
+def version_of(home: Household) -> str:
+    """Return the version of the event that the page of the household shows."""
+    event = home.instance.get_latest_materialization_event(dg.AssetKey("household_overview"))
+    assert event is not None and event.asset_materialization is not None
+    return (event.asset_materialization.tags or {})[VERSION_TAG]
+
+
+def test_the_page_of_the_household_shows_everybodys_lists_and_is_new_only_if_something_changed(settled):
+    with settled() as (_, home, _):
+        first = home.must(JOB)
+        page = metadata_of(first, "household_overview")
+        assert list(page)[:2] == ["status", "watch_first"], "what a person wants to know first"
+        everybody = len(home.everyone())
+        assert f"{everybody} of {everybody} users have a list." in page["status"]
+        assert "Since " in page["status"] and "lists changed" in page["status"]
+        rows = [record.data for record in page["watch_first"].records]
+        assert [(row["user"], row["film"].rpartition(" (")[0]) for row in rows] == [
+            (user, home.titles_for(user)[0]) for user in home.everyone()
+        ]
+        assert page["dagster/row_count"] == len(home.everyone())
+        assert sum(len(str(value)) for value in page.values()) < 20_000, "events are kept"
+        version = version_of(home)
+        home.must(JOB)
+        assert version_of(home) == version
+        home.rows("DELETE FROM recommendations WHERE user_id = (SELECT min(user_id) FROM users) RETURNING 1")
+        assert "; none has been made for " in metadata_of(home.must(JOB), "household_overview")["status"]
+        assert version_of(home) != version
+
+
+# New ids of titles, and titles that a user may no longer see, take no history away
+
+
+SERVER_IDS = "SELECT server_item_id FROM titles UNION ALL SELECT server_item_id FROM episodes"
+ITEMS = (
+    "SELECT item_id, work_id, title, removed_at FROM titles "
+    "UNION ALL SELECT item_id, work_id, title, removed_at FROM episodes ORDER BY 1"
+)
+# What is known of users.
+THEIRS = ("plays", "watch_state", "ratings", "taste_weights", "taste_profiles", "recommendations")
+WATCHED = (
+    "SELECT count(*) FROM recommendations r JOIN watch_state w USING (user_id, work_id) "
+    # A film that was left early is listed again in the end.
+    "WHERE w.played OR w.play_count > 1"
+)
+PER_USER = ("sync_watch_history", "generate_recommendations")
+
+
+def theirs(home: Household) -> dict[str, Any]:
+    """Return what is stored of all users."""
+    return {table: rows for table, rows in home.snapshot().items() if table in THEIRS}
+
+
+@pytest.mark.nightly(
+    reason="Most of a whole cycle on each server.",
+    instead="catalogue/test_catalogue_sync.py::test_new_ids_of_everything_keep_items_works_and_histories",
+)
+@pytest.mark.parametrize("server", ["jellyfin", "emby"])
+def test_new_server_ids_of_every_item_change_nothing_for_any_user(settled: Any, server: str):
+    with settled(server=server) as (simulator, home, world):
+        home.note_addresses()
+        items, ids = home.rows(ITEMS), {row["server_item_id"] for row in home.rows(SERVER_IDS)}
+        before = home.snapshot()
+        assert before["plays"] and before["recommendations"] and before["top_picks"]
+        for title in world.titles:
+            simulator.state.reassign_item_ids(title.key)
+        # The worst order: a full comparison of histories while the catalogue has only the old ids.
+        result = home.must("sync_watch_history", users=home.everyone(), config={"watch_history": {"full": True}})
+        assert metadata_of(result, "watch_history", "ada0")["marks_taken_back"] == 0
+        home.must("generate_recommendations", users=home.everyone())
+        assert home.value(WATCHED) == 0
+        simulator.state.reset_counters()
+        jobs = ("sync_movies", "sync_series", "enrich_metadata", "generate_embeddings")
+        again = [home.must(job) for job in jobs] + [home.must(job, users=home.everyone()) for job in PER_USER]
+        after = home.snapshot()
+        assert home.rows(ITEMS) == items
+        assert not ids & {row["server_item_id"] for row in home.rows(SERVER_IDS)}
+        assert {name for name in before if before[name] != after[name]} <= {"titles", "episodes"}
+        assert metadata_of(again, "embeddings")["embedded"] == 0
+        assert simulator.state.requests("tmdb") == 0
+        assert {asset for asset, _ in rows_written(again)} == {"movies", "series", "episodes"}
+
+
+@pytest.mark.parametrize("server", ["jellyfin", pytest.param("emby", marks=ANOTHER_CASE)])
+def test_items_that_a_user_may_no_longer_see_keep_their_marks_and_plays(settled: Any, server: str):
+    with settled(server=server) as (simulator, home, _):
+        ada = simulator.state.user_named("ada0").id
+        before = theirs(home)
+
+        def compare(libraries: list[str] | None) -> dict[str, Any]:
+            simulator.state.allow_libraries("ada0", libraries)
+            home.must("sync_users")
+            result = home.must("sync_watch_history", partition="ada0", config={"watch_history": {"full": True}})
+            return metadata_of(result, "watch_history", "ada0")
+
+        for libraries in ([], None):
+            assert compare(libraries)["marks_taken_back"] == 0
+        assert theirs(home) == before
+        # A mark removed within a visible library is removed here, too.
+        (film,) = home.rows(
+            "SELECT title FROM titles JOIN watch_state USING (item_id) "
+            "WHERE user_id = :user AND played AND NOT favorite "
+            "AND titles.work_id NOT IN (SELECT work_id FROM ratings WHERE user_id = :user) LIMIT 1",
+            user=ada,
+        )
+        key = next(title.key for title in simulator.state.titles.values() if title.title == film["title"])
+        simulator.state.mark_unplayed("ada0", key)
+        assert compare(None)["marks_taken_back"] == 1
+        assert theirs(home)["plays"] == before["plays"]
+
+
+# A clock that was ahead costs nothing once it is right again
+
+
+YEAR = timedelta(days=365)
+
+
+def test_after_a_clock_that_was_ahead_every_job_works_as_if_it_had_been_right(settled: Callable[..., Any]):
+    clock = SetClock(datetime.now(UTC) + YEAR)
+    with settled({"clock": clock}) as (simulator, home, world):
+        counts, state = simulator.state.counters, simulator.state
+
+        def skips(job: str) -> str | None:
+            return next(one for one in all_jobs(home.settings) if one.name == job).why_skip(
+                home.instance, home.settings, clock
+            )
+
+        redate(home.database, YEAR)
+        clock.moment -= YEAR
+        now = clock.moment
+
+        # Titles are due, the quota of the day is there, and both are kept from now on.
+        assert skips("enrich_metadata") is None
+        counts.reset()
+        home.must("enrich_metadata")
+        titles = home.value("SELECT count(*) FROM fetches WHERE source = 'omdb' AND outcome = 'ok'")
+        assert titles > 5 and counts.total("omdb") >= titles
+        used, limit = Services(home.settings, home.database, clock).get(OMDB).quota.usage()  # type: ignore[union-attr]
+        assert counts.total("omdb") <= used < limit
+        counts.reset()
+        home.must("enrich_metadata")
+        assert counts.total("omdb") == 0, "not again"
+
+        # Histories are compared in full, and what was watched counts.
+        assert skips("sync_watch_history") is None
+        user = home.everyone()[0]
+        name = home.value("SELECT name FROM users WHERE partition_key = :key", key=user)
+        film = home.rows(
+            "SELECT tmdb_id FROM titles WHERE media_type = 'movie' AND NOT EXISTS (SELECT 1 FROM watch_state w "
+            "JOIN users u USING (user_id) WHERE w.work_id = titles.work_id AND u.name = :name) LIMIT 1",
+            name=name,
+        )[0]["tmdb_id"]
+        key = next(one.key for one in world.titles if one.media_type == "movie" and one.tmdb_id == film)
+        state.play(Play(name, key, now - timedelta(minutes=1)))
+        synced = metadata_of(home.must("sync_watch_history", users=home.everyone()), "watch_history", user)
+        assert synced["compared_in_full"] is True and synced["plays_logged"] == 1
+        assert run_check(home, "watch_history", "is_fresh_for_every_user").passed
+
+        # The list of today is the one that is shown, and files are looked up again.
+        home.must("refresh_top_picks", partition=now.date().isoformat())
+        home.rows("DELETE FROM top_picks WHERE day > :day AND rank = 1 RETURNING 1", day=now.date())
+        with home.database.transaction() as connection:
+            shown = listed_works(connection, "top_picks/movie", today=now.date())
+            assert known_files(connection, [1], since=now - YEAR, now=now) == {}
+        made = home.rows(
+            "SELECT rank, work_id FROM top_picks WHERE day = :day AND media_type = 'movie' ORDER BY rank",
+            day=now.date(),
+        )
+        assert made and shown == [(row["rank"], row["work_id"]) for row in made]
+
+        # Recommendations follow, and no check takes what was dated in the future for wrong.
+        lists = home.must("generate_recommendations", users=home.everyone())
+        assert failed_checks(lists) == []
+        with home.database.transaction() as connection:
+            sentence = describe_future(future_dates(connection, now=now), now)
+        assert sentence is not None and "in the future" in sentence and "users" not in sentence.split(":")[0]

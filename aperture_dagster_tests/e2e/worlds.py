@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from datetime import UTC, datetime
 
 from aperture_dagster.simulator.world import World
 from aperture_dagster.simulator.worlds import WorldSize, generate_world
-
-ENRICHED = ("sync_users", "sync_movies", "sync_series", "enrich_metadata")
-"""The jobs after which the studios of a library are known."""
 
 
 def small_world(*, movies: int = 60, users: int = 4, plays: int = 200) -> World:
@@ -17,9 +13,3 @@ def small_world(*, movies: int = 60, users: int = 4, plays: int = 200) -> World:
     return generate_world(
         WorldSize(movies=movies, series=10, episodes=60, users=users, plays=plays), seed=1, now=datetime.now(UTC)
     )
-
-
-@functools.cache
-def world_of_studios() -> World:
-    """Return the world whose home after ``ENRICHED`` the tests of studios copy."""
-    return small_world(movies=25)

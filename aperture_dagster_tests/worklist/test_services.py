@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine
 
+from aperture_dagster.discovery.seerr import SEERR
 from aperture_dagster.enrichment.sources import MDBLIST, OMDB
-from aperture_dagster.http.errors import QuotaSpent
+from aperture_dagster.http.errors import QuotaSpent, ServiceBusy
 from aperture_dagster.postgres import database as leases
 from aperture_dagster.postgres.database import Database, service_lease
+from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.queue import (
     Source,
     failing_services,
     note_answers,
     note_trouble,
 )
-from aperture_dagster.worklist.services import QuotaLedger
+from aperture_dagster.worklist.services import QuotaLedger, Services
 from aperture_dagster_tests.household import SetClock
 from aperture_dagster_tests.shelf import NOW, Shelf
 
@@ -172,6 +175,17 @@ def test_the_lease_of_a_service_is_exclusive_and_independent_of_other_services(
         order.append("first")
     other.join(240)
     assert order == ["first", "second"] and waited[0] >= 0
+
+
+def test_who_connects_to_a_service_has_it_alone(make_settings: Callable[..., Settings], clock: SetClock):
+    settings = make_settings(omdb_api_key="key", seerr_url="http://127.0.0.1:1", seerr_api_key="key")
+    services = Services(settings, Database(settings), clock)
+    for service in (OMDB, SEERR):
+        alone = services.get(service)
+        with alone.open(), pytest.raises(ServiceBusy, match=service.label), alone.open(patience_seconds=0):
+            raise AssertionError("two at once")
+        with services.get(service).open(patience_seconds=0):
+            pass
 
 
 def test_the_lease_of_a_killed_process_is_free_at_once(shelf: Shelf, database_url: str):
