@@ -174,12 +174,6 @@ def test_an_unreadable_state_is_reported_and_does_not_count_as_missing(odd: Runn
 # Which server it is
 
 
-def test_each_server_is_detected_by_its_public_info(steady: RunningSimulator):
-    assert detect_server_type(steady.jellyfin_url, **QUICK) == "jellyfin"
-    assert detect_server_type(steady.emby_url, **QUICK) == "emby"
-    assert detect_server_type(steady.url, **QUICK) == "emby"
-
-
 @pytest.mark.parametrize(
     ("info", "kind"),
     [
