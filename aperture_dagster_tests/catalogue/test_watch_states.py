@@ -102,9 +102,10 @@ def test_a_sync_mark_holds_the_last_sync_and_the_last_full_one(shelf: Shelf):
 
 def test_histories_not_read_for_a_day_are_listed(shelf: Shelf):
     with shelf.open() as connection:
-        write_mark(connection, "ann", None, now=NOW - timedelta(hours=23), full=True)
+        write_mark(connection, "ann", None, now=NOW - DAY, full=True)
         assert [row["name"] for row in stale_histories(connection, now=NOW)] == ["bob"]
-        assert [row["name"] for row in stale_histories(connection, now=NOW + DAY)] == ["bob", "ann"]
+        later = NOW + timedelta(seconds=1)
+        assert [row["name"] for row in stale_histories(connection, now=later)] == ["bob", "ann"]
         assert len(stale_histories(connection, now=NOW - 9 * DAY)) == 2, "the clock was ahead: nobody knows when it was"
 
 

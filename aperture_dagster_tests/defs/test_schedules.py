@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -105,9 +104,9 @@ def test_without_a_media_server_nothing_starts_and_the_setting_is_named(tick, jo
     assert "APERTURE_MEDIA_SERVER_URL" in skipped.skip_message
 
 
-def test_schedules_keep_the_operators_time_zone(make_settings):
-    repository = build_definitions(make_settings(timezone="Europe/Berlin")).get_repository_def()
-    assert {schedule.execution_timezone for schedule in repository.schedule_defs} == {"Europe/Berlin"}
+def test_schedules_keep_the_operators_time_zone():
+    repository = definitions_of(**SERVER, timezone="Pacific/Auckland").get_repository_def()
+    assert {schedule.execution_timezone for schedule in repository.schedule_defs} == {"Pacific/Auckland"}
 
 
 @pytest.mark.parametrize(
@@ -193,25 +192,22 @@ def test_what_is_made_daily_or_weekly_must_have_been_made_since_the_last_deadlin
     assert in_words(cron) == words
 
 
-def test_only_what_a_job_makes_can_become_too_old_and_a_wrong_name_of_a_job_is_refused(make_settings):
-    def watched(**given: Any) -> set[str]:
-        graph = build_definitions(make_settings(**given)).resolve_asset_graph()
+def test_only_what_a_job_makes_can_become_too_old(make_settings):
+    def watched(definitions: dg.Definitions) -> set[str]:
+        graph = definitions.resolve_asset_graph()
         nodes = [graph.get(key) for key in graph.toposorted_asset_keys]
         return {node.key.to_user_string() for node in nodes if node.freshness_policy is not None}
 
-    assert not {"trakt_ratings", "seerr_requests"} & watched()
-    seerr = {"seerr_url": "http://seerr.invalid", "seerr_api_key": "key"}
-    on = {"ratings_to_server": True, "requests_per_week": 2} | seerr
-    assert watched(**on) - watched() == {"trakt_ratings", "seerr_requests"}
-    assert watched() - watched(schedules={"sync_movies": "off"}) == {"movies"}
+    usual = watched(definitions_of())
+    assert not {"trakt_ratings", "seerr_requests"} & usual
+    on = {"ratings_to_server": True, "requests_per_week": 2, "seerr_url": "http://seerr.invalid"}
+    assert watched(definitions_of(**on, seerr_api_key="key")) - usual == {"trakt_ratings", "seerr_requests"}
+    off = build_definitions(make_settings(schedules={"sync_movies": "off"}))
+    assert usual - watched(off) == {"movies"}
+    jobs = {job.name for job in off.get_repository_def().get_sensor_def("first_sync_sensor").jobs}
+    assert "sync_movies" not in jobs and "sync_series" in jobs, "the first sync does not start it either"
     with pytest.raises(SettingsError, match=r"APERTURE_SCHEDULES: .*'sync_movie'; did you mean 'sync_movies'"):
         build_definitions(make_settings(schedules={"sync_movie": "off"}))
-
-
-def test_a_switched_off_job_is_not_started_by_the_first_sync_either(make_settings):
-    repository = build_definitions(make_settings(schedules={"sync_movies": "off"})).get_repository_def()
-    jobs = {job.name for job in repository.get_sensor_def("first_sync_sensor").jobs}
-    assert "sync_movies" not in jobs and "sync_series" in jobs
 
 
 def test_a_job_with_nothing_to_do_runs_once_a_day_whatever_the_clock_said_at_its_last_run(instance: dg.DagsterInstance):

@@ -62,8 +62,8 @@ def without_ids(pages: Iterator[list[Any]]) -> list[Any]:
 
 
 def test_emby_and_jellyfin_return_the_same_records_for_the_same_world(steady: RunningSimulator):
-    emby = connect(steady.url + "/emby", page_size=7)
-    jellyfin = JellyfinReader(steady.jellyfin_url, "demo-jellyfin-key", page_size=7)
+    emby = connect(steady.url + "/emby", page_size=20)
+    jellyfin = JellyfinReader(steady.jellyfin_url, "demo-jellyfin-key", page_size=20)
     assert [replace(user, email_hint=None) for user in emby.users().records] == jellyfin.users().records
     pairs = list(zip(emby.libraries(), jellyfin.libraries(), strict=True))
     assert {("Movies", "movies"), ("TV Shows", "tvshows")} < {(one.name, one.collection_type) for one, _ in pairs}

@@ -66,7 +66,7 @@ def unpublish(place: Place, **options: Any) -> list[Outcome]:
 # The marker
 
 
-def test_while_the_root_is_not_mounted_nothing_changes_and_afterwards_it_goes_on(place: Place):
+def test_while_the_root_is_not_mounted_nothing_changes_or_is_taken_back_and_afterwards_it_goes_on(place: Place):
     wanted = [place.wanted("ada", "Alone", "Merged"), place.wanted("bo", "Merged")]
     place.publish(*wanted)
     files, before = place.files(), state_of(place)
@@ -79,6 +79,11 @@ def test_while_the_root_is_not_mounted_nothing_changes_and_afterwards_it_goes_on
         assert str(place.root) in str(refused.value)
         with pytest.raises(RootError):
             place.publish(*lists, dry_run=True)
+    place.viewers = {place.key(one): frozenset({place.user(one)}) for one in ("ada", "bo")}
+    for dry_run in (True, False):
+        outcomes = unpublish(place, dry_run=dry_run)
+        assert [(one.retired, type(one.error)) for one in outcomes] == [(False, RootError)] * 2
+        assert str(place.root) in str(outcomes[0].error)
     assert state_of(place) == before
     place.root.rmdir()
     with pytest.raises(RootError, match="is not there, nor is its marker"):
@@ -88,6 +93,8 @@ def test_while_the_root_is_not_mounted_nothing_changes_and_afterwards_it_goes_on
     assert place.files() == files and state_of(place) == before
     place.publish(place.wanted("ada", "Merged", "Part One"), wanted[1])
     assert place.shown(PICKS) == ["Merged", "Part One"] and place.shown("bo's picks") == ["Merged"]
+    assert [(one.retired, one.error) for one in unpublish(place)] == [(True, None)] * 2
+    assert list(place.root.iterdir()) == [] and unpublish(place) == []
 
 
 def test_without_its_marker_nothing_is_written_or_deleted_although_the_libraries_are_there(place: Place):
@@ -131,13 +138,12 @@ def test_a_new_root_is_marked_if_it_holds_nothing_of_anybody(place: Place, insid
         with pytest.raises(RootError, match="is not empty, and nothing was published there before"):
             place.publish(place.wanted("ada", "Alone"))
         assert place.writes() == {} and [one.name for one in place.root.iterdir()] == ["mine.txt"]
+    else:
+        (outcome,) = place.publish(place.wanted("ada", "Alone"), dry_run=True, owner=None)
+        assert outcome.added == 1 and place.manifest.writes == []
+        assert {one.name for one in place.root.iterdir()} == set(inside), "a plan does not mark it"
     place.publish(place.wanted("ada", "Alone"), accepted="mine.txt" in inside)
     assert place.shown(PICKS) == ["Alone"] and (place.root / MARKER.name).is_file()
-
-
-def test_a_plan_does_not_mark_a_new_root(place: Place):
-    (outcome,) = place.publish(place.wanted("ada", "Alone"), dry_run=True, owner=None)
-    assert outcome.added == 1 and list(place.root.iterdir()) == [] and place.manifest.writes == []
 
 
 def test_the_root_of_another_installation_is_refused(place: Place):
@@ -182,20 +188,6 @@ def test_whatever_the_settings_name_everything_is_taken_back_where_it_was_placed
     assert place.libraries() == libraries and place.writer.user_objects() == users
     assert list(place.root.iterdir()) == [] and list(other.iterdir()) == []
     assert place.manifest.libraries() == {} and place.manifest.settings_set() == set()
-
-
-def test_while_the_root_is_not_mounted_nothing_is_taken_back(place: Place):
-    place.publish(place.wanted("ada", "Alone", "Merged"), place.wanted("bo", "Merged"))
-    place.viewers = {place.key(one): frozenset({place.user(one)}) for one in ("ada", "bo")}
-    unmount(place)
-    before = state_of(place)
-    for dry_run in (True, False):
-        outcomes = unpublish(place, dry_run=dry_run)
-        assert [(one.retired, type(one.error)) for one in outcomes] == [(False, RootError)] * 2
-        assert str(place.root) in str(outcomes[0].error) and state_of(place) == before
-    mount(place)
-    assert [(one.retired, one.error) for one in unpublish(place)] == [(True, None)] * 2
-    assert list(place.root.iterdir()) == [] and unpublish(place) == []
 
 
 def test_files_in_a_folder_of_earlier_settings_that_is_gone_cost_no_list(place: Place, other: Path):
