@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from aperture_dagster.catalogue.queries import catalogue_size, titles_without_ids
+from aperture_dagster.enrichment.tmdb import TMDB
 from aperture_dagster.media_server.records import ServerEpisode, ServerLibrary, ServerTitle
+from aperture_dagster.worklist.queue import due_items, write_fetches
 from aperture_dagster_tests.shelf import ACCEPTED, FILMS, NOW, Shelf, film, played
 
 TEN = [film(number) for number in range(10)]
@@ -27,6 +29,11 @@ def episode(number: int, season: int = 1, **facts: Any) -> ServerEpisode:
 
 
 SHOW = ServerTitle("show", "The Show", tmdb_id=1)
+UHD = ServerLibrary("uhd", "UHD", "movies")
+
+
+def items(shelf: Shelf, *server_ids: str) -> list[int]:
+    return [shelf.item(one)["item_id"] for one in server_ids]
 
 
 def test_the_second_sync_writes_nothing(shelf: Shelf):
@@ -38,17 +45,7 @@ def test_the_second_sync_writes_nothing(shelf: Shelf):
     assert shelf.value("SELECT last_value FROM item_id_seq") >= 10
 
 
-def test_a_removed_title_gets_a_tombstone_and_returns_as_the_same_item(shelf: Shelf):
-    shelf.films(*TEN)
-    before = shelf.item("film-3")
-    assert shelf.films(*TEN[:3], *TEN[4:]).removed == 1
-    assert shelf.item("film-3")["removed_at"] is not None
-    result = shelf.films(*TEN)
-    assert (result.returned, result.removed) == (1, 0)
-    assert shelf.item("film-3") == before
-
-
-def test_removing_more_than_a_fifth_is_refused(shelf: Shelf):
+def test_removing_more_than_a_fifth_is_refused_and_a_removed_title_returns_as_the_same_item(shelf: Shelf):
     many = [film(number) for number in range(100)]
     shelf.films(*many)
     result = shelf.films(*many[:79], film(200))
@@ -56,14 +53,12 @@ def test_removing_more_than_a_fifth_is_refused(shelf: Shelf):
     assert "21 of 101 films of 'Films' (21%)" in str(result.refusal)
     assert (result.removed, result.counts.inserted) == (0, 1), "nothing is removed, what is new is written"
     assert shelf.value("SELECT count(*) FROM titles WHERE removed_at IS NULL") == 101
+    before = shelf.item("film-90")
     assert shelf.films(*many[:81], film(200)).removed == 19
-    assert shelf.films(rules=ACCEPTED).removed == 82
-
-
-def test_an_unreadable_item_is_not_removed(shelf: Shelf):
-    shelf.films(*TEN)
-    result = shelf.films(*TEN[:9], unreadable=["film-9"])
-    assert (result.removed, shelf.item("film-9")["removed_at"]) == (0, None)
+    assert shelf.item("film-90")["removed_at"] is not None
+    result = shelf.films(*many, film(200))
+    assert (result.returned, result.removed, shelf.item("film-90")) == (19, 0, before)
+    assert shelf.films(rules=ACCEPTED).removed == 101
 
 
 def test_a_refusal_for_one_library_prevents_removals_in_all(shelf: Shelf):
@@ -76,23 +71,52 @@ def test_a_refusal_for_one_library_prevents_removals_in_all(shelf: Shelf):
     assert result.removed == 0
 
 
-def test_an_excluded_library_is_removed_and_returns_when_included(shelf: Shelf):
-    shelf.films(*TEN)
-    before = shelf.item("film-1")
-    result = shelf.films(complete=set(), excluded={"films"})
-    assert (result.refusal, result.removed) == (None, 10)
-    assert shelf.films(*TEN).returned == 10
-    assert shelf.item("film-1") == before
+def test_libraries_that_are_excluded_for_forty_days_come_back_as_they_were_with_their_history(shelf: Shelf):
+    """Every title came back as a new one, and its plays were counted again."""
+    shelf.users("ann")
+    shelf.series(SHOW)
+    watched = [played("film-1"), played("episode-1-1", is_episode=True)]
+
+    def listed() -> tuple[int, int]:
+        return shelf.films(*TEN).returned, shelf.episodes(episode(1), episode(2)).returned
+
+    assert listed() == (0, 0)
+    assert shelf.history("ann", *watched).plays == 2
+    before = items(shelf, "film-1", "episode-1-1")
+    for removed in ((10, 2), (0, 0)):
+        gone = shelf.films(complete=set(), excluded={"films"}), shelf.episodes(complete=set(), excluded={"shows"})
+        assert [one.refusal for one in gone] == [None, None] and tuple(one.removed for one in gone) == removed
+        for table in ("titles", "episodes"):
+            shelf.do(f"UPDATE {table} SET removed_at = removed_at - interval '40 days'")
+    assert listed() == (10, 2)
+    assert items(shelf, "film-1", "episode-1-1") == before
+    again = shelf.history("ann", *watched, now=NOW + timedelta(days=80))
+    assert (again.plays, again.states.written, again.unknown) == (0, 0, 0)
 
 
-def test_a_copy_does_not_replace_an_item_of_an_excluded_library(shelf: Shelf):
+@pytest.mark.parametrize(
+    "scope",
+    [
+        {"excluded": {"films"}, "complete": {"uhd"}, "listed": []},
+        {"unreadable": ["film-3"], "listed": [one for one in TEN if one.server_item_id != "film-3"]},
+        # Items of a library that was not read, or not to its end, are never missing.
+        {"complete": {"uhd"}, "listed": []},
+        {"complete": {"uhd"}, "listed": TEN[5:]},
+    ],
+    ids=["excluded", "unreadable", "not read at all", "cut short"],
+)
+def test_a_copy_does_not_replace_an_item_that_was_not_read(shelf: Shelf, scope: dict[str, Any]):
+    """Watched marks moved to the copy, and plays were logged twice."""
     shelf.films(*TEN)
-    before = shelf.item("film-3")
-    uhd = ServerLibrary("uhd", "UHD", "movies")
-    shelf.films(film(30, tmdb_id=3), library=uhd, excluded={"films"})
+    before, copy = shelf.item("film-3"), film(30, tmdb_id=3)
+    read = {name: value for name, value in scope.items() if name != "listed"}
+    result = shelf.listing("movie", {UHD: [copy], FILMS: scope["listed"]}, **read)
+    assert (result.recognised, result.counts.inserted, result.refusal) == (0, 1, None)
     assert shelf.item("film-30")["item_id"] != before["item_id"]
     assert shelf.item("film-30")["work_id"] == before["work_id"]
-    assert shelf.films(*TEN).returned == 10
+    assert (shelf.item("film-3")["removed_at"] is None) is ("excluded" not in scope)
+    again = shelf.listing("movie", {UHD: [copy], FILMS: TEN})
+    assert (again.counts.written, again.returned) == (0, 10 if "excluded" in scope else 0)
     assert shelf.item("film-3") == before
 
 
@@ -122,9 +146,6 @@ def test_a_corrected_identification_moves_the_history_to_the_right_work(shelf: S
 
 
 def test_titles_whose_ids_changed_are_fetched_again(shelf: Shelf):
-    from aperture_dagster.enrichment.tmdb import TMDB
-    from aperture_dagster.worklist.queue import due_items, write_fetches
-
     shelf.films(film(1, tmdb_id=None), film(2))
     later = NOW + timedelta(days=30)
     attempt = {"outcome": "not_found", "attempts": 0, "fetched_at": None, "attempted_at": NOW, "detail": None}
@@ -159,23 +180,6 @@ def test_unusual_content_is_accepted(shelf: Shelf):
 # What may be taken for an item under a new id, and what not
 
 
-UHD = ServerLibrary("uhd", "UHD", "movies")
-
-
-def items(shelf: Shelf, *server_ids: str) -> list[int]:
-    return [shelf.item(one)["item_id"] for one in server_ids]
-
-
-def test_a_copy_does_not_replace_an_unreadable_item(shelf: Shelf):
-    """Watched marks moved to the copy, and plays were logged twice."""
-    shelf.films(*TEN)
-    before = shelf.item("film-3")
-    others = [one for one in TEN if one.server_item_id != "film-3"]
-    result = shelf.listing("movie", {FILMS: others, UHD: [film(30, tmdb_id=3)]}, unreadable=["film-3"])
-    assert (result.recognised, result.counts.inserted) == (0, 1)
-    assert shelf.item("film-3") == before
-
-
 def test_nothing_is_matched_while_an_unreadable_item_has_a_new_id(shelf: Shelf):
     """It may be the very item that is missing. A rebuilt server reassigns ids."""
     shelf.films(*TEN)
@@ -183,18 +187,6 @@ def test_nothing_is_matched_while_an_unreadable_item_has_a_new_id(shelf: Shelf):
     others = [*TEN[:3], *TEN[5:], TEN[4]._replace(server_item_id="film-11")]
     result = shelf.listing("movie", {FILMS: others, UHD: [film(30, tmdb_id=3)]}, unreadable=["film-10"])
     assert (result.recognised, shelf.item("film-3")["item_id"]) == (1, before["item_id"])
-
-
-@pytest.mark.parametrize("read", [[], TEN[5:]], ids=["not read at all", "cut short"])
-def test_a_copy_does_not_replace_an_item_of_a_partially_read_library(shelf: Shelf, read: list[ServerTitle]):
-    """Items of such a library are never missing."""
-    shelf.films(*TEN)
-    before = shelf.item("film-3")
-    copy = film(30, tmdb_id=3)
-    result = shelf.listing("movie", {UHD: [copy], FILMS: read}, complete={"uhd"})
-    assert (result.recognised, result.removed) == (0, 0)
-    assert shelf.item("film-3") == before
-    assert shelf.listing("movie", {UHD: [copy], FILMS: TEN}).counts.written == 0
 
 
 def test_a_film_that_moved_to_another_library_is_recognised_in_the_same_sync(shelf: Shelf):
@@ -297,13 +289,16 @@ def test_an_id_reassigned_to_another_episode_creates_a_new_item(shelf: Shelf):
     assert shelf.episodes(*dealt).counts.written == 0
 
 
-def test_episodes_belong_to_their_series_and_orphans_are_counted(shelf: Shelf):
+def test_episodes_belong_to_their_series_and_orphans_are_counted_and_not_missing(shelf: Shelf):
     shelf.series(SHOW)
     result = shelf.episodes(episode(1), episode(2), episode(1, series_item_id="nowhere", server_item_id="orphan"))
     assert (result.counts.inserted, result.orphaned_episodes) == (2, 1)
     with shelf.open() as connection:
         assert catalogue_size(connection) == {"movies": 0, "series": 1, "episodes": 2}
     assert shelf.episodes(episode(1), episode(2)).counts.written == 0
+    # The series got another id after the series were read.
+    result = shelf.episodes(episode(1, series_item_id="renewed"), episode(2))
+    assert (result.orphaned_episodes, result.removed, result.refusal) == (1, 0, None)
 
 
 def test_all_episodes_of_a_removed_series_are_removed(shelf: Shelf):
@@ -315,23 +310,6 @@ def test_all_episodes_of_a_removed_series_are_removed(shelf: Shelf):
     gone = shelf.episodes(*rest)
     assert (gone.refusal, gone.removed) == (None, 8)
     assert shelf.episodes(rest[0]).refusal is not None, "those of series that are there are still guarded"
-
-
-def test_an_episode_of_an_unknown_series_is_not_missing(shelf: Shelf):
-    shelf.series(SHOW)
-    shelf.episodes(*(episode(number) for number in range(1, 11)))
-    # The series got another id after the series were read.
-    result = shelf.episodes(episode(1, series_item_id="renewed"), *(episode(number) for number in range(2, 11)))
-    assert (result.orphaned_episodes, result.removed, result.refusal) == (1, 0, None)
-
-
-def test_episodes_with_new_ids_are_recognised_by_season_and_number(shelf: Shelf):
-    shelf.series(SHOW)
-    shelf.episodes(*(episode(number) for number in range(1, 6)))
-    before = shelf.item("episode-1-3")
-    result = shelf.episodes(*(episode(number, server_item_id=f"new-{number}") for number in range(1, 6)))
-    assert (result.recognised, result.removed, result.counts.inserted) == (5, 0, 0)
-    assert shelf.item("new-3") == before
 
 
 def test_an_episode_without_a_number_is_recognised_by_its_path(shelf: Shelf):
@@ -350,16 +328,16 @@ def test_an_episode_without_a_number_is_recognised_by_its_path(shelf: Shelf):
     assert shelf.value("SELECT count(*) FROM plays") == 1
 
 
-def test_a_series_with_a_new_id_keeps_its_episodes_and_their_history(shelf: Shelf):
+def test_a_series_with_a_new_id_keeps_its_episodes_by_season_and_number_and_their_history(shelf: Shelf):
     shelf.users("ann")
     shelf.series(SHOW)
     shelf.episodes(episode(1), episode(2))
     shelf.history("ann", played("episode-1-1", is_episode=True))
     before = shelf.item("episode-1-1")
     shelf.series(ServerTitle("show-2", "The Show", tmdb_id=1))
-    again = [episode(n, server_item_id=f"new-{n}", series_item_id="show-2") for n in (1, 2)]
+    again = [episode(n, server_item_id=f"new-{n}", series_item_id="show-2", path=f"/moved/{n}.mkv") for n in (1, 2)]
     result = shelf.episodes(*again)
-    assert (result.recognised, result.removed) == (2, 0)
+    assert (result.recognised, result.removed, result.counts.inserted) == (2, 0, 0)
     assert shelf.item("new-1") == before
     assert shelf.value("SELECT item_id FROM watch_state") == before["item_id"]
 

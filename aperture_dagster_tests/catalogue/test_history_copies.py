@@ -59,12 +59,6 @@ def test_an_item_is_read_once_although_its_copies_are_rated_and_others_rate_it(s
     assert shelf.value("SELECT count(*) FROM rating_changes") == 4
 
 
-def test_copies_watched_separately_are_two_viewings(shelf: Shelf):
-    shelf.history("ann", played("film-1", last_played_at=NOW - DAY), played("film-100"))
-    assert shelf.value("SELECT count(*) FROM plays") == 2
-    assert history_of(shelf, "film-1")["plays"] == 2
-
-
 def versions_of_film_1(shelf: Shelf) -> None:
     shelf.films(*(film(n) for n in range(5)), film(1, version_ids=("film-1-uhd",)))
     shelf.films(*(film(n) for n in (0, 2, 3, 4)), film(1, version_ids=("film-1-uhd",)))

@@ -18,66 +18,51 @@ from aperture_dagster.simulator.worlds import odd_world
 from aperture_dagster_tests.shelf import NOW, Shelf
 
 USER = "plain"
-STATES = (
-    "SELECT t.title, w.played, w.play_count, w.favorite, round(w.position_share::numeric, 2)::float8 AS share "
-    "FROM watch_state w JOIN titles t USING (item_id) ORDER BY t.title"
-)
-
-
-class Reader:
-    """One user's history on a stand-in, and in the database."""
-
-    def __init__(self, shelf: Shelf, server: Any, state: Any) -> None:
-        self.shelf, self.server, self.state = shelf, server, state
-        shelf.sync(server)
-        self.user = next(user.user_id for user in server.users().records if user.name == USER)
-        shelf.users(self.user)
-
-    def read(self, *, full: bool, hours: float = 0) -> int:
-        """Read the history, as of ``hours`` from now; return the number of rows written."""
-        clock = Clock(lambda: NOW + timedelta(hours=hours))
-        reader = HistoryReader(self.server, self.shelf.database, clock, record_states)
-        with self.shelf.open() as connection:
-            user = next(user for user in read_users(connection) if user.user_id == self.user)
-        return reader.read(user, full=full).rows_written
-
-    def states(self) -> dict[str, dict[str, Any]]:
-        return {row["title"]: row for row in self.shelf.rows(STATES)}
 
 
 @pytest.fixture
-def reader(
+def read(
     shelf: Shelf, serve: Callable[..., AbstractContextManager[Any]], connect: Callable[..., Any]
-) -> Iterator[Reader]:
+) -> Iterator[tuple[Callable[..., int], Any]]:
+    """Yield a function that reads a user's history from a stand-in, and the stand-in's state.
+
+    It reads as of ``hours`` from now, and returns the number of rows written.
+    """
     with serve(odd_world(NOW)) as (simulator, _):
-        yield Reader(shelf, connect(simulator, page_size=2), simulator.state)
+        server = connect(simulator, page_size=2)
+        shelf.sync(server)
+        shelf.users(next(user.user_id for user in server.users().records if user.name == USER))
+        with shelf.open() as connection:
+            (user,) = read_users(connection)
+
+        def reading(*, full: bool, hours: float = 0) -> int:
+            clock = Clock(lambda: NOW + timedelta(hours=hours))
+            return HistoryReader(server, shelf.database, clock, record_states).read(user, full=full).rows_written
+
+        yield reading, simulator.state
 
 
-def test_a_second_sync_of_either_kind_writes_nothing(reader: Reader):
-    assert reader.read(full=True)
-    before = reader.shelf.rows("SELECT * FROM watch_state ORDER BY item_id")
-    assert reader.read(full=True, hours=1) == 0
-    assert reader.read(full=False, hours=2) == 0
-    assert reader.shelf.rows("SELECT * FROM watch_state ORDER BY item_id") == before
+def test_each_look_at_a_history_writes_only_what_is_new_and_a_full_one_finds_removed_marks(shelf: Shelf, read: Any):
+    reading, state = read
 
+    def plays() -> int:
+        return shelf.value("SELECT count(*) FROM plays")
 
-def test_an_incremental_sync_stores_and_logs_a_new_play(reader: Reader):
-    reader.read(full=True)
-    plays = reader.shelf.value("SELECT count(*) FROM plays")
-    reader.state.play(Play(USER, "movie:900000011", NOW + timedelta(hours=1)))
-    reader.state.play(Play(USER, "series:900000000", NOW + timedelta(hours=1), season=2, episode=1))
-    assert reader.read(full=False, hours=2) == 4
-    assert reader.shelf.value("SELECT count(*) FROM plays") == plays + 2
-    assert reader.shelf.value("SELECT max(played_at) FROM plays") == NOW + timedelta(hours=1)
+    assert reading(full=True)
+    before, logged = shelf.rows("SELECT * FROM watch_state ORDER BY item_id"), plays()
+    assert reading(full=True, hours=1) == reading(full=False, hours=2) == 0
+    assert shelf.rows("SELECT * FROM watch_state ORDER BY item_id") == before
 
+    later = NOW + timedelta(hours=3)
+    state.play(Play(USER, "movie:900000011", later))
+    state.play(Play(USER, "series:900000000", later, season=2, episode=1))
+    assert reading(full=False, hours=4) == 4
+    assert (plays(), shelf.value("SELECT max(played_at) FROM plays")) == (logged + 2, later)
 
-def test_a_full_sync_finds_a_removed_mark_and_keeps_its_play(reader: Reader):
-    reader.read(full=True)
-    plays = reader.shelf.value("SELECT count(*) FROM plays")
-    assert reader.states()["Two Copies"]["played"]
-    reader.state.mark_unplayed(USER, "movie:900000102")
-    reader.read(full=False, hours=2)
-    assert reader.states()["Two Copies"]["played"], "a quick look cannot see it"
-    assert reader.read(full=True, hours=24) == 1
-    assert not reader.states()["Two Copies"]["played"]
-    assert reader.shelf.value("SELECT count(*) FROM plays") == plays
+    marked = "SELECT played FROM watch_state JOIN titles t USING (item_id) WHERE t.title = 'Two Copies'"
+    assert shelf.value(marked)
+    state.mark_unplayed(USER, "movie:900000102")
+    reading(full=False, hours=6)
+    assert shelf.value(marked), "a quick look cannot see it"
+    assert reading(full=True, hours=24) == 1
+    assert not shelf.value(marked) and plays() == logged + 2

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from aperture_dagster.catalogue.people import write_users
 from aperture_dagster.catalogue.watch_states import (
     SyncMark,
     latest_plays,
@@ -16,7 +17,7 @@ from aperture_dagster.catalogue.watch_states import (
 )
 from aperture_dagster.postgres.connection import close_engine
 from aperture_dagster_tests.catalogue.viewers import DAY, furnish, histories, history_of, mark, marked
-from aperture_dagster_tests.shelf import NOW, Shelf, film, played
+from aperture_dagster_tests.shelf import NOW, Shelf, film, played, user_row
 
 
 @pytest.fixture(autouse=True)
@@ -27,10 +28,10 @@ def home(shelf: Shelf) -> None:
 # States and plays
 
 
-def test_the_same_states_again_write_nothing(shelf: Shelf):
+def test_the_same_states_again_write_nothing_and_those_of_unknown_items_are_counted_and_left_out(shelf: Shelf):
     states = [played("film-1", position_share=0.123456, rating=7.3), played("film-2", favorite=True)]
-    first = shelf.history("ann", *states)
-    assert (first.states.inserted, first.plays, first.unknown) == (2, 2, 0)
+    first = shelf.history("ann", *states, played("nobody's"), played("trailer"))
+    assert (first.states.inserted, first.plays, first.unknown) == (2, 2, 2)
     before = shelf.rows("SELECT * FROM watch_state ORDER BY item_id")
     again = shelf.history("ann", *states, now=NOW + DAY)
     assert (again.states.written, again.plays) == (0, 0)
@@ -48,11 +49,6 @@ def test_every_observed_play_is_logged_with_its_date(shelf: Shelf):
         (NOW - DAY, 2),
     ]
     assert shelf.value("SELECT play_count FROM watch_state") == 8
-
-
-def test_states_of_unknown_items_are_counted_and_left_out(shelf: Shelf):
-    result = shelf.history("ann", played("film-1"), played("nobody's"), played("trailer"))
-    assert (result.states.inserted, result.unknown) == (1, 2)
 
 
 def test_a_play_stays_in_the_log_when_its_mark_is_removed(shelf: Shelf):
@@ -74,16 +70,15 @@ def test_marks_of_removed_titles_are_kept(shelf: Shelf):
     assert marked(shelf) == 0, "and they do not count as known either"
 
 
-def test_a_user_who_left_keeps_their_history(shelf: Shelf):
-    from aperture_dagster.catalogue.people import write_users
-    from aperture_dagster_tests.shelf import user_row
-
+def test_a_user_who_left_keeps_their_history_which_counts_for_nothing_meanwhile(shelf: Shelf):
     shelf.history("ann", played("film-1"))
+    shelf.history("bob", played("film-2", rating=9, last_played_at=NOW - 9 * DAY))
     with shelf.open() as connection:
         write_users(connection, [user_row("bob")], still_there=["bob"], key_for=lambda name, *_: name)
     assert shelf.value("SELECT count(*) FROM plays WHERE user_id = 'ann'") == 1
     with shelf.open() as connection:
         assert read_plays(connection, since=NOW - DAY, until=NOW).empty, "but they count for nobody's Top Picks"
+    assert set(histories(shelf).user_id) == {"bob"}
     shelf.users("ann", "bob")
     with shelf.open() as connection:
         assert len(read_plays(connection, since=NOW - DAY, until=NOW)) == 1
@@ -107,9 +102,10 @@ def test_a_sync_mark_holds_the_last_sync_and_the_last_full_one(shelf: Shelf):
 
 def test_histories_not_read_for_a_day_are_listed(shelf: Shelf):
     with shelf.open() as connection:
-        write_mark(connection, "ann", None, now=NOW - timedelta(hours=23), full=True)
+        write_mark(connection, "ann", None, now=NOW - DAY, full=True)
         assert [row["name"] for row in stale_histories(connection, now=NOW)] == ["bob"]
-        assert [row["name"] for row in stale_histories(connection, now=NOW + DAY)] == ["bob", "ann"]
+        later = NOW + timedelta(seconds=1)
+        assert [row["name"] for row in stale_histories(connection, now=later)] == ["bob", "ann"]
         assert len(stale_histories(connection, now=NOW - 9 * DAY)) == 2, "the clock was ahead: nobody knows when it was"
 
 
@@ -119,16 +115,11 @@ def test_histories_not_read_for_a_day_are_listed(shelf: Shelf):
 def test_copies_of_a_film_count_together(shelf: Shelf):
     copy = played("film-100", favorite=True, last_played_at=NOW - DAY)
     shelf.history("ann", played("film-1", play_count=1), copy)
+    assert shelf.value("SELECT count(*) FROM plays") == 2, "they were watched separately"
     row = history_of(shelf, "film-1")
     assert (row["plays"], row["completion"], row["favorite"]) == (2, 1, True)
     assert row["last_played_at"] == NOW
     assert row["episodes_played"] != row["episodes_played"]
-
-
-def test_a_film_in_progress_has_its_completion(shelf: Shelf):
-    shelf.history("ann", played("film-1", played=False, play_count=0, position_share=0.25))
-    row = history_of(shelf, "film-1")
-    assert (row["plays"], row["completion"]) == (0, 0.25)
 
 
 def test_copies_of_an_episode_count_once_and_specials_do_not_count(shelf: Shelf):
@@ -144,19 +135,14 @@ def test_copies_of_an_episode_count_once_and_specials_do_not_count(shelf: Shelf)
     assert row["completion"] != row["completion"], "a series has no completion of its own"
 
 
-def test_an_empty_state_is_no_history(shelf: Shelf):
+def test_an_empty_state_is_no_history_and_one_in_progress_has_its_completion(shelf: Shelf):
     shelf.history("ann", played("film-1", played=False, play_count=0, last_played_at=None))
     assert histories(shelf, "ann").empty
     shelf.history("ann", played("film-2", played=False, play_count=0, last_played_at=None, rating=3))
     assert history_of(shelf, "film-2")["rating"] == 3
-
-
-def test_whoever_left_the_server_is_not_among_the_histories(shelf: Shelf):
-    shelf.history("ann", played("film-1"))
-    shelf.history("bob", played("film-2", rating=9))
-    with shelf.open() as connection:
-        connection.exec_driver_sql("UPDATE users SET removed_at = now() WHERE user_id = 'bob'")
-    assert set(histories(shelf).user_id) == {"ann"}
+    shelf.history("ann", played("film-3", played=False, play_count=0, position_share=0.25))
+    row = history_of(shelf, "film-3")
+    assert (row["plays"], row["completion"]) == (0, 0.25)
 
 
 def test_plays_are_read_by_time_excluding_the_start(shelf: Shelf):
@@ -213,9 +199,7 @@ def test_a_state_with_a_reassigned_id_waits_for_the_catalogue(shelf: Shelf):
     assert shelf.history("ann", played("show-1-1", **episode)).unknown == 0
     for other in ({"name": "F"}, {"series_name": "Other"}, {"season": 2}, {"number": 2}):
         assert shelf.history("ann", played("show-1-1", **episode | other)).unknown == 1
-
-
-def test_missing_names_do_not_count_as_different(shelf: Shelf):
+    # Missing names do not count as different.
     assert shelf.history("ann", played("film-1"), played("show-1-1", is_episode=True, name="E")).unknown == 0
 
 

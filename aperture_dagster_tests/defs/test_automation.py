@@ -10,15 +10,18 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
-from dagster._core.events import AssetMaterializationPlannedData
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationPlanned,
+    AssetCheckEvaluationTargetMaterializationData,
+)
+from dagster._core.storage.tags import AUTOMATION_CONDITION_TAG
 
 from aperture_dagster.automation import FROM_AUTOMATION, minutes_of
 from aperture_dagster.build import build_definitions
 from aperture_dagster.partitions import USERS
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster_tests.defs.shared import definitions_of
+from aperture_dagster_tests.defs.shared import BLOCKING, checked, definitions_of, planned
 from aperture_dagster_tests.settled import copy_instance
 from aperture_dagster_tests.shelf import Shelf, film
 
@@ -28,7 +31,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Parameter `include_sources`")
 SOURCES = ("users", "movies", "series", "episodes", "tmdb_metadata", "omdb_ratings", "mdblist_scores", "studio_logos")
 PUBLISHED = ("studio_pictures",)
 PER_USER = ("watch_history", "taste_profiles", "recommendations", "shows_you_watch")
-BLOCKING = {"enriched_metadata": "has_every_title", "embeddings": "cover_the_library"}
 EVERYBODY = ("Alma", "Bruno", "Clara")
 Requests = dict[str, set[str | None]]
 
@@ -44,52 +46,33 @@ class Automation:
         self.versions = count()
         instance.add_dynamic_partitions(USERS, list(EVERYBODY))
 
-    def materialized(
-        self, *assets: str, users: tuple[str, ...] | None = None, version: str | None = None, passed: bool | None = True
-    ) -> None:
+    def materialized(self, *assets: str, users: tuple[str, ...] | None = None, version: str | None = None) -> None:
         """These assets were materialized, whole or for these users, and differ from before unless a version is given.
 
-        Args:
-            assets: their names.
-            users: partitions.
-            version: a data version.
-            passed: what their blocking checks say then; None: they do not run.
+        Their blocking checks passed.
         """
         for asset in assets:
             for partition in users if users is not None else (None,):
                 tags = {"dagster/data_version": version or f"v{next(self.versions)}"}
                 self.instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=partition, tags=tags))
-            if asset in BLOCKING and passed is not None:
-                self.checked(asset, passed=passed)
-
-    def checked(self, asset: str, *, passed: bool) -> None:
-        """The blocking check of an asset ran on its latest materialization."""
-        (made,) = self.instance.fetch_materializations(dg.AssetKey(asset), limit=1).records
-        self.instance.report_runless_asset_event(
-            dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey(asset),
-                check_name=BLOCKING[asset],
-                passed=passed,
-                blocking=True,
-                metadata={},
-                target_materialization_data=_target(made),
-            )
-        )
+            if asset in BLOCKING:
+                (made,) = self.instance.fetch_materializations(dg.AssetKey(asset), limit=1).records
+                target = AssetCheckEvaluationTargetMaterializationData(
+                    storage_id=made.storage_id, run_id=made.run_id, timestamp=made.timestamp
+                )
+                checked(self.instance, asset, passed=True, target=target)
 
     def begins(self, job: str, *assets: str) -> dg.DagsterRun:
         """A run of a job begins that is to make these assets."""
         definition = self.definitions.resolve_job_def(job)
         run = self.instance.create_run_for_job(definition, status=dg.DagsterRunStatus.STARTED)
-        for asset in assets:
-            planned = AssetMaterializationPlannedData(dg.AssetKey(asset))
-            event = dg.DagsterEvent.build_asset_materialization_planned_event(job, asset, planned)  # type: ignore[attr-defined]
+        planned(self.instance, run, *assets)
+        for asset in BLOCKING.keys() & set(assets):
+            check = AssetCheckEvaluationPlanned(asset_key=dg.AssetKey(asset), check_name=BLOCKING[asset])
+            event = dg.DagsterEvent(
+                dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value, job, event_specific_data=check
+            )
             self.instance.report_dagster_event(event, run.run_id)
-            if asset in BLOCKING:
-                check = AssetCheckEvaluationPlanned(asset_key=dg.AssetKey(asset), check_name=BLOCKING[asset])
-                event = dg.DagsterEvent(
-                    dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value, job, event_specific_data=check
-                )
-                self.instance.report_dagster_event(event, run.run_id)
         return run
 
     def everything_is_materialized(self) -> None:
@@ -112,12 +95,10 @@ class Automation:
                 requested[key.to_user_string()] = set(result.get_requested_partitions(key))
         return requested
 
-    def evaluate(self, at: datetime, of: dg.AssetSelection | None = None) -> Any:
-        """Evaluate the conditions of these assets and checks, by default of all, as the sensor does."""
+    def evaluate(self, at: datetime, of: dg.AssetSelection) -> Any:
+        """Evaluate the conditions of these assets and checks, as the sensor does."""
         with users_read_once(self.instance):
-            result = dg.evaluate_automation_conditions(
-                self.definitions, self.instance, of or dg.AssetSelection.all(), at, cursor=self.cursor
-            )
+            result = dg.evaluate_automation_conditions(self.definitions, self.instance, of, at, cursor=self.cursor)
         self.cursor = result.cursor
         return result
 
@@ -147,16 +128,6 @@ def users_read_once(instance: dg.DagsterInstance) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(instance, "get_dynamic_partitions", lambda partitions_def_name: users)
         yield
-
-
-def _target(record: dg.EventLogRecord):
-    from dagster._core.definitions.asset_checks.asset_check_evaluation import (
-        AssetCheckEvaluationTargetMaterializationData,
-    )
-
-    return AssetCheckEvaluationTargetMaterializationData(
-        storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
-    )
 
 
 @pytest.fixture
@@ -193,6 +164,7 @@ def settled(automation: Automation, everything: Automation) -> Automation:
 def test_on_a_new_home_what_the_server_knows_is_left_to_the_first_sync_and_sources_renew_lists_once(
     automation: Automation,
 ):
+    assert automation.tick() == {}
     automation.materialized("users", "movies", "series", "episodes")
     assert automation.tick() == {}
     automation.materialized("enriched_metadata", "embeddings")
@@ -232,11 +204,6 @@ def test_nothing_new_requests_nothing(settled: Automation):
     assert settled.tick() == {}
 
 
-def test_an_empty_installation_requests_nothing_that_it_could_not_make(automation: Automation):
-    for _ in range(2):
-        assert automation.tick() == {}
-
-
 def test_a_changed_film_is_merged_then_embedded_then_moves_everybody(settled: Automation):
     settled.materialized("movies")
     assert settled.follow() == [
@@ -244,15 +211,6 @@ def test_a_changed_film_is_merged_then_embedded_then_moves_everybody(settled: Au
         {"embeddings": {None}},
         {"recommendations": set(EVERYBODY)},
     ]
-
-
-def test_a_view_that_came_out_the_same_embeds_nothing(settled: Automation):
-    settled.materialized("enriched_metadata", version="view")
-    settled.follow()
-    settled.materialized("tmdb_metadata")
-    assert "enriched_metadata" in settled.tick()
-    settled.materialized("enriched_metadata", version="view")
-    assert settled.follow() == []
 
 
 def test_a_play_moves_the_taste_and_list_of_that_user_alone(settled: Automation):
@@ -269,18 +227,13 @@ def test_ratings_from_trakt_move_the_taste_of_that_user_alone_and_are_not_waited
     assert settled.follow() == [{"taste_profiles": {"Bruno"}}, {"recommendations": {"Bruno"}}]
 
 
-def test_a_changed_access_right_renews_the_lists_and_no_taste(settled: Automation):
-    settled.materialized("users")
-    assert settled.follow() == [{"recommendations": set(EVERYBODY), "shows_you_watch": set(EVERYBODY)}]
-
-
-def test_a_changed_access_right_renews_what_is_suggested_and_nothing_else_does_by_day(settled: Automation):
+def test_a_changed_access_right_renews_lists_and_what_is_suggested_which_nothing_else_does_by_day(settled: Automation):
     settled.materialized("discovery_pool")
     settled.materialized("trakt_ratings", users=EVERYBODY)
     settled.follow()
     settled.materialized("users")
-    made = settled.follow()
-    assert made[0]["discovery_candidates"] == set(EVERYBODY) and len(made) == 1
+    renewed = ("recommendations", "shows_you_watch", "discovery_candidates")
+    assert settled.follow() == [{asset: set(EVERYBODY) for asset in renewed}]
     settled.materialized("movies")
     assert not any("discovery_candidates" in one for one in settled.follow())
 
@@ -312,14 +265,14 @@ def test_checks_of_everything_run_once_a_day_also_when_users_failed_or_nothing_w
     }
     requested = []
     for minutes in (-2, -1, 0, 1, 24 * 60):
-        result = automation.evaluate(tick + timedelta(minutes=minutes))
+        result = automation.evaluate(tick + timedelta(minutes=minutes), dg.AssetSelection.all_asset_checks())
         requested.append({one.key for one in result.results if one.key in daily and one.true_subset.size})
     assert requested == [set(), set(), daily, set(), daily]
 
 
 def test_new_logos_are_published(settled: Automation):
     settled.materialized("studio_logos")
-    result = settled.evaluate(settled.now + timedelta(minutes=1))
+    result = settled.evaluate(settled.now + timedelta(minutes=1), dg.AssetSelection.assets(*PUBLISHED))
     assert result.get_num_requested(dg.AssetKey("studio_pictures")) == 1
 
 
@@ -329,7 +282,8 @@ def test_what_is_written_to_the_media_server_waits_for_the_end_of_the_quiet_hour
         automation.everything_is_materialized()
 
         def requested(hour: int, minute: int) -> int:
-            result = automation.evaluate(datetime(2026, 3, 1, hour, minute, tzinfo=UTC))
+            moment = datetime(2026, 3, 1, hour, minute, tzinfo=UTC)
+            result = automation.evaluate(moment, dg.AssetSelection.assets(*PUBLISHED))
             return result.get_num_requested(dg.AssetKey("studio_pictures"))
 
         assert requested(12, 39) == requested(12, 41) == 0
@@ -382,14 +336,6 @@ def test_sources_that_are_asked_for_an_hour_hold_up_only_what_is_made_of_them(se
     assert settled.tick() == {"recommendations": {"Alma"}}
 
 
-def test_a_failed_blocking_check_stops_what_follows_until_it_passes(settled: Automation):
-    asset, follows = "enriched_metadata", "embeddings"
-    settled.materialized(asset, passed=False)
-    assert settled.tick() == {}
-    settled.checked(asset, passed=True)
-    assert follows in settled.tick()
-
-
 def test_a_users_failure_is_not_retried_at_every_tick(running: Automation):
     users = EVERYBODY
     running.materialized(*SOURCES, "enriched_metadata", "embeddings")
@@ -422,6 +368,4 @@ def test_a_source_that_fails_from_its_first_day_does_not_hold_back_the_view(make
 
 def test_runs_that_the_automation_starts_can_be_told_from_others(settled: Automation):
     """The condition relies on a tag that Dagster sets; a release that renames it would bring endless runs."""
-    from dagster._core.storage.tags import AUTOMATION_CONDITION_TAG
-
     assert AUTOMATION_CONDITION_TAG == FROM_AUTOMATION

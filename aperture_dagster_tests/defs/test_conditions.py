@@ -8,9 +8,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.events import AssetMaterializationPlannedData
+from dagster._core.events import StepMaterializationData
 
 from aperture_dagster.automation import FROM_AUTOMATION, HOURLY_CRON, daily, on_upstream_change
+from aperture_dagster_tests.defs.shared import checked, planned
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `include_sources`")
 
@@ -43,7 +44,7 @@ class Graph:
                 self.instance.report_runless_asset_event(event)
             else:
                 self._report(run, dg.DagsterEvent(
-                    "ASSET_MATERIALIZATION", run.job_name, event_specific_data=dg_materialized(event)
+                    "ASSET_MATERIALIZATION", run.job_name, event_specific_data=StepMaterializationData(event)
                 ))  # fmt: skip
 
     def begins(self, *assets: str, automated: bool = True) -> dg.DagsterRun:
@@ -56,10 +57,7 @@ class Graph:
             status=dg.DagsterRunStatus.STARTED,
             tags={FROM_AUTOMATION: "true"} if automated else {},
         )
-        for asset in assets:
-            planned = AssetMaterializationPlannedData(dg.AssetKey(asset))
-            event = dg.DagsterEvent.build_asset_materialization_planned_event(job.name, asset, planned)  # type: ignore[attr-defined]
-            self._report(run, event)
+        planned(self.instance, run, *assets)
         return run
 
     def fails(self, *assets: str) -> None:
@@ -71,14 +69,6 @@ class Graph:
         run = self.begins(*assets, automated=automated)
         self.made(*assets, run=run)
         self._report(run, dg.DagsterEvent("PIPELINE_SUCCESS", run.job_name))
-
-    def checked(self, asset: str, *, passed: bool) -> None:
-        """The blocking check of an asset ran."""
-        self.instance.report_runless_asset_event(
-            dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey(asset), check_name="is_sound", passed=passed, blocking=True, metadata={}
-            )
-        )
 
     def tick(self, later: timedelta = MINUTE) -> set[str]:
         """What is requested now."""
@@ -92,12 +82,6 @@ class Graph:
 
     def _report(self, run: dg.DagsterRun, event: dg.DagsterEvent) -> None:
         self.instance.report_dagster_event(event, run.run_id)
-
-
-def dg_materialized(event: dg.AssetMaterialization) -> Any:
-    from dagster._core.events import StepMaterializationData
-
-    return StepMaterializationData(event)
 
 
 @pytest.fixture
@@ -181,12 +165,12 @@ def test_a_change_waits_until_the_blocking_check_passes(graph):
         home = Graph(instance, [*upstream, down])
         home.definitions = dg.Definitions(assets=[*upstream, down], asset_checks=[is_sound])
         home.made(*BOTH, DOWN)
-        home.checked(UP, passed=True)
+        checked(instance, UP, check="is_sound", passed=True)
         assert home.tick() == set()
         home.made(UP)
-        home.checked(UP, passed=False)
+        checked(instance, UP, check="is_sound", passed=False)
         assert [home.tick(), home.tick()] == [set(), set()]
-        home.checked(UP, passed=True)
+        checked(instance, UP, check="is_sound", passed=True)
         assert home.tick() == {DOWN}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -17,24 +16,11 @@ from aperture_dagster.jobs import Job
 from aperture_dagster.model import in_words
 from aperture_dagster.partitions import USERS, range_tags
 from aperture_dagster.settings import SettingsError
-from aperture_dagster_tests.defs.shared import definitions_of, settings_of
+from aperture_dagster_tests.defs.shared import checked, definitions_of, settings_of
 from aperture_dagster_tests.household import SetClock
 from aperture_dagster_tests.sensors.runs import add_run
 
 SERVER = {"media_server_url": "http://127.0.0.1:9", "media_server_api_key": "key"}
-
-
-BLOCKING = {"enriched_metadata": "has_every_title", "embeddings": "cover_the_library"}
-
-
-def checked(instance: dg.DagsterInstance, asset: str, *, passed: bool) -> None:
-    """An asset was materialized, and its blocking check ran."""
-    instance.report_runless_asset_event(dg.AssetMaterialization(asset))
-    instance.report_runless_asset_event(
-        dg.AssetCheckEvaluation(
-            asset_key=dg.AssetKey(asset), check_name=BLOCKING[asset], passed=passed, blocking=True, metadata={}
-        )
-    )
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +46,7 @@ def tick(instance: dg.DagsterInstance) -> Callable[..., dg.RunRequest | dg.SkipR
         instance.wipe()
         instance.add_dynamic_partitions(USERS, list(users))
         for asset in ("enriched_metadata", "embeddings"):
+            instance.report_runless_asset_event(dg.AssetMaterialization(asset))
             checked(instance, asset, passed=asset in sound)
         moment = at or datetime.now(UTC)
         with dg.build_schedule_context(
@@ -117,9 +104,9 @@ def test_without_a_media_server_nothing_starts_and_the_setting_is_named(tick, jo
     assert "APERTURE_MEDIA_SERVER_URL" in skipped.skip_message
 
 
-def test_schedules_keep_the_operators_time_zone(make_settings):
-    repository = build_definitions(make_settings(timezone="Europe/Berlin")).get_repository_def()
-    assert {schedule.execution_timezone for schedule in repository.schedule_defs} == {"Europe/Berlin"}
+def test_schedules_keep_the_operators_time_zone():
+    repository = definitions_of(**SERVER, timezone="Pacific/Auckland").get_repository_def()
+    assert {schedule.execution_timezone for schedule in repository.schedule_defs} == {"Pacific/Auckland"}
 
 
 @pytest.mark.parametrize(
@@ -139,25 +126,6 @@ def test_a_failed_blocking_check_stops_the_schedules_of_what_follows_and_is_name
 
 def test_a_failed_blocking_check_does_not_stop_what_could_repair_it(tick):
     assert isinstance(tick("enrich_metadata", ("Alma",), sound=()), dg.RunRequest)
-
-
-def test_only_what_a_job_makes_can_become_too_old(make_settings):
-    def watched(**given: Any) -> set[str]:
-        graph = build_definitions(make_settings(**given)).resolve_asset_graph()
-        nodes = [graph.get(key) for key in graph.toposorted_asset_keys]
-        return {node.key.to_user_string() for node in nodes if node.freshness_policy is not None}
-
-    assert not {"trakt_ratings", "seerr_requests"} & watched()
-    seerr = {"seerr_url": "http://seerr.invalid", "seerr_api_key": "key"}
-    on = {"ratings_to_server": True, "requests_per_week": 2} | seerr
-    assert watched(**on) - watched() == {"trakt_ratings", "seerr_requests"}
-
-
-def test_a_job_late_in_the_evening_has_its_deadline_after_midnight():
-    late = Job("refresh_something", "Refresh something.", ("something",), cron="30 22 * * *")
-    assert late.freshness("UTC") == dg.FreshnessPolicy.cron(
-        "30 1 * * *", lower_bound_delta=timedelta(days=1), timezone="UTC"
-    )
 
 
 def test_in_quiet_hours_a_schedule_makes_only_what_is_not_written_to_the_media_server(tick):
@@ -206,31 +174,40 @@ def test_a_job_knows_when_the_clock_starts_it_next(cron: str, starts: str):
 
 
 @pytest.mark.parametrize(
-    ("cron", "deadline"), [("0 8 * * 0", "0 11 * * 0"), ("30 22 * * 6", "30 1 * * 0"), ("15 21 * * 3", "15 0 * * 4")]
+    ("cron", "deadline", "days", "words"),
+    [
+        ("30 22 * * *", "30 1 * * *", 1, "22:30"),
+        ("0 8 * * 0", "0 11 * * 0", 7, "Sunday 08:00"),
+        ("30 22 * * 6", "30 1 * * 0", 7, "Saturday 22:30"),
+        ("15 21 * * 3", "15 0 * * 4", 7, "Wednesday 21:15"),
+    ],
 )
-def test_what_is_made_weekly_must_have_been_made_since_the_last_deadline(cron: str, deadline: str):
-    weekly = Job("refresh_something", "Refresh something.", ("something",), cron=cron, quiet=True)
-    assert weekly.freshness("UTC") == dg.FreshnessPolicy.cron(
-        deadline, lower_bound_delta=timedelta(days=7), timezone="UTC"
+def test_what_is_made_daily_or_weekly_must_have_been_made_since_the_last_deadline(
+    cron: str, deadline: str, days: int, words: str
+):
+    job = Job("refresh_something", "Refresh something.", ("something",), cron=cron, quiet=days == 7)
+    assert job.freshness("UTC") == dg.FreshnessPolicy.cron(
+        deadline, lower_bound_delta=timedelta(days=days), timezone="UTC"
     )
-    assert in_words(cron) == {"0": "Sunday 08:00", "6": "Saturday 22:30", "3": "Wednesday 21:15"}[cron[-1]]
+    assert in_words(cron) == words
 
 
-def test_a_job_that_is_switched_off_cannot_become_too_old_and_a_wrong_name_is_refused(make_settings):
-    def watched(**given: Any) -> set[str]:
-        graph = build_definitions(make_settings(**given)).resolve_asset_graph()
+def test_only_what_a_job_makes_can_become_too_old(make_settings):
+    def watched(definitions: dg.Definitions) -> set[str]:
+        graph = definitions.resolve_asset_graph()
         nodes = [graph.get(key) for key in graph.toposorted_asset_keys]
         return {node.key.to_user_string() for node in nodes if node.freshness_policy is not None}
 
-    assert watched() - watched(schedules={"sync_movies": "off"}) == {"movies"}
+    usual = watched(definitions_of())
+    assert not {"trakt_ratings", "seerr_requests"} & usual
+    on = {"ratings_to_server": True, "requests_per_week": 2, "seerr_url": "http://seerr.invalid"}
+    assert watched(definitions_of(**on, seerr_api_key="key")) - usual == {"trakt_ratings", "seerr_requests"}
+    off = build_definitions(make_settings(schedules={"sync_movies": "off"}))
+    assert usual - watched(off) == {"movies"}
+    jobs = {job.name for job in off.get_repository_def().get_sensor_def("first_sync_sensor").jobs}
+    assert "sync_movies" not in jobs and "sync_series" in jobs, "the first sync does not start it either"
     with pytest.raises(SettingsError, match=r"APERTURE_SCHEDULES: .*'sync_movie'; did you mean 'sync_movies'"):
         build_definitions(make_settings(schedules={"sync_movie": "off"}))
-
-
-def test_a_switched_off_job_is_not_started_by_the_first_sync_either(make_settings):
-    repository = build_definitions(make_settings(schedules={"sync_movies": "off"})).get_repository_def()
-    jobs = {job.name for job in repository.get_sensor_def("first_sync_sensor").jobs}
-    assert "sync_movies" not in jobs and "sync_series" in jobs
 
 
 def test_a_job_with_nothing_to_do_runs_once_a_day_whatever_the_clock_said_at_its_last_run(instance: dg.DagsterInstance):

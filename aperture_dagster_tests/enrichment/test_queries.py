@@ -38,28 +38,33 @@ def test_an_unchanged_answer_is_not_written(shelf: Shelf):
         assert write_answers(connection, "tmdb", [row | {"popularity": 2.0}]).updated == 1
 
 
-def test_the_view_merges_all_works_and_is_not_rewritten(shelf: Shelf):
-    shelf.films(*(film(n, overview="Server.") for n in range(3)), film(50, tmdb_id=1, title="Copy"))
+@pytest.mark.parametrize("batch", [2, 500])
+def test_the_view_merges_all_works_from_every_source_in_batches_of_any_size_and_is_not_rewritten(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, batch: int
+):
+    monkeypatch.setattr("aperture_dagster.enrichment.queries.MERGE_BATCH", batch)
+    films = [film(n, overview="Server.", imdb_id=f"tt{n}") for n in range(4)]
+    shelf.films(*films, film(50, tmdb_id=1, title="Copy"))
     with shelf.open() as connection:
-        write_answers(connection, "tmdb", [tmdb_row(shelf, 1)])
-        assert unmerged_titles(connection) == 3
-        assert write_enriched(connection, merge_plan())[0].inserted == 3
+        write_answers(connection, "tmdb", [tmdb_row(shelf, 1, keywords={"keywords": [{"name": "Heist"}]})])
+        critics = row_of(omdb_ratings, shelf, 1, imdb_id="tt1", rotten_tomatoes=87, imdb_rating=8.5, awards="1 win.")
+        write_answers(connection, "omdb", [critics])
+        scores = row_of(mdblist_scores, shelf, 1, keywords=["heist", "vault"], rotten_tomatoes=80, letterboxd=4.1)
+        write_answers(connection, "mdblist", [scores])
+        assert unmerged_titles(connection) == 4
+        assert write_enriched(connection, merge_plan())[0].inserted == 4
         assert write_enriched(connection, merge_plan())[0].written == 0
         assert unmerged_titles(connection) == 0
         known = coverage(connection)
-    assert known["works"] == 3
-    assert known["overview"] == 1
+    assert (known["works"], known["overview"], known["critics"], known["awards"]) == (4, 1, 0.25, 0.25)
     rows = {row["title"]: row for row in shelf.rows("SELECT * FROM enriched_metadata")}
-    assert rows["Film 1"]["overview"] == "Said."
-    assert rows["Film 1"]["sources"]["overview"] == "tmdb"
+    one = rows["Film 1"]
+    assert (one["overview"], one["rotten_tomatoes"], one["letterboxd"], one["awards"]) == ("Said.", 87, 4.1, "1 win.")
+    assert one["keywords"] == ["Heist", "vault"]
+    expected = {"overview": "tmdb", "keywords": "tmdb+mdblist", "rotten_tomatoes": "omdb", "letterboxd": "mdblist"}
+    assert expected.items() <= one["sources"].items()
     assert rows["Film 0"]["sources"]["overview"] == "server"
-
-
-def test_the_batch_size_does_not_change_the_view(shelf: Shelf, monkeypatch: Any):
-    monkeypatch.setattr("aperture_dagster.enrichment.queries.MERGE_BATCH", 7)
-    shelf.films(*(film(n) for n in range(1, 30)))
-    with shelf.open() as connection:
-        assert write_enriched(connection, merge_plan())[0].inserted == 29
+    assert set(one) == set(enriched_metadata.columns.keys())
 
 
 def test_the_view_of_a_removed_work_is_kept(shelf: Shelf):
@@ -149,22 +154,3 @@ def test_changed_merge_rules_merge_everything_again(shelf: Shelf, merged: list[i
     monkeypatch.setattr(merge, "VERSION", 2)
     assert merge_of(shelf)[0].written == 0
     assert len(merged) == 2
-
-
-def test_the_merged_view_uses_every_source_and_names_it(shelf: Shelf):
-    shelf.films(film(1, imdb_id="tt1"), film(2))
-    with shelf.open() as connection:
-        write_answers(connection, "tmdb", [tmdb_row(shelf, 1, keywords={"keywords": [{"name": "Heist"}]})])
-        critics = row_of(omdb_ratings, shelf, 1, imdb_id="tt1", rotten_tomatoes=87, imdb_rating=8.5, awards="1 win.")
-        write_answers(connection, "omdb", [critics])
-        scores = row_of(mdblist_scores, shelf, 1, keywords=["heist", "vault"], rotten_tomatoes=80, letterboxd=4.1)
-        write_answers(connection, "mdblist", [scores])
-        write_enriched(connection, merge_plan())
-        known = coverage(connection)
-    one = next(row for row in shelf.rows("SELECT * FROM enriched_metadata") if row["title"] == "Film 1")
-    assert (one["rotten_tomatoes"], one["letterboxd"], one["awards"]) == (87, 4.1, "1 win.")
-    assert one["keywords"] == ["Heist", "vault"]
-    assert one["sources"]["keywords"] == "tmdb+mdblist"
-    assert (one["sources"]["rotten_tomatoes"], one["sources"]["letterboxd"]) == ("omdb", "mdblist")
-    assert (known["critics"], known["awards"]) == (0.5, 0.5)
-    assert set(one) == set(enriched_metadata.columns.keys())

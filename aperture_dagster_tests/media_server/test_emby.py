@@ -62,8 +62,8 @@ def without_ids(pages: Iterator[list[Any]]) -> list[Any]:
 
 
 def test_emby_and_jellyfin_return_the_same_records_for_the_same_world(steady: RunningSimulator):
-    emby = connect(steady.url + "/emby", page_size=7)
-    jellyfin = JellyfinReader(steady.jellyfin_url, "demo-jellyfin-key", page_size=7)
+    emby = connect(steady.url + "/emby", page_size=20)
+    jellyfin = JellyfinReader(steady.jellyfin_url, "demo-jellyfin-key", page_size=20)
     assert [replace(user, email_hint=None) for user in emby.users().records] == jellyfin.users().records
     pairs = list(zip(emby.libraries(), jellyfin.libraries(), strict=True))
     assert {("Movies", "movies"), ("TV Shows", "tvshows")} < {(one.name, one.collection_type) for one, _ in pairs}
@@ -172,12 +172,6 @@ def test_an_unreadable_state_is_reported_and_does_not_count_as_missing(odd: Runn
 
 
 # Which server it is
-
-
-def test_each_server_is_detected_by_its_public_info(steady: RunningSimulator):
-    assert detect_server_type(steady.jellyfin_url, **QUICK) == "jellyfin"
-    assert detect_server_type(steady.emby_url, **QUICK) == "emby"
-    assert detect_server_type(steady.url, **QUICK) == "emby"
 
 
 @pytest.mark.parametrize(

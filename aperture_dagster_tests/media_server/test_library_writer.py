@@ -53,7 +53,9 @@ def with_id(running: RunningSimulator, writer: MediaServerWriter) -> PublishedLi
 
 
 @every_server
-def test_a_library_is_created_with_its_options_and_hidden_where_possible(server: str, folder: Path):
+def test_a_library_is_created_with_its_options_which_can_be_changed_and_hidden_where_possible(
+    server: str, folder: Path
+):
     with writing(server, folder) as (running, writer):
         create(writer)
         create(writer)
@@ -68,6 +70,16 @@ def test_a_library_is_created_with_its_options_and_hidden_where_possible(server:
         assert not library.options["EnableAutomaticSeriesGrouping"] and not library.options["EnableRealtimeMonitor"]
         assert library.options.get("Enabled") is (None if server == "emby" else False)
         assert writer.writes["library_created"] == 1
+        wanted = copy.deepcopy(library.options) | {"PreferredMetadataLanguage": "fr"}
+        writer.set_library_options(library, wanted)
+        assert listed(writer).options == wanted, "the others are kept"
+        writer.set_library_options(listed(writer), wanted)
+        assert writer.writes["library_options"] == 1
+        part = {name: value for name, value in wanted.items() if name != "TypeOptions"}
+        for incomplete in (part, {}, wanted | {"PathInfos": []}):
+            with pytest.raises(RequestRejected, match="incomplete"):
+                writer.set_library_options(listed(writer), incomplete)
+        assert listed(writer).options == wanted
 
 
 @every_server
@@ -115,23 +127,6 @@ def test_a_library_whose_creation_was_not_answered_is_not_created_twice(server: 
         with pytest.raises(ServiceUnavailable):
             create(writer)
         assert PATH not in [location for one in writer.libraries() for location in one.locations]
-
-
-@every_server
-def test_changing_one_option_keeps_all_others(server: str, folder: Path):
-    with writing(server, folder) as (running, writer):
-        create(writer)
-        library = with_id(running, writer)
-        wanted = copy.deepcopy(library.options) | {"PreferredMetadataLanguage": "fr"}
-        writer.set_library_options(library, wanted)
-        assert listed(writer).options == wanted
-        writer.set_library_options(listed(writer), wanted)
-        assert writer.writes["library_options"] == 1
-        part = {name: value for name, value in wanted.items() if name != "TypeOptions"}
-        for incomplete in (part, {}, wanted | {"PathInfos": []}):
-            with pytest.raises(RequestRejected, match="incomplete"):
-                writer.set_library_options(listed(writer), incomplete)
-        assert listed(writer).options == wanted
 
 
 def test_merged_options_keep_what_is_unknown():
@@ -195,12 +190,3 @@ def test_a_refreshed_library_shows_the_published_files(server: str, folder: Path
         running.state.advance(15)
         progress = writer.scan_progress()
         assert progress is not None and 45 < progress < 60
-
-
-@every_server
-def test_what_could_disturb_publishing_is_seen(server: str):
-    with writing(server, plugins=("TMDb", "Merge Versions"), group_into_collections=True) as (_, writer):
-        assert "Merge Versions" in writer.plugins()
-        assert writer.grouping_enabled() is (server != "emby")
-    with writing(server) as (_, writer):
-        assert not writer.grouping_enabled()

@@ -20,12 +20,12 @@ from aperture_dagster_tests.services import Answer, Scripted
 every_server = pytest.mark.parametrize("server", SERVERS)
 
 
-# Versions, dry runs, logs
+# Versions, dry runs
 
 
 @every_server
-def test_product_version_and_clock_are_read(server: str):
-    with writing(server) as (running, writer):
+def test_what_the_server_is_and_what_could_disturb_publishing_is_seen(server: str):
+    with writing(server, plugins=("TMDb", "Merge Versions"), group_into_collections=True) as (running, writer):
         found = writer.server()
         assert found.product == service(server)
         assert str(found).startswith("Jellyfin 1" if server != "emby" else "Emby 4.8.11")
@@ -33,6 +33,10 @@ def test_product_version_and_clock_are_read(server: str):
             found.version[:2] == tuple(map(int, running.state.settings.emby_version.split(".")))[:2] or server != "emby"
         )
         assert found.clock is not None and abs(found.clock - datetime.now(UTC)) < timedelta(minutes=1)
+        assert "Merge Versions" in writer.plugins()
+        assert writer.grouping_enabled() is (server != "emby")
+    with writing(server) as (_, writer):
+        assert not writer.grouping_enabled()
 
 
 @pytest.mark.parametrize(
@@ -96,17 +100,6 @@ def test_a_dry_run_counts_and_changes_nothing(server: str, tmp_path: Path):
         assert running.state.names_of_lists("BoxSet") == ["Parts Collection"]
 
 
-@every_server
-def test_every_change_is_logged_without_a_secret(server: str, caplog: pytest.LogCaptureFixture):
-    caplog.set_level(logging.INFO)
-    with writing(server) as (running, writer):
-        bo, user = next(iter(writer.user_objects().items()))
-        writer.set_policy(bo, user["Policy"])
-        settings = running.state.settings
-        assert f"change the policy of user {bo}" in caplog.text
-        assert settings.jellyfin_key not in caplog.text and settings.emby_key not in caplog.text
-
-
 # Ratings
 
 
@@ -137,12 +130,14 @@ def test_a_rating_that_landed_elsewhere_is_noticed(scripted: Scripted):
         writer.close()
 
 
-def test_emby_is_never_rated():
+def test_neither_ratings_nor_user_data_are_written_to_emby():
     with writing("emby") as (running, writer):
         running.state.reset_counters()
         assert not writer.keeps_ratings
         with pytest.raises(RequestRejected):
             writer.set_rating("1", "2", 7)
+        with pytest.raises(RequestRejected):
+            writer.set_user_data("1", "2", {"Played": True})
         assert running.state.requests("emby") == 0
 
 
@@ -150,7 +145,10 @@ def test_emby_is_never_rated():
 
 
 @every_server
-def test_a_policy_is_written_with_everything_that_it_had(server: str):
+def test_a_policy_is_written_with_everything_that_it_had_and_logged_without_a_secret(
+    server: str, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO)
     with writing(server) as (running, writer):
         running.state.set_policy_fields("bo", NewSwitch=True)
         bo, before = user_id(writer, "bo"), writer.user_objects()
@@ -167,6 +165,9 @@ def test_a_policy_is_written_with_everything_that_it_had(server: str):
             with pytest.raises(RequestRejected, match="incomplete"):
                 writer.set_policy(bo, part)
         assert writer.user_objects() == after
+        settings = running.state.settings
+        assert f"change the policy of user {bo}" in caplog.text
+        assert settings.jellyfin_key not in caplog.text and settings.emby_key not in caplog.text
 
 
 @every_server
@@ -200,14 +201,6 @@ def test_user_data_is_written_field_by_field_and_nobody_is_active_through_it(ser
         assert (state.played, state.position_ticks, state.favorite) == (False, 6_000_000_000, True)
         assert state.last_played_at == at
         assert running.state.user_named("bo").last_activity == active
-
-
-def test_user_data_is_never_written_to_emby():
-    with writing("emby") as (running, writer):
-        running.state.reset_counters()
-        with pytest.raises(RequestRejected):
-            writer.set_user_data("1", "2", {"Played": True})
-        assert running.state.requests("emby") == 0
 
 
 # Items and libraries

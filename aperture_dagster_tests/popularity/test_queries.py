@@ -212,6 +212,9 @@ def test_entries_that_lead_to_a_removed_or_watched_episode_are_found(shelf: Shel
     replace(shelf, row(shelf, "show", 1), row(shelf, "other", 2, **ended))
     replace(shelf, row(shelf, "other", 1, "bob"), user="bob")
     assert outdated() == []
+    watch(shelf, "bob", "show-3")
+    shelf.do("UPDATE shows_you_watch SET updated_at = now()")
+    assert outdated() == [], "somebody else watched it"
     watch(shelf, "ann", "show-3")
     assert outdated() == [], "the list is older"
     shelf.do("UPDATE shows_you_watch SET updated_at = now()")

@@ -58,7 +58,7 @@ def test_a_killed_run_shows_the_old_list_or_the_new_one_and_the_next_one_repairs
 ):
     key, is_over = Place.key("ada"), False
     with a_place(tmp_path, server) as place:
-        for step in range(first, 1000, int(os.environ.get("CRASH_STRIDE", "37"))):
+        for step in range(first, 1000, int(os.environ.get("CRASH_STRIDE", "61"))):
             place.publish(retired=[key])
             place.publish(place.wanted("ada", *OLD))
             place.wait(180)
@@ -90,7 +90,7 @@ def test_a_killed_move_to_another_root_is_finished_by_the_next_run(tmp_path: Pat
         place.state.add_volume("/srv/other", other)
         lists = [place.wanted("ada", *OLD), place.wanted("bo", "Alone")]
         place.publish(*lists)
-        for step in range(4, 1000, int(os.environ.get("CRASH_STRIDE", "41"))):
+        for step in range(4, 1000, int(os.environ.get("CRASH_STRIDE", "61"))):
             now: dict[str, Any] = roots[0]
             with killed_at(STEPS, step) as done, suppress(Killed):
                 place.publish(*lists, **now)
@@ -136,7 +136,7 @@ def test_a_killed_unpublishing_is_finished_by_the_next_one_and_leaves_nothing(tm
     with a_place(tmp_path) as place:
         before, libraries = place.writer.user_objects(), place.writer.libraries()
         lists = [place.wanted("ada", *OLD), place.wanted("bo", "Alone")]
-        for step in range(1, 1000, int(os.environ.get("CRASH_STRIDE", "17"))):
+        for step in range(1, 1000, int(os.environ.get("CRASH_STRIDE", "29"))):
             place.publish(*lists, strict=True)
             assert (place.shown(PICKS), place.views("bo")) == (OLD, ["bo's picks"])
             with killed_at(STEPS, step) as done, suppress(Killed):

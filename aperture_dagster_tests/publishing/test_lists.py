@@ -63,6 +63,14 @@ class Lists:
         else:
             self.place.writer.add_to_playlist(self.list_id(name), self.owner, ids)
 
+    def somebody_makes(self, name: str, *titles: str) -> None:
+        """Create a list that is not ours."""
+        ids = [self.place.items[title].server_item_id for title in titles]
+        if self.kind == "collection":
+            self.place.writer.create_collection(name, ids)
+        else:
+            self.place.writer.create_playlist(name, self.owner, ids)
+
     def remove(self, title: str) -> None:
         """Remove a title from the server, which is not yet known."""
         self.place.state.remove_title(next(key for key, one in self.place.state.titles.items() if one.title == title))
@@ -97,7 +105,7 @@ def modern(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lists]:
         yield Lists(place, request.param)
 
 
-def test_a_list_is_created_changed_and_left_alone_when_nothing_changed(lists: Lists):
+def test_a_list_is_created_changed_left_alone_when_nothing_changed_and_deleted_when_retired(lists: Lists):
     (outcome,) = lists.publish(lists.wanted("Part Two", "Alone", "Merged"))
     assert (outcome.added, outcome.removed, outcome.changed, outcome.created) == (3, 0, 0, True)
     assert (outcome.kind, outcome.entries, outcome.name) == (lists.kind, 3, "Picks")
@@ -116,6 +124,11 @@ def test_a_list_is_created_changed_and_left_alone_when_nothing_changed(lists: Li
     assert lists.shown() == lists.order(["Part Two", "Two Files", "Merged"])
     (placed,) = lists.place.manifest.lists()
     assert placed.server_list_id == lists.list_id() and placed.changed == 2
+    lists.publish(lists.wanted("Merged", name="Others", key="top_picks/series"))
+    (outcome,) = lists.publish(retired=[placed])
+    assert (outcome.retired, outcome.removed, outcome.name) == (True, 3, "Picks")
+    assert lists.there().keys() == {"Others"} and [one.name for one in lists.place.manifest.lists()] == ["Others"]
+    assert "Parts Collection" in [one.name for one in lists.place.writer.collections()], "it is somebody else's"
 
 
 def test_what_somebody_added_stays_after_ours(lists: Lists):
@@ -131,29 +144,28 @@ def test_what_somebody_added_stays_after_ours(lists: Lists):
     assert set(lists.place.manifest.lists()[0].others) == {lists.place.items["Two Files"].server_item_id}
 
 
-def test_a_retired_list_is_deleted_and_lists_of_others_stay(lists: Lists):
-    lists.publish(lists.wanted("Alone", "Merged"), lists.wanted("Merged", name="Others", key="top_picks/series"))
-    first, _ = lists.place.manifest.lists()
-    (outcome,) = lists.publish(retired=[first])
-    assert (outcome.retired, outcome.removed, outcome.name) == (True, 2, "Picks")
-    assert lists.there().keys() == {"Others"} and [one.name for one in lists.place.manifest.lists()] == ["Others"]
-    collections = [one.name for one in lists.place.writer.collections()]
-    assert "Parts Collection" in collections
-
-
-def test_a_list_of_that_name_that_somebody_made_is_not_taken_over(modern: Lists):
-    film = modern.place.items["Two Files"].server_item_id
-    if modern.kind == "collection":
-        modern.place.writer.create_collection("picks", [film])
-    else:
-        modern.place.writer.create_playlist("picks", modern.owner, [film])
+def test_only_what_an_interrupted_run_made_is_taken_over_and_no_list_of_that_name_that_somebody_made(modern: Lists):
+    modern.somebody_makes("picks", "Two Files")
     modern.publish(modern.wanted("Alone", "Merged"))
     assert modern.there() == {"picks": ["Two Files"], "Picks (Aperture)": ["Alone", "Merged"]}
     modern.publish(retired=modern.place.manifest.lists())
     assert modern.there() == {"picks": ["Two Files"]}
+    # A run ended between the creation and the stamp; or before the creation, and somebody made one of that name.
+    wanted = modern.wanted("Alone", "Merged", name="Tonight")
+    modern.begin(wanted)
+    modern.somebody_makes("Tonight", "Alone", "Merged")
+    (outcome,) = modern.publish(wanted)
+    assert not outcome.created and modern.there()["Tonight"] == ["Alone", "Merged"]
+    assert modern.place.manifest.lists()[0].server_list_id == modern.list_id("Tonight")
+    wanted = modern.wanted("Alone", "Merged", key="top_picks/series")
+    modern.begin(wanted)
+    modern.publish(wanted)
+    assert modern.there() == {
+        "picks": ["Two Files"], "Tonight": ["Alone", "Merged"], "Picks (Aperture)": ["Alone", "Merged"],
+    }  # fmt: skip
 
 
-def test_a_renamed_list_is_a_new_one_with_what_others_added(modern: Lists):
+def test_a_renamed_list_is_a_new_one_with_what_others_added_and_a_stamped_one_is_theirs(modern: Lists):
     modern.publish(modern.wanted("Alone", "Merged"))
     modern.add("Two Files")
     (outcome,) = modern.publish(modern.wanted("Merged", "Alone", name="Tonight"))
@@ -161,45 +173,11 @@ def test_a_renamed_list_is_a_new_one_with_what_others_added(modern: Lists):
     assert [one.name for one in modern.place.manifest.lists()] == ["Tonight"]
     modern.publish(modern.wanted("Merged", name="Tonight"))
     assert modern.there() == {"Tonight": ["Merged", "Two Files"]}
-
-
-def test_a_list_that_somebody_stamped_is_theirs_even_if_it_has_our_id(modern: Lists):
-    modern.publish(modern.wanted("Alone", "Merged"))
-    made = modern.list_id()
-    modern.place.writer.stamp(made, "somebody else's", user_id=modern.owner or None)
+    # Although it has our id.
+    modern.place.writer.stamp(modern.list_id("Tonight"), "somebody else's", user_id=modern.owner or None)
     before = modern.there()
-    (outcome,) = modern.publish(modern.wanted("Merged"))
-    assert outcome.created and modern.there() == {**before, "Picks (Aperture)": ["Merged"]}
-
-
-def test_a_run_that_ended_before_the_stamp_is_continued(modern: Lists):
-    wanted = modern.wanted("Alone", "Merged")
-    if modern.kind == "collection":
-        modern.place.writer.create_collection("Picks", list(wanted.items))
-    else:
-        modern.place.writer.create_playlist("Picks", modern.owner, list(wanted.items))
-    with modern.place.manifest.exclusively():
-        modern.place.manifest.write_list(
-            PlacedList(wanted.list_key, wanted.kind, wanted.user_id, "Picks", None, wanted.items)
-        )
-    (outcome,) = modern.publish(wanted)
-    assert not outcome.created and modern.there() == {"Picks": ["Alone", "Merged"]}
-    assert modern.place.manifest.lists()[0].server_list_id == modern.list_id()
-
-
-def test_a_list_of_somebody_with_other_titles_is_no_interrupted_one_of_ours(modern: Lists):
-    wanted = modern.wanted("Alone", "Merged")
-    film = modern.place.items["Two Files"].server_item_id
-    if modern.kind == "collection":
-        modern.place.writer.create_collection("Picks", [film])
-    else:
-        modern.place.writer.create_playlist("Picks", modern.owner, [film])
-    with modern.place.manifest.exclusively():
-        modern.place.manifest.write_list(
-            PlacedList(wanted.list_key, wanted.kind, wanted.user_id, "Picks", None, wanted.items)
-        )
-    modern.publish(wanted)
-    assert modern.there() == {"Picks": ["Two Files"], "Picks (Aperture)": ["Alone", "Merged"]}
+    (outcome,) = modern.publish(modern.wanted("Merged", name="Tonight"))
+    assert outcome.created and modern.there() == before | {"Tonight (Aperture)": ["Merged"]}
 
 
 def test_a_failure_costs_only_its_own_list(modern: Lists):
@@ -227,13 +205,10 @@ def test_a_title_that_left_the_server_costs_a_list_only_itself(lists: Lists):
     assert lists.shown() == lists.order(there[1:]) and len(lists.there()) == 1
     if lists.kind == "collection" and lists.place.server != "emby":
         assert len(outcome.skipped) == 1 and outcome.entries == 3
-
-
-def test_a_list_of_which_the_server_has_nothing_left_is_not_created(modern: Lists):
-    wanted = modern.wanted("Alone")
-    modern.remove("Alone")
-    modern.publish(wanted)
-    assert modern.there() in ({}, {"Picks": []})
+    wanted = lists.wanted("Part Two", name="Others", key="top_picks/series")
+    lists.remove("Part Two")
+    lists.publish(wanted)
+    assert lists.there().get("Others", []) == [], "the server has nothing of it"
 
 
 def test_a_plan_of_lists_writes_nothing(modern: Lists):
@@ -300,6 +275,10 @@ def test_a_playlist_holds_only_what_its_owner_may_see(playlists: Lists):
     wanted, emby = playlists.wanted("Part Two", "Alone", "Merged"), playlists.place.server == "emby"
     rate(playlists, "Alone", "R")
     playlists.place.state.change_user("bo", max_parental_rating=12)
+    for _ in range(2):
+        (outcome,) = playlists.publish(playlists.wanted("Alone"))
+        assert "may not see" in str(outcome.skipped)
+    assert playlists.there() == {} and playlists.place.writes() == {}, "there would be nothing in it"
     (outcome,) = playlists.publish(wanted)
     assert (outcome.added, outcome.entries, playlists.there()["Picks"]) == (2, 2, ["Part Two", "Merged"])
     assert "1 title that its owner may not see" in str(outcome.skipped)
@@ -319,15 +298,6 @@ def test_a_playlist_holds_only_what_its_owner_may_see(playlists: Lists):
         # Emby goes on to list it, where it cannot be played.
         assert playlists.there()["Picks"] == ["Part Two", *(["Alone"] if emby else []), "Merged"]
         assert playlists.place.writes() == writes
-
-
-def test_a_playlist_of_which_its_owner_may_see_nothing_is_not_created(playlists: Lists):
-    rate(playlists, "Alone", "R")
-    playlists.place.state.change_user("bo", max_parental_rating=12)
-    for _ in range(2):
-        (outcome,) = playlists.publish(playlists.wanted("Alone"))
-        assert "may not see" in str(outcome.skipped)
-    assert playlists.there() == {} and playlists.place.writes() == {}
 
 
 def test_what_is_dropped_from_a_playlist_returns_with_the_next_change_of_the_list(tmp_path: Path):

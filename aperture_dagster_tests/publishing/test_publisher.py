@@ -131,18 +131,6 @@ def test_a_library_of_another_run_stays_with_its_viewers(tmp_path: Path, server:
         assert place.views("ada") == [] and place.views("bo") == ["bo's picks"]
 
 
-def test_a_policy_that_somebody_loosened_is_tightened_although_nothing_else_changed(place: Place):
-    place.state.allow_libraries("bo", ["Movies"])
-    wanted = [place.wanted("ada", "Alone"), place.wanted("bo", "Merged")]
-    place.publish(*wanted)
-    policy = place.writer.user_objects()[place.user("bo")]["Policy"]
-    adas = place.libraries()["ada's picks"].policy_id
-    place.writer.set_policy(place.user("bo"), policy | {"EnabledFolders": [*policy["EnabledFolders"], adas]})
-    assert "ada's picks" in place.views("bo")
-    place.publish(*wanted)
-    assert place.views("bo") == ["bo's picks"]
-
-
 def test_where_a_library_cannot_be_hidden_others_are_kept_from_it_before_it_has_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -170,12 +158,21 @@ def test_a_library_stays_hidden_if_somebody_could_not_be_kept_from_it(place: Pla
     assert place.views("ada") == ["ada's picks"] and place.views("bo") == []
 
 
-def test_one_refused_user_costs_nobody_else_their_library(place: Place):
+def test_one_refused_user_costs_nobody_else_their_library_and_a_loosened_policy_is_tightened(place: Place):
     place.state.allow_libraries("bo", ["Movies"])
     place.state.add_fault(FaultRule("jellyfin", path_contains=f"/Users/{place.user('bo')}/Policy", status=500))
-    ada, bo = place.publish(place.wanted("ada", "Alone"), place.wanted("bo", "Merged"), errors=True)
+    wanted = [place.wanted("ada", "Alone"), place.wanted("bo", "Merged")]
+    ada, bo = place.publish(*wanted, errors=True)
     assert ada.error is None and bo.error is not None
     assert place.views("ada") == ["ada's picks"] and place.views("bo") == []
+    place.state.clear_faults()
+    place.publish(*wanted)
+    policy = place.writer.user_objects()[place.user("bo")]["Policy"]
+    adas = place.libraries()["ada's picks"].policy_id
+    place.writer.set_policy(place.user("bo"), policy | {"EnabledFolders": [*policy["EnabledFolders"], adas]})
+    assert "ada's picks" in place.views("bo")
+    place.publish(*wanted)
+    assert place.views("bo") == ["bo's picks"], "although nothing else changed"
 
 
 def test_a_user_with_blocked_libraries_is_reported(place: Place):
@@ -188,7 +185,7 @@ def test_a_user_with_blocked_libraries_is_reported(place: Place):
 # Taking away
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("server", ["10.10.7", "emby"])
 def test_retired_libraries_leave_the_server_the_disk_and_users_settings(tmp_path: Path, server: str):
     with a_place(tmp_path, server) as place:
         # One has a list of libraries, the others may see all.
@@ -327,15 +324,14 @@ def test_titles_that_the_server_does_not_show_are_counted_and_none_at_all_is_an_
     assert place.manifest.libraries()[place.key("ada")].missing == 0
 
 
-@pytest.mark.parametrize("minutes", [-90])
-def test_new_files_have_the_time_of_a_server_whose_clock_is_wrong(place: Place, minutes: int):
-    place.state.skew_clock(minutes * 60)
+def test_new_files_have_the_time_of_a_server_whose_clock_is_wrong(place: Place):
+    place.state.skew_clock(-90 * 60)
     place.publish(place.wanted("ada", "Alone"))
     place.wait(180)
     place.publish(place.wanted("ada", "Merged", "Alone"))
     assert place.shown("ada's picks") == ["Merged", "Alone"] and place.warnings == []
     nfo = next(place.root.rglob("Merged*/movie.nfo"))
-    server = place.now() + timedelta(minutes=minutes)
+    server = place.now() + timedelta(minutes=-90)
     assert abs(nfo.stat().st_mtime - server.timestamp() + 180) < 300
 
 

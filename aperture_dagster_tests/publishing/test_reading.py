@@ -76,7 +76,10 @@ def slow(tmp_path: Path) -> Iterator[Place]:
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_each_library_is_shown_as_soon_as_the_server_has_read_it(tmp_path: Path, server: str):
+def test_each_library_is_shown_as_soon_as_the_server_has_read_it_and_the_log_says_how_far_it_is(
+    tmp_path: Path, server: str, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO)
     with a_place(tmp_path, server, **SLOW) as place:
         history: list[int] = []
         watching(place, lambda: history.append(sum(map(bool, seen_by(place).values()))))
@@ -86,6 +89,13 @@ def test_each_library_is_shown_as_soon_as_the_server_has_read_it(tmp_path: Path,
         assert [history.count(number) for number in (0, 1, 2)] == pytest.approx([8, 5, 5], abs=3)
         assert seen_by(place) == {owner: [f"{owner}'s picks"] for owner in LISTS}
         assert {one.unverified_since for one in place.manifest.libraries().values()} == {None}
+    lines = [one.getMessage() for one in caplog.records if "has read" in one.getMessage()]
+    assert 5 < len(lines) < 30, "the longer it takes, the rarer they are"
+    assert any(
+        re.fullmatch(r"The media server has read 1 of 3 libraries, 2 of 6 entries; about \d min left\.", one)
+        for one in lines
+    )
+    assert lines[-1].startswith("The media server has read 2 of 3 libraries, 5 of 6 entries; about")
 
 
 def test_on_a_server_that_hides_no_library_access_comes_first_and_each_is_verified_by_itself(tmp_path: Path):
@@ -105,7 +115,7 @@ def test_on_a_server_that_hides_no_library_access_comes_first_and_each_is_verifi
 def test_a_scan_that_goes_on_for_hours_is_waited_for(
     tmp_path: Path, server: str, patience: Callable[[float, float], None]
 ):
-    patience(1500, 60)
+    patience(1500, 200)
     # An episode in 20 minutes. There is one series, so only its episodes show that the server makes progress.
     with a_place(tmp_path, server, scan_entries_per_second=1 / 1200) as place:
         watching(place)
@@ -146,30 +156,27 @@ def test_while_somebody_elses_scan_hangs_nothing_is_changed_but_what_is_right_al
     )
 
 
-@pytest.mark.parametrize("server", ["10.11.11"])
-def test_a_library_that_hangs_costs_only_those_that_are_not_read(tmp_path: Path, server: str):
-    with a_place(tmp_path, server, **SLOW) as place:
-        watching(place)
-        place.state.stall_scan("bo's picks", after=1)
-        outcomes = place.publish(*lists(place), errors=True)
-        assert [type(one.error) for one in outcomes] == [type(None), ScanTooLong, ScanTooLong]
-        assert 500 < place.passed.total_seconds() < 800
-        assert explain_failures(outcomes) == (
-            'The media server did not read "bo\'s picks"; the scan made no progress for 5 min. If the server hangs, '
-            "restart it. Nothing of that is shown yet, and the next run goes on from there. The same goes for cleo's "
-            "picks."
-        )
-        assert seen_by(place) == {"ada": ["ada's picks"], "bo": [], "cleo": []}
-        # The film that was read before can be played by those who know its address.
-        assert place.ids("bo's picks").keys() == {"Part One"}
-        assert set(place.ids("bo's picks").values()) < place.manifest.copies.keys()
-        unverified = [key for key, one in place.manifest.libraries().items() if one.unverified_since is not None]
-        assert unverified == [place.key("bo"), place.key("cleo")]
-        # The next run goes on.
-        place.state.restart_server()
-        outcomes = place.publish(*lists(place))
-        assert [one.changes for one in outcomes] == [0, 0, 0]
-        assert seen_by(place) == {owner: [f"{owner}'s picks"] for owner in LISTS}
+def test_a_library_that_hangs_costs_only_those_that_are_not_read(slow: Place):
+    slow.state.stall_scan("bo's picks", after=1)
+    outcomes = slow.publish(*lists(slow), errors=True)
+    assert [type(one.error) for one in outcomes] == [type(None), ScanTooLong, ScanTooLong]
+    assert 500 < slow.passed.total_seconds() < 800
+    assert explain_failures(outcomes) == (
+        'The media server did not read "bo\'s picks"; the scan made no progress for 5 min. If the server hangs, '
+        "restart it. Nothing of that is shown yet, and the next run goes on from there. The same goes for cleo's "
+        "picks."
+    )
+    assert seen_by(slow) == {"ada": ["ada's picks"], "bo": [], "cleo": []}
+    # The film that was read before can be played by those who know its address.
+    assert slow.ids("bo's picks").keys() == {"Part One"}
+    assert set(slow.ids("bo's picks").values()) < slow.manifest.copies.keys()
+    unverified = [key for key, one in slow.manifest.libraries().items() if one.unverified_since is not None]
+    assert unverified == [slow.key("bo"), slow.key("cleo")]
+    # The next run goes on.
+    slow.state.restart_server()
+    outcomes = slow.publish(*lists(slow))
+    assert [one.changes for one in outcomes] == [0, 0, 0]
+    assert seen_by(slow) == {owner: [f"{owner}'s picks"] for owner in LISTS}
 
 
 def test_a_date_of_a_clock_that_was_ahead_is_put_right_by_the_next_run(slow: Place):
@@ -198,11 +205,8 @@ def killed_while_it_waits(place: Place, *wanted: Any) -> None:
     watching(place)
 
 
-@pytest.mark.parametrize("server", SERVERS)
-def test_what_was_placed_and_not_verified_is_verified_first_thing_in_the_next_run(
-    tmp_path: Path, server: str, caplog: pytest.LogCaptureFixture
-):
-    with a_place(tmp_path, server, **SLOW) as place:
+def test_what_was_placed_and_not_verified_is_verified_first_thing_in_the_next_run(tmp_path: Path):
+    with a_place(tmp_path, "10.10.7", **SLOW) as place:
         killed_while_it_waits(place, *lists(place))
         assert all(one.unverified_since is not None for one in place.manifest.libraries().values())
         place.wait(1000)
@@ -297,19 +301,17 @@ def test_plays_on_copies_that_nobody_verified_are_credited_when_they_leave(
     assert known == copies and all(copies)
 
 
-@pytest.mark.parametrize(("title", "media_type", "items"), [("Alone", "movie", "Movie"), ("Show", "series", "Episode")])
-def test_ids_of_copies_that_are_lacking_are_recorded_although_nothing_changed(
-    tmp_path: Path, title: str, media_type: str, items: str
-):
+def test_ids_of_copies_that_are_lacking_are_recorded_although_nothing_changed(tmp_path: Path):
     with a_place(tmp_path) as place:
-        wanted = place.wanted("ada", title, media_type=media_type)
-        place.publish(wanted)
+        wanted = [place.wanted("ada", "Alone"), place.wanted("bo", "Show", media_type="series")]
+        place.publish(*wanted)
         recorded, writes = dict(place.manifest.copies), place.writes()
         place.manifest.copies.clear()
-        place.publish(wanted)
+        place.publish(*wanted)
         assert place.manifest.copies == recorded and place.writes() == writes
-        found = place.writer.library_items(place.libraries()["ada's picks"], items)
-        assert found and {one.server_item_id for one in found} <= recorded.keys()
+        for library, items in (("ada's picks", "Movie"), ("bo's picks", "Episode")):
+            found = place.writer.library_items(place.libraries()[library], items)
+            assert found and {one.server_item_id for one in found} <= recorded.keys()
 
 
 def test_a_hidden_library_that_lost_a_title_meanwhile_is_read_again_before_anybody_sees_it(slow: Place):
@@ -344,18 +346,6 @@ def test_an_episode_that_a_killed_run_added_to_a_library_is_waited_for(slow: Pla
 
 
 # Messages for the operator
-
-
-def test_the_log_says_how_far_the_server_is_and_how_long_it_takes(slow: Place, caplog: pytest.LogCaptureFixture):
-    caplog.set_level(logging.INFO)
-    slow.publish(*lists(slow))
-    lines = [one.getMessage() for one in caplog.records if "has read" in one.getMessage()]
-    assert 5 < len(lines) < 30, "the longer it takes, the rarer they are"
-    assert any(
-        re.fullmatch(r"The media server has read 1 of 3 libraries, 2 of 6 entries; about \d min left\.", one)
-        for one in lines
-    )
-    assert lines[-1].startswith("The media server has read 2 of 3 libraries, 5 of 6 entries; about")
 
 
 def test_many_failures_are_a_sentence_for_each_cause_that_names_each_library_once():

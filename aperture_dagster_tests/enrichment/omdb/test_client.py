@@ -182,12 +182,3 @@ def test_the_check_passes_whether_or_not_the_title_is_found(scripted: Scripted, 
     with connected(scripted.url, quota=purse) as client:
         client.check()
     assert (purse.left, len(scripted.asked)) == (0, 1)
-
-
-def test_unrepairable_json_is_requested_once(scripted: Scripted):
-    text = b'{"Title": "Conversion from string "x" to type", "imdbID": "tt1375666", "Response": "True"}'
-    scripted.say(Answer(text))
-    with connected(scripted.url, attempts=5) as client:
-        with pytest.raises(BadAnswer):
-            client.title("tt1375666")
-        assert client.requests == 1
