@@ -292,8 +292,9 @@ REMEDY = "run the job generate_discovery_suggestions"
 # It looks at all users, so it does not belong to a run that serves one; and it runs when some users failed.
 @daily_check(
     asset=discovery_candidates,
-    description="Nothing is suggested that is in the library, that its user watched, rated, dismissed or requested, or "
-    f"that their parental limit or tags forbid. If something is, {REMEDY}.",
+    description=f"Nothing is suggested that its user's parental limit or tags forbid. If something is, {REMEDY}. What "
+    "has come into the library since, or was watched, rated, dismissed or requested, is only counted: at night, other "
+    "titles take its place.",
 )
 def suit_their_users(
     context: dg.AssetCheckExecutionContext,
@@ -301,20 +302,18 @@ def suit_their_users(
     database: dg.ResourceParam[Database],
     clock: dg.ResourceParam[Clock],
 ) -> dg.AssetCheckResult:
-    """Fail when a list holds what its user's limit or tags forbid now, warn when something became pointless."""
+    """Fail when a list holds what its user's limit or tags forbid now, and count what became pointless."""
     with database.transaction() as connection:
         users = users_of_partitions(connection, user_partitions(context.instance)).values()
         found = unsuitable_suggestions(connection, settings, list(users), now=clock.now())
     forbidden = sum(row["why"] in FORBIDDEN for row in found)
-    pointless = sum(row["why"] in (OWNED, SETTLED) for row in found)
-    problems = [f"{forbidden:,} suggestions are above their user's limit or have a blocked tag"] if forbidden else []
-    problems += [f"{pointless:,} suggestions are in the library or known to their user"] if pointless else []
+    known = sum(row["why"] in (OWNED, SETTLED) for row in found)
+    problem = f"{forbidden:,} suggestions are above their user's limit or have a blocked tag: {REMEDY}."
     shown = [row for row in found if row["why"] in (*FORBIDDEN, OWNED, SETTLED)]
-    metadata: dict[str, Any] = {"forbidden": forbidden, "known": pointless}
+    metadata: dict[str, Any] = {"forbidden": forbidden, "known": known}
     return dg.AssetCheckResult(
-        passed=not problems,
-        severity=dg.AssetCheckSeverity.ERROR if forbidden else dg.AssetCheckSeverity.WARN,
-        description=f"{'; '.join(problems)}: {REMEDY}." if problems else None,
+        passed=not forbidden,
+        description=problem if forbidden else None,
         metadata=metadata | ({"titles": table(shown[:SHOWN_TITLES])} if shown else {}),
     )
 

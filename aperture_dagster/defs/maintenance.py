@@ -28,7 +28,7 @@ from aperture_dagster.instance.purge import (
 )
 from aperture_dagster.instance.runs import location_of
 from aperture_dagster.jobs import Group, Job
-from aperture_dagster.maintenance import Freed, size_of_database, tidy_database
+from aperture_dagster.maintenance import KEEP_UNUSED, Freed, forget_pictures, size_of_database, tidy_database
 from aperture_dagster.maintenance.status import JOB as SUMMARY
 from aperture_dagster.maintenance.status import weekly_summary, why_no_summary
 from aperture_dagster.model import Clock
@@ -158,6 +158,7 @@ def housekeeping(
         kept = runs_with_files(context.instance, location=location)
         freed.append(purge_run_files(settings.home_path / "dagster", kept, before=logs_before))
         freed.append(shorten_server_log(home / "postgres"))
+        freed.append(forget_pictures(home, before=now - KEEP_UNUSED))
         with database.transaction() as connection:
             product_bytes = size_of_database(connection)
         sizes = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
@@ -188,6 +189,17 @@ def forget_old_tmdb(connection: Connection, *, before: datetime) -> list[Freed]:
             delete_in_batches(connection, table, tables=(table,), expired=expired, key=key, before=before, kinds=kinds)
         )
     return found
+
+
+def forget_pictures(home: Path, *, before: datetime) -> Freed:
+    """Delete pictures that were downloaded before ``before``; what is drawn again is downloaded again."""
+    rows = size = 0
+    for path in (home / "posters").glob("*.picture"):
+        status = path.lstat()
+        if status.st_mtime < before.timestamp():
+            path.unlink()
+            rows, size = rows + 1, size + status.st_size
+    return Freed("pictures", rows, size)
 
 
 def tidy_database(database: Database, now: datetime) -> list[Freed]:

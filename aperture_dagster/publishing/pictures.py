@@ -74,7 +74,8 @@ class Posters:
         path = self._path(picture)
         if path is None:
             return None
-        if path.is_file():
+        # Housekeeping may delete it at any moment.
+        with suppress(FileNotFoundError):
             return path.read_bytes()
         try:
             if picture.tag is not None:

@@ -1,4 +1,4 @@
-"""Deletion of files of runs, and of the beginning of the server's log."""
+"""Deletion of files of runs, of pictures, and of the beginning of the server's log."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from aperture_dagster.files import locks
 from aperture_dagster.instance import purge
 from aperture_dagster.instance.purge import bytes_below, purge_run_files, shorten_server_log
+from aperture_dagster.maintenance import forget_pictures
 
 NOW = datetime(2026, 5, 17, 1, 30, tzinfo=UTC)
 BEFORE = NOW - timedelta(days=30)
@@ -62,9 +63,18 @@ def test_lock_files_of_runs_that_died_are_deleted_and_locked_ones_kept(tmp_path:
     assert [path.exists() for path in (left, held, ours, fresh)] == [False, True, True, True]
 
 
+def test_pictures_that_were_downloaded_long_ago_are_deleted(tmp_path: Path):
+    old = write(tmp_path / "posters" / "a.picture", days=31)
+    kept = [write(tmp_path / "posters" / "b.picture", days=29), write(tmp_path / "posters" / "mine.jpg", days=400)]
+    freed = forget_pictures(tmp_path, before=BEFORE)
+    assert (freed.rows, freed.bytes) == (1, 5)
+    assert not old.exists() and all(path.exists() for path in kept)
+
+
 def test_a_home_without_files_of_runs_is_fine(tmp_path: Path):
     assert purge_run_files(tmp_path / "dagster", set(), before=BEFORE).rows == 0
     assert shorten_server_log(tmp_path / "postgres").rows == 0
+    assert forget_pictures(tmp_path, before=BEFORE).rows == 0
     assert bytes_below(tmp_path / "nothing") == 0
 
 

@@ -32,8 +32,11 @@ OF_USERS = (
     "recommendations", "discovery_candidates", "taste_profiles", "taste_weights", "shows_you_watch", "watch_state",
     "plays",
 )  # fmt: skip
-# Only one of the homes had an outage, and what was asked about titles of past suggestions stays as long as they do.
-WHERE = {"facts": f"{VOLATILE_FACTS} AND name <> 'outage'", "fetches": "source <> 'tmdb_discovery'"}
+# Only one of the homes had an outage, or was refused by Trakt for an hour, and what was asked about titles of past
+# suggestions stays as long as they do.
+WHERE = {
+    "facts": f"{VOLATILE_FACTS} AND name NOT IN ('outage', 'trakt_pause')", "fetches": "source <> 'tmdb_discovery'"
+}  # fmt: skip
 # Ranks, by place in a row, and the score of suggestions: a title tires with each night on a list, and of those at the
 # top of a list, one a day begins to rest; one home slept through a night. What the rank is made from is compared. Nor
 # are the favourites named beside a recommendation: they are others than those of the title above it.
