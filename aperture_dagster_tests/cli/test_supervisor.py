@@ -138,11 +138,13 @@ class Supervised:
 
     def leaders(self, name: str) -> list[int]:
         """Return the process ids of the running part."""
-        return [
-            one.pid
-            for one in processes_of(self.folder)
-            if one.cmdline()[-20:].count(name) and "--part" in one.cmdline()
-        ]
+        found = []
+        for one in processes_of(self.folder):
+            # It may have ended since it was listed.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                words = one.cmdline()
+                found += [one.pid] * (name in words[-20:] and "--part" in words)
+        return found
 
     def children(self, name: str) -> list[int]:
         """Return the process ids of the children of all times that a part was started."""

@@ -21,12 +21,11 @@ import pytest
 from PIL import Image
 
 from aperture_dagster.cli.demo import usual_port
-from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.test_screenshots import load_screenshots
+from aperture_dagster_tests.conftest import PROJECT, load_script
 from aperture_dagster_tests.ui.browser import needs_chromium, open_page
 from aperture_dagster_tests.webserver import free_port
 
-screenshots = load_screenshots()
+screenshots = load_script("docs/screenshots.py")
 
 pytestmark = [
     pytest.mark.ui,
