@@ -42,10 +42,10 @@ if "herald" in options:
         time.sleep(0.02)
     sys.exit(0)
 child = subprocess.Popen(["sleep", "600"])
-(folder / f"{name}.started").write_text(f"{child.pid}")
 with (folder / f"{name}.starts").open("a") as starts:
     starts.write(f"{child.pid} ")
 try:
+    (folder / f"{name}.started").touch()
     while not (folder / f"{name}.end").exists():
         time.sleep(0.05)
 finally:
