@@ -16,6 +16,8 @@ COPIES = [
 
 def test_without_restrictions_everything_is_visible():
     assert not Access().is_limited
+    limits = {"all_libraries": False}, {"blocked_tags": ("a",)}, {"allowed_tags": ("a",)}, {"excluded_folders": ("/a",)}
+    assert all(Access(**limit).is_limited for limit in limits)
     assert set(visible_copies(COPIES, Access())) == {1, 2, 3, 4}
 
 

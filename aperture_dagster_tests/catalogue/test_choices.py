@@ -31,6 +31,7 @@ def test_choices_are_replaced_whole_and_whoever_chose_nothing_has_the_defaults(s
     with shelf.open() as connection:
         write_choices(connection, "ann", chosen)
         assert (choices_of(connection, "ann"), choices_of(connection, "ben")) == (chosen, Choices())
+        assert "a@example.org" not in repr(choices_of(connection, "ann")), "a log may show it"
         write_choices(connection, "ann", Choices(language="fr"))
         assert choices_of(connection, "ann") == Choices(language="fr")
 

@@ -74,10 +74,12 @@ def lines_since(project: Path, revision: str) -> dict[str, set[int]]:
 def nearest_tests(project: Path, path: str) -> list[list[str]]:
     """Return the tests of a module, nearest first: those named after it, then those of the folder that mirrors its own.
 
-    A folder without tests of its own has those of the folder around it. Tables are compared with the migrations.
+    A module may have a folder of tests to itself. A folder without tests of its own has those of the folder around it.
+    Tables are compared with the migrations.
     """
     module = Path(path)
-    folder = project / TESTS / module.parent.relative_to(PACKAGE)
+    own = project / TESTS / module.with_suffix("").relative_to(PACKAGE)
+    folder = own if own.is_dir() else own.parent
     while not list(folder.glob("test_*.py")) and folder != project / TESTS:
         folder = folder.parent
     names = sorted(file.relative_to(project).as_posix() for file in folder.glob("test_*.py"))

@@ -235,10 +235,12 @@ def test_the_rate_of_change_needs_some_history(database: Database):
     with database.transaction() as connection:
         usage = estimate_usage(connection, filled + timedelta(days=9))
         early = estimate_usage(connection, filled + timedelta(days=7))
+        at_once = estimate_usage(connection, filled + timedelta(seconds=1))
     assert (usage.texts, usage.tokens) == (10, 10 * round(len("Alien. In space") / 4))
     # Four texts in eight days.
     assert usage.tokens_per_month == pytest.approx(4 / 8 * 30 * usage.tokens / 10, abs=1)
     assert early.tokens_per_month is None and "Not known yet" in early.why
+    assert at_once.why.endswith("so far there are 0."), "less than nothing would be a riddle"
 
 
 def test_a_price_of_a_wrong_clock_is_replaced_by_the_next_one(home):

@@ -96,6 +96,13 @@ def trakt_zip(tmp_path: Path) -> Path:
     return path
 
 
+def test_of_many_titles_that_are_not_here_some_are_named_each_once(run: Import, tmp_path: Path):
+    unknown = [trakt(title={"title": f"Film {number // 2}"}) for number in range(14)]
+    (tmp_path / "watched-history-1.json").write_text(json.dumps(unknown))
+    shown = run(tmp_path / "watched-history-1.json", "--user", "ann")
+    assert "14 rows left out: not in the library (Film 0, Film 1, Film 2, Film 3, Film 4, …)" in shown
+
+
 def test_a_trakt_export_is_shown_first_and_imported_once(shelf: Shelf, run: Import, trakt_zip: Path):
     shown = run(trakt_zip, "--user", "ann")
     assert [line.split() for line in shown.splitlines() if line.startswith(" ann")] == [["ann", "3", "1", "1", "0"]]
