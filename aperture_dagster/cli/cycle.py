@@ -44,6 +44,8 @@ class ProgressHandler(logging.Handler):
         self.task = self.bar.add_task("starting", total=len(assets))
         self.console, self.assets = console, assets
         self._done: set[str] = set()
+        # The assets of steps that have another name than their asset.
+        self._made: dict[str, str] = {}
         self._name_width = max(map(len, assets), default=0)
         # Of the step that is running.
         self._totals, self._warnings = "", 0
@@ -65,17 +67,19 @@ class ProgressHandler(logging.Handler):
             self._totals = message.removeprefix(TOTALS).rstrip(".")
 
     def _take_in(self, event: dg.DagsterEvent) -> None:
-        step = event.step_key
-        if step not in self.assets:
-            return
-        elif event.is_step_start:
+        step = event.step_key or ""
+        if event.is_step_start:
             self._totals, self._warnings = "", 0
             self.bar.update(self.task, description=step)
+        elif event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key is not None:
+            self._made[step] = event.asset_key.to_user_string()
         elif event.is_step_success:
-            # Not one more each time: two jobs may have an asset in common.
-            self._done.add(step)
-            self.bar.update(self.task, completed=len(self._done))
-            self._show_end(step, event.step_success_data.duration_ms / 1000)
+            asset = step if step in self.assets else self._made.get(step)
+            if asset in self.assets:
+                # Not one more each time: two jobs may have an asset in common.
+                self._done.add(asset)
+                self.bar.update(self.task, completed=len(self._done))
+                self._show_end(asset, event.step_success_data.duration_ms / 1000)
 
     def _show_end(self, step: str, seconds: float) -> None:
         if self._warnings > SHOWN_WARNINGS:

@@ -72,9 +72,10 @@ def shows_you_watch_libraries(context: dg.AssetExecutionContext) -> None:
     context.log.info("Done: 12 users served, 25,649 rows written, 1,611 requests sent, 3 rows and files deleted.")
 
 
-@dg.asset(deps=[shows_you_watch_libraries])
-def users(context: dg.AssetExecutionContext) -> None:
+@dg.multi_asset(name="another_name", specs=[dg.AssetSpec("users", deps=[shows_you_watch_libraries])])
+def users(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     context.log.info("Done: 1 row, 1 row written, 0 requests sent.")
+    return dg.MaterializeResult()
 
 
 def _demo(console: Terminal) -> None:
