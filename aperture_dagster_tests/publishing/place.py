@@ -290,6 +290,10 @@ class Place:
         items = self.writer.library_items(self.libraries()[library], item_type)
         return [item.name for item in sorted(items, key=lambda item: item.sort_name or item.name)]
 
+    def rating(self, library: str, film: str) -> str | None:
+        items = self.writer.library_items(self.libraries()[library], "Movie")
+        return next(item.official_rating for item in items if item.name == film)
+
     def ids(self, library: str) -> dict[str, str]:
         items = self.writer.library_items(self.libraries()[library], "Movie")
         return {item.name: item.server_item_id for item in items}

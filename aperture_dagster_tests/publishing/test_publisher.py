@@ -31,6 +31,10 @@ def place(tmp_path: Path) -> Iterator[Place]:
 @pytest.mark.parametrize("server", SERVERS)
 def test_each_user_sees_the_own_list_in_rank_order_and_a_second_run_changes_nothing(tmp_path: Path, server: str):
     with a_place(tmp_path, server) as place:
+        for name, language in (("Movies", "de"), ("TV Shows", "fr")):
+            originals = place.libraries()[name]
+            options = originals.options | {"PreferredMetadataLanguage": language}
+            place.writer.set_library_options(originals, options)
         users, before = place.writer.user_objects(), place.libraries()
         wanted = [
             place.wanted("ada", "Part Two", "Alone", "Part One"),
@@ -49,6 +53,8 @@ def test_each_user_sees_the_own_list_in_rank_order_and_a_second_run_changes_noth
         assert place.shown("ada's picks") == ["Part Two", "Alone", "Part One"]
         assert place.shown("bo's picks") == ["Two Files", "Alone"]
         assert place.shown("bo's shows", "Series") == ["Show"]
+        languages = {name: place.writer.language_of(one)[0] for name, one in place.libraries().items()}
+        assert (languages["ada's picks"], languages["bo's shows"]) == ("de", "fr"), "those of the originals"
         assert {user: sorted(place.views(user)) for user in ("ada", "bo", "cleo")} == {
             "ada": ["ada's picks", "everybody's picks"],
             "bo": ["bo's picks", "bo's shows", "everybody's picks"],
@@ -75,13 +81,17 @@ def test_each_user_sees_the_own_list_in_rank_order_and_a_second_run_changes_noth
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_changed_list_keeps_the_items_that_stay(tmp_path: Path, server: str):
     with a_place(tmp_path, server) as place:
-        place.publish(place.wanted("ada", "Alone", "Part One", "Merged"))
+        alone = place.title("Alone", 1)
+        rated = replace(alone, copies=(replace(alone.copies[0], official_rating="R"),))
+        place.publish(place.wanted("ada", rated, "Part One", "Merged"))
+        assert place.rating("ada's picks", "Alone") == "R"
         before, added = place.ids("ada's picks"), place.manifest.entries(place.key("ada"))
         place.wait(180)
         # A new library beside it, which may have no id before everything is scanned.
         outcome, _ = place.publish(place.wanted("ada", "Two Files", "Merged", "Alone"), place.wanted("bo", "Alone"))
         assert place.shown("bo's picks") == ["Alone"]
         assert place.shown("ada's picks") == ["Two Files", "Merged", "Alone"]
+        assert place.rating("ada's picks", "Alone") is None, "the original lost its rating, too"
         after = place.ids("ada's picks")
         assert {name: after[name] for name in ("Merged", "Alone")} == {
             name: before[name] for name in ("Merged", "Alone")

@@ -98,6 +98,20 @@ def test_each_library_is_shown_as_soon_as_the_server_has_read_it_and_the_log_say
     assert lines[-1].startswith("The media server has read 2 of 3 libraries, 5 of 6 entries; about")
 
 
+def test_the_last_entry_does_not_count_as_read_while_the_server_is_reading(
+    tmp_path: Path, patience: Callable[[float, float], None], caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO)
+    patience(50_000, 24_900)
+    with a_place(tmp_path, scan_seconds=100_000) as place:
+        watching(place)
+        place.publish(place.wanted("ada", "Alone", "Merged"))
+    lines = [one.getMessage() for one in caplog.records if "has read" in one.getMessage()]
+    read = [line.split(", ")[1].partition(";")[0].strip(".") for line in lines]
+    # At a quarter, a half, three quarters, and from then on at the end.
+    assert read[:3] == ["0 of 2 entries", "0 of 2 entries", "1 of 2 entries"] and set(read[3:]) == {"1 of 2 entries"}
+
+
 def test_on_a_server_that_hides_no_library_access_comes_first_and_each_is_verified_by_itself(tmp_path: Path):
     with a_place(tmp_path, "emby", **SLOW) as place:
         verified: list[int] = []
