@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 LARGEST_CAST = 15
-# Counts as unrated, as for the original, and replaces a rating that the server read before.
 # Providers whose ids have tags of their own.
 _OWN_TAGS = ("tmdb", "imdb", "tvdb")
 _SPECIAL = re.compile('[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]')
