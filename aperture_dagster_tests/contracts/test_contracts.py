@@ -118,10 +118,7 @@ def recording() -> tuple[list[Exchange], set[str]]:
     exchanges: list[Exchange] = []
     called: set[str] = set()
     version_3_key = SimulatorSettings(tmdb_key="0123456789abcdef0123456789abcdef")
-    for world, settings, every in (
-        (odd_world(NOW), None, 1),
-        (load_demo_world(now=NOW, users=1), version_3_key, 12),
-    ):
+    for world, settings, every in ((odd_world(NOW), None, 1), (load_demo_world(now=NOW, users=1), version_3_key, 12)):
         simulator = Simulator(world, settings)
         recorder = simulator.app = Recorder(simulator.app)
         with running(simulator) as served:

@@ -32,12 +32,7 @@ def test_the_ids_of_an_entry_may_be_in_an_object_or_missing() -> None:
 
 @pytest.mark.parametrize(
     ("pagination", "has_more"),
-    [
-        ({"total": 20}, True),
-        ({"total": 10}, False),
-        ({"has_more": False, "total": 20}, False),
-        (None, False),
-    ],
+    [({"total": 20}, True), ({"total": 10}, False), ({"has_more": False, "total": 20}, False), (None, False)],
 )
 def test_a_list_ends_where_its_pagination_says(pagination: Any, has_more: bool) -> None:
     answer = {"movies": entries(1), "shows": [], "pagination": pagination}

@@ -9,12 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from aperture_dagster.enrichment.merge import SERVER, MergePlan
-from aperture_dagster.enrichment.queries import (
-    coverage,
-    unmerged_titles,
-    write_answers,
-    write_enriched,
-)
+from aperture_dagster.enrichment.queries import coverage, unmerged_titles, write_answers, write_enriched
 from aperture_dagster.enrichment.sources import merge_plan
 from aperture_dagster.enrichment.tables import enriched_metadata, mdblist_scores, omdb_ratings
 from aperture_dagster.postgres.bulk import WriteCounts

@@ -352,10 +352,7 @@ def test_all_states_include_played_started_and_marked_items(odd: RunningSimulato
 def test_one_complete_part_does_not_complete_a_history(scripted: Scripted):
     played = {"Played": True}
     scripted.say(
-        page(2, item(1, UserData=played)),
-        page(2),
-        page(0, item(2, UserData=played), item(3, UserData=played)),
-        page(0),
+        page(2, item(1, UserData=played)), page(2), page(0, item(2, UserData=played), item(3, UserData=played)), page(0)
     )
     listing = Listing()
     with connected(scripted.url, page_size=1) as server:

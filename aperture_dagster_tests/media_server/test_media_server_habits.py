@@ -196,9 +196,7 @@ def test_versions_are_requested_only_for_films_with_several(scripted: Scripted):
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_users_tags_and_excluded_folders_are_read_also_behind_a_proxy_that_asks_for_authorization(
-    server: str,
-):
+def test_a_users_tags_and_excluded_folders_are_read_also_behind_a_proxy_that_asks_for_authorization(server: str):
     route = Route(headers={"authorization": "Basic aG9tZTpzZWNyZXQ="})
     with served(server, route=route) as (running, client):
         running.state.add_user(WorldUser("bo", blocked_tags=("gore",), allowed_tags=("kids", "fun")))

@@ -130,10 +130,7 @@ def test_titles_with_fewer_viewers_are_left_out_when_enough_have_the_minimum():
 
 def test_a_title_below_the_minimum_of_viewers_never_outranks_one_that_meets_it():
     old_and_left = {"completion": 0.05}
-    plays = log(
-        *((user, 1, 29, old_and_left) for user in "abc"),
-        *((user, 2, 0.1) for user in "ab" for _ in range(20)),
-    )
+    plays = log(*((user, 1, 29, old_and_left) for user in "abc"), *((user, 2, 0.1) for user in "ab" for _ in range(20)))
     found = picks(plays, min_viewers=3)
     assert found["work_id"].tolist() == [1, 2] and found["relaxed"].tolist() == [False, True]
     assert found["score"][0] < found["score"][1], "only the rule puts the first one first"

@@ -82,12 +82,7 @@ def test_a_title_keeps_the_day_on_which_it_came_to_the_list_while_it_stays(shelf
 
 
 def test_an_equal_list_is_not_written_and_any_difference_replaces_it(shelf: Shelf, ids: list[tuple[int, int]]):
-    for new in (
-        a_list([*ids[1:2], *ids[:1], *ids[2:10]]),
-        a_list(ids[:11]),
-        a_list(ids[:10], because=[ids[5][0]]),
-        [],
-    ):
+    for new in (a_list([*ids[1:2], *ids[:1], *ids[2:10]]), a_list(ids[:11]), a_list(ids[:10], because=[ids[5][0]]), []):
         assert replace(shelf, a_list(ids[:10])).inserted == 10
         before = shelf.rows("SELECT * FROM recommendations ORDER BY rank")
         assert replace(shelf, a_list(ids[:10])).written == 0

@@ -123,10 +123,7 @@ def test_entries_are_joined_by_their_id_whatever_their_order_and_type(scripted: 
     assert (answer.unreadable, answer.doubtful) == ({}, 0)
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [None, {}, {"ids": [3]}, entry(None), entry(3.5)],
-)
+@pytest.mark.parametrize("bad", [None, {}, {"ids": [3]}, entry(None), entry(3.5)])
 def test_an_entry_without_an_id_makes_missing_titles_doubtful(bad: Any):
     answer = parse_titles([entry(1, score=50), bad, entry(2, score=60)], "tmdb", {"1": 1, "2": 2, "3": 3})
     assert {one: title["score"] for one, title in answer.found.items()} == {1: 50, 2: 60}
