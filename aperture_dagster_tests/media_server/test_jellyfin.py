@@ -1,4 +1,4 @@
-"""Reading Jellyfin: pages, odd items, histories, versions."""
+"""Reading Jellyfin: pages, odd items, ids, histories, versions."""
 
 from __future__ import annotations
 
@@ -10,8 +10,18 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from aperture_dagster.catalogue.access import Access
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.references import match_users
 from aperture_dagster.http.errors import BadAnswer, ServiceRefused
-from aperture_dagster.media_server.items import parse_episode, parse_moment, parse_state, parse_title, parse_user
+from aperture_dagster.media_server.items import (
+    parse_episode,
+    parse_id,
+    parse_moment,
+    parse_state,
+    parse_title,
+    parse_user,
+)
 from aperture_dagster.media_server.jellyfin import JellyfinReader
 from aperture_dagster.media_server.listing import parse_page
 from aperture_dagster.media_server.records import ItemState, Listing, ServerLibrary, ServerTitle
@@ -395,3 +405,18 @@ def test_states_of_given_items_include_empty_ones(odd: RunningSimulator):
         assert list(server.states_of(user, [])) == []
     assert {key: state.played for key, state in states.items()} == {seen: True, unseen: False, series: False}
     assert list(many) == [seen], "more than fit into one request"
+
+
+@pytest.mark.parametrize("given", [ID, ID.upper(), "01234567-89AB-cdef-0123-456789ABCDEF", f" {ID} "])
+def test_an_id_is_the_same_however_it_is_written(given: str):
+    assert parse_id(given) == ID
+
+
+@pytest.mark.parametrize("given", ["4711", "Case-Matters", "0123456789abcdef-0123456789ABCDEF-012"])
+def test_other_ids_are_kept_as_they_are(given: str):
+    assert parse_id(given) == given
+
+
+def test_a_user_is_found_by_an_id_copied_from_the_server():
+    ann = User(ID, "ann", "Ann", False, False, None, Access(), gone=False)
+    assert match_users("01234567-89AB-CDEF-0123-456789ABCDEF", [ann]) == [ann]

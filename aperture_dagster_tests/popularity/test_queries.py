@@ -161,14 +161,6 @@ def stored(shelf: Shelf, user: str = "ann") -> dict[str, dict[str, Any]]:
     return {one.pop("title"): one for one in rows if one["user_id"] == user}
 
 
-def test_an_equal_list_is_not_written(shelf: Shelf):
-    rows = [row(shelf, "show", 1), row(shelf, "other", 2)]
-    assert replace(shelf, *rows).inserted == 2
-    before = stored(shelf)
-    assert replace(shelf, *rows).written == 0
-    assert stored(shelf) == before
-
-
 def test_an_entry_keeps_its_date_while_it_is_listed_and_others_are_not_touched(shelf: Shelf):
     replace(shelf, row(shelf, "show", 1), row(shelf, "other", 2))
     replace(shelf, row(shelf, "show", 1, "bob"), user="bob")
