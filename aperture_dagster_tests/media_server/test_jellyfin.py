@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -36,13 +36,8 @@ FILMS = ServerLibrary("films", "Films", "movies")
 ID = "0123456789abcdef0123456789abcdef"
 
 
-@contextmanager
-def connected(url: str, key: str = "demo-jellyfin-key", **how: Any) -> Iterator[JellyfinReader]:
-    server = JellyfinReader(url, key, **{"attempts": 2, "first_wait_seconds": 0.01} | how)
-    try:
-        yield server
-    finally:
-        server.close()
+def connected(url: str, key: str = "demo-jellyfin-key", **how: Any) -> closing[JellyfinReader]:
+    return closing(JellyfinReader(url, key, **{"attempts": 2, "first_wait_seconds": 0.01} | how))
 
 
 def films_of(server: JellyfinReader, library: ServerLibrary | None = None) -> tuple[list[ServerTitle], Listing]:
@@ -151,42 +146,26 @@ def test_every_item_is_returned_once_for_any_page_size(scripted: Scripted, count
     assert len(scripted.asked) == max(-(-count // size), 1)
 
 
-def test_duplicates_count_once_and_make_the_listing_incomplete(listed: Callable[..., Any]):
-    films, listing = listed(page(4, item(1), item(2)), page(4, item(2), item(3)))
-    assert [film.title for film in films] == ["Film 1", "Film 2", "Film 3"]
-    assert not listing.complete
-
-
-def test_a_changing_total_marks_the_listing_as_shifted(listed: Callable[..., Any]):
-    films, listing = listed(page(4, item(1), item(2)), page(3, item(4)))
-    assert len(films) == 3
-    assert listing.shifted
-    assert not listing.complete
-
-
-def test_a_page_that_does_not_continue_the_previous_one_marks_the_listing_as_shifted(listed: Callable[..., Any]):
-    # One of the first page left and another came at the end: as many as before, and the third was on neither page.
-    films, listing = listed(page(5, item(1), item(2)), page(5, item(4), item(5), item(6)))
-    assert [film.title for film in films] == ["Film 1", "Film 2", "Film 4", "Film 5", "Film 6"]
-    assert listing.seen == listing.total
-    assert not listing.complete
-
-
-def test_a_listing_that_ends_early_is_incomplete(listed: Callable[..., Any]):
-    films, listing = listed(page(4, item(1), item(2)), page(4))
-    assert len(films) == 2
-    assert not listing.complete
-
-
-def test_a_total_below_the_number_of_items_makes_the_listing_incomplete(listed: Callable[..., Any]):
-    _, listing = listed(page(0, item(1), item(2)))
-    assert not listing.complete
-
-
-def test_an_unreadable_duplicate_hides_no_other_item(listed: Callable[..., Any]):
-    broken = item(9, Name=None)
-    films, listing = listed(page(4, item(1), broken), page(4, broken, item(2)))
-    assert len(films) == 2
+@pytest.mark.parametrize(
+    ("pages", "numbers"),
+    [
+        # An item is on both pages, one of them unreadable.
+        ([page(4, item(1), item(2)), page(4, item(2), item(3))], [1, 2, 3]),
+        ([page(4, item(1), item(9, Name=None)), page(4, item(9, Name=None), item(2))], [1, 2]),
+        # The total changes, is too low, or is not reached.
+        ([page(4, item(1), item(2)), page(3, item(4))], [1, 2, 4]),
+        ([page(0, item(1), item(2))], [1, 2]),
+        ([page(4, item(1), item(2)), page(4)], [1, 2]),
+        # One of the first page left and another came at the end: as many as before, and the third was on neither page.
+        ([page(5, item(1), item(2)), page(5, item(4), item(5), item(6))], [1, 2, 4, 5, 6]),
+    ],
+    ids=["twice", "twice unreadable", "another total", "total too low", "ends early", "another page"],
+)
+def test_a_listing_that_may_lack_items_is_incomplete_and_each_item_counts_once(
+    listed: Callable[..., Any], pages: list[Answer], numbers: list[int]
+):
+    films, listing = listed(*pages)
+    assert [film.title for film in films] == [f"Film {number}" for number in numbers]
     assert not listing.complete
 
 
@@ -281,27 +260,15 @@ def test_dates_with_seven_digits_any_zone_and_year_1_are_parsed(text: str, momen
 
 
 def test_a_film_is_parsed_completely():
-    film = parse_title(
-        {
-            "Id": ID,
-            "Name": " The Film ",
-            "ProductionYear": 1999,
-            "PremiereDate": "1999-03-31T00:00:00.0000000Z",
-            "RunTimeTicks": 81_600_000_000,
-            "Genres": ["Action", "", None, " Drama "],
-            "Studios": [{"Name": "One", "Id": "x"}, {"Id": "y"}, None],
-            "Taglines": ["First", "Second"],
-            "CommunityRating": 8,
-        }
-    )
-    assert (film.title, film.year, film.premiere_date, film.runtime_minutes) == (
-        "The Film",
-        1999,
-        date(1999, 3, 31),
-        136,
-    )
-    assert (film.genres, film.studios, film.tagline) == (("Action", "Drama"), ("One",), "First")
-    assert film.community_rating == 8.0
+    answer = {
+        "Id": ID, "Name": " The Film ", "ProductionYear": 1999, "PremiereDate": "1999-03-31T00:00:00.0000000Z",
+        "RunTimeTicks": 81_600_000_000, "Genres": ["Action", "", None, " Drama "], "Taglines": ["First", "Second"],
+        "Studios": [{"Name": "One", "Id": "x"}, {"Id": "y"}, None], "CommunityRating": 8,
+    }  # fmt: skip
+    assert parse_title(answer) == ServerTitle(
+        ID, "The Film", year=1999, premiere_date=date(1999, 3, 31), runtime_minutes=136, genres=("Action", "Drama"),
+        studios=("One",), tagline="First", community_rating=8.0,
+    )  # fmt: skip
 
 
 def test_an_episode_without_series_is_unreadable_and_a_double_episode_keeps_its_end():

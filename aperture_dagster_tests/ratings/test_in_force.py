@@ -153,10 +153,7 @@ def test_ratings_wait_for_trakt_only_if_the_user_has_an_account(shelf: Shelf):
     rate(8)
     on_server(shelf, 3)
     assert waiting() == []
-    shelf.do(
-        "INSERT INTO trakt_accounts (user_id, access_token, refresh_token, issued_at, expires_at, installation_id, "
-        "state, connected_at) VALUES ('ann', '', '', now(), now(), '', 'connected', now())"
-    )
+    shelf.connect_to_trakt("ann")
     on_server(shelf, 7.6, NOW + DAY)
     assert waiting() == [(8, NOW + DAY)]
     shelf.do("INSERT INTO trakt_ratings VALUES ('ann', :work, 'movie', 8, now())", work=work(shelf))

@@ -35,11 +35,7 @@ class Home:
         self.films = film_ids(writer)
         shelf.sync(writer.reader)  # pyright: ignore[reportArgumentType]
         shelf.users(self.bo)
-        shelf.do(
-            "INSERT INTO trakt_accounts (user_id, access_token, refresh_token, issued_at, expires_at, installation_id, "
-            "state, connected_at) VALUES (:user, '', '', now(), now(), '', 'connected', now())",
-            user=self.bo,
-        )
+        shelf.connect_to_trakt(self.bo)
 
     def work(self, film: str = FILM) -> int:
         return self.shelf.item(self.films[film])["work_id"]

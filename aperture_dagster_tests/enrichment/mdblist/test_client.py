@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -82,13 +81,8 @@ def entry(tmdb_id: Any, **more: Any) -> dict[str, Any]:
     return {"ids": {"tmdb": tmdb_id}, "ratings": [], **more}
 
 
-@contextmanager
-def connected(url: str, key: str = KEY, **how: Any) -> Iterator[MdbList]:
-    client = MdbList(url, key, **QUICK | how)
-    try:
-        yield client
-    finally:
-        client.close()
+def connected(url: str, key: str = KEY, **how: Any) -> closing[MdbList]:
+    return closing(MdbList(url, key, **QUICK | how))
 
 
 def test_a_batch_is_one_request_and_each_score_keeps_its_scale(scripted: Scripted):
