@@ -10,7 +10,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterator, MutableMapping
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,13 +87,12 @@ class Recorder:
 
 def read_everything(served: RunningSimulator, called: set[str], *, every: int) -> None:
     """Read every n-th title with everything about it, lists, and unknown ids."""
-    tmdb = Tmdb(served.tmdb_url, served.state.settings.tmdb_key)
+    with closing(Tmdb(served.tmdb_url, served.state.settings.tmdb_key)) as tmdb:
 
-    def call(name: str, *arguments: Any, **options: Any) -> Any:
-        called.add(name)
-        return getattr(tmdb, name)(*arguments, **options)
+        def call(name: str, *arguments: Any, **options: Any) -> Any:
+            called.add(name)
+            return getattr(tmdb, name)(*arguments, **options)
 
-    try:
         call("check")
         titles = [title for title in served.state.titles.values() if title.tmdb_id is not None][::every]
         for title in titles:
@@ -112,8 +111,6 @@ def read_everything(served: RunningSimulator, called: set[str], *, every: int) -
                 call("discover", media_type, one, 2, today=served.state.today.date())
         with pytest.raises(NotFound):
             call("title", "movie", 1)
-    finally:
-        tmdb.close()
 
 
 @pytest.fixture(scope="module")

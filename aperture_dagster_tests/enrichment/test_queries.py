@@ -152,12 +152,10 @@ def test_a_killed_merge_is_repeated(shelf: Shelf, merged: list[int]):
 
 
 def test_changed_merge_rules_merge_everything_again(shelf: Shelf, merged: list[int], monkeypatch: pytest.MonkeyPatch):
-    from aperture_dagster.enrichment import merge
-
     shelf.films(film(1), film(2))
     merge_of(shelf)
     merged.clear()
-    monkeypatch.setattr(merge, "VERSION", 2)
+    monkeypatch.setattr("aperture_dagster.enrichment.merge.VERSION", 2)
     assert merge_of(shelf)[0].written == 0
     assert len(merged) == 2
 

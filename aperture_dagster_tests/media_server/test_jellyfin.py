@@ -55,12 +55,6 @@ def user_id(server: JellyfinReader, name: str) -> str:
 
 
 @pytest.fixture
-def odd() -> Iterator[RunningSimulator]:
-    with running_simulator(odd_world(NOW)) as running:
-        yield running
-
-
-@pytest.fixture
 def listed(scripted: Scripted) -> Callable[..., tuple[list[ServerTitle], Listing]]:
     """Read films from a server with the given answers."""
 

@@ -19,6 +19,7 @@ from aperture_dagster.publishing.copies import record_states
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.ratings.server import ServerWrites, rate_on_server
+from aperture_dagster_tests.killing import Killed
 from aperture_dagster_tests.media_server.writers import film_ids, user_id, writing
 from aperture_dagster_tests.shelf import NOW, Shelf
 
@@ -110,10 +111,6 @@ def test_a_report_from_before_the_lock_was_free_changes_nothing(home: Home):
         record_states(early, home.bo, fresh, now=NOW)
     home.store(report)
     assert (home.here(), home.for_trakt()) == (9, [9])
-
-
-class Killed(BaseException):
-    """The process ended."""
 
 
 class Interrupted:

@@ -217,18 +217,6 @@ def test_among_equal_scores_at_the_end_of_the_shortlist_the_lower_work_ids_are_s
     assert works[select(library, np.arange(6), score, limit=2, diversity=0.0)].tolist() == [7, 1], "as long as asked"
 
 
-def mean_cosine(unit: np.ndarray, rows: np.ndarray) -> float:
-    return float(np.mean(unit[rows] @ unit[rows].T))
-
-
-def test_diversity_lowers_the_similarity_within_a_list_and_keeps_the_best_first(vectors):
-    unit = centre(vectors)
-    relevance = np.where(np.arange(60) % 3 == 0, 1.0, 0.8) + np.linspace(0, 0.1, 60)
-    plain, diverse = (mmr(relevance, unit, 10, diversity=d) for d in (0.0, 0.5))
-    assert plain[0] == diverse[0]
-    assert mean_cosine(unit, diverse) < mean_cosine(unit, plain)
-
-
 def test_a_title_like_the_first_pick_is_not_taken_right_after_a_different_one():
     """Every pick counts, not only the last one: two directions must not simply alternate."""
     directions = np.eye(4)[[0, 0, 1, 2, 3]]

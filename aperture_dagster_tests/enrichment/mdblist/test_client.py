@@ -58,16 +58,13 @@ FILM: dict[str, Any] = {
 }  # fmt: skip
 
 
-class Reports:
+class Reports(list[tuple[int, int]]):
     """An unlimited quota that collects what the service reports."""
-
-    def __init__(self, reports: list[tuple[int, int]]) -> None:
-        self._reports = reports
 
     def spend(self) -> None: ...
 
     def report(self, limit: int, remaining: int) -> None:
-        self._reports.append((limit, remaining))
+        self.append((limit, remaining))
 
 
 NOTHING = {
@@ -206,8 +203,8 @@ def test_plausible_quotas_are_reported(
 ):
     headers = {"x-ratelimit-limit": limit, "x-ratelimit-remaining": remaining, "x-ratelimit-reset": "soon"}
     scripted.say(Answer([], headers={name: value for name, value in headers.items() if value is not None}))
-    told: list[tuple[int, int]] = []
-    with connected(scripted.url, quota=Reports(told)) as client:
+    told = Reports()
+    with connected(scripted.url, quota=told) as client:
         client.titles("movie", "tmdb", [1])
     assert told == heard
 
@@ -215,8 +212,8 @@ def test_plausible_quotas_are_reported(
 def test_a_refused_request_also_reports_the_quota(scripted: Scripted):
     headers = {"x-ratelimit-limit": "1000", "x-ratelimit-remaining": "0", "retry-after": "40000"}
     scripted.say(Answer({"error": "API limit"}, 429, headers))
-    told: list[tuple[int, int]] = []
-    with connected(scripted.url, quota=Reports(told)) as client, pytest.raises(QuotaSpent):
+    told = Reports()
+    with connected(scripted.url, quota=told) as client, pytest.raises(QuotaSpent):
         client.titles("movie", "tmdb", [1])
     assert told == [(1000, 0)]
 
@@ -263,8 +260,8 @@ WINDOW = {"x-ratelimit-limit": "1000", "x-ratelimit-remaining": "0"}
 
 def test_a_429_of_a_short_window_is_retried(scripted: Scripted):
     scripted.say(Answer({"error": "slow down"}, 429, WINDOW | {"retry-after": "0"}), Answer([entry(1, score=50)]))
-    told: list[tuple[int, int]] = []
-    with connected(scripted.url, quota=Reports(told)) as client:
+    told = Reports()
+    with connected(scripted.url, quota=told) as client:
         assert client.titles("movie", "tmdb", [1]).found[1]["score"] == 50
     # The window's numbers are not the day's.
     assert told == []
