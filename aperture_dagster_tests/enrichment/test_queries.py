@@ -167,8 +167,8 @@ def page(*titles: tuple[int | None, str | None], has_more: bool = False) -> List
     return ListPage(tuple(ListedTitle(*one) for one in titles), has_more)
 
 
-def found(*titles: tuple[int | None, str | None], wanted: int = 10) -> list[int]:
-    return works_listed([page(*titles)], LIBRARY, wanted=wanted)[0]
+def found(*titles: tuple[int | None, str | None]) -> list[int]:
+    return works_listed([page(*titles)], LIBRARY, wanted=10)[0]
 
 
 def test_works_are_found_by_tmdb_id_and_then_by_imdb_id() -> None:

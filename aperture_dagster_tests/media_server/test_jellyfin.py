@@ -58,9 +58,9 @@ def user_id(server: JellyfinReader, name: str) -> str:
 def listed(scripted: Scripted) -> Callable[..., tuple[list[ServerTitle], Listing]]:
     """Read films from a server with the given answers."""
 
-    def read(*answers: Answer | Callable[[Asked], Answer], page_size: int = 2) -> tuple[list[ServerTitle], Listing]:
+    def read(*answers: Answer) -> tuple[list[ServerTitle], Listing]:
         scripted.say(*answers)
-        with connected(scripted.url, page_size=page_size) as server:
+        with connected(scripted.url, page_size=2) as server:
             return films_of(server, FILMS)
 
     return read

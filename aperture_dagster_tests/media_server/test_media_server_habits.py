@@ -178,7 +178,7 @@ def test_the_state_of_another_version_can_be_matched_to_its_film(server: str):
         assert ids["Alone"] == {films["Alone"].server_item_id}
 
 
-def test_versions_are_requested_only_for_films_with_several(scripted: Scripted):
+def test_versions_are_requested_only_for_films_with_several():
     with served("12.0.0") as (running, client):
         library = named(client, "Movies")
         before = running.state.requests("jellyfin")

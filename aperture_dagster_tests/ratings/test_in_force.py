@@ -40,8 +40,8 @@ def give(shelf: Shelf, source: str, rating: float | None, at: datetime = NOW, it
         give_rating(connection, "ann", work(shelf, item), rating, source=source, rated_at=at)
 
 
-def on_server(shelf: Shelf, rating: float | None, at: datetime = NOW, item: str = "film-1") -> None:
-    shelf.history("ann", played(item, rating=rating), now=at)
+def on_server(shelf: Shelf, rating: float | None, at: datetime = NOW) -> None:
+    shelf.history("ann", played("film-1", rating=rating), now=at)
 
 
 def in_force(shelf: Shelf, item: str = "film-1") -> tuple[int | None, datetime, bool] | None:

@@ -36,8 +36,8 @@ def table(titles: int = 4, **changed: Any) -> CrowdTable:
     return CrowdTable(HEADER, {name: np.asarray((usual | changed)[name], kind) for name, kind in ARRAYS.items()})
 
 
-def written(place: Path, **changed: Any) -> Path:
-    write_table(place / "table.npz", table(**changed))
+def written(place: Path) -> Path:
+    write_table(place / "table.npz", table())
     return place / "table.npz"
 
 

@@ -146,23 +146,18 @@ def test_the_course_of_ranks_compares_with_the_day_before_and_a_week_before(shel
     assert course == [("Film 1", 2, None), ("Film 2", None, 3), ("Film 3", 1, None)]
 
 
-def profile(user: str, kind: str = "movie") -> dict[str, Any]:
-    return {
-        "user_id": user,
-        "media_type": kind,
-        "titles": 3,
-        "liked": 2,
-        "disliked": 1,
-        "summary": {"sentence": "Likes 'quotes' and 🎬.", "odd": float("nan")},
-    }
+PROFILE: dict[str, Any] = {
+    "user_id": "ann", "media_type": "movie", "titles": 3, "liked": 2, "disliked": 1,
+    "summary": {"sentence": "Likes 'quotes' and 🎬.", "odd": float("nan")},
+}  # fmt: skip
 
 
 def test_a_taste_is_replaced_and_an_equal_one_is_not_written(shelf: Shelf, ids: list[tuple[int, int]]):
     weights = weights_of(ids[:4])
     with shelf.open() as connection:
-        assert replace_taste(connection, "ann", [profile("ann")], weights).inserted == 5
-        assert replace_taste(connection, "ann", [profile("ann")], weights).written == 0
-        counts = replace_taste(connection, "ann", [profile("ann")], weights[:3])
+        assert replace_taste(connection, "ann", [PROFILE], weights).inserted == 5
+        assert replace_taste(connection, "ann", [PROFILE], weights).written == 0
+        counts = replace_taste(connection, "ann", [PROFILE], weights[:3])
         assert (counts.deleted, counts.inserted, counts.updated) == (1, 0, 0)
         assert users_with_taste(connection) == {"ann"}
         assert profile_table(connection, ["ann"])[0]["taste"] == "Likes 'quotes' and 🎬."
@@ -192,7 +187,7 @@ def test_a_concurrent_reader_never_sees_a_partial_list_or_taste(shelf: Shelf, id
             return
         with shelf.open() as connection:
             if table == "taste_weights":
-                replace_taste(connection, "ann", [profile("ann")], weights_of(chosen))
+                replace_taste(connection, "ann", [PROFILE], weights_of(chosen))
             else:
                 replace_top_picks(connection, TODAY, "movie", picks(chosen, TODAY))
 
