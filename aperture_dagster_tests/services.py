@@ -144,6 +144,13 @@ def transport(scripted: Scripted) -> Iterator[Callable[..., Transport]]:
         one.close()
 
 
+@pytest.fixture
+def odd() -> Iterator[RunningSimulator]:
+    """The stand-ins with the odd world, for a single test."""
+    with running_simulator(odd_world(NOW)) as running:
+        yield running
+
+
 @pytest.fixture(scope="session")
 def steady() -> Iterator[RunningSimulator]:
     """The stand-ins with the odd world, shared by tests that do not change it."""

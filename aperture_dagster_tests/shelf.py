@@ -95,6 +95,14 @@ class Shelf:
         with self.open() as connection:
             write_users(connection, map(user_row, names), still_there=names, key_for=lambda name, *_: name)
 
+    def connect_to_trakt(self, user: str) -> None:
+        """Give a user an account on Trakt, without one there."""
+        self.do(
+            "INSERT INTO trakt_accounts (user_id, access_token, refresh_token, issued_at, expires_at, installation_id, "
+            "state, connected_at) VALUES (:user, '', '', now(), now(), '', 'connected', now())",
+            user=user,
+        )
+
     def history(self, user: str, *states: ItemState, now: datetime = NOW) -> Any:
         from aperture_dagster.publishing.copies import record_states
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -159,8 +158,8 @@ def problem(subject: str, sentence: str = "Jellyfin refuses the key.", **changed
     return Problem(**values | changed)  # type: ignore[arg-type]
 
 
-def body(reports: Sequence[Report], ui_url: str | None = None) -> str:
-    return compose(reports, timezone="Europe/Berlin", ui_url=ui_url).body
+def body(report: Report) -> str:
+    return compose([report], timezone="Europe/Berlin").body
 
 
 def test_a_message_says_what_failed_since_when_what_helps_and_where_to_look():
@@ -170,16 +169,15 @@ def test_a_message_says_what_failed_since_when_what_helps_and_where_to_look():
         "Movies failed: Jellyfin refuses the key.\nSince Thu 26 Nov 03:00. http://nas:3000/operate/runs/1a2b3c4d-ffff"
     )
     assert not message.is_good
-    assert "Look at run 1a2b3c4d in the UI." in body([Report("new", problem("movies"))])
+    assert "Look at run 1a2b3c4d in the UI." in body(Report("new", problem("movies")))
     check = problem("movies.count", category="check", page="assets/movies?view=checks")
-    assert "Look at the asset movies in the UI." in body([Report("new", check)])
+    assert "Look at the asset movies in the UI." in body(Report("new", check))
 
 
 def test_reminders_have_a_count_and_recoveries_a_time():
-    assert "Movies keeps failing, 14 times since Thu 26 Nov 03:00" in body(
-        [Report("again", problem("movies", count=14))]
-    )
-    over = compose([Report("over", problem("movies", resolved_at=NIGHT + HOUR))], timezone="Europe/Berlin", ui_url=None)
+    again = Report("again", problem("movies", count=14))
+    assert "Movies keeps failing, 14 times since Thu 26 Nov 03:00" in body(again)
+    over = compose([Report("over", problem("movies", resolved_at=NIGHT + HOUR))], timezone="Europe/Berlin")
     assert over.title == "Aperture: movies works again"
     assert over.body == "Movies works again since Thu 26 Nov 04:00. The problem began Thu 26 Nov 03:00."
     assert over.is_good

@@ -1,6 +1,7 @@
 """Requests of the client of TMDb and answers of its stand-in match the published specification of June 2026.
 
-Jellyfin and Seerr are held to recordings instead, and Emby's specification is not available.
+Jellyfin and Seerr are held to recordings instead, and Emby's specification is not available. The specifications in the
+repository hold what the tests need, without anything that may not be passed on.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ import inspect
 import json
 import re
 from collections.abc import Iterator, MutableMapping
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -25,9 +27,11 @@ from aperture_dagster.simulator.demo_world import load_demo_world
 from aperture_dagster.simulator.server import RunningSimulator, Simulator, running
 from aperture_dagster.simulator.settings import TMDB_PATH, SimulatorSettings
 from aperture_dagster.simulator.worlds import odd_world
-from aperture_dagster_tests.contracts.test_specifications import SPECIFICATIONS
+from aperture_dagster_tests.conftest import SHARED_SPECS
+from tools.cut_specifications import SOURCES, as_text, cut
 
 NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)
+SPECIFICATIONS = Path(__file__).parent / "specifications"
 # The specification's paths begin where its server's address ends, and hold the version.
 MOUNT = TMDB_PATH.removesuffix("/3")
 SPECIFICATION: dict[str, Any] = json.loads((SPECIFICATIONS / "tmdb.json").read_bytes())
@@ -83,13 +87,12 @@ class Recorder:
 
 def read_everything(served: RunningSimulator, called: set[str], *, every: int) -> None:
     """Read every n-th title with everything about it, lists, and unknown ids."""
-    tmdb = Tmdb(served.tmdb_url, served.state.settings.tmdb_key)
+    with closing(Tmdb(served.tmdb_url, served.state.settings.tmdb_key)) as tmdb:
 
-    def call(name: str, *arguments: Any, **options: Any) -> Any:
-        called.add(name)
-        return getattr(tmdb, name)(*arguments, **options)
+        def call(name: str, *arguments: Any, **options: Any) -> Any:
+            called.add(name)
+            return getattr(tmdb, name)(*arguments, **options)
 
-    try:
         call("check")
         titles = [title for title in served.state.titles.values() if title.tmdb_id is not None][::every]
         for title in titles:
@@ -108,8 +111,6 @@ def read_everything(served: RunningSimulator, called: set[str], *, every: int) -
                 call("discover", media_type, one, 2, today=served.state.today.date())
         with pytest.raises(NotFound):
             call("title", "movie", 1)
-    finally:
-        tmdb.close()
 
 
 @pytest.fixture(scope="module")
@@ -118,10 +119,7 @@ def recording() -> tuple[list[Exchange], set[str]]:
     exchanges: list[Exchange] = []
     called: set[str] = set()
     version_3_key = SimulatorSettings(tmdb_key="0123456789abcdef0123456789abcdef")
-    for world, settings, every in (
-        (odd_world(NOW), None, 1),
-        (load_demo_world(now=NOW, users=1), version_3_key, 12),
-    ):
+    for world, settings, every in ((odd_world(NOW), None, 1), (load_demo_world(now=NOW, users=1), version_3_key, 12)):
         simulator = Simulator(world, settings)
         recorder = simulator.app = Recorder(simulator.app)
         with running(simulator) as served:
@@ -222,3 +220,31 @@ def test_answers_of_the_stand_in_are_specified_and_errors_have_the_form_of_tmdbs
         if exchange.status != 200:
             assert set(exchange.content) == {"success", "status_code", "status_message"}
             assert exchange.content["success"] is False and exchange.content["status_code"] in (6, 34)
+
+
+def members(content: Any) -> list[tuple[str, Any]]:
+    """Return all members of all objects in a document."""
+    if isinstance(content, dict):
+        inside = [member for value in content.values() for member in members(value)]
+        return [*content.items(), *inside]
+    return [member for value in content for member in members(value)] if isinstance(content, list) else []
+
+
+@pytest.mark.parametrize("service", SOURCES)
+def test_a_specification_is_what_the_tool_cuts(service: str) -> None:
+    text = (SPECIFICATIONS / f"{service}.json").read_text(encoding="utf-8")
+    assert len(text) < 2**20
+    assert as_text(cut(service, json.loads(text))) == text
+    full = SHARED_SPECS / SOURCES[service]
+    if full.exists():
+        assert as_text(cut(service, json.loads(full.read_bytes()))) == text
+
+
+@pytest.mark.parametrize("service", SOURCES)
+def test_a_specification_has_no_prose(service: str) -> None:
+    content = json.loads((SPECIFICATIONS / f"{service}.json").read_bytes())
+    for name, value in members(content["paths"]):
+        # A field may be called so, and is then an object.
+        if name in ("description", "summary", "example", "examples", "title", "default"):
+            assert value == "" or isinstance(value, dict), (name, value)
+    assert not [text for text in re.findall(r'"([^"]*)"', json.dumps(content["paths"])) if text.count(" ") > 2]

@@ -1,8 +1,6 @@
 """Fixtures of rooms that discovery builds on."""
 
 from aperture_dagster_tests.defs.conftest import bench
-from aperture_dagster_tests.services import scripted
-from aperture_dagster_tests.shelf import shelf
 from aperture_dagster_tests.taste.conftest import library, vectors
 
-__all__ = ["bench", "library", "scripted", "shelf", "vectors"]
+__all__ = ["bench", "library", "vectors"]

@@ -14,49 +14,20 @@ from aperture_dagster.enrichment.tables import enriched_metadata
 from aperture_dagster.schema import metadata
 
 SERVER: dict[str, Any] = {
-    "title": "My Name For It",
-    "original_title": "Server Original",
-    "year": 1999,
-    "tmdb_id": None,
-    "imdb_id": "tt1",
-    "tvdb_id": None,
-    "overview": "The server's.",
-    "tagline": None,
-    "genres": ["Server Genre"],
-    "tags": ["tag"],
-    "studios": ["Server Studio"],
-    "official_rating": "PG-13",
-    "runtime_minutes": 136,
-    "premiere_date": date(1999, 3, 31),
-    "status": None,
-    "community_rating": 8.2,
-}
+    "title": "My Name For It", "original_title": "Server Original", "year": 1999, "tmdb_id": None, "imdb_id": "tt1",
+    "tvdb_id": None, "overview": "The server's.", "tagline": None, "genres": ["Server Genre"], "tags": ["tag"],
+    "studios": ["Server Studio"], "official_rating": "PG-13", "runtime_minutes": 136,
+    "premiere_date": date(1999, 3, 31), "status": None, "community_rating": 8.2,
+}  # fmt: skip
 TMDB: dict[str, Any] = {
-    "tmdb_id": 603,
-    "imdb_id": "tt2",
-    "tvdb_id": None,
-    "title": "The Title",
-    "original_title": "Original",
-    "overview": "TMDb's.",
-    "tagline": "",
-    "status": "Released",
-    "release_date": date(1999, 4, 1),
-    "runtime_minutes": 100,
-    "genres": ["Action"],
-    "keywords": ["chase"],
+    "tmdb_id": 603, "imdb_id": "tt2", "tvdb_id": None, "title": "The Title", "original_title": "Original",
+    "overview": "TMDb's.", "tagline": "", "status": "Released", "release_date": date(1999, 4, 1),
+    "runtime_minutes": 100, "genres": ["Action"], "keywords": ["chase"], "directors": ["D"], "creators": [],
     "cast": [{"name": "One", "character": "x"}, {"name": "Two", "character": ""}],
-    "directors": ["D"],
-    "creators": [],
-    "companies": [{"id": 1, "name": "C", "logo_path": None}],
-    "networks": [],
-    "countries": ["US"],
-    "original_language": "en",
-    "vote_average": 7.5,
-    "vote_count": 10,
-    "popularity": 3.0,
-    "collection_name": None,
+    "companies": [{"id": 1, "name": "C", "logo_path": None}], "networks": [], "countries": ["US"],
+    "original_language": "en", "vote_average": 7.5, "vote_count": 10, "popularity": 3.0, "collection_name": None,
     "poster_path": "/p.jpg",
-}
+}  # fmt: skip
 
 
 def merge_sources(server: dict[str, Any], tmdb: Any = None, omdb: Any = None, mdblist: Any = None) -> dict[str, Any]:

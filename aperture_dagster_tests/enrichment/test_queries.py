@@ -1,8 +1,9 @@
-"""Answers of the sources, and the merged view."""
+"""Answers of the sources, the merged view, works on a list from outside, and the number of titles of each studio."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,8 +11,13 @@ from sqlalchemy import text
 
 from aperture_dagster.enrichment.merge import SERVER, MergePlan
 from aperture_dagster.enrichment.queries import (
+    ListedTitle,
+    ListPage,
+    WorkIds,
     coverage,
+    gather_studios,
     unmerged_titles,
+    works_listed,
     write_answers,
     write_enriched,
 )
@@ -146,11 +152,103 @@ def test_a_killed_merge_is_repeated(shelf: Shelf, merged: list[int]):
 
 
 def test_changed_merge_rules_merge_everything_again(shelf: Shelf, merged: list[int], monkeypatch: pytest.MonkeyPatch):
-    from aperture_dagster.enrichment import merge
-
     shelf.films(film(1), film(2))
     merge_of(shelf)
     merged.clear()
-    monkeypatch.setattr(merge, "VERSION", 2)
+    monkeypatch.setattr("aperture_dagster.enrichment.merge.VERSION", 2)
     assert merge_of(shelf)[0].written == 0
     assert len(merged) == 2
+
+
+LIBRARY = [WorkIds(1, 101, "tt1"), WorkIds(2, 102, "tt2"), WorkIds(3, None, "tt3"), WorkIds(4, 104), WorkIds(5)]
+
+
+def page(*titles: tuple[int | None, str | None], has_more: bool = False) -> ListPage:
+    return ListPage(tuple(ListedTitle(*one) for one in titles), has_more)
+
+
+def found(*titles: tuple[int | None, str | None]) -> list[int]:
+    return works_listed([page(*titles)], LIBRARY, wanted=10)[0]
+
+
+def test_works_are_found_by_tmdb_id_and_then_by_imdb_id() -> None:
+    assert found((104, None), (None, "tt3"), (101, None)) == [4, 3, 1]
+    assert found((101, "tt2")) == [1], "the TMDb id comes first"
+    assert found((999, "tt2")) == [2], "an id that is not in the library does not hide the other"
+    assert found((999, None), (None, None), (None, "tt9")) == []
+
+
+def test_a_work_is_listed_once_where_it_came_first() -> None:
+    assert found((102, None), (101, None), (None, "tt2")) == [2, 1]
+
+
+def test_of_two_works_with_the_same_id_the_first_is_found() -> None:
+    library = [WorkIds(9, 101), WorkIds(7, 101)]
+    assert works_listed([page((101, None))], library, wanted=5)[0] == [7]
+
+
+def test_no_more_pages_are_taken_than_needed() -> None:
+    taken = []
+
+    def pages() -> Iterator[ListPage]:
+        for number, tmdb_id in enumerate((101, 999, 102, 104)):
+            taken.append(number)
+            yield page((tmdb_id, None), has_more=True)
+
+    assert works_listed(pages(), LIBRARY, wanted=2) == ([1, 2], 3)
+    assert taken == [0, 1, 2]
+
+
+def test_the_last_page_ends_the_list() -> None:
+    pages = iter([page((101, None)), page((102, None))])
+    assert works_listed(pages, LIBRARY, wanted=5) == ([1], 1)
+    assert works_listed([], LIBRARY, wanted=5) == ([], 0)
+
+
+A24: dict[str, Any] = {"id": 41077, "name": "A24", "logo_path": "/a24.png"}
+MOSFILM: dict[str, Any] = {"id": 5120, "name": "Mosfilm", "logo_path": None}
+
+
+def write_studios(shelf: Shelf, number: int, *companies: dict[str, Any]) -> None:
+    """Write the TMDb metadata of a film with its studios."""
+    with shelf.open() as connection:
+        write_answers(connection, "tmdb", [tmdb_row(shelf, number, production_companies=list(companies))])
+
+
+def gather(shelf: Shelf) -> tuple[int, int]:
+    with shelf.open() as connection:
+        written = gather_studios(connection)
+    return written.inserted, written.updated
+
+
+def studios(shelf: Shelf) -> dict[str, int]:
+    return {row["name"]: row["titles"] for row in shelf.rows("SELECT name, titles FROM studio_logos")}
+
+
+def test_a_studio_without_titles_is_kept_and_unchanged_ones_are_not_written(shelf: Shelf):
+    shelf.films(film(1), film(2))
+    write_studios(shelf, 1, A24, MOSFILM)
+    write_studios(shelf, 2, A24)
+    assert [gather(shelf), gather(shelf)] == [(2, 0), (0, 0)]
+    assert studios(shelf) == {"A24": 2, "Mosfilm": 1}
+    write_studios(shelf, 1, A24)
+    assert gather(shelf) == (0, 1)
+    assert studios(shelf) == {"A24": 2, "Mosfilm": 0}
+    shelf.films(film(2), rules=ACCEPTED)
+    assert gather(shelf) == (0, 1)
+    assert studios(shelf) == {"A24": 1, "Mosfilm": 0}
+    shelf.films(film(3), rules=ACCEPTED)
+    assert gather(shelf) == (0, 1)
+    assert gather(shelf) == (0, 0)
+    assert studios(shelf) == {"A24": 0, "Mosfilm": 0}
+
+
+def test_a_studio_that_returns_is_counted_again(shelf: Shelf):
+    shelf.films(film(1))
+    write_studios(shelf, 1, MOSFILM)
+    gather(shelf)
+    write_studios(shelf, 1)
+    gather(shelf)
+    write_studios(shelf, 1, MOSFILM | {"name": "Mosfilm Cinema Concern"})
+    assert gather(shelf) == (0, 1)
+    assert studios(shelf) == {"Mosfilm Cinema Concern": 1}

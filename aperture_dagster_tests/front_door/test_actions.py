@@ -92,10 +92,7 @@ def test_another_title_takes_the_place_of_a_hidden_one_in_the_same_view(home: Ho
 def test_a_title_is_rated_from_1_to_10_and_the_rating_goes_the_way_of_all_ratings(home: Home, signed_in: Browsers):
     home.recommend("Anna", 2, 1)
     home.suggest("Anna", "Stalker", "PG")
-    home.shelf.do(
-        "INSERT INTO trakt_accounts (user_id, access_token, refresh_token, issued_at, expires_at, installation_id, "
-        "state, connected_at) VALUES ('Anna', 'x', 'y', now(), now(), 'z', 'connected', now())"
-    )
+    home.shelf.connect_to_trakt("Anna")
     anna = signed_in("Anna")
     page, form = rating_form(anna, "/", "Heat")
     assert re.findall(r'<option value="(\d*)"', page) == ["", *map(str, range(10, 0, -1))]

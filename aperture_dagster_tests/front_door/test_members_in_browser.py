@@ -298,10 +298,7 @@ def visiting(browser: Any, door: Door, how: dict[str, Any]) -> Iterator[Visit]:
 
 @pytest.mark.parametrize(
     ("screen", "by_keyboard"),
-    [
-        pytest.param(PHONE, DOING, id="phone"),
-        pytest.param(DESKTOP, READING, id="desktop", marks=ANOTHER_CASE),
-    ],
+    [pytest.param(PHONE, DOING, id="phone"), pytest.param(DESKTOP, READING, id="desktop", marks=ANOTHER_CASE)],
 )
 # What a member of this house marks has no id of a real server, so the stand-in refuses it.
 @pytest.mark.requests_unmodelled

@@ -21,7 +21,7 @@ from aperture_dagster.media_server.records import Listing
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.responses import FaultRule
-from aperture_dagster.simulator.server import RunningSimulator, running_simulator
+from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.world import Play
 from aperture_dagster.simulator.worlds import odd_world
 from aperture_dagster_tests.services import NOW, Answer, Scripted
@@ -33,13 +33,6 @@ Serve = Callable[..., AbstractContextManager[Any]]
 
 def connect(url: str, key: str = KEY, **how: Any) -> EmbyReader:
     return EmbyReader(url, key, **{**QUICK, **how})
-
-
-@pytest.fixture
-def odd() -> Iterator[RunningSimulator]:
-    """A stand-in with the odd world for a single test."""
-    with running_simulator(odd_world(NOW)) as running:
-        yield running
 
 
 def user_ids(server: EmbyReader) -> dict[str, str]:

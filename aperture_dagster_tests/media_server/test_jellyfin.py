@@ -1,17 +1,27 @@
-"""Reading Jellyfin: pages, odd items, histories, versions."""
+"""Reading Jellyfin: pages, odd items, ids, histories, versions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from aperture_dagster.catalogue.access import Access
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.references import match_users
 from aperture_dagster.http.errors import BadAnswer, ServiceRefused
-from aperture_dagster.media_server.items import parse_episode, parse_moment, parse_state, parse_title, parse_user
+from aperture_dagster.media_server.items import (
+    parse_episode,
+    parse_id,
+    parse_moment,
+    parse_state,
+    parse_title,
+    parse_user,
+)
 from aperture_dagster.media_server.jellyfin import JellyfinReader
 from aperture_dagster.media_server.listing import parse_page
 from aperture_dagster.media_server.records import ItemState, Listing, ServerLibrary, ServerTitle
@@ -26,13 +36,8 @@ FILMS = ServerLibrary("films", "Films", "movies")
 ID = "0123456789abcdef0123456789abcdef"
 
 
-@contextmanager
-def connected(url: str, key: str = "demo-jellyfin-key", **how: Any) -> Iterator[JellyfinReader]:
-    server = JellyfinReader(url, key, **{"attempts": 2, "first_wait_seconds": 0.01} | how)
-    try:
-        yield server
-    finally:
-        server.close()
+def connected(url: str, key: str = "demo-jellyfin-key", **how: Any) -> closing[JellyfinReader]:
+    return closing(JellyfinReader(url, key, **{"attempts": 2, "first_wait_seconds": 0.01} | how))
 
 
 def films_of(server: JellyfinReader, library: ServerLibrary | None = None) -> tuple[list[ServerTitle], Listing]:
@@ -50,18 +55,12 @@ def user_id(server: JellyfinReader, name: str) -> str:
 
 
 @pytest.fixture
-def odd() -> Iterator[RunningSimulator]:
-    with running_simulator(odd_world(NOW)) as running:
-        yield running
-
-
-@pytest.fixture
 def listed(scripted: Scripted) -> Callable[..., tuple[list[ServerTitle], Listing]]:
     """Read films from a server with the given answers."""
 
-    def read(*answers: Answer | Callable[[Asked], Answer], page_size: int = 2) -> tuple[list[ServerTitle], Listing]:
+    def read(*answers: Answer) -> tuple[list[ServerTitle], Listing]:
         scripted.say(*answers)
-        with connected(scripted.url, page_size=page_size) as server:
+        with connected(scripted.url, page_size=2) as server:
             return films_of(server, FILMS)
 
     return read
@@ -141,42 +140,26 @@ def test_every_item_is_returned_once_for_any_page_size(scripted: Scripted, count
     assert len(scripted.asked) == max(-(-count // size), 1)
 
 
-def test_duplicates_count_once_and_make_the_listing_incomplete(listed: Callable[..., Any]):
-    films, listing = listed(page(4, item(1), item(2)), page(4, item(2), item(3)))
-    assert [film.title for film in films] == ["Film 1", "Film 2", "Film 3"]
-    assert not listing.complete
-
-
-def test_a_changing_total_marks_the_listing_as_shifted(listed: Callable[..., Any]):
-    films, listing = listed(page(4, item(1), item(2)), page(3, item(4)))
-    assert len(films) == 3
-    assert listing.shifted
-    assert not listing.complete
-
-
-def test_a_page_that_does_not_continue_the_previous_one_marks_the_listing_as_shifted(listed: Callable[..., Any]):
-    # One of the first page left and another came at the end: as many as before, and the third was on neither page.
-    films, listing = listed(page(5, item(1), item(2)), page(5, item(4), item(5), item(6)))
-    assert [film.title for film in films] == ["Film 1", "Film 2", "Film 4", "Film 5", "Film 6"]
-    assert listing.seen == listing.total
-    assert not listing.complete
-
-
-def test_a_listing_that_ends_early_is_incomplete(listed: Callable[..., Any]):
-    films, listing = listed(page(4, item(1), item(2)), page(4))
-    assert len(films) == 2
-    assert not listing.complete
-
-
-def test_a_total_below_the_number_of_items_makes_the_listing_incomplete(listed: Callable[..., Any]):
-    _, listing = listed(page(0, item(1), item(2)))
-    assert not listing.complete
-
-
-def test_an_unreadable_duplicate_hides_no_other_item(listed: Callable[..., Any]):
-    broken = item(9, Name=None)
-    films, listing = listed(page(4, item(1), broken), page(4, broken, item(2)))
-    assert len(films) == 2
+@pytest.mark.parametrize(
+    ("pages", "numbers"),
+    [
+        # An item is on both pages, one of them unreadable.
+        ([page(4, item(1), item(2)), page(4, item(2), item(3))], [1, 2, 3]),
+        ([page(4, item(1), item(9, Name=None)), page(4, item(9, Name=None), item(2))], [1, 2]),
+        # The total changes, is too low, or is not reached.
+        ([page(4, item(1), item(2)), page(3, item(4))], [1, 2, 4]),
+        ([page(0, item(1), item(2))], [1, 2]),
+        ([page(4, item(1), item(2)), page(4)], [1, 2]),
+        # One of the first page left and another came at the end: as many as before, and the third was on neither page.
+        ([page(5, item(1), item(2)), page(5, item(4), item(5), item(6))], [1, 2, 4, 5, 6]),
+    ],
+    ids=["twice", "twice unreadable", "another total", "total too low", "ends early", "another page"],
+)
+def test_a_listing_that_may_lack_items_is_incomplete_and_each_item_counts_once(
+    listed: Callable[..., Any], pages: list[Answer], numbers: list[int]
+):
+    films, listing = listed(*pages)
+    assert [film.title for film in films] == [f"Film {number}" for number in numbers]
     assert not listing.complete
 
 
@@ -271,27 +254,15 @@ def test_dates_with_seven_digits_any_zone_and_year_1_are_parsed(text: str, momen
 
 
 def test_a_film_is_parsed_completely():
-    film = parse_title(
-        {
-            "Id": ID,
-            "Name": " The Film ",
-            "ProductionYear": 1999,
-            "PremiereDate": "1999-03-31T00:00:00.0000000Z",
-            "RunTimeTicks": 81_600_000_000,
-            "Genres": ["Action", "", None, " Drama "],
-            "Studios": [{"Name": "One", "Id": "x"}, {"Id": "y"}, None],
-            "Taglines": ["First", "Second"],
-            "CommunityRating": 8,
-        }
-    )
-    assert (film.title, film.year, film.premiere_date, film.runtime_minutes) == (
-        "The Film",
-        1999,
-        date(1999, 3, 31),
-        136,
-    )
-    assert (film.genres, film.studios, film.tagline) == (("Action", "Drama"), ("One",), "First")
-    assert film.community_rating == 8.0
+    answer = {
+        "Id": ID, "Name": " The Film ", "ProductionYear": 1999, "PremiereDate": "1999-03-31T00:00:00.0000000Z",
+        "RunTimeTicks": 81_600_000_000, "Genres": ["Action", "", None, " Drama "], "Taglines": ["First", "Second"],
+        "Studios": [{"Name": "One", "Id": "x"}, {"Id": "y"}, None], "CommunityRating": 8,
+    }  # fmt: skip
+    assert parse_title(answer) == ServerTitle(
+        ID, "The Film", year=1999, premiere_date=date(1999, 3, 31), runtime_minutes=136, genres=("Action", "Drama"),
+        studios=("One",), tagline="First", community_rating=8.0,
+    )  # fmt: skip
 
 
 def test_an_episode_without_series_is_unreadable_and_a_double_episode_keeps_its_end():
@@ -352,10 +323,7 @@ def test_all_states_include_played_started_and_marked_items(odd: RunningSimulato
 def test_one_complete_part_does_not_complete_a_history(scripted: Scripted):
     played = {"Played": True}
     scripted.say(
-        page(2, item(1, UserData=played)),
-        page(2),
-        page(0, item(2, UserData=played), item(3, UserData=played)),
-        page(0),
+        page(2, item(1, UserData=played)), page(2), page(0, item(2, UserData=played), item(3, UserData=played)), page(0)
     )
     listing = Listing()
     with connected(scripted.url, page_size=1) as server:
@@ -398,3 +366,18 @@ def test_states_of_given_items_include_empty_ones(odd: RunningSimulator):
         assert list(server.states_of(user, [])) == []
     assert {key: state.played for key, state in states.items()} == {seen: True, unseen: False, series: False}
     assert list(many) == [seen], "more than fit into one request"
+
+
+@pytest.mark.parametrize("given", [ID, ID.upper(), "01234567-89AB-cdef-0123-456789ABCDEF", f" {ID} "])
+def test_an_id_is_the_same_however_it_is_written(given: str):
+    assert parse_id(given) == ID
+
+
+@pytest.mark.parametrize("given", ["4711", "Case-Matters", "0123456789abcdef-0123456789ABCDEF-012"])
+def test_other_ids_are_kept_as_they_are(given: str):
+    assert parse_id(given) == given
+
+
+def test_a_user_is_found_by_an_id_copied_from_the_server():
+    ann = User(ID, "ann", "Ann", False, False, None, Access(), gone=False)
+    assert match_users("01234567-89AB-CDEF-0123-456789ABCDEF", [ann]) == [ann]

@@ -1,10 +1,10 @@
-"""Every server yields the same library, however its version treats collections, versions and tags."""
+"""Every server yields the same library and plays, however its version treats collections, versions and tags."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import timedelta
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,7 +14,7 @@ from aperture_dagster.http.home_network import Route
 from aperture_dagster.media_server.emby import EmbyReader, parse_emby_user
 from aperture_dagster.media_server.items import parse_user
 from aperture_dagster.media_server.jellyfin import JellyfinReader
-from aperture_dagster.media_server.reader import MediaServerReader
+from aperture_dagster.media_server.reader import MediaServerReader, parse_play
 from aperture_dagster.media_server.records import Listing, ServerEpisode, ServerLibrary, ServerTitle
 from aperture_dagster.simulator.jellyfin.items import SERIES_COUNTED
 from aperture_dagster.simulator.responses import FaultRule
@@ -38,10 +38,8 @@ def served(server: str, **how: Any) -> Iterator[tuple[RunningSimulator, MediaSer
             client: MediaServerReader = EmbyReader(running.emby_url, settings.emby_key, **quick)
         else:
             client = JellyfinReader(running.jellyfin_url, settings.jellyfin_key, **quick)
-        try:
+        with closing(client):
             yield running, client
-        finally:
-            client.close()
 
 
 def named(client: Any, name: str) -> ServerLibrary:
@@ -144,10 +142,8 @@ def test_ratings_of_films_that_were_never_played_are_read_and_cost_one_request_w
         assert look() == ({}, 5), "what is known is looked up by its id"
 
 
-@pytest.mark.parametrize(("client_type", "items"), [(JellyfinReader, "/Items"), (EmbyReader, "/Items")])
-def test_pages_with_user_data_are_smaller(
-    scripted: Scripted, client_type: type[JellyfinReader] | type[EmbyReader], items: str
-):
+@pytest.mark.parametrize("client_type", [JellyfinReader, EmbyReader])
+def test_pages_with_user_data_are_smaller(scripted: Scripted, client_type: type[JellyfinReader] | type[EmbyReader]):
     scripted.say(Answer({"Items": [], "TotalRecordCount": 0}))
     client = client_type(scripted.url, "key", attempts=1, page_size=1000)
     films_of(client, FILMS)
@@ -182,7 +178,7 @@ def test_the_state_of_another_version_can_be_matched_to_its_film(server: str):
         assert ids["Alone"] == {films["Alone"].server_item_id}
 
 
-def test_versions_are_requested_only_for_films_with_several(scripted: Scripted):
+def test_versions_are_requested_only_for_films_with_several():
     with served("12.0.0") as (running, client):
         library = named(client, "Movies")
         before = running.state.requests("jellyfin")
@@ -196,9 +192,7 @@ def test_versions_are_requested_only_for_films_with_several(scripted: Scripted):
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_users_tags_and_excluded_folders_are_read_also_behind_a_proxy_that_asks_for_authorization(
-    server: str,
-):
+def test_a_users_tags_and_excluded_folders_are_read_also_behind_a_proxy_that_asks_for_authorization(server: str):
     route = Route(headers={"authorization": "Basic aG9tZTpzZWNyZXQ="})
     with served(server, route=route) as (running, client):
         running.state.add_user(WorldUser("bo", blocked_tags=("gore",), allowed_tags=("kids", "fun")))
@@ -259,3 +253,34 @@ def test_the_key_in_the_query_appears_in_no_message(scripted: Scripted, caplog: 
     assert scripted.asked[0].headers["authorization"] == "Basic aG9tZTpzZWNyZXQ="
     assert "ApiKey=the-key" in scripted.asked[0].target
     assert "the-key" not in str(told.value) + caplog.text
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_plays_that_ended_are_listed_with_their_users_and_nothing_else_is(server: str):
+    now = datetime.now(UTC)
+    with served(server) as (running, client):
+        state = running.state
+        (one, *_), film = state.users.values(), next(iter(state.titles))
+        for hours in (3, 1):
+            state.play(Play(one.name, film, now - timedelta(hours=hours)))
+        state.mark_played(one.name, film)
+        before = client.requests
+        found = client.plays_ended(now - timedelta(hours=2))
+        assert client.requests - before == 1
+        assert found is not None
+        assert [(play.user_id, abs(play.at - now + timedelta(hours=1)) < timedelta(seconds=1)) for play in found] == [
+            (one.id, True)
+        ]
+        assert len(client.plays_ended(now - timedelta(hours=4)) or ()) == 2
+        state.add_fault(FaultRule("*", "/System/ActivityLog/Entries", status=404))
+        assert client.plays_ended(now) is None
+
+
+@pytest.mark.parametrize("kind", ["VideoPlaybackStopped", "playback.stop"])
+def test_an_entry_is_a_play_by_its_type(kind: str):
+    entry = {"Id": 7, "Type": kind, "Date": "2026-01-02T03:04:05.1234567Z", "UserId": "A" * 32}
+    found = parse_play(entry)
+    assert found is not None
+    assert (found.entry, found.user_id, found.at.second) == ("7", "a" * 32, 5)
+    assert parse_play(entry | {"Type": "VideoPlayback"}) is None
+    assert parse_play({"Id": 8, "Type": "SessionStarted"}) is None

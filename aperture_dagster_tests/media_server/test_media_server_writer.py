@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,7 @@ def test_nothing_is_written_to_a_server_of_an_unknown_version(
     scripted: Scripted, reader_type: Any, writer_type: Any, version: str, known: bool
 ):
     scripted.say(Answer({"Id": "server", "Version": version}))
-    writer = writer_type(reader_type(scripted.url, "key", attempts=1))
-    try:
+    with closing(writer_type(reader_type(scripted.url, "key", attempts=1))) as writer:
         if known:
             writer.start_scan()
             return
@@ -66,8 +66,6 @@ def test_nothing_is_written_to_a_server_of_an_unknown_version(
             with pytest.raises(UnknownServerVersion, match=version or "unknown"):
                 write()
         assert {asked.method for asked in scripted.asked} == {"GET"}
-    finally:
-        writer.close()
 
 
 @every_server
@@ -123,11 +121,8 @@ def test_a_rating_that_landed_elsewhere_is_noticed(scripted: Scripted):
     """The server may write to the owner of a token in place of the user."""
     scripted.say(Answer({"Id": "server", "Version": "10.11.0"}), Answer({"Rating": 7}), Answer({"Played": False}))
     writer = JellyfinWriter(JellyfinReader(scripted.url, "key", attempts=1))
-    try:
-        with pytest.raises(BadAnswer, match="API key of the dashboard"):
-            writer.set_rating("bo", "film", 7)
-    finally:
-        writer.close()
+    with closing(writer), pytest.raises(BadAnswer, match="API key of the dashboard"):
+        writer.set_rating("bo", "film", 7)
 
 
 def test_neither_ratings_nor_user_data_are_written_to_emby():

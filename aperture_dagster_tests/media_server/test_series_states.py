@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.media_server.records import ItemState, Listing
+from aperture_dagster.media_server.records import Listing
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
 
@@ -45,7 +45,7 @@ def test_ratings_and_favorites_of_series_are_read(serve: Callable[..., Any], ser
                     names[state.server_item_id]: state
                     for page in pages
                     for state in page
-                    if state.server_item_id in names and _says_something(state)
+                    if state.server_item_id in names and (state.favorite or state.rating is not None or state.played)
                 }
                 for pages in looks
             )
@@ -55,7 +55,3 @@ def test_ratings_and_favorites_of_series_are_read(serve: Callable[..., Any], ser
     assert full["liked"].favorite and changed["liked"].favorite
     states = [*full.values(), *changed.values()]
     assert not any(state.played or state.play_count or state.is_episode for state in states)
-
-
-def _says_something(state: ItemState) -> bool:
-    return state.favorite or state.rating is not None or state.played

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +44,11 @@ def writing(
         settings["jellyfin_version"] = server
     if folder is not None:
         settings["volumes"] = {ROOT: folder}
-    with running_simulator(world or household(), SimulatorSettings(**settings)) as running:
-        writer = connect(server, running, dry_run=dry_run)
-        try:
-            yield running, writer
-        finally:
-            writer.close()
+    with (
+        running_simulator(world or household(), SimulatorSettings(**settings)) as running,
+        closing(connect(server, running, dry_run=dry_run)) as writer,
+    ):
+        yield running, writer
 
 
 def connect(server: str, running: RunningSimulator, *, dry_run: bool = False) -> MediaServerWriter:

@@ -23,7 +23,7 @@ from aperture_dagster_tests.front_door.browsing import browser_of, members_app
 from aperture_dagster_tests.front_door.home import Home
 from aperture_dagster_tests.front_door.test_choices import choose
 from aperture_dagster_tests.newsletter.mail import MailServer, mail_server
-from aperture_dagster_tests.shelf import NOW
+from aperture_dagster_tests.shelf import NOW, Shelf
 
 TODAY = NOW.date()
 UI = "https://home.example/aperture/operate"
@@ -53,7 +53,8 @@ class Post:
 
 
 @pytest.fixture
-def post(home: Home, make_settings: Callable[..., Settings]) -> Iterator[Post]:
+def post(shelf: Shelf, make_settings: Callable[..., Settings]) -> Iterator[Post]:
+    home = Home(shelf)
     with mail_server() as mail, ExitStack() as opened:
         home.shelf.do("UPDATE titles SET added_at = '2020-01-01', first_seen_at = '2020-01-01'")
         home.recommend("Ben", 2, 1)

@@ -12,13 +12,7 @@ from aperture_dagster.enrichment.queries import write_answers, write_enriched
 from aperture_dagster.enrichment.sources import merge_plan
 from aperture_dagster.enrichment.tmdb_titles import parse_title
 from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
-from aperture_dagster.popularity.queries import (
-    outdated_shows,
-    read_episodes,
-    read_series,
-    replace_shows,
-    shows_table,
-)
+from aperture_dagster.popularity.queries import outdated_shows, read_episodes, read_series, replace_shows, shows_table
 from aperture_dagster.popularity.series import Announced, Episode
 from aperture_dagster_tests.shelf import ACCEPTED, NOW, Shelf, played
 
@@ -165,14 +159,6 @@ def replace(shelf: Shelf, *rows: dict[str, Any], user: str = "ann") -> Any:
 def stored(shelf: Shelf, user: str = "ann") -> dict[str, dict[str, Any]]:
     rows = shelf.rows("SELECT t.title, w.* FROM shows_you_watch w JOIN titles t USING (item_id) ORDER BY rank")
     return {one.pop("title"): one for one in rows if one["user_id"] == user}
-
-
-def test_an_equal_list_is_not_written(shelf: Shelf):
-    rows = [row(shelf, "show", 1), row(shelf, "other", 2)]
-    assert replace(shelf, *rows).inserted == 2
-    before = stored(shelf)
-    assert replace(shelf, *rows).written == 0
-    assert stored(shelf) == before
 
 
 def test_an_entry_keeps_its_date_while_it_is_listed_and_others_are_not_touched(shelf: Shelf):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -42,15 +42,10 @@ def episode(season: int | None, number: int | None, *, copy: int = 10, **facts: 
     return Episode(**usual | facts)
 
 
-def season(number: int, count: int, *, watched: Iterable[int] = (), copy: int = 10, **facts: Any) -> list[Episode]:
+def season(number: int, count: int, *, watched: Collection[int] = (), copy: int = 10, **facts: Any) -> list[Episode]:
     """Return a season in which these numbers were watched a day ago."""
-    seen = set(watched)
-    return [
-        episode(number, one, copy=copy, is_watched=one in seen, last_played_at=NOW - DAY if one in seen else None)
-        if one in seen
-        else episode(number, one, copy=copy, **facts)
-        for one in range(1, count + 1)
-    ]
+    seen = {"is_watched": True, "last_played_at": NOW - DAY}
+    return [episode(number, one, copy=copy, **(seen if one in watched else facts)) for one in range(1, count + 1)]
 
 
 def find(

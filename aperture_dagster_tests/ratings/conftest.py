@@ -9,10 +9,6 @@ import pytest
 
 from aperture_dagster_tests.ratings.rated_home import RatedHome
 from aperture_dagster_tests.ratings.trakt_home import TraktHome, trakt_home
-from aperture_dagster_tests.services import scripted
-from aperture_dagster_tests.shelf import admin, clusters, empty, folder, shelf
-
-__all__ = ["admin", "clusters", "empty", "folder", "scripted", "shelf"]
 
 
 @pytest.fixture

@@ -149,8 +149,8 @@ class RatedHome:
     def pushed(self, user: str = "ada") -> Sequence[dict[str, Any]]:
         return self.state.trakt_pushed(user)
 
-    def outbox(self, user: str = "ada") -> list[dict[str, Any]]:
-        return self.shelf.rows("SELECT * FROM rating_outbox WHERE user_id = :user ORDER BY work_id", user=user)
+    def outbox(self) -> list[dict[str, Any]]:
+        return self.shelf.rows("SELECT * FROM rating_outbox WHERE user_id = 'ada' ORDER BY work_id")
 
     def tables(self) -> list[Any]:
         """Return everything that is stored of ratings."""

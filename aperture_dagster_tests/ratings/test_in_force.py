@@ -40,8 +40,8 @@ def give(shelf: Shelf, source: str, rating: float | None, at: datetime = NOW, it
         give_rating(connection, "ann", work(shelf, item), rating, source=source, rated_at=at)
 
 
-def on_server(shelf: Shelf, rating: float | None, at: datetime = NOW, item: str = "film-1") -> None:
-    shelf.history("ann", played(item, rating=rating), now=at)
+def on_server(shelf: Shelf, rating: float | None, at: datetime = NOW) -> None:
+    shelf.history("ann", played("film-1", rating=rating), now=at)
 
 
 def in_force(shelf: Shelf, item: str = "film-1") -> tuple[int | None, datetime, bool] | None:
@@ -153,10 +153,7 @@ def test_ratings_wait_for_trakt_only_if_the_user_has_an_account(shelf: Shelf):
     rate(8)
     on_server(shelf, 3)
     assert waiting() == []
-    shelf.do(
-        "INSERT INTO trakt_accounts (user_id, access_token, refresh_token, issued_at, expires_at, installation_id, "
-        "state, connected_at) VALUES ('ann', '', '', now(), now(), '', 'connected', now())"
-    )
+    shelf.connect_to_trakt("ann")
     on_server(shelf, 7.6, NOW + DAY)
     assert waiting() == [(8, NOW + DAY)]
     shelf.do("INSERT INTO trakt_ratings VALUES ('ann', :work, 'movie', 8, now())", work=work(shelf))

@@ -34,9 +34,9 @@ class Losing(RatedHome):
         self.home.wait(DAY)
         return self.sync(user)
 
-    def left(self, side: str, user: str = "ada") -> int:
+    def left(self, side: str) -> int:
         """Return how many ratings the side has to which the removals travel."""
-        return len(self.values(user) if side == "trakt" else self.values_there(user))
+        return len(self.values() if side == "trakt" else self.values_there())
 
     def held(self, user: str = "ada") -> set[str]:
         keys = {work: key for key, work in self.works.items()}
@@ -46,13 +46,13 @@ class Losing(RatedHome):
     def removals(self) -> list[Any]:
         return self.shelf.rows("SELECT * FROM rating_removals ORDER BY work_id")
 
-    def accept(self, keys: list[str], user: str = "ada") -> int:
+    def accept(self, keys: list[str]) -> int:
         with self.home.database.transaction() as connection:
-            return accept_removals(connection, user, [self.works[key] for key in keys])
+            return accept_removals(connection, "ada", [self.works[key] for key in keys])
 
-    def undo(self, keys: list[str], user: str = "ada") -> int:
+    def undo(self, keys: list[str]) -> int:
         with self.home.database.transaction() as connection:
-            return undo_removals(connection, user, [self.works[key] for key in keys], now=self.home.clock.now())
+            return undo_removals(connection, "ada", [self.works[key] for key in keys], now=self.home.clock.now())
 
 
 @pytest.fixture

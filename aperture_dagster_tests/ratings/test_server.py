@@ -19,6 +19,7 @@ from aperture_dagster.publishing.copies import record_states
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.ratings.server import ServerWrites, rate_on_server
+from aperture_dagster_tests.killing import Killed
 from aperture_dagster_tests.media_server.writers import film_ids, user_id, writing
 from aperture_dagster_tests.shelf import NOW, Shelf
 
@@ -35,11 +36,7 @@ class Home:
         self.films = film_ids(writer)
         shelf.sync(writer.reader)  # pyright: ignore[reportArgumentType]
         shelf.users(self.bo)
-        shelf.do(
-            "INSERT INTO trakt_accounts (user_id, access_token, refresh_token, issued_at, expires_at, installation_id, "
-            "state, connected_at) VALUES (:user, '', '', now(), now(), '', 'connected', now())",
-            user=self.bo,
-        )
+        shelf.connect_to_trakt(self.bo)
 
     def work(self, film: str = FILM) -> int:
         return self.shelf.item(self.films[film])["work_id"]
@@ -114,10 +111,6 @@ def test_a_report_from_before_the_lock_was_free_changes_nothing(home: Home):
         record_states(early, home.bo, fresh, now=NOW)
     home.store(report)
     assert (home.here(), home.for_trakt()) == (9, [9])
-
-
-class Killed(BaseException):
-    """The process ended."""
 
 
 class Interrupted:

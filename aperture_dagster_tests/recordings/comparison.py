@@ -30,14 +30,10 @@ def compared(server: str, folder: Path) -> set[str]:
     both = [
         (f"{one.kind} {one.status}", one.answer, answer.json())
         for one, answer in zip(recorded, answers, strict=True)
-        if one.status == answer.status_code and _is_json(one)
+        if one.status == answer.status_code and isinstance(one.answer, dict | list)
     ]
     real, ours = (shape_of([(pair[0], pair[side]) for pair in both]) for side in (1, 2))
     return found | set(differences(real, ours))
-
-
-def _is_json(one: Recorded) -> bool:
-    return isinstance(one.answer, dict | list)
 
 
 def _of_answer(one: Recorded, answer: httpx.Response) -> Iterator[str]:

@@ -207,63 +207,38 @@ DIFFERENCES: tuple[Difference, ...] = (
     Difference(
         _JELLYFINS,
         "The recorded files have no dates of episodes, the recorded series no first and last day.",
-        adds={
-            "Episode": "PremiereDate ProductionYear",
-            "Series": "EndDate PremiereDate",
-        },
+        adds={"Episode": "PremiereDate ProductionYear", "Series": "EndDate PremiereDate"},
     ),
     Difference(
         _JELLYFINS,
         "Those series are unrated, and those films with parts or versions were not in a recorded list of titles.",
-        adds={
-            "Movie": "MediaSourceCount PartCount",
-            "Series.UserData": "Likes Rating",
-        },
+        adds={"Movie": "MediaSourceCount PartCount", "Series.UserData": "Likes Rating"},
     ),
     Difference(
-        _JELLYFINS,
-        "The recorded sound names no language.",
-        adds={"Movie.MediaSources[].MediaStreams[]": "Language"},
+        _JELLYFINS, "The recorded sound names no language.", adds={"Movie.MediaSources[].MediaStreams[]": "Language"}
     ),
     Difference(
         _JELLYFINS,
         "A collection takes them from its members; the client writes them back as it read them.",
         lacks={"BoxSet": "OfficialRating PremiereDate ProductionYear"},
     ),
-    Difference(
-        _JELLYFINS,
-        "Ours has a picture of its own, the recorded one none yet.",
-        adds={"BoxSet.ImageTags": "*"},
-    ),
+    Difference(_JELLYFINS, "Ours has a picture of its own, the recorded one none yet.", adds={"BoxSet.ImageTags": "*"}),
     Difference(
         _JELLYFINS,
         "Episodes have neither pictures nor ids in our world, and no list of it has an episode.",
-        lacks={
-            "Episode.ImageTags": "*",
-            "Episode.ProviderIds": "*",
-            "Episode": "PlaylistItemId",
-        },
+        lacks={"Episode.ImageTags": "*", "Episode.ProviderIds": "*", "Episode": "PlaylistItemId"},
     ),
     Difference(
         _JELLYFINS,
         "The recorded libraries were made with these options, ours without; both are allowed.",
-        lacks={
-            "GET /Library/VirtualFolders 200[].LibraryOptions": "LocalMetadataReaderOrder MetadataSavers",
-        },
+        lacks={"GET /Library/VirtualFolders 200[].LibraryOptions": "LocalMetadataReaderOrder MetadataSavers"},
     ),
     Difference(
         _JELLYFINS,
         "Few titles of a server have a rating by critics, and none of our worlds.",
-        lacks={
-            "Movie": "CriticRating",
-            "Series": "CriticRating",
-        },
+        lacks={"Movie": "CriticRating", "Series": "CriticRating"},
     ),
-    Difference(
-        _JELLYFINS,
-        "The duration of a list is not read.",
-        lacks={"Playlist": "RunTimeTicks"},
-    ),
+    Difference(_JELLYFINS, "The duration of a list is not read.", lacks={"Playlist": "RunTimeTicks"}),
     Difference(
         ("jellyfin-12.0.0",),
         "Which of the lists has ids at a service depends on what was read: before they were stamped, or after.",
@@ -279,10 +254,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     Difference(
         ("jellyfin-10.11.11",),
         "The recorded users never signed in, and no film was in progress, only episodes.",
-        adds={
-            "GET /Users 200[]": "LastLoginDate",
-            "Movie.UserData": "PlayedPercentage",
-        },
+        adds={"GET /Users 200[]": "LastLoginDate", "Movie.UserData": "PlayedPercentage"},
         differs=("Episode.UserData.PlayedPercentage is absent or number, not number",),
     ),
 )

@@ -2,21 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from aperture_dagster.discovery.seerr import RequestRefused, Seerr
 from aperture_dagster.http.errors import NotFound, ServiceError, ServiceRefused
 from aperture_dagster.media_server.jellyfin import JellyfinReader, JellyfinWriter
 from aperture_dagster.media_server.records import ItemState, Listing, ServerLibrary
-from aperture_dagster_tests.recordings.recording import Recorded, load
-from aperture_dagster_tests.recordings.serving import serving
+from aperture_dagster.simulator.opinions import jpeg
+from aperture_dagster.simulator.server import Simulator, running
+from aperture_dagster.simulator.world import World
+from aperture_dagster_tests.recordings.recording import ID, Recorded, load
 
 LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
+
+
+@contextmanager
+def serving(recorded: Sequence[Recorded]) -> Iterator[str]:
+    """Answer each request as the one was answered that is most like it; yield the address.
+
+    Filters that nobody asked for match nothing. A path that begins with ``/only/3`` is answered with the third
+    recording, whatever follows.
+    """
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        known = {one.query.get("filters") for one in recorded}
+        if request.query_params.get("filters") in known:
+            response = _response(_chosen(recorded, request))
+        else:
+            response = JSONResponse({"Items": [], "TotalRecordCount": 0, "StartIndex": 0})
+        await response(scope, receive, send)
+
+    simulator = Simulator(World("empty"))
+    simulator.app = answer
+    with running(simulator) as served:
+        yield served.url
+
+
+def _chosen(recorded: Sequence[Recorded], request: Request) -> Recorded | None:
+    path = request.url.path
+    if path.startswith("/only/"):
+        return recorded[int(path.split("/")[2])]
+    query = dict(parse_qsl(request.url.query))
+
+    def likeness(one: Recorded) -> tuple[bool, bool, int]:
+        decisive = all(one.query.get(name) == query.get(name) for name in ("filters", "includeItemTypes"))
+        alike = len(one.query.items() & query.items()) - len(one.query.keys() ^ query.keys())
+        return one.route == path, decisive and ("ids" in one.query) == ("ids" in query), alike
+
+    same = [one for one in recorded if one.method == request.method and ID.sub("", one.route) == ID.sub("", path)]
+    return max(same, key=likeness, default=None)
+
+
+def _response(one: Recorded | None) -> Response:
+    if one is None:
+        return Response(status_code=404)
+    if one.type == "image/jpeg":
+        return Response(jpeg("recorded", 200, 300), media_type=one.type)
+    if isinstance(one.answer, dict | list):
+        return JSONResponse(one.answer, one.status)
+    return Response(status_code=one.status)
 
 
 class Server:
@@ -39,12 +94,8 @@ class Server:
 
 @pytest.fixture(params=["12.0.0", "10.11.11"])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with serving(load(f"jellyfin-{request.param}")) as url:
-        reader = JellyfinReader(url, "a key")
-        try:
-            yield Server(request.param, reader)
-        finally:
-            reader.close()
+    with serving(load(f"jellyfin-{request.param}")) as url, closing(JellyfinReader(url, "a key")) as reader:
+        yield Server(request.param, reader)
 
 
 def test_the_server_its_users_and_its_libraries_are_known(server: Server) -> None:
@@ -196,13 +247,10 @@ class Recordings:
         self._url = url
         self.all = load("seerr-3.1.0")
 
-    def client(self, index: int) -> Seerr:
-        return Seerr(f"{self._url}/only/{index}", "a key", attempts=1)
-
     def call(self, index: int) -> Any:
         """Send what was sent for a recording."""
-        one, client = self.all[index], self.client(index)
-        try:
+        one = self.all[index]
+        with closing(Seerr(f"{self._url}/only/{index}", "a key", attempts=1)) as client:
             match one.method, one.route.strip("/").split("/")[0]:
                 case "POST", _:
                     media_type = "movie" if one.body["mediaType"] == "movie" else "series"
@@ -217,8 +265,6 @@ class Recordings:
                 case _, "user":
                     return client.users()
             return None
-        finally:
-            client.close()
 
 
 @pytest.fixture

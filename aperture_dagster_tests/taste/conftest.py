@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,9 +11,9 @@ import pytest
 
 from aperture_dagster.taste.ranking.crowd import Crowd, neighbours_of
 from aperture_dagster.taste.ranking.features import count_names, weigh_names
+from aperture_dagster_tests.conftest import PROJECT, load_script
 
 NOW = pd.Timestamp("2026-03-01", tz="UTC")
-PROJECT = Path(__file__).parents[2]
 
 
 def history(*rows: dict[str, Any]) -> pd.DataFrame:
@@ -87,17 +84,10 @@ def topic_of(work_id: int) -> str:
 @pytest.fixture(scope="session")
 def benchmark() -> ModuleType:
     """``benchmarks/recommendation_quality.py``, which has the metrics and the protocol."""
-    spec = importlib.util.spec_from_file_location(
-        "recommendation_quality", PROJECT / "benchmarks" / "recommendation_quality.py"
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
     # Benchmarks import each other by their names.
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(PROJECT / "benchmarks")
-        spec.loader.exec_module(module)
-    return module
+        return load_script("benchmarks/recommendation_quality.py")
 
 
 def tf_idf(lists):

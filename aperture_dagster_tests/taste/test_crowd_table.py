@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ def table(titles: int = 4, **changed: Any) -> CrowdTable:
     return CrowdTable(HEADER, {name: np.asarray((usual | changed)[name], kind) for name, kind in ARRAYS.items()})
 
 
-def written(place: Path, **changed: Any) -> Path:
-    write_table(place / "table.npz", table(**changed))
+def written(place: Path) -> Path:
+    write_table(place / "table.npz", table())
     return place / "table.npz"
 
 
@@ -98,31 +99,11 @@ def test_the_version_changes_with_the_table(tmp_path: Path):
     assert len({"", first, crowd_version(settings)}) == 3
 
 
-def truncated(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-100])
-
-
 def garbled(path: Path) -> None:
     content = bytearray(path.read_bytes())
     place = content.index(b"strengths.npy") + 30
     content[place : place + 20] = bytes(20)
     path.write_bytes(bytes(content))
-
-
-def of_another_version(path: Path) -> None:
-    with_header(path, version="other")
-
-
-def not_an_archive(path: Path) -> None:
-    path.write_text("userId,movieId\n")
-
-
-def missing(path: Path) -> None:
-    path.unlink()
-
-
-def without_people(path: Path) -> None:
-    with_header(path, people=None)
 
 
 class Code:
@@ -141,12 +122,20 @@ def of_objects(path: Path) -> None:
         archive.writestr("strengths.npy", content.getvalue())
 
 
-BROKEN = [truncated, garbled, of_another_version, not_an_archive, missing, without_people, of_objects]
+BROKEN: dict[str, Callable[[Path], object]] = {
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-100]),
+    "garbled": garbled,
+    "of another version": lambda path: with_header(path, version="other"),
+    "not an archive": lambda path: path.write_text("userId,movieId\n"),
+    "missing": Path.unlink,
+    "without people": lambda path: with_header(path, people=None),
+    "of objects": of_objects,
+}
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-@pytest.mark.parametrize("broken", BROKEN, ids=lambda one: one.__name__)
-def test_what_is_no_such_file_is_refused(tmp_path: Path, broken):
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_what_is_no_such_file_is_refused(tmp_path: Path, broken: Callable[[Path], object]):
     path = written(tmp_path)
     broken(path)
     with pytest.raises(CrowdError, match=r"table\.npz .*(no usable table|cannot be read|does not exist)"):

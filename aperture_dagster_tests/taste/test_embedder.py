@@ -30,9 +30,9 @@ def endpoint(url: str, key: str | None = "demo-openai-key", **how: Any) -> Itera
         yield remote
 
 
-def vectors_of(count: int, dimensions: int = 3, **more: Any) -> dict[str, Any]:
+def vectors_of(count: int, dimensions: int = 3) -> dict[str, Any]:
     rows = np.eye(max(count, dimensions))[:count, :dimensions] + 0.5
-    return {"data": [{"index": n, "embedding": row.tolist()} for n, row in enumerate(rows)]} | more
+    return {"data": [{"index": n, "embedding": row.tolist()} for n, row in enumerate(rows)]}
 
 
 # The built-in model

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aperture_dagster.popularity.ranking import PickRules, top_picks
 from aperture_dagster.taste.ranking.config import RankingConfig, RankingInputs
 from aperture_dagster.taste.ranking.features import content_features
+from aperture_dagster.taste.ranking.library import bayesian_average, log_votes, media_rows, priors
 from aperture_dagster.taste.ranking.recommend import blend_shares, prepare
 from aperture_dagster.taste.ranking.taste import centre, taste_weights
 from aperture_dagster_tests.taste.conftest import NOW, days_ago, history, tf_idf
@@ -138,27 +138,38 @@ def test_a_list_is_cold_below_three_known_titles():
     assert model.for_user("of 2")["cold"].all() and not model.for_user("of 3")["cold"].any()
 
 
-def test_the_score_of_a_top_pick():
-    titles = pd.DataFrame({"work_id": [1, 2, 3], "title": list("abc"), "episodes_total": [np.nan, 4, np.nan]})
-    titles = titles.assign(vote_average=np.nan, vote_count=np.nan)
-    plays = pd.DataFrame(
-        [
-            {"user_id": "a", "work_id": 1, "played_at": days_ago(0), "completion": 1.0},
-            {"user_id": "b", "work_id": 1, "played_at": days_ago(15), "completion": 0.4},
-            {"user_id": "a", "work_id": 2, "played_at": days_ago(0), "episode_id": 5, "plays": 3},
-            {"user_id": "a", "work_id": 2, "played_at": days_ago(0), "episode_id": 6},
-            {"user_id": "b", "work_id": 3, "played_at": days_ago(30), "completion": 1.0},
-            {"user_id": "b", "work_id": 3, "played_at": days_ago(29.99), "completion": 0.8},
-        ]
+def test_averages_with_unknown_votes():
+    # Known counts 4 and 6: the median is below 10, so ten votes of the mean are mixed in; an unknown count is one vote.
+    found = bayesian_average([8.0, 6.0, 9.0, np.nan, 0.0, 11.0], [4, 6, np.nan, 50, 7, 0])
+    mean = (4 * 8 + 6 * 6 + 9) / 11
+    assert found == pytest.approx([(32 + 10 * mean) / 14, (36 + 10 * mean) / 16, (9 + 10 * mean) / 11, *[mean] * 3])
+    assert bayesian_average([np.nan], [3]).tolist() == [6.5]
+    few = bayesian_average([8.0, 6.0], [1, 3])
+    assert few == pytest.approx([(8 + 65) / 11, (18 + 65) / 13]), "one vote is known"
+    without = bayesian_average([8.0, 6.0, 7.0, 5.0], [0, 0, 40, 60])
+    assert without[2] == pytest.approx((40 * 7 + 50 * 5.8) / 90), "titles without votes do not lower the median"
+    assert bayesian_average([12.0], [90]).tolist() == [10.0]
+
+
+def test_series_are_compared_with_series():
+    items = pd.DataFrame(
+        {
+            "work_id": range(4),
+            "media_type": ["movie", "movie", "series", "series"],
+            "vote_average": [7.0, 7.0, 9.0, np.nan],
+            "vote_count": [9000, 8000, 90, np.nan],
+        }
     )
-    found = top_picks(plays, titles, PickRules(min_viewers=1), as_of=NOW).set_index("work_id")
-    seen = {1: [1.0, 0.4], 2: [0.5], 3: [0.8]}
-    usual = (1.0 + 0.4 + 0.5 + 0.8) / 4
-    old = 2 ** (-29.99 / 15)
-    usual_plays = (1 + 0.5 + 4 + old) / 4
-    recent = {1: 2 * (1.5 + usual_plays) / 3, 2: (4 + usual_plays) / 2, 3: (old + usual_plays) / 2}
-    for work, viewers, plays_counted in ((1, 2, 2), (2, 1, 4), (3, 1, 1)):
-        completion = (sum(seen[work]) + usual) / (len(seen[work]) + 1)
-        score = 0.5 * viewers / 2 + 0.3 * np.log1p(recent[work]) / np.log1p(max(recent.values())) + 0.2 * completion
-        assert found.loc[work, ["viewers", "plays"]].tolist() == [viewers, plays_counted]
-        assert found.loc[work, ["completion", "score"]].tolist() == pytest.approx([completion, score]), work
+    known = priors(items)
+    assert known.rating[3] == pytest.approx(9.0)  # the prior of series, not of films
+    assert {name: rows.tolist() for name, rows in media_rows(items).items()} == {"movie": [0, 1], "series": [2, 3]}
+    many = pd.DataFrame({"media_type": list("hgfedcba")})
+    assert list(media_rows(many)) == list("abcdefgh"), "in the same order in every process"
+    assert media_rows(items.drop(columns="media_type"))["movie"].tolist() == [0, 1, 2, 3]
+
+
+def test_votes_that_are_unknown_are_few():
+    votes = [np.e**n - 1 for n in range(5)]
+    assert log_votes([*votes, np.nan]) == pytest.approx([0, 1, 2, 3, 4, 1])
+    assert log_votes([np.nan] * 2).tolist() == [0.0] * 2
+    assert log_votes([-5.0, 0.0]).tolist() == [0.0, 0.0]

@@ -18,10 +18,10 @@ from aperture_dagster_tests.taste.conftest import NOW, history
 DAY = date(2026, 3, 1)
 
 
-def days_of_lists(days: int, titles: int = 60, limit: int = 50) -> list[list[int]]:
+def days_of_lists(days: int, limit: int = 50) -> list[list[int]]:
     """The lists of somebody who watches nothing, one a day."""
-    items = pd.DataFrame({"work_id": np.arange(1, titles + 1), "vote_count": np.arange(titles, 0, -1) * 10.0})
-    inputs = RankingInputs(items=items, histories=history({"work_id": titles}), as_of=NOW)
+    items = pd.DataFrame({"work_id": np.arange(1, 61), "vote_count": np.arange(60, 0, -1) * 10.0})
+    inputs = RankingInputs(items=items, histories=history({"work_id": 60}), as_of=NOW)
     usual = prepare(inputs, RankingConfig(limit=limit))
     places: list[Place] = []
     found = []

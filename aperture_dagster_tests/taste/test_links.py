@@ -9,9 +9,9 @@ import pytest
 from aperture_dagster.taste.ranking.links import Links, links_of
 
 
-def links(*edges: tuple[int, int, float], n: int = 8) -> Links:
+def links(*edges: tuple[int, int, float]) -> Links:
     frame = pd.DataFrame(edges, columns=["work_id", "recommended_work_id", "rank"])
-    return links_of(frame, {work: work for work in range(n)}, n)
+    return links_of(frame, {work: work for work in range(8)}, 8)
 
 
 def dense(found: Links) -> np.ndarray:

@@ -31,7 +31,7 @@ from aperture_dagster.taste.lists import (
     watched_recommendations,
 )
 from aperture_dagster_tests.interleaving import Side, stop_before_statement
-from aperture_dagster_tests.shelf import FILMS, NOW, Shelf, film, played
+from aperture_dagster_tests.shelf import FILMS, NOW, Shelf, film, list_rows, played
 
 TODAY = date(2026, 5, 17)
 
@@ -44,27 +44,14 @@ def ids(shelf: Shelf) -> list[tuple[int, int]]:
     return [(one["work_id"], one["item_id"]) for one in (shelf.item(f"film-{n}") for n in range(1, 21))]
 
 
-def a_list(ids: list[tuple[int, int]], user: str = "ann", **facts: Any) -> list[dict[str, Any]]:
-    return [
-        {
-            "user_id": user,
-            "media_type": "movie",
-            "rank": rank,
-            "work_id": work,
-            "item_id": item,
-            "score": 1 / rank,
-            "components": {"taste": 0.1 + rank / 3, "Ü": None},
-            "because": [ids[0][0]],
-            "is_cold": False,
-            **facts,
-        }
-        for rank, (work, item) in enumerate(ids, start=1)
-    ]
+def a_list(ids: list[tuple[int, int]], **facts: Any) -> list[dict[str, Any]]:
+    usual = {"components": {"taste": 0.1 + 1 / 3, "Ü": None}, "because": [ids[0][0]]}
+    return list_rows("ann", ({"work_id": work, "item_id": item} for work, item in ids), **usual | facts)
 
 
-def replace(shelf: Shelf, rows: list[dict[str, Any]], user: str = "ann", today: date = TODAY) -> Any:
+def replace(shelf: Shelf, rows: list[dict[str, Any]], today: date = TODAY) -> Any:
     with shelf.open() as connection:
-        return replace_recommendations(connection, user, rows, today=today)
+        return replace_recommendations(connection, "ann", rows, today=today)
 
 
 def test_a_title_keeps_the_day_on_which_it_came_to_the_list_while_it_stays(shelf: Shelf, ids: list[tuple[int, int]]):
@@ -82,12 +69,7 @@ def test_a_title_keeps_the_day_on_which_it_came_to_the_list_while_it_stays(shelf
 
 
 def test_an_equal_list_is_not_written_and_any_difference_replaces_it(shelf: Shelf, ids: list[tuple[int, int]]):
-    for new in (
-        a_list([*ids[1:2], *ids[:1], *ids[2:10]]),
-        a_list(ids[:11]),
-        a_list(ids[:10], because=[ids[5][0]]),
-        [],
-    ):
+    for new in (a_list([*ids[1:2], *ids[:1], *ids[2:10]]), a_list(ids[:11]), a_list(ids[:10], because=[ids[5][0]]), []):
         assert replace(shelf, a_list(ids[:10])).inserted == 10
         before = shelf.rows("SELECT * FROM recommendations ORDER BY rank")
         assert replace(shelf, a_list(ids[:10])).written == 0
@@ -142,7 +124,7 @@ def picks(ids: list[tuple[int, int]], day: date) -> list[dict[str, Any]]:
 
 
 def test_picks_of_earlier_days_are_kept(shelf: Shelf, ids: list[tuple[int, int]]):
-    yesterday, today = date(2026, 5, 16), date(2026, 5, 17)
+    yesterday, today = date(2026, 5, 16), TODAY
     with shelf.open() as connection:
         assert replace_top_picks(connection, yesterday, "movie", picks(ids[:3], yesterday)).inserted == 3
         assert replace_top_picks(connection, today, "movie", picks(ids[3:5], today)).inserted == 2
@@ -164,23 +146,18 @@ def test_the_course_of_ranks_compares_with_the_day_before_and_a_week_before(shel
     assert course == [("Film 1", 2, None), ("Film 2", None, 3), ("Film 3", 1, None)]
 
 
-def profile(user: str, kind: str = "movie") -> dict[str, Any]:
-    return {
-        "user_id": user,
-        "media_type": kind,
-        "titles": 3,
-        "liked": 2,
-        "disliked": 1,
-        "summary": {"sentence": "Likes 'quotes' and 🎬.", "odd": float("nan")},
-    }
+PROFILE: dict[str, Any] = {
+    "user_id": "ann", "media_type": "movie", "titles": 3, "liked": 2, "disliked": 1,
+    "summary": {"sentence": "Likes 'quotes' and 🎬.", "odd": float("nan")},
+}  # fmt: skip
 
 
 def test_a_taste_is_replaced_and_an_equal_one_is_not_written(shelf: Shelf, ids: list[tuple[int, int]]):
-    weights = [{"user_id": "ann", "work_id": work, "media_type": "movie", "weight": 0.25} for work, _ in ids[:4]]
+    weights = weights_of(ids[:4])
     with shelf.open() as connection:
-        assert replace_taste(connection, "ann", [profile("ann")], weights).inserted == 5
-        assert replace_taste(connection, "ann", [profile("ann")], weights).written == 0
-        counts = replace_taste(connection, "ann", [profile("ann")], weights[:3])
+        assert replace_taste(connection, "ann", [PROFILE], weights).inserted == 5
+        assert replace_taste(connection, "ann", [PROFILE], weights).written == 0
+        counts = replace_taste(connection, "ann", [PROFILE], weights[:3])
         assert (counts.deleted, counts.inserted, counts.updated) == (1, 0, 0)
         assert users_with_taste(connection) == {"ann"}
         assert profile_table(connection, ["ann"])[0]["taste"] == "Likes 'quotes' and 🎬."
@@ -210,10 +187,9 @@ def test_a_concurrent_reader_never_sees_a_partial_list_or_taste(shelf: Shelf, id
             return
         with shelf.open() as connection:
             if table == "taste_weights":
-                replace_taste(connection, "ann", [profile("ann")], weights_of(chosen))
+                replace_taste(connection, "ann", [PROFILE], weights_of(chosen))
             else:
-                day = date(2026, 5, 17)
-                replace_top_picks(connection, day, "movie", picks(chosen, day))
+                replace_top_picks(connection, TODAY, "movie", picks(chosen, TODAY))
 
     def read() -> set[int]:
         return {row["work_id"] for row in shelf.rows(f"SELECT work_id FROM {table}")}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -33,13 +32,8 @@ def no(error: Any, status: int = 200) -> Answer:
     return Answer({"Response": "False", "Error": error}, status)
 
 
-@contextmanager
-def connected(url: str, key: str = KEY, **how: Any) -> Iterator[Omdb]:
-    client = Omdb(url, key, **QUICK | how)
-    try:
-        yield client
-    finally:
-        client.close()
+def connected(url: str, key: str = KEY, **how: Any) -> closing[Omdb]:
+    return closing(Omdb(url, key, **QUICK | how))
 
 
 class Purse:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -19,13 +18,8 @@ from aperture_dagster_tests.services import Answer, Scripted
 PNG, JPEG = png("logo", 50, 20), jpeg("logo", 48, 24)
 
 
-@contextmanager
-def connected(url: str, **how: Any) -> Iterator[TmdbImages]:
-    client = TmdbImages(url, **QUICK | how)
-    try:
-        yield client
-    finally:
-        client.close()
+def connected(url: str, **how: Any) -> closing[TmdbImages]:
+    return closing(TmdbImages(url, **QUICK | how))
 
 
 @pytest.mark.parametrize(

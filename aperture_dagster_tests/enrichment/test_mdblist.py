@@ -1,10 +1,9 @@
-"""Reading MDBList: batches joined by id, bad entries, and refusals."""
+"""Reading MDBList: batches joined by id, bad entries, refusals, and lists."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,12 +19,15 @@ from aperture_dagster.enrichment.mdblist import (
     MdbList,
     MdbListAnswer,
     NoSuchPath,
+    parse_list,
     parse_title,
     parse_titles,
 )
+from aperture_dagster.enrichment.queries import ListedTitle
 from aperture_dagster.enrichment.tables import mdblist_scores
 from aperture_dagster.http.errors import (
     BadAnswer,
+    NotFound,
     QuotaSpent,
     Redirected,
     RequestRejected,
@@ -56,16 +58,13 @@ FILM: dict[str, Any] = {
 }  # fmt: skip
 
 
-class Reports:
+class Reports(list[tuple[int, int]]):
     """An unlimited quota that collects what the service reports."""
-
-    def __init__(self, reports: list[tuple[int, int]]) -> None:
-        self._reports = reports
 
     def spend(self) -> None: ...
 
     def report(self, limit: int, remaining: int) -> None:
-        self._reports.append((limit, remaining))
+        self.append((limit, remaining))
 
 
 NOTHING = {
@@ -79,13 +78,8 @@ def entry(tmdb_id: Any, **more: Any) -> dict[str, Any]:
     return {"ids": {"tmdb": tmdb_id}, "ratings": [], **more}
 
 
-@contextmanager
-def connected(url: str, key: str = KEY, **how: Any) -> Iterator[MdbList]:
-    client = MdbList(url, key, **QUICK | how)
-    try:
-        yield client
-    finally:
-        client.close()
+def connected(url: str, key: str = KEY, **how: Any) -> closing[MdbList]:
+    return closing(MdbList(url, key, **QUICK | how))
 
 
 def test_a_batch_is_one_request_and_each_score_keeps_its_scale(scripted: Scripted):
@@ -123,10 +117,7 @@ def test_entries_are_joined_by_their_id_whatever_their_order_and_type(scripted: 
     assert (answer.unreadable, answer.doubtful) == ({}, 0)
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [None, {}, {"ids": [3]}, entry(None), entry(3.5)],
-)
+@pytest.mark.parametrize("bad", [None, {}, {"ids": [3]}, entry(None), entry(3.5)])
 def test_an_entry_without_an_id_makes_missing_titles_doubtful(bad: Any):
     answer = parse_titles([entry(1, score=50), bad, entry(2, score=60)], "tmdb", {"1": 1, "2": 2, "3": 3})
     assert {one: title["score"] for one, title in answer.found.items()} == {1: 50, 2: 60}
@@ -212,8 +203,8 @@ def test_plausible_quotas_are_reported(
 ):
     headers = {"x-ratelimit-limit": limit, "x-ratelimit-remaining": remaining, "x-ratelimit-reset": "soon"}
     scripted.say(Answer([], headers={name: value for name, value in headers.items() if value is not None}))
-    told: list[tuple[int, int]] = []
-    with connected(scripted.url, quota=Reports(told)) as client:
+    told = Reports()
+    with connected(scripted.url, quota=told) as client:
         client.titles("movie", "tmdb", [1])
     assert told == heard
 
@@ -221,8 +212,8 @@ def test_plausible_quotas_are_reported(
 def test_a_refused_request_also_reports_the_quota(scripted: Scripted):
     headers = {"x-ratelimit-limit": "1000", "x-ratelimit-remaining": "0", "retry-after": "40000"}
     scripted.say(Answer({"error": "API limit"}, 429, headers))
-    told: list[tuple[int, int]] = []
-    with connected(scripted.url, quota=Reports(told)) as client, pytest.raises(QuotaSpent):
+    told = Reports()
+    with connected(scripted.url, quota=told) as client, pytest.raises(QuotaSpent):
         client.titles("movie", "tmdb", [1])
     assert told == [(1000, 0)]
 
@@ -269,8 +260,8 @@ WINDOW = {"x-ratelimit-limit": "1000", "x-ratelimit-remaining": "0"}
 
 def test_a_429_of_a_short_window_is_retried(scripted: Scripted):
     scripted.say(Answer({"error": "slow down"}, 429, WINDOW | {"retry-after": "0"}), Answer([entry(1, score=50)]))
-    told: list[tuple[int, int]] = []
-    with connected(scripted.url, quota=Reports(told)) as client:
+    told = Reports()
+    with connected(scripted.url, quota=told) as client:
         assert client.titles("movie", "tmdb", [1]).found[1]["score"] == 50
     # The window's numbers are not the day's.
     assert told == []
@@ -300,3 +291,46 @@ def test_a_404_with_item_not_found_is_an_empty_answer(scripted: Scripted):
     scripted.say(Answer({"error": "Item not found"}, 404))
     with connected(scripted.url) as client:
         assert client.titles("movie", "tmdb", [1]) == MdbListAnswer()
+
+
+def entries(*numbers: int) -> list[dict[str, Any]]:
+    return [{"id": number, "rank": place, "imdb_id": f"tt{number}"} for place, number in enumerate(numbers, start=1)]
+
+
+def test_a_page_of_a_list_holds_the_titles_of_one_media_type_in_order() -> None:
+    answer = {"movies": entries(5, 3), "shows": entries(9), "pagination": {"has_more": True}}
+    listed = parse_list(answer, "movie", end=3)
+    assert listed.titles == (ListedTitle(5, "tt5"), ListedTitle(3, "tt3")) and listed.has_more
+    assert parse_list(answer, "series", end=3).titles == (ListedTitle(9, "tt9"),)
+
+
+def test_the_ids_of_an_entry_may_be_in_an_object_or_missing() -> None:
+    odd = [{"id": 1, "ids": {"tmdb": "603", "imdb": "tt0133093"}}, {"id": None, "imdb_id": "tt2"}, {"id": 0}, {}, "x"]
+    listed = parse_list({"movies": odd, "shows": []}, "movie", end=5)
+    assert listed.titles == (ListedTitle(603, "tt0133093"), ListedTitle(None, "tt2"))
+
+
+@pytest.mark.parametrize(
+    ("pagination", "has_more"),
+    [({"total": 20}, True), ({"total": 10}, False), ({"has_more": False, "total": 20}, False), (None, False)],
+)
+def test_a_list_ends_where_its_pagination_says(pagination: Any, has_more: bool) -> None:
+    answer = {"movies": entries(1), "shows": [], "pagination": pagination}
+    assert parse_list(answer, "movie", end=10).has_more is has_more
+
+
+@pytest.mark.parametrize("answer", [None, {}, {"movies": {}}])
+def test_what_is_no_page_of_a_list_is_a_bad_answer(answer: Any) -> None:
+    with pytest.raises(BadAnswer):
+        parse_list(answer, "movie", end=10)
+
+
+def test_an_unknown_list_and_a_private_one_are_told_apart(scripted: Scripted) -> None:
+    name = "someone/films"
+    with closing(MdbList(scripted.url, "c0ffee42c0ffee42", attempts=1)) as client:
+        scripted.say(Answer({"error": "List not found"}, 404))
+        with pytest.raises(NotFound, match=f"MDBList has no list {name}"):
+            client.listed("movie", name)
+        scripted.say(Answer({"detail": "This list is private"}, 403))
+        with pytest.raises(ServiceRefused, match=r"list .* was refused \(403\): This list is private. Is it private"):
+            client.listed("movie", name)
