@@ -20,12 +20,7 @@ MEGABYTE = 1_000_000
 # Prices
 
 URL = "https://api.openai.com/v1"
-CLOUD = {
-    "embedder": "openai",
-    "embedder_url": URL,
-    "embedder_model": "small",
-    "embedder_api_key": "key",
-}
+CLOUD = {"embedder": "openai", "embedder_url": URL, "embedder_model": "small", "embedder_api_key": "key"}
 
 
 def knows_the_configured_model(bench: Bench, check: str) -> None:

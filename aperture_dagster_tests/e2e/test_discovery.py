@@ -23,17 +23,7 @@ from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.taste.crowd import table_in_use
 from aperture_dagster.taste.crowd_table import build_table, write_table
 from aperture_dagster_tests.databases import database_copy
-from aperture_dagster_tests.e2e.discovery import (
-    DAY,
-    JOB,
-    NOW,
-    Discovering,
-    command,
-    dismiss,
-    odd_world,
-    outside,
-    title,
-)
+from aperture_dagster_tests.e2e.discovery import DAY, JOB, NOW, Discovering, command, dismiss, odd_world, outside, title
 from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of, run_check
 
 pytestmark = pytest.mark.e2e

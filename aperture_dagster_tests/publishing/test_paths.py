@@ -12,12 +12,7 @@ from aperture_dagster.publishing.names import LONGEST_BELOW_ROOT
 from aperture_dagster.publishing.paths import PathMap, root_problems
 
 PATHS = PathMap(
-    {
-        "/volume1/media": "/media",
-        "/volume1/media/tv/": "D:\\Shows\\",
-        "/nas": "\\\\nas\\share",
-        "/drive": "E:",
-    }
+    {"/volume1/media": "/media", "/volume1/media/tv/": "D:\\Shows\\", "/nas": "\\\\nas\\share", "/drive": "E:"}
 )
 
 

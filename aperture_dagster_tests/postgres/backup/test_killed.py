@@ -35,10 +35,7 @@ def test_backups_that_are_killed_leave_the_others_and_the_next_one_is_whole(
     first = back_up()
     assert settings.database_url is not None
     url, made = settings.database_url.get_secret_value(), 1
-    for name, when, is_made in (
-        ("restore_dump", "after", False),
-        ("_delete_expired", "before", True),
-    ):
+    for name, when, is_made in (("restore_dump", "after", False), ("_delete_expired", "before", True)):
         before = files(settings)
         clock.moment += timedelta(days=1)
         killed = run_fork(KILLED, name, when, url, settings.home_path, clock.now().isoformat(), "2")
