@@ -168,7 +168,9 @@ def test_a_full_disk_is_reported_and_leaves_nothing(settings: Settings, back_up:
     back_up()
     before = files(settings)
     code = (
-        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)); "
+        # Compiled modules would be cut off, too.
+        "import resource, sys; sys.dont_write_bytecode = True; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)); "
         "from aperture_dagster.cli.main import main; main(['backup', 'create'])"
     )
     assert settings.database_url is not None
