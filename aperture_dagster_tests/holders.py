@@ -34,11 +34,7 @@ class Holder:
     """Another process that uses the server until ``end`` or ``kill``."""
 
     def __init__(
-        self,
-        folder: Path,
-        *,
-        inside: Callable[[list[str | Path]], list[str]] | None = None,
-        **environment: str,
+        self, folder: Path, *, inside: Callable[[list[str | Path]], list[str]] | None = None, **environment: str
     ) -> None:
         environment = {**os.environ, **environment}
         self._process = (

@@ -101,16 +101,11 @@ class Household:
         with self.database.transaction() as connection:
             installation_id(connection)
 
-    def cycle(self, *, skip: Iterable[str] = ()) -> dict[str, dg.ExecuteInProcessResult]:
-        """Run every job once that concerns a household, in the order of a new installation; assert that each succeeds.
-
-        Without tastes, nothing can be suggested.
-        """
-        results, skipped = {}, set(skip)
-        if "generate_recommendations" in skipped:
-            skipped.add("generate_discovery_suggestions")
+    def cycle(self) -> dict[str, dg.ExecuteInProcessResult]:
+        """Run every job that concerns a household once, in the order of a new installation; each must succeed."""
+        results = {}
         for job in all_jobs(self.settings):
-            if job.is_for_some or job.name in (*MAINTENANCE, *skipped):
+            if job.is_for_some or job.name in MAINTENANCE:
                 continue
             request = job.run_request(self.instance, self.settings)
             assert request is not None, "nobody takes part"

@@ -178,17 +178,13 @@ def count_statements(part: str) -> Iterator[Callable[[], int]]:
 
 
 @contextmanager
-def stop_at(owner: Any, name: str, *, after: bool = False) -> Iterator[Stop]:
-    """Stop the first thread that calls ``owner.name``, before the call or after it."""
+def stop_at(owner: Any, name: str) -> Iterator[Stop]:
+    """Stop the first thread that is about to call ``owner.name``."""
     stop, whole = Stop(), getattr(owner, name)
 
     def stopping(*arguments: Any, **options: Any) -> Any:
-        if not after:
-            stop.arrive()
-        result = whole(*arguments, **options)
-        if after:
-            stop.arrive()
-        return result
+        stop.arrive()
+        return whole(*arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(owner, name, stopping)

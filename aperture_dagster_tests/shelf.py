@@ -7,7 +7,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,45 +149,23 @@ class Shelf:
 
 def user_row(name: str) -> dict[str, Any]:
     return {
-        "user_id": name,
-        "name": name,
-        "email": None,
-        "email_source": None,
-        "is_administrator": False,
-        "is_hidden": False,
-        "is_disabled": False,
-        "max_parental_rating": None,
-        "all_libraries": True,
-        "library_ids": [],
-        "blocked_tags": [],
-        "allowed_tags": [],
-        "open_library_ids": [],
-        "excluded_folders": [],
+        "user_id": name, "name": name, "email": None, "email_source": None, "is_administrator": False,
+        "is_hidden": False, "is_disabled": False, "max_parental_rating": None, "all_libraries": True,
+        "library_ids": [], "blocked_tags": [], "allowed_tags": [], "open_library_ids": [], "excluded_folders": [],
         "last_activity_at": None,
-    }
+    }  # fmt: skip
 
 
 def film(number: int, **facts: Any) -> ServerTitle:
-    usual: dict[str, Any] = {
-        "title": f"Film {number}",
-        "year": 2000,
-        "tmdb_id": number,
-        "path": f"/films/{number}.mkv",
-        "added_at": NOW,
-    }
-    return ServerTitle(f"film-{number}", **usual | facts)
+    usual = {"title": f"Film {number}", "year": 2000, "tmdb_id": number, "path": f"/films/{number}.mkv"}
+    return ServerTitle(f"film-{number}", **usual | {"added_at": NOW} | facts)
 
 
 def played(server_item_id: str, **facts: Any) -> ItemState:
     usual: dict[str, Any] = {
-        "is_episode": False,
-        "played": True,
-        "play_count": 1,
-        "position_share": 0.0,
-        "last_played_at": NOW,
-        "favorite": False,
-        "rating": None,
-    }
+        "is_episode": False, "played": True, "play_count": 1, "position_share": 0.0, "last_played_at": NOW,
+        "favorite": False, "rating": None,
+    }  # fmt: skip
     return ItemState(server_item_id, **usual | facts)
 
 
@@ -198,6 +176,13 @@ def list_rows(user: str, items: Iterable[Mapping[str, Any]], **facts: Any) -> li
         usual | {"rank": rank, "score": 1 / rank, "work_id": one["work_id"], "item_id": one["item_id"]} | facts
         for rank, one in enumerate(items, start=1)
     ]
+
+
+def pick_rows(day: date, items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of the Top Picks of films of a day, in order."""
+    usual = {"day": day, "viewers": 2, "plays": 3, "completion": 1.0, "relaxed": False, "source": "local"}
+    rows = list_rows("", items)
+    return [usual | {name: row[name] for name in ("media_type", "rank", "score", "work_id", "item_id")} for row in rows]
 
 
 def tmdb_row(shelf: Shelf, number: int, **facts: Any) -> dict[str, Any]:

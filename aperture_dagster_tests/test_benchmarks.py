@@ -18,9 +18,7 @@ WITH_OWN_WORDS = {"recommendation_quality"}
 BENCHMARKS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in PARTS)
 NEED_DATA = ("discovery", "recommendation_quality")
 # Quick ways to run some of them to their end.
-QUICK = {
-    "backup": ("--movies", "100", "--episodes", "50", "--users", "2"),
-}
+QUICK = {"backup": ("--movies", "100", "--episodes", "50", "--users", "2")}
 
 
 @pytest.fixture
@@ -69,8 +67,7 @@ def test_without_its_data_a_benchmark_says_so_and_is_no_success(
 
 
 @pytest.mark.nightly(
-    reason="It runs a benchmark to its end.",
-    instead="test_benchmarks.py::test_the_exit_code_is_that_of_the_verdict",
+    reason="It runs a benchmark to its end.", instead="test_benchmarks.py::test_the_exit_code_is_that_of_the_verdict"
 )
 @pytest.mark.parametrize("name", QUICK)
 def test_a_missed_limit_is_an_exit_code_of_one(

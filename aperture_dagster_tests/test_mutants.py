@@ -8,12 +8,7 @@ from pathlib import Path
 import pytest
 from cosmic_ray.mutating import mutate_code
 
-from aperture_dagster_tests.mutants.__main__ import (
-    Copy,
-    Result,
-    read_decisions,
-    score,
-)
+from aperture_dagster_tests.mutants.__main__ import Copy, Result, read_decisions, score
 from aperture_dagster_tests.mutants.mutations import find_mutants, sample
 from aperture_dagster_tests.mutants.operators import OPERATORS, OWN
 

@@ -70,10 +70,7 @@ def test_a_release_is_made_of_what_its_tag_names(release: ModuleType, tmp_path: 
 
 
 def test_the_contents_of_an_image_are_listed_and_checksums_are_those_of_the_files(release: ModuleType, tmp_path: Path):
-    contents = [
-        ["pypi", "Typing_Extensions", "2", "PSF-2.0"],
-        ["deb/debian", "libcap2", "1:2.75-10+b3", None],
-    ]
+    contents = [["pypi", "Typing_Extensions", "2", "PSF-2.0"], ["deb/debian", "libcap2", "1:2.75-10+b3", None]]
     document: dict[str, Any] = release.bill_of_materials("0.1.0", contents)
     purls = ["pkg:pypi/typing-extensions@2", "pkg:deb/debian/libcap2@1%3A2.75-10%2Bb3"]
     assert [one["purl"] for one in document["components"]] == purls

@@ -53,14 +53,9 @@ def install_from_index(wheel: Path, interpreter: Path, folder: Path) -> Path:
     """Make an environment with the wheel and what it needs, as ``make demo`` does; return its Python."""
     subprocess.run([str(interpreter), "-m", "venv", str(folder)], check=True)
     python = folder / "bin" / "python"
-    options = [
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-compile",
-        "--constraint",
-        str(PROJECT / "constraints.txt"),
-    ]
-    subprocess.run([str(python), "-m", "pip", "install", *options, str(wheel)], check=True)
+    options = ["--quiet", "--disable-pip-version-check", "--no-compile"]
+    constraints = ["--constraint", str(PROJECT / "constraints.txt")]
+    subprocess.run([str(python), "-m", "pip", "install", *options, *constraints, str(wheel)], check=True)
     return python
 
 

@@ -65,8 +65,5 @@ def test_who_may_not_see_a_library_is_told_by_folder_only_where_that_differs():
     films = ServerLibrary("films", "Films", "movies", ("/media/films", "/media/kids"))
     assert hidden_from([ann], films) == {"'Films'": []}
     assert hidden_from([ann, ben], films) == {"'Films'": [ben]}
-    assert hidden_from([ann, ben, cy], films) == {
-        "/media/films in 'Films'": [ben],
-        "/media/kids in 'Films'": [ben, cy],
-    }
+    assert hidden_from([ann, ben, cy], films) == {"/media/films in 'Films'": [ben], "/media/kids in 'Films'": [ben, cy]}
     assert hidden_from([ben], ServerLibrary("new", "Not scanned", None)) == {"'Not scanned'": [ben]}

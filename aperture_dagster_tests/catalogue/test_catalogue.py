@@ -190,7 +190,6 @@ def test_nothing_is_matched_while_an_unreadable_item_has_a_new_id(shelf: Shelf):
 
 
 def test_a_film_that_moved_to_another_library_is_recognised_in_the_same_sync(shelf: Shelf):
-    """Items are matched across libraries."""
     shelf.listing("movie", {UHD: [], FILMS: TEN})
     before = shelf.item("film-3")
     result = shelf.listing("movie", {UHD: [film(30, tmdb_id=3)], FILMS: [*TEN[:3], *TEN[4:]]})
@@ -260,7 +259,6 @@ def test_an_id_may_change_from_film_to_series_to_episode_and_back(shelf: Shelf):
 
 
 def test_a_copy_does_not_replace_an_episode_that_was_not_read(shelf: Shelf):
-    """Episodes, too."""
     shelf.series(SHOW)
     shelf.episodes(episode(1), episode(2), episode(3))
     before = items(shelf, "episode-1-1", "episode-1-2")
@@ -271,7 +269,6 @@ def test_a_copy_does_not_replace_an_episode_that_was_not_read(shelf: Shelf):
 
 
 def test_an_id_reassigned_to_another_episode_creates_a_new_item(shelf: Shelf):
-    """Episodes, too."""
     shelf.users("ann")
     shelf.series(SHOW)
     shelf.episodes(episode(1), episode(2))

@@ -91,7 +91,6 @@ def test_a_play_without_a_length_counts_unless_it_is_of_a_published_copy(shelf: 
 
 
 def test_a_version_of_an_episode_counts_for_the_episode(shelf: Shelf):
-    """Episodes have versions, too."""
     episode = ServerEpisode("show-1-1", "show", "E", season=1, number=1, version_ids=("show-1-1-uhd",))
     shelf.episodes(episode, complete=set())
     shelf.history("ann", played("show-1-1-uhd", is_episode=True), played("show-1-1", is_episode=True))

@@ -8,14 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from aperture_dagster.catalogue.identity import (
-    Assignment,
-    Identities,
-    Incoming,
-    Known,
-    ProviderIds,
-    assign_identities,
-)
+from aperture_dagster.catalogue.identity import Assignment, Identities, Incoming, Known, ProviderIds, assign_identities
 
 
 class Shelf:

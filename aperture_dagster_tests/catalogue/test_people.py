@@ -21,27 +21,9 @@ from aperture_dagster.catalogue.people import (
 from aperture_dagster.simulator.worlds import LONG_NAME, ODD_USERS
 
 ODD_NAMES = [
-    *ODD_USERS,
-    "",
-    " ",
-    ".",
-    "..",
-    "...",
-    "--help",
-    "a...b",
-    "[1,2]",
-    "new\nline",
-    "tab\t",
-    "nul\x00",
-    "\u202ereversed",
-    "e\u0301",
-    "x" * 500,
-    "日本語",
-    "$(reboot)",
-    "a;b",
-    "*",
-    "all",
-]
+    *ODD_USERS, "", " ", ".", "..", "...", "--help", "a...b", "[1,2]", "new\nline", "tab\t", "nul\x00",
+    "\u202ereversed", "e\u0301", "x" * 500, "日本語", "$(reboot)", "a;b", "*", "all",
+]  # fmt: skip
 
 
 def keys_of(names: list[str]) -> list[str]:

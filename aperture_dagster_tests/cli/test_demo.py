@@ -6,12 +6,17 @@ import contextlib
 import os
 from pathlib import Path
 
+import dagster as dg
 import httpx
 import pytest
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 
+from aperture_dagster.cli import up
+from aperture_dagster.cli.cycle import run_one
 from aperture_dagster.cli.demo import StandIns, demo_home, point_at
+from aperture_dagster.jobs import Job
 from aperture_dagster.model.errors import OperatorError
-from aperture_dagster.settings import environment_names, secret_names
+from aperture_dagster.settings import Settings, environment_names, secret_names
 from aperture_dagster.settings.home import env_file
 from aperture_dagster.simulator.settings import VOLUME
 from aperture_dagster_tests.conftest import PROJECT
@@ -99,3 +104,19 @@ def test_a_demo_ignores_every_key_and_address_of_the_operator(tmp_path: Path, mo
     assert "films.example" not in repr(settings)
     assert settings.include_users == ()
     assert settings.discovery_per_list == 3, "settings without access to real services are kept"
+
+
+def test_a_run_of_the_demo_belongs_to_its_job_in_the_ui(settings: Settings):
+    """The UI looks for the runs of a job by the name of the repository that holds it."""
+
+    @dg.asset
+    def films() -> None: ...
+
+    job = Job("sync_films", "Read films.", ("films",))
+    built = job.build(without=dg.AssetSelection.checks(), description=job.description)
+    definitions = dg.Definitions([films], jobs=[built], executor=dg.in_process_executor)
+    label = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(up.LOCATION), "__repository__").get_label()
+    with dg.DagsterInstance.ephemeral() as instance:
+        run_one(definitions, instance, job, settings)
+        (run,) = instance.get_runs(dg.RunsFilter(job_name="sync_films", tags={".dagster/repository": label}))
+        assert run.is_success

@@ -131,10 +131,7 @@ def test_another_folder_of_the_same_name_in_the_servers_container_is_noticed(
 ):
     other = tmp_path / "other"
     other.mkdir()
-    with (
-        shelf(household, tmp_path, volumes={ROOT_ON_SERVER: str(other)}) as place,
-        command(place, monkeypatch) as run,
-    ):
+    with shelf(household, tmp_path, volumes={ROOT_ON_SERVER: str(other)}) as place, command(place, monkeypatch) as run:
         told = run("publish")
         assert told.exit_code == 1 and "does not see the files" in told.output
         assert place.changes() == 0 and list(place.root.iterdir()) == [] == list(other.iterdir())

@@ -53,16 +53,11 @@ pytestmark = pytest.mark.usefixtures("isolated_dagster_instance")
 NOW = datetime.now(UTC)
 FILMS = [
     WorldTitle(
-        f"movie:{number}",
-        "movie",
-        f"Film {number}",
-        1990 + number,
-        tmdb_id=100 + number,
-        overview=f"Story {number} of a war.",
-        genres=("Drama", "War")[: number % 2 + 1],
+        f"movie:{number}", "movie", f"Film {number}", 1990 + number, tmdb_id=100 + number,
+        overview=f"Story {number} of a war.", genres=("Drama", "War")[: number % 2 + 1],
     )
     for number in range(12)
-]
+]  # fmt: skip
 PEOPLE = [WorldUser("Ann", is_administrator=True), WorldUser("Bob"), WorldUser("Cy", is_disabled=True)]
 PLAYS = [Play("Ann", f"movie:{number}", NOW - timedelta(days=5 + number)) for number in (3, 2, 1, 0)]
 

@@ -181,11 +181,7 @@ def start(tmp_path: Path, orphans: None) -> Iterator[Start]:
     (tmp_path / "part_of_test.py").write_text(PART)
 
     def started(
-        limits: Limits = QUICK,
-        *,
-        prefix: list[str] | None = None,
-        wait: bool = True,
-        **parts: str,
+        limits: Limits = QUICK, *, prefix: list[str] | None = None, wait: bool = True, **parts: str
     ) -> Supervised:
         planned = [
             Part(

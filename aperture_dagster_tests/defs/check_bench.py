@@ -14,14 +14,17 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from aperture_dagster.build import build_groups
 from aperture_dagster.partitions import USERS
+from aperture_dagster.postgres.connection import Cipher
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts
+from aperture_dagster.ratings.tokens import installation_id
 from aperture_dagster.schema import metadata
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.services import Services
 from aperture_dagster_tests.household import SetClock
 
 NOW = datetime(2026, 5, 17, 12, tzinfo=UTC)
+APP = {"trakt_client_id": "app", "trakt_client_secret": "secret", "secret_key": "a key that encrypts tokens"}
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 # What a column holds that no test is about.
 FILLING: tuple[tuple[type[sa.types.TypeEngine[Any]], Any], ...] = (
@@ -124,6 +127,14 @@ class Bench:
         given = {"all_libraries": True, "first_seen_at": NOW.replace(year=2025)} | facts
         self.add("users", *({"user_id": name, "name": name, "partition_key": name} for name in names), **given)
         self.instance.add_dynamic_partitions(USERS, list(names))
+
+    def connect(self, *names: str) -> None:
+        """Users connected Trakt, with the settings of ``APP``."""
+        with self.database.transaction() as connection:
+            here = installation_id(connection)
+        token = Cipher(APP["secret_key"]).encrypt("token")
+        tokens = {"access_token": token, "refresh_token": token, "installation_id": here, "state": "connected"}
+        self.add("trakt_accounts", *({"user_id": name} for name in names), **tokens)
 
     def films(self, *numbers: int, **facts: Any) -> None:
         """Films of the library; the ids of item and work and that of TMDb are equal."""

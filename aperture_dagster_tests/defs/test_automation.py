@@ -294,8 +294,7 @@ def test_what_is_written_to_the_media_server_waits_for_the_end_of_the_quiet_hour
 
 
 @pytest.mark.parametrize(
-    ("span", "minutes"),
-    [("12:40-13:10", 30), ("22:30-06:00", 450), ("00:00-23:59", 1439), ("05:00-06:00", 60)],
+    ("span", "minutes"), [("12:40-13:10", 30), ("22:30-06:00", 450), ("00:00-23:59", 1439), ("05:00-06:00", 60)]
 )
 def test_quiet_hours_tick_in_each_of_their_minutes(span: str, minutes: int):
     ticks = set()

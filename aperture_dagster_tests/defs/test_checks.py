@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 
 from aperture_dagster.postgres.backup import backup_folder, unproven
-from aperture_dagster.postgres.connection import Cipher
-from aperture_dagster.ratings import tokens as trakt
 from aperture_dagster_tests.defs import test_checks_of_lists, test_checks_of_sources
-from aperture_dagster_tests.defs.check_bench import NOW, WARN, Bench
+from aperture_dagster_tests.defs.check_bench import APP, NOW, WARN, Bench
 
 MEGABYTE = 1_000_000
 
@@ -20,12 +18,7 @@ MEGABYTE = 1_000_000
 # Prices
 
 URL = "https://api.openai.com/v1"
-CLOUD = {
-    "embedder": "openai",
-    "embedder_url": URL,
-    "embedder_model": "small",
-    "embedder_api_key": "key",
-}
+CLOUD = {"embedder": "openai", "embedder_url": URL, "embedder_model": "small", "embedder_api_key": "key"}
 
 
 def knows_the_configured_model(bench: Bench, check: str) -> None:
@@ -98,21 +91,12 @@ def is_recent_and_proven(bench: Bench, check: str) -> None:
 
 
 def have_working_connections(bench: Bench, check: str) -> None:
-    app = {"trakt_client_id": "app", "trakt_client_secret": "secret", "secret_key": "a key that encrypts tokens"}
-
-    def connect(*names: str) -> None:
-        with bench.database.transaction() as connection:
-            here = trakt.installation_id(connection)
-        token = Cipher(app["secret_key"]).encrypt("token")
-        tokens = {"access_token": token, "refresh_token": token, "installation_id": here, "state": "connected"}
-        bench.add("trakt_accounts", *({"user_id": name} for name in names), **tokens)
-
     broken = f"UPDATE trakt_accounts SET state = :state, trouble = :why, updated_at = '{NOW}' WHERE user_id = :user"
     bench.passes(check, connected=0)
-    bench.configure(**app)
+    bench.configure(**APP)
     bench.users("Alma B", "Bruno")
     bench.passes(check, connected=0)
-    connect("Alma B", "Bruno")
+    bench.connect("Alma B", "Bruno")
     bench.passes(check, connected=2)
     bench.do(broken, state="reconnect", why="Trakt refused", user="Alma B")
     bench.fails(check, "Alma B: Trakt refused. Run `aperture trakt connect 'Alma B'`.", connected=1)
@@ -120,7 +104,7 @@ def have_working_connections(bench: Bench, check: str) -> None:
     bench.fails(check, "Alma B: Trakt refused; Bruno: locked. Run `aperture trakt status`.", connected=0)
     bench.configure(trakt_client_id="app")
     bench.fails(check, "TRAKT_CLIENT_SECRET is not set")
-    bench.configure(**app)
+    bench.configure(**APP)
     bench.do("UPDATE users SET removed_at = now()")
     bench.passes(check, connected=0)
 

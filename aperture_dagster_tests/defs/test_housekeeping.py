@@ -1,17 +1,16 @@
 """The job that deletes what is old: on Dagster's own database, the product's, and the home."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pytest
 
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.queue import spend
-from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.household import Household, SetClock, failed_checks, metadata_of
+from aperture_dagster_tests.instance.conftest import external
+
+__all__ = ["external"]
 
 # Dagster records its events by the machine's clock, which is not simulated here; later nights are in the future.
 NIGHT = datetime.now(UTC).replace(hour=1, minute=30)
@@ -21,21 +20,12 @@ def events_of(instance: dg.DagsterInstance, run_id: str) -> int:
     return len(instance.all_logs(run_id))
 
 
-def test_a_night_of_housekeeping(make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch):
-    settings = make_settings()
-    assert settings.database_url is not None
-    home = Path(str(settings.home))
-    for name, value in (
-        ("APERTURE_DATABASE_URL", settings.database_url.get_secret_value()),
-        ("APERTURE_HOME", home),
-        ("DAGSTER_HOME", PROJECT),
-    ):
-        monkeypatch.setenv(name, str(value))
+def test_a_night_of_housekeeping(external: Settings):
     clock = SetClock(NIGHT)
     with dg.DagsterInstance.get() as instance:
-        house = Household(settings, instance, clock=clock)
+        house = Household(external, instance, clock=clock)
         first = house.must("housekeeping")
-        old = home / "dagster" / "logs" / first.run_id
+        old = external.home_path / "dagster" / "logs" / first.run_id
         old.mkdir(parents=True, exist_ok=True)
         (old / "step.err").write_text("It went well.")
         with house.database.transaction() as connection:

@@ -9,15 +9,12 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
-from aperture_dagster.postgres.connection import Cipher
-from aperture_dagster.ratings import tokens as trakt
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.settings import Settings
-from aperture_dagster_tests.defs.check_bench import Bench
+from aperture_dagster_tests.defs.check_bench import APP, Bench
 from aperture_dagster_tests.defs.shared import build_sensor, definitions_of
-from aperture_dagster_tests.sensors.runs import ENDED, add_run
+from aperture_dagster_tests.sensors.runs import ENDED, add_run, look
 
-APP = {"trakt_client_id": "app", "trakt_client_secret": "secret", "secret_key": "a key that encrypts tokens"}
 MINUTE = timedelta(minutes=1)
 
 
@@ -35,11 +32,7 @@ class Outbox:
     def connect(self, *names: str) -> None:
         """Users who connected Trakt."""
         self.bench.users(*names)
-        with self.bench.database.transaction() as connection:
-            here = trakt.installation_id(connection)
-        token = Cipher(APP["secret_key"]).encrypt("token")
-        tokens = {"access_token": token, "refresh_token": token, "installation_id": here, "state": "connected"}
-        self.bench.add("trakt_accounts", *({"user_id": name} for name in names), **tokens)
+        self.bench.connect(*names)
 
     def rate(self, *names: str, due: timedelta = -MINUTE) -> None:
         """Ratings of these users wait until then."""
@@ -52,8 +45,7 @@ class Outbox:
         bench.clock.moment += after
         accounts = TraktAccounts(bench.settings, bench.database, bench.clock)
         resources = {"database": bench.database, "clock": bench.clock, "trakt": accounts}
-        with dg.build_sensor_context(bench.instance, definitions=definitions_of(**APP), resources=resources) as context:
-            ticked = self.sensor.evaluate_tick(context)
+        ticked = look(self.sensor, bench.instance, definitions_of(**APP), **resources)
         tags = [request.tags for request in ticked.run_requests or ()]
         return [(one[RANGE_START_TAG], one[RANGE_END_TAG]) for one in tags] or ticked.skip_message
 

@@ -15,7 +15,6 @@ from aperture_dagster.instance.runs import run_under_way
 from aperture_dagster.jobs import Job
 from aperture_dagster.model import in_words
 from aperture_dagster.partitions import USERS, range_tags
-from aperture_dagster.settings import SettingsError
 from aperture_dagster_tests.defs.shared import checked, definitions_of, settings_of
 from aperture_dagster_tests.household import SetClock
 from aperture_dagster_tests.sensors.runs import add_run
@@ -206,8 +205,6 @@ def test_only_what_a_job_makes_can_become_too_old(make_settings):
     assert usual - watched(off) == {"movies"}
     jobs = {job.name for job in off.get_repository_def().get_sensor_def("first_sync_sensor").jobs}
     assert "sync_movies" not in jobs and "sync_series" in jobs, "the first sync does not start it either"
-    with pytest.raises(SettingsError, match=r"APERTURE_SCHEDULES: .*'sync_movie'; did you mean 'sync_movies'"):
-        build_definitions(make_settings(schedules={"sync_movie": "off"}))
 
 
 def test_a_job_with_nothing_to_do_runs_once_a_day_whatever_the_clock_said_at_its_last_run(instance: dg.DagsterInstance):

@@ -236,10 +236,7 @@ def test_trouble_while_a_schedule_looks_costs_a_skip_with_the_reason_and_never_t
 
 
 def test_a_job_starts_at_the_time_of_the_settings_or_never_if_it_is_off(scheduler):
-    home = scheduler(
-        only=("sync_movies", "sync_series"),
-        schedules={"sync_movies": "off", "sync_series": "0 4 * * *"},
-    )
+    home = scheduler(only=("sync_movies", "sync_series"), schedules={"sync_movies": "off", "sync_series": "0 4 * * *"})
     home.at(datetime(2026, 5, 17, 1, 30, tzinfo=UTC))
     home.at(datetime(2026, 5, 17, 2, 1, tzinfo=UTC))
     assert not home.runs("sync_movies") and not home.runs("sync_series")

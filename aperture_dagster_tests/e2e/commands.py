@@ -22,12 +22,7 @@ def environment(settings: Settings) -> dict[str, str]:
         for name, value in given.items()
         if value is not None
     }
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": str(settings.home_path),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        **texts,
-    }
+    return {"PATH": os.environ["PATH"], "HOME": str(settings.home_path), "PYTHONDONTWRITEBYTECODE": "1", **texts}
 
 
 def run_command(settings: Settings, *arguments: str, answer: str | None = None, columns: int = 80) -> Result:

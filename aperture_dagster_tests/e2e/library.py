@@ -29,14 +29,9 @@ def imdb(number: int) -> str:
 def title(number: int, **fields: Any) -> WorldTitle:
     """Return an old film with this number; ``fields`` override its attributes."""
     usual: dict[str, Any] = {
-        "title": f"Film {number}",
-        "year": 2000,
-        "release_date": "2000-01-01",
-        "vote_average": 7.0,
-        "vote_count": 100,
-        "tmdb_id": number,
-        "imdb_id": imdb(number),
-    }
+        "title": f"Film {number}", "year": 2000, "release_date": "2000-01-01", "vote_average": 7.0, "vote_count": 100,
+        "tmdb_id": number, "imdb_id": imdb(number),
+    }  # fmt: skip
     media_type = fields.pop("media_type", "movie")
     return WorldTitle(f"{media_type}:{number}", media_type, **usual | fields)
 

@@ -28,6 +28,7 @@ from aperture_dagster.simulator.world import World
 from aperture_dagster.taste.lists import replace_recommendations, replace_top_picks
 from aperture_dagster_tests.household import Household, materializations, metadata_of
 from aperture_dagster_tests.media_server.writers import views_of
+from aperture_dagster_tests.shelf import list_rows, pick_rows
 
 OTHER_VERSIONS = pytest.mark.nightly(
     reason="Every version of every server again.", instead="the same test on another server or version"
@@ -78,20 +79,7 @@ class Publishing:
                 user=user_id,
                 type=media_type,
             )
-            rows = [
-                {
-                    "user_id": user_id,
-                    "media_type": media_type,
-                    "rank": rank,
-                    "work_id": known[title]["work_id"],
-                    "item_id": known[title]["item_id"],
-                    "score": 1 / rank,
-                    "components": {},
-                    "because": [],
-                    "is_cold": False,
-                }
-                for rank, title in enumerate(titles, start=1)
-            ]
+            rows = list_rows(user_id, (known[title] for title in titles), media_type=media_type)
             kept = [{name: value for name, value in row.items() if name != "generated_at"} for row in others]
             replace_recommendations(connection, user_id, kept + rows, today=date(2026, 5, 17))
 
@@ -99,22 +87,7 @@ class Publishing:
         """Make today's Top Picks of films, by titles in rank order."""
         known = {row["title"]: row for row in self.home.rows("SELECT title, work_id, item_id FROM present_titles")}
         day = datetime.now(UTC).date()
-        rows = [
-            {
-                "day": day,
-                "media_type": "movie",
-                "rank": rank,
-                "work_id": known[title]["work_id"],
-                "item_id": known[title]["item_id"],
-                "viewers": 2,
-                "plays": 3,
-                "completion": 1.0,
-                "score": 1 / rank,
-                "relaxed": False,
-                "source": "local",
-            }
-            for rank, title in enumerate(titles, start=1)
-        ]
+        rows = pick_rows(day, (known[title] for title in titles))
         with self.home.database.transaction() as connection:
             replace_top_picks(connection, day, "movie", rows)
 

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import dagster as dg
-
 from aperture_dagster.defs.users import VERSION_TAG
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.records import parse_tokens
@@ -18,6 +16,7 @@ from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
 from aperture_dagster_tests.e2e.reading import read_histories, read_server
 from aperture_dagster_tests.household import Household, SetClock, materializations, metadata_of
 from aperture_dagster_tests.ratings.trakt_home import quick_trakt
+from aperture_dagster_tests.sensors.runs import look
 
 JOB = "sync_trakt_ratings"
 FILM, TWICE, ELSEWHERE = "movie:1", "movie:2", "movie:9"
@@ -71,12 +70,9 @@ class Raters:
     def tick(self) -> Any:
         """One look of the sensor."""
         self.catch_up()
-        repository = self.home.definitions.get_repository_def()
+        sensor = self.home.definitions.resolve_sensor_def("ratings_outbox_sensor")
         parts = {"database": self.home.database, "trakt": self.trakt, "clock": self.clock}
-        with dg.build_sensor_context(
-            instance=self.home.instance, definitions=self.home.definitions, resources=parts
-        ) as context:
-            return repository.get_sensor_def("ratings_outbox_sensor").evaluate_tick(context)
+        return look(sensor, self.home.instance, self.home.definitions, **parts)
 
     def there(self, user: str) -> dict[str, int]:
         return {key: one["rating"] for key, one in self.state.trakt_ratings(user).items()}

@@ -23,17 +23,7 @@ from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.taste.crowd import table_in_use
 from aperture_dagster.taste.crowd_table import build_table, write_table
 from aperture_dagster_tests.databases import database_copy
-from aperture_dagster_tests.e2e.discovery import (
-    DAY,
-    JOB,
-    NOW,
-    Discovering,
-    command,
-    dismiss,
-    odd_world,
-    outside,
-    title,
-)
+from aperture_dagster_tests.e2e.discovery import DAY, JOB, NOW, Discovering, command, dismiss, odd_world, outside, title
 from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of, run_check
 
 pytestmark = pytest.mark.e2e
@@ -49,20 +39,11 @@ def prepared(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with database_copy(postgres) as url:
         with running_simulator(WORLD) as simulator, dg.DagsterInstance.ephemeral() as instance:
             settings = load_settings(
-                home=tmp_path_factory.mktemp("prepared"),
-                database_url=url,
-                timezone="UTC",
-                country="DE",
-                discovery_per_list=200,
-                media_server_url=simulator.jellyfin_url,
-                media_server_api_key="demo-jellyfin-key",
-                tmdb_url=simulator.tmdb_url,
-                tmdb_api_key="demo-tmdb-key",
-                tmdb_requests=9000,
-                embedder_url=simulator.openai_url,
-                embedder_api_key="demo-openai-key",
-                embedder_model="demo-embedding",
-            )
+                home=tmp_path_factory.mktemp("prepared"), database_url=url, timezone="UTC", country="DE",
+                discovery_per_list=200, tmdb_url=simulator.tmdb_url, tmdb_api_key="demo-tmdb-key", tmdb_requests=9000,
+                media_server_url=simulator.jellyfin_url, media_server_api_key="demo-jellyfin-key",
+                embedder_url=simulator.openai_url, embedder_api_key="demo-openai-key", embedder_model="demo-embedding",
+            )  # fmt: skip
             clock = SetClock(NOW)
             home = Discovering(simulator, Household(settings, instance, clock=clock), clock)
             home.prepare()

@@ -21,12 +21,7 @@ from aperture_dagster.simulator.counters import UNMODELLED_LOG
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone, processes_of
 from aperture_dagster_tests.webserver import ask, free_port
-from aperture_dagster_tests.wheels import (
-    INSTALLED_PYTHON,
-    build_wheel,
-    install_over_this_environment,
-    site_packages,
-)
+from aperture_dagster_tests.wheels import INSTALLED_PYTHON, build_wheel, install_over_this_environment, site_packages
 
 pytestmark = pytest.mark.e2e
 long = pytest.mark.nightly(

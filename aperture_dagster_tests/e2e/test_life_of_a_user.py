@@ -16,6 +16,7 @@ from aperture_dagster.taste.vectors import activate_model, register_model
 from aperture_dagster_tests.e2e.publishing import Publishing, publishing
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household
+from aperture_dagster_tests.sensors.runs import look
 
 pytestmark = pytest.mark.e2e
 
@@ -46,20 +47,9 @@ class Life:
         return [first for first, _ in ranges]
 
     def _look(self) -> list[tuple[str, str]]:
-        with dg.build_sensor_context(
-            instance=self.home.instance,
-            definitions=self.home.definitions,
-            resources={"database": self.home.database, "clock": Clock()},
-            cursor=self.cursor,
-        ) as context:
-            data = self.home.definitions.get_repository_def().get_sensor_def("users_sensor").evaluate_tick(context)
+        home, sensor = self.home, self.home.definitions.resolve_sensor_def("users_sensor")
+        data = look(sensor, home.instance, home.definitions, self.cursor, database=home.database, clock=Clock())
         self.cursor = data.cursor
-        for request in data.dynamic_partitions_requests or ():
-            for key in request.partition_keys:
-                if isinstance(request, dg.AddDynamicPartitionsRequest):
-                    self.home.instance.add_dynamic_partitions(request.partitions_def_name, [key])
-                else:
-                    self.home.instance.delete_dynamic_partition(request.partitions_def_name, key)
         return [(request.tags[RANGE_START_TAG], request.tags[RANGE_END_TAG]) for request in data.run_requests or ()]
 
     def row(self, name: str) -> dict[str, Any]:

@@ -39,7 +39,6 @@ def test_no_transaction_is_open_during_a_listing(household: Any, monkeypatch: py
 
 
 def test_titles_listed_before_a_failure_are_stored_and_nothing_is_removed(household: Any):
-    """A failure half-way does not discard what was read before."""
     world = generate_world(WorldSize(movies=40, series=3, episodes=30, users=1, plays=10), seed=4, now=NOW)
     with household(world, page_size=10) as (simulator, home):
         fault = FaultRule("jellyfin", "includeItemTypes=Movie", status=500, after=2)

@@ -19,7 +19,7 @@ from aperture_dagster.simulator.world import Play
 from aperture_dagster.taste.wishes import want_more, want_no_more
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import Household, SetClock, metadata_of
-from aperture_dagster_tests.sensors.runs import add_run
+from aperture_dagster_tests.sensors.runs import add_run, look
 
 pytestmark = pytest.mark.e2e
 
@@ -49,13 +49,8 @@ class Viewers:
     def look(self) -> Any:
         """One look of the sensor, a minute later."""
         self.clock.moment += timedelta(minutes=1)
-        with dg.build_sensor_context(
-            instance=self.home.instance,
-            definitions=self.home.definitions,
-            resources={"database": self.home.database, "clock": self.clock},
-            cursor=self.cursor,
-        ) as context:
-            data = self.sensor.evaluate_tick(context)
+        parts = {"database": self.home.database, "clock": self.clock}
+        data = look(self.sensor, self.home.instance, self.home.definitions, self.cursor, **parts)
         self.cursor = data.cursor or self.cursor
         return data
 

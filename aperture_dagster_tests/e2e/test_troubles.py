@@ -24,7 +24,6 @@ pytestmark = pytest.mark.e2e
 
 
 def test_a_failure_that_affects_every_user_is_not_tried_with_every_user(household):
-    """A server that is down is not tried again for each user."""
     with household(small_world(users=8)) as (simulator, home):
         read_server(home)
         simulator.state.add_fault(FaultRule("jellyfin", path_contains="userId=", status=503, after=1))

@@ -204,7 +204,7 @@ def theirs(home: Household) -> dict[str, Any]:
 
 @pytest.mark.nightly(
     reason="Most of a whole cycle on each server.",
-    instead="catalogue/test_catalogue_sync.py::test_new_ids_of_everything_keep_items_works_and_histories",
+    instead="catalogue/test_catalogue.py::test_reassigned_ids_do_not_move_history",
 )
 @pytest.mark.parametrize("server", ["jellyfin", "emby"])
 def test_new_server_ids_of_every_item_change_nothing_for_any_user(settled: Any, server: str):

@@ -6,13 +6,7 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from aperture_dagster.http.errors import (
-    BadAnswer,
-    ServiceError,
-    ServiceFailed,
-    ServiceTimedOut,
-    ServiceUnavailable,
-)
+from aperture_dagster.http.errors import BadAnswer, ServiceError, ServiceFailed, ServiceTimedOut, ServiceUnavailable
 from aperture_dagster_tests.services import Answer
 
 ATTEMPTS = 2

@@ -14,11 +14,7 @@ import dagster as dg
 import pytest
 from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 
-from aperture_dagster.instance.dead_runs import (
-    LAUNCHED_WITHIN,
-    end_dead_runs,
-    free_dead_slots,
-)
+from aperture_dagster.instance.dead_runs import LAUNCHED_WITHIN, end_dead_runs, free_dead_slots
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.users import needs_namespaces

@@ -54,8 +54,7 @@ def test_what_is_overridden_exists(base: type):
 
 
 @pytest.mark.parametrize(
-    ("module", "name"),
-    [("dagster._core.scheduler", "DagsterDaemonScheduler"), ("dagster._daemon.cli", "main")],
+    ("module", "name"), [("dagster._core.scheduler", "DagsterDaemonScheduler"), ("dagster._daemon.cli", "main")]
 )
 def test_what_dagster_yaml_and_the_supervisor_name_is_there(module: str, name: str):
     assert hasattr(importlib.import_module(module), name), f"Dagster {dg.__version__} moved {module}."

@@ -9,11 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
-from dagster._core.remote_origin import (
-    InProcessCodeLocationOrigin,
-    RemotePartitionSetOrigin,
-    RemoteRepositoryOrigin,
-)
+from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemotePartitionSetOrigin, RemoteRepositoryOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._serdes import serialize_value
 from dagster_postgres import PostgresEventLogStorage
@@ -50,12 +46,7 @@ def are_sound() -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=True)
 
 
-@dg.asset(
-    deps=[movies],
-    partitions_def=users,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    output_required=False,
-)
+@dg.asset(deps=[movies], partitions_def=users, backfill_policy=dg.BackfillPolicy.single_run(), output_required=False)
 def tastes(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
     for key in context.partition_keys:
         if key == context.run.tags.get("fails_for"):
@@ -65,11 +56,7 @@ def tastes(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
     yield from ()
 
 
-@dg.asset(
-    deps=[tastes],
-    partitions_def=users,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-)
+@dg.asset(deps=[tastes], partitions_def=users, backfill_policy=dg.BackfillPolicy.single_run())
 def lists(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     return dg.MaterializeResult(data_version=dg.DataVersion("1"))
 
@@ -294,9 +281,7 @@ def test_what_other_code_locations_and_unknown_programs_recorded_is_not_touched(
     theirs: list[str] = []
     for location in ("analytics", "analytics", None, None):
         result = dg.materialize(
-            [films_of_others],
-            instance=years.instance,
-            tags={REPOSITORY_TAG: repository(location)} if location else {},
+            [films_of_others], instance=years.instance, tags={REPOSITORY_TAG: repository(location)} if location else {}
         )
         theirs.append(result.run_id)
     # One that makes an asset of the same name.

@@ -8,12 +8,7 @@ from typing import Any
 from aperture_dagster.catalogue.watch_states import plays_by_week
 from aperture_dagster.maintenance import forget_past_picks
 from aperture_dagster.maintenance.status import picks_watched
-from aperture_dagster.taste.lists import (
-    first_recommendations,
-    liked_genres,
-    replace_recommendations,
-    replace_taste,
-)
+from aperture_dagster.taste.lists import first_recommendations, liked_genres, replace_recommendations, replace_taste
 from aperture_dagster_tests.shelf import NOW, Shelf, film, list_rows, played
 
 

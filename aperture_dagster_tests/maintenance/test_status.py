@@ -7,19 +7,27 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import DateTime
 
 from aperture_dagster.catalogue.access import Access
 from aperture_dagster.catalogue.people import User
+from aperture_dagster.discovery.pool import lists_read, read_lists, write_list
+from aperture_dagster.enrichment.queries import SuggestedPage
 from aperture_dagster.maintenance.status import (
     LEAST_FREE_BYTES,
+    NOT_OURS,
+    PLANNED,
     CheckState,
     JobState,
     PartState,
     Status,
     UserState,
     find_wrong,
+    future_dates,
     why_no_list,
 )
+from aperture_dagster.schema import metadata
+from aperture_dagster_tests.shelf import Shelf
 
 NOW = datetime(2026, 5, 17, 12, tzinfo=UTC)
 ANN = UserState("ann", True, NOW - timedelta(days=9), films=50, series=20, listed_at=NOW)
@@ -112,3 +120,34 @@ def test_a_user_without_a_list_learns_why_and_when_it_comes(changes: dict[str, A
 def test_a_list_of_one_title_is_a_list():
     assert replace(ANN, films=1, series=0).has_list and replace(ANN, films=0, series=1).has_list
     assert not replace(ANN, films=0, series=0).has_list
+
+
+# Dates in the future
+
+
+def test_rows_are_counted_by_their_latest_date_of_ours(shelf: Shelf):
+    ahead = NOW + timedelta(days=2)
+    services = "INSERT INTO services (service, answered_at, failing_since) VALUES (:name, :now, :since)"
+    shelf.do(services, name="a", now=NOW, since=ahead)
+    shelf.do(services, name="b", now=NOW, since=None)
+    columns = "key, category, subject, sentence, page, first_seen, last_seen, count, report_after"
+    waiting = f"INSERT INTO alert_problems ({columns})"
+    shelf.do(f"{waiting} VALUES ('a', 'run', '', '', '', :now, :now, 1, :ahead)", now=NOW, ahead=ahead)
+    with shelf.open() as connection:
+        (found,) = [one for one in future_dates(connection, now=NOW) if one.what in ("services", "alert_problems")]
+    assert (found.what, found.rows, found.latest) == ("services", 1, ahead)
+
+
+def test_what_is_left_out_is_a_column_of_some_table():
+    columns = {one.name for table in metadata.sorted_tables for one in table.columns if isinstance(one.type, DateTime)}
+    assert columns > NOT_OURS | PLANNED
+
+
+def test_what_was_asked_at_a_date_in_the_future_is_not_taken_from_todays_limits(shelf: Shelf):
+    limits = {"since": NOW - timedelta(hours=12), "now": NOW}
+    page = SuggestedPage((), has_more=False)
+    with shelf.open() as connection:
+        for request, read_at in {"a": NOW - timedelta(hours=1), "b": NOW + timedelta(hours=1)}.items():
+            write_list(connection, request, "movie", page, now=read_at)
+        assert lists_read(connection, **limits) == 1
+        assert list(read_lists(connection, now=NOW)) == ["a"]

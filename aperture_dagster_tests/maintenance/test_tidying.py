@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from aperture_dagster.enrichment.queries import write_answers, write_enriched
+from aperture_dagster.enrichment.queries import write_answers, write_collections, write_enriched
 from aperture_dagster.enrichment.sources import merge_plan
+from aperture_dagster.enrichment.tmdb_titles import parse_title
 from aperture_dagster.maintenance import (
     DERIVED,
     KEEPERS,
@@ -50,7 +51,6 @@ def left_behind(shelf: Shelf) -> int:
 
 
 def test_an_unused_work_is_deleted_after_a_month_with_its_fetched_data(shelf: Shelf, left_behind: int):
-    """Such works were never deleted."""
     assert tidy(shelf) == 0, "it may be corrected back tomorrow"
     assert tidy(shelf) == 0
     a_month_passes(shelf)
@@ -103,7 +103,6 @@ def a_while_passes(shelf: Shelf, days: int) -> None:
 
 
 def test_vectors_of_a_replaced_model_are_deleted_after_a_month(shelf: Shelf):
-    """They were never deleted."""
     shelf.films(film(1))
     work = shelf.item("film-1")["work_id"]
 
@@ -142,7 +141,6 @@ def test_a_model_that_is_being_filled_keeps_its_vectors(shelf: Shelf):
 
 
 def test_old_days_of_a_quota_are_deleted(shelf: Shelf):
-    """They were never deleted."""
     today = datetime(2026, 5, 17, 1, 30, tzinfo=UTC)
     with shelf.open() as connection:
         for service in ("omdb", "other"):
@@ -156,9 +154,6 @@ def test_old_days_of_a_quota_are_deleted(shelf: Shelf):
 
 
 def test_what_tmdb_has_not_confirmed_for_half_a_year_is_deleted(shelf: Shelf):
-    from aperture_dagster.enrichment.queries import write_answers, write_collections
-    from aperture_dagster.enrichment.tmdb_titles import parse_title
-
     shelf.films(film(1), film(2), film(3))
     works = [shelf.item(f"film-{number}")["work_id"] for number in (1, 2, 3)]
     with shelf.open() as connection:

@@ -11,11 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 
-from aperture_dagster.postgres.connection import (
-    dagster_database_url,
-    open_engine,
-    product_database_url,
-)
+from aperture_dagster.postgres.connection import dagster_database_url, open_engine, product_database_url
 from aperture_dagster.postgres.database import read_only
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.settings import load_settings
@@ -119,11 +115,7 @@ def test_dagsters_database_is_created_beside_the_products(empty: str, admin: Cal
 def test_every_usual_form_of_the_url_is_accepted(scheme: str):
     settings = load_settings(database_url=f"{scheme}://ann:p%40ss@host:5/db?sslmode=require")
     product = make_url(product_database_url(settings))
-    assert (product.drivername, product.password, product.query["sslmode"]) == (
-        "postgresql+psycopg",
-        "p@ss",
-        "require",
-    )
+    assert (product.drivername, product.password, product.query["sslmode"]) == ("postgresql+psycopg", "p@ss", "require")
 
 
 def test_a_database_without_an_encoding_is_refused_with_a_sentence(postgres: str, tmp_path: Path):

@@ -101,11 +101,7 @@ with next_release(Path(scripts), pytest.MonkeyPatch()):
 
 @pytest.mark.parametrize("where", ["statement", "_upgrade"])
 def test_a_migration_that_is_killed_is_done_by_the_next_start(
-    household: Callable[..., Settings],
-    empty: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    where: str,
+    household: Callable[..., Settings], empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ):
     settings, scripts = household(), tmp_path / "killed"
     scripts.mkdir()

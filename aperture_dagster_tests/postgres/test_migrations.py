@@ -116,11 +116,7 @@ def test_an_older_schema_is_upgraded_by_the_next_start(
 ):
     looking = load_settings(home=tmp_path, database_url=database_url)
     upgrades = "start `aperture up`, which makes a backup and upgrades it"
-    with (
-        next_release(tmp_path, monkeypatch),
-        pytest.raises(DatabaseError, match=upgrades),
-        read_only(looking),
-    ):
+    with next_release(tmp_path, monkeypatch), pytest.raises(DatabaseError, match=upgrades), read_only(looking):
         pass
 
 

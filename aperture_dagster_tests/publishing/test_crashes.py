@@ -26,18 +26,10 @@ PICKS = "ada's picks"
 # Everything that changes something: on the server, on disk, in the manifest.
 STEPS = [
     (MediaServerChanges, "_write"),
-    (LibraryFolder, "_place"),
-    (LibraryFolder, "prepare"),
-    (LibraryFolder, "retire"),
-    (OpenFolder, "make"),
-    (OpenFolder, "rename"),
-    (OpenFolder, "remove"),
-    (OpenFolder, "remove_folder"),
-    (Memory, "write_library"),
-    (Memory, "write_entries"),
-    (Memory, "forget_library"),
-    (Memory, "write_copies"),
-    (Memory, "note_settings"),
+    *((LibraryFolder, name) for name in ("_place", "prepare", "retire")),
+    *((OpenFolder, name) for name in ("make", "rename", "remove", "remove_folder")),
+    *((Memory, f"write_{name}") for name in ("library", "entries", "copies")),
+    *((Memory, name) for name in ("forget_library", "note_settings")),
 ]
 
 

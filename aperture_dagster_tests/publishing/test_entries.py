@@ -348,14 +348,7 @@ def test_a_reason_can_be_above_the_overview_or_left_out_and_is_in_the_language_o
 
 
 @pytest.mark.parametrize(
-    ("shown", "named"),
-    [
-        ((4, 3), (4, 3)),
-        ((3, 5), (3, 5)),
-        ((5,), (5,)),
-        ((3, 9), (3, 4)),
-        ((), (3, 4)),
-    ],
+    ("shown", "named"), [((4, 3), (4, 3)), ((3, 5), (3, 5)), ((5,), (5,)), ((3, 9), (3, 4)), ((), (3, 4))]
 )
 def test_a_reason_stays_as_it_is_shown_while_it_holds(shown: tuple[int, ...], named: tuple[int, ...]):
     entry = because({3: "The Thing", 4: "Dark Star", 5: "Solaris"}, shown)

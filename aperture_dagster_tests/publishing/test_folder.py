@@ -34,10 +34,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 # Everything that changes something on disk.
 KILLED_STEPS = [
     (LibraryFolder, "_place"),
-    (OpenFolder, "make"),
-    (OpenFolder, "rename"),
-    (OpenFolder, "remove"),
-    (OpenFolder, "remove_folder"),
+    *((OpenFolder, name) for name in ("make", "rename", "remove", "remove_folder")),
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -12,11 +13,10 @@ from aperture_dagster.catalogue.access import Access
 from aperture_dagster.media_server.records import MediaSource, OriginalFiles
 from aperture_dagster.publishing.entries import ListSpec
 from aperture_dagster.publishing.gather import gather
-from aperture_dagster.publishing.publishable import furthest_watched, listed_works
+from aperture_dagster.publishing.publishable import best_source, furthest_watched, listed_works, works_in_progress
 from aperture_dagster.taste.lists import replace_recommendations, replace_top_picks
 from aperture_dagster_tests.catalogue.viewers import furnish
-from aperture_dagster_tests.publishing.test_works_in_progress import publish, touched
-from aperture_dagster_tests.shelf import NOW, Shelf, film, played
+from aperture_dagster_tests.shelf import NOW, Shelf, film, list_rows, pick_rows, played
 
 DAY = timedelta(days=1)
 ANNS = ListSpec("recommendations/ann/movie", "ann's", "movie", "ann", frozenset({"ann"}))
@@ -42,28 +42,34 @@ def server(shelf: Shelf) -> Server:
 
 
 def recommend(shelf: Shelf, user: str, *films: str) -> None:
-    rows = [
-        {
-            "user_id": user, "media_type": "movie", "rank": rank, "score": 1 / rank, "components": {}, "because": [],
-            "is_cold": False, "work_id": shelf.item(one)["work_id"], "item_id": shelf.item(one)["item_id"],
-        }
-        for rank, one in enumerate(films, start=1)
-    ]  # fmt: skip
     with shelf.open() as connection:
-        replace_recommendations(connection, user, rows, today=NOW.date())
+        replace_recommendations(connection, user, list_rows(user, map(shelf.item, films)), today=NOW.date())
 
 
 def pick(shelf: Shelf, day: date, *films: str) -> None:
-    rows = [
-        {
-            "day": day, "media_type": "movie", "rank": rank, "viewers": 2, "plays": 3, "completion": 1.0,
-            "score": 1 / rank, "relaxed": False, "source": "local", "work_id": shelf.item(one)["work_id"],
-            "item_id": shelf.item(one)["item_id"],
-        }
-        for rank, one in enumerate(films, start=1)
-    ]  # fmt: skip
     with shelf.open() as connection:
-        replace_top_picks(connection, day, "movie", rows)
+        replace_top_picks(connection, day, "movie", pick_rows(day, map(shelf.item, films)))
+
+
+def publish(shelf: Shelf, list_key: str, *server_ids: str) -> None:
+    shelf.do(
+        "INSERT INTO published_libraries (list_key, media_type, name, folder, missing, changed, root, root_on_server) "
+        "VALUES (:key, 'movie', :key, :key, 0, 0, '/', '/')",
+        key=list_key,
+    )
+    for rank, one in enumerate(server_ids, start=1):
+        shelf.do(
+            "INSERT INTO published_entries "
+            "(list_key, entry_id, work_id, folder, rank, state, date_added, files, because) "
+            "VALUES (:key, :entry, :work, :entry, :rank, 'placed', now(), '{}', '{}')",
+            key=list_key, entry=one, work=shelf.item(one)["work_id"], rank=rank,
+        )  # fmt: skip
+
+
+def touched(server_id: str, days_ago: float, position: float = 0.0, **facts: Any) -> Any:
+    return played(
+        server_id, played=not position, position_share=position, last_played_at=NOW - timedelta(days=days_ago), **facts
+    )
 
 
 def titles(
@@ -133,3 +139,94 @@ def test_a_special_says_nothing_of_how_far_somebody_is(shelf: Shelf, server: Ser
     assert furthest() == {}
     shelf.history("ann", played("show-1-2", is_episode=True), played("show-copy-1-3", is_episode=True))
     assert furthest() == {work: (1, 3)}
+
+
+# What a user is in the middle of, of the titles in their published recommendations
+
+
+def in_progress(shelf: Shelf, *server_ids: str, key: str = "recommendations/ann/movie") -> bool:
+    """Whether exactly these are in progress."""
+    with shelf.open() as connection:
+        works = works_in_progress(connection, key, since=NOW - 14 * DAY)
+    return works == [shelf.item(one)["work_id"] for one in server_ids]
+
+
+def test_a_film_is_in_progress_until_it_is_finished_or_was_untouched_for_long(shelf: Shelf):
+    furnish(shelf)
+    publish(shelf, "recommendations/ann/movie", "film-3", "film-1", "film-2", "film-0")
+    shelf.history("bob", touched("film-0", 1, 0.5))
+    shelf.history("ann", touched("film-1", 2, 0.5), touched("film-3", 13, 0.1), touched("film-2", 15, 0.5))
+    assert in_progress(shelf, "film-3", "film-1"), "in the order of the list"
+    shelf.history("ann", touched("film-4", 1, 0.5))
+    assert in_progress(shelf, "film-3", "film-1"), "it is not published"
+    # It has another copy in the library, which was finished since.
+    shelf.history("ann", touched("film-100", 1))
+    assert in_progress(shelf, "film-3")
+    publish(shelf, "shows_you_watch/ann", "film-3")
+    publish(shelf, "top_picks/movie", "film-3")
+    for key in ("shows_you_watch/ann", "top_picks/movie"):
+        assert in_progress(shelf, key=key)
+
+
+def test_a_series_is_in_progress_while_there_is_an_episode_to_watch(shelf: Shelf):
+    furnish(shelf)
+    publish(shelf, "recommendations/ann/series", "show")
+    key = "recommendations/ann/series"
+
+    def watch(*numbers: str, days_ago: float = 1, **how: Any) -> None:
+        shelf.history("ann", *(touched(f"show-{one}", days_ago, is_episode=True, **how) for one in numbers))
+
+    assert in_progress(shelf, key=key)
+    watch("1-1", days_ago=20)
+    assert in_progress(shelf, key=key)
+    watch("1-2")
+    assert in_progress(shelf, "show", key=key)
+    watch("1-3", "2-1")
+    shelf.history("ann", touched("show-copy-2-2", 1, is_episode=True))
+    assert in_progress(shelf, key=key), "all but the special were watched, one of them in another copy"
+    watch("2-2", days_ago=0, position=0.5)
+    assert in_progress(shelf, "show", key=key), "it is watched again"
+
+
+# Which version is published: the best one that consists of files
+
+
+def source(
+    name: str, width: int | None = 1920, height: int | None = 1080, *, bitrate: int | None = None, size: int = 1
+) -> MediaSource:
+    return MediaSource(f"/m/{name}.mkv", size=size, width=width, height=height, bitrate=bitrate)
+
+
+@pytest.mark.parametrize(
+    ("best", "others"),
+    [
+        (source("4k", 3840, 1600), [source("hd", bitrate=10**8), source("unknown", None, None)]),
+        # A wide picture is no worse than one with black bars, nor is an old narrow one.
+        (source("wide", 1920, 800, bitrate=9), [source("bars", bitrate=8), source("narrow", 1440, 1080, bitrate=7)]),
+        (source("narrow", 1440, 1080, bitrate=9), [source("wide", 1920, 800, bitrate=8)]),
+        (source("large", size=9), [source("small", size=8)]),
+        (source("a"), [source("b"), source("c")]),
+    ],
+)
+def test_resolution_counts_first_then_bitrate_then_size(best: MediaSource, others: list[MediaSource]):
+    for order in permutations([best, *others]):
+        assert best_source(order) == best
+
+
+@pytest.mark.parametrize("kind", ["Dvd", "BluRay", "HdDvd", "bluray"])
+def test_disc_folders_are_never_published(kind: str):
+    disc = MediaSource("/m/Film", kind, size=10**11, width=3840, height=2160, bitrate=10**9)
+    assert best_source([disc]) is None
+    assert best_source([disc, source("sd", 720, 576)]) == source("sd", 720, 576)
+
+
+def test_an_image_of_a_disc_and_a_file_on_windows_are_files():
+    for path in ("/m/Film.iso", "D:\\m\\Film.iso", "\\\\nas\\m\\Film.iso"):
+        image = MediaSource(path, "Iso")
+        assert best_source([image]) == image
+
+
+def test_versions_without_a_file_of_their_own_are_left_out():
+    assert best_source([]) is None
+    assert best_source([MediaSource(None), MediaSource("http://host/film.mkv"), MediaSource("")]) is None
+    assert best_source([MediaSource("/m/a-part1.mkv", parts=("http://host/a-part2.mkv",))]) is None

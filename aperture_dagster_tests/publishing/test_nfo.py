@@ -11,14 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aperture_dagster.publishing.nfo import (
-    EpisodeFacts,
-    TitleFacts,
-    episode_nfo,
-    film_nfo,
-    read_marker,
-    series_nfo,
-)
+from aperture_dagster.publishing.nfo import EpisodeFacts, TitleFacts, episode_nfo, film_nfo, read_marker, series_nfo
 
 ADDED = datetime(2024, 5, 6, 1, 30, 15, 999, tzinfo=timezone(timedelta(hours=2)))
 FILM = TitleFacts(

@@ -38,13 +38,7 @@ def other(place: Place) -> Path:
 def state_of(place: Place) -> tuple[Any, ...]:
     """What must not change: on the server, and in the manifest."""
     memory = place.manifest
-    return (
-        place.writes(),
-        place.libraries(),
-        place.writer.user_objects(),
-        list(memory.writes),
-        memory.libraries(),
-    )
+    return (place.writes(), place.libraries(), place.writer.user_objects(), list(memory.writes), memory.libraries())
 
 
 def unmount(place: Place) -> None:
@@ -181,10 +175,7 @@ def test_whatever_the_settings_name_everything_is_taken_back_where_it_was_placed
     place.publish(place.wanted("ada", "Alone", "Merged"), place.wanted("bo", "Merged"))
     now = {"path": other, "on_server": OTHER} if settings == "another root" else {}
     outcomes = unpublish(place, **({"path": None, "on_server": None} | now))
-    assert [(one.name, one.retired, one.error) for one in outcomes] == [
-        (PICKS, True, None),
-        ("bo's picks", True, None),
-    ]
+    assert [(one.name, one.retired, one.error) for one in outcomes] == [(PICKS, True, None), ("bo's picks", True, None)]
     assert place.libraries() == libraries and place.writer.user_objects() == users
     assert list(place.root.iterdir()) == [] and list(other.iterdir()) == []
     assert place.manifest.libraries() == {} and place.manifest.settings_set() == set()

@@ -16,12 +16,7 @@ from aperture_dagster.catalogue.identity import ProviderIds
 from aperture_dagster.catalogue.items import works_for
 from aperture_dagster.catalogue.people import write_users
 from aperture_dagster.discovery.pool import DETAILS, write_details
-from aperture_dagster.discovery.suggestions import (
-    StoredRequest,
-    begin_request,
-    dismiss_title,
-    replace_candidates,
-)
+from aperture_dagster.discovery.suggestions import StoredRequest, begin_request, dismiss_title, replace_candidates
 from aperture_dagster.enrichment.tmdb import TMDB
 from aperture_dagster.maintenance import forget_unused_works
 from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
@@ -172,8 +167,7 @@ def test_a_rating_that_is_being_read_from_the_server_can_be_taken_back(at_once: 
     furnish(shelf)
     work = work_of(shelf, 1)
     _, is_removed = at_once(
-        states("ann", played("film-1", rating=5)),
-        lambda connection: rate_here(connection, "ann", work, None, now=NOW),
+        states("ann", played("film-1", rating=5)), lambda connection: rate_here(connection, "ann", work, None, now=NOW)
     )
     with shelf.open() as connection:
         assert is_removed and ratings_in_force(connection, "ann")[work].value is None

@@ -1,6 +1,8 @@
-"""Runs in any state, as the sensors find them."""
+"""Runs in any state, as the sensors find them, and looks of sensors, as the daemon makes them."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import dagster as dg
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
@@ -20,3 +22,19 @@ def add_run(instance: dg.DagsterInstance, job: str, status: str, **tags: str) ->
             remote_job_origin=RemoteJobOrigin(repository, job),
         )
     )
+
+
+def look(
+    sensor: dg.SensorDefinition, instance: dg.DagsterInstance, definitions: dg.Definitions, cursor: str | None = None,
+    **resources: Any,
+) -> Any:  # fmt: skip
+    """Let a sensor look, and do what it asks of the partitions; return what it said."""
+    with dg.build_sensor_context(instance, cursor, definitions=definitions, resources=resources) as context:
+        data = sensor.evaluate_tick(context)
+    for request in data.dynamic_partitions_requests or ():
+        if isinstance(request, dg.AddDynamicPartitionsRequest):
+            instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
+        else:
+            for key in request.partition_keys:
+                instance.delete_dynamic_partition(request.partitions_def_name, key)
+    return data

@@ -16,7 +16,7 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.vectors import activate_model, register_model
 from aperture_dagster_tests.defs.shared import build_sensor, definitions_of
-from aperture_dagster_tests.sensors.runs import add_run
+from aperture_dagster_tests.sensors.runs import add_run, look
 from aperture_dagster_tests.shelf import user_row
 
 FIRST_LIST_ASSETS = ("watch_history", "taste_profiles", "recommendations")
@@ -52,20 +52,9 @@ class Home:
 
     def tick(self) -> Any:
         """One look of the sensor; what it asks of the partitions is done, as the daemon would."""
-        with dg.build_sensor_context(
-            instance=self.instance,
-            definitions=definitions_of(),
-            resources={"database": self.database, "clock": self.clock},
-            cursor=self.cursor,
-        ) as context:
-            data = self.sensor.evaluate_tick(context)
+        parts = {"database": self.database, "clock": self.clock}
+        data = look(self.sensor, self.instance, definitions_of(), self.cursor, **parts)
         self.cursor = data.cursor
-        for request in data.dynamic_partitions_requests or ():
-            if isinstance(request, dg.AddDynamicPartitionsRequest):
-                self.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
-            else:
-                for key in request.partition_keys:
-                    self.instance.delete_dynamic_partition(request.partitions_def_name, key)
         return data
 
     def first_lists(self) -> list[tuple[str, str]]:
@@ -105,13 +94,6 @@ def home(make_settings: Callable[..., Settings], instance: dg.DagsterInstance) -
 
 def test_without_users_it_says_what_to_run(home: Home):
     assert "sync_users" in home.tick().skip_message
-
-
-def test_all_newcomers_of_a_tick_get_a_partition_and_one_run(home: Home):
-    home.library_is_embedded()
-    home.users_are("Alma", "Bruno", "Cleo")
-    assert home.first_lists() == [("Alma", "Cleo")]
-    assert home.partitions == ["Alma", "Bruno", "Cleo"]
 
 
 @pytest.mark.parametrize("status", ["QUEUED", "STARTED"])
@@ -198,15 +180,6 @@ def test_what_somebody_ended_by_hand_is_not_back_in_a_minute(home: Home):
     home.run_ends("CANCELED", "Alma", "Alma")
     home.later = timedelta(hours=5)
     assert home.first_lists() == []
-
-
-def test_a_newcomer_is_served_alone_while_the_first_lists_of_others_are_being_made(home: Home):
-    home.library_is_embedded()
-    home.users_are("Alma")
-    home.tick()
-    home.run_ends("STARTED", "Alma", "Alma")
-    home.users_are("Alma", "Bruno")
-    assert home.first_lists() == [("Bruno", "Bruno")]
 
 
 def test_newcomers_with_somebody_between_them_who_has_a_list_get_a_run_each(home: Home):

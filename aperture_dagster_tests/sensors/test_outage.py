@@ -17,9 +17,7 @@ from aperture_dagster_tests.watchman import Watchman
 HOUR = timedelta(hours=1)
 
 
-def test_after_an_outage_the_operator_hears_what_it_meant(
-    make_settings: Callable[..., Settings],
-):
+def test_after_an_outage_the_operator_hears_what_it_meant(make_settings: Callable[..., Settings]):
     with open_inbox() as inbox, dg.DagsterInstance.ephemeral() as instance:
         watchman = Watchman(make_settings(alert_urls=inbox.url), instance)
         now = watchman.clock.now()

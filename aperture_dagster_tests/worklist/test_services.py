@@ -16,12 +16,7 @@ from aperture_dagster.http.errors import QuotaSpent, ServiceBusy
 from aperture_dagster.postgres import database as leases
 from aperture_dagster.postgres.database import Database, service_lease
 from aperture_dagster.settings import Settings
-from aperture_dagster.worklist.queue import (
-    Source,
-    failing_services,
-    note_answers,
-    note_trouble,
-)
+from aperture_dagster.worklist.queue import Source, failing_services, note_answers, note_trouble
 from aperture_dagster.worklist.services import QuotaLedger, Services
 from aperture_dagster_tests.household import SetClock
 from aperture_dagster_tests.shelf import NOW, Shelf
@@ -93,10 +88,7 @@ def test_a_quota_reported_as_used_up_is_used_up(database: Database, clock: SetCl
 
 def test_an_answer_after_midnight_does_not_change_the_next_days_quota(database: Database, clock: SetClock):
     clock.moment = LATE
-    spent, reported = (
-        QuotaLedger(database, clock, OMDB, 10),
-        QuotaLedger(database, clock, MDBLIST, 10, reported=True),
-    )
+    spent, reported = (QuotaLedger(database, clock, OMDB, 10), QuotaLedger(database, clock, MDBLIST, 10, reported=True))
     spent.spend()
     reported.spend()
     clock.moment = LATE + timedelta(seconds=2)

@@ -168,7 +168,9 @@ def test_a_full_disk_is_reported_and_leaves_nothing(settings: Settings, back_up:
     back_up()
     before = files(settings)
     code = (
-        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)); "
+        # Compiled modules would be cut off, too.
+        "import resource, sys; sys.dont_write_bytecode = True; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)); "
         "from aperture_dagster.cli.main import main; main(['backup', 'create'])"
     )
     assert settings.database_url is not None
@@ -240,3 +242,46 @@ def test_there_is_nothing_to_back_up_before_the_first_start(
         with pytest.raises(BackupError, match="holds no schema of this program yet"):
             back_up(settings=settings)
         assert files(settings) == {}
+
+
+# Killed
+
+
+KILLED = """
+import sys
+from datetime import datetime
+from pathlib import Path
+from aperture_dagster.postgres.backup import create
+from aperture_dagster.postgres.connection import ensure_owner
+from aperture_dagster.settings import load_settings
+from aperture_dagster_tests.killing import die_at
+
+name, when, url, home, now, keep = sys.argv[1:]
+die_at(create, name, when)
+settings = load_settings(home=home, database_url=url, backup_keep=int(keep))
+create.create_backup(settings, datetime.fromisoformat(now), ensure_owner)
+"""
+
+
+def test_backups_that_are_killed_leave_the_others_and_the_next_one_is_whole(
+    back_up: BackUp, settings: Settings, clock: SetClock, postgres: str
+):
+    first = back_up()
+    assert settings.database_url is not None
+    url, made = settings.database_url.get_secret_value(), 1
+    for name, when, is_made in (("restore_dump", "after", False), ("_delete_expired", "before", True)):
+        before = files(settings)
+        clock.moment += timedelta(days=1)
+        killed = run_fork(KILLED, name, when, url, settings.home_path, clock.now().isoformat(), "2")
+        assert killed.returncode == -9, killed.stderr
+        lost = before.keys() - files(settings).keys()
+        assert all(name.endswith(".partial") for name in lost), lost
+        made += is_made
+        assert len(read_backups(backup_folder(settings))) == made
+    clock.moment += timedelta(days=1)
+    last = back_up()
+    # As if nothing had been killed: the same rows, as many files as the setting says, and nothing beside them.
+    assert (last.rows, last.unproven_because) == (first.rows, None)
+    names = {path.name for path in map(Path, files(settings)) if "backup-" in path.name}
+    assert names == {one.path.name for one in read_backups(backup_folder(settings))} and len(names) == 2
+    assert not scratch_databases(postgres)

@@ -26,12 +26,8 @@ def folder_of(tmp_path: Path, *names: str) -> Path:
 
 def test_a_name_says_what_a_backup_is_and_all_other_files_are_foreign(tmp_path: Path):
     names = (
-        "2026-05-16-235959",
-        "2026-05-17",
-        "2026-05-17-010203",
-        "2026-05-17-020304-schema-v1",
-        "2026-05-18.unproven",
-    )
+        "2026-05-16-235959", "2026-05-17", "2026-05-17-010203", "2026-05-17-020304-schema-v1", "2026-05-18.unproven",
+    )  # fmt: skip
     folder = folder_of(tmp_path, *reversed(names))
     for foreign in ("notes.txt", ".aperture-backup-2026-05-17.sql.gz.partial", name("x"), name("2026-02-31")):
         (folder / foreign).touch()
