@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import pytest
 
+from aperture_dagster.cli.heartbeats import up_is_running
 from aperture_dagster_tests.chaos import DemoHome, environment
 from aperture_dagster_tests.clusters import FOLDER
 from aperture_dagster_tests.conftest import PROJECT
@@ -137,9 +138,13 @@ class Up:
     def __init__(self, account: Account, folder: Path) -> None:
         self.account, self.folder = account, folder
         self.port, self.log = free_port(), account.folder / "up.log"
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start it; what it says is added to the log."""
         with self.log.open("ab") as out:
             # Without a media server and without --demo: the operator has not asked for a demo.
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 [*APERTURE, "up", "--port", str(self.port), *WORLD],
                 env=self.account.environment() | ENVIRONMENT,
                 cwd=self.folder, stdout=out, stderr=out,
@@ -148,6 +153,10 @@ class Up:
     def wait_for(self, what: Callable[[], Any]) -> Any:
         """Wait for a true value, and return it."""
         return wait_for(what, self.log.read_text, pause=0.3, process=self.process)
+
+    def parts(self) -> set[int]:
+        """Return the process ids of its parts, without what these run for a moment."""
+        return {one.pid for one in processes_of(self.account.folder) if "--part" in one.cmdline()}
 
     def everything_runs(self) -> bool:
         """Return whether the UI answers, the code is loaded and the daemons have sent heartbeats."""
@@ -243,3 +252,27 @@ def test_the_ui_answers_its_own_pages_and_programs_and_no_other_website(account:
             assert answer.startswith(f"HTTP/1.1 {status} "), (request, head, answer)
     assert ask(up.port, RUNS % "sync_users") == runs
     assert account.nobody_connected() and "is ignored" in up.log.read_text()
+
+
+@pytest.mark.nightly(
+    reason="It starts everything once more.",
+    instead="cli/test_supervisor.py"
+    "::test_a_part_that_dies_is_started_again_while_its_runs_and_others_go_on_and_a_kill_ends_all_of_them",
+)
+def test_a_second_start_on_the_same_home_is_refused_and_after_a_kill_it_takes_over(account: Account, up: Up):
+    runs, before, parts = ask(up.port, RUNS % "sync_users"), up.log.read_text(), up.parts()
+    second = up.start()
+    assert second.wait(PATIENCE) == 1
+    said = " ".join(up.log.read_text().removeprefix(before).split())
+    assert f"already running on {account.home} (its UI is at http://127.0.0.1:{up.port}, process" in said
+    assert "stop it where it was started" in said and "set APERTURE_HOME to another folder" in said
+    assert up.process.poll() is None and up.everything_runs()
+    # The part that says what is ready ends by itself.
+    assert len(parts) > 1 and up.parts() <= parts, "none of the parts was started again"
+    up.process.kill()
+    up.process.wait()
+    # The parts end by themselves; until then, the home is theirs.
+    wait_for(lambda: not up_is_running(account.home), up.log.read_text)
+    up.process = up.start()
+    up.wait_for(up.everything_runs)
+    assert ask(up.port, RUNS % "sync_users") == runs
