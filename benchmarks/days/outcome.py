@@ -100,6 +100,11 @@ def server_of(house: House) -> dict[str, Any]:
                 "everything": user.policy.enable_all_folders,
                 "libraries": sorted(names.get(one, "?") for one in user.policy.enabled_folders),
                 "hidden": sorted(names.get(one, "?") for one in user.configuration.get("MyMediaExcludes", ())),
+                "watched": sorted(
+                    (item.library.name, item.name)
+                    for slot, datum in user.data.items()
+                    if datum.played and (item := state.catalogue.at(slot)) is not None
+                ),
                 "ratings": sorted(
                     (item.name, datum.rating)
                     for slot, datum in user.data.items()
