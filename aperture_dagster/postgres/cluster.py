@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import pwd
@@ -218,16 +219,21 @@ def own_name() -> str:
 def _account_for_root() -> pwd.struct_passwd:
     """Return the account that a server started by root uses; created if it is missing."""
     command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/bin/false", ACCOUNT_FOR_ROOT]
-    # Another process may be creating it right now: useradd refuses while another one holds its lock.
-    for _ in range(ACCOUNT_ATTEMPTS):
-        with contextlib.suppress(KeyError):
-            return pwd.getpwnam(ACCOUNT_FOR_ROOT)
-        try:
-            created = subprocess.run(command, check=False, capture_output=True).returncode == 0
-        except OSError:
-            break
-        if not created:
-            time.sleep(0.2)
+    # Of two useradd at once, the second replaces the account that the first has made by one with another number, and
+    # both succeed. Those of other programs make ours fail while they hold the lock of useradd.
+    guard = os.open("/etc", os.O_RDONLY)
+    try:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        for _ in range(ACCOUNT_ATTEMPTS):
+            with contextlib.suppress(KeyError):
+                return pwd.getpwnam(ACCOUNT_FOR_ROOT)
+            if subprocess.run(command, check=False, capture_output=True).returncode:
+                time.sleep(0.2)
+    except OSError:
+        # There is no useradd.
+        pass
+    finally:
+        os.close(guard)
     raise DatabaseError(
         f"PostgreSQL does not run as root, and the account {ACCOUNT_FOR_ROOT} for it could not be created: "
         "run this as an ordinary user, or set APERTURE_DATABASE_URL."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import stat
 import subprocess
 import sys
@@ -200,6 +201,29 @@ release_embedded_server(data)
     _, copy = done.stdout.splitlines()
     assert not Path(copy).exists()
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+
+
+@needs_root
+@needs_namespaces
+def test_homes_that_begin_at_once_share_one_account_for_root(tmp_path: Path):
+    """Otherwise, servers run under a number that has no account any more, and cannot be started again."""
+    shutil.copytree("/etc", tmp_path / "etc", symlinks=True)
+    program = """
+import ctypes, multiprocessing, pwd, subprocess, sys
+from aperture_dagster.postgres.cluster import _account_for_root
+libc = ctypes.CDLL(None, use_errno=True)
+NEW_MOUNTS, RECURSIVE, PRIVATE = 0x20000, 0x4000, 0x40000
+assert libc.unshare(NEW_MOUNTS) == 0 and libc.mount(b"none", b"/", None, RECURSIVE | PRIVATE, None) == 0
+subprocess.run(["mount", "--bind", sys.argv[1], "/etc"], check=True)
+with multiprocessing.get_context("fork").Pool(4) as others:
+    for _ in range(5):
+        # Although servers of other tests run under it; when there is none, it fails.
+        subprocess.run(["userdel", "--force", "pgserver"], stderr=subprocess.DEVNULL)
+        found = {one.get() for one in [others.apply_async(_account_for_root) for _ in range(4)]}
+        assert found == {pwd.getpwnam("pgserver")}, found
+"""
+    done = run_fork(program, tmp_path / "etc")
+    assert done.returncode == 0, done.stderr
 
 
 @needs_root
