@@ -19,6 +19,7 @@ from aperture_dagster.catalogue.rules import check_history_loss, next_watermark
 from aperture_dagster.catalogue.watch_states import (
     PageResult,
     SyncMark,
+    copies_with_marks,
     items_with_versions,
     marked_items,
     read_mark,
@@ -159,6 +160,7 @@ class HistoryReader:
             result = write(gone)
             found.unmarked = result.states.written
             found.ratings += result.rating_changes
+            found.ratings += write(self._copies(user, gone)).rating_changes
         with self._database.transaction() as connection:
             is_full = found.compared and not listing.problems
             write_mark(connection, user.user_id, watermark, now=now, full=is_full)
@@ -194,6 +196,17 @@ class HistoryReader:
             accepted=accept_removals,
         )
         return states
+
+    def _copies(self, user: User, states: Sequence[ItemState]) -> list[ItemState]:
+        """Return the states of published and removed copies of what was unmarked.
+
+        Those that the server does not have any more would keep the mark for ever.
+        """
+        unmarked = [state.server_item_id for state in states if not state.has_content]
+        with self._database.transaction() as connection:
+            copies = copies_with_marks(connection, user.user_id, unmarked)
+        told = {one.server_item_id: one for page in self._server.states_of(user.user_id, [*copies]) for one in page}
+        return [told.get(one) or ItemState(one, is_episode=is_episode) for one, is_episode in copies.items()]
 
 
 def _count(found: HistoryRead, page: Sequence[ItemState], result: PageResult) -> None:

@@ -15,8 +15,8 @@ from aperture_dagster.catalogue.watch_states import read_mark
 from aperture_dagster.media_server.records import ItemState, Listing, ServerEpisode
 from aperture_dagster.model import Clock
 from aperture_dagster.publishing.copies import record_states
-from aperture_dagster_tests.catalogue.viewers import furnish, marked
-from aperture_dagster_tests.shelf import NOW, Shelf, played
+from aperture_dagster_tests.catalogue.viewers import furnish, histories, marked
+from aperture_dagster_tests.shelf import NOW, Shelf, film, played
 
 UNPLAYED: dict[str, Any] = {"played": False, "play_count": 0, "last_played_at": None}
 
@@ -28,6 +28,7 @@ class Server:
         self.states: list[ItemState] = []
         self.unreadable: list[str] = []
         self.shifts = self.is_empty = False
+        self.by_id: dict[str, list[ItemState]] = {}
         self.asked_since: list[Any] = []
 
     def changed_states(self, user_id: str, since: Any, listing: Listing) -> Iterator[list[ItemState]]:
@@ -39,8 +40,9 @@ class Server:
         return self._pages(listing)
 
     def states_of(self, user_id: str, ids: Sequence[str]) -> Iterator[list[ItemState]]:
-        """What is asked for by id was unmarked by its user, unless the server knows nothing at all."""
-        yield [] if self.is_empty else [played(one, **UNPLAYED) for one in ids]
+        """What is asked for by id was unmarked by its user, unless told, or the server knows nothing at all."""
+        unmarked = {one: [played(one, is_episode="show" in one, **UNPLAYED)] for one in ids}
+        yield [] if self.is_empty else [state for one in ids for state in (unmarked | self.by_id)[one]]
 
     def _pages(self, listing: Listing) -> Iterator[list[ItemState]]:
         listing.total = listing.seen = len(self.states)
@@ -117,17 +119,46 @@ def test_what_cannot_be_read_is_not_gone_and_is_looked_at_again_soon(shelf: Shel
 
 
 def test_a_published_copy_that_leaves_its_list_is_no_loss_of_history(shelf: Shelf, server: Server):
-    shelf.history("ann", played("film-1"), played("film-100"))
-    assert marked(shelf) == 2
-    (film,) = shelf.rows("SELECT item_id, work_id FROM titles WHERE server_item_id = 'film-1'")
-    shelf.do(
-        "INSERT INTO item_versions (server_item_id, item_id, primary_item_id, is_published) "
-        "VALUES ('copy', 1000000, :film, true)",
-        film=film["item_id"],
-    )
-    shelf.history("ann", played("copy"))
+    publish(shelf, "film-1")
+    shelf.history("ann", played("film-1"), played("film-100"), played("copy of film-1"))
     assert shelf.value("SELECT count(*) FROM watch_state") == 3
     assert marked(shelf) == 2
+
+
+def publish(shelf: Shelf, *originals: str) -> None:
+    shelf.do(
+        "INSERT INTO item_versions (server_item_id, item_id, primary_item_id, is_published) "
+        "SELECT 'copy of ' || server_item_id, nextval('item_id_seq'), item_id, true FROM items "
+        "WHERE server_item_id = ANY(:originals)",
+        originals=[*originals],
+    )
+
+
+@pytest.mark.parametrize("still_has_it", [False, True])
+def test_what_was_unmarked_counts_no_more_unless_the_server_has_a_copy_with_the_mark(
+    shelf: Shelf, server: Server, still_has_it: bool
+):
+    publish(shelf, "film-1", "film-3", "show-1-1", "show-1-2")
+    films = [played(one) for one in ("film-1", "film-100", "copy of film-1", "film-2", "film-3", "copy of film-3")]
+    episodes = [played(one, is_episode=True) for one in ("show-1-1", "copy of show-1-1", "copy of show-1-2")]
+    server.states = films + episodes
+    read(shelf, server)
+    assert len(histories(shelf)) == 4
+    shelf.films(*(film(number) for number in range(5)))
+    server.states = [films[3]]
+    for copy in (films[2], episodes[1]):
+        server.by_id[copy.server_item_id] = [copy] * still_has_it
+    server.by_id |= {"film-100": [], "film-3": [films[4]], "copy of film-3": []}
+    found = read(shelf, server, full=True, hours=1)
+    assert found.unmarked == 2
+    watched = histories(shelf).set_index("work_id").plays.to_dict()
+    show = shelf.item("show")["work_id"]
+    assert watched.pop(shelf.item("film-2")["work_id"]) == 1
+    assert watched.pop(shelf.item("film-3")["work_id"]) == 1
+    assert watched.pop(show) == 1 + still_has_it, "nobody unmarked the second episode"
+    assert len(watched) == still_has_it
+    assert shelf.value("SELECT count(*) FROM watch_state WHERE played") == 4 + 2 * still_has_it
+    assert shelf.value("SELECT count(*) FROM plays WHERE work_id = :show", show=show) == 2, "the log keeps them"
 
 
 def test_episodes_without_a_season_that_were_watched_together_are_two_viewings(shelf: Shelf):

@@ -21,6 +21,9 @@ from aperture_dagster_tests.marks import ANOTHER_CASE
 
 pytestmark = pytest.mark.e2e
 
+BEGUN = """
+    SELECT 1 FROM watch_state JOIN work_names USING (work_id) JOIN users u USING (user_id)
+    WHERE u.name = 'anna' AND title = 'Film 6' AND position_share > 0"""
 TICKS = 60 * 10_000_000
 """A minute."""
 separate = pytest.mark.parametrize("server", ["jellyfin@12.0.0", *at_night("jellyfin@10.11.11")])
@@ -130,6 +133,10 @@ def test_what_is_watched_on_a_copy_or_an_original_is_the_same_on_both_and_stays_
         anna.renew("Film 8", "Film 5")
         assert anna.place.titles(ANNAS)[:2] == ["Film 8", "Film 5"] and "Film 6" not in anna.place.titles(ANNAS)
         assert anna.has(anna.original(6)) == (False, 50, at)
+        assert len(anna.place.home.rows(BEGUN)) == 2
+        anna.place.state.mark_unplayed("anna", "movie:6")
+        read_histories(anna.place.home, full=True)
+        assert anna.place.home.rows(BEGUN) == [], "what she takes back, no copy of the past remembers"
 
 
 @pytest.mark.parametrize("is_sent", [True, pytest.param(False, marks=ANOTHER_CASE)])
