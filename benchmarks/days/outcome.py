@@ -32,10 +32,15 @@ OF_USERS = (
     "recommendations", "discovery_candidates", "taste_profiles", "taste_weights", "shows_you_watch", "watch_state",
     "plays",
 )  # fmt: skip
-# Only one of the homes had an outage, or was refused by Trakt for an hour, and what was asked about titles of past
-# suggestions stays as long as they do.
+# Only one of the homes had an outage, or was refused by Trakt for an hour; what was asked about titles of past
+# suggestions stays as long as they do; and a copy that is published no more may have been on the list of a night that
+# one of the homes slept through, so that only the other one read its state. What it told is in the log of plays.
+PAST_COPIES = """
+    SELECT item_id FROM item_versions v WHERE is_published
+    AND NOT EXISTS (SELECT 1 FROM published_copies p WHERE p.server_item_id = v.server_item_id)"""
 WHERE = {
-    "facts": f"{VOLATILE_FACTS} AND name NOT IN ('outage', 'trakt_pause')", "fetches": "source <> 'tmdb_discovery'"
+    "facts": f"{VOLATILE_FACTS} AND name NOT IN ('outage', 'trakt_pause')", "fetches": "source <> 'tmdb_discovery'",
+    "watch_state": f"item_id NOT IN ({PAST_COPIES})",
 }  # fmt: skip
 # Ranks, by place in a row, and the score of suggestions: a title tires with each night on a list, and of those at the
 # top of a list, one a day begins to rest; one home slept through a night. What the rank is made from is compared. Nor
