@@ -285,14 +285,15 @@ def marked_items(connection: Connection, user_id: str) -> set[str]:
 def copies_with_marks(connection: Connection, user_id: str, items: Sequence[str]) -> dict[str, bool]:
     """Return copies of films and episodes (by server id) that were removed or that we published, and have a mark.
 
-    They may be on the server no more. The values say which are episodes.
+    They may be on the server no more. The values say which are episodes. Those whose id is that of another item now are
+    left out: nobody can ask for them.
     """
     statement = """
         SELECT DISTINCT c.server_item_id, c.is_episode FROM items i JOIN items c ON c.work_id = i.work_id
         AND c.is_episode = i.is_episode AND (NOT i.is_episode OR (c.season, c.number) = (i.season, i.number))
         JOIN watch_state w ON w.user_id = :user AND w.item_id = c.item_id
         WHERE i.server_item_id = ANY(:items) AND (c.is_published OR c.removed_at IS NOT NULL)
-        AND (w.played OR w.play_count > 0 OR w.favorite OR w.position_share > 0)"""
+        AND c.server_item_id IS NOT NULL AND (w.played OR w.play_count > 0 OR w.favorite OR w.position_share > 0)"""
     rows = execute(connection, statement, user=user_id, items=list(items)) if items else ()
     return {row.server_item_id: row.is_episode for row in rows}
 
