@@ -190,7 +190,7 @@ class Manifest:
             return write_copies(connection, copies)
 
     def forget_other_copies(self, list_key: str, shown: Collection[str]) -> None:
-        """Forget which copies a library showed besides these, and what their states had in common with originals'."""
+        """Forget which copies a library showed besides these."""
         statement = "DELETE FROM published_copies WHERE list_key = :key AND NOT server_item_id = ANY(:shown)"
         with self._transaction() as connection:
             execute(connection, statement, key=list_key, shown=list(shown))

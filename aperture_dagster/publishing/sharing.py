@@ -27,7 +27,8 @@ from aperture_dagster.publishing.names import shares_history
 #
 # The later play wins, so that no play is undone by an older state. A mark that a user takes back has no date; it counts
 # if the original had it when all of them last agreed. On a copy, it cannot be told from a state that the server lost
-# with the copy, so there it changes nothing but the copy.
+# with the copy, so there it changes nothing but the copy. A copy that returns to a list has the state that it had
+# when it left, since servers keep that. It is no news: the marks may have been taken back on the original meanwhile.
 
 
 Part = TypeVar("Part", "Watched | None", bool)
@@ -85,10 +86,14 @@ class Pending(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """A published copy. ``agreed`` are the states of the original and of the copy when they last agreed, if ever."""
+    """A published copy. ``agreed`` are the states of the original and of the copy when they last agreed, if ever.
+
+    ``left`` is the state in which it left its list, if it has returned, and has not agreed with the original since.
+    """
 
     state: WatchState
     agreed: tuple[WatchState, WatchState] | None
+    left: WatchState = NOTHING
 
 
 def agreement(
@@ -113,12 +118,18 @@ def settle(original: WatchState, copies: Sequence[Copy]) -> tuple[WatchState, li
     """Return the states that an original and its copies should have."""
     watched, of_copies = _settle(
         original.watched,
-        [(one.state.watched, one.agreed and (one.agreed[0].watched, one.agreed[1].watched)) for one in copies],
+        [
+            (one.state.watched, one.agreed and (one.agreed[0].watched, one.agreed[1].watched), one.left.watched)
+            for one in copies
+        ],
         _wins,
     )
     favorite, favorites = _settle(
         original.favorite,
-        [(one.state.favorite, one.agreed and (one.agreed[0].favorite, one.agreed[1].favorite)) for one in copies],
+        [
+            (one.state.favorite, one.agreed and (one.agreed[0].favorite, one.agreed[1].favorite), one.left.favorite)
+            for one in copies
+        ],
         lambda *_: True,
     )
     return WatchState(watched, favorite), list(map(WatchState, of_copies, favorites))
@@ -126,7 +137,7 @@ def settle(original: WatchState, copies: Sequence[Copy]) -> tuple[WatchState, li
 
 def _settle(
     original: Part,
-    copies: Sequence[tuple[Part, tuple[Part, Part] | None]],
+    copies: Sequence[tuple[Part, tuple[Part, Part] | None, Part]],
     wins: Callable[[Part, Part, bool], bool],
 ) -> tuple[Part, list[Part]]:
     """Settle one part of the states.
@@ -134,18 +145,15 @@ def _settle(
     ``wins`` gets the news of a copy, what it is up against, and whether nothing but this copy has news.
     """
     newest = original
-    for value, agreed in copies:
-        if not value or (agreed is not None and _same(value, agreed[1])):
+    for value, agreed, left in copies:
+        if not value or _same(value, left if agreed is None else agreed[1]):
             continue
         is_alone = agreed is not None and newest is original and _same(original, agreed[0])
         if wins(value, newest, is_alone):
             newest = value
     wanted: list[Part] = []
-    for value, agreed in copies:
-        if agreed is None:
-            is_due = bool(newest)
-        else:
-            is_due = not _same(newest, agreed[0]) or (bool(value) and not _same(value, agreed[1]))
+    for value, agreed, _ in copies:
+        is_due = agreed is None or not _same(newest, agreed[0]) or (bool(value) and not _same(value, agreed[1]))
         wanted.append(newest if is_due else value)
     return newest, wanted
 
@@ -203,7 +211,8 @@ SUBJECTS_PER_BATCH = IDS_PER_QUERY // 2
 class Pair(NamedTuple):
     """An original and one of its copies, with their ids on the server.
 
-    ``known`` are the ids of which a state is stored. ``agreed`` and ``pending`` are those of :func:`agreement`.
+    ``known`` are the ids of which a state is stored. ``agreed`` and ``pending`` are those of :func:`agreement`,
+    ``left`` is that of :class:`Copy`.
     """
 
     original_id: str
@@ -211,6 +220,7 @@ class Pair(NamedTuple):
     known: frozenset[str]
     agreed: tuple[WatchState, WatchState] | None
     pending: Pending | None
+    left: WatchState
 
 
 @dataclass(slots=True)
@@ -328,7 +338,7 @@ class WatchStateSharing:
         """Return the states that an original and its copies should have, by id."""
         now = self._clock.now()
         original_id = pairs[0].original_id
-        copies = [Copy(state_of(found[one.copy_id], now), one.agreed) for one in pairs]
+        copies = [Copy(state_of(found[one.copy_id], now), one.agreed, one.left) for one in pairs]
         newest, of_copies = settle(state_of(found[original_id], now), copies)
         return {original_id: newest} | dict(zip((one.copy_id for one in pairs), of_copies, strict=True))
 
@@ -396,11 +406,12 @@ def due_subjects(
         of_original, has_copy, of_copy, record = rest[:4], rest[4], rest[5:9], rest[9:]
         original = _known(of_original, now) if has_original else NOTHING
         copy = _known(of_copy, now) if has_copy else NOTHING
-        agreed = (_read_stored(record[0]), _read_stored(record[1])) if record[0] is not None else None
+        left = _read_stored(record[1]) if record[1] is not None else NOTHING
+        agreed = (_read_stored(record[0]), left) if record[0] is not None else None
         pending = record[2] and Pending(_read_stored(record[2][0]), _read_stored(record[2][1]), *record[2][2:])
         known = frozenset([original_id] * has_original + [copy_id] * has_copy)
         subject = subjects.setdefault(item, Subject(original_id))
-        subject.pairs.append(Pair(original_id, copy_id, known, agreed, pending))
+        subject.pairs.append(Pair(original_id, copy_id, known, agreed, pending, left))
         last = agreed or (NOTHING, NOTHING)
         if pending or not (original.agrees(last[0]) and copy.agrees(last[1])):
             due.add(item)
@@ -417,12 +428,12 @@ def _known(row: Sequence[Any], now: datetime) -> WatchState:
 
 def _row(pair: Pair) -> dict[str, Any]:
     """Return the record of a pair as it is, with nothing that is being written."""
-    original, copy = pair.agreed or (None, None)
+    original, copy = pair.agreed or (None, pair.left)
     return {
         "copy_id": pair.copy_id,
         "original_id": pair.original_id,
         "original": _stored(original) if original is not None else None,
-        "copy": _stored(copy) if copy is not None else None,
+        "copy": _stored(copy),
         "pending": None,
     }
 

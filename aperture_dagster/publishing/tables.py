@@ -62,15 +62,16 @@ shared_states = Table(
     metadata,
     Column("user_id", Text, ForeignKey("users.user_id"), primary_key=True),
     Column(
-        "copy_id", Text, ForeignKey("published_copies.server_item_id", ondelete="CASCADE"), primary_key=True,
+        "copy_id", Text, ForeignKey("item_versions.server_item_id", ondelete="CASCADE"), primary_key=True,
         comment="its id on the media server",
     ),
     Column("original_id", Text, nullable=False, comment="the same of the original"),
-    Column("original", JSONB, comment="played, position as a share, last played, favourite; null: they never agreed"),
-    Column("copy", JSONB, comment="the same of the copy"),
+    Column("original", JSONB, comment="played, position as a share, last played, favourite; null: they never agreed, "
+           "or not since the copy returned to its list"),
+    Column("copy", JSONB, comment="the same of the copy, or that in which it left its list"),
     Column("pending", JSONB, comment="what is being written: both states, and to which of the two; null: nothing"),
     Index("ix_shared_states_copy_id", "copy_id"),
-    comment="The watch states of users in which originals and published copies last agreed.",
+    comment="The watch states of users in which originals and published copies last agreed, also of copies that left.",
 )  # fmt: skip
 
 published_lists = Table(

@@ -137,6 +137,9 @@ def test_what_is_watched_on_a_copy_or_an_original_is_the_same_on_both_and_stays_
         anna.place.state.mark_unplayed("anna", "movie:6")
         read_histories(anna.place.home, full=True)
         assert anna.place.home.rows(BEGUN) == [], "what she takes back, no copy of the past remembers"
+        anna.renew("Film 6", "Film 5")
+        anna.sync()
+        assert anna.has(anna.original(6))[:2] == (False, 0), "nor does one that returns"
 
 
 @pytest.mark.parametrize("is_sent", [True, pytest.param(False, marks=ANOTHER_CASE)])

@@ -70,6 +70,8 @@ def test_both_get_the_state_that_is_the_latest(
 def test_a_mark_that_was_taken_back_on_a_copy_stays_there_until_the_original_has_news():
     agreed = both(seen(2, favorite=True))
     assert settle(agreed[0], [Copy(NOTHING, agreed)]) == (agreed[0], [NOTHING])
+    returned = Copy(agreed[1], None, left=agreed[1])
+    assert settle(NOTHING, [returned]) == (NOTHING, [NOTHING]), "taken back while the copy was on no list"
     later = seen(1, favorite=True)
     assert settle(later, [Copy(NOTHING, agreed)]) == (later, [WatchState(later.watched)])
 

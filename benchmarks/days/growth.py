@@ -31,7 +31,7 @@ STAYS = {
     "product ai_prices": "a row for each change of a price",
     "product quota": "counts are kept for 90 days",
     "product item_files": "a row for each title that was published once",
-    "product shared_states": "a row for each state of a published title, until it leaves the list",
+    "product shared_states": "what somebody has watched on a published copy is never deleted",
     "Dagster's job_ticks": "turns of schedules are kept for 90 days",
     "Dagster's snapshots": "jobs and their plans, as they were in past runs, are kept",
     "files home/postgres/pg_wal": "PostgreSQL keeps 1 GB at most",

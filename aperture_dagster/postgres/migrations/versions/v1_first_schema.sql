@@ -1131,6 +1131,25 @@ CREATE TABLE published_copies (
 CREATE INDEX ix_published_copies_list_key ON published_copies (list_key);
 COMMENT ON TABLE published_copies IS 'Titles and episodes that published libraries show, by their ids on the media server, as long as they do. item_versions says which originals they are copies of.';
 
+CREATE TABLE shared_states (
+    user_id TEXT NOT NULL,
+    copy_id TEXT NOT NULL,
+    original_id TEXT NOT NULL,
+    original JSONB,
+    copy JSONB,
+    pending JSONB,
+    CONSTRAINT pk_shared_states PRIMARY KEY (user_id, copy_id),
+    CONSTRAINT fk_shared_states_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_shared_states_copy_id FOREIGN KEY(copy_id) REFERENCES item_versions (server_item_id) ON DELETE CASCADE
+);
+CREATE INDEX ix_shared_states_copy_id ON shared_states (copy_id);
+COMMENT ON TABLE shared_states IS 'The watch states of users in which originals and published copies last agreed, also of copies that left.';
+COMMENT ON COLUMN shared_states.copy_id IS 'its id on the media server';
+COMMENT ON COLUMN shared_states.original_id IS 'the same of the original';
+COMMENT ON COLUMN shared_states.original IS 'played, position as a share, last played, favourite; null: they never agreed, or not since the copy returned to its list';
+COMMENT ON COLUMN shared_states.copy IS 'the same of the copy, or that in which it left its list';
+COMMENT ON COLUMN shared_states.pending IS 'what is being written: both states, and to which of the two; null: nothing';
+
 CREATE TABLE episodes (
     item_id BIGINT NOT NULL,
     series_item_id BIGINT NOT NULL,
@@ -1157,25 +1176,6 @@ CREATE INDEX ix_episodes_series_item_id ON episodes (series_item_id, season, num
 CREATE INDEX ix_episodes_work_id ON episodes (work_id);
 COMMENT ON TABLE episodes IS 'One row per episode item on the media server; removed_at is its tombstone. Never deleted.';
 COMMENT ON COLUMN episodes.server_item_id IS 'null if the server has given it to another item';
-
-CREATE TABLE shared_states (
-    user_id TEXT NOT NULL,
-    copy_id TEXT NOT NULL,
-    original_id TEXT NOT NULL,
-    original JSONB,
-    copy JSONB,
-    pending JSONB,
-    CONSTRAINT pk_shared_states PRIMARY KEY (user_id, copy_id),
-    CONSTRAINT fk_shared_states_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
-    CONSTRAINT fk_shared_states_copy_id FOREIGN KEY(copy_id) REFERENCES published_copies (server_item_id) ON DELETE CASCADE
-);
-CREATE INDEX ix_shared_states_copy_id ON shared_states (copy_id);
-COMMENT ON TABLE shared_states IS 'The watch states of users in which originals and published copies last agreed.';
-COMMENT ON COLUMN shared_states.copy_id IS 'its id on the media server';
-COMMENT ON COLUMN shared_states.original_id IS 'the same of the original';
-COMMENT ON COLUMN shared_states.original IS 'played, position as a share, last played, favourite; null: they never agreed';
-COMMENT ON COLUMN shared_states.copy IS 'the same of the copy';
-COMMENT ON COLUMN shared_states.pending IS 'what is being written: both states, and to which of the two; null: nothing';
 CREATE VIEW present_titles AS SELECT * FROM titles WHERE removed_at IS NULL;
 CREATE VIEW present_episodes AS SELECT * FROM episodes WHERE removed_at IS NULL;
 CREATE VIEW present_users AS SELECT * FROM users WHERE removed_at IS NULL;
