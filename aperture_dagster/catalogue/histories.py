@@ -19,7 +19,7 @@ from aperture_dagster.catalogue.rules import check_history_loss, next_watermark
 from aperture_dagster.catalogue.watch_states import (
     PageResult,
     SyncMark,
-    copies_with_marks,
+    copies_of_unmarked,
     items_with_versions,
     marked_items,
     read_mark,
@@ -139,8 +139,12 @@ class HistoryReader:
             started_at = database_time(connection)
 
         def write(page: Sequence[ItemState]) -> PageResult:
+            copies = self._copies(user, page, known)
             with self._database.transaction() as connection:
-                return self._record(connection, user.user_id, page, now=now, requested_at=started_at)
+                record = functools.partial(self._record, connection, user.user_id, now=now, requested_at=started_at)
+                if copies:
+                    found.ratings += record(copies).rating_changes
+                return record(page)
 
         # A mark in the future was made by a clock that has been set back since, so it does not show what is new.
         is_known = mark.watermark is not None and mark.watermark <= now
@@ -156,11 +160,9 @@ class HistoryReader:
             watermark = mark.watermark
         found.compared = since is None and listing.complete
         if found.compared:
-            gone = self._gone(user, found, known, accept_removals=accept_removals)
-            result = write(gone)
+            result = write(self._gone(user, found, known, accept_removals=accept_removals))
             found.unmarked = result.states.written
             found.ratings += result.rating_changes
-            found.ratings += write(self._copies(user, gone)).rating_changes
         with self._database.transaction() as connection:
             is_full = found.compared and not listing.problems
             write_mark(connection, user.user_id, watermark, now=now, full=is_full)
@@ -180,12 +182,14 @@ class HistoryReader:
         with self._database.transaction() as connection:
             return items_with_versions(connection)
 
-    def _gone(self, user: User, found: HistoryRead, known: set[str], *, accept_removals: bool) -> list[ItemState]:
+    def _gone(
+        self, user: User, found: HistoryRead, known: Mapping[str, bool], *, accept_removals: bool
+    ) -> list[ItemState]:
         """Return the states of items that had a mark and are not listed; raises as :meth:`read`.
 
         What is not listed may have a new id, or be hidden from this user, so the items are requested by id.
         """
-        missing = sorted(known - found.listed)
+        missing = sorted(known.keys() - found.listed)
         states = [state for page in self._server.states_of(user.user_id, missing) for state in page]
         believed = bool(found.listed) or not (user.access.all_libraries or user.access.library_ids)
         check_history_loss(
@@ -197,16 +201,24 @@ class HistoryReader:
         )
         return states
 
-    def _copies(self, user: User, states: Sequence[ItemState]) -> list[ItemState]:
-        """Return the states of published and removed copies of what was unmarked.
+    def _copies(self, user: User, states: Sequence[ItemState], known: Mapping[str, bool]) -> list[ItemState]:
+        """Return the states of other copies of what lacks a mark in these states that it has in the database.
 
-        Those that the server does not have any more would keep the mark for ever.
+        Those that the server does not show to the user any more would keep the mark for ever.
         """
-        unmarked = [state.server_item_id for state in states if not state.has_content]
+        unmarked = [
+            state
+            for state in states
+            if (was_favorite := known.get(state.server_item_id)) is not None
+            and not (state.was_started and state.favorite >= was_favorite)
+        ]
+        if not unmarked:
+            return []
         with self._database.transaction() as connection:
-            copies = copies_with_marks(connection, user.user_id, unmarked)
-        told = {one.server_item_id: one for page in self._server.states_of(user.user_id, [*copies]) for one in page}
-        return [told.get(one) or ItemState(one, is_episode=is_episode) for one, is_episode in copies.items()]
+            copies = copies_of_unmarked(connection, user.user_id, unmarked)
+        ids = [state.server_item_id for state in copies]
+        told = {one.server_item_id: one for page in self._server.states_of(user.user_id, ids) for one in page}
+        return [told.get(state.server_item_id, state) for state in copies]
 
 
 def _count(found: HistoryRead, page: Sequence[ItemState], result: PageResult) -> None:

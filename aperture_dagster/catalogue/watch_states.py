@@ -267,35 +267,54 @@ def items_with_versions(connection: Connection) -> list[str]:
 
 # Not a join: where the statistics know nothing of a user, it would compare every item with every state.
 _MARKED = """
-    SELECT i.server_item_id FROM items i WHERE i.removed_at IS NULL AND NOT i.is_published
+    SELECT i.server_item_id,
+    i.item_id = ANY(ARRAY(SELECT item_id FROM watch_state WHERE user_id = :user AND favorite)) AS favorite
+    FROM items i WHERE i.removed_at IS NULL AND NOT i.is_published
     AND i.item_id = ANY(ARRAY(SELECT w.item_id FROM watch_state w
       WHERE w.user_id = :user AND (w.played OR w.favorite OR w.position_share > 0
         OR EXISTS (SELECT 1 FROM ratings r WHERE r.user_id = w.user_id AND r.source = 'server'
           AND r.work_id = w.work_id AND r.item_id = w.item_id AND r.rating IS NOT NULL))))"""
 
 
-def marked_items(connection: Connection, user_id: str) -> set[str]:
-    """Return the server ids of items with a mark (played, started, favourite or rated) when last read.
+def marked_items(connection: Connection, user_id: str) -> dict[str, bool]:
+    """Return items, by server id, with a mark (played, started, favourite or rated) when last read.
 
-    Published copies are left out: they come and go with the lists.
+    The values say which are favourites. Published copies are left out: they come and go with the lists.
     """
-    return set(execute(connection, _MARKED, user=user_id).scalars())
+    return {row.server_item_id: row.favorite for row in execute(connection, _MARKED, user=user_id)}
 
 
-def copies_with_marks(connection: Connection, user_id: str, items: Sequence[str]) -> dict[str, bool]:
-    """Return copies of films and episodes (by server id) that were removed or that we published, and have a mark.
+def copies_of_unmarked(connection: Connection, user_id: str, states: Sequence[ItemState]) -> list[ItemState]:
+    """Return the states of other copies of films and episodes, without the marks that their user takes back.
 
-    They may be on the server no more. The values say which are episodes. Those whose id is that of another item now are
-    left out: nobody can ask for them.
+    These are what ``states`` lack of what is stored. A copy whose id is that of another item now is left out: nobody
+    can ask for it.
     """
     statement = """
-        SELECT DISTINCT c.server_item_id, c.is_episode FROM items i JOIN items c ON c.work_id = i.work_id
-        AND c.is_episode = i.is_episode AND (NOT i.is_episode OR (c.season, c.number) = (i.season, i.number))
+        SELECT c.server_item_id, c.is_episode, w.played, w.play_count, w.position_share, w.last_played_at,
+        w.favorite AND NOT bool_or(u.unfavorite) AS favorite, r.rating, bool_or(u.unwatched) AS unwatched
+        FROM (SELECT i.*, o.favorite AND NOT s.favorite AS unfavorite,
+            (o.played OR o.play_count > 0 OR o.position_share > 0) AND NOT s.started AS unwatched
+          FROM unnest(CAST(:ids AS text[]), CAST(:started AS boolean[]), CAST(:favorites AS boolean[]))
+            AS s (id, started, favorite)
+          JOIN items i ON i.server_item_id = s.id JOIN watch_state o ON o.user_id = :user AND o.item_id = i.item_id) u
+        JOIN items c ON c.work_id = u.work_id AND c.is_episode = u.is_episode AND c.item_id <> u.item_id
+          AND (NOT c.is_episode OR (c.season, c.number) = (u.season, u.number))
         JOIN watch_state w ON w.user_id = :user AND w.item_id = c.item_id
-        WHERE i.server_item_id = ANY(:items) AND (c.is_published OR c.removed_at IS NOT NULL)
-        AND c.server_item_id IS NOT NULL AND (w.played OR w.play_count > 0 OR w.favorite OR w.position_share > 0)"""
-    rows = execute(connection, statement, user=user_id, items=list(items)) if items else ()
-    return {row.server_item_id: row.is_episode for row in rows}
+        LEFT JOIN ratings r ON (r.user_id, r.source, r.work_id, r.item_id) = (:user, 'server', w.work_id, w.item_id)
+        WHERE c.server_item_id IS NOT NULL AND (u.unfavorite AND w.favorite
+          OR u.unwatched AND (w.played OR w.play_count > 0 OR w.position_share > 0))
+        GROUP BY c.server_item_id, c.is_episode, w.user_id, w.item_id, r.rating"""
+    lacking = {
+        "ids": [one.server_item_id for one in states],
+        "started": [one.was_started for one in states],
+        "favorites": [one.favorite for one in states],
+    }
+    found: list[ItemState] = []
+    for *values, is_unwatched in execute(connection, statement, user=user_id, **lacking):
+        copy = ItemState(*values)
+        found.append(ItemState(copy.server_item_id, copy.is_episode, favorite=copy.favorite) if is_unwatched else copy)
+    return found
 
 
 def count_marked_items(connection: Connection, user_id: str) -> int:

@@ -139,9 +139,14 @@ class ItemState(NamedTuple):
     position_ticks: int = 0
 
     @property
+    def was_started(self) -> bool:
+        """Whether the user finished or began the item, now or before."""
+        return bool(self.played or self.play_count or self.position_share)
+
+    @property
     def has_content(self) -> bool:
         """Whether the user did anything with the item."""
-        return bool(self.played or self.play_count or self.position_share or self.favorite or self.rating is not None)
+        return self.was_started or self.favorite or self.rating is not None
 
 
 def with_content(pages: Iterable[list[ItemState]]) -> Iterator[list[ItemState]]:

@@ -138,31 +138,40 @@ def publish(shelf: Shelf, *originals: str) -> None:
 def test_what_was_unmarked_counts_no_more_unless_the_server_has_a_copy_with_the_mark(
     shelf: Shelf, server: Server, still_has_it: bool
 ):
-    publish(shelf, "film-1", "film-3", "show-1-1", "show-1-2")
+    publish(shelf, "film-0", "film-1", "film-2", "film-3", "show-1-1", "show-1-2")
+    shelf.do("UPDATE item_versions SET is_published = false WHERE server_item_id = 'copy of film-1'")
     shelf.films(*(film(number) for number in range(5)), film(100, tmdb_id=1), film(200, tmdb_id=4))
     films = [played(one) for one in ("film-1", "film-100", "copy of film-1", "film-2", "film-3", "copy of film-3")]
     films += [played("film-4"), played("film-200")]
+    films += [played(one, favorite=True) for one in ("film-2", "copy of film-2", "film-0", "copy of film-0")]
     episodes = [played(one, is_episode=True) for one in ("show-1-1", "copy of show-1-1", "copy of show-1-2")]
     server.states = films + episodes
     read(shelf, server)
-    assert len(histories(shelf)) == 5
+    assert len(histories(shelf)) == 6
     shelf.films(*(film(number) for number in range(5)))
     shelf.do("UPDATE titles SET server_item_id = NULL WHERE server_item_id = 'film-200'")
-    server.states = [films[3]]
+    server.states = [films[3], played("film-0", favorite=True, **UNPLAYED)]
     for copy in (films[2], episodes[1]):
         server.by_id[copy.server_item_id] = [copy] * still_has_it
-    server.by_id |= {"film-100": [], "film-3": [films[4]], "copy of film-3": []}
+    server.by_id |= {"film-100": [], "film-3": [films[4]]}
+    server.by_id |= {f"copy of film-{number}": [] for number in (0, 2, 3)}
     found = read(shelf, server, full=True, hours=1)
     assert found.unmarked == 3
-    watched = histories(shelf).set_index("work_id").plays.to_dict()
+    now = histories(shelf).set_index("work_id")
+    watched, favorites = now.plays.to_dict(), [*now.index[now.favorite]]
+    assert [watched.pop(one) for one in favorites] == [0] and favorites == [shelf.item("film-0")["work_id"]]
     show = shelf.item("show")["work_id"]
     assert watched.pop(shelf.item("film-2")["work_id"]) == 1
     assert watched.pop(shelf.item("film-3")["work_id"]) == 1
     assert watched.pop(shelf.item("film-4")["work_id"]) == 1, "of a copy whose id is another one's, nobody can know"
     assert watched.pop(show) == 1 + still_has_it, "nobody unmarked the second episode"
     assert len(watched) == still_has_it
-    assert shelf.value("SELECT count(*) FROM watch_state WHERE played") == 5 + 2 * still_has_it
+    assert shelf.value("SELECT count(*) FROM watch_state WHERE played") == 6 + 2 * still_has_it
     assert shelf.value("SELECT count(*) FROM plays WHERE work_id = :show", show=show) == 2, "the log keeps them"
+    # Emby lists what is unmarked among what has changed.
+    server.states = [played("film-2", **UNPLAYED)]
+    read(shelf, server, hours=2)
+    assert server.asked_since[-1] and shelf.item("film-2")["work_id"] not in [*histories(shelf).work_id]
 
 
 def test_episodes_without_a_season_that_were_watched_together_are_two_viewings(shelf: Shelf):

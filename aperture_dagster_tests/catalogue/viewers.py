@@ -31,7 +31,7 @@ def furnish(shelf: Shelf) -> None:
 def mark(shelf: Shelf, user: str, *listed: str) -> int:
     """Write a full listing in which only these items are marked; return the number of changes."""
     with shelf.open() as connection:
-        others = marked_items(connection, user) - set(listed)
+        others = marked_items(connection, user).keys() - set(listed)
     nothing = {"played": False, "play_count": 0, "last_played_at": None}
     return shelf.history(user, *(played(one, **nothing) for one in others)).states.updated
 
