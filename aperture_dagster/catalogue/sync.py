@@ -26,6 +26,8 @@ from aperture_dagster.worklist.queue import ask_again
 
 # Condition on a row ``t`` that is not listed: it is certainly missing. Needs a join with ``seen_ids``.
 MISSING = "(t.library_id = ANY(:complete) AND seen_ids.id IS NULL)"
+# Tables of what users said about works, with the condition that rows ``o`` and ``s`` of a user and work are one.
+_SAID = {"ratings": "(o.source, o.item_id) = (s.source, s.item_id)", "dismissals": "TRUE", "more_like_this": "TRUE"}
 # Select the row that a version ``v`` has because it used to be an item.
 _FORMER_ITEM = "SELECT 1 FROM {table} o WHERE o.item_id = v.item_id OR o.server_item_id = v.server_item_id"
 
@@ -153,7 +155,7 @@ class CatalogueSync:
             result.removed = _release_ids(connection)
             connection.exec_driver_sql(
                 "CREATE TEMPORARY TABLE moved ON COMMIT DROP AS "
-                f"SELECT item_id, s.work_id FROM {known} WHERE t.work_id <> s.work_id"
+                f"SELECT item_id, s.work_id, t.work_id AS left_work_id FROM {known} WHERE t.work_id <> s.work_id"
             )
             result.counts = merge(connection, self.TABLE, "staged_items", self._written)
             connection.exec_driver_sql(
@@ -405,9 +407,13 @@ def _write_versions(connection: Connection) -> None:
 
 
 def _move_history(connection: Connection) -> None:
-    """Move the history of items that now belong to another work, including their episodes and versions."""
+    """Move the history of items that now belong to another work, including their episodes and versions.
+
+    What users said about a work that had no ids goes with it.
+    """
     statement = """
-        INSERT INTO moved SELECT e.item_id, m.work_id FROM moved m JOIN episodes e ON e.series_item_id = m.item_id
+        INSERT INTO moved (item_id, work_id)
+        SELECT e.item_id, m.work_id FROM moved m JOIN episodes e ON e.series_item_id = m.item_id
         UNION ALL
         SELECT v.item_id, s.work_id FROM staged_items s JOIN item_versions v ON v.primary_item_id = s.item_id"""
     execute(connection, statement)
@@ -417,6 +423,17 @@ def _move_history(connection: Connection) -> None:
                 f"UPDATE {table} h SET work_id = m.work_id FROM moved m "
                 "WHERE m.item_id = h.item_id AND m.work_id <> h.work_id"
             )
+        # A work without ids was this title before it was identified. Any other may have been another title.
+        statement = """
+            SELECT DISTINCT w.work_id AS old, m.work_id AS new FROM moved m JOIN works w ON w.work_id = m.left_work_id
+            WHERE num_nonnulls(w.tmdb_id, w.imdb_id, w.tvdb_id) = 0
+            AND NOT EXISTS (SELECT 1 FROM titles t WHERE t.work_id = w.work_id)"""
+        for old, new in execute(connection, statement).all():
+            for table, is_same in _SAID.items():
+                statement = f"""
+                    UPDATE {table} s SET work_id = :new WHERE work_id = :old AND NOT EXISTS (
+                      SELECT 1 FROM {table} o WHERE (o.user_id, o.work_id) = (s.user_id, :new) AND {is_same})"""
+                execute(connection, statement, old=old, new=new)
 
 
 def _next_number(connection: Connection, sequence: str) -> Callable[[], int]:

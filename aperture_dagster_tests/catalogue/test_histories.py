@@ -153,8 +153,7 @@ def test_what_was_unmarked_counts_no_more_unless_the_server_has_a_copy_with_the_
     server.states = [films[3], played("film-0", favorite=True, **UNPLAYED)]
     for copy in (films[2], episodes[1]):
         server.by_id[copy.server_item_id] = [copy] * still_has_it
-    server.by_id |= {"film-100": [], "film-3": [films[4]]}
-    server.by_id |= {f"copy of film-{number}": [] for number in (0, 2, 3)}
+    server.by_id |= {"film-100": [], "film-3": [films[4]], **{f"copy of film-{one}": [] for one in (0, 2, 3)}}
     found = read(shelf, server, full=True, hours=1)
     assert found.unmarked == 3
     now = histories(shelf).set_index("work_id")
