@@ -194,11 +194,13 @@ def owned_under_any_id(connection: Connection, works: Collection[int] | None = N
 
 
 # What a user has watched anywhere, rated, dismissed or requested, under all ids known, or excluded the genre of.
-# Requests that failed or were refused did not reach anybody.
+# Requests that failed or were refused did not reach anybody. A rating that any source removed later is none.
 _SETTLED = """
     SELECT k.user_id, k.work_id, i.media_type, i.tmdb_id, i.imdb_id, i.tvdb_id FROM (
       SELECT user_id, work_id FROM watch_state WHERE played OR play_count > 0 OR position_share > 0
-      UNION SELECT user_id, work_id FROM plays UNION SELECT user_id, work_id FROM ratings WHERE rating IS NOT NULL
+      UNION SELECT user_id, work_id FROM plays
+      UNION SELECT user_id, work_id FROM ratings r WHERE rating IS NOT NULL AND NOT EXISTS (SELECT 1 FROM ratings o
+        WHERE (o.user_id, o.work_id) = (r.user_id, r.work_id) AND o.rating IS NULL AND o.updated_at > r.updated_at)
       UNION SELECT user_id, work_id FROM trakt_ratings) k
     JOIN (SELECT work_id, media_type, tmdb_id, imdb_id, tvdb_id FROM work_ids
       UNION ALL SELECT work_id, media_type, tmdb_id, imdb_id, tvdb_id FROM titles) i USING (work_id)
