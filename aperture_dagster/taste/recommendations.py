@@ -122,14 +122,17 @@ class Place:
 
 
 def resting(places: Sequence[Place], today: date) -> frozenset[int]:
-    """Return which titles of a user rest today."""
+    """Return which titles of a user rest today.
+
+    A date in the future is that of a clock that was ahead: it lets nothing rest, or stay at the top, for years.
+    """
     found: set[int] = set()
     for media_type in {place.media_type for place in places}:
         own = [place for place in places if place.media_type == media_type]
         begun = {place.work_id: place.rests_from for place in own if place.rests_from is not None}
-        found |= {work for work, day in begun.items() if today < day + REST}
-        due = [place for place in own if place.rests_from is None and place.since + LEAST <= today]
-        lately = [day for day in begun.values() if today - WEEK < day]
+        found |= {work for work, day in begun.items() if day <= today < day + REST}
+        due = [place for place in own if place.rests_from is None and not place.since <= today < place.since + LEAST]
+        lately = [day for day in begun.values() if today - WEEK < day <= today]
         if due and today not in lately and len(lately) < MOST:
             found.add(min(due, key=lambda place: (place.since, -(place.rank or 0), place.work_id)).work_id)
     return frozenset(found)
@@ -148,7 +151,7 @@ def next_places(
     """
     before = {place.work_id: place for place in places}
     top = {
-        row["work_id"]: before[row["work_id"]].since
+        row["work_id"]: min(before[row["work_id"]].since, today)
         if row["work_id"] in before and before[row["work_id"]].rests_from is None
         else today
         for row in listed
