@@ -105,7 +105,7 @@ class Page:
 
 def for_you(connection: Connection, viewer: User, settings: Settings, now: datetime, _: Texts) -> Page:
     """Return the films and series that are recommended to a member, and what they may like to watch again."""
-    rows = recommendation_table(connection, viewer.user_id)
+    rows = _nameable(connection, viewer, settings, recommendation_table(connection, viewer.user_id))
     today = today_of(now, settings)
     # On the first day of a list, everything would be new.
     is_renewed = {row["listed_since"] for row in rows} - {today}
@@ -140,7 +140,7 @@ def suggestions(connection: Connection, viewer: User, settings: Settings, now: d
     """Return titles that are not in the library and would suit a member, with where they stream."""
     rows = candidate_table(connection, viewer.user_id, country=settings.country)
     suitable = _suitable(connection, viewer, settings, works_of(rows))
-    shown = [row for row in rows if row["work_id"] in suitable]
+    shown = _nameable(connection, viewer, settings, [row for row in rows if row["work_id"] in suitable])
     shelves = _by_type(shown, None, lambda row: [why_suggested(row, _), *said_to_stream(row, _)])
     shelves = _in_view(shelves, dict.fromkeys(LABELS.values(), settings.discovery_per_list))
     shelves += _requested(connection, viewer, settings, _)
@@ -208,6 +208,15 @@ def own_ratings(connection: Connection, viewer: User, page: Page) -> dict[int, i
     works = [card.work for shelf in page.shelves for card in shelf.cards]
     found = ratings_in_force(connection, viewer.user_id, works=works)
     return {work: one.value for work, one in found.items() if one.value is not None}
+
+
+def _nameable(connection: Connection, viewer: User, settings: Settings, rows: Sequence[Row]) -> list[Row]:
+    """Leave out of the reasons what a member liked once and may not see by now."""
+    allowed = allowed_works(connection, viewer, settings, list({work for row in rows for work in row["liked"]}))
+    return [
+        {**row, "because": [title for work, title in zip(row["liked"], row["because"], strict=True) if work in allowed]}
+        for row in rows
+    ]
 
 
 def works_of(rows: Collection[Row]) -> list[int]:

@@ -102,13 +102,16 @@ _SHOWN = """
 def candidate_table(connection: Connection, user_id: str, *, country: str) -> list[dict[str, Any]]:
     """List a user's suggestions with titles, reasons and where they stream in a country; films first, in rank order.
 
-    What the library has by now, and what the user has hidden, is left out.
+    What the library has by now, and what the user has hidden, is left out. ``because`` has the titles of reasons,
+    ``liked`` their works.
     """
+    reasons = """
+        FROM unnest(c.because) WITH ORDINALITY AS b_(work_id, place)
+        LEFT JOIN work_names b USING (work_id) LEFT JOIN discovery_pool o USING (work_id)
+        WHERE coalesce(b.title, o.title) IS NOT NULL ORDER BY place"""
     statement = f"""
         SELECT c.work_id, c.media_type, c.rank, {_SHOWN}, c.score::float8 AS score, c.components,
-        ARRAY(SELECT coalesce(b.title, o.title) FROM unnest(c.because) WITH ORDINALITY AS b_(work_id, place)
-          LEFT JOIN work_names b USING (work_id) LEFT JOIN discovery_pool o USING (work_id)
-          WHERE coalesce(b.title, o.title) IS NOT NULL ORDER BY place) AS because
+        ARRAY(SELECT coalesce(b.title, o.title) {reasons}) AS because, ARRAY(SELECT work_id {reasons}) AS liked
         FROM discovery_candidates c JOIN discovery_pool p USING (work_id)
         WHERE c.user_id = :user AND work_id NOT IN (SELECT work_id FROM hidden_works WHERE user_id = :user)
         ORDER BY c.media_type, c.rank"""

@@ -284,7 +284,10 @@ def reason_of(row: Mapping[str, Any], _: Texts = ENGLISH) -> str:
 
 
 def recommendation_table(connection: Connection, user_id: str) -> list[dict[str, Any]]:
-    """List a user's recommendations, except hidden ones, with titles and reasons, films first, in rank order."""
+    """List a user's recommendations, except hidden ones, with titles and reasons, films first, in rank order.
+
+    ``because`` has the titles of reasons, ``liked`` their works.
+    """
     statement = """
         SELECT work_id, media_type, rank, score::float8 AS score, components, is_cold, listed_since, generated_at,
         because FROM recommendations WHERE user_id = :user
@@ -297,10 +300,9 @@ def recommendation_table(connection: Connection, user_id: str) -> list[dict[str,
         WHERE work_id = ANY(CAST(:works AS bigint[]))"""
     names = {row["work_id"]: row for row in read_rows(connection, statement, works=array_of(works))}
     titled = {work: row["title"] for work, row in names.items() if row["title"] is not None}
-    return [
-        row | names[row["work_id"]] | {"because": [titled[work] for work in row["because"] if work in titled]}
-        for row in rows
-    ]
+    for row in rows:
+        row["liked"] = [work for work in row["because"] if work in titled]
+    return [row | names[row["work_id"]] | {"because": [titled[work] for work in row["liked"]]} for row in rows]
 
 
 def first_recommendations(connection: Connection, user_ids: Sequence[str], limit: int) -> list[dict[str, Any]]:

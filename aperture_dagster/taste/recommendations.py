@@ -229,6 +229,8 @@ class Recommendations:
             as_of=as_of,
             users=[user.user_id for user in users],
             excluded=excluded,
+            # What a user liked once may be hidden from them by now.
+            unnamed=excluded,
             resting={user.user_id: works for user, works in resting},
             crowd=read_crowd(log, settings, items),
         )

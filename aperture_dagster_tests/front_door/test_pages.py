@@ -88,6 +88,8 @@ def test_what_the_policies_forbid_since_the_lists_were_made_is_on_no_page(home: 
         home.user("Ben", is_hidden=True, **POLICY | columns)
         seen = {path: set(titles(visit(f"{path}?as=Ben").text)) for path in pages}
         assert set().union(*seen.values()) == found, columns
+        named = "Solaris" in visit("/?as=Ben").text + visit("/suggestions?as=Ben").text
+        assert named == (not columns or "blocked_tags" in columns), "nor does a reason name it"
         assert seen["/"] == seen["/top-picks"] == found & {"Heat 2000", "Up 2000"}, columns
         # Others see them still.
         assert titles(visit("/top-picks?as=Anna").text) == ["Heat 2000", "Up 2000"]

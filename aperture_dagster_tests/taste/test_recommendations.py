@@ -38,25 +38,25 @@ def ranked(shelf: Shelf, make_settings: Callable[..., Settings]) -> Lists:
         write_vectors(connection, "m", works, list(map(str, works)), vectors)
         activate_model(connection, "m")
 
-    def rank(access: Access | None = None, resting: Collection[int] = ()) -> list[str]:
+    def rank(access: Access | None = None, resting: Collection[int] = (), *, reasons: bool = False) -> list[str]:
         with shelf.open() as connection:
             ann, bob = sorted(read_users(connection), key=lambda user: user.name)
         people: list[tuple[User, Collection[int]]] = [(replace(ann, access=access or ann.access), resting), (bob, ())]
         made = Recommendations(
             logging.getLogger("test"), shelf.database, make_settings(), people, model_key="m", as_of=NOW
         )
-        names = {
-            row["item_id"]: row["server_item_id"] for row in shelf.rows("SELECT item_id, server_item_id FROM titles")
-        }
-        return [names[row["item_id"]] for row in made.of(people[0][0])]
+        names = {row["work_id"]: row["server_item_id"] for row in shelf.rows("SELECT * FROM titles")}
+        rows = made.of(people[0][0])
+        return [names[one] for row in rows for one in (row["because"] if reasons else [row["work_id"]])]
 
     return rank
 
 
 def test_a_limited_user_gets_what_they_may_see_also_beside_one_without_limits(ranked: Lists):
-    assert "film-7" in ranked()
-    found = ranked(Access(blocked_tags=("private",)))
-    assert found and all(int(one.removeprefix("film-")) % 2 == 0 for one in found)
+    for reasons in (False, True):
+        assert any(int(one.removeprefix("film-")) % 2 for one in ranked(reasons=reasons))
+        found = ranked(Access(blocked_tags=("private",)), reasons=reasons)
+        assert found and all(int(one.removeprefix("film-")) % 2 == 0 for one in found)
 
 
 def test_what_was_watched_or_hidden_is_on_no_list(shelf: Shelf, ranked: Lists):

@@ -93,6 +93,8 @@ class RankingInputs:
     users: Sequence[Hashable] | None = None
     """Users to rank for; default: everybody in ``histories``. Co-watch always learns from all histories."""
     excluded: Mapping[Hashable, NDArray[np.bool_]] = field(default_factory=dict)
+    unnamed: Mapping[Hashable, NDArray[np.bool_]] = field(default_factory=dict)
+    """By user a mask (n,) of the titles that no reason names."""
     fatigue: Mapping[Hashable, NDArray[np.float64]] = field(default_factory=dict)
     """By user the score, shape (n,), that titles lose because they have been on the user's list for long."""
     resting: Mapping[Hashable, Collection[int]] = field(default_factory=dict)

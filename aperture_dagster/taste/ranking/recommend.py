@@ -215,6 +215,7 @@ class RankingModel:
     left: dict[Hashable, UserTitles]
     """Films that were left early, with what each loses of its own score."""
     excluded: Mapping[Hashable, NDArray[np.bool_]]
+    unnamed: Mapping[Hashable, NDArray[np.bool_]]
     fatigue: Mapping[Hashable, NDArray[np.float64]]
     resting: Mapping[Hashable, Collection[int]]
     similarity: dict[str, Floats]
@@ -326,7 +327,10 @@ class RankingModel:
         is_cold = self._known(titles, media_type) < config.cold_below
         named = [NO_ROWS] * len(chosen)
         if not is_cold:
-            named = reasons(contributions(self.library, self.people, self.links, user_id, picked, lifts), lifts)
+            found = contributions(self.library, self.people, self.links, user_id, picked, lifts)
+            if user_id in self.unnamed:
+                found.total[:, self.unnamed[user_id][found.liked]] = 0.0
+            named = reasons(found, lifts)
         frame["because"] = [self.library.work_ids[rows].tolist() for rows in named]
         frame["cold"] = is_cold
         return frame
@@ -373,6 +377,7 @@ def prepare(
             for user, group in left_by_user
         },
         excluded=inputs.excluded,
+        unnamed=inputs.unnamed,
         fatigue=inputs.fatigue,
         resting=inputs.resting,
         similarity=similarities(library, people),
