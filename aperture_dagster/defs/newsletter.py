@@ -52,7 +52,7 @@ JOBS = (
         "Send a letter to each member who wants one.",
         ("newsletters",),
         cron="0 16 * * 5",
-        why="Before the weekend. A letter that did not leave is sent by the next run within the week.",
+        why="Before the weekend. A run that you start within the week sends the letters that did not leave.",
         scope="users",
         off_if=why_no_newsletter,
     ),
