@@ -16,6 +16,7 @@ from aperture_dagster.publishing.publishable import (
     copies_of,
     episodes_of,
     furthest_watched,
+    has_hidden_all,
     known_files,
     liked_because,
     listed_works,
@@ -47,10 +48,14 @@ NO_DATE = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(slots=True)
 class Gathered:
-    """The titles of each list by its key, and those that were left out, with the reason."""
+    """The titles of each list by its key, and those that were left out, with the reason.
+
+    ``hidden`` are the lists that are empty, and of which their users have hidden all that is published.
+    """
 
     titles: dict[str, list[ListedTitle]] = field(default_factory=dict)
     skipped: dict[str, list[str]] = field(default_factory=dict)
+    hidden: set[str] = field(default_factory=set)
 
 
 class _Files(NamedTuple):
@@ -92,9 +97,11 @@ def gather(
     """
     with database.transaction() as connection:
         raw = _read(connection, specs, now)
+        empty = (spec.list_key for spec in specs if spec.user_id is not None and not raw.works[spec.list_key])
+        hidden = {key for key in empty if has_hidden_all(connection, key)}
     visible = {spec.list_key: _visible(spec, raw, access) for spec in specs}
     files = _files(raw, visible.values(), database, server, now)
-    result = Gathered()
+    result = Gathered(hidden=hidden)
     for spec in specs:
         titles, skipped = _titles(spec, raw, visible[spec.list_key], files)
         result.titles[spec.list_key], result.skipped[spec.list_key] = titles, skipped

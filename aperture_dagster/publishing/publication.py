@@ -156,7 +156,7 @@ class Publication:
         """Publish the lists of some kinds, of all users who take part or of some by id.
 
         Lists of users who no longer take part, and of kinds that are switched off, are retired. A list that is empty
-        although titles of it are published is left as it is.
+        although titles of it are published is left as it is, unless its user has hidden all of these.
 
         Raises:
             PublishingError: no library could be published; nothing was changed.
@@ -183,7 +183,10 @@ class Publication:
             spec.list_key: self._build(spec, gathered, how)
             for spec in specs
             if is_on(self._settings, kind_of(spec.list_key), "library")
-            and (gathered.titles[spec.list_key] or (spec.most_episodes is not None and spec.list_key in records))
+            and (
+                gathered.titles[spec.list_key]
+                or (spec.list_key in records and (spec.most_episodes is not None or spec.list_key in gathered.hidden))
+            )
         }
         publisher = self._publisher(session)
         outcomes = publisher.publish(wanted, retired=self._retired(kinds, records))
@@ -331,7 +334,7 @@ class Publication:
                     items = tuple(item for one in suitable if (item := _list_item(one, as_episode)) is not None)
                     if items:
                         wanted.append(DesiredList(spec.list_key, list_kind, owner, spec.name, items))
-                    elif titles and not suitable:
+                    elif (titles and not suitable) or spec.list_key in gathered.hidden:
                         unsuitable.add((spec.list_key, list_kind, owner))
                     # Any other empty list means that something went wrong before: what is there stays.
         stale, owners = [], {user.user_id for user in self._owners}

@@ -11,7 +11,7 @@ from aperture_dagster.catalogue.access import Copy
 from aperture_dagster.media_server.records import MediaSource
 from aperture_dagster.model import SKEW, titled
 from aperture_dagster.postgres.bulk import upsert
-from aperture_dagster.postgres.queries import execute, read_rows
+from aperture_dagster.postgres.queries import execute, read_rows, read_value
 from aperture_dagster.publishing.tables import item_files
 from aperture_dagster.taste.lists import reason_of, recommendation_table
 
@@ -80,6 +80,16 @@ def listed_works(connection: Connection, list_key: str, *, today: date) -> list[
     statement, names = _LISTS[kind]
     rows = execute(connection, f"{statement} ORDER BY rank", today=today, **dict(zip(names, rest, strict=True)))
     return [(row.rank, row.work_id) for row in rows]
+
+
+def has_hidden_all(connection: Connection, list_key: str) -> bool:
+    """Tell whether the user of a list has hidden all titles of it that are published."""
+    statement = f"""
+        SELECT coalesce(bool_and(NOT {_NOT_HIDDEN}), false) FROM (
+          SELECT work_id FROM published_entries WHERE list_key = :key AND state <> 'leaving' AND work_id IS NOT NULL
+          UNION SELECT i.work_id FROM published_lists p JOIN items i ON i.server_item_id = ANY(p.items)
+          WHERE p.list_key = :key) l"""
+    return read_value(connection, statement, key=list_key, user=list_key.split("/")[1])
 
 
 def works_in_progress(connection: Connection, list_key: str, *, since: datetime) -> list[int]:

@@ -92,3 +92,14 @@ def test_what_is_watched_of_a_film_is_the_same_on_its_published_copy(
     copy = place.ids(ADA[0])["Merged"]
     (states,) = place.writer.reader.states_of(ada, [original, copy])
     assert [one.position_share for one in states] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("form", ["libraries", "playlists"])
+def test_what_was_hidden_leaves_also_if_nothing_is_left(place: Place, shelf: Shelf, publish: Any, form: str):
+    publish(form)
+    shelf.do(
+        "INSERT INTO dismissals (user_id, work_id, media_type, title, dismissed_at) "
+        "SELECT user_id, work_id, media_type, 'It', now() FROM recommendations WHERE media_type = 'movie'"
+    )
+    publish(form)
+    assert place.ids(ADA[0]) == {} if form == "libraries" else len(place.writer.playlists(place.user("ada"))) == 1
