@@ -73,7 +73,9 @@ class TraktSettings(SettingsGroup):
     What was rated there counts as seen in any case.
     """
     ratings_to_server: bool = False
-    """Whether ratings given on Trakt or on the command line are also written to Jellyfin (Emby has none to write)."""
+    """Whether ratings given on Trakt, on members' pages or on the command line are also written to Jellyfin (Emby has
+    none to write).
+    """
 
     @property
     def trakt_sign_in_url(self) -> str:
@@ -130,7 +132,7 @@ class SeerrSettings(SettingsGroup):
     """API key of Seerr (Settings, General)."""
     requests_per_week: int = Field(default=0, ge=0, le=100)
     """Requests per user within seven days up to which the job `send_requests` asks Seerr, once a day, for each user's
-    best suggestions; those by command count, too. 0 turns the job off.
+    best suggestions; those by command or on members' pages count, too. 0 turns the job off.
     """
 
 
